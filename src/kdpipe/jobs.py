@@ -1,0 +1,245 @@
+"""One job: train a run, score an ensemble, prepare a data set - and write its record.
+
+A job is told everything by its spec; it reads no config file and knows no study. Diverged and
+skipped are outcomes and end in a record; anything else that goes wrong is a fault, ends in
+`failure.json` beside the run, and is tried again by whoever started the job. Torch is imported
+only by a run that really trains.
+"""
+
+import contextlib
+import datetime
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from kdpipe import cards, data, identity, networks, store
+from kdpipe.errors import Diverged, Interrupted, KdpipeError, StoreError
+
+FAILURE = "failure.json"
+
+
+def prepare(name: str, place: store.Store) -> str:
+    """Prepare a data set; returns the line for the log."""
+    card = cards.load(name)
+    data.prepare(card, place)
+    return f"{name}: {card.train:,} training and {card.test:,} test images prepared"
+
+
+def train(spec: dict, keep: list[int], place: store.Store) -> str:
+    """Train the run of a spec, keep its checkpoints, publish its record; returns a line.
+
+    A finished run is not trained again: its record is put back, and where a checkpoint is
+    missing the training is replayed up to it.
+    """
+    digest = identity.digest(spec)
+    name = identity.run_name(spec, digest)
+    folder = place.run(name)
+    with store.only_one(folder), _failures_noted(folder):
+        old = store.read_record(folder, digest, store.KEPT_RECORD)
+        if old is not None and old["status"] == "skipped" and _failed_parent(spec, place) is None:
+            old = None
+        missing = _missing(folder, old, keep) if old else []
+        if old is not None and not missing:
+            store.publish(folder, old)
+            return f"{name}: finished before ({old['status']})"
+        record = _record("run", name, digest, spec)
+        if (reason := _failed_parent(spec, place)) is not None:
+            record |= {"status": "skipped", "reason": reason}
+        else:
+            record = _trained(record, old, missing or keep, folder, place)
+        store.publish(folder, record)
+        _tidy(folder)
+        return _said(record)
+
+
+def score(spec: dict, place: store.Store) -> str:
+    """Score an ensemble from the stored outputs of its members; returns a line."""
+    import numpy as np
+
+    from kdpipe import metrics
+
+    digest = identity.digest(spec)
+    name = identity.ensemble_name(spec, digest)
+    folder = place.ensemble(name)
+    record = _record("ensemble", name, digest, spec)
+    with store.only_one(folder):
+        if (reason := _failed_member(spec["members"], place)) is not None:
+            record |= {"status": "skipped", "reason": reason}
+        else:
+            outputs = [_outputs(member, place) for member in spec["members"]]
+            last = {}
+            for split in ("val", "test"):
+                if f"{split}_labels" in outputs[0]:
+                    logits = np.stack([output[f"{split}_logits"] for output in outputs])
+                    averaged = metrics.averaged_logits(logits)
+                    last[split] = metrics.of(averaged, outputs[0][f"{split}_labels"])
+            record |= {"status": "done", "last": {"epoch": None, "train": None, "val": None} | last}
+        store.publish(folder, record)
+    return _said(record)
+
+
+def _trained(record: dict, old: dict | None, keep: list[int], folder: Path, place) -> dict:
+    """The record of a run after training it, or of a finished one after replaying a part."""
+    import torch
+
+    from kdpipe import training
+
+    spec = record["spec"]
+    recipe = spec["recipe"]
+    began = time.monotonic()
+    # A finished run needs no more than the way to its last missing checkpoint.
+    until = recipe["epochs"] if old is None or old["status"] != "done" else max(keep)
+    try:
+        result = training.train(spec, record["digest"], sorted(keep), until, place)
+    except Diverged as outcome:
+        return record | {"status": "diverged", "reason": str(outcome), "files": {}}
+    if until < recipe["epochs"]:
+        assert old is not None
+        checkpoints = old["checkpoints"] | result.checkpoints
+        return old | {"checkpoints": checkpoints, "files": _files(folder)}
+    cost = _cost(spec)
+    record["versions"]["torch"] = torch.__version__
+    seconds = {
+        "total": time.monotonic() - began,
+        "training": result.training_seconds,
+        "evaluation": result.evaluation_seconds,
+    }
+    return record | {
+        "status": "done",
+        "device": {"type": "cpu", "name": _processor(), "threads": recipe["threads"]},
+        "seconds": {key: round(value, 3) for key, value in seconds.items()},
+        "images_per_second": round(
+            recipe["epochs"] * spec["data"]["train_size"] / result.training_seconds, 1
+        ),
+        "parameters": cost.parameters,
+        "multiply_adds": cost.multiply_adds,
+        "last": result.last,
+        "best": result.best,
+        "checkpoints": result.checkpoints,
+        "files": _files(folder),
+    }
+
+
+def _missing(folder: Path, record: dict, keep: list[int]) -> list[int]:
+    """Checkpoints that a finished run should have and has not."""
+    if record["status"] != "done":
+        return []
+    return [epoch for epoch in keep if str(epoch) not in record["checkpoints"]]
+
+
+def _failed_parent(spec: dict, place: store.Store) -> str | None:
+    return _failed_member(spec["teacher"]["members"], place) if spec["teacher"] else None
+
+
+def _failed_member(members: list[dict], place: store.Store) -> str | None:
+    """Why one of the members cannot be used, if its training ended in another way than done."""
+    for member in members:
+        folder = place.find_run(member["run"])
+        record = store.read_record(folder, member["run"], store.KEPT_RECORD)
+        if record is None:
+            raise StoreError(f"{folder} is not finished: its students have to wait for it")
+        if record["status"] != "done":
+            return f"{record['name']} {record['status']}: {record['reason']}"
+    return None
+
+
+def _outputs(member: dict, place: store.Store) -> dict:
+    folder = place.find_run(member["run"])
+    record = store.read_record(folder, member["run"], store.KEPT_RECORD)
+    assert record is not None
+    final = member["epoch"] == record["spec"]["recipe"]["epochs"]
+    path = folder / "outputs.safetensors"
+    if not final:
+        path = folder / "checkpoints" / f"epoch-{member['epoch']:04d}-outputs.safetensors"
+    arrays, about = store.read_arrays(path)
+    if (about["run"], about["epoch"]) != (member["run"], member["epoch"]):
+        raise StoreError(f"{path} holds the outputs of another run: remove the folder {folder}")
+    return arrays
+
+
+def _record(kind: str, name: str, digest: str, spec: dict) -> dict:
+    return {
+        "format": 1,
+        "kind": kind,
+        "name": name,
+        "digest": digest,
+        "status": None,
+        "reason": None,
+        "spec": spec,
+        "versions": {
+            "kdpipe": metadata.version("kdpipe"),
+            "git": _git_revision(),
+            "python": platform.python_version(),
+            "numpy": metadata.version("numpy"),
+        },
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "last": None,
+        "best": None,
+        "checkpoints": {},
+        "files": {},
+    }
+
+
+def _cost(spec: dict) -> networks.Cost:
+    network = spec["network"]
+    card = cards.load(spec["data"]["name"])
+    return networks.cost(network["name"], card.shape, network["classes"])
+
+
+def _files(folder: Path) -> dict[str, dict]:
+    """The manifest: size and SHA-256 of every file of the run."""
+    return {
+        str(path.relative_to(folder)): store.file_facts(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".") and path.suffix != ".json"
+    }
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what only an unfinished run needs."""
+    for path in [folder / FAILURE, *folder.glob(".state*"), *folder.rglob(".*.tmp")]:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _failures_noted(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        detail = None if isinstance(error, KdpipeError) else traceback.format_exc()
+        with contextlib.suppress(Exception):  # a full disk must not hide the reason itself
+            store.write_json(folder / FAILURE, {"reason": reason, "traceback": detail})
+        raise
+
+
+def _said(record: dict) -> str:
+    if record["status"] != "done":
+        return f"{record['name']}: {record['status']}: {record['reason']}"
+    test = record["last"]["test"]
+    time_taken = f", {record['seconds']['total']:.1f} s" if "seconds" in record else ""
+    return f"{record['name']}: test error {100 * (1 - test['accuracy']):.2f} %{time_taken}"
+
+
+def _git_revision() -> str | None:
+    """The commit of the source tree that this package runs from, `+` where it was changed."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,458 @@
+"""The plan: every run and ensemble that a study needs, with parents and prices.
+
+A pure function of the study, and the only place that knows which experiments exist. Runs are
+found by the digest of their spec, so what two blocks share is planned once; parents always come
+before their children. No torch, no files: prices are computed from names and cards.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kdpipe import cards, identity, networks, stops
+from kdpipe.errors import KdpipeError
+from kdpipe.networks import Cost
+from kdpipe.stops import Stop
+from kdpipe.study import Block, Ensemble, Method, Recipe, Study
+
+# Forward and backward cost three forwards; the usual count.
+FORWARDS_PER_STEP = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One network to train. `parents` are the runs that its spec names by digest."""
+
+    name: str
+    digest: str
+    spec: dict
+    parents: tuple["Run", ...]
+    cost: Cost
+    train_multiply_adds: int
+    teacher_multiply_adds: int  # of the teacher's forwards while it teaches
+
+    @property
+    def network(self) -> str:
+        return self.spec["network"]["name"]
+
+    @property
+    def seed(self) -> int:
+        return self.spec["seed"]
+
+    @property
+    def epochs(self) -> int:
+        return self.spec["recipe"]["epochs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """An ensemble to score: several (run, epoch) of one seed."""
+
+    name: str
+    digest: str
+    spec: dict
+    members: tuple[tuple[Run, int], ...]
+    cost: Cost
+
+    @property
+    def seed(self) -> int:
+        return self.spec["seed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """What a student learns from: one (run, epoch), or several averaged."""
+
+    label: str
+    stop: Stop
+    members: tuple[tuple[Run, int], ...]
+    average_at: str = "one"
+    ensemble: Averaged | None = None
+
+    @property
+    def multiply_adds(self) -> int:
+        return sum(run.cost.multiply_adds for run, _ in self.members)
+
+    @property
+    def parameters(self) -> int:
+        return sum(run.cost.parameters for run, _ in self.members)
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One run in the place that a block gives it: a row of the block's tables, for one seed."""
+
+    block: str
+    teacher: Teacher  # at the head of the path
+    via: tuple[str, ...]  # networks between the head and this one
+    student: str
+    method: str  # label; staged methods are joined by ` > `
+    generation: int
+    step: int
+    last: bool  # the end of its path
+    run: Run
+    seed: int  # the student's
+
+
+@dataclass(frozen=True)
+class EnsembleRow:
+    """An ensemble under the name that the study gives it, for one seed.
+
+    `of` says what is averaged: networks, or a block and its student; an ensemble of a block's
+    generations also carries the teacher and the method of their path.
+    """
+
+    label: str
+    of: str
+    ensemble: Averaged
+    teacher: Teacher | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    study: Study
+    card: cards.Card
+    runs: dict[str, Run] = field(default_factory=dict)  # by name, parents first
+    ensembles: dict[str, Averaged] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)
+    ensemble_rows: list[EnsembleRow] = field(default_factory=list)
+    scratch: dict[tuple[str, int], Run] = field(default_factory=dict)  # (network, seed)
+    scratch_long: list[tuple[str, Run, Cell]] = field(default_factory=list)  # block, run, priced by
+    keep: dict[str, set[int]] = field(default_factory=dict)  # run name -> checkpoints
+    roles: dict[str, set[str]] = field(default_factory=dict)  # run name -> teacher, student, ...
+
+
+def make(study: Study) -> Plan:
+    """The plan of a study. Raises KdpipeError where a block cannot teach."""
+    return _Planner(study).plan
+
+
+class _Planner:
+    def __init__(self, study: Study):
+        card = cards.load(study.data.name)
+        self.study = study
+        self.plan = Plan(study, card)
+        self.train_size = study.data.train_size or card.train - study.data.validation
+        self.data = {
+            "name": card.name,
+            "card": card.sha256,
+            "revision": identity.REVISIONS[card.name],
+            "train_size": self.train_size,
+            "validation": study.data.validation,
+            "label_noise": study.data.label_noise,
+            "split_seed": study.data.split_seed,
+            "split_revision": identity.REVISIONS["split"],
+            "views": {
+                "pad": study.data.pad,
+                "padding": study.data.padding,
+                "flip": study.data.flip,
+                "revision": identity.REVISIONS["views"],
+            },
+        }
+        self.revision = {key: identity.REVISIONS[key] for key in ("training", "evaluation")}
+        self.by_digest: dict[str, Run] = {}
+        self.recipes: dict[str, Recipe] = {}
+        self.costs: dict[str, Cost] = {}
+        self.blocks = {block.name: block for block in study.experiments}
+        for block in study.experiments:
+            self._block(block)
+        for name, ensemble in study.ensembles.items():
+            for seed in study.seeds:
+                self.plan.ensemble_rows.extend(self._ensembles(name, ensemble, seed))
+        for network, texts in study.keep_checkpoints.items():
+            for run in list(self.plan.runs.values()):
+                if run.network == network and run.spec["teacher"] is None:
+                    for stop in stops.expand(texts, run.epochs):
+                        self._keep(run, stop.epochs)
+
+    # --- blocks
+
+    def _block(self, block: Block) -> None:
+        for seed in block.seeds or self.study.seeds:
+            teacher_seed = seed if block.teacher_seed == "paired" else block.teacher_seed
+            for student in block.students:
+                for network in [*(block.via or []), student]:
+                    self._scratch(network, seed)
+                for teacher in self._teachers(block, student, teacher_seed):
+                    for method in block.methods:
+                        cells = self._path(block, teacher, student, method, seed)
+                        self.plan.cells.extend(cells)
+                        if block.scratch_long:
+                            self._scratch_long(block, cells[-1], seed)
+                for cell in self._direct(block, student, seed, teacher_seed):
+                    self.plan.cells.append(cell)
+
+    def _path(
+        self, block: Block, head: Teacher, student: str, method: str | list[str], seed: int
+    ) -> list[Cell]:
+        """One cell for each step from the head down to the student's last generation."""
+        via = block.via or []
+        path = [*via, *[student] * block.generations]
+        labels = [method] * len(path) if isinstance(method, str) else method
+        teacher, cells = head, []
+        for step, (network, label) in enumerate(zip(path, labels, strict=True)):
+            run = self._student(network, teacher, self.study.methods[label], seed)
+            self._role(run, "student")
+            cells.append(
+                Cell(
+                    block=block.name,
+                    teacher=head,
+                    via=tuple(via[:step]),
+                    student=network,
+                    method=label
+                    if len(set(labels[: step + 1])) == 1
+                    else " > ".join(labels[: step + 1]),
+                    generation=max(1, step - len(via) + 1),
+                    step=step + 1,
+                    last=step + 1 == len(path),
+                    run=run,
+                    seed=seed,
+                )
+            )
+            teacher = Teacher(network, Stop("full", run.epochs), ((run, run.epochs),))
+        return cells
+
+    def _direct(self, block: Block, student: str, seed: int, teacher_seed: int) -> Iterator[Cell]:
+        """What a chain is compared with: large -> small and mid -> small, each in one step."""
+        if not block.via:
+            return
+        heads = list(self._teachers(block, student, teacher_seed))
+        for network in block.via:
+            run = self._labels(network, teacher_seed)
+            heads.append(Teacher(network, Stop("full", run.epochs), ((run, run.epochs),)))
+        single = block.model_copy(update={"via": None, "generations": 1})
+        last_methods = [m if isinstance(m, str) else m[-1] for m in block.methods]
+        for head in heads:
+            for method in dict.fromkeys(last_methods):
+                yield from self._path(single, head, student, method, seed)
+
+    def _teachers(self, block: Block, student: str, seed: int) -> Iterator[Teacher]:
+        for label in block.teachers:
+            if label in self.study.ensembles:
+                ensemble = self.study.ensembles[label]
+                for row in self._ensembles(label, ensemble, seed):
+                    averaged = row.ensemble
+                    epochs = max(epoch for _, epoch in averaged.members)
+                    stop = Stop("full", epochs)
+                    yield Teacher(label, stop, averaged.members, ensemble.average_at, averaged)
+            elif label in self.blocks:
+                run = self._last_of(self.blocks[label], seed)
+                for stop in stops.expand(block.stops, run.epochs):
+                    self._keep(run, stop.epochs)
+                    yield Teacher(label, stop, ((run, stop.epochs),))
+            else:
+                network = student if label == "self" else label
+                full = self._recipe(network).epochs
+                for stop in stops.expand(block.stops, full):
+                    run = self._labels(network, seed, stop)
+                    self._role(run, "teacher")
+                    self._keep(run, stop.epochs)
+                    yield Teacher(network, stop, ((run, stop.epochs),))
+
+    def _last_of(self, block: Block, seed: int) -> Run:
+        """The one network that a block ends in, when the block is named as a teacher."""
+        if seed not in (block.seeds or self.study.seeds):
+            raise KdpipeError(
+                f"experiment {block.name} teaches another, which needs its seed {seed}: add it to "
+                f"the seeds of {block.name}"
+            )
+        teacher_seed = seed if block.teacher_seed == "paired" else block.teacher_seed
+        student = block.students[0]
+        heads = list(self._teachers(block, student, teacher_seed))
+        if len(heads) * len(block.students) * len(block.methods) != 1:
+            raise KdpipeError(
+                f"experiment {block.name} is named as a teacher and so must end in one network for "
+                "each seed: give it one teacher, one stop, one student and one method"
+            )
+        return self._path(block, heads[0], student, block.methods[0], seed)[-1].run
+
+    # --- ensembles
+
+    def _ensembles(self, label: str, ensemble: Ensemble, seed: int) -> Iterator[EnsembleRow]:
+        """One ensemble, or one for each path of a block."""
+        if ensemble.block is not None:
+            block = self.blocks[ensemble.block]
+            teacher_seed = seed if block.teacher_seed == "paired" else block.teacher_seed
+            for student in block.students:
+                for teacher in self._teachers(block, student, teacher_seed):
+                    for method in block.methods:
+                        cells = self._path(block, teacher, student, method, seed)
+                        members = [(c.run, c.run.epochs) for c in cells if c.student == student]
+                        averaged = self._averaged(members, seed)
+                        of = f"{block.name}: {student}"
+                        yield EnsembleRow(label, of, averaged, teacher, cells[-1].method)
+            return
+        names = ensemble.networks or []
+        copies = ensemble.copies or 1
+        if ensemble.operations_of is not None:
+            other = self.study.ensembles[ensemble.operations_of]
+            paid = next(self._ensembles(ensemble.operations_of, other, seed)).ensemble
+            price = sum(self._cost(network).multiply_adds for network in names)
+            copies = max(1, paid.cost.multiply_adds // (price * len(ensemble.stops)))
+        members = []
+        for network in names:
+            for stop in stops.expand(ensemble.stops, self._recipe(network).epochs):
+                for member in range(copies):
+                    run = self._labels(network, seed, stop, member)
+                    self._role(run, "member")
+                    self._keep(run, stop.epochs)
+                    members.append((run, stop.epochs))
+        yield EnsembleRow(label, " + ".join(names), self._averaged(members, seed))
+
+    def _averaged(self, members: list[tuple[Run, int]], seed: int) -> Averaged:
+        spec = {
+            "kind": "ensemble",
+            "revision": identity.REVISIONS["ensemble"],
+            "evaluation": identity.REVISIONS["evaluation"],
+            "members": [{"run": run.digest, "epoch": epoch} for run, epoch in members],
+            "seed": seed,
+        }
+        digest = identity.digest(spec)
+        averaged = Averaged(
+            name=identity.ensemble_name(spec, digest),
+            digest=digest,
+            spec=spec,
+            members=tuple(members),
+            cost=Cost(
+                sum(run.cost.parameters for run, _ in members),
+                sum(run.cost.multiply_adds for run, _ in members),
+            ),
+        )
+        return self.plan.ensembles.setdefault(averaged.name, averaged)
+
+    # --- runs
+
+    def _scratch(self, network: str, seed: int) -> Run:
+        run = self._labels(network, seed)
+        self._role(run, "scratch")
+        return self.plan.scratch.setdefault((network, seed), run)
+
+    def _scratch_long(self, block: Block, cell: Cell, seed: int) -> None:
+        """The student on labels for as many operations as its distillation took.
+
+        The teacher's own training is not counted: it is there already when one distils.
+        """
+        run = cell.run
+        recipe = self._recipe(cell.student)
+        factor = 1 + run.teacher_multiply_adds / run.train_multiply_adds
+        longer = recipe.model_copy(
+            update={
+                "epochs": round(recipe.epochs * factor),
+                "drop_epochs": [round(epoch * factor) for epoch in recipe.drop_epochs],
+            }
+        )
+        long = self._run(cell.student, longer, seed, 0, None, None, member=0)
+        self._role(long, "scratch_long")
+        self.plan.scratch_long.append((block.name, long, cell))
+
+    def _labels(self, network: str, seed: int, stop: Stop | None = None, member: int = 0) -> Run:
+        """A network trained on labels alone; a checkpoint is cut out of the full training."""
+        recipe = self._recipe(network)
+        if stop is not None and stop.kind == "schedule":
+            recipe = recipe.model_copy(
+                update={"epochs": stop.epochs, "drop_epochs": stop.drop_epochs}
+            )
+        return self._run(network, recipe, seed, 0, None, None, member)
+
+    def _student(self, network: str, teacher: Teacher, method: Method, seed: int) -> Run:
+        # A direct student starts from the weights of the scratch run (stage 0), which pairs the
+        # two; but never on a stream that its own teacher has used.
+        first = all(
+            run.spec["teacher"] is None and run.network != network for run, _ in teacher.members
+        )
+        stage = 0 if first else 1 + max(run.spec["stage"] for run, _ in teacher.members)
+        return self._run(network, self._recipe(network), seed, stage, teacher, method, member=0)
+
+    def _run(
+        self,
+        network: str,
+        recipe: Recipe,
+        seed: int,
+        stage: int,
+        teacher: Teacher | None,
+        method: Method | None,
+        member: int,
+    ) -> Run:
+        spec = {
+            "data": self.data,
+            "network": {
+                "name": network,
+                "revision": networks.REVISIONS[networks.family(network)],
+                "classes": self.plan.card.classes,
+                "channels": self.plan.card.shape[0],
+            },
+            "recipe": recipe.model_dump(),
+            "seed": seed,
+            "stage": stage,
+            "member": member,
+            "teacher": self._teacher_spec(teacher) if teacher else None,
+            "method": _method_spec(method, recipe.epochs) if method else None,
+            "revision": self.revision,
+        }
+        if method is not None and method.label_smoothing is not None:
+            spec["recipe"]["label_smoothing"] = method.label_smoothing
+        digest = identity.digest(spec)
+        if (known := self.by_digest.get(digest)) is not None:
+            return known
+        cost = self._cost(network)
+        images = self.train_size
+        kd_epochs = spec["method"]["kd_epochs"] if spec["method"] else 0
+        run = Run(
+            name=identity.run_name(spec, digest),
+            digest=digest,
+            spec=spec,
+            parents=tuple(dict.fromkeys(run for run, _ in teacher.members)) if teacher else (),
+            cost=cost,
+            train_multiply_adds=FORWARDS_PER_STEP * cost.multiply_adds * images * recipe.epochs,
+            teacher_multiply_adds=(teacher.multiply_adds if teacher else 0) * images * kd_epochs,
+        )
+        self.by_digest[digest] = run
+        self.plan.runs[run.name] = run
+        return run
+
+    def _teacher_spec(self, teacher: Teacher) -> dict:
+        return {
+            "members": [
+                {"run": run.digest, "network": run.network, "epoch": epoch}
+                for run, epoch in teacher.members
+            ],
+            "average_at": teacher.average_at,
+            "outputs": self.study.teacher_outputs,
+            "revision": identity.REVISIONS["ensemble"],
+        }
+
+    def _keep(self, run: Run, epoch: int) -> None:
+        if epoch < run.epochs:
+            self.plan.keep.setdefault(run.name, set()).add(epoch)
+
+    def _role(self, run: Run, role: str) -> None:
+        self.plan.roles.setdefault(run.name, set()).add(role)
+
+    def _recipe(self, network: str) -> Recipe:
+        if network not in self.recipes:
+            self.recipes[network] = self.study.recipe_of(network)
+        return self.recipes[network]
+
+    def _cost(self, network: str) -> Cost:
+        if network not in self.costs:
+            card = self.plan.card
+            self.costs[network] = networks.cost(network, card.shape, card.classes)
+        return self.costs[network]
+
+
+def _method_spec(method: Method, epochs: int) -> dict:
+    """A method with its stop as a number of epochs; full KD teaches to the end."""
+    stop = method.stop_epoch
+    if stop is not None and isinstance(stop, float):
+        stop = max(1, round(stop * epochs))
+    stopped = stop is not None and stop < epochs
+    after = 1.0 if method.ce_weight_after_stop is None else method.ce_weight_after_stop
+    return {
+        "loss": "kd",
+        "revision": identity.REVISIONS["kd"],
+        "temperature": method.temperature,
+        "ce_weight": method.ce_weight,
+        "kd_weight": method.kd_weight,
+        "kd_epochs": stop if stopped else epochs,
+        "ce_weight_after_stop": after if stopped else None,
+    }

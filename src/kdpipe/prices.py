@@ -1,0 +1,112 @@
+"""The plan in numbers: what a study will cost before a core is spent on it.
+
+Multiply-adds are those of convolutions and linear layers; training counts three forwards for
+each image and epoch. Disk counts float32 weights of final and kept checkpoints.
+"""
+
+from collections import Counter
+
+from kdpipe.plan import Plan, Run
+from kdpipe.status import STATES
+
+BYTES = 4  # of a float32
+
+
+def disk(plan: Plan, run: Run) -> int:
+    """Bytes that a finished run keeps: weights, checkpoints, outputs on val and test."""
+    snapshots = 1 + len(plan.keep.get(run.name, ()))
+    images = plan.study.data.validation + plan.card.test
+    return BYTES * snapshots * (run.cost.parameters + images * plan.card.classes)
+
+
+def as_json(plan: Plan, states: dict[str, str]) -> dict:
+    """Everything of the plan, run by run."""
+    return {
+        "study": plan.study.study,
+        "data": {"name": plan.card.name, "sha256": plan.card.sha256},
+        "runs": [
+            {
+                "name": run.name,
+                "digest": run.digest,
+                "roles": sorted(plan.roles.get(run.name, ())),
+                "blocks": sorted(blocks),
+                "parents": [parent.name for parent in run.parents],
+                "state": states[run.name],
+                "epochs": run.epochs,
+                "keep": sorted(plan.keep.get(run.name, ())),
+                "parameters": run.cost.parameters,
+                "multiply_adds": run.train_multiply_adds + run.teacher_multiply_adds,
+                "bytes": disk(plan, run),
+            }
+            for run, blocks in _with_blocks(plan)
+        ],
+        "ensembles": [
+            {
+                "name": ensemble.name,
+                "members": [run.name for run, _ in ensemble.members],
+                "state": states[ensemble.name],
+            }
+            for ensemble in plan.ensembles.values()
+        ],
+    }
+
+
+def as_text(plan: Plan, states: dict[str, str]) -> str:
+    """The plan on one screen: by role, by block, and in all."""
+    runs = list(plan.runs.values())
+    lines = [f"study {plan.study.study} on {plan.card.name}: {len(runs):,} runs", ""]
+    by_role: dict[str, list[Run]] = {}
+    for run in runs:
+        for role in sorted(plan.roles.get(run.name, ())):
+            by_role.setdefault(role, []).append(run)
+    lines.append(_head("kind"))
+    for role in ("teacher", "scratch", "student", "member", "scratch_long"):
+        if role in by_role:
+            lines.append(_line(plan, role, by_role[role], states))
+    lines += ["", _head("experiment")]
+    by_block: dict[str, list[Run]] = {}
+    for run, blocks in _with_blocks(plan):
+        for block in blocks:
+            by_block.setdefault(block, []).append(run)
+    for block in plan.study.experiments:
+        lines.append(_line(plan, block.name, by_block[block.name], states))
+    lines += ["", _head(""), _line(plan, "all runs, each once", runs, states)]
+    if plan.ensembles:
+        count = Counter(states[name] for name in plan.ensembles)
+        text = ", ".join(f"{count[state]:,} {state}" for state in STATES if count[state])
+        lines.append(f"{len(plan.ensembles):,} ensembles to score from stored outputs: {text}")
+    return "\n".join(lines)
+
+
+def _with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:
+    """Every run with the experiments that need it; a shared run stands in several."""
+    blocks: dict[str, set[str]] = {name: set() for name in plan.runs}
+    for cell in plan.cells:
+        blocks[cell.run.name].add(cell.block)
+        blocks[plan.scratch[cell.student, cell.seed].name].add(cell.block)
+        for run, _ in cell.teacher.members:
+            blocks[run.name].add(cell.block)
+    for block, run, _ in plan.scratch_long:
+        blocks[run.name].add(block)
+    return [(run, blocks[name]) for name, run in plan.runs.items()]
+
+
+def _head(title: str) -> str:
+    return f"{title:<24}{'runs':>7}{'epochs':>10}{'mult-adds':>12}{'disk':>10}  state"
+
+
+def _line(plan: Plan, title: str, runs: list[Run], states: dict[str, str]) -> str:
+    count = Counter(states[run.name] for run in runs)
+    state = ", ".join(f"{count[state]:,} {state}" for state in STATES if count[state])
+    operations = sum(run.train_multiply_adds + run.teacher_multiply_adds for run in runs)
+    size = sum(disk(plan, run) for run in runs)
+    epochs = sum(run.epochs for run in runs)
+    return f"{title:<24}{len(runs):>7,}{epochs:>10,}{operations:>12.2e}{_size(size):>10}  {state}"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} PB"

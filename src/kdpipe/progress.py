@@ -1,0 +1,100 @@
+"""The state of an unfinished run: enough to end in the same bytes as if never interrupted.
+
+All randomness of a run is a function of its epoch, so the state is weights, momentum and a
+position; no generator is saved. It lies beside the run under a name that Snakemake does not
+know, and goes when the record is written.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from kdpipe import store
+from kdpipe.errors import StoreError
+
+STATE = ".state.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where a run stands: `epoch` epochs are done, and `step` batches of the next.
+
+    `parts` (steps, 4) holds loss, CE, KD and hits of that epoch's batches; `best` the weights
+    after `best_epoch`, the best on validation so far.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    curve: list[dict] = field(default_factory=list)
+    best_epoch: int | None = None
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    parts: torch.Tensor | None = None
+    seconds: float = 0.0
+
+
+def save(
+    folder: Path, digest: str, model: nn.Module, optimiser: torch.optim.SGD, progress: Progress
+) -> None:
+    tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        buffer = optimiser.state[parameter].get("momentum_buffer")
+        if buffer is not None:
+            tensors[f"momentum/{name}"] = buffer
+    tensors |= {f"best/{key}": value for key, value in progress.best.items()}
+    if progress.parts is not None:
+        tensors["parts"] = progress.parts
+    about = {
+        "run": digest,
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "curve": progress.curve,
+        "best_epoch": progress.best_epoch,
+        "seconds": progress.seconds,
+    }
+    store.write_arrays(folder / STATE, as_arrays(tensors), about)
+
+
+def resume(
+    folder: Path, digest: str, model: nn.Module, optimiser: torch.optim.SGD
+) -> Progress | None:
+    """Put model and optimiser where they were; None if there is nothing to go on from.
+
+    Raises StoreError for a state that is damaged or another run's.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return None
+    arrays, about = store.read_arrays(path)
+    if about["run"] != digest:
+        raise StoreError(f"{path} is the state of another run: remove it and start again")
+    groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "momentum": {}, "best": {}}
+    for key, value in arrays.items():
+        group, _, name = key.partition("/")
+        if name:
+            groups[group][name] = torch.from_numpy(value)
+    model.load_state_dict(groups["model"])
+    for name, parameter in model.named_parameters():
+        if name in groups["momentum"]:
+            # copied into the parameter's own memory format
+            buffer = torch.empty_like(parameter).copy_(groups["momentum"][name])
+            optimiser.state[parameter]["momentum_buffer"] = buffer
+    return Progress(
+        epoch=about["epoch"],
+        step=about["step"],
+        curve=about["curve"],
+        best_epoch=about["best_epoch"],
+        best=groups["best"],
+        parts=torch.from_numpy(arrays["parts"]) if "parts" in arrays else None,
+        seconds=about["seconds"],
+    )
+
+
+def as_arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {key: value.detach().contiguous().numpy() for key, value in tensors.items()}
+
+
+def as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {key: torch.from_numpy(value) for key, value in arrays.items()}

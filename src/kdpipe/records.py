@@ -1,0 +1,202 @@
+"""The tidy frame: one row for each place that a run has in the study, from the records alone.
+
+`frame` joins the plan with the records of the results folder. A run that a block shares with
+another stands in both; a run without a record, diverged or skipped, keeps its row with the
+reason, so a hole is visible in every table. Errors are top-1, in points.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from kdpipe.jobs import FAILURE
+from kdpipe.plan import Averaged, Cell, EnsembleRow, Plan, Run, Teacher
+from kdpipe.store import Store
+
+SPLITS = ("train", "val", "test")
+
+
+def frame(plan: Plan, store: Store) -> pd.DataFrame:
+    """results.csv: see the README for its columns."""
+    look = _Records(plan, store)
+    rows = [_scratch(look, network, seed, run) for (network, seed), run in plan.scratch.items()]
+    rows += _teachers(look)
+    rows += [_cell(look, cell) for cell in plan.cells]
+    rows += [_long(look, block, run, cell) for block, run, cell in plan.scratch_long]
+    rows += [_ensemble(look, row) for row in plan.ensemble_rows]
+    found = pd.DataFrame(rows)
+    keys = [column for column in found.columns if column != "reason"]
+    return found.drop_duplicates(subset=keys, ignore_index=True)
+
+
+class _Records:
+    """Records by name, and why one is missing."""
+
+    def __init__(self, plan: Plan, store: Store):
+        self.plan = plan
+        self.store = store
+        self.runs = store.records("runs")
+        self.ensembles = store.records("ensembles")
+
+    def outcome(self, item: Run | Averaged) -> tuple[dict | None, str, str | None]:
+        """(record or None, status, reason)."""
+        known = self.runs if isinstance(item, Run) else self.ensembles
+        record = known.get(item.name)
+        if record is None or record["digest"] != item.digest:
+            return None, *self._missing(item)
+        return record, record["status"], record["reason"]
+
+    def _missing(self, item: Run | Averaged) -> tuple[str, str | None]:
+        if isinstance(item, Run):
+            failure = self.store.run(item.name) / FAILURE
+            if failure.exists():
+                import json
+
+                return "failed", json.loads(failure.read_text())["reason"]
+        return "not run", None
+
+    def measured(self, run: Run, epoch: int) -> dict[str, Any]:
+        """The metrics by split of a run at an epoch, empty where there are none."""
+        record, _, _ = self.outcome(run)
+        if record is None or record["status"] != "done":
+            return {}
+        if epoch == run.epochs:
+            return record["last"]
+        return record["checkpoints"].get(str(epoch), {})
+
+
+def _scratch(look: _Records, network: str, seed: int, run: Run) -> dict:
+    return {"kind": "scratch", "block": "", "student": network} | _run(look, run, seed)
+
+
+def _long(look: _Records, block: str, run: Run, cell: Cell) -> dict:
+    row = {"kind": "scratch_long", "block": block, "student": cell.student}
+    return row | _teacher(look, cell.teacher) | _run(look, run, cell.seed)
+
+
+def _teachers(look: _Records) -> list[dict]:
+    """Each single network that teaches, at the epoch where it teaches."""
+    rows = {}
+    for cell in look.plan.cells:
+        if cell.teacher.ensemble is None:
+            run, epoch = cell.teacher.members[0]
+            row = {"kind": "teacher", "block": cell.block} | _teacher(look, cell.teacher)
+            row |= _run(look, run, run.seed, epoch)
+            rows[cell.block, cell.teacher.label, cell.teacher.stop.label, run.name, epoch] = row
+    return list(rows.values())
+
+
+def _cell(look: _Records, cell: Cell) -> dict:
+    method = cell.run.spec["method"]
+    row = {
+        "kind": "student",
+        "block": cell.block,
+        "via": " > ".join(cell.via),
+        "student": cell.student,
+        "method": cell.method,
+        "method_kind": "kd" if method["kd_epochs"] == cell.run.epochs else "eskd",
+        "temperature": method["temperature"],
+        "kd_weight": method["kd_weight"],
+        "ce_weight": method["ce_weight"],
+        "kd_epochs": method["kd_epochs"],
+        "ce_weight_after_stop": method["ce_weight_after_stop"],
+        "label_smoothing": cell.run.spec["recipe"]["label_smoothing"],
+        "generation": cell.generation,
+        "step": cell.step,
+        "last": cell.last,
+    }
+    return row | _teacher(look, cell.teacher) | _run(look, cell.run, cell.seed)
+
+
+def _ensemble(look: _Records, ensemble_row: EnsembleRow) -> dict:
+    ensemble = ensemble_row.ensemble
+    record, status, reason = look.outcome(ensemble)
+    networks = list(dict.fromkeys(run.network for run, _ in ensemble.members))
+    row = {
+        "kind": "ensemble",
+        "block": "",
+        "ensemble": ensemble_row.label,
+        "of": ensemble_row.of,
+        "method": ensemble_row.method,
+        "size": len(ensemble.members),
+        "student": networks[0] if len(networks) == 1 else "",
+        "seed": ensemble.seed,
+        "run": ensemble.name,
+        "status": status,
+        "reason": reason,
+        "parameters": ensemble.cost.parameters,
+        "multiply_adds": ensemble.cost.multiply_adds,
+    }
+    if ensemble_row.teacher is not None:
+        row |= _teacher(look, ensemble_row.teacher)
+    return row | _metrics((record or {}).get("last") or {})
+
+
+def _teacher(look: _Records, teacher: Teacher) -> dict:
+    if teacher.ensemble is not None:
+        record, _, _ = look.outcome(teacher.ensemble)
+        found = (record or {}).get("last") or {}
+        name, network = teacher.ensemble.name, ""
+        lr = None
+    else:
+        run, epoch = teacher.members[0]
+        found = look.measured(run, epoch)
+        name, network = run.name, run.network
+        lr = found.get("lr")
+    return {
+        "teacher": teacher.label,
+        "stop": teacher.stop.label,
+        "stop_kind": teacher.stop.kind,
+        "stop_epochs": teacher.stop.epochs,
+        "teacher_network": network,
+        "teacher_lr": lr,
+        "teacher_parameters": teacher.parameters,
+        "teacher_multiply_adds": teacher.multiply_adds,
+        "teacher_run": name,
+        "teacher_val_error": _error(found.get("val")),
+        "teacher_test_error": _error(found.get("test")),
+    }
+
+
+def _run(look: _Records, run: Run, seed: int, epoch: int | None = None) -> dict:
+    record, status, reason = look.outcome(run)
+    found = look.measured(run, run.epochs if epoch is None else epoch)
+    best = (record or {}).get("best") or {}
+    curve_end = {
+        "best_epoch": best.get("epoch"),
+        **{f"best_{key}": value for key, value in _metrics(best).items()},
+    }
+    seconds = (record or {}).get("seconds") or {}
+    return {
+        "seed": seed,
+        "member": run.spec["member"],
+        "run": run.name,
+        "status": status,
+        "reason": reason,
+        "epochs": run.epochs,
+        "parameters": run.cost.parameters,
+        "multiply_adds": run.cost.multiply_adds,
+        "train_macs": run.train_multiply_adds,
+        "teacher_macs": run.teacher_multiply_adds,
+        "seconds": seconds.get("total"),
+        **_metrics(found),
+        **curve_end,
+    }
+
+
+def _metrics(found: dict) -> dict[str, float | None]:
+    """`<split>_<metric>` for every split; the KD error is 100 (1 - agreement)."""
+    row: dict[str, float | None] = {}
+    for split in SPLITS:
+        values = found.get(split) or {}
+        row[f"{split}_n"] = values.get("n")
+        row[f"{split}_error"] = _error(values)
+        agreement = values.get("agreement")
+        row[f"{split}_kd_error"] = None if agreement is None else 100 * (1 - agreement)
+        for name in ("nll", "ece", "entropy", "confidence", "kl", "cross_entropy"):
+            row[f"{split}_{name}"] = values.get(name)
+    return row
+
+
+def _error(values: dict | None) -> float | None:
+    return 100 * (1 - values["accuracy"]) if values else None

@@ -1,0 +1,45 @@
+"""What of a plan is finished, looked up in one scan of the results folder.
+
+A run is finished when its record says `done` and lists every checkpoint that the plan wants
+kept, when it diverged (an outcome, never tried again), or when it was skipped and its parent
+still has not succeeded. Everything else is to do.
+"""
+
+from kdpipe.errors import StoreError
+from kdpipe.plan import Averaged, Plan, Run
+from kdpipe.store import Store
+
+STATES = ("done", "diverged", "skipped", "to do")
+
+
+def of(plan: Plan, store: Store) -> dict[str, str]:
+    """The state of every run and ensemble of the plan, by name.
+
+    Raises StoreError for a record that is damaged or belongs to another spec.
+    """
+    records = store.records("runs")
+    states: dict[str, str] = {}
+    for name, run in plan.runs.items():
+        states[name] = _state(run, records.get(name), run.parents, states)
+        if states[name] == "done":
+            kept = records[name]["checkpoints"]
+            if any(str(epoch) not in kept for epoch in plan.keep.get(name, ())):
+                states[name] = "to do"
+    records = store.records("ensembles")
+    for name, ensemble in plan.ensembles.items():
+        members = tuple(run for run, _ in ensemble.members)
+        states[name] = _state(ensemble, records.get(name), members, states)
+    return states
+
+
+def _state(item: Run | Averaged, record: dict | None, needs: tuple, states: dict) -> str:
+    if record is None:
+        return "to do"
+    if record["digest"] != item.digest:
+        raise StoreError(
+            f"the record of {item.name} belongs to another spec (digest {record['digest'][:12]}): "
+            "remove that folder, the run is then made again"
+        )
+    if record["status"] == "skipped" and all(states[run.name] == "done" for run in needs):
+        return "to do"
+    return record["status"]

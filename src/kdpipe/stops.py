@@ -1,0 +1,63 @@
+"""Where a teacher stops: `full`, `checkpoint E`, `every K`, `schedule A/N`.
+
+A checkpoint is cut out of the full training after E epochs. A schedule is a training of its own:
+N epochs in all, with the learning rate dropped every A epochs - the early-stopped teacher of the
+paper (its modes 10/35, 15/50, 20/65, 25/80; the full one is 60/200). They are two kinds of
+early stopping and never share a row.
+"""
+
+from dataclasses import dataclass
+
+from kdpipe.errors import KdpipeError
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One stopping point of a teacher; `epochs` is how long the teacher was trained."""
+
+    kind: str  # full | checkpoint | schedule
+    epochs: int
+    drop_every: int | None = None  # of a schedule
+
+    @property
+    def label(self) -> str:
+        if self.kind == "schedule":
+            return f"schedule {self.drop_every}/{self.epochs}"
+        return "full" if self.kind == "full" else f"checkpoint {self.epochs}"
+
+    @property
+    def drop_epochs(self) -> list[int]:
+        """Where the learning rate of a schedule drops."""
+        assert self.drop_every is not None
+        return list(range(self.drop_every, self.epochs, self.drop_every))
+
+
+def parse(text: str, epochs: int) -> list[Stop]:
+    """The stops that a text of the study means, for a teacher whose full training has `epochs`.
+
+    `every K` means the checkpoints K, 2K, ... before the end. A checkpoint at the last epoch is
+    the full teacher. Raises KdpipeError where a stop lies past the end.
+    """
+    if text == "full":
+        return [Stop("full", epochs)]
+    kind, number = text.split(" ")
+    if kind == "checkpoint":
+        if int(number) > epochs:
+            raise KdpipeError(f"{text} is past the end: the teacher trains for {epochs} epochs")
+        return [Stop("checkpoint", int(number)) if int(number) < epochs else Stop("full", epochs)]
+    if kind == "every":
+        if not 0 < int(number) < epochs:
+            raise KdpipeError(f"{text}: write a number of epochs from 1 to {epochs - 1}")
+        return [Stop("checkpoint", epoch) for epoch in range(int(number), epochs, int(number))]
+    drop, total = (int(part) for part in number.split("/"))
+    if not 0 < drop <= total <= epochs:
+        raise KdpipeError(
+            f"{text}: the learning rate drops every A epochs and the training has N in all; write "
+            f"A/N with 0 < A <= N <= {epochs} (the full training)"
+        )
+    return [Stop("schedule", total, drop)]
+
+
+def expand(texts: list[str], epochs: int) -> list[Stop]:
+    """All stops of a list, in its order, each once."""
+    return list(dict.fromkeys(stop for text in texts for stop in parse(text, epochs)))

@@ -1,0 +1,13 @@
+rule score:
+    input:
+        study.ensemble_needs,
+    output:
+        "results/ensembles/{name}/record.json",
+    log:
+        "logs/ensembles/{name}.log",
+    conda:
+        "../../envs/kdpipe.yaml"
+    params:
+        spec=study.spec,
+    shell:
+        "kdpipe score --spec {params.spec:q} > {log} 2>&1"
