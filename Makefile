@@ -1,0 +1,36 @@
+# make run      the digits study, into reports/digits/
+# make test     the tests
+# make check    style, types, workflow lint
+# make pins     renew requirements.lock
+PYTHON ?= python3.11
+BIN := .venv/bin
+CORES ?= all
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: run test check pins
+
+run: $(BIN)/.installed
+	snakemake --cores $(CORES)
+
+test: $(BIN)/.installed
+	pytest -n 2
+
+check: $(BIN)/.installed
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+	pyright
+
+# Installs once, and again when the pins or the package's needs change.
+$(BIN)/.installed: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	touch $@
+
+# Resolves anew from pyproject.toml, in an environment of its own.
+pins:
+	rm -rf .venv-pins && $(PYTHON) -m venv .venv-pins
+	.venv-pins/bin/pip install --quiet --editable '.[dev]'
+	.venv-pins/bin/pip freeze --exclude-editable > requirements.lock
+	rm -rf .venv-pins
