@@ -103,7 +103,7 @@ def test_fractional_widths_are_cut_off(name, widths):
 
 
 def test_every_family_has_a_revision():
-    names = ("wrn16-1", "densenet-bc40-12", "resnet8")
+    names = ("wrn16-1", "densenet-bc40-12", "resnet8", "resnet18")
     assert {networks.family(name) for name in names} == set(networks.REVISIONS)
 
 

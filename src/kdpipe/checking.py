@@ -2,29 +2,56 @@
 
 pydantic finds what is wrong with a key by itself; here the names are followed: networks that
 exist and fit the images, methods, blocks and ensembles that are defined, epochs that lie within
-the training, references that do not run in a circle. Sections that are malformed are left out
-of this second look, so one mistake does not hide another.
+the training, references that do not run in a circle. Of a malformed section the sound keys are
+followed all the same, so one mistake does not hide another. A study that passes can be planned.
 """
 
-from collections.abc import Iterator
+import contextlib
+import hashlib
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from kdpipe import cards, documents, networks, stops
-from kdpipe.documents import nearest
+from kdpipe import cards, documents, networks, stops, zoo
+from kdpipe.documents import listed, nearest, shown
 from kdpipe.errors import KdpipeError, StudyError
-from kdpipe.study import TABLES, Block, Data, Ensemble, Method, Recipe, Study
+from kdpipe.study import (
+    CLAIMS,
+    TABLES,
+    Block,
+    Data,
+    Ensemble,
+    Method,
+    Pretrained,
+    Recipe,
+    Stop,
+    Study,
+)
+
+MAX_MISTAKES = 100
+MAX_RUNS = 100_000  # a plan of 10,000 takes a second or two
+MAX_DEPTH = 50  # of experiments that teach one another
+
+# Stands in for a recipe that is itself malformed, while changes to it are checked.
+ANY_RECIPE = {"epochs": 100_000, "batch_size": 64, "lr": 0.1}
 
 
 def load(path: Path | str) -> Study:
     """The study in a YAML file. Raises StudyError with every mistake of the file."""
-    return validate(documents.read(path), str(path))
+    return validate(documents.read(path), str(path), Path(path).parent)
 
 
-def validate(content: object, source: str) -> Study:
-    """The study in a mapping. Raises StudyError with every mistake; `source` names it."""
+def validate(content: object, source: str, folder: Path = Path()) -> Study:
+    """The study in a mapping. Raises StudyError with every mistake; `source` names it.
+
+    Paths in it are seen from `folder`; in the study they are absolute.
+    """
+    content = _located(content, folder)
     mistakes: list[str] = []
     study = None
     try:
@@ -32,75 +59,106 @@ def validate(content: object, source: str) -> Study:
     except ValidationError as error:
         mistakes += documents.explain(error, content, Study)
     if isinstance(content, dict):
-        mistakes += _followed(content)
+        look = _Look(content)
+        mistakes += itertools.islice(look.mistakes(), MAX_MISTAKES)
+        if study is not None and not mistakes:
+            mistakes += look.size(study)
     if mistakes or study is None:
         lines = list(dict.fromkeys(mistakes))
         count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-        raise StudyError("\n  ".join([f"{source}: {count}", *lines]))
+        if len(lines) > MAX_MISTAKES:
+            count = f"very many mistakes, of which {MAX_MISTAKES} are listed"
+        raise StudyError("\n  ".join([f"{source}: {count}", *lines[:MAX_MISTAKES]]))
     return study
 
 
-def _followed(content: dict) -> Iterator[str]:
-    """Mistakes in what the names of a study refer to."""
-    look = _Look(content)
-    yield from look.names()
-    yield from look.data()
-    yield from look.recipes()
-    yield from look.ensembles()
-    for index, block in look.blocks.items():
-        yield from look.block(f"experiments[{index}]", block)
-    yield from look.circles()
-    yield from look.tables()
-
-
 class _Look:
-    """The well-formed parts of a study, and the questions asked of them."""
+    """The sound parts of a study, and the questions asked of them.
+
+    What a malformed section leaves unknown is `lost`, and nothing is said that would rest on it.
+    """
 
     def __init__(self, content: dict):
         self.content = content
-        self.recipe: Recipe | None = _part(Recipe, content.get("recipe"))
-        self.card = None
-        data = _part(Data, content.get("data"))
-        if data is not None and data.name in cards.known():
-            self.card = cards.load(data.name)
-        self.data_part = data
-        self.methods: dict[str, Method] = _parts(Method, content.get("methods"))
-        self.ensemble_parts: dict[str, Ensemble] = _parts(Ensemble, content.get("ensembles"))
-        experiments = content.get("experiments")
-        self.blocks: dict[int, Block] = _parts(
-            Block, dict(enumerate(experiments)) if isinstance(experiments, list) else None
-        )
-        self.block_names = _names(experiments)
-        self.ensemble_names = [str(name) for name in _keys(content.get("ensembles"))]
-        self.method_names = [str(name) for name in _keys(content.get("methods"))]
+        self.seeds = content.get("seeds")
+        self.recipe, self.recipe_is_sound = _part(Recipe, content.get("recipe"))
+        self.data_part, _ = _part(Data, content.get("data"))
+        self.card, self.cardless = _card(self.data_part)
 
-    def names(self) -> Iterator[str]:
+        self.methods: dict[str, Method] = _parts(Method, content.get("methods"))
+        self.ensembles: dict[str, Ensemble] = _parts(Ensemble, content.get("ensembles"))
+        self.pretrained: dict[str, Pretrained] = _parts(Pretrained, content.get("pretrained"))
+        experiments = content.get("experiments")
+        listed_blocks = experiments if isinstance(experiments, list) else []
+        self.blocks: dict[int, Block] = _parts(Block, dict(enumerate(listed_blocks)))
+        self.by_name = {block.name: block for block in self.blocks.values() if block.name}
+        self.by_name.pop("self", None)  # refused; it means no block
+
+        names = [b["name"] for b in listed_blocks if isinstance(b, dict) and _named(b)]
+        self.block_names = dict.fromkeys(names)
+        self.places = [
+            *((f"experiments[{i}].name", b.name) for i, b in self.blocks.items() if b.name),
+            *((f"ensembles.{name}", str(name)) for name in self.ensembles),
+            *((f"pretrained.{name}", str(name)) for name in self.pretrained),
+        ]
+        self.method_names = _keys(content.get("methods"))
+        self.ensemble_names = _keys(content.get("ensembles"))
+        self.pretrained_names = _keys(content.get("pretrained"))
+        self.sources = self.block_names | self.ensemble_names
+        self.lost = {
+            "method": not isinstance(content.get("methods"), dict),
+            "block": not isinstance(experiments, list) or len(names) < len(experiments),
+            "ensemble": not isinstance(content.get("ensembles", {}), dict),
+            "pretrained": not isinstance(content.get("pretrained", {}), dict),
+        }
+        self.lost["block or ensemble"] = self.lost["block"] or self.lost["ensemble"]
+        self.epochs: dict[str, int | None] = {}
+        self.ends_of: dict[str, int] = {}
+        self.circles = list(self.of_circles())
+
+    def mistakes(self) -> Iterator[str]:
+        yield from self.of_names()
+        yield from self.of_data()
+        yield from self.of_recipes()
+        yield from self.of_ensembles()
+        for name, source in self.pretrained.items():
+            yield from self.of_pretrained(f"pretrained.{name}", source)
+        for index, block in self.blocks.items():
+            yield from self.of_block(f"experiments[{index}]", block)
+        yield from self.circles
+        yield from self.of_tables()
+
+    def of_names(self) -> Iterator[str]:
         seen: dict[str, str] = {}
-        places = [(f"experiments[{i}].name", name) for i, name in enumerate(self.block_names)]
-        places += [(f"ensembles.{name}", name) for name in self.ensemble_names]
-        for where, name in places:
+        for where, name in self.places:
             if name in seen:
                 yield f"{where}: the name {name} is taken by {seen[name]}; each needs its own"
             elif name == "self" or _is_network(name):
                 yield f"{where}: {name} means a network here; take another name"
             seen.setdefault(name, where)
-        for where, seeds in [("seeds", self.content.get("seeds"))] + [
-            (f"experiments[{i}].seeds", block.seeds) for i, block in self.blocks.items()
-        ]:
-            if isinstance(seeds, list) and len(set(map(str, seeds))) < len(seeds):
-                yield f"{where}: a seed stands twice in {seeds}"
+        all_seeds = [("seeds", self.seeds)]
+        all_seeds += [(f"experiments[{i}].seeds", b.seeds) for i, b in self.blocks.items()]
+        for where, seeds in all_seeds:
+            if isinstance(seeds, list):
+                for seed in _twice(seeds):
+                    yield f"{where}: {seed} stands twice"
 
-    def data(self) -> Iterator[str]:
+    def of_data(self) -> Iterator[str]:
         data = self.data_part
-        if data is None:
+        if data is None or data.name is None:
             return
+        if data.card is not None and (data.path is None or data.name in cards.known()):
+            yield "data.card: belongs to data of one's own, which has a path and a name of its own"
         if self.card is None:
-            known = cards.known()
-            yield (
-                f"data.name: {data.name} has no card{nearest(data.name, known)} "
-                f"(known: {', '.join(known)})"
-            )
+            guess = "" if data.path else nearest(data.name, cards.known())
+            yield f"data.name: {self.cardless}{guess}"
             return
+        for key, values in (("mean", data.mean), ("std", data.std)):
+            if values is not None and len(values) != self.card.shape[0]:
+                yield (
+                    f"data.{key}: {shown(values)} for images of {self.card.shape[0]} channel(s): "
+                    "give one number for each"
+                )
         wanted = (data.train_size or 0) + data.validation
         if wanted > self.card.train or data.validation >= self.card.train:
             yield (
@@ -111,96 +169,158 @@ class _Look:
         if data.padding == "reflect" and data.pad >= min(height, width):
             yield f"data.pad: {data.pad} pixels cannot be reflected in images of {height}x{width}"
 
-    def recipes(self) -> Iterator[str]:
-        changes = self.content.get("network_recipes")
-        if not isinstance(changes, dict) or self.recipe is None:
-            return
-        for network, change in changes.items():
+    def of_recipes(self) -> Iterator[str]:
+        for network, change in _items(self.content.get("network_recipes")):
             where = f"network_recipes.{network}"
-            yield from self.network(where, network)
-            if not isinstance(change, dict):
-                continue
-            merged = {**self.recipe.model_dump(), **change}
-            try:
-                Recipe.model_validate(merged)
-            except ValidationError as error:
-                for line in documents.explain(error, merged, Recipe):
-                    yield f"{where}.{line}"
+            yield from self.of_network(where, network)
+            if isinstance(change, dict):
+                try:
+                    Recipe.model_validate(self.changed(change))
+                except ValidationError as error:
+                    yield from documents.explain(error, self.changed(change), Recipe, where)
+        for network, texts in _items(self.content.get("keep_checkpoints")):
+            where = f"keep_checkpoints.{network}"
+            yield from self.of_network(where, network)
+            for text in _sound_stops(texts):
+                if text.startswith("schedule"):
+                    yield f"{where}: {text} is a training of its own; write checkpoint E or every K"
+                else:
+                    yield from self.of_stop(where, text, network)
 
-    def ensembles(self) -> Iterator[str]:
-        for name, ensemble in self.ensemble_parts.items():
+    def of_ensembles(self) -> Iterator[str]:
+        for name, ensemble in self.ensembles.items():
             where = f"ensembles.{name}"
             for network in ensemble.networks or []:
-                yield from self.network(f"{where}.networks", network)
-                for stop in ensemble.stops:
-                    yield from self.stop(f"{where}.stops", stop, network)
-            if ensemble.block is not None:
-                yield from self.defined(f"{where}.block", ensemble.block, "block", self.block_names)
-            if ensemble.operations_of is not None:
-                yield from self.defined(
-                    f"{where}.operations_of",
-                    ensemble.operations_of,
-                    "ensemble",
-                    self.ensemble_names,
-                )
+                yield from self.of_network(f"{where}.networks", network)
+                for text in ensemble.stops:
+                    yield from self.of_stop(f"{where}.stops", text, network)
+            for network in _twice(ensemble.networks or []):
+                yield f"{where}.networks: {network} stands twice; copies makes more of a network"
+            yield from self.defined(f"{where}.block", ensemble.block, "block", self.block_names)
+            yield from self.defined(
+                f"{where}.operations_of", ensemble.operations_of, "ensemble", self.ensemble_names
+            )
 
-    def block(self, where: str, block: Block) -> Iterator[str]:
-        for network in [*block.students, *(block.via or [])]:
-            yield from self.network(f"{where}.students", network)
-        for teacher in block.teachers:
-            yield from self.teacher(f"{where}.teachers", teacher, block)
-        for method in block.methods:
-            steps = [method] if isinstance(method, str) else method
-            if not isinstance(method, str) and len(steps) != block.steps:
+    def of_pretrained(self, where: str, source: Pretrained) -> Iterator[str]:
+        if source.network is None or _lost(source):
+            return
+        yield from self.of_network(f"{where}.network", source.network, trained=False)
+        if source.weights is not None:
+            facts = zoo.facts(source.network)
+            known = facts.weights if facts else {}
+            if source.weights not in known:
                 yield (
-                    f"{where}.methods: {method} names {len(steps)} methods, the block has "
+                    f"{where}.weights: {shown(source.weights)}: torchvision has {listed(known)} "
+                    f"for {source.network}"
+                )
+            elif self.card is not None and self.card.classes != 1000:
+                yield f"{where}.weights: of 1,000 classes, and the data have {self.card.classes}"
+        if source.path is not None and not os.path.isfile(source.path):
+            yield f"{where}.path: there is no file {shown(source.path)}"
+        elif source.path is not None and source.weights is None and source.sha256 is None:
+            with open(source.path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            yield f"{where}.sha256: this key is missing; of the file that is there it is {found}"
+
+    def of_block(self, where: str, block: Block) -> Iterator[str]:
+        for key in ("students", "via"):
+            for network in getattr(block, key) or []:
+                yield from self.of_network(f"{where}.{key}", network)
+        for teacher in block.teachers:
+            yield from self.of_teacher(where, teacher, block)
+        for method in block.methods:
+            names = [method] if isinstance(method, str) else method
+            counted = _lost(block).isdisjoint({"via", "generations"})
+            if not isinstance(method, str) and counted and len(names) != block.steps:
+                yield (
+                    f"{where}.methods: {shown(method)} names {len(names)} methods, the block has "
                     f"{block.steps} step(s) (via and generations): give one for each step"
                 )
-            for name in steps:
+            for name in names:
                 yield from self.defined(f"{where}.methods", name, "method", self.method_names)
-                yield from self.kd_stop(where, name, block)
+                yield from self.of_kd_stop(name, block)
+            yield from self.of_attention(where, names, block)
         for key in ("teachers", "students", "methods", "stops"):
-            items = [str(item) for item in getattr(block, key)]
-            for item in sorted({item for item in items if items.count(item) > 1}):
+            for item in _twice(getattr(block, key)):
                 yield f"{where}.{key}: {item} stands twice"
 
-    def teacher(self, where: str, teacher: str, block: Block) -> Iterator[str]:
+    def of_teacher(self, where: str, teacher: str, block: Block) -> Iterator[str]:
         if teacher in self.ensemble_names:
             if block.stops != ["full"]:
-                yield f"{where}: {teacher} is an ensemble, which has no stops but full"
-            return
-        if teacher in self.block_names:
-            for stop in block.stops:
-                if stop.startswith("schedule"):
-                    yield (
-                        f"{where}: {teacher} is a block: its students cannot be trained again by "
-                        f"{stop}; write `checkpoint E` or `full`"
-                    )
-            return
-        networks_of = block.students if teacher == "self" else [teacher]
-        if teacher != "self":
-            defined = ["self", *self.block_names, *self.ensemble_names]
-            for line in self.network(where, teacher):
-                yield f"{line}; nor is it one of {', '.join(defined)}{nearest(teacher, defined)}"
-        for network in networks_of:
-            for stop in block.stops:
-                yield from self.stop(f"{where[: where.rindex('.')]}.stops", stop, network)
+                yield f"{where}.stops: {teacher} is an ensemble, which has no stops but full"
+            ensemble = self.ensembles.get(teacher)
+            if ensemble is not None and ensemble.block in self.by_name:
+                other = self.by_name[ensemble.block]
+                yield from self.of_seeds(f"{where}.teachers: {teacher}", block, other)
+        elif teacher in self.pretrained_names:
+            if block.stops != ["full"]:
+                yield f"{where}.stops: {teacher} is pretrained, and has no stops but full"
+        elif teacher in self.block_names:
+            other = self.by_name.get(teacher)
+            if other is not None:
+                yield from self.of_taught(where, teacher, block, other)
+        elif teacher == "self" or _is_network(teacher):
+            for network in block.students if teacher == "self" else [teacher]:
+                yield from self.of_network(f"{where}.teachers", network)
+                for text in block.stops:
+                    yield from self.of_stop(f"{where}.stops", text, network)
+        elif not self.lost["block or ensemble"] and not self.lost["pretrained"]:
+            known = ["self", *self.sources, *self.pretrained_names]
+            for line in self.of_network(f"{where}.teachers", teacher):
+                yield f"{line}; nor is it one of {listed(known)}{nearest(teacher, known)}"
 
-    def network(self, where: str, name: str) -> Iterator[str]:
+    def of_taught(self, where: str, name: str, block: Block, other: Block) -> Iterator[str]:
+        """A block as a teacher: its one last network must be there for each seed and stop."""
+        for text in block.stops:
+            if text.startswith("schedule"):
+                yield (
+                    f"{where}.stops: {name} is an experiment: its student cannot be trained again "
+                    f"by {text}; write `checkpoint E` or `full`"
+                )
+            else:
+                for student in other.students[:1]:
+                    yield from self.of_stop(f"{where}.stops", text, student)
+        yield from self.of_seeds(f"{where}.teachers: {name}", block, other)
+        if self.circles or {"teachers", "stops", "students", "methods"} & _lost(other):
+            return
+        if self.ends(other) != 1:
+            yield (
+                f"{where}.teachers: {name} ends in {self.ends(other)} networks for each seed, and "
+                "must end in one to teach: one teacher, one stop, one student, one method"
+            )
+
+    def of_seeds(self, what: str, block: Block, other: Block) -> Iterator[str]:
+        """The seeds that a block needs of another must be among that one's own."""
+        if {"seeds", "teacher_seed"} & (_lost(block) | _lost(other)):
+            return
+        offered, wanted = other.seeds or self.seeds, block.seeds or self.seeds
+        if block.teacher_seed != "paired":
+            wanted = [block.teacher_seed]
+        if isinstance(offered, list) and isinstance(wanted, list):
+            missing = [shown(seed) for seed in wanted if seed not in offered]
+            if missing:
+                yield (
+                    f"{what} is needed for seed {listed(missing)}, which experiment {other.name} "
+                    "has not: add it there"
+                )
+
+    def of_network(self, where: str, name: str, trained: bool = True) -> Iterator[str]:
+        # Where the images are not known, what any network of that kind takes.
+        usual = zoo.SHAPE
         try:
-            networks.check(name, self.card.shape if self.card else (3, 224, 224))
+            networks.check(str(name), self.card.shape if self.card else usual, trained)
         except KdpipeError as error:
             yield f"{where}: {error}"
 
-    def stop(self, where: str, text: str, network: str) -> Iterator[str]:
+    def of_stop(self, where: str, text: str, network: str) -> Iterator[str]:
         epochs = self.epochs_of(network)
-        if epochs is not None:
+        if epochs is not None and _is_network(network):
             try:
-                stops.parse(text, epochs)
+                stops.count(text, epochs)
             except KdpipeError as error:
-                yield f"{where}: {error}"
+                yield f"{where}: {error} (network {network})"
 
-    def kd_stop(self, where: str, name: str, block: Block) -> Iterator[str]:
+    def of_kd_stop(self, name: str, block: Block) -> Iterator[str]:
         method = self.methods.get(name)
         if method is None or not isinstance(method.stop_epoch, int):
             return
@@ -212,89 +332,284 @@ class _Look:
                     f"{network} trains for {epochs} epochs (experiment {block.name})"
                 )
 
-    def epochs_of(self, network: str) -> int | None:
-        changes = self.content.get("network_recipes")
-        change = changes.get(network) if isinstance(changes, dict) else None
-        epochs = change.get("epochs") if isinstance(change, dict) else None
-        if isinstance(epochs, int):
-            return epochs
-        return self.recipe.epochs if self.recipe else None
+    def of_attention(self, where: str, names: list[str], block: Block) -> Iterator[str]:
+        """Attention transfer needs one teacher, with maps of the sizes that the student has."""
+        unknown = {"teachers", "students", "via", "generations"} & _lost(block)
+        if self.card is None or unknown or not names:
+            return
+        attending = [
+            name in self.methods and bool(self.methods[name].attention_weight) for name in names
+        ]
+        for student, teacher in itertools.product(block.students, block.teachers):
+            head: str | None = student if teacher == "self" else teacher
+            if teacher in self.ensemble_names:
+                head = None
+            elif teacher in self.block_names:
+                other = self.by_name.get(teacher)
+                head = next(iter(other.students), None) if other else None
+            elif teacher in self.pretrained_names:
+                known = self.pretrained.get(teacher)
+                head = known.network if known else None
+            path = [*(block.via or []), student]
+            steps = list(zip([head, *path], path, strict=False))
+            wanted = itertools.zip_longest(steps, attending[: len(steps)], fillvalue=attending[-1])
+            pairs = [step for step, attends in wanted if attends]
+            if attending[-1]:  # the direct students that a chain is compared with
+                pairs += [(head, student), *((network, student) for network in block.via or [])]
+            for theirs, ours in dict.fromkeys(pairs):  # pyright: ignore
+                yield from self.of_maps(f"{where}.methods", theirs, ours, teacher)
 
-    def defined(self, where: str, name: str, what: str, known: list[str]) -> Iterator[str]:
-        if name not in known:
-            yield (
-                f"{where}: there is no {what} {name}{nearest(name, known)} "
-                f"(defined: {', '.join(known) or 'none'})"
-            )
+    def of_maps(self, where: str, teacher: str | None, student: str, label: str) -> Iterator[str]:
+        if teacher is None:
+            if label in self.ensemble_names:
+                yield f"{where}: attention transfer needs one network, and {label} is an ensemble"
+            return
+        assert self.card is not None
+        with contextlib.suppress(KdpipeError):  # a network that does not exist is said elsewhere
+            sizes = [
+                [side for _, *side in networks.group_shapes(name, self.card.shape)]
+                for name in (teacher, student)
+            ]
+            if sizes[0] != sizes[1] or not sizes[0]:
+                yield (
+                    f"{where}: attention transfer compares maps of equal size, and {teacher} has "
+                    f"{_as_sizes(sizes[0])} where {student} has {_as_sizes(sizes[1])}"
+                )
 
-    def circles(self) -> Iterator[str]:
+    def of_circles(self) -> Iterator[str]:
         needs: dict[str, list[str]] = {}
-        for block in self.blocks.values():
+        for block in self.by_name.values():
             needs.setdefault(block.name, []).extend(block.teachers)
-        for name, ensemble in self.ensemble_parts.items():
+        for name, ensemble in self.ensembles.items():
             needs[name] = [n for n in (ensemble.block, ensemble.operations_of) if n]
-        done: set[str] = set()
+        depth: dict[str, int] = {}
         for start in needs:
-            path: list[str] = []
-            stack = [(start, iter(needs[start]))]
-            path.append(start)
-            while stack:
-                name, following = stack[-1]
-                for other in following:
+            path = {start: iter(needs[start])}  # a depth-first walk, without recursion
+            while path and start not in depth:
+                name = next(reversed(path))
+                for other in path[name]:
                     if other in path:
-                        circle = [*path[path.index(other) :], other]
+                        names = list(path)
+                        circle = [*names[names.index(other) :], other]
                         yield f"these need each other in a circle: {' -> '.join(circle)}"
-                    elif other in needs and other not in done:
-                        path.append(other)
-                        stack.append((other, iter(needs[other])))
+                    elif other in needs and other not in depth:
+                        path[other] = iter(needs[other])
                         break
                 else:
-                    stack.pop()
-                    path.pop()
-                    done.add(name)
+                    depth[name] = 1 + max((depth.get(other, 0) for other in needs[name]), default=0)
+                    del path[name]
+        for name in [name for name in depth if depth[name] == MAX_DEPTH + 1][:1]:
+            yield f"{name} leans on others that lean on others, more than {MAX_DEPTH} deep"
 
-    def tables(self) -> Iterator[str]:
-        tables = self.content.get("tables")
-        for name, reads in tables.items() if isinstance(tables, dict) else ():
-            if name not in TABLES:
-                yield (
-                    f"tables: there is no table {name}{nearest(name, TABLES)} "
-                    f"(known: {', '.join(TABLES)})"
-                )
-            for source in reads if isinstance(reads, list) else ():
-                known = [*self.block_names, *self.ensemble_names]
-                yield from self.defined(f"tables.{name}", str(source), "block or ensemble", known)
+    def of_tables(self) -> Iterator[str]:
+        for key, one, known in (("tables", "table", TABLES), ("claims", "claim", CLAIMS)):
+            for name, reads in _items(self.content.get(key)):
+                if name not in known:
+                    guess = nearest(name, known)
+                    names = ", ".join(known)
+                    yield f"{key}: there is no {one} {shown(name)}{guess} (known: {names})"
+                for source in reads if isinstance(reads, list) else ():
+                    if isinstance(source, str):
+                        yield from self.defined(
+                            f"{key}.{name}", source, "block or ensemble", self.sources
+                        )
+
+    def defined(self, where: str, name: str | None, what: str, known: dict) -> Iterator[str]:
+        if name is not None and name not in known and not self.lost[what]:
+            guess = nearest(name, known)
+            yield f"{where}: there is no {what} {name}{guess} (defined: {listed(known)})"
+
+    def changed(self, change: dict) -> dict:
+        """A recipe with changes for one network."""
+        base = self.recipe.model_dump() if self.recipe_is_sound else ANY_RECIPE
+        return {**base, **change}
+
+    def epochs_of(self, network: str) -> int | None:
+        """How long a network trains, as far as that is known."""
+        if network not in self.epochs:
+            changes = dict(_items(self.content.get("network_recipes"))).get(network)
+            if isinstance(changes, dict) and "epochs" in changes:
+                found, _ = _part(Recipe, self.changed(changes))
+            else:
+                found = self.recipe
+            self.epochs[network] = found.epochs if found else None
+        return self.epochs[network]
+
+    # --- how much is asked for
+
+    def size(self, study: Study) -> Iterator[str]:
+        """A mistake if a study without mistakes asks for more than can be planned."""
+        count = 0
+        for block in study.experiments:
+            cells = len(block.seeds or study.seeds) * self.ends(block)
+            count += cells * block.steps * (2 if block.via else 1)
+        for name, ensemble in study.ensembles.items():
+            count += len(study.seeds) * self.copies(name) * self.points(ensemble)
+        if count > MAX_RUNS:
+            yield (
+                f"this study asks for about {count:,} runs, and at most {MAX_RUNS:,} can be "
+                "planned: make its lists shorter"
+            )
+
+    def ends(self, block: Block) -> int:
+        """Last networks of a block for one seed: teachers x stops x students x methods."""
+        if block.name not in self.ends_of:
+            heads = 0
+            for teacher in block.teachers:
+                if teacher in self.ensembles:
+                    other = self.by_name.get(self.ensembles[teacher].block or "")
+                    heads += len(block.students) * (self.ends(other) if other else 1)
+                    continue
+                for student in block.students:
+                    network = student if teacher == "self" else teacher
+                    if teacher in self.by_name:
+                        network = next(iter(self.by_name[teacher].students), "")
+                    heads += sum(self.stops_of(text, network) for text in block.stops)
+            self.ends_of[block.name] = heads * len(block.methods)
+        return self.ends_of[block.name]
+
+    def copies(self, name: str) -> int:
+        ensemble = self.ensembles[name]
+        if ensemble.operations_of is None:
+            return ensemble.copies or 1
+        return max(1, self.operations(ensemble.operations_of) // self.price(ensemble))
+
+    def points(self, ensemble: Ensemble) -> int:
+        """Members of an ensemble in one copy: networks x stops."""
+        pairs = itertools.product(ensemble.stops, ensemble.networks or [])
+        return sum(self.stops_of(text, network) for text, network in pairs)
+
+    def price(self, ensemble: Ensemble) -> int:
+        """Multiply-adds of one copy of an ensemble's members."""
+        assert self.card is not None
+        shape, classes = self.card.shape, self.card.classes
+        return sum(
+            networks.cost(network, shape, classes).multiply_adds * self.stops_of(text, network)
+            for text, network in itertools.product(ensemble.stops, ensemble.networks or [])
+        )
+
+    def operations(self, name: str) -> int:
+        """At most so many multiply-adds has an ensemble."""
+        ensemble = self.ensembles[name]
+        if ensemble.block is None:
+            return self.copies(name) * self.price(ensemble)
+        block = self.by_name[ensemble.block]
+        like = Ensemble.model_validate({"networks": block.students})
+        return block.steps * self.price(like)
+
+    def stops_of(self, text: str, network: str) -> int:
+        try:
+            return stops.count(text, self.epochs_of(network) or 1)
+        except KdpipeError:
+            return 1  # said elsewhere
 
 
-def _part(model: type[BaseModel], value: object) -> Any:
+def _located(content: object, folder: Path) -> object:
+    """The content of a study with its paths absolute."""
+    if not isinstance(content, dict):
+        return content
+    content = dict(content)
+    if "data" in content:
+        content["data"] = _seen_from(folder, content["data"])
+    if isinstance(content.get("pretrained"), dict):
+        content["pretrained"] = {
+            name: _seen_from(folder, source) for name, source in content["pretrained"].items()
+        }
+    return content
+
+
+def _seen_from(folder: Path, part: object) -> object:
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: os.path.abspath(folder / value)
+        if key in ("path", "card") and isinstance(value, str) and value and "\0" not in value
+        else value
+        for key, value in part.items()
+    }
+
+
+def _card(data: Data | None) -> tuple[cards.Card | None, str]:
+    """The card of what `data` names; or None, and why there is none."""
+    if data is None or not isinstance(data.name, str):
+        return None, ""
     try:
-        return model.model_validate(value)
-    except ValidationError:
-        return None
+        return cards.of(data.name, data.path, data.card, data.resize), ""
+    except KdpipeError as error:
+        return None, str(error)
+
+
+def _part(model: type[BaseModel], value: object) -> tuple[Any, bool]:
+    """A section, and whether it is sound; of a malformed one what is sound in it, or None.
+
+    A wrong entry of a list is left out; a wrong key has its default, or is empty. Its
+    `model_fields_set` are the keys that are known, be it by default: see `_lost`.
+    """
+    known = set(model.model_fields)
+    try:
+        return model.model_construct(known, **dict(model.model_validate(value))), True
+    except ValidationError as error:
+        if not isinstance(value, dict):
+            return None, False
+        wrong = [details["loc"] for details in error.errors(include_url=False) if details["loc"]]
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        places = [loc for loc in wrong if loc[0] == name]
+        is_list = get_origin(field.annotation) is list
+        if not places and name in value:
+            found[name] = value[name]
+        elif places and is_list and isinstance(value.get(name), list):
+            bad = {loc[1] for loc in places if len(loc) > 1}
+            found[name] = [entry for index, entry in enumerate(value[name]) if index not in bad]
+        elif field.is_required():
+            found[name] = [] if is_list else None
+    return model.model_construct(known - {loc[0] for loc in wrong}, **found), False
 
 
 def _parts(model: type[BaseModel], values: object) -> dict:
-    items = values.items() if isinstance(values, dict) else ()
-    found = {name: _part(model, value) for name, value in items}
+    found = {name: _part(model, value)[0] for name, value in _items(values)}
     return {name: part for name, part in found.items() if part is not None}
 
 
-def _names(experiments: object) -> list[str]:
-    blocks = experiments if isinstance(experiments, list) else []
-    return [block["name"] for block in blocks if isinstance(block, dict) and _is_text(block)]
+def _lost(part: BaseModel) -> set[str]:
+    """Keys of a section that are malformed or missing."""
+    return type(part).model_fields.keys() - part.model_fields_set
+
+
+def _items(value: object) -> Iterable[tuple]:
+    return value.items() if isinstance(value, dict) else ()
+
+
+def _keys(value: object) -> dict[str, None]:
+    return {str(name): None for name, _ in _items(value)}
+
+
+def _sound_stops(texts: object) -> list[str]:
+    stop = TypeAdapter(Stop)
+    found = []
+    for text in texts if isinstance(texts, list) else ():
+        with contextlib.suppress(ValidationError):
+            found.append(stop.validate_python(text))
+    return found
+
+
+def _as_sizes(sizes: list[list[int]]) -> str:
+    return ", ".join(f"{height}x{width}" for height, width in sizes) or "no groups"
+
+
+def _twice(values: list) -> list[str]:
+    """The values that stand more than once, as a message shows them."""
+    count = Counter(value if isinstance(value, str) else shown(value) for value in values)
+    return [value for value in count if count[value] > 1]
+
+
+def _named(block: dict) -> bool:
+    return isinstance(block.get("name"), str)
 
 
 def _is_network(name: str) -> bool:
     try:
-        networks.parse(name)
+        networks.parse(str(name))
     except KdpipeError:
         return False
     return True
-
-
-def _is_text(block: dict) -> bool:
-    return isinstance(block.get("name"), str)
-
-
-def _keys(value: object) -> list:
-    return list(value) if isinstance(value, dict) else []

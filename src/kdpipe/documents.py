@@ -1,10 +1,11 @@
 """Study files as text: reading YAML strictly, and saying in plain words what is wrong with it.
 
-The loader is YAML's safe one, made stricter: duplicate keys, aliases, deep nesting and huge
-files are refused, since each of them is either a mistake or an attack.
+The loader is YAML's safe one, made stricter: duplicate keys, aliases, tags, deep nesting and
+huge files are refused, since each of them is either a mistake or an attack.
 """
 
 import difflib
+import itertools
 import re
 from pathlib import Path
 from types import UnionType
@@ -15,8 +16,9 @@ from pydantic import BaseModel, ValidationError
 
 from kdpipe.errors import StudyError
 
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 64 * 1024  # YAML is read at about 100 kB a second
 MAX_DEPTH = 12
+MAX_NAMES = 200  # compared with a misspelt one, or the search takes minutes in a hostile file
 
 ALPHA = (
     "means the KD weight in half of the field and the CE weight in the other half; write "
@@ -28,7 +30,8 @@ def read(path: Path | str) -> object:
     """The content of a YAML file. Raises StudyError if it cannot be read or is not plain YAML."""
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise StudyError(f"{path}: there is no such file") from None
     except IsADirectoryError:
@@ -41,7 +44,7 @@ def read(path: Path | str) -> object:
 def parse(data: bytes, source: str) -> object:
     """The content of YAML bytes; `source` names them in a message."""
     if len(data) > MAX_BYTES:
-        raise StudyError(f"{source}: {len(data):,} bytes; a study file has at most {MAX_BYTES:,}")
+        raise StudyError(f"{source}: too long; a study file has at most {MAX_BYTES:,} bytes")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -61,15 +64,37 @@ def parse(data: bytes, source: str) -> object:
     return content
 
 
-def explain(error: ValidationError, content: object, model: type[BaseModel]) -> list[str]:
-    """One line for each mistake pydantic found: key, value, what is allowed, nearest name."""
-    return [_line(details, content, model) for details in error.errors(include_url=False)]
+def explain(
+    error: ValidationError, content: object, model: type[BaseModel], under: str = ""
+) -> list[str]:
+    """One line for each mistake pydantic found: key, value, what is allowed, nearest name.
+
+    `under` is where in the file the content stands. What a value may be instead, when it may be
+    of several kinds, is one line.
+    """
+    lines: dict[str, list[str]] = {}
+    for details in error.errors(include_url=False):
+        place, wanted = _line(details, content, model)
+        if under and place:
+            place = f"{under}.{place}"
+        said = lines.setdefault(place or under or "the file", [])
+        if wanted not in said:
+            said.append(wanted)
+    return [f"{place}: {', or '.join(said)}" for place, said in lines.items()]
 
 
 def nearest(word: object, known) -> str:
     """`; did you mean X?`, or nothing."""
-    close = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.6)
+    names = [str(name) for name in itertools.islice(known, MAX_NAMES)]
+    close = difflib.get_close_matches(str(word)[:80], names, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def listed(names) -> str:
+    """Names as they may stand in a message: all, or the first of many."""
+    names = list(names)
+    more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more or "none"
 
 
 def key(location) -> str:
@@ -77,12 +102,15 @@ def key(location) -> str:
     text = ""
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text or "the file"
+    return text
 
 
 def shown(value: object) -> str:
     """A value as it may stand in a message: on one line and not too long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -95,6 +123,10 @@ class _StrictLoader(yaml.SafeLoader):
             raise yaml.YAMLError(
                 f"alias *{event.anchor} in line {event.start_mark.line + 1}: write it out"
             )
+        tag = self.peek_event().tag if self.check_event(yaml.NodeEvent) else None
+        if tag:
+            line = self.peek_event().start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: the tag {shown(tag)}: tags are refused")
         self.depth += 1
         if self.depth > MAX_DEPTH:
             line = self.peek_event().start_mark.line + 1
@@ -116,35 +148,43 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _line(details: Any, content: object, model: type[BaseModel]) -> str:
+def _line(details: Any, content: object, model: type[BaseModel]) -> tuple[str, str]:
+    """The key and value that are wrong, and what is to be said of them."""
     location = _real_location(details["loc"], content)
     where = key(location)
-    value = details["input"]
-    kind = details["type"]
+    value, kind = details["input"], details["type"]
+    place = f"{where or 'the file'}: {shown(value)}"
     if kind == "extra_forbidden":
         if location[-1] in ("alpha", "alphas"):
-            return f"{where}: alpha is refused: it {ALPHA}"
+            return where, f"alpha is refused: it {ALPHA}"
         known = _keys_at(model, location[:-1])
-        return f"{where}: unknown key{nearest(location[-1], known)} (allowed: {', '.join(known)})"
+        return place, f"unknown key{nearest(location[-1], known)} (allowed: {', '.join(known)})"
     if kind == "missing":
-        return f"{where}: this key is missing"
+        return where, "this key is missing"
     if kind == "value_error":
-        return f"{where}: {details['ctx']['error']}"
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        mantissa, exponent = re.split("[eE]", value)
-        number = f"{mantissa if '.' in mantissa else mantissa + '.0'}e{int(exponent):+d}"
-        return f"{where}: {value} is text to YAML; write {number}"
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d+)?", value):
-        return f"{where}: {value!r} is text; write the number without quotes"
-    return f"{where}: {shown(value)}: {_wanted(details)}"
+        return where, str(details["ctx"]["error"])
+    if isinstance(value, str) and kind.startswith(("int", "float", "literal")):
+        if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d{1,9}", value):
+            mantissa, exponent = re.split("[eE]", value)
+            number = f"{mantissa if '.' in mantissa else mantissa + '.0'}e{int(exponent):+d}"
+            return place, f"this is text to YAML; write {number[:40]}"
+        if re.fullmatch(r"[-+]?\d+(\.\d+)?", value):
+            return place, "this is text; write the number without quotes"
+    return place, _wanted(details)
 
 
 def _wanted(details: Any) -> str:
-    if details["type"] == "string_pattern_mismatch":
-        pattern = details["ctx"]["pattern"]
-        if pattern.startswith("^(full"):
+    kind = details["type"]
+    if kind == "string_pattern_mismatch":
+        if "full" in details["ctx"]["pattern"]:
             return "a stop is one of: full, checkpoint E, every K, schedule A/N"
         return "a name has letters, digits, - and _ only (no dots, slashes or spaces)"
+    if kind == "string_type":
+        return "a text is wanted; put it in quotes"
+    if kind == "too_short":
+        return f"at least {details['ctx']['min_length']} entry is wanted"
+    if kind in ("model_type", "dict_type"):
+        return "a mapping of keys is wanted"
     message = details["msg"]
     return message[0].lower() + message[1:]
 
@@ -153,6 +193,8 @@ def _real_location(location: tuple, content: Any) -> list:
     """The keys and indices that stand in the file: pydantic adds names of union branches."""
     real: list = []
     for part in location:
+        if part == "[key]":
+            continue  # the mistake is in the key itself, which stands before it
         in_mapping = isinstance(content, dict) and part in content
         in_list = isinstance(content, list) and isinstance(part, int) and part < len(content)
         if in_mapping or in_list:
@@ -173,8 +215,8 @@ def _keys_at(model: Any, location) -> list[str]:
 
 def _inner(annotation: Any, part: object) -> Any:
     model = _model_in(annotation)
-    if model is not None and part in model.model_fields:
-        return model.model_fields[part].annotation
+    if model is not None and str(part) in model.model_fields:
+        return model.model_fields[str(part)].annotation
     for candidate in [annotation, *get_args(annotation)]:
         if get_origin(candidate) in (dict, list):
             return get_args(candidate)[-1]

@@ -13,19 +13,37 @@ import hashlib
 import json
 import math
 
+from kdpipe import cards
+
 REVISIONS = {
     "training": 1,  # the loop, the streams, the optimiser
     "evaluation": 1,  # metrics, stored outputs
     "views": 1,  # padding, crops, flips and their order
     "split": 1,  # subset, label noise, validation
     "kd": 1,
+    "attention": 1,
     "ensemble": 1,  # averaging
+    "table": 1,  # teacher tables
     "digits": 1,
+    "cifar10": 1,
+    "cifar100": 1,
+    "fashion-mnist": 1,
+    "imagenet": 1,
+    "mnist": 1,
+    "svhn": 1,
+    "own": 1,  # folders of classes and .npz files
 }
 
 # Keys that came after the first release: left out of the canonical form at their neutral value,
 # so that runs from before keep their names. A neutral value never changes.
-NEUTRAL: dict[str, object] = {}
+NEUTRAL: dict[str, object] = {
+    "attention_revision": None,
+    "attention_weight": 0.0,
+    "mean": None,  # of the pixels: measured
+    "pretrained": None,
+    "resize": None,
+    "std": None,
+}
 
 
 def canonical(spec: dict) -> str:
@@ -40,6 +58,11 @@ def digest(spec: dict) -> str:
     return hashlib.sha256(canonical(spec).encode()).hexdigest()
 
 
+def data_revision(name: str) -> int:
+    """The revision of a data set: its own if it is known, or that of all data of one's own."""
+    return REVISIONS[name if name in cards.known() else "own"]
+
+
 def run_name(spec: dict, digest: str) -> str:
     """`<network>-<what it learns from>-s<seed>-<12 hex>`: for people to read, never parsed."""
     return f"{spec['network']['name']}-{_lesson(spec)}-s{spec['seed']}-{digest[:12]}"
@@ -48,6 +71,11 @@ def run_name(spec: dict, digest: str) -> str:
 def ensemble_name(spec: dict, digest: str) -> str:
     """`ensemble-of-<members>-s<seed>-<12 hex>`."""
     return f"ensemble-of-{len(spec['members'])}-s{spec['seed']}-{digest[:12]}"
+
+
+def table_name(spec: dict, digest: str) -> str:
+    """`<network>-e<epoch>-<12 hex>`: the outputs of one teacher checkpoint."""
+    return f"{spec['network']['name']}-e{spec['epoch']}-{digest[:12]}"
 
 
 def stream(seed: int, stage: int, member: int, network: str, purpose: str, epoch: int = 0) -> int:
@@ -62,8 +90,24 @@ def stream(seed: int, stage: int, member: int, network: str, purpose: str, epoch
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def table_spec(run: dict, digest: str, epoch: int, precision: str) -> dict:
+    """The spec of a teacher table: of the run with this spec and digest, after `epoch`."""
+    return {
+        "kind": "table",
+        "revision": REVISIONS["table"],
+        "data": run["data"],
+        "network": run["network"],
+        "run": digest,
+        "epoch": epoch,
+        "precision": precision,
+        "threads": run["recipe"]["threads"],
+    }
+
+
 def _lesson(spec: dict) -> str:
     teacher = spec["teacher"]
+    if spec.get("pretrained"):
+        return "pretrained"
     if teacher is None:
         member = f"-m{spec['member']}" if spec["member"] else ""
         return f"labels-{spec['recipe']['epochs']}e{member}"

@@ -2,17 +2,16 @@
 
 A pure function of the study, and the only place that knows which experiments exist. Runs are
 found by the digest of their spec, so what two blocks share is planned once; parents always come
-before their children. No torch, no files: prices are computed from names and cards.
+before their children. No torch, and no file but a card: prices are computed from names and cards.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kdpipe import cards, identity, networks, stops
-from kdpipe.errors import KdpipeError
+from kdpipe import cards, identity, networks, stops, zoo
 from kdpipe.networks import Cost
 from kdpipe.stops import Stop
-from kdpipe.study import Block, Ensemble, Method, Recipe, Study
+from kdpipe.study import Block, Ensemble, Method, Pretrained, Recipe, Study
 
 # Forward and backward cost three forwards; the usual count.
 FORWARDS_PER_STEP = 3
@@ -28,7 +27,8 @@ class Run:
     parents: tuple["Run", ...]
     cost: Cost
     train_multiply_adds: int
-    teacher_multiply_adds: int  # of the teacher's forwards while it teaches
+    teacher_multiply_adds: int  # of the teacher's forwards while it teaches, were it live
+    tables: tuple["Table", ...] = ()  # one for each member of its teacher; none if live
 
     @property
     def network(self) -> str:
@@ -41,6 +41,17 @@ class Run:
     @property
     def epochs(self) -> int:
         return self.spec["recipe"]["epochs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What one (run, epoch) says of every train image in every view; see `teacher_tables`."""
+
+    name: str
+    spec: dict
+    parent: Run
+    multiply_adds: int
+    bytes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,34 +125,39 @@ class Plan:
     card: cards.Card
     runs: dict[str, Run] = field(default_factory=dict)  # by name, parents first
     ensembles: dict[str, Averaged] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)  # by name
     cells: list[Cell] = field(default_factory=list)
     ensemble_rows: list[EnsembleRow] = field(default_factory=list)
     scratch: dict[tuple[str, int], Run] = field(default_factory=dict)  # (network, seed)
     scratch_long: list[tuple[str, Run, Cell]] = field(default_factory=list)  # block, run, priced by
     keep: dict[str, set[int]] = field(default_factory=dict)  # run name -> checkpoints
     roles: dict[str, set[str]] = field(default_factory=dict)  # run name -> teacher, student, ...
+    weights: dict[str, str] = field(default_factory=dict)  # run name -> the file that it brings
 
 
 def make(study: Study) -> Plan:
-    """The plan of a study. Raises KdpipeError where a block cannot teach."""
+    """The plan of a study that `checking` has passed."""
     return _Planner(study).plan
 
 
 class _Planner:
     def __init__(self, study: Study):
-        card = cards.load(study.data.name)
+        card = cards.of(**study.data.model_dump(include={"name", "path", "card", "resize"}))
         self.study = study
         self.plan = Plan(study, card)
         self.train_size = study.data.train_size or card.train - study.data.validation
         self.data = {
             "name": card.name,
             "card": card.sha256,
-            "revision": identity.REVISIONS[card.name],
+            "revision": identity.data_revision(card.name),
             "train_size": self.train_size,
             "validation": study.data.validation,
             "label_noise": study.data.label_noise,
             "split_seed": study.data.split_seed,
             "split_revision": identity.REVISIONS["split"],
+            "resize": study.data.resize,
+            "mean": study.data.mean,
+            "std": study.data.std,
             "views": {
                 "pad": study.data.pad,
                 "padding": study.data.padding,
@@ -154,15 +170,18 @@ class _Planner:
         self.recipes: dict[str, Recipe] = {}
         self.costs: dict[str, Cost] = {}
         self.blocks = {block.name: block for block in study.experiments}
+        self.ends: dict[tuple[str, int], Run] = {}  # of blocks that teach, by seed
+        self.rows: dict[tuple[str, int], list[EnsembleRow]] = {}
         for block in study.experiments:
             self._block(block)
         for name, ensemble in study.ensembles.items():
-            for seed in study.seeds:
-                self.plan.ensemble_rows.extend(self._ensembles(name, ensemble, seed))
+            for seed in self._seeds(ensemble):
+                self.plan.ensemble_rows.extend(self._ensembles(name, seed))
         for network, texts in study.keep_checkpoints.items():
-            for run in list(self.plan.runs.values()):
-                if run.network == network and run.spec["teacher"] is None:
-                    for stop in stops.expand(texts, run.epochs):
+            epochs = self._recipe(network).epochs
+            for run in self.plan.runs.values():
+                if run.network == network and run.spec["teacher"] is None and run.epochs == epochs:
+                    for stop in stops.expand(texts, epochs):
                         self._keep(run, stop.epochs)
 
     # --- blocks
@@ -219,6 +238,7 @@ class _Planner:
         heads = list(self._teachers(block, student, teacher_seed))
         for network in block.via:
             run = self._labels(network, teacher_seed)
+            self._role(run, "teacher")
             heads.append(Teacher(network, Stop("full", run.epochs), ((run, run.epochs),)))
         single = block.model_copy(update={"via": None, "generations": 1})
         last_methods = [m if isinstance(m, str) else m[-1] for m in block.methods]
@@ -229,17 +249,21 @@ class _Planner:
     def _teachers(self, block: Block, student: str, seed: int) -> Iterator[Teacher]:
         for label in block.teachers:
             if label in self.study.ensembles:
-                ensemble = self.study.ensembles[label]
-                for row in self._ensembles(label, ensemble, seed):
+                average_at = self.study.ensembles[label].average_at
+                for row in self._ensembles(label, seed):
                     averaged = row.ensemble
                     epochs = max(epoch for _, epoch in averaged.members)
                     stop = Stop("full", epochs)
-                    yield Teacher(label, stop, averaged.members, ensemble.average_at, averaged)
+                    yield Teacher(label, stop, averaged.members, average_at, averaged)
             elif label in self.blocks:
                 run = self._last_of(self.blocks[label], seed)
                 for stop in stops.expand(block.stops, run.epochs):
                     self._keep(run, stop.epochs)
                     yield Teacher(label, stop, ((run, stop.epochs),))
+            elif label in self.study.pretrained:
+                run = self._pretrained(self.study.pretrained[label])
+                self._role(run, "teacher")
+                yield Teacher(label, Stop("full", run.epochs), ((run, run.epochs),))
             else:
                 network = student if label == "self" else label
                 full = self._recipe(network).epochs
@@ -251,25 +275,30 @@ class _Planner:
 
     def _last_of(self, block: Block, seed: int) -> Run:
         """The one network that a block ends in, when the block is named as a teacher."""
-        if seed not in (block.seeds or self.study.seeds):
-            raise KdpipeError(
-                f"experiment {block.name} teaches another, which needs its seed {seed}: add it to "
-                f"the seeds of {block.name}"
-            )
+        if (block.name, seed) in self.ends:
+            return self.ends[block.name, seed]
         teacher_seed = seed if block.teacher_seed == "paired" else block.teacher_seed
         student = block.students[0]
-        heads = list(self._teachers(block, student, teacher_seed))
-        if len(heads) * len(block.students) * len(block.methods) != 1:
-            raise KdpipeError(
-                f"experiment {block.name} is named as a teacher and so must end in one network for "
-                "each seed: give it one teacher, one stop, one student and one method"
-            )
-        return self._path(block, heads[0], student, block.methods[0], seed)[-1].run
+        (head,) = self._teachers(block, student, teacher_seed)
+        (method,) = block.methods
+        run = self._path(block, head, student, method, seed)[-1].run
+        return self.ends.setdefault((block.name, seed), run)
 
     # --- ensembles
 
-    def _ensembles(self, label: str, ensemble: Ensemble, seed: int) -> Iterator[EnsembleRow]:
+    def _seeds(self, ensemble: Ensemble) -> list[int]:
+        """The seeds for which an ensemble is scored: its block's, or the study's."""
+        block = self.blocks[ensemble.block] if ensemble.block else None
+        return block.seeds if block and block.seeds else self.study.seeds
+
+    def _ensembles(self, label: str, seed: int) -> list[EnsembleRow]:
         """One ensemble, or one for each path of a block."""
+        if (label, seed) not in self.rows:
+            self.rows[label, seed] = list(self._make_ensembles(label, seed))
+        return self.rows[label, seed]
+
+    def _make_ensembles(self, label: str, seed: int) -> Iterator[EnsembleRow]:
+        ensemble = self.study.ensembles[label]
         if ensemble.block is not None:
             block = self.blocks[ensemble.block]
             teacher_seed = seed if block.teacher_seed == "paired" else block.teacher_seed
@@ -283,20 +312,24 @@ class _Planner:
                         yield EnsembleRow(label, of, averaged, teacher, cells[-1].method)
             return
         names = ensemble.networks or []
+        points = [
+            (network, stop)
+            for network in names
+            for stop in stops.expand(ensemble.stops, self._recipe(network).epochs)
+        ]
         copies = ensemble.copies or 1
         if ensemble.operations_of is not None:
-            other = self.study.ensembles[ensemble.operations_of]
-            paid = next(self._ensembles(ensemble.operations_of, other, seed)).ensemble
-            price = sum(self._cost(network).multiply_adds for network in names)
-            copies = max(1, paid.cost.multiply_adds // (price * len(ensemble.stops)))
+            first = self._seeds(self.study.ensembles[ensemble.operations_of])[0]
+            paid = self._ensembles(ensemble.operations_of, first)[0].ensemble
+            price = sum(self._cost(network).multiply_adds for network, _ in points)
+            copies = max(1, paid.cost.multiply_adds // price)
         members = []
-        for network in names:
-            for stop in stops.expand(ensemble.stops, self._recipe(network).epochs):
-                for member in range(copies):
-                    run = self._labels(network, seed, stop, member)
-                    self._role(run, "member")
-                    self._keep(run, stop.epochs)
-                    members.append((run, stop.epochs))
+        for network, stop in points:
+            for member in range(copies):
+                run = self._labels(network, seed, stop, member)
+                self._role(run, "member")
+                self._keep(run, stop.epochs)
+                members.append((run, stop.epochs))
         yield EnsembleRow(label, " + ".join(names), self._averaged(members, seed))
 
     def _averaged(self, members: list[tuple[Run, int]], seed: int) -> Averaged:
@@ -345,6 +378,19 @@ class _Planner:
         self._role(long, "scratch_long")
         self.plan.scratch_long.append((block.name, long, cell))
 
+    def _pretrained(self, source: Pretrained) -> Run:
+        """A run of no epochs, one for all seeds: its weights are brought, and examined."""
+        recipe = self._recipe(source.network).model_copy(update={"epochs": 0, "drop_epochs": []})
+        facts = zoo.facts(source.network)
+        checksum = source.sha256
+        if source.weights is not None and facts is not None:
+            checksum = facts.weights[source.weights]
+        about = {"weights": source.weights, "sha256": checksum}
+        run = self._run(source.network, recipe, 0, 0, None, None, member=0, pretrained=about)
+        if source.path is not None:
+            self.plan.weights[run.name] = source.path
+        return run
+
     def _labels(self, network: str, seed: int, stop: Stop | None = None, member: int = 0) -> Run:
         """A network trained on labels alone; a checkpoint is cut out of the full training."""
         recipe = self._recipe(network)
@@ -372,6 +418,7 @@ class _Planner:
         teacher: Teacher | None,
         method: Method | None,
         member: int,
+        pretrained: dict | None = None,
     ) -> Run:
         spec = {
             "data": self.data,
@@ -385,7 +432,8 @@ class _Planner:
             "seed": seed,
             "stage": stage,
             "member": member,
-            "teacher": self._teacher_spec(teacher) if teacher else None,
+            "pretrained": pretrained,
+            "teacher": self._teacher_spec(teacher, method) if teacher and method else None,
             "method": _method_spec(method, recipe.epochs) if method else None,
             "revision": self.revision,
         }
@@ -405,21 +453,46 @@ class _Planner:
             cost=cost,
             train_multiply_adds=FORWARDS_PER_STEP * cost.multiply_adds * images * recipe.epochs,
             teacher_multiply_adds=(teacher.multiply_adds if teacher else 0) * images * kd_epochs,
+            tables=self._tables(teacher, spec["teacher"]["outputs"]) if teacher else (),
         )
         self.by_digest[digest] = run
         self.plan.runs[run.name] = run
         return run
 
-    def _teacher_spec(self, teacher: Teacher) -> dict:
+    def _teacher_spec(self, teacher: Teacher, method: Method) -> dict:
+        outputs = self.study.teacher_outputs
+        if outputs == "table":
+            # Half precision rounds probabilities by 3e-4 at T = 4, but by 4e-3 at T = 1.
+            outputs = "float16" if method.temperature >= 2 else "float32"
+        if method.attention_weight:
+            outputs = "live"  # a table has no attention in it
+        # What the teacher's answer rests on besides its own run.
+        behind = ["ensemble"] if len(teacher.members) > 1 else []
+        behind += ["table"] if outputs != "live" else []
         return {
             "members": [
                 {"run": run.digest, "network": run.network, "epoch": epoch}
                 for run, epoch in teacher.members
             ],
             "average_at": teacher.average_at,
-            "outputs": self.study.teacher_outputs,
-            "revision": identity.REVISIONS["ensemble"],
+            "outputs": outputs,
+            "revision": {key: identity.REVISIONS[key] for key in behind},
         }
+
+    def _tables(self, teacher: Teacher, outputs: str) -> tuple[Table, ...]:
+        if outputs == "live":
+            return ()
+        return tuple(self._table(run, epoch, outputs) for run, epoch in teacher.members)
+
+    def _table(self, run: Run, epoch: int, precision: str) -> Table:
+        spec = identity.table_spec(run.spec, run.digest, epoch, precision)
+        name = identity.table_name(spec, identity.digest(spec))
+        if (known := self.plan.tables.get(name)) is not None:
+            return known
+        entries = self.train_size * view_count(self.data["views"])
+        bytes_each = {"float16": 2, "float32": 4}[precision] * self.plan.card.classes
+        made = Table(name, spec, run, entries * run.cost.multiply_adds, entries * bytes_each)
+        return self.plan.tables.setdefault(name, made)
 
     def _keep(self, run: Run, epoch: int) -> None:
         if epoch < run.epochs:
@@ -440,6 +513,11 @@ class _Planner:
         return self.costs[network]
 
 
+def view_count(views: dict) -> int:
+    """Crops times flips: 162 for pad 4 with flip."""
+    return (2 * views["pad"] + 1) ** 2 * (2 if views["flip"] else 1)
+
+
 def _method_spec(method: Method, epochs: int) -> dict:
     """A method with its stop as a number of epochs; full KD teaches to the end."""
     stop = method.stop_epoch
@@ -453,6 +531,8 @@ def _method_spec(method: Method, epochs: int) -> dict:
         "temperature": method.temperature,
         "ce_weight": method.ce_weight,
         "kd_weight": method.kd_weight,
+        "attention_weight": method.attention_weight,
+        "attention_revision": identity.REVISIONS["attention"] if method.attention_weight else None,
         "kd_epochs": stop if stopped else epochs,
         "ce_weight_after_stop": after if stopped else None,
     }

@@ -4,8 +4,11 @@ Multiply-adds are those of convolutions and linear layers; training counts three
 each image and epoch. Disk counts float32 weights of final and kept checkpoints.
 """
 
+import shutil
 from collections import Counter
+from pathlib import Path
 
+from kdpipe import plan as plan_module
 from kdpipe.plan import Plan, Run
 from kdpipe.status import STATES
 
@@ -71,11 +74,42 @@ def as_text(plan: Plan, states: dict[str, str]) -> str:
     for block in plan.study.experiments:
         lines.append(_line(plan, block.name, by_block[block.name], states))
     lines += ["", _head(""), _line(plan, "all runs, each once", runs, states)]
+    lines += _teaching(plan)
     if plan.ensembles:
         count = Counter(states[name] for name in plan.ensembles)
         text = ", ".join(f"{count[state]:,} {state}" for state in STATES if count[state])
         lines.append(f"{len(plan.ensembles):,} ensembles to score from stored outputs: {text}")
     return "\n".join(lines)
+
+
+def disk_warning(plan: Plan, states: dict[str, str], folder: Path) -> str | None:
+    """What to say when the runs to do will not fit on the disk of the results folder."""
+    while not folder.exists():
+        folder = folder.absolute().parent
+    needed = sum(disk(plan, run) for run in plan.runs.values() if states[run.name] == "to do")
+    free = shutil.disk_usage(folder).free
+    if needed <= free:
+        return None
+    return f"warning: the runs to do write {as_size(needed)}, {folder} has {as_size(free)} free"
+
+
+def _teaching(plan: Plan) -> list[str]:
+    """What the teachers' outputs cost in either way of getting them; the study chooses."""
+    taught = [run for run in plan.runs.values() if run.spec["teacher"]]
+    if not taught:
+        return []
+    views = plan_module.view_count(taught[0].spec["data"]["views"])
+    images = taught[0].spec["data"]["train_size"]
+    members = {(m["run"], m["epoch"]) for run in taught for m in run.spec["teacher"]["members"]}
+    costs = {run.digest: run.cost.multiply_adds for run in plan.runs.values()}
+    table = sum(costs[digest] * images * views for digest, _ in members)
+    live = sum(run.teacher_multiply_adds for run in taught)
+    size = as_size(len(members) * images * views * plan.card.classes * 2)
+    return [
+        f"teacher outputs: {table:.2e} mult-adds and at most {size} at a time as {len(members):,} "
+        f"tables of {views} views; {live:.2e} mult-adds live (the study says "
+        f"{plan.study.teacher_outputs})"
+    ]
 
 
 def _with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:
@@ -101,10 +135,10 @@ def _line(plan: Plan, title: str, runs: list[Run], states: dict[str, str]) -> st
     operations = sum(run.train_multiply_adds + run.teacher_multiply_adds for run in runs)
     size = sum(disk(plan, run) for run in runs)
     epochs = sum(run.epochs for run in runs)
-    return f"{title:<24}{len(runs):>7,}{epochs:>10,}{operations:>12.2e}{_size(size):>10}  {state}"
+    return f"{title:<24}{len(runs):>7,}{epochs:>10,}{operations:>12.2e}{as_size(size):>10}  {state}"
 
 
-def _size(count: float) -> str:
+def as_size(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

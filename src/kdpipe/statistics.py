@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = ["Summary", "choose", "holm", "mark", "one_sided", "paired", "seeds_needed", "summary"]
+__all__ = ["Summary", "choose", "holm", "mark", "one_sided", "paired", "seeds_needed"]
+__all__ += ["summaries", "summary"]
 
 FEWEST_SEEDS = 3  # below this an interval is too wide to be worth a word
 
@@ -44,16 +45,31 @@ class Summary:
 
 def summary(values: Iterable[float], level: float = 0.95) -> Summary:
     """Summarise values, one per seed, with a t interval of their mean; nan is no value."""
-    x = np.asarray(list(values), dtype=float)
-    x = x[~np.isnan(x)]
-    if x.size == 0:
-        return Summary(0, *[math.nan] * 5)
-    mean, median = float(x.mean()), float(np.median(x))
-    if x.size == 1:
-        return Summary(1, mean, math.nan, math.nan, math.nan, median)
-    sd = _sd(x)
-    half = _quantile((1 + level) / 2, x.size - 1) * sd / math.sqrt(x.size)
-    return Summary(x.size, mean, sd, mean - half, mean + half, median)
+    return summaries(np.asarray(list(values), dtype=float)[:, None], level)[0]
+
+
+def summaries(values: np.ndarray, level: float = 0.95) -> list[Summary]:
+    """Summarise many measures at once: values (seeds, measures), nan is no value."""
+    x = np.sort(values, axis=0)  # nan last
+    counts = (~np.isnan(x)).sum(axis=0)
+    total = np.where(np.isnan(x), 0.0, x)
+    means = total.sum(axis=0) / np.maximum(counts, 1)
+    squares = np.where(np.isnan(x), 0.0, (x - means) ** 2).sum(axis=0)
+    sds = np.sqrt(squares / np.maximum(counts - 1, 1))
+    sds[sds <= 1e-12 * np.maximum(1.0, np.abs(total).max(axis=0, initial=0.0))] = 0.0  # rounding
+    found = []
+    for j, n in enumerate(counts.tolist()):
+        if n == 0:
+            found.append(Summary(0, *[math.nan] * 5))
+            continue
+        mean, median = float(means[j]), float(x[(n - 1) // 2, j] + x[n // 2, j]) / 2
+        if n == 1:
+            found.append(Summary(1, mean, math.nan, math.nan, math.nan, median))
+            continue
+        sd = float(sds[j])
+        half = _quantile((1 + level) / 2, n - 1) * sd / math.sqrt(n)
+        found.append(Summary(n, mean, sd, mean - half, mean + half, median))
+    return found
 
 
 def paired(a: pd.Series, b: pd.Series, level: float = 0.95) -> Summary:
@@ -152,9 +168,3 @@ def choose(validation: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.Series, pd.
 @cache
 def _quantile(p: float, df: int) -> float:
     return float(stats.t.ppf(p, df))  # slow, and asked for the same few seeds all the time
-
-
-def _sd(x: np.ndarray) -> float:
-    """Standard deviation (ddof 1); rounding noise among equal values is no spread."""
-    sd = float(x.std(ddof=1))
-    return 0.0 if sd <= 1e-12 * max(1.0, float(np.abs(x).max())) else sd

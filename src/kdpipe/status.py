@@ -1,8 +1,8 @@
 """What of a plan is finished, looked up in one scan of the results folder.
 
 A run is finished when its record says `done` and lists every checkpoint that the plan wants
-kept, when it diverged (an outcome, never tried again), or when it was skipped and its parent
-still has not succeeded. Everything else is to do.
+kept, when it diverged (an outcome, never tried again), or when it was skipped and a parent still
+is diverged or skipped. Everything else is to do.
 """
 
 from kdpipe.errors import StoreError
@@ -40,6 +40,7 @@ def _state(item: Run | Averaged, record: dict | None, needs: tuple, states: dict
             f"the record of {item.name} belongs to another spec (digest {record['digest'][:12]}): "
             "remove that folder, the run is then made again"
         )
-    if record["status"] == "skipped" and all(states[run.name] == "done" for run in needs):
+    hindered = any(states[run.name] in ("diverged", "skipped") for run in needs)
+    if record["status"] == "skipped" and not hindered:
         return "to do"
     return record["status"]

@@ -46,9 +46,7 @@ def parse(text: str, epochs: int) -> list[Stop]:
             raise KdpipeError(f"{text} is past the end: the teacher trains for {epochs} epochs")
         return [Stop("checkpoint", int(number)) if int(number) < epochs else Stop("full", epochs)]
     if kind == "every":
-        if not 0 < int(number) < epochs:
-            raise KdpipeError(f"{text}: write a number of epochs from 1 to {epochs - 1}")
-        return [Stop("checkpoint", epoch) for epoch in range(int(number), epochs, int(number))]
+        return [Stop("checkpoint", epoch) for epoch in _every(text, epochs)]
     drop, total = (int(part) for part in number.split("/"))
     if not 0 < drop <= total <= epochs:
         raise KdpipeError(
@@ -58,6 +56,21 @@ def parse(text: str, epochs: int) -> list[Stop]:
     return [Stop("schedule", total, drop)]
 
 
+def count(text: str, epochs: int) -> int:
+    """How many stops a text means. Raises KdpipeError as `parse` does."""
+    return len(_every(text, epochs) if text.startswith("every") else parse(text, epochs))
+
+
 def expand(texts: list[str], epochs: int) -> list[Stop]:
     """All stops of a list, in its order, each once."""
     return list(dict.fromkeys(stop for text in texts for stop in parse(text, epochs)))
+
+
+def _every(text: str, epochs: int) -> range:
+    step = int(text.split(" ")[1])
+    if not 0 < step < epochs:
+        raise KdpipeError(
+            f"{text}: there is no such checkpoint before the end; the teacher trains for {epochs} "
+            "epochs"
+        )
+    return range(step, epochs, step)

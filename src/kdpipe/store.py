@@ -22,6 +22,8 @@ RECORD = "record.json"
 # The record under a name that Snakemake does not know: it deletes a declared output before it
 # starts a job again, and a finished run must not be lost to a request for one more checkpoint.
 KEPT_RECORD = ".record.json"
+# The last key of a record is the SHA-256 of the text before it.
+_SEAL = b',\n "sha256": "'
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Store:
 
     def ensemble(self, name: str) -> Path:
         return self.root / "ensembles" / name
+
+    def table(self, name: str) -> Path:
+        return self.root / "tables" / name
 
     def data(self, name: str) -> Path:
         return self.root / "data" / name
@@ -60,18 +65,25 @@ class Store:
                         found[entry.name] = _parse_record(file.read(), path)
                 except (FileNotFoundError, NotADirectoryError):
                     continue
+                except OSError as error:
+                    raise StoreError(f"{path} cannot be read: {error.strerror}") from None
         return found
 
 
-def read_record(folder: Path, digest: str, filename: str = RECORD) -> dict | None:
-    """The record in a folder, or None. Raises StoreError if it is damaged or another run's."""
+def read_record(folder: Path, digest: str | None, filename: str = RECORD) -> dict | None:
+    """The record in a folder, or None. Raises StoreError if it is damaged or another run's.
+
+    With `digest` None any run's will do.
+    """
     path = folder / filename
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
     record = _parse_record(data, path)
-    if record["digest"] != digest:
+    if digest is not None and record["digest"] != digest:
         raise StoreError(
             f"{path} is the record of another run (digest {record['digest'][:12]}, expected "
             f"{digest[:12]}): remove the folder {folder}, the run is then made again"
@@ -79,12 +91,17 @@ def read_record(folder: Path, digest: str, filename: str = RECORD) -> dict | Non
     return record
 
 
+def finished(folder: Path, digest: str) -> dict | None:
+    """The record of a finished run, under whichever of its names is there; None if unfinished."""
+    return read_record(folder, digest, KEPT_RECORD) or read_record(folder, digest)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all. Raises StoreError on a full disk."""
+    """Write a file so that it is there whole or not at all. Raises StoreError if it cannot be."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
         ) as file:
@@ -94,16 +111,18 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         if temporary:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        if not isinstance(error, OSError):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
                 f"no space left to write {path} ({len(data):,} bytes needed): free some space and "
                 "start again; everything finished so far is whole"
             ) from None
-        raise
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def write_json(path: Path, value: object) -> None:
@@ -127,10 +146,13 @@ def write_arrays(path: Path, arrays: dict, about: dict) -> None:
     The same arrays give the same bytes: the header has one metadata key, since safetensors does
     not fix the order of several.
     """
+    import numpy as np
     from safetensors.numpy import save
 
-    header = json.dumps({"about": about, "sha256": _content_digest(arrays)}, sort_keys=True)
-    write_bytes(path, save(arrays, metadata={"kdpipe": header}))
+    # Of an array in another memory order safetensors would write the bytes as they lie.
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    header = {"about": about, "sha256": _content_digest(arrays, about)}
+    write_bytes(path, save(arrays, metadata={"kdpipe": json.dumps(header, sort_keys=True)}))
 
 
 def read_arrays(path: Path) -> tuple[dict, dict]:
@@ -144,12 +166,12 @@ def read_arrays(path: Path) -> tuple[dict, dict]:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})["kdpipe"])
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if _content_digest(arrays) != header["sha256"]:
+        if _content_digest(arrays, header["about"]) != header["sha256"]:
             raise ValueError("its content does not match its checksum")
         return arrays, header["about"]
     except FileNotFoundError:
         raise StoreError(f"{path} is missing: {_cure(path)}") from None
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise StoreError(f"{path} is damaged or not kdpipe's ({error}): {_cure(path)}") from None
 
 
@@ -164,8 +186,10 @@ def file_facts(path: Path) -> dict:
 
 def publish(folder: Path, record: dict) -> None:
     """Write a run's record, last of all its files, under both of its names."""
-    write_json(folder / KEPT_RECORD, record)
-    write_json(folder / RECORD, record)
+    body = json.dumps(record, indent=1, allow_nan=False).removesuffix("\n}").encode()
+    sealed = body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
+    write_bytes(folder / KEPT_RECORD, sealed)
+    write_bytes(folder / RECORD, sealed)
 
 
 @contextlib.contextmanager
@@ -183,7 +207,10 @@ def only_one(folder: Path) -> Iterator[None]:
 
 def _parse_record(data: bytes, path) -> dict:
     try:
-        record = json.loads(data)
+        body, _, seal = data.rpartition(_SEAL)
+        if hashlib.sha256(body).hexdigest() != seal[:64].decode():
+            raise ValueError("altered")
+        record = json.loads(body + b"\n}")
         if {"digest", "status"} <= record.keys():
             return record
         raise ValueError("not a record")
@@ -194,8 +221,8 @@ def _parse_record(data: bytes, path) -> dict:
         ) from None
 
 
-def _content_digest(arrays: dict) -> str:
-    total = hashlib.sha256()
+def _content_digest(arrays: dict, about: object) -> str:
+    total = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
         total.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())

@@ -22,7 +22,7 @@ Network = Annotated[str, Field(max_length=80, description="a network by name, e.
 Stop = Annotated[
     str,
     Field(
-        pattern=r"^(full|checkpoint \d+|every \d+|schedule \d+/\d+)$",
+        pattern=r"^(full|checkpoint [0-9]{1,6}|every [0-9]{1,6}|schedule [0-9]{1,6}/[0-9]{1,6})$",
         description="full | checkpoint E | every K | schedule A/N",
     ),
 ]
@@ -41,9 +41,17 @@ TABLES = (
     "ensembles",
     "losses",
 )
+# The claims it can judge (`claims.CLAIMS` does).
+CLAIMS = (
+    *(f"C{number}" for number in range(1, 11)),
+    *("C11s", "C11c"),
+    *(f"C{number}" for number in range(12, 19)),
+    "Q1",
+)
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Part(BaseModel):
@@ -53,7 +61,14 @@ class _Part(BaseModel):
 class Data(_Part):
     """The data set, what is taken of it, and how an image is augmented."""
 
-    name: Name = Field(description="a data set that has a card: digits")
+    name: Name = Field(description="a known data set (digits, cifar10, ...), or one's own")
+    path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
+        None,
+        description="where its files lie, seen from this file; null: downloaded if it is known",
+    )
+    card: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
+        None, description="the card of one's own data; null: beside the data, as PATH.card.json"
+    )
     train_size: Positive | None = Field(
         None, description="images to train on, balanced over the classes; null: all that are left"
     )
@@ -64,6 +79,15 @@ class Data(_Part):
         0.0, description="share of the train labels redrawn uniformly over the classes"
     )
     split_seed: Seed = Field(0, description="draws subset, validation and label noise")
+    resize: Annotated[int, Field(ge=4, le=1024)] | None = Field(
+        None, description="scale every image to this height and width; null: as they are"
+    )
+    mean: list[Share] | None = Field(
+        None, min_length=1, description="of each channel, in [0, 1]; null: measured on train"
+    )
+    std: list[Spread] | None = Field(
+        None, min_length=1, description="of each channel, in (0, 1]; null: measured on train"
+    )
     pad: int = Field(0, ge=0, le=16, description="pixels padded on each side before a crop")
     padding: Literal["zero", "reflect"] = Field("zero", description="what the padding is made of")
     flip: bool = Field(False, description="mirror half of the images left to right")
@@ -72,16 +96,18 @@ class Data(_Part):
 class Recipe(_Part):
     """How one network is trained: SGD with a learning rate that drops in steps."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
-    batch_size: Annotated[int, Field(ge=2, le=65_536)]
-    lr: Annotated[float, Field(gt=0, le=100)]
+    epochs: int = Field(ge=1, le=100_000, description="how long it trains")
+    batch_size: int = Field(ge=2, le=65_536, description="images of one step")
+    lr: float = Field(gt=0, le=100, description="the learning rate at the start")
     drop_epochs: list[Positive] = Field(
         default_factory=list, description="epochs after which the learning rate is multiplied"
     )
-    drop_factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5.0e-4
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    drop_factor: float = Field(0.2, gt=0, lt=1, description="what it is multiplied by at a drop")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    weight_decay: float = Field(5.0e-4, ge=0, le=1, description="on every parameter")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of a label spread evenly over the classes"
+    )
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="CPU threads of a run; part of its identity, since it changes the bytes"
     )
@@ -97,14 +123,23 @@ class Recipe(_Part):
 
 
 class Method(_Part):
-    """loss = ce_weight * CE + kd_weight * temperature^2 * KL(teacher || student)."""
+    """loss = ce_weight * CE + kd_weight * T^2 * KL(teacher || student) + attention_weight * AT."""
 
-    temperature: Annotated[float, Field(gt=0, le=1000)] = 4.0
-    ce_weight: Annotated[float, Field(ge=0, le=1000)] = 0.1
-    kd_weight: Annotated[float, Field(ge=0, le=1000)] = 0.9
+    temperature: float = Field(
+        4.0, gt=0, le=1000, description="both networks' logits are divided by it in the KD term"
+    )
+    ce_weight: float = Field(0.1, ge=0, le=1000, description="the weight of CE with the labels")
+    kd_weight: float = Field(0.9, ge=0, le=1000, description="the weight of KL to the teacher")
+    attention_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1_000_000,
+        description="the weight of attention transfer; good for one image size only",
+    )
     stop_epoch: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="ESKD: the KD term ends after this epoch, or share of epochs; null: full KD",
+        description="ESKD: what the teacher adds to the loss ends after this epoch, or share of "
+        "epochs; null: it stays",
     )
     ce_weight_after_stop: Annotated[float, Field(gt=0, le=1000)] | None = Field(
         None, description="the weight of CE after the stop (default 1.0)"
@@ -115,8 +150,10 @@ class Method(_Part):
 
     @model_validator(mode="after")
     def _teaches(self):
-        if self.kd_weight == 0:
-            raise ValueError("kd_weight is 0: the teacher would teach nothing")
+        if self.kd_weight == self.attention_weight == 0:
+            raise ValueError(
+                "kd_weight and attention_weight are 0: the teacher would teach nothing"
+            )
         if self.stop_epoch is None and self.ce_weight_after_stop is not None:
             raise ValueError("ce_weight_after_stop needs a stop_epoch")
         return self
@@ -129,8 +166,14 @@ class Ensemble(_Part):
     `block`. `operations_of` chooses as many copies as cost what another ensemble costs.
     """
 
-    networks: list[Network] | None = Field(None, min_length=1)
-    stops: list[Stop] = Field(default_factory=lambda: ["full"], min_length=1)
+    networks: list[Network] | None = Field(
+        None, min_length=1, description="networks trained on labels, to be averaged"
+    )
+    stops: list[Stop] = Field(
+        default_factory=lambda: ["full"],
+        min_length=1,
+        description="where each of them stops, each a member of its own",
+    )
     copies: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None, description="members 0 .. copies-1 of each network; member 0 is the scratch run"
     )
@@ -153,16 +196,48 @@ class Ensemble(_Part):
         return self
 
 
+class Pretrained(_Part):
+    """A teacher that is not trained here: a network and a file of its weights.
+
+    Either torchvision's weights by name (a `path` then saves the download), or a file of one's own
+    with its SHA-256.
+    """
+
+    network: Network = Field(description="the network that the weights belong to")
+    weights: Annotated[str, Field(min_length=1, max_length=80)] | None = Field(
+        None, description="torchvision's weights by name, e.g. IMAGENET1K_V1"
+    )
+    path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
+        None, description="the file, safetensors or a state dict, seen from this file"
+    )
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        None, description="of the file of one's own, as sha256sum prints it"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self):
+        if self.weights is None and self.path is None:
+            raise ValueError("give weights (torchvision's, by name) or path (a file of your own)")
+        if self.weights is not None and self.sha256 is not None:
+            raise ValueError("torchvision's weights have a checksum: leave sha256 out")
+        return self
+
+
 class Block(_Part):
     """One experiment: teachers x stops x students x methods x seeds."""
 
     name: Name
     teachers: list[str] = Field(
         min_length=1,
-        description="networks, `self` (the student's own scratch run), blocks, or ensembles",
+        description="networks, `self` (the student's own scratch run), blocks, ensembles, or "
+        "pretrained ones",
     )
-    stops: list[Stop] = Field(default_factory=lambda: ["full"], min_length=1)
-    students: list[Network] = Field(min_length=1)
+    stops: list[Stop] = Field(
+        default_factory=lambda: ["full"],
+        min_length=1,
+        description="where each teacher stops, each a teacher of its own",
+    )
+    students: list[Network] = Field(min_length=1, description="networks that learn")
     methods: list[Name | list[Name]] = Field(
         min_length=1, description="names of methods; a list gives one method for each step"
     )
@@ -190,26 +265,44 @@ class Study(_Part):
     """The whole file."""
 
     study: Name = Field(description="its name: the folder of its reports")
-    seeds: list[Seed] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1, description="everything is trained once for each")
     smallest_effect: Annotated[float, Field(gt=0, le=100)] = Field(
         0.2, description="the smallest difference worth having, in points of top-1 error"
     )
-    data: Data
-    recipe: Recipe
+    data: Data = Field(description="the images")
+    recipe: Recipe = Field(description="how every network is trained")
     network_recipes: dict[Network, dict] = Field(
         default_factory=dict, description="keys of the recipe that differ for one network"
     )
     keep_checkpoints: dict[Network, list[Stop]] = Field(
         default_factory=dict, description="checkpoints to keep although no block asks for them"
     )
-    teacher_outputs: Literal["live"] = Field(
-        "live", description="live: the teacher runs beside its student"
+    teacher_outputs: Literal["table", "live"] = Field(
+        "table",
+        description="table: computed once for all views and shared; live: beside each student",
     )
-    methods: dict[Name, Method]
-    ensembles: dict[Name, Ensemble] = Field(default_factory=dict)
-    experiments: list[Block] = Field(min_length=1)
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where runs are trained; auto: on GPUs if there are any; in no name"
+    )
+    runs_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="runs that share one GPU of this machine at a time; in no name"
+    )
+    methods: dict[Name, Method] = Field(description="ways to distil, each under a name")
+    ensembles: dict[Name, Ensemble] = Field(
+        default_factory=dict, description="runs averaged, each ensemble under a name"
+    )
+    pretrained: dict[Name, Pretrained] = Field(
+        default_factory=dict, description="teachers that bring their weights, under a name"
+    )
+    experiments: list[Block] = Field(
+        min_length=1, description="the blocks; the plan is their union"
+    )
     tables: dict[str, list[Name]] = Field(
         default_factory=dict, description="for each table the blocks and ensembles it reads"
+    )
+    claims: dict[str, list[Name]] = Field(
+        default_factory=dict,
+        description="for a claim the blocks and ensembles it reads; without an entry it reads all",
     )
 
     def recipe_of(self, network: str) -> Recipe:

@@ -42,7 +42,9 @@ class Images:
     images: (N, C, H, W) uint8; mean, std: (C,) of pixels in [0, 1].
     """
 
-    def __init__(self, images: np.ndarray, views: Views, mean, std, device: str = "cpu"):
+    def __init__(
+        self, images: np.ndarray, views: Views, mean, std, device: torch.device | str = "cpu"
+    ):
         self.views = views
         self.height, self.width = images.shape[2:]
         margin = (views.pad, views.pad)
