@@ -11,12 +11,21 @@ from kdpipe import dag
 
 min_version("9.19")
 
+# `jobs:` is what a cluster profile has and this machine has not. (Which executor it is Snakemake
+# says only after this file was read.) `longest_job` stands in the profile of a site.
+remote = workflow.resource_settings.nodes is not None
+site = workflow.resource_settings.default_resources or {}
 study = dag.load(
     config,
     workflow.configfiles,
     default=Path(workflow.basedir) / "config.yaml",
     head=workflow.is_main_process,
+    remote=remote,
+    longest_job=site["longest_job"].value if "longest_job" in site else None,
 )
+# The GPUs of this machine are counted, unless `--resources gpu=N` says how many to use.
+if study.gpus and not remote:
+    workflow.global_resources.setdefault("gpu", study.runs_on_gpus)
 
 
 wildcard_constraints:
@@ -24,6 +33,7 @@ wildcard_constraints:
 
 
 include: "workflow/rules/data.smk"
+include: "workflow/rules/tables.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/ensembles.smk"
 include: "workflow/rules/report.smk"
@@ -35,7 +45,14 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.report.output,
+        # By themselves too: Snakemake does not make the missing inputs of a file that is there.
+        study.records(),
+        rules.render.output,
+
+
+rule report:
+    input:
+        rules.all.input,
 
 
 rule teachers:

@@ -1,16 +1,21 @@
 """The command line: one verb for each thing a person or a rule asks for.
 
-check, plan, status and report take a study file; prepare, train and score are what the rules
+check, plan, status, report and prune take study files; prepare, train and score are what the rules
 call, and can be typed by hand. A mistake of the user is one message and exit code 2.
 """
 
 import argparse
+import errno
 import json
+import signal
 import sys
 from pathlib import Path
 
 from kdpipe.errors import Interrupted, KdpipeError
 from kdpipe.store import Store
+
+# Of the machine, not bugs: no space, no permission.
+DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of `kdpipe plan | head` has gone
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in DENIED:
+            raise
+        print(f"kdpipe: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,15 +67,48 @@ def _parser() -> argparse.ArgumentParser:
     )
     results(command)
 
+    command = verb("status", _status, "what is done, running, failed and to do, and the time left")
+    command.add_argument("study", help="a study file")
+    results(command)
+
+    command = verb("verify", _verify, "check every file of the results folder by its checksum")
+    results(command)
+
+    command = verb("prune", _prune, "show what none of the studies needs; with --yes, remove it")
+    command.add_argument("studies", nargs="+", metavar="STUDY", help="every study to be kept")
+    command.add_argument("--yes", action="store_true", help="remove what is shown")
+    results(command)
+
+    command = verb("data", _data, "make the card of one's own folder of classes or .npz file")
+    command.add_argument("path", help="PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or a .npz")
+    command.add_argument("--name", help="what studies call it; default: that of the folder or file")
+    command.add_argument("--card", help="where to write the card; default: PATH.card.json")
+    command.add_argument("--resize", type=int, help="scale every image to this height and width")
+    command.add_argument("--channels", type=int, choices=(1, 3), help="default: 1 if all are grey")
+    command.add_argument(
+        "--test-share", type=float, help="hold this share of each class out, if there is no test"
+    )
+
     command = verb("schema", _schema, "print the JSON schema of a study file")
 
     command = verb("prepare", _prepare, "prepare a data set (called by a rule)")
     command.add_argument("data", help="its name")
+    command.add_argument("--path", help="where its files lie; else they are downloaded")
+    command.add_argument("--card", help="the card of one's own data, if it is not beside them")
     results(command)
 
     command = verb("train", _train, "train one run (called by a rule)")
     command.add_argument("--spec", required=True, help="the run's canonical JSON")
     command.add_argument("--keep", default="", help="epochs whose checkpoints stay, as 0,10,20")
+    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    command.add_argument("--weights", type=Path, help="the file that a pretrained network brings")
+    command.add_argument(
+        "--runs-per-gpu", type=int, default=1, metavar="N", help="runs that share a GPU; default: 1"
+    )
+    results(command)
+
+    command = verb("tabulate", _tabulate, "make one teacher table (called by a rule)")
+    command.add_argument("--spec", required=True, help="the table's canonical JSON")
     results(command)
 
     command = verb("score", _score, "score one ensemble from stored outputs (called by a rule)")
@@ -80,6 +123,8 @@ def _check(options) -> None:
     study = checking.load(options.study)
     made = plan.make(study)
     print(f"{options.study}: no mistakes; {len(made.runs):,} runs")
+    if made.card.unreadable:
+        print(f"note: {made.card.unreadable}")
 
 
 def _plan(options) -> None:
@@ -91,6 +136,8 @@ def _plan(options) -> None:
         print(json.dumps(prices.as_json(made, states)))
     else:
         print(prices.as_text(made, states))
+    if warning := prices.disk_warning(made, states, options.results):
+        print(warning, file=sys.stderr)
 
 
 def _report(options) -> None:
@@ -100,9 +147,37 @@ def _report(options) -> None:
         content = documents.parse(sys.stdin.buffer.read(), "standard input")
     else:
         content = documents.read(options.study)
-    study = checking.validate(content, options.study)
+    study = checking.validate(content, options.study, Path(options.study).parent)
     folder = report.render(plan.make(study), Store(options.results), options.reports / study.study)
     print(f"{folder}: rendered")
+
+
+def _status(options) -> None:
+    from kdpipe import checking, plan, watch
+
+    print(watch.as_text(plan.make(checking.load(options.study)), Store(options.results)))
+
+
+def _verify(options) -> int:
+    from kdpipe import housekeeping
+
+    faults = list(housekeeping.faults(Store(options.results)))
+    print("\n".join(faults) if faults else f"{options.results}: every file is whole")
+    return 2 if faults else 0
+
+
+def _prune(options) -> None:
+    from kdpipe import checking, housekeeping, plan
+
+    plans = [plan.make(checking.load(path)) for path in options.studies]
+    print(housekeeping.prune(plans, Store(options.results), remove=options.yes))
+
+
+def _data(options) -> None:
+    from kdpipe import own
+
+    made = {key: getattr(options, key) for key in ("resize", "channels", "test_share")}
+    print(own.make_card(Path(options.path), options.name, options.card, **made))
 
 
 def _schema(options) -> None:
@@ -114,19 +189,36 @@ def _schema(options) -> None:
 def _prepare(options) -> None:
     from kdpipe import jobs
 
-    print(jobs.prepare(options.data, Store(options.results)))
+    print(jobs.prepare(options.data, Store(options.results), options.path, options.card))
 
 
 def _train(options) -> int:
     from kdpipe import jobs
 
-    keep = sorted(int(epoch) for epoch in options.keep.split(",") if epoch)
     try:
-        print(jobs.train(_spec(options.spec), keep, Store(options.results)))
+        keep = sorted({int(epoch) for epoch in options.keep.split(",") if epoch})
+    except ValueError:
+        raise KdpipeError(f"--keep {options.keep}: write epochs as 0,10,20") from None
+    signal.signal(signal.SIGTERM, _leave)  # training itself saves its state first
+    try:
+        place = Store(options.results)
+        shares = max(1, options.runs_per_gpu)
+        spec = _spec(options.spec)
+        print(jobs.train(spec, keep, place, options.device, shares, options.weights))
     except Interrupted as interruption:
         print(f"interrupted: {interruption}", file=sys.stderr)
         return 75
     return 0
+
+
+def _leave(*_) -> None:
+    raise Interrupted("SIGTERM; nothing is lost, start it again to go on")
+
+
+def _tabulate(options) -> None:
+    from kdpipe import teacher_tables
+
+    print(f"{teacher_tables.build(_spec(options.spec), Store(options.results))}: made")
 
 
 def _score(options) -> None:
@@ -137,9 +229,13 @@ def _score(options) -> None:
 
 def _spec(text: str) -> dict:
     try:
-        spec = json.loads(text)
-    except ValueError as error:
+        spec = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise KdpipeError(f"--spec is not JSON ({error})") from None
     if not isinstance(spec, dict):
         raise KdpipeError("--spec is not a JSON object")
     return spec
+
+
+def _no_number(text: str):
+    raise ValueError(f"{text} is not a number")

@@ -6,15 +6,21 @@ knows what is finished; a job that parses the Snakefile again counts everything 
 otherwise it could not find its own target.
 """
 
+import os
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdpipe import checking, documents, identity, plan, status
+from kdpipe import checking, devices, documents, identity, plan, resources, status
 from kdpipe.errors import KdpipeError
-from kdpipe.store import RECORD, Store
+from kdpipe.store import RECORD, Store, read_record
 from kdpipe.study import Study
+
+# Keys that say how a study is run; `--config device=cuda` alone still means the default study.
+EXECUTION = {"device", "runs_per_gpu"}
+REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `render` promises
 
 
 @dataclass(frozen=True)
@@ -23,10 +29,16 @@ class Dag:
     plan: plan.Plan
     to_do: frozenset[str]  # names of runs and ensembles
     data_ready: bool
+    device: str = "cpu"  # cpu or cuda, of every run
+    longest_job: int | None = None  # minutes
     store: Store = field(default_factory=Store)
 
     @property
-    def reports(self) -> str:
+    def report_files(self) -> list[str]:
+        return [f"{self.report_folder}/{name}" for name in REPORTED]
+
+    @property
+    def report_folder(self) -> str:
         return f"reports/{self.study.study}"
 
     @property
@@ -39,6 +51,13 @@ class Dag:
             [] if self.data_ready else [str(self.store.data(self.plan.card.folder) / "card.json")]
         )
 
+    @property
+    def data_source(self) -> list[str]:
+        """What `kdpipe prepare` is told: the data set, and where its files and its card lie."""
+        data = self.study.data
+        path = [f"--path={data.path}"] if data.path else []
+        return [data.name, *path, *([f"--card={data.card}"] if data.card else [])]
+
     def spec(self, wildcards: Any) -> str:
         """The canonical JSON of a run or an ensemble."""
         return identity.canonical(self._item(wildcards.name).spec)
@@ -47,12 +66,56 @@ class Dag:
         """The checkpoints of a run that stay, as `0,10,20`."""
         return ",".join(str(epoch) for epoch in sorted(self.plan.keep.get(wildcards.name, ())))
 
+    def weights(self, wildcards: Any) -> list[str]:
+        """The file that a pretrained network brings."""
+        path = self.plan.weights.get(wildcards.name)
+        return [f"--weights={path}"] if path else []
+
     def threads(self, wildcards: Any) -> int:
         return self.plan.runs[wildcards.name].spec["recipe"]["threads"]
 
+    def minutes(self, wildcards: Any, attempt: int) -> int:
+        needed = resources.minutes(self.plan.runs[wildcards.name], self.device)
+        return resources.time_at(attempt, needed, self.longest_job)
+
+    def megabytes(self, wildcards: Any, attempt: int) -> int:
+        needed = resources.megabytes(self.plan.runs[wildcards.name], self.plan.card, self.device)
+        return resources.memory_at(attempt, needed)
+
+    def table_minutes(self, wildcards: Any, attempt: int) -> int:
+        needed = resources.table_minutes(self.plan.tables[wildcards.name])
+        return resources.time_at(attempt, needed, self.longest_job)
+
+    def table_megabytes(self, wildcards: Any, attempt: int) -> int:
+        needed = resources.table_megabytes(self.plan.tables[wildcards.name], self.plan.card)
+        return resources.memory_at(attempt, needed)
+
+    @property
+    def device_options(self) -> str:
+        """What `kdpipe train` is told of devices."""
+        if self.device == "cpu":
+            return "--device cpu"
+        return f"--device cuda --runs-per-gpu {self.study.runs_per_gpu}"
+
+    @property
+    def gpus(self) -> int:
+        """Of one run."""
+        return int(self.device == "cuda")
+
+    @property
+    def runs_on_gpus(self) -> int:
+        """How many runs the GPUs of this machine hold at a time."""
+        return len(devices.gpus()) * self.study.runs_per_gpu
+
     def run_needs(self, wildcards: Any) -> list[str]:
         """What a run waits for: its data set, and the parents that are still to do."""
-        return self.data() + self._runs(run.name for run in self.plan.runs[wildcards.name].parents)
+        run = self.plan.runs[wildcards.name]
+        tables = [str(self.store.table(table.name)) for table in run.tables]
+        return self.data() + self._runs(parent.name for parent in run.parents) + tables
+
+    def table_needs(self, wildcards: Any) -> list[str]:
+        """What a teacher table waits for: the data set, and the run that it asks."""
+        return self.data() + self._runs([self.plan.tables[wildcards.name].parent.name])
 
     def ensemble_needs(self, wildcards: Any) -> list[str]:
         """The members of an ensemble that are still to do."""
@@ -71,26 +134,75 @@ class Dag:
         ]
         return self._runs(self.plan.runs) + ensembles
 
+    def report_needs(self) -> list[str]:
+        """What a report waits for, and a finished record that is younger than the report.
+
+        Snakemake may have been killed between the last run and the report.
+        """
+        return self.records() + [str(path) for path in self._unreported()]
+
+    def _unreported(self) -> list[Path]:
+        try:
+            reported = min(_age(Path(path)) for path in self.report_files)
+        except FileNotFoundError:
+            return []
+        folders = [self.store.run(name) for name in self.plan.runs if name not in self.to_do]
+        folders += [
+            self.store.ensemble(name) for name in self.plan.ensembles if name not in self.to_do
+        ]
+        youngest = max((folder / RECORD for folder in folders), key=_age, default=None)
+        return [youngest] if youngest is not None and _age(youngest) > reported else []
+
     def _runs(self, names) -> list[str]:
         return [str(self.store.run(name) / RECORD) for name in names if name in self.to_do]
 
     def _item(self, name: str):
-        return self.plan.runs.get(name) or self.plan.ensembles[name]
+        for known in (self.plan.runs, self.plan.tables, self.plan.ensembles):
+            if name in known:
+                return known[name]
+        raise KeyError(name)
 
 
-def load(config: dict, files: list, default: Path, head: bool) -> Dag:
+def _begun_on(made: plan.Plan, to_do: list[str], store: Store) -> str | None:
+    """The device of a finished run of the plan, if there is one."""
+    for name in made.runs.keys() - set(to_do):
+        record = read_record(store.run(name), made.runs[name].digest)
+        if record is not None and record["status"] == "done":
+            return record["device"]["type"]
+    return None
+
+
+def _age(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def load(
+    config: dict,
+    files: list,
+    default: Path,
+    head: bool,
+    remote: bool = False,
+    longest_job: int | None = None,
+) -> Dag:
     """The DAG of the study in Snakemake's `config`, or in the default file.
 
-    `files` are what --configfile named; `head` says whether this is the head process. Mistakes
-    are printed and end the process with exit code 2.
+    `files` are what --configfile named; `head` says whether this is the head process,
+    `remote` whether its jobs run on other machines, which give a job `longest_job` minutes.
+    Mistakes are printed and end the process with exit code 2.
     """
+    if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
+        os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     try:
         for path in files:
             documents.read(path)  # stricter than Snakemake's own reading
-        if config:
-            study = checking.validate(dict(config), ", ".join(map(str, files)) or "--config")
+        if set(config) - EXECUTION:
+            folder = Path(files[-1]).parent if files else Path()
+            source = ", ".join(map(str, files)) or "--config"
+            study = checking.validate(dict(config), source, folder)
         else:
-            study = checking.load(default)
+            content = documents.read(default)
+            content = content | config if isinstance(content, dict) else content
+            study = checking.validate(content, str(default), Path(default).parent)
         made = plan.make(study)
         store = Store()
         states = status.of(made, store) if head else {}
@@ -98,7 +210,11 @@ def load(config: dict, files: list, default: Path, head: bool) -> Dag:
             name for name in [*made.runs, *made.ensembles] if states.get(name, "to do") == "to do"
         ]
         ready = head and (store.data(made.card.folder) / "card.json").exists()
-        return Dag(study, made, frozenset(to_do), ready)
+        if head:
+            begun = _begun_on(made, to_do, store)
+            os.environ[devices.DECIDED] = devices.decide(study.device, remote, begun)
+        device = devices.of_job(study.device)
+        return Dag(study, made, frozenset(to_do), ready, device, longest_job, store)
     except KdpipeError as error:
         print(f"kdpipe: {error}", file=sys.stderr)
         sys.exit(2)

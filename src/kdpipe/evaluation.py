@@ -6,92 +6,141 @@ validation and test are stored, so that ensembles need no network afterwards.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from kdpipe import metrics, models, store
 from kdpipe.data import Split
+from kdpipe.errors import Diverged, StoreError
+from kdpipe.losses import attention_loss
 from kdpipe.progress import Progress, as_arrays, as_tensors
 from kdpipe.teacher_outputs import Live
+from kdpipe.teacher_tables import Tables
 from kdpipe.views import Images, Views
 
 BATCH = 256
+CPU = torch.device("cpu")
 PLAIN = Views(0, "zero", False)
 
 
 class Examination:
     """The splits, and what the teacher says of them (asked once)."""
 
-    def __init__(self, spec: dict, split: Split, teacher: Live | None):
+    def __init__(
+        self, spec: dict, split: Split, teacher: Live | Tables | None, device: torch.device = CPU
+    ):
         parts = {"train": split.train, "val": split.val, "test": split.test}
         self.network = spec["network"]["name"]
         self.labels = {name: np.array(part.labels) for name, part in parts.items()}
         self.images = {
-            name: Images(part.images, PLAIN, split.mean, split.std)
+            name: Images(part.images, PLAIN, split.mean, split.std, device)
             for name, part in parts.items()
             if len(part)
         }
         self.teacher = teacher
         self.taught: dict[str, np.ndarray] = {}
         self.temperature = spec["method"]["temperature"] if spec["method"] else 1.0
+        self.attends = bool(spec["method"] and spec["method"].get("attention_weight"))
 
-    def logits(self, model: nn.Module, split: str) -> np.ndarray:
-        """(N, C) float32."""
+    def logits(
+        self,
+        model: models.Classifier,
+        split: str,
+        epoch: int,
+        pause: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
+        """(N, C) float32, of the weights after `epoch`. Raises Diverged if they are not finite."""
         images = self.images[split]
         layout = models.memory_format(self.network)
         model.eval()
+        batches = []
         with torch.inference_mode():
-            batches = [
-                model(images.centre(start, start + BATCH).contiguous(memory_format=layout))
-                for start in range(0, len(images), BATCH)
-            ]
-        return torch.cat(batches).numpy()
+            for start in range(0, len(images), BATCH):
+                x = images.centre(start, start + BATCH)
+                batches.append(model(x.contiguous(memory_format=layout)))
+                pause()
+        logits = torch.cat(batches)
+        if not bool(torch.isfinite(logits).all()):
+            raise Diverged(f"the outputs on {split} are not finite after epoch {epoch}")
+        return logits.cpu().numpy()
+
+    def attention(self, model: models.Classifier, split: str) -> dict[str, float]:
+        """The attention loss to the teacher, if it is part of what the run learns."""
+        if not self.attends or not isinstance(self.teacher, Live):
+            return {}
+        images, total = self.images[split], 0.0
+        layout = models.memory_format(self.network)
+        model.eval()
+        with torch.inference_mode():
+            for start in range(0, len(images), BATCH):
+                x = images.centre(start, start + BATCH)
+                _, groups = model.features(x.contiguous(memory_format=layout))
+                _, theirs = self.teacher.features(x)
+                total += float(attention_loss(groups, theirs)) * len(x)
+        return {"at": total / len(images)}
 
     def metrics(self, logits: np.ndarray, split: str) -> dict:
         if self.teacher is not None and split not in self.taught:
-            self.taught[split] = self.teacher.predict(self.images[split])
+            self.taught[split] = self.teacher.answers(split, self.images[split])
         return metrics.of(logits, self.labels[split], self.taught.get(split), self.temperature)
 
-    def of(self, model: nn.Module, *splits: str) -> dict[str, dict | None]:
+    def of(self, model: models.Classifier, epoch: int, *splits: str) -> dict[str, dict | None]:
         """The metrics by split; None where a split is empty."""
-        return {
-            split: self.metrics(self.logits(model, split), split) if split in self.images else None
-            for split in splits
-        }
+        found: dict[str, dict | None] = dict.fromkeys(splits)
+        for split in splits:
+            if split in self.images:
+                measured = self.metrics(self.logits(model, split, epoch), split)
+                found[split] = measured | self.attention(model, split)
+        return found
 
-    def after_epoch(self, model: nn.Module) -> dict[str, float] | None:
+    def after_epoch(
+        self, model: models.Classifier, epoch: int, pause: Callable[[], None]
+    ) -> dict[str, float] | None:
         """What a curve says of validation."""
-        found = self.of(model, "val")["val"]
-        if found is None:
+        if "val" not in self.images:
             return None
+        found = self.metrics(self.logits(model, "val", epoch, pause), "val")
         line = {"accuracy": found["accuracy"], "ce": found["nll"]}
-        return line | ({"kd": found["kl"]} if "kl" in found else {})
+        line |= {"kd": found["kl"]} if "kl" in found else {}
+        return line | self.attention(model, "val")
 
 
 def finish(
-    folder: Path, digest: str, model: nn.Module, progress: Progress, look: Examination
+    folder: Path, digest: str, model: models.Classifier, progress: Progress, look: Examination
 ) -> tuple[dict, dict | None]:
     """Write weights, curve and outputs of a run at its end; its metrics (last, best)."""
     epoch = progress.epoch
     write_weights(folder / "weights.safetensors", digest, model, epoch)
-    curve = "".join(json.dumps(line) + "\n" for line in progress.curve)
+    # Sorted, since a state that was saved and read again has lost the order of its keys.
+    curve = "".join(json.dumps(line, sort_keys=True) + "\n" for line in progress.curve)
     store.write_bytes(folder / "curve.jsonl", curve.encode())
-    last = {"epoch": epoch} | look.of(model, "train")
+    last = {"epoch": epoch} | look.of(model, epoch, "train")
     last |= _stored(folder / "outputs.safetensors", digest, epoch, model, look)
     if progress.best_epoch is None:
         return last, None
     model.load_state_dict(progress.best)
-    return last, {"epoch": progress.best_epoch} | look.of(model, "train", "val", "test")
+    best = look.of(model, progress.best_epoch, "train", "val", "test")
+    return last, {"epoch": progress.best_epoch} | best
 
 
-def checkpoint(folder: Path, digest: str, model: nn.Module, epoch: int, look: Examination) -> dict:
+def checkpoint(
+    folder: Path, digest: str, model: models.Classifier, epoch: int, look: Examination
+) -> dict:
     """Metrics of a kept checkpoint, its outputs stored beside it."""
-    arrays, _ = store.read_arrays(checkpoint_path(folder, epoch))
-    model.load_state_dict(as_tensors(arrays))
+    model.load_state_dict(read_checkpoint(folder, digest, epoch))
     return _stored(outputs_path(folder, epoch), digest, epoch, model, look)
+
+
+def read_checkpoint(folder: Path, digest: str, epoch: int) -> dict[str, torch.Tensor]:
+    """The weights of a run after an epoch. Raises StoreError if they are not that."""
+    path = checkpoint_path(folder, epoch)
+    arrays, about = store.read_arrays(path)
+    if about != {"run": digest, "epoch": epoch}:
+        raise StoreError(f"{path} is of another run or epoch: remove it and start again")
+    return as_tensors(arrays)
 
 
 def checkpoint_path(folder: Path, epoch: int) -> Path:
@@ -102,20 +151,20 @@ def outputs_path(folder: Path, epoch: int) -> Path:
     return folder / "checkpoints" / f"epoch-{epoch:04d}-outputs.safetensors"
 
 
-def write_weights(path: Path, digest: str, model: nn.Module, epoch: int) -> None:
+def write_weights(path: Path, digest: str, model: models.Classifier, epoch: int) -> None:
     store.write_arrays(path, as_arrays(model.state_dict()), {"run": digest, "epoch": epoch})
 
 
 def _stored(
-    path: Path, digest: str, epoch: int, model: nn.Module, look: Examination
+    path: Path, digest: str, epoch: int, model: models.Classifier, look: Examination
 ) -> dict[str, dict | None]:
     """Logits and labels on validation and test into a file; their metrics."""
     arrays, found = {}, {}
     for split in ("val", "test"):
         found[split] = None
         if split in look.images:
-            logits = look.logits(model, split)
+            logits = look.logits(model, split, epoch)
             arrays |= {f"{split}_logits": logits, f"{split}_labels": look.labels[split]}
-            found[split] = look.metrics(logits, split)
+            found[split] = look.metrics(logits, split) | look.attention(model, split)
     store.write_arrays(path, arrays, {"run": digest, "epoch": epoch})
     return found

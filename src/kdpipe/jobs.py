@@ -16,30 +16,44 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from kdpipe import cards, data, identity, networks, store
+from kdpipe import cards, data, devices, identity, networks, parents, specs, store
 from kdpipe.errors import Diverged, Interrupted, KdpipeError, StoreError
 
 FAILURE = "failure.json"
 
 
-def prepare(name: str, place: store.Store) -> str:
-    """Prepare a data set; returns the line for the log."""
-    card = cards.load(name)
-    data.prepare(card, place)
+def prepare(name: str, place: store.Store, path: str | None = None, card_at=None) -> str:
+    """Prepare a data set; returns the line for the log.
+
+    `path` is where its files lie, `card_at` the card of one's own data if it is not beside them.
+    """
+    card = cards.of(name, path, card_at)
+    data.prepare(card, place, Path(path) if path else None)
     return f"{name}: {card.train:,} training and {card.test:,} test images prepared"
 
 
-def train(spec: dict, keep: list[int], place: store.Store) -> str:
+def train(
+    spec: dict,
+    keep: list[int],
+    place: store.Store,
+    device: str = "cpu",
+    runs_per_gpu: int = 1,
+    weights: Path | None = None,
+) -> str:
     """Train the run of a spec, keep its checkpoints, publish its record; returns a line.
 
+    `weights` is the file that a pretrained network brings.
+
     A finished run is not trained again: its record is put back, and where a checkpoint is
-    missing the training is replayed up to it.
+    missing the training is replayed up to it, on the device that it was trained on.
     """
     digest = identity.digest(spec)
-    name = identity.run_name(spec, digest)
+    name = specs.name_of_run(spec, digest)
+    specs.check_checkpoints(keep, spec)
     folder = place.run(name)
-    with store.only_one(folder), _failures_noted(folder):
-        old = store.read_record(folder, digest, store.KEPT_RECORD)
+    size = f"batch_size {spec['recipe']['batch_size']}"
+    with store.only_one(folder), _failures_noted(folder, size):
+        old = store.finished(folder, digest)
         if old is not None and old["status"] == "skipped" and _failed_parent(spec, place) is None:
             old = None
         missing = _missing(folder, old, keep) if old else []
@@ -50,7 +64,9 @@ def train(spec: dict, keep: list[int], place: store.Store) -> str:
         if (reason := _failed_parent(spec, place)) is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
-            record = _trained(record, old, missing or keep, folder, place)
+            device = old["device"]["type"] if old and old["status"] == "done" else device
+            with devices.held(device, runs_per_gpu):
+                record = _trained(record, old, missing or keep, folder, place, device, weights)
         store.publish(folder, record)
         _tidy(folder)
         return _said(record)
@@ -63,26 +79,37 @@ def score(spec: dict, place: store.Store) -> str:
     from kdpipe import metrics
 
     digest = identity.digest(spec)
-    name = identity.ensemble_name(spec, digest)
+    name = specs.name_of_ensemble(spec, digest)
     folder = place.ensemble(name)
     record = _record("ensemble", name, digest, spec)
-    with store.only_one(folder):
+    with store.only_one(folder), _failures_noted(folder, f"{len(spec['members'])} members"):
         if (reason := _failed_member(spec["members"], place)) is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
-            outputs = [_outputs(member, place) for member in spec["members"]]
+            outputs = [parents.outputs(member, place) for member in spec["members"]]
             last = {}
             for split in ("val", "test"):
                 if f"{split}_labels" in outputs[0]:
+                    labels = [output[f"{split}_labels"] for output in outputs]
+                    if not all(np.array_equal(labels[0], other) for other in labels):
+                        raise StoreError(f"{name}: its members saw different images on {split}")
                     logits = np.stack([output[f"{split}_logits"] for output in outputs])
                     averaged = metrics.averaged_logits(logits)
-                    last[split] = metrics.of(averaged, outputs[0][f"{split}_labels"])
+                    last[split] = metrics.of(averaged, labels[0])
             record |= {"status": "done", "last": {"epoch": None, "train": None, "val": None} | last}
         store.publish(folder, record)
     return _said(record)
 
 
-def _trained(record: dict, old: dict | None, keep: list[int], folder: Path, place) -> dict:
+def _trained(
+    record: dict,
+    old: dict | None,
+    keep: list[int],
+    folder: Path,
+    place: store.Store,
+    device: str,
+    weights: Path | None,
+) -> dict:
     """The record of a run after training it, or of a finished one after replaying a part."""
     import torch
 
@@ -92,16 +119,21 @@ def _trained(record: dict, old: dict | None, keep: list[int], folder: Path, plac
     recipe = spec["recipe"]
     began = time.monotonic()
     # A finished run needs no more than the way to its last missing checkpoint.
-    until = recipe["epochs"] if old is None or old["status"] != "done" else max(keep)
+    until = recipe["epochs"] if old is None else max(keep)
     try:
-        result = training.train(spec, record["digest"], sorted(keep), until, place)
+        result = training.train(spec, record["digest"], sorted(keep), until, place, device, weights)
     except Diverged as outcome:
-        return record | {"status": "diverged", "reason": str(outcome), "files": {}}
+        if old is not None:
+            raise StoreError(
+                f"{folder} finished before and does not when trained again up to epoch {until} "
+                f"({outcome}): another machine or torch; its record stays as it is"
+            ) from None
+        return record | {"status": "diverged", "reason": str(outcome), "files": _files(folder)}
     if until < recipe["epochs"]:
         assert old is not None
         checkpoints = old["checkpoints"] | result.checkpoints
         return old | {"checkpoints": checkpoints, "files": _files(folder)}
-    cost = _cost(spec)
+    cost = _cost(spec, place)
     record["versions"]["torch"] = torch.__version__
     seconds = {
         "total": time.monotonic() - began,
@@ -110,10 +142,14 @@ def _trained(record: dict, old: dict | None, keep: list[int], folder: Path, plac
     }
     return record | {
         "status": "done",
-        "device": {"type": "cpu", "name": _processor(), "threads": recipe["threads"]},
+        "device": {
+            "type": device,
+            "name": _processor() if device == "cpu" else torch.cuda.get_device_name(),
+            "threads": recipe["threads"],
+        },
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "images_per_second": round(
-            recipe["epochs"] * spec["data"]["train_size"] / result.training_seconds, 1
+            recipe["epochs"] * spec["data"]["train_size"] / max(result.training_seconds, 1e-9), 1
         ),
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
@@ -139,26 +175,12 @@ def _failed_member(members: list[dict], place: store.Store) -> str | None:
     """Why one of the members cannot be used, if its training ended in another way than done."""
     for member in members:
         folder = place.find_run(member["run"])
-        record = store.read_record(folder, member["run"], store.KEPT_RECORD)
+        record = store.finished(folder, member["run"])
         if record is None:
             raise StoreError(f"{folder} is not finished: its students have to wait for it")
         if record["status"] != "done":
             return f"{record['name']} {record['status']}: {record['reason']}"
     return None
-
-
-def _outputs(member: dict, place: store.Store) -> dict:
-    folder = place.find_run(member["run"])
-    record = store.read_record(folder, member["run"], store.KEPT_RECORD)
-    assert record is not None
-    final = member["epoch"] == record["spec"]["recipe"]["epochs"]
-    path = folder / "outputs.safetensors"
-    if not final:
-        path = folder / "checkpoints" / f"epoch-{member['epoch']:04d}-outputs.safetensors"
-    arrays, about = store.read_arrays(path)
-    if (about["run"], about["epoch"]) != (member["run"], member["epoch"]):
-        raise StoreError(f"{path} holds the outputs of another run: remove the folder {folder}")
-    return arrays
 
 
 def _record(kind: str, name: str, digest: str, spec: dict) -> dict:
@@ -184,9 +206,9 @@ def _record(kind: str, name: str, digest: str, spec: dict) -> dict:
     }
 
 
-def _cost(spec: dict) -> networks.Cost:
+def _cost(spec: dict, place: store.Store) -> networks.Cost:
     network = spec["network"]
-    card = cards.load(spec["data"]["name"])
+    card = data.card_of(spec["data"], place).resized(spec["data"].get("resize"))
     return networks.cost(network["name"], card.shape, network["classes"])
 
 
@@ -206,17 +228,45 @@ def _tidy(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _failures_noted(folder: Path) -> Iterator[None]:
+def _failures_noted(folder: Path, size: str) -> Iterator[None]:
+    """Whatever goes wrong inside is said in `failure.json`, running out of memory in plain words.
+
+    `size` is what of the job could be made smaller.
+    """
+    (folder / FAILURE).unlink(missing_ok=True)
     try:
         yield
     except Interrupted:
         raise
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        detail = None if isinstance(error, KdpipeError) else traceback.format_exc()
-        with contextlib.suppress(Exception):  # a full disk must not hide the reason itself
-            store.write_json(folder / FAILURE, {"reason": reason, "traceback": detail})
+    except KdpipeError as error:
+        _note_failure(folder, str(error), None)
         raise
+    except Exception as error:
+        detail = traceback.format_exc()
+        if _is_out_of_memory(error):
+            advice = KdpipeError(
+                f"{folder.name}: out of memory with {size} ({str(error) or 'MemoryError'}): give "
+                "the job more memory, run fewer jobs at once, or make it smaller; the recipe of a "
+                "run is part of its name, so a smaller batch_size makes other runs"
+            )
+            _note_failure(folder, str(advice), detail)
+            raise advice from None
+        _note_failure(folder, f"{type(error).__name__}: {error}", detail)
+        error.add_note(f"This is a bug of kdpipe; the traceback is also in {folder / FAILURE}")
+        raise
+
+
+def _note_failure(folder: Path, reason: str, detail: str | None) -> None:
+    with contextlib.suppress(Exception):  # a full disk must not hide the reason itself
+        store.write_json(folder / FAILURE, {"reason": reason, "traceback": detail})
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in text or "allocate memory" in text or "not enough memory" in text)
+    )
 
 
 def _said(record: dict) -> str:

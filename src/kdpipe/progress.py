@@ -5,6 +5,10 @@ position; no generator is saved. It lies beside the run under a name that Snakem
 know, and goes when the record is written.
 """
 
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +17,8 @@ import torch
 from torch import nn
 
 from kdpipe import store
-from kdpipe.errors import StoreError
+from kdpipe.errors import Interrupted, StoreError
+from kdpipe.optimiser import Descent
 
 STATE = ".state.safetensors"
 
@@ -33,21 +38,46 @@ class Progress:
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     parts: torch.Tensor | None = None
     seconds: float = 0.0
+    clock: float = field(default_factory=time.monotonic)
+
+    def tick(self) -> None:
+        """Count the time that has passed since the last tick."""
+        now = time.monotonic()
+        self.seconds, self.clock = self.seconds + now - self.clock, now
+
+
+@contextlib.contextmanager
+def interruptible(save_state: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """SIGTERM (a time limit, a pre-emption) waits for the next call of the function yielded,
+    which then saves the state and raises Interrupted: never between a step and its note.
+    """
+    came: list[bool] = []
+
+    def pause() -> None:
+        if came:
+            save_state()
+            raise Interrupted("SIGTERM; the state is saved, start it again to go on")
+
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(True))
+    try:
+        yield pause
+        pause()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def save(
-    folder: Path, digest: str, model: nn.Module, optimiser: torch.optim.SGD, progress: Progress
+    folder: Path, digest: str, model: nn.Module, optimiser: Descent, progress: Progress
 ) -> None:
+    progress.tick()
     tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        buffer = optimiser.state[parameter].get("momentum_buffer")
-        if buffer is not None:
-            tensors[f"momentum/{name}"] = buffer
+    tensors |= {f"momentum/{name}": buffer for name, buffer in optimiser.buffers.items()}
     tensors |= {f"best/{key}": value for key, value in progress.best.items()}
     if progress.parts is not None:
         tensors["parts"] = progress.parts
     about = {
         "run": digest,
+        "device": next(model.parameters()).device.type,
         "epoch": progress.epoch,
         "step": progress.step,
         "curve": progress.curve,
@@ -57,10 +87,8 @@ def save(
     store.write_arrays(folder / STATE, as_arrays(tensors), about)
 
 
-def resume(
-    folder: Path, digest: str, model: nn.Module, optimiser: torch.optim.SGD
-) -> Progress | None:
-    """Put model and optimiser where they were; None if there is nothing to go on from.
+def read(folder: Path, digest: str) -> tuple[dict[str, np.ndarray], dict] | None:
+    """The saved state of a run, (arrays, about); None if there is nothing to go on from.
 
     Raises StoreError for a state that is damaged or another run's.
     """
@@ -68,8 +96,16 @@ def resume(
     if not path.exists():
         return None
     arrays, about = store.read_arrays(path)
-    if about["run"] != digest:
-        raise StoreError(f"{path} is the state of another run: remove it and start again")
+    if about["run"] != digest or "step" not in about:
+        raise StoreError(f"{path} is not the state of this run: remove it and start again")
+    return arrays, about
+
+
+def resume(
+    arrays: dict[str, np.ndarray], about: dict, model: nn.Module, optimiser: Descent
+) -> Progress:
+    """Put model and optimiser where a saved state says they were."""
+    where = next(model.parameters()).device
     groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "momentum": {}, "best": {}}
     for key, value in arrays.items():
         group, _, name = key.partition("/")
@@ -80,20 +116,20 @@ def resume(
         if name in groups["momentum"]:
             # copied into the parameter's own memory format
             buffer = torch.empty_like(parameter).copy_(groups["momentum"][name])
-            optimiser.state[parameter]["momentum_buffer"] = buffer
+            optimiser.buffers[name] = buffer
     return Progress(
         epoch=about["epoch"],
         step=about["step"],
         curve=about["curve"],
         best_epoch=about["best_epoch"],
         best=groups["best"],
-        parts=torch.from_numpy(arrays["parts"]) if "parts" in arrays else None,
+        parts=torch.from_numpy(arrays["parts"]).to(where) if "parts" in arrays else None,
         seconds=about["seconds"],
     )
 
 
 def as_arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    return {key: value.detach().contiguous().numpy() for key, value in tensors.items()}
+    return {key: value.detach().contiguous().cpu().numpy() for key, value in tensors.items()}
 
 
 def as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:

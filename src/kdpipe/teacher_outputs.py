@@ -8,10 +8,8 @@ import hashlib
 
 import numpy as np
 import torch
-from torch import nn
 
-from kdpipe import models, store
-from kdpipe.errors import StoreError
+from kdpipe import models, parents, store
 from kdpipe.losses import ensemble_logits
 from kdpipe.views import Images
 
@@ -21,11 +19,15 @@ BATCH = 256
 class Live:
     """Networks that answer for each batch. `temperature` is where probabilities are averaged."""
 
-    def __init__(self, members: list[tuple[str, nn.Module]], temperature: float = 1.0):
+    def __init__(self, members: list[tuple[str, models.Classifier]], temperature: float = 1.0):
         self.members = members
         self.temperature = temperature
 
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
+    def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
+        """(B, C) for normalised images (B, channels, H, W); which they are does not matter."""
+        return self.forward(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C) for normalised images (B, channels, H, W)."""
         with torch.no_grad():
             found = [
@@ -36,61 +38,53 @@ class Live:
                 return found[0]
             return ensemble_logits(torch.stack(found), temperature=self.temperature)
 
-    def predict(self, images: Images) -> np.ndarray:
-        """Logits (N, C) of the centre views."""
+    def features(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Logits and group outputs of the one network that this teacher is."""
+        ((name, model),) = self.members
+        with torch.no_grad():
+            return model.features(x.contiguous(memory_format=models.memory_format(name)))
+
+    def answers(self, split: str, images: Images) -> np.ndarray:
+        """Logits (N, C) of the images of a split as they are."""
         batches = [
-            self.logits(images.centre(start, start + BATCH))
+            self.forward(images.centre(start, start + BATCH))
             for start in range(0, len(images), BATCH)
         ]
-        return torch.cat(batches).numpy()
+        return torch.cat(batches).cpu().numpy()
 
     def digest(self) -> str:
         """SHA-256 of every parameter and buffer: equal before and after, or it was changed."""
         total = hashlib.sha256()
         for _, model in self.members:
             for value in model.state_dict().values():
-                total.update(value.contiguous().numpy().tobytes())
+                total.update(value.contiguous().cpu().numpy().tobytes())
         return total.hexdigest()
 
 
-def load(spec: dict, place: store.Store) -> Live | None:
-    """The teacher of a run, ready to answer; None for a run on labels.
+def load(spec: dict, place: store.Store, device: torch.device | str = "cpu") -> Live:
+    """The live teacher of a run, ready to answer.
 
     Raises StoreError if its weights are missing, damaged, or another run's.
     """
     teacher = spec["teacher"]
-    if teacher is None:
-        return None
     members = [
-        (member["network"], _member(member, spec["network"], place))
+        (member["network"], network(member, spec["network"], place).to(device))
         for member in teacher["members"]
     ]
-    at_temperature = teacher["average_at"] == "temperature"
-    return Live(members, spec["method"]["temperature"] if at_temperature else 1.0)
+    return Live(members, average_temperature(spec))
 
 
-def weights_path(member: dict, place: store.Store):
-    """The file that holds a parent's weights after the epoch that teaches."""
-    folder = place.find_run(member["run"])
-    record = store.read_record(folder, member["run"], store.KEPT_RECORD)
-    if record is None or record["status"] != "done":
-        raise StoreError(f"{folder} is not a finished run: its students cannot be trained")
-    if member["epoch"] == record["spec"]["recipe"]["epochs"]:
-        return folder / "weights.safetensors"
-    return folder / "checkpoints" / f"epoch-{member['epoch']:04d}.safetensors"
+def average_temperature(spec: dict) -> float:
+    """Where the probabilities of an ensemble that teaches are averaged."""
+    at_temperature = spec["teacher"]["average_at"] == "temperature"
+    return spec["method"]["temperature"] if at_temperature else 1.0
 
 
-def _member(member: dict, network: dict, place: store.Store) -> nn.Module:
-    path = weights_path(member, place)
-    arrays, about = store.read_arrays(path)
-    if (about["run"], about["epoch"]) != (member["run"], member["epoch"]):
-        raise StoreError(
-            f"{path} holds epoch {about['epoch']} of run {about['run'][:12]}, not epoch "
-            f"{member['epoch']} of {member['run'][:12]}: remove the folder {path.parent} and run "
-            "the study again"
-        )
+def network(member: dict, shape: dict, place: store.Store) -> models.Classifier:
+    """A parent's network with the weights of its epoch, in eval mode and without gradient."""
+    arrays = parents.weights(member, place)
     model = models.build(
-        member["network"], num_classes=network["classes"], in_channels=network["channels"]
+        member["network"], num_classes=shape["classes"], in_channels=shape["channels"]
     )
     model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
     model.eval().requires_grad_(False)

@@ -7,7 +7,6 @@ order, is pinned by `identity.REVISIONS["training"]`.
 """
 
 import math
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kdpipe import data, evaluation, models, store, teacher_outputs
-from kdpipe.errors import Diverged, Interrupted
+from kdpipe import (
+    data,
+    devices,
+    evaluation,
+    models,
+    pretrained,
+    store,
+    teacher_outputs,
+    teacher_tables,
+)
+from kdpipe.errors import Diverged
 from kdpipe.identity import stream
-from kdpipe.losses import kd_loss
-from kdpipe.progress import STATE, Progress, resume, save
+from kdpipe.losses import attention_loss, kd_loss
+from kdpipe.optimiser import Descent
+from kdpipe.progress import Progress, interruptible, read, resume, save
 from kdpipe.views import Images, Views
 
 
@@ -39,84 +48,90 @@ class Result:
     evaluation_seconds: float
 
 
-def train(spec: dict, digest: str, keep: list[int], until: int, place: store.Store) -> Result:
+def train(
+    spec: dict,
+    digest: str,
+    keep: list[int],
+    until: int,
+    place: store.Store,
+    device: str = "cpu",
+    weights: Path | None = None,
+) -> Result:
     """Train the run of `spec` to epoch `until` and evaluate it.
 
     `until` is the end of the recipe, or less where a finished run is replayed to a checkpoint;
-    `keep` are the epochs whose checkpoints stay. Raises Diverged, Interrupted, or a KdpipeError
-    for damaged inputs.
+    `keep` are the epochs whose checkpoints stay; `weights` is the file that a pretrained network
+    brings, which is examined and trained for no epoch. Raises Diverged, Interrupted, or a
+    KdpipeError for damaged inputs.
     """
     recipe = spec["recipe"]
     torch.set_num_threads(recipe["threads"])
-    interrupted = _listen_for_sigterm()
     folder = place.find_run(digest)
     layout = models.memory_format(spec["network"]["name"])
+    where = devices.torch_device(device)
 
     # --- data, network, teacher
     split = data.load(spec["data"], place)
     views = Views.of(spec["data"]["views"])
-    images = Images(split.train.images, views, split.mean, split.std)
-    labels = torch.from_numpy(np.array(split.train.labels))
-    teacher = teacher_outputs.load(spec, place)
+    images = Images(split.train.images, views, split.mean, split.std, where)
+    labels = torch.from_numpy(np.array(split.train.labels)).to(where)
+    teacher = _teacher(spec, place, where)
     teacher_digest = teacher.digest() if teacher else None
-    look = evaluation.Examination(spec, split, teacher)
+    look = evaluation.Examination(spec, split, teacher, where)
     model = fresh(spec)
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe["lr"],
-        momentum=recipe["momentum"],
-        weight_decay=recipe["weight_decay"],
-        fused=True,
-    )
+    if spec.get("pretrained"):
+        pretrained.load(model, spec, weights)
+    model = model.to(where)
+    optimiser = Descent(model, momentum=recipe["momentum"], weight_decay=recipe["weight_decay"])
 
     # --- where it stood
-    progress = Progress()
-    if _complete(folder, digest, keep):
-        progress = resume(folder, digest, model, optimiser) or progress
+    progress, saved = Progress(), read(folder, digest)
+    if saved and _complete(saved[1], folder, digest, keep, device):
+        progress = resume(*saved, model, optimiser)
     if progress.epoch == progress.step == 0:
         _keep(folder, digest, model, 0, keep)
 
     # --- epochs
     steps = math.ceil(len(images) / recipe["batch_size"])
-    for epoch in range(progress.epoch, until):
-        started = time.monotonic()
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, epoch)
-        objective = _objective(spec, epoch)
-        order, view = _presentation(spec, epoch, len(images), views)
-        if progress.parts is None:
-            progress.parts = torch.zeros(steps, 4)
-        model.train()
-        for step in range(progress.step, steps):
-            chosen = slice(step * recipe["batch_size"], (step + 1) * recipe["batch_size"])
-            index = order[chosen]
-            x = images.batch(index, view[chosen])
-            taught = teacher.logits(x) if teacher and objective["kd_weight"] else None
-            logits = model(x.contiguous(memory_format=layout))
-            parts = _loss(logits, taught, labels[index], objective)
-            optimiser.zero_grad()
-            parts["loss"].backward()
-            optimiser.step()
-            _note(progress.parts[step], parts, logits, labels[index])
-            if interrupted():
+    with interruptible(lambda: save(folder, digest, model, optimiser, progress)) as pause:
+        for epoch in range(progress.epoch, until):
+            lr, objective = learning_rate(recipe, epoch), _objective(spec, epoch)
+            order, view = (
+                each.to(where) for each in _presentation(spec, epoch, len(images), views)
+            )
+            if progress.parts is None:
+                columns = 5 if attends(spec) else 4
+                progress.parts = torch.zeros(steps, columns, device=where)
+            model.train()
+            for step in range(progress.step, steps):
+                chosen = slice(step * recipe["batch_size"], (step + 1) * recipe["batch_size"])
+                index = order[chosen]
+                x = images.batch(index, view[chosen])
+                taught = _taught(teacher, x, index, view[chosen], objective)
+                given = x.contiguous(memory_format=layout)
+                if objective["attention_weight"]:
+                    logits, groups = model.features(given)
+                else:
+                    logits, groups = model(given), None
+                parts = _loss(logits, groups, taught, labels[index], objective)
+                parts["loss"].backward()
+                optimiser.step(lr)
+                _note(progress.parts[step], parts, logits, labels[index])
                 progress.step = step + 1
-                progress.seconds += time.monotonic() - started
-                save(folder, digest, model, optimiser, progress)
-                raise Interrupted(f"epoch {epoch + 1}, step {step + 1} of {steps}; state saved")
-        _refuse_nonfinite(progress.parts, epoch)
-        progress.curve.append(
-            {
-                "epoch": epoch + 1,
-                "lr": learning_rate(recipe, epoch),
-                "train": _running(progress.parts, recipe["batch_size"], len(images), objective),
-                "val": look.after_epoch(model),
-            }
-        )
-        progress.epoch, progress.step, progress.parts = epoch + 1, 0, None
-        _remember_best(progress, model)
-        progress.seconds += time.monotonic() - started
-        _keep(folder, digest, model, epoch + 1, keep)
-        save(folder, digest, model, optimiser, progress)
+                pause()
+            _refuse_nonfinite(progress.parts, epoch, progress.curve)
+            progress.curve.append(
+                {
+                    "epoch": epoch + 1,
+                    "lr": lr,
+                    "train": _running(progress.parts, recipe["batch_size"], len(images), objective),
+                    "val": look.after_epoch(model, epoch + 1, pause),
+                }
+            )
+            progress.epoch, progress.step, progress.parts = epoch + 1, 0, None
+            _remember_best(progress, model)
+            _keep(folder, digest, model, epoch + 1, keep)
+            save(folder, digest, model, optimiser, progress)
 
     # --- the end
     started = time.monotonic()
@@ -134,7 +149,7 @@ def train(spec: dict, digest: str, keep: list[int], until: int, place: store.Sto
     return Result(last, best, checkpoints, progress.seconds, evaluated)
 
 
-def fresh(spec: dict) -> nn.Module:
+def fresh(spec: dict) -> models.Classifier:
     """The network of a spec at its initial weights; the global generator is left as it was."""
     network = spec["network"]
     with torch.random.fork_rng(devices=[]):
@@ -151,34 +166,67 @@ def learning_rate(recipe: dict, epoch: int) -> float:
     return recipe["lr"] * recipe["drop_factor"] ** drops
 
 
+def _teacher(
+    spec: dict, place: store.Store, device: torch.device
+) -> teacher_outputs.Live | teacher_tables.Tables | None:
+    if spec["teacher"] is None:
+        return None
+    if spec["teacher"]["outputs"] == "live":
+        return teacher_outputs.load(spec, place, device)
+    return teacher_tables.load(spec, place, device)
+
+
+def attends(spec: dict) -> bool:
+    """Whether attention transfer is part of what a run learns."""
+    return bool(spec["method"] and spec["method"].get("attention_weight"))
+
+
 def _objective(spec: dict, epoch: int) -> dict:
     """The loss weights of an epoch: labels alone, with the teacher, or after its stop (ESKD)."""
     smoothing = spec["recipe"]["label_smoothing"]
     method = spec["method"]
     if method is None:
-        return {"ce_weight": 1.0, "kd_weight": 0.0, "temperature": 1.0, "smoothing": smoothing}
+        weights = {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 0.0}
+        return weights | {"temperature": 1.0, "smoothing": smoothing}
     teaching = epoch < method["kd_epochs"]
     return {
         "ce_weight": method["ce_weight"] if teaching else method["ce_weight_after_stop"],
         "kd_weight": method["kd_weight"] if teaching else 0.0,
+        "attention_weight": method.get("attention_weight", 0.0) if teaching else 0.0,
         "temperature": method["temperature"],
         "smoothing": smoothing,
     }
 
 
-def _loss(logits, taught, labels, objective: dict) -> dict[str, torch.Tensor]:
-    if taught is None:
+def _taught(teacher, x, index, view, objective: dict) -> tuple:
+    """(logits, group outputs) of the teacher, each None where the loss does not want it."""
+    if teacher is None:
+        return None, None
+    if objective["attention_weight"]:
+        said, groups = teacher.features(x)
+        return said if objective["kd_weight"] else None, groups
+    return teacher.logits(x, index, view) if objective["kd_weight"] else None, None
+
+
+def _loss(logits, groups, taught: tuple, labels, objective: dict) -> dict[str, torch.Tensor]:
+    teacher_logits, teacher_groups = taught
+    if teacher_logits is None:
         ce = F.cross_entropy(logits, labels, label_smoothing=objective["smoothing"])
-        return {"loss": objective["ce_weight"] * ce, "ce": ce}
-    return kd_loss(
-        logits,
-        taught,
-        labels,
-        temperature=objective["temperature"],
-        ce_weight=objective["ce_weight"],
-        kd_weight=objective["kd_weight"],
-        label_smoothing=objective["smoothing"],
-    )
+        parts = {"loss": objective["ce_weight"] * ce, "ce": ce}
+    else:
+        parts = kd_loss(
+            logits,
+            teacher_logits,
+            labels,
+            temperature=objective["temperature"],
+            ce_weight=objective["ce_weight"],
+            kd_weight=objective["kd_weight"],
+            label_smoothing=objective["smoothing"],
+        )
+    if teacher_groups is not None:
+        parts["at"] = attention_loss(groups, teacher_groups)
+        parts["loss"] = parts["loss"] + objective["attention_weight"] * parts["at"]
+    return parts
 
 
 def _presentation(spec: dict, epoch: int, images: int, views: Views):
@@ -204,27 +252,35 @@ def _note(row: torch.Tensor, parts: dict, logits: torch.Tensor, labels: torch.Te
         if "kd" in parts:
             row[2] = parts["kd"]
         row[3] = (logits.argmax(1) == labels).sum()
+        if "at" in parts:
+            row[4] = parts["at"]
 
 
 def _running(table: torch.Tensor, batch: int, images: int, objective: dict) -> dict:
     """Means over an epoch as it went by: augmented views, changing weights."""
     sizes = np.full(len(table), batch)
     sizes[-1] = images - batch * (len(table) - 1)
-    values = table.double().numpy()
+    values = table.double().cpu().numpy()
     means = (values[:, :3] * sizes[:, None]).sum(0) / images
     found = {"loss": means[0], "ce": means[1]}
     if objective["kd_weight"]:
         found["kd"] = means[2]
+    if objective["attention_weight"]:
+        found["at"] = (values[:, 4] * sizes).sum() / images
     found["accuracy"] = values[:, 3].sum() / images
     return {key: float(value) for key, value in found.items()}
 
 
-def _refuse_nonfinite(table: torch.Tensor, epoch: int) -> None:
+def _refuse_nonfinite(table: torch.Tensor, epoch: int, curve: list[dict]) -> None:
     losses = table[:, 0]
     bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
         step = int(bad[0])
-        last = f"{float(losses[step - 1]):.4g}" if step else "none in this epoch"
+        last = "none"
+        if step:
+            last = f"{float(losses[step - 1]):.4g}"
+        elif curve:
+            last = f"{curve[-1]['train']['loss']:.4g}, the mean of epoch {epoch}"
         raise Diverged(
             f"the loss is {float(losses[step])} in epoch {epoch + 1}, step {step + 1} "
             f"(last finite loss: {last})"
@@ -241,25 +297,23 @@ def _remember_best(progress: Progress, model: nn.Module) -> None:
         progress.best = {key: value.clone() for key, value in model.state_dict().items()}
 
 
-def _keep(folder: Path, digest: str, model: nn.Module, epoch: int, keep: list[int]) -> None:
+def _keep(folder: Path, digest: str, model: models.Classifier, epoch: int, keep: list[int]) -> None:
     if epoch in keep:
         evaluation.write_weights(evaluation.checkpoint_path(folder, epoch), digest, model, epoch)
 
 
-def _complete(folder: Path, digest: str, keep: list[int]) -> bool:
-    """Whether the saved state has every checkpoint behind it that is wanted now.
+def _complete(about: dict, folder: Path, digest: str, keep: list[int], device: str) -> bool:
+    """Whether a saved state has every checkpoint behind it that is wanted now.
 
-    One may have been asked for after its epoch had gone by; the run then starts anew.
+    One may have been asked for after its epoch had gone by, or the state may be another device's
+    (a record tells of one only); the run then starts anew. Raises StoreError for a checkpoint that
+    is damaged or another run's, before an hour is spent on it.
     """
-    path = folder / STATE
-    if not path.exists():
+    if about["device"] != device:
         return False
-    epoch = store.read_arrays(path)[1]["epoch"]
-    return all(evaluation.checkpoint_path(folder, e).exists() for e in keep if e <= epoch)
-
-
-def _listen_for_sigterm():
-    """A function that says whether SIGTERM has come: a time limit or a pre-emption."""
-    came = []
-    signal.signal(signal.SIGTERM, lambda *_: came.append(True))
-    return lambda: bool(came)
+    wanted = [epoch for epoch in keep if epoch <= about["epoch"]]
+    if not all(evaluation.checkpoint_path(folder, epoch).exists() for epoch in wanted):
+        return False
+    for epoch in wanted:
+        evaluation.read_checkpoint(folder, digest, epoch)
+    return True

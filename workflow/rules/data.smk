@@ -1,3 +1,8 @@
+# The machines of a cluster often cannot download.
+localrules:
+    prepare,
+
+
 rule prepare:
     output:
         f"results/data/{study.plan.card.folder}/card.json",
@@ -6,6 +11,6 @@ rule prepare:
     conda:
         "../../envs/kdpipe.yaml"
     params:
-        name=study.study.data.name,
+        source=study.data_source,
     shell:
-        "kdpipe prepare {params.name} > {log} 2>&1"
+        "kdpipe prepare {params.source:q} > {log} 2>&1"

@@ -1,3 +1,8 @@
+# A second's work on stored outputs: less than a cluster takes to start a job.
+localrules:
+    score,
+
+
 rule score:
     input:
         study.ensemble_needs,

@@ -12,8 +12,15 @@ rule train:
     conda:
         "../../envs/kdpipe.yaml"
     threads: study.threads
+    resources:
+        mem_mb=study.megabytes,
+        runtime=study.minutes,
+        gpu=study.gpus,
     params:
         spec=study.spec,
         keep=study.keep,
+        weights=study.weights,
+        device=study.device_options,
     shell:
-        "kdpipe train --spec {params.spec:q} --keep={params.keep} > {log} 2>&1"
+        "kdpipe train --spec {params.spec:q} --keep={params.keep} {params.weights:q}"
+        " {params.device} > {log} 2>&1 && tail -n 1 {log}"

@@ -1,0 +1,52 @@
+"""The files of a finished run that others build on: its weights and outputs after an epoch.
+
+A parent is named as in a spec: `{"run": digest, "epoch": e}`. It is looked up by its digest, and
+a file that belongs to another run or epoch is refused. No torch.
+"""
+
+from pathlib import Path
+
+from kdpipe import store
+from kdpipe.errors import StoreError
+
+
+def weights(member: dict, place: store.Store) -> dict:
+    """Named arrays of the weights after the epoch. Raises StoreError if they cannot be trusted."""
+    return _read(member, place, "weights.safetensors", "epoch-{:04d}.safetensors")
+
+
+def outputs(member: dict, place: store.Store) -> dict:
+    """`val_logits`, `val_labels`, `test_logits`, `test_labels` after the epoch."""
+    return _read(member, place, "outputs.safetensors", "epoch-{:04d}-outputs.safetensors")
+
+
+def spec(member: dict, place: store.Store) -> dict:
+    """The spec of a finished run."""
+    return _record(member, place)["spec"]
+
+
+def _read(member: dict, place: store.Store, last: str, earlier: str) -> dict:
+    path = _path(member, place, last, earlier)
+    arrays, about = store.read_arrays(path)
+    if (about["run"], about["epoch"]) != (member["run"], member["epoch"]):
+        raise StoreError(
+            f"{path} holds epoch {about['epoch']} of run {about['run'][:12]}, not epoch "
+            f"{member['epoch']} of {member['run'][:12]}: remove the folder {path.parent} and run "
+            "the study again"
+        )
+    return arrays
+
+
+def _path(member: dict, place: store.Store, last: str, earlier: str) -> Path:
+    folder = place.find_run(member["run"])
+    if member["epoch"] == _record(member, place)["spec"]["recipe"]["epochs"]:
+        return folder / last
+    return folder / "checkpoints" / earlier.format(member["epoch"])
+
+
+def _record(member: dict, place: store.Store) -> dict:
+    folder = place.find_run(member["run"])
+    record = store.finished(folder, member["run"])
+    if record is None or record["status"] != "done":
+        raise StoreError(f"{folder} is not a finished run: its students cannot be trained")
+    return record

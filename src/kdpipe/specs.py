@@ -1,0 +1,94 @@
+"""What a job takes as a spec: one that this version means the same by, and that stays in its place.
+
+A spec comes from the plan, but also from a queue that is older than the code, or from a keyboard.
+Names of folders are made from it, and files are looked up by it: nothing of it may point out of
+the results folder.
+"""
+
+import re
+
+from pydantic import ValidationError
+
+from kdpipe import cards, identity, networks
+from kdpipe.errors import KdpipeError
+from kdpipe.study import Recipe
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def name_of_run(spec: dict, digest: str) -> str:
+    """The name of a run's folder. Raises KdpipeError for a spec that must not be trained."""
+    try:
+        name = identity.run_name(spec, digest)
+        members = spec["teacher"]["members"] if spec["teacher"] else []
+        revisions = _revisions(spec)
+        for network in [spec["network"], *({"name": m["network"]} for m in members)]:
+            networks.parse(network["name"])
+        data = spec["data"]
+        known = cards.load(data["name"]).sha256 if data["name"] in cards.known() else data["card"]
+        # A network that brings its weights is trained for no epoch.
+        untrained = {"epochs": 1} if spec.get("pretrained") else {}
+        Recipe.model_validate({**spec["recipe"], **untrained})
+        _plain(name, members)
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+        raise KdpipeError(f"--spec is not the spec of a run ({error!r})") from None
+    if known != data["card"]:
+        raise KdpipeError(f"{name}: its data set is not one whose card this version has")
+    if not (_NAME.fullmatch(str(data["name"])) and _DIGEST.fullmatch(str(known))):
+        raise KdpipeError(f"{name}: --spec names no data set by name and digest")
+    for key, (wanted, ours) in revisions.items():
+        if wanted != ours:
+            raise KdpipeError(
+                f"{name}: its spec means revision {wanted} of {key}, this version computes "
+                f"revision {ours}: make the plan again"
+            )
+    return name
+
+
+def name_of_ensemble(spec: dict, digest: str) -> str:
+    """The name of an ensemble's folder. Raises KdpipeError for a spec that must not be scored."""
+    try:
+        name = identity.ensemble_name(spec, digest)
+        _plain(name, spec["members"])
+        if not spec["members"]:
+            raise KdpipeError("--spec names an ensemble of nothing")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise KdpipeError(f"--spec is not the spec of an ensemble ({error!r})") from None
+    return name
+
+
+def check_checkpoints(keep: list[int], spec: dict) -> None:
+    """Refuse checkpoints that the training never passes."""
+    epochs = spec["recipe"]["epochs"]
+    if outside := [epoch for epoch in keep if not 0 <= epoch <= epochs]:
+        raise KdpipeError(f"--keep: {outside} not within 0 and {epochs}, the epochs of the run")
+
+
+def _plain(name: str, members: list[dict]) -> None:
+    if not _NAME.fullmatch(name):
+        raise KdpipeError(f"--spec makes the name {name[:80]!r}, which is no plain name")
+    for member in members:
+        if not _DIGEST.fullmatch(member["run"]) or type(member["epoch"]) is not int:
+            raise KdpipeError("--spec names a member that is not (digest, epoch)")
+
+
+def _revisions(spec: dict) -> dict[str, tuple[object, int]]:
+    """For each behaviour the revision that a spec means, and ours."""
+    ours = identity.REVISIONS
+    data, network = spec["data"], spec["network"]
+    family = networks.family(network["name"])
+    found: dict[str, tuple[object, int]] = {
+        f"data set {data['name']}": (data["revision"], identity.data_revision(data["name"])),
+        "views": (data["views"]["revision"], ours["views"]),
+        "split": (data["split_revision"], ours["split"]),
+        family: (network["revision"], networks.REVISIONS[family]),
+    }
+    found |= {key: (value, ours[key]) for key, value in spec["revision"].items()}
+    if spec["teacher"]:
+        method = spec["method"]
+        found[method["loss"]] = (method["revision"], ours[method["loss"]])
+        if method.get("attention_weight"):
+            found["attention"] = (method["attention_revision"], ours["attention"])
+        found |= {key: (value, ours[key]) for key, value in spec["teacher"]["revision"].items()}
+    return found

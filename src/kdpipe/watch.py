@@ -1,0 +1,117 @@
+"""A study while it runs: done, running, failed, to do, and how long it will take.
+
+Read from the results folder alone, so it works beside a running Snakemake, and needs no torch. A
+run is running while a process holds its lock; its place is in the header of its saved state.
+"""
+
+import fcntl
+import json
+from collections import Counter
+from pathlib import Path
+
+from kdpipe import jobs, status
+from kdpipe.plan import Plan, Run
+from kdpipe.store import Store
+
+STATE = ".state.safetensors"
+
+
+def as_text(plan: Plan, place: Store) -> str:
+    """The state of a study on one screen."""
+    states = status.of(plan, place)
+    waiting = [run for run in plan.runs.values() if states[run.name] == "to do"]
+    running = [run for run in waiting if is_running(place.run(run.name))]
+    failed = {
+        run.name: reason
+        for run in waiting
+        if run not in running and (reason := _failure(place.run(run.name)))
+    }
+    count = Counter(states[name] for name in plan.runs)
+    count["running"], count["failed"] = len(running), len(failed)
+    count["to do"] -= len(running) + len(failed)
+    order = ("done", "diverged", "skipped", "running", "failed", "to do")
+    shown = ", ".join(f"{count[state]:,} {state}" for state in order if count[state])
+    lines = [f"study {plan.study.study}: {len(plan.runs):,} runs: {shown}"]
+    if plan.ensembles:
+        done = sum(states[name] != "to do" for name in plan.ensembles)
+        lines.append(f"{len(plan.ensembles):,} ensembles: {done:,} scored")
+    epochs = {run.name: _epochs_done(place.run(run.name)) for run in waiting}
+    for run in running:
+        lines.append(f"  running  {run.name}: epoch {epochs[run.name]} of {run.epochs} done")
+    records = place.records("runs")
+    for name in plan.runs:
+        if states[name] in ("diverged", "skipped"):
+            lines.append(f"  {states[name]}  {name}: {records[name]['reason']}")
+    for name, reason in failed.items():
+        lines.append(f"  failed  {name}: {reason}")
+    if waiting:
+        lines.append(_time_left(plan, records, waiting, epochs, max(1, len(running))))
+    return "\n".join(lines)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process holds the lock of a run."""
+    try:
+        with open(folder / ".lock", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such folder, no lock in it
+        return False
+    return False
+
+
+def _failure(folder: Path) -> str | None:
+    try:
+        return json.loads((folder / jobs.FAILURE).read_bytes())["reason"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _epochs_done(folder: Path) -> int:
+    """From the header of the saved state alone, which may be large."""
+    try:
+        with open(folder / STATE, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return json.loads(header["__metadata__"]["kdpipe"])["about"]["epoch"]
+    except (OSError, ValueError, KeyError, MemoryError):
+        return 0
+
+
+def _time_left(
+    plan: Plan, records: dict, waiting: list[Run], epochs: dict[str, int], abreast: int
+) -> str:
+    """Priced by the seconds that finished runs took for each multiply-add.
+
+    Those of the same network where there are any: small networks do fewer of them a second.
+    """
+    seen: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    for name, run in plan.runs.items():
+        record = records.get(name)
+        if record and record["status"] == "done":
+            for key in (run.network, ""):
+                seen[key] += _price(run)
+                seconds[key] += record["seconds"]["total"]
+    if not seen[""]:
+        return "time left: unknown until a run has finished"
+    left = 0.0
+    for run in waiting:
+        key = run.network if seen[run.network] else ""
+        share = 1 - min(epochs[run.name], run.epochs) / run.epochs
+        left += share * _price(run) * seconds[key] / seen[key]
+    how = "one run at a time" if abreast == 1 else f"{abreast} runs at a time"
+    return f"time left: about {_duration(left / abreast)}, {how}"
+
+
+def _price(run: Run) -> int:
+    return run.train_multiply_adds + run.teacher_multiply_adds
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    if hours >= 48:
+        return f"{hours / 24:.1f} days"
+    if hours >= 2:
+        return f"{hours:.1f} hours"
+    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
