@@ -1,0 +1,158 @@
+"""Teacher tables: what one teacher says of every image in every view, computed once.
+
+Views are a finite set, so the outputs of a teacher checkpoint are a table (image, view, class),
+shared by every student, seed, method and temperature that learns from it. Rows are centred (the
+softmax does not see it) and stored in half precision; below T = 2, where rounding would show, in
+single. A table lies in `results/tables/<name>/` until the last student that needs it is done.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kdpipe import data, identity, parents, store, teacher_outputs
+from kdpipe.errors import StoreError
+from kdpipe.identity import stream
+from kdpipe.losses import ensemble_logits
+from kdpipe.views import Images, Views
+
+BATCH = 64  # a forward of 64 was no slower than one of 512 on a CPU, and takes less memory
+CHECKED = 16  # entries compared with a live forward whenever a table is opened
+
+
+def build(spec: dict, place: store.Store) -> Path:
+    """Write the table of a spec; returns its folder. Raises StoreError if it is not finite."""
+    digest = identity.digest(spec)
+    folder = place.table(identity.table_name(spec, digest))
+    torch.set_num_threads(spec["threads"])
+    teacher, images = _teacher(spec, place), _images(spec, place)
+    views = images.views.count
+    table = np.empty((len(images), views, spec["network"]["classes"]), spec["precision"])
+    for view in range(views):
+        for start in range(0, len(images), BATCH):
+            index = torch.arange(start, min(start + BATCH, len(images)))
+            logits = teacher.forward(images.batch(index, torch.full_like(index, view)))
+            # What does not fit becomes infinite, and is refused below.
+            with np.errstate(over="ignore"):
+                table[start : start + BATCH, view] = _centred(logits).numpy()
+    if not np.isfinite(table).all():
+        raise StoreError(
+            f"the outputs of {spec['network']['name']} do not fit in {spec['precision']}: write "
+            "teacher_outputs: live in the study"
+        )
+    # Made beside its place and renamed: a table is there whole or not at all.
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    store.write_npy(beside / "table.npy", table)
+    about = {"digest": digest, "sha256": _checksum(table)}
+    store.write_json(beside / "about.json", about)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(beside, folder)
+    return folder
+
+
+def load(spec: dict, place: store.Store, device: torch.device | str = "cpu") -> "Tables":
+    """The teacher of a run whose outputs are tables. Raises StoreError for one that is damaged."""
+    teacher = spec["teacher"]
+    specs = [
+        identity.table_spec(
+            parents.spec(member, place), member["run"], member["epoch"], teacher["outputs"]
+        )
+        for member in teacher["members"]
+    ]
+    return Tables(specs, teacher_outputs.average_temperature(spec), place, device)
+
+
+class Tables:
+    """One table, or the tables of an ensemble's members; answers like a live teacher."""
+
+    def __init__(
+        self,
+        specs: list[dict],
+        temperature: float,
+        place: store.Store,
+        device: torch.device | str = "cpu",
+    ):
+        self.temperature = temperature
+        self.place = place
+        self.specs = specs
+        self.views = Views.of(specs[0]["data"]["views"])
+        tables = [torch.from_numpy(_open(spec, place)) for spec in specs]
+        for spec, table in zip(specs, tables, strict=True):
+            _compare(spec, table, place)
+        self.tables = [table.to(device) for table in tables]  # mapped from disk where it is a CPU
+
+    def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
+        """(B, C) float32 for images `index` (B,) in views `view` (B,); x is not looked at."""
+        return self._averaged(torch.stack([table[index, view].float() for table in self.tables]))
+
+    def answers(self, split: str, images: Images) -> np.ndarray:
+        """Logits (N, C) of the images as they are: from the table, or the stored outputs."""
+        if split == "train":
+            found = [table[:, self.views.centre].float() for table in self.tables]
+        else:
+            outputs = [parents.outputs(spec, self.place) for spec in self.specs]
+            found = [torch.from_numpy(each[f"{split}_logits"]) for each in outputs]
+        return self._averaged(torch.stack(found)).cpu().numpy()
+
+    def digest(self) -> str:
+        """Tables are mapped read-only: nothing can have changed them."""
+        return ""
+
+    def _averaged(self, members: torch.Tensor) -> torch.Tensor:
+        return members[0] if len(members) == 1 else ensemble_logits(members, self.temperature)
+
+
+def _open(spec: dict, place: store.Store) -> np.ndarray:
+    digest = identity.digest(spec)
+    folder = place.table(identity.table_name(spec, digest))
+    try:
+        about = json.loads((folder / "about.json").read_bytes())
+        table = np.load(folder / "table.npy", mmap_mode="c")
+        sound = about["digest"] == digest and about["sha256"] == _checksum(table)
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"the teacher table {folder} cannot be read ({error}): {_CURE}") from None
+    if not sound:
+        raise StoreError(f"the teacher table {folder} is damaged or another's: {_CURE}")
+    return table
+
+
+def _compare(spec: dict, table: torch.Tensor, place: store.Store) -> None:
+    """Some entries against a live forward: a table of other views or pixels is found out."""
+    images = _images(spec, place)
+    generator = torch.Generator().manual_seed(stream(0, 0, 0, spec["run"], "check"))
+    index = torch.randint(len(images), (CHECKED,), generator=generator)
+    view = torch.randint(images.views.count, (CHECKED,), generator=generator)
+    live = _centred(_teacher(spec, place).forward(images.batch(index, view)))
+    tolerance = 2e-3 * (1 + float(live.abs().max()))  # half precision has 11 bits
+    if not torch.allclose(table[index, view].float(), live, rtol=0, atol=tolerance):
+        raise StoreError(
+            f"the teacher table of {spec['network']['name']} does not say what its teacher says: "
+            f"{_CURE}"
+        )
+
+
+_CURE = "remove it and run the study again, it is then made anew"
+
+
+def _teacher(spec: dict, place: store.Store) -> teacher_outputs.Live:
+    member = {"run": spec["run"], "epoch": spec["epoch"], "network": spec["network"]["name"]}
+    model = teacher_outputs.network(member, spec["network"], place)
+    return teacher_outputs.Live([(member["network"], model)])
+
+
+def _images(spec: dict, place: store.Store) -> Images:
+    split = data.load(spec["data"], place)
+    return Images(split.train.images, Views.of(spec["data"]["views"]), split.mean, split.std)
+
+
+def _checksum(table: np.ndarray) -> str:
+    return hashlib.sha256(table.data).hexdigest()
+
+
+def _centred(logits: torch.Tensor) -> torch.Tensor:
+    return logits - logits.mean(1, keepdim=True)

@@ -1,0 +1,20 @@
+# A teacher's outputs for every image and view, made once for all the students that learn from
+# them, and removed when the last of them is done.
+
+
+rule table:
+    input:
+        study.table_needs,
+    output:
+        temp(directory("results/tables/{name}")),
+    log:
+        "logs/tables/{name}.log",
+    conda:
+        "../../envs/kdpipe.yaml"
+    resources:
+        mem_mb=study.table_megabytes,
+        runtime=study.table_minutes,
+    params:
+        spec=study.spec,
+    shell:
+        "kdpipe tabulate --spec {params.spec:q} > {log} 2>&1"
