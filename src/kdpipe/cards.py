@@ -1,15 +1,29 @@
 """Cards: what is known of a data set without having it.
 
-A card says how many images there are, of what shape, in how many classes, and the SHA-256 of the
-prepared arrays. Cards of known data sets ship with the package, so a fresh clone can be planned
-at once; the digest is part of every run's identity, and the prepared arrays are verified
-against it.
+A card says how many images there are, of what shape, in how many classes, and a SHA-256 that
+names the data. Cards of known data sets ship with the package, so a fresh clone can be planned at
+once; the card of one's own data is written by `kdpipe data` and lies beside it. The digest is part
+of every run's identity and stands for one of two things:
+
+- the prepared arrays, wherever they could be made when the card was written;
+- where `files` is not empty, the list of the source files with the MD5 sums their authors or
+  torchvision publish. Whoever wrote such a card did not have the data: `prepare` verifies the
+  sources, and notes the digest of the arrays that came out beside them.
 """
 
+import dataclasses
 import functools
 import json
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from kdpipe.errors import DataError
+
+MAX_BYTES = 8 * 10**9  # of the array of a part
 
 
 @dataclass(frozen=True)
@@ -24,14 +38,34 @@ class Card:
     train: int
     test: int
     sha256: str
+    files: dict[str, str] = field(default_factory=dict)  # MD5 of each source file
+    made: dict = field(default_factory=dict)  # of one's own data: how it was read (`own`)
 
     @property
     def folder(self) -> str:
         return f"{self.name}-{self.sha256[:12]}"
 
+    @property
+    def unreadable(self) -> str | None:
+        """Why a known data set can be planned and not be trained on; None if it can."""
+        size = self.train * self.shape[0] * self.shape[1] * self.shape[2]
+        if self.made or size <= MAX_BYTES:
+            return None
+        return (
+            f"data set {self.name} can be planned but not yet be trained on: its {self.train:,} "
+            f"images of {self.shape[1]} x {self.shape[2]} do not fit one array, and streaming is "
+            "not built; a smaller one of your own is made with kdpipe data PATH --resize"
+        )
+
+    def resized(self, side: int | None) -> "Card":
+        """The card of the same images scaled to side x side; None leaves them as they are."""
+        if side is None:
+            return self
+        return dataclasses.replace(self, shape=(self.shape[0], side, side))
+
 
 def known() -> list[str]:
-    """Names of the data sets that have a card."""
+    """Names of the data sets whose cards ship with the package."""
     return sorted(
         entry.name.removesuffix(".json")
         for entry in resources.files("kdpipe").joinpath("cards").iterdir()
@@ -41,6 +75,58 @@ def known() -> list[str]:
 
 @functools.cache
 def load(name: str) -> Card:
+    """The card of a known data set. Raises DataError if it has none."""
+    if name not in known():
+        raise DataError(f"data set {name!r} has no card (known: {', '.join(known())})")
     text = resources.files("kdpipe").joinpath("cards", f"{name}.json").read_text()
-    facts = json.loads(text)
-    return Card(**{**facts, "shape": tuple(facts["shape"])})
+    return _card(json.loads(text))
+
+
+def of(name: str, path: str | None, card: str | None, resize: int | None = None) -> Card:
+    """The card of what a study names in `data`: a known set, or one's own. Raises DataError."""
+    if name in known():
+        return load(name).resized(resize)
+    if path is None:
+        raise DataError(
+            f"data set {name!r} has no card (known: {', '.join(known())}); data of one's own is "
+            "named with a `path`"
+        )
+    place = Path(card) if card else beside(Path(path))
+    if not os.path.exists(place):
+        raise DataError(
+            f"data set {name!r} has no card yet at {place}; type once: kdpipe data {path} "
+            f"--name {name}" + (f" --card {card}" if card else "")
+        )
+    found = read(place)
+    if found.name != name:
+        raise DataError(f"{place} is the card of {found.name!r}, and the study says {name!r}")
+    return found.resized(resize)
+
+
+def beside(path: Path) -> Path:
+    """Where the card of one's own data lies: beside the folder or file, under its name."""
+    return Path(f"{os.path.normpath(path)}.card.json")
+
+
+def read(path: Path) -> Card:
+    """A card in a file. Raises DataError if it is none."""
+    try:
+        with path.open("rb") as file:
+            return _card(json.loads(file.read(2**24)))  # a device file may have no end
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path} is missing or is no card ({error}): make it with kdpipe data"
+        ) from None
+
+
+def _card(facts: dict) -> Card:
+    keys = [key.name for key in dataclasses.fields(Card)]
+    known: dict[str, Any] = {key: facts[key] for key in keys if key in facts}
+    known["shape"] = tuple(facts["shape"])
+    card = Card(**known)
+    counts = [*card.shape, card.classes, card.train, card.test]
+    if len(card.shape) != 3 or not all(type(n) is int and 0 < n < 10**9 for n in counts):
+        raise ValueError(f"shape, classes, train, test: {counts} are not six counts")
+    if not re.fullmatch("[0-9a-f]{64}", card.sha256):  # the name of a folder is made of it
+        raise ValueError(f"sha256: {card.sha256!r} is not 64 hexadecimal digits")
+    return card

@@ -3,23 +3,24 @@
 `prepare` writes `results/data/<name>-<12 hex>/`: uint8 images (N, C, H, W) and int64 labels, as
 .npy files that are memory-mapped, and their card last. `load` cuts train, validation and test
 out of them as the study says. Validation is held out of train; label noise touches train alone.
-Numpy only: the plan and the scoring of ensembles need no torch.
+Numpy only, but for scaling: the plan and the scoring of ensembles need no torch.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from kdpipe import cards, store
+from kdpipe import cards, own, sources, store
 from kdpipe.errors import DataError
 from kdpipe.identity import stream
+from kdpipe.subsets import balanced_order, redrawn
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+AT_ONCE = 2**24  # pixels: more are not turned into float64 all together
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Split:
-    """What one run sees. `mean` and `std` (C,) are of the train images, in [0, 1]."""
+    """What one run sees. `mean` and `std` (C,) normalise pixels in [0, 1]."""
 
     train: Part
     val: Part
@@ -45,24 +46,44 @@ class Split:
     classes: int
 
 
-def prepare(card: cards.Card, place: store.Store) -> Path:
+def prepare(card: cards.Card, place: store.Store, path: Path | None = None) -> Path:
     """Write the prepared arrays of a data set; returns the path of their card.
 
-    Raises DataError if they are not the arrays that the card describes.
+    `path` is where its files lie. Raises DataError if they are not what the card describes.
     """
     folder = place.data(card.folder)
     with store.only_one(folder):
-        arrays = SOURCES[card.name]()
-        if digest(arrays) != card.sha256:
+        if card.name not in cards.known():
+            assert path is not None
+            arrays = own.read(card, path)
+        else:
+            arrays = sources.read(card, path, place.root / "downloads" / card.name)
+        prepared = digest(arrays)
+        # A card that lists its source files was written without them; they have been compared.
+        if prepared != card.sha256 and not card.files:
+            cure = "make its card again" if card.made else "the source is damaged or another one"
             raise DataError(
-                f"data set {card.name}: the prepared images are not those of its card "
-                f"(sha256 {digest(arrays)[:12]}, expected {card.sha256[:12]}): the source "
-                f"({card.source}) is damaged or another version"
+                f"data set {card.name}: the images in {path or card.source} are not those of its "
+                f"card (sha256 {prepared[:12]}, expected {card.sha256[:12]}): {cure}"
             )
         for name in ARRAYS:
             store.write_npy(folder / f"{name}.npy", arrays[name])
-        store.write_json(folder / "card.json", asdict(card))
+        digests = {name: _array_digest(name, arrays[name]) for name in ARRAYS}
+        facts = asdict(card) | {"arrays": digests, "arrays_sha256": prepared}
+        store.write_json(folder / "card.json", facts)
     return folder / "card.json"
+
+
+def card_of(spec: dict, place: store.Store) -> cards.Card:
+    """The card of the `data` part of a run's spec: a known one, or that of the prepared arrays."""
+    if spec["name"] in cards.known():
+        card = cards.load(spec["name"])
+    else:
+        folder = place.data(f"{spec['name']}-{spec['card'][:12]}")
+        card = cards.read(folder / "card.json")
+    if (card.name, card.sha256) != (spec["name"], spec["card"]):
+        raise DataError(f"data set {spec['name']}: its card is another: make the plan again")
+    return card
 
 
 def load(spec: dict, place: store.Store) -> Split:
@@ -71,85 +92,112 @@ def load(spec: dict, place: store.Store) -> Split:
     Subset, validation and label noise are drawn from `split_seed` alone: every run of a study
     sees one split.
     """
-    card = cards.load(spec["name"])
-    arrays = _read(card, place)
+    card = card_of(spec, place)
+    arrays = read(card, place)
     images, labels = arrays["train_images"], arrays["train_labels"]
     rng = np.random.RandomState(stream(spec["split_seed"], 0, 0, "", "split") % 2**32)
-    order = _balanced_order(labels, rng)
+    order = balanced_order(labels, rng)
     held_out = order[: spec["validation"]]
     rest = order[spec["validation"] :]
     chosen = np.sort(rest[: spec["train_size"]] if spec["train_size"] else rest)
-    train = Part(images[chosen], _redrawn(labels[chosen], spec["label_noise"], card.classes, rng))
-    val = Part(images[np.sort(held_out)], labels[np.sort(held_out)])
-    pixels = train.images.astype(np.float64) / 255
-    mean, std = pixels.mean(axis=(0, 2, 3)), pixels.std(axis=(0, 2, 3))
-    test = Part(np.asarray(arrays["test_images"]), np.asarray(arrays["test_labels"]))
+    side, held_out = spec.get("resize"), np.sort(held_out)
+    noisy = redrawn(labels[chosen], spec["label_noise"], card.classes, rng)
+    train = Part(_scaled(images[chosen], side), noisy)
+    val = Part(_scaled(images[held_out], side), labels[held_out])
+    test = Part(_scaled(np.asarray(arrays["test_images"]), side), np.asarray(arrays["test_labels"]))
+    mean, std = statistics(train.images)
+    mean, std = np.array(spec.get("mean") or mean), np.array(spec.get("std") or std)
     return Split(train, val, test, mean, np.maximum(std, 1e-6), card.classes)
+
+
+def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
+    if images.size <= AT_ONCE:
+        pixels = images.astype(np.float64) / 255
+        return pixels.mean(axis=(0, 2, 3)).tolist(), pixels.std(axis=(0, 2, 3)).tolist()
+    values, mean, std = np.arange(256) / 255, [], []
+    for channel in range(images.shape[1]):
+        counts = sum(
+            np.bincount(images[start : start + 1000, channel].reshape(-1), minlength=256)
+            for start in range(0, len(images), 1000)
+        )
+        mean.append(float(np.average(values, weights=counts)))
+        std.append(float(np.average((values - mean[-1]) ** 2, weights=counts) ** 0.5))
+    return mean, std
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
     """SHA-256 of the arrays with their names, types and shapes, in a fixed order."""
     total = hashlib.sha256()
     for name in ARRAYS:
-        array = np.ascontiguousarray(arrays[name])
-        total.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
-        total.update(array.data)
+        _add(total, name, arrays[name])
     return total.hexdigest()
 
 
-def _read(card: cards.Card, place: store.Store) -> dict[str, np.ndarray]:
+def read(card: cards.Card, place: store.Store) -> dict[str, np.ndarray]:
+    """The arrays of a data set, verified; DataError names the one that is damaged."""
     folder = place.data(card.folder)
-    try:
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-    except (OSError, ValueError) as error:
+    arrays = {}
+    for name in ARRAYS:
+        path = folder / f"{name}.npy"
+        try:
+            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+            raise DataError(
+                f"data set {card.name}: {path} is missing or damaged ({error}): {_cure(folder)}"
+            ) from None
+    if digest(arrays) != (_noted(folder).get("arrays_sha256") if card.files else card.sha256):
         raise DataError(
-            f"data set {card.name} is missing or damaged in {folder} ({error}): remove the folder "
-            "and run the study again"
-        ) from None
-    if digest(arrays) != card.sha256:
-        raise DataError(
-            f"data set {card.name}: the arrays in {folder} are not those of its card: remove the "
-            "folder and run the study again"
+            f"data set {card.name}: {_altered(folder, arrays)} not what its card says: "
+            f"{_cure(folder)}"
         )
     return arrays
 
 
-def _balanced_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Indices in which every prefix holds the classes in (nearly) equal numbers."""
-    shuffled = rng.permutation(len(labels))
-    rank = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = shuffled[labels[shuffled] == label]
-        rank[members] = np.arange(len(members))
-    return shuffled[np.argsort(rank[shuffled], kind="stable")]
+def _scaled(images: np.ndarray, side: int | None) -> np.ndarray:
+    """Images (N, C, H, W) scaled to side x side, bilinear with antialiasing."""
+    if side is None or not len(images):
+        return images
+    import torch
+    from torch.nn import functional as F
+
+    scaled = np.empty((*images.shape[:2], side, side), np.uint8)
+    for start in range(0, len(images), 1000):
+        part = torch.from_numpy(np.array(images[start : start + 1000])).float()
+        part = F.interpolate(part, (side, side), mode="bilinear", antialias=True)
+        scaled[start : start + 1000] = part.round().clamp(0, 255).byte().numpy()
+    return scaled
 
 
-def _redrawn(labels: np.ndarray, share: float, classes: int, rng) -> np.ndarray:
-    """Labels of which a share is drawn anew, uniformly over all classes."""
-    labels = np.array(labels)
-    chosen = rng.permutation(len(labels))[: round(share * len(labels))]
-    labels[chosen] = rng.randint(0, classes, size=len(chosen))
-    return labels
+def _noted(folder: Path) -> dict:
+    """What was noted beside prepared arrays; empty where that cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        noted = json.loads((folder / "card.json").read_bytes())
+        return noted if isinstance(noted, dict) else {}
+    return {}
 
 
-def _digits() -> dict[str, np.ndarray]:
-    """scikit-learn's 1,797 handwritten digits, 8x8, 17 grey levels (UCI optdigits, test part).
-
-    They come without a split; 700 images, balanced over the classes, are the test set.
-    """
-    from sklearn.datasets import load_digits
-
-    digits: Any = load_digits()
-    images = (digits.images * 15).astype(np.uint8)[:, None]
-    labels = digits.target.astype(np.int64)
-    order = _balanced_order(labels, np.random.RandomState(0))
-    test, train = np.sort(order[:700]), np.sort(order[700:])
-    return {
-        "train_images": images[train],
-        "train_labels": labels[train],
-        "test_images": images[test],
-        "test_labels": labels[test],
-    }
+def _altered(folder: Path, arrays: dict[str, np.ndarray]) -> str:
+    """Which of the arrays differ from what was prepared, if that can be told."""
+    with contextlib.suppress(LookupError, TypeError):
+        noted = _noted(folder)["arrays"]
+        wrong = [name for name in ARRAYS if _array_digest(name, arrays[name]) != noted[name]]
+        if wrong:
+            return ", ".join(f"{folder / name}.npy" for name in wrong) + " is"
+    return f"the arrays in {folder} are"
 
 
-SOURCES: dict[str, Callable[[], dict[str, np.ndarray]]] = {"digits": _digits}
+def _array_digest(name: str, array: np.ndarray) -> str:
+    total = hashlib.sha256()
+    _add(total, name, array)
+    return total.hexdigest()
+
+
+def _add(total, name: str, array: np.ndarray) -> None:
+    array = np.ascontiguousarray(array)
+    total.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+    total.update(array.data)
+
+
+def _cure(folder: Path) -> str:
+    return f"remove the folder {folder} and run the study again"

@@ -1,8 +1,11 @@
 """The networks of the paper, built from their names: WideResNet, DenseNet-BC, CIFAR ResNet.
 
 One module runs them all: stem, three groups, tail, average over the image, linear. A family is a
-function that makes those parts. What a name means, and what it costs, is `networks`' business.
+function that makes those parts. Networks for images of 224 are torchvision's own, as it builds
+them. What a name means, and what it costs, is `networks`' business.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +14,10 @@ from torch.nn import functional as F
 from kdpipe import networks
 from kdpipe.networks import Network
 
-__all__ = ["build", "memory_format"]
+__all__ = ["Classifier", "build", "memory_format"]
 
 
-def build(name: str, *, num_classes: int, in_channels: int) -> nn.Module:
+def build(name: str, *, num_classes: int, in_channels: int) -> "Classifier":
     """The network of that name, initialised from torch's global generator in a fixed order.
 
     `forward(x)` takes (B, in_channels, H, W) and gives logits (B, num_classes); `features(x)` gives
@@ -22,6 +25,8 @@ def build(name: str, *, num_classes: int, in_channels: int) -> nn.Module:
     Raises KdpipeError if there is no such network.
     """
     network = networks.parse(name)
+    if network.family == "torchvision":
+        return TorchvisionNetwork(name, num_classes)
     stem, groups, tail = FAMILIES[network.family](network, in_channels)
     model = GroupedNetwork(stem, groups, tail, nn.Linear(network.widths[-1], num_classes))
     _initialise(model)
@@ -64,6 +69,32 @@ class GroupedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.features(x)[0]
+
+
+class TorchvisionNetwork(nn.Module):
+    """A classifier of torchvision, for images of 3 x 224 x 224, initialised as it does itself."""
+
+    def __init__(self, name: str, num_classes: int):
+        super().__init__()
+        from torchvision.models import get_model  # a second's import, of which few have need
+
+        self.network = get_model(name, weights=None, num_classes=num_classes)
+
+    def features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits and the outputs of the four groups; only of a residual network."""
+        network: Any = self.network
+        outputs = []
+        x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
+        for group in (network.layer1, network.layer2, network.layer3, network.layer4):
+            x = group(x)
+            outputs.append(x)
+        return network.fc(network.avgpool(x).flatten(1)), outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+Classifier = GroupedNetwork | TorchvisionNetwork
 
 
 def _initialise(model: nn.Module) -> None:

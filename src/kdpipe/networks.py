@@ -1,9 +1,10 @@
 """What the name of a network means, what it costs, and which images fit it.
 
-Imports no torch: the plan prices thousands of runs from here. Every network is a stem, three groups
-of equal blocks, and a linear classifier on the average over the image; the second and the third
-group halve height and width. `models` builds from the same facts (`parse`), and a test holds the
-cost computed here to the built network: every parameter, every multiply-add.
+Imports no torch: the plan prices thousands of runs from here. Every network of the paper's for
+small images is a stem, three groups of equal blocks, and a linear classifier on the average over
+the image; the second and the third group halve height and width. `models` builds from the same
+facts (`parse`), and a test holds the cost computed here to the built network: every parameter,
+every multiply-add. Networks for images of 224 are torchvision's, by its names (`zoo`).
 """
 
 import contextlib
@@ -13,18 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kdpipe import zoo
 from kdpipe.errors import KdpipeError
 
 __all__ = ["REVISIONS", "check", "cost", "family", "group_shapes", "parse"]
 
 # What a network of a family computes, raised by hand when that changes: part of a run's digest.
-REVISIONS = {"wrn": 1, "densenet-bc": 1, "resnet": 1}
+REVISIONS = {"wrn": 1, "densenet-bc": 1, "resnet": 1, "torchvision": 1}
 
 _RESNETS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110)}
 _FORMS = (
     "allowed: wrn<depth>-<width>, depth 6n+4, width may be a fraction (wrn16-2, wrn10-0.5); "
     "densenet-bc<depth>-<growth>, depth 6n+4 (densenet-bc40-12); "
-    f"{', '.join(_RESNETS)}"
+    f"{', '.join(_RESNETS)}; "
+    "for images of 224 any classifier of torchvision (resnet18, densenet121)"
 )
 _DEPTHS = range(10, 2000, 6)
 _MIN_WIDTH, _MAX_WIDTH = 1 / 16, 1000  # 1/16: one channel in the first group of a wrn
@@ -41,18 +44,21 @@ _COMMON = (
 
 @dataclass(frozen=True)
 class Network:
-    """A name taken apart; the widths are the channels that each group puts out."""
+    """A name taken apart; the widths are the channels that each group puts out.
+
+    Of a network of torchvision nothing is known here but its family.
+    """
 
     family: str
     blocks: int  # of each group; for DenseNet-BC the layers of each dense block
     stem: int  # channels
-    widths: tuple[int, int, int]
+    widths: tuple[int, ...]
     growth: int  # channels a layer of a dense block adds; 0 for the other families
 
     @property
     def narrowest(self) -> int:
         """The fewest channels that any convolution puts out."""
-        return self.growth or min(self.stem, *self.widths)
+        return self.growth or min((self.stem, *self.widths))
 
 
 class Cost(NamedTuple):
@@ -71,10 +77,25 @@ def family(name: str) -> str:
     return parse(name).family
 
 
-def check(name: str, shape: tuple[int, int, int]) -> None:
-    """Raise KdpipeError unless the network exists and takes images of (channels, height, width)."""
+def check(name: str, shape: tuple[int, int, int], trained: bool = False) -> None:
+    """Raise KdpipeError unless the network exists and takes images of (channels, height, width).
+
+    `trained` asks as well whether it can be trained here.
+    """
     parse(name)
     channels, height, width = shape
+    if (facts := zoo.facts(name)) is not None:
+        if shape != zoo.SHAPE:
+            raise KdpipeError(
+                f"network '{name}' is torchvision's for 3 x 224 x 224, the images are "
+                f"{' x '.join(map(str, shape))}"
+            )
+        if trained and facts.random:
+            raise KdpipeError(
+                f"network '{name}' drops activations at random in training, which cannot be made "
+                "again after an interruption; it can teach, with weights it brings (pretrained)"
+            )
+        return
     if channels < 1:
         raise KdpipeError(f"network '{name}': images need at least 1 channel, not {channels}")
     if min(height, width) < _MIN_SIDE:
@@ -87,6 +108,11 @@ def check(name: str, shape: tuple[int, int, int]) -> None:
 def cost(name: str, shape: tuple[int, int, int], num_classes: int) -> Cost:
     """The exact cost of a network on images of (channels, height, width)."""
     check(name, shape)
+    if (facts := zoo.facts(name)) is not None:
+        return Cost(
+            facts.parameters + facts.parameters_per_class * num_classes,
+            facts.multiply_adds + facts.multiply_adds_per_class * num_classes,
+        )
     network = parse(name)
     parameters = (network.widths[-1] + 1) * num_classes  # the linear layer has a bias
     multiply_adds = network.widths[-1] * num_classes
@@ -103,8 +129,11 @@ def group_shapes(name: str, shape: tuple[int, int, int]) -> list[tuple[int, int,
     """(channels, height, width) of what each group puts out for images of such a shape.
 
     Two networks can exchange attention (`losses.attention_loss`) if heights and widths agree.
+    Empty for one that has no groups.
     """
     check(name, shape)
+    if (facts := zoo.facts(name)) is not None:
+        return list(facts.groups)
     network = parse(name)
     return [(w, *side) for w, side in zip(network.widths, _sides(network, shape), strict=True)]
 
@@ -171,6 +200,8 @@ def parse(name: str) -> Network:
         return Network(kind, blocks, stem=16, widths=widths, growth=0)
     if name in _RESNETS:
         return Network("resnet", (_RESNETS[name] - 2) // 6, stem=16, widths=(16, 32, 64), growth=0)
+    if zoo.facts(name) is not None:
+        return Network("torchvision", blocks=0, stem=64, widths=(), growth=0)
     raise KdpipeError(f"there is no network {name[:60]!r}; {_nearest(name)}{_FORMS}")
 
 
@@ -205,7 +236,7 @@ def _refuse(name: str, kind: str, depth: int, width: float) -> None:
 
 def _nearest(name: str) -> str:
     """'nearest: ...; ', found among common names and those made of the numbers in `name`."""
-    candidates = list(_COMMON)
+    candidates = [*_COMMON, *zoo.names()]
     numbers = re.findall(r"[0-9]{1,4}(?:\.[0-9]{1,4})?", name[:40])
     for kind in ("wrn", "densenet-bc"):
         with contextlib.suppress(KdpipeError):
