@@ -1,0 +1,68 @@
+"""What a job asks of a cluster: minutes and memory, from the prices of the plan.
+
+Rough on purpose, and on the large side: what was guessed too small is more at the next attempt, and
+a run that meets its time limit goes on where it stood.
+"""
+
+from kdpipe.cards import Card
+from kdpipe.plan import Run, Table
+
+# Multiply-adds a second, of small networks and batches: of one thread about half of what was
+# measured on one core of a slow machine; of a GPU never measured, and guessed low.
+RATE = {"cpu": 5e8, "cuda": 5e11}
+SECONDS_A_STEP = {"cpu": 0.02, "cuda": 0.03}  # of a batch, however small its network
+STARTING = 300  # seconds for imports, data and the last evaluation, on a busy file system
+FLOOR = 10  # minutes; the profile's warning comes two minutes before the end
+
+# MB of a job with torch imported and nothing done; 250 are the two Snakemakes of a SLURM job.
+EMPTY_JOB = {"cpu": 1200, "cuda": 4000}
+
+
+def minutes(run: Run, device: str) -> int:
+    """Minutes that a run will hardly need more than."""
+    recipe = run.spec["recipe"]
+    operations = run.train_multiply_adds + run.teacher_multiply_adds
+    steps = recipe["epochs"] * -(-run.spec["data"]["train_size"] // recipe["batch_size"])
+    return _minutes(operations, steps, device, recipe["threads"])
+
+
+def megabytes(run: Run, card: Card, device: str) -> int:
+    """Host memory of a run: images plain and padded, tables, weights, gradients, activations."""
+    spec = run.spec
+    side = card.shape[1] + 2 * spec["data"]["views"]["pad"]
+    images = 3 * (card.train + card.test) * card.shape[0] * side**2
+    weights = 4 * 8 * (run.cost.parameters + sum(parent.cost.parameters for parent in run.parents))
+    # A value of an activation costs some 50 multiply-adds to make, and three of its kind are kept.
+    activations = 3 * 4 * spec["recipe"]["batch_size"] * run.cost.multiply_adds // 50
+    tables = sum(table.bytes for table in run.tables)
+    return _megabytes(images + weights + tables + (activations if device == "cpu" else 0), device)
+
+
+def table_minutes(table: Table) -> int:
+    """Of a teacher table, which is made on the CPU."""
+    return _minutes(table.multiply_adds, 0, "cpu", table.spec["threads"])
+
+
+def table_megabytes(table: Table, card: Card) -> int:
+    images = 3 * (card.train + card.test) * card.shape[0] * (card.shape[1] + 32) ** 2
+    return _megabytes(images + 2 * table.bytes, "cpu")
+
+
+def time_at(attempt: int, minutes: int, longest: int | None) -> int:
+    """Twice as much at each further attempt, and never more than the site has."""
+    wanted = minutes * 2 ** (attempt - 1)
+    return wanted if longest is None else min(wanted, longest)
+
+
+def memory_at(attempt: int, megabytes: int) -> int:
+    """Half as much more at each further attempt: mostly it was the time that was too short."""
+    return megabytes * (1 + attempt) // 2
+
+
+def _minutes(operations: int, steps: int, device: str, threads: int) -> int:
+    rate = RATE[device] * (threads if device == "cpu" else 1)
+    return max(FLOOR, round((STARTING + operations / rate + steps * SECONDS_A_STEP[device]) / 60))
+
+
+def _megabytes(needed: float, device: str) -> int:
+    return EMPTY_JOB[device] + round(1.5 * needed / 1e6)

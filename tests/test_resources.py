@@ -1,0 +1,70 @@
+"""What a job asks of a cluster grows with its price and stays within what the site gives."""
+
+import yaml
+from tiny import planned
+
+from kdpipe import plan as planning
+from kdpipe import resources
+
+HOUR, DAY = 60, 24 * 60
+
+
+def one(network: str, **recipe) -> tuple[planning.Plan, planning.Run]:
+    """The scratch run of a student on all of the digits."""
+    plan = planned(main={"students": [network]}, recipe=recipe)
+    return plan, plan.scratch[network, 0]
+
+
+def test_a_small_student_does_not_ask_for_a_night():
+    _, run = one("wrn16-1", epochs=200, batch_size=64)
+    assert resources.FLOOR <= resources.minutes(run, "cpu") < 2 * HOUR
+    assert resources.minutes(run, "cuda") < HOUR
+
+
+def test_minutes_grow_with_the_price():
+    small, large, longer = (
+        resources.minutes(one(network, epochs=epochs)[1], "cpu")
+        for network, epochs in [("wrn16-1", 200), ("wrn28-10", 200), ("wrn28-10", 400)]
+    )
+    assert small < large < longer <= 2 * large
+
+
+def test_threads_of_a_cpu_share_the_work():
+    one_thread, four = (
+        resources.minutes(one("wrn28-10", epochs=200, threads=threads)[1], "cpu")
+        for threads in (1, 4)
+    )
+    assert one_thread / 4 <= four < one_thread
+
+
+def test_no_job_asks_for_more_than_the_site_gives():
+    _, run = one("wrn28-10", epochs=20_000)
+    first = resources.minutes(run, "cpu")
+    assert first > 3 * DAY
+    assert resources.time_at(1, first, DAY) == DAY
+    assert [resources.time_at(attempt, 600, DAY) for attempt in (1, 2, 3)] == [600, 1200, DAY]
+    assert [resources.time_at(attempt, 600, None) for attempt in (1, 2, 3)] == [600, 1200, 2400]
+    assert [resources.memory_at(attempt, 1000) for attempt in (1, 2, 3)] == [1000, 1500, 2000]
+
+
+def test_memory_is_more_than_an_empty_job_takes():
+    for network in ("wrn10-0.5", "wrn28-10"):
+        plan, run = one(network)
+        for device in ("cpu", "cuda"):
+            assert resources.megabytes(run, plan.card, device) > resources.EMPTY_JOB[device]
+
+
+def test_the_conda_environment_agrees_with_the_lock():
+    from pathlib import Path
+
+    root = Path(__file__).parents[1]
+    lines = (root / "requirements.lock").read_text().splitlines()
+    locked = {name.lower(): version for name, version in (line.split("==") for line in lines)}
+    called = {"pytorch": "torch", "snakemake-minimal": "snakemake"}
+    environment = yaml.safe_load((root / "envs/kdpipe.yaml").read_text())
+    pinned = [entry for entry in environment["dependencies"] if "=" in entry]
+    assert len(pinned) >= 4
+    for entry in pinned:
+        name, version = entry.replace(" ", "").split("=", 1)
+        if name != "python":
+            assert locked[called.get(name, name).lower()] == version.lstrip("="), entry
