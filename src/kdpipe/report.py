@@ -1,63 +1,116 @@
-"""The report of a study: results.csv, and every table as Markdown and CSV, from the records.
+"""The report of a study, from the records: one page, tables, figures, claims, and every number.
 
-Needs neither torch nor a GPU nor any weights: a folder of records is enough. A study that is
-half done renders with its holes.
+Needs neither torch nor a GPU nor any weights: a folder of records is enough, with curves where
+there are any. A study that is half done renders with its holes.
 """
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
-from kdpipe import __version__, records, store, tables
+from kdpipe import __version__, answer, cells, claims, figures, formats, page, records, store, style
+from kdpipe import tables as drawn
+from kdpipe.answer import Answer
+from kdpipe.formats import Table
 from kdpipe.plan import Plan
+from kdpipe.verdicts import Verdict
+
+__all__ = ["render"]
 
 
 def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     """Write the report of a plan into a folder; returns the folder."""
-    frame = records.frame(plan, place)
-    store.write_bytes(folder / "results.csv", frame.to_csv(index=False).encode())
-    parts = [_heading(plan, frame)]
-    for name, reads in _wanted(plan).items():
-        table = tables.TABLES[name](_read(frame, reads))
-        store.write_bytes(folder / "tables" / f"{name}.csv", tables.csv(table).encode())
-        markdown = tables.markdown(table)
-        store.write_bytes(folder / "tables" / f"{name}.md", markdown.encode())
-        parts.append(markdown)
-    # index.md is what the rule `report` promises: written last.
-    store.write_bytes(folder / "index.md", "\n\n".join(part.strip() for part in parts).encode())
+    frame, curves = records.frame(plan, place), records.curves(plan, place)
+    verdicts = claims.judge(frame, curves, plan.study.smallest_effect, dict(plan.study.claims))
+    answers = answer.answers(frame)
+    tables = [
+        drawn.TABLES[name](cells.reading(frame, plan.study.tables[name]))
+        for name in drawn.TABLES
+        if name in plan.study.tables
+    ]
+    drawings = figures.draw(frame, curves)
+
+    _write(folder / "results.csv", frame.to_csv(index=False))
+    _write(folder / "claims.json", json.dumps(claims.as_json(verdicts), indent=1) + "\n")
+    for table in tables:
+        for ending, form in FORMS.items():
+            _write(folder / "tables" / f"{table.name}.{ending}", form(table))
+    svgs = {drawing.name: style.svg(drawing.figure, drawing.name) for drawing in drawings}
+    for drawing in drawings:
+        _write(folder / "figures" / f"{drawing.name}.svg", style.alone(svgs[drawing.name]))
+        store.write_bytes(folder / "figures" / f"{drawing.name}.png", style.png(drawing.figure))
+    _clear(folder / "tables", {f"{table.name}.{ending}" for table in tables for ending in FORMS})
+    _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
+    html = page.html(plan, frame, answers, verdicts, tables, drawings, svgs)
+    _write(folder / "index.html", html)
+    # index.md is written last: with it the report is whole.
+    _write(folder / "index.md", _markdown(plan, frame, answers, verdicts, tables))
     return folder
 
 
-def _wanted(plan: Plan) -> dict[str, list[str]]:
-    """The tables of the study and what each reads, in the order of a report."""
-    chosen = plan.study.tables
-    return {name: chosen[name] for name in tables.TABLES if name in chosen}
+FORMS = {"csv": formats.csv, "md": formats.markdown, "tex": formats.latex}
+SUFFIXES = {".csv", ".md", ".tex", ".svg", ".png"}
 
 
-def _read(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:
-    """The rows that a table reads: its blocks and ensembles, and every scratch run."""
-    wanted = frame.block.isin(reads) | (frame.kind == "scratch")
-    if "ensemble" in frame:
-        wanted |= frame.ensemble.isin(reads)
-    return frame[wanted].reset_index(drop=True)
+def _clear(folder: Path, written: set[str]) -> None:
+    """Remove what an earlier report of another study left; the folder is there in any case."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name not in written and path.suffix in SUFFIXES:
+            path.unlink()
 
 
-def _heading(plan: Plan, frame: pd.DataFrame) -> str:
-    study, data = plan.study, plan.study.data
-    runs = frame[frame.kind != "ensemble"].drop_duplicates("run")
-    states = ", ".join(f"{count} {state}" for state, count in runs.status.value_counts().items())
-    size = data.train_size or plan.card.train - data.validation
-    noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
-    return "\n".join(
-        [
-            f"# {study.study}",
-            "",
-            f"{plan.card.title}: {size:,} training images{noise}, {data.validation:,} for "
-            f"validation, {plan.card.test:,} for test. Seeds {', '.join(map(str, study.seeds))}.",
-            f"{len(runs)} runs: {states}.",
-            "",
-            "Errors are top-1 in points, of the weights after the last epoch, on test; an interval "
-            "holds 95 % (Student's t over seeds); differences are paired by seed. "
-            f"Rendered by kdpipe {__version__} from the records alone; every number is in results.csv.",
-        ]
+def _write(path: Path, text: str) -> None:
+    store.write_bytes(path, text.encode())
+
+
+def _markdown(
+    plan: Plan,
+    frame: pd.DataFrame,
+    answers: list[Answer],
+    verdicts: list[Verdict],
+    tables: list[Table],
+) -> str:
+    facts = "\n".join(f"- {name}: {text}" for name, text in page.facts(plan, frame))
+    parts = [f"# {plan.study.study}", facts, "## The answer", *map(_answer, answers)]
+    parts += ["## The paper's claims", _claims(verdicts), "## Tables"]
+    parts += [formats.markdown(table) for table in tables]
+    parts.append(f"Rendered by kdpipe {__version__} from the records alone; the page: index.html.")
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _answer(found: Answer) -> str:
+    lines = [f"**{page.in_words(found)}**"]
+    if found.test:
+        error = formats.rounded(found.test.mean, found.test.half_width)
+        lines.append(
+            f"Test error {error} % (n {found.test.n}), best of {found.options} options on "
+            "validation. Against (paired by seed, the tested seed left out of the choice):"
+        )
+        lines += [""]
+        for gain in found.gains:
+            d = gain.difference
+            size = formats.rounded(d.mean, d.half_width, sign="+")
+            lines.append(f"- {gain.over}: {size} points, {gain.mark} (n {d.n})")
+    return "\n".join(lines)
+
+
+def _claims(verdicts: list[Verdict]) -> str:
+    rows = [
+        {
+            "": f"{v.id}{' ◆' if v.primary else ''}",
+            "claim": v.title,
+            "verdict": v.verdict,
+            "effect": formats.effect(v.effect, v.low, v.high, v.unit) if v.n else "-",
+            "n": v.n or "-",
+            "p": formats.probability(v.p),
+            "corrected": formats.probability(v.p_corrected),
+        }
+        for v in verdicts
+    ]
+    grid = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    return (
+        f"{grid}\n\nEffects are signed so that positive is as claimed; ◆ are the primary claims, "
+        "corrected (Holm) for their number, the others for theirs. Reasons: claims.json."
     )

@@ -6,15 +6,46 @@ import sys
 
 
 localrules:
-    report,
+    render,
 
 
-rule report:
+rule render:
     input:
-        study.records(),
+        study.report_needs(),
     output:
-        f"{study.reports}/index.md",
-        f"{study.reports}/results.csv",
+        page=report(
+            f"{study.report_folder}/index.html",
+            caption="../report/page.rst",
+            category="The report",
+            labels={"what": "answer, claims, tables, figures: one page"},
+        ),
+        text=f"{study.report_folder}/index.md",
+        results=report(
+            f"{study.report_folder}/results.csv",
+            caption="../report/results.rst",
+            category="Numbers",
+            labels={"what": "every run in every experiment"},
+        ),
+        claims=report(
+            f"{study.report_folder}/claims.json",
+            caption="../report/claims.rst",
+            category="Numbers",
+            labels={"what": "the verdict on every claim"},
+        ),
+        tables=report(
+            directory(f"{study.report_folder}/tables"),
+            patterns=["{name}.csv"],
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{name}"},
+        ),
+        figures=report(
+            directory(f"{study.report_folder}/figures"),
+            patterns=["{name}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
     log:
         f"logs/reports/{study.study.study}.log",
     conda:
@@ -27,5 +58,7 @@ rule report:
 
 onerror:
     subprocess.run(
-        [sys.executable, "-m", "kdpipe", "report", "-"], input=study.study_json, text=True
+        [sys.executable, "-m", "kdpipe", "report", "-"],
+        input=study.study_json,
+        text=True,
     )

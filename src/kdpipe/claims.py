@@ -1,0 +1,148 @@
+"""The claims of the paper, C1 to C18, and a reader's question, Q1: what this study says of each.
+
+What is compared, and when a claim is supported, was fixed before any study was run; it is written
+in the functions named here and in `verdicts`. The unit of analysis is the seed, effects are
+signed so that positive is as claimed, and a choice never uses the seed it is tested on.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from kdpipe import lineages, sizes, stopping, teaching
+from kdpipe.cells import reading, tidy
+from kdpipe.evidence import Evidence
+from kdpipe.verdicts import Finding, Untested, Verdict, decide
+
+__all__ = ["CLAIMS", "Claim", "as_json", "find", "judge"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim; `primary` ones are corrected for their number apart from the rest."""
+
+    title: str
+    primary: bool
+    function: Callable[[Evidence], Finding]
+
+
+CLAIMS = {
+    "C1": Claim(
+        "Beyond some size, a larger and more accurate teacher is not a better one",
+        True,
+        sizes.larger_teacher,
+    ),
+    "C2": Claim(
+        "Full KD is worse than training from scratch, whatever the teacher",
+        False,
+        teaching.full_kd_against_scratch,
+    ),
+    "C3": Claim(
+        "A higher temperature does not make the largest teacher a good one",
+        False,
+        sizes.temperature,
+    ),
+    "C4": Claim("Small students cannot mimic large teachers", False, sizes.mimicry),
+    "C5": Claim("KD helps early in training and hurts late", False, teaching.early_and_late),
+    "C6": Claim("KD stopped early (ESKD) beats KD to the end", True, teaching.eskd_against_full_kd),
+    "C7": Claim(
+        "Under ESKD, too, a larger teacher is not a better one",
+        False,
+        sizes.larger_teacher_eskd,
+    ),
+    "C8": Claim(
+        "The last of several generations is no better than training from scratch",
+        False,
+        lineages.last_generation,
+    ),
+    "C9": Claim(
+        "An ensemble of the generations is no better than one of as many scratch runs",
+        True,
+        lineages.ensemble_of_generations,
+    ),
+    "C10": Claim(
+        "A teacher improved by distillation is not a better teacher, and a chain through a medium "
+        "network is the same as one step",
+        False,
+        lineages.improved_teacher,
+    ),
+    "C11s": Claim(
+        "A teacher stopped early by a schedule of its own beats the fully trained one",
+        True,
+        stopping.by_schedule,
+    ),
+    "C11c": Claim(
+        "A teacher stopped early at a checkpoint beats the fully trained one",
+        True,
+        stopping.by_checkpoint,
+    ),
+    "C12": Claim(
+        "Every early-stopped teacher, at its best length, beats the best full teacher",
+        False,
+        stopping.every_early_against_best_full,
+    ),
+    "C13": Claim("Early stopping lets large teachers catch up", False, stopping.catching_up),
+    "C14": Claim(
+        "Early-stopped teachers are better in every network family",
+        False,
+        stopping.across_families,
+    ),
+    "C15": Claim(
+        "The student's capacity, not the teacher, sets the result", False, teaching.capacity
+    ),
+    "C16": Claim(
+        "A small student trades cross-entropy against the KD loss", False, teaching.trade_off
+    ),
+    "C17": Claim(
+        "Early stopping helps attention transfer even more than KD",
+        False,
+        stopping.attention_transfer,
+    ),
+    "C18": Claim("Larger teachers are more confident", False, sizes.confidence),
+    "Q1": Claim(
+        "Another temperature or label smoothing at each stage makes a chain worth while",
+        False,
+        lineages.staged_chain,
+    ),
+}
+
+
+def judge(
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    delta: float,
+    reads: dict[str, list[str]] | None = None,
+) -> list[Verdict]:
+    """Every claim on a frame (see records). delta: the smallest difference worth having.
+
+    reads: for a claim the blocks and ensembles that it reads; without an entry it reads all.
+    """
+    found = {}
+    for key, claim in CLAIMS.items():
+        part = frame if key not in (reads or {}) else reading(frame, (reads or {})[key])
+        found[key] = (claim.title, claim.primary, find(key, part, curves, delta))
+    return decide(found)
+
+
+def find(key: str, frame: pd.DataFrame, curves: pd.DataFrame, delta: float) -> Finding | Untested:
+    """What one claim finds in a frame, or why it cannot be tested there."""
+    try:
+        return CLAIMS[key].function(Evidence(tidy(frame), curves, delta))
+    except Untested as reason:
+        return reason
+
+
+def as_json(verdicts: list[Verdict]) -> list[dict]:
+    """For claims.json: nan as null."""
+    return [_plain(dataclasses.asdict(verdict)) for verdict in verdicts]
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

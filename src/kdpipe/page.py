@@ -1,0 +1,137 @@
+"""One self-contained HTML page: the answer, the claims, the tables, the figures, the study.
+
+It needs no network, no script to be read, and prints. Text comes from the study and the records
+and is escaped; only the figures, which kdpipe drew itself, are put in as they are.
+"""
+
+from importlib import resources
+
+import jinja2
+import pandas as pd
+import yaml
+from markupsafe import Markup
+
+from kdpipe import __version__
+from kdpipe.answer import Answer
+from kdpipe.figures import Drawing
+from kdpipe.formats import Table, effect, probability, rounded, short, sort_keys
+from kdpipe.plan import Plan
+from kdpipe.verdicts import Verdict
+
+__all__ = ["facts", "html", "in_words"]
+
+LONG = 40  # rows; a longer table is folded
+
+
+def html(
+    plan: Plan,
+    frame: pd.DataFrame,
+    answers: list[Answer],
+    verdicts: list[Verdict],
+    tables: list[Table],
+    drawings: list[Drawing],
+    svgs: dict[str, str],
+) -> str:
+    """The page. svgs: the drawings by name."""
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"short": short, "p": probability}
+    template = environment.from_string(
+        resources.files("kdpipe").joinpath("templates", "report.html.jinja").read_text()
+    )
+    return template.render(
+        plan=plan,
+        version=__version__,
+        facts=facts(plan, frame),
+        lost=_lost(frame),
+        answers=[(answer, in_words(answer)) for answer in answers],
+        verdicts=verdicts,
+        counts={word: sum(v.verdict == word for v in verdicts) for word in MARKS},
+        marks=MARKS,
+        tables=[(table, *_fields(table), len(table.display) > LONG) for table in tables],
+        drawings=[(one, Markup(_inline(one, svgs[one.name]))) for one in drawings],
+        effect=effect,
+        rounded=rounded,
+        config=yaml.safe_dump(
+            plan.study.model_dump(mode="json", exclude_defaults=True), sort_keys=False
+        ),
+    )
+
+
+MARKS = {"supports": "✓", "contradicts": "✗", "cannot tell": "?", "not tested": "-"}
+
+
+def in_words(answer: Answer) -> str:
+    """What to do for one student, in one sentence."""
+    if not answer.chosen:
+        return f"No answer for {answer.student}: {answer.reason}."
+    chosen = answer.chosen
+    stop = "" if chosen["stop"] == "full" else f" stopped at {chosen['stop']}"
+    if chosen["stop"].startswith("schedule"):
+        stop = f" stopped early by {chosen['stop']}"
+    via = f" through {chosen['via']}" if chosen["via"] else ""
+    often = f", generation {chosen['generation']:g}" if chosen["generation"] > 1 else ""
+    teacher = chosen["teacher"]
+    teacher = "itself" if teacher == answer.student else f"{teacher}"
+    return f"Teach {answer.student} by {teacher}{stop}{via} with {chosen['method']}{often}."
+
+
+def facts(plan: Plan, frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """The study in numbers: data, seeds, runs, time, machines and versions."""
+    study, data = plan.study, plan.study.data
+    runs = frame[frame.kind != "ensemble"].drop_duplicates("run")
+    done = runs[runs.status == "done"]
+    states = ", ".join(f"{count:,} {state}" for state, count in runs.status.value_counts().items())
+    size = data.train_size or plan.card.train - data.validation
+    noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
+    price = [run.train_multiply_adds + run.teacher_multiply_adds for run in plan.runs.values()]
+    return [
+        (
+            "Data",
+            f"{plan.card.title}: {size:,} training images{noise}, {data.validation:,} for "
+            f"validation, {plan.card.test:,} for test",
+        ),
+        ("Seeds", ", ".join(map(str, study.seeds))),
+        ("Smallest difference worth having", f"{study.smallest_effect:g} points"),
+        ("Runs in the tables", f"{len(runs):,}: {states}"),
+        ("Runs in the plan", f"{len(plan.runs):,}, and {len(plan.ensembles):,} ensembles"),
+        ("Multiply-adds of the plan", short(sum(price))),
+        ("Time of the finished runs", _hours(done.seconds.sum())),
+        ("Machines", _listed(done, "device")),
+        ("torch", _listed(done, "torch")),
+        ("kdpipe of the runs", _listed(done, "kdpipe")),
+    ]
+
+
+def _lost(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
+    runs = frame[frame.status != "done"].drop_duplicates("run")
+    reasons = runs.reason.fillna("") if len(runs) else []
+    return list(zip(runs.run, runs.status, reasons, strict=True))
+
+
+def _fields(table: Table) -> tuple[list[str], list[list[tuple[str, float | str]]]]:
+    """Headings and fields (text, what it is sorted by); a column of nothing is left out."""
+    texts = table.display.astype(str).to_numpy().tolist()
+    told = [i for i in range(len(table.display.columns)) if any(row[i] != "-" for row in texts)]
+    rows = [
+        [(row[i], keys[i]) for i in told] for row, keys in zip(texts, sort_keys(table), strict=True)
+    ]
+    return [str(table.display.columns[i]) for i in told], rows
+
+
+def _inline(drawing: Drawing, text: str) -> str:
+    """The SVG with a name and a description for those who cannot see it."""
+    name = f"figure-{drawing.name}"
+    labels = f'role="img" aria-labelledby="{name}-title" aria-describedby="{name}-caption" '
+    return text.replace("<svg ", f"<svg {labels}", 1)
+
+
+def _listed(runs: pd.DataFrame, column: str) -> str:
+    counts = runs[column].dropna().value_counts() if column in runs else {}
+    if len(counts) == 1:
+        return str(counts.index[0])
+    return "; ".join(f"{name} ({count:,} runs)" for name, count in counts.items()) or "not recorded"
+
+
+def _hours(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"

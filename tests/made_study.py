@@ -1,0 +1,186 @@
+"""A small study with made results: records and curves of a plan, written without any training.
+
+The errors follow a simple law (larger networks are better; a teacher helps; a much larger one
+helps less, unless it was stopped early) with noise by seed, so a report has something to say.
+"""
+
+import json
+import zlib
+
+import numpy as np
+
+from kdpipe import checking, plan
+from kdpipe.store import Store, publish, write_bytes
+
+STUDY = {
+    "study": "made",
+    "seeds": [0, 1, 2, 3, 4],
+    "smallest_effect": 0.5,
+    "data": {"name": "digits", "train_size": 600, "validation": 400, "label_noise": 0.2, "pad": 1},
+    "recipe": {"epochs": 20, "batch_size": 64, "lr": 0.1, "drop_epochs": [6, 12, 18]},
+    "methods": {"kd": {}, "eskd": {"stop_epoch": 0.3}, "hot": {"temperature": 20.0}},
+    "ensembles": {
+        "three": {"networks": ["wrn10-0.5"], "copies": 3},
+        "sequence": {"block": "again"},
+        "team": {"networks": ["wrn10-1", "wrn16-1"]},
+    },
+    "experiments": [
+        {
+            "name": "size",
+            "teachers": ["wrn10-1", "wrn16-1", "wrn16-2"],
+            "stops": ["full", "checkpoint 7", "schedule 2/7"],
+            "students": ["wrn10-0.5", "wrn10-1"],
+            "methods": ["kd", "eskd"],
+        },
+        {
+            "name": "warm",
+            "teachers": ["wrn10-1", "wrn16-2"],
+            "students": ["wrn10-0.5"],
+            "methods": ["kd", "hot"],
+        },
+        {
+            "name": "again",
+            "teachers": ["self"],
+            "students": ["wrn10-0.5"],
+            "methods": ["kd"],
+            "generations": 3,
+        },
+        {
+            "name": "step",
+            "teachers": ["wrn16-2"],
+            "via": ["wrn10-1"],
+            "students": ["wrn10-0.5"],
+            "methods": ["kd", ["hot", "kd"]],
+        },
+        {
+            "name": "better",
+            "teachers": ["self"],
+            "students": ["wrn16-1"],
+            "methods": ["kd"],
+            "generations": 2,
+        },
+        {
+            "name": "improved",
+            "teachers": ["wrn16-1", "better", "team"],
+            "students": ["wrn10-0.5"],
+            "methods": ["kd"],
+        },
+        {
+            "name": "price",
+            "teachers": ["wrn16-1"],
+            "students": ["wrn10-0.5"],
+            "methods": ["kd"],
+            "scratch_long": True,
+        },
+    ],
+    "tables": {
+        "teacher_size": ["size", "improved"],
+        "mimicry": ["size"],
+        "eskd": ["size"],
+        "temperature": ["warm"],
+        "checkpoints": ["size"],
+        "early_stopped": ["size"],
+        "generations": ["again", "three", "sequence"],
+        "chains": ["step"],
+        "improved_teacher": ["improved"],
+        "staged": ["step"],
+        "ensembles": ["three", "sequence", "team", "price"],
+        "losses": ["size", "again"],
+    },
+}
+COUNTS = {"train": 600, "val": 400, "test": 700}
+
+
+def made_plan(**changes) -> plan.Plan:
+    """The plan of the study; changes replace its keys."""
+    return plan.make(checking.validate({**STUDY, **changes}, "made"))
+
+
+def write(made: plan.Plan, store: Store, holes: dict[str, str] | None = None) -> None:
+    """Records and curves of every run and ensemble. holes: status by (the start of) a name."""
+    errors: dict[str, float] = {}
+    for run in made.runs.values():
+        status = _status(run.name, holes or {})
+        errors[run.digest] = _error(run, errors)
+        record = {
+            "format": 1, "kind": "run", "name": run.name, "digest": run.digest, "status": status,
+            "reason": None if status == "done" else f"{status} for the sake of a test",
+            "spec": run.spec, "versions": {"kdpipe": "0", "torch": "2.14.1"},
+            "device": {"type": "cpu", "name": "made", "threads": 1}, "last": None, "best": None,
+            "seconds": {"total": 10.0}, "checkpoints": {}, "files": {},
+        }  # fmt: skip
+        if status == "done":
+            record["last"] = _metrics(run.name, errors[run.digest], run.spec["teacher"])
+            record["best"] = record["last"] | {"epoch": run.epochs - 1}
+            for epoch in made.keep.get(run.name, ()):
+                worse = errors[run.digest] + 3 * (1 - epoch / run.epochs)
+                kept = _metrics(f"{run.name}{epoch}", worse, run.spec["teacher"])
+                record["checkpoints"][str(epoch)] = kept | {"lr": 0.1, "train": None}
+            lines = _curve(run, errors[run.digest])
+            write_bytes(
+                store.run(run.name) / "curve.jsonl",
+                "".join(json.dumps(line) + "\n" for line in lines).encode(),
+            )
+        publish(store.run(run.name), record)
+    for team in made.ensembles.values():
+        mean = np.mean([errors[run.digest] for run, _ in team.members])
+        record = {
+            "format": 1, "kind": "ensemble", "name": team.name, "digest": team.digest,
+            "status": "done", "reason": None, "spec": team.spec, "best": None, "checkpoints": {},
+            "versions": {"kdpipe": "0"}, "last": _metrics(team.name, 0.8 * mean, None),
+        }  # fmt: skip
+        publish(store.ensemble(team.name), record)
+
+
+def made_store(folder, **changes) -> tuple[plan.Plan, Store]:
+    """A study with all its results, below a folder."""
+    made, store = made_plan(**changes), Store(folder / "results")
+    write(made, store)
+    return made, store
+
+
+def _status(name: str, holes: dict[str, str]) -> str:
+    return next((status for start, status in holes.items() if name.startswith(start)), "done")
+
+
+def _noise(name: str, scale: float) -> float:
+    return float(np.random.default_rng(zlib.crc32(name.encode())).normal(0, scale))
+
+
+def _error(run, errors: dict[str, float]) -> float:
+    size = np.log10(run.cost.multiply_adds)
+    error = 12 - 2.5 * (size - 5) + _noise(f"seed {run.seed}", 0.4) + _noise(run.name, 0.25)
+    error += 4 * (1 - run.epochs / 20) if run.epochs < 20 else 0
+    if run.spec["teacher"]:
+        members = run.spec["teacher"]["members"]
+        gap = max(np.log10(parent.cost.multiply_adds) for parent in run.parents) - size
+        error -= 1.6 - max(0, gap - 0.4) * (1.0 if members[0]["epoch"] == 20 else 0.3)
+        error -= 0.4 if run.spec["method"]["kd_epochs"] < run.epochs else 0
+    return max(1.0, error)
+
+
+def _metrics(name: str, error: float, teacher) -> dict:
+    found: dict = {"epoch": 20}
+    for split, count in COUNTS.items():
+        wrong = round(count * max(0.0, error + _noise(name + split, 0.2)) / 100)
+        found[split] = {
+            "n": count, "accuracy": 1 - wrong / count, "nll": error / 30 + 0.02,
+            "ece": 0.02, "entropy": 0.1 + error / 40, "confidence": 0.97 - error / 200,
+        }  # fmt: skip
+        if teacher:
+            found[split] |= {"agreement": 1 - error / 90, "kl": error / 50, "cross_entropy": 20.0}
+    return found
+
+
+def _curve(run, error: float) -> list[dict]:
+    drops = run.spec["recipe"]["drop_epochs"]
+    lines = []
+    for epoch in range(1, run.epochs + 1):
+        passed = sum(epoch > drop for drop in drops)
+        now = error + 30 * 0.3**passed * np.exp(-epoch / 8) + _noise(f"{run.name}{epoch}", 0.5)
+        part = {"loss": now / 30, "ce": now / 30, "accuracy": 1 - now / 100}
+        val = {"accuracy": 1 - max(0, now) / 100, "ce": now / 28}
+        if run.spec["teacher"]:
+            part["kd"], val["kd"] = now / 40, now / 38
+        lines.append({"epoch": epoch, "lr": 0.1 * 0.2**passed, "train": part, "val": val})
+    return lines

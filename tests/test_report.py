@@ -1,0 +1,263 @@
+"""The report of a study with made results: its files, and its page in a real browser."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from urllib.parse import urlparse
+
+import pandas as pd
+import pytest
+from browser import CHROMIUM, browser
+from made_study import made_plan, made_store, write
+
+from kdpipe import answer, claims, plan, records, report
+from kdpipe.figures import FIGURES
+from kdpipe.store import Store
+from kdpipe.tables import TABLES
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """(folder, plan, store) of a report of a whole study."""
+    folder = tmp_path_factory.mktemp("report")
+    made, store = made_store(folder)
+    return report.render(made, store, folder / "reports" / "made"), made, store
+
+
+def test_everything_is_written(rendered):
+    folder, *_ = rendered
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        *("index.html", "index.md", "results.csv", "claims.json")
+    }
+    tables = {path.name for path in (folder / "tables").iterdir()}
+    assert tables == {f"{name}.{ending}" for name in TABLES for ending in ("csv", "md", "tex")}
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    assert figures == {f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png")}
+    verdicts = json.loads((folder / "claims.json").read_text())
+    assert [verdict["id"] for verdict in verdicts] == list(claims.CLAIMS)
+    assert all(verdict["reason"] or verdict["n"] for verdict in verdicts)
+
+
+def test_the_same_records_give_the_same_bytes_and_nothing_else(rendered, tmp_path):
+    folder, made, store = rendered
+    (tmp_path / "made" / "figures").mkdir(parents=True)
+    (tmp_path / "made" / "figures" / "gone.svg").write_text("<svg/>")  # of an earlier study
+    (tmp_path / "made" / "figures" / "notes.txt").write_text("a person's own")
+    again = report.render(made, store, tmp_path / "made")
+    written = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    for path in written:
+        assert (again / path).read_bytes() == (folder / path).read_bytes(), path
+    there = {path.relative_to(again) for path in again.rglob("*") if path.is_file()}
+    assert {str(path) for path in there - written} == {"figures/notes.txt"}
+
+
+def test_index_md_has_the_answer_the_claims_and_every_table(rendered):
+    text = (rendered[0] / "index.md").read_text()
+    assert "## The answer" in text and "**Teach wrn10-0.5 by" in text
+    assert all(f"| {key}" in text for key in claims.CLAIMS)
+    assert text.count("\n**") >= len(TABLES)
+    assert "±" in text and "against scratch" in text
+
+
+def test_latex_is_escaped_and_rounded(rendered):
+    text = (rendered[0] / "tables" / "teacher_size.tex").read_text()
+    assert r"\toprule" in text and r"$\pm$" in text
+    assert "±" not in text and not re.search(r"(?<!\\)%", text)
+
+
+def test_neither_torch_nor_a_second_pass_is_needed():
+    script = "import sys, kdpipe.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+# --- Holes --------------------------------------------------------------------------------------
+
+
+def test_a_study_half_done_renders_with_its_holes(tmp_path):
+    made, store = made_plan(), Store(tmp_path / "results")
+    holes = {"wrn10-0.5-from-wrn16-2-e20": "diverged", "wrn10-1-from": "skipped"}
+    write(made, store, holes)
+    folder = report.render(made, store, tmp_path / "made")
+    page = (folder / "index.html").read_text()
+    assert "runs have no result" in page and "diverged for the sake of a test" in page
+    assert "5 diverged" in (folder / "index.md").read_text()
+    verdicts = {v["id"]: v for v in json.loads((folder / "claims.json").read_text())}
+    assert verdicts["C1"]["missing"]
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_with_few_seeds_there_is_no_verdict(tmp_path, seeds):
+    made, store = made_store(tmp_path, seeds=seeds)
+    frame = records.frame(made, store)
+    verdicts = claims.judge(frame, records.curves(made, store), 0.5)
+    assert {verdict.verdict for verdict in verdicts} == {"not tested"}
+    assert not any("nan" in verdict.reason for verdict in verdicts)
+    marks = [gain.mark for one in answer.answers(frame) for gain in one.gains]
+    assert set(marks) == {"too few seeds"}
+
+
+def test_nothing_has_run_yet(tmp_path):
+    made = made_plan()
+    folder = report.render(made, Store(tmp_path / "results"), tmp_path / "made")
+    assert "No answer for wrn10-0.5" in (folder / "index.md").read_text()
+    assert list((folder / "figures").iterdir()) == []
+
+
+def test_curves_are_a_frame_of_their_own(rendered, tmp_path):
+    _, made, store = rendered
+    frame = records.frame(made, store)
+    assert records.curves(made, Store(tmp_path / "none")).empty
+    assert len(records.curves(made, store)) == 20 * len(made.runs) - _shorter(made)
+    assert set(frame.kind) == {"scratch", "scratch_long", "teacher", "student", "ensemble"}
+
+
+def _shorter(made: plan.Plan) -> int:
+    return sum(20 - run.epochs for run in made.runs.values())
+
+
+# --- The answer ---------------------------------------------------------------------------------
+
+
+def test_the_answer_is_chosen_on_validation_and_tested_without_the_seed(rendered):
+    _, made, store = rendered
+    frame = records.frame(made, store)
+    found = {one.student: one for one in answer.answers(frame)}["wrn10-0.5"]
+    rows = frame[(frame.kind == "student") & (frame.student == "wrn10-0.5")]
+    rows = rows.drop_duplicates(["teacher", "stop", "via", "generation", "method", "seed"])
+    rows = rows[rows["last"].astype(bool)]
+    keys = ["teacher", "stop", "via", "generation", "method"]
+    means = rows.groupby(keys).val_error.mean()
+    best = rows.set_index(keys).sort_index().loc[means.idxmin()]
+    assert found.validation.mean == pytest.approx(means.min())
+    assert found.test.mean == pytest.approx(best.test_error.mean())
+    assert found.options == len(means)
+    # The gain over scratch, by hand: each seed's option is the best of the four others.
+    gains = []
+    scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].set_index("seed")
+    for seed in made.study.seeds:
+        others = rows[rows.seed != seed].groupby(keys).val_error.mean()
+        cell = rows.set_index([*keys, "seed"]).sort_index().loc[(*others.idxmin(), seed)]
+        gains.append(float(cell.test_error) - scratch.test_error[seed])
+    assert found.gains[0].difference.mean == pytest.approx(pd.Series(gains).mean())
+    names = " ".join(gain.over for gain in found.gains)
+    assert "best full teacher" in names and "3 scratch runs" in names and "epochs" in names
+    assert found.costs[0][0] == "parameters of the student"
+
+
+def test_without_validation_there_is_no_answer(rendered):
+    _, made, store = rendered
+    frame = records.frame(made, store).assign(val_error=None)
+    found = answer.answers(frame)[0]
+    assert not found.chosen and "refuses to choose" in found.reason
+
+
+# --- In a browser -------------------------------------------------------------------------------
+
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None,
+    reason="NO CHROMIUM ON PATH: the page was not looked at (apt install chromium)",
+)
+
+
+@pytest.fixture(scope="module")
+def page(rendered, tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("browser")) as opened:
+        opened.file = rendered[0] / "index.html"
+        yield opened
+
+
+@needs_browser
+def test_no_error_and_no_request_leaves_the_page(page):
+    page.events.clear()
+    page.open(page.file, 1600)
+    page.run("[...document.querySelectorAll('details')].forEach(d => d.open = true)")
+    errors = [
+        event
+        for event in page.events
+        if event["method"]
+        in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+    ]
+    assert errors == []
+    asked = [
+        event["params"]["request"]["url"]
+        for event in page.events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert {urlparse(url).scheme for url in asked} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in asked) == 1
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_the_page_holds(page, width):
+    page.open(page.file, width)
+    page.run("[...document.querySelectorAll('details')].forEach(d => d.open = true)")
+    assert page.run("document.documentElement.scrollWidth") <= width
+    small = page.run(
+        "[...document.querySelectorAll('p, td, li, dd')]"
+        ".filter(e => parseFloat(getComputedStyle(e).fontSize) < 12).length"
+    )
+    assert small == 0
+
+
+@needs_browser
+def test_every_figure_has_a_size_words_in_its_place_and_a_caption(page):
+    page.open(page.file, 1600)
+    found = page.run(
+        """[...document.querySelectorAll("figure")].map(figure => {
+          const svg = figure.querySelector("svg"), box = svg.getBoundingClientRect();
+          const text = id => document.getElementById(svg.getAttribute(id))?.textContent ?? "";
+          return [svg.getAttribute("role"), text("aria-labelledby"), text("aria-describedby"),
+                  figure.querySelector("figcaption").textContent, box.width, box.height];
+        })"""
+    )
+    assert len(found) == len(FIGURES)
+    for role, name, description, caption, width, height in found:
+        assert role == "img" and len(name) > 5 and description == caption and len(caption) > 40
+        assert "n = 5" in caption and "test" in caption
+        assert width > 300 and height > 150
+    assert page.run("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == (
+        page.run("document.querySelectorAll('[id]').length")
+    )
+
+
+@needs_browser
+def test_tables_sort_by_mouse_and_by_keyboard(page):
+    page.open(page.file, 1600)
+    column = """(i => [...document.querySelector("table.sortable").tBodies[0].rows]
+                 .map(row => row.cells[i].textContent))"""
+    heads = page.run(
+        "[...document.querySelector('table.sortable').tHead.rows[0].cells].map(h => h.textContent)"
+    )
+    error = heads.index("error")
+    button = (
+        f"document.querySelectorAll('table.sortable')[0].querySelectorAll('th button')[{error}]"
+    )
+    before = page.run(f"{column}({error})")
+    page.run(f"{button}.click()")
+    rising = page.run(f"{column}({error})")
+    numbers = [float(text.split()[0]) for text in rising]
+    assert numbers == sorted(numbers) and sorted(rising) == sorted(before)
+    assert page.run(f"{button}.parentElement.getAttribute('aria-sort')") == "ascending"
+    page.run(f"{button}.focus()")
+    page.press("Enter")
+    falling = [float(text.split()[0]) for text in page.run(f"{column}({error})")]
+    assert falling == sorted(numbers, reverse=True)
+    size = heads.index("parameters of the teacher")  # 77.56 k after 691.4 k if it went by text
+    page.run(button.replace(f"[{error}]", f"[{size}]") + ".click()")
+    sizes = page.run(f"{column}({size})")
+    assert sizes[0] == "77.56 k" and sizes[-1] == "-"
+
+
+@needs_browser
+def test_it_can_be_read_without_a_mouse_and_prints(page):
+    page.open(page.file, 1600)
+    regions = "[...document.querySelectorAll('.scroll')]"
+    named = "(e.ariaLabel || e.getAttribute('aria-labelledby'))"
+    assert page.run(f"{regions}.filter(e => e.tabIndex !== 0 || !{named}).length") == 0
+    levels = page.run("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert page.paper().startswith(b"%PDF")
