@@ -1,5 +1,6 @@
 # make run      the digits study, into reports/digits/
 # make test     the tests
+# make test-cluster   the tests on a SLURM of their own; wants root and Debian's slurm packages
 # make check    style, types, workflow lint
 # make pins     renew requirements.lock
 PYTHON ?= python3.11
@@ -7,13 +8,18 @@ BIN := .venv/bin
 CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test check pins
+.PHONY: install run test test-cluster check pins
+
+install: $(BIN)/.installed
 
 run: $(BIN)/.installed
 	snakemake --cores $(CORES)
 
 test: $(BIN)/.installed
 	pytest -n 2
+
+test-cluster: $(BIN)/.installed
+	pytest -m cluster -rs tests/test_cluster.py
 
 check: $(BIN)/.installed
 	ruff check .
