@@ -11,13 +11,12 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from kdpipe import cards, documents, networks, stops, zoo
+from kdpipe import cards, documents, networks, salvage, stops, zoo
 from kdpipe.documents import listed, nearest, shown
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.study import (
@@ -29,7 +28,6 @@ from kdpipe.study import (
     Method,
     Pretrained,
     Recipe,
-    Stop,
     Study,
 )
 
@@ -81,16 +79,18 @@ class _Look:
     def __init__(self, content: dict):
         self.content = content
         self.seeds = content.get("seeds")
-        self.recipe, self.recipe_is_sound = _part(Recipe, content.get("recipe"))
-        self.data_part, _ = _part(Data, content.get("data"))
+        self.recipe, self.recipe_is_sound = salvage.part(Recipe, content.get("recipe"))
+        self.data_part, _ = salvage.part(Data, content.get("data"))
         self.card, self.cardless = _card(self.data_part)
 
-        self.methods: dict[str, Method] = _parts(Method, content.get("methods"))
-        self.ensembles: dict[str, Ensemble] = _parts(Ensemble, content.get("ensembles"))
-        self.pretrained: dict[str, Pretrained] = _parts(Pretrained, content.get("pretrained"))
+        self.methods: dict[str, Method] = salvage.parts(Method, content.get("methods"))
+        self.ensembles: dict[str, Ensemble] = salvage.parts(Ensemble, content.get("ensembles"))
+        self.pretrained: dict[str, Pretrained] = salvage.parts(
+            Pretrained, content.get("pretrained")
+        )
         experiments = content.get("experiments")
         listed_blocks = experiments if isinstance(experiments, list) else []
-        self.blocks: dict[int, Block] = _parts(Block, dict(enumerate(listed_blocks)))
+        self.blocks: dict[int, Block] = salvage.parts(Block, dict(enumerate(listed_blocks)))
         self.by_name = {block.name: block for block in self.blocks.values() if block.name}
         self.by_name.pop("self", None)  # refused; it means no block
 
@@ -101,9 +101,9 @@ class _Look:
             *((f"ensembles.{name}", str(name)) for name in self.ensembles),
             *((f"pretrained.{name}", str(name)) for name in self.pretrained),
         ]
-        self.method_names = _keys(content.get("methods"))
-        self.ensemble_names = _keys(content.get("ensembles"))
-        self.pretrained_names = _keys(content.get("pretrained"))
+        self.method_names = salvage.keys(content.get("methods"))
+        self.ensemble_names = salvage.keys(content.get("ensembles"))
+        self.pretrained_names = salvage.keys(content.get("pretrained"))
         self.sources = self.block_names | self.ensemble_names
         self.lost = {
             "method": not isinstance(content.get("methods"), dict),
@@ -170,7 +170,7 @@ class _Look:
             yield f"data.pad: {data.pad} pixels cannot be reflected in images of {height}x{width}"
 
     def of_recipes(self) -> Iterator[str]:
-        for network, change in _items(self.content.get("network_recipes")):
+        for network, change in salvage.items(self.content.get("network_recipes")):
             where = f"network_recipes.{network}"
             yield from self.of_network(where, network)
             if isinstance(change, dict):
@@ -178,10 +178,10 @@ class _Look:
                     Recipe.model_validate(self.changed(change))
                 except ValidationError as error:
                     yield from documents.explain(error, self.changed(change), Recipe, where)
-        for network, texts in _items(self.content.get("keep_checkpoints")):
+        for network, texts in salvage.items(self.content.get("keep_checkpoints")):
             where = f"keep_checkpoints.{network}"
             yield from self.of_network(where, network)
-            for text in _sound_stops(texts):
+            for text in salvage.sound_stops(texts):
                 if text.startswith("schedule"):
                     yield f"{where}: {text} is a training of its own; write checkpoint E or every K"
                 else:
@@ -202,7 +202,7 @@ class _Look:
             )
 
     def of_pretrained(self, where: str, source: Pretrained) -> Iterator[str]:
-        if source.network is None or _lost(source):
+        if source.network is None or salvage.lost(source):
             return
         yield from self.of_network(f"{where}.network", source.network, trained=False)
         if source.weights is not None:
@@ -230,7 +230,7 @@ class _Look:
             yield from self.of_teacher(where, teacher, block)
         for method in block.methods:
             names = [method] if isinstance(method, str) else method
-            counted = _lost(block).isdisjoint({"via", "generations"})
+            counted = salvage.lost(block).isdisjoint({"via", "generations"})
             if not isinstance(method, str) and counted and len(names) != block.steps:
                 yield (
                     f"{where}.methods: {shown(method)} names {len(names)} methods, the block has "
@@ -281,7 +281,7 @@ class _Look:
                 for student in other.students[:1]:
                     yield from self.of_stop(f"{where}.stops", text, student)
         yield from self.of_seeds(f"{where}.teachers: {name}", block, other)
-        if self.circles or {"teachers", "stops", "students", "methods"} & _lost(other):
+        if self.circles or {"teachers", "stops", "students", "methods"} & salvage.lost(other):
             return
         if self.ends(other) != 1:
             yield (
@@ -291,7 +291,7 @@ class _Look:
 
     def of_seeds(self, what: str, block: Block, other: Block) -> Iterator[str]:
         """The seeds that a block needs of another must be among that one's own."""
-        if {"seeds", "teacher_seed"} & (_lost(block) | _lost(other)):
+        if {"seeds", "teacher_seed"} & (salvage.lost(block) | salvage.lost(other)):
             return
         offered, wanted = other.seeds or self.seeds, block.seeds or self.seeds
         if block.teacher_seed != "paired":
@@ -334,7 +334,7 @@ class _Look:
 
     def of_attention(self, where: str, names: list[str], block: Block) -> Iterator[str]:
         """Attention transfer needs one teacher, with maps of the sizes that the student has."""
-        unknown = {"teachers", "students", "via", "generations"} & _lost(block)
+        unknown = {"teachers", "students", "via", "generations"} & salvage.lost(block)
         if self.card is None or unknown or not names:
             return
         attending = [
@@ -403,7 +403,7 @@ class _Look:
 
     def of_tables(self) -> Iterator[str]:
         for key, one, known in (("tables", "table", TABLES), ("claims", "claim", CLAIMS)):
-            for name, reads in _items(self.content.get(key)):
+            for name, reads in salvage.items(self.content.get(key)):
                 if name not in known:
                     guess = nearest(name, known)
                     names = ", ".join(known)
@@ -427,9 +427,9 @@ class _Look:
     def epochs_of(self, network: str) -> int | None:
         """How long a network trains, as far as that is known."""
         if network not in self.epochs:
-            changes = dict(_items(self.content.get("network_recipes"))).get(network)
+            changes = dict(salvage.items(self.content.get("network_recipes"))).get(network)
             if isinstance(changes, dict) and "epochs" in changes:
-                found, _ = _part(Recipe, self.changed(changes))
+                found, _ = salvage.part(Recipe, self.changed(changes))
             else:
                 found = self.recipe
             self.epochs[network] = found.epochs if found else None
@@ -537,60 +537,6 @@ def _card(data: Data | None) -> tuple[cards.Card | None, str]:
         return cards.of(data.name, data.path, data.card, data.resize), ""
     except KdpipeError as error:
         return None, str(error)
-
-
-def _part(model: type[BaseModel], value: object) -> tuple[Any, bool]:
-    """A section, and whether it is sound; of a malformed one what is sound in it, or None.
-
-    A wrong entry of a list is left out; a wrong key has its default, or is empty. Its
-    `model_fields_set` are the keys that are known, be it by default: see `_lost`.
-    """
-    known = set(model.model_fields)
-    try:
-        return model.model_construct(known, **dict(model.model_validate(value))), True
-    except ValidationError as error:
-        if not isinstance(value, dict):
-            return None, False
-        wrong = [details["loc"] for details in error.errors(include_url=False) if details["loc"]]
-    found: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        places = [loc for loc in wrong if loc[0] == name]
-        is_list = get_origin(field.annotation) is list
-        if not places and name in value:
-            found[name] = value[name]
-        elif places and is_list and isinstance(value.get(name), list):
-            bad = {loc[1] for loc in places if len(loc) > 1}
-            found[name] = [entry for index, entry in enumerate(value[name]) if index not in bad]
-        elif field.is_required():
-            found[name] = [] if is_list else None
-    return model.model_construct(known - {loc[0] for loc in wrong}, **found), False
-
-
-def _parts(model: type[BaseModel], values: object) -> dict:
-    found = {name: _part(model, value)[0] for name, value in _items(values)}
-    return {name: part for name, part in found.items() if part is not None}
-
-
-def _lost(part: BaseModel) -> set[str]:
-    """Keys of a section that are malformed or missing."""
-    return type(part).model_fields.keys() - part.model_fields_set
-
-
-def _items(value: object) -> Iterable[tuple]:
-    return value.items() if isinstance(value, dict) else ()
-
-
-def _keys(value: object) -> dict[str, None]:
-    return {str(name): None for name, _ in _items(value)}
-
-
-def _sound_stops(texts: object) -> list[str]:
-    stop = TypeAdapter(Stop)
-    found = []
-    for text in texts if isinstance(texts, list) else ():
-        with contextlib.suppress(ValidationError):
-            found.append(stop.validate_python(text))
-    return found
 
 
 def _as_sizes(sizes: list[list[int]]) -> str:
