@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import yaml
 from warm import Warm
 
 from kdpipe import checking, plan
@@ -430,3 +431,33 @@ def test_lint_and_format(tmp_path):
     snakefmt = Path(sys.executable).parent / "snakefmt"
     done = subprocess.run([snakefmt, "--check", *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_smoke_study_has_every_kind_and_the_same_bytes_again(lab):
+    """studies/smoke.yaml to its end; then the ends of three roads once more, one after another."""
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    planned = made(content)
+    assert len(planned.runs) == 19 and len(planned.ensembles) == 3 and len(planned.tables) >= 6
+    roles = set().union(*planned.roles.values())
+    assert roles == {"teacher", "scratch", "student", "member", "scratch_long"}
+    lab.run(content, "--cores", "2")
+    records = lab.records()
+    assert {name for name in records if name in planned.runs} == set(planned.runs)
+    assert {record["status"] for record in records.values()} == {"done"}
+    assert not list((lab.folder / "results/tables").glob("*")), "no table outlives its students"
+    for name, run in planned.runs.items():
+        folder = lab.place.run(name)
+        assert {"weights.safetensors", "outputs.safetensors", "curve.jsonl"} <= set(
+            os.listdir(folder)
+        )
+        assert set(records[name]["checkpoints"]) == set(map(str, planned.keep.get(name, ())))
+        assert len((folder / "curve.jsonl").read_text().splitlines()) == run.epochs
+    reported = {path.stem for path in (lab.folder / "reports/smoke/tables").glob("*.csv")}
+    assert reported == set(content["tables"])
+
+    before = lab.exact()
+    ends = [cell.run.name for cell in planned.cells if cell.last and cell.block != "grid"][:3]
+    for name in ends:
+        shutil.rmtree(lab.place.run(name))
+    lab.run(content, "--cores", "1")
+    assert lab.exact() == before
