@@ -46,7 +46,7 @@ BARS = {
 
 @pytest.fixture(scope="module")
 def paper():
-    return plan.make(checking.load(ROOT / "studies" / "cifar10-paper.yaml"))
+    return plan.make(checking.load(ROOT / "studies" / "cifar10_paper.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from kdpipe import __version__
 from kdpipe.errors import Interrupted, KdpipeError
 from kdpipe.store import Store
 
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kdpipe", description="Which teacher, stopped when, distilled how?"
     )
+    parser.add_argument("--version", action="version", version=f"kdpipe {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def verb(name: str, function, help: str) -> argparse.ArgumentParser:

@@ -167,6 +167,8 @@ class _Planner:
         }
         self.revision = {key: identity.REVISIONS[key] for key in ("training", "evaluation")}
         self.by_digest: dict[str, Run] = {}
+        self.labels: dict[tuple, Run] = {}  # what is asked for again and again: found unhashed
+        self.tables: dict[tuple, Table] = {}
         self.recipes: dict[str, Recipe] = {}
         self.costs: dict[str, Cost] = {}
         self.blocks = {block.name: block for block in study.experiments}
@@ -393,12 +395,15 @@ class _Planner:
 
     def _labels(self, network: str, seed: int, stop: Stop | None = None, member: int = 0) -> Run:
         """A network trained on labels alone; a checkpoint is cut out of the full training."""
+        key = (network, seed, stop, member)
+        if key in self.labels:
+            return self.labels[key]
         recipe = self._recipe(network)
         if stop is not None and stop.kind == "schedule":
             recipe = recipe.model_copy(
                 update={"epochs": stop.epochs, "drop_epochs": stop.drop_epochs}
             )
-        return self._run(network, recipe, seed, 0, None, None, member)
+        return self.labels.setdefault(key, self._run(network, recipe, seed, 0, None, None, member))
 
     def _student(self, network: str, teacher: Teacher, method: Method, seed: int) -> Run:
         # A direct student starts from the weights of the scratch run (stage 0), which pairs the
@@ -485,14 +490,16 @@ class _Planner:
         return tuple(self._table(run, epoch, outputs) for run, epoch in teacher.members)
 
     def _table(self, run: Run, epoch: int, precision: str) -> Table:
+        key = (run.digest, epoch, precision)
+        if key in self.tables:
+            return self.tables[key]
         spec = identity.table_spec(run.spec, run.digest, epoch, precision)
         name = identity.table_name(spec, identity.digest(spec))
-        if (known := self.plan.tables.get(name)) is not None:
-            return known
         entries = self.train_size * view_count(self.data["views"])
         bytes_each = {"float16": 2, "float32": 4}[precision] * self.plan.card.classes
         made = Table(name, spec, run, entries * run.cost.multiply_adds, entries * bytes_each)
-        return self.plan.tables.setdefault(name, made)
+        self.plan.tables[name] = self.tables[key] = made
+        return made
 
     def _keep(self, run: Run, epoch: int) -> None:
         if epoch < run.epochs:
