@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+DRY = ["snakemake", "-n", "--quiet", "all"]
 ROOT = Path(__file__).parent.parent
 NETWORKS = [f"wrn{depth}-{width}" for depth in (10, 16, 22) for width in (1, 2, 3, 4)]
 
@@ -37,8 +38,7 @@ def main() -> None:
             if study is not None:
                 commands = {
                     "kdpipe plan": ["kdpipe", "plan", str(study)],
-                    "snakemake -n": ["snakemake", "-n", "--quiet", "all", "--configfile", study]
-                    + ["--directory", folder],
+                    "snakemake -n": [*DRY, "--configfile", study, "--directory", folder],
                 }
             for label, command in commands.items():
                 found = [_seconds(command) for _ in range(rounds)]

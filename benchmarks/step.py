@@ -13,16 +13,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
+import made
 import torch
 import torch.nn.functional as F
 
-from kdpipe import checking, data, jobs, models, plan, store, teacher_tables, training
+from kdpipe import data, jobs, models, networks, plan, store, teacher_tables
 
 EPOCHS = 2
 PAD = 1  # 18 views: a table of 162 takes minutes to build and is gathered from in the same way
 BATCH = 64
-CARD = {"shape": (3, 32, 32), "classes": 10}
 
 
 def main() -> None:
@@ -38,7 +37,7 @@ def main() -> None:
 
 
 def measure(options, place: store.Store) -> None:
-    split = _split(options.images)
+    split = made.split(options.images)
     data.load = lambda spec, place: split
     runs = {way: _runs(options, way) for way in ("table", "live")}
     teacher = runs["live"][0]
@@ -47,15 +46,15 @@ def measure(options, place: store.Store) -> None:
     (table,) = runs["table"][1].tables
     teacher_tables.build(table.spec, place)
     views = plan.view_count(table.spec["data"]["views"])
-    print(f"table of {options.images} images x {views} views: {_since(started):.1f} s")
+    print(f"table of {options.images} images x {views} views: {made.since(started):.1f} s")
 
     times: dict[str, list[float]] = {}
     for round_ in range(options.rounds + 1):  # the first warms up and is not counted
         ways = {
-            "bare student": lambda: _bare(split, options, teacher=False),
-            "kdpipe, table": lambda: _kdpipe(runs["table"][1], place),
-            "bare teacher + student": lambda: _bare(split, options, teacher=True),
-            "kdpipe, live": lambda: _kdpipe(runs["live"][1], place),
+            "bare student": lambda: _bare(options, teacher=False),
+            "kdpipe, table": lambda: made.train(runs["table"][1], place),
+            "bare teacher + student": lambda: _bare(options, teacher=True),
+            "kdpipe, live": lambda: made.train(runs["live"][1], place),
         }
         for name, epoch in ways.items():
             seconds = epoch()
@@ -68,32 +67,17 @@ def measure(options, place: store.Store) -> None:
         ("kdpipe, table", "bare student"),
         ("kdpipe, live", "bare teacher + student"),
     ]:
-        ratios = [a / b for a, b in zip(times[ours], times[bare], strict=True)]
-        print(
-            f"{ours} / {bare}: {statistics.median(ratios):.3f} "
-            f"(min {min(ratios):.3f}, max {max(ratios):.3f}, n {len(ratios)})"
-        )
+        print(made.ratio(f"{ours} / {bare}", times[ours], times[bare]))
     _share_of_the_machine(options, times["kdpipe, table"])
 
 
-def _kdpipe(run: plan.Run, place: store.Store) -> float:
-    """Seconds an epoch of the real training: state saved, curve noted, test read at the end."""
-    folder = place.run(run.name)
-    for path in [*folder.glob("*"), *folder.glob(".*")]:
-        if path.is_file():
-            path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    result = training.train(run.spec, run.digest, [], EPOCHS, place)
-    return result.training_seconds / EPOCHS
-
-
-def _bare(split: data.Split, options, teacher: bool) -> float:
+def _bare(options, teacher: bool) -> float:
     """Forward and backward of the student on a batch that lies there; no data, no optimiser."""
     layout = torch.channels_last
     student = models.build(options.student, num_classes=10, in_channels=3).to(memory_format=layout)
     big = models.build(options.teacher, num_classes=10, in_channels=3).to(memory_format=layout)
     big.eval()
-    x = torch.randn(BATCH, 3, 32, 32).contiguous(memory_format=layout)
+    x = torch.randn(BATCH, *made.SHAPE).contiguous(memory_format=layout)
     y = torch.randint(10, (BATCH,))
     started = time.perf_counter()
     for _ in range(EPOCHS * options.images // BATCH):
@@ -102,7 +86,7 @@ def _bare(split: data.Split, options, teacher: bool) -> float:
                 big(x)
         student.zero_grad()
         F.cross_entropy(student(x), y).backward()
-    return _since(started) / EPOCHS
+    return made.since(started) / EPOCHS
 
 
 def _share_of_the_machine(options, seconds: list[float]) -> None:
@@ -111,10 +95,8 @@ def _share_of_the_machine(options, seconds: list[float]) -> None:
     started = time.perf_counter()
     for _ in range(5):
         a @ a
-    peak = 5 * 2048**3 / _since(started)
-    from kdpipe import networks
-
-    cost = networks.cost(options.student, CARD["shape"], CARD["classes"]).multiply_adds
+    peak = 5 * 2048**3 / made.since(started)
+    cost = networks.cost(options.student, made.SHAPE, made.CLASSES).multiply_adds
     rate = 3 * cost * options.images / statistics.median(seconds)
     print(
         f"the student's step does {rate:.2e} multiply-adds a second, {100 * rate / peak:.0f} % of "
@@ -122,45 +104,17 @@ def _share_of_the_machine(options, seconds: list[float]) -> None:
     )
 
 
-def _runs(options, way: str) -> list[plan.Run]:
-    """(teacher, student) of a study on the images at hand."""
-    study = checking.validate(
-        {
-            "study": "bench",
-            "seeds": [0],
-            "data": {"name": "cifar10", "train_size": options.images, "pad": PAD, "flip": True},
-            "recipe": {"epochs": EPOCHS, "batch_size": BATCH, "lr": 0.1, "threads": 2},
-            "network_recipes": {options.teacher: {"epochs": 1}},
-            "teacher_outputs": way,
-            "methods": {"kd": {}},
-            "experiments": [
-                {
-                    "name": "a",
-                    "teachers": [options.teacher],
-                    "students": [options.student],
-                    "methods": ["kd"],
-                }
-            ],
-        },
-        "the benchmark",
+def _runs(options, way: str) -> tuple[plan.Run, plan.Run]:
+    return made.runs(
+        options.teacher,
+        options.student,
+        options.images,
+        outputs=way,
+        epochs=EPOCHS,
+        batch=BATCH,
+        pad=PAD,
+        flip=True,
     )
-    made = plan.make(study)
-    return [made.cells[0].teacher.members[0][0], made.cells[0].run]
-
-
-def _split(images: int) -> data.Split:
-    rng = np.random.default_rng(0)
-
-    def part(count: int) -> data.Part:
-        pixels = rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
-        return data.Part(pixels, rng.integers(0, 10, count))
-
-    mean = np.full(3, 0.5)
-    return data.Split(part(images), part(0), part(64), mean, mean / 2, 10)
-
-
-def _since(started: float) -> float:
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""What the benchmarks of training share: random CIFAR-shaped images, and runs on them."""
+
+import time
+
+import numpy as np
+
+from kdpipe import checking, data, plan, store, training
+
+SHAPE, CLASSES = (3, 32, 32), 10
+
+
+def split(images: int, test: int = 64) -> data.Split:
+    """Random pixels and labels: `images` to train on, no validation."""
+    rng = np.random.default_rng(0)
+
+    def part(count: int) -> data.Part:
+        pixels = rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+        return data.Part(pixels, rng.integers(0, CLASSES, count))
+
+    mean = np.full(3, 0.5)
+    return data.Split(part(images), part(0), part(test), mean, mean / 2, CLASSES)
+
+
+def runs(
+    teacher: str, student: str, images: int, *, outputs: str, epochs: int, batch: int, **views
+) -> tuple[plan.Run, plan.Run]:
+    """(teacher, student) of a study on such images; the teacher trains for one epoch."""
+    study = checking.validate(
+        {
+            "study": "bench",
+            "seeds": [0],
+            "data": {"name": "cifar10", "train_size": images} | views,
+            "recipe": {"epochs": epochs, "batch_size": batch, "lr": 0.1, "threads": 2},
+            "network_recipes": {teacher: {"epochs": 1}},
+            "teacher_outputs": outputs,
+            "methods": {"kd": {}},
+            "experiments": [
+                {
+                    "name": "a",
+                    "teachers": [teacher],
+                    "students": [student],
+                    "methods": ["kd"],
+                }
+            ],
+        },
+        "the benchmark",
+    )
+    made = plan.make(study)
+    return made.cells[0].teacher.members[0][0], made.cells[0].run
+
+
+def train(run: plan.Run, place: store.Store) -> float:
+    """Seconds an epoch of the real training: state saved, curve noted, test read at the end."""
+    folder = place.run(run.name)
+    for path in [*folder.glob("*"), *folder.glob(".*")]:
+        if path.is_file():
+            path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    result = training.train(run.spec, run.digest, [], run.epochs, place)
+    return result.training_seconds / run.epochs
+
+
+def since(started: float) -> float:
+    return time.perf_counter() - started
+
+
+def ratio(name: str, above: list[float], below: list[float]) -> str:
+    """The median of the ratios of each round, with the smallest and the largest."""
+    ratios = sorted(a / b for a, b in zip(above, below, strict=True))
+    middle = (ratios[(len(ratios) - 1) // 2] + ratios[len(ratios) // 2]) / 2
+    return f"{name}: {middle:.3f} (min {ratios[0]:.3f}, max {ratios[-1]:.3f}, n {len(ratios)})"
