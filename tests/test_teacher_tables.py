@@ -106,6 +106,27 @@ def test_a_student_from_a_table_learns_what_one_from_a_live_teacher_learns(tmp_p
         assert outputs["live"][key] == pytest.approx(outputs["table"][key], rel=1e-2)
 
 
+def test_an_interrupted_table_goes_on_and_ends_in_the_same_bytes(taught, monkeypatch):
+    place, runs = taught
+    spec = _spec(runs[0], "float16", padding="reflect")
+    whole = (teacher_tables.build(spec, place) / "table.npy").read_bytes()
+    real, asked = teacher_tables._of_view, []
+
+    def of_view(teacher, images, view, spec):
+        asked.append(view)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return real(teacher, images, view, spec)
+
+    monkeypatch.setattr(teacher_tables, "_of_view", of_view)
+    with pytest.raises(KeyboardInterrupt):
+        teacher_tables.build(spec, place)
+    again = teacher_tables.build(spec, place)
+    assert asked == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8], "9 views of pad 1; the fourth was lost"
+    assert (again / "table.npy").read_bytes() == whole
+    assert not list(again.parent.glob(".*")), "nothing is left beside it"
+
+
 def test_damage_is_found_before_use(taught):
     place, runs = taught
     spec = _spec(runs[0], "float16")

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.special import softmax
 from torch.nn import functional as F
 
 from kdpipe import data, evaluation, jobs, metrics, models, store, teacher_outputs, training
+from kdpipe.errors import KdpipeError
 from kdpipe.store import Store
 from kdpipe.views import Images, Views
 
@@ -477,3 +479,52 @@ GOLDEN = {  # loss of the first and the last epoch, validation cross-entropy of 
     "kd": [0.2519191, 0.2430334, 2.3023802],
     "eskd": [0.2519191, 1.1460884, 2.2986429],
 }
+
+
+def _weights(place, **recipe) -> dict:
+    """The weights of the tiny scratch run after two epochs."""
+    return arrays(do(chain(recipe=recipe)[0], place) / "weights.safetensors")
+
+
+def _distance(found: dict, expected: dict) -> float:
+    """The distance of two networks, as a share of the length of the second."""
+    keys = [key for key in expected if expected[key].dtype == np.float32]
+    difference = sum(float(((found[key] - expected[key]) ** 2).sum()) for key in keys)
+    return (difference / sum(float((expected[key] ** 2).sum()) for key in keys)) ** 0.5
+
+
+def test_half_precision_is_near_single_precision_and_is_not_it(place):
+    assert 1e-4 < _distance(_weights(place, autocast="bfloat16"), _weights(place)) < 0.05
+
+
+def test_in_half_precision_a_teacher_still_teaches(place):
+    """Losses are in single precision, the teacher's and the weights' too."""
+    for run in (runs := chain(recipe={"autocast": "bfloat16"})):
+        do(run, place)
+    weights = arrays(place.run(runs[-1].name) / "weights.safetensors")
+    assert {array.dtype for array in weights.values()} == {np.dtype("f4"), np.dtype("i8")}
+    measured, stored = curve(place.run(runs[-1].name))[-1], tiny.record(place, runs[-1])
+    assert measured["train"]["kd"] > 0 and stored["last"]["train"]["kl"] > 0
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++: torch.compile cannot be tried")
+def test_a_compiled_network_learns_the_same(place, monkeypatch):
+    compiled, real = [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *a, **k: compiled.append(a) or real(*a, **k))
+    assert _distance(_weights(place, compile=True), _weights(place)) < 1e-4
+    assert len(compiled) == 1, "one of the two"
+
+
+def test_compile_without_a_compiler_is_one_message(place, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(KdpipeError, match=r"needs a C\+\+ compiler.*compile: false"):
+        _weights(place, compile=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: CUDA was not tried")
+@pytest.mark.parametrize("recipe", [{}, {"autocast": "bfloat16"}, {"compile": True}])
+def test_on_a_gpu_the_same_is_learned(place, recipe):
+    run = chain(recipe=recipe)[0]
+    jobs.train(run.spec, [], place, "cuda")
+    trained = arrays(place.run(run.name) / "weights.safetensors")
+    assert _distance(trained, _weights(place)) < (0.05 if "autocast" in recipe else 0.01)

@@ -54,6 +54,18 @@ def _parser() -> argparse.ArgumentParser:
             "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results"
         )
 
+    def device(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu"
+        )
+        command.add_argument(
+            "--runs-per-gpu",
+            type=int,
+            default=1,
+            metavar="N",
+            help="jobs that share a GPU; default: 1",
+        )
+
     command = verb("check", _check, "say every mistake of a study file, or that it has none")
     command.add_argument("study", help="a study file (YAML)")
 
@@ -102,15 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     command = verb("train", _train, "train one run (called by a rule)")
     command.add_argument("--spec", required=True, help="the run's canonical JSON")
     command.add_argument("--keep", default="", help="epochs whose checkpoints stay, as 0,10,20")
-    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     command.add_argument("--weights", type=Path, help="the file that a pretrained network brings")
-    command.add_argument(
-        "--runs-per-gpu", type=int, default=1, metavar="N", help="runs that share a GPU; default: 1"
-    )
+    device(command)
     results(command)
 
     command = verb("tabulate", _tabulate, "make one teacher table (called by a rule)")
     command.add_argument("--spec", required=True, help="the table's canonical JSON")
+    device(command)
     results(command)
 
     command = verb("score", _score, "score one ensemble from stored outputs (called by a rule)")
@@ -218,9 +228,13 @@ def _leave(*_) -> None:
 
 
 def _tabulate(options) -> None:
-    from kdpipe import teacher_tables
+    from kdpipe import devices
 
-    print(f"{teacher_tables.build(_spec(options.spec), Store(options.results))}: made")
+    spec = _spec(options.spec)
+    with devices.held(options.device, max(1, options.runs_per_gpu)):
+        from kdpipe import teacher_tables  # torch comes with it, and has to find the leased GPU
+
+        print(f"{teacher_tables.build(spec, Store(options.results), options.device)}: made")
 
 
 def _score(options) -> None:

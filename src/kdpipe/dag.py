@@ -72,7 +72,8 @@ class Dag:
         return [f"--weights={path}"] if path else []
 
     def threads(self, wildcards: Any) -> int:
-        return self.plan.runs[wildcards.name].spec["recipe"]["threads"]
+        spec = self._item(wildcards.name).spec
+        return spec["threads"] if spec.get("kind") == "table" else spec["recipe"]["threads"]
 
     def minutes(self, wildcards: Any, attempt: int) -> int:
         needed = resources.minutes(self.plan.runs[wildcards.name], self.device)
@@ -83,16 +84,17 @@ class Dag:
         return resources.memory_at(attempt, needed)
 
     def table_minutes(self, wildcards: Any, attempt: int) -> int:
-        needed = resources.table_minutes(self.plan.tables[wildcards.name])
+        needed = resources.table_minutes(self.plan.tables[wildcards.name], self.device)
         return resources.time_at(attempt, needed, self.longest_job)
 
     def table_megabytes(self, wildcards: Any, attempt: int) -> int:
-        needed = resources.table_megabytes(self.plan.tables[wildcards.name], self.plan.card)
+        table = self.plan.tables[wildcards.name]
+        needed = resources.table_megabytes(table, self.plan.card, self.device)
         return resources.memory_at(attempt, needed)
 
     @property
     def device_options(self) -> str:
-        """What `kdpipe train` is told of devices."""
+        """What `kdpipe train` and `kdpipe tabulate` are told of devices."""
         if self.device == "cpu":
             return "--device cpu"
         return f"--device cuda --runs-per-gpu {self.study.runs_per_gpu}"

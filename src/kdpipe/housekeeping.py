@@ -141,7 +141,9 @@ def _unneeded(plans: list[Plan], place: store.Store) -> Iterator[Path]:
         "runs": {name for plan in plans for name in plan.runs},
         "ensembles": {name for plan in plans for name in plan.ensembles},
         "data": {plan.card.folder for plan in plans},
-        "tables": {name for plan in plans for name in plan.tables},
+        "tables": {
+            name for plan in plans for table in plan.tables for name in (table, f".{table}.views")
+        },
     }
     for kind in needed:
         for path in _entries(place, kind):

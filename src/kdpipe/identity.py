@@ -38,6 +38,8 @@ REVISIONS = {
 NEUTRAL: dict[str, object] = {
     "attention_revision": None,
     "attention_weight": 0.0,
+    "autocast": None,
+    "compile": False,
     "mean": None,  # of the pixels: measured
     "pretrained": None,
     "resize": None,

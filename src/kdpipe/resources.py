@@ -38,14 +38,14 @@ def megabytes(run: Run, card: Card, device: str) -> int:
     return _megabytes(images + weights + tables + (activations if device == "cpu" else 0), device)
 
 
-def table_minutes(table: Table) -> int:
-    """Of a teacher table, which is made on the CPU."""
-    return _minutes(table.multiply_adds, 0, "cpu", table.spec["threads"])
+def table_minutes(table: Table, device: str) -> int:
+    """Of a teacher table."""
+    return _minutes(table.multiply_adds, 0, device, table.spec["threads"])
 
 
-def table_megabytes(table: Table, card: Card) -> int:
+def table_megabytes(table: Table, card: Card, device: str) -> int:
     images = 3 * (card.train + card.test) * card.shape[0] * (card.shape[1] + 32) ** 2
-    return _megabytes(images + 2 * table.bytes, "cpu")
+    return _megabytes(images + 4 * table.bytes, device)  # views, table, and the file's text
 
 
 def time_at(attempt: int, minutes: int, longest: int | None) -> int:

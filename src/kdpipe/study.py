@@ -112,6 +112,13 @@ class Recipe(_Part):
         1, description="CPU threads of a run; part of its identity, since it changes the bytes"
     )
 
+    autocast: Literal["bfloat16"] | None = Field(
+        None, description="bfloat16: a network in training is run in half precision; null: float32"
+    )
+    compile: bool = Field(
+        False, description="torch.compile the network in training; wants a C++ compiler there"
+    )
+
     @model_validator(mode="after")
     def _drops_in_order(self):
         drops = self.drop_epochs

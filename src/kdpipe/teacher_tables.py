@@ -15,44 +15,66 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdpipe import data, identity, parents, store, teacher_outputs
+from kdpipe import data, devices, identity, parents, store, teacher_outputs
 from kdpipe.errors import StoreError
 from kdpipe.identity import stream
 from kdpipe.losses import ensemble_logits
 from kdpipe.views import Images, Views
 
-BATCH = 64  # a forward of 64 was no slower than one of 512 on a CPU, and takes less memory
+# A forward of 64 was no slower than one of 512 on a CPU, and takes less memory; a GPU wants more.
+BATCH = {"cpu": 64, "cuda": 512}
 CHECKED = 16  # entries compared with a live forward whenever a table is opened
 
 
-def build(spec: dict, place: store.Store) -> Path:
-    """Write the table of a spec; returns its folder. Raises StoreError if it is not finite."""
+def build(spec: dict, place: store.Store, device: str = "cpu") -> Path:
+    """Write the table of a spec; returns its folder. Raises StoreError if it is not finite.
+
+    Each view is a file of its own until all are there, so one that is interrupted goes on.
+    """
     digest = identity.digest(spec)
     folder = place.table(identity.table_name(spec, digest))
     torch.set_num_threads(spec["threads"])
-    teacher, images = _teacher(spec, place), _images(spec, place)
-    views = images.views.count
-    table = np.empty((len(images), views, spec["network"]["classes"]), spec["precision"])
-    for view in range(views):
-        for start in range(0, len(images), BATCH):
-            index = torch.arange(start, min(start + BATCH, len(images)))
-            logits = teacher.forward(images.batch(index, torch.full_like(index, view)))
-            # What does not fit becomes infinite, and is refused below.
-            with np.errstate(over="ignore"):
-                table[start : start + BATCH, view] = _centred(logits).numpy()
-    if not np.isfinite(table).all():
+    where = devices.torch_device(device)
+    teacher, images = _teacher(spec, place, where), _images(spec, place, where)
+    made = folder.with_name(f".{folder.name}.views")
+    with store.only_one(made):
+        parts = [made / f"{digest[:12]}-{view}.npy" for view in range(images.views.count)]
+        for view, part in enumerate(parts):
+            if not part.exists():
+                store.write_npy(part, _of_view(teacher, images, view, spec))
+        table = np.stack([_read(part) for part in parts], axis=1)
+        # Made beside its place and renamed: a table is there whole or not at all.
+        beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+        store.write_npy(beside / "table.npy", table)
+        about = {"digest": digest, "sha256": _checksum(table)}
+        store.write_json(beside / "about.json", about)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(beside, folder)
+        shutil.rmtree(made)
+    return folder
+
+
+def _read(part: Path) -> np.ndarray:
+    try:
+        return np.load(part)
+    except (OSError, EOFError, ValueError) as error:
+        raise StoreError(f"{part} cannot be read ({error}): {_CURE}") from None
+
+
+def _of_view(teacher: teacher_outputs.Live, images: Images, view: int, spec: dict) -> np.ndarray:
+    """(images, classes) of one view; the device is waited for once."""
+    said = []
+    size = BATCH[images.padded.device.type]
+    for start in range(0, len(images), size):
+        index = torch.arange(start, min(start + size, len(images)), device=images.padded.device)
+        said.append(_centred(teacher.forward(images.batch(index, torch.full_like(index, view)))))
+    found = torch.cat(said).to(getattr(torch, spec["precision"])).cpu().numpy()
+    if not np.isfinite(found).all():  # what did not fit has become infinite
         raise StoreError(
             f"the outputs of {spec['network']['name']} do not fit in {spec['precision']}: write "
             "teacher_outputs: live in the study"
         )
-    # Made beside its place and renamed: a table is there whole or not at all.
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    store.write_npy(beside / "table.npy", table)
-    about = {"digest": digest, "sha256": _checksum(table)}
-    store.write_json(beside / "about.json", about)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(beside, folder)
-    return folder
+    return found
 
 
 def load(spec: dict, place: store.Store, device: torch.device | str = "cpu") -> "Tables":
@@ -139,15 +161,18 @@ def _compare(spec: dict, table: torch.Tensor, place: store.Store) -> None:
 _CURE = "remove it and run the study again, it is then made anew"
 
 
-def _teacher(spec: dict, place: store.Store) -> teacher_outputs.Live:
+def _teacher(
+    spec: dict, place: store.Store, device: torch.device | str = "cpu"
+) -> teacher_outputs.Live:
     member = {"run": spec["run"], "epoch": spec["epoch"], "network": spec["network"]["name"]}
-    model = teacher_outputs.network(member, spec["network"], place)
+    model = teacher_outputs.network(member, spec["network"], place).to(device)
     return teacher_outputs.Live([(member["network"], model)])
 
 
-def _images(spec: dict, place: store.Store) -> Images:
+def _images(spec: dict, place: store.Store, device: torch.device | str = "cpu") -> Images:
     split = data.load(spec["data"], place)
-    return Images(split.train.images, Views.of(spec["data"]["views"]), split.mean, split.std)
+    views = Views.of(spec["data"]["views"])
+    return Images(split.train.images, views, split.mean, split.std, device)
 
 
 def _checksum(table: np.ndarray) -> str:

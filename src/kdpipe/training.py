@@ -7,7 +7,10 @@ order, is pinned by `identity.REVISIONS["training"]`.
 """
 
 import math
+import os
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +29,7 @@ from kdpipe import (
     teacher_outputs,
     teacher_tables,
 )
-from kdpipe.errors import Diverged
+from kdpipe.errors import Diverged, KdpipeError
 from kdpipe.identity import stream
 from kdpipe.losses import attention_loss, kd_loss
 from kdpipe.optimiser import Descent
@@ -82,6 +85,7 @@ def train(
     if spec.get("pretrained"):
         pretrained.load(model, spec, weights)
     model = model.to(where)
+    forward = _forward(model, recipe)
     optimiser = Descent(model, momentum=recipe["momentum"], weight_decay=recipe["weight_decay"])
 
     # --- where it stood
@@ -109,10 +113,7 @@ def train(
                 x = images.batch(index, view[chosen])
                 taught = _taught(teacher, x, index, view[chosen], objective)
                 given = x.contiguous(memory_format=layout)
-                if objective["attention_weight"]:
-                    logits, groups = model.features(given)
-                else:
-                    logits, groups = model(given), None
+                logits, groups = forward(given, objective["attention_weight"] > 0)
                 parts = _loss(logits, groups, taught, labels[index], objective)
                 parts["loss"].backward()
                 optimiser.step(lr)
@@ -158,6 +159,36 @@ def fresh(spec: dict) -> models.Classifier:
             network["name"], num_classes=network["classes"], in_channels=network["channels"]
         )
     return model.to(memory_format=models.memory_format(network["name"]))
+
+
+def _forward(model: models.Classifier, recipe: dict) -> Callable:
+    """A function of (x, whether attention is wanted): float32 logits, and group outputs or None.
+
+    Autocast and compilation are the student's in training alone: teachers and every evaluation
+    stay in plain float32.
+    """
+
+    def plain(x: torch.Tensor, attention: bool):
+        return model.features(x) if attention else (model(x), None)
+
+    run = plain
+    if recipe.get("compile"):
+        compiler = os.environ.get("CXX", "g++")
+        if shutil.which(compiler) is None:
+            raise KdpipeError(
+                f"recipe.compile needs a C++ compiler, and there is no {compiler} here: install "
+                "one, or write compile: false (which makes other runs)"
+            )
+        # Each size of batch compiled by itself: which came first must not change the bytes.
+        run = torch.compile(plain, dynamic=False)
+    half = recipe.get("autocast") is not None
+
+    def forward(x: torch.Tensor, attention: bool):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+            logits, groups = run(x, attention)
+        return logits.float(), groups
+
+    return forward
 
 
 def learning_rate(recipe: dict, epoch: int) -> float:

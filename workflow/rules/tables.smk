@@ -11,10 +11,13 @@ rule table:
         "logs/tables/{name}.log",
     conda:
         "../../envs/kdpipe.yaml"
+    threads: study.threads
     resources:
         mem_mb=study.table_megabytes,
         runtime=study.table_minutes,
+        gpu=study.gpus,
     params:
         spec=study.spec,
+        device=study.device_options,
     shell:
-        "kdpipe tabulate --spec {params.spec:q} > {log} 2>&1"
+        "kdpipe tabulate --spec {params.spec:q} {params.device} > {log} 2>&1"
