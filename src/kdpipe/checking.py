@@ -16,9 +16,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kdpipe import cards, documents, networks, salvage, stops, zoo
+from kdpipe import cards, documents, network_cards, networks, salvage, stops, zoo
+from kdpipe.catalogue import Catalogue
 from kdpipe.documents import listed, nearest, shown
 from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.network_cards import NetworkCard
 from kdpipe.study import (
     CLAIMS,
     TABLES,
@@ -26,6 +28,7 @@ from kdpipe.study import (
     Data,
     Ensemble,
     Method,
+    OwnNetwork,
     Pretrained,
     Recipe,
     Study,
@@ -39,12 +42,15 @@ MAX_DEPTH = 50  # of experiments that teach one another
 ANY_RECIPE = {"epochs": 100_000, "batch_size": 64, "lr": 0.1}
 
 
-def load(path: Path | str) -> Study:
-    """The study in a YAML file. Raises StudyError with every mistake of the file."""
-    return validate(documents.read(path), str(path), Path(path).parent)
+def load(path: Path | str, carded: bool = True) -> Study:
+    """The study in a YAML file. Raises StudyError with every mistake of the file.
+
+    Unless `carded`, networks of one's own need no cards, and such a study cannot be planned.
+    """
+    return validate(documents.read(path), str(path), Path(path).parent, carded)
 
 
-def validate(content: object, source: str, folder: Path = Path()) -> Study:
+def validate(content: object, source: str, folder: Path = Path(), carded: bool = True) -> Study:
     """The study in a mapping. Raises StudyError with every mistake; `source` names it.
 
     Paths in it are seen from `folder`; in the study they are absolute.
@@ -57,9 +63,9 @@ def validate(content: object, source: str, folder: Path = Path()) -> Study:
     except ValidationError as error:
         mistakes += documents.explain(error, content, Study)
     if isinstance(content, dict):
-        look = _Look(content)
+        look = _Look(content, source, carded)
         mistakes += itertools.islice(look.mistakes(), MAX_MISTAKES)
-        if study is not None and not mistakes:
+        if study is not None and not mistakes and carded:
             mistakes += look.size(study)
     if mistakes or study is None:
         lines = list(dict.fromkeys(mistakes))
@@ -76,13 +82,15 @@ class _Look:
     What a malformed section leaves unknown is `lost`, and nothing is said that would rest on it.
     """
 
-    def __init__(self, content: dict):
+    def __init__(self, content: dict, source: str, carded: bool):
         self.content = content
         self.seeds = content.get("seeds")
         self.recipe, self.recipe_is_sound = salvage.part(Recipe, content.get("recipe"))
         self.data_part, _ = salvage.part(Data, content.get("data"))
         self.card, self.cardless = _card(self.data_part)
 
+        own: dict[str, OwnNetwork] = salvage.parts(OwnNetwork, content.get("networks"))
+        self.networks, self.uncarded = self.of_cards(own, source if carded else None)
         self.methods: dict[str, Method] = salvage.parts(Method, content.get("methods"))
         self.ensembles: dict[str, Ensemble] = salvage.parts(Ensemble, content.get("ensembles"))
         self.pretrained: dict[str, Pretrained] = salvage.parts(
@@ -100,6 +108,7 @@ class _Look:
             *((f"experiments[{i}].name", b.name) for i, b in self.blocks.items() if b.name),
             *((f"ensembles.{name}", str(name)) for name in self.ensembles),
             *((f"pretrained.{name}", str(name)) for name in self.pretrained),
+            *((f"networks.{name}", str(name)) for name in self.networks.own or {}),
         ]
         self.method_names = salvage.keys(content.get("methods"))
         self.ensemble_names = salvage.keys(content.get("ensembles"))
@@ -117,6 +126,7 @@ class _Look:
         self.circles = list(self.of_circles())
 
     def mistakes(self) -> Iterator[str]:
+        yield from self.uncarded
         yield from self.of_names()
         yield from self.of_data()
         yield from self.of_recipes()
@@ -128,12 +138,38 @@ class _Look:
         yield from self.circles
         yield from self.of_tables()
 
+    def of_cards(
+        self, own: dict[str, OwnNetwork], study: str | None
+    ) -> tuple[Catalogue, list[str]]:
+        """The networks that can be named, and what is wrong with the cards of one's own.
+
+        `study` is the file to be named in a message; None where cards are not wanted.
+        """
+        found: dict[str, NetworkCard | None] = dict.fromkeys(
+            salvage.keys(self.content.get("networks"))
+        )
+        code = self.content.get("code")
+        if self.card is None:  # what any network takes is the best guess
+            return Catalogue(own=found), []
+        mistakes: list[str] = []
+        if study is not None and isinstance(code, str):
+            for name, network in own.items():
+                if salvage.lost(network):
+                    continue
+                try:
+                    found[name] = network_cards.find(
+                        Path(code), name, network, self.card.shape, self.card.classes, study
+                    )
+                except KdpipeError as error:
+                    mistakes.append(str(error))
+        return Catalogue(self.card.shape, self.card.classes, found), mistakes
+
     def of_names(self) -> Iterator[str]:
         seen: dict[str, str] = {}
         for where, name in self.places:
             if name in seen:
                 yield f"{where}: the name {name} is taken by {seen[name]}; each needs its own"
-            elif name == "self" or _is_network(name):
+            elif name == "self" or networks.has_form(name):
                 yield f"{where}: {name} means a network here; take another name"
             seen.setdefault(name, where)
         all_seeds = [("seeds", self.seeds)]
@@ -259,7 +295,7 @@ class _Look:
             other = self.by_name.get(teacher)
             if other is not None:
                 yield from self.of_taught(where, teacher, block, other)
-        elif teacher == "self" or _is_network(teacher):
+        elif teacher == "self" or teacher in self.networks:
             for network in block.students if teacher == "self" else [teacher]:
                 yield from self.of_network(f"{where}.teachers", network)
                 for text in block.stops:
@@ -305,16 +341,14 @@ class _Look:
                 )
 
     def of_network(self, where: str, name: str, trained: bool = True) -> Iterator[str]:
-        # Where the images are not known, what any network of that kind takes.
-        usual = zoo.SHAPE
         try:
-            networks.check(str(name), self.card.shape if self.card else usual, trained)
+            self.networks.check(str(name), trained)
         except KdpipeError as error:
             yield f"{where}: {error}"
 
     def of_stop(self, where: str, text: str, network: str) -> Iterator[str]:
         epochs = self.epochs_of(network)
-        if epochs is not None and _is_network(network):
+        if epochs is not None and network in self.networks:
             try:
                 stops.count(text, epochs)
             except KdpipeError as error:
@@ -366,10 +400,10 @@ class _Look:
             return
         assert self.card is not None
         with contextlib.suppress(KdpipeError):  # a network that does not exist is said elsewhere
-            sizes = [
-                [side for _, *side in networks.group_shapes(name, self.card.shape)]
-                for name in (teacher, student)
-            ]
+            shapes = [self.networks.group_shapes(name) for name in (teacher, student)]
+            if None in shapes:
+                return  # of a network without a card
+            sizes = [[side for _, *side in groups or []] for groups in shapes]
             if sizes[0] != sizes[1] or not sizes[0]:
                 yield (
                     f"{where}: attention transfer compares maps of equal size, and {teacher} has "
@@ -481,10 +515,8 @@ class _Look:
 
     def price(self, ensemble: Ensemble) -> int:
         """Multiply-adds of one copy of an ensemble's members."""
-        assert self.card is not None
-        shape, classes = self.card.shape, self.card.classes
         return sum(
-            networks.cost(network, shape, classes).multiply_adds * self.stops_of(text, network)
+            self.networks.cost(network).multiply_adds * self.stops_of(text, network)
             for text, network in itertools.product(ensemble.stops, ensemble.networks or [])
         )
 
@@ -509,6 +541,9 @@ def _located(content: object, folder: Path) -> object:
     if not isinstance(content, dict):
         return content
     content = dict(content)
+    if "networks" in content:
+        code = content.get("code")
+        content["code"] = _absolute(folder, "." if code is None else code)
     if "data" in content:
         content["data"] = _seen_from(folder, content["data"])
     if isinstance(content.get("pretrained"), dict):
@@ -522,11 +557,15 @@ def _seen_from(folder: Path, part: object) -> object:
     if not isinstance(part, dict):
         return part
     return {
-        key: os.path.abspath(folder / value)
-        if key in ("path", "card") and isinstance(value, str) and value and "\0" not in value
-        else value
+        key: _absolute(folder, value) if key in ("path", "card") else value
         for key, value in part.items()
     }
+
+
+def _absolute(folder: Path, value: object) -> object:
+    if isinstance(value, str) and value and "\0" not in value:
+        return os.path.abspath(folder / value)
+    return value
 
 
 def _card(data: Data | None) -> tuple[cards.Card | None, str]:
@@ -551,11 +590,3 @@ def _twice(values: list) -> list[str]:
 
 def _named(block: dict) -> bool:
     return isinstance(block.get("name"), str)
-
-
-def _is_network(name: str) -> bool:
-    try:
-        networks.parse(str(name))
-    except KdpipeError:
-        return False
-    return True

@@ -103,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
         "--test-share", type=float, help="hold this share of each class out, if there is no test"
     )
 
+    command = verb("network", _network, "build the networks of one's own and write their cards")
+    command.add_argument("study", help="the study file that names them under `networks`")
+
     command = verb("schema", _schema, "print the JSON schema of a study file")
 
     command = verb("prepare", _prepare, "prepare a data set (called by a rule)")
@@ -115,11 +118,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--spec", required=True, help="the run's canonical JSON")
     command.add_argument("--keep", default="", help="epochs whose checkpoints stay, as 0,10,20")
     command.add_argument("--weights", type=Path, help="the file that a pretrained network brings")
+    command.add_argument("--code", type=Path, help="the folder of networks of one's own")
     device(command)
     results(command)
 
     command = verb("tabulate", _tabulate, "make one teacher table (called by a rule)")
     command.add_argument("--spec", required=True, help="the table's canonical JSON")
+    command.add_argument("--code", type=Path, help="the folder of networks of one's own")
     device(command)
     results(command)
 
@@ -134,6 +139,10 @@ def _check(options) -> None:
 
     study = checking.load(options.study)
     made = plan.make(study)
+    if study.networks:
+        from kdpipe import network_trials  # the one check that needs torch
+
+        network_trials.compare(study, options.study)
     print(f"{options.study}: no mistakes; {len(made.runs):,} runs")
     if made.card.unreadable:
         print(f"note: {made.card.unreadable}")
@@ -192,6 +201,13 @@ def _data(options) -> None:
     print(own.make_card(Path(options.path), options.name, options.card, **made))
 
 
+def _network(options) -> None:
+    from kdpipe import checking, network_trials
+
+    study = checking.load(options.study, carded=False)
+    print("\n".join(network_trials.make_cards(study, options.study)))
+
+
 def _schema(options) -> None:
     from kdpipe.study import Study
 
@@ -216,7 +232,8 @@ def _train(options) -> int:
         place = Store(options.results)
         shares = max(1, options.runs_per_gpu)
         spec = _spec(options.spec)
-        print(jobs.train(spec, keep, place, options.device, shares, options.weights))
+        files = {"weights": options.weights, "code": options.code}
+        print(jobs.train(spec, keep, place, options.device, shares, **files))
     except Interrupted as interruption:
         print(f"interrupted: {interruption}", file=sys.stderr)
         return 75
@@ -234,7 +251,8 @@ def _tabulate(options) -> None:
     with devices.held(options.device, max(1, options.runs_per_gpu)):
         from kdpipe import teacher_tables  # torch comes with it, and has to find the leased GPU
 
-        print(f"{teacher_tables.build(spec, Store(options.results), options.device)}: made")
+        place = Store(options.results)
+        print(f"{teacher_tables.build(spec, place, options.device, options.code)}: made")
 
 
 def _score(options) -> None:

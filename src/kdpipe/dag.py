@@ -71,6 +71,14 @@ class Dag:
         path = self.plan.weights.get(wildcards.name)
         return [f"--weights={path}"] if path else []
 
+    def code(self, wildcards: Any) -> list[str]:
+        """The folder of networks of one's own, where a run, its teacher or a table needs one."""
+        item = self._item(wildcards.name)
+        specs = [item.spec]
+        specs += [parent.spec for parent in item.parents] if isinstance(item, plan.Run) else []
+        own = any("build" in spec["network"] for spec in specs)
+        return [f"--code={self.study.code}"] if own else []
+
     def threads(self, wildcards: Any) -> int:
         spec = self._item(wildcards.name).spec
         return spec["threads"] if spec.get("kind") == "table" else spec["recipe"]["threads"]

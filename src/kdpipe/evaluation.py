@@ -33,7 +33,7 @@ class Examination:
         self, spec: dict, split: Split, teacher: Live | Tables | None, device: torch.device = CPU
     ):
         parts = {"train": split.train, "val": split.val, "test": split.test}
-        self.network = spec["network"]["name"]
+        self.layout = models.layout(spec["network"])
         self.labels = {name: np.array(part.labels) for name, part in parts.items()}
         self.images = {
             name: Images(part.images, PLAIN, split.mean, split.std, device)
@@ -54,13 +54,12 @@ class Examination:
     ) -> np.ndarray:
         """(N, C) float32, of the weights after `epoch`. Raises Diverged if they are not finite."""
         images = self.images[split]
-        layout = models.memory_format(self.network)
         model.eval()
         batches = []
         with torch.inference_mode():
             for start in range(0, len(images), BATCH):
                 x = images.centre(start, start + BATCH)
-                batches.append(model(x.contiguous(memory_format=layout)))
+                batches.append(model(x.contiguous(memory_format=self.layout)))
                 pause()
         logits = torch.cat(batches)
         if not bool(torch.isfinite(logits).all()):
@@ -72,12 +71,11 @@ class Examination:
         if not self.attends or not isinstance(self.teacher, Live):
             return {}
         images, total = self.images[split], 0.0
-        layout = models.memory_format(self.network)
         model.eval()
         with torch.inference_mode():
             for start in range(0, len(images), BATCH):
                 x = images.centre(start, start + BATCH)
-                _, groups = model.features(x.contiguous(memory_format=layout))
+                _, groups = model.features(x.contiguous(memory_format=self.layout))
                 _, theirs = self.teacher.features(x)
                 total += float(attention_loss(groups, theirs)) * len(x)
         return {"at": total / len(images)}

@@ -39,10 +39,12 @@ def train(
     device: str = "cpu",
     runs_per_gpu: int = 1,
     weights: Path | None = None,
+    code: Path | None = None,
 ) -> str:
     """Train the run of a spec, keep its checkpoints, publish its record; returns a line.
 
-    `weights` is the file that a pretrained network brings.
+    `weights` is the file that a pretrained network brings, `code` the folder of the modules that
+    build networks of one's own.
 
     A finished run is not trained again: its record is put back, and where a checkpoint is
     missing the training is replayed up to it, on the device that it was trained on.
@@ -66,7 +68,9 @@ def train(
         else:
             device = old["device"]["type"] if old and old["status"] == "done" else device
             with devices.held(device, runs_per_gpu):
-                record = _trained(record, old, missing or keep, folder, place, device, weights)
+                record = _trained(
+                    record, old, missing or keep, folder, place, device, weights, code
+                )
         store.publish(folder, record)
         _tidy(folder)
         return _said(record)
@@ -109,6 +113,7 @@ def _trained(
     place: store.Store,
     device: str,
     weights: Path | None,
+    code: Path | None,
 ) -> dict:
     """The record of a run after training it, or of a finished one after replaying a part."""
     import torch
@@ -121,7 +126,9 @@ def _trained(
     # A finished run needs no more than the way to its last missing checkpoint.
     until = recipe["epochs"] if old is None else max(keep)
     try:
-        result = training.train(spec, record["digest"], sorted(keep), until, place, device, weights)
+        result = training.train(
+            spec, record["digest"], sorted(keep), until, place, device, weights, code
+        )
     except Diverged as outcome:
         if old is not None:
             raise StoreError(
@@ -208,6 +215,8 @@ def _record(kind: str, name: str, digest: str, spec: dict) -> dict:
 
 def _cost(spec: dict, place: store.Store) -> networks.Cost:
     network = spec["network"]
+    if "build" in network:
+        return networks.Cost(network["parameters"], network["multiply_adds"])
     card = data.card_of(spec["data"], place).resized(spec["data"].get("resize"))
     return networks.cost(network["name"], card.shape, network["classes"])
 

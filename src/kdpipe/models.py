@@ -5,16 +5,39 @@ function that makes those parts. Networks for images of 224 are torchvision's ow
 them. What a name means, and what it costs, is `networks`' business.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdpipe import networks
+from kdpipe import networks, own_networks
 from kdpipe.networks import Network
 
-__all__ = ["Classifier", "build", "memory_format"]
+__all__ = ["Classifier", "build", "layout", "memory_format", "of"]
+
+
+def of(network: dict, code: Path | None = None) -> "Classifier":
+    """The network of a run (`network` of its spec), in the memory format that it runs in.
+
+    Initialised from torch's global generator. `code` is the folder of the modules that build
+    networks of one's own. Raises KdpipeError if it cannot be built.
+    """
+    if "build" in network:
+        model: Any = own_networks.build(network, code)
+    else:
+        model = build(
+            network["name"], num_classes=network["classes"], in_channels=network["channels"]
+        )
+    return model.to(memory_format=layout(network))
+
+
+def layout(network: dict) -> torch.memory_format:
+    """The memory format that the network of a run is used in."""
+    if "build" in network:
+        return own_networks.LAYOUTS[network["layout"]]
+    return memory_format(network["name"])
 
 
 def build(name: str, *, num_classes: int, in_channels: int) -> "Classifier":

@@ -17,7 +17,17 @@ from typing import NamedTuple
 from kdpipe import zoo
 from kdpipe.errors import KdpipeError
 
-__all__ = ["REVISIONS", "check", "cost", "family", "group_shapes", "parse"]
+__all__ = [
+    "REVISIONS",
+    "check",
+    "cost",
+    "draws_at_random",
+    "family",
+    "group_shapes",
+    "has_form",
+    "is_known",
+    "parse",
+]
 
 # What a network of a family computes, raised by hand when that changes: part of a run's digest.
 REVISIONS = {"wrn": 1, "densenet-bc": 1, "resnet": 1, "torchvision": 1}
@@ -27,7 +37,8 @@ _FORMS = (
     "allowed: wrn<depth>-<width>, depth 6n+4, width may be a fraction (wrn16-2, wrn10-0.5); "
     "densenet-bc<depth>-<growth>, depth 6n+4 (densenet-bc40-12); "
     f"{', '.join(_RESNETS)}; "
-    "for images of 224 any classifier of torchvision (resnet18, densenet121)"
+    "for images of 224 any classifier of torchvision (resnet18, densenet121); "
+    "or one of your own, defined under `networks`"
 )
 _DEPTHS = range(10, 2000, 6)
 _MIN_WIDTH, _MAX_WIDTH = 1 / 16, 1000  # 1/16: one channel in the first group of a wrn
@@ -91,10 +102,7 @@ def check(name: str, shape: tuple[int, int, int], trained: bool = False) -> None
                 f"{' x '.join(map(str, shape))}"
             )
         if trained and facts.random:
-            raise KdpipeError(
-                f"network '{name}' drops activations at random in training, which cannot be made "
-                "again after an interruption; it can teach, with weights it brings (pretrained)"
-            )
+            raise KdpipeError(draws_at_random(name))
         return
     if channels < 1:
         raise KdpipeError(f"network '{name}': images need at least 1 channel, not {channels}")
@@ -103,6 +111,30 @@ def check(name: str, shape: tuple[int, int, int], trained: bool = False) -> None
             f"network '{name}': images of {height} x {width} pixels are too small; it halves "
             f"height and width twice and needs at least {_MIN_SIDE} x {_MIN_SIDE}"
         )
+
+
+def draws_at_random(name: str) -> str:
+    """Why a network that draws random numbers in training is not trained here."""
+    return (
+        f"network '{name}' drops activations at random in training, which cannot be made again "
+        "after an interruption; it can teach, with weights it brings (pretrained)"
+    )
+
+
+def is_known(name: str) -> bool:
+    """Whether a name by its form means a network."""
+    try:
+        parse(name)
+    except KdpipeError:
+        return False
+    return True
+
+
+def has_form(name: str) -> bool:
+    """Whether a name means a network, or could be taken for one: none of one's own has it."""
+    return bool(_DEPTH_AND_WIDTH.fullmatch(name) or re.fullmatch("resnet[0-9]+", name)) or (
+        zoo.facts(name) is not None
+    )
 
 
 def cost(name: str, shape: tuple[int, int, int], num_classes: int) -> Cost:

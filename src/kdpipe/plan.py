@@ -8,7 +8,7 @@ before their children. No torch, and no file but a card: prices are computed fro
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kdpipe import cards, identity, networks, stops, zoo
+from kdpipe import cards, catalogue, identity, stops, zoo
 from kdpipe.networks import Cost
 from kdpipe.stops import Stop
 from kdpipe.study import Block, Ensemble, Method, Pretrained, Recipe, Study
@@ -145,6 +145,7 @@ class _Planner:
         card = cards.of(**study.data.model_dump(include={"name", "path", "card", "resize"}))
         self.study = study
         self.plan = Plan(study, card)
+        self.networks = catalogue.of(study, card.shape, card.classes)
         self.train_size = study.data.train_size or card.train - study.data.validation
         self.data = {
             "name": card.name,
@@ -427,12 +428,7 @@ class _Planner:
     ) -> Run:
         spec = {
             "data": self.data,
-            "network": {
-                "name": network,
-                "revision": networks.REVISIONS[networks.family(network)],
-                "classes": self.plan.card.classes,
-                "channels": self.plan.card.shape[0],
-            },
+            "network": self.networks.spec(network),
             "recipe": recipe.model_dump(),
             "seed": seed,
             "stage": stage,
@@ -515,8 +511,7 @@ class _Planner:
 
     def _cost(self, network: str) -> Cost:
         if network not in self.costs:
-            card = self.plan.card
-            self.costs[network] = networks.cost(network, card.shape, card.classes)
+            self.costs[network] = self.networks.cost(network)
         return self.costs[network]
 
 

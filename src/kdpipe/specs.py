@@ -9,7 +9,7 @@ import re
 
 from pydantic import ValidationError
 
-from kdpipe import cards, identity, networks
+from kdpipe import cards, identity, network_cards, networks
 from kdpipe.errors import KdpipeError
 from kdpipe.study import Recipe
 
@@ -23,8 +23,7 @@ def name_of_run(spec: dict, digest: str) -> str:
         name = identity.run_name(spec, digest)
         members = spec["teacher"]["members"] if spec["teacher"] else []
         revisions = _revisions(spec)
-        for network in [spec["network"], *({"name": m["network"]} for m in members)]:
-            networks.parse(network["name"])
+        _check_networks(spec["network"], [member["network"] for member in members])
         data = spec["data"]
         known = cards.load(data["name"]).sha256 if data["name"] in cards.known() else data["card"]
         # A network that brings its weights is trained for no epoch.
@@ -65,6 +64,17 @@ def check_checkpoints(keep: list[int], spec: dict) -> None:
         raise KdpipeError(f"--keep: {outside} not within 0 and {epochs}, the epochs of the run")
 
 
+def _check_networks(network: dict, parents: list[str]) -> None:
+    """What a parent is, is said in its own record; here its name must be that of a network."""
+    if "build" not in network:
+        networks.parse(network["name"])
+    elif not network_cards.is_sound(network):
+        raise KdpipeError(f"--spec names no network of one's own by name and build: {network!r}")
+    for name in parents:
+        if not network_cards.NAME.fullmatch(name):
+            networks.parse(name)
+
+
 def _plain(name: str, members: list[dict]) -> None:
     if not _NAME.fullmatch(name):
         raise KdpipeError(f"--spec makes the name {name[:80]!r}, which is no plain name")
@@ -77,13 +87,14 @@ def _revisions(spec: dict) -> dict[str, tuple[object, int]]:
     """For each behaviour the revision that a spec means, and ours."""
     ours = identity.REVISIONS
     data, network = spec["data"], spec["network"]
-    family = networks.family(network["name"])
     found: dict[str, tuple[object, int]] = {
         f"data set {data['name']}": (data["revision"], identity.data_revision(data["name"])),
         "views": (data["views"]["revision"], ours["views"]),
         "split": (data["split_revision"], ours["split"]),
-        family: (network["revision"], networks.REVISIONS[family]),
     }
+    if "build" not in network:
+        family = networks.family(network["name"])
+        found[family] = (network["revision"], networks.REVISIONS[family])
     found |= {key: (value, ours[key]) for key, value in spec["revision"].items()}
     if spec["teacher"]:
         method = spec["method"]

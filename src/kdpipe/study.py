@@ -6,9 +6,10 @@ raises one error that lists every mistake; which runs a study needs is the plan'
 """
 
 import itertools
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[
     str,
@@ -48,6 +49,7 @@ CLAIMS = (
     *(f"C{number}" for number in range(12, 19)),
     "Q1",
 )
+_DOTTED = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$"
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -230,6 +232,29 @@ class Pretrained(_Part):
         return self
 
 
+class OwnNetwork(_Part):
+    """A network of one's own, by the callable that builds it.
+
+    It is called as `build(num_classes=..., in_channels=...)` and returns a torch.nn.Module that
+    takes (B, C, H, W) and gives logits (B, classes).
+    """
+
+    build: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": _DOTTED})] = Field(
+        description="the callable, as module.callable; the module is found in the folder `code`, "
+        "or installed"
+    )
+    revision: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        1, description="raised by hand when what the network computes changes; part of its runs"
+    )
+
+    @field_validator("build")
+    @classmethod
+    def _dotted(cls, build: str) -> str:
+        if not re.fullmatch(_DOTTED, build):
+            raise ValueError(f"{build[:60]!r}: write module.callable, e.g. my_networks.tiny")
+        return build
+
+
 class Block(_Part):
     """One experiment: teachers x stops x students x methods x seeds."""
 
@@ -278,6 +303,14 @@ class Study(_Part):
     )
     data: Data = Field(description="the images")
     recipe: Recipe = Field(description="how every network is trained")
+    networks: dict[Name, OwnNetwork] = Field(
+        default_factory=dict, description="networks of one's own, each under a name"
+    )
+    code: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
+        None,
+        description="where the modules of `networks` and their cards lie, seen from this file; "
+        "null: beside it",
+    )
     network_recipes: dict[Network, dict] = Field(
         default_factory=dict, description="keys of the recipe that differ for one network"
     )

@@ -5,6 +5,7 @@ weights are looked up by the digest of the run that made them and verified befor
 """
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,9 +18,14 @@ BATCH = 256
 
 
 class Live:
-    """Networks that answer for each batch. `temperature` is where probabilities are averaged."""
+    """Networks that answer for each batch, each with the memory format that it runs in.
 
-    def __init__(self, members: list[tuple[str, models.Classifier]], temperature: float = 1.0):
+    `temperature` is where probabilities are averaged.
+    """
+
+    def __init__(
+        self, members: list[tuple[torch.memory_format, models.Classifier]], temperature: float = 1.0
+    ):
         self.members = members
         self.temperature = temperature
 
@@ -30,19 +36,16 @@ class Live:
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C) for normalised images (B, channels, H, W)."""
         with torch.no_grad():
-            found = [
-                model(x.contiguous(memory_format=models.memory_format(name)))
-                for name, model in self.members
-            ]
+            found = [model(x.contiguous(memory_format=layout)) for layout, model in self.members]
             if len(found) == 1:
                 return found[0]
             return ensemble_logits(torch.stack(found), temperature=self.temperature)
 
     def features(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Logits and group outputs of the one network that this teacher is."""
-        ((name, model),) = self.members
+        ((layout, model),) = self.members
         with torch.no_grad():
-            return model.features(x.contiguous(memory_format=models.memory_format(name)))
+            return model.features(x.contiguous(memory_format=layout))
 
     def answers(self, split: str, images: Images) -> np.ndarray:
         """Logits (N, C) of the images of a split as they are."""
@@ -61,16 +64,20 @@ class Live:
         return total.hexdigest()
 
 
-def load(spec: dict, place: store.Store, device: torch.device | str = "cpu") -> Live:
-    """The live teacher of a run, ready to answer.
+def load(
+    spec: dict,
+    place: store.Store,
+    device: torch.device | str = "cpu",
+    code: Path | None = None,
+) -> Live:
+    """The live teacher of a run, ready to answer; `code` is where networks of one's own lie.
 
     Raises StoreError if its weights are missing, damaged, or another run's.
     """
-    teacher = spec["teacher"]
-    members = [
-        (member["network"], network(member, spec["network"], place).to(device))
-        for member in teacher["members"]
-    ]
+    members = []
+    for each in spec["teacher"]["members"]:
+        layout, model = member(each, parents.spec(each, place)["network"], place, code)
+        members.append((layout, model.to(device)))
     return Live(members, average_temperature(spec))
 
 
@@ -80,12 +87,16 @@ def average_temperature(spec: dict) -> float:
     return spec["method"]["temperature"] if at_temperature else 1.0
 
 
-def network(member: dict, shape: dict, place: store.Store) -> models.Classifier:
-    """A parent's network with the weights of its epoch, in eval mode and without gradient."""
-    arrays = parents.weights(member, place)
-    model = models.build(
-        member["network"], num_classes=shape["classes"], in_channels=shape["channels"]
-    )
+def member(
+    parent: dict, network: dict, place: store.Store, code: Path | None = None
+) -> tuple[torch.memory_format, models.Classifier]:
+    """A parent's network with the weights of its epoch, in eval mode and without gradient.
+
+    `parent` is (run, epoch), `network` what the spec of that run says of its network.
+    """
+    arrays = parents.weights(parent, place)
+    model = models.of(network, code)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
     model.eval().requires_grad_(False)
-    return model.to(memory_format=models.memory_format(member["network"]))
+    layout = models.layout(network)
+    return layout, model.to(memory_format=layout)

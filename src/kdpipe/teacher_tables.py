@@ -26,16 +26,17 @@ BATCH = {"cpu": 64, "cuda": 512}
 CHECKED = 16  # entries compared with a live forward whenever a table is opened
 
 
-def build(spec: dict, place: store.Store, device: str = "cpu") -> Path:
+def build(spec: dict, place: store.Store, device: str = "cpu", code: Path | None = None) -> Path:
     """Write the table of a spec; returns its folder. Raises StoreError if it is not finite.
 
-    Each view is a file of its own until all are there, so one that is interrupted goes on.
+    Each view is a file of its own until all are there, so one that is interrupted goes on. `code`
+    is where networks of one's own lie.
     """
     digest = identity.digest(spec)
     folder = place.table(identity.table_name(spec, digest))
     torch.set_num_threads(spec["threads"])
     where = devices.torch_device(device)
-    teacher, images = _teacher(spec, place, where), _images(spec, place, where)
+    teacher, images = _teacher(spec, place, where, code), _images(spec, place, where)
     made = folder.with_name(f".{folder.name}.views")
     with store.only_one(made):
         parts = [made / f"{digest[:12]}-{view}.npy" for view in range(images.views.count)]
@@ -77,7 +78,12 @@ def _of_view(teacher: teacher_outputs.Live, images: Images, view: int, spec: dic
     return found
 
 
-def load(spec: dict, place: store.Store, device: torch.device | str = "cpu") -> "Tables":
+def load(
+    spec: dict,
+    place: store.Store,
+    device: torch.device | str = "cpu",
+    code: Path | None = None,
+) -> "Tables":
     """The teacher of a run whose outputs are tables. Raises StoreError for one that is damaged."""
     teacher = spec["teacher"]
     specs = [
@@ -86,7 +92,7 @@ def load(spec: dict, place: store.Store, device: torch.device | str = "cpu") -> 
         )
         for member in teacher["members"]
     ]
-    return Tables(specs, teacher_outputs.average_temperature(spec), place, device)
+    return Tables(specs, teacher_outputs.average_temperature(spec), place, device, code)
 
 
 class Tables:
@@ -98,6 +104,7 @@ class Tables:
         temperature: float,
         place: store.Store,
         device: torch.device | str = "cpu",
+        code: Path | None = None,
     ):
         self.temperature = temperature
         self.place = place
@@ -105,7 +112,7 @@ class Tables:
         self.views = Views.of(specs[0]["data"]["views"])
         tables = [torch.from_numpy(_open(spec, place)) for spec in specs]
         for spec, table in zip(specs, tables, strict=True):
-            _compare(spec, table, place)
+            _compare(spec, table, place, code)
         self.tables = [table.to(device) for table in tables]  # mapped from disk where it is a CPU
 
     def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
@@ -143,13 +150,13 @@ def _open(spec: dict, place: store.Store) -> np.ndarray:
     return table
 
 
-def _compare(spec: dict, table: torch.Tensor, place: store.Store) -> None:
+def _compare(spec: dict, table: torch.Tensor, place: store.Store, code: Path | None) -> None:
     """Some entries against a live forward: a table of other views or pixels is found out."""
     images = _images(spec, place)
     generator = torch.Generator().manual_seed(stream(0, 0, 0, spec["run"], "check"))
     index = torch.randint(len(images), (CHECKED,), generator=generator)
     view = torch.randint(images.views.count, (CHECKED,), generator=generator)
-    live = _centred(_teacher(spec, place).forward(images.batch(index, view)))
+    live = _centred(_teacher(spec, place, code).forward(images.batch(index, view)))
     tolerance = 2e-3 * (1 + float(live.abs().max()))  # half precision has 11 bits
     if not torch.allclose(table[index, view].float(), live, rtol=0, atol=tolerance):
         raise StoreError(
@@ -162,11 +169,14 @@ _CURE = "remove it and run the study again, it is then made anew"
 
 
 def _teacher(
-    spec: dict, place: store.Store, device: torch.device | str = "cpu"
+    spec: dict,
+    place: store.Store,
+    device: torch.device | str = "cpu",
+    code: Path | None = None,
 ) -> teacher_outputs.Live:
-    member = {"run": spec["run"], "epoch": spec["epoch"], "network": spec["network"]["name"]}
-    model = teacher_outputs.network(member, spec["network"], place).to(device)
-    return teacher_outputs.Live([(member["network"], model)])
+    parent = {"run": spec["run"], "epoch": spec["epoch"]}
+    layout, model = teacher_outputs.member(parent, spec["network"], place, code)
+    return teacher_outputs.Live([(layout, model.to(device))])
 
 
 def _images(spec: dict, place: store.Store, device: torch.device | str = "cpu") -> Images:

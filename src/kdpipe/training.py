@@ -59,18 +59,20 @@ def train(
     place: store.Store,
     device: str = "cpu",
     weights: Path | None = None,
+    code: Path | None = None,
 ) -> Result:
     """Train the run of `spec` to epoch `until` and evaluate it.
 
     `until` is the end of the recipe, or less where a finished run is replayed to a checkpoint;
     `keep` are the epochs whose checkpoints stay; `weights` is the file that a pretrained network
-    brings, which is examined and trained for no epoch. Raises Diverged, Interrupted, or a
+    brings, which is examined and trained for no epoch; `code` is the folder of the modules that
+    build networks of one's own. Raises Diverged, Interrupted, or a
     KdpipeError for damaged inputs.
     """
     recipe = spec["recipe"]
     torch.set_num_threads(recipe["threads"])
     folder = place.find_run(digest)
-    layout = models.memory_format(spec["network"]["name"])
+    layout = models.layout(spec["network"])
     where = devices.torch_device(device)
 
     # --- data, network, teacher
@@ -78,10 +80,10 @@ def train(
     views = Views.of(spec["data"]["views"])
     images = Images(split.train.images, views, split.mean, split.std, where)
     labels = torch.from_numpy(np.array(split.train.labels)).to(where)
-    teacher = _teacher(spec, place, where)
+    teacher = _teacher(spec, place, where, code)
     teacher_digest = teacher.digest() if teacher else None
     look = evaluation.Examination(spec, split, teacher, where)
-    model = fresh(spec)
+    model = fresh(spec, code)
     if spec.get("pretrained"):
         pretrained.load(model, spec, weights)
     model = model.to(where)
@@ -150,15 +152,11 @@ def train(
     return Result(last, best, checkpoints, progress.seconds, evaluated)
 
 
-def fresh(spec: dict) -> models.Classifier:
+def fresh(spec: dict, code: Path | None = None) -> models.Classifier:
     """The network of a spec at its initial weights; the global generator is left as it was."""
-    network = spec["network"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_stream(spec, "init"))
-        model = models.build(
-            network["name"], num_classes=network["classes"], in_channels=network["channels"]
-        )
-    return model.to(memory_format=models.memory_format(network["name"]))
+        return models.of(spec["network"], code)
 
 
 def _forward(model: models.Classifier, recipe: dict) -> Callable:
@@ -198,13 +196,13 @@ def learning_rate(recipe: dict, epoch: int) -> float:
 
 
 def _teacher(
-    spec: dict, place: store.Store, device: torch.device
+    spec: dict, place: store.Store, device: torch.device, code: Path | None
 ) -> teacher_outputs.Live | teacher_tables.Tables | None:
     if spec["teacher"] is None:
         return None
     if spec["teacher"]["outputs"] == "live":
-        return teacher_outputs.load(spec, place, device)
-    return teacher_tables.load(spec, place, device)
+        return teacher_outputs.load(spec, place, device, code)
+    return teacher_tables.load(spec, place, device, code)
 
 
 def attends(spec: dict) -> bool:

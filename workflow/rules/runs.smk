@@ -20,7 +20,8 @@ rule train:
         spec=study.spec,
         keep=study.keep,
         weights=study.weights,
+        code=study.code,
         device=study.device_options,
     shell:
         "kdpipe train --spec {params.spec:q} --keep={params.keep} {params.weights:q}"
-        " {params.device} > {log} 2>&1 && tail -n 1 {log}"
+        " {params.code:q} {params.device} > {log} 2>&1 && tail -n 1 {log}"

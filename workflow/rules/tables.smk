@@ -18,6 +18,7 @@ rule table:
         gpu=study.gpus,
     params:
         spec=study.spec,
+        code=study.code,
         device=study.device_options,
     shell:
-        "kdpipe tabulate --spec {params.spec:q} {params.device} > {log} 2>&1"
+        "kdpipe tabulate --spec {params.spec:q} {params.code:q} {params.device} > {log} 2>&1"

@@ -1,0 +1,93 @@
+"""The networks that a study can name: those known by the form of their name, and its own.
+
+Imports no torch: of a network of one's own it knows what its card says. One whose card is not
+there yet can be named; its cost cannot be asked for.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdpipe import network_cards, networks, zoo
+from kdpipe.documents import listed, nearest
+from kdpipe.errors import KdpipeError
+from kdpipe.network_cards import NetworkCard
+from kdpipe.networks import Cost
+from kdpipe.study import Study
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """For images of `shape` (channels, height, width); of torchvision's usual one if not known."""
+
+    shape: tuple[int, int, int] = zoo.SHAPE
+    classes: int = 0
+    own: dict[str, NetworkCard | None] | None = None  # None: there is no card
+
+    def __contains__(self, name: object) -> bool:
+        return self._is_own(str(name)) or networks.is_known(str(name))
+
+    def check(self, name: str, trained: bool = False) -> None:
+        """Raise KdpipeError unless the network exists and takes the images.
+
+        `trained` asks as well whether it can be trained here.
+        """
+        if not self._is_own(name):
+            self._check_known(name, trained)
+        elif trained and (card := self._card(name)) is not None and card.random:
+            raise KdpipeError(networks.draws_at_random(name))
+
+    def _check_known(self, name: str, trained: bool) -> None:
+        try:
+            networks.check(name, self.shape, trained)
+        except KdpipeError as error:
+            if not self.own or networks.is_known(name):
+                raise
+            names = f"{listed(self.own)}{nearest(name, self.own)}"
+            raise KdpipeError(f"{error}; of one's own: {names}") from None
+
+    def cost(self, name: str) -> Cost:
+        """The exact cost of classifying one image."""
+        if not self._is_own(name):
+            return networks.cost(name, self.shape, self.classes)
+        card = self._carded(name)
+        return Cost(card.parameters, card.multiply_adds)
+
+    def group_shapes(self, name: str) -> list[tuple[int, int, int]] | None:
+        """(channels, height, width) of what each group puts out; None if it is not known."""
+        if not self._is_own(name):
+            return networks.group_shapes(name, self.shape)
+        card = self._card(name)
+        return list(card.groups) if card else None
+
+    def spec(self, name: str) -> dict:
+        """The `network` of the spec of a run: all that a job must know to build it."""
+        if self._is_own(name):
+            return self._carded(name).spec()
+        return {
+            "name": name,
+            "revision": networks.REVISIONS[networks.family(name)],
+            "classes": self.classes,
+            "channels": self.shape[0],
+        }
+
+    def _is_own(self, name: str) -> bool:
+        return name in (self.own or {})
+
+    def _card(self, name: str) -> NetworkCard | None:
+        return (self.own or {})[name]
+
+    def _carded(self, name: str) -> NetworkCard:
+        card = self._card(name)
+        if card is None:
+            raise KdpipeError(f"networks.{name}: it has no card")
+        return card
+
+
+def of(study: Study, shape: tuple[int, int, int], classes: int) -> Catalogue:
+    """The networks of a study that `checking` has passed, for the images of its data."""
+    folder = Path(study.code or "")
+    own: dict[str, NetworkCard | None] = {
+        name: network_cards.find(folder, name, network, shape, classes, "STUDY")
+        for name, network in study.networks.items()
+    }
+    return Catalogue(shape, classes, own)

@@ -1,0 +1,335 @@
+"""Trying a network of one's own before anything is trained: what a run will do with it, once.
+
+It is built from a seed and shown two made images, in eval and in training mode. What would make
+its runs wrong, or impossible to resume, is said with the key of the study; what it costs is
+counted. `make_cards` writes what was found; `compare` finds it again and sees whether it has
+changed since.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdpipe import cards, network_cards, own_networks, store
+from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.network_cards import NetworkCard
+from kdpipe.own_networks import LAYOUTS, blamed, called, found
+from kdpipe.study import OwnNetwork, Study
+
+__all__ = ["compare", "make_cards", "tried"]
+
+IMAGES = 2
+ANSWERS = 12  # logits that a card holds
+SHOWN = 6
+
+
+def make_cards(study: Study, source: str) -> list[str]:
+    """Write the card of every network of the study's own; a line for each. Raises StudyError."""
+    if not study.networks:
+        raise StudyError(f"{source}: there are no networks of your own in it (key networks)")
+    lines = []
+    for card in _each(study, source, _replaces):
+        path = _place(study, card)
+        store.write_json(path, asdict(card))
+        line = (
+            f"{path}: {card.build} for {' x '.join(map(str, card.shape))} in {card.classes} "
+            f"classes: {card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds"
+        )
+        if card.random:
+            line += "; it draws at random in training: it may teach, with weights it brings"
+        if card.groups:
+            line += f"; {len(card.groups)} group outputs"
+        lines.append(line)
+    return lines
+
+
+def compare(study: Study, source: str) -> None:
+    """Raise StudyError if a network of the study's own fails, or is not what its card says."""
+    _each(study, source, lambda card, path: _unchanged(card, path, source))
+
+
+def tried(
+    name: str, network: OwnNetwork, shape: tuple[int, int, int], classes: int, code: Path | None
+) -> NetworkCard:
+    """The card of a network that a run can use. Raises KdpipeError for one that none can."""
+    with torch.random.fork_rng(devices=[]):
+        return _Trial(name, network, shape, classes, code).card()
+
+
+def _each(
+    study: Study, source: str, look: Callable[[NetworkCard, Path], None]
+) -> list[NetworkCard]:
+    """Try every network of a study's own, and look at its old card; all mistakes in one answer."""
+    data = cards.of(**study.data.model_dump(include={"name", "path", "card", "resize"}))
+    code = Path(study.code) if study.code else None
+    found, mistakes = [], []
+    for name, network in study.networks.items():
+        try:
+            card = tried(name, network, data.shape, data.classes, code)
+            look(card, _place(study, card))
+            found.append(card)
+        except KdpipeError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        raise StudyError("\n  ".join([f"{source}: {count}", *mistakes]))
+    return found
+
+
+def _replaces(card: NetworkCard, path: Path) -> None:
+    """Refuse a card that would bring two computations under one revision."""
+    try:
+        old = network_cards.read(path, "")
+    except KdpipeError:
+        return
+    if old.spec() == card.spec() and not _agree(old, card):
+        raise KdpipeError(
+            f"networks.{card.name}.revision: {card.build} computes something else than under the "
+            f"same revision before: raise it (or remove {path}, if nothing was trained with it)"
+        )
+
+
+def _unchanged(card: NetworkCard, path: Path, source: str) -> None:
+    if lines := _differences(network_cards.read(path, f"type: kdpipe network {source}"), card):
+        raise KdpipeError(
+            f"networks.{card.name}.build: {card.build} is not what its card says "
+            f"({'; '.join(lines)}): if that is meant, raise networks.{card.name}.revision and "
+            f"type: kdpipe network {source}"
+        )
+
+
+def _place(study: Study, card: NetworkCard) -> Path:
+    return network_cards.place(Path(study.code or ""), card.name, card.shape, card.classes)
+
+
+def _agree(old: NetworkCard, new: NetworkCard) -> bool:
+    """Whether two answers are the same but for rounding, which differs between machines."""
+    scale = 1 + max(map(abs, (0.0, *old.answer)))
+    return len(old.answer) == len(new.answer) and bool(
+        np.allclose(old.answer, new.answer, rtol=0, atol=1e-3 * scale)
+    )
+
+
+def _differences(old: NetworkCard, new: NetworkCard) -> list[str]:
+    lines = [
+        f"{key} {getattr(old, key)} -> {getattr(new, key)}"
+        for key in ("parameters", "multiply_adds", "layout", "random", "groups")
+        if getattr(old, key) != getattr(new, key)
+    ]
+    for key in sorted(old.state.keys() | new.state.keys()):
+        before, now = old.state.get(key, "not there"), new.state.get(key, "not there")
+        if before != now:
+            lines.append(f"{key} {before} -> {now}")
+    if not lines and not _agree(old, new):
+        lines = ["it computes something else with the same parameters"]
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + more
+
+
+class _Trial:
+    """One network, and the images that it is tried with."""
+
+    def __init__(
+        self,
+        name: str,
+        network: OwnNetwork,
+        shape: tuple[int, int, int],
+        classes: int,
+        code: Path | None,
+    ):
+        self.name, self.network, self.shape, self.classes = name, network, shape, classes
+        self.where = f"networks.{name}.build"
+        self.callable = found(self.where, network.build, code)
+        self.images = torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
+        self.size = " x ".join(map(str, (IMAGES, *shape)))
+
+    def card(self) -> NetworkCard:
+        model = self.built(0)
+        state = own_networks.state(self.where, model)
+        self.same_from_one_seed(model)
+        layout = "contiguous" if self.is_narrow(model) else "channels_last"
+        try:
+            is_random = self.used(layout)
+        except KdpipeError:
+            if layout == "contiguous":
+                raise
+            layout = "contiguous"  # `view` refuses channels_last, which is only faster
+            is_random = self.used(layout)
+        return NetworkCard(
+            name=self.name,
+            build=self.network.build,
+            revision=self.network.revision,
+            shape=self.shape,
+            classes=self.classes,
+            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            multiply_adds=self.multiply_adds(layout),
+            layout=layout,
+            random=is_random,
+            groups=self.groups(layout),
+            state=state,
+            answer=self.answer(layout),
+        )
+
+    def built(self, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        build = self.network.build
+        return called(self.where, build, self.callable, self.classes, self.shape[0])
+
+    def is_narrow(self, model: nn.Module) -> bool:
+        """Whether a convolution has under 8 channels: see `models.memory_format`."""
+        kernels = [p.shape for p in model.parameters() if p.dim() == 4]
+        return any(
+            outputs < 8 or (1 < inputs < 8 and inputs != self.shape[0])
+            for outputs, inputs, *_ in kernels
+        )
+
+    def used(self, layout: str) -> bool:
+        """Use it as a run does; whether it draws random numbers in training."""
+        model = self.built(0).to(memory_format=LAYOUTS[layout])
+        self.evaluate(model, layout)
+        is_random = self.learn(model, layout)
+        self.kept_in_its_state(model, layout)
+        return is_random
+
+    def same_from_one_seed(self, model: nn.Module) -> None:
+        again = self.built(0).state_dict()
+        for name, value in model.state_dict().items():
+            if name not in again or not torch.equal(value, again[name]):
+                self.refuse(
+                    f"{name} is another each time it is built: initial weights must come from "
+                    "torch's generator alone (torch.manual_seed)"
+                )
+        if not any(p.requires_grad for p in model.parameters()):
+            self.refuse("it has no parameters to learn")
+
+    def evaluate(self, model: nn.Module, layout: str) -> Tensor:
+        """Logits in eval mode, twice the same."""
+        model.eval()
+        before = _generators()
+        with torch.no_grad():
+            first = self.forward(model, layout, "eval mode")
+            second = self.forward(model, layout, "eval mode")
+        if not torch.equal(first, second) or before != _generators():
+            self.refuse(
+                "in eval mode it answers the same images differently, or draws random numbers: a "
+                "teacher must answer the same each time"
+            )
+        return first
+
+    def learn(self, model: nn.Module, layout: str) -> bool:
+        """One step's forward and backward in training mode; whether it drew random numbers."""
+        model.train()
+        before = _generators()
+        logits = self.forward(model, layout, "training mode")
+        drew = before != _generators()
+        try:
+            F.cross_entropy(logits, torch.arange(IMAGES) % self.classes).backward()
+        except Exception as error:
+            self.refuse(f"in training mode its gradient cannot be computed: {blamed(error)}")
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+                self.refuse(f"the gradient of {name} is not finite at its initial weights")
+        return drew
+
+    def forward(self, model: nn.Module, layout: str, mode: str) -> Tensor:
+        """Its logits for the images, if that is what it gives."""
+        x = self.images.clone().contiguous(memory_format=LAYOUTS[layout])
+        try:
+            logits = model(x)
+        except (Exception, SystemExit) as error:
+            self.refuse(f"in {mode} it failed on images of {self.size}: {blamed(error)}")
+        if not isinstance(logits, Tensor):
+            self.refuse(
+                f"in {mode} it gives {type(logits).__name__}, logits in a tensor are wanted"
+            )
+        wanted = (IMAGES, self.classes)
+        if tuple(logits.shape) != wanted or logits.dtype != torch.float32:
+            self.refuse(
+                f"in {mode} it gives {logits.dtype} of shape {tuple(logits.shape)} for images of "
+                f"{self.size}; logits of shape {wanted} in torch.float32 are wanted"
+            )
+        if not bool(logits.isfinite().all()):
+            self.refuse(f"in {mode} its logits are not finite at its initial weights")
+        if not torch.equal(x, self.images):
+            self.refuse(
+                f"in {mode} it changes the images that it is given (an operation in place on its "
+                "input), which others still need"
+            )
+        return logits
+
+    def kept_in_its_state(self, model: nn.Module, layout: str) -> None:
+        """Weights that a checkpoint does not hold would be lost."""
+        other = self.built(1).to(memory_format=LAYOUTS[layout])
+        try:
+            other.load_state_dict(model.state_dict())
+        except RuntimeError as error:
+            self.refuse(f"it cannot take up its own state again: {blamed(error)}")
+        ours, theirs = self.evaluate(model, layout), self.evaluate(other, layout)
+        if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5):
+            self.refuse(
+                "what it computes is not all in its state_dict: layers belong in nn.ModuleList "
+                "or nn.Sequential, tensors in nn.Parameter or register_buffer"
+            )
+
+    def multiply_adds(self, layout: str) -> int:
+        """Of one image; with gradient, or torch takes shortcuts that it does not count."""
+        model = self.built(0).to(memory_format=LAYOUTS[layout]).eval()
+        with FlopCounterMode(display=False) as counter:
+            model(self.images[:1].contiguous(memory_format=LAYOUTS[layout]))
+        return counter.get_total_flops() // 2
+
+    def groups(self, layout: str) -> tuple[tuple[int, int, int], ...]:
+        """Shapes of the group outputs, if it has a method `features` for attention transfer.
+
+        Something else under that name, a module or a method that gives something else, is the
+        network's own affair.
+        """
+        model = self.built(0).to(memory_format=LAYOUTS[layout]).eval()
+        features = getattr(model, "features", None)
+        if isinstance(features, nn.Module) or not callable(features):
+            return ()
+        with torch.no_grad():
+            logits = self.forward(model, layout, "eval mode")
+            try:
+                said = features(self.images.contiguous(memory_format=LAYOUTS[layout]))
+            except (Exception, SystemExit) as error:
+                self.refuse(f"its features(x) failed: {blamed(error)}")
+        if not isinstance(said, tuple) or len(said) != 2 or not isinstance(said[1], list | tuple):
+            return ()
+        if not isinstance(said[0], Tensor) or not torch.allclose(said[0], logits, atol=1e-5):
+            self.refuse("its features(x) gives other logits than its forward(x)")
+        for group in said[1]:
+            if not isinstance(group, Tensor) or group.dim() != 4 or len(group) != IMAGES:
+                self.refuse("the group outputs of its features(x) must be (B, C, H, W) each")
+        return tuple((g.shape[1], g.shape[2], g.shape[3]) for g in said[1])
+
+    def answer(self, layout: str) -> tuple[float, ...]:
+        """Some logits with weights that are moved off their start, where a layer may be zero."""
+        model = self.built(0).to(memory_format=LAYOUTS[layout]).eval()
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for _, parameter in sorted(model.named_parameters()):
+                inputs = parameter.numel() / len(parameter) if parameter.dim() > 1 else 1
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter += 0.1 * noise / max(1, inputs) ** 0.5
+            logits = model(self.images.clone().contiguous(memory_format=LAYOUTS[layout]))
+        if not bool(logits.isfinite().all()):
+            return ()
+        return tuple(float(f"{value:.6g}") for value in logits.flatten()[:ANSWERS].tolist())
+
+    def refuse(self, why: str) -> NoReturn:
+        raise KdpipeError(f"{self.where}: {self.network.build}: {why}")
+
+
+def _generators() -> tuple:
+    """Where the random generators stand that a network could draw from."""
+    numbers = np.random.get_state()
+    return torch.get_rng_state().tolist(), random.getstate(), str(numbers[1:]), numbers[1].tolist()  # pyright: ignore
