@@ -4,7 +4,7 @@ Imports no torch: of a network of one's own it knows what its card says. One who
 there yet can be named; its cost cannot be asked for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kdpipe import network_cards, networks, zoo
@@ -21,19 +21,19 @@ class Catalogue:
 
     shape: tuple[int, int, int] = zoo.SHAPE
     classes: int = 0
-    own: dict[str, NetworkCard | None] | None = None  # None: there is no card
+    own: dict[str, NetworkCard | None] = field(default_factory=dict)  # None: it has no card
 
     def __contains__(self, name: object) -> bool:
-        return self._is_own(str(name)) or networks.is_known(str(name))
+        return name in self.own or networks.is_known(str(name))
 
     def check(self, name: str, trained: bool = False) -> None:
         """Raise KdpipeError unless the network exists and takes the images.
 
         `trained` asks as well whether it can be trained here.
         """
-        if not self._is_own(name):
+        if name not in self.own:
             self._check_known(name, trained)
-        elif trained and (card := self._card(name)) is not None and card.random:
+        elif trained and (card := self.own[name]) is not None and card.random:
             raise KdpipeError(networks.draws_at_random(name))
 
     def _check_known(self, name: str, trained: bool) -> None:
@@ -47,21 +47,21 @@ class Catalogue:
 
     def cost(self, name: str) -> Cost:
         """The exact cost of classifying one image."""
-        if not self._is_own(name):
+        if name not in self.own:
             return networks.cost(name, self.shape, self.classes)
         card = self._carded(name)
         return Cost(card.parameters, card.multiply_adds)
 
     def group_shapes(self, name: str) -> list[tuple[int, int, int]] | None:
         """(channels, height, width) of what each group puts out; None if it is not known."""
-        if not self._is_own(name):
+        if name not in self.own:
             return networks.group_shapes(name, self.shape)
-        card = self._card(name)
+        card = self.own[name]
         return list(card.groups) if card else None
 
     def spec(self, name: str) -> dict:
         """The `network` of the spec of a run: all that a job must know to build it."""
-        if self._is_own(name):
+        if name in self.own:
             return self._carded(name).spec()
         return {
             "name": name,
@@ -70,14 +70,8 @@ class Catalogue:
             "channels": self.shape[0],
         }
 
-    def _is_own(self, name: str) -> bool:
-        return name in (self.own or {})
-
-    def _card(self, name: str) -> NetworkCard | None:
-        return (self.own or {})[name]
-
     def _carded(self, name: str) -> NetworkCard:
-        card = self._card(name)
+        card = self.own[name]
         if card is None:
             raise KdpipeError(f"networks.{name}: it has no card")
         return card

@@ -108,7 +108,7 @@ class _Look:
             *((f"experiments[{i}].name", b.name) for i, b in self.blocks.items() if b.name),
             *((f"ensembles.{name}", str(name)) for name in self.ensembles),
             *((f"pretrained.{name}", str(name)) for name in self.pretrained),
-            *((f"networks.{name}", str(name)) for name in self.networks.own or {}),
+            *((f"networks.{name}", str(name)) for name in self.networks.own),
         ]
         self.method_names = salvage.keys(content.get("methods"))
         self.ensemble_names = salvage.keys(content.get("ensembles"))
@@ -149,10 +149,14 @@ class _Look:
             salvage.keys(self.content.get("networks"))
         )
         code = self.content.get("code")
-        if self.card is None:  # what any network takes is the best guess
-            return Catalogue(own=found), []
         mistakes: list[str] = []
-        if study is not None and isinstance(code, str):
+        if code is not None and "networks" not in self.content:
+            mistakes.append("code: it is where networks of one's own lie, and there are none")
+        elif isinstance(code, str) and not os.path.isdir(code):
+            mistakes.append(f"code: there is no folder {shown(code)}")
+        if self.card is None:  # what any network takes is the best guess
+            return Catalogue(own=found), mistakes
+        if study is not None and isinstance(code, str) and not mistakes:
             for name, network in own.items():
                 if salvage.lost(network):
                     continue

@@ -54,7 +54,7 @@ def train(
     specs.check_checkpoints(keep, spec)
     folder = place.run(name)
     size = f"batch_size {spec['recipe']['batch_size']}"
-    with store.only_one(folder), _failures_noted(folder, size):
+    with store.only_one(folder), _failures_noted(folder, size, code):
         old = store.finished(folder, digest)
         if old is not None and old["status"] == "skipped" and _failed_parent(spec, place) is None:
             old = None
@@ -237,10 +237,10 @@ def _tidy(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _failures_noted(folder: Path, size: str) -> Iterator[None]:
+def _failures_noted(folder: Path, size: str, code: Path | None = None) -> Iterator[None]:
     """Whatever goes wrong inside is said in `failure.json`, running out of memory in plain words.
 
-    `size` is what of the job could be made smaller.
+    `size` is what of the job could be made smaller, `code` the folder of networks of one's own.
     """
     (folder / FAILURE).unlink(missing_ok=True)
     try:
@@ -261,7 +261,8 @@ def _failures_noted(folder: Path, size: str) -> Iterator[None]:
             _note_failure(folder, str(advice), detail)
             raise advice from None
         _note_failure(folder, f"{type(error).__name__}: {error}", detail)
-        error.add_note(f"This is a bug of kdpipe; the traceback is also in {folder / FAILURE}")
+        whose = "of kdpipe" if code is None else "of kdpipe or of a network of your own"
+        error.add_note(f"This is a bug {whose}; the traceback is also in {folder / FAILURE}")
         raise
 
 

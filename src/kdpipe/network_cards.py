@@ -9,6 +9,7 @@ of it decides a run is part of the run's spec: a job needs the code, and no card
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def find(
     """The card of a study's network. Raises KdpipeError with the command that writes it."""
     path = place(folder, name, shape, classes)
     cure = f"type: kdpipe network {study}"
-    if not path.exists():
+    if not os.path.exists(path):
         raise KdpipeError(f"networks.{name}: it has no card yet at {path}; {cure}")
     card = read(path, cure)
     if (card.name, card.shape, card.classes) != (name, shape, classes):

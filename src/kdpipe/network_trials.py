@@ -227,9 +227,17 @@ class _Trial:
     def learn(self, model: nn.Module, layout: str) -> bool:
         """One step's forward and backward in training mode; whether it drew random numbers."""
         model.train()
+        state = {name: value.clone() for name, value in model.state_dict().items()}
         before = _generators()
-        logits = self.forward(model, layout, "training mode")
+        first = self.forward(model, layout, "training mode")
         drew = before != _generators()
+        model.load_state_dict(state)
+        logits = self.forward(model, layout, "training mode")
+        if not drew and not torch.equal(first, logits):
+            self.refuse(
+                "in training mode it answers the same images differently a second time: it keeps "
+                "something that is not in its state_dict, which an interruption would lose"
+            )
         try:
             F.cross_entropy(logits, torch.arange(IMAGES) % self.classes).backward()
         except Exception as error:

@@ -6,7 +6,7 @@ of a script. What goes wrong in the user's code is one line, with its file and l
 
 import difflib
 import importlib
-import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -47,8 +47,8 @@ def found(where: str, path: str, code: Path | None) -> Callable[..., Any]:
     first = name.partition(".")[0]
     if first in sys.stdlib_module_names:
         raise KdpipeError(f"{where}: {first} is a module of Python itself: rename yours")
-    if code is not None and str(code) not in sys.path:
-        sys.path.insert(0, str(code))
+    if code is not None and os.path.abspath(code) not in sys.path:
+        sys.path.insert(0, os.path.abspath(code))
     beside = f"in {code}" if code is not None else "(no folder was given: --code)"
     try:
         module = importlib.import_module(name)
