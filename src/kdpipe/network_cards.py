@@ -7,6 +7,7 @@ of it decides a run is part of the run's spec: a job needs the code, and no card
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -40,6 +41,10 @@ class NetworkCard:
     state: dict[str, str]  # name -> type and shape of each parameter and buffer
     answer: tuple[float, ...]  # to made images, with made weights: another one computes otherwise
 
+    @functools.cached_property
+    def state_digest(self) -> str:
+        return state_digest(self.state)
+
     def spec(self) -> dict:
         """The `network` of a run's spec."""
         return {
@@ -48,7 +53,7 @@ class NetworkCard:
             "revision": self.revision,
             "classes": self.classes,
             "channels": self.shape[0],
-            "state": state_digest(self.state),
+            "state": self.state_digest,
             "layout": self.layout,
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
