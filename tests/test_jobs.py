@@ -444,7 +444,9 @@ def test_weights_that_are_not_finite_at_the_end_are_diverged(place, monkeypatch)
             models[-1].linear.weight.data.fill_(float("inf"))
 
     models, fresh = [], training.fresh
-    monkeypatch.setattr(training, "fresh", lambda spec: models.append(fresh(spec)) or models[-1])
+    monkeypatch.setattr(
+        training, "fresh", lambda spec, code: models.append(fresh(spec)) or models[-1]
+    )
     monkeypatch.setattr(training, "_note", spoils_after)
     do(runs()[0], place)
     record = tiny.record(place, runs()[0])

@@ -545,3 +545,33 @@ def test_a_study_runs_to_its_end(tmp_path, warm):
     assert {record["status"] for record in records.values()} == {"done"}
     assert "small" in lab.results_csv()
     assert "Nothing to be done" in lab.dry(None, "--configfile", str(made.study))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"networks": 3},
+        {"networks": None},
+        {"networks": []},
+        {"networks": {"small": None}},
+        {"networks": {"small": {}}},
+        {"networks": {"small": {"build": 3, "revision": "x"}}},
+        {"networks": {"small": {"build": "\0.x"}}},
+        {"networks": {"small": {"build": "mine.small", "revision": 0}}},
+        {"networks": {"../x": {"build": "mine.small"}}},
+        {"networks": {"small": {"build": "mine.small", "widht": 3}}},
+        {"code": 3},
+        {"code": "\0"},
+        {"code": ""},
+        {"data": {"name": "nothing"}},
+        {"network_recipes": {"small": {"epoch": 3}}},
+        {"main": {"students": ["grouped"], "stops": ["checkpoint 9"]}},
+        {"ensembles": {"small": {"networks": ["small"]}}},
+    ],
+)
+@pytest.mark.parametrize("verb", ["network", "plan"])
+def test_strange_values_are_refused_in_one_message(verb, changed, folder, capsys):
+    folder.write(study(**changed))
+    capsys.readouterr()
+    assert folder.kdpipe(verb) == 2
+    assert "mistake" in capsys.readouterr().err
