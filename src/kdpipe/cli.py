@@ -140,9 +140,9 @@ def _check(options) -> None:
     study = checking.load(options.study)
     made = plan.make(study)
     if study.networks:
-        from kdpipe import network_trials  # the one check that needs torch
+        from kdpipe import network_changes  # the one check that needs torch
 
-        network_trials.compare(study, options.study)
+        network_changes.compare(study, options.study)
     print(f"{options.study}: no mistakes; {len(made.runs):,} runs")
     if made.card.unreadable:
         print(f"note: {made.card.unreadable}")
@@ -202,10 +202,10 @@ def _data(options) -> None:
 
 
 def _network(options) -> None:
-    from kdpipe import checking, network_trials
+    from kdpipe import checking, network_changes
 
     study = checking.load(options.study, carded=False)
-    print("\n".join(network_trials.make_cards(study, options.study)))
+    print("\n".join(network_changes.make_cards(study, options.study)))
 
 
 def _schema(options) -> None:

@@ -98,5 +98,4 @@ def member(
     model = models.of(network, code)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
     model.eval().requires_grad_(False)
-    layout = models.layout(network)
-    return layout, model.to(memory_format=layout)
+    return models.layout(network), model

@@ -156,7 +156,7 @@ def _compare(spec: dict, table: torch.Tensor, place: store.Store, code: Path | N
     generator = torch.Generator().manual_seed(stream(0, 0, 0, spec["run"], "check"))
     index = torch.randint(len(images), (CHECKED,), generator=generator)
     view = torch.randint(images.views.count, (CHECKED,), generator=generator)
-    live = _centred(_teacher(spec, place, code).forward(images.batch(index, view)))
+    live = _centred(_teacher(spec, place, code=code).forward(images.batch(index, view)))
     tolerance = 2e-3 * (1 + float(live.abs().max()))  # half precision has 11 bits
     if not torch.allclose(table[index, view].float(), live, rtol=0, atol=tolerance):
         raise StoreError(
