@@ -29,7 +29,8 @@ def prepare(name: str, place: store.Store, path: str | None = None, card_at=None
     """
     card = cards.of(name, path, card_at)
     data.prepare(card, place, Path(path) if path else None)
-    return f"{name}: {card.train:,} training and {card.test:,} test images prepared"
+    done = "listed" if card.streamed else "prepared"
+    return f"{name}: {card.train:,} training and {card.test:,} test images {done}"
 
 
 def train(
@@ -39,10 +40,12 @@ def train(
     device: str = "cpu",
     runs_per_gpu: int = 1,
     weights: Path | None = None,
+    workers: int = 0,
 ) -> str:
     """Train the run of a spec, keep its checkpoints, publish its record; returns a line.
 
-    `weights` is the file that a pretrained network brings.
+    `weights` is the file that a pretrained network brings; `workers` processes read its images,
+    if they stream from their files.
 
     A finished run is not trained again: its record is put back, and where a checkpoint is
     missing the training is replayed up to it, on the device that it was trained on.
@@ -66,7 +69,9 @@ def train(
         else:
             device = old["device"]["type"] if old and old["status"] == "done" else device
             with devices.held(device, runs_per_gpu):
-                record = _trained(record, old, missing or keep, folder, place, device, weights)
+                record = _trained(
+                    record, old, missing or keep, folder, place, device, weights, workers
+                )
         store.publish(folder, record)
         _tidy(folder)
         return _said(record)
@@ -109,6 +114,7 @@ def _trained(
     place: store.Store,
     device: str,
     weights: Path | None,
+    workers: int,
 ) -> dict:
     """The record of a run after training it, or of a finished one after replaying a part."""
     import torch
@@ -121,7 +127,9 @@ def _trained(
     # A finished run needs no more than the way to its last missing checkpoint.
     until = recipe["epochs"] if old is None else max(keep)
     try:
-        result = training.train(spec, record["digest"], sorted(keep), until, place, device, weights)
+        result = training.train(
+            spec, record["digest"], sorted(keep), until, place, device, weights, workers
+        )
     except Diverged as outcome:
         if old is not None:
             raise StoreError(

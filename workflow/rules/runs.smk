@@ -21,6 +21,7 @@ rule train:
         keep=study.keep,
         weights=study.weights,
         device=study.device_options,
+        workers=study.worker_options,
     shell:
         "kdpipe train --spec {params.spec:q} --keep={params.keep} {params.weights:q}"
-        " {params.device} > {log} 2>&1 && tail -n 1 {log}"
+        " {params.device} {params.workers} > {log} 2>&1 && tail -n 1 {log}"

@@ -19,5 +19,6 @@ rule table:
     params:
         spec=study.spec,
         device=study.device_options,
+        workers=study.worker_options,
     shell:
-        "kdpipe tabulate --spec {params.spec:q} {params.device} > {log} 2>&1"
+        "kdpipe tabulate --spec {params.spec:q} {params.device} {params.workers} > {log} 2>&1"
