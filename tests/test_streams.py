@@ -1,11 +1,13 @@
 """Images that stream from their files: listed once, decoded as torchvision does, exact."""
 
+import dataclasses
 import json
 import os
 import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import made_data
 import numpy as np
@@ -15,10 +17,24 @@ import torch
 from PIL import Image
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
 
-from kdpipe import cards, checking, cli, data, identity, jobs, listing, own, plan, streams, training
-from kdpipe.errors import DataError, Interrupted, StudyError
+from kdpipe import (
+    cards,
+    checking,
+    dag,
+    data,
+    identity,
+    jobs,
+    listing,
+    own,
+    plan,
+    prices,
+    specs,
+    streams,
+    teacher_tables,
+    training,
+)
+from kdpipe.errors import DataError, Interrupted, KdpipeError, StudyError
 from kdpipe.store import Store
 from kdpipe.views import Crop, Views
 
@@ -354,3 +370,219 @@ def test_it_learns(photographs, tmp_path):
     losses = [json.loads(line)["train"]["loss"] for line in curve]
     assert losses[-1] < 0.7 * losses[0], losses
     assert tiny.record(place, run)["last"]["test"]["accuracy"] > 0.5  # of three classes
+
+
+def test_tables_of_the_centre_and_its_mirror_teach_as_a_live_teacher(photographs, tmp_path):
+    losses = []
+    for outputs in ("table", "live"):
+        content = study(photographs, crop=None) | {"teacher_outputs": outputs}
+        made = plan.make(checking.validate(content, "photos"))
+        place = prepared(photographs, Store(tmp_path / outputs))
+        for run in made.runs.values():
+            for table in run.tables:
+                teacher_tables.build(table.spec, place)
+            jobs.train(run.spec, [], place)
+        lines = (place.run(run.name) / "curve.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["train"]["kd"] for line in lines])
+    assert len(made.tables) == 0 and losses[0] == pytest.approx(losses[1], rel=2e-2)
+
+
+# --- what goes wrong later
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.unlink(), "was listed and cannot be read now (No such file"),
+        (lambda path: path.write_bytes(b"short"), "has 5 bytes, and"),
+        (lambda path: path.write_bytes(bytes(path.stat().st_size)), "cannot be read as an image"),
+    ],
+)
+def test_a_file_that_is_spoilt_later_is_one_message(spoil, said, workers, folder, tmp_path):
+    place = prepared(folder, Store(tmp_path / "results"))
+    run = next(iter(planned(folder).runs.values()))
+    victim = folder / "train" / "bee" / "00010.JPEG"
+    spoil(victim)
+    with pytest.raises(DataError) as error:
+        jobs.train(run.spec, [], place, workers=workers)
+    message = str(error.value)
+    assert message.startswith(f"{victim} ") and said in message and "\n" not in message
+    assert "0x" not in message
+    noted = json.loads((place.run(run.name) / "failure.json").read_text())
+    assert noted == {"reason": message, "traceback": None}
+
+
+def test_a_worker_that_is_killed_is_one_message(folder, tmp_path, monkeypatch):
+    place = prepared(folder, Store(tmp_path / "results"))
+    parent, loss = os.getpid(), training._loss
+
+    def without_workers(*given):
+        server = next(p for p in children_of(parent) if "forkserver" in command_of(p))
+        for pid in children_of(server):
+            os.kill(pid, signal.SIGKILL)
+        return loss(*given)
+
+    monkeypatch.setattr(training, "_loss", without_workers)
+    content = plan.make(checking.validate(study(folder, train_size=48), "photos"))
+    run = next(iter(content.runs.values()))
+    run.spec["recipe"]["batch_size"] = 3  # more batches than workers hold ready
+    with pytest.raises(DataError, match=r"ended by itself .* fewer `workers`"):
+        jobs.train(run.spec, [], place, workers=1)
+
+
+def command_of(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+
+
+def test_a_folder_that_moved_is_listed_again(folder, tmp_path):
+    place = prepared(folder, Store(tmp_path / "results"))
+    spec = next(iter(planned(folder).runs.values())).spec
+    card = cards.beside(folder)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"lay in .*own/photos.* kdpipe prepare photos --path"):
+        data.load(spec["data"], place)
+    jobs.prepare("photos", place, str(tmp_path / "elsewhere"), str(card))
+    split = data.load(spec["data"], place)
+    assert len(list(streams.images(split.test, Views(0, "zero", False), split).centres(24))) == 1
+
+
+def test_a_listing_that_was_altered_is_refused(folder, tmp_path):
+    place = prepared(folder, Store(tmp_path / "results"))
+    spec = next(iter(planned(folder).runs.values())).spec
+    victim = next(place.root.glob("data/*/train_labels.npy"))
+    np.save(victim, 1 - np.load(victim))
+    with pytest.raises(DataError, match=r"train_labels.npy is not what its card says"):
+        data.load(spec["data"], place)
+
+
+# --- ImageNet, in its true form
+
+
+WORDNET = ["n01440764", "n01443537", "n01484850"]
+
+
+@pytest.fixture
+def imagenet(tmp_path, monkeypatch):
+    """A folder as torchvision unpacks ImageNet, with fewer images, and its card."""
+    real = cards.load("imagenet")
+    small = dataclasses.replace(
+        real, classes=3, train=30, test=12, shape=(3, SIDE, SIDE), made={"stream": SIDE}
+    )
+    load = cards.load
+    monkeypatch.setattr(cards, "load", lambda name: small if name == "imagenet" else load(name))
+    return made_data.photographs(tmp_path / "imagenet", WORDNET, 30, 12, held="val")
+
+
+def test_imagenet_is_listed_planned_and_trained_on(imagenet, tmp_path):
+    content = study(imagenet, name="imagenet", validation=6)
+    run = next(iter(plan.make(checking.validate(content, "f")).runs.values()))
+    assert str(tmp_path) not in identity.canonical(run.spec)
+    place = Store(tmp_path / "results")
+    said = jobs.prepare("imagenet", place, str(imagenet))
+    assert said == "imagenet: 30 training and 12 test images listed"
+    jobs.train(run.spec, [], place)
+    assert tiny.record(place, run)["last"]["test"]["n"] == 12
+    split = data.load(run.spec["data"], place)
+    assert split.test.labels.tolist() == ImageFolder(imagenet / "val").targets
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder: next(folder.glob("train/*/*")).unlink(), "train holds 29 images, exp.* 30"),
+        (lambda folder: next(folder.glob("val/*/*")).unlink(), "val holds 11 images, expected 12"),
+        (
+            lambda folder: [(folder / part / WORDNET[0]).rename(folder / part / "tench")
+                            for part in ("train", "val")],
+            "train/tench is not named like a class",
+        ),
+        (lambda folder: shutil.rmtree(folder / "val"), r"val holds no folders of classes; exp"),
+        (
+            lambda folder: [shutil.rmtree(folder / "train"),
+                            (folder / "ILSVRC2012_img_train.tar").write_bytes(b"")],
+            r"Unpack it once .*: python -c .*ImageNet\('.*imagenet', 'train'\)",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_not_imagenet_is_refused(change, said, imagenet, tmp_path):
+    change(imagenet)
+    with pytest.raises(DataError, match=said):
+        jobs.prepare("imagenet", Store(tmp_path / "results"), str(imagenet))
+
+
+def test_imagenet_is_not_downloaded(tmp_path):
+    with pytest.raises(DataError, match=r"not downloaded: name the folder .* as data.path"):
+        jobs.prepare("imagenet", Store(tmp_path / "results"))
+
+
+# --- a study of them
+
+
+@pytest.mark.parametrize(
+    ("of_data", "said"),
+    [
+        ({"pad": 2}, "data.pad: images that stream are not padded: leave pad out"),
+        ({"pad": 2, "crop": None}, "data.pad: .* write crop: {} instead"),
+        ({"mean": None}, r"data.mean: this key is missing; .* mean: \[0.485, 0.456, 0.406\]"),
+        ({"std": None}, "data.std: this key is missing"),
+        ({"crop": {"scale": [0.9, 0.1]}}, r"data.crop.*scale must rise, got \[0.9, 0.1\]"),
+        ({"crop": {"scale": [0.0, 0.1]}}, "data.crop.scale"),
+        ({"crop": {"size": 3}}, "data.crop.*size"),
+    ],
+)
+def test_mistakes_of_a_study(of_data, said, photographs):
+    with pytest.raises(StudyError, match=said):
+        planned(photographs, **of_data)
+
+
+def test_views_without_end_make_no_table(photographs):
+    with pytest.raises(StudyError, match=r"teacher_outputs: table holds every view .* write live"):
+        checking.validate(study(photographs) | {"teacher_outputs": "table"}, "f")
+    made = planned(photographs)
+    assert not made.tables
+    taught = [run.spec["teacher"] for run in made.runs.values() if run.spec["teacher"]]
+    assert [teacher["outputs"] for teacher in taught] == ["live"]
+    assert "live (views without end make no table)" in prices.as_text(
+        made, dict.fromkeys(made.runs, "to do")
+    )
+    assert planned(photographs, crop=None).tables
+
+
+def test_an_array_has_no_crop():
+    content = tiny.study(data={"crop": {}})
+    with pytest.raises(StudyError, match=r"data.crop: is for images that stream .*--stream SIDE"):
+        checking.validate(content, "f")
+
+
+def test_workers_are_in_no_name(photographs):
+    made = planned(photographs)
+    content = study(photographs) | {"workers": 9}
+    other = plan.make(checking.validate(content, "photos"))
+    assert list(made.runs) == list(other.runs)
+    asked = dag.Dag(other.study, other, frozenset(other.runs), data_ready=True)
+    name = SimpleNamespace(name=next(iter(other.runs)))
+    assert asked.worker_options == "--workers 9" and asked.threads(name) == 1 + 9
+    of_digits = tiny.planned()
+    name = SimpleNamespace(name=next(iter(of_digits.runs)))
+    plain = dag.Dag(of_digits.study, of_digits, frozenset(), data_ready=True)
+    assert plain.worker_options == "" and plain.threads(name) == 1
+
+
+def test_what_a_view_is_made_of_is_in_the_name(photographs, monkeypatch):
+    before = set(planned(photographs).runs)
+    assert before.isdisjoint(planned(photographs, crop={"scale": [0.2, 1.0]}).runs)
+    assert before.isdisjoint(planned(photographs, crop=None).runs)
+    assert before.isdisjoint(planned(photographs, resize=20).runs)
+    run = next(iter(planned(photographs).runs.values()))
+    monkeypatch.setitem(identity.REVISIONS, "stream", 99)
+    assert before.isdisjoint(planned(photographs).runs)
+    with pytest.raises(KdpipeError, match="means revision 1 of stream"):
+        specs.name_of_run(run.spec, run.digest)
+
+
+def test_resize_is_the_side_of_the_crop(photographs, tmp_path):
+    _, split = loaded(photographs, tmp_path, resize=20)
+    assert split.test.images.shape == (3, 20, 20)
+    x = next(streams.images(split.test, Views(0, "zero", False), split).centres(3))
+    assert x.shape == (3, 3, 20, 20)

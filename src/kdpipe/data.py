@@ -2,8 +2,9 @@
 
 `prepare` writes `results/data/<name>-<12 hex>/`: uint8 images (N, C, H, W) and int64 labels, as
 .npy files that are memory-mapped, and their card last; of a set that streams, the listing of its
-files. `load` cuts train, validation and test out of them as the study says. Validation is held out of train; label noise touches train alone.
-Numpy only, but for scaling: the plan and the scoring of ensembles need no torch.
+files. `load` cuts train, validation and test out of them as the study says. Validation is held out
+of train; label noise touches train alone. Numpy only, but for scaling: the plan and the scoring of
+ensembles need no torch.
 """
 
 import contextlib
@@ -118,10 +119,11 @@ def load(spec: dict, place: store.Store) -> Split:
         test = Part(files("test", np.arange(len(tested))), tested)
     else:
         images = arrays["train_images"]
-        train = Part(_scaled(images[chosen], side), noisy)
+        pixels = _scaled(images[chosen], side)
+        train = Part(pixels, noisy)
         val = Part(_scaled(images[held_out], side), labels[held_out])
         test = Part(_scaled(np.asarray(arrays["test_images"]), side), tested)
-        measured = statistics(train.images)
+        measured = statistics(pixels)
         mean, std = mean or measured[0], std or measured[1]
     return Split(train, val, test, np.array(mean), np.maximum(std, 1e-6), card.classes)
 
@@ -167,7 +169,8 @@ def read(card: cards.Card, place: store.Store) -> dict[str, np.ndarray]:
             raise DataError(
                 f"data set {card.name}: {path} is missing or damaged ({error}): {_cure(folder)}"
             ) from None
-    if digest(arrays, names) != (_noted(folder).get("arrays_sha256") if card.files else card.sha256):
+    noted = _noted(folder).get("arrays_sha256") if card.files else card.sha256
+    if digest(arrays, names) != noted:
         raise DataError(
             f"data set {card.name}: {_altered(folder, arrays)} not what its card says: "
             f"{_cure(folder)}"

@@ -62,11 +62,10 @@ class Examination:
         layout = models.memory_format(self.network)
         model.eval()
         batches = []
-        with torch.inference_mode():
-            with contextlib.closing(images.centres(BATCH)) as centres:
-                for x in centres:
-                    batches.append(model(x.contiguous(memory_format=layout)).cpu())
-                    pause()
+        with torch.inference_mode(), contextlib.closing(images.centres(BATCH)) as centres:
+            for x in centres:
+                batches.append(model(x.contiguous(memory_format=layout)).cpu())
+                pause()
         logits = torch.cat(batches)
         if not bool(torch.isfinite(logits).all()):
             raise Diverged(f"the outputs on {split} are not finite after epoch {epoch}")

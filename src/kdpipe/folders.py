@@ -47,8 +47,10 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
     for part in PARTS:
         shape = (len(files[part]), channels, height, width)
         if np.prod(shape, dtype=float) > MAX_BYTES:
-            raise DataError(f"{path}: {shape} pixels are too many for one array: give --resize, or "
-                "--stream, which leaves them in their files")
+            raise DataError(
+                f"{path}: {shape} pixels are too many for one array: give --resize, or "
+                "--stream, which leaves them in their files"
+            )
         images = np.empty(shape, np.uint8)
         for index, file in enumerate(files[part]):
             try:

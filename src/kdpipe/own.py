@@ -1,9 +1,9 @@
 """Data of one's own: a folder of classes, or a .npz file, made into plain arrays.
 
 `make_card` looks at every image once and writes the card that a study is planned from; `read`
-does the same again when the data set is prepared. Of a folder that streams (`--stream`) the card
-names a listing of its files; every header is read once, no pixels are. Every mistake is said by file, all of them at
-once and before anything is trained. Nothing is unpickled.
+does the same again when the data set is prepared. Every mistake is said by file, all of them at
+once and before anything is trained. Nothing is unpickled. Of a folder that streams (`--stream`)
+the card names a listing of its files: their headers are read once, and their pixels in training.
 
 A .npz holds train_images, train_labels, test_images, test_labels (or x_train, y_train, ...) as
 numpy writes them; what a folder looks like is said in `folders`.

@@ -71,9 +71,7 @@ def memory_at(attempt: int, megabytes: int) -> int:
     return megabytes * (1 + attempt) // 2
 
 
-def _minutes(
-    operations: int, steps: int, device: str, threads: int, reading: float = 0.0
-) -> int:
+def _minutes(operations: int, steps: int, device: str, threads: int, reading: float = 0.0) -> int:
     rate = RATE[device] * (threads if device == "cpu" else 1)
     computing = operations / rate + steps * SECONDS_A_STEP[device]
     return max(FLOOR, round((STARTING + computing + reading) / 60))

@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing import resource_tracker
 
 import numpy as np
@@ -30,6 +30,8 @@ from kdpipe.views import PLAIN, Batch, Images, Views, normalisation, normalised
 # Workers are forked from a server that has torch and nothing else: no CUDA, no lock, no handler.
 START = "forkserver"
 PRELOADED = ["kdpipe.streams", "torchvision.transforms.v2"]
+# What DataLoader says of a worker that is gone, and torch of a full /dev/shm.
+ENDED = ("exited unexpectedly", "killed by signal", "shared memory", "No space left on device")
 LARGER = 256 / 224  # of the side, before the centre is cut out
 
 
@@ -68,11 +70,11 @@ class Streams:
 
     def batches(
         self, order: torch.Tensor, view: torch.Tensor, size: int, start: int = 0
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """(index, view, x) of each batch of an order (N,) from batch `start` on."""
         yield from self._batches(self.views, order, view, size, start)
 
-    def centres(self, size: int) -> Iterator[torch.Tensor]:
+    def centres(self, size: int) -> Generator[torch.Tensor, None, None]:
         """All images in their order as they are, normalised: batches (B, C, H, W)."""
         order = torch.arange(len(self))
         for _, _, x in self._batches(PLAIN, order, torch.zeros_like(order), size, 0):
@@ -80,14 +82,14 @@ class Streams:
 
     def _batches(
         self, views: Views, order: torch.Tensor, view: torch.Tensor, size: int, start: int
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         keys = [slice(first, first + size) for first in range(start * size, len(order), size)]
         asked = ((order[key].numpy(), view[key].numpy()) for key in keys)
         for key, pixels in zip(keys, self._loaded(views, asked), strict=False):
             x = normalised(pixels.to(self.device, non_blocking=True), self.scale, self.shift)
             yield order[key].to(self.device), view[key].to(self.device), x
 
-    def _loaded(self, views: Views, asked) -> Iterator[torch.Tensor]:
+    def _loaded(self, views: Views, asked) -> Generator[torch.Tensor, None, None]:
         """Pixels (B, H, W, C) uint8 of each (index, view) that is asked for, in that order."""
         loader = DataLoader(
             _Decoder(self.files, views),
@@ -106,12 +108,16 @@ class Streams:
                 pixels = next(loaded)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                # OSError: the way to a worker; what is wrong with a file comes as a text.
+                text = str(error) or repr(error)
+                last = text.strip().splitlines()[-1]
+                if isinstance(error, RuntimeError) and not any(end in text for end in ENDED):
                     raise
                 raise DataError(
-                    f"a process that reads images ended by itself ({error}): mostly for want of "
-                    "memory, or of shared memory (/dev/shm): start it again with fewer `workers`"
+                    f"a process that reads images ended by itself ({last}): "
+                    "mostly for want of memory, or of shared memory (/dev/shm): start it again "
+                    "with fewer `workers`"
                 ) from None
             if isinstance(pixels, str):
                 raise DataError(pixels)
@@ -150,8 +156,7 @@ class _Decoder(Dataset):
             crop, flip = _random(side, self.views.crop, self.views.flip)
             image = flip(crop(image))
         else:
-            image = v2.functional.resize(image, [round(side * LARGER)])
-            image = v2.functional.center_crop(image, [side, side])
+            image = v2.CenterCrop(side)(v2.Resize(round(side * LARGER))(image))
             if self.views.flip and number % 2:
                 image = v2.functional.horizontal_flip(image)
         pixels = np.asarray(image)

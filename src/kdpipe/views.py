@@ -1,21 +1,21 @@
 """Views: the augmented versions of an image, as a numbered set.
 
-Of an array the set is finite. An image is padded once; a view is a crop of the original size at one of (2p+1)^2 offsets, flipped
-or not: pad 4 with flip has 9*9*2 = 162. View v has offset row v // F // (2p+1), offset column
-v // F % (2p+1), and is flipped where v % F is 1 (F is 2 with flip, else 1). Pixels are padded
-before they are normalised. A batch is one gather on the device: no image is touched by Python.
+Of an array the set is finite. An image is padded once; a view is a crop of the original size at
+one of (2p+1)^2 offsets, flipped or not: pad 4 with flip has 9*9*2 = 162. View v has offset row
+v // F // (2p+1), offset column v // F % (2p+1), and is flipped where v % F is 1 (F is 2 with flip,
+else 1). Pixels are padded before they are normalised. A batch is one gather on the device: no
+image is touched by Python.
 
 Of images that stream from their files the views may have no end: torchvision's RandomResizedCrop,
 with a flip for half of them. The number of such a view is the seed that it is drawn with. Without
 a crop they are the centre, and the centre mirrored.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # index (B,), view (B,), x (B, C, H, W)
 
@@ -108,14 +108,14 @@ class Images:
 
     def batches(
         self, order: torch.Tensor, view: torch.Tensor, size: int, start: int = 0
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """(index, view, x) of each batch of an order (N,) from batch `start` on."""
         order, view = order.to(self.device), view.to(self.device)
         for first in range(start * size, len(order), size):
             index, seen = order[first : first + size], view[first : first + size]
             yield index, seen, self.batch(index, seen)
 
-    def centres(self, size: int) -> Iterator[torch.Tensor]:
+    def centres(self, size: int) -> Generator[torch.Tensor, None, None]:
         """All images in their order as they are, normalised: batches (B, C, H, W)."""
         for start in range(0, len(self), size):
             yield self.centre(start, start + size)
