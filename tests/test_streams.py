@@ -21,6 +21,7 @@ from torchvision.datasets import ImageFolder
 from kdpipe import (
     cards,
     checking,
+    cli,
     dag,
     data,
     identity,
@@ -220,6 +221,14 @@ def test_a_card_names_the_listing(photographs, folder):
     assert name_after(lambda new: (new / first).unlink()) != card.sha256
 
 
+def test_the_command_says_what_the_study_wants(folder, capsys):
+    assert cli.main(["data", str(folder), "--stream", "24"]) == 0
+    said = capsys.readouterr().out
+    assert "60 training and 24 test images of 3 x 24 x 24, read from their files" in said
+    assert f"data: {{name: photos, path: {folder}, mean: [...], std: [...]}}" in said
+    assert cards.read(cards.beside(folder)).shape == (3, 24, 24)
+
+
 def test_a_changed_folder_is_refused_when_it_is_prepared(folder, tmp_path):
     next(folder.glob("train/ant/*")).unlink()
     with pytest.raises(DataError, match=r"not those of its card .*: make its card again"):
@@ -348,7 +357,7 @@ def test_by_the_command_line_killed_and_started_again(photographs, done, tmp_pat
         ends.append(child.wait())
         outs.append(child.output)
     assert ends == [75, None], outs
-    assert warm.run(*command, cwd=tmp_path).code == 0
+    assert warm.run(*tiny.train(run), cwd=tmp_path).code == 0
     assert tiny.exact(Store(tmp_path / "results").run(run.name)) == tiny.exact(done.run(run.name))
     assert len(below) >= 8
     until = time.monotonic() + 15

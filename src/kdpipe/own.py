@@ -72,10 +72,12 @@ def make_card(
     )
     place = Path(card) if card else cards.beside(path)
     store.write_json(place, asdict(new))
-    size = " x ".join(map(str, shape)) + (", read from their files," if stream else "")
+    size, also = " x ".join(map(str, shape)), ""
+    if stream is not None:
+        size, also = f"{size}, read from their files,", ", mean: [...], std: [...]"
     return (
         f"{place}: {new.train:,} training and {new.test:,} test images of {size} in {classes} "
-        f"classes. In the study: data: {{name: {name}, path: {path}}}"
+        f"classes. In the study: data: {{name: {name}, path: {path}{also}}}"
     )
 
 

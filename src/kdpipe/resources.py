@@ -12,8 +12,8 @@ from kdpipe.plan import Run, Table
 RATE = {"cpu": 5e8, "cuda": 5e11}
 SECONDS_A_STEP = {"cpu": 0.02, "cuda": 0.03}  # of a batch, however small its network
 STARTING = 300  # seconds for imports, data and the last evaluation, on a busy file system
-SECONDS_AN_IMAGE = 0.02  # to read, decode and crop one of ImageNet's; about twice what is usual
-WORKER = 4 * 10**8  # bytes of a process that reads images, and of the batches that it holds ready
+SECONDS_AN_IMAGE = 0.02  # to read, decode and crop one like ImageNet's: 0.007 was measured
+WORKER = 4 * 10**8  # bytes of a process that reads images, with the batches that it holds ready
 FLOOR = 10  # minutes; the profile's warning comes two minutes before the end
 
 # MB of a job with torch imported and nothing done; 250 are the two Snakemakes of a SLURM job.
@@ -40,7 +40,8 @@ def megabytes(run: Run, card: Card, device: str, workers: int = 0) -> int:
     side = card.shape[1] + 2 * spec["data"]["views"]["pad"]
     images = 3 * (card.train + card.test) * card.shape[0] * side**2
     if card.streamed:
-        images = workers * WORKER + 2 * 4 * card.train * card.classes * (2 if run.parents else 1)
+        outputs = 4 * card.train * card.classes * (2 if run.parents else 1)
+        images = (workers + 1) * WORKER + 2 * outputs
     weights = 4 * 8 * (run.cost.parameters + sum(parent.cost.parameters for parent in run.parents))
     # A value of an activation costs some 50 multiply-adds to make, and three of its kind are kept.
     activations = 3 * 4 * spec["recipe"]["batch_size"] * run.cost.multiply_adds // 50
