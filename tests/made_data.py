@@ -147,3 +147,17 @@ def class_folders(root: Path, made: dict, suffix: str = ".png", parts=("train", 
 
 def python3_pickle(rows: np.ndarray, labels: list[int]) -> bytes:
     return pickle.dumps({"data": rows, "labels": labels}, protocol=2)
+
+
+def photographs(root: Path, classes: list[str], train: int, test: int, held: str = "test") -> Path:
+    """root/train/<class>/<n>.JPEG of many sizes, none of them square, that show their class."""
+    for seed, (part, count) in enumerate((("train", train), (held, test))):
+        rng = np.random.RandomState(seed)
+        square, labels = images(count, len(classes), (3, 40, 40), seed)
+        for index, (image, label) in enumerate(zip(square, labels, strict=True)):
+            folder = root / part / classes[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            height, width = rng.randint(24, 32), rng.randint(32, 40)
+            pixels = image[:, :height, :width].transpose(1, 2, 0)
+            Image.fromarray(pixels).save(folder / f"{index:05d}.JPEG", quality=95)
+    return root

@@ -13,6 +13,7 @@ from kdpipe import checking, data, evaluation, identity, jobs, plan, training
 from kdpipe.errors import StudyError
 from kdpipe.models import build
 from kdpipe.store import read_arrays
+from kdpipe.views import Images
 
 AT = {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 50.0}
 
@@ -115,7 +116,7 @@ def test_the_first_step_is_that_of_a_second_implementation(place):
     split = data.load(run.spec["data"], place)
     views = training.Views.of(run.spec["data"]["views"])
     order, view = training._presentation(run.spec, 0, 64, views)
-    x = training.Images(split.train.images, views, split.mean, split.std).batch(order, view)
+    x = Images(split.train.images, views, split.mean, split.std).batch(order, view)
     y = torch.from_numpy(np.array(split.train.labels))[order]
 
     def attention(group):

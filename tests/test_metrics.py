@@ -28,6 +28,12 @@ def test_against_scipy_and_scikit_learn():
     assert not {"kl", "agreement", "cross_entropy"} & set(found)
 
 
+def test_a_million_images_are_looked_at_in_parts(monkeypatch):
+    whole = metrics.of(LOGITS, LABELS, TEACHER, 4.0)
+    monkeypatch.setattr(metrics, "ROWS", 7)
+    assert metrics.of(LOGITS, LABELS, TEACHER, 4.0) == whole  # to the bit
+
+
 @pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
 def test_against_a_teacher_by_scipy(temperature):
     found = metrics.of(LOGITS, LABELS, TEACHER, temperature)

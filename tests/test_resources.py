@@ -1,11 +1,14 @@
 """What a job asks of a cluster grows with its price and stays within what the site gives."""
 
+from pathlib import Path
+
 import yaml
 from tiny import planned
 
+from kdpipe import checking, resources
 from kdpipe import plan as planning
-from kdpipe import resources
 
+ROOT = Path(__file__).parents[1]
 HOUR, DAY = 60, 24 * 60
 
 
@@ -54,14 +57,23 @@ def test_memory_is_more_than_an_empty_job_takes():
             assert resources.megabytes(run, plan.card, device) > resources.EMPTY_JOB[device]
 
 
-def test_the_conda_environment_agrees_with_the_lock():
-    from pathlib import Path
+def test_images_that_stream_take_time_and_no_memory():
+    """Of ImageNet: 1.28 million images of 224 are 193 GB as an array."""
+    study = checking.load(ROOT / "studies" / "imagenet_paper.yaml")
+    plan = planning.make(study)
+    run = plan.scratch["resnet18", 1]
+    minutes = [resources.minutes(run, "cuda", workers) for workers in (1, 4, 16)]
+    assert minutes[0] > minutes[1] > minutes[2] > 2 * DAY
+    memory = [resources.megabytes(run, plan.card, "cuda", workers) for workers in (0, 16)]
+    assert memory[0] + 16 * 200 < memory[1] < 64_000
+    assert memory[0] > 2 * 1_281_167 * 1000 * 4 / 1e6  # its outputs on train, in two copies
 
-    root = Path(__file__).parents[1]
-    lines = (root / "requirements.lock").read_text().splitlines()
+
+def test_the_conda_environment_agrees_with_the_lock():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
     locked = {name.lower(): version for name, version in (line.split("==") for line in lines)}
     called = {"pytorch": "torch", "snakemake-minimal": "snakemake"}
-    environment = yaml.safe_load((root / "envs/kdpipe.yaml").read_text())
+    environment = yaml.safe_load((ROOT / "envs/kdpipe.yaml").read_text())
     pinned = [entry for entry in environment["dependencies"] if "=" in entry]
     assert len(pinned) >= 4
     for entry in pinned:

@@ -3,9 +3,10 @@
 A card says how many images there are, of what shape, in how many classes, and a SHA-256 that
 names the data. Cards of known data sets ship with the package, so a fresh clone can be planned at
 once; the card of one's own data is written by `kdpipe data` and lies beside it. The digest is part
-of every run's identity and stands for one of two things:
+of every run's identity and stands for one of three things:
 
 - the prepared arrays, wherever they could be made when the card was written;
+- of one's own images that stream from their files, the listing: path, size and label of each;
 - where `files` is not empty, the list of the source files with the MD5 sums their authors or
   torchvision publish. Whoever wrote such a card did not have the data: `prepare` verifies the
   sources, and notes the digest of the arrays that came out beside them.
@@ -24,6 +25,7 @@ from typing import Any
 from kdpipe.errors import DataError
 
 MAX_BYTES = 8 * 10**9  # of the array of a part
+IMAGENET = "mean: [0.485, 0.456, 0.406] and std: [0.229, 0.224, 0.225]"  # as torchvision's weights
 
 
 @dataclass(frozen=True)
@@ -39,23 +41,16 @@ class Card:
     test: int
     sha256: str
     files: dict[str, str] = field(default_factory=dict)  # MD5 of each source file
-    made: dict = field(default_factory=dict)  # of one's own data: how it was read (`own`)
+    made: dict = field(default_factory=dict)  # how it is read: of one's own (`own`), or streamed
 
     @property
     def folder(self) -> str:
         return f"{self.name}-{self.sha256[:12]}"
 
     @property
-    def unreadable(self) -> str | None:
-        """Why a known data set can be planned and not be trained on; None if it can."""
-        size = self.train * self.shape[0] * self.shape[1] * self.shape[2]
-        if self.made or size <= MAX_BYTES:
-            return None
-        return (
-            f"data set {self.name} can be planned but not yet be trained on: its {self.train:,} "
-            f"images of {self.shape[1]} x {self.shape[2]} do not fit one array, and streaming is "
-            "not built; a smaller one of your own is made with kdpipe data PATH --resize"
-        )
+    def streamed(self) -> bool:
+        """Whether its images stay in their files (`listing`), and are no array."""
+        return self.made.get("stream") is not None
 
     def resized(self, side: int | None) -> "Card":
         """The card of the same images scaled to side x side; None leaves them as they are."""

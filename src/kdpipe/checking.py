@@ -205,9 +205,38 @@ class _Look:
                 f"data: train_size {data.train_size} and validation {data.validation} together "
                 f"exceed the {self.card.train:,} training images of {data.name}"
             )
+        yield from self.of_stream(data)
         height, width = self.card.shape[1:]
         if data.padding == "reflect" and data.pad >= min(height, width):
             yield f"data.pad: {data.pad} pixels cannot be reflected in images of {height}x{width}"
+
+    def of_stream(self, data: Data) -> Iterator[str]:
+        """What images in an array have, and images that stream have not; and the reverse."""
+        assert self.card is not None
+        if not self.card.streamed:
+            if data.crop is not None:
+                yield (
+                    f"data.crop: is for images that stream from their files; those of {data.name} "
+                    "are one array: augment them with pad and flip, or make a card of their "
+                    "folder with kdpipe data PATH --stream SIDE"
+                )
+            return
+        if data.path is None:
+            yield f"data.path: {data.name} is not downloaded: name the folder that holds its files"
+        if data.pad:
+            instead = "leave pad out" if data.crop else "write crop: {} instead"
+            yield f"data.pad: images that stream are not padded: {instead}"
+        for key in ("mean", "std"):
+            if key not in salvage.lost(data) and getattr(data, key) is None:
+                yield (
+                    f"data.{key}: this key is missing; it is not measured where images stream. "
+                    f"Of ImageNet they are {cards.IMAGENET}"
+                )
+        if data.crop is not None and self.content.get("teacher_outputs") == "table":
+            yield (
+                "teacher_outputs: table holds every view of every image, and data.crop makes views "
+                "without end: write live, or leave one of the two keys out"
+            )
 
     def of_recipes(self) -> Iterator[str]:
         for network, change in salvage.items(self.content.get("network_recipes")):

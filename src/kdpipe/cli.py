@@ -98,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--name", help="what studies call it; default: that of the folder or file")
     command.add_argument("--card", help="where to write the card; default: PATH.card.json")
     command.add_argument("--resize", type=int, help="scale every image to this height and width")
+    command.add_argument(
+        "--stream",
+        type=int,
+        metavar="SIDE",
+        help="leave the images in their files, to be cropped to SIDE x SIDE as they are read",
+    )
     command.add_argument("--channels", type=int, choices=(1, 3), help="default: 1 if all are grey")
     command.add_argument(
         "--test-share", type=float, help="hold this share of each class out, if there is no test"
@@ -114,18 +120,24 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--card", help="the card of one's own data, if it is not beside them")
     results(command)
 
+    def workers(command: argparse.ArgumentParser) -> None:
+        help = "processes that read images, where these stream from their files; default: 0"
+        command.add_argument("--workers", type=int, default=0, metavar="N", help=help)
+
     command = verb("train", _train, "train one run (called by a rule)")
     command.add_argument("--spec", required=True, help="the run's canonical JSON")
     command.add_argument("--keep", default="", help="epochs whose checkpoints stay, as 0,10,20")
     command.add_argument("--weights", type=Path, help="the file that a pretrained network brings")
     command.add_argument("--code", type=Path, help="the folder of networks of one's own")
     device(command)
+    workers(command)
     results(command)
 
     command = verb("tabulate", _tabulate, "make one teacher table (called by a rule)")
     command.add_argument("--spec", required=True, help="the table's canonical JSON")
     command.add_argument("--code", type=Path, help="the folder of networks of one's own")
     device(command)
+    workers(command)
     results(command)
 
     command = verb("score", _score, "score one ensemble from stored outputs (called by a rule)")
@@ -144,8 +156,6 @@ def _check(options) -> None:
 
         network_changes.compare(study, options.study)
     print(f"{options.study}: no mistakes; {len(made.runs):,} runs")
-    if made.card.unreadable:
-        print(f"note: {made.card.unreadable}")
 
 
 def _plan(options) -> None:
@@ -197,7 +207,8 @@ def _prune(options) -> None:
 def _data(options) -> None:
     from kdpipe import own
 
-    made = {key: getattr(options, key) for key in ("resize", "channels", "test_share")}
+    keys = ("resize", "channels", "test_share", "stream")
+    made = {key: getattr(options, key) for key in keys}
     print(own.make_card(Path(options.path), options.name, options.card, **made))
 
 
@@ -232,8 +243,18 @@ def _train(options) -> int:
         place = Store(options.results)
         shares = max(1, options.runs_per_gpu)
         spec = _spec(options.spec)
-        files = {"weights": options.weights, "code": options.code}
-        print(jobs.train(spec, keep, place, options.device, shares, **files))
+        print(
+            jobs.train(
+                spec,
+                keep,
+                place,
+                options.device,
+                shares,
+                weights=options.weights,
+                code=options.code,
+                workers=max(0, options.workers),
+            )
+        )
     except Interrupted as interruption:
         print(f"interrupted: {interruption}", file=sys.stderr)
         return 75
@@ -247,12 +268,12 @@ def _leave(*_) -> None:
 def _tabulate(options) -> None:
     from kdpipe import devices
 
-    spec = _spec(options.spec)
+    spec, place, workers = _spec(options.spec), Store(options.results), max(0, options.workers)
     with devices.held(options.device, max(1, options.runs_per_gpu)):
         from kdpipe import teacher_tables  # torch comes with it, and has to find the leased GPU
 
-        place = Store(options.results)
-        print(f"{teacher_tables.build(spec, place, options.device, options.code)}: made")
+        made = teacher_tables.build(spec, place, options.device, options.code, workers)
+        print(f"{made}: made")
 
 
 def _score(options) -> None:

@@ -19,7 +19,7 @@ from kdpipe.store import RECORD, Store, read_record
 from kdpipe.study import Study
 
 # Keys that say how a study is run; `--config device=cuda` alone still means the default study.
-EXECUTION = {"device", "runs_per_gpu"}
+EXECUTION = {"device", "runs_per_gpu", "workers"}
 REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `render` promises
 
 
@@ -81,14 +81,16 @@ class Dag:
 
     def threads(self, wildcards: Any) -> int:
         spec = self._item(wildcards.name).spec
-        return spec["threads"] if spec.get("kind") == "table" else spec["recipe"]["threads"]
+        own = spec["threads"] if spec.get("kind") == "table" else spec["recipe"]["threads"]
+        return own + self.workers
 
     def minutes(self, wildcards: Any, attempt: int) -> int:
-        needed = resources.minutes(self.plan.runs[wildcards.name], self.device)
+        needed = resources.minutes(self.plan.runs[wildcards.name], self.device, self.workers)
         return resources.time_at(attempt, needed, self.longest_job)
 
     def megabytes(self, wildcards: Any, attempt: int) -> int:
-        needed = resources.megabytes(self.plan.runs[wildcards.name], self.plan.card, self.device)
+        run = self.plan.runs[wildcards.name]
+        needed = resources.megabytes(run, self.plan.card, self.device, self.workers)
         return resources.memory_at(attempt, needed)
 
     def table_minutes(self, wildcards: Any, attempt: int) -> int:
@@ -99,6 +101,16 @@ class Dag:
         table = self.plan.tables[wildcards.name]
         needed = resources.table_megabytes(table, self.plan.card, self.device)
         return resources.memory_at(attempt, needed)
+
+    @property
+    def workers(self) -> int:
+        """Processes that read images beside a run."""
+        return self.study.workers if self.plan.card.streamed else 0
+
+    @property
+    def worker_options(self) -> str:
+        """What `kdpipe train` and `kdpipe tabulate` are told of them."""
+        return f"--workers {self.workers}" if self.workers else ""
 
     @property
     def device_options(self) -> str:

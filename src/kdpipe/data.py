@@ -1,20 +1,22 @@
 """Data sets: prepared once into plain arrays, then split the same way in every job.
 
 `prepare` writes `results/data/<name>-<12 hex>/`: uint8 images (N, C, H, W) and int64 labels, as
-.npy files that are memory-mapped, and their card last. `load` cuts train, validation and test
-out of them as the study says. Validation is held out of train; label noise touches train alone.
-Numpy only, but for scaling: the plan and the scoring of ensembles need no torch.
+.npy files that are memory-mapped, and their card last; of a set that streams, the listing of its
+files. `load` cuts train, validation and test out of them as the study says. Validation is held out
+of train; label noise touches train alone. Numpy only, but for scaling: the plan and the scoring of
+ensembles need no torch.
 """
 
 import contextlib
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kdpipe import cards, own, sources, store
+from kdpipe import cards, listing, own, sources, store
 from kdpipe.errors import DataError
 from kdpipe.identity import stream
 from kdpipe.subsets import balanced_order, redrawn
@@ -25,9 +27,9 @@ AT_ONCE = 2**24  # pixels: more are not turned into float64 all together
 
 @dataclass(frozen=True)
 class Part:
-    """Images (N, C, H, W) uint8 and labels (N,) int64."""
+    """Images (N, C, H, W) uint8, or their files, and labels (N,) int64."""
 
-    images: np.ndarray
+    images: np.ndarray | listing.Files
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -53,12 +55,15 @@ def prepare(card: cards.Card, place: store.Store, path: Path | None = None) -> P
     """
     folder = place.data(card.folder)
     with store.only_one(folder):
-        if card.name not in cards.known():
+        if card.streamed:
+            arrays = listing.read(card, path)
+        elif card.name not in cards.known():
             assert path is not None
             arrays = own.read(card, path)
         else:
             arrays = sources.read(card, path, place.root / "downloads" / card.name)
-        prepared = digest(arrays)
+        names = names_of(card)
+        prepared = digest(arrays, names)
         # A card that lists its source files was written without them; they have been compared.
         if prepared != card.sha256 and not card.files:
             cure = "make its card again" if card.made else "the source is damaged or another one"
@@ -66,10 +71,12 @@ def prepare(card: cards.Card, place: store.Store, path: Path | None = None) -> P
                 f"data set {card.name}: the images in {path or card.source} are not those of its "
                 f"card (sha256 {prepared[:12]}, expected {card.sha256[:12]}): {cure}"
             )
-        for name in ARRAYS:
+        for name in names:
             store.write_npy(folder / f"{name}.npy", arrays[name])
-        digests = {name: _array_digest(name, arrays[name]) for name in ARRAYS}
+        digests = {name: _array_digest(name, arrays[name]) for name in names}
         facts = asdict(card) | {"arrays": digests, "arrays_sha256": prepared}
+        if card.streamed and path is not None:
+            facts["root"] = str(path.absolute())
         store.write_json(folder / "card.json", facts)
     return folder / "card.json"
 
@@ -94,7 +101,7 @@ def load(spec: dict, place: store.Store) -> Split:
     """
     card = card_of(spec, place)
     arrays = read(card, place)
-    images, labels = arrays["train_images"], arrays["train_labels"]
+    labels, tested = arrays["train_labels"], np.asarray(arrays["test_labels"])
     rng = np.random.RandomState(stream(spec["split_seed"], 0, 0, "", "split") % 2**32)
     order = balanced_order(labels, rng)
     held_out = order[: spec["validation"]]
@@ -102,12 +109,28 @@ def load(spec: dict, place: store.Store) -> Split:
     chosen = np.sort(rest[: spec["train_size"]] if spec["train_size"] else rest)
     side, held_out = spec.get("resize"), np.sort(held_out)
     noisy = redrawn(labels[chosen], spec["label_noise"], card.classes, rng)
-    train = Part(_scaled(images[chosen], side), noisy)
-    val = Part(_scaled(images[held_out], side), labels[held_out])
-    test = Part(_scaled(np.asarray(arrays["test_images"]), side), np.asarray(arrays["test_labels"]))
-    mean, std = statistics(train.images)
-    mean, std = np.array(spec.get("mean") or mean), np.array(spec.get("std") or std)
-    return Split(train, val, test, mean, np.maximum(std, 1e-6), card.classes)
+    mean, std = spec.get("mean"), spec.get("std")
+    if card.streamed:
+        if mean is None or std is None:
+            raise DataError(f"data set {card.name} streams: its mean and std have to be given")
+        files = _files(card.resized(side), place)
+        train = Part(files("train", chosen), noisy)
+        val = Part(files("train", held_out), labels[held_out])
+        test = Part(files("test", np.arange(len(tested))), tested)
+    else:
+        images = arrays["train_images"]
+        pixels = _scaled(images[chosen], side)
+        train = Part(pixels, noisy)
+        val = Part(_scaled(images[held_out], side), labels[held_out])
+        test = Part(_scaled(np.asarray(arrays["test_images"]), side), tested)
+        measured = statistics(pixels)
+        mean, std = mean or measured[0], std or measured[1]
+    return Split(train, val, test, np.array(mean), np.maximum(std, 1e-6), card.classes)
+
+
+def names_of(card: cards.Card) -> tuple[str, ...]:
+    """The arrays that a prepared data set consists of."""
+    return listing.NAMES if card.streamed else ARRAYS
 
 
 def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
@@ -126,19 +149,19 @@ def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     return mean, std
 
 
-def digest(arrays: dict[str, np.ndarray]) -> str:
+def digest(arrays: dict[str, np.ndarray], names: tuple[str, ...] = ARRAYS) -> str:
     """SHA-256 of the arrays with their names, types and shapes, in a fixed order."""
     total = hashlib.sha256()
-    for name in ARRAYS:
+    for name in names:
         _add(total, name, arrays[name])
     return total.hexdigest()
 
 
 def read(card: cards.Card, place: store.Store) -> dict[str, np.ndarray]:
     """The arrays of a data set, verified; DataError names the one that is damaged."""
-    folder = place.data(card.folder)
+    folder, names = place.data(card.folder), names_of(card)
     arrays = {}
-    for name in ARRAYS:
+    for name in names:
         path = folder / f"{name}.npy"
         try:
             arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -146,12 +169,26 @@ def read(card: cards.Card, place: store.Store) -> dict[str, np.ndarray]:
             raise DataError(
                 f"data set {card.name}: {path} is missing or damaged ({error}): {_cure(folder)}"
             ) from None
-    if digest(arrays) != (_noted(folder).get("arrays_sha256") if card.files else card.sha256):
+    noted = _noted(folder).get("arrays_sha256") if card.files else card.sha256
+    if digest(arrays, names) != noted:
         raise DataError(
             f"data set {card.name}: {_altered(folder, arrays)} not what its card says: "
             f"{_cure(folder)}"
         )
     return arrays
+
+
+def _files(card: cards.Card, place: store.Store) -> Callable[[str, np.ndarray], listing.Files]:
+    """Files of a part and some of its listing. Raises DataError if their folder is gone."""
+    folder = place.data(card.folder)
+    root = Path(str(_noted(folder).get("root")))
+    if not root.is_dir():
+        raise DataError(
+            f"data set {card.name}: its images lay in {root}, and there is no such folder now: "
+            f"bring it back, or type once: kdpipe prepare {card.name} --path FOLDER --results "
+            f"{place.root} (data of one's own also want --card)"
+        )
+    return lambda part, chosen: listing.Files(folder, part, chosen, root, card.shape)
 
 
 def _scaled(images: np.ndarray, side: int | None) -> np.ndarray:
@@ -181,7 +218,7 @@ def _altered(folder: Path, arrays: dict[str, np.ndarray]) -> str:
     """Which of the arrays differ from what was prepared, if that can be told."""
     with contextlib.suppress(LookupError, TypeError):
         noted = _noted(folder)["arrays"]
-        wrong = [name for name in ARRAYS if _array_digest(name, arrays[name]) != noted[name]]
+        wrong = [name for name in arrays if _array_digest(name, arrays[name]) != noted[name]]
         if wrong:
             return ", ".join(f"{folder / name}.npy" for name in wrong) + " is"
     return f"the arrays in {folder} are"

@@ -5,6 +5,7 @@ last weights, for the best on validation, and for every checkpoint that is kept.
 validation and test are stored, so that ensembles need no network afterwards.
 """
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,31 +13,35 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdpipe import metrics, models, store
+from kdpipe import metrics, models, store, streams
 from kdpipe.data import Split
 from kdpipe.errors import Diverged, StoreError
 from kdpipe.losses import attention_loss
 from kdpipe.progress import Progress, as_arrays, as_tensors
 from kdpipe.teacher_outputs import Live
 from kdpipe.teacher_tables import Tables
-from kdpipe.views import Images, Views
+from kdpipe.views import PLAIN
 
 BATCH = 256
 CPU = torch.device("cpu")
-PLAIN = Views(0, "zero", False)
 
 
 class Examination:
     """The splits, and what the teacher says of them (asked once)."""
 
     def __init__(
-        self, spec: dict, split: Split, teacher: Live | Tables | None, device: torch.device = CPU
+        self,
+        spec: dict,
+        split: Split,
+        teacher: Live | Tables | None,
+        device: torch.device = CPU,
+        workers: int = 0,
     ):
         parts = {"train": split.train, "val": split.val, "test": split.test}
         self.layout = models.layout(spec["network"])
         self.labels = {name: np.array(part.labels) for name, part in parts.items()}
         self.images = {
-            name: Images(part.images, PLAIN, split.mean, split.std, device)
+            name: streams.images(part, PLAIN, split, device, workers)
             for name, part in parts.items()
             if len(part)
         }
@@ -56,15 +61,14 @@ class Examination:
         images = self.images[split]
         model.eval()
         batches = []
-        with torch.inference_mode():
-            for start in range(0, len(images), BATCH):
-                x = images.centre(start, start + BATCH)
-                batches.append(model(x.contiguous(memory_format=self.layout)))
+        with torch.inference_mode(), contextlib.closing(images.centres(BATCH)) as centres:
+            for x in centres:
+                batches.append(model(x.contiguous(memory_format=self.layout)).cpu())
                 pause()
         logits = torch.cat(batches)
         if not bool(torch.isfinite(logits).all()):
             raise Diverged(f"the outputs on {split} are not finite after epoch {epoch}")
-        return logits.cpu().numpy()
+        return logits.numpy()
 
     def attention(self, model: models.Classifier, split: str) -> dict[str, float]:
         """The attention loss to the teacher, if it is part of what the run learns."""
@@ -73,8 +77,7 @@ class Examination:
         images, total = self.images[split], 0.0
         model.eval()
         with torch.inference_mode():
-            for start in range(0, len(images), BATCH):
-                x = images.centre(start, start + BATCH)
+            for x in images.centres(BATCH):
                 _, groups = model.features(x.contiguous(memory_format=self.layout))
                 _, theirs = self.teacher.features(x)
                 total += float(attention_loss(groups, theirs)) * len(x)

@@ -15,7 +15,7 @@ from kdpipe.cards import MAX_BYTES
 from kdpipe.errors import DataError
 from kdpipe.subsets import balanced_order
 
-__all__ = ["Arrays", "Names", "read", "refuse"]
+__all__ = ["Arrays", "Names", "headers", "listed", "read", "refuse"]
 
 Arrays = dict[str, np.ndarray]
 Names = dict[str, list[str]]  # of each image of a part, as a message calls it
@@ -29,25 +29,28 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
 
     Raises DataError with every mistake.
     """
-    files, labels = _listed(path, made["test_share"])
+    files, labels = listed(path, made["test_share"])
     every = [file for part in PARTS for file in files[part]]
-    headers, mistakes = _headers(every)
+    first, mistakes = headers(every)
     refuse(mistakes, path)
     side, channels = made["resize"], made["channels"]
     if channels is None:
-        channels = 1 if {mode for mode, _ in headers} <= {"1", "L"} else 3
-    sizes = {size for _, size in headers}
+        channels = channels_of(first)
+    sizes = {size for _, size in first}
     if side is None and len(sizes) > 1:
         raise DataError(
-            f"{path}: images of {len(sizes):,} sizes ({every[0].name} is {headers[0][1]}): give "
-            "--resize, which scales each to a square"
+            f"{path}: images of {len(sizes):,} sizes ({every[0].name} is {first[0][1]}): give "
+            "--resize, which scales each to a square, or --stream, which crops"
         )
-    width, height = (side, side) if side else headers[0][1]
+    width, height = (side, side) if side else first[0][1]
     arrays: Arrays = {}
     for part in PARTS:
         shape = (len(files[part]), channels, height, width)
         if np.prod(shape, dtype=float) > MAX_BYTES:
-            raise DataError(f"{path}: {shape} pixels are too many for one array: give --resize")
+            raise DataError(
+                f"{path}: {shape} pixels are too many for one array: give --resize, or "
+                "--stream, which leaves them in their files"
+            )
         images = np.empty(shape, np.uint8)
         for index, file in enumerate(files[part]):
             try:
@@ -68,7 +71,7 @@ def refuse(mistakes: list[str], path: Path) -> None:
         raise DataError("\n  ".join(lines))
 
 
-def _listed(
+def listed(
     path: Path, test_share: float | None
 ) -> tuple[dict[str, list[Path]], dict[str, np.ndarray]]:
     """The image files of each part in a fixed order, and their labels."""
@@ -139,7 +142,12 @@ def _labels(by_class: list[list[Path]]) -> np.ndarray:
     return np.repeat(np.arange(len(by_class)), [len(files) for files in by_class]).astype(np.int64)
 
 
-def _headers(files: list[Path]) -> tuple[list[tuple[str, tuple[int, int]]], list[str]]:
+def channels_of(headers: list[tuple[str, tuple[int, int]]]) -> int:
+    """1 if all images are grey, else 3."""
+    return 1 if {mode for mode, _ in headers} <= {"1", "L"} else 3
+
+
+def headers(files: list[Path]) -> tuple[list[tuple[str, tuple[int, int]]], list[str]]:
     """(mode, (width, height)) of each image, read from its first bytes; and what is no image."""
     from PIL import Image
 

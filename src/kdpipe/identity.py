@@ -22,6 +22,7 @@ REVISIONS = {
     "kd": 1,
     "attention": 1,
     "ensemble": 1,  # averaging
+    "stream": 1,  # how images that stay in files are decoded, cropped and scaled
     "table": 1,  # teacher tables
     "digits": 1,
     "cifar10": 1,
@@ -40,10 +41,12 @@ NEUTRAL: dict[str, object] = {
     "attention_weight": 0.0,
     "autocast": None,
     "compile": False,
+    "crop": None,  # no views without end
     "mean": None,  # of the pixels: measured
     "pretrained": None,
     "resize": None,
     "std": None,
+    "stream_revision": None,  # of images in one array
 }
 
 

@@ -29,7 +29,8 @@ def prepare(name: str, place: store.Store, path: str | None = None, card_at=None
     """
     card = cards.of(name, path, card_at)
     data.prepare(card, place, Path(path) if path else None)
-    return f"{name}: {card.train:,} training and {card.test:,} test images prepared"
+    done = "listed" if card.streamed else "prepared"
+    return f"{name}: {card.train:,} training and {card.test:,} test images {done}"
 
 
 def train(
@@ -40,11 +41,13 @@ def train(
     runs_per_gpu: int = 1,
     weights: Path | None = None,
     code: Path | None = None,
+    workers: int = 0,
 ) -> str:
     """Train the run of a spec, keep its checkpoints, publish its record; returns a line.
 
     `weights` is the file that a pretrained network brings, `code` the folder of the modules that
-    build networks of one's own.
+    build networks of one's own; `workers` processes read the images, if they stream from their
+    files.
 
     A finished run is not trained again: its record is put back, and where a checkpoint is
     missing the training is replayed up to it, on the device that it was trained on.
@@ -69,7 +72,15 @@ def train(
             device = old["device"]["type"] if old and old["status"] == "done" else device
             with devices.held(device, runs_per_gpu):
                 record = _trained(
-                    record, old, missing or keep, folder, place, device, weights, code
+                    record,
+                    old,
+                    missing or keep,
+                    folder,
+                    place,
+                    device,
+                    weights,
+                    code,
+                    workers,
                 )
         store.publish(folder, record)
         _tidy(folder)
@@ -114,6 +125,7 @@ def _trained(
     device: str,
     weights: Path | None,
     code: Path | None,
+    workers: int,
 ) -> dict:
     """The record of a run after training it, or of a finished one after replaying a part."""
     import torch
@@ -127,7 +139,7 @@ def _trained(
     until = recipe["epochs"] if old is None else max(keep)
     try:
         result = training.train(
-            spec, record["digest"], sorted(keep), until, place, device, weights, code
+            spec, record["digest"], sorted(keep), until, place, device, weights, code, workers
         )
     except Diverged as outcome:
         if old is not None:

@@ -2,7 +2,8 @@
 
 `make_card` looks at every image once and writes the card that a study is planned from; `read`
 does the same again when the data set is prepared. Every mistake is said by file, all of them at
-once and before anything is trained. Nothing is unpickled.
+once and before anything is trained. Nothing is unpickled. Of a folder that streams (`--stream`)
+the card names a listing of its files: their headers are read once, and their pixels in training.
 
 A .npz holds train_images, train_labels, test_images, test_labels (or x_train, y_train, ...) as
 numpy writes them; what a folder looks like is said in `folders`.
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdpipe import cards, folders, store
+from kdpipe import cards, folders, listing, store
 from kdpipe.cards import Card
 from kdpipe.errors import DataError
 from kdpipe.folders import PARTS, Arrays, Names, refuse
@@ -32,6 +33,7 @@ def make_card(
     resize: int | None = None,
     channels: int | None = None,
     test_share: float | None = None,
+    stream: int | None = None,
 ) -> str:
     """Write the card of a folder or .npz; returns a line. Raises DataError with every mistake."""
     from kdpipe import data
@@ -47,9 +49,16 @@ def make_card(
     if test_share is not None and not 0 < test_share < 1:
         raise DataError(f"--test-share {test_share}: more than 0 and less than 1")
     made = {"resize": resize, "channels": channels, "test_share": test_share}
-    arrays = _arrays(path, made)
+    if stream is not None:
+        if resize is not None or not 16 <= stream <= 1024:
+            raise DataError("--stream: 16 to 1024 pixels, and no --resize beside it")
+        arrays, channels = _listing(path, channels, test_share)
+        made |= {"channels": channels, "stream": stream}
+        shape, names = (channels, stream, stream), listing.NAMES
+    else:
+        arrays = _arrays(path, made)
+        shape, names = arrays["train_images"].shape[1:], data.ARRAYS
     classes = int(arrays["train_labels"].max()) + 1
-    shape = arrays["train_images"].shape[1:]
     new = Card(
         name=name,
         title=name,
@@ -58,15 +67,17 @@ def make_card(
         classes=classes,
         train=len(arrays["train_labels"]),
         test=len(arrays["test_labels"]),
-        sha256=data.digest(arrays),
+        sha256=data.digest(arrays, names),
         made=made,
     )
     place = Path(card) if card else cards.beside(path)
     store.write_json(place, asdict(new))
-    size = " x ".join(map(str, shape))
+    size, also = " x ".join(map(str, shape)), ""
+    if stream is not None:
+        size, also = f"{size}, read from their files,", ", mean: [...], std: [...]"
     return (
         f"{place}: {new.train:,} training and {new.test:,} test images of {size} in {classes} "
-        f"classes. In the study: data: {{name: {name}, path: {path}}}"
+        f"classes. In the study: data: {{name: {name}, path: {path}{also}}}"
     )
 
 
@@ -84,6 +95,34 @@ def _arrays(path: Path, made: dict) -> Arrays:
         raise DataError(f"there is no folder or file {path}")
     refuse([*_of_labels(path, arrays), *_overlap(arrays, names)], path)
     return arrays
+
+
+def _listing(path: Path, channels: int | None, test_share: float | None) -> tuple[Arrays, int]:
+    """The listing of a folder whose images stream, and their channels."""
+    if not path.is_dir():
+        raise DataError(f"{path}: --stream is for a folder of classes")
+    files, labels = folders.listed(path, test_share)
+    heads, mistakes = folders.headers([file for part in PARTS for file in files[part]])
+    refuse(mistakes, path)
+    arrays = listing.of(path, files, labels)
+    refuse(_same_files(files, arrays), path)
+    return arrays, channels or folders.channels_of(heads)
+
+
+def _same_files(files: dict[str, list[Path]], arrays: Arrays) -> list[str]:
+    """Files of equal bytes in train and in test; only those of equal size are read."""
+    shared = np.intersect1d(arrays["train_sizes"], arrays["test_sizes"])
+    found: dict[str, list[tuple[str, Path]]] = {}
+    for part in PARTS:
+        chosen = np.flatnonzero(np.isin(arrays[f"{part}_sizes"], shared))
+        paths = [files[part][index] for index in chosen]
+        found[part] = [(store.file_facts(path)["sha256"], path) for path in paths]
+    train = dict(found["train"])
+    return [
+        f"{path} is the same file as {train[digest]}: train and test must not overlap"
+        for digest, path in found["test"]
+        if digest in train
+    ]
 
 
 def _of_labels(path: Path, arrays: Arrays) -> list[str]:

@@ -159,10 +159,12 @@ class _Planner:
             "resize": study.data.resize,
             "mean": study.data.mean,
             "std": study.data.std,
+            "stream_revision": identity.REVISIONS["stream"] if card.streamed else None,
             "views": {
                 "pad": study.data.pad,
                 "padding": study.data.padding,
                 "flip": study.data.flip,
+                "crop": study.data.crop.model_dump() if study.data.crop else None,
                 "revision": identity.REVISIONS["views"],
             },
         }
@@ -461,7 +463,7 @@ class _Planner:
         return run
 
     def _teacher_spec(self, teacher: Teacher, method: Method) -> dict:
-        outputs = self.study.teacher_outputs
+        outputs = self.study.outputs
         if outputs == "table":
             # Half precision rounds probabilities by 3e-4 at T = 4, but by 4e-3 at T = 1.
             outputs = "float16" if method.temperature >= 2 else "float32"
@@ -516,7 +518,9 @@ class _Planner:
 
 
 def view_count(views: dict) -> int:
-    """Crops times flips: 162 for pad 4 with flip."""
+    """Crops times flips: 162 for pad 4 with flip. 0 stands for views without end."""
+    if views["crop"] is not None:
+        return 0
     return (2 * views["pad"] + 1) ** 2 * (2 if views["flip"] else 1)
 
 

@@ -99,16 +99,18 @@ def _teaching(plan: Plan) -> list[str]:
     if not taught:
         return []
     views = plan_module.view_count(taught[0].spec["data"]["views"])
+    live = sum(run.teacher_multiply_adds for run in taught)
+    if not views:
+        return [f"teacher outputs: {live:.2e} mult-adds live (views without end make no table)"]
     images = taught[0].spec["data"]["train_size"]
     members = {(m["run"], m["epoch"]) for run in taught for m in run.spec["teacher"]["members"]}
     costs = {run.digest: run.cost.multiply_adds for run in plan.runs.values()}
     table = sum(costs[digest] * images * views for digest, _ in members)
-    live = sum(run.teacher_multiply_adds for run in taught)
     size = as_size(len(members) * images * views * plan.card.classes * 2)
     return [
         f"teacher outputs: {table:.2e} mult-adds and at most {size} at a time as {len(members):,} "
         f"tables of {views} views; {live:.2e} mult-adds live (the study says "
-        f"{plan.study.teacher_outputs})"
+        f"{plan.study.outputs})"
     ]
 
 

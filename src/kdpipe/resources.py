@@ -12,25 +12,36 @@ from kdpipe.plan import Run, Table
 RATE = {"cpu": 5e8, "cuda": 5e11}
 SECONDS_A_STEP = {"cpu": 0.02, "cuda": 0.03}  # of a batch, however small its network
 STARTING = 300  # seconds for imports, data and the last evaluation, on a busy file system
+SECONDS_AN_IMAGE = 0.02  # to read, decode and crop one like ImageNet's: 0.007 was measured
+WORKER = 4 * 10**8  # bytes of a process that reads images, with the batches that it holds ready
 FLOOR = 10  # minutes; the profile's warning comes two minutes before the end
 
 # MB of a job with torch imported and nothing done; 250 are the two Snakemakes of a SLURM job.
 EMPTY_JOB = {"cpu": 1200, "cuda": 4000}
 
 
-def minutes(run: Run, device: str) -> int:
-    """Minutes that a run will hardly need more than."""
+def minutes(run: Run, device: str, workers: int = 0) -> int:
+    """Minutes that a run will hardly need more than; `workers` read images that stream."""
     recipe = run.spec["recipe"]
     operations = run.train_multiply_adds + run.teacher_multiply_adds
     steps = recipe["epochs"] * -(-run.spec["data"]["train_size"] // recipe["batch_size"])
-    return _minutes(operations, steps, device, recipe["threads"])
+    streamed = run.spec["data"].get("stream_revision") is not None
+    seen = recipe["epochs"] * run.spec["data"]["train_size"] if streamed else 0
+    reading = seen * SECONDS_AN_IMAGE / max(1, workers)
+    return _minutes(operations, steps, device, recipe["threads"], reading)
 
 
-def megabytes(run: Run, card: Card, device: str) -> int:
-    """Host memory of a run: images plain and padded, tables, weights, gradients, activations."""
+def megabytes(run: Run, card: Card, device: str, workers: int = 0) -> int:
+    """Host memory of a run: images plain and padded, tables, weights, gradients, activations.
+
+    Where images stream there are the workers that read them, and logits for a million images.
+    """
     spec = run.spec
     side = card.shape[1] + 2 * spec["data"]["views"]["pad"]
     images = 3 * (card.train + card.test) * card.shape[0] * side**2
+    if card.streamed:
+        outputs = 4 * card.train * card.classes * (2 if run.parents else 1)
+        images = (workers + 1) * WORKER + 2 * outputs
     weights = 4 * 8 * (run.cost.parameters + sum(parent.cost.parameters for parent in run.parents))
     # A value of an activation costs some 50 multiply-adds to make, and three of its kind are kept.
     activations = 3 * 4 * spec["recipe"]["batch_size"] * run.cost.multiply_adds // 50
@@ -45,6 +56,8 @@ def table_minutes(table: Table, device: str) -> int:
 
 def table_megabytes(table: Table, card: Card, device: str) -> int:
     images = 3 * (card.train + card.test) * card.shape[0] * (card.shape[1] + 32) ** 2
+    if card.streamed:
+        images = 0
     return _megabytes(images + 4 * table.bytes, device)  # views, table, and the file's text
 
 
@@ -59,9 +72,10 @@ def memory_at(attempt: int, megabytes: int) -> int:
     return megabytes * (1 + attempt) // 2
 
 
-def _minutes(operations: int, steps: int, device: str, threads: int) -> int:
+def _minutes(operations: int, steps: int, device: str, threads: int, reading: float = 0.0) -> int:
     rate = RATE[device] * (threads if device == "cpu" else 1)
-    return max(FLOOR, round((STARTING + operations / rate + steps * SECONDS_A_STEP[device]) / 60))
+    computing = operations / rate + steps * SECONDS_A_STEP[device]
+    return max(FLOOR, round((STARTING + computing + reading) / 60))
 
 
 def _megabytes(needed: float, device: str) -> int:

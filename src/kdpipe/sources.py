@@ -34,8 +34,6 @@ def read(card: Card, path: Path | None, downloads: Path) -> Arrays:
     `path` is a folder with the published files, or their archive; with None they are downloaded
     into `downloads`.
     """
-    if card.unreadable:
-        raise DataError(card.unreadable)
     names, parse = SOURCES[card.name]
     content = {}
     if names:

@@ -96,6 +96,8 @@ def _revisions(spec: dict) -> dict[str, tuple[object, int]]:
         family = networks.family(network["name"])
         found[family] = (network["revision"], networks.REVISIONS[family])
     found |= {key: (value, ours[key]) for key, value in spec["revision"].items()}
+    if data.get("stream_revision") is not None:
+        found["stream"] = (data["stream_revision"], ours["stream"])
     if spec["teacher"]:
         method = spec["method"]
         found[method["loss"]] = (method["revision"], ours[method["loss"]])

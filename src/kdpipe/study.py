@@ -60,6 +60,31 @@ class _Part(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Crop(_Part):
+    """Views without end: torchvision's RandomResizedCrop, for images that stream."""
+
+    scale: list[Spread] = Field(
+        default_factory=lambda: [0.08, 1.0],
+        min_length=2,
+        max_length=2,
+        description="from .. to which share of an image's area a crop takes",
+    )
+    ratio: list[Annotated[float, Field(ge=0.1, le=10)]] = Field(
+        default_factory=lambda: [0.75, 4 / 3],
+        min_length=2,
+        max_length=2,
+        description="from .. to which width by height it has, before it is made a square",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self):
+        for key in ("scale", "ratio"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise ValueError(f"{key} must rise, got [{low:g}, {high:g}]")
+        return self
+
+
 class Data(_Part):
     """The data set, what is taken of it, and how an image is augmented."""
 
@@ -93,6 +118,9 @@ class Data(_Part):
     pad: int = Field(0, ge=0, le=16, description="pixels padded on each side before a crop")
     padding: Literal["zero", "reflect"] = Field("zero", description="what the padding is made of")
     flip: bool = Field(False, description="mirror half of the images left to right")
+    crop: Crop | None = Field(
+        None, description="random crops without end, of images that stream; instead of pad"
+    )
 
 
 class Recipe(_Part):
@@ -317,15 +345,19 @@ class Study(_Part):
     keep_checkpoints: dict[Network, list[Stop]] = Field(
         default_factory=dict, description="checkpoints to keep although no block asks for them"
     )
-    teacher_outputs: Literal["table", "live"] = Field(
-        "table",
-        description="table: computed once for all views and shared; live: beside each student",
+    teacher_outputs: Literal["table", "live"] | None = Field(
+        None,
+        description="table: computed once for all views and shared; live: beside each student; "
+        "null: table, or live where data.crop makes views without end",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where runs are trained; auto: on GPUs if there are any; in no name"
     )
     runs_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="runs that share one GPU of this machine at a time; in no name"
+    )
+    workers: Annotated[int, Field(ge=0, le=256)] = Field(
+        4, description="processes that read images beside a run, where they stream; in no name"
     )
     methods: dict[Name, Method] = Field(description="ways to distil, each under a name")
     ensembles: dict[Name, Ensemble] = Field(
@@ -344,6 +376,11 @@ class Study(_Part):
         default_factory=dict,
         description="for a claim the blocks and ensembles it reads; without an entry it reads all",
     )
+
+    @property
+    def outputs(self) -> Literal["table", "live"]:
+        """Where students get their teachers' outputs."""
+        return self.teacher_outputs or ("table" if self.data.crop is None else "live")
 
     def recipe_of(self, network: str) -> Recipe:
         """The recipe with which every run of this network is trained."""

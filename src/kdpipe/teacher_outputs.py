@@ -12,6 +12,7 @@ import torch
 
 from kdpipe import models, parents, store
 from kdpipe.losses import ensemble_logits
+from kdpipe.streams import Streams
 from kdpipe.views import Images
 
 BATCH = 256
@@ -47,13 +48,9 @@ class Live:
         with torch.no_grad():
             return model.features(x.contiguous(memory_format=layout))
 
-    def answers(self, split: str, images: Images) -> np.ndarray:
+    def answers(self, split: str, images: Images | Streams) -> np.ndarray:
         """Logits (N, C) of the images of a split as they are."""
-        batches = [
-            self.forward(images.centre(start, start + BATCH))
-            for start in range(0, len(images), BATCH)
-        ]
-        return torch.cat(batches).cpu().numpy()
+        return torch.cat([self.forward(x).cpu() for x in images.centres(BATCH)]).numpy()
 
     def digest(self) -> str:
         """SHA-256 of every parameter and buffer: equal before and after, or it was changed."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdpipe import data, devices, identity, parents, store, teacher_outputs
+from kdpipe import data, devices, identity, parents, store, streams, teacher_outputs
 from kdpipe.errors import StoreError
 from kdpipe.identity import stream
 from kdpipe.losses import ensemble_logits
@@ -26,17 +26,25 @@ BATCH = {"cpu": 64, "cuda": 512}
 CHECKED = 16  # entries compared with a live forward whenever a table is opened
 
 
-def build(spec: dict, place: store.Store, device: str = "cpu", code: Path | None = None) -> Path:
+def build(
+    spec: dict,
+    place: store.Store,
+    device: str = "cpu",
+    code: Path | None = None,
+    workers: int = 0,
+) -> Path:
     """Write the table of a spec; returns its folder. Raises StoreError if it is not finite.
 
     Each view is a file of its own until all are there, so one that is interrupted goes on. `code`
-    is where networks of one's own lie.
+    is where networks of one's own lie; `workers` processes read the images, if these stream from
+    their files.
     """
     digest = identity.digest(spec)
     folder = place.table(identity.table_name(spec, digest))
     torch.set_num_threads(spec["threads"])
     where = devices.torch_device(device)
-    teacher, images = _teacher(spec, place, where, code), _images(spec, place, where)
+    teacher = _teacher(spec, place, where, code)
+    images = _images(spec, place, where, workers)
     made = folder.with_name(f".{folder.name}.views")
     with store.only_one(made):
         parts = [made / f"{digest[:12]}-{view}.npy" for view in range(images.views.count)]
@@ -62,13 +70,13 @@ def _read(part: Path) -> np.ndarray:
         raise StoreError(f"{part} cannot be read ({error}): {_CURE}") from None
 
 
-def _of_view(teacher: teacher_outputs.Live, images: Images, view: int, spec: dict) -> np.ndarray:
+def _of_view(
+    teacher: teacher_outputs.Live, images: Images | streams.Streams, view: int, spec: dict
+) -> np.ndarray:
     """(images, classes) of one view; the device is waited for once."""
-    said = []
-    size = BATCH[images.padded.device.type]
-    for start in range(0, len(images), size):
-        index = torch.arange(start, min(start + size, len(images)), device=images.padded.device)
-        said.append(_centred(teacher.forward(images.batch(index, torch.full_like(index, view)))))
+    order = torch.arange(len(images))
+    batches = images.batches(order, torch.full_like(order, view), BATCH[images.device.type])
+    said = [_centred(teacher.forward(x)) for _, _, x in batches]
     found = torch.cat(said).to(getattr(torch, spec["precision"])).cpu().numpy()
     if not np.isfinite(found).all():  # what did not fit has become infinite
         raise StoreError(
@@ -119,7 +127,7 @@ class Tables:
         """(B, C) float32 for images `index` (B,) in views `view` (B,); x is not looked at."""
         return self._averaged(torch.stack([table[index, view].float() for table in self.tables]))
 
-    def answers(self, split: str, images: Images) -> np.ndarray:
+    def answers(self, split: str, images: Images | streams.Streams) -> np.ndarray:
         """Logits (N, C) of the images as they are: from the table, or the stored outputs."""
         if split == "train":
             found = [table[:, self.views.centre].float() for table in self.tables]
@@ -156,7 +164,8 @@ def _compare(spec: dict, table: torch.Tensor, place: store.Store, code: Path | N
     generator = torch.Generator().manual_seed(stream(0, 0, 0, spec["run"], "check"))
     index = torch.randint(len(images), (CHECKED,), generator=generator)
     view = torch.randint(images.views.count, (CHECKED,), generator=generator)
-    live = _centred(_teacher(spec, place, code=code).forward(images.batch(index, view)))
+    ((_, _, x),) = images.batches(index, view, CHECKED)
+    live = _centred(_teacher(spec, place, code=code).forward(x))
     tolerance = 2e-3 * (1 + float(live.abs().max()))  # half precision has 11 bits
     if not torch.allclose(table[index, view].float(), live, rtol=0, atol=tolerance):
         raise StoreError(
@@ -179,10 +188,12 @@ def _teacher(
     return teacher_outputs.Live([(layout, model.to(device))])
 
 
-def _images(spec: dict, place: store.Store, device: torch.device | str = "cpu") -> Images:
+def _images(
+    spec: dict, place: store.Store, device: torch.device | str = "cpu", workers: int = 0
+) -> Images | streams.Streams:
     split = data.load(spec["data"], place)
     views = Views.of(spec["data"]["views"])
-    return Images(split.train.images, views, split.mean, split.std, device)
+    return streams.images(split.train, views, split, device, workers)
 
 
 def _checksum(table: np.ndarray) -> str:

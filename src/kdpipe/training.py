@@ -6,6 +6,7 @@ every epoch and on SIGTERM, outside of what Snakemake knows. What a run computes
 order, is pinned by `identity.REVISIONS["training"]`.
 """
 
+import contextlib
 import math
 import os
 import shutil
@@ -26,6 +27,7 @@ from kdpipe import (
     models,
     pretrained,
     store,
+    streams,
     teacher_outputs,
     teacher_tables,
 )
@@ -34,7 +36,7 @@ from kdpipe.identity import stream
 from kdpipe.losses import attention_loss, kd_loss
 from kdpipe.optimiser import Descent
 from kdpipe.progress import Progress, interruptible, read, resume, save
-from kdpipe.views import Images, Views
+from kdpipe.views import Views
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,15 @@ def train(
     device: str = "cpu",
     weights: Path | None = None,
     code: Path | None = None,
+    workers: int = 0,
 ) -> Result:
     """Train the run of `spec` to epoch `until` and evaluate it.
 
     `until` is the end of the recipe, or less where a finished run is replayed to a checkpoint;
     `keep` are the epochs whose checkpoints stay; `weights` is the file that a pretrained network
     brings, which is examined and trained for no epoch; `code` is the folder of the modules that
-    build networks of one's own. Raises Diverged, Interrupted, or a
+    build networks of one's own; `workers` processes read the images, if they stream from their
+    files. Raises Diverged, Interrupted, or a
     KdpipeError for damaged inputs.
     """
     recipe = spec["recipe"]
@@ -78,11 +82,11 @@ def train(
     # --- data, network, teacher
     split = data.load(spec["data"], place)
     views = Views.of(spec["data"]["views"])
-    images = Images(split.train.images, views, split.mean, split.std, where)
+    images = streams.images(split.train, views, split, where, workers)
     labels = torch.from_numpy(np.array(split.train.labels)).to(where)
     teacher = _teacher(spec, place, where, code)
     teacher_digest = teacher.digest() if teacher else None
-    look = evaluation.Examination(spec, split, teacher, where)
+    look = evaluation.Examination(spec, split, teacher, where, workers)
     model = fresh(spec, code)
     if spec.get("pretrained"):
         pretrained.load(model, spec, weights)
@@ -102,26 +106,23 @@ def train(
     with interruptible(lambda: save(folder, digest, model, optimiser, progress)) as pause:
         for epoch in range(progress.epoch, until):
             lr, objective = learning_rate(recipe, epoch), _objective(spec, epoch)
-            order, view = (
-                each.to(where) for each in _presentation(spec, epoch, len(images), views)
-            )
+            order, view = _presentation(spec, epoch, len(images), views)
             if progress.parts is None:
                 columns = 5 if attends(spec) else 4
                 progress.parts = torch.zeros(steps, columns, device=where)
             model.train()
-            for step in range(progress.step, steps):
-                chosen = slice(step * recipe["batch_size"], (step + 1) * recipe["batch_size"])
-                index = order[chosen]
-                x = images.batch(index, view[chosen])
-                taught = _taught(teacher, x, index, view[chosen], objective)
-                given = x.contiguous(memory_format=layout)
-                logits, groups = forward(given, objective["attention_weight"] > 0)
-                parts = _loss(logits, groups, taught, labels[index], objective)
-                parts["loss"].backward()
-                optimiser.step(lr)
-                _note(progress.parts[step], parts, logits, labels[index])
-                progress.step = step + 1
-                pause()
+            batches = images.batches(order, view, recipe["batch_size"], progress.step)
+            with contextlib.closing(batches):
+                for index, seen, x in batches:
+                    taught = _taught(teacher, x, index, seen, objective)
+                    given = x.contiguous(memory_format=layout)
+                    logits, groups = forward(given, objective["attention_weight"] > 0)
+                    parts = _loss(logits, groups, taught, labels[index], objective)
+                    parts["loss"].backward()
+                    optimiser.step(lr)
+                    _note(progress.parts[progress.step], parts, logits, labels[index])
+                    progress.step += 1
+                    pause()
             _refuse_nonfinite(progress.parts, epoch, progress.curve)
             progress.curve.append(
                 {

@@ -22,6 +22,7 @@ rule train:
         weights=study.weights,
         code=study.code,
         device=study.device_options,
+        workers=study.worker_options,
     shell:
         "kdpipe train --spec {params.spec:q} --keep={params.keep} {params.weights:q}"
-        " {params.code:q} {params.device} > {log} 2>&1 && tail -n 1 {log}"
+        " {params.code:q} {params.device} {params.workers} > {log} 2>&1 && tail -n 1 {log}"

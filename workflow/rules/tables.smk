@@ -20,5 +20,7 @@ rule table:
         spec=study.spec,
         code=study.code,
         device=study.device_options,
+        workers=study.worker_options,
     shell:
-        "kdpipe tabulate --spec {params.spec:q} {params.code:q} {params.device} > {log} 2>&1"
+        "kdpipe tabulate --spec {params.spec:q} {params.code:q} {params.device} {params.workers}"
+        " > {log} 2>&1"
