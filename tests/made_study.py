@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 
 from kdpipe import checking, plan
+from kdpipe.outcomes import FILE as OUTCOMES
 from kdpipe.store import Store, publish, write_bytes
 
 STUDY = {
@@ -99,6 +100,7 @@ def made_plan(**changes) -> plan.Plan:
 def write(made: plan.Plan, store: Store, holes: dict[str, str] | None = None) -> None:
     """Records and curves of every run and ensemble. holes: status by (the start of) a name."""
     errors: dict[str, float] = {}
+    outcomes = []
     for run in made.runs.values():
         status = _status(run.name, holes or {})
         errors[run.digest] = _error(run, errors)
@@ -121,6 +123,7 @@ def write(made: plan.Plan, store: Store, holes: dict[str, str] | None = None) ->
                 store.run(run.name) / "curve.jsonl",
                 "".join(json.dumps(line) + "\n" for line in lines).encode(),
             )
+            outcomes.append(_outcomes(run, record["last"]))
         publish(store.run(run.name), record)
     for team in made.ensembles.values():
         mean = np.mean([errors[run.digest] for run, _ in team.members])
@@ -130,6 +133,8 @@ def write(made: plan.Plan, store: Store, holes: dict[str, str] | None = None) ->
             "versions": {"kdpipe": "0"}, "last": _metrics(team.name, 0.8 * mean, None),
         }  # fmt: skip
         publish(store.ensemble(team.name), record)
+        outcomes.append(_outcomes(team, record["last"]))
+    write_bytes(store.root / OUTCOMES, "".join(outcomes).encode())
 
 
 def made_store(folder, **changes) -> tuple[plan.Plan, Store]:
@@ -137,6 +142,17 @@ def made_store(folder, **changes) -> tuple[plan.Plan, Store]:
     made, store = made_plan(**changes), Store(folder / "results")
     write(made, store)
     return made, store
+
+
+def _outcomes(item, last: dict) -> str:
+    """The line of a run or ensemble in outcomes.jsonl: as many wrong images as its record says."""
+    wrong = np.zeros(COUNTS["test"], bool)
+    count = round(len(wrong) * (1 - last["test"]["accuracy"]))
+    order = np.random.default_rng(zlib.crc32(item.name.encode())).permutation(len(wrong))
+    wrong[order[:count]] = True
+    bits = np.packbits(wrong).tobytes().hex()
+    line = {"name": item.name, "digest": item.digest, "images": len(wrong), "wrong": bits}
+    return json.dumps(line) + "\n"
 
 
 def _status(name: str, holes: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from browser import CHROMIUM, browser
 from made_study import made_plan, made_store, write
 
-from kdpipe import answer, claims, plan, records, report
+from kdpipe import answer, claims, outcomes, plan, records, report
 from kdpipe.figures import FIGURES
 from kdpipe.store import Store
 from kdpipe.tables import TABLES
@@ -143,7 +143,45 @@ def test_the_answer_is_chosen_on_validation_and_tested_without_the_seed(rendered
     assert found.gains[0].difference.mean == pytest.approx(pd.Series(gains).mean())
     names = " ".join(gain.over for gain in found.gains)
     assert "best full teacher" in names and "3 scratch runs" in names and "epochs" in names
-    assert found.costs[0][0] == "parameters of the student"
+    assert all(gain.resampled.why for gain in found.gains)  # no outcomes were given
+
+
+def test_each_rival_is_singled_out_by_name_or_named_with_its_cure(rendered):
+    _, made, store = rendered
+    frame = records.frame(made, store)
+    small, medium, *_ = answer.answers(frame, outcomes.Outcomes(made, store))
+    chosen = small.chosen
+    teacher = frame[(frame.kind == "teacher") & (frame.teacher == chosen["teacher"])].iloc[0]
+    scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].iloc[0]
+    copies = int(teacher.multiply_adds // scratch.multiply_adds)
+    assert copies > 3  # an ensemble that this study has not
+    size = 2 + (chosen["via"] != "")
+    said = [*(gain.over for gain in small.gains), *small.missing]
+    (equal_cost,) = [text for text in said if "equal operations" in text]
+    (equal_size,) = [text for text in said if "equal size" in text]
+    assert f"copies: {copies}" in equal_cost and chosen["teacher"] in equal_cost
+    assert f"{size} scratch runs" in equal_size
+    assert any("scratch for " in gain.over and "wrn16-1" in gain.over for gain in small.gains)
+    # The other student has neither an ensemble nor a longer run.
+    missing = " ".join(medium.missing)
+    assert "scratch_long: true" in missing and "copies: 2" in missing
+    assert all(gain.resampled.images == 700 for gain in small.gains)
+    costs = {cost.what: cost for cost in small.costs}
+    assert costs["parameters"].alone == scratch.parameters
+    assert costs["parameters"].with_teacher == scratch.parameters + teacher.parameters
+
+
+def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs(tmp_path):
+    teams = {
+        "two": {"networks": ["wrn10-0.5"], "copies": 2},
+        "shots": {"networks": ["wrn10-0.5"], "stops": ["checkpoint 12", "full"]},
+    }
+    experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
+    changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}}
+    made, store = made_store(tmp_path, ensembles=teams, **changes)
+    (found,) = answer.answers(records.frame(made, store))
+    named = [gain.over for gain in found.gains if "averaged" in gain.over]
+    assert named == ["two, 2 scratch runs averaged (equal size: the path has 2 networks)"]
 
 
 def test_without_validation_there_is_no_answer(rendered):

@@ -5,12 +5,16 @@ only for choices that did not see the tested seed (for each seed the option that
 errors of the other seeds prefer), so picking the best of many is not counted as a gain.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from kdpipe.cells import by_seed, direct, groups, tidy, where, wide
+from kdpipe import rivals
+from kdpipe.bootstrap import Resampled, intervals, traced
+from kdpipe.cells import groups, tidy, where, wide
+from kdpipe.outcomes import Outcomes
 from kdpipe.statistics import Summary, choose, mark, paired, summary
 
 __all__ = ["Answer", "answers"]
@@ -25,6 +29,22 @@ class Gain:
     over: str
     difference: Summary
     mark: str
+    values: pd.Series  # by seed
+    resampled: Resampled | None = None  # the second interval, over seeds and test images
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A price of one chosen student: alone, and with its teacher; nan where it has none."""
+
+    what: str
+    alone: float
+    with_teacher: float
+    unit: str = ""
+
+    @property
+    def has_both(self) -> bool:
+        return not math.isnan(self.with_teacher)
 
 
 @dataclass(frozen=True)
@@ -40,15 +60,25 @@ class Answer:
     settings: str = ""  # of the method
     agreed: int = 0  # seeds for which the others choose the same
     gains: list[Gain] = field(default_factory=list)
-    costs: list[tuple[str, float, str]] = field(default_factory=list)  # what, how much, unit
+    missing: list[str] = field(default_factory=list)  # rivals, each with the way to get it
+    costs: list[Cost] = field(default_factory=list)
 
 
-def answers(frame: pd.DataFrame) -> list[Answer]:
-    """One answer for each network that some experiment ends in, smallest first."""
-    frame = tidy(frame)
+def answers(frame: pd.DataFrame, outcomes: Outcomes | None = None) -> list[Answer]:
+    """One answer for each network that some experiment ends in, smallest first.
+
+    outcomes: of single test images, for the second interval of each gain.
+    """
+    frame = traced(tidy(frame))
     taught = where(frame, kind="student")
     ends = taught[taught["last"].astype(str) != "False"] if "last" in taught else taught
-    return [_answer(frame, key["student"], rows) for key, rows in groups(ends, "student")]
+    made = [_answer(frame, key["student"], rows) for key, rows in groups(ends, "student")]
+    gains = [gain for one in made for gain in one.gains]
+    known = iter(intervals([(gain.values, 0.95) for gain in gains], outcomes))
+    return [
+        replace(one, gains=[replace(gain, resampled=next(known)) for gain in one.gains])
+        for one in made
+    ]
 
 
 def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
@@ -65,11 +95,14 @@ def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
     best = validation.mean().idxmin()
     chosen, errors = choose(validation, test)
     cell = where(rows, **dict(zip(OPTION, best, strict=True)))
-    rivals = dict(_rivals(frame, student, rows))
-    gains = [
-        Gain(name, difference := paired(errors, rival), mark(difference))
-        for name, rival in rivals.items()
-    ]
+    gains, missing = [], []
+    for rival in rivals.of(frame, student, rows, cell):
+        if rival.errors.notna().any():
+            difference = paired(errors, rival.errors)
+            values = (errors - rival.errors).dropna()
+            gains.append(Gain(rival.name, difference, mark(difference), values))
+        else:
+            missing.append(f"{rival.name}: {rival.cure}")
     return Answer(
         student,
         len(counts),
@@ -80,6 +113,7 @@ def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
         _settings(cell.iloc[0]),
         int((chosen == best).sum()) if len(chosen) else 0,
         gains,
+        missing,
         list(_costs(cell)),
     )
 
@@ -95,39 +129,12 @@ def _settings(row: pd.Series) -> str:
     )
 
 
-def _rivals(
-    frame: pd.DataFrame, student: str, rows: pd.DataFrame
-) -> Iterator[tuple[str, pd.Series]]:
-    """What the chosen students are compared with, by name: errors by seed."""
-    yield (
-        "the same network on labels alone (scratch)",
-        by_seed(where(frame, kind="scratch", student=student)),
-    )
-    full = where(direct(rows), stop_kind="full", method_kind="kd")
-    if not full.empty:
-        validation, test = (
-            wide(full, "teacher", "method", column=c) for c in ("val_error", "test_error")
-        )
-        if len(test.columns) == 1:
-            yield "its fully trained teacher with full KD", test.iloc[:, 0].dropna()
-        else:
-            yield "the best full teacher with full KD (chosen alike)", choose(validation, test)[1]
-    for key, cell in groups(where(frame, kind="scratch_long", student=student), "epochs"):
-        name = f"scratch for {key['epochs']:g} epochs, as many operations as distilling takes"
-        yield name, by_seed(cell)
-    teams = where(frame, kind="ensemble", student=student, of=student)
-    for key, cell in groups(teams[teams["size"] > 1].sort_values("size"), "ensemble", "size"):
-        name = f"an ensemble of {key['size']:g} scratch runs, {key['size']:g} times the operations"
-        yield name, by_seed(cell)
-
-
-def _costs(cell: pd.DataFrame) -> Iterator[tuple[str, float, str]]:
-    """Prices of one chosen student: alone, and with its teacher."""
+def _costs(cell: pd.DataFrame) -> Iterator[Cost]:
     row = cell.iloc[0]
-    yield "parameters of the student", row.parameters, ""
-    yield "multiply-adds for one image", row.multiply_adds, ""
-    yield "training, the student alone", row.train_macs, "multiply-adds"
-    yield "training, with its teacher's answers", row.train_macs + row.teacher_macs, "multiply-adds"
-    with_all = row.train_macs + row.teacher_macs + row.ancestor_macs
-    yield "training, with its teacher's own training", with_all, "multiply-adds"
-    yield "time of one run here", cell.seconds.mean(), "s"
+    for what, name in (("parameters", "parameters"), ("operations for one image", "multiply_adds")):
+        yield Cost(what, row[name], row[name] + row[f"teacher_{name}"])
+    taught = row.train_macs + row.teacher_macs
+    yield Cost("operations to train, with the teacher's answers", row.train_macs, taught)
+    everything = taught + row.ancestor_macs
+    yield Cost("the same, with the training of all it learned from", row.train_macs, everything)
+    yield Cost("time of one run here", cell.seconds.mean(), math.nan, "s")

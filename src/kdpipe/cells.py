@@ -134,7 +134,9 @@ def done(cell: pd.DataFrame) -> list[int]:
 
 def by_seed(cell: pd.DataFrame, column: str = "test_error") -> pd.Series:
     """The values of one cell by seed; runs that are not done have none."""
-    return pd.Series(values(cell, column), dtype=float).rename_axis("seed")
+    # An error that knows its runs (see bootstrap) stays what it is: an object.
+    kind = object if cell[column].dtype.hasobject else float
+    return pd.Series(values(cell, column), dtype=kind).rename_axis("seed")
 
 
 def values(cell: pd.DataFrame, column: str, places: list[int] | None = None) -> dict[float, float]:

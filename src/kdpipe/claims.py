@@ -8,13 +8,15 @@ signed so that positive is as claimed, and a choice never uses the seed it is te
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from kdpipe import lineages, sizes, stopping, teaching
+from kdpipe.bootstrap import intervals, traced
 from kdpipe.cells import reading, tidy
 from kdpipe.evidence import Evidence
+from kdpipe.outcomes import Outcomes
 from kdpipe.verdicts import Finding, Untested, Verdict, decide
 
 __all__ = ["CLAIMS", "Claim", "as_json", "find", "judge"]
@@ -115,24 +117,41 @@ def judge(
     curves: pd.DataFrame,
     delta: float,
     reads: dict[str, list[str]] | None = None,
+    outcomes: Outcomes | None = None,
 ) -> list[Verdict]:
     """Every claim on a frame (see records). delta: the smallest difference worth having.
 
     reads: for a claim the blocks and ensembles that it reads; without an entry it reads all.
+    outcomes: of single test images, for the second interval of each contrast.
     """
     found = {}
     for key, claim in CLAIMS.items():
         part = frame if key not in (reads or {}) else reading(frame, (reads or {})[key])
         found[key] = (claim.title, claim.primary, find(key, part, curves, delta))
-    return decide(found)
+    return decide(_resampled(found, outcomes))
 
 
 def find(key: str, frame: pd.DataFrame, curves: pd.DataFrame, delta: float) -> Finding | Untested:
     """What one claim finds in a frame, or why it cannot be tested there."""
     try:
-        return CLAIMS[key].function(Evidence(tidy(frame), curves, delta))
+        return CLAIMS[key].function(Evidence(traced(tidy(frame)), curves, delta))
     except Untested as reason:
         return reason
+
+
+def _resampled(
+    found: dict[str, tuple[str, bool, Finding | Untested]], outcomes: Outcomes | None
+) -> dict[str, tuple[str, bool, Finding | Untested]]:
+    """The findings with the second interval of every contrast, all from the same resamples."""
+    findings = [part for *_, part in found.values() if isinstance(part, Finding)]
+    contrasts = [contrast for finding in findings for contrast in finding.contrasts]
+    known = iter(intervals([(one.values, one.level) for one in contrasts], outcomes))
+    judged = dict(found)
+    for key, (title, primary, part) in found.items():
+        if isinstance(part, Finding):
+            both = [replace(contrast, resampled=next(known)) for contrast in part.contrasts]
+            judged[key] = (title, primary, replace(part, contrasts=both))
+    return judged
 
 
 def as_json(verdicts: list[Verdict]) -> list[dict]:

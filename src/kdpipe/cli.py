@@ -1,7 +1,7 @@
 """The command line: one verb for each thing a person or a rule asks for.
 
-check, plan, status, report and prune take study files; prepare, train and score are what the rules
-call, and can be typed by hand. A mistake of the user is one message and exit code 2.
+check, plan, status, report, archive and prune take study files; prepare, train and score are what
+the rules call, and can be typed by hand. A mistake of the user is one message and exit code 2.
 """
 
 import argparse
@@ -78,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("study", help="a study file; `-` reads it from standard input")
     command.add_argument(
         "--reports", type=Path, default=Path("reports"), metavar="DIR", help="default: reports"
+    )
+    results(command)
+
+    command = verb("archive", _archive, "put the records a report is rendered from into a folder")
+    command.add_argument("study", help="a study file")
+    command.add_argument(
+        "--to", type=Path, metavar="DIR", help="default: reports/STUDY/records, to go with the page"
     )
     results(command)
 
@@ -181,6 +188,14 @@ def _report(options) -> None:
     study = checking.validate(content, options.study, Path(options.study).parent)
     folder = report.render(plan.make(study), Store(options.results), options.reports / study.study)
     print(f"{folder}: rendered")
+
+
+def _archive(options) -> None:
+    from kdpipe import archive, checking, plan
+
+    made = plan.make(checking.load(options.study))
+    folder = options.to or Path("reports") / made.study.study / "records"
+    print(archive.write(made, Store(options.results), folder))
 
 
 def _status(options) -> None:

@@ -5,7 +5,9 @@ the study's KD, which teacher is the largest, and, seed by seed, the option that
 errors of the other seeds prefer.
 """
 
+import functools
 import math
+import operator
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,15 +80,17 @@ def chosen(validation: pd.DataFrame, test: pd.DataFrame) -> pd.Series:
 
 def pick(values: pd.DataFrame, choice: pd.Series) -> pd.Series:
     """The values of each seed's chosen option."""
-    return pd.Series({seed: values.at[seed, choice[seed]] for seed in choice.index}, dtype=float)
+    found = {seed: values.at[seed, choice[seed]] for seed in choice.index}
+    objects = any(kind.hasobject for kind in values.dtypes)  # errors that know their runs
+    return pd.Series(found, dtype=object if objects else float)
 
 
 def pool(parts: Mapping) -> pd.Series:
     """The mean over parts (students, pairs) by seed; a seed that lacks one of them is left out."""
-    table = pd.DataFrame(dict(enumerate(parts.values())), dtype=float)
-    return (
-        table.mean(axis=1, skipna=False).dropna() if len(table.columns) else pd.Series(dtype=float)
-    )
+    if not parts:
+        return pd.Series(dtype=float)
+    table = pd.DataFrame(dict(enumerate(parts.values()))).dropna()
+    return functools.reduce(operator.add, (part for _, part in table.items())) / len(parts)
 
 
 def said(choice: pd.Series) -> str:

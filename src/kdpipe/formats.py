@@ -12,7 +12,7 @@ import pandas as pd
 
 from kdpipe.rows import PRICES
 
-__all__ = ["effect", "probability"]
+__all__ = ["effect", "price", "probability", "span"]
 __all__ += ["Table", "csv", "latex", "made", "markdown", "rounded", "short", "sort_keys", "text"]
 
 HOW_TO_READ = (
@@ -162,6 +162,22 @@ def short(number: float) -> str:
     """173738 as 173.7 k."""
     power = min(6, int(math.log10(number) // 3)) if number >= 1 else 0
     return f"{number / 1000**power:.4g} {' kMGTPE'[power]}".strip()
+
+
+def price(number: float, unit: str = "") -> str:
+    """A price for a page: `173.7 k`, or `-` where there is none."""
+    return "-" if math.isnan(number) else f"{short(number)} {unit}".strip()
+
+
+def span(found) -> str:
+    """A resampled interval: `-1.21 to 0.34`, or `-` with the reason (see bootstrap.Resampled)."""
+    if found is None:
+        return "-"
+    if found.why:
+        return f"- ({found.why})"
+    digits = max(0, 1 - math.floor(math.log10(max(found.high - found.low, 1e-9) / 2)))
+    low, high = (round(value, digits) + 0.0 for value in (found.low, found.high))
+    return f"{low:+.{digits}f} to {high:+.{digits}f}"
 
 
 def _key(value) -> float | str:

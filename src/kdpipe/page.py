@@ -4,6 +4,7 @@ It needs no network, no script to be read, and prints. Text comes from the study
 and is escaped; only the figures, which kdpipe drew itself, are put in as they are.
 """
 
+from collections import Counter
 from importlib import resources
 
 import jinja2
@@ -13,12 +14,13 @@ from markupsafe import Markup
 
 from kdpipe import __version__
 from kdpipe.answer import Answer
+from kdpipe.bootstrap import RESAMPLES
 from kdpipe.figures import Drawing
-from kdpipe.formats import Table, effect, probability, rounded, short, sort_keys
+from kdpipe.formats import Table, effect, price, probability, rounded, short, sort_keys, span
 from kdpipe.plan import Plan
 from kdpipe.verdicts import Verdict
 
-__all__ = ["facts", "html", "in_words"]
+__all__ = ["facts", "html", "in_words", "second_interval"]
 
 LONG = 40  # rows; a longer table is folded
 
@@ -34,7 +36,7 @@ def html(
 ) -> str:
     """The page. svgs: the drawings by name."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"short": short, "p": probability}
+    environment.filters |= {"short": short, "p": probability, "price": price, "span": span}
     template = environment.from_string(
         resources.files("kdpipe").joinpath("templates", "report.html.jinja").read_text()
     )
@@ -49,6 +51,7 @@ def html(
         marks=MARKS,
         tables=[(table, *_fields(table), len(table.display) > LONG) for table in tables],
         drawings=[(one, Markup(_inline(one, svgs[one.name]))) for one in drawings],
+        second=second_interval(answers, verdicts),
         effect=effect,
         rounded=rounded,
         config=yaml.safe_dump(
@@ -73,6 +76,27 @@ def in_words(answer: Answer) -> str:
     teacher = chosen["teacher"]
     teacher = "itself" if teacher == answer.student else f"{teacher}"
     return f"Teach {answer.student} by {teacher}{stop}{via} with {chosen['method']}{often}."
+
+
+def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
+    """What the second interval is, or why this report has none."""
+    made = [gain.resampled for answer in answers for gain in answer.gains]
+    made += [verdict.resampled for verdict in verdicts]
+    known = [one for one in made if one is not None]
+    found = [one for one in known if not one.why]
+    if not found:
+        why = Counter(one.why for one in known).most_common(1)
+        reason = why[0][0] if why else "nothing to compare yet"
+        return (
+            f"There is no second interval, over seeds and test images: {reason}. It needs the "
+            "outputs beside the records, or an outcomes.jsonl (kdpipe archive)."
+        )
+    return (
+        f"Images resampled too: the second interval, 95 % between the percentiles of {RESAMPLES:,} "
+        f"means, for each of which both seeds and the {found[0].images:,} test images were drawn "
+        "with replacement; choices are held. It asks what another test set of this size would "
+        "have said. With few seeds percentiles are narrow, so it decides nothing."
+    )
 
 
 def facts(plan: Plan, frame: pd.DataFrame) -> list[tuple[str, str]]:

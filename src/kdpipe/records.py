@@ -81,6 +81,10 @@ class _Records:
                 return "failed", json.loads(failure.read_text())["reason"]
         return "not run", None
 
+    def epochs(self, run: Run) -> int:
+        """The epochs of the full training of a run's network."""
+        return self.plan.study.recipe_of(run.network).epochs
+
     def ancestors(self, run: Run) -> float:
         """Multiply-adds spent to train all that a run learned from, each ancestor once."""
         return sum(self._lineage(run, run.epochs, itself=False).values())
@@ -174,6 +178,7 @@ def _ensemble(look: _Records, ensemble_row: EnsembleRow) -> dict:
         "of": ensemble_row.of,
         "method": ensemble_row.method,
         "size": len(ensemble.members),
+        "whole": all(epoch == look.epochs(run) for run, epoch in ensemble.members),
         "student": networks[0] if len(networks) == 1 else "",
         "seed": ensemble.seed,
         "run": ensemble.name,

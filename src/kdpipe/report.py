@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdpipe import __version__, answer, cells, claims, figures, formats, page, records, store, style
+from kdpipe import (
+    __version__,
+    answer,
+    cells,
+    claims,
+    figures,
+    formats,
+    outcomes,
+    page,
+    records,
+    store,
+    style,
+)
 from kdpipe import tables as drawn
 from kdpipe.answer import Answer
 from kdpipe.formats import Table
@@ -22,8 +34,10 @@ __all__ = ["render"]
 def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     """Write the report of a plan into a folder; returns the folder."""
     frame, curves = records.frame(plan, place), records.curves(plan, place)
-    verdicts = claims.judge(frame, curves, plan.study.smallest_effect, dict(plan.study.claims))
-    answers = answer.answers(frame)
+    known = outcomes.Outcomes(plan, place)
+    delta, reads = plan.study.smallest_effect, dict(plan.study.claims)
+    verdicts = claims.judge(frame, curves, delta, reads, known)
+    answers = answer.answers(frame, known)
     tables = [
         drawn.TABLES[name](cells.reading(frame, plan.study.tables[name]))
         for name in drawn.TABLES
@@ -74,6 +88,7 @@ def _markdown(
 ) -> str:
     facts = "\n".join(f"- {name}: {text}" for name, text in page.facts(plan, frame))
     parts = [f"# {plan.study.study}", facts, "## The answer", *map(_answer, answers)]
+    parts.append(page.second_interval(answers, verdicts))
     parts += ["## The paper's claims", _claims(verdicts), "## Tables"]
     parts += [formats.markdown(table) for table in tables]
     parts.append(f"Rendered by kdpipe {__version__} from the records alone; the page: index.html.")
@@ -92,7 +107,15 @@ def _answer(found: Answer) -> str:
         for gain in found.gains:
             d = gain.difference
             size = formats.rounded(d.mean, d.half_width, sign="+")
-            lines.append(f"- {gain.over}: {size} points, {gain.mark} (n {d.n})")
+            second = f"; images resampled too: {formats.span(gain.resampled)}"
+            lines.append(f"- {gain.over}: {size} points, {gain.mark} (n {d.n}){second}")
+        lines += [f"- not in this study: {text}" for text in found.missing]
+        lines += ["", "What it costs, the student alone and with its teacher:", ""]
+        lines += [
+            f"- {cost.what}: {formats.price(cost.alone, cost.unit)}"
+            + (f"; {formats.price(cost.with_teacher, cost.unit)}" if cost.has_both else "")
+            for cost in found.costs
+        ]
     return "\n".join(lines)
 
 
@@ -103,6 +126,7 @@ def _claims(verdicts: list[Verdict]) -> str:
             "claim": v.title,
             "verdict": v.verdict,
             "effect": formats.effect(v.effect, v.low, v.high, v.unit) if v.n else "-",
+            "images too": "-" if not v.resampled or v.resampled.why else formats.span(v.resampled),
             "n": v.n or "-",
             "p": formats.probability(v.p),
             "corrected": formats.probability(v.p_corrected),

@@ -162,7 +162,10 @@ def choose(validation: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.Series, pd.
         return pd.Series(dtype=object), pd.Series(dtype=float)
     known = validation.loc[seeds, options].astype(float)
     chosen = pd.Series({seed: known.drop(index=seed).mean().idxmin() for seed in seeds})
-    return chosen, pd.Series({seed: float(test.at[seed, chosen[seed]]) for seed in seeds})
+    found = {seed: test.at[seed, chosen[seed]] for seed in seeds}
+    # Errors that know their runs (see bootstrap) are objects, and stay so.
+    objects = any(kind.hasobject for kind in test.dtypes)
+    return chosen, pd.Series(found, dtype=object if objects else float)
 
 
 @cache

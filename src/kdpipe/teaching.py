@@ -99,7 +99,7 @@ def eskd_against_full_kd(evidence: Evidence) -> Finding:
 def capacity(evidence: Evidence) -> Finding:
     """C15: errors spread more over students at one teacher than over teachers at one student."""
     rows = where(taught(evidence, "kd"), stop_kind="full")
-    errors = wide(rows, "student", "teacher")
+    errors = wide(rows, "student", "teacher").astype(float)
     students, both = _grid([pair for pair in errors])
     if len(students) < 2 or len(both) < 2:
         raise Untested("it needs two students that share two teachers")

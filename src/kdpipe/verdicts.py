@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from kdpipe.bootstrap import Resampled
 from kdpipe.statistics import FEWEST_SEEDS, Summary, holm, one_sided, seeds_needed, summary
 
 __all__ = ["Contrast", "Finding", "Untested", "Verdict", "decide"]
@@ -46,6 +47,7 @@ class Contrast:
     delta: float | None = None
     needed: bool = True
     unit: str = "points"
+    resampled: Resampled | None = None  # over seeds and test images, the second interval
 
     @property
     def level(self) -> float:
@@ -136,6 +138,7 @@ class Verdict:
     seeds_needed: int | None = None
     missing: list[str] = field(default_factory=list)
     one_teacher: bool = False
+    resampled: Resampled | None = None  # of the same contrast, over seeds and test images
     contrasts: list[dict] = field(default_factory=list)
 
 
@@ -190,6 +193,7 @@ def _weigh(key: str, title: str, primary: bool, finding: Finding | Untested) -> 
         p_against=min(1.0, len(needed) * min(c.p_against for c in needed)),
         test=_test(decisive, len(needed)),
         half_width=s.half_width,
+        resampled=decisive.resampled,
         seeds_needed=max((c.seeds_needed or 0 for c in needed), default=0) or None,
         contrasts=contrasts,
         **common,
@@ -215,6 +219,7 @@ def _facts(contrast: Contrast) -> dict:
         "level": contrast.level,
         "n": s.n,
         "p": contrast.p_for,
+        "resampled": contrast.resampled,
         "seeds": [float(seed) for seed in contrast.values.index],
         "values": [float(value) for value in contrast.values],
     }
