@@ -9,10 +9,10 @@ import tiny
 import torch
 from torch.nn import functional as F
 
-from kdpipe import checking, data, evaluation, identity, jobs, plan, training
+from kdpipe import checking, data, evaluation, identity, jobs, plan, records, training
 from kdpipe.errors import StudyError
 from kdpipe.models import build
-from kdpipe.store import read_arrays
+from kdpipe.store import Store, read_arrays
 from kdpipe.views import Images
 
 AT = {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 50.0}
@@ -174,6 +174,22 @@ def test_a_method_without_it_keeps_its_name():
 
 
 # --- refused before any job
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ({"kd_weight": 0.9}, "at+kd"),
+        ({}, "at"),
+        ({"stop_epoch": 1}, "at, stopped"),
+        ({"kd_weight": 0.9, "stop_epoch": 1}, "at+kd, stopped"),
+        ({"kd_weight": 0.9, "attention_weight": 0.0}, "kd"),
+        ({"kd_weight": 0.9, "attention_weight": 0.0, "stop_epoch": 1}, "eskd"),
+    ],
+)
+def test_a_report_tells_it_from_kd(tmp_path, method, kind):
+    frame = records.frame(planned(**method), Store(tmp_path / "none"))
+    assert set(frame[frame.kind == "student"].method_kind) == {kind}
 
 
 def refused(**changes):

@@ -104,8 +104,8 @@ def losses(ce, kl):
     return [taught(11.0, "mid", **full), taught(10.0, "mid", **ESKD, **eskd)]
 
 
-def attention(kd, at):
-    method = {"method": "at", "method_kind": "at"}
+def attention(kd, at, kind="at"):
+    method = {"method": kind, "method_kind": kind}
     return [*stopped(kd), *stopped(at, **method)]
 
 
@@ -178,6 +178,15 @@ def test_it_is_supported_and_contradicted(claim):
     assert (contradicted.verdict, contradicted.n) == ("contradicts", 5), contradicted
     assert supported.effect > contradicted.effect
     assert supported.p_corrected >= supported.p and supported.missing == []
+
+
+def test_attention_transfer_with_kd_stands_in_where_it_never_goes_alone():
+    both = verdict("C17", alone(), *attention(0.2, 1.5, "at+kd"))
+    assert both.verdict == "supports" and both.reason.startswith("at+kd, stopped by")
+    mixed = [*attention(0.2, 1.5), *stopped(-3.0, method="both", method_kind="at+kd")]
+    assert verdict("C17", alone(), *mixed).effect == pytest.approx(
+        verdict("C17", alone(), *attention(0.2, 1.5)).effect
+    )
 
 
 @pytest.mark.parametrize("claim", BOTH_WAYS)

@@ -105,6 +105,46 @@ def test_two_runs_of_one_seed_are_refused():
         by_seed(frame(cell([1.0], run="a"), cell([2.0], run="b")))
 
 
+def test_attention_transfer_stands_beside_kd_from_the_same_teacher():
+    at = {"method": "at", "method_kind": "at", "kd_weight": 0.0, "attention_weight": 60.0}
+    both = {"method": "both", "method_kind": "at+kd", "attention_weight": 60.0}
+    short = {"teacher": "mid", "stop": "schedule 4/14"}
+    made = table(
+        "attention",
+        SCRATCH,
+        cell([9.0, 9.0, 10.0], teacher="mid"),
+        cell([9.0, 9.0, 9.0], teacher="large"),  # no attention transfer from this one
+        cell([8.0, 9.0, 9.0], teacher="mid", **at),
+        cell([8.0, 8.0, 8.0], teacher="mid", **both),
+        cell([7.0, 7.0, 9.0], **short),
+        cell([6.0, 8.0, 7.0], **short, **at),
+    )
+    assert list(zip(made.data.stop, made.data.method_kind, strict=True)) == [
+        ("full", "kd"), ("full", "at"), ("full", "at+kd"), ("schedule 4/14", "kd"),
+        ("schedule 4/14", "at"),
+    ]  # fmt: skip
+    kd, alone, together, stopped_kd, stopped = made.data.to_dict("records")
+    assert math.isnan(kd["vs_full_kd"]) and math.isnan(kd["vs_full"])
+    assert alone["vs_full_kd"] == pytest.approx(-2 / 3)  # -1, 0, -1
+    assert together["vs_full_kd"] == pytest.approx(-4 / 3)  # -1, -1, -2
+    assert stopped_kd["vs_full"] == pytest.approx(-5 / 3)  # -2, -2, -1
+    assert stopped["vs_full"] == pytest.approx(-5 / 3)  # -2, -1, -2 against AT from the full one
+    assert stopped["vs_full_kd"] == pytest.approx(-2 / 3)  # -1, 1, -2 at the same stop
+    assert list(made.display["kind of method"]) == ["full KD", "AT", "AT + KD", "full KD", "AT"]
+
+
+@pytest.mark.parametrize("name", ["teacher_size", "early_stopped", "losses", "mimicry"])
+def test_attention_transfer_is_told_from_kd_where_both_stand(name):
+    at = {"method": "mine", "method_kind": "at+kd", "attention_weight": 60.0}
+    rows = [cell([9.0, 9.0, 9.0], teacher="mid", stop=stop) for stop in ("full", "schedule 4/14")]
+    plain = table(name, SCRATCH, *rows)
+    assert "kind of method" not in plain.display
+    both = table(name, SCRATCH, *rows, cell([8.0, 8.0, 8.0], teacher="mid", **at),
+                 cell([8.0, 8.0, 8.0], teacher="mid", stop="schedule 4/14", **at))  # fmt: skip
+    kinds = dict(zip(both.display.method, both.display["kind of method"], strict=True))
+    assert (kinds["kd"], kinds["mine"]) == ("full KD", "AT + KD")
+
+
 def test_mimicry():
     made = table(
         "mimicry",

@@ -1,4 +1,4 @@
-"""Figures of the student's error: against the teacher's size and epochs, temperature, and cost.
+"""Figures of the student's error: against the teacher's epochs, temperature, and cost.
 
 One panel for each student, one legend for all of them, the student on labels alone as a band.
 """
@@ -30,30 +30,6 @@ def numbers(students: list[tuple[str, pd.DataFrame]], column: str) -> dict[str, 
     """A number for each name, the same in every panel: one legend serves them all."""
     names = dict.fromkeys(name for _, part in students for name in part[column])
     return {name: i for i, name in enumerate(names)}
-
-
-def teacher_size(frame: pd.DataFrame, curves: pd.DataFrame):
-    """Fig. 2: student error against the size of its fully trained teacher."""
-    students = [(s, p) for s, p in students_of(full(frame)) if p.teacher.nunique() > 1]
-    if not students:
-        return None
-    methods = numbers(students, "method")
-    figure, axes = style.panels(len(students))
-    for axis, (student, part) in zip(axes, students, strict=True):
-        style.within(axis, by_seed(where(frame, kind="scratch", student=student)), "scratch")
-        for key, rows in groups(part.sort_values("teacher_rank"), "method"):
-            i = methods[key["method"]]
-            beside = style.aside(i, len(methods))
-            points = [
-                (c.teacher_multiply_adds.iloc[0] * beside, by_seed(c))
-                for _, c in groups(rows, "teacher")
-            ]
-            style.bars(axis, points, key["method"], **style.look(i))
-        names = part.drop_duplicates("teacher").sort_values("teacher_rank")
-        axis.set(title=student, xscale="log", xlabel=SIZE, ylabel=ERROR)
-        style.name_ticks(axis, names.teacher_multiply_adds, names.teacher)
-    style.legend(figure, axes)
-    return figure, "Students of fully trained teachers; each tick is one teacher."
 
 
 def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame):

@@ -47,6 +47,7 @@ def method_of(frame: pd.DataFrame, kind: str) -> str:
 
 
 NAMES = {"kd": "full KD", "eskd": "ESKD", "at": "attention transfer"}
+NAMES["at+kd"] = "attention transfer with KD"
 
 
 def taught(evidence: Evidence, kind: str = "kd", method: str | None = None) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdpipe import error_figures, loss_figures, paths, style
+from kdpipe import error_figures, loss_figures, paths, size_figure, style
 from kdpipe.cells import tidy, where
 from kdpipe.verdicts import Untested
 
@@ -51,7 +51,7 @@ def _counts(rows: pd.DataFrame) -> str:
 
 
 FIGURES: dict[str, tuple[str, Callable]] = {
-    "teacher_size": ("Student error against the size of the teacher", error_figures.teacher_size),
+    "teacher_size": ("Student error against the size of the teacher", size_figure.teacher_size),
     "early_stopped": (
         "Student error against the epochs of the teacher",
         error_figures.early_stopped,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kdpipe.rows import PRICES
 
-__all__ = ["effect", "price", "probability", "span"]
+__all__ = ["KINDS", "effect", "price", "probability", "span"]
 __all__ += ["Table", "csv", "latex", "made", "markdown", "rounded", "short", "sort_keys", "text"]
 
 HOW_TO_READ = (
@@ -38,12 +38,21 @@ HEADINGS = {  # of the columns of `data` in a report; others are shown under the
     **{f"{split}_cross_entropy": f"CE to teacher, {split}" for split in ("train", "val", "test")},
     "vs_scratch": "against scratch",
     "vs_full_kd": "against full KD",
+    "method_kind": "kind of method",
     "vs_full": "against the full teacher",
     "vs_scratch_ensemble": "against an equal ensemble",
     "vs_direct": "against large to small",
     "vs_medium": "against medium to small",
     "vs_plain": "against the plain one",
     "teacher_vs_plain": "teacher against the plain one",
+}
+KINDS = {  # of a method, as records name them
+    "kd": "full KD",
+    "eskd": "ESKD",
+    "at": "AT",
+    "at+kd": "AT + KD",
+    "at, stopped": "AT stopped early",
+    "at+kd, stopped": "AT + KD stopped early",
 }
 
 
@@ -65,9 +74,12 @@ class Table:
 def made(name: str, title: str, caption: str, rows: list[dict], columns: str) -> Table:
     """A table of rows. columns: those shown; n follows the error, the notes come last.
 
-    Published numbers get a column of their own where there are any.
+    Published numbers get a column of their own where there are any, and so does what a method is
+    where attention transfer is among them: its label is the study's and need not say it.
     """
     shown = [*columns.replace(" error ", " n error ").split(), "notes"]
+    if "method" in shown and any(str(row.get("method_kind")).startswith("at") for row in rows):
+        shown.insert(shown.index("method") + 1, "method_kind")
     if any(row.get("published") for row in rows):
         shown.insert(shown.index("error") + 1, "published")
     grid = [{HEADINGS.get(c, c.replace("_", " ")): text(row, c) for c in shown} for row in rows]
@@ -120,7 +132,7 @@ def text(row: dict, column: str) -> str:
     if value is None or value == "" or pd.isna(value):
         return "-"
     if isinstance(value, str):
-        return value
+        return KINDS.get(value, value) if column == "method_kind" else value
     if column in PRICES:
         return short(value)
     if f"{column}_low" not in row:

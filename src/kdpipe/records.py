@@ -160,11 +160,16 @@ def _cell(look: _Records, cell: Cell) -> dict:
 
 
 def _kind(run: Run) -> str:
-    """at: attention transfer, with KD or without; kd: to the end; eskd: KD stopped early."""
+    """kd: to the end; eskd: KD stopped early; at, at+kd: attention transfer alone, or with KD.
+
+    Attention transfer that stops early has `, stopped` behind its kind.
+    """
     method = run.spec["method"]
-    if method["attention_weight"]:
-        return "at"
-    return "kd" if method["kd_epochs"] == run.epochs else "eskd"
+    stopped = method["kd_epochs"] < run.epochs
+    if not method["attention_weight"]:
+        return "eskd" if stopped else "kd"
+    kind = "at+kd" if method["kd_weight"] else "at"
+    return f"{kind}, stopped" if stopped else kind
 
 
 def _ensemble(look: _Records, ensemble_row: EnsembleRow) -> dict:

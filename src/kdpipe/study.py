@@ -35,6 +35,7 @@ TABLES = (
     "temperature",
     "checkpoints",
     "early_stopped",
+    "attention",
     "generations",
     "chains",
     "improved_teacher",

@@ -57,9 +57,11 @@ def applied():
     return matplotlib.rc_context(STYLE)
 
 
-def panels(count: int, width: float = 3.6, height: float = 3.0) -> tuple[Figure, list[Axes]]:
-    """A row of panels, wrapped after three; a single one is wider."""
-    across = min(count, 2 if count == 4 else 3)
+def panels(
+    count: int, width: float = 3.6, height: float = 3.0, across: int | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A row of panels, wrapped after `across` (default: three); a single one is wider."""
+    across = across or min(count, 2 if count == 4 else 3)
     down = -(-count // across)
     size = (width * max(across, 1.4), height * down)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")

@@ -8,9 +8,9 @@ are paired by seed and negative is better. A cell without results keeps its row,
 
 import pandas as pd
 
-from kdpipe import published, sequences
+from kdpipe import attention, published, sequences
 from kdpipe.cells import LOSSES, WEIGHTS, by_seed, direct, groups, teacher_errors, tidy, where
-from kdpipe.formats import HOW_TO_READ, Table, made, text
+from kdpipe.formats import HOW_TO_READ, KINDS, Table, made, text
 from kdpipe.rows import chosen_row, estimate, row, scratch_of
 
 __all__ = ["TABLES"]
@@ -28,7 +28,7 @@ def teacher_size(frame: pd.DataFrame) -> Table:
         found = {"method": "scratch", "teacher": "", "published": published.beside(alone)}
         rows.append(key | found | row(alone))
         cells = cells.sort_values("method", kind="stable")
-        for arm, cell in groups(cells, "method", "teacher"):
+        for arm, cell in groups(cells, "method", "method_kind", "teacher"):
             found = arm | {"published": published.beside(cell)}
             rows.append(key | found | row(cell, vs_scratch=by_seed(alone)))
     columns = "student method teacher teacher_parameters teacher_error error vs_scratch"
@@ -44,7 +44,7 @@ def mimicry(frame: pd.DataFrame) -> Table:
     )
     measures = [f"{s}_{loss}" for loss in ("kd_error", "kl", "cross_entropy") for s in _ENDS]
     rows = []
-    for key, cell in groups(taught, "student", "method", "temperature", "teacher"):
+    for key, cell in groups(taught, "student", "method", "method_kind", "temperature", "teacher"):
         rows.append(key | row(cell, measures, vs_scratch=scratch[key["student"]]))
     columns = f"student method teacher {' '.join(measures)} error vs_scratch"
     caption = (
@@ -110,11 +110,14 @@ def checkpoints(frame: pd.DataFrame) -> Table:
         shown = {"teacher": "teacher", "stop": "stop", "epochs": "stop_epochs", "lr": "teacher_lr"}
         shown["error of the teacher"] = "teacher_error"
         line = {heading: text(teacher, column) for heading, column in shown.items()}
-        for arm, cell in groups(cells, "student", "method"):
+        for arm, cell in groups(cells, "student", "method", "method_kind"):
             found = key | arm | row(cell, vs_scratch=scratch[arm["student"]])
             rows.append(found)
             verdict = found["vs_scratch_mark"]
-            line[", ".join(arm.values())] = f"{text(found, 'error')} (n {found['n']}, {verdict})"
+            heading = f"{arm['student']}, {arm['method']}"
+            if arm["method_kind"].startswith("at"):
+                heading += f" ({KINDS[arm['method_kind']]})"
+            line[heading] = f"{text(found, 'error')} (n {found['n']}, {verdict})"
         grid.append(line)
     caption = (
         f"{HOW_TO_READ} In brackets the verdict against scratch. A checkpoint before the first "
@@ -129,7 +132,7 @@ def early_stopped(frame: pd.DataFrame) -> Table:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     rows = []
-    for key, cells in groups(direct(frame), "student", "method", "teacher"):
+    for key, cells in groups(direct(frame), "student", "method", "method_kind", "teacher"):
         if set(cells.stop_kind) == {"full"}:
             continue
         full = by_seed(where(cells, stop_kind="full"))
@@ -188,7 +191,7 @@ def losses(frame: pd.DataFrame) -> Table:
     measures = [*LOSSES, *best, "best_epoch", "best_val_error", "best_test_error"]
     cell_of = ("kind", "student", "method", "teacher", "stop", "via", "generation", "ensemble")
     rows = []
-    for key, cell in groups(frame, *cell_of, "epochs"):
+    for key, cell in groups(frame, *cell_of, "method_kind", "epochs"):
         compared = key["student"] and key["kind"] != "scratch"
         base = scratch[key["student"]] if compared else None
         rows.append(key | row(cell, measures, vs_scratch=base))
@@ -205,6 +208,7 @@ TABLES = {
     "temperature": temperature,
     "checkpoints": checkpoints,
     "early_stopped": early_stopped,
+    "attention": attention.attention,
     "generations": sequences.generations,
     "chains": sequences.chains,
     "improved_teacher": sequences.improved_teacher,
