@@ -28,6 +28,10 @@ if study.gpus and not remote:
     workflow.global_resources.setdefault("gpu", study.runs_on_gpus)
 
 
+# The first page of `snakemake --report`.
+report: "workflow/report/workflow.rst"
+
+
 wildcard_constraints:
     name="[^/]+",
 

@@ -110,7 +110,7 @@ def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
         dict(zip(OPTION, best, strict=True)),
         summary(validation[best]),
         summary(test[best]),
-        _settings(cell.iloc[0]),
+        _settings(cell.iloc[0], frame),
         int((chosen == best).sum()) if len(chosen) else 0,
         gains,
         missing,
@@ -118,8 +118,10 @@ def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
     )
 
 
-def _settings(row: pd.Series) -> str:
-    text = f"T {row.temperature:g}, {row.kd_weight:g} KD + {row.ce_weight:g} CE"
+def _settings(row: pd.Series, frame: pd.DataFrame) -> str:
+    team = where(frame, kind="ensemble", ensemble=row.teacher_label)
+    text = f"{row.teacher_label} is the average of {team.of.iloc[0]}; " if len(team) else ""
+    text += f"{row.method}: T {row.temperature:g}, {row.kd_weight:g} KD + {row.ce_weight:g} CE"
     if row.get("attention_weight", 0) > 0:
         text += f" + {row.attention_weight:g} attention transfer"
     if row.kd_epochs < row.epochs:

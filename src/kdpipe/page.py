@@ -23,6 +23,7 @@ from kdpipe.verdicts import Verdict
 __all__ = ["facts", "html", "in_words", "second_interval"]
 
 LONG = 40  # rows; a longer table is folded
+WIDE = 800  # pixels; a wider figure has a row for itself
 
 
 def html(
@@ -36,10 +37,12 @@ def html(
 ) -> str:
     """The page. svgs: the drawings by name."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"short": short, "p": probability, "price": price, "span": span}
+    environment.filters |= {"short": short, "p": probability, "price": price}
+    environment.filters |= {"span": span, "sentence": sentence}
     template = environment.from_string(
         resources.files("kdpipe").joinpath("templates", "report.html.jinja").read_text()
     )
+    study = plan.study
     return template.render(
         plan=plan,
         version=__version__,
@@ -50,7 +53,10 @@ def html(
         counts={word: sum(v.verdict == word for v in verdicts) for word in MARKS},
         marks=MARKS,
         tables=[(table, *_fields(table), len(table.display) > LONG) for table in tables],
-        drawings=[(one, Markup(_inline(one, svgs[one.name]))) for one in drawings],
+        drawings=[
+            (one, Markup(_inline(one, svgs[one.name])), _pixels(one) > WIDE) for one in drawings
+        ],
+        names={*study.methods, *study.ensembles, *(b.name for b in study.experiments)},
         second=second_interval(answers, verdicts),
         effect=effect,
         rounded=rounded,
@@ -146,7 +152,20 @@ def _inline(drawing: Drawing, text: str) -> str:
     """The SVG with a name and a description for those who cannot see it."""
     name = f"figure-{drawing.name}"
     labels = f'role="img" aria-labelledby="{name}-title" aria-describedby="{name}-caption" '
+    labels += f'style="min-width: {0.65 * _pixels(drawing):.0f}px" '  # or its text is too small
     return text.replace("<svg ", f"<svg {labels}", 1)
+
+
+def _pixels(drawing: Drawing) -> float:
+    """The width at which a figure's text has the size that it was drawn with."""
+    return 96 * drawing.figure.get_figwidth()
+
+
+def sentence(text: str, names: set[str]) -> str:
+    """With a capital letter, unless it begins with a name of the study or of a network."""
+    first = text.split(" ", 1)[0].strip(",:;")
+    named = first in names or any(letter.isdigit() for letter in first)
+    return text if named else text[:1].upper() + text[1:]
 
 
 def _listed(runs: pd.DataFrame, column: str) -> str:

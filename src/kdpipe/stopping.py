@@ -169,7 +169,9 @@ def _how(found: Stopped) -> str:
     lengths = found.rows[found.rows.stop_kind != "full"].stop.unique()
     what = f"the length chosen on validation among {', '.join(lengths)}"
     how = what if len(lengths) > 1 else f"stopped by {lengths[0]}"
-    return f"{found.rows.method.iloc[0]}, {len(found.early)} pairs of student and teacher, {how}"
+    count = len(found.early)
+    pairs = f"{count} pair{'s' if count > 1 else ''} of student and teacher"
+    return f"{found.rows.method.iloc[0]}, {pairs}, {how}"
 
 
 def _family(network: str) -> str:

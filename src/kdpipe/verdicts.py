@@ -133,6 +133,7 @@ class Verdict:
     p_corrected: float = math.nan
     p_against: float = math.nan  # of the test that contradicts it
     p_against_corrected: float = math.nan
+    contrary: int | None = None  # the needed contrast that speaks against it most, by its place
     test: str = ""
     half_width: float = math.nan
     seeds_needed: int | None = None
@@ -176,6 +177,7 @@ def _weigh(key: str, title: str, primary: bool, finding: Finding | Untested) -> 
         reason = f"{seeds} with every cell it needs{where}. {finding.how}"
         return Verdict(key, title, primary, "not tested", reason, contrasts=contrasts, **common)
     decisive = max(needed, key=lambda contrast: contrast.p_for)
+    against = min(needed, key=lambda contrast: contrast.p_against)
     s = decisive.summary
     return Verdict(
         key,
@@ -191,6 +193,7 @@ def _weigh(key: str, title: str, primary: bool, finding: Finding | Untested) -> 
         n=s.n,
         p=decisive.p_for,
         p_against=min(1.0, len(needed) * min(c.p_against for c in needed)),
+        contrary=next(i for i, one in enumerate(finding.contrasts) if one is against),
         test=_test(decisive, len(needed)),
         half_width=s.half_width,
         resampled=decisive.resampled,

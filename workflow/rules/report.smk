@@ -16,7 +16,7 @@ rule render:
         page=report(
             f"{study.report_folder}/index.html",
             caption="../report/page.rst",
-            category="The report",
+            category="Answer and claims",
             labels={"what": "answer, claims, tables, figures: one page"},
         ),
         text=f"{study.report_folder}/index.md",
@@ -29,22 +29,22 @@ rule render:
         claims=report(
             f"{study.report_folder}/claims.json",
             caption="../report/claims.rst",
-            category="Numbers",
-            labels={"what": "the verdict on every claim"},
+            category="Answer and claims",
+            labels={"what": "the verdict on every claim, as JSON"},
         ),
         tables=report(
             directory(f"{study.report_folder}/tables"),
             patterns=["{name}.csv"],
             caption="../report/table.rst",
             category="Tables",
-            labels={"table": "{name}"},
+            labels=lambda wildcards: {"table": wildcards.name.replace("_", " ")},
         ),
         figures=report(
             directory(f"{study.report_folder}/figures"),
             patterns=["{name}.svg"],
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{name}"},
+            labels=lambda wildcards: {"figure": wildcards.name.replace("_", " ")},
         ),
     log:
         f"logs/reports/{study.study.study}.log",
