@@ -19,7 +19,12 @@ STUDY = {
     "smallest_effect": 0.5,
     "data": {"name": "digits", "train_size": 600, "validation": 400, "label_noise": 0.2, "pad": 1},
     "recipe": {"epochs": 20, "batch_size": 64, "lr": 0.1, "drop_epochs": [6, 12, 18]},
-    "methods": {"kd": {}, "eskd": {"stop_epoch": 0.3}, "hot": {"temperature": 20.0}},
+    "methods": {
+        "kd": {},
+        "eskd": {"stop_epoch": 0.3},
+        "hot": {"temperature": 20.0},
+        "at": {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 60.0},
+    },
     "ensembles": {
         "three": {"networks": ["wrn10-0.5"], "copies": 3},
         "sequence": {"block": "again"},
@@ -38,6 +43,13 @@ STUDY = {
             "teachers": ["wrn10-1", "wrn16-2"],
             "students": ["wrn10-0.5"],
             "methods": ["kd", "hot"],
+        },
+        {
+            "name": "attention",
+            "teachers": ["wrn16-1"],
+            "stops": ["full", "schedule 2/7"],
+            "students": ["wrn10-0.5"],
+            "methods": ["kd", "at"],
         },
         {
             "name": "again",
@@ -81,6 +93,7 @@ STUDY = {
         "temperature": ["warm"],
         "checkpoints": ["size"],
         "early_stopped": ["size"],
+        "attention": ["attention"],
         "generations": ["again", "three", "sequence"],
         "chains": ["step"],
         "improved_teacher": ["improved"],
