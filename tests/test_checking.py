@@ -80,8 +80,15 @@ RICH = {
             "methods": ["eskd2"],
         },
     ],
-    "tables": {"eskd": ["size"], "ensembles": ["three", "line"]},
+    "transfers": {
+        "clothes": {
+            "data": {"name": "fashion-mnist", "resize": 8, "train_size": 2000, "validation": 500},
+            "blocks": ["size", "steps"],
+        },
+    },
+    "tables": {"eskd": ["size"], "ensembles": ["three", "line"], "transfer": ["size"]},
 }
+CLOTHES = "transfers.clothes"
 
 LIST = "input should be a valid list"
 INTEGER = "input should be a valid integer"
@@ -202,6 +209,29 @@ MISTAKES = [
     ("ensembles.three.copies", 0, "ensembles.three.copies: 0: ", "or equal to 1"),
     ("tables.eskds", ["size"], "tables: there is no table 'eskds'", "did you mean eskd?"),
     ("tables.eskd", ["sizes"], "tables.eskd: ", "no block or ensemble sizes; did you mean size?"),
+    # transfers
+    (f"{CLOTHES}.block", ["size"], f"{CLOTHES}.block: ['size']: ", "did you mean blocks?"),
+    (f"{CLOTHES}.blocks", ["sise"], f"{CLOTHES}.blocks: ", "no block sise; did you mean size?"),
+    (f"{CLOTHES}.blocks", ["three"], f"{CLOTHES}.blocks: ", "no block three"),
+    (f"{CLOTHES}.blocks", ["size", "size"], f"{CLOTHES}.blocks: ", "size stands twice"),
+    (f"{CLOTHES}.blocks", [], f"{CLOTHES}.blocks: []: ", "at least 1 entry"),
+    (f"{CLOTHES}.data.name", "fashion", f"{CLOTHES}.data.name: ", "has no card (known: cifar10"),
+    (f"{CLOTHES}.data.resize", None, f"{CLOTHES}.data: ", "1 x 28 x 28, the study's networks take"),
+    (f"{CLOTHES}.data.resize", 16, f"{CLOTHES}.data: ", "take 1 x 8 x 8; resize: 8 scales them"),
+    (f"{CLOTHES}.data.name", "cifar10", f"{CLOTHES}.data: ", "images are 3 x 8 x 8, the study's"),
+    (f"{CLOTHES}.data.validation", 0, f"{CLOTHES}.data.validation: ", "hold some out"),
+    (f"{CLOTHES}.data.validation", "5", f"{CLOTHES}.data.validation: '5': ", "without quotes"),
+    (f"{CLOTHES}.data.train_size", 60_000, f"{CLOTHES}.data: ", "exceed the 60,000 training"),
+    (f"{CLOTHES}.data.train_size", 9, f"{CLOTHES}.data: ", "too few for 10 classes"),
+    (f"{CLOTHES}.data.pad", 2, f"{CLOTHES}: ", "data.pad: a probe sees images and labels as"),
+    (f"{CLOTHES}.data.label_noise", 0.1, f"{CLOTHES}: ", "data.label_noise: a probe sees"),
+    (f"{CLOTHES}.data.mean", [0.1] * 3, f"{CLOTHES}.data.mean: ", "give one number for each"),
+    (
+        f"{CLOTHES}.data",
+        {"name": "digits", "train_size": 100, "validation": 50},
+        f"{CLOTHES}.data.name: ",
+        "digits is the study's own data set",
+    ),
     # past the end
     ("experiments.0.stops", ["checkpoint 11"], "experiments[0].stops: ", "trains for 10 epochs"),
     ("experiments.0.stops", ["schedule 2/11"], "experiments[0].stops: ", "A <= N <= 10"),

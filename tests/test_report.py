@@ -110,7 +110,8 @@ def test_curves_are_a_frame_of_their_own(rendered, tmp_path):
     frame = records.frame(made, store)
     assert records.curves(made, Store(tmp_path / "none")).empty
     assert len(records.curves(made, store)) == 20 * len(made.runs) - _shorter(made)
-    assert set(frame.kind) == {"scratch", "scratch_long", "teacher", "student", "ensemble"}
+    kinds = {"scratch", "scratch_long", "teacher", "student", "ensemble", "probe"}
+    assert set(frame.kind) == kinds
 
 
 def _shorter(made: plan.Plan) -> int:
@@ -177,7 +178,7 @@ def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs(tmp_path):
         "shots": {"networks": ["wrn10-0.5"], "stops": ["checkpoint 12", "full"]},
     }
     experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
-    changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}}
+    changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
     made, store = made_store(tmp_path, ensembles=teams, **changes)
     (found,) = answer.answers(records.frame(made, store))
     named = [gain.over for gain in found.gains if "averaged" in gain.over]

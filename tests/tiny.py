@@ -88,3 +88,7 @@ def exact(folder: Path) -> dict[str, str]:
 def record(place: Store, run) -> dict:
     kind = place.run if isinstance(run, plan.Run) else place.ensemble
     return json.loads((kind(run.name) / "record.json").read_text())
+
+
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / "record.json").read_text())

@@ -30,11 +30,17 @@ def write(plan: Plan, place: store.Store, folder: Path) -> str:
         raise KdpipeError(f"{folder} is a results folder, with weights in it: give another --to")
     runs = sum(_copied(place.run(name), target.run(name)) for name in plan.runs)
     teams = sum(_copied(place.ensemble(name), target.ensemble(name)) for name in plan.ensembles)
-    for path, wanted in ((folder / "runs", plan.runs), (folder / "ensembles", plan.ensembles)):
-        _clear(path, set(wanted))
+    probes = sum(_copied(place.probe(name), target.probe(name)) for name in plan.probes)
+    for kind, wanted in (
+        ("runs", plan.runs),
+        ("ensembles", plan.ensembles),
+        ("probes", plan.probes),
+    ):
+        _clear(folder / kind, set(wanted))
     lines = list(outcomes.lines(outcomes.Outcomes(plan, place)))
     store.write_bytes(folder / outcomes.FILE, "".join(lines).encode())
-    return f"{folder}: {runs:,} runs, {teams:,} ensembles, {len(lines):,} of them with outcomes"
+    found = f"{folder}: {runs:,} runs, {teams:,} ensembles, {len(lines):,} of them with outcomes"
+    return f"{found}; {probes:,} probes" if plan.probes else found
 
 
 def _copied(source: Path, target: Path) -> bool:

@@ -52,9 +52,12 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame in a fixed order, with every column that is read and no empty labels as nan.
 
     Networks are ordered by multiply-adds, stops as full, schedule, checkpoint. Further members of
-    a seed are left out: they stand in ensembles only. Where blocks disagree about a cell (one has
-    a fixed teacher, one a teacher for each seed) their teachers read `label [block]`.
+    a seed are left out: they stand in ensembles only. So are probes: their errors are of other
+    data. Where blocks disagree about a cell (one has a fixed teacher, one a teacher for each seed)
+    their teachers read `label [block]`.
     """
+    if "kind" in frame:
+        frame = frame[frame.kind != "probe"]
     extra = [column for column in frame if column not in (*LABELS, *NUMBERS)]
     frame = frame.reindex(columns=[*LABELS, *NUMBERS, *extra])
     labels = frame[list(LABELS)].astype(object)

@@ -32,6 +32,7 @@ from kdpipe.study import (
     Pretrained,
     Recipe,
     Study,
+    Transfer,
 )
 
 MAX_MISTAKES = 100
@@ -128,7 +129,7 @@ class _Look:
     def mistakes(self) -> Iterator[str]:
         yield from self.uncarded
         yield from self.of_names()
-        yield from self.of_data()
+        yield from self.of_data("data", self.data_part, self.card, self.cardless)
         yield from self.of_recipes()
         yield from self.of_ensembles()
         for name, source in self.pretrained.items():
@@ -136,6 +137,8 @@ class _Look:
         for index, block in self.blocks.items():
             yield from self.of_block(f"experiments[{index}]", block)
         yield from self.circles
+        for name, transfer in salvage.items(self.content.get("transfers")):
+            yield from self.of_transfer(name, transfer)
         yield from self.of_tables()
 
     def of_cards(
@@ -183,56 +186,109 @@ class _Look:
                 for seed in _twice(seeds):
                     yield f"{where}: {seed} stands twice"
 
-    def of_data(self) -> Iterator[str]:
-        data = self.data_part
+    def of_data(
+        self, where: str, data: Data | None, card: cards.Card | None, cardless: str
+    ) -> Iterator[str]:
         if data is None or data.name is None:
             return
         if data.card is not None and (data.path is None or data.name in cards.known()):
-            yield "data.card: belongs to data of one's own, which has a path and a name of its own"
-        if self.card is None:
+            yield (
+                f"{where}.card: belongs to data of one's own, which has a path and a name of its "
+                "own"
+            )
+        if card is None:
             guess = "" if data.path else nearest(data.name, cards.known())
-            yield f"data.name: {self.cardless}{guess}"
+            yield f"{where}.name: {cardless}{guess}"
             return
         for key, values in (("mean", data.mean), ("std", data.std)):
-            if values is not None and len(values) != self.card.shape[0]:
+            if values is not None and len(values) != card.shape[0]:
                 yield (
-                    f"data.{key}: {shown(values)} for images of {self.card.shape[0]} channel(s): "
+                    f"{where}.{key}: {shown(values)} for images of {card.shape[0]} channel(s): "
                     "give one number for each"
                 )
         wanted = (data.train_size or 0) + data.validation
-        if wanted > self.card.train or data.validation >= self.card.train:
+        if wanted > card.train or data.validation >= card.train:
             yield (
-                f"data: train_size {data.train_size} and validation {data.validation} together "
-                f"exceed the {self.card.train:,} training images of {data.name}"
+                f"{where}: train_size {data.train_size} and validation {data.validation} together "
+                f"exceed the {card.train:,} training images of {data.name}"
             )
-        yield from self.of_stream(data)
-        height, width = self.card.shape[1:]
+        yield from self.of_stream(where, data, card)
+        height, width = card.shape[1:]
         if data.padding == "reflect" and data.pad >= min(height, width):
-            yield f"data.pad: {data.pad} pixels cannot be reflected in images of {height}x{width}"
+            yield (
+                f"{where}.pad: {data.pad} pixels cannot be reflected in images of {height}x{width}"
+            )
 
-    def of_stream(self, data: Data) -> Iterator[str]:
+    def of_transfer(self, name: str, content: object) -> Iterator[str]:
+        """Other images, of the shape that the study's networks take, and blocks to probe."""
+        where = f"transfers.{name}"
+        transfer, _ = salvage.part(Transfer, content)
+        if transfer is None:
+            return
+        for block in transfer.blocks:
+            yield from self.defined(f"{where}.blocks", block, "block", self.block_names)
+        for block in _twice(transfer.blocks):
+            yield f"{where}.blocks: {block} stands twice"
+        data, _ = salvage.part(Data, dict(salvage.items(content)).get("data"))
+        card, cardless = _card(data)
+        yield from self.of_data(f"{where}.data", data, card, cardless)
+        if data is None or card is None:
+            return
+        if not data.validation and "validation" not in salvage.lost(data):
+            yield (
+                f"{where}.data.validation: the strength of a probe is chosen on validation images: "
+                "hold some out"
+            )
+        left = data.train_size or card.train - data.validation
+        if left < card.classes:
+            yield f"{where}.data: {left} training images are too few for {card.classes} classes"
+        if self.card is None:
+            return
+        for block in (b for b in self.blocks.values() if b.name in transfer.blocks):
+            for network in self.heads(block):
+                if (facts := zoo.facts(network)) is not None and not facts.linear:
+                    yield (
+                        f"{where}.blocks: {network}, a teacher of {block.name}, does not end in a "
+                        "linear classifier, whose input a probe takes"
+                    )
+        if card.sha256 == self.card.sha256:
+            yield f"{where}.data.name: {data.name} is the study's own data set: name another one"
+        ours, theirs = (" x ".join(map(str, each.shape)) for each in (self.card, card))
+        if theirs != ours and "resize" not in salvage.lost(data):
+            alike = card.shape[0] == self.card.shape[0] and ours.split()[2] == ours.split()[4]
+            cure = f"; resize: {self.card.shape[1]} scales them" if alike else ""
+            yield f"{where}.data: its images are {theirs}, the study's networks take {ours}{cure}"
+
+    def heads(self, block: Block) -> list[str]:
+        """The single networks that teach in a block."""
+        pretrained = (self.pretrained.get(teacher) for teacher in block.teachers)
+        return [*block.teachers, *(each.network for each in pretrained if each and each.network)]
+
+    def of_stream(self, where: str, data: Data, card: cards.Card) -> Iterator[str]:
         """What images in an array have, and images that stream have not; and the reverse."""
-        assert self.card is not None
-        if not self.card.streamed:
+        if not card.streamed:
             if data.crop is not None:
                 yield (
-                    f"data.crop: is for images that stream from their files; those of {data.name} "
-                    "are one array: augment them with pad and flip, or make a card of their "
-                    "folder with kdpipe data PATH --stream SIDE"
+                    f"{where}.crop: is for images that stream from their files; those of "
+                    f"{data.name} are one array: augment them with pad and flip, or make a card of "
+                    "their folder with kdpipe data PATH --stream SIDE"
                 )
             return
         if data.path is None:
-            yield f"data.path: {data.name} is not downloaded: name the folder that holds its files"
+            yield (
+                f"{where}.path: {data.name} is not downloaded: name the folder that holds its files"
+            )
         if data.pad:
             instead = "leave pad out" if data.crop else "write crop: {} instead"
-            yield f"data.pad: images that stream are not padded: {instead}"
+            yield f"{where}.pad: images that stream are not padded: {instead}"
         for key in ("mean", "std"):
             if key not in salvage.lost(data) and getattr(data, key) is None:
                 yield (
-                    f"data.{key}: this key is missing; it is not measured where images stream. "
+                    f"{where}.{key}: this key is missing; it is not measured where images stream. "
                     f"Of ImageNet they are {cards.IMAGENET}"
                 )
-        if data.crop is not None and self.content.get("teacher_outputs") == "table":
+        live = where != "data" or self.content.get("teacher_outputs") != "table"
+        if data.crop is not None and not live:
             yield (
                 "teacher_outputs: table holds every view of every image, and data.crop makes views "
                 "without end: write live, or leave one of the two keys out"
@@ -582,6 +638,13 @@ def _located(content: object, folder: Path) -> object:
     if isinstance(content.get("pretrained"), dict):
         content["pretrained"] = {
             name: _seen_from(folder, source) for name, source in content["pretrained"].items()
+        }
+    if isinstance(content.get("transfers"), dict):
+        content["transfers"] = {
+            name: part | {"data": _seen_from(folder, part["data"])}
+            if isinstance(part, dict) and "data" in part
+            else part
+            for name, part in content["transfers"].items()
         }
     return content
 

@@ -1,7 +1,7 @@
 """The command line: one verb for each thing a person or a rule asks for.
 
-check, plan, status, report, archive and prune take study files; prepare, train and score are what
-the rules call, and can be typed by hand. A mistake of the user is one message and exit code 2.
+check, plan, status, report, archive and prune take study files; prepare, train, score and probe are
+what the rules call, and can be typed by hand. A mistake of the user is one message and exit code 2.
 """
 
 import argparse
@@ -150,6 +150,13 @@ def _parser() -> argparse.ArgumentParser:
     command = verb("score", _score, "score one ensemble from stored outputs (called by a rule)")
     command.add_argument("--spec", required=True, help="the ensemble's canonical JSON")
     results(command)
+
+    command = verb("probe", _probe, "probe one network on another data set (called by a rule)")
+    command.add_argument("--spec", required=True, help="the probe's canonical JSON")
+    command.add_argument("--code", type=Path, help="the folder of networks of one's own")
+    device(command)
+    workers(command)
+    results(command)
     return parser
 
 
@@ -295,6 +302,14 @@ def _score(options) -> None:
     from kdpipe import jobs
 
     print(jobs.score(_spec(options.spec), Store(options.results)))
+
+
+def _probe(options) -> None:
+    from kdpipe import jobs
+
+    place, shares = Store(options.results), max(1, options.runs_per_gpu)
+    spec, workers = _spec(options.spec), max(0, options.workers)
+    print(jobs.probe(spec, place, options.device, shares, options.code, workers))
 
 
 def _spec(text: str) -> dict:

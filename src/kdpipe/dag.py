@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdpipe import checking, devices, documents, identity, plan, resources, status
+from kdpipe import cards, checking, devices, documents, identity, plan, resources, status
 from kdpipe.errors import KdpipeError
 from kdpipe.store import RECORD, Store, read_record
 from kdpipe.study import Study
@@ -27,8 +27,8 @@ REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `ren
 class Dag:
     study: Study
     plan: plan.Plan
-    to_do: frozenset[str]  # names of runs and ensembles
-    data_ready: bool
+    to_do: frozenset[str]  # names of runs, ensembles and probes
+    data_ready: frozenset[str]  # folders of the data sets that are prepared
     device: str = "cpu"  # cpu or cuda, of every run
     longest_job: int | None = None  # minutes
     store: Store = field(default_factory=Store)
@@ -45,21 +45,19 @@ class Dag:
     def study_json(self) -> str:
         return self.study.model_dump_json(exclude_defaults=True)
 
-    def data(self) -> list[str]:
-        """The card of the data set, while it is to be prepared."""
-        return (
-            [] if self.data_ready else [str(self.store.data(self.plan.card.folder) / "card.json")]
-        )
+    def data(self, card: cards.Card | None = None) -> list[str]:
+        """The card of the study's data set, or of another one, while it is to be prepared."""
+        folder = (card or self.plan.card).folder
+        return [] if folder in self.data_ready else [str(self.store.data(folder) / "card.json")]
 
-    @property
-    def data_source(self) -> list[str]:
+    def data_source(self, wildcards: Any) -> list[str]:
         """What `kdpipe prepare` is told: the data set, and where its files and its card lie."""
-        data = self.study.data
+        data = self.plan.data_sets[wildcards.name]
         path = [f"--path={data.path}"] if data.path else []
         return [data.name, *path, *([f"--card={data.card}"] if data.card else [])]
 
     def spec(self, wildcards: Any) -> str:
-        """The canonical JSON of a run or an ensemble."""
+        """The canonical JSON of a run, a table, an ensemble or a probe."""
         return identity.canonical(self._item(wildcards.name).spec)
 
     def keep(self, wildcards: Any) -> str:
@@ -81,8 +79,9 @@ class Dag:
 
     def threads(self, wildcards: Any) -> int:
         spec = self._item(wildcards.name).spec
-        own = spec["threads"] if spec.get("kind") == "table" else spec["recipe"]["threads"]
-        return own + self.workers
+        own = spec["recipe"]["threads"] if "recipe" in spec else spec["threads"]
+        probe = self.plan.probes.get(wildcards.name)
+        return own + (self._workers_of(probe.card) if probe else self.workers)
 
     def minutes(self, wildcards: Any, attempt: int) -> int:
         needed = resources.minutes(self.plan.runs[wildcards.name], self.device, self.workers)
@@ -105,12 +104,20 @@ class Dag:
     @property
     def workers(self) -> int:
         """Processes that read images beside a run."""
-        return self.study.workers if self.plan.card.streamed else 0
+        return self._workers_of(self.plan.card)
+
+    def _workers_of(self, card: cards.Card) -> int:
+        return self.study.workers if card.streamed else 0
 
     @property
     def worker_options(self) -> str:
         """What `kdpipe train` and `kdpipe tabulate` are told of them."""
         return f"--workers {self.workers}" if self.workers else ""
+
+    def probe_options(self, wildcards: Any) -> str:
+        """What `kdpipe probe` is told of them."""
+        workers = self._workers_of(self.plan.probes[wildcards.name].card)
+        return f"--workers {workers}" if workers else ""
 
     @property
     def device_options(self) -> str:
@@ -144,17 +151,32 @@ class Dag:
         members = self.plan.ensembles[wildcards.name].members
         return self._runs(dict.fromkeys(run.name for run, _ in members))
 
+    def probe_needs(self, wildcards: Any) -> list[str]:
+        """What a probe waits for: the other data set, and the run if it is still to do."""
+        probe = self.plan.probes[wildcards.name]
+        return self.data(probe.card) + self._runs([probe.run.name])
+
+    def probe_minutes(self, wildcards: Any, attempt: int) -> int:
+        probe = self.plan.probes[wildcards.name]
+        workers = self._workers_of(probe.card)
+        needed = resources.probe_minutes(probe, self.device, workers)
+        return resources.time_at(attempt, needed, self.longest_job)
+
+    def probe_megabytes(self, wildcards: Any, attempt: int) -> int:
+        probe = self.plan.probes[wildcards.name]
+        workers = self._workers_of(probe.card)
+        needed = resources.probe_megabytes(probe, self.device, workers)
+        return resources.memory_at(attempt, needed)
+
     def records(self, *roles: str) -> list[str]:
         """Records still to do: of the runs in these roles, or of everything."""
         if roles:
             played = self.plan.roles
             return self._runs(name for name in played if played[name] & set(roles))
-        ensembles = [
-            str(self.store.ensemble(name) / RECORD)
-            for name in self.plan.ensembles
-            if name in self.to_do
-        ]
-        return self._runs(self.plan.runs) + ensembles
+        ensembles = [self.store.ensemble(name) for name in self.plan.ensembles]
+        probes = [self.store.probe(name) for name in self.plan.probes]
+        rest = [str(each / RECORD) for each in ensembles + probes if each.name in self.to_do]
+        return self._runs(self.plan.runs) + rest
 
     def report_needs(self) -> list[str]:
         """What a report waits for, and a finished record that is younger than the report.
@@ -172,6 +194,7 @@ class Dag:
         folders += [
             self.store.ensemble(name) for name in self.plan.ensembles if name not in self.to_do
         ]
+        folders += [self.store.probe(name) for name in self.plan.probes if name not in self.to_do]
         youngest = max((folder / RECORD for folder in folders), key=_age, default=None)
         return [youngest] if youngest is not None and _age(youngest) > reported else []
 
@@ -179,7 +202,8 @@ class Dag:
         return [str(self.store.run(name) / RECORD) for name in names if name in self.to_do]
 
     def _item(self, name: str):
-        for known in (self.plan.runs, self.plan.tables, self.plan.ensembles):
+        plan = self.plan
+        for known in (plan.runs, plan.tables, plan.ensembles, plan.probes):
             if name in known:
                 return known[name]
         raise KeyError(name)
@@ -228,10 +252,11 @@ def load(
         made = plan.make(study)
         store = Store()
         states = status.of(made, store) if head else {}
-        to_do = [
-            name for name in [*made.runs, *made.ensembles] if states.get(name, "to do") == "to do"
-        ]
-        ready = head and (store.data(made.card.folder) / "card.json").exists()
+        names = [*made.runs, *made.ensembles, *made.probes]
+        to_do = [name for name in names if states.get(name, "to do") == "to do"]
+        ready = frozenset(
+            name for name in made.data_sets if head and (store.data(name) / "card.json").exists()
+        )
         if head:
             begun = _begun_on(made, to_do, store)
             os.environ[devices.DECIDED] = devices.decide(study.device, remote, begun)

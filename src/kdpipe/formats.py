@@ -30,6 +30,7 @@ HEADINGS = {  # of the columns of `data` in a report; others are shown under the
     "kd_epochs": "KD epochs",
     "ce_weight_after_stop": "CE weight after",
     "test_ece": "ECE, test",
+    "own_error": "its own error",
     "best_epoch": "best epoch",
     "best_test_error": "error at best",
     **{f"{split}_kd_error": f"KD error, {split}" for split in ("train", "test")},

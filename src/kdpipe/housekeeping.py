@@ -13,8 +13,12 @@ from kdpipe.errors import DataError, KdpipeError
 from kdpipe.plan import Plan
 from kdpipe.prices import as_size
 
-KINDS = ("runs", "ensembles", "data")
-NAMES = {"run": identity.run_name, "ensemble": identity.ensemble_name}
+KINDS = ("runs", "ensembles", "probes", "data")
+NAMES = {
+    "run": identity.run_name,
+    "ensemble": identity.ensemble_name,
+    "probe": identity.probe_name,
+}
 STATE = ".state.safetensors"
 BESIDE = {store.RECORD, store.KEPT_RECORD, jobs.FAILURE, STATE, ".lock"}
 
@@ -140,7 +144,8 @@ def _unneeded(plans: list[Plan], place: store.Store) -> Iterator[Path]:
     needed = {
         "runs": {name for plan in plans for name in plan.runs},
         "ensembles": {name for plan in plans for name in plan.ensembles},
-        "data": {plan.card.folder for plan in plans},
+        "probes": {name for plan in plans for name in plan.probes},
+        "data": {folder for plan in plans for folder in plan.data_sets},
         "tables": {
             name for plan in plans for table in plan.tables for name in (table, f".{table}.views")
         },

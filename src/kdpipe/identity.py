@@ -24,6 +24,7 @@ REVISIONS = {
     "ensemble": 1,  # averaging
     "stream": 1,  # how images that stay in files are decoded, cropped and scaled
     "table": 1,  # teacher tables
+    "probe": 1,  # features, and the classifier on them
     "digits": 1,
     "cifar10": 1,
     "cifar100": 1,
@@ -75,6 +76,11 @@ def run_name(spec: dict, digest: str) -> str:
 def ensemble_name(spec: dict, digest: str) -> str:
     """`ensemble-of-<members>-s<seed>-<12 hex>`."""
     return f"ensemble-of-{len(spec['members'])}-s{spec['seed']}-{digest[:12]}"
+
+
+def probe_name(spec: dict, digest: str) -> str:
+    """`<network>-on-<data>-s<seed>-<12 hex>`: a linear probe on another data set."""
+    return f"{spec['network']['name']}-on-{spec['data']['name']}-s{spec['seed']}-{digest[:12]}"
 
 
 def table_name(spec: dict, digest: str) -> str:

@@ -1,4 +1,4 @@
-"""One job: train a run, score an ensemble, prepare a data set - and write its record.
+"""One job: train a run, score an ensemble, probe a network - and write its record.
 
 A job is told everything by its spec; it reads no config file and knows no study. Diverged and
 skipped are outcomes and end in a record; anything else that goes wrong is a fault, ends in
@@ -116,6 +116,70 @@ def score(spec: dict, place: store.Store) -> str:
     return _said(record)
 
 
+def probe(
+    spec: dict,
+    place: store.Store,
+    device: str = "cpu",
+    runs_per_gpu: int = 1,
+    code: Path | None = None,
+    workers: int = 0,
+) -> str:
+    """Probe a finished network on another data set; returns a line.
+
+    Features are taken and thrown away; the record keeps the chosen strength and what each came
+    to, the outputs on val and test lie beside it.
+    """
+    digest = identity.digest(spec)
+    name = specs.name_of_probe(spec, digest)
+    folder = place.probe(name)
+    size = f"train_size {spec['data']['train_size']}"
+    with store.only_one(folder), _failures_noted(folder, size):
+        reason = _failed_member([spec], place)
+        old = store.finished(folder, digest)
+        if old is not None and (old["status"] != "skipped" or reason is not None):
+            store.publish(folder, old)
+            return f"{name}: finished before ({old['status']})"
+        record = _record("probe", name, digest, spec)
+        if reason is not None:
+            record |= {"status": "skipped", "reason": reason}
+        else:
+            with devices.held(device, runs_per_gpu):
+                record = _probed(record, folder, place, device, code, workers)
+        store.publish(folder, record)
+        _tidy(folder)
+    return _said(record)
+
+
+def _probed(
+    record: dict,
+    folder: Path,
+    place: store.Store,
+    device: str,
+    code: Path | None,
+    workers: int,
+) -> dict:
+    """The record of a probe that could be made."""
+    import torch
+
+    from kdpipe import probes
+
+    spec = record["spec"]
+    began = time.monotonic()
+    try:
+        found = probes.probe(spec, record["digest"], folder, place, device, code, workers)
+    except Diverged as outcome:
+        return record | {"status": "diverged", "reason": str(outcome)}
+    libraries = {"torch": torch.__version__, "scikit-learn": metadata.version("scikit-learn")}
+    record["versions"] |= libraries
+    return record | {
+        "status": "done",
+        "device": _device(device, spec["threads"]),
+        "seconds": {"total": round(time.monotonic() - began, 3)},
+        **found,
+        "files": _files(folder),
+    }
+
+
 def _trained(
     record: dict,
     old: dict | None,
@@ -161,11 +225,7 @@ def _trained(
     }
     return record | {
         "status": "done",
-        "device": {
-            "type": device,
-            "name": _processor() if device == "cpu" else torch.cuda.get_device_name(),
-            "threads": recipe["threads"],
-        },
+        "device": _device(device, recipe["threads"]),
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "images_per_second": round(
             recipe["epochs"] * spec["data"]["train_size"] / max(result.training_seconds, 1e-9), 1
@@ -297,6 +357,13 @@ def _said(record: dict) -> str:
     test = record["last"]["test"]
     time_taken = f", {record['seconds']['total']:.1f} s" if "seconds" in record else ""
     return f"{record['name']}: test error {100 * (1 - test['accuracy']):.2f} %{time_taken}"
+
+
+def _device(device: str, threads: int) -> dict:
+    import torch
+
+    name = _processor() if device == "cpu" else torch.cuda.get_device_name()
+    return {"type": device, "name": name, "threads": threads}
 
 
 def _git_revision() -> str | None:

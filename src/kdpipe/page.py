@@ -108,11 +108,12 @@ def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
 def facts(plan: Plan, frame: pd.DataFrame) -> list[tuple[str, str]]:
     """The study in numbers: data, seeds, runs, time, machines and versions."""
     study, data = plan.study, plan.study.data
-    runs = frame[frame.kind != "ensemble"].drop_duplicates("run")
+    runs = frame[~frame.kind.isin(["ensemble", "probe"])].drop_duplicates("run")
     done = runs[runs.status == "done"]
     states = ", ".join(f"{count:,} {state}" for state, count in runs.status.value_counts().items())
     size = data.train_size or plan.card.train - data.validation
     noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
+    probes = f", {len(plan.probes):,} probes on other data" if plan.probes else ""
     price = [run.train_multiply_adds + run.teacher_multiply_adds for run in plan.runs.values()]
     return [
         (
@@ -123,7 +124,7 @@ def facts(plan: Plan, frame: pd.DataFrame) -> list[tuple[str, str]]:
         ("Seeds", ", ".join(map(str, study.seeds))),
         ("Smallest difference worth having", f"{study.smallest_effect:g} points"),
         ("Runs in the tables", f"{len(runs):,}: {states}"),
-        ("Runs in the plan", f"{len(plan.runs):,}, and {len(plan.ensembles):,} ensembles"),
+        ("Runs in the plan", f"{len(plan.runs):,}, and {len(plan.ensembles):,} ensembles{probes}"),
         ("Multiply-adds of the plan", short(sum(price))),
         ("Time of the finished runs", _hours(done.seconds.sum())),
         ("Machines", _listed(done, "device")),

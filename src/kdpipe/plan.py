@@ -1,4 +1,4 @@
-"""The plan: every run and ensemble that a study needs, with parents and prices.
+"""The plan: every run, ensemble and probe that a study needs, with parents and prices.
 
 A pure function of the study, and the only place that knows which experiments exist. Runs are
 found by the digest of their spec, so what two blocks share is planned once; parents always come
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from kdpipe import cards, catalogue, identity, stops, zoo
 from kdpipe.networks import Cost
 from kdpipe.stops import Stop
-from kdpipe.study import Block, Ensemble, Method, Pretrained, Recipe, Study
+from kdpipe.study import Block, Data, Ensemble, Method, Pretrained, Recipe, Study, Transfer
 
 # Forward and backward cost three forwards; the usual count.
 FORWARDS_PER_STEP = 3
@@ -119,6 +119,32 @@ class EnsembleRow:
     method: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A linear classifier on the features of one (run, epoch), for another data set."""
+
+    name: str
+    digest: str
+    spec: dict
+    run: Run
+    card: cards.Card  # of the other data set
+    multiply_adds: int  # of the forwards that the features take
+
+    @property
+    def seed(self) -> int:
+        return self.spec["seed"]
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """A probe in its place: which of a cell's networks it asks. `of`: scratch, student, teacher."""
+
+    transfer: str
+    of: str
+    cell: Cell
+    probe: Probe
+
+
 @dataclass(frozen=True)
 class Plan:
     study: Study
@@ -128,6 +154,9 @@ class Plan:
     tables: dict[str, Table] = field(default_factory=dict)  # by name
     cells: list[Cell] = field(default_factory=list)
     ensemble_rows: list[EnsembleRow] = field(default_factory=list)
+    probes: dict[str, Probe] = field(default_factory=dict)  # by name
+    probe_rows: list[ProbeRow] = field(default_factory=list)
+    data_sets: dict[str, Data] = field(default_factory=dict)  # folder -> who is prepared there
     scratch: dict[tuple[str, int], Run] = field(default_factory=dict)  # (network, seed)
     scratch_long: list[tuple[str, Run, Cell]] = field(default_factory=list)  # block, run, priced by
     keep: dict[str, set[int]] = field(default_factory=dict)  # run name -> checkpoints
@@ -142,32 +171,13 @@ def make(study: Study) -> Plan:
 
 class _Planner:
     def __init__(self, study: Study):
-        card = cards.of(**study.data.model_dump(include={"name", "path", "card", "resize"}))
+        card = _card(study.data)
         self.study = study
         self.plan = Plan(study, card)
         self.networks = catalogue.of(study, card.shape, card.classes)
-        self.train_size = study.data.train_size or card.train - study.data.validation
-        self.data = {
-            "name": card.name,
-            "card": card.sha256,
-            "revision": identity.data_revision(card.name),
-            "train_size": self.train_size,
-            "validation": study.data.validation,
-            "label_noise": study.data.label_noise,
-            "split_seed": study.data.split_seed,
-            "split_revision": identity.REVISIONS["split"],
-            "resize": study.data.resize,
-            "mean": study.data.mean,
-            "std": study.data.std,
-            "stream_revision": identity.REVISIONS["stream"] if card.streamed else None,
-            "views": {
-                "pad": study.data.pad,
-                "padding": study.data.padding,
-                "flip": study.data.flip,
-                "crop": study.data.crop.model_dump() if study.data.crop else None,
-                "revision": identity.REVISIONS["views"],
-            },
-        }
+        self.plan.data_sets[card.folder] = study.data
+        self.data = _data_spec(study.data, card)
+        self.train_size = self.data["train_size"]
         self.revision = {key: identity.REVISIONS[key] for key in ("training", "evaluation")}
         self.by_digest: dict[str, Run] = {}
         self.labels: dict[tuple, Run] = {}  # what is asked for again and again: found unhashed
@@ -188,6 +198,9 @@ class _Planner:
                 if run.network == network and run.spec["teacher"] is None and run.epochs == epochs:
                     for stop in stops.expand(texts, epochs):
                         self._keep(run, stop.epochs)
+
+        for label, transfer in study.transfers.items():
+            self._transfer(label, transfer)
 
     # --- blocks
 
@@ -358,6 +371,46 @@ class _Planner:
         )
         return self.plan.ensembles.setdefault(averaged.name, averaged)
 
+    # --- probes
+
+    def _transfer(self, label: str, transfer: Transfer) -> None:
+        """Probes of the last networks of blocks, of their scratch runs, and of their teachers.
+
+        An ensemble that teaches has no features of its own.
+        """
+        card = _card(transfer.data)
+        data = _data_spec(transfer.data, card)
+        self.plan.data_sets.setdefault(card.folder, transfer.data)
+        probes: dict[tuple[str, int], Probe] = {}
+        for cell in self.plan.cells:
+            if cell.block not in transfer.blocks or not cell.last:
+                continue
+            scratch = self.plan.scratch[cell.student, cell.seed]
+            asked = [("scratch", scratch, scratch.epochs), ("student", cell.run, cell.run.epochs)]
+            if cell.teacher.ensemble is None:
+                asked.append(("teacher", *cell.teacher.members[0]))
+            for of, run, epoch in asked:
+                if (probe := probes.get((run.name, epoch))) is None:
+                    probe = probes[run.name, epoch] = self._probe(run, epoch, data, card)
+                self.plan.probe_rows.append(ProbeRow(label, of, cell, probe))
+
+    def _probe(self, run: Run, epoch: int, data: dict, card: cards.Card) -> Probe:
+        spec = {
+            "kind": "probe",
+            "revision": identity.REVISIONS["probe"],
+            "data": data,
+            "network": run.spec["network"],
+            "run": run.digest,
+            "epoch": epoch,
+            "seed": run.seed,
+            "threads": run.spec["recipe"]["threads"],
+        }
+        digest = identity.digest(spec)
+        name = identity.probe_name(spec, digest)
+        images = data["train_size"] + data["validation"] + card.test
+        made = Probe(name, digest, spec, run, card, images * run.cost.multiply_adds)
+        return self.plan.probes.setdefault(name, made)
+
     # --- runs
 
     def _scratch(self, network: str, seed: int) -> Run:
@@ -515,6 +568,35 @@ class _Planner:
         if network not in self.costs:
             self.costs[network] = self.networks.cost(network)
         return self.costs[network]
+
+
+def _card(data: Data) -> cards.Card:
+    return cards.of(**data.model_dump(include={"name", "path", "card", "resize"}))
+
+
+def _data_spec(data: Data, card: cards.Card) -> dict:
+    """The `data` part of a spec: which images, and in which views."""
+    return {
+        "name": card.name,
+        "card": card.sha256,
+        "revision": identity.data_revision(card.name),
+        "train_size": data.train_size or card.train - data.validation,
+        "validation": data.validation,
+        "label_noise": data.label_noise,
+        "split_seed": data.split_seed,
+        "split_revision": identity.REVISIONS["split"],
+        "resize": data.resize,
+        "mean": data.mean,
+        "std": data.std,
+        "stream_revision": identity.REVISIONS["stream"] if card.streamed else None,
+        "views": {
+            "pad": data.pad,
+            "padding": data.padding,
+            "flip": data.flip,
+            "crop": data.crop.model_dump() if data.crop else None,
+            "revision": identity.REVISIONS["views"],
+        },
+    }
 
 
 def view_count(views: dict) -> int:

@@ -6,10 +6,11 @@ each image and epoch. Disk counts float32 weights of final and kept checkpoints.
 
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from kdpipe import plan as plan_module
-from kdpipe.plan import Plan, Run
+from kdpipe.plan import Plan, Probe, Run
 from kdpipe.status import STATES
 
 BYTES = 4  # of a float32
@@ -20,6 +21,11 @@ def disk(plan: Plan, run: Run) -> int:
     snapshots = 1 + len(plan.keep.get(run.name, ()))
     images = plan.study.data.validation + plan.card.test
     return BYTES * snapshots * (run.cost.parameters + images * plan.card.classes)
+
+
+def probe_disk(probe: Probe) -> int:
+    """Bytes that a probe keeps: its outputs on the val and test images of the other set."""
+    return BYTES * (probe.spec["data"]["validation"] + probe.card.test) * probe.card.classes
 
 
 def as_json(plan: Plan, states: dict[str, str]) -> dict:
@@ -51,6 +57,19 @@ def as_json(plan: Plan, states: dict[str, str]) -> dict:
             }
             for ensemble in plan.ensembles.values()
         ],
+        "probes": [
+            {
+                "name": probe.name,
+                "digest": probe.digest,
+                "run": probe.run.name,
+                "epoch": probe.spec["epoch"],
+                "data": probe.card.name,
+                "state": states[probe.name],
+                "multiply_adds": probe.multiply_adds,
+                "bytes": probe_disk(probe),
+            }
+            for probe in plan.probes.values()
+        ],
     }
 
 
@@ -76,9 +95,15 @@ def as_text(plan: Plan, states: dict[str, str]) -> str:
     lines += ["", _head(""), _line(plan, "all runs, each once", runs, states)]
     lines += _teaching(plan)
     if plan.ensembles:
-        count = Counter(states[name] for name in plan.ensembles)
-        text = ", ".join(f"{count[state]:,} {state}" for state in STATES if count[state])
+        text = _states(plan.ensembles, states)
         lines.append(f"{len(plan.ensembles):,} ensembles to score from stored outputs: {text}")
+    if plan.probes:
+        probes = plan.probes.values()
+        names = ", ".join(dict.fromkeys(probe.card.name for probe in probes))
+        lines.append(
+            f"{len(probes):,} probes on {names}, {sum(p.multiply_adds for p in probes):.2e} "
+            f"mult-adds for their features: {_states(plan.probes, states)}"
+        )
     return "\n".join(lines)
 
 
@@ -87,6 +112,7 @@ def disk_warning(plan: Plan, states: dict[str, str], folder: Path) -> str | None
     while not folder.exists():
         folder = folder.absolute().parent
     needed = sum(disk(plan, run) for run in plan.runs.values() if states[run.name] == "to do")
+    needed += sum(probe_disk(p) for p in plan.probes.values() if states[p.name] == "to do")
     free = shutil.disk_usage(folder).free
     if needed <= free:
         return None
@@ -131,9 +157,13 @@ def _head(title: str) -> str:
     return f"{title:<24}{'runs':>7}{'epochs':>10}{'mult-adds':>12}{'disk':>10}  state"
 
 
+def _states(names: Iterable[str], states: dict[str, str]) -> str:
+    count = Counter(states[name] for name in names)
+    return ", ".join(f"{count[state]:,} {state}" for state in STATES if count[state])
+
+
 def _line(plan: Plan, title: str, runs: list[Run], states: dict[str, str]) -> str:
-    count = Counter(states[run.name] for run in runs)
-    state = ", ".join(f"{count[state]:,} {state}" for state in STATES if count[state])
+    state = _states((run.name for run in runs), states)
     operations = sum(run.train_multiply_adds + run.teacher_multiply_adds for run in runs)
     size = sum(disk(plan, run) for run in runs)
     epochs = sum(run.epochs for run in runs)

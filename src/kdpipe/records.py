@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from kdpipe.jobs import FAILURE
-from kdpipe.plan import Averaged, Cell, EnsembleRow, Plan, Run, Teacher
+from kdpipe.plan import Averaged, Cell, EnsembleRow, Plan, Probe, ProbeRow, Run, Teacher
 from kdpipe.store import Store
 
 SPLITS = ("train", "val", "test")
@@ -26,10 +26,13 @@ def frame(plan: Plan, store: Store) -> pd.DataFrame:
     rows += [_cell(look, cell) for cell in plan.cells]
     rows += [_long(look, block, run, cell) for block, run, cell in plan.scratch_long]
     rows += [_ensemble(look, row) for row in plan.ensemble_rows]
+    rows += [_probe(look, row) for row in plan.probe_rows]
     found = pd.DataFrame(rows)
     keys = [column for column in found.columns if column != "reason"]
     found = found.drop_duplicates(subset=keys, ignore_index=True)
     found.insert(2, "data", plan.card.name)
+    if "probed_data" in found:  # a probe's numbers are those of the other set
+        found["data"] = found.pop("probed_data").fillna(found.data)
     return found
 
 
@@ -64,19 +67,21 @@ class _Records:
         self.store = store
         self.runs = store.records("runs")
         self.ensembles = store.records("ensembles")
+        self.probes = store.records("probes")
         self.prices: dict[tuple[str, int], dict[str, float]] = {}
 
-    def outcome(self, item: Run | Averaged) -> tuple[dict | None, str, str | None]:
+    def outcome(self, item: Run | Averaged | Probe) -> tuple[dict | None, str, str | None]:
         """(record or None, status, reason)."""
-        known = self.runs if isinstance(item, Run) else self.ensembles
+        known = {Run: self.runs, Averaged: self.ensembles, Probe: self.probes}[type(item)]
         record = known.get(item.name)
         if record is None or record["digest"] != item.digest:
             return None, *self._missing(item)
         return record, record["status"], record["reason"]
 
-    def _missing(self, item: Run | Averaged) -> tuple[str, str | None]:
-        if isinstance(item, Run):
-            failure = self.store.run(item.name) / FAILURE
+    def _missing(self, item: Run | Averaged | Probe) -> tuple[str, str | None]:
+        if not isinstance(item, Averaged):
+            place = self.store.run if isinstance(item, Run) else self.store.probe
+            failure = place(item.name) / FAILURE
             if failure.exists():
                 return "failed", json.loads(failure.read_text())["reason"]
         return "not run", None
@@ -137,10 +142,14 @@ def _teachers(look: _Records) -> list[dict]:
 
 
 def _cell(look: _Records, cell: Cell) -> dict:
+    row = {"kind": "student", "block": cell.block} | _labels(cell)
+    return row | _teacher(look, cell.teacher) | _run(look, cell.run, cell.seed)
+
+
+def _labels(cell: Cell) -> dict:
+    """What a student is: its path, and how it was taught."""
     method = cell.run.spec["method"]
-    row = {
-        "kind": "student",
-        "block": cell.block,
+    return {
         "via": " > ".join(cell.via),
         "student": cell.student,
         "method": cell.method,
@@ -156,7 +165,6 @@ def _cell(look: _Records, cell: Cell) -> dict:
         "step": cell.step,
         "last": cell.last,
     }
-    return row | _teacher(look, cell.teacher) | _run(look, cell.run, cell.seed)
 
 
 def _kind(run: Run) -> str:
@@ -195,6 +203,43 @@ def _ensemble(look: _Records, ensemble_row: EnsembleRow) -> dict:
     if ensemble_row.teacher is not None:
         row |= _teacher(look, ensemble_row.teacher)
     return row | _metrics((record or {}).get("last") or {})
+
+
+def _probe(look: _Records, probe_row: ProbeRow) -> dict:
+    """A probe with the labels of what it asks; `own_error` is that one's on the study's data."""
+    cell, probe = probe_row.cell, probe_row.probe
+    record, status, reason = look.outcome(probe)
+    row = {
+        "kind": "probe",
+        "block": cell.block,
+        "probed_data": probe.card.name,
+        "transfer": probe_row.transfer,
+        "of": probe_row.of,
+    }
+    if probe_row.of == "scratch":
+        row |= {"student": cell.student}
+    else:
+        row |= _labels(cell) if probe_row.of == "student" else {}
+        row |= _teacher(look, cell.teacher)
+    at_home = look.measured(probe.run, probe.spec["epoch"])
+    return row | {
+        "seed": probe.seed,
+        "member": probe.run.spec["member"],
+        "run": probe.name,
+        "status": status,
+        "reason": reason,
+        "epochs": probe.run.epochs,
+        "parameters": probe.run.cost.parameters,
+        "multiply_adds": probe.run.cost.multiply_adds,
+        "device": _device(record),
+        "torch": _version(record, "torch"),
+        "kdpipe": _version(record, "kdpipe"),
+        "seconds": ((record or {}).get("seconds") or {}).get("total"),
+        "own_error": _error(at_home.get("test")),
+        "strength": (record or {}).get("strength"),
+        "converged": (record or {}).get("converged"),
+        **_metrics((record or {}).get("last") or {}),
+    }
 
 
 def _teacher(look: _Records, teacher: Teacher) -> dict:

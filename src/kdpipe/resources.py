@@ -5,7 +5,7 @@ a run that meets its time limit goes on where it stood.
 """
 
 from kdpipe.cards import Card
-from kdpipe.plan import Run, Table
+from kdpipe.plan import Probe, Run, Table
 
 # Multiply-adds a second, of small networks and batches: of one thread about half of what was
 # measured on one core of a slow machine; of a GPU never measured, and guessed low.
@@ -15,6 +15,9 @@ STARTING = 300  # seconds for imports, data and the last evaluation, on a busy f
 SECONDS_AN_IMAGE = 0.02  # to read, decode and crop one like ImageNet's: 0.007 was measured
 WORKER = 4 * 10**8  # bytes of a process that reads images, with the batches that it holds ready
 FLOOR = 10  # minutes; the profile's warning comes two minutes before the end
+
+# Of a probe: rounds of all its classifiers together, features of a network, images at a time.
+FITTINGS, FEATURES, BATCH = 1000, 512, 256
 
 # MB of a job with torch imported and nothing done; 250 are the two Snakemakes of a SLURM job.
 EMPTY_JOB = {"cpu": 1200, "cuda": 4000}
@@ -59,6 +62,30 @@ def table_megabytes(table: Table, card: Card, device: str) -> int:
     if card.streamed:
         images = 0
     return _megabytes(images + 4 * table.bytes, device)  # views, table, and the file's text
+
+
+def probe_minutes(probe: Probe, device: str, workers: int = 0) -> int:
+    """Of a probe: the forwards on the device, and its classifiers on the CPU."""
+    threads, data, card = probe.spec["threads"], probe.spec["data"], probe.card
+    fits = FITTINGS * 2 * data["train_size"] * FEATURES * card.classes / (RATE["cpu"] * threads)
+    streamed = _probed(probe) if card.streamed else 0
+    reading = streamed * SECONDS_AN_IMAGE / max(1, workers)
+    return _minutes(probe.multiply_adds, 0, device, threads, reading + fits)
+
+
+def probe_megabytes(probe: Probe, device: str, workers: int = 0) -> int:
+    """Images, and their features in double precision, plain and standardised."""
+    card = probe.card
+    pixels = 3 * (card.train + card.test) * card.shape[0] * card.shape[1] * card.shape[2]
+    if card.streamed:
+        pixels = (workers + 1) * WORKER
+    activations = 3 * 4 * BATCH * probe.run.cost.multiply_adds // 50
+    return _megabytes(pixels + 3 * 8 * _probed(probe) * FEATURES + activations, device)
+
+
+def _probed(probe: Probe) -> int:
+    """The images whose features are taken."""
+    return probe.spec["data"]["train_size"] + probe.spec["data"]["validation"] + probe.card.test
 
 
 def time_at(attempt: int, minutes: int, longest: int | None) -> int:

@@ -24,24 +24,14 @@ def name_of_run(spec: dict, digest: str) -> str:
         members = spec["teacher"]["members"] if spec["teacher"] else []
         revisions = _revisions(spec)
         _check_networks(spec["network"], [member["network"] for member in members])
-        data = spec["data"]
-        known = cards.load(data["name"]).sha256 if data["name"] in cards.known() else data["card"]
         # A network that brings its weights is trained for no epoch.
         untrained = {"epochs": 1} if spec.get("pretrained") else {}
         Recipe.model_validate({**spec["recipe"], **untrained})
         _plain(name, members)
     except (KeyError, TypeError, AttributeError, ValidationError) as error:
         raise KdpipeError(f"--spec is not the spec of a run ({error!r})") from None
-    if known != data["card"]:
-        raise KdpipeError(f"{name}: its data set is not one whose card this version has")
-    if not (_NAME.fullmatch(str(data["name"])) and _DIGEST.fullmatch(str(known))):
-        raise KdpipeError(f"{name}: --spec names no data set by name and digest")
-    for key, (wanted, ours) in revisions.items():
-        if wanted != ours:
-            raise KdpipeError(
-                f"{name}: its spec means revision {wanted} of {key}, this version computes "
-                f"revision {ours}: make the plan again"
-            )
+    _check_data(name, spec["data"])
+    _check_revisions(name, revisions)
     return name
 
 
@@ -54,6 +44,26 @@ def name_of_ensemble(spec: dict, digest: str) -> str:
             raise KdpipeError("--spec names an ensemble of nothing")
     except (KeyError, TypeError, AttributeError) as error:
         raise KdpipeError(f"--spec is not the spec of an ensemble ({error!r})") from None
+    return name
+
+
+def name_of_probe(spec: dict, digest: str) -> str:
+    """The name of a probe's folder. Raises KdpipeError for a spec that must not be probed."""
+    try:
+        name = identity.probe_name(spec, digest)
+        revisions = _shared_revisions(spec) | {
+            "probe": (spec["revision"], identity.REVISIONS["probe"])
+        }
+        _check_networks(spec["network"], [])
+        _plain(name, [spec])
+        if type(spec["threads"]) is not int or not 1 <= spec["threads"] <= 256:
+            raise KdpipeError(f"{name}: threads are a number from 1 to 256")
+        if spec["data"]["validation"] < 1 or spec["data"]["train_size"] < 1:
+            raise KdpipeError(f"{name}: a probe needs images to train on and to choose by")
+        _check_data(name, spec["data"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise KdpipeError(f"--spec is not the spec of a probe ({error!r})") from None
+    _check_revisions(name, revisions)
     return name
 
 
@@ -83,10 +93,27 @@ def _plain(name: str, members: list[dict]) -> None:
             raise KdpipeError("--spec names a member that is not (digest, epoch)")
 
 
-def _revisions(spec: dict) -> dict[str, tuple[object, int]]:
-    """For each behaviour the revision that a spec means, and ours."""
-    ours = identity.REVISIONS
+def _check_data(name: str, data: dict) -> None:
+    known = cards.load(data["name"]).sha256 if data["name"] in cards.known() else data["card"]
+    if known != data["card"]:
+        raise KdpipeError(f"{name}: its data set is not one whose card this version has")
+    if not (_NAME.fullmatch(str(data["name"])) and _DIGEST.fullmatch(str(known))):
+        raise KdpipeError(f"{name}: --spec names no data set by name and digest")
+
+
+def _check_revisions(name: str, revisions: dict[str, tuple[object, int]]) -> None:
+    for key, (wanted, ours) in revisions.items():
+        if wanted != ours:
+            raise KdpipeError(
+                f"{name}: its spec means revision {wanted} of {key}, this version computes "
+                f"revision {ours}: make the plan again"
+            )
+
+
+def _shared_revisions(spec: dict) -> dict[str, tuple[object, int]]:
+    """Of the data and the network: for each behaviour the revision a spec means, and ours."""
     data, network = spec["data"], spec["network"]
+    ours = identity.REVISIONS
     found: dict[str, tuple[object, int]] = {
         f"data set {data['name']}": (data["revision"], identity.data_revision(data["name"])),
         "views": (data["views"]["revision"], ours["views"]),
@@ -95,9 +122,16 @@ def _revisions(spec: dict) -> dict[str, tuple[object, int]]:
     if "build" not in network:
         family = networks.family(network["name"])
         found[family] = (network["revision"], networks.REVISIONS[family])
-    found |= {key: (value, ours[key]) for key, value in spec["revision"].items()}
     if data.get("stream_revision") is not None:
         found["stream"] = (data["stream_revision"], ours["stream"])
+    return found
+
+
+def _revisions(spec: dict) -> dict[str, tuple[object, int]]:
+    """For each behaviour the revision that a run's spec means, and ours."""
+    ours = identity.REVISIONS
+    found = _shared_revisions(spec)
+    found |= {key: (value, ours[key]) for key, value in spec["revision"].items()}
     if spec["teacher"]:
         method = spec["method"]
         found[method["loss"]] = (method["revision"], ours[method["loss"]])

@@ -6,14 +6,14 @@ is diverged or skipped. Everything else is to do.
 """
 
 from kdpipe.errors import StoreError
-from kdpipe.plan import Averaged, Plan, Run
+from kdpipe.plan import Averaged, Plan, Probe, Run
 from kdpipe.store import Store
 
 STATES = ("done", "diverged", "skipped", "to do")
 
 
 def of(plan: Plan, store: Store) -> dict[str, str]:
-    """The state of every run and ensemble of the plan, by name.
+    """The state of every run, ensemble and probe of the plan, by name.
 
     Raises StoreError for a record that is damaged or belongs to another spec.
     """
@@ -29,10 +29,13 @@ def of(plan: Plan, store: Store) -> dict[str, str]:
     for name, ensemble in plan.ensembles.items():
         members = tuple(run for run, _ in ensemble.members)
         states[name] = _state(ensemble, records.get(name), members, states)
+    records = store.records("probes")
+    for name, probe in plan.probes.items():
+        states[name] = _state(probe, records.get(name), (probe.run,), states)
     return states
 
 
-def _state(item: Run | Averaged, record: dict | None, needs: tuple, states: dict) -> str:
+def _state(item: Run | Averaged | Probe, record: dict | None, needs: tuple, states: dict) -> str:
     if record is None:
         return "to do"
     if record["digest"] != item.digest:

@@ -38,6 +38,9 @@ class Store:
     def ensemble(self, name: str) -> Path:
         return self.root / "ensembles" / name
 
+    def probe(self, name: str) -> Path:
+        return self.root / "probes" / name
+
     def table(self, name: str) -> Path:
         return self.root / "tables" / name
 
@@ -54,7 +57,7 @@ class Store:
         )
 
     def records(self, kind: str) -> dict[str, dict]:
-        """Every record of a kind ("runs" or "ensembles") by name, in one scan of the folder."""
+        """Every record of a kind ("runs", "ensembles", "probes") by name, in one scan."""
         folder = self.root / kind
         found = {}
         if folder.is_dir():

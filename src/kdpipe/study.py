@@ -42,6 +42,7 @@ TABLES = (
     "staged",
     "ensembles",
     "losses",
+    "transfer",
 )
 # The claims it can judge (`claims.CLAIMS` does).
 CLAIMS = (
@@ -322,6 +323,26 @@ class Block(_Part):
         return len(self.via or []) + self.generations
 
 
+class Transfer(_Part):
+    """Linear probes: how well the features of finished networks serve another data set."""
+
+    data: Data = Field(
+        description="the other images, of the shape that the networks take; `validation` is needed"
+    )
+    blocks: list[Name] = Field(
+        min_length=1,
+        description="blocks of which the last networks, their scratch runs and their teachers are "
+        "probed",
+    )
+
+    @model_validator(mode="after")
+    def _images_as_they_are(self):
+        for key in ("label_noise", "pad", "padding", "flip", "crop"):
+            if key in self.data.model_dump(exclude_defaults=True):
+                raise ValueError(f"data.{key}: a probe sees images and labels as they are")
+        return self
+
+
 class Study(_Part):
     """The whole file."""
 
@@ -369,6 +390,9 @@ class Study(_Part):
     )
     experiments: list[Block] = Field(
         min_length=1, description="the blocks; the plan is their union"
+    )
+    transfers: dict[Name, Transfer] = Field(
+        default_factory=dict, description="linear probes on other data, each under a name"
     )
     tables: dict[str, list[Name]] = Field(
         default_factory=dict, description="for each table the blocks and ensembles it reads"

@@ -35,6 +35,9 @@ def as_text(plan: Plan, place: Store) -> str:
     if plan.ensembles:
         done = sum(states[name] != "to do" for name in plan.ensembles)
         lines.append(f"{len(plan.ensembles):,} ensembles: {done:,} scored")
+    if plan.probes:
+        done = sum(states[name] != "to do" for name in plan.probes)
+        lines.append(f"{len(plan.probes):,} probes on other data: {done:,} finished")
     epochs = {run.name: _epochs_done(place.run(run.name)) for run in waiting}
     for run in running:
         lines.append(f"  running  {run.name}: epoch {epochs[run.name]} of {run.epochs} done")
@@ -42,6 +45,12 @@ def as_text(plan: Plan, place: Store) -> str:
     for name in plan.runs:
         if states[name] in ("diverged", "skipped"):
             lines.append(f"  {states[name]}  {name}: {records[name]['reason']}")
+    for name in plan.probes:
+        folder = place.probe(name)
+        if states[name] == "to do" and is_running(folder):
+            lines.append(f"  running  {name}")
+        elif states[name] == "to do" and (reason := _failure(folder)):
+            failed[name] = reason
     for name, reason in failed.items():
         lines.append(f"  failed  {name}: {reason}")
     if waiting:

@@ -3,7 +3,8 @@
 `zoo.json` was measured once, on images of 3 x 224 x 224, from torchvision itself (a test measures
 some of it again): parameters and multiply-adds, those of a class apart; whether it drops
 activations at random in training; what its four groups put out, where it has groups; and its
-weights, by torchvision's name, with the digits of their SHA-256 that torchvision verifies.
+weights, by torchvision's name, with the digits of their SHA-256 that torchvision verifies. Of the
+few whose last layer is not linear it says so.
 """
 
 import functools
@@ -27,6 +28,7 @@ class Facts:
     random: bool
     groups: tuple[tuple[int, int, int], ...]
     weights: dict[str, str]
+    linear: bool = True  # whether the last layer is one
 
 
 def names() -> list[str]:

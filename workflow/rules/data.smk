@@ -5,9 +5,9 @@ localrules:
 
 rule prepare:
     output:
-        f"results/data/{study.plan.card.folder}/card.json",
+        "results/data/{name}/card.json",
     log:
-        f"logs/data/{study.plan.card.folder}.log",
+        "logs/data/{name}.log",
     conda:
         "../../envs/kdpipe.yaml"
     params:

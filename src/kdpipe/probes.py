@@ -1,0 +1,195 @@
+"""A linear probe: what a finished network sees in the images of another data set.
+
+Its features are what its linear classifier is given, in eval mode, of the images as they are.
+Pixels are normalised by the *other* set's own training statistics, as is common: the network was
+trained on inputs of mean 0 and deviation 1, and with its own set's numbers a darker set would
+count as a worse representation. On these features multinomial logistic regression is fitted to
+the training images of the other set; the network itself learns nothing (Kornblith et al., 2019).
+"""
+
+import contextlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from kdpipe import data, devices, metrics, models, store, streams, teacher_outputs
+from kdpipe.errors import Diverged, KdpipeError
+from kdpipe.evaluation import BATCH
+from kdpipe.streams import Streams
+from kdpipe.views import PLAIN, Images
+
+__all__ = ["Fitted", "classifier_of", "features", "fit", "probe"]
+
+# Weight of the L2 penalty, by image: mean cross-entropy + strength / 2 * the squared weights.
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+ROUNDS = 1000  # of L-BFGS, at most
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The chosen classifier, its logits by split, and what each strength came to."""
+
+    strength: float
+    logits: dict[str, np.ndarray]  # (N, C)
+    sweep: list[dict]
+
+    @property
+    def unconverged(self) -> list[float]:
+        """The strengths at which L-BFGS was stopped before it had converged."""
+        return [one["strength"] for one in self.sweep if not one["converged"]]
+
+
+def probe(
+    spec: dict,
+    digest: str,
+    folder: Path,
+    place: store.Store,
+    device: str = "cpu",
+    code: Path | None = None,
+    workers: int = 0,
+) -> dict:
+    """What the record of a probe says; its outputs on val and test are written into the folder.
+
+    `code` is where networks of one's own lie, `workers` read images that stream.
+    Raises Diverged, or a KdpipeError for damaged inputs and networks that cannot be probed.
+    """
+    network, threads = spec["network"], spec["threads"]
+    torch.set_num_threads(threads)
+    where = devices.torch_device(device)
+    split = data.load(spec["data"], place)
+    parts = {"train": split.train, "val": split.val, "test": split.test}
+    labels = {part: np.array(each.labels) for part, each in parts.items()}
+    parent = {"run": spec["run"], "epoch": spec["epoch"]}
+    _, model = teacher_outputs.member(parent, network, place, code)
+    model = model.to(where)
+    given = {
+        part: features(model, network, streams.images(each, PLAIN, split, where, workers))
+        for part, each in parts.items()
+    }
+    with threadpool_limits(threads):
+        fitted = fit(given, labels, split.classes)
+    arrays = {}
+    for part in ("val", "test"):
+        arrays |= {f"{part}_logits": fitted.logits[part], f"{part}_labels": labels[part]}
+    about = {"run": digest, "epoch": spec["epoch"]}
+    store.write_arrays(folder / "outputs.safetensors", arrays, about)
+    found = {part: metrics.of(fitted.logits[part], labels[part]) for part in labels}
+    stopped = ", ".join(f"{strength:g}" for strength in fitted.unconverged)
+    return {
+        "reason": f"L-BFGS stopped after {ROUNDS} rounds at strength {stopped}"
+        if stopped
+        else None,
+        "features": given["train"].shape[1],
+        "strength": fitted.strength,
+        "converged": fitted.strength not in fitted.unconverged,
+        "sweep": fitted.sweep,
+        "last": {"epoch": spec["epoch"], **found},
+    }
+
+
+def classifier_of(model: nn.Module, classes: int, name: str) -> nn.Linear:
+    """The last linear layer with as many outputs as classes. KdpipeError if there is none."""
+    found = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module.out_features == classes
+    ]
+    if not found:
+        raise KdpipeError(
+            f"{name} has no linear layer of {classes} outputs: a probe needs a network that ends "
+            "in a linear classifier"
+        )
+    return found[-1]
+
+
+def features(model: nn.Module, network: dict, images: Images | Streams) -> np.ndarray:
+    """What the classifier of a network is given: (N, F) float32, of the images as they are.
+
+    `network` is what the spec of its run says of it.
+    Raises KdpipeError if the network does not end in its classifier, Diverged if a feature is not
+    finite.
+    """
+    name, layout = network["name"], models.layout(network)
+    layer = classifier_of(model, network["classes"], name)
+    seen: list[tuple[Any, Any]] = []
+    hook = layer.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
+    batches = []
+    model.eval()
+    try:
+        with torch.inference_mode(), contextlib.closing(images.centres(BATCH)) as centres:
+            for x in centres:
+                logits = model(x.contiguous(memory_format=layout))
+                given, out = seen[-1] if seen else (None, None)
+                if given is None or given.ndim != 2 or out is not logits:
+                    raise KdpipeError(
+                        f"{name} does not end in its linear classifier: it cannot be probed"
+                    )
+                batches.append(given.cpu())
+                seen.clear()
+    finally:
+        hook.remove()
+    found = torch.cat(batches)
+    if not bool(torch.isfinite(found).all()):
+        raise Diverged("the features are not finite")
+    return found.numpy()
+
+
+def fit(given: dict[str, np.ndarray], labels: dict[str, np.ndarray], classes: int) -> Fitted:
+    """Logistic regression on standardised features, its strength chosen on validation.
+
+    given: (N, F) and labels: (N,) of train, val and test. It is fitted to train alone, and not
+    once more with validation: what is chosen is what is tested. The lowest validation error wins,
+    then the lowest cross-entropy.
+    """
+    missing = np.setdiff1d(np.arange(classes), labels["train"])
+    if len(missing):
+        raise KdpipeError(
+            f"class {missing[0]} has no training image left for the probe: raise train_size or "
+            "hold fewer images out for validation"
+        )
+    scaler = StandardScaler().fit(given["train"].astype(np.float64))
+    scaled = {
+        split: np.asarray(scaler.transform(each.astype(np.float64)))
+        for split, each in given.items()
+    }
+    best, sweep = None, []
+    for strength in STRENGTHS:
+        # scikit-learn's C weighs the sum over images against half of the squared weights.
+        model = LogisticRegression(C=1 / (strength * len(scaled["train"])), max_iter=ROUNDS)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(scaled["train"], labels["train"])
+        found = metrics.of(_logits(model, scaled["val"]), labels["val"])
+        sweep.append(
+            {
+                "strength": strength,
+                "val_accuracy": found["accuracy"],
+                "val_nll": found["nll"],
+                "rounds": int(np.max(model.n_iter_)),
+                "converged": not any(issubclass(w.category, ConvergenceWarning) for w in caught),
+            }
+        )
+        rank = (-found["accuracy"], found["nll"])
+        if best is None or rank < best[0]:
+            best = rank, strength, model
+    assert best is not None
+    _, strength, model = best
+    logits = {split: _logits(model, each) for split, each in scaled.items()}
+    return Fitted(strength, logits, sweep)
+
+
+def _logits(model: LogisticRegression, scaled: np.ndarray) -> np.ndarray:
+    """(N, C) float32; of two classes scikit-learn gives the score of the second alone."""
+    scores = model.decision_function(scaled)
+    if scores.ndim == 1:
+        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    return scores.astype(np.float32)

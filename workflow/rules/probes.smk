@@ -1,0 +1,26 @@
+# The features of a finished network on another data set, and a linear classifier on them. Its
+# record is the only output that Snakemake knows.
+
+
+rule probe:
+    input:
+        study.probe_needs,
+    output:
+        "results/probes/{name}/record.json",
+    log:
+        "logs/probes/{name}.log",
+    conda:
+        "../../envs/kdpipe.yaml"
+    threads: study.threads
+    resources:
+        mem_mb=study.probe_megabytes,
+        runtime=study.probe_minutes,
+        gpu=study.gpus,
+    params:
+        spec=study.spec,
+        code=study.code,
+        device=study.device_options,
+        workers=study.probe_options,
+    shell:
+        "kdpipe probe --spec {params.spec:q} {params.code:q} {params.device} {params.workers}"
+        " > {log} 2>&1 && tail -n 1 {log}"
