@@ -22,7 +22,6 @@ from kdpipe.teacher_outputs import Live
 from kdpipe.teacher_tables import Tables
 from kdpipe.views import PLAIN
 
-BATCH = 256
 CPU = torch.device("cpu")
 
 
@@ -61,7 +60,10 @@ class Examination:
         images = self.images[split]
         model.eval()
         batches = []
-        with torch.inference_mode(), contextlib.closing(images.centres(BATCH)) as centres:
+        with (
+            torch.inference_mode(),
+            contextlib.closing(images.centres(images.forward_size)) as centres,
+        ):
             for x in centres:
                 batches.append(model(x.contiguous(memory_format=self.layout)).cpu())
                 pause()
@@ -77,7 +79,7 @@ class Examination:
         images, total = self.images[split], 0.0
         model.eval()
         with torch.inference_mode():
-            for x in images.centres(BATCH):
+            for x in images.centres(images.forward_size):
                 _, groups = model.features(x.contiguous(memory_format=self.layout))
                 _, theirs = self.teacher.features(x)
                 total += float(attention_loss(groups, theirs)) * len(x)

@@ -23,7 +23,7 @@ REVISIONS = {
     "attention": 1,
     "ensemble": 1,  # averaging
     "stream": 1,  # how images that stay in files are decoded, cropped and scaled
-    "table": 1,  # teacher tables
+    "table": 2,  # teacher tables; 2: made by batches that fit a cache
     "probe": 1,  # features, and the classifier on them
     "digits": 1,
     "cifar10": 1,

@@ -23,7 +23,6 @@ from torch import nn
 
 from kdpipe import data, devices, metrics, models, store, streams, teacher_outputs
 from kdpipe.errors import Diverged, KdpipeError
-from kdpipe.evaluation import BATCH
 from kdpipe.streams import Streams
 from kdpipe.views import PLAIN, Images
 
@@ -125,7 +124,10 @@ def features(model: nn.Module, network: dict, images: Images | Streams) -> np.nd
     batches = []
     model.eval()
     try:
-        with torch.inference_mode(), contextlib.closing(images.centres(BATCH)) as centres:
+        with (
+            torch.inference_mode(),
+            contextlib.closing(images.centres(images.forward_size)) as centres,
+        ):
             for x in centres:
                 logits = model(x.contiguous(memory_format=layout))
                 given, out = seen[-1] if seen else (None, None)

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from kdpipe.data import Part, Split
 from kdpipe.errors import DataError
 from kdpipe.listing import Files
-from kdpipe.views import PLAIN, Batch, Images, Views, normalisation, normalised
+from kdpipe.views import PLAIN, Batch, Images, Views, forward_size, normalisation, normalised
 
 # Workers are forked from a server that has torch and nothing else: no CUDA, no lock, no handler.
 START = "forkserver"
@@ -62,6 +62,7 @@ class Streams:
         self.files = files
         self.views = views
         self.device = torch.device(device)
+        self.forward_size = forward_size(*files.shape[1:], self.device)
         self.workers = workers
         self.scale, self.shift = normalisation(mean, std, device)
 

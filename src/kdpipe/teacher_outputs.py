@@ -15,8 +15,6 @@ from kdpipe.losses import ensemble_logits
 from kdpipe.streams import Streams
 from kdpipe.views import Images
 
-BATCH = 256
-
 
 class Live:
     """Networks that answer for each batch, each with the memory format that it runs in.
@@ -50,7 +48,9 @@ class Live:
 
     def answers(self, split: str, images: Images | Streams) -> np.ndarray:
         """Logits (N, C) of the images of a split as they are."""
-        return torch.cat([self.forward(x).cpu() for x in images.centres(BATCH)]).numpy()
+        return torch.cat(
+            [self.forward(x).cpu() for x in images.centres(images.forward_size)]
+        ).numpy()
 
     def digest(self) -> str:
         """SHA-256 of every parameter and buffer: equal before and after, or it was changed."""

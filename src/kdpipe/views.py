@@ -88,6 +88,7 @@ class Images:
         )
         self.scale, self.shift = normalisation(mean, std, device)
         self.device = self.padded.device
+        self.forward_size = forward_size(self.height, self.width, self.device)
         self.rows = torch.arange(self.height, device=device)
         self.columns = torch.arange(self.width, device=device)
 
@@ -124,6 +125,17 @@ class Images:
         """Images start..stop as they are, normalised: (B, C, H, W)."""
         index = torch.arange(start, min(stop, len(self)), device=self.padded.device)
         return self.batch(index, torch.full_like(index, self.views.centre))
+
+
+def forward_size(height: int, width: int, device: torch.device) -> int:
+    """How many images of height x width are classified at once.
+
+    On a CPU what lies in its caches was fastest: 256 of 8 x 8 pixels, 32 of 32 x 32, a quarter
+    faster than 256 of those (measured with WRN16-1 to WRN40-2).
+    """
+    if device.type != "cpu":
+        return 256
+    return max(32, 2**14 // (height * width))
 
 
 def normalisation(mean, std, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
