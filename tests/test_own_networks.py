@@ -15,6 +15,7 @@ from test_workflow import Lab
 
 from kdpipe import checking, cli, data, identity, jobs, plan
 from kdpipe.errors import KdpipeError
+from kdpipe.means import Means
 from kdpipe.store import Store
 from kdpipe.views import Images, Views
 
@@ -400,7 +401,7 @@ def test_a_spec_that_names_no_network_is_refused(key, value, folder, tmp_path):
     run = next(r for r in folder.plan().runs.values() if r.network == "small")
     spec = run.spec | {"network": run.spec["network"] | {key: value}}
     with pytest.raises(KdpipeError, match="--spec"):
-        jobs.train(spec, [], Store(tmp_path / "results"), code=folder.path)
+        jobs.train(spec, [], Store(tmp_path / "results"), Means(code=folder.path))
 
 
 # --- trained
@@ -511,7 +512,7 @@ def test_one_that_draws_at_random_may_teach_and_is_not_trained(folder, place, ca
     made = folder.plan()
     for run in made.runs.values():
         path = made.weights.get(run.name)
-        jobs.train(run.spec, [], place, weights=path and weights, code=folder.path)
+        jobs.train(run.spec, [], place, Means(weights=path and weights, code=folder.path))
     taught = tiny.record(place, run)
     assert taught["status"] == "done" and taught["spec"]["teacher"]["members"]
     brought = next(run for run in made.runs.values() if run.network == "dropping")

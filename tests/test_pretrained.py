@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from kdpipe import checking, jobs, own, plan, pretrained
 from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.means import Means
 from kdpipe.models import build
 from kdpipe.store import Store, read_arrays
 
@@ -53,7 +54,7 @@ def test_a_file_teaches_as_it_is(form, place, tmp_path):
     teacher, *_ = (run for run in made.runs.values() if run.spec["pretrained"])
     assert teacher.name.startswith("wrn10-1-pretrained-s0-")
     assert made.weights == {teacher.name: str(path)}
-    jobs.train(teacher.spec, [], place, weights=path)
+    jobs.train(teacher.spec, [], place, Means(weights=path))
     written, _ = read_arrays(place.run(teacher.name) / "weights.safetensors")
     for key, value in network().state_dict().items():
         assert np.array_equal(written[key], value.numpy()), key
@@ -94,7 +95,7 @@ def attempt(path, sha256, place, name="wrn10-1"):
     made = plan.make(checking.validate(study(path, sha256, name), "s"))
     run = next(run for run in made.runs.values() if run.spec["pretrained"])
     with pytest.raises(KdpipeError) as error:
-        jobs.train(run.spec, [], place, weights=path)
+        jobs.train(run.spec, [], place, Means(weights=path))
     assert not (place.run(run.name) / "record.json").exists()
     return str(error.value)
 

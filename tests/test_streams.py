@@ -36,6 +36,7 @@ from kdpipe import (
     training,
 )
 from kdpipe.errors import DataError, Interrupted, KdpipeError, StudyError
+from kdpipe.means import Means
 from kdpipe.store import Store
 from kdpipe.views import Crop, Views
 
@@ -288,7 +289,7 @@ def done(photographs, tmp_path_factory):
     """Teacher, scratch and student, read by one process of their own."""
     place = prepared(photographs, Store(tmp_path_factory.mktemp("done") / "results"))
     for run in planned(photographs).runs.values():
-        jobs.train(run.spec, [], place, workers=1)
+        jobs.train(run.spec, [], place, Means(workers=1))
     return place
 
 
@@ -296,7 +297,7 @@ def done(photographs, tmp_path_factory):
 def test_the_number_of_workers_does_not_matter(workers, photographs, done, tmp_path):
     place = prepared(photographs, Store(tmp_path / "results"))
     for run in list(planned(photographs).runs.values())[: 3 if workers == 0 else 1]:
-        jobs.train(run.spec, [], place, workers=workers)
+        jobs.train(run.spec, [], place, Means(workers=workers))
         assert tiny.exact(place.run(run.name)) == tiny.exact(done.run(run.name))
         assert len(tiny.exact(place.run(run.name))) == 3
 
@@ -317,8 +318,8 @@ def test_stopped_within_an_epoch_and_resumed(workers, photographs, done, tmp_pat
     monkeypatch.setattr(training, "_loss", killed)
     for _ in range(2):
         with pytest.raises(Interrupted):
-            jobs.train(run.spec, [], place, workers=workers)
-    jobs.train(run.spec, [], place, workers=workers)
+            jobs.train(run.spec, [], place, Means(workers=workers))
+    jobs.train(run.spec, [], place, Means(workers=workers))
     assert len(steps) == 2 * 5  # no step was made twice
     assert tiny.exact(place.run(run.name)) == tiny.exact(done.run(run.name))
 
@@ -414,7 +415,7 @@ def test_a_file_that_is_spoilt_later_is_one_message(spoil, said, workers, folder
     victim = folder / "train" / "bee" / "00010.JPEG"
     spoil(victim)
     with pytest.raises(DataError) as error:
-        jobs.train(run.spec, [], place, workers=workers)
+        jobs.train(run.spec, [], place, Means(workers=workers))
     message = str(error.value)
     assert message.startswith(f"{victim} ") and said in message and "\n" not in message
     assert "0x" not in message
@@ -437,7 +438,7 @@ def test_a_worker_that_is_killed_is_one_message(folder, tmp_path, monkeypatch):
     run = next(iter(content.runs.values()))
     run.spec["recipe"]["batch_size"] = 3  # more batches than workers hold ready
     with pytest.raises(DataError, match=r"ended by itself .* fewer `workers`"):
-        jobs.train(run.spec, [], place, workers=1)
+        jobs.train(run.spec, [], place, Means(workers=1))
 
 
 def command_of(pid):
@@ -569,13 +570,13 @@ def test_workers_are_in_no_name(photographs):
     content = study(photographs) | {"workers": 9}
     other = plan.make(checking.validate(content, "photos"))
     assert list(made.runs) == list(other.runs)
-    asked = dag.Dag(other.study, other, frozenset(other.runs), data_ready=True)
+    asked = dag.Dag(other.study, other, frozenset(other.runs), frozenset())
     name = SimpleNamespace(name=next(iter(other.runs)))
-    assert asked.worker_options == "--workers 9" and asked.threads(name) == 1 + 9
+    assert asked.means(name) == ["--workers=9"] and asked.threads(name) == 1 + 9
     of_digits = tiny.planned()
     name = SimpleNamespace(name=next(iter(of_digits.runs)))
-    plain = dag.Dag(of_digits.study, of_digits, frozenset(), data_ready=True)
-    assert plain.worker_options == "" and plain.threads(name) == 1
+    plain = dag.Dag(of_digits.study, of_digits, frozenset(), frozenset())
+    assert plain.means(name) == [] and plain.threads(name) == 1
 
 
 def test_what_a_view_is_made_of_is_in_the_name(photographs, monkeypatch):

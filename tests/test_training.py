@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from kdpipe import data, evaluation, jobs, metrics, models, store, teacher_outputs, training
 from kdpipe.errors import KdpipeError
+from kdpipe.means import Means
 from kdpipe.store import Store
 from kdpipe.views import Images, Views
 
@@ -525,6 +526,6 @@ def test_compile_without_a_compiler_is_one_message(place, monkeypatch):
 @pytest.mark.parametrize("recipe", [{}, {"autocast": "bfloat16"}, {"compile": True}])
 def test_on_a_gpu_the_same_is_learned(place, recipe):
     run = chain(recipe=recipe)[0]
-    jobs.train(run.spec, [], place, "cuda")
+    jobs.train(run.spec, [], place, Means("cuda"))
     trained = arrays(place.run(run.name) / "weights.safetensors")
     assert _distance(trained, _weights(place)) < (0.05 if "autocast" in recipe else 0.01)

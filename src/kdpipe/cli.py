@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kdpipe import __version__
 from kdpipe.errors import Interrupted, KdpipeError
+from kdpipe.means import Means
 from kdpipe.store import Store
 
 # Of the machine, not bugs: no space, no permission.
@@ -54,17 +55,14 @@ def _parser() -> argparse.ArgumentParser:
             "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results"
         )
 
-    def device(command: argparse.ArgumentParser) -> None:
-        command.add_argument(
-            "--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu"
-        )
-        command.add_argument(
-            "--runs-per-gpu",
-            type=int,
-            default=1,
-            metavar="N",
-            help="jobs that share a GPU; default: 1",
-        )
+    def means(command: argparse.ArgumentParser) -> None:
+        add = command.add_argument
+        add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+        help = "jobs that share a GPU; default: 1"
+        add("--runs-per-gpu", type=_at_least(1), default=1, metavar="N", help=help)
+        add("--code", type=Path, help="the folder of the modules of networks of one's own")
+        help = "processes that read images, where these stream from their files; default: 0"
+        add("--workers", type=_at_least(0), default=0, metavar="N", help=help)
 
     command = verb("check", _check, "say every mistake of a study file, or that it has none")
     command.add_argument("study", help="a study file (YAML)")
@@ -127,24 +125,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--card", help="the card of one's own data, if it is not beside them")
     results(command)
 
-    def workers(command: argparse.ArgumentParser) -> None:
-        help = "processes that read images, where these stream from their files; default: 0"
-        command.add_argument("--workers", type=int, default=0, metavar="N", help=help)
-
     command = verb("train", _train, "train one run (called by a rule)")
     command.add_argument("--spec", required=True, help="the run's canonical JSON")
     command.add_argument("--keep", default="", help="epochs whose checkpoints stay, as 0,10,20")
     command.add_argument("--weights", type=Path, help="the file that a pretrained network brings")
-    command.add_argument("--code", type=Path, help="the folder of networks of one's own")
-    device(command)
-    workers(command)
+    means(command)
     results(command)
 
     command = verb("tabulate", _tabulate, "make one teacher table (called by a rule)")
     command.add_argument("--spec", required=True, help="the table's canonical JSON")
-    command.add_argument("--code", type=Path, help="the folder of networks of one's own")
-    device(command)
-    workers(command)
+    means(command)
     results(command)
 
     command = verb("score", _score, "score one ensemble from stored outputs (called by a rule)")
@@ -153,9 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = verb("probe", _probe, "probe one network on another data set (called by a rule)")
     command.add_argument("--spec", required=True, help="the probe's canonical JSON")
-    command.add_argument("--code", type=Path, help="the folder of networks of one's own")
-    device(command)
-    workers(command)
+    means(command)
     results(command)
     return parser
 
@@ -263,20 +251,7 @@ def _train(options) -> int:
     signal.signal(signal.SIGTERM, _leave)  # training itself saves its state first
     try:
         place = Store(options.results)
-        shares = max(1, options.runs_per_gpu)
-        spec = _spec(options.spec)
-        print(
-            jobs.train(
-                spec,
-                keep,
-                place,
-                options.device,
-                shares,
-                weights=options.weights,
-                code=options.code,
-                workers=max(0, options.workers),
-            )
-        )
+        print(jobs.train(_spec(options.spec), keep, place, _means(options)))
     except Interrupted as interruption:
         print(f"interrupted: {interruption}", file=sys.stderr)
         return 75
@@ -290,12 +265,11 @@ def _leave(*_) -> None:
 def _tabulate(options) -> None:
     from kdpipe import devices
 
-    spec, place, workers = _spec(options.spec), Store(options.results), max(0, options.workers)
-    with devices.held(options.device, max(1, options.runs_per_gpu)):
+    spec, place, means = _spec(options.spec), Store(options.results), _means(options)
+    with devices.held(means.device, means.runs_per_gpu):
         from kdpipe import teacher_tables  # torch comes with it, and has to find the leased GPU
 
-        made = teacher_tables.build(spec, place, options.device, options.code, workers)
-        print(f"{made}: made")
+        print(f"{teacher_tables.build(spec, place, means)}: made")
 
 
 def _score(options) -> None:
@@ -307,9 +281,21 @@ def _score(options) -> None:
 def _probe(options) -> None:
     from kdpipe import jobs
 
-    place, shares = Store(options.results), max(1, options.runs_per_gpu)
-    spec, workers = _spec(options.spec), max(0, options.workers)
-    print(jobs.probe(spec, place, options.device, shares, options.code, workers))
+    print(jobs.probe(_spec(options.spec), Store(options.results), _means(options)))
+
+
+def _means(options) -> Means:
+    weights = getattr(options, "weights", None)  # of a run only
+    return Means(options.device, options.runs_per_gpu, weights, options.code, options.workers)
+
+
+def _at_least(least: int):
+    def count(text: str) -> int:
+        if (number := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+        return number
+
+    return count
 
 
 def _spec(text: str) -> dict:

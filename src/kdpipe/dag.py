@@ -15,6 +15,7 @@ from typing import Any
 
 from kdpipe import cards, checking, devices, documents, identity, plan, resources, status
 from kdpipe.errors import KdpipeError
+from kdpipe.means import Means
 from kdpipe.store import RECORD, Store, read_record
 from kdpipe.study import Study
 
@@ -64,18 +65,20 @@ class Dag:
         """The checkpoints of a run that stay, as `0,10,20`."""
         return ",".join(str(epoch) for epoch in sorted(self.plan.keep.get(wildcards.name, ())))
 
-    def weights(self, wildcards: Any) -> list[str]:
-        """The file that a pretrained network brings."""
-        path = self.plan.weights.get(wildcards.name)
-        return [f"--weights={path}"] if path else []
-
-    def code(self, wildcards: Any) -> list[str]:
-        """The folder of networks of one's own, where a run, its teacher or a table needs one."""
+    def means(self, wildcards: Any) -> list[str]:
+        """What a job is told that is not in its spec."""
         item = self._item(wildcards.name)
         specs = [item.spec]
         specs += [parent.spec for parent in item.parents] if isinstance(item, plan.Run) else []
         own = any("build" in spec["network"] for spec in specs)
-        return [f"--code={self.study.code}"] if own else []
+        weights = self.plan.weights.get(wildcards.name)
+        return Means(
+            self.device,
+            self.study.runs_per_gpu if self.device == "cuda" else 1,
+            Path(weights) if weights else None,
+            Path(str(self.study.code)) if own else None,
+            self._workers_of(item.card) if isinstance(item, plan.Probe) else self.workers,
+        ).options()
 
     def threads(self, wildcards: Any) -> int:
         spec = self._item(wildcards.name).spec
@@ -108,23 +111,6 @@ class Dag:
 
     def _workers_of(self, card: cards.Card) -> int:
         return self.study.workers if card.streamed else 0
-
-    @property
-    def worker_options(self) -> str:
-        """What `kdpipe train` and `kdpipe tabulate` are told of them."""
-        return f"--workers {self.workers}" if self.workers else ""
-
-    def probe_options(self, wildcards: Any) -> str:
-        """What `kdpipe probe` is told of them."""
-        workers = self._workers_of(self.plan.probes[wildcards.name].card)
-        return f"--workers {workers}" if workers else ""
-
-    @property
-    def device_options(self) -> str:
-        """What `kdpipe train` and `kdpipe tabulate` are told of devices."""
-        if self.device == "cpu":
-            return "--device cpu"
-        return f"--device cuda --runs-per-gpu {self.study.runs_per_gpu}"
 
     @property
     def gpus(self) -> int:

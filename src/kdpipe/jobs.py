@@ -13,11 +13,13 @@ import subprocess
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 from kdpipe import cards, data, devices, identity, networks, parents, specs, store
 from kdpipe.errors import Diverged, Interrupted, KdpipeError, StoreError
+from kdpipe.means import CPU, Means
 
 FAILURE = "failure.json"
 
@@ -37,17 +39,9 @@ def train(
     spec: dict,
     keep: list[int],
     place: store.Store,
-    device: str = "cpu",
-    runs_per_gpu: int = 1,
-    weights: Path | None = None,
-    code: Path | None = None,
-    workers: int = 0,
+    means: Means = CPU,
 ) -> str:
     """Train the run of a spec, keep its checkpoints, publish its record; returns a line.
-
-    `weights` is the file that a pretrained network brings, `code` the folder of the modules that
-    build networks of one's own; `workers` processes read the images, if they stream from their
-    files.
 
     A finished run is not trained again: its record is put back, and where a checkpoint is
     missing the training is replayed up to it, on the device that it was trained on.
@@ -57,7 +51,7 @@ def train(
     specs.check_checkpoints(keep, spec)
     folder = place.run(name)
     size = f"batch_size {spec['recipe']['batch_size']}"
-    with store.only_one(folder), _failures_noted(folder, size, code):
+    with store.only_one(folder), _failures_noted(folder, size, means.code):
         old = store.finished(folder, digest)
         if old is not None and old["status"] == "skipped" and _failed_parent(spec, place) is None:
             old = None
@@ -69,19 +63,10 @@ def train(
         if (reason := _failed_parent(spec, place)) is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
-            device = old["device"]["type"] if old and old["status"] == "done" else device
-            with devices.held(device, runs_per_gpu):
-                record = _trained(
-                    record,
-                    old,
-                    missing or keep,
-                    folder,
-                    place,
-                    device,
-                    weights,
-                    code,
-                    workers,
-                )
+            if old and old["status"] == "done":
+                means = replace(means, device=old["device"]["type"])
+            with devices.held(means.device, means.runs_per_gpu):
+                record = _trained(record, old, missing or keep, folder, place, means)
         store.publish(folder, record)
         _tidy(folder)
         return _said(record)
@@ -116,14 +101,7 @@ def score(spec: dict, place: store.Store) -> str:
     return _said(record)
 
 
-def probe(
-    spec: dict,
-    place: store.Store,
-    device: str = "cpu",
-    runs_per_gpu: int = 1,
-    code: Path | None = None,
-    workers: int = 0,
-) -> str:
+def probe(spec: dict, place: store.Store, means: Means = CPU) -> str:
     """Probe a finished network on another data set; returns a line.
 
     Features are taken and thrown away; the record keeps the chosen strength and what each came
@@ -143,21 +121,14 @@ def probe(
         if reason is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
-            with devices.held(device, runs_per_gpu):
-                record = _probed(record, folder, place, device, code, workers)
+            with devices.held(means.device, means.runs_per_gpu):
+                record = _probed(record, folder, place, means)
         store.publish(folder, record)
         _tidy(folder)
     return _said(record)
 
 
-def _probed(
-    record: dict,
-    folder: Path,
-    place: store.Store,
-    device: str,
-    code: Path | None,
-    workers: int,
-) -> dict:
+def _probed(record: dict, folder: Path, place: store.Store, means: Means) -> dict:
     """The record of a probe that could be made."""
     import torch
 
@@ -166,14 +137,14 @@ def _probed(
     spec = record["spec"]
     began = time.monotonic()
     try:
-        found = probes.probe(spec, record["digest"], folder, place, device, code, workers)
+        found = probes.probe(spec, record["digest"], folder, place, means)
     except Diverged as outcome:
         return record | {"status": "diverged", "reason": str(outcome)}
     libraries = {"torch": torch.__version__, "scikit-learn": metadata.version("scikit-learn")}
     record["versions"] |= libraries
     return record | {
         "status": "done",
-        "device": _device(device, spec["threads"]),
+        "device": _device(means.device, spec["threads"]),
         "seconds": {"total": round(time.monotonic() - began, 3)},
         **found,
         "files": _files(folder),
@@ -186,10 +157,7 @@ def _trained(
     keep: list[int],
     folder: Path,
     place: store.Store,
-    device: str,
-    weights: Path | None,
-    code: Path | None,
-    workers: int,
+    means: Means,
 ) -> dict:
     """The record of a run after training it, or of a finished one after replaying a part."""
     import torch
@@ -202,9 +170,7 @@ def _trained(
     # A finished run needs no more than the way to its last missing checkpoint.
     until = recipe["epochs"] if old is None else max(keep)
     try:
-        result = training.train(
-            spec, record["digest"], sorted(keep), until, place, device, weights, code, workers
-        )
+        result = training.train(spec, record["digest"], sorted(keep), until, place, means)
     except Diverged as outcome:
         if old is not None:
             raise StoreError(
@@ -225,7 +191,7 @@ def _trained(
     }
     return record | {
         "status": "done",
-        "device": _device(device, recipe["threads"]),
+        "device": _device(means.device, recipe["threads"]),
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "images_per_second": round(
             recipe["epochs"] * spec["data"]["train_size"] / max(result.training_seconds, 1e-9), 1

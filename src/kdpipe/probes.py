@@ -23,6 +23,7 @@ from torch import nn
 
 from kdpipe import data, devices, metrics, models, store, streams, teacher_outputs
 from kdpipe.errors import Diverged, KdpipeError
+from kdpipe.means import CPU, Means
 from kdpipe.streams import Streams
 from kdpipe.views import PLAIN, Images
 
@@ -52,26 +53,23 @@ def probe(
     digest: str,
     folder: Path,
     place: store.Store,
-    device: str = "cpu",
-    code: Path | None = None,
-    workers: int = 0,
+    means: Means = CPU,
 ) -> dict:
     """What the record of a probe says; its outputs on val and test are written into the folder.
 
-    `code` is where networks of one's own lie, `workers` read images that stream.
     Raises Diverged, or a KdpipeError for damaged inputs and networks that cannot be probed.
     """
     network, threads = spec["network"], spec["threads"]
     torch.set_num_threads(threads)
-    where = devices.torch_device(device)
+    where = devices.torch_device(means.device)
     split = data.load(spec["data"], place)
     parts = {"train": split.train, "val": split.val, "test": split.test}
     labels = {part: np.array(each.labels) for part, each in parts.items()}
     parent = {"run": spec["run"], "epoch": spec["epoch"]}
-    _, model = teacher_outputs.member(parent, network, place, code)
+    _, model = teacher_outputs.member(parent, network, place, means.code)
     model = model.to(where)
     given = {
-        part: features(model, network, streams.images(each, PLAIN, split, where, workers))
+        part: features(model, network, streams.images(each, PLAIN, split, where, means.workers))
         for part, each in parts.items()
     }
     with threadpool_limits(threads):

@@ -19,30 +19,23 @@ from kdpipe import data, devices, identity, parents, store, streams, teacher_out
 from kdpipe.errors import StoreError
 from kdpipe.identity import stream
 from kdpipe.losses import ensemble_logits
+from kdpipe.means import CPU, Means
 from kdpipe.views import Images, Views
 
 CHECKED = 16  # entries compared with a live forward whenever a table is opened
 
 
-def build(
-    spec: dict,
-    place: store.Store,
-    device: str = "cpu",
-    code: Path | None = None,
-    workers: int = 0,
-) -> Path:
+def build(spec: dict, place: store.Store, means: Means = CPU) -> Path:
     """Write the table of a spec; returns its folder. Raises StoreError if it is not finite.
 
-    Each view is a file of its own until all are there, so one that is interrupted goes on. `code`
-    is where networks of one's own lie; `workers` processes read the images, if these stream from
-    their files.
+    Each view is a file of its own until all are there, so one that is interrupted goes on.
     """
     digest = identity.digest(spec)
     folder = place.table(identity.table_name(spec, digest))
     torch.set_num_threads(spec["threads"])
-    where = devices.torch_device(device)
-    teacher = _teacher(spec, place, where, code)
-    images = _images(spec, place, where, workers)
+    where = devices.torch_device(means.device)
+    teacher = _teacher(spec, place, where, means.code)
+    images = _images(spec, place, where, means.workers)
     made = folder.with_name(f".{folder.name}.views")
     with store.only_one(made):
         parts = [made / f"{digest[:12]}-{view}.npy" for view in range(images.views.count)]

@@ -34,6 +34,7 @@ from kdpipe import (
 from kdpipe.errors import Diverged, KdpipeError
 from kdpipe.identity import stream
 from kdpipe.losses import attention_loss, kd_loss
+from kdpipe.means import CPU, Means
 from kdpipe.optimiser import Descent
 from kdpipe.progress import Progress, interruptible, read, resume, save
 from kdpipe.views import Views
@@ -59,44 +60,38 @@ def train(
     keep: list[int],
     until: int,
     place: store.Store,
-    device: str = "cpu",
-    weights: Path | None = None,
-    code: Path | None = None,
-    workers: int = 0,
+    means: Means = CPU,
 ) -> Result:
     """Train the run of `spec` to epoch `until` and evaluate it.
 
     `until` is the end of the recipe, or less where a finished run is replayed to a checkpoint;
-    `keep` are the epochs whose checkpoints stay; `weights` is the file that a pretrained network
-    brings, which is examined and trained for no epoch; `code` is the folder of the modules that
-    build networks of one's own; `workers` processes read the images, if they stream from their
-    files. Raises Diverged, Interrupted, or a
-    KdpipeError for damaged inputs.
+    `keep` are the epochs whose checkpoints stay. A network that brings its weights is examined and
+    trained for no epoch. Raises Diverged, Interrupted, or a KdpipeError for damaged inputs.
     """
     recipe = spec["recipe"]
     torch.set_num_threads(recipe["threads"])
     folder = place.find_run(digest)
     layout = models.layout(spec["network"])
-    where = devices.torch_device(device)
+    where = devices.torch_device(means.device)
 
     # --- data, network, teacher
     split = data.load(spec["data"], place)
     views = Views.of(spec["data"]["views"])
-    images = streams.images(split.train, views, split, where, workers)
+    images = streams.images(split.train, views, split, where, means.workers)
     labels = torch.from_numpy(np.array(split.train.labels)).to(where)
-    teacher = _teacher(spec, place, where, code)
+    teacher = _teacher(spec, place, where, means.code)
     teacher_digest = teacher.digest() if teacher else None
-    look = evaluation.Examination(spec, split, teacher, where, workers)
-    model = fresh(spec, code)
+    look = evaluation.Examination(spec, split, teacher, where, means.workers)
+    model = fresh(spec, means.code)
     if spec.get("pretrained"):
-        pretrained.load(model, spec, weights)
+        pretrained.load(model, spec, means.weights)
     model = model.to(where)
     forward = _forward(model, recipe)
     optimiser = Descent(model, momentum=recipe["momentum"], weight_decay=recipe["weight_decay"])
 
     # --- where it stood
     progress, saved = Progress(), read(folder, digest)
-    if saved and _complete(saved[1], folder, digest, keep, device):
+    if saved and _complete(saved[1], folder, digest, keep, means.device):
         progress = resume(*saved, model, optimiser)
     if progress.epoch == progress.step == 0:
         _keep(folder, digest, model, 0, keep)

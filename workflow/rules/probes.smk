@@ -18,9 +18,6 @@ rule probe:
         gpu=study.gpus,
     params:
         spec=study.spec,
-        code=study.code,
-        device=study.device_options,
-        workers=study.probe_options,
+        means=study.means,
     shell:
-        "kdpipe probe --spec {params.spec:q} {params.code:q} {params.device} {params.workers}"
-        " > {log} 2>&1 && tail -n 1 {log}"
+        "kdpipe probe --spec {params.spec:q} {params.means:q} > {log} 2>&1 && tail -n 1 {log}"

@@ -19,10 +19,7 @@ rule train:
     params:
         spec=study.spec,
         keep=study.keep,
-        weights=study.weights,
-        code=study.code,
-        device=study.device_options,
-        workers=study.worker_options,
+        means=study.means,
     shell:
-        "kdpipe train --spec {params.spec:q} --keep={params.keep} {params.weights:q}"
-        " {params.code:q} {params.device} {params.workers} > {log} 2>&1 && tail -n 1 {log}"
+        "kdpipe train --spec {params.spec:q} --keep={params.keep} {params.means:q} > {log} 2>&1"
+        " && tail -n 1 {log}"

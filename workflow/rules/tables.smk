@@ -18,9 +18,6 @@ rule table:
         gpu=study.gpus,
     params:
         spec=study.spec,
-        code=study.code,
-        device=study.device_options,
-        workers=study.worker_options,
+        means=study.means,
     shell:
-        "kdpipe tabulate --spec {params.spec:q} {params.code:q} {params.device} {params.workers}"
-        " > {log} 2>&1"
+        "kdpipe tabulate --spec {params.spec:q} {params.means:q} > {log} 2>&1"
