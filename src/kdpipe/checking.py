@@ -153,7 +153,7 @@ class _Look:
         )
         code = self.content.get("code")
         mistakes: list[str] = []
-        if code is not None and "networks" not in self.content:
+        if code is not None and not self.content.get("networks"):
             mistakes.append("code: it is where networks of one's own lie, and there are none")
         elif isinstance(code, str) and not os.path.isdir(code):
             mistakes.append(f"code: there is no folder {shown(code)}")
@@ -630,7 +630,7 @@ def _located(content: object, folder: Path) -> object:
     if not isinstance(content, dict):
         return content
     content = dict(content)
-    if "networks" in content:
+    if content.get("networks"):
         code = content.get("code")
         content["code"] = _absolute(folder, "." if code is None else code)
     if "data" in content:
