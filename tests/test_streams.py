@@ -197,6 +197,16 @@ def test_grey_images_have_one_channel(tmp_path):
 # --- the listing
 
 
+@pytest.mark.parametrize("changed", [{"stream": SIDE + 4}, {"channels": 1}])
+def test_what_is_made_of_a_file_is_in_the_name_of_a_run(folder, changed):
+    before = set(planned(folder).runs)
+    own.make_card(folder, "photos", None, **({"stream": SIDE} | changed))
+    content = study(folder)
+    for key in ("mean", "std"):
+        content["data"][key] = content["data"][key][: changed.get("channels", 3)]
+    assert before.isdisjoint(plan.make(checking.validate(content, "photos")).runs)
+
+
 def test_a_card_names_the_listing(photographs, folder):
     card = cards.read(cards.beside(photographs))
     assert (card.train, card.test, card.classes, card.shape) == (60, 24, 3, (3, SIDE, SIDE))

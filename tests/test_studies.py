@@ -1,5 +1,6 @@
 """The studies that come with kdpipe: sound, planned, complete where the paper has numbers."""
 
+import json
 import subprocess
 import sys
 from itertools import product
@@ -118,6 +119,14 @@ def test_a_study_is_sound_and_says_what_it_is_for(path):
     }
     named = {teacher for block in study.experiments for teacher in block.teachers}
     assert unread <= named, "an experiment that no table shows and nobody learns from"
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_the_rule_that_renders_is_given_the_same_study(path):
+    """It gets the study as JSON, without the keys that say nothing."""
+    study = checking.load(path)
+    given = json.loads(study.model_dump_json(exclude_defaults=True))
+    assert checking.validate(given, "standard input") == study
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

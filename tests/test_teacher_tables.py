@@ -12,8 +12,8 @@ import tiny
 import torch
 from scipy.special import softmax
 
-from kdpipe import data, identity, jobs, teacher_outputs, teacher_tables
-from kdpipe.errors import StoreError
+from kdpipe import data, identity, jobs, store, teacher_outputs, teacher_tables
+from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.views import Images, Views
 
 ROOT = Path(__file__).parents[1]
@@ -124,7 +124,47 @@ def test_an_interrupted_table_goes_on_and_ends_in_the_same_bytes(taught, monkeyp
     again = teacher_tables.build(spec, place)
     assert asked == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8], "9 views of pad 1; the fourth was lost"
     assert (again / "table.npy").read_bytes() == whole
-    assert not list(again.parent.glob(".*")), "nothing is left beside it"
+    left = {path.name for path in again.parent.glob(".*/*")}
+    assert left <= {".lock"}, "nothing but locks is left beside it"
+
+
+def test_a_second_job_takes_over_what_the_first_has_made(taught):
+    """With a real process that waits for the lock while the table is made."""
+    place, runs = taught
+    spec = _spec(runs[0], "float32", padding="reflect")
+    name = identity.table_name(spec, identity.digest(spec))
+    command = [sys.executable, "-m", "kdpipe", "tabulate", "--results", str(place.root)]
+    with store.only_one(place.table(f".{name}")):
+        twin = subprocess.Popen(
+            [*command, "--spec", identity.canonical(spec)], stdout=subprocess.PIPE, text=True
+        )
+        assert twin.stdout and "another process works on it" in twin.stdout.readline()
+        made = teacher_tables.build(spec, place)
+        before = (made / "table.npy").stat()
+    assert "made before" in twin.communicate()[0] and twin.returncode == 0
+    after = (made / "table.npy").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"threads": "x"}, {"threads": 0}, {"precision": "int8"}, {"revision": 99}, {"run": "../x"}],
+)
+def test_a_spec_of_no_table_is_refused(taught, change):
+    place, runs = taught
+    for spec in ({}, _spec(runs[0], "float16") | change):
+        with pytest.raises(KdpipeError):
+            jobs.tabulate(spec, place)
+
+
+def test_a_table_that_cannot_be_made_says_why_in_its_folder(taught, monkeypatch):
+    place, runs = taught
+    real = teacher_outputs.Live.forward
+    monkeypatch.setattr(teacher_outputs.Live, "forward", lambda self, x: 1e6 * real(self, x))
+    with pytest.raises(StoreError, match="do not fit"):
+        jobs.tabulate(_spec(runs[0], "float16"), place)
+    (failure,) = (place.root / "tables").glob(".*/failure.json")
+    assert "do not fit" in json.loads(failure.read_text())["reason"]
 
 
 def test_damage_is_found_before_use(taught):

@@ -46,6 +46,8 @@ def write(plan: Plan, place: store.Store, folder: Path) -> str:
 def _copied(source: Path, target: Path) -> bool:
     """Whether there is a record; a failure is told by its reason, without its traceback."""
     record = store.read_record(source, None)
+    for old in KEPT:  # of what was archived before
+        (target / old).unlink(missing_ok=True)
     if record is not None:
         store.write_bytes(target / store.RECORD, (source / store.RECORD).read_bytes())
         if (source / CURVE).exists():

@@ -263,13 +263,9 @@ def _leave(*_) -> None:
 
 
 def _tabulate(options) -> None:
-    from kdpipe import devices
+    from kdpipe import jobs
 
-    spec, place, means = _spec(options.spec), Store(options.results), _means(options)
-    with devices.held(means.device, means.runs_per_gpu):
-        from kdpipe import teacher_tables  # torch comes with it, and has to find the leased GPU
-
-        print(f"{teacher_tables.build(spec, place, means)}: made")
+    print(jobs.tabulate(_spec(options.spec), Store(options.results), _means(options)))
 
 
 def _score(options) -> None:

@@ -96,12 +96,14 @@ class Dag:
         return resources.memory_at(attempt, needed)
 
     def table_minutes(self, wildcards: Any, attempt: int) -> int:
-        needed = resources.table_minutes(self.plan.tables[wildcards.name], self.device)
+        needed = resources.table_minutes(
+            self.plan.tables[wildcards.name], self.device, self.workers
+        )
         return resources.time_at(attempt, needed, self.longest_job)
 
     def table_megabytes(self, wildcards: Any, attempt: int) -> int:
         table = self.plan.tables[wildcards.name]
-        needed = resources.table_megabytes(table, self.plan.card, self.device)
+        needed = resources.table_megabytes(table, self.plan.card, self.device, self.workers)
         return resources.memory_at(attempt, needed)
 
     @property

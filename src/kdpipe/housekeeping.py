@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from kdpipe import cards, data, identity, jobs, store, watch
+from kdpipe import cards, data, identity, jobs, status, store, watch
 from kdpipe.errors import DataError, KdpipeError
 from kdpipe.plan import Plan
 from kdpipe.prices import as_size
@@ -146,14 +146,21 @@ def _unneeded(plans: list[Plan], place: store.Store) -> Iterator[Path]:
         "ensembles": {name for plan in plans for name in plan.ensembles},
         "probes": {name for plan in plans for name in plan.probes},
         "data": {folder for plan in plans for folder in plan.data_sets},
-        "tables": {
-            name for plan in plans for table in plan.tables for name in (table, f".{table}.views")
-        },
+        "tables": {name for plan in plans for name in _awaited_tables(plan, place)},
     }
     for kind in needed:
         for path in _entries(place, kind):
             if path.name not in needed[kind] and not watch.is_running(path):
                 yield path
+
+
+def _awaited_tables(plan: Plan, place: store.Store) -> Iterator[str]:
+    """Tables that students still to do will learn from, and the folders where they are made."""
+    states = status.of(plan, place)
+    for run in plan.runs.values():
+        if states[run.name] == "to do":
+            for table in run.tables:
+                yield from (table.name, f".{table.name}")
 
 
 def _unneeded_checkpoints(plans: list[Plan], place: store.Store) -> dict[Path, list[Path]]:

@@ -8,6 +8,7 @@ only by a run that really trains.
 
 import contextlib
 import datetime
+import json
 import platform
 import subprocess
 import time
@@ -70,6 +71,23 @@ def train(
         store.publish(folder, record)
         _tidy(folder)
         return _said(record)
+
+
+def tabulate(spec: dict, place: store.Store, means: Means = CPU) -> str:
+    """Make a teacher table; returns a line. One that is there and whole is left as it is."""
+    digest = identity.digest(spec)
+    name = specs.name_of_table(spec, digest)
+    work = place.table(f".{name}")
+    size = f"a table of {spec['data']['train_size']} images"
+    with store.only_one(work), _failures_noted(work, size, means.code):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            if json.loads((place.table(name) / "about.json").read_bytes())["digest"] == digest:
+                return f"{name}: made before"
+        with devices.held(means.device, means.runs_per_gpu):
+            from kdpipe import teacher_tables  # torch comes with it, and has to find the leased GPU
+
+            teacher_tables.build(spec, place, means)
+    return f"{name}: made"
 
 
 def score(spec: dict, place: store.Store) -> str:
@@ -180,6 +198,7 @@ def _trained(
         return record | {"status": "diverged", "reason": str(outcome), "files": _files(folder)}
     if until < recipe["epochs"]:
         assert old is not None
+        _refuse_another_training(folder, result.curve, keep)
         checkpoints = old["checkpoints"] | result.checkpoints
         return old | {"checkpoints": checkpoints, "files": _files(folder)}
     cost = _cost(spec, place)
@@ -226,6 +245,24 @@ def _failed_member(members: list[dict], place: store.Store) -> str | None:
         if record["status"] != "done":
             return f"{record['name']} {record['status']}: {record['reason']}"
     return None
+
+
+def _refuse_another_training(folder: Path, curve: list[dict], keep: list[int]) -> None:
+    """Raise StoreError unless a replay went as the finished run did; else its checkpoints go.
+
+    On a GPU, another processor or another torch the same spec gives other numbers.
+    """
+    before = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    if json.loads(json.dumps(curve)) == before[: len(curve)]:
+        return
+    for epoch in keep:
+        for path in folder.glob(f"checkpoints/epoch-{epoch:04d}*.safetensors"):
+            path.unlink()
+    raise StoreError(
+        f"{folder}: epoch {max(keep)} was asked for after the run had finished, and training it "
+        "again up to there goes another way (a GPU, another machine or torch): remove the folder, "
+        "the run and all that descends from it are then made anew with it"
+    )
 
 
 def _record(kind: str, name: str, digest: str, spec: dict) -> dict:

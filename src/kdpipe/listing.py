@@ -21,7 +21,8 @@ from kdpipe.folders import PARTS, Arrays
 
 __all__ = ["NAMES", "Files", "of", "read"]
 
-NAMES = tuple(f"{part}_{kind}" for part in PARTS for kind in ("paths", "sizes", "labels"))
+KINDS = ("paths", "sizes", "labels")
+NAMES = (*(f"{part}_{kind}" for part in PARTS for kind in KINDS), "shape")
 WORDNET = re.compile(r"n[0-9]{8}")  # how ImageNet names a class
 TARS = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
@@ -63,15 +64,23 @@ def read(card: Card, path: Path | None) -> Arrays:
     if known:
         _refuse_packed(card, path)
     files, labels = folders.listed(path, card.made.get("test_share"))
-    arrays = of(path, files, labels)
+    arrays = of(path, files, labels, card.shape)
     if known:
         _compare(card, path, files, arrays)
     return arrays
 
 
-def of(path: Path, files: dict[str, list[Path]], labels: dict[str, np.ndarray]) -> Arrays:
-    """paths (N,) bytes, sizes (N,) and labels (N,) int64 of each part."""
-    arrays: Arrays = {}
+def of(
+    path: Path,
+    files: dict[str, list[Path]],
+    labels: dict[str, np.ndarray],
+    shape: tuple[int, int, int],
+) -> Arrays:
+    """paths (N,) bytes, sizes (N,) and labels (N,) int64 of each part, and what is made of each.
+
+    The same files cropped to another side are other images: `shape` is part of the digest.
+    """
+    arrays: Arrays = {"shape": np.array(shape)}
     for part in PARTS:
         below = [os.fsencode(file.relative_to(path)) for file in files[part]]
         arrays[f"{part}_paths"] = np.array(below, dtype=np.bytes_)

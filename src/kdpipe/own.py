@@ -52,9 +52,9 @@ def make_card(
     if stream is not None:
         if resize is not None or not 16 <= stream <= 1024:
             raise DataError("--stream: 16 to 1024 pixels, and no --resize beside it")
-        arrays, channels = _listing(path, channels, test_share)
-        made |= {"channels": channels, "stream": stream}
-        shape, names = (channels, stream, stream), listing.NAMES
+        arrays = _listing(path, stream, channels, test_share)
+        shape, names = tuple(arrays["shape"].tolist()), listing.NAMES
+        made |= {"channels": shape[0], "stream": stream}
     else:
         arrays = _arrays(path, made)
         shape, names = arrays["train_images"].shape[1:], data.ARRAYS
@@ -97,16 +97,17 @@ def _arrays(path: Path, made: dict) -> Arrays:
     return arrays
 
 
-def _listing(path: Path, channels: int | None, test_share: float | None) -> tuple[Arrays, int]:
-    """The listing of a folder whose images stream, and their channels."""
+def _listing(path: Path, side: int, channels: int | None, test_share: float | None) -> Arrays:
+    """The listing of a folder whose images stream."""
     if not path.is_dir():
         raise DataError(f"{path}: --stream is for a folder of classes")
     files, labels = folders.listed(path, test_share)
     heads, mistakes = folders.headers([file for part in PARTS for file in files[part]])
     refuse(mistakes, path)
-    arrays = listing.of(path, files, labels)
+    channels = channels or folders.channels_of(heads)
+    arrays = listing.of(path, files, labels, (channels, side, side))
     refuse(_same_files(files, arrays), path)
-    return arrays, channels or folders.channels_of(heads)
+    return arrays
 
 
 def _same_files(files: dict[str, list[Path]], arrays: Arrays) -> list[str]:

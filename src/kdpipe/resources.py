@@ -17,7 +17,7 @@ WORKER = 4 * 10**8  # bytes of a process that reads images, with the batches tha
 FLOOR = 10  # minutes; the profile's warning comes two minutes before the end
 
 # Of a probe: rounds of all its classifiers together, features of a network, images at a time.
-FITTINGS, FEATURES, BATCH = 1000, 512, 256
+FITTINGS, FEATURES, BATCH = 1000, 2048, 256
 
 # MB of a job with torch imported and nothing done; 250 are the two Snakemakes of a SLURM job.
 EMPTY_JOB = {"cpu": 1200, "cuda": 4000}
@@ -52,15 +52,18 @@ def megabytes(run: Run, card: Card, device: str, workers: int = 0) -> int:
     return _megabytes(images + weights + tables + (activations if device == "cpu" else 0), device)
 
 
-def table_minutes(table: Table, device: str) -> int:
+def table_minutes(table: Table, device: str, workers: int = 0) -> int:
     """Of a teacher table."""
-    return _minutes(table.multiply_adds, 0, device, table.spec["threads"])
+    streamed = table.spec["data"].get("stream_revision") is not None
+    seen = table.multiply_adds // max(1, table.parent.cost.multiply_adds) if streamed else 0
+    reading = seen * SECONDS_AN_IMAGE / max(1, workers)
+    return _minutes(table.multiply_adds, 0, device, table.spec["threads"], reading)
 
 
-def table_megabytes(table: Table, card: Card, device: str) -> int:
+def table_megabytes(table: Table, card: Card, device: str, workers: int = 0) -> int:
     images = 3 * (card.train + card.test) * card.shape[0] * (card.shape[1] + 32) ** 2
     if card.streamed:
-        images = 0
+        images = (workers + 1) * WORKER
     return _megabytes(images + 4 * table.bytes, device)  # views, table, and the file's text
 
 

@@ -47,6 +47,25 @@ def name_of_ensemble(spec: dict, digest: str) -> str:
     return name
 
 
+def name_of_table(spec: dict, digest: str) -> str:
+    """The name of a table's folder. Raises KdpipeError for a spec that no table is made of."""
+    try:
+        name = identity.table_name(spec, digest)
+        revisions = _shared_revisions(spec) | {
+            "table": (spec["revision"], identity.REVISIONS["table"])
+        }
+        _check_networks(spec["network"], [])
+        _plain(name, [spec])
+        _check_threads(name, spec)
+        if spec["precision"] not in ("float16", "float32"):
+            raise KdpipeError(f"{name}: precision is float16 or float32")
+        _check_data(name, spec["data"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise KdpipeError(f"--spec is not the spec of a table ({error!r})") from None
+    _check_revisions(name, revisions)
+    return name
+
+
 def name_of_probe(spec: dict, digest: str) -> str:
     """The name of a probe's folder. Raises KdpipeError for a spec that must not be probed."""
     try:
@@ -56,8 +75,7 @@ def name_of_probe(spec: dict, digest: str) -> str:
         }
         _check_networks(spec["network"], [])
         _plain(name, [spec])
-        if type(spec["threads"]) is not int or not 1 <= spec["threads"] <= 256:
-            raise KdpipeError(f"{name}: threads are a number from 1 to 256")
+        _check_threads(name, spec)
         if spec["data"]["validation"] < 1 or spec["data"]["train_size"] < 1:
             raise KdpipeError(f"{name}: a probe needs images to train on and to choose by")
         _check_data(name, spec["data"])
@@ -83,6 +101,11 @@ def _check_networks(network: dict, parents: list[str]) -> None:
     for name in parents:
         if not network_cards.NAME.fullmatch(name):
             networks.parse(name)
+
+
+def _check_threads(name: str, spec: dict) -> None:
+    if type(spec["threads"]) is not int or not 1 <= spec["threads"] <= 256:
+        raise KdpipeError(f"{name}: threads are a number from 1 to 256")
 
 
 def _plain(name: str, members: list[dict]) -> None:

@@ -23,12 +23,15 @@ from kdpipe.means import CPU, Means
 from kdpipe.views import Images, Views
 
 CHECKED = 16  # entries compared with a live forward whenever a table is opened
+# Half precision has 11 bits, and so have a GPU's convolutions (TF32), through all layers.
+TOLERANCE = 5e-3
 
 
 def build(spec: dict, place: store.Store, means: Means = CPU) -> Path:
     """Write the table of a spec; returns its folder. Raises StoreError if it is not finite.
 
-    Each view is a file of its own until all are there, so one that is interrupted goes on.
+    Each view is a file of its own until all are there, so one that is interrupted goes on. Nobody
+    else may build it at the same time (`jobs.tabulate` sees to that).
     """
     digest = identity.digest(spec)
     folder = place.table(identity.table_name(spec, digest))
@@ -36,22 +39,26 @@ def build(spec: dict, place: store.Store, means: Means = CPU) -> Path:
     where = devices.torch_device(means.device)
     teacher = _teacher(spec, place, where, means.code)
     images = _images(spec, place, where, means.workers)
-    made = folder.with_name(f".{folder.name}.views")
-    with store.only_one(made):
-        parts = [made / f"{digest[:12]}-{view}.npy" for view in range(images.views.count)]
-        for view, part in enumerate(parts):
-            if not part.exists():
-                store.write_npy(part, _of_view(teacher, images, view, spec))
-        table = np.stack([_read(part) for part in parts], axis=1)
-        # Made beside its place and renamed: a table is there whole or not at all.
-        beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-        store.write_npy(beside / "table.npy", table)
-        about = {"digest": digest, "sha256": _checksum(table)}
-        store.write_json(beside / "about.json", about)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(beside, folder)
-        shutil.rmtree(made)
+    work = workshop(folder)
+    parts = [work / f"{digest[:12]}-{view}.npy" for view in range(images.views.count)]
+    for view, part in enumerate(parts):
+        if not part.exists():
+            store.write_npy(part, _of_view(teacher, images, view, spec))
+    table = np.stack([_read(part) for part in parts], axis=1)
+    # Made aside and renamed: a table is there whole or not at all.
+    new = work / "table"
+    store.write_npy(new / "table.npy", table)
+    store.write_json(new / "about.json", {"digest": digest, "sha256": _checksum(table)})
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(new, folder)
+    for part in parts:
+        part.unlink()
     return folder
+
+
+def workshop(folder: Path) -> Path:
+    """Where a table is made: a folder beside its own, which stays and holds the lock."""
+    return folder.with_name(f".{folder.name}")
 
 
 def _read(part: Path) -> np.ndarray:
@@ -111,7 +118,7 @@ class Tables:
         self.views = Views.of(specs[0]["data"]["views"])
         tables = [torch.from_numpy(_open(spec, place)) for spec in specs]
         for spec, table in zip(specs, tables, strict=True):
-            _compare(spec, table, place, code)
+            _compare(spec, table, place, device, code)
         self.tables = [table.to(device) for table in tables]  # mapped from disk where it is a CPU
 
     def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
@@ -149,15 +156,21 @@ def _open(spec: dict, place: store.Store) -> np.ndarray:
     return table
 
 
-def _compare(spec: dict, table: torch.Tensor, place: store.Store, code: Path | None) -> None:
+def _compare(
+    spec: dict,
+    table: torch.Tensor,
+    place: store.Store,
+    device: torch.device | str,
+    code: Path | None,
+) -> None:
     """Some entries against a live forward: a table of other views or pixels is found out."""
-    images = _images(spec, place)
+    images = _images(spec, place, device)
     generator = torch.Generator().manual_seed(stream(0, 0, 0, spec["run"], "check"))
     index = torch.randint(len(images), (CHECKED,), generator=generator)
     view = torch.randint(images.views.count, (CHECKED,), generator=generator)
     ((_, _, x),) = images.batches(index, view, CHECKED)
-    live = _centred(_teacher(spec, place, code=code).forward(x))
-    tolerance = 2e-3 * (1 + float(live.abs().max()))  # half precision has 11 bits
+    live = _centred(_teacher(spec, place, device, code).forward(x)).cpu()
+    tolerance = TOLERANCE * (1 + float(live.abs().max()))
     if not torch.allclose(table[index, view].float(), live, rtol=0, atol=tolerance):
         raise StoreError(
             f"the teacher table of {spec['network']['name']} does not say what its teacher says: "

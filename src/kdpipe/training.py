@@ -50,6 +50,7 @@ class Result:
     last: dict | None
     best: dict | None
     checkpoints: dict[str, dict]
+    curve: list[dict]
     training_seconds: float
     evaluation_seconds: float
 
@@ -145,7 +146,7 @@ def train(
         for epoch in keep
     }
     evaluated = time.monotonic() - started
-    return Result(last, best, checkpoints, progress.seconds, evaluated)
+    return Result(last, best, checkpoints, progress.curve, progress.seconds, evaluated)
 
 
 def fresh(spec: dict, code: Path | None = None) -> models.Classifier:
@@ -159,7 +160,7 @@ def _forward(model: models.Classifier, recipe: dict) -> Callable:
     """A function of (x, whether attention is wanted): float32 logits, and group outputs or None.
 
     Autocast and compilation are the student's in training alone: teachers and every evaluation
-    stay in plain float32.
+    stay without it.
     """
 
     def plain(x: torch.Tensor, attention: bool):
