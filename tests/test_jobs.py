@@ -246,12 +246,12 @@ def test_a_replay_that_diverges_does_not_undo_the_run(finished, monkeypatch):
 def test_a_replay_that_goes_another_way_is_refused(finished, monkeypatch):
     from kdpipe import training
 
-    run = runs()[1]
+    run = runs()[0]
     before = {path: path.read_bytes() for path in finished.run(run.name).rglob("*.*")}
     real = training.learning_rate
     monkeypatch.setattr(training, "learning_rate", lambda *of: 3 * real(*of))
     with pytest.raises(StoreError, match=r"goes another way.*remove the folder"):
-        jobs.train(run.spec, [0, 1], finished)
+        jobs.train(run.spec, [1], finished)
     after = {path: path.read_bytes() for path in finished.run(run.name).rglob("*.*")}
     new = {path.name for path in after.keys() - before.keys()}
     assert not any("epoch-" in name for name in new), "no checkpoint of another training"
