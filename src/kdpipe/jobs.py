@@ -201,7 +201,7 @@ def _trained(
         _refuse_another_training(folder, result.curve, keep)
         checkpoints = old["checkpoints"] | result.checkpoints
         return old | {"checkpoints": checkpoints, "files": _files(folder)}
-    cost = _cost(spec, place)
+    cost = _cost(spec, place, means.code)
     record["versions"]["torch"] = torch.__version__
     seconds = {
         "total": time.monotonic() - began,
@@ -288,11 +288,14 @@ def _record(kind: str, name: str, digest: str, spec: dict) -> dict:
     }
 
 
-def _cost(spec: dict, place: store.Store) -> networks.Cost:
+def _cost(spec: dict, place: store.Store, code: Path | None) -> networks.Cost:
+    """What a network has and takes; one of one's own is built and counted, for it needs no card."""
     network = spec["network"]
-    if "build" in network:
-        return networks.Cost(network["parameters"], network["multiply_adds"])
     card = data.card_of(spec["data"], place).resized(spec["data"].get("resize"))
+    if "build" in network:
+        from kdpipe import own_networks, training
+
+        return own_networks.cost(training.fresh(spec, code), card.shape, network["layout"])
     return networks.cost(network["name"], card.shape, network["classes"])
 
 

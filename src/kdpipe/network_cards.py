@@ -38,7 +38,7 @@ class NetworkCard:
     layout: str  # the memory format it runs in
     random: bool  # whether it draws random numbers in training
     groups: tuple[tuple[int, int, int], ...]  # of its group outputs; none without `features`
-    state: dict[str, str]  # name -> type and shape of each parameter and buffer
+    state: dict[str, str]  # name -> type, shape and fixing of each parameter and buffer
     answer: tuple[float, ...]  # to made images, with made weights: another one computes otherwise
 
     @functools.cached_property
@@ -46,7 +46,7 @@ class NetworkCard:
         return state_digest(self.state)
 
     def spec(self) -> dict:
-        """The `network` of a run's spec."""
+        """The `network` of a run's spec: what decides its bytes, and none of what is counted."""
         return {
             "name": self.name,
             "build": self.build,
@@ -55,8 +55,6 @@ class NetworkCard:
             "channels": self.shape[0],
             "state": self.state_digest,
             "layout": self.layout,
-            "parameters": self.parameters,
-            "multiply_adds": self.multiply_adds,
         }
 
 
@@ -115,13 +113,14 @@ def read(path: Path, cure: str) -> NetworkCard:
 
 def is_sound(network: dict) -> bool:
     """Whether the `network` of a spec is that of a network of one's own, well formed."""
-    counts = (network["revision"], network["parameters"], network["multiply_adds"])
+    counts = (network["revision"], network["classes"], network["channels"])
     return bool(
-        NAME.fullmatch(network["name"])
+        network.keys() == {"name", "build", "revision", "classes", "channels", "state", "layout"}
+        and NAME.fullmatch(network["name"])
         and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", network["build"])
         and re.fullmatch(r"[0-9a-f]{64}", network["state"])
         and network["layout"] in LAYOUTS
-        and all(type(count) is int and count >= 0 for count in counts)
+        and all(type(count) is int and count > 0 for count in counts)
     )
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdpipe import own_networks
 from kdpipe.errors import KdpipeError
@@ -64,14 +63,16 @@ class _Trial:
                 raise
             layout = "contiguous"  # `view` refuses channels_last, which is only faster
             is_random = self.used(layout)
+        built = self.built(0).to(memory_format=LAYOUTS[layout])
+        cost = own_networks.cost(built, self.shape, layout)
         return NetworkCard(
             name=self.name,
             build=self.network.build,
             revision=self.network.revision,
             shape=self.shape,
             classes=self.classes,
-            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-            multiply_adds=self.multiply_adds(layout),
+            parameters=cost.parameters,
+            multiply_adds=cost.multiply_adds,
             layout=layout,
             random=is_random,
             groups=self.groups(layout),
@@ -187,13 +188,6 @@ class _Trial:
                 "what it computes is not all in its state_dict: layers belong in nn.ModuleList "
                 "or nn.Sequential, tensors in nn.Parameter or register_buffer"
             )
-
-    def multiply_adds(self, layout: str) -> int:
-        """Of one image; with gradient, or torch takes shortcuts that it does not count."""
-        model = self.built(0).to(memory_format=LAYOUTS[layout]).eval()
-        with FlopCounterMode(display=False) as counter:
-            model(self.images[:1].contiguous(memory_format=LAYOUTS[layout]))
-        return counter.get_total_flops() // 2
 
     def groups(self, layout: str) -> tuple[tuple[int, int, int], ...]:
         """Shapes of the group outputs, if it has a method `features` for attention transfer.

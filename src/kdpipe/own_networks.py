@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from kdpipe import network_cards
 from kdpipe.errors import KdpipeError
+from kdpipe.networks import Cost
 
-__all__ = ["LAYOUTS", "blamed", "build", "called", "found", "state"]
+__all__ = ["LAYOUTS", "blamed", "build", "called", "cost", "found", "state"]
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 OURS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
@@ -86,8 +88,30 @@ def called(where: str, path: str, made: Callable[..., Any], classes: int, channe
     return model
 
 
+def cost(model: nn.Module, shape: tuple[int, int, int], layout: str) -> Cost:
+    """Learned numbers, and multiply-adds of one image: half of what torch's FlopCounterMode says.
+
+    The model is on the CPU, in the memory format that it runs in, and is left in eval mode.
+    """
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    model.eval()
+    # With gradient, or torch takes shortcuts that it does not count.
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        model(image.contiguous(memory_format=LAYOUTS[layout]))
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Cost(learned, counter.get_total_flops() // 2)
+
+
 def state(where: str, model: nn.Module) -> dict[str, str]:
-    """Type and shape of each parameter and buffer. Raises KdpipeError for what cannot be kept."""
+    """Type and shape of each parameter and buffer, and which parameters are not learned.
+
+    Raises KdpipeError for what cannot be kept.
+    """
+    fixed = {
+        name
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if not parameter.requires_grad
+    }
     lines = {}
     for name, value in model.state_dict().items():
         if not isinstance(value, torch.Tensor) or isinstance(value, nn.UninitializedParameter):
@@ -101,7 +125,8 @@ def state(where: str, model: nn.Module) -> dict[str, str]:
                 "float32 (counters may be whole numbers); the run moves it"
             )
         size = "x".join(map(str, value.shape)) or "one"
-        lines[name] = f"{str(value.dtype).removeprefix('torch.')} {size}"
+        kind = " fixed" if name in fixed else ""
+        lines[name] = f"{str(value.dtype).removeprefix('torch.')} {size}{kind}"
     return lines
 
 
