@@ -23,6 +23,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from kdpipe import (
     checking,
+    classifiers,
     cli,
     data,
     housekeeping,
@@ -103,12 +104,12 @@ def test_which_networks_end_in_a_linear_layer(name):
     with torch.device("meta"):
         model = get_model(name, num_classes=7)
     if zoo.facts(name).linear:
-        layer = probes.classifier_of(model, 7, name)
+        layer = classifiers.of(model, 7, name)
         last = [module for module in model.modules() if not list(module.children())][-1]
         assert layer is last
     else:
         with pytest.raises(KdpipeError, match=f"{name} has no linear layer of 7 outputs"):
-            probes.classifier_of(model, 7, name)
+            classifiers.of(model, 7, name)
 
 
 def test_a_network_that_goes_on_after_its_linear_layer_is_refused():

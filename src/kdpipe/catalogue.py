@@ -59,6 +59,14 @@ class Catalogue:
         card = self.own[name]
         return list(card.groups) if card else None
 
+    def is_linear(self, name: str) -> bool:
+        """Whether a network ends in a linear classifier, as far as that is known."""
+        if name in self.own:
+            card = self.own[name]
+            return card is None or card.linear
+        facts = zoo.facts(name)
+        return facts is None or facts.linear
+
     def spec(self, name: str) -> dict:
         """The `network` of the spec of a run: all that a job must know to build it."""
         if name in self.own:

@@ -245,11 +245,12 @@ class _Look:
         if self.card is None:
             return
         for block in (b for b in self.blocks.values() if b.name in transfer.blocks):
-            for network in self.heads(block):
-                if (facts := zoo.facts(network)) is not None and not facts.linear:
+            for network, of in self.ends_and_heads(block):
+                if not self.networks.is_linear(network):
                     yield (
-                        f"{where}.blocks: {network}, a teacher of {block.name}, does not end in a "
-                        "linear classifier, whose input a probe takes"
+                        f"{where}.blocks: {network}, a {of} of {block.name}, does not end in a "
+                        f"linear classifier, whose input a probe takes: leave {block.name} out, or "
+                        "take another network"
                     )
         if card.sha256 == self.card.sha256:
             yield f"{where}.data.name: {data.name} is the study's own data set: name another one"
@@ -259,10 +260,18 @@ class _Look:
             cure = f"; resize: {self.card.shape[1]} scales them" if alike else ""
             yield f"{where}.data: its images are {theirs}, the study's networks take {ours}{cure}"
 
-    def heads(self, block: Block) -> list[str]:
-        """The single networks that teach in a block."""
-        pretrained = (self.pretrained.get(teacher) for teacher in block.teachers)
-        return [*block.teachers, *(each.network for each in pretrained if each and each.network)]
+    def ends_and_heads(self, block: Block) -> list[tuple[str, str]]:
+        """The last networks of a block and the single ones at its heads, as `_transfer` of plan."""
+        found = [(student, "student") for student in block.students]
+        for teacher in block.teachers:
+            if teacher in self.by_name:
+                heads = self.by_name[teacher].students
+            elif teacher in self.pretrained:
+                heads = [self.pretrained[teacher].network]
+            else:
+                heads = [] if teacher in self.ensemble_names or teacher == "self" else [teacher]
+            found += [(head, "teacher") for head in heads if head]
+        return found
 
     def of_stream(self, where: str, data: Data, card: cards.Card) -> Iterator[str]:
         """What images in an array have, and images that stream have not; and the reverse."""

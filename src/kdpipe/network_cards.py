@@ -37,6 +37,7 @@ class NetworkCard:
     multiply_adds: int  # of one image: half of what torch's FlopCounterMode says
     layout: str  # the memory format it runs in
     random: bool  # whether it draws random numbers in training
+    linear: bool  # whether it ends in a linear classifier, whose input a probe takes
     groups: tuple[tuple[int, int, int], ...]  # of its group outputs; none without `features`
     state: dict[str, str]  # name -> type, shape and fixing of each parameter and buffer
     answer: tuple[float, ...]  # to made images, with made weights: another one computes otherwise
@@ -93,6 +94,8 @@ def read(path: Path, cure: str) -> NetworkCard:
     try:
         with path.open("rb") as file:
             facts = json.loads(file.read(2**24))
+        if isinstance(facts, dict) and "linear" not in facts:
+            raise ValueError("of this version: it does not say whether a probe can be made")
         facts["shape"] = tuple(facts["shape"])
         facts["groups"] = tuple(tuple(group) for group in facts["groups"])
         facts["answer"] = tuple(facts["answer"])

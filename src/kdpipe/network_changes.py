@@ -37,6 +37,8 @@ def make_cards(study: Study, source: str) -> list[str]:
             line += "; it draws at random in training: it may teach, with weights it brings"
         if card.groups:
             line += f"; {len(card.groups)} group outputs"
+        if not card.linear:
+            line += "; it does not end in a linear classifier: no probe can be made of it"
         lines.append(line)
     return lines
 
@@ -103,7 +105,7 @@ def _agree(old: NetworkCard, new: NetworkCard) -> bool:
 def _differences(old: NetworkCard, new: NetworkCard) -> list[str]:
     lines = [
         f"{key} {getattr(old, key)} -> {getattr(new, key)}"
-        for key in ("parameters", "multiply_adds", "layout", "random", "groups")
+        for key in ("parameters", "multiply_adds", "layout", "random", "linear", "groups")
         if getattr(old, key) != getattr(new, key)
     ]
     for key in sorted(old.state.keys() | new.state.keys()):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdpipe import own_networks
+from kdpipe import classifiers, own_networks
 from kdpipe.errors import KdpipeError
 from kdpipe.network_cards import NetworkCard
 from kdpipe.own_networks import LAYOUTS, blamed, called, found
@@ -63,8 +63,9 @@ class _Trial:
                 raise
             layout = "contiguous"  # `view` refuses channels_last, which is only faster
             is_random = self.used(layout)
-        built = self.built(0).to(memory_format=LAYOUTS[layout])
-        cost = own_networks.cost(built, self.shape, layout)
+        cost = own_networks.cost(
+            self.built(0).to(memory_format=LAYOUTS[layout]), self.shape, layout
+        )
         return NetworkCard(
             name=self.name,
             build=self.network.build,
@@ -75,6 +76,7 @@ class _Trial:
             multiply_adds=cost.multiply_adds,
             layout=layout,
             random=is_random,
+            linear=self.is_linear(layout),
             groups=self.groups(layout),
             state=state,
             answer=self.answer(layout),
@@ -188,6 +190,16 @@ class _Trial:
                 "what it computes is not all in its state_dict: layers belong in nn.ModuleList "
                 "or nn.Sequential, tensors in nn.Parameter or register_buffer"
             )
+
+    def is_linear(self, layout: str) -> bool:
+        """Whether a probe finds features in it."""
+        model = self.built(0).to(memory_format=LAYOUTS[layout])
+        try:
+            with classifiers.heard(model, self.classes, self.name) as features:
+                features(self.images.contiguous(memory_format=LAYOUTS[layout]))
+        except KdpipeError:
+            return False
+        return True
 
     def groups(self, layout: str) -> tuple[tuple[int, int, int], ...]:
         """Shapes of the group outputs, if it has a method `features` for attention transfer.

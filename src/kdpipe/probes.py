@@ -11,7 +11,6 @@ import contextlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +20,13 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from kdpipe import data, devices, metrics, models, store, streams, teacher_outputs
+from kdpipe import classifiers, data, devices, metrics, models, store, streams, teacher_outputs
 from kdpipe.errors import Diverged, KdpipeError
 from kdpipe.means import CPU, Means
 from kdpipe.streams import Streams
 from kdpipe.views import PLAIN, Images
 
-__all__ = ["Fitted", "classifier_of", "features", "fit", "probe"]
+__all__ = ["Fitted", "features", "fit", "probe"]
 
 # Weight of the L2 penalty, by image: mean cross-entropy + strength / 2 * the squared weights.
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -93,21 +92,6 @@ def probe(
     }
 
 
-def classifier_of(model: nn.Module, classes: int, name: str) -> nn.Linear:
-    """The last linear layer with as many outputs as classes. KdpipeError if there is none."""
-    found = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and module.out_features == classes
-    ]
-    if not found:
-        raise KdpipeError(
-            f"{name} has no linear layer of {classes} outputs: a probe needs a network that ends "
-            "in a linear classifier"
-        )
-    return found[-1]
-
-
 def features(model: nn.Module, network: dict, images: Images | Streams) -> np.ndarray:
     """What the classifier of a network is given: (N, F) float32, of the images as they are.
 
@@ -115,28 +99,12 @@ def features(model: nn.Module, network: dict, images: Images | Streams) -> np.nd
     Raises KdpipeError if the network does not end in its classifier, Diverged if a feature is not
     finite.
     """
-    name, layout = network["name"], models.layout(network)
-    layer = classifier_of(model, network["classes"], name)
-    seen: list[tuple[Any, Any]] = []
-    hook = layer.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
-    batches = []
-    model.eval()
-    try:
-        with (
-            torch.inference_mode(),
-            contextlib.closing(images.centres(images.forward_size)) as centres,
-        ):
-            for x in centres:
-                logits = model(x.contiguous(memory_format=layout))
-                given, out = seen[-1] if seen else (None, None)
-                if given is None or given.ndim != 2 or out is not logits:
-                    raise KdpipeError(
-                        f"{name} does not end in its linear classifier: it cannot be probed"
-                    )
-                batches.append(given.cpu())
-                seen.clear()
-    finally:
-        hook.remove()
+    layout = models.layout(network)
+    with (
+        classifiers.heard(model, network["classes"], network["name"]) as given,
+        contextlib.closing(images.centres(images.forward_size)) as centres,
+    ):
+        batches = [given(x.contiguous(memory_format=layout)).cpu() for x in centres]
     found = torch.cat(batches)
     if not bool(torch.isfinite(found).all()):
         raise Diverged("the features are not finite")
