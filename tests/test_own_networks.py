@@ -1,5 +1,6 @@
 """Networks of one's own: tried before they are trained, and priced by what was found."""
 
+import contextlib
 import hashlib
 import importlib
 import json
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_workflow import Lab
 
-from kdpipe import checking, cli, data, identity, jobs, plan
+from kdpipe import checking, cli, data, identity, jobs, models, plan, probes
 from kdpipe.errors import KdpipeError
 from kdpipe.means import Means
 from kdpipe.store import Store
@@ -156,6 +157,34 @@ def test_planning_imports_no_torch(folder):
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 
+def test_what_is_counted_names_no_run_and_a_job_counts_without_a_card(folder, place):
+    before = folder.plan()
+    for name in NETWORKS:  # as another torch would count
+        path = folder.path / f"{name}-1x8x8-10.network.json"
+        path.write_text(json.dumps(folder.card(name) | {"parameters": 5, "multiply_adds": 7}))
+    after = folder.plan()
+    assert list(after.runs) == list(before.runs)
+    run = next(r for r in after.runs.values() if r.network == "grouped" and not r.spec["teacher"])
+    assert run.cost == (5, 7)
+    for path in folder.path.glob("*.json"):
+        path.unlink()
+    train(run, place, folder)
+    record = tiny.record(place, run)
+    counted = (32 + 64 * 8 * 9 + 64 * 10 + 10, 32 * 64 + 64 * 8 * 9 * 16 + 64 * 10)
+    assert (record["parameters"], record["multiply_adds"]) == counted
+
+
+def test_which_parameters_are_learned_is_part_of_a_run(folder, capsys):
+    before = set(folder.plan().runs)
+    fixed = "self.stem.weight.requires_grad = False\n        self.conv = nn"
+    folder.change("self.conv = nn", fixed)
+    assert folder.kdpipe("check") == 2
+    assert "stem.weight float32 32x1x1x1 -> float32 32x1x1x1 fixed" in capsys.readouterr().err
+    assert folder.kdpipe("network") == 0
+    gone = {name.partition("-s0")[0] for name in before - set(folder.plan().runs)}
+    assert len(gone) == 3 and all("grouped" in name for name in gone)
+
+
 # --- what is said of one that cannot be used
 
 WRAPPED = """
@@ -287,7 +316,15 @@ def test_without_cards_the_message_has_the_command(verb, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"parameters": "many"}, {"layout": "odd"}, {"groups": [[1, 2, "3"]]}, {"more": 1}, []]
+    "wrong",
+    [
+        {"parameters": "many"},
+        {"layout": "odd"},
+        {"linear": 1},
+        {"groups": [[1, 2, "3"]]},
+        {"more": 1},
+        [],
+    ],
 )
 def test_a_card_that_is_none_is_refused(wrong, folder, capsys):
     text = folder.card("small") | wrong if isinstance(wrong, dict) else wrong
@@ -318,6 +355,92 @@ def test_a_misspelt_one_is_answered_with_the_right_one(folder, capsys):
     folder.write(study(main={"students": ["smal"]}))
     assert folder.kdpipe("check") == 2
     assert "of one's own: small, grouped; did you mean small?" in capsys.readouterr().err
+
+
+# --- one that a probe cannot be made of
+
+OTHER = {
+    "data": {"name": "fashion-mnist", "resize": 8, "train_size": 200, "validation": 50},
+    "blocks": ["main"],
+}
+POOLED = "nn.Linear(64, 40), nn.Unflatten(1, (10, 4)), nn.AvgPool1d(4), nn.Flatten()"
+HEADS = {
+    "linear": (wrapped(), True),
+    "scaled": (wrapped("self.net(x) * 2", "x"), False),
+    "no layer": (wrapped(built=f"model.net.linear = nn.Sequential({POOLED})"), False),
+    "by hand": (wrapped("F.linear(x.flatten(1), self.net.linear.weight)", "x"), False),
+    "its last": (wrapped("self.more(self.net(x))", "x", "model.more = nn.Linear(10, 10)"), True),
+}
+
+
+@pytest.mark.parametrize("case", HEADS)
+def test_a_card_says_whether_a_probe_can_be_made(case, tmp_path, capsys):
+    """The same as a probe itself finds."""
+    code, linear = HEADS[case]
+    content = study(networks={"own": {"build": "mine.changed"}}, main=MAIN)
+    made = Folder(tmp_path, content, code)
+    assert made.kdpipe("network") == 0
+    assert ("no probe can be made of it" in capsys.readouterr().out) is not linear
+    assert made.card("own")["linear"] is linear
+    run = next(iter(made.plan().runs.values()))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), np.uint8)
+    images = Images(pixels, Views(0, "zero", False), [0.5], [0.5])
+    with contextlib.nullcontext() if linear else pytest.raises(KdpipeError, match="linear"):
+        probes.features(models.of(run.spec["network"], tmp_path), run.spec["network"], images)
+
+
+@pytest.mark.parametrize("role", ["student", "self", "teacher", "pretrained", "block", "elsewhere"])
+def test_a_planned_probe_of_it_is_refused_before_any_training(role, tmp_path, capsys):
+    networks = {"own": {"build": "mine.changed"}, "small": {"build": "mine.small"}}
+    plain = {"teachers": ["small"], "students": ["wrn10-0.5"]}
+    first = tiny.study()["experiments"][0] | {"name": "first", **plain}
+    main, more, found = plain, {}, "teacher"
+    if role == "student":
+        main, found = plain | {"students": ["own"]}, "student"
+    if role == "self":
+        main, found = MAIN | {"teachers": ["self"]}, "student"
+    if role == "teacher":
+        main = plain | {"teachers": ["own"]}
+    if role == "pretrained":
+        main = plain | {"teachers": ["brought"]}
+        weights = tmp_path / "weights.safetensors"
+        save_file({"x": torch.zeros(1)}, weights)
+        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        source = {"network": "own", "path": weights.name, "sha256": sha256}
+        more = {"pretrained": {"brought": source}}
+    if role in ("block", "elsewhere"):
+        first |= {"students": ["own"]}
+    if role == "block":
+        main = plain | {"teachers": ["first"]}
+    content = study(networks=networks, main=main, transfers={"other": OTHER}, **more)
+    content["experiments"] = [first, *content["experiments"]]
+    content = json.loads(json.dumps(content))  # YAML would point at what stands twice
+    made = Folder(tmp_path, content, wrapped("self.net(x) * 2", "x"))
+    assert made.kdpipe("network") == 0
+    capsys.readouterr()
+    if role == "elsewhere":  # in a block that is not probed
+        assert made.kdpipe("check") == 0 and made.plan().probes
+        return
+    assert made.kdpipe("check") == 2
+    said = capsys.readouterr().err
+    assert "1 mistake\n" in said
+    assert f"transfers.other.blocks: own, a {found} of main, does not end in a linear" in said
+    made.code(wrapped(features="x"))
+    assert made.kdpipe("network") == 2, "another computation under one revision"
+    content["networks"]["own"]["revision"] = 2
+    made.write(content)
+    assert made.kdpipe("network") == 0 and made.kdpipe("check") == 0
+
+
+def test_a_card_from_before_is_written_anew(folder, capsys):
+    old = folder.card("small")
+    old.pop("linear")
+    (folder.path / "small-1x8x8-10.network.json").write_text(json.dumps(old))
+    assert folder.kdpipe("check") == 2
+    said = capsys.readouterr().err
+    assert "1 mistake" in said and "it does not say whether a probe can be made" in said
+    assert f"type: kdpipe network {folder.study}" in said
+    assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
 
 
 # --- code that was changed after its card
@@ -394,8 +517,8 @@ def test_the_plan_of_a_study_as_snakemake_hands_it_on_is_the_same(folder):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("name", "../x"), ("build", "os"), ("state", "x"), ("layout", "z"), ("parameters", "1"),
-     ("revision", None)],
+    [("name", "../x"), ("build", "os"), ("state", "x"), ("layout", "z"), ("parameters", 1),
+     ("revision", None), ("classes", "10"), ("channels", 0)],
 )  # fmt: skip
 def test_a_spec_that_names_no_network_is_refused(key, value, folder, tmp_path):
     run = next(r for r in folder.plan().runs.values() if r.network == "small")
@@ -469,6 +592,47 @@ def test_without_its_code_or_with_other_code_a_job_says_so(folder, place, capsys
     command = [*tiny.train(student, (), str(place.root)), f"--code={folder.path}"]
     assert cli.main(command) == 2
     assert "has other parameters than when this run was planned" in capsys.readouterr().err
+
+
+def says_otherwise(command, folder, capsys):
+    forget()
+    assert cli.main([*command, f"--code={folder.path}"]) == 2
+    said = capsys.readouterr().err
+    assert "small: mine.small computes something else than when run" in said
+    assert "put its code back, or raise networks.small.revision" in said
+
+
+@pytest.mark.parametrize("stop", ["full", "checkpoint 1"])
+def test_code_under_an_old_revision_does_not_teach(stop, folder, place, capsys):
+    """The same parameters, another computation: neither live, nor as a table, nor for a probe."""
+    main = {"teachers": ["small"], "students": ["wrn10-0.5"], "stops": [stop]}
+    commands = {}
+    for way in ("live", "table"):
+        folder.write(study(teacher_outputs=way, main=main, transfers={"other": OTHER}))
+        made = folder.plan()
+        student = next(run for run in made.runs.values() if run.parents)
+        commands[way] = tiny.train(student, (), str(place.root))
+    train(student.parents[0], place, folder, keep=[1])
+    (table,) = made.tables.values()
+    (asked,) = (p for p in made.probes.values() if p.run.network == "small")
+    results = ["--results", str(place.root)]
+    tabulate = ["tabulate", "--spec", identity.canonical(table.spec), *results]
+    spec = asked.spec | {"data": asked.run.spec["data"]}  # another set would have to be prepared
+    probe = ["probe", "--spec", identity.canonical(spec), *results]
+
+    text = (folder.path / "mine.py").read_text()
+    folder.change("nn.ReLU(inplace=True)", "nn.GELU()")
+    for command in (commands["live"], tabulate, probe):
+        says_otherwise(command, folder, capsys)
+    folder.code(text)
+    assert cli.main([*tabulate, f"--code={folder.path}"]) == 0
+    folder.change("nn.ReLU(inplace=True)", "nn.GELU()")
+    says_otherwise(commands["table"], folder, capsys)
+
+    folder.code(text.replace("nn.ReLU(inplace=True)", "nn.ReLU()"))  # computes the same
+    for command in (commands["live"], commands["table"], probe):
+        forget()
+        assert cli.main([*command, f"--code={folder.path}"]) == 0
 
 
 def test_attention_transfer_to_a_network_with_group_outputs(folder, place, capsys):

@@ -4,16 +4,20 @@ A teacher is one trained network at one epoch, or several whose probabilities ar
 weights are looked up by the digest of the run that made them and verified before use.
 """
 
+import contextlib
 import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from kdpipe import models, parents, store
+from kdpipe import data, models, parents, store, streams
+from kdpipe.errors import StoreError
 from kdpipe.losses import ensemble_logits
 from kdpipe.streams import Streams
-from kdpipe.views import Images
+from kdpipe.views import PLAIN, Images
+
+COMPARED = 16  # stored outputs of a network of one's own, with what its code says now
 
 
 class Live:
@@ -89,10 +93,39 @@ def member(
 ) -> tuple[torch.memory_format, models.Classifier]:
     """A parent's network with the weights of its epoch, in eval mode and without gradient.
 
-    `parent` is (run, epoch), `network` what the spec of that run says of its network.
+    `parent` is (run, epoch), `network` what the spec of that run says of its network. Raises
+    StoreError for weights that cannot be trusted, and for a network of one's own whose code says
+    something else than when the run ended.
     """
     arrays = parents.weights(parent, place)
     model = models.of(network, code)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
     model.eval().requires_grad_(False)
+    if "build" in network:
+        _compare(model, parent, network, place)
     return models.layout(network), model
+
+
+def _compare(model: models.Classifier, parent: dict, network: dict, place: store.Store) -> None:
+    """Some stored outputs against a forward now: code under an old revision is found out.
+
+    Parameters of the same shapes may stand for another computation. The images are those that the
+    parent was examined on, which therefore have to be there.
+    """
+    split = data.load(parents.spec(parent, place)["data"], place)
+    name, part = ("val", split.val) if len(split.val) else ("test", split.test)
+    order = torch.arange(min(COMPARED, len(part)))
+    images = streams.images(part, PLAIN, split)
+    with contextlib.closing(images.batches(order, torch.zeros_like(order), COMPARED)) as batches:
+        ((_, _, x),) = batches
+    stored = torch.from_numpy(parents.outputs(parent, place)[f"{name}_logits"][: len(order)])
+    with torch.no_grad():
+        now = model(x.contiguous(memory_format=models.layout(network)))
+    # Wider than what two kinds of device differ by, of which one may multiply in TF32.
+    tolerance = 1e-3 + 1e-2 * float(stored.abs().max())
+    if now.shape != stored.shape or not torch.allclose(now, stored, rtol=0, atol=tolerance):
+        raise StoreError(
+            f"{network['name']}: {network['build']} computes something else than when run "
+            f"{parent['run'][:12]} ended, with the same parameters: put its code back, or raise "
+            f"networks.{network['name']}.revision in the study and type: kdpipe network STUDY"
+        )
