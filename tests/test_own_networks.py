@@ -236,6 +236,7 @@ FAILURES = {
     "double": ({}, wrapped(built="model.double()"), "is torch.float64 on cpu"),
     "one shape": ({}, wrapped("self.net(x)[0]"), "of shape (10,) for images of 2 x 1 x 8 x 8"),
     "classes": ({}, wrapped("self.net(x)[:, :9]"), "of shape (2, 9)"),
+    "probabilities": ({}, wrapped("self.net(x).softmax(1)"), "it gives probabilities: leave"),
     "a tuple": ({}, wrapped("(self.net(x), x)"), "it gives tuple"),
     "forward fails": ({}, wrapped("self.net(x) @ x"), "failed on images of 2 x 1 x 8 x 8: Runtime"),
     "only in training": ({}, wrapped("self.net(x[:1] if self.training else x)"), "training mode"),

@@ -170,6 +170,11 @@ class _Trial:
             )
         if not bool(logits.isfinite().all()):
             self.refuse(f"in {mode} its logits are not finite at its initial weights")
+        total = logits.sum(1)
+        if bool((logits >= 0).all()) and torch.allclose(total, torch.ones_like(total), atol=1e-4):
+            self.refuse(
+                f"in {mode} it gives probabilities: leave its last softmax out, logits are wanted"
+            )
         if not torch.equal(x, self.images):
             self.refuse(
                 f"in {mode} it changes the images that it is given (an operation in place on its "
