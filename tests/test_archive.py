@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_study import made_plan, made_store, write
+from made_study import STUDY, made_plan, made_store, write
 
-from kdpipe import archive, outcomes, records
+from kdpipe import archive, cli, outcomes, records
 from kdpipe.errors import KdpipeError
 from kdpipe.store import Store, write_json
 
@@ -125,7 +125,10 @@ def test_an_archive_drops_what_the_plan_no_longer_has_and_nothing_else(tmp_path)
     (folder / "runs" / "notes").mkdir()
     (folder / "runs" / "notes" / "mine.txt").write_text("a person's own")
     fewer = made_plan(seeds=[0])
-    archive.write(fewer, store, folder)
+    said = archive.write(fewer, store, folder)
+    gone = [len(made.runs) - len(fewer.runs), len(made.ensembles) - len(fewer.ensembles)]
+    gone.append(len(made.probes) - len(fewer.probes))
+    assert f"{sum(gone):,} that the study no longer has were removed" in said
     assert {path.name for path in (folder / "runs").iterdir()} == {*fewer.runs, "notes"}
     assert {path.name for path in (folder / "ensembles").iterdir()} == {*fewer.ensembles}
 
@@ -137,3 +140,44 @@ def test_a_results_folder_is_no_place_for_an_archive(tmp_path):
     with pytest.raises(KdpipeError, match="with weights in it"):
         archive.write(made, store, store.root)
     assert (run / "weights.safetensors").exists()
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("lost", ["a folder", "the study", "one run", "one outcome", "nothing"])
+def test_an_archive_never_loses_what_it_holds(tmp_path, capsys, monkeypatch, lost):
+    """Typed in a fresh clone, `kdpipe archive` once emptied the committed records."""
+    made, store = made_store(tmp_path, seeds=[0, 1])
+    write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0, 1]})
+    monkeypatch.chdir(tmp_path)
+    command = ["archive", "made.yaml", "--to", "kept"]
+    assert cli.main(command) == 0
+    before = _files(tmp_path / "kept")
+    names = list(made.runs)
+    said = {
+        "a folder": "results is not there",
+        "the study": "results holds no record of the study made",
+        "one run": f"lacks, {names[3]} the first",
+        "one outcome": f"lacks, {names[3]} the first",
+        "nothing": "kept is the results folder itself",
+    }
+    if lost == "a folder":
+        store.root.rename(tmp_path / "elsewhere")
+    elif lost == "the study":
+        for kind in ("runs", "ensembles", "probes"):
+            (store.root / kind).rename(tmp_path / kind)
+            (store.root / kind / "wrn10-1-scratch-s0-000000000000").mkdir(parents=True)
+    elif lost == "one run":
+        (store.run(names[3]) / "record.json").unlink()
+    elif lost == "one outcome":
+        path = store.root / outcomes.FILE
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if names[3] not in line))
+    else:
+        command += ["--results", "../" + tmp_path.name + "/kept"]
+    capsys.readouterr()
+    assert cli.main(command) == 2
+    assert said[lost] in (words := capsys.readouterr().err) and words.count("\n") == 1
+    assert _files(tmp_path / "kept") == before

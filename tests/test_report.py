@@ -10,11 +10,11 @@ from urllib.parse import urlparse
 import pandas as pd
 import pytest
 from browser import CHROMIUM, browser
-from made_study import made_plan, made_store, write
+from made_study import STUDY, made_plan, made_store, write
 
-from kdpipe import answer, claims, outcomes, plan, records, report
+from kdpipe import answer, claims, cli, outcomes, plan, records, report
 from kdpipe.figures import FIGURES
-from kdpipe.store import Store
+from kdpipe.store import Store, write_json
 from kdpipe.tables import TABLES
 
 
@@ -98,11 +98,51 @@ def test_with_few_seeds_there_is_no_verdict(tmp_path, seeds):
     assert set(marks) == {"too few seeds"}
 
 
-def test_nothing_has_run_yet(tmp_path):
-    made = made_plan()
-    folder = report.render(made, Store(tmp_path / "results"), tmp_path / "made")
-    assert "No answer for wrn10-0.5" in (folder / "index.md").read_text()
-    assert list((folder / "figures").iterdir()) == []
+@pytest.mark.parametrize("there", ["nothing", "a folder", "another study", "a file"])
+def test_without_any_record_a_report_that_is_there_stays(tmp_path, capsys, monkeypatch, there):
+    content = {**STUDY, "tables": {}, "transfers": {}}
+    write_json(tmp_path / "made.yaml", content)
+    monkeypatch.chdir(tmp_path)
+    good = tmp_path / "reports" / "made" / "index.md"
+    good.parent.mkdir(parents=True)
+    good.write_text("a good report")
+    if there == "a folder":
+        (tmp_path / "results").mkdir()
+    elif there == "another study":
+        made_store(tmp_path, seeds=[77])
+    elif there == "a file":
+        (tmp_path / "results").write_text("not a folder")
+    verbs = ["report", "status", "plan"] if there == "a file" else ["report"]
+    for results in ("results", "results/runs")[: 2 if there == "a file" else 1]:
+        for verb in verbs:
+            assert cli.main([verb, "made.yaml", "--results", results]) == 2
+            said = capsys.readouterr().err
+            assert "--results" in said and "results" in said and said.count("\n") == 1
+    assert [path.name for path in (tmp_path / "reports").rglob("*")] == ["made", "index.md"]
+    assert good.read_text() == "a good report"
+
+
+@pytest.mark.parametrize("lost", ["failed", "one failed", "diverged"])
+def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
+    """As Snakemake asks for it when a job has failed: the study on standard input."""
+    content = {**STUDY, "seeds": [0, 1, 2]}
+    made, store = made_plan(seeds=[0, 1, 2]), Store(tmp_path / "results")
+    names = list(made.runs)[: 1 if lost == "one failed" else None]
+    if lost == "diverged":
+        write(made, store, {"": "diverged"})
+        (store.root / outcomes.FILE).unlink()
+    else:
+        for name in names:
+            write_json(store.run(name) / "failure.json", {"reason": "no memory", "traceback": ""})
+    done = subprocess.run(
+        [sys.executable, "-m", "kdpipe", "report", "-"],
+        input=json.dumps(content), text=True, cwd=tmp_path, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "reports" / "made" / "index.md").read_text()
+    assert "No answer for wrn10-0.5: no result." in text and "nan" not in text
+    page = (tmp_path / "reports" / "made" / "index.html").read_text()
+    assert ("no memory" if "failed" in lost else "for the sake of a test") in page
 
 
 def test_curves_are_a_frame_of_their_own(rendered, tmp_path):

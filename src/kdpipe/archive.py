@@ -8,7 +8,7 @@ run (`outcomes.jsonl`) in place of its outputs: about 15 kB a run, to be kept wi
 import json
 from pathlib import Path
 
-from kdpipe import outcomes, store
+from kdpipe import outcomes, status, store
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs import FAILURE
 from kdpipe.plan import Plan
@@ -23,24 +23,55 @@ def write(plan: Plan, place: store.Store, folder: Path) -> str:
     """Write the archive of a plan; returns what it holds, in words.
 
     Folders of runs that the plan no longer has are removed, if they hold nothing but records.
-    Raises KdpipeError if the folder is one of results, with weights in it.
+    Raises KdpipeError, before anything is written, if there are no records, if the archive holds
+    some that the results lack, or if its folder is one of results.
     """
-    target = store.Store(folder)
+    status.refuse_nothing(plan, place)
     if next(folder.glob("runs/*/weights.safetensors"), None) is not None:
         raise KdpipeError(f"{folder} is a results folder, with weights in it: give another --to")
+    if folder.resolve() == place.root.resolve():
+        raise KdpipeError(f"{folder} is the results folder itself: give another --to or --results")
+    target = store.Store(folder)
+    found = outcomes.Outcomes(plan, place)
+    _refuse_loss(plan, found, outcomes.Outcomes(plan, target))
+    lines = list(outcomes.lines(found))
     runs = sum(_copied(place.run(name), target.run(name)) for name in plan.runs)
     teams = sum(_copied(place.ensemble(name), target.ensemble(name)) for name in plan.ensembles)
     probes = sum(_copied(place.probe(name), target.probe(name)) for name in plan.probes)
-    for kind, wanted in (
-        ("runs", plan.runs),
-        ("ensembles", plan.ensembles),
-        ("probes", plan.probes),
-    ):
-        _clear(folder / kind, set(wanted))
-    lines = list(outcomes.lines(outcomes.Outcomes(plan, place)))
+    gone = _clear(folder / "runs", set(plan.runs))
+    gone += _clear(folder / "ensembles", set(plan.ensembles))
+    gone += _clear(folder / "probes", set(plan.probes))
     store.write_bytes(folder / outcomes.FILE, "".join(lines).encode())
-    found = f"{folder}: {runs:,} runs, {teams:,} ensembles, {len(lines):,} of them with outcomes"
-    return f"{found}; {probes:,} probes" if plan.probes else found
+    said = f"{folder}: {runs:,} runs, {teams:,} ensembles, {len(lines):,} of them with outcomes"
+    said += f"; {probes:,} probes" if plan.probes else ""
+    return said + (f"; {gone:,} that the study no longer has were removed" if gone else "")
+
+
+def _refuse_loss(plan: Plan, found: outcomes.Outcomes, kept: outcomes.Outcomes) -> None:
+    """Raise KdpipeError if the archive has a record or an outcome that the results lack."""
+    place, target = found.place, kept.place
+    folders = [(place.run(name), target.run(name)) for name in plan.runs]
+    folders += [(place.ensemble(name), target.ensemble(name)) for name in plan.ensembles]
+    folders += [(place.probe(name), target.probe(name)) for name in plan.probes]
+    lacking = [
+        new.name
+        for new, old in folders
+        if (old / store.RECORD).exists() and not (new / store.RECORD).exists()
+    ]
+    what = "records"
+    if not lacking:
+        what = "outcomes (the wrong test images)"
+        lacking = [
+            name
+            for name in (*plan.runs, *plan.ensembles)
+            if name in kept.listed and found.wrong(name) is None
+        ]
+    if lacking:
+        raise KdpipeError(
+            f"{target.root} holds the {what} of {len(lacking):,} runs or ensembles that "
+            f"{place.root} lacks, {lacking[0]} the first: finish the study, or remove "
+            f"{target.root} first if they are to be lost; nothing was written"
+        )
 
 
 def _copied(source: Path, target: Path) -> bool:
@@ -58,10 +89,14 @@ def _copied(source: Path, target: Path) -> bool:
     return record is not None
 
 
-def _clear(folder: Path, wanted: set[str]) -> None:
+def _clear(folder: Path, wanted: set[str]) -> int:
+    """Remove the folders that are no longer wanted and hold records alone; returns how many."""
+    gone = 0
     for old in folder.iterdir() if folder.is_dir() else ():
         files = list(old.iterdir()) if old.is_dir() else []
         if old.name not in wanted and files and {file.name for file in files} <= KEPT:
             for file in files:
                 file.unlink()
             old.rmdir()
+            gone += 1
+    return gone

@@ -148,6 +148,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _store(options) -> Store:
+    """The results folder; it need not be there yet, but nothing else may be in its place."""
+    there = next(path for path in (options.results, *options.results.parents) if path.exists())
+    if not there.is_dir():
+        raise KdpipeError(
+            f"--results {options.results}: {there} is a file; give the folder that has runs/ in it"
+        )
+    return Store(options.results)
+
+
 def _check(options) -> None:
     from kdpipe import checking, plan
 
@@ -164,7 +174,7 @@ def _plan(options) -> None:
     from kdpipe import checking, plan, prices, status
 
     made = plan.make(checking.load(options.study))
-    states = status.of(made, Store(options.results))
+    states = status.of(made, _store(options))
     if options.json:
         print(json.dumps(prices.as_json(made, states)))
     else:
@@ -181,7 +191,7 @@ def _report(options) -> None:
     else:
         content = documents.read(options.study)
     study = checking.validate(content, options.study, Path(options.study).parent)
-    folder = report.render(plan.make(study), Store(options.results), options.reports / study.study)
+    folder = report.render(plan.make(study), _store(options), options.reports / study.study)
     print(f"{folder}: rendered")
 
 
@@ -190,19 +200,19 @@ def _archive(options) -> None:
 
     made = plan.make(checking.load(options.study))
     folder = options.to or Path("reports") / made.study.study / "records"
-    print(archive.write(made, Store(options.results), folder))
+    print(archive.write(made, _store(options), folder))
 
 
 def _status(options) -> None:
     from kdpipe import checking, plan, watch
 
-    print(watch.as_text(plan.make(checking.load(options.study)), Store(options.results)))
+    print(watch.as_text(plan.make(checking.load(options.study)), _store(options)))
 
 
 def _verify(options) -> int:
     from kdpipe import housekeeping
 
-    faults = list(housekeeping.faults(Store(options.results)))
+    faults = list(housekeeping.faults(_store(options)))
     print("\n".join(faults) if faults else f"{options.results}: every file is whole")
     return 2 if faults else 0
 
@@ -211,7 +221,7 @@ def _prune(options) -> None:
     from kdpipe import checking, housekeeping, plan
 
     plans = [plan.make(checking.load(path)) for path in options.studies]
-    print(housekeeping.prune(plans, Store(options.results), remove=options.yes))
+    print(housekeeping.prune(plans, _store(options), remove=options.yes))
 
 
 def _data(options) -> None:
@@ -238,7 +248,7 @@ def _schema(options) -> None:
 def _prepare(options) -> None:
     from kdpipe import jobs
 
-    print(jobs.prepare(options.data, Store(options.results), options.path, options.card))
+    print(jobs.prepare(options.data, _store(options), options.path, options.card))
 
 
 def _train(options) -> int:
@@ -250,7 +260,7 @@ def _train(options) -> int:
         raise KdpipeError(f"--keep {options.keep}: write epochs as 0,10,20") from None
     signal.signal(signal.SIGTERM, _leave)  # training itself saves its state first
     try:
-        place = Store(options.results)
+        place = _store(options)
         print(jobs.train(_spec(options.spec), keep, place, _means(options)))
     except Interrupted as interruption:
         print(f"interrupted: {interruption}", file=sys.stderr)
@@ -265,19 +275,19 @@ def _leave(*_) -> None:
 def _tabulate(options) -> None:
     from kdpipe import jobs
 
-    print(jobs.tabulate(_spec(options.spec), Store(options.results), _means(options)))
+    print(jobs.tabulate(_spec(options.spec), _store(options), _means(options)))
 
 
 def _score(options) -> None:
     from kdpipe import jobs
 
-    print(jobs.score(_spec(options.spec), Store(options.results)))
+    print(jobs.score(_spec(options.spec), _store(options)))
 
 
 def _probe(options) -> None:
     from kdpipe import jobs
 
-    print(jobs.probe(_spec(options.spec), Store(options.results), _means(options)))
+    print(jobs.probe(_spec(options.spec), _store(options), _means(options)))
 
 
 def _means(options) -> Means:

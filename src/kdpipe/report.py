@@ -1,7 +1,8 @@
 """The report of a study, from the records: one page, tables, figures, claims, and every number.
 
 Needs neither torch nor a GPU nor any weights: a folder of records is enough, with curves where
-there are any. A study that is half done renders with its holes.
+there are any. A study that is half done renders with its holes; one of which nothing was run yet
+is refused, so that a report which is there stays.
 """
 
 import json
@@ -19,6 +20,7 @@ from kdpipe import (
     outcomes,
     page,
     records,
+    status,
     store,
     style,
 )
@@ -32,7 +34,11 @@ __all__ = ["render"]
 
 
 def render(plan: Plan, place: store.Store, folder: Path) -> Path:
-    """Write the report of a plan into a folder; returns the folder."""
+    """Write the report of a plan into a folder; returns the folder.
+
+    Raises KdpipeError, before anything is written, if there is neither a record nor a failure.
+    """
+    status.refuse_nothing(plan, place, failures=True)
     frame, curves = records.frame(plan, place), records.curves(plan, place)
     known = outcomes.Outcomes(plan, place)
     delta, reads = plan.study.smallest_effect, dict(plan.study.claims)

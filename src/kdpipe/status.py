@@ -5,9 +5,10 @@ kept, when it diverged (an outcome, never tried again), or when it was skipped a
 is diverged or skipped. Everything else is to do.
 """
 
-from kdpipe.errors import StoreError
+from kdpipe.errors import KdpipeError, StoreError
+from kdpipe.jobs import FAILURE
 from kdpipe.plan import Averaged, Plan, Probe, Run
-from kdpipe.store import Store
+from kdpipe.store import RECORD, Store
 
 STATES = ("done", "diverged", "skipped", "to do")
 
@@ -33,6 +34,24 @@ def of(plan: Plan, store: Store) -> dict[str, str]:
     for name, probe in plan.probes.items():
         states[name] = _state(probe, records.get(name), (probe.run,), states)
     return states
+
+
+def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
+    """Raise KdpipeError if the results folder holds no record of the plan.
+
+    failures: one that holds only the reason of a failure will do.
+    """
+    wanted = (RECORD, FAILURE) if failures else (RECORD,)
+    folders = [store.run(name) for name in plan.runs]
+    folders += [store.ensemble(name) for name in plan.ensembles]
+    folders += [store.probe(name) for name in plan.probes]
+    if any((folder / file).exists() for folder in folders for file in wanted):
+        return
+    there = "holds" if store.root.exists() else "is not there, so there is"
+    raise KdpipeError(
+        f"{store.root} {there} no record of the study {plan.study.study}: run it first "
+        "(snakemake), or say where its records are with --results; nothing was written"
+    )
 
 
 def _state(item: Run | Averaged | Probe, record: dict | None, needs: tuple, states: dict) -> str:
