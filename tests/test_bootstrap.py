@@ -107,7 +107,7 @@ def test_what_has_no_second_interval_says_why():
     cases = [
         (pd.Series([0.5, 0.7, 0.2, 0.1, 0.4]), known, "not a sum of test errors"),
         (values * values, known, "not a sum of test errors"),
-        (few, known, "4 of 5 seeds"),
+        (few, known, "5 seeds are needed, 4 are there"),
         (pd.Series(dtype=float), known, "no seed has it"),
         (values, None, "holds no outputs"),
         (values, Known({}), "holds no outputs"),

@@ -45,6 +45,14 @@ def test_summary_by_hand():
     assert summary([1, 2, 3], level=0.9).half_width == pytest.approx(2.919986 / math.sqrt(3))
 
 
+def test_two_seeds_have_a_spread_and_no_interval():
+    two = summary([70.0, 73.0])
+    assert (two.n, two.mean, two.median) == (2, 71.5, 71.5)
+    assert two.sd == pytest.approx(3 / math.sqrt(2))
+    assert math.isnan(two.low) and math.isnan(two.high) and math.isnan(two.half_width)
+    assert not math.isnan(summary([70.0, 73.0, 71.0]).half_width)
+
+
 def test_many_measures_at_once_are_the_same_as_one_by_one():
     columns = [
         VALUES,

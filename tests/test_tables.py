@@ -227,7 +227,7 @@ def test_checkpoints_are_a_grid():
     four = made.display.iloc[1]
     assert (four["epochs"], four["lr"]) == ("4", "0.1")
     assert four["small, kd"] == "7 ± 0 (n 3, better)"
-    assert four["mid, kd"] == "30 ± 0 (n 2, too few seeds)"
+    assert four["mid, kd"] == "30 (n 2, too few seeds)"
     assert made.display.iloc[0]["mid, kd"] == "-"
 
 

@@ -145,7 +145,7 @@ def _by_image(values: pd.Series, outcomes: Outcomes | None) -> np.ndarray | str:
     if outcomes is None or all(outcomes.wrong(name) is None for name in known[0].parts):
         return "the folder of results holds no outputs"
     if len(known) < FEWEST:
-        return f"{len(known)} of {FEWEST} seeds"
+        return f"{FEWEST} seeds are needed, {len(known)} are there"
     grid = []
     for value in known:
         rows = {name: outcomes.wrong(name) for name in value.parts}

@@ -115,7 +115,10 @@ def temperature(evidence: Evidence) -> Finding:
     at_base = sizes(base).effect("test_error")
     p = one_sided(at_base)
     if len(at_base) < FEWEST_SEEDS:
-        raise Untested(f"{len(at_base)} of {FEWEST_SEEDS} seeds at T = {first.temperature:g}")
+        raise Untested(
+            f"{FEWEST_SEEDS} seeds at T = {first.temperature:g} are needed, "
+            f"{len(at_base)} are there"
+        )
     if not p < LEVEL:
         raise Untested(
             f"the largest teacher is not shown to be worse at T = {first.temperature:g} "

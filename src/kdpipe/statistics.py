@@ -18,15 +18,15 @@ from scipy import stats
 __all__ = ["Summary", "choose", "holm", "mark", "one_sided", "paired", "seeds_needed"]
 __all__ += ["summaries", "summary"]
 
-FEWEST_SEEDS = 3  # below this an interval is too wide to be worth a word
+FEWEST_SEEDS = 3  # below this there is no interval: of two, half of one is 12.7 standard errors
 
 
 @dataclass(frozen=True)
 class Summary:
     """A mean over seeds with its interval; nan where there are too few values to have one.
 
-    `sd` has ddof 1 and, like `low` and `high`, is nan below two values; `mean` and `median` are
-    nan without any. `dropped` counts the seeds that a paired difference could not match.
+    `low` and `high` are nan below three values, `sd` (ddof 1) below two, `mean` and `median`
+    without any. `dropped` counts the seeds that a paired difference could not match.
     """
 
     n: int
@@ -67,6 +67,9 @@ def summaries(values: np.ndarray, level: float = 0.95) -> list[Summary]:
             found.append(Summary(1, mean, math.nan, math.nan, math.nan, median))
             continue
         sd = float(sds[j])
+        if n < FEWEST_SEEDS:
+            found.append(Summary(n, mean, sd, math.nan, math.nan, median))
+            continue
         half = _quantile((1 + level) / 2, n - 1) * sd / math.sqrt(n)
         found.append(Summary(n, mean, sd, mean - half, mean + half, median))
     return found

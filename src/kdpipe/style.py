@@ -94,7 +94,7 @@ def bars(axis: Axes, points: list[tuple[float, pd.Series]], label: str, **style)
     found = [(x, summary(values)) for x, values in points]
     found = [(x, s) for x, s in found if s.n]
     if found:
-        halves = [s.half_width if s.n > 1 else 0 for _, s in found]
+        halves = [h if (h := s.half_width) == h else 0 for _, s in found]
         xs, means = [x for x, _ in found], [s.mean for _, s in found]
         axis.errorbar(xs, means, halves, label=label, capsize=2.5, elinewidth=1, **style)
 
@@ -112,7 +112,7 @@ def within(axis: Axes, values: pd.Series, label: str) -> None:
     s = summary(values)
     if s.n:
         axis.axhline(s.mean, color="#555555", linestyle=(0, (1, 1.5)), label=label)
-        if s.n > 1:
+        if s.low == s.low:  # there is an interval
             axis.axhspan(s.low, s.high, color="#555555", alpha=0.12, linewidth=0)
 
 

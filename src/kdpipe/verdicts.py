@@ -172,9 +172,10 @@ def _weigh(key: str, title: str, primary: bool, finding: Finding | Untested) -> 
     needed = [contrast for contrast in finding.contrasts if contrast.needed]
     short = [c for c in needed if c.summary.n < FEWEST_SEEDS]
     if short or not needed:
-        seeds = f"{short[0].summary.n} of {FEWEST_SEEDS} seeds" if short else "nothing"
+        there = short[0].summary.n if short else 0
         where = f" ({short[0].text})" if len(needed) > 1 and short else ""
-        reason = f"{seeds} with every cell it needs{where}. {finding.how}"
+        reason = f"{FEWEST_SEEDS} seeds with every cell are needed, {there} are there{where}. "
+        reason += finding.how
         return Verdict(key, title, primary, "not tested", reason, contrasts=contrasts, **common)
     decisive = max(needed, key=lambda contrast: contrast.p_for)
     against = min(needed, key=lambda contrast: contrast.p_against)
