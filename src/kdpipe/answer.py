@@ -31,6 +31,8 @@ class Gain:
     mark: str
     values: pd.Series  # by seed
     resampled: Resampled | None = None  # the second interval, over seeds and test images
+    kind: str = ""  # and copies: see rivals.Rival
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
         if rival.errors.notna().any():
             difference = paired(errors, rival.errors)
             values = (errors - rival.errors).dropna()
-            gains.append(Gain(rival.name, difference, mark(difference), values))
+            who = {"kind": rival.kind, "copies": rival.copies}
+            gains.append(Gain(rival.name, difference, mark(difference), values, **who))
         else:
             missing.append(f"{rival.name}: {rival.cure}")
     return Answer(

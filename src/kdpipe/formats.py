@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from kdpipe.rows import PRICES
+from kdpipe.statistics import FEWEST_SEEDS
 
-__all__ = ["KINDS", "effect", "price", "probability", "span"]
+__all__ = ["KINDS", "effect", "few_seeds", "price", "probability", "span"]
 __all__ += ["Table", "csv", "latex", "made", "markdown", "rounded", "short", "sort_keys", "text"]
 
 HOW_TO_READ = (
-    "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds. Differences are "
-    "paired by seed, negative is better."
+    "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
+    "three do not have. Differences are paired by seed, negative is better."
 )
 HEADINGS = {  # of the columns of `data` in a report; others are shown under their own name
     "stop": "stop of the teacher",
@@ -157,6 +158,11 @@ def rounded(value: float, half: float, sign: str = "") -> str:
     half = float(f"{half:.1e}")  # first, or 0.0996 would become 0.100
     decimals = max(0, 1 - math.floor(math.log10(half)))
     return f"{value:{sign}.{decimals}f} ± {half:.{decimals}f}"
+
+
+def few_seeds(n: int) -> str:
+    """What stands behind an n in place of the interval that so few seeds do not have."""
+    return ", too few seeds for an interval" if n < FEWEST_SEEDS else ""
 
 
 def effect(value: float, low: float, high: float, unit: str = "points") -> str:

@@ -16,11 +16,22 @@ from kdpipe import __version__
 from kdpipe.answer import Answer
 from kdpipe.bootstrap import RESAMPLES
 from kdpipe.figures import Drawing
-from kdpipe.formats import Table, effect, price, probability, rounded, short, sort_keys, span
+from kdpipe.formats import (
+    Table,
+    effect,
+    few_seeds,
+    price,
+    probability,
+    rounded,
+    short,
+    sort_keys,
+    span,
+)
+from kdpipe.headline import headline
 from kdpipe.plan import Plan
 from kdpipe.verdicts import Verdict
 
-__all__ = ["facts", "html", "in_words", "second_interval"]
+__all__ = ["facts", "html", "no_tables", "second_interval"]
 
 LONG = 40  # rows; a longer table is folded
 WIDE = 800  # pixels; a wider figure has a row for itself
@@ -48,10 +59,12 @@ def html(
         version=__version__,
         facts=facts(plan, frame),
         lost=_lost(frame),
-        answers=[(answer, in_words(answer)) for answer in answers],
+        answers=[(answer, headline(answer)) for answer in answers],
         verdicts=verdicts,
         counts={word: sum(v.verdict == word for v in verdicts) for word in MARKS},
         marks=MARKS,
+        no_tables="" if study.tables else no_tables(plan),
+        few=few_seeds,
         tables=[(table, *_fields(table), len(table.display) > LONG) for table in tables],
         drawings=[
             (one, Markup(_inline(one, svgs[one.name])), _pixels(one) > WIDE) for one in drawings
@@ -69,19 +82,13 @@ def html(
 MARKS = {"supports": "✓", "contradicts": "✗", "cannot tell": "?", "not tested": "-"}
 
 
-def in_words(answer: Answer) -> str:
-    """What to do for one student, in one sentence."""
-    if not answer.chosen:
-        return f"No answer for {answer.student}: {answer.reason}."
-    chosen = answer.chosen
-    stop = "" if chosen["stop"] == "full" else f" stopped at {chosen['stop']}"
-    if chosen["stop"].startswith("schedule"):
-        stop = f" stopped early by {chosen['stop']}"
-    via = f" through {chosen['via']}" if chosen["via"] else ""
-    often = f", generation {chosen['generation']:g}" if chosen["generation"] > 1 else ""
-    teacher = chosen["teacher"]
-    teacher = "itself" if teacher == answer.student else f"{teacher}"
-    return f"Teach {answer.student} by {teacher}{stop}{via} with {chosen['method']}{often}."
+def no_tables(plan: Plan) -> str:
+    """What to write for tables into a study that asks for none."""
+    block = plan.study.experiments[0].name if plan.study.experiments else "EXPERIMENT"
+    return (
+        f"No tables were asked for. Write into the study, for instance, tables: {{teacher_size: "
+        f"[{block}]}}; config.yaml names them all. results.csv has every number."
+    )
 
 
 def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
@@ -93,10 +100,9 @@ def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
     if not found:
         why = Counter(one.why for one in known).most_common(1)
         reason = why[0][0] if why else "nothing to compare yet"
-        return (
-            f"There is no second interval, over seeds and test images: {reason}. It needs the "
-            "outputs beside the records, or an outcomes.jsonl (kdpipe archive)."
-        )
+        cure = "It needs the outputs beside the records, or an outcomes.jsonl (kdpipe archive)."
+        said = f"There is no second interval, over seeds and test images: {reason}."
+        return f"{said} {cure}" if "outputs" in reason else said
     return (
         f"Images resampled too: the second interval, 95 % between the percentiles of {RESAMPLES:,} "
         f"means, for each of which both seeds and the {found[0].images:,} test images were drawn "

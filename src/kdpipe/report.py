@@ -27,6 +27,7 @@ from kdpipe import (
 from kdpipe import tables as drawn
 from kdpipe.answer import Answer
 from kdpipe.formats import Table
+from kdpipe.headline import headline
 from kdpipe.plan import Plan
 from kdpipe.verdicts import Verdict
 
@@ -96,18 +97,20 @@ def _markdown(
     parts = [f"# {plan.study.study}", facts, "## The answer", *map(_answer, answers)]
     parts.append(page.second_interval(answers, verdicts))
     parts += ["## The paper's claims", _claims(verdicts), "## Tables"]
-    parts += [formats.markdown(table) for table in tables]
+    parts += [formats.markdown(table) for table in tables] or [page.no_tables(plan)]
     parts.append(f"Rendered by kdpipe {__version__} from the records alone; the page: index.html.")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _answer(found: Answer) -> str:
-    lines = [f"**{page.in_words(found)}**"]
+    lines = [f"**{headline(found)}**"]
     if found.test:
         error = formats.rounded(found.test.mean, found.test.half_width)
+        best = f"best of {found.options} options on validation"
         lines.append(
-            f"Test error {error} % (n {found.test.n}), best of {found.options} options on "
-            "validation. Against (paired by seed, the tested seed left out of the choice):"
+            f"Test error {error} % (n {found.test.n}{formats.few_seeds(found.test.n)}), "
+            f"{best if found.options > 1 else 'the only option'}. "
+            "Against (paired by seed, the tested seed left out of the choice):"
         )
         lines += [""]
         for gain in found.gains:

@@ -26,6 +26,8 @@ class Rival:
     name: str
     errors: pd.Series
     cure: str = "not run yet"
+    kind: str = ""  # scratch; equal size: as many scratch runs as the path has networks
+    copies: int = 1  # networks that answer together
 
 
 def of(
@@ -33,7 +35,7 @@ def of(
 ) -> Iterator[Rival]:
     """The rivals of one student. rows: all that end in it; cell: the option recommended."""
     scratch = by_seed(where(frame, kind="scratch", student=student))
-    yield Rival("the same network on labels alone (scratch)", scratch)
+    yield Rival("the same network on labels alone (scratch)", scratch, kind="scratch")
     yield _full_teacher(student, rows)
     yield from _scratch_long(frame, student, cell)
     yield from _ensembles(frame, student, cell)
@@ -86,11 +88,13 @@ def _ensembles(frame: pd.DataFrame, student: str, cell: pd.DataFrame) -> Iterato
         why = "; ".join(wanted.get(number, [f"{number} times the operations"]))
         labels = " = ".join(label for label, _ in known.get(number, []))
         name = f"{labels or 'an ensemble'}, {number} scratch runs averaged ({why})"
-        cure = f"add to ensembles: {{networks: [{student}], copies: {number}}}"
+        kind = {"kind": "equal size" if number == size else "", "copies": number}
         if number in known:
-            yield Rival(name, by_seed(known[number][0][1]))
+            yield Rival(name, by_seed(known[number][0][1]), **kind)
         else:
-            yield Rival(name, NONE, cure)
+            label = f"{number}-times-{student}".replace(".", "_")[:40]  # a name may be no longer
+            entry = f"{label}: {{networks: [{student}], copies: {number}}}"
+            yield Rival(name, NONE, f"write under ensembles: {entry}", **kind)
 
 
 def _networks(frame: pd.DataFrame, row: pd.Series) -> int:
