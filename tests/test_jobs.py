@@ -18,7 +18,7 @@ import tiny
 from scipy.special import softmax
 
 from kdpipe import cli, housekeeping, identity, jobs, plan, store
-from kdpipe.errors import Diverged, KdpipeError, StoreError
+from kdpipe.errors import Diverged, Interrupted, KdpipeError, StoreError
 from kdpipe.store import Store
 
 KILLS = int(os.environ.get("KDPIPE_KILLS", "20"))
@@ -149,6 +149,33 @@ def test_sigterm_saves_within_seconds_and_leaves_with_75(place, tmp_path, warm, 
     assert steps - {0}, "none of them struck within an epoch"
     assert warm.run(*command, cwd=tmp_path).code == 0
     assert tiny.exact(place.run(run.name)) == tiny.exact(unkilled.run(run.name))
+
+
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_sessions(place, monkeypatch):
+    from kdpipe import training
+
+    run = runs(LONG)[1]
+    keep = training._keep
+
+    def interrupt(folder, digest, model, epoch, kept):
+        keep(folder, digest, model, epoch, kept)
+        if epoch == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_keep", interrupt)
+        with pytest.raises(Interrupted):
+            do(run, place)
+    state = place.run(run.name) / ".state.safetensors"
+    arrays, about = store.read_arrays(state)
+    assert about["epoch"] == 3 and about["seconds"] > 0
+    store.write_arrays(state, arrays, about | {"seconds": 1000.0})  # as if it had been a long one
+    began = time.monotonic()
+    do(run, place)
+    session = time.monotonic() - began
+    seconds = tiny.record(place, run)["seconds"]
+    assert 1000 < seconds["training"] < seconds["total"] < 1000 + session
+    assert seconds["training"] + seconds["evaluation"] <= seconds["total"] + 0.002  # rounded
 
 
 def test_sigterm_ends_the_real_command_with_75(place, tmp_path):

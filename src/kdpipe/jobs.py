@@ -204,7 +204,7 @@ def _trained(
     cost = _cost(spec, place, means.code)
     record["versions"]["torch"] = torch.__version__
     seconds = {
-        "total": time.monotonic() - began,
+        "total": result.earlier_seconds + time.monotonic() - began,
         "training": result.training_seconds,
         "evaluation": result.evaluation_seconds,
     }

@@ -44,7 +44,8 @@ from kdpipe.views import Views
 class Result:
     """What a training hands to its record; files lie in the run's folder.
 
-    `last` and `best` are None for a replay.
+    `last` and `best` are None for a replay. Of the training seconds `earlier_seconds` are those of
+    sessions before this one, as far as their states were saved.
     """
 
     last: dict | None
@@ -53,6 +54,7 @@ class Result:
     curve: list[dict]
     training_seconds: float
     evaluation_seconds: float
+    earlier_seconds: float
 
 
 def train(
@@ -94,6 +96,7 @@ def train(
     progress, saved = Progress(), read(folder, digest)
     if saved and _complete(saved[1], folder, digest, keep, means.device):
         progress = resume(*saved, model, optimiser)
+    earlier = progress.seconds
     if progress.epoch == progress.step == 0:
         _keep(folder, digest, model, 0, keep)
 
@@ -146,7 +149,7 @@ def train(
         for epoch in keep
     }
     evaluated = time.monotonic() - started
-    return Result(last, best, checkpoints, progress.curve, progress.seconds, evaluated)
+    return Result(last, best, checkpoints, progress.curve, progress.seconds, evaluated, earlier)
 
 
 def fresh(spec: dict, code: Path | None = None) -> models.Classifier:
