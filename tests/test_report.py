@@ -274,7 +274,9 @@ def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, said):
     if harm == 6.0:
         assert "The best of the distilled is taught by wrn10-1 with kd." in headline
     # the average of two is made 20 % better than one
-    better = "An ensemble of 2 scratch runs, as many networks as its path has, is better by "
+    better = (
+        "An ensemble of 2 scratch runs (as many networks as distilling trained) is better than "
+    )
     assert (better in headline) == (harm != -4.0)
 
 

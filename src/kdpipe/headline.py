@@ -19,8 +19,8 @@ def headline(answer: Answer) -> str:
     better = ""
     if team and team.mark == "worse":
         better = (
-            f" An ensemble of {team.copies} scratch runs, as many networks as its path has, is "
-            f"better by {_size(team)}, at {team.copies} times the operations."
+            f" An ensemble of {team.copies} scratch runs (as many networks as distilling trained) "
+            f"is better than the distilled by {_size(team)}, at {team.copies} times the operations."
         )
     return _verdict(answer, _gain(answer, "scratch")) + better
 
