@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import made_data
 import numpy as np
 import pytest
+import torch
+import yaml
 from PIL import Image
 from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
 
 from kdpipe import cards, checking, cli, data, identity, jobs, own, plan
 from kdpipe.errors import DataError, StudyError
@@ -69,7 +73,8 @@ def test_the_card_says_what_is_there(folder, tmp_path):
     assert (card.name, card.train, card.test, card.classes) == ("shapes", 48, 16, 4)
     assert card.shape == SHAPE
     assert card.sha256 == data.digest(own.read(card, folder))
-    assert "name: shapes" in said and "48 training and 16 test images" in said
+    assert said.endswith(f"In the study: data: {{name: shapes, path: {folder}}}")
+    assert "48 training and 16 test images" in said
 
 
 def test_val_serves_as_test(folder):
@@ -93,7 +98,9 @@ def test_grey_images_have_one_channel_unless_one_is_coloured(tmp_path):
 
 def test_images_of_many_sizes_are_scaled_on_request(folder):
     Image.new("RGB", (30, 20), "red").save(folder / "train" / "class-0" / "large.jpg")
-    assert "images of 2 sizes" in refused(folder)
+    assert "2 sizes (train/class-0/00000.png is 12 x 12, train/class-0/large.jpg is 30 x 20)" in (
+        refused(folder)
+    )
     card = card_of(folder, resize=16)
     assert card.shape == (3, 16, 16)
     red = own.read(card, folder)["train_images"][12]  # the 13th of its class, after the numbered
@@ -237,6 +244,57 @@ def test_a_study_of_ones_own_data_runs(kind, tmp_path, folder, capsys, monkeypat
         assert cli.main(["train", "--spec", identity.canonical(run.spec)]) == 0
     split = data.load(run.spec["data"], Store())
     assert split.train.images.shape == (40, 3, 10, 10)
+
+
+def said_keys(said):
+    """What a card's line says to write under `data`."""
+    return yaml.safe_load("{" + said.split("In the study: ")[1].split("\n")[0] + "}")["data"]
+
+
+def test_what_is_said_of_a_card_elsewhere_can_be_pasted(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keys = said_keys(own.make_card(Path("shapes"), "mine", "shapes8.json", resize=8))
+    made = checking.validate(study() | {"data": keys | {"validation": 8}}, "s", tmp_path)
+    assert plan.make(made).card.shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("count", [2000, 30])
+def test_mean_and_std_of_images_that_stream_are_measured(count, tmp_path, monkeypatch):
+    """Against torchvision's own transforms, on all images, be they a sample or not."""
+    folder = made_data.photographs(tmp_path / "photos", ["a", "b"], 60, 4)
+    monkeypatch.setattr(own, "SAMPLE", count)
+    said = own.make_card(folder, "mine", None, stream=16)
+    keys = said_keys(said)
+    centre = v2.Compose(
+        [
+            v2.Resize(round(16 * 256 / 224)),
+            v2.CenterCrop(16),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float64, scale=True),
+        ]
+    )
+    chosen = sorted(np.random.RandomState(0).permutation(60)[:count])
+    oracle = ImageFolder(folder / "train", transform=centre)
+    pixels = torch.stack([oracle[index][0] for index in chosen])
+    assert np.allclose(keys["mean"], pixels.mean((0, 2, 3)), atol=6e-5)
+    assert np.allclose(keys["std"], pixels.std((0, 2, 3), correction=0), atol=6e-5)
+    assert ("30 training images drawn at random" in said) == (count == 30)
+    assert ("measured on all of train" in said) == (count == 2000)
+    made = checking.validate(study() | {"data": keys | {"validation": 8}}, "s", tmp_path)
+    assert plan.make(made).card.shape == (3, 16, 16)
+
+
+def test_coloured_images_for_grey_networks_are_said_with_the_cure(folder, tmp_path, monkeypatch):
+    """The command that the message gives makes them fit."""
+    monkeypatch.chdir(tmp_path)
+    own.make_card(Path("shapes"), "mine", None)
+    other = {"data": {"name": "mine", "path": "shapes", "validation": 8}, "blocks": ["a"]}
+    given = study() | {"data": {"name": "digits"}, "transfers": {"t": other}}
+    with pytest.raises(StudyError, match=r"--name mine --channels 1 --resize 8") as error:
+        checking.validate(given, "s", tmp_path)
+    command = str(error.value).split("again: kdpipe ")[1].split()
+    assert cli.main(command) == 0
+    assert plan.make(checking.validate(given, "s", tmp_path)).probes
 
 
 def test_the_digest_of_a_run_does_not_see_where_the_data_lie(tmp_path, folder):

@@ -256,8 +256,7 @@ class _Look:
             yield f"{where}.data.name: {data.name} is the study's own data set: name another one"
         ours, theirs = (" x ".join(map(str, each.shape)) for each in (self.card, card))
         if theirs != ours and "resize" not in salvage.lost(data):
-            alike = card.shape[0] == self.card.shape[0] and ours.split()[2] == ours.split()[4]
-            cure = f"; resize: {self.card.shape[1]} scales them" if alike else ""
+            cure = _alike(card, data, self.card.shape)
             yield f"{where}.data: its images are {theirs}, the study's networks take {ours}{cure}"
 
     def ends_and_heads(self, block: Block) -> list[tuple[str, str]]:
@@ -681,6 +680,29 @@ def _card(data: Data | None) -> tuple[cards.Card | None, str]:
         return cards.of(data.name, data.path, data.card, data.resize), ""
     except KdpipeError as error:
         return None, str(error)
+
+
+def _alike(card: cards.Card, data: Data, shape: tuple[int, int, int]) -> str:
+    """What makes the images of a data set those of another shape (C, H, W), as a message ends."""
+    channels, height, width = shape
+    square = height == width
+    if card.shape[0] == channels:
+        return f"; resize: {height} scales them" if square else ""
+    kind = "grey" if channels == 1 else "coloured"
+    if data.path is None or data.name in cards.known():
+        return f"; they cannot be made {kind}: name a data set that is"
+    if data.path.endswith(".npz"):
+        return (
+            f"; a .npz is taken as it is: store its images as {kind} ones, of {channels} channel(s)"
+        )
+    side = f" --stream {height}" if card.streamed else f" --resize {height}" if square else ""
+    share = card.made.get("test_share")
+    also = f" --card {data.card}" if data.card else ""
+    also += f" --test-share {share}" if share else ""
+    return (
+        f"; make its card again: kdpipe data {data.path} --name {data.name}{also} "
+        f"--channels {channels}{side}"
+    )
 
 
 def _as_sizes(sizes: list[list[int]]) -> str:

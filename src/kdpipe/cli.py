@@ -102,14 +102,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("path", help="PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or a .npz")
     command.add_argument("--name", help="what studies call it; default: that of the folder or file")
     command.add_argument("--card", help="where to write the card; default: PATH.card.json")
-    command.add_argument("--resize", type=int, help="scale every image to this height and width")
+    command.add_argument(
+        "--resize", type=int, help="scale every image to this height and width (4 to 1024)"
+    )
     command.add_argument(
         "--stream",
         type=int,
         metavar="SIDE",
-        help="leave the images in their files, to be cropped to SIDE x SIDE as they are read",
+        help="leave the images in their files, to be cropped to SIDE x SIDE (16 to 1024) as they "
+        "are read; measures mean and std, which the study then wants",
     )
-    command.add_argument("--channels", type=int, choices=(1, 3), help="default: 1 if all are grey")
+    command.add_argument(
+        "--channels",
+        type=int,
+        choices=(1, 3),
+        help="1: grey, 3: colour; default: 1 if all are grey",
+    )
     command.add_argument(
         "--test-share", type=float, help="hold this share of each class out, if there is no test"
     )

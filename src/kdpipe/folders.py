@@ -38,9 +38,14 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
         channels = channels_of(first)
     sizes = {size for _, size in first}
     if side is None and len(sizes) > 1:
+        other = next(index for index, (_, size) in enumerate(first) if size != first[0][1])
+        two = (
+            f"{every[index].relative_to(path)} is {first[index][1][0]} x {first[index][1][1]}"
+            for index in (0, other)
+        )
         raise DataError(
-            f"{path}: images of {len(sizes):,} sizes ({every[0].name} is {first[0][1]}): give "
-            "--resize, which scales each to a square, or --stream, which crops"
+            f"{path}: images of {len(sizes):,} sizes ({', '.join(two)}): give --resize, which "
+            "scales each to a square, or --stream, which crops"
         )
     width, height = (side, side) if side else first[0][1]
     arrays: Arrays = {}

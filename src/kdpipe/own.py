@@ -3,7 +3,8 @@
 `make_card` looks at every image once and writes the card that a study is planned from; `read`
 does the same again when the data set is prepared. Every mistake is said by file, all of them at
 once and before anything is trained. Nothing is unpickled. Of a folder that streams (`--stream`)
-the card names a listing of its files: their headers are read once, and their pixels in training.
+the card names a listing of its files: their headers are read once, and their pixels in training;
+mean and std, which the study then wants, are measured on a sample of them.
 
 A .npz holds train_images, train_labels, test_images, test_labels (or x_train, y_train, ...) as
 numpy writes them; what a folder looks like is said in `folders`.
@@ -11,6 +12,7 @@ numpy writes them; what a folder looks like is said in `folders`.
 
 import hashlib
 import re
+import tempfile
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +26,9 @@ from kdpipe.folders import PARTS, Arrays, Names, refuse
 
 __all__ = ["make_card", "read"]
 
+SAMPLE = 1000  # training images that mean and std are measured on, where images stream
+AT_ONCE = 10  # of them in memory
+
 
 def make_card(
     path: Path,
@@ -35,7 +40,10 @@ def make_card(
     test_share: float | None = None,
     stream: int | None = None,
 ) -> str:
-    """Write the card of a folder or .npz; returns a line. Raises DataError with every mistake."""
+    """Write the card of a folder or .npz; returns a line, and what the study has to say.
+
+    Raises DataError with every mistake.
+    """
     from kdpipe import data
 
     name = name or path.name.removesuffix(".npz")
@@ -51,7 +59,7 @@ def make_card(
     made = {"resize": resize, "channels": channels, "test_share": test_share}
     if stream is not None:
         if resize is not None or not 16 <= stream <= 1024:
-            raise DataError("--stream: 16 to 1024 pixels, and no --resize beside it")
+            raise DataError(f"--stream {stream}: 16 to 1024 pixels, and no --resize beside it")
         arrays = _listing(path, stream, channels, test_share)
         shape, names = tuple(arrays["shape"].tolist()), listing.NAMES
         made |= {"channels": shape[0], "stream": stream}
@@ -71,13 +79,20 @@ def make_card(
         made=made,
     )
     place = Path(card) if card else cards.beside(path)
-    store.write_json(place, asdict(new))
-    size, also = " x ".join(map(str, shape)), ""
+    size, said = " x ".join(map(str, shape)), {"name": name, "path": path}
+    if card:
+        said["card"] = card
+    measured = ""
     if stream is not None:
-        size, also = f"{size}, read from their files,", ", mean: [...], std: [...]"
+        size = f"{size}, read from their files,"
+        said["mean"], said["std"], count = _statistics(path, arrays)
+        of = f"{count:,} training images drawn at random" if count < new.train else "all of train"
+        measured = f"\n(mean and std were measured on {of}, as evaluation sees them)"
+    store.write_json(place, asdict(new))
+    keys = ", ".join(f"{key}: {value}" for key, value in said.items())
     return (
         f"{place}: {new.train:,} training and {new.test:,} test images of {size} in {classes} "
-        f"classes. In the study: data: {{name: {name}, path: {path}{also}}}"
+        f"classes. In the study: data: {{{keys}}}{measured}"
     )
 
 
@@ -108,6 +123,33 @@ def _listing(path: Path, side: int, channels: int | None, test_share: float | No
     arrays = listing.of(path, files, labels, (channels, side, side))
     refuse(_same_files(files, arrays), path)
     return arrays
+
+
+def _statistics(path: Path, arrays: Arrays) -> tuple[list[float], list[float], int]:
+    """Mean and standard deviation of each channel, of pixels in [0, 1]; of how many images.
+
+    Of a sample that is always the same: the centres that evaluation cuts out, to four digits.
+    """
+    from kdpipe import streams  # torch, for this alone
+    from kdpipe.views import PLAIN
+
+    count = len(arrays["train_labels"])
+    chosen = np.sort(np.random.RandomState(0).permutation(count)[:SAMPLE])
+    shape = tuple(arrays["shape"].tolist())
+    total, squares = np.zeros(shape[0]), np.zeros(shape[0])
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("paths", "sizes"):
+            np.save(Path(folder) / f"train_{kind}.npy", arrays[f"train_{kind}"])
+        files = listing.Files(Path(folder), "train", chosen, path, shape)
+        plain = streams.Streams(files, PLAIN, [0.0] * shape[0], [1.0] * shape[0])
+        for x in plain.centres(AT_ONCE):
+            pixels = x.numpy().astype(np.float64)
+            total += pixels.sum((0, 2, 3))
+            squares += (pixels**2).sum((0, 2, 3))
+    mean = total / (len(chosen) * shape[1] * shape[2])
+    variance = squares / (len(chosen) * shape[1] * shape[2]) - mean**2
+    std = np.sqrt(variance.clip(1e-8))  # of images of one colour: a study wants more than 0
+    return mean.round(4).tolist(), std.round(4).tolist(), len(chosen)
 
 
 def _same_files(files: dict[str, list[Path]], arrays: Arrays) -> list[str]:
