@@ -1,5 +1,6 @@
 """verify, prune and status: what is in a results folder, what is wanted of it, what is going on."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -300,13 +301,61 @@ def test_time_left_is_priced():
 
     done = {"status": "done", "seconds": {"total": 10.0}}
     text = watch._time_left(PLAN, {SCRATCH.name: done}, [SCRATCH], {SCRATCH.name: 1}, 1)
-    assert text == "time left: about 5 seconds, one run at a time"
+    assert text == "time left: about 8 seconds, one run at a time"  # half of 10, and its start
     twice = watch._time_left(PLAN, {SCRATCH.name: done}, [SCRATCH], {SCRATCH.name: 0}, 2)
-    assert twice == "time left: about 5 seconds, 2 runs at a time"
+    assert twice == "time left: about 6 seconds, 2 runs at a time"
     # another network is priced by its multiply-adds
     other = watch._time_left(PLAN, {SCRATCH.name: done}, [TEACHER], {TEACHER.name: 0}, 1)
-    seconds = 10 * TEACHER.train_multiply_adds / SCRATCH.train_multiply_adds
+    seconds = 10 * TEACHER.train_multiply_adds / SCRATCH.train_multiply_adds + 3
     assert other == f"time left: about {seconds:.0f} seconds, one run at a time"
+
+
+def test_the_starts_of_short_runs_are_in_the_time(place, say):
+    """Of runs of a second it is the start that takes the time; status and plan say the same."""
+    shutil.rmtree(place.run(TEACHER.name))
+    shutil.rmtree(place.run(STUDENT.name))
+    path = place.run(SCRATCH.name) / store.RECORD
+    record = json.loads(path.read_text()) | {"seconds": {"total": 1e-6}}
+    store.publish(path.parent, {key: record[key] for key in record if key != "checksum"})
+    left = "about 6 seconds"
+    assert f"time left: {left}, one run at a time" in say("status", "study.yaml")
+    assert f"time: {left} on this machine for the runs to do" in say("plan", "study.yaml")
+
+
+def test_a_plan_tells_no_time_where_nothing_has_run(place, say):
+    assert "\ntime" not in say("plan", "study.yaml")  # all is done
+    assert "time: unknown until a run has finished" in say("plan", "study.yaml", "--results", "no")
+
+
+def test_status_says_that_there_is_no_results_folder(place, say):
+    nowhere = place.root.parent / "nowhere"
+    said = say("status", "study.yaml", "--results", "nowhere")
+    assert f"no results yet at {nowhere}" in said
+    assert "no results" not in say("status", "study.yaml")
+
+
+def test_no_validation_is_noted(place, say):
+    without = {**STUDY, "data": STUDY["data"] | {"validation": 0}}
+    tiny.write(place.root.parent / "without.yaml", without)
+    for verb in ("check", "plan"):
+        assert "note: no validation images: the report will not choose a best teacher" in say(
+            verb, "without.yaml"
+        )
+        assert "note" not in say(verb, "study.yaml")
+    assert json.loads(say("plan", "without.yaml", "--json"))
+
+
+def test_a_report_with_holes_says_how_many_and_where_the_reasons_are(place, say):
+    assert say("report", "study.yaml").endswith(": rendered\n")
+    shutil.rmtree(place.run(STUDENT.name))
+    assert say("report", "study.yaml").endswith(": rendered without 1 of 4 runs\n")
+    (place.run(TEACHER.name) / store.RECORD).unlink()
+    (place.run(TEACHER.name) / jobs.FAILURE).write_text('{"reason": "no space"}')
+    said = say("report", "study.yaml")
+    assert said.endswith(
+        "without 2 of 4 runs, of which 1 failed: kdpipe status study.yaml says why\n"
+    )
+    assert f"failed  {TEACHER.name}: no space" in say("status", "study.yaml")
 
 
 def test_these_verbs_need_no_torch(place):

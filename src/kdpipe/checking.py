@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,12 +70,21 @@ def validate(content: object, source: str, folder: Path = Path(), carded: bool =
         if study is not None and not mistakes and carded:
             mistakes += look.size(study)
     if mistakes or study is None:
-        lines = list(dict.fromkeys(mistakes))
+        lines = [_by_name(line, content) for line in dict.fromkeys(mistakes)]
         count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         if len(lines) > MAX_MISTAKES:
             count = f"very many mistakes, of which {MAX_MISTAKES} are listed"
         raise StudyError("\n  ".join([f"{source}: {count}", *lines[:MAX_MISTAKES]]))
     return study
+
+
+def notes(study: Study) -> list[str]:
+    """What is no mistake and yet seldom meant."""
+    if study.data.validation:
+        return []
+    return [
+        "note: no validation images: the report will not choose a best teacher; set data.validation"
+    ]
 
 
 class _Look:
@@ -366,8 +376,8 @@ class _Look:
             counted = salvage.lost(block).isdisjoint({"via", "generations"})
             if not isinstance(method, str) and counted and len(names) != block.steps:
                 yield (
-                    f"{where}.methods: {shown(method)} names {len(names)} methods, the block has "
-                    f"{block.steps} step(s) (via and generations): give one for each step"
+                    f"{where}.methods: {shown(method)} names {len(names)} methods, the experiment "
+                    f"has {block.steps} step(s) (via and generations): give one for each step"
                 )
             for name in names:
                 yield from self.defined(f"{where}.methods", name, "method", self.method_names)
@@ -547,7 +557,7 @@ class _Look:
 
     def defined(self, where: str, name: str | None, what: str, known: dict) -> Iterator[str]:
         if name is not None and name not in known and not self.lost[what]:
-            guess = nearest(name, known)
+            guess, what = nearest(name, known), what.replace("block", "experiment")
             yield f"{where}: there is no {what} {name}{guess} (defined: {listed(known)})"
 
     def changed(self, change: dict) -> dict:
@@ -655,6 +665,20 @@ def _located(content: object, folder: Path) -> object:
             for name, part in content["transfers"].items()
         }
     return content
+
+
+def _by_name(line: str, content: object) -> str:
+    """A mistake with the names of the experiments beside their numbers: experiments[0] (size)."""
+
+    def named(found: re.Match[str]) -> str:
+        try:
+            name = content["experiments"][int(found[1])]["name"]  # pyright: ignore
+        except (TypeError, KeyError, IndexError, ValueError):
+            return found[0]
+        plain = isinstance(name, str) and re.fullmatch("[A-Za-z0-9_-]{1,40}", name)
+        return f"{found[0]} ({name})" if plain else found[0]
+
+    return re.sub(r"\bexperiments\[([0-9]{1,6})\](?=\.(?!name\b))", named, line)
 
 
 def _seen_from(folder: Path, part: object) -> object:

@@ -175,32 +175,39 @@ def _check(options) -> None:
         from kdpipe import network_changes  # the one check that needs torch
 
         network_changes.compare(study, options.study)
-    print(f"{options.study}: no mistakes; {len(made.runs):,} runs")
+    print(
+        "\n".join(
+            [f"{options.study}: no mistakes; {len(made.runs):,} runs", *checking.notes(study)]
+        )
+    )
 
 
 def _plan(options) -> None:
     from kdpipe import checking, plan, prices, status
 
     made = plan.make(checking.load(options.study))
-    states = status.of(made, _store(options))
+    place = _store(options)
+    states = status.of(made, place)
     if options.json:
         print(json.dumps(prices.as_json(made, states)))
     else:
-        print(prices.as_text(made, states))
+        lines = [prices.as_text(made, states), prices.time(made, states, place.records("runs"))]
+        print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
     if warning := prices.disk_warning(made, states, options.results):
         print(warning, file=sys.stderr)
 
 
 def _report(options) -> None:
-    from kdpipe import checking, documents, plan, report
+    from kdpipe import checking, documents, plan, report, watch
 
     if options.study == "-":
         content = documents.parse(sys.stdin.buffer.read(), "standard input")
     else:
         content = documents.read(options.study)
     study = checking.validate(content, options.study, Path(options.study).parent)
-    folder = report.render(plan.make(study), _store(options), options.reports / study.study)
-    print(f"{folder}: rendered")
+    made, place = plan.make(study), _store(options)
+    folder = report.render(made, place, options.reports / study.study)
+    print(f"{folder}: rendered{watch.missing(made, place, options.study)}")
 
 
 def _archive(options) -> None:

@@ -1,7 +1,8 @@
 """The plan in numbers: what a study will cost before a core is spent on it.
 
 Multiply-adds are those of convolutions and linear layers; training counts three forwards for
-each image and epoch. Disk counts float32 weights of final and kept checkpoints.
+each image and epoch. Disk counts float32 weights of final and kept checkpoints. Time is priced by
+runs of the study that have finished: no rate of a machine is guessed.
 """
 
 import shutil
@@ -14,6 +15,11 @@ from kdpipe.plan import Plan, Probe, Run
 from kdpipe.status import STATES
 
 BYTES = 4  # of a float32
+
+# Seconds from the end of a run to the start of the next one in its place: Snakemake's part, Python
+# and torch. 2.1 in the 140 records of reports/digits, two runs at a time on two cores that had
+# nothing else to do; 3 to 4 on a busy machine.
+STARTING = 3.0
 
 
 def disk(plan: Plan, run: Run) -> int:
@@ -107,6 +113,44 @@ def as_text(plan: Plan, states: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def seconds_left(
+    plan: Plan, records: dict[str, dict], waiting: Iterable[Run], epochs: dict[str, int]
+) -> float | None:
+    """Seconds for the runs that wait, one at a time; None before any has finished.
+
+    Priced by the seconds that finished runs took for each multiply-add, and `STARTING` for each.
+    Those of the same network where there are any: small networks do fewer of them a second.
+    epochs: how many a run has behind it, by name.
+    """
+    seen: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    for name, run in plan.runs.items():
+        record = records.get(name)
+        if record and record["status"] == "done":
+            for key in (run.network, ""):
+                seen[key] += _price(run)
+                seconds[key] += record["seconds"]["total"]
+    if not seen[""]:
+        return None
+    left = 0.0
+    for run in waiting:
+        key = run.network if seen[run.network] else ""
+        share = 1 - min(epochs.get(run.name, 0), run.epochs) / run.epochs
+        left += STARTING + share * _price(run) * seconds[key] / seen[key]
+    return left
+
+
+def time(plan: Plan, states: dict[str, str], records: dict[str, dict]) -> str | None:
+    """A line on how long the runs to do will take; None if there are none."""
+    waiting = [run for run in plan.runs.values() if states[run.name] == "to do"]
+    if not waiting:
+        return None
+    left = seconds_left(plan, records, waiting, {})
+    if left is None:
+        return "time: unknown until a run has finished on this machine"
+    return f"time: about {as_duration(left)} on this machine for the runs to do, one run at a time"
+
+
 def disk_warning(plan: Plan, states: dict[str, str], folder: Path) -> str | None:
     """What to say when the runs to do will not fit on the disk of the results folder."""
     while not folder.exists():
@@ -168,6 +212,19 @@ def _line(plan: Plan, title: str, runs: list[Run], states: dict[str, str]) -> st
     size = sum(disk(plan, run) for run in runs)
     epochs = sum(run.epochs for run in runs)
     return f"{title:<24}{len(runs):>7,}{epochs:>10,}{operations:>12.2e}{as_size(size):>10}  {state}"
+
+
+def _price(run: Run) -> int:
+    return run.train_multiply_adds + run.teacher_multiply_adds
+
+
+def as_duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    if hours >= 48:
+        return f"{hours / 24:.1f} days"
+    if hours >= 2:
+        return f"{hours:.1f} hours"
+    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
 
 
 def as_size(count: float) -> str:

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from kdpipe import jobs, status
+from kdpipe import jobs, prices, status
 from kdpipe.plan import Plan, Run
 from kdpipe.store import Store
 
@@ -32,6 +32,8 @@ def as_text(plan: Plan, place: Store) -> str:
     order = ("done", "diverged", "skipped", "running", "failed", "to do")
     shown = ", ".join(f"{count[state]:,} {state}" for state in order if count[state])
     lines = [f"study {plan.study.study}: {len(plan.runs):,} runs: {shown}"]
+    if not place.root.is_dir():
+        lines.append(f"no results yet at {place.root.absolute()}")
     if plan.ensembles:
         done = sum(states[name] != "to do" for name in plan.ensembles)
         lines.append(f"{len(plan.ensembles):,} ensembles: {done:,} scored")
@@ -56,6 +58,26 @@ def as_text(plan: Plan, place: Store) -> str:
     if waiting:
         lines.append(_time_left(plan, records, waiting, epochs, max(1, len(running))))
     return "\n".join(lines)
+
+
+def missing(plan: Plan, place: Store, study: str) -> str:
+    """What to say of a report that lacks runs: how many, and where the reasons are to be had.
+
+    study: the file, or `-` where it came by standard input.
+    """
+    states = status.of(plan, place)
+    waiting = [name for name in plan.runs if states[name] == "to do"]
+    if not waiting:
+        return ""
+    failed = sum(
+        not is_running(place.run(name)) and _failure(place.run(name)) is not None
+        for name in waiting
+    )
+    counted = f" without {len(waiting):,} of {len(plan.runs):,} runs"
+    if not failed:
+        return counted
+    file = "FILE" if study == "-" else study
+    return f"{counted}, of which {failed:,} failed: kdpipe status {file} says why"
 
 
 def is_running(folder: Path) -> bool:
@@ -90,37 +112,9 @@ def _epochs_done(folder: Path) -> int:
 def _time_left(
     plan: Plan, records: dict, waiting: list[Run], epochs: dict[str, int], abreast: int
 ) -> str:
-    """Priced by the seconds that finished runs took for each multiply-add.
-
-    Those of the same network where there are any: small networks do fewer of them a second.
-    """
-    seen: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
-    for name, run in plan.runs.items():
-        record = records.get(name)
-        if record and record["status"] == "done":
-            for key in (run.network, ""):
-                seen[key] += _price(run)
-                seconds[key] += record["seconds"]["total"]
-    if not seen[""]:
+    """Of the runs to do, with the start of each."""
+    left = prices.seconds_left(plan, records, waiting, epochs)
+    if left is None:
         return "time left: unknown until a run has finished"
-    left = 0.0
-    for run in waiting:
-        key = run.network if seen[run.network] else ""
-        share = 1 - min(epochs[run.name], run.epochs) / run.epochs
-        left += share * _price(run) * seconds[key] / seen[key]
     how = "one run at a time" if abreast == 1 else f"{abreast} runs at a time"
-    return f"time left: about {_duration(left / abreast)}, {how}"
-
-
-def _price(run: Run) -> int:
-    return run.train_multiply_adds + run.teacher_multiply_adds
-
-
-def _duration(seconds: float) -> str:
-    minutes, hours = seconds / 60, seconds / 3600
-    if hours >= 48:
-        return f"{hours / 24:.1f} days"
-    if hours >= 2:
-        return f"{hours:.1f} hours"
-    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
+    return f"time left: about {prices.as_duration(left / abreast)}, {how}"
