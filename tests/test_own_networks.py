@@ -664,7 +664,7 @@ def test_one_that_draws_at_random_may_teach_and_is_not_trained(folder, place, ca
     assert "it draws at random in training" in capsys.readouterr().out
     assert folder.kdpipe("check") == 2
     said = capsys.readouterr().err
-    assert "experiments[0] (a).students: network 'dropping' drops activations at random" in said
+    assert "experiments[0] (main).students: network 'dropping' drops activations at random" in said
 
     weights = folder.path / "weights.safetensors"
     model = mine.dropping(num_classes=10, in_channels=1)
