@@ -431,6 +431,8 @@ def test_a_file_that_is_spoilt_later_is_one_message(spoil, said, workers, folder
     assert "0x" not in message
     noted = json.loads((place.run(run.name) / "failure.json").read_text())
     assert noted == {"reason": message, "traceback": None}
+    servers = [p for p in children_of(os.getpid()) if "forkserver" in command_of(p)]
+    assert not any(children_of(server) for server in servers), "a worker outlives its stream"
 
 
 def test_a_worker_that_is_killed_is_one_message(folder, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ import signal
 import threading
 from collections.abc import Generator, Iterator
 from multiprocessing import resource_tracker
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,25 +105,46 @@ class Streams:
         )
         with _without_sigterm():
             loaded = iter(loader)
-        while True:
-            try:
-                pixels = next(loaded)
-            except StopIteration:
-                return
-            except (RuntimeError, OSError, EOFError) as error:
-                # OSError: the way to a worker; what is wrong with a file comes as a text.
-                text = str(error) or repr(error)
-                last = text.strip().splitlines()[-1]
-                if isinstance(error, RuntimeError) and not any(end in text for end in ENDED):
-                    raise
-                raise DataError(
-                    f"a process that reads images ended by itself ({last}): "
-                    "mostly for want of memory, or of shared memory (/dev/shm): start it again "
-                    "with fewer `workers`"
-                ) from None
-            if isinstance(pixels, str):
-                raise DataError(pixels)
-            yield pixels
+        try:
+            yield from _sound(loaded)
+        finally:
+            _end(loaded)
+
+
+def _sound(loaded: Iterator) -> Generator[torch.Tensor, None, None]:
+    """The pixels of each batch. Raises DataError for a file, or a worker, that is gone."""
+    while True:
+        try:
+            pixels = next(loaded)
+        except StopIteration:
+            return
+        except (RuntimeError, OSError, EOFError) as error:
+            # OSError: the way to a worker; what is wrong with a file comes as a text.
+            text = str(error) or repr(error)
+            last = text.strip().splitlines()[-1]
+            if isinstance(error, RuntimeError) and not any(end in text for end in ENDED):
+                raise
+            raise DataError(
+                f"a process that reads images ended by itself ({last}): "
+                "mostly for want of memory, or of shared memory (/dev/shm): start it again "
+                "with fewer `workers`"
+            ) from None
+        if isinstance(pixels, str):
+            raise DataError(pixels)
+        yield pixels
+
+
+def _end(loaded: Any) -> None:
+    """End the workers now.
+
+    Left to the collector, whatever holds the iterator (a traceback does) keeps them alive, and its
+    queues may be gone before it can tell them; SIGTERM, torch's last word, does not reach them.
+    """
+    if (end := getattr(loaded, "_shutdown_workers", None)) is not None:
+        end()
+        for worker in loaded._workers:
+            if worker.is_alive():
+                worker.kill()
 
 
 class _Decoder(Dataset):
