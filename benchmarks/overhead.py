@@ -23,8 +23,8 @@ STUDY = {
     "study": "overhead",
     "seeds": [0, 1],
     "data": {"name": "digits", "validation": 100, "pad": 1},
-    "recipe": {"epochs": 60, "batch_size": 64, "lr": 0.05},
-    "network_recipes": {"wrn16-4": {"epochs": 20}},
+    "recipe": {"epochs": 110, "batch_size": 64, "lr": 0.05},
+    "network_recipes": {"wrn16-4": {"epochs": 36}},
     "teacher_outputs": "live",
     "methods": {"kd": {}},
     "experiments": [
