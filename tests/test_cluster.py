@@ -224,8 +224,6 @@ def test_time_limit_dead_node_and_cancelling_end_in_the_same_bytes(slurm, long_l
     assert len(sent(slurm, tmp_path, scratch[0])) > 1
     sent_again = sent(slurm, tmp_path, teacher)
     assert killed["id"] in sent_again and len(sent_again) > 1
-    kept = json.loads((tmp_path / record(tmp_path, teacher)).read_text())
-    assert kept["seconds"]["training"] > kept["seconds"]["total"]  # the last job did a part
 
 
 def test_a_killed_head_starts_again_while_its_jobs_go_on(slurm, long_locally, tmp_path):
