@@ -9,15 +9,15 @@ from kdpipe import checking, data, plan, store, training
 SHAPE, CLASSES = (3, 32, 32), 10
 
 
-def split(images: int, test: int = 64) -> data.Split:
+def split(images: int, test: int = 64, shape: tuple[int, int, int] = SHAPE) -> data.Split:
     """Random pixels and labels: `images` to train on, no validation."""
     rng = np.random.default_rng(0)
 
     def part(count: int) -> data.Part:
-        pixels = rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
         return data.Part(pixels, rng.integers(0, CLASSES, count))
 
-    mean = np.full(SHAPE[0], 0.5)
+    mean = np.full(shape[0], 0.5)
     return data.Split(part(images), part(0), part(test), mean, mean / 2, CLASSES)
 
 
