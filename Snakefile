@@ -1,13 +1,13 @@
 # kdpipe: which teacher, stopped when, distilled how, gives the best small model?
 #
 # `snakemake --cores all` runs the study in config.yaml; another one: --configfile studies/X.yaml.
-# What runs are needed is decided in src/kdpipe/plan.py; the rules only say how one is made.
+# What runs are needed is decided in src/kdpipe/plan/planner.py; the rules only say how one is made.
 
 from pathlib import Path
 
 from snakemake.utils import min_version
 
-from kdpipe import dag
+from kdpipe.workflow import load
 
 min_version("9.19")
 
@@ -15,7 +15,7 @@ min_version("9.19")
 # says only after this file was read.) `longest_job` stands in the profile of a site.
 remote = workflow.resource_settings.nodes is not None
 site = workflow.resource_settings.default_resources or {}
-study = dag.load(
+study = load(
     config,
     workflow.configfiles,
     default=Path(workflow.basedir) / "config.yaml",

@@ -30,7 +30,14 @@ from torch.utils.data import RandomSampler
 from torchdistill.core.distillation import DistillationBox
 from torchvision import transforms
 
-from kdpipe import data, jobs, models, plan, store, teacher_outputs, teacher_tables
+from kdpipe.data import splits
+from kdpipe.jobs.train import train
+from kdpipe.networks import models
+from kdpipe.plan.items import Run, Table
+from kdpipe.results import store
+from kdpipe.specs.made import view_count
+from kdpipe.training.teachers import live
+from kdpipe.training.teachers import tables as teacher_tables
 
 TEACHER, STUDENT, BATCH = "wrn40-2", "wrn16-1", 64
 EPOCHS, VIEWS = 200, 162
@@ -49,19 +56,19 @@ def main() -> None:
 
 def measure(options, place: store.Store) -> None:
     split = made.split(options.images)
-    data.load = lambda spec, place: split
+    splits.load = lambda spec, place: split
     teacher, student = _runs(options.images, "table")
-    live = _runs(options.images, "live")[1]
-    print(jobs.train(teacher.spec, [], place))
+    run = _runs(options.images, "live")[1]
+    print(train(teacher.spec, [], place))
     (table,) = student.tables
     ways = {
-        f"torchdistill, {workers} workers": _torchdistill(live.spec, split, place, workers)
+        f"torchdistill, {workers} workers": _torchdistill(run.spec, split, place, workers)
         for workers in WORKERS
     }
     ways |= {
         "kdpipe, a view of the table": lambda: _build(table, place),
         "kdpipe, table": lambda: made.train(student, place),
-        "kdpipe, live": lambda: made.train(live, place),
+        "kdpipe, live": lambda: made.train(run, place),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for round_ in range(options.rounds + 1):  # the first warms up and is not counted
@@ -86,17 +93,17 @@ def measure(options, place: store.Store) -> None:
     print(made.ratio("torchdistill / kdpipe, live teacher", theirs, times["kdpipe, live"]))
 
 
-def _build(table: plan.Table, place: store.Store) -> float:
+def _build(table: Table, place: store.Store) -> float:
     """Seconds a view of building the teacher's table, its checksum and file included."""
     started = time.perf_counter()
     teacher_tables.build(table.spec, place)
-    return made.since(started) / plan.view_count(table.spec["data"]["views"])
+    return made.since(started) / view_count(table.spec["data"]["views"])
 
 
 class _Pictures(torch.utils.data.Dataset):
     """The same pixels as torchvision's CIFAR10 holds and gives them: an array, PIL images."""
 
-    def __init__(self, part: data.Part, transform):
+    def __init__(self, part: splits.Part, transform):
         self.pixels = np.ascontiguousarray(part.images.transpose(0, 2, 3, 1))
         self.labels, self.transform = part.labels.tolist(), transform
 
@@ -107,7 +114,7 @@ class _Pictures(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
-def _torchdistill(spec: dict, split: data.Split, place: store.Store, workers: int):
+def _torchdistill(spec: dict, split: splits.Split, place: store.Store, workers: int):
     """A function that trains for one epoch and returns its seconds."""
     seen = transforms.Compose(
         [
@@ -117,7 +124,7 @@ def _torchdistill(spec: dict, split: data.Split, place: store.Store, workers: in
             transforms.Normalize(split.mean, split.std),
         ]
     )
-    ((_, teacher),) = teacher_outputs.load(spec, place).members
+    ((_, teacher),) = live.load(spec, place).members
     student = models.build(STUDENT, num_classes=made.CLASSES, in_channels=3)
     loss = {
         "key": "KDLoss",
@@ -178,7 +185,7 @@ def _torchdistill(spec: dict, split: data.Split, place: store.Store, workers: in
     return epoch
 
 
-def _runs(images: int, way: str) -> tuple[plan.Run, plan.Run]:
+def _runs(images: int, way: str) -> tuple[Run, Run]:
     return made.runs(
         TEACHER, STUDENT, images, outputs=way, epochs=2, batch=BATCH, pad=1, flip=False
     )

@@ -17,13 +17,15 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 import slurm  # noqa: E402
 
-from kdpipe import checking, identity, plan  # noqa: E402
+from kdpipe import identity
+from kdpipe.plan import planner
+from kdpipe.study import checking
 
 STUDY = ROOT / "tests" / "cluster.yaml"
 
 
 def main() -> None:
-    made = plan.make(checking.load(STUDY))
+    made = planner.make(checking.load(STUDY))
     runs = [run for run in made.runs.values() if not run.parents]
     with tempfile.TemporaryDirectory(prefix="kdpipe-slurm-") as folder:
         bare = list(by_hand(runs, made.card.name, Path(folder) / "bare"))

@@ -4,26 +4,31 @@ import time
 
 import numpy as np
 
-from kdpipe import checking, data, plan, store, training
+from kdpipe.data import splits
+from kdpipe.plan import planner
+from kdpipe.plan.items import Run
+from kdpipe.results import store
+from kdpipe.study import checking
+from kdpipe.training import loop
 
 SHAPE, CLASSES = (3, 32, 32), 10
 
 
-def split(images: int, test: int = 64, shape: tuple[int, int, int] = SHAPE) -> data.Split:
+def split(images: int, test: int = 64, shape: tuple[int, int, int] = SHAPE) -> splits.Split:
     """Random pixels and labels: `images` to train on, no validation."""
     rng = np.random.default_rng(0)
 
-    def part(count: int) -> data.Part:
+    def part(count: int) -> splits.Part:
         pixels = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
-        return data.Part(pixels, rng.integers(0, CLASSES, count))
+        return splits.Part(pixels, rng.integers(0, CLASSES, count))
 
     mean = np.full(shape[0], 0.5)
-    return data.Split(part(images), part(0), part(test), mean, mean / 2, CLASSES)
+    return splits.Split(part(images), part(0), part(test), mean, mean / 2, CLASSES)
 
 
 def runs(
     teacher: str, student: str, images: int, *, outputs: str, epochs: int, batch: int, **views
-) -> tuple[plan.Run, plan.Run]:
+) -> tuple[Run, Run]:
     """(teacher, student) of a study on such images; the teacher trains for one epoch."""
     study = checking.validate(
         {
@@ -45,18 +50,18 @@ def runs(
         },
         "the benchmark",
     )
-    made = plan.make(study)
+    made = planner.make(study)
     return made.cells[0].teacher.members[0][0], made.cells[0].run
 
 
-def train(run: plan.Run, place: store.Store) -> float:
+def train(run: Run, place: store.Store) -> float:
     """Seconds an epoch of the real training: state saved, curve noted, test read at the end."""
     folder = place.run(run.name)
     for path in [*folder.glob("*"), *folder.glob(".*")]:
         if path.is_file():
             path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    result = training.train(run.spec, run.digest, [], run.epochs, place)
+    result = loop.train(run.spec, run.digest, [], run.epochs, place)
     return result.training_seconds / run.epochs
 
 

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import made
 
-from kdpipe import data, jobs, store, teacher_tables
+from kdpipe.data import splits
+from kdpipe.jobs.train import train
+from kdpipe.results import store
+from kdpipe.training.teachers import tables as teacher_tables
 
 TRAIN, TEST = 50_000, 10_000
 
@@ -31,14 +34,14 @@ def main() -> None:
 
 def _part(part: str, place: store.Store) -> None:
     split = made.split(TRAIN, TEST)
-    data.load = lambda spec, place: split
+    splits.load = lambda spec, place: split
     teacher, student = made.runs(
         "wrn10-0.5", "wrn16-1", TRAIN, outputs="table", epochs=1, batch=64, pad=0, flip=False
     )
     if part == "table":
         teacher_tables.build(student.tables[0].spec, place)
     elif part != "nothing":
-        print(jobs.train({"teacher": teacher, "student": student}[part].spec, [], place))
+        print(train({"teacher": teacher, "student": student}[part].spec, [], place))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
         f"{part}: {peak / 1e9:.2f} GB, of which the images themselves are "

@@ -17,7 +17,13 @@ import made
 import torch
 import torch.nn.functional as F
 
-from kdpipe import data, jobs, models, networks, plan, store, teacher_tables
+from kdpipe.data import splits
+from kdpipe.jobs.train import train
+from kdpipe.networks import models, naming
+from kdpipe.plan.items import Run
+from kdpipe.results import store
+from kdpipe.specs.made import view_count
+from kdpipe.training.teachers import tables as teacher_tables
 
 EPOCHS = 2
 PAD = 1  # 18 views: a table of 162 takes minutes to build and is gathered from in the same way
@@ -38,14 +44,14 @@ def main() -> None:
 
 def measure(options, place: store.Store) -> None:
     split = made.split(options.images)
-    data.load = lambda spec, place: split
+    splits.load = lambda spec, place: split
     runs = {way: _runs(options, way) for way in ("table", "live")}
     teacher = runs["live"][0]
-    print(jobs.train(teacher.spec, [], place))
+    print(train(teacher.spec, [], place))
     started = time.perf_counter()
     (table,) = runs["table"][1].tables
     teacher_tables.build(table.spec, place)
-    views = plan.view_count(table.spec["data"]["views"])
+    views = view_count(table.spec["data"]["views"])
     print(f"table of {options.images} images x {views} views: {made.since(started):.1f} s")
 
     times: dict[str, list[float]] = {}
@@ -96,7 +102,7 @@ def _share_of_the_machine(options, seconds: list[float]) -> None:
     for _ in range(5):
         a @ a
     peak = 5 * 2048**3 / made.since(started)
-    cost = networks.cost(options.student, made.SHAPE, made.CLASSES).multiply_adds
+    cost = naming.cost(options.student, made.SHAPE, made.CLASSES).multiply_adds
     rate = 3 * cost * options.images / statistics.median(seconds)
     print(
         f"the student's step does {rate:.2e} multiply-adds a second, {100 * rate / peak:.0f} % of "
@@ -104,7 +110,7 @@ def _share_of_the_machine(options, seconds: list[float]) -> None:
     )
 
 
-def _runs(options, way: str) -> tuple[plan.Run, plan.Run]:
+def _runs(options, way: str) -> tuple[Run, Run]:
     return made.runs(
         options.teacher,
         options.student,

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from kdpipe.cards import Card
+from kdpipe.data.cards import Card
 
 
 def images(count: int, classes: int, shape: tuple[int, int, int], seed: int):

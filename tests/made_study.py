@@ -9,9 +9,13 @@ import zlib
 
 import numpy as np
 
-from kdpipe import checking, plan
-from kdpipe.outcomes import FILE as OUTCOMES
-from kdpipe.store import Store, publish, write_bytes
+from kdpipe.evidence.wrong_images import FILE as OUTCOMES
+from kdpipe.plan import planner
+from kdpipe.plan.items import Plan
+from kdpipe.results.files import write_bytes
+from kdpipe.results.records import publish
+from kdpipe.results.store import Store
+from kdpipe.study import checking
 
 STUDY = {
     "study": "made",
@@ -112,12 +116,12 @@ STUDY = {
 COUNTS = {"train": 600, "val": 400, "test": 700}
 
 
-def made_plan(**changes) -> plan.Plan:
+def made_plan(**changes) -> Plan:
     """The plan of the study; changes replace its keys."""
-    return plan.make(checking.validate({**STUDY, **changes}, "made"))
+    return planner.make(checking.validate({**STUDY, **changes}, "made"))
 
 
-def write(made: plan.Plan, store: Store, holes: dict[str, str] | None = None) -> None:
+def write(made: Plan, store: Store, holes: dict[str, str] | None = None) -> None:
     """Records of every run, ensemble and probe. holes: status by (the start of) a name."""
     errors: dict[str, float] = {}
     outcomes = []
@@ -166,7 +170,7 @@ def write(made: plan.Plan, store: Store, holes: dict[str, str] | None = None) ->
         publish(store.probe(probe.name), record)
 
 
-def made_store(folder, **changes) -> tuple[plan.Plan, Store]:
+def made_store(folder, **changes) -> tuple[Plan, Store]:
     """A study with all its results, below a folder."""
     made, store = made_plan(**changes), Store(folder / "results")
     write(made, store)

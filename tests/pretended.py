@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from kdpipe import cli, devices
+from kdpipe.cli.main import main
+from kdpipe.training import devices
 
 
 def torch_device(device: str):
@@ -24,4 +25,4 @@ def torch_device(device: str):
 
 
 devices.torch_device = torch_device
-sys.exit(cli.main())
+sys.exit(main())

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import yaml
 
-from kdpipe import checking, data, identity, plan
-from kdpipe.cards import load as card
-from kdpipe.store import Store
+from kdpipe import identity
+from kdpipe.data import prepared
+from kdpipe.data.cards import load as card
+from kdpipe.plan import planner
+from kdpipe.plan.items import Plan, Run
+from kdpipe.results.store import Store
+from kdpipe.study import checking
 
 STUDY = {
     "study": "tiny",
@@ -42,8 +46,8 @@ def study(**changes) -> dict:
     return made | changes
 
 
-def planned(**changes) -> plan.Plan:
-    return plan.make(checking.validate(study(**changes), "tiny"))
+def planned(**changes) -> Plan:
+    return planner.make(checking.validate(study(**changes), "tiny"))
 
 
 def write(path: Path, content: dict) -> Path:
@@ -54,7 +58,7 @@ def write(path: Path, content: dict) -> Path:
 def results(folder: Path, shared: Path) -> Store:
     """A results folder with the data set prepared."""
     place = Store(folder / "results")
-    once(shared / "data", lambda new: data.prepare(card("digits"), Store(new)))
+    once(shared / "data", lambda new: prepared.prepare(card("digits"), Store(new)))
     shutil.copytree(shared / "data" / "data", place.root / "data")
     return place
 
@@ -70,7 +74,7 @@ def once(folder: Path, build) -> Path:
     return folder
 
 
-def train(run: plan.Run, keep=(), results: str = "results") -> list[str]:
+def train(run: Run, keep=(), results: str = "results") -> list[str]:
     """The command that trains a run."""
     text = ",".join(map(str, keep))
     return ["train", "--spec", identity.canonical(run.spec), f"--keep={text}", "--results", results]
@@ -86,7 +90,7 @@ def exact(folder: Path) -> dict[str, str]:
 
 
 def record(place: Store, run) -> dict:
-    kind = place.run if isinstance(run, plan.Run) else place.ensemble
+    kind = place.run if isinstance(run, Run) else place.ensemble
     return json.loads((kind(run.name) / "record.json").read_text())
 
 

@@ -140,7 +140,7 @@ def _child(client: socket.socket) -> None:
         if program == "snakemake":
             from snakemake.cli import main
         else:
-            from kdpipe.cli import main
+            from kdpipe.cli.main import main
         code = main(argv)
     except SystemExit as leaving:
         code = int(leaving.code or 0)

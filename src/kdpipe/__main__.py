@@ -2,6 +2,6 @@
 
 import sys
 
-from kdpipe.cli import main
+from kdpipe.cli.main import main
 
 sys.exit(main())

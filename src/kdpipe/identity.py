@@ -9,10 +9,10 @@ blocks, methods, ensembles) never enter.
 code behind it changes what a run computes: the runs it touches are then made again, and no others.
 """
 
+"""TODO identity, from training."""
+
 import hashlib
 import json
-
-from kdpipe import cards
 
 REVISIONS = {
     "training": 1,  # the loop, the streams, the optimiser
@@ -63,31 +63,6 @@ def digest(spec: dict) -> str:
     return hashlib.sha256(canonical(spec).encode()).hexdigest()
 
 
-def data_revision(name: str) -> int:
-    """The revision of a data set: its own if it is known, or that of all data of one's own."""
-    return REVISIONS[name if name in cards.known() else "own"]
-
-
-def run_name(spec: dict, digest: str) -> str:
-    """`<network>-<what it learns from>-s<seed>-<12 hex>`: for people to read, never parsed."""
-    return f"{spec['network']['name']}-{_lesson(spec)}-s{spec['seed']}-{digest[:12]}"
-
-
-def ensemble_name(spec: dict, digest: str) -> str:
-    """`ensemble-of-<members>-s<seed>-<12 hex>`."""
-    return f"ensemble-of-{len(spec['members'])}-s{spec['seed']}-{digest[:12]}"
-
-
-def probe_name(spec: dict, digest: str) -> str:
-    """`<network>-on-<data>-s<seed>-<12 hex>`: a linear probe on another data set."""
-    return f"{spec['network']['name']}-on-{spec['data']['name']}-s{spec['seed']}-{digest[:12]}"
-
-
-def table_name(spec: dict, digest: str) -> str:
-    """`<network>-e<epoch>-<12 hex>`: the outputs of one teacher checkpoint."""
-    return f"{spec['network']['name']}-e{spec['epoch']}-{digest[:12]}"
-
-
 def stream(seed: int, stage: int, member: int, network: str, purpose: str, epoch: int = 0) -> int:
     """The seed of one random generator, in [0, 2**63).
 
@@ -98,33 +73,6 @@ def stream(seed: int, stage: int, member: int, network: str, purpose: str, epoch
     """
     text = json.dumps([seed, stage, member, network, purpose, epoch])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def table_spec(run: dict, digest: str, epoch: int, precision: str) -> dict:
-    """The spec of a teacher table: of the run with this spec and digest, after `epoch`."""
-    return {
-        "kind": "table",
-        "revision": REVISIONS["table"],
-        "data": run["data"],
-        "network": run["network"],
-        "run": digest,
-        "epoch": epoch,
-        "precision": precision,
-        "threads": run["recipe"]["threads"],
-    }
-
-
-def _lesson(spec: dict) -> str:
-    teacher = spec["teacher"]
-    if spec.get("pretrained"):
-        return "pretrained"
-    if teacher is None:
-        member = f"-m{spec['member']}" if spec["member"] else ""
-        return f"labels-{spec['recipe']['epochs']}e{member}"
-    networks = [member["network"] for member in teacher["members"]]
-    if len(networks) == 1:
-        return f"from-{networks[0]}-e{teacher['members'][0]['epoch']}"
-    return f"from-{len(networks)}-networks"
 
 
 def _without_neutral(value):
@@ -138,3 +86,8 @@ def _without_neutral(value):
     if isinstance(value, (list, tuple)):
         return [_without_neutral(item) for item in value]
     return value
+
+
+def stream_of(spec: dict, purpose: str, epoch: int = 0) -> int:
+    network = spec["network"]["name"]
+    return stream(spec["seed"], spec["stage"], spec["member"], network, purpose, epoch)

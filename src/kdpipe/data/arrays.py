@@ -1,0 +1,55 @@
+"""TODO data.arrays, from data."""
+
+"""Which images are taken: in equal numbers from each class, drawn from a seed."""
+"""TODO data.arrays, from folders."""
+
+import hashlib
+import json
+
+import numpy as np
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def digest(arrays: dict[str, np.ndarray], names: tuple[str, ...] = ARRAYS) -> str:
+    """SHA-256 of the arrays with their names, types and shapes, in a fixed order."""
+    total = hashlib.sha256()
+    for name in names:
+        _add(total, name, arrays[name])
+    return total.hexdigest()
+
+
+def array_digest(name: str, array: np.ndarray) -> str:
+    total = hashlib.sha256()
+    _add(total, name, array)
+    return total.hexdigest()
+
+
+def _add(total, name: str, array: np.ndarray) -> None:
+    array = np.ascontiguousarray(array)
+    total.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+    total.update(array.data)
+
+
+def balanced_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Indices in which every prefix holds the classes in (nearly) equal numbers."""
+    shuffled = rng.permutation(len(labels))
+    rank = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = shuffled[labels[shuffled] == label]
+        rank[members] = np.arange(len(members))
+    return shuffled[np.argsort(rank[shuffled], kind="stable")]
+
+
+def redrawn(
+    labels: np.ndarray, share: float, classes: int, rng: np.random.RandomState
+) -> np.ndarray:
+    """Labels of which a share is drawn anew, uniformly over all classes."""
+    labels = np.array(labels)
+    chosen = rng.permutation(len(labels))[: round(share * len(labels))]
+    labels[chosen] = rng.randint(0, classes, size=len(chosen))
+    return labels
+
+
+Arrays = dict[str, np.ndarray]
+PARTS = ("train", "test")

@@ -1,0 +1,142 @@
+"""TODO data.cards, from identity."""
+
+"""Cards: what is known of a data set without having it.
+
+A card says how many images there are, of what shape, in how many classes, and a SHA-256 that
+names the data. Cards of known data sets ship with the package, so a fresh clone can be planned at
+once; the card of one's own data is written by `kdpipe data` and lies beside it. The digest is part
+of every run's identity and stands for one of three things:
+
+- the prepared arrays, wherever they could be made when the card was written;
+- of one's own images that stream from their files, the listing: path, size and label of each;
+- where `files` is not empty, the list of the source files with the MD5 sums their authors or
+  torchvision publish. Whoever wrote such a card did not have the data: `prepare` verifies the
+  sources, and notes the digest of the arrays that came out beside them.
+"""
+"""TODO data.cards, from plan."""
+
+import dataclasses
+import functools
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from kdpipe.data.keys import Data
+from kdpipe.errors import DataError
+from kdpipe.identity import REVISIONS
+
+
+def data_revision(name: str) -> int:
+    """The revision of a data set: its own if it is known, or that of all data of one's own."""
+    return REVISIONS[name if name in known() else "own"]
+
+
+MAX_BYTES = 8 * 10**9  # of the array of a part
+IMAGENET = "mean: [0.485, 0.456, 0.406] and std: [0.229, 0.224, 0.225]"  # as torchvision's weights
+
+
+@dataclass(frozen=True)
+class Card:
+    """Counts, shape (channels, height, width) and digest of one data set."""
+
+    name: str
+    title: str
+    source: str
+    shape: tuple[int, int, int]
+    classes: int
+    train: int
+    test: int
+    sha256: str
+    files: dict[str, str] = field(default_factory=dict)  # MD5 of each source file
+    made: dict = field(default_factory=dict)  # how it is read: of one's own (`own`), or streamed
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}-{self.sha256[:12]}"
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its images stay in their files (`listing`), and are no array."""
+        return self.made.get("stream") is not None
+
+    def resized(self, side: int | None) -> "Card":
+        """The card of the same images scaled to side x side; None leaves them as they are."""
+        if side is None:
+            return self
+        return dataclasses.replace(self, shape=(self.shape[0], side, side))
+
+
+def known() -> list[str]:
+    """Names of the data sets whose cards ship with the package."""
+    return sorted(
+        entry.name.removesuffix(".json")
+        for entry in resources.files("kdpipe").joinpath("cards").iterdir()
+        if entry.name.endswith(".json")
+    )
+
+
+@functools.cache
+def load(name: str) -> Card:
+    """The card of a known data set. Raises DataError if it has none."""
+    if name not in known():
+        raise DataError(f"data set {name!r} has no card (known: {', '.join(known())})")
+    text = resources.files("kdpipe").joinpath("cards", f"{name}.json").read_text()
+    return _card(json.loads(text))
+
+
+def of(name: str, path: str | None, card: str | None, resize: int | None = None) -> Card:
+    """The card of what a study names in `data`: a known set, or one's own. Raises DataError."""
+    if name in known():
+        return load(name).resized(resize)
+    if path is None:
+        raise DataError(
+            f"data set {name!r} has no card (known: {', '.join(known())}); data of one's own is "
+            "named with a `path`"
+        )
+    place = Path(card) if card else beside(Path(path))
+    if not os.path.exists(place):
+        raise DataError(
+            f"data set {name!r} has no card yet at {place}; type once: kdpipe data {path} "
+            f"--name {name}" + (f" --card {card}" if card else "")
+        )
+    found = read(place)
+    if found.name != name:
+        raise DataError(f"{place} is the card of {found.name!r}, and the study says {name!r}")
+    return found.resized(resize)
+
+
+def beside(path: Path) -> Path:
+    """Where the card of one's own data lies: beside the folder or file, under its name."""
+    return Path(f"{os.path.normpath(path)}.card.json")
+
+
+def read(path: Path) -> Card:
+    """A card in a file. Raises DataError if it is none."""
+    try:
+        with path.open("rb") as file:
+            return _card(json.loads(file.read(2**24)))  # a device file may have no end
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path} is missing or is no card ({error}): make it with kdpipe data"
+        ) from None
+
+
+def _card(facts: dict) -> Card:
+    keys = [key.name for key in dataclasses.fields(Card)]
+    known: dict[str, Any] = {key: facts[key] for key in keys if key in facts}
+    known["shape"] = tuple(facts["shape"])
+    card = Card(**known)
+    counts = [*card.shape, card.classes, card.train, card.test]
+    if len(card.shape) != 3 or not all(type(n) is int and 0 < n < 10**9 for n in counts):
+        raise ValueError(f"shape, classes, train, test: {counts} are not six counts")
+    if not re.fullmatch("[0-9a-f]{64}", card.sha256):  # the name of a folder is made of it
+        raise ValueError(f"sha256: {card.sha256!r} is not 64 hexadecimal digits")
+    return card
+
+
+def card_of_keys(data: Data) -> Card:
+    return of(**data.model_dump(include={"name", "path", "card", "resize"}))

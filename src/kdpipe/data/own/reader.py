@@ -1,0 +1,127 @@
+"""TODO data.own.reader, from own."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from kdpipe.data.arrays import PARTS, Arrays
+from kdpipe.data.cards import Card
+from kdpipe.data.own import folders
+from kdpipe.data.own.folders import Names, refuse
+from kdpipe.errors import DataError
+
+
+def read(card: Card, path: Path) -> Arrays:
+    """The arrays of one's own data, as its card says they were made. Raises DataError."""
+    return arrays_of(path, card.made)
+
+
+def arrays_of(path: Path, made: dict) -> Arrays:
+    if path.is_dir():
+        arrays, names = folders.read(path, made)
+    elif path.is_file():
+        arrays, names = _of_npz(path, made)
+    else:
+        raise DataError(f"there is no folder or file {path}")
+    refuse([*of_labels(path, arrays), *_overlap(arrays, names)], path)
+    return arrays
+
+
+def of_labels(path: Path, arrays: Arrays) -> list[str]:
+    """A class must have images to learn from, and the test set no other classes."""
+    classes = int(arrays["train_labels"].max()) + 1
+    missing = np.flatnonzero(np.bincount(arrays["train_labels"], minlength=classes) == 0)
+    found = [f"class {label} has no training image: labels go from 0 up" for label in missing[:10]]
+    beyond = np.flatnonzero(arrays["test_labels"] >= classes)
+    found += [
+        f"test_labels[{index}] is {arrays['test_labels'][index]}, training has 0 to {classes - 1}"
+        for index in beyond[:10]
+    ]
+    return found
+
+
+def _overlap(arrays: Arrays, names: Names) -> list[str]:
+    """Images that stand in train and in test."""
+    digests = {
+        part: [hashlib.sha256(image.tobytes()).digest() for image in arrays[f"{part}_images"]]
+        for part in PARTS
+    }
+    train = dict(zip(digests["train"], names["train"], strict=True))
+    return [
+        f"{name} is the same image as {train[digest]}: train and test must not overlap"
+        for digest, name in zip(digests["test"], names["test"], strict=True)
+        if digest in train
+    ]
+
+
+# --- .npz
+
+
+def _of_npz(path: Path, made: dict) -> tuple[Arrays, Names]:
+    if made["test_share"] is not None or made["channels"] is not None or made["resize"] is not None:
+        raise DataError(f"{path}: a .npz is taken as it is; scale it in the study (data.resize)")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            held = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged or no plain .npz file: {error}") from None
+    arrays: Arrays = {}
+    for part in PARTS:
+        for kind, short in (("images", "x"), ("labels", "y")):
+            key = f"{part}_{kind}" if f"{part}_{kind}" in held else f"{short}_{part}"
+            if key not in held:
+                raise DataError(
+                    f"{path}: {part}_{kind} (or {short}_{part}) is missing; it has "
+                    f"{', '.join(held) or 'nothing'}"
+                )
+            arrays[f"{part}_{kind}"] = held[key]
+    refuse([line for part in PARTS for line in _of_part(part, arrays)], path)
+    for part in PARTS:
+        arrays[f"{part}_images"] = _channels_first(arrays[f"{part}_images"])
+        arrays[f"{part}_labels"] = arrays[f"{part}_labels"].reshape(-1).astype(np.int64)
+    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
+        raise DataError(
+            f"{path}: images of {arrays['train_images'].shape[1:]} in train and of "
+            f"{arrays['test_images'].shape[1:]} in test"
+        )
+    return arrays, {
+        part: [f"{part} image {index}" for index in range(len(arrays[f"{part}_labels"]))]
+        for part in PARTS
+    }
+
+
+def _of_part(part: str, arrays: Arrays) -> list[str]:
+    """What is wrong with images and labels by themselves."""
+    images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+    found = []
+    if images.dtype != np.uint8:
+        found.append(f"{part} images are {images.dtype}: whole numbers from 0 to 255 (uint8)")
+    if images.ndim not in (3, 4) or images.size == 0:
+        found.append(
+            f"{part} images have shape {images.shape}: (N, H, W), (N, H, W, C) or (N, C, H, W)"
+        )
+    elif images.ndim == 4 and not {images.shape[1], images.shape[3]} & {1, 3}:
+        found.append(f"{part} images have shape {images.shape}: 1 or 3 channels are wanted")
+    if labels.dtype.kind not in "iu" or labels.size != len(labels):
+        found.append(
+            f"{part} labels are {labels.dtype} of shape {labels.shape}: one whole number each"
+        )
+    elif len(labels) != len(images):
+        found.append(f"{part} has {len(images):,} images and {len(labels):,} labels")
+    else:
+        wrong = np.flatnonzero((labels.reshape(-1) < 0) | (labels.reshape(-1) >= 100_000))
+        found += [
+            f"{part} label {index} is {labels.reshape(-1)[index]}: 0 to 99,999"
+            for index in wrong[:10]
+        ]
+    return found
+
+
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    if images.ndim == 3:
+        return np.ascontiguousarray(images[:, None])
+    if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(images)

@@ -1,0 +1,115 @@
+"""Data sets: prepared once into plain arrays, then split the same way in every job.
+
+`prepare` writes `results/data/<name>-<12 hex>/`: uint8 images (N, C, H, W) and int64 labels, as
+.npy files that are memory-mapped, and their card last; of a set that streams, the listing of its
+files. `load` cuts train, validation and test out of them as the study says. Validation is held out
+of train; label noise touches train alone. Numpy only, but for scaling: the plan and the scoring of
+ensembles need no torch.
+"""
+
+import contextlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from kdpipe.data import cards, listing, published
+from kdpipe.data.arrays import ARRAYS, array_digest, digest
+from kdpipe.data.own import reader
+from kdpipe.errors import DataError
+from kdpipe.results import store
+from kdpipe.results.files import write_json, write_npy
+
+
+def prepare(card: cards.Card, place: store.Store, path: Path | None = None) -> Path:
+    """Write the prepared arrays of a data set; returns the path of their card.
+
+    `path` is where its files lie. Raises DataError if they are not what the card describes.
+    """
+    folder = place.data(card.folder)
+    with store.only_one(folder):
+        if card.streamed:
+            arrays = listing.read(card, path)
+        elif card.name not in cards.known():
+            assert path is not None
+            arrays = reader.read(card, path)
+        else:
+            arrays = published.read(card, path, place.root / "downloads" / card.name)
+        names = names_of(card)
+        prepared = digest(arrays, names)
+        # A card that lists its source files was written without them; they have been compared.
+        if prepared != card.sha256 and not card.files:
+            cure = "make its card again" if card.made else "the source is damaged or another one"
+            raise DataError(
+                f"data set {card.name}: the images in {path or card.source} are not those of its "
+                f"card (sha256 {prepared[:12]}, expected {card.sha256[:12]}): {cure}"
+            )
+        for name in names:
+            write_npy(folder / f"{name}.npy", arrays[name])
+        digests = {name: array_digest(name, arrays[name]) for name in names}
+        facts = asdict(card) | {"arrays": digests, "arrays_sha256": prepared}
+        if card.streamed and path is not None:
+            facts["root"] = str(path.absolute())
+        write_json(folder / "card.json", facts)
+    return folder / "card.json"
+
+
+def card_of(spec: dict, place: store.Store) -> cards.Card:
+    """The card of the `data` part of a run's spec: a known one, or that of the prepared arrays."""
+    if spec["name"] in cards.known():
+        card = cards.load(spec["name"])
+    else:
+        folder = place.data(f"{spec['name']}-{spec['card'][:12]}")
+        card = cards.read(folder / "card.json")
+    if (card.name, card.sha256) != (spec["name"], spec["card"]):
+        raise DataError(f"data set {spec['name']}: its card is another: make the plan again")
+    return card
+
+
+def names_of(card: cards.Card) -> tuple[str, ...]:
+    """The arrays that a prepared data set consists of."""
+    return listing.NAMES if card.streamed else ARRAYS
+
+
+def read(card: cards.Card, place: store.Store) -> dict[str, np.ndarray]:
+    """The arrays of a data set, verified; DataError names the one that is damaged."""
+    folder, names = place.data(card.folder), names_of(card)
+    arrays = {}
+    for name in names:
+        path = folder / f"{name}.npy"
+        try:
+            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+            raise DataError(
+                f"data set {card.name}: {path} is missing or damaged ({error}): {_cure(folder)}"
+            ) from None
+    noted = _noted(folder).get("arrays_sha256") if card.files else card.sha256
+    if digest(arrays, names) != noted:
+        raise DataError(
+            f"data set {card.name}: {_altered(folder, arrays)} not what its card says: "
+            f"{_cure(folder)}"
+        )
+    return arrays
+
+
+def _noted(folder: Path) -> dict:
+    """What was noted beside prepared arrays; empty where that cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        noted = json.loads((folder / "card.json").read_bytes())
+        return noted if isinstance(noted, dict) else {}
+    return {}
+
+
+def _altered(folder: Path, arrays: dict[str, np.ndarray]) -> str:
+    """Which of the arrays differ from what was prepared, if that can be told."""
+    with contextlib.suppress(LookupError, TypeError):
+        noted = _noted(folder)["arrays"]
+        wrong = [name for name in arrays if array_digest(name, arrays[name]) != noted[name]]
+        if wrong:
+            return ", ".join(f"{folder / name}.npy" for name in wrong) + " is"
+    return f"the arrays in {folder} are"
+
+
+def _cure(folder: Path) -> str:
+    return f"remove the folder {folder} and run the study again"

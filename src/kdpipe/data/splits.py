@@ -1,0 +1,118 @@
+"""TODO data.splits, from data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kdpipe.data import cards, listing
+from kdpipe.data.arrays import balanced_order, redrawn
+from kdpipe.data.prepared import _noted, card_of, read
+from kdpipe.errors import DataError
+from kdpipe.identity import stream
+from kdpipe.results import store
+
+AT_ONCE = 2**24  # pixels: more are not turned into float64 all together
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images (N, C, H, W) uint8, or their files, and labels (N,) int64."""
+
+    images: np.ndarray | listing.Files
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Split:
+    """What one run sees. `mean` and `std` (C,) normalise pixels in [0, 1]."""
+
+    train: Part
+    val: Part
+    test: Part
+    mean: np.ndarray
+    std: np.ndarray
+    classes: int
+
+
+def load(spec: dict, place: store.Store) -> Split:
+    """The split that the `data` part of a run's spec describes. Raises DataError.
+
+    Subset, validation and label noise are drawn from `split_seed` alone: every run of a study
+    sees one split.
+    """
+    card = card_of(spec, place)
+    arrays = read(card, place)
+    labels, tested = arrays["train_labels"], np.asarray(arrays["test_labels"])
+    rng = np.random.RandomState(stream(spec["split_seed"], 0, 0, "", "split") % 2**32)
+    order = balanced_order(labels, rng)
+    held_out = order[: spec["validation"]]
+    rest = order[spec["validation"] :]
+    chosen = np.sort(rest[: spec["train_size"]] if spec["train_size"] else rest)
+    side, held_out = spec.get("resize"), np.sort(held_out)
+    noisy = redrawn(labels[chosen], spec["label_noise"], card.classes, rng)
+    mean, std = spec.get("mean"), spec.get("std")
+    if card.streamed:
+        if mean is None or std is None:
+            raise DataError(f"data set {card.name} streams: its mean and std have to be given")
+        files = _files(card.resized(side), place)
+        train = Part(files("train", chosen), noisy)
+        val = Part(files("train", held_out), labels[held_out])
+        test = Part(files("test", np.arange(len(tested))), tested)
+    else:
+        images = arrays["train_images"]
+        pixels = _scaled(images[chosen], side)
+        train = Part(pixels, noisy)
+        val = Part(_scaled(images[held_out], side), labels[held_out])
+        test = Part(_scaled(np.asarray(arrays["test_images"]), side), tested)
+        measured = statistics(pixels)
+        mean, std = mean or measured[0], std or measured[1]
+    return Split(train, val, test, np.array(mean), np.maximum(std, 1e-6), card.classes)
+
+
+def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
+    if images.size <= AT_ONCE:
+        pixels = images.astype(np.float64) / 255
+        return pixels.mean(axis=(0, 2, 3)).tolist(), pixels.std(axis=(0, 2, 3)).tolist()
+    values, mean, std = np.arange(256) / 255, [], []
+    for channel in range(images.shape[1]):
+        counts = sum(
+            np.bincount(images[start : start + 1000, channel].reshape(-1), minlength=256)
+            for start in range(0, len(images), 1000)
+        )
+        mean.append(float(np.average(values, weights=counts)))
+        std.append(float(np.average((values - mean[-1]) ** 2, weights=counts) ** 0.5))
+    return mean, std
+
+
+def _files(card: cards.Card, place: store.Store) -> Callable[[str, np.ndarray], listing.Files]:
+    """Files of a part and some of its listing. Raises DataError if their folder is gone."""
+    folder = place.data(card.folder)
+    root = Path(str(_noted(folder).get("root")))
+    if not root.is_dir():
+        raise DataError(
+            f"data set {card.name}: its images lay in {root}, and there is no such folder now: "
+            f"bring it back, or type once: kdpipe prepare {card.name} --path FOLDER --results "
+            f"{place.root} (data of one's own also want --card)"
+        )
+    return lambda part, chosen: listing.Files(folder, part, chosen, root, card.shape)
+
+
+def _scaled(images: np.ndarray, side: int | None) -> np.ndarray:
+    """Images (N, C, H, W) scaled to side x side, bilinear with antialiasing."""
+    if side is None or not len(images):
+        return images
+    import torch
+    from torch.nn import functional as F
+
+    scaled = np.empty((*images.shape[:2], side, side), np.uint8)
+    for start in range(0, len(images), 1000):
+        part = torch.from_numpy(np.array(images[start : start + 1000])).float()
+        part = F.interpolate(part, (side, side), mode="bilinear", antialias=True)
+        scaled[start : start + 1000] = part.round().clamp(0, 255).byte().numpy()
+    return scaled

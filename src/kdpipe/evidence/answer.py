@@ -1,0 +1,143 @@
+"""The answer: for each student the best teacher, stop and method, how sure, and at what price.
+
+Chosen on validation, reported on test. The recommendation uses every seed; an effect is claimed
+only for choices that did not see the tested seed (for each seed the option that the validation
+errors of the other seeds prefer), so picking the best of many is not counted as a gain.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from kdpipe.evidence import rivals
+from kdpipe.evidence.selections import groups, tidy, where, wide
+from kdpipe.evidence.wrong_images import Outcomes
+from kdpipe.statistics.intervals import Summary, choose, mark, paired, summary
+from kdpipe.statistics.resampling import Resampled, intervals, traced
+
+OPTION = ("teacher", "stop", "via", "generation", "method")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A paired difference of the chosen students to a rival; negative is better."""
+
+    over: str
+    difference: Summary
+    mark: str
+    values: pd.Series  # by seed
+    resampled: Resampled | None = None  # the second interval, over seeds and test images
+    kind: str = ""  # and copies: see rivals.Rival
+    copies: int = 1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A price of one chosen student: alone, and with its teacher; nan where it has none."""
+
+    what: str
+    alone: float
+    with_teacher: float
+    unit: str = ""
+
+    @property
+    def has_both(self) -> bool:
+        return not math.isnan(self.with_teacher)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to do for one student. `reason` says why there is no answer, or what was set aside."""
+
+    student: str
+    options: int
+    reason: str = ""
+    chosen: dict = field(default_factory=dict)
+    validation: Summary | None = None
+    test: Summary | None = None
+    settings: str = ""  # of the method
+    agreed: int = 0  # seeds for which the others choose the same
+    gains: list[Gain] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  # rivals, each with the way to get it
+    costs: list[Cost] = field(default_factory=list)
+
+
+def answers(frame: pd.DataFrame, outcomes: Outcomes | None = None) -> list[Answer]:
+    """One answer for each network that some experiment ends in, smallest first.
+
+    outcomes: of single test images, for the second interval of each gain.
+    """
+    frame = traced(tidy(frame))
+    taught = where(frame, kind="student")
+    ends = taught[taught["last"].astype(str) != "False"] if "last" in taught else taught
+    made = [_answer(frame, key["student"], rows) for key, rows in groups(ends, "student")]
+    gains = [gain for one in made for gain in one.gains]
+    known = iter(intervals([(gain.values, 0.95) for gain in gains], outcomes))
+    return [
+        replace(one, gains=[replace(gain, resampled=next(known)) for gain in one.gains])
+        for one in made
+    ]
+
+
+def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
+    test, validation = wide(rows, *OPTION), wide(rows, *OPTION, column="val_error")
+    if validation.isna().all(axis=None):
+        why = "no validation errors: the report refuses to choose by test errors"
+        return Answer(
+            student, len(test.columns), why if test.notna().any(axis=None) else "no result"
+        )
+    counts = (validation.notna() & test.notna()).sum()
+    whole = counts.index[counts == counts.max()]
+    validation, test = validation[whole], test[whole]
+    set_aside = len(counts) - len(whole)
+    best = validation.mean().idxmin()
+    chosen, errors = choose(validation, test)
+    cell = where(rows, **dict(zip(OPTION, best, strict=True)))
+    gains, missing = [], []
+    for rival in rivals.of(frame, student, rows, cell):
+        if rival.errors.notna().any():
+            difference = paired(errors, rival.errors)
+            values = (errors - rival.errors).dropna()
+            who = {"kind": rival.kind, "copies": rival.copies}
+            gains.append(Gain(rival.name, difference, mark(difference), values, **who))
+        else:
+            missing.append(f"{rival.name}: {rival.cure}")
+    return Answer(
+        student,
+        len(counts),
+        f"{set_aside} with fewer seeds are set aside" if set_aside else "",
+        dict(zip(OPTION, best, strict=True)),
+        summary(validation[best]),
+        summary(test[best]),
+        _settings(cell.iloc[0], frame),
+        int((chosen == best).sum()) if len(chosen) else 0,
+        gains,
+        missing,
+        list(_costs(cell)),
+    )
+
+
+def _settings(row: pd.Series, frame: pd.DataFrame) -> str:
+    team = where(frame, kind="ensemble", ensemble=row.teacher_label)
+    text = f"{row.teacher_label} is the average of {team.of.iloc[0]}; " if len(team) else ""
+    text += f"{row.method}: T {row.temperature:g}, {row.kd_weight:g} KD + {row.ce_weight:g} CE"
+    if row.get("attention_weight", 0) > 0:
+        text += f" + {row.attention_weight:g} attention transfer"
+    if row.kd_epochs < row.epochs:
+        text += f" until epoch {row.kd_epochs:g} of {row.epochs:g}, then CE alone"
+    return text + (
+        f", labels smoothed by {row.label_smoothing:g}" if row.label_smoothing > 0 else ""
+    )
+
+
+def _costs(cell: pd.DataFrame) -> Iterator[Cost]:
+    row = cell.iloc[0]
+    for what, name in (("parameters", "parameters"), ("operations for one image", "multiply_adds")):
+        yield Cost(what, row[name], row[name] + row[f"teacher_{name}"])
+    taught = row.train_macs + row.teacher_macs
+    yield Cost("operations to train, with the teacher's answers", row.train_macs, taught)
+    everything = taught + row.ancestor_macs
+    yield Cost("the same, with the training of all it learned from", row.train_macs, everything)
+    yield Cost("time of one run here", cell.seconds.mean(), math.nan, "s")

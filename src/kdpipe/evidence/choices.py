@@ -1,0 +1,147 @@
+"""What the claims share: the cells that a claim rests on, choices on validation, and holes.
+
+Everything here is decided by names and settings, never by test errors: which method counts as
+the study's KD, which teacher is the largest, and, seed by seed, the option that the validation
+errors of the other seeds prefer.
+"""
+
+"""TODO evidence.choices, from teaching."""
+
+import functools
+import math
+import operator
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from kdpipe.evidence import numbers
+from kdpipe.evidence.selections import STEP, direct, groups, networks, wide
+from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.statistics.intervals import choose
+
+PAPER = {"temperature": 4.0, "ce_weight": 0.1, "kd_weight": 0.9}  # section 3
+FIRST_DROP = 0.3  # the share of the epochs after which the paper's ESKD stops (inferred)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A study's data: the tidy frame, the curves, the smallest difference worth having."""
+
+    frame: pd.DataFrame
+    curves: pd.DataFrame
+    delta: float
+
+
+def method_of(frame: pd.DataFrame, kind: str) -> str:
+    """The study's main method of a kind: the one whose settings are nearest to the paper's.
+
+    For ESKD also by where KD stops (0.3 of the epochs) and the weight of CE after it (1).
+    """
+    students = frame[(frame.kind == "student") & (frame.method_kind == kind)]
+    students = students[~students.method.str.contains(STEP, regex=False)]
+    if students.empty:
+        raise Untested(f"no student of this study is trained by {NAMES.get(kind, kind)}")
+    return min(students.drop_duplicates("method").itertuples(), key=_distance).method
+
+
+NAMES = {"kd": "full KD", "eskd": "ESKD", "at": "attention transfer"}
+NAMES["at+kd"] = "attention transfer with KD"
+
+
+def taught(evidence: Evidence, kind: str = "kd", method: str | None = None) -> pd.DataFrame:
+    """The direct students of networks trained on labels, by one method; all stops."""
+    frame = evidence.frame
+    label = method or method_of(frame, kind)
+    found = networks(direct(frame))
+    found = found[found.method == label]
+    if found.empty:
+        raise Untested(f"no student is taught directly by a network with {label}")
+    return found
+
+
+def scratch(frame: pd.DataFrame, column: str = "test_error") -> pd.DataFrame:
+    """Runs on labels alone: seeds down, students across; nan where there is none."""
+    found = wide(frame[frame.kind == "scratch"], "student", column=column)
+    return found.reindex(columns=sorted(set(frame.student) - {""}))
+
+
+def chosen(validation: pd.DataFrame, test: pd.DataFrame) -> pd.Series:
+    """For each seed the option with the lowest mean validation error of the other seeds.
+
+    One option is no choice. Without validation the report refuses to choose.
+    """
+    if len(test.columns) == 1:
+        return pd.Series(test.columns[0], index=test.index)
+    if validation.isna().all(axis=None):
+        raise Untested("there are no validation errors to choose by")
+    return choose(validation, test)[0]
+
+
+def pick(values: pd.DataFrame, choice: pd.Series) -> pd.Series:
+    """The values of each seed's chosen option."""
+    found = {seed: values.at[seed, choice[seed]] for seed in choice.index}
+    objects = any(kind.hasobject for kind in values.dtypes)  # errors that know their runs
+    return pd.Series(found, dtype=object if objects else float)
+
+
+def pool(parts: Mapping) -> pd.Series:
+    """The mean over parts (students, pairs) by seed; a seed that lacks one of them is left out."""
+    if not parts:
+        return pd.Series(dtype=float)
+    table = pd.DataFrame(dict(enumerate(parts.values()))).dropna()
+    return functools.reduce(operator.add, (part for _, part in table.items())) / len(parts)
+
+
+def said(choice: pd.Series) -> str:
+    """A choice in words: `wrn10-1 for 4 seeds, wrn16-1 for 1`."""
+    counts = Counter(choice)
+    if len(counts) == 1:
+        return str(next(iter(counts)))
+    return ", ".join(f"{option} for {count} seeds" for option, count in counts.most_common())
+
+
+def finding(contrasts: list, how: str, used: pd.DataFrame) -> Finding:
+    """A finding with the holes of the cells it used, and whether they share one teacher."""
+    missing, one_teacher = [], False
+    keys = ("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble")
+    for key, cell in groups(used, *keys):
+        notes = [note for note in numbers.notes(cell).split("; ") if note]
+        one_teacher |= numbers.ONE_TEACHER in notes
+        holes = [note for note in notes if note != numbers.ONE_TEACHER and "mixes" not in note]
+        if holes:
+            missing.append(f"{_named(key)}: {'; '.join(holes)}")
+    return Finding(contrasts, how, missing, one_teacher)
+
+
+def _named(key: dict) -> str:
+    if key["kind"] == "ensemble":
+        return f"ensemble {key['ensemble']}"
+    path = [key["teacher"], *key["via"].split(STEP), key["student"]]
+    name = STEP.join(part for part in path if part) or key["kind"]
+    extra = [key["stop"] if key["stop"] != "full" else "", key["method"]]
+    if key["generation"] > 1:
+        extra.append(f"generation {key['generation']:g}")
+    if key["kind"] != "student":
+        extra.append(key["kind"])
+    return f"{name} ({', '.join(part for part in extra if part)})"
+
+
+def _distance(row) -> tuple:
+    far = abs(math.log(row.temperature / PAPER["temperature"]))
+    far += abs(row.ce_weight - PAPER["ce_weight"]) + abs(row.kd_weight - PAPER["kd_weight"])
+    far += row.label_smoothing if not math.isnan(row.label_smoothing) else 0
+    if row.method_kind == "eskd":
+        far += abs(row.kd_epochs / row.epochs - FIRST_DROP)
+        far += abs(row.ce_weight_after_stop - 1)
+    return (math.inf if math.isnan(far) else round(far, 9), row.method)
+
+
+def trade_off_contrasts(parts: dict[str, dict], needed: bool) -> list[Contrast]:
+    """CE and KD loss on train from full KD to ESKD, by pair."""
+    ce, kd = pool(parts["train_nll"]), -pool(parts["train_kl"])
+    return [
+        Contrast("CE on train, full KD - ESKD", ce, needed=needed, unit="nat"),
+        Contrast("KD loss on train, ESKD - full KD", kd, needed=needed, unit="nat"),
+    ]

@@ -1,0 +1,32 @@
+"""TODO evidence.claims.c14_families, from stopping."""
+
+import pandas as pd
+
+from kdpipe.errors import KdpipeError
+from kdpipe.evidence.choices import Evidence, finding, pool
+from kdpipe.evidence.early_stopped import Pair, how, stopped
+from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.networks import naming
+
+
+def across_families(evidence: Evidence) -> Finding:
+    """C14: C11 in every family of teachers."""
+    found = stopped(evidence)
+    families: dict[str, dict[Pair, pd.Series]] = {}
+    for (student, teacher), gain in found.gains.items():
+        families.setdefault(_family(teacher), {})[student, teacher] = gain
+    if len(families) < 2:
+        raise Untested(f"its early-stopped teachers are of one family, {next(iter(families))}")
+    text = "error, full teacher - early-stopped teacher"
+    contrasts = [
+        Contrast(f"{text}: {family}, {len(gains)} pairs", pool(gains), "above", evidence.delta)
+        for family, gains in families.items()
+    ]
+    return finding(contrasts, how(found), found.rows)
+
+
+def _family(network: str) -> str:
+    try:
+        return naming.family(network)
+    except KdpipeError:
+        return network.rstrip("0123456789.-")

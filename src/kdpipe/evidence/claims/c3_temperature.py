@@ -1,0 +1,40 @@
+"""TODO evidence.claims.c3_temperature, from sizes."""
+
+import pandas as pd
+
+from kdpipe.evidence.choices import Evidence, finding, taught
+from kdpipe.evidence.largest_teacher import sizes
+from kdpipe.evidence.selections import WEIGHTS, direct, groups, networks, where
+from kdpipe.evidence.verdicts import LEVEL, Contrast, Finding, Untested
+from kdpipe.statistics.intervals import FEWEST_SEEDS, one_sided, summary
+
+
+def temperature(evidence: Evidence) -> Finding:
+    """C3: C1(b) at every temperature of the sweep; a premise is that it holds at T = 4."""
+    base = taught(evidence, "kd")
+    first = base.iloc[0]
+    alike = {name: first[name] for name in (*WEIGHTS, "method_kind")}
+    sweep = where(networks(direct(evidence.frame)), **alike)
+    if sweep.temperature.nunique() < 2:
+        raise Untested("no two methods of this study differ in temperature alone")
+    at_base = sizes(base).effect("test_error")
+    p = one_sided(at_base)
+    if len(at_base) < FEWEST_SEEDS:
+        raise Untested(
+            f"{FEWEST_SEEDS} seeds at T = {first.temperature:g} are needed, "
+            f"{len(at_base)} are there"
+        )
+    if not p < LEVEL:
+        raise Untested(
+            f"the largest teacher is not shown to be worse at T = {first.temperature:g} "
+            f"(effect {summary(at_base).mean:+.2g} points, p {p:.2g}): there is nothing to remove"
+        )
+    contrasts, used = [], [base]
+    for key, rows in groups(sweep.sort_values("temperature", kind="stable"), "temperature"):
+        if key["temperature"] == first.temperature:
+            continue
+        found = sizes(where(rows, method=rows.method.iloc[0]))
+        used.append(found.rows)
+        text = f"T = {key['temperature']:g}: error with the largest teacher - the best smaller one"
+        contrasts.append(Contrast(text, found.effect("test_error"), "above", evidence.delta))
+    return finding(contrasts, f"it holds at T = {first.temperature:g}, p {p:.2g}", pd.concat(used))

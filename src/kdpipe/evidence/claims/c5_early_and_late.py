@@ -1,0 +1,43 @@
+"""TODO evidence.claims.c5_early_and_late, from teaching."""
+
+import pandas as pd
+
+from kdpipe.evidence.choices import Evidence, finding, pool, taught
+from kdpipe.evidence.selections import where
+from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+
+
+def early_and_late(evidence: Evidence) -> Finding:
+    """C5: KD's validation error is below scratch's before the second drop, above it at the end."""
+    curves = evidence.curves
+    if curves.empty or curves.val_error.isna().all():
+        raise Untested("the folder holds no curves with validation errors")
+    rows = where(taught(evidence, "kd"), stop_kind="full")
+    lines = curves.pivot(index="epoch", columns="run", values="val_error")
+    rates = curves.pivot(index="epoch", columns="run", values="lr")
+    alone = where(evidence.frame, kind="scratch").drop_duplicates(["student", "seed"])
+    scratch = alone.set_index(["student", "seed"]).run
+    early: dict[tuple, dict] = {}
+    late: dict[tuple, dict] = {}
+    for row in (
+        where(rows, status="done").drop_duplicates(["student", "teacher", "seed"]).itertuples()
+    ):
+        base = scratch.get((row.student, row.seed))
+        if base not in lines or row.run not in lines:
+            continue
+        gain = (lines[base] - lines[row.run]).dropna()
+        steps = rates[base].dropna().round(12)
+        drops = [epoch for epoch in steps.index[1:] if steps[epoch] != steps[epoch - 1]]
+        if len(drops) < 2:
+            raise Untested(f"the learning rate drops {len(drops)} times; the claim needs two drops")
+        pair = (row.student, row.teacher)
+        early.setdefault(pair, {})[row.seed] = gain[gain.index < drops[1]].mean()
+        late.setdefault(pair, {})[row.seed] = -gain[gain.index >= drops[-1]].mean()
+    series = [{pair: pd.Series(by) for pair, by in part.items()} for part in (early, late)]
+    texts = ("before the second drop: scratch - KD", "after the last drop: KD - scratch")
+    contrasts = [
+        Contrast(f"mean validation error over epochs, {text}", pool(part), "above", evidence.delta)
+        for text, part in zip(texts, series, strict=True)
+    ]
+    how = f"{rows.method.iloc[0]}, mean over {len(early)} pairs of student and full teacher"
+    return finding(contrasts, how, rows)

@@ -1,0 +1,35 @@
+"""TODO evidence.claims.c9_ensemble_of_generations, from lineages."""
+
+import pandas as pd
+
+from kdpipe.evidence.choices import Evidence, finding, method_of
+from kdpipe.evidence.selections import by_seed, groups, where
+from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+
+
+def ensemble_of_generations(evidence: Evidence) -> Finding:
+    """C9: err(ensemble of the generations) - err(as many scratch runs, averaged) > -delta."""
+    method = method_of(evidence.frame, "kd")
+    pool_of = where(evidence.frame, kind="ensemble")
+    sequences = where(pool_of, method=method)
+    sequences = sequences[
+        (sequences.teacher_network == sequences.student) & (sequences["size"] > 1)
+    ]
+    contrasts, used, why = [], [], []
+    for key, sequence in groups(sequences, "student", "ensemble", "of", "size"):
+        equal = where(pool_of, of=key["student"], size=key["size"], student=key["student"])
+        rivals = list(groups(equal, "ensemble"))
+        if not rivals:
+            why.append(f"there is no ensemble of {key['size']:g} scratch runs of {key['student']}")
+            continue
+        name, rival = rivals[0]
+        used += [sequence, rival]
+        text = (
+            f"error, ensemble of {key['size']:g} generations of {key['student']} - "
+            f"of as many scratch runs ({name['ensemble']})"
+        )
+        effect = (by_seed(sequence) - by_seed(rival)).dropna()
+        contrasts.append(Contrast(text, effect, "not better", evidence.delta))
+    if not contrasts:
+        raise Untested("; ".join(why) or "no ensemble of generations stands in this study")
+    return finding(contrasts, "members averaged, ensembles of equal size", pd.concat(used))

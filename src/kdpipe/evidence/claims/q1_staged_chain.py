@@ -1,0 +1,41 @@
+"""TODO evidence.claims.q1_staged_chain, from lineages."""
+
+import pandas as pd
+
+from kdpipe.evidence import choices as of
+from kdpipe.evidence.choices import Evidence, chosen, finding, pool
+from kdpipe.evidence.selections import STEP, by_seed, direct, groups, where, wide
+from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+
+
+def staged_chain(evidence: Evidence) -> Finding:
+    """Q1: err(plain chain) - err(staged) > 0 and err(direct) - err(staged) > 0."""
+    students = where(evidence.frame, kind="student")
+    staged = students[students.method.str.contains(STEP, regex=False) & (students.via != "")]
+    if staged.empty:
+        raise Untested("no chain of this study has a method of its own for each step")
+    path = ("student", "teacher", "stop", "via", "generation")
+    plain_gain, direct_gain, used = {}, {}, []
+    for key, cells in groups(staged, *path):
+        arms = {c: wide(cells, "method", column=c) for c in ("test_error", "val_error")}
+        choice = chosen(arms["val_error"], arms["test_error"])
+        gains = {"plain": {}, "direct": {}}
+        for arm in arms["test_error"]:
+            last = arm.split(STEP)[-1]
+            plain = where(students, **key, method=last)
+            straight = where(direct(students), **{**key, "via": "", "generation": 1}, method=last)
+            used += [where(cells, method=arm), plain, straight]
+            for name, partner in (("plain", plain), ("direct", straight)):
+                gains[name][arm] = by_seed(partner) - arms["test_error"][arm]
+        for name, into in (("plain", plain_gain), ("direct", direct_gain)):
+            table = pd.DataFrame(gains[name]).reindex(choice.index)
+            into[tuple(key.values())] = of.pick(table, choice)
+    contrasts = [
+        Contrast("error, plain chain - staged chain", pool(plain_gain), "above", evidence.delta),
+        Contrast(
+            "error, direct student - staged chain", pool(direct_gain), "above", evidence.delta
+        ),
+    ]
+    arms_of = ", ".join(staged.method.unique())
+    how = f"staged by {arms_of} (chosen on validation where there are several)"
+    return finding(contrasts, how, pd.concat(used))

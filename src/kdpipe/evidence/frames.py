@@ -1,0 +1,257 @@
+"""The tidy frame: one row for each place that a run has in the study, from the records alone.
+
+`frame` joins the plan with the records of the results folder. A run that a block shares with
+another stands in both; a run without a record, diverged or skipped, keeps its row with the
+reason, so a hole is visible in every table. Errors are top-1, in points. `curves` is a second
+frame: one row for each epoch of the runs whose curve is there.
+"""
+
+import json
+
+import pandas as pd
+
+from kdpipe.evidence.lookup import SPLITS, Lookup, error_of
+from kdpipe.plan.items import Cell, EnsembleRow, Plan, ProbeRow, Run, Teacher
+from kdpipe.results.store import Store
+
+
+def frame(plan: Plan, store: Store) -> pd.DataFrame:
+    """results.csv: see the README for its columns."""
+    look = Lookup(plan, store)
+    rows = [_scratch(look, network, seed, run) for (network, seed), run in plan.scratch.items()]
+    rows += _teachers(look)
+    rows += [_cell(look, cell) for cell in plan.cells]
+    rows += [_long(look, block, run, cell) for block, run, cell in plan.scratch_long]
+    rows += [_ensemble(look, row) for row in plan.ensemble_rows]
+    rows += [_probe(look, row) for row in plan.probe_rows]
+    found = pd.DataFrame(rows)
+    keys = [column for column in found.columns if column != "reason"]
+    found = found.drop_duplicates(subset=keys, ignore_index=True)
+    found.insert(2, "data", plan.card.name)
+    if "probed_data" in found:  # a probe's numbers are those of the other set
+        found["data"] = found.pop("probed_data").fillna(found.data)
+    return found
+
+
+def curves(plan: Plan, store: Store) -> pd.DataFrame:
+    """One row for each run and epoch: lr, and `<split>_<part>` as the curve has it.
+
+    The train parts are running means with augmentation; `val_error` is in points. A run without
+    a curve (a folder of records alone) has no rows.
+    """
+    rows = []
+    for name in plan.runs:
+        try:
+            lines = (store.run(name) / "curve.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            continue
+        for line in map(json.loads, lines):
+            row = {"run": name, "epoch": line["epoch"], "lr": line["lr"]}
+            for split in ("train", "val"):
+                parts = line.get(split) or {}
+                row |= {f"{split}_{part}": value for part, value in parts.items()}
+                row[f"{split}_error"] = error_of(parts)
+            rows.append(row)
+    columns = ["run", "epoch", "lr", "val_error"]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+
+
+def _scratch(look: Lookup, network: str, seed: int, run: Run) -> dict:
+    return {"kind": "scratch", "block": "", "student": network} | _run(look, run, seed)
+
+
+def _long(look: Lookup, block: str, run: Run, cell: Cell) -> dict:
+    row = {"kind": "scratch_long", "block": block, "student": cell.student}
+    return row | _teacher(look, cell.teacher) | _run(look, run, cell.seed)
+
+
+def _teachers(look: Lookup) -> list[dict]:
+    """Each single network that teaches, at the epoch where it teaches."""
+    rows = {}
+    for cell in look.plan.cells:
+        if cell.teacher.ensemble is None:
+            run, epoch = cell.teacher.members[0]
+            row = {"kind": "teacher", "block": cell.block} | _teacher(look, cell.teacher)
+            row |= _run(look, run, run.seed, epoch)
+            rows[cell.block, cell.teacher.label, cell.teacher.stop.label, run.name, epoch] = row
+    return list(rows.values())
+
+
+def _cell(look: Lookup, cell: Cell) -> dict:
+    row = {"kind": "student", "block": cell.block} | _labels(cell)
+    return row | _teacher(look, cell.teacher) | _run(look, cell.run, cell.seed)
+
+
+def _labels(cell: Cell) -> dict:
+    """What a student is: its path, and how it was taught."""
+    method = cell.run.spec["method"]
+    return {
+        "via": " > ".join(cell.via),
+        "student": cell.student,
+        "method": cell.method,
+        "method_kind": _kind(cell.run),
+        "temperature": method["temperature"],
+        "kd_weight": method["kd_weight"],
+        "ce_weight": method["ce_weight"],
+        "attention_weight": method["attention_weight"],
+        "kd_epochs": method["kd_epochs"],
+        "ce_weight_after_stop": method["ce_weight_after_stop"],
+        "label_smoothing": cell.run.spec["recipe"]["label_smoothing"],
+        "generation": cell.generation,
+        "step": cell.step,
+        "last": cell.last,
+    }
+
+
+def _kind(run: Run) -> str:
+    """kd: to the end; eskd: KD stopped early; at, at+kd: attention transfer alone, or with KD.
+
+    Attention transfer that stops early has `, stopped` behind its kind.
+    """
+    method = run.spec["method"]
+    stopped = method["kd_epochs"] < run.epochs
+    if not method["attention_weight"]:
+        return "eskd" if stopped else "kd"
+    kind = "at+kd" if method["kd_weight"] else "at"
+    return f"{kind}, stopped" if stopped else kind
+
+
+def _ensemble(look: Lookup, ensemble_row: EnsembleRow) -> dict:
+    ensemble = ensemble_row.ensemble
+    record, status, reason = look.outcome(ensemble)
+    networks = list(dict.fromkeys(run.network for run, _ in ensemble.members))
+    row = {
+        "kind": "ensemble",
+        "block": "",
+        "ensemble": ensemble_row.label,
+        "of": ensemble_row.of,
+        "method": ensemble_row.method,
+        "size": len(ensemble.members),
+        "whole": all(epoch == look.epochs(run) for run, epoch in ensemble.members),
+        "student": networks[0] if len(networks) == 1 else "",
+        "seed": ensemble.seed,
+        "run": ensemble.name,
+        "status": status,
+        "reason": reason,
+        "parameters": ensemble.cost.parameters,
+        "multiply_adds": ensemble.cost.multiply_adds,
+    }
+    if ensemble_row.teacher is not None:
+        row |= _teacher(look, ensemble_row.teacher)
+    return row | _metrics((record or {}).get("last") or {})
+
+
+def _probe(look: Lookup, probe_row: ProbeRow) -> dict:
+    """A probe with the labels of what it asks; `own_error` is that one's on the study's data."""
+    cell, probe = probe_row.cell, probe_row.probe
+    record, status, reason = look.outcome(probe)
+    row = {
+        "kind": "probe",
+        "block": cell.block,
+        "probed_data": probe.card.name,
+        "transfer": probe_row.transfer,
+        "of": probe_row.of,
+    }
+    if probe_row.of == "scratch":
+        row |= {"student": cell.student}
+    else:
+        row |= _labels(cell) if probe_row.of == "student" else {}
+        row |= _teacher(look, cell.teacher)
+    at_home = look.measured(probe.run, probe.spec["epoch"])
+    return row | {
+        "seed": probe.seed,
+        "member": probe.run.spec["member"],
+        "run": probe.name,
+        "status": status,
+        "reason": reason,
+        "epochs": probe.run.epochs,
+        "parameters": probe.run.cost.parameters,
+        "multiply_adds": probe.run.cost.multiply_adds,
+        "device": _device(record),
+        "torch": _version(record, "torch"),
+        "kdpipe": _version(record, "kdpipe"),
+        "seconds": ((record or {}).get("seconds") or {}).get("total"),
+        "own_error": error_of(at_home.get("test")),
+        "strength": (record or {}).get("strength"),
+        "converged": (record or {}).get("converged"),
+        **_metrics((record or {}).get("last") or {}),
+    }
+
+
+def _teacher(look: Lookup, teacher: Teacher) -> dict:
+    if teacher.ensemble is not None:
+        record, _, _ = look.outcome(teacher.ensemble)
+        found = (record or {}).get("last") or {}
+        name, network = teacher.ensemble.name, ""
+        lr = None
+    else:
+        run, epoch = teacher.members[0]
+        found = look.measured(run, epoch)
+        name, network = run.name, run.network
+        lr = found.get("lr")
+    return {
+        "teacher": teacher.label,
+        "stop": teacher.stop.label,
+        "stop_kind": teacher.stop.kind,
+        "stop_epochs": teacher.stop.epochs,
+        "teacher_network": network,
+        "teacher_lr": lr,
+        "teacher_parameters": teacher.parameters,
+        "teacher_multiply_adds": teacher.multiply_adds,
+        "teacher_run": name,
+        "teacher_val_error": error_of(found.get("val")),
+        "teacher_test_error": error_of(found.get("test")),
+    }
+
+
+def _run(look: Lookup, run: Run, seed: int, epoch: int | None = None) -> dict:
+    record, status, reason = look.outcome(run)
+    found = look.measured(run, run.epochs if epoch is None else epoch)
+    best = (record or {}).get("best") or {}
+    curve_end = {
+        "best_epoch": best.get("epoch"),
+        **{f"best_{key}": value for key, value in _metrics(best).items()},
+    }
+    seconds = (record or {}).get("seconds") or {}
+    return {
+        "seed": seed,
+        "member": run.spec["member"],
+        "run": run.name,
+        "status": status,
+        "reason": reason,
+        "epochs": run.epochs,
+        "parameters": run.cost.parameters,
+        "multiply_adds": run.cost.multiply_adds,
+        "train_macs": run.train_multiply_adds,
+        "teacher_macs": run.teacher_multiply_adds,
+        "ancestor_macs": look.ancestors(run),
+        "device": _device(record),
+        "torch": _version(record, "torch"),
+        "kdpipe": _version(record, "kdpipe"),
+        "seconds": seconds.get("total"),
+        **_metrics(found),
+        **curve_end,
+    }
+
+
+def _version(record: dict | None, name: str) -> str | None:
+    return ((record or {}).get("versions") or {}).get(name)
+
+
+def _device(record: dict | None) -> str | None:
+    device = (record or {}).get("device")
+    return f"{device['type']}: {device['name']}" if device else None
+
+
+def _metrics(found: dict) -> dict[str, float | None]:
+    """`<split>_<metric>` for every split; the KD error is 100 (1 - agreement)."""
+    row: dict[str, float | None] = {}
+    for split in SPLITS:
+        values = found.get(split) or {}
+        row[f"{split}_n"] = values.get("n")
+        row[f"{split}_error"] = error_of(values)
+        agreement = values.get("agreement")
+        row[f"{split}_kd_error"] = None if agreement is None else 100 * (1 - agreement)
+        for name in ("nll", "ece", "entropy", "confidence", "kl", "cross_entropy"):
+            row[f"{split}_{name}"] = values.get(name)
+    return row

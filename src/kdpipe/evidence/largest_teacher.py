@@ -1,0 +1,87 @@
+"""TODO evidence.largest_teacher, from sizes."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from kdpipe.evidence import choices as of
+from kdpipe.evidence.choices import Evidence, chosen, finding, pick, pool
+from kdpipe.evidence.selections import groups, where, wide
+from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The largest teacher of each student, and for each seed the best smaller one."""
+
+    rows: pd.DataFrame
+    largest: dict[str, str]  # by student
+    choices: dict[str, pd.Series]  # by student: seed -> smaller teacher
+    why: list[str]  # students that do not take part
+
+    def effect(self, column: str) -> pd.Series:
+        """largest - smaller in a column, mean over students, by seed."""
+        return pool({student: self.of(student, column) for student in self.largest})
+
+    def of(self, student: str, column: str) -> pd.Series:
+        values = wide(where(self.rows, student=student), "teacher", column=column)
+        return values[self.largest[student]] - pick(values, self.choices[student])
+
+    @property
+    def how(self) -> str:
+        parts = list(self.why)
+        parts += [
+            f"for {student} the largest teacher is {self.largest[student]}, the best smaller one "
+            f"on validation {of.said(self.choices[student])}"
+            for student in self.largest
+        ]
+        return "; ".join(parts)
+
+
+def sizes(rows: pd.DataFrame, premise: bool = True) -> Sizes:
+    """Largest and best smaller teacher of each student. premise: the largest is the better one."""
+    full = where(rows, stop_kind="full")
+    largest, choices, why = {}, {}, []
+    for key, cell in groups(full, "student"):
+        ranks = cell.drop_duplicates("teacher").set_index("teacher").teacher_rank
+        top = ranks.idxmax() if len(ranks) else None
+        smaller = list(ranks.index[ranks < ranks.max()])
+        student = key["student"]
+        if top is None or not smaller:
+            why.append(f"{student} has no two teachers of different size")
+            continue
+        test = wide(cell, "teacher")
+        if len(smaller) > 1 and test[smaller].isna().all(axis=None):
+            why.append(f"no smaller teacher of {student} has a result ({', '.join(smaller)})")
+            continue
+        choice = chosen(wide(cell, "teacher", column="val_error")[smaller], test[smaller])
+        errors = wide(cell, "teacher", column="teacher_test_error")
+        better = (pick(errors, choice) - errors[top]).dropna()
+        if premise and len(better) and better.mean() <= 0:
+            why.append(
+                f"the largest teacher of {student}, {top}, is not the more accurate one (its error "
+                f"is higher by {-better.mean():.2g} points)"
+            )
+            continue
+        largest[student], choices[student] = top, choice
+    if not largest:
+        raise Untested("; ".join(why) or "no student has a fully trained teacher")
+    return Sizes(full, largest, choices, why)
+
+
+def not_better(evidence: Evidence, rows: pd.DataFrame) -> Finding:
+    found = sizes(rows)
+    text = "error with the largest teacher - with the best smaller one"
+    effect, delta = found.effect("test_error"), evidence.delta
+    contrasts = [
+        Contrast(f"(a) not better: {text}", effect, "not better", delta),
+        Contrast(f"(b) worse: {text}", effect, "above", delta, needed=False),
+    ]
+    if len(found.largest) > 1:
+        contrasts += [
+            Contrast(
+                f"{text}, {student}", found.of(student, "test_error"), "not better", delta, False
+            )
+            for student in found.largest
+        ]
+    return finding(contrasts, f"{rows.method.iloc[0]}: {found.how}", found.rows)

@@ -1,0 +1,75 @@
+"""TODO evidence.lookup, from records."""
+
+import json
+from typing import Any
+
+from kdpipe.plan.items import Averaged, Plan, Probe, Run
+from kdpipe.results.records import FAILURE
+from kdpipe.results.store import Store
+
+SPLITS = ("train", "val", "test")
+
+
+class Lookup:
+    """Records by name, and why one is missing."""
+
+    def __init__(self, plan: Plan, store: Store):
+        self.plan = plan
+        self.store = store
+        self.runs = store.records("runs")
+        self.ensembles = store.records("ensembles")
+        self.probes = store.records("probes")
+        self.prices: dict[tuple[str, int], dict[str, float]] = {}
+
+    def outcome(self, item: Run | Averaged | Probe) -> tuple[dict | None, str, str | None]:
+        """(record or None, status, reason)."""
+        known = {Run: self.runs, Averaged: self.ensembles, Probe: self.probes}[type(item)]
+        record = known.get(item.name)
+        if record is None or record["digest"] != item.digest:
+            return None, *self._missing(item)
+        return record, record["status"], record["reason"]
+
+    def _missing(self, item: Run | Averaged | Probe) -> tuple[str, str | None]:
+        if not isinstance(item, Averaged):
+            place = self.store.run if isinstance(item, Run) else self.store.probe
+            failure = place(item.name) / FAILURE
+            if failure.exists():
+                return "failed", json.loads(failure.read_text())["reason"]
+        return "not run", None
+
+    def epochs(self, run: Run) -> int:
+        """The epochs of the full training of a run's network."""
+        return self.plan.study.recipe_of(run.network).epochs
+
+    def ancestors(self, run: Run) -> float:
+        """Multiply-adds spent to train all that a run learned from, each ancestor once."""
+        return sum(self._lineage(run, run.epochs, itself=False).values())
+
+    def _lineage(self, run: Run, epoch: int, itself: bool = True) -> dict[str, float]:
+        """By name, what training a run until an epoch and each of its ancestors cost."""
+        key = (run.name, epoch if itself else -1)
+        if key not in self.prices:
+            found: dict[str, float] = {}
+            members = run.spec["teacher"]["members"] if run.spec["teacher"] else []
+            parents = {parent.digest: parent for parent in run.parents}
+            for member in members:
+                for name, price in self._lineage(parents[member["run"]], member["epoch"]).items():
+                    found[name] = max(price, found.get(name, 0))
+            if itself:
+                share = epoch / run.epochs if run.epochs else 0.0  # 0 epochs: weights it brought
+                found[run.name] = share * (run.train_multiply_adds + run.teacher_multiply_adds)
+            self.prices[key] = found
+        return self.prices[key]
+
+    def measured(self, run: Run, epoch: int) -> dict[str, Any]:
+        """The metrics by split of a run at an epoch, empty where there are none."""
+        record, _, _ = self.outcome(run)
+        if record is None or record["status"] != "done":
+            return {}
+        if epoch == run.epochs:
+            return record["last"]
+        return record["checkpoints"].get(str(epoch), {})
+
+
+def error_of(values: dict | None) -> float | None:
+    return 100 * (1 - values["accuracy"]) if values else None

@@ -1,0 +1,111 @@
+"""The statistics of one row of a table: means, intervals, paired differences, and what is missing.
+
+Every number has its own column: `error`, `error_sd`, `error_low`, `error_high`, and for a
+difference also its number of pairs and its mark. A cell without results keeps its row, with the
+reason in its notes.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from kdpipe.evidence import selections
+from kdpipe.evidence.selections import by_seed
+from kdpipe.statistics.intervals import Summary, choose, mark, summaries, summary
+
+ONE_TEACHER = "one teacher for all seeds"
+PRICES = ("parameters", "multiply_adds", "train_macs", "teacher_macs", "teacher_parameters")
+
+
+def row(cell: pd.DataFrame, measures: Sequence[str] = (), **against: pd.Series | None) -> dict:
+    """All numbers of one cell: sizes, error, other measures, and differences of the error.
+
+    measures: columns of the frame; against: a name for each difference and the errors by seed of
+    its partner (None: there can be no partner).
+    """
+    done = selections.done(cell)
+    sizes = np.fmax.reduce(cell[list(PRICES)].to_numpy(float), axis=0, initial=np.nan)
+    found = dict(zip(PRICES, sizes.tolist(), strict=True))
+    found |= estimate("teacher_error", selections.teacher_errors(cell))
+    found |= _errors(selections.values(cell, "test_error", done), **against)
+    if measures:
+        several = cell[list(measures)].to_numpy(float)[done]
+        for column, s in zip(measures, summaries(several), strict=True):
+            found |= _columns(column, s)
+    return found | {"notes": notes(cell)}
+
+
+def chosen_row(lengths: dict[str, pd.DataFrame], **against: pd.Series) -> dict:
+    """The row of an early-stopped teacher at the length that the other seeds' validation chose."""
+    validation = pd.DataFrame({stop: by_seed(c, "val_error") for stop, c in lengths.items()})
+    test = pd.DataFrame({stop: by_seed(c) for stop, c in lengths.items()})
+    chosen, errors = choose(validation, test)
+    counts = Counter(chosen[seed] for seed in chosen.index)
+    text = "; ".join(f"{stop} for {counts[stop]} seeds" for stop in lengths if stop in counts)
+    return _errors(errors.to_dict(), **against) | {
+        "notes": text or "nothing to choose by: fewer than two seeds with validation errors"
+    }
+
+
+def estimate(name: str, values: dict[float, float]) -> dict:
+    """A mean over seeds with its spread and interval, as columns of that name."""
+    return _columns(name, summary(values.values()))
+
+
+def difference(name: str, values: dict[float, float], partner: pd.Series | dict) -> dict:
+    """values - partner, paired by seed, as columns of that name."""
+    known = partner.to_dict() if isinstance(partner, pd.Series) else partner
+    s = summary([values[seed] - known[seed] for seed in values if seed in known])
+    return _columns(name, s) | {f"{name}_n": s.n, f"{name}_mark": mark(s)}
+
+
+def scratch_of(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """The errors by seed of the runs on labels alone, by student."""
+    scratch = frame[frame.kind == "scratch"]
+    found = {key["student"]: by_seed(cell) for key, cell in selections.groups(scratch, "student")}
+    return dict.fromkeys(frame.student, pd.Series(dtype=float)) | found
+
+
+def notes(cell: pd.DataFrame) -> str:
+    """What is missing and why, whether the seeds share one teacher, and mixed machines."""
+    if cell.empty:
+        return "not in this study"
+    columns = ("run", "status", "test_error", "reason", "teacher_run", "device", "torch")
+    seen: dict[str, tuple] = {}
+    for run, *facts in zip(*(cell[column].to_numpy().tolist() for column in columns), strict=True):
+        seen.setdefault(run, tuple(facts))
+    missing: Counter[str] = Counter()
+    reasons = {}
+    done = 0
+    for status, error, reason, *_ in seen.values():
+        if status == "done" and error == error:  # not nan
+            done += 1
+            continue
+        missing[{"done": "without a test error", "": "missing"}.get(status, status)] += 1
+        reasons[reason] = True
+    found = [f"{count} {state}" for state, count in missing.most_common()]
+    reasons.pop("", None)
+    if reasons and not done:
+        found.append(next(iter(reasons)))
+    if done > 1 and len({facts[3] for facts in seen.values()} - {""}) == 1:
+        found.append(ONE_TEACHER)
+    for name, place in (("devices", 4), ("versions of torch", 5)):
+        several = sorted({facts[place] for facts in seen.values()} - {""})
+        if len(several) > 1:
+            found.append(f"mixes {name}: {' and '.join(several)}")
+    return "; ".join(found)
+
+
+def _errors(errors: dict[float, float], **against: pd.Series | None) -> dict:
+    s = summary(errors.values())
+    found = {"n": len(errors), **_columns("error", s), "error_median": s.median}
+    for name, partner in against.items():
+        if partner is not None:
+            found |= difference(name, errors, partner)
+    return found
+
+
+def _columns(name: str, s: Summary) -> dict:
+    return {name: s.mean, f"{name}_sd": s.sd, f"{name}_low": s.low, f"{name}_high": s.high}

@@ -1,0 +1,173 @@
+"""Selections of the tidy frame: which rows belong together.
+
+A frame holds one row for each place of a run in the study (see records). `tidy` puts it into a
+fixed order; `where`, `direct` and `groups` pick cells out of it; `by_seed` and `wide` give the
+values of cells, each run counted once. Tables, claims and figures all select here.
+"""
+
+"""TODO evidence.selections, from sequences."""
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+# What is read of a frame; a column that it lacks counts as empty.
+LABELS = (
+    *("kind", "block", "data", "teacher", "teacher_network", "stop", "stop_kind", "via"),
+    *("student", "method", "method_kind", "ensemble", "of", "run", "teacher_run", "status"),
+    *("reason", "device", "torch"),
+)
+LOSSES = tuple(
+    f"{split}_{loss}"
+    for loss in ("nll", "kl", "cross_entropy")
+    for split in ("train", "val", "test")
+)
+WEIGHTS = ("ce_weight", "kd_weight", "attention_weight", "label_smoothing")
+NUMBERS = (
+    *("seed", "member", "generation", "epochs", "stop_epochs", "size", "teacher_lr", "train_n"),
+    *("temperature", *WEIGHTS, "kd_epochs", "ce_weight_after_stop"),
+    *("parameters", "multiply_adds", "train_macs", "teacher_macs"),
+    *("ancestor_macs", "seconds", "teacher_parameters", "teacher_multiply_adds"),
+    *("teacher_val_error", "teacher_test_error", "val_error", "test_error", "test_ece"),
+    *("train_kd_error", "test_kd_error", *LOSSES),
+    *(f"{s}_{what}" for what in ("entropy", "confidence") for s in ("train", "val", "test")),
+    *("best_epoch", "best_val_error", "best_test_error"),
+)
+STEP = " > "  # between the networks of a chain, and between the methods of its steps
+
+
+def tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame in a fixed order, with every column that is read and no empty labels as nan.
+
+    Networks are ordered by multiply-adds, stops as full, schedule, checkpoint. Further members of
+    a seed are left out: they stand in ensembles only. So are probes: their errors are of other
+    data. Where blocks disagree about a cell (one has a fixed teacher, one a teacher for each seed)
+    their teachers read `label [block]`.
+    """
+    if "kind" in frame:
+        frame = frame[frame.kind != "probe"]
+    extra = [column for column in frame if column not in (*LABELS, *NUMBERS)]
+    frame = frame.reindex(columns=[*LABELS, *NUMBERS, *extra])
+    labels = frame[list(LABELS)].astype(object)
+    frame[list(LABELS)] = labels.where(labels.notna(), "").astype(str)
+    for column in NUMBERS:
+        frame[column] = pd.to_numeric(frame[column]).astype(float)
+    frame["generation"] = frame.generation.fillna(1).where(frame.kind == "student", 0)
+    frame = frame[(frame.kind == "ensemble") | (frame.member.fillna(0) == 0)].copy()
+    frame["teacher_label"] = frame.teacher
+    cell_of = ["student", "teacher", "stop", "via", "generation", "method", "seed"]
+    taught = frame[frame.kind == "student"]
+    several = taught.groupby(cell_of).run.transform("nunique") > 1
+    apart = (frame.kind == "student") & frame.block.isin(taught.block[several])
+    frame["teacher"] = frame.teacher.mask(apart, frame.teacher + " [" + frame.block + "]")
+    frame["student_rank"] = frame.groupby("student").multiply_adds.transform("min")
+    frame["teacher_rank"] = frame.groupby("teacher").teacher_multiply_adds.transform("min")
+    frame["stop_rank"] = frame.stop_kind.map({"full": 0, "schedule": 1, "checkpoint": 2})
+    order = ("student_rank", "student", "teacher_rank", "teacher", "stop_rank", "stop_epochs")
+    last = ("via", "generation", "method", "ensemble", "kind", "block", "seed")
+    return frame.sort_values([*order, *last], kind="stable", ignore_index=True)
+
+
+def reading(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:
+    """The rows that a table or claim reads: its blocks and ensembles, and every scratch run."""
+    wanted = frame.block.isin(reads) | (frame.kind == "scratch")
+    if "ensemble" in frame:
+        wanted |= frame.ensemble.isin(reads)
+    return frame[wanted].reset_index(drop=True)
+
+
+def where(frame: pd.DataFrame, **values) -> pd.DataFrame:
+    """The rows with these values; a list means any of them, nan equals nan."""
+    keep = pd.Series(True, index=frame.index)
+    for column, value in values.items():
+        if isinstance(value, list):
+            keep &= frame[column].isin(value)
+        else:
+            keep &= frame[column].isna() if pd.isna(value) else frame[column] == value
+    return frame[keep]
+
+
+def direct(frame: pd.DataFrame) -> pd.DataFrame:
+    """The students taught by their teacher at once: no network between, first generation."""
+    return frame[(frame.kind == "student") & (frame.via == "") & (frame.generation <= 1)]
+
+
+def networks(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose teacher is a network trained on labels, not an ensemble or an experiment."""
+    return frame[(frame.teacher_network != "") & (frame.teacher_label == frame.teacher_network)]
+
+
+def groups(rows: pd.DataFrame, *keys: str) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """The cells: rows that agree in the keys, in the order of the rows."""
+    for values, cell in rows.groupby(list(keys), sort=False, dropna=False):
+        yield dict(zip(keys, values, strict=True)), cell
+
+
+def done(cell: pd.DataFrame) -> list[int]:
+    """Positions of one cell's finished runs, each once although it may stand in several blocks.
+
+    Two runs of one seed cannot be of one cell: ValueError names them.
+    """
+    seen: dict[str, int] = {}
+    for place, (run, status) in enumerate(
+        zip(_values(cell, "run"), _values(cell, "status"), strict=True)
+    ):
+        if status == "done":
+            seen.setdefault(run, place)
+    places = list(seen.values())
+    seeds = _values(cell, "seed")
+    seeds = [seeds[place] for place in places]
+    if len(set(seeds)) < len(seeds):
+        twice = [run for run, seed in zip(seen, seeds, strict=True) if seeds.count(seed) > 1]
+        raise ValueError(f"one cell, one seed, but several runs: {', '.join(twice)}")
+    return places
+
+
+def by_seed(cell: pd.DataFrame, column: str = "test_error") -> pd.Series:
+    """The values of one cell by seed; runs that are not done have none."""
+    # An error that knows its runs (see bootstrap) stays what it is: an object.
+    kind = object if cell[column].dtype.hasobject else float
+    return pd.Series(values(cell, column), dtype=kind).rename_axis("seed")
+
+
+def values(cell: pd.DataFrame, column: str, places: list[int] | None = None) -> dict[float, float]:
+    """As `by_seed`, as a plain dict: a table of thousands of cells asks for it."""
+    seeds, found = _values(cell, "seed"), _values(cell, column)
+    known = {seeds[place]: found[place] for place in (done(cell) if places is None else places)}
+    return {seed: known[seed] for seed in sorted(known) if not math.isnan(known[seed])}
+
+
+def wide(rows: pd.DataFrame, *keys: str, column: str = "test_error") -> pd.DataFrame:
+    """Values of many cells: seeds down, cells across (by their keys); nan where there is none.
+
+    A cell without any finished run keeps its column, and a seed without any its row.
+    """
+    names = list(keys)
+    found = {
+        tuple(key.values()) if len(names) > 1 else next(iter(key.values())): by_seed(cell, column)
+        for key, cell in groups(rows, *names)
+    }
+    seeds = sorted(rows.seed.dropna().unique())
+    return pd.DataFrame({key: one.reindex(seeds) for key, one in found.items()}, index=seeds)
+
+
+def teacher_errors(cell: pd.DataFrame) -> dict[float, float]:
+    """Test errors of the teachers by seed; one teacher of several seeds counts once."""
+    found: dict[float, float] = {}
+    runs = set()
+    columns = ("teacher_run", "seed", "teacher_test_error")
+    for run, seed, error in zip(*(_values(cell, column) for column in columns), strict=True):
+        if run not in runs and not math.isnan(error):
+            runs.add(run)
+            found.setdefault(seed, error)
+    return found
+
+
+def _values(cell: pd.DataFrame, column: str) -> list:
+    return cell[column].to_numpy().tolist()
+
+
+def path_of(key: dict) -> dict:
+    networks = [key["teacher"], *key["via"].split(STEP), key["student"]]
+    return {"path": STEP.join(name for name in networks if name), **key}

@@ -1,0 +1,53 @@
+"""TODO jobs.failures, from jobs."""
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdpipe.errors import Interrupted, KdpipeError
+from kdpipe.results.files import write_json
+from kdpipe.results.records import FAILURE
+
+
+@contextlib.contextmanager
+def failures_noted(folder: Path, size: str, code: Path | None = None) -> Iterator[None]:
+    """Whatever goes wrong inside is said in `failure.json`, running out of memory in plain words.
+
+    `size` is what of the job could be made smaller, `code` the folder of networks of one's own.
+    """
+    (folder / FAILURE).unlink(missing_ok=True)
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KdpipeError as error:
+        _note_failure(folder, str(error), None)
+        raise
+    except Exception as error:
+        detail = traceback.format_exc()
+        if _is_out_of_memory(error):
+            advice = KdpipeError(
+                f"{folder.name}: out of memory with {size} ({str(error) or 'MemoryError'}): give "
+                "the job more memory, run fewer jobs at once, or make it smaller; the recipe of a "
+                "run is part of its name, so a smaller batch_size makes other runs"
+            )
+            _note_failure(folder, str(advice), detail)
+            raise advice from None
+        _note_failure(folder, f"{type(error).__name__}: {error}", detail)
+        whose = "of kdpipe" if code is None else "of kdpipe or of a network of your own"
+        error.add_note(f"This is a bug {whose}; the traceback is also in {folder / FAILURE}")
+        raise
+
+
+def _note_failure(folder: Path, reason: str, detail: str | None) -> None:
+    with contextlib.suppress(Exception):  # a full disk must not hide the reason itself
+        write_json(folder / FAILURE, {"reason": reason, "traceback": detail})
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in text or "allocate memory" in text or "not enough memory" in text)
+    )

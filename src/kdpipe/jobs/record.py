@@ -1,0 +1,104 @@
+"""One job: train a run, score an ensemble, probe a network - and write its record.
+
+A job is told everything by its spec; it reads no config file and knows no study. Diverged and
+skipped are outcomes and end in a record; anything else that goes wrong is a fault, ends in
+`failure.json` beside the run, and is tried again by whoever started the job. Torch is imported
+only by a run that really trains.
+"""
+
+import contextlib
+import datetime
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from kdpipe.data import prepared
+from kdpipe.networks import naming
+from kdpipe.networks.family import Cost
+from kdpipe.results import store
+from kdpipe.results.files import file_facts
+from kdpipe.results.records import FAILURE
+
+
+def begun(kind: str, name: str, digest: str, spec: dict) -> dict:
+    return {
+        "format": 1,
+        "kind": kind,
+        "name": name,
+        "digest": digest,
+        "status": None,
+        "reason": None,
+        "spec": spec,
+        "versions": {
+            "kdpipe": metadata.version("kdpipe"),
+            "git": _git_revision(),
+            "python": platform.python_version(),
+            "numpy": metadata.version("numpy"),
+        },
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "last": None,
+        "best": None,
+        "checkpoints": {},
+        "files": {},
+    }
+
+
+def cost_of(spec: dict, place: store.Store, code: Path | None) -> Cost:
+    """What a network has and takes; one of one's own is built and counted, for it needs no card."""
+    network = spec["network"]
+    card = prepared.card_of(spec["data"], place).resized(spec["data"].get("resize"))
+    if "build" in network:
+        from kdpipe.networks import models
+        from kdpipe.networks.own import building
+
+        return building.cost(models.fresh(spec, code), card.shape, network["layout"])
+    return naming.cost(network["name"], card.shape, network["classes"])
+
+
+def manifest(folder: Path) -> dict[str, dict]:
+    """The manifest: size and SHA-256 of every file of the run."""
+    return {
+        str(path.relative_to(folder)): file_facts(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".") and path.suffix != ".json"
+    }
+
+
+def tidied(folder: Path) -> None:
+    """Remove what only an unfinished run needs."""
+    for path in [folder / FAILURE, *folder.glob(".state*"), *folder.rglob(".*.tmp")]:
+        path.unlink(missing_ok=True)
+
+
+def said(record: dict) -> str:
+    if record["status"] != "done":
+        return f"{record['name']}: {record['status']}: {record['reason']}"
+    test = record["last"]["test"]
+    time_taken = f", {record['seconds']['total']:.1f} s" if "seconds" in record else ""
+    return f"{record['name']}: test error {100 * (1 - test['accuracy']):.2f} %{time_taken}"
+
+
+def device_facts(device: str, threads: int) -> dict:
+    import torch
+
+    name = _processor() if device == "cpu" else torch.cuda.get_device_name()
+    return {"type": device, "name": name, "threads": threads}
+
+
+def _git_revision() -> str | None:
+    """The commit of the source tree that this package runs from, `+` where it was changed."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

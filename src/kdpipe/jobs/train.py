@@ -1,0 +1,137 @@
+"""TODO jobs.train, from jobs."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from kdpipe import identity
+from kdpipe.errors import Diverged, StoreError
+from kdpipe.jobs.failures import failures_noted
+from kdpipe.jobs.record import begun, cost_of, device_facts, manifest, said, tidied
+from kdpipe.results import records, store
+from kdpipe.results.parents import failed_member
+from kdpipe.specs import admission
+from kdpipe.specs.equipment import CPU, Means
+from kdpipe.training import devices
+
+
+def train(
+    spec: dict,
+    keep: list[int],
+    place: store.Store,
+    means: Means = CPU,
+) -> str:
+    """Train the run of a spec, keep its checkpoints, publish its record; returns a line.
+
+    A finished run is not trained again: its record is put back, and where a checkpoint is
+    missing the training is replayed up to it, on the device that it was trained on.
+    """
+    digest = identity.digest(spec)
+    name = admission.name_of_run(spec, digest)
+    admission.check_checkpoints(keep, spec)
+    folder = place.run(name)
+    size = f"batch_size {spec['recipe']['batch_size']}"
+    with store.only_one(folder), failures_noted(folder, size, means.code):
+        old = records.finished(folder, digest)
+        if old is not None and old["status"] == "skipped" and _failed_parent(spec, place) is None:
+            old = None
+        missing = _missing(folder, old, keep) if old else []
+        if old is not None and not missing:
+            records.publish(folder, old)
+            return f"{name}: finished before ({old['status']})"
+        record = begun("run", name, digest, spec)
+        if (reason := _failed_parent(spec, place)) is not None:
+            record |= {"status": "skipped", "reason": reason}
+        else:
+            if old and old["status"] == "done":
+                means = replace(means, device=old["device"]["type"])
+            with devices.held(means.device, means.runs_per_gpu):
+                record = _trained(record, old, missing or keep, folder, place, means)
+        records.publish(folder, record)
+        tidied(folder)
+        return said(record)
+
+
+def _trained(
+    record: dict,
+    old: dict | None,
+    keep: list[int],
+    folder: Path,
+    place: store.Store,
+    means: Means,
+) -> dict:
+    """The record of a run after training it, or of a finished one after replaying a part."""
+    import torch
+
+    from kdpipe.training import loop
+
+    spec = record["spec"]
+    recipe = spec["recipe"]
+    began = time.monotonic()
+    # A finished run needs no more than the way to its last missing checkpoint.
+    until = recipe["epochs"] if old is None else max(keep)
+    try:
+        result = loop.train(spec, record["digest"], sorted(keep), until, place, means)
+    except Diverged as outcome:
+        if old is not None:
+            raise StoreError(
+                f"{folder} finished before and does not when trained again up to epoch {until} "
+                f"({outcome}): another machine or torch; its record stays as it is"
+            ) from None
+        return record | {"status": "diverged", "reason": str(outcome), "files": manifest(folder)}
+    if until < recipe["epochs"]:
+        assert old is not None
+        _refuse_another_training(folder, result.curve, keep)
+        checkpoints = old["checkpoints"] | result.checkpoints
+        return old | {"checkpoints": checkpoints, "files": manifest(folder)}
+    cost = cost_of(spec, place, means.code)
+    record["versions"]["torch"] = torch.__version__
+    seconds = {
+        "total": result.earlier_seconds + time.monotonic() - began,
+        "training": result.training_seconds,
+        "evaluation": result.evaluation_seconds,
+    }
+    return record | {
+        "status": "done",
+        "device": device_facts(means.device, recipe["threads"]),
+        "seconds": {key: round(value, 3) for key, value in seconds.items()},
+        "images_per_second": round(
+            recipe["epochs"] * spec["data"]["train_size"] / max(result.training_seconds, 1e-9), 1
+        ),
+        "parameters": cost.parameters,
+        "multiply_adds": cost.multiply_adds,
+        "last": result.last,
+        "best": result.best,
+        "checkpoints": result.checkpoints,
+        "files": manifest(folder),
+    }
+
+
+def _missing(folder: Path, record: dict, keep: list[int]) -> list[int]:
+    """Checkpoints that a finished run should have and has not."""
+    if record["status"] != "done":
+        return []
+    return [epoch for epoch in keep if str(epoch) not in record["checkpoints"]]
+
+
+def _failed_parent(spec: dict, place: store.Store) -> str | None:
+    return failed_member(spec["teacher"]["members"], place) if spec["teacher"] else None
+
+
+def _refuse_another_training(folder: Path, curve: list[dict], keep: list[int]) -> None:
+    """Raise StoreError unless a replay went as the finished run did; else its checkpoints go.
+
+    On a GPU, another processor or another torch the same spec gives other numbers.
+    """
+    before = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    if json.loads(json.dumps(curve)) == before[: len(curve)]:
+        return
+    for epoch in keep:
+        for path in folder.glob(f"checkpoints/epoch-{epoch:04d}*.safetensors"):
+            path.unlink()
+    raise StoreError(
+        f"{folder}: epoch {max(keep)} was asked for after the run had finished, and training it "
+        "again up to there goes another way (a GPU, another machine or torch): remove the folder, "
+        "the run and all that descends from it are then made anew with it"
+    )

@@ -1,0 +1,126 @@
+"""TODO networks.blocks, from models."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdpipe.networks.family import Network
+
+
+class GroupedNetwork(nn.Module):
+    """stem -> group 1 -> group 2 -> group 3 -> tail -> average over the image -> linear."""
+
+    def __init__(
+        self, stem: nn.Module, groups: list[nn.Module], tail: nn.Module, linear: nn.Linear
+    ):
+        super().__init__()
+        self.stem = stem
+        self.groups = nn.ModuleList(groups)
+        self.tail = tail
+        self.linear = linear
+
+    def features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits (B, C) and the output of each group (B, channels, height, width).
+
+        The group outputs of WideResNet and DenseNet-BC come before the activation that follows.
+        """
+        x = self.stem(x)
+        outputs = []
+        for group in self.groups:
+            x = group(x)
+            outputs.append(x)
+        return self.linear(self.tail(x).mean((2, 3))), outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x)[0]
+
+
+def initialise(model: nn.Module) -> None:
+    # As in the WideResNet and ResNet papers: normal with variance 2 / (kernel^2 * outputs) for
+    # convolutions, no bias in the classifier to begin with. torch's own start stays for the rest:
+    # normalisation at weight 1 and bias 0, linear weights uniform in +-1/sqrt(inputs).
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+
+Parts = tuple[nn.Module, list[nn.Module], nn.Module]  # stem, groups, tail
+
+
+def stack(block: type[nn.Module], network: Network) -> list[nn.Module]:
+    """Three groups of residual blocks; the first block of groups 2 and 3 has stride 2."""
+    groups, inputs = [], network.stem
+    for index, width in enumerate(network.widths):
+        first = block(inputs, width, stride=2 if index else 1)
+        rest = [block(width, width, stride=1) for _ in range(network.blocks - 1)]
+        groups.append(nn.Sequential(first, *rest))
+        inputs = width
+    return groups
+
+
+class PreActivationBlock(nn.Module):
+    """Normalise, activate, convolve, twice; plus the input."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.before1 = norm_relu(inputs)
+        self.conv1 = conv(inputs, outputs, 3, stride)
+        self.before2 = norm_relu(outputs)
+        self.conv2 = conv(outputs, outputs, 3)
+        # A stride comes only with a change of channels: a group is twice as wide as the last.
+        self.shortcut = conv(inputs, outputs, 1, stride) if inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.before1(x)
+        residual = self.conv2(self.before2(self.conv1(active)))
+        # The projection reads the activated input, the identity the raw one: the authors' code.
+        return residual + (x if self.shortcut is None else self.shortcut(active))
+
+
+class BasicBlock(nn.Module):
+    """Convolve and normalise, twice, with an activation between; plus the input; activate."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = conv(inputs, outputs, 3, stride)
+        self.after1 = norm_relu(outputs)
+        self.conv2 = conv(outputs, outputs, 3)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.stride = stride
+        self.missing = outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.norm2(self.conv2(self.after1(self.conv1(x))))
+        if self.missing:  # option A: every other pixel, zeros for the new channels
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
+        return F.relu(residual + x)
+
+
+class DenseLayer(nn.Module):
+    """A bottleneck of 4 x growth channels, then `growth` new channels beside the input."""
+
+    def __init__(self, inputs: int, growth: int):
+        super().__init__()
+        self.new = nn.Sequential(
+            norm_relu(inputs),
+            conv(inputs, 4 * growth, 1),
+            norm_relu(4 * growth),
+            conv(4 * growth, growth, 3),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.new(x)], dim=1)
+
+
+def transition(inputs: int) -> nn.Module:
+    return nn.Sequential(norm_relu(inputs), conv(inputs, inputs // 2, 1), nn.AvgPool2d(2))
+
+
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+def norm_relu(channels: int) -> nn.Module:
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))

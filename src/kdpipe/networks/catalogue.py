@@ -1,0 +1,96 @@
+"""The networks that a study can name: those known by the form of their name, and its own.
+
+Imports no torch: of a network of one's own it knows what its card says. One whose card is not
+there yet can be named; its cost cannot be asked for.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kdpipe.errors import KdpipeError
+from kdpipe.networks import naming, zoo
+from kdpipe.networks.family import Cost
+from kdpipe.networks.own import card as network_card
+from kdpipe.networks.own.card import NetworkCard
+from kdpipe.study.grammar import Study
+from kdpipe.wording import listed, nearest
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """For images of `shape` (channels, height, width); of torchvision's usual one if not known."""
+
+    shape: tuple[int, int, int] = zoo.SHAPE
+    classes: int = 0
+    own: dict[str, NetworkCard | None] = field(default_factory=dict)  # None: it has no card
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or naming.is_known(str(name))
+
+    def check(self, name: str, trained: bool = False) -> None:
+        """Raise KdpipeError unless the network exists and takes the images.
+
+        `trained` asks as well whether it can be trained here.
+        """
+        if name not in self.own:
+            self._check_known(name, trained)
+        elif trained and (card := self.own[name]) is not None and card.random:
+            raise KdpipeError(naming.draws_at_random(name))
+
+    def _check_known(self, name: str, trained: bool) -> None:
+        try:
+            naming.check(name, self.shape, trained)
+        except KdpipeError as error:
+            if not self.own or naming.is_known(name):
+                raise
+            names = f"{listed(self.own)}{nearest(name, self.own)}"
+            raise KdpipeError(f"{error}; of one's own: {names}") from None
+
+    def cost(self, name: str) -> Cost:
+        """The exact cost of classifying one image."""
+        if name not in self.own:
+            return naming.cost(name, self.shape, self.classes)
+        card = self._carded(name)
+        return Cost(card.parameters, card.multiply_adds)
+
+    def group_shapes(self, name: str) -> list[tuple[int, int, int]] | None:
+        """(channels, height, width) of what each group puts out; None if it is not known."""
+        if name not in self.own:
+            return naming.group_shapes(name, self.shape)
+        card = self.own[name]
+        return list(card.groups) if card else None
+
+    def is_linear(self, name: str) -> bool:
+        """Whether a network ends in a linear classifier, as far as that is known."""
+        if name in self.own:
+            card = self.own[name]
+            return card is None or card.linear
+        facts = zoo.facts(name)
+        return facts is None or facts.linear
+
+    def spec(self, name: str) -> dict:
+        """The `network` of the spec of a run: all that a job must know to build it."""
+        if name in self.own:
+            return self._carded(name).spec()
+        return {
+            "name": name,
+            "revision": naming.REVISIONS[naming.family(name)],
+            "classes": self.classes,
+            "channels": self.shape[0],
+        }
+
+    def _carded(self, name: str) -> NetworkCard:
+        card = self.own[name]
+        if card is None:
+            raise KdpipeError(f"networks.{name}: it has no card")
+        return card
+
+
+def of(study: Study, shape: tuple[int, int, int], classes: int) -> Catalogue:
+    """The networks of a study that `checking` has passed, for the images of its data."""
+    folder = Path(study.code or "")
+    own: dict[str, NetworkCard | None] = {
+        name: network_card.find(folder, name, network, shape, classes, "STUDY")
+        for name, network in study.networks.items()
+    }
+    return Catalogue(shape, classes, own)

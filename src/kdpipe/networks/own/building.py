@@ -1,0 +1,144 @@
+"""Networks of one's own: the callable that a dotted path names is imported and called.
+
+The folder of the study's `code` is put in front of Python's path, as Python does with the folder
+of a script. What goes wrong in the user's code is one line, with its file and line.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import kdpipe
+from kdpipe.errors import KdpipeError
+from kdpipe.networks.family import Cost
+from kdpipe.networks.own import card as network_card
+
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+OURS = (str(Path(kdpipe.__file__).parent), str(Path(torch.__file__).parent))
+
+
+def build(network: dict, code: Path | None) -> nn.Module:
+    """The network that a run's spec describes, initialised from torch's global generator.
+
+    Raises KdpipeError if it cannot be built, or is not the one that the spec was made for.
+    """
+    where = f"networks.{network['name']}.build"
+    made = found(where, network["build"], code)
+    model = called(where, network["build"], made, network["classes"], network["channels"])
+    if network_card.state_digest(state(where, model)) != network["state"]:
+        raise KdpipeError(
+            f"{where}: {network['build']} has other parameters than when this run was planned: its "
+            "code was changed, or another module of that name was found; see kdpipe check STUDY"
+        )
+    return model
+
+
+def found(where: str, path: str, code: Path | None) -> Callable[..., Any]:
+    """The callable that a dotted path names. Raises KdpipeError; `where` is its key in a study."""
+    name, _, attribute = path.rpartition(".")
+    first = name.partition(".")[0]
+    if first in sys.stdlib_module_names:
+        raise KdpipeError(f"{where}: {first} is a module of Python itself: rename yours")
+    if code is not None and os.path.abspath(code) not in sys.path:
+        sys.path.insert(0, os.path.abspath(code))
+    beside = f"in {code}" if code is not None else "(no folder was given: --code)"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise KdpipeError(
+                f"{where}: there is no module {error.name} {beside}, nor is one installed"
+            ) from None
+        raise KdpipeError(f"{where}: importing {name} failed: {blamed(error)}") from None
+    except (Exception, SystemExit) as error:
+        raise KdpipeError(f"{where}: importing {name} failed: {blamed(error)}") from None
+    if not hasattr(module, attribute):
+        close = difflib.get_close_matches(attribute, dir(module), n=1)
+        guess = f"; did you mean {close[0]}?" if close else ""
+        file = getattr(module, "__file__", None) or name
+        raise KdpipeError(f"{where}: {file} has no {attribute}{guess}")
+    made = getattr(module, attribute)
+    if not callable(made):
+        kind = type(made).__name__
+        raise KdpipeError(f"{where}: {path} is of type {kind}, and cannot be called")
+    return made
+
+
+def called(where: str, path: str, made: Callable[..., Any], classes: int, channels: int):
+    """What the callable returns: a network. Raises KdpipeError."""
+    call = f"{path}(num_classes={classes}, in_channels={channels})"
+    try:
+        model = made(num_classes=classes, in_channels=channels)
+    except (Exception, SystemExit) as error:
+        raise KdpipeError(f"{where}: {call} failed: {blamed(error)}") from None
+    if not isinstance(model, nn.Module):
+        raise KdpipeError(
+            f"{where}: {call} returned {type(model).__name__}, a torch.nn.Module is wanted"
+        )
+    return model
+
+
+def cost(model: nn.Module, shape: tuple[int, int, int], layout: str) -> Cost:
+    """Learned numbers, and multiply-adds of one image: half of what torch's FlopCounterMode says.
+
+    The model is on the CPU, in the memory format that it runs in, and is left in eval mode.
+    """
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    model.eval()
+    # With gradient, or torch takes shortcuts that it does not count.
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        model(image.contiguous(memory_format=LAYOUTS[layout]))
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Cost(learned, counter.get_total_flops() // 2)
+
+
+def state(where: str, model: nn.Module) -> dict[str, str]:
+    """Type and shape of each parameter and buffer, and which parameters are not learned.
+
+    Raises KdpipeError for what cannot be kept.
+    """
+    fixed = {
+        name
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if not parameter.requires_grad
+    }
+    lines = {}
+    for name, value in model.state_dict().items():
+        if not isinstance(value, torch.Tensor) or isinstance(value, nn.UninitializedParameter):
+            raise KdpipeError(
+                f"{where}: {name} in its state is no tensor with a shape: checkpoints hold "
+                "parameters and buffers of a known size (no lazy layers, no extra state)"
+            )
+        if value.device.type != "cpu" or value.dtype not in KEPT:
+            raise KdpipeError(
+                f"{where}: {name} is {value.dtype} on {value.device}: build it on the CPU, in "
+                "float32 (counters may be whole numbers); the run moves it"
+            )
+        size = "x".join(map(str, value.shape)) or "one"
+        kind = " fixed" if name in fixed else ""
+        lines[name] = f"{str(value.dtype).removeprefix('torch.')} {size}{kind}"
+    return lines
+
+
+KEPT = (torch.float32, torch.int64, torch.int32, torch.uint8, torch.bool)
+
+
+def blamed(error: BaseException) -> str:
+    """An exception in one line, with the last place in the user's code that it went through."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if isinstance(error, SyntaxError):
+        return text  # it says its file and line by itself
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [
+        frame for frame in frames if not frame.filename.startswith((*OURS, "<frozen importlib"))
+    ]
+    return f"{text} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else text

@@ -1,0 +1,130 @@
+"""Network cards: what is known of a network of one's own without importing it.
+
+A study names a callable that builds the network; the plan must price it and imports no torch. So
+`kdpipe network STUDY` builds it once for the images and classes of the study's data and writes
+what it found beside the code, as `<name>-<channels>x<height>x<width>-<classes>.network.json`. What
+of it decides a run is part of the run's spec: a job needs the code, and no card.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdpipe.errors import KdpipeError
+from kdpipe.networks.keys import OwnNetwork
+
+LAYOUTS = ("contiguous", "channels_last")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+
+@dataclass(frozen=True)
+class NetworkCard:
+    """One network of one's own, built for images of `shape` (channels, height, width)."""
+
+    name: str
+    build: str  # module.callable
+    revision: int
+    shape: tuple[int, int, int]
+    classes: int
+    parameters: int  # learned numbers
+    multiply_adds: int  # of one image: half of what torch's FlopCounterMode says
+    layout: str  # the memory format it runs in
+    random: bool  # whether it draws random numbers in training
+    linear: bool  # whether it ends in a linear classifier, whose input a probe takes
+    groups: tuple[tuple[int, int, int], ...]  # of its group outputs; none without `features`
+    state: dict[str, str]  # name -> type, shape and fixing of each parameter and buffer
+    answer: tuple[float, ...]  # to made images, with made weights: another one computes otherwise
+
+    @functools.cached_property
+    def state_digest(self) -> str:
+        return state_digest(self.state)
+
+    def spec(self) -> dict:
+        """The `network` of a run's spec: what decides its bytes, and none of what is counted."""
+        return {
+            "name": self.name,
+            "build": self.build,
+            "revision": self.revision,
+            "classes": self.classes,
+            "channels": self.shape[0],
+            "state": self.state_digest,
+            "layout": self.layout,
+        }
+
+
+def place(folder: Path, name: str, shape: tuple[int, int, int], classes: int) -> Path:
+    """Where the card of a network for such images lies."""
+    return folder / f"{name}-{'x'.join(map(str, shape))}-{classes}.network.json"
+
+
+def find(
+    folder: Path,
+    name: str,
+    wanted: OwnNetwork,
+    shape: tuple[int, int, int],
+    classes: int,
+    study: str,
+) -> NetworkCard:
+    """The card of a study's network. Raises KdpipeError with the command that writes it."""
+    path = place(folder, name, shape, classes)
+    cure = f"type: kdpipe network {study}"
+    if not os.path.exists(path):
+        raise KdpipeError(f"networks.{name}: it has no card yet at {path}; {cure}")
+    card = read(path, cure)
+    if (card.name, card.shape, card.classes) != (name, shape, classes):
+        raise KdpipeError(f"networks.{name}: {path} is the card of another network; {cure}")
+    for key in ("build", "revision"):
+        said, known = getattr(wanted, key), getattr(card, key)
+        if said != known:
+            raise KdpipeError(
+                f"networks.{name}.{key}: {said}, and the card {path} is of {known}; {cure}"
+            )
+    return card
+
+
+def read(path: Path, cure: str) -> NetworkCard:
+    """A card in a file. Raises KdpipeError if it is none."""
+    try:
+        with path.open("rb") as file:
+            facts = json.loads(file.read(2**24))
+        if isinstance(facts, dict) and "linear" not in facts:
+            raise ValueError("of this version: it does not say whether a probe can be made")
+        facts["shape"] = tuple(facts["shape"])
+        facts["groups"] = tuple(tuple(group) for group in facts["groups"])
+        facts["answer"] = tuple(facts["answer"])
+        card = NetworkCard(**facts)
+        for key in dataclasses.fields(NetworkCard):
+            if isinstance(key.type, type) and type(facts[key.name]) is not key.type:
+                raise ValueError(f"{key.name} is {facts[key.name]!r}")
+        counts = [*card.shape, card.classes, card.parameters, *sum(card.groups, ())]
+        if not all(type(n) is int and n > 0 for n in counts) or card.multiply_adds < 0:
+            raise ValueError(f"{counts} are not counts")
+        if card.layout not in LAYOUTS:
+            raise ValueError(f"layout is {card.layout!r}")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise KdpipeError(f"{path} is no card of a network ({said}); {cure}") from None
+    return card
+
+
+def is_sound(network: dict) -> bool:
+    """Whether the `network` of a spec is that of a network of one's own, well formed."""
+    counts = (network["revision"], network["classes"], network["channels"])
+    return bool(
+        network.keys() == {"name", "build", "revision", "classes", "channels", "state", "layout"}
+        and NAME.fullmatch(network["name"])
+        and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", network["build"])
+        and re.fullmatch(r"[0-9a-f]{64}", network["state"])
+        and network["layout"] in LAYOUTS
+        and all(type(count) is int and count > 0 for count in counts)
+    )
+
+
+def state_digest(state: dict[str, str]) -> str:
+    """SHA-256 of names, types and shapes, whatever their order."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,118 @@
+"""Networks of one's own and their cards: made, and compared with what the code is now.
+
+`make_cards` writes what a trial of each network finds; `compare` tries it again and sees whether
+it has changed since. All mistakes of a study's networks are in one answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from kdpipe.data import cards
+from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.networks.own import card as network_card
+from kdpipe.networks.own.card import NetworkCard
+from kdpipe.networks.own.trial import tried
+from kdpipe.results.files import write_json
+from kdpipe.study.grammar import Study
+
+SHOWN = 6
+
+
+def make_cards(study: Study, source: str) -> list[str]:
+    """Write the card of every network of the study's own; a line for each. Raises StudyError."""
+    if not study.networks:
+        raise StudyError(f"{source}: there are no networks of your own in it (key networks)")
+    lines = []
+    for card in _each(study, source, _replaces):
+        path = _place(study, card)
+        write_json(path, asdict(card))
+        line = (
+            f"{path}: {card.build} for {' x '.join(map(str, card.shape))} in {card.classes} "
+            f"classes: {card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds"
+        )
+        if card.random:
+            line += "; it draws at random in training: it may teach, with weights it brings"
+        if card.groups:
+            line += f"; {len(card.groups)} group outputs"
+        if not card.linear:
+            line += "; it does not end in a linear classifier: no probe can be made of it"
+        lines.append(line)
+    return lines
+
+
+def compare(study: Study, source: str) -> None:
+    """Raise StudyError if a network of the study's own fails, or is not what its card says."""
+    _each(study, source, lambda card, path: _unchanged(card, path, source))
+
+
+def _each(
+    study: Study, source: str, look: Callable[[NetworkCard, Path], None]
+) -> list[NetworkCard]:
+    """Try every network of a study's own, and look at its old card; all mistakes in one answer."""
+    data = cards.of(**study.data.model_dump(include={"name", "path", "card", "resize"}))
+    code = Path(study.code) if study.code else None
+    found, mistakes = [], []
+    for name, network in study.networks.items():
+        try:
+            card = tried(name, network, data.shape, data.classes, code)
+            look(card, _place(study, card))
+            found.append(card)
+        except KdpipeError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        raise StudyError("\n  ".join([f"{source}: {count}", *mistakes]))
+    return found
+
+
+def _replaces(card: NetworkCard, path: Path) -> None:
+    """Refuse a card that would bring two computations under one revision."""
+    try:
+        old = network_card.read(path, "")
+    except KdpipeError:
+        return
+    if old.spec() == card.spec() and not _agree(old, card):
+        raise KdpipeError(
+            f"networks.{card.name}.revision: {card.build} computes something else than under the "
+            f"same revision before: raise it (or remove {path}, if nothing was trained with it)"
+        )
+
+
+def _unchanged(card: NetworkCard, path: Path, source: str) -> None:
+    if lines := _differences(network_card.read(path, f"type: kdpipe network {source}"), card):
+        raise KdpipeError(
+            f"networks.{card.name}.build: {card.build} is not what its card says "
+            f"({'; '.join(lines)}): if that is meant, raise networks.{card.name}.revision and "
+            f"type: kdpipe network {source}"
+        )
+
+
+def _place(study: Study, card: NetworkCard) -> Path:
+    return network_card.place(Path(study.code or ""), card.name, card.shape, card.classes)
+
+
+def _agree(old: NetworkCard, new: NetworkCard) -> bool:
+    """Whether two answers are the same but for rounding, which differs between machines."""
+    scale = 1 + max(map(abs, (0.0, *old.answer)))
+    return len(old.answer) == len(new.answer) and bool(
+        np.allclose(old.answer, new.answer, rtol=0, atol=1e-3 * scale)
+    )
+
+
+def _differences(old: NetworkCard, new: NetworkCard) -> list[str]:
+    lines = [
+        f"{key} {getattr(old, key)} -> {getattr(new, key)}"
+        for key in ("parameters", "multiply_adds", "layout", "random", "linear", "groups")
+        if getattr(old, key) != getattr(new, key)
+    ]
+    for key in sorted(old.state.keys() | new.state.keys()):
+        before, now = old.state.get(key, "not there"), new.state.get(key, "not there")
+        if before != now:
+            lines.append(f"{key} {before} -> {now}")
+    if not lines and not _agree(old, new):
+        lines = ["it computes something else with the same parameters"]
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + more

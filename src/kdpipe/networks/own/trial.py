@@ -1,0 +1,252 @@
+"""Trying a network of one's own before anything is trained: what a run will do with it, once.
+
+It is built from a seed and shown two made images, in eval and in training mode. What would make
+its runs wrong, or impossible to resume, is said with the key of the study; what it costs is
+counted.
+"""
+
+import random
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdpipe.errors import KdpipeError
+from kdpipe.networks import last_layer
+from kdpipe.networks.keys import OwnNetwork
+from kdpipe.networks.own import building
+from kdpipe.networks.own.building import LAYOUTS, blamed, called, found
+from kdpipe.networks.own.card import NetworkCard
+
+IMAGES = 2
+ANSWERS = 12  # logits that a card holds
+
+
+def tried(
+    name: str, network: OwnNetwork, shape: tuple[int, int, int], classes: int, code: Path | None
+) -> NetworkCard:
+    """The card of a network that a run can use. Raises KdpipeError for one that none can."""
+    with torch.random.fork_rng(devices=[]):
+        return _Trial(name, network, shape, classes, code).card()
+
+
+class _Trial:
+    """One network, and the images that it is tried with."""
+
+    def __init__(
+        self,
+        name: str,
+        network: OwnNetwork,
+        shape: tuple[int, int, int],
+        classes: int,
+        code: Path | None,
+    ):
+        self.name, self.network, self.shape, self.classes = name, network, shape, classes
+        self.where = f"networks.{name}.build"
+        self.callable = found(self.where, network.build, code)
+        self.images = torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
+        self.size = " x ".join(map(str, (IMAGES, *shape)))
+
+    def card(self) -> NetworkCard:
+        model = self.built(0)
+        state = building.state(self.where, model)
+        self.same_from_one_seed(model)
+        layout = "contiguous" if self.is_narrow(model) else "channels_last"
+        try:
+            is_random = self.used(layout)
+        except KdpipeError:
+            if layout == "contiguous":
+                raise
+            layout = "contiguous"  # `view` refuses channels_last, which is only faster
+            is_random = self.used(layout)
+        cost = building.cost(self.built(0).to(memory_format=LAYOUTS[layout]), self.shape, layout)
+        return NetworkCard(
+            name=self.name,
+            build=self.network.build,
+            revision=self.network.revision,
+            shape=self.shape,
+            classes=self.classes,
+            parameters=cost.parameters,
+            multiply_adds=cost.multiply_adds,
+            layout=layout,
+            random=is_random,
+            linear=self.is_linear(layout),
+            groups=self.groups(layout),
+            state=state,
+            answer=self.answer(layout),
+        )
+
+    def built(self, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        build = self.network.build
+        return called(self.where, build, self.callable, self.classes, self.shape[0])
+
+    def is_narrow(self, model: nn.Module) -> bool:
+        """Whether a convolution has under 8 channels: see `models.memory_format`."""
+        kernels = [p.shape for p in model.parameters() if p.dim() == 4]
+        return any(
+            outputs < 8 or (1 < inputs < 8 and inputs != self.shape[0])
+            for outputs, inputs, *_ in kernels
+        )
+
+    def used(self, layout: str) -> bool:
+        """Use it as a run does; whether it draws random numbers in training."""
+        model = self.built(0).to(memory_format=LAYOUTS[layout])
+        self.evaluate(model, layout)
+        is_random = self.learn(model, layout)
+        self.kept_in_its_state(model, layout)
+        return is_random
+
+    def same_from_one_seed(self, model: nn.Module) -> None:
+        again = self.built(0).state_dict()
+        for name, value in model.state_dict().items():
+            if name not in again or not torch.equal(value, again[name]):
+                self.refuse(
+                    f"{name} is another each time it is built: initial weights must come from "
+                    "torch's generator alone (torch.manual_seed)"
+                )
+        if not any(p.requires_grad for p in model.parameters()):
+            self.refuse("it has no parameters to learn")
+
+    def evaluate(self, model: nn.Module, layout: str) -> Tensor:
+        """Logits in eval mode, twice the same."""
+        model.eval()
+        before = _generators()
+        with torch.no_grad():
+            first = self.forward(model, layout, "eval mode")
+            second = self.forward(model, layout, "eval mode")
+        if not torch.equal(first, second) or before != _generators():
+            self.refuse(
+                "in eval mode it answers the same images differently, or draws random numbers: a "
+                "teacher must answer the same each time"
+            )
+        return first
+
+    def learn(self, model: nn.Module, layout: str) -> bool:
+        """One step's forward and backward in training mode; whether it drew random numbers."""
+        model.train()
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        before = _generators()
+        first = self.forward(model, layout, "training mode")
+        drew = before != _generators()
+        model.load_state_dict(state)
+        logits = self.forward(model, layout, "training mode")
+        if not drew and not torch.equal(first, logits):
+            self.refuse(
+                "in training mode it answers the same images differently a second time: it keeps "
+                "something that is not in its state_dict, which an interruption would lose"
+            )
+        try:
+            F.cross_entropy(logits, torch.arange(IMAGES) % self.classes).backward()
+        except Exception as error:
+            self.refuse(f"in training mode its gradient cannot be computed: {blamed(error)}")
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+                self.refuse(f"the gradient of {name} is not finite at its initial weights")
+        return drew
+
+    def forward(self, model: nn.Module, layout: str, mode: str) -> Tensor:
+        """Its logits for the images, if that is what it gives."""
+        x = self.images.clone().contiguous(memory_format=LAYOUTS[layout])
+        try:
+            logits = model(x)
+        except (Exception, SystemExit) as error:
+            self.refuse(f"in {mode} it failed on images of {self.size}: {blamed(error)}")
+        if not isinstance(logits, Tensor):
+            self.refuse(
+                f"in {mode} it gives {type(logits).__name__}, logits in a tensor are wanted"
+            )
+        wanted = (IMAGES, self.classes)
+        if tuple(logits.shape) != wanted or logits.dtype != torch.float32:
+            self.refuse(
+                f"in {mode} it gives {logits.dtype} of shape {tuple(logits.shape)} for images of "
+                f"{self.size}; logits of shape {wanted} in torch.float32 are wanted"
+            )
+        if not bool(logits.isfinite().all()):
+            self.refuse(f"in {mode} its logits are not finite at its initial weights")
+        total = logits.sum(1)
+        if bool((logits >= 0).all()) and torch.allclose(total, torch.ones_like(total), atol=1e-4):
+            self.refuse(
+                f"in {mode} it gives probabilities: leave its last softmax out, logits are wanted"
+            )
+        if not torch.equal(x, self.images):
+            self.refuse(
+                f"in {mode} it changes the images that it is given (an operation in place on its "
+                "input), which others still need"
+            )
+        return logits
+
+    def kept_in_its_state(self, model: nn.Module, layout: str) -> None:
+        """Weights that a checkpoint does not hold would be lost."""
+        other = self.built(1).to(memory_format=LAYOUTS[layout])
+        try:
+            other.load_state_dict(model.state_dict())
+        except RuntimeError as error:
+            self.refuse(f"it cannot take up its own state again: {blamed(error)}")
+        ours, theirs = self.evaluate(model, layout), self.evaluate(other, layout)
+        if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5):
+            self.refuse(
+                "what it computes is not all in its state_dict: layers belong in nn.ModuleList "
+                "or nn.Sequential, tensors in nn.Parameter or register_buffer"
+            )
+
+    def is_linear(self, layout: str) -> bool:
+        """Whether a probe finds features in it."""
+        model = self.built(0).to(memory_format=LAYOUTS[layout])
+        try:
+            with last_layer.heard(model, self.classes, self.name) as features:
+                features(self.images.contiguous(memory_format=LAYOUTS[layout]))
+        except KdpipeError:
+            return False
+        return True
+
+    def groups(self, layout: str) -> tuple[tuple[int, int, int], ...]:
+        """Shapes of the group outputs, if it has a method `features` for attention transfer.
+
+        Something else under that name, a module or a method that gives something else, is the
+        network's own affair.
+        """
+        model = self.built(0).to(memory_format=LAYOUTS[layout]).eval()
+        features = getattr(model, "features", None)
+        if isinstance(features, nn.Module) or not callable(features):
+            return ()
+        with torch.no_grad():
+            logits = self.forward(model, layout, "eval mode")
+            try:
+                said = features(self.images.contiguous(memory_format=LAYOUTS[layout]))
+            except (Exception, SystemExit) as error:
+                self.refuse(f"its features(x) failed: {blamed(error)}")
+        if not isinstance(said, tuple) or len(said) != 2 or not isinstance(said[1], list | tuple):
+            return ()
+        if not isinstance(said[0], Tensor) or not torch.allclose(said[0], logits, atol=1e-5):
+            self.refuse("its features(x) gives other logits than its forward(x)")
+        for group in said[1]:
+            if not isinstance(group, Tensor) or group.dim() != 4 or len(group) != IMAGES:
+                self.refuse("the group outputs of its features(x) must be (B, C, H, W) each")
+        return tuple((g.shape[1], g.shape[2], g.shape[3]) for g in said[1])
+
+    def answer(self, layout: str) -> tuple[float, ...]:
+        """Some logits with weights that are moved off their start, where a layer may be zero."""
+        model = self.built(0).to(memory_format=LAYOUTS[layout]).eval()
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for _, parameter in sorted(model.named_parameters()):
+                inputs = parameter.numel() / len(parameter) if parameter.dim() > 1 else 1
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter += 0.1 * noise / max(1, inputs) ** 0.5
+            logits = model(self.images.clone().contiguous(memory_format=LAYOUTS[layout]))
+        if not bool(logits.isfinite().all()):
+            return ()
+        return tuple(float(f"{value:.6g}") for value in logits.flatten()[:ANSWERS].tolist())
+
+    def refuse(self, why: str) -> NoReturn:
+        raise KdpipeError(f"{self.where}: {self.network.build}: {why}")
+
+
+def _generators() -> tuple:
+    """Where the random generators stand that a network could draw from."""
+    numbers = np.random.get_state()
+    return torch.get_rng_state().tolist(), random.getstate(), str(numbers[1:]), numbers[1].tolist()  # pyright: ignore

@@ -1,0 +1,103 @@
+"""A teacher that brings its weights: a file of one's own, or torchvision's, is put into a network.
+
+A file is compared with the SHA-256 that the study names before it is read. It is read as
+safetensors, or as a state dict by torch with `weights_only`: nothing of it is executed. What does
+not fit the network is said by name, all of it at once.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kdpipe.errors import KdpipeError
+
+NESTED = ("state_dict", "model", "net", "model_state_dict")  # where training scripts put weights
+SHOWN = 8
+
+
+def load(model: nn.Module, spec: dict, path: Path | None) -> None:
+    """Put the weights that a run's spec names into its network. Raises KdpipeError.
+
+    `path` is their file; None where torchvision is to download its own.
+    """
+    wanted, name = spec["pretrained"], spec["network"]["name"]
+    if path is None:
+        path = _downloaded(name, wanted["weights"])
+    if not path.is_file():
+        raise KdpipeError(f"the weights of {name}: there is no file {path}")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(wanted["sha256"]):
+        raise KdpipeError(
+            f"{path} is not the file that the study names: its sha256 is {found[:12]}, expected "
+            f"{wanted['sha256'][:12]}"
+        )
+    state = _read(path)
+    if wanted["weights"] is not None:
+        state = {f"network.{key}": value for key, value in state.items()}
+    _fit(model, state, path, name)
+    model.load_state_dict(state)
+
+
+def _downloaded(name: str, weights: str) -> Path:
+    from torchvision.models import get_model_weights
+
+    url = get_model_weights(name)[weights].url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # The digits at the end of the file's name are the start of its SHA-256.
+            prefix = url.rpartition("-")[2].partition(".")[0]
+            torch.hub.download_url_to_file(url, str(path), prefix, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise KdpipeError(
+                f"the weights {weights} of {name} cannot be downloaded ({url}: {error}): bring the "
+                "file to this machine and name it in the study (pretrained: path)"
+            ) from None
+    return path
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format has its own; none of them is ours
+        raise KdpipeError(
+            f"{path} cannot be read as safetensors or as a plain state dict ({_short(error)}): "
+            "save model.state_dict() alone"
+        ) from None
+    for key in NESTED:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise KdpipeError(f"{path} holds no state dict: save model.state_dict()")
+    if state and all(str(key).startswith("module.") for key in state):  # of DataParallel
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    return state
+
+
+def _fit(model: nn.Module, state: dict[str, torch.Tensor], path: Path, name: str) -> None:
+    wanted = model.state_dict()
+    mistakes = [f"{key} is missing" for key in wanted if key not in state]
+    mistakes += [f"{key} is none of its parameters" for key in state if key not in wanted]
+    mistakes += [
+        f"{key} has shape {tuple(value.shape)}, not {tuple(wanted[key].shape)}"
+        for key, value in state.items()
+        if key in wanted and value.shape != wanted[key].shape
+    ]
+    mistakes += [f"{key} is not finite" for key, v in state.items() if not v.isfinite().all()]
+    if mistakes:
+        more = [f"and {len(mistakes) - SHOWN} more"] if len(mistakes) > SHOWN else []
+        lines = [f"{path} does not fit {name}", *mistakes[:SHOWN], *more]
+        raise KdpipeError("\n  ".join(lines))
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

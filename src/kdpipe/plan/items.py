@@ -1,0 +1,156 @@
+"""TODO plan.items, from plan."""
+
+from dataclasses import dataclass, field
+
+from kdpipe.data import cards
+from kdpipe.data.keys import Data
+from kdpipe.networks.family import Cost
+from kdpipe.study.grammar import Study
+from kdpipe.study.stops import Stop
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One network to train. `parents` are the runs that its spec names by digest."""
+
+    name: str
+    digest: str
+    spec: dict
+    parents: tuple["Run", ...]
+    cost: Cost
+    train_multiply_adds: int
+    teacher_multiply_adds: int  # of the teacher's forwards while it teaches, were it live
+    tables: tuple["Table", ...] = ()  # one for each member of its teacher; none if live
+
+    @property
+    def network(self) -> str:
+        return self.spec["network"]["name"]
+
+    @property
+    def seed(self) -> int:
+        return self.spec["seed"]
+
+    @property
+    def epochs(self) -> int:
+        return self.spec["recipe"]["epochs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What one (run, epoch) says of every train image in every view; see `teacher_tables`."""
+
+    name: str
+    spec: dict
+    parent: Run
+    multiply_adds: int
+    bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """An ensemble to score: several (run, epoch) of one seed."""
+
+    name: str
+    digest: str
+    spec: dict
+    members: tuple[tuple[Run, int], ...]
+    cost: Cost
+
+    @property
+    def seed(self) -> int:
+        return self.spec["seed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """What a student learns from: one (run, epoch), or several averaged."""
+
+    label: str
+    stop: Stop
+    members: tuple[tuple[Run, int], ...]
+    average_at: str = "one"
+    ensemble: Averaged | None = None
+
+    @property
+    def multiply_adds(self) -> int:
+        return sum(run.cost.multiply_adds for run, _ in self.members)
+
+    @property
+    def parameters(self) -> int:
+        return sum(run.cost.parameters for run, _ in self.members)
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One run in the place that a block gives it: a row of the block's tables, for one seed."""
+
+    block: str
+    teacher: Teacher  # at the head of the path
+    via: tuple[str, ...]  # networks between the head and this one
+    student: str
+    method: str  # label; staged methods are joined by ` > `
+    generation: int
+    step: int
+    last: bool  # the end of its path
+    run: Run
+    seed: int  # the student's
+
+
+@dataclass(frozen=True)
+class EnsembleRow:
+    """An ensemble under the name that the study gives it, for one seed.
+
+    `of` says what is averaged: networks, or a block and its student; an ensemble of a block's
+    generations also carries the teacher and the method of their path.
+    """
+
+    label: str
+    of: str
+    ensemble: Averaged
+    teacher: Teacher | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A linear classifier on the features of one (run, epoch), for another data set."""
+
+    name: str
+    digest: str
+    spec: dict
+    run: Run
+    card: cards.Card  # of the other data set
+    multiply_adds: int  # of the forwards that the features take
+
+    @property
+    def seed(self) -> int:
+        return self.spec["seed"]
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """A probe in its place: which of a cell's networks it asks. `of`: scratch, student, teacher."""
+
+    transfer: str
+    of: str
+    cell: Cell
+    probe: Probe
+
+
+@dataclass(frozen=True)
+class Plan:
+    study: Study
+    card: cards.Card
+    runs: dict[str, Run] = field(default_factory=dict)  # by name, parents first
+    ensembles: dict[str, Averaged] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)  # by name
+    cells: list[Cell] = field(default_factory=list)
+    ensemble_rows: list[EnsembleRow] = field(default_factory=list)
+    probes: dict[str, Probe] = field(default_factory=dict)  # by name
+    probe_rows: list[ProbeRow] = field(default_factory=list)
+    data_sets: dict[str, Data] = field(default_factory=dict)  # folder -> who is prepared there
+    scratch: dict[tuple[str, int], Run] = field(default_factory=dict)  # (network, seed)
+    scratch_long: list[tuple[str, Run, Cell]] = field(default_factory=list)  # block, run, priced by
+    keep: dict[str, set[int]] = field(default_factory=dict)  # run name -> checkpoints
+    roles: dict[str, set[str]] = field(default_factory=dict)  # run name -> teacher, student, ...
+    weights: dict[str, str] = field(default_factory=dict)  # run name -> the file that it brings

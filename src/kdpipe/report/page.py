@@ -1,0 +1,176 @@
+"""One self-contained HTML page: the answer, the claims, the tables, the figures, the study.
+
+It needs no network, no script to be read, and prints. Text comes from the study and the records
+and is escaped; only the figures, which kdpipe drew itself, are put in as they are.
+"""
+
+from collections import Counter
+from importlib import resources
+
+import jinja2
+import pandas as pd
+import yaml
+from markupsafe import Markup
+
+from kdpipe import __version__
+from kdpipe.evidence.answer import Answer
+from kdpipe.evidence.verdicts import Verdict
+from kdpipe.plan.items import Plan
+from kdpipe.report.figure import Drawing
+from kdpipe.report.headline import headline
+from kdpipe.report.table import Table, sort_keys
+from kdpipe.report.text import effect, few_seeds, price, probability, rounded, short, span
+from kdpipe.statistics.resampling import RESAMPLES
+
+LONG = 40  # rows; a longer table is folded
+WIDE = 800  # pixels; a wider figure has a row for itself
+
+
+def html(
+    plan: Plan,
+    frame: pd.DataFrame,
+    answers: list[Answer],
+    verdicts: list[Verdict],
+    tables: list[Table],
+    drawings: list[Drawing],
+    svgs: dict[str, str],
+) -> str:
+    """The page. svgs: the drawings by name."""
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"short": short, "p": probability, "price": price}
+    environment.filters |= {"span": span, "sentence": sentence}
+    template = environment.from_string(
+        resources.files("kdpipe").joinpath("report", "templates", "report.html.jinja").read_text()
+    )
+    study = plan.study
+    return template.render(
+        plan=plan,
+        version=__version__,
+        facts=facts(plan, frame),
+        lost=_lost(frame),
+        answers=[(answer, headline(answer)) for answer in answers],
+        verdicts=verdicts,
+        counts={word: sum(v.verdict == word for v in verdicts) for word in MARKS},
+        marks=MARKS,
+        no_tables="" if study.tables else no_tables(plan),
+        few=few_seeds,
+        tables=[(table, *_fields(table), len(table.display) > LONG) for table in tables],
+        drawings=[
+            (one, Markup(_inline(one, svgs[one.name])), _pixels(one) > WIDE) for one in drawings
+        ],
+        names={*study.methods, *study.ensembles, *(b.name for b in study.experiments)},
+        second=second_interval(answers, verdicts),
+        effect=effect,
+        rounded=rounded,
+        config=yaml.safe_dump(
+            plan.study.model_dump(mode="json", exclude_defaults=True), sort_keys=False
+        ),
+    )
+
+
+MARKS = {"supports": "✓", "contradicts": "✗", "cannot tell": "?", "not tested": "-"}
+
+
+def no_tables(plan: Plan) -> str:
+    """What to write for tables into a study that asks for none."""
+    block = plan.study.experiments[0].name if plan.study.experiments else "EXPERIMENT"
+    return (
+        f"No tables were asked for. Write into the study, for instance, tables: {{teacher_size: "
+        f"[{block}]}}; config.yaml names them all. results.csv has every number."
+    )
+
+
+def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
+    """What the second interval is, or why this report has none."""
+    made = [gain.resampled for answer in answers for gain in answer.gains]
+    made += [verdict.resampled for verdict in verdicts]
+    known = [one for one in made if one is not None]
+    found = [one for one in known if not one.why]
+    if not found:
+        why = Counter(one.why for one in known).most_common(1)
+        reason = why[0][0] if why else "nothing to compare yet"
+        cure = "It needs the outputs beside the records, or an outcomes.jsonl (kdpipe archive)."
+        said = f"There is no second interval, over seeds and test images: {reason}."
+        return f"{said} {cure}" if "outputs" in reason else said
+    return (
+        f"Images resampled too: the second interval, 95 % between the percentiles of {RESAMPLES:,} "
+        f"means, for each of which both seeds and the {found[0].images:,} test images were drawn "
+        "with replacement; choices are held. It asks what another test set of this size would "
+        "have said. With few seeds percentiles are narrow, so it decides nothing."
+    )
+
+
+def facts(plan: Plan, frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """The study in numbers: data, seeds, runs, time, machines and versions."""
+    study, data = plan.study, plan.study.data
+    runs = frame[~frame.kind.isin(["ensemble", "probe"])].drop_duplicates("run")
+    done = runs[runs.status == "done"]
+    states = ", ".join(f"{count:,} {state}" for state, count in runs.status.value_counts().items())
+    size = data.train_size or plan.card.train - data.validation
+    noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
+    probes = f", {len(plan.probes):,} probes on other data" if plan.probes else ""
+    price = [run.train_multiply_adds + run.teacher_multiply_adds for run in plan.runs.values()]
+    return [
+        (
+            "Data",
+            f"{plan.card.title}: {size:,} training images{noise}, {data.validation:,} for "
+            f"validation, {plan.card.test:,} for test",
+        ),
+        ("Seeds", ", ".join(map(str, study.seeds))),
+        ("Smallest difference worth having", f"{study.smallest_effect:g} points"),
+        ("Runs in the tables", f"{len(runs):,}: {states}"),
+        ("Runs in the plan", f"{len(plan.runs):,}, and {len(plan.ensembles):,} ensembles{probes}"),
+        ("Multiply-adds of the plan", short(sum(price))),
+        ("Time of the finished runs", _hours(done.seconds.sum())),
+        ("Machines", _listed(done, "device")),
+        ("torch", _listed(done, "torch")),
+        ("kdpipe of the runs", _listed(done, "kdpipe")),
+    ]
+
+
+def _lost(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
+    runs = frame[frame.status != "done"].drop_duplicates("run")
+    reasons = runs.reason.fillna("") if len(runs) else []
+    return list(zip(runs.run, runs.status, reasons, strict=True))
+
+
+def _fields(table: Table) -> tuple[list[str], list[list[tuple[str, float | str]]]]:
+    """Headings and fields (text, what it is sorted by); a column of nothing is left out."""
+    texts = table.display.astype(str).to_numpy().tolist()
+    told = [i for i in range(len(table.display.columns)) if any(row[i] != "-" for row in texts)]
+    rows = [
+        [(row[i], keys[i]) for i in told] for row, keys in zip(texts, sort_keys(table), strict=True)
+    ]
+    return [str(table.display.columns[i]) for i in told], rows
+
+
+def _inline(drawing: Drawing, text: str) -> str:
+    """The SVG with a name and a description for those who cannot see it."""
+    name = f"figure-{drawing.name}"
+    labels = f'role="img" aria-labelledby="{name}-title" aria-describedby="{name}-caption" '
+    labels += f'style="min-width: {0.65 * _pixels(drawing):.0f}px" '  # or its text is too small
+    return text.replace("<svg ", f"<svg {labels}", 1)
+
+
+def _pixels(drawing: Drawing) -> float:
+    """The width at which a figure's text has the size that it was drawn with."""
+    return 96 * drawing.figure.get_figwidth()
+
+
+def sentence(text: str, names: set[str]) -> str:
+    """With a capital letter, unless it begins with a name of the study or of a network."""
+    first = text.split(" ", 1)[0].strip(",:;")
+    named = first in names or any(letter.isdigit() for letter in first)
+    return text if named else text[:1].upper() + text[1:]
+
+
+def _listed(runs: pd.DataFrame, column: str) -> str:
+    counts = runs[column].dropna().value_counts() if column in runs else {}
+    if len(counts) == 1:
+        return str(counts.index[0])
+    return "; ".join(f"{name} ({count:,} runs)" for name, count in counts.items()) or "not recorded"
+
+
+def _hours(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"

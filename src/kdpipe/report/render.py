@@ -1,0 +1,141 @@
+"""The report of a study, from the records: one page, tables, figures, claims, and every number.
+
+Needs neither torch nor a GPU nor any weights: a folder of records is enough, with curves where
+there are any. A study that is half done renders with its holes; one of which nothing was run yet
+is refused, so that a report which is there stays.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from kdpipe import __version__
+from kdpipe.evidence import answer, frames, judgement, selections, wrong_images
+from kdpipe.evidence.answer import Answer
+from kdpipe.evidence.verdicts import Verdict
+from kdpipe.plan import status
+from kdpipe.plan.items import Plan
+from kdpipe.report import page, style
+from kdpipe.report.drawn import TABLES
+from kdpipe.report.figure import draw
+from kdpipe.report.headline import headline
+from kdpipe.report.table import Table, csv, latex, markdown
+from kdpipe.report.text import effect, few_seeds, price, probability, rounded, span
+from kdpipe.results import store
+from kdpipe.results.files import write_bytes
+
+
+def render(plan: Plan, place: store.Store, folder: Path) -> Path:
+    """Write the report of a plan into a folder; returns the folder.
+
+    Raises KdpipeError, before anything is written, if there is neither a record nor a failure.
+    """
+    status.refuse_nothing(plan, place, failures=True)
+    frame, curves = frames.frame(plan, place), frames.curves(plan, place)
+    known = wrong_images.Outcomes(plan, place)
+    delta, reads = plan.study.smallest_effect, dict(plan.study.claims)
+    verdicts = judgement.judge(frame, curves, delta, reads, known)
+    answers = answer.answers(frame, known)
+    tables = [
+        TABLES[name](selections.reading(frame, plan.study.tables[name]))
+        for name in TABLES
+        if name in plan.study.tables
+    ]
+    drawings = draw(frame, curves)
+
+    _write(folder / "results.csv", frame.to_csv(index=False))
+    _write(folder / "claims.json", json.dumps(judgement.as_json(verdicts), indent=1) + "\n")
+    for table in tables:
+        for ending, form in FORMS.items():
+            _write(folder / "tables" / f"{table.name}.{ending}", form(table))
+    svgs = {drawing.name: style.svg(drawing.figure, drawing.name) for drawing in drawings}
+    for drawing in drawings:
+        _write(folder / "figures" / f"{drawing.name}.svg", style.alone(svgs[drawing.name]))
+        write_bytes(folder / "figures" / f"{drawing.name}.png", style.png(drawing.figure))
+    _clear(folder / "tables", {f"{table.name}.{ending}" for table in tables for ending in FORMS})
+    _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
+    html = page.html(plan, frame, answers, verdicts, tables, drawings, svgs)
+    _write(folder / "index.html", html)
+    # index.md is written last: with it the report is whole.
+    _write(folder / "index.md", _markdown(plan, frame, answers, verdicts, tables))
+    return folder
+
+
+FORMS = {"csv": csv, "md": markdown, "tex": latex}
+SUFFIXES = {".csv", ".md", ".tex", ".svg", ".png"}
+
+
+def _clear(folder: Path, written: set[str]) -> None:
+    """Remove what an earlier report of another study left; the folder is there in any case."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name not in written and path.suffix in SUFFIXES:
+            path.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def _markdown(
+    plan: Plan,
+    frame: pd.DataFrame,
+    answers: list[Answer],
+    verdicts: list[Verdict],
+    tables: list[Table],
+) -> str:
+    facts = "\n".join(f"- {name}: {text}" for name, text in page.facts(plan, frame))
+    parts = [f"# {plan.study.study}", facts, "## The answer", *map(_answer, answers)]
+    parts.append(page.second_interval(answers, verdicts))
+    parts += ["## The paper's claims", _claims(verdicts), "## Tables"]
+    parts += [markdown(table) for table in tables] or [page.no_tables(plan)]
+    parts.append(f"Rendered by kdpipe {__version__} from the records alone; the page: index.html.")
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _answer(found: Answer) -> str:
+    lines = [f"**{headline(found)}**"]
+    if found.test:
+        error = rounded(found.test.mean, found.test.half_width)
+        best = f"best of {found.options} options on validation"
+        lines.append(
+            f"Test error {error} % (n {found.test.n}{few_seeds(found.test.n)}), "
+            f"{best if found.options > 1 else 'the only option'}. "
+            "Against (paired by seed, the tested seed left out of the choice):"
+        )
+        lines += [""]
+        for gain in found.gains:
+            d = gain.difference
+            size = rounded(d.mean, d.half_width, sign="+")
+            second = f"; images resampled too: {span(gain.resampled)}"
+            lines.append(f"- {gain.over}: {size} points, {gain.mark} (n {d.n}){second}")
+        lines += [f"- not in this study: {text}" for text in found.missing]
+        lines += ["", "What it costs, the student alone and with its teacher:", ""]
+        lines += [
+            f"- {cost.what}: {price(cost.alone, cost.unit)}"
+            + (f"; {price(cost.with_teacher, cost.unit)}" if cost.has_both else "")
+            for cost in found.costs
+        ]
+    return "\n".join(lines)
+
+
+def _claims(verdicts: list[Verdict]) -> str:
+    rows = [
+        {
+            "": f"{v.id}{' ◆' if v.primary else ''}",
+            "claim": v.title,
+            "verdict": v.verdict,
+            "effect": effect(v.effect, v.low, v.high, v.unit) if v.n else "-",
+            "images too": "-" if not v.resampled or v.resampled.why else span(v.resampled),
+            "n": v.n or "-",
+            "p": probability(v.p),
+            "corrected": probability(v.p_corrected),
+        }
+        for v in verdicts
+    ]
+    grid = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    return (
+        f"{grid}\n\nEffects are signed so that positive is as claimed; ◆ are the primary claims, "
+        "corrected (Holm) for their number, the others for theirs. Reasons: claims.json."
+    )

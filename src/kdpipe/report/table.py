@@ -1,0 +1,151 @@
+"""The tables of a report: pure functions from one tidy frame to numbers and to text.
+
+A frame holds one row per cell and seed (see records), restricted to the blocks a table reads,
+with the scratch runs and ensembles that belong to them. Errors are top-1 in points, differences
+are paired by seed and negative is better. A cell without results keeps its row, with the reason.
+`TABLES` lists what there is; what the paper claims is judged elsewhere, on the same selections.
+"""
+
+"""TODO report.table, from formats."""
+
+import math
+import re
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from kdpipe.evidence.numbers import PRICES
+from kdpipe.report.text import KINDS, rounded, short
+
+HOW_TO_READ = (
+    "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
+    "three do not have. Differences are paired by seed, negative is better."
+)
+HEADINGS = {  # of the columns of `data` in a report; others are shown under their own name
+    "stop": "stop of the teacher",
+    "teacher_parameters": "parameters of the teacher",
+    "teacher_error": "error of the teacher",
+    "teacher_network": "its network",
+    "multiply_adds": "operations",
+    "train_macs": "training operations",
+    "error_median": "median",
+    "kd_epochs": "KD epochs",
+    "ce_weight_after_stop": "CE weight after",
+    "test_ece": "ECE, test",
+    "own_error": "its own error",
+    "best_epoch": "best epoch",
+    "best_test_error": "error at best",
+    **{f"{split}_kd_error": f"KD error, {split}" for split in ("train", "test")},
+    **{f"{split}_nll": f"CE, {split}" for split in ("train", "val", "test")},
+    **{f"{split}_kl": f"KL, {split}" for split in ("train", "val", "test")},
+    **{f"{split}_cross_entropy": f"CE to teacher, {split}" for split in ("train", "val", "test")},
+    "vs_scratch": "against scratch",
+    "vs_full_kd": "against full KD",
+    "method_kind": "kind of method",
+    "vs_full": "against the full teacher",
+    "vs_scratch_ensemble": "against an equal ensemble",
+    "vs_direct": "against large to small",
+    "vs_medium": "against medium to small",
+    "vs_plain": "against the plain one",
+    "teacher_vs_plain": "teacher against the plain one",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: `data` holds every number in its own column, `display` the same rows as text.
+
+    `columns` are those of the data that are displayed; empty where the display is a grid.
+    """
+
+    name: str
+    title: str
+    caption: str
+    data: pd.DataFrame
+    display: pd.DataFrame
+    columns: list[str] = field(default_factory=list)
+
+
+def made(name: str, title: str, caption: str, rows: list[dict], columns: str) -> Table:
+    """A table of rows. columns: those shown; n follows the error, the notes come last.
+
+    Published numbers get a column of their own where there are any, and so does what a method is
+    where attention transfer is among them: its label is the study's and need not say it.
+    """
+    shown = [*columns.replace(" error ", " n error ").split(), "notes"]
+    if "method" in shown and any(str(row.get("method_kind")).startswith("at") for row in rows):
+        shown.insert(shown.index("method") + 1, "method_kind")
+    if any(row.get("published") for row in rows):
+        shown.insert(shown.index("error") + 1, "published")
+    grid = [{HEADINGS.get(c, c.replace("_", " ")): text(row, c) for c in shown} for row in rows]
+    return Table(name, title, caption, pd.DataFrame(rows), pd.DataFrame(grid), shown)
+
+
+def markdown(table: Table) -> str:
+    """Title, caption and grid; numbers are rounded by their uncertainty."""
+    grid = "No run of this study belongs here."
+    if len(table.display):
+        grid = table.display.to_markdown(index=False, disable_numparse=True)
+    return f"**{table.title}.** {table.caption}\n\n{grid}\n"
+
+
+def csv(table: Table) -> str:
+    """Every number of the table, unrounded."""
+    return table.data.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def latex(table: Table) -> str:
+    """The displayed table for a paper; it needs the package booktabs."""
+    if table.display.empty:
+        return f"% {table.title}: no run of this study belongs here.\n"
+    style = table.display.style.hide(axis="index")
+    style = style.format(escape="latex").format_index(escape="latex", axis=1)
+    caption = f"{table.title}. {table.caption}".replace("%", r"\%").replace("_", r"\_")
+    body = style.to_latex(
+        hrules=True,
+        label=f"tab:{table.name}",
+        caption=caption,
+        position="ht",
+        column_format="l" * len(table.display.columns),
+    )
+    return body.replace("±", r"$\pm$").replace(" > ", r" $\to$ ").replace("`", "'")
+
+
+def sort_keys(table: Table) -> list[list[float | str]]:
+    """For each displayed field what a page sorts it by: a number where there is one."""
+    if table.columns:
+        return [
+            [_key(row.get(column)) for column in table.columns]
+            for row in table.data.to_dict("records")
+        ]
+    return [[_leading(str(field)) for field in row] for row in table.display.to_numpy()]
+
+
+def text(row: dict, column: str) -> str:
+    """One field: `7.61 ± 0.12`, a difference with its sign and mark, a plain number, or text."""
+    value = row.get(column)
+    if value is None or value == "" or pd.isna(value):
+        return "-"
+    if isinstance(value, str):
+        return KINDS.get(value, value) if column == "method_kind" else value
+    if column in PRICES:
+        return short(value)
+    if f"{column}_low" not in row:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    half = (row[f"{column}_high"] - row[f"{column}_low"]) / 2
+    if f"{column}_mark" not in row:
+        return rounded(value, half)
+    pairs = row[f"{column}_n"]
+    only = "" if pairs == row["n"] else f" ({pairs} pairs)"
+    return f"{rounded(value, half, sign='+')}, {row[f'{column}_mark']}{only}"
+
+
+def _key(value) -> float | str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return value if isinstance(value, str) else float(value)
+
+
+def _leading(field: str) -> float | str:
+    number = re.match(r"[+-]?\d+(\.\d+)?", field)
+    return float(number[0]) if number else field.strip("-")

@@ -1,0 +1,38 @@
+"""TODO report.tables.checkpoints, from tables."""
+
+import pandas as pd
+
+from kdpipe.evidence.numbers import estimate, row, scratch_of
+from kdpipe.evidence.selections import direct, groups, teacher_errors, tidy
+from kdpipe.report.table import HOW_TO_READ, Table, text
+from kdpipe.report.text import KINDS
+
+
+def checkpoints(frame: pd.DataFrame) -> Table:
+    """Teacher checkpoints (down) by students (across); in `data` one row for each pair."""
+    frame = tidy(frame)
+    scratch = scratch_of(frame)
+    order = ["teacher_rank", "teacher", "stop_rank", "stop_epochs"]
+    taught = direct(frame).sort_values(order, kind="stable")
+    point = ("teacher", "teacher_network", "stop", "stop_kind", "stop_epochs", "teacher_lr")
+    rows, grid = [], []
+    for key, cells in groups(taught, *point):
+        teacher = key | estimate("teacher_error", teacher_errors(cells))
+        shown = {"teacher": "teacher", "stop": "stop", "epochs": "stop_epochs", "lr": "teacher_lr"}
+        shown["error of the teacher"] = "teacher_error"
+        line = {heading: text(teacher, column) for heading, column in shown.items()}
+        for arm, cell in groups(cells, "student", "method", "method_kind"):
+            found = key | arm | row(cell, vs_scratch=scratch[arm["student"]])
+            rows.append(found)
+            verdict = found["vs_scratch_mark"]
+            heading = f"{arm['student']}, {arm['method']}"
+            if arm["method_kind"].startswith("at"):
+                heading += f" ({KINDS[arm['method_kind']]})"
+            line[heading] = f"{text(found, 'error')} (n {found['n']}, {verdict})"
+        grid.append(line)
+    caption = (
+        f"{HOW_TO_READ} In brackets the verdict against scratch. A checkpoint before the first "
+        "drop of the learning rate (lr) is noisy."
+    )
+    display = pd.DataFrame(grid).fillna("-")
+    return Table("checkpoints", "Teacher checkpoints", caption, pd.DataFrame(rows), display)

@@ -1,0 +1,33 @@
+"""TODO report.tables.ensembles, from tables."""
+
+import pandas as pd
+
+from kdpipe.evidence.numbers import row, scratch_of
+from kdpipe.evidence.selections import groups, tidy, where
+from kdpipe.report.table import HOW_TO_READ, Table, made
+
+
+def ensembles(frame: pd.DataFrame) -> Table:
+    """Every ensemble with its price, beside one network and one trained for longer."""
+    frame = tidy(frame)
+    scratch = scratch_of(frame)
+    measures = ["test_nll", "test_ece"]
+    path = ("method", "teacher", "stop")  # of the block whose generations are averaged
+    rows = []
+    for key, teams in groups(where(frame, kind="ensemble"), "student"):
+        several = key["student"] == ""  # an ensemble of several networks has no partner
+        base = None if several else scratch[key["student"]]
+        alone = teams[:0] if several else where(frame, kind=["scratch", "scratch_long"], **key)
+        for arm, cell in groups(alone.sort_values(["kind", "epochs"]), "kind", "epochs"):
+            longer = {"vs_scratch": base} if arm["kind"] == "scratch_long" else {}
+            name = {"ensemble": arm["kind"].replace("_", " "), "size": 1}
+            rows.append(key | name | arm | row(cell, measures, **longer))
+        teams = teams.sort_values("size", kind="stable")
+        for team, cell in groups(teams, "ensemble", "size", "of", *path):
+            rows.append(key | team | row(cell, measures, vs_scratch=base))
+    columns = (
+        "student ensemble method teacher size parameters multiply_adds epochs "
+        "train_macs error vs_scratch test_nll test_ece"
+    )
+    caption = f"{HOW_TO_READ} Operations: multiply-adds for one image; training: of a whole run."
+    return made("ensembles", "Ensembles", caption, rows, columns)

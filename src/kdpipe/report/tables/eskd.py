@@ -1,0 +1,35 @@
+"""TODO report.tables.eskd, from tables."""
+
+import pandas as pd
+
+from kdpipe.evidence.numbers import row, scratch_of
+from kdpipe.evidence.selections import WEIGHTS, by_seed, direct, groups, tidy, where
+from kdpipe.report import published
+from kdpipe.report.table import HOW_TO_READ, Table, made
+
+
+def eskd(frame: pd.DataFrame) -> Table:
+    """KD stopped early against KD to the end, alike in all but the stop (Table 3)."""
+    frame = tidy(frame)
+    scratch = scratch_of(frame)
+    taught = where(direct(frame), method_kind=["kd", "eskd"])
+    measures = ["train_nll", "train_kl", "test_kl"]
+    rows = []
+    for key, cells in groups(taught, "student", "teacher", "stop", "temperature", *WEIGHTS):
+        full, stopped = where(cells, method_kind="kd"), where(cells, method_kind="eskd")
+        if stopped.empty:
+            continue
+        for arm, cell in groups(full, "method", "kd_epochs"):
+            arm |= {"published": published.beside(cell)}
+            rows.append(key | arm | row(cell, measures, vs_scratch=scratch[key["student"]]))
+        stopped = stopped.sort_values(["kd_epochs", "ce_weight_after_stop"], kind="stable")
+        for arm, cell in groups(stopped, "method", "kd_epochs", "ce_weight_after_stop"):
+            against = {"vs_scratch": scratch[key["student"]], "vs_full_kd": by_seed(full)}
+            arm |= {"published": published.beside(cell)}
+            rows.append(key | arm | row(cell, measures, **against))
+    columns = (
+        "student teacher stop method kd_epochs ce_weight_after_stop error vs_full_kd vs_scratch "
+        "train_nll train_kl test_kl"
+    )
+    caption = f"{HOW_TO_READ} CE without its weight; KL times T^2, whether or not still trained on."
+    return made("eskd", "Full KD and KD stopped early", caption, rows, columns)

@@ -1,0 +1,25 @@
+"""TODO report.tables.losses, from tables."""
+
+import pandas as pd
+
+from kdpipe.evidence.numbers import row, scratch_of
+from kdpipe.evidence.selections import LOSSES, groups, tidy
+from kdpipe.report.table import Table, made
+
+
+def losses(frame: pd.DataFrame) -> Table:
+    """Cross-entropy and both forms of the KD loss of every cell, last and best epoch."""
+    best = [f"best_{loss}" for loss in LOSSES if f"best_{loss}" in frame]
+    frame = tidy(frame)
+    scratch = scratch_of(frame)
+    measures = [*LOSSES, *best, "best_epoch", "best_val_error", "best_test_error"]
+    cell_of = ("kind", "student", "method", "teacher", "stop", "via", "generation", "ensemble")
+    rows = []
+    for key, cell in groups(frame, *cell_of, "method_kind", "epochs"):
+        compared = key["student"] and key["kind"] != "scratch"
+        base = scratch[key["student"]] if compared else None
+        rows.append(key | row(cell, measures, vs_scratch=base))
+    shown = [column for column in measures if "val_" not in column]
+    columns = f"{' '.join(cell_of)} error {' '.join(shown)}"
+    caption = "Final values: eval mode, centre view. Best: lowest validation error. KL times T^2."
+    return made("losses", "Losses", caption, rows, columns)

@@ -1,0 +1,25 @@
+"""TODO report.tables.teacher_size, from tables."""
+
+import pandas as pd
+
+from kdpipe.evidence.numbers import row
+from kdpipe.evidence.selections import by_seed, direct, groups, tidy, where
+from kdpipe.report import published
+from kdpipe.report.table import HOW_TO_READ, Table, made
+
+
+def teacher_size(frame: pd.DataFrame) -> Table:
+    """Fully trained teachers of rising size for one student (Fig. 2, Table 1)."""
+    frame = tidy(frame)
+    taught = where(direct(frame), stop_kind="full")
+    rows = []
+    for key, cells in groups(taught, "student"):
+        alone = where(frame, kind="scratch", **key)
+        found = {"method": "scratch", "teacher": "", "published": published.beside(alone)}
+        rows.append(key | found | row(alone))
+        cells = cells.sort_values("method", kind="stable")
+        for arm, cell in groups(cells, "method", "method_kind", "teacher"):
+            found = arm | {"published": published.beside(cell)}
+            rows.append(key | found | row(cell, vs_scratch=by_seed(alone)))
+    columns = "student method teacher teacher_parameters teacher_error error vs_scratch"
+    return made("teacher_size", "Teachers of rising size", HOW_TO_READ, rows, columns)

@@ -1,0 +1,23 @@
+"""TODO report.tables.temperature, from tables."""
+
+import pandas as pd
+
+from kdpipe.evidence.numbers import row, scratch_of
+from kdpipe.evidence.selections import WEIGHTS, direct, groups, tidy
+from kdpipe.report.table import HOW_TO_READ, Table, made
+
+
+def temperature(frame: pd.DataFrame) -> Table:
+    """Methods that differ in temperature alone."""
+    frame = tidy(frame)
+    scratch = scratch_of(frame)
+    alike = ("method_kind", *WEIGHTS, "kd_epochs", "ce_weight_after_stop")
+    rows = []
+    for key, cells in groups(direct(frame), "student", "teacher", "stop", *alike):
+        if cells.temperature.nunique() < 2:
+            continue
+        sweep = cells.sort_values("temperature", kind="stable")
+        for arm, cell in groups(sweep, "temperature", "method"):
+            rows.append(key | arm | row(cell, vs_scratch=scratch[key["student"]]))
+    columns = "student teacher stop temperature method error vs_scratch"
+    return made("temperature", "Temperature", HOW_TO_READ, rows, columns)

@@ -1,0 +1,70 @@
+"""From the numbers of a table to text: Markdown, CSV, LaTeX and the cells of a page.
+
+Numbers are rounded by their uncertainty: a mean to two significant digits of the half-width of
+its interval. `Table.data` keeps every number as it is.
+"""
+
+import math
+
+from kdpipe.statistics.intervals import FEWEST_SEEDS
+
+KINDS = {  # of a method, as records name them
+    "kd": "full KD",
+    "eskd": "ESKD",
+    "at": "AT",
+    "at+kd": "AT + KD",
+    "at, stopped": "AT stopped early",
+    "at+kd, stopped": "AT + KD stopped early",
+}
+
+
+def rounded(value: float, half: float, sign: str = "") -> str:
+    """A mean to two significant digits of the half-width of its interval."""
+    if math.isnan(value):
+        return "-"
+    if math.isnan(half):
+        return f"{value:{sign}.3g}"
+    if half == 0:
+        return f"{value:{sign}.4g} ± 0"
+    half = float(f"{half:.1e}")  # first, or 0.0996 would become 0.100
+    decimals = max(0, 1 - math.floor(math.log10(half)))
+    return f"{value:{sign}.{decimals}f} ± {half:.{decimals}f}"
+
+
+def few_seeds(n: int) -> str:
+    """What stands behind an n in place of the interval that so few seeds do not have."""
+    return ", too few seeds for an interval" if n < FEWEST_SEEDS else ""
+
+
+def effect(value: float, low: float, high: float, unit: str = "points") -> str:
+    """A signed effect with its interval: `+0.52 ± 0.11 points`."""
+    return f"{rounded(value, (high - low) / 2, sign='+')} {unit}"
+
+
+def probability(p: float) -> str:
+    """A p-value: two digits, and never 0."""
+    if math.isnan(p):
+        return "-"
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def short(number: float) -> str:
+    """173738 as 173.7 k."""
+    power = min(6, int(math.log10(number) // 3)) if number >= 1 else 0
+    return f"{number / 1000**power:.4g} {' kMGTPE'[power]}".strip()
+
+
+def price(number: float, unit: str = "") -> str:
+    """A price for a page: `173.7 k`, or `-` where there is none."""
+    return "-" if math.isnan(number) else f"{short(number)} {unit}".strip()
+
+
+def span(found) -> str:
+    """A resampled interval: `-1.21 to 0.34`, or `-` with the reason (see bootstrap.Resampled)."""
+    if found is None:
+        return "-"
+    if found.why:
+        return f"- ({found.why})"
+    digits = max(0, 1 - math.floor(math.log10(max(found.high - found.low, 1e-9) / 2)))
+    low, high = (round(value, digits) + 0.0 for value in (found.low, found.high))
+    return f"{low:+.{digits}f} to {high:+.{digits}f}"

@@ -1,0 +1,31 @@
+"""TODO section, from study."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        max_length=40,
+        description="a name: letters, digits, - and _, at most 40",
+    ),
+]
+Network = Annotated[str, Field(max_length=80, description="a network by name, e.g. wrn16-2")]
+Stop = Annotated[
+    str,
+    Field(
+        pattern=r"^(full|checkpoint [0-9]{1,6}|every [0-9]{1,6}|schedule [0-9]{1,6}/[0-9]{1,6})$",
+        description="full | checkpoint E | every K | schedule A/N",
+    ),
+]
+DOTTED = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$"
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,0 +1,18 @@
+"""TODO statistics.families, from statistics."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def holm(pvalues: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values, in the order given; nan is not a test and stays nan."""
+    p = np.asarray(pvalues, dtype=float)
+    adjusted = np.full(p.shape, math.nan)
+    tested = [i for i in np.argsort(p, kind="stable") if not math.isnan(p[i])]
+    largest = 0.0
+    for rank, i in enumerate(tested):
+        largest = max(largest, min(1.0, (len(tested) - rank) * p[i]))
+        adjusted[i] = largest
+    return adjusted.tolist()

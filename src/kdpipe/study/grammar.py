@@ -1,0 +1,208 @@
+"""A study: everything that one config file asks for, checked before any job starts.
+
+The models here are the grammar of `config.yaml`; `workflow/schemas/study.schema.json` is
+generated from them. They are strict and frozen. `checking.load` reads a file into a `Study`, or
+raises one error that lists every mistake; which runs a study needs is the plan's business.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from kdpipe.data.keys import Data
+from kdpipe.learning.method import Method
+from kdpipe.learning.recipe import Recipe
+from kdpipe.networks.keys import OwnNetwork, Pretrained
+from kdpipe.section import Name, Network, Section, Seed, Stop
+
+# The tables a report can hold, in its order (`tables.TABLES` draws them).
+TABLES = (
+    "teacher_size",
+    "mimicry",
+    "eskd",
+    "temperature",
+    "checkpoints",
+    "early_stopped",
+    "attention",
+    "generations",
+    "chains",
+    "improved_teacher",
+    "staged",
+    "ensembles",
+    "losses",
+    "transfer",
+)
+# The claims it can judge (`claims.CLAIMS` does).
+CLAIMS = (
+    *(f"C{number}" for number in range(1, 11)),
+    *("C11s", "C11c"),
+    *(f"C{number}" for number in range(12, 19)),
+    "Q1",
+)
+
+
+class Ensemble(Section):
+    """Runs of one seed whose predicted probabilities are averaged.
+
+    Either `networks` x `stops` x `copies` of runs trained on labels, or the generations of a
+    `block`. `operations_of` chooses as many copies as cost what another ensemble costs.
+    """
+
+    networks: list[Network] | None = Field(
+        None, min_length=1, description="networks trained on labels, to be averaged"
+    )
+    stops: list[Stop] = Field(
+        default_factory=lambda: ["full"],
+        min_length=1,
+        description="where each of them stops, each a member of its own",
+    )
+    copies: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="members 0 .. copies-1 of each network; member 0 is the scratch run"
+    )
+    operations_of: Name | None = Field(
+        None, description="an ensemble: take as many copies as its inference operations pay for"
+    )
+    block: Name | None = Field(None, description="a block: average its generations")
+    average_at: Literal["one", "temperature"] = Field(
+        "one", description="as a teacher: mean of the probabilities at T = 1, or at the method's T"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self):
+        if (self.networks is None) == (self.block is None):
+            raise ValueError("give either networks or block")
+        if self.block is not None and {"stops", "copies", "operations_of"} & self.model_fields_set:
+            raise ValueError("stops, copies and operations_of belong to networks, not to a block")
+        if self.copies is not None and self.operations_of is not None:
+            raise ValueError("give copies or operations_of, not both")
+        return self
+
+
+class Block(Section):
+    """One experiment: teachers x stops x students x methods x seeds."""
+
+    name: Name
+    teachers: list[str] = Field(
+        min_length=1,
+        description="networks, `self` (the student's own scratch run), blocks, ensembles, or "
+        "pretrained ones",
+    )
+    stops: list[Stop] = Field(
+        default_factory=lambda: ["full"],
+        min_length=1,
+        description="where each teacher stops, each a teacher of its own",
+    )
+    students: list[Network] = Field(min_length=1, description="networks that learn")
+    methods: list[Name | list[Name]] = Field(
+        min_length=1, description="names of methods; a list gives one method for each step"
+    )
+    via: list[Network] | None = Field(
+        None, min_length=1, description="networks between teacher and student, each a step"
+    )
+    generations: Annotated[int, Field(ge=1, le=1000)] = Field(
+        1, description="times the last network is distilled: 1 is an ordinary student"
+    )
+    seeds: list[Seed] | None = Field(None, min_length=1, description="default: the study's")
+    teacher_seed: Literal["paired"] | Seed = Field(
+        "paired", description="`paired`: seed s learns from the teacher of seed s; or one seed"
+    )
+    scratch_long: bool = Field(
+        False, description="also train each student on labels for as many operations as KD cost"
+    )
+
+    @property
+    def steps(self) -> int:
+        """How many networks are distilled one after another in each cell."""
+        return len(self.via or []) + self.generations
+
+
+class Transfer(Section):
+    """Linear probes: how well the features of finished networks serve another data set."""
+
+    data: Data = Field(
+        description="the other images, of the shape that the networks take; `validation` is needed"
+    )
+    blocks: list[Name] = Field(
+        min_length=1,
+        description="blocks of which the last networks, their scratch runs and their teachers are "
+        "probed",
+    )
+
+    @model_validator(mode="after")
+    def _images_as_they_are(self):
+        for key in ("label_noise", "pad", "padding", "flip", "crop"):
+            if key in self.data.model_dump(exclude_defaults=True):
+                raise ValueError(f"data.{key}: a probe sees images and labels as they are")
+        return self
+
+
+class Study(Section):
+    """The whole file."""
+
+    study: Name = Field(description="its name: the folder of its reports")
+    seeds: list[Seed] = Field(min_length=1, description="everything is trained once for each")
+    smallest_effect: Annotated[float, Field(gt=0, le=100)] = Field(
+        0.2, description="the smallest difference worth having, in points of top-1 error"
+    )
+    data: Data = Field(description="the images")
+    recipe: Recipe = Field(description="how every network is trained")
+    networks: dict[Name, OwnNetwork] = Field(
+        default_factory=dict, description="networks of one's own, each under a name"
+    )
+    code: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
+        None,
+        description="where the modules of `networks` and their cards lie, seen from this file; "
+        "null: beside it",
+    )
+    network_recipes: dict[Network, dict] = Field(
+        default_factory=dict, description="keys of the recipe that differ for one network"
+    )
+    keep_checkpoints: dict[Network, list[Stop]] = Field(
+        default_factory=dict, description="checkpoints to keep although no block asks for them"
+    )
+    teacher_outputs: Literal["table", "live"] | None = Field(
+        None,
+        description="table: computed once for all views and shared; live: beside each student; "
+        "null: table, or live where data.crop makes views without end",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where runs are trained; auto: on GPUs if there are any; in no name"
+    )
+    runs_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="runs that share one GPU of this machine at a time; in no name"
+    )
+    workers: Annotated[int, Field(ge=0, le=256)] = Field(
+        4, description="processes that read images beside a run, where they stream; in no name"
+    )
+    methods: dict[Name, Method] = Field(description="ways to distil, each under a name")
+    ensembles: dict[Name, Ensemble] = Field(
+        default_factory=dict, description="runs averaged, each ensemble under a name"
+    )
+    pretrained: dict[Name, Pretrained] = Field(
+        default_factory=dict, description="teachers that bring their weights, under a name"
+    )
+    experiments: list[Block] = Field(
+        min_length=1, description="the blocks; the plan is their union"
+    )
+    transfers: dict[Name, Transfer] = Field(
+        default_factory=dict, description="linear probes on other data, each under a name"
+    )
+    tables: dict[str, list[Name]] = Field(
+        default_factory=dict, description="for each table the blocks and ensembles it reads"
+    )
+    claims: dict[str, list[Name]] = Field(
+        default_factory=dict,
+        description="for a claim the blocks and ensembles it reads; without an entry it reads all",
+    )
+
+    @property
+    def outputs(self) -> Literal["table", "live"]:
+        """Where students get their teachers' outputs."""
+        return self.teacher_outputs or ("table" if self.data.crop is None else "live")
+
+    def recipe_of(self, network: str) -> Recipe:
+        """The recipe with which every run of this network is trained."""
+        changes = self.network_recipes.get(network)
+        if changes is None:
+            return self.recipe
+        return Recipe.model_validate({**self.recipe.model_dump(), **changes})

@@ -1,0 +1,176 @@
+"""A network on train, validation and test: eval mode, the images as they are.
+
+Validation is looked at after every epoch, train and test once, when training has ended: for the
+last weights, for the best on validation, and for every checkpoint that is kept. Logits on
+validation and test are stored, so that ensembles need no network afterwards.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kdpipe.data import streams
+from kdpipe.data.splits import Split
+from kdpipe.data.views import PLAIN
+from kdpipe.errors import Diverged, StoreError
+from kdpipe.learning.methods.attention import attention_loss
+from kdpipe.networks import models
+from kdpipe.results import metrics
+from kdpipe.results.files import read_arrays, write_arrays, write_bytes
+from kdpipe.training.progress import Progress, as_arrays, as_tensors
+from kdpipe.training.teachers.live import Live
+from kdpipe.training.teachers.tables import Tables
+
+CPU = torch.device("cpu")
+
+
+class Examination:
+    """The splits, and what the teacher says of them (asked once)."""
+
+    def __init__(
+        self,
+        spec: dict,
+        split: Split,
+        teacher: Live | Tables | None,
+        device: torch.device = CPU,
+        workers: int = 0,
+    ):
+        parts = {"train": split.train, "val": split.val, "test": split.test}
+        self.layout = models.layout(spec["network"])
+        self.labels = {name: np.array(part.labels) for name, part in parts.items()}
+        self.images = {
+            name: streams.images(part, PLAIN, split, device, workers)
+            for name, part in parts.items()
+            if len(part)
+        }
+        self.teacher = teacher
+        self.taught: dict[str, np.ndarray] = {}
+        self.temperature = spec["method"]["temperature"] if spec["method"] else 1.0
+        self.attends = bool(spec["method"] and spec["method"].get("attention_weight"))
+
+    def logits(
+        self,
+        model: models.Classifier,
+        split: str,
+        epoch: int,
+        pause: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
+        """(N, C) float32, of the weights after `epoch`. Raises Diverged if they are not finite."""
+        images = self.images[split]
+        model.eval()
+        batches = []
+        with (
+            torch.inference_mode(),
+            contextlib.closing(images.centres(images.forward_size)) as centres,
+        ):
+            for x in centres:
+                batches.append(model(x.contiguous(memory_format=self.layout)).cpu())
+                pause()
+        logits = torch.cat(batches)
+        if not bool(torch.isfinite(logits).all()):
+            raise Diverged(f"the outputs on {split} are not finite after epoch {epoch}")
+        return logits.numpy()
+
+    def attention(self, model: models.Classifier, split: str) -> dict[str, float]:
+        """The attention loss to the teacher, if it is part of what the run learns."""
+        if not self.attends or not isinstance(self.teacher, Live):
+            return {}
+        images, total = self.images[split], 0.0
+        model.eval()
+        with torch.inference_mode():
+            for x in images.centres(images.forward_size):
+                _, groups = model.features(x.contiguous(memory_format=self.layout))
+                _, theirs = self.teacher.features(x)
+                total += float(attention_loss(groups, theirs)) * len(x)
+        return {"at": total / len(images)}
+
+    def metrics(self, logits: np.ndarray, split: str) -> dict:
+        if self.teacher is not None and split not in self.taught:
+            self.taught[split] = self.teacher.answers(split, self.images[split])
+        return metrics.of(logits, self.labels[split], self.taught.get(split), self.temperature)
+
+    def of(self, model: models.Classifier, epoch: int, *splits: str) -> dict[str, dict | None]:
+        """The metrics by split; None where a split is empty."""
+        found: dict[str, dict | None] = dict.fromkeys(splits)
+        for split in splits:
+            if split in self.images:
+                measured = self.metrics(self.logits(model, split, epoch), split)
+                found[split] = measured | self.attention(model, split)
+        return found
+
+    def after_epoch(
+        self, model: models.Classifier, epoch: int, pause: Callable[[], None]
+    ) -> dict[str, float] | None:
+        """What a curve says of validation."""
+        if "val" not in self.images:
+            return None
+        found = self.metrics(self.logits(model, "val", epoch, pause), "val")
+        line = {"accuracy": found["accuracy"], "ce": found["nll"]}
+        line |= {"kd": found["kl"]} if "kl" in found else {}
+        return line | self.attention(model, "val")
+
+
+def finish(
+    folder: Path, digest: str, model: models.Classifier, progress: Progress, look: Examination
+) -> tuple[dict, dict | None]:
+    """Write weights, curve and outputs of a run at its end; its metrics (last, best)."""
+    epoch = progress.epoch
+    write_weights(folder / "weights.safetensors", digest, model, epoch)
+    # Sorted, since a state that was saved and read again has lost the order of its keys.
+    curve = "".join(json.dumps(line, sort_keys=True) + "\n" for line in progress.curve)
+    write_bytes(folder / "curve.jsonl", curve.encode())
+    last = {"epoch": epoch} | look.of(model, epoch, "train")
+    last |= _stored(folder / "outputs.safetensors", digest, epoch, model, look)
+    if progress.best_epoch is None:
+        return last, None
+    model.load_state_dict(progress.best)
+    best = look.of(model, progress.best_epoch, "train", "val", "test")
+    return last, {"epoch": progress.best_epoch} | best
+
+
+def checkpoint(
+    folder: Path, digest: str, model: models.Classifier, epoch: int, look: Examination
+) -> dict:
+    """Metrics of a kept checkpoint, its outputs stored beside it."""
+    model.load_state_dict(read_checkpoint(folder, digest, epoch))
+    return _stored(outputs_path(folder, epoch), digest, epoch, model, look)
+
+
+def read_checkpoint(folder: Path, digest: str, epoch: int) -> dict[str, torch.Tensor]:
+    """The weights of a run after an epoch. Raises StoreError if they are not that."""
+    path = checkpoint_path(folder, epoch)
+    arrays, about = read_arrays(path)
+    if about != {"run": digest, "epoch": epoch}:
+        raise StoreError(f"{path} is of another run or epoch: remove it and start again")
+    return as_tensors(arrays)
+
+
+def checkpoint_path(folder: Path, epoch: int) -> Path:
+    return folder / "checkpoints" / f"epoch-{epoch:04d}.safetensors"
+
+
+def outputs_path(folder: Path, epoch: int) -> Path:
+    return folder / "checkpoints" / f"epoch-{epoch:04d}-outputs.safetensors"
+
+
+def write_weights(path: Path, digest: str, model: models.Classifier, epoch: int) -> None:
+    write_arrays(path, as_arrays(model.state_dict()), {"run": digest, "epoch": epoch})
+
+
+def _stored(
+    path: Path, digest: str, epoch: int, model: models.Classifier, look: Examination
+) -> dict[str, dict | None]:
+    """Logits and labels on validation and test into a file; their metrics."""
+    arrays, found = {}, {}
+    for split in ("val", "test"):
+        found[split] = None
+        if split in look.images:
+            logits = look.logits(model, split, epoch)
+            arrays |= {f"{split}_logits": logits, f"{split}_labels": look.labels[split]}
+            found[split] = look.metrics(logits, split) | look.attention(model, split)
+    write_arrays(path, arrays, {"run": digest, "epoch": epoch})
+    return found

@@ -1,0 +1,135 @@
+"""The state of an unfinished run: enough to end in the same bytes as if never interrupted.
+
+All randomness of a run is a function of its epoch, so the state is weights, momentum and a
+position; no generator is saved. It lies beside the run under a name that Snakemake does not
+know, and goes when the record is written.
+"""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from kdpipe.errors import Interrupted, StoreError
+from kdpipe.results.files import read_arrays, write_arrays
+from kdpipe.results.records import STATE
+from kdpipe.training.optimiser import Descent
+
+
+@dataclass
+class Progress:
+    """Where a run stands: `epoch` epochs are done, and `step` batches of the next.
+
+    `parts` (steps, 4) holds loss, CE, KD and hits of that epoch's batches; `best` the weights
+    after `best_epoch`, the best on validation so far.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    curve: list[dict] = field(default_factory=list)
+    best_epoch: int | None = None
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    parts: torch.Tensor | None = None
+    seconds: float = 0.0
+    clock: float = field(default_factory=time.monotonic)
+
+    def tick(self) -> None:
+        """Count the time that has passed since the last tick."""
+        now = time.monotonic()
+        self.seconds, self.clock = self.seconds + now - self.clock, now
+
+
+@contextlib.contextmanager
+def interruptible(save_state: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """SIGTERM (a time limit, a pre-emption) waits for the next call of the function yielded,
+    which then saves the state and raises Interrupted: never between a step and its note.
+    """
+    came: list[bool] = []
+
+    def pause() -> None:
+        if came:
+            save_state()
+            raise Interrupted("SIGTERM; the state is saved, start it again to go on")
+
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(True))
+    try:
+        yield pause
+        pause()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def save(
+    folder: Path, digest: str, model: nn.Module, optimiser: Descent, progress: Progress
+) -> None:
+    progress.tick()
+    tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
+    tensors |= {f"momentum/{name}": buffer for name, buffer in optimiser.buffers.items()}
+    tensors |= {f"best/{key}": value for key, value in progress.best.items()}
+    if progress.parts is not None:
+        tensors["parts"] = progress.parts
+    about = {
+        "run": digest,
+        "device": next(model.parameters()).device.type,
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "curve": progress.curve,
+        "best_epoch": progress.best_epoch,
+        "seconds": progress.seconds,
+    }
+    write_arrays(folder / STATE, as_arrays(tensors), about)
+
+
+def read(folder: Path, digest: str) -> tuple[dict[str, np.ndarray], dict] | None:
+    """The saved state of a run, (arrays, about); None if there is nothing to go on from.
+
+    Raises StoreError for a state that is damaged or another run's.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return None
+    arrays, about = read_arrays(path)
+    if about["run"] != digest or "step" not in about:
+        raise StoreError(f"{path} is not the state of this run: remove it and start again")
+    return arrays, about
+
+
+def resume(
+    arrays: dict[str, np.ndarray], about: dict, model: nn.Module, optimiser: Descent
+) -> Progress:
+    """Put model and optimiser where a saved state says they were."""
+    where = next(model.parameters()).device
+    groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "momentum": {}, "best": {}}
+    for key, value in arrays.items():
+        group, _, name = key.partition("/")
+        if name:
+            groups[group][name] = torch.from_numpy(value)
+    model.load_state_dict(groups["model"])
+    for name, parameter in model.named_parameters():
+        if name in groups["momentum"]:
+            # copied into the parameter's own memory format
+            buffer = torch.empty_like(parameter).copy_(groups["momentum"][name])
+            optimiser.buffers[name] = buffer
+    return Progress(
+        epoch=about["epoch"],
+        step=about["step"],
+        curve=about["curve"],
+        best_epoch=about["best_epoch"],
+        best=groups["best"],
+        parts=torch.from_numpy(arrays["parts"]).to(where) if "parts" in arrays else None,
+        seconds=about["seconds"],
+    )
+
+
+def as_arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {key: value.detach().contiguous().cpu().numpy() for key, value in tensors.items()}
+
+
+def as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {key: torch.from_numpy(value) for key, value in arrays.items()}

@@ -1,0 +1,20 @@
+"""TODO training.teachers.average, from losses."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdpipe.learning.term import full_precision
+
+
+def ensemble_logits(member_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Logits (B, C) of an ensemble that averages its members' (M, B, C) probabilities.
+
+    softmax(result / T) is the mean of softmax(member / T). With T = 1, the default, the result is
+    the logarithm of the mean probability, and the loss softens it afterwards. That is neither the
+    mean of the members' logits nor, at T > 1, the mean of their softened probabilities.
+    """
+    log_p = F.log_softmax(full_precision(member_logits) / temperature, dim=-1)
+    return temperature * (torch.logsumexp(log_p, dim=0) - math.log(len(log_p)))

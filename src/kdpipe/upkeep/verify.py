@@ -1,0 +1,112 @@
+"""The results folder as a whole: is everything in it what it says it is, and is it still wanted?
+
+`faults` reads every record, file and data set and compares checksums. `prune` finds what no given
+study needs. Neither follows a link, and neither touches what another process works on.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdpipe import identity
+from kdpipe.data import cards, prepared
+from kdpipe.errors import DataError, KdpipeError
+from kdpipe.results import records, store
+from kdpipe.results.files import file_facts, read_arrays
+from kdpipe.specs.made import ensemble_name, probe_name, run_name
+
+KINDS = ("runs", "ensembles", "probes", "data")
+NAMES = {
+    "run": run_name,
+    "ensemble": ensemble_name,
+    "probe": probe_name,
+}
+STATE = ".state.safetensors"
+BESIDE = {records.RECORD, records.KEPT_RECORD, records.FAILURE, STATE, ".lock"}
+
+
+def faults(place: store.Store) -> Iterator[str]:
+    """One line for each fault of the results folder, with what to do."""
+    for kind in KINDS:
+        for folder in entries(place, kind):
+            if folder.is_symlink() or not folder.is_dir():
+                yield f"{folder}: a link or a file where kdpipe makes folders: remove it"
+            elif not store.is_running(folder):
+                for path in sorted(folder.rglob(".*.tmp")):
+                    yield f"{path}: left by a process that was killed: remove it"
+                try:
+                    yield from _of_data(folder, place) if kind == "data" else _of_run(folder)
+                except KdpipeError as error:
+                    yield str(error)
+
+
+def entries(place: store.Store, kind: str) -> list[Path]:
+    base = place.root / kind
+    return [] if base.is_symlink() or not base.is_dir() else sorted(base.iterdir())
+
+
+# --- verify
+
+
+def _of_run(folder: Path) -> Iterator[str]:
+    record = records.read(folder, None)
+    kept = records.read(folder, None, records.KEPT_RECORD)
+    found = record or kept
+    if found is None:
+        yield from _of_unfinished(folder)
+        return
+    if record and kept and record != kept:
+        yield f"{folder}: its two records differ: remove the folder, the run is then made again"
+    spec, digest = found["spec"], found["digest"]
+    if identity.digest(spec) != digest or NAMES[found["kind"]](spec, digest) != folder.name:
+        yield f"{folder}: the record of another run ({found['name']}): remove the folder"
+        return
+    listed = found["files"]
+    for name, facts in listed.items():
+        path = folder / name
+        if not path.is_file() or path.is_symlink():
+            yield f"{path}: missing: remove the folder {folder}, the run is then made again"
+        elif (now := file_facts(path)) != facts:
+            what = "truncated or altered" if now["bytes"] != facts["bytes"] else "altered"
+            yield (
+                f"{path}: {what} ({now['bytes']:,} bytes, sha256 {now['sha256'][:12]}, the record "
+                f"says {facts['bytes']:,} and {facts['sha256'][:12]}): remove the folder {folder}"
+            )
+    for path in _files(folder):
+        if str(path.relative_to(folder)) not in listed:
+            yield f"{path}: not a file of this run: remove it"
+
+
+def _of_unfinished(folder: Path) -> Iterator[str]:
+    """A run that was cut off: what lies there must be whole and its own, or it cannot go on."""
+    for path in _files(folder, but=BESIDE - {STATE}):
+        if path.suffix == ".safetensors":
+            try:
+                _, about = read_arrays(path)
+                if not folder.name.endswith(f"-{about['run'][:12]}"):
+                    yield f"{path}: of another run ({about['run'][:12]}): remove it"
+            except KdpipeError as error:
+                yield str(error)
+
+
+def _files(folder: Path, but=BESIDE) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".tmp" and path.name not in but
+    ]
+
+
+def _of_data(folder: Path, place: store.Store) -> Iterator[str]:
+    if not (folder / "card.json").exists():
+        return
+    try:
+        card = cards.read(folder / "card.json")
+    except DataError:
+        yield f"{folder / 'card.json'}: not a card: remove the folder {folder}"
+        return
+    if card.name in cards.known():
+        card = cards.load(card.name)
+    if card.folder != folder.name:
+        yield f"{folder}: the data set of another version of kdpipe: remove the folder"
+        return
+    prepared.read(card, place)

@@ -1,0 +1,99 @@
+"""A study while it runs: done, running, failed, to do, and how long it will take.
+
+Read from the results folder alone, so it works beside a running Snakemake, and needs no torch. A
+run is running while a process holds its lock; its place is in the header of its saved state.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from kdpipe.plan import prices, status
+from kdpipe.plan.items import Plan, Run
+from kdpipe.results.records import STATE, failure_of
+from kdpipe.results.store import Store, is_running
+
+
+def as_text(plan: Plan, place: Store) -> str:
+    """The state of a study on one screen."""
+    states = status.of(plan, place)
+    waiting = [run for run in plan.runs.values() if states[run.name] == "to do"]
+    running = [run for run in waiting if is_running(place.run(run.name))]
+    failed = {
+        run.name: reason
+        for run in waiting
+        if run not in running and (reason := failure_of(place.run(run.name)))
+    }
+    count = Counter(states[name] for name in plan.runs)
+    count["running"], count["failed"] = len(running), len(failed)
+    count["to do"] -= len(running) + len(failed)
+    order = ("done", "diverged", "skipped", "running", "failed", "to do")
+    shown = ", ".join(f"{count[state]:,} {state}" for state in order if count[state])
+    lines = [f"study {plan.study.study}: {len(plan.runs):,} runs: {shown}"]
+    if not place.root.is_dir():
+        lines.append(f"no results yet at {place.root.absolute()}")
+    if plan.ensembles:
+        done = sum(states[name] != "to do" for name in plan.ensembles)
+        lines.append(f"{len(plan.ensembles):,} ensembles: {done:,} scored")
+    if plan.probes:
+        done = sum(states[name] != "to do" for name in plan.probes)
+        lines.append(f"{len(plan.probes):,} probes on other data: {done:,} finished")
+    epochs = {run.name: _epochs_done(place.run(run.name)) for run in waiting}
+    for run in running:
+        lines.append(f"  running  {run.name}: epoch {epochs[run.name]} of {run.epochs} done")
+    records = place.records("runs")
+    for name in plan.runs:
+        if states[name] in ("diverged", "skipped"):
+            lines.append(f"  {states[name]}  {name}: {records[name]['reason']}")
+    for name in plan.probes:
+        folder = place.probe(name)
+        if states[name] == "to do" and is_running(folder):
+            lines.append(f"  running  {name}")
+        elif states[name] == "to do" and (reason := failure_of(folder)):
+            failed[name] = reason
+    for name, reason in failed.items():
+        lines.append(f"  failed  {name}: {reason}")
+    if waiting:
+        lines.append(_time_left(plan, records, waiting, epochs, max(1, len(running))))
+    return "\n".join(lines)
+
+
+def missing(plan: Plan, place: Store, study: str) -> str:
+    """What to say of a report that lacks runs: how many, and where the reasons are to be had.
+
+    study: the file, or `-` where it came by standard input.
+    """
+    states = status.of(plan, place)
+    waiting = [name for name in plan.runs if states[name] == "to do"]
+    if not waiting:
+        return ""
+    failed = sum(
+        not is_running(place.run(name)) and failure_of(place.run(name)) is not None
+        for name in waiting
+    )
+    counted = f" without {len(waiting):,} of {len(plan.runs):,} runs"
+    if not failed:
+        return counted
+    file = "FILE" if study == "-" else study
+    return f"{counted}, of which {failed:,} failed: kdpipe status {file} says why"
+
+
+def _epochs_done(folder: Path) -> int:
+    """From the header of the saved state alone, which may be large."""
+    try:
+        with open(folder / STATE, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return json.loads(header["__metadata__"]["kdpipe"])["about"]["epoch"]
+    except (OSError, ValueError, KeyError, MemoryError):
+        return 0
+
+
+def _time_left(
+    plan: Plan, records: dict, waiting: list[Run], epochs: dict[str, int], abreast: int
+) -> str:
+    """Of the runs to do, with the start of each."""
+    left = prices.seconds_left(plan, records, waiting, epochs)
+    if left is None:
+        return "time left: unknown until a run has finished"
+    how = "one run at a time" if abreast == 1 else f"{abreast} runs at a time"
+    return f"time left: about {prices.as_duration(left / abreast)}, {how}"

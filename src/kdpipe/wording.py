@@ -1,0 +1,37 @@
+"""TODO wording, from documents."""
+
+import difflib
+import itertools
+
+MAX_NAMES = 200  # compared with a misspelt one, or the search takes minutes in a hostile file
+
+
+def nearest(word: object, known) -> str:
+    """`; did you mean X?`, or nothing."""
+    names = [str(name) for name in itertools.islice(known, MAX_NAMES)]
+    close = difflib.get_close_matches(str(word)[:80], names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def listed(names) -> str:
+    """Names as they may stand in a message: all, or the first of many."""
+    names = list(names)
+    more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more or "none"
+
+
+def key(location) -> str:
+    """(experiments, 0, methods) as experiments[0].methods."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def shown(value: object) -> str:
+    """A value as it may stand in a message: on one line and not too long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else text[:57] + "..."

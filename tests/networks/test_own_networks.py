@@ -1,0 +1,750 @@
+"""Networks of one's own: tried before they are trained, and priced by what was found."""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from lab import Lab
+from safetensors.torch import load_file, save_file
+
+from kdpipe import identity
+from kdpipe.cli.main import main
+from kdpipe.data import splits
+from kdpipe.data.views import Images, Views
+from kdpipe.errors import KdpipeError
+from kdpipe.jobs.train import train
+from kdpipe.networks import models
+from kdpipe.plan import planner
+from kdpipe.results.store import Store
+from kdpipe.specs.equipment import Means
+from kdpipe.study import checking
+from kdpipe.training import probing
+
+CODE = """\
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def small(num_classes, in_channels):
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(inplace=True),
+        nn.AvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(6 * 4, num_classes),
+    )
+
+
+class Grouped(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.stem = nn.Conv2d(in_channels, 32, 1, bias=False)
+        self.conv = nn.Conv2d(32, 64, 3, stride=2, padding=1, groups=4, bias=False)
+        self.linear = nn.Linear(64, num_classes)
+
+    def features(self, x):
+        first = F.relu(self.stem(x))
+        second = F.relu(self.conv(first))
+        return self.linear(second.mean((2, 3))), [first, second]
+
+    def forward(self, x):
+        return self.features(x)[0]
+
+
+def dropping(num_classes, in_channels):
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64 * in_channels, num_classes))
+"""
+NETWORKS = {"small": {"build": "mine.small"}, "grouped": {"build": "mine.Grouped"}}
+
+
+def study(**changes) -> dict:
+    """wrn10-0.5 and `small` taught by `small` and `grouped`."""
+    main = {"teachers": ["small", "grouped"], "students": ["wrn10-0.5", "small"]}
+    main |= changes.pop("main", {})
+    return tiny.study(**{"networks": NETWORKS, "main": main} | changes)
+
+
+class Folder:
+    """A study file and the module beside it."""
+
+    def __init__(self, path, content=None, code=CODE):
+        self.path = path
+        self.study = tiny.write(path / "study.yaml", content or study())
+        self.code(code)
+
+    def code(self, text, name="mine"):
+        (self.path / f"{name}.py").write_text(text)
+        forget()
+
+    def change(self, old, new):
+        text = (self.path / "mine.py").read_text()
+        assert text.count(old) == 1
+        self.code(text.replace(old, new))
+
+    def write(self, content):
+        tiny.write(self.study, content)
+
+    def kdpipe(self, verb, *options):
+        forget()
+        return main([verb, str(self.study), *options])
+
+    def plan(self):
+        return planner.make(checking.load(self.study))
+
+    def card(self, name):
+        return json.loads((self.path / f"{name}-1x8x8-10.network.json").read_text())
+
+
+def forget():
+    """As in a new process: modules of a study are imported again."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("mine", "broken")]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # times of files have whole seconds
+    yield
+    forget()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A study whose networks have their cards."""
+    made = Folder(tmp_path)
+    assert made.kdpipe("network") == 0
+    return made
+
+
+# --- what they cost
+
+
+def test_costs_by_hand(folder, capsys):
+    runs = {run.network: run for run in folder.plan().runs.values() if not run.spec["teacher"]}
+    # convolution 1 -> 6 with bias on 8 x 8, normalisation, linear 24 -> 10
+    assert runs["small"].cost == (6 * 9 + 6 + 2 * 6 + 24 * 10 + 10, 6 * 9 * 64 + 24 * 10)
+    # 1x1 convolution 1 -> 32 on 8 x 8; 3x3, 32 -> 64 in four groups, on 4 x 4; linear 64 -> 10
+    assert runs["grouped"].cost == (
+        32 + 64 * 8 * 9 + 64 * 10 + 10,
+        32 * 64 + 64 * 8 * 9 * 16 + 64 * 10,
+    )
+    # three forwards for each of 64 images in each of 2 epochs
+    assert runs["small"].train_multiply_adds == 3 * (6 * 9 * 64 + 24 * 10) * 64 * 2
+    assert folder.card("grouped")["groups"] == [[32, 8, 8], [64, 4, 4]]
+    assert folder.card("small")["groups"] == []
+    assert folder.kdpipe("check") == 0 and folder.kdpipe("plan") == 0
+    assert "no mistakes" in capsys.readouterr().out
+
+
+def test_the_memory_format_follows_the_narrowest_convolution(folder):
+    assert folder.card("small")["layout"] == "contiguous"  # 6 channels
+    assert folder.card("grouped")["layout"] == "channels_last"
+    folder.change("second.mean((2, 3))", "second.view(len(x), -1)[:, :64]")
+    folder.kdpipe("network")
+    assert folder.card("grouped")["layout"] == "contiguous", "view refuses channels_last"
+
+
+def test_planning_imports_no_torch(folder):
+    code = (
+        "import sys; from kdpipe.cli.main import main; "
+        f"code = main(['plan', {str(folder.study)!r}]); "
+        "sys.exit(code or 'torch' in sys.modules or 'mine' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_what_is_counted_names_no_run_and_a_job_counts_without_a_card(folder, place):
+    before = folder.plan()
+    for name in NETWORKS:  # as another torch would count
+        path = folder.path / f"{name}-1x8x8-10.network.json"
+        path.write_text(json.dumps(folder.card(name) | {"parameters": 5, "multiply_adds": 7}))
+    after = folder.plan()
+    assert list(after.runs) == list(before.runs)
+    run = next(r for r in after.runs.values() if r.network == "grouped" and not r.spec["teacher"])
+    assert run.cost == (5, 7)
+    for path in folder.path.glob("*.json"):
+        path.unlink()
+    trained(run, place, folder)
+    record = tiny.record(place, run)
+    counted = (32 + 64 * 8 * 9 + 64 * 10 + 10, 32 * 64 + 64 * 8 * 9 * 16 + 64 * 10)
+    assert (record["parameters"], record["multiply_adds"]) == counted
+
+
+def test_which_parameters_are_learned_is_part_of_a_run(folder, capsys):
+    before = set(folder.plan().runs)
+    fixed = "self.stem.weight.requires_grad = False\n        self.conv = nn"
+    folder.change("self.conv = nn", fixed)
+    assert folder.kdpipe("check") == 2
+    assert "stem.weight float32 32x1x1x1 -> float32 32x1x1x1 fixed" in capsys.readouterr().err
+    assert folder.kdpipe("network") == 0
+    gone = {name.partition("-s0")[0] for name in before - set(folder.plan().runs)}
+    assert len(gone) == 3 and all("grouped" in name for name in gone)
+
+
+# --- what is said of one that cannot be used
+
+WRAPPED = """
+import random
+import numpy as np
+
+class Wrapped(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.net = Grouped(num_classes, in_channels)
+
+    def forward(self, x):
+        return {forward}
+
+    def features(self, x):
+        return {features}
+
+def changed(num_classes, in_channels):
+    model = Wrapped(num_classes, in_channels)
+    {built}
+    return model
+"""
+
+
+def wrapped(forward="self.net(x)", features="self.net.features(x)", built="pass"):
+    return CODE + WRAPPED.format(forward=forward, features=features, built=built)
+
+
+COUNTING = "import itertools; model.count = itertools.count(1).__next__"
+FAILURES = {
+    "no module": ({"build": "mine2.small"}, CODE, "there is no module mine2 in "),
+    "no package": ({"build": "mine.sub.small"}, CODE, "there is no module mine.sub in "),
+    "Python's own": ({"build": "json.loads"}, CODE, "json is a module of Python itself"),
+    "no attribute": ({"build": "mine.smal"}, CODE, "mine.py has no smal; did you mean small?"),
+    "no callable": ({"build": "mine.F"}, CODE, "mine.F is of type module, and cannot be called"),
+    "no path": ({"build": "mine"}, CODE, "'mine': write module.callable"),
+    "bad syntax": ({}, CODE + "\ndef changed(:\n", "importing mine failed: SyntaxError"),
+    "import fails": ({}, "import no_such\n" + CODE, "No module named 'no_such' ({path}, line 1)"),
+    "import exits": ({}, "import sys\nsys.exit(0)\n" + CODE, "SystemExit: 0 ({path}, line 2)"),
+    "signature": ({}, CODE + "\ndef changed(): pass\n", "unexpected keyword argument"),
+    "raises": (
+        {},
+        CODE + "\ndef changed(num_classes, in_channels):\n    raise ValueError('no\\nway')\n",
+        "(num_classes=10, in_channels=1) failed: ValueError: no way ({path}, line 37)",
+    ),
+    "no network": ({}, CODE + "\ndef changed(**_): return 3\n", "returned int"),
+    "no parameters": ({}, CODE + "\ndef changed(**_): return nn.Flatten()\n", "no parameters"),
+    "lazy": ({}, CODE + "\ndef changed(**_): return nn.LazyLinear(10)\n", "weight in its state"),
+    "double": ({}, wrapped(built="model.double()"), "is torch.float64 on cpu"),
+    "one shape": ({}, wrapped("self.net(x)[0]"), "of shape (10,) for images of 2 x 1 x 8 x 8"),
+    "classes": ({}, wrapped("self.net(x)[:, :9]"), "of shape (2, 9)"),
+    "probabilities": ({}, wrapped("self.net(x).softmax(1)"), "it gives probabilities: leave"),
+    "a tuple": ({}, wrapped("(self.net(x), x)"), "it gives tuple"),
+    "forward fails": ({}, wrapped("self.net(x) @ x"), "failed on images of 2 x 1 x 8 x 8: Runtime"),
+    "only in training": ({}, wrapped("self.net(x[:1] if self.training else x)"), "training mode"),
+    "not finite": ({}, wrapped("self.net(x) / 0"), "its logits are not finite"),
+    "random in eval": ({}, wrapped("self.net(x) + torch.rand(1)"), "in eval mode it answers"),
+    "random in numpy": (
+        {},
+        wrapped("self.net(x) + float(np.random.rand())"),
+        "in eval mode it ans",
+    ),
+    "counts its calls": (
+        {},
+        wrapped("self.net(x) * (self.count() if self.training else 1)", built=COUNTING),
+        "in training mode it answers the same images differently a second time",
+    ),
+    "detached": ({}, wrapped("self.net(x).detach()"), "its gradient cannot be computed"),
+    "in place": ({}, wrapped("self.net(x.relu_())"), "it changes the images"),
+    "numpy's start": (
+        {},
+        wrapped(built="model.net.linear.bias.data[0] = np.random.rand()"),
+        "net.linear.bias is another each time it is built",
+    ),
+    "not in its state": (
+        {},
+        wrapped("self.more[0](self.net(x))", built="model.more = [nn.Linear(10, 10)]"),
+        "is not all in its state_dict",
+    ),
+    "features raise": ({}, wrapped(features="self.nothing"), "features(x) failed: AttributeError"),
+    "other features": ({}, wrapped(features="(self.net(x) + 1, [x])"), "gives other logits"),
+    "flat groups": ({}, wrapped(features="(self.net(x), [x[0]])"), "must be (B, C, H, W) each"),
+}
+
+
+MAIN = {"teachers": ["own"], "students": ["own"]}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_failure_is_one_message(case, tmp_path, capsys):
+    network, code, said = FAILURES[case]
+    networks = {"own": {"build": "mine.changed"} | network}
+    made = Folder(tmp_path, study(networks=networks, main=MAIN), code)
+    assert made.kdpipe("network") == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 2 and "networks.own.build: " in message
+    assert said.format(path=tmp_path / "mine.py") in message
+
+
+@pytest.mark.parametrize("case", [case for case in FAILURES if FAILURES[case][0] == {}])
+def test_check_finds_what_has_come_since_the_card(case, tmp_path, capsys):
+    _, code, said = FAILURES[case]
+    networks = {"own": {"build": "mine.changed"}}
+    made = Folder(tmp_path, study(networks=networks, main=MAIN), CODE + "\nchanged = small\n")
+    assert made.kdpipe("network") == 0 and made.kdpipe("check") == 0
+    made.code(code)
+    capsys.readouterr()
+    assert made.kdpipe("check") == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 2 and "networks.own.build: " in message
+    assert said.format(path=tmp_path / "mine.py") in message
+
+
+def test_all_failures_are_in_one_answer(tmp_path, capsys):
+    networks = {f"n{i}": {"build": f"mine.{name}"} for i, name in enumerate(["a", "b", "small"])}
+    made = Folder(tmp_path, study(networks=networks, main={"teachers": ["n0"], "students": ["n2"]}))
+    assert made.kdpipe("network") == 2
+    said = capsys.readouterr().err
+    assert "2 mistakes" in said and "networks.n0.build" in said and "networks.n1.build" in said
+    assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("verb", ["check", "plan", "status"])
+def test_without_cards_the_message_has_the_command(verb, tmp_path, capsys):
+    made = Folder(tmp_path)
+    assert made.kdpipe(verb) == 2
+    said = capsys.readouterr().err
+    assert said.count(f"type: kdpipe network {made.study}") == 2
+    assert said.count("mistake") == 1 and "2 mistakes" in said
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"parameters": "many"},
+        {"layout": "odd"},
+        {"linear": 1},
+        {"groups": [[1, 2, "3"]]},
+        {"more": 1},
+        [],
+    ],
+)
+def test_a_card_that_is_none_is_refused(wrong, folder, capsys):
+    text = folder.card("small") | wrong if isinstance(wrong, dict) else wrong
+    (folder.path / "small-1x8x8-10.network.json").write_text(json.dumps(text))
+    assert folder.kdpipe("plan") == 2
+    assert "is no card of a network" in capsys.readouterr().err
+    assert folder.kdpipe("network") == 0 and folder.kdpipe("plan") == 0
+
+
+@pytest.mark.parametrize("name", ["wrn16-2", "wrn16-02", "resnet26", "resnet18", "self", "main"])
+def test_a_name_that_means_something_else_is_refused(name, folder, capsys):
+    folder.write(study(networks=NETWORKS | {name: {"build": "mine.small"}}))
+    assert folder.kdpipe("network") == 2
+    assert f"networks.{name}: " in capsys.readouterr().err
+
+
+def test_the_folder_of_the_code_must_be_there(folder, capsys):
+    folder.write(study(code="x" * 3000))
+    assert folder.kdpipe("plan") == 2
+    assert "code: there is no folder " in capsys.readouterr().err
+    content = tiny.study(code=".")
+    folder.write(content)
+    assert folder.kdpipe("plan") == 2
+    assert "code: it is where networks of one's own lie" in capsys.readouterr().err
+
+
+def test_a_misspelt_one_is_answered_with_the_right_one(folder, capsys):
+    folder.write(study(main={"students": ["smal"]}))
+    assert folder.kdpipe("check") == 2
+    assert "of one's own: small, grouped; did you mean small?" in capsys.readouterr().err
+
+
+# --- one that a probe cannot be made of
+
+OTHER = {
+    "data": {"name": "fashion-mnist", "resize": 8, "train_size": 200, "validation": 50},
+    "blocks": ["main"],
+}
+POOLED = "nn.Linear(64, 40), nn.Unflatten(1, (10, 4)), nn.AvgPool1d(4), nn.Flatten()"
+HEADS = {
+    "linear": (wrapped(), True),
+    "scaled": (wrapped("self.net(x) * 2", "x"), False),
+    "no layer": (wrapped(built=f"model.net.linear = nn.Sequential({POOLED})"), False),
+    "by hand": (wrapped("F.linear(x.flatten(1), self.net.linear.weight)", "x"), False),
+    "its last": (wrapped("self.more(self.net(x))", "x", "model.more = nn.Linear(10, 10)"), True),
+}
+
+
+@pytest.mark.parametrize("case", HEADS)
+def test_a_card_says_whether_a_probe_can_be_made(case, tmp_path, capsys):
+    """The same as a probe itself finds."""
+    code, linear = HEADS[case]
+    content = study(networks={"own": {"build": "mine.changed"}}, main=MAIN)
+    made = Folder(tmp_path, content, code)
+    assert made.kdpipe("network") == 0
+    assert ("no probe can be made of it" in capsys.readouterr().out) is not linear
+    assert made.card("own")["linear"] is linear
+    run = next(iter(made.plan().runs.values()))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), np.uint8)
+    images = Images(pixels, Views(0, "zero", False), [0.5], [0.5])
+    with contextlib.nullcontext() if linear else pytest.raises(KdpipeError, match="linear"):
+        probing.features(models.of(run.spec["network"], tmp_path), run.spec["network"], images)
+
+
+@pytest.mark.parametrize("role", ["student", "self", "teacher", "pretrained", "block", "elsewhere"])
+def test_a_planned_probe_of_it_is_refused_before_any_training(role, tmp_path, capsys):
+    networks = {"own": {"build": "mine.changed"}, "small": {"build": "mine.small"}}
+    plain = {"teachers": ["small"], "students": ["wrn10-0.5"]}
+    first = tiny.study()["experiments"][0] | {"name": "first", **plain}
+    main, more, found = plain, {}, "teacher"
+    if role == "student":
+        main, found = plain | {"students": ["own"]}, "student"
+    if role == "self":
+        main, found = MAIN | {"teachers": ["self"]}, "student"
+    if role == "teacher":
+        main = plain | {"teachers": ["own"]}
+    if role == "pretrained":
+        main = plain | {"teachers": ["brought"]}
+        weights = tmp_path / "weights.safetensors"
+        save_file({"x": torch.zeros(1)}, weights)
+        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        source = {"network": "own", "path": weights.name, "sha256": sha256}
+        more = {"pretrained": {"brought": source}}
+    if role in ("block", "elsewhere"):
+        first |= {"students": ["own"]}
+    if role == "block":
+        main = plain | {"teachers": ["first"]}
+    content = study(networks=networks, main=main, transfers={"other": OTHER}, **more)
+    content["experiments"] = [first, *content["experiments"]]
+    content = json.loads(json.dumps(content))  # YAML would point at what stands twice
+    made = Folder(tmp_path, content, wrapped("self.net(x) * 2", "x"))
+    assert made.kdpipe("network") == 0
+    capsys.readouterr()
+    if role == "elsewhere":  # in a block that is not probed
+        assert made.kdpipe("check") == 0 and made.plan().probes
+        return
+    assert made.kdpipe("check") == 2
+    said = capsys.readouterr().err
+    assert "1 mistake\n" in said
+    assert f"transfers.other.blocks: own, a {found} of main, does not end in a linear" in said
+    made.code(wrapped(features="x"))
+    assert made.kdpipe("network") == 2, "another computation under one revision"
+    content["networks"]["own"]["revision"] = 2
+    made.write(content)
+    assert made.kdpipe("network") == 0 and made.kdpipe("check") == 0
+
+
+def test_a_card_from_before_is_written_anew(folder, capsys):
+    old = folder.card("small")
+    old.pop("linear")
+    (folder.path / "small-1x8x8-10.network.json").write_text(json.dumps(old))
+    assert folder.kdpipe("check") == 2
+    said = capsys.readouterr().err
+    assert "1 mistake" in said and "it does not say whether a probe can be made" in said
+    assert f"type: kdpipe network {folder.study}" in said
+    assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
+
+
+# --- code that was changed after its card
+
+
+def test_a_changed_structure_is_listed(folder, capsys):
+    folder.change("6 * 4, num_classes", "6 * 4, num_classes, bias=False")
+    assert folder.kdpipe("check") == 2
+    said = capsys.readouterr().err
+    assert "networks.small.build: mine.small is not what its card says" in said
+    assert "parameters 322 -> 312; 5.bias float32 10 -> not there" in said
+    before = set(folder.plan().runs)
+    assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
+    assert {name.partition("-")[0] for name in before & set(folder.plan().runs)} == {
+        "grouped",
+        "wrn10",
+    }
+
+
+def test_a_changed_computation_needs_another_revision(folder, capsys):
+    folder.change("nn.ReLU(inplace=True)", "nn.GELU()")
+    assert folder.kdpipe("check") == 2
+    assert "it computes something else with the same parameters" in capsys.readouterr().err
+    assert folder.kdpipe("network") == 2
+    assert "networks.small.revision: mine.small computes something" in capsys.readouterr().err
+    folder.write(study(networks=NETWORKS | {"small": {"build": "mine.small", "revision": 2}}))
+    assert folder.kdpipe("check") == 2
+    assert "networks.small.revision: 2, and the card" in capsys.readouterr().err
+    assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
+
+
+def test_a_comment_and_a_refactoring_change_nothing(folder):
+    before = list(folder.plan().runs)
+    folder.change("import torch\n", "# a comment\nimport torch\n\n\nPOOL = nn.AvgPool2d\n")
+    folder.code("from torch import nn\n" + (folder.path / "mine.py").read_text())
+    folder.change("nn.AvgPool2d(4)", "POOL(2 + 2)")
+    assert folder.kdpipe("check") == 0 and folder.kdpipe("network") == 0
+    assert list(folder.plan().runs) == before
+
+
+# --- identity
+
+
+def test_a_revision_renames_its_runs_and_what_descends_from_them(folder):
+    before = folder.plan()
+    folder.write(study(networks=NETWORKS | {"grouped": {"build": "mine.Grouped", "revision": 2}}))
+    folder.kdpipe("network")
+    gone = set(before.runs) - set(folder.plan().runs)
+    assert gone == {
+        name
+        for name, run in before.runs.items()
+        if "grouped" in (run.network, *(parent.network for parent in run.parents))
+    }
+    assert len(gone) == 3
+
+
+def test_where_the_code_lies_is_no_part_of_a_run(folder, tmp_path):
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    (folder.path / "mine.py").rename(elsewhere / "mine.py")
+    before = list(folder.plan().runs)
+    folder.write(study(code="else where"))
+    assert folder.kdpipe("network") == 0
+    assert checking.load(folder.study).code == str(elsewhere)
+    assert list(folder.plan().runs) == before
+    assert str(tmp_path) not in json.dumps([run.spec for run in folder.plan().runs.values()])
+
+
+def test_the_plan_of_a_study_as_snakemake_hands_it_on_is_the_same(folder):
+    content = json.loads(checking.load(folder.study).model_dump_json(exclude_defaults=True))
+    handed = planner.make(checking.validate(content, "standard input"))
+    assert list(handed.runs) == list(folder.plan().runs)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("name", "../x"), ("build", "os"), ("state", "x"), ("layout", "z"), ("parameters", 1),
+     ("revision", None), ("classes", "10"), ("channels", 0)],
+)  # fmt: skip
+def test_a_spec_that_names_no_network_is_refused(key, value, folder, tmp_path):
+    run = next(r for r in folder.plan().runs.values() if r.network == "small")
+    spec = run.spec | {"network": run.spec["network"] | {key: value}}
+    with pytest.raises(KdpipeError, match="--spec"):
+        train(spec, [], Store(tmp_path / "results"), Means(code=folder.path))
+
+
+# --- trained
+
+
+def trained(run, place, folder, keep=()):
+    made = [f"--code={folder.path}"]
+    forget()
+    assert main([*tiny.train(run, keep, str(place.root)), *made]) == 0
+    return place.run(run.name)
+
+
+def test_it_trains_teaches_live_and_as_a_table(folder, place):
+    """By the commands that the rules call; its weights and outputs are those of its own module."""
+    found = {}
+    for way in ("live", "table"):
+        folder.write(study(teacher_outputs=way))
+        made = folder.plan()
+        for table in made.tables.values():
+            trained(table.parent, place, folder)
+            options = ["--spec", identity.canonical(table.spec), "--results", str(place.root)]
+            assert main(["tabulate", *options, f"--code={folder.path}"]) == 0
+        for run in made.runs.values():
+            trained(run, place, folder, keep=[0])
+            found[way, run.name.rsplit("-", 1)[0]] = tiny.record(place, run)
+    assert {record["status"] for record in found.values()} == {"done"}
+    record = found["live", "small-from-grouped-e2-s0"]
+    assert (record["parameters"], record["multiply_adds"]) == (322, 3696)
+    for (way, name), record in found.items():
+        if way == "table":  # as near as half precision is
+            loss = found["live", name]["last"]["test"]["nll"]
+            assert record["last"]["test"]["nll"] == pytest.approx(loss, abs=2e-3)
+
+    import mine  # pyright: ignore
+
+    run = next(r for r in folder.plan().runs.values() if r.name.startswith("small-from-grouped"))
+    where = place.run(run.name)
+    split = splits.load(run.spec["data"], place)
+    images = Images(split.val.images, Views(0, "zero", False), split.mean, split.std)
+    model = mine.small(num_classes=10, in_channels=1)
+    model.load_state_dict(load_file(where / "weights.safetensors"))
+    with torch.no_grad():
+        ours = model.eval()(images.centre(0, len(images))).numpy()
+    stored = load_file(where / "outputs.safetensors")["val_logits"].numpy()
+    np.testing.assert_allclose(ours, stored, atol=1e-5)
+    # and it began where its own initialisation puts it, from the stream of its name
+    torch.manual_seed(identity.stream(0, 0, 0, "small", "init"))
+    start = mine.small(num_classes=10, in_channels=1).state_dict()
+    kept = load_file(where / "checkpoints" / "epoch-0000.safetensors")
+    assert all(torch.equal(start[key], kept[key]) for key in start)
+
+
+def test_without_its_code_or_with_other_code_a_job_says_so(folder, place, capsys):
+    made = folder.plan()
+    teacher = next(r for r in made.runs.values() if r.network == "grouped")
+    forget()
+    sys.path.remove(str(folder.path))
+    assert main(tiny.train(teacher, (), str(place.root))) == 2
+    assert "there is no module mine (no folder was given: --code)" in capsys.readouterr().err
+    trained(teacher, place, folder)
+    student = next(
+        r for r in made.runs.values() if teacher in r.parents and r.network == "wrn10-0.5"
+    )
+    folder.change("(64, num_classes)", "(64, num_classes, bias=False)")
+    command = [*tiny.train(student, (), str(place.root)), f"--code={folder.path}"]
+    assert main(command) == 2
+    assert "has other parameters than when this run was planned" in capsys.readouterr().err
+
+
+def says_otherwise(command, folder, capsys):
+    forget()
+    assert main([*command, f"--code={folder.path}"]) == 2
+    said = capsys.readouterr().err
+    assert "small: mine.small computes something else than when run" in said
+    assert "put its code back, or raise networks.small.revision" in said
+
+
+@pytest.mark.parametrize("stop", ["full", "checkpoint 1"])
+def test_code_under_an_old_revision_does_not_teach(stop, folder, place, capsys):
+    """The same parameters, another computation: neither live, nor as a table, nor for a probe."""
+    block = {"teachers": ["small"], "students": ["wrn10-0.5"], "stops": [stop]}
+    commands = {}
+    for way in ("live", "table"):
+        folder.write(study(teacher_outputs=way, main=block, transfers={"other": OTHER}))
+        made = folder.plan()
+        student = next(run for run in made.runs.values() if run.parents)
+        commands[way] = tiny.train(student, (), str(place.root))
+    trained(student.parents[0], place, folder, keep=[1])
+    (table,) = made.tables.values()
+    (asked,) = (p for p in made.probes.values() if p.run.network == "small")
+    results = ["--results", str(place.root)]
+    tabulate = ["tabulate", "--spec", identity.canonical(table.spec), *results]
+    spec = asked.spec | {"data": asked.run.spec["data"]}  # another set would have to be prepared
+    probe = ["probe", "--spec", identity.canonical(spec), *results]
+
+    text = (folder.path / "mine.py").read_text()
+    folder.change("nn.ReLU(inplace=True)", "nn.GELU()")
+    for command in (commands["live"], tabulate, probe):
+        says_otherwise(command, folder, capsys)
+    folder.code(text)
+    assert main([*tabulate, f"--code={folder.path}"]) == 0
+    folder.change("nn.ReLU(inplace=True)", "nn.GELU()")
+    says_otherwise(commands["table"], folder, capsys)
+
+    folder.code(text.replace("nn.ReLU(inplace=True)", "nn.ReLU()"))  # computes the same
+    for command in (commands["live"], commands["table"], probe):
+        forget()
+        assert main([*command, f"--code={folder.path}"]) == 0
+
+
+def test_attention_transfer_to_a_network_with_group_outputs(folder, place, capsys):
+    methods = {"kd": {}, "at": {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 10.0}}
+    wrong = {"teachers": ["wrn10-1"], "students": ["grouped", "small"], "methods": ["at"]}
+    folder.write(study(methods=methods, main=wrong))
+    assert folder.kdpipe("check") == 2
+    said = capsys.readouterr().err
+    assert "wrn10-1 has 8x8, 4x4, 2x2 where grouped has 8x8, 4x4" in said
+    assert "where small has no groups" in said
+    folder.write(
+        study(methods=methods, main={**wrong, "teachers": ["self"], "students": ["grouped"]})
+    )
+    for run in folder.plan().runs.values():
+        trained(run, place, folder)
+    assert tiny.record(place, run)["last"]["val"]["at"] > 0
+
+
+# --- at random in training
+
+
+def test_one_that_draws_at_random_may_teach_and_is_not_trained(folder, place, capsys):
+    import mine  # pyright: ignore
+
+    networks = NETWORKS | {"dropping": {"build": "mine.dropping"}}
+    folder.write(study(networks=networks, main={"teachers": ["small"], "students": ["dropping"]}))
+    assert folder.kdpipe("network") == 0
+    assert "it draws at random in training" in capsys.readouterr().out
+    assert folder.kdpipe("check") == 2
+    said = capsys.readouterr().err
+    assert "experiments[0] (main).students: network 'dropping' drops activations at random" in said
+
+    weights = folder.path / "weights.safetensors"
+    model = mine.dropping(num_classes=10, in_channels=1)
+    save_file(model.state_dict(), weights)
+    source = {"network": "dropping", "path": "weights.safetensors"}
+    source["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    main = {"teachers": ["brought"], "students": ["wrn10-0.5"]}
+    folder.write(study(networks=networks, pretrained={"brought": source}, main=main))
+    assert folder.kdpipe("check") == 0
+    made = folder.plan()
+    for run in made.runs.values():
+        path = made.weights.get(run.name)
+        train(run.spec, [], place, Means(weights=path and weights, code=folder.path))
+    taught = tiny.record(place, run)
+    assert taught["status"] == "done" and taught["spec"]["teacher"]["members"]
+    brought = next(run for run in made.runs.values() if run.network == "dropping")
+    written = load_file(place.run(brought.name) / "weights.safetensors")
+    assert all(torch.equal(written[key], value) for key, value in model.state_dict().items())
+
+
+# --- the whole
+
+
+def test_a_study_runs_to_its_end(tmp_path, warm):
+    """Student, teacher, chain, ensemble and tables, the study and the results in two folders."""
+    code = tmp_path / "the code"
+    code.mkdir()
+    main = {"teachers": ["small", "pair"], "students": ["wrn10-0.5", "small"]}
+    content = study(
+        networks={"small": {"build": "mine.small"}},
+        teacher_outputs="table",
+        ensembles={"pair": {"networks": ["small", "wrn10-0.5"]}},
+        main=main,
+        tables={"teacher_size": ["main"]},
+    )
+    made = Folder(code, content)
+    assert made.kdpipe("network") == 0
+    lab = Lab(tmp_path / "lab", warm)
+    said = lab.run(None, "--configfile", str(made.study))
+    assert "100%" in said
+    records = lab.records()
+    planned = made.plan()
+    assert set(records) == {*planned.runs, *planned.ensembles}
+    assert {record["status"] for record in records.values()} == {"done"}
+    assert "small" in lab.results_csv()
+    assert "Nothing to be done" in lab.dry(None, "--configfile", str(made.study))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"networks": 3},
+        {"networks": None},
+        {"networks": []},
+        {"networks": {"small": None}},
+        {"networks": {"small": {}}},
+        {"networks": {"small": {"build": 3, "revision": "x"}}},
+        {"networks": {"small": {"build": "\0.x"}}},
+        {"networks": {"small": {"build": "mine.small", "revision": 0}}},
+        {"networks": {"../x": {"build": "mine.small"}}},
+        {"networks": {"small": {"build": "mine.small", "widht": 3}}},
+        {"code": 3},
+        {"code": "\0"},
+        {"code": ""},
+        {"data": {"name": "nothing"}},
+        {"network_recipes": {"small": {"epoch": 3}}},
+        {"main": {"students": ["grouped"], "stops": ["checkpoint 9"]}},
+        {"ensembles": {"small": {"networks": ["small"]}}},
+    ],
+)
+@pytest.mark.parametrize("verb", ["network", "plan"])
+def test_strange_values_are_refused_in_one_message(verb, changed, folder, capsys):
+    folder.write(study(**changed))
+    capsys.readouterr()
+    assert folder.kdpipe(verb) == 2
+    assert "mistake" in capsys.readouterr().err

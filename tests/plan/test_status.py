@@ -1,0 +1,149 @@
+"""What is done and what is to do, from records made by hand."""
+
+import json
+
+import pytest
+import tiny
+
+from kdpipe.errors import StoreError
+from kdpipe.plan import planner, status
+from kdpipe.plan.items import Run
+from kdpipe.results import records
+from kdpipe.results.store import Store
+from kdpipe.study import checking
+
+
+@pytest.fixture
+def made():
+    """A teacher kept at epoch 1, a scratch run, a student of each stop, and an ensemble."""
+    content = tiny.study(
+        main={"teachers": ["wrn16-1"], "stops": ["full", "checkpoint 1"]},
+        ensembles={"two": {"networks": ["wrn10-0.5"], "copies": 2}},
+    )
+    return planner.make(checking.validate(content, "f"))
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Store(tmp_path)
+
+
+def note(item, state, place, **more):
+    """Publish the record of a run or ensemble."""
+    folder = place.run(item.name) if isinstance(item, Run) else place.ensemble(item.name)
+    kept = {"checkpoints": {}, "reason": None}
+    records.publish(folder, {"digest": item.digest, "status": state, **kept, **more})
+    return folder
+
+
+def names(made):
+    """scratch, teacher, the two students, the other member."""
+    runs = list(made.runs.values())
+    (teacher,) = [run for run in runs if run.network == "wrn16-1"]
+    students = [run for run in runs if run.spec["teacher"]]
+    scratch = made.scratch["wrn10-0.5", 0]
+    (member,) = [run for run in runs if run.spec["member"] == 1]
+    return scratch, teacher, *students, member
+
+
+def test_nothing_is_done_in_an_empty_folder(made, place):
+    assert set(status.of(made, place).values()) == {"to do"}
+
+
+def test_what_is_done_and_what_has_diverged(made, place):
+    scratch, teacher, full, early, member = names(made)
+    note(scratch, "done", place)
+    note(member, "diverged", place)
+    note(early, "skipped", place)
+    states = status.of(made, place)
+    assert states[scratch.name] == "done" and states[member.name] == "diverged"
+    assert states[teacher.name] == states[full.name] == "to do"
+    (ensemble,) = made.ensembles.values()
+    assert states[ensemble.name] == "to do"
+    note(ensemble, "skipped", place)
+    assert status.of(made, place)[ensemble.name] == "skipped"  # a member diverged
+    note(member, "done", place)
+    assert status.of(made, place)[ensemble.name] == "to do"
+    note(ensemble, "done", place)
+    assert status.of(made, place)[ensemble.name] == "done"
+
+
+@pytest.mark.parametrize(
+    ("parent", "expected"),
+    [("diverged", "skipped"), ("skipped", "skipped"), ("done", "to do"), (None, "to do")],
+)
+def test_a_skipped_run_is_tried_as_soon_as_its_parent_may_succeed(made, place, parent, expected):
+    _, teacher, full, *_ = names(made)
+    note(full, "skipped", place)
+    if parent:
+        note(teacher, parent, place, checkpoints={"1": {}})
+    states = status.of(made, place)
+    # A parent on labels has nobody to be skipped for, and is tried itself.
+    assert states[full.name] == ("to do" if parent == "skipped" else expected)
+
+
+def test_skipping_goes_down_a_chain(place):
+    content = tiny.study(main={"teachers": ["self"], "generations": 3})
+    made = planner.make(checking.validate(content, "f"))
+    first, *others = made.runs.values()
+    note(first, "diverged", place)
+    for run in others:
+        note(run, "skipped", place)
+    assert list(status.of(made, place).values()) == ["diverged", *["skipped"] * 3]
+    note(first, "done", place)
+    assert list(status.of(made, place).values()) == ["done", *["to do"] * 3]
+
+
+def test_a_checkpoint_that_is_asked_for_later_is_to_do(made, place):
+    _, teacher, *_ = names(made)
+    note(teacher, "done", place, checkpoints={"0": {}})
+    assert status.of(made, place)[teacher.name] == "to do"
+    note(teacher, "done", place, checkpoints={"1": {}, "0": {}})
+    assert status.of(made, place)[teacher.name] == "done"
+
+
+def test_a_finished_run_stays_so_when_its_parent_is_gone(made, place):
+    _, _, full, *_ = names(made)
+    note(full, "done", place)
+    assert status.of(made, place)[full.name] == "done"
+
+
+def test_a_record_of_another_run_under_its_name(made, place):
+    scratch, teacher, *_ = names(made)
+    folder = note(scratch, "done", place)
+    (folder / records.RECORD).write_bytes(
+        (note(teacher, "done", place) / records.RECORD).read_bytes()
+    )
+    with pytest.raises(StoreError, match=f"{scratch.name} belongs to another spec.*remove"):
+        status.of(made, place)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flip", "pickle", "list", "folder"])
+def test_a_damaged_record_is_named(made, place, damage):
+    scratch, *_ = names(made)
+    path = note(scratch, "done", place) / records.RECORD
+    whole = path.read_bytes()
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(
+            {
+                "empty": b"",
+                "cut": whole[:-20],
+                "flip": whole.replace(b'"done"', b'"dome"'),
+                "pickle": b"\x80\x04\x8c\x02os\x94.",
+                "list": b"[1]",
+            }[damage]
+        )
+    with pytest.raises(StoreError, match=str(path)):
+        status.of(made, place)
+
+
+def test_folders_of_other_studies_and_litter_are_let_be(made, place):
+    runs = place.root / "runs"
+    (runs / "unfinished").mkdir(parents=True)
+    (runs / "a-file").write_text("x")
+    records.publish(runs / "of-another-study", {"digest": "0" * 64, "status": "done"})
+    assert set(status.of(made, place).values()) == {"to do"}
+    assert json.dumps(place.records("runs")["of-another-study"]["status"]) == '"done"'

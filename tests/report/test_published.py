@@ -1,0 +1,88 @@
+"""Published numbers: as the paper has them, and beside measured ones only where all is alike."""
+
+import io
+
+import pandas as pd
+import pytest
+from made_frames import cell, frame
+
+from kdpipe.evidence.selections import tidy
+from kdpipe.networks import naming
+from kdpipe.report.drawn import TABLES
+from kdpipe.report.published import beside, entries
+from kdpipe.report.table import csv, markdown
+
+CIFAR = {"data": "cifar10", "student": "wrn16-1", "train_n": 50_000, "multiply_adds": 10}
+
+
+def measured(errors=(8.3, 8.4, 8.5), kind="student", **labels):
+    """Rows of one cell on CIFAR-10."""
+    facts = {**CIFAR, **labels}
+    sizes = {"teacher_multiply_adds": 100, "teacher_parameters": 100, "parameters": 10}
+    known = {key: facts.pop(key) for key in ("student", "multiply_adds")}
+    rows = cell(list(errors), kind, **facts)
+    return [row | known | (sizes if facts.get("teacher") else {}) for row in rows]
+
+
+def of_wrn40(**labels):
+    return measured(teacher="wrn40-1", teacher_network="wrn40-1", **labels)
+
+
+def test_a_few_numbers_of_the_paper():
+    found = entries()
+    table = found["cifar10", "wrn16-1", "wrn250-1", "full"][0]
+    assert (table["error"], table["sd"], table["sure"]) == (8.787, 0.173, "V")
+    assert (
+        found["imagenet", "torchvision-resnet18", "torchvision-resnet152", "full"][0]["sure"] == "Q"
+    )
+    early = found["cifar10", "wrn28-1", "wrn28-4", "schedule 15/50"]
+    assert [(e["error"], e["statistic"]) for e in early] == [(6.60, "median")]
+    assert len(found["cifar10", "wrn16-1", "wrn16-8", "full"]) == 2  # a mean and a median
+    for data, student, teacher, _ in found:
+        for name in (student, teacher):
+            if data == "cifar10" and name:
+                naming.parse(name)
+
+
+def test_it_stands_beside_the_same_cell():
+    text = beside(tidy(frame(of_wrn40())))
+    assert text == "8.324 ± 0.111 (appendix table A, printed in the paper, mean ± sd)"
+    assert beside(tidy(frame(measured(kind="scratch")))).startswith("8.751 ± 0.129")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"data": "digits"},
+        {"student": "wrn16-2"},
+        {"stop": "checkpoint 50"},
+        {"temperature": 3.0},
+        {"kd_weight": 0.1, "ce_weight": 0.9},
+        {"method_kind": "eskd", "kd_epochs": 20},
+    ],
+)
+def test_it_does_not_where_anything_differs(other):
+    assert beside(tidy(frame(of_wrn40(**other)))) == ""
+
+
+def test_another_train_split_is_said():
+    text = beside(tidy(frame(of_wrn40(train_n=45_000))))
+    assert text.endswith("on 50,000 training images)")
+
+
+def test_eskd_of_imagenet_needs_the_papers_stop():
+    labels = {
+        "data": "imagenet", "student": "torchvision-resnet18", "method_kind": "eskd",
+        "epochs": 100, "teacher": "torchvision-resnet34", "train_n": 1_281_167,
+        "teacher_network": "torchvision-resnet34",
+    }  # fmt: skip
+    assert beside(tidy(frame(measured(**labels, kd_epochs=30)))).startswith("29.16 (Table 3")
+    assert beside(tidy(frame(measured(**labels, kd_epochs=60)))) == ""
+
+
+def test_the_column_is_there_only_with_something_in_it():
+    rows = frame(measured(kind="scratch"), of_wrn40())
+    made = TABLES["teacher_size"](rows)
+    assert "published" in made.display and "8.324 ± 0.111" in markdown(made)
+    assert "published" in pd.read_csv(io.StringIO(csv(made)))
+    assert "published" not in TABLES["teacher_size"](rows.assign(data="digits")).display

@@ -1,0 +1,431 @@
+"""The report of a study with made results: its files, and its page in a real browser."""
+
+import html
+import itertools
+import json
+import re
+import subprocess
+import sys
+from urllib.parse import urlparse
+
+import made_study
+import pandas as pd
+import pytest
+import yaml
+from browser import CHROMIUM, browser
+from made_study import STUDY, made_plan, made_store, write
+
+from kdpipe.cli.main import main
+from kdpipe.evidence import answer, frames, judgement, wrong_images
+from kdpipe.networks import naming
+from kdpipe.plan.items import Plan
+from kdpipe.report.drawn import TABLES
+from kdpipe.report.figure import FIGURES
+from kdpipe.report.render import render
+from kdpipe.results.files import write_json
+from kdpipe.results.store import Store
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """(folder, plan, store) of a report of a whole study."""
+    folder = tmp_path_factory.mktemp("report")
+    made, store = made_store(folder)
+    return render(made, store, folder / "reports" / "made"), made, store
+
+
+def test_everything_is_written(rendered):
+    folder, *_ = rendered
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        *("index.html", "index.md", "results.csv", "claims.json")
+    }
+    tables = {path.name for path in (folder / "tables").iterdir()}
+    assert tables == {f"{name}.{ending}" for name in TABLES for ending in ("csv", "md", "tex")}
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    assert figures == {f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png")}
+    verdicts = json.loads((folder / "claims.json").read_text())
+    assert [verdict["id"] for verdict in verdicts] == list(judgement.CLAIMS)
+    assert all(verdict["reason"] or verdict["n"] for verdict in verdicts)
+
+
+def test_the_same_records_give_the_same_bytes_and_nothing_else(rendered, tmp_path):
+    folder, made, store = rendered
+    (tmp_path / "made" / "figures").mkdir(parents=True)
+    (tmp_path / "made" / "figures" / "gone.svg").write_text("<svg/>")  # of an earlier study
+    (tmp_path / "made" / "figures" / "notes.txt").write_text("a person's own")
+    again = render(made, store, tmp_path / "made")
+    written = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    for path in written:
+        assert (again / path).read_bytes() == (folder / path).read_bytes(), path
+    there = {path.relative_to(again) for path in again.rglob("*") if path.is_file()}
+    assert {str(path) for path in there - written} == {"figures/notes.txt"}
+
+
+def test_index_md_has_the_answer_the_claims_and_every_table(rendered):
+    text = (rendered[0] / "index.md").read_text()
+    assert "## The answer" in text and "**Teach wrn10-0.5 by" in text
+    assert all(f"| {key}" in text for key in judgement.CLAIMS)
+    assert text.count("\n**") >= len(TABLES)
+    assert "±" in text and "against scratch" in text
+
+
+def test_latex_is_escaped_and_rounded(rendered):
+    text = (rendered[0] / "tables" / "teacher_size.tex").read_text()
+    assert r"\toprule" in text and r"$\pm$" in text
+    assert "±" not in text and not re.search(r"(?<!\\)%", text)
+
+
+def test_neither_torch_nor_a_second_pass_is_needed():
+    script = "import sys, kdpipe.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+# --- Holes --------------------------------------------------------------------------------------
+
+
+def test_a_study_half_done_renders_with_its_holes(tmp_path):
+    made, store = made_plan(), Store(tmp_path / "results")
+    holes = {"wrn10-0.5-from-wrn16-2-e20": "diverged", "wrn10-1-from": "skipped"}
+    write(made, store, holes)
+    folder = render(made, store, tmp_path / "made")
+    page = (folder / "index.html").read_text()
+    assert "runs have no result" in page and "diverged for the sake of a test" in page
+    assert "5 diverged" in (folder / "index.md").read_text()
+    verdicts = {v["id"]: v for v in json.loads((folder / "claims.json").read_text())}
+    assert verdicts["C1"]["missing"]
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_with_few_seeds_there_is_no_verdict(tmp_path, seeds):
+    made, store = made_store(tmp_path, seeds=seeds)
+    frame = frames.frame(made, store)
+    verdicts = judgement.judge(frame, frames.curves(made, store), 0.5)
+    assert {verdict.verdict for verdict in verdicts} == {"not tested"}
+    assert not any("nan" in verdict.reason for verdict in verdicts)
+    marks = [gain.mark for one in answer.answers(frame) for gain in one.gains]
+    assert set(marks) == {"too few seeds"}
+
+
+@pytest.mark.parametrize("there", ["nothing", "a folder", "another study", "a file"])
+def test_without_any_record_a_report_that_is_there_stays(tmp_path, capsys, monkeypatch, there):
+    content = {**STUDY, "tables": {}, "transfers": {}}
+    write_json(tmp_path / "made.yaml", content)
+    monkeypatch.chdir(tmp_path)
+    good = tmp_path / "reports" / "made" / "index.md"
+    good.parent.mkdir(parents=True)
+    good.write_text("a good report")
+    if there == "a folder":
+        (tmp_path / "results").mkdir()
+    elif there == "another study":
+        made_store(tmp_path, seeds=[77])
+    elif there == "a file":
+        (tmp_path / "results").write_text("not a folder")
+    verbs = ["report", "status", "plan"] if there == "a file" else ["report"]
+    for results in ("results", "results/runs")[: 2 if there == "a file" else 1]:
+        for verb in verbs:
+            assert main([verb, "made.yaml", "--results", results]) == 2
+            said = capsys.readouterr().err
+            assert "--results" in said and "results" in said and said.count("\n") == 1
+    assert [path.name for path in (tmp_path / "reports").rglob("*")] == ["made", "index.md"]
+    assert good.read_text() == "a good report"
+
+
+@pytest.mark.parametrize("lost", ["failed", "one failed", "diverged"])
+def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
+    """As Snakemake asks for it when a job has failed: the study on standard input."""
+    content = {**STUDY, "seeds": [0, 1, 2]}
+    made, store = made_plan(seeds=[0, 1, 2]), Store(tmp_path / "results")
+    names = list(made.runs)[: 1 if lost == "one failed" else None]
+    if lost == "diverged":
+        write(made, store, {"": "diverged"})
+        (store.root / wrong_images.FILE).unlink()
+    else:
+        for name in names:
+            write_json(store.run(name) / "failure.json", {"reason": "no memory", "traceback": ""})
+    done = subprocess.run(
+        [sys.executable, "-m", "kdpipe", "report", "-"],
+        input=json.dumps(content), text=True, cwd=tmp_path, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "reports" / "made" / "index.md").read_text()
+    assert "No answer for wrn10-0.5: no result." in text and "nan" not in text
+    page = (tmp_path / "reports" / "made" / "index.html").read_text()
+    assert ("no memory" if "failed" in lost else "for the sake of a test") in page
+
+
+def test_curves_are_a_frame_of_their_own(rendered, tmp_path):
+    _, made, store = rendered
+    frame = frames.frame(made, store)
+    assert frames.curves(made, Store(tmp_path / "none")).empty
+    assert len(frames.curves(made, store)) == 20 * len(made.runs) - _shorter(made)
+    kinds = {"scratch", "scratch_long", "teacher", "student", "ensemble", "probe"}
+    assert set(frame.kind) == kinds
+
+
+def _shorter(made: Plan) -> int:
+    return sum(20 - run.epochs for run in made.runs.values())
+
+
+# --- The answer ---------------------------------------------------------------------------------
+
+
+def test_the_answer_is_chosen_on_validation_and_tested_without_the_seed(rendered):
+    _, made, store = rendered
+    frame = frames.frame(made, store)
+    found = {one.student: one for one in answer.answers(frame)}["wrn10-0.5"]
+    rows = frame[(frame.kind == "student") & (frame.student == "wrn10-0.5")]
+    rows = rows.drop_duplicates(["teacher", "stop", "via", "generation", "method", "seed"])
+    rows = rows[rows["last"].astype(bool)]
+    keys = ["teacher", "stop", "via", "generation", "method"]
+    means = rows.groupby(keys).val_error.mean()
+    best = rows.set_index(keys).sort_index().loc[means.idxmin()]
+    assert found.validation.mean == pytest.approx(means.min())
+    assert found.test.mean == pytest.approx(best.test_error.mean())
+    assert found.options == len(means)
+    # The gain over scratch, by hand: each seed's option is the best of the four others.
+    gains = []
+    scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].set_index("seed")
+    for seed in made.study.seeds:
+        others = rows[rows.seed != seed].groupby(keys).val_error.mean()
+        cell = rows.set_index([*keys, "seed"]).sort_index().loc[(*others.idxmin(), seed)]
+        gains.append(float(cell.test_error) - scratch.test_error[seed])
+    assert found.gains[0].difference.mean == pytest.approx(pd.Series(gains).mean())
+    names = " ".join(gain.over for gain in found.gains)
+    assert "best full teacher" in names and "3 scratch runs" in names and "epochs" in names
+    assert all(gain.resampled.why for gain in found.gains)  # no outcomes were given
+
+
+def test_each_rival_is_singled_out_by_name_or_named_with_its_cure(rendered):
+    _, made, store = rendered
+    frame = frames.frame(made, store)
+    small, medium, *_ = answer.answers(frame, wrong_images.Outcomes(made, store))
+    chosen = small.chosen
+    teacher = frame[(frame.kind == "teacher") & (frame.teacher == chosen["teacher"])].iloc[0]
+    scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].iloc[0]
+    copies = int(teacher.multiply_adds // scratch.multiply_adds)
+    size = 2 + (chosen["via"] != "")
+    said = [*(gain.over for gain in small.gains), *small.missing]
+    (equal_cost,) = [text for text in said if "equal operations" in text]
+    (equal_size,) = [text for text in said if "equal size" in text]
+    assert f"{copies} scratch runs" in equal_cost and chosen["teacher"] in equal_cost
+    assert f"{size} scratch runs" in equal_size
+    assert any("scratch for " in gain.over and "wrn16-1" in gain.over for gain in small.gains)
+    # The other student has neither an ensemble nor a longer run.
+    missing = " ".join(medium.missing)
+    assert "scratch_long: true" in missing and "copies: 2" in missing
+    assert all(gain.resampled.images == 700 for gain in small.gains)
+    costs = {cost.what: cost for cost in small.costs}
+    assert costs["parameters"].alone == scratch.parameters
+    assert costs["parameters"].with_teacher == scratch.parameters + teacher.parameters
+
+
+def test_the_cure_for_a_missing_ensemble_can_be_pasted_as_it_is(tmp_path):
+    experiment = {"name": "one", "teachers": ["wrn16-2"], "students": ["wrn10-0.5"]}
+    changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
+    made, store = made_store(tmp_path, ensembles={}, **changes)
+    (found,) = answer.answers(frames.frame(made, store))
+    cures = [text.split("write under ensembles: ")[1:] for text in found.missing]
+    entries: dict = {}
+    for (entry,) in filter(None, cures):
+        entries |= yaml.safe_load(entry)
+    large, small = (naming.cost(name, (1, 8, 8), 10) for name in ("wrn16-2", "wrn10-0.5"))
+    dear = large.multiply_adds // small.multiply_adds
+    assert sorted(entry["copies"] for entry in entries.values()) == [2, dear]
+    made, store = made_store(tmp_path, ensembles=entries, **changes)
+    (found,) = answer.answers(frames.frame(made, store))
+    assert not any("ensemble" in text for text in found.missing)
+    assert sum("scratch runs averaged" in gain.over for gain in found.gains) == 2
+
+
+def _taught_by_one(tmp_path, **changes):
+    """(index.md, index.html) of a study with one student, one teacher, one method."""
+    experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
+    only = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
+    teams = {"two": {"networks": ["wrn10-0.5"], "copies": 2}}
+    made, store = made_store(tmp_path, **{"ensembles": teams, **only, **changes})
+    folder = render(made, store, tmp_path / "made")
+    page = re.sub(r"<[^>]+>", "", (folder / "index.html").read_text())
+    return (folder / "index.md").read_text(), " ".join(html.unescape(page).split())
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (-4.0, "Teach wrn10-0.5 by wrn10-1 with kd: better than labels alone by "),
+        (+6.0, "Do not distil wrn10-0.5: labels alone are better by "),
+        (None, "The best of the distilled: wrn10-0.5 by wrn10-1 with kd. It cannot be told from "),
+    ],
+)
+def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, said):
+    """harm: points that being taught adds; None: none, and as much noise as would hide any."""
+    law = made_study._error
+
+    def error(run, errors):
+        if harm is None:
+            return 20.0 + (1 if run.seed % 2 else -1) * (1 if run.spec["teacher"] else -1)
+        return law(run, errors) + (harm if run.spec["teacher"] else 0.0)
+
+    monkeypatch.setattr(made_study, "_error", error)
+    text, page = _taught_by_one(tmp_path)
+    headline = re.search(r"\*\*(.+)\*\*\nTest error", text)[1]
+    assert headline.startswith(said) and headline in page
+    mark = {-4.0: "better", 6.0: "worse", None: "cannot tell"}[harm]
+    gain = re.search(rf"labels alone \(scratch\): [+-]([\d.]+ ± [\d.]+) points, {mark}", text)
+    assert gain is not None
+    if harm is not None:
+        assert f" better than labels alone by {gain[1]} points" in headline or (
+            f"labels alone are better by {gain[1]} points" in headline
+        )
+    if harm == 6.0:
+        assert "The best of the distilled is taught by wrn10-1 with kd." in headline
+    # the average of two is made 20 % better than one
+    better = (
+        "An ensemble of 2 scratch runs (as many networks as distilling trained) is better than "
+    )
+    assert (better in headline) == (harm != -4.0)
+
+
+@pytest.mark.parametrize("seeds", [[0, 1], [0, 1, 2, 3]])
+def test_one_option_few_seeds_and_no_tables_in_words(tmp_path, seeds):
+    text, page = _taught_by_one(tmp_path, seeds=seeds)
+    few = len(seeds) < 3
+    interval = re.search(r"Test error [\d.]+( ± [\d.]+)? % \(n \d(, too few seeds .+?)?\)", text)
+    assert bool(interval[1]) != few and (interval[2] == ", too few seeds for an interval") == few
+    shown = re.search(r"Test error [\d.]+( ± [\d.]+)? % .*?; validation error (.+?) %", page)
+    assert bool(shown[1]) != few and ("±" in shown[2]) != few
+    assert ("Too few seeds to compare it with labels alone." in text) == few
+    for said in (text, page):
+        assert "nan" not in said and "1 options" not in said and f"{len(seeds)} of " not in said
+        assert "No tables were asked for." in said and "tables: {teacher_size: [one]}" in said
+        assert f"5 seeds are needed, {len(seeds)} are there" in said
+    assert ("3 seeds with every cell are needed, 2 are there" in page) == few
+
+
+def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs(tmp_path):
+    teams = {
+        "two": {"networks": ["wrn10-0.5"], "copies": 2},
+        "shots": {"networks": ["wrn10-0.5"], "stops": ["checkpoint 12", "full"]},
+    }
+    experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
+    changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
+    made, store = made_store(tmp_path, ensembles=teams, **changes)
+    (found,) = answer.answers(frames.frame(made, store))
+    named = [gain.over for gain in found.gains if "averaged" in gain.over]
+    assert named == ["two, 2 scratch runs averaged (equal size: the path has 2 networks)"]
+
+
+def test_without_validation_there_is_no_answer(rendered):
+    _, made, store = rendered
+    frame = frames.frame(made, store).assign(val_error=None)
+    found = answer.answers(frame)[0]
+    assert not found.chosen and "refuses to choose" in found.reason
+
+
+# --- In a browser -------------------------------------------------------------------------------
+
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None,
+    reason="NO CHROMIUM ON PATH: the page was not looked at (apt install chromium)",
+)
+
+
+@pytest.fixture(scope="module")
+def page(rendered, tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("browser")) as opened:
+        opened.file = rendered[0] / "index.html"
+        yield opened
+
+
+@needs_browser
+def test_no_error_and_no_request_leaves_the_page(page):
+    page.events.clear()
+    page.open(page.file, 1600)
+    page.run("[...document.querySelectorAll('details')].forEach(d => d.open = true)")
+    errors = [
+        event
+        for event in page.events
+        if event["method"]
+        in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+    ]
+    assert errors == []
+    asked = [
+        event["params"]["request"]["url"]
+        for event in page.events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert {urlparse(url).scheme for url in asked} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in asked) == 1
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_the_page_holds(page, width):
+    page.open(page.file, width)
+    page.run("[...document.querySelectorAll('details')].forEach(d => d.open = true)")
+    assert page.run("document.documentElement.scrollWidth") <= width
+    small = page.run(
+        "[...document.querySelectorAll('p, td, li, dd')]"
+        ".filter(e => parseFloat(getComputedStyle(e).fontSize) < 12).length"
+    )
+    assert small == 0
+
+
+@needs_browser
+def test_every_figure_has_a_size_words_in_its_place_and_a_caption(page):
+    page.open(page.file, 1600)
+    found = page.run(
+        """[...document.querySelectorAll("figure")].map(figure => {
+          const svg = figure.querySelector("svg"), box = svg.getBoundingClientRect();
+          const text = id => document.getElementById(svg.getAttribute(id))?.textContent ?? "";
+          return [svg.getAttribute("role"), text("aria-labelledby"), text("aria-describedby"),
+                  figure.querySelector("figcaption").textContent, box.width, box.height];
+        })"""
+    )
+    assert len(found) == len(FIGURES)
+    for role, name, description, caption, width, height in found:
+        assert role == "img" and len(name) > 5 and description == caption and len(caption) > 40
+        assert "n = 5" in caption and "test" in caption
+        assert width > 300 and height > 150
+    assert page.run("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == (
+        page.run("document.querySelectorAll('[id]').length")
+    )
+
+
+@needs_browser
+def test_tables_sort_by_mouse_and_by_keyboard(page):
+    page.open(page.file, 1600)
+    column = """(i => [...document.querySelector("table.sortable").tBodies[0].rows]
+                 .map(row => row.cells[i].textContent))"""
+    heads = page.run(
+        "[...document.querySelector('table.sortable').tHead.rows[0].cells].map(h => h.textContent)"
+    )
+    error = heads.index("error")
+    button = (
+        f"document.querySelectorAll('table.sortable')[0].querySelectorAll('th button')[{error}]"
+    )
+    before = page.run(f"{column}({error})")
+    page.run(f"{button}.click()")
+    rising = page.run(f"{column}({error})")
+    numbers = [float(text.split()[0]) for text in rising]
+    assert numbers == sorted(numbers) and sorted(rising) == sorted(before)
+    assert page.run(f"{button}.parentElement.getAttribute('aria-sort')") == "ascending"
+    page.run(f"{button}.focus()")
+    page.press("Enter")
+    falling = [float(text.split()[0]) for text in page.run(f"{column}({error})")]
+    assert falling == sorted(numbers, reverse=True)
+    size = heads.index("parameters of the teacher")  # 77.56 k after 691.4 k if it went by text
+    page.run(button.replace(f"[{error}]", f"[{size}]") + ".click()")
+    sizes = page.run(f"{column}({size})")
+    assert sizes[0] == "77.56 k" and sizes[-1] == "-"
+
+
+@needs_browser
+def test_it_can_be_read_without_a_mouse_and_prints(page):
+    page.open(page.file, 1600)
+    regions = "[...document.querySelectorAll('.scroll')]"
+    named = "(e.ariaLabel || e.getAttribute('aria-labelledby'))"
+    assert page.run(f"{regions}.filter(e => e.tabIndex !== 0 || !{named}).length") == 0
+    levels = page.run("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert page.paper().startswith(b"%PDF")

@@ -1,0 +1,67 @@
+"""Where a teacher stops, by hand."""
+
+import pytest
+
+from kdpipe.errors import KdpipeError
+from kdpipe.study import stops
+from kdpipe.study.stops import Stop
+
+
+@pytest.mark.parametrize(
+    ("text", "epochs", "expected"),
+    [
+        ("full", 10, [Stop("full", 10)]),
+        ("checkpoint 0", 10, [Stop("checkpoint", 0)]),
+        ("checkpoint 9", 10, [Stop("checkpoint", 9)]),
+        ("checkpoint 10", 10, [Stop("full", 10)]),  # the last epoch is the full teacher
+        ("every 3", 10, [Stop("checkpoint", 3), Stop("checkpoint", 6), Stop("checkpoint", 9)]),
+        ("every 5", 10, [Stop("checkpoint", 5)]),  # 10 is the end
+        ("schedule 10/35", 200, [Stop("schedule", 35, 10)]),
+        ("schedule 4/4", 10, [Stop("schedule", 4, 4)]),
+    ],
+)
+def test_parse(text, epochs, expected):
+    assert stops.parse(text, epochs) == expected
+    assert stops.count(text, epochs) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "drops"),
+    [
+        ("schedule 10/35", [10, 20, 30]),  # the paper's modes
+        ("schedule 15/50", [15, 30, 45]),
+        ("schedule 20/65", [20, 40, 60]),
+        ("schedule 25/80", [25, 50, 75]),
+        ("schedule 60/200", [60, 120, 180]),
+        ("schedule 4/4", []),
+        ("schedule 2/4", [2]),
+    ],
+)
+def test_drops_of_a_schedule(text, drops):
+    (stop,) = stops.parse(text, 200)
+    assert stop.drop_epochs == drops
+    assert stop.label == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["checkpoint 11", "every 0", "every 10", "schedule 0/4", "schedule 5/4", "schedule 3/11"],
+)
+def test_past_the_end(text):
+    for function in (stops.parse, stops.count):
+        with pytest.raises(KdpipeError, match=text):
+            function(text, 10)
+
+
+def test_a_stop_stands_once():
+    texts = ["every 4", "checkpoint 8", "full", "checkpoint 10", "checkpoint 1"]
+    assert [stop.label for stop in stops.expand(texts, 10)] == [
+        "checkpoint 4",
+        "checkpoint 8",
+        "full",
+        "checkpoint 1",
+    ]
+
+
+def test_counting_makes_no_list():
+    assert stops.count("every 1", 10**15) == 10**15 - 1

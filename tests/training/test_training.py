@@ -1,0 +1,537 @@
+"""What a run computes: against a slow plain twin, by hand, and against itself in other places."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from scipy.special import softmax
+from torch.nn import functional as F
+
+from kdpipe.data import splits
+from kdpipe.data.views import Images, Views
+from kdpipe.errors import KdpipeError
+from kdpipe.jobs.score import score
+from kdpipe.jobs.train import train
+from kdpipe.learning.recipe import learning_rate
+from kdpipe.networks import models
+from kdpipe.results import metrics
+from kdpipe.results.files import read_arrays
+from kdpipe.results.store import Store
+from kdpipe.specs.equipment import Means
+from kdpipe.training import evaluation, loop
+from kdpipe.training.teachers import live
+
+
+def chain(**changes):
+    """The runs of a tiny plan in order: scratch student, teacher, student."""
+    return list(tiny.planned(**changes).runs.values())
+
+
+def do(run, place, keep=()):
+    train(run.spec, sorted(keep), place)
+    return place.run(run.name)
+
+
+def arrays(path):
+    return read_arrays(path)[0]
+
+
+def curve(folder):
+    return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, shared):
+    """A finished study: teacher with checkpoints, scratch, two students, one of an ensemble."""
+
+    def build(folder: Path) -> None:
+        place = tiny.results(folder, shared)
+        for run in PLAN.runs.values():
+            do(run, place, PLAN.keep.get(run.name, ()))
+        for ensemble in PLAN.ensembles.values():
+            score(ensemble.spec, place)
+
+    return Store(tiny.once(shared / "training", build) / "results")
+
+
+PLAN = tiny.planned(
+    recipe={"epochs": 4, "drop_epochs": [2, 3]},
+    methods={"kd": {}, "eskd": {"stop_epoch": 2, "ce_weight_after_stop": 0.5}},
+    ensembles={"pair": {"networks": ["wrn10-1"], "copies": 2}},
+    experiments=[
+        {
+            "name": "main",
+            "teachers": ["wrn10-1"],
+            "stops": ["full", "checkpoint 2"],
+            "students": ["wrn10-0.5"],
+            "methods": ["kd", "eskd"],
+        },
+        {"name": "team", "teachers": ["pair"], "students": ["wrn10-0.5"], "methods": ["kd"]},
+    ],
+)
+
+
+def the(role=None, **wanted):
+    """The one run of PLAN that has the spec values wanted."""
+    found = [
+        run
+        for run in PLAN.runs.values()
+        if all(get(run.spec) == value for get, value in wanted.values())
+        and (role is None or role in PLAN.roles[run.name])
+    ]
+    assert len(found) == 1, [run.name for run in found]
+    return found[0]
+
+
+def student(method="kd", epoch=4, members=1):
+    return the(
+        "student",
+        method=(lambda s: s["method"] and s["method"]["kd_epochs"], 4 if method == "kd" else 2),
+        teacher=(
+            lambda s: s["teacher"] and [m["epoch"] for m in s["teacher"]["members"]],
+            [epoch] * members,
+        ),
+    )
+
+
+def scratch():
+    return the("scratch")
+
+
+def teacher():
+    return the("teacher")
+
+
+# --- the same bytes
+
+
+def test_the_same_bytes_in_another_process_folder_and_order(tmp_path, shared, warm, done):
+    place = tiny.results(tmp_path, shared)
+    order = [teacher(), student(), scratch()]  # `done` trained the scratch run first
+    for run in order:
+        command = tiny.train(run, PLAN.keep.get(run.name, ()))
+        assert warm.run(*command, cwd=tmp_path).code == 0
+    for run in order:
+        assert tiny.exact(place.run(run.name)) == tiny.exact(done.run(run.name))
+    assert len(tiny.exact(place.run(teacher().name))) == 5  # weights, curve, outputs, checkpoint
+
+
+def test_what_ran_before_in_the_process_does_not_matter(place, done):
+    torch.manual_seed(123)
+    np.random.seed(5)
+    torch.rand(7)
+    before = torch.get_rng_state()
+    folder = do(scratch(), place)
+    assert tiny.exact(folder) == tiny.exact(done.run(folder.name))
+    assert torch.equal(torch.get_rng_state(), before)  # nor does a run change what comes after
+
+
+# --- a slow plain twin
+
+
+def view_by_hand(image, view, pad):
+    """The crop at its offset from an image (C, H, W) with zeros around it; no flip."""
+    row, column = divmod(view, 2 * pad + 1)
+    padded = np.pad(image, [(0, 0), (pad, pad), (pad, pad)])
+    return padded[:, row : row + image.shape[1], column : column + image.shape[2]]
+
+
+@pytest.mark.parametrize("kind", ["labels", "full kd", "eskd"])
+def test_weights_are_those_of_a_plain_loop(kind, done):
+    run = {"labels": scratch(), "full kd": student(), "eskd": student("eskd")}[kind]
+    spec = run.spec
+    split = splits.load(spec["data"], done)
+    model = models.fresh(spec).to(memory_format=torch.contiguous_format)
+    taught = live.load(spec, done) if spec["teacher"] else None
+    optimiser = torch.optim.SGD(model.parameters(), lr=1, momentum=0.9, weight_decay=5e-4)
+    views = Views.of(spec["data"]["views"])
+    rates = [0.05, 0.05, 0.01, 0.002]
+    for epoch in range(4):
+        for group in optimiser.param_groups:
+            group["lr"] = rates[epoch]
+        order, view = loop._presentation(spec, epoch, 64, views)
+        assert sorted(order.tolist()) == list(range(64))
+        model.train()
+        for start in range(0, 64, 16):
+            pixels, labels = [], []
+            for place_in_epoch in range(start, start + 16):
+                index = int(order[place_in_epoch])
+                seen = view_by_hand(split.train.images[index], int(view[place_in_epoch]), 1)
+                mean, std = split.mean[:, None, None], split.std[:, None, None]
+                pixels.append((seen / 255 - mean) / std)
+                labels.append(int(split.train.labels[index]))
+            x, y = torch.tensor(np.array(pixels), dtype=torch.float32), torch.tensor(labels)
+            logits = model(x)
+            loss = F.cross_entropy(logits, y)
+            if taught:
+                with torch.no_grad():
+                    wanted = taught.members[0][1](x)
+                p, q = F.softmax(wanted / 4, 1), F.log_softmax(logits / 4, 1)
+                kl = (p * (p.log() - q)).sum(1).mean()
+                teaching = kind == "full kd" or epoch < 2
+                loss = 0.1 * loss + 0.9 * 16 * kl if teaching else 0.5 * loss
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    weights = arrays(done.run(run.name) / "weights.safetensors")
+    for key, value in model.state_dict().items():
+        np.testing.assert_allclose(weights[key], value.numpy(), rtol=2e-3, atol=2e-4, err_msg=key)
+
+
+# --- the schedule
+
+
+def test_learning_rate_of_every_epoch(done):
+    assert [line["lr"] for line in curve(done.run(scratch().name))] == pytest.approx(
+        [0.05, 0.05, 0.01, 0.002]
+    )
+    recipe = {"lr": 0.1, "drop_epochs": [60, 120], "drop_factor": 0.2}
+    rates = [learning_rate(recipe, epoch) for epoch in range(200)]
+    assert rates == pytest.approx([0.1] * 60 + [0.02] * 60 + [0.004] * 80)
+
+
+def test_after_the_stop_labels_alone_teach_with_their_own_weight(done):
+    lines = curve(done.run(student("eskd").name))
+    for line in lines[:2]:
+        train = line["train"]
+        assert train["loss"] == pytest.approx(0.1 * train["ce"] + 0.9 * train["kd"], rel=1e-5)
+    for line in lines[2:]:
+        assert line["train"]["loss"] == pytest.approx(0.5 * line["train"]["ce"], rel=1e-5)
+        assert "kd" not in line["train"]
+        assert "kd" in line["val"]  # still measured, no longer taught
+
+
+def test_eskd_is_full_kd_until_its_stop(done):
+    full, early = curve(done.run(student().name)), curve(done.run(student("eskd").name))
+    assert full[:2] == early[:2]
+    assert full[2] != early[2]
+
+
+def test_eskd_that_stops_at_the_end_is_full_kd():
+    at_end = tiny.planned(recipe={"epochs": 2}, methods={"kd": {"stop_epoch": 0.9}})
+    full = tiny.planned(recipe={"epochs": 2})
+    assert list(at_end.runs) == list(full.runs)
+
+
+def test_parts_of_the_loss_are_means_over_images(place):
+    """A last batch of 4 counts as 4 images; by hand from a run of one step per epoch."""
+    runs = chain(data={"train_size": 20}, recipe={"epochs": 1, "lr": 1e-9, "drop_epochs": []})
+    run = runs[0]
+    line = curve(do(run, place))[0]
+    split = splits.load(run.spec["data"], place)
+    images = Images(split.train.images, Views.of(run.spec["data"]["views"]), split.mean, split.std)
+    order, view = loop._presentation(run.spec, 0, 20, images.views)
+    model = models.fresh(run.spec).train()
+    labels = torch.tensor(split.train.labels)
+    total = 0.0
+    for chosen in (slice(0, 16), slice(16, 20)):
+        logits = model(images.batch(order[chosen], view[chosen]))
+        total += float(F.cross_entropy(logits, labels[order[chosen]], reduction="sum").detach())
+    assert line["train"]["ce"] == pytest.approx(total / 20, rel=1e-5)
+    assert line["train"]["loss"] == line["train"]["ce"]
+
+
+# --- where a run starts
+
+
+def initial(run):
+    return models.fresh(run.spec).state_dict()
+
+
+def same(one, other):
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_direct_students_of_a_seed_start_from_the_weights_of_scratch():
+    students = [student(), student("eskd"), student("kd", 2), student("kd", 4, members=2)]
+    assert all(same(initial(scratch()), initial(run)) for run in students)
+    other = tiny.planned(seeds=[1])
+    assert not same(initial(scratch()), initial(next(iter(other.runs.values()))))
+
+
+def test_a_generation_never_shares_the_stream_of_its_teacher():
+    again = tiny.planned(
+        experiments=[
+            {
+                "name": "again",
+                "teachers": ["self"],
+                "students": ["wrn10-0.5"],
+                "methods": ["kd"],
+                "generations": 3,
+            }
+        ]
+    )
+    runs = list(again.runs.values())
+    assert len(runs) == 4
+    for one, other in itertools.combinations(runs, 2):
+        assert not same(initial(one), initial(other))
+        views = Views(1, "zero", False)
+        orders = [loop._presentation(run.spec, 0, 64, views)[0] for run in (one, other)]
+        assert not torch.equal(*orders)
+
+
+def test_members_of_an_ensemble_start_apart():
+    members = [run for run in PLAN.runs.values() if run.network == "wrn10-1"]
+    assert len(members) == 2
+    assert not same(*map(initial, members))
+
+
+def test_checkpoint_0_is_the_initialisation(place):
+    run = scratch()
+    folder = do(run, place, [0, 4])
+    found = arrays(evaluation.checkpoint_path(folder, 0))
+    assert all(np.array_equal(found[key], value.numpy()) for key, value in initial(run).items())
+    last = arrays(evaluation.checkpoint_path(folder, 4))
+    final = arrays(folder / "weights.safetensors")
+    assert all(np.array_equal(last[key], final[key]) for key in final)
+
+
+# --- what is read when
+
+
+def test_validation_is_never_taught_and_test_is_read_last(place, monkeypatch):
+    """Every batch is noted with the split it comes from, and every loss with its batch's."""
+    runs = chain()
+    for run in runs[:2]:
+        do(run, place)
+    split = splits.load(runs[2].spec["data"], place)
+    of_train, of_val = (
+        {image.tobytes() for image in part.images} for part in (split.train, split.val)
+    )
+    assert not of_train & of_val
+
+    sizes = {64: "train", 40: "val", 700: "test"}
+    seen: list[tuple[str, str]] = []
+    batch, loss = Images.batch, loop._loss
+
+    def noted_batch(images, *given):
+        seen.append(("seen", sizes[len(images)]))
+        return batch(images, *given)
+
+    def noted_loss(*given):
+        seen.append(("taught", seen[-1][1]))
+        return loss(*given)
+
+    monkeypatch.setattr(Images, "batch", noted_batch)
+    monkeypatch.setattr(loop, "_loss", noted_loss)
+    do(runs[2], place)
+    assert {name for purpose, name in seen if purpose == "taught"} == {"train"}
+    assert seen.count(("taught", "train")) == 2 * 4  # epochs, steps
+    last_taught = max(i for i, (purpose, _) in enumerate(seen) if purpose == "taught")
+    assert seen.index(("seen", "test")) > last_taught
+    assert seen.index(("seen", "val")) < last_taught
+
+
+def test_the_teacher_is_the_same_before_and_after(place, monkeypatch):
+    runs = chain()
+    for run in runs[:2]:
+        do(run, place)
+    before = tiny.exact(place.run(runs[1].name))
+    lent = []
+    real = live.load
+    monkeypatch.setattr(live, "load", lambda *given: lent.append(real(*given)) or lent[-1])
+    do(runs[2], place)
+    assert tiny.exact(place.run(runs[1].name)) == before
+    model = lent[0].members[0][1]
+    weights = arrays(place.run(runs[1].name) / "weights.safetensors")
+    for key, value in model.state_dict().items():
+        assert np.array_equal(weights[key], value.numpy()), key
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_teacher_that_changes_is_a_fault(place, monkeypatch):
+    runs = chain()
+    for run in runs[:2]:
+        do(run, place)
+    real = live.Live.logits
+
+    def drifting(self, *given):
+        self.members[0][1].train()  # batch statistics: the trap of other people's code
+        return real(self, *given)
+
+    monkeypatch.setattr(live.Live, "logits", drifting)
+    with pytest.raises(RuntimeError, match="the teacher changed"):
+        do(runs[2], place)
+
+
+# --- what a record says
+
+
+@pytest.mark.parametrize("which", ["scratch", "student", "ensemble's student"])
+def test_metrics_are_those_of_the_stored_outputs(which, done):
+    run = {"scratch": scratch(), "student": student()}.get(which) or student("kd", 4, 2)
+    folder, record = done.run(run.name), tiny.record(done, run)
+    stored = arrays(folder / "outputs.safetensors")
+    split = splits.load(run.spec["data"], done)
+    for name in ("val", "test"):
+        logits, labels = stored[f"{name}_logits"].astype(np.float64), stored[f"{name}_labels"]
+        assert np.array_equal(labels, getattr(split, name).labels)
+        found, p = record["last"][name], softmax(logits, axis=1)
+        assert found["n"] == len(labels)
+        assert found["accuracy"] == pytest.approx((p.argmax(1) == labels).mean())
+        right = p[np.arange(len(labels)), labels]
+        assert found["nll"] == pytest.approx(-np.log(right).mean())
+        if run.spec["teacher"]:
+            parents = [
+                arrays(done.find_run(member["run"]) / "outputs.safetensors")[f"{name}_logits"]
+                for member in run.spec["teacher"]["members"]
+            ]
+            # an ensemble teaches with the logarithm of its mean probability at T = 1
+            taught = np.log(np.mean([softmax(z.astype(np.float64), 1) for z in parents], axis=0))
+            t, s = softmax(taught / 4, 1), softmax(logits / 4, 1)
+            kl = 16 * (t * (np.log(t) - np.log(s))).sum(1).mean()
+            assert found["kl"] == pytest.approx(kl, rel=1e-3)
+            agreement = (taught.argmax(1) == logits.argmax(1)).mean()
+            assert found["agreement"] == pytest.approx(agreement)
+
+
+def test_metrics_on_train_are_of_the_final_network_and_plain_images(done):
+    run = student()
+    split = splits.load(run.spec["data"], done)
+    model = models.build("wrn10-0.5", num_classes=10, in_channels=1)
+    weights = arrays(done.run(run.name) / "weights.safetensors")
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    mean, std = split.mean[:, None, None], split.std[:, None, None]
+    x = torch.tensor((split.train.images / 255 - mean) / std, dtype=torch.float32)
+    with torch.no_grad():
+        logits = model.eval()(x).numpy()
+    found = tiny.record(done, run)["last"]["train"]
+    expected = metrics.of(logits, np.array(split.train.labels))
+    assert found["accuracy"] == expected["accuracy"]
+    assert found["nll"] == pytest.approx(expected["nll"], rel=1e-4)
+    assert "kl" in found and "agreement" in found
+
+
+def test_best_is_the_earliest_epoch_that_is_best_on_validation(place):
+    runs = chain(recipe={"epochs": 8, "drop_epochs": [4]})
+    folder = do(runs[0], place, range(9))
+    accuracies = [line["val"]["accuracy"] for line in curve(folder)]
+    best = 1 + int(np.argmax(accuracies))
+    record = tiny.record(place, runs[0])
+    assert record["best"]["epoch"] == best
+    assert record["best"]["val"]["accuracy"] == max(accuracies)
+    at_best = record["checkpoints"][str(best)]
+    assert at_best["test"] == record["best"]["test"]
+
+
+def test_best_among_equals():
+    progress = loop.Progress()
+    model = torch.nn.Linear(1, 1)
+    for epoch, accuracy in enumerate([0.5, 0.7, 0.7, 0.6], 1):
+        progress.curve.append({"epoch": epoch, "val": {"accuracy": accuracy}})
+        torch.nn.init.constant_(model.weight, epoch)
+        loop._remember_best(progress, model)
+    assert progress.best_epoch == 2
+    assert float(progress.best["weight"]) == 2
+
+
+def test_without_validation_there_is_no_best(place):
+    runs = chain(data={"validation": 0})
+    for run in runs:
+        folder = do(run, place)
+        record = tiny.record(place, run)
+        assert record["best"] is None and record["last"]["val"] is None
+        assert curve(folder)[0]["val"] is None
+
+
+# --- networks and ensembles
+
+
+@pytest.mark.parametrize("network", ["wrn10-0.0625", "wrn10-0.25", "wrn10-0.375", "resnet8"])
+def test_narrow_networks_train(network, place):
+    runs = chain(recipe={"epochs": 1, "drop_epochs": []}, main={"students": [network]})
+    for run in runs:
+        do(run, place)
+        assert tiny.record(place, run)["status"] == "done"
+
+
+def test_an_ensemble_teaches_with_the_logarithm_of_its_mean_probability(done):
+    taught = live.load(student("kd", 4, 2).spec, done)
+    x = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        each = [F.softmax(model(x).double(), 1) for _, model in taught.members]
+    mean, found = sum(each) / 2, taught.logits(x, None, None).double()
+    torch.testing.assert_close(F.softmax(found, 1), mean, rtol=1e-5, atol=1e-6)
+    softened = F.softmax(mean.log() / 4, 1)
+    torch.testing.assert_close(F.softmax(found / 4, 1), softened, rtol=1e-5, atol=1e-6)
+
+
+# --- the golden run
+
+
+def test_golden_run(done):
+    """What three small runs compute, pinned.
+
+    Where this is red, a run means something else than before. If that was not intended, mend the
+    code. If it was, raise the revision of what changed (`identity.REVISIONS`, or
+    `networks.REVISIONS` for a network), so that finished runs of older code are made again, and
+    put the new values here. The tolerance is for other CPUs, which round otherwise.
+    """
+    found = {}
+    for name, run in {"labels": scratch(), "kd": student(), "eskd": student("eskd")}.items():
+        lines = curve(done.run(run.name))
+        found[name] = [lines[0]["train"]["loss"], lines[3]["train"]["loss"], lines[3]["val"]["ce"]]
+    for name, values in GOLDEN.items():
+        assert found[name] == pytest.approx(values, rel=2e-3), (name, found)
+
+
+GOLDEN = {  # loss of the first and the last epoch, validation cross-entropy of the last
+    "labels": [2.3338598, 2.2528177, 2.2924479],
+    "kd": [0.2519191, 0.2430334, 2.3023802],
+    "eskd": [0.2519191, 1.1460884, 2.2986429],
+}
+
+
+def _weights(place, **recipe) -> dict:
+    """The weights of the tiny scratch run after two epochs."""
+    return arrays(do(chain(recipe=recipe)[0], place) / "weights.safetensors")
+
+
+def _distance(found: dict, expected: dict) -> float:
+    """The distance of two networks, as a share of the length of the second."""
+    keys = [key for key in expected if expected[key].dtype == np.float32]
+    difference = sum(float(((found[key] - expected[key]) ** 2).sum()) for key in keys)
+    return (difference / sum(float((expected[key] ** 2).sum()) for key in keys)) ** 0.5
+
+
+def test_half_precision_is_near_single_precision_and_is_not_it(place):
+    assert 1e-4 < _distance(_weights(place, autocast="bfloat16"), _weights(place)) < 0.05
+
+
+def test_in_half_precision_a_teacher_still_teaches(place):
+    """Losses are in single precision, the teacher's and the weights' too."""
+    for run in (runs := chain(recipe={"autocast": "bfloat16"})):
+        do(run, place)
+    weights = arrays(place.run(runs[-1].name) / "weights.safetensors")
+    assert {array.dtype for array in weights.values()} == {np.dtype("f4"), np.dtype("i8")}
+    measured, stored = curve(place.run(runs[-1].name))[-1], tiny.record(place, runs[-1])
+    assert measured["train"]["kd"] > 0 and stored["last"]["train"]["kl"] > 0
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++: torch.compile cannot be tried")
+def test_a_compiled_network_learns_the_same(place, monkeypatch):
+    compiled, real = [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *a, **k: compiled.append(a) or real(*a, **k))
+    assert _distance(_weights(place, compile=True), _weights(place)) < 1e-4
+    assert len(compiled) == 1, "one of the two"
+
+
+def test_compile_without_a_compiler_is_one_message(place, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(KdpipeError, match=r"needs a C\+\+ compiler.*compile: false"):
+        _weights(place, compile=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: CUDA was not tried")
+@pytest.mark.parametrize("recipe", [{}, {"autocast": "bfloat16"}, {"compile": True}])
+def test_on_a_gpu_the_same_is_learned(place, recipe):
+    run = chain(recipe=recipe)[0]
+    train(run.spec, [], place, Means("cuda"))
+    trained = arrays(place.run(run.name) / "weights.safetensors")
+    assert _distance(trained, _weights(place)) < (0.05 if "autocast" in recipe else 0.01)

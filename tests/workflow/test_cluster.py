@@ -1,0 +1,259 @@
+"""The study on a real SLURM: what it computes, and what happens when something goes wrong there.
+
+`make test-cluster` runs these, one after another; they start a cluster of their own (slurm.py).
+Byte equality is with the same study run on this machine without SLURM.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import slurm as cluster
+import yaml
+from tiny import exact
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(cluster.missing() is not None, reason=f"NO SLURM: {cluster.missing()}"),
+]
+ROOT = Path(__file__).parents[2]
+STUDIES = {name: ROOT / "tests" / f"{name}.yaml" for name in ("cluster", "long")}
+PATIENCE = 400  # seconds, on a machine with other work
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    # Not in pytest's own folder: munge wants its socket where everybody may look.
+    with tempfile.TemporaryDirectory(prefix="kdpipe-slurm-") as folder:
+        there = cluster.Slurm(Path(folder))
+        try:
+            there.start()
+            yield there
+        finally:
+            there.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster_locally(tmp_path_factory):
+    return run_locally(STUDIES["cluster"], tmp_path_factory.mktemp("local"))
+
+
+@pytest.fixture(scope="module")
+def long_locally(tmp_path_factory):
+    return run_locally(STUDIES["long"], tmp_path_factory.mktemp("local"))
+
+
+def run_locally(study: Path, folder: Path) -> Path:
+    """Run a study without SLURM; returns the folder."""
+    command = snakemake("--cores", "2", "--directory", folder, "--configfile", study)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def snakemake(*options) -> list[str]:
+    return [sys.executable, str(ROOT / "tests" / "fastpoll.py"), *map(str, options)]
+
+
+class Head:
+    """Snakemake with profiles/slurm and a site of the test's own, running in the background."""
+
+    def __init__(self, slurm, folder: Path, study: Path, *options, longest_job=10, **environment):
+        self.folder = folder
+        site = {
+            "default-resources": {"slurm_partition": "main", "longest_job": longest_job},
+            "set-resources": {"train": {"slurm_extra": "'--signal=TERM@20'"}},
+            "latency-wait": 20,
+        }
+        (folder / "site.yaml").write_text(yaml.safe_dump(site))
+        profiles = ("--profile", "profiles/slurm", "--profile", folder / "site.yaml")
+        work = ("--directory", folder, "--configfile", study)
+        self.log = folder / "snakemake.log"
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(
+                snakemake(*profiles, *work, *options),
+                cwd=ROOT,
+                env=slurm.environment | environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    def finished(self) -> None:
+        assert self.wait() == 0, self.log.read_text()[-5000:]
+
+
+def runs(folder: Path) -> dict[str, dict[str, str]]:
+    return {path.name: exact(path) for path in sorted((folder / "results" / "runs").iterdir())}
+
+
+def named(folder: Path, part: str) -> str:
+    """The one run of a folder whose name begins so."""
+    (found,) = (folder / "results" / "runs").glob(f"{part}*")
+    return found.name
+
+
+def record(folder: Path, run: str) -> str:
+    return f"results/runs/{run}/record.json"
+
+
+def at_work(slurm, folder: Path, run: str) -> dict[str, str]:
+    """The SLURM job of a run, as soon as the run has trained an epoch."""
+    slurm.until((folder / "results/runs" / run / ".state.safetensors").exists, PATIENCE)
+    (job,) = (
+        job for job in slurm.jobs("RUNNING") if job["run"] == run and job["folder"] == str(folder)
+    )
+    return job
+
+
+def sent(slurm, folder: Path, run: str | None = None) -> list[str]:
+    """The SLURM jobs that were sent from a folder, or those of one run, oldest first."""
+    jobs = [job for job in slurm.jobs("all") if job["folder"] == str(folder)]
+    return sorted((job["id"] for job in jobs if run in (None, job["run"])), key=int)
+
+
+def test_the_study_ends_in_the_same_bytes_as_without_slurm(slurm, cluster_locally, tmp_path):
+    Head(slurm, tmp_path, STUDIES["cluster"]).finished()
+    assert runs(tmp_path) == runs(cluster_locally)
+    for kind in ("runs", "ensembles"):
+        ours, theirs = (folder / "results" / kind for folder in (tmp_path, cluster_locally))
+        assert sorted(os.listdir(ours)) == sorted(os.listdir(theirs))
+    assert (tmp_path / "reports/cluster/index.md").exists()
+    jobs = [slurm.shown(job) for job in sent(slurm, tmp_path)]
+    # One run is one job; beside them only the tables of the two teachers are sent.
+    assert len(jobs) == len(runs(tmp_path)) + 2
+    assert {job["NodeList"] for job in jobs} == {"n1", "n2"}
+    assert {job["TimeLimit"] for job in jobs} == {"00:10:00"}
+    assert all(job["JobName"].startswith("kdpipe_") for job in jobs)
+    before = sent(slurm, tmp_path)
+    Head(slurm, tmp_path, STUDIES["cluster"]).finished()
+    assert sent(slurm, tmp_path) == before  # a finished study sends nothing
+
+
+def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tmp_path):
+    shutil.copytree(cluster_locally / "results", tmp_path / "results")
+    lost = sorted((tmp_path / "results/runs").glob("wrn10-0.5-from-*"))
+    for folder in lost:
+        shutil.rmtree(folder)
+    failing, *others = lost
+    (failing / "weights.safetensors" / "in the way").mkdir(parents=True)
+    head = Head(slurm, tmp_path, STUDIES["cluster"], "--retries", "1")
+    assert head.wait() == 1
+    assert len(sent(slurm, tmp_path, failing.name)) == 2  # tried again once, by the head alone
+    assert "directory" in json.loads((failing / "failure.json").read_text())["reason"]
+    for folder in others:
+        assert len(sent(slurm, tmp_path, folder.name)) == 1
+        assert exact(folder) == exact(cluster_locally / "results/runs" / folder.name)
+    rows = pd.read_csv(tmp_path / "reports/cluster/results.csv").drop_duplicates("run")
+    assert rows.run[rows.status == "failed"].tolist() == [failing.name]
+    assert set(rows.status) == {"failed", "done"}
+
+
+def test_four_runs_on_four_gpus_and_the_fifth_waits(slurm, tmp_path):
+    study = yaml.safe_load(STUDIES["cluster"].read_text()) | {
+        "seeds": [0, 1, 2, 3, 4],
+        "device": "cuda",
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "bin").mkdir()
+    shim = tmp_path / "bin" / "kdpipe"
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/pretended.py "$@"\n')
+    shim.chmod(0o755)
+    plan = subprocess.run(
+        [sys.executable, "-m", "kdpipe", "plan", "--json", tmp_path / "study.yaml"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    teachers = [run["name"] for run in json.loads(plan.stdout)["runs"] if "teacher" in run["roles"]]
+    head = Head(
+        slurm,
+        tmp_path,
+        tmp_path / "study.yaml",
+        "--",
+        *(record(tmp_path, run) for run in teachers),
+        PATH=f"{tmp_path}/bin:{slurm.environment['PATH']}",
+        PRETENDED=str(tmp_path / "seen"),
+    )
+    slurm.until(lambda: len(os.listdir(tmp_path / "seen")) == 4, PATIENCE)
+    seen = sorted(path.read_text() for path in (tmp_path / "seen").iterdir())
+    assert seen == ["n1 0", "n1 1", "n2 0", "n2 1"]
+    (waiting,) = slurm.jobs("PENDING")
+    assert waiting["reason"] in ("Resources", "Priority")
+    (tmp_path / "seen" / "go").touch()
+    head.finished()
+    assert len(os.listdir(tmp_path / "seen")) == 6
+    found = [json.loads((tmp_path / record(tmp_path, run)).read_text()) for run in teachers]
+    assert [each["device"]["type"] for each in found] == ["cuda"] * 5
+
+
+def test_time_limit_dead_node_and_cancelling_end_in_the_same_bytes(slurm, long_locally, tmp_path):
+    """All at once: the teacher's time ends, a person cancels a job, and a node dies.
+
+    Of a limit of one minute SLURM may leave a job any part, since it looks only now and then.
+    """
+    teacher = named(long_locally, "wrn10-1-labels")
+    scratch = [named(long_locally, f"wrn10-0.5-labels-6e-s{seed}") for seed in (0, 1)]
+    head = Head(slurm, tmp_path, STUDIES["long"], "--retries", "12", longest_job=1)
+
+    cancelled = at_work(slurm, tmp_path, scratch[0])
+    slurm.run("scancel", cancelled["id"])
+    killed = at_work(slurm, tmp_path, teacher)
+    slurm.kill_node(killed["node"])
+    # The controller notices, queues the job again and holds it for two minutes.
+    slurm.until(lambda: slurm.shown(killed["id"])["Restarts"] == "1", PATIENCE)
+    slurm.until(lambda: slurm.shown(killed["id"])["JobState"] == "PENDING", PATIENCE)
+    for job in slurm.jobs("PENDING"):
+        slurm.run("scontrol", "update", f"JobId={job['id']}", "StartTime=now", check=False)
+
+    head.finished()
+    slurm.start_node(killed["node"])
+    assert runs(tmp_path) == runs(long_locally)
+    assert slurm.shown(cancelled["id"])["JobState"] == "CANCELLED"
+    assert len(sent(slurm, tmp_path, scratch[0])) > 1
+    sent_again = sent(slurm, tmp_path, teacher)
+    assert killed["id"] in sent_again and len(sent_again) > 1
+
+
+def test_a_killed_head_starts_again_while_its_jobs_go_on(slurm, long_locally, tmp_path):
+    """One orphan is cancelled with the README's line, the other works on beside its twin."""
+    teacher = named(long_locally, "wrn10-1-labels")
+    cancelled = named(long_locally, "wrn10-0.5-labels-6e-s0")
+    wanted = (teacher, cancelled)
+    targets = ["--", *(record(tmp_path, run) for run in wanted)]
+    head = Head(slurm, tmp_path, STUDIES["long"], *targets)
+    orphans = {run: at_work(slurm, tmp_path, run)["id"] for run in wanted}
+    os.kill(head.process.pid, signal.SIGKILL)
+    head.wait()
+    slurm.run("scontrol", "update", f"JobId={orphans[teacher]}", "JobName=forgotten")
+    subprocess.run(orphans_cancelled(), shell=True, cwd=tmp_path, env=slurm.environment, check=True)
+    assert [job["id"] for job in slurm.jobs("RUNNING")] == [orphans[teacher]]
+
+    locked = Head(slurm, tmp_path, STUDIES["long"], *targets)
+    assert locked.wait() == 1
+    assert "locked" in locked.log.read_text()
+    Head(slurm, tmp_path, STUDIES["long"], "--unlock").finished()
+    Head(slurm, tmp_path, STUDIES["long"], *targets).finished()
+    for run in wanted:
+        assert exact(tmp_path / "results/runs" / run) == exact(long_locally / "results/runs" / run)
+        assert len(sent(slurm, tmp_path, run)) == 2
+    twin = (tmp_path / "logs/runs" / f"{teacher}.log").read_text()
+    assert "another process works on it" in twin
+    assert "finished before" in twin  # so it has not trained
+
+
+def orphans_cancelled() -> str:
+    """The line of the README that cancels the jobs of a head that has died."""
+    (line,) = re.findall(r"^ +(squeue .*scancel)$", (ROOT / "README.md").read_text(), re.M)
+    return line

@@ -1,0 +1,151 @@
+"""The studies that come with kdpipe: sound, planned, complete where the paper has numbers."""
+
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from kdpipe.plan import planner
+from kdpipe.study import checking
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+ALL = [ROOT / "config.yaml", *STUDIES]
+
+DEPTHS = [f"wrn{depth}-1" for depth in (40, 52, 64, 76, 88, 100, 154, 250)]
+DENSE = [
+    *("densenet-bc40-24", "densenet-bc100-12", "densenet-bc40-48", "densenet-bc100-24"),
+]
+DN40_12 = "densenet-bc40-12"
+EARLY = "schedule 20/65"
+
+
+def widths(depth, *factors):
+    return [f"wrn{depth}-{factor}" for factor in factors]
+
+
+# (student, teacher, stop) as the paper shows them, figure by figure.
+FIGURE_2_DEPTH = set(product(["wrn16-1", DN40_12], DEPTHS, ["full"]))
+FIGURE_2_WIDTH = {
+    *product(["wrn16-1"], widths(16, 1, 2, 3, 4, 6, 8), ["full"]),
+    *product(["wrn28-1"], widths(28, 1, 2, 3, 4, 6, 8), ["full"]),
+}
+TABLE_A = set(product(["wrn16-1"], DEPTHS + DENSE, ["full"]))
+MODES = ["schedule 10/35", "schedule 15/50", EARLY, "schedule 25/80", "full"]
+TOTAL_EPOCHS = {
+    *product(["wrn16-1"], widths(16, 3, 4, 6, 8), MODES),
+    *product(["wrn28-1"], widths(28, 3, 4, 6, 8), MODES),
+}
+LARGE = ["wrn100-1", "wrn154-1", "wrn250-1"]
+BARS = {
+    *product(["wrn16-1"], widths(16, 3, 4, 6, 8) + LARGE + DENSE, ["full", EARLY]),
+    *product([DN40_12], widths(16, 3, 4, 6, 8) + widths(28, 3, 4, 6, 8) + LARGE, ["full", EARLY]),
+}
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return planner.make(checking.load(ROOT / "studies" / "cifar10_paper.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "count"),
+    [
+        (FIGURE_2_DEPTH, 16),
+        (FIGURE_2_WIDTH, 12),
+        (TABLE_A, 12),
+        (TOTAL_EPOCHS, 40),
+        (BARS, 44),
+    ],
+)
+def test_the_cifar10_study_plans_every_row_of_the_paper(paper, rows, count):
+    assert len(rows) == count
+    planned = {}
+    for cell in paper.cells:
+        method = cell.run.spec["method"]
+        weights = (method["temperature"], method["ce_weight"], method["kd_weight"])
+        plain = weights == (4, 0.1, 0.9) and method["kd_epochs"] == 200
+        if plain and not method["attention_weight"] and cell.step == 1:
+            key = cell.student, cell.teacher.label, cell.teacher.stop.label
+            planned.setdefault(key, set()).add((cell.seed, cell.run.name))
+    for row in sorted(rows):
+        assert row in planned, row
+        assert len({seed for seed, _ in planned[row]}) == 5, row
+        assert len(planned[row]) == 5, f"{row} is planned twice"
+
+
+def test_the_cifar10_study_trains_as_the_paper_prints(paper):
+    full = {"epochs": 200, "lr": 0.1, "drop_epochs": [60, 120, 180], "drop_factor": 0.2}
+    modes = {35: [10, 20, 30], 50: [15, 30, 45], 65: [20, 40, 60], 80: [25, 50, 75]}
+    for run in paper.runs.values():
+        recipe = run.spec["recipe"]
+        assert recipe["momentum"] == 0.9
+        if run.epochs in modes:
+            assert recipe["drop_epochs"] == modes[run.epochs]
+        elif "scratch_long" not in paper.roles[run.name]:
+            assert full.items() <= recipe.items()
+    assert paper.card.classes == 10 and paper.card.shape == (3, 32, 32)
+    scratch = {network for network, _ in paper.scratch}
+    assert {"wrn16-1", "wrn28-1", DN40_12, "resnet8", "resnet14"} <= scratch
+
+
+def test_the_cifar10_study_has_the_sections_of_the_paper(paper):
+    methods = [run.spec["method"] for run in paper.runs.values() if run.spec["method"]]
+    assert {1, 4, 20} <= {method["temperature"] for method in methods}
+    assert {(0.1, 0.9), (0.9, 0.1)} <= {(m["ce_weight"], m["kd_weight"]) for m in methods}
+    stops = {(m["kd_epochs"], m["ce_weight_after_stop"]) for m in methods}
+    assert set(product([60, 120, 160], [1.0, 0.1])) <= stops
+    assert {0.0, 0.9} == {m["kd_weight"] for m in methods if m["attention_weight"]}
+    generations = {cell.student for cell in paper.cells if cell.generation == 5}
+    assert {"resnet8", "resnet14", "wrn16-1"} <= generations
+    sizes = {len(row.ensemble.members) for row in paper.ensemble_rows if row.label == "sequence"}
+    assert sizes == {5}
+    assert any(cell.teacher.label == "better" for cell in paper.cells)
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_a_study_is_sound_and_says_what_it_is_for(path):
+    study = checking.load(path)
+    assert study.study == path.stem or path.stem == "config"
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# yaml-language-server: $schema=")
+    assert planner.make(study).runs
+    for table, reads in study.tables.items():
+        assert reads, table
+    unread = {block.name for block in study.experiments} - {
+        name for reads in study.tables.values() for name in reads
+    }
+    named = {teacher for block in study.experiments for teacher in block.teachers}
+    assert unread <= named, "an experiment that no table shows and nobody learns from"
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_the_rule_that_renders_is_given_the_same_study(path):
+    """It gets the study as JSON, without the keys that say nothing."""
+    study = checking.load(path)
+    given = json.loads(study.model_dump_json(exclude_defaults=True))
+    assert checking.validate(given, "standard input") == study
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_snakemake_builds_the_dag(path, tmp_path):
+    made = planner.make(checking.load(path))
+    command = [sys.executable, "-m", "snakemake", "-n", "-q", "rules", "-s", ROOT / "Snakefile"]
+    done = subprocess.run(
+        [*map(str, command), "--directory", str(tmp_path), "--configfile", str(path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-2000:]
+    counts = {
+        words[0]: int(words[1])
+        for words in (line.split() for line in said.splitlines())
+        if len(words) == 2 and words[1].isdigit()
+    }
+    assert counts["train"] == len(made.runs)
+    assert counts.get("score", 0) == len(made.ensembles)

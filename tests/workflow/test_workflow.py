@@ -1,0 +1,406 @@
+"""The real Snakemake on a tiny study: what it plans, what it repeats, what it survives.
+
+One study is run to its end and shared; a test asks a dry run what would be done in it, or goes on
+in a copy of its own. A run is a `snakemake` process like a user's; dry runs, and the `kdpipe` that
+rules call, are forked from a server that has done its imports (warm.py).
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+import yaml
+from lab import ROOT, Lab
+
+from kdpipe.plan import planner
+from kdpipe.plan.items import Plan
+from kdpipe.study import checking
+
+RECIPES = {"wrn10-0.75": {"lr": 0.02}}
+
+
+def study(**changes) -> dict:
+    """Two methods, two stops, two seeds; a chain; an ensemble. 16 runs and 2 ensembles."""
+    main = {
+        "name": "main",
+        "teachers": ["wrn10-1"],
+        "stops": ["full", "checkpoint 1"],
+        "students": ["wrn10-0.5"],
+        "methods": ["kd", "hot"],
+    }
+    chain = {
+        "name": "chain",
+        "teachers": ["wrn10-1"],
+        "via": ["wrn10-0.75"],
+        "students": ["wrn10-0.5"],
+        "methods": ["kd"],
+        "seeds": [0],
+    }
+    content = tiny.study(
+        seeds=[0, 1],
+        network_recipes=RECIPES,
+        methods={"kd": {}, "hot": {"temperature": 8}},
+        ensembles={"pair": {"networks": ["wrn10-1", "wrn10-0.5"]}},
+        experiments=[main | changes.pop("main", {}), chain],
+        tables={"teacher_size": ["main"], "ensembles": ["pair"]},
+    )
+    return content | changes
+
+
+def made(content: dict) -> Plan:
+    return planner.make(checking.validate(content, "a test"))
+
+
+def names(content: dict) -> set[str]:
+    planned = made(content)
+    return {*planned.runs, *planned.ensembles}
+
+
+@pytest.fixture
+def lab(tmp_path, warm):
+    """An empty one."""
+    return Lab(tmp_path / "lab", warm)
+
+
+@pytest.fixture(scope="session")
+def finished(shared, warm):
+    """The study, run to its end with two cores. Not to be changed."""
+
+    def build(folder):
+        said = Lab(folder, warm).run(study())
+        (folder / "said").write_text(said)
+
+    return Lab(tiny.once(shared / "workflow", build), warm)
+
+
+@pytest.fixture
+def copy(finished, lab):
+    shutil.copytree(finished.folder, lab.folder, dirs_exist_ok=True)
+    return lab
+
+
+def the(content, **wanted):
+    """Names of the runs of a study whose spec has these values, by a test of each."""
+    return {
+        run.name for run in made(content).runs.values() if all(w(run.spec) for w in wanted.values())
+    }
+
+
+# --- the whole
+
+
+def test_from_nothing_everything_is_planned(lab):
+    found = lab.planned(study())
+    assert len(names(study())) == 18
+    assert found == names(study()) | {"prepare", "render"}
+
+
+def test_a_study_runs_to_its_end(finished):
+    records = finished.records()
+    assert set(records) == names(study())
+    assert {record["status"] for record in records.values()} == {"done"}
+    assert set(os.listdir(finished.folder / "reports")) == {"tiny"}
+    assert {"index.md", "results.csv"} <= set(os.listdir(finished.folder / "reports/tiny"))
+    assert "nan" not in (finished.folder / "reports/tiny/index.md").read_text()
+    top = {entry for entry in os.listdir(finished.folder) if not entry.startswith("study-")}
+    assert top == {"results", "logs", "reports", ".snakemake", "said"}
+    logs = {path.stem for path in finished.folder.glob("logs/*/*.log")}
+    assert logs >= names(study())
+    assert "21 of 21 steps (100%) done" in (finished.folder / "said").read_text()
+
+
+def test_a_second_start_does_nothing(finished):
+    assert "Nothing to be done" in finished.dry(study())
+    assert "Nothing to be done" in finished.dry(study(), "--", "report")
+
+
+def test_half_way_targets(lab):
+    content = study()
+    teachers = the(
+        content, alone=lambda s: not s["teacher"], of=lambda s: s["network"]["name"] != "wrn10-0.5"
+    )
+    assert len(teachers) == 3  # two seeds, and the middle of the chain, which also teaches directly
+    assert lab.planned(content, "--", "teachers") == teachers | {"prepare"}
+    students = lab.planned(content, "--", "students")
+    assert students == names(content) - set(made(content).ensembles) | {"prepare"}
+    assert lab.planned(content, "--", "report") == names(content) | {"prepare", "render"}
+
+
+# --- what is run again
+
+
+def test_one_methods_temperature(finished):
+    warmer = study(methods={"kd": {}, "hot": {"temperature": 9}})
+    hot = the(warmer, hot=lambda s: s["method"] and s["method"]["temperature"] == 9)
+    assert len(hot) == 4
+    assert finished.planned(warmer) == hot | {"render"}
+
+
+def test_a_seed_or_a_student_more(finished):
+    seed = study(seeds=[0, 1, 2])
+    assert finished.planned(seed) == names(seed) - names(study()) | {"render"}
+    assert len(names(seed) - names(study())) == 7
+    student = study(main={"students": ["wrn10-0.5", "wrn10-0.25"]})
+    new = the(student, narrow=lambda s: s["network"]["name"] == "wrn10-0.25")
+    assert len(new) == 10
+    assert finished.planned(student) == new | {"render"}
+
+
+def test_a_changed_middle_renames_what_is_below_it(finished):
+    changed = study(network_recipes={"wrn10-0.75": {"lr": 0.03}})
+    middle = the(changed, mid=lambda s: s["network"]["name"] == "wrn10-0.75")
+    below = the(
+        changed,
+        below=lambda s: s["teacher"] and s["teacher"]["members"][0]["network"] == "wrn10-0.75",
+    )
+    assert (len(middle), len(below)) == (2, 2)  # labels and from the teacher; their students
+    assert finished.planned(changed) == middle | below | {"render"}
+
+
+def test_what_means_nothing_runs_nothing(copy, warm):
+    """A comment, other keys' order, touched and reformatted sources, other file times."""
+    root = copied_root(copy.folder.parent / "checkout")
+    for path in (root / "src/kdpipe").glob("*.py"):
+        path.write_text("# a comment\n" + path.read_text())
+    for path in [root / "Snakefile", *root.glob("workflow/rules/*.smk")]:
+        os.utime(path)
+    for number, path in enumerate(sorted(copy.place.root.rglob("*"))):
+        os.utime(path, (1e9 + number, 1e9 - number))
+    for path in (copy.folder / "reports").rglob("*"):
+        os.utime(path)
+    there = Lab(copy.folder, warm, root)
+    reordered = dict(reversed(study().items()))
+    path = tiny.write(copy.folder / "reordered.yaml", reordered)
+    path.write_text("# what this is about\n" + path.read_text() + "\n# the end\n")
+    assert "Nothing to be done" in there.dry(None, "--configfile", str(path))
+
+
+def test_back_to_an_old_config_runs_nothing_but_the_report(copy):
+    fewer = study(main={"methods": ["kd"]})
+    assert copy.planned(fewer) == {"render"}
+    copy.run(fewer)
+    assert copy.planned(fewer) == set()
+    assert copy.planned(study()) == {"render"}
+
+
+def test_two_studies_share_their_runs(finished):
+    other = study(study="other", seeds=[1, 5], main={"methods": ["kd"]})
+    other["experiments"].pop()
+    shared = names(other) & names(study())
+    assert len(shared) == 5  # teacher, scratch, two students and the ensemble of seed 1
+    assert finished.planned(other) == names(other) - shared | {"render"}
+
+
+def test_restored_results_without_snakemakes_memory(finished, lab):
+    """As after a fresh clone: copied without times, in any order, and no .snakemake."""
+    shutil.copytree(finished.place.root, lab.place.root, copy_function=shutil.copyfile)
+    said = lab.run(study())
+    assert re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE) == ["render", "all"]
+    assert lab.results_csv() == finished.results_csv()
+    assert lab.exact() == finished.exact()
+
+
+def test_a_removed_run_is_made_again(copy):
+    """That is what messages tell a person to do with a damaged one."""
+    student = next(name for name in names(study()) if "-from-wrn10-1-e2" in name and "s1" in name)
+    shutil.rmtree(copy.place.run(student))
+    assert copy.planned(study()) == {student, "render"}
+
+
+def test_a_report_that_lacks_a_record_is_rendered_again(copy):
+    """Snakemake may have been killed between the last run and the report."""
+    student = next(name for name in names(study()) if "-from-wrn10-1-e2" in name and "s1" in name)
+    shutil.rmtree(copy.place.run(student))
+    copy.run(study(), "--", "students")
+    assert copy.planned(study()) == {"render"}
+
+
+def test_a_checkpoint_asked_for_later_is_replayed(copy, finished):
+    more = study(keep_checkpoints={"wrn10-1": ["checkpoint 0", "checkpoint 1"]})
+    teachers = the(more, t=lambda s: s["network"]["name"] == "wrn10-1")
+    assert copy.planned(more) == teachers | {"render"}
+    copy.run(more)
+    assert copy.planned(more) == set()
+    for name, files in finished.exact().items():
+        now = tiny.exact(copy.place.run(name))
+        added = set(now) - set(files)
+        assert now.items() >= files.items()
+        assert added == (
+            {f"checkpoints/epoch-0000{end}.safetensors" for end in ("", "-outputs")}
+            if name in teachers
+            else set()
+        )
+
+
+def copied_root(folder: Path) -> Path:
+    """What a checkout of the repository has of the workflow."""
+    for part in ("src", "workflow", "profiles"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / part, folder / part)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "module, key, reruns",
+    [
+        ("identity", "kd", lambda s: s["teacher"]),
+        ("networks/naming", "wrn", lambda s: True),
+    ],
+)
+def test_a_raised_revision_reruns_what_it_touches(finished, warm, tmp_path, module, key, reruns):
+    root = copied_root(tmp_path / "checkout")
+    path = root / f"src/kdpipe/{module}.py"
+    text = path.read_text()
+    assert text.count(f'"{key}": 1') == 1
+    path.write_text(text.replace(f'"{key}": 1', f'"{key}": 2'))
+    there = Lab(finished.folder, warm, root)
+    planned = there.planned(study()) - {"render"}
+    runs = {name for name in planned if not name.startswith("ensemble")}
+    assert not planned & set(finished.records())
+    assert len(runs) == len(the(study(), touched=reruns))
+
+
+# --- outcomes and faults
+
+
+def test_a_diverged_middle_leaves_the_rest_alone(lab, finished):
+    """The report renders, with the hole; and the exit code is 0: it is an outcome."""
+    absurd = study(network_recipes={"wrn10-0.75": {"lr": 99.0, "epochs": 60, "drop_epochs": []}})
+    shutil.copytree(finished.place.root, lab.place.root)
+    lab.run(absurd)
+    found = {name: lab.records()[name]["status"] for name in names(absurd)}
+    middle = the(absurd, mid=lambda s: s["network"]["name"] == "wrn10-0.75")
+    below = {name for name in names(absurd) if "from-wrn10-0.75" in name}
+    assert {name for name in found if found[name] == "diverged"} == middle
+    assert {name for name in found if found[name] == "skipped"} == below
+    assert len(middle) == len(below) == 2
+    for name in middle | below:
+        assert lab.records()[name]["reason"] in lab.results_csv()
+    assert "Nothing to be done" in lab.dry(absurd)
+
+
+def test_a_failed_run_leaves_the_rest_alone_and_is_tried_again(copy):
+    seeds = study(seeds=[0, 1, 2])
+    new = names(seeds) - names(study())
+    teacher = next(name for name in new if name.startswith("wrn10-1-"))
+    broken = copy.place.run(teacher) / ".state.safetensors"
+    broken.parent.mkdir()
+    broken.write_bytes(b"rubbish")
+    said = copy.run(seeds, code=1)
+    assert f"logs/runs/{teacher}.log" in said
+    log = (copy.folder / f"logs/runs/{teacher}.log").read_text()
+    assert str(broken.relative_to(copy.folder)) in log and "Traceback" not in log
+    assert set(copy.records()) & new == {name for name in new if "0.5-labels" in name}
+    failed = [line for line in copy.results_csv().splitlines() if f",{teacher}," in line]
+    assert any("failed" in line and "rubbish" not in line for line in failed)
+    assert "not run" in copy.results_csv()
+    shutil.rmtree(copy.place.run(teacher))
+    assert copy.planned(seeds) == new - set(copy.records()) | {"render"}
+    copy.run(seeds)
+    assert new <= set(copy.records())
+    assert "failed" not in copy.results_csv() and "not run" not in copy.results_csv()
+
+
+def test_snakemake_killed_in_the_middle(lab, finished):
+    """And a chain cut in the middle, and one core instead of two: the same bytes."""
+    head = subprocess.Popen(
+        lab.command("--cores", "1", content=study()),
+        env=lab.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    middle = next(name for name in names(study()) if name.startswith("wrn10-0.75-from"))
+    while len(lab.records()) < 4 and not (lab.place.run(middle) / ".lock").exists():
+        assert head.poll() is None
+        time.sleep(0.02)
+    head.send_signal(signal.SIGKILL)
+    head.wait()
+    before = lab.records()
+    assert 0 < len(before) < len(names(study()))
+    said = lab.run(study(), "--cores", "1", code=1)
+    assert "LockException" in said and "--unlock" in said
+    assert "snakemake --unlock" in (ROOT / "README.md").read_text()
+    lab.run(study(), "--unlock")
+    lab.run(study(), "--cores", "1")
+    after = lab.records()
+    assert {name: after[name] for name in before} == before  # nothing of it was done again
+    assert lab.exact() == finished.exact()
+    assert [
+        path.name for path in lab.place.root.rglob(".*") if path.suffix in (".tmp", ".safetensors")
+    ] == []
+
+
+# --- a wrong study, and the form of the workflow
+
+
+@pytest.mark.parametrize("place", ["--configfile", "config.yaml"])
+def test_a_wrong_study_is_one_message(lab, warm, place):
+    wrong = study(seeds=[])
+    wrong["methods"]["kd"]["alpha"] = 0.9
+    if place == "--configfile":
+        said = lab.run(wrong, code=2)
+    else:
+        there = Lab(lab.folder, warm, copied_root(lab.folder.parent / "checkout"))
+        tiny.write(there.root / "config.yaml", wrong)
+        said = there.run(None, code=2)
+    assert "2 mistakes" in said and "seeds" in said and "alpha" in said
+    assert "Traceback" not in said
+    assert not (lab.folder / "results").exists()
+
+
+def test_without_a_configfile_the_one_beside_the_snakefile_is_run(lab, warm):
+    there = Lab(lab.folder, warm, copied_root(lab.folder.parent / "checkout"))
+    tiny.write(there.root / "config.yaml", study())
+    before = sorted(path for path in there.root.rglob("*") if "__pycache__" not in path.parts)
+    assert re.search(r"^train\s+16$", there.dry(None), re.MULTILINE)
+    after = sorted(path for path in there.root.rglob("*") if "__pycache__" not in path.parts)
+    assert after == before  # nothing is written beside the Snakefile
+
+
+def test_lint_and_format(tmp_path):
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--lint"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk"))]
+    snakefmt = Path(sys.executable).parent / "snakefmt"
+    done = subprocess.run([snakefmt, "--check", *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_smoke_study_has_every_kind_and_the_same_bytes_again(lab):
+    """studies/smoke.yaml to its end; then the ends of three roads once more, one after another."""
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    planned = made(content)
+    assert len(planned.runs) == 19 and len(planned.ensembles) == 3 and len(planned.tables) >= 6
+    roles = set().union(*planned.roles.values())
+    assert roles == {"teacher", "scratch", "student", "member", "scratch_long"}
+    lab.run(content, "--cores", "2")
+    records = lab.records()
+    assert {name for name in records if name in planned.runs} == set(planned.runs)
+    assert {record["status"] for record in records.values()} == {"done"}
+    assert not list((lab.folder / "results/tables").glob("[!.]*")), "no table outlives its students"
+    for name, run in planned.runs.items():
+        folder = lab.place.run(name)
+        assert {"weights.safetensors", "outputs.safetensors", "curve.jsonl"} <= set(
+            os.listdir(folder)
+        )
+        assert set(records[name]["checkpoints"]) == set(map(str, planned.keep.get(name, ())))
+        assert len((folder / "curve.jsonl").read_text().splitlines()) == run.epochs
+    reported = {path.stem for path in (lab.folder / "reports/smoke/tables").glob("*.csv")}
+    assert reported == set(content["tables"])
+
+    before = lab.exact()
+    ends = [cell.run.name for cell in planned.cells if cell.last and cell.block != "grid"][:3]
+    for name in ends:
+        shutil.rmtree(lab.place.run(name))
+    lab.run(content, "--cores", "1")
+    assert lab.exact() == before
