@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from kdpipe.learning.method import terms
+
 # What is read of a frame; a column that it lacks counts as empty.
 LABELS = (
     *("kind", "block", "data", "teacher", "teacher_network", "stop", "stop_kind", "via"),
@@ -23,7 +25,8 @@ LOSSES = tuple(
     for loss in ("nll", "kl", "cross_entropy")
     for split in ("train", "val", "test")
 )
-WEIGHTS = ("ce_weight", "kd_weight", "attention_weight", "label_smoothing")
+KEYS = [key for term in terms().values() if term.in_every_report for key in term.keys.model_fields]
+WEIGHTS = ("ce_weight", *(key for key in KEYS if key.endswith("_weight")), "label_smoothing")
 NUMBERS = (
     *("seed", "member", "generation", "epochs", "stop_epochs", "size", "teacher_lr", "train_n"),
     *("temperature", *WEIGHTS, "kd_epochs", "ce_weight_after_stop"),
@@ -67,6 +70,11 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     order = ("student_rank", "student", "teacher_rank", "teacher", "stop_rank", "stop_epochs")
     last = ("via", "generation", "method", "ensemble", "kind", "block", "seed")
     return frame.sort_values([*order, *last], kind="stable", ignore_index=True)
+
+
+def weights(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The columns in which methods of one temperature can differ, but for their stop."""
+    return (*WEIGHTS, "terms") if "terms" in frame else WEIGHTS
 
 
 def reading(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:

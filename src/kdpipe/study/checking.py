@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from kdpipe.data import cards
 from kdpipe.data.keys import Data
 from kdpipe.errors import KdpipeError, StudyError
-from kdpipe.learning.method import Method
+from kdpipe.learning.method import Method, MethodKeys
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks import naming, zoo
 from kdpipe.networks.catalogue import Catalogue
@@ -98,7 +98,7 @@ class _Look:
 
         own: dict[str, OwnNetwork] = salvage.parts(OwnNetwork, content.get("networks"))
         self.networks, self.uncarded = self.of_cards(own, source if carded else None)
-        self.methods: dict[str, Method] = salvage.parts(Method, content.get("methods"))
+        self.methods: dict[str, MethodKeys] = salvage.parts(Method, content.get("methods"))
         self.ensembles: dict[str, Ensemble] = salvage.parts(Ensemble, content.get("ensembles"))
         self.pretrained: dict[str, Pretrained] = salvage.parts(
             Pretrained, content.get("pretrained")

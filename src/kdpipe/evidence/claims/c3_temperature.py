@@ -4,7 +4,7 @@ import pandas as pd
 
 from kdpipe.evidence.choices import Evidence, finding, taught
 from kdpipe.evidence.largest_teacher import sizes
-from kdpipe.evidence.selections import WEIGHTS, direct, groups, networks, where
+from kdpipe.evidence.selections import direct, groups, networks, weights, where
 from kdpipe.evidence.verdicts import LEVEL, Contrast, Finding, Untested
 from kdpipe.statistics.intervals import FEWEST_SEEDS, one_sided, summary
 
@@ -13,7 +13,7 @@ def temperature(evidence: Evidence) -> Finding:
     """C3: C1(b) at every temperature of the sweep; a premise is that it holds at T = 4."""
     base = taught(evidence, "kd")
     first = base.iloc[0]
-    alike = {name: first[name] for name in (*WEIGHTS, "method_kind")}
+    alike = {name: first[name] for name in (*weights(base), "method_kind")}
     sweep = where(networks(direct(evidence.frame)), **alike)
     if sweep.temperature.nunique() < 2:
         raise Untested("no two methods of this study differ in temperature alone")

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from kdpipe.evidence.numbers import row, scratch_of
-from kdpipe.evidence.selections import WEIGHTS, by_seed, direct, groups, tidy, where
+from kdpipe.evidence.selections import by_seed, direct, groups, tidy, weights, where
 from kdpipe.report import published
 from kdpipe.report.table import HOW_TO_READ, Table, made
 
@@ -15,7 +15,8 @@ def eskd(frame: pd.DataFrame) -> Table:
     taught = where(direct(frame), method_kind=["kd", "eskd"])
     measures = ["train_nll", "train_kl", "test_kl"]
     rows = []
-    for key, cells in groups(taught, "student", "teacher", "stop", "temperature", *WEIGHTS):
+    alike = ("temperature", *weights(frame))
+    for key, cells in groups(taught, "student", "teacher", "stop", *alike):
         full, stopped = where(cells, method_kind="kd"), where(cells, method_kind="eskd")
         if stopped.empty:
             continue
