@@ -1,8 +1,9 @@
 """How much a study asks for, counted from its lists and without a plan of it.
 
 A plan of millions of runs takes minutes and gigabytes to make, so a study is counted before it is
-planned. What the plan finds only by comparing specs is not known here: a run that two experiments
-share counts twice, and a stop that is written in two ways.
+planned. Counted is what is a product of lists, distilled networks and members of ensembles. A run
+that two experiments share counts twice, and so does a stop that is written in two ways: only the
+plan, which compares specs, knows them for one.
 """
 
 import itertools
@@ -19,7 +20,7 @@ class Size:
         self._ends: dict[str, int] = {}
 
     def runs(self) -> int:
-        """About how many runs the study asks for, those of its ensembles among them."""
+        """About how many runs the study asks for: distilled ones, and members of ensembles."""
         seeds, count = self.sound.seeds, 0
         for block in self.sound.blocks.values():
             cells = len(block.seeds or seeds) * self.ends(block)
