@@ -1,4 +1,8 @@
-"""TODO section, from study."""
+"""The strict model that every section of a study is made of, and the kinds of its values.
+
+Nothing is converted: a text is no number, and a whole number does for a fraction and for nothing
+else. Nothing is ignored: an unknown key is a mistake. The descriptions go into the JSON schema.
+"""
 
 from typing import Annotated
 
@@ -28,4 +32,6 @@ Spread = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
+    """The keys of one mapping in a study file; frozen, since names of runs rest on them."""
+
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)

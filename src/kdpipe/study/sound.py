@@ -208,8 +208,6 @@ class Sound:
 
     def head(self, teacher: str, student: str) -> str | None:
         """The network that teaches a student under a name; None of ensembles, or if not known."""
-        if teacher == "self":
-            return student
         if teacher in self.defined["ensemble"]:
             return None
         if teacher in self.defined["experiment"]:
@@ -218,7 +216,7 @@ class Sound:
         if teacher in self.defined["pretrained"]:
             source = self.pretrained.get(teacher)
             return source.network if source else None
-        return teacher
+        return student if teacher == "self" else teacher
 
     # --- names followed: a message for each that leads nowhere
 
