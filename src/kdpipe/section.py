@@ -24,6 +24,7 @@ Stop = Annotated[
         description="full | checkpoint E | every K | schedule A/N",
     ),
 ]
+# A thing in a module, as module.thing.
 DOTTED = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$"
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
