@@ -1,14 +1,14 @@
 """TODO results.files, from store."""
 
-from kdpipe.errors import StoreError
-from pathlib import Path
 import contextlib
 import errno
 import hashlib
 import json
 import os
 import tempfile
+from pathlib import Path
 
+from kdpipe.errors import StoreError
 
 
 def write_bytes(path: Path, data: bytes) -> None:

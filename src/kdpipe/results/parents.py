@@ -3,14 +3,14 @@
 A parent is named as in a spec: `{"run": digest, "epoch": e}`. It is looked up by its digest, and
 a file that belongs to another run or epoch is refused. No torch.
 """
+
 """TODO results.parents, from jobs."""
 
-from kdpipe.errors import StoreError
-from kdpipe.results import records
-from kdpipe.results import store
-from kdpipe.results.files import read_arrays
 from pathlib import Path
 
+from kdpipe.errors import StoreError
+from kdpipe.results import records, store
+from kdpipe.results.files import read_arrays
 
 
 def weights(member: dict, place: store.Store) -> dict:
@@ -53,8 +53,6 @@ def _record(member: dict, place: store.Store) -> dict:
     if record is None or record["status"] != "done":
         raise StoreError(f"{folder} is not a finished run: its students cannot be trained")
     return record
-
-
 
 
 def failed_member(members: list[dict], place: store.Store) -> str | None:

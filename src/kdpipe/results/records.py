@@ -1,15 +1,16 @@
 """TODO results.records, from store."""
+
 """TODO results.records, from progress."""
 """TODO results.records, from jobs."""
 """TODO results.records, from watch."""
 
-from kdpipe.errors import StoreError
-from kdpipe.results.files import write_bytes
-from pathlib import Path
 import hashlib
 import json
 import os
+from pathlib import Path
 
+from kdpipe.errors import StoreError
+from kdpipe.results.files import write_bytes
 
 RECORD = "record.json"
 # The record under a name that Snakemake does not know: it deletes a declared output before it
@@ -69,13 +70,10 @@ def _parse_record(data: bytes, path) -> dict:
         ) from None
 
 
-
 STATE = ".state.safetensors"
 
 
-
 FAILURE = "failure.json"
-
 
 
 STATE = ".state.safetensors"

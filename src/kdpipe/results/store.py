@@ -4,18 +4,18 @@ Files are written beside their place, synced and renamed, so a reader sees the o
 new one and never half of one. Arrays are safetensors whose header carries the SHA-256 of their
 content: a flipped bit is found before the array is used. Nothing is ever unpickled.
 """
+
 """TODO results.store, from watch."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from kdpipe.errors import StoreError
-from kdpipe.results.records import RECORD
-from kdpipe.results.records import _parse_record
-from pathlib import Path
 import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
+from kdpipe.errors import StoreError
+from kdpipe.results.records import RECORD, _parse_record
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,6 @@ def only_one(folder: Path) -> Iterator[None]:
             print(f"{folder}: another process works on it; waiting for it to end", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
 
 
 def is_running(folder: Path) -> bool:
