@@ -99,6 +99,7 @@ def test_all_differences_share_their_resamples_and_a_level_is_a_level():
 def test_what_has_no_second_interval_says_why():
     values, known = made(6, 100)
     few = pd.Series(list(values)[:4], dtype=object)
+    one_less = {name: row for name, row in known.rows.items() if name != "b3"}
     cases = [
         (pd.Series([0.5, 0.7, 0.2, 0.1, 0.4]), known.wrong, "not a sum of test errors"),
         (values * values, known.wrong, "not a sum of test errors"),
@@ -106,11 +107,7 @@ def test_what_has_no_second_interval_says_why():
         (pd.Series(dtype=float), known.wrong, "no seed has it"),
         (values, None, "holds no outputs"),
         (values, Known({}).wrong, "holds no outputs"),
-        (
-            values,
-            Known({n: r for n, r in known.rows.items() if n != "b3"}).wrong,
-            "no outputs of b3",
-        ),
+        (values, Known(one_less).wrong, "no outputs of b3"),
     ]
     for one, wrong, why in cases:
         (found,) = intervals([(one, 0.95)], wrong)
