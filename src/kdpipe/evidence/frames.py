@@ -17,7 +17,7 @@ from kdpipe.results.store import Store
 
 
 def frame(plan: Plan, store: Store) -> pd.DataFrame:
-    """results.csv: see the README for its columns."""
+    """results.csv: see the README for its columns. Needs the records alone, no outputs."""
     look = Lookup(plan, store)
     rows = [_scratch(look, network, seed, run) for (network, seed), run in plan.scratch.items()]
     rows += _teachers(look)

@@ -1,15 +1,14 @@
-"""TODO report.tables.eskd, from tables."""
+"""KD stopped early against KD to the end, alike in all but the stop (Table 3)."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import row, scratch_of
 from kdpipe.evidence.selections import by_seed, direct, groups, tidy, weights, where
 from kdpipe.report import published
-from kdpipe.report.table import HOW_TO_READ, Table, made
+from kdpipe.report.rows import row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
-def eskd(frame: pd.DataFrame) -> Table:
-    """KD stopped early against KD to the end, alike in all but the stop (Table 3)."""
+def eskd(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     taught = where(direct(frame), method_kind=["kd", "eskd"])
@@ -33,4 +32,13 @@ def eskd(frame: pd.DataFrame) -> Table:
         "train_nll train_kl test_kl"
     )
     caption = f"{HOW_TO_READ} CE without its weight; KL times T^2, whether or not still trained on."
-    return made("eskd", "Full KD and KD stopped early", caption, rows, columns)
+    return made(
+        caption,
+        rows,
+        columns,
+        kd_epochs="KD epochs",
+        ce_weight_after_stop="CE weight after",
+    )
+
+
+TABLE = Table("Full KD and KD stopped early", 30, eskd)
