@@ -1,0 +1,23 @@
+"""`kdpipe network STUDY`: one's own networks, built once; the plan then reads their cards alone."""
+
+from kdpipe.cli.command import Command
+
+
+def arguments(parser) -> None:
+    parser.add_argument("study", help="the study file that names them under `networks`")
+
+
+def run(options) -> None:
+    from kdpipe.networks.own import changes
+    from kdpipe.study import checking
+
+    study = checking.load(options.study, carded=False)
+    print("\n".join(changes.make_cards(study, options.study)))
+
+
+COMMAND = Command(
+    order=90,
+    help="build the networks of one's own and write their cards",
+    arguments=arguments,
+    run=run,
+)
