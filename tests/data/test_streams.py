@@ -595,7 +595,7 @@ def test_what_a_view_is_made_of_is_in_the_name(photographs, monkeypatch):
     monkeypatch.setitem(identity.REVISIONS, "stream", 99)
     assert before.isdisjoint(planned(photographs).runs)
     with pytest.raises(KdpipeError, match="means revision 1 of stream"):
-        admission.name_of_run(run.spec, run.digest)
+        admission.name_of("run", run.spec, run.digest)
 
 
 def test_resize_is_the_side_of_the_crop(photographs, tmp_path):
