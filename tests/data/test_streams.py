@@ -27,7 +27,7 @@ from kdpipe.data.views import Crop, Views
 from kdpipe.errors import DataError, Interrupted, KdpipeError, StudyError
 from kdpipe.jobs.prepare import prepare
 from kdpipe.jobs.train import train
-from kdpipe.plan import planner, prices
+from kdpipe.plan import overview, planner
 from kdpipe.results.store import Store
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import Means
@@ -560,7 +560,7 @@ def test_views_without_end_make_no_table(photographs):
     assert not made.tables
     taught = [run.spec["teacher"] for run in made.runs.values() if run.spec["teacher"]]
     assert [teacher["outputs"] for teacher in taught] == ["live"]
-    assert "live (views without end make no table)" in prices.as_text(
+    assert "live (views without end make no table)" in overview.as_text(
         made, dict.fromkeys(made.runs, "to do")
     )
     assert planned(photographs, crop=None).tables

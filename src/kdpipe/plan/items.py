@@ -4,6 +4,7 @@ A run, a table, an ensemble and a probe are each made by one job, have a spec an
 for their `parents`. Cells and rows say where in the study one stands; several may share a run.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kdpipe.data.cards import Card
@@ -208,9 +209,9 @@ class Plan:
     weights: dict[str, str] = field(default_factory=dict)  # run name -> the file that it brings
 
     @property
-    def recorded(self) -> dict[str, Run | Averaged | Probe]:
-        """All that leaves a record, by name: runs, ensembles and probes, but no tables."""
-        return {**self.runs, **self.ensembles, **self.probes}
+    def recorded(self) -> dict[str, Mapping[str, Run | Averaged | Probe]]:
+        """What leaves a record, by kind (as the store calls it) and by name; tables leave none."""
+        return {"runs": self.runs, "ensembles": self.ensembles, "probes": self.probes}
 
     def keep_checkpoint(self, run: Run, epoch: int) -> None:
         """Keep what a run is after an epoch; its end is kept anyway."""
