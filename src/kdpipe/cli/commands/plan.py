@@ -14,16 +14,16 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.plan import planner, prices, status
+    from kdpipe.plan import overview, planner, prices, status
     from kdpipe.study import checking
 
     made = planner.make(checking.load(options.study))
     place = store(options)
     states = status.of(made, place)
     if options.json:
-        print(json.dumps(prices.as_json(made, states)))
+        print(json.dumps(overview.as_json(made, states)))
     else:
-        lines = [prices.as_text(made, states), prices.time(made, states, place.records("runs"))]
+        lines = [overview.as_text(made, states), prices.time(made, states, place.records("runs"))]
         print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
     if warning := prices.disk_warning(made, states, options.results):
         print(warning, file=sys.stderr)
