@@ -29,7 +29,7 @@ def _check(options) -> None:
     if study.networks:
         from kdpipe.networks.own import changes  # the one check that needs torch
 
-        changes.compare(study, options.study)
+        changes.compare(_own_networks(study, options.study))
     print(
         "\n".join(
             [f"{options.study}: no mistakes; {len(made.runs):,} runs", *checking.notes(study)]
@@ -117,7 +117,15 @@ def _network(options) -> None:
     from kdpipe.study import checking
 
     study = checking.load(options.study, carded=False)
-    print("\n".join(changes.make_cards(study, options.study)))
+    print("\n".join(changes.make_cards(_own_networks(study, options.study))))
+
+
+def _own_networks(study, source: str):
+    from kdpipe.data.cards import card_of_keys
+    from kdpipe.networks.own.changes import Own
+
+    data = card_of_keys(study.data)
+    return Own(source, study.networks, study.code, data.shape, data.classes)
 
 
 def _schema(options) -> None:

@@ -12,7 +12,7 @@ from kdpipe.data import cards
 from kdpipe.data.cards import card_of_keys
 from kdpipe.learning.method import Method
 from kdpipe.learning.recipe import Recipe
-from kdpipe.networks import catalogue, zoo
+from kdpipe.networks import catalogue, naming
 from kdpipe.networks.family import Cost
 from kdpipe.networks.keys import Pretrained
 from kdpipe.plan.items import (
@@ -54,7 +54,7 @@ class _Planner:
         card = card_of_keys(study.data)
         self.study = study
         self.plan = Plan(study, card)
-        self.networks = catalogue.of(study, card.shape, card.classes)
+        self.networks = catalogue.of(study.networks, study.code, card.shape, card.classes)
         self.plan.data_sets[card.folder] = study.data
         self.data = data_spec(study.data, card)
         self.train_size = self.data["train_size"]
@@ -319,10 +319,9 @@ class _Planner:
     def _pretrained(self, source: Pretrained) -> Run:
         """A run of no epochs, one for all seeds: its weights are brought, and examined."""
         recipe = self._recipe(source.network).model_copy(update={"epochs": 0, "drop_epochs": []})
-        facts = zoo.facts(source.network)
         checksum = source.sha256
-        if source.weights is not None and facts is not None:
-            checksum = facts.weights[source.weights]
+        if source.weights is not None:
+            checksum = naming.weights(source.network)[source.weights]
         about = {"weights": source.weights, "sha256": checksum}
         run = self._run(source.network, recipe, 0, 0, None, None, member=0, pretrained=about)
         if source.path is not None:

@@ -148,7 +148,7 @@ def _shared_revisions(spec: dict) -> dict[str, tuple[object, int]]:
     }
     if "build" not in network:
         family = naming.family(network["name"])
-        found[family] = (network["revision"], naming.REVISIONS[family])
+        found[family] = (network["revision"], naming.revision(network["name"]))
     if data.get("stream_revision") is not None:
         found["stream"] = (data["stream_revision"], ours["stream"])
     return found

@@ -22,7 +22,7 @@ from kdpipe.data.keys import Data
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.learning.method import Method
 from kdpipe.learning.recipe import Recipe
-from kdpipe.networks import naming, zoo
+from kdpipe.networks import naming
 from kdpipe.networks.catalogue import Catalogue
 from kdpipe.networks.keys import OwnNetwork, Pretrained
 from kdpipe.networks.own import card as network_card
@@ -345,8 +345,7 @@ class _Look:
             return
         yield from self.of_network(f"{where}.network", source.network, trained=False)
         if source.weights is not None:
-            facts = zoo.facts(source.network)
-            known = facts.weights if facts else {}
+            known = naming.weights(source.network)
             if source.weights not in known:
                 yield (
                     f"{where}.weights: {shown(source.weights)}: torchvision has {listed(known)} "
