@@ -201,19 +201,31 @@ for name in ("plain4", "plain16"):
 """
 
 
-def test_a_new_family_is_one_file(tmp_path):
-    """Planned, named, admitted, priced and built, by no other change of the package."""
+def with_family(folder, text, code):
+    """Run code with a copy of the package that has the family `plain`."""
     source = Path(kdpipe.__file__).parent
-    shutil.copytree(source, tmp_path / "kdpipe", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "kdpipe/networks/families/plain.py").write_text(PLAIN)
-    path = os.pathsep.join([str(tmp_path), str(Path(tiny.__file__).parent)])
-    result = subprocess.run(
-        [sys.executable, "-c", USED],
+    shutil.copytree(source, folder / "kdpipe", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "kdpipe/networks/families/plain.py").write_text(text)
+    path = os.pathsep.join([str(folder), str(Path(tiny.__file__).parent)])
+    return subprocess.run(
+        [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
+
+
+def test_a_new_family_is_one_file(tmp_path):
+    """Planned, named, admitted, priced and built, by no other change of the package."""
+    result = with_family(tmp_path, PLAIN, USED)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_file_that_defines_no_family_stops_everything(tmp_path):
+    code = "from kdpipe.networks import naming; print(naming.is_known('wrn16-1'))"
+    result = with_family(tmp_path, PLAIN.replace("FAMILY =", "FAMILI ="), code)
+    assert "plain.py: every file in families/ defines FAMILY, a Family" in result.stderr
+    assert result.stdout == ""
 
 
 # --- torchvision's, measured once
