@@ -32,8 +32,7 @@ from kdpipe.jobs.probe import probe as do_probe
 from kdpipe.jobs.train import train
 from kdpipe.networks import last_layer, models, naming
 from kdpipe.plan import planner, prices, resources, status
-from kdpipe.report.drawn import TABLES
-from kdpipe.report.table import markdown
+from kdpipe.report.table import filled, markdown, tables
 from kdpipe.results import records
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
@@ -416,7 +415,7 @@ def test_what_has_not_converged_stands_in_record_and_table(done, monkeypatch):
         record = tiny.record_of(place.probe(probe.name))
         assert record["status"] == "done" and not record["converged"]
         assert "L-BFGS stopped after 1 rounds at strength 1, 0.1, 0.01" in record["reason"]
-    found = TABLES["transfer"](frames.frame(made, place)).data
+    found = filled("transfer", frames.frame(made, place)).data
     assert found.notes.str.contains("1 classifiers had not converged").all()
 
 
@@ -568,7 +567,7 @@ def test_the_table_of_a_transfer_by_hand():
         probed([31.0, "skipped", 35.0], "student", teacher="large"),
         probed([20.0, 21.0, 22.0], "teacher", teacher="mid", student="", block="main"),
     ).assign(converged=True)
-    found = TABLES["transfer"](rows.sample(frac=1, random_state=0))
+    found = filled("transfer", rows.sample(frac=1, random_state=0))
     lines = found.data.fillna({"teacher": ""}).set_index(["features", "teacher"])
     assert list(lines.index) == [
         ("scratch", ""), ("student", "mid"), ("student", "large"), ("teacher", "mid"),
@@ -586,7 +585,7 @@ def test_the_table_of_a_transfer_by_hand():
     assert pd.isna(lines.loc["teacher", "mid"].vs_scratch)
     assert set(found.data.data) == {"clothes"}
     read = pd.read_csv(io.StringIO(rows.to_csv(index=False)))
-    assert markdown(TABLES["transfer"](read)) == markdown(TABLES["transfer"](rows))
+    assert markdown(filled("transfer", read)) == markdown(filled("transfer", rows))
 
 
 def test_two_transfers_are_not_mixed():
@@ -600,12 +599,12 @@ def test_two_transfers_are_not_mixed():
     ]
     rows = frame(*parts).assign(converged=True)
     rows["run"] = rows.run + rows.seed.astype(str)
-    found = TABLES["transfer"](rows).data
+    found = filled("transfer", rows).data
     assert list(found.error) == [30.0, 29.0, 50.0, 49.0]
     assert list(found.vs_scratch.dropna()) == [-1.0, -1.0]
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name != "transfer"])
+@pytest.mark.parametrize("name", [name for name in tables() if name != "transfer"])
 def test_probes_are_in_no_other_table(name):
     rows = frame(cell([10.0, 11.0, 12.0], kind="scratch"), cell([9.0, 9.0, 10.0], teacher="mid"))
     more = [
@@ -613,7 +612,7 @@ def test_probes_are_in_no_other_table(name):
         probed([29.0] * 3, "student", teacher="mid"),
     ]
     both = pd.concat([rows, frame(*more)], ignore_index=True)
-    pd.testing.assert_frame_equal(TABLES[name](both).display, TABLES[name](rows).display)
+    pd.testing.assert_frame_equal(filled(name, both).display, filled(name, rows).display)
 
 
 def test_the_frame_of_a_study_with_probes(done):

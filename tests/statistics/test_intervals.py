@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from kdpipe.statistics.families import holm
 from kdpipe.statistics.intervals import (
     choose,
     mark,
@@ -141,19 +140,6 @@ def test_one_sided_agrees_with_scipy(margin):
 def test_one_sided_without_spread_or_without_values():
     assert [one_sided([0.2] * 3, margin) for margin in (0.1, 0.2, 0.3)] == [0.0, 0.5, 1.0]
     assert math.isnan(one_sided([0.2]))
-
-
-def test_holm_by_hand():
-    # sorted: .01 * 4, .02 * 3, .03 * 2 (not below the one before), .04 * 1 (the same)
-    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.9, 0.6]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-def test_holm_does_not_count_what_was_not_tested():
-    adjusted = holm([0.01, math.nan, 0.04])
-    assert adjusted[::2] == pytest.approx([0.02, 0.04])
-    assert math.isnan(adjusted[1])
 
 
 def test_seeds_needed_agrees_with_published_tables():

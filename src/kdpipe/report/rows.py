@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from kdpipe.evidence import selections
-from kdpipe.evidence.selections import by_seed
+from kdpipe.evidence.selections import by_seed, notes
 from kdpipe.statistics.intervals import Summary, choose, mark, summaries, summary
 
-ONE_TEACHER = "one teacher for all seeds"
 PRICES = ("parameters", "multiply_adds", "train_macs", "teacher_macs", "teacher_parameters")
 
 
@@ -66,36 +65,6 @@ def scratch_of(frame: pd.DataFrame) -> dict[str, pd.Series]:
     scratch = frame[frame.kind == "scratch"]
     found = {key["student"]: by_seed(cell) for key, cell in selections.groups(scratch, "student")}
     return dict.fromkeys(frame.student, pd.Series(dtype=float)) | found
-
-
-def notes(cell: pd.DataFrame) -> str:
-    """What is missing and why, whether the seeds share one teacher, and mixed machines."""
-    if cell.empty:
-        return "not in this study"
-    columns = ("run", "status", "test_error", "reason", "teacher_run", "device", "torch")
-    seen: dict[str, tuple] = {}
-    for run, *facts in zip(*(cell[column].to_numpy().tolist() for column in columns), strict=True):
-        seen.setdefault(run, tuple(facts))
-    missing: Counter[str] = Counter()
-    reasons = {}
-    done = 0
-    for status, error, reason, *_ in seen.values():
-        if status == "done" and error == error:  # not nan
-            done += 1
-            continue
-        missing[{"done": "without a test error", "": "missing"}.get(status, status)] += 1
-        reasons[reason] = True
-    found = [f"{count} {state}" for state, count in missing.most_common()]
-    reasons.pop("", None)
-    if reasons and not done:
-        found.append(next(iter(reasons)))
-    if done > 1 and len({facts[3] for facts in seen.values()} - {""}) == 1:
-        found.append(ONE_TEACHER)
-    for name, place in (("devices", 4), ("versions of torch", 5)):
-        several = sorted({facts[place] for facts in seen.values()} - {""})
-        if len(several) > 1:
-            found.append(f"mixes {name}: {' and '.join(several)}")
-    return "; ".join(found)
 
 
 def _errors(errors: dict[float, float], **against: pd.Series | None) -> dict:
