@@ -1,6 +1,7 @@
 """The revisions in a spec: all of them are found, whatever the kind of job, and compared."""
 
 import copy
+import dataclasses
 import itertools
 import json
 
@@ -98,6 +99,7 @@ def test_a_network_of_ones_own_answers_for_itself():
 
 def test_a_raised_revision_of_a_family_refuses_older_specs(monkeypatch):
     spec = specs()["labels"]
-    monkeypatch.setitem(naming.REVISIONS, "wrn", 2)
+    raised = dataclasses.replace(naming.families()["wrn"], revision=2)
+    monkeypatch.setitem(naming.families(), "wrn", raised)
     with pytest.raises(KdpipeError, match="revision 1 of wrn, this version computes revision 2"):
         revisions.check("it", spec, ())

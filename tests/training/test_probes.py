@@ -30,7 +30,7 @@ from kdpipe.errors import Diverged, KdpipeError, StudyError
 from kdpipe.evidence import frames
 from kdpipe.jobs.probe import probe as do_probe
 from kdpipe.jobs.train import train
-from kdpipe.networks import last_layer, models, zoo
+from kdpipe.networks import last_layer, models, naming
 from kdpipe.plan import overview, planner, prices, resources, status
 from kdpipe.report.table import filled, markdown, tables
 from kdpipe.results import records
@@ -98,7 +98,7 @@ HEADS += ("squeezenet1_0", "squeezenet1_1")
 def test_which_networks_end_in_a_linear_layer(name):
     with torch.device("meta"):
         model = get_model(name, num_classes=7)
-    if zoo.facts(name).linear:
+    if naming.is_linear(name):
         layer = last_layer.of(model, 7, name)
         last = [module for module in model.modules() if not list(module.children())][-1]
         assert layer is last

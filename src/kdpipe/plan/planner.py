@@ -21,7 +21,8 @@ def make(study: Study) -> Plan:
     card = card_of_keys(study.data)
     plan = Plan(study, card)
     plan.data_sets[card.folder] = study.data
-    runs = Runs(plan, catalogue.of(study, card.shape, card.classes))
+    networks = catalogue.of(study.networks, study.code, card.shape, card.classes)
+    runs = Runs(plan, networks)
     experiments = Experiments(plan, runs)
     for block in study.experiments:
         experiments.add_block(block)

@@ -12,7 +12,7 @@ from kdpipe.learning.method import MethodKeys
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own.card import TermCard
 from kdpipe.learning.recipe import Recipe
-from kdpipe.networks import zoo
+from kdpipe.networks import naming
 from kdpipe.networks.catalogue import Catalogue
 from kdpipe.networks.family import Cost
 from kdpipe.networks.keys import Pretrained
@@ -89,10 +89,9 @@ class Runs:
     def pretrained(self, source: Pretrained) -> Run:
         """A run of no epochs, one for all seeds: its weights are brought, and examined."""
         recipe = self.recipe(source.network).model_copy(update={"epochs": 0, "drop_epochs": []})
-        facts = zoo.facts(source.network)
         checksum = source.sha256
-        if source.weights is not None and facts is not None:
-            checksum = facts.weights[source.weights]
+        if source.weights is not None:
+            checksum = naming.weights(source.network).get(source.weights, checksum)
         brought = {"weights": source.weights, "sha256": checksum}
         run = self._planned(source.network, recipe, 0, pretrained=brought)
         if source.path is not None:

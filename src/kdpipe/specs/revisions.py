@@ -66,8 +66,8 @@ def _ours(behaviour: str) -> int:
     """The revision that this version computes."""
     if behaviour.startswith("data set "):
         return cards.data_revision(behaviour.removeprefix("data set "))
-    if behaviour in naming.REVISIONS:
-        return naming.REVISIONS[behaviour]
+    if behaviour in naming.families():
+        return naming.families()[behaviour].revision
     if behaviour in method.terms():
         return method.terms()[behaviour].revision
     return identity.REVISIONS[behaviour]

@@ -14,9 +14,12 @@ def run(options) -> None:
     study = checking.load(options.study)
     made = planner.make(study)
     if study.networks:
+        from kdpipe.data.cards import card_of_keys
         from kdpipe.networks.own import changes  # the one check that needs torch
 
-        changes.compare(study, options.study)
+        card = card_of_keys(study.data)
+        own = changes.Own(options.study, study.networks, study.code, card.shape, card.classes)
+        changes.compare(own)
     print(
         "\n".join(
             [f"{options.study}: no mistakes; {len(made.runs):,} runs", *checking.notes(study)]

@@ -8,11 +8,14 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
+    from kdpipe.data.cards import card_of_keys
     from kdpipe.networks.own import changes
     from kdpipe.study import checking
 
     study = checking.load(options.study, carded=False)
-    print("\n".join(changes.make_cards(study, options.study)))
+    card = card_of_keys(study.data)
+    own = changes.Own(options.study, study.networks, study.code, card.shape, card.classes)
+    print("\n".join(changes.make_cards(own)))
 
 
 COMMAND = Command(
