@@ -49,7 +49,7 @@ def record(seconds):
 def test_time_is_priced_by_finished_runs_of_the_same_network():
     made = make(study(block(), seeds=[0, 1]))
     done, left = made.scratch["wrn10-0.5", 0], made.scratch["wrn10-0.5", 1]
-    (teacher,) = [run for run in made.runs.values() if run.network == "wrn16-1" and run.seed == 1]
+    first, teacher = [run for run in made.runs.values() if run.network == "wrn16-1"]
     assert prices.seconds_left(made, {}, [left], {}) is None
     records = {done.name: record(10.0)}
     assert prices.seconds_left(made, records, [left], {}) == pytest.approx(prices.STARTING + 10)
@@ -61,6 +61,9 @@ def test_time_is_priced_by_finished_runs_of_the_same_network():
     assert prices.seconds_left(made, records, [teacher], {}) == pytest.approx(
         prices.STARTING + as_many
     )
+    # One has: what others took counts no more.
+    records[first.name] = record(77.0)
+    assert prices.seconds_left(made, records, [teacher], {}) == pytest.approx(prices.STARTING + 77)
 
 
 def test_weights_that_are_brought_take_the_time_of_a_start(tmp_path):

@@ -82,7 +82,9 @@ def test_a_table_and_a_probe_ask_too():
     plan = planned(teacher_outputs="table", data={"pad": 4}, transfers=transfers)
     (table,) = plan.tables.values()
     asked = resources.of(table, plan.card, "cpu")
-    assert asked.megabytes >= resources.EMPTY_JOB["cpu"] + round(1.5 * 4 * table.bytes / 1e6)
+    images = 3 * (plan.card.train + plan.card.test) * 40 * 40  # as wide as a view can be
+    held = round(1.5 * (images + 4 * table.bytes) / 1e6)
+    assert asked.megabytes == resources.EMPTY_JOB["cpu"] + held
     assert asked.minutes == resources.FLOOR
     (probe, *_) = plan.probes.values()
     assert resources.of(probe, probe.card, "cuda").minutes >= resources.FLOOR
