@@ -10,7 +10,7 @@ import re
 from pydantic import ValidationError
 
 from kdpipe import identity
-from kdpipe.data import cards
+from kdpipe.data import cards, views
 from kdpipe.errors import KdpipeError
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks import naming
@@ -146,6 +146,9 @@ def _shared_revisions(spec: dict) -> dict[str, tuple[object, int]]:
         "views": (data["views"]["revision"], ours["views"]),
         "split": (data["split_revision"], ours["split"]),
     }
+    for augmentation, digit in views.digits().items():
+        if (stated := data["views"].get(f"{augmentation}_revision")) is not None:
+            found[augmentation] = (stated, digit.revision)
     if "build" not in network:
         family = naming.family(network["name"])
         found[family] = (network["revision"], naming.REVISIONS[family])

@@ -3,7 +3,7 @@
 """TODO specs.made, from plan."""
 
 from kdpipe import identity
-from kdpipe.data import cards
+from kdpipe.data import cards, views
 from kdpipe.data.keys import Data
 from kdpipe.identity import REVISIONS
 from kdpipe.learning.method import Method
@@ -72,20 +72,16 @@ def data_spec(data: Data, card: cards.Card) -> dict:
         "std": data.std,
         "stream_revision": identity.REVISIONS["stream"] if card.streamed else None,
         "views": {
-            "pad": data.pad,
-            "padding": data.padding,
-            "flip": data.flip,
-            "crop": data.crop.model_dump() if data.crop else None,
+            **views.spec_of(data),
             "revision": identity.REVISIONS["views"],
         },
     }
 
 
-def view_count(views: dict) -> int:
-    """Crops times flips: 162 for pad 4 with flip. 0 stands for views without end."""
-    if views["crop"] is not None:
-        return 0
-    return (2 * views["pad"] + 1) ** 2 * (2 if views["flip"] else 1)
+def view_count(spec: dict) -> int:
+    """Of the `views` of a spec: 162 for pad 4 with flip. 0 stands for views without end."""
+    found = views.Views.of(spec)
+    return 0 if found.endless else found.count
 
 
 def method_spec(method: Method, epochs: int) -> dict:
