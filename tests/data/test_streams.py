@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -328,6 +330,26 @@ def test_stopped_within_an_epoch_and_resumed(workers, photographs, done, tmp_pat
     train(run.spec, [], place, Means(workers=workers))
     assert len(steps) == 2 * 5  # no step was made twice
     assert tiny.exact(place.run(run.name)) == tiny.exact(done.run(run.name))
+
+
+PRELOADING = """
+import sys
+from kdpipe.data import streams
+
+look = "import json, sys; json.dump(list(sys.modules), open(sys.argv[-1], 'w'))"
+worker = streams._context().Process(target=exec, args=(look,))
+worker.start()
+worker.join()
+"""
+
+
+def test_a_worker_is_forked_with_all_that_it_needs(tmp_path):
+    """A server swallows an import that fails: every worker would spend seconds on its own."""
+    found = tmp_path / "modules.json"
+    subprocess.run([sys.executable, "-c", PRELOADING, str(found)], check=True, timeout=120)
+    modules = set(json.loads(found.read_text()))
+    assert streams.PRELOADED[0] == "kdpipe.data.streams"
+    assert {"torch", "PIL.Image", *streams.PRELOADED} <= modules
 
 
 def children_of(pid):
