@@ -15,7 +15,7 @@ from PIL import Image
 import kdpipe
 from kdpipe.data import views
 from kdpipe.data.images import Images
-from kdpipe.data.keys import Data
+from kdpipe.data.keys import AUGMENTED, Data
 from kdpipe.data.views import PLAIN, Views
 from kdpipe.errors import DataError
 from kdpipe.plan import planner
@@ -49,10 +49,9 @@ def test_each_has_a_place_and_keys_of_its_own():
     digits = list(views.digits().values())
     assert [digit.place for digit in digits] == sorted((d.place for d in digits), reverse=True)
     assert len({digit.place for digit in digits}) == len(digits)
-    keys = [key for digit in digits for key in digit.keys.model_fields]
-    assert len(set(keys)) == len(keys)
-    of_data = list(Data.model_fields)
-    assert of_data[-len(keys) :] == keys and "revision" not in of_data
+    assert len(set(AUGMENTED)) == sum(len(digit.keys.model_fields) for digit in digits)
+    of_data = tuple(Data.model_fields)
+    assert of_data[-len(AUGMENTED) :] == AUGMENTED and "revision" not in of_data
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -148,6 +147,7 @@ from kdpipe import identity
 from kdpipe.cli.main import main
 from kdpipe.data.images import Images
 from kdpipe.data.views import Views
+from kdpipe.errors import StudyError
 from kdpipe.plan import planner
 from kdpipe.results.store import Store
 from kdpipe.specs.made import view_count
@@ -180,7 +180,14 @@ np.save("views.npy", taken.batch(torch.zeros_like(number), number).numpy())
 stale = json.loads(identity.canonical(run.spec))
 stale["data"]["views"]["upside_down_revision"] = 2
 refused = main(["train", "--spec", identity.canonical(stale)])
-print(json.dumps({"known": known, "views": spec, "count": view_count(spec), "refused": refused}))
+try:
+    seen = {key: study["data"][key] for key in ("name", "validation", "upside_down")}
+    study["transfers"] = {"t": {"data": seen, "blocks": ["a"]}}
+    checking.validate(study, "more")
+except StudyError as error:
+    probed = str(error)
+said = {"known": known, "views": spec, "count": view_count(spec)}
+print(json.dumps(said | {"refused": refused, "probed": probed}))
 """
 
 
@@ -213,6 +220,10 @@ def test_one_file_more_is_planned_tabulated_and_trained_with(dropped_in):
     assert asked.items() <= dropped_in["views"].items() and dropped_in["count"] == 2 * 9
     assert dropped_in["refused"] != 0
     assert "revision 2 of upside_down, this version computes revision 1" in dropped_in["stderr"]
+
+
+def test_one_file_more_is_refused_where_images_are_seen_as_they_are(dropped_in):
+    assert "data.upside_down: a probe sees images and labels as they are" in dropped_in["probed"]
 
 
 def test_in_front_of_the_number_it_changes_no_view_that_was_there(dropped_in):

@@ -12,7 +12,7 @@ from kdpipe.data import views
 from kdpipe.section import Name, Positive, Section, Seed, Share, Spread
 
 
-class Images(Section):
+class Taken(Section):
     """The data set, and what is taken of it."""
 
     name: Name = Field(description="a known data set (digits, cifar10, ...), or one's own")
@@ -44,9 +44,10 @@ class Images(Section):
     )
 
 
-# Pydantic takes the fields of the last base first: the digit in front comes before the others.
-_AUGMENTED = [digit.keys for digit in reversed(views.digits().values())]
+_SECTIONS = [digit.keys for digit in views.digits().values()]
+AUGMENTED = tuple(key for section in _SECTIONS for key in section.model_fields)
 
 
-class Data(*_AUGMENTED, Images):
+# The fields of the last base come first: after what is taken the digit in front, then the others.
+class Data(*reversed(_SECTIONS), Taken):
     """The data set, what is taken of it, and how an image is augmented."""

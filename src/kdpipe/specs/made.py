@@ -71,10 +71,7 @@ def data_spec(data: Data, card: cards.Card) -> dict:
         "mean": data.mean,
         "std": data.std,
         "stream_revision": identity.REVISIONS["stream"] if card.streamed else None,
-        "views": {
-            **views.spec_of(data),
-            "revision": identity.REVISIONS["views"],
-        },
+        "views": {**views.spec_of(data), "revision": identity.REVISIONS["views"]},
     }
 
 
