@@ -129,9 +129,10 @@ class Views:
         """Digits with their sections and their values in a number, or in a tensor of numbers."""
         found = []
         for place, (digit, keys) in reversed(list(enumerate(self.digits))):
-            count = digit.count(keys)
-            found.append((digit, keys, number % count if place else number))  # in front: the rest
-            number = number // count
+            value = number
+            if place:  # the one in front takes what is left
+                value, number = number % digit.count(keys), number // digit.count(keys)
+            found.append((digit, keys, value))
         return found[::-1]
 
     def refuse_without(self, way: Literal["gather", "image", "drawn"]) -> None:
