@@ -18,7 +18,8 @@ from kdpipe.data import cards
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner, resources, status
 from kdpipe.plan.items import Plan, Probe, Run
-from kdpipe.results.records import RECORD, read
+from kdpipe.results.records import read
+from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
 from kdpipe.study import checking, yaml_file
@@ -189,7 +190,8 @@ class Dag:
             self.store.ensemble(name) for name in self.plan.ensembles if name not in self.to_do
         ]
         folders += [self.store.probe(name) for name in self.plan.probes if name not in self.to_do]
-        youngest = max((folder / RECORD for folder in folders), key=_age, default=None)
+        paths = [folder / RECORD for folder in folders] + [self.store.archive]
+        youngest = max((path for path in paths if path.exists()), key=_age, default=None)
         return [youngest] if youngest is not None and _age(youngest) > reported else []
 
     def _runs(self, names) -> list[str]:

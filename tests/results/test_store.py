@@ -16,13 +16,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from kdpipe.errors import StoreError
-from kdpipe.results import records
-from kdpipe.results import store
-from kdpipe.results.files import file_facts
-from kdpipe.results.files import read_arrays
-from kdpipe.results.files import write_arrays
-from kdpipe.results.files import write_bytes
-from kdpipe.results.files import write_json
+from kdpipe.results import records, store
+from kdpipe.results.files import file_facts, read_arrays, write_arrays, write_bytes, write_json
 from kdpipe.results.store import Store
 
 ARRAYS = {

@@ -363,7 +363,8 @@ def test_a_report_with_holes_says_how_many_and_where_the_reasons_are(place, say)
 
 def test_these_verbs_need_no_torch(place):
     script = (
-        "import sys; from kdpipe.cli.main import main; codes = [main(a.split()) for a in sys.argv[1:]]; "
+        "import sys; from kdpipe.cli.main import main; "
+        "codes = [main(a.split()) for a in sys.argv[1:]]; "
         "print(codes, 'torch' in sys.modules)"
     )
     verbs = ["verify", "prune study.yaml", "status study.yaml", "plan study.yaml"]

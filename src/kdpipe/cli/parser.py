@@ -64,10 +64,15 @@ def parser() -> argparse.ArgumentParser:
     )
     results(command)
 
-    command = verb("archive", _archive, "put the records a report is rendered from into a folder")
+    command = verb(
+        "archive", _archive, "put the records of a study, and its report, where they are kept"
+    )
     command.add_argument("study", help="a study file")
     command.add_argument(
-        "--to", type=Path, metavar="DIR", help="default: reports/STUDY/records, to go with the page"
+        "--to",
+        type=Path,
+        metavar="DIR",
+        help="the records alone, into this folder; default: both into reports/published/STUDY",
     )
     results(command)
 

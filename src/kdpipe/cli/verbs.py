@@ -66,7 +66,7 @@ def _report(options) -> None:
     study = checking.validate(content, options.study, Path(options.study).parent)
     made, place = planner.make(study), _store(options)
     folder = render(made, place, options.reports / study.study)
-    print(f"{folder}: rendered{watching.missing(made, place, options.study)}")
+    print(f"{folder}/index.html: rendered{watching.missing(made, place, options.study)}")
 
 
 def _archive(options) -> None:
@@ -75,8 +75,12 @@ def _archive(options) -> None:
     from kdpipe.upkeep import archive
 
     made = planner.make(checking.load(options.study))
-    folder = options.to or Path("reports") / made.study.study / "records"
+    folder = options.to or Path("reports") / "published" / made.study.study
     print(archive.write(made, _store(options), folder))
+    if not options.to:
+        from kdpipe.report.render import render
+
+        print(f"{render(made, Store(folder), folder)}/index.html: rendered from it")
 
 
 def _status(options) -> None:

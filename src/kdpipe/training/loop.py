@@ -28,7 +28,7 @@ from kdpipe.learning.methods.attention import attention_loss
 from kdpipe.learning.methods.kd import kd_loss
 from kdpipe.learning.recipe import learning_rate
 from kdpipe.networks import models, pretrained
-from kdpipe.results import store
+from kdpipe.results import run_folder, store
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import devices, evaluation
 from kdpipe.training.optimiser import Descent
@@ -307,7 +307,7 @@ def _remember_best(progress: Progress, model: nn.Module) -> None:
 
 def _keep(folder: Path, digest: str, model: models.Classifier, epoch: int, keep: list[int]) -> None:
     if epoch in keep:
-        evaluation.write_weights(evaluation.checkpoint_path(folder, epoch), digest, model, epoch)
+        evaluation.write_weights(run_folder.weights(folder, epoch), digest, model, epoch)
 
 
 def _complete(about: dict, folder: Path, digest: str, keep: list[int], device: str) -> bool:
@@ -320,7 +320,7 @@ def _complete(about: dict, folder: Path, digest: str, keep: list[int], device: s
     if about["device"] != device:
         return False
     wanted = [epoch for epoch in keep if epoch <= about["epoch"]]
-    if not all(evaluation.checkpoint_path(folder, epoch).exists() for epoch in wanted):
+    if not all(run_folder.weights(folder, epoch).exists() for epoch in wanted):
         return False
     for epoch in wanted:
         evaluation.read_checkpoint(folder, digest, epoch)
