@@ -1,5 +1,6 @@
 """verify, prune and status: what is in a results folder, what is wanted of it, what is going on."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -12,8 +13,10 @@ import tiny
 from kdpipe.cli.main import main
 from kdpipe.jobs.score import score
 from kdpipe.jobs.train import train
-from kdpipe.results import records, store
+from kdpipe.plan.prices import as_size
+from kdpipe.results import archived, records, run_folder, store
 from kdpipe.results.store import Store
+from kdpipe.upkeep import archive as archived_now
 
 STUDY = tiny.study(
     main={"stops": ["full", "checkpoint 1"]},
@@ -353,7 +356,7 @@ def test_a_report_with_holes_says_how_many_and_where_the_reasons_are(place, say)
     shutil.rmtree(place.run(STUDENT.name))
     assert say("report", "study.yaml").endswith(": rendered without 1 of 4 runs\n")
     (place.run(TEACHER.name) / records.RECORD).unlink()
-    (place.run(TEACHER.name) / records.FAILURE).write_text('{"reason": "no space"}')
+    run_folder.failure(place.run(TEACHER.name)).write_text('{"reason": "no space"}')
     said = say("report", "study.yaml")
     assert said.endswith(
         "without 2 of 4 runs, of which 1 failed: kdpipe status study.yaml says why\n"
@@ -370,3 +373,71 @@ def test_these_verbs_need_no_torch(place):
     verbs = ["verify", "prune study.yaml", "status study.yaml", "plan study.yaml"]
     done = subprocess.run([sys.executable, "-c", script, *verbs], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0] False", done.stderr
+
+
+# --- an archive among the results
+
+
+@pytest.fixture
+def archive(place):
+    archived_now.write(PLAN, place, place.root)
+    return place.archive
+
+
+def test_an_archive_among_the_results_is_whole_and_needed(place, say, archive):
+    assert say("verify") == "results: every file is whole\n"
+    assert say("prune", "study.yaml") == "results: everything in it is needed\n"
+
+
+def cut_the_archive(place, path):
+    path.write_bytes(path.read_bytes()[:-9])
+    return f"{path} is damaged"
+
+
+def exchange_two_lines(place, path):
+    first, second, *others = archived.read(path).values()
+    swapped = dataclasses.replace(first, name=second.name, kind=second.kind)
+    archived.write(path, [swapped, *others])
+    return f"{path}: what it holds as {second.name} is of another run: remove"
+
+
+def publish_other_numbers(place, path):
+    folder = place.run(SCRATCH.name)
+    record = records.read(folder, None)
+    records.publish(folder, record | {"best": None})
+    return f"{folder}: its record and the one in {path} differ (best): remove one"
+
+
+@pytest.mark.parametrize("fault", [cut_the_archive, exchange_two_lines, publish_other_numbers])
+def test_a_fault_of_an_archive_is_one_line_too(place, say, archive, fault):
+    expected = fault(place, archive)
+    said = say("verify", "--results", str(place.root), code=2)
+    assert said.count("\n") == 1 and said.startswith(expected)
+
+
+def test_prune_takes_out_of_an_archive_what_no_study_has(place, say, archive, tmp_path):
+    """And a results folder may be an archive alone."""
+    tiny.write(tmp_path / "less.yaml", tiny.study())
+    alone = tmp_path / "published"
+    alone.mkdir()
+    shutil.copy(archive, alone)
+    before = (alone / archive.name).read_bytes()
+    shown = say("prune", "less.yaml", "--results", "published")
+    assert "published/records.jsonl.gz: 2 of its 5 records\n" in shown
+    assert (alone / archive.name).read_bytes() == before
+    say("prune", "less.yaml", "--results", "published", "--yes")
+    assert {entry.name for entry in archived.read(alone / archive.name).values()} == {
+        *tiny.planned().runs
+    }
+    saved = len(before) - (alone / archive.name).stat().st_size
+    assert as_size(saved) in shown
+    tiny.write(tmp_path / "other.yaml", tiny.study(seeds=[7]))
+    say("prune", "other.yaml", "--results", "published", "--yes")
+    assert not list(alone.iterdir())
+
+
+def test_status_counts_what_is_archived(place, say, archive):
+    for kind in archived.KINDS:
+        shutil.rmtree(place.root / kind, ignore_errors=True)
+    said = say("status", "study.yaml")
+    assert "4 runs: 4 done" in said and "1 ensembles: 1 scored" in said
