@@ -177,7 +177,7 @@ def test_what_is_archived_is_done_until_its_weights_are_needed(made, place):
 def test_what_is_needed_of_an_archive_goes_down_a_chain(place):
     content = tiny.study(main={"teachers": ["self"], "generations": 3})
     made = planner.make(checking.validate(content, "f"))
-    *known, last = made.runs.values()
+    *known, _ = made.runs.values()
     archive(place, *known)
     assert set(status.of(made, place).values()) == {"to do"}
     note(known[1], "done", place)

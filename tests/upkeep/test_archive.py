@@ -198,7 +198,7 @@ def test_checkpoints_that_were_pruned_stay_in_the_archive(tmp_path):
     assert Store(tmp_path / "archive").records("runs")[name] == before
 
 
-@pytest.mark.parametrize("differs", ["status", "last", "files curve.jsonl", "checkpoint 7"])
+@pytest.mark.parametrize("differs", ["status", "last", "file curve.jsonl", "checkpoint 7"])
 def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, differs):
     made, store = made_store(tmp_path, seeds=[0])
     name = next(name for name, epochs in made.keep.items() if 7 in epochs)
@@ -209,7 +209,7 @@ def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, 
     change: dict = {
         "status": {"status": "diverged", "last": None, "reason": "not finite"},
         "last": {"last": {**old["last"], "test": {**old["last"]["test"], "accuracy": 0.5}}},
-        "files curve.jsonl": {"files": {"curve.jsonl": {"bytes": 2}}},
+        "file curve.jsonl": {"files": {"curve.jsonl": {"bytes": 2}}},
         "checkpoint 7": {"checkpoints": {"7": {"val": None}}},
     }[differs]
     changed(store, name, started="2 May", **change)
@@ -217,6 +217,7 @@ def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, 
         archive.write(made, store, tmp_path / "archive")
     said = str(error.value)
     assert f"other records of 1 runs or ensembles than {store.root}, {name} the first" in said
+    assert f" the first ({differs}): there " in said
     assert "started 1 May" in said and "started 2 May" in said and "nothing was written" in said
     known = {"status": "diverged, not finite", "last": "test error 50.00 %"}
     assert known.get(differs, "done, test error") in said
