@@ -19,7 +19,8 @@ from kdpipe.data.cards import Card
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner, resources, status
 from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run
-from kdpipe.results.records import RECORD, read
+from kdpipe.results.records import read
+from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
 from kdpipe.study import checking, yaml_file
@@ -143,7 +144,8 @@ class Dag:
             for name in items
             if name not in self.to_do
         ]
-        youngest = max((folder / RECORD for folder in folders), key=_age, default=None)
+        paths = [folder / RECORD for folder in folders] + [self.store.archive]
+        youngest = max((path for path in paths if path.exists()), key=_age, default=None)
         return [youngest] if youngest is not None and _age(youngest) > reported else []
 
     def _to_do(self, kind: str, names: Iterable[str] | None = None) -> list[str]:

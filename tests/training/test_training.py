@@ -20,11 +20,11 @@ from kdpipe.jobs.score import score
 from kdpipe.jobs.train import train
 from kdpipe.learning.recipe import learning_rate
 from kdpipe.networks import models
-from kdpipe.results import metrics
+from kdpipe.results import metrics, run_folder
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
-from kdpipe.training import evaluation, loop
+from kdpipe.training import loop
 from kdpipe.training.objective import Objective
 from kdpipe.training.teachers import live
 
@@ -286,9 +286,9 @@ def test_members_of_an_ensemble_start_apart():
 def test_checkpoint_0_is_the_initialisation(place):
     run = scratch()
     folder = do(run, place, [0, 4])
-    found = arrays(evaluation.checkpoint_path(folder, 0))
+    found = arrays(run_folder.weights(folder, 0))
     assert all(np.array_equal(found[key], value.numpy()) for key, value in initial(run).items())
-    last = arrays(evaluation.checkpoint_path(folder, 4))
+    last = arrays(run_folder.weights(folder, 4))
     final = arrays(folder / "weights.safetensors")
     assert all(np.array_equal(last[key], final[key]) for key in final)
 
