@@ -17,6 +17,7 @@ from typing import Any
 from kdpipe import identity
 from kdpipe.data.cards import Card
 from kdpipe.errors import KdpipeError
+from kdpipe.learning.method import OWN
 from kdpipe.plan import planner, resources, status
 from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run
 from kdpipe.results.records import read
@@ -77,6 +78,7 @@ class Dag:
         item = self._item(wildcards)
         built = (item, *item.parents) if isinstance(item, Run) else (item,)
         own = any("build" in each.spec["network"] for each in built)
+        own = own or OWN in (item.spec.get("method") or ())
         weights = self.plan.weights.get(item.name)
         return Means(
             self.device,
