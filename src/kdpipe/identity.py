@@ -5,8 +5,9 @@ and no spaces; its digest is the SHA-256 of that text. A parent enters by its di
 renames everything that descends from it and nothing else. Labels that a user invents (names of
 blocks, methods, ensembles) never enter.
 
-`REVISIONS` (and `networks.REVISIONS`) say what a spec *means*. Raise a number by hand when the
-code behind it changes what a run computes: the runs it touches are then made again, and no others.
+`REVISIONS` (and the `revision` of each network family) say what a spec *means*. Raise a number by
+hand when the code behind it changes what a run computes: the runs it touches are then made again,
+and no others.
 """
 
 """TODO identity, from training."""
@@ -19,8 +20,6 @@ REVISIONS = {
     "evaluation": 1,  # metrics, stored outputs
     "views": 1,  # padding, crops, flips and their order
     "split": 1,  # subset, label noise, validation
-    "kd": 1,
-    "attention": 1,
     "ensemble": 1,  # averaging
     "stream": 1,  # how images that stay in files are decoded, cropped and scaled
     "table": 2,  # teacher tables; 2: made by batches that fit a cache
@@ -38,8 +37,6 @@ REVISIONS = {
 # Keys that came after the first release: left out of the canonical form at their neutral value,
 # so that runs from before keep their names. A neutral value never changes.
 NEUTRAL: dict[str, object] = {
-    "attention_revision": None,
-    "attention_weight": 0.0,
     "autocast": None,
     "compile": False,
     "crop": None,  # no views without end

@@ -27,12 +27,13 @@ from kdpipe.data.views import Crop, Views
 from kdpipe.errors import DataError, Interrupted, KdpipeError, StudyError
 from kdpipe.jobs.prepare import prepare
 from kdpipe.jobs.train import train
-from kdpipe.plan import planner, prices
+from kdpipe.plan import overview, planner
 from kdpipe.results.store import Store
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import Means
 from kdpipe.study import checking
 from kdpipe.training import loop
+from kdpipe.training.objective import Objective
 from kdpipe.training.teachers import tables as teacher_tables
 
 CLASSES = ["ant", "bee", "cat"]
@@ -312,7 +313,7 @@ def test_stopped_within_an_epoch_and_resumed(workers, photographs, done, tmp_pat
     place = prepared(photographs, Store(tmp_path / "results"))
     run = next(iter(planned(photographs).runs.values()))
     steps = []
-    loss = loop._loss
+    loss = Objective.parts
 
     def killed(*given):
         steps.append(1)
@@ -320,7 +321,7 @@ def test_stopped_within_an_epoch_and_resumed(workers, photographs, done, tmp_pat
             os.kill(os.getpid(), signal.SIGTERM)
         return loss(*given)
 
-    monkeypatch.setattr(loop, "_loss", killed)
+    monkeypatch.setattr(Objective, "parts", killed)
     for _ in range(2):
         with pytest.raises(Interrupted):
             train(run.spec, [], place, Means(workers=workers))
@@ -432,7 +433,7 @@ def test_a_file_that_is_spoilt_later_is_one_message(spoil, said, workers, folder
 
 def test_a_worker_that_is_killed_is_one_message(folder, tmp_path, monkeypatch):
     place = prepared(folder, Store(tmp_path / "results"))
-    parent, loss = os.getpid(), loop._loss
+    parent, loss = os.getpid(), Objective.parts
 
     def without_workers(*given):
         server = next(p for p in children_of(parent) if "forkserver" in command_of(p))
@@ -440,7 +441,7 @@ def test_a_worker_that_is_killed_is_one_message(folder, tmp_path, monkeypatch):
             os.kill(pid, signal.SIGKILL)
         return loss(*given)
 
-    monkeypatch.setattr(loop, "_loss", without_workers)
+    monkeypatch.setattr(Objective, "parts", without_workers)
     content = planner.make(checking.validate(study(folder, train_size=48), "photos"))
     run = next(iter(content.runs.values()))
     run.spec["recipe"]["batch_size"] = 3  # more batches than workers hold ready
@@ -560,7 +561,7 @@ def test_views_without_end_make_no_table(photographs):
     assert not made.tables
     taught = [run.spec["teacher"] for run in made.runs.values() if run.spec["teacher"]]
     assert [teacher["outputs"] for teacher in taught] == ["live"]
-    assert "live (views without end make no table)" in prices.as_text(
+    assert "live (views without end make no table)" in overview.as_text(
         made, dict.fromkeys(made.runs, "to do")
     )
     assert planned(photographs, crop=None).tables
@@ -595,7 +596,7 @@ def test_what_a_view_is_made_of_is_in_the_name(photographs, monkeypatch):
     monkeypatch.setitem(identity.REVISIONS, "stream", 99)
     assert before.isdisjoint(planned(photographs).runs)
     with pytest.raises(KdpipeError, match="means revision 1 of stream"):
-        admission.name_of_run(run.spec, run.digest)
+        admission.name_of("run", run.spec, run.digest)
 
 
 def test_resize_is_the_side_of_the_crop(photographs, tmp_path):

@@ -4,6 +4,7 @@ Breaking a pinned digest has a price: every result of every user with such a run
 """
 
 import copy
+import dataclasses
 import itertools
 import json
 import math
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from kdpipe import identity
 from kdpipe.identity import canonical, digest, stream
+from kdpipe.learning import method
 from kdpipe.networks import naming
 from kdpipe.plan import planner
 from kdpipe.specs.made import run_name
@@ -133,7 +135,7 @@ def test_without_a_neutral_value_every_key_counts():
 def test_pinned_digests():
     """If this fails, every run of every study is made again. Is that what you mean?
 
-    If a behaviour changed: raise its revision in `identity.REVISIONS` (or `networks.REVISIONS`),
+    If a behaviour changed: raise its revision in `identity.REVISIONS` (or in `networks/families`),
     and pin anew. If a key was added: declare its neutral value in `identity.NEUTRAL` instead.
     """
     made = make(copy.deepcopy(FAMILY))
@@ -274,7 +276,6 @@ REVISED = {
     "views": lambda run: True,
     "split": lambda run: True,
     "digits": lambda run: True,
-    "kd": lambda run: run.spec["teacher"] is not None,
     "ensemble": lambda run: run.spec["teacher"] and len(run.spec["teacher"]["members"]) > 1,
 }
 
@@ -287,10 +288,17 @@ def test_a_raised_revision_renames_what_it_touches(family, monkeypatch, name):
     assert gone == {n for n, run in before.runs.items() if REVISED[name](run)}
 
 
+def test_a_raised_revision_of_a_term(family, monkeypatch):
+    before, kd = make(family), method.terms()["kd"]
+    monkeypatch.setitem(method.terms(), "kd", dataclasses.replace(kd, revision=2))
+    assert renamed(before, make(family)) == {n for n, r in before.runs.items() if r.spec["teacher"]}
+
+
 def test_a_raised_revision_of_a_network_family(family, monkeypatch):
     family["experiments"][0]["teachers"] = ["resnet8"]
     before = make(family)
-    monkeypatch.setitem(naming.REVISIONS, "resnet", 99)
+    raised = dataclasses.replace(naming.families()["resnet"], revision=99)
+    monkeypatch.setitem(naming.families(), "resnet", raised)
     gone = renamed(before, make(family))
     assert gone == descendants(before, [r for r in before.runs.values() if r.network == "resnet8"])
     assert len(gone) == 2 * 3

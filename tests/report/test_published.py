@@ -8,9 +8,8 @@ from made_frames import cell, frame
 
 from kdpipe.evidence.selections import tidy
 from kdpipe.networks import naming
-from kdpipe.report.drawn import TABLES
 from kdpipe.report.published import beside, entries
-from kdpipe.report.table import csv, markdown
+from kdpipe.report.table import csv, filled, markdown
 
 CIFAR = {"data": "cifar10", "student": "wrn16-1", "train_n": 50_000, "multiply_adds": 10}
 
@@ -82,7 +81,7 @@ def test_eskd_of_imagenet_needs_the_papers_stop():
 
 def test_the_column_is_there_only_with_something_in_it():
     rows = frame(measured(kind="scratch"), of_wrn40())
-    made = TABLES["teacher_size"](rows)
+    made = filled("teacher_size", rows)
     assert "published" in made.display and "8.324 ± 0.111" in markdown(made)
     assert "published" in pd.read_csv(io.StringIO(csv(made)))
-    assert "published" not in TABLES["teacher_size"](rows.assign(data="digits")).display
+    assert "published" not in filled("teacher_size", rows.assign(data="digits")).display

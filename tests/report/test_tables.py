@@ -9,13 +9,12 @@ from made_frames import COLUMNS, SCRATCH, cell, frame
 from scipy import stats
 
 from kdpipe.evidence.selections import by_seed, tidy, where
-from kdpipe.report.drawn import TABLES
-from kdpipe.report.table import csv, markdown
+from kdpipe.report.table import csv, filled, markdown, tables
 
 
 def table(name, *cells):
     """The table of shuffled rows: no table may depend on the order of the frame."""
-    return TABLES[name](frame(*cells).sample(frac=1, random_state=1))
+    return filled(name, frame(*cells).sample(frac=1, random_state=1))
 
 
 def rows_of(made, *keys):
@@ -425,16 +424,16 @@ def test_losses_cover_every_kind():
     assert found["ensemble",]["test_nll"] == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", tables())
 def test_a_table_of_nothing(name):
     empty = pd.DataFrame(columns=COLUMNS)
-    made = TABLES[name](empty)
+    made = filled(name, empty)
     assert made.name == name and made.data.empty
     assert "No run of this study" in markdown(made)
     assert isinstance(csv(made), str)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", tables())
 def test_a_frame_from_csv_gives_the_same_and_is_left_alone(name):
     rows = frame(
         SCRATCH,
@@ -446,11 +445,11 @@ def test_a_frame_from_csv_gives_the_same_and_is_left_alone(name):
         cell([8.0, 8.0, 8.0], kind="ensemble", ensemble="five", size=5),
     )
     before = rows.copy()
-    made = TABLES[name](rows)
+    made = filled(name, rows)
     pd.testing.assert_frame_equal(rows, before)
     read = pd.read_csv(io.StringIO(rows.to_csv(index=False)))
-    assert markdown(TABLES[name](read)) == markdown(made)
-    assert csv(TABLES[name](read)) == csv(made)
+    assert markdown(filled(name, read)) == markdown(made)
+    assert csv(filled(name, read)) == csv(made)
 
 
 def test_markdown_and_csv():

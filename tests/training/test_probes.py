@@ -30,10 +30,9 @@ from kdpipe.errors import Diverged, KdpipeError, StudyError
 from kdpipe.evidence import frames
 from kdpipe.jobs.probe import probe as do_probe
 from kdpipe.jobs.train import train
-from kdpipe.networks import last_layer, models, zoo
-from kdpipe.plan import planner, prices, resources, status
-from kdpipe.report.drawn import TABLES
-from kdpipe.report.table import markdown
+from kdpipe.networks import last_layer, models, naming
+from kdpipe.plan import overview, planner, prices, resources, status
+from kdpipe.report.table import filled, markdown, tables
 from kdpipe.results import records
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
@@ -99,7 +98,7 @@ HEADS += ("squeezenet1_0", "squeezenet1_1")
 def test_which_networks_end_in_a_linear_layer(name):
     with torch.device("meta"):
         model = get_model(name, num_classes=7)
-    if zoo.facts(name).linear:
+    if naming.is_linear(name):
         layer = last_layer.of(model, 7, name)
         last = [module for module in model.modules() if not list(module.children())][-1]
         assert layer is last
@@ -416,7 +415,7 @@ def test_what_has_not_converged_stands_in_record_and_table(done, monkeypatch):
         record = tiny.record_of(place.probe(probe.name))
         assert record["status"] == "done" and not record["converged"]
         assert "L-BFGS stopped after 1 rounds at strength 1, 0.1, 0.01" in record["reason"]
-    found = TABLES["transfer"](frames.frame(made, place)).data
+    found = filled("transfer", frames.frame(made, place)).data
     assert found.notes.str.contains("1 classifiers had not converged").all()
 
 
@@ -462,8 +461,8 @@ def test_a_run_that_is_not_there_is_a_fault(done):
 def test_plan_status_verify_and_prune_know_probes(done, tmp_path, waves):
     made, place = done
     states = status.of(made, place)
-    assert "5 probes on waves" in prices.as_text(made, states)
-    assert len(prices.as_json(made, states)["probes"]) == 5
+    assert "5 probes on waves" in overview.as_text(made, states)
+    assert len(overview.as_json(made, states)["probes"]) == 5
     assert "5 probes on other data: 0 finished" in watching.as_text(made, place)
     for probe in made.probes.values():
         do_probe(probe.spec, place)
@@ -489,9 +488,9 @@ def test_what_a_cluster_is_asked_for_grows_with_the_network(waves):
         next(iter(planned(waves, main={"students": [name]}).probes.values()))
         for name in ("wrn10-0.5", "wrn28-10")
     )
-    assert resources.probe_minutes(small, "cpu") >= resources.FLOOR
-    assert resources.probe_minutes(small, "cpu") <= resources.probe_minutes(large, "cpu")
-    assert resources.probe_megabytes(small, "cpu") > resources.EMPTY_JOB["cpu"]
+    few, many = (resources.of(probe, probe.card, "cpu") for probe in (small, large))
+    assert resources.FLOOR <= few.minutes <= many.minutes
+    assert few.megabytes > resources.EMPTY_JOB["cpu"]
 
 
 def test_images_that_stream_are_probed_as_they_are(tmp_path, shared):
@@ -523,8 +522,9 @@ def test_images_that_stream_are_probed_as_they_are(tmp_path, shared):
     with torch.no_grad():
         x = torch.cat(list(streams.images(split.test, PLAIN, split).centres(7)))
         np.testing.assert_allclose(found, model(x).numpy(), rtol=1e-4, atol=1e-5)
-    assert resources.probe_minutes(probe, "cpu", 4) >= resources.FLOOR
-    assert resources.probe_megabytes(probe, "cpu", 4) > resources.probe_megabytes(probe, "cpu")
+    alone, with_workers = (resources.of(probe, probe.card, "cpu", n) for n in (0, 4))
+    assert with_workers.minutes >= resources.FLOOR
+    assert with_workers.megabytes > alone.megabytes
 
 
 def test_a_teacher_that_does_not_end_in_a_linear_layer_is_refused():
@@ -568,7 +568,7 @@ def test_the_table_of_a_transfer_by_hand():
         probed([31.0, "skipped", 35.0], "student", teacher="large"),
         probed([20.0, 21.0, 22.0], "teacher", teacher="mid", student="", block="main"),
     ).assign(converged=True)
-    found = TABLES["transfer"](rows.sample(frac=1, random_state=0))
+    found = filled("transfer", rows.sample(frac=1, random_state=0))
     lines = found.data.fillna({"teacher": ""}).set_index(["features", "teacher"])
     assert list(lines.index) == [
         ("scratch", ""), ("student", "mid"), ("student", "large"), ("teacher", "mid"),
@@ -586,7 +586,7 @@ def test_the_table_of_a_transfer_by_hand():
     assert pd.isna(lines.loc["teacher", "mid"].vs_scratch)
     assert set(found.data.data) == {"clothes"}
     read = pd.read_csv(io.StringIO(rows.to_csv(index=False)))
-    assert markdown(TABLES["transfer"](read)) == markdown(TABLES["transfer"](rows))
+    assert markdown(filled("transfer", read)) == markdown(filled("transfer", rows))
 
 
 def test_two_transfers_are_not_mixed():
@@ -600,12 +600,12 @@ def test_two_transfers_are_not_mixed():
     ]
     rows = frame(*parts).assign(converged=True)
     rows["run"] = rows.run + rows.seed.astype(str)
-    found = TABLES["transfer"](rows).data
+    found = filled("transfer", rows).data
     assert list(found.error) == [30.0, 29.0, 50.0, 49.0]
     assert list(found.vs_scratch.dropna()) == [-1.0, -1.0]
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name != "transfer"])
+@pytest.mark.parametrize("name", [name for name in tables() if name != "transfer"])
 def test_probes_are_in_no_other_table(name):
     rows = frame(cell([10.0, 11.0, 12.0], kind="scratch"), cell([9.0, 9.0, 10.0], teacher="mid"))
     more = [
@@ -613,7 +613,7 @@ def test_probes_are_in_no_other_table(name):
         probed([29.0] * 3, "student", teacher="mid"),
     ]
     both = pd.concat([rows, frame(*more)], ignore_index=True)
-    pd.testing.assert_frame_equal(TABLES[name](both).display, TABLES[name](rows).display)
+    pd.testing.assert_frame_equal(filled(name, both).display, filled(name, rows).display)
 
 
 def test_the_frame_of_a_study_with_probes(done):

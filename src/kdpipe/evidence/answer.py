@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from kdpipe.evidence import rivals
-from kdpipe.evidence.selections import groups, tidy, where, wide
-from kdpipe.evidence.wrong_images import Outcomes
+from kdpipe.evidence.selections import groups, tidy, traced, where, wide
+from kdpipe.learning.method import terms
 from kdpipe.statistics.intervals import Summary, choose, mark, paired, summary
-from kdpipe.statistics.resampling import Resampled, intervals, traced
+from kdpipe.statistics.resampling import Resampled, Wrong, intervals
 
 OPTION = ("teacher", "stop", "via", "generation", "method")
 
@@ -44,6 +44,7 @@ class Cost:
 
     @property
     def has_both(self) -> bool:
+        """Whether there is a price with the teacher at all."""
         return not math.isnan(self.with_teacher)
 
 
@@ -64,17 +65,17 @@ class Answer:
     costs: list[Cost] = field(default_factory=list)
 
 
-def answers(frame: pd.DataFrame, outcomes: Outcomes | None = None) -> list[Answer]:
+def answers(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Answer]:
     """One answer for each network that some experiment ends in, smallest first.
 
-    outcomes: of single test images, for the second interval of each gain.
+    wrong: the images that each run gets wrong, for the second interval of each gain.
     """
     frame = traced(tidy(frame))
     taught = where(frame, kind="student")
     ends = taught[taught["last"].astype(str) != "False"] if "last" in taught else taught
     made = [_answer(frame, key["student"], rows) for key, rows in groups(ends, "student")]
     gains = [gain for one in made for gain in one.gains]
-    known = iter(intervals([(gain.values, 0.95) for gain in gains], outcomes))
+    known = iter(intervals([(gain.values, 0.95) for gain in gains], wrong))
     return [
         replace(one, gains=[replace(gain, resampled=next(known)) for gain in one.gains])
         for one in made
@@ -123,8 +124,11 @@ def _settings(row: pd.Series, frame: pd.DataFrame) -> str:
     team = where(frame, kind="ensemble", ensemble=row.teacher_label)
     text = f"{row.teacher_label} is the average of {team.of.iloc[0]}; " if len(team) else ""
     text += f"{row.method}: T {row.temperature:g}, {row.kd_weight:g} KD + {row.ce_weight:g} CE"
-    if row.get("attention_weight", 0) > 0:
-        text += f" + {row.attention_weight:g} attention transfer"
+    for name, term in list(terms().items())[1:]:
+        if row.get(f"{name}_weight", 0) > 0:
+            text += f" + {row[f'{name}_weight']:g} {term.title}"
+    if isinstance(row.get("terms"), str):
+        text += f" + {row.terms}"
     if row.kd_epochs < row.epochs:
         text += f" until epoch {row.kd_epochs:g} of {row.epochs:g}, then CE alone"
     return text + (

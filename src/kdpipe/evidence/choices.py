@@ -5,33 +5,30 @@ the study's KD, which teacher is the largest, and, seed by seed, the option that
 errors of the other seeds prefer.
 """
 
-"""TODO evidence.choices, from teaching."""
-
 import functools
 import math
 import operator
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pandas as pd
 
-from kdpipe.evidence import numbers
-from kdpipe.evidence.selections import STEP, direct, groups, networks, wide
+from kdpipe.evidence.claim import Evidence
+from kdpipe.evidence.selections import (
+    ONE_TEACHER,
+    STEP,
+    direct,
+    groups,
+    networks,
+    notes,
+    wide,
+)
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.learning.method import in_words
 from kdpipe.statistics.intervals import choose
 
 PAPER = {"temperature": 4.0, "ce_weight": 0.1, "kd_weight": 0.9}  # section 3
 FIRST_DROP = 0.3  # the share of the epochs after which the paper's ESKD stops (inferred)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A study's data: the tidy frame, the curves, the smallest difference worth having."""
-
-    frame: pd.DataFrame
-    curves: pd.DataFrame
-    delta: float
 
 
 def method_of(frame: pd.DataFrame, kind: str) -> str:
@@ -42,12 +39,8 @@ def method_of(frame: pd.DataFrame, kind: str) -> str:
     students = frame[(frame.kind == "student") & (frame.method_kind == kind)]
     students = students[~students.method.str.contains(STEP, regex=False)]
     if students.empty:
-        raise Untested(f"no student of this study is trained by {NAMES.get(kind, kind)}")
+        raise Untested(f"no student of this study is trained by {in_words(kind)}")
     return min(students.drop_duplicates("method").itertuples(), key=_distance).method
-
-
-NAMES = {"kd": "full KD", "eskd": "ESKD", "at": "attention transfer"}
-NAMES["at+kd"] = "attention transfer with KD"
 
 
 def taught(evidence: Evidence, kind: str = "kd", method: str | None = None) -> pd.DataFrame:
@@ -107,9 +100,9 @@ def finding(contrasts: list, how: str, used: pd.DataFrame) -> Finding:
     missing, one_teacher = [], False
     keys = ("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble")
     for key, cell in groups(used, *keys):
-        notes = [note for note in numbers.notes(cell).split("; ") if note]
-        one_teacher |= numbers.ONE_TEACHER in notes
-        holes = [note for note in notes if note != numbers.ONE_TEACHER and "mixes" not in note]
+        found = [note for note in notes(cell).split("; ") if note]
+        one_teacher |= ONE_TEACHER in found
+        holes = [note for note in found if note != ONE_TEACHER and "mixes" not in note]
         if holes:
             missing.append(f"{_named(key)}: {'; '.join(holes)}")
     return Finding(contrasts, how, missing, one_teacher)

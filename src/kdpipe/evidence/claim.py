@@ -1,16 +1,112 @@
-"""TODO evidence.claim, from claims."""
+"""A claim of the paper, or a reader's question, and what a study says of it.
 
+Each file of `claims/` defines one; its docstring is the formula. What is compared, and when a
+claim is supported, was fixed before any study was run: it is written there and in `verdicts`. The
+unit of analysis is the seed, effects are signed so that positive is as claimed, and a choice never
+uses the seed it is tested on.
+"""
+
+import dataclasses
+import itertools
+import math
+import string
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kdpipe.evidence.choices import Evidence
-from kdpipe.evidence.verdicts import Finding
+import pandas as pd
+
+from kdpipe import discovery
+from kdpipe.evidence.selections import reading, tidy, traced
+from kdpipe.evidence.verdicts import Finding, Untested, Verdict, decide
+from kdpipe.statistics.resampling import Wrong, intervals
+from kdpipe.study import asked
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A study's data: the tidy frame, the curves, the smallest difference worth having."""
+
+    frame: pd.DataFrame
+    curves: pd.DataFrame
+    delta: float
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim; `primary` ones are corrected for their number apart from the rest."""
+    """One claim; `primary` ones are corrected for their number apart from the rest.
+
+    The function raises Untested where a study cannot test it. Claims stand in a report by their
+    number, and those of one number (C11s, C11c) by `order`.
+    """
 
     title: str
-    primary: bool
     function: Callable[[Evidence], Finding]
+    primary: bool = False
+    order: int = 0
+
+
+def claims() -> dict[str, Claim]:
+    """Every claim by its id, in the order of a report."""
+    files = discovery.every("kdpipe.evidence.claims", "CLAIM", Claim)
+    found = {key: files[file] for key, file in asked.claims().items()}
+    numbers = itertools.groupby(found, key=lambda key: key.rstrip(string.ascii_lowercase))
+    keys = [key for _, alike in numbers for key in sorted(alike, key=lambda key: found[key].order)]
+    return {key: found[key] for key in keys}
+
+
+def judge(
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    delta: float,
+    reads: dict[str, list[str]] | None = None,
+    wrong: Wrong | None = None,
+) -> list[Verdict]:
+    """Every claim on a frame (see frames). delta: the smallest difference worth having.
+
+    reads: for a claim the blocks and ensembles that it reads; without an entry it reads all.
+    wrong: the images that each run gets wrong, for the second interval of each contrast.
+    """
+    reads = reads or {}
+    found = {}
+    for key, claim in claims().items():
+        part = reading(frame, reads[key]) if key in reads else frame
+        found[key] = (claim.title, claim.primary, find(claim, part, curves, delta))
+    return decide(_resampled(found, wrong))
+
+
+def find(
+    claim: Claim, frame: pd.DataFrame, curves: pd.DataFrame, delta: float
+) -> Finding | Untested:
+    """What one claim finds in a frame, or why it cannot be tested there."""
+    try:
+        return claim.function(Evidence(traced(tidy(frame)), curves, delta))
+    except Untested as reason:
+        return reason
+
+
+def as_json(verdicts: list[Verdict]) -> list[dict]:
+    """For claims.json: nan as null."""
+    return [_plain(dataclasses.asdict(verdict)) for verdict in verdicts]
+
+
+def _resampled(
+    found: dict[str, tuple[str, bool, Finding | Untested]], wrong: Wrong | None
+) -> dict[str, tuple[str, bool, Finding | Untested]]:
+    """The findings with the second interval of every contrast, all from the same resamples."""
+    findings = [part for *_, part in found.values() if isinstance(part, Finding)]
+    contrasts = [contrast for finding in findings for contrast in finding.contrasts]
+    known = iter(intervals([(one.values, one.level) for one in contrasts], wrong))
+    judged = dict(found)
+    for key, (title, primary, part) in found.items():
+        if isinstance(part, Finding):
+            both = [replace(contrast, resampled=next(known)) for contrast in part.contrasts]
+            judged[key] = (title, primary, replace(part, contrasts=both))
+    return judged
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

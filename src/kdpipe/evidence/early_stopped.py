@@ -1,10 +1,15 @@
-"""TODO evidence.early_stopped, from stopping."""
+"""Early-stopped teachers against fully trained ones: what C11 to C14 and C17 ask.
+
+How early a teacher stops is chosen on validation, for each seed by the other seeds. One stopped
+by a schedule of its own and one cut out of the full training are two kinds, never mixed up.
+"""
 
 from dataclasses import dataclass
 
 import pandas as pd
 
-from kdpipe.evidence.choices import Evidence, chosen, finding, pick, pool, taught
+from kdpipe.evidence.choices import chosen, finding, pick, pool, taught
+from kdpipe.evidence.claim import Evidence
 from kdpipe.evidence.selections import groups, where, wide
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
@@ -24,11 +29,16 @@ class Stopped:
 
     @property
     def gains(self) -> dict[Pair, pd.Series]:
+        """err(full) - err(early-stopped) of each pair that has both, by seed."""
         return {pair: self.full[pair] - self.early[pair] for pair in self.early}
 
 
 def stopped(evidence: Evidence, kind: str | None = None, method_kind: str = "kd") -> Stopped:
-    """The early-stopped teachers of one kind, each at the length that validation chose."""
+    """The early-stopped teachers of one kind, each at the length that validation chose.
+
+    kind: schedule or checkpoint; None: schedule, or checkpoint in a study without any. Raises
+    Untested if no teacher stands there both ways.
+    """
     rows = taught(evidence, method_kind)
     if kind is None:
         kind = "schedule" if (rows.stop_kind == "schedule").any() else "checkpoint"
@@ -50,6 +60,7 @@ def stopped(evidence: Evidence, kind: str | None = None, method_kind: str = "kd"
 
 
 def gain_of(evidence: Evidence, found: Stopped) -> Finding:
+    """The mean gain over pairs > 0, with the gain of each pair beside it."""
     text = "error, full teacher - early-stopped teacher"
     delta, gains = evidence.delta, found.gains
     contrasts = [Contrast(f"{text}, mean over pairs", pool(gains), "above", delta)]
@@ -61,8 +72,13 @@ def gain_of(evidence: Evidence, found: Stopped) -> Finding:
     return finding(contrasts, how(found), found.rows)
 
 
-def best_of(errors: dict[Pair, pd.Series], validation: dict[Pair, pd.Series], student: str):
-    """The errors of the teacher that validation chose among a student's, seed by seed."""
+def best_of(
+    errors: dict[Pair, pd.Series], validation: dict[Pair, pd.Series], student: str
+) -> pd.Series:
+    """The errors of the teacher that validation chose among a student's, seed by seed.
+
+    Raises Untested if one of them has no results: it might be the best.
+    """
     teachers = [teacher for other, teacher in errors if other == student]
     test = pd.DataFrame({teacher: errors[student, teacher] for teacher in teachers})
     known = pd.DataFrame({teacher: validation[student, teacher] for teacher in teachers})
@@ -73,6 +89,7 @@ def best_of(errors: dict[Pair, pd.Series], validation: dict[Pair, pd.Series], st
 
 
 def how(found: Stopped) -> str:
+    """By which method, of how many pairs, stopped where."""
     lengths = found.rows[found.rows.stop_kind != "full"].stop.unique()
     what = f"the length chosen on validation among {', '.join(lengths)}"
     how = what if len(lengths) > 1 else f"stopped by {lengths[0]}"

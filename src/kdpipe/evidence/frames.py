@@ -9,12 +9,13 @@ frame: one row for each epoch of the runs whose curve is there.
 import pandas as pd
 
 from kdpipe.evidence.lookup import SPLITS, Lookup, error_of
+from kdpipe.learning import method as methods
 from kdpipe.plan.items import Cell, EnsembleRow, Plan, ProbeRow, Run, Teacher
 from kdpipe.results.store import Store
 
 
 def frame(plan: Plan, store: Store) -> pd.DataFrame:
-    """results.csv: see the README for its columns."""
+    """results.csv: see the README for its columns. Needs the records alone, no outputs."""
     look = Lookup(plan, store)
     rows = [_scratch(look, network, seed, run) for (network, seed), run in plan.scratch.items()]
     rows += _teachers(look)
@@ -83,11 +84,8 @@ def _labels(cell: Cell) -> dict:
         "via": " > ".join(cell.via),
         "student": cell.student,
         "method": cell.method,
-        "method_kind": _kind(cell.run),
-        "temperature": method["temperature"],
-        "kd_weight": method["kd_weight"],
-        "ce_weight": method["ce_weight"],
-        "attention_weight": method["attention_weight"],
+        "method_kind": methods.kind(method, cell.run.epochs),
+        **methods.columns(method),
         "kd_epochs": method["kd_epochs"],
         "ce_weight_after_stop": method["ce_weight_after_stop"],
         "label_smoothing": cell.run.spec["recipe"]["label_smoothing"],
@@ -95,19 +93,6 @@ def _labels(cell: Cell) -> dict:
         "step": cell.step,
         "last": cell.last,
     }
-
-
-def _kind(run: Run) -> str:
-    """kd: to the end; eskd: KD stopped early; at, at+kd: attention transfer alone, or with KD.
-
-    Attention transfer that stops early has `, stopped` behind its kind.
-    """
-    method = run.spec["method"]
-    stopped = method["kd_epochs"] < run.epochs
-    if not method["attention_weight"]:
-        return "eskd" if stopped else "kd"
-    kind = "at+kd" if method["kd_weight"] else "at"
-    return f"{kind}, stopped" if stopped else kind
 
 
 def _ensemble(look: Lookup, ensemble_row: EnsembleRow) -> dict:

@@ -1,11 +1,14 @@
-"""TODO evidence.largest_teacher, from sizes."""
+"""The largest teacher of each student against the best smaller one: what C1, C3, C4 and C7 ask.
+
+Which smaller one is the best is chosen on validation, for each seed by the other seeds.
+"""
 
 from dataclasses import dataclass
 
 import pandas as pd
 
-from kdpipe.evidence import choices as of
-from kdpipe.evidence.choices import Evidence, chosen, finding, pick, pool
+from kdpipe.evidence.choices import chosen, finding, pick, pool, said
+from kdpipe.evidence.claim import Evidence
 from kdpipe.evidence.selections import groups, where, wide
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
@@ -24,22 +27,27 @@ class Sizes:
         return pool({student: self.of(student, column) for student in self.largest})
 
     def of(self, student: str, column: str) -> pd.Series:
+        """largest - smaller in a column, for one student, by seed."""
         values = wide(where(self.rows, student=student), "teacher", column=column)
         return values[self.largest[student]] - pick(values, self.choices[student])
 
     @property
     def how(self) -> str:
+        """Which teachers are compared, and why some students do not take part."""
         parts = list(self.why)
         parts += [
             f"for {student} the largest teacher is {self.largest[student]}, the best smaller one "
-            f"on validation {of.said(self.choices[student])}"
+            f"on validation {said(self.choices[student])}"
             for student in self.largest
         ]
         return "; ".join(parts)
 
 
 def sizes(rows: pd.DataFrame, premise: bool = True) -> Sizes:
-    """Largest and best smaller teacher of each student. premise: the largest is the better one."""
+    """Largest and best smaller teacher of each student. premise: the largest is the better one.
+
+    Raises Untested if no student takes part, or if there is nothing to choose by.
+    """
     full = where(rows, stop_kind="full")
     largest, choices, why = {}, {}, []
     for key, cell in groups(full, "student"):
@@ -70,6 +78,7 @@ def sizes(rows: pd.DataFrame, premise: bool = True) -> Sizes:
 
 
 def not_better(evidence: Evidence, rows: pd.DataFrame) -> Finding:
+    """err_S(L) - err_S(m) > -delta, and beside it whether it is above 0. rows: of one method."""
     found = sizes(rows)
     text = "error with the largest teacher - with the best smaller one"
     effect, delta = found.effect("test_error"), evidence.delta

@@ -1,4 +1,8 @@
-"""TODO evidence.lookup, from records."""
+"""The records of a plan's runs, ensembles and probes by name, and why one is missing.
+
+A record counts only if its digest is that of the item in the plan. What a run learned from is
+priced here too, since its ancestors are looked up by name.
+"""
 
 from typing import Any
 
@@ -9,7 +13,7 @@ SPLITS = ("train", "val", "test")
 
 
 class Lookup:
-    """Records by name, and why one is missing."""
+    """The records of one plan in one folder of results, each folder read once."""
 
     def __init__(self, plan: Plan, store: Store):
         self.plan = plan
@@ -20,7 +24,7 @@ class Lookup:
         self.prices: dict[tuple[str, int], dict[str, float]] = {}
 
     def outcome(self, item: Run | Averaged | Probe) -> tuple[dict | None, str, str | None]:
-        """(record or None, status, reason)."""
+        """(record or None, status, reason); not run and failed have no record."""
         known = {Run: self.runs, Averaged: self.ensembles, Probe: self.probes}[type(item)]
         record = known.get(item.name)
         if record is None or record["digest"] != item.digest:
@@ -69,4 +73,5 @@ class Lookup:
 
 
 def error_of(values: dict | None) -> float | None:
+    """The top-1 error, in points, of the metrics of one split."""
     return 100 * (1 - values["accuracy"]) if values else None

@@ -1,16 +1,19 @@
 """Selections of the tidy frame: which rows belong together.
 
-A frame holds one row for each place of a run in the study (see records). `tidy` puts it into a
+A frame holds one row for each place of a run in the study (see frames). `tidy` puts it into a
 fixed order; `where`, `direct` and `groups` pick cells out of it; `by_seed` and `wide` give the
-values of cells, each run counted once. Tables, claims and figures all select here.
+values of cells, each run counted once, and `notes` what is missing of them. Tables, claims and
+figures all select here.
 """
 
-"""TODO evidence.selections, from sequences."""
-
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 import pandas as pd
+
+from kdpipe.learning.method import terms
+from kdpipe.statistics.resampling import TracedError
 
 # What is read of a frame; a column that it lacks counts as empty.
 LABELS = (
@@ -23,7 +26,8 @@ LOSSES = tuple(
     for loss in ("nll", "kl", "cross_entropy")
     for split in ("train", "val", "test")
 )
-WEIGHTS = ("ce_weight", "kd_weight", "attention_weight", "label_smoothing")
+KEYS = [key for term in terms().values() if term.in_every_report for key in term.keys.model_fields]
+WEIGHTS = ("ce_weight", *(key for key in KEYS if key.endswith("_weight")), "label_smoothing")
 NUMBERS = (
     *("seed", "member", "generation", "epochs", "stop_epochs", "size", "teacher_lr", "train_n"),
     *("temperature", *WEIGHTS, "kd_epochs", "ce_weight_after_stop"),
@@ -34,6 +38,8 @@ NUMBERS = (
     *(f"{s}_{what}" for what in ("entropy", "confidence") for s in ("train", "val", "test")),
     *("best_epoch", "best_val_error", "best_test_error"),
 )
+MEASURED = ("scratch", "scratch_long", "student", "ensemble")  # after their last epoch
+ONE_TEACHER = "one teacher for all seeds"
 STEP = " > "  # between the networks of a chain, and between the methods of its steps
 
 
@@ -67,6 +73,21 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     order = ("student_rank", "student", "teacher_rank", "teacher", "stop_rank", "stop_epochs")
     last = ("via", "generation", "method", "ensemble", "kind", "block", "seed")
     return frame.sort_values([*order, *last], kind="stable", ignore_index=True)
+
+
+def weights(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The columns in which methods of one temperature can differ, but for their stop."""
+    return (*WEIGHTS, "terms") if "terms" in frame else WEIGHTS
+
+
+def traced(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with test errors that know their runs (a column of objects)."""
+    columns = ("kind", "run", "test_error")
+    errors = [
+        TracedError(error, {run: 1.0}) if kind in MEASURED and not math.isnan(error) else error
+        for kind, run, error in zip(*(frame[column] for column in columns), strict=True)
+    ]
+    return frame.assign(test_error=pd.Series(errors, index=frame.index, dtype=object))
 
 
 def reading(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:
@@ -126,7 +147,7 @@ def done(cell: pd.DataFrame) -> list[int]:
 
 def by_seed(cell: pd.DataFrame, column: str = "test_error") -> pd.Series:
     """The values of one cell by seed; runs that are not done have none."""
-    # An error that knows its runs (see bootstrap) stays what it is: an object.
+    # An error that knows its runs (see resampling) stays what it is: an object.
     kind = object if cell[column].dtype.hasobject else float
     return pd.Series(values(cell, column), dtype=kind).rename_axis("seed")
 
@@ -164,10 +185,41 @@ def teacher_errors(cell: pd.DataFrame) -> dict[float, float]:
     return found
 
 
-def _values(cell: pd.DataFrame, column: str) -> list:
-    return cell[column].to_numpy().tolist()
+def notes(cell: pd.DataFrame) -> str:
+    """What is missing and why, whether the seeds share one teacher, and mixed machines."""
+    if cell.empty:
+        return "not in this study"
+    columns = ("run", "status", "test_error", "reason", "teacher_run", "device", "torch")
+    seen: dict[str, tuple] = {}
+    for run, *facts in zip(*(cell[column].to_numpy().tolist() for column in columns), strict=True):
+        seen.setdefault(run, tuple(facts))
+    missing: Counter[str] = Counter()
+    reasons = {}
+    done = 0
+    for status, error, reason, *_ in seen.values():
+        if status == "done" and error == error:  # not nan
+            done += 1
+            continue
+        missing[{"done": "without a test error", "": "missing"}.get(status, status)] += 1
+        reasons[reason] = True
+    found = [f"{count} {state}" for state, count in missing.most_common()]
+    reasons.pop("", None)
+    if reasons and not done:
+        found.append(next(iter(reasons)))
+    if done > 1 and len({facts[3] for facts in seen.values()} - {""}) == 1:
+        found.append(ONE_TEACHER)
+    for name, place in (("devices", 4), ("versions of torch", 5)):
+        several = sorted({facts[place] for facts in seen.values()} - {""})
+        if len(several) > 1:
+            found.append(f"mixes {name}: {' and '.join(several)}")
+    return "; ".join(found)
 
 
 def path_of(key: dict) -> dict:
+    """The labels of a cell, and before them its networks from the teacher to the student."""
     networks = [key["teacher"], *key["via"].split(STEP), key["student"]]
     return {"path": STEP.join(name for name in networks if name), **key}
+
+
+def _values(cell: pd.DataFrame, column: str) -> list:
+    return cell[column].to_numpy().tolist()

@@ -50,10 +50,12 @@ class Contrast:
 
     @property
     def level(self) -> float:
+        """Of its interval: two one-sided tests at 5 % are an interval of 90 %."""
         return 0.90 if self.asks == "same" else 0.95
 
     @property
     def summary(self) -> Summary:
+        """Mean and interval of the effect over seeds."""
         return summary(self.values, self.level)
 
     @property

@@ -13,7 +13,7 @@ from kdpipe.specs import admission
 def score(spec: dict, place: Store) -> str:
     """Score an ensemble from the stored outputs of its members; returns a line."""
     digest = identity.digest(spec)
-    name = admission.name_of_ensemble(spec, digest)
+    name = admission.name_of("ensemble", spec, digest)
     folder = place.ensemble(name)
     record = blank("ensemble", name, digest, spec)
     with only_one(folder), failures_noted(folder, f"{len(spec['members'])} members"):

@@ -27,7 +27,7 @@ def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
     missing the training is replayed up to it, on the device that it was trained on.
     """
     digest = identity.digest(spec)
-    name = admission.name_of_run(spec, digest)
+    name = admission.name_of("run", spec, digest)
     admission.check_checkpoints(keep, spec)
     folder = place.run(name)
     size = f"batch_size {spec['recipe']['batch_size']}"

@@ -6,6 +6,8 @@ is diverged or skipped. Everything else is to do. A run that only the archive kn
 weights: it is finished until something that is to do descends from it.
 """
 
+from collections.abc import Iterable
+
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
 from kdpipe.results.store import Store
@@ -18,41 +20,26 @@ def of(plan: Plan, store: Store) -> dict[str, str]:
 
     Raises StoreError for a record that is damaged or belongs to another spec.
     """
-    records = store.records("runs")
     states: dict[str, str] = {}
-    for name, run in plan.runs.items():
-        states[name] = _state(run, records.get(name), run.parents, states)
-        if states[name] == "done":
-            kept = records[name]["checkpoints"]
-            if any(str(epoch) not in kept for epoch in plan.keep.get(name, ())):
+    for kind, items in plan.recorded.items():  # runs first: the others wait for them
+        records = store.records(kind)
+        for name, item in items.items():
+            states[name] = _state(item, records.get(name), states)
+            if states[name] == "done" and _lacks(records[name], plan.keep.get(name, ())):
                 states[name] = "to do"
-    records = store.records("ensembles")
-    for name, ensemble in plan.ensembles.items():
-        members = tuple(run for run, _ in ensemble.members)
-        states[name] = _state(ensemble, records.get(name), members, states)
-    records = store.records("probes")
-    for name, probe in plan.probes.items():
-        states[name] = _state(probe, records.get(name), (probe.run,), states)
     _call_back(plan, store.only_archived("runs"), states)
     return states
 
 
 def _call_back(plan: Plan, archived: set[str], states: dict[str, str]) -> None:
     """Set to do what is only archived and needed: from the ends of the plan to their ancestors."""
-    if not archived:
-        return
-    needed = {
-        run.name
-        for ensemble in plan.ensembles.values()
-        if states[ensemble.name] == "to do"
-        for run, _ in ensemble.members
-    }
-    needed |= {probe.run.name for probe in plan.probes.values() if states[probe.name] == "to do"}
-    for run in reversed(plan.runs.values()):
-        if run.name in needed & archived:
-            states[run.name] = "to do"
-        if states[run.name] == "to do":
-            needed |= {parent.name for parent in run.parents}
+    needed: set[str] = set()
+    for items in reversed(plan.recorded.values()) if archived else ():
+        for item in reversed(items.values()):
+            if item.name in needed and item.name in archived:
+                states[item.name] = "to do"
+            if states[item.name] == "to do":
+                needed |= {parent.name for parent in item.parents}
 
 
 def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
@@ -60,10 +47,9 @@ def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
 
     failures: one that holds only the reason of a failure will do.
     """
-    planned = {"runs": plan.runs, "ensembles": plan.ensembles, "probes": plan.probes}
     if any(
         store.has_record(kind, name) or (failures and store.failure(kind, name) is not None)
-        for kind, names in planned.items()
+        for kind, names in plan.recorded.items()
         for name in names
     ):
         return
@@ -74,7 +60,8 @@ def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
     )
 
 
-def _state(item: Run | Averaged | Probe, record: dict | None, needs: tuple, states: dict) -> str:
+def _state(item: Run | Averaged | Probe, record: dict | None, states: dict[str, str]) -> str:
+    """By its own record, and by what became of its parents."""
     if record is None:
         return "to do"
     if record["digest"] != item.digest:
@@ -82,7 +69,12 @@ def _state(item: Run | Averaged | Probe, record: dict | None, needs: tuple, stat
             f"the record of {item.name} belongs to another spec (digest {record['digest'][:12]}): "
             "remove that folder, the run is then made again"
         )
-    hindered = any(states[run.name] in ("diverged", "skipped") for run in needs)
+    hindered = any(states[run.name] in ("diverged", "skipped") for run in item.parents)
     if record["status"] == "skipped" and not hindered:
         return "to do"
     return record["status"]
+
+
+def _lacks(record: dict, wanted: Iterable[int]) -> bool:
+    """Whether a finished run has not all checkpoints that are wanted."""
+    return any(str(epoch) not in record["checkpoints"] for epoch in wanted)

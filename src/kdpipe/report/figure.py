@@ -1,28 +1,39 @@
 """The figures of a report: pure functions from the tidy frame and the curves to a drawing.
 
-Each returns its figure and what it shows, or None where the study has no data for it. Errors are
-top-1 in % on test, a point is a mean over seeds with its 95 % interval. `FIGURES` lists them.
+Each file of `figures/` defines one. It returns its figure and what it shows, or None where the
+study has no data for it. Errors are top-1 in % on test, a point is a mean over seeds with its
+95 % interval.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import matplotlib.figure
 import pandas as pd
-from matplotlib.figure import Figure
 
-from kdpipe.evidence.selections import tidy, where
+from kdpipe import discovery
+from kdpipe.evidence.selections import direct, groups, networks, tidy, where
 from kdpipe.evidence.verdicts import Untested
 from kdpipe.report import style
-from kdpipe.report.figures.checkpoints import checkpoints
-from kdpipe.report.figures.confidence import confidence
-from kdpipe.report.figures.cost import cost
-from kdpipe.report.figures.early_stopped import early_stopped
-from kdpipe.report.figures.loss_curves import loss_curves
-from kdpipe.report.figures.losses import losses
-from kdpipe.report.figures.mimicry import mimicry
-from kdpipe.report.figures.paths import paths
-from kdpipe.report.figures.teacher_size import teacher_size
-from kdpipe.report.figures.temperature import temperature
+
+ERROR = "top-1 error on test, %"
+SIZE = "multiply-adds of the teacher"
+MOST = 6  # panels, and lines in one
+
+Drawn = tuple[matplotlib.figure.Figure, str] | None  # the figure and what it shows
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a file of `figures/` defines; its name is the file's. `order`: its place in a report.
+
+    The function gets the finished rows of the tidy frame, and the curves. Where it raises
+    Untested (a method that it shows is not in the study) there is no such figure either.
+    """
+
+    title: str
+    order: int
+    function: Callable[[pd.DataFrame, pd.DataFrame], Drawn]
 
 
 @dataclass(frozen=True)
@@ -32,23 +43,45 @@ class Drawing:
     name: str
     title: str
     caption: str
-    figure: Figure
+    figure: matplotlib.figure.Figure
+
+
+def figures() -> dict[str, Figure]:
+    """Every figure by its name, in the order of a report."""
+    found = discovery.every("kdpipe.report.figures", "FIGURE", Figure)
+    return dict(sorted(found.items(), key=lambda one: one[1].order))
 
 
 def draw(frame: pd.DataFrame, curves: pd.DataFrame) -> list[Drawing]:
     """Every figure for which there is data, in the order of a report."""
     rows = where(tidy(frame), status="done")
     found = []
-    for name, (title, function) in FIGURES.items():
+    for name, one in figures().items():
         try:
             with style.applied():
-                made = function(rows, curves)
-        except Untested:  # no method of the kind that it shows
+                made = one.function(rows, curves)
+        except Untested:
             continue
         if made is not None:
             figure, what = made
-            found.append(Drawing(name, title, f"{what} {_counts(rows)}", figure))
+            found.append(Drawing(name, one.title, f"{what} {_counts(rows)}", figure))
     return found
+
+
+def full(frame: pd.DataFrame) -> pd.DataFrame:
+    """The direct students of fully trained networks."""
+    return where(networks(direct(frame)), stop_kind="full")
+
+
+def students_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Each student with its rows, as many as have a panel."""
+    return [(key["student"], part) for key, part in groups(rows, "student")][:MOST]
+
+
+def numbered(students: list[tuple[str, pd.DataFrame]], column: str) -> dict[str, int]:
+    """A number for each name, the same in every panel: one legend serves them all."""
+    names = dict.fromkeys(name for _, part in students for name in part[column])
+    return {name: i for i, name in enumerate(names)}
 
 
 def _counts(rows: pd.DataFrame) -> str:
@@ -56,20 +89,3 @@ def _counts(rows: pd.DataFrame) -> str:
     images = done.test_n.max() if "test_n" in done else float("nan")
     test = f" of {images:,.0f} images" if images == images else ""
     return f"Means with 95 % t intervals over n = {done.seed.nunique()} seeds; test set{test}."
-
-
-FIGURES: dict[str, tuple[str, Callable]] = {
-    "teacher_size": ("Student error against the size of the teacher", teacher_size),
-    "early_stopped": (
-        "Student error against the epochs of the teacher",
-        early_stopped,
-    ),
-    "checkpoints": ("Teacher checkpoints and students", checkpoints),
-    "loss_curves": ("Full KD and KD stopped early, epoch by epoch", loss_curves),
-    "mimicry": ("How far students stay from their teachers", mimicry),
-    "losses": ("Cross-entropy against the KD loss", losses),
-    "confidence": ("Confidence of the teachers", confidence),
-    "temperature": ("Temperature", temperature),
-    "paths": ("Chains and generations", paths),
-    "cost": ("Accuracy against cost", cost),
-}

@@ -18,7 +18,7 @@ from kdpipe.evidence.verdicts import Verdict
 from kdpipe.plan.items import Plan
 from kdpipe.report.figure import Drawing
 from kdpipe.report.headline import headline
-from kdpipe.report.table import Table, sort_keys
+from kdpipe.report.table import Sheet, sort_keys
 from kdpipe.report.text import effect, few_seeds, price, probability, rounded, short, span
 from kdpipe.statistics.resampling import RESAMPLES
 
@@ -31,7 +31,7 @@ def html(
     frame: pd.DataFrame,
     answers: list[Answer],
     verdicts: list[Verdict],
-    tables: list[Table],
+    tables: list[Sheet],
     drawings: list[Drawing],
     svgs: dict[str, str],
 ) -> str:
@@ -40,7 +40,7 @@ def html(
     environment.filters |= {"short": short, "p": probability, "price": price}
     environment.filters |= {"span": span, "sentence": sentence}
     template = environment.from_string(
-        resources.files("kdpipe").joinpath("report", "templates", "report.html.jinja").read_text()
+        resources.files("kdpipe.report").joinpath("templates", "report.html.jinja").read_text()
     )
     study = plan.study
     return template.render(
@@ -89,7 +89,7 @@ def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
     if not found:
         why = Counter(one.why for one in known).most_common(1)
         reason = why[0][0] if why else "nothing to compare yet"
-        cure = "It needs the outputs beside the records, or an archive that was made of them (kdpipe archive)."
+        cure = "It needs the outputs beside the records, or an archive made of them (kdpipe archive)."
         said = f"There is no second interval, over seeds and test images: {reason}."
         return f"{said} {cure}" if "outputs" in reason else said
     return (
@@ -134,7 +134,7 @@ def _lost(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     return list(zip(runs.run, runs.status, reasons, strict=True))
 
 
-def _fields(table: Table) -> tuple[list[str], list[list[tuple[str, float | str]]]]:
+def _fields(table: Sheet) -> tuple[list[str], list[list[tuple[str, float | str]]]]:
     """Headings and fields (text, what it is sorted by); a column of nothing is left out."""
     texts = table.display.astype(str).to_numpy().tolist()
     told = [i for i in range(len(table.display.columns)) if any(row[i] != "-" for row in texts)]

@@ -58,4 +58,4 @@ def _text(entry: dict, here: pd.Series) -> str:
 
 @functools.cache
 def _file() -> dict:
-    return json.loads(resources.files("kdpipe").joinpath("published.json").read_text())
+    return json.loads(resources.files("kdpipe.report").joinpath("published.json").read_text())

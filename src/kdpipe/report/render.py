@@ -11,16 +11,16 @@ from pathlib import Path
 import pandas as pd
 
 from kdpipe import __version__
-from kdpipe.evidence import answer, frames, judgement, selections, wrong_images
+from kdpipe.evidence import answer, claim, frames, wrong_images
 from kdpipe.evidence.answer import Answer
+from kdpipe.evidence.selections import reading
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.plan import status
 from kdpipe.plan.items import Plan
 from kdpipe.report import page, style
-from kdpipe.report.drawn import TABLES
 from kdpipe.report.figure import draw
 from kdpipe.report.headline import headline
-from kdpipe.report.table import Table, csv, latex, markdown
+from kdpipe.report.table import Sheet, csv, filled, latex, markdown, tables
 from kdpipe.report.text import effect, few_seeds, price, probability, rounded, span
 from kdpipe.results import store
 from kdpipe.results.files import write_bytes
@@ -33,32 +33,29 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     """
     status.refuse_nothing(plan, place, failures=True)
     frame, curves = frames.frame(plan, place), frames.curves(plan, place)
-    known = wrong_images.Outcomes(plan, place)
+    wrong = wrong_images.Outcomes(plan, place).wrong
     delta, reads = plan.study.smallest_effect, dict(plan.study.claims)
-    verdicts = judgement.judge(frame, curves, delta, reads, known)
-    answers = answer.answers(frame, known)
-    tables = [
-        TABLES[name](selections.reading(frame, plan.study.tables[name]))
-        for name in TABLES
-        if name in plan.study.tables
-    ]
+    verdicts = claim.judge(frame, curves, delta, reads, wrong)
+    answers = answer.answers(frame, wrong)
+    asked = plan.study.tables
+    sheets = [filled(name, reading(frame, asked[name])) for name in tables() if name in asked]
     drawings = draw(frame, curves)
 
     _write(folder / "results.csv", frame.to_csv(index=False))
-    _write(folder / "claims.json", json.dumps(judgement.as_json(verdicts), indent=1) + "\n")
-    for table in tables:
+    _write(folder / "claims.json", json.dumps(claim.as_json(verdicts), indent=1) + "\n")
+    for table in sheets:
         for ending, form in FORMS.items():
             _write(folder / "tables" / f"{table.name}.{ending}", form(table))
     svgs = {drawing.name: style.svg(drawing.figure, drawing.name) for drawing in drawings}
     for drawing in drawings:
         _write(folder / "figures" / f"{drawing.name}.svg", style.alone(svgs[drawing.name]))
         write_bytes(folder / "figures" / f"{drawing.name}.png", style.png(drawing.figure))
-    _clear(folder / "tables", {f"{table.name}.{ending}" for table in tables for ending in FORMS})
+    _clear(folder / "tables", {f"{table.name}.{ending}" for table in sheets for ending in FORMS})
     _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
-    html = page.html(plan, frame, answers, verdicts, tables, drawings, svgs)
+    html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs)
     _write(folder / "index.html", html)
     # index.md is written last: with it the report is whole.
-    _write(folder / "index.md", _markdown(plan, frame, answers, verdicts, tables))
+    _write(folder / "index.md", _markdown(plan, frame, answers, verdicts, sheets))
     return folder
 
 
@@ -83,13 +80,13 @@ def _markdown(
     frame: pd.DataFrame,
     answers: list[Answer],
     verdicts: list[Verdict],
-    tables: list[Table],
+    sheets: list[Sheet],
 ) -> str:
     facts = "\n".join(f"- {name}: {text}" for name, text in page.facts(plan, frame))
     parts = [f"# {plan.study.study}", facts, "## The answer", *map(_answer, answers)]
     parts.append(page.second_interval(answers, verdicts))
     parts += ["## The paper's claims", _claims(verdicts), "## Tables"]
-    parts += [markdown(table) for table in tables] or [page.no_tables(plan)]
+    parts += [markdown(table) for table in sheets] or [page.no_tables(plan)]
     parts.append(f"Rendered by kdpipe {__version__} from the records alone; the page: index.html.")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 

@@ -1,41 +1,33 @@
 """The tables of a report: pure functions from one tidy frame to numbers and to text.
 
-A frame holds one row per cell and seed (see records), restricted to the blocks a table reads,
-with the scratch runs and ensembles that belong to them. Errors are top-1 in points, differences
-are paired by seed and negative is better. A cell without results keeps its row, with the reason.
-`TABLES` lists what there is; what the paper claims is judged elsewhere, on the same selections.
+Each file of `tables/` defines one. A frame holds one row per cell and seed (see frames),
+restricted to the blocks a table reads, with the scratch runs and ensembles that belong to them.
+Errors are top-1 in points, differences are paired by seed and negative is better. A cell without
+results keeps its row, with the reason. What the paper claims is judged elsewhere, on the same
+selections.
 """
-
-"""TODO report.table, from formats."""
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import PRICES
-from kdpipe.report.text import KINDS, rounded, short
+from kdpipe import discovery
+from kdpipe.learning.method import heading, is_kd
+from kdpipe.report.rows import PRICES
+from kdpipe.report.text import rounded, short
 
 HOW_TO_READ = (
     "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
     "three do not have. Differences are paired by seed, negative is better."
 )
-HEADINGS = {  # of the columns of `data` in a report; others are shown under their own name
+HEADINGS = {  # of columns that several tables show; others have the table's, or their own name
     "stop": "stop of the teacher",
-    "teacher_parameters": "parameters of the teacher",
     "teacher_error": "error of the teacher",
-    "teacher_network": "its network",
-    "multiply_adds": "operations",
-    "train_macs": "training operations",
-    "error_median": "median",
-    "kd_epochs": "KD epochs",
-    "ce_weight_after_stop": "CE weight after",
     "test_ece": "ECE, test",
-    "own_error": "its own error",
-    "best_epoch": "best epoch",
-    "best_test_error": "error at best",
-    **{f"{split}_kd_error": f"KD error, {split}" for split in ("train", "test")},
     **{f"{split}_nll": f"CE, {split}" for split in ("train", "val", "test")},
     **{f"{split}_kl": f"KL, {split}" for split in ("train", "val", "test")},
     **{f"{split}_cross_entropy": f"CE to teacher, {split}" for split in ("train", "val", "test")},
@@ -43,45 +35,75 @@ HEADINGS = {  # of the columns of `data` in a report; others are shown under the
     "vs_full_kd": "against full KD",
     "method_kind": "kind of method",
     "vs_full": "against the full teacher",
-    "vs_scratch_ensemble": "against an equal ensemble",
     "vs_direct": "against large to small",
-    "vs_medium": "against medium to small",
     "vs_plain": "against the plain one",
-    "teacher_vs_plain": "teacher against the plain one",
 }
+
+
+class Grid(NamedTuple):
+    """What a table makes of a frame, and what stands below its title.
+
+    `data` holds every number in its own column, `display` the same rows as text. `columns` are
+    those of the data that are displayed; empty where the display has columns of its own.
+    """
+
+    caption: str
+    data: pd.DataFrame
+    display: pd.DataFrame
+    columns: list[str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table: `data` holds every number in its own column, `display` the same rows as text.
+    """What a file of `tables/` defines; its name is the file's. `order`: its place in a report."""
 
-    `columns` are those of the data that are displayed; empty where the display is a grid.
-    """
+    title: str
+    order: int
+    function: Callable[[pd.DataFrame], Grid]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table of one report: what its grid holds, under its name and title."""
 
     name: str
     title: str
     caption: str
     data: pd.DataFrame
     display: pd.DataFrame
-    columns: list[str] = field(default_factory=list)
+    columns: list[str]
 
 
-def made(name: str, title: str, caption: str, rows: list[dict], columns: str) -> Table:
-    """A table of rows. columns: those shown; n follows the error, the notes come last.
+def tables() -> dict[str, Table]:
+    """Every table by its name, in the order of a report."""
+    found = discovery.every("kdpipe.report.tables", "TABLE", Table)
+    return dict(sorted(found.items(), key=lambda one: one[1].order))
 
-    Published numbers get a column of their own where there are any, and so does what a method is
-    where attention transfer is among them: its label is the study's and need not say it.
+
+def filled(name: str, frame: pd.DataFrame) -> Sheet:
+    """The table of that name on a frame, restricted to what the table reads."""
+    table = tables()[name]
+    return Sheet(name, table.title, *table.function(frame))
+
+
+def made(caption: str, rows: list[dict], columns: str, **headings: str) -> Grid:
+    """A grid of rows. columns: those shown; n follows the error, the notes come last.
+
+    headings: of columns that this table alone shows. Published numbers get a column of their own
+    where there are any, and so does what a method is where there are others than KD: its label is
+    the study's and need not say it.
     """
     shown = [*columns.replace(" error ", " n error ").split(), "notes"]
-    if "method" in shown and any(str(row.get("method_kind")).startswith("at") for row in rows):
+    if "method" in shown and not all(is_kd(row.get("method_kind")) for row in rows):
         shown.insert(shown.index("method") + 1, "method_kind")
     if any(row.get("published") for row in rows):
         shown.insert(shown.index("error") + 1, "published")
-    grid = [{HEADINGS.get(c, c.replace("_", " ")): text(row, c) for c in shown} for row in rows]
-    return Table(name, title, caption, pd.DataFrame(rows), pd.DataFrame(grid), shown)
+    known = HEADINGS | headings
+    grid = [{known.get(c, c.replace("_", " ")): text(row, c) for c in shown} for row in rows]
+    return Grid(caption, pd.DataFrame(rows), pd.DataFrame(grid), shown)
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Sheet) -> str:
     """Title, caption and grid; numbers are rounded by their uncertainty."""
     grid = "No run of this study belongs here."
     if len(table.display):
@@ -89,12 +111,12 @@ def markdown(table: Table) -> str:
     return f"**{table.title}.** {table.caption}\n\n{grid}\n"
 
 
-def csv(table: Table) -> str:
+def csv(table: Sheet) -> str:
     """Every number of the table, unrounded."""
     return table.data.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
-def latex(table: Table) -> str:
+def latex(table: Sheet) -> str:
     """The displayed table for a paper; it needs the package booktabs."""
     if table.display.empty:
         return f"% {table.title}: no run of this study belongs here.\n"
@@ -111,7 +133,7 @@ def latex(table: Table) -> str:
     return body.replace("±", r"$\pm$").replace(" > ", r" $\to$ ").replace("`", "'")
 
 
-def sort_keys(table: Table) -> list[list[float | str]]:
+def sort_keys(table: Sheet) -> list[list[float | str]]:
     """For each displayed field what a page sorts it by: a number where there is one."""
     if table.columns:
         return [
@@ -127,7 +149,7 @@ def text(row: dict, column: str) -> str:
     if value is None or value == "" or pd.isna(value):
         return "-"
     if isinstance(value, str):
-        return KINDS.get(value, value) if column == "method_kind" else value
+        return heading(value) if column == "method_kind" else value
     if column in PRICES:
         return short(value)
     if f"{column}_low" not in row:

@@ -1,21 +1,12 @@
-"""From the numbers of a table to text: Markdown, CSV, LaTeX and the cells of a page.
+"""From numbers to text, in tables, on the page and in figures.
 
 Numbers are rounded by their uncertainty: a mean to two significant digits of the half-width of
-its interval. `Table.data` keeps every number as it is.
+its interval. The data of a table keep every number as it is.
 """
 
 import math
 
 from kdpipe.statistics.intervals import FEWEST_SEEDS
-
-KINDS = {  # of a method, as records name them
-    "kd": "full KD",
-    "eskd": "ESKD",
-    "at": "AT",
-    "at+kd": "AT + KD",
-    "at, stopped": "AT stopped early",
-    "at+kd, stopped": "AT + KD stopped early",
-}
 
 
 def rounded(value: float, half: float, sign: str = "") -> str:
@@ -60,7 +51,7 @@ def price(number: float, unit: str = "") -> str:
 
 
 def span(found) -> str:
-    """A resampled interval: `-1.21 to 0.34`, or `-` with the reason (see bootstrap.Resampled)."""
+    """A resampled interval: `-1.21 to 0.34`, or `-` with the reason (see resampling.Resampled)."""
     if found is None:
         return "-"
     if found.why:

@@ -1,4 +1,7 @@
-"""TODO statistics.families, from statistics."""
+"""Several tests at once: p-values corrected for how many of them there are.
+
+Which tests make a family is decided where they are made.
+"""
 
 import math
 from collections.abc import Sequence

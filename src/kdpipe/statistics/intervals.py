@@ -40,6 +40,9 @@ class Summary:
         return (self.high - self.low) / 2
 
 
+NO_VALUES = Summary(0, math.nan, math.nan, math.nan, math.nan, math.nan)
+
+
 def summary(values: Iterable[float], level: float = 0.95) -> Summary:
     """Summarise values, one per seed, with a t interval of their mean; nan is no value."""
     return summaries(np.asarray(list(values), dtype=float)[:, None], level)[0]
@@ -57,7 +60,7 @@ def summaries(values: np.ndarray, level: float = 0.95) -> list[Summary]:
     found = []
     for j, n in enumerate(counts.tolist()):
         if n == 0:
-            found.append(Summary(0, *[math.nan] * 5))
+            found.append(NO_VALUES)
             continue
         mean, median = float(means[j]), float(x[(n - 1) // 2, j] + x[n // 2, j]) / 2
         if n == 1:
@@ -151,7 +154,7 @@ def choose(validation: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.Series, pd.
     known = validation.loc[seeds, options].astype(float)
     chosen = pd.Series({seed: known.drop(index=seed).mean().idxmin() for seed in seeds})
     found = {seed: test.at[seed, chosen[seed]] for seed in seeds}
-    # Errors that know their runs (see bootstrap) are objects, and stay so.
+    # Errors that know their runs (see resampling) are objects, and stay so.
     objects = any(kind.hasobject for kind in test.dtypes)
     return chosen, pd.Series(found, dtype=object if objects else float)
 

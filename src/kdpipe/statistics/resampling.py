@@ -3,14 +3,14 @@
 The t interval over seeds holds for this test set; this one also asks what another draw of test
 images would have given. Seeds and images are crossed (every run answers the same images), so both
 are drawn with replacement, independently (the pigeonhole bootstrap; Owen, 2007), and an interval
-holds the percentiles of the means. It is made from single outcomes (`outcomes`), so a difference
-has to know which runs it is made of: `traced` errors are numbers that do. Choices made on
-validation are held. With few seeds percentiles are narrow: it stands beside the t interval and
-decides nothing.
+holds the percentiles of the means. It is made from the single images that a run gets wrong, so a
+difference has to know which runs it is made of: a `TracedError` is a number that does. Choices
+made on validation are held. With few seeds percentiles are narrow: it stands beside the t interval
+and decides nothing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 
 from kdpipe.errors import StoreError
-from kdpipe.evidence.wrong_images import Outcomes
 
 RESAMPLES = 5_000
 FEWEST = 5  # seeds: of four there are only 35 different resamples
 SEED = 0  # of the resampling: a report rendered again is the same
-MEASURED = ("scratch", "scratch_long", "student", "ensemble")  # after their last epoch
+
+# Of a run, by its name, which test images it gets wrong: (images,) bool, None where not known.
+Wrong = Callable[[str], np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -91,26 +92,17 @@ class TracedError(float):
         return float(self) / float(other) if known else self._times(1 / float(other))
 
 
-def traced(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with test errors that know their runs (a column of objects)."""
-    columns = ("kind", "run", "test_error")
-    errors = [
-        TracedError(error, {run: 1.0}) if kind in MEASURED and not math.isnan(error) else error
-        for kind, run, error in zip(*(frame[column] for column in columns), strict=True)
-    ]
-    return frame.assign(test_error=pd.Series(errors, index=frame.index, dtype=object))
-
-
 def intervals(
     differences: Sequence[tuple[pd.Series, float]],
-    outcomes: Outcomes | None,
+    wrong: Wrong | None,
     resamples: int = RESAMPLES,
 ) -> list[Resampled]:
     """The second interval of each (difference by seed, level), all on the same resamples.
 
-    A difference without one says why. StoreError if outcomes disagree with the records.
+    wrong: None where no images are known at all. A difference without an interval says why.
+    Raises StoreError if the images disagree with the errors.
     """
-    made = [_by_image(values, outcomes) for values, _ in differences]
+    made = [_by_image(values, wrong) for values, _ in differences]
     grids = [grid for grid in made if not isinstance(grid, str)]
     if not grids:
         return [Resampled(why=str(why)) for why in made]
@@ -133,20 +125,20 @@ def intervals(
     return found
 
 
-def _by_image(values: pd.Series, outcomes: Outcomes | None) -> np.ndarray | str:
+def _by_image(values: pd.Series, wrong: Wrong | None) -> np.ndarray | str:
     """(seeds, images): the difference on each image in points; or why there is none."""
     known = [value for value in values if value == value]  # not nan
     if not known:
         return "no seed has it"
     if not all(isinstance(value, TracedError) for value in known):
         return "not a sum of test errors"
-    if outcomes is None or all(outcomes.wrong(name) is None for name in known[0].parts):
+    if wrong is None or all(wrong(name) is None for name in known[0].parts):
         return "the folder of results holds no outputs"
     if len(known) < FEWEST:
         return f"{FEWEST} seeds are needed, {len(known)} are there"
     grid = []
     for value in known:
-        rows = {name: outcomes.wrong(name) for name in value.parts}
+        rows = {name: wrong(name) for name in value.parts}
         lacking = [name for name, row in rows.items() if row is None]
         if lacking:
             return f"no outputs of {lacking[0]}"

@@ -1,14 +1,18 @@
-"""TODO evidence.claims.c10_improved_teacher, from lineages."""
+"""C10. (a) err_S(improved teacher) - err_S(plain one) > -delta, (b) err(chain) ~ err(direct).
+
+Premise of (a): the improved teacher, itself distilled, is the more accurate one. (b) asks that the
+end of a chain of networks lies within delta of the student that the chain's head teaches at once.
+"""
 
 import pandas as pd
 
-from kdpipe.evidence.choices import Evidence, finding, method_of, pool
+from kdpipe.evidence.choices import finding, method_of, pool
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.selections import by_seed, direct, groups, networks, where
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def improved_teacher(evidence: Evidence) -> Finding:
-    """C10: an improved teacher is not a better one; a chain is the same as one step."""
     better, rows, why = _improved(evidence)
     chain, chained = _chained(evidence)
     if not rows.empty or not chained.empty:
@@ -55,3 +59,10 @@ def _chained(evidence: Evidence) -> tuple[Contrast, pd.DataFrame]:
     text = "(b) the same: error of the end of the chain - of the direct student"
     contrast = Contrast(text, pool(parts), "same", evidence.delta)
     return contrast, pd.concat(used) if used else rows[:0]
+
+
+CLAIM = Claim(
+    "A teacher improved by distillation is not a better teacher, and a chain through a medium "
+    "network is the same as one step",
+    improved_teacher,
+)

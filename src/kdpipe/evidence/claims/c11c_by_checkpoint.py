@@ -1,10 +1,17 @@
-"""TODO evidence.claims.c11c_by_checkpoint, from stopping."""
+"""C11c. Per seed the mean over pairs of err(full) - err(stopped at a checkpoint of it) > 0."""
 
-from kdpipe.evidence.choices import Evidence
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.early_stopped import gain_of, stopped
 from kdpipe.evidence.verdicts import Finding
 
 
 def by_checkpoint(evidence: Evidence) -> Finding:
-    """C11c: the same for checkpoints cut out of the full training."""
     return gain_of(evidence, stopped(evidence, "checkpoint"))
+
+
+CLAIM = Claim(
+    "A teacher stopped early at a checkpoint beats the fully trained one",
+    by_checkpoint,
+    primary=True,
+    order=1,
+)

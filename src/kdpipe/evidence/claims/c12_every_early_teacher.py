@@ -1,12 +1,15 @@
-"""TODO evidence.claims.c12_every_early_teacher, from stopping."""
+"""C12. For every teacher T: err(best full teacher) - err(T stopped early at its best length) > 0.
 
-from kdpipe.evidence.choices import Evidence, finding
+The best teacher and the best length are chosen on validation, without the tested seed.
+"""
+
+from kdpipe.evidence.choices import finding
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.early_stopped import best_of, how, stopped
 from kdpipe.evidence.verdicts import Contrast, Finding
 
 
 def every_early_against_best_full(evidence: Evidence) -> Finding:
-    """C12: for every teacher, err(best full) - err(early-stopped at its best length) > 0."""
     found = stopped(evidence)
     contrasts = []
     for student in dict.fromkeys(student for student, _ in found.early):
@@ -22,3 +25,9 @@ def every_early_against_best_full(evidence: Evidence) -> Finding:
             if other == student
         ]
     return finding(contrasts, how(found), found.rows)
+
+
+CLAIM = Claim(
+    "Every early-stopped teacher, at its best length, beats the best full teacher",
+    every_early_against_best_full,
+)

@@ -1,12 +1,15 @@
-"""TODO evidence.claims.c13_catching_up, from stopping."""
+"""C13. (err(L) - err(best)) among full teachers - the same among early-stopped ones > 0.
 
-from kdpipe.evidence.choices import Evidence, finding, pool
+L is the largest teacher, the best one is chosen on validation, without the tested seed.
+"""
+
+from kdpipe.evidence.choices import finding, pool
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.early_stopped import best_of, how, stopped
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def catching_up(evidence: Evidence) -> Finding:
-    """C13: the largest teacher's gap to the best is smaller among the early-stopped ones."""
     found = stopped(evidence)
     rank = found.rows.drop_duplicates("teacher").set_index("teacher").teacher_rank
     parts = {}
@@ -24,3 +27,6 @@ def catching_up(evidence: Evidence) -> Finding:
     text = "gap of the largest teacher to the best, full - early-stopped"
     contrast = Contrast(text, pool(parts), "above", evidence.delta)
     return finding([contrast], how(found), found.rows)
+
+
+CLAIM = Claim("Early stopping lets large teachers catch up", catching_up)

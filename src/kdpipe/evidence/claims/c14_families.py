@@ -1,16 +1,16 @@
-"""TODO evidence.claims.c14_families, from stopping."""
+"""C14. In every family of teachers: the mean over pairs of err(full) - err(early-stopped) > 0."""
 
 import pandas as pd
 
 from kdpipe.errors import KdpipeError
-from kdpipe.evidence.choices import Evidence, finding, pool
+from kdpipe.evidence.choices import finding, pool
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.early_stopped import Pair, how, stopped
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 from kdpipe.networks import naming
 
 
 def across_families(evidence: Evidence) -> Finding:
-    """C14: C11 in every family of teachers."""
     found = stopped(evidence)
     families: dict[str, dict[Pair, pd.Series]] = {}
     for (student, teacher), gain in found.gains.items():
@@ -30,3 +30,6 @@ def _family(network: str) -> str:
         return naming.family(network)
     except KdpipeError:
         return network.rstrip("0123456789.-")
+
+
+CLAIM = Claim("Early-stopped teachers are better in every network family", across_families)

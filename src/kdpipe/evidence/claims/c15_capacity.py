@@ -1,14 +1,17 @@
-"""TODO evidence.claims.c15_capacity, from teaching."""
+"""C15. sd(err over students at one teacher) - sd(err over teachers at one student) > 0.
+
+Each is a mean over the largest grid in which every student shares every teacher.
+"""
 
 import itertools
 
-from kdpipe.evidence.choices import Evidence, finding, pool, taught
+from kdpipe.evidence.choices import finding, pool, taught
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.selections import where, wide
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def capacity(evidence: Evidence) -> Finding:
-    """C15: errors spread more over students at one teacher than over teachers at one student."""
     rows = where(taught(evidence, "kd"), stop_kind="full")
     errors = wide(rows, "student", "teacher").astype(float)
     students, both = _grid([pair for pair in errors])
@@ -34,3 +37,6 @@ def _grid(pairs: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
             if len(shared) > 1 and size * len(shared) > len(best[0]) * len(best[1]):
                 best = (list(students), shared)
     return best
+
+
+CLAIM = Claim("The student's capacity, not the teacher, sets the result", capacity)

@@ -1,15 +1,18 @@
-"""TODO evidence.claims.c18_confidence, from sizes."""
+"""C18. The entropy of fully trained teachers on train falls with their size.
+
+For each seed minus the slope of a line through them, in nat for twice the operations, > 0.
+"""
 
 import numpy as np
 import pandas as pd
 
-from kdpipe.evidence.choices import Evidence, finding
+from kdpipe.evidence.choices import finding
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.selections import networks, where, wide
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def confidence(evidence: Evidence) -> Finding:
-    """C18: the entropy of the teacher on train falls with its size: minus the slope, by seed."""
     rows = networks(where(evidence.frame, kind="teacher", stop_kind="full"))
     entropy = wide(rows, "teacher", column="train_entropy").dropna()
     size = rows.drop_duplicates("teacher").set_index("teacher").teacher_multiply_adds
@@ -21,3 +24,6 @@ def confidence(evidence: Evidence) -> Finding:
     effect = pd.Series(-np.asarray(slopes), index=entropy.index, dtype=float)
     how = f"{len(size)} fully trained teachers, least squares for each seed"
     return finding([Contrast(text, effect, unit="nat")], how, rows)
+
+
+CLAIM = Claim("Larger teachers are more confident", confidence)

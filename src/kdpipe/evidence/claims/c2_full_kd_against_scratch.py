@@ -1,15 +1,14 @@
-"""TODO evidence.claims.c2_full_kd_against_scratch, from teaching."""
+"""C2. For every fully trained teacher T: err_S(full KD, T) - err_S(scratch) > 0."""
 
-from kdpipe.evidence import choices as of
-from kdpipe.evidence.choices import Evidence, finding, taught
+from kdpipe.evidence.choices import finding, scratch, taught
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.selections import where, wide
 from kdpipe.evidence.verdicts import Contrast, Finding
 
 
 def full_kd_against_scratch(evidence: Evidence) -> Finding:
-    """C2: for every teacher, err_S(KD, T) - err_S(scratch) > 0."""
     rows = where(taught(evidence, "kd"), stop_kind="full")
-    alone = of.scratch(evidence.frame)
+    alone = scratch(evidence.frame)
     contrasts = [
         Contrast(
             f"error of {s} from {t} - scratch", (e - alone[s]).dropna(), "above", evidence.delta
@@ -17,3 +16,9 @@ def full_kd_against_scratch(evidence: Evidence) -> Finding:
         for (s, t), e in wide(rows, "student", "teacher").items()
     ]
     return finding(contrasts, f"every fully trained teacher, {rows.method.iloc[0]}", rows)
+
+
+CLAIM = Claim(
+    "Full KD is worse than training from scratch, whatever the teacher",
+    full_kd_against_scratch,
+)

@@ -1,19 +1,23 @@
-"""TODO evidence.claims.c3_temperature, from sizes."""
+"""C3. C1 (b) at every other temperature of the sweep: err_S(L) - err_S(m) > 0.
+
+The methods differ in temperature alone. Premise: it holds at the temperature of the study's KD,
+or there is nothing that another one could remove.
+"""
 
 import pandas as pd
 
-from kdpipe.evidence.choices import Evidence, finding, taught
+from kdpipe.evidence.choices import finding, taught
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.largest_teacher import sizes
-from kdpipe.evidence.selections import WEIGHTS, direct, groups, networks, where
+from kdpipe.evidence.selections import direct, groups, networks, weights, where
 from kdpipe.evidence.verdicts import LEVEL, Contrast, Finding, Untested
 from kdpipe.statistics.intervals import FEWEST_SEEDS, one_sided, summary
 
 
 def temperature(evidence: Evidence) -> Finding:
-    """C3: C1(b) at every temperature of the sweep; a premise is that it holds at T = 4."""
     base = taught(evidence, "kd")
     first = base.iloc[0]
-    alike = {name: first[name] for name in (*WEIGHTS, "method_kind")}
+    alike = {name: first[name] for name in (*weights(base), "method_kind")}
     sweep = where(networks(direct(evidence.frame)), **alike)
     if sweep.temperature.nunique() < 2:
         raise Untested("no two methods of this study differ in temperature alone")
@@ -38,3 +42,6 @@ def temperature(evidence: Evidence) -> Finding:
         text = f"T = {key['temperature']:g}: error with the largest teacher - the best smaller one"
         contrasts.append(Contrast(text, found.effect("test_error"), "above", evidence.delta))
     return finding(contrasts, f"it holds at T = {first.temperature:g}, p {p:.2g}", pd.concat(used))
+
+
+CLAIM = Claim("A higher temperature does not make the largest teacher a good one", temperature)

@@ -1,12 +1,16 @@
-"""TODO evidence.claims.c4_mimicry, from sizes."""
+"""C4. On train and on test: KD error with L - with m > 0, fully trained teachers only.
 
-from kdpipe.evidence.choices import Evidence, finding, taught
+L is the largest teacher, whether or not it is the more accurate one; m the smaller one that
+validation prefers. The same of KL stands beside it.
+"""
+
+from kdpipe.evidence.choices import finding, taught
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.largest_teacher import sizes
 from kdpipe.evidence.verdicts import Contrast, Finding
 
 
 def mimicry(evidence: Evidence) -> Finding:
-    """C4: KD error with L - with m > 0 on train and on test, full teachers only."""
     found = sizes(taught(evidence, "kd"), premise=False)
     text = "{} on {} with the largest teacher - with the best smaller one"
     contrasts = [
@@ -18,3 +22,6 @@ def mimicry(evidence: Evidence) -> Finding:
         for s in ("train", "test")
     ]
     return finding(contrasts, found.how, found.rows)
+
+
+CLAIM = Claim("Small students cannot mimic large teachers", mimicry)

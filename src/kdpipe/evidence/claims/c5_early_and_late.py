@@ -1,14 +1,17 @@
-"""TODO evidence.claims.c5_early_and_late, from teaching."""
+"""C5. Validation error, mean over epochs: scratch - KD > 0 early, and KD - scratch > 0 late.
+
+Early is before the second drop of the learning rate, late is after the last one.
+"""
 
 import pandas as pd
 
-from kdpipe.evidence.choices import Evidence, finding, pool, taught
+from kdpipe.evidence.choices import finding, pool, taught
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.selections import where
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def early_and_late(evidence: Evidence) -> Finding:
-    """C5: KD's validation error is below scratch's before the second drop, above it at the end."""
     curves = evidence.curves
     if curves.empty or curves.val_error.isna().all():
         raise Untested("the folder holds no curves with validation errors")
@@ -41,3 +44,6 @@ def early_and_late(evidence: Evidence) -> Finding:
     ]
     how = f"{rows.method.iloc[0]}, mean over {len(early)} pairs of student and full teacher"
     return finding(contrasts, how, rows)
+
+
+CLAIM = Claim("KD helps early in training and hurts late", early_and_late)

@@ -1,31 +1,34 @@
-"""TODO evidence.claims.c6_eskd, from teaching."""
+"""C6. For every fully trained teacher: err(full KD) - err(ESKD) > 0.
+
+Where ESKD stops is chosen on validation. Beside it: against scratch, and the trade of CE for the
+KD loss on train.
+"""
 
 import pandas as pd
 
-from kdpipe.evidence import choices as of
 from kdpipe.evidence.choices import (
-    Evidence,
     chosen,
     finding,
     pick,
     pool,
+    scratch,
     taught,
     trade_off_contrasts,
 )
-from kdpipe.evidence.selections import WEIGHTS, direct, groups, networks, where, wide
+from kdpipe.evidence.claim import Claim, Evidence
+from kdpipe.evidence.selections import direct, groups, networks, weights, where, wide
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def eskd_against_full_kd(evidence: Evidence) -> Finding:
-    """C6: for every teacher, err(full KD) - err(ESKD) > 0, the stop chosen on validation."""
     full = where(taught(evidence, "kd"), stop_kind="full")
-    settings = {name: full.iloc[0][name] for name in (*WEIGHTS, "temperature")}
+    settings = {name: full.iloc[0][name] for name in (*weights(full), "temperature")}
     stopped = where(networks(direct(evidence.frame)), method_kind="eskd", stop_kind="full")
     stopped = where(stopped, **settings)
     if stopped.empty:
         raise Untested(f"no ESKD method shares temperature and weights with {full.method.iloc[0]}")
-    alone = of.scratch(evidence.frame)
-    columns = {"test_error": "", "val_error": "", "train_nll": "", "train_kl": ""}
+    alone = scratch(evidence.frame)
+    columns = ("test_error", "val_error", "train_nll", "train_kl")
     kd = {c: wide(full, "student", "teacher", column=c) for c in columns}
     needed, gains, lines = [], {}, {"train_nll": {}, "train_kl": {}}
     for pair, cell in groups(stopped, "student", "teacher"):
@@ -51,3 +54,6 @@ def eskd_against_full_kd(evidence: Evidence) -> Finding:
 
 def _listed(names: pd.Series) -> str:
     return ", ".join(names.unique())
+
+
+CLAIM = Claim("KD stopped early (ESKD) beats KD to the end", eskd_against_full_kd, primary=True)

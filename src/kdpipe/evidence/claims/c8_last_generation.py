@@ -1,19 +1,21 @@
-"""TODO evidence.claims.c8_last_generation, from lineages."""
+"""C8. For every network: err(generation k) - err(scratch) > -delta.
+
+A network that is taught by itself for two generations and more; k is the last of them.
+"""
 
 import pandas as pd
 
-from kdpipe.evidence import choices as of
-from kdpipe.evidence.choices import Evidence, finding, method_of
+from kdpipe.evidence.choices import finding, method_of, scratch
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.selections import by_seed, groups, where
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def last_generation(evidence: Evidence) -> Finding:
-    """C8: per network, err(generation k) - err(scratch) > -delta."""
     method = method_of(evidence.frame, "kd")
     rows = where(evidence.frame, kind="student", via="", method=method, stop_kind="full")
     rows = rows[rows.teacher_network == rows.student]
-    alone = of.scratch(evidence.frame)
+    alone = scratch(evidence.frame)
     contrasts, used = [], []
     for key, cells in groups(rows, "student", "block"):
         last = cells.generation.max()
@@ -29,3 +31,9 @@ def last_generation(evidence: Evidence) -> Finding:
     return finding(
         contrasts, f"each generation taught by the one before, {method}", pd.concat(used)
     )
+
+
+CLAIM = Claim(
+    "The last of several generations is no better than training from scratch",
+    last_generation,
+)

@@ -1,14 +1,14 @@
-"""TODO evidence.claims.c9_ensemble_of_generations, from lineages."""
+"""C9. err(ensemble of the k generations) - err(ensemble of k scratch runs) > -delta."""
 
 import pandas as pd
 
-from kdpipe.evidence.choices import Evidence, finding, method_of
+from kdpipe.evidence.choices import finding, method_of
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.selections import by_seed, groups, where
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def ensemble_of_generations(evidence: Evidence) -> Finding:
-    """C9: err(ensemble of the generations) - err(as many scratch runs, averaged) > -delta."""
     method = method_of(evidence.frame, "kd")
     pool_of = where(evidence.frame, kind="ensemble")
     sequences = where(pool_of, method=method)
@@ -33,3 +33,10 @@ def ensemble_of_generations(evidence: Evidence) -> Finding:
     if not contrasts:
         raise Untested("; ".join(why) or "no ensemble of generations stands in this study")
     return finding(contrasts, "members averaged, ensembles of equal size", pd.concat(used))
+
+
+CLAIM = Claim(
+    "An ensemble of the generations is no better than one of as many scratch runs",
+    ensemble_of_generations,
+    primary=True,
+)

@@ -1,15 +1,18 @@
-"""TODO evidence.claims.q1_staged_chain, from lineages."""
+"""Q1. err(plain chain) - err(staged) > 0 and err(direct student) - err(staged) > 0.
+
+A reader's question: a staged chain has a method of its own for each step, the plain one the last
+step's all along. Where there are several, the staged one is chosen on validation.
+"""
 
 import pandas as pd
 
-from kdpipe.evidence import choices as of
-from kdpipe.evidence.choices import Evidence, chosen, finding, pool
+from kdpipe.evidence.choices import chosen, finding, pick, pool
+from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.selections import STEP, by_seed, direct, groups, where, wide
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def staged_chain(evidence: Evidence) -> Finding:
-    """Q1: err(plain chain) - err(staged) > 0 and err(direct) - err(staged) > 0."""
     students = where(evidence.frame, kind="student")
     staged = students[students.method.str.contains(STEP, regex=False) & (students.via != "")]
     if staged.empty:
@@ -29,7 +32,7 @@ def staged_chain(evidence: Evidence) -> Finding:
                 gains[name][arm] = by_seed(partner) - arms["test_error"][arm]
         for name, into in (("plain", plain_gain), ("direct", direct_gain)):
             table = pd.DataFrame(gains[name]).reindex(choice.index)
-            into[tuple(key.values())] = of.pick(table, choice)
+            into[tuple(key.values())] = pick(table, choice)
     contrasts = [
         Contrast("error, plain chain - staged chain", pool(plain_gain), "above", evidence.delta),
         Contrast(
@@ -39,3 +42,9 @@ def staged_chain(evidence: Evidence) -> Finding:
     arms_of = ", ".join(staged.method.unique())
     how = f"staged by {arms_of} (chosen on validation where there are several)"
     return finding(contrasts, how, pd.concat(used))
+
+
+CLAIM = Claim(
+    "Another temperature or label smoothing at each stage makes a chain worth while",
+    staged_chain,
+)

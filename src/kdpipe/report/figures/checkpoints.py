@@ -1,16 +1,16 @@
-"""TODO report.figures.checkpoints, from error_figures."""
+"""Heat map: teacher checkpoints by students, as the difference to scratch."""
 
 import pandas as pd
 
 from kdpipe.evidence.choices import method_of
 from kdpipe.evidence.selections import direct, networks, where, wide
 from kdpipe.report import style
+from kdpipe.report.figure import Drawn, Figure
 from kdpipe.report.text import rounded
 from kdpipe.statistics.intervals import summary
 
 
-def checkpoints(frame: pd.DataFrame, curves: pd.DataFrame):
-    """Heat map: teacher checkpoints by students, as the difference to scratch."""
+def checkpoints(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     import seaborn
 
     rows = networks(direct(frame))
@@ -41,3 +41,6 @@ def checkpoints(frame: pd.DataFrame, curves: pd.DataFrame):
         "Error after KD minus that of scratch, in points, with half of its interval; negative "
         "(dark) is better."
     )
+
+
+FIGURE = Figure("Teacher checkpoints and students", 30, checkpoints)

@@ -1,14 +1,13 @@
-"""TODO report.figures.confidence, from loss_figures."""
+"""Entropy and confidence of teachers: against size, and along their training."""
 
 import pandas as pd
 
 from kdpipe.evidence.selections import by_seed, groups, networks, where
 from kdpipe.report import style
-from kdpipe.report.panels import MOST, SIZE
+from kdpipe.report.figure import MOST, SIZE, Drawn, Figure
 
 
-def confidence(frame: pd.DataFrame, curves: pd.DataFrame):
-    """Entropy and confidence of teachers: against size, and along their training."""
+def confidence(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     rows = networks(where(frame, kind="teacher")).sort_values("teacher_rank", kind="stable")
     whole = where(rows, stop_kind="full")
     if whole.teacher.nunique() < 2:
@@ -46,3 +45,6 @@ def confidence(frame: pd.DataFrame, curves: pd.DataFrame):
     if along:
         axes[2].legend()
     return figure, "Of the teachers' own softmax at T = 1: fully trained, and along checkpoints."
+
+
+FIGURE = Figure("Confidence of the teachers", 70, confidence)

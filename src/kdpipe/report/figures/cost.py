@@ -1,4 +1,4 @@
-"""TODO report.figures.cost, from error_figures."""
+"""Accuracy against cost, with the front of what nothing cheaper beats."""
 
 import numpy as np
 import pandas as pd
@@ -6,11 +6,11 @@ from matplotlib.ticker import NullFormatter
 
 from kdpipe.evidence.selections import by_seed, groups
 from kdpipe.report import style
+from kdpipe.report.figure import Drawn, Figure
 from kdpipe.statistics.intervals import summary
 
 
-def cost(frame: pd.DataFrame, curves: pd.DataFrame):
-    """Accuracy against cost, with the front of what nothing cheaper beats."""
+def cost(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     kinds = {"scratch": "scratch", "scratch_long": "scratch, longer", "student": "distilled"}
     kinds |= {"teacher": "teacher", "ensemble": "ensemble"}
     points = []
@@ -46,3 +46,6 @@ def cost(frame: pd.DataFrame, curves: pd.DataFrame):
         axis.xaxis.set_minor_formatter(NullFormatter())
     style.legend(figure, axes)
     return figure, "Each point is the mean of a cell; the line joins what nothing cheaper beats."
+
+
+FIGURE = Figure("Accuracy against cost", 100, cost)

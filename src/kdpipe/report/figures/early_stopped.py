@@ -1,15 +1,14 @@
-"""TODO report.figures.early_stopped, from error_figures."""
+"""Student error against the epochs its teacher was trained for, both kinds of stopping."""
 
 import pandas as pd
 
 from kdpipe.evidence.choices import method_of
 from kdpipe.evidence.selections import by_seed, direct, groups, networks, where
 from kdpipe.report import style
-from kdpipe.report.panels import ERROR, numbers, students_of
+from kdpipe.report.figure import ERROR, Drawn, Figure, numbered, students_of
 
 
-def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame):
-    """Student error against the epochs its teacher was trained for, both kinds of stopping."""
+def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     rows = networks(direct(frame))
     rows = where(rows, method=method_of(frame, "kd"))
     stopped = rows[rows.stop_kind != "full"]
@@ -19,7 +18,7 @@ def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame):
     if stopped.empty or not students:
         return None
     figure, axes = style.panels(len(students))
-    teachers = numbers(students, "teacher")
+    teachers = numbered(students, "teacher")
     kinds = [("schedule", "-", "full"), ("checkpoint", "--", "none")]
     for axis, (student, part) in zip(axes, students, strict=True):
         style.within(axis, by_seed(where(frame, kind="scratch", student=student)), "scratch")
@@ -42,3 +41,6 @@ def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame):
         "KD from teachers trained for fewer epochs: by a schedule of their own (filled, solid) or "
         "cut out of the full training (open, dashed); the last point is the full teacher."
     )
+
+
+FIGURE = Figure("Student error against the epochs of the teacher", 20, early_stopped)

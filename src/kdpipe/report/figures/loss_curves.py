@@ -1,16 +1,15 @@
-"""TODO report.figures.loss_curves, from loss_figures."""
+"""Full KD against ESKD: CE, KD and validation error by epoch, with the stop marked."""
 
 import pandas as pd
 
 from kdpipe.evidence.choices import method_of
 from kdpipe.evidence.selections import groups, where
 from kdpipe.report import style
-from kdpipe.report.panels import full
+from kdpipe.report.figure import Drawn, Figure, full
 from kdpipe.statistics.intervals import summaries
 
 
-def loss_curves(frame: pd.DataFrame, curves: pd.DataFrame):
-    """Full KD against ESKD: CE, KD and validation error by epoch, with the stop marked."""
+def loss_curves(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     taught = full(frame)
     stopped = where(taught, method_kind="eskd")
     if curves.empty or stopped.empty:
@@ -46,3 +45,6 @@ def loss_curves(frame: pd.DataFrame, curves: pd.DataFrame):
         f"{student} taught by {teacher}; the dashed line marks where ESKD drops the KD term. Train "
         "values are running means with augmentation."
     )
+
+
+FIGURE = Figure("Full KD and KD stopped early, epoch by epoch", 40, loss_curves)

@@ -1,19 +1,18 @@
-"""TODO report.figures.losses, from loss_figures."""
+"""CE against KD loss on train, one point for each cell."""
 
 import pandas as pd
 
 from kdpipe.evidence.selections import by_seed, direct, groups, networks
 from kdpipe.report import style
-from kdpipe.report.panels import numbers, students_of
+from kdpipe.report.figure import Drawn, Figure, numbered, students_of
 from kdpipe.statistics.intervals import summary
 
 
-def losses(frame: pd.DataFrame, curves: pd.DataFrame):
-    """CE against KD loss on train, one point for each cell."""
+def losses(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     rows = networks(direct(frame))
     rows = rows[rows.train_kl.notna()]
     cell_of = ["teacher", "stop", "method"]
-    methods = numbers(students_of(rows), "method")
+    methods = numbered(students_of(rows), "method")
     students = [(s, p) for s, p in students_of(rows) if len(p.drop_duplicates(cell_of)) > 2]
     if not students:
         return None
@@ -29,3 +28,6 @@ def losses(frame: pd.DataFrame, curves: pd.DataFrame):
         axis.set(title=student, xlabel="KD loss on train, nat", ylabel="CE on train, nat")
     style.legend(figure, axes)
     return figure, "Each point is the mean of a cell (teacher, stop, method); lower left is best."
+
+
+FIGURE = Figure("Cross-entropy against the KD loss", 60, losses)

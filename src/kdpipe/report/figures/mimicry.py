@@ -1,15 +1,14 @@
-"""TODO report.figures.mimicry, from loss_figures."""
+"""KD error on train and test against the size of the teacher."""
 
 import pandas as pd
 
 from kdpipe.evidence.choices import method_of
 from kdpipe.evidence.selections import by_seed, groups, where
 from kdpipe.report import style
-from kdpipe.report.panels import SIZE, full, students_of
+from kdpipe.report.figure import SIZE, Drawn, Figure, full, students_of
 
 
-def mimicry(frame: pd.DataFrame, curves: pd.DataFrame):
-    """KD error on train and test against the size of the teacher."""
+def mimicry(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     rows = where(full(frame), method=method_of(frame, "kd"))
     students = [(s, p) for s, p in students_of(rows) if p.teacher.nunique() > 1]
     if not students or rows.test_kd_error.isna().all():
@@ -30,3 +29,6 @@ def mimicry(frame: pd.DataFrame, curves: pd.DataFrame):
         style.name_ticks(axis, names.teacher_multiply_adds, names.teacher)
     style.legend(figure, axes)
     return figure, "Share of images that student and teacher classify differently, full KD."
+
+
+FIGURE = Figure("How far students stay from their teachers", 50, mimicry)

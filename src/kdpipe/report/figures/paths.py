@@ -8,13 +8,14 @@ import pandas as pd
 
 from kdpipe.evidence.selections import STEP, by_seed, groups, where
 from kdpipe.report import style
+from kdpipe.report.figure import Drawn, Figure
 from kdpipe.report.text import rounded
 from kdpipe.statistics.intervals import summary
 
 MOST = 14  # rows
 
 
-def paths(frame: pd.DataFrame, curves: pd.DataFrame):
+def paths(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     """A figure of every path of more than one step, and its direct counterpart."""
     lines = _lines(frame)
     if not lines:
@@ -89,3 +90,6 @@ def _head(cell: pd.DataFrame) -> tuple[str, str]:
 def _error(errors: pd.Series) -> str:
     s = summary(errors)
     return f"{rounded(s.mean, s.half_width)} %" if s.n else "no result"
+
+
+FIGURE = Figure("Chains and generations", 90, paths)

@@ -13,16 +13,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from kdpipe.evidence.selections import by_seed, direct, groups, networks, where
+from kdpipe.learning.method import heading, is_kd
 from kdpipe.report import style
-from kdpipe.report.panels import ERROR
-from kdpipe.report.text import KINDS
+from kdpipe.report.figure import ERROR, Drawn, Figure
 
 WRN = re.compile(r"wrn(\d+)-(\d*\.?\d+)")
 MOST = 4  # students
 DEPTH, WIDTH, SIZE = "depth", "width", "parameters"
 
 
-def teacher_size(frame: pd.DataFrame, curves: pd.DataFrame):
+def teacher_size(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     """Fig. 2: for each student panels by depth, width and parameters, those that it has."""
     taught = where(networks(direct(frame)), stop_kind="full")
     students = [(key["student"], part) for key, part in groups(taught, "student")]
@@ -77,7 +77,7 @@ def _placed(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def _label(method: str, kind: str) -> str:
-    return f"{method} ({KINDS[kind]})" if kind.startswith("at") else method
+    return method if is_kd(kind) else f"{method} ({heading(kind)})"
 
 
 def _panel(axis: Axes, shown: pd.DataFrame, kind: str, labels: dict[str, int]) -> None:
@@ -111,3 +111,6 @@ def _panel(axis: Axes, shown: pd.DataFrame, kind: str, labels: dict[str, int]) -
         style.name_ticks(axis, values, [f"{value:g}" for value in values], turn=False)
     else:
         style.name_ticks(axis, ticks[kind], ticks.teacher)
+
+
+FIGURE = Figure("Student error against the size of the teacher", 10, teacher_size)

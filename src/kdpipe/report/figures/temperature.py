@@ -1,18 +1,17 @@
-"""TODO report.figures.temperature, from error_figures."""
+"""Student error against the temperature of full KD."""
 
 import pandas as pd
 
 from kdpipe.evidence.selections import by_seed, groups, where
 from kdpipe.report import style
-from kdpipe.report.panels import ERROR, full, numbers, students_of
+from kdpipe.report.figure import ERROR, Drawn, Figure, full, numbered, students_of
 
 
-def temperature(frame: pd.DataFrame, curves: pd.DataFrame):
-    """Student error against the temperature of full KD."""
+def temperature(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     rows = where(full(frame), method_kind="kd")
     sweeps = rows.groupby(["student", "teacher"]).temperature.transform("nunique") > 1
     students = students_of(rows[sweeps])
-    teachers = numbers(students, "teacher")
+    teachers = numbered(students, "teacher")
     if not students:
         return None
     figure, axes = style.panels(len(students))
@@ -31,3 +30,6 @@ def temperature(frame: pd.DataFrame, curves: pd.DataFrame):
         style.name_ticks(axis, values, [f"{value:g}" for value in values], turn=False)
     style.legend(figure, axes)
     return figure, "Full KD from fully trained teachers at several temperatures."
+
+
+FIGURE = Figure("Temperature", 80, temperature)

@@ -8,14 +8,15 @@ full KD from the very same teacher.
 import pandas as pd
 
 from kdpipe.evidence.choices import method_of
-from kdpipe.evidence.numbers import row, scratch_of
 from kdpipe.evidence.selections import by_seed, direct, groups, tidy, where
 from kdpipe.evidence.verdicts import Untested
-from kdpipe.report.table import HOW_TO_READ, Table, made
-from kdpipe.report.text import KINDS
+from kdpipe.report.rows import row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
+
+ORDER = ("kd", "eskd", "at", "at+kd", "at, stopped", "at+kd, stopped")
 
 
-def attention(frame: pd.DataFrame) -> Table:
+def attention(frame: pd.DataFrame) -> Grid:
     """Pairs of student and teacher that attention transfer was tried on, by stop and method."""
     frame = tidy(frame)
     scratch = scratch_of(frame)
@@ -24,8 +25,8 @@ def attention(frame: pd.DataFrame) -> Table:
         kd = method_of(taught, "kd")
     except Untested:
         kd = ""  # no full KD in this study
-    tried = taught[taught.method_kind.str.startswith("at")]
-    order = {kind: i for i, kind in enumerate(KINDS)}
+    tried = taught[taught.method_kind.str.contains(r"(?:^|\+)at(?:\+|,|$)")]
+    order = {kind: i for i, kind in enumerate(ORDER)}
     rows = []
     for key, cells in groups(tried, "student", "teacher"):
         pair = where(taught, **key)
@@ -47,4 +48,7 @@ def attention(frame: pd.DataFrame) -> Table:
         f"{HOW_TO_READ} AT: attention transfer alone; AT + KD: both terms. `against full KD`: "
         f"against {kd or 'none here'}, from the same teacher at the same stop."
     )
-    return made("attention", "Attention transfer", caption, rows, columns)
+    return made(caption, rows, columns)
+
+
+TABLE = Table("Attention transfer", 70, attention)

@@ -1,14 +1,13 @@
-"""TODO report.tables.chains, from sequences."""
+"""Large to medium to small against large to small and medium to small (Table 6)."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import row, scratch_of
 from kdpipe.evidence.selections import STEP, by_seed, direct, groups, path_of, tidy, where
-from kdpipe.report.table import HOW_TO_READ, Table, made
+from kdpipe.report.rows import row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
-def chains(frame: pd.DataFrame) -> Table:
-    """Large to medium to small against large to small and medium to small (Table 6)."""
+def chains(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     plain = frame[~frame.method.str.contains(STEP, regex=False)]
@@ -27,4 +26,7 @@ def chains(frame: pd.DataFrame) -> Table:
             against[name] = by_seed(part)
         rows[tuple(key.values())] = path_of(key) | row(cell, vs_scratch=base, **against)
     columns = "path stop method error vs_direct vs_medium vs_scratch"
-    return made("chains", "Chains", HOW_TO_READ, list(rows.values()), columns)
+    return made(HOW_TO_READ, list(rows.values()), columns, vs_medium="against medium to small")
+
+
+TABLE = Table("Chains", 90, chains)

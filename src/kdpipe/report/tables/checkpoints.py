@@ -1,15 +1,15 @@
-"""TODO report.tables.checkpoints, from tables."""
+"""Teacher checkpoints (down) by students (across); in `data` one row for each pair."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import estimate, row, scratch_of
 from kdpipe.evidence.selections import direct, groups, teacher_errors, tidy
-from kdpipe.report.table import HOW_TO_READ, Table, text
-from kdpipe.report.text import KINDS
+from kdpipe.learning.method import heading as heading_of
+from kdpipe.learning.method import is_kd
+from kdpipe.report.rows import estimate, row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, text
 
 
-def checkpoints(frame: pd.DataFrame) -> Table:
-    """Teacher checkpoints (down) by students (across); in `data` one row for each pair."""
+def checkpoints(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     order = ["teacher_rank", "teacher", "stop_rank", "stop_epochs"]
@@ -26,8 +26,8 @@ def checkpoints(frame: pd.DataFrame) -> Table:
             rows.append(found)
             verdict = found["vs_scratch_mark"]
             heading = f"{arm['student']}, {arm['method']}"
-            if arm["method_kind"].startswith("at"):
-                heading += f" ({KINDS[arm['method_kind']]})"
+            if not is_kd(arm["method_kind"]):
+                heading += f" ({heading_of(arm['method_kind'])})"
             line[heading] = f"{text(found, 'error')} (n {found['n']}, {verdict})"
         grid.append(line)
     caption = (
@@ -35,4 +35,7 @@ def checkpoints(frame: pd.DataFrame) -> Table:
         "drop of the learning rate (lr) is noisy."
     )
     display = pd.DataFrame(grid).fillna("-")
-    return Table("checkpoints", "Teacher checkpoints", caption, pd.DataFrame(rows), display)
+    return Grid(caption, pd.DataFrame(rows), display, [])
+
+
+TABLE = Table("Teacher checkpoints", 50, checkpoints)

@@ -1,15 +1,14 @@
-"""TODO report.tables.early_stopped, from tables."""
+"""Early-stopped teachers, each kind for itself, against the full teacher (Tables 7, 8)."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import chosen_row, row, scratch_of
 from kdpipe.evidence.selections import by_seed, direct, groups, tidy, where
 from kdpipe.report import published
-from kdpipe.report.table import HOW_TO_READ, Table, made
+from kdpipe.report.rows import chosen_row, row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
-def early_stopped(frame: pd.DataFrame) -> Table:
-    """Early-stopped teachers, each kind for itself, against the full teacher (Tables 7, 8)."""
+def early_stopped(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     rows = []
@@ -35,4 +34,7 @@ def early_stopped(frame: pd.DataFrame) -> Table:
         "full run after epoch n; `chosen`: for each seed the length with the lowest mean "
         "validation error of the other seeds."
     )
-    return made("early_stopped", "Early-stopped teachers", caption, rows, columns)
+    return made(caption, rows, columns, error_median="median")
+
+
+TABLE = Table("Early-stopped teachers", 60, early_stopped)

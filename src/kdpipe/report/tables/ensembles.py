@@ -1,14 +1,13 @@
-"""TODO report.tables.ensembles, from tables."""
+"""Every ensemble with its price, beside one network and one trained for longer."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import row, scratch_of
 from kdpipe.evidence.selections import groups, tidy, where
-from kdpipe.report.table import HOW_TO_READ, Table, made
+from kdpipe.report.rows import row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
-def ensembles(frame: pd.DataFrame) -> Table:
-    """Every ensemble with its price, beside one network and one trained for longer."""
+def ensembles(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     measures = ["test_nll", "test_ece"]
@@ -30,4 +29,13 @@ def ensembles(frame: pd.DataFrame) -> Table:
         "train_macs error vs_scratch test_nll test_ece"
     )
     caption = f"{HOW_TO_READ} Operations: multiply-adds for one image; training: of a whole run."
-    return made("ensembles", "Ensembles", caption, rows, columns)
+    return made(
+        caption,
+        rows,
+        columns,
+        multiply_adds="operations",
+        train_macs="training operations",
+    )
+
+
+TABLE = Table("Ensembles", 120, ensembles)

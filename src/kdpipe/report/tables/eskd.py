@@ -1,21 +1,21 @@
-"""TODO report.tables.eskd, from tables."""
+"""KD stopped early against KD to the end, alike in all but the stop (Table 3)."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import row, scratch_of
-from kdpipe.evidence.selections import WEIGHTS, by_seed, direct, groups, tidy, where
+from kdpipe.evidence.selections import by_seed, direct, groups, tidy, weights, where
 from kdpipe.report import published
-from kdpipe.report.table import HOW_TO_READ, Table, made
+from kdpipe.report.rows import row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
-def eskd(frame: pd.DataFrame) -> Table:
-    """KD stopped early against KD to the end, alike in all but the stop (Table 3)."""
+def eskd(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     taught = where(direct(frame), method_kind=["kd", "eskd"])
     measures = ["train_nll", "train_kl", "test_kl"]
     rows = []
-    for key, cells in groups(taught, "student", "teacher", "stop", "temperature", *WEIGHTS):
+    alike = ("temperature", *weights(frame))
+    for key, cells in groups(taught, "student", "teacher", "stop", *alike):
         full, stopped = where(cells, method_kind="kd"), where(cells, method_kind="eskd")
         if stopped.empty:
             continue
@@ -32,4 +32,13 @@ def eskd(frame: pd.DataFrame) -> Table:
         "train_nll train_kl test_kl"
     )
     caption = f"{HOW_TO_READ} CE without its weight; KL times T^2, whether or not still trained on."
-    return made("eskd", "Full KD and KD stopped early", caption, rows, columns)
+    return made(
+        caption,
+        rows,
+        columns,
+        kd_epochs="KD epochs",
+        ce_weight_after_stop="CE weight after",
+    )
+
+
+TABLE = Table("Full KD and KD stopped early", 30, eskd)

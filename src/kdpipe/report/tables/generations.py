@@ -1,14 +1,13 @@
-"""TODO report.tables.generations, from sequences."""
+"""A network taught by itself again and again, and what its generations make together."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import row
 from kdpipe.evidence.selections import STEP, by_seed, groups, tidy, where
-from kdpipe.report.table import HOW_TO_READ, Table, made
+from kdpipe.report.rows import row
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
-def generations(frame: pd.DataFrame) -> Table:
-    """A network taught by itself again and again, and what its generations make together."""
+def generations(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     taught = where(frame, kind="student")
     taught = taught[~taught.method.str.contains(STEP, regex=False)]
@@ -39,4 +38,7 @@ def generations(frame: pd.DataFrame) -> Table:
                 what = {"what": f"{team['ensemble']}, {team['size']:g} generations"}
                 rows.append(key | team | what | row(sequence, measures, **against))
     columns = "student method teacher what error vs_scratch vs_scratch_ensemble test_nll test_ece"
-    return made("generations", "Generations of one network", HOW_TO_READ, rows, columns)
+    return made(HOW_TO_READ, rows, columns, vs_scratch_ensemble="against an equal ensemble")
+
+
+TABLE = Table("Generations of one network", 80, generations)

@@ -1,8 +1,7 @@
-"""TODO report.tables.improved_teacher, from sequences."""
+"""Students of a teacher that was itself distilled, beside those of its plain network."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import difference, row, scratch_of
 from kdpipe.evidence.selections import (
     by_seed,
     direct,
@@ -12,11 +11,11 @@ from kdpipe.evidence.selections import (
     tidy,
     where,
 )
-from kdpipe.report.table import HOW_TO_READ, Table, made
+from kdpipe.report.rows import difference, row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
-def improved_teacher(frame: pd.DataFrame) -> Table:
-    """Students of a teacher that was itself distilled, beside those of its plain network."""
+def improved_teacher(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     taught = where(direct(frame), stop_kind="full")
@@ -38,4 +37,13 @@ def improved_teacher(frame: pd.DataFrame) -> Table:
         "student method teacher teacher_network teacher_error teacher_vs_plain error vs_plain "
         "vs_scratch"
     )
-    return made("improved_teacher", "Improved teachers", HOW_TO_READ, rows, columns)
+    return made(
+        HOW_TO_READ,
+        rows,
+        columns,
+        teacher_network="its network",
+        teacher_vs_plain="teacher against the plain one",
+    )
+
+
+TABLE = Table("Improved teachers", 100, improved_teacher)

@@ -1,14 +1,13 @@
-"""TODO report.tables.losses, from tables."""
+"""Cross-entropy and both forms of the KD loss of every cell, last and best epoch."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import row, scratch_of
 from kdpipe.evidence.selections import LOSSES, groups, tidy
-from kdpipe.report.table import Table, made
+from kdpipe.report.rows import row, scratch_of
+from kdpipe.report.table import Grid, Table, made
 
 
-def losses(frame: pd.DataFrame) -> Table:
-    """Cross-entropy and both forms of the KD loss of every cell, last and best epoch."""
+def losses(frame: pd.DataFrame) -> Grid:
     best = [f"best_{loss}" for loss in LOSSES if f"best_{loss}" in frame]
     frame = tidy(frame)
     scratch = scratch_of(frame)
@@ -22,4 +21,7 @@ def losses(frame: pd.DataFrame) -> Table:
     shown = [column for column in measures if "val_" not in column]
     columns = f"{' '.join(cell_of)} error {' '.join(shown)}"
     caption = "Final values: eval mode, centre view. Best: lowest validation error. KL times T^2."
-    return made("losses", "Losses", caption, rows, columns)
+    return made(caption, rows, columns, best_test_error="error at best")
+
+
+TABLE = Table("Losses", 130, losses)

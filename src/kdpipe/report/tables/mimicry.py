@@ -1,16 +1,15 @@
-"""TODO report.tables.mimicry, from tables."""
+"""How far students stay from their fully trained teachers (Table 2)."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import row, scratch_of
 from kdpipe.evidence.selections import direct, groups, tidy, where
-from kdpipe.report.table import Table, made
+from kdpipe.report.rows import row, scratch_of
+from kdpipe.report.table import Grid, Table, made
 
 _ENDS = ("train", "test")
 
 
-def mimicry(frame: pd.DataFrame) -> Table:
-    """How far students stay from their fully trained teachers (Table 2)."""
+def mimicry(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     taught = where(direct(frame), stop_kind="full").sort_values(
@@ -25,4 +24,13 @@ def mimicry(frame: pd.DataFrame) -> Table:
         "KD error: points of images that student and teacher classify differently. KL and "
         "cross-entropy to the teacher carry T^2, in nat: compare them at one temperature only."
     )
-    return made("mimicry", "Mimicry of the teacher", caption, rows, columns)
+    return made(
+        caption,
+        rows,
+        columns,
+        train_kd_error="KD error, train",
+        test_kd_error="KD error, test",
+    )
+
+
+TABLE = Table("Mimicry of the teacher", 20, mimicry)

@@ -1,14 +1,13 @@
-"""TODO report.tables.staged, from sequences."""
+"""Chains with a method for each step, against one method all along and against direct."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import row, scratch_of
 from kdpipe.evidence.selections import STEP, by_seed, direct, groups, path_of, tidy, where
-from kdpipe.report.table import HOW_TO_READ, Table, made
+from kdpipe.report.rows import row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
-def staged(frame: pd.DataFrame) -> Table:
-    """Chains with a method for each step, against one method all along and against direct."""
+def staged(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     taught = where(frame, kind="student")
@@ -26,5 +25,7 @@ def staged(frame: pd.DataFrame) -> Table:
         rows[tuple(key.values())] = path_of(key) | row(cell, vs_scratch=base, **against)
     columns = "path stop generation method error vs_plain vs_direct vs_scratch"
     caption = f"{HOW_TO_READ} The plain chain and the direct student use the last step's method."
-    title = "Chains with a method for each step"
-    return made("staged", title, caption, list(rows.values()), columns)
+    return made(caption, list(rows.values()), columns)
+
+
+TABLE = Table("Chains with a method for each step", 110, staged)

@@ -1,15 +1,14 @@
-"""TODO report.tables.teacher_size, from tables."""
+"""Fully trained teachers of rising size for one student (Fig. 2, Table 1)."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import row
 from kdpipe.evidence.selections import by_seed, direct, groups, tidy, where
 from kdpipe.report import published
-from kdpipe.report.table import HOW_TO_READ, Table, made
+from kdpipe.report.rows import row
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
-def teacher_size(frame: pd.DataFrame) -> Table:
-    """Fully trained teachers of rising size for one student (Fig. 2, Table 1)."""
+def teacher_size(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     taught = where(direct(frame), stop_kind="full")
     rows = []
@@ -22,4 +21,7 @@ def teacher_size(frame: pd.DataFrame) -> Table:
             found = arm | {"published": published.beside(cell)}
             rows.append(key | found | row(cell, vs_scratch=by_seed(alone)))
     columns = "student method teacher teacher_parameters teacher_error error vs_scratch"
-    return made("teacher_size", "Teachers of rising size", HOW_TO_READ, rows, columns)
+    return made(HOW_TO_READ, rows, columns, teacher_parameters="parameters of the teacher")
+
+
+TABLE = Table("Teachers of rising size", 10, teacher_size)

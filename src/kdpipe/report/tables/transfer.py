@@ -1,14 +1,13 @@
-"""TODO report.tables.transfer, from tables."""
+"""What the features of students and teachers are worth on other data (Section 5.6)."""
 
 import pandas as pd
 
-from kdpipe.evidence.numbers import row, scratch_of
 from kdpipe.evidence.selections import groups, tidy, where
-from kdpipe.report.table import HOW_TO_READ, Table, made
+from kdpipe.report.rows import row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
-def transfer(frame: pd.DataFrame) -> Table:
-    """What the features of students and teachers are worth on other data (Section 5.6)."""
+def transfer(frame: pd.DataFrame) -> Grid:
     probes = frame[frame.kind == "probe"]
     rows = []
     for name, asked in groups(probes, "transfer", "data") if len(probes) else ():
@@ -30,7 +29,7 @@ def transfer(frame: pd.DataFrame) -> Table:
         "network, on other data than it was trained on; its own is the network's on the study's "
         "data."
     )
-    return made("transfer", "Features on other data", caption, rows, columns)
+    return made(caption, rows, columns, own_error="its own error")
 
 
 def _probed(cell: pd.DataFrame, **against: pd.Series) -> dict:
@@ -39,3 +38,6 @@ def _probed(cell: pd.DataFrame, **against: pd.Series) -> dict:
     short = cell.drop_duplicates("run").converged.astype(str).eq("False").sum()
     notes = [found["notes"], f"{short} classifiers had not converged" if short else ""]
     return found | {"notes": "; ".join(note for note in notes if note)}
+
+
+TABLE = Table("Features on other data", 140, transfer)

@@ -1,0 +1,20 @@
+"""Holm's correction against numbers worked out by hand."""
+
+import math
+
+import pytest
+
+from kdpipe.statistics.families import holm
+
+
+def test_holm_by_hand():
+    # sorted: .01 * 4, .02 * 3, .03 * 2 (not below the one before), .04 * 1 (the same)
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_does_not_count_what_was_not_tested():
+    adjusted = holm([0.01, math.nan, 0.04])
+    assert adjusted[::2] == pytest.approx([0.02, 0.04])
+    assert math.isnan(adjusted[1])
