@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from kdpipe import identity
 from kdpipe.data import splits
-from kdpipe.data.views import Images
+from kdpipe.data.images import Images
 from kdpipe.errors import StudyError
 from kdpipe.evidence import frames
 from kdpipe.jobs.train import train

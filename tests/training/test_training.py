@@ -13,7 +13,8 @@ from scipy.special import softmax
 from torch.nn import functional as F
 
 from kdpipe.data import splits
-from kdpipe.data.views import Images, Views
+from kdpipe.data.images import Images
+from kdpipe.data.views import Views
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.score import score
 from kdpipe.jobs.train import train
@@ -271,7 +272,7 @@ def test_a_generation_never_shares_the_stream_of_its_teacher():
     assert len(runs) == 4
     for one, other in itertools.combinations(runs, 2):
         assert not same(initial(one), initial(other))
-        views = Views(1, "zero", False)
+        views = Views.of({"pad": 1})
         orders = [loop._presentation(run.spec, 0, 64, views)[0] for run in (one, other)]
         assert not torch.equal(*orders)
 

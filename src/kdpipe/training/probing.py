@@ -21,8 +21,9 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from kdpipe.data import splits, streams
+from kdpipe.data.images import Images
 from kdpipe.data.streams import Streams
-from kdpipe.data.views import PLAIN, Images
+from kdpipe.data.views import PLAIN
 from kdpipe.errors import Diverged, KdpipeError
 from kdpipe.networks import last_layer, models
 from kdpipe.results import metrics, run_folder, store

@@ -1,4 +1,4 @@
-"""The digits and their splits, against scikit-learn and by counting."""
+"""The digits prepared and split, against scikit-learn and by counting; and what damages them."""
 
 import pickle
 import shutil

@@ -24,17 +24,10 @@ from kdpipe.results.store import Store
 from kdpipe.study import checking
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-SETS = {
-    "cifar10": ((3, 32, 32), 4, lambda made: made_data.cifar_files(made, fine=False)),
-    "cifar100": ((3, 32, 32), 8, lambda made: made_data.cifar_files(made, fine=True)),
-    "mnist": ((1, 28, 28), 4, made_data.idx_files),
-    "fashion-mnist": ((1, 28, 28), 4, made_data.idx_files),
-    "svhn": ((3, 32, 32), 4, made_data.svhn_files),
-}
 
 
 def make(name, **sizes):
-    shape, classes, files = SETS[name]
+    shape, classes, files = made_data.PUBLISHED[name]
     made = made_data.arrays(shape, classes, **sizes)
     content = files(made)
     return made, content, made_data.card(name, made, content)
@@ -46,7 +39,7 @@ def same(found, made):
         assert found[key].dtype == made[key].dtype and np.array_equal(found[key], made[key]), key
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", made_data.PUBLISHED)
 def test_files_in_the_true_format_are_read(name, tmp_path):
     made, files, card = make(name)
     same(published.read(card, made_data.write(tmp_path, files), tmp_path), made)
@@ -142,7 +135,7 @@ def test_a_hostile_pickle_is_refused_and_not_executed(content, tmp_path, monkeyp
     assert not (tmp_path / "was-executed").exists()
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", made_data.PUBLISHED)
 def test_a_changed_file_is_named(name, tmp_path):
     _, files, card = make(name)
     victim = sorted(files)[-1]
@@ -194,7 +187,7 @@ def test_labels_out_of_range_are_refused(tmp_path):
 # --- downloads
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", made_data.PUBLISHED)
 def test_without_a_path_torchvision_downloads_what_it_has_the_checksum_of(
     name, tmp_path, monkeypatch
 ):
@@ -256,7 +249,7 @@ def test_fashion_mnist_of_debian_is_what_its_card_says(tmp_path):
 # --- the whole road: prepared, verified, learned
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", made_data.PUBLISHED)
 def test_a_run_learns_from_it(name, tmp_path, monkeypatch):
     _, files, card = make(name)
     monkeypatch.setattr(cards, "load", lambda _: card)
