@@ -33,13 +33,14 @@ def of(plan: Plan, store: Store) -> dict[str, str]:
 
 def _call_back(plan: Plan, archived: set[str], states: dict[str, str]) -> None:
     """Set to do what is only archived and needed: from the ends of the plan to their ancestors."""
+    if not archived:
+        return
     needed: set[str] = set()
-    for items in reversed(plan.recorded.values()) if archived else ():
-        for item in reversed(items.values()):
-            if item.name in needed and item.name in archived:
-                states[item.name] = "to do"
-            if states[item.name] == "to do":
-                needed |= {parent.name for parent in item.parents}
+    for item in reversed([item for items in plan.recorded.values() for item in items.values()]):
+        if item.name in needed and item.name in archived:
+            states[item.name] = "to do"
+        if states[item.name] == "to do":
+            needed |= {parent.name for parent in item.parents}
 
 
 def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
