@@ -35,18 +35,12 @@ def _call_back(plan: Plan, archived: set[str], states: dict[str, str]) -> None:
     """Set to do what is only archived and needed: from the ends of the plan to their ancestors."""
     if not archived:
         return
-    needed = {
-        run.name
-        for ensemble in plan.ensembles.values()
-        if states[ensemble.name] == "to do"
-        for run, _ in ensemble.members
-    }
-    needed |= {probe.run.name for probe in plan.probes.values() if states[probe.name] == "to do"}
-    for run in reversed(plan.runs.values()):
-        if run.name in needed & archived and states[run.name] == "done":
-            states[run.name] = "to do"
-        if states[run.name] == "to do":
-            needed |= {parent.name for parent in run.parents}
+    needed: set[str] = set()
+    for item in reversed([item for items in plan.recorded.values() for item in items.values()]):
+        if item.name in needed and item.name in archived:
+            states[item.name] = "to do"
+        if states[item.name] == "to do":
+            needed |= {parent.name for parent in item.parents}
 
 
 def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
@@ -54,10 +48,9 @@ def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
 
     failures: one that holds only the reason of a failure will do.
     """
-    planned = {"runs": plan.runs, "ensembles": plan.ensembles, "probes": plan.probes}
     if any(
         store.has_record(kind, name) or (failures and store.failure(kind, name) is not None)
-        for kind, names in planned.items()
+        for kind, names in plan.recorded.items()
         for name in names
     ):
         return

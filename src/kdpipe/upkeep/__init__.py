@@ -1,0 +1,1 @@
+"""What a person asks of a results folder: is it whole, wanted, finished, and kept."""

@@ -39,8 +39,7 @@ def _entries(plan: Plan, place: Store) -> Iterator[Entry]:
     A failure is told by its reason alone: its traceback names folders of this machine.
     """
     outcomes = wrong_images.Outcomes(plan, place)
-    planned = {"runs": plan.runs, "ensembles": plan.ensembles, "probes": plan.probes}
-    for kind, items in planned.items():
+    for kind, items in plan.recorded.items():
         known = place.records(kind)
         for name, item in items.items():
             record = known.get(name)

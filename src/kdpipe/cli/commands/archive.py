@@ -1,4 +1,4 @@
-"""`kdpipe archive STUDY`: what is published: the records in one file, and the report beside it."""
+"""`kdpipe archive STUDY`: its records into one file, the report rendered from it beside it."""
 
 from pathlib import Path
 
