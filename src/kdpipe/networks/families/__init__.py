@@ -1,0 +1,1 @@
+"""The families, one a file: each defines `FAMILY`, and knows its networks by their names."""
