@@ -19,8 +19,6 @@ REVISIONS = {
     "evaluation": 1,  # metrics, stored outputs
     "views": 1,  # padding, crops, flips and their order
     "split": 1,  # subset, label noise, validation
-    "kd": 1,
-    "attention": 1,
     "ensemble": 1,  # averaging
     "stream": 1,  # how images that stay in files are decoded, cropped and scaled
     "table": 2,  # teacher tables; 2: made by batches that fit a cache
@@ -38,8 +36,6 @@ REVISIONS = {
 # Keys that came after the first release: left out of the canonical form at their neutral value,
 # so that runs from before keep their names. A neutral value never changes.
 NEUTRAL: dict[str, object] = {
-    "attention_revision": None,
-    "attention_weight": 0.0,
     "autocast": None,
     "compile": False,
     "crop": None,  # no views without end

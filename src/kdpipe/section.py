@@ -1,4 +1,8 @@
-"""TODO section, from study."""
+"""The strict model that every section of a study is made of, and the kinds of its values.
+
+Nothing is converted: a text is no number, and a whole number does for a fraction and for nothing
+else. Nothing is ignored: an unknown key is a mistake. The descriptions go into the JSON schema.
+"""
 
 from typing import Annotated
 
@@ -20,6 +24,7 @@ Stop = Annotated[
         description="full | checkpoint E | every K | schedule A/N",
     ),
 ]
+# A thing in a module, as module.thing.
 DOTTED = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$"
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -28,4 +33,6 @@ Spread = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
+    """The keys of one mapping in a study file; frozen, since names of runs rest on them."""
+
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)

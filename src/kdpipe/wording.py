@@ -1,7 +1,11 @@
-"""TODO wording, from documents."""
+"""Names and values as they stand in a message: short, on one line, with the nearest known name.
+
+What comes from a file may be of any size, so each function takes little time whatever it is given.
+"""
 
 import difflib
 import itertools
+from collections import Counter
 
 MAX_NAMES = 200  # compared with a misspelt one, or the search takes minutes in a hostile file
 
@@ -35,3 +39,9 @@ def shown(value: object) -> str:
     except ValueError:  # Python writes no number of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def twice(values: list) -> list[str]:
+    """The values that stand more than once, as a message shows them."""
+    count = Counter(value if isinstance(value, str) else shown(value) for value in values)
+    return [value for value in count if count[value] > 1]

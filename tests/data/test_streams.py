@@ -33,6 +33,7 @@ from kdpipe.specs import admission
 from kdpipe.specs.equipment import Means
 from kdpipe.study import checking
 from kdpipe.training import loop
+from kdpipe.training.objective import Objective
 from kdpipe.training.teachers import tables as teacher_tables
 
 CLASSES = ["ant", "bee", "cat"]
@@ -312,7 +313,7 @@ def test_stopped_within_an_epoch_and_resumed(workers, photographs, done, tmp_pat
     place = prepared(photographs, Store(tmp_path / "results"))
     run = next(iter(planned(photographs).runs.values()))
     steps = []
-    loss = loop._loss
+    loss = Objective.parts
 
     def killed(*given):
         steps.append(1)
@@ -320,7 +321,7 @@ def test_stopped_within_an_epoch_and_resumed(workers, photographs, done, tmp_pat
             os.kill(os.getpid(), signal.SIGTERM)
         return loss(*given)
 
-    monkeypatch.setattr(loop, "_loss", killed)
+    monkeypatch.setattr(Objective, "parts", killed)
     for _ in range(2):
         with pytest.raises(Interrupted):
             train(run.spec, [], place, Means(workers=workers))
@@ -432,7 +433,7 @@ def test_a_file_that_is_spoilt_later_is_one_message(spoil, said, workers, folder
 
 def test_a_worker_that_is_killed_is_one_message(folder, tmp_path, monkeypatch):
     place = prepared(folder, Store(tmp_path / "results"))
-    parent, loss = os.getpid(), loop._loss
+    parent, loss = os.getpid(), Objective.parts
 
     def without_workers(*given):
         server = next(p for p in children_of(parent) if "forkserver" in command_of(p))
@@ -440,7 +441,7 @@ def test_a_worker_that_is_killed_is_one_message(folder, tmp_path, monkeypatch):
             os.kill(pid, signal.SIGKILL)
         return loss(*given)
 
-    monkeypatch.setattr(loop, "_loss", without_workers)
+    monkeypatch.setattr(Objective, "parts", without_workers)
     content = planner.make(checking.validate(study(folder, train_size=48), "photos"))
     run = next(iter(content.runs.values()))
     run.spec["recipe"]["batch_size"] = 3  # more batches than workers hold ready

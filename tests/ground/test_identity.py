@@ -4,6 +4,7 @@ Breaking a pinned digest has a price: every result of every user with such a run
 """
 
 import copy
+import dataclasses
 import itertools
 import json
 import math
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from kdpipe import identity
 from kdpipe.identity import canonical, digest, stream
+from kdpipe.learning import method
 from kdpipe.networks import naming
 from kdpipe.plan import planner
 from kdpipe.specs.made import run_name
@@ -274,7 +276,6 @@ REVISED = {
     "views": lambda run: True,
     "split": lambda run: True,
     "digits": lambda run: True,
-    "kd": lambda run: run.spec["teacher"] is not None,
     "ensemble": lambda run: run.spec["teacher"] and len(run.spec["teacher"]["members"]) > 1,
 }
 
@@ -285,6 +286,12 @@ def test_a_raised_revision_renames_what_it_touches(family, monkeypatch, name):
     monkeypatch.setitem(identity.REVISIONS, name, identity.REVISIONS[name] + 1)
     gone = renamed(before, make(family))
     assert gone == {n for n, run in before.runs.items() if REVISED[name](run)}
+
+
+def test_a_raised_revision_of_a_term(family, monkeypatch):
+    before, kd = make(family), method.terms()["kd"]
+    monkeypatch.setitem(method.terms(), "kd", dataclasses.replace(kd, revision=2))
+    assert renamed(before, make(family)) == {n for n, r in before.runs.items() if r.spec["teacher"]}
 
 
 def test_a_raised_revision_of_a_network_family(family, monkeypatch):

@@ -462,9 +462,9 @@ def test_a_diverged_run_says_where_and_its_students_are_skipped(place, tmp_path,
 
 
 def test_a_loss_that_is_not_finite_names_epoch_step_and_last_loss(place, monkeypatch):
-    from kdpipe.training import loop
+    from kdpipe.training.objective import Objective
 
-    loss, calls = loop._loss, []
+    loss, calls = Objective.parts, []
 
     def spoiled(*given):
         calls.append(1)
@@ -475,7 +475,7 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_last_loss(place, monkeyp
             else parts
         )
 
-    monkeypatch.setattr(loop, "_loss", spoiled)
+    monkeypatch.setattr(Objective, "parts", spoiled)
     do(runs()[0], place)
     record = tiny.record(place, runs()[0])
     assert record["status"] == "diverged"
@@ -485,19 +485,19 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_last_loss(place, monkeyp
 def test_weights_that_are_not_finite_at_the_end_are_diverged(place, monkeypatch):
     """The last step's loss is finite, what it does to the weights is not."""
     from kdpipe.networks import models
-    from kdpipe.training import loop
+    from kdpipe.training import curve
 
-    note, calls = loop._note, []
+    note, calls = curve.note, []
 
-    def spoils_after(row, parts, logits, labels):
-        note(row, parts, logits, labels)
+    def spoils_after(*given):
+        note(*given)
         calls.append(1)
         if len(calls) == 8:
             built[-1].linear.weight.data.fill_(float("inf"))
 
     built, fresh = [], models.fresh
     monkeypatch.setattr(models, "fresh", lambda spec, code: built.append(fresh(spec)) or built[-1])
-    monkeypatch.setattr(loop, "_note", spoils_after)
+    monkeypatch.setattr(curve, "note", spoils_after)
     do(runs()[0], place)
     record = tiny.record(place, runs()[0])
     assert (record["status"], record["reason"]) == (

@@ -8,8 +8,12 @@ from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional as F
 
 from kdpipe.errors import KdpipeError
-from kdpipe.learning.methods.attention import attention_loss
-from kdpipe.learning.methods.kd import kd_loss
+from kdpipe.learning import method
+from kdpipe.learning.method import Method
+from kdpipe.learning.methods.attention import attention
+from kdpipe.learning.methods.kd import kd
+from kdpipe.learning.term import Said
+from kdpipe.training.objective import Objective
 from kdpipe.training.teachers.average import ensemble_logits
 
 STUDENT = torch.tensor(
@@ -18,6 +22,14 @@ STUDENT = torch.tensor(
 TEACHER = torch.tensor([[3, 0, -1, 1], [-1, 2, 2.5, -3], [4, 0.5, -2, 0]], dtype=torch.float64)
 LABELS = torch.tensor([0, 2, 1])
 STANDARD = {"temperature": 4.0, "ce_weight": 0.1, "kd_weight": 0.9}
+
+
+def kd_loss(student, teacher, labels, label_smoothing=0.0, **keys):
+    """The parts of a batch's loss, as a run computes them."""
+    asked = method.spec(Method(**keys), epochs=1)
+    objective = Objective({"recipe": {"label_smoothing": label_smoothing}, "method": asked})
+    weights = objective.weights(0)
+    return objective.parts(Said(student, []), Said(teacher, []), labels, weights)
 
 
 @pytest.fixture
@@ -73,9 +85,9 @@ def test_divergence_and_soft_cross_entropy_have_one_gradient():
 
 def test_high_temperature_compares_centred_logits(draw):
     student, teacher = draw(6, 5), draw(6, 5)
-    kd = kd_loss(student, teacher, LABELS.repeat(2), **STANDARD | {"temperature": 1e4})["kd"]
+    far = kd(student, teacher, temperature=1e4)
     gap = (student - student.mean(1, True)) - (teacher - teacher.mean(1, True))
-    assert kd.item() == pytest.approx(gap.pow(2).sum(1).mean().item() / (2 * 5), rel=1e-3)
+    assert far.item() == pytest.approx(gap.pow(2).sum(1).mean().item() / (2 * 5), rel=1e-3)
 
 
 def test_no_gradient_reaches_the_teacher():
@@ -84,7 +96,7 @@ def test_no_gradient_reaches_the_teacher():
     assert student.grad is not None and teacher.grad is None
 
     student, teacher = (torch.ones(2, 3, 4, 4, requires_grad=True) for _ in range(2))
-    attention_loss([student], [teacher]).backward()
+    attention([student], [teacher]).backward()
     assert student.grad is not None and teacher.grad is None
 
 
@@ -96,7 +108,7 @@ def test_half_precision_is_computed_in_float32():
         assert value.dtype == torch.float32
         assert value.item() == pytest.approx(exact[part].item(), rel=1e-6)
     maps = torch.full((1, 2, 2, 2), 1000.0).half()  # its square is beyond half precision
-    assert attention_loss([maps], [maps]).item() == 0
+    assert attention([maps], [maps]).item() == 0
 
 
 def test_attention_by_hand():
@@ -105,27 +117,27 @@ def test_attention_by_hand():
     student = torch.tensor([[[[6.0**0.5, 2.0]], [[0.0, 2.0]]]])
     teacher = torch.tensor([[[[0.0, 5.0**0.5]]]])
     by_hand = (0.6**2 + 0.2**2) / 2
-    assert attention_loss([student], [teacher]).item() == pytest.approx(by_hand)
-    assert attention_loss([student] * 3, [teacher] * 3).item() == pytest.approx(3 * by_hand)
+    assert attention([student], [teacher]).item() == pytest.approx(by_hand)
+    assert attention([student] * 3, [teacher] * 3).item() == pytest.approx(3 * by_hand)
 
 
 def test_attention_ignores_scale_and_number_of_channels(draw):
     student = draw(4, 6, 8, 8)
     teacher = 7 * torch.cat([student, student], 1)
-    assert attention_loss([student], [teacher]).item() == pytest.approx(0, abs=1e-20)
+    assert attention([student], [teacher]).item() == pytest.approx(0, abs=1e-20)
 
 
 def test_attention_is_averaged_over_the_batch(draw):
     student, teacher = draw(4, 6, 8, 8), draw(4, 3, 8, 8)
-    each = [attention_loss([student[i : i + 1]], [teacher[i : i + 1]]) for i in range(4)]
-    torch.testing.assert_close(attention_loss([student], [teacher]), torch.stack(each).mean())
+    each = [attention([student[i : i + 1]], [teacher[i : i + 1]]) for i in range(4)]
+    torch.testing.assert_close(attention([student], [teacher]), torch.stack(each).mean())
 
 
 def test_attention_of_another_size_is_refused():
     with pytest.raises(KdpipeError, match="student has 4 x 4 pixels where the teacher has 1 x 1"):
-        attention_loss([torch.ones(2, 3, 4, 4)], [torch.ones(2, 3, 1, 1)])
+        attention([torch.ones(2, 3, 4, 4)], [torch.ones(2, 3, 1, 1)])
     with pytest.raises(ValueError, match="shorter"):
-        attention_loss([torch.ones(2, 3, 4, 4)] * 2, [torch.ones(2, 3, 4, 4)])
+        attention([torch.ones(2, 3, 4, 4)] * 2, [torch.ones(2, 3, 4, 4)])
 
 
 def test_ensemble_averages_probabilities():

@@ -24,6 +24,7 @@ from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
 from kdpipe.training import evaluation, loop
+from kdpipe.training.objective import Objective
 from kdpipe.training.teachers import live
 
 
@@ -307,7 +308,7 @@ def test_validation_is_never_taught_and_test_is_read_last(place, monkeypatch):
 
     sizes = {64: "train", 40: "val", 700: "test"}
     seen: list[tuple[str, str]] = []
-    batch, loss = Images.batch, loop._loss
+    batch, loss = Images.batch, Objective.parts
 
     def noted_batch(images, *given):
         seen.append(("seen", sizes[len(images)]))
@@ -318,7 +319,7 @@ def test_validation_is_never_taught_and_test_is_read_last(place, monkeypatch):
         return loss(*given)
 
     monkeypatch.setattr(Images, "batch", noted_batch)
-    monkeypatch.setattr(loop, "_loss", noted_loss)
+    monkeypatch.setattr(Objective, "parts", noted_loss)
     do(runs[2], place)
     assert {name for purpose, name in seen if purpose == "taught"} == {"train"}
     assert seen.count(("taught", "train")) == 2 * 4  # epochs, steps

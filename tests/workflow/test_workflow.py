@@ -249,18 +249,20 @@ def copied_root(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "module, key, reruns",
+    "module, old, new, reruns",
     [
-        ("identity", "kd", lambda s: s["teacher"]),
-        ("networks/naming", "wrn", lambda s: True),
+        ("learning/methods/kd", "revision=1,", "revision=2,", lambda s: s["teacher"]),
+        ("networks/naming", '"wrn": 1', '"wrn": 2', lambda s: True),
     ],
 )
-def test_a_raised_revision_reruns_what_it_touches(finished, warm, tmp_path, module, key, reruns):
+def test_a_raised_revision_reruns_what_it_touches(
+    finished, warm, tmp_path, module, old, new, reruns
+):
     root = copied_root(tmp_path / "checkout")
     path = root / f"src/kdpipe/{module}.py"
     text = path.read_text()
-    assert text.count(f'"{key}": 1') == 1
-    path.write_text(text.replace(f'"{key}": 1', f'"{key}": 2'))
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
     there = Lab(finished.folder, warm, root)
     planned = there.planned(study()) - {"render"}
     runs = {name for name in planned if not name.startswith("ensemble")}

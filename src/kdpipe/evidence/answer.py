@@ -13,6 +13,7 @@ import pandas as pd
 
 from kdpipe.evidence import rivals
 from kdpipe.evidence.selections import groups, tidy, traced, where, wide
+from kdpipe.learning.method import terms
 from kdpipe.statistics.intervals import Summary, choose, mark, paired, summary
 from kdpipe.statistics.resampling import Resampled, Wrong, intervals
 
@@ -123,8 +124,11 @@ def _settings(row: pd.Series, frame: pd.DataFrame) -> str:
     team = where(frame, kind="ensemble", ensemble=row.teacher_label)
     text = f"{row.teacher_label} is the average of {team.of.iloc[0]}; " if len(team) else ""
     text += f"{row.method}: T {row.temperature:g}, {row.kd_weight:g} KD + {row.ce_weight:g} CE"
-    if row.get("attention_weight", 0) > 0:
-        text += f" + {row.attention_weight:g} attention transfer"
+    for name, term in list(terms().items())[1:]:
+        if row.get(f"{name}_weight", 0) > 0:
+            text += f" + {row[f'{name}_weight']:g} {term.title}"
+    if isinstance(row.get("terms"), str):
+        text += f" + {row.terms}"
     if row.kd_epochs < row.epochs:
         text += f" until epoch {row.kd_epochs:g} of {row.epochs:g}, then CE alone"
     return text + (

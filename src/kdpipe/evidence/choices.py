@@ -24,6 +24,7 @@ from kdpipe.evidence.selections import (
     wide,
 )
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.learning.method import in_words
 from kdpipe.statistics.intervals import choose
 
 PAPER = {"temperature": 4.0, "ce_weight": 0.1, "kd_weight": 0.9}  # section 3
@@ -38,12 +39,8 @@ def method_of(frame: pd.DataFrame, kind: str) -> str:
     students = frame[(frame.kind == "student") & (frame.method_kind == kind)]
     students = students[~students.method.str.contains(STEP, regex=False)]
     if students.empty:
-        raise Untested(f"no student of this study is trained by {NAMES.get(kind, kind)}")
+        raise Untested(f"no student of this study is trained by {in_words(kind)}")
     return min(students.drop_duplicates("method").itertuples(), key=_distance).method
-
-
-NAMES = {"kd": "full KD", "eskd": "ESKD", "at": "attention transfer"}
-NAMES["at+kd"] = "attention transfer with KD"
 
 
 def taught(evidence: Evidence, kind: str = "kd", method: str | None = None) -> pd.DataFrame:

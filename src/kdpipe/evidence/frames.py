@@ -11,6 +11,7 @@ import json
 import pandas as pd
 
 from kdpipe.evidence.lookup import SPLITS, Lookup, error_of
+from kdpipe.learning import method as methods
 from kdpipe.plan.items import Cell, EnsembleRow, Plan, ProbeRow, Run, Teacher
 from kdpipe.results.store import Store
 
@@ -89,11 +90,8 @@ def _labels(cell: Cell) -> dict:
         "via": " > ".join(cell.via),
         "student": cell.student,
         "method": cell.method,
-        "method_kind": _kind(cell.run),
-        "temperature": method["temperature"],
-        "kd_weight": method["kd_weight"],
-        "ce_weight": method["ce_weight"],
-        "attention_weight": method["attention_weight"],
+        "method_kind": methods.kind(method, cell.run.epochs),
+        **methods.columns(method),
         "kd_epochs": method["kd_epochs"],
         "ce_weight_after_stop": method["ce_weight_after_stop"],
         "label_smoothing": cell.run.spec["recipe"]["label_smoothing"],
@@ -101,19 +99,6 @@ def _labels(cell: Cell) -> dict:
         "step": cell.step,
         "last": cell.last,
     }
-
-
-def _kind(run: Run) -> str:
-    """kd: to the end; eskd: KD stopped early; at, at+kd: attention transfer alone, or with KD.
-
-    Attention transfer that stops early has `, stopped` behind its kind.
-    """
-    method = run.spec["method"]
-    stopped = method["kd_epochs"] < run.epochs
-    if not method["attention_weight"]:
-        return "eskd" if stopped else "kd"
-    kind = "at+kd" if method["kd_weight"] else "at"
-    return f"{kind}, stopped" if stopped else kind
 
 
 def _ensemble(look: Lookup, ensemble_row: EnsembleRow) -> dict:

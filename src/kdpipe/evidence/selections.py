@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from kdpipe.learning.method import terms
 from kdpipe.statistics.resampling import TracedError
 
 # What is read of a frame; a column that it lacks counts as empty.
@@ -25,7 +26,8 @@ LOSSES = tuple(
     for loss in ("nll", "kl", "cross_entropy")
     for split in ("train", "val", "test")
 )
-WEIGHTS = ("ce_weight", "kd_weight", "attention_weight", "label_smoothing")
+KEYS = [key for term in terms().values() if term.in_every_report for key in term.keys.model_fields]
+WEIGHTS = ("ce_weight", *(key for key in KEYS if key.endswith("_weight")), "label_smoothing")
 NUMBERS = (
     *("seed", "member", "generation", "epochs", "stop_epochs", "size", "teacher_lr", "train_n"),
     *("temperature", *WEIGHTS, "kd_epochs", "ce_weight_after_stop"),
@@ -81,6 +83,11 @@ def traced(frame: pd.DataFrame) -> pd.DataFrame:
         for kind, run, error in zip(*(frame[column] for column in columns), strict=True)
     ]
     return frame.assign(test_error=pd.Series(errors, index=frame.index, dtype=object))
+
+
+def weights(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The columns in which methods of one temperature can differ, but for their stop."""
+    return (*WEIGHTS, "terms") if "terms" in frame else WEIGHTS
 
 
 def reading(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:

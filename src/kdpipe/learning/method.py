@@ -1,26 +1,43 @@
-"""TODO learning.method, from study."""
+"""A method: which terms a student learns from, how they weigh, and when the teacher stops.
 
-from typing import Annotated
+The keys of a method are those here and those of every file in `learning/methods`. In the spec of
+a run a method is a flat mapping; a term of weight 0 writes nothing into it, so a new file renames
+no run. KD is the exception: it was the first, and its keys stand in every spec.
+"""
 
-from pydantic import Field, model_validator
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from kdpipe.section import Section
+from pydantic import Field, create_model, field_validator, model_validator
+
+from kdpipe import discovery
+from kdpipe.learning.own.card import TermCard
+from kdpipe.learning.term import Term
+from kdpipe.section import DOTTED, Section
+from kdpipe.wording import shown
+
+PACKAGE = "kdpipe.learning.methods"
+FIRST = "kd"
+OWN = "own_term"  # in a spec: the term of one's own
 
 
-class Method(Section):
-    """loss = ce_weight * CE + kd_weight * T^2 * KL(teacher || student) + attention_weight * AT."""
+@functools.cache
+def terms() -> dict[str, Term]:
+    """Every term by the name of its file: KD first, the others by name.
 
-    temperature: float = Field(
-        4.0, gt=0, le=1000, description="both networks' logits are divided by it in the KD term"
-    )
+    The order is that of the sum, and the order of a float sum is part of the bytes.
+    """
+    found = discovery.every(PACKAGE, "TERM", Term)
+    return {FIRST: found[FIRST]} | found
+
+
+class MethodKeys(Section):
+    """loss = ce_weight * CE + the weighted terms; those of weight 0 are not there."""
+
     ce_weight: float = Field(0.1, ge=0, le=1000, description="the weight of CE with the labels")
-    kd_weight: float = Field(0.9, ge=0, le=1000, description="the weight of KL to the teacher")
-    attention_weight: float = Field(
-        0.0,
-        ge=0,
-        le=1_000_000,
-        description="the weight of attention transfer; good for one image size only",
-    )
     stop_epoch: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="ESKD: what the teacher adds to the loss ends after this epoch, or share of "
@@ -32,13 +49,181 @@ class Method(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="of the CE term, instead of the recipe's"
     )
+    term: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": DOTTED})] | None = (
+        Field(
+            None,
+            description="a term of one's own, as module.NAME; the module is found in the folder "
+            "`code`, or installed",
+        )
+    )
+    term_weight: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
+        1.0, description="the weight of the term of one's own"
+    )
+    term_keys: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="the keys of the term of one's own"
+    )
+
+    @field_validator("term")
+    @classmethod
+    def _dotted(cls, term: str | None) -> str | None:
+        if term is not None and not re.fullmatch(DOTTED, term):
+            raise ValueError(f"{term[:60]!r}: write module.NAME, e.g. my_terms.TERM")
+        return term
 
     @model_validator(mode="after")
     def _teaches(self):
-        if self.kd_weight == self.attention_weight == 0:
-            raise ValueError(
-                "kd_weight and attention_weight are 0: the teacher would teach nothing"
-            )
+        weights = [f"{name}_weight" for name in terms()]
+        if self.term is None and not any(getattr(self, weight) for weight in weights):
+            several = ", ".join(weights[:-1])
+            raise ValueError(f"{several} and {weights[-1]} are 0: the teacher would teach nothing")
         if self.stop_epoch is None and self.ce_weight_after_stop is not None:
             raise ValueError("ce_weight_after_stop needs a stop_epoch")
+        own = {"term_weight", "term_keys"} & self.model_fields_set
+        if self.term is None and own:
+            raise ValueError(f"{' and '.join(sorted(own))}: of a term of one's own; name it (term)")
         return self
+
+
+# The last of the bases gives the first fields.
+Method = create_model(
+    "Method",
+    __doc__=MethodKeys.__doc__,
+    __base__=(MethodKeys, *(term.keys for term in reversed(terms().values()))),
+)
+
+
+@dataclass(frozen=True)
+class Active:
+    """A term at work, as the spec of a run has it. `term` is None of one's own: only a job
+    imports it.
+    """
+
+    name: str
+    part: str
+    weight: float
+    keys: dict
+    needs: str
+    term: Term | None
+
+
+def spec(method: MethodKeys, epochs: int, card: TermCard | None = None) -> dict:
+    """The `method` of a run's spec, its stop as a number of epochs; full KD teaches to the end.
+
+    `card` is that of its term of one's own.
+    """
+    stop = method.stop_epoch
+    if stop is not None and isinstance(stop, float):
+        stop = max(1, round(stop * epochs))
+    stopped = stop is not None and stop < epochs
+    after = 1.0 if method.ce_weight_after_stop is None else method.ce_weight_after_stop
+    made = {
+        "loss": FIRST,
+        "revision": terms()[FIRST].revision,
+        "ce_weight": method.ce_weight,
+        "kd_epochs": stop if stopped else epochs,
+        "ce_weight_after_stop": after if stopped else None,
+    }
+    for name, term in terms().items():
+        if name == FIRST or getattr(method, f"{name}_weight"):
+            made |= {key: getattr(method, key) for key in term.keys.model_fields}
+            made |= {} if name == FIRST else {f"{name}_revision": term.revision}
+    if card is not None:
+        made[OWN] = card.spec(method.term_weight, method.term_keys)
+    return made
+
+
+def active(made: dict) -> list[Active]:
+    """The terms of a spec's `method` in the order of the sum: KD, even at weight 0, and the rest."""
+    found = []
+    for name, term in terms().items():
+        if weight := made.get(f"{name}_weight", 0.0) or name == FIRST:
+            keys = {key: made[key] for key in term.keys.model_fields}
+            weight = made[f"{name}_weight"]
+            found.append(Active(name, term.part, weight, keys, term.needs, term))
+    if own := made.get(OWN):
+        found.append(
+            Active(own["term"], own["part"], own["weight"], dict(own["keys"]), own["needs"], None)
+        )
+    return found
+
+
+def outputs(made: dict, wish: str) -> str:
+    """How a student gets its teacher's outputs: live, or a table in float16 or float32.
+
+    A table has logits alone in it.
+    """
+    at_work = [one for one in active(made) if one.weight]
+    if wish == "live" or any(one.needs != "logits" for one in at_work):
+        return "live"
+    precise = any(one.term is None or one.term.precise(one.keys) for one in at_work)
+    return "float32" if precise else "float16"
+
+
+def revisions(made: dict) -> Iterator[tuple[str, object, int]]:
+    """For each term of a spec its name, the revision that the spec means, and ours."""
+    for one in active(made):
+        if one.term is not None:
+            key = "revision" if one.name == FIRST else f"{one.name}_revision"
+            yield one.name, made[key], one.term.revision
+
+
+def columns(made: dict) -> dict[str, Any]:
+    """What a report says of a method: the weight of CE, and its terms.
+
+    The keys of the first terms are a column each, at their first value where they are not at work;
+    of the others one column, `terms`, says all, where there are any.
+    """
+    found: dict[str, Any] = {}
+    for name, term in terms().items():
+        if term.in_every_report:
+            neutral = {key: field.default for key, field in term.keys.model_fields.items()}
+            found |= {key: made.get(key, value) for key, value in neutral.items()}
+        if name == FIRST:
+            found["ce_weight"] = made["ce_weight"]
+    if others := [one for one in active(made) if not (one.term and one.term.in_every_report)]:
+        found["terms"] = " + ".join(map(_in_short, others))
+    return found
+
+
+def _in_short(one: Active) -> str:
+    """`2 mine (alpha 1)`: weight, what it is called, and its keys."""
+    keys = [
+        f"{key} {shown(value)}" for key, value in one.keys.items() if key != f"{one.name}_weight"
+    ]
+    behind = f" ({', '.join(keys)})" if keys else ""
+    return f"{one.weight:g} {one.term.short if one.term else one.part}{behind}"
+
+
+def kind(made: dict, epochs: int) -> str:
+    """What a method is: kd, to the end; eskd, KD stopped early; at or at+kd by the parts at work.
+
+    Other than KD alone that stops early has `, stopped` behind its kind.
+    """
+    stopped = made["kd_epochs"] < epochs
+    parts = sorted(one.part for one in active(made) if one.weight)
+    if parts == [FIRST]:
+        return "eskd" if stopped else FIRST
+    return "+".join(parts) + (", stopped" if stopped else "")
+
+
+def is_kd(kind: object) -> bool:
+    """Whether a kind is KD alone, to the end or stopped early; so is what has no kind."""
+    return kind in ("kd", "eskd", "", None)
+
+
+def heading(kind: str) -> str:
+    """A kind as a table says it: full KD, ESKD, AT + KD, AT stopped early."""
+    if kind in ("kd", "eskd"):
+        return "full KD" if kind == "kd" else "ESKD"
+    parts, _, stopped = kind.partition(", ")
+    shorts = {term.part: term.short for term in terms().values()}
+    text = " + ".join(shorts.get(part, part) for part in parts.split("+"))
+    return f"{text} stopped early" if stopped else text
+
+
+def in_words(kind: str) -> str:
+    """A kind as a sentence says it: full KD, ESKD, attention transfer with KD."""
+    if kind in ("kd", "eskd"):
+        return heading(kind)
+    titles = {term.part: term.title for term in terms().values()}
+    return " with ".join(titles.get(part, part) for part in kind.split(", ")[0].split("+"))

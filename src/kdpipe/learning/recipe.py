@@ -1,6 +1,4 @@
-"""TODO learning.recipe, from study."""
-
-"""TODO learning.recipe, from training."""
+"""The recipe of a run: how a network is trained, and its learning rate at each epoch."""
 
 import itertools
 from typing import Annotated, Literal

@@ -1,12 +1,69 @@
-"""What a student is trained on: labels, a teacher's softened classes, a teacher's attention.
+"""A term of the loss: what a teacher adds to what a student learns, and all that others ask of it.
 
-Plain functions of tensors, each averaged over the batch. They know no schedule: whoever calls them
-decides when a term is on. Gradients never reach the teacher. Half precision is computed in float32.
+A file in `learning/methods` defines one as `TERM`. The training loop, the plan, the study's
+grammar, records, tables and figures know no term by name: they go by what it says of itself here.
+Torch is imported inside a term's functions only, since the plan reads terms and imports no torch.
 """
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kdpipe.section import Section
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Shapes = list[tuple[int, int, int]]  # (channels, height, width) of the output of each group
+NEEDS = ("logits", "groups")
 
 
-def full_precision(x: Tensor) -> Tensor:
+class Said(NamedTuple):
+    """What a network says of a batch: logits (B, C), and the outputs of its groups, each
+    (B, channels, height, width), which are empty where no term asks for them.
+    """
+
+    logits: "Tensor"
+    groups: "list[Tensor]"
+
+
+def always(keys: dict) -> bool:
+    """A term that wants its teacher's logits in single precision, whatever its keys."""
+    return True
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term: `loss = ce_weight * CE + weight * loss(student, teacher, labels, keys)`.
+
+    The weight is the key `<name>_weight` of its file; at 0 the term is not there. `loss` is given
+    two `Said`, labels (B,) and its keys, and gives a scalar averaged over the batch, in float32
+    whatever it is given; no gradient of it reaches the teacher, and it draws no random numbers.
+    """
+
+    title: str  # in a sentence: attention transfer
+    short: str  # in a heading: AT
+    part: str  # its column in a curve: at
+    revision: int  # raised by hand when what it computes changes: part of its runs
+    keys: type[Section]  # the keys of a method that are its own, each with a value to begin with
+    loss: Callable[..., Any]
+    needs: str = "logits"  # or "groups": then the teacher is one network, and answers live
+    # The metric that is its part where `results.metrics` computes it in any case.
+    metric: str | None = None
+    # Of the keys: whether a table of the teacher's logits must be in single precision.
+    precise: Callable[[dict], bool] = always
+    # (teacher's name and Shapes, student's name and Shapes): what does not fit, or None.
+    fits: Callable[[str, Shapes, str, Shapes], str | None] = lambda *_: None
+    # (student and teacher Said of one image, keys) -> nn.Module: parameters of its own, trained
+    # with the student, saved and resumed with the run, and thrown away at its end. `loss` is then
+    # given the module as well.
+    learnt: Callable[..., Any] | None = None
+    # Whether its keys are columns of every report, used or not: so it was with the first two.
+    in_every_report: bool = False
+
+
+def full_precision(x: "Tensor") -> "Tensor":
+    """Half precision as float32; what is more precise stays."""
+    import torch
+
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -6,11 +6,14 @@ before their children. No torch, and no file but a card: prices are computed fro
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from kdpipe import identity
 from kdpipe.data import cards
 from kdpipe.data.cards import card_of_keys
-from kdpipe.learning.method import Method
+from kdpipe.learning import method as methods
+from kdpipe.learning.method import MethodKeys
+from kdpipe.learning.own import card as term_card
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks import catalogue, zoo
 from kdpipe.networks.family import Cost
@@ -29,7 +32,6 @@ from kdpipe.plan.items import (
 from kdpipe.specs.made import (
     data_spec,
     ensemble_name,
-    method_spec,
     probe_name,
     run_name,
     table_name,
@@ -341,7 +343,7 @@ class _Planner:
             )
         return self.labels.setdefault(key, self._run(network, recipe, seed, 0, None, None, member))
 
-    def _student(self, network: str, teacher: Teacher, method: Method, seed: int) -> Run:
+    def _student(self, network: str, teacher: Teacher, method: MethodKeys, seed: int) -> Run:
         # A direct student starts from the weights of the scratch run (stage 0), which pairs the
         # two; but never on a stream that its own teacher has used.
         first = all(
@@ -357,10 +359,11 @@ class _Planner:
         seed: int,
         stage: int,
         teacher: Teacher | None,
-        method: Method | None,
+        method: MethodKeys | None,
         member: int,
         pretrained: dict | None = None,
     ) -> Run:
+        asked = methods.spec(method, recipe.epochs, self._card_of(method)) if method else None
         spec = {
             "data": self.data,
             "network": self.networks.spec(network),
@@ -369,8 +372,8 @@ class _Planner:
             "stage": stage,
             "member": member,
             "pretrained": pretrained,
-            "teacher": self._teacher_spec(teacher, method) if teacher and method else None,
-            "method": method_spec(method, recipe.epochs) if method else None,
+            "teacher": self._teacher_spec(teacher, asked) if teacher and asked else None,
+            "method": asked,
             "revision": self.revision,
         }
         if method is not None and method.label_smoothing is not None:
@@ -395,13 +398,14 @@ class _Planner:
         self.plan.runs[run.name] = run
         return run
 
-    def _teacher_spec(self, teacher: Teacher, method: Method) -> dict:
-        outputs = self.study.outputs
-        if outputs == "table":
-            # Half precision rounds probabilities by 3e-4 at T = 4, but by 4e-3 at T = 1.
-            outputs = "float16" if method.temperature >= 2 else "float32"
-        if method.attention_weight:
-            outputs = "live"  # a table has no attention in it
+    def _card_of(self, method: MethodKeys) -> term_card.TermCard | None:
+        """The card of a method's term of one's own."""
+        if method.term is None:
+            return None
+        return term_card.find(Path(self.study.code or ""), method.term, "methods", "STUDY")
+
+    def _teacher_spec(self, teacher: Teacher, asked: dict) -> dict:
+        outputs = methods.outputs(asked, self.study.outputs)
         # What the teacher's answer rests on besides its own run.
         behind = ["ensemble"] if len(teacher.members) > 1 else []
         behind += ["table"] if outputs != "live" else []

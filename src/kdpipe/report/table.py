@@ -16,8 +16,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdpipe import discovery
+from kdpipe.learning.method import heading, is_kd
 from kdpipe.report.rows import PRICES
-from kdpipe.report.text import KINDS, rounded, short
+from kdpipe.report.text import rounded, short
 
 HOW_TO_READ = (
     "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
@@ -89,11 +90,11 @@ def made(caption: str, rows: list[dict], columns: str, **headings: str) -> Grid:
     """A grid of rows. columns: those shown; n follows the error, the notes come last.
 
     headings: of columns that this table alone shows. Published numbers get a column of their own
-    where there are any, and so does what a method is where attention transfer is among them: its
-    label is the study's and need not say it.
+    where there are any, and so does what a method is where there are others than KD: its label is
+    the study's and need not say it.
     """
     shown = [*columns.replace(" error ", " n error ").split(), "notes"]
-    if "method" in shown and any(str(row.get("method_kind")).startswith("at") for row in rows):
+    if "method" in shown and not all(is_kd(row.get("method_kind")) for row in rows):
         shown.insert(shown.index("method") + 1, "method_kind")
     if any(row.get("published") for row in rows):
         shown.insert(shown.index("error") + 1, "published")
@@ -148,7 +149,7 @@ def text(row: dict, column: str) -> str:
     if value is None or value == "" or pd.isna(value):
         return "-"
     if isinstance(value, str):
-        return KINDS.get(value, value) if column == "method_kind" else value
+        return heading(value) if column == "method_kind" else value
     if column in PRICES:
         return short(value)
     if f"{column}_low" not in row:

@@ -8,15 +8,6 @@ import math
 
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 
-KINDS = {  # of a method, as records name them
-    "kd": "full KD",
-    "eskd": "ESKD",
-    "at": "AT",
-    "at+kd": "AT + KD",
-    "at, stopped": "AT stopped early",
-    "at+kd, stopped": "AT + KD stopped early",
-}
-
 
 def rounded(value: float, half: float, sign: str = "") -> str:
     """A mean to two significant digits of the half-width of its interval."""

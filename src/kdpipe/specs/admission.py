@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from kdpipe import identity
 from kdpipe.data import cards
 from kdpipe.errors import KdpipeError
+from kdpipe.learning import method
+from kdpipe.learning.own import card as term_card
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks import naming
 from kdpipe.networks.own import card as network_card
@@ -160,9 +162,9 @@ def _revisions(spec: dict) -> dict[str, tuple[object, int]]:
     found = _shared_revisions(spec)
     found |= {key: (value, ours[key]) for key, value in spec["revision"].items()}
     if spec["teacher"]:
-        method = spec["method"]
-        found[method["loss"]] = (method["revision"], ours[method["loss"]])
-        if method.get("attention_weight"):
-            found["attention"] = (method["attention_revision"], ours["attention"])
+        for name, wanted, known in method.revisions(spec["method"]):
+            found[name] = (wanted, known)
+        if (own := spec["method"].get(method.OWN)) is not None and not term_card.is_sound(own):
+            raise KdpipeError(f"--spec names no term of one's own: {own!r}")
         found |= {key: (value, ours[key]) for key, value in spec["teacher"]["revision"].items()}
     return found

@@ -6,7 +6,6 @@ from kdpipe import identity
 from kdpipe.data import cards
 from kdpipe.data.keys import Data
 from kdpipe.identity import REVISIONS
-from kdpipe.learning.method import Method
 
 
 def run_name(spec: dict, digest: str) -> str:
@@ -86,23 +85,3 @@ def view_count(views: dict) -> int:
     if views["crop"] is not None:
         return 0
     return (2 * views["pad"] + 1) ** 2 * (2 if views["flip"] else 1)
-
-
-def method_spec(method: Method, epochs: int) -> dict:
-    """A method with its stop as a number of epochs; full KD teaches to the end."""
-    stop = method.stop_epoch
-    if stop is not None and isinstance(stop, float):
-        stop = max(1, round(stop * epochs))
-    stopped = stop is not None and stop < epochs
-    after = 1.0 if method.ce_weight_after_stop is None else method.ce_weight_after_stop
-    return {
-        "loss": "kd",
-        "revision": identity.REVISIONS["kd"],
-        "temperature": method.temperature,
-        "ce_weight": method.ce_weight,
-        "kd_weight": method.kd_weight,
-        "attention_weight": method.attention_weight,
-        "attention_revision": identity.REVISIONS["attention"] if method.attention_weight else None,
-        "kd_epochs": stop if stopped else epochs,
-        "ce_weight_after_stop": after if stopped else None,
-    }

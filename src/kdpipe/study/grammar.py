@@ -15,31 +15,6 @@ from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.keys import OwnNetwork, Pretrained
 from kdpipe.section import Name, Network, Section, Seed, Stop
 
-# The tables a report can hold, in its order (`tables.TABLES` draws them).
-TABLES = (
-    "teacher_size",
-    "mimicry",
-    "eskd",
-    "temperature",
-    "checkpoints",
-    "early_stopped",
-    "attention",
-    "generations",
-    "chains",
-    "improved_teacher",
-    "staged",
-    "ensembles",
-    "losses",
-    "transfer",
-)
-# The claims it can judge (`claims.CLAIMS` does).
-CLAIMS = (
-    *(f"C{number}" for number in range(1, 11)),
-    *("C11s", "C11c"),
-    *(f"C{number}" for number in range(12, 19)),
-    "Q1",
-)
-
 
 class Ensemble(Section):
     """Runs of one seed whose predicted probabilities are averaged.

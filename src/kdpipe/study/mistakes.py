@@ -1,4 +1,8 @@
-"""TODO study.mistakes, from documents."""
+"""What pydantic finds wrong with a file, said in plain words: key, value, what is allowed.
+
+Its own messages name classes and types; a line here names the key as it stands in the file, shows
+the value, and offers the nearest known key for a misspelt one.
+"""
 
 import re
 from types import UnionType

@@ -1,7 +1,7 @@
 """What is sound in a malformed section, so that one mistake does not hide another.
 
-`checking` follows the names of a study even where pydantic has refused a part of it: here a
-section is rebuilt from the keys that are well formed, without validation.
+The names of a study are followed even where pydantic has refused a part of it: here a section is
+rebuilt from the keys that are well formed, without validation. `sound` does so for all of them.
 """
 
 import contextlib

@@ -17,10 +17,11 @@ from kdpipe.data import streams
 from kdpipe.data.splits import Split
 from kdpipe.data.views import PLAIN
 from kdpipe.errors import Diverged, StoreError
-from kdpipe.learning.methods.attention import attention_loss
+from kdpipe.learning.term import Said
 from kdpipe.networks import models
 from kdpipe.results import metrics
 from kdpipe.results.files import read_arrays, write_arrays, write_bytes
+from kdpipe.training.objective import Objective
 from kdpipe.training.progress import Progress, as_arrays, as_tensors
 from kdpipe.training.teachers.live import Live
 from kdpipe.training.teachers.tables import Tables
@@ -36,11 +37,13 @@ class Examination:
         spec: dict,
         split: Split,
         teacher: Live | Tables | None,
+        objective: Objective,
         device: torch.device = CPU,
         workers: int = 0,
     ):
         parts = {"train": split.train, "val": split.val, "test": split.test}
         self.layout = models.layout(spec["network"])
+        self.device = device
         self.labels = {name: np.array(part.labels) for name, part in parts.items()}
         self.images = {
             name: streams.images(part, PLAIN, split, device, workers)
@@ -50,7 +53,7 @@ class Examination:
         self.teacher = teacher
         self.taught: dict[str, np.ndarray] = {}
         self.temperature = spec["method"]["temperature"] if spec["method"] else 1.0
-        self.attends = bool(spec["method"] and spec["method"].get("attention_weight"))
+        self.objective = objective
 
     def logits(
         self,
@@ -75,31 +78,56 @@ class Examination:
             raise Diverged(f"the outputs on {split} are not finite after epoch {epoch}")
         return logits.numpy()
 
-    def attention(self, model: models.Classifier, split: str) -> dict[str, float]:
-        """The attention loss to the teacher, if it is part of what the run learns."""
-        if not self.attends or not isinstance(self.teacher, Live):
+    def parts(self, model: models.Classifier, logits: np.ndarray, split: str) -> dict[str, float]:
+        """The terms of the loss that `metrics` does not have, of all that the run learns from."""
+        asked = [part for part, (term, *_) in self.objective.terms.items() if term.metric is None]
+        if not asked or self.teacher is None:
             return {}
-        images, total = self.images[split], 0.0
         model.eval()
+        self.objective.learnt.eval()
+        totals = dict.fromkeys(asked, 0.0)
         with torch.inference_mode():
-            for x in images.centres(images.forward_size):
-                _, groups = model.features(x.contiguous(memory_format=self.layout))
-                _, theirs = self.teacher.features(x)
-                total += float(attention_loss(groups, theirs)) * len(x)
-        return {"at": total / len(images)}
+            for ours, theirs, labels in self._said(model, logits, split):
+                for part in asked:
+                    loss = self.objective.part(part, ours, theirs, labels)
+                    totals[part] += float(loss) * len(labels)
+        return {part: total / len(logits) for part, total in totals.items()}
+
+    def _said(self, model: models.Classifier, logits: np.ndarray, split: str):
+        """Batches of what student and teacher say of the images as they are, and their labels."""
+        images, labels = self.images[split], torch.from_numpy(self.labels[split])
+        size = images.forward_size
+        if self.objective.needs_groups:
+            assert isinstance(self.teacher, Live)
+            for start, x in zip(range(0, len(labels), size), images.centres(size), strict=True):
+                ours = model.features(x.contiguous(memory_format=self.layout))
+                theirs = self.teacher.features(x)
+                yield Said(*ours), Said(*theirs), labels[start : start + size].to(x.device)
+            return
+        said = [torch.from_numpy(one) for one in (logits, self._taught(split))]
+        for start in range(0, len(labels), size):
+            rows = slice(start, start + size)
+            ours, theirs = (Said(one[rows].to(self.device), []) for one in said)
+            yield ours, theirs, labels[rows].to(self.device)
+
+    def _taught(self, split: str) -> np.ndarray:
+        """What the teacher says of a split, asked once."""
+        assert self.teacher is not None
+        if split not in self.taught:
+            self.taught[split] = self.teacher.answers(split, self.images[split])
+        return self.taught[split]
 
     def metrics(self, logits: np.ndarray, split: str) -> dict:
-        if self.teacher is not None and split not in self.taught:
-            self.taught[split] = self.teacher.answers(split, self.images[split])
-        return metrics.of(logits, self.labels[split], self.taught.get(split), self.temperature)
+        taught = None if self.teacher is None else self._taught(split)
+        return metrics.of(logits, self.labels[split], taught, self.temperature)
 
     def of(self, model: models.Classifier, epoch: int, *splits: str) -> dict[str, dict | None]:
         """The metrics by split; None where a split is empty."""
         found: dict[str, dict | None] = dict.fromkeys(splits)
         for split in splits:
             if split in self.images:
-                measured = self.metrics(self.logits(model, split, epoch), split)
-                found[split] = measured | self.attention(model, split)
+                logits = self.logits(model, split, epoch)
+                found[split] = self.metrics(logits, split) | self.parts(model, logits, split)
         return found
 
     def after_epoch(
@@ -108,10 +136,12 @@ class Examination:
         """What a curve says of validation."""
         if "val" not in self.images:
             return None
-        found = self.metrics(self.logits(model, "val", epoch, pause), "val")
+        logits = self.logits(model, "val", epoch, pause)
+        found = self.metrics(logits, "val")
         line = {"accuracy": found["accuracy"], "ce": found["nll"]}
-        line |= {"kd": found["kl"]} if "kl" in found else {}
-        return line | self.attention(model, "val")
+        for part, (term, *_) in self.objective.terms.items():
+            line |= {part: found[term.metric]} if term.metric else {}
+        return line | self.parts(model, logits, "val")
 
 
 def finish(
@@ -171,6 +201,6 @@ def _stored(
         if split in look.images:
             logits = look.logits(model, split, epoch)
             arrays |= {f"{split}_logits": logits, f"{split}_labels": look.labels[split]}
-            found[split] = look.metrics(logits, split) | look.attention(model, split)
+            found[split] = look.metrics(logits, split) | look.parts(model, logits, split)
     write_arrays(path, arrays, {"run": digest, "epoch": epoch})
     return found

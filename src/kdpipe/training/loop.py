@@ -17,24 +17,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from kdpipe.data import splits, streams
 from kdpipe.data.views import Views
-from kdpipe.errors import Diverged, KdpipeError
+from kdpipe.errors import KdpipeError
 from kdpipe.identity import stream_of
-from kdpipe.learning.methods.attention import attention_loss
-from kdpipe.learning.methods.kd import kd_loss
 from kdpipe.learning.recipe import learning_rate
+from kdpipe.learning.term import Said
 from kdpipe.networks import models, pretrained
 from kdpipe.results import store
 from kdpipe.specs.equipment import CPU, Means
-from kdpipe.training import devices, evaluation
+from kdpipe.training import curve, devices, evaluation
+from kdpipe.training.objective import Objective, Weights
 from kdpipe.training.optimiser import Descent
 from kdpipe.training.progress import Progress, interruptible, read, resume, save
 from kdpipe.training.teachers import live
 from kdpipe.training.teachers import tables as teacher_tables
+from kdpipe.training.teachers.live import Live
 
 
 @dataclass(frozen=True)
@@ -81,57 +81,69 @@ def train(
     labels = torch.from_numpy(np.array(split.train.labels)).to(where)
     teacher = _teacher(spec, place, where, means.code)
     teacher_digest = teacher.digest() if teacher else None
-    look = evaluation.Examination(spec, split, teacher, where, means.workers)
+    objective = Objective(spec, means.code)
+    look = evaluation.Examination(spec, split, teacher, objective, where, means.workers)
     model = models.fresh(spec, means.code)
     if spec.get("pretrained"):
         pretrained.load(model, spec, means.weights)
     model = model.to(where)
-    forward = _forward(model, recipe)
-    optimiser = Descent(model, momentum=recipe["momentum"], weight_decay=recipe["weight_decay"])
+    forward = _forward(model, recipe, objective.needs_groups)
+    if objective.grows:
+        assert teacher is not None
+        objective.grow(*_one_image(model, teacher, images, layout, objective.needs_groups))
+    optimiser = Descent(
+        {**dict(model.named_parameters()), **_named(objective)},
+        momentum=recipe["momentum"],
+        weight_decay=recipe["weight_decay"],
+    )
 
     # --- where it stood
     progress, saved = Progress(), read(folder, digest)
     if saved and _complete(saved[1], folder, digest, keep, means.device):
-        progress = resume(*saved, model, optimiser)
+        progress = resume(*saved, model, objective.learnt, optimiser)
     earlier = progress.seconds
     if progress.epoch == progress.step == 0:
         _keep(folder, digest, model, 0, keep)
 
     # --- epochs
     steps = math.ceil(len(images) / recipe["batch_size"])
-    with interruptible(lambda: save(folder, digest, model, optimiser, progress)) as pause:
+    names = curve.columns(objective)
+    state = (folder, digest, model, objective.learnt, optimiser, progress)
+    with interruptible(lambda: save(*state)) as pause:
         for epoch in range(progress.epoch, until):
-            lr, objective = learning_rate(recipe, epoch), _objective(spec, epoch)
+            lr, weights = learning_rate(recipe, epoch), objective.weights(epoch)
             order, view = _presentation(spec, epoch, len(images), views)
             if progress.parts is None:
-                columns = 5 if attends(spec) else 4
-                progress.parts = torch.zeros(steps, columns, device=where)
+                progress.parts = torch.zeros(steps, len(names), device=where)
             model.train()
+            objective.learnt.train()
             batches = images.batches(order, view, recipe["batch_size"], progress.step)
             with contextlib.closing(batches):
                 for index, seen, x in batches:
-                    taught = _taught(teacher, x, index, seen, objective)
-                    given = x.contiguous(memory_format=layout)
-                    logits, groups = forward(given, objective["attention_weight"] > 0)
-                    parts = _loss(logits, groups, taught, labels[index], objective)
+                    taught = objective.taught(teacher, x, index, seen, weights)
+                    said = forward(x.contiguous(memory_format=layout), weights)
+                    parts = objective.parts(said, taught, labels[index], weights)
                     parts["loss"].backward()
                     optimiser.step(lr)
-                    _note(progress.parts[progress.step], parts, logits, labels[index])
+                    row = progress.parts[progress.step]
+                    curve.note(row, names, parts, said.logits, labels[index])
                     progress.step += 1
                     pause()
-            _refuse_nonfinite(progress.parts, epoch, progress.curve)
+            curve.refuse_nonfinite(progress.parts, epoch, progress.curve)
             progress.curve.append(
                 {
                     "epoch": epoch + 1,
                     "lr": lr,
-                    "train": _running(progress.parts, recipe["batch_size"], len(images), objective),
+                    "train": curve.running(
+                        progress.parts, names, recipe["batch_size"], len(images), weights
+                    ),
                     "val": look.after_epoch(model, epoch + 1, pause),
                 }
             )
             progress.epoch, progress.step, progress.parts = epoch + 1, 0, None
             _remember_best(progress, model)
             _keep(folder, digest, model, epoch + 1, keep)
-            save(folder, digest, model, optimiser, progress)
+            save(*state)
 
     # --- the end
     started = time.monotonic()
@@ -149,15 +161,15 @@ def train(
     return Result(last, best, checkpoints, progress.curve, progress.seconds, evaluated, earlier)
 
 
-def _forward(model: models.Classifier, recipe: dict) -> Callable:
-    """A function of (x, whether attention is wanted): float32 logits, and group outputs or None.
+def _forward(model: models.Classifier, recipe: dict, needs_groups: bool) -> Callable:
+    """A function of (x, the epoch's weights) that gives what the network says, in float32.
 
-    Autocast and compilation are the student's in training alone: teachers and every evaluation
-    stay without it.
+    Group outputs are had where a term may ask for them. Autocast and compilation are the student's
+    in training alone: teachers and every evaluation stay without it.
     """
 
-    def plain(x: torch.Tensor, attention: bool):
-        return model.features(x) if attention else (model(x), None)
+    def plain(x: torch.Tensor, groups: bool):
+        return model.features(x) if groups else (model(x), [])
 
     run = plain
     if recipe.get("compile"):
@@ -171,10 +183,10 @@ def _forward(model: models.Classifier, recipe: dict) -> Callable:
         run = torch.compile(plain, dynamic=False)
     half = recipe.get("autocast") is not None
 
-    def forward(x: torch.Tensor, attention: bool):
+    def forward(x: torch.Tensor, weights: Weights) -> Said:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
-            logits, groups = run(x, attention)
-        return logits.float(), groups
+            logits, groups = run(x, needs_groups and bool(weights.terms))
+        return Said(logits.float(), groups)
 
     return forward
 
@@ -189,57 +201,25 @@ def _teacher(
     return teacher_tables.load(spec, place, device, code)
 
 
-def attends(spec: dict) -> bool:
-    """Whether attention transfer is part of what a run learns."""
-    return bool(spec["method"] and spec["method"].get("attention_weight"))
+def _one_image(
+    model: models.Classifier, teacher: Live | teacher_tables.Tables, images, layout, groups: bool
+) -> tuple[Said, Said]:
+    """What student and teacher say of one image as it is: the shapes of what a term compares."""
+    index = torch.zeros(1, dtype=torch.int64)
+    view = torch.full_like(index, images.views.centre)
+    with contextlib.closing(images.batches(index, view, 1)) as batches:
+        ((where, seen, x),) = batches
+    given = x.contiguous(memory_format=layout)
+    model.eval()
+    with torch.no_grad():
+        if groups and isinstance(teacher, Live):
+            return Said(*model.features(given)), Said(*teacher.features(x))
+        return Said(model(given), []), Said(teacher.logits(x, where, seen), [])
 
 
-def _objective(spec: dict, epoch: int) -> dict:
-    """The loss weights of an epoch: labels alone, with the teacher, or after its stop (ESKD)."""
-    smoothing = spec["recipe"]["label_smoothing"]
-    method = spec["method"]
-    if method is None:
-        weights = {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 0.0}
-        return weights | {"temperature": 1.0, "smoothing": smoothing}
-    teaching = epoch < method["kd_epochs"]
-    return {
-        "ce_weight": method["ce_weight"] if teaching else method["ce_weight_after_stop"],
-        "kd_weight": method["kd_weight"] if teaching else 0.0,
-        "attention_weight": method.get("attention_weight", 0.0) if teaching else 0.0,
-        "temperature": method["temperature"],
-        "smoothing": smoothing,
-    }
-
-
-def _taught(teacher, x, index, view, objective: dict) -> tuple:
-    """(logits, group outputs) of the teacher, each None where the loss does not want it."""
-    if teacher is None:
-        return None, None
-    if objective["attention_weight"]:
-        said, groups = teacher.features(x)
-        return said if objective["kd_weight"] else None, groups
-    return teacher.logits(x, index, view) if objective["kd_weight"] else None, None
-
-
-def _loss(logits, groups, taught: tuple, labels, objective: dict) -> dict[str, torch.Tensor]:
-    teacher_logits, teacher_groups = taught
-    if teacher_logits is None:
-        ce = F.cross_entropy(logits, labels, label_smoothing=objective["smoothing"])
-        parts = {"loss": objective["ce_weight"] * ce, "ce": ce}
-    else:
-        parts = kd_loss(
-            logits,
-            teacher_logits,
-            labels,
-            temperature=objective["temperature"],
-            ce_weight=objective["ce_weight"],
-            kd_weight=objective["kd_weight"],
-            label_smoothing=objective["smoothing"],
-        )
-    if teacher_groups is not None:
-        parts["at"] = attention_loss(groups, teacher_groups)
-        parts["loss"] = parts["loss"] + objective["attention_weight"] * parts["at"]
-    return parts
+def _named(objective: Objective) -> dict[str, nn.Parameter]:
+    """The parameters that terms have of their own, under names that no network uses."""
+    return {f"learnt/{name}": value for name, value in objective.learnt.named_parameters()}
 
 
 def _presentation(spec: dict, epoch: int, images: int, views: Views):
@@ -251,48 +231,6 @@ def _presentation(spec: dict, epoch: int, images: int, views: Views):
 
 def _generator(spec: dict, purpose: str, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(stream_of(spec, purpose, epoch))
-
-
-def _note(row: torch.Tensor, parts: dict, logits: torch.Tensor, labels: torch.Tensor) -> None:
-    """Keep a batch's losses and hits on the device; they are read once an epoch."""
-    with torch.no_grad():
-        row[0], row[1] = parts["loss"], parts["ce"]
-        if "kd" in parts:
-            row[2] = parts["kd"]
-        row[3] = (logits.argmax(1) == labels).sum()
-        if "at" in parts:
-            row[4] = parts["at"]
-
-
-def _running(table: torch.Tensor, batch: int, images: int, objective: dict) -> dict:
-    """Means over an epoch as it went by: augmented views, changing weights."""
-    sizes = np.full(len(table), batch)
-    sizes[-1] = images - batch * (len(table) - 1)
-    values = table.double().cpu().numpy()
-    means = (values[:, :3] * sizes[:, None]).sum(0) / images
-    found = {"loss": means[0], "ce": means[1]}
-    if objective["kd_weight"]:
-        found["kd"] = means[2]
-    if objective["attention_weight"]:
-        found["at"] = (values[:, 4] * sizes).sum() / images
-    found["accuracy"] = values[:, 3].sum() / images
-    return {key: float(value) for key, value in found.items()}
-
-
-def _refuse_nonfinite(table: torch.Tensor, epoch: int, curve: list[dict]) -> None:
-    losses = table[:, 0]
-    bad = (~torch.isfinite(losses)).nonzero()
-    if len(bad):
-        step = int(bad[0])
-        last = "none"
-        if step:
-            last = f"{float(losses[step - 1]):.4g}"
-        elif curve:
-            last = f"{curve[-1]['train']['loss']:.4g}, the mean of epoch {epoch}"
-        raise Diverged(
-            f"the loss is {float(losses[step])} in epoch {epoch + 1}, step {step + 1} "
-            f"(last finite loss: {last})"
-        )
 
 
 def _remember_best(progress: Progress, model: nn.Module) -> None:

@@ -10,10 +10,12 @@ from torch.optim.sgd import sgd
 
 
 class Descent:
-    """The parameters of a network and their momentum, by name; empty before the first step."""
+    """Parameters and their momentum, by name; empty before the first step."""
 
-    def __init__(self, model: nn.Module, *, momentum: float, weight_decay: float):
-        self.parameters = dict(model.named_parameters())
+    def __init__(
+        self, parameters: dict[str, nn.Parameter], *, momentum: float, weight_decay: float
+    ):
+        self.parameters = parameters
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.buffers: dict[str, torch.Tensor] = {}

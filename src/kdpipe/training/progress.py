@@ -26,8 +26,8 @@ from kdpipe.training.optimiser import Descent
 class Progress:
     """Where a run stands: `epoch` epochs are done, and `step` batches of the next.
 
-    `parts` (steps, 4) holds loss, CE, KD and hits of that epoch's batches; `best` the weights
-    after `best_epoch`, the best on validation so far.
+    `parts` (steps, columns) holds the losses and hits of that epoch's batches (see `curve`); `best`
+    the weights after `best_epoch`, the best on validation so far.
     """
 
     epoch: int = 0
@@ -66,10 +66,17 @@ def interruptible(save_state: Callable[[], None]) -> Iterator[Callable[[], None]
 
 
 def save(
-    folder: Path, digest: str, model: nn.Module, optimiser: Descent, progress: Progress
+    folder: Path,
+    digest: str,
+    model: nn.Module,
+    learnt: nn.ModuleDict,
+    optimiser: Descent,
+    progress: Progress,
 ) -> None:
+    """Write the state of a run; `learnt` are the parameters that its terms have of their own."""
     progress.tick()
     tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
+    tensors |= {f"learnt/{key}": value for key, value in learnt.state_dict().items()}
     tensors |= {f"momentum/{name}": buffer for name, buffer in optimiser.buffers.items()}
     tensors |= {f"best/{key}": value for key, value in progress.best.items()}
     if progress.parts is not None:
@@ -101,17 +108,23 @@ def read(folder: Path, digest: str) -> tuple[dict[str, np.ndarray], dict] | None
 
 
 def resume(
-    arrays: dict[str, np.ndarray], about: dict, model: nn.Module, optimiser: Descent
+    arrays: dict[str, np.ndarray],
+    about: dict,
+    model: nn.Module,
+    learnt: nn.ModuleDict,
+    optimiser: Descent,
 ) -> Progress:
-    """Put model and optimiser where a saved state says they were."""
+    """Put model, terms and optimiser where a saved state says they were."""
     where = next(model.parameters()).device
-    groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "momentum": {}, "best": {}}
+    kinds = ("model", "learnt", "momentum", "best")
+    groups: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in kinds}
     for key, value in arrays.items():
         group, _, name = key.partition("/")
         if name:
             groups[group][name] = torch.from_numpy(value)
     model.load_state_dict(groups["model"])
-    for name, parameter in model.named_parameters():
+    learnt.load_state_dict(groups["learnt"])
+    for name, parameter in optimiser.parameters.items():
         if name in groups["momentum"]:
             # copied into the parameter's own memory format
             buffer = torch.empty_like(parameter).copy_(groups["momentum"][name])

@@ -9,7 +9,7 @@ import pandas as pd
 from kdpipe.evidence.choices import finding, taught
 from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.largest_teacher import sizes
-from kdpipe.evidence.selections import WEIGHTS, direct, groups, networks, where
+from kdpipe.evidence.selections import direct, groups, networks, weights, where
 from kdpipe.evidence.verdicts import LEVEL, Contrast, Finding, Untested
 from kdpipe.statistics.intervals import FEWEST_SEEDS, one_sided, summary
 
@@ -17,7 +17,7 @@ from kdpipe.statistics.intervals import FEWEST_SEEDS, one_sided, summary
 def temperature(evidence: Evidence) -> Finding:
     base = taught(evidence, "kd")
     first = base.iloc[0]
-    alike = {name: first[name] for name in (*WEIGHTS, "method_kind")}
+    alike = {name: first[name] for name in (*weights(base), "method_kind")}
     sweep = where(networks(direct(evidence.frame)), **alike)
     if sweep.temperature.nunique() < 2:
         raise Untested("no two methods of this study differ in temperature alone")

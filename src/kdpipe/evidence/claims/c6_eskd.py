@@ -16,13 +16,13 @@ from kdpipe.evidence.choices import (
     trade_off_contrasts,
 )
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.selections import WEIGHTS, direct, groups, networks, where, wide
+from kdpipe.evidence.selections import direct, groups, networks, weights, where, wide
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def eskd_against_full_kd(evidence: Evidence) -> Finding:
     full = where(taught(evidence, "kd"), stop_kind="full")
-    settings = {name: full.iloc[0][name] for name in (*WEIGHTS, "temperature")}
+    settings = {name: full.iloc[0][name] for name in (*weights(full), "temperature")}
     stopped = where(networks(direct(evidence.frame)), method_kind="eskd", stop_kind="full")
     stopped = where(stopped, **settings)
     if stopped.empty:

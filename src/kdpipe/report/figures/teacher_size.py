@@ -13,9 +13,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from kdpipe.evidence.selections import by_seed, direct, groups, networks, where
+from kdpipe.learning.method import heading, is_kd
 from kdpipe.report import style
 from kdpipe.report.figure import ERROR, Drawn, Figure
-from kdpipe.report.text import KINDS
 
 WRN = re.compile(r"wrn(\d+)-(\d*\.?\d+)")
 MOST = 4  # students
@@ -77,7 +77,7 @@ def _placed(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def _label(method: str, kind: str) -> str:
-    return f"{method} ({KINDS[kind]})" if kind.startswith("at") else method
+    return method if is_kd(kind) else f"{method} ({heading(kind)})"
 
 
 def _panel(axis: Axes, shown: pd.DataFrame, kind: str, labels: dict[str, int]) -> None:

@@ -12,7 +12,8 @@ from kdpipe.evidence.selections import by_seed, direct, groups, tidy, where
 from kdpipe.evidence.verdicts import Untested
 from kdpipe.report.rows import row, scratch_of
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
-from kdpipe.report.text import KINDS
+
+ORDER = ("kd", "eskd", "at", "at+kd", "at, stopped", "at+kd, stopped")
 
 
 def attention(frame: pd.DataFrame) -> Grid:
@@ -24,8 +25,8 @@ def attention(frame: pd.DataFrame) -> Grid:
         kd = method_of(taught, "kd")
     except Untested:
         kd = ""  # no full KD in this study
-    tried = taught[taught.method_kind.str.startswith("at")]
-    order = {kind: i for i, kind in enumerate(KINDS)}
+    tried = taught[taught.method_kind.str.contains(r"(?:^|\+)at(?:\+|,|$)")]
+    order = {kind: i for i, kind in enumerate(ORDER)}
     rows = []
     for key, cells in groups(tried, "student", "teacher"):
         pair = where(taught, **key)

@@ -3,9 +3,10 @@
 import pandas as pd
 
 from kdpipe.evidence.selections import direct, groups, teacher_errors, tidy
+from kdpipe.learning.method import heading as heading_of
+from kdpipe.learning.method import is_kd
 from kdpipe.report.rows import estimate, row, scratch_of
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, text
-from kdpipe.report.text import KINDS
 
 
 def checkpoints(frame: pd.DataFrame) -> Grid:
@@ -25,8 +26,8 @@ def checkpoints(frame: pd.DataFrame) -> Grid:
             rows.append(found)
             verdict = found["vs_scratch_mark"]
             heading = f"{arm['student']}, {arm['method']}"
-            if arm["method_kind"].startswith("at"):
-                heading += f" ({KINDS[arm['method_kind']]})"
+            if not is_kd(arm["method_kind"]):
+                heading += f" ({heading_of(arm['method_kind'])})"
             line[heading] = f"{text(found, 'error')} (n {found['n']}, {verdict})"
         grid.append(line)
     caption = (

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.evidence.selections import WEIGHTS, by_seed, direct, groups, tidy, where
+from kdpipe.evidence.selections import by_seed, direct, groups, tidy, weights, where
 from kdpipe.report import published
 from kdpipe.report.rows import row, scratch_of
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
@@ -14,7 +14,8 @@ def eskd(frame: pd.DataFrame) -> Grid:
     taught = where(direct(frame), method_kind=["kd", "eskd"])
     measures = ["train_nll", "train_kl", "test_kl"]
     rows = []
-    for key, cells in groups(taught, "student", "teacher", "stop", "temperature", *WEIGHTS):
+    alike = ("temperature", *weights(frame))
+    for key, cells in groups(taught, "student", "teacher", "stop", *alike):
         full, stopped = where(cells, method_kind="kd"), where(cells, method_kind="eskd")
         if stopped.empty:
             continue

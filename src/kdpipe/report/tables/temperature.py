@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.evidence.selections import WEIGHTS, direct, groups, tidy
+from kdpipe.evidence.selections import direct, groups, tidy, weights
 from kdpipe.report.rows import row, scratch_of
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
@@ -10,7 +10,7 @@ from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 def temperature(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
-    alike = ("method_kind", *WEIGHTS, "kd_epochs", "ce_weight_after_stop")
+    alike = ("method_kind", *weights(frame), "kd_epochs", "ce_weight_after_stop")
     rows = []
     for key, cells in groups(direct(frame), "student", "teacher", "stop", *alike):
         if cells.temperature.nunique() < 2:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.plan import planner
 from kdpipe.study import checking, yaml_file
-from kdpipe.wording import listed, nearest, shown
 
 TEXT = yaml.safe_dump(tiny.STUDY, default_flow_style=None).encode()
 
@@ -109,39 +108,6 @@ def test_files_that_cannot_be_read(tmp_path):
     if not os.access(secret, os.R_OK):  # root may read everything
         with pytest.raises(StudyError, match="cannot be read"):
             yaml_file.read(secret)
-
-
-@pytest.mark.parametrize(
-    ("word", "known", "guess"),
-    [
-        ("epoch", ["epochs", "lr"], "; did you mean epochs?"),
-        ("methdos", ["methods", "stops"], "; did you mean methods?"),
-        ("zzz", ["epochs"], ""),
-        (7, ["77"], "; did you mean 77?"),
-        ("epochs", [], ""),
-    ],
-)
-def test_nearest(word, known, guess):
-    assert nearest(word, known) == guess
-
-
-def test_a_word_of_megabytes_and_a_crowd_of_names_cost_no_time():
-    started = time.process_time()
-    for _ in range(50):
-        nearest("x" * 1_000_000, (f"name-{i}" for i in range(100_000)))
-    assert time.process_time() - started < 2
-
-
-def test_listed():
-    assert listed([]) == "none"
-    assert listed("ab") == "a, b"
-    assert listed(map(str, range(1234))).endswith("18, 19 and 1,214 more")
-
-
-def test_a_value_in_a_message_is_short_and_on_one_line():
-    assert shown("a\nb") == r"'a\nb'"
-    assert len(shown(["long"] * 1000)) == 60
-    assert shown(1 << 99_999) == "a number of thousands of digits"
 
 
 @given(

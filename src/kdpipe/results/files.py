@@ -1,0 +1,118 @@
+"""TODO results.files, from store."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from kdpipe.errors import StoreError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all. Raises StoreError if it cannot be."""
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+        ) as file:
+            temporary = file.name
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if not isinstance(error, OSError):
+            raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"no space left to write {path} ({len(data):,} bytes needed): free some space and "
+                "start again; everything finished so far is whole"
+            ) from None
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def write_json(path: Path, value: object) -> None:
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_npy(path: Path, array) -> None:
+    """One numpy array as a .npy file, which can be memory-mapped."""
+    import io
+
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def write_arrays(path: Path, arrays: dict, about: dict) -> None:
+    """Write named numpy arrays as safetensors; `about` is JSON kept in the header.
+
+    The same arrays give the same bytes: the header has one metadata key, since safetensors does
+    not fix the order of several.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    # Of an array in another memory order safetensors would write the bytes as they lie.
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    header = {"about": about, "sha256": _content_digest(arrays, about)}
+    write_bytes(path, save(arrays, metadata={"kdpipe": json.dumps(header, sort_keys=True)}))
+
+
+def read_arrays(path: Path) -> tuple[dict, dict]:
+    """(arrays, about) of a file written by `write_arrays`, content verified.
+
+    Raises StoreError if the file is missing, truncated, altered, or not one of kdpipe's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {})["kdpipe"])
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if _content_digest(arrays, header["about"]) != header["sha256"]:
+            raise ValueError("its content does not match its checksum")
+        return arrays, header["about"]
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing: {cure(path)}") from None
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+        raise StoreError(f"{path} is damaged or not kdpipe's ({error}): {cure(path)}") from None
+
+
+def file_facts(path: Path) -> dict:
+    """What a record says of a file: its size and SHA-256."""
+    with open(path, "rb") as file:
+        return {
+            "bytes": os.fstat(file.fileno()).st_size,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }
+
+
+def _content_digest(arrays: dict, about: object) -> str:
+    total = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        total.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def cure(path: Path) -> str:
+    return f"remove the folder {Path(path).parent}, what it held is then made again"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

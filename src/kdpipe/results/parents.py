@@ -1,0 +1,67 @@
+"""The files of a finished run that others build on: its weights and outputs after an epoch.
+
+A parent is named as in a spec: `{"run": digest, "epoch": e}`. It is looked up by its digest, and
+a file that belongs to another run or epoch is refused. No torch.
+"""
+
+"""TODO results.parents, from jobs."""
+
+from pathlib import Path
+
+from kdpipe.errors import StoreError
+from kdpipe.results import records, store
+from kdpipe.results.files import read_arrays
+
+
+def weights(member: dict, place: store.Store) -> dict:
+    """Named arrays of the weights after the epoch. Raises StoreError if they cannot be trusted."""
+    return _read(member, place, "weights.safetensors", "epoch-{:04d}.safetensors")
+
+
+def outputs(member: dict, place: store.Store) -> dict:
+    """`val_logits`, `val_labels`, `test_logits`, `test_labels` after the epoch."""
+    return _read(member, place, "outputs.safetensors", "epoch-{:04d}-outputs.safetensors")
+
+
+def spec(member: dict, place: store.Store) -> dict:
+    """The spec of a finished run."""
+    return _record(member, place)["spec"]
+
+
+def _read(member: dict, place: store.Store, last: str, earlier: str) -> dict:
+    path = _path(member, place, last, earlier)
+    arrays, about = read_arrays(path)
+    if (about["run"], about["epoch"]) != (member["run"], member["epoch"]):
+        raise StoreError(
+            f"{path} holds epoch {about['epoch']} of run {about['run'][:12]}, not epoch "
+            f"{member['epoch']} of {member['run'][:12]}: remove the folder {path.parent} and run "
+            "the study again"
+        )
+    return arrays
+
+
+def _path(member: dict, place: store.Store, last: str, earlier: str) -> Path:
+    folder = place.find_run(member["run"])
+    if member["epoch"] == _record(member, place)["spec"]["recipe"]["epochs"]:
+        return folder / last
+    return folder / "checkpoints" / earlier.format(member["epoch"])
+
+
+def _record(member: dict, place: store.Store) -> dict:
+    folder = place.find_run(member["run"])
+    record = records.finished(folder, member["run"])
+    if record is None or record["status"] != "done":
+        raise StoreError(f"{folder} is not a finished run: its students cannot be trained")
+    return record
+
+
+def failed_member(members: list[dict], place: store.Store) -> str | None:
+    """Why one of the members cannot be used, if its training ended in another way than done."""
+    for member in members:
+        folder = place.find_run(member["run"])
+        record = records.finished(folder, member["run"])
+        if record is None:
+            raise StoreError(f"{folder} is not finished: its students have to wait for it")
+        if record["status"] != "done":
+            return f"{record['name']} {record['status']}: {record['reason']}"
+    return None

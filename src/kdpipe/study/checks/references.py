@@ -1,0 +1,26 @@
+"""Tables and claims that are there, and the experiments and ensembles that they read."""
+
+from collections.abc import Iterator
+
+from kdpipe.study import asked, salvage
+from kdpipe.study.check import Check
+from kdpipe.study.sound import Sound
+from kdpipe.wording import nearest, shown
+
+
+def _references(sound: Sound) -> Iterator[str]:
+    for key, one, known in (
+        ("tables", "table", asked.tables()),
+        ("claims", "claim", asked.claims()),
+    ):
+        for name, reads in salvage.items(sound.content.get(key)):
+            if name not in known:
+                guess = nearest(name, known)
+                names = ", ".join(known)
+                yield f"{key}: there is no {one} {shown(name)}{guess} (known: {names})"
+            for source in reads if isinstance(reads, list) else ():
+                if isinstance(source, str):
+                    yield from sound.follow(f"{key}.{name}", source, "experiment or ensemble")
+
+
+CHECK = Check(110, _references)

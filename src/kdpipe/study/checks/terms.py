@@ -1,0 +1,64 @@
+"""Terms and networks: what of a teacher a method's terms compare must fit its student."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+from kdpipe.errors import KdpipeError
+from kdpipe.learning import method as methods
+from kdpipe.learning.term import Term
+from kdpipe.study import salvage
+from kdpipe.study.check import Check
+from kdpipe.study.grammar import Block
+from kdpipe.study.sound import Sound
+
+
+def _terms(sound: Sound) -> Iterator[str]:
+    for index, block in sound.blocks.items():
+        if {"teachers", "students", "via", "generations"} & salvage.lost(block):
+            continue
+        for method in block.methods:
+            names = [method] if isinstance(method, str) else method
+            yield from _method(sound, f"experiments[{index}].methods", names, block)
+
+
+def _method(sound: Sound, where: str, names: list[str], block: Block) -> Iterator[str]:
+    """Every pair of networks of which one compares itself; `names` has a method a step."""
+    if sound.card is None or not names:
+        return
+    asked = [_comparing(sound, name) for name in names]
+    for student, teacher in itertools.product(block.students, block.teachers):
+        head = sound.head(teacher, student)
+        path = [*(block.via or []), student]
+        steps = list(zip([head, *path], path, strict=False))
+        pairs = list(zip(steps, [*asked, *asked[-1:] * len(steps)], strict=False))
+        # The direct students that a chain is compared with.
+        pairs += [((network, student), asked[-1]) for network in [head, *(block.via or [])]]
+        for (theirs, ours), terms in pairs:
+            for term in terms:
+                if theirs is not None:
+                    yield from _fits(sound, where, term, theirs, ours)
+                elif teacher in sound.defined["ensemble"]:
+                    yield f"{where}: {term.title} needs one network, and {teacher} is an ensemble"
+
+
+def _comparing(sound: Sound, name: str) -> list[Term]:
+    """The terms of a method, at work, that look at more than logits."""
+    method = sound.methods.get(name)
+    return [
+        term
+        for key, term in methods.terms().items()
+        if term.needs != "logits" and getattr(method, f"{key}_weight", 0)
+    ]
+
+
+def _fits(sound: Sound, where: str, term: Term, teacher: str, student: str) -> Iterator[str]:
+    with contextlib.suppress(KdpipeError):  # a network that does not exist is said elsewhere
+        theirs, ours = (sound.networks.group_shapes(name) for name in (teacher, student))
+        if theirs is None or ours is None:
+            return  # of a network without a card
+        if why := term.fits(teacher, theirs, student, ours):
+            yield f"{where}: {why}"
+
+
+CHECK = Check(80, _terms)

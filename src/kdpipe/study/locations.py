@@ -1,0 +1,43 @@
+"""The paths in a study file: written as seen from the file, absolute in a `Study`."""
+
+import os
+from pathlib import Path
+
+
+def located(content: object, folder: Path) -> object:
+    """The content of a study file in `folder` with its paths absolute; the given one is kept."""
+    if not isinstance(content, dict):
+        return content
+    content = dict(content)
+    if content.get("networks"):
+        code = content.get("code")
+        content["code"] = _absolute(folder, "." if code is None else code)
+    if "data" in content:
+        content["data"] = _seen_from(folder, content["data"])
+    if isinstance(content.get("pretrained"), dict):
+        content["pretrained"] = {
+            name: _seen_from(folder, source) for name, source in content["pretrained"].items()
+        }
+    if isinstance(content.get("transfers"), dict):
+        content["transfers"] = {
+            name: part | {"data": _seen_from(folder, part["data"])}
+            if isinstance(part, dict) and "data" in part
+            else part
+            for name, part in content["transfers"].items()
+        }
+    return content
+
+
+def _seen_from(folder: Path, part: object) -> object:
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: _absolute(folder, value) if key in ("path", "card") else value
+        for key, value in part.items()
+    }
+
+
+def _absolute(folder: Path, value: object) -> object:
+    if isinstance(value, str) and value and "\0" not in value:
+        return os.path.abspath(folder / value)
+    return value

@@ -1,0 +1,80 @@
+"""How much a study asks for, counted from its lists and without a plan of it.
+
+A plan of millions of runs takes minutes and gigabytes to make, so a study is counted before it is
+planned. Counted is what is a product of lists, distilled networks and members of ensembles. A run
+that two experiments share counts twice, and so does a stop that is written in two ways: only the
+plan, which compares specs, knows them for one.
+"""
+
+import itertools
+
+from kdpipe.study.grammar import Block, Ensemble
+from kdpipe.study.sound import Sound
+
+
+class Size:
+    """The numbers of a study whose names lead somewhere and run in no circle."""
+
+    def __init__(self, sound: Sound):
+        self.sound = sound
+        self._ends: dict[str, int] = {}
+
+    def runs(self) -> int:
+        """About how many runs the study asks for: distilled ones, and members of ensembles."""
+        seeds, count = self.sound.seeds, 0
+        for block in self.sound.blocks.values():
+            cells = len(block.seeds or seeds) * self.ends(block)
+            count += cells * block.steps * (2 if block.via else 1)
+        for name, ensemble in self.sound.ensembles.items():
+            count += len(seeds) * self.copies(name) * self.points(ensemble)
+        return count
+
+    def ends(self, block: Block) -> int:
+        """Last networks of a block for one seed: teachers x stops x students x methods."""
+        if block.name not in self._ends:
+            heads = sum(self._heads(block, teacher) for teacher in block.teachers)
+            self._ends[block.name] = heads * len(block.methods)
+        return self._ends[block.name]
+
+    def _heads(self, block: Block, teacher: str) -> int:
+        """Single teachers that stand under one name, for all students of a block."""
+        if teacher in self.sound.ensembles:
+            other = self.sound.named_blocks.get(self.sound.ensembles[teacher].block or "")
+            return len(block.students) * (self.ends(other) if other else 1)
+        pairs = itertools.product(block.students, block.stops)
+        return sum(
+            self.sound.stops_of(text, self.sound.head(teacher, student) or teacher)
+            for student, text in pairs
+        )
+
+    def copies(self, name: str) -> int:
+        """Members that an ensemble has of each network and stop."""
+        ensemble = self.sound.ensembles[name]
+        if ensemble.operations_of is None:
+            return ensemble.copies or 1
+        return max(1, self.operations(ensemble.operations_of) // self.price(ensemble))
+
+    def points(self, ensemble: Ensemble) -> int:
+        """Members of an ensemble in one copy: networks x stops."""
+        return sum(self.sound.stops_of(text, network) for text, network in _points(ensemble))
+
+    def price(self, ensemble: Ensemble) -> int:
+        """Multiply-adds of one copy of an ensemble's members."""
+        return sum(
+            self.sound.networks.cost(network).multiply_adds * self.sound.stops_of(text, network)
+            for text, network in _points(ensemble)
+        )
+
+    def operations(self, name: str) -> int:
+        """Multiply-adds of an ensemble, at most."""
+        ensemble = self.sound.ensembles[name]
+        if ensemble.block is None:
+            return self.copies(name) * self.price(ensemble)
+        block = self.sound.named_blocks[ensemble.block]
+        return block.steps * sum(
+            self.sound.networks.cost(student).multiply_adds for student in block.students
+        )
+
+
+def _points(ensemble: Ensemble) -> itertools.product:
+    return itertools.product(ensemble.stops, ensemble.networks or [])

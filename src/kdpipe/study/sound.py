@@ -1,0 +1,244 @@
+"""The sound parts of a study, and the questions that its checks ask of them.
+
+pydantic refuses a file as a whole; here each section is what is well formed in it, so that names
+can be followed although something else is wrong. What a malformed section leaves unknown is
+`lost`, and nothing is said that would rest on it. Every part is made when it is first asked for.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kdpipe.data import cards
+from kdpipe.data.keys import Data
+from kdpipe.errors import KdpipeError
+from kdpipe.learning.method import Method, MethodKeys
+from kdpipe.learning.recipe import Recipe
+from kdpipe.networks.catalogue import Catalogue
+from kdpipe.networks.keys import OwnNetwork, Pretrained
+from kdpipe.networks.own import card as network_card
+from kdpipe.networks.own.card import NetworkCard
+from kdpipe.study import circles, salvage, stops
+from kdpipe.study.grammar import Block, Ensemble
+from kdpipe.wording import listed, nearest
+
+# Stands in for a recipe that is itself malformed, while changes to it are checked.
+ANY_RECIPE = {"epochs": 100_000, "batch_size": 64, "lr": 0.1}
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a section `data` says: its keys and the card of what it names, or why there is none."""
+
+    data: Data | None
+    card: cards.Card | None = None
+    cardless: str = ""
+
+
+def images(content: object) -> Images:
+    """The sound part of a section `data`."""
+    data, _ = salvage.part(Data, content)
+    if data is None or not isinstance(data.name, str):
+        return Images(data)
+    try:
+        return Images(data, cards.of(data.name, data.path, data.card, data.resize))
+    except KdpipeError as error:
+        return Images(data, cardless=str(error))
+
+
+class Sound:
+    """What is sound in the content of a study file, a mapping whose paths are absolute.
+
+    `source` is the file to be named in a message. Unless `carded`, networks of one's own need no
+    cards.
+    """
+
+    def __init__(self, content: dict, source: str, carded: bool = True):
+        self.content = content
+        self.source = source
+        self.carded = carded
+        self._epochs: dict[str, int | None] = {}
+
+    # --- its sections
+
+    @property
+    def seeds(self) -> Any:
+        """The study's seeds, as they stand in the file."""
+        return self.content.get("seeds")
+
+    @cached_property
+    def images(self) -> Images:
+        return images(self.content.get("data"))
+
+    @property
+    def card(self) -> cards.Card | None:
+        """The card of the study's own images, if it is known."""
+        return self.images.card
+
+    @cached_property
+    def _recipe(self) -> tuple[Recipe | None, bool]:
+        return salvage.part(Recipe, self.content.get("recipe"))
+
+    @cached_property
+    def methods(self) -> dict[str, MethodKeys]:
+        return salvage.parts(Method, self.content.get("methods"))
+
+    @cached_property
+    def ensembles(self) -> dict[str, Ensemble]:
+        return salvage.parts(Ensemble, self.content.get("ensembles"))
+
+    @cached_property
+    def pretrained(self) -> dict[str, Pretrained]:
+        return salvage.parts(Pretrained, self.content.get("pretrained"))
+
+    @cached_property
+    def blocks(self) -> dict[int, Block]:
+        """The experiments, by their place in the file."""
+        return salvage.parts(Block, dict(enumerate(self._experiments)))
+
+    @cached_property
+    def named_blocks(self) -> dict[str, Block]:
+        """The experiments that can be named; `self` is refused as a name and means none."""
+        named = {block.name: block for block in self.blocks.values() if block.name}
+        return {name: block for name, block in named.items() if name != "self"}
+
+    @property
+    def _experiments(self) -> list:
+        experiments = self.content.get("experiments")
+        return experiments if isinstance(experiments, list) else []
+
+    @cached_property
+    def own_cards(self) -> dict[str, NetworkCard | KdpipeError | None]:
+        """Of each network of one's own the card, or what is wrong with it.
+
+        None where that cannot be said, or where no cards are wanted.
+        """
+        section = self.content.get("networks")
+        found: dict = dict.fromkeys(salvage.keys(section))
+        code = self.content.get("code")
+        if not self.carded or self.card is None or not isinstance(code, str):
+            return found
+        if not os.path.isdir(code):
+            return found
+        of = self.card.shape, self.card.classes
+        for name, network in salvage.parts(OwnNetwork, section).items():
+            if not salvage.lost(network):
+                try:
+                    found[name] = network_card.find(Path(code), name, network, *of, self.source)
+                except KdpipeError as error:
+                    found[name] = error
+        return found
+
+    @cached_property
+    def networks(self) -> Catalogue:
+        """The networks that can be named."""
+        own = {
+            name: card if isinstance(card, NetworkCard) else None
+            for name, card in self.own_cards.items()
+        }
+        if self.card is None:  # what any network takes is the best guess
+            return Catalogue(own=own)
+        return Catalogue(self.card.shape, self.card.classes, own)
+
+    # --- its names
+
+    @cached_property
+    def defined(self) -> dict[str, dict[str, None]]:
+        """By kind the names that are defined, be what they name sound or not."""
+        names = {
+            "method": salvage.keys(self.content.get("methods")),
+            "experiment": dict.fromkeys(self._block_names),
+            "ensemble": salvage.keys(self.content.get("ensembles")),
+            "pretrained": salvage.keys(self.content.get("pretrained")),
+        }
+        return names | {"experiment or ensemble": names["experiment"] | names["ensemble"]}
+
+    @cached_property
+    def lost(self) -> dict[str, bool]:
+        """By kind whether it is unknown which names are defined."""
+        all_named = len(self._block_names) == len(self._experiments)
+        lost = {
+            "method": not isinstance(self.content.get("methods"), dict),
+            "experiment": not (all_named and isinstance(self.content.get("experiments"), list)),
+            "ensemble": not isinstance(self.content.get("ensembles", {}), dict),
+            "pretrained": not isinstance(self.content.get("pretrained", {}), dict),
+        }
+        return lost | {"experiment or ensemble": lost["experiment"] or lost["ensemble"]}
+
+    @cached_property
+    def _block_names(self) -> list[str]:
+        blocks = [block for block in self._experiments if isinstance(block, dict)]
+        return [block["name"] for block in blocks if isinstance(block.get("name"), str)]
+
+    @cached_property
+    def circles(self) -> list[str]:
+        """Experiments and ensembles that need themselves, as messages; see `circles`."""
+        needs = {name: list(block.teachers) for name, block in self.named_blocks.items()}
+        for name, ensemble in self.ensembles.items():
+            needs[name] = [of for of in (ensemble.block, ensemble.operations_of) if of]
+        return list(circles.find(needs))
+
+    # --- what its keys mean
+
+    def recipe_with(self, change: dict) -> dict:
+        """The study's recipe with the changes for one network, not validated."""
+        recipe, is_sound = self._recipe
+        return {**(recipe.model_dump() if recipe and is_sound else ANY_RECIPE), **change}
+
+    def epochs_of(self, network: str) -> int | None:
+        """How long a network trains, as far as that is known."""
+        if network not in self._epochs:
+            changes = dict(salvage.items(self.content.get("network_recipes"))).get(network)
+            if isinstance(changes, dict) and "epochs" in changes:
+                found, _ = salvage.part(Recipe, self.recipe_with(changes))
+            else:
+                found, _ = self._recipe
+            self._epochs[network] = found.epochs if found else None
+        return self._epochs[network]
+
+    def stops_of(self, text: str, network: str) -> int:
+        """How many stops a text means for a network; 1 where it means none, which is a mistake."""
+        try:
+            return stops.count(text, self.epochs_of(network) or 1)
+        except KdpipeError:
+            return 1
+
+    def head(self, teacher: str, student: str) -> str | None:
+        """The network that teaches a student under a name; None of ensembles, or if not known."""
+        if teacher in self.defined["ensemble"]:
+            return None
+        if teacher in self.defined["experiment"]:
+            block = self.named_blocks.get(teacher)
+            return next(iter(block.students), None) if block else None
+        if teacher in self.defined["pretrained"]:
+            source = self.pretrained.get(teacher)
+            return source.network if source else None
+        return student if teacher == "self" else teacher
+
+    # --- names followed: a message for each that leads nowhere
+
+    def follow(self, where: str, name: str | None, kind: str) -> Iterator[str]:
+        """A name of a kind of `defined`."""
+        known = self.defined[kind]
+        if name is not None and name not in known and not self.lost[kind]:
+            guess = nearest(name, known)
+            yield f"{where}: there is no {kind} {name}{guess} (defined: {listed(known)})"
+
+    def follow_network(self, where: str, name: str, trained: bool = True) -> Iterator[str]:
+        """A network, which must take the study's images and, if `trained`, be trainable here."""
+        try:
+            self.networks.check(str(name), trained)
+        except KdpipeError as error:
+            yield f"{where}: {error}"
+
+    def follow_stop(self, where: str, text: str, network: str) -> Iterator[str]:
+        """A stop, which must lie within the training of its network."""
+        epochs = self.epochs_of(network)
+        if epochs is not None and network in self.networks:
+            try:
+                stops.count(text, epochs)
+            except KdpipeError as error:
+                yield f"{where}: {error} (network {network})"

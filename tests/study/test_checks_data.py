@@ -1,0 +1,52 @@
+"""The images of a study: enough of them, and of the kind that its keys are for."""
+
+import json
+
+import pytest
+from rich_study import assert_named, mistakes_of, said_of
+
+from kdpipe.plan import planner
+from kdpipe.study import checking
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "begins", "says"),
+    [
+        ("data.name", "digit", "data.name: ", "did you mean digits?"),
+        ("data.train_size", 1048, "data: ", "exceed the 1,097 training images of digits"),
+        ("data.validation", 1097, "data: ", "exceed the 1,097 training images"),
+        ("data.pad", 8, "data.pad: 8 ", "cannot be reflected in images of 8x8"),
+    ],
+)
+def test_each_mistake_is_named(where, value, begins, says):
+    assert_named(said_of(where, value), begins, says)
+
+
+CARD = {"name": "mine", "title": "Mine", "source": "a drawer", "shape": [3, 8, 8], "classes": 10}
+CARD |= {"train": 1000, "test": 100, "sha256": "ab" * 32}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "../../../up"},  # the name of a folder is made of it
+        {"sha256": 5},
+        {"shape": [3, 8]},
+        {"shape": ["3", 8, 8]},
+        {"shape": [3, -8, 8]},
+        {"shape": None},
+        {"classes": 0},
+        {"classes": 10.5},
+        {"train": True},
+        {"test": "many"},
+        {"name": "other"},
+    ],
+)
+def test_a_card_that_makes_no_sense_is_refused(content, tmp_path, change):
+    path = tmp_path / "card.json"
+    content["data"] |= {"name": "mine", "path": str(tmp_path), "card": str(path)}
+    path.write_text(json.dumps(CARD))
+    assert planner.make(checking.validate(content, "f")).card.folder == "mine-abababababab"
+    path.write_text(json.dumps(CARD | change))
+    (line,) = mistakes_of(content)
+    assert str(path) in line and line.startswith("data.name: ")

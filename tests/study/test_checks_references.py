@@ -1,0 +1,20 @@
+"""Tables and claims, and what they read."""
+
+import pytest
+from rich_study import assert_named, said_of
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "begins", "says"),
+    [
+        ("tables.eskds", ["size"], "tables: there is no table 'eskds'", "did you mean eskd?"),
+        (
+            "tables.eskd",
+            ["sizes"],
+            "tables.eskd: ",
+            "no experiment or ensemble sizes; did you mean size?",
+        ),
+    ],
+)
+def test_each_mistake_is_named(where, value, begins, says):
+    assert_named(said_of(where, value), begins, says)

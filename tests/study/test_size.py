@@ -1,0 +1,71 @@
+"""How much a study asks for: counted as the plan has it, and refused where it is too much."""
+
+import time
+
+import pytest
+from rich_study import mistakes_of, rich
+
+from kdpipe.plan import planner
+from kdpipe.study import checking
+from kdpipe.study.size import Size
+from kdpipe.study.sound import Sound
+
+
+def test_ends_and_members_are_as_many_as_the_plan_makes():
+    content = rich()
+    size, made = Size(Sound(content, "f")), planner.make(checking.validate(content, "f"))
+    for block in made.study.experiments:
+        seed = (block.seeds or made.study.seeds)[0]
+        cells = [cell for cell in made.cells if cell.block == block.name and cell.seed == seed]
+        ends = [cell for cell in cells if cell.last and (cell.via or not block.via)]
+        assert len(ends) == size.ends(block), block.name
+    for name in ("three", "shots", "equal"):
+        ensemble = made.study.ensembles[name]
+        (members,) = {len(row.ensemble.members) for row in made.ensemble_rows if row.label == name}
+        assert members == size.copies(name) * size.points(ensemble), name
+    distilled = [run for run in made.runs.values() if run.spec["teacher"]]
+    assert len(distilled) <= size.runs() <= 2 * len(made.runs)
+
+
+def doubling(count):
+    """Each experiment has two students for each of the last one's, by way of an ensemble."""
+    blocks = [
+        {"name": "b0", "teachers": ["self"], "students": ["wrn10-1"], "methods": ["kd", "hot"]}
+    ]
+    for i in range(1, count):
+        blocks.append(blocks[0] | {"name": f"b{i}", "teachers": [f"e{i - 1}"]})
+    return {
+        "methods": {"kd": {}, "hot": {"temperature": 9}},
+        "experiments": blocks,
+        "ensembles": {f"e{i}": {"block": f"b{i}"} for i in range(count)},
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": list(range(5000)), "keep": 1},
+        doubling(24),
+        {"generations": 1000, "students": [f"wrn10-{i}" for i in range(1, 200)]},
+        {"epochs": 100_000, "stops": ["every 1"], "students": ["wrn10-1", "wrn10-2", "wrn10-3"]},
+    ],
+)
+def test_a_study_that_cannot_be_planned_is_refused_at_once(content, change):
+    block = content["experiments"][0]
+    for key in ("generations", "students", "stops"):
+        block |= {key: change.pop(key)} if key in change else {}
+    content["recipe"]["epochs"] = change.pop("epochs", 4)
+    if change.pop("keep", 0):
+        block["generations"] = 100
+    started = time.process_time()
+    (line,) = mistakes_of(content | change)
+    assert "at most 100,000 can be planned" in line
+    assert time.process_time() - started < 1
+
+
+def test_copies_for_the_operations_of_a_giant_are_counted(content):
+    content["ensembles"] = {
+        "giant": {"networks": ["wrn250-100"]},
+        "dwarfs": {"networks": ["wrn10-0.0625"], "operations_of": "giant"},
+    }
+    assert "at most 100,000" in mistakes_of(content)[0]
