@@ -19,7 +19,7 @@ test: $(BIN)/.installed
 	pytest -n 2
 
 test-cluster: $(BIN)/.installed
-	pytest -m cluster -rs tests/test_cluster.py
+	pytest -m cluster -rs tests/workflow/test_cluster.py
 
 check: $(BIN)/.installed
 	ruff check .

@@ -9,7 +9,7 @@ from snakemake.utils import min_version
 
 from kdpipe.workflow import load
 
-min_version("9.19")
+min_version("9.27.1")
 
 # `jobs:` is what a cluster profile has and this machine has not. (Which executor it is Snakemake
 # says only after this file was read.) `longest_job` stands in the profile of a site.

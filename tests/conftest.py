@@ -1,8 +1,27 @@
 """What several test modules start from."""
 
+from pathlib import Path
+
 import pytest
 import tiny
+from house import FLOOR
 from warm import Warm
+
+
+def pytest_collection_modifyitems(items):
+    """Orders the tests by the floors of the house, bottom up, and the workflow's last.
+
+    What stands above breaks with what is broken below, so the first failure is the one to read.
+    Tests that start whole commands or Snakemake come after those of one unit, whatever their room.
+    """
+    items.sort(key=_place)  # stable: within a room the order of the files stays
+
+
+def _place(item) -> tuple[bool, bool, int]:
+    room = item.path.relative_to(Path(__file__).parent).parts[0]
+    whole = room == "workflow" or "warm" in item.fixturenames
+    floor = FLOOR.get(room, len(FLOOR))  # tests of the house itself, after those of its rooms
+    return item.get_closest_marker("cluster") is not None, whole, floor
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ and no spaces; its digest is the SHA-256 of that text. A parent enters by its di
 renames everything that descends from it and nothing else. Labels that a user invents (names of
 blocks, methods, ensembles) never enter.
 
-`REVISIONS` (and `networks.REVISIONS`) say what a spec *means*. Raise a number by hand when the
-code behind it changes what a run computes: the runs it touches are then made again, and no others.
+`REVISIONS` (and the `revision` of each network family) say what a spec *means*. Raise a number by
+hand when the code behind it changes what a run computes: the runs it touches are then made again,
+and no others.
 """
 
 """TODO identity, from training."""

@@ -9,15 +9,16 @@ otherwise it could not find its own target.
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kdpipe import identity
-from kdpipe.data import cards
+from kdpipe.data.cards import Card
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner, resources, status
-from kdpipe.plan.items import Plan, Probe, Run
+from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run
 from kdpipe.results.records import RECORD, read
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
@@ -32,6 +33,8 @@ REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `ren
 
 @dataclass(frozen=True)
 class Dag:
+    """What the rules ask, by the wildcard `name` of the job; see `load`."""
+
     study: Study
     plan: Plan
     to_do: frozenset[str]  # names of runs, ensembles and probes
@@ -42,6 +45,7 @@ class Dag:
 
     @property
     def report_files(self) -> list[str]:
+        """By whose age a report is known to be older than a record."""
         return [f"{self.report_folder}/{name}" for name in REPORTED]
 
     @property
@@ -50,12 +54,8 @@ class Dag:
 
     @property
     def study_json(self) -> str:
+        """The study as the report's job reads it on standard input."""
         return self.study.model_dump_json(exclude_defaults=True)
-
-    def data(self, card: cards.Card | None = None) -> list[str]:
-        """The card of the study's data set, or of another one, while it is to be prepared."""
-        folder = (card or self.plan.card).folder
-        return [] if folder in self.data_ready else [str(self.store.data(folder) / "card.json")]
 
     def data_source(self, wildcards: Any) -> list[str]:
         """What `kdpipe prepare` is told: the data set, and where its files and its card lie."""
@@ -65,7 +65,7 @@ class Dag:
 
     def spec(self, wildcards: Any) -> str:
         """The canonical JSON of a run, a table, an ensemble or a probe."""
-        return identity.canonical(self._item(wildcards.name).spec)
+        return identity.canonical(self._item(wildcards).spec)
 
     def keep(self, wildcards: Any) -> str:
         """The checkpoints of a run that stay, as `0,10,20`."""
@@ -73,52 +73,40 @@ class Dag:
 
     def means(self, wildcards: Any) -> list[str]:
         """What a job is told that is not in its spec."""
-        item = self._item(wildcards.name)
-        specs = [item.spec]
-        specs += [parent.spec for parent in item.parents] if isinstance(item, Run) else []
-        own = any("build" in spec["network"] for spec in specs)
-        weights = self.plan.weights.get(wildcards.name)
+        item = self._item(wildcards)
+        built = (item, *item.parents) if isinstance(item, Run) else (item,)
+        own = any("build" in each.spec["network"] for each in built)
+        weights = self.plan.weights.get(item.name)
         return Means(
             self.device,
             self.study.runs_per_gpu if self.device == "cuda" else 1,
             Path(weights) if weights else None,
             Path(str(self.study.code)) if own else None,
-            self._workers_of(item.card) if isinstance(item, Probe) else self.workers,
+            self._workers(self._card(item)),
         ).options()
 
+    def inputs(self, wildcards: Any) -> list[str]:
+        """What a job waits for: its data set, and the parents and tables that are still to do.
+
+        An ensemble sees no image: the outputs of its members lie in their folders.
+        """
+        item = self._item(wildcards)
+        data = [] if isinstance(item, Averaged) else self._data(self._card(item))
+        tables = item.tables if isinstance(item, Run) else ()
+        parents = self._to_do("runs", (run.name for run in item.parents))
+        return data + parents + [str(self.store.table(table.name)) for table in tables]
+
     def threads(self, wildcards: Any) -> int:
-        spec = self._item(wildcards.name).spec
-        own = spec["recipe"]["threads"] if "recipe" in spec else spec["threads"]
-        probe = self.plan.probes.get(wildcards.name)
-        return own + (self._workers_of(probe.card) if probe else self.workers)
+        """Of the job itself, and of the processes that read images beside it."""
+        item = self._item(wildcards)
+        own = item.spec["recipe"] if isinstance(item, Run) else item.spec
+        return own["threads"] + self._workers(self._card(item))
 
     def minutes(self, wildcards: Any, attempt: int) -> int:
-        needed = resources.minutes(self.plan.runs[wildcards.name], self.device, self.workers)
-        return resources.time_at(attempt, needed, self.longest_job)
+        return self._needs(wildcards).at(attempt, self.longest_job).minutes
 
     def megabytes(self, wildcards: Any, attempt: int) -> int:
-        run = self.plan.runs[wildcards.name]
-        needed = resources.megabytes(run, self.plan.card, self.device, self.workers)
-        return resources.memory_at(attempt, needed)
-
-    def table_minutes(self, wildcards: Any, attempt: int) -> int:
-        needed = resources.table_minutes(
-            self.plan.tables[wildcards.name], self.device, self.workers
-        )
-        return resources.time_at(attempt, needed, self.longest_job)
-
-    def table_megabytes(self, wildcards: Any, attempt: int) -> int:
-        table = self.plan.tables[wildcards.name]
-        needed = resources.table_megabytes(table, self.plan.card, self.device, self.workers)
-        return resources.memory_at(attempt, needed)
-
-    @property
-    def workers(self) -> int:
-        """Processes that read images beside a run."""
-        return self._workers_of(self.plan.card)
-
-    def _workers_of(self, card: cards.Card) -> int:
-        return self.study.workers if card.streamed else 0
+        return self._needs(wildcards).at(attempt).megabytes
 
     @property
     def gpus(self) -> int:
@@ -130,47 +118,12 @@ class Dag:
         """How many runs the GPUs of this machine hold at a time."""
         return len(devices.gpus()) * self.study.runs_per_gpu
 
-    def run_needs(self, wildcards: Any) -> list[str]:
-        """What a run waits for: its data set, and the parents that are still to do."""
-        run = self.plan.runs[wildcards.name]
-        tables = [str(self.store.table(table.name)) for table in run.tables]
-        return self.data() + self._runs(parent.name for parent in run.parents) + tables
-
-    def table_needs(self, wildcards: Any) -> list[str]:
-        """What a teacher table waits for: the data set, and the run that it asks."""
-        return self.data() + self._runs([self.plan.tables[wildcards.name].parent.name])
-
-    def ensemble_needs(self, wildcards: Any) -> list[str]:
-        """The members of an ensemble that are still to do."""
-        members = self.plan.ensembles[wildcards.name].members
-        return self._runs(dict.fromkeys(run.name for run, _ in members))
-
-    def probe_needs(self, wildcards: Any) -> list[str]:
-        """What a probe waits for: the other data set, and the run if it is still to do."""
-        probe = self.plan.probes[wildcards.name]
-        return self.data(probe.card) + self._runs([probe.run.name])
-
-    def probe_minutes(self, wildcards: Any, attempt: int) -> int:
-        probe = self.plan.probes[wildcards.name]
-        workers = self._workers_of(probe.card)
-        needed = resources.probe_minutes(probe, self.device, workers)
-        return resources.time_at(attempt, needed, self.longest_job)
-
-    def probe_megabytes(self, wildcards: Any, attempt: int) -> int:
-        probe = self.plan.probes[wildcards.name]
-        workers = self._workers_of(probe.card)
-        needed = resources.probe_megabytes(probe, self.device, workers)
-        return resources.memory_at(attempt, needed)
-
     def records(self, *roles: str) -> list[str]:
         """Records still to do: of the runs in these roles, or of everything."""
         if roles:
             played = self.plan.roles
-            return self._runs(name for name in played if played[name] & set(roles))
-        ensembles = [self.store.ensemble(name) for name in self.plan.ensembles]
-        probes = [self.store.probe(name) for name in self.plan.probes]
-        rest = [str(each / RECORD) for each in ensembles + probes if each.name in self.to_do]
-        return self._runs(self.plan.runs) + rest
+            return self._to_do("runs", (name for name in played if played[name] & set(roles)))
+        return [path for kind in self.plan.recorded for path in self._to_do(kind)]
 
     def report_needs(self) -> list[str]:
         """What a report waits for, and a finished record that is younger than the report.
@@ -184,23 +137,45 @@ class Dag:
             reported = min(_age(Path(path)) for path in self.report_files)
         except FileNotFoundError:
             return []
-        folders = [self.store.run(name) for name in self.plan.runs if name not in self.to_do]
-        folders += [
-            self.store.ensemble(name) for name in self.plan.ensembles if name not in self.to_do
+        folders = [
+            self.store.root / kind / name
+            for kind, items in self.plan.recorded.items()
+            for name in items
+            if name not in self.to_do
         ]
-        folders += [self.store.probe(name) for name in self.plan.probes if name not in self.to_do]
         youngest = max((folder / RECORD for folder in folders), key=_age, default=None)
         return [youngest] if youngest is not None and _age(youngest) > reported else []
 
-    def _runs(self, names) -> list[str]:
-        return [str(self.store.run(name) / RECORD) for name in names if name in self.to_do]
+    def _to_do(self, kind: str, names: Iterable[str] | None = None) -> list[str]:
+        """Records of these names, or of all of a kind, that are still to do."""
+        names = self.plan.recorded[kind] if names is None else names
+        return [str(self.store.root / kind / name / RECORD) for name in names if name in self.to_do]
 
-    def _item(self, name: str):
-        plan = self.plan
-        for known in (plan.runs, plan.tables, plan.ensembles, plan.probes):
-            if name in known:
-                return known[name]
-        raise KeyError(name)
+    def _item(self, wildcards: Any) -> Item:
+        for items in (self.plan.tables, *self.plan.recorded.values()):
+            if wildcards.name in items:
+                return items[wildcards.name]
+        raise KeyError(wildcards.name)
+
+    def _needs(self, wildcards: Any) -> resources.Needs:
+        item = self._item(wildcards)
+        assert not isinstance(item, Averaged)  # scored beside Snakemake, on no cluster
+        card = self._card(item)
+        return resources.of(item, card, self.device, self._workers(card))
+
+    def _card(self, item: Item) -> Card:
+        """Of the images that a job sees."""
+        return item.card if isinstance(item, Probe) else self.plan.card
+
+    def _data(self, card: Card) -> list[str]:
+        """The card in the folder of a data set, while that is to be prepared."""
+        if card.folder in self.data_ready:
+            return []
+        return [str(self.store.data(card.folder) / "card.json")]
+
+    def _workers(self, card: Card) -> int:
+        """Processes that read images beside a job."""
+        return self.study.workers if card.streamed else 0
 
 
 def _begun_on(made: Plan, to_do: list[str], store: Store) -> str | None:
@@ -246,7 +221,7 @@ def load(
         made = planner.make(study)
         store = Store()
         states = status.of(made, store) if head else {}
-        names = [*made.runs, *made.ensembles, *made.probes]
+        names = [name for items in made.recorded.values() for name in items]
         to_do = [name for name in names if states.get(name, "to do") == "to do"]
         ready = frozenset(
             name for name in made.data_sets if head and (store.data(name) / "card.json").exists()

@@ -27,7 +27,7 @@ from kdpipe.data.views import Crop, Views
 from kdpipe.errors import DataError, Interrupted, KdpipeError, StudyError
 from kdpipe.jobs.prepare import prepare
 from kdpipe.jobs.train import train
-from kdpipe.plan import planner, prices
+from kdpipe.plan import overview, planner
 from kdpipe.results.store import Store
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import Means
@@ -561,7 +561,7 @@ def test_views_without_end_make_no_table(photographs):
     assert not made.tables
     taught = [run.spec["teacher"] for run in made.runs.values() if run.spec["teacher"]]
     assert [teacher["outputs"] for teacher in taught] == ["live"]
-    assert "live (views without end make no table)" in prices.as_text(
+    assert "live (views without end make no table)" in overview.as_text(
         made, dict.fromkeys(made.runs, "to do")
     )
     assert planned(photographs, crop=None).tables
@@ -596,7 +596,7 @@ def test_what_a_view_is_made_of_is_in_the_name(photographs, monkeypatch):
     monkeypatch.setitem(identity.REVISIONS, "stream", 99)
     assert before.isdisjoint(planned(photographs).runs)
     with pytest.raises(KdpipeError, match="means revision 1 of stream"):
-        admission.name_of_run(run.spec, run.digest)
+        admission.name_of("run", run.spec, run.digest)
 
 
 def test_resize_is_the_side_of_the_crop(photographs, tmp_path):

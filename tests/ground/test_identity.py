@@ -135,7 +135,7 @@ def test_without_a_neutral_value_every_key_counts():
 def test_pinned_digests():
     """If this fails, every run of every study is made again. Is that what you mean?
 
-    If a behaviour changed: raise its revision in `identity.REVISIONS` (or `networks.REVISIONS`),
+    If a behaviour changed: raise its revision in `identity.REVISIONS` (or in `networks/families`),
     and pin anew. If a key was added: declare its neutral value in `identity.NEUTRAL` instead.
     """
     made = make(copy.deepcopy(FAMILY))
@@ -297,7 +297,8 @@ def test_a_raised_revision_of_a_term(family, monkeypatch):
 def test_a_raised_revision_of_a_network_family(family, monkeypatch):
     family["experiments"][0]["teachers"] = ["resnet8"]
     before = make(family)
-    monkeypatch.setitem(naming.REVISIONS, "resnet", 99)
+    raised = dataclasses.replace(naming.families()["resnet"], revision=99)
+    monkeypatch.setitem(naming.families(), "resnet", raised)
     gone = renamed(before, make(family))
     assert gone == descendants(before, [r for r in before.runs.values() if r.network == "resnet8"])
     assert len(gone) == 2 * 3

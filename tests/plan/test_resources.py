@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import yaml
+from made_specs import OTHER
 from tiny import planned
 
-from kdpipe.plan import planner as planning
-from kdpipe.plan import resources
+from kdpipe.plan import planner, resources
 from kdpipe.plan.items import Plan, Run
+from kdpipe.plan.resources import Needs
 from kdpipe.study import checking
 
 ROOT = Path(__file__).parents[2]
@@ -20,15 +21,20 @@ def one(network: str, **recipe) -> tuple[Plan, Run]:
     return plan, plan.scratch[network, 0]
 
 
+def needs(network: str, device: str = "cpu", **recipe) -> Needs:
+    plan, run = one(network, **recipe)
+    return resources.of(run, plan.card, device)
+
+
 def test_a_small_student_does_not_ask_for_a_night():
-    _, run = one("wrn16-1", epochs=200, batch_size=64)
-    assert resources.FLOOR <= resources.minutes(run, "cpu") < 2 * HOUR
-    assert resources.minutes(run, "cuda") < HOUR
+    recipe = {"epochs": 200, "batch_size": 64}
+    assert resources.FLOOR <= needs("wrn16-1", **recipe).minutes < 2 * HOUR
+    assert needs("wrn16-1", "cuda", **recipe).minutes < HOUR
 
 
 def test_minutes_grow_with_the_price():
     small, large, longer = (
-        resources.minutes(one(network, epochs=epochs)[1], "cpu")
+        needs(network, epochs=epochs).minutes
         for network, epochs in [("wrn16-1", 200), ("wrn28-10", 200), ("wrn28-10", 400)]
     )
     assert small < large < longer <= 2 * large
@@ -36,39 +42,52 @@ def test_minutes_grow_with_the_price():
 
 def test_threads_of_a_cpu_share_the_work():
     one_thread, four = (
-        resources.minutes(one("wrn28-10", epochs=200, threads=threads)[1], "cpu")
-        for threads in (1, 4)
+        needs("wrn28-10", epochs=200, threads=threads).minutes for threads in (1, 4)
     )
     assert one_thread / 4 <= four < one_thread
 
 
 def test_no_job_asks_for_more_than_the_site_gives():
-    _, run = one("wrn28-10", epochs=20_000)
-    first = resources.minutes(run, "cpu")
-    assert first > 3 * DAY
-    assert resources.time_at(1, first, DAY) == DAY
-    assert [resources.time_at(attempt, 600, DAY) for attempt in (1, 2, 3)] == [600, 1200, DAY]
-    assert [resources.time_at(attempt, 600, None) for attempt in (1, 2, 3)] == [600, 1200, 2400]
-    assert [resources.memory_at(attempt, 1000) for attempt in (1, 2, 3)] == [1000, 1500, 2000]
+    first = needs("wrn28-10", epochs=20_000)
+    assert first.minutes > 3 * DAY
+    assert first.at(1, DAY).minutes == DAY
+    small = Needs(600, 1000)
+    assert [small.at(attempt, DAY).minutes for attempt in (1, 2, 3)] == [600, 1200, DAY]
+    assert [small.at(attempt).minutes for attempt in (1, 2, 3)] == [600, 1200, 2400]
+    assert [small.at(attempt, DAY).megabytes for attempt in (1, 2, 3)] == [1000, 1500, 2000]
 
 
 def test_memory_is_more_than_an_empty_job_takes():
     for network in ("wrn10-0.5", "wrn28-10"):
-        plan, run = one(network)
         for device in ("cpu", "cuda"):
-            assert resources.megabytes(run, plan.card, device) > resources.EMPTY_JOB[device]
+            assert needs(network, device).megabytes > resources.EMPTY_JOB[device]
 
 
 def test_images_that_stream_take_time_and_no_memory():
     """Of ImageNet: 1.28 million images of 224 are 193 GB as an array."""
     study = checking.load(ROOT / "studies" / "imagenet_paper.yaml")
-    plan = planning.make(study)
+    plan = planner.make(study)
     run = plan.scratch["resnet18", 1]
-    minutes = [resources.minutes(run, "cuda", workers) for workers in (1, 4, 16)]
+    found = {each: resources.of(run, plan.card, "cuda", each) for each in (0, 1, 4, 16)}
+    minutes = [found[each].minutes for each in (1, 4, 16)]
     assert minutes[0] > minutes[1] > minutes[2] > 2 * DAY
-    memory = [resources.megabytes(run, plan.card, "cuda", workers) for workers in (0, 16)]
+    memory = [found[each].megabytes for each in (0, 16)]
     assert memory[0] + 16 * 200 < memory[1] < 64_000
     assert memory[0] > 2 * 1_281_167 * 1000 * 4 / 1e6  # its outputs on train, in two copies
+
+
+def test_a_table_and_a_probe_ask_too():
+    """What a table's file takes is held four times; a probe's classifiers take a CPU's time."""
+    transfers = {"other": {"data": OTHER, "blocks": ["main"]}}
+    plan = planned(teacher_outputs="table", data={"pad": 4}, transfers=transfers)
+    (table,) = plan.tables.values()
+    asked = resources.of(table, plan.card, "cpu")
+    images = 3 * (plan.card.train + plan.card.test) * 40 * 40  # as wide as a view can be
+    held = round(1.5 * (images + 4 * table.bytes) / 1e6)
+    assert asked.megabytes == resources.EMPTY_JOB["cpu"] + held
+    assert asked.minutes == resources.FLOOR
+    (probe, *_) = plan.probes.values()
+    assert resources.of(probe, probe.card, "cuda").minutes >= resources.FLOOR
 
 
 def test_the_conda_environment_agrees_with_the_lock():

@@ -8,6 +8,8 @@ from rich_study import assert_named, said_of
     ("where", "value", "begins", "says"),
     [
         ("tables.eskds", ["size"], "tables: there is no table 'eskds'", "did you mean eskd?"),
+        ("claims", {"c1": ["size"]}, "claims: there is no claim 'c1'", "(known: C1, C2, C3, "),
+        ("claims", {"C1": ["agian"]}, "claims.C1: ", "no experiment or ensemble agian; did you "),
         (
             "tables.eskd",
             ["sizes"],

@@ -30,8 +30,8 @@ from kdpipe.errors import Diverged, KdpipeError, StudyError
 from kdpipe.evidence import frames
 from kdpipe.jobs.probe import probe as do_probe
 from kdpipe.jobs.train import train
-from kdpipe.networks import last_layer, models, zoo
-from kdpipe.plan import planner, prices, resources, status
+from kdpipe.networks import last_layer, models, naming
+from kdpipe.plan import overview, planner, prices, resources, status
 from kdpipe.report.table import filled, markdown, tables
 from kdpipe.results import records
 from kdpipe.results.files import read_arrays
@@ -98,7 +98,7 @@ HEADS += ("squeezenet1_0", "squeezenet1_1")
 def test_which_networks_end_in_a_linear_layer(name):
     with torch.device("meta"):
         model = get_model(name, num_classes=7)
-    if zoo.facts(name).linear:
+    if naming.is_linear(name):
         layer = last_layer.of(model, 7, name)
         last = [module for module in model.modules() if not list(module.children())][-1]
         assert layer is last
@@ -461,8 +461,8 @@ def test_a_run_that_is_not_there_is_a_fault(done):
 def test_plan_status_verify_and_prune_know_probes(done, tmp_path, waves):
     made, place = done
     states = status.of(made, place)
-    assert "5 probes on waves" in prices.as_text(made, states)
-    assert len(prices.as_json(made, states)["probes"]) == 5
+    assert "5 probes on waves" in overview.as_text(made, states)
+    assert len(overview.as_json(made, states)["probes"]) == 5
     assert "5 probes on other data: 0 finished" in watching.as_text(made, place)
     for probe in made.probes.values():
         do_probe(probe.spec, place)
@@ -488,9 +488,9 @@ def test_what_a_cluster_is_asked_for_grows_with_the_network(waves):
         next(iter(planned(waves, main={"students": [name]}).probes.values()))
         for name in ("wrn10-0.5", "wrn28-10")
     )
-    assert resources.probe_minutes(small, "cpu") >= resources.FLOOR
-    assert resources.probe_minutes(small, "cpu") <= resources.probe_minutes(large, "cpu")
-    assert resources.probe_megabytes(small, "cpu") > resources.EMPTY_JOB["cpu"]
+    few, many = (resources.of(probe, probe.card, "cpu") for probe in (small, large))
+    assert resources.FLOOR <= few.minutes <= many.minutes
+    assert few.megabytes > resources.EMPTY_JOB["cpu"]
 
 
 def test_images_that_stream_are_probed_as_they_are(tmp_path, shared):
@@ -522,8 +522,9 @@ def test_images_that_stream_are_probed_as_they_are(tmp_path, shared):
     with torch.no_grad():
         x = torch.cat(list(streams.images(split.test, PLAIN, split).centres(7)))
         np.testing.assert_allclose(found, model(x).numpy(), rtol=1e-4, atol=1e-5)
-    assert resources.probe_minutes(probe, "cpu", 4) >= resources.FLOOR
-    assert resources.probe_megabytes(probe, "cpu", 4) > resources.probe_megabytes(probe, "cpu")
+    alone, with_workers = (resources.of(probe, probe.card, "cpu", n) for n in (0, 4))
+    assert with_workers.minutes >= resources.FLOOR
+    assert with_workers.megabytes > alone.megabytes
 
 
 def test_a_teacher_that_does_not_end_in_a_linear_layer_is_refused():

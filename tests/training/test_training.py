@@ -471,7 +471,7 @@ def test_golden_run(done):
 
     Where this is red, a run means something else than before. If that was not intended, mend the
     code. If it was, raise the revision of what changed (`identity.REVISIONS`, or
-    `networks.REVISIONS` for a network), so that finished runs of older code are made again, and
+    in `networks/families` for a network), so that finished runs of older code are made again, and
     put the new values here. The tolerance is for other CPUs, which round otherwise.
     """
     found = {}

@@ -252,7 +252,7 @@ def copied_root(folder: Path) -> Path:
     "module, old, new, reruns",
     [
         ("learning/methods/kd", "revision=1,", "revision=2,", lambda s: s["teacher"]),
-        ("networks/naming", '"wrn": 1', '"wrn": 2', lambda s: True),
+        ("networks/families/wrn", "revision=1,", "revision=2,", lambda s: True),
     ],
 )
 def test_a_raised_revision_reruns_what_it_touches(

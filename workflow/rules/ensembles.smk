@@ -5,7 +5,7 @@ localrules:
 
 rule score:
     input:
-        study.ensemble_needs,
+        study.inputs,
     output:
         "results/ensembles/{name}/record.json",
     log:

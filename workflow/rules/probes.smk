@@ -4,7 +4,7 @@
 
 rule probe:
     input:
-        study.probe_needs,
+        study.inputs,
     output:
         "results/probes/{name}/record.json",
     log:
@@ -13,8 +13,8 @@ rule probe:
         "../../envs/kdpipe.yaml"
     threads: study.threads
     resources:
-        mem_mb=study.probe_megabytes,
-        runtime=study.probe_minutes,
+        mem_mb=study.megabytes,
+        runtime=study.minutes,
         gpu=study.gpus,
     params:
         spec=study.spec,

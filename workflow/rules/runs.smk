@@ -4,7 +4,7 @@
 
 rule train:
     input:
-        study.run_needs,
+        study.inputs,
     output:
         "results/runs/{name}/record.json",
     log:

@@ -4,7 +4,7 @@
 
 rule table:
     input:
-        study.table_needs,
+        study.inputs,
     output:
         temp(directory("results/tables/{name}")),
     log:
@@ -13,8 +13,8 @@ rule table:
         "../../envs/kdpipe.yaml"
     threads: study.threads
     resources:
-        mem_mb=study.table_megabytes,
-        runtime=study.table_minutes,
+        mem_mb=study.megabytes,
+        runtime=study.minutes,
         gpu=study.gpus,
     params:
         spec=study.spec,

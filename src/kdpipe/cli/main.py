@@ -4,10 +4,12 @@ check, plan, status, report, archive and prune take study files; prepare, train,
 what the rules call, and can be typed by hand. A mistake of the user is one message and exit code 2.
 """
 
+import argparse
 import errno
 import sys
 
-from kdpipe.cli.parser import parser
+from kdpipe import __version__, discovery
+from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
 
 # Of the machine, not bugs: no space, no permission.
@@ -16,8 +18,8 @@ DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 a mistake of the user, 75 interrupted)."""
-    options = parser().parse_args(arguments)
     try:
+        options = parser().parse_args(arguments)
         return options.run(options) or 0
     except KdpipeError as error:
         print(f"kdpipe: {error}", file=sys.stderr)
@@ -30,3 +32,23 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"kdpipe: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def commands() -> dict[str, Command]:
+    """What can be typed, by its word, in the order of the help."""
+    found = discovery.every("kdpipe.cli.commands", "COMMAND", Command)
+    return dict(sorted(found.items(), key=lambda one: one[1].order))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words and options of every command."""
+    parser = argparse.ArgumentParser(
+        prog="kdpipe", description="Which teacher, stopped when, distilled how?"
+    )
+    parser.add_argument("--version", action="version", version=f"kdpipe {__version__}")
+    words = parser.add_subparsers(required=True, metavar="COMMAND")
+    for word, command in commands().items():
+        below = words.add_parser(word, help=command.help, description=command.help)
+        command.arguments(below)
+        below.set_defaults(run=command.run)
+    return parser

@@ -76,6 +76,11 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values([*order, *last], kind="stable", ignore_index=True)
 
 
+def weights(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The columns in which methods of one temperature can differ, but for their stop."""
+    return (*WEIGHTS, "terms") if "terms" in frame else WEIGHTS
+
+
 def traced(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with test errors that know their runs (a column of objects)."""
     columns = ("kind", "run", "test_error")
@@ -84,11 +89,6 @@ def traced(frame: pd.DataFrame) -> pd.DataFrame:
         for kind, run, error in zip(*(frame[column] for column in columns), strict=True)
     ]
     return frame.assign(test_error=pd.Series(errors, index=frame.index, dtype=object))
-
-
-def weights(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The columns in which methods of one temperature can differ, but for their stop."""
-    return (*WEIGHTS, "terms") if "terms" in frame else WEIGHTS
 
 
 def reading(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:

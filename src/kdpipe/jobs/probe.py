@@ -22,7 +22,7 @@ def probe(spec: dict, place: store.Store, means: Means = CPU) -> str:
     to, the outputs on val and test lie beside it.
     """
     digest = identity.digest(spec)
-    name = admission.name_of_probe(spec, digest)
+    name = admission.name_of("probe", spec, digest)
     folder = place.probe(name)
     size = f"train_size {spec['data']['train_size']}"
     with store.only_one(folder), failures_noted(folder, size):

@@ -16,7 +16,7 @@ def score(spec: dict, place: store.Store) -> str:
     from kdpipe.results import metrics
 
     digest = identity.digest(spec)
-    name = admission.name_of_ensemble(spec, digest)
+    name = admission.name_of("ensemble", spec, digest)
     folder = place.ensemble(name)
     record = begun("ensemble", name, digest, spec)
     with store.only_one(folder), failures_noted(folder, f"{len(spec['members'])} members"):

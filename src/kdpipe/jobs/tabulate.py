@@ -14,7 +14,7 @@ from kdpipe.training import devices
 def tabulate(spec: dict, place: store.Store, means: Means = CPU) -> str:
     """Make a teacher table; returns a line. One that is there and whole is left as it is."""
     digest = identity.digest(spec)
-    name = admission.name_of_table(spec, digest)
+    name = admission.name_of("table", spec, digest)
     work = place.table(f".{name}")
     size = f"a table of {spec['data']['train_size']} images"
     with store.only_one(work), failures_noted(work, size, means.code):

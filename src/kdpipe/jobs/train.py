@@ -28,7 +28,7 @@ def train(
     missing the training is replayed up to it, on the device that it was trained on.
     """
     digest = identity.digest(spec)
-    name = admission.name_of_run(spec, digest)
+    name = admission.name_of("run", spec, digest)
     admission.check_checkpoints(keep, spec)
     folder = place.run(name)
     size = f"batch_size {spec['recipe']['batch_size']}"

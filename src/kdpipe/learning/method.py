@@ -7,7 +7,6 @@ no run. KD is the exception: it was the first, and its keys stand in every spec.
 
 import functools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -159,12 +158,12 @@ def outputs(made: dict, wish: str) -> str:
     return "float32" if precise else "float16"
 
 
-def revisions(made: dict) -> Iterator[tuple[str, object, int]]:
-    """For each term of a spec its name, the revision that the spec means, and ours."""
-    for one in active(made):
-        if one.term is not None:
-            key = "revision" if one.name == FIRST else f"{one.name}_revision"
-            yield one.name, made[key], one.term.revision
+def check_revisions(made: dict) -> None:
+    """Raise KeyError unless every term at work in a spec states its revision."""
+    names = [one.name for one in active(made) if one.term is not None]
+    keys = ["revision" if name == FIRST else f"{name}_revision" for name in names]
+    if missing := [key for key in keys if made.get(key) is None]:
+        raise KeyError(*missing)
 
 
 def columns(made: dict) -> dict[str, Any]:

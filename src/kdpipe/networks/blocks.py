@@ -1,4 +1,6 @@
-"""TODO networks.blocks, from models."""
+"""The modules that families build from: whole classifiers, and the blocks in their groups."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +37,11 @@ class GroupedNetwork(nn.Module):
         return self.features(x)[0]
 
 
-def initialise(model: nn.Module) -> None:
+def grouped_network(
+    stem: nn.Module, groups: list[nn.Module], tail: nn.Module, width: int, classes: int
+) -> GroupedNetwork:
+    """A network of these parts, whose tail puts out `width` channels, at its initial weights."""
+    model = GroupedNetwork(stem, groups, tail, nn.Linear(width, classes))
     # As in the WideResNet and ResNet papers: normal with variance 2 / (kernel^2 * outputs) for
     # convolutions, no bias in the classifier to begin with. torch's own start stays for the rest:
     # normalisation at weight 1 and bias 0, linear weights uniform in +-1/sqrt(inputs).
@@ -44,9 +50,33 @@ def initialise(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
+    return model
 
 
-Parts = tuple[nn.Module, list[nn.Module], nn.Module]  # stem, groups, tail
+class TorchvisionNetwork(nn.Module):
+    """A classifier of torchvision, for images of 3 x 224 x 224, initialised as it does itself."""
+
+    def __init__(self, name: str, num_classes: int):
+        super().__init__()
+        from torchvision.models import get_model  # a second's import, of which few have need
+
+        self.network = get_model(name, weights=None, num_classes=num_classes)
+
+    def features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits and the outputs of the four groups; only of a residual network."""
+        network: Any = self.network
+        outputs = []
+        x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
+        for group in (network.layer1, network.layer2, network.layer3, network.layer4):
+            x = group(x)
+            outputs.append(x)
+        return network.fc(network.avgpool(x).flatten(1)), outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+Classifier = GroupedNetwork | TorchvisionNetwork
 
 
 def stack(block: type[nn.Module], network: Network) -> list[nn.Module]:
@@ -115,12 +145,15 @@ class DenseLayer(nn.Module):
 
 
 def transition(inputs: int) -> nn.Module:
+    """Between two dense blocks: half the channels, half the height and width."""
     return nn.Sequential(norm_relu(inputs), conv(inputs, inputs // 2, 1), nn.AvgPool2d(2))
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """Padded, so that a stride of 1 keeps the size; normalisation has the bias."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
 def norm_relu(channels: int) -> nn.Module:
+    """Normalise, activate."""
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))

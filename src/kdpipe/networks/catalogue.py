@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
-from kdpipe.networks import naming, zoo
-from kdpipe.networks.family import Cost
+from kdpipe.networks import naming
+from kdpipe.networks.family import USUAL, Cost, Shape
+from kdpipe.networks.keys import OwnNetwork
 from kdpipe.networks.own import card as network_card
 from kdpipe.networks.own.card import NetworkCard
-from kdpipe.study.grammar import Study
 from kdpipe.wording import listed, nearest
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """For images of `shape` (channels, height, width); of torchvision's usual one if not known."""
+    """For images of `shape` (channels, height, width); of the usual one if it is not known."""
 
-    shape: tuple[int, int, int] = zoo.SHAPE
+    shape: Shape = USUAL
     classes: int = 0
     own: dict[str, NetworkCard | None] = field(default_factory=dict)  # None: it has no card
 
@@ -53,7 +53,7 @@ class Catalogue:
         card = self._carded(name)
         return Cost(card.parameters, card.multiply_adds)
 
-    def group_shapes(self, name: str) -> list[tuple[int, int, int]] | None:
+    def group_shapes(self, name: str) -> list[Shape] | None:
         """(channels, height, width) of what each group puts out; None if it is not known."""
         if name not in self.own:
             return naming.group_shapes(name, self.shape)
@@ -65,8 +65,7 @@ class Catalogue:
         if name in self.own:
             card = self.own[name]
             return card is None or card.linear
-        facts = zoo.facts(name)
-        return facts is None or facts.linear
+        return naming.is_linear(name)
 
     def spec(self, name: str) -> dict:
         """The `network` of the spec of a run: all that a job must know to build it."""
@@ -74,7 +73,7 @@ class Catalogue:
             return self._carded(name).spec()
         return {
             "name": name,
-            "revision": naming.REVISIONS[naming.family(name)],
+            "revision": naming.revision(name),
             "classes": self.classes,
             "channels": self.shape[0],
         }
@@ -86,11 +85,13 @@ class Catalogue:
         return card
 
 
-def of(study: Study, shape: tuple[int, int, int], classes: int) -> Catalogue:
-    """The networks of a study that `checking` has passed, for the images of its data."""
-    folder = Path(study.code or "")
-    own: dict[str, NetworkCard | None] = {
-        name: network_card.find(folder, name, network, shape, classes, "STUDY")
-        for name, network in study.networks.items()
+def of(own: dict[str, OwnNetwork], code: str | None, shape: Shape, classes: int) -> Catalogue:
+    """The networks for such images: by name, and those of one's own whose cards lie in `code`.
+
+    Raises KdpipeError for one that has no card.
+    """
+    cards: dict[str, NetworkCard | None] = {
+        name: network_card.find(Path(code or ""), name, network, shape, classes, "STUDY")
+        for name, network in own.items()
     }
-    return Catalogue(shape, classes, own)
+    return Catalogue(shape, classes, cards)

@@ -1,28 +1,38 @@
-"""TODO networks.family, from networks."""
+"""What a network family says of itself, so that nothing else knows it by name.
 
-from dataclasses import dataclass
-from typing import NamedTuple
+Each file in `families/` defines one `FAMILY`. The name of the file is the family's, with `_` for
+`-`. A plan asks a family thousands of times: it imports torch inside `build` alone.
+"""
 
-MIN_SIDE = 4  # pixels: one is left after two halvings
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+Shape = tuple[int, int, int]  # channels, height, width
+
+USUAL: Shape = (3, 224, 224)  # images that every family takes
 
 
 @dataclass(frozen=True)
 class Network:
-    """A name taken apart; the widths are the channels that each group puts out.
+    """A name taken apart, and what is known of the network without building it.
 
-    Of a network of torchvision nothing is known here but its family.
+    The numbers are there for its family to price and to build it, and stay at 0 where the family
+    needs none.
     """
 
-    family: str
-    blocks: int  # of each group; for DenseNet-BC the layers of each dense block
-    stem: int  # channels
-    widths: tuple[int, ...]
-    growth: int  # channels a layer of a dense block adds; 0 for the other families
-
-    @property
-    def narrowest(self) -> int:
-        """The fewest channels that any convolution puts out."""
-        return self.growth or min((self.stem, *self.widths))
+    name: str
+    blocks: int = 0  # of each group; for DenseNet-BC the layers of each dense block
+    stem: int = 0  # channels
+    widths: tuple[int, ...] = ()  # channels that each group puts out
+    growth: int = 0  # channels a layer of a dense block adds
+    narrowest: int | None = None  # the fewest channels of a convolution: see `layouts.of`
+    random: bool = False  # whether it draws random numbers in training
+    linear: bool = True  # whether it ends in a linear classifier, whose input a probe takes
+    weights: Mapping[str, str] = field(
+        default_factory=dict
+    )  # it can bring: name -> start of sha256
 
 
 class Cost(NamedTuple):
@@ -44,13 +54,42 @@ class Layer(NamedTuple):
     kernel: int
     pixels: int  # of its output
     normalised: int  # channels of the normalisation before it (resnet: after it), 0 if none
+    bias: bool = False
 
 
-def sides(network: Network, shape: tuple[int, int, int]) -> list[tuple[int, int]]:
-    # An odd side: a padded convolution of stride 2 keeps the last pixel, pooling drops it.
-    extra = 0 if network.family == "densenet-bc" else 1
-    sides = [(shape[1], shape[2])]
-    for _ in range(2):
-        height, width = sides[-1]
-        sides.append(((height + extra) // 2, (width + extra) // 2))
-    return sides
+def classifier(inputs: int, classes: int, normalised: int = 0) -> Layer:
+    """The linear layer: a convolution of the one pixel that is left, with a bias."""
+    return Layer(inputs, classes, kernel=1, pixels=1, normalised=normalised, bias=True)
+
+
+def priced(layers: Iterable[Layer]) -> Cost:
+    """The cost of a network of these layers."""
+    parameters = multiply_adds = 0
+    for layer in layers:
+        weights = layer.kernel**2 * layer.inputs * layer.outputs
+        parameters += weights + 2 * layer.normalised + (layer.outputs if layer.bias else 0)
+        multiply_adds += weights * layer.pixels
+    return Cost(parameters, multiply_adds)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks that are known by the form of their names."""
+
+    revision: int  # raised by hand when what its networks compute changes: part of a run's digest
+    order: int  # its place among the families in a message
+    spelling: str  # how its names are written, as a message says it
+    form: re.Pattern[str] | None  # what could be taken for a name of it; None: its names alone
+    near: Callable[[str], Iterable[str]]  # names of it that a misspelt one may have meant
+    parse: Callable[[str], Network | None]
+    """None for a name of another form; KdpipeError if the form is right and a number is not, with
+    the nearest names."""
+    check: Callable[[Network, Shape], None]
+    """Raises KdpipeError unless the network takes such images."""
+    cost: Callable[[Network, Shape, int], Cost]
+    """Of images of a shape that it takes, in so many classes."""
+    groups: Callable[[Network, Shape], list[Shape]]
+    """What each group puts out; empty for a network that has no groups."""
+    build: Callable[[Network, int, int], Any]
+    """The torch.nn.Module for (network, classes, channels), initialised from torch's global
+    generator in a fixed order. `features(x)` gives (logits, group outputs)."""

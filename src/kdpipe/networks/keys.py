@@ -1,4 +1,4 @@
-"""TODO networks.keys, from study."""
+"""The keys of a study that bring networks into it: of one's own, and teachers with weights."""
 
 import re
 from typing import Annotated

@@ -1,8 +1,13 @@
-"""TODO plan.items, from plan."""
+"""What a plan is made of: what jobs make, and the places that a study gives them.
 
+A run, a table, an ensemble and a probe are each made by one job, have a spec and a name, and wait
+for their `parents`. Cells and rows say where in the study one stands; several may share a run.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kdpipe.data import cards
+from kdpipe.data.cards import Card
 from kdpipe.data.keys import Data
 from kdpipe.networks.family import Cost
 from kdpipe.study.grammar import Study
@@ -34,16 +39,25 @@ class Run:
     def epochs(self) -> int:
         return self.spec["recipe"]["epochs"]
 
+    @property
+    def multiply_adds(self) -> int:
+        """Of its training, and of its teacher's forwards."""
+        return self.train_multiply_adds + self.teacher_multiply_adds
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What one (run, epoch) says of every train image in every view; see `teacher_tables`."""
+    """What one (run, epoch) says of every train image in every view; see `teachers.tables`."""
 
     name: str
     spec: dict
     parent: Run
     multiply_adds: int
     bytes: int
+
+    @property
+    def parents(self) -> tuple[Run, ...]:
+        return (self.parent,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +74,50 @@ class Averaged:
     def seed(self) -> int:
         return self.spec["seed"]
 
+    @property
+    def parents(self) -> tuple[Run, ...]:
+        return tuple(dict.fromkeys(run for run, _ in self.members))
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A linear classifier on the features of one (run, epoch), for another data set."""
+
+    name: str
+    digest: str
+    spec: dict
+    run: Run
+    card: Card  # of the other data set
+    multiply_adds: int  # of the forwards that the features take
+
+    @property
+    def seed(self) -> int:
+        return self.spec["seed"]
+
+    @property
+    def parents(self) -> tuple[Run, ...]:
+        return (self.run,)
+
+
+# What a job makes.
+Item = Run | Table | Averaged | Probe
+
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """What a student learns from: one (run, epoch), or several averaged."""
+    """Who teaches a student: one (run, epoch), or several averaged."""
 
     label: str
     stop: Stop
     members: tuple[tuple[Run, int], ...]
     average_at: str = "one"
     ensemble: Averaged | None = None
+
+    @classmethod
+    def of(cls, label: str, run: Run, stop: Stop | None = None) -> "Teacher":
+        """One run, at a stop or at its end."""
+        stop = stop or Stop("full", run.epochs)
+        return cls(label, stop, ((run, stop.epochs),))
 
     @property
     def multiply_adds(self) -> int:
@@ -78,6 +126,26 @@ class Teacher:
     @property
     def parameters(self) -> int:
         return sum(run.cost.parameters for run, _ in self.members)
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a student learns from: a teacher, a method, and how the teacher's outputs come to it."""
+
+    teacher: Teacher
+    method: dict  # as a spec has it, see `learning.method.spec`
+    outputs: str  # live, or the precision of the tables: float16, float32
+
+    def stage(self, student: str) -> int:
+        """Which random streams a student that is this network starts from.
+
+        A direct student starts from the weights of the scratch run (stage 0), which pairs the two;
+        but never on a stream that its own teacher has used.
+        """
+        members = [run for run, _ in self.teacher.members]
+        if all(run.spec["teacher"] is None and run.network != student for run in members):
+            return 0
+        return 1 + max(run.spec["stage"] for run in members)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,22 +179,6 @@ class EnsembleRow:
     method: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Probe:
-    """A linear classifier on the features of one (run, epoch), for another data set."""
-
-    name: str
-    digest: str
-    spec: dict
-    run: Run
-    card: cards.Card  # of the other data set
-    multiply_adds: int  # of the forwards that the features take
-
-    @property
-    def seed(self) -> int:
-        return self.spec["seed"]
-
-
 @dataclass(frozen=True)
 class ProbeRow:
     """A probe in its place: which of a cell's networks it asks. `of`: scratch, student, teacher."""
@@ -140,7 +192,7 @@ class ProbeRow:
 @dataclass(frozen=True)
 class Plan:
     study: Study
-    card: cards.Card
+    card: Card
     runs: dict[str, Run] = field(default_factory=dict)  # by name, parents first
     ensembles: dict[str, Averaged] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)  # by name
@@ -154,3 +206,17 @@ class Plan:
     keep: dict[str, set[int]] = field(default_factory=dict)  # run name -> checkpoints
     roles: dict[str, set[str]] = field(default_factory=dict)  # run name -> teacher, student, ...
     weights: dict[str, str] = field(default_factory=dict)  # run name -> the file that it brings
+
+    @property
+    def recorded(self) -> dict[str, Mapping[str, Run | Averaged | Probe]]:
+        """What leaves a record, by kind (as the store calls it) and by name; tables leave none."""
+        return {"runs": self.runs, "ensembles": self.ensembles, "probes": self.probes}
+
+    def keep_checkpoint(self, run: Run, epoch: int) -> None:
+        """Keep what a run is after an epoch; its end is kept anyway."""
+        if epoch < run.epochs:
+            self.keep.setdefault(run.name, set()).add(epoch)
+
+    def give_role(self, run: Run, role: str) -> None:
+        """Say what a run is planned as: teacher, student, scratch, member, scratch_long."""
+        self.roles.setdefault(run.name, set()).add(role)

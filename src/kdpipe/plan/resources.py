@@ -4,6 +4,8 @@ Rough on purpose, and on the large side: what was guessed too small is more at t
 a run that meets its time limit goes on where it stood.
 """
 
+from dataclasses import dataclass
+
 from kdpipe.data.cards import Card
 from kdpipe.plan.items import Probe, Run, Table
 
@@ -23,90 +25,122 @@ FITTINGS, FEATURES, BATCH = 1000, 2048, 256
 EMPTY_JOB = {"cpu": 1200, "cuda": 4000}
 
 
-def minutes(run: Run, device: str, workers: int = 0) -> int:
-    """Minutes that a run will hardly need more than; `workers` read images that stream."""
-    recipe = run.spec["recipe"]
-    operations = run.train_multiply_adds + run.teacher_multiply_adds
-    steps = recipe["epochs"] * -(-run.spec["data"]["train_size"] // recipe["batch_size"])
-    streamed = run.spec["data"].get("stream_revision") is not None
-    seen = recipe["epochs"] * run.spec["data"]["train_size"] if streamed else 0
-    reading = seen * SECONDS_AN_IMAGE / max(1, workers)
-    return _minutes(operations, steps, device, recipe["threads"], reading)
+@dataclass(frozen=True)
+class Needs:
+    """What a job will hardly need more than."""
+
+    minutes: int
+    megabytes: int  # of host memory
+
+    def at(self, attempt: int, longest: int | None = None) -> "Needs":
+        """What is asked for at the first, second, ... attempt.
+
+        Twice the time at each further one, and never more minutes than the site has; half as much
+        memory more, since mostly it was the time that was too short.
+        """
+        minutes = self.minutes * 2 ** (attempt - 1)
+        return Needs(
+            minutes if longest is None else min(minutes, longest),
+            self.megabytes * (1 + attempt) // 2,
+        )
 
 
-def megabytes(run: Run, card: Card, device: str, workers: int = 0) -> int:
-    """Host memory of a run: images plain and padded, tables, weights, gradients, activations.
+@dataclass(frozen=True)
+class _Work:
+    """What a job does and holds, whatever its kind."""
 
-    Where images stream there are the workers that read them, and logits for a million images.
+    operations: int  # multiply-adds on the device
+    threads: int
+    images_seen: int  # that are read and decoded, where they stream
+    held: int  # bytes in host memory beside the images
+    image_bytes: int  # of all images that are held, where they do not stream
+    steps: int = 0
+    seconds: float = 0.0  # on the CPU, of all that is not on the device
+
+
+def of(item: Run | Table | Probe, card: Card, device: str, workers: int = 0) -> Needs:
+    """What the job of a run, a table or a probe needs, on `cpu` or `cuda`.
+
+    `card` is that of the images which it sees; where they stream, `workers` read them.
     """
-    spec = run.spec
-    side = card.shape[1] + 2 * spec["data"]["views"]["pad"]
-    images = 3 * (card.train + card.test) * card.shape[0] * side**2
-    if card.streamed:
-        outputs = 4 * card.train * card.classes * (2 if run.parents else 1)
-        images = (workers + 1) * WORKER + 2 * outputs
+    match item:
+        case Run():
+            work = _of_run(item, card, device)
+        case Table():
+            work = _of_table(item, card)
+        case Probe():
+            work = _of_probe(item, card)
+    rate = RATE[device] * (work.threads if device == "cpu" else 1)
+    computing = work.operations / rate + work.steps * SECONDS_A_STEP[device] + work.seconds
+    reading = work.images_seen * SECONDS_AN_IMAGE / max(1, workers) if card.streamed else 0.0
+    images = (workers + 1) * WORKER if card.streamed else work.image_bytes
+    return Needs(
+        minutes=max(FLOOR, round((STARTING + computing + reading) / 60)),
+        megabytes=EMPTY_JOB[device] + round(1.5 * (images + work.held) / 1e6),
+    )
+
+
+def _of_run(run: Run, card: Card, device: str) -> _Work:
+    """Images plain and padded, tables, weights, gradients, and on a CPU activations.
+
+    Where images stream there are logits for a million of them.
+    """
+    spec, recipe = run.spec, run.spec["recipe"]
+    images = spec["data"]["train_size"]
     weights = 4 * 8 * (run.cost.parameters + sum(parent.cost.parameters for parent in run.parents))
-    # A value of an activation costs some 50 multiply-adds to make, and three of its kind are kept.
-    activations = 3 * 4 * spec["recipe"]["batch_size"] * run.cost.multiply_adds // 50
-    tables = sum(table.bytes for table in run.tables)
-    return _megabytes(images + weights + tables + (activations if device == "cpu" else 0), device)
-
-
-def table_minutes(table: Table, device: str, workers: int = 0) -> int:
-    """Of a teacher table."""
-    streamed = table.spec["data"].get("stream_revision") is not None
-    seen = table.multiply_adds // max(1, table.parent.cost.multiply_adds) if streamed else 0
-    reading = seen * SECONDS_AN_IMAGE / max(1, workers)
-    return _minutes(table.multiply_adds, 0, device, table.spec["threads"], reading)
-
-
-def table_megabytes(table: Table, card: Card, device: str, workers: int = 0) -> int:
-    images = 3 * (card.train + card.test) * card.shape[0] * (card.shape[1] + 32) ** 2
+    held = weights + sum(table.bytes for table in run.tables)
+    if device == "cpu":
+        held += _activation_bytes(recipe["batch_size"], run)
     if card.streamed:
-        images = (workers + 1) * WORKER
-    return _megabytes(images + 4 * table.bytes, device)  # views, table, and the file's text
+        held += 2 * 4 * card.train * card.classes * (2 if run.parents else 1)
+    return _Work(
+        operations=run.multiply_adds,
+        threads=recipe["threads"],
+        images_seen=recipe["epochs"] * images,
+        held=held,
+        image_bytes=_image_bytes(card, 2 * spec["data"]["views"]["pad"]),
+        steps=recipe["epochs"] * -(-images // recipe["batch_size"]),
+    )
 
 
-def probe_minutes(probe: Probe, device: str, workers: int = 0) -> int:
-    """Of a probe: the forwards on the device, and its classifiers on the CPU."""
-    threads, data, card = probe.spec["threads"], probe.spec["data"], probe.card
+def _of_table(table: Table, card: Card) -> _Work:
+    """Images in a batch of views, the table, and the text of its file."""
+    return _Work(
+        operations=table.multiply_adds,
+        threads=table.spec["threads"],
+        images_seen=table.multiply_adds // max(1, table.parent.cost.multiply_adds),
+        held=4 * table.bytes,
+        image_bytes=_image_bytes(card, 32),
+    )
+
+
+def _of_probe(probe: Probe, card: Card) -> _Work:
+    """The forwards on the device, and its classifiers on the CPU.
+
+    In memory images, and their features in double precision, plain and standardised.
+    """
+    data, threads = probe.spec["data"], probe.spec["threads"]
+    probed = data["train_size"] + data["validation"] + card.test
     fits = FITTINGS * 2 * data["train_size"] * FEATURES * card.classes / (RATE["cpu"] * threads)
-    streamed = _probed(probe) if card.streamed else 0
-    reading = streamed * SECONDS_AN_IMAGE / max(1, workers)
-    return _minutes(probe.multiply_adds, 0, device, threads, reading + fits)
+    return _Work(
+        operations=probe.multiply_adds,
+        threads=threads,
+        images_seen=probed,
+        held=3 * 8 * probed * FEATURES + _activation_bytes(BATCH, probe.run),
+        image_bytes=_image_bytes(card),
+        seconds=fits,
+    )
 
 
-def probe_megabytes(probe: Probe, device: str, workers: int = 0) -> int:
-    """Images, and their features in double precision, plain and standardised."""
-    card = probe.card
-    pixels = 3 * (card.train + card.test) * card.shape[0] * card.shape[1] * card.shape[2]
-    if card.streamed:
-        pixels = (workers + 1) * WORKER
-    activations = 3 * 4 * BATCH * probe.run.cost.multiply_adds // 50
-    return _megabytes(pixels + 3 * 8 * _probed(probe) * FEATURES + activations, device)
+def _image_bytes(card: Card, wider: int = 0) -> int:
+    """Of all images in three copies, `wider` pixels higher and wider."""
+    channels, height, width = card.shape
+    return 3 * (card.train + card.test) * channels * (height + wider) * (width + wider)
 
 
-def _probed(probe: Probe) -> int:
-    """The images whose features are taken."""
-    return probe.spec["data"]["train_size"] + probe.spec["data"]["validation"] + probe.card.test
+def _activation_bytes(images: int, run: Run) -> int:
+    """Of the network of a run at work on a batch of images.
 
-
-def time_at(attempt: int, minutes: int, longest: int | None) -> int:
-    """Twice as much at each further attempt, and never more than the site has."""
-    wanted = minutes * 2 ** (attempt - 1)
-    return wanted if longest is None else min(wanted, longest)
-
-
-def memory_at(attempt: int, megabytes: int) -> int:
-    """Half as much more at each further attempt: mostly it was the time that was too short."""
-    return megabytes * (1 + attempt) // 2
-
-
-def _minutes(operations: int, steps: int, device: str, threads: int, reading: float = 0.0) -> int:
-    rate = RATE[device] * (threads if device == "cpu" else 1)
-    computing = operations / rate + steps * SECONDS_A_STEP[device]
-    return max(FLOOR, round((STARTING + computing + reading) / 60))
-
-
-def _megabytes(needed: float, device: str) -> int:
-    return EMPTY_JOB[device] + round(1.5 * needed / 1e6)
+    A value of an activation costs some 50 multiply-adds to make, and three of its kind are kept.
+    """
+    return 3 * 4 * images * run.cost.multiply_adds // 50

@@ -5,6 +5,8 @@ kept, when it diverged (an outcome, never tried again), or when it was skipped a
 is diverged or skipped. Everything else is to do.
 """
 
+from collections.abc import Iterable
+
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
 from kdpipe.results.records import FAILURE, RECORD
@@ -18,21 +20,13 @@ def of(plan: Plan, store: Store) -> dict[str, str]:
 
     Raises StoreError for a record that is damaged or belongs to another spec.
     """
-    records = store.records("runs")
     states: dict[str, str] = {}
-    for name, run in plan.runs.items():
-        states[name] = _state(run, records.get(name), run.parents, states)
-        if states[name] == "done":
-            kept = records[name]["checkpoints"]
-            if any(str(epoch) not in kept for epoch in plan.keep.get(name, ())):
+    for kind, items in plan.recorded.items():  # runs first: the others wait for them
+        records = store.records(kind)
+        for name, item in items.items():
+            states[name] = _state(item, records.get(name), states)
+            if states[name] == "done" and _lacks(records[name], plan.keep.get(name, ())):
                 states[name] = "to do"
-    records = store.records("ensembles")
-    for name, ensemble in plan.ensembles.items():
-        members = tuple(run for run, _ in ensemble.members)
-        states[name] = _state(ensemble, records.get(name), members, states)
-    records = store.records("probes")
-    for name, probe in plan.probes.items():
-        states[name] = _state(probe, records.get(name), (probe.run,), states)
     return states
 
 
@@ -54,7 +48,8 @@ def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
     )
 
 
-def _state(item: Run | Averaged | Probe, record: dict | None, needs: tuple, states: dict) -> str:
+def _state(item: Run | Averaged | Probe, record: dict | None, states: dict[str, str]) -> str:
+    """By its own record, and by what became of its parents."""
     if record is None:
         return "to do"
     if record["digest"] != item.digest:
@@ -62,7 +57,12 @@ def _state(item: Run | Averaged | Probe, record: dict | None, needs: tuple, stat
             f"the record of {item.name} belongs to another spec (digest {record['digest'][:12]}): "
             "remove that folder, the run is then made again"
         )
-    hindered = any(states[run.name] in ("diverged", "skipped") for run in needs)
+    hindered = any(states[run.name] in ("diverged", "skipped") for run in item.parents)
     if record["status"] == "skipped" and not hindered:
         return "to do"
     return record["status"]
+
+
+def _lacks(record: dict, wanted: Iterable[int]) -> bool:
+    """Whether a finished run has not all checkpoints that are wanted."""
+    return any(str(epoch) not in record["checkpoints"] for epoch in wanted)

@@ -1,16 +1,84 @@
-"""TODO specs.made, from identity."""
+"""What a spec contains, and the name that is made of it: one maker for each kind of job.
 
-"""TODO specs.made, from plan."""
+A spec is a plain dict with every value written out; its digest is the identity of what the job
+makes. The plan decides which jobs there are, this module alone what stands in their specs: a key
+that is added, renamed or written another way here renames the runs that it touches.
+"""
+
+from collections.abc import Sequence
 
 from kdpipe import identity
 from kdpipe.data import cards
 from kdpipe.data.keys import Data
-from kdpipe.identity import REVISIONS
+from kdpipe.learning.recipe import Recipe
+
+# A trained network as a spec names it: the digest of its run, and the epoch that it is taken after.
+Member = tuple[str, int]
+
+
+def run_spec(
+    data: dict,
+    network: dict,
+    recipe: Recipe,
+    *,
+    seed: int,
+    stage: int = 0,
+    member: int = 0,
+    teacher: dict | None = None,
+    method: dict | None = None,
+    pretrained: dict | None = None,
+) -> dict:
+    """A network to train: on labels, or on a teacher (`teacher_spec`) by a method.
+
+    `data` is what `data_spec` makes, `network` what the catalogue says of it, `method` what
+    `learning.method.spec` makes. `seed`, `stage` and `member` choose the random streams. `pretrained` says which weights are brought, not trained.
+    """
+    return {
+        "data": data,
+        "network": network,
+        "recipe": recipe.model_dump(),
+        "seed": seed,
+        "stage": stage,
+        "member": member,
+        "pretrained": pretrained,
+        "teacher": teacher,
+        "method": method,
+        "revision": {key: identity.REVISIONS[key] for key in ("training", "evaluation")},
+    }
 
 
 def run_name(spec: dict, digest: str) -> str:
     """`<network>-<what it learns from>-s<seed>-<12 hex>`: for people to read, never parsed."""
-    return f"{spec['network']['name']}-{_lesson(spec)}-s{spec['seed']}-{digest[:12]}"
+    return f"{spec['network']['name']}-{_learnt_from(spec)}-s{spec['seed']}-{digest[:12]}"
+
+
+def teacher_spec(members: Sequence[tuple[str, str, int]], average_at: str, outputs: str) -> dict:
+    """The `teacher` of a run's spec: members as (digest of the run, network, epoch).
+
+    `outputs` is `live`, or the precision of the tables that its members are asked through.
+    """
+    # What the teacher's answer rests on besides its own run.
+    behind = ["ensemble"] if len(members) > 1 else []
+    behind += ["table"] if outputs != "live" else []
+    return {
+        "members": [
+            {"run": run, "network": network, "epoch": epoch} for run, network, epoch in members
+        ],
+        "average_at": average_at,
+        "outputs": outputs,
+        "revision": {key: identity.REVISIONS[key] for key in behind},
+    }
+
+
+def ensemble_spec(members: Sequence[Member], seed: int) -> dict:
+    """An ensemble to score: the members whose probabilities are averaged."""
+    return {
+        "kind": "ensemble",
+        "revision": identity.REVISIONS["ensemble"],
+        "evaluation": identity.REVISIONS["evaluation"],
+        "members": [{"run": run, "epoch": epoch} for run, epoch in members],
+        "seed": seed,
+    }
 
 
 def ensemble_name(spec: dict, digest: str) -> str:
@@ -18,21 +86,11 @@ def ensemble_name(spec: dict, digest: str) -> str:
     return f"ensemble-of-{len(spec['members'])}-s{spec['seed']}-{digest[:12]}"
 
 
-def probe_name(spec: dict, digest: str) -> str:
-    """`<network>-on-<data>-s<seed>-<12 hex>`: a linear probe on another data set."""
-    return f"{spec['network']['name']}-on-{spec['data']['name']}-s{spec['seed']}-{digest[:12]}"
-
-
-def table_name(spec: dict, digest: str) -> str:
-    """`<network>-e<epoch>-<12 hex>`: the outputs of one teacher checkpoint."""
-    return f"{spec['network']['name']}-e{spec['epoch']}-{digest[:12]}"
-
-
 def table_spec(run: dict, digest: str, epoch: int, precision: str) -> dict:
-    """The spec of a teacher table: of the run with this spec and digest, after `epoch`."""
+    """A teacher table: of the run with this spec and digest, after `epoch`."""
     return {
         "kind": "table",
-        "revision": REVISIONS["table"],
+        "revision": identity.REVISIONS["table"],
         "data": run["data"],
         "network": run["network"],
         "run": digest,
@@ -42,17 +100,32 @@ def table_spec(run: dict, digest: str, epoch: int, precision: str) -> dict:
     }
 
 
-def _lesson(spec: dict) -> str:
-    teacher = spec["teacher"]
-    if spec.get("pretrained"):
-        return "pretrained"
-    if teacher is None:
-        member = f"-m{spec['member']}" if spec["member"] else ""
-        return f"labels-{spec['recipe']['epochs']}e{member}"
-    networks = [member["network"] for member in teacher["members"]]
-    if len(networks) == 1:
-        return f"from-{networks[0]}-e{teacher['members'][0]['epoch']}"
-    return f"from-{len(networks)}-networks"
+def table_name(spec: dict, digest: str) -> str:
+    """`<network>-e<epoch>-<12 hex>`: the outputs of one teacher checkpoint."""
+    return f"{spec['network']['name']}-e{spec['epoch']}-{digest[:12]}"
+
+
+def probe_spec(run: dict, digest: str, epoch: int, data: dict) -> dict:
+    """A linear probe on other data: of the run with this spec and digest, after `epoch`."""
+    return {
+        "kind": "probe",
+        "revision": identity.REVISIONS["probe"],
+        "data": data,
+        "network": run["network"],
+        "run": digest,
+        "epoch": epoch,
+        "seed": run["seed"],
+        "threads": run["recipe"]["threads"],
+    }
+
+
+def probe_name(spec: dict, digest: str) -> str:
+    """`<network>-on-<data>-s<seed>-<12 hex>`: a linear probe on another data set."""
+    return f"{spec['network']['name']}-on-{spec['data']['name']}-s{spec['seed']}-{digest[:12]}"
+
+
+# The makers of names by the kind of what is made.
+NAMES = {"run": run_name, "ensemble": ensemble_name, "table": table_name, "probe": probe_name}
 
 
 def data_spec(data: Data, card: cards.Card) -> dict:
@@ -85,3 +158,16 @@ def view_count(views: dict) -> int:
     if views["crop"] is not None:
         return 0
     return (2 * views["pad"] + 1) ** 2 * (2 if views["flip"] else 1)
+
+
+def _learnt_from(spec: dict) -> str:
+    teacher = spec["teacher"]
+    if spec.get("pretrained"):
+        return "pretrained"
+    if teacher is None:
+        member = f"-m{spec['member']}" if spec["member"] else ""
+        return f"labels-{spec['recipe']['epochs']}e{member}"
+    networks = [member["network"] for member in teacher["members"]]
+    if len(networks) == 1:
+        return f"from-{networks[0]}-e{teacher['members'][0]['epoch']}"
+    return f"from-{len(networks)}-networks"

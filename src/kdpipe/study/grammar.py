@@ -149,7 +149,9 @@ class Study(Section):
     workers: Annotated[int, Field(ge=0, le=256)] = Field(
         4, description="processes that read images beside a run, where they stream; in no name"
     )
-    methods: dict[Name, Method] = Field(description="ways to distil, each under a name")
+    methods: dict[Name, Method] = Field(  # pyright: ignore (a model made of the listed terms)
+        description="ways to distil, each under a name"
+    )
     ensembles: dict[Name, Ensemble] = Field(
         default_factory=dict, description="runs averaged, each ensemble under a name"
     )

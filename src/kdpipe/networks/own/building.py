@@ -19,10 +19,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import kdpipe
 from kdpipe.errors import KdpipeError
+from kdpipe.networks import layouts
 from kdpipe.networks.family import Cost
 from kdpipe.networks.own import card as network_card
 
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 OURS = (str(Path(kdpipe.__file__).parent), str(Path(torch.__file__).parent))
 
 
@@ -96,7 +96,7 @@ def cost(model: nn.Module, shape: tuple[int, int, int], layout: str) -> Cost:
     model.eval()
     # With gradient, or torch takes shortcuts that it does not count.
     with torch.enable_grad(), FlopCounterMode(display=False) as counter:
-        model(image.contiguous(memory_format=LAYOUTS[layout]))
+        model(image.contiguous(memory_format=layouts.memory_format(layout)))
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Cost(learned, counter.get_total_flops() // 2)
 

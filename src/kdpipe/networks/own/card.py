@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
+from kdpipe.networks import layouts
 from kdpipe.networks.keys import OwnNetwork
 
-LAYOUTS = ("contiguous", "channels_last")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
@@ -104,7 +104,7 @@ def read(path: Path, cure: str) -> NetworkCard:
         counts = [*card.shape, card.classes, card.parameters, *sum(card.groups, ())]
         if not all(type(n) is int and n > 0 for n in counts) or card.multiply_adds < 0:
             raise ValueError(f"{counts} are not counts")
-        if card.layout not in LAYOUTS:
+        if card.layout not in layouts.FORMATS:
             raise ValueError(f"layout is {card.layout!r}")
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
@@ -120,7 +120,7 @@ def is_sound(network: dict) -> bool:
         and NAME.fullmatch(network["name"])
         and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", network["build"])
         and re.fullmatch(r"[0-9a-f]{64}", network["state"])
-        and network["layout"] in LAYOUTS
+        and network["layout"] in layouts.FORMATS
         and all(type(count) is int and count > 0 for count in counts)
     )
 

@@ -5,29 +5,43 @@ it has changed since. All mistakes of a study's networks are in one answer.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kdpipe.data import cards
 from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.networks.family import Shape
+from kdpipe.networks.keys import OwnNetwork
 from kdpipe.networks.own import card as network_card
 from kdpipe.networks.own.card import NetworkCard
 from kdpipe.networks.own.trial import tried
 from kdpipe.results.files import write_json
-from kdpipe.study.grammar import Study
 
 SHOWN = 6
 
 
-def make_cards(study: Study, source: str) -> list[str]:
+@dataclass(frozen=True)
+class Own:
+    """A study's own networks: the images they are for, where their code and their cards lie."""
+
+    source: str  # the study's file, as messages name it
+    networks: dict[str, OwnNetwork]
+    code: str | None
+    shape: Shape
+    classes: int
+
+    def place(self, name: str) -> Path:
+        return network_card.place(Path(self.code or ""), name, self.shape, self.classes)
+
+
+def make_cards(own: Own) -> list[str]:
     """Write the card of every network of the study's own; a line for each. Raises StudyError."""
-    if not study.networks:
-        raise StudyError(f"{source}: there are no networks of your own in it (key networks)")
+    if not own.networks:
+        raise StudyError(f"{own.source}: there are no networks of your own in it (key networks)")
     lines = []
-    for card in _each(study, source, _replaces):
-        path = _place(study, card)
+    for card in _each(own, _replaces):
+        path = own.place(card.name)
         write_json(path, asdict(card))
         line = (
             f"{path}: {card.build} for {' x '.join(map(str, card.shape))} in {card.classes} "
@@ -43,28 +57,25 @@ def make_cards(study: Study, source: str) -> list[str]:
     return lines
 
 
-def compare(study: Study, source: str) -> None:
+def compare(own: Own) -> None:
     """Raise StudyError if a network of the study's own fails, or is not what its card says."""
-    _each(study, source, lambda card, path: _unchanged(card, path, source))
+    _each(own, lambda card, path: _unchanged(card, path, own.source))
 
 
-def _each(
-    study: Study, source: str, look: Callable[[NetworkCard, Path], None]
-) -> list[NetworkCard]:
+def _each(own: Own, look: Callable[[NetworkCard, Path], None]) -> list[NetworkCard]:
     """Try every network of a study's own, and look at its old card; all mistakes in one answer."""
-    data = cards.of(**study.data.model_dump(include={"name", "path", "card", "resize"}))
-    code = Path(study.code) if study.code else None
+    code = Path(own.code) if own.code else None
     found, mistakes = [], []
-    for name, network in study.networks.items():
+    for name, network in own.networks.items():
         try:
-            card = tried(name, network, data.shape, data.classes, code)
-            look(card, _place(study, card))
+            card = tried(name, network, own.shape, own.classes, code)
+            look(card, own.place(name))
             found.append(card)
         except KdpipeError as error:
             mistakes.append(str(error))
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        raise StudyError("\n  ".join([f"{source}: {count}", *mistakes]))
+        raise StudyError("\n  ".join([f"{own.source}: {count}", *mistakes]))
     return found
 
 
@@ -88,10 +99,6 @@ def _unchanged(card: NetworkCard, path: Path, source: str) -> None:
             f"({'; '.join(lines)}): if that is meant, raise networks.{card.name}.revision and "
             f"type: kdpipe network {source}"
         )
-
-
-def _place(study: Study, card: NetworkCard) -> Path:
-    return network_card.place(Path(study.code or ""), card.name, card.shape, card.classes)
 
 
 def _agree(old: NetworkCard, new: NetworkCard) -> bool:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from kdpipe.errors import KdpipeError
 from kdpipe.networks import last_layer
 from kdpipe.networks.keys import OwnNetwork
+from kdpipe.networks.layouts import NARROW, memory_format
 from kdpipe.networks.own import building
-from kdpipe.networks.own.building import LAYOUTS, blamed, called, found
+from kdpipe.networks.own.building import blamed, called, found
 from kdpipe.networks.own.card import NetworkCard
 
 IMAGES = 2
@@ -49,20 +50,21 @@ class _Trial:
         self.callable = found(self.where, network.build, code)
         self.images = torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
         self.size = " x ".join(map(str, (IMAGES, *shape)))
+        self.layout = "contiguous"  # the one that it is tried in
 
     def card(self) -> NetworkCard:
-        model = self.built(0)
-        state = building.state(self.where, model)
-        self.same_from_one_seed(model)
-        layout = "contiguous" if self.is_narrow(model) else "channels_last"
+        raw = self.raw(0)
+        state = building.state(self.where, raw)
+        self.same_from_one_seed(raw)
+        self.layout = "contiguous" if self.is_narrow(raw) else "channels_last"
         try:
-            is_random = self.used(layout)
+            is_random = self.used()
         except KdpipeError:
-            if layout == "contiguous":
+            if self.layout == "contiguous":
                 raise
-            layout = "contiguous"  # `view` refuses channels_last, which is only faster
-            is_random = self.used(layout)
-        cost = building.cost(self.built(0).to(memory_format=LAYOUTS[layout]), self.shape, layout)
+            self.layout = "contiguous"  # `view` refuses channels_last, which is only faster
+            is_random = self.used()
+        cost = building.cost(self.built(0), self.shape, self.layout)
         return NetworkCard(
             name=self.name,
             build=self.network.build,
@@ -71,37 +73,46 @@ class _Trial:
             classes=self.classes,
             parameters=cost.parameters,
             multiply_adds=cost.multiply_adds,
-            layout=layout,
+            layout=self.layout,
             random=is_random,
-            linear=self.is_linear(layout),
-            groups=self.groups(layout),
+            linear=self.is_linear(),
+            groups=self.groups(),
             state=state,
-            answer=self.answer(layout),
+            answer=self.answer(),
         )
 
-    def built(self, seed: int) -> nn.Module:
+    def raw(self, seed: int) -> nn.Module:
+        """The network as its callable gives it, with the weights of that seed."""
         torch.manual_seed(seed)
         build = self.network.build
         return called(self.where, build, self.callable, self.classes, self.shape[0])
 
+    def built(self, seed: int) -> nn.Module:
+        """The same in the memory format that it is tried in."""
+        return self.raw(seed).to(memory_format=memory_format(self.layout))
+
+    def seen(self) -> Tensor:
+        """A copy of the images in that format."""
+        return self.images.clone().contiguous(memory_format=memory_format(self.layout))
+
     def is_narrow(self, model: nn.Module) -> bool:
-        """Whether a convolution has under 8 channels: see `models.memory_format`."""
+        """Whether a convolution has under 8 channels: see `layouts`."""
         kernels = [p.shape for p in model.parameters() if p.dim() == 4]
         return any(
-            outputs < 8 or (1 < inputs < 8 and inputs != self.shape[0])
+            outputs < NARROW or (1 < inputs < NARROW and inputs != self.shape[0])
             for outputs, inputs, *_ in kernels
         )
 
-    def used(self, layout: str) -> bool:
+    def used(self) -> bool:
         """Use it as a run does; whether it draws random numbers in training."""
-        model = self.built(0).to(memory_format=LAYOUTS[layout])
-        self.evaluate(model, layout)
-        is_random = self.learn(model, layout)
-        self.kept_in_its_state(model, layout)
+        model = self.built(0)
+        self.evaluate(model)
+        is_random = self.learn(model)
+        self.kept_in_its_state(model)
         return is_random
 
     def same_from_one_seed(self, model: nn.Module) -> None:
-        again = self.built(0).state_dict()
+        again = self.raw(0).state_dict()
         for name, value in model.state_dict().items():
             if name not in again or not torch.equal(value, again[name]):
                 self.refuse(
@@ -111,13 +122,13 @@ class _Trial:
         if not any(p.requires_grad for p in model.parameters()):
             self.refuse("it has no parameters to learn")
 
-    def evaluate(self, model: nn.Module, layout: str) -> Tensor:
+    def evaluate(self, model: nn.Module) -> Tensor:
         """Logits in eval mode, twice the same."""
         model.eval()
         before = _generators()
         with torch.no_grad():
-            first = self.forward(model, layout, "eval mode")
-            second = self.forward(model, layout, "eval mode")
+            first = self.forward(model, "eval mode")
+            second = self.forward(model, "eval mode")
         if not torch.equal(first, second) or before != _generators():
             self.refuse(
                 "in eval mode it answers the same images differently, or draws random numbers: a "
@@ -125,15 +136,15 @@ class _Trial:
             )
         return first
 
-    def learn(self, model: nn.Module, layout: str) -> bool:
+    def learn(self, model: nn.Module) -> bool:
         """One step's forward and backward in training mode; whether it drew random numbers."""
         model.train()
         state = {name: value.clone() for name, value in model.state_dict().items()}
         before = _generators()
-        first = self.forward(model, layout, "training mode")
+        first = self.forward(model, "training mode")
         drew = before != _generators()
         model.load_state_dict(state)
-        logits = self.forward(model, layout, "training mode")
+        logits = self.forward(model, "training mode")
         if not drew and not torch.equal(first, logits):
             self.refuse(
                 "in training mode it answers the same images differently a second time: it keeps "
@@ -148,9 +159,9 @@ class _Trial:
                 self.refuse(f"the gradient of {name} is not finite at its initial weights")
         return drew
 
-    def forward(self, model: nn.Module, layout: str, mode: str) -> Tensor:
+    def forward(self, model: nn.Module, mode: str) -> Tensor:
         """Its logits for the images, if that is what it gives."""
-        x = self.images.clone().contiguous(memory_format=LAYOUTS[layout])
+        x = self.seen()
         try:
             logits = model(x)
         except (Exception, SystemExit) as error:
@@ -179,44 +190,44 @@ class _Trial:
             )
         return logits
 
-    def kept_in_its_state(self, model: nn.Module, layout: str) -> None:
+    def kept_in_its_state(self, model: nn.Module) -> None:
         """Weights that a checkpoint does not hold would be lost."""
-        other = self.built(1).to(memory_format=LAYOUTS[layout])
+        other = self.built(1)
         try:
             other.load_state_dict(model.state_dict())
         except RuntimeError as error:
             self.refuse(f"it cannot take up its own state again: {blamed(error)}")
-        ours, theirs = self.evaluate(model, layout), self.evaluate(other, layout)
+        ours, theirs = self.evaluate(model), self.evaluate(other)
         if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5):
             self.refuse(
                 "what it computes is not all in its state_dict: layers belong in nn.ModuleList "
                 "or nn.Sequential, tensors in nn.Parameter or register_buffer"
             )
 
-    def is_linear(self, layout: str) -> bool:
+    def is_linear(self) -> bool:
         """Whether a probe finds features in it."""
-        model = self.built(0).to(memory_format=LAYOUTS[layout])
+        model = self.built(0)
         try:
             with last_layer.heard(model, self.classes, self.name) as features:
-                features(self.images.contiguous(memory_format=LAYOUTS[layout]))
+                features(self.seen())
         except KdpipeError:
             return False
         return True
 
-    def groups(self, layout: str) -> tuple[tuple[int, int, int], ...]:
+    def groups(self) -> tuple[tuple[int, int, int], ...]:
         """Shapes of the group outputs, if it has a method `features` for attention transfer.
 
         Something else under that name, a module or a method that gives something else, is the
         network's own affair.
         """
-        model = self.built(0).to(memory_format=LAYOUTS[layout]).eval()
+        model = self.built(0).eval()
         features = getattr(model, "features", None)
         if isinstance(features, nn.Module) or not callable(features):
             return ()
         with torch.no_grad():
-            logits = self.forward(model, layout, "eval mode")
+            logits = self.forward(model, "eval mode")
             try:
-                said = features(self.images.contiguous(memory_format=LAYOUTS[layout]))
+                said = features(self.seen())
             except (Exception, SystemExit) as error:
                 self.refuse(f"its features(x) failed: {blamed(error)}")
         if not isinstance(said, tuple) or len(said) != 2 or not isinstance(said[1], list | tuple):
@@ -228,16 +239,16 @@ class _Trial:
                 self.refuse("the group outputs of its features(x) must be (B, C, H, W) each")
         return tuple((g.shape[1], g.shape[2], g.shape[3]) for g in said[1])
 
-    def answer(self, layout: str) -> tuple[float, ...]:
+    def answer(self) -> tuple[float, ...]:
         """Some logits with weights that are moved off their start, where a layer may be zero."""
-        model = self.built(0).to(memory_format=LAYOUTS[layout]).eval()
+        model = self.built(0).eval()
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for _, parameter in sorted(model.named_parameters()):
                 inputs = parameter.numel() / len(parameter) if parameter.dim() > 1 else 1
                 noise = torch.randn(parameter.shape, generator=generator)
                 parameter += 0.1 * noise / max(1, inputs) ** 0.5
-            logits = model(self.images.clone().contiguous(memory_format=LAYOUTS[layout]))
+            logits = model(self.seen())
         if not bool(logits.isfinite().all()):
             return ()
         return tuple(float(f"{value:.6g}") for value in logits.flatten()[:ANSWERS].tolist())

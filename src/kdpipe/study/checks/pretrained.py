@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 
-from kdpipe.networks import zoo
+from kdpipe.networks import naming
 from kdpipe.networks.keys import Pretrained
 from kdpipe.study import salvage
 from kdpipe.study.check import Check
@@ -21,7 +21,7 @@ def _pretrained(sound: Sound) -> Iterator[str]:
 def _source(sound: Sound, where: str, source: Pretrained) -> Iterator[str]:
     yield from sound.follow_network(f"{where}.network", source.network, trained=False)
     if source.weights is not None:
-        known = facts.weights if (facts := zoo.facts(source.network)) else {}
+        known = naming.weights(source.network)
         if source.weights not in known:
             yield (
                 f"{where}.weights: {shown(source.weights)}: torchvision has {listed(known)} "

@@ -102,11 +102,6 @@ def test_fractional_widths_are_cut_off(name, widths):
     assert network.widths == widths and network.stem == 16
 
 
-def test_every_family_has_a_revision():
-    names = ("wrn16-1", "densenet-bc40-12", "resnet8", "resnet18")
-    assert {naming.family(name) for name in names} == set(naming.REVISIONS)
-
-
 @pytest.mark.parametrize(
     ("name", "problem"),
     [

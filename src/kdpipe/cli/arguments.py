@@ -1,0 +1,74 @@
+"""Arguments that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdpipe.errors import KdpipeError
+
+if TYPE_CHECKING:
+    from kdpipe.results.store import Store
+    from kdpipe.specs.equipment import Means
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    )
+
+
+def store(options: argparse.Namespace) -> Store:
+    """The results folder; it need not be there yet, but nothing else may be in its place."""
+    from kdpipe.results.store import Store
+
+    there = next(path for path in (options.results, *options.results.parents) if path.exists())
+    if not there.is_dir():
+        raise KdpipeError(
+            f"--results {options.results}: {there} is a file; give the folder that has runs/ in it"
+        )
+    return Store(options.results)
+
+
+def add_means(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    help = "jobs that share a GPU; default: 1"
+    add("--runs-per-gpu", type=_at_least(1), default=1, metavar="N", help=help)
+    add("--code", type=Path, help="the folder of the modules of networks of one's own")
+    help = "processes that read images, where these stream from their files; default: 0"
+    add("--workers", type=_at_least(0), default=0, metavar="N", help=help)
+
+
+def means(options: argparse.Namespace) -> Means:
+    """What the job works with."""
+    from kdpipe.specs.equipment import Means
+
+    weights = getattr(options, "weights", None)  # of a run only
+    return Means(options.device, options.runs_per_gpu, weights, options.code, options.workers)
+
+
+def spec(text: str) -> dict:
+    """The JSON object of `--spec`; what it says is judged by the job."""
+    try:
+        spec = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise KdpipeError(f"--spec is not JSON ({error})") from None
+    if not isinstance(spec, dict):
+        raise KdpipeError("--spec is not a JSON object")
+    return spec
+
+
+def _no_number(text: str):
+    raise ValueError(f"{text} is not a number")
+
+
+def _at_least(least: int):
+    def count(text: str) -> int:
+        if (number := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+        return number
+
+    return count

@@ -1,0 +1,25 @@
+"""`kdpipe prepare DATA`: the images of a data set, made ready once for all runs."""
+
+from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.command import Command
+
+
+def arguments(parser) -> None:
+    parser.add_argument("data", help="its name")
+    parser.add_argument("--path", help="where its files lie; else they are downloaded")
+    parser.add_argument("--card", help="the card of one's own data, if it is not beside them")
+    add_results(parser)
+
+
+def run(options) -> None:
+    from kdpipe.jobs.prepare import prepare
+
+    print(prepare(options.data, store(options), options.path, options.card))
+
+
+COMMAND = Command(
+    order=210,
+    help="prepare a data set (called by a rule)",
+    arguments=arguments,
+    run=run,
+)

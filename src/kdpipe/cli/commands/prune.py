@@ -1,0 +1,28 @@
+"""`kdpipe prune STUDY...`: what none of the given studies needs any more; `--yes` removes it."""
+
+from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.command import Command
+
+
+def arguments(parser) -> None:
+    parser.add_argument("studies", nargs="+", metavar="STUDY", help="every study to be kept")
+    parser.add_argument("--yes", action="store_true", help="remove what is shown")
+    add_results(parser)
+
+
+def run(options) -> None:
+    from kdpipe.plan import planner
+    from kdpipe.study import checking
+    from kdpipe.upkeep.prune import prune
+
+    plans = [planner.make(checking.load(path)) for path in options.studies]
+    print(prune(plans, store(options), remove=options.yes))
+
+
+COMMAND = Command(
+    order=70,
+    help="show what none of the studies needs; with --yes, remove it",
+    arguments=arguments,
+    run=run,
+    without=("torch",),
+)

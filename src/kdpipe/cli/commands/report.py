@@ -1,0 +1,40 @@
+"""`kdpipe report STUDY`: the page, tables and figures again, from the records alone."""
+
+import sys
+from pathlib import Path
+
+from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.command import Command
+
+
+def arguments(parser) -> None:
+    parser.add_argument("study", help="a study file; `-` reads it from standard input")
+    parser.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="default: reports"
+    )
+    add_results(parser)
+
+
+def run(options) -> None:
+    from kdpipe.plan import planner
+    from kdpipe.report.render import render
+    from kdpipe.study import checking, yaml_file
+    from kdpipe.upkeep import watching
+
+    if options.study == "-":
+        content = yaml_file.parse(sys.stdin.buffer.read(), "standard input")
+    else:
+        content = yaml_file.read(options.study)
+    study = checking.validate(content, options.study, Path(options.study).parent)
+    made, place = planner.make(study), store(options)
+    folder = render(made, place, options.reports / study.study)
+    print(f"{folder}: rendered{watching.missing(made, place, options.study)}")
+
+
+COMMAND = Command(
+    order=30,
+    help="render tables from the records, without torch",
+    arguments=arguments,
+    run=run,
+    without=("torch",),
+)

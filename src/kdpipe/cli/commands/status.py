@@ -1,0 +1,26 @@
+"""`kdpipe status STUDY`: how far a study has come, and why what failed has failed."""
+
+from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.command import Command
+
+
+def arguments(parser) -> None:
+    parser.add_argument("study", help="a study file")
+    add_results(parser)
+
+
+def run(options) -> None:
+    from kdpipe.plan import planner
+    from kdpipe.study import checking
+    from kdpipe.upkeep import watching
+
+    print(watching.as_text(planner.make(checking.load(options.study)), store(options)))
+
+
+COMMAND = Command(
+    order=50,
+    help="what is done, running, failed and to do, and the time left",
+    arguments=arguments,
+    run=run,
+    without=("torch", "pandas"),
+)

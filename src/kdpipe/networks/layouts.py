@@ -1,0 +1,26 @@
+"""The memory format that a network is used in: channels_last where it can be, which is faster.
+
+On some CPUs the backward pass of torch 2.14.1 corrupts the heap for a channels_last 1x1
+convolution of stride 2 with 4 or 6 channels. So a network with a convolution of under 8 channels
+stays contiguous. Imports no torch until a format is asked for: specs and cards hold its name.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+FORMATS = {"contiguous": "contiguous_format", "channels_last": "channels_last"}  # name in torch
+NARROW = 8  # channels: with fewer, channels_last is not safe
+
+
+def of(narrowest: int | None) -> str:
+    """The layout of a network whose narrowest convolution has so many channels; None: enough."""
+    return "contiguous" if narrowest is not None and narrowest < NARROW else "channels_last"
+
+
+def memory_format(layout: str) -> "torch.memory_format":
+    """torch's memory format for the layout that a spec or a card names."""
+    import torch
+
+    return getattr(torch, FORMATS[layout])

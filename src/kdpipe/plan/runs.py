@@ -1,0 +1,178 @@
+"""Runs and tables of a plan, each planned once however often the study asks for it.
+
+A run is found again by the digest of its spec; what is asked for thousands of times, networks on
+labels and tables, is found before a spec is made and hashed.
+"""
+
+from pathlib import Path
+
+from kdpipe import identity
+from kdpipe.learning import method as methods
+from kdpipe.learning.method import MethodKeys
+from kdpipe.learning.own import card as term_card
+from kdpipe.learning.own.card import TermCard
+from kdpipe.learning.recipe import Recipe
+from kdpipe.networks import naming
+from kdpipe.networks.catalogue import Catalogue
+from kdpipe.networks.family import Cost
+from kdpipe.networks.keys import Pretrained
+from kdpipe.plan.items import Lesson, Plan, Run, Table, Teacher
+from kdpipe.specs import made
+from kdpipe.study.stops import Stop
+
+# Forward and backward cost three forwards; the usual count.
+FORWARDS_PER_STEP = 3
+
+
+class Runs:
+    """Plans runs into `plan.runs`, and the tables they learn from into `plan.tables`."""
+
+    def __init__(self, plan: Plan, networks: Catalogue):
+        self.plan = plan
+        self.study = plan.study
+        self.networks = networks
+        self.data = made.data_spec(plan.study.data, plan.card)
+        self.train_size: int = self.data["train_size"]
+        self._by_digest: dict[str, Run] = {}
+        self._on_labels: dict[tuple, Run] = {}
+        self._tables: dict[tuple, Table] = {}
+        self._recipes: dict[str, Recipe] = {}
+        self._costs: dict[str, Cost] = {}
+        self._term_cards: dict[str, TermCard] = {}
+
+    def on_labels(self, network: str, seed: int, stop: Stop | None = None, member: int = 0) -> Run:
+        """A network trained on labels alone; a checkpoint is cut out of the full training."""
+        key = (network, seed, stop, member)
+        if key in self._on_labels:
+            return self._on_labels[key]
+        recipe = self.recipe(network)
+        if stop is not None and stop.kind == "schedule":
+            recipe = recipe.model_copy(
+                update={"epochs": stop.epochs, "drop_epochs": stop.drop_epochs}
+            )
+        run = self._planned(network, recipe, seed, member=member)
+        return self._on_labels.setdefault(key, run)
+
+    def taught(self, network: str, seed: int, teacher: Teacher, method: MethodKeys) -> Run:
+        """A student of a teacher."""
+        recipe = self.recipe(network)
+        if method.label_smoothing is not None:
+            recipe = recipe.model_copy(update={"label_smoothing": method.label_smoothing})
+        asked = methods.spec(method, recipe.epochs, self._term_card(method))
+        lesson = Lesson(teacher, asked, methods.outputs(asked, self.study.outputs))
+        return self._planned(network, recipe, seed, lesson)
+
+    def _term_card(self, method: MethodKeys) -> TermCard | None:
+        """The card of a method's term of one's own."""
+        if method.term is None:
+            return None
+        if method.term not in self._term_cards:
+            folder = Path(self.study.code or "")
+            self._term_cards[method.term] = term_card.find(folder, method.term, "methods", "STUDY")
+        return self._term_cards[method.term]
+
+    def as_long_as(self, student: Run, seed: int) -> Run:
+        """A student on labels for as many operations as its distillation took.
+
+        The teacher's own training is not counted: it is there already when one distils.
+        """
+        recipe = self.recipe(student.network)
+        factor = 1 + student.teacher_multiply_adds / student.train_multiply_adds
+        longer = recipe.model_copy(
+            update={
+                "epochs": round(recipe.epochs * factor),
+                "drop_epochs": [round(epoch * factor) for epoch in recipe.drop_epochs],
+            }
+        )
+        return self._planned(student.network, longer, seed)
+
+    def pretrained(self, source: Pretrained) -> Run:
+        """A run of no epochs, one for all seeds: its weights are brought, and examined."""
+        recipe = self.recipe(source.network).model_copy(update={"epochs": 0, "drop_epochs": []})
+        checksum = source.sha256
+        if source.weights is not None:
+            checksum = naming.weights(source.network).get(source.weights, checksum)
+        brought = {"weights": source.weights, "sha256": checksum}
+        run = self._planned(source.network, recipe, 0, pretrained=brought)
+        if source.path is not None:
+            self.plan.weights[run.name] = source.path
+        return run
+
+    def recipe(self, network: str) -> Recipe:
+        """How every run of a network is trained."""
+        if network not in self._recipes:
+            self._recipes[network] = self.study.recipe_of(network)
+        return self._recipes[network]
+
+    def cost(self, network: str) -> Cost:
+        """Of classifying one image."""
+        if network not in self._costs:
+            self._costs[network] = self.networks.cost(network)
+        return self._costs[network]
+
+    def _planned(
+        self,
+        network: str,
+        recipe: Recipe,
+        seed: int,
+        lesson: Lesson | None = None,
+        *,
+        member: int = 0,
+        pretrained: dict | None = None,
+    ) -> Run:
+        """The run of the spec that these make: the known one, or a new one."""
+        spec = made.run_spec(
+            self.data,
+            self.networks.spec(network),
+            recipe,
+            seed=seed,
+            stage=lesson.stage(network) if lesson else 0,
+            member=member,
+            teacher=_teacher_spec(lesson) if lesson else None,
+            method=lesson.method if lesson else None,
+            pretrained=pretrained,
+        )
+        digest = identity.digest(spec)
+        if (known := self._by_digest.get(digest)) is not None:
+            return known
+        cost = self.cost(network)
+        members = lesson.teacher.members if lesson else ()
+        trained = self.train_size * recipe.epochs  # images, over all epochs
+        asked = self.train_size * spec["method"]["kd_epochs"] if lesson else 0
+        run = Run(
+            name=made.run_name(spec, digest),
+            digest=digest,
+            spec=spec,
+            parents=tuple(dict.fromkeys(run for run, _ in members)),
+            cost=cost,
+            train_multiply_adds=FORWARDS_PER_STEP * cost.multiply_adds * trained,
+            teacher_multiply_adds=lesson.teacher.multiply_adds * asked if lesson else 0,
+            tables=self._asked_through(lesson) if lesson else (),
+        )
+        self._by_digest[digest] = self.plan.runs[run.name] = run
+        return run
+
+    def _asked_through(self, lesson: Lesson) -> tuple[Table, ...]:
+        """The tables through which a lesson's teacher is asked; none if it is live."""
+        if lesson.outputs == "live":
+            return ()
+        members = lesson.teacher.members
+        return tuple(self._table(run, epoch, lesson.outputs) for run, epoch in members)
+
+    def _table(self, run: Run, epoch: int, precision: str) -> Table:
+        key = (run.digest, epoch, precision)
+        if key in self._tables:
+            return self._tables[key]
+        spec = made.table_spec(run.spec, run.digest, epoch, precision)
+        name = made.table_name(spec, identity.digest(spec))
+        entries = self.train_size * made.view_count(self.data["views"])
+        bytes_each = {"float16": 2, "float32": 4}[precision] * self.plan.card.classes
+        table = Table(name, spec, run, entries * run.cost.multiply_adds, entries * bytes_each)
+        self.plan.tables[name] = self._tables[key] = table
+        return table
+
+
+def _teacher_spec(lesson: Lesson) -> dict:
+    teacher = lesson.teacher
+    members = [(run.digest, run.network, epoch) for run, epoch in teacher.members]
+    return made.teacher_spec(members, teacher.average_at, lesson.outputs)

@@ -1,0 +1,281 @@
+"""The families: what each file says, against the networks that it builds; and a new one.
+
+What is said of all of them is held for every file that lies there, so a new family comes with a
+line in `CASES`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import models as theirs
+
+import kdpipe
+from kdpipe.errors import KdpipeError
+from kdpipe.networks import layouts, models, naming
+from kdpipe.networks.families import torchvision
+from kdpipe.networks.family import USUAL, Family, Network
+
+CASES = {  # a name, images that it takes, classes
+    "wrn": [
+        ("wrn16-1", (3, 32, 32), 10),
+        ("wrn28-10", (3, 32, 32), 100),
+        ("wrn250-1", (3, 32, 32), 10),
+        ("wrn16-2", (1, 28, 28), 10),
+        ("wrn10-0.5", (1, 8, 8), 10),
+        ("wrn16-0.7", (2, 7, 13), 3),
+        ("wrn10-0.0625", (1, 4, 4), 2),
+    ],
+    "densenet-bc": [
+        ("densenet-bc40-12", (3, 32, 32), 10),
+        ("densenet-bc100-24", (3, 32, 32), 100),
+        ("densenet-bc10-5", (1, 7, 13), 3),  # an odd number of channels to halve
+    ],
+    "resnet": [
+        ("resnet8", (3, 32, 32), 10),
+        ("resnet14", (1, 5, 6), 10),
+        ("resnet110", (3, 32, 32), 100),
+    ],
+    "torchvision": [
+        ("resnet18", USUAL, 1000),
+        ("resnet34", USUAL, 10),
+        ("shufflenet_v2_x0_5", USUAL, 10),
+        ("shufflenet_v2_x0_5", USUAL, 1000),
+        ("densenet121", USUAL, 10),
+        ("densenet121", USUAL, 1000),
+        ("squeezenet1_0", USUAL, 10),
+    ],
+}
+EACH = [(family, *case) for family, cases in CASES.items() for case in cases]
+
+
+# --- what every file says
+
+
+def test_every_file_is_a_family_with_a_case():
+    files = {path.stem for path in Path(torchvision.__file__).parent.glob("[!_]*.py")}
+    assert {name.replace("-", "_") for name in naming.families()} == files
+    assert list(naming.families()) == list(CASES), "a family has a case here, in order"
+    assert all(isinstance(family, Family) for family in naming.families().values())
+
+
+@pytest.mark.parametrize(("family", "name", "shape", "classes"), EACH)
+def test_the_price_is_that_of_the_built_network(family, name, shape, classes):
+    assert naming.family(name) == family
+    with torch.device("meta"):
+        model = models.build(name, num_classes=classes, in_channels=shape[0]).eval()
+        with FlopCounterMode(display=False) as counter:
+            logits = model(torch.empty(1, *shape))
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        assert naming.cost(name, shape, classes) == (parameters, counter.get_total_flops() // 2)
+        assert logits.shape == (1, classes)
+        if shapes := naming.group_shapes(name, shape):
+            logits, groups = model.features(torch.empty(1, *shape))
+            assert [g.shape[1:] for g in groups] == shapes and logits.shape == (1, classes)
+    if (narrowest := naming.parse(name).narrowest) is not None:
+        convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+        assert narrowest == min(c.out_channels for c in convolutions)
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    assert naming.is_linear(name) == (bool(linear) and linear[-1].out_features == classes)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_its_names_mean_its_networks_and_no_others(kind):
+    facts = naming.families()[kind]
+    names = [*facts.near(""), *(name for name, *_ in CASES[kind])]
+    assert names
+    for name in names:
+        mine = [other for other, each in naming.families().items() if each.parse(name)]
+        assert mine == [kind] and isinstance(facts.parse(name), Network)
+        assert naming.has_form(name) and facts.parse(name).name == name
+        naming.check(name, USUAL)  # what the usual images are is true of every family
+    assert facts.revision >= 1 and facts.spelling in refusal("?")
+    assert facts.parse("?") is None
+
+
+def refusal(name):
+    with pytest.raises(KdpipeError) as error:
+        naming.parse(name)
+    return str(error.value)
+
+
+def test_the_families_are_read_without_torch():
+    code = (
+        "import sys; from kdpipe.networks import naming\n"
+        "for name in sys.argv[1:]: naming.cost(name, (3, 224, 224), 10), naming.revision(name)\n"
+        "assert len(naming.families()) > 3\n"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'torchvision', 'pandas')))"
+    )
+    names = [name for _, name, *_ in EACH]
+    assert subprocess.run([sys.executable, "-c", code, *names]).returncode == 0
+
+
+def test_the_narrow_rule_and_the_names_of_the_formats():
+    assert [layouts.of(n) for n in (1, 7, 8, None)] == ["contiguous"] * 2 + ["channels_last"] * 2
+    assert layouts.memory_format("contiguous") is torch.contiguous_format
+    assert layouts.memory_format("channels_last") is torch.channels_last
+
+
+# --- a new one is a file
+
+PLAIN = """import re
+
+from kdpipe.networks import grouped
+from kdpipe.networks.family import Family, Layer, Network, classifier, priced
+
+
+def parse(name):
+    found = re.fullmatch("plain([1-9][0-9]?)", name)
+    return Network(name, widths=(int(found[1]),) * 3, narrowest=int(found[1])) if found else None
+
+
+def cost(network, shape, classes):
+    width, pixels = network.widths[0], shape[1] * shape[2]
+    stem = Layer(shape[0], width, 3, pixels, width)
+    return priced([stem, classifier(width, classes)])
+
+
+def build(network, classes, channels):
+    from torch import nn
+    from kdpipe.networks.blocks import conv, grouped_network, norm_relu
+
+    width = network.widths[0]
+    stem = nn.Sequential(conv(channels, width, 3), norm_relu(width))
+    return grouped_network(stem, [nn.AvgPool2d(1), *[nn.AvgPool2d(2)] * 2], nn.Identity(), width,
+                           classes)
+
+
+FAMILY = Family(
+    revision=7,
+    order=9,
+    spelling="plain<width> (plain16)",
+    form=re.compile("plain[0-9]+"),
+    near=lambda name: ["plain8", "plain16"],
+    parse=parse,
+    check=grouped.check,
+    cost=cost,
+    groups=grouped.pooled,
+    build=build,
+)
+"""
+USED = """
+import sys
+import tiny
+from kdpipe.errors import KdpipeError
+from kdpipe.networks import naming
+from kdpipe.specs import admission
+
+made = tiny.planned(main={"teachers": ["plain16"], "students": ["plain4", "wrn10-1"]})
+runs = {run.network: run for run in made.runs.values() if not run.spec["teacher"]}
+network = {"name": "plain16", "revision": 7, "classes": 10, "channels": 1}
+assert runs["plain16"].spec["network"] == network
+assert "torch" not in sys.modules, "planned"
+for run in made.runs.values():
+    assert admission.name_of("run", run.spec, run.digest) == run.name
+try:
+    naming.parse("plain17000")
+except KdpipeError as error:
+    said = str(error)
+assert "nearest: plain16" in said and "; plain<width> (plain16); or one of your own" in said, said
+assert naming.has_form("plain17000")
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from kdpipe.networks import models
+
+assert models.layout(runs["plain4"].spec["network"]) is torch.contiguous_format
+for name in ("plain4", "plain16"):
+    model = models.fresh(runs[name].spec).eval()
+    with FlopCounterMode(display=False) as counter:
+        _, groups = model.features(torch.zeros(1, 1, 8, 8))
+    counted = sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
+    assert runs[name].cost == counted, name
+    assert [g.shape[1:] for g in groups] == naming.group_shapes(name, (1, 8, 8))
+"""
+
+
+def with_family(folder, text, code):
+    """Run code with a copy of the package that has the family `plain`."""
+    source = Path(kdpipe.__file__).parent
+    shutil.copytree(source, folder / "kdpipe", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "kdpipe/networks/families/plain.py").write_text(text)
+    path = os.pathsep.join([str(folder), str(Path(tiny.__file__).parent)])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_new_family_is_one_file(tmp_path):
+    """Planned, named, admitted, priced and built, by no other change of the package."""
+    result = with_family(tmp_path, PLAIN, USED)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_file_that_defines_no_family_stops_everything(tmp_path):
+    code = "from kdpipe.networks import naming; print(naming.is_known('wrn16-1'))"
+    result = with_family(tmp_path, PLAIN.replace("FAMILY =", "FAMILI ="), code)
+    assert "plain.py: every file in families/ defines FAMILY, a Family" in result.stderr
+    assert result.stdout == ""
+
+
+# --- torchvision's, measured once
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("resnet18", 11.69), ("resnet34", 21.80), ("resnet50", 25.56), ("resnet152", 60.19)],
+)
+def test_parameter_counts_that_are_printed_everywhere(name, millions):
+    assert round(naming.cost(name, USUAL, 1000).parameters / 1e6, 2) == millions
+
+
+def test_names_and_weights_are_torchvisions():
+    known, ours = set(theirs.list_models(module=theirs)), set(torchvision.table())
+    assert ours <= known
+    assert {"googlenet", "inception_v3"} <= known - ours
+    for name in ours:
+        for weights, digits in naming.weights(name).items():
+            assert theirs.get_model_weights(name)[weights].url.endswith(f"-{digits}.pth")
+
+
+def test_a_built_network_is_torchvisions_and_has_groups():
+    torch.manual_seed(0)
+    model = models.build("resnet18", num_classes=7, in_channels=3).eval()
+    torch.manual_seed(0)
+    oracle = theirs.resnet18(num_classes=7).eval()
+    x = torch.randn(2, *USUAL)
+    with torch.no_grad():
+        logits, groups = model.features(x)
+        torch.testing.assert_close(model(x), oracle(x))
+        torch.testing.assert_close(logits, oracle(x))
+    assert [tuple(g.shape[1:]) for g in groups] == naming.group_shapes("resnet18", USUAL)
+    assert naming.group_shapes("resnet18", USUAL)[0] == (64, 56, 56)
+    assert naming.group_shapes("densenet121", USUAL) == []
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 224, 224), (3, 256, 256)])
+def test_images_of_another_size_are_refused(shape):
+    with pytest.raises(KdpipeError, match="for 3 x 224 x 224, the images are"):
+        naming.check("resnet18", shape)
+
+
+def test_random_networks_can_teach_and_not_be_trained():
+    naming.check("vgg11", USUAL)
+    with pytest.raises(KdpipeError, match="drops activations at random"):
+        naming.check("vgg11", USUAL, trained=True)
+    naming.check("resnet50", USUAL, trained=True)
+
+
+def test_a_misspelt_name_finds_the_nearest():
+    with pytest.raises(KdpipeError, match=r"nearest: .*resnet152"):
+        naming.check("resnet151", USUAL)

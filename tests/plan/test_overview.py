@@ -1,0 +1,34 @@
+"""The plan as a user reads it, and as a program does."""
+
+from made_plan import METHODS, block, make, study
+
+from kdpipe.networks import naming
+from kdpipe.plan import overview
+from kdpipe.plan.status import STATES
+
+
+def test_the_plan_as_json_and_on_one_screen_by_hand():
+    """One teacher at two stops, two methods: 2 runs on labels and 4 students of 4 epochs."""
+    stopped = block(stops=["full", "checkpoint 1"], methods=["kd", "eskd"])
+    made = make(study(stopped, methods=METHODS))
+    macs = made.scratch["wrn10-0.5", 0].cost.multiply_adds
+    teacher = naming.cost("wrn16-1", (1, 8, 8), 10)
+    per_epoch = teacher.multiply_adds * 64  # ESKD asks the teacher in 2 of 4 epochs
+    said = overview.as_json(made, dict.fromkeys([*made.runs], "to do"))
+    assert sum(run["epochs"] for run in said["runs"]) == 4 * (1 + 1 + 4)
+    total = sum(run["multiply_adds"] for run in said["runs"])
+    assert total == 3 * 64 * 4 * (5 * macs + teacher.multiply_adds) + 12 * per_epoch
+    assert [run["blocks"] for run in said["runs"]] == [["main"]] * 6
+    text = overview.as_text(made, dict.fromkeys([*made.runs], "to do"))
+    rows = {line.split("  ")[0]: line.split() for line in text.splitlines() if "to do" in line}
+    assert rows["teacher"][1:3] == ["1", "4"] and rows["student"][1:3] == ["4", "16"]
+    assert rows["main"][1:3] == ["6", "24"] and rows["all runs, each once"][4:6] == ["6", "24"]
+    assert rows["main"][3] == f"{total:.2e}"
+
+
+def test_the_states_in_a_plan_are_counted():
+    made = make(study(block(), seeds=[0, 1]))
+    states = dict(zip(made.runs, [*STATES, "done", "to do"], strict=True))
+    lines = overview.as_text(made, states).splitlines()
+    (line,) = [line for line in lines if line.startswith("all runs")]
+    assert line.endswith("2 done, 1 diverged, 1 skipped, 2 to do")

@@ -1,0 +1,90 @@
+"""What a rule is answered, for each kind of job, without starting Snakemake."""
+
+import hashlib
+from types import SimpleNamespace
+
+import pytest
+from made_specs import planned
+
+from kdpipe.workflow import Dag
+
+PLAN = planned()
+MADE = {name: item for items in PLAN.recorded.values() for name, item in items.items()}
+
+
+def dag(to_do=tuple(MADE), ready=(), **more) -> Dag:
+    return Dag(PLAN.study, PLAN, frozenset(to_do), frozenset(ready), **more)
+
+
+def inputs(item, **known) -> list[str]:
+    return dag(**known).inputs(SimpleNamespace(name=item.name))
+
+
+def records(*runs) -> list[str]:
+    return [f"results/runs/{run.name}/record.json" for run in runs]
+
+
+def card(name: str) -> str:
+    (folder,) = [folder for folder in PLAN.data_sets if folder.startswith(f"{name}-")]
+    return f"results/data/{folder}/card.json"
+
+
+def test_each_kind_of_job_waits_for_its_parents_and_its_data():
+    student = next(cell.run for cell in PLAN.cells if cell.block == "main")
+    tables = [f"results/tables/{table.name}" for table in student.tables]
+    assert len(tables) == len(student.parents) == 2
+    assert inputs(student) == [card("digits"), *records(*student.parents), *tables]
+    scratch = PLAN.scratch["wrn10-0.5", 0]
+    assert inputs(scratch) == [card("digits")]
+    for table in PLAN.tables.values():
+        assert inputs(table) == [card("digits"), *records(table.parent)]
+    for probe in PLAN.probes.values():
+        assert inputs(probe) == [card("mnist"), *records(probe.run)]
+    (ensemble,) = PLAN.ensembles.values()
+    assert inputs(ensemble) == records(*(run for run, _ in ensemble.members))
+
+
+def test_what_is_there_is_waited_for_by_nobody():
+    done = [run.name for run in PLAN.runs.values()]
+    to_do = set(MADE) - set(done)
+    for item in [*PLAN.probes.values(), *PLAN.tables.values(), *PLAN.ensembles.values()]:
+        assert inputs(item, to_do=to_do, ready=PLAN.data_sets) == []
+
+
+def test_records_by_role_and_all_of_them():
+    everything = dag().records()
+    assert everything == [
+        f"results/{kind}/{name}/record.json"
+        for kind, items in (("runs", PLAN.runs), ("ensembles", PLAN.ensembles),
+                            ("probes", PLAN.probes))
+        for name in items
+    ]  # fmt: skip
+    scratch = records(PLAN.scratch["wrn10-0.5", 0])
+    assert dag().records("scratch") == scratch
+    assert set(dag().records("student", "scratch")) == {*scratch} | {
+        *records(*(cell.run for cell in PLAN.cells)),
+    }
+    assert dag(to_do=()).records() == []
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_job_of_a_cluster_asks_for_more_at_the_next_attempt_and_within_the_site(device):
+    asked = dag(device=device, longest_job=15)
+    for item in [*PLAN.runs.values(), *PLAN.tables.values(), *PLAN.probes.values()]:
+        name = SimpleNamespace(name=item.name)
+        assert [asked.minutes(name, attempt) for attempt in (1, 2)] == [10, 15]
+        memory = [asked.megabytes(name, attempt) for attempt in (1, 3)]
+        assert memory[1] == 2 * memory[0] > 0
+        assert asked.threads(name) == 1
+        assert asked.means(name) == (["--device=cuda"] if device == "cuda" else [])
+
+
+def test_a_name_that_is_not_planned_is_an_error():
+    with pytest.raises(KeyError, match="of-another-study"):
+        dag().spec(SimpleNamespace(name="of-another-study"))
+
+
+def test_the_spec_of_each_is_what_its_name_rests_on():
+    for item in [*MADE.values(), *PLAN.tables.values()]:
+        text = dag().spec(SimpleNamespace(name=item.name))
+        assert item.name.endswith(hashlib.sha256(text.encode()).hexdigest()[:12])
