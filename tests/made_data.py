@@ -161,3 +161,13 @@ def photographs(root: Path, classes: list[str], train: int, test: int, held: str
             pixels = image[:, :height, :width].transpose(1, 2, 0)
             Image.fromarray(pixels).save(folder / f"{index:05d}.JPEG", quality=95)
     return root
+
+
+# By name, who makes the files of a known set in the format that their authors publish.
+PUBLISHED = {
+    "cifar10": ((3, 32, 32), 4, lambda made: cifar_files(made, fine=False)),
+    "cifar100": ((3, 32, 32), 8, lambda made: cifar_files(made, fine=True)),
+    "mnist": ((1, 28, 28), 4, idx_files),
+    "fashion-mnist": ((1, 28, 28), 4, idx_files),
+    "svhn": ((3, 32, 32), 4, svhn_files),
+}

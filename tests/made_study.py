@@ -9,12 +9,11 @@ import zlib
 
 import numpy as np
 
-from kdpipe.evidence.wrong_images import FILE as OUTCOMES
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
 from kdpipe.results.files import write_bytes
 from kdpipe.results.records import publish
-from kdpipe.results.store import Store
+from kdpipe.results.store import OUTCOMES, Store
 from kdpipe.study import checking
 
 STUDY = {

@@ -5,12 +5,10 @@ and no spaces; its digest is the SHA-256 of that text. A parent enters by its di
 renames everything that descends from it and nothing else. Labels that a user invents (names of
 blocks, methods, ensembles) never enter.
 
-`REVISIONS` (and the `revision` of each network family) say what a spec *means*. Raise a number by
-hand when the code behind it changes what a run computes: the runs it touches are then made again,
-and no others.
+`REVISIONS`, and the `revision` that each file of a listed folder says of itself (a term, a network
+family, a data set, an augmentation), say what a spec *means*. Raise a number by hand when the code
+behind it changes what a run computes: the runs it touches are then made again, and no others.
 """
-
-"""TODO identity, from training."""
 
 import hashlib
 import json
@@ -24,13 +22,6 @@ REVISIONS = {
     "stream": 1,  # how images that stay in files are decoded, cropped and scaled
     "table": 2,  # teacher tables; 2: made by batches that fit a cache
     "probe": 1,  # features, and the classifier on them
-    "digits": 1,
-    "cifar10": 1,
-    "cifar100": 1,
-    "fashion-mnist": 1,
-    "imagenet": 1,
-    "mnist": 1,
-    "svhn": 1,
     "own": 1,  # folders of classes and .npz files
 }
 

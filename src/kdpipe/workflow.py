@@ -17,9 +17,11 @@ from typing import Any
 from kdpipe import identity
 from kdpipe.data.cards import Card
 from kdpipe.errors import KdpipeError
+from kdpipe.learning.method import OWN
 from kdpipe.plan import planner, resources, status
 from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run
-from kdpipe.results.records import RECORD, read
+from kdpipe.results.records import read
+from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
 from kdpipe.study import checking, yaml_file
@@ -76,6 +78,7 @@ class Dag:
         item = self._item(wildcards)
         built = (item, *item.parents) if isinstance(item, Run) else (item,)
         own = any("build" in each.spec["network"] for each in built)
+        own = own or OWN in (item.spec.get("method") or ())
         weights = self.plan.weights.get(item.name)
         return Means(
             self.device,
@@ -143,7 +146,8 @@ class Dag:
             for name in items
             if name not in self.to_do
         ]
-        youngest = max((folder / RECORD for folder in folders), key=_age, default=None)
+        paths = [folder / RECORD for folder in folders] + [self.store.archive]
+        youngest = max((path for path in paths if path.exists()), key=_age, default=None)
         return [youngest] if youngest is not None and _age(youngest) > reported else []
 
     def _to_do(self, kind: str, names: Iterable[str] | None = None) -> list[str]:

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +24,9 @@ from kdpipe import identity, workflow
 from kdpipe.cli.main import main
 from kdpipe.data import cards, listing, splits, streams
 from kdpipe.data.arrays import digest
+from kdpipe.data.augmentations.random_crop import Crop
 from kdpipe.data.own.card import make_card
-from kdpipe.data.views import Crop, Views
+from kdpipe.data.views import PLAIN, Views
 from kdpipe.errors import DataError, Interrupted, KdpipeError, StudyError
 from kdpipe.jobs.prepare import prepare
 from kdpipe.jobs.train import train
@@ -37,7 +40,7 @@ from kdpipe.training.objective import Objective
 from kdpipe.training.teachers import tables as teacher_tables
 
 CLASSES = ["ant", "bee", "cat"]
-CROP = Crop((0.3, 1.0), (0.75, 4 / 3))
+CROP = Crop(scale=[0.3, 1.0], ratio=[0.75, 4 / 3])
 SIDE = 16
 MEAN, STD = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
 
@@ -108,7 +111,7 @@ def test_an_image_as_it_is_is_resized_and_cropped_as_torchvision_does(
     workers, photographs, tmp_path
 ):
     _, split = loaded(photographs, tmp_path)
-    found = streams.images(split.test, Views(0, "zero", False), split, workers=workers)
+    found = streams.images(split.test, PLAIN, split, workers=workers)
     oracle = ImageFolder(
         photographs / "test",
         transforms.Compose([transforms.Resize(18), transforms.CenterCrop(SIDE)]),  # 16 * 256 / 224
@@ -128,7 +131,7 @@ def test_the_field_resizes_to_256_before_224():
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_random_view_is_torchvisions_crop_of_its_seed(flip, photographs, tmp_path):
     _, split = loaded(photographs, tmp_path)
-    images = streams.images(split.test, Views(0, "zero", flip, CROP), split)
+    images = streams.images(split.test, Views.of({"flip": flip, "crop": CROP.model_dump()}), split)
     oracle = ImageFolder(photographs / "test")
     order = torch.arange(len(oracle)).repeat(3)
     seeds = torch.randint(2**63 - 1, (len(order),), generator=torch.Generator().manual_seed(1))
@@ -156,7 +159,7 @@ def test_a_random_view_is_torchvisions_crop_of_its_seed(flip, photographs, tmp_p
 
 def test_without_a_crop_there_is_the_centre_and_its_mirror(photographs, tmp_path):
     _, split = loaded(photographs, tmp_path, crop=None)
-    images = streams.images(split.test, Views(0, "zero", True), split)
+    images = streams.images(split.test, Views.of({"flip": True}), split)
     assert images.views.count == 2
     order = torch.arange(len(images))
     ((_, _, plain),) = images.batches(order, torch.zeros_like(order), 1000)
@@ -169,7 +172,7 @@ def test_batches_from_the_middle_are_those_of_the_whole(photographs, tmp_path):
     spec, split = loaded(photographs, tmp_path)
     views = Views.of(spec["data"]["views"])
     images = streams.images(split.train, views, split)
-    assert views.crop == Crop((0.3, 1.0), (0.75, 4 / 3)) and len(images) == 48
+    assert views == Views.of({"flip": True, "crop": CROP.model_dump()}) and len(images) == 48
     order, view = loop._presentation(spec, 0, len(images), views)
     whole = list(images.batches(order, view, 10))
     assert [len(x) for _, _, x in whole] == [10, 10, 10, 10, 8]
@@ -186,7 +189,7 @@ def test_grey_images_have_one_channel(tmp_path):
     make_card(tmp_path / "photos", None, None, stream=SIDE)
     of_data = {"mean": [0.5], "std": [0.5], "validation": 0}
     _, split = loaded(tmp_path / "photos", tmp_path, **of_data)
-    x = torch.cat(list(streams.images(split.train, Views(0, "zero", False), split).centres(5)))
+    x = torch.cat(list(streams.images(split.train, PLAIN, split).centres(5)))
     assert x.shape == (12, 1, SIDE, SIDE) and x.std() > 0.1
 
 
@@ -330,6 +333,26 @@ def test_stopped_within_an_epoch_and_resumed(workers, photographs, done, tmp_pat
     assert tiny.exact(place.run(run.name)) == tiny.exact(done.run(run.name))
 
 
+PRELOADING = """
+import sys
+from kdpipe.data import streams
+
+look = "import json, sys; json.dump(list(sys.modules), open(sys.argv[-1], 'w'))"
+worker = streams._context().Process(target=exec, args=(look,))
+worker.start()
+worker.join()
+"""
+
+
+def test_a_worker_is_forked_with_all_that_it_needs(tmp_path):
+    """A server swallows an import that fails: every worker would spend seconds on its own."""
+    found = tmp_path / "modules.json"
+    subprocess.run([sys.executable, "-c", PRELOADING, str(found)], check=True, timeout=120)
+    modules = set(json.loads(found.read_text()))
+    assert streams.PRELOADED[0] == "kdpipe.data.streams"
+    assert {"torch", "PIL.Image", *streams.PRELOADED} <= modules
+
+
 def children_of(pid):
     """Processes below one, by /proc."""
     found, parents = [], {pid}
@@ -462,7 +485,7 @@ def test_a_folder_that_moved_is_listed_again(folder, tmp_path):
         splits.load(spec["data"], place)
     prepare("photos", place, str(tmp_path / "elsewhere"), str(card))
     split = splits.load(spec["data"], place)
-    assert len(list(streams.images(split.test, Views(0, "zero", False), split).centres(24))) == 1
+    assert len(list(streams.images(split.test, PLAIN, split).centres(24))) == 1
 
 
 def test_a_listing_that_was_altered_is_refused(folder, tmp_path):
@@ -602,5 +625,5 @@ def test_what_a_view_is_made_of_is_in_the_name(photographs, monkeypatch):
 def test_resize_is_the_side_of_the_crop(photographs, tmp_path):
     _, split = loaded(photographs, tmp_path, resize=20)
     assert split.test.images.shape == (3, 20, 20)
-    x = next(streams.images(split.test, Views(0, "zero", False), split).centres(3))
+    x = next(streams.images(split.test, PLAIN, split).centres(3))
     assert x.shape == (3, 3, 20, 20)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from kdpipe.data.views import Images, Views
+from kdpipe.data.images import Images
+from kdpipe.data.views import PLAIN, Views
 
 RNG = np.random.RandomState(0)
 IMAGES = RNG.randint(0, 256, (3, 2, 6, 5)).astype(np.uint8)  # not square, two channels
@@ -36,7 +37,7 @@ def twin(image, pad, padding, flip, view):
 @pytest.mark.parametrize("padding", ["zero", "reflect"])
 @pytest.mark.parametrize("pad", [0, 1, 3])
 def test_every_view_is_the_twins(pad, padding, flip):
-    views = Views(pad, padding, flip)
+    views = Views.of({"pad": pad, "padding": padding, "flip": flip})
     images = Images(IMAGES, views, MEAN, STD)
     pairs = list(itertools.product(range(len(IMAGES)), range(views.count)))
     index, view = torch.tensor(pairs).T
@@ -50,13 +51,13 @@ def test_every_view_is_the_twins(pad, padding, flip):
     ("pad", "flip", "count"), [(0, False, 1), (0, True, 2), (1, False, 9), (4, True, 162)]
 )
 def test_counts(pad, flip, count):
-    assert Views(pad, "zero", flip).count == count
+    assert Views.of({"pad": pad, "flip": flip}).count == count
 
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("pad", [0, 1, 4])
 def test_the_centre_is_the_image_itself(pad, flip):
-    views = Views(pad, "zero", flip)
+    views = Views.of({"pad": pad, "flip": flip})
     found = Images(IMAGES, views, MEAN, STD).centre(1, 99)
     expected = (IMAGES[1:] / 255 - MEAN[:, None, None]) / STD[:, None, None]
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=2e-6)
@@ -65,7 +66,7 @@ def test_the_centre_is_the_image_itself(pad, flip):
 
 @pytest.mark.parametrize("pad", [1, 2])
 def test_the_views_of_an_image_are_all_different(pad):
-    views = Views(pad, "zero", True)
+    views = Views.of({"pad": pad, "flip": True})
     everything = torch.arange(views.count)
     found = Images(IMAGES, views, MEAN, STD).batch(torch.zeros_like(everything), everything)
     assert len({image.numpy().tobytes() for image in found}) == views.count
@@ -73,7 +74,7 @@ def test_the_views_of_an_image_are_all_different(pad):
 
 def test_a_view_does_not_depend_on_its_batch():
     """To the bit: a table of views is computed in other batches than training asks for."""
-    views = Views(2, "reflect", True)
+    views = Views.of({"pad": 2, "padding": "reflect", "flip": True})
     images = Images(IMAGES, views, MEAN, STD)
     index, view = torch.tensor([0, 2, 1, 1]), torch.tensor([7, 0, 49, 13])
     together = images.batch(index, view)
@@ -82,14 +83,16 @@ def test_a_view_does_not_depend_on_its_batch():
 
 
 def test_of_a_spec():
-    spec = {"pad": 2, "padding": "reflect", "flip": True, "revision": 1}
-    assert Views.of(spec) == Views(2, "reflect", True)
-    assert len(Images(IMAGES, Views.of(spec), MEAN, STD)) == 3
+    keys = {"pad": 2, "padding": "reflect", "flip": True}
+    views = Views.of(keys | {"crop": None, "revision": 1})
+    assert views == Views.of(keys) != Views.of(keys | {"padding": "zero"})
+    assert len(Images(IMAGES, views, MEAN, STD)) == 3
+    assert PLAIN == Views.of({}) == Views.of({"pad": 0, "padding": "reflect", "flip": False})
 
 
 def test_the_source_is_left_alone():
     before = IMAGES.copy()
-    images = Images(IMAGES, Views(0, "zero", False), MEAN, STD)
+    images = Images(IMAGES, PLAIN, MEAN, STD)
     images.batch(torch.tensor([0]), torch.tensor([0])).zero_()
     np.testing.assert_array_equal(IMAGES, before)
     assert len(images) == 3

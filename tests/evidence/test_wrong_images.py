@@ -12,6 +12,7 @@ from kdpipe.evidence.claim import judge
 from kdpipe.evidence.selections import traced
 from kdpipe.evidence.wrong_images import Outcomes
 from kdpipe.results.files import write_arrays
+from kdpipe.results.store import OUTCOMES
 
 
 def test_contrasts_of_errors_have_both_intervals_and_the_verdicts_stay(tmp_path):
@@ -44,8 +45,8 @@ def test_a_contrast_is_made_of_the_runs_that_it_names(tmp_path):
 
 def test_outcomes_are_read_from_outputs_and_of_an_ensemble_from_its_members(tmp_path):
     plan, store = made_store(tmp_path, seeds=[0])
-    (store.root / wrong_images.FILE).unlink()
-    assert list(wrong_images.lines(Outcomes(plan, store))) == []
+    (store.root / OUTCOMES).unlink()
+    assert listed(plan, store) == {}
     team = next(t for t in plan.ensembles.values() if len(t.members) == 3)
     random = np.random.default_rng(0)
     labels = random.integers(10, size=700)
@@ -61,18 +62,28 @@ def test_outcomes_are_read_from_outputs_and_of_an_ensemble_from_its_members(tmp_
     for (run, _), share in zip(team.members, shares, strict=True):
         assert (known.wrong(run.name) == (share.argmax(axis=1) != labels)).all()
     assert (known.wrong(team.name) == (np.mean(shares, axis=0).argmax(axis=1) != labels)).all()
-    lines = [json.loads(line) for line in wrong_images.lines(known)]
-    assert {line["name"] for line in lines} == {team.name, *(run.name for run, _ in team.members)}
-    (store.root / wrong_images.FILE).write_text("".join(wrong_images.lines(known)))
+    lines = listed(plan, store)
+    assert set(lines) == {team.name, *(run.name for run, _ in team.members)}
+    text = [json.dumps({"name": name, **line}) + "\n" for name, line in lines.items()]
+    (store.root / OUTCOMES).write_text("".join(text))
     for run, _ in team.members:
         (store.run(run.name) / "outputs.safetensors").unlink()
-    assert list(wrong_images.lines(Outcomes(plan, store))) == [
-        json.dumps(line) + "\n" for line in lines
-    ]
+    assert listed(plan, store) == lines
+
+
+def listed(plan, store) -> dict[str, dict]:
+    """What an archive says of each run and ensemble whose wrong images are known."""
+    known = Outcomes(plan, store)
+    items = [*plan.runs.values(), *plan.ensembles.values()]
+    return {
+        item.name: {"digest": item.digest, **wrong_images.as_bits(wrong)}
+        for item in items
+        if (wrong := known.wrong(item.name)) is not None
+    }
 
 
 def test_damaged_outcomes_are_named(tmp_path):
     plan, store = made_store(tmp_path, seeds=[0])
-    (store.root / wrong_images.FILE).write_text('{"name": "x"\n')
+    (store.root / OUTCOMES).write_text('{"name": "x"\n')
     with pytest.raises(StoreError, match=r"outcomes\.jsonl is damaged"):
         Outcomes(plan, store)

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdpipe import identity
+from kdpipe.data.sets import digits
 from kdpipe.identity import canonical, digest, stream
 from kdpipe.learning import method
 from kdpipe.networks import naming
@@ -275,7 +276,6 @@ REVISED = {
     "evaluation": lambda run: True,
     "views": lambda run: True,
     "split": lambda run: True,
-    "digits": lambda run: True,
     "ensemble": lambda run: run.spec["teacher"] and len(run.spec["teacher"]["members"]) > 1,
 }
 
@@ -292,6 +292,12 @@ def test_a_raised_revision_of_a_term(family, monkeypatch):
     before, kd = make(family), method.terms()["kd"]
     monkeypatch.setitem(method.terms(), "kd", dataclasses.replace(kd, revision=2))
     assert renamed(before, make(family)) == {n for n, r in before.runs.items() if r.spec["teacher"]}
+
+
+def test_a_raised_revision_of_a_data_set(family, monkeypatch):
+    before = make(family)
+    monkeypatch.setattr(digits, "SET", dataclasses.replace(digits.SET, revision=2))
+    assert renamed(before, make(family)) == set(before.runs)
 
 
 def test_a_raised_revision_of_a_network_family(family, monkeypatch):

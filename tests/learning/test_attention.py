@@ -11,17 +11,18 @@ from torch.nn import functional as F
 
 from kdpipe import identity
 from kdpipe.data import splits
-from kdpipe.data.views import Images
+from kdpipe.data.images import Images
 from kdpipe.errors import StudyError
 from kdpipe.evidence import frames
 from kdpipe.jobs.train import train
 from kdpipe.networks import models
 from kdpipe.networks.models import build
 from kdpipe.plan import planner
+from kdpipe.results import run_folder
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
 from kdpipe.study import checking
-from kdpipe.training import evaluation, loop
+from kdpipe.training import loop
 
 AT = {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 50.0}
 
@@ -54,7 +55,7 @@ def network(place, run, name, epoch):
     folder = place.run(run.name)
     path = folder / "weights.safetensors"
     if epoch < 3:
-        path = evaluation.checkpoint_path(folder, epoch)
+        path = run_folder.weights(folder, epoch)
     arrays, _ = read_arrays(path)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
     return model.eval()

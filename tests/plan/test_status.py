@@ -8,7 +8,7 @@ import tiny
 from kdpipe.errors import StoreError
 from kdpipe.plan import planner, status
 from kdpipe.plan.items import Run
-from kdpipe.results import records
+from kdpipe.results import archived, records
 from kdpipe.results.store import Store
 from kdpipe.study import checking
 
@@ -138,6 +138,51 @@ def test_a_damaged_record_is_named(made, place, damage):
         )
     with pytest.raises(StoreError, match=str(path)):
         status.of(made, place)
+
+
+def archive(place, *items):
+    """Records of runs and ensembles in an archive, as if all had been done."""
+    kept = {"status": "done", "reason": None, "checkpoints": {"1": {}}}
+    archived.write(
+        place.archive,
+        [
+            archived.Entry(
+                "runs" if isinstance(item, Run) else "ensembles",
+                item.name,
+                item.digest,
+                {"digest": item.digest, **kept},
+            )
+            for item in items
+        ],
+    )
+
+
+def test_what_is_archived_is_done_until_its_weights_are_needed(made, place):
+    scratch, teacher, full, early, member = names(made)
+    (ensemble,) = made.ensembles.values()
+    archive(place, *made.runs.values(), ensemble)
+    assert set(status.of(made, place).values()) == {"done"}
+    archive(place, scratch, teacher, full, member, ensemble)
+    states = status.of(made, place)  # one student is to do, so its teacher is
+    to_do = {name for name, state in states.items() if state == "to do"}
+    assert to_do == {early.name, teacher.name}
+    note(teacher, "done", place, checkpoints={"1": {}})
+    to_do = {name for name, state in status.of(made, place).items() if state == "to do"}
+    assert to_do == {early.name}
+    archive(place, *made.runs.values())  # the ensemble is to be scored from its members' outputs
+    to_do = {name for name, state in status.of(made, place).items() if state == "to do"}
+    assert to_do == {ensemble.name, *(run.name for run, _ in ensemble.members)}
+
+
+def test_what_is_needed_of_an_archive_goes_down_a_chain(place):
+    content = tiny.study(main={"teachers": ["self"], "generations": 3})
+    made = planner.make(checking.validate(content, "f"))
+    *known, _ = made.runs.values()
+    archive(place, *known)
+    assert set(status.of(made, place).values()) == {"to do"}
+    note(known[1], "done", place)
+    states = list(status.of(made, place).values())
+    assert states == ["done", "done", "to do", "to do"]
 
 
 def test_folders_of_other_studies_and_litter_are_let_be(made, place):

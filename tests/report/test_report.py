@@ -24,7 +24,7 @@ from kdpipe.report.figure import figures
 from kdpipe.report.render import render
 from kdpipe.report.table import tables
 from kdpipe.results.files import write_json
-from kdpipe.results.store import Store
+from kdpipe.results.store import OUTCOMES, Store
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
     names = list(made.runs)[: 1 if lost == "one failed" else None]
     if lost == "diverged":
         write(made, store, {"": "diverged"})
-        (store.root / wrong_images.FILE).unlink()
+        (store.root / OUTCOMES).unlink()
     else:
         for name in names:
             write_json(store.run(name) / "failure.json", {"reason": "no memory", "traceback": ""})

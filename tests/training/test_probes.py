@@ -24,8 +24,9 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from kdpipe import identity
 from kdpipe.cli.main import main
 from kdpipe.data import prepared, splits, streams
+from kdpipe.data.images import Images
 from kdpipe.data.own.card import make_card
-from kdpipe.data.views import PLAIN, Images
+from kdpipe.data.views import PLAIN
 from kdpipe.errors import Diverged, KdpipeError, StudyError
 from kdpipe.evidence import frames
 from kdpipe.jobs.probe import probe as do_probe

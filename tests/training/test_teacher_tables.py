@@ -14,7 +14,8 @@ from scipy.special import softmax
 
 from kdpipe import identity
 from kdpipe.data import splits
-from kdpipe.data.views import Images, Views
+from kdpipe.data.images import Images
+from kdpipe.data.views import PLAIN, Views
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.jobs.tabulate import tabulate
 from kdpipe.jobs.train import train
@@ -93,7 +94,7 @@ def test_an_ensemble_of_tables_is_the_live_ensemble(taught):
         x = images.batch(index, view)
         ours = torch.softmax(tables.logits(x, index, view) / 4, 1)
         assert torch.allclose(ours, torch.softmax(said.forward(x) / 4, 1), atol=1e-5)
-        plain = Images(split.val.images, Views(0, "zero", False), split.mean, split.std)
+        plain = Images(split.val.images, PLAIN, split.mean, split.std)
         ours, theirs = tables.answers("val", plain), said.answers("val", plain)
         np.testing.assert_allclose(softmax(ours, 1), softmax(theirs, 1), atol=1e-5)
 

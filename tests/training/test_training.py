@@ -13,17 +13,18 @@ from scipy.special import softmax
 from torch.nn import functional as F
 
 from kdpipe.data import splits
-from kdpipe.data.views import Images, Views
+from kdpipe.data.images import Images
+from kdpipe.data.views import Views
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.score import score
 from kdpipe.jobs.train import train
 from kdpipe.learning.recipe import learning_rate
 from kdpipe.networks import models
-from kdpipe.results import metrics
+from kdpipe.results import metrics, run_folder
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
-from kdpipe.training import evaluation, loop
+from kdpipe.training import loop
 from kdpipe.training.objective import Objective
 from kdpipe.training.teachers import live
 
@@ -271,7 +272,7 @@ def test_a_generation_never_shares_the_stream_of_its_teacher():
     assert len(runs) == 4
     for one, other in itertools.combinations(runs, 2):
         assert not same(initial(one), initial(other))
-        views = Views(1, "zero", False)
+        views = Views.of({"pad": 1})
         orders = [loop._presentation(run.spec, 0, 64, views)[0] for run in (one, other)]
         assert not torch.equal(*orders)
 
@@ -285,9 +286,9 @@ def test_members_of_an_ensemble_start_apart():
 def test_checkpoint_0_is_the_initialisation(place):
     run = scratch()
     folder = do(run, place, [0, 4])
-    found = arrays(evaluation.checkpoint_path(folder, 0))
+    found = arrays(run_folder.weights(folder, 0))
     assert all(np.array_equal(found[key], value.numpy()) for key, value in initial(run).items())
-    last = arrays(evaluation.checkpoint_path(folder, 4))
+    last = arrays(run_folder.weights(folder, 4))
     final = arrays(folder / "weights.safetensors")
     assert all(np.array_equal(last[key], final[key]) for key in final)
 

@@ -1,9 +1,11 @@
-"""Records kept with a report: they render it again, without torch and without any weights."""
+"""An archive renders its report again, without torch or weights, and loses nothing it holds."""
 
-import io
+import dataclasses
+import gzip
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +17,14 @@ from made_study import STUDY, made_plan, made_store, write
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
 from kdpipe.evidence import frames, wrong_images
+from kdpipe.report.render import render
+from kdpipe.results import archived, records, run_folder
 from kdpipe.results.files import write_json
-from kdpipe.results.store import Store
+from kdpipe.results.store import OUTCOMES, Store
 from kdpipe.upkeep import archive
 
 REPOSITORY = Path(__file__).parents[2]
-DIGITS = REPOSITORY / "reports" / "digits"
+DIGITS = REPOSITORY / "reports" / "published" / "digits"
 SCRIPT = """
 import sys
 from kdpipe.cli.main import main
@@ -33,7 +37,7 @@ sys.exit(code or "torch" in sys.modules)
 def again(tmp_path_factory):
     """The digits report, rendered from its committed records."""
     folder = tmp_path_factory.mktemp("again")
-    command = [sys.executable, "-c", SCRIPT, str(DIGITS / "records"), str(folder)]
+    command = [sys.executable, "-c", SCRIPT, str(DIGITS), str(folder)]
     subprocess.run(command, cwd=REPOSITORY, check=True)
     return folder / "digits"
 
@@ -43,41 +47,23 @@ def test_the_committed_records_give_the_committed_tables(again):
     assert len(names) > 8
     assert names == {path.name for path in (DIGITS / "tables").glob("*.csv")}
     for name in [f"tables/{name}" for name in sorted(names)] + ["results.csv"]:
-        made = pd.read_csv(again / name)
-        assert any(_alike(made, pd.read_csv(io.StringIO(text))) for text in _committed(name)), name
+        made, known = pd.read_csv(again / name), pd.read_csv(DIGITS / name)
+        pd.testing.assert_frame_equal(made, known, rtol=1e-7, atol=1e-9, obj=name)
 
 
 def test_the_committed_records_give_the_committed_claims(again):
     made = json.loads((again / "claims.json").read_text())
-    assert any(_close(made, json.loads(text)) for text in _committed("claims.json"))
+    assert _close(made, json.loads((DIGITS / "claims.json").read_text()))
 
 
 def test_the_committed_records_say_nothing_of_the_machine_but_its_processor():
-    files = [path for path in (DIGITS / "records").rglob("*") if path.is_file()]
-    assert len(files) > 300 and sum(path.stat().st_size for path in files) < 4_000_000
-    for path in files:
-        text = path.read_text()
-        assert not re.search(r'"(/|~|[A-Z]:\\)|/(home|tmp|root|usr|work)/|hostname', text), path
-        if path.name == "record.json":
-            known = {"kdpipe", "git", "python", "numpy", "torch"}
-            assert json.loads(text)["versions"].keys() <= known
-
-
-def _committed(name: str):
-    """The file as it lies there, and as it was committed: a run of one's own changes the first."""
-    yield (DIGITS / name).read_text()
-    command = ["git", "show", f"HEAD:reports/digits/{name}"]
-    known = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    if known.returncode == 0:
-        yield known.stdout
-
-
-def _alike(made: pd.DataFrame, known: pd.DataFrame) -> bool:
-    try:
-        pd.testing.assert_frame_equal(made, known, rtol=1e-7, atol=1e-9)
-    except AssertionError:
-        return False
-    return True
+    path = DIGITS / archived.FILE
+    assert len(archived.read(path)) == 165 and path.stat().st_size < 400_000
+    text = gzip.decompress(path.read_bytes()).decode()
+    assert not re.search(r'"(/|~|[A-Z]:\\)|/(home|tmp|root|usr|work)/|hostname', text)
+    known = {"kdpipe", "git", "python", "numpy", "torch"}
+    for entry in archived.read(path).values():
+        assert entry.record["versions"].keys() <= known
 
 
 def _close(made, known) -> bool:
@@ -104,83 +90,229 @@ def test_an_archive_renders_as_its_results_do_holes_included(tmp_path):
     made, store = made_plan(seeds=[0, 1]), Store(tmp_path / "results")
     write(made, store, {"wrn10-0.5-from-wrn16-2-e20": "diverged"})
     failed = next(name for name in made.runs if name.startswith("wrn16-1-from"))
-    for path in store.run(failed).iterdir():
-        path.unlink()
-    write_json(store.run(failed) / "failure.json", {"reason": "no memory", "traceback": "at /x"})
+    shutil.rmtree(store.run(failed))
+    reason = {"reason": "no memory", "traceback": "at /x"}
+    write_json(run_folder.failure(store.run(failed)), reason)
     said = archive.write(made, store, tmp_path / "archive")
     assert f"{len(made.runs) - 1:,} runs" in said and f"{len(made.ensembles)} ensembles" in said
+    assert f"{len(made.probes)} probes" in said
     there = Store(tmp_path / "archive")
+    assert [path.name for path in there.root.iterdir()] == ["records.jsonl.gz"]
     frame = frames.frame(made, store)
     assert {"done", "diverged", "failed"} == set(frame.status)
     pd.testing.assert_frame_equal(frames.frame(made, there), frame)
     pd.testing.assert_frame_equal(frames.curves(made, there), frames.curves(made, store))
-    known = list(wrong_images.lines(wrong_images.Outcomes(made, store)))
-    assert list(wrong_images.lines(wrong_images.Outcomes(made, there))) == known
-    assert len(known) > len(made.ensembles)
-    files = [path for path in (tmp_path / "archive").rglob("*") if path.is_file()]
-    assert "/x" not in "".join(path.read_text() for path in files)
+    for name in {*made.runs, *made.ensembles} - {failed}:
+        mine, theirs = (wrong_images.Outcomes(made, place).wrong(name) for place in (store, there))
+        assert (mine is None and theirs is None) or (mine == theirs).all()
+    assert "/x" not in gzip.decompress(there.archive.read_bytes()).decode()
+    pages = [render(made, place, tmp_path / place.root.name) for place in (store, there)]
+    assert _files(pages[0] / "tables") and _alike(*pages)
 
 
-def test_an_archive_drops_what_the_plan_no_longer_has_and_nothing_else(tmp_path):
+def _alike(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same report; they may hold other things."""
+    names = [Path("index.md"), Path("results.csv"), Path("claims.json"), Path("index.html")]
+    names += [path.relative_to(one) for path in (one / "figures").iterdir()]
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path):
+    made, store = made_store(tmp_path, seeds=[0])
+    archive.write(made, store, tmp_path / "one")
+    one = tmp_path / "one" / archived.FILE
+    before = one.read_bytes()
+    assert before[3:8] == bytes(5)  # gzip: no flags, so no file name, and no time
+    shutil.copytree(store.root, tmp_path / "elsewhere")
+    archive.write(made, Store(tmp_path / "elsewhere"), tmp_path / "two")
+    assert (tmp_path / "two" / archived.FILE).read_bytes() == before
+    lines = gzip.decompress(before).splitlines()
+    assert lines == sorted(lines)
+    # another zlib may pack the same lines differently: then they are left as they were packed
+    one.write_bytes(gzip.compress(gzip.decompress(before), compresslevel=1))
+    other = one.read_bytes()
+    archive.write(made, store, tmp_path / "one")
+    assert other != before and one.read_bytes() == other
+
+
+def test_what_the_results_lack_stays(tmp_path):
+    """An older version of a study, another study of the same name, a run that has gone since."""
     made, store = made_store(tmp_path, seeds=[0, 1])
     folder = tmp_path / "archive"
     archive.write(made, store, folder)
-    (folder / "runs" / "notes").mkdir()
-    (folder / "runs" / "notes" / "mine.txt").write_text("a person's own")
+    before = archived.read(folder / archived.FILE)
     fewer = made_plan(seeds=[0])
+    shutil.rmtree(store.run(next(iter(fewer.runs))))
     said = archive.write(fewer, store, folder)
-    gone = [len(made.runs) - len(fewer.runs), len(made.ensembles) - len(fewer.ensembles)]
-    gone.append(len(made.probes) - len(fewer.probes))
-    assert f"{sum(gone):,} that the study no longer has were removed" in said
-    assert {path.name for path in (folder / "runs").iterdir()} == {*fewer.runs, "notes"}
-    assert {path.name for path in (folder / "ensembles").iterdir()} == {*fewer.ensembles}
+    stayed = len(before) - len(fewer.runs) - len(fewer.ensembles) - len(fewer.probes) + 1
+    assert f"; {stayed:,} of them were there and stayed" in said
+    assert archived.read(folder / archived.FILE) == before
 
 
-def test_a_results_folder_is_no_place_for_an_archive(tmp_path):
+def test_what_is_new_is_added_and_a_failure_gives_way_to_its_record(tmp_path):
     made, store = made_store(tmp_path, seeds=[0])
-    run = store.run(next(iter(made.runs)))
-    (run / "weights.safetensors").write_bytes(b"weights")
-    with pytest.raises(KdpipeError, match="with weights in it"):
-        archive.write(made, store, store.root)
-    assert (run / "weights.safetensors").exists()
+    name = list(made.runs)[3]
+    shutil.move(store.run(name), tmp_path / "finished")
+    write_json(run_folder.failure(store.run(name)), {"reason": "no memory", "traceback": None})
+    archive.write(made, store, tmp_path / "archive")
+    there = Store(tmp_path / "archive")
+    assert name not in there.records("runs") and there.failure("runs", name) == "no memory"
+    shutil.rmtree(store.run(name))
+    archive.write(made, store, there.root)  # nothing is known of it now
+    assert there.failure("runs", name) == "no memory"
+    shutil.move(tmp_path / "finished", store.run(name))
+    archive.write(made, store, there.root)
+    assert there.records("runs") == store.records("runs")
+    assert there.failure("runs", name) is None
+    shutil.rmtree(store.run(name))
+    write_json(run_folder.failure(store.run(name)), {"reason": "again", "traceback": None})
+    archive.write(made, store, there.root)
+    assert name in there.records("runs")
+
+
+def changed(store: Store, name: str, **changes) -> None:
+    folder = store.run(name)
+    records.publish(folder, records.read(folder, None) | changes)
+
+
+def test_the_same_run_trained_again_is_the_same_run(tmp_path):
+    """Other seconds, another day, another version of torch: what came out is what counts."""
+    made, store = made_store(tmp_path, seeds=[0])
+    name = list(made.runs)[3]
+    archive.write(made, store, tmp_path / "archive")
+    changed(store, name, seconds={"total": 99.0}, started="2030", versions={"torch": "9"})
+    archive.write(made, store, tmp_path / "archive")
+    (record,) = [Store(tmp_path / place).records("runs")[name] for place in ["archive"]]
+    assert record["seconds"] == {"total": 99.0} and record["started"] == "2030"
+
+
+def test_checkpoints_that_were_pruned_stay_in_the_archive(tmp_path):
+    made, store = made_store(tmp_path, seeds=[0])
+    name = next(name for name, epochs in made.keep.items() if epochs)
+    files = {"curve.jsonl": {"bytes": 1}, "checkpoints/epoch-0007.safetensors": {"bytes": 2}}
+    changed(store, name, files=files)
+    before = store.records("runs")[name]
+    archive.write(made, store, tmp_path / "archive")
+    changed(store, name, checkpoints={}, files={"curve.jsonl": {"bytes": 1}})
+    archive.write(made, store, tmp_path / "archive")
+    assert Store(tmp_path / "archive").records("runs")[name] == before
+
+
+@pytest.mark.parametrize("differs", ["status", "last", "file curve.jsonl", "checkpoint 7"])
+def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, differs):
+    made, store = made_store(tmp_path, seeds=[0])
+    name = next(name for name, epochs in made.keep.items() if 7 in epochs)
+    changed(store, name, files={"curve.jsonl": {"bytes": 1}}, started="1 May")
+    archive.write(made, store, tmp_path / "archive")
+    before = _files(tmp_path / "archive")
+    old = store.records("runs")[name]
+    change: dict = {
+        "status": {"status": "diverged", "last": None, "reason": "not finite"},
+        "last": {"last": {**old["last"], "test": {**old["last"]["test"], "accuracy": 0.5}}},
+        "file curve.jsonl": {"files": {"curve.jsonl": {"bytes": 2}}},
+        "checkpoint 7": {"checkpoints": {"7": {"val": None}}},
+    }[differs]
+    changed(store, name, started="2 May", **change)
+    with pytest.raises(KdpipeError) as error:
+        archive.write(made, store, tmp_path / "archive")
+    said = str(error.value)
+    assert f"other records of 1 runs or ensembles than {store.root}, {name} the first" in said
+    assert f" the first ({differs}): there " in said
+    assert "started 1 May" in said and "started 2 May" in said and "nothing was written" in said
+    known = {"status": "diverged, not finite", "last": "test error 50.00 %"}
+    assert known.get(differs, "done, test error") in said
+    assert f"remove {store.run(name)}" in said
+    assert _files(tmp_path / "archive") == before
+
+
+def test_a_folder_of_records_as_they_were_kept_once_becomes_an_archive(tmp_path):
+    """runs/<name>/record.json and curve.jsonl, and outcomes.jsonl for all."""
+    made, store = made_store(tmp_path, seeds=[0])
+    for kept in store.root.rglob(run_folder.KEPT_RECORD):
+        kept.unlink()
+    assert (store.root / OUTCOMES).exists()
+    write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0]})
+    command = ["archive", str(tmp_path / "made.yaml"), "--results", str(store.root)]
+    assert main([*command, "--to", str(tmp_path / "new")]) == 0
+    there = Store(tmp_path / "new")
+    for kind in archived.KINDS:
+        assert there.records(kind) == store.records(kind)
+    assert there.wrong_images() == store.wrong_images() and len(there.wrong_images()) > 10
+    assert all(there.curve(name) == store.curve(name) is not None for name in made.runs)
+
+
+def test_archive_publishes_records_and_report(tmp_path, capsys, monkeypatch):
+    made, store = made_store(tmp_path, seeds=[0])
+    write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0]})
+    monkeypatch.chdir(tmp_path)
+    assert main(["archive", "made.yaml"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    folder = Path("reports/published/made")
+    assert said[0].startswith(f"{folder}/records.jsonl.gz: {len(made.runs)} runs")
+    assert said[1] == f"{folder}/index.html: rendered from it"
+    known = {"records.jsonl.gz", "index.html", "index.md", "results.csv", "claims.json"}
+    assert {path.name for path in folder.iterdir()} == known | {"tables", "figures"}
+    assert main(["report", "made.yaml"]) == 0
+    assert capsys.readouterr().out == "reports/made/index.html: rendered\n"
+    assert _alike(Path("reports/made"), folder)
+    # and from the published file alone
+    shutil.rmtree(store.root)
+    assert main(["report", "made.yaml", "--results", str(folder), "--reports", "again"]) == 0
+    assert _alike(Path("reports/made"), Path("again/made"))
+
+
+def test_git_sees_what_is_published_and_nothing_that_a_run_leaves():
+    left = ["results/runs/x/record.json", "logs/runs/x.log", "reports/digits/index.html"]
+    kept = ["reports/published/digits/index.html", "src/kdpipe/results/store.py", "tests/results/x"]
+    ignored = subprocess.run(
+        ["git", "check-ignore", *left, *kept], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    if ignored.returncode > 1:
+        pytest.skip("not a clone")
+    assert ignored.stdout.split() == left
 
 
 def _files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("lost", ["a folder", "the study", "one run", "one outcome", "nothing"])
-def test_an_archive_never_loses_what_it_holds(tmp_path, capsys, monkeypatch, lost):
+@pytest.mark.parametrize("lost", ["a folder", "the study", "the archive"])
+def test_nothing_is_written_where_there_is_nothing_to_merge(tmp_path, capsys, monkeypatch, lost):
     """Typed in a fresh clone, `kdpipe archive` once emptied the committed records."""
-    made, store = made_store(tmp_path, seeds=[0, 1])
-    write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0, 1]})
+    _, store = made_store(tmp_path, seeds=[0])
+    write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0]})
     monkeypatch.chdir(tmp_path)
-    command = ["archive", "made.yaml", "--to", "kept"]
+    command = ["archive", "made.yaml"]
     assert main(command) == 0
-    before = _files(tmp_path / "kept")
-    names = list(made.runs)
+    kept = tmp_path / "reports"
     said = {
         "a folder": "results is not there",
         "the study": "results holds no record of the study made",
-        "one run": f"lacks, {names[3]} the first",
-        "one outcome": f"lacks, {names[3]} the first",
-        "nothing": "kept is the results folder itself",
+        "the archive": "records.jsonl.gz is damaged or no archive",
     }
     if lost == "a folder":
         store.root.rename(tmp_path / "elsewhere")
     elif lost == "the study":
-        for kind in ("runs", "ensembles", "probes"):
+        for kind in archived.KINDS:
             (store.root / kind).rename(tmp_path / kind)
             (store.root / kind / "wrn10-1-scratch-s0-000000000000").mkdir(parents=True)
-    elif lost == "one run":
-        (store.run(names[3]) / "record.json").unlink()
-    elif lost == "one outcome":
-        path = store.root / wrong_images.FILE
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if names[3] not in line))
     else:
-        command += ["--results", "../" + tmp_path.name + "/kept"]
+        path = kept / "published/made" / archived.FILE
+        path.write_bytes(path.read_bytes()[:-100])
+    before = _files(kept)
     capsys.readouterr()
     assert main(command) == 2
     assert said[lost] in (words := capsys.readouterr().err) and words.count("\n") == 1
-    assert _files(tmp_path / "kept") == before
+    assert _files(kept) == before
+
+
+def test_a_record_under_the_name_of_another_is_refused(tmp_path):
+    made, store = made_store(tmp_path, seeds=[0])
+    archive.write(made, store, tmp_path / "archive")
+    path = tmp_path / "archive" / archived.FILE
+    entries = archived.read(path)
+    one, two = [entry for entry in entries.values() if entry.kind == "runs"][:2]
+    swapped = dataclasses.replace(one, digest=two.digest, record=two.record)
+    archived.write(path, [*(e for e in entries.values() if e is not one), swapped])
+    with pytest.raises(KdpipeError, match=f"{one.name} the first"):
+        archive.write(made, store, tmp_path / "archive")

@@ -21,7 +21,9 @@ from lab import ROOT, Lab
 
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
+from kdpipe.results import archived
 from kdpipe.study import checking
+from kdpipe.upkeep import archive
 
 RECIPES = {"wrn10-0.75": {"lr": 0.02}}
 
@@ -113,7 +115,9 @@ def test_a_study_runs_to_its_end(finished):
     assert top == {"results", "logs", "reports", ".snakemake", "said"}
     logs = {path.stem for path in finished.folder.glob("logs/*/*.log")}
     assert logs >= names(study())
-    assert "21 of 21 steps (100%) done" in (finished.folder / "said").read_text()
+    said = (finished.folder / "said").read_text()
+    assert "21 of 21 steps (100%) done" in said
+    assert "\nreports/tiny/index.html: rendered\n" in said
 
 
 def test_a_second_start_does_nothing(finished):
@@ -205,6 +209,38 @@ def test_restored_results_without_snakemakes_memory(finished, lab):
     assert re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE) == ["render", "all"]
     assert lab.results_csv() == finished.results_csv()
     assert lab.exact() == finished.exact()
+
+
+def test_an_archived_run_is_done_until_something_new_is_to_learn_from_it(copy, finished):
+    for name in ("kept", "results"):  # the first as a report of a clone has it
+        archive.write(made(study()), copy.place, copy.folder / name)
+    for kind in ("runs", "ensembles"):
+        shutil.rmtree(copy.place.root / kind)
+    assert copy.planned(study()) == {"render"}  # the archive is younger than the report
+    copy.run(study())
+    assert copy.planned(study()) == set()
+    assert copy.results_csv() == finished.results_csv()
+
+    team = study(ensembles={"pair": {"networks": ["wrn10-1", "wrn10-0.75"]}})
+    members = the(team, m=lambda s: s["network"]["name"] != "wrn10-0.5" and not s["teacher"])
+    assert members & names(study())
+    assert copy.planned(team) == members | {*made(team).ensembles, "render"}
+
+    warmer = study(methods={"kd": {}, "hot": {"temperature": 9}})
+    hot = the(warmer, hot=lambda s: s["method"] and s["method"]["temperature"] == 9)
+    teachers = the(warmer, t=lambda s: s["network"]["name"] == "wrn10-1")
+    assert (len(hot), len(teachers)) == (4, 2)
+    assert copy.planned(warmer) == hot | teachers | {"render"}
+    copy.run(warmer)
+    assert set(copy.exact()) == hot | teachers
+    assert all(copy.exact()[name] == finished.exact()[name] for name in teachers)
+    assert copy.planned(warmer) == set() and copy.planned(study()) == {"render"}
+    # what was trained again is the same run; the archive takes what is new beside it
+    before = archived.read(copy.place.archive)
+    archive.write(made(warmer), copy.place, copy.place.root)
+    after = archived.read(copy.place.archive)
+    assert {name for _, name in after.keys() - before.keys()} == hot
+    assert before.keys() < after.keys()
 
 
 def test_a_removed_run_is_made_again(copy):

@@ -53,7 +53,7 @@ rule render:
     params:
         study=study.study_json,
     shell:
-        "kdpipe report - <<< {params.study:q} > {log} 2>&1"
+        "kdpipe report - <<< {params.study:q} > {log} 2>&1 && tail -n 1 {log}"
 
 
 onerror:

@@ -37,7 +37,7 @@ def add_means(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     help = "jobs that share a GPU; default: 1"
     add("--runs-per-gpu", type=_at_least(1), default=1, metavar="N", help=help)
-    add("--code", type=Path, help="the folder of the modules of networks of one's own")
+    add("--code", type=Path, help="the folder of the modules of networks and terms of one's own")
     help = "processes that read images, where these stream from their files; default: 0"
     add("--workers", type=_at_least(0), default=0, metavar="N", help=help)
 

@@ -1,17 +1,19 @@
-"""TODO data.arrays, from data."""
+"""Plain arrays: what every data set becomes, told apart by a digest, and balanced over its classes.
 
-"""Which images are taken: in equal numbers from each class, drawn from a seed."""
-"""TODO data.arrays, from folders."""
+Images are uint8 (N, C, H, W), labels int64 (N,), of train and of test.
+"""
 
 import hashlib
 import json
 
 import numpy as np
 
+Arrays = dict[str, np.ndarray]
+PARTS = ("train", "test")
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def digest(arrays: dict[str, np.ndarray], names: tuple[str, ...] = ARRAYS) -> str:
+def digest(arrays: Arrays, names: tuple[str, ...] = ARRAYS) -> str:
     """SHA-256 of the arrays with their names, types and shapes, in a fixed order."""
     total = hashlib.sha256()
     for name in names:
@@ -20,6 +22,7 @@ def digest(arrays: dict[str, np.ndarray], names: tuple[str, ...] = ARRAYS) -> st
 
 
 def array_digest(name: str, array: np.ndarray) -> str:
+    """SHA-256 of one array with its name, type and shape."""
     total = hashlib.sha256()
     _add(total, name, array)
     return total.hexdigest()
@@ -39,17 +42,3 @@ def balanced_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray
         members = shuffled[labels[shuffled] == label]
         rank[members] = np.arange(len(members))
     return shuffled[np.argsort(rank[shuffled], kind="stable")]
-
-
-def redrawn(
-    labels: np.ndarray, share: float, classes: int, rng: np.random.RandomState
-) -> np.ndarray:
-    """Labels of which a share is drawn anew, uniformly over all classes."""
-    labels = np.array(labels)
-    chosen = rng.permutation(len(labels))[: round(share * len(labels))]
-    labels[chosen] = rng.randint(0, classes, size=len(chosen))
-    return labels
-
-
-Arrays = dict[str, np.ndarray]
-PARTS = ("train", "test")

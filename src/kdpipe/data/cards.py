@@ -1,5 +1,3 @@
-"""TODO data.cards, from identity."""
-
 """Cards: what is known of a data set without having it.
 
 A card says how many images there are, of what shape, in how many classes, and a SHA-256 that
@@ -12,29 +10,26 @@ of every run's identity and stands for one of three things:
 - where `files` is not empty, the list of the source files with the MD5 sums their authors or
   torchvision publish. Whoever wrote such a card did not have the data: `prepare` verifies the
   sources, and notes the digest of the arrays that came out beside them.
+
+A known data set is a file in `sets/`: its card, and how its published files are read. Nothing here
+or there imports numpy before images are read: a study is planned from cards alone.
 """
-"""TODO data.cards, from plan."""
 
 import dataclasses
-import functools
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from kdpipe import discovery
 from kdpipe.data.keys import Data
 from kdpipe.errors import DataError
 from kdpipe.identity import REVISIONS
 
-
-def data_revision(name: str) -> int:
-    """The revision of a data set: its own if it is known, or that of all data of one's own."""
-    return REVISIONS[name if name in known() else "own"]
-
-
+SETS = "kdpipe.data.sets"
 MAX_BYTES = 8 * 10**9  # of the array of a part
 IMAGENET = "mean: [0.485, 0.456, 0.406] and std: [0.229, 0.224, 0.225]"  # as torchvision's weights
 
@@ -70,22 +65,54 @@ class Card:
         return dataclasses.replace(self, shape=(self.shape[0], side, side))
 
 
+class Download(NamedTuple):
+    """A published file, with the addresses to try in their order."""
+
+    addresses: list[str]
+    name: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A known data set, `SET` of a file in `sets/`.
+
+    Its images become one array: `read` takes the content of the published `files` by name, and
+    gives uint8 images (N, C, H, W) and int64 labels (N,) of train and test (`arrays.ARRAYS`);
+    raises ValueError if they are malformed. Or they stream: `listed` makes the listing
+    (`listing.NAMES`) of a folder; raises DataError if it is not what the card says.
+
+    Raise `revision` when what is read changes: the runs on this data set are then made again.
+    """
+
+    card: Card
+    revision: int
+    files: tuple[str, ...] = ()
+    read: Callable[[dict[str, bytes]], dict] | None = None
+    downloads: Callable[[], list[Download]] = list
+    listed: Callable[[Card, Path], dict] | None = None
+
+
 def known() -> list[str]:
-    """Names of the data sets whose cards ship with the package."""
-    return sorted(
-        entry.name.removesuffix(".json")
-        for entry in resources.files("kdpipe").joinpath("cards").iterdir()
-        if entry.name.endswith(".json")
-    )
+    """Names of the data sets that have a file in `sets/`; none is imported."""
+    return sorted(name.replace("_", "-") for name in discovery.names(SETS))
 
 
-@functools.cache
+def set_of(name: str) -> DataSet:
+    """The known data set of that name."""
+    return discovery.one(SETS, name.replace("-", "_"), "SET", DataSet)
+
+
+def data_revision(name: str) -> int:
+    """The revision of a data set: its own if it is known, or that of all data of one's own."""
+    return set_of(name).revision if name in known() else REVISIONS["own"]
+
+
 def load(name: str) -> Card:
     """The card of a known data set. Raises DataError if it has none."""
     if name not in known():
         raise DataError(f"data set {name!r} has no card (known: {', '.join(known())})")
-    text = resources.files("kdpipe").joinpath("cards", f"{name}.json").read_text()
-    return _card(json.loads(text))
+    return set_of(name).card
 
 
 def of(name: str, path: str | None, card: str | None, resize: int | None = None) -> Card:
@@ -107,6 +134,11 @@ def of(name: str, path: str | None, card: str | None, resize: int | None = None)
     if found.name != name:
         raise DataError(f"{place} is the card of {found.name!r}, and the study says {name!r}")
     return found.resized(resize)
+
+
+def card_of_keys(data: Data) -> Card:
+    """The card of what a study's `data` names. Raises DataError."""
+    return of(data.name, data.path, data.card, data.resize)
 
 
 def beside(path: Path) -> Path:
@@ -136,7 +168,3 @@ def _card(facts: dict) -> Card:
     if not re.fullmatch("[0-9a-f]{64}", card.sha256):  # the name of a folder is made of it
         raise ValueError(f"sha256: {card.sha256!r} is not 64 hexadecimal digits")
     return card
-
-
-def card_of_keys(data: Data) -> Card:
-    return of(**data.model_dump(include={"name", "path", "card", "resize"}))

@@ -1,39 +1,19 @@
-"""TODO data.keys, from study."""
+"""The section `data` of a study: which images, and the keys of each augmentation.
 
-from typing import Annotated, Literal
+What an augmentation is asked for stands in its file in `augmentations/`; here they are put
+together.
+"""
 
-from pydantic import Field, model_validator
+from typing import Annotated
 
+from pydantic import Field
+
+from kdpipe.data import views
 from kdpipe.section import Name, Positive, Section, Seed, Share, Spread
 
 
-class Crop(Section):
-    """Views without end: torchvision's RandomResizedCrop, for images that stream."""
-
-    scale: list[Spread] = Field(
-        default_factory=lambda: [0.08, 1.0],
-        min_length=2,
-        max_length=2,
-        description="from .. to which share of an image's area a crop takes",
-    )
-    ratio: list[Annotated[float, Field(ge=0.1, le=10)]] = Field(
-        default_factory=lambda: [0.75, 4 / 3],
-        min_length=2,
-        max_length=2,
-        description="from .. to which width by height it has, before it is made a square",
-    )
-
-    @model_validator(mode="after")
-    def _in_order(self):
-        for key in ("scale", "ratio"):
-            low, high = getattr(self, key)
-            if low > high:
-                raise ValueError(f"{key} must rise, got [{low:g}, {high:g}]")
-        return self
-
-
-class Data(Section):
-    """The data set, what is taken of it, and how an image is augmented."""
+class Taken(Section):
+    """The data set, and what is taken of it."""
 
     name: Name = Field(description="a known data set (digits, cifar10, ...), or one's own")
     path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
@@ -62,9 +42,12 @@ class Data(Section):
     std: list[Spread] | None = Field(
         None, min_length=1, description="of each channel, in (0, 1]; null: measured on train"
     )
-    pad: int = Field(0, ge=0, le=16, description="pixels padded on each side before a crop")
-    padding: Literal["zero", "reflect"] = Field("zero", description="what the padding is made of")
-    flip: bool = Field(False, description="mirror half of the images left to right")
-    crop: Crop | None = Field(
-        None, description="random crops without end, of images that stream; instead of pad"
-    )
+
+
+_SECTIONS = [digit.keys for digit in views.digits().values()]
+AUGMENTED = tuple(key for section in _SECTIONS for key in section.model_fields)
+
+
+# The fields of the last base come first: after what is taken the digit in front, then the others.
+class Data(*reversed(_SECTIONS), Taken):
+    """The data set, what is taken of it, and how an image is augmented."""

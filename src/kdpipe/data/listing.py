@@ -8,7 +8,6 @@ checksum, so a file that was exchanged for another of the same length is not fou
 """
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from kdpipe.errors import DataError
 
 KINDS = ("paths", "sizes", "labels")
 NAMES = (*(f"{part}_{kind}" for part in PARTS for kind in KINDS), "shape")
-WORDNET = re.compile(r"n[0-9]{8}")  # how ImageNet names a class
-TARS = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
 @dataclass(frozen=True)
@@ -59,14 +56,12 @@ def read(card: Card, path: Path | None) -> Arrays:
             f"data set {card.name}: {where}: name the folder that holds its files in the study, "
             "as data.path"
         )
-    known = card.name in cards.known()
-    if known:
-        _refuse_packed(card, path)
+    if card.name in cards.known():
+        known = cards.set_of(card.name)
+        assert known.listed is not None
+        return known.listed(card, path)
     files, labels = folders.listed(path, card.made.get("test_share"))
-    arrays = of(path, files, labels, card.shape)
-    if known:
-        _compare(card, path, files, arrays)
-    return arrays
+    return of(path, files, labels, card.shape)
 
 
 def of(
@@ -87,42 +82,3 @@ def of(
         arrays[f"{part}_sizes"] = np.array(sizes, np.int64)
         arrays[f"{part}_labels"] = labels[part]
     return arrays
-
-
-def _refuse_packed(card: Card, path: Path) -> None:
-    """Say how the published archives of ImageNet become folders of classes."""
-    for part, tar in zip(("train", "val"), TARS, strict=True):
-        loose = (path / part).is_dir() and not any(p.is_dir() for p in (path / part).iterdir())
-        if (path / part).is_dir() and not loose:
-            continue
-        if (path / tar).is_file():
-            instead = "remove that folder, then " if loose else ""
-            raise DataError(
-                f"data set {card.name}: {path / part} holds no folders of classes, but {tar} lies "
-                f"beside it. Unpack it once (torchvision does, with the devkit's tar in the same "
-                f"folder, and compares MD5 sums; 140 GB for train): {instead}python -c "
-                f"\"from torchvision.datasets import ImageNet; ImageNet('{path}', '{part}')\""
-            )
-        raise DataError(
-            f"data set {card.name}: {path / part} holds no folders of classes; expected are "
-            f"{path}/train/n01440764/*.JPEG and {path}/val/n01440764/*.JPEG, or the published "
-            f"{' and '.join(TARS)}, which torchvision.datasets.ImageNet unpacks"
-        )
-
-
-def _compare(card: Card, path: Path, files: dict[str, list[Path]], arrays: Arrays) -> None:
-    mistakes = []
-    for part, count in (("train", card.train), ("test", card.test)):
-        found = len(arrays[f"{part}_labels"])
-        if found != count:
-            folder = path / ("train" if part == "train" else "val")
-            mistakes.append(f"{folder} holds {found:,} images, expected {count:,}")
-    classes = sorted({file.relative_to(path).parts[1] for file in files["train"]})
-    if len(classes) != card.classes:
-        mistakes.append(f"{path / 'train'} holds {len(classes):,} classes, not {card.classes:,}")
-    odd = [name for name in classes if not WORDNET.fullmatch(name)]
-    if odd:
-        mistakes.append(f"{path / 'train' / odd[0]} is not named like a class (n01440764)")
-    empty = np.flatnonzero(arrays["train_sizes"] == 0)
-    mistakes += [f"{files['train'][index]} is empty" for index in empty]
-    folders.refuse(mistakes, path)

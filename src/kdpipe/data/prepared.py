@@ -1,10 +1,8 @@
-"""Data sets: prepared once into plain arrays, then split the same way in every job.
+"""Data sets, prepared once into plain arrays and verified whenever they are read.
 
 `prepare` writes `results/data/<name>-<12 hex>/`: uint8 images (N, C, H, W) and int64 labels, as
 .npy files that are memory-mapped, and their card last; of a set that streams, the listing of its
-files. `load` cuts train, validation and test out of them as the study says. Validation is held out
-of train; label noise touches train alone. Numpy only, but for scaling: the plan and the scoring of
-ensembles need no torch.
+files. A job reads them by the card in its spec.
 """
 
 import contextlib
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kdpipe.data import cards, listing, published
-from kdpipe.data.arrays import ARRAYS, array_digest, digest
+from kdpipe.data.arrays import ARRAYS, Arrays, array_digest, digest
 from kdpipe.data.own import reader
 from kdpipe.errors import DataError
 from kdpipe.results import store
@@ -72,7 +70,7 @@ def names_of(card: cards.Card) -> tuple[str, ...]:
     return listing.NAMES if card.streamed else ARRAYS
 
 
-def read(card: cards.Card, place: store.Store) -> dict[str, np.ndarray]:
+def read(card: cards.Card, place: store.Store) -> Arrays:
     """The arrays of a data set, verified; DataError names the one that is damaged."""
     folder, names = place.data(card.folder), names_of(card)
     arrays = {}
@@ -84,8 +82,8 @@ def read(card: cards.Card, place: store.Store) -> dict[str, np.ndarray]:
             raise DataError(
                 f"data set {card.name}: {path} is missing or damaged ({error}): {_cure(folder)}"
             ) from None
-    noted = _noted(folder).get("arrays_sha256") if card.files else card.sha256
-    if digest(arrays, names) != noted:
+    expected = noted(folder).get("arrays_sha256") if card.files else card.sha256
+    if digest(arrays, names) != expected:
         raise DataError(
             f"data set {card.name}: {_altered(folder, arrays)} not what its card says: "
             f"{_cure(folder)}"
@@ -93,19 +91,19 @@ def read(card: cards.Card, place: store.Store) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _noted(folder: Path) -> dict:
+def noted(folder: Path) -> dict:
     """What was noted beside prepared arrays; empty where that cannot be read."""
     with contextlib.suppress(OSError, ValueError):
-        noted = json.loads((folder / "card.json").read_bytes())
-        return noted if isinstance(noted, dict) else {}
+        found = json.loads((folder / "card.json").read_bytes())
+        return found if isinstance(found, dict) else {}
     return {}
 
 
-def _altered(folder: Path, arrays: dict[str, np.ndarray]) -> str:
+def _altered(folder: Path, arrays: Arrays) -> str:
     """Which of the arrays differ from what was prepared, if that can be told."""
     with contextlib.suppress(LookupError, TypeError):
-        noted = _noted(folder)["arrays"]
-        wrong = [name for name in arrays if array_digest(name, arrays[name]) != noted[name]]
+        digests = noted(folder)["arrays"]
+        wrong = [name for name in arrays if array_digest(name, arrays[name]) != digests[name]]
         if wrong:
             return ", ".join(f"{folder / name}.npy" for name in wrong) + " is"
     return f"the arrays in {folder} are"

@@ -1,27 +1,22 @@
 """The known data sets in the form their authors publish: read, verified, made into plain arrays.
 
-Each reader takes the content of the published files and gives uint8 images (N, C, H, W) and int64
-labels. The files lie where the study says, loose or in their archive, or are downloaded by
-torchvision, which knows their addresses and checksums. Where a card lists MD5 sums, a file is
-compared before it is read; and nothing is unpickled but numbers, texts, lists and arrays.
+Which files, and who reads them, says the file of a data set in `sets/`. They lie where the study
+says, loose or in their archive, or are downloaded from the addresses that torchvision knows, with
+its checksums. Where a card lists MD5 sums, a file is compared before it is read.
 """
 
 import hashlib
 import pickle
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
+from kdpipe.data import cards
+from kdpipe.data.arrays import Arrays
 from kdpipe.data.cards import Card
-from kdpipe.data.readers import cifar, idx
-from kdpipe.data.sets.digits import digits
-from kdpipe.data.sets.svhn import svhn
 from kdpipe.errors import DataError
 
-Arrays = dict[str, np.ndarray]  # train_images, train_labels, test_images, test_labels
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
 
@@ -31,12 +26,13 @@ def read(card: Card, path: Path | None, downloads: Path) -> Arrays:
     `path` is a folder with the published files, or their archive; with None they are downloaded
     into `downloads`.
     """
-    names, parse = SOURCES[card.name]
+    known = cards.set_of(card.name)
+    assert known.read is not None
     content = {}
-    if names:
-        content = _content(card, names, path or download(card, downloads))
+    if known.files:
+        content = _content(card, known.files, path or download(card, downloads))
     try:
-        arrays = parse(content)
+        arrays = known.read(content)
     except (ValueError, KeyError, TypeError, IndexError, EOFError, pickle.UnpicklingError) as error:
         raise DataError(
             f"data set {card.name}: its files are not what they should be: {error}"
@@ -47,23 +43,10 @@ def read(card: Card, path: Path | None, downloads: Path) -> Arrays:
 
 def download(card: Card, folder: Path) -> Path:
     """Fetch the files of a data set, checksums verified; returns their folder."""
-    from torchvision import datasets
     from torchvision.datasets.utils import download_url
 
-    if card.name in ("cifar10", "cifar100"):
-        source = datasets.CIFAR10 if card.name == "cifar10" else datasets.CIFAR100
-        wanted = [([source.url], source.filename, source.tgz_md5)]
-    elif card.name == "svhn":
-        wanted = [([url], name, md5) for url, name, md5 in datasets.SVHN.split_list.values()]
-        wanted = [file for file in wanted if file[1] in card.files]
-    else:
-        source = datasets.MNIST if card.name == "mnist" else datasets.FashionMNIST
-        wanted = [
-            ([mirror + name for mirror in source.mirrors], name, md5)
-            for name, md5 in source.resources
-        ]
     folder.mkdir(parents=True, exist_ok=True)
-    for addresses, name, md5 in wanted:
+    for addresses, name, md5 in cards.set_of(card.name).downloads():
         errors = []
         for address in addresses:
             try:
@@ -149,21 +132,3 @@ def _compare(card: Card, arrays: Arrays) -> None:
                 f"data set {card.name}: {part} has labels from {labels.min()} to {labels.max()}, "
                 f"expected 0 to {card.classes - 1}"
             )
-
-
-IDX = tuple(
-    f"{prefix}-{kind}-ubyte.gz"
-    for prefix in ("train", "t10k")
-    for kind in ("images-idx3", "labels-idx1")
-)
-CIFAR10 = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
-
-# By name the published files, and who reads them.
-SOURCES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, bytes]], Arrays]]] = {
-    "digits": ((), digits),
-    "mnist": (IDX, idx),
-    "fashion-mnist": (IDX, idx),
-    "cifar10": (CIFAR10, cifar),
-    "cifar100": (("train", "test"), cifar),
-    "svhn": (("train_32x32.mat", "test_32x32.mat"), svhn),
-}

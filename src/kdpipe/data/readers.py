@@ -1,4 +1,9 @@
-"""TODO data.readers, from sources."""
+"""Formats that more than one known data set is published in.
+
+A reader takes the content of the files by name, and gives uint8 images (N, C, H, W) and int64
+labels; raises ValueError or UnpicklingError for other content. Nothing is unpickled but numbers,
+texts, lists and arrays.
+"""
 
 import gzip
 import io

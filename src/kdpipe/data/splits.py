@@ -1,4 +1,8 @@
-"""TODO data.splits, from data."""
+"""The split of a run: train, validation and test, cut the same way in every job.
+
+Validation is held out of train; label noise touches train alone. Numpy only, but for scaling: the
+scoring of ensembles needs no torch.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from kdpipe.data import cards, listing
-from kdpipe.data.arrays import balanced_order, redrawn
-from kdpipe.data.prepared import _noted, card_of, read
+from kdpipe.data.arrays import balanced_order
+from kdpipe.data.prepared import card_of, noted, read
 from kdpipe.errors import DataError
 from kdpipe.identity import stream
 from kdpipe.results import store
@@ -74,6 +78,16 @@ def load(spec: dict, place: store.Store) -> Split:
     return Split(train, val, test, np.array(mean), np.maximum(std, 1e-6), card.classes)
 
 
+def redrawn(
+    labels: np.ndarray, share: float, classes: int, rng: np.random.RandomState
+) -> np.ndarray:
+    """Labels of which a share is drawn anew, uniformly over all classes."""
+    labels = np.array(labels)
+    chosen = rng.permutation(len(labels))[: round(share * len(labels))]
+    labels[chosen] = rng.randint(0, classes, size=len(chosen))
+    return labels
+
+
 def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, of pixels in [0, 1]."""
     if images.size <= AT_ONCE:
@@ -93,7 +107,7 @@ def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
 def _files(card: cards.Card, place: store.Store) -> Callable[[str, np.ndarray], listing.Files]:
     """Files of a part and some of its listing. Raises DataError if their folder is gone."""
     folder = place.data(card.folder)
-    root = Path(str(_noted(folder).get("root")))
+    root = Path(str(noted(folder).get("root")))
     if not root.is_dir():
         raise DataError(
             f"data set {card.name}: its images lay in {root}, and there is no such folder now: "

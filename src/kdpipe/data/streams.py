@@ -1,6 +1,6 @@
 """Streams: batches of images that are read from their files while a network trains.
 
-A `Streams` is asked as `views.Images` is. Files are read, decoded and cropped by PIL and
+A `Streams` is asked as `images.Images` is. Files are read, decoded and cropped by PIL and
 torchvision, in `workers` processes of torch's DataLoader or, with none, in this one. Everything
 random about an image rests on the number of its view, which the run's own stream has drawn: the
 bytes do not depend on the number of workers, nor on where a run was broken off.
@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from kdpipe.data.images import Batch, Images, forward_size, normalisation, normalised
 from kdpipe.data.listing import Files
 from kdpipe.data.splits import Part, Split
-from kdpipe.data.views import PLAIN, Batch, Images, Views, forward_size, normalisation, normalised
+from kdpipe.data.views import PLAIN, Views
 from kdpipe.errors import DataError
 
 # Workers are forked from a server that has torch and nothing else: no CUDA, no lock, no handler.
@@ -60,6 +61,7 @@ class Streams:
         device: torch.device | str = "cpu",
         workers: int = 0,
     ):
+        views.refuse_without("drawn" if views.endless else "image")
         self.files = files
         self.views = views
         self.device = torch.device(device)
@@ -172,18 +174,25 @@ class _Decoder(Dataset):
         from torchvision.transforms import v2
 
         image = self.decoded(index)
-        side = self.files.shape[1]
-        if self.views.crop is not None:
+        if self.views.endless:
             # Of torch.manual_seed the part that does not look for a GPU.
             torch.default_generator.manual_seed(number)
-            crop, flip = _random(side, self.views.crop, self.views.flip)
-            image = flip(crop(image))
+            for change in self.drawn:
+                image = change(image)
         else:
+            side = self.files.shape[1]
             image = v2.CenterCrop(side)(v2.Resize(round(side * LARGER))(image))
-            if self.views.flip and number % 2:
-                image = v2.functional.horizontal_flip(image)
+            for digit, keys, value in self.views.values(number):
+                assert digit.image is not None
+                image = digit.image(keys, value, image)
         pixels = np.asarray(image)
         return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+    @functools.cached_property
+    def drawn(self) -> list[Callable]:
+        """What draws a view of its seed, in the order in which it draws."""
+        side, last_first = self.files.shape[1], reversed(self.views.digits)
+        return [digit.drawn(keys, side) for digit, keys in last_first if digit.drawn]
 
     def decoded(self, index: int):
         """An image of PIL, of the mode that the network wants. Raises DataError."""
@@ -212,17 +221,6 @@ class _Decoder(Dataset):
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             said = str(error).split("<")[0].strip()  # the rest is an address in memory
             raise DataError(f"{path} cannot be read as an image: {said}") from None
-
-
-@functools.cache
-def _random(side: int, crop, flip: bool):
-    """torchvision's crop of random place, area and shape, scaled to a square; and its flip."""
-    from torchvision.transforms import v2
-
-    return (
-        v2.RandomResizedCrop(side, scale=crop.scale, ratio=crop.ratio),
-        v2.RandomHorizontalFlip(0.5 if flip else 0.0),
-    )
 
 
 @functools.cache

@@ -1,150 +1,147 @@
 """Views: the augmented versions of an image, as a numbered set.
 
-Of an array the set is finite. An image is padded once; a view is a crop of the original size at
-one of (2p+1)^2 offsets, flipped or not: pad 4 with flip has 9*9*2 = 162. View v has offset row
-v // F // (2p+1), offset column v // F % (2p+1), and is flipped where v % F is 1 (F is 2 with flip,
-else 1). Pixels are padded before they are normalised. A batch is one gather on the device: no
-image is touched by Python.
+Each augmentation is a digit of the number of a view, with as many values as it makes views. The
+last digit says whether the image is mirrored, the one before it where a crop is taken: pad 4 with
+flip has 81 * 2 = 162 views, of which view v is mirrored where v % 2 is 1, and cropped at row
+v // 2 // 9 and column v // 2 % 9. Without flip that digit is gone: it has one value.
 
-Of images that stream from their files the views may have no end: torchvision's RandomResizedCrop,
-with a flip for half of them. The number of such a view is the seed that it is drawn with. Without
-a crop they are the centre, and the centre mirrored.
+A new augmentation goes in front, with a higher `place` than all others and 0 for the image as it
+is: every number that there was before means the same view. Once it is in use it keeps its place.
+
+Of images that stream from their files the views may have no end. Then the number of a view is the
+seed that it is drawn with, and each augmentation draws what it needs, the last digit first.
 """
 
-from collections.abc import Generator
+import functools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
-import numpy as np
-import torch
+from kdpipe import discovery
+from kdpipe.errors import DataError
+from kdpipe.section import Section
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # index (B,), view (B,), x (B, C, H, W)
+SEEDS = 2**63 - 1
+ENDLESS = 0  # a count: there are as many as seeds
+
+
+def first(_: Any) -> int:
+    """The value 0, whatever the keys."""
+    return 0
 
 
 @dataclass(frozen=True)
-class Crop:
-    """A crop of random place: its share of the area, and its width by its height, from .. to."""
+class Digit:
+    """An augmentation, `DIGIT` of a file in `augmentations/`: a digit of the number of a view.
 
-    scale: tuple[float, float]
-    ratio: tuple[float, float]
+    `keys`: a section of `data` in a study, neutral as it comes: one view, as the image is. All that
+    follows takes such a section first.
+    `place`: counted from the end of the number, from 0.
+    `count`: how many values the digit has; ENDLESS for views without end.
+    `plain`: the value at which the image is as it is.
+
+    Of images in one array:
+    `margin`: images (N, C, H, W) with what a view may show beside them.
+    `gather`: given values (B,) of the digit, the rows (B or 1, H) and columns (B or 1, W) that are
+    taken of an image with its margin, as tensors, what it makes of them.
+
+    Of images that stream:
+    `image`: given a value and an image of PIL, which has its size already, the new image.
+    `drawn`: given the side of what a network sees, a transform of images of PIL that draws from
+    torch's own generator.
+
+    `gather`, `image` or `drawn` is None where the augmentation is not for such images. `revision`
+    is raised by hand when the views change. None: as old as `views` in `identity.REVISIONS`, which
+    stands for it; its keys are in every spec. Those of a newer one stand, with its revision, in
+    the specs of those who use it alone: it renames no run by being there. All of it is pickled for
+    the processes that read images: no lambda.
+    """
+
+    keys: type[Section]
+    place: int
+    count: Callable[[Any], int]
+    plain: Callable[[Any], int] = first
+    margin: Callable[[Any, Any], Any] | None = None
+    gather: Callable[[Any, Any, Any, Any], tuple[Any, Any]] | None = None
+    image: Callable[[Any, int, Any], Any] | None = None
+    drawn: Callable[[Any, int], Callable[[Any], Any]] | None = None
+    revision: int | None = None
+
+
+@functools.cache
+def digits() -> dict[str, Digit]:
+    """The augmentations by name, the digit in front first."""
+    found = discovery.every("kdpipe.data.augmentations", "DIGIT", Digit)
+    return dict(sorted(found.items(), key=lambda each: -each[1].place))
+
+
+def spec_of(data: Section) -> dict:
+    """What the `views` of a spec say, of the keys of `data`; but the revision of all of them."""
+    found = {}
+    for name, digit in digits().items():
+        keys = data.model_dump(include=set(digit.keys.model_fields))
+        if digit.revision is None:
+            found |= keys
+        elif keys != digit.keys().model_dump():
+            found |= keys | {f"{name}_revision": digit.revision}
+    return found
 
 
 @dataclass(frozen=True)
 class Views:
-    """The view set of a study: `padding` is zero or reflect."""
+    """The view set of a study: its digits of more than one value, the one in front first."""
 
-    pad: int
-    padding: str
-    flip: bool
-    crop: Crop | None = None
+    digits: tuple[tuple[Digit, Any], ...]  # each with its section
 
     @classmethod
     def of(cls, spec: dict) -> "Views":
-        crop = spec.get("crop")
-        return cls(
-            spec["pad"],
-            spec["padding"],
-            spec["flip"],
-            Crop(tuple(crop["scale"]), tuple(crop["ratio"])) if crop else None,
-        )
+        """Those of the `views` of a spec; keys that it lacks are neutral."""
+        found = []
+        for digit in digits().values():
+            given = {key: spec[key] for key in digit.keys.model_fields if key in spec}
+            keys = digit.keys.model_validate(given)
+            if digit.count(keys) != 1:
+                found.append((digit, keys))
+        return cls(tuple(found))
+
+    @property
+    def endless(self) -> bool:
+        """Whether the number of a view is a seed."""
+        return any(digit.count(keys) == ENDLESS for digit, keys in self.digits)
 
     @property
     def count(self) -> int:
         """How many there are; of views without end, how many seeds."""
-        if self.crop is not None:
-            return 2**63 - 1
-        return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
+        if self.endless:
+            return SEEDS
+        return math.prod(digit.count(keys) for digit, keys in self.digits)
 
     @property
     def centre(self) -> int:
         """The view that is the image itself."""
-        return self.pad * (2 * self.pad + 1) * (2 if self.flip else 1) + self.pad * (
-            2 if self.flip else 1
-        )
+        number = 0
+        for digit, keys in self.digits:
+            number = number * digit.count(keys) + digit.plain(keys)
+        return number
+
+    def values(self, number) -> list[tuple[Digit, Any, Any]]:
+        """Digits with their sections and their values in a number, or in a tensor of numbers."""
+        found = []
+        for place, (digit, keys) in reversed(list(enumerate(self.digits))):
+            value = number
+            if place:  # the one in front takes what is left
+                value, number = number % digit.count(keys), number // digit.count(keys)
+            found.append((digit, keys, value))
+        return found[::-1]
+
+    def refuse_without(self, way: Literal["gather", "image", "drawn"]) -> None:
+        """Raise DataError for an augmentation that images like these cannot have."""
+        for digit, _ in self.digits:
+            if getattr(digit, way) is None:
+                key = next(iter(digit.keys.model_fields))
+                those = "are one array" if way == "gather" else "stream"
+                raise DataError(f"data.{key}: is not for images that {those}")
 
 
-PLAIN = Views(0, "zero", False)
-
-
-class Images:
-    """Images on a device, from which batches of normalised views are taken.
-
-    images: (N, C, H, W) uint8; mean, std: (C,) of pixels in [0, 1].
-    """
-
-    def __init__(
-        self, images: np.ndarray, views: Views, mean, std, device: torch.device | str = "cpu"
-    ):
-        self.views = views
-        self.height, self.width = images.shape[2:]
-        margin = (views.pad, views.pad)
-        around = [(0, 0), (0, 0), margin, margin]
-        if views.padding == "reflect":
-            padded = np.pad(images, around, mode="reflect")
-        else:
-            padded = np.pad(images, around, mode="constant")
-        # Channels last, so that a batch comes out of the gather as convolutions like it.
-        self.padded = torch.from_numpy(np.ascontiguousarray(padded.transpose(0, 2, 3, 1))).to(
-            device
-        )
-        self.scale, self.shift = normalisation(mean, std, device)
-        self.device = self.padded.device
-        self.forward_size = forward_size(self.height, self.width, self.device)
-        self.rows = torch.arange(self.height, device=device)
-        self.columns = torch.arange(self.width, device=device)
-
-    def __len__(self) -> int:
-        return len(self.padded)
-
-    def batch(self, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
-        """Views `view` (B,) of images `index` (B,): (B, C, H, W) float32, channels last."""
-        flips = 2 if self.views.flip else 1
-        side = 2 * self.views.pad + 1
-        offset = view // flips
-        rows = (offset // side)[:, None] + self.rows
-        columns = (offset % side)[:, None] + self.columns
-        if self.views.flip:
-            columns = torch.where((view % 2 == 1)[:, None], columns.flip(1), columns)
-        pixels = self.padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return normalised(pixels, self.scale, self.shift)
-
-    def batches(
-        self, order: torch.Tensor, view: torch.Tensor, size: int, start: int = 0
-    ) -> Generator[Batch, None, None]:
-        """(index, view, x) of each batch of an order (N,) from batch `start` on."""
-        order, view = order.to(self.device), view.to(self.device)
-        for first in range(start * size, len(order), size):
-            index, seen = order[first : first + size], view[first : first + size]
-            yield index, seen, self.batch(index, seen)
-
-    def centres(self, size: int) -> Generator[torch.Tensor, None, None]:
-        """All images in their order as they are, normalised: batches (B, C, H, W)."""
-        for start in range(0, len(self), size):
-            yield self.centre(start, start + size)
-
-    def centre(self, start: int, stop: int) -> torch.Tensor:
-        """Images start..stop as they are, normalised: (B, C, H, W)."""
-        index = torch.arange(start, min(stop, len(self)), device=self.padded.device)
-        return self.batch(index, torch.full_like(index, self.views.centre))
-
-
-def forward_size(height: int, width: int, device: torch.device) -> int:
-    """How many images of height x width are classified at once.
-
-    On a CPU what lies in its caches was fastest: 256 of 8 x 8 pixels, 32 of 32 x 32, a quarter
-    faster than 256 of those (measured with WRN16-1 to WRN40-2).
-    """
-    if device.type != "cpu":
-        return 256
-    return max(32, 2**14 // (height * width))
-
-
-def normalisation(mean, std, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale and shift (C,) of pixels from 0 to 255, for mean and std of pixels in [0, 1]."""
-    scale = torch.tensor(1 / (255 * np.asarray(std)), dtype=torch.float32, device=device)
-    shift = torch.tensor(-np.asarray(mean) / std, dtype=torch.float32, device=device)
-    return scale, shift
-
-
-def normalised(pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Pixels (B, H, W, C) uint8 as a network takes them: (B, C, H, W) float32, channels last."""
-    return torch.addcmul(shift, pixels.float(), scale).permute(0, 3, 1, 2)
+PLAIN = Views(())

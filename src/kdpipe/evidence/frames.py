@@ -6,8 +6,6 @@ reason, so a hole is visible in every table. Errors are top-1, in points. `curve
 frame: one row for each epoch of the runs whose curve is there.
 """
 
-import json
-
 import pandas as pd
 
 from kdpipe.evidence.lookup import SPLITS, Lookup, error_of
@@ -42,11 +40,7 @@ def curves(plan: Plan, store: Store) -> pd.DataFrame:
     """
     rows = []
     for name in plan.runs:
-        try:
-            lines = (store.run(name) / "curve.jsonl").read_text().splitlines()
-        except FileNotFoundError:
-            continue
-        for line in map(json.loads, lines):
+        for line in store.curve(name) or ():
             row = {"run": name, "epoch": line["epoch"], "lr": line["lr"]}
             for split in ("train", "val"):
                 parts = line.get(split) or {}

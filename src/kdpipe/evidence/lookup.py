@@ -4,11 +4,9 @@ A record counts only if its digest is that of the item in the plan. What a run l
 priced here too, since its ancestors are looked up by name.
 """
 
-import json
 from typing import Any
 
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
-from kdpipe.results.records import FAILURE
 from kdpipe.results.store import Store
 
 SPLITS = ("train", "val", "test")
@@ -35,10 +33,9 @@ class Lookup:
 
     def _missing(self, item: Run | Averaged | Probe) -> tuple[str, str | None]:
         if not isinstance(item, Averaged):
-            place = self.store.run if isinstance(item, Run) else self.store.probe
-            failure = place(item.name) / FAILURE
-            if failure.exists():
-                return "failed", json.loads(failure.read_text())["reason"]
+            reason = self.store.failure("runs" if isinstance(item, Run) else "probes", item.name)
+            if reason is not None:
+                return "failed", reason
         return "not run", None
 
     def epochs(self, run: Run) -> int:

@@ -1,21 +1,15 @@
 """Which test images each run and ensemble gets wrong: what a second interval is resampled from.
 
-They are read from the stored outputs of a results folder. A folder of records alone has them in
-`outcomes.jsonl`, one line for each run and ensemble with the wrong images as bits; without
-either they are not known, and the report says so.
+They are read from the stored outputs of a results folder. An archive has them as bits in their
+place; without either they are not known, and the report says so.
 """
-
-import json
-from collections.abc import Iterator
 
 import numpy as np
 
 from kdpipe.errors import StoreError
 from kdpipe.plan.items import Plan
-from kdpipe.results import metrics, parents, records, store
+from kdpipe.results import metrics, parents, records, run_folder, store
 from kdpipe.results.files import read_arrays
-
-FILE = "outcomes.jsonl"
 
 
 class Outcomes:
@@ -25,7 +19,7 @@ class Outcomes:
         self.plan = plan
         self.place = place
         self.known: dict[str, np.ndarray | None] = {}
-        self.listed = _listed(place)
+        self.listed = place.wrong_images()
 
     def wrong(self, name: str) -> np.ndarray | None:
         """(test images,) bool by the name of a run or ensemble; None where it is not known.
@@ -33,18 +27,21 @@ class Outcomes:
         Raises StoreError if what is stored is damaged or another run's.
         """
         if name not in self.known:
-            digest = (self.plan.runs.get(name) or self.plan.ensembles[name]).digest
-            listed = self.listed.get(name)
-            if listed is not None and listed["digest"] == digest:
-                bits = np.frombuffer(bytes.fromhex(listed["wrong"]), np.uint8)
-                self.known[name] = np.unpackbits(bits, count=listed["images"]).astype(bool)
-            else:
-                self.known[name] = self._from_outputs(name)
+            found = self._from_outputs(name)
+            self.known[name] = self._listed(name) if found is None else found
         return self.known[name]
+
+    def _listed(self, name: str) -> np.ndarray | None:
+        digest = (self.plan.runs.get(name) or self.plan.ensembles[name]).digest
+        listed = self.listed.get(name)
+        if listed is None or listed["digest"] != digest:
+            return None
+        bits = np.frombuffer(bytes.fromhex(listed["wrong"]), np.uint8)
+        return np.unpackbits(bits, count=listed["images"]).astype(bool)
 
     def _from_outputs(self, name: str) -> np.ndarray | None:
         if (run := self.plan.runs.get(name)) is not None:
-            path = self.place.run(name) / "outputs.safetensors"
+            path = run_folder.outputs(self.place.run(name))
             if not path.exists():
                 return None
             arrays, about = read_arrays(path)
@@ -64,24 +61,6 @@ class Outcomes:
         return averaged.argmax(axis=1) != outputs[0]["test_labels"]
 
 
-def lines(outcomes: Outcomes) -> Iterator[str]:
-    """The lines of an `outcomes.jsonl` for everything in the plan that has a known outcome."""
-    for item in (*outcomes.plan.runs.values(), *outcomes.plan.ensembles.values()):
-        if (wrong := outcomes.wrong(item.name)) is not None:
-            bits = np.packbits(wrong).tobytes().hex()
-            line = {"name": item.name, "digest": item.digest, "images": len(wrong), "wrong": bits}
-            yield json.dumps(line) + "\n"
-
-
-def _listed(place: store.Store) -> dict[str, dict]:
-    path = place.root / FILE
-    if not path.exists():
-        return {}
-    try:
-        found = [json.loads(line) for line in path.read_text().splitlines()]
-        return {one["name"]: one for one in found if {"digest", "images", "wrong"} <= one.keys()}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise StoreError(
-            f"{path} is damaged ({error}): restore it, or remove it; the report is then rendered "
-            "without the intervals that rest on it"
-        ) from None
+def as_bits(wrong: np.ndarray) -> dict:
+    """Wrong images as an archive has them."""
+    return {"images": len(wrong), "wrong": np.packbits(wrong).tobytes().hex()}

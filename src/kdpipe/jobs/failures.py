@@ -1,4 +1,8 @@
-"""TODO jobs.failures, from jobs."""
+"""What goes wrong in a job is said beside the run, and raised again.
+
+Diverged and skipped are outcomes and end in a record; anything else that goes wrong is a fault,
+ends in `failure.json`, and is tried again by whoever started the job.
+"""
 
 import contextlib
 import traceback
@@ -6,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdpipe.errors import Interrupted, KdpipeError
+from kdpipe.results import run_folder
 from kdpipe.results.files import write_json
-from kdpipe.results.records import FAILURE
 
 
 @contextlib.contextmanager
@@ -16,7 +20,7 @@ def failures_noted(folder: Path, size: str, code: Path | None = None) -> Iterato
 
     `size` is what of the job could be made smaller, `code` the folder of networks of one's own.
     """
-    (folder / FAILURE).unlink(missing_ok=True)
+    run_folder.failure(folder).unlink(missing_ok=True)
     try:
         yield
     except Interrupted:
@@ -36,13 +40,15 @@ def failures_noted(folder: Path, size: str, code: Path | None = None) -> Iterato
             raise advice from None
         _note_failure(folder, f"{type(error).__name__}: {error}", detail)
         whose = "of kdpipe" if code is None else "of kdpipe or of a network of your own"
-        error.add_note(f"This is a bug {whose}; the traceback is also in {folder / FAILURE}")
+        error.add_note(
+            f"This is a bug {whose}; the traceback is also in {run_folder.failure(folder)}"
+        )
         raise
 
 
 def _note_failure(folder: Path, reason: str, detail: str | None) -> None:
     with contextlib.suppress(Exception):  # a full disk must not hide the reason itself
-        write_json(folder / FAILURE, {"reason": reason, "traceback": detail})
+        write_json(run_folder.failure(folder), {"reason": reason, "traceback": detail})
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,13 +1,13 @@
-"""TODO jobs.prepare, from jobs."""
+"""The job that prepares a data set: its images into arrays, verified against its card."""
 
 from pathlib import Path
 
 from kdpipe.data import cards, prepared
-from kdpipe.results import store
+from kdpipe.results.store import Store
 
 
-def prepare(name: str, place: store.Store, path: str | None = None, card_at=None) -> str:
-    """Prepare a data set; returns the line for the log.
+def prepare(name: str, place: Store, path: str | None = None, card_at: str | None = None) -> str:
+    """Prepare a data set; returns the line for the log. Raises DataError if it is another one.
 
     `path` is where its files lie, `card_at` the card of one's own data if it is not beside them.
     """

@@ -1,4 +1,4 @@
-"""TODO jobs.probe, from jobs."""
+"""The job that probes one network: what its features are worth on another data set."""
 
 import time
 from importlib import metadata
@@ -7,15 +7,16 @@ from pathlib import Path
 from kdpipe import identity
 from kdpipe.errors import Diverged
 from kdpipe.jobs.failures import failures_noted
-from kdpipe.jobs.record import begun, device_facts, manifest, said, tidied
-from kdpipe.results import records, store
+from kdpipe.jobs.record import blank, facts_of_device, facts_of_files, summary, tidy
+from kdpipe.results import records
 from kdpipe.results.parents import failed_member
+from kdpipe.results.store import Store, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import devices
 
 
-def probe(spec: dict, place: store.Store, means: Means = CPU) -> str:
+def probe(spec: dict, place: Store, means: Means = CPU) -> str:
     """Probe a finished network on another data set; returns a line.
 
     Features are taken and thrown away; the record keeps the chosen strength and what each came
@@ -25,24 +26,24 @@ def probe(spec: dict, place: store.Store, means: Means = CPU) -> str:
     name = admission.name_of("probe", spec, digest)
     folder = place.probe(name)
     size = f"train_size {spec['data']['train_size']}"
-    with store.only_one(folder), failures_noted(folder, size):
+    with only_one(folder), failures_noted(folder, size):
         reason = failed_member([spec], place)
         old = records.finished(folder, digest)
         if old is not None and (old["status"] != "skipped" or reason is not None):
             records.publish(folder, old)
             return f"{name}: finished before ({old['status']})"
-        record = begun("probe", name, digest, spec)
+        record = blank("probe", name, digest, spec)
         if reason is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
             with devices.held(means.device, means.runs_per_gpu):
-                record = _probed(record, folder, place, means)
+                record = _probe(record, folder, place, means)
         records.publish(folder, record)
-        tidied(folder)
-    return said(record)
+        tidy(folder)
+    return summary(record)
 
 
-def _probed(record: dict, folder: Path, place: store.Store, means: Means) -> dict:
+def _probe(record: dict, folder: Path, place: Store, means: Means) -> dict:
     """The record of a probe that could be made."""
     import torch
 
@@ -58,8 +59,8 @@ def _probed(record: dict, folder: Path, place: store.Store, means: Means) -> dic
     record["versions"] |= libraries
     return record | {
         "status": "done",
-        "device": device_facts(means.device, spec["threads"]),
+        "device": facts_of_device(means.device, spec["threads"]),
         "seconds": {"total": round(time.monotonic() - began, 3)},
         **found,
-        "files": manifest(folder),
+        "files": facts_of_files(folder),
     }

@@ -1,8 +1,6 @@
-"""One job: train a run, score an ensemble, probe a network - and write its record.
+"""What a job writes of itself: the record that it begins with, and what it adds at its end.
 
-A job is told everything by its spec; it reads no config file and knows no study. Diverged and
-skipped are outcomes and end in a record; anything else that goes wrong is a fault, ends in
-`failure.json` beside the run, and is tried again by whoever started the job. Torch is imported
+A job is told everything by its spec; it reads no config file and knows no study. Torch is imported
 only by a run that really trains.
 """
 
@@ -16,12 +14,13 @@ from pathlib import Path
 from kdpipe.data import prepared
 from kdpipe.networks import naming
 from kdpipe.networks.family import Cost
-from kdpipe.results import store
+from kdpipe.results import run_folder
 from kdpipe.results.files import file_facts
-from kdpipe.results.records import FAILURE
+from kdpipe.results.store import Store
 
 
-def begun(kind: str, name: str, digest: str, spec: dict) -> dict:
+def blank(kind: str, name: str, digest: str, spec: dict) -> dict:
+    """The record of a run, ensemble or probe of which nothing has come out yet."""
     return {
         "format": 1,
         "kind": kind,
@@ -44,7 +43,28 @@ def begun(kind: str, name: str, digest: str, spec: dict) -> dict:
     }
 
 
-def cost_of(spec: dict, place: store.Store, code: Path | None) -> Cost:
+def summary(record: dict) -> str:
+    """What came out, as the line that a job ends with."""
+    if record["status"] != "done":
+        return f"{record['name']}: {record['status']}: {record['reason']}"
+    test = record["last"]["test"]
+    time_taken = f", {record['seconds']['total']:.1f} s" if "seconds" in record else ""
+    return f"{record['name']}: test error {100 * (1 - test['accuracy']):.2f} %{time_taken}"
+
+
+def facts_of_files(folder: Path) -> dict[str, dict]:
+    """The manifest: size and SHA-256 of every file of the run."""
+    return {str(path.relative_to(folder)): file_facts(path) for path in run_folder.listed(folder)}
+
+
+def facts_of_device(device: str, threads: int) -> dict:
+    import torch
+
+    name = _processor() if device == "cpu" else torch.cuda.get_device_name()
+    return {"type": device, "name": name, "threads": threads}
+
+
+def cost_of(spec: dict, place: Store, code: Path | None) -> Cost:
     """What a network has and takes; one of one's own is built and counted, for it needs no card."""
     network = spec["network"]
     card = prepared.card_of(spec["data"], place).resized(spec["data"].get("resize"))
@@ -56,34 +76,10 @@ def cost_of(spec: dict, place: store.Store, code: Path | None) -> Cost:
     return naming.cost(network["name"], card.shape, network["classes"])
 
 
-def manifest(folder: Path) -> dict[str, dict]:
-    """The manifest: size and SHA-256 of every file of the run."""
-    return {
-        str(path.relative_to(folder)): file_facts(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(".") and path.suffix != ".json"
-    }
-
-
-def tidied(folder: Path) -> None:
+def tidy(folder: Path) -> None:
     """Remove what only an unfinished run needs."""
-    for path in [folder / FAILURE, *folder.glob(".state*"), *folder.rglob(".*.tmp")]:
+    for path in run_folder.leftovers(folder):
         path.unlink(missing_ok=True)
-
-
-def said(record: dict) -> str:
-    if record["status"] != "done":
-        return f"{record['name']}: {record['status']}: {record['reason']}"
-    test = record["last"]["test"]
-    time_taken = f", {record['seconds']['total']:.1f} s" if "seconds" in record else ""
-    return f"{record['name']}: test error {100 * (1 - test['accuracy']):.2f} %{time_taken}"
-
-
-def device_facts(device: str, threads: int) -> dict:
-    import torch
-
-    name = _processor() if device == "cpu" else torch.cuda.get_device_name()
-    return {"type": device, "name": name, "threads": threads}
 
 
 def _git_revision() -> str | None:

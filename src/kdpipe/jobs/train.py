@@ -1,4 +1,7 @@
-"""TODO jobs.train, from jobs."""
+"""The job that trains one run: to its end, or of a finished one the way to a missing checkpoint.
+
+Diverged, and skipped because a parent did not end well, are outcomes: they stand in the record.
+"""
 
 import json
 import time
@@ -8,20 +11,16 @@ from pathlib import Path
 from kdpipe import identity
 from kdpipe.errors import Diverged, StoreError
 from kdpipe.jobs.failures import failures_noted
-from kdpipe.jobs.record import begun, cost_of, device_facts, manifest, said, tidied
-from kdpipe.results import records, store
+from kdpipe.jobs.record import blank, cost_of, facts_of_device, facts_of_files, summary, tidy
+from kdpipe.results import records, run_folder
 from kdpipe.results.parents import failed_member
+from kdpipe.results.store import Store, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import devices
 
 
-def train(
-    spec: dict,
-    keep: list[int],
-    place: store.Store,
-    means: Means = CPU,
-) -> str:
+def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
     """Train the run of a spec, keep its checkpoints, publish its record; returns a line.
 
     A finished run is not trained again: its record is put back, and where a checkpoint is
@@ -32,7 +31,7 @@ def train(
     admission.check_checkpoints(keep, spec)
     folder = place.run(name)
     size = f"batch_size {spec['recipe']['batch_size']}"
-    with store.only_one(folder), failures_noted(folder, size, means.code):
+    with only_one(folder), failures_noted(folder, size, means.code):
         old = records.finished(folder, digest)
         if old is not None and old["status"] == "skipped" and _failed_parent(spec, place) is None:
             old = None
@@ -40,25 +39,25 @@ def train(
         if old is not None and not missing:
             records.publish(folder, old)
             return f"{name}: finished before ({old['status']})"
-        record = begun("run", name, digest, spec)
+        record = blank("run", name, digest, spec)
         if (reason := _failed_parent(spec, place)) is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
             if old and old["status"] == "done":
                 means = replace(means, device=old["device"]["type"])
             with devices.held(means.device, means.runs_per_gpu):
-                record = _trained(record, old, missing or keep, folder, place, means)
+                record = _train(record, old, missing or keep, folder, place, means)
         records.publish(folder, record)
-        tidied(folder)
-        return said(record)
+        tidy(folder)
+        return summary(record)
 
 
-def _trained(
+def _train(
     record: dict,
     old: dict | None,
     keep: list[int],
     folder: Path,
-    place: store.Store,
+    place: Store,
     means: Means,
 ) -> dict:
     """The record of a run after training it, or of a finished one after replaying a part."""
@@ -79,12 +78,16 @@ def _trained(
                 f"{folder} finished before and does not when trained again up to epoch {until} "
                 f"({outcome}): another machine or torch; its record stays as it is"
             ) from None
-        return record | {"status": "diverged", "reason": str(outcome), "files": manifest(folder)}
+        return record | {
+            "status": "diverged",
+            "reason": str(outcome),
+            "files": facts_of_files(folder),
+        }
     if until < recipe["epochs"]:
         assert old is not None
         _refuse_another_training(folder, result.curve, keep)
         checkpoints = old["checkpoints"] | result.checkpoints
-        return old | {"checkpoints": checkpoints, "files": manifest(folder)}
+        return old | {"checkpoints": checkpoints, "files": facts_of_files(folder)}
     cost = cost_of(spec, place, means.code)
     record["versions"]["torch"] = torch.__version__
     seconds = {
@@ -94,7 +97,7 @@ def _trained(
     }
     return record | {
         "status": "done",
-        "device": device_facts(means.device, recipe["threads"]),
+        "device": facts_of_device(means.device, recipe["threads"]),
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "images_per_second": round(
             recipe["epochs"] * spec["data"]["train_size"] / max(result.training_seconds, 1e-9), 1
@@ -104,7 +107,7 @@ def _trained(
         "last": result.last,
         "best": result.best,
         "checkpoints": result.checkpoints,
-        "files": manifest(folder),
+        "files": facts_of_files(folder),
     }
 
 
@@ -115,7 +118,7 @@ def _missing(folder: Path, record: dict, keep: list[int]) -> list[int]:
     return [epoch for epoch in keep if str(epoch) not in record["checkpoints"]]
 
 
-def _failed_parent(spec: dict, place: store.Store) -> str | None:
+def _failed_parent(spec: dict, place: Store) -> str | None:
     return failed_member(spec["teacher"]["members"], place) if spec["teacher"] else None
 
 
@@ -124,11 +127,11 @@ def _refuse_another_training(folder: Path, curve: list[dict], keep: list[int]) -
 
     On a GPU, another processor or another torch the same spec gives other numbers.
     """
-    before = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    before = [json.loads(line) for line in run_folder.curve(folder).read_text().splitlines()]
     if json.loads(json.dumps(curve)) == before[: len(curve)]:
         return
     for epoch in keep:
-        for path in folder.glob(f"checkpoints/epoch-{epoch:04d}*.safetensors"):
+        for path in run_folder.checkpoint_files(folder, epoch):
             path.unlink()
     raise StoreError(
         f"{folder}: epoch {max(keep)} was asked for after the run had finished, and training it "

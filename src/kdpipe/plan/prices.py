@@ -14,7 +14,7 @@ from kdpipe.plan.items import Plan, Probe, Run
 BYTES = 4  # of a float32
 
 # Seconds from the end of a run to the start of the next one in its place: Snakemake's part, Python
-# and torch. 2.1 in the 140 records of reports/digits, two runs at a time on two cores that had
+# and torch. 2.1 in the 140 records of reports/published/digits, two runs at a time on two cores that had
 # nothing else to do; 3 to 4 on a busy machine.
 STARTING = 3.0
 

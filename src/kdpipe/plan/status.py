@@ -2,14 +2,14 @@
 
 A run is finished when its record says `done` and lists every checkpoint that the plan wants
 kept, when it diverged (an outcome, never tried again), or when it was skipped and a parent still
-is diverged or skipped. Everything else is to do.
+is diverged or skipped. Everything else is to do. A run that only the archive knows has left no
+weights: it is finished until something that is to do descends from it.
 """
 
 from collections.abc import Iterable
 
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
-from kdpipe.results.records import FAILURE, RECORD
 from kdpipe.results.store import Store
 
 STATES = ("done", "diverged", "skipped", "to do")
@@ -27,7 +27,26 @@ def of(plan: Plan, store: Store) -> dict[str, str]:
             states[name] = _state(item, records.get(name), states)
             if states[name] == "done" and _lacks(records[name], plan.keep.get(name, ())):
                 states[name] = "to do"
+    _call_back(plan, store.only_archived("runs"), states)
     return states
+
+
+def _call_back(plan: Plan, archived: set[str], states: dict[str, str]) -> None:
+    """Set to do what is only archived and needed: from the ends of the plan to their ancestors."""
+    if not archived:
+        return
+    needed = {
+        run.name
+        for ensemble in plan.ensembles.values()
+        if states[ensemble.name] == "to do"
+        for run, _ in ensemble.members
+    }
+    needed |= {probe.run.name for probe in plan.probes.values() if states[probe.name] == "to do"}
+    for run in reversed(plan.runs.values()):
+        if run.name in needed & archived and states[run.name] == "done":
+            states[run.name] = "to do"
+        if states[run.name] == "to do":
+            needed |= {parent.name for parent in run.parents}
 
 
 def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
@@ -35,11 +54,12 @@ def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
 
     failures: one that holds only the reason of a failure will do.
     """
-    wanted = (RECORD, FAILURE) if failures else (RECORD,)
-    folders = [store.run(name) for name in plan.runs]
-    folders += [store.ensemble(name) for name in plan.ensembles]
-    folders += [store.probe(name) for name in plan.probes]
-    if any((folder / file).exists() for folder in folders for file in wanted):
+    planned = {"runs": plan.runs, "ensembles": plan.ensembles, "probes": plan.probes}
+    if any(
+        store.has_record(kind, name) or (failures and store.failure(kind, name) is not None)
+        for kind, names in planned.items()
+        for name in names
+    ):
         return
     there = "holds" if store.root.exists() else "is not there, so there is"
     raise KdpipeError(

@@ -1,8 +1,14 @@
-"""TODO results.files, from store."""
+"""How a file is written and trusted.
+
+Files are written beside their place, synced and renamed, so a reader sees the old file or the
+new one and never half of one. Arrays are safetensors whose header carries the SHA-256 of their
+content: a flipped bit is found before the array is used. Nothing is ever unpickled.
+"""
 
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -46,8 +52,6 @@ def write_json(path: Path, value: object) -> None:
 
 def write_npy(path: Path, array) -> None:
     """One numpy array as a .npy file, which can be memory-mapped."""
-    import io
-
     import numpy as np
 
     buffer = io.BytesIO()
@@ -85,9 +89,9 @@ def read_arrays(path: Path) -> tuple[dict, dict]:
             raise ValueError("its content does not match its checksum")
         return arrays, header["about"]
     except FileNotFoundError:
-        raise StoreError(f"{path} is missing: {cure(path)}") from None
+        raise StoreError(f"{path} is missing: {_cure(path)}") from None
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        raise StoreError(f"{path} is damaged or not kdpipe's ({error}): {cure(path)}") from None
+        raise StoreError(f"{path} is damaged or not kdpipe's ({error}): {_cure(path)}") from None
 
 
 def file_facts(path: Path) -> dict:
@@ -108,7 +112,7 @@ def _content_digest(arrays: dict, about: object) -> str:
     return total.hexdigest()
 
 
-def cure(path: Path) -> str:
+def _cure(path: Path) -> str:
     return f"remove the folder {Path(path).parent}, what it held is then made again"
 
 

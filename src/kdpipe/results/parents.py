@@ -4,58 +4,31 @@ A parent is named as in a spec: `{"run": digest, "epoch": e}`. It is looked up b
 a file that belongs to another run or epoch is refused. No torch.
 """
 
-"""TODO results.parents, from jobs."""
-
+from collections.abc import Callable
 from pathlib import Path
 
 from kdpipe.errors import StoreError
-from kdpipe.results import records, store
+from kdpipe.results import records, run_folder
 from kdpipe.results.files import read_arrays
+from kdpipe.results.store import Store
 
 
-def weights(member: dict, place: store.Store) -> dict:
+def weights(member: dict, place: Store) -> dict:
     """Named arrays of the weights after the epoch. Raises StoreError if they cannot be trusted."""
-    return _read(member, place, "weights.safetensors", "epoch-{:04d}.safetensors")
+    return _read(member, place, run_folder.weights)
 
 
-def outputs(member: dict, place: store.Store) -> dict:
+def outputs(member: dict, place: Store) -> dict:
     """`val_logits`, `val_labels`, `test_logits`, `test_labels` after the epoch."""
-    return _read(member, place, "outputs.safetensors", "epoch-{:04d}-outputs.safetensors")
+    return _read(member, place, run_folder.outputs)
 
 
-def spec(member: dict, place: store.Store) -> dict:
+def spec(member: dict, place: Store) -> dict:
     """The spec of a finished run."""
     return _record(member, place)["spec"]
 
 
-def _read(member: dict, place: store.Store, last: str, earlier: str) -> dict:
-    path = _path(member, place, last, earlier)
-    arrays, about = read_arrays(path)
-    if (about["run"], about["epoch"]) != (member["run"], member["epoch"]):
-        raise StoreError(
-            f"{path} holds epoch {about['epoch']} of run {about['run'][:12]}, not epoch "
-            f"{member['epoch']} of {member['run'][:12]}: remove the folder {path.parent} and run "
-            "the study again"
-        )
-    return arrays
-
-
-def _path(member: dict, place: store.Store, last: str, earlier: str) -> Path:
-    folder = place.find_run(member["run"])
-    if member["epoch"] == _record(member, place)["spec"]["recipe"]["epochs"]:
-        return folder / last
-    return folder / "checkpoints" / earlier.format(member["epoch"])
-
-
-def _record(member: dict, place: store.Store) -> dict:
-    folder = place.find_run(member["run"])
-    record = records.finished(folder, member["run"])
-    if record is None or record["status"] != "done":
-        raise StoreError(f"{folder} is not a finished run: its students cannot be trained")
-    return record
-
-
-def failed_member(members: list[dict], place: store.Store) -> str | None:
+def failed_member(members: list[dict], place: Store) -> str | None:
     """Why one of the members cannot be used, if its training ended in another way than done."""
     for member in members:
         folder = place.find_run(member["run"])
@@ -65,3 +38,24 @@ def failed_member(members: list[dict], place: store.Store) -> str | None:
         if record["status"] != "done":
             return f"{record['name']} {record['status']}: {record['reason']}"
     return None
+
+
+def _read(member: dict, place: Store, name: Callable[[Path, int | None], Path]) -> dict:
+    epoch, epochs = member["epoch"], spec(member, place)["recipe"]["epochs"]
+    path = name(place.find_run(member["run"]), None if epoch == epochs else epoch)
+    arrays, about = read_arrays(path)
+    if (about["run"], about["epoch"]) != (member["run"], epoch):
+        raise StoreError(
+            f"{path} holds epoch {about['epoch']} of run {about['run'][:12]}, not epoch "
+            f"{epoch} of {member['run'][:12]}: remove the folder {path.parent} and run "
+            "the study again"
+        )
+    return arrays
+
+
+def _record(member: dict, place: Store) -> dict:
+    folder = place.find_run(member["run"])
+    record = records.finished(folder, member["run"])
+    if record is None or record["status"] != "done":
+        raise StoreError(f"{folder} is not a finished run: its students cannot be trained")
+    return record

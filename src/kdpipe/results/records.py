@@ -1,23 +1,24 @@
-"""TODO results.records, from store."""
+"""One record: the JSON object in which a run, an ensemble or a probe says what came out.
 
-"""TODO results.records, from progress."""
-"""TODO results.records, from jobs."""
-"""TODO results.records, from watch."""
+It is written last of all files, under both of its names, and its last key is the checksum of all
+before it, so a record that is there is whole and its own. Whatever else the run left is listed in
+it with size and SHA-256.
+"""
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from kdpipe.errors import StoreError
 from kdpipe.results.files import write_bytes
+from kdpipe.results.run_folder import KEPT_RECORD, RECORD
 
-RECORD = "record.json"
-# The record under a name that Snakemake does not know: it deletes a declared output before it
-# starts a job again, and a finished run must not be lost to a request for one more checkpoint.
-KEPT_RECORD = ".record.json"
 # The last key of a record is the SHA-256 of the text before it.
-_SEAL = b',\n "sha256": "'
+SEAL = b',\n "sha256": "'
+# Another training of the same run has others of these, and is the same run.
+OF_THE_MACHINE = {"versions", "started", "device", "seconds", "images_per_second"}
+# What a record may have more or less of: a checkpoint is made when it is asked for.
+GROWING = ("checkpoints", "files")
 
 
 def read(folder: Path, digest: str | None, filename: str = RECORD) -> dict | None:
@@ -32,7 +33,7 @@ def read(folder: Path, digest: str | None, filename: str = RECORD) -> dict | Non
         return None
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
-    record = _parse_record(data, path)
+    record = parse(data, path)
     if digest is not None and record["digest"] != digest:
         raise StoreError(
             f"{path} is the record of another run (digest {record['digest'][:12]}, expected "
@@ -49,14 +50,15 @@ def finished(folder: Path, digest: str) -> dict | None:
 def publish(folder: Path, record: dict) -> None:
     """Write a run's record, last of all its files, under both of its names."""
     body = json.dumps(record, indent=1, allow_nan=False).removesuffix("\n}").encode()
-    sealed = body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
+    sealed = body + SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
     write_bytes(folder / KEPT_RECORD, sealed)
     write_bytes(folder / RECORD, sealed)
 
 
-def _parse_record(data: bytes, path) -> dict:
+def parse(data: bytes, path: Path | str) -> dict:
+    """The record in the bytes of a file. Raises StoreError, with its path, if it is none."""
     try:
-        body, _, seal = data.rpartition(_SEAL)
+        body, _, seal = data.rpartition(SEAL)
         if hashlib.sha256(body).hexdigest() != seal[:64].decode():
             raise ValueError("altered")
         record = json.loads(body + b"\n}")
@@ -66,21 +68,29 @@ def _parse_record(data: bytes, path) -> dict:
     except (ValueError, AttributeError):
         raise StoreError(
             f"{path} is not a record (empty, cut off or altered): remove its folder "
-            f"{os.path.dirname(path)}, the run is then made again"
+            f"{Path(path).parent}, the run is then made again"
         ) from None
 
 
-STATE = ".state.safetensors"
+def disagreement(one: dict, other: dict) -> str | None:
+    """What two records of one run say differently, the first of it; None if they are of one run.
+
+    Time, machine and versions may differ, and so may which checkpoints were kept: what both have
+    has to be equal, to the checksums of the files.
+    """
+    for key in dict.fromkeys([*one, *other]):
+        if key in GROWING:
+            mine, theirs = one.get(key, {}), other.get(key, {})
+            for name in sorted(mine.keys() & theirs.keys()):
+                if mine[name] != theirs[name]:
+                    return f"{key.removesuffix('s')} {name}"
+        elif key not in OF_THE_MACHINE and one.get(key) != other.get(key):
+            return key
+    return None
 
 
-FAILURE = "failure.json"
-
-
-STATE = ".state.safetensors"
-
-
-def failure_of(folder: Path) -> str | None:
-    try:
-        return json.loads((folder / FAILURE).read_bytes())["reason"]
-    except (OSError, ValueError, KeyError):
-        return None
+def united(one: dict, other: dict) -> dict:
+    """Of two records of one run the first, with the checkpoints that the second has besides."""
+    both = {key: other.get(key, {}) | one.get(key, {}) for key in GROWING}
+    grown = {key: each for key, each in both.items() if each.keys() != one.get(key, {}).keys()}
+    return one | grown

@@ -1,26 +1,28 @@
-"""The results folder: where every file of a run lies, and how it is written and trusted.
+"""The results folder: where the files of every run lie, and what is known of it.
 
-Files are written beside their place, synced and renamed, so a reader sees the old file or the
-new one and never half of one. Arrays are safetensors whose header carries the SHA-256 of their
-content: a flipped bit is found before the array is used. Nothing is ever unpickled.
+A run is known by its own folder, or by its line in an archive beside the folders
+(`records.jsonl.gz`); where both are there, the folder speaks. An archive alone is a results folder
+that a report can be rendered from.
 """
-
-"""TODO results.store, from watch."""
 
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdpipe.errors import StoreError
-from kdpipe.results.records import RECORD, _parse_record
+from kdpipe.results import archived, records, run_folder
+
+# Of a folder of records as kdpipe 0.1 made it: the wrong test images of all runs in one file.
+OUTCOMES = "outcomes.jsonl"
 
 
 @dataclass(frozen=True)
 class Store:
-    """Paths below one results folder."""
+    """Paths below one results folder, and what is known of the runs in it."""
 
     root: Path = Path("results")
 
@@ -39,6 +41,10 @@ class Store:
     def data(self, name: str) -> Path:
         return self.root / "data" / name
 
+    @property
+    def archive(self) -> Path:
+        return self.root / archived.FILE
+
     def find_run(self, digest: str) -> Path:
         """The folder of the run with this digest. Raises StoreError if there is none."""
         for folder in (self.root / "runs").glob(f"*-{digest[:12]}"):
@@ -48,28 +54,91 @@ class Store:
             "run the study again, or restore the folder"
         )
 
+    def archived(self) -> archived.Entries:
+        """What the archive holds, by kind and name. Raises StoreError if it is damaged."""
+        return archived.read(self.archive)
+
     def records(self, kind: str) -> dict[str, dict]:
         """Every record of a kind ("runs", "ensembles", "probes") by name, in one scan."""
+        found = {
+            entry.name: entry.record
+            for entry in self.archived().values()
+            if entry.kind == kind and entry.record is not None
+        }
         folder = self.root / kind
-        found = {}
         if folder.is_dir():
-            for entry in os.scandir(folder):
-                path = os.path.join(entry.path, RECORD)
+            for there in os.scandir(folder):
+                path = os.path.join(there.path, run_folder.RECORD)
                 try:
                     with open(path, "rb") as file:
-                        found[entry.name] = _parse_record(file.read(), path)
+                        found[there.name] = records.parse(file.read(), path)
                 except (FileNotFoundError, NotADirectoryError):
                     continue
                 except OSError as error:
                     raise StoreError(f"{path} cannot be read: {error.strerror}") from None
         return found
 
+    def has_record(self, kind: str, name: str) -> bool:
+        entry = self.archived().get((kind, name))
+        return self._lies(kind, name) or (entry is not None and entry.record is not None)
+
+    def only_archived(self, kind: str) -> set[str]:
+        """Names of what has a record in the archive and none in a folder, so no weights either."""
+        known = [entry for entry in self.archived().values() if entry.record is not None]
+        return {e.name for e in known if e.kind == kind and not self._lies(kind, e.name)}
+
+    def _lies(self, kind: str, name: str) -> bool:
+        return (self.root / kind / name / run_folder.RECORD).exists()
+
+    def curve(self, name: str) -> list[dict] | None:
+        """What a run noted after each epoch; None if it is not there."""
+        try:
+            text = run_folder.curve(self.run(name)).read_text()
+        except (FileNotFoundError, NotADirectoryError):
+            entry = self.archived().get(("runs", name))
+            return entry.curve if entry else None
+        return [json.loads(line) for line in text.splitlines()]
+
+    def failure(self, kind: str, name: str) -> str | None:
+        """Why the last try of a run or probe ended in a fault, if it did."""
+        try:
+            path = run_folder.failure(self.root / kind / name)
+            return json.loads(path.read_bytes())["reason"]
+        except (OSError, ValueError, KeyError):
+            entry = self.archived().get((kind, name))
+            return entry.failure if entry else None
+
+    def wrong_images(self) -> dict[str, dict]:
+        """By name {"digest", "images", "wrong"} of the runs and ensembles whose wrong test images
+        are listed, as bits. Raises StoreError if the file is damaged.
+        """
+        path = self.root / OUTCOMES
+        found = {
+            entry.name: {"digest": entry.digest, **entry.wrong}
+            for entry in self.archived().values()
+            if entry.wrong is not None
+        }
+        if not path.exists():
+            return found
+        try:
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            listed = {line["name"]: line for line in lines}
+            return found | {
+                name: {key: line[key] for key in ("digest", "images", "wrong")}
+                for name, line in listed.items()
+            }
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{path} is damaged ({error}): restore it, or remove it; the report is then "
+                "rendered without the intervals that rest on it"
+            ) from None
+
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; wait while another process holds it. It dies with its process."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+    with open(folder / run_folder.LOCK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -81,7 +150,7 @@ def only_one(folder: Path) -> Iterator[None]:
 def is_running(folder: Path) -> bool:
     """Whether a process holds the lock of a run."""
     try:
-        with open(folder / ".lock", "rb") as file:
+        with open(folder / run_folder.LOCK, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -8,7 +8,7 @@ that is added, renamed or written another way here renames the runs that it touc
 from collections.abc import Sequence
 
 from kdpipe import identity
-from kdpipe.data import cards
+from kdpipe.data import cards, views
 from kdpipe.data.keys import Data
 from kdpipe.learning.recipe import Recipe
 
@@ -143,21 +143,14 @@ def data_spec(data: Data, card: cards.Card) -> dict:
         "mean": data.mean,
         "std": data.std,
         "stream_revision": identity.REVISIONS["stream"] if card.streamed else None,
-        "views": {
-            "pad": data.pad,
-            "padding": data.padding,
-            "flip": data.flip,
-            "crop": data.crop.model_dump() if data.crop else None,
-            "revision": identity.REVISIONS["views"],
-        },
+        "views": {**views.spec_of(data), "revision": identity.REVISIONS["views"]},
     }
 
 
-def view_count(views: dict) -> int:
-    """Crops times flips: 162 for pad 4 with flip. 0 stands for views without end."""
-    if views["crop"] is not None:
-        return 0
-    return (2 * views["pad"] + 1) ** 2 * (2 if views["flip"] else 1)
+def view_count(spec: dict) -> int:
+    """Of the `views` of a spec: 162 for pad 4 with flip. 0 stands for views without end."""
+    found = views.Views.of(spec)
+    return 0 if found.endless else found.count
 
 
 def _learnt_from(spec: dict) -> str:

@@ -8,7 +8,7 @@ rule keeps what is added to one from being forgotten here.
 from collections.abc import Callable, Collection, Iterator
 
 from kdpipe import identity
-from kdpipe.data import cards
+from kdpipe.data import cards, views
 from kdpipe.errors import KdpipeError
 from kdpipe.learning import method
 from kdpipe.networks import naming
@@ -68,6 +68,8 @@ def _ours(behaviour: str) -> int:
         return cards.data_revision(behaviour.removeprefix("data set "))
     if behaviour in naming.families():
         return naming.families()[behaviour].revision
+    if behaviour in views.digits():
+        return views.digits()[behaviour].revision or 0
     if behaviour in method.terms():
         return method.terms()[behaviour].revision
     return identity.REVISIONS[behaviour]

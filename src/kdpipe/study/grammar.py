@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from kdpipe.data.keys import Data
+from kdpipe.data.keys import AUGMENTED, Data
 from kdpipe.learning.method import Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.keys import OwnNetwork, Pretrained
@@ -105,7 +105,7 @@ class Transfer(Section):
 
     @model_validator(mode="after")
     def _images_as_they_are(self):
-        for key in ("label_noise", "pad", "padding", "flip", "crop"):
+        for key in ("label_noise", *AUGMENTED):
             if key in self.data.model_dump(exclude_defaults=True):
                 raise ValueError(f"data.{key}: a probe sees images and labels as they are")
         return self

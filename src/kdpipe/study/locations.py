@@ -9,7 +9,7 @@ def located(content: object, folder: Path) -> object:
     if not isinstance(content, dict):
         return content
     content = dict(content)
-    if content.get("networks"):
+    if content.get("networks") or has_own_terms(content):
         code = content.get("code")
         content["code"] = _absolute(folder, "." if code is None else code)
     if "data" in content:
@@ -26,6 +26,13 @@ def located(content: object, folder: Path) -> object:
             for name, part in content["transfers"].items()
         }
     return content
+
+
+def has_own_terms(content: dict) -> bool:
+    """Whether a method of the study names a term of one's own."""
+    methods = content.get("methods")
+    asked = methods.values() if isinstance(methods, dict) else ()
+    return any(isinstance(method, dict) and method.get("term") for method in asked)
 
 
 def _seen_from(folder: Path, part: object) -> object:

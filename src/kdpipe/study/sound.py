@@ -16,6 +16,8 @@ from kdpipe.data import cards
 from kdpipe.data.keys import Data
 from kdpipe.errors import KdpipeError
 from kdpipe.learning.method import Method, MethodKeys
+from kdpipe.learning.own import card as term_card
+from kdpipe.learning.own.card import TermCard
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.catalogue import Catalogue
 from kdpipe.networks.keys import OwnNetwork, Pretrained
@@ -130,6 +132,25 @@ class Sound:
                     found[name] = network_card.find(Path(code), name, network, *of, self.source)
                 except KdpipeError as error:
                     found[name] = error
+        return found
+
+    @cached_property
+    def term_cards(self) -> dict[str, TermCard | KdpipeError | None]:
+        """Of each method that names a term of one's own its card, or what is wrong with it.
+
+        None where no cards are wanted, or where the folder of the code is not known.
+        """
+        code = self.content.get("code")
+        found: dict = {}
+        for name, method in self.methods.items():
+            if method.term is not None and "term" not in salvage.lost(method):
+                found[name] = None
+                if self.carded and isinstance(code, str) and os.path.isdir(code):
+                    where = f"methods.{name}.term"
+                    try:
+                        found[name] = term_card.find(Path(code), method.term, where, self.source)
+                    except KdpipeError as error:
+                        found[name] = error
         return found
 
     @cached_property

@@ -19,7 +19,7 @@ from kdpipe.data.views import PLAIN
 from kdpipe.errors import Diverged, StoreError
 from kdpipe.learning.term import Said
 from kdpipe.networks import models
-from kdpipe.results import metrics
+from kdpipe.results import metrics, run_folder
 from kdpipe.results.files import read_arrays, write_arrays, write_bytes
 from kdpipe.training.objective import Objective
 from kdpipe.training.progress import Progress, as_arrays, as_tensors
@@ -149,12 +149,12 @@ def finish(
 ) -> tuple[dict, dict | None]:
     """Write weights, curve and outputs of a run at its end; its metrics (last, best)."""
     epoch = progress.epoch
-    write_weights(folder / "weights.safetensors", digest, model, epoch)
+    write_weights(run_folder.weights(folder), digest, model, epoch)
     # Sorted, since a state that was saved and read again has lost the order of its keys.
     curve = "".join(json.dumps(line, sort_keys=True) + "\n" for line in progress.curve)
-    write_bytes(folder / "curve.jsonl", curve.encode())
+    write_bytes(run_folder.curve(folder), curve.encode())
     last = {"epoch": epoch} | look.of(model, epoch, "train")
-    last |= _stored(folder / "outputs.safetensors", digest, epoch, model, look)
+    last |= _stored(run_folder.outputs(folder), digest, epoch, model, look)
     if progress.best_epoch is None:
         return last, None
     model.load_state_dict(progress.best)
@@ -167,24 +167,16 @@ def checkpoint(
 ) -> dict:
     """Metrics of a kept checkpoint, its outputs stored beside it."""
     model.load_state_dict(read_checkpoint(folder, digest, epoch))
-    return _stored(outputs_path(folder, epoch), digest, epoch, model, look)
+    return _stored(run_folder.outputs(folder, epoch), digest, epoch, model, look)
 
 
 def read_checkpoint(folder: Path, digest: str, epoch: int) -> dict[str, torch.Tensor]:
     """The weights of a run after an epoch. Raises StoreError if they are not that."""
-    path = checkpoint_path(folder, epoch)
+    path = run_folder.weights(folder, epoch)
     arrays, about = read_arrays(path)
     if about != {"run": digest, "epoch": epoch}:
         raise StoreError(f"{path} is of another run or epoch: remove it and start again")
     return as_tensors(arrays)
-
-
-def checkpoint_path(folder: Path, epoch: int) -> Path:
-    return folder / "checkpoints" / f"epoch-{epoch:04d}.safetensors"
-
-
-def outputs_path(folder: Path, epoch: int) -> Path:
-    return folder / "checkpoints" / f"epoch-{epoch:04d}-outputs.safetensors"
 
 
 def write_weights(path: Path, digest: str, model: models.Classifier, epoch: int) -> None:

@@ -26,7 +26,7 @@ from kdpipe.identity import stream_of
 from kdpipe.learning.recipe import learning_rate
 from kdpipe.learning.term import Said
 from kdpipe.networks import models, pretrained
-from kdpipe.results import store
+from kdpipe.results import run_folder, store
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import curve, devices, evaluation
 from kdpipe.training.objective import Objective, Weights
@@ -245,7 +245,7 @@ def _remember_best(progress: Progress, model: nn.Module) -> None:
 
 def _keep(folder: Path, digest: str, model: models.Classifier, epoch: int, keep: list[int]) -> None:
     if epoch in keep:
-        evaluation.write_weights(evaluation.checkpoint_path(folder, epoch), digest, model, epoch)
+        evaluation.write_weights(run_folder.weights(folder, epoch), digest, model, epoch)
 
 
 def _complete(about: dict, folder: Path, digest: str, keep: list[int], device: str) -> bool:
@@ -258,7 +258,7 @@ def _complete(about: dict, folder: Path, digest: str, keep: list[int], device: s
     if about["device"] != device:
         return False
     wanted = [epoch for epoch in keep if epoch <= about["epoch"]]
-    if not all(evaluation.checkpoint_path(folder, epoch).exists() for epoch in wanted):
+    if not all(run_folder.weights(folder, epoch).exists() for epoch in wanted):
         return False
     for epoch in wanted:
         evaluation.read_checkpoint(folder, digest, epoch)

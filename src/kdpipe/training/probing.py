@@ -21,11 +21,12 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from kdpipe.data import splits, streams
+from kdpipe.data.images import Images
 from kdpipe.data.streams import Streams
-from kdpipe.data.views import PLAIN, Images
+from kdpipe.data.views import PLAIN
 from kdpipe.errors import Diverged, KdpipeError
 from kdpipe.networks import last_layer, models
-from kdpipe.results import metrics, store
+from kdpipe.results import metrics, run_folder, store
 from kdpipe.results.files import write_arrays
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import devices
@@ -80,7 +81,7 @@ def probe(
     for part in ("val", "test"):
         arrays |= {f"{part}_logits": fitted.logits[part], f"{part}_labels": labels[part]}
     about = {"run": digest, "epoch": spec["epoch"]}
-    write_arrays(folder / "outputs.safetensors", arrays, about)
+    write_arrays(run_folder.outputs(folder), arrays, about)
     found = {part: metrics.of(fitted.logits[part], labels[part]) for part in labels}
     stopped = ", ".join(f"{strength:g}" for strength in fitted.unconverged)
     return {

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from kdpipe.errors import Interrupted, StoreError
+from kdpipe.results import run_folder
 from kdpipe.results.files import read_arrays, write_arrays
-from kdpipe.results.records import STATE
 from kdpipe.training.optimiser import Descent
 
 
@@ -90,7 +90,7 @@ def save(
         "best_epoch": progress.best_epoch,
         "seconds": progress.seconds,
     }
-    write_arrays(folder / STATE, as_arrays(tensors), about)
+    write_arrays(run_folder.state(folder), as_arrays(tensors), about)
 
 
 def read(folder: Path, digest: str) -> tuple[dict[str, np.ndarray], dict] | None:
@@ -98,7 +98,7 @@ def read(folder: Path, digest: str) -> tuple[dict[str, np.ndarray], dict] | None
 
     Raises StoreError for a state that is damaged or another run's.
     """
-    path = folder / STATE
+    path = run_folder.state(folder)
     if not path.exists():
         return None
     arrays, about = read_arrays(path)

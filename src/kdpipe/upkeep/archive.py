@@ -1,103 +1,110 @@
-"""The records of a study in a folder of their own: all that its report is rendered from.
+"""The records of a study put into an archive: all that its report is rendered from, in one file.
 
-Records and curves as they are, the reason of every failure, and the wrong test images of each
-run (`outcomes.jsonl`) in place of its outputs: about 15 kB a run, to be kept with the report.
-`kdpipe report STUDY --results FOLDER` renders from it. No weights, so nothing can be trained on.
+An archive is merged into and never shortened: what it holds and the results lack stays, and of
+one run it takes no second record that says something else. `results.archived` has the format.
 """
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
 from kdpipe.evidence import wrong_images
 from kdpipe.plan import status
 from kdpipe.plan.items import Plan
-from kdpipe.results import records, store
-from kdpipe.results.files import write_bytes, write_json
-from kdpipe.results.records import FAILURE
-
-CURVE = "curve.jsonl"
-KEPT = {records.RECORD, CURVE, FAILURE}  # in the folder of one run
+from kdpipe.results import archived, records
+from kdpipe.results.archived import Entries, Entry
+from kdpipe.results.store import Store
 
 
-def write(plan: Plan, place: store.Store, folder: Path) -> str:
-    """Write the archive of a plan; returns what it holds, in words.
+def write(plan: Plan, place: Store, folder: Path) -> str:
+    """Merge what the results hold of a plan into the archive in a folder; returns it in words.
 
-    Folders of runs that the plan no longer has are removed, if they hold nothing but records.
-    Raises KdpipeError, before anything is written, if there are no records, if the archive holds
-    some that the results lack, or if its folder is one of results.
+    Raises KdpipeError, before anything is written, if there are no records, or if the archive has
+    another record of one of the runs; StoreError if it is damaged.
     """
     status.refuse_nothing(plan, place)
-    if next(folder.glob("runs/*/weights.safetensors"), None) is not None:
-        raise KdpipeError(f"{folder} is a results folder, with weights in it: give another --to")
-    if folder.resolve() == place.root.resolve():
-        raise KdpipeError(f"{folder} is the results folder itself: give another --to or --results")
-    target = store.Store(folder)
-    found = wrong_images.Outcomes(plan, place)
-    _refuse_loss(plan, found, wrong_images.Outcomes(plan, target))
-    lines = list(wrong_images.lines(found))
-    runs = sum(_copied(place.run(name), target.run(name)) for name in plan.runs)
-    teams = sum(_copied(place.ensemble(name), target.ensemble(name)) for name in plan.ensembles)
-    probes = sum(_copied(place.probe(name), target.probe(name)) for name in plan.probes)
-    gone = _clear(folder / "runs", set(plan.runs))
-    gone += _clear(folder / "ensembles", set(plan.ensembles))
-    gone += _clear(folder / "probes", set(plan.probes))
-    write_bytes(folder / wrong_images.FILE, "".join(lines).encode())
-    said = f"{folder}: {runs:,} runs, {teams:,} ensembles, {len(lines):,} of them with outcomes"
-    said += f"; {probes:,} probes" if plan.probes else ""
-    return said + (f"; {gone:,} that the study no longer has were removed" if gone else "")
+    status.of(plan, place)  # refuses a record of another spec
+    target = Store(folder)
+    found = {(entry.kind, entry.name): entry for entry in _entries(plan, place)}
+    _refuse_another(found, place, target)
+    kept = target.archived()
+    merged = kept | {key: _merged(entry, kept.get(key)) for key, entry in found.items()}
+    archived.write(target.archive, merged.values())
+    return _in_words(target.archive, merged, kept.keys() - found.keys())
 
 
-def _refuse_loss(plan: Plan, found: wrong_images.Outcomes, kept: wrong_images.Outcomes) -> None:
-    """Raise KdpipeError if the archive has a record or an outcome that the results lack."""
-    place, target = found.place, kept.place
-    folders = [(place.run(name), target.run(name)) for name in plan.runs]
-    folders += [(place.ensemble(name), target.ensemble(name)) for name in plan.ensembles]
-    folders += [(place.probe(name), target.probe(name)) for name in plan.probes]
-    lacking = [
-        new.name
-        for new, old in folders
-        if (old / records.RECORD).exists() and not (new / records.RECORD).exists()
-    ]
-    what = "records"
-    if not lacking:
-        what = "outcomes (the wrong test images)"
-        lacking = [
-            name
-            for name in (*plan.runs, *plan.ensembles)
-            if name in kept.listed and found.wrong(name) is None
-        ]
-    if lacking:
+def _entries(plan: Plan, place: Store) -> Iterator[Entry]:
+    """Everything of the plan that has a record or a failure.
+
+    A failure is told by its reason alone: its traceback names folders of this machine.
+    """
+    outcomes = wrong_images.Outcomes(plan, place)
+    planned = {"runs": plan.runs, "ensembles": plan.ensembles, "probes": plan.probes}
+    for kind, items in planned.items():
+        known = place.records(kind)
+        for name, item in items.items():
+            record = known.get(name)
+            if record is not None:
+                curve = place.curve(name) if kind == "runs" else None
+                wrong = outcomes.wrong(name) if kind != "probes" else None
+                bits = None if wrong is None else wrong_images.as_bits(wrong)
+                yield Entry(kind, name, record["digest"], record, curve, bits)
+            elif (reason := place.failure(kind, name)) is not None:
+                yield Entry(kind, name, item.digest, failure=reason)
+
+
+def _refuse_another(found: Entries, place: Store, target: Store) -> None:
+    """Raise KdpipeError if the target has another record of a run, and say both."""
+    known = {kind: target.records(kind) for kind in archived.KINDS}
+    others = []
+    for (kind, name), entry in found.items():
+        old = known[kind].get(name)
+        if entry.record is not None and old is not None:
+            differs = records.disagreement(entry.record, old)
+            if differs is not None:
+                others.append((place.root / kind / name, differs, entry.record, old))
+    if others:
+        folder, differs, new, old = others[0]
         raise KdpipeError(
-            f"{target.root} holds the {what} of {len(lacking):,} runs or ensembles that "
-            f"{place.root} lacks, {lacking[0]} the first: finish the study, or remove "
-            f"{target.root} first if they are to be lost; nothing was written"
+            f"{target.archive} has other records of {len(others):,} runs or ensembles than "
+            f"{place.root}, {folder.name} the first ({differs}): there {_said(old)}; here "
+            f"{_said(new)}. Keep one of the two: remove {folder}, or move {target.archive} "
+            "away; nothing was written"
         )
 
 
-def _copied(source: Path, target: Path) -> bool:
-    """Whether there is a record; a failure is told by its reason, without its traceback."""
-    record = records.read(source, None)
-    for old in KEPT:  # of what was archived before
-        (target / old).unlink(missing_ok=True)
-    if record is not None:
-        write_bytes(target / records.RECORD, (source / records.RECORD).read_bytes())
-        if (source / CURVE).exists():
-            write_bytes(target / CURVE, (source / CURVE).read_bytes())
-    elif (source / FAILURE).exists():
-        reason = json.loads((source / FAILURE).read_text())["reason"]
-        write_json(target / FAILURE, {"reason": reason, "traceback": None})
-    return record is not None
+def _said(record: dict) -> str:
+    """What tells two records of one run apart: what came out, when and where."""
+    test = (record["last"] or {}).get("test")
+    facts = [record["status"]]
+    facts += [f"test error {100 * (1 - test['accuracy']):.2f} %"] if test else [record["reason"]]
+    facts += [f"started {record['started']}"] if record.get("started") else []
+    device = record.get("device")
+    return ", ".join([*facts, *([f"on {device['name']}"] if device else [])])
 
 
-def _clear(folder: Path, wanted: set[str]) -> int:
-    """Remove the folders that are no longer wanted and hold records alone; returns how many."""
-    gone = 0
-    for old in folder.iterdir() if folder.is_dir() else ():
-        files = list(old.iterdir()) if old.is_dir() else []
-        if old.name not in wanted and files and {file.name for file in files} <= KEPT:
-            for file in files:
-                file.unlink()
-            old.rmdir()
-            gone += 1
-    return gone
+def _merged(entry: Entry, kept: Entry | None) -> Entry:
+    """The entry of the results, with what they have lost of it and the archive has not."""
+    if kept is None:
+        return entry
+    if entry.record is None:
+        return entry if kept.record is None else kept
+    if kept.record is None:
+        return entry
+    return Entry(
+        entry.kind,
+        entry.name,
+        entry.digest,
+        records.united(entry.record, kept.record),
+        kept.curve if entry.curve is None else entry.curve,
+        kept.wrong if entry.wrong is None else entry.wrong,
+    )
+
+
+def _in_words(path: Path, merged: Entries, stayed: set[tuple[str, str]]) -> str:
+    there = [entry for entry in merged.values() if entry.record is not None]
+    runs, teams, probes = (sum(e.kind == kind for e in there) for kind in archived.KINDS)
+    outcomes = sum(entry.wrong is not None for entry in there)
+    said = f"{path}: {runs:,} runs, {teams:,} ensembles, {outcomes:,} of them with outcomes"
+    said += f"; {probes:,} probes" if probes else ""
+    return said + (f"; {len(stayed):,} of them were there and stayed" if stayed else "")

@@ -1,4 +1,8 @@
-"""TODO upkeep.prune, from housekeeping."""
+"""What of a results folder none of the given studies needs any more.
+
+It is shown, and removed when that is asked for. No link is followed, and what another process
+works on is left alone.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -7,7 +11,8 @@ from pathlib import Path
 from kdpipe.plan import status
 from kdpipe.plan.items import Plan
 from kdpipe.plan.prices import as_size
-from kdpipe.results import records, store
+from kdpipe.results import archived, records, run_folder, store
+from kdpipe.results.archived import Entry
 from kdpipe.upkeep.verify import entries
 
 
@@ -17,34 +22,35 @@ def prune(plans: list[Plan], place: store.Store, remove: bool) -> str:
     What another process works on stays, and so does all that a link leads to.
     """
     checkpoints = _unneeded_checkpoints(plans, place)
-    unneeded = [
-        *_unneeded(plans, place),
-        *(path for paths in checkpoints.values() for path in paths),
-    ]
-    if not unneeded:
+    unneeded = list(_unneeded(plans, place))
+    for folder, epochs in checkpoints.items():
+        unneeded += [path for each in epochs for path in run_folder.checkpoint_files(folder, each)]
+    surplus, remaining = _unneeded_entries(plans, place)
+    if not unneeded and not surplus:
         return f"{place.root}: everything in it is needed"
-    sizes = {path: _size(path) for path in unneeded}
+    sizes = {str(path): _size(path) for path in unneeded}
+    if surplus:
+        count = f"{len(surplus):,} of its {len(surplus) + len(remaining):,} records"
+        lost = _size(place.archive) - archived.size(remaining)
+        sizes[f"{place.archive}: {count}"] = lost
     if remove:
-        for folder, paths in checkpoints.items():
-            _strike_out(folder, paths)
+        if surplus:
+            archived.write(place.archive, remaining)
+        for folder, epochs in checkpoints.items():
+            _strike_out(folder, epochs)
         for path in unneeded:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
     verb = "removed" if remove else "not needed; with --yes it is removed"
-    lines = [f"{as_size(size):>10}  {path}" for path, size in sizes.items()]
+    lines = [f"{as_size(size):>10}  {what}" for what, size in sizes.items()]
     return "\n".join([*lines, f"{as_size(sum(sizes.values())):>10}  {verb}"])
-
-
-# --- prune
 
 
 def _unneeded(plans: list[Plan], place: store.Store) -> Iterator[Path]:
     needed = {
-        "runs": {name for plan in plans for name in plan.runs},
-        "ensembles": {name for plan in plans for name in plan.ensembles},
-        "probes": {name for plan in plans for name in plan.probes},
+        **_planned(plans),
         "data": {folder for plan in plans for folder in plan.data_sets},
         "tables": {name for plan in plans for name in _awaited_tables(plan, place)},
     }
@@ -52,6 +58,24 @@ def _unneeded(plans: list[Plan], place: store.Store) -> Iterator[Path]:
         for path in entries(place, kind):
             if path.name not in needed[kind] and not store.is_running(path):
                 yield path
+
+
+def _planned(plans: list[Plan]) -> dict[str, set[str]]:
+    """Names by kind, of all plans."""
+    return {
+        "runs": {name for plan in plans for name in plan.runs},
+        "ensembles": {name for plan in plans for name in plan.ensembles},
+        "probes": {name for plan in plans for name in plan.probes},
+    }
+
+
+def _unneeded_entries(plans: list[Plan], place: store.Store) -> tuple[list[Entry], list[Entry]]:
+    """Of the archive what no plan has, and what remains."""
+    planned = _planned(plans)
+    surplus, remaining = [], []
+    for entry in place.archived().values():
+        (remaining if entry.name in planned[entry.kind] else surplus).append(entry)
+    return surplus, remaining
 
 
 def _awaited_tables(plan: Plan, place: store.Store) -> Iterator[str]:
@@ -63,33 +87,28 @@ def _awaited_tables(plan: Plan, place: store.Store) -> Iterator[str]:
                 yield from (table.name, f".{table.name}")
 
 
-def _unneeded_checkpoints(plans: list[Plan], place: store.Store) -> dict[Path, list[Path]]:
-    """By the folder of a finished run, the files of checkpoints that no plan wants kept."""
+def _unneeded_checkpoints(plans: list[Plan], place: store.Store) -> dict[Path, list[int]]:
+    """By the folder of a finished run, the epochs whose checkpoints no plan wants kept."""
     found = {}
     for name in sorted({name for plan in plans for name in plan.runs}):
         folder = place.run(name)
         wanted = {epoch for plan in plans for epoch in plan.keep.get(name, ())}
         if not folder.is_symlink() and (record := records.read(folder, None)):
-            surplus = [int(epoch) for epoch in record["checkpoints"] if int(epoch) not in wanted]
+            surplus = [epoch for epoch in map(int, record["checkpoints"]) if epoch not in wanted]
+            surplus = [epoch for epoch in surplus if run_folder.checkpoint_files(folder, epoch)]
             if surplus and not store.is_running(folder):
-                found[folder] = [
-                    path
-                    for epoch in surplus
-                    for path in sorted(folder.glob(f"checkpoints/epoch-{epoch:04d}*.safetensors"))
-                ]
+                found[folder] = surplus
     return found
 
 
-def _strike_out(folder: Path, paths: list[Path]) -> None:
+def _strike_out(folder: Path, epochs: list[int]) -> None:
     """Take checkpoints out of the record of their run, before they are removed."""
     record = records.read(folder, None)
     assert record is not None
-    names = {str(path.relative_to(folder)) for path in paths}
-    epochs = {str(int(name.split("-")[1].split(".")[0])) for name in names}
     for epoch in epochs:
-        record["checkpoints"].pop(epoch, None)
-    for name in names:
-        record["files"].pop(name, None)
+        del record["checkpoints"][str(epoch)]
+        for path in run_folder.checkpoint_files(folder, epoch):
+            record["files"].pop(str(path.relative_to(folder)), None)
     records.publish(folder, record)
 
 

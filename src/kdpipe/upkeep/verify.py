@@ -1,7 +1,7 @@
-"""The results folder as a whole: is everything in it what it says it is, and is it still wanted?
+"""The results folder as a whole: is everything in it what it says it is?
 
-`faults` reads every record, file and data set and compares checksums. `prune` finds what no given
-study needs. Neither follows a link, and neither touches what another process works on.
+`faults` reads every record, file and data set, and the archive, and compares checksums. It follows
+no link, and leaves alone what another process works on.
 """
 
 from collections.abc import Iterator
@@ -10,33 +10,36 @@ from pathlib import Path
 from kdpipe import identity
 from kdpipe.data import cards, prepared
 from kdpipe.errors import DataError, KdpipeError
-from kdpipe.results import records, store
+from kdpipe.results import records, run_folder, store
+from kdpipe.results.archived import KINDS, Entry
 from kdpipe.results.files import file_facts, read_arrays
 from kdpipe.specs.made import ensemble_name, probe_name, run_name
 
-KINDS = ("runs", "ensembles", "probes", "data")
 NAMES = {
     "run": run_name,
     "ensemble": ensemble_name,
     "probe": probe_name,
 }
-STATE = ".state.safetensors"
-BESIDE = {records.RECORD, records.KEPT_RECORD, records.FAILURE, STATE, ".lock"}
 
 
 def faults(place: store.Store) -> Iterator[str]:
     """One line for each fault of the results folder, with what to do."""
-    for kind in KINDS:
+    for kind in (*KINDS, "data"):
         for folder in entries(place, kind):
             if folder.is_symlink() or not folder.is_dir():
                 yield f"{folder}: a link or a file where kdpipe makes folders: remove it"
             elif not store.is_running(folder):
-                for path in sorted(folder.rglob(".*.tmp")):
+                for path in run_folder.temporary(folder):
                     yield f"{path}: left by a process that was killed: remove it"
                 try:
                     yield from _of_data(folder, place) if kind == "data" else _of_run(folder)
                 except KdpipeError as error:
                     yield str(error)
+    try:
+        for entry in place.archived().values():
+            yield from _of_entry(entry, place)
+    except KdpipeError as error:
+        yield str(error)
 
 
 def entries(place: store.Store, kind: str) -> list[Path]:
@@ -44,20 +47,16 @@ def entries(place: store.Store, kind: str) -> list[Path]:
     return [] if base.is_symlink() or not base.is_dir() else sorted(base.iterdir())
 
 
-# --- verify
-
-
 def _of_run(folder: Path) -> Iterator[str]:
     record = records.read(folder, None)
-    kept = records.read(folder, None, records.KEPT_RECORD)
+    kept = records.read(folder, None, run_folder.KEPT_RECORD)
     found = record or kept
     if found is None:
         yield from _of_unfinished(folder)
         return
     if record and kept and record != kept:
         yield f"{folder}: its two records differ: remove the folder, the run is then made again"
-    spec, digest = found["spec"], found["digest"]
-    if identity.digest(spec) != digest or NAMES[found["kind"]](spec, digest) != folder.name:
+    if not _is_of(found, folder.name):
         yield f"{folder}: the record of another run ({found['name']}): remove the folder"
         return
     listed = found["files"]
@@ -78,7 +77,7 @@ def _of_run(folder: Path) -> Iterator[str]:
 
 def _of_unfinished(folder: Path) -> Iterator[str]:
     """A run that was cut off: what lies there must be whole and its own, or it cannot go on."""
-    for path in _files(folder, but=BESIDE - {STATE}):
+    for path in _files(folder, but=run_folder.UNLISTED - {run_folder.STATE}):
         if path.suffix == ".safetensors":
             try:
                 _, about = read_arrays(path)
@@ -88,12 +87,34 @@ def _of_unfinished(folder: Path) -> Iterator[str]:
                 yield str(error)
 
 
-def _files(folder: Path, but=BESIDE) -> list[Path]:
+def _files(folder: Path, but=run_folder.UNLISTED) -> list[Path]:
     return [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix != ".tmp" and path.name not in but
     ]
+
+
+def _of_entry(entry: Entry, place: store.Store) -> Iterator[str]:
+    """What the archive says of a run must be of that run, and what its own folder says too."""
+    if entry.record is None:
+        return
+    if entry.record["digest"] != entry.digest or not _is_of(entry.record, entry.name):
+        yield f"{place.archive}: what it holds as {entry.name} is of another run: remove the file"
+        return
+    folder = place.root / entry.kind / entry.name
+    try:
+        beside = records.read(folder, None)
+    except KdpipeError:  # said of the folder
+        return
+    if beside and (differs := records.disagreement(beside, entry.record)):
+        yield f"{folder}: its record and the one in {place.archive} differ ({differs}): remove one"
+
+
+def _is_of(record: dict, name: str) -> bool:
+    """Whether a record is of what has that name."""
+    spec, digest = record["spec"], record["digest"]
+    return identity.digest(spec) == digest and NAMES[record["kind"]](spec, digest) == name
 
 
 def _of_data(folder: Path, place: store.Store) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kdpipe.plan import prices, status
 from kdpipe.plan.items import Plan, Run
-from kdpipe.results.records import STATE, failure_of
+from kdpipe.results import run_folder
 from kdpipe.results.store import Store, is_running
 
 
@@ -22,7 +22,7 @@ def as_text(plan: Plan, place: Store) -> str:
     failed = {
         run.name: reason
         for run in waiting
-        if run not in running and (reason := failure_of(place.run(run.name)))
+        if run not in running and (reason := place.failure("runs", run.name))
     }
     count = Counter(states[name] for name in plan.runs)
     count["running"], count["failed"] = len(running), len(failed)
@@ -49,7 +49,7 @@ def as_text(plan: Plan, place: Store) -> str:
         folder = place.probe(name)
         if states[name] == "to do" and is_running(folder):
             lines.append(f"  running  {name}")
-        elif states[name] == "to do" and (reason := failure_of(folder)):
+        elif states[name] == "to do" and (reason := place.failure("probes", name)):
             failed[name] = reason
     for name, reason in failed.items():
         lines.append(f"  failed  {name}: {reason}")
@@ -68,7 +68,7 @@ def missing(plan: Plan, place: Store, study: str) -> str:
     if not waiting:
         return ""
     failed = sum(
-        not is_running(place.run(name)) and failure_of(place.run(name)) is not None
+        not is_running(place.run(name)) and place.failure("runs", name) is not None
         for name in waiting
     )
     counted = f" without {len(waiting):,} of {len(plan.runs):,} runs"
@@ -81,7 +81,7 @@ def missing(plan: Plan, place: Store, study: str) -> str:
 def _epochs_done(folder: Path) -> int:
     """From the header of the saved state alone, which may be large."""
     try:
-        with open(folder / STATE, "rb") as file:
+        with open(run_folder.state(folder), "rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return json.loads(header["__metadata__"]["kdpipe"])["about"]["epoch"]
     except (OSError, ValueError, KeyError, MemoryError):

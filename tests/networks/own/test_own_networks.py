@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from kdpipe import identity
 from kdpipe.cli.main import main
 from kdpipe.data import splits
-from kdpipe.data.views import Images, Views
+from kdpipe.data.images import Images
+from kdpipe.data.views import PLAIN
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.train import train
 from kdpipe.networks import models
@@ -392,7 +393,7 @@ def test_a_card_says_whether_a_probe_can_be_made(case, tmp_path, capsys):
     assert made.card("own")["linear"] is linear
     run = next(iter(made.plan().runs.values()))
     pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), np.uint8)
-    images = Images(pixels, Views(0, "zero", False), [0.5], [0.5])
+    images = Images(pixels, PLAIN, [0.5], [0.5])
     with contextlib.nullcontext() if linear else pytest.raises(KdpipeError, match="linear"):
         probing.features(models.of(run.spec["network"], tmp_path), run.spec["network"], images)
 
@@ -571,7 +572,7 @@ def test_it_trains_teaches_live_and_as_a_table(folder, place):
     run = next(r for r in folder.plan().runs.values() if r.name.startswith("small-from-grouped"))
     where = place.run(run.name)
     split = splits.load(run.spec["data"], place)
-    images = Images(split.val.images, Views(0, "zero", False), split.mean, split.std)
+    images = Images(split.val.images, PLAIN, split.mean, split.std)
     model = mine.small(num_classes=10, in_channels=1)
     model.load_state_dict(load_file(where / "weights.safetensors"))
     with torch.no_grad():

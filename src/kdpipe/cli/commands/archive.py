@@ -1,4 +1,4 @@
-"""`kdpipe archive STUDY`: the records that a report is rendered from, to be kept with it."""
+"""`kdpipe archive STUDY`: what is published: the records in one file, and the report beside it."""
 
 from pathlib import Path
 
@@ -9,7 +9,10 @@ from kdpipe.cli.command import Command
 def arguments(parser) -> None:
     parser.add_argument("study", help="a study file")
     parser.add_argument(
-        "--to", type=Path, metavar="DIR", help="default: reports/STUDY/records, to go with the page"
+        "--to",
+        type=Path,
+        metavar="DIR",
+        help="the records alone, into this folder; default: both into reports/published/STUDY",
     )
     add_results(parser)
 
@@ -20,13 +23,18 @@ def run(options) -> None:
     from kdpipe.upkeep import archive
 
     made = planner.make(checking.load(options.study))
-    folder = options.to or Path("reports") / made.study.study / "records"
+    folder = options.to or Path("reports") / "published" / made.study.study
     print(archive.write(made, store(options), folder))
+    if not options.to:
+        from kdpipe.report.render import render
+        from kdpipe.results.store import Store
+
+        print(f"{render(made, Store(folder), folder)}/index.html: rendered from it")
 
 
 COMMAND = Command(
     order=40,
-    help="put the records a report is rendered from into a folder",
+    help="put the records of a study, and its report, where they are kept",
     arguments=arguments,
     run=run,
     without=("torch",),

@@ -20,6 +20,10 @@ def run(options) -> None:
         card = card_of_keys(study.data)
         own = changes.Own(options.study, study.networks, study.code, card.shape, card.classes)
         changes.compare(own)
+    if any(method.term for method in study.methods.values()):
+        from kdpipe.learning.own import changes as term_changes  # and the other
+
+        term_changes.compare(term_changes.Own(options.study, study.methods, study.code))
     print(
         "\n".join(
             [f"{options.study}: no mistakes; {len(made.runs):,} runs", *checking.notes(study)]

@@ -28,7 +28,7 @@ def run(options) -> None:
     study = checking.validate(content, options.study, Path(options.study).parent)
     made, place = planner.make(study), store(options)
     folder = render(made, place, options.reports / study.study)
-    print(f"{folder}: rendered{watching.missing(made, place, options.study)}")
+    print(f"{folder}/index.html: rendered{watching.missing(made, place, options.study)}")
 
 
 COMMAND = Command(

@@ -1,13 +1,9 @@
-"""Data of one's own: a folder of classes, or a .npz file, made into plain arrays.
+"""The card of one's own data, a folder of classes or a .npz file: what a study is planned from.
 
-`make_card` looks at every image once and writes the card that a study is planned from; `read`
-does the same again when the data set is prepared. Every mistake is said by file, all of them at
-once and before anything is trained. Nothing is unpickled. Of a folder that streams (`--stream`)
-the card names a listing of its files: their headers are read once, and their pixels in training;
-mean and std, which the study then wants, are measured on a sample of them.
-
-A .npz holds train_images, train_labels, test_images, test_labels (or x_train, y_train, ...) as
-numpy writes them; what a folder looks like is said in `folders`.
+`make_card` looks at every image once, as `reader` does again when the data set is prepared. Every
+mistake is said by file, all of them at once and before anything is trained. Of a folder that
+streams (`--stream`) the card names a listing of its files: their headers are read once, and their
+pixels in training; mean and std, which the study then wants, are measured on a sample of them.
 """
 
 import re
@@ -18,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from kdpipe.data import cards, listing
-from kdpipe.data.arrays import PARTS, Arrays
+from kdpipe.data.arrays import ARRAYS, PARTS, Arrays, digest
 from kdpipe.data.cards import Card
 from kdpipe.data.own import folders
 from kdpipe.data.own.folders import refuse
@@ -44,8 +40,6 @@ def make_card(
 
     Raises DataError with every mistake.
     """
-    from kdpipe.data.arrays import ARRAYS, digest
-
     name = name or path.name.removesuffix(".npz")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name) or name in cards.known():
         raise DataError(

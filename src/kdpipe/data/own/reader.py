@@ -1,4 +1,8 @@
-"""TODO data.own.reader, from own."""
+"""Data of one's own made into plain arrays, and refused with all its mistakes at once.
+
+A .npz holds train_images, train_labels, test_images, test_labels (or x_train, y_train, ...) as
+numpy writes them; what a folder looks like is said in `folders`. Nothing is unpickled.
+"""
 
 import hashlib
 import zipfile
@@ -19,17 +23,21 @@ def read(card: Card, path: Path) -> Arrays:
 
 
 def arrays_of(path: Path, made: dict) -> Arrays:
+    """The arrays of a folder or .npz, `made` in that way (`Card.made`).
+
+    Raises DataError with every mistake.
+    """
     if path.is_dir():
         arrays, names = folders.read(path, made)
     elif path.is_file():
         arrays, names = _of_npz(path, made)
     else:
         raise DataError(f"there is no folder or file {path}")
-    refuse([*of_labels(path, arrays), *_overlap(arrays, names)], path)
+    refuse([*_of_labels(path, arrays), *_overlap(arrays, names)], path)
     return arrays
 
 
-def of_labels(path: Path, arrays: Arrays) -> list[str]:
+def _of_labels(path: Path, arrays: Arrays) -> list[str]:
     """A class must have images to learn from, and the test set no other classes."""
     classes = int(arrays["train_labels"].max()) + 1
     missing = np.flatnonzero(np.bincount(arrays["train_labels"], minlength=classes) == 0)

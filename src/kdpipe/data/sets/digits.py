@@ -1,20 +1,19 @@
-"""TODO data.sets.digits, from sources."""
+"""scikit-learn's handwritten digits: small enough to try everything on."""
 
 from typing import Any
 
-import numpy as np
-
-from kdpipe.data.arrays import Arrays, balanced_order
-
-# --- formats
+from kdpipe.data.cards import Card, DataSet
 
 
-def digits(_: dict[str, bytes]) -> Arrays:
-    """scikit-learn's 1,797 handwritten digits, 8x8, 17 grey levels (UCI optdigits, test part).
+def read(_: dict[str, bytes]) -> dict:
+    """The 1,797 images, 8x8, of 17 grey levels (UCI optdigits, test part).
 
     They come without a split; 700 images, balanced over the classes, are the test set.
     """
+    import numpy as np
     from sklearn.datasets import load_digits
+
+    from kdpipe.data.arrays import balanced_order
 
     digits: Any = load_digits()
     images = (digits.images * 15).astype(np.uint8)[:, None]
@@ -27,3 +26,19 @@ def digits(_: dict[str, bytes]) -> Arrays:
         "test_images": images[test],
         "test_labels": labels[test],
     }
+
+
+SET = DataSet(
+    card=Card(
+        name="digits",
+        title="Handwritten digits",
+        source="scikit-learn's load_digits: the test part of UCI optdigits",
+        shape=(1, 8, 8),
+        classes=10,
+        train=1097,
+        test=700,
+        sha256="09bb0131d61d631fc94012e98c90420971b2ef03b72420ca897ec7887e8830eb",
+    ),
+    revision=1,
+    read=read,
+)

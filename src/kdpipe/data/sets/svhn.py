@@ -1,14 +1,13 @@
-"""TODO data.sets.svhn, from sources."""
+"""SVHN: house numbers from photographs, cropped to 32x32 pixels around one digit."""
 
-import io
-
-import numpy as np
-
-from kdpipe.data.arrays import Arrays
+from kdpipe.data.cards import Card, DataSet, Download
 
 
-def svhn(content: dict[str, bytes]) -> Arrays:
-    """The .mat files of SVHN: X (32, 32, 3, N), y (N, 1) with 10 for the digit 0."""
+def read(content: dict[str, bytes]) -> dict:
+    """The .mat files: X (32, 32, 3, N), y (N, 1) with 10 for the digit 0."""
+    import io
+
+    import numpy as np
     from scipy.io import loadmat
 
     arrays = {}
@@ -18,3 +17,34 @@ def svhn(content: dict[str, bytes]) -> Arrays:
         arrays[f"{part}_images"] = np.ascontiguousarray(images)
         arrays[f"{part}_labels"] = matrices["y"].astype(np.int64).reshape(-1) % 10
     return arrays
+
+
+def downloads() -> list[Download]:
+    """Train and test; not `extra`."""
+    from torchvision.datasets import SVHN
+
+    parts = (SVHN.split_list[part] for part in ("train", "test"))
+    return [Download([address], name, md5) for address, name, md5 in parts]
+
+
+SET = DataSet(
+    card=Card(
+        name="svhn",
+        title="Street View House Numbers",
+        source="the cropped 32x32 digits of ufldl.stanford.edu/housenumbers (Netzer et al. 2011), "
+        "train and test without extra",
+        shape=(3, 32, 32),
+        classes=10,
+        train=73257,
+        test=26032,
+        sha256="7277ef7766bb1f21dd071cf1039f680a792f73d0f09919991643ddc13df8eb08",
+        files={
+            "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+            "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+        },
+    ),
+    revision=1,
+    files=("train_32x32.mat", "test_32x32.mat"),
+    read=read,
+    downloads=downloads,
+)

@@ -4,8 +4,8 @@ It is shown made logits and group outputs, in float32 and in half precision. Wha
 runs wrong, or impossible to repeat, is said with the key of the study.
 """
 
-import json
 import random
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -191,18 +191,11 @@ def made(seed: int = 0) -> tuple[Said, Said, Tensor]:
     return said[0], said[1], torch.arange(IMAGES) % CLASSES
 
 
-def facts(card: TermCard) -> str:
-    """A card as the text of its file."""
-    return json.dumps(vars(card), indent=1, sort_keys=True) + "\n"
-
-
 def _half(said: Said) -> Said:
     return Said(said.logits.bfloat16(), [group.bfloat16() for group in said.groups])
 
 
 def _plain(text: str) -> bool:
-    import re
-
     return re.fullmatch(PART, text) is not None
 
 

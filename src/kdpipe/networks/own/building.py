@@ -1,14 +1,8 @@
 """Networks of one's own: the callable that a dotted path names is imported and called.
 
-The folder of the study's `code` is put in front of Python's path, as Python does with the folder
-of a script. What goes wrong in the user's code is one line, with its file and line.
+What goes wrong in the user's code is one line, with its file and line (`learning.own.code`).
 """
 
-import difflib
-import importlib
-import os
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +11,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import kdpipe
 from kdpipe.errors import KdpipeError
+from kdpipe.learning.own import code as own_code
 from kdpipe.networks import layouts
 from kdpipe.networks.family import Cost
 from kdpipe.networks.own import card as network_card
-
-OURS = (str(Path(kdpipe.__file__).parent), str(Path(torch.__file__).parent))
 
 
 def build(network: dict, code: Path | None) -> nn.Module:
@@ -44,29 +36,7 @@ def build(network: dict, code: Path | None) -> nn.Module:
 
 def found(where: str, path: str, code: Path | None) -> Callable[..., Any]:
     """The callable that a dotted path names. Raises KdpipeError; `where` is its key in a study."""
-    name, _, attribute = path.rpartition(".")
-    first = name.partition(".")[0]
-    if first in sys.stdlib_module_names:
-        raise KdpipeError(f"{where}: {first} is a module of Python itself: rename yours")
-    if code is not None and os.path.abspath(code) not in sys.path:
-        sys.path.insert(0, os.path.abspath(code))
-    beside = f"in {code}" if code is not None else "(no folder was given: --code)"
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise KdpipeError(
-                f"{where}: there is no module {error.name} {beside}, nor is one installed"
-            ) from None
-        raise KdpipeError(f"{where}: importing {name} failed: {blamed(error)}") from None
-    except (Exception, SystemExit) as error:
-        raise KdpipeError(f"{where}: importing {name} failed: {blamed(error)}") from None
-    if not hasattr(module, attribute):
-        close = difflib.get_close_matches(attribute, dir(module), n=1)
-        guess = f"; did you mean {close[0]}?" if close else ""
-        file = getattr(module, "__file__", None) or name
-        raise KdpipeError(f"{where}: {file} has no {attribute}{guess}")
-    made = getattr(module, attribute)
+    made = own_code.found(where, path, code)
     if not callable(made):
         kind = type(made).__name__
         raise KdpipeError(f"{where}: {path} is of type {kind}, and cannot be called")
@@ -79,7 +49,7 @@ def called(where: str, path: str, made: Callable[..., Any], classes: int, channe
     try:
         model = made(num_classes=classes, in_channels=channels)
     except (Exception, SystemExit) as error:
-        raise KdpipeError(f"{where}: {call} failed: {blamed(error)}") from None
+        raise KdpipeError(f"{where}: {call} failed: {own_code.blamed(error)}") from None
     if not isinstance(model, nn.Module):
         raise KdpipeError(
             f"{where}: {call} returned {type(model).__name__}, a torch.nn.Module is wanted"
@@ -130,15 +100,3 @@ def state(where: str, model: nn.Module) -> dict[str, str]:
 
 
 KEPT = (torch.float32, torch.int64, torch.int32, torch.uint8, torch.bool)
-
-
-def blamed(error: BaseException) -> str:
-    """An exception in one line, with the last place in the user's code that it went through."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    if isinstance(error, SyntaxError):
-        return text  # it says its file and line by itself
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [
-        frame for frame in frames if not frame.filename.startswith((*OURS, "<frozen importlib"))
-    ]
-    return f"{text} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else text

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError
+from kdpipe.learning.own.code import blamed
 from kdpipe.networks import last_layer
 from kdpipe.networks.keys import OwnNetwork
 from kdpipe.networks.layouts import NARROW, memory_format
 from kdpipe.networks.own import building
-from kdpipe.networks.own.building import blamed, called, found
+from kdpipe.networks.own.building import called, found
 from kdpipe.networks.own.card import NetworkCard
 
 IMAGES = 2

@@ -2,11 +2,13 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from kdpipe.errors import KdpipeError
 from kdpipe.learning import method as methods
-from kdpipe.learning.term import Term
+from kdpipe.learning.own.card import TermCard
+from kdpipe.learning.term import Shapes
 from kdpipe.study import salvage
 from kdpipe.study.check import Check
 from kdpipe.study.grammar import Block
@@ -26,7 +28,7 @@ def _method(sound: Sound, where: str, names: list[str], block: Block) -> Iterato
     """Every pair of networks of which one compares itself; `names` has a method a step."""
     if sound.card is None or not names:
         return
-    asked = [_comparing(sound, name) for name in names]
+    asked = [list(_comparing(sound, name)) for name in names]
     for student, teacher in itertools.product(block.students, block.teachers):
         head = sound.head(teacher, student)
         path = [*(block.via or []), student]
@@ -42,17 +44,33 @@ def _method(sound: Sound, where: str, names: list[str], block: Block) -> Iterato
                     yield f"{where}: {term.title} needs one network, and {teacher} is an ensemble"
 
 
-def _comparing(sound: Sound, name: str) -> list[Term]:
-    """The terms of a method, at work, that look at more than logits."""
+class Comparing(NamedTuple):
+    """A term that looks at more than logits, and what it says of two networks (`Term.fits`)."""
+
+    title: str
+    fits: Callable[[str, Shapes, str, Shapes], str | None]
+
+
+def _comparing(sound: Sound, name: str) -> Iterator[Comparing]:
+    """Such terms of a method, at work."""
     method = sound.methods.get(name)
-    return [
-        term
-        for key, term in methods.terms().items()
-        if term.needs != "logits" and getattr(method, f"{key}_weight", 0)
-    ]
+    for key, term in methods.terms().items():
+        if term.needs != "logits" and getattr(method, f"{key}_weight", 0):
+            yield Comparing(term.title, term.fits)
+    card = sound.term_cards.get(name)
+    if isinstance(card, TermCard) and card.needs != "logits":
+        yield Comparing(card.title, _has_groups)
 
 
-def _fits(sound: Sound, where: str, term: Term, teacher: str, student: str) -> Iterator[str]:
+def _has_groups(teacher: str, theirs: Shapes, student: str, ours: Shapes) -> str | None:
+    """What can be asked of a term whose code is not imported here; the job asks for the rest."""
+    lacking = [name for name, shapes in ((teacher, theirs), (student, ours)) if not shapes]
+    if not lacking:
+        return None
+    return f"a term that compares group outputs needs them, and {lacking[0]} has no groups"
+
+
+def _fits(sound: Sound, where: str, term: Comparing, teacher: str, student: str) -> Iterator[str]:
     with contextlib.suppress(KdpipeError):  # a network that does not exist is said elsewhere
         theirs, ours = (sound.networks.group_shapes(name) for name in (teacher, student))
         if theirs is None or ours is None:

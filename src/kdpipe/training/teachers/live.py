@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from kdpipe.data import splits, streams
+from kdpipe.data.images import Images
 from kdpipe.data.streams import Streams
-from kdpipe.data.views import PLAIN, Images
+from kdpipe.data.views import PLAIN
 from kdpipe.errors import StoreError
 from kdpipe.networks import models
 from kdpipe.results import parents, store

@@ -17,7 +17,8 @@ import torch
 
 from kdpipe import identity
 from kdpipe.data import splits, streams
-from kdpipe.data.views import Images, Views
+from kdpipe.data.images import Images
+from kdpipe.data.views import Views
 from kdpipe.errors import StoreError
 from kdpipe.identity import stream
 from kdpipe.results import parents, store

@@ -1,0 +1,94 @@
+"""Images in one array on a device, from which batches of normalised views are taken.
+
+A batch is one gather: no image is touched by Python.
+"""
+
+from collections.abc import Generator
+
+import numpy as np
+import torch
+
+from kdpipe.data.views import Views
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # index (B,), view (B,), x (B, C, H, W)
+
+
+class Images:
+    """Images on a device; DataError for views that such images cannot have.
+
+    images: (N, C, H, W) uint8; mean, std: (C,) of pixels in [0, 1].
+    """
+
+    def __init__(
+        self, images: np.ndarray, views: Views, mean, std, device: torch.device | str = "cpu"
+    ):
+        self.views = views
+        self.height, self.width = images.shape[2:]
+        views.refuse_without("gather")
+        padded = np.array(images)  # a copy: theirs may be a mapped file
+        for digit, keys in views.digits:
+            if digit.margin is not None:
+                padded = digit.margin(keys, padded)
+        # Channels last, so that a batch comes out of the gather as convolutions like it.
+        self.padded = torch.from_numpy(np.ascontiguousarray(padded.transpose(0, 2, 3, 1))).to(
+            device
+        )
+        self.scale, self.shift = normalisation(mean, std, device)
+        self.device = self.padded.device
+        self.forward_size = forward_size(self.height, self.width, self.device)
+        self.rows = torch.arange(self.height, device=device)[None]
+        self.columns = torch.arange(self.width, device=device)[None]
+
+    def __len__(self) -> int:
+        return len(self.padded)
+
+    def batch(self, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
+        """Views `view` (B,) of images `index` (B,): (B, C, H, W) float32, channels last."""
+        rows, columns = self.rows, self.columns
+        for digit, keys, value in self.views.values(view):
+            assert digit.gather is not None
+            rows, columns = digit.gather(keys, value, rows, columns)
+        pixels = self.padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return normalised(pixels, self.scale, self.shift)
+
+    def batches(
+        self, order: torch.Tensor, view: torch.Tensor, size: int, start: int = 0
+    ) -> Generator[Batch, None, None]:
+        """(index, view, x) of each batch of an order (N,) from batch `start` on."""
+        order, view = order.to(self.device), view.to(self.device)
+        for first in range(start * size, len(order), size):
+            index, seen = order[first : first + size], view[first : first + size]
+            yield index, seen, self.batch(index, seen)
+
+    def centres(self, size: int) -> Generator[torch.Tensor, None, None]:
+        """All images in their order as they are, normalised: batches (B, C, H, W)."""
+        for start in range(0, len(self), size):
+            yield self.centre(start, start + size)
+
+    def centre(self, start: int, stop: int) -> torch.Tensor:
+        """Images start..stop as they are, normalised: (B, C, H, W)."""
+        index = torch.arange(start, min(stop, len(self)), device=self.padded.device)
+        return self.batch(index, torch.full_like(index, self.views.centre))
+
+
+def forward_size(height: int, width: int, device: torch.device) -> int:
+    """How many images of height x width are classified at once.
+
+    On a CPU what lies in its caches was fastest: 256 of 8 x 8 pixels, 32 of 32 x 32, a quarter
+    faster than 256 of those (measured with WRN16-1 to WRN40-2).
+    """
+    if device.type != "cpu":
+        return 256
+    return max(32, 2**14 // (height * width))
+
+
+def normalisation(mean, std, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and shift (C,) of pixels from 0 to 255, for mean and std of pixels in [0, 1]."""
+    scale = torch.tensor(1 / (255 * np.asarray(std)), dtype=torch.float32, device=device)
+    shift = torch.tensor(-np.asarray(mean) / std, dtype=torch.float32, device=device)
+    return scale, shift
+
+
+def normalised(pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Pixels (B, H, W, C) uint8 as a network takes them: (B, C, H, W) float32, channels last."""
+    return torch.addcmul(shift, pixels.float(), scale).permute(0, 3, 1, 2)

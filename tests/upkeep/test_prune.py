@@ -1,0 +1,109 @@
+"""prune: what no study needs is shown, and removed when that is asked for; nothing else is."""
+
+import shutil
+
+import tiny
+from finished_study import PLAN, TEACHER
+
+from kdpipe.jobs.train import train
+from kdpipe.plan.prices import as_size
+from kdpipe.results import archived, store
+
+
+def tree(place):
+    return sorted(str(path.relative_to(place.root)) for path in place.root.rglob("*"))
+
+
+def test_nothing_to_prune(place, say):
+    assert say("prune", "study.yaml") == "results: everything in it is needed\n"
+
+
+def test_prune_shows_first_and_removes_only_with_yes(place, say, tmp_path):
+    """A study without the checkpoint, the ensemble and one more teacher's students."""
+    tiny.write(tmp_path / "less.yaml", tiny.study())
+    gone = next(run for run in PLAN.runs.values() if "-e1-" in run.name)
+    (place.root / "data/old-0123456789ab").mkdir()
+    before = tree(place)
+    shown = say("prune", "less.yaml")
+    assert tree(place) == before
+    assert "with --yes it is removed" in shown
+    expected = {
+        f"runs/{gone.name}",
+        f"runs/{TEACHER.name}/checkpoints/epoch-0001.safetensors",
+        f"runs/{TEACHER.name}/checkpoints/epoch-0001-outputs.safetensors",
+        "data/old-0123456789ab",
+        *(f"ensembles/{name}" for name in PLAN.ensembles),
+    }
+    listed = {line.split("  results/")[1] for line in shown.splitlines() if "  results/" in line}
+    assert listed == expected
+    removed = say("prune", "less.yaml", "--yes")
+    assert removed.replace("removed", "") == shown.replace(
+        "not needed; with --yes it is removed", ""
+    )
+    after = tree(place)
+    assert set(before) - set(after) == {
+        path for path in before if any(path == e or path.startswith(f"{e}/") for e in expected)
+    }
+    assert "every file is whole" in say("verify")
+    assert tiny.record(place, TEACHER)["checkpoints"] == {}
+    assert say("prune", "less.yaml") == "results: everything in it is needed\n"
+    # what is wanted again is made again, to the same bytes
+    train(TEACHER.spec, [1], place)
+    assert "every file is whole" in say("verify")
+
+
+def test_what_any_study_needs_stays(place, say, tmp_path):
+    tiny.write(tmp_path / "less.yaml", tiny.study())
+    assert "everything in it is needed" in say("prune", "less.yaml", "study.yaml")
+
+
+def test_prune_with_a_wrong_study_removes_nothing(place, say, tmp_path):
+    (tmp_path / "wrong.yaml").write_text("study: [")
+    before = tree(place)
+    say("prune", "study.yaml", "wrong.yaml", "--yes", code=2)
+    assert tree(place) == before
+
+
+def test_prune_follows_no_link(place, say, tmp_path):
+    outside = tmp_path / "outside"
+    (outside / "precious").mkdir(parents=True)
+    (outside / "precious/file").write_text("mine")
+    (place.root / "runs/link").symlink_to(outside / "precious")
+    stranger = place.root / "runs/stranger"
+    stranger.mkdir()
+    (stranger / "inner").symlink_to(outside)
+    shutil.rmtree(place.root / "ensembles")
+    (place.root / "ensembles").symlink_to(outside)
+    say("prune", "study.yaml", "--yes")
+    assert (outside / "precious/file").read_text() == "mine"
+    assert not (place.root / "runs/link").is_symlink() and not stranger.exists()
+    assert (place.root / "ensembles").is_symlink()
+
+
+def test_prune_leaves_what_is_being_trained(place, say, tmp_path):
+    tiny.write(tmp_path / "less.yaml", tiny.study())
+    gone = next(run for run in PLAN.runs.values() if "-e1-" in run.name)
+    with store.only_one(place.run(gone.name)):
+        assert gone.name not in say("prune", "less.yaml", "--yes")
+    assert place.run(gone.name).exists()
+
+
+def test_prune_takes_out_of_an_archive_what_no_study_has(place, say, archive, tmp_path):
+    """And a results folder may be an archive alone."""
+    tiny.write(tmp_path / "less.yaml", tiny.study())
+    alone = tmp_path / "published"
+    alone.mkdir()
+    shutil.copy(archive, alone)
+    before = (alone / archive.name).read_bytes()
+    shown = say("prune", "less.yaml", "--results", "published")
+    assert "published/records.jsonl.gz: 2 of its 5 records\n" in shown
+    assert (alone / archive.name).read_bytes() == before
+    say("prune", "less.yaml", "--results", "published", "--yes")
+    assert {entry.name for entry in archived.read(alone / archive.name).values()} == {
+        *tiny.planned().runs
+    }
+    saved = len(before) - (alone / archive.name).stat().st_size
+    assert as_size(saved) in shown
+    tiny.write(tmp_path / "other.yaml", tiny.study(seeds=[7]))
+    say("prune", "other.yaml", "--results", "published", "--yes")
+    assert not list(alone.iterdir())

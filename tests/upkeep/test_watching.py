@@ -1,0 +1,140 @@
+"""status, and what plan and report say of a study while it runs."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import tiny
+from finished_study import PLAN, SCRATCH, STUDENT, STUDY, TEACHER
+
+from kdpipe.results import archived, records, run_folder, store
+
+
+def test_status_of_a_finished_study(place, say):
+    said = say("status", "study.yaml")
+    assert "4 runs: 4 done" in said and "1 ensembles: 1 scored" in said
+    assert "time left" not in said
+
+
+def test_status_of_nothing(tmp_path, say, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.write(tmp_path / "study.yaml", STUDY)
+    said = say("status", "study.yaml")
+    assert "4 runs: 4 to do" in said and "unknown until a run has finished" in said
+
+
+def test_status_says_what_runs_what_failed_and_how_long(place, say, tmp_path, warm):
+    more = tiny.study(seeds=[0, 1], main={"stops": ["full", "checkpoint 1"]})
+    tiny.write(tmp_path / "more.yaml", more)
+    new = [run for run in tiny.planned(seeds=[0, 1]).runs.values() if run.seed == 1]
+    scratch, teacher = new[:2]
+    place.run(teacher.name).mkdir()
+    (place.run(teacher.name) / "failure.json").write_text('{"reason": "no space left"}')
+    record = tiny.record(place, STUDENT)
+    record.pop("sha256")
+    records.publish(place.run(STUDENT.name), record | {"status": "diverged", "reason": "nan"})
+    with store.only_one(place.run(scratch.name)):
+        said = say("status", "more.yaml")
+    assert "8 runs: 3 done, 1 diverged, 1 running, 1 failed, 2 to do" in said
+    assert f"running  {scratch.name}: epoch 0 of 2 done" in said
+    assert f"failed  {teacher.name}: no space left" in said
+    assert f"diverged  {STUDENT.name}: nan" in said
+    assert "time left: about" in said and "one run at a time" in said
+
+
+def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, monkeypatch):
+    place = tiny.results(tmp_path, shared)
+    long = {"recipe": {"epochs": 300}}
+    tiny.write(tmp_path / "long.yaml", tiny.study(**long))
+    run = next(iter(tiny.planned(**long).runs.values()))
+    monkeypatch.chdir(tmp_path)
+    child = warm.start(*tiny.train(run), cwd=tmp_path)
+    while not (place.run(run.name) / ".state.safetensors").exists():
+        time.sleep(0.02)
+    said = say("status", "long.yaml")
+    child.kill()
+    child.wait()
+    assert "1 running, 2 to do" in said
+    epoch = int(said.split("epoch ")[1].split()[0])
+    assert 0 < epoch <= 300
+
+
+def test_time_left_is_priced():
+    from kdpipe.upkeep import watching
+
+    done = {"status": "done", "seconds": {"total": 10.0}}
+    text = watching._time_left(PLAN, {SCRATCH.name: done}, [SCRATCH], {SCRATCH.name: 1}, 1)
+    assert text == "time left: about 8 seconds, one run at a time"  # half of 10, and its start
+    twice = watching._time_left(PLAN, {SCRATCH.name: done}, [SCRATCH], {SCRATCH.name: 0}, 2)
+    assert twice == "time left: about 6 seconds, 2 runs at a time"
+    # another network is priced by its multiply-adds
+    other = watching._time_left(PLAN, {SCRATCH.name: done}, [TEACHER], {TEACHER.name: 0}, 1)
+    seconds = 10 * TEACHER.train_multiply_adds / SCRATCH.train_multiply_adds + 3
+    assert other == f"time left: about {seconds:.0f} seconds, one run at a time"
+
+
+def test_the_starts_of_short_runs_are_in_the_time(place, say):
+    """Of runs of a second it is the start that takes the time; status and plan say the same."""
+    shutil.rmtree(place.run(TEACHER.name))
+    shutil.rmtree(place.run(STUDENT.name))
+    for folder in (place.root / "runs").iterdir():  # on a busy machine they took seconds
+        records.publish(folder, records.read(folder, None) | {"seconds": {"total": 1e-6}})
+    left = "about 6 seconds"
+    assert f"time left: {left}, one run at a time" in say("status", "study.yaml")
+    assert f"time: {left} on this machine for the runs to do" in say("plan", "study.yaml")
+
+
+def test_a_plan_tells_no_time_where_nothing_has_run(place, say):
+    assert "\ntime" not in say("plan", "study.yaml")  # all is done
+    assert "time: unknown until a run has finished" in say("plan", "study.yaml", "--results", "no")
+
+
+def test_status_says_that_there_is_no_results_folder(place, say):
+    nowhere = place.root.parent / "nowhere"
+    said = say("status", "study.yaml", "--results", "nowhere")
+    assert f"no results yet at {nowhere}" in said
+    assert "no results" not in say("status", "study.yaml")
+
+
+def test_no_validation_is_noted(place, say):
+    without = {**STUDY, "data": STUDY["data"] | {"validation": 0}}
+    tiny.write(place.root.parent / "without.yaml", without)
+    for verb in ("check", "plan"):
+        assert "note: no validation images: the report will not choose a best teacher" in say(
+            verb, "without.yaml"
+        )
+        assert "note" not in say(verb, "study.yaml")
+    assert json.loads(say("plan", "without.yaml", "--json"))
+
+
+def test_a_report_with_holes_says_how_many_and_where_the_reasons_are(place, say):
+    assert say("report", "study.yaml").endswith(": rendered\n")
+    shutil.rmtree(place.run(STUDENT.name))
+    assert say("report", "study.yaml").endswith(": rendered without 1 of 4 runs\n")
+    (place.run(TEACHER.name) / records.RECORD).unlink()
+    run_folder.failure(place.run(TEACHER.name)).write_text('{"reason": "no space"}')
+    said = say("report", "study.yaml")
+    assert said.endswith(
+        "without 2 of 4 runs, of which 1 failed: kdpipe status study.yaml says why\n"
+    )
+    assert f"failed  {TEACHER.name}: no space" in say("status", "study.yaml")
+
+
+def test_these_verbs_need_no_torch(place):
+    script = (
+        "import sys; from kdpipe.cli.main import main; "
+        "codes = [main(a.split()) for a in sys.argv[1:]]; "
+        "print(codes, 'torch' in sys.modules)"
+    )
+    verbs = ["verify", "prune study.yaml", "status study.yaml", "plan study.yaml"]
+    done = subprocess.run([sys.executable, "-c", script, *verbs], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0] False", done.stderr
+
+
+def test_status_counts_what_is_archived(place, say, archive):
+    for kind in archived.KINDS:
+        shutil.rmtree(place.root / kind, ignore_errors=True)
+    said = say("status", "study.yaml")
+    assert "4 runs: 4 done" in said and "1 ensembles: 1 scored" in said
