@@ -135,8 +135,8 @@ NEW = {
 
 
         def noise(evidence):
-            errors = scratch(evidence.frame).dropna(axis=1)
-            return finding([Contrast("error", pool(errors), delta=0.1)], "all", evidence.frame[:0])
+            errors = pool(dict(scratch(evidence.frame).dropna(axis=1).items()))
+            return finding([Contrast("error", errors, delta=0.1)], "all", evidence.frame[:0])
 
 
         CLAIM = Claim("Networks err", noise)

@@ -1,0 +1,1 @@
+"""From the records to what a study says: the tidy frame, the answer, the verdicts on claims."""

@@ -72,7 +72,7 @@ def answers(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Answer]:
     """
     frame = traced(tidy(frame))
     taught = where(frame, kind="student")
-    ends = taught[taught["last"].astype(str) != "False"] if "last" in taught else taught
+    ends = taught.loc[taught["last"].astype(str) != "False"] if "last" in taught else taught
     made = [_answer(frame, key["student"], rows) for key, rows in groups(ends, "student")]
     gains = [gain for one in made for gain in one.gains]
     known = iter(intervals([(gain.values, 0.95) for gain in gains], wrong))
@@ -84,14 +84,14 @@ def answers(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Answer]:
 
 def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
     test, validation = wide(rows, *OPTION), wide(rows, *OPTION, column="val_error")
-    if validation.isna().all(axis=None):
+    if validation.isna().to_numpy().all():
         why = "no validation errors: the report refuses to choose by test errors"
         return Answer(
-            student, len(test.columns), why if test.notna().any(axis=None) else "no result"
+            student, len(test.columns), why if test.notna().to_numpy().any() else "no result"
         )
     counts = (validation.notna() & test.notna()).sum()
     whole = counts.index[counts == counts.max()]
-    validation, test = validation[whole], test[whole]
+    validation, test = validation.loc[:, whole], test.loc[:, whole]
     set_aside = len(counts) - len(whole)
     best = validation.mean().idxmin()
     chosen, errors = choose(validation, test)
@@ -125,8 +125,9 @@ def _settings(row: pd.Series, frame: pd.DataFrame) -> str:
     text = f"{row.teacher_label} is the average of {team.of.iloc[0]}; " if len(team) else ""
     text += f"{row.method}: T {row.temperature:g}, {row.kd_weight:g} KD + {row.ce_weight:g} CE"
     for name, term in list(terms().items())[1:]:
-        if row.get(f"{name}_weight", 0) > 0:
-            text += f" + {row[f'{name}_weight']:g} {term.title}"
+        weight = f"{name}_weight"
+        if weight in row and row[weight] > 0:
+            text += f" + {row[weight]:g} {term.title}"
     if isinstance(row.get("terms"), str):
         text += f" + {row.terms}"
     if row.kd_epochs < row.epochs:

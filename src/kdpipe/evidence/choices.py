@@ -36,8 +36,8 @@ def method_of(frame: pd.DataFrame, kind: str) -> str:
 
     For ESKD also by where KD stops (0.3 of the epochs) and the weight of CE after it (1).
     """
-    students = frame[(frame.kind == "student") & (frame.method_kind == kind)]
-    students = students[~students.method.str.contains(STEP, regex=False)]
+    students = frame.loc[(frame.kind == "student") & (frame.method_kind == kind)]
+    students = students.loc[~students.method.str.contains(STEP, regex=False)]
     if students.empty:
         raise Untested(f"no student of this study is trained by {in_words(kind)}")
     return min(students.drop_duplicates("method").itertuples(), key=_distance).method
@@ -48,7 +48,7 @@ def taught(evidence: Evidence, kind: str = "kd", method: str | None = None) -> p
     frame = evidence.frame
     label = method or method_of(frame, kind)
     found = networks(direct(frame))
-    found = found[found.method == label]
+    found = found.loc[found.method == label]
     if found.empty:
         raise Untested(f"no student is taught directly by a network with {label}")
     return found
@@ -56,7 +56,7 @@ def taught(evidence: Evidence, kind: str = "kd", method: str | None = None) -> p
 
 def scratch(frame: pd.DataFrame, column: str = "test_error") -> pd.DataFrame:
     """Runs on labels alone: seeds down, students across; nan where there is none."""
-    found = wide(frame[frame.kind == "scratch"], "student", column=column)
+    found = wide(frame.loc[frame.kind == "scratch"], "student", column=column)
     return found.reindex(columns=sorted(set(frame.student) - {""}))
 
 
@@ -67,7 +67,7 @@ def chosen(validation: pd.DataFrame, test: pd.DataFrame) -> pd.Series:
     """
     if len(test.columns) == 1:
         return pd.Series(test.columns[0], index=test.index)
-    if validation.isna().all(axis=None):
+    if validation.isna().to_numpy().all():
         raise Untested("there are no validation errors to choose by")
     return choose(validation, test)[0]
 

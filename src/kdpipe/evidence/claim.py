@@ -12,6 +12,7 @@ import math
 import string
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -104,7 +105,7 @@ def _resampled(
     return judged
 
 
-def _plain(value):
+def _plain(value) -> Any:
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, list):

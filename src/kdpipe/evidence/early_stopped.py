@@ -49,9 +49,10 @@ def stopped(evidence: Evidence, kind: str | None = None, method_kind: str = "kd"
         test, validation = wide(cell, "stop"), wide(cell, "stop", column="val_error")
         lengths = [stop for stop in test if stop != "full"]
         if "full" in test:
-            found.full[pair], found.full_validation[pair] = test["full"], validation["full"]
+            found.full[pair] = test.loc[:, "full"]
+            found.full_validation[pair] = validation.loc[:, "full"]
         if lengths and "full" in test:
-            choice = chosen(validation[lengths], test[lengths])
+            choice = chosen(validation.loc[:, lengths], test.loc[:, lengths])
             found.early[pair] = pick(test, choice)
             found.early_validation[pair] = pick(validation, choice)
     if not found.early:
@@ -83,7 +84,7 @@ def best_of(
     test = pd.DataFrame({teacher: errors[student, teacher] for teacher in teachers})
     known = pd.DataFrame({teacher: validation[student, teacher] for teacher in teachers})
     for teacher in teachers:
-        if test[teacher].isna().all():
+        if test.loc[:, teacher].isna().all():
             raise Untested(f"the best teacher of {student} is not known: {teacher} has no results")
     return pick(test, chosen(known, test))
 

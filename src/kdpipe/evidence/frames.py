@@ -48,7 +48,7 @@ def curves(plan: Plan, store: Store) -> pd.DataFrame:
                 row[f"{split}_error"] = error_of(parts)
             rows.append(row)
     columns = ["run", "epoch", "lr", "val_error"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=pd.Index(columns))
 
 
 def _scratch(look: Lookup, network: str, seed: int, run: Run) -> dict:

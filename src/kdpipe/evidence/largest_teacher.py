@@ -59,10 +59,11 @@ def sizes(rows: pd.DataFrame, premise: bool = True) -> Sizes:
             why.append(f"{student} has no two teachers of different size")
             continue
         test = wide(cell, "teacher")
-        if len(smaller) > 1 and test[smaller].isna().all(axis=None):
+        if len(smaller) > 1 and test.loc[:, smaller].isna().to_numpy().all():
             why.append(f"no smaller teacher of {student} has a result ({', '.join(smaller)})")
             continue
-        choice = chosen(wide(cell, "teacher", column="val_error")[smaller], test[smaller])
+        validation = wide(cell, "teacher", column="val_error")
+        choice = chosen(validation.loc[:, smaller], test.loc[:, smaller])
         errors = wide(cell, "teacher", column="teacher_test_error")
         better = (pick(errors, choice) - errors[top]).dropna()
         if premise and len(better) and better.mean() <= 0:

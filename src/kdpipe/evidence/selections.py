@@ -9,6 +9,7 @@ figures all select here.
 import math
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -52,15 +53,15 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     their teachers read `label [block]`.
     """
     if "kind" in frame:
-        frame = frame[frame.kind != "probe"]
+        frame = frame.loc[frame.kind != "probe"]
     extra = [column for column in frame if column not in (*LABELS, *NUMBERS)]
     frame = frame.reindex(columns=[*LABELS, *NUMBERS, *extra])
     labels = frame[list(LABELS)].astype(object)
     frame[list(LABELS)] = labels.where(labels.notna(), "").astype(str)
     for column in NUMBERS:
-        frame[column] = pd.to_numeric(frame[column]).astype(float)
+        frame[column] = pd.Series(pd.to_numeric(frame[column]), dtype=float)
     frame["generation"] = frame.generation.fillna(1).where(frame.kind == "student", 0)
-    frame = frame[(frame.kind == "ensemble") | (frame.member.fillna(0) == 0)].copy()
+    frame = frame.loc[(frame.kind == "ensemble") | (frame.member.fillna(0) == 0)].copy()
     frame["teacher_label"] = frame.teacher
     cell_of = ["student", "teacher", "stop", "via", "generation", "method", "seed"]
     taught = frame[frame.kind == "student"]
@@ -95,7 +96,7 @@ def reading(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:
     wanted = frame.block.isin(reads) | (frame.kind == "scratch")
     if "ensemble" in frame:
         wanted |= frame.ensemble.isin(reads)
-    return frame[wanted].reset_index(drop=True)
+    return frame.loc[wanted].reset_index(drop=True)
 
 
 def where(frame: pd.DataFrame, **values) -> pd.DataFrame:
@@ -106,21 +107,23 @@ def where(frame: pd.DataFrame, **values) -> pd.DataFrame:
             keep &= frame[column].isin(value)
         else:
             keep &= frame[column].isna() if pd.isna(value) else frame[column] == value
-    return frame[keep]
+    return frame.loc[keep]
 
 
 def direct(frame: pd.DataFrame) -> pd.DataFrame:
     """The students taught by their teacher at once: no network between, first generation."""
-    return frame[(frame.kind == "student") & (frame.via == "") & (frame.generation <= 1)]
+    return frame.loc[(frame.kind == "student") & (frame.via == "") & (frame.generation <= 1)]
 
 
 def networks(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows whose teacher is a network trained on labels, not an ensemble or an experiment."""
-    return frame[(frame.teacher_network != "") & (frame.teacher_label == frame.teacher_network)]
+    own = (frame.teacher_network != "") & (frame.teacher_label == frame.teacher_network)
+    return frame.loc[own]
 
 
 def groups(rows: pd.DataFrame, *keys: str) -> Iterator[tuple[dict, pd.DataFrame]]:
     """The cells: rows that agree in the keys, in the order of the rows."""
+    values: Any  # a tuple, also of one key
     for values, cell in rows.groupby(list(keys), sort=False, dropna=False):
         yield dict(zip(keys, values, strict=True)), cell
 
@@ -148,7 +151,7 @@ def done(cell: pd.DataFrame) -> list[int]:
 def by_seed(cell: pd.DataFrame, column: str = "test_error") -> pd.Series:
     """The values of one cell by seed; runs that are not done have none."""
     # An error that knows its runs (see resampling) stays what it is: an object.
-    kind = object if cell[column].dtype.hasobject else float
+    kind = object if cell[column].dtype == object else float
     return pd.Series(values(cell, column), dtype=kind).rename_axis("seed")
 
 
@@ -170,7 +173,7 @@ def wide(rows: pd.DataFrame, *keys: str, column: str = "test_error") -> pd.DataF
         for key, cell in groups(rows, *names)
     }
     seeds = sorted(rows.seed.dropna().unique())
-    return pd.DataFrame({key: one.reindex(seeds) for key, one in found.items()}, index=seeds)
+    return pd.DataFrame({key: one.reindex(seeds) for key, one in found.items()}, pd.Index(seeds))
 
 
 def teacher_errors(cell: pd.DataFrame) -> dict[float, float]:

@@ -103,8 +103,8 @@ def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
 def facts(plan: Plan, frame: pd.DataFrame) -> list[tuple[str, str]]:
     """The study in numbers: data, seeds, runs, time, machines and versions."""
     study, data = plan.study, plan.study.data
-    runs = frame[~frame.kind.isin(["ensemble", "probe"])].drop_duplicates("run")
-    done = runs[runs.status == "done"]
+    runs = frame.loc[~frame.kind.isin(["ensemble", "probe"])].drop_duplicates("run")
+    done = runs.loc[runs.status == "done"]
     states = ", ".join(f"{count:,} {state}" for state, count in runs.status.value_counts().items())
     size = data.train_size or plan.card.train - data.validation
     noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
@@ -129,7 +129,7 @@ def facts(plan: Plan, frame: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _lost(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
-    runs = frame[frame.status != "done"].drop_duplicates("run")
+    runs = frame.loc[frame.status != "done"].drop_duplicates("run")
     reasons = runs.reason.fillna("") if len(runs) else []
     return list(zip(runs.run, runs.status, reasons, strict=True))
 
@@ -165,7 +165,7 @@ def sentence(text: str, names: set[str]) -> str:
 
 
 def _listed(runs: pd.DataFrame, column: str) -> str:
-    counts = runs[column].dropna().value_counts() if column in runs else {}
+    counts = runs[column].dropna().value_counts() if column in runs else pd.Series(dtype=int)
     if len(counts) == 1:
         return str(counts.index[0])
     return "; ".join(f"{name} ({count:,} runs)" for name, count in counts.items()) or "not recorded"

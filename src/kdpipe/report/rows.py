@@ -18,7 +18,7 @@ from kdpipe.statistics.intervals import Summary, choose, mark, summaries, summar
 PRICES = ("parameters", "multiply_adds", "train_macs", "teacher_macs", "teacher_parameters")
 
 
-def row(cell: pd.DataFrame, measures: Sequence[str] = (), **against: pd.Series | None) -> dict:
+def row(cell: pd.DataFrame, measures: Sequence[str] = (), /, **against: pd.Series | None) -> dict:
     """All numbers of one cell: sizes, error, other measures, and differences of the error.
 
     measures: columns of the frame; against: a name for each difference and the errors by seed of
@@ -62,7 +62,7 @@ def difference(name: str, values: dict[float, float], partner: pd.Series | dict)
 
 def scratch_of(frame: pd.DataFrame) -> dict[str, pd.Series]:
     """The errors by seed of the runs on labels alone, by student."""
-    scratch = frame[frame.kind == "scratch"]
+    scratch = selections.where(frame, kind="scratch")
     found = {key["student"]: by_seed(cell) for key, cell in selections.groups(scratch, "student")}
     return dict.fromkeys(frame.student, pd.Series(dtype=float)) | found
 

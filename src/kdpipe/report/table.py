@@ -121,7 +121,7 @@ def latex(table: Sheet) -> str:
     if table.display.empty:
         return f"% {table.title}: no run of this study belongs here.\n"
     style = table.display.style.hide(axis="index")
-    style = style.format(escape="latex").format_index(escape="latex", axis=1)
+    style.format(escape="latex").format_index(escape="latex", axis=1)
     caption = f"{table.title}. {table.caption}".replace("%", r"\%").replace("_", r"\_")
     body = style.to_latex(
         hrules=True,

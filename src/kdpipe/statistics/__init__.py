@@ -1,0 +1,1 @@
+"""How sure numbers are: intervals, tests, resampling. No study in it."""

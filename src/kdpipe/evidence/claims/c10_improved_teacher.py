@@ -23,7 +23,7 @@ def improved_teacher(evidence: Evidence) -> Finding:
 def _improved(evidence: Evidence) -> tuple[Contrast, pd.DataFrame, str]:
     method = method_of(evidence.frame, "kd")
     rows = where(direct(evidence.frame), stop_kind="full", method=method)
-    rows = rows[rows.teacher_network != ""]
+    rows = rows.loc[rows.teacher_network != ""]
     plain = networks(rows)
     parts, used, premises = {}, [], []
     for key, cell in groups(rows.drop(plain.index), "student", "teacher", "teacher_network"):
@@ -44,21 +44,21 @@ def _improved(evidence: Evidence) -> tuple[Contrast, pd.DataFrame, str]:
     why = "; ".join(premises) or "no teacher of this study was itself distilled"
     text = "(a) not better: error with the improved teacher - with the plain one"
     contrast = Contrast(text, pool(parts), "not better", evidence.delta)
-    return contrast, pd.concat(used) if used else rows[:0], why
+    return contrast, pd.concat(used) if used else rows.head(0), why
 
 
 def _chained(evidence: Evidence) -> tuple[Contrast, pd.DataFrame]:
     method = method_of(evidence.frame, "kd")
     rows = where(evidence.frame, kind="student", method=method, stop_kind="full", generation=1)
     parts, used = {}, []
-    for key, cell in groups(rows[rows.via != ""], "student", "teacher", "via"):
+    for key, cell in groups(rows.loc[rows.via != ""], "student", "teacher", "via"):
         straight = where(rows, student=key["student"], teacher=key["teacher"], via="")
         if not straight.empty:
             parts[tuple(key.values())] = by_seed(cell) - by_seed(straight)
             used += [cell, straight]
     text = "(b) the same: error of the end of the chain - of the direct student"
     contrast = Contrast(text, pool(parts), "same", evidence.delta)
-    return contrast, pd.concat(used) if used else rows[:0]
+    return contrast, pd.concat(used) if used else rows.head(0)
 
 
 CLAIM = Claim(

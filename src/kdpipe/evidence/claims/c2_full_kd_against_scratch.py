@@ -8,12 +8,15 @@ from kdpipe.evidence.verdicts import Contrast, Finding
 
 def full_kd_against_scratch(evidence: Evidence) -> Finding:
     rows = where(taught(evidence, "kd"), stop_kind="full")
-    alone = scratch(evidence.frame)
+    alone, errors = scratch(evidence.frame), wide(rows, "student", "teacher")
     contrasts = [
         Contrast(
-            f"error of {s} from {t} - scratch", (e - alone[s]).dropna(), "above", evidence.delta
+            f"error of {s} from {t} - scratch",
+            (errors[s, t] - alone[s]).dropna(),
+            "above",
+            evidence.delta,
         )
-        for (s, t), e in wide(rows, "student", "teacher").items()
+        for s, t in errors
     ]
     return finding(contrasts, f"every fully trained teacher, {rows.method.iloc[0]}", rows)
 

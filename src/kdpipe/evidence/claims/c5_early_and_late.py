@@ -22,20 +22,20 @@ def early_and_late(evidence: Evidence) -> Finding:
     scratch = alone.set_index(["student", "seed"]).run
     early: dict[tuple, dict] = {}
     late: dict[tuple, dict] = {}
-    for row in (
-        where(rows, status="done").drop_duplicates(["student", "teacher", "seed"]).itertuples()
-    ):
-        base = scratch.get((row.student, row.seed))
-        if base not in lines or row.run not in lines:
+    done = where(rows, status="done").drop_duplicates(["student", "teacher", "seed"])
+    columns = ("student", "teacher", "seed", "run")
+    for student, teacher, seed, run in zip(*(done[column] for column in columns), strict=True):
+        base = scratch.get((student, seed))
+        if base not in lines or run not in lines:
             continue
-        gain = (lines[base] - lines[row.run]).dropna()
+        gain = (lines[base] - lines[run]).dropna()
         steps = rates[base].dropna().round(12)
-        drops = [epoch for epoch in steps.index[1:] if steps[epoch] != steps[epoch - 1]]
+        drops = [epoch for epoch in steps.index.tolist()[1:] if steps[epoch] != steps[epoch - 1]]
         if len(drops) < 2:
             raise Untested(f"the learning rate drops {len(drops)} times; the claim needs two drops")
-        pair = (row.student, row.teacher)
-        early.setdefault(pair, {})[row.seed] = gain[gain.index < drops[1]].mean()
-        late.setdefault(pair, {})[row.seed] = -gain[gain.index >= drops[-1]].mean()
+        pair = (student, teacher)
+        early.setdefault(pair, {})[seed] = gain[gain.index < drops[1]].mean()
+        late.setdefault(pair, {})[seed] = -gain[gain.index >= drops[-1]].mean()
     series = [{pair: pd.Series(by) for pair, by in part.items()} for part in (early, late)]
     texts = ("before the second drop: scratch - KD", "after the last drop: KD - scratch")
     contrasts = [

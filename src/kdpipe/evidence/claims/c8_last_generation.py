@@ -14,7 +14,7 @@ from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 def last_generation(evidence: Evidence) -> Finding:
     method = method_of(evidence.frame, "kd")
     rows = where(evidence.frame, kind="student", via="", method=method, stop_kind="full")
-    rows = rows[rows.teacher_network == rows.student]
+    rows = rows.loc[rows.teacher_network == rows.student]
     alone = scratch(evidence.frame)
     contrasts, used = [], []
     for key, cells in groups(rows, "student", "block"):

@@ -12,7 +12,7 @@ def ensemble_of_generations(evidence: Evidence) -> Finding:
     method = method_of(evidence.frame, "kd")
     pool_of = where(evidence.frame, kind="ensemble")
     sequences = where(pool_of, method=method)
-    sequences = sequences[
+    sequences = sequences.loc[
         (sequences.teacher_network == sequences.student) & (sequences["size"] > 1)
     ]
     contrasts, used, why = [], [], []

@@ -14,7 +14,7 @@ from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 def staged_chain(evidence: Evidence) -> Finding:
     students = where(evidence.frame, kind="student")
-    staged = students[students.method.str.contains(STEP, regex=False) & (students.via != "")]
+    staged = students.loc[students.method.str.contains(STEP, regex=False) & (students.via != "")]
     if staged.empty:
         raise Untested("no chain of this study has a method of its own for each step")
     path = ("student", "teacher", "stop", "via", "generation")

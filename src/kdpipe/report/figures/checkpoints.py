@@ -22,7 +22,7 @@ def checkpoints(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     errors = wide(rows, "teacher", "stop", "student")
     alone = wide(where(frame, kind="scratch"), "student")
     order = list(dict.fromkeys(f"{t}, {s}" for t, s, _ in errors))[:60]
-    grid = pd.DataFrame(index=order, columns=list(dict.fromkeys(rows.student)), dtype=float)
+    grid = pd.DataFrame(index=pd.Index(order), columns=pd.Index(rows.student.unique()), dtype=float)
     words = grid.astype(object).fillna("")
     for t, s, student in errors:
         found = summary((errors[t, s, student] - alone[student]) if student in alone else [])

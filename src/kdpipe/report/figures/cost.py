@@ -22,7 +22,7 @@ def cost(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
             if key["kind"] == "teacher":  # a checkpoint is a part of its run
                 trained *= min(1.0, row.stop_epochs / row.epochs)
             points.append((key["kind"], row.multiply_adds, trained, summary(100 - errors)))
-    table = pd.DataFrame(points, columns=["kind", "use", "training", "summary"])
+    table = pd.DataFrame(points, columns=pd.Index(["kind", "use", "training", "summary"]))
     if len(table) < 3:
         return None
     table["accuracy"] = [s.mean for s in table.summary]
@@ -32,15 +32,15 @@ def cost(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
         "training": "multiply-adds to train, with teacher",
     }
     for axis, (column, label) in zip(axes, labels.items(), strict=True):
-        shown = table[table[column] > 0]
+        shown = table.loc[table[column] > 0]
         for i, (kind, name) in enumerate(kinds.items()):
-            part = shown[shown.kind == kind]
+            part = shown.loc[shown.kind == kind]
             exact = [summary([place]) for place in part[column]]
             points = list(zip(exact, part.summary, strict=True))
             if points:
                 style.cloud(axis, points, name, **style.look(i))
         front = shown.sort_values([column, "accuracy"], ascending=[True, False])
-        front = front[front.accuracy > front.accuracy.shift(fill_value=-1).cummax()]
+        front = front.loc[front.accuracy > front.accuracy.shift(fill_value=-1).cummax()]
         axis.step(front[column], front.accuracy, where="post", color="#555555", linewidth=1)
         axis.set(xscale="log", xlabel=label, ylabel="accuracy on test, %")
         axis.xaxis.set_minor_formatter(NullFormatter())

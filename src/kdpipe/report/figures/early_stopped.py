@@ -13,7 +13,7 @@ def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     rows = where(rows, method=method_of(frame, "kd"))
     stopped = rows[rows.stop_kind != "full"]
     students = students_of(
-        rows[rows.teacher.isin(stopped.teacher) & rows.student.isin(stopped.student)]
+        rows.loc[rows.teacher.isin(stopped.teacher) & rows.student.isin(stopped.student)]
     )
     if stopped.empty or not students:
         return None

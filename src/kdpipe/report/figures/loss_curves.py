@@ -1,5 +1,7 @@
 """Full KD against ESKD: CE, KD and validation error by epoch, with the stop marked."""
 
+from typing import Any
+
 import pandas as pd
 
 from kdpipe.evidence.choices import method_of
@@ -32,7 +34,7 @@ def loss_curves(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
                 index="epoch", columns="run", values=column
             )
             lines_of = lines_of.dropna(how="all")
-            looks = style.look(i) | {"marker": ""}
+            looks: dict[str, Any] = style.look(i) | {"marker": ""}
             found = summaries(lines_of.to_numpy(float).T)
             axis.plot(lines_of.index, [s.mean for s in found], label=name, **looks)
             band = {"alpha": 0.15, "color": looks["color"], "linewidth": 0}

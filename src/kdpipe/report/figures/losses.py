@@ -10,7 +10,7 @@ from kdpipe.statistics.intervals import summary
 
 def losses(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     rows = networks(direct(frame))
-    rows = rows[rows.train_kl.notna()]
+    rows = rows.loc[rows.train_kl.notna()]
     cell_of = ["teacher", "stop", "method"]
     methods = numbered(students_of(rows), "method")
     students = [(s, p) for s, p in students_of(rows) if len(p.drop_duplicates(cell_of)) > 2]

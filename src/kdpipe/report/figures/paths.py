@@ -44,7 +44,7 @@ def paths(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
 
 def _lines(frame: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]]]:
     students = where(frame, kind="student")
-    longer = students[(students.via != "") | (students.generation > 1)]
+    longer = students.loc[(students.via != "") | (students.generation > 1)]
     ends = {}
     for key, cells in groups(longer, "block", "teacher", "stop", "method", "student", "via"):
         last = where(cells, generation=cells.generation.max())

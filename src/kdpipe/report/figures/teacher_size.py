@@ -30,11 +30,11 @@ def teacher_size(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     if not students:
         return None
     panels = [
-        (student, part[part[kind].notna()], kind)
+        (student, part.loc[part[kind].notna()], kind)
         for student, part in students
         for kind in (DEPTH, WIDTH, SIZE)
-        if part[kind].notna().any()
     ]
+    panels = [panel for panel in panels if len(panel[1])]
     each = len(panels) / len(students)  # a row for each student, where all have the same panels
     labels = {m: i for i, m in enumerate(dict.fromkeys(m for _, p in students for m in p.label))}
     figure, axes = style.panels(len(panels), across=int(each) if each in (1, 2, 3) else None)
@@ -83,12 +83,12 @@ def _label(method: str, kind: str) -> str:
 def _panel(axis: Axes, shown: pd.DataFrame, kind: str, labels: dict[str, int]) -> None:
     """One line for each method, and for each width (or depth) that is held."""
     held = {DEPTH: "wide", WIDTH: "deep"}.get(kind)
-    fixed = list(dict.fromkeys(shown[held].sort_values())) if held else [None]
+    fixed = sorted(set(shown[held])) if held else [None]
     form = {DEPTH: "wrnK-{:g}", WIDTH: "wrn{:g}-K"}.get(kind, "")
     lines = [(label, value) for value in fixed for label in labels if label in set(shown.label)]
     reach = math.log(shown[kind].max() / shown[kind].min(), 8)  # 1 as in the paper's panels
     for i, (label, value) in enumerate(lines):
-        rows = shown[(shown.label == label) & ((shown[held] == value) if held else True)]
+        rows = shown.loc[(shown.label == label) & ((shown[held] == value) if held else True)]
         beside = style.aside(i, len(lines)) ** min(1.0, max(0.2, reach))
         points = [
             (at[kind] * beside, by_seed(cell))

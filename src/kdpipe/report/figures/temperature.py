@@ -10,7 +10,7 @@ from kdpipe.report.figure import ERROR, Drawn, Figure, full, numbered, students_
 def temperature(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     rows = where(full(frame), method_kind="kd")
     sweeps = rows.groupby(["student", "teacher"]).temperature.transform("nunique") > 1
-    students = students_of(rows[sweeps])
+    students = students_of(rows.loc[sweeps])
     teachers = numbered(students, "teacher")
     if not students:
         return None

@@ -25,7 +25,7 @@ def attention(frame: pd.DataFrame) -> Grid:
         kd = method_of(taught, "kd")
     except Untested:
         kd = ""  # no full KD in this study
-    tried = taught[taught.method_kind.str.contains(r"(?:^|\+)at(?:\+|,|$)")]
+    tried = taught.loc[taught.method_kind.str.contains(r"(?:^|\+)at(?:\+|,|$)")]
     order = {kind: i for i, kind in enumerate(ORDER)}
     rows = []
     for key, cells in groups(tried, "student", "teacher"):

@@ -10,9 +10,9 @@ from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 def chains(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
-    plain = frame[~frame.method.str.contains(STEP, regex=False)]
+    plain = frame.loc[~frame.method.str.contains(STEP, regex=False)]
     chained = where(plain, kind="student")
-    chained = chained[(chained.via != "") & (chained.generation <= 1)]
+    chained = chained.loc[(chained.via != "") & (chained.generation <= 1)]
     rows = {}  # by path, since chains share their direct students
     for key, cell in groups(chained, "student", "method", "teacher", "stop", "via"):
         base = scratch[key["student"]]

@@ -16,7 +16,7 @@ def ensembles(frame: pd.DataFrame) -> Grid:
     for key, teams in groups(where(frame, kind="ensemble"), "student"):
         several = key["student"] == ""  # an ensemble of several networks has no partner
         base = None if several else scratch[key["student"]]
-        alone = teams[:0] if several else where(frame, kind=["scratch", "scratch_long"], **key)
+        alone = teams.head(0) if several else where(frame, kind=["scratch", "scratch_long"], **key)
         for arm, cell in groups(alone.sort_values(["kind", "epochs"]), "kind", "epochs"):
             longer = {"vs_scratch": base} if arm["kind"] == "scratch_long" else {}
             name = {"ensemble": arm["kind"].replace("_", " "), "size": 1}

@@ -10,7 +10,7 @@ from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 def generations(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     taught = where(frame, kind="student")
-    taught = taught[~taught.method.str.contains(STEP, regex=False)]
+    taught = taught.loc[~taught.method.str.contains(STEP, regex=False)]
     measures = ["test_nll", "test_ece"]
     rows = []
     for key, cells in groups(taught, "student", "block", "method", "teacher", "stop", "via"):

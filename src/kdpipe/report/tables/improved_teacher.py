@@ -19,7 +19,7 @@ def improved_teacher(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     taught = where(direct(frame), stop_kind="full")
-    taught = taught[taught.teacher_network != ""]  # an ensemble is no network
+    taught = taught.loc[taught.teacher_network != ""]  # an ensemble is no network
     labels_alone = networks(taught)
     improved = taught.drop(labels_alone.index)
     rows = []

@@ -11,8 +11,8 @@ def staged(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     taught = where(frame, kind="student")
-    mixed = taught[taught.method.str.contains(STEP, regex=False)]
-    mixed = mixed[(mixed.via != "") | (mixed.generation > 1)]
+    mixed = taught.loc[taught.method.str.contains(STEP, regex=False)]
+    mixed = mixed.loc[(mixed.via != "") | (mixed.generation > 1)]
     rows = {}  # by path, since staged chains share their partners
     for key, cell in groups(mixed, "student", "teacher", "stop", "via", "generation", "method"):
         base = scratch[key["student"]]

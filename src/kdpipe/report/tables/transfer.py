@@ -8,7 +8,7 @@ from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
 
 def transfer(frame: pd.DataFrame) -> Grid:
-    probes = frame[frame.kind == "probe"]
+    probes = frame.loc[frame.kind == "probe"]
     rows = []
     for name, asked in groups(probes, "transfer", "data") if len(probes) else ():
         asked = tidy(asked.assign(kind=asked["of"]))
