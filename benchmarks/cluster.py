@@ -13,13 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from statistics import mean
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-import slurm  # noqa: E402
-
 from kdpipe import identity
 from kdpipe.plan import planner
 from kdpipe.study import checking
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+import slurm  # noqa: E402
 
 STUDY = ROOT / "tests" / "cluster.yaml"
 

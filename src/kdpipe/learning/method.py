@@ -132,7 +132,7 @@ def spec(method: MethodKeys, epochs: int, card: TermCard | None = None) -> dict:
 
 
 def active(made: dict) -> list[Active]:
-    """The terms of a spec's `method` in the order of the sum: KD, even at weight 0, and the rest."""
+    """The terms of a spec's `method` in the order of the sum: KD, at weight 0 too, and the rest."""
     found = []
     for name, term in terms().items():
         if weight := made.get(f"{name}_weight", 0.0) or name == FIRST:

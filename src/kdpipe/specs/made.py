@@ -31,7 +31,8 @@ def run_spec(
     """A network to train: on labels, or on a teacher (`teacher_spec`) by a method.
 
     `data` is what `data_spec` makes, `network` what the catalogue says of it, `method` what
-    `learning.method.spec` makes. `seed`, `stage` and `member` choose the random streams. `pretrained` says which weights are brought, not trained.
+    `learning.method.spec` makes. `seed`, `stage` and `member` choose the random streams.
+    `pretrained` says which weights are brought, not trained.
     """
     return {
         "data": data,

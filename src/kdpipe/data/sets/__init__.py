@@ -1,0 +1,1 @@
+"""The known data sets: each file defines `SET` (`cards.DataSet`)."""

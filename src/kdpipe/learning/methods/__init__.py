@@ -1,0 +1,1 @@
+"""The terms of the loss: each file defines `TERM` (`term.Term`)."""

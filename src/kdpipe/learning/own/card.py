@@ -36,7 +36,7 @@ class TermCard:
     answer: list[float]  # to made tensors: code that was changed answers otherwise
 
     def values(self, given: dict) -> dict:
-        """Every key of the term with its value, those that a method gives or those it begins with."""
+        """Every key of the term with its value: that of a method, or that it begins with."""
         values = {key: given.get(key, value) for key, (_, value) in self.keys.items()}
         return {
             key: float(value) if self.keys[key][0] == "number" else value

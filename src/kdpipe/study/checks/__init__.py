@@ -1,0 +1,1 @@
+"""The checks of a study: each file defines `CHECK` (`check.Check`)."""

@@ -1,0 +1,257 @@
+"""A term of one's own: refused where no run can use it, trained where one can, and found out."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import tiny
+import torch
+from lab import Lab
+
+from kdpipe.cli.main import main
+from kdpipe.errors import KdpipeError
+from kdpipe.learning.own.trial import Trial, made
+from kdpipe.learning.term import Said, Term, full_precision
+from kdpipe.section import Section
+
+CODE = '''
+import torch
+from kdpipe.learning.term import Term, full_precision
+from kdpipe.section import Section
+
+
+class Keys(Section):
+    power: int = 2
+    far: float = 1.0
+
+
+def loss(student, teacher, labels, keys):
+    ours, theirs = full_precision(student.logits), full_precision(teacher.logits).detach()
+    apart = ours - ours.mean(1, keepdim=True) - theirs + theirs.mean(1, keepdim=True)
+    return keys["far"] * apart.abs().pow(keys["power"]).mean()
+
+
+TERM = Term(title="logit matching", short="LM", part="lm", revision=1, keys=Keys, loss=loss)
+'''
+METHOD = {"term": "mine.TERM", "term_weight": 0.5, "kd_weight": 0.0, "ce_weight": 1.0}
+
+
+def study(**method) -> dict:
+    return tiny.study(
+        methods={"mine": METHOD | method},
+        main={"methods": ["mine"]},
+        tables={"teacher_size": ["main"]},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mine.py").write_text(CODE)
+    tiny.write(tmp_path / "study.yaml", study())
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch):
+    """Modules of a study are imported again, as in a new process."""
+    import sys
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield
+    sys.modules.pop("mine", None)
+
+
+def says(capsys, *command: str, code: int = 0) -> str:
+    import sys
+
+    sys.modules.pop("mine", None)
+    assert main(list(command)) == code
+    said = capsys.readouterr()
+    return said.out + said.err
+
+
+def test_the_real_snakemake_trains_with_it_and_reports_it(tmp_path, warm, capsys):
+    lab = Lab(tmp_path / "lab", warm)
+    (lab.folder / "mine.py").write_text(CODE)
+    path = tiny.write(lab.folder / "study.yaml", study(term_keys={"far": 2}))
+    said = says(capsys, "term", str(path))
+    assert "mine.TERM.term.json: logit matching, column lm, of the teacher's logits" in said
+    assert "power (whole number, 2), far (number, 1.0)" in said
+    assert "no mistakes" in says(capsys, "check", str(path))
+    lab.run(None, "--configfile", str(path))
+    (student,) = [r for r in lab.records().values() if r["spec"].get("teacher")]
+    assert student["spec"]["method"]["own_term"]["keys"] == [["far", 2.0], ["power", 2]]
+    folder = lab.place.run(student["name"])
+    for line in map(json.loads, (folder / "curve.jsonl").open()):
+        parts = line["train"]
+        assert parts["loss"] == pytest.approx(parts["ce"] + 0.5 * parts["lm"], rel=1e-5)
+    assert student["last"]["test"]["lm"] == pytest.approx(by_hand(lab, student), rel=1e-4)
+    rows = csv.DictReader((lab.folder / "reports/tiny/tables/teacher_size.csv").open())
+    assert {row["method_kind"] for row in rows if row["method"] == "mine"} == {"lm"}
+
+
+def by_hand(lab, student) -> float:
+    """The term on test from the stored outputs of student and teacher, in numpy."""
+    from kdpipe.results.files import read_arrays
+
+    teacher = student["spec"]["teacher"]["members"][0]["run"]
+    outputs = [
+        read_arrays(folder / "outputs.safetensors")[0]["test_logits"].astype(float)
+        for folder in (lab.place.run(student["name"]), lab.place.find_run(teacher))
+    ]
+    centred = [one - one.mean(1, keepdims=True) for one in outputs]
+    return 2.0 * float(((centred[0] - centred[1]) ** 2).mean())
+
+
+# --- what a study may say of it
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"term_keys": {"powr": 3}}, "term_keys.powr: unknown key; did you mean power?"),
+        ({"term_keys": {"power": 2.5}}, "term_keys.power: 2.5: a whole number is wanted"),
+        ({"term": "mine"}, "write module.NAME, e.g. my_terms.TERM"),
+        ({"term": None}, "term_weight: of a term of one's own; name it"),
+        ({"term_weight": 0.0}, "term_weight: 0.0: input should be greater than 0"),
+    ],
+)
+def test_a_mistake_in_the_study_is_said_by_its_key(folder, capsys, method, message):
+    says(capsys, "term", str(folder / "study.yaml"))
+    content = study(**method)
+    if method.get("term", "") is None:
+        content["methods"]["mine"] = {"term_weight": 0.5}
+    tiny.write(folder / "study.yaml", content)
+    assert message in says(capsys, "check", str(folder / "study.yaml"), code=2)
+
+
+def test_without_a_card_the_command_is_named(folder, capsys):
+    said = says(capsys, "check", str(folder / "study.yaml"), code=2)
+    assert f"methods.mine.term: mine.TERM has no card yet at {folder}" in said
+    assert f"type: kdpipe term {folder / 'study.yaml'}" in said
+
+
+def test_a_study_without_one_has_no_card_to_write(folder, capsys):
+    tiny.write(folder / "study.yaml", tiny.study())
+    assert "no terms of your own" in says(capsys, "term", str(folder / "study.yaml"), code=2)
+
+
+# --- code that changes
+
+
+def test_changed_code_is_found_out_by_check_by_term_and_by_the_job(folder, place, capsys):
+    path = str(folder / "study.yaml")
+    says(capsys, "term", path)
+    card = (folder / "mine.TERM.term.json").read_bytes()
+    says(capsys, "term", path)
+    assert (folder / "mine.TERM.term.json").read_bytes() == card
+    from kdpipe.plan import planner
+    from kdpipe.study import checking
+
+    teacher, student = (
+        r for r in planner.make(checking.load(path)).runs.values() if "wrn10-1" in r.name
+    )
+    assert main(tiny.train(teacher, (), str(place.root))) == 0
+    (folder / "mine.py").write_text(CODE.replace(".abs()", ".abs().add(1)"))
+    assert "it is not what its card" in says(capsys, "check", path, code=2)
+    assert "something else than under the same revision" in says(capsys, "term", path, code=2)
+    command = [*tiny.train(student, (), str(place.root)), f"--code={folder}"]
+    said = says(capsys, *command, code=2)
+    assert "it computes something else than when this run was planned" in said
+    assert not (place.run(student.name) / "weights.safetensors").exists()
+
+    (folder / "mine.py").write_text(CODE.replace("revision=1", "revision=2"))
+    assert "planned with revision 1, and its code is of revision 2" in says(
+        capsys, *command, code=2
+    )
+    says(capsys, "term", path)
+    again = planner.make(checking.load(path))
+    assert student.name not in again.runs and teacher.name in again.runs
+    (folder / "mine.py").write_text(CODE)
+    assert says(capsys, *command)
+
+
+# --- what no run can use
+
+
+class Keys(Section):
+    far: float = 1.0
+
+
+def apart(student, teacher, labels, keys):
+    ours, theirs = full_precision(student.logits), full_precision(teacher.logits).detach()
+    return (ours - theirs).pow(2).mean()
+
+
+def drawing(*said):
+    return apart(*said) + torch.rand(())
+
+
+def reaching(student, teacher, labels, keys):
+    return (student.logits.float() - teacher.logits.float()).pow(2).mean()
+
+
+def half(student, teacher, labels, keys):
+    return (student.logits - teacher.logits.detach()).pow(2).mean()
+
+
+def counting(*said, calls=[]):  # noqa: B006 (it is to be kept)
+    calls.append(1)
+    return apart(*said) * len(calls)
+
+
+BAD = {
+    "draws": ({"loss": drawing}, "draws random numbers"),
+    "teacher": ({"loss": reaching}, "reaches the teacher"),
+    "half": ({"loss": half}, "half precision it gives"),
+    "keeps": ({"loss": counting}, "differently a second time"),
+    "fails": ({"loss": lambda *_: 1 / 0}, "its loss failed: ZeroDivisionError"),
+    "float": ({"loss": lambda *_: 1.0}, "one finite number in a tensor is wanted"),
+    "nan": ({"loss": lambda *said: apart(*said) * float("nan")}, "one finite number"),
+    "fixed": ({"loss": lambda *said: apart(*said).detach()}, "no gradient of it reaches"),
+    "vector": ({"loss": lambda s, *_: s.logits.sum(1)}, "one finite number in a tensor"),
+    "taken": ({"part": "kd"}, "part 'kd' is taken"),
+    "odd": ({"part": "A b"}, "part 'A b' is taken or not plain"),
+    "needs": ({"needs": "weights"}, "needs 'weights': logits or groups"),
+    "revision": ({"revision": 0}, "revision 0: a whole number"),
+    "keys": ({"keys": dict}, "keys: a subclass"),
+    "learnt": ({"learnt": lambda *_: torch.nn.ReLU()}, "a torch.nn.Module with parameters"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_term_that_no_run_can_use_is_refused(case):
+    change, message = BAD[case]
+    sound = {"title": "x", "short": "X", "part": "x", "revision": 1, "keys": Keys, "loss": apart}
+    Trial("methods.x.term", "mine.TERM", Term(**sound)).card()
+    with pytest.raises(KdpipeError, match=message):
+        Trial("methods.x.term", "mine.TERM", Term(**(sound | change))).card()
+
+
+def test_the_trial_leaves_the_generators_alone_and_grows_from_a_seed():
+    def learnt(student, teacher, keys):
+        return torch.nn.Linear(5, 5)
+
+    def loss(student, teacher, labels, keys, module):
+        return apart(Said(module(full_precision(student.logits)), []), teacher, labels, keys)
+
+    term = Term("x", "X", "x", 1, Keys, loss, learnt=learnt)
+    before = torch.get_rng_state()
+    cards = [Trial("x", "x.X", term).card() for _ in range(2)]
+    assert cards[0] == cards[1] and cards[0].learnt
+    assert torch.equal(before, torch.get_rng_state())
+    assert made()[0].logits.shape == (4, 5)
+
+
+def test_a_damaged_card_is_named(folder, capsys):
+    path = folder / "study.yaml"
+    says(capsys, "term", str(path))
+    card = folder / "mine.TERM.term.json"
+    whole = json.loads(card.read_text())
+    shutil.copy(card, folder / "kept")
+    for damage in ("", "[]", "{}", json.dumps(whole | {"needs": "x"}), card.read_text()[:40]):
+        card.write_text(damage)
+        said = says(capsys, "check", str(path), code=2)
+        assert f"{card} is no card of a term" in said and "kdpipe term" in said
