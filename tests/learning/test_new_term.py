@@ -1,7 +1,7 @@
 """A term is one file: dropped into the folder, it is checked, trained, resumed and reported.
 
-The term here is FitNet's regression (Romero et al., 2015): it looks at groups, has a key besides its
-weight, and parameters of its own. The package is a copy with this one file more.
+The term here is FitNet's regression (Romero et al., 2015): it looks at groups, has a key besides
+its weight, and parameters of its own. The package is a copy with this one file more.
 """
 
 import csv
@@ -67,7 +67,8 @@ for run in made.runs.values():  # parents come first
         saved.append(1)
         if len(saved) == 2:
             os.kill(os.getpid(), 9)
-    loop.save = dies if run.parents and "die" in sys.argv else save
+    fitted = run.parents and run.spec["method"].get("fitnet_weight")
+    loop.save = dies if fitted and "die" in sys.argv else save
     train(run.spec, [], Store(Path(sys.argv[1])))
     print(run.name)
 """

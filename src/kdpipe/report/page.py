@@ -89,7 +89,10 @@ def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
     if not found:
         why = Counter(one.why for one in known).most_common(1)
         reason = why[0][0] if why else "nothing to compare yet"
-        cure = "It needs the outputs beside the records, or an archive of them (kdpipe archive)."
+        cure = (
+            "It needs the outputs beside the records, or an archive that was made of them (kdpipe "
+            "archive)."
+        )
         said = f"There is no second interval, over seeds and test images: {reason}."
         return f"{said} {cure}" if "outputs" in reason else said
     return (

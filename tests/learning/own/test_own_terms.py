@@ -15,7 +15,7 @@ from kdpipe.learning.own.trial import Trial, made
 from kdpipe.learning.term import Said, Term, full_precision
 from kdpipe.section import Section
 
-CODE = '''
+CODE = """
 import torch
 from kdpipe.learning.term import Term, full_precision
 from kdpipe.section import Section
@@ -33,7 +33,7 @@ def loss(student, teacher, labels, keys):
 
 
 TERM = Term(title="logit matching", short="LM", part="lm", revision=1, keys=Keys, loss=loss)
-'''
+"""
 METHOD = {"term": "mine.TERM", "term_weight": 0.5, "kd_weight": 0.0, "ce_weight": 1.0}
 
 

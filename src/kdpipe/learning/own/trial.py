@@ -126,16 +126,17 @@ class Trial:
             if not torch.equal(loss, again):
                 self.refuse("it answers the same batch differently a second time")
             self.gradients(loss, student, teacher)
+            value = float(loss.detach())
             half = self.loss(_half(student), _half(teacher), labels, keys, learnt)
-            tolerance = 0.05 * (1 + abs(float(loss)))
-            if half.dtype != torch.float32 or not abs(float(half) - float(loss)) < tolerance:
+            tolerance = 0.05 * (1 + abs(value))
+            if half.dtype != torch.float32 or not abs(float(half.detach()) - value) < tolerance:
                 self.refuse(
-                    f"in half precision it gives {float(half):.4g} in {half.dtype}, where it is "
-                    f"{float(loss):.4g}: compute in float32 (kdpipe.learning.term.full_precision)"
+                    f"in half precision it gives {float(half.detach()):.4g} in {half.dtype}, where "
+                    f"it is {value:.4g}: compute in float32 (kdpipe.learning.term.full_precision)"
                 )
         other = made(1)
         values = [loss, self.loss(*other, keys, learnt)]
-        return [float(f"{float(value):.6g}") for value in values]
+        return [float(f"{float(value.detach()):.6g}") for value in values]
 
     def grown(self, student: Said, teacher: Said, keys: dict) -> torch.nn.Module | None:
         if self.term.learnt is None:
