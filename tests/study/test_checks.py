@@ -24,6 +24,7 @@ CASES = {
     "data": {"data.name": "digit"},
     "ensembles": {"ensembles.line.block": "agan"},
     "experiments": {"experiments.0.methods": ["kdd"]},
+    "own_terms": {"methods.kd.term": "mine.TERM", "code": "."},
     "names": {"experiments.3.name": "self"},
     "networks": {"code": "nowhere"},
     "pretrained": {"pretrained": {"mine": {"network": "wrn16-1", "path": "/nowhere"}}},

@@ -68,7 +68,7 @@ def test_the_cifar10_study_plans_every_row_of_the_paper(paper, rows, count):
         method = cell.run.spec["method"]
         weights = (method["temperature"], method["ce_weight"], method["kd_weight"])
         plain = weights == (4, 0.1, 0.9) and method["kd_epochs"] == 200
-        if plain and not method["attention_weight"] and cell.step == 1:
+        if plain and not method.get("attention_weight", 0) and cell.step == 1:
             key = cell.student, cell.teacher.label, cell.teacher.stop.label
             planned.setdefault(key, set()).add((cell.seed, cell.run.name))
     for row in sorted(rows):
