@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from made_frames import cell, frame
 
+from kdpipe.evidence.published import beside, by_pair, entries
 from kdpipe.evidence.selections import tidy
 from kdpipe.networks import naming
-from kdpipe.evidence.published import beside, by_pair, entries
 from kdpipe.report.table import csv, filled, markdown
 
 CIFAR = {"data": "cifar10", "student": "wrn16-1", "train_n": 50_000, "multiply_adds": 10}

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdpipe import discovery
+from kdpipe.evidence.selections import UNTRAINED
 from kdpipe.learning.method import heading, is_kd
 from kdpipe.report.rows import PRICES
 from kdpipe.report.text import rounded, short
@@ -149,8 +150,10 @@ def text(row: dict, column: str) -> str:
     if value is None or value == "" or pd.isna(value):
         return "-"
     if isinstance(value, str):
+        if column == "stop" and value == UNTRAINED:
+            return f"{value} (untrained)"
         return heading(value) if column == "method_kind" else value
-    if column in PRICES:
+    if column in (*PRICES, "operations"):
         return short(value)
     if f"{column}_low" not in row:
         return f"{value:.4g}" if isinstance(value, float) else str(value)
