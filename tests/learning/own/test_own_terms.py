@@ -214,7 +214,7 @@ BAD = {
     "vector": ({"loss": lambda s, *_: s.logits.sum(1)}, "one finite number in a tensor"),
     "taken": ({"part": "kd"}, "part 'kd' is taken"),
     "odd": ({"part": "A b"}, "part 'A b' is taken or not plain"),
-    "needs": ({"needs": "weights"}, "needs 'weights': logits or groups"),
+    "needs": ({"needs": "weights"}, "needs 'weights': one of logits; groups; embedding"),
     "revision": ({"revision": 0}, "revision 0: a whole number"),
     "keys": ({"keys": dict}, "keys: a subclass"),
     "learnt": ({"learnt": lambda *_: torch.nn.ReLU()}, "a torch.nn.Module with parameters"),
