@@ -54,7 +54,7 @@ def test_the_term_convolves_the_middle_group_of_the_student():
 
 
 def test_features_of_two_shapes_are_refused():
-    with pytest.raises(KdpipeError, match="student has 2 x 3 after .* teacher has 2 x 4"):
+    with pytest.raises(KdpipeError, match=r"student has 2 x 3 after .* teacher has 2 x 4"):
         fitnet(torch.ones(2, 3), torch.ones(2, 4))
 
 

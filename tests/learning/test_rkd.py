@@ -84,7 +84,7 @@ def test_scale_place_and_turn_of_the_features_do_not_matter():
 
 @pytest.mark.parametrize("images", [1, 2])
 def test_one_or_two_images_have_no_relations(images):
-    """An epoch may end in such a batch: it adds nothing, where a mean over no pairs is no number."""
+    """An epoch may end in such a batch; a mean over no pairs would be no number."""
     student = torch.randn(images, 4, requires_grad=True)
     loss = rkd(student, torch.randn(images, 3))
     loss.backward()

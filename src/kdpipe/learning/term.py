@@ -55,6 +55,9 @@ class Term:
     # One of NEEDS. With more than logits the teacher is one network, and answers live; with the
     # embedding both networks end in a linear classifier.
     needs: str = "logits"
+    # Whether its value depends on which images stand in a batch together: validation and test are
+    # then looked at in batches of training's size, whatever the device likes.
+    together: bool = False
     # The metric that is its part where `results.metrics` computes it in any case.
     metric: str | None = None
     # Of the keys: whether a table of the teacher's logits must be in single precision.

@@ -56,6 +56,9 @@ class Examination:
         self.taught: dict[str, np.ndarray] = {}
         self.temperature = spec["method"]["temperature"] if spec["method"] else 1.0
         self.objective = objective
+        # In batches of how many images terms are looked at; None: as many as are fast.
+        together = any(term.together for term, *_ in objective.terms.values())
+        self.batch = spec["recipe"]["batch_size"] if together else None
 
     def logits(
         self,
@@ -98,7 +101,7 @@ class Examination:
     def _said(self, model: models.Classifier, logits: np.ndarray, split: str):
         """Batches of what student and teacher say of the images as they are, and their labels."""
         images, labels = self.images[split], torch.from_numpy(self.labels[split])
-        size = images.forward_size
+        size = self.batch or images.forward_size
         if needs := self.objective.needs:
             assert isinstance(self.teacher, Live)
             with contextlib.closing(Answers(model, self.network, needs)) as answers:

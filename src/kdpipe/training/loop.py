@@ -170,8 +170,8 @@ def _forward(answers: Answers, recipe: dict) -> Callable:
     in training alone: teachers and every evaluation stay without it.
     """
 
-    def plain(x: torch.Tensor, asked: bool):
-        return tuple(answers(x)) if asked else (answers.model(x), [], None)
+    def plain(x: torch.Tensor, asked: bool) -> Said:
+        return answers(x) if asked else Said(answers.model(x), [])
 
     run = plain
     if recipe.get("compile"):
@@ -187,8 +187,8 @@ def _forward(answers: Answers, recipe: dict) -> Callable:
 
     def forward(x: torch.Tensor, weights: Weights) -> Said:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
-            logits, *others = run(x, bool(answers.needs and weights.terms))
-        return Said(logits.float(), *others)
+            said = run(x, bool(answers.needs and weights.terms))
+        return said._replace(logits=said.logits.float())
 
     return forward
 

@@ -88,4 +88,5 @@ TERM = Term(
     keys=Keys,
     loss=_loss,
     needs="embedding",
+    together=True,
 )

@@ -59,5 +59,6 @@ TERM = Term(
     keys=Keys,
     loss=_loss,
     needs="groups",
+    together=True,
     fits=_fits,
 )

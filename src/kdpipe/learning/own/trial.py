@@ -1,7 +1,7 @@
 """Trying a term of one's own before anything is trained with it: what a run will ask, once.
 
-It is shown made logits, group outputs and embeddings, in float32 and in half precision. What would make its
-runs wrong, or impossible to repeat, is said with the key of the study.
+It is shown made logits, group outputs and embeddings, in float32 and in half precision. What would
+make its runs wrong, or impossible to repeat, is said with the key of the study.
 """
 
 import random
