@@ -22,6 +22,7 @@ REVISIONS = {
     "stream": 1,  # how images that stay in files are decoded, cropped and scaled
     "table": 2,  # teacher tables; 2: made by batches that fit a cache
     "probe": 1,  # features, and the classifier on them
+    "standardise": 1,  # what terms on logits see instead of them
     "own": 1,  # folders of classes and .npz files
 }
 

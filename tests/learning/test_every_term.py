@@ -16,10 +16,11 @@ NAMES = list(method.terms())
 SYNCHRONISING = ("item", "tolist", "numpy", "cpu", "nonzero", "__bool__", "__float__", "__int__")
 
 
-def objective(name):
+def objective(name, **keys):
     """A run's loss with one term of weight 1."""
-    weights = {"kd_weight": 0.0, f"{name}_weight": 1.0}
-    spec = {"recipe": {"label_smoothing": 0.0}, "method": method.spec(Method(**weights), epochs=4)}
+    weights = {"kd_weight": 0.0, f"{name}_weight": 1.0} | keys
+    recipe = {"label_smoothing": 0.0, "epochs": 4}
+    spec = {"recipe": recipe, "method": method.spec(Method(**weights), epochs=4)}
     return Objective(spec | {"seed": 0, "stage": 0, "member": 0, "network": {"name": "wrn10-1"}})
 
 
@@ -51,10 +52,13 @@ def step(name, learned, device="cpu"):
     return parts
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_step_waits_for_no_device(name, monkeypatch):
+CASES = [(name, {}) for name in NAMES] + [("kd", {"standardise": True})]
+
+
+@pytest.mark.parametrize(("name", "keys"), CASES)
+def test_a_step_waits_for_no_device(name, keys, monkeypatch):
     """Nothing is read back: not by these methods, nor where a tensor has no numbers to read."""
-    learned = objective(name)
+    learned = objective(name, **keys)
     learned.grow(*said()[:2])
 
     def waits(*_, **__):

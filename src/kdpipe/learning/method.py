@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, create_model, field_validator, model_validator
 
 from kdpipe import discovery
+from kdpipe.identity import REVISIONS
 from kdpipe.learning.own.card import TermCard
 from kdpipe.learning.term import Term, beside_logits
 from kdpipe.section import DOTTED, Section
@@ -36,7 +37,12 @@ def terms() -> dict[str, Term]:
 class MethodKeys(Section):
     """loss = ce_weight * CE + the weighted terms; those of weight 0 are not there."""
 
-    ce_weight: float = Field(0.1, ge=0, le=1000, description="the weight of CE with the labels")
+    ce_weight: float = Field(
+        0.1,
+        ge=0,
+        le=1000,
+        description="the weight of CE with the labels; beside another term than KD 1 if not given",
+    )
     stop_epoch: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="ESKD: what the teacher adds to the loss ends after this epoch, or share of "
@@ -47,6 +53,11 @@ class MethodKeys(Section):
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="of the CE term, instead of the recipe's"
+    )
+    standardise: bool = Field(
+        False,
+        description="LSKD: terms on logits see each image's logits less their mean, divided by "
+        "their standard deviation, of student and teacher; CE sees them as they are",
     )
     term: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": DOTTED})] | None = (
         Field(
@@ -62,6 +73,18 @@ class MethodKeys(Section):
         default_factory=dict, description="the keys of the term of one's own"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _kd_only_if_asked(cls, given: Any) -> Any:
+        """A method that names another term has KD beside it only if it says so, and CE at 1."""
+        if not isinstance(given, dict):
+            return given
+        weights = [given.get(f"{name}_weight") for name in terms() if name != FIRST]
+        named = any(isinstance(weight, int | float) and weight > 0 for weight in weights)
+        if named or given.get("term") is not None:
+            return {f"{FIRST}_weight": 0.0, "ce_weight": 1.0} | given
+        return given
+
     @field_validator("term")
     @classmethod
     def _dotted(cls, term: str | None) -> str | None:
@@ -71,10 +94,16 @@ class MethodKeys(Section):
 
     @model_validator(mode="after")
     def _teaches(self):
-        weights = [f"{name}_weight" for name in terms()]
-        if self.term is None and not any(getattr(self, weight) for weight in weights):
-            several = ", ".join(weights[:-1])
-            raise ValueError(f"{several} and {weights[-1]} are 0: the teacher would teach nothing")
+        weights = {f"{name}_weight": term for name, term in terms().items()}
+        at_work = [term for weight, term in weights.items() if getattr(self, weight)]
+        if self.term is None and not at_work:
+            raise ValueError(
+                f"every weight of a term is 0: the teacher would teach nothing (the weights are "
+                f"{', '.join(weights)})"
+            )
+        on_logits = any(term.needs == "logits" for term in at_work)
+        if self.standardise and self.term is None and not on_logits:
+            raise ValueError("standardise: no term of this method looks at logits")
         if self.stop_epoch is None and self.ce_weight_after_stop is not None:
             raise ValueError("ce_weight_after_stop needs a stop_epoch")
         own = {"term_weight", "term_keys"} & self.model_fields_set
@@ -110,9 +139,7 @@ def spec(method: MethodKeys, epochs: int, card: TermCard | None = None) -> dict:
 
     `card` is that of its term of one's own.
     """
-    stop = method.stop_epoch
-    if stop is not None and isinstance(stop, float):
-        stop = max(1, round(stop * epochs))
+    stop = None if method.stop_epoch is None else in_epochs(method.stop_epoch, epochs)
     stopped = stop is not None and stop < epochs
     after = 1.0 if method.ce_weight_after_stop is None else method.ce_weight_after_stop
     made = {
@@ -126,9 +153,18 @@ def spec(method: MethodKeys, epochs: int, card: TermCard | None = None) -> dict:
         if name == FIRST or getattr(method, f"{name}_weight"):
             made |= {key: getattr(method, key) for key in term.keys.model_fields}
             made |= {} if name == FIRST else {f"{name}_revision": term.revision}
+            if term.warmup is not None:
+                made[term.warmup] = in_epochs(made[term.warmup], epochs)
+    if method.standardise:
+        made |= {"standardise": True, "standardise_revision": REVISIONS["standardise"]}
     if card is not None:
         made[OWN] = card.spec(method.term_weight, method.term_keys)
     return made
+
+
+def in_epochs(asked: float, epochs: int) -> int:
+    """A whole number of epochs; a share of them is one epoch at least."""
+    return max(1, round(asked * epochs)) if 0 < asked < 1 else round(asked)
 
 
 def active(made: dict) -> list[Active]:
@@ -167,6 +203,7 @@ def check_revisions(made: dict) -> None:
     """Raise KeyError unless every term at work in a spec states its revision."""
     names = [one.name for one in active(made) if one.term is not None]
     keys = ["revision" if name == FIRST else f"{name}_revision" for name in names]
+    keys += ["standardise_revision"] if made.get("standardise") else []
     if missing := [key for key in keys if made.get(key) is None]:
         raise KeyError(*missing)
 
@@ -184,9 +221,9 @@ def columns(made: dict) -> dict[str, Any]:
             found |= {key: made.get(key, value) for key, value in neutral.items()}
         if name == FIRST:
             found["ce_weight"] = made["ce_weight"]
-    if others := [one for one in active(made) if not (one.term and one.term.in_every_report)]:
-        found["terms"] = " + ".join(map(_in_short, others))
-    return found
+    others = [one for one in active(made) if not (one.term and one.term.in_every_report)]
+    said = [*map(_in_short, others), *(["standardised logits"] if made.get("standardise") else [])]
+    return found | ({"terms": " + ".join(said)} if said else {})
 
 
 def _in_short(one: Active) -> str:
@@ -201,28 +238,33 @@ def _in_short(one: Active) -> str:
 def kind(made: dict, epochs: int) -> str:
     """What a method is: kd, to the end; eskd, KD stopped early; at or at+kd by the parts at work.
 
-    Other than KD alone that stops early has `, stopped` behind its kind.
+    Other than KD alone on the logits as they are has `, standardised` and `, stopped` behind its
+    kind, where it is that.
     """
-    stopped = made["kd_epochs"] < epochs
+    stopped, standardised = made["kd_epochs"] < epochs, made.get("standardise")
     parts = sorted(one.part for one in active(made) if one.weight)
-    if parts == [FIRST]:
+    if parts == [FIRST] and not standardised:
         return "eskd" if stopped else FIRST
-    return "+".join(parts) + (", stopped" if stopped else "")
+    marks = [", standardised"] * bool(standardised) + [", stopped"] * stopped
+    return "+".join(parts) + "".join(marks)
 
 
 def is_kd(kind: object) -> bool:
-    """Whether a kind is KD alone, to the end or stopped early; so is what has no kind."""
+    """Whether a kind is KD alone as the paper has it, to the end or stopped early; so is what has
+    no kind.
+    """
     return kind in ("kd", "eskd", "", None)
 
 
 def heading(kind: str) -> str:
-    """A kind as a table says it: full KD, ESKD, AT + KD, AT stopped early."""
+    """A kind as a table says it: full KD, ESKD, AT + KD, AT stopped early, standardised DKD."""
     if kind in ("kd", "eskd"):
         return "full KD" if kind == "kd" else "ESKD"
-    parts, _, stopped = kind.partition(", ")
+    parts, *marks = kind.split(", ")
     shorts = {term.part: term.short for term in terms().values()}
     text = " + ".join(shorts.get(part, part) for part in parts.split("+"))
-    return f"{text} stopped early" if stopped else text
+    text = f"standardised {text}" if "standardised" in marks else text
+    return f"{text} stopped early" if "stopped" in marks else text
 
 
 def in_words(kind: str) -> str:
@@ -230,4 +272,6 @@ def in_words(kind: str) -> str:
     if kind in ("kd", "eskd"):
         return heading(kind)
     titles = {term.part: term.title for term in terms().values()}
-    return " with ".join(titles.get(part, part) for part in kind.split(", ")[0].split("+"))
+    parts, *marks = kind.split(", ")
+    text = " with ".join(titles.get(part, part) for part in parts.split("+"))
+    return f"{text} on standardised logits" if "standardised" in marks else text

@@ -7,7 +7,9 @@ Torch is imported inside a term's functions only, since the plan reads terms and
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import Field
 
 from kdpipe.section import Section
 
@@ -18,6 +20,8 @@ Shapes = list[tuple[int, int, int]]  # (channels, height, width) of the output o
 NOTHING = 1e-12  # a vector shorter than this has no direction
 # What a term may look at beside the logits, which are always there.
 NEEDS = ("logits", "groups", "embedding", "groups, embedding")
+# A key of a term: epochs, or a share of the epochs, over which its weight rises; 0: none.
+Warmup = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
 
 
 class Said(NamedTuple):
@@ -62,6 +66,11 @@ class Term:
     metric: str | None = None
     # Of the keys: whether a table of the teacher's logits must be in single precision.
     precise: Callable[[dict], bool] = always
+    # The key (a `Warmup`) of the epochs over which its weight rises; None: it is there at once.
+    warmup: str | None = None
+    # The fewest images and classes of a batch of which it can be computed.
+    images: int = 1
+    classes: int = 1
     # (teacher's name and Shapes, student's name and Shapes): what does not fit, or None.
     fits: Callable[[str, Shapes, str, Shapes], str | None] = lambda *_: None
     # (student and teacher Said of one image, keys) -> nn.Module: parameters of its own, trained

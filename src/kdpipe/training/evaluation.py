@@ -85,18 +85,25 @@ class Examination:
 
     def parts(self, model: models.Classifier, logits: np.ndarray, split: str) -> dict[str, float]:
         """The terms of the loss that `metrics` does not have, of all that the run learns from."""
-        asked = [part for part, (term, *_) in self.objective.terms.items() if term.metric is None]
+        asked = {
+            part: term.images
+            for part, (term, *_) in self.objective.terms.items()
+            if self.objective.metric(part) is None
+        }
         if not asked or self.teacher is None:
             return {}
         model.eval()
         self.objective.learnt.eval()
-        totals = dict.fromkeys(asked, 0.0)
+        totals, seen = dict.fromkeys(asked, 0.0), dict.fromkeys(asked, 0)
         with torch.inference_mode():
             for ours, theirs, labels in self._said(model, logits, split):
-                for part in asked:
+                for part, images in asked.items():
+                    if len(labels) < images:
+                        continue  # the last of a split, too few to be compared with each other
                     loss = self.objective.part(part, ours, theirs, labels)
                     totals[part] += float(loss) * len(labels)
-        return {part: total / len(logits) for part, total in totals.items()}
+                    seen[part] += len(labels)
+        return {part: total / seen[part] for part, total in totals.items() if seen[part]}
 
     def _said(self, model: models.Classifier, logits: np.ndarray, split: str):
         """Batches of what student and teacher say of the images as they are, and their labels."""
@@ -144,8 +151,9 @@ class Examination:
         logits = self.logits(model, "val", epoch, pause)
         found = self.metrics(logits, "val")
         line = {"accuracy": found["accuracy"], "ce": found["nll"]}
-        for part, (term, *_) in self.objective.terms.items():
-            line |= {part: found[term.metric]} if term.metric else {}
+        for part in self.objective.terms:
+            metric = self.objective.metric(part)
+            line |= {part: found[metric]} if metric else {}
         return line | self.parts(model, logits, "val")
 
 

@@ -218,6 +218,7 @@ BAD = {
     "needs": ({"needs": "weights"}, "needs 'weights': one of logits; groups; embedding"),
     "revision": ({"revision": 0}, "revision 0: a whole number"),
     "keys": ({"keys": dict}, "keys: a subclass"),
+    "warmup": ({"warmup": "warm"}, "warmup 'warm': the name of one of its keys"),
     "learnt": ({"learnt": lambda *_: torch.nn.ReLU()}, "a torch.nn.Module with parameters"),
 }
 

@@ -96,6 +96,8 @@ class Trial:
             term.keys()
         except ValidationError:
             self.refuse("keys: each needs a value to begin with")
+        if term.warmup is not None and term.warmup not in term.keys.model_fields:
+            self.refuse(f"warmup {term.warmup!r}: the name of one of its keys")
 
     def kind(self, key: str, value: Any) -> list:
         for kind, types in KINDS.items():
