@@ -28,7 +28,9 @@ def few_seeds(n: int) -> str:
 
 
 def effect(value: float, low: float, high: float, unit: str = "points") -> str:
-    """A signed effect with its interval: `+0.52 ± 0.11 points`."""
+    """A signed effect with its interval: `+0.52 ± 0.11 points`, or `+0.8 (+0.1 to +0.9) rho`."""
+    if abs(high + low - 2 * value) > 1e-6:  # it does not lie in the middle
+        return f"{value:+.2g} ({low:+.2g} to {high:+.2g}) {unit}"
     return f"{rounded(value, (high - low) / 2, sign='+')} {unit}"
 
 
