@@ -22,7 +22,7 @@ from pydantic import (
 from kdpipe import discovery
 from kdpipe.identity import REVISIONS
 from kdpipe.learning.own.card import TermCard
-from kdpipe.learning.term import Term
+from kdpipe.learning.term import Term, beside_logits
 from kdpipe.section import DOTTED, Section
 from kdpipe.wording import shown
 
@@ -201,14 +201,19 @@ def active(made: dict) -> list[Active]:
     return found
 
 
+def needs(made: dict) -> frozenset[str]:
+    """What the terms at work look at beside logits: groups, embedding."""
+    return frozenset().union(*(beside_logits(one.needs) for one in active(made) if one.weight))
+
+
 def outputs(made: dict, wish: str) -> str:
     """How a student gets its teacher's outputs: live, or a table in float16 or float32.
 
     A table has logits alone in it.
     """
-    at_work = [one for one in active(made) if one.weight]
-    if wish == "live" or any(one.needs != "logits" for one in at_work):
+    if wish == "live" or needs(made):
         return "live"
+    at_work = [one for one in active(made) if one.weight]
     precise = any(one.term is None or one.term.precise(one.keys) for one in at_work)
     return "float32" if precise else "float16"
 

@@ -7,6 +7,7 @@ image and epoch.
 from collections import Counter
 from collections.abc import Iterable
 
+from kdpipe.learning import method as methods
 from kdpipe.plan.items import Plan, Run
 from kdpipe.plan.prices import as_size, disk, probe_disk
 from kdpipe.plan.status import STATES
@@ -93,8 +94,30 @@ def as_text(plan: Plan, states: dict[str, str]) -> str:
 
 
 def _teaching(plan: Plan) -> list[str]:
-    """What the teachers' outputs cost in either way of getting them; the study chooses."""
-    taught = [run for run in plan.runs.values() if run.spec["teacher"]]
+    """What the teachers' outputs cost in either way of getting them; the study chooses.
+
+    Terms that look at more than logits leave no choice.
+    """
+    logits, beside = [], []
+    for run in (run for run in plan.runs.values() if run.spec["teacher"]):
+        live = run.spec["teacher"]["outputs"] == "live"
+        (beside if live and methods.needs(run.spec["method"]) else logits).append(run)
+    lines = _choice(plan, logits)
+    if beside:
+        live = sum(run.teacher_multiply_adds for run in beside)
+        at_work = [one for run in beside for one in methods.active(run.spec["method"])]
+        titles = dict.fromkeys(
+            one.term.title if one.term else one.name for one in at_work if one.needs != "logits"
+        )
+        lines.append(
+            f"teacher outputs of {len(beside):,} students: {live:.2e} mult-adds live in any case; "
+            f"no table has what these compare: {', '.join(titles)}"
+        )
+    return lines
+
+
+def _choice(plan: Plan, taught: list[Run]) -> list[str]:
+    """Both prices for students that learn from logits alone."""
     if not taught:
         return []
     views = view_count(taught[0].spec["data"]["views"])

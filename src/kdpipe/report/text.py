@@ -45,6 +45,11 @@ def short(number: float) -> str:
     return f"{number / 1000**power:.4g} {' kMGTPE'[power]}".strip()
 
 
+def stop_of(label: str) -> str:
+    """Where a teacher stopped, said as what it is: at checkpoint 0 it has learned nothing."""
+    return f"{label} (untrained)" if label == "checkpoint 0" else label
+
+
 def price(number: float, unit: str = "") -> str:
     """A price for a page: `173.7 k`, or `-` where there is none."""
     return "-" if math.isnan(number) else f"{short(number)} {unit}".strip()

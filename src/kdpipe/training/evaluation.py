@@ -19,6 +19,7 @@ from kdpipe.data.views import PLAIN
 from kdpipe.errors import Diverged, StoreError
 from kdpipe.learning.term import Said
 from kdpipe.networks import models
+from kdpipe.networks.answers import Answers
 from kdpipe.results import metrics, run_folder
 from kdpipe.results.files import read_arrays, write_arrays, write_bytes
 from kdpipe.training.objective import Objective
@@ -42,7 +43,8 @@ class Examination:
         workers: int = 0,
     ):
         parts = {"train": split.train, "val": split.val, "test": split.test}
-        self.layout = models.layout(spec["network"])
+        self.network = spec["network"]
+        self.layout = models.layout(self.network)
         self.device = device
         self.labels = {name: np.array(part.labels) for name, part in parts.items()}
         self.images = {
@@ -54,6 +56,9 @@ class Examination:
         self.taught: dict[str, np.ndarray] = {}
         self.temperature = spec["method"]["temperature"] if spec["method"] else 1.0
         self.objective = objective
+        # In batches of how many images terms are looked at; None: as many as are fast.
+        together = any(term.together for term, *_ in objective.terms.values())
+        self.batch = spec["recipe"]["batch_size"] if together else None
 
     def logits(
         self,
@@ -103,13 +108,13 @@ class Examination:
     def _said(self, model: models.Classifier, logits: np.ndarray, split: str):
         """Batches of what student and teacher say of the images as they are, and their labels."""
         images, labels = self.images[split], torch.from_numpy(self.labels[split])
-        size = images.forward_size
-        if self.objective.needs_groups:
+        size = self.batch or images.forward_size
+        if needs := self.objective.needs:
             assert isinstance(self.teacher, Live)
-            for start, x in zip(range(0, len(labels), size), images.centres(size), strict=True):
-                ours = model.features(x.contiguous(memory_format=self.layout))
-                theirs = self.teacher.features(x)
-                yield Said(*ours), Said(*theirs), labels[start : start + size].to(x.device)
+            with contextlib.closing(Answers(model, self.network, needs)) as answers:
+                for start, x in zip(range(0, len(labels), size), images.centres(size), strict=True):
+                    ours = answers(x.contiguous(memory_format=self.layout))
+                    yield ours, self.teacher.said(x), labels[start : start + size].to(x.device)
             return
         said = [torch.from_numpy(one) for one in (logits, self._taught(split))]
         for start in range(0, len(labels), size):

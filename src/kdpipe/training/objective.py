@@ -41,13 +41,10 @@ class Objective:
         for one in method.active(spec["method"]) if spec["method"] else ():
             term = one.term or trial.of_spec(spec["method"][method.OWN], code)
             self.terms[one.part] = (term, one.weight, one.keys)
+        # What its terms look at beside logits: groups, embedding.
+        self.needs = method.needs(spec["method"]) if spec["method"] else frozenset()
         self.standardise = bool(spec["method"] and spec["method"].get("standardise"))
         self.learnt = nn.ModuleDict()
-
-    @property
-    def needs_groups(self) -> bool:
-        """Whether any of its terms looks at more than logits."""
-        return any(term.needs == "groups" for term, weight, _ in self.terms.values() if weight)
 
     def weights(self, epoch: int) -> Weights:
         """The weights of epoch `epoch` (from 0)."""
@@ -101,9 +98,9 @@ class Objective:
         """What the teacher says of a batch, as far as the epoch's terms ask for it."""
         if teacher is None or not weights.terms:
             return None
-        if any(self.terms[part][0].needs == "groups" for part in weights.terms):
+        if self.needs:
             assert isinstance(teacher, Live)
-            return Said(*teacher.features(x))
+            return teacher.said(x)
         return Said(teacher.logits(x, index, view), [])
 
     def parts(

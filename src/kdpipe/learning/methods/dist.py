@@ -86,4 +86,5 @@ TERM = Term(
     precise=lambda keys: keys["dist_temperature"] < 2,
     images=2,
     classes=2,
+    together=True,
 )
