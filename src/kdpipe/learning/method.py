@@ -10,7 +10,14 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from kdpipe import discovery
 from kdpipe.identity import REVISIONS
@@ -22,6 +29,7 @@ from kdpipe.wording import shown
 PACKAGE = "kdpipe.learning.methods"
 FIRST = "kd"
 OWN = "own_term"  # in a spec: the term of one's own
+BESIDE_ANOTHER = {"ce_weight": 1.0, "kd_weight": 0.0}  # where they are not given
 
 
 @functools.cache
@@ -32,6 +40,13 @@ def terms() -> dict[str, Term]:
     """
     found = discovery.every(PACKAGE, "TERM", Term)
     return {FIRST: found[FIRST]} | found
+
+
+def _names_another(keys: dict) -> bool:
+    """Whether a method names a term other than KD; its keys need not be sound."""
+    weights = [keys.get(f"{name}_weight") for name in terms() if name != FIRST]
+    given = any(isinstance(weight, int | float) and weight > 0 for weight in weights)
+    return given or keys.get("term") is not None
 
 
 class MethodKeys(Section):
@@ -77,13 +92,17 @@ class MethodKeys(Section):
     @classmethod
     def _kd_only_if_asked(cls, given: Any) -> Any:
         """A method that names another term has KD beside it only if it says so, and CE at 1."""
-        if not isinstance(given, dict):
-            return given
-        weights = [given.get(f"{name}_weight") for name in terms() if name != FIRST]
-        named = any(isinstance(weight, int | float) and weight > 0 for weight in weights)
-        if named or given.get("term") is not None:
-            return {f"{FIRST}_weight": 0.0, "ce_weight": 1.0} | given
+        if isinstance(given, dict) and _names_another(given):
+            return BESIDE_ANOTHER | given
         return given
+
+    @model_serializer(mode="wrap")
+    def _said_whole(self, plain: SerializerFunctionWrapHandler) -> dict:
+        """What is left out as a default is that of a method of KD alone: it must be read again."""
+        said = plain(self)
+        if _names_another(vars(self)):
+            said |= {key: getattr(self, key) for key in BESIDE_ANOTHER}
+        return said
 
     @field_validator("term")
     @classmethod

@@ -61,9 +61,7 @@ class Objective:
         return Weights(asked["ce_weight"], at_work)
 
     def _warmth(self, part: str, epoch: int) -> float:
-        """The share of its weight that a term has: rising epoch by epoch to the last of its
-        warm-up.
-        """
+        """The share of its weight that a term has: n/N in the n-th of N epochs of its warm-up."""
         term, _, keys = self.terms[part]
         asked = keys[term.warmup] if term.warmup else 0
         if not asked:

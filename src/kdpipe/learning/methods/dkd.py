@@ -7,7 +7,8 @@
 p is the softmax of the logits divided by T, y the label, q the same softmax over the classes other
 than y. KD is TCKD + (1 - p_t,y) * NCKD, image by image: there the rest counts for little where the
 teacher is sure. The authors' settings for CIFAR-100 are alpha 1, T 4 and beta 8 (resnet32x4 ->
-resnet8x4), 6 (WRN-40-2) or 2 (resnet56 -> resnet20), for ImageNet T 1 and beta 0.5.
+resnet8x4), 6 (WRN-40-2) or 2 (resnet56 -> resnet20), with a warm-up of 20 of 240 epochs; for
+ImageNet T 1 and beta 0.5.
 """
 
 from typing import TYPE_CHECKING
