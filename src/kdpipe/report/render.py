@@ -85,7 +85,7 @@ def _markdown(
     facts = "\n".join(f"- {name}: {text}" for name, text in page.facts(plan, frame))
     parts = [f"# {plan.study.study}", facts, "## The answer", *map(_answer, answers)]
     parts.append(page.second_interval(answers, verdicts))
-    parts += ["## The paper's claims", _claims(verdicts), "## Tables"]
+    parts += ["## The claims", _claims(verdicts), "## Tables"]
     parts += [markdown(table) for table in sheets] or [page.no_tables(plan)]
     parts.append(f"Rendered by kdpipe {__version__} from the records alone; the page: index.html.")
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -134,5 +134,6 @@ def _claims(verdicts: list[Verdict]) -> str:
     grid = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
     return (
         f"{grid}\n\nEffects are signed so that positive is as claimed; ◆ are the primary claims, "
-        "corrected (Holm) for their number, the others for theirs. Reasons: claims.json."
+        "corrected (Holm) for their number, the others for theirs. C: of the paper; M: of the "
+        "field's methods; Q: a reader's. Reasons: claims.json."
     )
