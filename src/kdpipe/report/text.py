@@ -6,6 +6,7 @@ its interval. The data of a table keep every number as it is.
 
 import math
 
+from kdpipe.evidence.selections import UNTRAINED
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 
 
@@ -49,7 +50,7 @@ def short(number: float) -> str:
 
 def stop_of(label: str) -> str:
     """Where a teacher stopped, said as what it is: at checkpoint 0 it has learned nothing."""
-    return f"{label} (untrained)" if label == "checkpoint 0" else label
+    return f"{label} (untrained)" if label == UNTRAINED else label
 
 
 def price(number: float, unit: str = "") -> str:
