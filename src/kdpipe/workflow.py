@@ -153,7 +153,8 @@ class Dag:
     def _to_do(self, kind: str, names: Iterable[str] | None = None) -> list[str]:
         """Records of these names, or of all of a kind, that are still to do."""
         names = self.plan.recorded[kind] if names is None else names
-        return [str(self.store.root / kind / name / RECORD) for name in names if name in self.to_do]
+        folder = self.store.root / kind
+        return [f"{folder}/{name}/{RECORD}" for name in names if name in self.to_do]
 
     def _item(self, wildcards: Any) -> Item:
         for items in (self.plan.tables, *self.plan.recorded.values()):

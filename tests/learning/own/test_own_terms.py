@@ -2,12 +2,15 @@
 
 import csv
 import json
+import re
 import shutil
+import sys
 
 import pytest
 import tiny
 import torch
-from lab import Lab
+import yaml
+from lab import ROOT, Lab
 
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
@@ -55,8 +58,6 @@ def folder(tmp_path):
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
     """Modules of a study are imported again, as in a new process."""
-    import sys
-
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield
@@ -64,9 +65,8 @@ def forgotten(monkeypatch):
 
 
 def says(capsys, *command: str, code: int = 0) -> str:
-    import sys
-
-    sys.modules.pop("mine", None)
+    for name in ("mine", "my_terms"):
+        sys.modules.pop(name, None)
     assert main(list(command)) == code
     said = capsys.readouterr()
     return said.out + said.err
@@ -255,3 +255,14 @@ def test_a_damaged_card_is_named(folder, capsys):
         card.write_text(damage)
         said = says(capsys, "check", str(path), code=2)
         assert f"{card} is no card of a term" in said and "kdpipe term" in said
+
+
+def test_the_example_of_the_readme_has_a_card(tmp_path, capsys):
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n# my_terms\.py\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (methods,) = re.findall(r"^methods:\n  matched: .*?$", text, re.MULTILINE)
+    (tmp_path / "my_terms.py").write_text(code)
+    content = tiny.study(main={"methods": ["matched"]}) | yaml.safe_load(methods)
+    path = tiny.write(tmp_path / "mine.yaml", content)
+    assert "logit matching, column lm" in says(capsys, "term", str(path))
+    assert "no mistakes" in says(capsys, "check", str(path))
