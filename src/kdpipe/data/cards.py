@@ -19,6 +19,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,13 +128,20 @@ def of(name: str, path: str | None, card: str | None, resize: int | None = None)
     place = Path(card) if card else beside(Path(path))
     if not os.path.exists(place):
         raise DataError(
-            f"data set {name!r} has no card yet at {place}; type once: kdpipe data {path} "
-            f"--name {name}" + (f" --card {card}" if card else "")
+            f"data set {name!r} has no card yet at {place}; type once: {command(name, path, card)}"
         )
     found = read(place)
     if found.name != name:
         raise DataError(f"{place} is the card of {found.name!r}, and the study says {name!r}")
     return found.resized(resize)
+
+
+def command(name: str, path: str, card: str | None, **options: object) -> str:
+    """What makes the card of one's own data, as it can be typed."""
+    said: list[object] = ["kdpipe", "data", path, "--name", name]
+    for key, value in {"card": card, **options}.items():
+        said += [f"--{key.replace('_', '-')}", value] if value is not None else []
+    return shlex.join(map(str, said))
 
 
 def card_of_keys(data: Data) -> Card:

@@ -4,6 +4,7 @@ Validation is held out of train; label noise touches train alone. Numpy only, bu
 scoring of ensembles needs no torch.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +113,11 @@ def _files(card: cards.Card, place: store.Store) -> Callable[[str, np.ndarray], 
         raise DataError(
             f"data set {card.name}: its images lay in {root}, and there is no such folder now: "
             f"bring it back, or type once: kdpipe prepare {card.name} --path FOLDER --results "
-            f"{place.root} (data of one's own also want --card)"
+            f"{shlex.quote(str(place.root))} (data of one's own also want --card)"
         )
-    return lambda part, chosen: listing.Files(folder, part, chosen, root, card.shape)
+    return lambda part, chosen: listing.Files(
+        folder, part, chosen, root, card.shape, own=card.name not in cards.known()
+    )
 
 
 def _scaled(images: np.ndarray, side: int | None) -> np.ndarray:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def find(
 ) -> NetworkCard:
     """The card of a study's network. Raises KdpipeError with the command that writes it."""
     path = place(folder, name, shape, classes)
-    cure = f"type: kdpipe network {study}"
+    cure = f"type: kdpipe network {shlex.quote(study)}"
     if not os.path.exists(path):
         raise KdpipeError(f"networks.{name}: it has no card yet at {path}; {cure}")
     card = read(path, cure)
