@@ -8,7 +8,6 @@ pixels in training; mean and std, which the study then wants, are measured on a 
 
 import re
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +84,7 @@ def make_card(
         said["mean"], said["std"], count = _statistics(path, arrays)
         of = f"{count:,} training images drawn at random" if count < new.train else "all of train"
         measured = f"\n(mean and std were measured on {of}, as evaluation sees them)"
-    write_json(place, asdict(new))
+    write_json(place, cards.sealed(new))
     keys = yaml.safe_dump(
         said, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
     ).strip()
