@@ -12,8 +12,9 @@ from kdpipe import __version__, discovery
 from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
 
-# Of the machine, not bugs: no space, no permission.
+# Of the machine, not bugs: no space, no permission, a name too long, a disk that fails.
 DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+DENIED += (errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOLCK)
 
 
 def main(arguments: list[str] | None = None) -> int:

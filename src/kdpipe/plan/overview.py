@@ -124,16 +124,24 @@ def _choice(plan: Plan, taught: list[Run]) -> list[str]:
     live = sum(run.teacher_multiply_adds for run in taught)
     if not views:
         return [f"teacher outputs: {live:.2e} mult-adds live (views without end make no table)"]
+    count, table, size = _tables(plan, taught, views)
+    return [
+        f"teacher outputs: {table:.2e} mult-adds and at most {as_size(size)} at a time as "
+        f"{count:,} tables of {views} views; {live:.2e} mult-adds live (the study says "
+        f"{plan.study.outputs})"
+    ]
+
+
+def _tables(plan: Plan, taught: list[Run], views: int) -> tuple[int, int, int]:
+    """How many tables there are, or would be in half precision, their mult-adds and bytes."""
+    if plan.tables:
+        tables = plan.tables.values()
+        return len(tables), sum(t.multiply_adds for t in tables), sum(t.bytes for t in tables)
     images = taught[0].spec["data"]["train_size"]
     members = {(m["run"], m["epoch"]) for run in taught for m in run.spec["teacher"]["members"]}
     costs = {run.digest: run.cost.multiply_adds for run in plan.runs.values()}
-    table = sum(costs[digest] * images * views for digest, _ in members)
-    size = as_size(len(members) * images * views * plan.card.classes * 2)
-    return [
-        f"teacher outputs: {table:.2e} mult-adds and at most {size} at a time as {len(members):,} "
-        f"tables of {views} views; {live:.2e} mult-adds live (the study says "
-        f"{plan.study.outputs})"
-    ]
+    operations = sum(costs[digest] * images * views for digest, _ in members)
+    return len(members), operations, len(members) * images * views * plan.card.classes * 2
 
 
 def _with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:

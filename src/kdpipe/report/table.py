@@ -151,7 +151,7 @@ def text(row: dict, column: str) -> str:
         return "-"
     if isinstance(value, str):
         return SAID.get(column, str)(value)
-    if column in PRICES:
+    if column in (*PRICES, "operations"):
         return short(value)
     if f"{column}_low" not in row:
         return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -6,6 +6,7 @@ its interval. The data of a table keep every number as it is.
 
 import math
 
+from kdpipe.evidence.selections import UNTRAINED
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 
 
@@ -28,7 +29,9 @@ def few_seeds(n: int) -> str:
 
 
 def effect(value: float, low: float, high: float, unit: str = "points") -> str:
-    """A signed effect with its interval: `+0.52 ± 0.11 points`."""
+    """A signed effect with its interval: `+0.52 ± 0.11 points`, or `+0.8 (+0.1 to +0.9) rho`."""
+    if abs(high + low - 2 * value) > 1e-6:  # it does not lie in the middle
+        return f"{value:+.2g} ({low:+.2g} to {high:+.2g}) {unit}"
     return f"{rounded(value, (high - low) / 2, sign='+')} {unit}"
 
 
@@ -47,7 +50,7 @@ def short(number: float) -> str:
 
 def stop_of(label: str) -> str:
     """Where a teacher stopped, said as what it is: at checkpoint 0 it has learned nothing."""
-    return f"{label} (untrained)" if label == "checkpoint 0" else label
+    return f"{label} (untrained)" if label == UNTRAINED else label
 
 
 def price(number: float, unit: str = "") -> str:
