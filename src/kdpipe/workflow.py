@@ -9,10 +9,11 @@ otherwise it could not find its own target.
 import os
 import shutil
 import sys
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from kdpipe import identity
 from kdpipe.data.cards import Card
@@ -20,6 +21,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.learning.method import OWN
 from kdpipe.plan import planner, resources, status
 from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run
+from kdpipe.report import source
 from kdpipe.results.records import read
 from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
@@ -44,15 +46,11 @@ class Dag:
     device: str = "cpu"  # cpu or cuda, of every run
     longest_job: int | None = None  # minutes
     store: Store = field(default_factory=Store)
-
-    @property
-    def report_files(self) -> list[str]:
-        """By whose age a report is known to be older than a record."""
-        return [f"{self.report_folder}/{name}" for name in REPORTED]
+    source: str | None = None  # what a report that is there has to be rendered from anew
 
     @property
     def report_folder(self) -> str:
-        return f"reports/{self.study.study}"
+        return _report_folder(self.study)
 
     @property
     def study_json(self) -> str:
@@ -128,27 +126,10 @@ class Dag:
             return self._to_do("runs", (name for name in played if played[name] & set(roles)))
         return [path for kind in self.plan.recorded for path in self._to_do(kind)]
 
-    def report_needs(self) -> list[str]:
-        """What a report waits for, and a finished record that is younger than the report.
-
-        Snakemake may have been killed between the last run and the report.
-        """
-        return self.records() + [str(path) for path in self._unreported()]
-
-    def _unreported(self) -> list[Path]:
-        try:
-            reported = min(_age(Path(path)) for path in self.report_files)
-        except FileNotFoundError:
-            return []
-        folders = [
-            self.store.root / kind / name
-            for kind, items in self.plan.recorded.items()
-            for name in items
-            if name not in self.to_do
-        ]
-        paths = [folder / RECORD for folder in folders] + [self.store.archive]
-        youngest = max((path for path in paths if path.exists()), key=_age, default=None)
-        return [youngest] if youngest is not None and _age(youngest) > reported else []
+    @property
+    def report_marks(self) -> list[str]:
+        """A file that is missing where a report is there and has to be rendered again."""
+        return [f"logs/reports/{self.study.study}.{self.source[:12]}"] if self.source else []
 
     def _to_do(self, kind: str, names: Iterable[str] | None = None) -> list[str]:
         """Records of these names, or of all of a kind, that are still to do."""
@@ -192,8 +173,60 @@ def _begun_on(made: Plan, to_do: list[str], store: Store) -> str | None:
     return None
 
 
-def _age(path: Path) -> int:
-    return path.stat().st_mtime_ns
+def _report_folder(study: Study) -> str:
+    return f"reports/{study.study}"
+
+
+def _source(made: Plan, store: Store) -> str | None:
+    """The digest of what a report is to be rendered from; None if that which is there is so.
+
+    Snakemake may have been killed between the last run and the report, or the report be that of
+    another study with the same name. One that is not there is missed by Snakemake itself.
+    """
+    folder = Path(_report_folder(made.study))
+    if not all((folder / name).exists() for name in REPORTED):
+        return None
+    digest = source.digest(made, store)
+    return None if digest == source.of(folder) else digest
+
+
+def before(arguments: list[str]) -> None:
+    """Check the files that `--configfile` names, before Snakemake reads them.
+
+    It would run what stands in them as a template, and has a traceback for one that is no text.
+    profiles/default calls this. Mistakes are printed and end the process with exit code 2.
+    """
+    parser = ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[])
+    parser.add_argument("--config", "-C", nargs="*")  # no abbreviation of the other
+    try:
+        for path in parser.parse_known_args(arguments)[0].configfile:
+            yaml_file.read(path)
+    except ArgumentError:
+        return  # Snakemake says what is wrong with its arguments
+    except KdpipeError as error:
+        _leave(error)
+
+
+def _leave(error: KdpipeError) -> NoReturn:
+    print(f"kdpipe: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _refuse_folders(checkout: Path) -> None:
+    """Raise KdpipeError for folders that Snakemake would fail in, some of them silently."""
+    if set("{}") & set(str(checkout.absolute())):
+        raise KdpipeError(
+            f"{checkout.absolute()}: Snakemake takes braces in the path of its Snakefile for "
+            "wildcards: move this checkout, or rename the folder"
+        )
+    for name in (".snakemake", "logs", "reports", "results"):
+        folder = Path(name) if os.path.exists(name) else Path()
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise KdpipeError(
+                f"{folder.absolute()} cannot be written in: results, logs and reports lie in the "
+                "folder that snakemake is started in, or in that of --directory"
+            )
 
 
 def load(
@@ -213,6 +246,8 @@ def load(
     if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
         os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     try:
+        if head:
+            _refuse_folders(Path(default).parent)
         for path in files:
             yaml_file.read(path)  # stricter than Snakemake's own reading
         if set(config) - EXECUTION:
@@ -235,7 +270,10 @@ def load(
             begun = _begun_on(made, to_do, store)
             os.environ[devices.DECIDED] = devices.decide(study.device, remote, begun)
         device = devices.of_job(study.device)
-        return Dag(study, made, frozenset(to_do), ready, device, longest_job, store)
+        said = _source(made, store) if head and not to_do else None
+        if head:  # marks that have done their work
+            for mark in Path("logs/reports").glob(f"{study.study}.{'[0-9a-f]' * 12}"):
+                mark.unlink(missing_ok=True)
+        return Dag(study, made, frozenset(to_do), ready, device, longest_job, store, said)
     except KdpipeError as error:
-        print(f"kdpipe: {error}", file=sys.stderr)
-        sys.exit(2)
+        _leave(error)

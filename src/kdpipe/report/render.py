@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdpipe import __version__
 from kdpipe.evidence import answer, claim, frames, wrong_images
 from kdpipe.evidence.answer import Answer
 from kdpipe.evidence.selections import reading
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.plan import status
 from kdpipe.plan.items import Plan
-from kdpipe.report import page, style
+from kdpipe.report import page, source, style
 from kdpipe.report.figure import draw
 from kdpipe.report.headline import headline
 from kdpipe.report.table import Sheet, csv, filled, latex, markdown, tables
@@ -32,6 +31,7 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     Raises KdpipeError, before anything is written, if there is neither a record nor a failure.
     """
     status.refuse_nothing(plan, place, failures=True)
+    digest = source.digest(plan, place)  # before the records are read: what comes later is missing
     frame, curves = frames.frame(plan, place), frames.curves(plan, place)
     wrong = wrong_images.Outcomes(plan, place).wrong
     delta, reads = plan.study.smallest_effect, dict(plan.study.claims)
@@ -41,6 +41,8 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     sheets = [filled(name, reading(frame, asked[name])) for name in tables() if name in asked]
     drawings = draw(frame, curves)
 
+    # What is written last goes first: a report that was cut off is none, of whichever study.
+    (folder / source.PAGE).unlink(missing_ok=True)
     _write(folder / "results.csv", frame.to_csv(index=False))
     _write(folder / "claims.json", json.dumps(claim.as_json(verdicts), indent=1) + "\n")
     for table in sheets:
@@ -54,8 +56,8 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
     html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs)
     _write(folder / "index.html", html)
-    # index.md is written last: with it the report is whole.
-    _write(folder / "index.md", _markdown(plan, frame, answers, verdicts, sheets))
+    text = _markdown(plan, frame, answers, verdicts, sheets)
+    _write(folder / source.PAGE, f"{text}\n{source.last_line(digest)}\n")
     return folder
 
 
@@ -87,7 +89,6 @@ def _markdown(
     parts.append(page.second_interval(answers, verdicts))
     parts += ["## The claims", _claims(verdicts), "## Tables"]
     parts += [markdown(table) for table in sheets] or [page.no_tables(plan)]
-    parts.append(f"Rendered by kdpipe {__version__} from the records alone; the page: index.html.")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

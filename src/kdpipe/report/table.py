@@ -16,15 +16,15 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdpipe import discovery
-from kdpipe.evidence.selections import UNTRAINED
 from kdpipe.learning.method import heading, is_kd
 from kdpipe.report.rows import PRICES
-from kdpipe.report.text import rounded, short
+from kdpipe.report.text import rounded, short, stop_of
 
 HOW_TO_READ = (
     "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
     "three do not have. Differences are paired by seed, negative is better."
 )
+SAID = {"method_kind": heading, "stop": stop_of}  # of columns whose texts are said otherwise
 HEADINGS = {  # of columns that several tables show; others have the table's, or their own name
     "stop": "stop of the teacher",
     "teacher_error": "error of the teacher",
@@ -150,9 +150,7 @@ def text(row: dict, column: str) -> str:
     if value is None or value == "" or pd.isna(value):
         return "-"
     if isinstance(value, str):
-        if column == "stop" and value == UNTRAINED:
-            return f"{value} (untrained)"
-        return heading(value) if column == "method_kind" else value
+        return SAID.get(column, str)(value)
     if column in (*PRICES, "operations"):
         return short(value)
     if f"{column}_low" not in row:

@@ -6,6 +6,7 @@ its interval. The data of a table keep every number as it is.
 
 import math
 
+from kdpipe.evidence.selections import UNTRAINED
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 
 
@@ -45,6 +46,11 @@ def short(number: float) -> str:
     """173738 as 173.7 k."""
     power = min(6, int(math.log10(number) // 3)) if number >= 1 else 0
     return f"{number / 1000**power:.4g} {' kMGTPE'[power]}".strip()
+
+
+def stop_of(label: str) -> str:
+    """Where a teacher stopped, said as what it is: at checkpoint 0 it has learned nothing."""
+    return f"{label} (untrained)" if label == UNTRAINED else label
 
 
 def price(number: float, unit: str = "") -> str:

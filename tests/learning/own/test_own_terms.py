@@ -14,6 +14,7 @@ from lab import ROOT, Lab
 
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
+from kdpipe.learning.own.card import is_sound
 from kdpipe.learning.own.trial import Trial, made
 from kdpipe.learning.term import Said, Term, full_precision
 from kdpipe.section import Section
@@ -214,9 +215,10 @@ BAD = {
     "vector": ({"loss": lambda s, *_: s.logits.sum(1)}, "one finite number in a tensor"),
     "taken": ({"part": "kd"}, "part 'kd' is taken"),
     "odd": ({"part": "A b"}, "part 'A b' is taken or not plain"),
-    "needs": ({"needs": "weights"}, "needs 'weights': logits or groups"),
+    "needs": ({"needs": "weights"}, "needs 'weights': one of logits; groups; embedding"),
     "revision": ({"revision": 0}, "revision 0: a whole number"),
     "keys": ({"keys": dict}, "keys: a subclass"),
+    "warmup": ({"warmup": "warm"}, "warmup 'warm': the name of one of its keys"),
     "learnt": ({"learnt": lambda *_: torch.nn.ReLU()}, "a torch.nn.Module with parameters"),
 }
 
@@ -243,6 +245,24 @@ def test_the_trial_leaves_the_generators_alone_and_grows_from_a_seed():
     assert cards[0] == cards[1] and cards[0].learnt
     assert torch.equal(before, torch.get_rng_state())
     assert made()[0].logits.shape == (4, 5)
+
+
+def test_a_term_may_look_at_the_embedding_and_the_others_answer_as_ever():
+    """What a term is tried with is in the names of its runs: these are the numbers of before."""
+
+    def loss(student, teacher, labels, keys):
+        ours, theirs = full_precision(student.embedding), full_precision(teacher.embedding).detach()
+        return (ours.mean(1) - theirs.mean(1)).pow(2).mean()
+
+    card = Trial("x", "x.X", Term("x", "X", "x", 1, Keys, loss, needs="embedding")).card()
+    assert card.needs == "embedding" and is_sound(card.spec(1.0, {}))
+    student, teacher, _ = made()
+    apart = [student.logits - teacher.logits]
+    apart += [a.mean(1) - b.mean(1) for a, b in zip(student.groups, teacher.groups, strict=True)]
+    assert [one.pow(2).mean().item() for one in apart] == pytest.approx(ANSWERED, rel=1e-4)
+
+
+ANSWERED = [2.991275, 0.34834, 0.475984]
 
 
 def test_a_damaged_card_is_named(folder, capsys):
