@@ -15,13 +15,13 @@ from kdpipe.errors import StudyError
 from kdpipe.identity import stream_of
 from kdpipe.jobs.train import train
 from kdpipe.networks import models
-from kdpipe.networks.answers import Answers
 from kdpipe.networks.catalogue import Catalogue
 from kdpipe.networks.models import build
 from kdpipe.plan import overview
 from kdpipe.results.files import read_arrays
 from kdpipe.study import checking
 from kdpipe.training import loop
+from kdpipe.training.answers import Answers
 from kdpipe.training.objective import Weights
 
 METHOD = {

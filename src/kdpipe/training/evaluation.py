@@ -19,9 +19,9 @@ from kdpipe.data.views import PLAIN
 from kdpipe.errors import Diverged, StoreError
 from kdpipe.learning.term import Said
 from kdpipe.networks import models
-from kdpipe.networks.answers import Answers
 from kdpipe.results import metrics, run_folder
 from kdpipe.results.files import read_arrays, write_arrays, write_bytes
+from kdpipe.training.answers import Answers
 from kdpipe.training.objective import Objective
 from kdpipe.training.progress import Progress, as_arrays, as_tensors
 from kdpipe.training.teachers.live import Live

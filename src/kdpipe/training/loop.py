@@ -26,10 +26,10 @@ from kdpipe.identity import stream_of
 from kdpipe.learning.recipe import learning_rate
 from kdpipe.learning.term import Said
 from kdpipe.networks import models, pretrained
-from kdpipe.networks.answers import Answers
 from kdpipe.results import run_folder, store
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import curve, devices, evaluation
+from kdpipe.training.answers import Answers
 from kdpipe.training.objective import Objective, Weights
 from kdpipe.training.optimiser import Descent
 from kdpipe.training.progress import Progress, interruptible, read, resume, save

@@ -19,8 +19,8 @@ from kdpipe.errors import StoreError
 from kdpipe.learning import method
 from kdpipe.learning.term import Said
 from kdpipe.networks import models
-from kdpipe.networks.answers import Answers
 from kdpipe.results import parents, store
+from kdpipe.training.answers import Answers
 from kdpipe.training.teachers.average import ensemble_logits
 
 COMPARED = 16  # stored outputs of a network of one's own, with what its code says now

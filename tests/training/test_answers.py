@@ -5,7 +5,7 @@ import torch
 
 from kdpipe.errors import KdpipeError
 from kdpipe.networks import models
-from kdpipe.networks.answers import Answers
+from kdpipe.training.answers import Answers
 
 
 def asked(name, *needs, classes=7):
