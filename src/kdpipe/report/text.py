@@ -5,6 +5,7 @@ its interval. The data of a table keep every number as it is.
 """
 
 import math
+import re
 
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 
@@ -43,6 +44,17 @@ def short(number: float) -> str:
     """173738 as 173.7 k."""
     power = min(6, int(math.log10(number) // 3)) if number >= 1 else 0
     return f"{number / 1000**power:.4g} {' kMGTPE'[power]}".strip()
+
+
+# What Markdown takes for more than text: code, emphasis, a border of a table, tag, entity, link.
+MEANT = re.compile(
+    r"[\\`*|~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])", re.ASCII
+)
+
+
+def escaped(text: object) -> str:
+    """A text from the study or the records as it stands in Markdown: on one line, and no markup."""
+    return MEANT.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def price(number: float, unit: str = "") -> str:
