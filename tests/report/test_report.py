@@ -21,6 +21,7 @@ from kdpipe.evidence import answer, frames, wrong_images
 from kdpipe.evidence.claim import claims, judge
 from kdpipe.networks import naming
 from kdpipe.plan.items import Plan
+from kdpipe.report import render as rendering
 from kdpipe.report.figure import figures
 from kdpipe.report.render import render
 from kdpipe.report.table import Sheet, markdown, tables
@@ -82,11 +83,12 @@ HOSTILE = "<script>a|b</script>\n# c [d](javascript:e) `f` *g* ~~h~~ \\| &lt;"
 AS_TEXT = r"\<script>a\|b\</script> # c [d\](javascript:e) \`f\` \*g\* \~\~h\~\~ \\\| \&lt;"
 
 
-def test_markdown_is_escaped(rendered, tmp_path):
+def test_markdown_is_escaped(rendered):
     """As CommonMark has it: a backslash before what would be more than text."""
-    _, made, store = rendered
+    folder, made, _ = rendered
+    frame = pd.read_csv(folder / "results.csv")
     named = dataclasses.replace(made, card=dataclasses.replace(made.card, title=HOSTILE))
-    text = (render(named, store, tmp_path / "made") / "index.md").read_text()
+    text = rendering._markdown(named, frame, [], [], [])
     assert f"- Data: {AS_TEXT}: 6" in text and HOSTILE not in text
     grid = pd.DataFrame([{"student": HOSTILE, "n": "3"}])
     lines = markdown(Sheet("x", "X", "How to read.", grid, grid, [])).splitlines()
