@@ -19,8 +19,8 @@ from kdpipe.plan.items import Plan
 from kdpipe.report import page, source, style
 from kdpipe.report.figure import draw
 from kdpipe.report.headline import headline
-from kdpipe.report.table import Sheet, csv, filled, latex, markdown, tables
-from kdpipe.report.text import effect, few_seeds, price, probability, rounded, span
+from kdpipe.report.table import Sheet, csv, filled, grid_of, latex, markdown, tables
+from kdpipe.report.text import effect, escaped, few_seeds, price, probability, rounded, span
 from kdpipe.results import store
 from kdpipe.results.files import write_bytes
 
@@ -84,16 +84,16 @@ def _markdown(
     verdicts: list[Verdict],
     sheets: list[Sheet],
 ) -> str:
-    facts = "\n".join(f"- {name}: {text}" for name, text in page.facts(plan, frame))
-    parts = [f"# {plan.study.study}", facts, "## The answer", *map(_answer, answers)]
-    parts.append(page.second_interval(answers, verdicts))
+    facts = "\n".join(f"- {name}: {escaped(text)}" for name, text in page.facts(plan, frame))
+    parts = [f"# {escaped(plan.study.study)}", facts, "## The answer", *map(_answer, answers)]
+    parts.append(escaped(page.second_interval(answers, verdicts)))
     parts += ["## The claims", _claims(verdicts), "## Tables"]
     parts += [markdown(table) for table in sheets] or [page.no_tables(plan)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _answer(found: Answer) -> str:
-    lines = [f"**{headline(found)}**"]
+    lines = [f"**{escaped(headline(found))}**"]
     if found.test:
         error = rounded(found.test.mean, found.test.half_width)
         best = f"best of {found.options} options on validation"
@@ -106,12 +106,12 @@ def _answer(found: Answer) -> str:
         for gain in found.gains:
             d = gain.difference
             size = rounded(d.mean, d.half_width, sign="+")
-            second = f"; images resampled too: {span(gain.resampled)}"
-            lines.append(f"- {gain.over}: {size} points, {gain.mark} (n {d.n}){second}")
-        lines += [f"- not in this study: {text}" for text in found.missing]
+            second = f"; images resampled too: {escaped(span(gain.resampled))}"
+            lines.append(f"- {escaped(gain.over)}: {size} points, {gain.mark} (n {d.n}){second}")
+        lines += [f"- not in this study: {escaped(text)}" for text in found.missing]
         lines += ["", "What it costs, the student alone and with its teacher:", ""]
         lines += [
-            f"- {cost.what}: {price(cost.alone, cost.unit)}"
+            f"- {escaped(cost.what)}: {price(cost.alone, cost.unit)}"
             + (f"; {price(cost.with_teacher, cost.unit)}" if cost.has_both else "")
             for cost in found.costs
         ]
@@ -132,7 +132,7 @@ def _claims(verdicts: list[Verdict]) -> str:
         }
         for v in verdicts
     ]
-    grid = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    grid = grid_of(pd.DataFrame(rows))
     return (
         f"{grid}\n\nEffects are signed so that positive is as claimed; ◆ are the primary claims, "
         "corrected (Holm) for their number, the others for theirs. C: of the paper; M: of the "

@@ -18,7 +18,7 @@ import pandas as pd
 from kdpipe import discovery
 from kdpipe.learning.method import heading, is_kd
 from kdpipe.report.rows import PRICES
-from kdpipe.report.text import rounded, short, stop_of
+from kdpipe.report.text import escaped, rounded, short, stop_of
 
 HOW_TO_READ = (
     "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
@@ -108,8 +108,14 @@ def markdown(table: Sheet) -> str:
     """Title, caption and grid; numbers are rounded by their uncertainty."""
     grid = "No run of this study belongs here."
     if len(table.display):
-        grid = table.display.to_markdown(index=False, disable_numparse=True)
+        grid = grid_of(table.display)
     return f"**{table.title}.** {table.caption}\n\n{grid}\n"
+
+
+def grid_of(frame: pd.DataFrame) -> str:
+    """A frame of texts as a table in Markdown."""
+    safe = frame.map(escaped).rename(columns=escaped)
+    return safe.to_markdown(index=False, disable_numparse=True) or ""
 
 
 def csv(table: Sheet) -> str:

@@ -5,6 +5,7 @@ its interval. The data of a table keep every number as it is.
 """
 
 import math
+import re
 
 from kdpipe.evidence.selections import UNTRAINED
 from kdpipe.statistics.intervals import FEWEST_SEEDS
@@ -51,6 +52,17 @@ def short(number: float) -> str:
 def stop_of(label: str) -> str:
     """Where a teacher stopped, said as what it is: at checkpoint 0 it has learned nothing."""
     return f"{label} (untrained)" if label == UNTRAINED else label
+
+
+# What Markdown takes for more than text: code, emphasis, a border of a table, tag, entity, link.
+MEANT = re.compile(
+    r"[\\`*|~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])", re.ASCII
+)
+
+
+def escaped(text: object) -> str:
+    """A text from the study or the records as it stands in Markdown: on one line, and no markup."""
+    return MEANT.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def price(number: float, unit: str = "") -> str:
