@@ -52,7 +52,10 @@ def test_kd_too_comes_with_its_best_weights_and_none_is_chosen_by_the_seed_it_is
 def test_two_methods_beside_kd_are_needed_and_a_setting_is_not_a_method():
     one = [arm(10.0), arm(9.0, "dkd", "a"), arm(9.1, "dkd", "b")]
     found = judged("M1", *one)
-    assert (found.verdict, found.reason) == ("not tested", "small from mid has 1 method beside KD")
+    needs = "it needs two methods beside KD from one fully trained teacher; here:"
+    assert found.verdict == "not tested"
+    assert found.reason == f"small from mid has one method beside KD; {needs} 1"
+    assert judged("M1", arm(10.0)).reason == f"{needs} 0"
     early = arm(8.0, "eskd", kd_epochs=12), arm(8.0, "sp, stopped", kd_epochs=12)
     assert judged("M1", *one, *early).verdict == "not tested"
     assert judged("M1", *one, arm(9.0, "sp", stop="schedule 4/14")).verdict == "not tested"

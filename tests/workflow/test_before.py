@@ -8,8 +8,9 @@ import tiny
 import yaml
 from lab import ROOT, Lab
 
-from kdpipe import workflow
 from kdpipe.cli.main import main
+from kdpipe.workflow import before
+from kdpipe.workflow.load import load
 
 TEXT = yaml.safe_dump(tiny.study())
 TEMPLATE = "__use_yte__: true\n__definitions__:\n- open('ran', 'w').close()\n"
@@ -36,7 +37,7 @@ def test_a_file_that_snakemake_would_stumble_over_is_one_message(case, option, t
         path.write_bytes(data)
     named = [f"{option}{path}"] if option.endswith("=") else [option, str(path)]
     with pytest.raises(SystemExit) as left:
-        workflow.before(["--cores", "2", *named, "--config", "device=cpu", "--", "report"])
+        before.check_files(["--cores", "2", *named, "--config", "device=cpu", "--", "report"])
     assert left.value.code == 2
     message = capsys.readouterr().err
     assert message.startswith(f"kdpipe: {path}: ") and said in message
@@ -51,7 +52,7 @@ def test_what_is_sound_passes_and_arguments_are_snakemakes_affair(tmp_path, caps
         ["--configfile", str(path), "--cores", "all", "-n"],
         ["--config", "device=cuda", "--keep-going"],
     ):
-        workflow.before(arguments)
+        before.check_files(arguments)
     assert capsys.readouterr() == ("", "")
 
 
@@ -96,10 +97,10 @@ def test_a_folder_that_cannot_be_written_in_is_named(name, tmp_path, monkeypatch
     monkeypatch.setattr(os, "access", access)
     given = ({}, [path], ROOT / "config.yaml")
     with pytest.raises(SystemExit):
-        workflow.load(*given, head=True)
+        load(*given, head=True)
     said = capsys.readouterr().err
     assert said.startswith(f"kdpipe: {tmp_path / name} cannot be written in: results, logs and")
-    assert workflow.load(*given, head=False).records()  # a job was let in by its head
+    assert load(*given, head=False).records()  # a job was let in by its head
 
 
 @pytest.mark.parametrize("verb", ["check", "plan", "status", "report", "verify", "prune"])

@@ -405,6 +405,28 @@ def test_snakemake_killed_in_the_middle(lab, finished):
     ] == []
 
 
+def test_two_snakemakes_on_shared_results_leave_each_other_their_tables(tmp_path, warm):
+    """One has a student more of each teacher, and is behind: its tables are wanted to the end."""
+    content = tiny.study(teacher_outputs="table", methods={"kd": {}, "hot": {"temperature": 8}})
+    content["experiments"][0]["methods"] = ["kd", "hot"]
+    more = content | {"methods": content["methods"] | {"cool": {"temperature": 3}}}
+    more["experiments"] = [content["experiments"][0] | {"methods": ["kd", "hot", "cool"]}]
+    one, two = Lab(tmp_path / "one", warm), Lab(tmp_path / "two", warm)
+    one.place.root.mkdir()
+    (two.folder / "results").symlink_to(one.place.root)
+    started = []
+    for lab, asked in ((one, content), (two, more)):
+        command = lab.command("--cores", "1", content=asked)
+        with open(lab.folder / "said", "wb") as said:
+            started.append(subprocess.Popen(command, env=lab.env, stdout=said, stderr=said))
+    for lab, each in zip((one, two), started, strict=True):
+        assert each.wait() == 0, (lab.folder / "said").read_text()
+    assert set(one.records()) == names(more)
+    left = [path.relative_to(tmp_path) for path in one.place.root.glob("tables/[!.]*")]
+    left += tmp_path.glob("*/logs/tables/*.made")
+    assert left == []
+
+
 # --- a wrong study, and the form of the workflow
 
 

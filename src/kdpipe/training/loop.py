@@ -77,6 +77,7 @@ def train(
 
     # --- data, network, teacher
     split = splits.load(spec["data"], place)
+    split.refuse_other(spec["network"])
     views = Views.of(spec["data"]["views"])
     images = streams.images(split.train, views, split, where, means.workers)
     labels = torch.from_numpy(np.array(split.train.labels)).to(where)

@@ -7,23 +7,24 @@ KD that stops early is C6's.
 
 import pandas as pd
 
-from kdpipe.evidence.choices import finding, pool
+from kdpipe.evidence.choices import best, finding, lacking, pool, to_the_end
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.contenders import best, lacking, to_the_end
 from kdpipe.evidence.selections import direct, groups, networks, where
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 
 
 def no_better_method(evidence: Evidence) -> Finding:
     rows = to_the_end(networks(direct(evidence.frame)))
-    effects, used, how, why = {}, [], [], []
+    effects, used, how, why, most = {}, [], [], [], 0
     for key, cells in groups(rows, "student", "teacher"):
         pair = f"{key['student']} from {key['teacher']}"
         plain, others = where(cells, method_kind="kd"), cells.loc[cells.method_kind != "kd"]
-        if plain.empty or others.method_kind.nunique() < 2:
-            count = others.method_kind.nunique()
-            beside = f"{count} method{'' if count == 1 else 's'} beside KD"
-            why.append(f"{pair} has {beside if len(plain) else 'no full KD'}")
+        count = others.method_kind.nunique()
+        most = max(most, count)
+        if plain.empty or count < 2:
+            if count:
+                few = "one method beside KD" if len(plain) else "no full KD"
+                why.append(f"{pair} has {few}")
             continue
         if without := lacking(cells):
             why.append(f"the best method of {pair} is not known: {without} has no results")
@@ -33,7 +34,8 @@ def no_better_method(evidence: Evidence) -> Finding:
         used.append(cells)
         how.append(f"{rival.label} against {kd.label} for {pair}")
     if not effects:
-        raise Untested("; ".join(why) or "no student is taught by a fully trained network")
+        needs = f"it needs two methods beside KD from one fully trained teacher; here: {most}"
+        raise Untested("; ".join([*why, needs] if most < 2 else why))
     text = "error, best other method - KD"
     delta = evidence.delta
     contrasts = [

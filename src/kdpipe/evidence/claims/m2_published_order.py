@@ -15,9 +15,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from kdpipe.evidence import published
-from kdpipe.evidence.choices import finding
+from kdpipe.evidence.choices import best, finding, to_the_end
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.contenders import best, to_the_end
 from kdpipe.evidence.selections import STEP, direct, groups, networks, where
 from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 from kdpipe.statistics.ranks import rank_correlation

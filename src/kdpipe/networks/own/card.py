@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def find(
 ) -> NetworkCard:
     """The card of a study's network. Raises KdpipeError with the command that writes it."""
     path = place(folder, name, shape, classes)
-    cure = f"type: kdpipe network {study}"
+    cure = f"type: kdpipe network {shlex.quote(study)}"
     if not os.path.exists(path):
         raise KdpipeError(f"networks.{name}: it has no card yet at {path}; {cure}")
     card = read(path, cure)

@@ -4,6 +4,7 @@
 it has changed since. All mistakes of a study's networks are in one answer.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -96,11 +97,13 @@ def _kept(card: NetworkCard, path: Path) -> NetworkCard:
 
 
 def _unchanged(card: NetworkCard, path: Path, source: str) -> NetworkCard:
-    if lines := _differences(network_card.read(path, f"type: kdpipe network {source}"), card):
+    if lines := _differences(
+        network_card.read(path, f"type: kdpipe network {shlex.quote(source)}"), card
+    ):
         raise KdpipeError(
             f"networks.{card.name}.build: {card.build} is not what its card says "
             f"({'; '.join(lines)}): if that is meant, raise networks.{card.name}.revision and "
-            f"type: kdpipe network {source}"
+            f"type: kdpipe network {shlex.quote(source)}"
         )
     return card
 

@@ -5,11 +5,12 @@ import textwrap
 
 import pandas as pd
 
-from kdpipe.evidence.contenders import Contender, contenders, plain
+from kdpipe.evidence.choices import Contender, contenders, plain
 from kdpipe.evidence.selections import UNTRAINED, by_seed, direct, groups, networks, where
 from kdpipe.learning.method import heading
 from kdpipe.report import style
 from kdpipe.report.figure import ERROR, Drawn, Figure, students_of
+from kdpipe.statistics.intervals import summary
 
 FEWEST = 3  # methods in a panel: two are no field
 LETTERS = 24  # in a line of a name
@@ -39,7 +40,7 @@ def methods(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
                 looks |= {"markerfacecolor": "white"}
             elif kd is not None and len(kd.errors):
                 line = {"color": looks["color"], "linestyle": "--", "linewidth": 1}
-                axis.axvline(kd.errors.mean(), label=f"plain KD from {teacher}", **line)
+                axis.axvline(summary(kd.errors).mean, label=f"plain KD from {teacher}", **line)
             places = [rows[student][one.name] + (i - (len(arms) - 1) / 2) * 0.2 for one in found]
             points = [(one.errors, place) for one, place in zip(found, places, strict=True)]
             label = f"from {teacher}{', untrained' if stop == UNTRAINED else ''}"

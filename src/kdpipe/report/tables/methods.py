@@ -8,7 +8,7 @@ wider as their number in a student, teacher and stop asks for (Bonferroni), and 
 import pandas as pd
 
 from kdpipe.evidence import published
-from kdpipe.evidence.contenders import Contender, contenders, plain
+from kdpipe.evidence.choices import Contender, contenders, plain
 from kdpipe.evidence.selections import by_seed, direct, groups, notes, tidy, values, where
 from kdpipe.report.rows import difference, row
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made

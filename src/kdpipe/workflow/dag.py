@@ -6,33 +6,21 @@ knows what is finished; a job that parses the Snakefile again counts everything 
 otherwise it could not find its own target.
 """
 
-import os
-import shutil
-import sys
-from argparse import ArgumentError, ArgumentParser
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from kdpipe import identity
 from kdpipe.data.cards import Card
-from kdpipe.errors import KdpipeError
 from kdpipe.learning.method import OWN
-from kdpipe.plan import planner, resources, status
+from kdpipe.plan import resources
 from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run
-from kdpipe.report import source
-from kdpipe.results.records import read
 from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
-from kdpipe.study import checking, yaml_file
 from kdpipe.study.grammar import Study
 from kdpipe.training import devices
-
-# Keys that say how a study is run; `--config device=cuda` alone still means the default study.
-EXECUTION = {"device", "runs_per_gpu", "workers"}
-REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `render` promises
 
 
 @dataclass(frozen=True)
@@ -50,7 +38,7 @@ class Dag:
 
     @property
     def report_folder(self) -> str:
-        return _report_folder(self.study)
+        return report_folder_of(self.study)
 
     @property
     def study_json(self) -> str:
@@ -95,7 +83,15 @@ class Dag:
         data = [] if isinstance(item, Averaged) else self._data(self._card(item))
         tables = item.tables if isinstance(item, Run) else ()
         parents = self._to_do("runs", (run.name for run in item.parents))
-        return data + parents + [str(self.store.table(table.name)) for table in tables]
+        return data + parents + [mark_of(table.name) for table in tables]
+
+    def students(self, wildcards: Any) -> list[str]:
+        """The runs to do that learn from a table."""
+        return [
+            run.name
+            for run in self.plan.runs.values()
+            if run.name in self.to_do and any(t.name == wildcards.name for t in run.tables)
+        ]
 
     def threads(self, wildcards: Any) -> int:
         """Of the job itself, and of the processes that read images beside it."""
@@ -164,116 +160,10 @@ class Dag:
         return self.study.workers if card.streamed else 0
 
 
-def _begun_on(made: Plan, to_do: list[str], store: Store) -> str | None:
-    """The device of a finished run of the plan, if there is one."""
-    for name in made.runs.keys() - set(to_do):
-        record = read(store.run(name), made.runs[name].digest)
-        if record is not None and record["status"] == "done":
-            return record["device"]["type"]
-    return None
+def mark_of(table: str) -> str:
+    """By what Snakemake knows that a table was made; see workflow/rules/tables.smk."""
+    return f"logs/tables/{table}.made"
 
 
-def _report_folder(study: Study) -> str:
+def report_folder_of(study: Study) -> str:
     return f"reports/{study.study}"
-
-
-def _source(made: Plan, store: Store) -> str | None:
-    """The digest of what a report is to be rendered from; None if that which is there is so.
-
-    Snakemake may have been killed between the last run and the report, or the report be that of
-    another study with the same name. One that is not there is missed by Snakemake itself.
-    """
-    folder = Path(_report_folder(made.study))
-    if not all((folder / name).exists() for name in REPORTED):
-        return None
-    digest = source.digest(made, store)
-    return None if digest == source.of(folder) else digest
-
-
-def before(arguments: list[str]) -> None:
-    """Check the files that `--configfile` names, before Snakemake reads them.
-
-    It would run what stands in them as a template, and has a traceback for one that is no text.
-    profiles/default calls this. Mistakes are printed and end the process with exit code 2.
-    """
-    parser = ArgumentParser(add_help=False, exit_on_error=False)
-    parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[])
-    parser.add_argument("--config", "-C", nargs="*")  # no abbreviation of the other
-    try:
-        for path in parser.parse_known_args(arguments)[0].configfile:
-            yaml_file.read(path)
-    except ArgumentError:
-        return  # Snakemake says what is wrong with its arguments
-    except KdpipeError as error:
-        _leave(error)
-
-
-def _leave(error: KdpipeError) -> NoReturn:
-    print(f"kdpipe: {error}", file=sys.stderr)
-    sys.exit(2)
-
-
-def _refuse_folders(checkout: Path) -> None:
-    """Raise KdpipeError for folders that Snakemake would fail in, some of them silently."""
-    if set("{}") & set(str(checkout.absolute())):
-        raise KdpipeError(
-            f"{checkout.absolute()}: Snakemake takes braces in the path of its Snakefile for "
-            "wildcards: move this checkout, or rename the folder"
-        )
-    for name in (".snakemake", "logs", "reports", "results"):
-        folder = Path(name) if os.path.exists(name) else Path()
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise KdpipeError(
-                f"{folder.absolute()} cannot be written in: results, logs and reports lie in the "
-                "folder that snakemake is started in, or in that of --directory"
-            )
-
-
-def load(
-    config: dict,
-    files: list,
-    default: Path,
-    head: bool,
-    remote: bool = False,
-    longest_job: int | None = None,
-) -> Dag:
-    """The DAG of the study in Snakemake's `config`, or in the default file.
-
-    `files` are what --configfile named; `head` says whether this is the head process,
-    `remote` whether its jobs run on other machines, which give a job `longest_job` minutes.
-    Mistakes are printed and end the process with exit code 2.
-    """
-    if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
-        os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-    try:
-        if head:
-            _refuse_folders(Path(default).parent)
-        for path in files:
-            yaml_file.read(path)  # stricter than Snakemake's own reading
-        if set(config) - EXECUTION:
-            folder = Path(files[-1]).parent if files else Path()
-            source = ", ".join(map(str, files)) or "--config"
-            study = checking.validate(dict(config), source, folder)
-        else:
-            content = yaml_file.read(default)
-            content = content | config if isinstance(content, dict) else content
-            study = checking.validate(content, str(default), Path(default).parent)
-        made = planner.make(study)
-        store = Store()
-        states = status.of(made, store) if head else {}
-        names = [name for items in made.recorded.values() for name in items]
-        to_do = [name for name in names if states.get(name, "to do") == "to do"]
-        ready = frozenset(
-            name for name in made.data_sets if head and (store.data(name) / "card.json").exists()
-        )
-        if head:
-            begun = _begun_on(made, to_do, store)
-            os.environ[devices.DECIDED] = devices.decide(study.device, remote, begun)
-        device = devices.of_job(study.device)
-        said = _source(made, store) if head and not to_do else None
-        if head:  # marks that have done their work
-            for mark in Path("logs/reports").glob(f"{study.study}.{'[0-9a-f]' * 12}"):
-                mark.unlink(missing_ok=True)
-        return Dag(study, made, frozenset(to_do), ready, device, longest_job, store, said)
-    except KdpipeError as error:
-        _leave(error)
