@@ -13,7 +13,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
-FEW = settings(max_examples=20, deadline=None, derandomize=True)
+FEW = settings(max_examples=12, deadline=None, derandomize=True)
 TEMPERATURES = st.sampled_from([0.5, 1.0, 2.0, 4.0, 30.0])
 
 
