@@ -14,7 +14,7 @@ from kdpipe.jobs.failures import failures_noted
 from kdpipe.jobs.record import blank, cost_of, facts_of_device, facts_of_files, summary, tidy
 from kdpipe.results import records, run_folder
 from kdpipe.results.parents import failed_member
-from kdpipe.results.store import Store, only_one
+from kdpipe.results.store import Store, only_one, unusable
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import devices
@@ -33,6 +33,8 @@ def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
     size = f"batch_size {spec['recipe']['batch_size']}"
     with only_one(folder), failures_noted(folder, size, means.code):
         old = records.finished(folder, digest)
+        if old is not None and (wrong := unusable(old, folder)):
+            raise StoreError(wrong)
         if old is not None and old["status"] == "skipped" and _failed_parent(spec, place) is None:
             old = None
         missing = _missing(folder, old, keep) if old else []
@@ -71,7 +73,7 @@ def _train(
     # A finished run needs no more than the way to its last missing checkpoint.
     until = recipe["epochs"] if old is None else max(keep)
     try:
-        result = loop.train(spec, record["digest"], sorted(keep), until, place, means)
+        result = loop.train(spec, record["digest"], folder, sorted(keep), until, place, means)
     except Diverged as outcome:
         if old is not None:
             raise StoreError(

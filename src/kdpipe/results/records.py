@@ -5,6 +5,7 @@ before it, so a record that is there is whole and its own. Whatever else the run
 it with size and SHA-256.
 """
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -42,9 +43,42 @@ def read(folder: Path, digest: str | None, filename: str = RECORD) -> dict | Non
     return record
 
 
-def finished(folder: Path, digest: str) -> dict | None:
-    """The record of a finished run, under whichever of its names is there; None if unfinished."""
-    return read(folder, digest, KEPT_RECORD) or read(folder, digest)
+def finished(folder: Path, digest: str | None) -> dict | None:
+    """The record of a finished run, under whichever of its names it is whole; None if unfinished.
+
+    Of both the copy is the newer. Raises StoreError if what is there is damaged or another run's.
+    """
+    damaged = None
+    for filename in (KEPT_RECORD, RECORD):
+        try:
+            if (record := read(folder, digest, filename)) is not None:
+                return record
+        except StoreError as error:
+            damaged = error
+    if damaged is not None:
+        raise damaged
+    return None
+
+
+def restored(folder: Path) -> dict | None:
+    """The record of a folder whose own is damaged, from its copy; None if there is none.
+
+    It is put back on disk too, where that can be done.
+    """
+    try:
+        record = read(folder, None, KEPT_RECORD)
+    except StoreError:
+        return None
+    if record is not None and is_at_home(record, folder.name):
+        with contextlib.suppress(StoreError):
+            write_bytes(folder / RECORD, (folder / KEPT_RECORD).read_bytes())
+        return record
+    return None
+
+
+def is_at_home(record: dict, name: str) -> bool:
+    """Whether a record lies in the folder that has its name, and was not moved there."""
+    return record.get("name", name) == name
 
 
 def publish(folder: Path, record: dict) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kdpipe.errors import KdpipeError
 from kdpipe.evidence import wrong_images
-from kdpipe.plan import status
+from kdpipe.plan import hindrances, status
 from kdpipe.plan.items import Plan
 from kdpipe.results import archived, records
 from kdpipe.results.archived import Entries, Entry
@@ -40,7 +40,9 @@ def _entries(plan: Plan, place: Store) -> Iterator[Entry]:
     """
     outcomes = wrong_images.Outcomes(plan, place)
     for kind, items in plan.recorded.items():
-        known = place.records(kind)
+        known, damaged = place.scan(kind)
+        for name in items.keys() & damaged.keys():
+            raise KdpipeError(f"{damaged[name]}; nothing was archived")
         for name, item in items.items():
             record = known.get(name)
             if record is not None:
@@ -48,7 +50,7 @@ def _entries(plan: Plan, place: Store) -> Iterator[Entry]:
                 wrong = outcomes.wrong(name) if kind != "probes" else None
                 bits = None if wrong is None else wrong_images.as_bits(wrong)
                 yield Entry(kind, name, record["digest"], record, curve, bits)
-            elif (reason := place.failure(kind, name)) is not None:
+            elif (reason := hindrances.of(item, plan, place, damaged)[1]) is not None:
                 yield Entry(kind, name, item.digest, failure=reason)
 
 
