@@ -189,27 +189,27 @@ def test_the_same_run_trained_again_is_the_same_run(tmp_path):
 def test_checkpoints_that_were_pruned_stay_in_the_archive(tmp_path):
     made, store = made_store(tmp_path, seeds=[0])
     name = next(name for name, epochs in made.keep.items() if epochs)
-    files = {"curve.jsonl": {"bytes": 1}, "checkpoints/epoch-0007.safetensors": {"bytes": 2}}
-    changed(store, name, files=files)
+    curve = store.records("runs")[name]["files"]
+    changed(store, name, files=curve | {"checkpoints/epoch-0007.safetensors": {"bytes": 2}})
     before = store.records("runs")[name]
     archive.write(made, store, tmp_path / "archive")
-    changed(store, name, checkpoints={}, files={"curve.jsonl": {"bytes": 1}})
+    changed(store, name, checkpoints={}, files=curve)
     archive.write(made, store, tmp_path / "archive")
     assert Store(tmp_path / "archive").records("runs")[name] == before
 
 
-@pytest.mark.parametrize("differs", ["status", "last", "file curve.jsonl", "checkpoint 7"])
+@pytest.mark.parametrize("differs", ["status", "last", "file outputs.safetensors", "checkpoint 7"])
 def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, differs):
     made, store = made_store(tmp_path, seeds=[0])
     name = next(name for name, epochs in made.keep.items() if 7 in epochs)
-    changed(store, name, files={"curve.jsonl": {"bytes": 1}}, started="1 May")
+    changed(store, name, files={"outputs.safetensors": {"bytes": 1}}, started="1 May")
     archive.write(made, store, tmp_path / "archive")
     before = _files(tmp_path / "archive")
     old = store.records("runs")[name]
     change: dict = {
         "status": {"status": "diverged", "last": None, "reason": "not finite"},
         "last": {"last": {**old["last"], "test": {**old["last"]["test"], "accuracy": 0.5}}},
-        "file curve.jsonl": {"files": {"curve.jsonl": {"bytes": 2}}},
+        "file outputs.safetensors": {"files": {"outputs.safetensors": {"bytes": 2}}},
         "checkpoint 7": {"checkpoints": {"7": {"val": None}}},
     }[differs]
     changed(store, name, started="2 May", **change)
@@ -259,6 +259,19 @@ def test_archive_publishes_records_and_report(tmp_path, capsys, monkeypatch):
     shutil.rmtree(store.root)
     assert main(["report", "made.yaml", "--results", str(folder), "--reports", "again"]) == 0
     assert _alike(Path("reports/made"), Path("again/made"))
+
+
+@pytest.mark.parametrize("verb", ["report", "archive"])
+def test_a_curve_that_its_record_does_not_describe_is_refused(tmp_path, capsys, monkeypatch, verb):
+    made, store = made_store(tmp_path, seeds=[0])
+    write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0]})
+    monkeypatch.chdir(tmp_path)
+    path = run_folder.curve(store.run(list(made.runs)[3]))
+    path.write_bytes(path.read_bytes().replace(b'"ce": 0.', b'"ce": 9.', 1))
+    assert main([verb, "made.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert str(path.relative_to(tmp_path)) in said and "not what the record of its run says" in said
+    assert not (tmp_path / "reports").exists()
 
 
 def test_git_sees_what_is_published_and_nothing_that_a_run_leaves():

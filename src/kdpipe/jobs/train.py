@@ -13,6 +13,7 @@ from kdpipe.errors import Diverged, StoreError
 from kdpipe.jobs.failures import failures_noted
 from kdpipe.jobs.record import blank, cost_of, facts_of_device, facts_of_files, summary, tidy
 from kdpipe.results import records, run_folder
+from kdpipe.results.files import read_bytes
 from kdpipe.results.parents import failed_member
 from kdpipe.results.store import Store, only_one, unusable
 from kdpipe.specs import admission
@@ -87,7 +88,7 @@ def _train(
         }
     if until < recipe["epochs"]:
         assert old is not None
-        _refuse_another_training(folder, result.curve, keep)
+        _refuse_another_training(folder, old, result.curve, keep)
         checkpoints = old["checkpoints"] | result.checkpoints
         return old | {"checkpoints": checkpoints, "files": facts_of_files(folder)}
     cost = cost_of(spec, place, means.code)
@@ -124,12 +125,16 @@ def _failed_parent(spec: dict, place: Store) -> str | None:
     return failed_member(spec["teacher"]["members"], place) if spec["teacher"] else None
 
 
-def _refuse_another_training(folder: Path, curve: list[dict], keep: list[int]) -> None:
+def _refuse_another_training(
+    folder: Path, record: dict, curve: list[dict], keep: list[int]
+) -> None:
     """Raise StoreError unless a replay went as the finished run did; else its checkpoints go.
 
     On a GPU, another processor or another torch the same spec gives other numbers.
     """
-    before = [json.loads(line) for line in run_folder.curve(folder).read_text().splitlines()]
+    path = run_folder.curve(folder)
+    kept = read_bytes(path, record["files"][path.name])
+    before = [json.loads(line) for line in kept.splitlines()]
     if json.loads(json.dumps(curve)) == before[: len(curve)]:
         return
     for epoch in keep:

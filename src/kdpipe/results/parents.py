@@ -7,7 +7,7 @@ a file that belongs to another run or epoch is refused. No torch.
 from collections.abc import Callable
 from pathlib import Path
 
-from kdpipe.errors import StoreError
+from kdpipe.errors import Missing, StoreError
 from kdpipe.results import records, run_folder
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
@@ -25,7 +25,7 @@ def outputs(member: dict, place: Store) -> dict:
 
 def spec(member: dict, place: Store) -> dict:
     """The spec of a finished run."""
-    return _record(member, place)["spec"]
+    return _finished(member, place)[1]["spec"]
 
 
 def failed_member(members: list[dict], place: Store) -> str | None:
@@ -41,9 +41,16 @@ def failed_member(members: list[dict], place: Store) -> str | None:
 
 
 def _read(member: dict, place: Store, name: Callable[[Path, int | None], Path]) -> dict:
-    epoch, epochs = member["epoch"], spec(member, place)["recipe"]["epochs"]
-    path = name(place.find_run(member["run"]), None if epoch == epochs else epoch)
-    arrays, about = read_arrays(path)
+    folder, record = _finished(member, place)
+    epoch, epochs = member["epoch"], record["spec"]["recipe"]["epochs"]
+    path = name(folder, None if epoch == epochs else epoch)
+    facts = records.facts(record, folder, path)
+    if facts is None:
+        raise Missing(
+            f"{path} is not among the files that the record of {record['name']} lists: run the "
+            "study again, or remove the folder"
+        )
+    arrays, about = read_arrays(path, facts)
     if (about["run"], about["epoch"]) != (member["run"], epoch):
         raise StoreError(
             f"{path} holds epoch {about['epoch']} of run {about['run'][:12]}, not epoch "
@@ -53,9 +60,10 @@ def _read(member: dict, place: Store, name: Callable[[Path, int | None], Path]) 
     return arrays
 
 
-def _record(member: dict, place: Store) -> dict:
+def _finished(member: dict, place: Store) -> tuple[Path, dict]:
+    """The folder of a member and its record."""
     folder = place.find_run(member["run"])
     record = records.finished(folder, member["run"])
     if record is None or record["status"] != "done":
-        raise StoreError(f"{folder} is not a finished run: its students cannot be trained")
-    return record
+        raise Missing(f"{folder} is not a finished run: its students cannot be trained")
+    return folder, record

@@ -76,6 +76,11 @@ def restored(folder: Path) -> dict | None:
     return None
 
 
+def facts(record: dict, folder: Path, path: Path) -> dict | None:
+    """What a record says of a file in its folder: size and SHA-256; None if it lists none such."""
+    return record.get("files", {}).get(path.relative_to(folder).as_posix())
+
+
 def is_at_home(record: dict, name: str) -> bool:
     """Whether a record lies in the folder that has its name, and was not moved there."""
     return record.get("name", name) == name

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdpipe.errors import StoreError
+from kdpipe.errors import Missing, StoreError
 from kdpipe.results import archived, records, run_folder
+from kdpipe.results.files import read_bytes
 
 # Of a folder of records as kdpipe 0.1 made it: the wrong test images of all runs in one file.
 OUTCOMES = "outcomes.jsonl"
@@ -53,7 +54,7 @@ class Store:
         aside, unnamed = None, None
         for folder in sorted((self.root / "runs").glob(f"*-{digest[:12]}")):
             try:
-                record = records.finished(folder, None)
+                record = records.finished(folder, digest)
             except StoreError:  # said by whoever reads it
                 record = None
             if record is None:
@@ -65,12 +66,12 @@ class Store:
         if unnamed is not None:
             return unnamed
         if aside is not None:
-            raise StoreError(
+            raise Missing(
                 f"{self.root}/runs holds the run with digest {digest[:12]} under another name, and "
                 f"a parent is looked for under its own: rename {aside[0]} to {aside[1]}, or run "
                 "the study again"
             )
-        raise StoreError(
+        raise Missing(
             f"{self.root}/runs holds no run with digest {digest[:12]}: a parent is missing; "
             "run the study again, or restore the folder"
         )
@@ -136,13 +137,25 @@ class Store:
         return (self.root / kind / name / run_folder.RECORD).exists()
 
     def curve(self, name: str) -> list[dict] | None:
-        """What a run noted after each epoch; None if it is not there."""
+        """What a run noted after each epoch; None if it is not there.
+
+        Raises StoreError if it is not what the record of the run says.
+        """
+        folder = self.run(name)
         try:
-            text = run_folder.curve(self.run(name)).read_text()
-        except (FileNotFoundError, NotADirectoryError):
-            entry = self.archived().get(("runs", name))
-            return entry.curve if entry else None
-        return [json.loads(line) for line in text.splitlines()]
+            record = records.finished(folder, None)
+        except StoreError:  # said of the record
+            return None
+        path = run_folder.curve(folder)
+        facts = records.facts(record, folder, path) if record else None
+        try:
+            data = read_bytes(path, facts) if facts else b""
+        except FileNotFoundError:
+            data = b""
+        if data:
+            return [json.loads(line) for line in data.splitlines()]
+        entry = self.archived().get(("runs", name))
+        return entry.curve if entry else None
 
     def failure(self, kind: str, name: str) -> str | None:
         """Why the last try of a job ended in a fault, if it did."""
@@ -169,17 +182,23 @@ class Store:
         if not path.exists():
             return found
         try:
-            lines = [json.loads(line) for line in path.read_text().splitlines()]
-            listed = {line["name"]: line for line in lines}
-            return found | {
-                name: {key: line[key] for key in ("digest", "images", "wrong")}
-                for name, line in listed.items()
-            }
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            listed = [json.loads(line) for line in path.read_bytes().splitlines()]
+            return found | {line["name"]: _of_wrong_images(line) for line in listed}
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise StoreError(
                 f"{path} is damaged ({error}): restore it, or remove it; the report is then "
                 "rendered without the intervals that rest on it"
             ) from None
+
+
+def _of_wrong_images(line: dict) -> dict:
+    """A line of outcomes.jsonl. Raises ValueError or TypeError if it cannot be."""
+    digest, images, wrong = line["digest"], line["images"], line["wrong"]
+    if type(digest) is not str or type(images) is not int:
+        raise TypeError("digest is a text, images a number")
+    if images < 0 or len(bytes.fromhex(wrong)) != (images + 7) // 8:
+        raise ValueError(f"the bits of {line['name']} are not those of {images} images")
+    return {"digest": digest, "images": images, "wrong": wrong}
 
 
 def unusable(record: dict, folder: Path, left_out: bool = False) -> str:
