@@ -4,10 +4,13 @@ import dataclasses
 import gzip
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +23,7 @@ from kdpipe.evidence import frames, wrong_images
 from kdpipe.report.render import render
 from kdpipe.results import archived, records, run_folder
 from kdpipe.results.files import write_json
-from kdpipe.results.store import OUTCOMES, Store
+from kdpipe.results.store import OUTCOMES, Store, alone
 from kdpipe.upkeep import archive
 
 REPOSITORY = Path(__file__).parents[2]
@@ -223,6 +226,58 @@ def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, 
     assert known.get(differs, "done, test error") in said
     assert f"remove {store.run(name)}" in said
     assert _files(tmp_path / "archive") == before
+
+
+def test_another_record_in_the_archive_among_the_results_is_refused(tmp_path):
+    """Where the archive lies beside the folders the folder speaks: it must not be what is asked."""
+    made, store = made_store(tmp_path, seeds=[0])
+    name = list(made.runs)[3]
+    archive.write(made, store, store.root)
+    before = store.archive.read_bytes()
+    changed(store, name, best=None)
+    with pytest.raises(KdpipeError, match=f"{name} the first .best."):
+        archive.write(made, store, store.root)
+    assert store.archive.read_bytes() == before
+
+
+def test_two_studies_put_into_one_archive_at_once_are_both_in_it(tmp_path):
+    """The second waits, and merges into what the first has written."""
+    made, store = made_store(tmp_path, seeds=[0])
+    folder = tmp_path / "archive"
+    with ThreadPoolExecutor() as pool, alone(folder):
+        later = pool.submit(archive.write, made, store, folder)
+        time.sleep(0.3)
+        assert not later.done()
+        entry = archived.Entry("runs", "of-another-study", "ab" * 32, {"digest": "ab" * 32})
+        archived.write(folder / archived.FILE, [entry])
+    assert "1 of them were there and stayed" in later.result()
+    assert ("runs", "of-another-study") in archived.read(folder / archived.FILE)
+
+
+def test_a_full_disk_or_a_kill_leaves_the_archive_as_it_was(tmp_path, monkeypatch):
+    made, store = made_store(tmp_path, seeds=[0])
+    archive.write(made, store, tmp_path / "archive")
+    before = _files(tmp_path / "archive")
+    name = list(made.runs)[3]
+    changed(store, name, started="2030")
+    for where, error in [("fsync", OSError(28, "no space")), ("replace", KeyboardInterrupt())]:
+        with monkeypatch.context() as patch, pytest.raises((KdpipeError, KeyboardInterrupt)):
+            patch.setattr(os, where, lambda *_, error=error: (_ for _ in ()).throw(error))
+            archive.write(made, store, tmp_path / "archive")
+        assert _files(tmp_path / "archive") == before
+    (tmp_path / "archive" / ".records.jsonl.gz.x.tmp").write_bytes(b"half")  # of a killed one
+    archive.write(made, store, tmp_path / "archive")
+    assert [path.name for path in _files(tmp_path / "archive")] == [archived.FILE]
+
+
+def test_a_damaged_record_is_never_left_out_in_silence(tmp_path):
+    made, store = made_store(tmp_path, seeds=[0])
+    folder = store.run(list(made.runs)[3])
+    for name in ("record.json", ".record.json"):
+        (folder / name).write_bytes(b"{}")
+    with pytest.raises(KdpipeError, match=r"record.json is not a record.*nothing was archived"):
+        archive.write(made, store, tmp_path / "archive")
+    assert not (tmp_path / "archive").exists()
 
 
 def test_a_folder_of_records_as_they_were_kept_once_becomes_an_archive(tmp_path):

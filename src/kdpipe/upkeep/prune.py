@@ -39,7 +39,8 @@ def prune(plans: list[Plan], place: store.Store, remove: bool) -> str:
         sizes[f"{place.archive}: {count}"] = lost
     if remove:
         if surplus:
-            archived.write(place.archive, remaining)
+            with store.alone(place.root):
+                archived.write(place.archive, _unneeded_entries(plans, place)[1])
         for folder, epochs in checkpoints.items():
             _strike_out(folder, epochs)
         for path in unneeded:
