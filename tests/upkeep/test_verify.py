@@ -5,11 +5,12 @@ import shutil
 
 import pytest
 import tiny
-from finished_study import SCRATCH, STUDENT, TEACHER
+from finished_study import PLAN, SCRATCH, STUDENT, TEACHER
 
 from kdpipe.cli.main import main
 from kdpipe.jobs.train import train
-from kdpipe.results import archived, records, store
+from kdpipe.results import archived, records, run_folder, store
+from kdpipe.results.files import file_facts, read_arrays, write_arrays
 
 
 def test_a_whole_folder(place, say):
@@ -269,3 +270,48 @@ def test_a_fault_of_an_archive_is_one_line_too(place, say, archive, fault):
     expected = fault(place, archive)
     said = say("verify", "--results", str(place.root), code=2)
     assert said.count("\n") == 1 and said.startswith(expected)
+
+
+# --- a teacher that was made again elsewhere
+
+
+def made_again(place):
+    """As on another machine: the same run, and other bytes."""
+    folder = place.run(TEACHER.name)
+    path = run_folder.weights(folder)
+    arrays, about = read_arrays(path)
+    write_arrays(path, {name: array * 1.001 for name, array in arrays.items()}, about)
+    record = records.read(folder, None)
+    files = record["files"] | {path.name: file_facts(path)}
+    records.publish(folder, record | {"files": files})
+
+
+def test_students_of_a_teacher_that_was_made_again_are_outdated(place, say):
+    assert "outdated" not in say("status", "study.yaml")
+    made_again(place)
+    (line,) = say("verify", code=2).splitlines()
+    assert f"{STUDENT.name}: outdated: made of {TEACHER.name} as it was" in line
+    said = say("status", "study.yaml")
+    (ensemble,) = PLAN.ensembles
+    assert "4 runs: 4 done" in said and f"  outdated  {STUDENT.name}: made of" in said
+    assert ensemble not in said  # of the scratch runs' outputs, which are what they were
+    say("report", "study.yaml")
+    for page in ("index.md", "index.html"):
+        assert "Outdated" in (place.root.parent / "reports/tiny" / page).read_text()
+    # kept, until they are asked to be made again
+    assert "1 outdated, kept" in say("prune", "study.yaml", "--yes")
+    assert f"runs/{STUDENT.name}" in say("prune", "study.yaml", "--outdated")
+    say("prune", "study.yaml", "--outdated", "--yes")
+    assert not place.run(STUDENT.name).exists() and place.run(TEACHER.name).exists()
+    train(STUDENT.spec, [], place)
+    assert say("verify") == "results: every file is whole\n"
+
+
+def test_a_record_that_does_not_say_what_it_was_made_of_counts(place, say):
+    """As kdpipe wrote them until version 0.2."""
+    record = records.read(place.run(STUDENT.name), None)
+    assert [member["run"] for member in record.pop("parents")] == [TEACHER.digest]
+    records.publish(place.run(STUDENT.name), record)
+    made_again(place)
+    assert say("verify") == "results: every file is whole\n"
+    assert "outdated" not in say("status", "study.yaml")

@@ -14,7 +14,7 @@ from kdpipe.jobs.failures import failures_noted
 from kdpipe.jobs.record import blank, cost_of, facts_of_device, facts_of_files, summary, tidy
 from kdpipe.results import records, run_folder
 from kdpipe.results.files import read_bytes
-from kdpipe.results.parents import failed_member
+from kdpipe.results.parents import failed_member, made_of
 from kdpipe.results.store import Store, only_one, unusable
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
@@ -46,6 +46,8 @@ def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
         if (reason := _failed_parent(spec, place)) is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
+            if spec["teacher"]:
+                record[records.PARENTS] = made_of(spec["teacher"]["members"], place)
             if old and old["status"] == "done":
                 means = replace(means, device=old["device"]["type"])
             with devices.held(means.device, means.runs_per_gpu):

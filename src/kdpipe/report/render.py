@@ -15,7 +15,7 @@ from kdpipe.evidence import answer, claim, frames, wrong_images
 from kdpipe.evidence.answer import Answer
 from kdpipe.evidence.selections import reading
 from kdpipe.evidence.verdicts import Verdict
-from kdpipe.plan import status
+from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import page, style
 from kdpipe.report.figure import draw
@@ -32,6 +32,7 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     Raises KdpipeError, before anything is written, if there is neither a record nor a failure.
     """
     status.refuse_nothing(plan, place, failures=True)
+    old = outdated.of(plan, place)
     frame, curves = frames.frame(plan, place), frames.curves(plan, place)
     wrong = wrong_images.Outcomes(plan, place).wrong
     delta, reads = plan.study.smallest_effect, dict(plan.study.claims)
@@ -52,10 +53,10 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
         write_bytes(folder / "figures" / f"{drawing.name}.png", style.png(drawing.figure))
     _clear(folder / "tables", {f"{table.name}.{ending}" for table in sheets for ending in FORMS})
     _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
-    html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs)
+    html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs, old)
     _write(folder / "index.html", html)
     # index.md is written last: with it the report is whole.
-    _write(folder / "index.md", _markdown(plan, frame, answers, verdicts, sheets))
+    _write(folder / "index.md", _markdown(plan, frame, answers, verdicts, sheets, old))
     return folder
 
 
@@ -81,8 +82,9 @@ def _markdown(
     answers: list[Answer],
     verdicts: list[Verdict],
     sheets: list[Sheet],
+    outdated: dict[str, str],
 ) -> str:
-    facts = "\n".join(f"- {name}: {text}" for name, text in page.facts(plan, frame))
+    facts = "\n".join(f"- {name}: {text}" for name, text in page.facts(plan, frame, outdated))
     parts = [f"# {plan.study.study}", facts, "## The answer", *map(_answer, answers)]
     parts.append(page.second_interval(answers, verdicts))
     parts += ["## The paper's claims", _claims(verdicts), "## Tables"]

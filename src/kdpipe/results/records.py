@@ -21,6 +21,8 @@ OF_THE_MACHINE = {"versions", "started", "device", "seconds", "images_per_second
 # What a record may have more or less of: a checkpoint is made when it is asked for.
 GROWING = ("checkpoints", "files")
 
+PARENTS = "parents"  # what a run was made of; records from before version 0.3 do not say it
+
 
 def read(folder: Path, digest: str | None, filename: str = RECORD) -> dict | None:
     """The record in a folder, or None. Raises StoreError if it is damaged or another run's.
@@ -123,6 +125,8 @@ def disagreement(one: dict, other: dict) -> str | None:
             for name in sorted(mine.keys() & theirs.keys()):
                 if mine[name] != theirs[name]:
                     return f"{key.removesuffix('s')} {name}"
+        elif key == PARENTS and (key in one) != (key in other):
+            continue
         elif key not in OF_THE_MACHINE and one.get(key) != other.get(key):
             return key
     return None

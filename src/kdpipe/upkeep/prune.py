@@ -9,27 +9,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError, StoreError
-from kdpipe.plan import status
+from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
 from kdpipe.plan.prices import as_size
 from kdpipe.results import archived, leftovers, marks, records, run_folder, store
 from kdpipe.results.archived import Entry
 
 
-def prune(plans: list[Plan], place: store.Store, remove: bool) -> str:
+def prune(plans: list[Plan], place: store.Store, remove: bool, remake: bool = False) -> str:
     """What none of the plans needs, as text; `remove` removes it.
 
+    remake: what is outdated counts as not needed, so that it is made again.
     What another process works on stays, and so does all that a link leads to, and all that is not
     kdpipe's own. Raises KdpipeError for a folder that holds no results.
     """
     marks.refuse_another_folder(place)
     checkpoints = _unneeded_checkpoints(plans, place)
-    folders, left = _unneeded(plans, place)
+    old = {name for plan in plans for name in outdated.of(plan, place)}
+    planned = _planned(plans, old if remake else set())
+    folders, left = _unneeded(plans, planned, place)
     unneeded = [*folders, *_leftovers(place, folders)]
     for folder, epochs in checkpoints.items():
         unneeded += [path for each in epochs for path in run_folder.checkpoint_files(folder, each)]
-    surplus, remaining = _unneeded_entries(plans, place)
+    surplus, remaining = _unneeded_entries(planned, place)
     others = [f"not kdpipe's, left: {path} ({why})" for path, why in left.items()]
+    if old and not remake:
+        others.append(f"{len(old):,} outdated, kept: with --outdated they count as not needed")
     if not unneeded and not surplus:
         return "\n".join([f"{place.root}: everything in it is needed", *others])
     sizes = {str(path): _size(path) for path in unneeded}
@@ -40,7 +45,7 @@ def prune(plans: list[Plan], place: store.Store, remove: bool) -> str:
     if remove:
         if surplus:
             with store.alone(place.root):
-                archived.write(place.archive, _unneeded_entries(plans, place)[1])
+                archived.write(place.archive, _unneeded_entries(planned, place)[1])
         for folder, epochs in checkpoints.items():
             _strike_out(folder, epochs)
         for path in unneeded:
@@ -50,10 +55,15 @@ def prune(plans: list[Plan], place: store.Store, remove: bool) -> str:
     return "\n".join([*lines, f"{as_size(sum(sizes.values())):>10}  {verb}", *others])
 
 
-def _unneeded(plans: list[Plan], place: store.Store) -> tuple[list[Path], dict[Path, str]]:
+Names = dict[str, set[str]]  # by kind
+
+
+def _unneeded(
+    plans: list[Plan], planned: Names, place: store.Store
+) -> tuple[list[Path], dict[Path, str]]:
     """Folders that no plan needs; and what is not kdpipe's, with the reason."""
     needed = {
-        **_planned(plans),
+        **planned,
         "data": {folder for plan in plans for folder in plan.data_sets},
         "tables": {name for plan in plans for name in _awaited_tables(plan, place)},
     }
@@ -99,18 +109,16 @@ def _remove(path: Path) -> None:
         ) from None
 
 
-def _planned(plans: list[Plan]) -> dict[str, set[str]]:
-    """Names by kind, of all plans."""
+def _planned(plans: list[Plan], without: set[str]) -> Names:
+    """Names of all plans."""
     return {
-        "runs": {name for plan in plans for name in plan.runs},
-        "ensembles": {name for plan in plans for name in plan.ensembles},
-        "probes": {name for plan in plans for name in plan.probes},
+        kind: {name for plan in plans for name in plan.recorded[kind]} - without
+        for kind in archived.KINDS
     }
 
 
-def _unneeded_entries(plans: list[Plan], place: store.Store) -> tuple[list[Entry], list[Entry]]:
+def _unneeded_entries(planned: Names, place: store.Store) -> tuple[list[Entry], list[Entry]]:
     """Of the archive what no plan has, and what remains."""
-    planned = _planned(plans)
     surplus, remaining = [], []
     for entry in place.archived().values():
         (remaining if entry.name in planned[entry.kind] else surplus).append(entry)

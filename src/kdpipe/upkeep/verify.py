@@ -10,7 +10,7 @@ from pathlib import Path
 from kdpipe import identity
 from kdpipe.data import cards, prepared
 from kdpipe.errors import DataError, KdpipeError
-from kdpipe.results import leftovers, marks, records, run_folder, store
+from kdpipe.results import leftovers, marks, parents, records, run_folder, store
 from kdpipe.results.archived import KINDS, Entry
 from kdpipe.results.files import file_facts, read_arrays
 from kdpipe.specs.made import ensemble_name, probe_name, run_name
@@ -48,6 +48,14 @@ def faults(place: store.Store) -> Iterator[str]:
     try:
         for entry in place.archived().values():
             yield from _of_entry(entry, place)
+        runs = {record["digest"]: record for record in place.records("runs").values()}
+        for kind in KINDS:
+            for name, record in place.records(kind).items():
+                if (why := parents.outdated(record, runs)) is not None:
+                    yield (
+                        f"{place.root / kind / name}: outdated: {why}: remove it, and the next "
+                        "start makes it again (kdpipe prune --outdated)"
+                    )
     except KdpipeError as error:
         yield str(error)
 

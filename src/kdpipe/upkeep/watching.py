@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from kdpipe.plan import hindrances, prices, status
+from kdpipe.plan import hindrances, outdated, prices, status
 from kdpipe.plan.items import Plan, Run
 from kdpipe.results import run_folder
 from kdpipe.results.store import Store, is_running
@@ -63,6 +63,13 @@ def as_text(plan: Plan, place: Store) -> str:
     failed |= _failed_before(plan, place, states)
     lines += [f"  damaged  {name}: {reason}" for name, reason in unlike.items()]
     lines += [f"  failed  {name}: {reason}" for name, reason in failed.items()]
+    old = outdated.of(plan, place)
+    lines += [f"  outdated  {name}: {reason}" for name, reason in old.items()]
+    if old:
+        lines.append(
+            f"{len(old):,} outdated: kdpipe prune with --outdated and --yes removes them, the next "
+            "start makes them again"
+        )
     if waiting:
         lines.append(_time_left(plan, records, waiting, epochs, max(1, len(running))))
     return "\n".join(lines)
