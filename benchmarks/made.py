@@ -72,7 +72,7 @@ def train(run: Run, place: store.Store) -> float:
         if path.is_file():
             path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    result = loop.train(run.spec, run.digest, [], run.epochs, place)
+    result = loop.train(run.spec, run.digest, folder, [], run.epochs, place)
     return result.training_seconds / run.epochs
 
 

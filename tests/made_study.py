@@ -11,7 +11,7 @@ import numpy as np
 
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
-from kdpipe.results.files import write_bytes
+from kdpipe.results.files import file_facts, write_bytes
 from kdpipe.results.records import publish
 from kdpipe.results.store import OUTCOMES, Store
 from kdpipe.study import checking
@@ -143,10 +143,9 @@ def write(made: Plan, store: Store, holes: dict[str, str] | None = None) -> None
                 kept = _metrics(f"{run.name}{epoch}", worse, run.spec["teacher"])
                 record["checkpoints"][str(epoch)] = kept | {"lr": 0.1, "train": None}
             lines = _curve(run, errors[run.digest])
-            write_bytes(
-                store.run(run.name) / "curve.jsonl",
-                "".join(json.dumps(line) + "\n" for line in lines).encode(),
-            )
+            path = store.run(run.name) / "curve.jsonl"
+            write_bytes(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+            record["files"] = {path.name: file_facts(path)}
             outcomes.append(_outcomes(run, record["last"]))
         publish(store.run(run.name), record)
     for team in made.ensembles.values():

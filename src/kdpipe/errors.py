@@ -21,6 +21,10 @@ class StoreError(KdpipeError):
     """A file of the results folder that is missing, damaged, or cannot be written."""
 
 
+class Missing(StoreError):
+    """A file of the results folder that is not there; what is there may all be sound."""
+
+
 class Diverged(Exception):
     """The loss is not finite: an outcome of a run, said in its record."""
 

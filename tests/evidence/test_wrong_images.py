@@ -4,15 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from made_study import made_store
+from made_study import made_plan, made_store
 
 from kdpipe.errors import StoreError
 from kdpipe.evidence import frames, wrong_images
 from kdpipe.evidence.claim import judge
 from kdpipe.evidence.selections import traced
 from kdpipe.evidence.wrong_images import Outcomes
-from kdpipe.results.files import write_arrays
-from kdpipe.results.store import OUTCOMES
+from kdpipe.results.files import file_facts, write_arrays
+from kdpipe.results.records import publish
+from kdpipe.results.store import OUTCOMES, Store
 
 
 def test_contrasts_of_errors_have_both_intervals_and_the_verdicts_stay(tmp_path):
@@ -58,11 +59,21 @@ def test_outcomes_are_read_from_outputs_and_of_an_ensemble_from_its_members(tmp_
         arrays = {"test_logits": logits, "test_labels": labels}
         path = store.run(run.name) / "outputs.safetensors"
         write_arrays(path, arrays, {"run": run.digest, "epoch": epoch})
+        record = store.records("runs")[run.name]
+        files = record["files"] | {path.name: file_facts(path)}
+        publish(path.parent, record | {"files": files})
     known = Outcomes(plan, store)
     for (run, _), share in zip(team.members, shares, strict=True):
         assert (known.wrong(run.name) == (share.argmax(axis=1) != labels)).all()
     assert (known.wrong(team.name) == (np.mean(shares, axis=0).argmax(axis=1) != labels)).all()
     lines = listed(plan, store)
+    # other outputs of the same run, with a sound checksum of their own, are not what was recorded
+    kept = path.read_bytes()
+    write_arrays(path, arrays | {"test_labels": labels[::-1]}, {"run": run.digest, "epoch": epoch})
+    for item in (run, team):
+        with pytest.raises(StoreError, match="not what the record of its run says"):
+            Outcomes(plan, store).wrong(item.name)
+    path.write_bytes(kept)
     assert set(lines) == {team.name, *(run.name for run, _ in team.members)}
     text = [json.dumps({"name": name, **line}) + "\n" for name, line in lines.items()]
     (store.root / OUTCOMES).write_text("".join(text))
@@ -82,8 +93,29 @@ def listed(plan, store) -> dict[str, dict]:
     }
 
 
-def test_damaged_outcomes_are_named(tmp_path):
-    plan, store = made_store(tmp_path, seeds=[0])
-    (store.root / OUTCOMES).write_text('{"name": "x"\n')
+LINE = {"name": "x", "digest": "ab", "images": 9, "wrong": "ff00"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"name": "x"\n',
+        "[1]\n",
+        "[" * 100_000,
+        "\xff",
+        *(
+            json.dumps(LINE | {key: value})
+            for key, value in [
+                ("name", ["x"]), ("digest", None), ("images", "9"), ("images", 99), ("images", -1),
+                ("images", True), ("wrong", "ff"), ("wrong", "fz00"), ("wrong", None),
+            ]
+        ),
+    ],
+)  # fmt: skip
+def test_damaged_outcomes_are_named(tmp_path, line):
+    plan, store = made_plan(seeds=[0]), Store(tmp_path)
+    (store.root / OUTCOMES).write_bytes(json.dumps(LINE).encode())
+    assert Outcomes(plan, store).listed["x"]["wrong"] == "ff00"
+    (store.root / OUTCOMES).write_bytes(line.encode("latin-1"))
     with pytest.raises(StoreError, match=r"outcomes\.jsonl is damaged"):
         Outcomes(plan, store)

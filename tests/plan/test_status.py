@@ -136,8 +136,16 @@ def test_a_damaged_record_is_named(made, place, damage):
                 "list": b"[1]",
             }[damage]
         )
-    with pytest.raises(StoreError, match=str(path)):
-        status.of(made, place)
+    # It hides no other; and it is put back from its copy, if that is whole.
+    other = note(names(made)[1], "done", place, checkpoints={"1": {}}).name
+    (path.parent / records.KEPT_RECORD).write_bytes(b"")
+    states = status.of(made, place)
+    assert (states[scratch.name], states[other]) == ("to do", "done")
+    assert str(path) in place.scan("runs")[1][scratch.name]
+    if damage != "folder":
+        (path.parent / records.KEPT_RECORD).write_bytes(whole)
+        assert status.of(made, place)[scratch.name] == "done"
+        assert path.read_bytes() == whole
 
 
 def archive(place, *items):

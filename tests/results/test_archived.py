@@ -6,8 +6,9 @@ import pickle
 import pytest
 
 from kdpipe.errors import StoreError
-from kdpipe.results import archived, records
+from kdpipe.results import archived, records, run_folder
 from kdpipe.results.archived import Entry
+from kdpipe.results.files import file_facts, write_bytes
 from kdpipe.results.store import Store
 
 RECORD = {"digest": "ab" * 32, "status": "done", "reason": None, "last": {"test": {"n": 7}}}
@@ -139,10 +140,12 @@ def test_a_store_knows_what_its_archive_knows(path):
 
 def test_where_both_are_there_the_folder_speaks(path):
     place = Store(path.parent)
-    records.publish(place.run("b"), RECORD | {"status": "diverged"})
+    path = run_folder.curve(place.run("b"))
+    write_bytes(path, b'{"epoch": 9}\n')
+    listed = {"files": {path.name: file_facts(path)}}
+    records.publish(place.run("b"), RECORD | {"status": "diverged"} | listed)
     assert place.records("runs")["b"]["status"] == "diverged"
     assert place.only_archived("runs") == set()
-    (place.run("b") / "curve.jsonl").write_text('{"epoch": 9}\n')
     assert place.curve("b") == [{"epoch": 9}]
     (place.run("a")).mkdir()
     (place.run("a") / "failure.json").write_text('{"reason": "killed"}')

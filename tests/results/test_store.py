@@ -12,7 +12,7 @@ import time
 import pytest
 
 from kdpipe.errors import StoreError
-from kdpipe.results import store
+from kdpipe.results import records, store
 from kdpipe.results.store import Store
 
 
@@ -26,13 +26,67 @@ def test_a_run_is_found_by_its_digest(tmp_path):
         place.find_run("ef" * 32)
 
 
+def test_a_folder_moved_aside_is_not_the_run(tmp_path):
+    """Neither to write into nor to learn from; what it holds is said where a parent is missing."""
+    place, name = Store(tmp_path), "wrn10-1-labels-2e-s0-" + "ab" * 6
+    aside = place.run(f"old-{name}")
+    records.publish(aside, {"digest": "ab" * 32, "status": "done", "name": name})
+    with pytest.raises(StoreError, match=f"rename {aside} to {name}, or run the study again"):
+        place.find_run("ab" * 32)
+    assert set(place.records("runs")) == set()
+    place.run(name).mkdir()
+    assert place.find_run("ab" * 32) == place.run(name)  # at work on it
+    records.publish(place.run(name), {"digest": "ab" * 32, "status": "done", "name": name})
+    records.publish(place.run(f"z-{name}"), {"digest": "ab" * 32, "status": "done", "name": name})
+    assert place.find_run("ab" * 32) == place.run(name)
+    assert set(place.records("runs")) == {name}
+
+
+# --- one damaged record
+
+
+def published(place, name, **more):
+    digest = f"{name:0<64}"
+    records.publish(place.run(name), {"digest": digest, "status": "done", "name": name, **more})
+    return place.run(name)
+
+
+def test_a_damaged_record_hides_no_other_and_is_put_back_from_its_copy(tmp_path):
+    place = Store(tmp_path)
+    for name in "abc":
+        published(place, name)
+    whole = (place.run("a") / "record.json").read_bytes()
+    (place.run("a") / "record.json").write_bytes(whole[:-30])
+    for name in ("record.json", ".record.json"):
+        (place.run("b") / name).write_bytes(b"")
+    found, damaged = place.scan("runs")
+    assert set(found) == {"a", "c"} and set(damaged) == {"b"}
+    assert str(place.run("b") / "record.json") in damaged["b"]
+    assert (place.run("a") / "record.json").read_bytes() == whole
+
+
+def test_a_damaged_copy_is_no_obstacle(tmp_path):
+    folder = published(Store(tmp_path), "a")
+    (folder / ".record.json").write_bytes(b"")
+    assert records.finished(folder, "a".ljust(64, "0"))["name"] == "a"
+
+
+def test_done_without_its_weights_is_damaged_among_results_alone(tmp_path):
+    place = Store(tmp_path)
+    published(place, "a", files={"weights.safetensors": {"bytes": 1}})
+    found, damaged = place.scan("runs")
+    assert not found and "weights.safetensors is missing" in damaged["a"]
+    (tmp_path / store.OUTCOMES).write_text("")  # a folder of records, as kdpipe 0.1 made it
+    assert set(place.records("runs")) == {"a"}
+
+
 # --- the lock
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from kdpipe.results import store
+from kdpipe.results import records, store
 with store.only_one(Path(sys.argv[1])):
     print("in", flush=True)
     time.sleep(float(sys.argv[2]))

@@ -1,5 +1,6 @@
 """Teacher tables against live teachers, on every view."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.jobs.tabulate import release, tabulate
 from kdpipe.jobs.train import train
 from kdpipe.results import store
+from kdpipe.results.files import read_arrays, write_arrays
 from kdpipe.specs.made import table_name, table_spec
 from kdpipe.training.teachers import live
 from kdpipe.training.teachers import tables as teacher_tables
@@ -136,6 +138,50 @@ def test_an_interrupted_table_goes_on_and_ends_in_the_same_bytes(taught, monkeyp
     assert left <= {".lock"}, "nothing but locks is left beside it"
 
 
+def test_an_altered_part_of_a_table_is_made_again(taught, monkeypatch):
+    """Cut off, altered, of another table, of other weights: its whole table comes out the same."""
+    place, runs = taught
+    spec = _spec(runs[0], "float16", padding="reflect")
+    whole = (teacher_tables.build(spec, place) / "table.npy").read_bytes()
+    work = teacher_tables.workshop(place.table(table_name(spec, identity.digest(spec))))
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "stack", lambda *_, **__: 1 / 0)  # all parts are there, and no table
+        with pytest.raises(ZeroDivisionError):
+            teacher_tables.build(spec, place)
+    parts = sorted(work.glob("*-?.safetensors"))
+    assert len(parts) == 9
+    arrays, about = read_arrays(parts[0])
+    other = {"part": 2 * arrays["part"]}
+    altered = bytearray(parts[1].read_bytes())
+    altered[-4] ^= 8
+    parts[1].write_bytes(altered)
+    parts[2].write_bytes(b"")
+    write_arrays(parts[3], other, about)
+    write_arrays(parts[4], other, about | {"view": 4, "weights": "ab"})
+    asked = []
+    real = teacher_tables._of_view
+    monkeypatch.setattr(teacher_tables, "_of_view", lambda *of: asked.append(of[2]) or real(*of))
+    again = teacher_tables.build(spec, place)
+    assert asked == [1, 2, 3, 4]
+    assert (again / "table.npy").read_bytes() == whole
+
+
+def test_a_table_of_other_weights_is_made_again(taught):
+    place, runs = taught
+    spec = _spec(runs[0], "float16")
+    tabulate(spec, place)
+    name = table_name(spec, identity.digest(spec))
+    assert tabulate(spec, place) == f"{name}: made before"
+    about = place.table(name) / "about.json"
+    of_others = json.loads(about.read_text()) | {"weights": "ab" * 32}
+    about.write_text(json.dumps(of_others))
+    with pytest.raises(StoreError, match=r"is of other weights than now.*made anew"):
+        teacher_tables.Tables([spec], 1.0, place)
+    assert tabulate(spec, place) == f"{name}: made"
+    teacher_tables.Tables([spec], 1.0, place)
+    shutil.rmtree(place.table(name))
+
+
 def test_a_second_job_takes_over_what_the_first_has_made(taught):
     """With a real process that waits for the lock while the table is made."""
     place, runs = taught
@@ -181,12 +227,26 @@ def test_damage_is_found_before_use(taught):
     folder = teacher_tables.build(spec, place)
     table = folder / "table.npy"
     whole = table.read_bytes()
-    for broken in (whole[:-1], whole[:200], b"", whole[:-9] + b"\xff" + whole[-8:]):
+    headers = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(0, 128, 5)]
+    headers.append(whole.replace(b"(64, 9, 10)", b"(64, 90, 1)"))
+    zeroed = bytes(len(whole))
+    for broken in (
+        whole[:-1], whole[:200], b"", zeroed, whole[:-9] + b"\xff" + whole[-8:], *headers,
+    ):  # fmt: skip
+        if np.array_equal(_loaded(broken), _loaded(whole)):
+            continue  # a space of the header
         table.write_bytes(broken)
         with pytest.raises(StoreError, match=r"teacher table.*made anew"):
             teacher_tables.Tables([spec], 1.0, place)
     table.write_bytes(whole)
     teacher_tables.Tables([spec], 1.0, place)
+
+
+def _loaded(data: bytes):
+    try:
+        return np.load(io.BytesIO(data))
+    except Exception:
+        return None
 
 
 def test_a_table_of_other_pixels_is_found_by_asking_the_teacher(taught):

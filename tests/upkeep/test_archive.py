@@ -4,10 +4,13 @@ import dataclasses
 import gzip
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +23,7 @@ from kdpipe.evidence import frames, wrong_images
 from kdpipe.report.render import render
 from kdpipe.results import archived, records, run_folder
 from kdpipe.results.files import write_json
-from kdpipe.results.store import OUTCOMES, Store
+from kdpipe.results.store import OUTCOMES, Store, alone
 from kdpipe.upkeep import archive
 
 REPOSITORY = Path(__file__).parents[2]
@@ -189,27 +192,27 @@ def test_the_same_run_trained_again_is_the_same_run(tmp_path):
 def test_checkpoints_that_were_pruned_stay_in_the_archive(tmp_path):
     made, store = made_store(tmp_path, seeds=[0])
     name = next(name for name, epochs in made.keep.items() if epochs)
-    files = {"curve.jsonl": {"bytes": 1}, "checkpoints/epoch-0007.safetensors": {"bytes": 2}}
-    changed(store, name, files=files)
+    curve = store.records("runs")[name]["files"]
+    changed(store, name, files=curve | {"checkpoints/epoch-0007.safetensors": {"bytes": 2}})
     before = store.records("runs")[name]
     archive.write(made, store, tmp_path / "archive")
-    changed(store, name, checkpoints={}, files={"curve.jsonl": {"bytes": 1}})
+    changed(store, name, checkpoints={}, files=curve)
     archive.write(made, store, tmp_path / "archive")
     assert Store(tmp_path / "archive").records("runs")[name] == before
 
 
-@pytest.mark.parametrize("differs", ["status", "last", "file curve.jsonl", "checkpoint 7"])
+@pytest.mark.parametrize("differs", ["status", "last", "file outputs.safetensors", "checkpoint 7"])
 def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, differs):
     made, store = made_store(tmp_path, seeds=[0])
     name = next(name for name, epochs in made.keep.items() if 7 in epochs)
-    changed(store, name, files={"curve.jsonl": {"bytes": 1}}, started="1 May")
+    changed(store, name, files={"outputs.safetensors": {"bytes": 1}}, started="1 May")
     archive.write(made, store, tmp_path / "archive")
     before = _files(tmp_path / "archive")
     old = store.records("runs")[name]
     change: dict = {
         "status": {"status": "diverged", "last": None, "reason": "not finite"},
         "last": {"last": {**old["last"], "test": {**old["last"]["test"], "accuracy": 0.5}}},
-        "file curve.jsonl": {"files": {"curve.jsonl": {"bytes": 2}}},
+        "file outputs.safetensors": {"files": {"outputs.safetensors": {"bytes": 2}}},
         "checkpoint 7": {"checkpoints": {"7": {"val": None}}},
     }[differs]
     changed(store, name, started="2 May", **change)
@@ -223,6 +226,58 @@ def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, 
     assert known.get(differs, "done, test error") in said
     assert f"remove {store.run(name)}" in said
     assert _files(tmp_path / "archive") == before
+
+
+def test_another_record_in_the_archive_among_the_results_is_refused(tmp_path):
+    """Where the archive lies beside the folders the folder speaks: it must not be what is asked."""
+    made, store = made_store(tmp_path, seeds=[0])
+    name = list(made.runs)[3]
+    archive.write(made, store, store.root)
+    before = store.archive.read_bytes()
+    changed(store, name, best=None)
+    with pytest.raises(KdpipeError, match=f"{name} the first .best."):
+        archive.write(made, store, store.root)
+    assert store.archive.read_bytes() == before
+
+
+def test_two_studies_put_into_one_archive_at_once_are_both_in_it(tmp_path):
+    """The second waits, and merges into what the first has written."""
+    made, store = made_store(tmp_path, seeds=[0])
+    folder = tmp_path / "archive"
+    with ThreadPoolExecutor() as pool, alone(folder):
+        later = pool.submit(archive.write, made, store, folder)
+        time.sleep(0.3)
+        assert not later.done()
+        entry = archived.Entry("runs", "of-another-study", "ab" * 32, {"digest": "ab" * 32})
+        archived.write(folder / archived.FILE, [entry])
+    assert "1 of them were there and stayed" in later.result()
+    assert ("runs", "of-another-study") in archived.read(folder / archived.FILE)
+
+
+def test_a_full_disk_or_a_kill_leaves_the_archive_as_it_was(tmp_path, monkeypatch):
+    made, store = made_store(tmp_path, seeds=[0])
+    archive.write(made, store, tmp_path / "archive")
+    before = _files(tmp_path / "archive")
+    name = list(made.runs)[3]
+    changed(store, name, started="2030")
+    for where, error in [("fsync", OSError(28, "no space")), ("replace", KeyboardInterrupt())]:
+        with monkeypatch.context() as patch, pytest.raises((KdpipeError, KeyboardInterrupt)):
+            patch.setattr(os, where, lambda *_, error=error: (_ for _ in ()).throw(error))
+            archive.write(made, store, tmp_path / "archive")
+        assert _files(tmp_path / "archive") == before
+    (tmp_path / "archive" / ".records.jsonl.gz.x.tmp").write_bytes(b"half")  # of a killed one
+    archive.write(made, store, tmp_path / "archive")
+    assert [path.name for path in _files(tmp_path / "archive")] == [archived.FILE]
+
+
+def test_a_damaged_record_is_never_left_out_in_silence(tmp_path):
+    made, store = made_store(tmp_path, seeds=[0])
+    folder = store.run(list(made.runs)[3])
+    for name in ("record.json", ".record.json"):
+        (folder / name).write_bytes(b"{}")
+    with pytest.raises(KdpipeError, match=r"record.json is not a record.*nothing was archived"):
+        archive.write(made, store, tmp_path / "archive")
+    assert not (tmp_path / "archive").exists()
 
 
 def test_a_folder_of_records_as_they_were_kept_once_becomes_an_archive(tmp_path):
@@ -259,6 +314,19 @@ def test_archive_publishes_records_and_report(tmp_path, capsys, monkeypatch):
     shutil.rmtree(store.root)
     assert main(["report", "made.yaml", "--results", str(folder), "--reports", "again"]) == 0
     assert _alike(Path("reports/made"), Path("again/made"))
+
+
+@pytest.mark.parametrize("verb", ["report", "archive"])
+def test_a_curve_that_its_record_does_not_describe_is_refused(tmp_path, capsys, monkeypatch, verb):
+    made, store = made_store(tmp_path, seeds=[0])
+    write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0]})
+    monkeypatch.chdir(tmp_path)
+    path = run_folder.curve(store.run(list(made.runs)[3]))
+    path.write_bytes(path.read_bytes().replace(b'"ce": 0.', b'"ce": 9.', 1))
+    assert main([verb, "made.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert str(path.relative_to(tmp_path)) in said and "not what the record of its run says" in said
+    assert not (tmp_path / "reports").exists()
 
 
 def test_git_sees_what_is_published_and_nothing_that_a_run_leaves():

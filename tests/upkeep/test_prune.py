@@ -5,6 +5,7 @@ import shutil
 import tiny
 from finished_study import PLAN, TEACHER
 
+from kdpipe.cli.main import main
 from kdpipe.jobs.train import train
 from kdpipe.plan.prices import as_size
 from kdpipe.results import archived, store
@@ -64,7 +65,8 @@ def test_prune_with_a_wrong_study_removes_nothing(place, say, tmp_path):
     assert tree(place) == before
 
 
-def test_prune_follows_no_link(place, say, tmp_path):
+def test_prune_touches_only_what_has_kdpipes_name_and_marks(place, say, tmp_path):
+    """And follows no link."""
     outside = tmp_path / "outside"
     (outside / "precious").mkdir(parents=True)
     (outside / "precious/file").write_text("mine")
@@ -74,10 +76,44 @@ def test_prune_follows_no_link(place, say, tmp_path):
     (stranger / "inner").symlink_to(outside)
     shutil.rmtree(place.root / "ensembles")
     (place.root / "ensembles").symlink_to(outside)
-    say("prune", "study.yaml", "--yes")
-    assert (outside / "precious/file").read_text() == "mine"
-    assert not (place.root / "runs/link").is_symlink() and not stranger.exists()
-    assert (place.root / "ensembles").is_symlink()
+    for name in ("data/my_raw_images", "data/photos-0123456789ab", "runs/tb-0123456789ab"):
+        (place.root / name).mkdir()
+        (place.root / name / "events.npy").write_text("mine")
+    noted = place.run("mine-0123456789ab")
+    shutil.copytree(place.run(TEACHER.name), noted)
+    for name in ("record.json", ".record.json"):
+        (noted / name).unlink()
+    (noted / "my notes.txt").write_text("mine")
+    before = tree(place)
+    said = say("prune", "study.yaml", "--yes")
+    assert tree(place) == before and (outside / "precious/file").read_text() == "mine"
+    left = {
+        "ensembles": "a link",
+        "runs/link": "a link",
+        "runs/stranger": "not a name that kdpipe gives",
+        "runs/tb-0123456789ab": "holds events.npy, which kdpipe has not written",
+        "runs/mine-0123456789ab": "holds my notes.txt, which kdpipe has not written",
+        "data/my_raw_images": "not a name that kdpipe gives",
+        "data/photos-0123456789ab": "holds no record, no lock, no card",
+    }
+    assert set(said.splitlines()[1:]) == {
+        f"not kdpipe's, left: results/{name} ({why})" for name, why in left.items()
+    }
+    (noted / "my notes.txt").unlink()
+    assert "removed" in say("prune", "study.yaml", "--yes") and not noted.exists()
+
+
+def test_a_folder_that_cannot_be_removed_is_named(place, say, tmp_path, monkeypatch, capsys):
+    tiny.write(tmp_path / "less.yaml", tiny.study())
+
+    def refuses(path, *_, **__):
+        raise PermissionError(13, "Permission denied", "record.json")
+
+    monkeypatch.setattr(shutil, "rmtree", refuses)
+    assert main(["prune", "less.yaml", "--yes"]) == 2
+    gone = next(run for run in PLAN.runs.values() if "-e1-" in run.name)
+    said = capsys.readouterr().err
+    assert f"results/runs/{gone.name} cannot be removed: Permission denied" in said
 
 
 def test_prune_leaves_what_is_being_trained(place, say, tmp_path):

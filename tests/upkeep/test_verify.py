@@ -4,14 +4,17 @@ import dataclasses
 import shutil
 
 import pytest
-from finished_study import SCRATCH, STUDENT, TEACHER
+import tiny
+from finished_study import PLAN, SCRATCH, STUDENT, TEACHER
 
-from kdpipe.results import archived, records, store
+from kdpipe.cli.main import main
+from kdpipe.jobs.train import train
+from kdpipe.results import archived, records, run_folder, store
+from kdpipe.results.files import file_facts, read_arrays, write_arrays
 
 
 def test_a_whole_folder(place, say):
     assert say("verify") == "results: every file is whole\n"
-    assert say("verify", "--results", "nowhere") == "nowhere: every file is whole\n"
 
 
 def damage_weights(place):
@@ -49,6 +52,12 @@ def leave_a_temporary_file(place):
 def add_a_file(place):
     path = place.run(TEACHER.name) / "checkpoints/epoch-0007.safetensors"
     path.write_bytes(b"what is this")
+    return path, "left by a process"
+
+
+def add_a_file_of_another_program(place):
+    path = place.run(TEACHER.name) / "notes.bin"
+    path.write_bytes(b"what is this")
     return path, "not a file of this run"
 
 
@@ -75,7 +84,13 @@ def improve_a_record(place):
 def damage_an_ensemble(place):
     path = next(place.root.glob("ensembles/*/record.json"))
     path.write_text("{}")
-    return path, "not a record"
+    return path, "damaged, and its copy is whole"
+
+
+def damage_an_ensemble_and_its_copy(place):
+    for path in place.root.glob("ensembles/*/*record.json"):
+        path.write_text("{}")
+    return path.parent, "not a record"
 
 
 def damage_data(place):
@@ -93,9 +108,62 @@ def link_a_run(place):
     return path, "a link"
 
 
+def leave_a_state(place):
+    """Killed after the record was written, and before it was tidied up."""
+    path = place.run(TEACHER.name) / ".state.safetensors"
+    shutil.copy(place.run(TEACHER.name) / "weights.safetensors", path)
+    return path, "killed"
+
+
+def leave_a_part_of_a_table(place):
+    """Killed after the table was renamed, and before its parts were removed."""
+    made = place.table("wrn10-1-e2-0123456789ab")
+    made.mkdir(parents=True)
+    (made / "about.json").write_text("{}")
+    path = place.table(".wrn10-1-e2-0123456789ab") / "0123456789ab-3.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"part")
+    (path.parent / ".lock").touch()
+    return path, "killed"
+
+
+def leave_a_temporary_archive(place):
+    path = place.root / ".records.jsonl.gz.abc.tmp"
+    path.write_bytes(b"half")
+    return path, "killed"
+
+
+def leave_a_temporary_file_of_data(place):
+    path = next(place.root.glob("data/*")) / ".card.json.abc.tmp"
+    path.write_bytes(b"half")
+    return path, "killed"
+
+
+def leave_a_temporary_file_of_an_ensemble(place):
+    path = next(place.root.glob("ensembles/*")) / ".record.json.abc.tmp"
+    path.write_bytes(b"half")
+    return path, "killed"
+
+
+LEFT = [
+    leave_a_temporary_file, leave_a_state, leave_a_part_of_a_table, leave_a_temporary_archive,
+    leave_a_temporary_file_of_data, leave_a_temporary_file_of_an_ensemble,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("leave", LEFT)
+def test_what_is_left_is_found_and_pruned(place, say, leave):
+    path, _ = leave(place)
+    assert str(path.relative_to(place.root.parent)) in say("verify", code=2)
+    assert "removed" in say("prune", "study.yaml", "--yes")
+    assert not path.exists() and say("verify") == "results: every file is whole\n"
+    assert say("prune", "study.yaml") == "results: everything in it is needed\n"
+
+
 FAULTS = [
-    damage_weights, cut_a_curve, remove_a_checkpoint, exchange_weights, leave_a_temporary_file,
-    add_a_file, rename_a_run, exchange_runs, improve_a_record, damage_an_ensemble, damage_data,
+    damage_weights, cut_a_curve, remove_a_checkpoint, exchange_weights, *LEFT,
+    add_a_file, add_a_file_of_another_program, rename_a_run, exchange_runs, improve_a_record,
+    damage_an_ensemble, damage_an_ensemble_and_its_copy, damage_data,
     link_a_run,
 ]  # fmt: skip
 
@@ -106,6 +174,55 @@ def test_a_fault_is_one_line_that_names_it(place, say, fault):
     said = say("verify", "--results", str(place.root), code=2)
     assert said.count("\n") == 1
     assert str(path) in said and word in said and "remove" in said
+
+
+def test_nothing_is_called_whole_that_is_no_results_folder(place, say, tmp_path, capsys):
+    (tmp_path / "other" / "data" / "cats_raw").mkdir(parents=True)
+    (tmp_path / "other" / "runs" / "tensorboard_exp1").mkdir(parents=True)
+    for folder, why in [
+        ("nowhere", "no such folder"),
+        ("other", "no results folder"),
+        (".", "no "),
+    ]:
+        for command in (["verify"], ["prune", "study.yaml", "--yes"]):
+            assert main([*command, "--results", folder]) == 2
+            said = capsys.readouterr().err
+            assert f"--results {folder}: " in said and why in said and said.count("\n") == 1
+    assert (tmp_path / "other" / "data" / "cats_raw").exists()
+
+
+def test_what_lies_behind_a_linked_folder_is_looked_at(place, say, tmp_path):
+    """As where runs/ is on another disk."""
+    (place.root / "runs").rename(tmp_path / "disk")
+    (place.root / "runs").symlink_to(tmp_path / "disk")
+    assert say("verify") == "results: every file is whole\n"
+    damage_weights(place)
+    assert "altered" in say("verify", code=2)
+
+
+def test_a_folder_moved_aside_is_named_and_left(place, say, tmp_path):
+    run = place.run(TEACHER.name)
+    aside = run.with_name(f"old-{run.name}")
+    run.rename(aside)
+    before = tiny.exact(aside)
+    assert f"old-{run.name}: it holds the record of another run" in say("verify", code=2)
+    train(TEACHER.spec, [1], place)
+    assert tiny.exact(run) == tiny.exact(aside) == before  # its own folder was trained into
+    assert f"not kdpipe's, left: results/runs/old-{run.name}" in say("prune", "study.yaml", "--yes")
+    assert tiny.exact(aside) == before
+    (line,) = say("verify", code=2).splitlines()
+    assert f"old-{run.name}: " in line and "rename it back, move it out of here" in line
+
+
+def test_of_a_folder_of_records_alone_no_weights_are_asked(place, say):
+    """As kdpipe 0.1 kept records: weights were left out on purpose."""
+    for path in [*place.root.glob("runs/*/*.safetensors"), *place.root.glob("runs/*/checkpoints")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert say("verify", code=2).count("missing") == 10
+    (place.root / store.OUTCOMES).write_text("")
+    assert say("verify") == "results: every file is whole\n"
+    cut_a_curve(place)
+    assert "truncated" in say("verify", code=2)
 
 
 def test_all_faults_are_found_at_once(place, say):
@@ -138,7 +255,7 @@ def exchange_two_lines(place, path):
     first, second, *others = archived.read(path).values()
     swapped = dataclasses.replace(first, name=second.name, kind=second.kind)
     archived.write(path, [swapped, *others])
-    return f"{path}: what it holds as {second.name} is of another run: remove"
+    return f"{path}: what it holds as {second.name} is of another run: restore it"
 
 
 def publish_other_numbers(place, path):
@@ -153,3 +270,48 @@ def test_a_fault_of_an_archive_is_one_line_too(place, say, archive, fault):
     expected = fault(place, archive)
     said = say("verify", "--results", str(place.root), code=2)
     assert said.count("\n") == 1 and said.startswith(expected)
+
+
+# --- a teacher that was made again elsewhere
+
+
+def made_again(place):
+    """As on another machine: the same run, and other bytes."""
+    folder = place.run(TEACHER.name)
+    path = run_folder.weights(folder)
+    arrays, about = read_arrays(path)
+    write_arrays(path, {name: array * 1.001 for name, array in arrays.items()}, about)
+    record = records.read(folder, None)
+    files = record["files"] | {path.name: file_facts(path)}
+    records.publish(folder, record | {"files": files})
+
+
+def test_students_of_a_teacher_that_was_made_again_are_outdated(place, say):
+    assert "outdated" not in say("status", "study.yaml")
+    made_again(place)
+    (line,) = say("verify", code=2).splitlines()
+    assert f"{STUDENT.name}: outdated: made of {TEACHER.name} as it was" in line
+    said = say("status", "study.yaml")
+    (ensemble,) = PLAN.ensembles
+    assert "4 runs: 4 done" in said and f"  outdated  {STUDENT.name}: made of" in said
+    assert ensemble not in said  # of the scratch runs' outputs, which are what they were
+    say("report", "study.yaml")
+    for page in ("index.md", "index.html"):
+        assert "Outdated" in (place.root.parent / "reports/tiny" / page).read_text()
+    # kept, until they are asked to be made again
+    assert "1 outdated, kept" in say("prune", "study.yaml", "--yes")
+    assert f"runs/{STUDENT.name}" in say("prune", "study.yaml", "--outdated")
+    say("prune", "study.yaml", "--outdated", "--yes")
+    assert not place.run(STUDENT.name).exists() and place.run(TEACHER.name).exists()
+    train(STUDENT.spec, [], place)
+    assert say("verify") == "results: every file is whole\n"
+
+
+def test_a_record_that_does_not_say_what_it_was_made_of_counts(place, say):
+    """As kdpipe wrote them until version 0.2."""
+    record = records.read(place.run(STUDENT.name), None)
+    assert [member["run"] for member in record.pop("parents")] == [TEACHER.digest]
+    records.publish(place.run(STUDENT.name), record)
+    made_again(place)
+    assert say("verify") == "results: every file is whole\n"
+    assert "outdated" not in say("status", "study.yaml")

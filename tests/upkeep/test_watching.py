@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 
+import pytest
 import tiny
 from finished_study import PLAN, SCRATCH, STUDENT, STUDY, TEACHER
 
 from kdpipe.results import archived, records, run_folder, store
+from kdpipe.upkeep import watching
 
 
 def test_status_of_a_finished_study(place, say):
@@ -61,9 +63,31 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
     assert 0 < epoch <= 300
 
 
-def test_time_left_is_priced():
-    from kdpipe.upkeep import watching
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"\x01", b"\xff" * 8, b"\xff" * 400, (2**62).to_bytes(8, "little") + b"{}",
+        b"\x02" + bytes(7) + b"[]", b"\x04" + bytes(7) + b"null",
+        b"\x19" + bytes(7) + b'{"__metadata__":{"a":"b"}}',
+    ],
+)  # fmt: skip
+def test_a_state_that_is_torn_counts_no_epoch(tmp_path, data):
+    run_folder.state(tmp_path).write_bytes(data)
+    assert watching._epochs_done(tmp_path) == 0
 
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"null", b'{"reason"', b"\xff\xfe", b"[" * 100_000, b"7"]
+)
+def test_a_failure_that_is_torn_is_one_line(tmp_path, data):
+    place = store.Store(tmp_path)
+    place.run("a").mkdir(parents=True)
+    run_folder.failure(place.run("a")).write_bytes(data)
+    assert place.failure("runs", "a").endswith("failure.json is damaged")
+    assert place.failure("runs", "b") is None
+
+
+def test_time_left_is_priced():
     done = {"status": "done", "seconds": {"total": 10.0}}
     text = watching._time_left(PLAN, {SCRATCH.name: done}, [SCRATCH], {SCRATCH.name: 1}, 1)
     assert text == "time left: about 8 seconds, one run at a time"  # half of 10, and its start

@@ -6,6 +6,7 @@ priced here too, since its ancestors are looked up by name.
 
 from typing import Any
 
+from kdpipe.plan import hindrances
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
 from kdpipe.results.store import Store
 
@@ -18,25 +19,19 @@ class Lookup:
     def __init__(self, plan: Plan, store: Store):
         self.plan = plan
         self.store = store
-        self.runs = store.records("runs")
-        self.ensembles = store.records("ensembles")
-        self.probes = store.records("probes")
+        self.runs, damaged_runs = store.scan("runs")
+        self.ensembles, damaged_ensembles = store.scan("ensembles")
+        self.probes, damaged_probes = store.scan("probes")
+        self.damaged = damaged_runs | damaged_ensembles | damaged_probes
         self.prices: dict[tuple[str, int], dict[str, float]] = {}
 
     def outcome(self, item: Run | Averaged | Probe) -> tuple[dict | None, str, str | None]:
-        """(record or None, status, reason); not run and failed have no record."""
+        """(record or None, status, reason); what is damaged, failed or not run has no record."""
         known = {Run: self.runs, Averaged: self.ensembles, Probe: self.probes}[type(item)]
         record = known.get(item.name)
         if record is None or record["digest"] != item.digest:
-            return None, *self._missing(item)
+            return None, *hindrances.of(item, self.plan, self.store, self.damaged)
         return record, record["status"], record["reason"]
-
-    def _missing(self, item: Run | Averaged | Probe) -> tuple[str, str | None]:
-        if not isinstance(item, Averaged):
-            reason = self.store.failure("runs" if isinstance(item, Run) else "probes", item.name)
-            if reason is not None:
-                return "failed", reason
-        return "not run", None
 
     def epochs(self, run: Run) -> int:
         """The epochs of the full training of a run's network."""

@@ -4,9 +4,11 @@ They are read from the stored outputs of a results folder. An archive has them a
 place; without either they are not known, and the report says so.
 """
 
+from pathlib import Path
+
 import numpy as np
 
-from kdpipe.errors import StoreError
+from kdpipe.errors import Missing, StoreError
 from kdpipe.plan.items import Plan
 from kdpipe.results import metrics, parents, records, run_folder, store
 from kdpipe.results.files import read_arrays
@@ -41,24 +43,35 @@ class Outcomes:
 
     def _from_outputs(self, name: str) -> np.ndarray | None:
         if (run := self.plan.runs.get(name)) is not None:
-            path = run_folder.outputs(self.place.run(name))
-            if not path.exists():
+            folder = self.place.run(name)
+            path = run_folder.outputs(folder)
+            record = _record(folder, run.digest)
+            facts = records.facts(record, folder, path) if record else None
+            if facts is None or not path.exists():
                 return None
-            arrays, about = read_arrays(path)
+            arrays, about = read_arrays(path, facts)
             if about != {"run": run.digest, "epoch": run.epochs}:
                 raise StoreError(f"{path} is of another run or epoch: remove its folder")
             return arrays["test_logits"].argmax(axis=1) != arrays["test_labels"]
         folder = self.place.ensemble(name)
         members = self.plan.ensembles[name].spec["members"]
-        known = records.finished(folder, self.plan.ensembles[name].digest)
-        if known is None or known["status"] != "done":
+        if _record(folder, self.plan.ensembles[name].digest) is None:
             return None
         try:
             outputs = [parents.outputs(member, self.place) for member in members]
-        except StoreError:  # scored, and a member has gone since
+        except Missing:  # scored, and a member has gone since
             return None
         averaged = metrics.averaged_logits(np.stack([one["test_logits"] for one in outputs]))
         return averaged.argmax(axis=1) != outputs[0]["test_labels"]
+
+
+def _record(folder: Path, digest: str) -> dict | None:
+    """The record of what is done; of a damaged one it is said elsewhere."""
+    try:
+        record = records.finished(folder, digest)
+    except StoreError:
+        return None
+    return record if record and record["status"] == "done" else None
 
 
 def as_bits(wrong: np.ndarray) -> dict:

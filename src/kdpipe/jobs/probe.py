@@ -9,7 +9,7 @@ from kdpipe.errors import Diverged
 from kdpipe.jobs.failures import failures_noted
 from kdpipe.jobs.record import blank, facts_of_device, facts_of_files, summary, tidy
 from kdpipe.results import records
-from kdpipe.results.parents import failed_member
+from kdpipe.results.parents import failed_member, made_of
 from kdpipe.results.store import Store, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
@@ -36,6 +36,7 @@ def probe(spec: dict, place: Store, means: Means = CPU) -> str:
         if reason is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
+            record[records.PARENTS] = made_of([spec], place)
             with devices.held(means.device, means.runs_per_gpu):
                 record = _probe(record, folder, place, means)
         records.publish(folder, record)

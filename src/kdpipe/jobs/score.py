@@ -3,9 +3,9 @@
 from kdpipe import identity
 from kdpipe.errors import StoreError
 from kdpipe.jobs.failures import failures_noted
-from kdpipe.jobs.record import blank, summary
-from kdpipe.results import parents, records
-from kdpipe.results.parents import failed_member
+from kdpipe.jobs.record import blank, summary, tidy
+from kdpipe.results import parents, records, run_folder
+from kdpipe.results.parents import failed_member, made_of
 from kdpipe.results.store import Store, only_one
 from kdpipe.specs import admission
 
@@ -20,8 +20,10 @@ def score(spec: dict, place: Store) -> str:
         if (reason := failed_member(spec["members"], place)) is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
+            record[records.PARENTS] = made_of(spec["members"], place, run_folder.outputs)
             record |= {"status": "done", "last": _last(name, spec["members"], place)}
         records.publish(folder, record)
+        tidy(folder)
     return summary(record)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from kdpipe import identity
 from kdpipe.jobs.failures import failures_noted
+from kdpipe.results import leftovers, marks, parents
 from kdpipe.results.store import Store, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
@@ -33,7 +34,11 @@ def tabulate(spec: dict, place: Store, means: Means = CPU, students: Collection[
             (work / STUDENTS).mkdir(exist_ok=True)
             (work / STUDENTS / student).touch()
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            if json.loads((place.table(name) / "about.json").read_bytes())["digest"] == digest:
+            about = json.loads((place.table(name) / marks.ABOUT).read_bytes())
+            weights = parents.made_of([spec], place)[0]["sha256"]
+            if about["digest"] == digest and about["weights"] == weights:
+                for path in leftovers.of(work, "tables"):
+                    path.unlink()
                 return f"{name}: made before"
         with devices.held(means.device, means.runs_per_gpu):
             from kdpipe.training.teachers import tables  # torch has to find the leased GPU

@@ -14,8 +14,9 @@ from kdpipe.jobs.failures import failures_noted
 from kdpipe.jobs.record import blank, cost_of, facts_of_device, facts_of_files, summary, tidy
 from kdpipe.jobs.tabulate import release
 from kdpipe.results import records, run_folder
-from kdpipe.results.parents import failed_member
-from kdpipe.results.store import Store, only_one
+from kdpipe.results.files import read_bytes
+from kdpipe.results.parents import failed_member, made_of
+from kdpipe.results.store import Store, only_one, unusable
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import devices
@@ -34,6 +35,8 @@ def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
     size = f"batch_size {spec['recipe']['batch_size']}"
     with only_one(folder), failures_noted(folder, size, means.code):
         old = records.finished(folder, digest)
+        if old is not None and (wrong := unusable(old, folder)):
+            raise StoreError(wrong)
         if old is not None and old["status"] == "skipped" and _failed_parent(spec, place) is None:
             old = None
         missing = _missing(folder, old, keep) if old else []
@@ -45,6 +48,8 @@ def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
         if (reason := _failed_parent(spec, place)) is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
+            if spec["teacher"]:
+                record[records.PARENTS] = made_of(spec["teacher"]["members"], place)
             if old and old["status"] == "done":
                 means = replace(means, device=old["device"]["type"])
             with devices.held(means.device, means.runs_per_gpu):
@@ -74,7 +79,7 @@ def _train(
     # A finished run needs no more than the way to its last missing checkpoint.
     until = recipe["epochs"] if old is None else max(keep)
     try:
-        result = loop.train(spec, record["digest"], sorted(keep), until, place, means)
+        result = loop.train(spec, record["digest"], folder, sorted(keep), until, place, means)
     except Diverged as outcome:
         if old is not None:
             raise StoreError(
@@ -88,7 +93,7 @@ def _train(
         }
     if until < recipe["epochs"]:
         assert old is not None
-        _refuse_another_training(folder, result.curve, keep)
+        _refuse_another_training(folder, old, result.curve, keep)
         checkpoints = old["checkpoints"] | result.checkpoints
         return old | {"checkpoints": checkpoints, "files": facts_of_files(folder)}
     cost = cost_of(spec, place, means.code)
@@ -125,12 +130,16 @@ def _failed_parent(spec: dict, place: Store) -> str | None:
     return failed_member(spec["teacher"]["members"], place) if spec["teacher"] else None
 
 
-def _refuse_another_training(folder: Path, curve: list[dict], keep: list[int]) -> None:
+def _refuse_another_training(
+    folder: Path, record: dict, curve: list[dict], keep: list[int]
+) -> None:
     """Raise StoreError unless a replay went as the finished run did; else its checkpoints go.
 
     On a GPU, another processor or another torch the same spec gives other numbers.
     """
-    before = [json.loads(line) for line in run_folder.curve(folder).read_text().splitlines()]
+    path = run_folder.curve(folder)
+    kept = read_bytes(path, record["files"][path.name])
+    before = [json.loads(line) for line in kept.splitlines()]
     if json.loads(json.dumps(curve)) == before[: len(curve)]:
         return
     for epoch in keep:

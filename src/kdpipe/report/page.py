@@ -21,6 +21,7 @@ from kdpipe.report.headline import headline
 from kdpipe.report.table import Sheet, sort_keys
 from kdpipe.report.text import effect, few_seeds, price, probability, rounded, short, span
 from kdpipe.statistics.resampling import RESAMPLES
+from kdpipe.wording import listed
 
 LONG = 40  # rows; a longer table is folded
 WIDE = 800  # pixels; a wider figure has a row for itself
@@ -34,8 +35,9 @@ def html(
     tables: list[Sheet],
     drawings: list[Drawing],
     svgs: dict[str, str],
+    outdated: dict[str, str],
 ) -> str:
-    """The page. svgs: the drawings by name."""
+    """The page. svgs: the drawings by name; outdated: what is made of weights that are gone."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"short": short, "p": probability, "price": price}
     environment.filters |= {"span": span, "sentence": sentence}
@@ -46,7 +48,7 @@ def html(
     return template.render(
         plan=plan,
         version=__version__,
-        facts=facts(plan, frame),
+        facts=facts(plan, frame, outdated),
         lost=_lost(frame),
         answers=[(answer, headline(answer)) for answer in answers],
         verdicts=verdicts,
@@ -103,7 +105,7 @@ def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
     )
 
 
-def facts(plan: Plan, frame: pd.DataFrame) -> list[tuple[str, str]]:
+def facts(plan: Plan, frame: pd.DataFrame, outdated: dict[str, str]) -> list[tuple[str, str]]:
     """The study in numbers: data, seeds, runs, time, machines and versions."""
     study, data = plan.study, plan.study.data
     runs = frame.loc[~frame.kind.isin(["ensemble", "probe"])].drop_duplicates("run")
@@ -113,6 +115,7 @@ def facts(plan: Plan, frame: pd.DataFrame) -> list[tuple[str, str]]:
     noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
     probes = f", {len(plan.probes):,} probes on other data" if plan.probes else ""
     price = [run.train_multiply_adds + run.teacher_multiply_adds for run in plan.runs.values()]
+    warned = f"{len(outdated):,}, which kdpipe status names: {listed(outdated)}"
     return [
         (
             "Data",
@@ -128,6 +131,11 @@ def facts(plan: Plan, frame: pd.DataFrame) -> list[tuple[str, str]]:
         ("Machines", _listed(done, "device")),
         ("torch", _listed(done, "torch")),
         ("kdpipe of the runs", _listed(done, "kdpipe")),
+        *(
+            [("Outdated, made of weights that have been made again since", warned)]
+            if outdated
+            else []
+        ),
     ]
 
 

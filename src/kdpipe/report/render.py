@@ -14,7 +14,7 @@ from kdpipe.evidence import answer, claim, frames, wrong_images
 from kdpipe.evidence.answer import Answer
 from kdpipe.evidence.selections import reading
 from kdpipe.evidence.verdicts import Verdict
-from kdpipe.plan import status
+from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import page, source, style
 from kdpipe.report.figure import draw
@@ -32,6 +32,7 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     """
     status.refuse_nothing(plan, place, failures=True)
     digest = source.digest(plan, place)  # before the records are read: what comes later is missing
+    old = outdated.of(plan, place)
     frame, curves = frames.frame(plan, place), frames.curves(plan, place)
     wrong = wrong_images.Outcomes(plan, place).wrong
     delta, reads = plan.study.smallest_effect, dict(plan.study.claims)
@@ -54,9 +55,9 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
         write_bytes(folder / "figures" / f"{drawing.name}.png", style.png(drawing.figure))
     _clear(folder / "tables", {f"{table.name}.{ending}" for table in sheets for ending in FORMS})
     _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
-    html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs)
+    html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs, old)
     _write(folder / "index.html", html)
-    text = _markdown(plan, frame, answers, verdicts, sheets)
+    text = _markdown(plan, frame, answers, verdicts, sheets, old)
     _write(folder / source.PAGE, f"{text}\n{source.last_line(digest)}\n")
     return folder
 
@@ -83,8 +84,11 @@ def _markdown(
     answers: list[Answer],
     verdicts: list[Verdict],
     sheets: list[Sheet],
+    outdated: dict[str, str],
 ) -> str:
-    facts = "\n".join(f"- {name}: {escaped(text)}" for name, text in page.facts(plan, frame))
+    facts = "\n".join(
+        f"- {name}: {escaped(text)}" for name, text in page.facts(plan, frame, outdated)
+    )
     parts = [f"# {escaped(plan.study.study)}", facts, "## The answer", *map(_answer, answers)]
     parts.append(escaped(page.second_interval(answers, verdicts)))
     parts += ["## The claims", _claims(verdicts), "## Tables"]

@@ -14,7 +14,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from kdpipe.errors import StoreError
+from kdpipe.errors import Missing, StoreError
+
+UNLIKE = "it is not what the record of its run says"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -74,24 +76,43 @@ def write_arrays(path: Path, arrays: dict, about: dict) -> None:
     write_bytes(path, save(arrays, metadata={"kdpipe": json.dumps(header, sort_keys=True)}))
 
 
-def read_arrays(path: Path) -> tuple[dict, dict]:
+def read_arrays(path: Path, facts: dict | None = None) -> tuple[dict, dict]:
     """(arrays, about) of a file written by `write_arrays`, content verified.
 
-    Raises StoreError if the file is missing, truncated, altered, or not one of kdpipe's.
+    facts: what a record says of it (`file_facts`). Raises StoreError if the file is missing,
+    truncated, altered, or not one of kdpipe's.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
+        if facts is not None and file_facts(path) != facts:
+            raise ValueError(UNLIKE)
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})["kdpipe"])
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if _content_digest(arrays, header["about"]) != header["sha256"]:
+        if facts is None and _content_digest(arrays, header["about"]) != header["sha256"]:
             raise ValueError("its content does not match its checksum")
         return arrays, header["about"]
     except FileNotFoundError:
-        raise StoreError(f"{path} is missing: {_cure(path)}") from None
+        raise Missing(f"{path} is missing: {_cure(path)}") from None
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise StoreError(f"{path} is damaged or not kdpipe's ({error}): {_cure(path)}") from None
+
+
+def read_bytes(path: Path, facts: dict) -> bytes:
+    """The bytes of a file of which a record says something. Raises StoreError if they are others.
+
+    A file that is not there is FileNotFoundError.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    if {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} != facts:
+        raise StoreError(f"{path} is damaged ({UNLIKE}): {_cure(path)}")
+    return data
 
 
 def file_facts(path: Path) -> dict:

@@ -7,10 +7,12 @@ a file that belongs to another run or epoch is refused. No torch.
 from collections.abc import Callable
 from pathlib import Path
 
-from kdpipe.errors import StoreError
+from kdpipe.errors import Missing, StoreError
 from kdpipe.results import records, run_folder
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
+
+Name = Callable[[Path, int | None], Path]  # of a run's file after an epoch
 
 
 def weights(member: dict, place: Store) -> dict:
@@ -25,7 +27,7 @@ def outputs(member: dict, place: Store) -> dict:
 
 def spec(member: dict, place: Store) -> dict:
     """The spec of a finished run."""
-    return _record(member, place)["spec"]
+    return _finished(member, place)[1]["spec"]
 
 
 def failed_member(members: list[dict], place: Store) -> str | None:
@@ -40,10 +42,39 @@ def failed_member(members: list[dict], place: Store) -> str | None:
     return None
 
 
-def _read(member: dict, place: Store, name: Callable[[Path, int | None], Path]) -> dict:
-    epoch, epochs = member["epoch"], spec(member, place)["recipe"]["epochs"]
-    path = name(place.find_run(member["run"]), None if epoch == epochs else epoch)
-    arrays, about = read_arrays(path)
+def made_of(members: list[dict], place: Store, name: Name = run_folder.weights) -> list[dict]:
+    """What a record says of the files that it is made of: of each member its SHA-256."""
+    found = []
+    for member in members:
+        _, facts = _listed(member, place, name)
+        found.append({key: member[key] for key in ("run", "epoch")} | {"sha256": facts["sha256"]})
+    return found
+
+
+def outdated(record: dict, runs: dict[str, dict]) -> str | None:
+    """Why a record is outdated: a parent has other bytes than those that it was made of.
+
+    runs: records by digest. What a record does not say of its parents counts as it is.
+    """
+    name = run_folder.outputs if record.get("kind") == "ensemble" else run_folder.weights
+    for member in record.get("parents", ()):
+        parent = runs.get(member["run"])
+        if parent is None or parent["status"] != "done":
+            continue
+        path = _path(Path(), parent, member["epoch"], name)
+        now = parent["files"].get(path.as_posix())
+        if now is not None and now["sha256"] != member["sha256"]:
+            return (
+                f"made of {parent['name']} as it was (sha256 {member['sha256'][:12]}), which has "
+                f"been made again since and is another ({now['sha256'][:12]})"
+            )
+    return None
+
+
+def _read(member: dict, place: Store, name: Name) -> dict:
+    epoch = member["epoch"]
+    path, facts = _listed(member, place, name)
+    arrays, about = read_arrays(path, facts)
     if (about["run"], about["epoch"]) != (member["run"], epoch):
         raise StoreError(
             f"{path} holds epoch {about['epoch']} of run {about['run'][:12]}, not epoch "
@@ -53,9 +84,28 @@ def _read(member: dict, place: Store, name: Callable[[Path, int | None], Path]) 
     return arrays
 
 
-def _record(member: dict, place: Store) -> dict:
+def _listed(member: dict, place: Store, name: Name) -> tuple[Path, dict]:
+    """A file of a member, and what the record of its run says of it."""
+    folder, record = _finished(member, place)
+    path = _path(folder, record, member["epoch"], name)
+    facts = records.facts(record, folder, path)
+    if facts is None:
+        raise Missing(
+            f"{path} is not among the files that the record of {record['name']} lists: run the "
+            "study again, or remove the folder"
+        )
+    return path, facts
+
+
+def _path(folder: Path, record: dict, epoch: int, name: Name) -> Path:
+    epochs = record["spec"]["recipe"]["epochs"]
+    return name(folder, None if epoch == epochs else epoch)
+
+
+def _finished(member: dict, place: Store) -> tuple[Path, dict]:
+    """The folder of a member and its record."""
     folder = place.find_run(member["run"])
     record = records.finished(folder, member["run"])
     if record is None or record["status"] != "done":
-        raise StoreError(f"{folder} is not a finished run: its students cannot be trained")
-    return record
+        raise Missing(f"{folder} is not a finished run: its students cannot be trained")
+    return folder, record

@@ -5,6 +5,7 @@ before it, so a record that is there is whole and its own. Whatever else the run
 it with size and SHA-256.
 """
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -19,6 +20,8 @@ SEAL = b',\n "sha256": "'
 OF_THE_MACHINE = {"versions", "started", "device", "seconds", "images_per_second"}
 # What a record may have more or less of: a checkpoint is made when it is asked for.
 GROWING = ("checkpoints", "files")
+
+PARENTS = "parents"  # what a run was made of; records from before version 0.3 do not say it
 
 
 def read(folder: Path, digest: str | None, filename: str = RECORD) -> dict | None:
@@ -42,9 +45,47 @@ def read(folder: Path, digest: str | None, filename: str = RECORD) -> dict | Non
     return record
 
 
-def finished(folder: Path, digest: str) -> dict | None:
-    """The record of a finished run, under whichever of its names is there; None if unfinished."""
-    return read(folder, digest, KEPT_RECORD) or read(folder, digest)
+def finished(folder: Path, digest: str | None) -> dict | None:
+    """The record of a finished run, under whichever of its names it is whole; None if unfinished.
+
+    Of both the copy is the newer. Raises StoreError if what is there is damaged or another run's.
+    """
+    damaged = None
+    for filename in (KEPT_RECORD, RECORD):
+        try:
+            if (record := read(folder, digest, filename)) is not None:
+                return record
+        except StoreError as error:
+            damaged = error
+    if damaged is not None:
+        raise damaged
+    return None
+
+
+def restored(folder: Path) -> dict | None:
+    """The record of a folder whose own is damaged, from its copy; None if there is none.
+
+    It is put back on disk too, where that can be done.
+    """
+    try:
+        record = read(folder, None, KEPT_RECORD)
+    except StoreError:
+        return None
+    if record is not None and is_at_home(record, folder.name):
+        with contextlib.suppress(StoreError):
+            write_bytes(folder / RECORD, (folder / KEPT_RECORD).read_bytes())
+        return record
+    return None
+
+
+def facts(record: dict, folder: Path, path: Path) -> dict | None:
+    """What a record says of a file in its folder: size and SHA-256; None if it lists none such."""
+    return record.get("files", {}).get(path.relative_to(folder).as_posix())
+
+
+def is_at_home(record: dict, name: str) -> bool:
+    """Whether a record lies in the folder that has its name, and was not moved there."""
+    return record.get("name", name) == name
 
 
 def publish(folder: Path, record: dict) -> None:
@@ -84,6 +125,8 @@ def disagreement(one: dict, other: dict) -> str | None:
             for name in sorted(mine.keys() & theirs.keys()):
                 if mine[name] != theirs[name]:
                     return f"{key.removesuffix('s')} {name}"
+        elif key == PARENTS and (key in one) != (key in other):
+            continue
         elif key not in OF_THE_MACHINE and one.get(key) != other.get(key):
             return key
     return None

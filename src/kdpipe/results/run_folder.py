@@ -65,9 +65,12 @@ def leftovers(folder: Path) -> list[Path]:
     return [failure(folder), *folder.glob(".state*"), *temporary(folder)]
 
 
-def temporary(folder: Path) -> list[Path]:
-    """Files that a process was killed over before it could give them their names."""
-    return sorted(folder.rglob(".*.tmp"))
+def temporary(folder: Path, below: bool = True) -> list[Path]:
+    """Files that a process was killed over before it could give them their names.
+
+    below: those in folders of the folder too.
+    """
+    return sorted(folder.rglob(".*.tmp") if below else folder.glob(".*.tmp"))
 
 
 def _checkpoint(folder: Path, epoch: int, what: str = "") -> Path:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdpipe.errors import StoreError
+from kdpipe.errors import Missing, StoreError
 from kdpipe.results import archived, records, run_folder
+from kdpipe.results.files import read_bytes
 
 # Of a folder of records as kdpipe 0.1 made it: the wrong test images of all runs in one file.
 OUTCOMES = "outcomes.jsonl"
@@ -46,10 +47,31 @@ class Store:
         return self.root / archived.FILE
 
     def find_run(self, digest: str) -> Path:
-        """The folder of the run with this digest. Raises StoreError if there is none."""
-        for folder in (self.root / "runs").glob(f"*-{digest[:12]}"):
-            return folder
-        raise StoreError(
+        """The folder of the run with this digest: the one that has the name in its record.
+
+        One that was moved aside (`old-<name>`) has another. Raises StoreError if there is none.
+        """
+        aside, unnamed = None, None
+        for folder in sorted((self.root / "runs").glob(f"*-{digest[:12]}")):
+            try:
+                record = records.finished(folder, digest)
+            except StoreError:  # said by whoever reads it
+                record = None
+            if record is None:
+                unnamed = unnamed or folder
+            elif records.is_at_home(record, folder.name):
+                return folder
+            else:
+                aside = folder, record["name"]
+        if unnamed is not None:
+            return unnamed
+        if aside is not None:
+            raise Missing(
+                f"{self.root}/runs holds the run with digest {digest[:12]} under another name, and "
+                f"a parent is looked for under its own: rename {aside[0]} to {aside[1]}, or run "
+                "the study again"
+            )
+        raise Missing(
             f"{self.root}/runs holds no run with digest {digest[:12]}: a parent is missing; "
             "run the study again, or restore the folder"
         )
@@ -60,23 +82,47 @@ class Store:
 
     def records(self, kind: str) -> dict[str, dict]:
         """Every record of a kind ("runs", "ensembles", "probes") by name, in one scan."""
+        return self.scan(kind)[0]
+
+    def scan(self, kind: str) -> tuple[dict[str, dict], dict[str, str]]:
+        """The records of a kind by name; and by name what is the matter with those not to be used.
+
+        A damaged record whose copy is whole is put back from it.
+        """
         found = {
             entry.name: entry.record
             for entry in self.archived().values()
             if entry.kind == kind and entry.record is not None
         }
+        damaged: dict[str, str] = {}
         folder = self.root / kind
-        if folder.is_dir():
-            for there in os.scandir(folder):
-                path = os.path.join(there.path, run_folder.RECORD)
-                try:
-                    with open(path, "rb") as file:
-                        found[there.name] = records.parse(file.read(), path)
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                except OSError as error:
-                    raise StoreError(f"{path} cannot be read: {error.strerror}") from None
-        return found
+        if not folder.is_dir():
+            return found, damaged
+        left_out = self.leaves_weights_out
+        for there in os.scandir(folder):
+            path = os.path.join(there.path, run_folder.RECORD)
+            try:
+                with open(path, "rb") as file:
+                    record = records.parse(file.read(), path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                record, wrong = None, f"{path} cannot be read: {error.strerror}"
+            except StoreError as error:
+                record, wrong = records.restored(Path(there.path)), str(error)
+            if record is not None:
+                wrong = unusable(record, Path(there.path), left_out)
+            if record is None or wrong:
+                found.pop(there.name, None)
+                damaged[there.name] = wrong
+            else:
+                found[there.name] = record
+        return found, damaged
+
+    @property
+    def leaves_weights_out(self) -> bool:
+        """Whether these are records as kdpipe 0.1 kept them: without weights, on purpose."""
+        return (self.root / OUTCOMES).exists()
 
     def has_record(self, kind: str, name: str) -> bool:
         entry = self.archived().get((kind, name))
@@ -91,22 +137,37 @@ class Store:
         return (self.root / kind / name / run_folder.RECORD).exists()
 
     def curve(self, name: str) -> list[dict] | None:
-        """What a run noted after each epoch; None if it is not there."""
+        """What a run noted after each epoch; None if it is not there.
+
+        Raises StoreError if it is not what the record of the run says.
+        """
+        folder = self.run(name)
         try:
-            text = run_folder.curve(self.run(name)).read_text()
-        except (FileNotFoundError, NotADirectoryError):
-            entry = self.archived().get(("runs", name))
-            return entry.curve if entry else None
-        return [json.loads(line) for line in text.splitlines()]
+            record = records.finished(folder, None)
+        except StoreError:  # said of the record
+            return None
+        path = run_folder.curve(folder)
+        facts = records.facts(record, folder, path) if record else None
+        try:
+            data = read_bytes(path, facts) if facts else b""
+        except FileNotFoundError:
+            data = b""
+        if data:
+            return [json.loads(line) for line in data.splitlines()]
+        entry = self.archived().get(("runs", name))
+        return entry.curve if entry else None
 
     def failure(self, kind: str, name: str) -> str | None:
-        """Why the last try of a run or probe ended in a fault, if it did."""
+        """Why the last try of a job ended in a fault, if it did."""
+        path = run_folder.failure(self.root / kind / name)
         try:
-            path = run_folder.failure(self.root / kind / name)
-            return json.loads(path.read_bytes())["reason"]
-        except (OSError, ValueError, KeyError):
-            entry = self.archived().get((kind, name))
-            return entry.failure if entry else None
+            return str(json.loads(path.read_bytes())["reason"])
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return f"the reason cannot be read: {path} is damaged"
+        entry = self.archived().get((kind, name))
+        return entry.failure if entry else None
 
     def wrong_images(self) -> dict[str, dict]:
         """By name {"digest", "images", "wrong"} of the runs and ensembles whose wrong test images
@@ -121,17 +182,41 @@ class Store:
         if not path.exists():
             return found
         try:
-            lines = [json.loads(line) for line in path.read_text().splitlines()]
-            listed = {line["name"]: line for line in lines}
-            return found | {
-                name: {key: line[key] for key in ("digest", "images", "wrong")}
-                for name, line in listed.items()
-            }
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            listed = [json.loads(line) for line in path.read_bytes().splitlines()]
+            return found | {line["name"]: _of_wrong_images(line) for line in listed}
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise StoreError(
                 f"{path} is damaged ({error}): restore it, or remove it; the report is then "
                 "rendered without the intervals that rest on it"
             ) from None
+
+
+def _of_wrong_images(line: dict) -> dict:
+    """A line of outcomes.jsonl. Raises ValueError or TypeError if it cannot be."""
+    digest, images, wrong = line["digest"], line["images"], line["wrong"]
+    if type(digest) is not str or type(images) is not int:
+        raise TypeError("digest is a text, images a number")
+    if images < 0 or len(bytes.fromhex(wrong)) != (images + 7) // 8:
+        raise ValueError(f"the bits of {line['name']} are not those of {images} images")
+    return {"digest": digest, "images": images, "wrong": wrong}
+
+
+def unusable(record: dict, folder: Path, left_out: bool = False) -> str:
+    """What is the matter with a whole record where it lies; nothing if it can be used.
+
+    left_out: weights may be missing on purpose.
+    """
+    if not records.is_at_home(record, folder.name):
+        return f"{folder} holds the record of {record['name']}: remove or rename the folder"
+    weights = run_folder.weights(folder)
+    if record["status"] != "done" or left_out or weights.name not in record.get("files", {}):
+        return ""
+    if weights.exists():
+        return ""
+    return (
+        f"{weights} is missing, which its record lists: put it back, or remove the folder "
+        f"{folder}, the run is then made again"
+    )
 
 
 @contextlib.contextmanager
@@ -151,6 +236,22 @@ def only_one(folder: Path) -> Iterator[None]:
                 "nolock, with its lock daemon running)"
             ) from None
         yield
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder of what is published, which is to have no lock in it, while it is changed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written into: {error.strerror}") from None
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def is_running(folder: Path) -> bool:

@@ -58,12 +58,13 @@ class Result:
 def train(
     spec: dict,
     digest: str,
+    folder: Path,
     keep: list[int],
     until: int,
     place: store.Store,
     means: Means = CPU,
 ) -> Result:
-    """Train the run of `spec` to epoch `until` and evaluate it.
+    """Train the run of `spec` to epoch `until`, in its folder, and evaluate it.
 
     `until` is the end of the recipe, or less where a finished run is replayed to a checkpoint;
     `keep` are the epochs whose checkpoints stay. A network that brings its weights is examined and
@@ -71,7 +72,6 @@ def train(
     """
     recipe = spec["recipe"]
     torch.set_num_threads(recipe["threads"])
-    folder = place.find_run(digest)
     layout = models.layout(spec["network"])
     where = devices.torch_device(means.device)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from kdpipe.errors import KdpipeError
 from kdpipe.evidence import wrong_images
-from kdpipe.plan import status
+from kdpipe.plan import hindrances, status
 from kdpipe.plan.items import Plan
-from kdpipe.results import archived, records
+from kdpipe.results import archived, records, run_folder
 from kdpipe.results.archived import Entries, Entry
-from kdpipe.results.store import Store
+from kdpipe.results.store import Store, alone
 
 
 def write(plan: Plan, place: Store, folder: Path) -> str:
@@ -26,10 +26,13 @@ def write(plan: Plan, place: Store, folder: Path) -> str:
     status.of(plan, place)  # refuses a record of another spec
     target = Store(folder)
     found = {(entry.kind, entry.name): entry for entry in _entries(plan, place)}
-    _refuse_another(found, place, target)
-    kept = target.archived()
-    merged = kept | {key: _merged(entry, kept.get(key)) for key, entry in found.items()}
-    archived.write(target.archive, merged.values())
+    with alone(folder):  # another study may be put into the same archive
+        _refuse_another(found, place, target)
+        kept = target.archived()
+        merged = kept | {key: _merged(entry, kept.get(key)) for key, entry in found.items()}
+        archived.write(target.archive, merged.values())
+        for path in run_folder.temporary(folder, below=False):
+            path.unlink(missing_ok=True)
     return _in_words(target.archive, merged, kept.keys() - found.keys())
 
 
@@ -40,7 +43,9 @@ def _entries(plan: Plan, place: Store) -> Iterator[Entry]:
     """
     outcomes = wrong_images.Outcomes(plan, place)
     for kind, items in plan.recorded.items():
-        known = place.records(kind)
+        known, damaged = place.scan(kind)
+        for name in items.keys() & damaged.keys():
+            raise KdpipeError(f"{damaged[name]}; nothing was archived")
         for name, item in items.items():
             record = known.get(name)
             if record is not None:
@@ -48,20 +53,24 @@ def _entries(plan: Plan, place: Store) -> Iterator[Entry]:
                 wrong = outcomes.wrong(name) if kind != "probes" else None
                 bits = None if wrong is None else wrong_images.as_bits(wrong)
                 yield Entry(kind, name, record["digest"], record, curve, bits)
-            elif (reason := place.failure(kind, name)) is not None:
+            elif (reason := hindrances.of(item, plan, place, damaged)[1]) is not None:
                 yield Entry(kind, name, item.digest, failure=reason)
 
 
 def _refuse_another(found: Entries, place: Store, target: Store) -> None:
     """Raise KdpipeError if the target has another record of a run, and say both."""
-    known = {kind: target.records(kind) for kind in archived.KINDS}
+    # In the archive, whatever lies beside it; and in folders of records, as kdpipe 0.1 kept them.
+    kept = target.archived()
+    beside = {kind: target.records(kind) for kind in archived.KINDS}
     others = []
     for (kind, name), entry in found.items():
-        old = known[kind].get(name)
-        if entry.record is not None and old is not None:
-            differs = records.disagreement(entry.record, old)
-            if differs is not None:
-                others.append((place.root / kind / name, differs, entry.record, old))
+        there = kept.get((kind, name))
+        for old in (there.record if there else None, beside[kind].get(name)):
+            if entry.record is not None and old is not None:
+                differs = records.disagreement(entry.record, old)
+                if differs is not None:
+                    others.append((place.root / kind / name, differs, entry.record, old))
+                    break
     if others:
         folder, differs, new, old = others[0]
         raise KdpipeError(

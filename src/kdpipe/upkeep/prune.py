@@ -8,26 +8,35 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from kdpipe.plan import status
+from kdpipe.errors import KdpipeError, StoreError
+from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
 from kdpipe.plan.prices import as_size
-from kdpipe.results import archived, records, run_folder, store
+from kdpipe.results import archived, leftovers, marks, records, run_folder, store
 from kdpipe.results.archived import Entry
-from kdpipe.upkeep.verify import entries
 
 
-def prune(plans: list[Plan], place: store.Store, remove: bool) -> str:
+def prune(plans: list[Plan], place: store.Store, remove: bool, remake: bool = False) -> str:
     """What none of the plans needs, as text; `remove` removes it.
 
-    What another process works on stays, and so does all that a link leads to.
+    remake: what is outdated counts as not needed, so that it is made again.
+    What another process works on stays, and so does all that a link leads to, and all that is not
+    kdpipe's own. Raises KdpipeError for a folder that holds no results.
     """
+    marks.refuse_another_folder(place)
     checkpoints = _unneeded_checkpoints(plans, place)
-    unneeded = list(_unneeded(plans, place))
+    old = {name for plan in plans for name in outdated.of(plan, place)}
+    planned = _planned(plans, old if remake else set())
+    folders, left = _unneeded(plans, planned, place)
+    unneeded = [*folders, *_leftovers(place, folders)]
     for folder, epochs in checkpoints.items():
         unneeded += [path for each in epochs for path in run_folder.checkpoint_files(folder, each)]
-    surplus, remaining = _unneeded_entries(plans, place)
+    surplus, remaining = _unneeded_entries(planned, place)
+    others = [f"not kdpipe's, left: {path} ({why})" for path, why in left.items()]
+    if old and not remake:
+        others.append(f"{len(old):,} outdated, kept: with --outdated they count as not needed")
     if not unneeded and not surplus:
-        return f"{place.root}: everything in it is needed"
+        return "\n".join([f"{place.root}: everything in it is needed", *others])
     sizes = {str(path): _size(path) for path in unneeded}
     if surplus:
         count = f"{len(surplus):,} of its {len(surplus) + len(remaining):,} records"
@@ -35,43 +44,81 @@ def prune(plans: list[Plan], place: store.Store, remove: bool) -> str:
         sizes[f"{place.archive}: {count}"] = lost
     if remove:
         if surplus:
-            archived.write(place.archive, remaining)
+            with store.alone(place.root):
+                archived.write(place.archive, _unneeded_entries(planned, place)[1])
         for folder, epochs in checkpoints.items():
             _strike_out(folder, epochs)
         for path in unneeded:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            _remove(path)
     verb = "removed" if remove else "not needed; with --yes it is removed"
     lines = [f"{as_size(size):>10}  {what}" for what, size in sizes.items()]
-    return "\n".join([*lines, f"{as_size(sum(sizes.values())):>10}  {verb}"])
+    return "\n".join([*lines, f"{as_size(sum(sizes.values())):>10}  {verb}", *others])
 
 
-def _unneeded(plans: list[Plan], place: store.Store) -> Iterator[Path]:
+Names = dict[str, set[str]]  # by kind
+
+
+def _unneeded(
+    plans: list[Plan], planned: Names, place: store.Store
+) -> tuple[list[Path], dict[Path, str]]:
+    """Folders that no plan needs; and what is not kdpipe's, with the reason."""
     needed = {
-        **_planned(plans),
+        **planned,
         "data": {folder for plan in plans for folder in plan.data_sets},
         "tables": {name for plan in plans for name in _awaited_tables(plan, place)},
     }
+    found, left = [], {}
     for kind in needed:
-        for path in entries(place, kind):
-            if path.name not in needed[kind] and not store.is_running(path):
-                yield path
+        base = place.root / kind
+        if base.is_symlink():
+            left[base] = "a link"
+            continue
+        for path in marks.entries(place, kind):
+            if path.name in needed[kind] or store.is_running(path):
+                continue
+            if (why := marks.foreign(path, kind)) is None:
+                found.append(path)
+            else:
+                left[path] = why
+    return found, left
 
 
-def _planned(plans: list[Plan]) -> dict[str, set[str]]:
-    """Names by kind, of all plans."""
+def _leftovers(place: store.Store, gone: list[Path]) -> Iterator[Path]:
+    """What processes that were killed have left in folders that stay."""
+    yield from run_folder.temporary(place.root, below=False)
+    for kind in marks.FOLDERS:
+        if not (place.root / kind).is_symlink():
+            for folder in marks.entries(place, kind):
+                if folder not in gone and not store.is_running(folder):
+                    yield from leftovers.of(folder, kind)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, its records first, or a file. Raises KdpipeError if that is not allowed."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            for name in (run_folder.RECORD, run_folder.KEPT_RECORD):
+                (path / name).unlink(missing_ok=True)
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise KdpipeError(
+            f"{path} cannot be removed: {error.strerror}; what was shown before it is gone, the "
+            "rest is there"
+        ) from None
+
+
+def _planned(plans: list[Plan], without: set[str]) -> Names:
+    """Names of all plans."""
     return {
-        "runs": {name for plan in plans for name in plan.runs},
-        "ensembles": {name for plan in plans for name in plan.ensembles},
-        "probes": {name for plan in plans for name in plan.probes},
+        kind: {name for plan in plans for name in plan.recorded[kind]} - without
+        for kind in archived.KINDS
     }
 
 
-def _unneeded_entries(plans: list[Plan], place: store.Store) -> tuple[list[Entry], list[Entry]]:
+def _unneeded_entries(planned: Names, place: store.Store) -> tuple[list[Entry], list[Entry]]:
     """Of the archive what no plan has, and what remains."""
-    planned = _planned(plans)
     surplus, remaining = [], []
     for entry in place.archived().values():
         (remaining if entry.name in planned[entry.kind] else surplus).append(entry)
@@ -93,7 +140,7 @@ def _unneeded_checkpoints(plans: list[Plan], place: store.Store) -> dict[Path, l
     for name in sorted({name for plan in plans for name in plan.runs}):
         folder = place.run(name)
         wanted = {epoch for plan in plans for epoch in plan.keep.get(name, ())}
-        if not folder.is_symlink() and (record := records.read(folder, None)):
+        if not folder.is_symlink() and (record := _sound(folder)):
             surplus = [epoch for epoch in map(int, record["checkpoints"]) if epoch not in wanted]
             surplus = [epoch for epoch in surplus if run_folder.checkpoint_files(folder, epoch)]
             if surplus and not store.is_running(folder):
@@ -103,13 +150,21 @@ def _unneeded_checkpoints(plans: list[Plan], place: store.Store) -> dict[Path, l
 
 def _strike_out(folder: Path, epochs: list[int]) -> None:
     """Take checkpoints out of the record of their run, before they are removed."""
-    record = records.read(folder, None)
+    record = _sound(folder)
     assert record is not None
     for epoch in epochs:
         del record["checkpoints"][str(epoch)]
         for path in run_folder.checkpoint_files(folder, epoch):
             record["files"].pop(str(path.relative_to(folder)), None)
     records.publish(folder, record)
+
+
+def _sound(folder: Path) -> dict | None:
+    """The record of a folder, if it is whole; of a damaged one nothing is removed."""
+    try:
+        return records.finished(folder, None)
+    except StoreError:
+        return None
 
 
 def _size(path: Path) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kdpipe import identity
 from kdpipe.data import cards, prepared
 from kdpipe.errors import DataError, KdpipeError
-from kdpipe.results import records, run_folder, store
+from kdpipe.results import leftovers, marks, parents, records, run_folder, store
 from kdpipe.results.archived import KINDS, Entry
 from kdpipe.results.files import file_facts, read_arrays
 from kdpipe.specs.made import ensemble_name, probe_name, run_name
@@ -23,47 +23,73 @@ NAMES = {
 
 
 def faults(place: store.Store) -> Iterator[str]:
-    """One line for each fault of the results folder, with what to do."""
-    for kind in (*KINDS, "data"):
-        for folder in entries(place, kind):
+    """One line for each fault of the results folder, with what to do.
+
+    Raises KdpipeError for a folder that holds no results.
+    """
+    marks.refuse_another_folder(place)
+    for path in run_folder.temporary(place.root, below=False):
+        yield _left(path)
+    for kind in marks.FOLDERS:
+        for folder in marks.entries(place, kind):
             if folder.is_symlink() or not folder.is_dir():
-                yield f"{folder}: a link or a file where kdpipe makes folders: remove it"
+                yield (
+                    f"{folder}: a link or a file where kdpipe makes folders: remove it, or move it "
+                    "out of here"
+                )
             elif not store.is_running(folder):
-                for path in run_folder.temporary(folder):
-                    yield f"{path}: left by a process that was killed: remove it"
+                left = leftovers.of(folder, kind)
+                for path in left:
+                    yield _left(path)
                 try:
-                    yield from _of_data(folder, place) if kind == "data" else _of_run(folder)
+                    yield from _of_folder(folder, kind, place, left)
                 except KdpipeError as error:
                     yield str(error)
     try:
         for entry in place.archived().values():
             yield from _of_entry(entry, place)
+        runs = {record["digest"]: record for record in place.records("runs").values()}
+        for kind in KINDS:
+            for name, record in place.records(kind).items():
+                if (why := parents.outdated(record, runs)) is not None:
+                    yield (
+                        f"{place.root / kind / name}: outdated: {why}: remove it, and the next "
+                        "start makes it again (kdpipe prune --outdated)"
+                    )
     except KdpipeError as error:
         yield str(error)
 
 
-def entries(place: store.Store, kind: str) -> list[Path]:
-    base = place.root / kind
-    return [] if base.is_symlink() or not base.is_dir() else sorted(base.iterdir())
+def _left(path: Path) -> str:
+    return f"{path}: left by a process that was killed: remove it (kdpipe prune does)"
 
 
-def _of_run(folder: Path) -> Iterator[str]:
-    record = records.read(folder, None)
-    kept = records.read(folder, None, run_folder.KEPT_RECORD)
-    found = record or kept
+def _of_folder(folder: Path, kind: str, place: store.Store, left: list[Path]) -> Iterator[str]:
+    if kind == "data":
+        yield from _of_data(folder, place)
+    elif kind in KINDS:
+        yield from _of_run(folder, left, place.leaves_weights_out)
+
+
+def _of_run(folder: Path, left: list[Path], left_out: bool) -> Iterator[str]:
+    """left: what is a leftover; left_out: whether weights and outputs may be missing."""
+    found = records.finished(folder, None)
     if found is None:
         yield from _of_unfinished(folder)
         return
-    if record and kept and record != kept:
-        yield f"{folder}: its two records differ: remove the folder, the run is then made again"
+    if (why := marks.moved_aside(folder)) is not None:
+        yield f"{folder}: {why}: rename it back, move it out of here or remove it"
+        return
     if not _is_of(found, folder.name):
         yield f"{folder}: the record of another run ({found['name']}): remove the folder"
         return
+    yield from _of_its_two_records(folder, found)
     listed = found["files"]
     for name, facts in listed.items():
         path = folder / name
         if not path.is_file() or path.is_symlink():
-            yield f"{path}: missing: remove the folder {folder}, the run is then made again"
+            if not (left_out and path.suffix == ".safetensors"):
+                yield f"{path}: missing: remove the folder {folder}, the run is then made again"
         elif (now := file_facts(path)) != facts:
             what = "truncated or altered" if now["bytes"] != facts["bytes"] else "altered"
             yield (
@@ -71,8 +97,23 @@ def _of_run(folder: Path) -> Iterator[str]:
                 f"says {facts['bytes']:,} and {facts['sha256'][:12]}): remove the folder {folder}"
             )
     for path in _files(folder):
-        if str(path.relative_to(folder)) not in listed:
+        if str(path.relative_to(folder)) not in listed and path not in left:
             yield f"{path}: not a file of this run: remove it"
+
+
+def _of_its_two_records(folder: Path, found: dict) -> Iterator[str]:
+    """A run has its record twice, and the copy may be the newer."""
+    for name in (run_folder.RECORD, run_folder.KEPT_RECORD):
+        try:
+            other = records.read(folder, None, name)
+        except KdpipeError:
+            yield (
+                f"{folder / name}: damaged, and its copy is whole: start the study again, it is "
+                "then put back; or remove it"
+            )
+            continue
+        if other and records.disagreement(other, found):
+            yield f"{folder}: its two records differ: remove the folder, the run is then made again"
 
 
 def _of_unfinished(folder: Path) -> Iterator[str]:
@@ -100,7 +141,10 @@ def _of_entry(entry: Entry, place: store.Store) -> Iterator[str]:
     if entry.record is None:
         return
     if entry.record["digest"] != entry.digest or not _is_of(entry.record, entry.name):
-        yield f"{place.archive}: what it holds as {entry.name} is of another run: remove the file"
+        yield (
+            f"{place.archive}: what it holds as {entry.name} is of another run: restore it (git, a "
+            "backup), or remove it"
+        )
         return
     folder = place.root / entry.kind / entry.name
     try:

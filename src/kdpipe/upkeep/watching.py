@@ -5,11 +5,12 @@ run is running while a process holds its lock; its place is in the header of its
 """
 
 import json
+import os
 import shlex
 from collections import Counter
 from pathlib import Path
 
-from kdpipe.plan import prices, status
+from kdpipe.plan import hindrances, outdated, prices, status
 from kdpipe.plan.items import Plan, Run
 from kdpipe.results import run_folder
 from kdpipe.results.store import Store, is_running
@@ -18,17 +19,21 @@ from kdpipe.results.store import Store, is_running
 def as_text(plan: Plan, place: Store) -> str:
     """The state of a study on one screen."""
     states = status.of(plan, place)
+    records, damaged = place.scan("runs")
     waiting = [run for run in plan.runs.values() if states[run.name] == "to do"]
     running = [run for run in waiting if is_running(place.run(run.name))]
+    unlike = {run.name: damaged[run.name] for run in waiting if run.name in damaged}
     failed = {
         run.name: reason
         for run in waiting
-        if run not in running and (reason := place.failure("runs", run.name))
+        if run not in running
+        and run.name not in unlike
+        and (reason := place.failure("runs", run.name)) is not None
     }
     count = Counter(states[name] for name in plan.runs)
-    count["running"], count["failed"] = len(running), len(failed)
-    count["to do"] -= len(running) + len(failed)
-    order = ("done", "diverged", "skipped", "running", "failed", "to do")
+    count["running"], count["failed"], count["damaged"] = len(running), len(failed), len(unlike)
+    count["to do"] -= len(running) + len(failed) + len(unlike)
+    order = ("done", "diverged", "skipped", "damaged", "running", "failed", "to do")
     shown = ", ".join(f"{count[state]:,} {state}" for state in order if count[state])
     lines = [f"study {plan.study.study}: {len(plan.runs):,} runs: {shown}"]
     if not place.root.is_dir():
@@ -42,18 +47,30 @@ def as_text(plan: Plan, place: Store) -> str:
     epochs = {run.name: _epochs_done(place.run(run.name)) for run in waiting}
     for run in running:
         lines.append(f"  running  {run.name}: epoch {epochs[run.name]} of {run.epochs} done")
-    records = place.records("runs")
     for name in plan.runs:
         if states[name] in ("diverged", "skipped"):
             lines.append(f"  {states[name]}  {name}: {records[name]['reason']}")
-    for name in plan.probes:
-        folder = place.probe(name)
-        if states[name] == "to do" and is_running(folder):
-            lines.append(f"  running  {name}")
-        elif states[name] == "to do" and (reason := place.failure("probes", name)):
-            failed[name] = reason
-    for name, reason in failed.items():
-        lines.append(f"  failed  {name}: {reason}")
+    for kind in ("ensembles", "probes"):
+        marred = place.scan(kind)[1]
+        for name in plan.recorded[kind]:
+            if states[name] != "to do":
+                continue
+            if is_running(place.root / kind / name):
+                lines.append(f"  running  {name}")
+            elif name in marred:
+                unlike[name] = marred[name]
+            elif (reason := place.failure(kind, name)) is not None:
+                failed[name] = reason
+    failed |= _failed_before(plan, place, states)
+    lines += [f"  damaged  {name}: {reason}" for name, reason in unlike.items()]
+    lines += [f"  failed  {name}: {reason}" for name, reason in failed.items()]
+    old = outdated.of(plan, place)
+    lines += [f"  outdated  {name}: {reason}" for name, reason in old.items()]
+    if old:
+        lines.append(
+            f"{len(old):,} outdated: kdpipe prune with --outdated and --yes removes them, the next "
+            "start makes them again"
+        )
     if waiting:
         lines.append(_time_left(plan, records, waiting, epochs, max(1, len(running))))
     return "\n".join(lines)
@@ -68,8 +85,10 @@ def missing(plan: Plan, place: Store, study: str) -> str:
     waiting = [name for name in plan.runs if states[name] == "to do"]
     if not waiting:
         return ""
+    damaged = place.scan("runs")[1]
     failed = sum(
-        not is_running(place.run(name)) and place.failure("runs", name) is not None
+        not is_running(place.run(name))
+        and hindrances.of(plan.runs[name], plan, place, damaged)[1] is not None
         for name in waiting
     )
     counted = f" without {len(waiting):,} of {len(plan.runs):,} runs"
@@ -79,13 +98,24 @@ def missing(plan: Plan, place: Store, study: str) -> str:
     return f"{counted}, of which {failed:,} failed: kdpipe status {file} says why"
 
 
+def _failed_before(plan: Plan, place: Store, states: dict[str, str]) -> dict[str, str]:
+    """Why data sets and teacher tables failed that something to do waits for."""
+    found: dict[str, str] = {}
+    for items in plan.recorded.values():
+        for name, item in items.items():
+            if states[name] == "to do":
+                found |= dict(hindrances.awaited(item, plan, place))
+    return found
+
+
 def _epochs_done(folder: Path) -> int:
     """From the header of the saved state alone, which may be large."""
     try:
         with open(run_folder.state(folder), "rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return json.loads(header["__metadata__"]["kdpipe"])["about"]["epoch"]
-    except (OSError, ValueError, KeyError, MemoryError):
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, os.fstat(file.fileno()).st_size)))
+        return int(json.loads(header["__metadata__"]["kdpipe"])["about"]["epoch"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return 0
 
 

@@ -7,6 +7,9 @@ from kdpipe.cli.command import Command
 def arguments(parser) -> None:
     parser.add_argument("studies", nargs="+", metavar="STUDY", help="every study to be kept")
     parser.add_argument("--yes", action="store_true", help="remove what is shown")
+    parser.add_argument(
+        "--outdated", action="store_true", help="and what is made of weights made again since"
+    )
     add_results(parser)
 
 
@@ -16,7 +19,7 @@ def run(options) -> None:
     from kdpipe.upkeep.prune import prune
 
     plans = [planner.make(checking.load(path)) for path in options.studies]
-    print(prune(plans, store(options), remove=options.yes))
+    print(prune(plans, store(options), options.yes, options.outdated))
 
 
 COMMAND = Command(

@@ -6,6 +6,7 @@ softmax does not see it) and stored in half precision; below T = 2, where roundi
 single. A table lies in `results/tables/<name>/` until the last student that needs it is done.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,8 +22,8 @@ from kdpipe.data.images import Images
 from kdpipe.data.views import Views
 from kdpipe.errors import StoreError
 from kdpipe.identity import stream
-from kdpipe.results import parents, store
-from kdpipe.results.files import write_json, write_npy
+from kdpipe.results import parents, run_folder, store
+from kdpipe.results.files import read_arrays, write_arrays, write_json, write_npy
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.specs.made import table_name, table_spec
 from kdpipe.training import devices
@@ -47,19 +48,24 @@ def build(spec: dict, place: store.Store, means: Means = CPU) -> Path:
     teacher = _teacher(spec, place, where, means.code)
     images = _images(spec, place, where, means.workers)
     work = workshop(folder)
-    parts = [work / f"{digest[:12]}-{view}.npy" for view in range(images.views.count)]
-    for view, part in enumerate(parts):
-        if not part.exists():
-            write_npy(part, _of_view(teacher, images, view, spec))
-    table = np.stack([_read(part) for part in parts], axis=1)
+    made_of = _weights(spec, place)
+    parts = []
+    for view in range(images.views.count):
+        part = work / f"{digest[:12]}-{view}.safetensors"
+        about = {"table": digest, "view": view, "weights": made_of}
+        if _read(part, about) is None:
+            write_arrays(part, {"part": _of_view(teacher, images, view, spec)}, about)
+        parts.append(_read(part, about))
+    table = np.stack(parts, axis=1)
     # Made aside and renamed: a table is there whole or not at all.
     new = work / "table"
     write_npy(new / "table.npy", table)
-    write_json(new / "about.json", {"digest": digest, "sha256": _checksum(table)})
+    write_json(
+        new / "about.json", {"digest": digest, "weights": made_of, "sha256": _checksum(table)}
+    )
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(new, folder)
-    for part in parts:
-        part.unlink()
+    clear(work)
     return folder
 
 
@@ -68,11 +74,19 @@ def workshop(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}")
 
 
-def _read(part: Path) -> np.ndarray:
-    try:
-        return np.load(part)
-    except (OSError, EOFError, ValueError) as error:
-        raise StoreError(f"{part} cannot be read ({error}): {_CURE}") from None
+def clear(work: Path) -> None:
+    """Remove from a workshop what is not needed once its table is made: all but the lock."""
+    for path in work.rglob("*"):
+        if path.is_file() and path.name != run_folder.LOCK:
+            path.unlink(missing_ok=True)
+
+
+def _read(part: Path, about: dict) -> np.ndarray | None:
+    """One view as it was written; None where it is to be made, again if it was damaged."""
+    with contextlib.suppress(StoreError):
+        arrays, found = read_arrays(part)
+        return arrays["part"] if found == about else None
+    return None
 
 
 def _of_view(
@@ -153,11 +167,15 @@ def _open(spec: dict, place: store.Store) -> np.ndarray:
     try:
         about = json.loads((folder / "about.json").read_bytes())
         table = np.load(folder / "table.npy", mmap_mode="c")
+        made_of = about.get("weights")
         sound = about["digest"] == digest and about["sha256"] == _checksum(table)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"the teacher table {folder} cannot be read ({error}): {_CURE}") from None
+    except Exception as error:  # numpy reads a header as Python text: it ends in anything
+        why = type(error).__name__  # and advises to unpickle what is none
+        raise StoreError(f"the teacher table {folder} cannot be read ({why}): {_CURE}") from None
     if not sound:
         raise StoreError(f"the teacher table {folder} is damaged or another's: {_CURE}")
+    if made_of != _weights(spec, place):
+        raise StoreError(f"the teacher table {folder} is of other weights than now: {_CURE}")
     return table
 
 
@@ -173,6 +191,12 @@ def _compare(
     generator = torch.Generator().manual_seed(stream(0, 0, 0, spec["run"], "check"))
     index = torch.randint(len(images), (CHECKED,), generator=generator)
     view = torch.randint(images.views.count, (CHECKED,), generator=generator)
+    shape = (len(images), images.views.count)
+    if table.shape[:2] != shape or table.dtype != getattr(torch, spec["precision"]):
+        raise StoreError(
+            f"the teacher table of {spec['network']['name']} has the shape {tuple(table.shape)} "
+            f"and is no {spec['precision']} of {shape[0]} images in {shape[1]} views: {_CURE}"
+        )
     ((_, _, x),) = images.batches(index, view, CHECKED)
     said = _centred(_teacher(spec, place, device, code).forward(x)).cpu()
     tolerance = TOLERANCE * (1 + float(said.abs().max()))
@@ -195,6 +219,11 @@ def _teacher(
     parent = {"run": spec["run"], "epoch": spec["epoch"]}
     layout, model = live.member(parent, spec["network"], place, code)
     return live.Live([(layout, model.to(device))])
+
+
+def _weights(spec: dict, place: store.Store) -> str:
+    """The SHA-256 of the weights that a table tells of."""
+    return parents.made_of([spec], place)[0]["sha256"]
 
 
 def _images(

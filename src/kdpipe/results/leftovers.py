@@ -1,0 +1,36 @@
+"""What processes that were killed have left in a folder, and nothing will use any more.
+
+An unfinished run goes on from its state, so that is none; beside a finished record it is one.
+"""
+
+from pathlib import Path
+
+from kdpipe.errors import StoreError
+from kdpipe.results import marks, records, run_folder
+from kdpipe.results.archived import KINDS
+
+
+def of(folder: Path, kind: str) -> list[Path]:
+    """The leftovers in one folder of kdpipe's; none in another's. Nobody may work in it."""
+    if marks.foreign(folder, kind):
+        return []
+    if kind in KINDS:
+        return _of_run(folder)
+    made = folder.with_name(folder.name.removeprefix("."))
+    if kind == "tables" and made != folder and (made / marks.ABOUT).exists():
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return sorted(path for path in files if path.name != run_folder.LOCK)
+    return run_folder.temporary(folder)
+
+
+def _of_run(folder: Path) -> list[Path]:
+    try:
+        record = records.finished(folder, None)
+    except StoreError:
+        record = None
+    if record is None:
+        return run_folder.temporary(folder)
+    listed = record.get("files", {})
+    checkpoints = sorted(folder.glob("checkpoints/*.safetensors"))
+    surplus = [path for path in checkpoints if path.relative_to(folder).as_posix() not in listed]
+    return [path for path in run_folder.leftovers(folder) if path.exists()] + surplus

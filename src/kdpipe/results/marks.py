@@ -1,0 +1,90 @@
+"""What of a results folder is kdpipe's own: it has the name that kdpipe gives, and its marks.
+
+Somebody's files may lie among them: raw images, the logs of another program, a run that was moved
+aside. They are told from what kdpipe has made, so that nothing else is removed or called whole.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdpipe.errors import KdpipeError, StoreError
+from kdpipe.results import records, run_folder
+from kdpipe.results.archived import FILE, KINDS
+from kdpipe.results.store import OUTCOMES, Store
+
+FOLDERS = (*KINDS, "data", "tables")  # below a results folder
+ABOUT = "about.json"  # of a teacher table
+CARD = "card.json"  # of a data set
+
+_NAME = re.compile(r"\.?[^.].*-[0-9a-f]{12}")
+_TEMPORARY = r"(.*/)?\..+\.tmp"
+_AT_WORK = r"\.lock|failure\.json"
+_RUN = (
+    rf"record\.json|\.record\.json|curve\.jsonl|\.state.*|(weights|outputs)\.safetensors|"
+    rf"checkpoints(/epoch-\d+(-outputs)?\.safetensors)?|{_AT_WORK}|{_TEMPORARY}"
+)
+_TABLE = r"(table/?)?(table\.npy|about\.json)?"
+# By kind, what may lie in a folder of kdpipe's, and which of it is enough to know it by.
+_FILES = dict.fromkeys(KINDS, re.compile(_RUN)) | {
+    "data": re.compile(rf"card\.json|\w+\.npy|{_AT_WORK}|{_TEMPORARY}"),
+    "tables": re.compile(
+        rf"{_TABLE}|[0-9a-f]{{12}}-\d+\.(npy|safetensors)|{_AT_WORK}|{_TEMPORARY}"
+    ),
+}
+_MARKS = {
+    *(run_folder.RECORD, run_folder.KEPT_RECORD, run_folder.FAILURE, run_folder.LOCK),
+    *(CARD, ABOUT),
+}
+
+
+def entries(place: Store, kind: str) -> list[Path]:
+    """All that lies where kdpipe makes folders of a kind."""
+    base = place.root / kind
+    return sorted(base.iterdir()) if base.is_dir() else []
+
+
+def foreign(path: Path, kind: str) -> str | None:
+    """Why an entry of the folder of a kind is not kdpipe's own; None if it is."""
+    if path.is_symlink() or not path.is_dir():
+        return "a link" if path.is_symlink() else "a file"
+    hidden = path.name.startswith(".") and kind != "tables"  # there they are workshops
+    if hidden or not _NAME.fullmatch(path.name):
+        return "not a name that kdpipe gives"
+    inside = [each.relative_to(path).as_posix() for each in path.rglob("*")]
+    for name in inside:
+        if not _FILES[kind].fullmatch(name) or (path / name).is_symlink():
+            return f"holds {name}, which kdpipe has not written"
+    if inside and not _MARKS & set(inside):
+        return "holds no record, no lock, no card"
+    return moved_aside(path) if kind in KINDS else None
+
+
+def moved_aside(folder: Path) -> str | None:
+    """Whose record a folder holds, if that has another name: it was moved or copied."""
+    try:
+        record = records.finished(folder, None)
+    except StoreError:
+        return None
+    if record is None or records.is_at_home(record, folder.name):
+        return None
+    return f"it holds the record of another run, {record['name']} (moved aside, or copied)"
+
+
+def refuse_another_folder(place: Store) -> None:
+    """Raise KdpipeError if nothing in a folder is kdpipe's: it is no results folder."""
+    if not place.root.is_dir():
+        raise KdpipeError(f"--results {place.root}: there is no such folder")
+    known = any((place.root / name).is_file() for name in (FILE, OUTCOMES))
+    if not known and not any(_own(place)):
+        raise KdpipeError(
+            f"--results {place.root}: no results folder (no run, no data set and no archive of "
+            "kdpipe is in it): give the folder that has runs/ in it"
+        )
+
+
+def _own(place: Store) -> Iterator[Path]:
+    for kind in FOLDERS:
+        for path in entries(place, kind):
+            if foreign(path, kind) is None or (kind in KINDS and moved_aside(path)):
+                yield path
