@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from kdpipe.workflow import load
+from kdpipe.workflow.load import load
 
 min_version("9.27.1")
 

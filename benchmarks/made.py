@@ -14,31 +14,42 @@ from kdpipe.training import loop
 SHAPE, CLASSES = (3, 32, 32), 10
 
 
-def split(images: int, test: int = 64, shape: tuple[int, int, int] = SHAPE) -> splits.Split:
+def split(
+    images: int, test: int = 64, shape: tuple[int, int, int] = SHAPE, classes: int = CLASSES
+) -> splits.Split:
     """Random pixels and labels: `images` to train on, no validation."""
     rng = np.random.default_rng(0)
 
     def part(count: int) -> splits.Part:
         pixels = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
-        return splits.Part(pixels, rng.integers(0, CLASSES, count))
+        return splits.Part(pixels, rng.integers(0, classes, count))
 
     mean = np.full(shape[0], 0.5)
-    return splits.Split(part(images), part(0), part(test), mean, mean / 2, CLASSES)
+    return splits.Split(part(images), part(0), part(test), mean, mean / 2, classes)
 
 
 def runs(
-    teacher: str, student: str, images: int, *, outputs: str, epochs: int, batch: int, **views
+    teacher: str,
+    student: str,
+    images: int,
+    *,
+    outputs: str,
+    epochs: int,
+    batch: int,
+    data: str = "cifar10",
+    method: dict | None = None,
+    **views,
 ) -> tuple[Run, Run]:
     """(teacher, student) of a study on such images; the teacher trains for one epoch."""
     study = checking.validate(
         {
             "study": "bench",
             "seeds": [0],
-            "data": {"name": "cifar10", "train_size": images} | views,
+            "data": {"name": data, "train_size": images} | views,
             "recipe": {"epochs": epochs, "batch_size": batch, "lr": 0.1, "threads": 2},
             "network_recipes": {teacher: {"epochs": 1}},
             "teacher_outputs": outputs,
-            "methods": {"kd": {}},
+            "methods": {"kd": method or {}},
             "experiments": [
                 {
                     "name": "a",

@@ -102,6 +102,7 @@ STUDY = {
         "temperature": ["warm"],
         "checkpoints": ["size"],
         "early_stopped": ["size"],
+        "methods": ["size", "attention"],
         "attention": ["attention"],
         "generations": ["again", "three", "sequence"],
         "chains": ["step"],

@@ -22,7 +22,8 @@ REVISIONS = {
     "stream": 1,  # how images that stay in files are decoded, cropped and scaled
     "table": 2,  # teacher tables; 2: made by batches that fit a cache
     "probe": 1,  # features, and the classifier on them
-    "own": 1,  # folders of classes and .npz files
+    "standardise": 1,  # what terms on logits see instead of them
+    "own": 2,  # folders of classes and .npz files; 2: modes of pictures converted, EXIF heeded
 }
 
 # Keys that came after the first release: left out of the canonical form at their neutral value,

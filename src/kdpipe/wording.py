@@ -32,6 +32,21 @@ def key(location) -> str:
     return text
 
 
+def printable(text: object) -> str:
+    """A text from outside on one line: what would steer a terminal is written out, as \\x1b."""
+    text = str(text)
+    return text if text.isprintable() else "".join(map(_written_out, text))
+
+
+def printable_lines(text: object) -> str:
+    """The same of a text whose lines are its own."""
+    return "\n".join(map(printable, str(text).split("\n")))
+
+
+def _written_out(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
+
+
 def shown(value: object) -> str:
     """A value as it may stand in a message: on one line and not too long."""
     try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -234,6 +235,72 @@ def test_names_that_are_taken_or_not_plain(name, folder):
         make_card(folder, name, None)
 
 
+# --- nothing is dropped without a word
+
+
+def test_links_that_lead_nowhere_or_to_folders_are_named(folder, tmp_path):
+    inside = folder / "train" / "class-0"
+    (inside / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (inside / "more").symlink_to(folder / "test" / "class-1")
+    (folder / "train" / "class-8").symlink_to(tmp_path / "unmounted")
+    message = refused(folder)
+    for said in ("gone.png: a link that", "more: a link to a folder", "class-8: a link that"):
+        assert said in message
+    assert "3 mistakes" in message
+
+
+def test_a_class_that_is_a_link_to_a_folder_is_read(folder, tmp_path):
+    card = card_of(folder)
+    (folder / "train" / "class-0").rename(tmp_path / "elsewhere")
+    (folder / "train" / "class-0").symlink_to(tmp_path / "elsewhere")
+    assert card_of(folder) == card
+
+
+def test_what_is_passed_over_is_named(folder):
+    assert "passed over" not in make_card(folder, "mine", None)
+    some = next((folder / "train" / "class-0").iterdir())
+    for name in ("train/class-0/picture", "test/class-1/a.heic", "train/loose.png", "more/a.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(some, folder / name)
+    (folder / "train" / "class-0" / ".hidden").touch()
+    said = make_card(folder, "mine", None)
+    assert said.endswith(
+        ": more/a.png, test/class-1/a.heic, train/class-0/picture, train/loose.png"
+    )
+    assert "note: passed over, since they lie in no class or do not end in one of .jpg" in said
+
+
+def test_jfif_is_a_picture(folder):
+    Image.new("RGB", (12, 12), "red").save(folder / "train" / "class-0" / "x.jfif", "JPEG")
+    assert card_of(folder).train == 49
+
+
+def test_names_of_files_do_not_steer_a_terminal(folder, capsys):
+    (folder / "train" / "class-0" / "\x1b[2J\n\u202e.png").write_text("hello")
+    (folder / "test" / "class-1" / "\x1b]0;x\a.txt").write_text("hello")
+    assert main(["data", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert r"\x1b[2J\n\u202e.png cannot be read" in said and said.count("\n") == 2
+    next(folder.rglob("train/class-0/*[[]2J*")).unlink()
+    assert main(["data", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert r"\x1b]0;x\x07.txt" in said and "\x1b" not in said
+
+
+@pytest.mark.parametrize("name", ["my data, {x}: #1", "it's", "on", "$(touch x)"])
+def test_hints_can_be_pasted_whatever_a_folder_is_called(name, folder, tmp_path, monkeypatch):
+    """Into a shell and into a study."""
+    monkeypatch.chdir(tmp_path)
+    folder.rename(name)
+    with pytest.raises(StudyError) as error:
+        checking.validate(study(path=name), "s", tmp_path)
+    command = shlex.split(str(error.value).split("type once: kdpipe ")[1])
+    assert main(command) == 0
+    keys = said_keys(make_card(Path(name), "mine", None))
+    made = checking.validate(study() | {"data": keys | {"validation": 8}}, "s", tmp_path)
+    assert planner.make(made).card.shape == SHAPE
+
+
 # --- in a study
 
 
@@ -257,7 +324,7 @@ def test_a_study_of_ones_own_data_runs(kind, tmp_path, folder, capsys, monkeypat
 
 def said_keys(said):
     """What a card's line says to write under `data`."""
-    return yaml.safe_load("{" + said.split("In the study: ")[1].split("\n")[0] + "}")["data"]
+    return yaml.safe_load(said.split("In the study: ")[1].split("\n")[0])["data"]
 
 
 def test_what_is_said_of_a_card_elsewhere_can_be_pasted(folder, tmp_path, monkeypatch):
@@ -301,7 +368,7 @@ def test_coloured_images_for_grey_networks_are_said_with_the_cure(folder, tmp_pa
     given = study() | {"data": {"name": "digits"}, "transfers": {"t": other}}
     with pytest.raises(StudyError, match=r"--name mine --channels 1 --resize 8") as error:
         checking.validate(given, "s", tmp_path)
-    command = str(error.value).split("again: kdpipe ")[1].split()
+    command = shlex.split(str(error.value).split("again: kdpipe ")[1])
     assert main(command) == 0
     assert planner.make(checking.validate(given, "s", tmp_path)).probes
 

@@ -137,6 +137,14 @@ def mimics(error):
     return [taught(10.0, "mid", **close), taught(10.0, "large", **far)]
 
 
+def tried(**means):
+    """Full KD and other methods from one teacher; the label of a method is its kind."""
+    return [
+        taught(mean, "mid", method=name, method_kind=name.replace("_", "+"))
+        for name, mean in means.items()
+    ]
+
+
 WARM = {"method": "warm", "temperature": 20}
 BOTH_WAYS = {
     "C1": (sized(10.8, 10.0), sized(9.0, 10.0)),
@@ -166,6 +174,11 @@ BOTH_WAYS = {
     "C16": (losses(0.5, 0.5), losses(0.5, -0.5)),
     "C17": (attention(0.2, 1.5), attention(1.5, 0.2)),
     "C18": (teachers(0.5), teachers(-0.5)),
+    "M1": (tried(kd=10.0, dkd=10.1, at=11.0), tried(kd=10.0, dkd=8.5, at=11.0)),
+    "M2": (
+        tried(dkd=9.0, ttm=9.5, kd=10.0, at=10.5, sp=11.0),  # as published
+        tried(dkd=11.0, ttm=10.5, kd=10.0, at=9.5, sp=9.0),
+    ),
     "Q1": (staged(10.0, 10.5, 9.0), staged(8.0, 10.5, 9.0)),
 }
 

@@ -1,7 +1,7 @@
 """A term is one file: dropped into the folder, it is checked, trained, resumed and reported.
 
-The term here is FitNet's regression (Romero et al., 2015): it looks at groups, has a key besides
-its weight, and parameters of its own. The package is a copy with this one file more.
+The term here is a regression of the last group: it looks at groups, has a key besides its weight,
+and parameters of its own. The package is a copy with this one file more.
 """
 
 import csv
@@ -18,7 +18,7 @@ import tiny
 import kdpipe
 
 TERM = '''
-"""FitNet: the student's last group, convolved, is to be its teacher's."""
+"""The student's last group, convolved, is to be its teacher's."""
 
 from pydantic import Field
 
@@ -27,8 +27,8 @@ from kdpipe.section import Section
 
 
 class Keys(Section):
-    fitnet_weight: float = Field(0.0, ge=0, le=1000, description="the weight of the regression")
-    fitnet_scale: float = Field(1.0, gt=0, le=10, description="what the distance is divided by")
+    hint_weight: float = Field(0.0, ge=0, le=1000, description="the weight of the regression")
+    hint_scale: float = Field(1.0, gt=0, le=10, description="what the distance is divided by")
 
 
 def learnt(student, teacher, keys):
@@ -40,11 +40,11 @@ def learnt(student, teacher, keys):
 def loss(student, teacher, labels, keys, regressor):
     theirs = full_precision(teacher.groups[-1]).detach()
     apart = regressor(full_precision(student.groups[-1])) - theirs
-    return apart.pow(2).mean() / keys["fitnet_scale"]
+    return apart.pow(2).mean() / keys["hint_scale"]
 
 
 TERM = Term(
-    title="FitNet", short="FitNet", part="fit", revision=1, keys=Keys, loss=loss,
+    title="hints", short="Hints", part="hint", revision=1, keys=Keys, loss=loss,
     needs="groups", learnt=learnt,
 )
 '''
@@ -67,12 +67,12 @@ for run in made.runs.values():  # parents come first
         saved.append(1)
         if len(saved) == 2:
             os.kill(os.getpid(), 9)
-    fitted = run.parents and run.spec["method"].get("fitnet_weight")
+    fitted = run.parents and run.spec["method"].get("hint_weight")
     loop.save = dies if fitted and "die" in sys.argv else save
     train(run.spec, [], Store(Path(sys.argv[1])))
     print(run.name)
 """
-METHOD = {"kd_weight": 0.5, "ce_weight": 0.5, "fitnet_weight": 2.0}
+METHOD = {"kd_weight": 0.5, "ce_weight": 0.5, "hint_weight": 2.0}
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def folder(tmp_path, place):
     """A copy of the package with the term in it, and a study that uses it."""
     source = Path(kdpipe.__file__).parent
     shutil.copytree(source, tmp_path / "kdpipe", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "kdpipe/learning/methods/fitnet.py").write_text(TERM.lstrip())
+    (tmp_path / "kdpipe/learning/methods/hint.py").write_text(TERM.lstrip())
     write(tmp_path)
     shutil.copytree(place.root, tmp_path / "whole")
     return tmp_path
@@ -108,37 +108,37 @@ def test_it_is_trained_killed_resumed_and_reported(folder, place):
     *_, student = python(folder, "-c", TRAIN, "whole").split()
     python(folder, "-c", TRAIN, "results", "die", code=-9)
     state = place.run(student) / ".state.safetensors"
-    assert b"learnt/fit.weight" in state.read_bytes()[:20_000]
-    assert b"momentum/learnt/fit.weight" in state.read_bytes()[:20_000]
+    assert b"learnt/hint.weight" in state.read_bytes()[:20_000]
+    assert b"momentum/learnt/hint.weight" in state.read_bytes()[:20_000]
     python(folder, "-c", TRAIN, "results")
     assert tiny.exact(place.run(student)) == tiny.exact(folder / "whole/runs" / student)
 
     lines = [json.loads(line) for line in (place.run(student) / "curve.jsonl").open()]
     for line in lines:
         parts = line["train"]
-        expected = 0.5 * parts["ce"] + 0.5 * parts["kd"] + 2.0 * parts["fit"]
+        expected = 0.5 * parts["ce"] + 0.5 * parts["kd"] + 2.0 * parts["hint"]
         assert parts["loss"] == pytest.approx(expected, rel=1e-5)
-        assert line["val"]["fit"] > 0
-    assert lines[-1]["train"]["fit"] < lines[0]["train"]["fit"]
+        assert line["val"]["hint"] > 0
+    assert lines[-1]["train"]["hint"] < lines[0]["train"]["hint"]
 
     python(folder, "-m", "kdpipe", "report", "study.yaml")
     report = folder / "reports/tiny"
     rows = list(csv.DictReader((report / "tables/teacher_size.csv").open()))
     (row,) = [row for row in rows if row["method"] == "fitted"]
-    assert row["method_kind"] == "fit+kd" and float(row["error"]) > 0
-    assert "FitNet + KD" in (report / "index.html").read_text().replace("fit + KD", "FitNet + KD")
+    assert row["method_kind"] == "hint+kd" and float(row["error"]) > 0
+    assert "Hints + KD" in (report / "index.html").read_text()
     results = list(csv.DictReader((report / "results.csv").open()))
     (cell,) = {row["terms"] for row in results if row["method"] == "fitted"}
-    assert cell == "2 FitNet (fitnet_scale 1.0)"
+    assert cell == "2 Hints (hint_scale 1.0)"
 
 
 def test_its_keys_are_the_grammars(folder):
-    write(folder, fitnet_scale=-1.0)
+    write(folder, hint_scale=-1.0)
     said = python(folder, "-m", "kdpipe", "check", "study.yaml", code=2)
-    assert "methods.fitted.fitnet_scale: -1.0: input should be greater than 0" in said
-    write(folder, fitnet_skale=1.0)
+    assert "methods.fitted.hint_scale: -1.0: input should be greater than 0" in said
+    write(folder, hint_skale=1.0)
     said = python(folder, "-m", "kdpipe", "check", "study.yaml", code=2)
-    assert "did you mean fitnet_scale?" in said
+    assert "did you mean hint_scale?" in said
 
 
 def test_it_renames_no_run_that_does_not_use_it(folder):
@@ -157,4 +157,4 @@ def test_a_teacher_without_groups_is_refused(folder):
     )  # fmt: skip
     tiny.write(folder / "study.yaml", content)
     said = python(folder, "-m", "kdpipe", "check", "study.yaml", code=2)
-    assert "FitNet needs one network, and pair is an ensemble" in said
+    assert "hints needs one network, and pair is an ensemble" in said

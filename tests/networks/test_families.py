@@ -14,6 +14,7 @@ import pytest
 import tiny
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models as theirs
 
@@ -42,6 +43,8 @@ CASES = {  # a name, images that it takes, classes
         ("resnet8", (3, 32, 32), 10),
         ("resnet14", (1, 5, 6), 10),
         ("resnet110", (3, 32, 32), 100),
+        ("resnet8x4", (3, 32, 32), 100),
+        ("resnet32x4", (1, 9, 8), 10),
     ],
     "torchvision": [
         ("resnet18", USUAL, 1000),
@@ -226,6 +229,48 @@ def test_a_file_that_defines_no_family_stops_everything(tmp_path):
     result = with_family(tmp_path, PLAIN.replace("FAMILY =", "FAMILI ="), code)
     assert "plain.py: every file in families/ defines FAMILY, a Family" in result.stderr
     assert result.stdout == ""
+
+
+# --- ResNet's wide ones
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("resnet8x4", 1_233_540), ("resnet32x4", 7_433_860)]
+)
+def test_the_wide_ones_have_the_parameters_that_are_printed(name, parameters):
+    assert naming.cost(name, (3, 32, 32), 100).parameters == parameters
+
+
+def test_a_wide_block_beside_the_layers_one_by_one():
+    """Where the channels change, the way around it is a convolution and a normalisation."""
+    torch.manual_seed(0)
+    model = models.build("resnet8x4", num_classes=7, in_channels=3).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    x = torch.randn(2, 3, 12, 12)
+
+    def normal(x, norm):
+        shape = (1, -1, 1, 1)
+        scaled = (x - norm.running_mean.view(shape)) / (norm.running_var.view(shape) + 1e-5).sqrt()
+        return scaled * norm.weight.view(shape) + norm.bias.view(shape)
+
+    def convolved(x, weight, stride=1):
+        return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+
+    with torch.no_grad():
+        given = normal(convolved(x, model.stem[0].weight), model.stem[1][0]).relu()
+        for number, (block,) in enumerate(model.groups):
+            stride = 2 if number else 1
+            out = normal(convolved(given, block.conv1.weight, stride), block.after1[0]).relu()
+            out = normal(convolved(out, block.conv2.weight), block.norm2)
+            around = normal(convolved(given, block.shortcut[0].weight, stride), block.shortcut[1])
+            given = (out + around).relu()
+        by_hand = given.mean((2, 3)) @ model.linear.weight.T + model.linear.bias
+        torch.testing.assert_close(model(x), by_hand, rtol=1e-4, atol=1e-4)
+    narrow = models.build("resnet8", num_classes=7, in_channels=3)
+    assert not any("shortcut" in name for name in narrow.state_dict())
 
 
 # --- torchvision's, measured once

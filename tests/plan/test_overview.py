@@ -4,6 +4,7 @@ from made_plan import METHODS, block, make, study
 
 from kdpipe.networks import naming
 from kdpipe.plan import overview
+from kdpipe.plan.prices import as_size
 from kdpipe.plan.status import STATES
 
 
@@ -24,6 +25,21 @@ def test_the_plan_as_json_and_on_one_screen_by_hand():
     assert rows["teacher"][1:3] == ["1", "4"] and rows["student"][1:3] == ["4", "16"]
     assert rows["main"][1:3] == ["6", "24"] and rows["all runs, each once"][4:6] == ["6", "24"]
     assert rows["main"][3] == f"{total:.2e}"
+
+
+def test_the_price_of_tables_is_that_of_the_planned_ones():
+    """One teacher, asked in half and in single precision: two tables of 64 images by 9 views."""
+    methods = {"kd": {}, "cold": {"temperature": 1.0}}
+    content = study(block(methods=["kd", "cold"]), methods=methods, teacher_outputs="table")
+    made = make(content)
+    views = made.cells[0].run.tables[0].bytes // (64 * 10 * 2)
+    teacher = naming.cost("wrn16-1", (1, 8, 8), 10).multiply_adds
+    text = overview.as_text(made, dict.fromkeys(made.runs, "to do"))
+    size = as_size(64 * views * 10 * (2 + 4))
+    assert f"{2 * 64 * views * teacher:.2e} mult-adds and at most {size} at a time as 2" in text
+    made = make(content | {"teacher_outputs": "live"})
+    half = overview.as_text(made, dict.fromkeys(made.runs, "to do"))
+    assert f"at most {as_size(64 * views * 10 * 2)} at a time as 1 tables" in half
 
 
 def test_the_states_in_a_plan_are_counted():

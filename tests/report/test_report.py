@@ -1,5 +1,6 @@
 """The report of a study with made results: its files, and its page in a real browser."""
 
+import dataclasses
 import html
 import itertools
 import json
@@ -20,9 +21,11 @@ from kdpipe.evidence import answer, frames, wrong_images
 from kdpipe.evidence.claim import claims, judge
 from kdpipe.networks import naming
 from kdpipe.plan.items import Plan
+from kdpipe.report import render as rendering
 from kdpipe.report.figure import figures
 from kdpipe.report.render import render
-from kdpipe.report.table import tables
+from kdpipe.report.table import Sheet, markdown, tables
+from kdpipe.report.text import escaped
 from kdpipe.results.files import write_json
 from kdpipe.results.store import OUTCOMES, Store
 
@@ -74,6 +77,27 @@ def test_latex_is_escaped_and_rounded(rendered):
     text = (rendered[0] / "tables" / "teacher_size.tex").read_text()
     assert r"\toprule" in text and r"$\pm$" in text
     assert "±" not in text and not re.search(r"(?<!\\)%", text)
+
+
+HOSTILE = "<script>a|b</script>\n# c [d](javascript:e) `f` *g* ~~h~~ \\| &lt;"
+AS_TEXT = r"\<script>a\|b\</script> # c [d\](javascript:e) \`f\` \*g\* \~\~h\~\~ \\\| \&lt;"
+
+
+def test_markdown_is_escaped(rendered):
+    """As CommonMark has it: a backslash before what would be more than text."""
+    folder, made, _ = rendered
+    frame = pd.read_csv(folder / "results.csv")
+    named = dataclasses.replace(made, card=dataclasses.replace(made.card, title=HOSTILE))
+    text = rendering._markdown(named, frame, [], [], [])
+    assert f"- Data: {AS_TEXT}: 6" in text and HOSTILE not in text
+    grid = pd.DataFrame([{"student": HOSTILE, "n": "3"}])
+    lines = markdown(Sheet("x", "X", "How to read.", grid, grid, [])).splitlines()
+    assert lines[4] == f"| {AS_TEXT} | 3   |" and len(lines) == 5
+
+
+@pytest.mark.parametrize("text", ["wrn10-0.5", "a_b", "p < 0.0001", "kd > ce", "[full]", "a & b"])
+def test_what_means_nothing_in_markdown_stays_as_it_is(text):
+    assert escaped(text) == text
 
 
 # --- Holes --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import io
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from made_frames import COLUMNS, SCRATCH, cell, frame
 from scipy import stats
 
 from kdpipe.evidence.selections import by_seed, tidy, where
+from kdpipe.report import headline
 from kdpipe.report.table import csv, filled, markdown, tables
 
 
@@ -191,6 +193,34 @@ def test_eskd_finds_its_full_partner():
     assert math.isnan(found["mid", "kd"]["vs_full_kd"])
     alone = found["large", "early"]
     assert (alone["vs_full_kd_n"], alone["vs_full_kd_mark"]) == (0, "too few seeds")
+
+
+def test_an_untrained_teacher_is_called_one():
+    """What a student gains from a network that knows nothing is no knowledge."""
+    stops = {"full": "full", "checkpoint 2": "checkpoint 2"}
+    stops["checkpoint 0"] = "checkpoint 0 (untrained)"
+    early = {"method": "early", "method_kind": "eskd", "kd_epochs": 2, "ce_weight_after_stop": 1.0}
+    arms = [(stop, more) for stop in stops for more in ({}, early)]
+    made = table(
+        "eskd",
+        SCRATCH,
+        *(cell([9.0, 9.5], teacher="mid", stop=stop, **more) for stop, more in arms),
+    )
+    assert set(made.data.stop) == set(stops)
+    assert set(made.display["stop of the teacher"]) == set(stops.values())
+
+
+@pytest.mark.parametrize(
+    ("stop", "said"),
+    [
+        ("full", "by big with kd"),
+        ("checkpoint 0", "by big, untrained, with kd"),
+        ("checkpoint 3", "by big stopped at checkpoint 3 with kd"),
+    ],
+)
+def test_the_answer_calls_it_one_too(stop, said):
+    chosen = {"teacher": "big", "stop": stop, "via": "", "generation": 1.0, "method": "kd"}
+    assert headline._how(SimpleNamespace(student="small", chosen=chosen)) == said
 
 
 def test_temperature_shows_methods_that_differ_in_nothing_else():

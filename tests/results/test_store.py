@@ -1,6 +1,8 @@
 """A run is found by its digest, and one process at a time works in its folder."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -124,3 +126,16 @@ def test_a_lock_dies_with_its_holder(tmp_path):
 def test_locks_of_two_folders_do_not_meet(tmp_path):
     with store.only_one(tmp_path / "a"), store.only_one(tmp_path / "b"):
         assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(StoreError, match=r"run cannot be locked \(No locks available\): two jobs"),
+        store.only_one(tmp_path / "run"),
+    ):
+        raise AssertionError("worked on without a lock")
+    assert not store.is_running(tmp_path / "run")

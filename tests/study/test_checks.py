@@ -16,6 +16,7 @@ FOLDER = "kdpipe.study.checks"
 PAIR = {"networks": ["wrn10-1"], "copies": 2}
 # For each check a change of the rich study, well formed, that it alone refuses.
 CASES = {
+    "batches": {"methods.kd.dist_weight": 1.0, "data.train_size": 101},
     "terms": {
         "methods.kd.attention_weight": 1.0,
         "experiments.1.teachers": ["three"],

@@ -12,9 +12,10 @@ import time
 import pytest
 import tiny
 
-from kdpipe import workflow
 from kdpipe.errors import KdpipeError
 from kdpipe.training import devices
+from kdpipe.workflow.dag import Dag
+from kdpipe.workflow.load import load as load_dag
 
 HOLD = """
 import sys, time
@@ -166,8 +167,8 @@ def test_a_job_does_what_the_head_decided(monkeypatch, tmp_path, gpus):
     monkeypatch.setenv(devices.DECIDED, "nothing yet")
     study = tiny.study()
 
-    def load(head: bool) -> workflow.Dag:
-        return workflow.load(study, [], default=tmp_path, head=head)
+    def load(head: bool) -> Dag:
+        return load_dag(study, [], default=tmp_path, head=head)
 
     assert load(head=True).device == "cuda"
     assert load(head=True).runs_on_gpus == 2

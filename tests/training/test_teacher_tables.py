@@ -18,7 +18,7 @@ from kdpipe.data import splits
 from kdpipe.data.images import Images
 from kdpipe.data.views import PLAIN, Views
 from kdpipe.errors import KdpipeError, StoreError
-from kdpipe.jobs.tabulate import tabulate
+from kdpipe.jobs.tabulate import release, tabulate
 from kdpipe.jobs.train import train
 from kdpipe.results import store
 from kdpipe.results.files import read_arrays, write_arrays
@@ -262,6 +262,30 @@ def test_a_table_of_other_pixels_is_found_by_asking_the_teacher(taught):
         teacher_tables.Tables([spec], 1.0, place)
 
 
+def test_the_last_student_takes_a_table_away_whoever_started_it(taught, monkeypatch):
+    """Two Snakemakes name their students; one was killed when its record was written."""
+    place, runs = taught
+    spec = _spec(runs[0], "float16", padding="reflect")
+    table = place.table(table_name(spec, identity.digest(spec)))
+    assert tabulate(spec, place, students=["one", "killed"])
+    assert tabulate(spec, place, students=["two", "one"]).endswith("made before")
+    known = set()
+    monkeypatch.setattr(store.Store, "has_record", lambda self, kind, name: name in known)
+    for student in ("stranger", "one", "killed"):
+        release(student, place)
+        known.add(student)
+        assert table.exists()
+    known.remove("killed")
+    tabulate(spec, place, students=["killed"])
+    release("two", place)
+    assert table.exists()
+    tabulate(spec, place, students=["two"])
+    known.add("killed")
+    release("two", place)
+    assert not table.exists()
+    assert {path.name for path in table.parent.glob(f".{table.name}/*")} == {".lock"}
+
+
 def test_outputs_that_do_not_fit_are_refused(taught, monkeypatch):
     place, runs = taught
     real = live.Live.forward
@@ -287,7 +311,7 @@ def test_a_student_more_costs_one_table_and_one_student(tmp_path, shared):
     tiny.results(tmp_path, shared)
     study = tiny.write(tmp_path / "study.yaml", tiny.study(teacher_outputs="table"))
     _snakemake(tmp_path, study, "--cores", "2")
-    assert not list((tmp_path / "results/tables").glob("[!.]*")), "temp() has removed the table"
+    assert not list((tmp_path / "results/tables").glob("[!.]*")), "the last student has removed it"
     more = tiny.study(teacher_outputs="table", main={"students": ["wrn10-0.5", "wrn16-0.5"]})
     counts = _snakemake(tmp_path, tiny.write(study, more), "--dry-run", "--cores", "1")
     jobs_of = {line.split()[0]: line.split()[1] for line in counts.splitlines() if line.split()[1:]}

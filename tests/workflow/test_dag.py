@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from made_specs import planned
 
-from kdpipe.workflow import Dag
+from kdpipe.workflow.dag import Dag
 
 PLAN = planned()
 MADE = {name: item for items in PLAN.recorded.values() for name, item in items.items()}
@@ -31,7 +31,7 @@ def card(name: str) -> str:
 
 def test_each_kind_of_job_waits_for_its_parents_and_its_data():
     student = next(cell.run for cell in PLAN.cells if cell.block == "main")
-    tables = [f"results/tables/{table.name}" for table in student.tables]
+    tables = [f"logs/tables/{table.name}.made" for table in student.tables]
     assert len(tables) == len(student.parents) == 2
     assert inputs(student) == [card("digits"), *records(*student.parents), *tables]
     scratch = PLAN.scratch["wrn10-0.5", 0]
@@ -42,6 +42,14 @@ def test_each_kind_of_job_waits_for_its_parents_and_its_data():
         assert inputs(probe) == [card("mnist"), *records(probe.run)]
     (ensemble,) = PLAN.ensembles.values()
     assert inputs(ensemble) == records(*(run for run, _ in ensemble.members))
+
+
+def test_a_table_is_told_who_learns_from_it_and_is_to_do():
+    for table in PLAN.tables.values():
+        learners = [run.name for run in PLAN.runs.values() if table in run.tables]
+        asked = SimpleNamespace(name=table.name)
+        assert dag().students(asked) == learners
+        assert dag(to_do=learners[:1]).students(asked) == learners[:1] != []
 
 
 def test_what_is_there_is_waited_for_by_nobody():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kdpipe.learning.method import active, terms
 from kdpipe.plan import planner
 from kdpipe.study import checking
 
@@ -104,6 +105,74 @@ def test_the_cifar10_study_has_the_sections_of_the_paper(paper):
     sizes = {len(row.ensemble.members) for row in paper.ensemble_rows if row.label == "sequence"}
     assert sizes == {5}
     assert any(cell.teacher.label == "better" for cell in paper.cells)
+
+
+# --- the field's methods on CIFAR-100
+
+
+@pytest.fixture(scope="module")
+def field():
+    return planner.make(checking.load(ROOT / "studies" / "cifar100_methods.yaml"))
+
+
+PAIRS = {  # (teacher, student): the authors' beta of DKD
+    ("resnet32x4", "resnet8x4"): 8,
+    ("wrn40-2", "wrn16-2"): 6,
+    ("wrn40-2", "wrn40-1"): 6,
+    ("resnet56", "resnet20"): 2,
+}
+# What every pair is taught by, as the authors' code sets it: keys that must stand in the spec.
+SETTINGS = [
+    {"kd_weight": 0.9, "ce_weight": 0.1, "temperature": 4, "standardise": None},
+    {"kd_weight": 9, "ce_weight": 0.1, "temperature": 2, "standardise": True},
+    {"dkd_weight": 1, "dkd_alpha": 1, "dkd_temperature": 4, "dkd_warmup": 20, "ce_weight": 1},
+    {"dkd_weight": 9, "dkd_temperature": 2, "standardise": True, "ce_weight": 1},
+    {"dist_weight": 2, "dist_beta": 1, "dist_gamma": 1, "dist_temperature": 4, "ce_weight": 1},
+    {"ttm_weight": 45, "ttm_gamma": 0.1, "ce_weight": 1},
+    {"wttm_weight": 4, "wttm_gamma": 0.2, "ce_weight": 1},
+    {"nkd_weight": 1, "nkd_gamma": 3.5, "nkd_temperature": 3, "ce_weight": 1},
+    {"wsl_weight": 2.25, "wsl_temperature": 4, "ce_weight": 1},
+    {"rld_weight": 1, "rld_alpha": 1, "rld_beta": 8, "rld_alpha_temperature": 1, "rld_warmup": 20},
+    {"attention_weight": 1000, "ce_weight": 1, "kd_weight": 0},
+    {"fitnet_weight": 100, "ce_weight": 1, "kd_weight": 0},
+    {"sp_weight": 3000, "ce_weight": 1, "kd_weight": 0},
+    {"rkd_weight": 1, "rkd_distance_weight": 25, "rkd_angle_weight": 50, "kd_weight": 0},
+]
+
+
+def test_the_fields_pairs_are_taught_by_every_method_as_its_authors_do(field):
+    taught = {}
+    for cell in field.cells:
+        key = cell.teacher.label, cell.student, cell.teacher.stop.label
+        taught.setdefault(key, {}).setdefault(cell.method, []).append(cell)
+    for (teacher, student), beta in PAIRS.items():
+        methods = {
+            name: cells[0].run.spec["method"]
+            for name, cells in taught[teacher, student, "full"].items()
+        }
+        for keys in SETTINGS:
+            keys = keys | ({"dkd_beta": beta} if "dkd_weight" in keys else {})
+            found = [m for m in methods.values() if keys == {key: m.get(key) for key in keys}]
+            assert len(found) == 1, (student, keys)
+        at_work = {one.name for m in methods.values() for one in active(m) if one.weight}
+        assert at_work == set(terms()), "a method that the field's study does not try"
+    assert all(
+        len({cell.seed for cell in cells}) == 5
+        for arms in taught.values()
+        for cells in arms.values()
+    )
+    control = taught["resnet56", "resnet20", "checkpoint 0"]
+    assert control.keys() == taught["resnet56", "resnet20", "full"].keys()
+
+
+def test_the_fields_protocol(field):
+    wanted = {"epochs": 240, "lr": 0.05, "drop_epochs": [150, 180, 210], "drop_factor": 0.1}
+    wanted |= {"batch_size": 64, "momentum": 0.9, "weight_decay": 5e-4}
+    for run in field.runs.values():
+        assert wanted.items() <= run.spec["recipe"].items()
+        assert run.spec["data"]["views"]["pad"] == 4
+    live = {cell.method for cell in field.cells if cell.run.spec["teacher"]["outputs"] == "live"}
+    assert live == {"at", "fitnet", "sp", "rkd"}
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)

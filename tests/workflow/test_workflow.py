@@ -216,7 +216,8 @@ def test_an_archived_run_is_done_until_something_new_is_to_learn_from_it(copy, f
         archive.write(made(study()), copy.place, copy.folder / name)
     for kind in ("runs", "ensembles"):
         shutil.rmtree(copy.place.root / kind)
-    assert copy.planned(study()) == {"render"}  # the archive is younger than the report
+    assert copy.planned(study()) == set()  # it says the same
+    shutil.rmtree(copy.folder / "reports")
     copy.run(study())
     assert copy.planned(study()) == set()
     assert copy.results_csv() == finished.results_csv()
@@ -256,6 +257,34 @@ def test_a_report_that_lacks_a_record_is_rendered_again(copy):
     shutil.rmtree(copy.place.run(student))
     copy.run(study(), "--", "students")
     assert copy.planned(study()) == {"render"}
+
+
+def test_a_report_is_fresh_by_what_it_says_and_not_by_its_age(copy):
+    """A run that was missing comes back with the time it had; no time at all means anything."""
+    student = next(name for name in names(study()) if "-from-wrn10-1-e2" in name and "s1" in name)
+    aside = copy.folder / "aside"
+    shutil.move(copy.place.run(student), aside)
+    path = tiny.write(copy.folder / "study-now.yaml", study())
+    assert copy.warm.run("report", str(path), cwd=copy.folder).code == 0
+    assert "not run" in copy.results_csv()
+    shutil.move(aside, copy.place.run(student))
+    for record in copy.place.run(student).glob("*record.json"):
+        os.utime(record, (1e9, 1e9))
+    assert copy.planned(study()) == {"render"}
+    copy.run(study())
+    assert "not run" not in copy.results_csv() and copy.planned(study()) == set()
+    copy.run(study())
+    assert [path.name for path in (copy.folder / "logs/reports").iterdir()] == ["tiny.log"]
+
+
+def test_a_report_of_another_study_with_the_same_name_is_not_this_ones(copy):
+    """Without Snakemake's memory, and younger than every record."""
+    path = tiny.write(copy.folder / "study-now.yaml", study(seeds=[0]))
+    assert copy.warm.run("report", str(path), cwd=copy.folder).code == 0
+    shutil.rmtree(copy.folder / ".snakemake")
+    assert copy.planned(study(seeds=[0])) == set()
+    assert copy.planned(study()) == {"render"}
+    assert copy.planned(study(seeds=[0]), "--config", "device=cpu") == set()
 
 
 def test_a_checkpoint_asked_for_later_is_replayed(copy, finished):
@@ -374,6 +403,28 @@ def test_snakemake_killed_in_the_middle(lab, finished):
     assert [
         path.name for path in lab.place.root.rglob(".*") if path.suffix in (".tmp", ".safetensors")
     ] == []
+
+
+def test_two_snakemakes_on_shared_results_leave_each_other_their_tables(tmp_path, warm):
+    """One has a student more of each teacher, and is behind: its tables are wanted to the end."""
+    content = tiny.study(teacher_outputs="table", methods={"kd": {}, "hot": {"temperature": 8}})
+    content["experiments"][0]["methods"] = ["kd", "hot"]
+    more = content | {"methods": content["methods"] | {"cool": {"temperature": 3}}}
+    more["experiments"] = [content["experiments"][0] | {"methods": ["kd", "hot", "cool"]}]
+    one, two = Lab(tmp_path / "one", warm), Lab(tmp_path / "two", warm)
+    one.place.root.mkdir()
+    (two.folder / "results").symlink_to(one.place.root)
+    started = []
+    for lab, asked in ((one, content), (two, more)):
+        command = lab.command("--cores", "1", content=asked)
+        with open(lab.folder / "said", "wb") as said:
+            started.append(subprocess.Popen(command, env=lab.env, stdout=said, stderr=said))
+    for lab, each in zip((one, two), started, strict=True):
+        assert each.wait() == 0, (lab.folder / "said").read_text()
+    assert set(one.records()) == names(more)
+    left = [path.relative_to(tmp_path) for path in one.place.root.glob("tables/[!.]*")]
+    left += tmp_path.glob("*/logs/tables/*.made")
+    assert left == []
 
 
 # --- a wrong study, and the form of the workflow

@@ -9,6 +9,8 @@ rule train:
         "results/runs/{name}/record.json",
     log:
         "logs/runs/{name}.log",
+    # Before tables are made for others: else all tables stand on the disk at once.
+    priority: 1
     conda:
         "../../envs/kdpipe.yaml"
     threads: study.threads

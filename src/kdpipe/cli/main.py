@@ -5,24 +5,28 @@ what the rules call, and can be typed by hand. A mistake of the user is one mess
 """
 
 import argparse
+import contextlib
 import errno
 import sys
 
 from kdpipe import __version__, discovery
 from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
+from kdpipe.wording import printable, printable_lines
 
-# Of the machine, not bugs: no space, no permission.
+# Of the machine, not bugs: no space, no permission, a name too long, a disk that fails.
 DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+DENIED += (errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOLCK)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 a mistake of the user, 75 interrupted)."""
     try:
         options = parser().parse_args(arguments)
-        return options.run(options) or 0
+        with contextlib.redirect_stdout(_Plain(sys.stdout)):
+            return options.run(options) or 0
     except KdpipeError as error:
-        print(f"kdpipe: {error}", file=sys.stderr)
+        print(f"kdpipe: {printable_lines(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("kdpipe: interrupted; nothing is half-written", file=sys.stderr)
@@ -33,8 +37,25 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in DENIED:
             raise
-        print(f"kdpipe: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        name = printable(error.filename or "a file")
+        print(f"kdpipe: {name}: {error.strerror}", file=sys.stderr)
         return 2
+
+
+class _Plain:
+    """Standard output that no name of a file can steer a terminal through."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(printable_lines(text))
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def __getattr__(self, name: str):
+        return getattr(self.stream, name)
 
 
 def commands() -> dict[str, Command]:

@@ -16,9 +16,11 @@ or there imports numpy before images are read: a study is planned from cards alo
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,7 @@ from kdpipe import discovery
 from kdpipe.data.keys import Data
 from kdpipe.errors import DataError
 from kdpipe.identity import REVISIONS
+from kdpipe.wording import shown
 
 SETS = "kdpipe.data.sets"
 MAX_BYTES = 8 * 10**9  # of the array of a part
@@ -127,13 +130,20 @@ def of(name: str, path: str | None, card: str | None, resize: int | None = None)
     place = Path(card) if card else beside(Path(path))
     if not os.path.exists(place):
         raise DataError(
-            f"data set {name!r} has no card yet at {place}; type once: kdpipe data {path} "
-            f"--name {name}" + (f" --card {card}" if card else "")
+            f"data set {name!r} has no card yet at {place}; type once: {command(name, path, card)}"
         )
     found = read(place)
     if found.name != name:
         raise DataError(f"{place} is the card of {found.name!r}, and the study says {name!r}")
     return found.resized(resize)
+
+
+def command(name: str, path: str, card: str | None, **options: object) -> str:
+    """What makes the card of one's own data, as it can be typed."""
+    said: list[object] = ["kdpipe", "data", path, "--name", name]
+    for key, value in {"card": card, **options}.items():
+        said += [f"--{key.replace('_', '-')}", value] if value is not None else []
+    return shlex.join(map(str, said))
 
 
 def card_of_keys(data: Data) -> Card:
@@ -151,20 +161,68 @@ def read(path: Path) -> Card:
     try:
         with path.open("rb") as file:
             return _card(json.loads(file.read(2**24)))  # a device file may have no end
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(
             f"{path} is missing or is no card ({error}): make it with kdpipe data"
         ) from None
 
 
-def _card(facts: dict) -> Card:
+def sealed(card: Card) -> dict:
+    """A card as it is written for a study: with a digest of all that it says.
+
+    Nothing else tells a number that was changed by hand, before there are arrays to compare.
+    """
+    facts = dataclasses.asdict(card)
+    return facts | {"seal": _seal(facts)}
+
+
+def _seal(facts: dict) -> str:
+    text = json.dumps({key: value for key, value in facts.items() if key != "seal"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _card(facts: object) -> Card:
+    if not isinstance(facts, dict):
+        raise ValueError(f"{shown(facts)} is no mapping")
+    if facts.get("seal", seal := _seal(facts)) != seal:
+        raise ValueError("it was changed after it was made")
     keys = [key.name for key in dataclasses.fields(Card)]
-    known: dict[str, Any] = {key: facts[key] for key in keys if key in facts}
-    known["shape"] = tuple(facts["shape"])
-    card = Card(**known)
+    said: dict[str, Any] = {key: facts[key] for key in keys if key in facts}
+    said["shape"] = tuple(facts["shape"])
+    card = Card(**said)
     counts = [*card.shape, card.classes, card.train, card.test]
     if len(card.shape) != 3 or not all(type(n) is int and 0 < n < 10**9 for n in counts):
-        raise ValueError(f"shape, classes, train, test: {counts} are not six counts")
+        raise ValueError(f"shape, classes, train, test: {shown(counts)} are not six counts")
     if not re.fullmatch("[0-9a-f]{64}", card.sha256):  # the name of a folder is made of it
-        raise ValueError(f"sha256: {card.sha256!r} is not 64 hexadecimal digits")
-    return card
+        raise ValueError(f"sha256: {shown(card.sha256)} is not 64 hexadecimal digits")
+    for key in ("name", "title", "source"):
+        if not isinstance(getattr(card, key), str):
+            raise ValueError(f"{key}: {shown(getattr(card, key))} is no text")
+    for key in ("files", "made"):
+        if not isinstance(getattr(card, key), dict):
+            raise ValueError(f"{key}: {shown(getattr(card, key))} is no mapping")
+    return card if card.name in known() else _own(card)
+
+
+# How one's own data are made into arrays: what each key may say, None aside.
+_MADE: dict[str, Callable[[Any], bool]] = {
+    "resize": lambda side: type(side) is int and 4 <= side <= 1024,
+    "channels": lambda channels: type(channels) is int and channels in (1, 3),
+    "test_share": lambda share: type(share) is float and 0 < share < 1,
+    "stream": lambda side: type(side) is int and 16 <= side <= 1024,
+}
+
+
+def _own(card: Card) -> Card:
+    """The card of one's own data, if how it is made makes sense, with what it leaves out."""
+    if card.files:  # those of known sets stand for arrays that nobody had
+        raise ValueError(f"files: {shown(card.files)} belong to known data sets")
+    made = {key: None for key in _MADE if key != "stream"} | card.made
+    for key, value in made.items():
+        if key not in _MADE or not (value is None or _MADE[key](value)):
+            raise ValueError(f"made.{key}: {shown(value)}")
+    side = made.get("stream") or made["resize"]
+    shape = (made["channels"] or card.shape[0], side or card.shape[1], side or card.shape[2])
+    if shape != card.shape:
+        raise ValueError(f"shape: {list(card.shape)}, and made is {list(shape)}")
+    return dataclasses.replace(card, made=made)

@@ -27,7 +27,8 @@ NAMES = (*(f"{part}_{kind}" for part in PARTS for kind in KINDS), "shape")
 class Files:
     """Images of a split: `chosen` (N,) of a part's listing, whose paths are seen from `root`.
 
-    `shape` (channels, side, side) is what a network gets of each.
+    `shape` (channels, side, side) is what a network gets of each. Those of one's `own` are
+    converted as `pictures` says; those of a known set as its revision says, by PIL alone.
     """
 
     listing: Path
@@ -35,6 +36,7 @@ class Files:
     chosen: np.ndarray
     root: Path
     shape: tuple[int, int, int]
+    own: bool
 
     def __len__(self) -> int:
         return len(self.chosen)

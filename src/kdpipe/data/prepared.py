@@ -43,6 +43,7 @@ def prepare(card: cards.Card, place: store.Store, path: Path | None = None) -> P
                 f"data set {card.name}: the images in {path or card.source} are not those of its "
                 f"card (sha256 {prepared[:12]}, expected {card.sha256[:12]}): {cure}"
             )
+        _refuse_other(card, arrays)
         for name in names:
             write_npy(folder / f"{name}.npy", arrays[name])
         digests = {name: array_digest(name, arrays[name]) for name in names}
@@ -88,7 +89,31 @@ def read(card: cards.Card, place: store.Store) -> Arrays:
             f"data set {card.name}: {_altered(folder, arrays)} not what its card says: "
             f"{_cure(folder)}"
         )
+    _refuse_other(card, arrays)
     return arrays
+
+
+def _refuse_other(card: cards.Card, arrays: Arrays) -> None:
+    """Raise DataError for a card of one's own data that says other numbers than the arrays."""
+    if card.name in cards.known():
+        return
+    images = arrays["shape"] if card.streamed else arrays["train_images"].shape[1:]
+    found = {
+        "shape": tuple(map(int, images)),
+        "classes": int(arrays["train_labels"].max()) + 1,
+        "train": len(arrays["train_labels"]),
+        "test": len(arrays["test_labels"]),
+    }
+    wrong = [
+        f"{key} {getattr(card, key)}, found {value}"
+        for key, value in found.items()
+        if getattr(card, key) != value
+    ]
+    if wrong:
+        raise DataError(
+            f"data set {card.name}: its card says {'; '.join(wrong)}: make its card again with "
+            "kdpipe data"
+        )
 
 
 def noted(folder: Path) -> dict:

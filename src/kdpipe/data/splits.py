@@ -4,6 +4,7 @@ Validation is held out of train; label noise touches train alone. Numpy only, bu
 scoring of ensembles needs no torch.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,17 @@ class Split:
     std: np.ndarray
     classes: int
 
+    def refuse_other(self, network: dict) -> None:
+        """Raise DataError if the network of a spec was planned for other images."""
+        images = self.test.images
+        channels = images.shape[0] if isinstance(images, listing.Files) else images.shape[1]
+        for what, found in (("classes", self.classes), ("channels", channels)):
+            if network[what] != found:
+                raise DataError(
+                    f"network {network['name']}: planned for {network[what]} {what}, and the data "
+                    f"have {found}: make the card of the data and the plan again"
+                )
+
 
 def load(spec: dict, place: store.Store) -> Split:
     """The split that the `data` part of a run's spec describes. Raises DataError.
@@ -52,6 +64,16 @@ def load(spec: dict, place: store.Store) -> Split:
     card = card_of(spec, place)
     arrays = read(card, place)
     labels, tested = arrays["train_labels"], np.asarray(arrays["test_labels"])
+    if (wanted := (spec["train_size"] or 0) + spec["validation"]) > len(labels):
+        raise DataError(
+            f"data set {card.name}: {wanted:,} training and validation images are asked for, and "
+            f"there are {len(labels):,}: make its card and the plan again"
+        )
+    if (spec.get("stream_revision") is not None) != card.streamed:
+        raise DataError(
+            f"data set {card.name}: its images {'stream' if card.streamed else 'are one array'}, "
+            "and the run was planned otherwise: make its card and the plan again"
+        )
     rng = np.random.RandomState(stream(spec["split_seed"], 0, 0, "", "split") % 2**32)
     order = balanced_order(labels, rng)
     held_out = order[: spec["validation"]]
@@ -112,9 +134,11 @@ def _files(card: cards.Card, place: store.Store) -> Callable[[str, np.ndarray], 
         raise DataError(
             f"data set {card.name}: its images lay in {root}, and there is no such folder now: "
             f"bring it back, or type once: kdpipe prepare {card.name} --path FOLDER --results "
-            f"{place.root} (data of one's own also want --card)"
+            f"{shlex.quote(str(place.root))} (data of one's own also want --card)"
         )
-    return lambda part, chosen: listing.Files(folder, part, chosen, root, card.shape)
+    return lambda part, chosen: listing.Files(
+        folder, part, chosen, root, card.shape, own=card.name not in cards.known()
+    )
 
 
 def _scaled(images: np.ndarray, side: int | None) -> np.ndarray:

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kdpipe.data.images import Batch, Images, forward_size, normalisation, normalised
 from kdpipe.data.listing import Files
+from kdpipe.data.own import pictures
 from kdpipe.data.splits import Part, Split
 from kdpipe.data.views import PLAIN, Views
 from kdpipe.errors import DataError
@@ -196,8 +197,6 @@ class _Decoder(Dataset):
 
     def decoded(self, index: int):
         """An image of PIL, of the mode that the network wants. Raises DataError."""
-        from PIL import Image
-
         if self.opened is None:
             self.opened = self.files.opened()
         paths, sizes = self.opened
@@ -215,12 +214,11 @@ class _Decoder(Dataset):
                 f"{path} has {len(content):,} bytes, and {sizes[place]:,} when it was listed: "
                 "bring the old file back, or prepare the data set again"
             )
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                return image.convert("L" if self.files.shape[0] == 1 else "RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            said = str(error).split("<")[0].strip()  # the rest is an address in memory
-            raise DataError(f"{path} cannot be read as an image: {said}") from None
+        channels = self.files.shape[0]
+        with pictures.opened(io.BytesIO(content), path) as image:
+            if self.files.own:
+                return pictures.converted(image, path, channels)
+            return image.convert("L" if channels == 1 else "RGB")
 
 
 @functools.cache

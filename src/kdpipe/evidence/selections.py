@@ -41,6 +41,7 @@ NUMBERS = (
 )
 MEASURED = ("scratch", "scratch_long", "student", "ensemble")  # after their last epoch
 ONE_TEACHER = "one teacher for all seeds"
+UNTRAINED = "checkpoint 0"  # the stop of a teacher that knows nothing: a control
 STEP = " > "  # between the networks of a chain, and between the methods of its steps
 
 

@@ -37,7 +37,9 @@ class Contrast:
     """One effect by seed, positive as claimed, and what is asked of it.
 
     `delta` is the smallest difference worth having, in the unit of the values; None where there
-    is none (losses): such a contrast is only ever above 0, below 0, or neither.
+    is none (losses): such a contrast is only ever above 0, below 0, or neither. `estimate`: the
+    effect where it is not the mean of the values, a rank correlation of means for instance, with
+    an interval of its own; the tests are those of the values.
     """
 
     text: str
@@ -47,6 +49,7 @@ class Contrast:
     needed: bool = True
     unit: str = "points"
     resampled: Resampled | None = None  # over seeds and test images, the second interval
+    estimate: Summary | None = None
 
     @property
     def level(self) -> float:
@@ -56,7 +59,7 @@ class Contrast:
     @property
     def summary(self) -> Summary:
         """Mean and interval of the effect over seeds."""
-        return summary(self.values, self.level)
+        return self.estimate or summary(self.values, self.level)
 
     @property
     def p_for(self) -> float:

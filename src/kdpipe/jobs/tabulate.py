@@ -1,26 +1,39 @@
-"""The job that makes one teacher table: what a checkpoint answers for every image and view."""
+"""The job that makes one teacher table: what a checkpoint answers for every image and view.
+
+Beside a table stand the names of the students that were said to learn from it. The last of them to
+end takes it away: whoever started the others, and whether or not they know of each other.
+"""
 
 import contextlib
 import json
+import shutil
+from collections.abc import Collection
 
 from kdpipe import identity
 from kdpipe.jobs.failures import failures_noted
-from kdpipe.results import leftovers, marks, parents
+from kdpipe.results import leftovers, parents
+from kdpipe.results.marks import ABOUT, STUDENTS
 from kdpipe.results.store import Store, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import devices
 
 
-def tabulate(spec: dict, place: Store, means: Means = CPU) -> str:
-    """Make a teacher table; returns a line. One that is there and whole is left as it is."""
+def tabulate(spec: dict, place: Store, means: Means = CPU, students: Collection[str] = ()) -> str:
+    """Make a teacher table; returns a line. One that is there and whole is left as it is.
+
+    It stays until all of these students, and those that others have named, have ended.
+    """
     digest = identity.digest(spec)
     name = admission.name_of("table", spec, digest)
     work = place.table(f".{name}")
     size = f"a table of {spec['data']['train_size']} images"
     with only_one(work), failures_noted(work, size, means.code):
+        for student in students:
+            (work / STUDENTS).mkdir(exist_ok=True)
+            (work / STUDENTS / student).touch()
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            about = json.loads((place.table(name) / marks.ABOUT).read_bytes())
+            about = json.loads((place.table(name) / ABOUT).read_bytes())
             weights = parents.made_of([spec], place)[0]["sha256"]
             if about["digest"] == digest and about["weights"] == weights:
                 for path in leftovers.of(work, "tables"):
@@ -31,3 +44,16 @@ def tabulate(spec: dict, place: Store, means: Means = CPU) -> str:
 
             tables.build(spec, place, means)
     return f"{name}: made"
+
+
+def release(student: str, place: Store) -> None:
+    """A student has ended: what is left of its tables goes if nobody waits for it any more."""
+    for mark in (place.root / "tables").glob(f".*/{STUDENTS}/{student}"):
+        work = mark.parents[1]
+        with only_one(work):
+            marks = list(mark.parent.glob("*"))
+            # One that was killed between its record and this line waits for nothing.
+            if all(each == mark or place.has_record("runs", each.name) for each in marks):
+                shutil.rmtree(place.table(work.name[1:]), ignore_errors=True)
+                shutil.rmtree(mark.parent, ignore_errors=True)
+            mark.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from kdpipe import identity
 from kdpipe.errors import Diverged, StoreError
 from kdpipe.jobs.failures import failures_noted
 from kdpipe.jobs.record import blank, cost_of, facts_of_device, facts_of_files, summary, tidy
+from kdpipe.jobs.tabulate import release
 from kdpipe.results import records, run_folder
 from kdpipe.results.files import read_bytes
 from kdpipe.results.parents import failed_member, made_of
@@ -41,6 +42,7 @@ def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
         missing = _missing(folder, old, keep) if old else []
         if old is not None and not missing:
             records.publish(folder, old)
+            release(name, place)
             return f"{name}: finished before ({old['status']})"
         record = blank("run", name, digest, spec)
         if (reason := _failed_parent(spec, place)) is not None:
@@ -54,6 +56,7 @@ def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
                 record = _train(record, old, missing or keep, folder, place, means)
         records.publish(folder, record)
         tidy(folder)
+        release(name, place)
         return summary(record)
 
 

@@ -10,17 +10,26 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from kdpipe import discovery
+from kdpipe.identity import REVISIONS
 from kdpipe.learning.own.card import TermCard
-from kdpipe.learning.term import Term
+from kdpipe.learning.term import Term, beside_logits
 from kdpipe.section import DOTTED, Section
 from kdpipe.wording import shown
 
 PACKAGE = "kdpipe.learning.methods"
 FIRST = "kd"
 OWN = "own_term"  # in a spec: the term of one's own
+BESIDE_ANOTHER = {"ce_weight": 1.0, "kd_weight": 0.0}  # where they are not given
 
 
 @functools.cache
@@ -33,10 +42,22 @@ def terms() -> dict[str, Term]:
     return {FIRST: found[FIRST]} | found
 
 
+def _names_another(keys: dict) -> bool:
+    """Whether a method names a term other than KD; its keys need not be sound."""
+    weights = [keys.get(f"{name}_weight") for name in terms() if name != FIRST]
+    given = any(isinstance(weight, int | float) and weight > 0 for weight in weights)
+    return given or keys.get("term") is not None
+
+
 class MethodKeys(Section):
     """loss = ce_weight * CE + the weighted terms; those of weight 0 are not there."""
 
-    ce_weight: float = Field(0.1, ge=0, le=1000, description="the weight of CE with the labels")
+    ce_weight: float = Field(
+        0.1,
+        ge=0,
+        le=1000,
+        description="the weight of CE with the labels; beside another term than KD 1 if not given",
+    )
     stop_epoch: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="ESKD: what the teacher adds to the loss ends after this epoch, or share of "
@@ -47,6 +68,11 @@ class MethodKeys(Section):
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="of the CE term, instead of the recipe's"
+    )
+    standardise: bool = Field(
+        False,
+        description="LSKD: terms on logits see each image's logits less their mean, divided by "
+        "their standard deviation, of student and teacher; CE sees them as they are",
     )
     term: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": DOTTED})] | None = (
         Field(
@@ -62,6 +88,22 @@ class MethodKeys(Section):
         default_factory=dict, description="the keys of the term of one's own"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _kd_only_if_asked(cls, given: Any) -> Any:
+        """A method that names another term has KD beside it only if it says so, and CE at 1."""
+        if isinstance(given, dict) and _names_another(given):
+            return BESIDE_ANOTHER | given
+        return given
+
+    @model_serializer(mode="wrap")
+    def _said_whole(self, plain: SerializerFunctionWrapHandler) -> dict:
+        """What is left out as a default is that of a method of KD alone: it must be read again."""
+        said = plain(self)
+        if _names_another(vars(self)):
+            said |= {key: getattr(self, key) for key in BESIDE_ANOTHER}
+        return said
+
     @field_validator("term")
     @classmethod
     def _dotted(cls, term: str | None) -> str | None:
@@ -71,10 +113,16 @@ class MethodKeys(Section):
 
     @model_validator(mode="after")
     def _teaches(self):
-        weights = [f"{name}_weight" for name in terms()]
-        if self.term is None and not any(getattr(self, weight) for weight in weights):
-            several = ", ".join(weights[:-1])
-            raise ValueError(f"{several} and {weights[-1]} are 0: the teacher would teach nothing")
+        weights = {f"{name}_weight": term for name, term in terms().items()}
+        at_work = [term for weight, term in weights.items() if getattr(self, weight)]
+        if self.term is None and not at_work:
+            raise ValueError(
+                f"every weight of a term is 0: the teacher would teach nothing (the weights are "
+                f"{', '.join(weights)})"
+            )
+        on_logits = any(term.needs == "logits" for term in at_work)
+        if self.standardise and self.term is None and not on_logits:
+            raise ValueError("standardise: no term of this method looks at logits")
         if self.stop_epoch is None and self.ce_weight_after_stop is not None:
             raise ValueError("ce_weight_after_stop needs a stop_epoch")
         own = {"term_weight", "term_keys"} & self.model_fields_set
@@ -110,9 +158,7 @@ def spec(method: MethodKeys, epochs: int, card: TermCard | None = None) -> dict:
 
     `card` is that of its term of one's own.
     """
-    stop = method.stop_epoch
-    if stop is not None and isinstance(stop, float):
-        stop = max(1, round(stop * epochs))
+    stop = None if method.stop_epoch is None else in_epochs(method.stop_epoch, epochs)
     stopped = stop is not None and stop < epochs
     after = 1.0 if method.ce_weight_after_stop is None else method.ce_weight_after_stop
     made = {
@@ -126,9 +172,18 @@ def spec(method: MethodKeys, epochs: int, card: TermCard | None = None) -> dict:
         if name == FIRST or getattr(method, f"{name}_weight"):
             made |= {key: getattr(method, key) for key in term.keys.model_fields}
             made |= {} if name == FIRST else {f"{name}_revision": term.revision}
+            if term.warmup is not None:
+                made[term.warmup] = in_epochs(made[term.warmup], epochs)
+    if method.standardise:
+        made |= {"standardise": True, "standardise_revision": REVISIONS["standardise"]}
     if card is not None:
         made[OWN] = card.spec(method.term_weight, method.term_keys)
     return made
+
+
+def in_epochs(asked: float, epochs: int) -> int:
+    """A whole number of epochs; a share of them is one epoch at least."""
+    return max(1, round(asked * epochs)) if 0 < asked < 1 else round(asked)
 
 
 def active(made: dict) -> list[Active]:
@@ -146,14 +201,19 @@ def active(made: dict) -> list[Active]:
     return found
 
 
+def needs(made: dict) -> frozenset[str]:
+    """What the terms at work look at beside logits: groups, embedding."""
+    return frozenset().union(*(beside_logits(one.needs) for one in active(made) if one.weight))
+
+
 def outputs(made: dict, wish: str) -> str:
     """How a student gets its teacher's outputs: live, or a table in float16 or float32.
 
     A table has logits alone in it.
     """
-    at_work = [one for one in active(made) if one.weight]
-    if wish == "live" or any(one.needs != "logits" for one in at_work):
+    if wish == "live" or needs(made):
         return "live"
+    at_work = [one for one in active(made) if one.weight]
     precise = any(one.term is None or one.term.precise(one.keys) for one in at_work)
     return "float32" if precise else "float16"
 
@@ -162,6 +222,7 @@ def check_revisions(made: dict) -> None:
     """Raise KeyError unless every term at work in a spec states its revision."""
     names = [one.name for one in active(made) if one.term is not None]
     keys = ["revision" if name == FIRST else f"{name}_revision" for name in names]
+    keys += ["standardise_revision"] if made.get("standardise") else []
     if missing := [key for key in keys if made.get(key) is None]:
         raise KeyError(*missing)
 
@@ -179,9 +240,9 @@ def columns(made: dict) -> dict[str, Any]:
             found |= {key: made.get(key, value) for key, value in neutral.items()}
         if name == FIRST:
             found["ce_weight"] = made["ce_weight"]
-    if others := [one for one in active(made) if not (one.term and one.term.in_every_report)]:
-        found["terms"] = " + ".join(map(_in_short, others))
-    return found
+    others = [one for one in active(made) if not (one.term and one.term.in_every_report)]
+    said = [*map(_in_short, others), *(["standardised logits"] if made.get("standardise") else [])]
+    return found | ({"terms": " + ".join(said)} if said else {})
 
 
 def _in_short(one: Active) -> str:
@@ -196,28 +257,33 @@ def _in_short(one: Active) -> str:
 def kind(made: dict, epochs: int) -> str:
     """What a method is: kd, to the end; eskd, KD stopped early; at or at+kd by the parts at work.
 
-    Other than KD alone that stops early has `, stopped` behind its kind.
+    Other than KD alone on the logits as they are has `, standardised` and `, stopped` behind its
+    kind, where it is that.
     """
-    stopped = made["kd_epochs"] < epochs
+    stopped, standardised = made["kd_epochs"] < epochs, made.get("standardise")
     parts = sorted(one.part for one in active(made) if one.weight)
-    if parts == [FIRST]:
+    if parts == [FIRST] and not standardised:
         return "eskd" if stopped else FIRST
-    return "+".join(parts) + (", stopped" if stopped else "")
+    marks = [", standardised"] * bool(standardised) + [", stopped"] * stopped
+    return "+".join(parts) + "".join(marks)
 
 
 def is_kd(kind: object) -> bool:
-    """Whether a kind is KD alone, to the end or stopped early; so is what has no kind."""
+    """Whether a kind is KD alone as the paper has it, to the end or stopped early; so is what has
+    no kind.
+    """
     return kind in ("kd", "eskd", "", None)
 
 
 def heading(kind: str) -> str:
-    """A kind as a table says it: full KD, ESKD, AT + KD, AT stopped early."""
+    """A kind as a table says it: full KD, ESKD, AT + KD, AT stopped early, standardised DKD."""
     if kind in ("kd", "eskd"):
         return "full KD" if kind == "kd" else "ESKD"
-    parts, _, stopped = kind.partition(", ")
+    parts, *marks = kind.split(", ")
     shorts = {term.part: term.short for term in terms().values()}
     text = " + ".join(shorts.get(part, part) for part in parts.split("+"))
-    return f"{text} stopped early" if stopped else text
+    text = f"standardised {text}" if "standardised" in marks else text
+    return f"{text} stopped early" if "stopped" in marks else text
 
 
 def in_words(kind: str) -> str:
@@ -225,4 +291,6 @@ def in_words(kind: str) -> str:
     if kind in ("kd", "eskd"):
         return heading(kind)
     titles = {term.part: term.title for term in terms().values()}
-    return " with ".join(titles.get(part, part) for part in kind.split(", ")[0].split("+"))
+    parts, *marks = kind.split(", ")
+    text = " with ".join(titles.get(part, part) for part in parts.split("+"))
+    return f"{text} on standardised logits" if "standardised" in marks else text

@@ -7,7 +7,9 @@ Torch is imported inside a term's functions only, since the plan reads terms and
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import Field
 
 from kdpipe.section import Section
 
@@ -15,16 +17,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Shapes = list[tuple[int, int, int]]  # (channels, height, width) of the output of each group
-NEEDS = ("logits", "groups")
+NOTHING = 1e-12  # a vector shorter than this has no direction
+# What a term may look at beside the logits, which are always there.
+NEEDS = ("logits", "groups", "embedding", "groups, embedding")
+# A key of a term: epochs, or a share of the epochs, over which its weight rises; 0: none.
+Warmup = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
 
 
 class Said(NamedTuple):
-    """What a network says of a batch: logits (B, C), and the outputs of its groups, each
-    (B, channels, height, width), which are empty where no term asks for them.
+    """What a network says of a batch: logits (B, C); the outputs of its groups, each
+    (B, channels, height, width); and its embedding (B, F), what its linear classifier is given.
+
+    Where no term asks for them there are no groups, and no embedding.
     """
 
     logits: "Tensor"
     groups: "list[Tensor]"
+    embedding: "Tensor | None" = None
 
 
 def always(keys: dict) -> bool:
@@ -47,11 +56,21 @@ class Term:
     revision: int  # raised by hand when what it computes changes: part of its runs
     keys: type[Section]  # the keys of a method that are its own, each with a value to begin with
     loss: Callable[..., Any]
-    needs: str = "logits"  # or "groups": then the teacher is one network, and answers live
+    # One of NEEDS. With more than logits the teacher is one network, and answers live; with the
+    # embedding both networks end in a linear classifier.
+    needs: str = "logits"
+    # Whether its value depends on which images stand in a batch together: validation and test are
+    # then looked at in batches of training's size, whatever the device likes.
+    together: bool = False
     # The metric that is its part where `results.metrics` computes it in any case.
     metric: str | None = None
     # Of the keys: whether a table of the teacher's logits must be in single precision.
     precise: Callable[[dict], bool] = always
+    # The key (a `Warmup`) of the epochs over which its weight rises; None: it is there at once.
+    warmup: str | None = None
+    # The fewest images and classes of a batch of which it can be computed.
+    images: int = 1
+    classes: int = 1
     # (teacher's name and Shapes, student's name and Shapes): what does not fit, or None.
     fits: Callable[[str, Shapes, str, Shapes], str | None] = lambda *_: None
     # (student and teacher Said of one image, keys) -> nn.Module: parameters of its own, trained
@@ -62,8 +81,23 @@ class Term:
     in_every_report: bool = False
 
 
+def beside_logits(needs: str) -> set[str]:
+    """What of a network a term looks at beside logits: groups, embedding."""
+    return {"groups", "embedding"} & set(needs.split(", "))
+
+
 def full_precision(x: "Tensor") -> "Tensor":
     """Half precision as float32; what is more precise stays."""
     import torch
 
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def unit(x: "Tensor") -> "Tensor":
+    """The vectors along the last dimension at length 1; one without length stays, and learns
+    nothing, where a division would give it a gradient without bounds.
+    """
+    import torch
+
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / length.masked_fill(length < NOTHING, torch.inf)

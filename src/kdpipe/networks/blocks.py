@@ -1,5 +1,6 @@
 """The modules that families build from: whole classifiers, and the blocks in their groups."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ class TorchvisionNetwork(nn.Module):
 Classifier = GroupedNetwork | TorchvisionNetwork
 
 
-def stack(block: type[nn.Module], network: Network) -> list[nn.Module]:
+def stack(block: Callable[..., nn.Module], network: Network) -> list[nn.Module]:
     """Three groups of residual blocks; the first block of groups 2 and 3 has stride 2."""
     groups, inputs = [], network.stem
     for index, width in enumerate(network.widths):
@@ -110,9 +111,12 @@ class PreActivationBlock(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Convolve and normalise, twice, with an activation between; plus the input; activate."""
+    """Convolve and normalise, twice, with an activation between; plus the input; activate.
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    `projected`: where the number of channels changes, the input is convolved too.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, projected: bool = False):
         super().__init__()
         self.conv1 = conv(inputs, outputs, 3, stride)
         self.after1 = norm_relu(outputs)
@@ -120,10 +124,15 @@ class BasicBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
         self.stride = stride
         self.missing = outputs - inputs
+        self.shortcut = None
+        if projected and self.missing:
+            self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         residual = self.norm2(self.conv2(self.after1(self.conv1(x))))
-        if self.missing:  # option A: every other pixel, zeros for the new channels
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        elif self.missing:  # option A: every other pixel, zeros for the new channels
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
         return F.relu(residual + x)
 

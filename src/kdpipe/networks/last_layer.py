@@ -1,11 +1,11 @@
-"""The linear classifier that a network ends in, and what it is given: the network's features.
+"""The linear classifier that a network ends in, and what it is given: the network's embedding.
 
-A probe takes them, and the trial of a network of one's own says whether there are any.
+A probe takes it as features, terms of the loss compare it, and the trial of a network of one's own
+says whether there is any.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,38 @@ def of(model: nn.Module, classes: int, name: str) -> nn.Linear:
     ]
     if not found:
         raise KdpipeError(
-            f"{name} has no linear layer of {classes} outputs: a probe needs a network that ends "
-            "in a linear classifier"
+            f"{name} has no linear layer of {classes} outputs: only what a linear classifier at "
+            "the end of a network is given can be probed, or compared"
         )
     return found[-1]
+
+
+class Ear:
+    """Hears what the last linear layer of a network is given, whenever the network answers."""
+
+    def __init__(self, model: nn.Module, classes: int, name: str):
+        self.name = name
+        self.last: tuple[Tensor, Tensor] | None = None  # what the layer was given and what it said
+        self.hook = of(model, classes, name).register_forward_hook(self._hear)
+
+    def _hear(self, layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+        self.last = given[0], out
+
+    def heard(self, logits: Tensor) -> Tensor:
+        """What was behind these logits of the network: (B, F), with its gradient.
+
+        Raises KdpipeError if the network does not end in its classifier.
+        """
+        last, self.last = self.last, None  # it would keep the graph of a step alive
+        if last is None or last[0].ndim != 2 or last[1] is not logits:
+            raise KdpipeError(
+                f"{self.name} does not end in its linear classifier: what that is given can "
+                "neither be probed nor compared"
+            )
+        return last[0]
+
+    def close(self) -> None:
+        self.hook.remove()
 
 
 @contextlib.contextmanager
@@ -34,21 +62,6 @@ def heard(model: nn.Module, classes: int, name: str) -> Iterator[Callable[[Tenso
 
     It raises KdpipeError if the network does not end in its classifier.
     """
-    seen: list[tuple[Any, Any]] = []
-    layer = of(model, classes, name)
-    hook = layer.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
-
-    def features(x: Tensor) -> Tensor:
-        seen.clear()
-        logits = model(x)
-        given, out = seen[-1] if seen else (None, None)
-        if given is None or given.ndim != 2 or out is not logits:
-            raise KdpipeError(f"{name} does not end in its linear classifier: it cannot be probed")
-        return given
-
     model.eval()
-    try:
-        with torch.inference_mode():
-            yield features
-    finally:
-        hook.remove()
+    with contextlib.closing(Ear(model, classes, name)) as ear, torch.inference_mode():
+        yield lambda x: ear.heard(model(x))

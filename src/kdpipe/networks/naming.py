@@ -116,6 +116,7 @@ def is_linear(name: str) -> bool:
     return not is_known(name) or parse(name).linear
 
 
+@functools.lru_cache(4096)  # a plan asks for the same few names thousands of times
 def _found(name: str) -> tuple[str, Network] | None:
     """The family that can take a name apart. KdpipeError if one can nearly."""
     for kind, facts in families().items():

@@ -70,7 +70,7 @@ class Experiments:
         labels = [method] * len(path) if isinstance(method, str) else method
         teacher, cells = head, []
         for step, (network, label) in enumerate(zip(path, labels, strict=True)):
-            run = self.runs.taught(network, seed, teacher, self.study.methods[label])
+            run = self.runs.taught(network, seed, teacher, label)
             self.plan.give_role(run, "student")
             staged = labels[: step + 1]
             cells.append(

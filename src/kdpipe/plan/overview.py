@@ -7,6 +7,7 @@ image and epoch.
 from collections import Counter
 from collections.abc import Iterable
 
+from kdpipe.learning import method as methods
 from kdpipe.plan.items import Plan, Run
 from kdpipe.plan.prices import as_size, disk, probe_disk
 from kdpipe.plan.status import STATES
@@ -93,24 +94,54 @@ def as_text(plan: Plan, states: dict[str, str]) -> str:
 
 
 def _teaching(plan: Plan) -> list[str]:
-    """What the teachers' outputs cost in either way of getting them; the study chooses."""
-    taught = [run for run in plan.runs.values() if run.spec["teacher"]]
+    """What the teachers' outputs cost in either way of getting them; the study chooses.
+
+    Terms that look at more than logits leave no choice.
+    """
+    logits, beside = [], []
+    for run in (run for run in plan.runs.values() if run.spec["teacher"]):
+        live = run.spec["teacher"]["outputs"] == "live"
+        (beside if live and methods.needs(run.spec["method"]) else logits).append(run)
+    lines = _choice(plan, logits)
+    if beside:
+        live = sum(run.teacher_multiply_adds for run in beside)
+        at_work = [one for run in beside for one in methods.active(run.spec["method"])]
+        titles = dict.fromkeys(
+            one.term.title if one.term else one.name for one in at_work if one.needs != "logits"
+        )
+        lines.append(
+            f"teacher outputs of {len(beside):,} students: {live:.2e} mult-adds live in any case; "
+            f"no table has what these compare: {', '.join(titles)}"
+        )
+    return lines
+
+
+def _choice(plan: Plan, taught: list[Run]) -> list[str]:
+    """Both prices for students that learn from logits alone."""
     if not taught:
         return []
     views = view_count(taught[0].spec["data"]["views"])
     live = sum(run.teacher_multiply_adds for run in taught)
     if not views:
         return [f"teacher outputs: {live:.2e} mult-adds live (views without end make no table)"]
+    count, table, size = _tables(plan, taught, views)
+    return [
+        f"teacher outputs: {table:.2e} mult-adds and at most {as_size(size)} at a time as "
+        f"{count:,} tables of {views} views; {live:.2e} mult-adds live (the study says "
+        f"{plan.study.outputs})"
+    ]
+
+
+def _tables(plan: Plan, taught: list[Run], views: int) -> tuple[int, int, int]:
+    """How many tables there are, or would be in half precision, their mult-adds and bytes."""
+    if plan.tables:
+        tables = plan.tables.values()
+        return len(tables), sum(t.multiply_adds for t in tables), sum(t.bytes for t in tables)
     images = taught[0].spec["data"]["train_size"]
     members = {(m["run"], m["epoch"]) for run in taught for m in run.spec["teacher"]["members"]}
     costs = {run.digest: run.cost.multiply_adds for run in plan.runs.values()}
-    table = sum(costs[digest] * images * views for digest, _ in members)
-    size = as_size(len(members) * images * views * plan.card.classes * 2)
-    return [
-        f"teacher outputs: {table:.2e} mult-adds and at most {size} at a time as {len(members):,} "
-        f"tables of {views} views; {live:.2e} mult-adds live (the study says "
-        f"{plan.study.outputs})"
-    ]
+    operations = sum(costs[digest] * images * views for digest, _ in members)
+    return len(members), operations, len(members) * images * views * plan.card.classes * 2
 
 
 def _with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:

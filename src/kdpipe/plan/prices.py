@@ -44,7 +44,9 @@ def seconds_left(
     seconds: Counter[str] = Counter()
     for name, run in plan.runs.items():
         record = records.get(name)
-        if record and record["status"] == "done":
+        if (
+            record and record["status"] == "done" and run.multiply_adds
+        ):  # weights are brought in none
             for key in (run.network, ""):
                 seen[key] += run.multiply_adds
                 seconds[key] += record["seconds"]["total"]

@@ -39,6 +39,7 @@ class Runs:
         self._recipes: dict[str, Recipe] = {}
         self._costs: dict[str, Cost] = {}
         self._term_cards: dict[str, TermCard] = {}
+        self._asked: dict[tuple[str, str], tuple[Recipe, dict, str]] = {}
 
     def on_labels(self, network: str, seed: int, stop: Stop | None = None, member: int = 0) -> Run:
         """A network trained on labels alone; a checkpoint is cut out of the full training."""
@@ -53,14 +54,20 @@ class Runs:
         run = self._planned(network, recipe, seed, member=member)
         return self._on_labels.setdefault(key, run)
 
-    def taught(self, network: str, seed: int, teacher: Teacher, method: MethodKeys) -> Run:
-        """A student of a teacher."""
+    def taught(self, network: str, seed: int, teacher: Teacher, method: str) -> Run:
+        """A student of a teacher, by a method of the study."""
+        if (network, method) not in self._asked:
+            self._asked[network, method] = self._ask(network, self.study.methods[method])
+        recipe, asked, outputs = self._asked[network, method]
+        return self._planned(network, recipe, seed, Lesson(teacher, asked, outputs))
+
+    def _ask(self, network: str, method: MethodKeys) -> tuple[Recipe, dict, str]:
+        """What a method makes of a network's recipe, what it asks, and of which outputs."""
         recipe = self.recipe(network)
         if method.label_smoothing is not None:
             recipe = recipe.model_copy(update={"label_smoothing": method.label_smoothing})
         asked = methods.spec(method, recipe.epochs, self._term_card(method))
-        lesson = Lesson(teacher, asked, methods.outputs(asked, self.study.outputs))
-        return self._planned(network, recipe, seed, lesson)
+        return recipe, asked, methods.outputs(asked, self.study.outputs)
 
     def _term_card(self, method: MethodKeys) -> TermCard | None:
         """The card of a method's term of one's own."""

@@ -6,6 +6,7 @@ better.
 """
 
 from kdpipe.evidence.answer import Answer, Gain
+from kdpipe.evidence.selections import UNTRAINED
 from kdpipe.report.text import rounded
 
 
@@ -43,6 +44,8 @@ def _how(answer: Answer) -> str:
     """The chosen option: `by wrn16-2 stopped at checkpoint 13 with kd`."""
     chosen = answer.chosen
     stop = "" if chosen["stop"] == "full" else f" stopped at {chosen['stop']}"
+    if chosen["stop"] == UNTRAINED:
+        stop = ", untrained,"
     if chosen["stop"].startswith("schedule"):
         stop = f" stopped early by {chosen['stop']}"
     via = f" through {chosen['via']}" if chosen["via"] else ""

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdpipe import __version__
 from kdpipe.evidence import answer, claim, frames, wrong_images
 from kdpipe.evidence.answer import Answer
 from kdpipe.evidence.selections import reading
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
-from kdpipe.report import page, style
+from kdpipe.report import page, source, style
 from kdpipe.report.figure import draw
 from kdpipe.report.headline import headline
-from kdpipe.report.table import Sheet, csv, filled, latex, markdown, tables
-from kdpipe.report.text import effect, few_seeds, price, probability, rounded, span
+from kdpipe.report.table import Sheet, csv, filled, grid_of, latex, markdown, tables
+from kdpipe.report.text import effect, escaped, few_seeds, price, probability, rounded, span
 from kdpipe.results import store
 from kdpipe.results.files import write_bytes
 
@@ -33,6 +32,7 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     """
     status.refuse_nothing(plan, place, failures=True)
     old = outdated.of(plan, place)
+    digest = source.digest(plan, place)  # before the records are read: what comes later is missing
     frame, curves = frames.frame(plan, place), frames.curves(plan, place)
     wrong = wrong_images.Outcomes(plan, place).wrong
     delta, reads = plan.study.smallest_effect, dict(plan.study.claims)
@@ -42,6 +42,8 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     sheets = [filled(name, reading(frame, asked[name])) for name in tables() if name in asked]
     drawings = draw(frame, curves)
 
+    # What is written last goes first: a report that was cut off is none, of whichever study.
+    (folder / source.PAGE).unlink(missing_ok=True)
     _write(folder / "results.csv", frame.to_csv(index=False))
     _write(folder / "claims.json", json.dumps(claim.as_json(verdicts), indent=1) + "\n")
     for table in sheets:
@@ -55,8 +57,8 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
     html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs, old)
     _write(folder / "index.html", html)
-    # index.md is written last: with it the report is whole.
-    _write(folder / "index.md", _markdown(plan, frame, answers, verdicts, sheets, old))
+    text = _markdown(plan, frame, answers, verdicts, sheets, old)
+    _write(folder / source.PAGE, f"{text}\n{source.last_line(digest)}\n")
     return folder
 
 
@@ -84,17 +86,18 @@ def _markdown(
     sheets: list[Sheet],
     outdated: dict[str, str],
 ) -> str:
-    facts = "\n".join(f"- {name}: {text}" for name, text in page.facts(plan, frame, outdated))
-    parts = [f"# {plan.study.study}", facts, "## The answer", *map(_answer, answers)]
-    parts.append(page.second_interval(answers, verdicts))
-    parts += ["## The paper's claims", _claims(verdicts), "## Tables"]
+    facts = "\n".join(
+        f"- {name}: {escaped(text)}" for name, text in page.facts(plan, frame, outdated)
+    )
+    parts = [f"# {escaped(plan.study.study)}", facts, "## The answer", *map(_answer, answers)]
+    parts.append(escaped(page.second_interval(answers, verdicts)))
+    parts += ["## The claims", _claims(verdicts), "## Tables"]
     parts += [markdown(table) for table in sheets] or [page.no_tables(plan)]
-    parts.append(f"Rendered by kdpipe {__version__} from the records alone; the page: index.html.")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _answer(found: Answer) -> str:
-    lines = [f"**{headline(found)}**"]
+    lines = [f"**{escaped(headline(found))}**"]
     if found.test:
         error = rounded(found.test.mean, found.test.half_width)
         best = f"best of {found.options} options on validation"
@@ -107,12 +110,12 @@ def _answer(found: Answer) -> str:
         for gain in found.gains:
             d = gain.difference
             size = rounded(d.mean, d.half_width, sign="+")
-            second = f"; images resampled too: {span(gain.resampled)}"
-            lines.append(f"- {gain.over}: {size} points, {gain.mark} (n {d.n}){second}")
-        lines += [f"- not in this study: {text}" for text in found.missing]
+            second = f"; images resampled too: {escaped(span(gain.resampled))}"
+            lines.append(f"- {escaped(gain.over)}: {size} points, {gain.mark} (n {d.n}){second}")
+        lines += [f"- not in this study: {escaped(text)}" for text in found.missing]
         lines += ["", "What it costs, the student alone and with its teacher:", ""]
         lines += [
-            f"- {cost.what}: {price(cost.alone, cost.unit)}"
+            f"- {escaped(cost.what)}: {price(cost.alone, cost.unit)}"
             + (f"; {price(cost.with_teacher, cost.unit)}" if cost.has_both else "")
             for cost in found.costs
         ]
@@ -133,8 +136,9 @@ def _claims(verdicts: list[Verdict]) -> str:
         }
         for v in verdicts
     ]
-    grid = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    grid = grid_of(pd.DataFrame(rows))
     return (
         f"{grid}\n\nEffects are signed so that positive is as claimed; ◆ are the primary claims, "
-        "corrected (Holm) for their number, the others for theirs. Reasons: claims.json."
+        "corrected (Holm) for their number, the others for theirs. C: of the paper; M: of the "
+        "field's methods; Q: a reader's. Reasons: claims.json."
     )

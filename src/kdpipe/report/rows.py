@@ -53,10 +53,12 @@ def estimate(name: str, values: dict[float, float]) -> dict:
     return _columns(name, summary(values.values()))
 
 
-def difference(name: str, values: dict[float, float], partner: pd.Series | dict) -> dict:
-    """values - partner, paired by seed, as columns of that name."""
+def difference(
+    name: str, values: dict[float, float], partner: pd.Series | dict, level: float = 0.95
+) -> dict:
+    """values - partner, paired by seed, as columns of that name; marked by an interval of level."""
     known = partner.to_dict() if isinstance(partner, pd.Series) else partner
-    s = summary([values[seed] - known[seed] for seed in values if seed in known])
+    s = summary([values[seed] - known[seed] for seed in values if seed in known], level)
     return _columns(name, s) | {f"{name}_n": s.n, f"{name}_mark": mark(s)}
 
 

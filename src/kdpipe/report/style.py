@@ -105,13 +105,23 @@ def cloud(axis: Axes, points: list[tuple[Summary, Summary]], label: str, **style
     axis.errorbar(x, y, xerr=halves[0], yerr=halves[1], **style)
 
 
-def within(axis: Axes, values: pd.Series, label: str) -> None:
-    """A mean as a horizontal line, its 95 % interval as a band."""
+def beside(axis: Axes, points: list[tuple[pd.Series, float]], label: str, **style) -> None:
+    """Means over seeds along x, each with its 95 % interval, at places on the y axis."""
+    found = [(summary(values), place) for values, place in points]
+    found = [(s, place) for s, place in found if s.n]
+    halves = [h if (h := s.half_width) == h else 0 for s, _ in found]
+    means, places = [s.mean for s, _ in found], [place for _, place in found]
+    axis.errorbar(means, places, xerr=halves, label=label, capsize=2.5, elinewidth=1, **style)
+
+
+def within(axis: Axes, values: pd.Series, label: str, upright: bool = False) -> None:
+    """A mean as a horizontal (or upright) line, its 95 % interval as a band."""
     s = summary(values)
+    line, span = (axis.axvline, axis.axvspan) if upright else (axis.axhline, axis.axhspan)
     if s.n:
-        axis.axhline(s.mean, color="#555555", linestyle=(0, (1, 1.5)), label=label)
+        line(s.mean, color="#555555", linestyle=(0, (1, 1.5)), label=label)
         if s.low == s.low:  # there is an interval
-            axis.axhspan(s.low, s.high, color="#555555", alpha=0.12, linewidth=0)
+            span(s.low, s.high, color="#555555", alpha=0.12, linewidth=0)
 
 
 def name_ticks(axis, places, names, turn: bool = True) -> None:

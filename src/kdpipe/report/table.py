@@ -18,12 +18,13 @@ import pandas as pd
 from kdpipe import discovery
 from kdpipe.learning.method import heading, is_kd
 from kdpipe.report.rows import PRICES
-from kdpipe.report.text import rounded, short
+from kdpipe.report.text import escaped, rounded, short, stop_of
 
 HOW_TO_READ = (
     "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
     "three do not have. Differences are paired by seed, negative is better."
 )
+SAID = {"method_kind": heading, "stop": stop_of}  # of columns whose texts are said otherwise
 HEADINGS = {  # of columns that several tables show; others have the table's, or their own name
     "stop": "stop of the teacher",
     "teacher_error": "error of the teacher",
@@ -107,8 +108,14 @@ def markdown(table: Sheet) -> str:
     """Title, caption and grid; numbers are rounded by their uncertainty."""
     grid = "No run of this study belongs here."
     if len(table.display):
-        grid = table.display.to_markdown(index=False, disable_numparse=True)
+        grid = grid_of(table.display)
     return f"**{table.title}.** {table.caption}\n\n{grid}\n"
+
+
+def grid_of(frame: pd.DataFrame) -> str:
+    """A frame of texts as a table in Markdown."""
+    safe = frame.map(escaped).rename(columns=escaped)
+    return safe.to_markdown(index=False, disable_numparse=True) or ""
 
 
 def csv(table: Sheet) -> str:
@@ -149,8 +156,8 @@ def text(row: dict, column: str) -> str:
     if value is None or value == "" or pd.isna(value):
         return "-"
     if isinstance(value, str):
-        return heading(value) if column == "method_kind" else value
-    if column in PRICES:
+        return SAID.get(column, str)(value)
+    if column in (*PRICES, "operations"):
         return short(value)
     if f"{column}_low" not in row:
         return f"{value:.4g}" if isinstance(value, float) else str(value)

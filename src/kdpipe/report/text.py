@@ -5,7 +5,9 @@ its interval. The data of a table keep every number as it is.
 """
 
 import math
+import re
 
+from kdpipe.evidence.selections import UNTRAINED
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 
 
@@ -28,7 +30,9 @@ def few_seeds(n: int) -> str:
 
 
 def effect(value: float, low: float, high: float, unit: str = "points") -> str:
-    """A signed effect with its interval: `+0.52 ± 0.11 points`."""
+    """A signed effect with its interval: `+0.52 ± 0.11 points`, or `+0.8 (+0.1 to +0.9) rho`."""
+    if abs(high + low - 2 * value) > 1e-6:  # it does not lie in the middle
+        return f"{value:+.2g} ({low:+.2g} to {high:+.2g}) {unit}"
     return f"{rounded(value, (high - low) / 2, sign='+')} {unit}"
 
 
@@ -43,6 +47,22 @@ def short(number: float) -> str:
     """173738 as 173.7 k."""
     power = min(6, int(math.log10(number) // 3)) if number >= 1 else 0
     return f"{number / 1000**power:.4g} {' kMGTPE'[power]}".strip()
+
+
+def stop_of(label: str) -> str:
+    """Where a teacher stopped, said as what it is: at checkpoint 0 it has learned nothing."""
+    return f"{label} (untrained)" if label == UNTRAINED else label
+
+
+# What Markdown takes for more than text: code, emphasis, a border of a table, tag, entity, link.
+MEANT = re.compile(
+    r"[\\`*|~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])", re.ASCII
+)
+
+
+def escaped(text: object) -> str:
+    """A text from the study or the records as it stands in Markdown: on one line, and no markup."""
+    return MEANT.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def price(number: float, unit: str = "") -> str:

@@ -229,6 +229,12 @@ def only_one(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             print(f"{folder}: another process works on it; waiting for it to end", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StoreError(
+                f"{folder} cannot be locked ({error.strerror}): two jobs could write into it at "
+                "once; put the results on a file system that has locks (NFS: mounted without "
+                "nolock, with its lock daemon running)"
+            ) from None
         yield
 
 

@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from kdpipe.wording import key, nearest, shown
+from kdpipe.wording import key, listed, nearest, shown
 
 ALPHA = (
     "means the KD weight in half of the field and the CE weight in the other half; write "
@@ -47,7 +47,7 @@ def _line(details: Any, content: object, model: type[BaseModel]) -> tuple[str, s
         if location[-1] in ("alpha", "alphas"):
             return where, f"alpha is refused: it {ALPHA}"
         known = _keys_at(model, location[:-1])
-        return place, f"unknown key{nearest(location[-1], known)} (allowed: {', '.join(known)})"
+        return place, f"unknown key{nearest(location[-1], known)} (allowed: {listed(known)})"
     if kind == "missing":
         return where, "this key is missing"
     if kind == "value_error":

@@ -13,6 +13,7 @@ from kdpipe.wording import shown
 
 MAX_BYTES = 64 * 1024  # YAML is read at about 100 kB a second
 MAX_DEPTH = 12
+TEMPLATE = "__use_yte__"  # by which Snakemake would run a file as a program
 
 
 def read(path: Path | str) -> object:
@@ -50,6 +51,8 @@ def parse(data: bytes, source: str) -> object:
         raise StudyError(
             f"{source}: a study is a mapping of keys at top level, this is {_kind(content)}"
         )
+    if TEMPLATE in content:
+        raise StudyError(f"{source}: the key {TEMPLATE} is refused: a study is no template")
     return content
 
 

@@ -21,6 +21,7 @@ from kdpipe.learning.term import Said
 from kdpipe.networks import models
 from kdpipe.results import metrics, run_folder
 from kdpipe.results.files import read_arrays, write_arrays, write_bytes
+from kdpipe.training.answers import Answers
 from kdpipe.training.objective import Objective
 from kdpipe.training.progress import Progress, as_arrays, as_tensors
 from kdpipe.training.teachers.live import Live
@@ -42,7 +43,8 @@ class Examination:
         workers: int = 0,
     ):
         parts = {"train": split.train, "val": split.val, "test": split.test}
-        self.layout = models.layout(spec["network"])
+        self.network = spec["network"]
+        self.layout = models.layout(self.network)
         self.device = device
         self.labels = {name: np.array(part.labels) for name, part in parts.items()}
         self.images = {
@@ -54,6 +56,9 @@ class Examination:
         self.taught: dict[str, np.ndarray] = {}
         self.temperature = spec["method"]["temperature"] if spec["method"] else 1.0
         self.objective = objective
+        # In batches of how many images terms are looked at; None: as many as are fast.
+        together = any(term.together for term, *_ in objective.terms.values())
+        self.batch = spec["recipe"]["batch_size"] if together else None
 
     def logits(
         self,
@@ -80,29 +85,36 @@ class Examination:
 
     def parts(self, model: models.Classifier, logits: np.ndarray, split: str) -> dict[str, float]:
         """The terms of the loss that `metrics` does not have, of all that the run learns from."""
-        asked = [part for part, (term, *_) in self.objective.terms.items() if term.metric is None]
+        asked = {
+            part: term.images
+            for part, (term, *_) in self.objective.terms.items()
+            if self.objective.metric(part) is None
+        }
         if not asked or self.teacher is None:
             return {}
         model.eval()
         self.objective.learnt.eval()
-        totals = dict.fromkeys(asked, 0.0)
+        totals, seen = dict.fromkeys(asked, 0.0), dict.fromkeys(asked, 0)
         with torch.inference_mode():
             for ours, theirs, labels in self._said(model, logits, split):
-                for part in asked:
+                for part, images in asked.items():
+                    if len(labels) < images:
+                        continue  # the last of a split, too few to be compared with each other
                     loss = self.objective.part(part, ours, theirs, labels)
                     totals[part] += float(loss) * len(labels)
-        return {part: total / len(logits) for part, total in totals.items()}
+                    seen[part] += len(labels)
+        return {part: total / seen[part] for part, total in totals.items() if seen[part]}
 
     def _said(self, model: models.Classifier, logits: np.ndarray, split: str):
         """Batches of what student and teacher say of the images as they are, and their labels."""
         images, labels = self.images[split], torch.from_numpy(self.labels[split])
-        size = images.forward_size
-        if self.objective.needs_groups:
+        size = self.batch or images.forward_size
+        if needs := self.objective.needs:
             assert isinstance(self.teacher, Live)
-            for start, x in zip(range(0, len(labels), size), images.centres(size), strict=True):
-                ours = model.features(x.contiguous(memory_format=self.layout))
-                theirs = self.teacher.features(x)
-                yield Said(*ours), Said(*theirs), labels[start : start + size].to(x.device)
+            with contextlib.closing(Answers(model, self.network, needs)) as answers:
+                for start, x in zip(range(0, len(labels), size), images.centres(size), strict=True):
+                    ours = answers(x.contiguous(memory_format=self.layout))
+                    yield ours, self.teacher.said(x), labels[start : start + size].to(x.device)
             return
         said = [torch.from_numpy(one) for one in (logits, self._taught(split))]
         for start in range(0, len(labels), size):
@@ -139,8 +151,9 @@ class Examination:
         logits = self.logits(model, "val", epoch, pause)
         found = self.metrics(logits, "val")
         line = {"accuracy": found["accuracy"], "ce": found["nll"]}
-        for part, (term, *_) in self.objective.terms.items():
-            line |= {part: found[term.metric]} if term.metric else {}
+        for part in self.objective.terms:
+            metric = self.objective.metric(part)
+            line |= {part: found[metric]} if metric else {}
         return line | self.parts(model, logits, "val")
 
 

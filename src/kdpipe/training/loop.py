@@ -29,6 +29,7 @@ from kdpipe.networks import models, pretrained
 from kdpipe.results import run_folder, store
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import curve, devices, evaluation
+from kdpipe.training.answers import Answers
 from kdpipe.training.objective import Objective, Weights
 from kdpipe.training.optimiser import Descent
 from kdpipe.training.progress import Progress, interruptible, read, resume, save
@@ -76,6 +77,7 @@ def train(
 
     # --- data, network, teacher
     split = splits.load(spec["data"], place)
+    split.refuse_other(spec["network"])
     views = Views.of(spec["data"]["views"])
     images = streams.images(split.train, views, split, where, means.workers)
     labels = torch.from_numpy(np.array(split.train.labels)).to(where)
@@ -87,10 +89,11 @@ def train(
     if spec.get("pretrained"):
         pretrained.load(model, spec, means.weights)
     model = model.to(where)
-    forward = _forward(model, recipe, objective.needs_groups)
+    answers = Answers(model, spec["network"], objective.needs)
+    forward = _forward(answers, recipe)
     if objective.grows:
         assert teacher is not None
-        objective.grow(*_one_image(model, teacher, images, layout, objective.needs_groups))
+        objective.grow(*_one_image(answers, teacher, images, layout))
     optimiser = Descent(
         {**dict(model.named_parameters()), **_named(objective)},
         momentum=recipe["momentum"],
@@ -161,15 +164,15 @@ def train(
     return Result(last, best, checkpoints, progress.curve, progress.seconds, evaluated, earlier)
 
 
-def _forward(model: models.Classifier, recipe: dict, needs_groups: bool) -> Callable:
-    """A function of (x, the epoch's weights) that gives what the network says, in float32.
+def _forward(answers: Answers, recipe: dict) -> Callable:
+    """A function of (x, the epoch's weights) that gives what the network says, logits in float32.
 
-    Group outputs are had where a term may ask for them. Autocast and compilation are the student's
+    More than logits is had where a term may ask for it. Autocast and compilation are the student's
     in training alone: teachers and every evaluation stay without it.
     """
 
-    def plain(x: torch.Tensor, groups: bool):
-        return model.features(x) if groups else (model(x), [])
+    def plain(x: torch.Tensor, asked: bool) -> Said:
+        return answers(x) if asked else Said(answers.model(x), [])
 
     run = plain
     if recipe.get("compile"):
@@ -185,8 +188,8 @@ def _forward(model: models.Classifier, recipe: dict, needs_groups: bool) -> Call
 
     def forward(x: torch.Tensor, weights: Weights) -> Said:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
-            logits, groups = run(x, needs_groups and bool(weights.terms))
-        return Said(logits.float(), groups)
+            said = run(x, bool(answers.needs and weights.terms))
+        return said._replace(logits=said.logits.float())
 
     return forward
 
@@ -202,7 +205,7 @@ def _teacher(
 
 
 def _one_image(
-    model: models.Classifier, teacher: Live | teacher_tables.Tables, images, layout, groups: bool
+    answers: Answers, teacher: Live | teacher_tables.Tables, images, layout
 ) -> tuple[Said, Said]:
     """What student and teacher say of one image as it is: the shapes of what a term compares."""
     index = torch.zeros(1, dtype=torch.int64)
@@ -210,11 +213,12 @@ def _one_image(
     with contextlib.closing(images.batches(index, view, 1)) as batches:
         ((where, seen, x),) = batches
     given = x.contiguous(memory_format=layout)
-    model.eval()
+    answers.model.eval()
     with torch.no_grad():
-        if groups and isinstance(teacher, Live):
-            return Said(*model.features(given)), Said(*teacher.features(x))
-        return Said(model(given), []), Said(teacher.logits(x, where, seen), [])
+        if answers.needs:
+            assert isinstance(teacher, Live)
+            return answers(given), teacher.said(x)
+        return answers(given), Said(teacher.logits(x, where, seen), [])
 
 
 def _named(objective: Objective) -> dict[str, nn.Parameter]:

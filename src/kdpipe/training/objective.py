@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kdpipe.identity import stream_of
+from kdpipe.learning import logits as on_logits
 from kdpipe.learning import method
 from kdpipe.learning.own import trial
 from kdpipe.learning.term import Said, Term, full_precision
@@ -40,12 +41,10 @@ class Objective:
         for one in method.active(spec["method"]) if spec["method"] else ():
             term = one.term or trial.of_spec(spec["method"][method.OWN], code)
             self.terms[one.part] = (term, one.weight, one.keys)
+        # What its terms look at beside logits: groups, embedding.
+        self.needs = method.needs(spec["method"]) if spec["method"] else frozenset()
+        self.standardise = bool(spec["method"] and spec["method"].get("standardise"))
         self.learnt = nn.ModuleDict()
-
-    @property
-    def needs_groups(self) -> bool:
-        """Whether any of its terms looks at more than logits."""
-        return any(term.needs == "groups" for term, weight, _ in self.terms.values() if weight)
 
     def weights(self, epoch: int) -> Weights:
         """The weights of epoch `epoch` (from 0)."""
@@ -54,8 +53,28 @@ class Objective:
             return Weights(1.0, {})
         if epoch >= asked["kd_epochs"]:
             return Weights(asked["ce_weight_after_stop"], {})
-        at_work = {part: weight for part, (_, weight, _) in self.terms.items() if weight}
+        at_work = {
+            part: weight * self._warmth(part, epoch)
+            for part, (_, weight, _) in self.terms.items()
+            if weight
+        }
         return Weights(asked["ce_weight"], at_work)
+
+    def _warmth(self, part: str, epoch: int) -> float:
+        """The share of its weight that a term has: n/N in the n-th of N epochs of its warm-up."""
+        term, _, keys = self.terms[part]
+        asked = keys[term.warmup] if term.warmup else 0
+        if not asked:
+            return 1.0
+        rising = method.in_epochs(asked, self.spec["recipe"]["epochs"])
+        return min((epoch + 1) / rising, 1.0)
+
+    def metric(self, part: str) -> str | None:
+        """The metric that is this part, where one is: metrics are of logits as they are."""
+        return None if self._standardises(part) else self.terms[part][0].metric
+
+    def _standardises(self, part: str) -> bool:
+        return self.standardise and self.terms[part][0].needs == "logits"
 
     def grow(self, student: Said, teacher: Said) -> None:
         """Make the parameters that terms have of their own, for networks that say such things.
@@ -79,9 +98,9 @@ class Objective:
         """What the teacher says of a batch, as far as the epoch's terms ask for it."""
         if teacher is None or not weights.terms:
             return None
-        if any(self.terms[part][0].needs == "groups" for part in weights.terms):
+        if self.needs:
             assert isinstance(teacher, Live)
-            return Said(*teacher.features(x))
+            return teacher.said(x)
         return Said(teacher.logits(x, index, view), [])
 
     def parts(
@@ -101,4 +120,10 @@ class Objective:
         """One term, without its weight."""
         term, _, keys = self.terms[part]
         own = (self.learnt[part],) if part in self.learnt else ()
+        if self._standardises(part):
+            student, teacher = _standardised(student), teacher and _standardised(teacher)
         return term.loss(student, teacher, labels, keys, *own)
+
+
+def _standardised(said: Said) -> Said:
+    return said._replace(logits=on_logits.standardised(said.logits))

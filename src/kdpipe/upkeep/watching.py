@@ -6,6 +6,7 @@ run is running while a process holds its lock; its place is in the header of its
 
 import json
 import os
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def missing(plan: Plan, place: Store, study: str) -> str:
     counted = f" without {len(waiting):,} of {len(plan.runs):,} runs"
     if not failed:
         return counted
-    file = "FILE" if study == "-" else study
+    file = "FILE" if study == "-" else shlex.quote(study)
     return f"{counted}, of which {failed:,} failed: kdpipe status {file} says why"
 
 

@@ -2,15 +2,19 @@
 
 import csv
 import json
+import re
 import shutil
+import sys
 
 import pytest
 import tiny
 import torch
-from lab import Lab
+import yaml
+from lab import ROOT, Lab
 
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
+from kdpipe.learning.own.card import is_sound
 from kdpipe.learning.own.trial import Trial, made
 from kdpipe.learning.term import Said, Term, full_precision
 from kdpipe.section import Section
@@ -55,8 +59,6 @@ def folder(tmp_path):
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
     """Modules of a study are imported again, as in a new process."""
-    import sys
-
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield
@@ -64,9 +66,8 @@ def forgotten(monkeypatch):
 
 
 def says(capsys, *command: str, code: int = 0) -> str:
-    import sys
-
-    sys.modules.pop("mine", None)
+    for name in ("mine", "my_terms"):
+        sys.modules.pop(name, None)
     assert main(list(command)) == code
     said = capsys.readouterr()
     return said.out + said.err
@@ -214,9 +215,10 @@ BAD = {
     "vector": ({"loss": lambda s, *_: s.logits.sum(1)}, "one finite number in a tensor"),
     "taken": ({"part": "kd"}, "part 'kd' is taken"),
     "odd": ({"part": "A b"}, "part 'A b' is taken or not plain"),
-    "needs": ({"needs": "weights"}, "needs 'weights': logits or groups"),
+    "needs": ({"needs": "weights"}, "needs 'weights': one of logits; groups; embedding"),
     "revision": ({"revision": 0}, "revision 0: a whole number"),
     "keys": ({"keys": dict}, "keys: a subclass"),
+    "warmup": ({"warmup": "warm"}, "warmup 'warm': the name of one of its keys"),
     "learnt": ({"learnt": lambda *_: torch.nn.ReLU()}, "a torch.nn.Module with parameters"),
 }
 
@@ -245,6 +247,24 @@ def test_the_trial_leaves_the_generators_alone_and_grows_from_a_seed():
     assert made()[0].logits.shape == (4, 5)
 
 
+def test_a_term_may_look_at_the_embedding_and_the_others_answer_as_ever():
+    """What a term is tried with is in the names of its runs: these are the numbers of before."""
+
+    def loss(student, teacher, labels, keys):
+        ours, theirs = full_precision(student.embedding), full_precision(teacher.embedding).detach()
+        return (ours.mean(1) - theirs.mean(1)).pow(2).mean()
+
+    card = Trial("x", "x.X", Term("x", "X", "x", 1, Keys, loss, needs="embedding")).card()
+    assert card.needs == "embedding" and is_sound(card.spec(1.0, {}))
+    student, teacher, _ = made()
+    apart = [student.logits - teacher.logits]
+    apart += [a.mean(1) - b.mean(1) for a, b in zip(student.groups, teacher.groups, strict=True)]
+    assert [one.pow(2).mean().item() for one in apart] == pytest.approx(ANSWERED, rel=1e-4)
+
+
+ANSWERED = [2.991275, 0.34834, 0.475984]
+
+
 def test_a_damaged_card_is_named(folder, capsys):
     path = folder / "study.yaml"
     says(capsys, "term", str(path))
@@ -255,3 +275,14 @@ def test_a_damaged_card_is_named(folder, capsys):
         card.write_text(damage)
         said = says(capsys, "check", str(path), code=2)
         assert f"{card} is no card of a term" in said and "kdpipe term" in said
+
+
+def test_the_example_of_the_readme_has_a_card(tmp_path, capsys):
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n# my_terms\.py\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (methods,) = re.findall(r"^methods:\n  matched: .*?$", text, re.MULTILINE)
+    (tmp_path / "my_terms.py").write_text(code)
+    content = tiny.study(main={"methods": ["matched"]}) | yaml.safe_load(methods)
+    path = tiny.write(tmp_path / "mine.yaml", content)
+    assert "logit matching, column lm" in says(capsys, "term", str(path))
+    assert "no mistakes" in says(capsys, "check", str(path))

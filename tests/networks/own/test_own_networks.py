@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import signal
 import subprocess
 import sys
 
@@ -22,6 +23,7 @@ from kdpipe.data.views import PLAIN
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.train import train
 from kdpipe.networks import models
+from kdpipe.networks.own import answer
 from kdpipe.plan import planner
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
@@ -222,6 +224,25 @@ def wrapped(forward="self.net(x)", features="self.net.features(x)", built="pass"
 
 
 COUNTING = "import itertools; model.count = itertools.count(1).__next__"
+LATE = """model.calls = 0
+    def late():
+        model.calls += 1
+        return model.calls
+    model.late = late"""
+GLOBAL = """
+CALLS = 0
+
+def late():
+    global CALLS
+    CALLS += 1
+    return CALLS
+"""
+ON_CLASS = """
+def late(kind):
+    kind.calls = getattr(kind, "calls", 0) + 1
+    return kind.calls
+"""
+BATCH = "nn.BatchNorm2d(1, track_running_stats=False)"
 FAILURES = {
     "no module": ({"build": "mine2.small"}, CODE, "there is no module mine2 in "),
     "no package": ({"build": "mine.sub.small"}, CODE, "there is no module mine.sub in "),
@@ -259,6 +280,31 @@ FAILURES = {
         {},
         wrapped("self.net(x) * (self.count() if self.training else 1)", built=COUNTING),
         "in training mode it answers the same images differently a second time",
+    ),
+    "acts late": (
+        {},
+        wrapped("self.net(x) * (1 if self.late() < 9 else 2)", built=LATE),
+        "it keeps something that is not in its state_dict (calls), which an interruption",
+    ),
+    "acts late, elsewhere": (
+        {},
+        wrapped("self.net(x) * (1 if late() < 9 else 2)") + GLOBAL,
+        "it keeps something that is not in its state_dict (CALLS of mine), which",
+    ),
+    "acts late, of its class": (
+        {},
+        wrapped("self.net(x) * (1 if late(Wrapped) < 9 else 2)") + ON_CLASS,
+        "it keeps something that is not in its state_dict (calls of Wrapped), which",
+    ),
+    "batch statistics": (
+        {},
+        wrapped("self.net(self.norm(x))", built=f"model.norm = {BATCH}"),
+        "in eval mode it answers an image otherwise beside others than alone",
+    ),
+    "batch mean": (
+        {},
+        wrapped("self.net(x) - self.net(x).mean(0)"),
+        "in eval mode it answers an image otherwise beside others than alone",
     ),
     "detached": ({}, wrapped("self.net(x).detach()"), "its gradient cannot be computed"),
     "in place": ({}, wrapped("self.net(x.relu_())"), "it changes the images"),
@@ -490,6 +536,88 @@ def test_a_comment_and_a_refactoring_change_nothing(folder):
     assert list(folder.plan().runs) == before
 
 
+def epoch_is_over(monkeypatch):
+    """A run is asked to stop after its first epoch."""
+    from kdpipe.training import loop
+
+    keep = loop._keep
+
+    def interrupt(folder, digest, model, epoch, kept):
+        keep(folder, digest, model, epoch, kept)
+        if epoch == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(loop, "_keep", interrupt)
+
+
+EDITS = {
+    "another computation": ("nn.ReLU(inplace=True)", "nn.GELU()"),
+    "only in training": ("nn.BatchNorm2d(6)", "nn.BatchNorm2d(6, momentum=0.5)"),
+}
+
+
+@pytest.mark.parametrize("edit", ["another computation", "only in training"])
+@pytest.mark.parametrize("use", ["trained", "resumed", "replayed"])
+def test_edited_code_under_an_old_revision_is_not_mixed_in(
+    use, edit, folder, place, capsys, monkeypatch
+):
+    """Seed 1 beside seed 0 of the old code, a run cut off in the middle, one more checkpoint."""
+    folder.write(study(seeds=[0, 1]))
+    runs = [run for run in folder.plan().runs.values() if run.network == "small"]
+    first, other = [run for run in runs if not run.spec["teacher"]]
+    if use == "trained":
+        trained(first, place, folder)
+        first = other
+    elif use == "replayed":
+        trained(first, place, folder)
+    else:
+        with monkeypatch.context() as patch:
+            epoch_is_over(patch)
+            assert main([*tiny.train(first, (), str(place.root)), f"--code={folder.path}"]) == 75
+    folder.change(*EDITS[edit])
+    forget()
+    capsys.readouterr()
+    command = [*tiny.train(first, [0], str(place.root)), f"--code={folder.path}"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "networks.small.build: mine.small computes something else than when this run" in said
+    assert "put its code back, or raise networks.small.revision and type: kdpipe network" in said
+    folder.change(*reversed(EDITS[edit]))
+    trained(first, place, folder, [0])
+
+
+def test_what_only_training_shows_is_a_changed_computation(folder, capsys):
+    folder.change(*EDITS["only in training"])
+    assert folder.kdpipe("check") == 2 and folder.kdpipe("network") == 2
+    said = capsys.readouterr().err
+    assert "it computes something else with the same parameters" in said
+    assert "networks.small.revision: mine.small computes something else" in said
+
+
+def test_an_answer_is_kept_where_it_agrees(folder, place):
+    """Another machine rounds differently: neither its card nor its runs are another's."""
+    path = folder.path / "small-1x8x8-10.network.json"
+    rounded = [value + 1e-5 for value in folder.card("small")["answer"]]
+    path.write_text(json.dumps(folder.card("small") | {"answer": rounded}))
+    before, names = path.read_bytes(), list(folder.plan().runs)
+    assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
+    assert json.loads(path.read_bytes()) == json.loads(before)
+    assert list(folder.plan().runs) == names
+    trained(next(r for r in folder.plan().runs.values() if r.network == "small"), place, folder)
+
+
+def test_two_projects_whose_networks_differ_share_no_run(folder, tmp_path):
+    """The same names, revisions and parameters, and results in one folder."""
+    other = tmp_path / "other"
+    other.mkdir()
+    theirs = Folder(other, code=CODE.replace("nn.ReLU(inplace=True)", "nn.GELU()"))
+    sys.path.remove(str(tmp_path))
+    assert theirs.kdpipe("network") == 0
+    shared = set(folder.plan().runs) & set(theirs.plan().runs)
+    assert {name.partition("-")[0] for name in shared} == {"grouped", "wrn10"}
+    assert not any("small" in name for name in shared)
+
+
 # --- identity
 
 
@@ -527,7 +655,7 @@ def test_the_plan_of_a_study_as_snakemake_hands_it_on_is_the_same(folder):
 @pytest.mark.parametrize(
     ("key", "value"),
     [("name", "../x"), ("build", "os"), ("state", "x"), ("layout", "z"), ("parameters", 1),
-     ("revision", None), ("classes", "10"), ("channels", 0)],
+     ("revision", None), ("classes", "10"), ("channels", 0), ("size", [8]), ("answer", ["x"])],
 )  # fmt: skip
 def test_a_spec_that_names_no_network_is_refused(key, value, folder, tmp_path):
     run = next(r for r in folder.plan().runs.values() if r.network == "small")
@@ -607,13 +735,21 @@ def says_otherwise(command, folder, capsys):
     forget()
     assert main([*command, f"--code={folder.path}"]) == 2
     said = capsys.readouterr().err
-    assert "small: mine.small computes something else than when run" in said
+    assert "mine.small computes something else than when " in said
     assert "put its code back, or raise networks.small.revision" in said
 
 
+@pytest.mark.parametrize("found_by", ["the spec", "the outputs"])
 @pytest.mark.parametrize("stop", ["full", "checkpoint 1"])
-def test_code_under_an_old_revision_does_not_teach(stop, folder, place, capsys):
-    """The same parameters, another computation: neither live, nor as a table, nor for a probe."""
+def test_code_under_an_old_revision_does_not_teach(
+    stop, found_by, folder, place, capsys, monkeypatch
+):
+    """The same parameters, another computation: neither live, nor as a table, nor for a probe.
+
+    What made weights do not show is found by the outputs that were stored.
+    """
+    if found_by == "the outputs":
+        monkeypatch.setattr(answer, "agree", lambda old, new: True)
     block = {"teachers": ["small"], "students": ["wrn10-0.5"], "stops": [stop]}
     commands = {}
     for way in ("live", "table"):

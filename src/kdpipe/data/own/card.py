@@ -8,19 +8,20 @@ pixels in training; mean and std, which the study then wants, are measured on a 
 
 import re
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from kdpipe.data import cards, listing
 from kdpipe.data.arrays import ARRAYS, PARTS, Arrays, digest
 from kdpipe.data.cards import Card
-from kdpipe.data.own import folders
+from kdpipe.data.own import folders, pictures
 from kdpipe.data.own.folders import refuse
 from kdpipe.data.own.reader import arrays_of
 from kdpipe.errors import DataError
 from kdpipe.results.files import file_facts, write_json
+from kdpipe.wording import listed
 
 SAMPLE = 1000  # training images that mean and std are measured on, where images stream
 AT_ONCE = 10  # of them in memory
@@ -73,7 +74,8 @@ def make_card(
         made=made,
     )
     place = Path(card) if card else cards.beside(path)
-    size, said = " x ".join(map(str, shape)), {"name": name, "path": path}
+    size = " x ".join(map(str, shape))
+    said: dict[str, object] = {"name": name, "path": str(path)}
     if card:
         said["card"] = card
     measured = ""
@@ -82,11 +84,25 @@ def make_card(
         said["mean"], said["std"], count = _statistics(path, arrays)
         of = f"{count:,} training images drawn at random" if count < new.train else "all of train"
         measured = f"\n(mean and std were measured on {of}, as evaluation sees them)"
-    write_json(place, asdict(new))
-    keys = ", ".join(f"{key}: {value}" for key, value in said.items())
+    write_json(place, cards.sealed(new))
+    keys = yaml.safe_dump(
+        said, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
+    ).strip()
     return (
         f"{place}: {new.train:,} training and {new.test:,} test images of {size} in {classes} "
-        f"classes. In the study: data: {{{keys}}}{measured}"
+        f"classes. In the study: data: {keys}{measured}{_passed_over(path, test_share)}"
+    )
+
+
+def _passed_over(path: Path, test_share: float | None) -> str:
+    """A note of what lies in a folder and is no picture of a class by its name."""
+    others = folders.passed_over(path, test_share) if path.is_dir() else []
+    if not others:
+        return ""
+    endings = ", ".join(pictures.SUFFIXES)
+    return (
+        f"\nnote: passed over, since they lie in no class or do not end in one of {endings}: "
+        f"{listed(others)}"
     )
 
 
@@ -95,7 +111,7 @@ def _listing(path: Path, side: int, channels: int | None, test_share: float | No
     if not path.is_dir():
         raise DataError(f"{path}: --stream is for a folder of classes")
     files, labels = folders.listed(path, test_share)
-    heads, mistakes = folders.headers([file for part in PARTS for file in files[part]])
+    heads, mistakes = folders.heads([file for part in PARTS for file in files[part]])
     refuse(mistakes, path)
     channels = channels or folders.channels_of(heads)
     arrays = listing.of(path, files, labels, (channels, side, side))
@@ -118,7 +134,7 @@ def _statistics(path: Path, arrays: Arrays) -> tuple[list[float], list[float], i
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("paths", "sizes"):
             np.save(Path(folder) / f"train_{kind}.npy", arrays[f"train_{kind}"])
-        files = listing.Files(Path(folder), "train", chosen, path, shape)
+        files = listing.Files(Path(folder), "train", chosen, path, shape, own=True)
         plain = streams.Streams(files, PLAIN, [0.0] * shape[0], [1.0] * shape[0])
         for x in plain.centres(AT_ONCE):
             pixels = x.numpy().astype(np.float64)

@@ -7,16 +7,20 @@ Labels are the places of the classes in alphabetical order. An image that is not
 stretched to the square that `resize` asks for. Mistakes are said by file, all of them at once.
 """
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 
 from kdpipe.data.arrays import PARTS, Arrays, balanced_order
 from kdpipe.data.cards import MAX_BYTES
+from kdpipe.data.own import pictures
+from kdpipe.data.own.pictures import Head
 from kdpipe.errors import DataError
+from kdpipe.wording import printable
 
 Names = dict[str, list[str]]  # of each image of a part, as a message calls it
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SHOWN = 20  # mistakes
 
 
@@ -27,23 +31,23 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
     """
     files, labels = listed(path, made["test_share"])
     every = [file for part in PARTS for file in files[part]]
-    first, mistakes = headers(every)
+    first, mistakes = heads(every)
     refuse(mistakes, path)
     side, channels = made["resize"], made["channels"]
     if channels is None:
         channels = channels_of(first)
-    sizes = {size for _, size in first}
-    if side is None and len(sizes) > 1:
-        other = next(index for index, (_, size) in enumerate(first) if size != first[0][1])
+    sizes = [head.size for head in first]
+    if side is None and len(set(sizes)) > 1:
+        other = next(index for index, size in enumerate(sizes) if size != sizes[0])
         two = (
-            f"{every[index].relative_to(path)} is {first[index][1][0]} x {first[index][1][1]}"
+            f"{printable(every[index].relative_to(path))} is {sizes[index][0]} x {sizes[index][1]}"
             for index in (0, other)
         )
         raise DataError(
-            f"{path}: images of {len(sizes):,} sizes ({', '.join(two)}): give --resize, which "
+            f"{path}: images of {len(set(sizes)):,} sizes ({', '.join(two)}): give --resize, which "
             "scales each to a square, or --stream, which crops"
         )
-    width, height = (side, side) if side else first[0][1]
+    width, height = (side, side) if side else sizes[0]
     arrays: Arrays = {}
     for part in PARTS:
         shape = (len(files[part]), channels, height, width)
@@ -55,9 +59,16 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
         images = np.empty(shape, np.uint8)
         for index, file in enumerate(files[part]):
             try:
-                images[index] = _decoded(file, channels, side)
-            except (OSError, ValueError, SyntaxError, MemoryError) as error:
-                mistakes.append(f"{file} cannot be read as an image: {error}")
+                pixels = pictures.decoded(file, channels, side)
+            except DataError as error:
+                mistakes.append(str(error))
+                continue
+            if pixels.shape != images[index].shape:  # its EXIF stood behind its pixels
+                mistakes.append(
+                    f"{file} is {pixels.shape[2]} x {pixels.shape[1]} once it is upright"
+                )
+                continue
+            images[index] = pixels
         arrays |= {f"{part}_images": images, f"{part}_labels": labels[part]}
     refuse(mistakes, path)
     return arrays, {part: [str(file) for file in files[part]] for part in PARTS}
@@ -66,10 +77,11 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
 def refuse(mistakes: list[str], path: Path) -> None:
     """Raise one DataError for all mistakes, if there are any."""
     if mistakes:
-        lines = [f"{path}: {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}", *mistakes[:SHOWN]]
+        plural = "s" * (len(mistakes) > 1)
+        lines = [f"{path}: {len(mistakes)} mistake{plural}", *mistakes[:SHOWN]]
         if len(mistakes) > SHOWN:
             lines.append(f"and {len(mistakes) - SHOWN:,} more")
-        raise DataError("\n  ".join(lines))
+        raise DataError("\n  ".join(map(printable, lines)))
 
 
 def listed(
@@ -129,45 +141,51 @@ def _classes(folder: Path) -> list[str]:
 
 
 def _by_class(folder: Path, names: list[str]) -> list[list[Path]]:
-    return [
-        sorted(
-            file
-            for file in (folder / name).rglob("*")
-            if file.suffix.lower() in IMAGES and file.is_file() and not file.name.startswith(".")
-        )
-        for name in names
-    ]
+    """The pictures of each class. Raises DataError for what would be lost without a word."""
+    mistakes = [_lost(p) for p in sorted(folder.iterdir()) if p.is_symlink() and not p.exists()]
+    found: list[list[Path]] = []
+    for name in names:  # of which a test set may lack some
+        files: list[Path] = []
+        errors: list[OSError] = []
+        for where, below, here in os.walk(folder / name, onerror=errors.append):
+            links = [p for each in below if (p := Path(where, each)).is_symlink()]
+            mistakes += [f"{p}: a link to a folder, which is not followed" for p in links]
+            every = [Path(where, each) for each in here if not each.startswith(".")]
+            mistakes += [_lost(file) for file in every if not file.is_file()]
+            files += [file for file in every if file.suffix.lower() in pictures.SUFFIXES]
+        mistakes += [f"{e.filename}: {e.strerror}" for e in errors if e.errno != errno.ENOENT]
+        found.append(sorted(files))
+    refuse(sorted(mistakes), folder)
+    return found
+
+
+def _lost(file: Path) -> str:
+    return f"{file}: a link that leads nowhere, or no file: remove it, or bring it back"
+
+
+def passed_over(path: Path, test_share: float | None) -> list[str]:
+    """The files below a folder that `listed` leaves out, hidden ones apart."""
+    files, _ = listed(path, test_share)
+    taken = {file for part in PARTS for file in files[part]}
+    every = (file for file in path.rglob("*") if not file.name.startswith(".") and file.is_file())
+    return [printable(file.relative_to(path)) for file in sorted(set(every) - taken)]
 
 
 def _labels(by_class: list[list[Path]]) -> np.ndarray:
     return np.repeat(np.arange(len(by_class)), [len(files) for files in by_class]).astype(np.int64)
 
 
-def channels_of(headers: list[tuple[str, tuple[int, int]]]) -> int:
-    """1 if all images are grey, else 3."""
-    return 1 if {mode for mode, _ in headers} <= {"1", "L"} else 3
+def channels_of(heads: list[Head]) -> int:
+    """1 if all pictures are grey, else 3."""
+    return 1 if all(head.grey for head in heads) else 3
 
 
-def headers(files: list[Path]) -> tuple[list[tuple[str, tuple[int, int]]], list[str]]:
-    """(mode, (width, height)) of each image, read from its first bytes; and what is no image."""
-    from PIL import Image
-
+def heads(files: list[Path]) -> tuple[list[Head], list[str]]:
+    """What is known of each picture before it is decoded; and what cannot be used as one."""
     found, mistakes = [], []
     for file in files:
         try:
-            with Image.open(file) as image:
-                found.append((image.mode, image.size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            mistakes.append(f"{file} cannot be read as an image: {error}")
+            found.append(pictures.head(file))
+        except DataError as error:
+            mistakes.append(str(error))
     return found, mistakes
-
-
-def _decoded(file: Path, channels: int, side: int | None) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(file) as image:
-        image = image.convert("L" if channels == 1 else "RGB")
-        if side is not None:
-            image = image.resize((side, side), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)

@@ -20,7 +20,12 @@ class Keys(Section):
     temperature: float = Field(
         4.0, gt=0, le=1000, description="both networks' logits are divided by it in the KD term"
     )
-    kd_weight: float = Field(0.9, ge=0, le=1000, description="the weight of KL to the teacher")
+    kd_weight: float = Field(
+        0.9,
+        ge=0,
+        le=1000,
+        description="the weight of KL to the teacher; beside another term 0 if not given",
+    )
 
 
 def kd(student: "Tensor", teacher: "Tensor", *, temperature: float) -> "Tensor":

@@ -9,6 +9,7 @@ spec: a job needs the code, and no card.
 import json
 import math
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def find(folder: Path, term: str, where: str, study: str) -> TermCard:
     """The card of a term that a study names in `where`. Raises KdpipeError with the command that
     writes it.
     """
-    path, cure = place(folder, term), f"type: kdpipe term {study}"
+    path, cure = place(folder, term), f"type: kdpipe term {shlex.quote(study)}"
     if not path.exists():
         raise KdpipeError(f"{where}: {term} has no card yet at {path}; {cure}")
     card = read(path, cure)

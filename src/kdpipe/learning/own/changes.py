@@ -5,6 +5,7 @@ has changed since. Each term is tried with the keys of every method that names i
 of a study's terms are in one answer.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,10 +101,10 @@ def _kept(card: TermCard, path: Path) -> TermCard:
 
 
 def _unchanged(card: TermCard, path: Path, source: str) -> TermCard:
-    old = term_card.read(path, f"type: kdpipe term {source}")
+    old = term_card.read(path, f"type: kdpipe term {shlex.quote(source)}")
     if replace(card, answer=old.answer) != old or not agrees(old.answer, card.answer):
         raise KdpipeError(
             f"{card.term}: it is not what its card {path} says: if that is meant, raise its "
-            f"revision and type: kdpipe term {source}"
+            f"revision and type: kdpipe term {shlex.quote(source)}"
         )
     return card

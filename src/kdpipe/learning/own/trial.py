@@ -1,7 +1,7 @@
 """Trying a term of one's own before anything is trained with it: what a run will ask, once.
 
-It is shown made logits and group outputs, in float32 and in half precision. What would make its
-runs wrong, or impossible to repeat, is said with the key of the study.
+It is shown made logits, group outputs and embeddings, in float32 and in half precision. What would
+make its runs wrong, or impossible to repeat, is said with the key of the study.
 """
 
 import random
@@ -22,7 +22,8 @@ from kdpipe.learning.term import NEEDS, Said, Term
 from kdpipe.section import Section
 
 IMAGES, CLASSES = 4, 5
-SIDES = (4, 2)  # of the group outputs; the teacher has as many channels more
+SIDES = (4, 2)  # of the group outputs; the teacher has twice the channels
+EMBEDDED = (6, 12)  # numbers of student and teacher before their classifiers
 TAKEN = {"loss", "ce", "accuracy", "hits", "kl", "cross_entropy"}  # names in a curve or a record
 
 
@@ -88,13 +89,15 @@ class Trial:
         if type(term.revision) is not int or term.revision < 1:
             self.refuse(f"revision {term.revision!r}: a whole number from 1 on")
         if term.needs not in NEEDS:
-            self.refuse(f"needs {term.needs!r}: {' or '.join(NEEDS)}")
+            self.refuse(f"needs {term.needs!r}: one of {'; '.join(NEEDS)}")
         if not (isinstance(term.keys, type) and issubclass(term.keys, Section)):
             self.refuse("keys: a subclass of kdpipe.section.Section is wanted")
         try:
             term.keys()
         except ValidationError:
             self.refuse("keys: each needs a value to begin with")
+        if term.warmup is not None and term.warmup not in term.keys.model_fields:
+            self.refuse(f"warmup {term.warmup!r}: the name of one of its keys")
 
     def kind(self, key: str, value: Any) -> list:
         for kind, types in KINDS.items():
@@ -163,12 +166,12 @@ class Trial:
         if not loss.requires_grad:
             self.refuse("no gradient of it reaches the student")
         loss.backward()
-        ours = [x.grad for x in (student.logits, *student.groups) if x.grad is not None]
+        ours = [x.grad for x in _all(student) if x.grad is not None]
         if not ours or not any(bool(grad.any()) for grad in ours):
             self.refuse("no gradient of it reaches the student")
         if not all(bool(grad.isfinite().all()) for grad in ours):
             self.refuse("its gradient is not finite")
-        if any(x.grad is not None for x in (teacher.logits, *teacher.groups)):
+        if any(x.grad is not None for x in _all(teacher)):
             self.refuse("its gradient reaches the teacher, which must stay fixed: detach its part")
 
     def refuse(self, why: str) -> NoReturn:
@@ -189,11 +192,23 @@ def made(seed: int = 0) -> tuple[Said, Said, Tensor]:
         )
         for channels in (3, 6)
     ]
-    return said[0], said[1], torch.arange(IMAGES) % CLASSES
+    # Last, since the answers of terms are in the names of their runs: the others stay as they were.
+    student, teacher = (
+        one._replace(embedding=drawn(IMAGES, size))
+        for one, size in zip(said, EMBEDDED, strict=True)
+    )
+    return student, teacher, torch.arange(IMAGES) % CLASSES
 
 
 def _half(said: Said) -> Said:
-    return Said(said.logits.bfloat16(), [group.bfloat16() for group in said.groups])
+    logits, *groups, embedding = (one.bfloat16() for one in _all(said))
+    return Said(logits, groups, embedding)
+
+
+def _all(said: Said) -> list[Tensor]:
+    """All that a network said."""
+    assert said.embedding is not None
+    return [said.logits, *said.groups, said.embedding]
 
 
 def _plain(text: str) -> bool:

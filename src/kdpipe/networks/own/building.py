@@ -15,13 +15,15 @@ from kdpipe.errors import KdpipeError
 from kdpipe.learning.own import code as own_code
 from kdpipe.networks import layouts
 from kdpipe.networks.family import Cost
+from kdpipe.networks.own import answer
 from kdpipe.networks.own import card as network_card
 
 
 def build(network: dict, code: Path | None) -> nn.Module:
     """The network that a run's spec describes, initialised from torch's global generator.
 
-    Raises KdpipeError if it cannot be built, or is not the one that the spec was made for.
+    Raises KdpipeError if it cannot be built, or is not the one that the spec was made for: it has
+    other parameters, or computes something else.
     """
     where = f"networks.{network['name']}.build"
     made = found(where, network["build"], code)
@@ -31,7 +33,29 @@ def build(network: dict, code: Path | None) -> nn.Module:
             f"{where}: {network['build']} has other parameters than when this run was planned: its "
             "code was changed, or another module of that name was found; see kdpipe check STUDY"
         )
+    _compare(where, network, made)
     return model
+
+
+def _compare(where: str, network: dict, made: Callable[..., Any]) -> None:
+    """Raise KdpipeError if a network computes something else than its spec was made for."""
+    classes, shape = network["classes"], (network["channels"], *network["size"])
+
+    def make() -> nn.Module:
+        return called(where, network["build"], made, classes, shape[0])
+
+    try:
+        eval_mode, trained = answer.of(make, shape, network["layout"])
+    except KdpipeError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise KdpipeError(f"{where}: {network['build']}: {own_code.blamed(error)}") from None
+    if not answer.agree(network["answer"], [*eval_mode, *trained]):
+        raise KdpipeError(
+            f"{where}: {network['build']} computes something else than when this run was planned, "
+            f"under the same revision: put its code back, or raise networks.{network['name']}."
+            "revision and type: kdpipe network STUDY"
+        )
 
 
 def found(where: str, path: str, code: Path | None) -> Callable[..., Any]:

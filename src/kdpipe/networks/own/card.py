@@ -10,8 +10,10 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from kdpipe.networks import layouts
 from kdpipe.networks.keys import OwnNetwork
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+SPEC = {"name", "build", "revision", "classes", "channels", "state", "layout", "size", "answer"}
+# What cards of earlier versions do not say.
+LATER = {"linear": "whether a probe can be made", "trained": "what a step of training gives"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class NetworkCard:
     groups: tuple[tuple[int, int, int], ...]  # of its group outputs; none without `features`
     state: dict[str, str]  # name -> type, shape and fixing of each parameter and buffer
     answer: tuple[float, ...]  # to made images, with made weights: another one computes otherwise
+    trained: tuple[float, ...]  # the same after a step of training; none if it draws at random
 
     @functools.cached_property
     def state_digest(self) -> str:
@@ -54,6 +60,8 @@ class NetworkCard:
             "channels": self.shape[0],
             "state": self.state_digest,
             "layout": self.layout,
+            "size": list(self.shape[1:]),
+            "answer": [*self.answer, *self.trained],
         }
 
 
@@ -72,7 +80,7 @@ def find(
 ) -> NetworkCard:
     """The card of a study's network. Raises KdpipeError with the command that writes it."""
     path = place(folder, name, shape, classes)
-    cure = f"type: kdpipe network {study}"
+    cure = f"type: kdpipe network {shlex.quote(study)}"
     if not os.path.exists(path):
         raise KdpipeError(f"networks.{name}: it has no card yet at {path}; {cure}")
     card = read(path, cure)
@@ -92,11 +100,12 @@ def read(path: Path, cure: str) -> NetworkCard:
     try:
         with path.open("rb") as file:
             facts = json.loads(file.read(2**24))
-        if isinstance(facts, dict) and "linear" not in facts:
-            raise ValueError("of this version: it does not say whether a probe can be made")
+        for key, said in LATER.items():
+            if isinstance(facts, dict) and key not in facts:
+                raise ValueError(f"of this version: it does not say {said}")
         facts["shape"] = tuple(facts["shape"])
         facts["groups"] = tuple(tuple(group) for group in facts["groups"])
-        facts["answer"] = tuple(facts["answer"])
+        facts["answer"], facts["trained"] = tuple(facts["answer"]), tuple(facts["trained"])
         card = NetworkCard(**facts)
         for key in dataclasses.fields(NetworkCard):
             if isinstance(key.type, type) and type(facts[key.name]) is not key.type:
@@ -106,6 +115,8 @@ def read(path: Path, cure: str) -> NetworkCard:
             raise ValueError(f"{counts} are not counts")
         if card.layout not in layouts.FORMATS:
             raise ValueError(f"layout is {card.layout!r}")
+        if not all(map(_is_number, [*card.answer, *card.trained])):
+            raise ValueError("its answers are not numbers")
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
         raise KdpipeError(f"{path} is no card of a network ({said}); {cure}") from None
@@ -116,15 +127,21 @@ def is_sound(network: dict) -> bool:
     """Whether the `network` of a spec is that of a network of one's own, well formed."""
     counts = (network["revision"], network["classes"], network["channels"])
     return bool(
-        network.keys() == {"name", "build", "revision", "classes", "channels", "state", "layout"}
+        network.keys() == SPEC
         and NAME.fullmatch(network["name"])
         and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", network["build"])
         and re.fullmatch(r"[0-9a-f]{64}", network["state"])
         and network["layout"] in layouts.FORMATS
-        and all(type(count) is int and count > 0 for count in counts)
+        and len(network["size"]) == 2
+        and all(type(count) is int and count > 0 for count in (*counts, *network["size"]))
+        and all(map(_is_number, network["answer"]))
     )
 
 
 def state_digest(state: dict[str, str]) -> str:
     """SHA-256 of names, types and shapes, whatever their order."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -4,15 +4,15 @@
 it has changed since. All mistakes of a study's networks are in one answer.
 """
 
+import shlex
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.networks.family import Shape
 from kdpipe.networks.keys import OwnNetwork
+from kdpipe.networks.own import answer
 from kdpipe.networks.own import card as network_card
 from kdpipe.networks.own.card import NetworkCard
 from kdpipe.networks.own.trial import tried
@@ -40,7 +40,7 @@ def make_cards(own: Own) -> list[str]:
     if not own.networks:
         raise StudyError(f"{own.source}: there are no networks of your own in it (key networks)")
     lines = []
-    for card in _each(own, _replaces):
+    for card in _each(own, _kept):
         path = own.place(card.name)
         write_json(path, asdict(card))
         line = (
@@ -62,15 +62,14 @@ def compare(own: Own) -> None:
     _each(own, lambda card, path: _unchanged(card, path, own.source))
 
 
-def _each(own: Own, look: Callable[[NetworkCard, Path], None]) -> list[NetworkCard]:
+def _each(own: Own, look: Callable[[NetworkCard, Path], NetworkCard]) -> list[NetworkCard]:
     """Try every network of a study's own, and look at its old card; all mistakes in one answer."""
     code = Path(own.code) if own.code else None
     found, mistakes = [], []
     for name, network in own.networks.items():
         try:
             card = tried(name, network, own.shape, own.classes, code)
-            look(card, own.place(name))
-            found.append(card)
+            found.append(look(card, own.place(name)))
         except KdpipeError as error:
             mistakes.append(str(error))
     if mistakes:
@@ -79,34 +78,38 @@ def _each(own: Own, look: Callable[[NetworkCard, Path], None]) -> list[NetworkCa
     return found
 
 
-def _replaces(card: NetworkCard, path: Path) -> None:
-    """Refuse a card that would bring two computations under one revision."""
+def _kept(card: NetworkCard, path: Path) -> NetworkCard:
+    """The card to be written: with the old answer where the two agree, since it is in the names of
+    runs and machines round differently. Refuses two computations under one revision.
+    """
     try:
         old = network_card.read(path, "")
     except KdpipeError:
-        return
-    if old.spec() == card.spec() and not _agree(old, card):
+        return card
+    if old.spec() | {"answer": None} != card.spec() | {"answer": None}:
+        return card
+    if not _agree(old, card):
         raise KdpipeError(
             f"networks.{card.name}.revision: {card.build} computes something else than under the "
             f"same revision before: raise it (or remove {path}, if nothing was trained with it)"
         )
+    return replace(card, answer=old.answer, trained=old.trained)
 
 
-def _unchanged(card: NetworkCard, path: Path, source: str) -> None:
-    if lines := _differences(network_card.read(path, f"type: kdpipe network {source}"), card):
+def _unchanged(card: NetworkCard, path: Path, source: str) -> NetworkCard:
+    if lines := _differences(
+        network_card.read(path, f"type: kdpipe network {shlex.quote(source)}"), card
+    ):
         raise KdpipeError(
             f"networks.{card.name}.build: {card.build} is not what its card says "
             f"({'; '.join(lines)}): if that is meant, raise networks.{card.name}.revision and "
-            f"type: kdpipe network {source}"
+            f"type: kdpipe network {shlex.quote(source)}"
         )
+    return card
 
 
 def _agree(old: NetworkCard, new: NetworkCard) -> bool:
-    """Whether two answers are the same but for rounding, which differs between machines."""
-    scale = 1 + max(map(abs, (0.0, *old.answer)))
-    return len(old.answer) == len(new.answer) and bool(
-        np.allclose(old.answer, new.answer, rtol=0, atol=1e-3 * scale)
-    )
+    return answer.agree(old.spec()["answer"], new.spec()["answer"])
 
 
 def _differences(old: NetworkCard, new: NetworkCard) -> list[str]:

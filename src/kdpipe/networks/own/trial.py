@@ -5,11 +5,9 @@ its runs wrong, or impossible to resume, is said with the key of the study; what
 counted.
 """
 
-import random
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,12 +17,11 @@ from kdpipe.learning.own.code import blamed
 from kdpipe.networks import last_layer
 from kdpipe.networks.keys import OwnNetwork
 from kdpipe.networks.layouts import NARROW, memory_format
-from kdpipe.networks.own import building
+from kdpipe.networks.own import answer, attributes, building
+from kdpipe.networks.own.answer import IMAGES
+from kdpipe.networks.own.attributes import generators
 from kdpipe.networks.own.building import called, found
 from kdpipe.networks.own.card import NetworkCard
-
-IMAGES = 2
-ANSWERS = 12  # logits that a card holds
 
 
 def tried(
@@ -49,8 +46,7 @@ class _Trial:
         self.name, self.network, self.shape, self.classes = name, network, shape, classes
         self.where = f"networks.{name}.build"
         self.callable = found(self.where, network.build, code)
-        self.images = torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
-        self.size = " x ".join(map(str, (IMAGES, *shape)))
+        self.images = answer.images(shape)
         self.layout = "contiguous"  # the one that it is tried in
 
     def card(self) -> NetworkCard:
@@ -65,7 +61,9 @@ class _Trial:
                 raise
             self.layout = "contiguous"  # `view` refuses channels_last, which is only faster
             is_random = self.used()
+        self.alone()
         cost = building.cost(self.built(0), self.shape, self.layout)
+        in_eval, trained = answer.of(lambda: self.raw(0), self.shape, self.layout)
         return NetworkCard(
             name=self.name,
             build=self.network.build,
@@ -79,7 +77,8 @@ class _Trial:
             linear=self.is_linear(),
             groups=self.groups(),
             state=state,
-            answer=self.answer(),
+            answer=in_eval,
+            trained=trained,
         )
 
     def raw(self, seed: int) -> nn.Module:
@@ -92,9 +91,10 @@ class _Trial:
         """The same in the memory format that it is tried in."""
         return self.raw(seed).to(memory_format=memory_format(self.layout))
 
-    def seen(self) -> Tensor:
-        """A copy of the images in that format."""
-        return self.images.clone().contiguous(memory_format=memory_format(self.layout))
+    def seen(self, images: Tensor | None = None) -> Tensor:
+        """A copy of the images, or of these, in that format."""
+        images = self.images if images is None else images
+        return images.clone().contiguous(memory_format=memory_format(self.layout))
 
     def is_narrow(self, model: nn.Module) -> bool:
         """Whether a convolution has under 8 channels: see `layouts`."""
@@ -126,31 +126,43 @@ class _Trial:
     def evaluate(self, model: nn.Module) -> Tensor:
         """Logits in eval mode, twice the same."""
         model.eval()
-        before = _generators()
+        before = generators()
         with torch.no_grad():
             first = self.forward(model, "eval mode")
+            kept = self.kept(model)
             second = self.forward(model, "eval mode")
-        if not torch.equal(first, second) or before != _generators():
+        if not torch.equal(first, second) or before != generators():
             self.refuse(
                 "in eval mode it answers the same images differently, or draws random numbers: a "
                 "teacher must answer the same each time"
             )
+        self.counts_nothing(kept, model)
         return first
 
     def learn(self, model: nn.Module) -> bool:
-        """One step's forward and backward in training mode; whether it drew random numbers."""
+        """A step's forward and backward in training mode, twice; whether it drew random numbers."""
         model.train()
         state = {name: value.clone() for name, value in model.state_dict().items()}
-        before = _generators()
+        before = generators()
         first = self.forward(model, "training mode")
-        drew = before != _generators()
+        drew = before != generators()
+        self.backward(model, first)
+        kept = self.kept(model)
         model.load_state_dict(state)
         logits = self.forward(model, "training mode")
-        if not drew and not torch.equal(first, logits):
+        if drew:
+            return True
+        if not torch.equal(first, logits):
             self.refuse(
                 "in training mode it answers the same images differently a second time: it keeps "
                 "something that is not in its state_dict, which an interruption would lose"
             )
+        self.backward(model, logits)
+        self.counts_nothing(kept, model)
+        return False
+
+    def backward(self, model: nn.Module, logits: Tensor) -> None:
+        model.zero_grad()
         try:
             F.cross_entropy(logits, torch.arange(IMAGES) % self.classes).backward()
         except Exception as error:
@@ -158,24 +170,48 @@ class _Trial:
         for name, parameter in model.named_parameters():
             if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
                 self.refuse(f"the gradient of {name} is not finite at its initial weights")
-        return drew
 
-    def forward(self, model: nn.Module, mode: str) -> Tensor:
-        """Its logits for the images, if that is what it gives."""
-        x = self.seen()
+    def kept(self, model: nn.Module) -> dict:
+        return attributes.of(model, self.callable)
+
+    def counts_nothing(self, kept: dict, model: nn.Module) -> None:
+        """What acts late in a training is found by what has changed over a second equal step."""
+        if names := attributes.differences(kept, self.kept(model)):
+            self.refuse(
+                f"it keeps something that is not in its state_dict ({', '.join(names[:3])}), which "
+                "an interruption would lose: what changes in training belongs in register_buffer"
+            )
+
+    def alone(self) -> None:
+        """An image is answered as it is, whatever stands beside it in a batch."""
+        model = self.built(0).eval()
+        answer.move(model)
+        with torch.no_grad():
+            together = self.forward(model, "eval mode")
+            each = [self.forward(model, "eval mode", one) for one in self.images.split(1)]
+        if not answer.agree(together.flatten().tolist(), torch.cat(each).flatten().tolist()):
+            self.refuse(
+                "in eval mode it answers an image otherwise beside others than alone: it must not "
+                "use statistics of the batch (track_running_stats=False, means over the images)"
+            )
+
+    def forward(self, model: nn.Module, mode: str, images: Tensor | None = None) -> Tensor:
+        """Its logits for the images, or for these, if that is what it gives."""
+        images = self.images if images is None else images
+        x, size = self.seen(images), " x ".join(map(str, images.shape))
         try:
             logits = model(x)
         except (Exception, SystemExit) as error:
-            self.refuse(f"in {mode} it failed on images of {self.size}: {blamed(error)}")
+            self.refuse(f"in {mode} it failed on images of {size}: {blamed(error)}")
         if not isinstance(logits, Tensor):
             self.refuse(
                 f"in {mode} it gives {type(logits).__name__}, logits in a tensor are wanted"
             )
-        wanted = (IMAGES, self.classes)
+        wanted = (len(images), self.classes)
         if tuple(logits.shape) != wanted or logits.dtype != torch.float32:
             self.refuse(
                 f"in {mode} it gives {logits.dtype} of shape {tuple(logits.shape)} for images of "
-                f"{self.size}; logits of shape {wanted} in torch.float32 are wanted"
+                f"{size}; logits of shape {wanted} in torch.float32 are wanted"
             )
         if not bool(logits.isfinite().all()):
             self.refuse(f"in {mode} its logits are not finite at its initial weights")
@@ -184,7 +220,7 @@ class _Trial:
             self.refuse(
                 f"in {mode} it gives probabilities: leave its last softmax out, logits are wanted"
             )
-        if not torch.equal(x, self.images):
+        if not torch.equal(x, images):
             self.refuse(
                 f"in {mode} it changes the images that it is given (an operation in place on its "
                 "input), which others still need"
@@ -240,25 +276,5 @@ class _Trial:
                 self.refuse("the group outputs of its features(x) must be (B, C, H, W) each")
         return tuple((g.shape[1], g.shape[2], g.shape[3]) for g in said[1])
 
-    def answer(self) -> tuple[float, ...]:
-        """Some logits with weights that are moved off their start, where a layer may be zero."""
-        model = self.built(0).eval()
-        generator = torch.Generator().manual_seed(1)
-        with torch.no_grad():
-            for _, parameter in sorted(model.named_parameters()):
-                inputs = parameter.numel() / len(parameter) if parameter.dim() > 1 else 1
-                noise = torch.randn(parameter.shape, generator=generator)
-                parameter += 0.1 * noise / max(1, inputs) ** 0.5
-            logits = model(self.seen())
-        if not bool(logits.isfinite().all()):
-            return ()
-        return tuple(float(f"{value:.6g}") for value in logits.flatten()[:ANSWERS].tolist())
-
     def refuse(self, why: str) -> NoReturn:
         raise KdpipeError(f"{self.where}: {self.network.build}: {why}")
-
-
-def _generators() -> tuple:
-    """Where the random generators stand that a network could draw from."""
-    numbers = np.random.get_state()
-    return torch.get_rng_state().tolist(), random.getstate(), str(numbers[1:]), numbers[1].tolist()  # pyright: ignore

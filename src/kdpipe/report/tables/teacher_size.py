@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from kdpipe.evidence import published
 from kdpipe.evidence.selections import by_seed, direct, groups, tidy, where
-from kdpipe.report import published
 from kdpipe.report.rows import row
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kdpipe.errors import KdpipeError
 from kdpipe.learning import method as methods
 from kdpipe.learning.own.card import TermCard
-from kdpipe.learning.term import Shapes
+from kdpipe.learning.term import Shapes, beside_logits
 from kdpipe.study import salvage
 from kdpipe.study.check import Check
 from kdpipe.study.grammar import Block
@@ -45,9 +45,12 @@ def _method(sound: Sound, where: str, names: list[str], block: Block) -> Iterato
 
 
 class Comparing(NamedTuple):
-    """A term that looks at more than logits, and what it says of two networks (`Term.fits`)."""
+    """A term that looks at more than logits, at what, and what it says of two networks
+    (`Term.fits`).
+    """
 
     title: str
+    needs: set[str]
     fits: Callable[[str, Shapes, str, Shapes], str | None]
 
 
@@ -55,11 +58,11 @@ def _comparing(sound: Sound, name: str) -> Iterator[Comparing]:
     """Such terms of a method, at work."""
     method = sound.methods.get(name)
     for key, term in methods.terms().items():
-        if term.needs != "logits" and getattr(method, f"{key}_weight", 0):
-            yield Comparing(term.title, term.fits)
+        if (needs := beside_logits(term.needs)) and getattr(method, f"{key}_weight", 0):
+            yield Comparing(term.title, needs, term.fits)
     card = sound.term_cards.get(name)
-    if isinstance(card, TermCard) and card.needs != "logits":
-        yield Comparing(card.title, _has_groups)
+    if isinstance(card, TermCard) and (needs := beside_logits(card.needs)):
+        yield Comparing(card.title, needs, _has_groups)
 
 
 def _has_groups(teacher: str, theirs: Shapes, student: str, ours: Shapes) -> str | None:
@@ -71,6 +74,20 @@ def _has_groups(teacher: str, theirs: Shapes, student: str, ours: Shapes) -> str
 
 
 def _fits(sound: Sound, where: str, term: Comparing, teacher: str, student: str) -> Iterator[str]:
+    if "groups" in term.needs:
+        yield from _groups_fit(sound, where, term, teacher, student)
+    if "embedding" in term.needs:
+        for network in dict.fromkeys((teacher, student)):
+            if not sound.networks.is_linear(network):
+                yield (
+                    f"{where}: {term.title} compares what the linear classifiers at the end of "
+                    f"networks are given, and {network} does not end in one"
+                )
+
+
+def _groups_fit(
+    sound: Sound, where: str, term: Comparing, teacher: str, student: str
+) -> Iterator[str]:
     with contextlib.suppress(KdpipeError):  # a network that does not exist is said elsewhere
         theirs, ours = (sound.networks.group_shapes(name) for name in (teacher, student))
         if theirs is None or ours is None:

@@ -91,14 +91,11 @@ def _cure(card: cards.Card, data: Data, shape: tuple[int, int, int]) -> str:
         return (
             f"; a .npz is taken as it is: store its images as {kind} ones, of {channels} channel(s)"
         )
-    side = f" --stream {height}" if card.streamed else f" --resize {height}" if square else ""
-    share = card.made.get("test_share")
-    also = f" --card {data.card}" if data.card else ""
-    also += f" --test-share {share}" if share else ""
-    return (
-        f"; make its card again: kdpipe data {data.path} --name {data.name}{also} "
-        f"--channels {channels}{side}"
-    )
+    options = {"test_share": card.made.get("test_share"), "channels": channels}
+    if card.streamed or square:
+        options["stream" if card.streamed else "resize"] = height
+    typed = cards.command(data.name, data.path, data.card, **options)
+    return f"; make its card again: {typed}"
 
 
 CHECK = Check(100, _transfers)

@@ -16,8 +16,11 @@ from kdpipe.data.images import Images
 from kdpipe.data.streams import Streams
 from kdpipe.data.views import PLAIN
 from kdpipe.errors import StoreError
+from kdpipe.learning import method
+from kdpipe.learning.term import Said
 from kdpipe.networks import models
 from kdpipe.results import parents, store
+from kdpipe.training.answers import Answers
 from kdpipe.training.teachers.average import ensemble_logits
 
 COMPARED = 16  # stored outputs of a network of one's own, with what its code says now
@@ -26,14 +29,19 @@ COMPARED = 16  # stored outputs of a network of one's own, with what its code sa
 class Live:
     """Networks that answer for each batch, each with the memory format that it runs in.
 
-    `temperature` is where probabilities are averaged.
+    `temperature` is where probabilities are averaged. `asked` is its one network where terms
+    look at more than logits.
     """
 
     def __init__(
-        self, members: list[tuple[torch.memory_format, models.Classifier]], temperature: float = 1.0
+        self,
+        members: list[tuple[torch.memory_format, models.Classifier]],
+        temperature: float = 1.0,
+        asked: Answers | None = None,
     ):
         self.members = members
         self.temperature = temperature
+        self.asked = asked
 
     def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         """(B, C) for normalised images (B, channels, H, W); which they are does not matter."""
@@ -47,11 +55,12 @@ class Live:
                 return found[0]
             return ensemble_logits(torch.stack(found), temperature=self.temperature)
 
-    def features(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Logits and group outputs of the one network that this teacher is."""
-        ((layout, model),) = self.members
+    def said(self, x: torch.Tensor) -> Said:
+        """All that terms look at of the one network that this teacher is."""
+        assert self.asked is not None
+        ((layout, _),) = self.members
         with torch.no_grad():
-            return model.features(x.contiguous(memory_format=layout))
+            return self.asked(x.contiguous(memory_format=layout))
 
     def answers(self, split: str, images: Images | Streams) -> np.ndarray:
         """Logits (N, C) of the images of a split as they are."""
@@ -78,11 +87,14 @@ def load(
 
     Raises StoreError if its weights are missing, damaged, or another run's.
     """
-    members = []
+    members, asked = [], None
+    needs = method.needs(spec["method"])
     for each in spec["teacher"]["members"]:
-        layout, model = member(each, parents.spec(each, place)["network"], place, code)
+        network = parents.spec(each, place)["network"]
+        layout, model = member(each, network, place, code)
         members.append((layout, model.to(device)))
-    return Live(members, average_temperature(spec))
+        asked = Answers(members[0][1], network, needs) if needs else None
+    return Live(members, average_temperature(spec), asked)
 
 
 def average_temperature(spec: dict) -> float:

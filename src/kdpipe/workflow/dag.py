@@ -6,9 +6,6 @@ knows what is finished; a job that parses the Snakefile again counts everything 
 otherwise it could not find its own target.
 """
 
-import os
-import shutil
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,21 +13,14 @@ from typing import Any
 
 from kdpipe import identity
 from kdpipe.data.cards import Card
-from kdpipe.errors import KdpipeError
 from kdpipe.learning.method import OWN
-from kdpipe.plan import planner, resources, status
+from kdpipe.plan import resources
 from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run
-from kdpipe.results.records import read
 from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
-from kdpipe.study import checking, yaml_file
 from kdpipe.study.grammar import Study
 from kdpipe.training import devices
-
-# Keys that say how a study is run; `--config device=cuda` alone still means the default study.
-EXECUTION = {"device", "runs_per_gpu", "workers"}
-REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `render` promises
 
 
 @dataclass(frozen=True)
@@ -44,15 +34,11 @@ class Dag:
     device: str = "cpu"  # cpu or cuda, of every run
     longest_job: int | None = None  # minutes
     store: Store = field(default_factory=Store)
-
-    @property
-    def report_files(self) -> list[str]:
-        """By whose age a report is known to be older than a record."""
-        return [f"{self.report_folder}/{name}" for name in REPORTED]
+    source: str | None = None  # what a report that is there has to be rendered from anew
 
     @property
     def report_folder(self) -> str:
-        return f"reports/{self.study.study}"
+        return report_folder_of(self.study)
 
     @property
     def study_json(self) -> str:
@@ -97,7 +83,15 @@ class Dag:
         data = [] if isinstance(item, Averaged) else self._data(self._card(item))
         tables = item.tables if isinstance(item, Run) else ()
         parents = self._to_do("runs", (run.name for run in item.parents))
-        return data + parents + [str(self.store.table(table.name)) for table in tables]
+        return data + parents + [mark_of(table.name) for table in tables]
+
+    def students(self, wildcards: Any) -> list[str]:
+        """The runs to do that learn from a table."""
+        return [
+            run.name
+            for run in self.plan.runs.values()
+            if run.name in self.to_do and any(t.name == wildcards.name for t in run.tables)
+        ]
 
     def threads(self, wildcards: Any) -> int:
         """Of the job itself, and of the processes that read images beside it."""
@@ -128,32 +122,16 @@ class Dag:
             return self._to_do("runs", (name for name in played if played[name] & set(roles)))
         return [path for kind in self.plan.recorded for path in self._to_do(kind)]
 
-    def report_needs(self) -> list[str]:
-        """What a report waits for, and a finished record that is younger than the report.
-
-        Snakemake may have been killed between the last run and the report.
-        """
-        return self.records() + [str(path) for path in self._unreported()]
-
-    def _unreported(self) -> list[Path]:
-        try:
-            reported = min(_age(Path(path)) for path in self.report_files)
-        except FileNotFoundError:
-            return []
-        folders = [
-            self.store.root / kind / name
-            for kind, items in self.plan.recorded.items()
-            for name in items
-            if name not in self.to_do
-        ]
-        paths = [folder / RECORD for folder in folders] + [self.store.archive]
-        youngest = max((path for path in paths if path.exists()), key=_age, default=None)
-        return [youngest] if youngest is not None and _age(youngest) > reported else []
+    @property
+    def report_marks(self) -> list[str]:
+        """A file that is missing where a report is there and has to be rendered again."""
+        return [f"logs/reports/{self.study.study}.{self.source[:12]}"] if self.source else []
 
     def _to_do(self, kind: str, names: Iterable[str] | None = None) -> list[str]:
         """Records of these names, or of all of a kind, that are still to do."""
         names = self.plan.recorded[kind] if names is None else names
-        return [str(self.store.root / kind / name / RECORD) for name in names if name in self.to_do]
+        folder = self.store.root / kind
+        return [f"{folder}/{name}/{RECORD}" for name in names if name in self.to_do]
 
     def _item(self, wildcards: Any) -> Item:
         for items in (self.plan.tables, *self.plan.recorded.values()):
@@ -182,59 +160,10 @@ class Dag:
         return self.study.workers if card.streamed else 0
 
 
-def _begun_on(made: Plan, to_do: list[str], store: Store) -> str | None:
-    """The device of a finished run of the plan, if there is one."""
-    for name in made.runs.keys() - set(to_do):
-        record = read(store.run(name), made.runs[name].digest)
-        if record is not None and record["status"] == "done":
-            return record["device"]["type"]
-    return None
+def mark_of(table: str) -> str:
+    """By what Snakemake knows that a table was made; see workflow/rules/tables.smk."""
+    return f"logs/tables/{table}.made"
 
 
-def _age(path: Path) -> int:
-    return path.stat().st_mtime_ns
-
-
-def load(
-    config: dict,
-    files: list,
-    default: Path,
-    head: bool,
-    remote: bool = False,
-    longest_job: int | None = None,
-) -> Dag:
-    """The DAG of the study in Snakemake's `config`, or in the default file.
-
-    `files` are what --configfile named; `head` says whether this is the head process,
-    `remote` whether its jobs run on other machines, which give a job `longest_job` minutes.
-    Mistakes are printed and end the process with exit code 2.
-    """
-    if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
-        os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-    try:
-        for path in files:
-            yaml_file.read(path)  # stricter than Snakemake's own reading
-        if set(config) - EXECUTION:
-            folder = Path(files[-1]).parent if files else Path()
-            source = ", ".join(map(str, files)) or "--config"
-            study = checking.validate(dict(config), source, folder)
-        else:
-            content = yaml_file.read(default)
-            content = content | config if isinstance(content, dict) else content
-            study = checking.validate(content, str(default), Path(default).parent)
-        made = planner.make(study)
-        store = Store()
-        states = status.of(made, store) if head else {}
-        names = [name for items in made.recorded.values() for name in items]
-        to_do = [name for name in names if states.get(name, "to do") == "to do"]
-        ready = frozenset(
-            name for name in made.data_sets if head and (store.data(name) / "card.json").exists()
-        )
-        if head:
-            begun = _begun_on(made, to_do, store)
-            os.environ[devices.DECIDED] = devices.decide(study.device, remote, begun)
-        device = devices.of_job(study.device)
-        return Dag(study, made, frozenset(to_do), ready, device, longest_job, store)
-    except KdpipeError as error:
-        print(f"kdpipe: {error}", file=sys.stderr)
-        sys.exit(2)
+def report_folder_of(study: Study) -> str:
+    return f"reports/{study.study}"

@@ -1,8 +1,10 @@
-"""The paper's own numbers, to stand beside measured ones of the same data, pair and method.
+"""Published numbers, to stand beside measured ones of the same data, pair and method.
 
-`published.json` holds them with their source and how sure each is. They are never results: a
-report shows them in a column of their own, labelled `published`, and only where data set,
-student, teacher, stop and method are those of the paper. Paper: arXiv 1910.01348.
+`published.json` holds those of the paper (arXiv 1910.01348) and, on CIFAR-100, of the field's
+methods, with their source and how sure each is. They are never results: a report shows them in a
+column of their own, labelled `published`, and only where data set, student, teacher, stop and
+method are the published ones. The paper's methods have its settings too; those of the field are
+published as their authors set them, which is said, and each study sets them as it likes.
 """
 
 import functools
@@ -14,7 +16,7 @@ import pandas as pd
 
 
 def beside(cell: pd.DataFrame) -> str:
-    """What the paper printed for a cell of the tidy frame, with spread and source; or nothing."""
+    """What was published for a cell of the tidy frame, with spread and source; or nothing."""
     if cell.empty or cell["data"].iloc[0] not in _file()["protocol"]:
         return ""
     here = cell.iloc[0]
@@ -34,8 +36,17 @@ def entries() -> dict[tuple[str, str, str, str], list[dict]]:
     return found
 
 
+def by_pair(data: str) -> dict[tuple[str, str], pd.Series]:
+    """The errors by kind of method for each (student, teacher), fully trained teachers only."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for (name, student, teacher, stop), several in entries().items():
+        if name == data and stop == "full":
+            found[student, teacher] = {entry["method"]: entry["error"] for entry in several}
+    return {pair: pd.Series(errors) for pair, errors in found.items()}
+
+
 def _method(here: pd.Series) -> str:
-    """The paper's name of a cell's method, or nothing where its settings are others."""
+    """The kind of a cell's method, or nothing where its settings are not the published ones."""
     if here.kind in ("scratch", "teacher"):
         return "scratch"
     wanted = dict(_file()["methods"].get(here.method_kind, {"temperature": math.nan}))
@@ -50,6 +61,8 @@ def _text(entry: dict, here: pd.Series) -> str:
     spread = f" ± {entry['sd']:g}" if entry["sd"] is not None else ""
     kind = entry["statistic"] if entry["sd"] is None else "mean ± sd"
     source = f"{entry['source']}, {_file()['sure'][entry['sure']]}, {kind}"
+    if not _file()["methods"].get(entry["method"], True):
+        source += ", as its authors set it"
     trained = _file()["protocol"][entry["data"]]["train_size"]
     if not math.isnan(here.train_n) and here.train_n != trained:
         source += f", on {trained:,} training images"
@@ -58,4 +71,4 @@ def _text(entry: dict, here: pd.Series) -> str:
 
 @functools.cache
 def _file() -> dict:
-    return json.loads(resources.files("kdpipe.report").joinpath("published.json").read_text())
+    return json.loads(resources.files("kdpipe.evidence").joinpath("published.json").read_text())

@@ -1,4 +1,4 @@
-"""Published numbers: as the paper has them, and beside measured ones only where all is alike."""
+"""Published numbers: as they were printed, and beside measured ones only where all is alike."""
 
 import io
 
@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from made_frames import cell, frame
 
+from kdpipe.evidence.published import beside, by_pair, entries
 from kdpipe.evidence.selections import tidy
 from kdpipe.networks import naming
-from kdpipe.report.published import beside, entries
 from kdpipe.report.table import csv, filled, markdown
 
 CIFAR = {"data": "cifar10", "student": "wrn16-1", "train_n": 50_000, "multiply_adds": 10}
@@ -47,6 +47,54 @@ def test_it_stands_beside_the_same_cell():
     text = beside(tidy(frame(of_wrn40())))
     assert text == "8.324 ± 0.111 (appendix table A, printed in the paper, mean ± sd)"
     assert beside(tidy(frame(measured(kind="scratch")))).startswith("8.751 ± 0.129")
+
+
+FIELD = {  # accuracies of some methods on the pairs A to D, typed once more from their sources
+    ("resnet8x4", "resnet32x4"): {"kd": 73.33, "dkd, standardised": 77.01, "crd": 75.51},
+    ("wrn16-2", "wrn40-2"): {"kd": 74.92, "dist": 75.51, "at": 74.08, "fitnet": 73.58},
+    ("wrn40-1", "wrn40-2"): {"ttm": 74.32, "wttm": 74.58, "sp": 72.43, "kd, standardised": 74.37},
+    ("resnet20", "resnet56"): {"dkd": 71.97, "rkd": 69.61, "reviewkd": 71.89, "ctkd": 71.19},
+}
+
+
+def test_the_field_on_its_four_pairs():
+    found = by_pair("cifar100")
+    assert set(found) == set(FIELD)
+    for pair, accuracies in FIELD.items():
+        assert len(found[pair]) == 14
+        for kind, accuracy in accuracies.items():
+            assert found[pair][kind] == pytest.approx(100 - accuracy, abs=1e-6)
+    alone = {"resnet8x4": 27.5, "wrn16-2": 26.74, "wrn40-2": 24.39, "resnet56": 27.66}
+    for network, error in alone.items():
+        (entry,) = entries()["cifar100", network, "", ""]
+        assert (entry["method"], entry["error"]) == ("scratch", error)
+    sure = {
+        (pair, e["method"])
+        for pair in FIELD
+        for e in entries()["cifar100", *pair, "full"]
+        if e["sure"] != "H"
+    }
+    assert sure == {
+        (("wrn16-2", "wrn40-2"), "dist"),
+        (("resnet8x4", "resnet32x4"), "ctkd"),
+    }
+
+
+def of_wrn40_2(**labels):
+    facts = {"data": "cifar100", "student": "wrn16-2", "teacher_network": "wrn40-2", **labels}
+    return tidy(frame(measured(teacher="wrn40-2", **facts)))
+
+
+def test_a_method_of_the_field_stands_beside_any_setting_of_it_and_says_whose_it_is():
+    source = "mdistiller README, read at its source, best epoch on test, as its authors set it"
+    assert beside(of_wrn40_2(method_kind="dkd", kd_weight=0.0)) == f"23.76 ({source})"
+    assert (
+        beside(of_wrn40_2())
+        == "25.08 (RepDistiller README, read at its source, best epoch on test)"
+    )
+    assert beside(of_wrn40_2(temperature=2.0)) == ""  # KD is judged by its settings
+    for kind in ("dkd, stopped", "at+kd", "mine"):
+        assert beside(of_wrn40_2(method_kind=kind)) == ""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""What each term on logits adds to a student's epoch from the table, beside plain KD.
+
+CIFAR-100-shaped random images, WRN16-1 in batches of 64 on two threads: the smallest usual student,
+beside which a term weighs most. Every term takes its turn in every round, and the ratios are of
+epochs of the same round. At most 1.15 is wanted. Run it on an idle machine:
+
+    python benchmarks/methods.py [--images 1024] [--rounds 7] [--terms dkd,dist]
+"""
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+import made
+import torch
+
+from kdpipe.data import splits
+from kdpipe.jobs.train import train
+from kdpipe.learning import method
+from kdpipe.plan.items import Run
+from kdpipe.results import store
+from kdpipe.training.teachers import tables
+
+CLASSES = 100
+EPOCHS = 2
+WANTED = 1.15
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--teacher", default="wrn16-2")
+    parser.add_argument("--student", default="wrn16-1")
+    parser.add_argument("--terms", default=",".join(_on_logits()), help="by the names of files")
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as folder:
+        measure(options, store.Store(Path(folder)))
+
+
+def measure(options, place: store.Store) -> None:
+    split = made.split(options.images, classes=CLASSES)
+    splits.load = lambda spec, place: split
+    pairs = {name: _runs(options, keys) for name, keys in _methods(options).items()}
+    teacher = pairs["kd"][0]
+    print(train(teacher.spec, [], place))
+    for table in {table.name: table for _, run in pairs.values() for table in run.tables}.values():
+        tables.build(table.spec, place)
+    times: dict[str, list[float]] = {name: [] for name in pairs}
+    for round_ in range(options.rounds + 1):  # the first warms up and is not counted
+        for name, (_, run) in pairs.items():
+            seconds = made.train(run, place)
+            if round_:
+                times[name].append(seconds)
+    for name, found in times.items():
+        middle = statistics.median(found)
+        rate = options.images / middle
+        ratio = "" if name == "kd" else f"; {made.ratio(f'{name} / kd', found, times['kd'])}"
+        print(f"{name:18} {middle:6.2f} s an epoch, {rate:7.1f} images/s{ratio}")
+    print(f"wanted: at most {WANTED} of an epoch with plain KD")
+
+
+def _on_logits() -> list[str]:
+    """The terms that a table is enough for."""
+    found = {name for name, term in method.terms().items() if term.needs == "logits"}
+    return sorted(found - {method.FIRST})
+
+
+def _methods(options) -> dict[str, dict]:
+    """Plain KD, standardised KD, and each term alone with its own settings, at work at once."""
+    found: dict[str, dict] = {"kd": {}, "standardised kd": {"standardise": True}}
+    for name in options.terms.split(","):
+        warmup = method.terms()[name].warmup
+        found[name] = {"kd_weight": 0.0, "ce_weight": 1.0, f"{name}_weight": 1.0}
+        found[name] |= {warmup: 0} if warmup else {}
+    return found
+
+
+def _runs(options, keys: dict) -> tuple[Run, Run]:
+    return made.runs(
+        options.teacher,
+        options.student,
+        options.images,
+        outputs="table",
+        epochs=EPOCHS,
+        batch=64,
+        data="cifar100",
+        method=keys,
+        pad=1,
+        flip=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

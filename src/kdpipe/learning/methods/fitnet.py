@@ -1,0 +1,78 @@
+"""FitNet: the student's middle group, after a learnt convolution, is to be its teacher's
+(Romero et al., 2015).
+
+`fitnet` is the mean squared difference. The convolution of 1 x 1 makes as many channels of the
+student's as the teacher has; it is trained with the student and thrown away at the end. The middle
+of three groups is the second. Others set the weight to 100, with CE at 1, and train all in one
+stage, as it is done here.
+"""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from kdpipe.errors import KdpipeError
+from kdpipe.learning.term import Said, Shapes, Term, full_precision
+from kdpipe.section import Section
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Keys(Section):
+    fitnet_weight: float = Field(
+        0.0, ge=0, le=1_000_000, description="the weight of FitNet's regression (usual: 100)"
+    )
+
+
+def fitnet(student: "Tensor", teacher: "Tensor") -> "Tensor":
+    """Features of one shape, the student's after its regressor. KdpipeError where they differ."""
+    if student.shape != teacher.shape:
+        ours, theirs = (" x ".join(map(str, one.shape)) for one in (student, teacher))
+        raise KdpipeError(
+            f"FitNet needs features of one shape; the student has {ours} after its regressor "
+            f"where the teacher has {theirs}"
+        )
+    return (full_precision(student) - full_precision(teacher).detach()).pow(2).mean()
+
+
+def _middle(groups: list):
+    return groups[len(groups) // 2]
+
+
+def _loss(student: Said, teacher: Said, labels: "Tensor", keys: dict, regressor) -> "Tensor":
+    return fitnet(regressor(full_precision(_middle(student.groups))), _middle(teacher.groups))
+
+
+def _regressor(student: Said, teacher: Said, keys: dict):
+    from torch import nn
+
+    return nn.Conv2d(_middle(student.groups).shape[1], _middle(teacher.groups).shape[1], 1)
+
+
+def _fits(teacher: str, theirs: Shapes, student: str, ours: Shapes) -> str | None:
+    """A convolution of 1 x 1 changes the channels, and neither height nor width."""
+    for name, shapes in ((teacher, theirs), (student, ours)):
+        if not shapes:
+            return f"FitNet compares middle groups, and {name} has no groups"
+    sizes = [_middle(shapes)[1:] for shapes in (theirs, ours)]
+    if sizes[0] == sizes[1]:
+        return None
+    there, here = ("x".join(map(str, size)) for size in sizes)
+    return (
+        f"FitNet compares middle groups of equal size, and {teacher} has {there} where {student} "
+        f"has {here}"
+    )
+
+
+TERM = Term(
+    title="FitNet",
+    short="FitNet",
+    part="fitnet",
+    revision=1,
+    keys=Keys,
+    loss=_loss,
+    needs="groups",
+    fits=_fits,
+    learnt=_regressor,
+)

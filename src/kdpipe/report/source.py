@@ -1,0 +1,51 @@
+"""What a report was rendered from, as one digest in its last line: so it is known to be up to date.
+
+By content and never by time: records come back from an archive or another machine with times of
+their own, and two studies may have one name. The study, every record and the version are in it; the
+files that a record lists are so by their checksums.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from kdpipe import __version__
+from kdpipe.plan import hindrances
+from kdpipe.plan.items import Plan
+from kdpipe.results.store import OUTCOMES, Store
+
+PAGE = "index.md"  # written last of a report
+NOT_SHOWN = {"device", "runs_per_gpu", "workers"}  # how a study is run
+
+
+def digest(plan: Plan, place: Store) -> str:
+    """SHA-256 of all that a report of the plan shows."""
+    study = plan.study.model_dump_json(exclude_defaults=True, exclude=NOT_SHOWN)
+    total = hashlib.sha256(json.dumps([__version__, study]).encode())
+    for kind, items in plan.recorded.items():
+        known, damaged = place.scan(kind)
+        for name, item in items.items():
+            said = known.get(name) or hindrances.of(item, plan, place, damaged)[1]
+            total.update(json.dumps([name, said], sort_keys=True).encode())
+    if (place.root / OUTCOMES).exists():
+        total.update((place.root / OUTCOMES).read_bytes())
+    return total.hexdigest()
+
+
+def last_line(digest: str) -> str:
+    """What the text of a report ends with."""
+    return (
+        f"Rendered by kdpipe {__version__} from the records alone (sha256 {digest}); the page: "
+        "index.html."
+    )
+
+
+def of(folder: Path) -> str | None:
+    """The digest that a report ends with; None if it is not there or not whole."""
+    try:
+        text = (folder / PAGE).read_bytes()[-200:].decode(errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"\(sha256 ([0-9a-f]{64})\); the page: index\.html\.\n$", text)
+    return found[1] if found else None

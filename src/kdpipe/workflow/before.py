@@ -1,0 +1,50 @@
+"""What is looked at before Snakemake can stumble over it: study files, and its folders."""
+
+import os
+import sys
+from argparse import ArgumentError, ArgumentParser
+from pathlib import Path
+from typing import NoReturn
+
+from kdpipe.errors import KdpipeError
+from kdpipe.study import yaml_file
+
+
+def check_files(arguments: list[str]) -> None:
+    """Check the files that `--configfile` names, before Snakemake reads them.
+
+    It would run what stands in them as a template, and has a traceback for one that is no text.
+    profiles/default calls this. Mistakes are printed and end the process with exit code 2.
+    """
+    parser = ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[])
+    parser.add_argument("--config", "-C", nargs="*")  # no abbreviation of the other
+    try:
+        for path in parser.parse_known_args(arguments)[0].configfile:
+            yaml_file.read(path)
+    except ArgumentError:
+        return  # Snakemake says what is wrong with its arguments
+    except KdpipeError as error:
+        leave(error)
+
+
+def leave(error: KdpipeError) -> NoReturn:
+    """Print a mistake and end the process with exit code 2."""
+    print(f"kdpipe: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def refuse_folders(checkout: Path) -> None:
+    """Raise KdpipeError for folders that Snakemake would fail in, some of them silently."""
+    if set("{}") & set(str(checkout.absolute())):
+        raise KdpipeError(
+            f"{checkout.absolute()}: Snakemake takes braces in the path of its Snakefile for "
+            "wildcards: move this checkout, or rename the folder"
+        )
+    for name in (".snakemake", "logs", "reports", "results"):
+        folder = Path(name) if os.path.exists(name) else Path()
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise KdpipeError(
+                f"{folder.absolute()} cannot be written in: results, logs and reports lie in the "
+                "folder that snakemake is started in, or in that of --directory"
+            )

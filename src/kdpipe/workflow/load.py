@@ -1,0 +1,101 @@
+"""The study that a start of Snakemake means, and what of it is to do."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import planner, status
+from kdpipe.plan.items import Plan
+from kdpipe.report import source
+from kdpipe.results.records import finished
+from kdpipe.results.store import Store
+from kdpipe.study import checking, yaml_file
+from kdpipe.training import devices
+from kdpipe.workflow.before import leave, refuse_folders
+from kdpipe.workflow.dag import Dag, mark_of, report_folder_of
+
+# Keys that say how a study is run; `--config device=cuda` alone still means the default study.
+EXECUTION = {"device", "runs_per_gpu", "workers"}
+REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `render` promises
+
+
+def load(
+    config: dict,
+    files: list,
+    default: Path,
+    head: bool,
+    remote: bool = False,
+    longest_job: int | None = None,
+) -> Dag:
+    """The DAG of the study in Snakemake's `config`, or in the default file.
+
+    `files` are what --configfile named; `head` says whether this is the head process,
+    `remote` whether its jobs run on other machines, which give a job `longest_job` minutes.
+    Mistakes are printed and end the process with exit code 2.
+    """
+    if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
+        os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    try:
+        if head:
+            refuse_folders(Path(default).parent)
+        for path in files:
+            yaml_file.read(path)  # stricter than Snakemake's own reading
+        if set(config) - EXECUTION:
+            folder = Path(files[-1]).parent if files else Path()
+            source = ", ".join(map(str, files)) or "--config"
+            study = checking.validate(dict(config), source, folder)
+        else:
+            content = yaml_file.read(default)
+            content = content | config if isinstance(content, dict) else content
+            study = checking.validate(content, str(default), Path(default).parent)
+        made = planner.make(study)
+        store = Store()
+        states = status.of(made, store) if head else {}
+        names = [name for items in made.recorded.values() for name in items]
+        to_do = [name for name in names if states.get(name, "to do") == "to do"]
+        ready = frozenset(
+            name for name in made.data_sets if head and (store.data(name) / "card.json").exists()
+        )
+        if head:
+            begun = _begun_on(made, to_do, store)
+            os.environ[devices.DECIDED] = devices.decide(study.device, remote, begun)
+        device = devices.of_job(study.device)
+        said = _source(made, store) if head and not to_do else None
+        if head:
+            _clear_marks(made, store)
+        return Dag(study, made, frozenset(to_do), ready, device, longest_job, store, said)
+    except KdpipeError as error:
+        leave(error)
+
+
+def _source(made: Plan, store: Store) -> str | None:
+    """The digest of what a report is to be rendered from; None if that which is there is so.
+
+    Snakemake may have been killed between the last run and the report, or the report be that of
+    another study with the same name. One that is not there is missed by Snakemake itself.
+    """
+    folder = Path(report_folder_of(made.study))
+    if not all((folder / name).exists() for name in REPORTED):
+        return None
+    digest = source.digest(made, store)
+    return None if digest == source.of(folder) else digest
+
+
+def _begun_on(made: Plan, to_do: list[str], store: Store) -> str | None:
+    """The device of a finished run of the plan, if there is one."""
+    for name in made.runs.keys() - set(to_do):
+        record = finished(store.run(name), made.runs[name].digest)
+        if record is not None and record["status"] == "done":
+            return record["device"]["type"]
+    return None
+
+
+def _clear_marks(made: Plan, store: Store) -> None:
+    """Remove marks that have done their work, or were left by a start that was killed."""
+    for mark in Path("logs/reports").glob(f"{made.study.study}.{'[0-9a-f]' * 12}"):
+        mark.unlink(missing_ok=True)
+    for table in made.tables:
+        if not store.table(table).exists():
+            Path(mark_of(table)).unlink(missing_ok=True)

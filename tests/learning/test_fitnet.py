@@ -1,0 +1,96 @@
+"""FitNet's regression, against loops and by hand; its regressor; and where it is refused."""
+
+import numpy as np
+import pytest
+import slopes
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.learning.methods import fitnet as module
+from kdpipe.learning.methods.fitnet import fitnet
+from kdpipe.learning.term import Said
+from kdpipe.study import checking
+
+FAST = settings(max_examples=20, deadline=None)
+METHOD = {"ce_weight": 1.0, "kd_weight": 0.0, "fitnet_weight": 100.0}
+
+
+def slowly(student: np.ndarray, teacher: np.ndarray) -> float:
+    squares = [(a - b) ** 2 for a, b in zip(student.flat, teacher.flat, strict=True)]
+    return float(sum(squares)) / len(squares)
+
+
+def test_it_and_its_gradient_are_those_of_a_loop():
+    rng = np.random.default_rng(1)
+    student, teacher = rng.normal(size=(2, 2, 3, 2, 2))
+    ours, theirs = (torch.tensor(one, requires_grad=True) for one in (student, teacher))
+    loss = fitnet(ours, theirs)
+    assert loss.item() == pytest.approx(slowly(student, teacher), rel=1e-12)
+    loss.backward()
+    expected = slopes.of(lambda x: slowly(x, teacher), student)
+    np.testing.assert_allclose(ours.grad, expected, rtol=1e-6, atol=1e-9)
+    assert theirs.grad is None
+
+
+def test_the_term_convolves_the_middle_group_of_the_student():
+    """By hand in numpy: a 1 x 1 convolution is a matrix on the channels of each pixel."""
+    groups = [torch.randn(2, width, side, side) for width, side in ((3, 4), (5, 2), (6, 1))]
+    others = [torch.randn(2, 2 * width, side, side) for width, side in ((3, 4), (5, 2), (6, 1))]
+    student, teacher = Said(torch.randn(2, 9), groups), Said(torch.randn(2, 9), others)
+    keys = {"fitnet_weight": 1.0}
+    assert module.TERM.learnt is not None
+    regressor = module.TERM.learnt(student, teacher, keys)
+    weight, bias = (one.detach().numpy() for one in (regressor.weight, regressor.bias))
+    assert weight.shape == (10, 5, 1, 1)
+    moved = np.tensordot(weight[:, :, 0, 0], groups[1].numpy(), axes=(1, 1)).transpose(1, 0, 2, 3)
+    expected = ((moved + bias[None, :, None, None] - others[1].numpy()) ** 2).mean()
+    loss = module.TERM.loss(student, teacher, torch.zeros(2), keys, regressor)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert all(parameter.grad.any() for parameter in regressor.parameters())
+
+
+def test_features_of_two_shapes_are_refused():
+    with pytest.raises(KdpipeError, match=r"student has 2 x 3 after .* teacher has 2 x 4"):
+        fitnet(torch.ones(2, 3), torch.ones(2, 4))
+
+
+@FAST
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-4, 1.0, 1e4]), st.booleans())
+def test_it_is_finite_in_half_precision(seed, scale, brain):
+    kind = torch.bfloat16 if brain else torch.float16
+    rng = np.random.default_rng(seed)
+    both = [torch.tensor(scale * one).to(kind) for one in rng.uniform(-1, 1, (2, 3, 4))]
+    student = both[0].requires_grad_()
+    loss = fitnet(student, both[1])
+    loss.backward()
+    exact = [one.detach().double().numpy() for one in both]
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(slowly(*exact), rel=1e-5)
+    assert student.grad is not None and student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "message"),
+    [
+        ([], [(8, 4, 4)], "big has no groups"),
+        ([(8, 4, 4)], [], "small has no groups"),
+        ([(8, 8, 8), (8, 4, 4), (8, 2, 2)], [(4, 8, 8), (4, 5, 5), (4, 2, 2)], "4x4 where small"),
+        ([(8, 8, 8), (9, 4, 4), (8, 1, 1)], [(4, 8, 8), (4, 4, 4), (4, 2, 2)], None),
+    ],
+)
+def test_what_can_be_convolved_into_what(teacher, student, message):
+    said = module.TERM.fits("big", teacher, "small", student)
+    assert (said is None) == (message is None) and (message or "") in (said or "")
+
+
+def test_an_ensemble_has_no_middle_group():
+    content = tiny.study(
+        methods={"kd": METHOD},
+        main={"teachers": ["pair"]},
+        ensembles={"pair": {"networks": ["wrn10-1"], "copies": 2}},
+    )
+    with pytest.raises(StudyError, match="FitNet needs one network, and pair is an ensemble"):
+        checking.validate(content, "s")

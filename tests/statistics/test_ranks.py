@@ -1,0 +1,89 @@
+"""Ranks by mean error and their uncertainty, against every draw of seeds and against scipy."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from kdpipe.statistics.ranks import rank_correlation, ranks
+
+ERRORS = pd.DataFrame(
+    {
+        "a": [10.0, 11.0, 9.0, 10.0, 10.5],
+        "b": [10.2, 10.4, 9.9, 9.8, 10.9],
+        "c": [12.0, 13.0, 12.5, 12.1, 12.2],
+    }
+)
+
+
+def every_draw():
+    """All 5^5 draws of five seeds, each as likely as any other: a slow twin."""
+    values = ERRORS.to_numpy()
+    return [values[list(seeds)].mean(axis=0) for seeds in itertools.product(range(5), repeat=5)]
+
+
+def test_ranks_are_those_of_every_draw_of_the_seeds():
+    found = ranks(ERRORS)
+    assert [(found[name].rank, found[name].of) for name in "abc"] == [(1, 3), (2, 3), (3, 3)]
+    draws = every_draw()
+    share = np.mean([0.5 if abs(a - b) < 1e-9 else float(a < b) for a, b, _ in draws])
+    assert found["a"].best == pytest.approx(share, abs=0.02)
+    assert found["b"].best == pytest.approx(1 - share, abs=0.02) and found["c"].best == 0
+    assert (found["a"].low, found["a"].high) == (1, 2)
+    assert (found["c"].low, found["c"].high) == (3, 3)
+    assert ranks(ERRORS) == found  # drawn, and yet the same
+
+
+def test_ties_share_their_place():
+    found = ranks(pd.DataFrame({"a": [1.0] * 5, "b": [1.0] * 5, "c": [0.1, 0.2, 0.3, 0.1, 0.1]}))
+    assert (found["a"].rank, found["b"].rank, found["c"].rank) == (2.5, 2.5, 1.0)
+    assert (found["a"].low, found["a"].high, found["a"].best, found["c"].best) == (2.5, 2.5, 0, 1)
+    same = ranks(pd.DataFrame({"a": [0.3, 0.1, 0.2, 0.7, 0.5], "b": [0.3, 0.1, 0.2, 0.7, 0.5]}))
+    assert same["a"].best == same["b"].best == 0.5
+
+
+def test_what_has_no_result_is_set_aside_and_seeds_are_those_of_all():
+    holes = ERRORS.assign(d=math.nan)
+    holes.loc[0, "a"] = math.nan
+    found = ranks(holes)
+    assert set(found) == {"a", "b", "c"}
+    assert math.isnan(found["a"].best)  # four seeds have all
+    assert found["a"].rank == 1 and found["a"].of == 3
+    assert ranks(holes[["d"]]) == {} == ranks(pd.DataFrame())
+
+
+def test_of_noise_it_is_seldom_sure():
+    """Two options that are one: how often the range of ranks holds only one of their places."""
+    random = np.random.default_rng(3)
+    pairs = (pd.DataFrame({"a": a, "b": b}) for a, b in random.normal(size=(400, 2, 5)))
+    sure = np.mean([one["a"].low == one["a"].high for one in map(ranks, pairs)])
+    assert sure < 0.1  # plain percentiles are sure of 17 %
+
+
+def test_rho_is_scipys_by_seed_and_of_the_means():
+    expected = pd.Series({"c": 30.0, "a": 27.0, "b": 25.0})
+    by_seed, s = rank_correlation(ERRORS, expected)
+    for seed, row in ERRORS.iterrows():
+        assert by_seed[seed] == pytest.approx(stats.spearmanr(row[expected.index], expected)[0])
+    means = ERRORS.mean()[expected.index]
+    assert s.mean == pytest.approx(stats.spearmanr(means, expected)[0]) == pytest.approx(0.5)
+    rhos = {
+        round(float(stats.spearmanr([c, a, b], expected)[0]), 6)
+        for a, b, c in every_draw()
+        if abs(a - b) > 1e-9
+    }
+    assert rhos == {0.5, 1.0} and (s.low, s.high) == pytest.approx((0.5, 1.0))
+    assert s.n == 5
+
+
+def test_rho_of_few_seeds_or_of_ties():
+    expected = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0})
+    by_seed, s = rank_correlation(ERRORS[:3], expected)
+    assert s.n == 3 and s.mean == 1 and math.isnan(s.low)
+    by_seed, s = rank_correlation(ERRORS * 0, expected)
+    assert (by_seed == 0).all() and (s.mean, s.low, s.high) == (0, 0, 0)
+    by_seed, s = rank_correlation(ERRORS * math.nan, expected)
+    assert by_seed.empty and s.n == 0 and math.isnan(s.mean)

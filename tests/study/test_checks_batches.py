@@ -1,0 +1,69 @@
+"""Batches of which a term cannot be computed."""
+
+import dataclasses
+
+import pytest
+from rich_study import assert_named, mistakes_of, put, rich
+
+from kdpipe.study import checking
+from kdpipe.study.sound import Sound
+
+LAST = "of 101 in batches of 50 ({}) the last has 1: change recipe.batch_size or data.train_size"
+
+
+def study(**changes):
+    """The rich study with DIST as `kd`, whose last batch has one image."""
+    content = rich()
+    for where, value in {"methods.kd.dist_weight": 1.0, "data.train_size": 101, **changes}.items():
+        put(content, where.replace("__", "."), value)
+    return content
+
+
+def test_the_last_batch_of_every_network_that_learns_by_it_is_looked_at():
+    found = mistakes_of(study())
+    # wrn16-2 teaches, and learns nothing by this method.
+    assert [line.split("(")[1].split(")")[0] for line in found] == [
+        "wrn10-0.5",
+        "wrn10-1",
+        "wrn16-1",
+    ]
+    where = "methods.kd.dist_weight: "
+    for line, network in zip(found, ["wrn10-0.5", "wrn10-1", "wrn16-1"], strict=True):
+        assert line.startswith(where) and line.endswith(LAST.format(network))
+        assert "DIST compares the images of a batch and needs 2" in line
+
+
+@pytest.mark.parametrize("size", [100, 102])
+def test_two_left_over_are_enough_and_so_are_none(size):
+    checking.validate(study(data__train_size=size), "f")
+
+
+def test_a_network_of_another_batch_size_is_looked_at_by_it():
+    content = study(data__train_size=100)
+    content["network_recipes"]["wrn16-1"] = {"batch_size": 33}
+    assert_named(mistakes_of(content), "methods.kd.dist_weight: ", "batches of 33 (wrn16-1)")
+
+
+def test_a_step_that_learns_by_another_method_is_not():
+    """wrn16-1 learns by `eskd` in one chain, and by `kd` in the other."""
+    content = study(data__train_size=100)
+    content["network_recipes"]["wrn16-1"] = {"batch_size": 33}
+    content["experiments"][2]["methods"] = [["eskd", "kd"]]
+    checking.validate(content, "f")
+    content["experiments"][2]["methods"] = [["kd", "eskd"]]
+    assert len(mistakes_of(content)) == 1
+
+
+def test_images_of_one_class_have_nothing_to_be_compared():
+    content = rich()
+    content["methods"] |= {"kd": {"dkd_weight": 1.0}, "eskd": {"standardise": True}}
+    sound = Sound(content, "f")
+    sound.images = dataclasses.replace(  # pyright: ignore (a cached property)
+        sound.images, card=dataclasses.replace(sound.card, classes=1)
+    )
+    from kdpipe.study.checks.batches import CHECK
+
+    assert list(CHECK.function(sound)) == [
+        "methods.kd.dkd_weight: decoupled KD needs 2 classes, and the data has one",
+        "methods.eskd.standardise: standardising logits needs 2 classes, and the data has one",
+    ]

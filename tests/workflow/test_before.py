@@ -1,0 +1,117 @@
+"""What is checked before Snakemake can fail at it: study files, folders, and paths in braces."""
+
+import os
+import shutil
+
+import pytest
+import tiny
+import yaml
+from lab import ROOT, Lab
+
+from kdpipe.cli.main import main
+from kdpipe.workflow import before
+from kdpipe.workflow.load import load
+
+TEXT = yaml.safe_dump(tiny.study())
+TEMPLATE = "__use_yte__: true\n__definitions__:\n- open('ran', 'w').close()\n"
+FILES = {
+    "UTF-16": (TEXT.encode("utf-16"), "not UTF-8 text"),
+    "deep": (f"{TEXT}x: {'[' * 3000}{']' * 3000}\n".encode(), "is nested deeper than 12 levels"),
+    "digits": (TEXT.replace("- 0", f"- {'9' * 5000}", 1).encode(), "not a plain YAML file"),
+    "a template": ((TEMPLATE + TEXT).encode(), "the key __use_yte__ is refused"),
+    "gone": (None, "there is no such file"),
+}
+
+
+@pytest.fixture
+def lab(tmp_path, warm):
+    return Lab(tmp_path / "lab", warm)
+
+
+@pytest.mark.parametrize("option", ["--configfile", "--configfiles", "--configfile="])
+@pytest.mark.parametrize("case", FILES)
+def test_a_file_that_snakemake_would_stumble_over_is_one_message(case, option, tmp_path, capsys):
+    data, said = FILES[case]
+    path = tmp_path / "study.yaml"
+    if data is not None:
+        path.write_bytes(data)
+    named = [f"{option}{path}"] if option.endswith("=") else [option, str(path)]
+    with pytest.raises(SystemExit) as left:
+        before.check_files(["--cores", "2", *named, "--config", "device=cpu", "--", "report"])
+    assert left.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"kdpipe: {path}: ") and said in message
+    assert message.count("\n") == 1
+
+
+def test_what_is_sound_passes_and_arguments_are_snakemakes_affair(tmp_path, capsys):
+    path = tiny.write(tmp_path / "study.yaml", tiny.study())
+    for arguments in (
+        [],
+        ["--configfile"],
+        ["--configfile", str(path), "--cores", "all", "-n"],
+        ["--config", "device=cuda", "--keep-going"],
+    ):
+        before.check_files(arguments)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_snakemake_itself_never_reads_it(lab):
+    """Not in a dry run either: what a template says is run when it is read."""
+    path = lab.folder / "study.yaml"
+    path.write_bytes(FILES["a template"][0])
+    said = lab.run(None, "--configfile", str(path), "--dry-run", code=2)
+    assert "__use_yte__ is refused" in said and "Traceback" not in said
+    assert {path.name for path in lab.folder.iterdir()} == {"study.yaml"}
+
+
+def test_braces_in_paths(tmp_path, warm):
+    """Of the images, the code and the folder; those of the checkout are refused."""
+    lab = Lab(tmp_path / "a {name} and {b}", warm)
+    content = tiny.study()
+    images = lab.folder / "{seed} of {name}"
+    images.mkdir()
+    content["data"] |= {"name": "mnist", "path": str(images)}
+    assert "render" in lab.planned(content)
+    checkout = tmp_path / "co{name}"
+    for part in ("src", "workflow", "profiles"):
+        shutil.copytree(ROOT / part, checkout / part)
+    for part in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / part, checkout / part)
+    said = Lab(tmp_path / "other", warm, checkout).dry(tiny.study(), code=2)
+    assert f"kdpipe: {checkout}: Snakemake takes braces" in said
+
+
+@pytest.mark.parametrize("name", ["", "results", "logs", "reports", ".snakemake"])
+def test_a_folder_that_cannot_be_written_in_is_named(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KDPIPE_DEVICE", "cpu")
+    path = tiny.write(tmp_path / "study.yaml", tiny.study(device="cpu"))
+    if name:
+        (tmp_path / name).mkdir()
+    allowed = os.access
+
+    def access(folder, mode):  # as for one who is not root
+        return os.path.abspath(folder) != str(tmp_path / name) and allowed(folder, mode)
+
+    monkeypatch.setattr(os, "access", access)
+    given = ({}, [path], ROOT / "config.yaml")
+    with pytest.raises(SystemExit):
+        load(*given, head=True)
+    said = capsys.readouterr().err
+    assert said.startswith(f"kdpipe: {tmp_path / name} cannot be written in: results, logs and")
+    assert load(*given, head=False).records()  # a job was let in by its head
+
+
+@pytest.mark.parametrize("verb", ["check", "plan", "status", "report", "verify", "prune"])
+def test_a_name_that_is_too_long_is_one_message(verb, tmp_path, capsys):
+    path = tiny.write(tmp_path / "study.yaml", tiny.study())
+    long = "x" * 300
+    commands = [[verb, str(tmp_path / long)]] if verb != "verify" else []
+    if verb != "check":
+        study = [] if verb == "verify" else [str(path)]
+        commands.append([verb, *study, "--results", str(tmp_path / long)])
+    for command in commands:
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert "File name too long" in said and said.count("\n") == 1
