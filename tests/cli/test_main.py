@@ -37,6 +37,12 @@ def test_a_command_says_its_exit_code(failing, returned, code):
     assert main(["do"]) == code
 
 
+def test_ctrl_c_is_one_line(failing, capsys):
+    failing(KeyboardInterrupt())
+    assert main(["do"]) == 130
+    assert capsys.readouterr().err == "kdpipe: interrupted; nothing is half-written\n"
+
+
 def test_a_mistake_of_the_user_is_one_message(failing, capsys):
     failing(KdpipeError("`lr` is -1: it must be above 0"))
     assert main(["do"]) == 2

@@ -554,6 +554,16 @@ def test_a_bug_says_where_its_traceback_is_kept(place, monkeypatch):
     assert "Traceback" in failure["traceback"]
 
 
+@pytest.mark.parametrize("code", [0, 1, "no licence"])
+def test_a_network_that_ends_the_process_is_a_failure_that_is_noted(place, monkeypatch, code):
+    from kdpipe.training import loop
+
+    run = runs()[0]
+    monkeypatch.setattr(loop, "train", lambda *_: sys.exit(code))
+    assert main(tiny.train(run, results=str(place.root))) == 2
+    assert f"SystemExit: {code}" in place.failure("runs", run.name)
+
+
 def test_a_failure_is_forgotten_once_the_run_succeeds(place):
     run = runs()[0]
     place.run(run.name).mkdir(parents=True)

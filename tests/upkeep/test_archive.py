@@ -350,7 +350,7 @@ def test_nothing_is_written_where_there_is_nothing_to_merge(tmp_path, capsys, mo
     _, store = made_store(tmp_path, seeds=[0])
     write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0]})
     monkeypatch.chdir(tmp_path)
-    command = ["archive", "made.yaml"]
+    command = ["archive", "made.yaml", "--to", "reports/kept"]
     assert main(command) == 0
     kept = tmp_path / "reports"
     said = {
@@ -365,7 +365,7 @@ def test_nothing_is_written_where_there_is_nothing_to_merge(tmp_path, capsys, mo
             (store.root / kind).rename(tmp_path / kind)
             (store.root / kind / "wrn10-1-scratch-s0-000000000000").mkdir(parents=True)
     else:
-        path = kept / "published/made" / archived.FILE
+        path = kept / "kept" / archived.FILE
         path.write_bytes(path.read_bytes()[:-100])
     before = _files(kept)
     capsys.readouterr()

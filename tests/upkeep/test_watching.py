@@ -6,11 +6,16 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 import tiny
 from finished_study import PLAN, SCRATCH, STUDENT, STUDY, TEACHER
 
+from kdpipe.errors import DataError
+from kdpipe.jobs.prepare import prepare
+from kdpipe.plan import hindrances
 from kdpipe.results import archived, records, run_folder, store
+from kdpipe.results.files import write_bytes, write_json
 from kdpipe.upkeep import watching
 
 
@@ -85,6 +90,49 @@ def test_a_failure_that_is_torn_is_one_line(tmp_path, data):
     run_folder.failure(place.run("a")).write_bytes(data)
     assert place.failure("runs", "a").endswith("failure.json is damaged")
     assert place.failure("runs", "b") is None
+
+
+def test_a_table_or_data_set_that_failed_says_why_in_status_and_report(tmp_path, say, monkeypatch):
+    place, content = store.Store(tmp_path / "results"), tiny.study(teacher_outputs="table")
+    monkeypatch.chdir(tmp_path)
+    tiny.write(tmp_path / "study.yaml", content)
+    plan = tiny.planned(teacher_outputs="table")
+    (table,), (data,) = plan.tables, plan.data_sets
+    write_json(run_folder.failure(place.table(f".{table}")), {"reason": "do not fit in half"})
+    said = say("status", "study.yaml")
+    assert "3 runs: 3 to do" in said and f"  failed  table {table}: do not fit in half\n" in said
+    student = plan.cells[0].run
+    assert hindrances.of(student, plan, place, {}) == (
+        "failed",
+        f"table {table} failed: do not fit in half",
+    )
+    assert say("report", "study.yaml").endswith("kdpipe status study.yaml says why\n")
+    reasons = pd.read_csv("reports/tiny/results.csv").set_index("run").reason.dropna()
+    assert list(reasons) == [f"table {table} failed: do not fit in half"]
+    write_json(run_folder.failure(place.data(data)), {"reason": "another file"})
+    said = say("status", "study.yaml")
+    assert f"  failed  data {data}: another file\n" in said
+    write_bytes(place.data(data) / "card.json", b"{}")  # made since
+    assert "data" not in say("status", "study.yaml")
+
+
+def test_a_data_set_that_cannot_be_prepared_says_why_in_its_folder(tmp_path):
+    place = store.Store(tmp_path / "results")
+    with pytest.raises(DataError, match="there is no"):
+        prepare("mnist", place, str(tmp_path / "nowhere"))
+    (folder,) = place.root.glob("data/*")
+    assert "there is no" in place.failure("data", folder.name)
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_told(place, say):
+    for name in ("record.json", ".record.json"):
+        (place.run(STUDENT.name) / name).write_bytes(b"")
+    said = say("status", "study.yaml")
+    assert "4 runs: 3 done, 1 damaged" in said
+    assert f"  damaged  {STUDENT.name}: " in said and "record.json is not a record" in said
+    assert "without 1 of 4 runs, of which 1 failed" in say("report", "study.yaml")
+    row = pd.read_csv("reports/tiny/results.csv").set_index("run").loc[STUDENT.name]
+    assert row.status == "damaged" and "record.json is not a record" in row.reason
 
 
 def test_time_left_is_priced():

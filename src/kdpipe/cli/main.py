@@ -28,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KdpipeError as error:
         print(f"kdpipe: {printable_lines(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("kdpipe: interrupted; nothing is half-written", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader of `kdpipe plan | head` has gone
         sys.stderr.close()
         return 0

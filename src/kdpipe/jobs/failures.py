@@ -28,6 +28,13 @@ def failures_noted(folder: Path, size: str, code: Path | None = None) -> Iterato
     except KdpipeError as error:
         _note_failure(folder, str(error), None)
         raise
+    except SystemExit as error:  # of a network of one's own: no way to end a job
+        advice = KdpipeError(
+            f"{folder.name}: the code of the job ended the process (SystemExit: {error}): a "
+            "network or term of your own must not call sys.exit"
+        )
+        _note_failure(folder, str(advice), traceback.format_exc())
+        raise advice from None
     except Exception as error:
         detail = traceback.format_exc()
         if _is_out_of_memory(error):

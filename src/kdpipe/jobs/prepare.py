@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kdpipe.data import cards, prepared
+from kdpipe.jobs.failures import failures_noted
 from kdpipe.results.store import Store
 
 
@@ -12,6 +13,7 @@ def prepare(name: str, place: Store, path: str | None = None, card_at: str | Non
     `path` is where its files lie, `card_at` the card of one's own data if it is not beside them.
     """
     card = cards.of(name, path, card_at)
-    prepared.prepare(card, place, Path(path) if path else None)
+    with failures_noted(place.data(card.folder), f"{card.train:,} images"):
+        prepared.prepare(card, place, Path(path) if path else None)
     done = "listed" if card.streamed else "prepared"
     return f"{name}: {card.train:,} training and {card.test:,} test images {done}"

@@ -11,13 +11,12 @@ from collections.abc import Collection
 
 from kdpipe import identity
 from kdpipe.jobs.failures import failures_noted
-from kdpipe.results import leftovers, marks, parents
+from kdpipe.results import leftovers, parents
+from kdpipe.results.marks import ABOUT, STUDENTS
 from kdpipe.results.store import Store, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import devices
-
-STUDENTS = "students"  # a folder of empty files, one a student, beside the table
 
 
 def tabulate(spec: dict, place: Store, means: Means = CPU, students: Collection[str] = ()) -> str:
@@ -34,7 +33,7 @@ def tabulate(spec: dict, place: Store, means: Means = CPU, students: Collection[
             (work / STUDENTS).mkdir(exist_ok=True)
             (work / STUDENTS / student).touch()
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            about = json.loads((place.table(name) / marks.ABOUT).read_bytes())
+            about = json.loads((place.table(name) / ABOUT).read_bytes())
             weights = parents.made_of([spec], place)[0]["sha256"]
             if about["digest"] == digest and about["weights"] == weights:
                 for path in leftovers.of(work, "tables"):

@@ -9,6 +9,7 @@ weights: it is finished until something that is to do descends from it.
 from collections.abc import Iterable
 
 from kdpipe.errors import KdpipeError, StoreError
+from kdpipe.plan import hindrances
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
 from kdpipe.results.store import Store
 
@@ -46,12 +47,13 @@ def _call_back(plan: Plan, archived: set[str], states: dict[str, str]) -> None:
 def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
     """Raise KdpipeError if the results folder holds no record of the plan.
 
-    failures: one that holds only the reason of a failure will do.
+    failures: one that holds only the reason of a failure will do, be it of a table or a data set.
     """
     if any(
-        store.has_record(kind, name) or (failures and store.failure(kind, name) is not None)
-        for kind, names in plan.recorded.items()
-        for name in names
+        store.has_record(kind, name)
+        or (failures and hindrances.of(item, plan, store, {})[1] is not None)
+        for kind, items in plan.recorded.items()
+        for name, item in items.items()
     ):
         return
     there = "holds" if store.root.exists() else "is not there, so there is"

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from kdpipe import __version__
+from kdpipe.plan import hindrances
 from kdpipe.plan.items import Plan
 from kdpipe.results.store import OUTCOMES, Store
 
@@ -23,10 +24,9 @@ def digest(plan: Plan, place: Store) -> str:
     study = plan.study.model_dump_json(exclude_defaults=True, exclude=NOT_SHOWN)
     total = hashlib.sha256(json.dumps([__version__, study]).encode())
     for kind, items in plan.recorded.items():
-        known = place.records(kind)
-        for name in items:
-            record = known.get(name)
-            said = place.failure(kind, name) if record is None else record
+        known, damaged = place.scan(kind)
+        for name, item in items.items():
+            said = known.get(name) or hindrances.of(item, plan, place, damaged)[1]
             total.update(json.dumps([name, said], sort_keys=True).encode())
     if (place.root / OUTCOMES).exists():
         total.update((place.root / OUTCOMES).read_bytes())

@@ -18,9 +18,15 @@ def of(folder: Path, kind: str) -> list[Path]:
         return _of_run(folder)
     made = folder.with_name(folder.name.removeprefix("."))
     if kind == "tables" and made != folder and (made / marks.ABOUT).exists():
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        return sorted(path for path in files if path.name != run_folder.LOCK)
+        return of_workshop(folder)
     return run_folder.temporary(folder)
+
+
+def of_workshop(folder: Path) -> list[Path]:
+    """What a table was made from, once it is made: all but the lock, and who waits for it."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    stay = (run_folder.LOCK, marks.STUDENTS)
+    return [path for path in files if path.relative_to(folder).parts[0] not in stay]
 
 
 def _of_run(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from kdpipe.results.store import OUTCOMES, Store
 
 FOLDERS = (*KINDS, "data", "tables")  # below a results folder
 ABOUT = "about.json"  # of a teacher table
+STUDENTS = "students"  # in its workshop: a folder of empty files, one a student that waits for it
 CARD = "card.json"  # of a data set
 
 _NAME = re.compile(r"\.?[^.].*-[0-9a-f]{12}")
@@ -29,7 +30,7 @@ _TABLE = r"(table/?)?(table\.npy|about\.json)?"
 _FILES = dict.fromkeys(KINDS, re.compile(_RUN)) | {
     "data": re.compile(rf"card\.json|\w+\.npy|{_AT_WORK}|{_TEMPORARY}"),
     "tables": re.compile(
-        rf"{_TABLE}|[0-9a-f]{{12}}-\d+\.(npy|safetensors)|{_AT_WORK}|{_TEMPORARY}"
+        rf"{_TABLE}|{STUDENTS}(/.*)?|[0-9a-f]{{12}}-\d+\.(npy|safetensors)|{_AT_WORK}|{_TEMPORARY}"
     ),
 }
 _MARKS = {

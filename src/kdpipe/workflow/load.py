@@ -9,7 +9,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import source
-from kdpipe.results.records import read
+from kdpipe.results.records import finished
 from kdpipe.results.store import Store
 from kdpipe.study import checking, yaml_file
 from kdpipe.training import devices
@@ -86,7 +86,7 @@ def _source(made: Plan, store: Store) -> str | None:
 def _begun_on(made: Plan, to_do: list[str], store: Store) -> str | None:
     """The device of a finished run of the plan, if there is one."""
     for name in made.runs.keys() - set(to_do):
-        record = read(store.run(name), made.runs[name].digest)
+        record = finished(store.run(name), made.runs[name].digest)
         if record is not None and record["status"] == "done":
             return record["device"]["type"]
     return None

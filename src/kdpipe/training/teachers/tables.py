@@ -22,7 +22,7 @@ from kdpipe.data.images import Images
 from kdpipe.data.views import Views
 from kdpipe.errors import StoreError
 from kdpipe.identity import stream
-from kdpipe.results import parents, run_folder, store
+from kdpipe.results import leftovers, parents, store
 from kdpipe.results.files import read_arrays, write_arrays, write_json, write_npy
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.specs.made import table_name, table_spec
@@ -65,20 +65,14 @@ def build(spec: dict, place: store.Store, means: Means = CPU) -> Path:
     )
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(new, folder)
-    clear(work)
+    for path in leftovers.of_workshop(work):
+        path.unlink(missing_ok=True)
     return folder
 
 
 def workshop(folder: Path) -> Path:
     """Where a table is made: a folder beside its own, which stays and holds the lock."""
     return folder.with_name(f".{folder.name}")
-
-
-def clear(work: Path) -> None:
-    """Remove from a workshop what is not needed once its table is made: all but the lock."""
-    for path in work.rglob("*"):
-        if path.is_file() and path.name != run_folder.LOCK:
-            path.unlink(missing_ok=True)
 
 
 def _read(part: Path, about: dict) -> np.ndarray | None:
