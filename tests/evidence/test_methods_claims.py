@@ -85,7 +85,10 @@ def test_a_setting_that_diverged_is_set_aside_but_no_method_is():
     assert any("dkd-much" in text and "5 diverged" in text for text in found.missing)
     found = judged("M1", *cells, arm(lost, "rkd"))
     assert found.verdict == "not tested"
-    assert found.reason == "the best method of small from mid is not known: rkd has no results"
+    assert (
+        found.reason
+        == "the best method of small from mid is not known: relational KD has no results"
+    )
 
 
 def test_without_validation_nothing_is_chosen():

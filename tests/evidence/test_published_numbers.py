@@ -39,7 +39,7 @@ def test_a_few_numbers_of_the_paper():
     assert len(found["cifar10", "wrn16-1", "wrn16-8", "full"]) == 2  # a mean and a median
     for data, student, teacher, _ in found:
         for name in (student, teacher):
-            if data == "cifar10" and name:
+            if data.startswith("cifar") and name:
                 naming.parse(name)
 
 
