@@ -56,7 +56,7 @@ def test_what_the_machine_denies_is_one_message(failing, capsys, code):
     assert capsys.readouterr().err == f"kdpipe: results/runs: {os.strerror(code)}\n"
 
 
-@pytest.mark.parametrize("bug", [OSError(errno.EIO, "broken"), KeyError("lr")])
+@pytest.mark.parametrize("bug", [OSError(errno.EBADF, "broken"), KeyError("lr")])
 def test_a_bug_shows_its_traceback(failing, bug):
     failing(bug)
     with pytest.raises(type(bug)):

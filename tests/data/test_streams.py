@@ -20,7 +20,7 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from kdpipe import identity, workflow
+from kdpipe import identity
 from kdpipe.cli.main import main
 from kdpipe.data import cards, listing, splits, streams
 from kdpipe.data.arrays import digest
@@ -38,6 +38,7 @@ from kdpipe.study import checking
 from kdpipe.training import loop
 from kdpipe.training.objective import Objective
 from kdpipe.training.teachers import tables as teacher_tables
+from kdpipe.workflow.dag import Dag
 
 CLASSES = ["ant", "bee", "cat"]
 CROP = Crop(scale=[0.3, 1.0], ratio=[0.75, 4 / 3])
@@ -601,12 +602,12 @@ def test_workers_are_in_no_name(photographs):
     content = study(photographs) | {"workers": 9}
     other = planner.make(checking.validate(content, "photos"))
     assert list(made.runs) == list(other.runs)
-    asked = workflow.Dag(other.study, other, frozenset(other.runs), frozenset())
+    asked = Dag(other.study, other, frozenset(other.runs), frozenset())
     name = SimpleNamespace(name=next(iter(other.runs)))
     assert asked.means(name) == ["--workers=9"] and asked.threads(name) == 1 + 9
     of_digits = tiny.planned()
     name = SimpleNamespace(name=next(iter(of_digits.runs)))
-    plain = workflow.Dag(of_digits.study, of_digits, frozenset(), frozenset())
+    plain = Dag(of_digits.study, of_digits, frozenset(), frozenset())
     assert plain.means(name) == [] and plain.threads(name) == 1
 
 

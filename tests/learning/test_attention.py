@@ -159,11 +159,11 @@ def test_a_run_killed_on_the_way_ends_the_same(place, monkeypatch):
         training_save(*arguments)
         saves.append(1)
         if len(saves) == 2:
-            raise SystemExit
+            raise KeyboardInterrupt
 
     training_save = loop.save
     monkeypatch.setattr(loop, "save", dies)
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         train(runs[-1].spec, [], place)
     monkeypatch.undo()
     train(runs[-1].spec, [], place)

@@ -154,10 +154,10 @@ def test_a_run_killed_on_the_way_ends_the_same(place, monkeypatch):
         save(*arguments)
         saves.append(1)
         if len(saves) == 1:
-            raise SystemExit
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(loop, "save", dies)
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         train(run.spec, [], place)
     monkeypatch.undo()
     train(run.spec, [], place)
