@@ -1,4 +1,4 @@
-"""TODO training.teachers.average, from losses."""
+"""The average of an ensemble's members, as one set of logits that any loss can soften."""
 
 import math
 
