@@ -35,22 +35,25 @@ def test_it_and_its_gradient_are_those_of_a_loop():
     assert theirs.grad is None
 
 
-def test_the_term_convolves_the_middle_group_of_the_student():
-    """By hand in numpy: a 1 x 1 convolution is a matrix on the channels of each pixel."""
+def test_the_regressor_of_the_middle_group_by_hand():
+    """In numpy: a matrix on the channels of each pixel, channels of mean 0 and variance 1, ReLU."""
     groups = [torch.randn(2, width, side, side) for width, side in ((3, 4), (5, 2), (6, 1))]
     others = [torch.randn(2, 2 * width, side, side) for width, side in ((3, 4), (5, 2), (6, 1))]
     student, teacher = Said(torch.randn(2, 9), groups), Said(torch.randn(2, 9), others)
     keys = {"fitnet_weight": 1.0}
     assert module.TERM.learnt is not None
     regressor = module.TERM.learnt(student, teacher, keys)
-    weight, bias = (one.detach().numpy() for one in (regressor.weight, regressor.bias))
-    assert weight.shape == (10, 5, 1, 1)
-    moved = np.tensordot(weight[:, :, 0, 0], groups[1].numpy(), axes=(1, 1)).transpose(1, 0, 2, 3)
-    expected = ((moved + bias[None, :, None, None] - others[1].numpy()) ** 2).mean()
+    weight, *others_of_it = (one.detach().numpy() for one in regressor.parameters())
+    assert weight.shape == (10, 5, 1, 1) and [one.shape for one in others_of_it] == [(10,)] * 3
+    pixels = groups[1].numpy().astype(np.float64).transpose(0, 2, 3, 1).reshape(-1, 5)
+    moved = pixels @ weight[:, :, 0, 0].T  # what a bias adds, the mean takes away
+    moved = (moved - moved.mean(axis=0)) / np.sqrt(moved.var(axis=0) + 1e-5)
+    wanted = others[1].numpy().transpose(0, 2, 3, 1).reshape(-1, 10)
     loss = module.TERM.loss(student, teacher, torch.zeros(2), keys, regressor)
+    expected = ((np.maximum(moved, 0) - wanted) ** 2).mean()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     loss.backward()
-    assert all(parameter.grad.any() for parameter in regressor.parameters())
+    assert regressor[0].weight.grad.any()
 
 
 def test_features_of_two_shapes_are_refused():

@@ -89,7 +89,11 @@ def test_the_first_step_is_that_of_a_second_implementation(place):
     teacher.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
     teacher.eval()
     torch.manual_seed(stream_of(run.spec, "learnt fitnet"))
-    regressor = torch.nn.Conv2d(16, 32, 1)
+    convolution = torch.nn.Conv2d(16, 32, 1)
+
+    def regressor(group):
+        return F.batch_norm(convolution(group), None, None, training=True).clamp(min=0)
+
     split = splits.load(run.spec["data"], place)
     views = loop.Views.of(run.spec["data"]["views"])
     order, view = loop._presentation(run.spec, 0, 64, views)
