@@ -1,11 +1,11 @@
 """FitNet: the student's middle group, after a learnt regressor, is to be its teacher's
 (Romero et al., 2015).
 
-`fitnet` is the mean squared difference. The regressor makes as many channels of the student's as the
-teacher has: a convolution of 1 x 1, batch normalisation and ReLU, trained with the student and thrown
-away at the end. The published numbers on CIFAR-100 are of such a one, at a weight of 100 beside CE at
-1, all in one stage, as it is done here (RepDistiller, `models/util.py`); a convolution alone diverges
-at that weight within the first steps. The middle of three groups is the second.
+`fitnet` is the mean squared difference. The regressor makes as many channels of the student's as
+the teacher has: a convolution of 1 x 1, batch normalisation and ReLU, trained with the student and
+thrown away at the end. The published numbers on CIFAR-100 are of such a one, at a weight of 100
+beside CE at 1, all in one stage, as it is done here (RepDistiller, `models/util.py`); a convolution
+alone diverges at that weight within the first steps. The middle of three groups is the second.
 """
 
 from typing import TYPE_CHECKING
