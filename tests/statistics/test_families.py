@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from kdpipe.statistics.families import holm
 
@@ -18,3 +20,9 @@ def test_holm_does_not_count_what_was_not_tested():
     adjusted = holm([0.01, math.nan, 0.04])
     assert adjusted[::2] == pytest.approx([0.02, 0.04])
     assert math.isnan(adjusted[1])
+
+
+def test_holm_agrees_with_statsmodels():
+    for seed in range(20):
+        p = np.random.default_rng(seed).beta(0.3, 1.0, 1 + seed)
+        assert holm(p.tolist()) == pytest.approx(multipletests(p, method="holm")[1])

@@ -13,7 +13,6 @@ from kdpipe.statistics.intervals import (
     mark,
     one_sided,
     paired,
-    seeds_needed,
     summaries,
     summary,
 )
@@ -140,15 +139,6 @@ def test_one_sided_agrees_with_scipy(margin):
 def test_one_sided_without_spread_or_without_values():
     assert [one_sided([0.2] * 3, margin) for margin in (0.1, 0.2, 0.3)] == [0.0, 0.5, 1.0]
     assert math.isnan(one_sided([0.2]))
-
-
-def test_seeds_needed_agrees_with_published_tables():
-    # One-sided, 5 %, power 80 %: n = 27 for d = 0.5 and 156 for d = 0.2 (G*Power).
-    assert seeds_needed(1.0, 0.5) == 27
-    assert seeds_needed(1.0, -0.2) == 156
-    assert seeds_needed(0.0, 0.1) == 3 and seeds_needed(0.01, 5.0) == 3
-    assert seeds_needed(1.0, 0.0) is None and seeds_needed(math.nan, 0.5) is None
-    assert seeds_needed(1.0, 0.01) == pytest.approx(61_826, abs=2)
 
 
 def test_choose_leaves_the_tested_seed_out():

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from kdpipe.statistics.families import holm
-from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary, one_sided, seeds_needed, summary
+from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary, one_sided, summary
+from kdpipe.statistics.power import seeds_needed
 from kdpipe.statistics.resampling import Resampled
 
 LEVEL = 0.05

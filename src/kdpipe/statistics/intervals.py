@@ -9,11 +9,10 @@ Values without spread (sd 0) are the limit of the t formulas: an interval of no 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 FEWEST_SEEDS = 3  # below this there is no interval: of two, half of one is 12.7 standard errors
 
@@ -70,7 +69,7 @@ def summaries(values: np.ndarray, level: float = 0.95) -> list[Summary]:
         if n < FEWEST_SEEDS:
             found.append(Summary(n, mean, sd, math.nan, math.nan, median))
             continue
-        half = _quantile((1 + level) / 2, n - 1) * sd / math.sqrt(n)
+        half = quantile((1 + level) / 2, n - 1) * sd / math.sqrt(n)
         found.append(Summary(n, mean, sd, mean - half, mean + half, median))
     return found
 
@@ -110,32 +109,14 @@ def one_sided(differences: Iterable[float], margin: float = 0.0) -> float:
     than delta' with margin -delta.
     """
     x = summary(differences)
-    if x.n < 2:
-        return math.nan
-    excess = x.mean - margin
-    if x.sd == 0:
+    return math.nan if x.n < 2 else tail(x.mean - margin, x.sd / math.sqrt(x.n), x.n - 1)
+
+
+def tail(excess: float, se: float, df: float) -> float:
+    """p-value of 'above 0' for an estimate with its standard error and degrees of freedom."""
+    if se == 0:
         return 0.5 if math.isclose(excess, 0, abs_tol=1e-12) else float(excess < 0)
-    return float(stats.t.sf(excess / (x.sd / math.sqrt(x.n)), x.n - 1))
-
-
-def seeds_needed(sd: float, effect: float, power: float = 0.8, level: float = 0.05) -> int | None:
-    """Smallest number of seeds at which a one-sided paired t test finds the effect.
-
-    sd: standard deviation of the paired differences; effect: a mean difference, in the same unit.
-    Found with probability `power` at error rate `level`, from the non-central t distribution (the
-    normal one beyond 1,000 seeds). None when no number is enough: no effect, or an unknown sd.
-    """
-    if math.isnan(sd) or math.isnan(effect) or effect == 0:
-        return None
-    ratio = abs(effect) / sd if sd else math.inf
-    z = stats.norm.isf(level) + stats.norm.ppf(power)
-    n = max(FEWEST_SEEDS, math.ceil((z / ratio) ** 2))  # the normal answer: never too many
-    while n <= 1000 and ratio < 10:
-        critical = stats.t.isf(level, n - 1)
-        if stats.nct.sf(critical, n - 1, ratio * math.sqrt(n)) >= power:
-            break
-        n += 1
-    return n
+    return float(special.stdtr(df, -excess / se))
 
 
 def choose(validation: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
@@ -159,6 +140,6 @@ def choose(validation: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.Series, pd.
     return chosen, pd.Series(found, dtype=object if objects else float)
 
 
-@cache
-def _quantile(p: float, df: int) -> float:
-    return float(stats.t.ppf(p, df))  # slow, and asked for the same few seeds all the time
+def quantile(p: float, df: float) -> float:
+    """Of Student's t distribution."""
+    return float(special.stdtrit(df, p))

@@ -1,0 +1,50 @@
+"""Power against G*Power's tables, scipy's non-central t, and simulated tests."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from kdpipe.statistics.power import detectable, power_of, seeds_needed
+
+
+def test_power_is_that_of_the_noncentral_t():
+    for df, level, effect in ((4, 0.05, 1.3), (2, 0.01, 3.0), (29, 0.002, 0.7)):
+        found = power_of(effect, 0.4, df, level)
+        wanted = stats.nct.sf(stats.t.isf(level, df), df, effect / 0.4)
+        assert found == pytest.approx(wanted, rel=1e-6)
+    assert power_of(0.0, 1.0, 4, 0.05) == pytest.approx(0.05)
+    assert (power_of(0.1, 0.0, 4), power_of(0.0, 0.0, 4)) == (1.0, 0.0)
+    assert math.isnan(power_of(math.nan, 1.0, 4)) and math.isnan(power_of(1.0, math.nan, 4))
+
+
+def test_power_is_the_share_of_simulated_tests():
+    values = np.random.default_rng(0).normal(0.8, 1.0, (20_000, 5))
+    t = values.mean(axis=1) / (values.std(axis=1, ddof=1) / math.sqrt(5))
+    found = (t > stats.t.isf(0.05, 4)).mean()
+    assert power_of(0.8, 1 / math.sqrt(5), 4) == pytest.approx(found, abs=0.012)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.05 / 8, 0.05 / 44])
+def test_what_is_detectable_has_that_power(level):
+    for df in (2, 4, 9, 123.4):
+        assert power_of(detectable(0.3, df, level), 0.3, df, level) == pytest.approx(0.8, abs=1e-4)
+    assert detectable(0.0, 4) == 0.0 and math.isnan(detectable(math.nan, 4))
+
+
+def test_seeds_needed_agrees_with_published_tables():
+    # One-sided, 5 %, power 80 %: n = 27 for d = 0.5 and 156 for d = 0.2 (G*Power).
+    assert seeds_needed(1.0, 0.5) == 27
+    assert seeds_needed(1.0, -0.2) == 156
+    assert seeds_needed(0.0, 0.1) == 3 and seeds_needed(0.01, 5.0) == 3
+    assert seeds_needed(1.0, 0.0) is None and seeds_needed(math.nan, 0.5) is None
+    assert seeds_needed(1.0, 0.01) == pytest.approx(61_826, abs=2)
+
+
+def test_seeds_do_not_take_the_images_away():
+    n = seeds_needed(1.0, 0.5, fixed=0.03)
+    assert n is not None and n > 27
+    assert power_of(0.5, math.sqrt(1 / n + 0.03), n - 1) >= 0.8
+    assert power_of(0.5, math.sqrt(1 / (n - 1) + 0.03), n - 2) < 0.8
+    assert seeds_needed(1.0, 0.5, fixed=0.05) is None
