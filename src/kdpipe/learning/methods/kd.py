@@ -28,11 +28,20 @@ class Keys(Section):
     )
 
 
-def kd(student: "Tensor", teacher: "Tensor", *, temperature: float) -> "Tensor":
-    """T^2 * KL in nat, summed over classes and averaged over the batch; logits (B, C)."""
+def kd(
+    student_logits: "Tensor",
+    teacher_logits: "Tensor",
+    labels: "Tensor | None" = None,
+    *,
+    temperature: float,
+) -> "Tensor":
+    """T^2 * KL in nat, summed over classes and averaged over the batch; logits (B, C).
+
+    Labels are not looked at: they may be given since other terms on logits take them.
+    """
     from torch.nn import functional as F
 
-    student, teacher = full_precision(student), full_precision(teacher).detach()
+    student, teacher = full_precision(student_logits), full_precision(teacher_logits).detach()
     kl = F.kl_div(
         F.log_softmax(student / temperature, dim=1),
         F.log_softmax(teacher / temperature, dim=1),
