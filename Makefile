@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 install: $(BIN)/.installed
 
 run: $(BIN)/.installed
-	snakemake --cores $(CORES)
+	kdpipe run --cores $(CORES)
 
 test: $(BIN)/.installed
 	pytest -n 2

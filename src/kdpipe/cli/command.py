@@ -16,7 +16,8 @@ class Command:
     `order` is its place in the help: those that a person types stand below 200, those of the rules
     above. `arguments` adds what may follow the word; `run` does it, and returns an exit code or
     None for 0. `without` are the libraries that it never imports, since it is typed on a head node
-    or called thousands of times; a test holds it to that.
+    or called thousands of times; a test holds it to that. `passes_on`: all that follows the word is
+    taken as it is, options too, since it is meant for another program.
     """
 
     order: int
@@ -24,3 +25,4 @@ class Command:
     arguments: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int | None]
     without: tuple[str, ...] = ()
+    passes_on: bool = False

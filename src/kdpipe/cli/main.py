@@ -1,7 +1,8 @@
 """The command line: one verb for each thing a person or a rule asks for.
 
-check, plan, status, report, archive and prune take study files; prepare, train, score and probe are
-what the rules call, and can be typed by hand. A mistake of the user is one message and exit code 2.
+run, check, plan, status, report, archive and prune take study files; prepare, train, score and
+probe are what the rules call, and can be typed by hand. A mistake of the user is one message and
+exit code 2.
 """
 
 import argparse
@@ -22,7 +23,7 @@ DENIED += (errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOLC
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 a mistake of the user, 75 interrupted)."""
     try:
-        options = parser().parse_args(arguments)
+        options = parser().parse_args(_words(sys.argv[1:] if arguments is None else arguments))
         with contextlib.redirect_stdout(_Plain(sys.stdout)):
             return options.run(options) or 0
     except KdpipeError as error:
@@ -40,6 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
         name = printable(error.filename or "a file")
         print(f"kdpipe: {name}: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def _words(typed: list[str]) -> list[str]:
+    """What was typed, with `--` before what is meant for another program: argparse leaves it."""
+    command = commands().get(typed[0]) if typed else None
+    if command is None or not command.passes_on or typed[1:] in (["-h"], ["--help"]):
+        return typed
+    return [typed[0], "--", *typed[1:]]
 
 
 class _Plain:

@@ -1,4 +1,4 @@
-"""What is looked at before Snakemake can stumble over it: study files, and its folders."""
+"""What is looked at before anything is started: a study, the files it is in, and the folders."""
 
 import os
 import sys
@@ -7,7 +7,29 @@ from pathlib import Path
 from typing import NoReturn
 
 from kdpipe.errors import KdpipeError
-from kdpipe.study import yaml_file
+from kdpipe.plan import planner
+from kdpipe.plan.items import Plan
+from kdpipe.study import checking, yaml_file
+
+
+def checked(path: Path | str) -> Plan:
+    """The plan of a study file. Raises KdpipeError for whatever would go wrong in its jobs.
+
+    Networks and terms of one's own are tried, which is the one thing here that needs torch.
+    """
+    study = checking.load(path)
+    made = planner.make(study)
+    if study.networks:
+        from kdpipe.networks.own import changes as network_changes
+
+        shape, classes = made.card.shape, made.card.classes
+        own = network_changes.Own(str(path), study.networks, study.code, shape, classes)
+        network_changes.compare(own)
+    if any(method.term for method in study.methods.values()):
+        from kdpipe.learning.own import changes as term_changes
+
+        term_changes.compare(term_changes.Own(str(path), study.methods, study.code))
+    return made
 
 
 def check_files(arguments: list[str]) -> None:

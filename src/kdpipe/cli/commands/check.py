@@ -8,25 +8,13 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.plan import planner
     from kdpipe.study import checking
+    from kdpipe.workflow import before
 
-    study = checking.load(options.study)
-    made = planner.make(study)
-    if study.networks:
-        from kdpipe.data.cards import card_of_keys
-        from kdpipe.networks.own import changes  # the one check that needs torch
-
-        card = card_of_keys(study.data)
-        own = changes.Own(options.study, study.networks, study.code, card.shape, card.classes)
-        changes.compare(own)
-    if any(method.term for method in study.methods.values()):
-        from kdpipe.learning.own import changes as term_changes  # and the other
-
-        term_changes.compare(term_changes.Own(options.study, study.methods, study.code))
+    made = before.checked(options.study)
     print(
         "\n".join(
-            [f"{options.study}: no mistakes; {len(made.runs):,} runs", *checking.notes(study)]
+            [f"{options.study}: no mistakes; {len(made.runs):,} runs", *checking.notes(made.study)]
         )
     )
 

@@ -1,0 +1,47 @@
+"""What `kdpipe run` starts: Snakemake, with the study and whatever else was typed for it."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdpipe.errors import KdpipeError
+
+# Each of these says how much may run at a time, or names a profile that does.
+LIMITED = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
+
+
+def command(home: Path, study: str | None, options: Sequence[str]) -> list[str]:
+    """The command line of Snakemake: a study file (None: the study of `home`), and its options.
+
+    All cores are used unless the options say how many. A profile of the workflow is found from any
+    folder, as `profiles/slurm`. Raises KdpipeError for what `kdpipe run` says itself.
+    """
+    for taken in ("--configfile", "--configfiles", "--snakefile", "-s"):
+        if any(_is(option, taken) for option in options):
+            raise KdpipeError(
+                f"kdpipe run {taken}: the study stands first, as in `kdpipe run mine.yaml`; the "
+                "Snakefile is kdpipe's own"
+            )
+    line = [sys.executable, "-P", "-m", "snakemake"]
+    # First, since it would take a target that follows for one more file.
+    line += ["--configfile", study] if study is not None else []
+    line += ["--snakefile", str(home / "Snakefile")]
+    if not any(_is(option, "--workflow-profile") for option in options):
+        line += ["--workflow-profile", str(home / "profiles" / "default")]
+    if not any(_is(option, limit) for option in options for limit in LIMITED):
+        line += ["--cores", "all"]
+    return [*line, *(_found(option, home) for option in options)]
+
+
+def _is(option: str, name: str) -> bool:
+    """Whether an argument is this option, with its value joined to it or not."""
+    short = len(name) == 2 and option.startswith(name) and not option.startswith("--")
+    return option == name or option.startswith(f"{name}=") or short
+
+
+def _found(option: str, home: Path) -> str:
+    """A path to one of the workflow's own profiles, wherever it was typed."""
+    head, equals, path = option.rpartition("=")
+    if path.startswith("profiles/") and not Path(path).exists() and (home / path).exists():
+        return f"{head}{equals}{home / path}"
+    return option

@@ -1,0 +1,92 @@
+"""`kdpipe run`: what it starts, from a clone and from a wheel alone, and what it refuses."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from lab import ROOT
+
+from kdpipe.cli.main import main
+from kdpipe.errors import KdpipeError
+from kdpipe.workflow import home, start
+
+HOME = Path("/there")
+
+
+def started(*options: str, study: str | None = "mine.yaml") -> list[str]:
+    """What follows `python -P -m snakemake`."""
+    return start.command(HOME, study, options)[4:]
+
+
+def test_all_cores_are_used_unless_it_is_said_how_many():
+    assert started("-n")[-3:] == ["--cores", "all", "-n"]
+    for typed in (["--cores", "2"], ["--cores=2"], ["-c2"], ["-j", "1"], ["--profile", "mine"]):
+        assert "all" not in started(*typed) and started(*typed)[-len(typed) :] == typed
+
+
+def test_targets_follow_no_option_that_would_swallow_them():
+    assert started("teachers")[:2] == ["--configfile", "mine.yaml"]
+    assert started("teachers")[-3:] == ["--cores", "all", "teachers"]
+
+
+def test_without_a_study_it_is_the_one_beside_the_snakefile():
+    assert "--configfile" not in started(study=None)
+    assert started(study=None)[:2] == ["--snakefile", "/there/Snakefile"]
+
+
+def test_the_profiles_of_the_workflow_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = start.command(ROOT, None, ["--profile", "profiles/slurm", "profiles/mine"])
+    assert found[-2:] == [str(ROOT / "profiles/slurm"), "profiles/mine"]
+    (tmp_path / "profiles/slurm").mkdir(parents=True)  # one's own goes first
+    assert start.command(ROOT, None, ["--profile=profiles/slurm"])[-1] == "--profile=profiles/slurm"
+
+
+@pytest.mark.parametrize("option", ["--configfile", "--configfile=x", "-s", "--snakefile"])
+def test_what_it_says_itself_is_refused(option):
+    with pytest.raises(KdpipeError, match="the study stands first"):
+        started(option)
+
+
+def test_what_check_refuses_is_not_started(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("was started"))
+    path = tiny.write(tmp_path / "wrong.yaml", tiny.study(seeds=[]))
+    assert main(["run", str(path), "--cores", "2"]) == 2
+    assert f"{path}" in capsys.readouterr().err
+
+
+def test_options_are_handed_on_as_they_are(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(os, "execv", lambda _, line: lines.append(line))
+    path = str(tiny.write(tmp_path / "study.yaml", tiny.study()))
+    typed = ["-n", "--set-threads", "train=2", "--", "teachers"]
+    main(["run", path, *typed])
+    assert lines == [start.command(ROOT, path, typed)]
+
+
+def test_a_clone_is_its_own_home():
+    assert home.folder() == ROOT
+
+
+def test_a_wheel_alone_runs_a_study_from_an_empty_folder(tmp_path):
+    def done(*command: str | Path, env=None, cwd: Path = ROOT) -> str:
+        line = [sys.executable, *map(str, command)]
+        ended = subprocess.run(line, capture_output=True, text=True, env=env, cwd=cwd)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout + ended.stderr
+
+    done("-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    done("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel)
+    empty.mkdir()
+    env = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    path = tiny.write(tmp_path / "study.yaml", tiny.study())
+    said = done("-m", "kdpipe", "run", path, "-n", "-q", "rules", env=env, cwd=empty)
+    assert re.search(r"^train +3$", said, re.MULTILINE) and str(ROOT) not in said
+    (study,) = (site / "kdpipe/carried/studies").glob("smoke.yaml")
+    assert "no mistakes" in done("-m", "kdpipe", "check", study, env=env, cwd=empty)
