@@ -34,7 +34,7 @@ STUDY = {
     ],
 }
 # The files of a run that must come out the same, byte by byte.
-EXACT = ("weights.safetensors", "curve.jsonl", "outputs.safetensors", "checkpoints/*")
+EXACT = ("*weights.safetensors", "curve.jsonl", "*outputs.safetensors", "checkpoints/*")
 
 
 def study(**changes) -> dict:

@@ -309,7 +309,7 @@ def test_the_number_of_workers_does_not_matter(workers, photographs, done, tmp_p
     for run in list(planned(photographs).runs.values())[: 3 if workers == 0 else 1]:
         train(run.spec, [], place, Means(workers=workers))
         assert tiny.exact(place.run(run.name)) == tiny.exact(done.run(run.name))
-        assert len(tiny.exact(place.run(run.name))) == 3
+        assert tiny.exact(place.run(run.name)).keys() >= {"weights.safetensors", "curve.jsonl"}
 
 
 @pytest.mark.parametrize("workers", [0, 2])

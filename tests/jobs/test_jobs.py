@@ -66,7 +66,8 @@ def unkilled(shared):
     """A teacher of 40 epochs with two checkpoints, never interrupted."""
 
     def build(folder):
-        do(runs(LONG)[1], tiny.results(folder, shared), [0, 25])
+        done = do(runs(LONG)[1], tiny.results(folder, shared), [0, 25])
+        assert len(list(done.glob("best-*"))) == 2  # its best epoch is not the last
 
     return Store(tiny.once(shared / "unkilled", build) / "results")
 
@@ -112,7 +113,7 @@ def test_killed_while_a_file_is_written(place, tmp_path, unkilled):
     class Killed(BaseException):
         pass
 
-    for moment in (0, 1, 2, 25, 26, 27, 28, 45, 46, 47, 48):  # epochs, checkpoints, the end
+    for moment in (0, 1, 2, 25, 26, 27, 28, 45, 46, 47, 48, 49, 50):  # epochs, checkpoints, the end
         for when in ("before", "after"):
             written.clear()
 

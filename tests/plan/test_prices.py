@@ -33,7 +33,7 @@ def test_prices_by_hand():
     assert scratch.cost == (parameters, macs)
     assert scratch.train_multiply_adds == 3 * macs * 64 * 4
     assert scratch.teacher_multiply_adds == 0
-    assert prices.disk(made, scratch) == 4 * (parameters + (40 + 700) * 10)
+    assert prices.disk(made, scratch) == 4 * 2 * (parameters + (40 + 700) * 10)  # end, best
     teacher = naming.cost("wrn16-1", (1, 8, 8), 10)
     students = [cell.run for cell in made.cells]
     assert [run.train_multiply_adds for run in students] == [scratch.train_multiply_adds] * 4
@@ -41,7 +41,10 @@ def test_prices_by_hand():
     forwards = [run.teacher_multiply_adds for run in students]
     assert forwards == [4 * per_epoch, 2 * per_epoch] * 2
     big = students[0].parents[0]
-    assert prices.disk(made, big) == 4 * 2 * (teacher.parameters + 740 * 10)  # the end, epoch 1
+    assert prices.disk(made, big) == 4 * 3 * (teacher.parameters + 740 * 10)  # and epoch 1
+    bare = make(study(block(), methods=METHODS, data={**study()["data"], "validation": 0}))
+    alone = bare.scratch["wrn10-0.5", 0]
+    assert prices.disk(bare, alone) == 4 * (parameters + 700 * 10)  # nothing to be best on
 
 
 def record(seconds):

@@ -20,7 +20,7 @@ from kdpipe.jobs.score import score
 from kdpipe.jobs.train import train
 from kdpipe.learning.recipe import learning_rate
 from kdpipe.networks import models
-from kdpipe.results import metrics, run_folder
+from kdpipe.results import metrics, readings, run_folder
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
@@ -120,7 +120,9 @@ def test_the_same_bytes_in_another_process_folder_and_order(tmp_path, shared, wa
         assert warm.run(*command, cwd=tmp_path).code == 0
     for run in order:
         assert tiny.exact(place.run(run.name)) == tiny.exact(done.run(run.name))
-    assert len(tiny.exact(place.run(teacher().name))) == 5  # weights, curve, outputs, checkpoint
+    assert (
+        len(tiny.exact(place.run(teacher().name))) == 7
+    )  # weights, curve, outputs; best; checkpoint
 
 
 def test_what_ran_before_in_the_process_does_not_matter(place, done):
@@ -422,6 +424,57 @@ def test_best_is_the_earliest_epoch_that_is_best_on_validation(place):
     assert at_best["test"] == record["best"]["test"]
 
 
+def test_the_best_epoch_has_weights_and_outputs_of_its_own(place):
+    """Against a network built here with its weights, and against the curve."""
+    recipe = {"epochs": 5, "lr": 0.2, "drop_epochs": []}
+    run = chain(recipe=recipe, data={"validation": 100})[0]
+    folder = do(run, place)
+    accuracies = [line["val"]["accuracy"] for line in curve(folder)]
+    best = accuracies.index(max(accuracies)) + 1
+    record = tiny.record(place, run)
+    assert 1 < best < 5 and record["best"]["epoch"] == best
+    files = {"best-weights.safetensors", "best-outputs.safetensors"}
+    assert files < record["files"].keys()
+    weights, about = read_arrays(readings.weights(folder, record, "best"))
+    assert about == {"run": run.digest, "epoch": best}
+    stored, said = read_arrays(readings.outputs(folder, record, "best"))
+    assert said == about
+    model = models.build("wrn10-0.5", num_classes=10, in_channels=1)
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    split = splits.load(run.spec["data"], place)
+    mean, std = split.mean[:, None, None], split.std[:, None, None]
+    for name, part in (("val", split.val), ("test", split.test)):
+        x = torch.tensor((part.images / 255 - mean) / std, dtype=torch.float32)
+        with torch.no_grad():
+            logits = model.eval()(x).numpy()
+        np.testing.assert_allclose(stored[f"{name}_logits"], logits, atol=2e-5)
+        labels = np.array(part.labels)
+        np.testing.assert_array_equal(stored[f"{name}_labels"], labels)
+        right = (logits.argmax(1) == labels).mean()
+        assert record["best"][name]["accuracy"] == pytest.approx(right, abs=1e-12)
+    assert record["best"]["val"]["accuracy"] == accuracies[best - 1]
+    last = readings.outputs(folder, record, "last")
+    assert last.name == "outputs.safetensors" and read_arrays(last)[1]["epoch"] == 5
+    # The same weights as those of a checkpoint there, so they are that epoch's and no other's.
+    train(run.spec, [best], place)
+    kept = arrays(run_folder.weights(folder, best))
+    assert all(np.array_equal(kept[key], weights[key]) for key in kept)
+
+
+def test_a_best_epoch_that_is_the_last_is_written_once(place):
+    run = chain(recipe={"epochs": 1, "drop_epochs": []})[0]
+    folder = place.run(run.name)
+    left = [run_folder.best_weights(folder), run_folder.best_outputs(folder)]
+    folder.mkdir(parents=True)
+    for path in left:
+        path.write_bytes(b"of a try on another device")
+    do(run, place)
+    record = tiny.record(place, run)
+    assert record["best"] == record["last"] and not any(path.exists() for path in left)
+    assert readings.weights(folder, record, "best") == run_folder.weights(folder)
+    assert readings.outputs(folder, record, "best") == run_folder.outputs(folder)
+
+
 def test_best_among_equals():
     progress = loop.Progress()
     model = torch.nn.Linear(1, 1)
@@ -439,6 +492,8 @@ def test_without_validation_there_is_no_best(place):
         folder = do(run, place)
         record = tiny.record(place, run)
         assert record["best"] is None and record["last"]["val"] is None
+        assert readings.outputs(folder, record, "best") is None
+        assert not list(folder.glob("best-*"))
         assert curve(folder)[0]["val"] is None
 
 

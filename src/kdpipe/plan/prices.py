@@ -1,7 +1,7 @@
 """What a study will cost before a core is spent on it: bytes on disk, and time.
 
-Disk counts float32 weights of final and kept checkpoints, and outputs. Time is priced by runs of
-the study that have finished: no rate of a machine is guessed.
+Disk counts float32 weights of the last, the best and kept epochs, and outputs. Time is priced by
+runs of the study that have finished: no rate of a machine is guessed.
 """
 
 import shutil
@@ -20,9 +20,14 @@ STARTING = 3.0
 
 
 def disk(plan: Plan, run: Run) -> int:
-    """Bytes that a finished run keeps: weights, checkpoints, outputs on val and test."""
-    snapshots = 1 + len(plan.keep.get(run.name, ()))
-    images = plan.study.data.validation + plan.card.test
+    """Bytes that a finished run keeps: weights, checkpoints, outputs on val and test.
+
+    The best epoch on validation is counted beside the last one, though it may be the same.
+    """
+    validation = plan.study.data.validation
+    best = validation > 0 and run.epochs > 0
+    snapshots = 1 + best + len(plan.keep.get(run.name, ()))
+    images = validation + plan.card.test
     return BYTES * snapshots * (run.cost.parameters + images * plan.card.classes)
 
 

@@ -45,6 +45,16 @@ def outputs(folder: Path, epoch: int | None = None) -> Path:
     return _checkpoint(folder, epoch, "-outputs")
 
 
+def best_weights(folder: Path) -> Path:
+    """The weights after the best epoch on validation, where that is not the last one."""
+    return folder / "best-weights.safetensors"
+
+
+def best_outputs(folder: Path) -> Path:
+    """Logits and labels on validation and test, of the same weights."""
+    return folder / "best-outputs.safetensors"
+
+
 def checkpoint_files(folder: Path, epoch: int) -> list[Path]:
     """What there is of a checkpoint: its weights, its outputs."""
     paths = (weights(folder, epoch), outputs(folder, epoch))

@@ -1,8 +1,8 @@
 """A network on train, validation and test: eval mode, the images as they are.
 
 Validation is looked at after every epoch, train and test once, when training has ended: for the
-last weights, for the best on validation, and for every checkpoint that is kept. Logits on
-validation and test are stored, so that ensembles need no network afterwards.
+last weights, for the best on validation, and for every checkpoint that is kept. The logits of
+each on validation and test are stored, so that ensembles need no network afterwards.
 """
 
 import contextlib
@@ -160,7 +160,10 @@ class Examination:
 def finish(
     folder: Path, digest: str, model: models.Classifier, progress: Progress, look: Examination
 ) -> tuple[dict, dict | None]:
-    """Write weights, curve and outputs of a run at its end; its metrics (last, best)."""
+    """Write weights, curve and outputs of a run at its end; its metrics (last, best).
+
+    The best epoch on validation has weights and outputs of its own, unless it is the last one.
+    """
     epoch = progress.epoch
     write_weights(run_folder.weights(folder), digest, model, epoch)
     # Sorted, since a state that was saved and read again has lost the order of its keys.
@@ -168,11 +171,16 @@ def finish(
     write_bytes(run_folder.curve(folder), curve.encode())
     last = {"epoch": epoch} | look.of(model, epoch, "train")
     last |= _stored(run_folder.outputs(folder), digest, epoch, model, look)
-    if progress.best_epoch is None:
-        return last, None
+    weights, outputs = run_folder.best_weights(folder), run_folder.best_outputs(folder)
+    best = progress.best_epoch
+    if best is None or best == epoch:
+        for path in (weights, outputs):  # of a try that was cut off, on another device
+            path.unlink(missing_ok=True)
+        return last, None if best is None else dict(last)
     model.load_state_dict(progress.best)
-    best = look.of(model, progress.best_epoch, "train", "val", "test")
-    return last, {"epoch": progress.best_epoch} | best
+    write_weights(weights, digest, model, best)
+    found = {"epoch": best} | look.of(model, best, "train")
+    return last, found | _stored(outputs, digest, best, model, look)
 
 
 def checkpoint(

@@ -1,0 +1,39 @@
+"""Both readings of a run are found by one function, whenever the run was made."""
+
+from pathlib import Path
+
+from kdpipe.results import readings
+
+RUN = Path("results/runs/x")
+FILES = ("weights", "outputs", "best-weights", "best-outputs")
+
+
+def record(best: int | None, *files: str) -> dict:
+    listed = {f"{name}.safetensors": {"bytes": 1, "sha256": "0"} for name in files}
+    at_best = None if best is None else {"epoch": best}
+    return {"last": {"epoch": 9}, "best": at_best, "files": listed}
+
+
+def found(best, *files):
+    made = record(best, *files)
+    paths = [
+        each(RUN, made, reading)
+        for reading in readings.READINGS
+        for each in (readings.weights, readings.outputs)
+    ]
+    return [path and path.name.removesuffix(".safetensors") for path in paths]
+
+
+def test_where_each_reading_lies():
+    assert found(4, *FILES) == list(FILES)
+    assert found(9, *FILES[:2]) == [*FILES[:2], *FILES[:2]]  # the best epoch is the last
+    assert found(4, *FILES[:2]) == [*FILES[:2], None, None]  # made before both were kept
+    assert found(None, *FILES[:2]) == [*FILES[:2], None, None]  # no validation
+    assert found(4) == [None] * 4  # records alone
+
+
+def test_which_epoch_it_is():
+    assert [readings.epoch(record(4), reading) for reading in readings.READINGS] == [9, 4]
+    assert readings.epoch(record(None), "best") is None
+    assert readings.epoch({"last": None, "best": None}, "last") is None  # diverged
+    assert [readings.other(reading) for reading in readings.READINGS] == ["best", "last"]
