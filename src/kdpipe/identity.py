@@ -35,6 +35,7 @@ NEUTRAL: dict[str, object] = {
     "mean": None,  # of the pixels: measured
     "pretrained": None,
     "resize": None,
+    "split": 0,
     "std": None,
     "stream_revision": None,  # of images in one array
 }

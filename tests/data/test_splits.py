@@ -97,6 +97,23 @@ def test_any_size_is_as_balanced_as_it_can_be(ready, train_size, validation):
             assert counts.max() - counts.min() <= 1
 
 
+def test_each_split_draws_train_validation_and_noise_anew_and_the_first_is_what_it_was(ready):
+    made = spec(label_noise=0.4)
+    first = splits.load(made, ready)
+    again = splits.load(made | {"split": 0}, ready)
+    others = [splits.load(made | {"split": number}, ready) for number in (1, 2)]
+    for part in ("train", "val"):
+        for split in others:
+            ours, theirs = getattr(first, part), getattr(split, part)
+            assert len(ours) == len(theirs) and not np.array_equal(ours.images, theirs.images)
+        np.testing.assert_array_equal(getattr(first, part).images, getattr(again, part).images)
+        np.testing.assert_array_equal(getattr(first, part).labels, getattr(again, part).labels)
+        np.testing.assert_array_equal(first.test.images, others[0].test.images)
+    # Of 400 validation images of 1,097 two draws share a share of 400/1,097, 146 (sd 7.6).
+    shared = len(set(rows(first.val.images)) & set(rows(others[0].val.images)))
+    assert 146 - 5 * 7.6 < shared < 146 + 5 * 7.6 + 5  # and some digits are there twice
+
+
 def test_label_noise_is_in_train_alone(ready):
     clean, noisy = (splits.load(spec(label_noise=share), ready) for share in (0.0, 0.4))
     for part in ("val", "test"):

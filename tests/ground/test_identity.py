@@ -334,7 +334,7 @@ def test_scratch_runs_and_direct_students_are_paired(family):
     made = make(family)
     for cell in made.cells:
         if cell.block == "big":
-            assert key(cell.run) == key(made.scratch["wrn10-0.5", cell.seed])
+            assert key(cell.run) == key(made.scratch["wrn10-0.5", cell.seed, 0])
 
 
 def test_members_of_an_ensemble_differ(family):

@@ -48,7 +48,7 @@ def test_a_seed_learns_from_its_own_teacher_or_from_one():
     assert pairs == [("main", 0, 0), ("main", 1, 1), ("one", 0, 5), ("one", 1, 5)]
     # Three teachers, four students, and two scratch runs - none for the teacher's own seed.
     assert len(sound(made).runs) == 3 + 4 + 2
-    assert set(made.scratch) == {("wrn10-0.5", 0), ("wrn10-0.5", 1)}
+    assert set(made.scratch) == {("wrn10-0.5", 0, 0), ("wrn10-0.5", 1, 0)}
 
 
 def test_every_student_has_its_scratch_run_for_every_seed():
@@ -56,10 +56,32 @@ def test_every_student_has_its_scratch_run_for_every_seed():
     made = make(study(*blocks, seeds=[0, 1]))
     expected = set(itertools.product(["wrn10-1", "wrn10-0.5"], [3, 4]))
     expected |= set(itertools.product(["wrn16-2", "wrn10-0.5"], [0, 1]))
-    assert set(made.scratch) == expected
+    assert set(made.scratch) == {(*pair, 0) for pair in expected}
     for cell in made.cells:
-        run = made.scratch[cell.student, cell.seed]
+        run = made.scratch_of(cell)
         assert (run.network, run.seed, run.spec["teacher"]) == (cell.student, cell.seed, None)
+
+
+def test_each_split_has_runs_of_its_own_and_the_first_those_it_always_had():
+    blocks = [
+        block(stops=["full", "checkpoint 2"], scratch_long=True),
+        block("again", teachers=["self"], generations=2),
+        block("team", teachers=["three"]),
+    ]
+    teams = {"three": {"networks": ["wrn10-0.5"], "copies": 3}, "line": {"block": "again"}}
+    one = make(study(*blocks, seeds=[3, 4], ensembles=teams))
+    made = sound(make(study(*blocks, seeds=[3, 4], ensembles=teams, splits=[0, 2])))
+    assert len(made.runs) == 2 * len(one.runs) and len(made.cells) == 2 * len(one.cells)
+    assert {name for name, run in made.runs.items() if run.split == 0} == set(one.runs)
+    assert {name for name, team in made.ensembles.items() if team.split == 0} == set(one.ensembles)
+    others = [run for run in made.runs.values() if run.split == 2]
+    assert all(f"-s{run.seed}-split2-" in run.name for run in others)
+    assert all(parent.split == run.split for run in made.runs.values() for parent in run.parents)
+    for cell in made.cells:
+        alone = made.scratch_of(cell)
+        assert (alone.split, alone.seed) == (cell.run.split, cell.seed)
+    for team in made.ensembles.values():
+        assert {run.split for run, _ in team.members} == {team.split}
 
 
 def test_a_chain_of_five():
@@ -116,7 +138,7 @@ def test_twenty_checkpoints_and_ten_generations():
 def test_generations_of_a_network_from_itself():
     made = sound(make(study(block(teachers=["self"], generations=3), seeds=[0, 1])))
     assert len(made.runs) == 2 * (1 + 3)
-    assert made.roles[made.scratch["wrn10-0.5", 0].name] == {"scratch", "teacher"}
+    assert made.roles[made.scratch["wrn10-0.5", 0, 0].name] == {"scratch", "teacher"}
     assert [cell.run.spec["stage"] for cell in made.cells[:3]] == [1, 2, 3]
 
 
@@ -162,7 +184,7 @@ def test_ensembles_of_a_seed_share_no_member_with_another_seeds():
     assert [len(rows[label, 0].members) for label in ensembles] == [4, 3, 4, 4]
     # Member 0 is the scratch run of the seed, the others are trained for this alone.
     scratch = [run for run, _ in rows["scratch", 1].members]
-    assert scratch[0] is made.scratch["wrn10-0.5", 1]
+    assert scratch[0] is made.scratch["wrn10-0.5", 1, 0]
     assert [run.spec["member"] for run in scratch] == [0, 1, 2, 3]
     assert {run.seed for run in scratch} == {1}
     assert [epoch for _, epoch in rows["shots", 0].members] == [1, 2, 3, 4]

@@ -12,7 +12,7 @@ def test_the_plan_as_json_and_on_one_screen_by_hand():
     """One teacher at two stops, two methods: 2 runs on labels and 4 students of 4 epochs."""
     stopped = block(stops=["full", "checkpoint 1"], methods=["kd", "eskd"])
     made = make(study(stopped, methods=METHODS))
-    macs = made.scratch["wrn10-0.5", 0].cost.multiply_adds
+    macs = made.scratch["wrn10-0.5", 0, 0].cost.multiply_adds
     teacher = naming.cost("wrn16-1", (1, 8, 8), 10)
     per_epoch = teacher.multiply_adds * 64  # ESKD asks the teacher in 2 of 4 epochs
     said = overview.as_json(made, dict.fromkeys([*made.runs], "to do"))

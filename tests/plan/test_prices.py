@@ -29,7 +29,7 @@ def test_prices_by_hand():
         study(block(stops=["full", "checkpoint 1"], methods=["kd", "eskd"]), methods=METHODS)
     )
     macs, parameters = wrn10_half()
-    scratch = made.scratch["wrn10-0.5", 0]
+    scratch = made.scratch["wrn10-0.5", 0, 0]
     assert scratch.cost == (parameters, macs)
     assert scratch.train_multiply_adds == 3 * macs * 64 * 4
     assert scratch.teacher_multiply_adds == 0
@@ -53,7 +53,7 @@ def record(seconds):
 
 def test_time_is_priced_by_finished_runs_of_the_same_network():
     made = make(study(block(), seeds=[0, 1]))
-    done, left = made.scratch["wrn10-0.5", 0], made.scratch["wrn10-0.5", 1]
+    done, left = made.scratch["wrn10-0.5", 0, 0], made.scratch["wrn10-0.5", 1, 0]
     first, teacher = [run for run in made.runs.values() if run.network == "wrn16-1"]
     assert prices.seconds_left(made, {}, [left], {}) is None
     records = {done.name: record(10.0)}
@@ -77,7 +77,7 @@ def test_weights_that_are_brought_take_the_time_of_a_start(tmp_path):
     pretrained = {"given": {"network": "wrn16-1", "path": str(path), "sha256": "ab" * 32}}
     made = make(study(block(teachers=["given"]), pretrained=pretrained))
     (brought,) = [run for run in made.runs.values() if run.spec["pretrained"]]
-    records = {made.scratch["wrn10-0.5", 0].name: record(10.0)}
+    records = {made.scratch["wrn10-0.5", 0, 0].name: record(10.0)}
     assert prices.seconds_left(made, records, [brought], {}) == prices.STARTING
 
 
@@ -97,7 +97,7 @@ def test_time_is_told_whatever_has_finished_beside_weights_that_are_brought(tmp_
                 assert left is None
             else:
                 assert left and ("unknown" in left) is (not trained)
-    scratch = made.scratch["wrn10-0.5", 0]
+    scratch = made.scratch["wrn10-0.5", 0, 0]
     brought, teacher = [run for run in made.runs.values() if run.network == "wrn16-1"]
     if brought.epochs:
         brought, teacher = teacher, brought

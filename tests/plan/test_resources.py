@@ -18,7 +18,7 @@ HOUR, DAY = 60, 24 * 60
 def one(network: str, **recipe) -> tuple[Plan, Run]:
     """The scratch run of a student on all of the digits."""
     plan = planned(main={"students": [network]}, recipe=recipe)
-    return plan, plan.scratch[network, 0]
+    return plan, plan.scratch[network, 0, 0]
 
 
 def needs(network: str, device: str = "cpu", **recipe) -> Needs:
@@ -67,7 +67,7 @@ def test_images_that_stream_take_time_and_no_memory():
     """Of ImageNet: 1.28 million images of 224 are 193 GB as an array."""
     study = checking.load(ROOT / "studies" / "imagenet_paper.yaml")
     plan = planner.make(study)
-    run = plan.scratch["resnet18", 1]
+    run = plan.scratch["resnet18", 1, 0]
     found = {each: resources.of(run, plan.card, "cuda", each) for each in (0, 1, 4, 16)}
     minutes = [found[each].minutes for each in (1, 4, 16)]
     assert minutes[0] > minutes[1] > minutes[2] > 2 * DAY

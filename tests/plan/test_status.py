@@ -41,7 +41,7 @@ def names(made):
     runs = list(made.runs.values())
     (teacher,) = [run for run in runs if run.network == "wrn16-1"]
     students = [run for run in runs if run.spec["teacher"]]
-    scratch = made.scratch["wrn10-0.5", 0]
+    scratch = made.scratch["wrn10-0.5", 0, 0]
     (member,) = [run for run in runs if run.spec["member"] == 1]
     return scratch, teacher, *students, member
 

@@ -16,7 +16,7 @@ def test_the_ends_of_paths_their_scratch_runs_and_their_teachers():
     rows = [(row.of, row.cell, row.probe.run, row.probe.spec["epoch"]) for row in made.probe_rows]
     expected = []
     for cell in last:
-        scratch, (teacher, epoch) = made.scratch["wrn10-0.5", 0], cell.teacher.members[0]
+        scratch, (teacher, epoch) = made.scratch["wrn10-0.5", 0, 0], cell.teacher.members[0]
         expected += [("scratch", cell, scratch, 4), ("student", cell, cell.run, 4)]
         expected += [("teacher", cell, teacher, epoch)]
     assert rows == expected and len(last) == 2

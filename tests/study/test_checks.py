@@ -31,6 +31,7 @@ CASES = {
     "pretrained": {"pretrained": {"mine": {"network": "wrn16-1", "path": "/nowhere"}}},
     "recipes": {"keep_checkpoints.wrn16-1": ["schedule 1/2"]},
     "references": {"tables": {"eskd": ["sizes"]}},
+    "splits": {"splits": [0, 1, 1]},
     "size": {"seeds": list(range(5000)), "experiments.2.seeds": [0, 1]},
     "transfers": {"transfers.clothes.blocks": ["three"]},
 }

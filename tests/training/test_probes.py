@@ -287,7 +287,7 @@ def test_what_is_planned(waves):
     for each in made.cells:
         (teacher, epoch), seed = each.teacher.members[0], each.seed
         expected |= {("student", each.run.name, 2, seed), ("teacher", teacher.name, epoch, seed)}
-        expected |= {("scratch", made.scratch["wrn10-0.5", seed].name, 2, seed)}
+        expected |= {("scratch", made.scratch["wrn10-0.5", seed, 0].name, 2, seed)}
     assert asked == expected and len(made.probes) == 2 * (1 + 2 + 2)
     for name, probe in made.probes.items():
         assert name == probe_name(probe.spec, identity.digest(probe.spec))
@@ -306,7 +306,7 @@ def test_only_the_last_networks_of_a_chain_are_probed_and_no_ensemble(waves):
     )
     last = made.cells[-1]
     asked = {(row.of, row.probe.run.name) for row in made.probe_rows}
-    scratch = made.scratch["wrn10-0.5", 0].name
+    scratch = made.scratch["wrn10-0.5", 0, 0].name
     assert asked == {("scratch", scratch), ("teacher", scratch), ("student", last.run.name)}
     assert len(made.probes) == 2
     team = planned(

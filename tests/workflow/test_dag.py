@@ -34,7 +34,7 @@ def test_each_kind_of_job_waits_for_its_parents_and_its_data():
     tables = [f"logs/tables/{table.name}.made" for table in student.tables]
     assert len(tables) == len(student.parents) == 2
     assert inputs(student) == [card("digits"), *records(*student.parents), *tables]
-    scratch = PLAN.scratch["wrn10-0.5", 0]
+    scratch = PLAN.scratch["wrn10-0.5", 0, 0]
     assert inputs(scratch) == [card("digits")]
     for table in PLAN.tables.values():
         assert inputs(table) == [card("digits"), *records(table.parent)]
@@ -67,7 +67,7 @@ def test_records_by_role_and_all_of_them():
                             ("probes", PLAN.probes))
         for name in items
     ]  # fmt: skip
-    scratch = records(PLAN.scratch["wrn10-0.5", 0])
+    scratch = records(PLAN.scratch["wrn10-0.5", 0, 0])
     assert dag().records("scratch") == scratch
     assert set(dag().records("student", "scratch")) == {*scratch} | {
         *records(*(cell.run for cell in PLAN.cells)),

@@ -89,7 +89,7 @@ def test_the_cifar10_study_trains_as_the_paper_prints(paper):
         elif "scratch_long" not in paper.roles[run.name]:
             assert full.items() <= recipe.items()
     assert paper.card.classes == 10 and paper.card.shape == (3, 32, 32)
-    scratch = {network for network, _ in paper.scratch}
+    scratch = {network for network, *_ in paper.scratch}
     assert {"wrn16-1", "wrn28-1", DN40_12, "resnet8", "resnet14"} <= scratch
 
 

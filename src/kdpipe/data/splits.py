@@ -58,8 +58,8 @@ class Split:
 def load(spec: dict, place: store.Store) -> Split:
     """The split that the `data` part of a run's spec describes. Raises DataError.
 
-    Subset, validation and label noise are drawn from `split_seed` alone: every run of a study
-    sees one split.
+    Subset, validation and label noise are drawn from `split_seed` and the number of the split
+    alone: every run of a study that is of one split sees the same.
     """
     card = card_of(spec, place)
     arrays = read(card, place)
@@ -74,7 +74,7 @@ def load(spec: dict, place: store.Store) -> Split:
             f"data set {card.name}: its images {'stream' if card.streamed else 'are one array'}, "
             "and the run was planned otherwise: make its card and the plan again"
         )
-    rng = np.random.RandomState(stream(spec["split_seed"], 0, 0, "", "split") % 2**32)
+    rng = np.random.RandomState(stream(spec["split_seed"], spec.get("split", 0), 0, "", "split") % 2**32)
     order = balanced_order(labels, rng)
     held_out = order[: spec["validation"]]
     rest = order[spec["validation"] :]

@@ -17,7 +17,7 @@ from kdpipe.results.store import Store
 def frame(plan: Plan, store: Store) -> pd.DataFrame:
     """results.csv: see the README for its columns. Needs the records alone, no outputs."""
     look = Lookup(plan, store)
-    rows = [_scratch(look, network, seed, run) for (network, seed), run in plan.scratch.items()]
+    rows = [_scratch(look, network, seed, run) for (network, seed, _), run in plan.scratch.items()]
     rows += _teachers(look)
     rows += [_cell(look, cell) for cell in plan.cells]
     rows += [_long(look, block, run, cell) for block, run, cell in plan.scratch_long]
@@ -29,7 +29,7 @@ def frame(plan: Plan, store: Store) -> pd.DataFrame:
     found.insert(2, "data", plan.card.name)
     if "probed_data" in found:  # a probe's numbers are those of the other set
         found["data"] = found.pop("probed_data").fillna(found.data)
-    return found
+    return found.drop(columns="split") if plan.study.splits == [0] else found
 
 
 def curves(plan: Plan, store: Store) -> pd.DataFrame:
@@ -109,6 +109,7 @@ def _ensemble(look: Lookup, ensemble_row: EnsembleRow) -> dict:
         "whole": all(epoch == look.epochs(run) for run, epoch in ensemble.members),
         "student": networks[0] if len(networks) == 1 else "",
         "seed": ensemble.seed,
+        "split": ensemble.split,
         "run": ensemble.name,
         "status": status,
         "reason": reason,
@@ -139,6 +140,7 @@ def _probe(look: Lookup, probe_row: ProbeRow) -> dict:
     at_home = look.measured(probe.run, probe.spec["epoch"])
     return row | {
         "seed": probe.seed,
+        "split": probe.split,
         "member": probe.run.spec["member"],
         "run": probe.name,
         "status": status,
@@ -194,6 +196,7 @@ def _run(look: Lookup, run: Run, seed: int, epoch: int | None = None) -> dict:
     seconds = (record or {}).get("seconds") or {}
     return {
         "seed": seed,
+        "split": run.split,
         "member": run.spec["member"],
         "run": run.name,
         "status": status,

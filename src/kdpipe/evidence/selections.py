@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from kdpipe.learning.method import terms
+from kdpipe.statistics import units
 from kdpipe.statistics.resampling import TracedError
 
 # What is read of a frame; a column that it lacks counts as empty.
@@ -50,7 +51,8 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
 
     Networks are ordered by multiply-adds, stops as full, schedule, checkpoint. Further members of
     a seed are left out: they stand in ensembles only. So are probes: their errors are of other
-    data. Where blocks disagree about a cell (one has a fixed teacher, one a teacher for each seed)
+    data. A study of several splits is paired by seed and split: `seed` is then the unit of both (see
+    statistics.units). Where blocks disagree about a cell (one has a fixed teacher, one a teacher for each seed)
     their teachers read `label [block]`.
     """
     if "kind" in frame:
@@ -59,6 +61,8 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.reindex(columns=[*LABELS, *NUMBERS, *extra])
     labels = frame[list(LABELS)].astype(object)
     frame[list(LABELS)] = labels.where(labels.notna(), "").astype(str)
+    if "split" in frame:
+        frame["seed"] = units.of(frame.seed, frame.split)
     for column in NUMBERS:
         frame[column] = pd.Series(pd.to_numeric(frame[column]), dtype=float)
     frame["generation"] = frame.generation.fillna(1).where(frame.kind == "student", 0)

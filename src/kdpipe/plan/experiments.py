@@ -16,7 +16,7 @@ from kdpipe.study.grammar import Block, Ensemble
 
 
 class Experiments:
-    """Lays blocks and ensembles out in the plan; their runs are planned on the way."""
+    """Lays blocks and ensembles of one split out in the plan; their runs are planned on the way."""
 
     def __init__(self, plan: Plan, runs: Runs):
         self.plan = plan
@@ -48,7 +48,7 @@ class Experiments:
     def _scratch(self, network: str, seed: int) -> None:
         run = self.runs.on_labels(network, seed)
         self.plan.give_role(run, "scratch")
-        self.plan.scratch.setdefault((network, seed), run)
+        self.plan.scratch.setdefault((network, seed, run.split), run)
 
     def _scratch_long(self, cell: Cell) -> None:
         long = self.runs.as_long_as(cell.run, cell.seed)

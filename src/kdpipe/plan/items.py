@@ -36,6 +36,11 @@ class Run:
         return self.spec["seed"]
 
     @property
+    def split(self) -> int:
+        """Which draw of train subset, validation and label noise it sees."""
+        return self.spec["data"].get("split", 0)
+
+    @property
     def epochs(self) -> int:
         return self.spec["recipe"]["epochs"]
 
@@ -75,6 +80,11 @@ class Averaged:
         return self.spec["seed"]
 
     @property
+    def split(self) -> int:
+        """Of all its members: those of two splits have no validation in common."""
+        return self.members[0][0].split
+
+    @property
     def parents(self) -> tuple[Run, ...]:
         return tuple(dict.fromkeys(run for run, _ in self.members))
 
@@ -93,6 +103,11 @@ class Probe:
     @property
     def seed(self) -> int:
         return self.spec["seed"]
+
+    @property
+    def split(self) -> int:
+        """Of the run that is probed; the images of the probe are another set's."""
+        return self.run.split
 
     @property
     def parents(self) -> tuple[Run, ...]:
@@ -201,7 +216,7 @@ class Plan:
     probes: dict[str, Probe] = field(default_factory=dict)  # by name
     probe_rows: list[ProbeRow] = field(default_factory=list)
     data_sets: dict[str, Data] = field(default_factory=dict)  # folder -> who is prepared there
-    scratch: dict[tuple[str, int], Run] = field(default_factory=dict)  # (network, seed)
+    scratch: dict[tuple[str, int, int], Run] = field(default_factory=dict)  # network, seed, split
     scratch_long: list[tuple[str, Run, Cell]] = field(default_factory=list)  # block, run, priced by
     keep: dict[str, set[int]] = field(default_factory=dict)  # run name -> checkpoints
     roles: dict[str, set[str]] = field(default_factory=dict)  # run name -> teacher, student, ...
@@ -211,6 +226,10 @@ class Plan:
     def recorded(self) -> dict[str, Mapping[str, Run | Averaged | Probe]]:
         """What leaves a record, by kind (as the store calls it) and by name; tables leave none."""
         return {"runs": self.runs, "ensembles": self.ensembles, "probes": self.probes}
+
+    def scratch_of(self, cell: Cell) -> Run:
+        """The run on labels alone that a cell is compared with."""
+        return self.scratch[cell.student, cell.seed, cell.run.split]
 
     def keep_checkpoint(self, run: Run, epoch: int) -> None:
         """Keep what a run is after an epoch; its end is kept anyway."""

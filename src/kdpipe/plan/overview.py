@@ -62,7 +62,7 @@ def as_json(plan: Plan, states: dict[str, str]) -> dict:
 def as_text(plan: Plan, states: dict[str, str]) -> str:
     """The plan on one screen: by role, by block, and in all."""
     runs = list(plan.runs.values())
-    lines = [f"study {plan.study.study} on {plan.card.name}: {len(runs):,} runs", ""]
+    lines = [f"study {plan.study.study} on {plan.card.name}: {counted(plan)}", ""]
     by_role: dict[str, list[Run]] = {}
     for run in runs:
         for role in sorted(plan.roles.get(run.name, ())):
@@ -91,6 +91,12 @@ def as_text(plan: Plan, states: dict[str, str]) -> str:
             f"mult-adds for their features: {_states(plan.probes, states)}"
         )
     return "\n".join(lines)
+
+
+def counted(plan: Plan) -> str:
+    """How many runs there are, and of how many splits where there are several."""
+    splits = len(plan.study.splits)
+    return f"{len(plan.runs):,} runs" + (f" in {splits} splits" if splits > 1 else "")
 
 
 def _teaching(plan: Plan) -> list[str]:
@@ -149,7 +155,7 @@ def _with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:
     blocks: dict[str, set[str]] = {name: set() for name in plan.runs}
     for cell in plan.cells:
         blocks[cell.run.name].add(cell.block)
-        blocks[plan.scratch[cell.student, cell.seed].name].add(cell.block)
+        blocks[plan.scratch_of(cell).name].add(cell.block)
         for run, _ in cell.teacher.members:
             blocks[run.name].add(cell.block)
     for block, run, _ in plan.scratch_long:

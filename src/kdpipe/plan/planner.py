@@ -22,14 +22,14 @@ def make(study: Study) -> Plan:
     plan = Plan(study, card)
     plan.data_sets[card.folder] = study.data
     networks = catalogue.of(study.networks, study.code, card.shape, card.classes)
-    runs = Runs(plan, networks)
-    experiments = Experiments(plan, runs)
-    for block in study.experiments:
-        experiments.add_block(block)
-    for label in study.ensembles:
-        experiments.add_ensemble(label)
+    for split in study.splits:
+        experiments = Experiments(plan, Runs(plan, networks, split))
+        for block in study.experiments:
+            experiments.add_block(block)
+        for label in study.ensembles:
+            experiments.add_ensemble(label)
     for network, texts in study.keep_checkpoints.items():
-        _keep(plan, network, texts, runs.recipe(network).epochs)
+        _keep(plan, network, texts, study.recipe_of(network).epochs)
     for label, transfer in study.transfers.items():
         transfers.add(plan, label, transfer)
     return plan

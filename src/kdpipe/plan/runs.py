@@ -25,13 +25,13 @@ FORWARDS_PER_STEP = 3
 
 
 class Runs:
-    """Plans runs into `plan.runs`, and the tables they learn from into `plan.tables`."""
+    """Plans the runs of one split into `plan.runs`, and their tables into `plan.tables`."""
 
-    def __init__(self, plan: Plan, networks: Catalogue):
+    def __init__(self, plan: Plan, networks: Catalogue, split: int = 0):
         self.plan = plan
         self.study = plan.study
         self.networks = networks
-        self.data = made.data_spec(plan.study.data, plan.card)
+        self.data = made.data_spec(plan.study.data, plan.card, split)
         self.train_size: int = self.data["train_size"]
         self._by_digest: dict[str, Run] = {}
         self._on_labels: dict[tuple, Run] = {}

@@ -28,7 +28,7 @@ def _asked(plan: Plan, cell: Cell) -> Iterator[tuple[str, Run, int]]:
 
     An ensemble that teaches has no features of its own.
     """
-    scratch = plan.scratch[cell.student, cell.seed]
+    scratch = plan.scratch_of(cell)
     yield "scratch", scratch, scratch.epochs
     yield "student", cell.run, cell.run.epochs
     if cell.teacher.ensemble is None:

@@ -15,6 +15,7 @@ from kdpipe import discovery
 from kdpipe.evidence.selections import direct, groups, networks, tidy, where
 from kdpipe.evidence.verdicts import Untested
 from kdpipe.report import style
+from kdpipe.statistics import units
 
 ERROR = "top-1 error on test, %"
 SIZE = "multiply-adds of the teacher"
@@ -88,4 +89,4 @@ def _counts(rows: pd.DataFrame) -> str:
     done = where(rows, status="done")
     images = done.test_n.max() if "test_n" in done else float("nan")
     test = f" of {images:,.0f} images" if images == images else ""
-    return f"Means with 95 % t intervals over n = {done.seed.nunique()} seeds; test set{test}."
+    return f"Means with 95 % t intervals over n = {units.count(done.seed)}; test set{test}."

@@ -49,8 +49,12 @@ def run_spec(
 
 
 def run_name(spec: dict, digest: str) -> str:
-    """`<network>-<what it learns from>-s<seed>-<12 hex>`: for people to read, never parsed."""
-    return f"{spec['network']['name']}-{_learnt_from(spec)}-s{spec['seed']}-{digest[:12]}"
+    """`<network>-<what it learns from>-s<seed>-<12 hex>`: for people to read, never parsed.
+
+    A run of another split than the first has `-split<split>` behind its seed.
+    """
+    split = f"-split{spec['data']['split']}" if spec["data"].get("split") else ""
+    return f"{spec['network']['name']}-{_learnt_from(spec)}-s{spec['seed']}{split}-{digest[:12]}"
 
 
 def teacher_spec(members: Sequence[tuple[str, str, int]], average_at: str, outputs: str) -> dict:
@@ -129,8 +133,12 @@ def probe_name(spec: dict, digest: str) -> str:
 NAMES = {"run": run_name, "ensemble": ensemble_name, "table": table_name, "probe": probe_name}
 
 
-def data_spec(data: Data, card: cards.Card) -> dict:
-    """The `data` part of a spec: which images, and in which views."""
+def data_spec(data: Data, card: cards.Card, split: int = 0) -> dict:
+    """The `data` part of a spec: which images, and in which views.
+
+    `split`: which of the draws of `split_seed`; the first one is not written out.
+    """
+    drawn = {"split": split} if split else {}
     return {
         "name": card.name,
         "card": card.sha256,
@@ -139,6 +147,7 @@ def data_spec(data: Data, card: cards.Card) -> dict:
         "validation": data.validation,
         "label_noise": data.label_noise,
         "split_seed": data.split_seed,
+        **drawn,
         "split_revision": identity.REVISIONS["split"],
         "resize": data.resize,
         "mean": data.mean,

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from kdpipe.statistics import units
+
 FEWEST_SEEDS = 3  # below this there is no interval: of two, half of one is 12.7 standard errors
 
 
@@ -122,7 +124,8 @@ def tail(excess: float, se: float, df: float) -> float:
 def choose(validation: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Choose an option for each seed on the validation errors of all the other seeds.
 
-    validation, test: errors, (seeds, options); ties go to the first option. Returns the chosen
+    Of several splits also of all the other splits (`units.apart`), whose train images the tested
+    run has seen. validation, test: errors, (seeds, options); ties go to the first option. Returns the chosen
     options and their test errors, both by seed. A choice made on the seed that is then tested
     would look better than it is. Options without any result are set aside; then only seeds that
     have every remaining option count, so that all options are judged on the same seeds.
@@ -133,7 +136,10 @@ def choose(validation: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.Series, pd.
     if len(options) == 0 or len(seeds) < 2:
         return pd.Series(dtype=object), pd.Series(dtype=float)
     known = validation.loc[seeds, options].astype(float)
-    chosen = pd.Series({seed: known.drop(index=seed).mean().idxmin() for seed in seeds})
+    others = {unit: known.loc[units.apart(unit, seeds)] for unit in seeds}
+    if any(part.empty for part in others.values()):
+        return pd.Series(dtype=object), pd.Series(dtype=float)
+    chosen = pd.Series({unit: part.mean().idxmin() for unit, part in others.items()})
     found = {seed: test.at[seed, chosen[seed]] for seed in seeds}
     # Errors that know their runs (see resampling) are objects, and stay so.
     objects = any(kind.hasobject for kind in test.dtypes)

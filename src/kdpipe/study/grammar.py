@@ -13,7 +13,7 @@ from kdpipe.data.keys import AUGMENTED, Data
 from kdpipe.learning.method import Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.keys import OwnNetwork, Pretrained
-from kdpipe.section import Name, Network, Section, Seed, Stop
+from kdpipe.section import Name, Network, Section, Seed, SplitNumber, Stop
 
 
 class Ensemble(Section):
@@ -116,6 +116,12 @@ class Study(Section):
 
     study: Name = Field(description="its name: the folder of its reports")
     seeds: list[Seed] = Field(min_length=1, description="everything is trained once for each")
+    splits: list[SplitNumber] = Field(
+        default_factory=lambda: [0],
+        min_length=1,
+        description="everything is trained once for each; a split draws train subset, validation "
+        "and label noise anew, so that a verdict is about the data and not about one split",
+    )
     smallest_effect: Annotated[float, Field(gt=0, le=100)] = Field(
         0.2, description="the smallest difference worth having, in points of top-1 error"
     )

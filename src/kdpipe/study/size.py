@@ -27,7 +27,7 @@ class Size:
             count += cells * block.steps * (2 if block.via else 1)
         for name, ensemble in self.sound.ensembles.items():
             count += len(seeds) * self.copies(name) * self.points(ensemble)
-        return count
+        return count * max(1, len(self.sound.splits))
 
     def ends(self, block: Block) -> int:
         """Last networks of a block for one seed: teachers x stops x students x methods."""

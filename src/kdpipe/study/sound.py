@@ -71,6 +71,12 @@ class Sound:
         """The study's seeds, as they stand in the file."""
         return self.content.get("seeds")
 
+    @property
+    def splits(self) -> list:
+        """The study's splits, as far as they are a list."""
+        splits = self.content.get("splits", [0])
+        return splits if isinstance(splits, list) else [0]
+
     @cached_property
     def images(self) -> Images:
         return images(self.content.get("data"))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kdpipe.plan import hindrances, outdated, prices, status
 from kdpipe.plan.items import Plan, Run
+from kdpipe.plan.overview import counted
 from kdpipe.results import run_folder
 from kdpipe.results.store import Store, is_running
 
@@ -35,7 +36,7 @@ def as_text(plan: Plan, place: Store) -> str:
     count["to do"] -= len(running) + len(failed) + len(unlike)
     order = ("done", "diverged", "skipped", "damaged", "running", "failed", "to do")
     shown = ", ".join(f"{count[state]:,} {state}" for state in order if count[state])
-    lines = [f"study {plan.study.study}: {len(plan.runs):,} runs: {shown}"]
+    lines = [f"study {plan.study.study}: {counted(plan)}: {shown}"]
     if not place.root.is_dir():
         lines.append(f"no results yet at {place.root.absolute()}")
     if plan.ensembles:
