@@ -20,6 +20,7 @@ from scipy.special import softmax
 from kdpipe import identity
 from kdpipe.cli.main import main
 from kdpipe.errors import Diverged, Interrupted, KdpipeError, StoreError
+from kdpipe.jobs.record import summary
 from kdpipe.jobs.score import score
 from kdpipe.jobs.train import train
 from kdpipe.plan.items import Run
@@ -240,7 +241,7 @@ def test_either_name_of_a_record_is_enough(finished):
         (finished.run(run.name) / ".record.json").unlink()
     student = runs()[2]
     shutil.rmtree(finished.run(student.name))
-    assert "test error" in train(student.spec, [], finished)
+    assert "validation error" in train(student.spec, [], finished)
 
 
 def test_a_checkpoint_asked_for_later_has_the_same_bytes(place, tmp_path, warm, unkilled):
@@ -513,7 +514,7 @@ def test_a_skipped_student_is_trained_when_its_parent_has_come(finished):
     shutil.rmtree(finished.run(student.name))
     record.pop("sha256")
     records.publish(finished.run(student.name), record | {"status": "skipped", "reason": "was"})
-    assert "test error" in train(student.spec, [], finished)
+    assert "validation error" in train(student.spec, [], finished)
     assert tiny.record(finished, student)["status"] == "done"
 
 
@@ -776,3 +777,17 @@ def test_an_ensemble_with_a_diverged_member_is_skipped(finished):
     spec = {"kind": "ensemble", "revision": 1, "evaluation": 1, "seed": 0}
     spec |= {"members": [{"run": r.digest, "epoch": 2} for r in runs()[:2]]}
     assert "skipped" in score(spec, finished)
+
+
+def test_the_line_of_a_job_says_nothing_of_test(place):
+    """A study may be registered, and a job knows no study."""
+    run = runs()[0]
+    train(run.spec, [], place)
+    record = tiny.record(place, run)
+    said = summary(record)
+    error = 100 * (1 - record["last"]["val"]["accuracy"])
+    assert f"validation error {error:.2f} %" in said
+    record["last"]["test"]["accuracy"] = record["best"]["test"]["accuracy"] = 0.123456
+    assert summary(record) == said
+    record["last"]["val"] = None
+    assert summary(record).startswith(f"{run.name}: done, ")

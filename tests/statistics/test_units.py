@@ -21,7 +21,9 @@ def test_a_unit_is_its_seed_in_split_0_and_always_tells_both(seed, split):
 
 def test_units_are_counted_in_words():
     assert units.count([4, 5, 4]) == "2 seeds"
-    assert units.count(itertools.starmap(units.of, [(4, 0), (4, 1), (5, 0)])) == "2 seeds x 2 splits"
+    assert (
+        units.count(itertools.starmap(units.of, [(4, 0), (4, 1), (5, 0)])) == "2 seeds x 2 splits"
+    )
 
 
 def test_only_what_shares_neither_seed_nor_split_is_apart():

@@ -404,7 +404,7 @@ def test_a_diverged_parent_skips_its_probe_until_it_has_come(done):
     assert status.of(made, place)[probe.name] == "skipped"
     records.publish(place.run(probe.run.name), whole)
     assert status.of(made, place)[probe.name] == "to do"
-    assert "test error" in do_probe(probe.spec, place)
+    assert "validation error" in do_probe(probe.spec, place)
     assert status.of(made, place)[probe.name] == "done"
 
 

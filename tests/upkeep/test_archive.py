@@ -217,7 +217,7 @@ def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, 
     old = store.records("runs")[name]
     change: dict = {
         "status": {"status": "diverged", "last": None, "reason": "not finite"},
-        "last": {"last": {**old["last"], "test": {**old["last"]["test"], "accuracy": 0.5}}},
+        "last": {"last": {**old["last"], "val": {**old["last"]["val"], "accuracy": 0.5}}},
         "file outputs.safetensors": {"files": {"outputs.safetensors": {"bytes": 2}}},
         "checkpoint 7": {"checkpoints": {"7": {"val": None}}},
     }[differs]
@@ -228,8 +228,8 @@ def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, 
     assert f"other records of 1 runs or ensembles than {store.root}, {name} the first" in said
     assert f" the first ({differs}): there " in said
     assert "started 1 May" in said and "started 2 May" in said and "nothing was written" in said
-    known = {"status": "diverged, not finite", "last": "test error 50.00 %"}
-    assert known.get(differs, "done, test error") in said
+    known = {"status": "diverged, not finite", "last": "validation error 50.00 %"}
+    assert known.get(differs, "done, validation error") in said
     assert f"remove {store.run(name)}" in said
     assert _files(tmp_path / "archive") == before
 

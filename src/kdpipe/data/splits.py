@@ -74,7 +74,9 @@ def load(spec: dict, place: store.Store) -> Split:
             f"data set {card.name}: its images {'stream' if card.streamed else 'are one array'}, "
             "and the run was planned otherwise: make its card and the plan again"
         )
-    rng = np.random.RandomState(stream(spec["split_seed"], spec.get("split", 0), 0, "", "split") % 2**32)
+    rng = np.random.RandomState(
+        stream(spec["split_seed"], spec.get("split", 0), 0, "", "split") % 2**32
+    )
     order = balanced_order(labels, rng)
     held_out = order[: spec["validation"]]
     rest = order[spec["validation"] :]

@@ -51,9 +51,9 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
 
     Networks are ordered by multiply-adds, stops as full, schedule, checkpoint. Further members of
     a seed are left out: they stand in ensembles only. So are probes: their errors are of other
-    data. A study of several splits is paired by seed and split: `seed` is then the unit of both (see
-    statistics.units). Where blocks disagree about a cell (one has a fixed teacher, one a teacher for each seed)
-    their teachers read `label [block]`.
+    data. A study of several splits is paired by seed and split: `seed` is then the unit of both
+    (see statistics.units). Where blocks disagree about a cell (one has a fixed teacher, one a
+    teacher for each seed) their teachers read `label [block]`.
     """
     if "kind" in frame:
         frame = frame.loc[frame.kind != "probe"]

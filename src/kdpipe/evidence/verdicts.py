@@ -175,9 +175,9 @@ def _weigh(key: str, title: str, primary: bool, finding: Finding | Untested) -> 
     contrasts = [_facts(contrast) for contrast in finding.contrasts]
     common = {"missing": finding.missing, "one_teacher": finding.one_teacher}
     needed = [contrast for contrast in finding.contrasts if contrast.needed]
-    short = [c for c in needed if c.summary.n < FEWEST_SEEDS]
+    short = [c for c in needed if c.summary.fewest < FEWEST_SEEDS]
     if short or not needed:
-        there = short[0].summary.n if short else 0
+        there = short[0].summary.fewest if short else 0
         where = f" ({short[0].text})" if len(needed) > 1 and short else ""
         reason = f"{FEWEST_SEEDS} seeds with every cell are needed, {there} are there{where}. "
         reason += finding.how

@@ -44,12 +44,18 @@ def blank(kind: str, name: str, digest: str, spec: dict) -> dict:
 
 
 def summary(record: dict) -> str:
-    """What came out, as the line that a job ends with."""
+    """What came out, as the line that a job ends with.
+
+    By validation alone: a job knows no study, and that of a registered one may not be looked into.
+    """
     if record["status"] != "done":
         return f"{record['name']}: {record['status']}: {record['reason']}"
-    test = record["last"]["test"]
+    validation = record["last"]["val"]
     time_taken = f", {record['seconds']['total']:.1f} s" if "seconds" in record else ""
-    return f"{record['name']}: test error {100 * (1 - test['accuracy']):.2f} %{time_taken}"
+    if validation is None:
+        return f"{record['name']}: done{time_taken}"
+    error = 100 * (1 - validation["accuracy"])
+    return f"{record['name']}: validation error {error:.2f} %{time_taken}"
 
 
 def facts_of_files(folder: Path) -> dict[str, dict]:

@@ -31,7 +31,8 @@ def row(cell: pd.DataFrame, measures: Sequence[str] = (), /, **against: pd.Serie
     found |= _errors(selections.values(cell, "test_error", done), **against)
     if measures:
         several = cell[list(measures)].to_numpy(float)[done]
-        for column, s in zip(measures, summaries(several), strict=True):
+        of = cell.seed.to_numpy(float)[done]
+        for column, s in zip(measures, summaries(several, of=of), strict=True):
             found |= _columns(column, s)
     return found | {"notes": notes(cell)}
 
@@ -50,7 +51,7 @@ def chosen_row(lengths: dict[str, pd.DataFrame], **against: pd.Series) -> dict:
 
 def estimate(name: str, values: dict[float, float]) -> dict:
     """A mean over seeds with its spread and interval, as columns of that name."""
-    return _columns(name, summary(values.values()))
+    return _columns(name, summary(values))
 
 
 def difference(
@@ -58,7 +59,7 @@ def difference(
 ) -> dict:
     """values - partner, paired by seed, as columns of that name; marked by an interval of level."""
     known = partner.to_dict() if isinstance(partner, pd.Series) else partner
-    s = summary([values[seed] - known[seed] for seed in values if seed in known], level)
+    s = summary({seed: values[seed] - known[seed] for seed in values if seed in known}, level)
     return _columns(name, s) | {f"{name}_n": s.n, f"{name}_mark": mark(s)}
 
 
@@ -70,7 +71,7 @@ def scratch_of(frame: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _errors(errors: dict[float, float], **against: pd.Series | None) -> dict:
-    s = summary(errors.values())
+    s = summary(errors)
     found = {"n": len(errors), **_columns("error", s), "error_median": s.median}
     for name, partner in against.items():
         if partner is not None:

@@ -22,7 +22,7 @@ from itertools import combinations
 
 import numpy as np
 
-from kdpipe.statistics.intervals import quantile, tail
+from kdpipe.statistics.student import quantile, tail
 
 Factors = tuple[str, ...]
 

@@ -1,8 +1,10 @@
 """How sure a number is: means, paired differences, tests and choices over seeds.
 
-The unit of analysis is the seed. Everything here takes plain sequences or series indexed by seed
-and returns plain numbers; what is compared with what is decided in tables and claims. The t
-distribution is used throughout: with five seeds no sign or rank test can get below 1/32.
+The unit of analysis is the seed, or a seed in a split where a study has several (see units): seeds
+and splits are then crossed, and the variance of a mean has components of both. Everything takes
+plain sequences or series indexed by seed and returns plain numbers; what is compared with what is
+decided in tables and claims. The t distribution is used throughout: with five seeds no sign or rank
+test can get below 1/32.
 Values without spread (sd 0) are the limit of the t formulas: an interval of no width, p 0 or 1.
 """
 
@@ -12,9 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from kdpipe.statistics import units
+from kdpipe.statistics.components import Crossed, crossed
+from kdpipe.statistics.student import quantile, tail
 
 FEWEST_SEEDS = 3  # below this there is no interval: of two, half of one is 12.7 standard errors
 
@@ -24,7 +27,8 @@ class Summary:
     """A mean over seeds with its interval; nan where there are too few values to have one.
 
     `low` and `high` are nan below three values, `sd` (ddof 1) below two, `mean` and `median`
-    without any. `dropped` counts the seeds that a paired difference could not match.
+    without any. `dropped` counts the seeds that a paired difference could not match. `crossed`:
+    of several splits what the variance of the mean is made of; there have to be three of each.
     """
 
     n: int
@@ -34,6 +38,24 @@ class Summary:
     high: float
     median: float
     dropped: int = 0
+    crossed: Crossed | None = None
+
+    @property
+    def fewest(self) -> int:
+        """Seeds, or splits if they are fewer."""
+        return min(self.crossed.levels.values()) if self.crossed else self.n
+
+    @property
+    def se(self) -> float:
+        """The standard error of the mean; nan below two values."""
+        if self.crossed:
+            return math.sqrt(self.crossed.variance)
+        return self.sd / math.sqrt(self.n) if self.n else math.nan
+
+    @property
+    def df(self) -> float:
+        """Its degrees of freedom."""
+        return self.crossed.df if self.crossed else self.n - 1
 
     @property
     def half_width(self) -> float:
@@ -45,12 +67,41 @@ NO_VALUES = Summary(0, math.nan, math.nan, math.nan, math.nan, math.nan)
 
 
 def summary(values: Iterable[float], level: float = 0.95) -> Summary:
-    """Summarise values, one per seed, with a t interval of their mean; nan is no value."""
+    """Summarise values, one per seed, with a t interval of their mean; nan is no value.
+
+    values: in any order; a series or a dict says which units they are of. Those of several splits
+    are summarised as far as every seed has every split.
+    """
+    if isinstance(values, dict):
+        values = pd.Series(values, dtype=float)
+    if isinstance(values, pd.Series) and len(set(units.splits(values.index))) > 1:
+        grid = units.grid(values.astype(float).dropna())
+        if min(grid.shape) > 1:
+            return _crossed(grid, level)
+        values = grid.to_numpy().ravel()
     return summaries(np.asarray(list(values), dtype=float)[:, None], level)[0]
 
 
-def summaries(values: np.ndarray, level: float = 0.95) -> list[Summary]:
-    """Summarise many measures at once: values (seeds, measures), nan is no value."""
+def _crossed(grid: pd.DataFrame, level: float) -> Summary:
+    """Of values (seeds, splits); fewer than three of either give no interval."""
+    values = grid.to_numpy()
+    found = crossed(values, "seed", "split")
+    low, high = math.nan, math.nan
+    if min(values.shape) >= FEWEST_SEEDS:
+        low, high = found.interval(level)
+    sd, median = float(values.std(ddof=1)), float(np.median(values))
+    return Summary(values.size, found.mean, sd, low, high, median, crossed=found)
+
+
+def summaries(
+    values: np.ndarray, level: float = 0.95, of: np.ndarray | None = None
+) -> list[Summary]:
+    """Summarise many measures at once: values (seeds, measures), nan is no value.
+
+    of: the units that the rows are of; without them each is another seed.
+    """
+    if of is not None and len(set(units.splits(of))) > 1:
+        return [summary(pd.Series(column, index=of), level) for column in values.T]
     x = np.sort(values, axis=0)  # nan last
     counts = (~np.isnan(x)).sum(axis=0)
     total = np.where(np.isnan(x), 0.0, x)
@@ -93,9 +144,9 @@ def mark(difference: Summary) -> str:
     """Put a difference in error points into words; negative is better.
 
     'better' or 'worse' when the interval excludes 0, otherwise 'cannot tell'; 'too few seeds'
-    below three, whatever the numbers.
+    below three (of several splits also of these), whatever the numbers.
     """
-    if difference.n < FEWEST_SEEDS:
+    if difference.fewest < FEWEST_SEEDS:
         return "too few seeds"
     if difference.high < 0:
         return "better"
@@ -111,24 +162,17 @@ def one_sided(differences: Iterable[float], margin: float = 0.0) -> float:
     than delta' with margin -delta.
     """
     x = summary(differences)
-    return math.nan if x.n < 2 else tail(x.mean - margin, x.sd / math.sqrt(x.n), x.n - 1)
-
-
-def tail(excess: float, se: float, df: float) -> float:
-    """p-value of 'above 0' for an estimate with its standard error and degrees of freedom."""
-    if se == 0:
-        return 0.5 if math.isclose(excess, 0, abs_tol=1e-12) else float(excess < 0)
-    return float(special.stdtr(df, -excess / se))
+    return math.nan if x.fewest < 2 else tail(x.mean - margin, x.se, x.df)
 
 
 def choose(validation: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Choose an option for each seed on the validation errors of all the other seeds.
 
-    Of several splits also of all the other splits (`units.apart`), whose train images the tested
-    run has seen. validation, test: errors, (seeds, options); ties go to the first option. Returns the chosen
+    validation, test: errors, (seeds, options); ties go to the first option. Returns the chosen
     options and their test errors, both by seed. A choice made on the seed that is then tested
-    would look better than it is. Options without any result are set aside; then only seeds that
-    have every remaining option count, so that all options are judged on the same seeds.
+    would look better than it is; of several splits the tested one is left out too. Options without
+    any result are set aside; then only seeds that have every remaining option count, so that all
+    options are judged on the same seeds.
     """
     both = validation.notna() & test.reindex_like(validation).notna()
     options = both.columns[both.any()]
@@ -144,8 +188,3 @@ def choose(validation: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.Series, pd.
     # Errors that know their runs (see resampling) are objects, and stay so.
     objects = any(kind.hasobject for kind in test.dtypes)
     return chosen, pd.Series(found, dtype=object if objects else float)
-
-
-def quantile(p: float, df: float) -> float:
-    """Of Student's t distribution."""
-    return float(special.stdtrit(df, p))

@@ -10,7 +10,8 @@ import math
 
 from scipy import special
 
-from kdpipe.statistics.intervals import FEWEST_SEEDS, quantile
+from kdpipe.statistics.intervals import FEWEST_SEEDS
+from kdpipe.statistics.student import quantile
 
 POWER = 0.8
 LEVEL = 0.05

@@ -8,6 +8,7 @@ seed itself in split 0, and 2^31 more for each further split.
 from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 
 APART = 2**31  # seeds lie below it; splits below 2^20, so a float64 holds every unit exactly
 
@@ -25,6 +26,14 @@ def seeds(units: Iterable[float]) -> np.ndarray:
 def splits(units: Iterable[float]) -> np.ndarray:
     """The split of each unit."""
     return np.asarray(list(units), dtype=float) // APART
+
+
+def grid(values: pd.Series) -> pd.DataFrame:
+    """Values by unit as seeds x splits; seeds that lack one of the splits are left out."""
+    table = pd.Series(
+        values.to_numpy(), pd.MultiIndex.from_arrays([seeds(values.index), splits(values.index)])
+    )
+    return table.unstack().dropna()
 
 
 def count(units: Iterable[float]) -> str:

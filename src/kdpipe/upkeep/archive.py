@@ -83,9 +83,9 @@ def _refuse_another(found: Entries, place: Store, target: Store) -> None:
 
 def _said(record: dict) -> str:
     """What tells two records of one run apart: what came out, when and where."""
-    test = (record["last"] or {}).get("test")
-    facts = [record["status"]]
-    facts += [f"test error {100 * (1 - test['accuracy']):.2f} %"] if test else [record["reason"]]
+    validation = (record["last"] or {}).get("val")
+    facts = [record["status"], *([record["reason"]] if record["reason"] else [])]
+    facts += [f"validation error {100 * (1 - validation['accuracy']):.2f} %"] if validation else []
     facts += [f"started {record['started']}"] if record.get("started") else []
     device = record.get("device")
     return ", ".join([*facts, *([f"on {device['name']}"] if device else [])])

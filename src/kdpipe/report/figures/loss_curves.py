@@ -35,7 +35,8 @@ def loss_curves(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
             )
             lines_of = lines_of.dropna(how="all")
             looks: dict[str, Any] = style.look(i) | {"marker": ""}
-            found = summaries(lines_of.to_numpy(float).T)
+            seeds = cell.drop_duplicates("run").set_index("run").seed[lines_of.columns]
+            found = summaries(lines_of.to_numpy(float).T, of=seeds.to_numpy(float))
             axis.plot(lines_of.index, [s.mean for s in found], label=name, **looks)
             band = {"alpha": 0.15, "color": looks["color"], "linewidth": 0}
             ends = [s.low for s in found], [s.high for s in found]
