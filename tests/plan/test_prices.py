@@ -43,7 +43,7 @@ def test_prices_by_hand():
     big = students[0].parents[0]
     assert prices.disk(made, big) == 4 * 3 * (teacher.parameters + 740 * 10)  # and epoch 1
     bare = make(study(block(), methods=METHODS, data={**study()["data"], "validation": 0}))
-    alone = bare.scratch["wrn10-0.5", 0]
+    alone = bare.scratch["wrn10-0.5", 0, 0]
     assert prices.disk(bare, alone) == 4 * (parameters + 700 * 10)  # nothing to be best on
 
 
