@@ -16,6 +16,8 @@ import time
 import traceback
 from pathlib import Path
 
+import killing
+
 SHIM = """#!{python} -IS
 import json, os, socket, sys
 server = socket.socket(socket.AF_UNIX)
@@ -39,12 +41,12 @@ class Warm:
         (self.bin / "kdpipe").write_text(SHIM.format(python=sys.executable, path=self.path))
         (self.bin / "kdpipe").chmod(0o755)
 
-    def start(self, *argv: str, cwd: Path) -> "Child":
-        """A kdpipe command."""
-        return Child(self.path, ("kdpipe", *argv), cwd, dict(os.environ))
+    def start(self, *argv: str, cwd: Path, **env: str) -> "Child":
+        """A kdpipe command; `env` is added to the environment (see `killing`)."""
+        return Child(self.path, ("kdpipe", *argv), cwd, os.environ | env)
 
-    def run(self, *argv: str, cwd: Path) -> "Child":
-        child = self.start(*argv, cwd=cwd)
+    def run(self, *argv: str, cwd: Path, **env: str) -> "Child":
+        child = self.start(*argv, cwd=cwd, **env)
         child.wait()
         return child
 
@@ -133,6 +135,7 @@ def _child(client: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(order["env"])
     client.sendall(f"{os.getpid()}\n".encode())
+    killing.arm(order["env"])
     code = 1
     try:
         program, *argv = order["argv"]

@@ -31,6 +31,7 @@ def probe(spec: dict, place: Store, means: Means = CPU) -> str:
         old = records.finished(folder, digest)
         if old is not None and (old["status"] != "skipped" or reason is not None):
             records.publish(folder, old)
+            tidy(folder)
             return f"{name}: finished before ({old['status']})"
         record = blank("probe", name, digest, spec)
         if reason is not None:

@@ -6,14 +6,13 @@ end takes it away: whoever started the others, and whether or not they know of e
 
 import contextlib
 import json
-import shutil
 from collections.abc import Collection
 
 from kdpipe import identity
 from kdpipe.jobs.failures import failures_noted
 from kdpipe.results import leftovers, parents
 from kdpipe.results.marks import ABOUT, STUDENTS
-from kdpipe.results.store import Store, only_one
+from kdpipe.results.store import Store, is_running, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import devices
@@ -54,6 +53,18 @@ def release(student: str, place: Store) -> None:
             marks = list(mark.parent.glob("*"))
             # One that was killed between its record and this line waits for nothing.
             if all(each == mark or place.has_record("runs", each.name) for each in marks):
-                shutil.rmtree(place.table(work.name[1:]), ignore_errors=True)
-                shutil.rmtree(mark.parent, ignore_errors=True)
-            mark.unlink(missing_ok=True)
+                leftovers.discard(place.table(work.name[1:]))
+                for each in marks:
+                    if each != mark:
+                        each.unlink(missing_ok=True)
+            mark.unlink(missing_ok=True)  # last: if this process is killed, it is here again
+            with contextlib.suppress(OSError):  # others wait
+                mark.parent.rmdir()
+
+
+def release_all(place: Store) -> None:
+    """The same of all students that have ended, and were killed before they could do it."""
+    for table in leftovers.unawaited(place):
+        work = place.table(f".{table.name}")
+        for mark in [] if is_running(work) else list(work.glob(f"{STUDENTS}/*")):
+            release(mark.name, place)

@@ -42,6 +42,7 @@ def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
         missing = _missing(folder, old, keep) if old else []
         if old is not None and not missing:
             records.publish(folder, old)
+            tidy(folder)
             release(name, place)
             return f"{name}: finished before ({old['status']})"
         record = blank("run", name, digest, spec)

@@ -7,6 +7,8 @@ content: a flipped bit is found before the array is used. Nothing is ever unpick
 
 import contextlib
 import errno
+import fcntl
+import glob
 import hashlib
 import io
 import json
@@ -25,15 +27,15 @@ def write_bytes(path: Path, data: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-        ) as file:
+        with _beside(path) as file:
             temporary = file.name
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        for left in temporary_files(path.parent, path.name):
+            left.unlink(missing_ok=True)
     except BaseException as error:
         if temporary:
             with contextlib.suppress(OSError):
@@ -46,6 +48,39 @@ def write_bytes(path: Path, data: bytes) -> None:
                 "start again; everything finished so far is whole"
             ) from None
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _beside(path: Path):
+    """A new temporary file for what is to be in a path, open and held."""
+    while True:
+        file = tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+        )
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # taken for one that was left, before it was held
+
+
+def temporary_files(folder: Path, name: str = "", below: bool = False) -> list[Path]:
+    """Files that a process was killed over before it could give them their names.
+
+    name: those that were to have that name; below: those in folders of the folder too. One that a
+    process still writes is held by it, and is none of them.
+    """
+    pattern = f".{glob.escape(name)}.*.tmp" if name else ".*.tmp"
+    found = folder.rglob(pattern) if below else folder.glob(pattern)
+    return [path for path in sorted(found) if path.is_file() and not _is_held(path)]
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with open(path, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 def write_json(path: Path, value: object) -> None:

@@ -17,8 +17,10 @@ FOLDERS = (*KINDS, "data", "tables")  # below a results folder
 ABOUT = "about.json"  # of a teacher table
 STUDENTS = "students"  # in its workshop: a folder of empty files, one a student that waits for it
 CARD = "card.json"  # of a data set
+REMOVED = ".removed"  # how the name of a folder ends that is being removed
 
 _NAME = re.compile(r"\.?[^.].*-[0-9a-f]{12}")
+_GONE = re.compile(rf"\.{_NAME.pattern}{re.escape(REMOVED)}")
 _TEMPORARY = r"(.*/)?\..+\.tmp"
 _AT_WORK = r"\.lock|failure\.json"
 _RUN = (
@@ -42,8 +44,21 @@ _MARKS = {
 
 def entries(place: Store, kind: str) -> list[Path]:
     """All that lies where kdpipe makes folders of a kind."""
+    return [path for path in _all(place, kind) if not _is_gone(path)]
+
+
+def half_removed(place: Store, kind: str) -> list[Path]:
+    """Folders of kdpipe's that a process was killed over while it removed them."""
+    return [path for path in _all(place, kind) if _is_gone(path)]
+
+
+def _all(place: Store, kind: str) -> list[Path]:
     base = place.root / kind
     return sorted(base.iterdir()) if base.is_dir() else []
+
+
+def _is_gone(path: Path) -> bool:
+    return bool(_GONE.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
 
 
 def foreign(path: Path, kind: str) -> str | None:

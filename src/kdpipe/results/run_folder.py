@@ -8,6 +8,8 @@ lost to a request for one more checkpoint.
 
 from pathlib import Path
 
+from kdpipe.results.files import temporary_files
+
 RECORD = "record.json"
 KEPT_RECORD = ".record.json"
 FAILURE = "failure.json"
@@ -72,15 +74,8 @@ def listed(folder: Path) -> list[Path]:
 
 def leftovers(folder: Path) -> list[Path]:
     """What only an unfinished run needs."""
-    return [failure(folder), *folder.glob(".state*"), *temporary(folder)]
-
-
-def temporary(folder: Path, below: bool = True) -> list[Path]:
-    """Files that a process was killed over before it could give them their names.
-
-    below: those in folders of the folder too.
-    """
-    return sorted(folder.rglob(".*.tmp") if below else folder.glob(".*.tmp"))
+    states = [path for path in folder.glob(".state*") if path.suffix != ".tmp"]
+    return [failure(folder), *states, *temporary_files(folder, below=True)]
 
 
 def _checkpoint(folder: Path, epoch: int, what: str = "") -> Path:

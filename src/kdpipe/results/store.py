@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from kdpipe.errors import Missing, StoreError
 from kdpipe.results import archived, records, run_folder
@@ -222,20 +223,29 @@ def unusable(record: dict, folder: Path, left_out: bool = False) -> str:
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; wait while another process holds it. It dies with its process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / run_folder.LOCK, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: another process works on it; waiting for it to end", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise StoreError(
-                f"{folder} cannot be locked ({error.strerror}): two jobs could write into it at "
-                "once; put the results on a file system that has locks (NFS: mounted without "
-                "nolock, with its lock daemon running)"
-            ) from None
-        yield
+    path = folder / run_folder.LOCK
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(path, "w") as file:
+            _lock(file, folder)
+            # Who held it may have removed the folder: then this is the lock of nothing.
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield
+                return
+
+
+def _lock(file: IO, folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{folder}: another process works on it; waiting for it to end", flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be locked ({error.strerror}): two jobs could write into it at "
+            "once; put the results on a file system that has locks (NFS: mounted without "
+            "nolock, with its lock daemon running)"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -11,8 +11,9 @@ from kdpipe.errors import KdpipeError
 from kdpipe.evidence import wrong_images
 from kdpipe.plan import hindrances, status
 from kdpipe.plan.items import Plan
-from kdpipe.results import archived, records, run_folder
+from kdpipe.results import archived, records
 from kdpipe.results.archived import Entries, Entry
+from kdpipe.results.files import temporary_files
 from kdpipe.results.store import Store, alone
 
 
@@ -31,7 +32,7 @@ def write(plan: Plan, place: Store, folder: Path) -> str:
         kept = target.archived()
         merged = kept | {key: _merged(entry, kept.get(key)) for key, entry in found.items()}
         archived.write(target.archive, merged.values())
-        for path in run_folder.temporary(folder, below=False):
+        for path in temporary_files(folder):
             path.unlink(missing_ok=True)
     return _in_words(target.archive, merged, kept.keys() - found.keys())
 

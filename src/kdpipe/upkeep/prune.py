@@ -4,7 +4,7 @@ It is shown, and removed when that is asked for. No link is followed, and what a
 works on is left alone.
 """
 
-import shutil
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from kdpipe.plan.items import Plan
 from kdpipe.plan.prices import as_size
 from kdpipe.results import archived, leftovers, marks, records, run_folder, store
 from kdpipe.results.archived import Entry
+from kdpipe.results.files import temporary_files
 
 
 def prune(plans: list[Plan], place: store.Store, remove: bool, remake: bool = False) -> str:
@@ -85,23 +86,31 @@ def _unneeded(
 
 def _leftovers(place: store.Store, gone: list[Path]) -> Iterator[Path]:
     """What processes that were killed have left in folders that stay."""
-    yield from run_folder.temporary(place.root, below=False)
+    yield from temporary_files(place.root)
     for kind in marks.FOLDERS:
         if not (place.root / kind).is_symlink():
+            yield from marks.half_removed(place, kind)
             for folder in marks.entries(place, kind):
                 if folder not in gone and not store.is_running(folder):
                     yield from leftovers.of(folder, kind)
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, its records first, or a file. Raises KdpipeError if that is not allowed."""
+    """Remove a folder or a file. Raises KdpipeError if that is not allowed.
+
+    A folder that another process has begun to work on stays.
+    """
     try:
-        if path.is_dir() and not path.is_symlink():
-            for name in (run_folder.RECORD, run_folder.KEPT_RECORD):
-                (path / name).unlink(missing_ok=True)
-            shutil.rmtree(path)
-        else:
+        if not path.is_dir() or path.is_symlink():
             path.unlink(missing_ok=True)
+        elif path.name.endswith(marks.REMOVED):
+            leftovers.remove(path)
+        else:
+            with open(path / run_folder.LOCK, "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftovers.discard(path)
+    except BlockingIOError:
+        return
     except OSError as error:
         raise KdpipeError(
             f"{path} cannot be removed: {error.strerror}; what was shown before it is gone, the "

@@ -12,7 +12,7 @@ from kdpipe.data import cards, prepared
 from kdpipe.errors import DataError, KdpipeError
 from kdpipe.results import leftovers, marks, parents, records, run_folder, store
 from kdpipe.results.archived import KINDS, Entry
-from kdpipe.results.files import file_facts, read_arrays
+from kdpipe.results.files import file_facts, read_arrays, temporary_files
 from kdpipe.specs.made import ensemble_name, probe_name, run_name
 
 NAMES = {
@@ -28,9 +28,12 @@ def faults(place: store.Store) -> Iterator[str]:
     Raises KdpipeError for a folder that holds no results.
     """
     marks.refuse_another_folder(place)
-    for path in run_folder.temporary(place.root, below=False):
+    for path in temporary_files(place.root):
         yield _left(path)
     for kind in marks.FOLDERS:
+        yield from map(_left, marks.half_removed(place, kind))
+        if kind == "tables":
+            yield from map(_left, leftovers.unawaited(place))
         for folder in marks.entries(place, kind):
             if folder.is_symlink() or not folder.is_dir():
                 yield (

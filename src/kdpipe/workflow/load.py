@@ -1,11 +1,13 @@
 """The study that a start of Snakemake means, and what of it is to do."""
 
+import contextlib
 import os
 import shutil
 import sys
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
+from kdpipe.jobs import tabulate
 from kdpipe.plan import planner, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import source
@@ -64,6 +66,8 @@ def load(
         device = devices.of_job(study.device)
         said = _source(made, store) if head and not to_do else None
         if head:
+            with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
+                tabulate.release_all(store)
             _clear_marks(made, store)
         return Dag(study, made, frozenset(to_do), ready, device, longest_job, store, said)
     except KdpipeError as error:

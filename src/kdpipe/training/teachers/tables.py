@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +62,7 @@ def build(spec: dict, place: store.Store, means: Means = CPU) -> Path:
     write_json(
         new / "about.json", {"digest": digest, "weights": made_of, "sha256": _checksum(table)}
     )
-    shutil.rmtree(folder, ignore_errors=True)
+    leftovers.discard(folder)
     os.replace(new, folder)
     for path in leftovers.of_workshop(work):
         path.unlink(missing_ok=True)

@@ -1,0 +1,182 @@
+"""Every kind of kept file, damaged in every way, under every verb.
+
+What comes out is what comes out of the whole file, or it is said what is wrong, in one message.
+Nothing ends in a traceback, and nothing damaged is taken for whole.
+"""
+
+import itertools
+import json
+import os
+import random
+import re
+import sys
+from pathlib import Path
+
+import made_world
+import pytest
+import tiny
+from made_world import World, commands
+
+from kdpipe.cli.main import main
+
+FULL = os.environ.get("KDPIPE_FAULTS") == "all"
+SAMPLE = 250  # of about 10,000
+
+
+def truncate(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def empty(data: bytes) -> bytes:
+    return b""
+
+
+def zero(data: bytes) -> bytes:
+    return bytes(len(data))
+
+
+def flip(data: bytes) -> bytes:
+    """One bit in the middle."""
+    if not data:
+        return b"x"
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
+
+
+def head_of(place: int, value: int):
+    def header(data: bytes) -> bytes:
+        """One byte of what a reader looks at first."""
+        if not data:
+            return b"x"
+        at = min(place, len(data) - 1)
+        return data[:at] + bytes([data[at] ^ value]) + data[at + 1 :]
+
+    return header
+
+
+def mark(data: bytes) -> bytes:
+    """What stands for a length or a magic number is as large as can be."""
+    return b"\xff" * 8 + data[8:]
+
+
+def foreign(data: bytes) -> bytes:
+    """JSON, but of something else; of lines, a line of something else."""
+    return b"[1, null]\n"
+
+
+DAMAGES = {
+    **{each.__name__: each for each in (truncate, empty, zero, flip, mark, foreign)},
+    # The lengths and texts in which .npy, safetensors, JSON and gzip begin.
+    **{f"header {at}": head_of(at, value) for at, value in ((0, 1), (8, 1), (9, 64), (20, 8))},
+    **{
+        f"header {at}": head_of(at, value) for at, value in ((11, 1), (24, 0x55), (40, 16), (61, 2))
+    },
+}
+# What lies there once, however often: names are made of digests, epochs and classes.
+NAMES = re.compile(r"-[0-9a-f]{12}|[0-9a-f]{12}-\d+|\d+")
+
+
+@pytest.fixture(scope="session")
+def half_done(shared):
+    """Not to be changed."""
+    before = os.getcwd()
+    try:
+        folder = tiny.once(shared / "half-done", made_world.half_done)
+    finally:
+        os.chdir(before)
+    return World(folder)
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch):
+    """The module of the study is imported again, as in a new process."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield
+    sys.modules.pop("own_code", None)
+
+
+def kept(world: World) -> dict[str, str]:
+    """By kind one file of each."""
+    found = {}
+    for path in world.files():
+        folder, *rest = path.split("/")
+        if folder in ("results", "published") or path.endswith("card.json") or "json" in path:
+            found.setdefault(NAMES.sub("", path), path)
+    return found
+
+
+def verbs(world: World) -> dict[str, list[str]]:
+    """Every command that reads what is kept, by a name."""
+    by = commands(world.plan())
+    asked = {
+        verb: [verb, "study.yaml"]
+        for verb in ("check", "plan", "status", "prune", "report", "network", "term")
+    }
+    asked |= {"plan --json": ["plan", "study.yaml", "--json"], "verify": ["verify"]}
+    asked |= {"prune --yes": ["prune", "study.yaml", "--yes"], "archive": by["archive"][0]}
+    asked |= {
+        f"{verb} of an archive": [*command, "--results", "published"]
+        for verb, command in asked.items()
+        if verb in ("status", "report", "verify", "plan")
+    }
+    for verb in ("data", "prepare", "train", "tabulate", "score", "probe"):
+        asked |= {f"{verb} {number}": each for number, each in enumerate(by[verb])}
+    return asked
+
+
+def outcome(world: World, command: list[str], capsys) -> tuple[int, str, dict]:
+    """What a command says, and the files that it leaves. Raises what is no clear error."""
+    sys.modules.pop("own_code", None)
+    os.chdir(world.folder)
+    code = main(command)
+    said = capsys.readouterr()
+    return (
+        code,
+        said.out + said.err,
+        {path: plain(path, data) for path, data in world.files().items()},
+    )
+
+
+def plain(path: str, data: bytes) -> object:
+    """The content of a file without what another machine or minute would make otherwise."""
+    if path.endswith("record.json"):
+        try:
+            record = json.loads(data)
+        except ValueError:
+            return data
+        if not isinstance(record, dict):
+            return data
+        for key in ("started", "seconds", "images_per_second", "sha256"):
+            record.pop(key, None)
+        return record
+    return data
+
+
+def complaint(before, now, path: str) -> str | None:
+    """What is wrong with the outcome of a command after damage to a file; None if nothing is."""
+    (_, said_before, files_before), (code, said, files) = before, now
+    if code == 2:
+        lines = said.splitlines()
+        return None if any(NAMES.sub("", line) for line in lines) else "says nothing"
+    if code != 0:
+        return f"ends with {code}"
+    folder = Path(path).parent.name or path
+    text = said + "".join(
+        files[name].decode() for name in files if name.endswith(("index.md", "results.csv"))
+    )
+    if folder in text and re.search(r"damaged|is no|missing|altered|cut off|cannot be read", text):
+        return None
+    other = [
+        name
+        for name in files.keys() | files_before.keys()
+        if name != path and files.get(name) != files_before.get(name)
+    ]
+    if other:
+        return f"leaves other files, and says nothing of it: {other}"
+    return None
+
+
+def cases(world: World) -> list[tuple[str, str, str]]:
+    every = list(itertools.product(kept(world).values(), DAMAGES, verbs(world)))
+    return every if FULL else random.Random(0).sample(every, SAMPLE)

@@ -1,0 +1,176 @@
+"""Every verb that writes, killed before and after each call that makes a file final or removes one.
+
+Typed again it ends in the same bytes as if it had not been killed, with nothing left over, and at
+no moment are there fewer records than before. Which calls a verb makes is counted (`killing`).
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import made_world
+import pytest
+import tiny
+from killing import AT, TO
+from made_world import World, commands
+
+from kdpipe.errors import StoreError
+from kdpipe.results import archived, records
+from kdpipe.results.archived import KINDS
+
+FULL = os.environ.get("KDPIPE_FAULTS") == "all"
+SAMPLE = 3  # moments of a verb
+
+
+def nothing(world: World) -> None:
+    pass
+
+
+def without(*patterns: str) -> Callable[[World], None]:
+    def remove(world: World) -> None:
+        for pattern in patterns:
+            found = list(world.folder.glob(pattern))
+            assert found, pattern
+            for path in found:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return remove
+
+
+def first(verb: str, number: int = 0) -> Callable[[World], list[str]]:
+    return lambda world: commands(world.plan())[verb][number]
+
+
+def said(*words: str) -> Callable[[World], list[str]]:
+    return lambda world: [*words]
+
+
+def with_less_to_keep(world: World) -> None:
+    """A study without the checkpoint, the ensemble and the probes; a table that nobody awaits."""
+    content = made_world.STUDY | {"ensembles": {}, "transfers": {}, "tables": {}}
+    content["experiments"] = [made_world.STUDY["experiments"][0] | {"stops": ["full"]}]
+    tiny.write(world.folder / "less.yaml", content)
+    (next(world.place.root.glob("runs/*")) / ".weights.safetensors.x.tmp").write_text("half")
+
+
+def with_an_older_archive(world: World) -> None:
+    path = world.folder / "published" / archived.FILE
+    older = [entry for entry in archived.read(path).values() if entry.kind == "runs"]
+    archived.write(path, older)
+
+
+def with_a_damaged_record(world: World) -> None:
+    next(world.place.root.glob("runs/*/record.json")).write_text("")
+
+
+def one_checkpoint_more(world: World) -> list[str]:
+    return [*commands(world.plan())["train"][0][:3], "--keep=0,1"]
+
+
+TEACHER = "results/runs/wrn10-1-labels-*"
+# By what is done: from which world, what is taken from it, and the command.
+VERBS = {
+    "data": ("finished", without("mine.card.json"), said("data", "mine")),
+    "network": ("finished", without("small-*.network.json"), said("network", "study.yaml")),
+    "term": ("finished", without("*.term.json"), said("term", "study.yaml")),
+    "prepare": ("finished", without("results/data/mine-*"), first("prepare")),
+    "train a teacher": ("finished", without(TEACHER), first("train", 1)),
+    "train the last student": ("half_done", nothing, first("train", 2)),
+    "train to a checkpoint": ("finished", nothing, one_checkpoint_more),
+    "tabulate": (
+        "half_done",
+        without("results/tables/wrn*", "results/tables/.wrn*"),
+        first("tabulate"),
+    ),
+    "tabulate the rest": ("half_done", nothing, first("tabulate", 2)),
+    "score": ("finished", without("results/ensembles/*"), first("score")),
+    "probe": ("finished", without("results/probes/*"), first("probe")),
+    "report": ("finished", without("reports"), first("report")),
+    "report again": ("half_done", nothing, first("report")),
+    "archive": ("finished", without("published"), first("archive")),
+    "archive more": ("finished", with_an_older_archive, first("archive")),
+    "prune": ("half_done", with_less_to_keep, said("prune", "less.yaml", "--yes")),
+    "status": ("finished", with_a_damaged_record, said("status", "study.yaml")),
+}
+
+
+@pytest.fixture(scope="session")
+def worlds(shared):
+    """By name a folder that is not to be changed."""
+
+    def of(name: str) -> World:
+        before = os.getcwd()
+        try:
+            return World(tiny.once(shared / name, getattr(made_world, name)))
+        finally:
+            os.chdir(before)
+
+    return of
+
+
+def plain(files: dict[str, bytes]) -> dict[str, object]:
+    """Their content without what another minute makes otherwise."""
+    found: dict[str, object] = dict(files)
+    for path, data in files.items():
+        if path.endswith("record.json"):
+            found[path] = json.loads(data)
+            for key in ("started", "seconds", "images_per_second", "sha256"):
+                found[path].pop(key, None)
+    return found
+
+
+def records_of(world: World) -> set[str]:
+    """Names of what has a whole record, under either of its names; nothing is put back."""
+    folders = [path for kind in KINDS for path in (world.place.root / kind).glob("*")]
+    return {path.name for path in folders if finished(path) is not None}
+
+
+def finished(folder: Path) -> dict | None:
+    with contextlib.suppress(StoreError):
+        return records.finished(folder, None)
+    return None
+
+
+def archived_of(world: World) -> set[str]:
+    path = world.folder / "published" / archived.FILE
+    return {entry.name for entry in archived.read(path).values() if entry.record is not None}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_killed_at_any_call_and_typed_again(verb, worlds, warm, tmp_path):
+    name, prepare, command_of = VERBS[verb]
+    base = worlds(name).copied(tmp_path / "base")
+    os.chdir(base.folder)
+    command = command_of(base)
+    prepare(base)
+    before = records_of(base)
+
+    whole = base.copied(tmp_path / "world")  # all in one place: paths are part of a report
+    done = warm.run(*command, cwd=whole.folder, **{TO: str(tmp_path / "calls")})
+    assert done.code == 0, done.output
+    expected, kept = plain(whole.files()), before & records_of(whole)
+    published = archived_of(base)
+    shutil.rmtree(whole.folder)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    moments = [(number, when) for number in range(len(calls)) for when in ("before", "after")]
+    assert moments, "it writes nothing"
+    if not FULL:
+        moments = random.Random(verb).sample(moments, min(SAMPLE, len(moments)))
+    for number, when in moments:
+        moment = f"{when} call {number}: {calls[number]}"
+        world = base.copied(tmp_path / "world")
+        child = warm.run(*command, cwd=world.folder, **{AT: f"{number} {when}"})
+        assert child.code is None, f"{moment}: {child.output}"
+        assert kept <= records_of(world) and published <= archived_of(world), moment
+        again = warm.run(*command, cwd=world.folder)
+        assert again.code == 0, f"{moment}: {again.output}"
+        found = plain(world.files())
+        left = found.keys() ^ expected.keys()
+        assert not left, f"{moment}: left {left}"
+        other = [path for path in found if found[path] != expected[path]]
+        assert not other, f"{moment}: other bytes in {other}"
+        shutil.rmtree(world.folder)

@@ -1,0 +1,215 @@
+"""A study that leaves a file of every kind: what tests of damage and of kills start from.
+
+Data of one's own in a folder and digits to be transferred to, a network and a term of one's own, a
+teacher whose answers are a table, checkpoints, an ensemble, probes, a report and an archive. One
+student is to do, so its teacher's table is there; another is half done.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import made_data
+import pytest
+import tiny
+
+from kdpipe import identity
+from kdpipe.cli.main import main
+from kdpipe.plan import planner
+from kdpipe.plan.items import Plan, Run
+from kdpipe.results import run_folder
+from kdpipe.results.store import Store
+from kdpipe.study import checking
+
+CODE = """
+from torch import nn
+
+from kdpipe.learning.term import Term, full_precision
+from kdpipe.section import Section
+
+
+def small(num_classes, in_channels):
+    body = [nn.Conv2d(in_channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*body, nn.Linear(8 * 64, num_classes))
+
+
+class Keys(Section):
+    power: int = 2
+
+
+def loss(student, teacher, labels, keys):
+    apart = full_precision(student.logits) - full_precision(teacher.logits).detach()
+    return apart.abs().pow(keys["power"]).mean()
+
+
+TERM = Term(title="logit matching", short="LM", part="lm", revision=1, keys=Keys, loss=loss)
+"""
+BLOCK = {"students": ["wrn10-0.5"], "methods": ["kd"]}
+STUDY = {
+    "study": "world",
+    "seeds": [0],
+    "data": {"name": "mine", "path": "mine", "train_size": 32, "validation": 8},
+    "recipe": {"epochs": 2, "batch_size": 16, "lr": 0.05, "drop_epochs": [1]},
+    "teacher_outputs": "table",
+    "networks": {"small": {"build": "own_code.small"}},
+    "methods": {
+        "kd": {},
+        "own": {"term": "own_code.TERM", "term_weight": 0.5, "kd_weight": 0.0, "ce_weight": 1.0},
+    },
+    "ensembles": {"pair": {"networks": ["wrn10-1", "wrn10-0.5"]}},
+    "experiments": [
+        {"name": "main", "teachers": ["wrn10-1"], "stops": ["full", "checkpoint 1"]} | BLOCK,
+        {"name": "own", "teachers": ["small"], "students": ["small"], "methods": ["own"]},
+    ],
+    "transfers": {
+        "digits": {
+            "data": {"name": "digits", "train_size": 40, "validation": 20},
+            "blocks": ["main"],
+        }
+    },
+    "tables": {"teacher_size": ["main"], "ensembles": ["pair"], "transfer": ["main"]},
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """A folder with `study.yaml`, results, reports and a published archive."""
+
+    folder: Path
+
+    @property
+    def place(self) -> Store:
+        return Store(self.folder / "results")
+
+    def plan(self) -> Plan:
+        return planner.make(checking.load(self.folder / "study.yaml"))
+
+    def copied(self, folder: Path) -> "World":
+        return World(Path(shutil.copytree(self.folder, folder, symlinks=True)))
+
+    def files(self) -> dict[str, bytes]:
+        """Every file by its path, but for locks."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.name != ".lock" and "__pycache__" not in path.parts
+        }
+
+
+def begin(folder: Path) -> World:
+    """The study, its images and its code, and nothing that kdpipe has made."""
+    folder.mkdir()
+    made = made_data.arrays((1, 8, 8), 4, train=48, test=20)
+    made_data.class_folders(folder / "mine", made)
+    (folder / "own_code.py").write_text(CODE)
+    tiny.write(folder / "study.yaml", STUDY)
+    return World(folder)
+
+
+def commands(plan: Plan) -> dict[str, list[list[str]]]:
+    """By verb every command of the study, in the order in which they can be run."""
+    data = [["prepare", "mine", "--path=mine"], ["prepare", "digits"]]
+    return {
+        "data": [["data", "mine"]],
+        "network": [["network", "study.yaml"]],
+        "term": [["term", "study.yaml"]],
+        "prepare": data,
+        "train": [train(run, plan) for run in plan.runs.values()],
+        "tabulate": [tabulate(plan, name) for name in plan.tables],
+        "score": [["score", *spec(item)] for item in plan.ensembles.values()],
+        "probe": [["probe", *spec(item), "--code=."] for item in plan.probes.values()],
+        "report": [["report", "study.yaml"]],
+        "archive": [["archive", "study.yaml", "--to", "published"]],
+    }
+
+
+def spec(item) -> list[str]:
+    return ["--spec", identity.canonical(item.spec)]
+
+
+def train(run: Run, plan: Plan) -> list[str]:
+    keep = ",".join(map(str, sorted(plan.keep.get(run.name, ()))))
+    return ["train", *spec(run), f"--keep={keep}", "--code=."]
+
+
+def tabulate(plan: Plan, name: str) -> list[str]:
+    students = [run.name for run in plan.runs.values() if any(t.name == name for t in run.tables)]
+    return ["tabulate", *spec(plan.tables[name]), "--code=.", "--students", *students]
+
+
+def in_order(plan: Plan) -> list[list[str]]:
+    """The commands that make everything of a plan."""
+    by = commands(plan)
+    tables = dict(zip(plan.tables, by["tabulate"], strict=True))
+    trained = []
+    for run, command in zip(plan.runs.values(), by["train"], strict=True):
+        trained += [tables.pop(table.name) for table in run.tables if table.name in tables]
+        trained.append(command)
+    return [*by["prepare"], *trained, *by["score"], *by["probe"], *by["report"], *by["archive"]]
+
+
+def carded(folder: Path) -> World:
+    """The study with its cards: it can be planned. The working directory becomes the folder."""
+    world = begin(folder)
+    os.chdir(folder)
+    for command in (["data", "mine"], ["network", "study.yaml"], ["term", "study.yaml"]):
+        kdpipe(*command)
+    return world
+
+
+def finished(folder: Path) -> World:
+    """The study with everything that it leaves."""
+    world = carded(folder)
+    for command in in_order(world.plan()):
+        kdpipe(*command)
+    return world
+
+
+def half_done(folder: Path) -> World:
+    """The same with a file of every kind that a job at work leaves besides.
+
+    Of four tables' students one is to do, one was killed in its last epoch, one has failed; a
+    table is made, one is half made. The report and the archive are those of the whole study.
+    """
+    world = finished(folder)
+    plan, place = world.plan(), world.place
+    students = [run for run in plan.runs.values() if run.tables]
+    whole, *_, half = plan.tables
+    for run in students:
+        shutil.rmtree(place.run(run.name))
+    for name in plan.tables:
+        kdpipe(*tabulate(plan, name))
+    with killed_at("weights.safetensors"):
+        kdpipe(*train(students[0], plan))
+    (place.run(students[1].name)).mkdir()
+    run_folder.failure(place.run(students[1].name)).write_text('{"reason": "for a test"}')
+    shutil.rmtree(place.table(half))
+    with killed_at("table.npy"):
+        kdpipe(*tabulate(plan, half))
+    return world
+
+
+def kdpipe(*command: str) -> None:
+    assert main([*command]) == 0, command
+
+
+class Killed(BaseException):
+    """As if the process had been."""
+
+
+@contextlib.contextmanager
+def killed_at(name: str) -> Iterator[None]:
+    """Whatever happens inside ends where a file of that name would be put in its place."""
+    real = os.replace
+
+    def replace(source, target):
+        if Path(target).name == name:
+            raise Killed
+        real(source, target)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+        patch.setattr(os, "replace", replace)
+        yield
