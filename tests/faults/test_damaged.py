@@ -100,7 +100,7 @@ def kept(world: World) -> dict[str, str]:
     """By kind one file of each."""
     found = {}
     for path in world.files():
-        folder, *rest = path.split("/")
+        folder = path.split("/")[0]
         if folder in ("results", "published") or path.endswith("card.json") or "json" in path:
             found.setdefault(NAMES.sub("", path), path)
     return found
@@ -155,7 +155,7 @@ def plain(path: str, data: bytes) -> object:
 
 def complaint(before, now, path: str) -> str | None:
     """What is wrong with the outcome of a command after damage to a file; None if nothing is."""
-    (_, said_before, files_before), (code, said, files) = before, now
+    (_, _, files_before), (code, said, files) = before, now
     if code == 2:
         lines = said.splitlines()
         return None if any(NAMES.sub("", line) for line in lines) else "says nothing"

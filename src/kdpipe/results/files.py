@@ -53,7 +53,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def _beside(path: Path):
     """A new temporary file for what is to be in a path, open and held."""
     while True:
-        file = tempfile.NamedTemporaryFile(
+        file = tempfile.NamedTemporaryFile(  # noqa: SIM115
             dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
         )
         with contextlib.suppress(OSError):  # a file system without locks
