@@ -26,6 +26,11 @@ CASES = {
     "ensembles": {"ensembles.line.block": "agan"},
     "experiments": {"experiments.0.methods": ["kdd"]},
     "own_terms": {"methods.kd.term": "mine.TERM", "code": "."},
+    "last_batch": {
+        "data.train_size": 1,
+        "data.resize": 4,
+        "transfers.clothes.data.resize": 4,
+    },
     "names": {"experiments.3.name": "self"},
     "networks": {"code": "nowhere"},
     "pretrained": {"pretrained": {"mine": {"network": "wrn16-1", "path": "/nowhere"}}},

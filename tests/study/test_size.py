@@ -63,6 +63,23 @@ def test_a_study_that_cannot_be_planned_is_refused_at_once(content, change):
     assert time.process_time() - started < 1
 
 
+def test_what_is_trained_besides_is_counted_too(content):
+    """Scratch runs, teachers by schedule, students trained as long, and probes."""
+    block = content["experiments"][0] | {
+        "teachers": ["wrn16-1", "wrn16-2"],
+        "stops": ["schedule 1/2", "full"],
+        "students": ["wrn10-0.5", "wrn10-1"],
+        "scratch_long": True,
+    }
+    content |= {"experiments": [block], "seeds": [0, 1, 2]}
+    content["recipe"]["epochs"] = 4
+    made = planner.make(checking.validate(content, "f"))
+    assert Size(Sound(content, "f")).runs() == len(made.runs) == 3 * (2 + 4 + 8 + 4)
+    block["scratch_long"] = False
+    many = content | {"seeds": list(range(7200))}  # 57,600 distilled, 100,800 in all
+    assert "at most 100,000" in mistakes_of(many)[0]
+
+
 def test_copies_for_the_operations_of_a_giant_are_counted(content):
     content["ensembles"] = {
         "giant": {"networks": ["wrn250-100"]},

@@ -132,7 +132,7 @@ def of(name: str, path: str | None, card: str | None, resize: int | None = None)
         raise DataError(
             f"data set {name!r} has no card yet at {place}; type once: {command(name, path, card)}"
         )
-    found = read(place)
+    found = read(place, path)
     if found.name != name:
         raise DataError(f"{place} is the card of {found.name!r}, and the study says {name!r}")
     return found.resized(resize)
@@ -156,11 +156,23 @@ def beside(path: Path) -> Path:
     return Path(f"{os.path.normpath(path)}.card.json")
 
 
-def read(path: Path) -> Card:
-    """A card in a file. Raises DataError if it is none."""
+def read(path: Path, data: str | None = None) -> Card:
+    """A card in a file. Raises DataError if it is none.
+
+    data: where the data of one's own lie, whose card has to be sealed.
+    """
     try:
         with path.open("rb") as file:
-            return _card(json.loads(file.read(2**24)))  # a device file may have no end
+            facts = json.loads(file.read(2**24))  # a device file may have no end
+        card = _card(facts)
+        if data is not None and "seal" not in facts:
+            beside_it = None if path == beside(Path(data)) else str(path)
+            again = command(card.name, data, beside_it, **card.made)
+            raise DataError(
+                f"{path} has no seal, so nobody can tell whether it was changed by hand (kdpipe "
+                f"before 0.3 wrote none); type once: {again}"
+            )
+        return card
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(
             f"{path} is missing or is no card ({error}): make it with kdpipe data"

@@ -74,15 +74,7 @@ def names_of(card: cards.Card) -> tuple[str, ...]:
 def read(card: cards.Card, place: store.Store) -> Arrays:
     """The arrays of a data set, verified; DataError names the one that is damaged."""
     folder, names = place.data(card.folder), names_of(card)
-    arrays = {}
-    for name in names:
-        path = folder / f"{name}.npy"
-        try:
-            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
-            raise DataError(
-                f"data set {card.name}: {path} is missing or damaged ({error}): {_cure(folder)}"
-            ) from None
+    arrays = {name: _array(card, name, folder) for name in names}
     expected = noted(folder).get("arrays_sha256") if card.files else card.sha256
     if digest(arrays, names) != expected:
         raise DataError(
@@ -91,6 +83,20 @@ def read(card: cards.Card, place: store.Store) -> Arrays:
         )
     _refuse_other(card, arrays)
     return arrays
+
+
+def _array(card: cards.Card, name: str, folder: Path) -> np.ndarray:
+    """One array, mapped. Raises DataError if it is missing or its header is damaged."""
+    path = folder / f"{name}.npy"
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        memoryview(array)  # of a type that has a size and no more
+    except Exception as error:  # numpy reads a header as Python text: it ends in anything
+        missing = isinstance(error, FileNotFoundError)
+        # Not in numpy's words: what it does not know is a pickle to it, which it advises to load.
+        why = "missing" if missing else f"damaged ({type(error).__name__} in its header)"
+        raise DataError(f"data set {card.name}: {path} is {why}: {_cure(folder)}") from None
+    return array
 
 
 def _refuse_other(card: cards.Card, arrays: Arrays) -> None:

@@ -60,6 +60,20 @@ class Catalogue:
         card = self.own[name]
         return list(card.groups) if card else None
 
+    def fewest(self, name: str) -> int:
+        """How few images a network learns from at once, as far as that is known.
+
+        Batch normalisation of what is 1 x 1 needs two.
+        """
+        if name in self.own:
+            card = self.own[name]
+            return card.fewest if card else 1
+        try:
+            groups = naming.group_shapes(name, self.shape)
+        except KdpipeError:  # said of the network
+            return 1
+        return 2 if groups and groups[-1][1:] == (1, 1) else 1
+
     def is_linear(self, name: str) -> bool:
         """Whether a network ends in a linear classifier, as far as that is known."""
         if name in self.own:

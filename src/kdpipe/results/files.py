@@ -18,6 +18,9 @@ from pathlib import Path
 
 from kdpipe.errors import Missing, StoreError
 
+# What comes of reading a file that is damaged, or made to do damage.
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+DAMAGED += (RecursionError, MemoryError)
 UNLIKE = "it is not what the record of its run says"
 
 
@@ -130,7 +133,7 @@ def read_arrays(path: Path, facts: dict | None = None) -> tuple[dict, dict]:
         return arrays, header["about"]
     except FileNotFoundError:
         raise Missing(f"{path} is missing: {_cure(path)}") from None
-    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+    except (*DAMAGED, SafetensorError) as error:
         raise StoreError(f"{path} is damaged or not kdpipe's ({error}): {_cure(path)}") from None
 
 

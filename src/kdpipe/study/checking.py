@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from kdpipe.data.cards import card_of_keys
 from kdpipe.errors import StudyError
 from kdpipe.study import check, yaml_file
 from kdpipe.study.grammar import Study
@@ -56,11 +57,20 @@ def validate(content: object, source: str, folder: Path = Path(), carded: bool =
 
 def notes(study: Study) -> list[str]:
     """What is no mistake and yet seldom meant."""
-    if study.data.validation:
-        return []
-    return [
-        "note: no validation images: the report will not choose a best teacher; set data.validation"
-    ]
+    data, card = study.data, card_of_keys(study.data)
+    images = data.train_size or card.train - data.validation
+    found = []
+    if not data.validation:
+        found.append(
+            "no validation images: the report will not choose a best teacher; set data.validation"
+        )
+    if card.classes == 1:
+        found.append("the data have one class: every answer is right, and nothing can be learned")
+    elif images < card.classes:
+        found.append(
+            f"{images:,} training images of {card.classes:,} classes: some classes have none"
+        )
+    return [f"note: {each}" for each in found]
 
 
 def _found(sound: Sound, last: bool) -> Iterator[str]:

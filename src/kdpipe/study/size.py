@@ -1,14 +1,16 @@
 """How much a study asks for, counted from its lists and without a plan of it.
 
 A plan of millions of runs takes minutes and gigabytes to make, so a study is counted before it is
-planned. Counted is what is a product of lists, distilled networks and members of ensembles. A run
-that two experiments share counts twice, and so does a stop that is written in two ways: only the
-plan, which compares specs, knows them for one.
+planned. Counted is what is a product of lists: distilled networks and those that are trained as
+long, networks on labels, members of ensembles, probes. A distilled run that two experiments share
+counts twice, and so does a stop that is written in two ways: only the plan, which compares specs,
+knows them for one.
 """
 
 import itertools
 
-from kdpipe.study.grammar import Block, Ensemble
+from kdpipe.study import salvage
+from kdpipe.study.grammar import Block, Ensemble, Transfer
 from kdpipe.study.sound import Sound
 
 
@@ -20,14 +22,40 @@ class Size:
         self._ends: dict[str, int] = {}
 
     def runs(self) -> int:
-        """About how many runs the study asks for: distilled ones, and members of ensembles."""
-        seeds, count = self.sound.seeds, 0
+        """About how many runs and probes the study asks for."""
+        seeds, count = self.sound.seeds, self._on_labels()
         for block in self.sound.blocks.values():
-            cells = len(block.seeds or seeds) * self.ends(block)
-            count += cells * block.steps * (2 if block.via else 1)
+            times = len(block.seeds or seeds)
+            count += times * self.ends(block) * block.steps * (2 if block.via else 1)
+            if block.scratch_long:  # whatever the method and the stop
+                count += times * len(block.teachers) * len(block.students)
         for name, ensemble in self.sound.ensembles.items():
             count += len(seeds) * self.copies(name) * self.points(ensemble)
+        transfers = salvage.parts(Transfer, self.sound.content.get("transfers"))
+        for transfer in transfers.values():
+            for name in transfer.blocks:
+                if (block := self.sound.named_blocks.get(name)) is not None:
+                    count += len(block.seeds or seeds) * self.ends(block)
         return count * max(1, len(self.sound.splits))
+
+    def _on_labels(self) -> int:
+        """Networks that are trained on labels: students from scratch, and teachers by schedule.
+
+        One that several experiments ask for counts with the most seeds that one of them has.
+        """
+        found: dict[tuple[str, str], int] = {}
+        for block in self.sound.blocks.values():
+            count = len(block.seeds or self.sound.seeds)
+            asked = [(name, "") for name in [*(block.via or []), *block.students]]
+            taught = 1 if isinstance(block.teacher_seed, int) else count
+            for teacher in block.teachers:
+                if teacher in self.sound.networks:
+                    stops = [text if "schedule" in text else "" for text in block.stops]
+                    for key in ((teacher, stop) for stop in stops):
+                        found[key] = max(found.get(key, 0), taught)
+            for key in asked:
+                found[key] = max(found.get(key, 0), count)
+        return sum(found.values())
 
     def ends(self, block: Block) -> int:
         """Last networks of a block for one seed: teachers x stops x students x methods."""

@@ -4,6 +4,7 @@ The loader is YAML's safe one, made stricter: duplicate keys, aliases, tags, dee
 huge files are refused, since each of them is either a mistake or an attack.
 """
 
+import re
 from pathlib import Path
 
 import yaml
@@ -88,6 +89,22 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.YAMLError(f"line {line}: the key {name} stands here a second time")
             seen.add(name)
         return super().construct_mapping(node, deep)
+
+
+def _plain_number(loader: _StrictLoader, node: yaml.ScalarNode) -> int | float:
+    """A number as people write it: YAML takes 010 for eight, and 1:30 for ninety."""
+    text = node.value.lstrip("+-")
+    if re.match(r"0[0-9_]", text) or ":" in text:
+        line = node.start_mark.line + 1
+        raise yaml.YAMLError(
+            f"line {line}: {shown(node.value)}: write the number in plain decimals"
+        )
+    kind = node.tag.rpartition(":")[2]
+    return getattr(yaml.SafeLoader, f"construct_yaml_{kind}")(loader, node)
+
+
+for _kind_of_number in ("int", "float"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind_of_number}", _plain_number)
 
 
 def _one_line(error: yaml.YAMLError) -> str:

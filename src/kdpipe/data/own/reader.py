@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from kdpipe.data.arrays import PARTS, Arrays
-from kdpipe.data.cards import Card
+from kdpipe.data.cards import MAX_BYTES, Card
 from kdpipe.data.own import folders
 from kdpipe.data.own.folders import Names, refuse
 from kdpipe.errors import DataError
+from kdpipe.wording import printable
 
 
 def read(card: Card, path: Path) -> Arrays:
@@ -70,11 +71,7 @@ def _overlap(arrays: Arrays, names: Names) -> list[str]:
 def _of_npz(path: Path, made: dict) -> tuple[Arrays, Names]:
     if made["test_share"] is not None or made["channels"] is not None or made["resize"] is not None:
         raise DataError(f"{path}: a .npz is taken as it is; scale it in the study (data.resize)")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            held = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged or no plain .npz file: {error}") from None
+    held = _held(path)
     arrays: Arrays = {}
     for part in PARTS:
         for kind, short in (("images", "x"), ("labels", "y")):
@@ -100,6 +97,25 @@ def _of_npz(path: Path, made: dict) -> tuple[Arrays, Names]:
     }
 
 
+def _held(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a .npz. Raises DataError for one that is none, damaged, or a bomb."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            size = sum(member.file_size for member in packed.infolist())
+        if size > 2 * MAX_BYTES:
+            raise ValueError(f"unpacked it has {size:,} bytes, at most {2 * MAX_BYTES:,} are read")
+        with np.load(path, allow_pickle=False) as file:
+            return {key: np.asarray(file[key]) for key in file.files}
+    except Exception as error:  # zip, deflate and numpy's header, which is Python text, all have
+        said = f"{type(error).__name__}: {error}"  # errors of their own
+        if "pickle" in said:  # numpy advises to unpickle what is none
+            said = "an array in it is of Python objects, or its header is damaged"
+        raise DataError(
+            f"{path} is damaged or no plain .npz file ({printable(said)[:200]}): write it with "
+            "numpy.savez, images uint8 and labels whole numbers"
+        ) from None
+
+
 def _of_part(part: str, arrays: Arrays) -> list[str]:
     """What is wrong with images and labels by themselves."""
     images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
@@ -112,11 +128,11 @@ def _of_part(part: str, arrays: Arrays) -> list[str]:
         )
     elif images.ndim == 4 and not {images.shape[1], images.shape[3]} & {1, 3}:
         found.append(f"{part} images have shape {images.shape}: 1 or 3 channels are wanted")
-    if labels.dtype.kind not in "iu" or labels.size != len(labels):
+    if labels.dtype.kind not in "iu" or labels.ndim == 0 or labels.size != len(labels):
         found.append(
             f"{part} labels are {labels.dtype} of shape {labels.shape}: one whole number each"
         )
-    elif len(labels) != len(images):
+    elif images.ndim and len(labels) != len(images):
         found.append(f"{part} has {len(images):,} images and {len(labels):,} labels")
     else:
         wrong = np.flatnonzero((labels.reshape(-1) < 0) | (labels.reshape(-1) >= 100_000))

@@ -24,7 +24,11 @@ from kdpipe.networks.keys import OwnNetwork
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 SPEC = {"name", "build", "revision", "classes", "channels", "state", "layout", "size", "answer"}
 # What cards of earlier versions do not say.
-LATER = {"linear": "whether a probe can be made", "trained": "what a step of training gives"}
+LATER = {
+    "linear": "whether a probe can be made",
+    "trained": "what a step of training gives",
+    "fewest": "how few images it learns from at once",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class NetworkCard:
     state: dict[str, str]  # name -> type, shape and fixing of each parameter and buffer
     answer: tuple[float, ...]  # to made images, with made weights: another one computes otherwise
     trained: tuple[float, ...]  # the same after a step of training; none if it draws at random
+    fewest: int  # images that it learns from at once: 2 where it normalises what is 1 x 1
 
     @functools.cached_property
     def state_digest(self) -> str:
@@ -110,7 +115,7 @@ def read(path: Path, cure: str) -> NetworkCard:
         for key in dataclasses.fields(NetworkCard):
             if isinstance(key.type, type) and type(facts[key.name]) is not key.type:
                 raise ValueError(f"{key.name} is {facts[key.name]!r}")
-        counts = [*card.shape, card.classes, card.parameters, *sum(card.groups, ())]
+        counts = [*card.shape, card.classes, card.parameters, card.fewest, *sum(card.groups, ())]
         if not all(type(n) is int and n > 0 for n in counts) or card.multiply_adds < 0:
             raise ValueError(f"{counts} are not counts")
         if card.layout not in layouts.FORMATS:

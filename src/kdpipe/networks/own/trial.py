@@ -79,6 +79,7 @@ class _Trial:
             state=state,
             answer=in_eval,
             trained=trained,
+            fewest=self.fewest(),
         )
 
     def raw(self, seed: int) -> nn.Module:
@@ -240,6 +241,15 @@ class _Trial:
                 "what it computes is not all in its state_dict: layers belong in nn.ModuleList "
                 "or nn.Sequential, tensors in nn.Parameter or register_buffer"
             )
+
+    def fewest(self) -> int:
+        """How few images it learns from at once: 1, or as many as it is tried with."""
+        model = self.built(0).train()
+        try:
+            model(self.seen(self.images[:1]))
+        except (Exception, SystemExit):
+            return IMAGES
+        return 1
 
     def is_linear(self) -> bool:
         """Whether a probe finds features in it."""

@@ -65,7 +65,7 @@ def _steps(block: Block, names: list[str]) -> Iterator[tuple[str, str]]:
 
 def _fewest(sound: Sound, where: str, term: Term, network: str) -> Iterator[str]:
     """The images of an epoch's last batch, which has what is left over."""
-    data, recipe = sound.images.data, _recipe(sound, network)
+    data, recipe = sound.images.data, recipe_of(sound, network)
     assert sound.card is not None
     if data is None or recipe is None or {"train_size", "validation"} & salvage.lost(data):
         return
@@ -79,7 +79,7 @@ def _fewest(sound: Sound, where: str, term: Term, network: str) -> Iterator[str]
         )
 
 
-def _recipe(sound: Sound, network: str) -> Recipe | None:
+def recipe_of(sound: Sound, network: str) -> Recipe | None:
     """The recipe of a network, as far as it is sound."""
     change = dict(salvage.items(sound.content.get("network_recipes"))).get(network, {})
     with contextlib.suppress(ValidationError):
