@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from kdpipe.data import cards
 from kdpipe.data.cards import Card
 
 
@@ -49,6 +50,11 @@ def card(name: str, made: dict, files: dict[str, bytes]) -> Card:
         sha256=hashlib.sha256(repr(sorted(sums.items())).encode()).hexdigest(),
         files=sums,
     )
+
+
+def resealed(facts: dict) -> dict:
+    """The facts of a card of one's own data, sealed as `kdpipe data` would."""
+    return facts | {"seal": cards._seal(facts)}
 
 
 def cifar_pickle(rows: np.ndarray, labels: dict[str, list[int]], filename: str) -> bytes:

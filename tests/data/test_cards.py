@@ -5,6 +5,7 @@ import shlex
 
 import made_data
 import pytest
+from made_data import resealed
 
 from kdpipe.cli.main import main
 from kdpipe.data import cards, splits
@@ -83,11 +84,6 @@ def test_a_card_without_a_seal_is_to_be_made_again_and_is_then_the_same(mine):
     typed = shlex.split(str(error.value).partition("type once: ")[2])
     assert typed[0] == "kdpipe" and main(typed[1:]) == 0
     assert json.loads(place.read_text()) == facts and list(planned(folder, **keys).runs) == text
-
-
-def resealed(facts):
-    """As somebody would who knows how."""
-    return facts | {"seal": cards._seal(facts)}
 
 
 def test_a_card_that_was_sealed_again_is_compared_with_the_arrays(mine, tmp_path):

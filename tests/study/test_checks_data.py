@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from made_data import resealed
 from rich_study import assert_named, mistakes_of, said_of
 
 from kdpipe.plan import planner
@@ -45,8 +46,8 @@ CARD |= {"train": 1000, "test": 100, "sha256": "ab" * 32}
 def test_a_card_that_makes_no_sense_is_refused(content, tmp_path, change):
     path = tmp_path / "card.json"
     content["data"] |= {"name": "mine", "path": str(tmp_path), "card": str(path)}
-    path.write_text(json.dumps(CARD))
+    path.write_text(json.dumps(resealed(CARD)))
     assert planner.make(checking.validate(content, "f")).card.folder == "mine-abababababab"
-    path.write_text(json.dumps(CARD | change))
+    path.write_text(json.dumps(resealed(CARD | change)))
     (line,) = mistakes_of(content)
     assert str(path) in line and line.startswith("data.name: ")
