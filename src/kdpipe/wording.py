@@ -11,9 +11,16 @@ MAX_NAMES = 200  # compared with a misspelt one, or the search takes minutes in 
 
 
 def nearest(word: object, known) -> str:
-    """`; did you mean X?`, or nothing."""
+    """`; did you mean X?`, or nothing where no name is near.
+
+    A slip of the finger seldom takes the first letter: a name that begins otherwise must be nearer,
+    or warmup_epochs would be taken for drop_epochs.
+    """
+    word = str(word)[:80]
     names = [str(name) for name in itertools.islice(known, MAX_NAMES)]
-    close = difflib.get_close_matches(str(word)[:80], names, n=1, cutoff=0.6)
+    alike = [name for name in names if name[:1] == word[:1]]
+    close = difflib.get_close_matches(word, alike, n=1, cutoff=0.6)
+    close = close or difflib.get_close_matches(word, names, n=1, cutoff=0.8)
     return f"; did you mean {close[0]}?" if close else ""
 
 

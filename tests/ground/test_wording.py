@@ -14,6 +14,9 @@ from kdpipe.wording import key, listed, nearest, shown, twice
         ("methdos", ["methods", "stops"], "; did you mean methods?"),
         ("zzz", ["epochs"], ""),
         (7, ["77"], "; did you mean 77?"),
+        ("hto", ["kd", "hot"], "; did you mean hot?"),
+        ("dkd_wieght", ["kd_weight", "lr"], "; did you mean kd_weight?"),
+        ("warmup_epochs", ["epochs", "drop_epochs"], ""),  # 0.75 alike, and nothing of the kind
         ("epochs", [], ""),
     ],
 )
