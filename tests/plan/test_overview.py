@@ -1,5 +1,6 @@
 """The plan as a user reads it, and as a program does."""
 
+import pytest
 from made_plan import METHODS, block, make, study
 
 from kdpipe.networks import naming
@@ -38,8 +39,40 @@ def test_the_price_of_tables_is_that_of_the_planned_ones():
     size = as_size(64 * views * 10 * (2 + 4))
     assert f"{2 * 64 * views * teacher:.2e} mult-adds and at most {size} at a time as 2" in text
     made = make(content | {"teacher_outputs": "live"})
-    half = overview.as_text(made, dict.fromkeys(made.runs, "to do"))
-    assert f"at most {as_size(64 * views * 10 * 2)} at a time as 1 tables" in half
+    live = overview.as_text(made, dict.fromkeys(made.runs, "to do"))
+    assert f"at most {size} at a time as 2 tables" in live  # the same price, whatever is chosen
+
+
+@pytest.mark.parametrize(
+    ("epochs", "students", "chosen", "said"),
+    [
+        (4, 1, "auto", "says auto: live)"),  # 9 views, against 2 x 4 epochs; and it is cheaper
+        (4, 3, "auto", "says auto: live); teacher_outputs: table would take 75% of these"),
+        (4, 1, "table", "says table); teacher_outputs: live would take 44% of these operations"),
+        (5, 1, "auto", "says auto: tables); teacher_outputs: live would take 56% of these"),
+        (5, 2, "auto", "says auto: tables)"),
+        (20, 1, "live", "says live); teacher_outputs: table would take 45% of these operations"),
+    ],
+)
+def test_the_plan_says_where_the_other_choice_is_cheaper(epochs, students, chosen, said):
+    """A table of 9 views costs 9 forwards of each image, a live teacher one an epoch and student."""
+    blocks = block(students=["wrn10-0.5", "wrn10-1", "wrn10-2"][:students], methods=["kd"])
+    content = study(blocks, epochs=epochs, teacher_outputs=chosen)
+    text = overview.as_text(made := make(content), dict.fromkeys(made.runs, "to do"))
+    (line,) = [line for line in text.splitlines() if line.startswith("teacher outputs")]
+    assert line.partition("the study ")[2].startswith(said)
+    assert line.endswith(said) or "would take" in said
+
+
+def test_a_mixture_is_said_and_one_more_student_renames_nothing():
+    two = block(students=["wrn10-0.5", "wrn10-1"])
+    content = study(two, epochs=5, teacher_outputs="auto")
+    content["network_recipes"] = {"wrn10-1": {"epochs": 4}}
+    made = make(content)
+    text = overview.as_text(made, dict.fromkeys(made.runs, "to do"))
+    assert "the study says auto: 1 students take tables, 1 live)" in text
+    more = content | {"experiments": [block(students=["wrn10-0.5", "wrn10-1", "wrn10-2"])]}
+    assert list(made.runs) == [name for name in make(more).runs if name in made.runs]
 
 
 def test_the_states_in_a_plan_are_counted():

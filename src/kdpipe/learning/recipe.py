@@ -12,8 +12,8 @@ class Recipe(Section):
     """How one network is trained: SGD with a learning rate that drops in steps."""
 
     epochs: int = Field(ge=1, le=100_000, description="how long it trains")
-    batch_size: int = Field(ge=2, le=65_536, description="images of one step")
     lr: float = Field(gt=0, le=100, description="the learning rate at the start")
+    batch_size: int = Field(128, ge=2, le=65_536, description="images of one step")
     drop_epochs: list[Positive] = Field(
         default_factory=list, description="epochs after which the learning rate is multiplied"
     )

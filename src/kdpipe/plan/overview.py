@@ -10,8 +10,11 @@ from collections.abc import Iterable
 from kdpipe.learning import method as methods
 from kdpipe.plan.items import Plan, Run
 from kdpipe.plan.prices import as_size, disk, probe_disk
+from kdpipe.plan.runs import PRECISIONS
 from kdpipe.plan.status import STATES
 from kdpipe.specs.made import view_count
+
+CHEAPER = 0.9  # of the operations: what saves less is not worth a word
 
 
 def as_json(plan: Plan, states: dict[str, str]) -> dict:
@@ -123,7 +126,7 @@ def _teaching(plan: Plan) -> list[str]:
 
 
 def _choice(plan: Plan, taught: list[Run]) -> list[str]:
-    """Both prices for students that learn from logits alone."""
+    """Both prices for students that learn from logits alone, and where another choice is cheaper."""
     if not taught:
         return []
     views = view_count(taught[0].spec["data"]["views"])
@@ -131,23 +134,36 @@ def _choice(plan: Plan, taught: list[Run]) -> list[str]:
     if not views:
         return [f"teacher outputs: {live:.2e} mult-adds live (views without end make no table)"]
     count, table, size = _tables(plan, taught, views)
-    return [
+    asked = [run for run in taught if run.spec["teacher"]["outputs"] != "live"]
+    chosen = plan.study.teacher_outputs
+    if chosen == "auto" and len(taught) > len(asked) > 0:
+        chosen = f"auto: {len(asked):,} students take tables, {len(taught) - len(asked):,} live"
+    elif chosen == "auto":
+        chosen = f"auto: {'tables' if asked else 'live'}"
+    line = (
         f"teacher outputs: {table:.2e} mult-adds and at most {as_size(size)} at a time as "
-        f"{count:,} tables of {views} views; {live:.2e} mult-adds live (the study says "
-        f"{plan.study.outputs})"
-    ]
+        f"{count:,} tables of {views} views; {live:.2e} mult-adds live (the study says {chosen})"
+    )
+    taken = sum(run.teacher_multiply_adds for run in taught if run not in asked)
+    taken += _tables(plan, asked, views)[1]
+    other, least = ("table", table) if table < live else ("live", live)
+    if least < CHEAPER * taken:
+        line += f"; teacher_outputs: {other} would take {least / taken:.0%} of these operations"
+    return [line]
 
 
 def _tables(plan: Plan, taught: list[Run], views: int) -> tuple[int, int, int]:
-    """How many tables there are, or would be in half precision, their mult-adds and bytes."""
-    if plan.tables:
-        tables = plan.tables.values()
-        return len(tables), sum(t.multiply_adds for t in tables), sum(t.bytes for t in tables)
-    images = taught[0].spec["data"]["train_size"]
-    members = {(m["run"], m["epoch"]) for run in taught for m in run.spec["teacher"]["members"]}
+    """How many tables there are for students, or would be; their mult-adds and bytes."""
     costs = {run.digest: run.cost.multiply_adds for run in plan.runs.values()}
-    operations = sum(costs[digest] * images * views for digest, _ in members)
-    return len(members), operations, len(members) * images * views * plan.card.classes * 2
+    tables = {
+        (member["run"], member["epoch"], methods.outputs(run.spec["method"], "table"))
+        for run in taught
+        for member in run.spec["teacher"]["members"]
+    }
+    entries = views * (taught[0].spec["data"]["train_size"] if taught else 0)
+    operations = sum(costs[digest] for digest, _, _ in tables) * entries
+    size = sum(PRECISIONS[precision] for _, _, precision in tables) * entries * plan.card.classes
+    return len(tables), operations, size
 
 
 def _with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:

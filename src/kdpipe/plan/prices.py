@@ -24,7 +24,7 @@ def disk(plan: Plan, run: Run) -> int:
 
     The best epoch on validation is counted beside the last one, though it may be the same.
     """
-    validation = plan.study.data.validation
+    validation = plan.card.validated(plan.study.data.validation)
     best = validation > 0 and run.epochs > 0
     snapshots = 1 + best + len(plan.keep.get(run.name, ()))
     images = validation + plan.card.test

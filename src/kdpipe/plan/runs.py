@@ -23,6 +23,23 @@ from kdpipe.study.stops import Stop
 # Forward and backward cost three forwards; the usual count.
 FORWARDS_PER_STEP = 3
 
+PRECISIONS = {"float16": 2, "float32": 4}  # of a table: bytes of a logit
+
+# How many students of a teacher checkpoint are taken to share its table where a study leaves the
+# choice to us. Fixed: one more must rename nothing. A lone student then pays twice the forwards of
+# a live teacher at most; of three, a live teacher costs one and a half times a table's at most.
+SHARING = 2
+
+
+def pays(epochs: int, views: int) -> bool:
+    """Whether a run of so many epochs learns from a table of its teacher's outputs.
+
+    A table costs a forward for each view of each image, a live teacher one for each epoch. All
+    epochs count, also after KD was stopped: methods of one teacher are compared, and share what it
+    says. 0 views are views without end.
+    """
+    return 0 < views < SHARING * epochs
+
 
 class Runs:
     """Plans the runs of one split into `plan.runs`, and their tables into `plan.tables`."""
@@ -33,6 +50,7 @@ class Runs:
         self.networks = networks
         self.data = made.data_spec(plan.study.data, plan.card, split)
         self.train_size: int = self.data["train_size"]
+        self.views = made.view_count(self.data["views"])
         self._by_digest: dict[str, Run] = {}
         self._on_labels: dict[tuple, Run] = {}
         self._tables: dict[tuple, Table] = {}
@@ -67,7 +85,10 @@ class Runs:
         if method.label_smoothing is not None:
             recipe = recipe.model_copy(update={"label_smoothing": method.label_smoothing})
         asked = methods.spec(method, recipe.epochs, self._term_card(method))
-        return recipe, asked, methods.outputs(asked, self.study.outputs)
+        wish = self.study.teacher_outputs
+        if wish == "auto":
+            wish = "table" if pays(recipe.epochs, self.views) else "live"
+        return recipe, asked, methods.outputs(asked, wish)
 
     def _term_card(self, method: MethodKeys) -> TermCard | None:
         """The card of a method's term of one's own."""
@@ -172,8 +193,8 @@ class Runs:
             return self._tables[key]
         spec = made.table_spec(run.spec, run.digest, epoch, precision)
         name = made.table_name(spec, identity.digest(spec))
-        entries = self.train_size * made.view_count(self.data["views"])
-        bytes_each = {"float16": 2, "float32": 4}[precision] * self.plan.card.classes
+        entries = self.train_size * self.views
+        bytes_each = PRECISIONS[precision] * self.plan.card.classes
         table = Table(name, spec, run, entries * run.cost.multiply_adds, entries * bytes_each)
         self.plan.tables[name] = self._tables[key] = table
         return table

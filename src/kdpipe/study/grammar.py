@@ -69,7 +69,9 @@ class Block(Section):
     )
     students: list[Network] = Field(min_length=1, description="networks that learn")
     methods: list[Name | list[Name]] = Field(
-        min_length=1, description="names of methods; a list gives one method for each step"
+        default_factory=lambda: ["kd"],
+        min_length=1,
+        description="names of methods; a list gives one method for each step",
     )
     via: list[Network] | None = Field(
         None, min_length=1, description="networks between teacher and student, each a step"
@@ -141,10 +143,10 @@ class Study(Section):
     keep_checkpoints: dict[Network, list[Stop]] = Field(
         default_factory=dict, description="checkpoints to keep although no block asks for them"
     )
-    teacher_outputs: Literal["table", "live"] | None = Field(
-        None,
+    teacher_outputs: Literal["auto", "table", "live"] = Field(
+        "auto",
         description="table: computed once for all views and shared; live: beside each student; "
-        "null: table, or live where data.crop makes views without end",
+        "auto: a table for students whose epochs are more than half the views",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where runs are trained; auto: on GPUs if there are any; in no name"
@@ -156,7 +158,8 @@ class Study(Section):
         4, description="processes that read images beside a run, where they stream; in no name"
     )
     methods: dict[Name, Method] = Field(  # pyright: ignore (a model made of the listed terms)
-        description="ways to distil, each under a name"
+        default_factory=lambda: {"kd": Method()},
+        description="ways to distil, each under a name; default: kd, plain",
     )
     ensembles: dict[Name, Ensemble] = Field(
         default_factory=dict, description="runs averaged, each ensemble under a name"
@@ -177,11 +180,6 @@ class Study(Section):
         default_factory=dict,
         description="for a claim the blocks and ensembles it reads; without an entry it reads all",
     )
-
-    @property
-    def outputs(self) -> Literal["table", "live"]:
-        """Where students get their teachers' outputs."""
-        return self.teacher_outputs or ("table" if self.data.crop is None else "live")
 
     def recipe_of(self, network: str) -> Recipe:
         """The recipe with which every run of this network is trained."""

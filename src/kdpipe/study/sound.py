@@ -27,6 +27,8 @@ from kdpipe.study import circles, salvage, stops
 from kdpipe.study.grammar import Block, Ensemble
 from kdpipe.wording import listed, nearest
 
+# What names lead to where a file leaves the section out, as `grammar.Study` has it.
+DEFAULTS = {"methods": {"kd": {}}}
 # Stands in for a recipe that is itself malformed, while changes to it are checked.
 ANY_RECIPE = {"epochs": 100_000, "batch_size": 64, "lr": 0.1}
 
@@ -59,7 +61,7 @@ class Sound:
     """
 
     def __init__(self, content: dict, source: str, carded: bool = True):
-        self.content = content
+        self.content = DEFAULTS | content
         self.source = source
         self.carded = carded
         self._epochs: dict[str, int | None] = {}
