@@ -26,6 +26,7 @@ Stop = Annotated[
 ]
 # A thing in a module, as module.thing.
 DOTTED = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$"
+SHA256 = r"^[0-9a-f]{64}$"
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SplitNumber = Annotated[int, Field(ge=0, lt=2**20)]

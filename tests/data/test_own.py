@@ -89,8 +89,10 @@ def test_the_card_says_what_is_there(folder, tmp_path):
 
 def test_val_serves_as_test(folder):
     expected = card_of(folder).sha256
+    cards.beside(folder).unlink()
     (folder / "test").rename(folder / "val")
-    assert card_of(folder).sha256 == expected
+    assert "Are choices made on val/, or are results reported on it?" in refused(folder)
+    assert card_of(folder, val_is="test").sha256 == expected
 
 
 def test_grey_images_have_one_channel_unless_one_is_coloured(tmp_path):
@@ -259,14 +261,12 @@ def test_a_class_that_is_a_link_to_a_folder_is_read(folder, tmp_path):
 def test_what_is_passed_over_is_named(folder):
     assert "passed over" not in make_card(folder, "mine", None)
     some = next((folder / "train" / "class-0").iterdir())
-    for name in ("train/class-0/picture", "test/class-1/a.heic", "train/loose.png", "more/a.png"):
+    for name in ("train/class-0/picture", "test/class-1/a.txt", "train/loose.png", "more/a.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(some, folder / name)
     (folder / "train" / "class-0" / ".hidden").touch()
     said = make_card(folder, "mine", None)
-    assert said.endswith(
-        ": more/a.png, test/class-1/a.heic, train/class-0/picture, train/loose.png"
-    )
+    assert said.endswith(": more/a.png, test/class-1/a.txt, train/class-0/picture, train/loose.png")
     assert "note: passed over, since they lie in no class or do not end in one of .jpg" in said
 
 
@@ -366,7 +366,7 @@ def test_coloured_images_for_grey_networks_are_said_with_the_cure(folder, tmp_pa
     make_card(Path("shapes"), "mine", None)
     other = {"data": {"name": "mine", "path": "shapes", "validation": 8}, "blocks": ["a"]}
     given = study() | {"data": {"name": "digits"}, "transfers": {"t": other}}
-    with pytest.raises(StudyError, match=r"--name mine --channels 1 --resize 8") as error:
+    with pytest.raises(StudyError, match=r"--name mine --resize 8 --channels 1") as error:
         checking.validate(given, "s", tmp_path)
     command = shlex.split(str(error.value).split("again: kdpipe ")[1])
     assert main(command) == 0

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import yaml
 from safetensors.torch import save_file
 
+from kdpipe.cli.main import main
 from kdpipe.data.own.card import make_card
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.jobs.prepare import prepare
@@ -167,7 +169,7 @@ def test_mistakes_are_found_before_any_job(tmp_path):
     assert "give weights" in said(path=None, sha256=None)
     assert "there is no network 'wrn'" in said(network="wrn")
     assert "torchvision has none for wrn10-1" in said(weights="IMAGENET1K_V1", sha256=None)
-    assert "sha256" in said(sha256="abc")
+    assert "sha256: 'abc': a SHA-256 has 64 hexadecimal digits" in said(sha256="abc")
     content = study(tmp_path / "w.pt", sha256)
     content["experiments"][0]["stops"] = ["checkpoint 1"]
     with pytest.raises(StudyError, match="is pretrained, and has no stops but full"):
@@ -224,3 +226,25 @@ def test_a_network_of_torchvision_teaches_with_weights_it_brings(name, tmp_path,
     assert torch.equal(model.network.fc.weight, theirs.fc.weight)
     scratch = next(r for r in made_plan.runs.values() if not r.spec["pretrained"])
     assert "validation error" in train(scratch.spec, [], place)
+
+
+# --- what `kdpipe check` compares, before anything runs
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"sha256": "ab" * 32}, "is not the file that the study names: its sha256 is"),
+        ({"network": "wrn10-2"}, "has shape (16, 16, 3, 3), not (32, 16, 3, 3)"),
+        ({"network": "wrn16-1"}, "does not fit wrn16-1"),
+    ],
+)
+def test_check_compares_a_file_with_what_the_study_says(change, said, tmp_path, capsys):
+    path = tmp_path / "w.pt"
+    content = study(path, saved(path))
+    content["pretrained"]["mine"] |= change
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    code = main(["check", str(tmp_path / "study.yaml")])
+    assert code == (0 if said is None else 2)
+    assert said is None or said in capsys.readouterr().err

@@ -55,7 +55,7 @@ def test_the_price_of_tables_is_that_of_the_planned_ones():
     ],
 )
 def test_the_plan_says_where_the_other_choice_is_cheaper(epochs, students, chosen, said):
-    """A table of 9 views costs 9 forwards of each image, a live teacher one an epoch and student."""
+    """A table of 9 views costs 9 forwards of each image, live one for each epoch of a student."""
     blocks = block(students=["wrn10-0.5", "wrn10-1", "wrn10-2"][:students], methods=["kd"])
     content = study(blocks, epochs=epochs, teacher_outputs=chosen)
     text = overview.as_text(made := make(content), dict.fromkeys(made.runs, "to do"))

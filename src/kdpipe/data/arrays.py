@@ -1,6 +1,7 @@
 """Plain arrays: what every data set becomes, told apart by a digest, and balanced over its classes.
 
-Images are uint8 (N, C, H, W), labels int64 (N,), of train and of test.
+Images are uint8 (N, C, H, W), labels int64 (N,), of train, of test, and of validation where that is
+a part of the data and not held out of train.
 """
 
 import hashlib
@@ -10,7 +11,9 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 PARTS = ("train", "test")
+VAL = "val"
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+VAL_ARRAYS = (f"{VAL}_images", f"{VAL}_labels")
 
 
 def digest(arrays: Arrays, names: tuple[str, ...] = ARRAYS) -> str:

@@ -51,6 +51,13 @@ class Card:
     sha256: str
     files: dict[str, str] = field(default_factory=dict)  # MD5 of each source file
     made: dict = field(default_factory=dict)  # how it is read: of one's own (`own`), or streamed
+    validation: int = 0  # images that are a part of their own; else they are held out of train
+    # To be known, and in no digest: what the labels mean, mean and deviation of the training pixels
+    # in [0, 1], how images came to their shape.
+    class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    scaled: str = ""
 
     @property
     def folder(self) -> str:
@@ -60,6 +67,10 @@ class Card:
     def streamed(self) -> bool:
         """Whether its images stay in their files (`listing`), and are no array."""
         return self.made.get("stream") is not None
+
+    def validated(self, held_out: int) -> int:
+        """How many validation images there are, where a study holds some out of train."""
+        return self.validation or held_out
 
     def resized(self, side: int | None) -> "Card":
         """The card of the same images scaled to side x side; None leaves them as they are."""
@@ -146,6 +157,14 @@ def command(name: str, path: str, card: str | None, **options: object) -> str:
     return shlex.join(map(str, said))
 
 
+def typed_again(card: Card, path: Path | str, place: Path | str | None, **changes: object) -> str:
+    """What makes a card of one's own data at `place` again, with changes, as it can be typed."""
+    elsewhere = None if place is None or Path(place) == beside(Path(path)) else str(place)
+    made = {key: value for key, value in card.made.items() if key != "val"}
+    options = made | {"val_is": card.made.get("val")} | changes
+    return command(card.name, str(path), elsewhere, **options)
+
+
 def card_of_keys(data: Data) -> Card:
     """The card of what a study's `data` names. Raises DataError."""
     return of(data.name, data.path, data.card, data.resize)
@@ -200,14 +219,18 @@ def _card(facts: object) -> Card:
         raise ValueError("it was changed after it was made")
     keys = [key.name for key in dataclasses.fields(Card)]
     said: dict[str, Any] = {key: facts[key] for key in keys if key in facts}
-    said["shape"] = tuple(facts["shape"])
+    several = {"shape", "class_names", "mean", "std"} & said.keys()
+    said |= {key: tuple(said[key]) for key in several}
     card = Card(**said)
     counts = [*card.shape, card.classes, card.train, card.test]
     if len(card.shape) != 3 or not all(type(n) is int and 0 < n < 10**9 for n in counts):
         raise ValueError(f"shape, classes, train, test: {shown(counts)} are not six counts")
+    if type(card.validation) is not int or not 0 <= card.validation < 10**9:
+        raise ValueError(f"validation: {shown(card.validation)} is no count")
+    _refuse_facts(card)
     if not re.fullmatch("[0-9a-f]{64}", card.sha256):  # the name of a folder is made of it
         raise ValueError(f"sha256: {shown(card.sha256)} is not 64 hexadecimal digits")
-    for key in ("name", "title", "source"):
+    for key in ("name", "title", "source", "scaled"):
         if not isinstance(getattr(card, key), str):
             raise ValueError(f"{key}: {shown(getattr(card, key))} is no text")
     for key in ("files", "made"):
@@ -216,12 +239,26 @@ def _card(facts: object) -> Card:
     return card if card.name in known() else _own(card)
 
 
+def _refuse_facts(card: Card) -> None:
+    """Raise ValueError for what a card tells of its images and cannot be."""
+    if card.class_names and len(card.class_names) != card.classes:
+        raise ValueError(f"class_names: {len(card.class_names)} for {card.classes} classes")
+    if not all(isinstance(name, str) for name in card.class_names):
+        raise ValueError(f"class_names: {shown(card.class_names)} are not texts")
+    for key in ("mean", "std"):
+        values = getattr(card, key)
+        numbers = all(type(value) in (int, float) and 0 <= value <= 1 for value in values)
+        if values and not (len(values) == card.shape[0] and numbers):
+            raise ValueError(f"{key}: {shown(values)} is not one number for each channel")
+
+
 # How one's own data are made into arrays: what each key may say, None aside.
 _MADE: dict[str, Callable[[Any], bool]] = {
     "resize": lambda side: type(side) is int and 4 <= side <= 1024,
     "channels": lambda channels: type(channels) is int and channels in (1, 3),
     "test_share": lambda share: type(share) is float and 0 < share < 1,
     "stream": lambda side: type(side) is int and 16 <= side <= 1024,
+    "val": lambda val: val in ("validation", "test"),
 }
 
 
@@ -237,4 +274,6 @@ def _own(card: Card) -> Card:
     shape = (made["channels"] or card.shape[0], side or card.shape[1], side or card.shape[2])
     if shape != card.shape:
         raise ValueError(f"shape: {list(card.shape)}, and made is {list(shape)}")
+    if bool(card.validation) is not (made["val"] == "validation"):
+        raise ValueError(f"validation: {card.validation}, and made.val is {shown(made['val'])}")
     return dataclasses.replace(card, made=made)

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from kdpipe.data import cards
-from kdpipe.data.arrays import PARTS, Arrays
+from kdpipe.data.arrays import PARTS, VAL, Arrays
 from kdpipe.data.cards import Card
 from kdpipe.data.own import folders
 from kdpipe.errors import DataError
 
 KINDS = ("paths", "sizes", "labels")
 NAMES = (*(f"{part}_{kind}" for part in PARTS for kind in KINDS), "shape")
+VAL_NAMES = tuple(f"{VAL}_{kind}" for kind in KINDS)
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def read(card: Card, path: Path | None) -> Arrays:
         known = cards.set_of(card.name)
         assert known.listed is not None
         return known.listed(card, path)
-    files, labels = folders.listed(path, card.made.get("test_share"))
-    return of(path, files, labels, card.shape)
+    found = folders.listed(path, card.made.get("test_share"), card.made.get("val"))
+    return of(path, found.files, found.labels, card.shape)
 
 
 def of(
@@ -77,7 +78,7 @@ def of(
     The same files cropped to another side are other images: `shape` is part of the digest.
     """
     arrays: Arrays = {"shape": np.array(shape)}
-    for part in PARTS:
+    for part in files:
         below = [os.fsencode(file.relative_to(path)) for file in files[part]]
         arrays[f"{part}_paths"] = np.array(below, dtype=np.bytes_)
         sizes = [file.stat().st_size for file in files[part]]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kdpipe.data import cards, listing, published
-from kdpipe.data.arrays import ARRAYS, Arrays, array_digest, digest
+from kdpipe.data.arrays import ARRAYS, VAL_ARRAYS, Arrays, array_digest, digest
 from kdpipe.data.own import reader
 from kdpipe.errors import DataError
 from kdpipe.results import store
@@ -68,7 +68,9 @@ def card_of(spec: dict, place: store.Store) -> cards.Card:
 
 def names_of(card: cards.Card) -> tuple[str, ...]:
     """The arrays that a prepared data set consists of."""
-    return listing.NAMES if card.streamed else ARRAYS
+    if card.streamed:
+        return listing.NAMES + (listing.VAL_NAMES if card.validation else ())
+    return ARRAYS + (VAL_ARRAYS if card.validation else ())
 
 
 def read(card: cards.Card, place: store.Store) -> Arrays:
@@ -109,6 +111,7 @@ def _refuse_other(card: cards.Card, arrays: Arrays) -> None:
         "classes": int(arrays["train_labels"].max()) + 1,
         "train": len(arrays["train_labels"]),
         "test": len(arrays["test_labels"]),
+        "validation": len(arrays.get("val_labels", ())),
     }
     wrong = [
         f"{key} {getattr(card, key)}, found {value}"

@@ -1,7 +1,7 @@
 """The split of a run: train, validation and test, cut the same way in every job.
 
-Validation is held out of train; label noise touches train alone. Numpy only, but for scaling: the
-scoring of ensembles needs no torch.
+Validation is held out of train, or a part of the data; label noise touches train alone. Numpy only,
+but for scaling: the scoring of ensembles needs no torch.
 """
 
 import shlex
@@ -58,13 +58,14 @@ class Split:
 def load(spec: dict, place: store.Store) -> Split:
     """The split that the `data` part of a run's spec describes. Raises DataError.
 
-    Subset, validation and label noise are drawn from `split_seed` and the number of the split
-    alone: every run of a study that is of one split sees the same.
+    Subset, label noise, and validation where it is no part of the data, are drawn from `split_seed`
+    and the number of the split alone: every run of a study that is of one split sees the same.
     """
     card = card_of(spec, place)
     arrays = read(card, place)
     labels, tested = arrays["train_labels"], np.asarray(arrays["test_labels"])
-    if (wanted := (spec["train_size"] or 0) + spec["validation"]) > len(labels):
+    held = 0 if card.validation else spec["validation"]  # out of train
+    if (wanted := (spec["train_size"] or 0) + held) > len(labels):
         raise DataError(
             f"data set {card.name}: {wanted:,} training and validation images are asked for, and "
             f"there are {len(labels):,}: make its card and the plan again"
@@ -78,8 +79,7 @@ def load(spec: dict, place: store.Store) -> Split:
         stream(spec["split_seed"], spec.get("split", 0), 0, "", "split") % 2**32
     )
     order = balanced_order(labels, rng)
-    held_out = order[: spec["validation"]]
-    rest = order[spec["validation"] :]
+    held_out, rest = order[:held], order[held:]
     chosen = np.sort(rest[: spec["train_size"]] if spec["train_size"] else rest)
     side, held_out = spec.get("resize"), np.sort(held_out)
     noisy = redrawn(labels[chosen], spec["label_noise"], card.classes, rng)
@@ -90,12 +90,18 @@ def load(spec: dict, place: store.Store) -> Split:
         files = _files(card.resized(side), place)
         train = Part(files("train", chosen), noisy)
         val = Part(files("train", held_out), labels[held_out])
+        if card.validation:
+            given = np.asarray(arrays["val_labels"])
+            val = Part(files("val", np.arange(len(given))), given)
         test = Part(files("test", np.arange(len(tested))), tested)
     else:
         images = arrays["train_images"]
         pixels = _scaled(images[chosen], side)
         train = Part(pixels, noisy)
         val = Part(_scaled(images[held_out], side), labels[held_out])
+        if card.validation:
+            given = np.asarray(arrays["val_images"])
+            val = Part(_scaled(given, side), np.asarray(arrays["val_labels"]))
         test = Part(_scaled(np.asarray(arrays["test_images"]), side), tested)
         measured = statistics(pixels)
         mean, std = mean or measured[0], std or measured[1]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from kdpipe.section import DOTTED, Network, Section
+from kdpipe.section import DOTTED, SHA256, Network, Section
 
 
 class Pretrained(Section):
@@ -22,7 +22,7 @@ class Pretrained(Section):
     path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None, description="the file, safetensors or a state dict, seen from this file"
     )
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+    sha256: Annotated[str, Field(pattern=SHA256)] | None = Field(
         None, description="of the file of one's own, as sha256sum prints it"
     )
 

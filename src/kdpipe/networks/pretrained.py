@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from kdpipe.errors import KdpipeError
+from kdpipe.networks import models
 
 NESTED = ("state_dict", "model", "net", "model_state_dict")  # where training scripts put weights
 SHOWN = 8
@@ -22,9 +23,24 @@ def load(model: nn.Module, spec: dict, path: Path | None) -> None:
 
     `path` is their file; None where torchvision is to download its own.
     """
-    wanted, name = spec["pretrained"], spec["network"]["name"]
     if path is None:
-        path = _downloaded(name, wanted["weights"])
+        path = _downloaded(spec["network"]["name"], spec["pretrained"]["weights"])
+    model.load_state_dict(_fitting(model, spec, path))
+
+
+def refuse_unfit(spec: dict, path: Path, code: Path | None = None) -> None:
+    """Raise KdpipeError if a file is not the one that a run's spec names, or fits not its network.
+
+    `code` is the folder of networks of one's own. The network is not made: its shapes suffice.
+    """
+    with torch.device("cpu" if "build" in spec["network"] else "meta"):
+        model = models.of(spec["network"], code)
+    _fitting(model, spec, path)
+
+
+def _fitting(model: nn.Module, spec: dict, path: Path) -> dict[str, torch.Tensor]:
+    """What a file holds, if it is the one that the spec names and fits the network."""
+    wanted, name = spec["pretrained"], spec["network"]["name"]
     if not path.is_file():
         raise KdpipeError(f"the weights of {name}: there is no file {path}")
     with path.open("rb") as file:
@@ -38,7 +54,7 @@ def load(model: nn.Module, spec: dict, path: Path | None) -> None:
     if wanted["weights"] is not None:
         state = {f"network.{key}": value for key, value in state.items()}
     _fit(model, state, path, name)
-    model.load_state_dict(state)
+    return state
 
 
 def _downloaded(name: str, weights: str) -> Path:

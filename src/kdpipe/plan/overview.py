@@ -126,7 +126,7 @@ def _teaching(plan: Plan) -> list[str]:
 
 
 def _choice(plan: Plan, taught: list[Run]) -> list[str]:
-    """Both prices for students that learn from logits alone, and where another choice is cheaper."""
+    """Both prices for students that learn from logits alone, and where the other is cheaper."""
     if not taught:
         return []
     views = view_count(taught[0].spec["data"]["views"])

@@ -112,6 +112,7 @@ def facts(plan: Plan, frame: pd.DataFrame, outdated: dict[str, str]) -> list[tup
     done = runs.loc[runs.status == "done"]
     states = ", ".join(f"{count:,} {state}" for state, count in runs.status.value_counts().items())
     size = data.train_size or plan.card.train - data.validation
+    val = plan.card.validated(data.validation)
     noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
     probes = f", {len(plan.probes):,} probes on other data" if plan.probes else ""
     price = [run.train_multiply_adds + run.teacher_multiply_adds for run in plan.runs.values()]
@@ -119,8 +120,8 @@ def facts(plan: Plan, frame: pd.DataFrame, outdated: dict[str, str]) -> list[tup
     return [
         (
             "Data",
-            f"{plan.card.title}: {size:,} training images{noise}, {data.validation:,} for "
-            f"validation, {plan.card.test:,} for test",
+            f"{plan.card.title}: {size:,} training images{noise}, {val:,} for validation, "
+            f"{plan.card.test:,} for test",
         ),
         ("Seeds", ", ".join(map(str, study.seeds))),
         ("Smallest difference worth having", f"{study.smallest_effect:g} points"),

@@ -144,7 +144,7 @@ def data_spec(data: Data, card: cards.Card, split: int = 0) -> dict:
         "card": card.sha256,
         "revision": cards.data_revision(card.name),
         "train_size": data.train_size or card.train - data.validation,
-        "validation": data.validation,
+        "validation": card.validated(data.validation),
         "label_noise": data.label_noise,
         "split_seed": data.split_seed,
         **drawn,

@@ -60,7 +60,7 @@ def notes(study: Study) -> list[str]:
     data, card = study.data, card_of_keys(study.data)
     images = data.train_size or card.train - data.validation
     found = []
-    if not data.validation:
+    if not card.validated(data.validation):
         found.append(
             "no validation images: the report will not choose a best teacher; set data.validation"
         )

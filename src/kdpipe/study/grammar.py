@@ -158,7 +158,7 @@ class Study(Section):
         4, description="processes that read images beside a run, where they stream; in no name"
     )
     methods: dict[Name, Method] = Field(  # pyright: ignore (a model made of the listed terms)
-        default_factory=lambda: {"kd": Method()},
+        default_factory=lambda: {"kd": Method.model_validate({})},
         description="ways to distil, each under a name; default: kd, plain",
     )
     ensembles: dict[Name, Ensemble] = Field(

@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from kdpipe.section import SHA256
 from kdpipe.wording import key, listed, nearest, shown
 
 ALPHA = (
@@ -65,6 +66,8 @@ def _line(details: Any, content: object, model: type[BaseModel]) -> tuple[str, s
 def _wanted(details: Any) -> str:
     kind = details["type"]
     if kind == "string_pattern_mismatch":
+        if details["ctx"]["pattern"] == SHA256:
+            return "a SHA-256 has 64 hexadecimal digits in lower case, as sha256sum prints them"
         if "full" in details["ctx"]["pattern"]:
             return "a stop is one of: full, checkpoint E, every K, schedule A/N"
         return "a name has letters, digits, - and _ only (no dots, slashes or spaces)"

@@ -15,6 +15,7 @@ from kdpipe.plan.items import Plan, Run
 from kdpipe.plan.overview import counted
 from kdpipe.results import run_folder
 from kdpipe.results.store import Store, is_running
+from kdpipe.upkeep import comparing
 
 
 def as_text(plan: Plan, place: Store) -> str:
@@ -72,6 +73,7 @@ def as_text(plan: Plan, place: Store) -> str:
             f"{len(old):,} outdated: kdpipe prune with --outdated and --yes removes them, the next "
             "start makes them again"
         )
+    lines += comparing.of_images(plan.study)
     if waiting:
         lines.append(_time_left(plan, records, waiting, epochs, max(1, len(running))))
     return "\n".join(lines)

@@ -10,25 +10,16 @@ from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
 from kdpipe.study import checking, yaml_file
+from kdpipe.upkeep import comparing
 
 
 def checked(path: Path | str) -> Plan:
     """The plan of a study file. Raises KdpipeError for whatever would go wrong in its jobs.
 
-    Networks and terms of one's own are tried, which is the one thing here that needs torch.
+    What a study names is looked at itself, which needs torch where there is code or weights.
     """
-    study = checking.load(path)
-    made = planner.make(study)
-    if study.networks:
-        from kdpipe.networks.own import changes as network_changes
-
-        shape, classes = made.card.shape, made.card.classes
-        own = network_changes.Own(str(path), study.networks, study.code, shape, classes)
-        network_changes.compare(own)
-    if any(method.term for method in study.methods.values()):
-        from kdpipe.learning.own import changes as term_changes
-
-        term_changes.compare(term_changes.Own(str(path), study.methods, study.code))
+    made = planner.make(checking.load(path))
+    comparing.refuse_others(made, str(path))
     return made
 
 

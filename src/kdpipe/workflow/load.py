@@ -15,6 +15,7 @@ from kdpipe.results.records import finished
 from kdpipe.results.store import Store
 from kdpipe.study import checking, yaml_file
 from kdpipe.training import devices
+from kdpipe.upkeep import comparing
 from kdpipe.workflow.before import leave, refuse_folders
 from kdpipe.workflow.dag import Dag, mark_of, report_folder_of
 
@@ -51,8 +52,11 @@ def load(
         else:
             content = yaml_file.read(default)
             content = content | config if isinstance(content, dict) else content
-            study = checking.validate(content, str(default), Path(default).parent)
+            source = str(default)
+            study = checking.validate(content, source, Path(default).parent)
         made = planner.make(study)
+        if head:
+            comparing.refuse(source, comparing.of_images(study))
         store = Store()
         states = status.of(made, store) if head else {}
         names = [name for items in made.recorded.values() for name in items]

@@ -22,12 +22,14 @@ def arguments(parser) -> None:
     add("--channels", type=int, choices=(1, 3), help=help)
     help = "hold this share of each class out, if there is no test"
     add("--test-share", type=float, help=help)
+    help = "what PATH/val is: choices are made on validation, results are reported on test"
+    add("--val-is", choices=("validation", "test"), help=help)
 
 
 def run(options) -> None:
     from kdpipe.data.own.card import make_card
 
-    keys = ("resize", "channels", "test_share", "stream")
+    keys = ("resize", "channels", "test_share", "stream", "val_is")
     made = {key: getattr(options, key) for key in keys}
     print(make_card(Path(options.path), options.name, options.card, **made))
 

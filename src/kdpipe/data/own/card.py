@@ -6,6 +6,7 @@ streams (`--stream`) the card names a listing of its files: their headers are re
 pixels in training; mean and std, which the study then wants, are measured on a sample of them.
 """
 
+import dataclasses
 import re
 import tempfile
 from pathlib import Path
@@ -13,15 +14,16 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from kdpipe.data import cards, listing
-from kdpipe.data.arrays import ARRAYS, PARTS, Arrays, digest
+from kdpipe.data import cards, listing, prepared
+from kdpipe.data.arrays import Arrays, digest
 from kdpipe.data.cards import Card
-from kdpipe.data.own import folders, pictures
-from kdpipe.data.own.folders import refuse
+from kdpipe.data.own import folders, reader, remarks, seen
+from kdpipe.data.own.folders import Found, refuse
 from kdpipe.data.own.reader import arrays_of
+from kdpipe.data.splits import statistics
 from kdpipe.errors import DataError
 from kdpipe.results.files import file_facts, write_json
-from kdpipe.wording import listed
+from kdpipe.wording import printable
 
 SAMPLE = 1000  # training images that mean and std are measured on, where images stream
 AT_ONCE = 10  # of them in memory
@@ -36,10 +38,12 @@ def make_card(
     channels: int | None = None,
     test_share: float | None = None,
     stream: int | None = None,
+    val_is: str | None = None,
 ) -> str:
     """Write the card of a folder or .npz; returns a line, and what the study has to say.
 
-    Raises DataError with every mistake.
+    `val_is` says whether PATH/val is for `validation` or `test`, where that cannot be seen. Raises
+    DataError with every mistake.
     """
     name = name or path.name.removesuffix(".npz")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name) or name in cards.known():
@@ -51,75 +55,103 @@ def make_card(
         raise DataError(f"--resize {resize}: 4 to 1024 pixels")
     if test_share is not None and not 0 < test_share < 1:
         raise DataError(f"--test-share {test_share}: more than 0 and less than 1")
-    made = {"resize": resize, "channels": channels, "test_share": test_share}
+    made: dict = {"resize": resize, "channels": channels, "test_share": test_share}
+    made["val"] = _val_of(path, val_is)
+    found = folders.listed(path, test_share, made["val"]) if path.is_dir() else None
+    if found:
+        remarks.refuse_unread(path, found)
     if stream is not None:
         if resize is not None or not 16 <= stream <= 1024:
             raise DataError(f"--stream {stream}: 16 to 1024 pixels, and no --resize beside it")
-        arrays = _listing(path, stream, channels, test_share)
-        shape, names = tuple(arrays["shape"].tolist()), listing.NAMES
+        if found is None:
+            raise DataError(f"{path}: --stream is for a folder of classes")
+        arrays = _listing(path, stream, channels, found)
+        shape = tuple(arrays["shape"].tolist())
         made |= {"channels": shape[0], "stream": stream}
+        mean, std, count = _sampled(path, arrays)
+        notes = remarks.of_files(path, arrays, found)
     else:
         arrays = arrays_of(path, made)
-        shape, names = arrays["train_images"].shape[1:], ARRAYS
-    classes = int(arrays["train_labels"].max()) + 1
+        shape, count = arrays["train_images"].shape[1:], len(arrays["train_labels"])
+        measured = statistics(arrays["train_images"])
+        mean, std = ([round(value, 4) for value in values] for values in measured)
+        notes = remarks.of_images(path, arrays, found)
     new = Card(
         name=name,
         title=name,
         source=path.name,
         shape=shape,
-        classes=classes,
+        classes=int(arrays["train_labels"].max()) + 1,
         train=len(arrays["train_labels"]),
         test=len(arrays["test_labels"]),
-        sha256=digest(arrays, names),
+        sha256="",
         made=made,
+        validation=len(arrays.get("val_labels", ())),
+        class_names=tuple(map(printable, found.classes)) if found else (),
+        mean=tuple(mean),
+        std=tuple(std),
+        scaled=_scaled(made, stream),
     )
+    new = dataclasses.replace(new, sha256=digest(arrays, prepared.names_of(new)))
     place = Path(card) if card else cards.beside(path)
-    size = " x ".join(map(str, shape))
-    said: dict[str, object] = {"name": name, "path": str(path)}
-    if card:
-        said["card"] = card
-    measured = ""
-    if stream is not None:
-        size = f"{size}, read from their files,"
-        said["mean"], said["std"], count = _statistics(path, arrays)
-        of = f"{count:,} training images drawn at random" if count < new.train else "all of train"
-        measured = f"\n(mean and std were measured on {of}, as evaluation sees them)"
     write_json(place, cards.sealed(new))
-    keys = yaml.safe_dump(
-        said, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
+    seen.note(place, new, path)
+    return "\n".join([_said(new, path, place, count), *notes])
+
+
+def _said(card: Card, path: Path, place: Path, count: int) -> str:
+    """What a card was made of, and what to write into a study."""
+    keys: dict[str, object] = {"name": card.name, "path": str(path)}
+    if place != cards.beside(path):
+        keys["card"] = str(place)
+    size, measured = " x ".join(map(str, card.shape)), ""
+    if card.streamed:
+        size = f"{size}, read from their files,"
+        keys |= {"mean": list(card.mean), "std": list(card.std)}
+        of = f"{count:,} training images drawn at random" if count < card.train else "all of train"
+        measured = f"\n(mean and std were measured on {of}, as evaluation sees them)"
+    written = yaml.safe_dump(
+        keys, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
     ).strip()
+    val = f", {card.validation:,} validation" if card.validation else ""
     return (
-        f"{place}: {new.train:,} training and {new.test:,} test images of {size} in {classes} "
-        f"classes. In the study: data: {keys}{measured}{_passed_over(path, test_share)}"
+        f"{place}: {card.train:,} training{val} and {card.test:,} test images of {size} in "
+        f"{card.classes} classes. In the study: data: {written}{measured}"
     )
 
 
-def _passed_over(path: Path, test_share: float | None) -> str:
-    """A note of what lies in a folder and is no picture of a class by its name."""
-    others = folders.passed_over(path, test_share) if path.is_dir() else []
-    if not others:
-        return ""
-    endings = ", ".join(pictures.SUFFIXES)
-    return (
-        f"\nnote: passed over, since they lie in no class or do not end in one of {endings}: "
-        f"{listed(others)}"
-    )
+def _val_of(path: Path, said: str | None) -> str | None:
+    """What the val of a folder or a .npz is, as `Card.made` says it."""
+    if path.is_dir():
+        return folders.val_of(path, said)
+    if said is not None:
+        raise DataError(f"--val-is {said}: is for a folder with train/ and val/")
+    return "validation" if path.is_file() and reader.has_validation(path) else None
 
 
-def _listing(path: Path, side: int, channels: int | None, test_share: float | None) -> Arrays:
+def _scaled(made: dict, stream: int | None) -> str:
+    """How images came to their shape, as a person reads it."""
+    if stream is not None:
+        return (
+            f"shorter side scaled to 256/224 of {stream}, the centre cut out; in training as the "
+            "study says (data.crop)"
+        )
+    if made["resize"] is not None:
+        return f"each stretched to {made['resize']} x {made['resize']} (PIL, bilinear)"
+    return "as they are"
+
+
+def _listing(path: Path, side: int, channels: int | None, found: Found) -> Arrays:
     """The listing of a folder whose images stream."""
-    if not path.is_dir():
-        raise DataError(f"{path}: --stream is for a folder of classes")
-    files, labels = folders.listed(path, test_share)
-    heads, mistakes = folders.heads([file for part in PARTS for file in files[part]])
+    heads, mistakes = folders.heads([file for part in found.files.values() for file in part])
     refuse(mistakes, path)
     channels = channels or folders.channels_of(heads)
-    arrays = listing.of(path, files, labels, (channels, side, side))
-    refuse(_same_files(files, arrays), path)
+    arrays = listing.of(path, found.files, found.labels, (channels, side, side))
+    refuse(_same_files(found.files, arrays), path)
     return arrays
 
 
-def _statistics(path: Path, arrays: Arrays) -> tuple[list[float], list[float], int]:
+def _sampled(path: Path, arrays: Arrays) -> tuple[list[float], list[float], int]:
     """Mean and standard deviation of each channel, of pixels in [0, 1]; of how many images.
 
     Of a sample that is always the same: the centres that evaluation cuts out, to four digits.
@@ -147,16 +179,19 @@ def _statistics(path: Path, arrays: Arrays) -> tuple[list[float], list[float], i
 
 
 def _same_files(files: dict[str, list[Path]], arrays: Arrays) -> list[str]:
-    """Files of equal bytes in train and in test; only those of equal size are read."""
-    shared = np.intersect1d(arrays["train_sizes"], arrays["test_sizes"])
-    found: dict[str, list[tuple[str, Path]]] = {}
-    for part in PARTS:
-        chosen = np.flatnonzero(np.isin(arrays[f"{part}_sizes"], shared))
+    """Files of equal bytes in two parts; only those of equal size are read."""
+    parts = list(files)
+    seen_in: dict[str, tuple[str, Path]] = {}
+    found = []
+    for part in parts:
+        others = [arrays[f"{other}_sizes"] for other in parts if other != part]
+        chosen = np.flatnonzero(np.isin(arrays[f"{part}_sizes"], np.concatenate(others)))
         paths = [files[part][index] for index in chosen]
-        found[part] = [(file_facts(path)["sha256"], path) for path in paths]
-    train = dict(found["train"])
-    return [
-        f"{path} is the same file as {train[digest]}: train and test must not overlap"
-        for digest, path in found["test"]
-        if digest in train
-    ]
+        here = {path: file_facts(path)["sha256"] for path in paths}
+        for path, sha256 in here.items():
+            other, first = seen_in.get(sha256, (part, path))
+            if other != part:
+                both = f"{other} and {part}"
+                found.append(f"{path} is the same file as {first}: {both} must not overlap")
+        seen_in |= {sha256: (part, path) for path, sha256 in here.items()}
+    return found

@@ -1,6 +1,6 @@
 """A folder of classes made into plain arrays: every image decoded once, scaled, and in one array.
 
-    PATH/train/CLASS/*.jpg, PATH/test/CLASS/*.jpg    classes by name; `val` serves as test
+    PATH/train/CLASS/*.jpg, PATH/test/CLASS/*.jpg    classes by name; PATH/val/CLASS as it is said
     PATH/CLASS/*.jpg                                 with a share of each class held out as test
 
 Labels are the places of the classes in alphabetical order. An image that is not square is
@@ -10,6 +10,7 @@ stretched to the square that `resize` asks for. Mistakes are said by file, all o
 import errno
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +30,8 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
 
     Raises DataError with every mistake.
     """
-    files, labels = listed(path, made["test_share"])
-    every = [file for part in PARTS for file in files[part]]
+    files, labels, _ = listed(path, made["test_share"], made["val"])
+    every = [file for part in files for file in files[part]]
     first, mistakes = heads(every)
     refuse(mistakes, path)
     side, channels = made["resize"], made["channels"]
@@ -49,7 +50,7 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
         )
     width, height = (side, side) if side else sizes[0]
     arrays: Arrays = {}
-    for part in PARTS:
+    for part in files:
         shape = (len(files[part]), channels, height, width)
         if np.prod(shape, dtype=float) > MAX_BYTES:
             raise DataError(
@@ -71,7 +72,7 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
             images[index] = pixels
         arrays |= {f"{part}_images": images, f"{part}_labels": labels[part]}
     refuse(mistakes, path)
-    return arrays, {part: [str(file) for file in files[part]] for part in PARTS}
+    return arrays, {part: [str(file) for file in files[part]] for part in files}
 
 
 def refuse(mistakes: list[str], path: Path) -> None:
@@ -84,38 +85,91 @@ def refuse(mistakes: list[str], path: Path) -> None:
         raise DataError("\n  ".join(map(printable, lines)))
 
 
-def listed(
-    path: Path, test_share: float | None
-) -> tuple[dict[str, list[Path]], dict[str, np.ndarray]]:
-    """The image files of each part in a fixed order, and their labels."""
-    test = next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
-    if (path / "train").is_dir() and test:
-        if test_share is not None:
-            raise DataError(f"{path} has a test set: leave --test-share out")
-        names = _classes(path / "train")
-        mistakes = [f"{path / 'train'}: no folder of a class in it"] * (not names)
-        unknown = sorted(set(_classes(test)) - set(names))
-        mistakes += [f"{test / name}: training has no such class" for name in unknown]
-        found = {
-            part: _by_class(folder, names)
-            for part, folder in (("train", path / "train"), ("test", test))
-        }
-        for name, files in zip(names, found["train"], strict=True):
-            if not files:
-                mistakes.append(f"{path / 'train' / name}: a class with no image")
-        if not any(found["test"]):
-            mistakes.append(f"{test}: no image in it")
-        refuse(mistakes, path)
-        return (
-            {part: [file for files in found[part] for file in files] for part in PARTS},
-            {part: _labels(found[part]) for part in PARTS},
-        )
+class Found(NamedTuple):
+    """The image files of each part in a fixed order, their labels, and the names of the classes."""
+
+    files: dict[str, list[Path]]
+    labels: dict[str, np.ndarray]
+    classes: list[str]
+
+
+def listed(path: Path, test_share: float | None = None, val: str | None = None) -> Found:
+    """What lies in a folder. Raises DataError with every mistake.
+
+    `val` is what PATH/val is: `validation`, a part of its own; else the test set, where there is no
+    PATH/test.
+    """
+    if (path / "train").is_dir() and ((path / "test").is_dir() or (path / "val").is_dir()):
+        return _of_parts(path, test_share, val)
     names = _classes(path)
     if test_share is None or "train" in names:
         raise DataError(
             f"{path}: expected PATH/train/CLASS/ and PATH/test/CLASS/ (or val); where it has only "
             "PATH/CLASS/, give --test-share 0.2"
         )
+    return _held_out(path, names, test_share)
+
+
+def val_of(path: Path, said: str | None) -> str | None:
+    """What PATH/val is, `validation` or `test`; None if there is none. Never guessed.
+
+    Raises DataError with the question where nobody has `said` it.
+    """
+    train, val, test = ((path / name).is_dir() for name in ("train", "val", "test"))
+    if not (train and val):
+        if said is not None:
+            raise DataError(f"--val-is {said}: {path} has not both train/ and val/")
+        return None
+    if test and said == "test":
+        raise DataError(f"{path} has test/ beside val/, which is for validation: no --val-is test")
+    if not test and said is None:
+        raise DataError(
+            f"{path} has train/ and val/ and no test/. Are choices made on val/, or are results "
+            "reported on it? Say --val-is test (nothing is chosen on it; the study holds "
+            "validation images out of train), or --val-is validation with --test-share 0.2 "
+            "(that share of train is held out as test)"
+        )
+    return said or "validation"
+
+
+def _of_parts(path: Path, test_share: float | None, val: str | None) -> Found:
+    """PATH/train beside PATH/test or PATH/val."""
+    places = {"train": path / "train", "test": path / "test", "val": path / "val"}
+    if val != "validation":
+        test = places.pop("val")
+        places["test"] = places["test"] if places["test"].is_dir() else test
+    elif not places["test"].is_dir():
+        del places["test"]
+    if ("test" in places) is (test_share is not None):
+        if test_share is not None:
+            raise DataError(f"{path} has a test set: leave --test-share out")
+        raise DataError(
+            f"{path} has no test set where val/ is for validation: give --test-share 0.2, which "
+            "holds that share of train out"
+        )
+    names = _classes(places["train"])
+    mistakes = [f"{places['train']}: no folder of a class in it"] * (not names)
+    for part in places.keys() - {"train"}:
+        unknown = sorted(set(_classes(places[part])) - set(names))
+        mistakes += [f"{places[part] / name}: training has no such class" for name in unknown]
+    found = {part: _by_class(folder, names) for part, folder in places.items()}
+    for name, files in zip(names, found["train"], strict=True):
+        if not files:
+            mistakes.append(f"{places['train'] / name}: a class with no image")
+    for part in places.keys() - {"train"}:
+        if not any(found[part]):
+            mistakes.append(f"{places[part]}: no image in it")
+    refuse(sorted(mistakes), path)
+    files = {part: [file for each in found[part] for file in each] for part in found}
+    labels = {part: _labels(found[part]) for part in found}
+    if test_share is not None:
+        held = _held_out(places["train"], names, test_share)
+        files, labels = files | held.files, labels | held.labels
+    return Found(files, labels, names)
+
+
+def _held_out(path: Path, names: list[str], share: float) -> Found:
+    """PATH/CLASS, with a share of each class held out as test."""
     by_class = _by_class(path, names)
     refuse(
         [
@@ -128,11 +182,12 @@ def listed(
     files, labels = [file for each in by_class for file in each], _labels(by_class)
     order = balanced_order(labels, np.random.RandomState(0))
     # Rank by rank, so that each class keeps an image to learn from.
-    count = min(max(1, round(test_share * len(files))), len(files) - len(names))
+    count = min(max(1, round(share * len(files))), len(files) - len(names))
     held = {"test": np.sort(order[:count]), "train": np.sort(order[count:])}
-    return (
+    return Found(
         {part: [files[index] for index in held[part]] for part in PARTS},
         {part: labels[held[part]] for part in PARTS},
+        names,
     )
 
 
@@ -163,12 +218,11 @@ def _lost(file: Path) -> str:
     return f"{file}: a link that leads nowhere, or no file: remove it, or bring it back"
 
 
-def passed_over(path: Path, test_share: float | None) -> list[str]:
-    """The files below a folder that `listed` leaves out, hidden ones apart."""
-    files, _ = listed(path, test_share)
-    taken = {file for part in PARTS for file in files[part]}
+def passed_over(path: Path, files: dict[str, list[Path]]) -> list[Path]:
+    """The files below a folder that are none of those that `listed` found, hidden ones apart."""
+    taken = {file for part in files for file in files[part]}
     every = (file for file in path.rglob("*") if not file.name.startswith(".") and file.is_file())
-    return [printable(file.relative_to(path)) for file in sorted(set(every) - taken)]
+    return [file.relative_to(path) for file in sorted(set(every) - taken)]
 
 
 def _labels(by_class: list[list[Path]]) -> np.ndarray:

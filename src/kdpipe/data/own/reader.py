@@ -1,7 +1,8 @@
 """Data of one's own made into plain arrays, and refused with all its mistakes at once.
 
 A .npz holds train_images, train_labels, test_images, test_labels (or x_train, y_train, ...) as
-numpy writes them; what a folder looks like is said in `folders`. Nothing is unpickled.
+numpy writes them, and val_images, val_labels where validation is a part of its own; what a folder
+looks like is said in `folders`. Nothing is unpickled.
 """
 
 import hashlib
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kdpipe.data.arrays import PARTS, Arrays
+from kdpipe.data.arrays import PARTS, VAL, Arrays
 from kdpipe.data.cards import MAX_BYTES, Card
 from kdpipe.data.own import folders
 from kdpipe.data.own.folders import Names, refuse
 from kdpipe.errors import DataError
 from kdpipe.wording import printable
+
+KINDS = (("images", "x"), ("labels", "y"))  # as a .npz calls them, and as Keras does
 
 
 def read(card: Card, path: Path) -> Arrays:
@@ -43,26 +46,39 @@ def _of_labels(path: Path, arrays: Arrays) -> list[str]:
     classes = int(arrays["train_labels"].max()) + 1
     missing = np.flatnonzero(np.bincount(arrays["train_labels"], minlength=classes) == 0)
     found = [f"class {label} has no training image: labels go from 0 up" for label in missing[:10]]
-    beyond = np.flatnonzero(arrays["test_labels"] >= classes)
-    found += [
-        f"test_labels[{index}] is {arrays['test_labels'][index]}, training has 0 to {classes - 1}"
-        for index in beyond[:10]
-    ]
+    for part in parts_of(arrays):
+        beyond = np.flatnonzero(arrays[f"{part}_labels"] >= classes)
+        found += [
+            f"{part}_labels[{index}] is {arrays[f'{part}_labels'][index]}, training has 0 to "
+            f"{classes - 1}"
+            for index in beyond[:10]
+        ]
     return found
 
 
+def parts_of(arrays: Arrays) -> list[str]:
+    """The parts that are there: train, test, and val where it is a part of its own."""
+    return [part for part in (*PARTS, VAL) if f"{part}_labels" in arrays]
+
+
 def _overlap(arrays: Arrays, names: Names) -> list[str]:
-    """Images that stand in train and in test."""
-    digests = {
-        part: [hashlib.sha256(image.tobytes()).digest() for image in arrays[f"{part}_images"]]
-        for part in PARTS
-    }
-    train = dict(zip(digests["train"], names["train"], strict=True))
-    return [
-        f"{name} is the same image as {train[digest]}: train and test must not overlap"
-        for digest, name in zip(digests["test"], names["test"], strict=True)
-        if digest in train
-    ]
+    """Images that stand in two parts."""
+    seen: dict[bytes, tuple[str, str]] = {}
+    found = []
+    for part in parts_of(arrays):
+        digests = digests_of(arrays[f"{part}_images"])
+        for digest, name in zip(digests, names[part], strict=True):
+            other, first = seen.get(digest, (part, name))
+            if other != part:
+                both = f"{other} and {part}"
+                found.append(f"{name} is the same image as {first}: {both} must not overlap")
+        seen |= {digest: (part, name) for digest, name in zip(digests, names[part], strict=True)}
+    return found
+
+
+def digests_of(images: np.ndarray) -> list[bytes]:
+    """Of the pixels of each image."""
+    return [hashlib.sha256(image.tobytes()).digest() for image in images]
 
 
 # --- .npz
@@ -72,9 +88,10 @@ def _of_npz(path: Path, made: dict) -> tuple[Arrays, Names]:
     if made["test_share"] is not None or made["channels"] is not None or made["resize"] is not None:
         raise DataError(f"{path}: a .npz is taken as it is; scale it in the study (data.resize)")
     held = _held(path)
+    parts = [*PARTS, VAL] if made["val"] == "validation" else PARTS
     arrays: Arrays = {}
-    for part in PARTS:
-        for kind, short in (("images", "x"), ("labels", "y")):
+    for part in parts:
+        for kind, short in KINDS:
             key = f"{part}_{kind}" if f"{part}_{kind}" in held else f"{short}_{part}"
             if key not in held:
                 raise DataError(
@@ -82,19 +99,26 @@ def _of_npz(path: Path, made: dict) -> tuple[Arrays, Names]:
                     f"{', '.join(held) or 'nothing'}"
                 )
             arrays[f"{part}_{kind}"] = held[key]
-    refuse([line for part in PARTS for line in _of_part(part, arrays)], path)
-    for part in PARTS:
+    refuse([line for part in parts for line in _of_part(part, arrays)], path)
+    for part in parts:
         arrays[f"{part}_images"] = _channels_first(arrays[f"{part}_images"])
         arrays[f"{part}_labels"] = arrays[f"{part}_labels"].reshape(-1).astype(np.int64)
-    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
-        raise DataError(
-            f"{path}: images of {arrays['train_images'].shape[1:]} in train and of "
-            f"{arrays['test_images'].shape[1:]} in test"
-        )
+    shapes = {part: arrays[f"{part}_images"].shape[1:] for part in parts}
+    for part in parts:
+        if shapes[part] != shapes["train"]:
+            raise DataError(
+                f"{path}: images of {shapes['train']} in train and of {shapes[part]} in {part}"
+            )
     return arrays, {
         part: [f"{part} image {index}" for index in range(len(arrays[f"{part}_labels"]))]
-        for part in PARTS
+        for part in parts
     }
+
+
+def has_validation(path: Path) -> bool:
+    """Whether a .npz has validation images beside train and test. Raises DataError."""
+    held = _held(path)
+    return all(f"{VAL}_{kind}" in held or f"{short}_{VAL}" in held for kind, short in KINDS)
 
 
 def _held(path: Path) -> dict[str, np.ndarray]:

@@ -19,9 +19,9 @@ def listed(card: Card, path: Path) -> dict:
     from kdpipe.data.own import folders
 
     _refuse_packed(card, path)
-    files, labels = folders.listed(path, None)
-    arrays = listing.of(path, files, labels, card.shape)
-    folders.refuse(_differences(card, path, files, arrays), path)
+    found = folders.listed(path)  # its val is the test set
+    arrays = listing.of(path, found.files, found.labels, card.shape)
+    folders.refuse(_differences(card, path, found.files, arrays), path)
     return arrays
 
 

@@ -36,6 +36,12 @@ def of_images(where: str, images: Images, teacher_outputs: object = None) -> Ite
                 f"{where}.{key}: {shown(values)} for images of {card.shape[0]} channel(s): "
                 "give one number for each"
             )
+    if card.validation and data.validation:
+        yield (
+            f"{where}.validation: {data.name} has {card.validation:,} validation images of its "
+            "own, which are used: leave validation out"
+        )
+        return
     wanted = (data.train_size or 0) + data.validation
     if wanted > card.train or data.validation >= card.train:
         yield (

@@ -34,7 +34,7 @@ def _transfers(sound: Sound) -> Iterator[str]:
 
 def _probe_images(where: str, data: Data, card: cards.Card) -> Iterator[str]:
     """There must be images to choose the strength of a probe on, and of every class to fit it."""
-    if not data.validation and "validation" not in salvage.lost(data):
+    if not card.validated(data.validation) and "validation" not in salvage.lost(data):
         yield (
             f"{where}.data.validation: the strength of a probe is chosen on validation images: "
             "hold some out"
@@ -91,10 +91,10 @@ def _cure(card: cards.Card, data: Data, shape: tuple[int, int, int]) -> str:
         return (
             f"; a .npz is taken as it is: store its images as {kind} ones, of {channels} channel(s)"
         )
-    options = {"test_share": card.made.get("test_share"), "channels": channels}
+    changes: dict[str, object] = {"channels": channels}
     if card.streamed or square:
-        options["stream" if card.streamed else "resize"] = height
-    typed = cards.command(data.name, data.path, data.card, **options)
+        changes["stream" if card.streamed else "resize"] = height
+    typed = cards.typed_again(card, data.path, data.card, **changes)
     return f"; make its card again: {typed}"
 
 

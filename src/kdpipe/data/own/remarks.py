@@ -1,0 +1,107 @@
+"""What is said of one's own images when their card is made: no mistake, and yet seldom meant.
+
+One picture under two labels, a test set without a class, files that are passed over. Pictures of a
+format that is not read are a mistake here, since a class would lose them; data that has its card
+already is read as ever.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kdpipe.data.arrays import Arrays
+from kdpipe.data.own import folders, pictures, reader
+from kdpipe.data.own.folders import Found
+from kdpipe.results.files import file_facts
+from kdpipe.wording import listed, printable
+
+# Pictures, by their names, of formats that `pictures` does not read.
+UNREAD = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".tga", ".ico", ".exr"}
+UNREAD |= {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw"}
+MAX_READ = 2 * 10**9  # bytes of files that are compared
+SHOWN = 3  # pairs
+
+
+def refuse_unread(path: Path, found: Found) -> None:
+    """Raise DataError for pictures among the classes that cannot be read."""
+    others = folders.passed_over(path, found.files)
+    folders.refuse(
+        [
+            f"{path / other}: {other.suffix} is not read: save it as JPEG or PNG (ImageMagick: "
+            f"mogrify -format jpg *{other.suffix}), or move it out of the folder"
+            for other in others
+            if other.suffix.lower() in UNREAD
+        ],
+        path,
+    )
+
+
+def of_images(path: Path, arrays: Arrays, found: Found | None) -> list[str]:
+    """Of images in arrays; `found` is what lies in the folder, None of a .npz."""
+    files = found.files["train"] if found else None
+    names = [_below(path, file) for file in files] if files else None
+    digests = reader.digests_of(arrays["train_images"])
+    return [*_twins(digests, arrays["train_labels"], names), *_of_folder(path, arrays, found)]
+
+
+def of_files(path: Path, arrays: Arrays, found: Found) -> list[str]:
+    """Of images that stream: files of equal bytes are one image; only those of equal size are read,
+    and only if that is soon done.
+    """
+    sizes = arrays["train_sizes"]
+    _, inverse, counts = np.unique(sizes, return_inverse=True, return_counts=True)
+    (alike,) = np.nonzero(counts[inverse] > 1)
+    rest = _of_folder(path, arrays, found)
+    if (total := int(sizes[alike].sum())) > MAX_READ:
+        said = f"{len(alike):,} files of equal sizes, {total / 1e9:.0f} GB, were not compared"
+        return [f"note: whether an image stands in two classes is not known: {said}", *rest]
+    files = [found.files["train"][index] for index in alike]
+    digests = [file_facts(file)["sha256"] for file in files]
+    names = [_below(path, file) for file in files]
+    return [*_twins(digests, arrays["train_labels"][alike], names), *rest]
+
+
+def _twins(digests: Iterable, labels: np.ndarray, names: list[str] | None) -> Iterator[str]:
+    """Training images that stand in two classes."""
+    places: dict = defaultdict(list)
+    for index, digest in enumerate(digests):
+        places[digest].append(index)
+    pairs = [each for each in places.values() if len(set(labels[each].tolist())) > 1]
+    if not pairs:
+        return
+    shown = (
+        " = ".join(names[i] if names else f"train image {i} (class {labels[i]})" for i in pair[:3])
+        for pair in pairs[:SHOWN]
+    )
+    more = f" and {len(pairs) - SHOWN:,} more" if len(pairs) > SHOWN else ""
+    yield (
+        f"note: {len(pairs):,} training image(s) stand in more than one class, so that a label is "
+        f"wrong: {'; '.join(shown)}{more}"
+    )
+
+
+def _of_folder(path: Path, arrays: Arrays, found: Found | None) -> Iterator[str]:
+    classes = int(arrays["train_labels"].max()) + 1
+    for part in ("test", "val"):
+        labels = arrays.get(f"{part}_labels")
+        if labels is None:
+            continue
+        missing = sorted(set(range(classes)) - set(labels.tolist()))
+        if missing:
+            names = (printable(found.classes[i]) if found else str(i) for i in missing)
+            yield (
+                f"note: {part} has no image of {len(missing)} of {classes} classes, of which its "
+                f"error says nothing: {listed(names)}"
+            )
+    if found and (others := folders.passed_over(path, found.files)):
+        endings = ", ".join(pictures.SUFFIXES)
+        yield (
+            f"note: passed over, since they lie in no class or do not end in one of {endings}: "
+            f"{listed(map(printable, others))}"
+        )
+
+
+def _below(path: Path, file: Path) -> str:
+    return printable(file.relative_to(path))

@@ -1,0 +1,104 @@
+"""What lay in a folder when its card was made, so that images replaced since are found out.
+
+Beside the card, as PATH.card.files.json, stand size and time of each file. They are looked at at
+each start, which takes no longer than listing the folder; only where they differ are the images
+read and compared with the card. So a copy with other times costs one reading, and images that were
+replaced behind a finished study are said.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+
+from kdpipe.data import cards, listing, prepared
+from kdpipe.data.arrays import digest
+from kdpipe.data.cards import Card
+from kdpipe.data.own import folders, reader
+from kdpipe.errors import DataError
+from kdpipe.results.files import write_json
+from kdpipe.wording import listed, printable
+
+Facts = dict[str, list[int]]  # by the file's path below the folder: size in bytes, time in ns
+
+
+def note(place: Path, card: Card, path: Path) -> None:
+    """Write what lies in a folder (or a .npz) beside the card at `place`, which was made of it."""
+    write_json(beside(place), {"card": card.sha256, "files": _facts(path, card)})
+
+
+def beside(place: Path) -> Path:
+    """Where it is noted for the card at `place`."""
+    return place.with_name(f"{place.name.removesuffix('.json')}.files.json")
+
+
+def differences(place: Path, card: Card, path: Path) -> str | None:
+    """What to say if the images in `path` are not those of their card; None if they are.
+
+    None as well if `path` is not there: what was prepared of it may stand alone. Files of other
+    sizes or times are read, and noted again if they hold the same images.
+    """
+    if not path.exists():
+        return None
+    before = _noted(place, card)
+    try:
+        now = _facts(path, card)
+        if now == before:
+            return None
+        changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        same = _digest(card, path) == card.sha256
+        why = f"{_counted(changed, before, now)} since its card was made" if before else ""
+    except DataError as error:
+        same, changed, why = False, [], str(error)
+    if not same:
+        return (
+            f"the images in {path} are not those of its card{f' ({why})' if why else ''}, and "
+            f"runs that are finished are of the old ones: bring those back, or make the card "
+            f"again: {cards.typed_again(card, path, place)}; runs on the new ones get new names"
+        )
+    if card.streamed and before:
+        return (
+            f"{why}; all sizes are the same, and of images that stream pixels are not compared. "
+            f"If they hold the same images, type: {cards.typed_again(card, path, place)}"
+        )
+    with contextlib.suppress(OSError):  # a folder that is not ours to write in
+        note(place, card, path)
+    return None
+
+
+def _facts(path: Path, card: Card) -> Facts:
+    if not path.is_dir():
+        return {"": _of(path)}
+    found = folders.listed(path, card.made.get("test_share"), card.made.get("val"))
+    return {
+        str(file.relative_to(path)): _of(file) for part in found.files.values() for file in part
+    }
+
+
+def _of(file: Path) -> list[int]:
+    found = file.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _noted(place: Path, card: Card) -> Facts:
+    """What was noted for this card; empty where nothing was."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        found = json.loads(beside(place).read_bytes())
+        if found["card"] == card.sha256:
+            return dict(found["files"])
+    return {}
+
+
+def _digest(card: Card, path: Path) -> str:
+    """That of the images as a card has it."""
+    arrays = listing.read(card, path) if card.streamed else reader.read(card, path)
+    return digest(arrays, prepared.names_of(card))
+
+
+def _counted(changed: list[str], before: Facts, now: Facts) -> str:
+    """Which files have changed, came or went: `2 files have changed: train/a/1.png, ...`."""
+    names = listed(printable(name) for name in sorted(changed) if name)
+    gone = len([name for name in changed if name not in now])
+    new = len([name for name in changed if name not in before])
+    kinds = ((len(changed) - gone - new, "changed"), (new, "came"), (gone, "went"))
+    said = ", ".join(f"{count:,} {kind}" for count, kind in kinds if count)
+    return f"files: {said}{f': {names}' if names else ''}"

@@ -1,0 +1,82 @@
+"""What is said of one's own images and is no mistake; and pictures that would be lost."""
+
+import shutil
+
+import made_data
+import numpy as np
+import pytest
+
+from kdpipe.data import cards
+from kdpipe.data.own import remarks
+from kdpipe.data.own.card import make_card
+from kdpipe.errors import DataError
+
+SHAPE = (3, 12, 12)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return made_data.class_folders(tmp_path / "shapes", made_data.arrays(SHAPE, 4, 48, 16))
+
+
+@pytest.mark.parametrize("options", [{}, {"stream": 16}])
+def test_one_image_in_two_classes_is_said(options, folder):
+    assert "more than one class" not in make_card(folder, "mine", None, **options)
+    twin = folder / "train" / "class-0" / "00000.png"
+    shutil.copy(twin, folder / "train" / "class-2" / "twin.png")
+    shutil.copy(twin, folder / "train" / "class-0" / "again.png")  # in its own class: no matter
+    said = make_card(folder, "mine", None, **options)
+    assert "note: 1 training image(s) stand in more than one class" in said
+    assert "train/class-0/00000.png" in said and "train/class-2/twin.png" in said
+
+
+def test_of_an_npz_the_places_are_said(tmp_path):
+    made = made_data.arrays(SHAPE, 4, 48, 16)
+    made["train_images"][5] = made["train_images"][8]  # classes 1 and 0
+    np.savez(tmp_path / "mine.npz", **made)
+    assert "train image 5 (class 1) = train image 8 (class 0)" in make_card(
+        tmp_path / "mine.npz", None, None
+    )
+
+
+def test_more_files_than_can_soon_be_read_are_not_compared_and_that_is_said(folder, monkeypatch):
+    monkeypatch.setattr(remarks, "MAX_READ", 10)
+    assert "whether an image stands in two classes is not known" in make_card(
+        folder, "mine", None, stream=16
+    )
+
+
+def test_a_test_set_without_a_class_is_said(folder):
+    assert "has no image of" not in make_card(folder, "mine", None)
+    shutil.rmtree(folder / "test" / "class-2")
+    said = make_card(folder, "mine", None)
+    assert (
+        "note: test has no image of 1 of 4 classes, of which its error says nothing: class-2"
+        in (said)
+    )
+
+
+def test_pictures_that_are_not_read_are_refused_by_name(folder):
+    some = next((folder / "train" / "class-0").iterdir())
+    shutil.copy(some, folder / "train" / "class-1" / "IMG_1.HEIC")
+    with pytest.raises(DataError, match=r"class-1/IMG_1.HEIC: .HEIC is not read: save it as JPEG"):
+        make_card(folder, "mine", None)
+
+
+def test_the_card_says_what_its_images_are(folder):
+    make_card(folder, "mine", None, resize=16)
+    card = cards.read(cards.beside(folder))
+    assert card.class_names == ("class-0", "class-1", "class-2", "class-3")
+    assert card.scaled == "each stretched to 16 x 16 (PIL, bilinear)"
+    make_card(folder, "mine", None)
+    card = cards.read(cards.beside(folder))
+    pixels = np.load(make_npz(folder, card))["train_images"] / 255
+    assert card.mean == pytest.approx(pixels.mean((0, 2, 3)), abs=1e-4)
+    assert card.std == pytest.approx(pixels.std((0, 2, 3)), abs=1e-4)
+
+
+def make_npz(folder, card):
+    from kdpipe.data.own import reader
+
+    np.savez(folder.parent / "all.npz", **reader.read(card, folder))
+    return folder.parent / "all.npz"
