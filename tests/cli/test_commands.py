@@ -25,6 +25,7 @@ WORDS = discovery.names("kdpipe.cli.commands")
 TYPED = {
     "archive": ["archive", "study.yaml", "--to", "kept"],
     "check": ["check", "study.yaml"],
+    "networks": ["networks", "study.yaml"],
     "plan": ["plan", "study.yaml"],
     "prune": ["prune", "study.yaml"],
     "report": ["report", "study.yaml"],

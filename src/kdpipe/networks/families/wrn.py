@@ -14,7 +14,7 @@ MIN_WIDTH = 1 / 16  # one channel in the first group
 
 def near(name: str) -> Iterator[str]:
     yield from (
-        f"wrn{depth}-{width}" for depth in (10, 16, 22, 28, 40) for width in (1, 2, 4, 8, 10)
+        f"wrn{depth}-{width}" for depth in (10, 16, 22, 28, 40) for width in (0.5, 1, 2, 4, 8, 10)
     )
     yield from spelling.of_its_numbers(name, "wrn", parse)
 

@@ -1,0 +1,92 @@
+"""`kdpipe networks [STUDY]`: every name that a network may have, with what it has and takes."""
+
+import textwrap
+
+from kdpipe.cli.command import Command
+
+SHAPE, CLASSES = (3, 32, 32), 10  # without a study: CIFAR's
+
+
+def arguments(parser) -> None:
+    help = "a study file, for its images, classes and own networks; default: those of CIFAR-10"
+    parser.add_argument("study", nargs="?", help=help)
+
+
+def run(options) -> None:
+    from kdpipe.data.cards import card_of_keys
+    from kdpipe.networks import naming
+    from kdpipe.study import checking
+
+    own, shape, classes = {}, SHAPE, CLASSES
+    if options.study:
+        study = checking.load(options.study, carded=False)
+        card = card_of_keys(study.data)
+        own, shape, classes = study.networks, card.shape, card.classes
+    size = " x ".join(map(str, shape))
+    lines = [f"for images of {size} in {classes:,} classes; multiply-adds are those of one image"]
+    for kind, family in naming.families().items():
+        lines += ["", f"{kind}: {family.spelling}", *_examples(kind, shape, classes)]
+    if own:
+        lines += ["", f"of one's own, as {options.study} names them"]
+        lines += [_own(options.study, study, name, shape, classes) for name in own]
+    print("\n".join(lines))
+
+
+def _examples(kind: str, shape: tuple, classes: int) -> list[str]:
+    """The names that a family thinks of, the cheapest first."""
+    from kdpipe.errors import KdpipeError
+    from kdpipe.networks import naming
+    from kdpipe.networks.family import USUAL
+
+    family = naming.families()[kind]
+    rows, refused = [], {}
+    for name in family.near(""):
+        network = family.parse(name)
+        assert network is not None
+        try:
+            family.check(network, shape)
+            cost = family.cost(network, shape, classes)
+        except KdpipeError as error:
+            refused[name] = str(error)
+        else:
+            marks = ["only teaches, with weights it brings"] if network.random else []
+            marks += ["no linear end"] if not network.linear else []
+            rows.append((cost, name, "; ".join(marks)))
+    lines = [_row(name, *cost, marks) for cost, name, marks in sorted(rows, key=_operations)]
+    if refused and not lines and shape != USUAL:
+        said = f"not for these images ({next(iter(refused.values()))}): {', '.join(refused)}"
+        return textwrap.wrap(said, 98, initial_indent="  ", subsequent_indent="    ")
+    return lines + [f"  {why}" for why in refused.values()]
+
+
+def _operations(row: tuple) -> int:
+    return row[0].multiply_adds
+
+
+def _row(name: str, parameters: int, multiply_adds: int, marks: str = "") -> str:
+    line = f"  {name:<22}{parameters:>13,} parameters{multiply_adds:>17,} mult-adds  {marks}"
+    return line.rstrip()
+
+
+def _own(source: str, study, name: str, shape: tuple, classes: int) -> str:
+    """A network of one's own, as its card has it."""
+    from pathlib import Path
+
+    from kdpipe.errors import KdpipeError
+    from kdpipe.networks.own import card
+
+    try:
+        folder = Path(study.code or "")
+        found = card.find(folder, name, study.networks[name], shape, classes, source)
+    except KdpipeError as error:
+        return f"  {name:<22}{error}"
+    return _row(name, found.parameters, found.multiply_adds, found.build)
+
+
+COMMAND = Command(
+    order=88,
+    help="list every network that can be named, with parameters and operations",
+    arguments=arguments,
+    run=run,
+    without=("torch", "pandas"),
+)
