@@ -7,13 +7,13 @@ from kdpipe.cli.main import main
 from kdpipe.networks import naming
 from kdpipe.networks.families import torchvision
 
-OWN = '''from torch import nn
+OWN = """from torch import nn
 
 
 def tiny(num_classes, in_channels):
     layers = (nn.Conv2d(in_channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return nn.Sequential(*layers, nn.Linear(4, num_classes))
-'''
+"""
 
 
 def said(capsys, *arguments):
