@@ -1,11 +1,20 @@
 """What several test modules start from."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 import tiny
 from house import FLOOR
 from warm import Warm
+
+from kdpipe.plan.cost import speeds
+
+
+def pytest_configure():
+    """What the user has measured of this machine is not for tests, nor theirs for the user."""
+    os.environ.setdefault(speeds.CACHE, tempfile.mkdtemp(prefix="kdpipe-tests-"))
 
 
 def pytest_collection_modifyitems(items):

@@ -1,6 +1,7 @@
 """status, and what plan and report say of a study while it runs."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,14 +10,16 @@ import time
 import pandas as pd
 import pytest
 import tiny
-from finished_study import PLAN, SCRATCH, STUDENT, STUDY, TEACHER
+from finished_study import STUDENT, STUDY, TEACHER
 
 from kdpipe.errors import DataError
 from kdpipe.jobs.prepare import prepare
 from kdpipe.plan import hindrances
+from kdpipe.plan.cost import price
+from kdpipe.plan.cost.said import as_range
 from kdpipe.results import archived, records, run_folder, store
 from kdpipe.results.files import write_bytes, write_json
-from kdpipe.upkeep import watching
+from kdpipe.upkeep import going
 
 
 def test_status_of_a_finished_study(place, say):
@@ -48,7 +51,7 @@ def test_status_says_what_runs_what_failed_and_how_long(place, say, tmp_path, wa
     assert f"running  {scratch.name}: epoch 0 of 2 done" in said
     assert f"failed  {teacher.name}: no space left" in said
     assert f"diverged  {STUDENT.name}: nan" in said
-    assert "time left: about" in said and "one run at a time" in said
+    assert re.search(r"time left: .*\d (seconds|minutes), one job at a time", said)
 
 
 def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, monkeypatch):
@@ -65,6 +68,7 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
     child.wait()
     assert "1 running, 2 to do" in said
     epoch = int(said.split("epoch ")[1].split()[0])
+    assert re.search(r"done, validation error \d+\.\d %$", said, re.MULTILINE)
     assert 0 < epoch <= 300
 
 
@@ -78,7 +82,7 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
 )  # fmt: skip
 def test_a_state_that_is_torn_counts_no_epoch(tmp_path, data):
     run_folder.state(tmp_path).write_bytes(data)
-    assert watching._epochs_done(tmp_path) == 0
+    assert going.place_of(tmp_path) == (0, None)
 
 
 @pytest.mark.parametrize(
@@ -135,27 +139,27 @@ def test_a_damaged_record_is_named_and_the_rest_is_told(place, say):
     assert row.status == "damaged" and "record.json is not a record" in row.reason
 
 
-def test_time_left_is_priced():
-    done = {"status": "done", "seconds": {"total": 10.0}}
-    text = watching._time_left(PLAN, {SCRATCH.name: done}, [SCRATCH], {SCRATCH.name: 1}, 1)
-    assert text == "time left: about 8 seconds, one run at a time"  # half of 10, and its start
-    twice = watching._time_left(PLAN, {SCRATCH.name: done}, [SCRATCH], {SCRATCH.name: 0}, 2)
-    assert twice == "time left: about 6 seconds, 2 runs at a time"
-    # another network is priced by its multiply-adds
-    other = watching._time_left(PLAN, {SCRATCH.name: done}, [TEACHER], {TEACHER.name: 0}, 1)
-    seconds = 10 * TEACHER.train_multiply_adds / SCRATCH.train_multiply_adds + 3
-    assert other == f"time left: about {seconds:.0f} seconds, one run at a time"
-
-
 def test_the_starts_of_short_runs_are_in_the_time(place, say):
     """Of runs of a second it is the start that takes the time; status and plan say the same."""
     shutil.rmtree(place.run(TEACHER.name))
     shutil.rmtree(place.run(STUDENT.name))
     for folder in (place.root / "runs").iterdir():  # on a busy machine they took seconds
         records.publish(folder, records.read(folder, None) | {"seconds": {"total": 1e-6}})
-    left = "about 6 seconds"
-    assert f"time left: {left}, one run at a time" in say("status", "study.yaml")
-    assert f"time: {left} on this machine for the runs to do" in say("plan", "study.yaml")
+    # one after the other, since the second learns from the first; and the report
+    left = as_range(2 * (price.SNAKEMAKE + price.STARTING) + price.RENDERING, price.UNSEEN)
+    assert f"time left: {left}, one job at a time" in say("status", "study.yaml")
+    assert f"time: {left}, one job at a time" in say("plan", "study.yaml")
+
+
+def test_status_counts_teacher_tables_and_their_time(tmp_path, say, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = tiny.study(teacher_outputs="table")
+    tiny.write(tmp_path / "tables.yaml", content)
+    (table,) = tiny.planned(teacher_outputs="table").tables.values()
+    assert "1 teacher tables for what is to do: 0 made" in say("status", "tables.yaml")
+    with store.only_one(store.Store().table(f".{table.name}")):
+        now = say("status", "tables.yaml")
+    assert "0 made, 1 being made" in now and f"  running  table {table.name}" in now
 
 
 def test_a_plan_tells_no_time_where_nothing_has_run(place, say):

@@ -115,14 +115,43 @@ def test_a_study_runs_to_its_end(finished):
     assert top == {"results", "logs", "reports", ".snakemake", "said"}
     logs = {path.stem for path in finished.folder.glob("logs/*/*.log")}
     assert logs >= names(study())
-    said = (finished.folder / "said").read_text()
-    assert "21 of 21 steps (100%) done" in said
-    assert "\nreports/tiny/index.html: rendered\n" in said
+
+
+def test_a_log_without_a_terminal_is_a_line_for_each_job_and_the_decision(finished):
+    said = (finished.folder / "said").read_text().splitlines()
+    for name in names(study()):
+        (line,) = [line for line in said if f"] {name}: validation error " in line]
+        assert re.match(r"\[\d+ %(, .* left)?\] ", line)
+    assert not any("test error" in line or "rule train" in line for line in said)
+    done, first, *_, page, weights, took = said[-6:]
+    assert done == "study tiny: all 16 runs are done"
+    assert first.startswith("The best of the distilled: wrn10-0.5 by wrn10-1")
+    assert page == "page: reports/tiny/index.html"
+    assert (finished.folder / weights.removeprefix("weights: ")).is_file()
+    assert re.fullmatch(r"took [\d:.]+( s)?, \d\.\d\d core-hours", took)
+    assert len(said) < len(names(study())) + 12 and max(map(len, said)) < 200
+    # Snakemake's own account is in its file.
+    (log,) = (finished.folder / ".snakemake/log").glob("*.log")
+    assert "21 of 21 steps (100%) done" in log.read_text()
 
 
 def test_a_second_start_does_nothing(finished):
     assert "Nothing to be done" in finished.dry(study())
     assert "Nothing to be done" in finished.dry(study(), "--", "report")
+
+
+def test_a_second_start_says_so_and_what_was_found_quiet_or_not(copy):
+    for options in ((), ("--quiet", "all")):
+        said = copy.run(study(), *options)
+        assert "study tiny: nothing to do, all 16 runs are done\nThe best of" in said
+        assert "\npage: reports/tiny/index.html\n" in said
+
+
+def test_verbose_brings_the_account_of_snakemake_back(copy):
+    shutil.rmtree(copy.folder / "reports")
+    said = copy.run(study(), "--verbose")
+    assert "localrule render:" in said and "2 of 2 steps (100%) done" in said
+    assert "The best of the distilled" not in said
 
 
 def test_half_way_targets(lab):
@@ -362,7 +391,12 @@ def test_a_failed_run_leaves_the_rest_alone_and_is_tried_again(copy):
     broken.parent.mkdir()
     broken.write_bytes(b"rubbish")
     said = copy.run(seeds, code=1)
-    assert f"logs/runs/{teacher}.log" in said
+    (line,) = [line for line in said.splitlines() if line.startswith("failed  ")]
+    assert line.startswith(f"failed  {teacher}: ") and f"logs/runs/{teacher}.log" in line
+    assert str(broken.relative_to(copy.folder)) in line
+    first, then, _ = said.splitlines()[-3:]
+    assert "17 of 24 runs are done, 1 jobs failed" in first and "kdpipe status " in then
+    assert max(map(len, said.splitlines())) < 400 and '"recipe"' not in said
     log = (copy.folder / f"logs/runs/{teacher}.log").read_text()
     assert str(broken.relative_to(copy.folder)) in log and "Traceback" not in log
     assert set(copy.records()) & new == {name for name in new if "0.5-labels" in name}

@@ -56,7 +56,7 @@ rule render:
         # By a function: in a text that stands here Snakemake takes {x} for a wildcard.
         study=lambda wildcards: study.study_json,
     shell:
-        "kdpipe report - <<< {params.study:q} > {log} 2>&1 && tail -n 1 {log}"
+        "kdpipe report - <<< {params.study:q} > {log} 2>&1"
 
 
 onerror:
@@ -64,4 +64,5 @@ onerror:
         [sys.executable, "-m", "kdpipe", "report", "-"],
         input=study.study_json,
         text=True,
+        stdout=subprocess.DEVNULL,  # what is missing is said at the end
     )

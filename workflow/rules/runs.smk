@@ -24,4 +24,3 @@ rule train:
         means=study.means,
     shell:
         "kdpipe train --spec {params.spec:q} --keep={params.keep} {params.means:q} > {log} 2>&1"
-        " && tail -n 1 {log}"

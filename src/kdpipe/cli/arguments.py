@@ -12,6 +12,7 @@ from kdpipe.errors import KdpipeError
 if TYPE_CHECKING:
     from kdpipe.results.store import Store
     from kdpipe.specs.equipment import Means
+    from kdpipe.study.grammar import Study
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,15 @@ def means(options: argparse.Namespace) -> Means:
 
     weights = getattr(options, "weights", None)  # of a run only
     return Means(options.device, options.runs_per_gpu, weights, options.code, options.workers)
+
+
+def device(study: Study) -> str:
+    """cpu or cuda: on which of them a study would run on this machine."""
+    from kdpipe.training import devices
+
+    if study.device == "auto":
+        return "cuda" if devices.gpus() else "cpu"
+    return study.device
 
 
 def spec(text: str) -> dict:

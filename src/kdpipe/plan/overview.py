@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from kdpipe.learning import method as methods
+from kdpipe.plan.cost.price import Price
 from kdpipe.plan.items import Plan, Run
 from kdpipe.plan.prices import as_size, disk, probe_disk
 from kdpipe.plan.runs import PRECISIONS
@@ -140,8 +141,13 @@ def _choice(plan: Plan, taught: list[Run]) -> list[str]:
         chosen = f"auto: {len(asked):,} students take tables, {len(taught) - len(asked):,} live"
     elif chosen == "auto":
         chosen = f"auto: {'tables' if asked else 'live'}"
+    most = size // count
+    if plan.tables:  # as many as stand at a time, were two made side by side
+        everything = [name for items in plan.recorded.values() for name in items]
+        most = Price(plan).total(everything, 2).schedule.table_bytes
     line = (
-        f"teacher outputs: {table:.2e} mult-adds and at most {as_size(size)} at a time as "
+        f"teacher outputs: {table:.2e} mult-adds and {as_size(most)} "
+        f"{'at a time' if plan.tables else 'each'} as "
         f"{count:,} tables of {views} views; {live:.2e} mult-adds live (the study says {chosen})"
     )
     taken = sum(run.teacher_multiply_adds for run in taught if run not in asked)

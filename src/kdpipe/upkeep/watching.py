@@ -1,25 +1,23 @@
 """A study while it runs: done, running, failed, to do, and how long it will take.
 
-Read from the results folder alone, so it works beside a running Snakemake, and needs no torch. A
-run is running while a process holds its lock; its place is in the header of its saved state.
+Read from the results folder alone, so it works beside a running Snakemake, and needs no torch.
 """
 
-import json
-import os
 import shlex
 from collections import Counter
-from pathlib import Path
 
-from kdpipe.plan import hindrances, outdated, prices, status
-from kdpipe.plan.items import Plan, Run
+from kdpipe.plan import hindrances, outdated, status
+from kdpipe.plan.cost import said, speeds
+from kdpipe.plan.cost.price import Price
+from kdpipe.plan.items import Plan
 from kdpipe.plan.overview import counted
-from kdpipe.results import run_folder
 from kdpipe.results.store import Store, is_running
-from kdpipe.upkeep import comparing
+from kdpipe.upkeep import comparing, measuring
+from kdpipe.upkeep.going import at_work, place_of
 
 
-def as_text(plan: Plan, place: Store) -> str:
-    """The state of a study on one screen."""
+def as_text(plan: Plan, place: Store, device: str = "cpu") -> str:
+    """The state of a study on one screen; it runs on a `cpu` or on `cuda`."""
     states = status.of(plan, place)
     records, damaged = place.scan("runs")
     waiting = [run for run in plan.runs.values() if states[run.name] == "to do"]
@@ -46,9 +44,20 @@ def as_text(plan: Plan, place: Store) -> str:
     if plan.probes:
         done = sum(states[name] != "to do" for name in plan.probes)
         lines.append(f"{len(plan.probes):,} probes on other data: {done:,} finished")
-    epochs = {run.name: _epochs_done(place.run(run.name)) for run in waiting}
+    awaited = {table.name: table for run in waiting for table in run.tables}
+    making = at_work(awaited.values(), place)
+    if awaited:
+        there = sum(place.table(name).exists() for name in awaited)
+        lines.append(
+            f"{len(awaited):,} teacher tables for what is to do: {there:,} made, "
+            f"{len(making):,} being made"
+        )
+    stands = {run.name: place_of(place.run(run.name)) for run in waiting}
     for run in running:
-        lines.append(f"  running  {run.name}: epoch {epochs[run.name]} of {run.epochs} done")
+        epoch, error = stands[run.name]
+        shown = "" if error is None else f", validation error {error:.1f} %"
+        lines.append(f"  running  {run.name}: epoch {epoch} of {run.epochs} done{shown}")
+    lines += [f"  running  table {table.name}" for table in making]
     for name in plan.runs:
         if states[name] in ("diverged", "skipped"):
             lines.append(f"  {states[name]}  {name}: {records[name]['reason']}")
@@ -74,8 +83,12 @@ def as_text(plan: Plan, place: Store) -> str:
             "start makes them again"
         )
     lines += comparing.of_images(plan.study)
-    if waiting:
-        lines.append(_time_left(plan, records, waiting, epochs, max(1, len(running))))
+    to_do = [name for name in states if states[name] == "to do"]
+    if to_do:
+        price = Price(plan, speeds.of(plan, device), records)
+        behind = {run.name: price.done(run, stands[run.name].epoch) for run in waiting}
+        abreast = len(running) + len(making) or measuring.cores()
+        lines.append(f"time left: {said.time_left(price.total(to_do, abreast, behind))}")
     return "\n".join(lines)
 
 
@@ -109,25 +122,3 @@ def _failed_before(plan: Plan, place: Store, states: dict[str, str]) -> dict[str
             if states[name] == "to do":
                 found |= dict(hindrances.awaited(item, plan, place))
     return found
-
-
-def _epochs_done(folder: Path) -> int:
-    """From the header of the saved state alone, which may be large."""
-    try:
-        with open(run_folder.state(folder), "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, os.fstat(file.fileno()).st_size)))
-        return int(json.loads(header["__metadata__"]["kdpipe"])["about"]["epoch"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return 0
-
-
-def _time_left(
-    plan: Plan, records: dict, waiting: list[Run], epochs: dict[str, int], abreast: int
-) -> str:
-    """Of the runs to do, with the start of each."""
-    left = prices.seconds_left(plan, records, waiting, epochs)
-    if left is None:
-        return "time left: unknown until a run has finished"
-    how = "one run at a time" if abreast == 1 else f"{abreast} runs at a time"
-    return f"time left: about {prices.as_duration(left / abreast)}, {how}"

@@ -35,6 +35,7 @@ class Dag:
     longest_job: int | None = None  # minutes
     store: Store = field(default_factory=Store)
     source: str | None = None  # what a report that is there has to be rendered from anew
+    remote: bool = False  # its jobs run on other machines
 
     @property
     def report_folder(self) -> str:

@@ -16,6 +16,7 @@ from kdpipe.results.store import Store
 from kdpipe.study import checking, yaml_file
 from kdpipe.training import devices
 from kdpipe.upkeep import comparing
+from kdpipe.workflow import telling
 from kdpipe.workflow.before import leave, refuse_folders
 from kdpipe.workflow.dag import Dag, mark_of, report_folder_of
 
@@ -73,7 +74,10 @@ def load(
             with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
                 tabulate.release_all(store)
             _clear_marks(made, store)
-        return Dag(study, made, frozenset(to_do), ready, device, longest_job, store, said)
+        dag = Dag(study, made, frozenset(to_do), ready, device, longest_job, store, said, remote)
+        if head:
+            telling.tell_of(dag, str(files[-1]) if files else None)
+        return dag
     except KdpipeError as error:
         leave(error)
 

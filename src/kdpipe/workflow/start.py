@@ -8,6 +8,26 @@ from kdpipe.errors import KdpipeError
 
 # Each of these says how much may run at a time, or names a profile that does.
 LIMITED = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
+# With these no network is trained, or not on this machine.
+ELSEWHERE = ("--profile", "--executor", "-e", "-n", "--dry-run", "--dryrun", "--unlock", "--lint")
+ELSEWHERE += ("--list-rules", "--list", "-l", "--summary", "-S", "--detailed-summary", "-D", "-t")
+ELSEWHERE += ("--touch", "--dag", "--rulegraph", "--filegraph", "--report", "--archive")
+ELSEWHERE += ("--cleanup-metadata", "--list-changes", "--version", "-v", "--generate-unit-tests")
+
+
+def trains_here(options: Sequence[str]) -> bool:
+    """Whether the options leave it at that the study is run on this machine."""
+    return not any(_is(option, other) for option in options for other in ELSEWHERE)
+
+
+def folder(options: Sequence[str]) -> Path:
+    """In which results, logs and reports lie: where it is typed, or --directory."""
+    for number, option in enumerate(options):
+        if option in ("--directory", "-d"):
+            return Path(*options[number + 1 : number + 2])
+        if option.startswith("--directory="):
+            return Path(option.partition("=")[2])
+    return Path()
 
 
 def command(home: Path, study: str | None, options: Sequence[str]) -> list[str]:

@@ -3,29 +3,40 @@
 import json
 import sys
 
-from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.arguments import add_results, device, store
 from kdpipe.cli.command import Command
 
 
 def arguments(parser) -> None:
     parser.add_argument("study")
     parser.add_argument("--json", action="store_true", help="the whole plan, run by run, as JSON")
+    help = "first time the networks of the study on this machine, a minute at the most"
+    parser.add_argument("--measure", action="store_true", help=help)
     add_results(parser)
 
 
 def run(options) -> None:
     from kdpipe.plan import overview, planner, prices, status
+    from kdpipe.plan.cost import said, speeds
+    from kdpipe.plan.cost.price import Price
     from kdpipe.study import checking
+    from kdpipe.upkeep import measuring
 
     made = planner.make(checking.load(options.study))
-    place = store(options)
+    place, on = store(options), device(made.study)
     states = status.of(made, place)
+    if options.measure and (runs := measuring.unmeasured(made, made.runs, on)):
+        print(measuring.announced(runs), file=sys.stderr)
+        measuring.measure(made, runs, on)
     if options.json:
         print(json.dumps(overview.as_json(made, states)))
-    else:
-        lines = [overview.as_text(made, states), prices.time(made, states, place.records("runs"))]
-        print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
-    if warning := prices.disk_warning(made, states, options.results):
+        return
+    price = Price(made, speeds.of(made, on), place.records("runs"))
+    total = price.total([name for name in states if states[name] == "to do"], measuring.cores())
+    lines = [overview.as_text(made, states), said.price(price, total, states)]
+    print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
+    needed = said.peak_disk(made, total, states)
+    if warning := prices.disk_warning(needed, options.results):
         print(warning, file=sys.stderr)
 
 

@@ -4,10 +4,19 @@ Works from any folder; results, logs and reports lie in the one that it is typed
 Snakemake's own, and it says what is wrong with them.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import TYPE_CHECKING
 
+from kdpipe.cli.arguments import device
 from kdpipe.cli.command import Command
+from kdpipe.errors import KdpipeError
+
+if TYPE_CHECKING:
+    from kdpipe.plan.items import Plan
+    from kdpipe.results.store import Store
 
 EXAMPLES = """a study file (without one: the digits study), then any options of Snakemake, as
 --cores 2, -n, --profile profiles/slurm, --config device=cuda; --verbose shows its own account"""
@@ -18,15 +27,34 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
+    from kdpipe.results.store import Store
     from kdpipe.workflow import before, home, start
 
     typed = list(options.typed)
     study = typed.pop(0) if typed and not typed[0].startswith("-") else None
     place = home.folder()
-    before.checked(study or place / "config.yaml")
+    made = before.checked(study or place / "config.yaml")
     line = start.command(place, study, typed)
+    if start.trains_here(typed):
+        _measure(made, Store(start.folder(typed) / "results"))
     sys.stdout.flush()
     os.execv(line[0], line)  # so that there is one process to stop, as if snakemake was typed
+
+
+def _measure(made: Plan, place: Store) -> None:
+    """Time the networks of the runs to do, for a price; it runs without one as well."""
+    from kdpipe.plan import status
+    from kdpipe.upkeep import measuring
+
+    on = device(made.study)
+    try:
+        states = status.of(made, place)
+        to_do = {name for name, state in states.items() if state == "to do"}
+        if runs := measuring.unmeasured(made, to_do, on):
+            print(measuring.announced(runs), file=sys.stderr, flush=True)
+            measuring.measure(made, runs, on)
+    except KdpipeError as error:
+        print(f"no time can be told: {error}", file=sys.stderr)
 
 
 COMMAND = Command(

@@ -1,6 +1,6 @@
 """`kdpipe status STUDY`: how far a study has come, and why what failed has failed."""
 
-from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.arguments import add_results, device, store
 from kdpipe.cli.command import Command
 
 
@@ -14,7 +14,8 @@ def run(options) -> None:
     from kdpipe.study import checking
     from kdpipe.upkeep import watching
 
-    print(watching.as_text(planner.make(checking.load(options.study)), store(options)))
+    made = planner.make(checking.load(options.study))
+    print(watching.as_text(made, store(options), device(made.study)))
 
 
 COMMAND = Command(

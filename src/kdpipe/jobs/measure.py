@@ -1,0 +1,24 @@
+"""The job that measures this machine: how fast it trains each of some networks."""
+
+import time
+
+from kdpipe.specs.equipment import Means
+from kdpipe.training import devices
+
+
+def measure(asked: list[dict], seconds: float, since: float, means: Means) -> list[dict]:
+    """The speed of each run that is asked for, in about `seconds` together, in their order.
+
+    asked: each has the `spec` of a run, the `shape` of its images and the `operations` of one
+    forward. since: when the process was started, by the clock of the machine.
+    """
+    with devices.held(means.device, means.runs_per_gpu):
+        from kdpipe.training import speed
+
+        start = time.time() - since
+        each = seconds / max(1, len(asked))
+        return [
+            {"start": start}
+            | speed.measure(one["spec"], tuple(one["shape"]), one["operations"], each, means)
+            for one in asked
+        ]

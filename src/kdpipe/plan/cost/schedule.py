@@ -1,0 +1,92 @@
+"""How the jobs of a plan fit beside each other: hours, and what stands on the disk at a time.
+
+A simulation of what Snakemake does: whatever has all that it waits for may start, runs before
+tables, while there are cores. A teacher's table is there until the last of its students ends.
+"""
+
+import heapq
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from kdpipe.plan.items import Item, Plan, Run, Table
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Seconds from the first start to the last end, and of all cores; bytes of tables at a time."""
+
+    seconds: float
+    core_seconds: float
+    table_bytes: int
+    abreast: int  # the most jobs at a time
+
+
+def simulate(
+    plan: Plan, to_do: Collection[str], seconds: Callable[[Item], float], cores: int
+) -> Schedule:
+    """The schedule of everything that is to do, with the tables that it waits for."""
+    items = _items(plan, to_do)
+    after: dict[str, list[Item]] = {name: [] for name in items}
+    waits: dict[str, int] = {}
+    for name, item in items.items():
+        awaited = [parent.name for parent in (*item.parents, *_tables(item))]
+        waits[name] = sum(one in items for one in awaited)
+        for one in awaited:
+            if one in items:
+                after[one].append(item)
+    students = {n: len(after[n]) for n, item in items.items() if isinstance(item, Table)}
+    order = {name: number for number, name in enumerate(items)}
+
+    def place(item: Item) -> tuple[bool, int, str]:
+        return isinstance(item, Table), order[item.name], item.name  # runs have a higher priority
+
+    ready = [place(item) for name, item in items.items() if not waits[name]]
+    heapq.heapify(ready)
+    running: list[tuple[float, str, int]] = []
+    now = total = 0.0
+    free, standing, most, abreast = cores, 0, 0, 0
+    while ready or running:
+        while ready and free > 0:
+            item = items[heapq.heappop(ready)[2]]
+            taken = min(threads(item), cores)
+            if taken > free and running:
+                heapq.heappush(ready, place(item))
+                break
+            took = seconds(item)
+            heapq.heappush(running, (now + took, item.name, taken))
+            free, total = free - taken, total + took * taken
+            if isinstance(item, Table):
+                standing += item.bytes
+                most = max(most, standing)
+            abreast = max(abreast, len(running))
+        now, name, taken = heapq.heappop(running)
+        free += taken
+        for item in after[name]:
+            waits[item.name] -= 1
+            if not waits[item.name]:
+                heapq.heappush(ready, place(item))
+        for table in _tables(items[name]):
+            students[table.name] -= 1
+            if not students[table.name]:
+                standing -= table.bytes
+    return Schedule(now, total, most, abreast)
+
+
+def threads(item: Item) -> int:
+    """Of a job; scoring an ensemble has one."""
+    if isinstance(item, Run):
+        return item.spec["recipe"]["threads"]
+    return item.spec.get("threads", 1)
+
+
+def _items(plan: Plan, to_do: Collection[str]) -> dict[str, Item]:
+    """What is to do by name, tables that a run to do learns from among it."""
+    found: dict[str, Item] = {}
+    for items in plan.recorded.values():
+        found |= {name: item for name, item in items.items() if name in to_do}
+    runs = [item for item in found.values() if isinstance(item, Run)]
+    return {table.name: table for run in runs for table in run.tables} | found
+
+
+def _tables(item: Item) -> tuple[Table, ...]:
+    return item.tables if isinstance(item, Run) else ()

@@ -1,0 +1,40 @@
+"""The decision of a study as the last words of a run: what to do, and where what it takes lies."""
+
+from pathlib import Path
+
+from kdpipe.evidence import answer, frames, wrong_images
+from kdpipe.evidence.answer import OPTION, Answer
+from kdpipe.evidence.selections import tidy, where
+from kdpipe.plan.items import Plan
+from kdpipe.report.headline import headline
+from kdpipe.results import run_folder
+from kdpipe.results.store import Store
+
+SHOWN = 2  # answers; the page has all
+
+
+def lines(plan: Plan, place: Store, page: Path) -> list[str]:
+    """What was found, the page, and the weights of the chosen student: its best on validation."""
+    frame = tidy(frames.frame(plan, place))
+    answers = answer.answers(frame, wrong_images.Outcomes(plan, place).wrong)
+    said = [headline(one) for one in answers[:SHOWN]]
+    if len(answers) > SHOWN:
+        said.append(f"{len(answers) - SHOWN} more students have an answer on the page.")
+    said.append(f"page: {page}")
+    if (weights := _weights(frame, answers, place)) is not None:
+        said.append(f"weights: {weights}")
+    return said
+
+
+def _weights(frame, answers: list[Answer], place: Store) -> Path | None:
+    """Of the first answer's option: the file of the seed that is best on validation."""
+    chosen = next((one for one in answers if one.chosen), None)
+    if chosen is None:
+        return None
+    rows = where(frame, kind="student", student=chosen.student, status="done")
+    rows = where(rows, **{name: chosen.chosen[name] for name in OPTION})
+    rows = rows.dropna(subset=["val_error"])
+    if rows.empty:
+        return None
+    path = run_folder.weights(place.run(rows.sort_values("val_error")["run"].iloc[0]))
+    return path if path.exists() else None

@@ -1,0 +1,60 @@
+"""What goes on in a results folder: which jobs are at work, and how far each has come.
+
+A run is at work while a process holds its lock; its place is in the header of its saved state. So
+it is seen beside a running Snakemake, from another terminal, and where its jobs are on a cluster.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from kdpipe.plan.items import Averaged, Item, Probe, Run, Table
+from kdpipe.results import run_folder
+from kdpipe.results.store import Store, is_running
+
+
+class Place(NamedTuple):
+    """Where a run stands: epochs behind it, and its validation error after the last, in percent."""
+
+    epoch: int = 0
+    error: float | None = None
+
+
+def place_of(folder: Path) -> Place:
+    """From the header of the saved state alone, which may be large."""
+    try:
+        with open(run_folder.state(folder), "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, os.fstat(file.fileno()).st_size)))
+        about = json.loads(header["__metadata__"]["kdpipe"])["about"]
+        last = about["curve"][-1]["val"] if about["curve"] else None
+        error = 100 * (1 - last["accuracy"]) if last else None
+        return Place(int(about["epoch"]), error)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return Place()
+
+
+def folder_of(item: Item, store: Store) -> Path:
+    """The folder in which the job of an item works, and holds its lock."""
+    match item:
+        case Run():
+            return store.run(item.name)
+        case Table():
+            return store.table(f".{item.name}")
+        case Averaged():
+            return store.ensemble(item.name)
+        case Probe():
+            return store.probe(item.name)
+
+
+def at_work(items: Iterable[Item], store: Store) -> list[Item]:
+    """Those of the items whose jobs are at work now."""
+    return [item for item in items if is_running(folder_of(item, store))]
+
+
+def what(item: Item) -> str:
+    """The word for what a job makes."""
+    words = {Run: "run", Table: "table", Averaged: "ensemble", Probe: "probe"}
+    return words[type(item)]

@@ -1,0 +1,130 @@
+"""Snakemake's logger plugin `kdpipe` (profiles/default names it): its events, handed to a teller.
+
+Snakemake finds a logger by the name of its package, so this one stands outside of kdpipe. It only
+translates; what is shown, and how, is in kdpipe.workflow.telling.
+"""
+
+import logging
+
+from snakemake.logging import DefaultFilter, DefaultFormatter
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from kdpipe.workflow import telling
+
+NOTHING = "Nothing to be done"
+STOPPED = "Terminating processes on user request"
+
+
+class LogHandler(LogHandlerBase):
+    """Hands on what Snakemake says of its jobs.
+
+    Of its other words those before the first job are kept until it is known that jobs are started,
+    and said if none are: `--unlock`, `--lint` and the like speak by them. A dry run, and
+    `--verbose`, are Snakemake's own.
+    """
+
+    def __post_init__(self) -> None:
+        settings = self.common_settings
+        self.plain = settings.dryrun or settings.verbose
+        quiet = settings.quiet or ()
+        self.own = DefaultFormatter(quiet, settings.show_failed_logs)
+        self.passes = DefaultFilter(
+            quiet,
+            settings.debug_dag,
+            settings.verbose,
+            settings.dryrun,
+            settings.printshellcmds,
+        )
+        self.teller = telling.current = telling.Teller()
+        self.jobs: dict[int, str] = {}
+        self.held: list[logging.LogRecord] = []
+        self.begun = self.failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._hear(record)
+        except Exception:  # as every handler does: what is said must not stop what is done
+            self.handleError(record)
+
+    def _hear(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "event", None)
+        said = vars(record)
+        if self.plain:
+            self._say(record)
+        if event == LogEvent.RESOURCES_INFO and said.get("cores"):
+            self.teller.cores = said["cores"]
+        elif event == LogEvent.RUN_INFO and not self.common_settings.dryrun:
+            self.begun = True
+            if not self.plain:
+                self.held.clear()
+                self.teller.start()
+        elif event == LogEvent.JOB_INFO:
+            self.jobs[said["jobid"]] = name = _name(said)
+            self.teller.begin(name)
+        elif event == LogEvent.JOB_FINISHED:
+            self.teller.end(self.jobs.get(said["job_id"], ""))
+        elif event == LogEvent.JOB_ERROR:
+            self.failed = True
+            if not self.plain:
+                self.teller.fail(said["rule_name"], self._of(said), next(iter(said["log"]), None))
+        elif not self.plain:
+            self._hear_words(record, event)
+
+    def _hear_words(self, record: logging.LogRecord, event) -> None:
+        text = str(record.msg or "")
+        if text.startswith(NOTHING):
+            self.held.clear()
+            self.begun = self.teller.nothing = True
+        elif text.startswith(STOPPED):
+            self.teller.stopped = True
+        elif not self.begun and record.levelno < logging.WARNING:
+            self.held.append(record)
+        elif record.levelno >= logging.WARNING and not self.failed and not self.teller.stopped:
+            # What it says once a job has failed is that job's spec, and that one has failed.
+            self.teller.say(self.own.format(record) if not self.begun else telling._one_line(text))
+
+    def _of(self, said: dict) -> str:
+        return self.jobs.get(said["jobid"]) or str(said["rule_name"])
+
+    def _say(self, record: logging.LogRecord) -> None:
+        text = self.own.format(record) if self.passes.filter(record) else None
+        if text and text != "None":
+            print(text, file=self.stream, flush=True)
+
+    @property
+    def stream(self):
+        return self.teller.stream
+
+    def close(self) -> None:
+        if not self.begun and not self.plain:
+            for record in self.held:
+                self._say(record)
+        self.held.clear()
+        self.teller.close()
+        super().close()
+
+    @property
+    def writes_to_stream(self) -> bool:
+        return True
+
+    @property
+    def writes_to_file(self) -> bool:
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        return True
+
+    @property
+    def has_formatter(self) -> bool:
+        return True
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        return False
+
+
+def _name(said: dict) -> str:
+    """The name of what a job makes, which is the wildcard of its rule; else that of the rule."""
+    return (said.get("wildcards") or {}).get("name") or said["rule_name"]

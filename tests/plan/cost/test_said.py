@@ -1,0 +1,44 @@
+"""Prices in words."""
+
+import pytest
+from made_plan import block, make, study
+
+from kdpipe.plan.cost import said
+from kdpipe.plan.cost.price import Price
+from kdpipe.plan.cost.speeds import Speed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "width", "text"),
+    [
+        (40, 0.25, "30 to 50 seconds"),
+        (119, 0.0, "about 119 seconds"),
+        (480, 0.25, "6 to 10 minutes"),
+        (1200, 0.1, "18 to 22 minutes"),
+        (3 * 3600, 0.25, "2.2 to 3.8 hours"),
+        (72 * 3600, 0.25, "2.2 to 3.8 days"),
+        (0, 0.25, "about 0 seconds"),
+    ],
+)
+def test_a_range_has_one_unit(seconds, width, text):
+    assert said.as_range(seconds, width) == text
+
+
+def test_seconds_that_have_gone_by():
+    shown = [said.as_seconds(n) for n in (4.21, 60, 336, 3936)]
+    assert shown == ["4.2 s", "1:00", "5:36", "1:05:36"]
+
+
+def test_a_price_has_hours_core_hours_disk_and_memory():
+    made = make(study(block(), seeds=range(9), teacher_outputs="table"))
+    states = dict.fromkeys(made.runs, "to do")
+    speed = Speed(step=0.5, epoch=0.1, image=0.0, setup=0.0, start=2.0, megabytes=600)
+    found = Price(made, dict.fromkeys(made.runs, speed))
+    total = found.total(made.runs, 2)
+    text = said.price(found, total, states)
+    assert "minutes, 2 jobs at a time" in text and "core-hours" in text
+    assert "of it teacher tables that are removed again; memory: about 1.2" in text
+    assert said.price(found, total, dict.fromkeys(made.runs, "done")) is None
+    assert "unknown until a run has finished" in said.price(
+        Price(made), Price(made).total(made.runs, 2), states
+    )

@@ -1,0 +1,74 @@
+"""How jobs fit beside each other: by hand, and within the bounds of every schedule."""
+
+import random
+
+import pytest
+from made_plan import block, make, study
+
+from kdpipe.plan.cost.schedule import simulate, threads
+from kdpipe.plan.items import Run, Table
+
+
+def everything(made):
+    return [name for items in made.recorded.values() for name in items]
+
+
+def test_by_hand():
+    """A teacher of 5 seconds, its two students of 3, and two scratch runs of 2 beside them."""
+    made = make(study(block(), block("more", students=["wrn10-1"])))
+    took = {"wrn16-1": 5.0}
+
+    def seconds(item):
+        return took.get(item.network, 3.0 if item.parents else 2.0)
+
+    one = simulate(made, everything(made), seconds, 1)
+    assert (one.seconds, one.core_seconds, one.abreast) == (15.0, 15.0, 1)
+    two = simulate(made, everything(made), seconds, 2)
+    assert (two.seconds, two.core_seconds, two.abreast) == (8.0, 15.0, 2)
+    assert simulate(made, [], seconds, 2).seconds == 0
+
+
+def test_threads_take_cores_and_never_more_than_there_are():
+    made = make(study(block(), seeds=[0, 1]))
+    wide = next(iter(made.runs.values()))
+    assert threads(wide) == 1
+    for run in made.runs.values():
+        run.spec["recipe"]["threads"] = 2
+    found = simulate(made, made.runs, lambda _: 1.0, 3)
+    assert found.abreast == 1 and found.seconds == len(made.runs)
+    assert found.core_seconds == 2 * found.seconds
+    assert simulate(made, made.runs, lambda _: 1.0, 1).core_seconds == found.seconds
+
+
+def test_only_as_many_tables_stand_as_are_used_at_a_time():
+    """Of eight teachers: two cores make and use two, not all."""
+    made = make(study(block(), seeds=range(8), teacher_outputs="table"))
+    size = next(iter(made.tables.values())).bytes
+    assert len(made.tables) == 8
+    found = simulate(made, everything(made), lambda _: 1.0, 2)
+    assert size <= found.table_bytes <= 2 * size
+    assert simulate(made, everything(made), lambda _: 1.0, 1).table_bytes == size
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_no_schedule_beats_its_bounds(cores):
+    """Neither the longest way through parents and tables, nor all seconds on all cores."""
+    chain = block("chain", via=["wrn10-1"], generations=2)
+    made = make(study(block(), chain, seeds=range(3), teacher_outputs="table"))
+    draw = random.Random(cores)
+    took: dict[str, float] = {}
+
+    def seconds(item):
+        return took.setdefault(item.name, draw.uniform(0.1, 9.0))
+
+    found = simulate(made, everything(made), seconds, cores)
+
+    def way(item):
+        before = (*item.parents, *(item.tables if isinstance(item, Run) else ()))
+        return seconds(item) + max(map(way, before), default=0.0)
+
+    assert {Run, Table} == {type(made.runs.get(n) or made.tables.get(n)) for n in took}
+    assert found.core_seconds == pytest.approx(sum(took.values()))
+    longest, least = max(map(way, made.runs.values())), sum(took.values()) / cores
+    assert max(longest, least) <= found.seconds + 1e-9
+    assert found.seconds <= longest + least + 1e-9  # Graham's bound of list scheduling

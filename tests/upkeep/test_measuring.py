@@ -1,0 +1,73 @@
+"""Measuring this machine: what is asked, how it is kept, and that it is near to what it times."""
+
+import json
+import time
+
+import pytest
+import tiny
+
+from kdpipe.errors import KdpipeError
+from kdpipe.plan.cost import speeds
+from kdpipe.plan.cost.price import Price
+from kdpipe.upkeep import measuring
+
+FOUND = {"step": 1.0, "epoch": 2.0, "image": 3.0, "setup": 4.0, "start": 5.0, "megabytes": 6.0}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv(speeds.CACHE, str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def plan():
+    return tiny.planned(seeds=[0, 1])
+
+
+def test_each_network_is_measured_once_the_cheapest_first(plan):
+    runs = measuring.unmeasured(plan, plan.runs, "cpu")
+    assert [run.network for run in runs] == ["wrn10-0.5", "wrn10-1"]
+    only = [name for name, run in plan.runs.items() if run.network == "wrn10-1"]
+    assert [run.network for run in measuring.unmeasured(plan, only, "cpu")] == ["wrn10-1"]
+    assert measuring.announced(runs).startswith("timing wrn10-0.5, wrn10-1 on this machine")
+
+
+def test_side_by_side_and_the_mean_of_them_is_kept(plan, monkeypatch):
+    asked = []
+
+    def answers(text, abreast, seconds, means):
+        asked.append((json.loads(text), abreast, seconds))
+        return [[FOUND, FOUND], [{**FOUND, "step": 3.0}, FOUND]]
+
+    monkeypatch.setattr(measuring, "_answers", answers)
+    monkeypatch.setattr(measuring, "cores", lambda: 2)
+    runs = measuring.unmeasured(plan, plan.runs, "cpu")
+    measuring.measure(plan, runs, "cpu")
+    assert measuring.unmeasured(plan, plan.runs, "cpu") == []
+    found = speeds.of(plan, "cpu")
+    assert {found[run.name].step for run in runs} == {1.0, 2.0}
+    ((what, abreast, seconds),) = asked
+    assert abreast == 2 and seconds <= measuring.MINUTE
+    assert [one["spec"]["network"]["name"] for one in what] == ["wrn10-0.5", "wrn10-1"]
+
+
+def test_a_machine_that_cannot_be_measured_is_one_message(plan, monkeypatch):
+    monkeypatch.setattr(measuring.sys, "executable", "/bin/false")
+    with pytest.raises(KdpipeError, match="measuring this machine failed"):
+        measuring.measure(plan, measuring.unmeasured(plan, plan.runs, "cpu"), "cpu")
+
+
+def test_what_is_measured_is_near_to_what_a_run_takes(place, monkeypatch):
+    """The real measurement and a real run, on a machine that may be busy: within a factor of 4."""
+    from kdpipe.jobs.train import train
+    from kdpipe.training import speed
+
+    made = tiny.planned(recipe={"epochs": 12})
+    run = made.scratch["wrn10-0.5", 0, 0]
+    found = speed.measure(run.spec, made.card.shape, run.cost.multiply_adds, 0.6)
+    price = Price(made, {run.name: speeds.Speed(start=0.0, **found)}, start=0.0)
+    began = time.monotonic()
+    train(run.spec, [], place)
+    took = time.monotonic() - began
+    assert price.of(run) / 4 < took < 4 * price.of(run)
+    assert min(found.values()) >= 0 and found["step"] > 0 and found["image"] > 0
