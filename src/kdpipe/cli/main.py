@@ -8,11 +8,13 @@ exit code 2.
 import argparse
 import contextlib
 import errno
+import os
 import sys
 
 from kdpipe import __version__, discovery
 from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
+from kdpipe.jobs import leash
 from kdpipe.wording import printable, printable_lines
 
 # Of the machine, not bugs: no space, no permission, a name too long, a disk that fails.
@@ -24,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 a mistake of the user, 75 interrupted)."""
     try:
         options = parser().parse_args(_words(sys.argv[1:] if arguments is None else arguments))
+        # If it is a job of a study that runs on this machine:
+        leash.hold(leash.end_of(os.environ.get(leash.HEAD)))
         with contextlib.redirect_stdout(_Plain(sys.stdout)):
             return options.run(options) or 0
     except KdpipeError as error:

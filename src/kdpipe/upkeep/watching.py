@@ -7,8 +7,7 @@ import shlex
 from collections import Counter
 
 from kdpipe.plan import hindrances, outdated, status
-from kdpipe.plan.cost import said, speeds
-from kdpipe.plan.cost.price import Price
+from kdpipe.plan.cost import price, said
 from kdpipe.plan.items import Plan
 from kdpipe.plan.overview import counted
 from kdpipe.results.store import Store, is_running
@@ -85,10 +84,10 @@ def as_text(plan: Plan, place: Store, device: str = "cpu") -> str:
     lines += comparing.of_images(plan.study)
     to_do = [name for name in states if states[name] == "to do"]
     if to_do:
-        price = Price(plan, speeds.of(plan, device), records)
-        behind = {run.name: price.done(run, stands[run.name].epoch) for run in waiting}
+        found = price.of(plan, device, to_do, records)
+        behind = {run.name: found.done(run, stands[run.name].epoch) for run in waiting}
         abreast = len(running) + len(making) or measuring.cores()
-        lines.append(f"time left: {said.time_left(price.total(to_do, abreast, behind))}")
+        lines.append(f"time left: {said.time_left(found.total(to_do, abreast, behind))}")
     return "\n".join(lines)
 
 

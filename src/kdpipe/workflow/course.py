@@ -6,13 +6,11 @@ bar is over the price of what is to do, not over the number of jobs.
 
 import statistics
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kdpipe.errors import StoreError
 from kdpipe.plan.cost import said, schedule
 from kdpipe.plan.cost.price import Price, Total
-from kdpipe.plan.cost.speeds import Speed
 from kdpipe.plan.items import Item, Plan, Run, Table
 from kdpipe.results import records
 from kdpipe.results.store import Store, is_running
@@ -36,10 +34,9 @@ class Course:
     plan: Plan
     store: Store
     to_do: frozenset[str]
-    speeds: Mapping[str, Speed]
+    first: Price  # as it was before anything of it ran
     cores: int
     remote: bool = False
-    records: dict[str, dict] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     at_work: dict[str, float] = field(default_factory=dict)  # since when
     ended: set[str] = field(default_factory=set)
@@ -48,12 +45,12 @@ class Course:
     core_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.records = self.records or self.store.records("runs")
+        self.records = dict(self.first.records)
         items = {n: item for all_ in self.plan.recorded.values() for n, item in all_.items()}
         wanted = {name: item for name, item in items.items() if name in self.to_do}
         runs = [item for item in wanted.values() if isinstance(item, Run)]
         self.items: dict[str, Item] = {t.name: t for run in runs for t in run.tables} | wanted
-        self._price: Price | None = None
+        self._price: Price | None = self.first
 
     def begin(self, name: str) -> None:
         self.at_work[name] = time.monotonic()
@@ -94,8 +91,8 @@ class Course:
     @property
     def price(self) -> Price:
         if self._price is None:
-            start = statistics.median(self.starts) if self.starts else None
-            self._price = Price(self.plan, self.speeds, self.records, start)
+            start = statistics.median(self.starts) if self.starts else self.first.start
+            self._price = Price(self.plan, self.first.speeds, self.records, start)
         return self._price
 
     def rows(self) -> list[Row]:

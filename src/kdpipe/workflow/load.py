@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
-from kdpipe.jobs import tabulate
+from kdpipe.jobs import leash, tabulate
 from kdpipe.plan import planner, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import source
@@ -75,6 +75,8 @@ def load(
                 tabulate.release_all(store)
             _clear_marks(made, store)
         dag = Dag(study, made, frozenset(to_do), ready, device, longest_job, store, said, remote)
+        if head and not remote:
+            os.environ[leash.HEAD] = str(os.getpid())
         if head:
             telling.tell_of(dag, str(files[-1]) if files else None)
         return dag

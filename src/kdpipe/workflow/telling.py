@@ -6,15 +6,18 @@ comes back with `--verbose`. The Snakefile says which study it is (`tell_of`), t
 which jobs begin and end.
 """
 
+import os
 import shlex
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
+from kdpipe.jobs import preloaded
 from kdpipe.plan import hindrances, status
-from kdpipe.plan.cost import said, speeds
+from kdpipe.plan.cost import price, said
 from kdpipe.wording import printable
 from kdpipe.workflow.course import Course
 from kdpipe.workflow.dag import Dag
@@ -33,6 +36,7 @@ class Teller:
         self.course: Course | None = None
         self.screen: Screen | None = None
         self.cores = 1
+        self.preloaded = preloaded.STARTED in os.environ
         self.began = time.monotonic()
         self.stopped = False
         self.nothing = False
@@ -45,8 +49,11 @@ class Teller:
         if self.dag is None:
             return
         made, names = self.dag.plan, self.dag.to_do
-        known = speeds.of(made, self.dag.device)
-        self.course = Course(made, self.dag.store, names, known, self.cores, self.dag.remote)
+        records = self.dag.store.records("runs")
+        found = price.of(made, self.dag.device, names, records)
+        if not self.preloaded:
+            found = replace(found, start=None)
+        self.course = Course(made, self.dag.store, names, found, self.cores, self.dag.remote)
         if not names:
             return
         if self.stream.isatty():

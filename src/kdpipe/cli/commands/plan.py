@@ -17,8 +17,7 @@ def arguments(parser) -> None:
 
 def run(options) -> None:
     from kdpipe.plan import overview, planner, prices, status
-    from kdpipe.plan.cost import said, speeds
-    from kdpipe.plan.cost.price import Price
+    from kdpipe.plan.cost import price, said
     from kdpipe.study import checking
     from kdpipe.upkeep import measuring
 
@@ -31,9 +30,10 @@ def run(options) -> None:
     if options.json:
         print(json.dumps(overview.as_json(made, states)))
         return
-    price = Price(made, speeds.of(made, on), place.records("runs"))
-    total = price.total([name for name in states if states[name] == "to do"], measuring.cores())
-    lines = [overview.as_text(made, states), said.price(price, total, states)]
+    to_do = [name for name in states if states[name] == "to do"]
+    found = price.of(made, on, to_do, place.records("runs"))
+    total = found.total(to_do, measuring.cores())
+    lines = [overview.as_text(made, states), said.price(found, total, states)]
     print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
     needed = said.peak_disk(made, total, states)
     if warning := prices.disk_warning(needed, options.results):

@@ -36,25 +36,29 @@ def run(options) -> None:
     made = before.checked(study or place / "config.yaml")
     line = start.command(place, study, typed)
     if start.trains_here(typed):
-        _measure(made, Store(start.folder(typed) / "results"))
+        try:
+            _make_ready(made, Store(start.folder(typed) / "results"))
+        except (KdpipeError, OSError) as error:  # it runs without
+            print(f"kdpipe: {error}", file=sys.stderr)
     sys.stdout.flush()
     os.execv(line[0], line)  # so that there is one process to stop, as if snakemake was typed
 
 
-def _measure(made: Plan, place: Store) -> None:
-    """Time the networks of the runs to do, for a price; it runs without one as well."""
+def _make_ready(made: Plan, place: Store) -> None:
+    """Time the networks of the runs to do, for a price, and preload what short jobs import."""
+    from kdpipe.jobs import preloaded
     from kdpipe.plan import status
+    from kdpipe.plan.cost import price
     from kdpipe.upkeep import measuring
 
     on = device(made.study)
-    try:
-        states = status.of(made, place)
-        to_do = {name for name, state in states.items() if state == "to do"}
-        if runs := measuring.unmeasured(made, to_do, on):
-            print(measuring.announced(runs), file=sys.stderr, flush=True)
-            measuring.measure(made, runs, on)
-    except KdpipeError as error:
-        print(f"no time can be told: {error}", file=sys.stderr)
+    states = status.of(made, place)
+    to_do = [run for name, run in made.runs.items() if states[name] == "to do"]
+    if runs := measuring.unmeasured(made, {run.name for run in to_do}, on):
+        print(measuring.announced(runs), file=sys.stderr, flush=True)
+        measuring.measure(made, runs, on)
+    if price.forks(to_do, on):
+        os.environ |= preloaded.start()
 
 
 COMMAND = Command(

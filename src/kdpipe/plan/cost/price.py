@@ -7,10 +7,11 @@ jobs compare.
 """
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kdpipe.data.cards import Card
+from kdpipe.plan.cost import speeds
 from kdpipe.plan.cost.schedule import Schedule, simulate
 from kdpipe.plan.cost.speeds import Speed
 from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run, Table
@@ -18,6 +19,7 @@ from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run, Table
 RATE = 5e9  # multiply-adds a second, where nothing is known: only ratios of them are shown
 SCORING = 2.0  # seconds of an ensemble: stored outputs, no torch
 RENDERING = 12.0  # of the report: pandas, matplotlib, some ten figures
+FORKED = 0.5  # seconds before a job does anything that is forked from a preloaded parent
 STARTING = 2.5  # seconds of Python and torch, where it was not measured
 SNAKEMAKE = 0.3  # from the end of a job to the start of the next in its place
 UNSEEN, SEEN = 0.25, 0.08  # how wide of a price: before a run has finished, and at the least
@@ -31,6 +33,21 @@ class Total:
     schedule: Schedule
     seconds: float | None
     width: float
+
+
+def forks(runs: Iterable[Run], device: str) -> bool:
+    """Whether `kdpipe run` forks the jobs of these runs from a preloaded parent (`jobs.preloaded`).
+
+    A process with several threads, or with a GPU, cannot be forked; two jobs are not worth it.
+    """
+    threads = [run.spec["recipe"]["threads"] for run in runs]
+    return device == "cpu" and len(threads) > 2 and max(threads) == 1
+
+
+def of(plan: Plan, device: str, to_do: Collection[str], known: Mapping[str, dict]) -> "Price":
+    """The price of a plan on this machine; `known` are records of its runs, by name."""
+    runs = [run for name, run in plan.runs.items() if name in to_do]
+    return Price(plan, speeds.of(plan, device), known, FORKED if forks(runs, device) else None)
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,7 @@ class Price:
     def of(self, item: Item) -> float:
         """Seconds of a job from its start to its end, a slot that Snakemake gives it included."""
         if isinstance(item, Averaged):
-            return SCORING + SNAKEMAKE
+            return SNAKEMAKE + SCORING if self.start is None else self.start
         return self._start + self._work(item) * self._correction(_network(item))
 
     def done(self, item: Item, epochs: int) -> float:

@@ -1,0 +1,132 @@
+"""Jobs forked from a preloaded parent: the same bytes, whoever of them is killed, and no orphan."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import tiny
+from lab import Lab
+
+from kdpipe.plan.cost import speeds
+from kdpipe.plan.cost.speeds import Speed
+
+KEYS = {"recipe": {"epochs": 80}, "seeds": [0, 1], "teacher_outputs": "table"}
+CONTENT = tiny.study(**KEYS, study="forked")
+SPEED = Speed(step=0.01, epoch=0.01, image=0.0001, setup=0.1, start=2.0, megabytes=600)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured():
+    """Or each start would measure the machine first."""
+    plan = tiny.planned(**KEYS)
+    speeds.keep({speeds.key(plan, run, "cpu"): SPEED for run in plan.runs.values()})
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, warm):
+    """The study by Snakemake alone, to be compared with."""
+    lab = Lab(tmp_path_factory.mktemp("plain"), warm)
+    lab.run(CONTENT)
+    return lab.exact()
+
+
+class Started(Lab):
+    """A folder in which `kdpipe run` is typed, with the real `kdpipe`."""
+
+    def __init__(self, folder: Path, warm):
+        super().__init__(folder, warm)
+        self.env["PATH"] = self.env["PATH"].removeprefix(f"{warm.bin}:")
+        self.study = tiny.write(folder / "study.yaml", CONTENT)
+
+    def start(self, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "kdpipe", "run", str(self.study), "--cores", "2", *options]
+        with open(self.folder / "said", "ab") as said:
+            return subprocess.Popen(
+                command, env=self.env, cwd=self.folder, stdout=said, stderr=said
+            )
+
+    def ended(self, *options: str) -> int:
+        return self.start(*options).wait(timeout=300)
+
+    def processes(self) -> list[psutil.Process]:
+        """Those that work in this folder."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.cwd() == str(self.folder) and process.status() != "zombie":
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def parent(self, head: subprocess.Popen) -> psutil.Process:
+        while True:
+            assert head.poll() is None, (self.folder / "said").read_text()
+            for child in psutil.Process(head.pid).children():
+                if "preload" in child.cmdline():
+                    return child
+            time.sleep(0.02)
+
+    def in_the_middle(self, head: subprocess.Popen) -> psutil.Process:
+        """A forked job, as soon as a run has epochs behind it."""
+        parent = self.parent(head)
+        while True:
+            assert head.poll() is None, (self.folder / "said").read_text()
+            forked = parent.children()
+            if forked and list(self.place.root.glob("runs/*/.state.safetensors")):
+                return forked[0]
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def lab(tmp_path, warm):
+    return Started(tmp_path, warm)
+
+
+def gone(lab: Started) -> bool:
+    until = time.monotonic() + 60
+    while lab.processes() and time.monotonic() < until:
+        time.sleep(0.1)
+    return not lab.processes()
+
+
+def test_forked_jobs_leave_the_same_bytes_and_nothing_else(lab, plain):
+    head = lab.start()
+    folder = Path(lab.parent(head).cmdline()[-2])
+    assert head.wait(timeout=300) == 0, (lab.folder / "said").read_text()
+    assert lab.exact() == plain
+    assert gone(lab) and not folder.exists()
+
+
+def test_the_parent_killed_in_the_middle(lab, plain):
+    """Jobs go on as plain ones, from where their state was saved; the study does not notice."""
+    head = lab.start()
+    lab.in_the_middle(head).parent().kill()
+    assert head.wait(timeout=300) == 0, (lab.folder / "said").read_text()
+    assert lab.exact() == plain and gone(lab)
+    assert "failed" not in (lab.folder / "said").read_text()
+
+
+def test_the_head_killed_in_the_middle(lab, plain):
+    """Which is `kdpipe run` and Snakemake in one process: nothing works on without it."""
+    head = lab.start()
+    lab.in_the_middle(head)
+    assert len(lab.processes()) > 2
+    head.send_signal(signal.SIGKILL)
+    head.wait()
+    assert gone(lab), [process.cmdline() for process in lab.processes()]
+    assert lab.ended("--unlock") == 0
+    assert lab.ended() == 0, (lab.folder / "said").read_text()
+    assert lab.exact() == plain
+
+
+def test_a_forked_job_that_is_killed_fails_and_its_siblings_go_on(lab, plain):
+    head = lab.start()
+    lab.in_the_middle(head).kill()
+    assert head.wait(timeout=300) == 1
+    assert "failed  " in (lab.folder / "said").read_text()
+    assert lab.ended() == 0 and lab.exact() == plain
