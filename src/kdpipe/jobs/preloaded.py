@@ -89,7 +89,6 @@ def serve(folder: Path, head: str, main: Callable[[list[str]], int]) -> None:
 
 def _serve(folder: Path, head: int, main: Callable[[list[str]], int]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: meant for head and jobs
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries
     gc.collect()
     gc.freeze()  # what is here stays, and is shared
     with socket.socket(socket.AF_UNIX) as server:
@@ -97,9 +96,14 @@ def _serve(folder: Path, head: int, main: Callable[[list[str]], int]) -> None:
         server.listen(256)
         own = os.pidfd_open(os.getpid())
         while True:
-            ready, _, _ = select.select([server, head], [], [])
+            ready, _, _ = select.select([server, head], [], [], 1.0)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:  # their seconds count as this one's
+                    pass
             if head in ready:
                 return
+            if server not in ready:
+                continue
             client, _ = server.accept()
             if os.fork() == 0:
                 server.close()
@@ -124,7 +128,6 @@ def _job(client: socket.socket, parent: int, main: Callable[[list[str]], int]) -
     try:
         gc.unfreeze()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         order, streams = _order(client)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)

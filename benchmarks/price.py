@@ -1,0 +1,79 @@
+"""Whether the price of a study comes true: what was told before its first run, and what it took.
+
+Measures this machine anew, takes the price that `kdpipe plan --measure` tells, runs the study with
+`kdpipe run` in an empty folder, and compares seconds from start to end, core-hours, and the most
+bytes on the disk. On a machine that has nothing else to do:
+
+    python benchmarks/price.py [STUDY.yaml] [ROUNDS]
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from kdpipe.plan import planner, status
+from kdpipe.plan.cost import price, said, speeds
+from kdpipe.results.store import Store
+from kdpipe.study import checking
+from kdpipe.upkeep import measuring
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    study = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "config.yaml"
+    for number in range(int(sys.argv[2]) if len(sys.argv) > 2 else 1):
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ[speeds.CACHE] = str(Path(folder) / "cache")
+            print(f"round {number + 1}: {one(study, Path(folder))}", flush=True)
+
+
+def one(study: Path, folder: Path) -> str:
+    """One round, in an empty folder."""
+    made = planner.make(checking.load(study))
+    states = status.of(made, Store(folder / "results"))
+    began = time.monotonic()
+    measuring.measure(made, measuring.unmeasured(made, made.runs, "cpu"), "cpu")
+    measured = time.monotonic() - began
+    found = price.of(made, "cpu", states, {})
+    total = found.total(list(states), measuring.cores())
+    assert total.seconds is not None
+    most, watching = [0], threading.Event()
+    watcher = threading.Thread(target=_watch, args=(folder / "results", most, watching))
+    watcher.start()
+    began = time.monotonic()
+    command = [sys.executable, "-m", "kdpipe", "run", str(study)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    took = time.monotonic() - began
+    watching.set()
+    watcher.join()
+    if done.returncode:
+        sys.exit(done.stderr)
+    told = said.as_range(total.seconds, total.width)
+    said_at_end = done.stderr.strip().splitlines()[-1]
+    return (
+        f"told {told} ({total.seconds:.0f} s), took {took:.0f} s: {took / total.seconds - 1:+.0%}; "
+        f"core-hours told {total.schedule.core_seconds / 3600:.2f}, at the end: {said_at_end}; "
+        f"disk told {said.peak_disk(made, total, states) / 1e6:.1f} MB, most seen "
+        f"{most[0] / 1e6:.1f} MB; measuring took {measured:.0f} s"
+    )
+
+
+def _watch(folder: Path, most: list[int], until: threading.Event) -> None:
+    """The most bytes below a folder, looked at twice a second; prepared images left out."""
+    while not until.wait(0.5):
+        size = 0
+        for path in folder.rglob("*"):
+            try:
+                size += path.stat().st_size if "data" not in path.parts else 0
+            except OSError:
+                continue
+        most[0] = max(most[0], size)
+
+
+if __name__ == "__main__":
+    main()
