@@ -11,7 +11,7 @@ FLOORS = (
     ("plan", "training"),
     ("statistics",),
     ("evidence", "jobs"),
-    ("report", "upkeep"),
+    ("report", "upkeep", "sketch"),
     ("workflow",),
     ("cli",),
     ("__main__",),

@@ -52,15 +52,12 @@ def _examples(kind: str, shape: tuple, classes: int) -> list[str]:
             marks = ["only teaches, with weights it brings"] if network.random else []
             marks += ["no linear end"] if not network.linear else []
             rows.append((cost, name, "; ".join(marks)))
-    lines = [_row(name, *cost, marks) for cost, name, marks in sorted(rows, key=_operations)]
+    rows.sort(key=lambda row: row[0].multiply_adds)
+    lines = [_row(name, cost.parameters, cost.multiply_adds, marks) for cost, name, marks in rows]
     if refused and not lines and shape != USUAL:
         said = f"not for these images ({next(iter(refused.values()))}): {', '.join(refused)}"
         return textwrap.wrap(said, 98, initial_indent="  ", subsequent_indent="    ")
     return lines + [f"  {why}" for why in refused.values()]
-
-
-def _operations(row: tuple) -> int:
-    return row[0].multiply_adds
 
 
 def _row(name: str, parameters: int, multiply_adds: int, marks: str = "") -> str:

@@ -10,6 +10,7 @@ import dataclasses
 import re
 import tempfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -29,18 +30,36 @@ SAMPLE = 1000  # training images that mean and std are measured on, where images
 AT_ONCE = 10  # of them in memory
 
 
-def make_card(
+class Made(NamedTuple):
+    """A card that was written: where, on how many images mean and std were measured, and notes."""
+
+    card: Card
+    place: Path
+    measured: int
+    notes: list[str]
+
+
+def make_card(path: Path, name: str | None, card: str | None, **how: Any) -> str:
+    """Write the card of a folder or .npz; returns a line, what the study has to say, and notes.
+
+    `how` is what `make` takes. Raises DataError with every mistake.
+    """
+    made = make(path, name, card, **how)
+    return "\n".join([_said(made, path), *made.notes])
+
+
+def make(
     path: Path,
-    name: str | None,
-    card: str | None,
+    name: str | None = None,
+    card: str | None = None,
     *,
     resize: int | None = None,
     channels: int | None = None,
     test_share: float | None = None,
     stream: int | None = None,
     val_is: str | None = None,
-) -> str:
-    """Write the card of a folder or .npz; returns a line, and what the study has to say.
+) -> Made:
+    """Write the card of a folder or .npz.
 
     `val_is` says whether PATH/val is for `validation` or `test`, where that cannot be seen. Raises
     DataError with every mistake.
@@ -96,28 +115,34 @@ def make_card(
     place = Path(card) if card else cards.beside(path)
     write_json(place, cards.sealed(new))
     seen.note(place, new, path)
-    return "\n".join([_said(new, path, place, count), *notes])
+    return Made(new, place, count, notes)
 
 
-def _said(card: Card, path: Path, place: Path, count: int) -> str:
+def counted(card: Card) -> str:
+    """How many images of which size a card is of."""
+    size = " x ".join(map(str, card.shape)) + (", read from their files," if card.streamed else "")
+    val = f", {card.validation:,} validation" if card.validation else ""
+    return (
+        f"{card.train:,} training{val} and {card.test:,} test images of {size} in {card.classes} "
+        "classes"
+    )
+
+
+def _said(made: Made, path: Path) -> str:
     """What a card was made of, and what to write into a study."""
+    card, place, count, _ = made
     keys: dict[str, object] = {"name": card.name, "path": str(path)}
     if place != cards.beside(path):
         keys["card"] = str(place)
-    size, measured = " x ".join(map(str, card.shape)), ""
+    measured = ""
     if card.streamed:
-        size = f"{size}, read from their files,"
         keys |= {"mean": list(card.mean), "std": list(card.std)}
         of = f"{count:,} training images drawn at random" if count < card.train else "all of train"
         measured = f"\n(mean and std were measured on {of}, as evaluation sees them)"
     written = yaml.safe_dump(
         keys, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
     ).strip()
-    val = f", {card.validation:,} validation" if card.validation else ""
-    return (
-        f"{place}: {card.train:,} training{val} and {card.test:,} test images of {size} in "
-        f"{card.classes} classes. In the study: data: {written}{measured}"
-    )
+    return f"{place}: {counted(card)}. In the study: data: {written}{measured}"
 
 
 def _val_of(path: Path, said: str | None) -> str | None:

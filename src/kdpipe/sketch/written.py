@@ -1,0 +1,221 @@
+"""`kdpipe init`: the card of one's images, and beside it a study of a dozen lines to begin with."""
+
+import os
+import re
+import shlex
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from kdpipe.data import cards
+from kdpipe.data.cards import Card
+from kdpipe.data.own import card as own
+from kdpipe.data.own import folders
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import planner
+from kdpipe.plan.prices import as_duration
+from kdpipe.sketch import sizes, speed
+from kdpipe.sketch.sizes import Images, Sizes
+from kdpipe.study import checking, yaml_file
+
+LARGEST = 64  # pixels: sides up to here are left as they are
+UPRIGHT = {"digits", "mnist", "svhn"}  # known sets whose images mean something else when mirrored
+TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was named: a known data set, or a path and the name that it gets."""
+
+    name: str
+    path: Path | None
+
+
+def source_of(word: str) -> Source:
+    """What a word means. Raises KdpipeError if it is neither a known data set nor there."""
+    path = Path(word)
+    if word in cards.known():
+        if path.exists():
+            raise KdpipeError(
+                f"{word} is a known data set, and {path.absolute()} is there too: write ./{word} "
+                "for the second"
+            )
+        if cards.load(word).streamed:
+            raise KdpipeError(
+                f"{word} streams from its files: begin with a copy of studies/{word}_paper.yaml"
+            )
+        return Source(word, None)
+    if not path.exists():
+        raise KdpipeError(
+            f"there is no folder or file {path} (known data sets: {', '.join(cards.known())})"
+        )
+    name = re.sub("[^A-Za-z0-9_-]+", "-", path.absolute().name.removesuffix(".npz")).strip("-_")
+    name = name[:36] or "images"
+    return Source(f"{name}-own" if name in cards.known() else name, path)
+
+
+def write(source: Source, place: Path | None, minutes: float, val_is: str | None) -> str:
+    """Make the card of the images, if they have none, and write a study at `place`.
+
+    Nothing that is there is written over. Returns what to tell the person. Raises KdpipeError.
+    """
+    place = place or Path(f"{source.name}.yaml")
+    if place.exists():
+        raise KdpipeError(
+            f"{place} is there already, and nothing is written over: say --study FILE for another "
+            f"one, or go on with it: kdpipe run {shlex.quote(str(place))}"
+        )
+    card, notes = _known(source)
+    survey = _of_card(card) if card else _of_folder(source, val_is)
+    chosen = sizes.chosen(survey.images, minutes, speed.cores(), speed.step)
+    if card is None:
+        assert source.path is not None
+        side = None if survey.as_they_are else chosen.side
+        share = TEST_SHARE if survey.flat else None
+        made = own.make(source.path, source.name, resize=side, val_is=val_is, test_share=share)
+        card, notes = made.card, made.notes
+        if survey.flat:
+            notes.append(f"note: {TEST_SHARE:.0%} of each class are held out as the test set")
+    notes = [f"{source.name}: {own.counted(card)}", *notes]
+    text = study(source, place, card, chosen, minutes)
+    content = yaml_file.parse(text.encode(), str(place))
+    plan = planner.make(checking.validate(content, str(place), place.parent))
+    with place.open("x") as file:
+        file.write(text)
+    quoted = shlex.quote(str(place))
+    return "\n".join(
+        [
+            *notes,
+            f"{place}: {chosen.teacher} teaches {chosen.student}, {chosen.epochs} epochs, "
+            f"{chosen.seeds} seeds: {len(plan.runs)} runs, about {as_duration(chosen.seconds)} on "
+            f"{_cores(speed.cores())}",
+            f"next: kdpipe run {quoted}    (before: kdpipe plan {quoted}, what will be run)",
+        ]
+    )
+
+
+def study(source: Source, place: Path, card: Card, chosen: Sizes, minutes: float) -> str:
+    """The text of the study."""
+    said = [f"  name: {card.name}"]
+    if source.path is not None:
+        below = os.path.relpath(source.path.absolute(), place.absolute().parent)
+        said.append(f"  path: {_quoted(below)}  # seen from this file; its card lies beside it")
+    left = card.train - chosen.validation
+    if chosen.train < left:
+        said.append(f"  train_size: {chosen.train}  # of {left:,}, to be done in time")
+    if chosen.validation:
+        said.append(
+            f"  validation: {chosen.validation}  # held out of train: choices are made on it"
+        )
+    if card.shape[1:] != (chosen.side, chosen.side):
+        said.append(f"  resize: {chosen.side}")
+    said.append(f"  pad: {max(1, chosen.side // 8)}  # views: crops, after so many pixels around")
+    mirrored = card.shape[0] == 3 and card.name not in UPRIGHT
+    why = "mirror images too; false where left and right differ" if mirrored else "true: mirror too"
+    said.append(f"  flip: {str(mirrored).lower()}  # {why}")
+    lr = 0.1 if chosen.batch >= 128 else 0.05
+    rows = {
+        "study": source.name,
+        "seeds": f"{list(range(1, chosen.seeds + 1))}  # three give an interval, five a narrow one",
+        "data": "\n" + "\n".join(said),
+        "recipe": "\n".join(
+            [
+                "",
+                f"  epochs: {chosen.epochs}",
+                f"  batch_size: {chosen.batch}",
+                f"  lr: {lr}",
+                f"  drop_epochs: {chosen.drops}  # the rate is a fifth after each",
+            ]
+        ),
+        "experiments": "  # each is teachers x students x methods (plain KD if none is named)\n"
+        f"  - {{name: first, teachers: [{chosen.teacher}], students: [{chosen.student}]}}",
+        "tables": "{teacher_size: [first]}",
+    }
+    steps = ", ".join(
+        f"{name} {_milliseconds(card, chosen, name)}" for name in (chosen.teacher, chosen.student)
+    )
+    head = [
+        f"# By kdpipe init. Does {chosen.teacher} teach {chosen.student} more than labels do?",
+        f"# Sizes: the largest tried that take less than {minutes:g} minutes here, on "
+        f"{_cores(speed.cores())};",
+        f"# a step of {chosen.batch} images was measured: {steps}. To grow it: more epochs,",
+        "# seeds, teachers, methods, or kdpipe init --minutes 60. kdpipe networks: what there is.",
+    ]
+    return "\n".join([*head, *(f"{key}:{_led(value)}" for key, value in rows.items()), ""])
+
+
+def _led(value: str) -> str:
+    """A value behind its key, on the same line or below."""
+    return value if value.startswith(("\n", "  ")) else f" {value}"
+
+
+def _known(source: Source) -> tuple[Card | None, list[str]]:
+    """The card that there is, with notes; none of a folder that has none yet."""
+    if source.path is None:
+        return cards.load(source.name), []
+    if (place := cards.beside(source.path)).exists():
+        return cards.of(source.name, str(source.path), None), [f"note: {place} was there already"]
+    if source.path.is_dir():
+        return None, []
+    made = own.make(source.path, source.name)
+    return made.card, made.notes
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Images, whether their sides may stay, and whether a test set is to be held out."""
+
+    images: Images
+    as_they_are: bool
+    flat: bool = False
+
+
+def _of_card(card: Card) -> Survey:
+    """Images whose card is made: as they are, or scaled by the study where they are large."""
+    if card.streamed:
+        raise KdpipeError(
+            f"the card of {card.name} says that its images stream: begin with a copy of "
+            "studies/imagenet_paper.yaml, or remove the card, and init makes another one"
+        )
+    side = max(card.shape[1:])
+    sides = (side,) if side <= LARGEST else sizes.SIDES
+    images = Images(card.train, card.validation, card.classes, card.shape[0], sides)
+    return Survey(images, side <= LARGEST)
+
+
+def _of_folder(source: Source, val_is: str | None) -> Survey:
+    """Images that have no card: counted, and the sides that they can be scaled to."""
+    path = source.path
+    assert path is not None
+    flat = not (path / "train").is_dir()
+    found = folders.listed(path, TEST_SHARE if flat else None, folders.val_of(path, val_is))
+    heads, mistakes = folders.heads([file for files in found.files.values() for file in files])
+    folders.refuse(mistakes, path)
+    shapes = {head.size for head in heads}
+    side = int(statistics.median(min(head.size) for head in heads))
+    alike = len(shapes) == 1 and set(*shapes) == {side} and 8 <= side <= LARGEST
+    sides = tuple(each for each in sizes.SIDES if each <= side) or (max(8, side // 4 * 4),)
+    images = Images(
+        len(found.files["train"]),
+        len(found.files.get("val", ())),
+        len(found.classes),
+        folders.channels_of(heads),
+        (side,) if alike else sides,
+    )
+    return Survey(images, alike, flat)
+
+
+def _milliseconds(card: Card, chosen: Sizes, network: str) -> str:
+    shape = (card.shape[0], chosen.side, chosen.side)
+    return f"{1000 * speed.step(network, shape, card.classes, chosen.batch):.2g} ms"
+
+
+def _cores(count: int) -> str:
+    return "1 core" if count == 1 else f"{count} cores"
+
+
+def _quoted(text: str) -> str:
+    """A text as it may stand in YAML."""
+    return yaml.safe_dump([text], default_flow_style=True, width=10**6, allow_unicode=True)[1:-2]

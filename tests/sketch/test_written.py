@@ -1,0 +1,122 @@
+"""`kdpipe init`: a valid study for whatever lies there, and nothing is written over."""
+
+import shutil
+from pathlib import Path
+
+import made_data
+import numpy as np
+import pytest
+
+from kdpipe.cli.main import main
+from kdpipe.data import cards
+from kdpipe.plan import planner
+from kdpipe.sketch import speed
+from kdpipe.study import checking
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """Two cores that take a millisecond a step, and a folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(speed, "step", lambda *_: 0.001)
+    monkeypatch.setattr(speed, "cores", lambda: 2)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Photographs of many sizes: photos/train and photos/test."""
+    return made_data.photographs(tmp_path / "my photos", ["cat", "dog", "owl"], 60, 15)
+
+
+def init(capsys, *arguments, code=0):
+    assert main(["init", *map(str, arguments)]) == code
+    said = capsys.readouterr()
+    return said.err if code else said.out
+
+
+def planned(path):
+    return planner.make(checking.load(path))
+
+
+def test_a_folder_of_photographs_gets_a_card_and_a_study_of_two_dozen_lines(photos, capsys):
+    said = init(capsys, "my photos")
+    assert "my-photos: 60 training and 15 test images of 3 x 28 x 28 in 3 classes" in said
+    assert ("next: kdpipe run my-photos.yaml" in said and "9 runs" in said) or "15 runs" in said
+    study = checking.load("my-photos.yaml")
+    assert study.data.validation == 9 and study.data.path == str(photos)
+    assert list(study.methods) == ["kd"] and study.experiments[0].methods == ["kd"]
+    assert Path("my-photos.yaml").read_text().count("\n") <= 24
+    assert checking.notes(study) == []
+
+
+def test_nothing_is_written_over(photos, capsys):
+    init(capsys, "my photos")
+    text = Path("my-photos.yaml").read_text()
+    card = cards.beside(photos).read_bytes()
+    assert "nothing is written over" in init(capsys, "my photos", code=2)
+    assert "note: " in init(capsys, "my photos", "--study", "other.yaml")
+    assert Path("my-photos.yaml").read_text() == text and cards.beside(photos).read_bytes() == card
+    assert list(planned("other.yaml").runs) == list(planned("my-photos.yaml").runs)
+
+
+def test_a_folder_without_a_test_set_gets_one(photos, tmp_path, capsys):
+    (photos / "train").rename(tmp_path / "digits")
+    assert "is a known data set, and" in init(capsys, "digits", code=2)
+    said = init(capsys, "./digits")
+    assert "digits-own: 48 training and 12 test images" in said
+    assert "note: 20% of each class are held out as the test set" in said
+
+
+def test_val_is_asked_about(photos, capsys):
+    (photos / "test").rename(photos / "val")
+    assert "Are choices made on val/" in init(capsys, "my photos", code=2)
+    assert "60 training and 15 test" in init(capsys, "my photos", "--val-is", "test")
+
+
+def test_validation_of_its_own_is_used(photos, capsys):
+    shutil.copytree(photos / "test", photos / "val")
+    for file in (photos / "val").rglob("*.JPEG"):
+        file.unlink()
+    made_data.photographs(photos, ["cat", "dog", "owl"], 0, 12, held="val")
+    for file in (photos / "val").rglob("*.JPEG"):  # not the images of test
+        file.write_bytes(made_bytes(file))
+    assert "60 training, 12 validation and 15 test" in init(capsys, "my photos")
+    assert checking.load("my-photos.yaml").data.validation == 0
+
+
+def made_bytes(file):
+    from io import BytesIO
+
+    from PIL import Image, ImageOps
+
+    image, buffer = ImageOps.flip(Image.open(file)), BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10", "fashion-mnist"])
+def test_a_known_data_set_needs_no_folder(name, capsys):
+    init(capsys, name)
+    made = planned(f"{name}.yaml")
+    assert made.card.name == name and made.study.data.path is None
+    assert made.study.data.flip is (name == "cifar10")
+
+
+def test_an_npz_is_taken_as_it_is(tmp_path, capsys):
+    np.savez(tmp_path / "mine.npz", **made_data.arrays((1, 12, 12), 4, 80, 20))
+    init(capsys, "mine.npz")
+    assert planned("mine.yaml").card.shape == (1, 12, 12)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("nowhere", "there is no folder or file nowhere (known"), ("imagenet", "begin with a copy")],
+)
+def test_what_is_not_there_is_said(what, said, capsys):
+    assert said in init(capsys, what, code=2)
+
+
+def test_the_speed_of_this_machine_is_measured(monkeypatch):
+    monkeypatch.undo()
+    assert 0 < speed.step("wrn10-0.5", (1, 8, 8), 10, 8) < 5
+    assert speed.cores() >= 1
