@@ -22,5 +22,5 @@ APART = ({"study", "plan", "evidence", "report", "upkeep"}, {"training", "jobs"}
 # Each file of these folders is one thing of one kind, so they may hold as many as they like.
 LISTED = {
     *("methods", "families", "sets", "augmentations", "checks"),
-    *("tables", "figures", "claims", "commands"),
+    *("tables", "figures", "claims", "commands", "trackers"),
 }

@@ -133,7 +133,7 @@ def test_a_failed_job_is_its_reason_in_one_line_and_not_its_spec(snakemake):
     )
     snakemake.handler.close()
     first, then, _ = snakemake.lines[-3:]
-    begins = "study tiny: 0 of 4 runs are done, 1 jobs failed; the first, "
+    begins = "study tiny: 0 of 4 runs are done, 1 failed; the first, "
     assert first.startswith(f"{begins}{scratch.name}: no space x")
     assert (
         then.startswith("`kdpipe status mine.yaml` says why") and "`kdpipe run mine.yaml`" in then

@@ -396,7 +396,7 @@ def test_a_failed_run_leaves_the_rest_alone_and_is_tried_again(copy):
     assert line.startswith(f"failed  {teacher}: ") and f"logs/runs/{teacher}.log" in line
     assert str(broken.relative_to(copy.folder)) in line
     first, then, _ = said.splitlines()[-3:]
-    assert "17 of 24 runs are done, 1 jobs failed" in first and "kdpipe status " in then
+    assert "17 of 22 runs are done, 1 failed" in first and "kdpipe status " in then
     assert max(map(len, said.splitlines())) < 400 and '"recipe"' not in said
     log = (copy.folder / f"logs/runs/{teacher}.log").read_text()
     assert str(broken.relative_to(copy.folder)) in log and "Traceback" not in log

@@ -23,17 +23,33 @@ class Place(NamedTuple):
 
 
 def place_of(folder: Path) -> Place:
-    """From the header of the saved state alone, which may be large."""
+    """Where a run stands, by its saved state."""
     try:
-        with open(run_folder.state(folder), "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, os.fstat(file.fileno()).st_size)))
-        about = json.loads(header["__metadata__"]["kdpipe"])["about"]
+        about = _about(folder)
         last = about["curve"][-1]["val"] if about["curve"] else None
-        error = 100 * (1 - last["accuracy"]) if last else None
-        return Place(int(about["epoch"]), error)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return Place(int(about["epoch"]), 100 * (1 - last["accuracy"]) if last else None)
+    except UNREADABLE:
         return Place()
+
+
+def curve_of(folder: Path) -> list[dict]:
+    """The curve of an unfinished run as far as its state was saved: one line an epoch."""
+    try:
+        return list(_about(folder)["curve"])
+    except UNREADABLE:
+        return []
+
+
+# No state, one that is torn, or another's.
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def _about(folder: Path) -> dict:
+    """From the header of the saved state alone, which may be large."""
+    with open(run_folder.state(folder), "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(min(length, os.fstat(file.fileno()).st_size)))
+    return json.loads(header["__metadata__"]["kdpipe"])["about"]
 
 
 def folder_of(item: Item, store: Store) -> Path:

@@ -135,7 +135,7 @@ class Teller:
             first, reason = next(iter(failed.items()))
             why = shlex.join(["kdpipe", "status", self.study_file or "config.yaml"])
             return [
-                f"{shown}, {len(failed):,} jobs failed; the first, {first}: {_one_line(reason)}",
+                f"{shown}, {len(failed):,} failed; the first, {first}: {_one_line(reason)}",
                 f"`{why}` says why each has failed; when it is mended, `{again}` goes on",
             ]
         if self.stopped:

@@ -1,0 +1,49 @@
+"""`kdpipe track STUDY --to TRACKER`: curves and records, mirrored to where curves are looked at."""
+
+from pathlib import Path
+
+from kdpipe import discovery
+from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.command import Command
+
+
+def arguments(parser) -> None:
+    parser.add_argument("study", help="a study file")
+    # By the names of the files: reading them is for the one that is asked for.
+    known = discovery.names("kdpipe.upkeep.trackers")
+    parser.add_argument("--to", choices=known, required=True, help="whose format")
+    help = "its folder; default: the name of the tracker"
+    parser.add_argument("--folder", type=Path, metavar="DIR", help=help)
+    help = "go on while the study runs, here or elsewhere, until nothing of it is to do"
+    parser.add_argument("--follow", action="store_true", help=help)
+    add_results(parser)
+
+
+def run(options) -> None:
+    from kdpipe.plan import planner
+    from kdpipe.study import checking
+    from kdpipe.upkeep import tracking
+
+    made, place = planner.make(checking.load(options.study)), store(options)
+    folder = options.folder or Path(options.to)
+    tracker, mirror = tracking.opened(options.to, folder, made.study.study)
+
+    def say(epochs: int, records: int) -> None:
+        print(f"{folder}: {epochs:,} epochs and {records:,} records added", flush=True)
+
+    try:
+        if options.follow:
+            tracking.follow(made, place, mirror, say)
+        else:
+            say(*tracking.mirror(made, place, mirror))
+    finally:
+        mirror.close()
+    print(f"to look at it: {tracker.show.format(folder=folder)}")
+
+
+COMMAND = Command(
+    order=55,
+    help="mirror curves and records into TensorBoard or MLflow",
+    arguments=arguments,
+    run=run,
+)
