@@ -2,7 +2,7 @@
 
 FLOORS = (
     # The ground: modules that stand alone and may import each other; their tests are in `ground`.
-    ("", "errors", "identity", "discovery", "section", "wording", "ground"),
+    ("", "errors", "identity", "discovery", "section", "wording", "version", "ground"),
     ("results",),
     ("learning",),
     ("data", "networks"),
@@ -11,6 +11,7 @@ FLOORS = (
     ("plan", "training"),
     ("statistics",),
     ("evidence", "jobs"),
+    ("beforehand",),
     ("report", "upkeep", "sketch"),
     ("workflow",),
     ("cli",),
@@ -18,7 +19,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # What runs on a head node, and what runs in a job: neither imports the other.
-APART = ({"study", "plan", "evidence", "report", "upkeep"}, {"training", "jobs"})
+APART = ({"study", "plan", "evidence", "beforehand", "report", "upkeep"}, {"training", "jobs"})
 # Each file of these folders is one thing of one kind, so they may hold as many as they like.
 LISTED = {
     *("methods", "families", "sets", "augmentations", "checks"),

@@ -28,7 +28,7 @@ def listed(names) -> str:
     """Names as they may stand in a message: all, or the first of many."""
     names = list(names)
     more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
-    return ", ".join(names[:20]) + more or "none"
+    return ", ".join(map(str, names[:20])) + more or "none"
 
 
 def key(location) -> str:

@@ -28,6 +28,7 @@ TYPED = {
     "networks": ["networks", "study.yaml"],
     "plan": ["plan", "study.yaml"],
     "prune": ["prune", "study.yaml"],
+    "register": ["register", "study.yaml", "--results", "none"],
     "report": ["report", "study.yaml"],
     "schema": ["schema"],
     "status": ["status", "study.yaml"],

@@ -136,3 +136,9 @@ def test_an_image_in_val_and_train_is_named(folder, parts):
         make_card(folder, "mine", None)
     with pytest.raises(DataError, match=r"twin.png is the same file as .*: train and val must"):
         make_card(folder, "mine", None, stream=16)
+
+
+def test_a_part_of_its_own_is_the_same_in_every_split(folder):
+    make_card(folder, "mine", None, val_is="validation")
+    with pytest.raises(StudyError, match=r"splits: .* a part of their own and the same in every"):
+        checking.validate(study(folder) | {"splits": [0, 1, 2]}, "s")

@@ -88,7 +88,7 @@ def test_markdown_is_escaped(rendered):
     folder, made, _ = rendered
     frame = pd.read_csv(folder / "results.csv")
     named = dataclasses.replace(made, card=dataclasses.replace(made.card, title=HOSTILE))
-    text = rendering._markdown(named, frame, [], [], [], {})
+    text = rendering._markdown(named, frame, [], [], [], {}, [])
     assert f"- Data: {AS_TEXT}: 6" in text and HOSTILE not in text
     grid = pd.DataFrame([{"student": HOSTILE, "n": "3"}])
     lines = markdown(Sheet("x", "X", "How to read.", grid, grid, [])).splitlines()

@@ -31,6 +31,7 @@ CASES = {
         "data.resize": 4,
         "transfers.clothes.data.resize": 4,
     },
+    "looks": {"looks": [3, 5]},
     "names": {"experiments.3.name": "self"},
     "networks": {"code": "nowhere"},
     "pretrained": {"pretrained": {"mine": {"network": "wrn16-1", "path": "/nowhere"}}},

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ import pandas as pd
 from kdpipe import discovery
 from kdpipe.evidence.selections import reading, tidy, traced
 from kdpipe.evidence.verdicts import Finding, Untested, Verdict, decide
+from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.resampling import Wrong, intervals
 from kdpipe.study import asked
 
@@ -61,18 +62,21 @@ def judge(
     delta: float,
     reads: dict[str, list[str]] | None = None,
     wrong: Wrong | None = None,
+    primary: Collection[str] | None = None,
+    look: Look = ONLY,
 ) -> list[Verdict]:
     """Every claim on a frame (see frames). delta: the smallest difference worth having.
 
     reads: for a claim the blocks and ensembles that it reads; without an entry it reads all.
     wrong: the images that each run gets wrong, for the second interval of each contrast.
+    primary and look: see `verdicts.decide`.
     """
     reads = reads or {}
     found = {}
     for key, claim in claims().items():
         part = reading(frame, reads[key]) if key in reads else frame
         found[key] = (claim.title, claim.primary, find(claim, part, curves, delta))
-    return decide(_resampled(found, wrong))
+    return decide(_resampled(found, wrong), primary, look)
 
 
 def find(

@@ -12,12 +12,14 @@ Holm's correction runs over the tested primary claims and, apart, over the rest.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from kdpipe.statistics.families import holm
 from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary, one_sided, summary
+from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.power import seeds_needed
 from kdpipe.statistics.resampling import Resampled
 
@@ -148,14 +150,25 @@ class Verdict:
     contrasts: list[dict] = field(default_factory=list)
 
 
-def decide(found: dict[str, tuple[str, bool, Finding | Untested]]) -> list[Verdict]:
-    """Judge claims together. found: for each id its title, whether it is primary, its finding."""
-    raw = {key: _weigh(key, *parts) for key, parts in found.items()}
+def decide(
+    found: dict[str, tuple[str, bool, Finding | Untested]],
+    primary: Collection[str] | None = None,
+    look: Look = ONLY,
+) -> list[Verdict]:
+    """Judge claims together. found: for each id its title, whether it is primary, its finding.
+
+    primary: the ids of the primary claims where they are not those of the code; look: which of
+    several looks at the study this is, whose p-values are turned into those of all looks together.
+    """
+    raw = {
+        key: _weigh(key, title, of_code if primary is None else key in primary, part)
+        for key, (title, of_code, part) in found.items()
+    }
     judged = dict(raw)
-    for primary in (True, False):
-        family = [key for key, v in raw.items() if v.primary == primary and not math.isnan(v.p)]
-        supports = holm([raw[key].p for key in family])
-        contradicts = holm([raw[key].p_against for key in family])
+    for first in (True, False):
+        family = [key for key, v in raw.items() if v.primary == first and not math.isnan(v.p)]
+        supports = holm([look.overall(raw[key].p) for key in family])
+        contradicts = holm([look.overall(raw[key].p_against) for key in family])
         for key, p, against in zip(family, supports, contradicts, strict=True):
             word = "cannot tell"
             if p < LEVEL:

@@ -7,7 +7,6 @@ only by a run that really trains.
 import contextlib
 import datetime
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from kdpipe.networks.family import Cost
 from kdpipe.results import run_folder
 from kdpipe.results.files import file_facts
 from kdpipe.results.store import Store
+from kdpipe.version import git_revision
 
 
 def blank(kind: str, name: str, digest: str, spec: dict) -> dict:
@@ -31,7 +31,7 @@ def blank(kind: str, name: str, digest: str, spec: dict) -> dict:
         "spec": spec,
         "versions": {
             "kdpipe": metadata.version("kdpipe"),
-            "git": _git_revision(),
+            "git": git_revision(),
             "python": platform.python_version(),
             "numpy": metadata.version("numpy"),
         },
@@ -86,16 +86,6 @@ def tidy(folder: Path) -> None:
     """Remove what only an unfinished run needs."""
     for path in run_folder.leftovers(folder):
         path.unlink(missing_ok=True)
-
-
-def _git_revision() -> str | None:
-    """The commit of the source tree that this package runs from, `+` where it was changed."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _processor() -> str:

@@ -28,7 +28,7 @@ class Experiments:
 
     def add_block(self, block: Block) -> None:
         """The cells of a block, and the scratch runs that they are compared with."""
-        for seed in block.seeds or self.study.seeds:
+        for seed in block.seeds or self.study.due_seeds:
             for student in block.students:
                 for network in [*(block.via or []), student]:
                     self._scratch(network, seed)
@@ -148,7 +148,7 @@ class Experiments:
     def _seeds(self, ensemble: Ensemble) -> list[int]:
         """The seeds for which an ensemble is scored: its block's, or the study's."""
         block = self.blocks[ensemble.block] if ensemble.block else None
-        return block.seeds if block and block.seeds else self.study.seeds
+        return block.seeds if block and block.seeds else self.study.due_seeds
 
     def _ensembles(self, label: str, seed: int) -> list[EnsembleRow]:
         """One ensemble, or one for each path of a block."""

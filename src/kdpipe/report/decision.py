@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kdpipe.beforehand import registered
 from kdpipe.evidence import answer, frames, wrong_images
 from kdpipe.evidence.answer import OPTION, Answer
 from kdpipe.evidence.selections import tidy, where
@@ -15,6 +16,8 @@ SHOWN = 2  # answers; the page has all
 
 def lines(plan: Plan, place: Store, page: Path) -> list[str]:
     """What was found, the page, and the weights of the chosen student: its best on validation."""
+    if (why := registered.sealed(plan, place)) is not None:
+        return [f"sealed: {why}", f"page: {page}"]
     frame = tidy(frames.frame(plan, place))
     answers = answer.answers(frame, wrong_images.Outcomes(plan, place).wrong)
     said = [headline(one) for one in answers[:SHOWN]]

@@ -20,7 +20,9 @@ from kdpipe.report.figure import Drawing
 from kdpipe.report.headline import headline
 from kdpipe.report.table import Sheet, sort_keys
 from kdpipe.report.text import effect, few_seeds, price, probability, rounded, short, span
+from kdpipe.statistics.looks import Look
 from kdpipe.statistics.resampling import RESAMPLES
+from kdpipe.study.grammar import Study
 from kdpipe.wording import listed
 
 LONG = 40  # rows; a longer table is folded
@@ -36,8 +38,11 @@ def html(
     drawings: list[Drawing],
     svgs: dict[str, str],
     outdated: dict[str, str],
+    registered: list[str],
 ) -> str:
-    """The page. svgs: the drawings by name; outdated: what is made of weights that are gone."""
+    """The page. svgs: the drawings by name; outdated: what is made of weights that are gone;
+    registered: how the study was registered, and each deviation from it.
+    """
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"short": short, "p": probability, "price": price}
     environment.filters |= {"span": span, "sentence": sentence}
@@ -50,6 +55,7 @@ def html(
         version=__version__,
         facts=facts(plan, frame, outdated),
         lost=_lost(frame),
+        registered=registered,
         answers=[(answer, headline(answer)) for answer in answers],
         verdicts=verdicts,
         counts={word: sum(v.verdict == word for v in verdicts) for word in MARKS},
@@ -65,7 +71,8 @@ def html(
         effect=effect,
         rounded=rounded,
         config=yaml.safe_dump(
-            plan.study.model_dump(mode="json", exclude_defaults=True), sort_keys=False
+            study.model_dump(mode="json", exclude_defaults=True, exclude={"registration"}),
+            sort_keys=False,
         ),
     )
 
@@ -123,7 +130,7 @@ def facts(plan: Plan, frame: pd.DataFrame, outdated: dict[str, str]) -> list[tup
             f"{plan.card.title}: {size:,} training images{noise}, {val:,} for validation, "
             f"{plan.card.test:,} for test",
         ),
-        ("Seeds", ", ".join(map(str, study.seeds))),
+        ("Seeds", _seeds(study)),
         ("Smallest difference worth having", f"{study.smallest_effect:g} points"),
         ("Runs in the tables", f"{len(runs):,}: {states}"),
         ("Runs in the plan", f"{len(plan.runs):,}, and {len(plan.ensembles):,} ensembles{probes}"),
@@ -138,6 +145,19 @@ def facts(plan: Plan, frame: pd.DataFrame, outdated: dict[str, str]) -> list[tup
             else []
         ),
     ]
+
+
+def _seeds(study: Study) -> str:
+    """Those of the look that is due, and all looks; the splits where there are others."""
+    text = ", ".join(map(str, study.due_seeds))
+    if study.looks:
+        level = 100 * Look(tuple(study.looks), study.look).level()
+        text += (
+            f" (look {study.look} of {len(study.looks)}, which are after {listed(study.looks)} "
+            f"seeds and share the 5 %: this one's level is {level:.2g} %, and corrected p-values "
+            "are those of all looks)"
+        )
+    return text + (f"; splits {listed(study.splits)}" if study.splits != [0] else "")
 
 
 def _lost(frame: pd.DataFrame) -> list[tuple[str, str, str]]:

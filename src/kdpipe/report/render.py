@@ -10,19 +10,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from kdpipe.beforehand import registered
 from kdpipe.evidence import answer, claim, frames, wrong_images
 from kdpipe.evidence.answer import Answer
 from kdpipe.evidence.selections import reading
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
-from kdpipe.report import page, source, style
+from kdpipe.report import page, source, style, validation
 from kdpipe.report.figure import draw
 from kdpipe.report.headline import headline
 from kdpipe.report.table import Sheet, csv, filled, grid_of, latex, markdown, tables
 from kdpipe.report.text import effect, escaped, few_seeds, price, probability, rounded, span
 from kdpipe.results import store
 from kdpipe.results.files import write_bytes
+from kdpipe.statistics.looks import ONLY, Look
 
 
 def render(plan: Plan, place: store.Store, folder: Path) -> Path:
@@ -35,12 +37,23 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     old = outdated.of(plan, place)
     frame, curves = frames.frame(plan, place), frames.curves(plan, place)
     wrong = wrong_images.Outcomes(plan, place).wrong
-    delta, reads = plan.study.smallest_effect, dict(plan.study.claims)
-    verdicts = claim.judge(frame, curves, delta, reads, wrong)
-    answers = answer.answers(frame, wrong)
-    asked = plan.study.tables
-    sheets = [filled(name, reading(frame, asked[name])) for name in tables() if name in asked]
-    drawings = draw(frame, curves)
+    study = plan.study
+    delta, reads = study.smallest_effect, dict(study.claims)
+    said = registered.said(study, registered.read(study))
+    if (why := registered.sealed(plan, place)) is not None:
+        frame = validation.untested(frame)
+        verdicts, answers = (
+            validation.verdicts(why, study.primary),
+            validation.answers(frame, why),
+        )
+        sheets, drawings = [validation.table(frame)], []
+    else:
+        look = ONLY if study.looks is None else Look(tuple(study.looks), study.look)
+        verdicts = claim.judge(frame, curves, delta, reads, wrong, study.primary, look)
+        answers = answer.answers(frame, wrong)
+        asked = study.tables
+        sheets = [filled(name, reading(frame, asked[name])) for name in tables() if name in asked]
+        drawings = draw(frame, curves)
 
     # What is written last goes first: a report that was cut off is none, of whichever study.
     (folder / source.PAGE).unlink(missing_ok=True)
@@ -55,9 +68,9 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
         write_bytes(folder / "figures" / f"{drawing.name}.png", style.png(drawing.figure))
     _clear(folder / "tables", {f"{table.name}.{ending}" for table in sheets for ending in FORMS})
     _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
-    html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs, old)
+    html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs, old, said)
     _write(folder / "index.html", html)
-    text = _markdown(plan, frame, answers, verdicts, sheets, old)
+    text = _markdown(plan, frame, answers, verdicts, sheets, old, said)
     _write(folder / source.PAGE, f"{text}\n{source.last_line(digest)}\n")
     return folder
 
@@ -85,11 +98,19 @@ def _markdown(
     verdicts: list[Verdict],
     sheets: list[Sheet],
     outdated: dict[str, str],
+    said: list[str],
 ) -> str:
     facts = "\n".join(
         f"- {name}: {escaped(text)}" for name, text in page.facts(plan, frame, outdated)
     )
-    parts = [f"# {escaped(plan.study.study)}", facts, "## The answer", *map(_answer, answers)]
+    known = "\n".join(["## Registration", "", *(f"- {escaped(line)}" for line in said)])
+    parts = [
+        f"# {escaped(plan.study.study)}",
+        facts,
+        known,
+        "## The answer",
+        *map(_answer, answers),
+    ]
     parts.append(escaped(page.second_interval(answers, verdicts)))
     parts += ["## The claims", _claims(verdicts), "## Tables"]
     parts += [markdown(table) for table in sheets] or [page.no_tables(plan)]

@@ -11,18 +11,21 @@ import re
 from pathlib import Path
 
 from kdpipe import __version__
+from kdpipe.beforehand import registered
 from kdpipe.plan import hindrances
 from kdpipe.plan.items import Plan
 from kdpipe.results.store import OUTCOMES, Store
 
 PAGE = "index.md"  # written last of a report
-NOT_SHOWN = {"device", "runs_per_gpu", "workers"}  # how a study is run
+NOT_SHOWN = {"device", "runs_per_gpu", "workers", "registration"}  # how a study is run
 
 
 def digest(plan: Plan, place: Store) -> str:
     """SHA-256 of all that a report of the plan shows."""
     study = plan.study.model_dump_json(exclude_defaults=True, exclude=NOT_SHOWN)
     total = hashlib.sha256(json.dumps([__version__, study]).encode())
+    for line in registered.said(plan.study, registered.read(plan.study)):
+        total.update(line.encode())
     for kind, items in plan.recorded.items():
         known, damaged = place.scan(kind)
         for name, item in items.items():

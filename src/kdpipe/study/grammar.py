@@ -13,7 +13,7 @@ from kdpipe.data.keys import AUGMENTED, Data
 from kdpipe.learning.method import Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.keys import OwnNetwork, Pretrained
-from kdpipe.section import Name, Network, Section, Seed, SplitNumber, Stop
+from kdpipe.section import Name, Network, Positive, Section, Seed, SplitNumber, Stop
 
 
 class Ensemble(Section):
@@ -124,6 +124,31 @@ class Study(Section):
         description="everything is trained once for each; a split draws train subset, validation "
         "and label noise anew, so that a verdict is about the data and not about one split",
     )
+    looks: list[Positive] | None = Field(
+        None,
+        min_length=1,
+        description="numbers of seeds after which the study is looked at, rising to all of them; "
+        "they share one error rate; null: once, after all seeds",
+    )
+    look: Positive = Field(
+        1, description="which of `looks` is due; seeds of later ones wait; in no name"
+    )
+    primary: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=5,
+        description="the claims that are tested first, few, since each costs the others power; "
+        "null: C1, C6, C9, C11s, C11c",
+    )
+    pilots: list[Name] = Field(
+        default_factory=list,
+        description="studies by which this one's choices were made; each with seeds of its own",
+    )
+    registration: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
+        None,
+        description="what `kdpipe register` has written, seen from this file; null: beside it, as "
+        "STUDY.registration.json, if it is there",
+    )
     smallest_effect: Annotated[float, Field(gt=0, le=100)] = Field(
         0.2, description="the smallest difference worth having, in points of top-1 error"
     )
@@ -180,6 +205,11 @@ class Study(Section):
         default_factory=dict,
         description="for a claim the blocks and ensembles it reads; without an entry it reads all",
     )
+
+    @property
+    def due_seeds(self) -> list[int]:
+        """The seeds up to the look that is due; all of them without looks."""
+        return self.seeds[: self.looks[self.look - 1]] if self.looks else self.seeds
 
     def recipe_of(self, network: str) -> Recipe:
         """The recipe with which every run of this network is trained."""

@@ -1,6 +1,7 @@
 """The paths in a study file: written as seen from the file, absolute in a `Study`."""
 
 import os
+import re
 from pathlib import Path
 
 
@@ -12,6 +13,10 @@ def located(content: object, folder: Path) -> object:
     if content.get("networks") or has_own_terms(content):
         code = content.get("code")
         content["code"] = _absolute(folder, "." if code is None else code)
+    if content.get("registration") is not None:
+        content["registration"] = _absolute(folder, content["registration"])
+    elif (path := _registered(folder, content.get("study"))) is not None:
+        content["registration"] = str(path)
     if "data" in content:
         content["data"] = _seen_from(folder, content["data"])
     if isinstance(content.get("pretrained"), dict):
@@ -26,6 +31,19 @@ def located(content: object, folder: Path) -> object:
             for name, part in content["transfers"].items()
         }
     return content
+
+
+def registration_of(folder: Path, study: str) -> Path:
+    """Where the registration of a study lies, whose file is in a folder."""
+    return Path(os.path.abspath(folder / f"{study}.registration.json"))
+
+
+def _registered(folder: Path, study: object) -> Path | None:
+    """The registration beside a study file, if there is one."""
+    if not isinstance(study, str) or not re.fullmatch(r"[\w-]{1,40}", study):
+        return None
+    path = registration_of(folder, study)
+    return path if path.is_file() else None
 
 
 def has_own_terms(content: dict) -> bool:

@@ -6,6 +6,7 @@ Read from the results folder alone, so it works beside a running Snakemake, and 
 import shlex
 from collections import Counter
 
+from kdpipe.beforehand import registered
 from kdpipe.plan import hindrances, outdated, status
 from kdpipe.plan.cost import price, said
 from kdpipe.plan.items import Plan
@@ -35,6 +36,8 @@ def as_text(plan: Plan, place: Store, device: str = "cpu") -> str:
     order = ("done", "diverged", "skipped", "damaged", "running", "failed", "to do")
     shown = ", ".join(f"{count[state]:,} {state}" for state in order if count[state])
     lines = [f"study {plan.study.study}: {counted(plan)}: {shown}"]
+    if (why := registered.sealed(plan, place)) is not None:
+        lines.append(f"sealed: {why}")
     if not place.root.is_dir():
         lines.append(f"no results yet at {place.root.absolute()}")
     if plan.ensembles:

@@ -21,7 +21,7 @@ from kdpipe.workflow.before import leave, refuse_folders
 from kdpipe.workflow.dag import Dag, mark_of, report_folder_of
 
 # Keys that say how a study is run; `--config device=cuda` alone still means the default study.
-EXECUTION = {"device", "runs_per_gpu", "workers"}
+EXECUTION = {"device", "runs_per_gpu", "workers", "look"}
 REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `render` promises
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kdpipe.study import asked, salvage
 from kdpipe.study.check import Check
 from kdpipe.study.sound import Sound
-from kdpipe.wording import nearest, shown
+from kdpipe.wording import nearest, shown, twice
 
 
 def _references(sound: Sound) -> Iterator[str]:
@@ -21,6 +21,15 @@ def _references(sound: Sound) -> Iterator[str]:
             for source in reads if isinstance(reads, list) else ():
                 if isinstance(source, str):
                     yield from sound.follow(f"{key}.{name}", source, "experiment or ensemble")
+
+    primary = sound.content.get("primary")
+    claims = list(asked.claims())
+    for name in primary if isinstance(primary, list) else ():
+        if isinstance(name, str) and name not in claims:
+            guess = nearest(name, claims)
+            yield f"primary: there is no claim {shown(name)}{guess} (known: {', '.join(claims)})"
+    for name in twice(primary if isinstance(primary, list) else []):
+        yield f"primary: {name} stands twice"
 
 
 CHECK = Check(110, _references)

@@ -20,6 +20,12 @@ def _splits(sound: Sound) -> Iterator[str]:
             f"splits: {said}: the images of {data.name} stream from their files, of which there is "
             "one split only: leave splits out"
         )
+    elif sound.card is not None and sound.card.validation:
+        yield (
+            f"splits: {said}: the validation images of {data.name} are a part of their own and the "
+            "same in every split: leave splits out, or make its card so that they are held out of "
+            "train (kdpipe data)"
+        )
     drawn = ("train_size", "validation", "label_noise")
     if not salvage.lost(data) & set(drawn) and not any(getattr(data, key) for key in drawn):
         yield (
