@@ -23,7 +23,7 @@ def run(options) -> None:
 
 
 COMMAND = Command(
-    order=15,
+    order=17,
     help="freeze what a study will test, before its first run",
     arguments=arguments,
     run=run,
