@@ -136,7 +136,7 @@ def write(made: Plan, store: Store, holes: dict[str, str] | None = None) -> None
             "seconds": {"total": 10.0}, "checkpoints": {}, "files": {},
         }  # fmt: skip
         if status == "done":
-            record["last"] = _metrics(run.name, errors[run.digest], run.spec["teacher"])
+            record["last"] = _metrics(run.name, errors[run.digest], run.spec["teacher"], run.epochs)
             record["best"] = record["last"] | {"epoch": run.epochs - 1}
             for epoch in made.keep.get(run.name, ()):
                 worse = errors[run.digest] + 3 * (1 - epoch / run.epochs)
@@ -207,8 +207,8 @@ def _error(run, errors: dict[str, float]) -> float:
     return max(1.0, error)
 
 
-def _metrics(name: str, error: float, teacher) -> dict:
-    found: dict = {"epoch": 20}
+def _metrics(name: str, error: float, teacher, epochs: int | None = None) -> dict:
+    found: dict = {"epoch": epochs}
     for split, count in COUNTS.items():
         wrong = round(count * max(0.0, error + _noise(name + split, 0.2)) / 100)
         found[split] = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import random
@@ -23,6 +24,7 @@ from kdpipe.errors import Diverged, Interrupted, KdpipeError, StoreError
 from kdpipe.jobs.record import summary
 from kdpipe.jobs.score import score
 from kdpipe.jobs.train import train
+from kdpipe.plan import status
 from kdpipe.plan.items import Run
 from kdpipe.results import records, store
 from kdpipe.results.files import read_arrays, write_arrays
@@ -729,14 +731,16 @@ def test_every_kind_of_ensemble_is_scored_as_computed_directly(tmp_path, pair):
     assert not set().union(*members) & set().union(*others)  # seeds share no member
     for ensemble in made.ensembles.values():
         score(ensemble.spec, place)
-        found = tiny.record(place, ensemble)["last"]
-        for split in ("val", "test"):
-            probabilities = []
+        scored = tiny.record(place, ensemble)
+        for reading, split in itertools.product(("last", "best"), ("val", "test")):
+            found, probabilities = scored[reading], []
             for run, epoch in ensemble.members:
                 folder = place.run(run.name)
                 path = folder / "outputs.safetensors"
                 if epoch < run.epochs:
                     path = folder / "checkpoints" / f"epoch-{epoch:04d}-outputs.safetensors"
+                elif reading == "best" and (folder / "best-outputs.safetensors").exists():
+                    path = folder / "best-outputs.safetensors"
                 stored = read_arrays(path)[0]
                 probabilities.append(softmax(stored[f"{split}_logits"].astype(np.float64), axis=1))
             labels = stored[f"{split}_labels"]
@@ -744,6 +748,43 @@ def test_every_kind_of_ensemble_is_scored_as_computed_directly(tmp_path, pair):
             assert found[split]["accuracy"] == pytest.approx((mean.argmax(1) == labels).mean())
             nll = -np.log(mean[np.arange(len(labels)), labels]).mean()
             assert found[split]["nll"] == pytest.approx(nll)
+
+
+def test_an_ensemble_of_older_members_has_no_best_until_they_have_theirs(tmp_path, pair):
+    """Scored again then, under the same name, and never asked for before."""
+    made, source = pair
+    place = copied(source, tmp_path)
+    team = next(
+        team
+        for team in made.ensembles.values()
+        if any(list(place.run(run.name).glob("best-*")) for run, _ in team.members)
+    )
+    older = next(run for run, _ in team.members if list(place.run(run.name).glob("best-*")))
+    folder = place.run(older.name)
+    record = tiny.record(place, older)
+    record.pop("sha256")
+    aside = [path.rename(tmp_path / path.name) for path in folder.glob("best-*")]
+    files = {name: facts for name, facts in record["files"].items() if name[:5] != "best-"}
+    records.publish(folder, record | {"files": files})
+    assert train(older.spec, [], place).endswith("finished before (done)")
+    score(team.spec, place)
+    before = tiny.record(place, team)
+    assert before["best"] is None and before["last"]
+    assert status.of(made, place)[team.name] == "done"
+    for path in aside:
+        path.rename(folder / path.name)
+    records.publish(folder, record)
+    assert status.of(made, place)[team.name] == "to do"
+    score(team.spec, place)
+    after = tiny.record(place, team)
+    assert after["last"] == before["last"] and after["best"]["test"]["n"] == 700
+    assert status.of(made, place)[team.name] == "done"
+    for scored in (before, after):
+        scored.pop("sha256")
+    assert records.disagreement(before, after) is None
+    assert records.united(before, after)["best"] == after["best"]
+    assert records.united(after, before)["best"] == after["best"]
+    assert records.disagreement(after, after | {"best": before["last"]}) == "best"
 
 
 def test_an_ensemble_of_copies_of_one_run_equals_it(finished):

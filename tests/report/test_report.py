@@ -17,7 +17,7 @@ from browser import CHROMIUM, browser
 from made_study import STUDY, made_plan, made_store, write
 
 from kdpipe.cli.main import main
-from kdpipe.evidence import answer, frames, wrong_images
+from kdpipe.evidence import answer, frames, reading
 from kdpipe.evidence.claim import claims, judge
 from kdpipe.networks import naming
 from kdpipe.plan.items import Plan
@@ -218,7 +218,7 @@ def test_the_answer_is_chosen_on_validation_and_tested_without_the_seed(rendered
 def test_each_rival_is_singled_out_by_name_or_named_with_its_cure(rendered):
     _, made, store = rendered
     frame = frames.frame(made, store)
-    small, medium, *_ = answer.answers(frame, wrong_images.Outcomes(made, store).wrong)
+    small, medium, *_ = answer.answers(frame, reading.Outcomes(made, store).wrong)
     chosen = small.chosen
     teacher = frame[(frame.kind == "teacher") & (frame.teacher == chosen["teacher"])].iloc[0]
     scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].iloc[0]

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import tiny
 from made_data import resealed
 from rich_study import assert_named, mistakes_of, said_of
 
+from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.study import checking
 
@@ -17,10 +19,19 @@ from kdpipe.study import checking
         ("data.train_size", 1048, "data: ", "exceed the 1,097 training images of digits"),
         ("data.validation", 1097, "data: ", "exceed the 1,097 training images"),
         ("data.pad", 8, "data.pad: 8 ", "cannot be reflected in images of 8x8"),
+        ("reading", "worst", "reading: ", "last"),
     ],
 )
 def test_each_mistake_is_named(where, value, begins, says):
     assert_named(said_of(where, value), begins, says)
+
+
+def test_the_best_epoch_on_validation_wants_images_to_be_best_on():
+    study = {**tiny.STUDY, "reading": "best"}
+    assert checking.validate(study, "f").reading == "best"
+    none = {**study, "data": {**tiny.STUDY["data"], "validation": 0}}
+    with pytest.raises(KdpipeError, match=r"reading: best .* data\.validation is 0: hold images"):
+        checking.validate(none, "f")
 
 
 CARD = {"name": "mine", "title": "Mine", "source": "a drawer", "shape": [3, 8, 8], "classes": 10}

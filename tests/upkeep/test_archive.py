@@ -19,7 +19,7 @@ from made_study import STUDY, made_plan, made_store, write
 
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
-from kdpipe.evidence import frames, wrong_images
+from kdpipe.evidence import frames, reading
 from kdpipe.report.render import render
 from kdpipe.results import archived, records, run_folder
 from kdpipe.results.files import write_json
@@ -106,7 +106,7 @@ def test_an_archive_renders_as_its_results_do_holes_included(tmp_path):
     pd.testing.assert_frame_equal(frames.frame(made, there), frame)
     pd.testing.assert_frame_equal(frames.curves(made, there), frames.curves(made, store))
     for name in {*made.runs, *made.ensembles} - {failed}:
-        mine, theirs = (wrong_images.Outcomes(made, place).wrong(name) for place in (store, there))
+        mine, theirs = (reading.Outcomes(made, place).wrong(name) for place in (store, there))
         assert (mine is None and theirs is None) or (mine == theirs).all()
     assert "/x" not in gzip.decompress(there.archive.read_bytes()).decode()
     pages = [render(made, place, tmp_path / place.root.name) for place in (store, there)]

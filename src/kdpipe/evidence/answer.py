@@ -6,14 +6,15 @@ errors of the other seeds prefer), so picking the best of many is not counted as
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from kdpipe.evidence import rivals
+from kdpipe.evidence import reading, rivals
 from kdpipe.evidence.selections import groups, tidy, traced, where, wide
 from kdpipe.learning.method import terms
+from kdpipe.results.readings import Reading, other
 from kdpipe.statistics.intervals import Summary, choose, mark, paired, summary
 from kdpipe.statistics.resampling import Resampled, Wrong, intervals
 
@@ -63,6 +64,27 @@ class Answer:
     gains: list[Gain] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # rivals, each with the way to get it
     costs: list[Cost] = field(default_factory=list)
+    reading: Reading = "last"
+    beside: "Answer | None" = None  # in the other reading
+
+    def also(self, gain: Gain) -> Gain | None:
+        """The difference to the same rival in the other reading."""
+        others = self.beside.gains if self.beside else []
+        return next((other for other in others if other.over == gain.over), None)
+
+
+def both(
+    frame: pd.DataFrame, read_at: Reading, wrong: Mapping[Reading, Wrong] | None = None
+) -> list[Answer]:
+    """The answers in the reading of a study, each with that of the other reading beside it.
+
+    frame: of the records (`frames.frame`); wrong: by reading.
+    """
+    here, there = (
+        answers(reading.at(frame, each), (wrong or {}).get(each))
+        for each in (read_at, other(read_at))
+    )
+    return [replace(a, beside=b) for a, b in zip(here, there, strict=True)]
 
 
 def answers(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Answer]:
@@ -76,8 +98,11 @@ def answers(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Answer]:
     made = [_answer(frame, key["student"], rows) for key, rows in groups(ends, "student")]
     gains = [gain for one in made for gain in one.gains]
     known = iter(intervals([(gain.values, 0.95) for gain in gains], wrong))
+    read_at = reading.of(frame)
     return [
-        replace(one, gains=[replace(gain, resampled=next(known)) for gain in one.gains])
+        replace(
+            one, reading=read_at, gains=[replace(gain, resampled=next(known)) for gain in one.gains]
+        )
         for one in made
     ]
 

@@ -10,15 +10,17 @@ import dataclasses
 import itertools
 import math
 import string
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from kdpipe import discovery
-from kdpipe.evidence.selections import reading, tidy, traced
-from kdpipe.evidence.verdicts import Finding, Untested, Verdict, decide
+from kdpipe.evidence import reading
+from kdpipe.evidence.selections import read_by, tidy, traced
+from kdpipe.evidence.verdicts import Beside, Finding, Untested, Verdict, decide
+from kdpipe.results.readings import Reading, other
 from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.resampling import Wrong, intervals
 from kdpipe.study import asked
@@ -74,9 +76,42 @@ def judge(
     reads = reads or {}
     found = {}
     for key, claim in claims().items():
-        part = reading(frame, reads[key]) if key in reads else frame
+        part = read_by(frame, reads[key]) if key in reads else frame
         found[key] = (claim.title, claim.primary, find(claim, part, curves, delta))
     return decide(_resampled(found, wrong), primary, look)
+
+
+def judge_both(
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    delta: float,
+    read_at: Reading,
+    reads: dict[str, list[str]] | None = None,
+    wrong: Mapping[Reading, Wrong] | None = None,
+    primary: Collection[str] | None = None,
+    look: Look = ONLY,
+) -> list[Verdict]:
+    """Every claim in the reading of a study, with what the other reading says beside each.
+
+    frame: of the records (`frames.frame`); wrong: by reading. Else as `judge`.
+    """
+    known = wrong or {}
+    here, there = (
+        judge(reading.at(frame, each), curves, delta, reads, known.get(each), primary, look)
+        for each in (read_at, other(read_at))
+    )
+    both = zip(here, there, strict=True)
+    return [replace(a, reading=read_at, beside=_beside(a, b, read_at)) for a, b in both]
+
+
+def _beside(here: Verdict, there: Verdict, read_at: Reading) -> Beside:
+    differs = here.verdict != there.verdict
+    place, beside = reading.SAID[read_at], reading.SAID[other(read_at)]
+    words = f"read at {beside}: {there.verdict}"
+    if differs:
+        words = f"the readings differ: {here.verdict} at {place}, {there.verdict} at {beside}"
+    numbers = (there.effect, there.low, there.high, there.n, there.p_corrected)
+    return Beside(other(read_at), there.verdict, *numbers, differs, words)
 
 
 def find(

@@ -2,8 +2,9 @@
 
 `frame` joins the plan with the records of the results folder. A run that a block shares with
 another stands in both; a run without a record, diverged or skipped, keeps its row with the
-reason, so a hole is visible in every table. Errors are top-1, in points. `curves` is a second
-frame: one row for each epoch of the runs whose curve is there.
+reason, so a hole is visible in every table. Errors are top-1, in points; those at the best epoch on
+validation have columns of their own (`best_<split>_<metric>`), which `reading` puts in place of the
+last epoch's. `curves` is a second frame: one row for each epoch of the runs whose curve is there.
 """
 
 import pandas as pd
@@ -118,7 +119,7 @@ def _ensemble(look: Lookup, ensemble_row: EnsembleRow) -> dict:
     }
     if ensemble_row.teacher is not None:
         row |= _teacher(look, ensemble_row.teacher)
-    return row | _metrics((record or {}).get("last") or {})
+    return row | _readings((record or {}).get("last") or {}, record)
 
 
 def _probe(look: Lookup, probe_row: ProbeRow) -> dict:
@@ -188,11 +189,6 @@ def _teacher(look: Lookup, teacher: Teacher) -> dict:
 def _run(look: Lookup, run: Run, seed: int, epoch: int | None = None) -> dict:
     record, status, reason = look.outcome(run)
     found = look.measured(run, run.epochs if epoch is None else epoch)
-    best = (record or {}).get("best") or {}
-    curve_end = {
-        "best_epoch": best.get("epoch"),
-        **{f"best_{key}": value for key, value in _metrics(best).items()},
-    }
     seconds = (record or {}).get("seconds") or {}
     return {
         "seed": seed,
@@ -211,9 +207,15 @@ def _run(look: Lookup, run: Run, seed: int, epoch: int | None = None) -> dict:
         "torch": _version(record, "torch"),
         "kdpipe": _version(record, "kdpipe"),
         "seconds": seconds.get("total"),
-        **_metrics(found),
-        **curve_end,
+        **_readings(found, record),
     }
+
+
+def _readings(found: dict, record: dict | None) -> dict[str, float | None]:
+    """The metrics of a row, and beside them those of the best epoch on validation."""
+    best = (record or {}).get("best") or {}
+    at_best = {f"best_{key}": value for key, value in _metrics(best).items()}
+    return {**_metrics(found), "best_epoch": best.get("epoch"), **at_best}
 
 
 def _version(record: dict | None, name: str) -> str | None:

@@ -21,7 +21,7 @@ from kdpipe.statistics.resampling import TracedError
 LABELS = (
     *("kind", "block", "data", "teacher", "teacher_network", "stop", "stop_kind", "via"),
     *("student", "method", "method_kind", "ensemble", "of", "run", "teacher_run", "status"),
-    *("reason", "device", "torch"),
+    *("reason", "device", "torch", "reading"),
 )
 LOSSES = tuple(
     f"{split}_{loss}"
@@ -38,9 +38,9 @@ NUMBERS = (
     *("teacher_val_error", "teacher_test_error", "val_error", "test_error", "test_ece"),
     *("train_kd_error", "test_kd_error", *LOSSES),
     *(f"{s}_{what}" for what in ("entropy", "confidence") for s in ("train", "val", "test")),
-    *("best_epoch", "best_val_error", "best_test_error"),
+    *("best_epoch", "best_val_error", "best_test_error", "last_test_error"),
 )
-MEASURED = ("scratch", "scratch_long", "student", "ensemble")  # after their last epoch
+MEASURED = ("scratch", "scratch_long", "student", "ensemble")  # in the reading of the study
 ONE_TEACHER = "one teacher for all seeds"
 UNTRAINED = "checkpoint 0"  # the stop of a teacher that knows nothing: a control
 STEP = " > "  # between the networks of a chain, and between the methods of its steps
@@ -96,7 +96,7 @@ def traced(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(test_error=pd.Series(errors, index=frame.index, dtype=object))
 
 
-def reading(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:
+def read_by(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:
     """The rows that a table or claim reads: its blocks and ensembles, and every scratch run."""
     wanted = frame.block.isin(reads) | (frame.kind == "scratch")
     if "ensemble" in frame:

@@ -122,6 +122,21 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """The same verdict in the other reading; `words` say what both come to together."""
+
+    reading: str
+    verdict: str
+    effect: float
+    low: float
+    high: float
+    n: int
+    p_corrected: float
+    differs: bool
+    words: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """One claim on one study. Effect, interval and p are of the needed contrast that decides."""
 
@@ -148,6 +163,8 @@ class Verdict:
     one_teacher: bool = False
     resampled: Resampled | None = None  # of the same contrast, over seeds and test images
     contrasts: list[dict] = field(default_factory=list)
+    reading: str = "last"
+    beside: Beside | None = None
 
 
 def decide(

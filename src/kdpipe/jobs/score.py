@@ -1,4 +1,9 @@
-"""The job that scores one ensemble: the mean of its members' probabilities, from their outputs."""
+"""The job that scores one ensemble: the mean of its members' probabilities, from their outputs.
+
+It has both readings: `last`, of its members as its spec names them, and `best`, of each at its own
+best epoch on validation. Where a member kept no outputs of that, the record says null, and the
+ensemble is scored again once all have them.
+"""
 
 from kdpipe import identity
 from kdpipe.errors import StoreError
@@ -21,19 +26,27 @@ def score(spec: dict, place: Store) -> str:
             record |= {"status": "skipped", "reason": reason}
         else:
             record[records.PARENTS] = made_of(spec["members"], place, run_folder.outputs)
-            record |= {"status": "done", "last": _last(name, spec["members"], place)}
+            record |= {"status": "done"} | _scores(name, spec["members"], place)
         records.publish(folder, record)
         tidy(folder)
     return summary(record)
 
 
-def _last(name: str, members: list[dict], place: Store) -> dict:
+def _scores(name: str, members: list[dict], place: Store) -> dict:
+    """Both readings of an ensemble; best is None where a member has none."""
+    last = [parents.outputs(member, place) for member in members]
+    best = [parents.best_outputs(member, place) for member in members]
+    known = [one for one in best if one is not None]
+    whole = len(known) == len(members)
+    return {"last": _averaged(name, last), "best": _averaged(name, known) if whole else None}
+
+
+def _averaged(name: str, outputs: list[dict]) -> dict:
     """The metrics by split; None where a split is empty. Raises StoreError for unlike members."""
     import numpy as np
 
     from kdpipe.results import metrics
 
-    outputs = [parents.outputs(member, place) for member in members]
     found: dict = {"epoch": None, "train": None, "val": None}
     for split in ("val", "test"):
         if f"{split}_labels" in outputs[0]:

@@ -2,7 +2,8 @@
 
 A run is finished when its record says `done` and lists every checkpoint that the plan wants
 kept, when it diverged (an outcome, never tried again), or when it was skipped and a parent still
-is diverged or skipped. Everything else is to do. A run that only the archive knows has left no
+is diverged or skipped. An ensemble is scored again where its record lacks the best reading and its
+members have theirs. Everything else is to do. A run that only the archive knows has left no
 weights: it is finished until something that is to do descends from it.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan import hindrances
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
+from kdpipe.results.parents import at_its_best
 from kdpipe.results.store import Store
 
 STATES = ("done", "diverged", "skipped", "to do")
@@ -22,11 +24,15 @@ def of(plan: Plan, store: Store) -> dict[str, str]:
     Raises StoreError for a record that is damaged or belongs to another spec.
     """
     states: dict[str, str] = {}
+    runs = store.records("runs")
     for kind, items in plan.recorded.items():  # runs first: the others wait for them
-        records = store.records(kind)
+        records = runs if kind == "runs" else store.records(kind)
         for name, item in items.items():
             states[name] = _state(item, records.get(name), states)
-            if states[name] == "done" and _lacks(records[name], plan.keep.get(name, ())):
+            if states[name] == "done" and (
+                _lacks(records[name], plan.keep.get(name, ()))
+                or (isinstance(item, Averaged) and _can_be_read(item, records[name], runs, store))
+            ):
                 states[name] = "to do"
     _call_back(plan, store.only_archived("runs"), states)
     return states
@@ -76,6 +82,20 @@ def _state(item: Run | Averaged | Probe, record: dict | None, states: dict[str, 
     if record["status"] == "skipped" and not hindered:
         return "to do"
     return record["status"]
+
+
+def _can_be_read(team: Averaged, record: dict, runs: dict[str, dict], store: Store) -> bool:
+    """Whether an ensemble has no best reading yet, and the outputs for it are there."""
+    if record.get("best") is not None:
+        return False
+    for run, epoch in team.members:
+        member = runs.get(run.name)
+        if member is None or member["status"] != "done":
+            return False
+        path = at_its_best(store.run(run.name), member, epoch)
+        if path is None or not path.exists():
+            return False
+    return True
 
 
 def _lacks(record: dict, wanted: Iterable[int]) -> bool:

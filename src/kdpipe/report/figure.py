@@ -15,6 +15,7 @@ from kdpipe import discovery
 from kdpipe.evidence.selections import direct, groups, networks, tidy, where
 from kdpipe.evidence.verdicts import Untested
 from kdpipe.report import style
+from kdpipe.report.table import said_of
 from kdpipe.statistics import units
 
 ERROR = "top-1 error on test, %"
@@ -65,7 +66,8 @@ def draw(frame: pd.DataFrame, curves: pd.DataFrame) -> list[Drawing]:
             continue
         if made is not None:
             figure, what = made
-            found.append(Drawing(name, one.title, f"{what} {_counts(rows)}", figure))
+            caption = f"{what} {_counts(rows)} {said_of(frame)}"
+            found.append(Drawing(name, one.title, caption, figure))
     return found
 
 

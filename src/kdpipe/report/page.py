@@ -13,13 +13,15 @@ import yaml
 from markupsafe import Markup
 
 from kdpipe import __version__
-from kdpipe.evidence.answer import Answer
+from kdpipe.evidence.answer import Answer, Gain
+from kdpipe.evidence.reading import SAID
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.plan.items import Plan
 from kdpipe.report.figure import Drawing
 from kdpipe.report.headline import headline
 from kdpipe.report.table import Sheet, sort_keys
 from kdpipe.report.text import effect, few_seeds, price, probability, rounded, short, span
+from kdpipe.results.readings import Reading, other
 from kdpipe.statistics.looks import Look
 from kdpipe.statistics.resampling import RESAMPLES
 from kdpipe.study.grammar import Study
@@ -39,9 +41,11 @@ def html(
     svgs: dict[str, str],
     outdated: dict[str, str],
     registered: list[str],
+    lacks: str = "",
 ) -> str:
     """The page. svgs: the drawings by name; outdated: what is made of weights that are gone;
-    registered: how the study was registered, and each deviation from it.
+    registered: how the study was registered, and each deviation from it; lacks: what has no best
+    reading, or no more than its numbers.
     """
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"short": short, "p": probability, "price": price}
@@ -53,7 +57,7 @@ def html(
     return template.render(
         plan=plan,
         version=__version__,
-        facts=facts(plan, frame, outdated),
+        facts=facts(plan, frame, outdated, lacks),
         lost=_lost(frame),
         registered=registered,
         answers=[(answer, headline(answer)) for answer in answers],
@@ -69,6 +73,10 @@ def html(
         names={*study.methods, *study.ensembles, *(b.name for b in study.experiments)},
         second=second_interval(answers, verdicts),
         effect=effect,
+        other_verdict=other_verdict,
+        other_answer=other_answer,
+        also=also,
+        readings=both_readings(study.reading),
         rounded=rounded,
         config=yaml.safe_dump(
             study.model_dump(mode="json", exclude_defaults=True, exclude={"registration"}),
@@ -78,6 +86,45 @@ def html(
 
 
 MARKS = {"supports": "✓", "contradicts": "✗", "cannot tell": "?", "not tested": "-"}
+
+
+def both_readings(here: Reading) -> str:
+    """Where networks are read, and what stands beside it."""
+    return f"{SAID[here]}, all arms alike; beside it at {SAID[other(here)]}"
+
+
+def other_verdict(verdict: Verdict) -> str:
+    """What the other reading says of a claim; loud where it says something else."""
+    beside = verdict.beside
+    if beside is None or not (verdict.n or beside.n):
+        return "-"
+    there = effect(beside.effect, beside.low, beside.high, verdict.unit) if beside.n else ""
+    word = f"differs: {beside.verdict}" if beside.differs else beside.verdict
+    return f"{word}, {there}" if there else word
+
+
+def other_answer(answer: Answer) -> str:
+    """What the other reading advises for a student, if that is something else."""
+    there = answer.beside
+    if there is None or not there.chosen:
+        return ""
+    marks = [
+        next((g.mark for g in one.gains if g.kind == "scratch"), "") for one in (answer, there)
+    ]
+    if marks[0] == marks[1] and answer.chosen == there.chosen:
+        return ""
+    return f"The readings differ: read at {SAID[there.reading]}: {headline(there)}"
+
+
+def also(answer: Answer, gain: Gain) -> str:
+    """The difference to the same rival in the other reading, which may differ in its mark."""
+    there = answer.also(gain)
+    if there is None or answer.beside is None:
+        return ""
+    d = there.difference
+    size = rounded(d.mean, d.half_width, sign="+")
+    differs = " (the readings differ)" if there.mark != gain.mark else ""
+    return f"; read at {SAID[answer.beside.reading]}: {size}, {there.mark}{differs}"
 
 
 def no_tables(plan: Plan) -> str:
@@ -112,7 +159,9 @@ def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
     )
 
 
-def facts(plan: Plan, frame: pd.DataFrame, outdated: dict[str, str]) -> list[tuple[str, str]]:
+def facts(
+    plan: Plan, frame: pd.DataFrame, outdated: dict[str, str], lacks: str = ""
+) -> list[tuple[str, str]]:
     """The study in numbers: data, seeds, runs, time, machines and versions."""
     study, data = plan.study, plan.study.data
     runs = frame.loc[~frame.kind.isin(["ensemble", "probe"])].drop_duplicates("run")
@@ -139,6 +188,7 @@ def facts(plan: Plan, frame: pd.DataFrame, outdated: dict[str, str]) -> list[tup
         ("Machines", _listed(done, "device")),
         ("torch", _listed(done, "torch")),
         ("kdpipe of the runs", _listed(done, "kdpipe")),
+        ("Networks are read at", "; ".join(filter(None, [both_readings(study.reading), lacks]))),
         *(
             [("Outdated, made of weights that have been made again since", warned)]
             if outdated

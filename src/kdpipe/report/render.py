@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from kdpipe.beforehand import registered
-from kdpipe.evidence import answer, claim, frames, wrong_images
+from kdpipe.evidence import answer, claim, frames, reading
 from kdpipe.evidence.answer import Answer
-from kdpipe.evidence.selections import reading
+from kdpipe.evidence.selections import read_by
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
@@ -22,9 +22,11 @@ from kdpipe.report.figure import draw
 from kdpipe.report.headline import headline
 from kdpipe.report.table import Sheet, csv, filled, grid_of, latex, markdown, tables
 from kdpipe.report.text import effect, escaped, few_seeds, price, probability, rounded, span
-from kdpipe.results import store
+from kdpipe.results import readings, store
 from kdpipe.results.files import write_bytes
+from kdpipe.results.readings import Reading
 from kdpipe.statistics.looks import ONLY, Look
+from kdpipe.statistics.resampling import Wrong
 
 
 def render(plan: Plan, place: store.Store, folder: Path) -> Path:
@@ -35,29 +37,36 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     status.refuse_nothing(plan, place, failures=True)
     digest = source.digest(plan, place)  # before the records are read: what comes later is missing
     old = outdated.of(plan, place)
-    frame, curves = frames.frame(plan, place), frames.curves(plan, place)
-    wrong = wrong_images.Outcomes(plan, place).wrong
+    known, curves = frames.frame(plan, place), frames.curves(plan, place)
+    wrong: dict[Reading, Wrong] = {
+        each: reading.Outcomes(plan, place, each).wrong for each in readings.READINGS
+    }
     study = plan.study
-    delta, reads = study.smallest_effect, dict(study.claims)
+    delta, reads, read_at = study.smallest_effect, dict(study.claims), study.reading
     said = registered.said(study, registered.read(study))
     if (why := registered.sealed(plan, place)) is not None:
-        frame = validation.untested(frame)
+        known = validation.untested(known)
+        frame = reading.at(known, read_at)
         verdicts, answers = (
             validation.verdicts(why, study.primary),
             validation.answers(frame, why),
         )
         sheets, drawings = [validation.table(frame)], []
     else:
+        frame = reading.at(known, read_at)
         look = ONLY if study.looks is None else Look(tuple(study.looks), study.look)
-        verdicts = claim.judge(frame, curves, delta, reads, wrong, study.primary, look)
-        answers = answer.answers(frame, wrong)
+        verdicts = claim.judge_both(
+            known, curves, delta, read_at, reads, wrong, study.primary, look
+        )
+        answers = answer.both(known, read_at, wrong)
         asked = study.tables
-        sheets = [filled(name, reading(frame, asked[name])) for name in tables() if name in asked]
+        sheets = [filled(name, read_by(frame, asked[name])) for name in tables() if name in asked]
         drawings = draw(frame, curves)
+    lacks = reading.lacking(known, wrong)
 
     # What is written last goes first: a report that was cut off is none, of whichever study.
     (folder / source.PAGE).unlink(missing_ok=True)
-    _write(folder / "results.csv", frame.to_csv(index=False))
+    _write(folder / "results.csv", known.to_csv(index=False))
     _write(folder / "claims.json", json.dumps(claim.as_json(verdicts), indent=1) + "\n")
     for table in sheets:
         for ending, form in FORMS.items():
@@ -68,9 +77,9 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
         write_bytes(folder / "figures" / f"{drawing.name}.png", style.png(drawing.figure))
     _clear(folder / "tables", {f"{table.name}.{ending}" for table in sheets for ending in FORMS})
     _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
-    html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs, old, said)
+    html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs, old, said, lacks)
     _write(folder / "index.html", html)
-    text = _markdown(plan, frame, answers, verdicts, sheets, old, said)
+    text = _markdown(plan, frame, answers, verdicts, sheets, old, said, lacks)
     _write(folder / source.PAGE, f"{text}\n{source.last_line(digest)}\n")
     return folder
 
@@ -99,9 +108,10 @@ def _markdown(
     sheets: list[Sheet],
     outdated: dict[str, str],
     said: list[str],
+    lacks: str = "",
 ) -> str:
     facts = "\n".join(
-        f"- {name}: {escaped(text)}" for name, text in page.facts(plan, frame, outdated)
+        f"- {name}: {escaped(text)}" for name, text in page.facts(plan, frame, outdated, lacks)
     )
     known = "\n".join(["## Registration", "", *(f"- {escaped(line)}" for line in said)])
     parts = [
@@ -119,6 +129,8 @@ def _markdown(
 
 def _answer(found: Answer) -> str:
     lines = [f"**{escaped(headline(found))}**"]
+    if other := page.other_answer(found):
+        lines += ["", escaped(other), ""]
     if found.test:
         error = rounded(found.test.mean, found.test.half_width)
         best = f"best of {found.options} options on validation"
@@ -132,7 +144,10 @@ def _answer(found: Answer) -> str:
             d = gain.difference
             size = rounded(d.mean, d.half_width, sign="+")
             second = f"; images resampled too: {escaped(span(gain.resampled))}"
-            lines.append(f"- {escaped(gain.over)}: {size} points, {gain.mark} (n {d.n}){second}")
+            also = page.also(found, gain)
+            lines.append(
+                f"- {escaped(gain.over)}: {size} points, {gain.mark} (n {d.n}){second}{also}"
+            )
         lines += [f"- not in this study: {escaped(text)}" for text in found.missing]
         lines += ["", "What it costs, the student alone and with its teacher:", ""]
         lines += [
@@ -154,6 +169,7 @@ def _claims(verdicts: list[Verdict]) -> str:
             "n": v.n or "-",
             "p": probability(v.p),
             "corrected": probability(v.p_corrected),
+            "the other reading": page.other_verdict(v),
         }
         for v in verdicts
     ]

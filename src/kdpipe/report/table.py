@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdpipe import discovery
+from kdpipe.evidence import reading
 from kdpipe.learning.method import heading, is_kd
 from kdpipe.report.rows import PRICES
 from kdpipe.report.text import escaped, rounded, short, stop_of
@@ -29,6 +30,8 @@ HEADINGS = {  # of columns that several tables show; others have the table's, or
     "stop": "stop of the teacher",
     "teacher_error": "error of the teacher",
     "test_ece": "ECE, test",
+    "best_test_error": "error, best on validation",
+    "last_test_error": "error, last epoch",
     **{f"{split}_nll": f"CE, {split}" for split in ("train", "val", "test")},
     **{f"{split}_kl": f"KL, {split}" for split in ("train", "val", "test")},
     **{f"{split}_cross_entropy": f"CE to teacher, {split}" for split in ("train", "val", "test")},
@@ -61,6 +64,7 @@ class Table:
     title: str
     order: int
     function: Callable[[pd.DataFrame], Grid]
+    at_the_end: bool = False  # what it shows is of the last epoch in either reading
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,19 @@ def tables() -> dict[str, Table]:
 
 
 def filled(name: str, frame: pd.DataFrame) -> Sheet:
-    """The table of that name on a frame, restricted to what the table reads."""
+    """The table of that name on a frame, restricted to what the table reads.
+
+    Its caption says in which reading the frame is.
+    """
     table = tables()[name]
-    return Sheet(name, table.title, *table.function(frame))
+    grid = table.function(frame)
+    said = "" if table.at_the_end else f" {said_of(frame)}"
+    return Sheet(name, table.title, f"{grid.caption}{said}", *grid[1:])
+
+
+def said_of(frame: pd.DataFrame) -> str:
+    """A sentence on where networks are read."""
+    return f"Read at {reading.SAID[reading.of(frame)]}, teachers as they taught."
 
 
 def made(caption: str, rows: list[dict], columns: str, **headings: str) -> Grid:

@@ -1,7 +1,8 @@
 """The archive: the records of a study in one file, which its report is rendered from.
 
 `records.jsonl.gz` has a line for each run, ensemble and probe: its record; the curve of a run; the
-wrong test images of a run or ensemble, as bits, in place of its outputs; the reason of a failure.
+wrong test images of a run or ensemble, as bits, in place of its outputs, at its last epoch and at
+its best one on validation where that is another; the reason of a failure.
 No weights, so nothing can be trained on. The same results give the same bytes: lines are sorted,
 and gzip's header has neither a time nor a name. Each line is sealed with its SHA-256.
 """
@@ -36,6 +37,7 @@ class Entry:
     curve: list[dict] | None = None
     wrong: dict | None = None
     failure: str | None = None
+    wrong_at_best: dict | None = None
 
 
 Entries = dict[tuple[str, str], Entry]  # by kind and name

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdpipe.errors import Missing, StoreError
-from kdpipe.results import records, run_folder
+from kdpipe.results import readings, records, run_folder
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
 
@@ -23,6 +23,32 @@ def weights(member: dict, place: Store) -> dict:
 def outputs(member: dict, place: Store) -> dict:
     """`val_logits`, `val_labels`, `test_logits`, `test_labels` after the epoch."""
     return _read(member, place, run_folder.outputs)
+
+
+def best_outputs(member: dict, place: Store) -> dict | None:
+    """The same at the member's best epoch on validation; None if it kept none.
+
+    A member that was cut out of its training was asked for by its epoch and stays what it is.
+    """
+    folder, record = _finished(member, place)
+    path = at_its_best(folder, record, member["epoch"])
+    if path is None:
+        return None
+    wanted = member
+    if member["epoch"] == readings.epoch(record, "last"):
+        wanted = member | {"epoch": readings.epoch(record, "best")}
+    return _of_member(path, records.facts(record, folder, path), wanted)
+
+
+def at_its_best(folder: Path, record: dict, epoch: int) -> Path | None:
+    """The outputs that an ensemble reads of a member at its best, if its record lists them.
+
+    epoch: of the member in the ensemble.
+    """
+    if epoch == readings.epoch(record, "last"):
+        return readings.outputs(folder, record, "best")
+    path = run_folder.outputs(folder, epoch)
+    return path if records.facts(record, folder, path) else None
 
 
 def spec(member: dict, place: Store) -> dict:
@@ -72,8 +98,13 @@ def outdated(record: dict, runs: dict[str, dict]) -> str | None:
 
 
 def _read(member: dict, place: Store, name: Name) -> dict:
-    epoch = member["epoch"]
     path, facts = _listed(member, place, name)
+    return _of_member(path, facts, member)
+
+
+def _of_member(path: Path, facts: dict | None, member: dict) -> dict:
+    """The arrays in a file of a member. Raises StoreError if it is of another run or epoch."""
+    epoch = member["epoch"]
     arrays, about = read_arrays(path, facts)
     if (about["run"], about["epoch"]) != (member["run"], epoch):
         raise StoreError(

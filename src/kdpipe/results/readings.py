@@ -23,7 +23,15 @@ def other(reading: Reading) -> Reading:
 
 def epoch(record: dict, reading: Reading) -> int | None:
     """After which epoch a reading of a finished run is; None if it has none."""
-    return (record[reading] or {}).get("epoch")
+    return (record.get(reading) or {}).get("epoch")
+
+
+def is_last(record: dict | None) -> bool:
+    """Whether the best epoch of a run is its last one, and so both readings are the same."""
+    if record is None:
+        return False
+    after = epoch(record, "best")
+    return after is not None and after == epoch(record, "last")
 
 
 def weights(folder: Path, record: dict, reading: Reading) -> Path | None:
@@ -39,8 +47,7 @@ def outputs(folder: Path, record: dict, reading: Reading) -> Path | None:
 def _listed(
     folder: Path, record: dict, reading: Reading, last: Callable, best: Callable
 ) -> Path | None:
-    after = epoch(record, reading)
-    if after is None:
+    if epoch(record, reading) is None:
         return None
-    path = (last if after == epoch(record, "last") else best)(folder)
+    path = (last if reading == "last" or is_last(record) else best)(folder)
     return path if records.facts(record, folder, path) else None

@@ -116,8 +116,9 @@ def parse(data: bytes, path: Path | str) -> dict:
 def disagreement(one: dict, other: dict) -> str | None:
     """What two records of one run say differently, the first of it; None if they are of one run.
 
-    Time, machine and versions may differ, and so may which checkpoints were kept: what both have
-    has to be equal, to the checksums of the files.
+    Time, machine and versions may differ, and so may which checkpoints were kept, and whether an
+    ensemble was scored at its members' best: what both have has to be equal, to the checksums of
+    the files.
     """
     for key in dict.fromkeys([*one, *other]):
         if key in GROWING:
@@ -125,15 +126,27 @@ def disagreement(one: dict, other: dict) -> str | None:
             for name in sorted(mine.keys() & theirs.keys()):
                 if mine[name] != theirs[name]:
                     return f"{key.removesuffix('s')} {name}"
-        elif key == PARENTS and (key in one) != (key in other):
+        elif any(_not_said(key, record) for record in (one, other)):
             continue
         elif key not in OF_THE_MACHINE and one.get(key) != other.get(key):
             return key
     return None
 
 
+def _not_said(key: str, record: dict) -> bool:
+    """What records did not always say: parents, and the best reading of an ensemble."""
+    if key == "best":
+        return record.get("kind") == "ensemble" and record[key] is None
+    return key == PARENTS and key not in record
+
+
 def united(one: dict, other: dict) -> dict:
-    """Of two records of one run the first, with the checkpoints that the second has besides."""
+    """Of two records of one run the first, with the checkpoints that the second has besides.
+
+    Of an ensemble, with the best reading of the second if the first has none.
+    """
+    if _not_said("best", one):
+        one = one | {"best": other.get("best")}
     both = {key: other.get(key, {}) | one.get(key, {}) for key in GROWING}
     grown = {key: each for key, each in both.items() if each.keys() != one.get(key, {}).keys()}
     return one | grown

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from kdpipe.errors import Missing, StoreError
-from kdpipe.results import archived, records, run_folder
+from kdpipe.results import archived, readings, records, run_folder
 from kdpipe.results.files import read_bytes
+from kdpipe.results.readings import Reading
 
 # Of a folder of records as kdpipe 0.1 made it: the wrong test images of all runs in one file.
 OUTCOMES = "outcomes.jsonl"
@@ -170,17 +171,19 @@ class Store:
         entry = self.archived().get((kind, name))
         return entry.failure if entry else None
 
-    def wrong_images(self) -> dict[str, dict]:
+    def wrong_images(self, reading: Reading = "last") -> dict[str, dict]:
         """By name {"digest", "images", "wrong"} of the runs and ensembles whose wrong test images
-        are listed, as bits. Raises StoreError if the file is damaged.
+        are listed in that reading, as bits. Raises StoreError if the file is damaged.
         """
         path = self.root / OUTCOMES
-        found = {
-            entry.name: {"digest": entry.digest, **entry.wrong}
-            for entry in self.archived().values()
-            if entry.wrong is not None
-        }
-        if not path.exists():
+        found = {}
+        for entry in self.archived().values():
+            wrong = entry.wrong
+            if reading == "best" and not readings.is_last(entry.record):
+                wrong = entry.wrong_at_best
+            if wrong is not None:
+                found[entry.name] = {"digest": entry.digest, **wrong}
+        if reading == "best" or not path.exists():  # kdpipe 0.1 listed those of the last epoch
             return found
         try:
             listed = [json.loads(line) for line in path.read_bytes().splitlines()]

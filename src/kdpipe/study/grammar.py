@@ -13,6 +13,7 @@ from kdpipe.data.keys import AUGMENTED, Data
 from kdpipe.learning.method import Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.keys import OwnNetwork, Pretrained
+from kdpipe.results.readings import Reading
 from kdpipe.section import Name, Network, Positive, Section, Seed, SplitNumber, Stop
 
 
@@ -151,6 +152,11 @@ class Study(Section):
     )
     smallest_effect: Annotated[float, Field(gt=0, le=100)] = Field(
         0.2, description="the smallest difference worth having, in points of top-1 error"
+    )
+    reading: Reading = Field(
+        "last",
+        description="where every network that the study compares is read: after its last epoch, or "
+        "after its best one on validation; in no name",
     )
     data: Data = Field(description="the images")
     recipe: Recipe = Field(description="how every network is trained")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
-from kdpipe.evidence import wrong_images
+from kdpipe.evidence import reading
 from kdpipe.plan import hindrances, status
 from kdpipe.plan.items import Plan
-from kdpipe.results import archived, records
+from kdpipe.results import archived, readings, records
 from kdpipe.results.archived import Entries, Entry
 from kdpipe.results.files import temporary_files
 from kdpipe.results.store import Store, alone
@@ -42,7 +42,7 @@ def _entries(plan: Plan, place: Store) -> Iterator[Entry]:
 
     A failure is told by its reason alone: its traceback names folders of this machine.
     """
-    outcomes = wrong_images.Outcomes(plan, place)
+    last, best = (reading.Outcomes(plan, place, each) for each in readings.READINGS)
     for kind, items in plan.recorded.items():
         known, damaged = place.scan(kind)
         for name in items.keys() & damaged.keys():
@@ -51,11 +51,19 @@ def _entries(plan: Plan, place: Store) -> Iterator[Entry]:
             record = known.get(name)
             if record is not None:
                 curve = place.curve(name) if kind == "runs" else None
-                wrong = outcomes.wrong(name) if kind != "probes" else None
-                bits = None if wrong is None else wrong_images.as_bits(wrong)
-                yield Entry(kind, name, record["digest"], record, curve, bits)
+                of_images = {}
+                if kind != "probes":
+                    of_images["wrong"] = _bits(last, name)
+                    if not readings.is_last(record):
+                        of_images["wrong_at_best"] = _bits(best, name)
+                yield Entry(kind, name, record["digest"], record, curve, **of_images)
             elif (reason := hindrances.of(item, plan, place, damaged)[1]) is not None:
                 yield Entry(kind, name, item.digest, failure=reason)
+
+
+def _bits(outcomes: reading.Outcomes, name: str) -> dict | None:
+    wrong = outcomes.wrong(name)
+    return None if wrong is None else reading.as_bits(wrong)
 
 
 def _refuse_another(found: Entries, place: Store, target: Store) -> None:
@@ -107,6 +115,7 @@ def _merged(entry: Entry, kept: Entry | None) -> Entry:
         records.united(entry.record, kept.record),
         kept.curve if entry.curve is None else entry.curve,
         kept.wrong if entry.wrong is None else entry.wrong,
+        wrong_at_best=entry.wrong_at_best or kept.wrong_at_best,
     )
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from kdpipe.evidence.reading import beside
 from kdpipe.evidence.selections import groups, tidy, where
 from kdpipe.report.rows import row, scratch_of
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
@@ -10,7 +11,8 @@ from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 def ensembles(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
-    measures = ["test_nll", "test_ece"]
+    also = beside(frame)
+    measures = [also, "test_nll", "test_ece"]
     path = ("method", "teacher", "stop")  # of the block whose generations are averaged
     rows = []
     for key, teams in groups(where(frame, kind="ensemble"), "student"):
@@ -26,7 +28,7 @@ def ensembles(frame: pd.DataFrame) -> Grid:
             rows.append(key | team | row(cell, measures, vs_scratch=base))
     columns = (
         "student ensemble method teacher size parameters multiply_adds epochs "
-        "train_macs error vs_scratch test_nll test_ece"
+        f"train_macs error {also} vs_scratch test_nll test_ece"
     )
     caption = f"{HOW_TO_READ} Operations: multiply-adds for one image; training: of a whole run."
     return made(

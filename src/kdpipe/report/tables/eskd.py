@@ -3,6 +3,7 @@
 import pandas as pd
 
 from kdpipe.evidence import published
+from kdpipe.evidence.reading import beside
 from kdpipe.evidence.selections import by_seed, direct, groups, tidy, weights, where
 from kdpipe.report.rows import row, scratch_of
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
@@ -12,7 +13,8 @@ def eskd(frame: pd.DataFrame) -> Grid:
     frame = tidy(frame)
     scratch = scratch_of(frame)
     taught = where(direct(frame), method_kind=["kd", "eskd"])
-    measures = ["train_nll", "train_kl", "test_kl"]
+    also = beside(frame)
+    measures = [also, "train_nll", "train_kl", "test_kl"]
     rows = []
     alike = ("temperature", *weights(frame))
     for key, cells in groups(taught, "student", "teacher", "stop", *alike):
@@ -28,8 +30,8 @@ def eskd(frame: pd.DataFrame) -> Grid:
             arm |= {"published": published.beside(cell)}
             rows.append(key | arm | row(cell, measures, **against))
     columns = (
-        "student teacher stop method kd_epochs ce_weight_after_stop error vs_full_kd vs_scratch "
-        "train_nll train_kl test_kl"
+        f"student teacher stop method kd_epochs ce_weight_after_stop error {also} vs_full_kd "
+        "vs_scratch train_nll train_kl test_kl"
     )
     caption = f"{HOW_TO_READ} CE without its weight; KL times T^2, whether or not still trained on."
     return made(

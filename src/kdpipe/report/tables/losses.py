@@ -2,16 +2,20 @@
 
 import pandas as pd
 
+from kdpipe.evidence import reading
 from kdpipe.evidence.selections import LOSSES, groups, tidy
 from kdpipe.report.rows import row, scratch_of
 from kdpipe.report.table import Grid, Table, made
 
 
 def losses(frame: pd.DataFrame) -> Grid:
-    best = [f"best_{loss}" for loss in LOSSES if f"best_{loss}" in frame]
+    if reading.of(frame) == "best":
+        best, what = [], "Values at the best epoch on validation"
+    else:
+        best, what = [f"best_{loss}" for loss in LOSSES if f"best_{loss}" in frame], "Final values"
     frame = tidy(frame)
     scratch = scratch_of(frame)
-    measures = [*LOSSES, *best, "best_epoch", "best_val_error", "best_test_error"]
+    measures = [*LOSSES, *best, "best_epoch", "best_val_error", reading.beside(frame)]
     cell_of = ("kind", "student", "method", "teacher", "stop", "via", "generation", "ensemble")
     rows = []
     for key, cell in groups(frame, *cell_of, "method_kind", "epochs"):
@@ -20,7 +24,7 @@ def losses(frame: pd.DataFrame) -> Grid:
         rows.append(key | row(cell, measures, vs_scratch=base))
     shown = [column for column in measures if "val_" not in column]
     columns = f"{' '.join(cell_of)} error {' '.join(shown)}"
-    caption = "Final values: eval mode, centre view. Best: lowest validation error. KL times T^2."
+    caption = f"{what}: eval mode, centre view. Best: lowest validation error. KL times T^2."
     return made(caption, rows, columns, best_test_error="error at best")
 
 

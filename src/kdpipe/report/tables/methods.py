@@ -9,6 +9,7 @@ import pandas as pd
 
 from kdpipe.evidence import published
 from kdpipe.evidence.choices import Contender, contenders, plain
+from kdpipe.evidence.reading import beside
 from kdpipe.evidence.selections import by_seed, direct, groups, notes, tidy, values, where
 from kdpipe.report.rows import difference, row
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
@@ -16,7 +17,7 @@ from kdpipe.statistics.intervals import FEWEST_SEEDS
 from kdpipe.statistics.ranks import ranks
 
 LEVEL = 0.05  # of the intervals of a student, teacher and stop together
-MEASURES = ("best_test_error", "test_kd_error", "test_nll", "test_ece", "seconds")
+MEASURES = ("test_kd_error", "test_nll", "test_ece", "seconds")
 Partners = dict[str, pd.Series]  # by the name of a difference: errors by seed
 
 
@@ -44,14 +45,13 @@ def methods(frame: pd.DataFrame) -> Grid:
                 if stop["stop"] == "full":
                     full = {one.name: one.errors for one in found}
     columns = (
-        "student teacher stop method error best_test_error vs_scratch vs_kd vs_full rank ranks "
+        f"student teacher stop method error {beside(frame)} vs_scratch vs_kd vs_full rank ranks "
         "p_best test_kd_error test_nll test_ece seconds operations"
     )
     return made(
         _caption({row["compared"] for row in rows if "compared" in row}),
         rows,
         columns,
-        best_test_error="error, best on validation",
         vs_kd="against plain KD",
         ranks="range of the rank",
         p_best="P(best)",
@@ -84,7 +84,7 @@ def _group(key: dict, arms: list[tuple[Contender, Partners]]) -> list[dict]:
 
 def _measured(cell: pd.DataFrame) -> dict:
     """The numbers of one cell, and the operations of a run with what its teacher answers."""
-    found = row(cell, MEASURES)
+    found = row(cell, [beside(cell), *MEASURES])
     taught = found["teacher_macs"]
     return found | {"operations": found["train_macs"] + (taught if taught == taught else 0)}
 

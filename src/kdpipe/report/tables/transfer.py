@@ -40,4 +40,4 @@ def _probed(cell: pd.DataFrame, **against: pd.Series) -> dict:
     return found | {"notes": "; ".join(note for note in notes if note)}
 
 
-TABLE = Table("Features on other data", 140, transfer)
+TABLE = Table("Features on other data", 140, transfer, at_the_end=True)

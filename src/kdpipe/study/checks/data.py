@@ -11,7 +11,13 @@ from kdpipe.wording import nearest, shown
 
 
 def _data(sound: Sound) -> Iterator[str]:
-    return of_images("data", sound.images, sound.content.get("teacher_outputs"))
+    yield from of_images("data", sound.images, sound.content.get("teacher_outputs"))
+    data = sound.images.data
+    if sound.content.get("reading") == "best" and data is not None and data.validation == 0:
+        yield (
+            "reading: best is the best epoch on validation, and data.validation is 0: hold images "
+            "out, or write reading: last"
+        )
 
 
 def of_images(where: str, images: Images, teacher_outputs: object = None) -> Iterator[str]:
