@@ -3,6 +3,7 @@
 from made_plan import METHODS, block, make, sound, study
 
 from kdpipe.networks import naming
+from kdpipe.plan.prices import LONGEST
 
 
 def test_scratch_long_has_the_operations_of_its_distillation():
@@ -10,15 +11,48 @@ def test_scratch_long_has_the_operations_of_its_distillation():
     made = sound(make(study(block(scratch_long=True, methods=["kd", "eskd"]), methods=METHODS)))
     student = naming.cost("wrn10-0.5", (1, 8, 8), 10).multiply_adds
     teacher = naming.cost("wrn16-1", (1, 8, 8), 10).multiply_adds
-    longer = [run for _, run, _ in made.scratch_long]
+    priced = made.scratch_long[::2]  # each is followed by the one that costs what its path does
+    longer = [run for _, run, _ in priced]
     factors = [1 + teacher / (3 * student), 1 + 2 / 4 * teacher / (3 * student)]
     assert [run.epochs for run in longer] == [round(4 * factor) for factor in factors]
     drops = [run.spec["recipe"]["drop_epochs"] for run in longer]
     assert drops == [[round(2 * factor)] for factor in factors]
-    for run, (_, _, cell) in zip(longer, made.scratch_long, strict=True):
+    for run, (_, _, cell) in zip(longer, priced, strict=True):
         paid = cell.run.train_multiply_adds + cell.run.teacher_multiply_adds
         assert abs(run.train_multiply_adds - paid) <= run.train_multiply_adds / run.epochs / 2
         assert run.spec["teacher"] is None and run.spec["member"] == 0
+
+
+def test_a_rival_costs_what_everything_along_the_path_cost():
+    """Teacher, its students on the way and the last one, each with its teacher's answers."""
+    small, mid = (
+        naming.cost(name, (1, 8, 8), 10).multiply_adds for name in ("wrn10-0.5", "wrn10-1")
+    )
+    chain = block(teachers=["wrn10-1"], via=["wrn10-0.5"], students=["wrn10-0.5"])
+    again = block(name="again", teachers=["self"], students=["wrn10-0.5"], generations=3)
+    early = block(name="early", teachers=["wrn10-1"], stops=["checkpoint 1"])
+    blocks = [{**one, "scratch_long": True} for one in (chain, again, early)]
+    made = sound(make(study(*blocks)))
+    step = 3 * small + small  # a student of its own kind, with the answers
+    by_hand = {
+        "chain": (3 * mid) + (3 * small + mid) + step,
+        "direct from mid": 3 * mid + 3 * small + mid,
+        "direct from small": 3 * small + step,
+        "again": 3 * small + 3 * step,
+        "early": 3 * mid / 4 + 3 * small + mid,  # one epoch of four
+    }
+    paths = [(run, cell) for _, run, cell in made.scratch_long[1::2]]
+    factors = [cost / (3 * small) for cost in by_hand.values()]
+    assert [run.epochs for run, _ in paths] == [round(4 * factor) for factor in factors]
+    assert [cell.block for _, cell in paths] == ["main", "main", "main", "again", "early"]
+    assert len({run.name for run, _ in paths}) == len({run.epochs for run, _ in paths})
+
+
+def test_a_rival_that_would_be_absurdly_long_is_held():
+    made = sound(make(study(block(teachers=["wrn16-4"], scratch_long=True))))
+    taught, path = (run for _, run, _ in made.scratch_long)
+    assert path.epochs == 4 * LONGEST and path.spec["recipe"]["drop_epochs"] == [2 * LONGEST]
+    assert taught.epochs > 4 * LONGEST  # what it was before stays, and so does its name
 
 
 def test_tables_are_shared_by_all_who_ask_the_same():

@@ -6,7 +6,7 @@ priced here too, since its ancestors are looked up by name.
 
 from typing import Any
 
-from kdpipe.plan import hindrances
+from kdpipe.plan import hindrances, prices
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
 from kdpipe.results.store import Store
 
@@ -23,7 +23,7 @@ class Lookup:
         self.ensembles, damaged_ensembles = store.scan("ensembles")
         self.probes, damaged_probes = store.scan("probes")
         self.damaged = damaged_runs | damaged_ensembles | damaged_probes
-        self.prices: dict[tuple[str, int], dict[str, float]] = {}
+        self.prices: dict[tuple[str, int], prices.Lineage] = {}
 
     def outcome(self, item: Run | Averaged | Probe) -> tuple[dict | None, str, str | None]:
         """(record or None, status, reason); what is damaged, failed or not run has no record."""
@@ -39,23 +39,7 @@ class Lookup:
 
     def ancestors(self, run: Run) -> float:
         """Multiply-adds spent to train all that a run learned from, each ancestor once."""
-        return sum(self._lineage(run, run.epochs, itself=False).values())
-
-    def _lineage(self, run: Run, epoch: int, itself: bool = True) -> dict[str, float]:
-        """By name, what training a run until an epoch and each of its ancestors cost."""
-        key = (run.name, epoch if itself else -1)
-        if key not in self.prices:
-            found: dict[str, float] = {}
-            members = run.spec["teacher"]["members"] if run.spec["teacher"] else []
-            parents = {parent.digest: parent for parent in run.parents}
-            for member in members:
-                for name, price in self._lineage(parents[member["run"]], member["epoch"]).items():
-                    found[name] = max(price, found.get(name, 0))
-            if itself:
-                share = epoch / run.epochs if run.epochs else 0.0  # 0 epochs: weights it brought
-                found[run.name] = share * (run.train_multiply_adds + run.teacher_multiply_adds)
-            self.prices[key] = found
-        return self.prices[key]
+        return prices.ancestors(run, self.prices)
 
     def measured(self, run: Run, epoch: int) -> dict[str, Any]:
         """The metrics by split of a run at an epoch, empty where there are none."""

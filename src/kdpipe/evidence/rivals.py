@@ -1,17 +1,21 @@
 """What the chosen students are compared with, each rival by its name.
 
-Scratch; the best full teacher with full KD; scratch for as many operations as distilling takes;
-an ensemble of equal size, with as many scratch runs as networks stand on the chosen path; and one
-of equal operations, with as many scratch runs as classify an image for what the teacher costs. A
-rival that the study lacks is named with what to write into the study file.
+Scratch, for each price: for as many operations as the student alone takes, as it takes with its
+teacher's answers, and as all takes that is trained along its path (`prices.LONGEST` bounds it); the
+best full teacher with full KD; an ensemble of equal size, with as many scratch runs as networks
+stand on the chosen path; and one of equal operations, with as many scratch runs as classify an
+image for what the teacher costs. A rival that the study lacks is named with what to write into the
+study file.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
 from kdpipe.evidence.selections import STEP, by_seed, direct, groups, where, wide
+from kdpipe.plan.prices import LONGEST, times_as_long
 from kdpipe.statistics.intervals import choose
 
 NONE = pd.Series(dtype=float)
@@ -56,15 +60,41 @@ def _full_teacher(student: str, rows: pd.DataFrame) -> Rival:
 
 
 def _scratch_long(frame: pd.DataFrame, student: str, cell: pd.DataFrame) -> Iterator[Rival]:
+    """One for each price, by its epochs: those that the recommended option costs come first."""
     longer = where(frame, kind="scratch_long", student=student)
-    if longer.empty:
-        name = "scratch for as many operations as distilling takes (scratch_long)"
-        block = cell.block.iloc[0]
-        yield Rival(name, NONE, f"write scratch_long: true into the experiment {block}")
-    for key, part in groups(longer, "epochs"):
+    known = {int(key["epochs"]): part for key, part in groups(longer, "epochs")}
+    for epochs, why in _prices(cell.iloc[0]).items():
+        name = f"scratch for {epochs} epochs, {' = '.join(why)} (scratch_long)"
+        if epochs in known:
+            yield Rival(name, by_seed(known.pop(epochs)))
+        else:
+            block = cell.block.iloc[0]
+            yield Rival(name, NONE, f"write scratch_long: true into the experiment {block}")
+    for epochs, part in sorted(known.items()):
         taught = " and ".join(dict.fromkeys(part.teacher))
-        name = f"scratch for {key['epochs']:g} epochs, the operations of being taught by {taught}"
-        yield Rival(name, by_seed(part))
+        yield Rival(f"scratch for {epochs} epochs, a price of {taught} as teacher", by_seed(part))
+
+
+def _prices(row: pd.Series) -> dict[int, list[str]]:
+    """By the epochs that it pays for, each price of one student beside its own; none if unknown."""
+    prices = {
+        "the operations of it and its teacher's answers": (row.teacher_macs, math.inf),
+        "the operations of all that is trained along its path": (
+            row.teacher_macs + row.ancestor_macs,
+            LONGEST,
+        ),
+    }
+    found: dict[int, list[str]] = {}
+    for why, (beside, most) in prices.items():
+        if not row.train_macs > 0 or math.isnan(beside):
+            continue
+        factor = times_as_long(row.train_macs, beside, most)
+        whole = times_as_long(row.train_macs, beside)
+        bound = f", held at {most:g} times its epochs where the path pays for {whole:.3g} times"
+        found.setdefault(round(row.epochs * factor), []).append(
+            why + (bound if factor < whole else "")
+        )
+    return found
 
 
 def _ensembles(frame: pd.DataFrame, student: str, cell: pd.DataFrame) -> Iterator[Rival]:

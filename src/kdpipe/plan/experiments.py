@@ -36,7 +36,10 @@ class Experiments:
                     self.plan.cells.extend(cells)
                     if block.scratch_long:
                         self._scratch_long(cells[-1])
-                self.plan.cells.extend(self._direct(block, student, seed))
+                for cell in self._direct(block, student, seed):
+                    self.plan.cells.append(cell)
+                    if block.scratch_long:
+                        self._scratch_long(cell)
 
     def add_ensemble(self, label: str) -> None:
         """The rows of an ensemble, for every seed for which it is scored."""
@@ -51,9 +54,11 @@ class Experiments:
         self.plan.scratch.setdefault((network, seed, run.split), run)
 
     def _scratch_long(self, cell: Cell) -> None:
-        long = self.runs.as_long_as(cell.run, cell.seed)
-        self.plan.give_role(long, "scratch_long")
-        self.plan.scratch_long.append((cell.block, long, cell))
+        """The rivals of a student for its price with its teacher, and for that of its path."""
+        for as_long_as in (self.runs.as_long_as, self.runs.as_long_as_path):
+            long = as_long_as(cell.run, cell.seed)
+            self.plan.give_role(long, "scratch_long")
+            self.plan.scratch_long.append((cell.block, long, cell))
 
     def _paths(self, block: Block, student: str, seed: int) -> Iterator[list[Cell]]:
         """The cells of each teacher and method of a block, from the first step to the last."""

@@ -3,12 +3,55 @@
 Counted are float32 weights of the last, the best and kept epochs, and outputs. (Time: `cost`.)
 """
 
+import math
 import shutil
 from pathlib import Path
 
 from kdpipe.plan.items import Plan, Probe, Run
 
 BYTES = 4  # of a float32
+
+
+# No rival from scratch for the price of a path is trained for more than this many times its epochs.
+LONGEST = 10
+
+Lineage = dict[str, float]  # by the name of a run, what training it cost
+
+
+def times_as_long(own: float, beside: float, most: float = math.inf) -> float:
+    """How many times its epochs a network is trained on labels for `own + beside` operations.
+
+    own: those of its epochs; beside: what is spent besides, on teachers. At most `most` times.
+    """
+    return min(most, 1 + beside / own)
+
+
+def ancestors(run: Run, known: dict[tuple[str, int], Lineage] | None = None) -> float:
+    """Multiply-adds spent to train all that a run learned from, each ancestor once.
+
+    known: what was found before, for a caller who asks of many runs.
+    """
+    return sum(_lineage(run, run.epochs, {} if known is None else known, itself=False).values())
+
+
+def _lineage(
+    run: Run, epoch: int, known: dict[tuple[str, int], Lineage], itself: bool = True
+) -> Lineage:
+    """What training a run until an epoch and each of its ancestors cost."""
+    key = (run.name, epoch if itself else -1)
+    if key not in known:
+        found: Lineage = {}
+        members = run.spec["teacher"]["members"] if run.spec["teacher"] else []
+        parents = {parent.digest: parent for parent in run.parents}
+        for member in members:
+            parent = parents[member["run"]]
+            for name, price in _lineage(parent, member["epoch"], known).items():
+                found[name] = max(price, found.get(name, 0))
+        if itself:
+            share = epoch / run.epochs if run.epochs else 0.0  # 0 epochs: weights it brought
+            found[run.name] = share * run.multiply_adds
+        known[key] = found
+    return known[key]
 
 
 def disk(plan: Plan, run: Run) -> int:

@@ -17,6 +17,7 @@ from kdpipe.networks.catalogue import Catalogue
 from kdpipe.networks.family import Cost
 from kdpipe.networks.keys import Pretrained
 from kdpipe.plan.items import Lesson, Plan, Run, Table, Teacher
+from kdpipe.plan.prices import LONGEST, Lineage, ancestors, times_as_long
 from kdpipe.specs import made
 from kdpipe.study.stops import Stop
 
@@ -56,6 +57,7 @@ class Runs:
         self._tables: dict[tuple, Table] = {}
         self._recipes: dict[str, Recipe] = {}
         self._costs: dict[str, Cost] = {}
+        self._lineages: dict[tuple[str, int], Lineage] = {}
         self._term_cards: dict[str, TermCard] = {}
         self._asked: dict[tuple[str, str], tuple[Recipe, dict, str]] = {}
 
@@ -100,12 +102,24 @@ class Runs:
         return self._term_cards[method.term]
 
     def as_long_as(self, student: Run, seed: int) -> Run:
-        """A student on labels for as many operations as its distillation took.
+        """A student on labels for as many operations as it and its teacher's answers took.
 
         The teacher's own training is not counted: it is there already when one distils.
         """
+        beside = student.teacher_multiply_adds
+        return self._longer(student, seed, times_as_long(student.train_multiply_adds, beside))
+
+    def as_long_as_path(self, student: Run, seed: int) -> Run:
+        """A student on labels for as many operations as all took that it learned from, and itself.
+
+        At most `prices.LONGEST` times its epochs: beside a large teacher it would be absurdly long.
+        """
+        beside = student.teacher_multiply_adds + ancestors(student, self._lineages)
+        factor = times_as_long(student.train_multiply_adds, beside, LONGEST)
+        return self._longer(student, seed, factor)
+
+    def _longer(self, student: Run, seed: int, factor: float) -> Run:
         recipe = self.recipe(student.network)
-        factor = 1 + student.teacher_multiply_adds / student.train_multiply_adds
         longer = recipe.model_copy(
             update={
                 "epochs": round(recipe.epochs * factor),

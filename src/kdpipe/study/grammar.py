@@ -85,7 +85,9 @@ class Block(Section):
         "paired", description="`paired`: seed s learns from the teacher of seed s; or one seed"
     )
     scratch_long: bool = Field(
-        False, description="also train each student on labels for as many operations as KD cost"
+        False,
+        description="also train each student on labels for as many operations as KD cost, and as "
+        "all that is trained along its path cost (at most ten times its epochs)",
     )
 
     @property

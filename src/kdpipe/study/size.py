@@ -27,8 +27,9 @@ class Size:
         for block in self.sound.blocks.values():
             times = len(block.seeds or seeds)
             count += times * self.ends(block) * block.steps * (2 if block.via else 1)
-            if block.scratch_long:  # whatever the method and the stop
+            if block.scratch_long:  # for its answers, whatever the stop; and for each path
                 count += times * len(block.teachers) * len(block.students)
+                count += times * self.ends(block)
         for name, ensemble in self.sound.ensembles.items():
             count += len(seeds) * self.copies(name) * self.points(ensemble)
         transfers = salvage.parts(Transfer, self.sound.content.get("transfers"))

@@ -15,7 +15,7 @@ def cost(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     kinds |= {"teacher": "teacher", "ensemble": "ensemble"}
     points = []
     keys = ("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble")
-    for key, cell in groups(frame, *keys):
+    for key, cell in groups(frame, *keys, "epochs"):
         row, errors = cell.iloc[0], by_seed(cell)
         if len(errors):
             trained = np.nansum([row.train_macs, row.teacher_macs, row.ancestor_macs])
