@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+<<<<<<< HEAD
 from kdpipe.beforehand import registered
 from kdpipe.evidence import answer, frames, wrong_images
+=======
+from kdpipe.evidence import answer, frames, reading
+>>>>>>> 559923f (The decision at the end of a run is read where the study is)
 from kdpipe.evidence.answer import OPTION, Answer
 from kdpipe.evidence.selections import tidy, where
 from kdpipe.plan.items import Plan
 from kdpipe.report.headline import headline
-from kdpipe.results import run_folder
+from kdpipe.results import readings, records
 from kdpipe.results.store import Store
 
 SHOWN = 2  # answers; the page has all
@@ -16,10 +20,16 @@ SHOWN = 2  # answers; the page has all
 
 def lines(plan: Plan, place: Store, page: Path) -> list[str]:
     """What was found, the page, and the weights of the chosen student: its best on validation."""
+<<<<<<< HEAD
     if (why := registered.sealed(plan, place)) is not None:
         return [f"sealed: {why}", f"page: {page}"]
     frame = tidy(frames.frame(plan, place))
     answers = answer.answers(frame, wrong_images.Outcomes(plan, place).wrong)
+=======
+    read_at = plan.study.reading
+    frame = tidy(reading.at(frames.frame(plan, place), read_at))
+    answers = answer.answers(frame, reading.Outcomes(plan, place, read_at).wrong)
+>>>>>>> 559923f (The decision at the end of a run is read where the study is)
     said = [headline(one) for one in answers[:SHOWN]]
     if len(answers) > SHOWN:
         said.append(f"{len(answers) - SHOWN} more students have an answer on the page.")
@@ -39,5 +49,7 @@ def _weights(frame, answers: list[Answer], place: Store) -> Path | None:
     rows = rows.dropna(subset=["val_error"])
     if rows.empty:
         return None
-    path = run_folder.weights(place.run(rows.sort_values("val_error")["run"].iloc[0]))
-    return path if path.exists() else None
+    folder = place.run(rows.sort_values("val_error")["run"].iloc[0])
+    record = records.finished(folder, None)
+    path = readings.weights(folder, record, reading.of(frame)) if record else None
+    return path if path and path.exists() else None
