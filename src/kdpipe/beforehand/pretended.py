@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from kdpipe.evidence import claim, frames
-from kdpipe.evidence.selections import reading
+from kdpipe.evidence.selections import read_by
 from kdpipe.evidence.verdicts import Finding, Untested
 from kdpipe.plan import planner
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
@@ -60,7 +60,7 @@ def findings(study: Study) -> dict[str, Finding | Untested]:
     frame, curves = frames.frame(plan, store), frames.curves(plan, store)
     found = {}
     for key, one in claim.claims().items():
-        part = reading(frame, study.claims[key]) if key in study.claims else frame
+        part = read_by(frame, study.claims[key]) if key in study.claims else frame
         found[key] = claim.find(one, part, curves, study.smallest_effect)
     return found
 

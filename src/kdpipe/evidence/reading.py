@@ -60,6 +60,8 @@ def lacking(frame: pd.DataFrame, wrong: Mapping[Reading, Wrong]) -> str:
 
     frame: of the records; wrong: the images that each run gets wrong, by reading.
     """
+    if "best_test_error" not in frame:  # sealed until a registered look
+        return ""
     trained = frame.loc[frame.kind.isin(MEASURED) & (frame.status == "done")]
     trained = trained.drop_duplicates("run")
     if trained.best_test_error.isna().all():  # no validation

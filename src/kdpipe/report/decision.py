@@ -2,12 +2,8 @@
 
 from pathlib import Path
 
-<<<<<<< HEAD
 from kdpipe.beforehand import registered
-from kdpipe.evidence import answer, frames, wrong_images
-=======
 from kdpipe.evidence import answer, frames, reading
->>>>>>> 559923f (The decision at the end of a run is read where the study is)
 from kdpipe.evidence.answer import OPTION, Answer
 from kdpipe.evidence.selections import tidy, where
 from kdpipe.plan.items import Plan
@@ -20,16 +16,11 @@ SHOWN = 2  # answers; the page has all
 
 def lines(plan: Plan, place: Store, page: Path) -> list[str]:
     """What was found, the page, and the weights of the chosen student: its best on validation."""
-<<<<<<< HEAD
     if (why := registered.sealed(plan, place)) is not None:
         return [f"sealed: {why}", f"page: {page}"]
-    frame = tidy(frames.frame(plan, place))
-    answers = answer.answers(frame, wrong_images.Outcomes(plan, place).wrong)
-=======
     read_at = plan.study.reading
     frame = tidy(reading.at(frames.frame(plan, place), read_at))
     answers = answer.answers(frame, reading.Outcomes(plan, place, read_at).wrong)
->>>>>>> 559923f (The decision at the end of a run is read where the study is)
     said = [headline(one) for one in answers[:SHOWN]]
     if len(answers) > SHOWN:
         said.append(f"{len(answers) - SHOWN} more students have an answer on the page.")

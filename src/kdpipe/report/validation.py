@@ -7,10 +7,10 @@ from kdpipe.evidence.answer import Answer
 from kdpipe.evidence.selections import by_seed, groups, tidy
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.report.rows import estimate
-from kdpipe.report.table import Sheet, made
+from kdpipe.report.table import Sheet, made, said_of
 
 CAPTION = (
-    "Top-1 validation error in points, after the last epoch; mean ± half of the 95 % t interval "
+    "Top-1 validation error in points; mean ± half of the 95 % t interval "
     "over n seeds. Of test nothing is shown until the look is reached."
 )
 KEYS = ("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble")
@@ -46,4 +46,4 @@ def table(frame: pd.DataFrame) -> Sheet:
         errors = by_seed(cell, "val_error")
         rows.append(key | {"n": len(errors), **estimate("val_error", errors.to_dict())})
     columns = " ".join([*KEYS, "n", "val_error"])
-    return Sheet("validation", "Validation", *made(CAPTION, rows, columns))
+    return Sheet("validation", "Validation", *made(f"{CAPTION} {said_of(frame)}", rows, columns))
