@@ -53,6 +53,16 @@ def digest(spec: dict) -> str:
     return hashlib.sha256(canonical(spec).encode()).hexdigest()
 
 
+def sealed(facts: dict) -> dict:
+    """The facts of a card with a digest of all that it says.
+
+    Nothing else tells a number that was changed by hand, before there is something to compare.
+    """
+    said = {key: value for key, value in facts.items() if key != "seal"}
+    text = json.dumps(said, sort_keys=True)
+    return said | {"seal": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def stream(seed: int, stage: int, member: int, network: str, purpose: str, epoch: int = 0) -> int:
     """The seed of one random generator, in [0, 2**63).
 

@@ -1,11 +1,11 @@
 """What is done and what is to do, from records made by hand."""
 
 import json
+import re
 
 import pytest
 import tiny
 
-from kdpipe.errors import StoreError
 from kdpipe.plan import planner, status
 from kdpipe.plan.items import Run
 from kdpipe.results import archived, records
@@ -109,13 +109,16 @@ def test_a_finished_run_stays_so_when_its_parent_is_gone(made, place):
 
 
 def test_a_record_of_another_run_under_its_name(made, place):
-    scratch, teacher, *_ = names(made)
+    scratch, teacher, full, *_ = names(made)
     folder = note(scratch, "done", place)
+    note(full, "done", place)
     (folder / records.RECORD).write_bytes(
         (note(teacher, "done", place) / records.RECORD).read_bytes()
     )
-    with pytest.raises(StoreError, match=f"{scratch.name} belongs to another spec.*remove"):
-        status.of(made, place)
+    assert status.of(made, place)[scratch.name] == "to do"  # and the others are told of
+    assert status.of(made, place)[full.name] == "done"
+    said = place.scan("runs")[1][scratch.name]
+    assert re.search(f"{scratch.name} belongs to another spec.*remove", said)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flip", "pickle", "list", "folder"])

@@ -11,7 +11,12 @@ from kdpipe.results.archived import Entry
 from kdpipe.results.files import file_facts, write_bytes
 from kdpipe.results.store import Store
 
-RECORD = {"digest": "ab" * 32, "status": "done", "reason": None, "last": {"test": {"n": 7}}}
+RECORD = {
+    "digest": "ab" * 32,
+    "status": "done",
+    "reason": None,
+    "last": {"test": {"accuracy": 0.5}},
+}
 CURVE = [{"epoch": 1, "lr": 0.1, "train": {"loss": 1 / 3}, "val": None}]
 WRONG = {"images": 7, "wrong": "4a"}
 ENTRIES = [

@@ -73,7 +73,7 @@ def test_a_damaged_copy_is_no_obstacle(tmp_path):
 
 def test_done_without_its_weights_is_damaged_among_results_alone(tmp_path):
     place = Store(tmp_path)
-    published(place, "a", files={"weights.safetensors": {"bytes": 1}})
+    published(place, "a", files={"weights.safetensors": {"bytes": 1, "sha256": "ab" * 32}})
     found, damaged = place.scan("runs")
     assert not found and "weights.safetensors is missing" in damaged["a"]
     (tmp_path / store.OUTCOMES).write_text("")  # a folder of records, as kdpipe 0.1 made it

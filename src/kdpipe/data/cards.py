@@ -16,7 +16,6 @@ or there imports numpy before images are read: a study is planned from cards alo
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import re
@@ -26,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kdpipe import discovery
+from kdpipe import discovery, identity
 from kdpipe.data.keys import Data
 from kdpipe.errors import DataError
 from kdpipe.identity import REVISIONS
@@ -199,23 +198,14 @@ def read(path: Path, data: str | None = None) -> Card:
 
 
 def sealed(card: Card) -> dict:
-    """A card as it is written for a study: with a digest of all that it says.
-
-    Nothing else tells a number that was changed by hand, before there are arrays to compare.
-    """
-    facts = dataclasses.asdict(card)
-    return facts | {"seal": _seal(facts)}
-
-
-def _seal(facts: dict) -> str:
-    text = json.dumps({key: value for key, value in facts.items() if key != "seal"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """A card as it is written for a study."""
+    return identity.sealed(dataclasses.asdict(card))
 
 
 def _card(facts: object) -> Card:
     if not isinstance(facts, dict):
         raise ValueError(f"{shown(facts)} is no mapping")
-    if facts.get("seal", seal := _seal(facts)) != seal:
+    if "seal" in facts and facts != identity.sealed(facts):
         raise ValueError("it was changed after it was made")
     keys = [key.name for key in dataclasses.fields(Card)]
     said: dict[str, Any] = {key: facts[key] for key in keys if key in facts}

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdpipe.errors import StoreError
+from kdpipe.results import form
 from kdpipe.results.files import write_bytes
 
 FILE = "records.jsonl.gz"
@@ -134,6 +135,8 @@ def _entry(line: bytes) -> Entry | None:
         return None
     try:
         entry = Entry(**json.loads(body + b"}"))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
-    return entry if entry.kind in KINDS else None
+    if entry.kind not in KINDS or (entry.record is not None and any(form.faults(entry.record))):
+        return None
+    return entry

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from kdpipe.errors import StoreError
+from kdpipe.results import form
 from kdpipe.results.files import write_bytes
 from kdpipe.results.run_folder import KEPT_RECORD, RECORD
 
@@ -103,14 +104,15 @@ def parse(data: bytes, path: Path | str) -> dict:
         if hashlib.sha256(body).hexdigest() != seal[:64].decode():
             raise ValueError("altered")
         record = json.loads(body + b"\n}")
-        if {"digest", "status"} <= record.keys():
-            return record
-        raise ValueError("not a record")
-    except (ValueError, AttributeError):
-        raise StoreError(
-            f"{path} is not a record (empty, cut off or altered): remove its folder "
-            f"{Path(path).parent}, the run is then made again"
-        ) from None
+        wrong = next(form.faults(record), None)
+    except (ValueError, RecursionError):
+        wrong = "empty, cut off or altered"
+    if wrong is None:
+        return record
+    raise StoreError(
+        f"{path} is not a record ({wrong}): remove its folder {Path(path).parent}, the run is then "
+        "made again"
+    )
 
 
 def disagreement(one: dict, other: dict) -> str | None:

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from kdpipe.results.readings import Reading
 
 # Of a folder of records as kdpipe 0.1 made it: the wrong test images of all runs in one file.
 OUTCOMES = "outcomes.jsonl"
+_ENDING = re.compile("-[0-9a-f]{12}$")  # of a folder that is named by a digest
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,11 @@ def unusable(record: dict, folder: Path, left_out: bool = False) -> str:
     """
     if not records.is_at_home(record, folder.name):
         return f"{folder} holds the record of {record['name']}: remove or rename the folder"
+    if _ENDING.search(folder.name) and not folder.name.endswith(record["digest"][:12]):
+        return (
+            f"the record of {folder.name} belongs to another spec (digest "
+            f"{record['digest'][:12]}): remove the folder {folder}, the run is then made again"
+        )
     weights = run_folder.weights(folder)
     if record["status"] != "done" or left_out or weights.name not in record.get("files", {}):
         return ""

@@ -26,7 +26,7 @@ from kdpipe.identity import stream_of
 from kdpipe.learning.recipe import learning_rate
 from kdpipe.learning.term import Said
 from kdpipe.networks import models, pretrained
-from kdpipe.results import run_folder, store
+from kdpipe.results import parents, run_folder, store
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import curve, devices, evaluation
 from kdpipe.training.answers import Answers
@@ -101,8 +101,10 @@ def train(
     )
 
     # --- where it stood
-    progress, saved = Progress(), read(folder, digest)
-    if saved and _complete(saved[1], folder, digest, keep, means.device):
+    members = spec["teacher"]["members"] if spec["teacher"] else []
+    taught_by = [each["sha256"] for each in parents.made_of(members, place)]
+    progress, saved = Progress(taught_by=taught_by), read(folder, digest)
+    if saved and _complete(saved[1], folder, digest, keep, means.device, taught_by):
         progress = resume(*saved, model, objective.learnt, optimiser)
     earlier = progress.seconds
     if progress.epoch == progress.step == 0:
@@ -252,14 +254,17 @@ def _keep(folder: Path, digest: str, model: models.Classifier, epoch: int, keep:
         evaluation.write_weights(run_folder.weights(folder, epoch), digest, model, epoch)
 
 
-def _complete(about: dict, folder: Path, digest: str, keep: list[int], device: str) -> bool:
+def _complete(
+    about: dict, folder: Path, digest: str, keep: list[int], device: str, taught_by: list[str]
+) -> bool:
     """Whether a saved state has every checkpoint behind it that is wanted now.
 
     One may have been asked for after its epoch had gone by, or the state may be another device's
-    (a record tells of one only); the run then starts anew. Raises StoreError for a checkpoint that
-    is damaged or another run's, before an hour is spent on it.
+    or that of a student of other weights (a record tells of one only); the run then starts anew.
+    Raises StoreError for a checkpoint that is damaged or another run's, before an hour is spent on
+    it.
     """
-    if about["device"] != device:
+    if about["device"] != device or about.get("taught_by", taught_by) != taught_by:
         return False
     wanted = [epoch for epoch in keep if epoch <= about["epoch"]]
     if not all(run_folder.weights(folder, epoch).exists() for epoch in wanted):

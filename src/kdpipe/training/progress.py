@@ -27,7 +27,8 @@ class Progress:
     """Where a run stands: `epoch` epochs are done, and `step` batches of the next.
 
     `parts` (steps, columns) holds the losses and hits of that epoch's batches (see `curve`); `best`
-    the weights after `best_epoch`, the best on validation so far.
+    the weights after `best_epoch`, the best on validation so far. `taught_by`: the SHA-256 of each
+    teacher's weights.
     """
 
     epoch: int = 0
@@ -37,6 +38,7 @@ class Progress:
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     parts: torch.Tensor | None = None
     seconds: float = 0.0
+    taught_by: list[str] = field(default_factory=list)
     clock: float = field(default_factory=time.monotonic)
 
     def tick(self) -> None:
@@ -89,6 +91,7 @@ def save(
         "curve": progress.curve,
         "best_epoch": progress.best_epoch,
         "seconds": progress.seconds,
+        "taught_by": progress.taught_by,
     }
     write_arrays(run_folder.state(folder), as_arrays(tensors), about)
 
@@ -137,6 +140,7 @@ def resume(
         best=groups["best"],
         parts=torch.from_numpy(arrays["parts"]).to(where) if "parts" in arrays else None,
         seconds=about["seconds"],
+        taught_by=about.get("taught_by", []),
     )
 
 

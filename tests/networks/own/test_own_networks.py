@@ -171,7 +171,8 @@ def test_what_is_counted_names_no_run_and_a_job_counts_without_a_card(folder, pl
     before = folder.plan()
     for name in NETWORKS:  # as another torch would count
         path = folder.path / f"{name}-1x8x8-10.network.json"
-        path.write_text(json.dumps(folder.card(name) | {"parameters": 5, "multiply_adds": 7}))
+        counted = folder.card(name) | {"parameters": 5, "multiply_adds": 7}
+        path.write_text(json.dumps(identity.sealed(counted)))
     after = folder.plan()
     assert list(after.runs) == list(before.runs)
     run = next(r for r in after.runs.values() if r.network == "grouped" and not r.spec["teacher"])
@@ -598,7 +599,7 @@ def test_an_answer_is_kept_where_it_agrees(folder, place):
     """Another machine rounds differently: neither its card nor its runs are another's."""
     path = folder.path / "small-1x8x8-10.network.json"
     rounded = [value + 1e-5 for value in folder.card("small")["answer"]]
-    path.write_text(json.dumps(folder.card("small") | {"answer": rounded}))
+    path.write_text(json.dumps(identity.sealed(folder.card("small") | {"answer": rounded})))
     before, names = path.read_bytes(), list(folder.plan().runs)
     assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
     assert json.loads(path.read_bytes()) == json.loads(before)

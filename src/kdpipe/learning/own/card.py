@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdpipe import identity
 from kdpipe.errors import KdpipeError
 from kdpipe.learning.term import NEEDS
+from kdpipe.results.files import DAMAGED
 from kdpipe.section import DOTTED
 from kdpipe.wording import listed, nearest, shown
 
@@ -88,18 +90,31 @@ def find(folder: Path, term: str, where: str, study: str) -> TermCard:
     return card
 
 
-def read(path: Path, cure: str) -> TermCard:
-    """A card in a file. Raises KdpipeError if it is none."""
+def sealed(card: TermCard) -> dict:
+    """A card as it is written."""
+    return identity.sealed(json.loads(json.dumps(vars(card))))
+
+
+def read(path: Path, cure: str, wants_seal: bool = True) -> TermCard:
+    """A card in a file. Raises KdpipeError if it is none.
+
+    wants_seal: one that kdpipe wrote before cards were sealed is refused.
+    """
     try:
         with path.open("rb") as file:
             facts = json.loads(file.read(2**20))
+        if wants_seal and "seal" not in facts:
+            raise ValueError("it has no seal: an earlier version wrote it")
+        if "seal" in facts and facts != identity.sealed(facts):
+            raise ValueError("it was changed by hand")
+        facts.pop("seal", None)
         card = TermCard(**facts)
         if not is_sound(card.spec(1.0, {})) or type(card.title) is not str:
             raise ValueError("its facts are not those of a term")
         for key, (kind, value) in card.keys.items():
             if not (re.fullmatch(PART, key) and type(value) in KINDS[kind]):
                 raise ValueError(f"keys: {key} is {shown(value)}")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except DAMAGED as error:
         said = " ".join(str(error).split())[:200]
         raise KdpipeError(f"{path} is no card of a term ({said}); {cure}") from None
     return card

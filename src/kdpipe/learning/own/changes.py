@@ -46,7 +46,7 @@ def make_cards(own: Own) -> list[str]:
     lines = []
     for card in _each(own, _kept):
         path = own.place(card.term)
-        write_json(path, vars(card))
+        write_json(path, term_card.sealed(card))
         keys = ", ".join(f"{key} ({kind}, {value!r})" for key, (kind, value) in card.keys.items())
         line = f"{path}: {card.title}, column {card.part}, of the teacher's {card.needs}"
         line += f"; keys: {keys}" if keys else "; no keys"
@@ -87,7 +87,7 @@ def _kept(card: TermCard, path: Path) -> TermCard:
     runs and machines round differently. Refuses two computations under one revision.
     """
     try:
-        old = term_card.read(path, "")
+        old = term_card.read(path, "", wants_seal=False)
     except KdpipeError:
         return card
     if replace(card, answer=old.answer) != old:

@@ -17,9 +17,11 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdpipe import identity
 from kdpipe.errors import KdpipeError
 from kdpipe.networks import layouts
 from kdpipe.networks.keys import OwnNetwork
+from kdpipe.results.files import DAMAGED
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 SPEC = {"name", "build", "revision", "classes", "channels", "state", "layout", "size", "answer"}
@@ -100,14 +102,29 @@ def find(
     return card
 
 
-def read(path: Path, cure: str) -> NetworkCard:
-    """A card in a file. Raises KdpipeError if it is none."""
+def sealed(card: NetworkCard) -> dict:
+    """A card as it is written."""
+    return identity.sealed(json.loads(json.dumps(dataclasses.asdict(card))))
+
+
+def read(path: Path, cure: str, wants_seal: bool = True) -> NetworkCard:
+    """A card in a file. Raises KdpipeError if it is none.
+
+    wants_seal: one that kdpipe wrote before cards were sealed is refused.
+    """
     try:
         with path.open("rb") as file:
             facts = json.loads(file.read(2**24))
         for key, said in LATER.items():
             if isinstance(facts, dict) and key not in facts:
                 raise ValueError(f"of this version: it does not say {said}")
+        if not wants_seal:
+            facts.setdefault("fewest", 1)  # of no run's spec
+        elif "seal" not in facts:
+            raise ValueError("of this version: it has no seal")
+        if "seal" in facts and facts != identity.sealed(facts):
+            raise ValueError("as it was made: it was changed by hand")
+        facts.pop("seal", None)
         facts["shape"] = tuple(facts["shape"])
         facts["groups"] = tuple(tuple(group) for group in facts["groups"])
         facts["answer"], facts["trained"] = tuple(facts["answer"]), tuple(facts["trained"])
@@ -116,13 +133,15 @@ def read(path: Path, cure: str) -> NetworkCard:
             if isinstance(key.type, type) and type(facts[key.name]) is not key.type:
                 raise ValueError(f"{key.name} is {facts[key.name]!r}")
         counts = [*card.shape, card.classes, card.parameters, card.fewest, *sum(card.groups, ())]
-        if not all(type(n) is int and n > 0 for n in counts) or card.multiply_adds < 0:
+        if not all(type(n) is int and 0 < n < 10**15 for n in counts):
             raise ValueError(f"{counts} are not counts")
+        if not 0 <= card.multiply_adds < 10**18:
+            raise ValueError("multiply_adds is no count")
         if card.layout not in layouts.FORMATS:
             raise ValueError(f"layout is {card.layout!r}")
         if not all(map(_is_number, [*card.answer, *card.trained])):
             raise ValueError("its answers are not numbers")
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except DAMAGED as error:
         said = " ".join(str(error).split())[:200]
         raise KdpipeError(f"{path} is no card of a network ({said}); {cure}") from None
     return card

@@ -6,7 +6,7 @@ it has changed since. All mistakes of a study's networks are in one answer.
 
 import shlex
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError, StudyError
@@ -42,7 +42,7 @@ def make_cards(own: Own) -> list[str]:
     lines = []
     for card in _each(own, _kept):
         path = own.place(card.name)
-        write_json(path, asdict(card))
+        write_json(path, network_card.sealed(card))
         line = (
             f"{path}: {card.build} for {' x '.join(map(str, card.shape))} in {card.classes} "
             f"classes: {card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds"
@@ -83,7 +83,7 @@ def _kept(card: NetworkCard, path: Path) -> NetworkCard:
     runs and machines round differently. Refuses two computations under one revision.
     """
     try:
-        old = network_card.read(path, "")
+        old = network_card.read(path, "", wants_seal=False)
     except KdpipeError:
         return card
     if old.spec() | {"answer": None} != card.spec() | {"answer": None}:
