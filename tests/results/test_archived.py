@@ -15,7 +15,7 @@ RECORD = {
     "digest": "ab" * 32,
     "status": "done",
     "reason": None,
-    "last": {"test": {"accuracy": 0.5}},
+    "last": {"test": {"accuracy": 1, "n": 7}},
 }
 CURVE = [{"epoch": 1, "lr": 0.1, "train": {"loss": 1 / 3}, "val": None}]
 WRONG = {"images": 7, "wrong": "4a"}

@@ -1,8 +1,10 @@
 """verify: every fault of a results folder is one line that says what to do."""
 
 import dataclasses
+import hashlib
 import shutil
 
+import numpy as np
 import pytest
 import tiny
 from finished_study import PLAN, SCRATCH, STUDENT, TEACHER
@@ -10,7 +12,13 @@ from finished_study import PLAN, SCRATCH, STUDENT, TEACHER
 from kdpipe.cli.main import main
 from kdpipe.jobs.train import train
 from kdpipe.results import archived, records, run_folder, store
-from kdpipe.results.files import file_facts, read_arrays, write_arrays
+from kdpipe.results.files import (
+    file_facts,
+    read_arrays,
+    write_arrays,
+    write_json,
+    write_npy,
+)
 
 
 def test_a_whole_folder(place, say):
@@ -117,9 +125,7 @@ def leave_a_state(place):
 
 def leave_a_part_of_a_table(place):
     """Killed after the table was renamed, and before its parts were removed."""
-    made = place.table("wrn10-1-e2-0123456789ab")
-    made.mkdir(parents=True)
-    (made / "about.json").write_text("{}")
+    made_table(place)
     path = place.table(".wrn10-1-e2-0123456789ab") / "0123456789ab-3.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"part")
@@ -145,7 +151,65 @@ def leave_a_temporary_file_of_an_ensemble(place):
     return path, "killed"
 
 
+def made_table(place):
+    made = place.table("wrn10-1-e2-0123456789ab")
+    array = np.arange(6, dtype=np.float16).reshape(1, 2, 3)
+    write_npy(made / "table.npy", array)
+    sha256 = hashlib.sha256(array.data).hexdigest()
+    write_json(made / "about.json", {"digest": "ab" * 32, "weights": "cd" * 32, "sha256": sha256})
+    return made
+
+
+def damage_a_table(place):
+    path = made_table(place) / "table.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    return path.parent, "damaged"
+
+
+def damage_the_header_of_a_table(place):
+    path = made_table(place) / "table.npy"
+    data = bytearray(path.read_bytes())
+    data[11] = 255
+    path.write_bytes(data)
+    return path.parent, "damaged"
+
+
+def damage_a_part_of_a_table(place):
+    path = place.table(".wrn10-1-e2-0123456789ab") / "0123456789ab-3.safetensors"
+    write_arrays(path, {"part": np.zeros((2, 3), np.float16)}, {"view": 3})
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    return path, "damaged"
+
+
+def leave_a_table_that_nobody_awaits(place):
+    """The last of its students was killed between its record and taking it away."""
+    made = made_table(place)
+    waiting = place.table(f".{made.name}") / "students" / STUDENT.name
+    waiting.parent.mkdir(parents=True)
+    waiting.touch()
+    (waiting.parents[1] / ".lock").touch()
+    return made, "killed"
+
+
+def leave_half_a_folder(place):
+    """Killed while it was removed."""
+    gone = place.root / "runs" / ".wrn10-1-labels-2e-s9-0123456789ab.removed"
+    gone.mkdir()
+    (gone / "outputs.safetensors").write_bytes(b"the rest")
+    return gone, "killed"
+
+
+def test_a_whole_table_is_whole(place, say):
+    made_table(place)
+    assert say("verify") == "results: every file is whole\n"
+
+
 LEFT = [
+    leave_a_table_that_nobody_awaits, leave_half_a_folder,
     leave_a_temporary_file, leave_a_state, leave_a_part_of_a_table, leave_a_temporary_archive,
     leave_a_temporary_file_of_data, leave_a_temporary_file_of_an_ensemble,
 ]  # fmt: skip
@@ -164,7 +228,7 @@ FAULTS = [
     damage_weights, cut_a_curve, remove_a_checkpoint, exchange_weights, *LEFT,
     add_a_file, add_a_file_of_another_program, rename_a_run, exchange_runs, improve_a_record,
     damage_an_ensemble, damage_an_ensemble_and_its_copy, damage_data,
-    link_a_run,
+    link_a_run, damage_a_table, damage_the_header_of_a_table, damage_a_part_of_a_table,
 ]  # fmt: skip
 
 

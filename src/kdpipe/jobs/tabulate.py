@@ -64,7 +64,6 @@ def release(student: str, place: Store) -> None:
 
 def release_all(place: Store) -> None:
     """The same of all students that have ended, and were killed before they could do it."""
-    for table in leftovers.unawaited(place):
-        work = place.table(f".{table.name}")
+    for work in leftovers.unawaited(place):
         for mark in [] if is_running(work) else list(work.glob(f"{STUDENTS}/*")):
             release(mark.name, place)

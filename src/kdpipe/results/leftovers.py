@@ -48,11 +48,11 @@ def of(folder: Path, kind: str) -> list[Path]:
 
 
 def unawaited(place: Store) -> Iterator[Path]:
-    """Tables whose students have all ended, and that none of them has taken away: killed before."""
+    """Workshops of tables whose students have all ended, and none took it away: killed before."""
     for work in marks.entries(place, "tables"):
         students = list((work / marks.STUDENTS).glob("*"))
         if students and all(place.has_record("runs", student.name) for student in students):
-            yield place.table(work.name.removeprefix("."))
+            yield work
 
 
 def of_workshop(folder: Path) -> list[Path]:

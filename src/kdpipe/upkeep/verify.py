@@ -4,8 +4,12 @@
 no link, and leaves alone what another process works on.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from kdpipe import identity
 from kdpipe.data import cards, prepared
@@ -33,7 +37,9 @@ def faults(place: store.Store) -> Iterator[str]:
     for kind in marks.FOLDERS:
         yield from map(_left, marks.half_removed(place, kind))
         if kind == "tables":
-            yield from map(_left, leftovers.unawaited(place))
+            for work in leftovers.unawaited(place):
+                made = place.table(work.name.removeprefix("."))
+                yield _left(made if made.exists() else work / marks.STUDENTS)
         for folder in marks.entries(place, kind):
             if folder.is_symlink() or not folder.is_dir():
                 yield (
@@ -70,6 +76,8 @@ def _left(path: Path) -> str:
 def _of_folder(folder: Path, kind: str, place: store.Store, left: list[Path]) -> Iterator[str]:
     if kind == "data":
         yield from _of_data(folder, place)
+    elif kind == "tables":
+        yield from _of_table(folder, left)
     elif kind in KINDS:
         yield from _of_run(folder, left, place.leaves_weights_out)
 
@@ -162,6 +170,26 @@ def _is_of(record: dict, name: str) -> bool:
     """Whether a record is of what has that name."""
     spec, digest = record["spec"], record["digest"]
     return identity.digest(spec) == digest and NAMES[record["kind"]](spec, digest) == name
+
+
+def _of_table(folder: Path, left: list[Path]) -> Iterator[str]:
+    """A teacher table, or the folder in which one is made, with its parts."""
+    for path in sorted(folder.glob("*.safetensors")):
+        if path not in left:
+            try:
+                read_arrays(path)
+            except KdpipeError:
+                yield f"{path}: damaged: remove it, it is then made again"
+    if folder.name.startswith(".") or not any(folder.iterdir()):
+        return
+    try:
+        about = json.loads((folder / marks.ABOUT).read_bytes())
+        table = np.load(folder / "table.npy", mmap_mode="r", allow_pickle=False)
+        sound = hashlib.sha256(table.data).hexdigest() == about["sha256"]
+    except Exception:  # numpy reads a header as Python text: it ends in anything
+        sound = False
+    if not sound:
+        yield f"{folder}: a teacher table that is damaged: remove the folder, it is then made again"
 
 
 def _of_data(folder: Path, place: store.Store) -> Iterator[str]:
