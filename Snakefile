@@ -53,18 +53,26 @@ rule all:
         # By themselves too: Snakemake does not make the missing inputs of a file that is there.
         study.records(),
         rules.render.output,
+    message:
+        f"{study.study.study}: everything"
 
 
 rule report:
     input:
         rules.all.input,
+    message:
+        f"{study.study.study}: everything"
 
 
 rule teachers:
     input:
         study.records("teacher"),
+    message:
+        f"{study.study.study}: its teachers"
 
 
 rule students:
     input:
         study.records("student", "scratch", "scratch_long"),
+    message:
+        f"{study.study.study}: its students"

@@ -214,3 +214,15 @@ def test_status_counts_what_is_archived(place, say, archive):
         shutil.rmtree(place.root / kind, ignore_errors=True)
     said = say("status", "study.yaml")
     assert "4 runs: 4 done" in said and "1 ensembles: 1 scored" in said
+
+
+def test_the_report_of_a_renamed_study_is_said(place, say):
+    say("report", "study.yaml")
+    assert "under another name" not in say("status", "study.yaml")
+    renamed = STUDY | {"study": "renamed"}
+    tiny.write(place.root.parent / "renamed.yaml", renamed)
+    said = say("status", "renamed.yaml")
+    assert f"reports/{STUDY['study']} is a report of these runs under another name" in said
+    fewer = tiny.study(study="fewer", seeds=[0, 7])
+    tiny.write(place.root.parent / "fewer.yaml", fewer)
+    assert "under another name" not in say("status", "fewer.yaml")

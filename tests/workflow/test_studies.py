@@ -218,3 +218,15 @@ def test_snakemake_builds_the_dag(path, tmp_path):
     }
     assert counts["train"] == len(made.runs)
     assert counts.get("score", 0) == len(made.ensembles)
+
+
+def test_no_line_of_snakemake_has_every_run_in_it(tmp_path):
+    """The last jobs wait for everything: their reasons and inputs had thousands of characters."""
+    command = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile"]
+    command += ["--workflow-profile", ROOT / "profiles" / "default"]
+    command += ["--directory", tmp_path, "--configfile", ROOT / "studies" / "smoke.yaml"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=ROOT)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and "report of smoke, from all its records" in said
+    lines = [line for line in said.splitlines() if "Command:" not in line]  # ours, as it was typed
+    assert max(map(len, lines)) < 300

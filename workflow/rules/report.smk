@@ -55,6 +55,9 @@ rule render:
     params:
         # By a function: in a text that stands here Snakemake takes {x} for a wildcard.
         study=lambda wildcards: study.study_json,
+    # Instead of its inputs, which are all runs of the study, in one line.
+    message:
+        f"report of {study.study.study}, from all its records"
     shell:
         "kdpipe report - <<< {params.study:q} > {log} 2>&1"
 

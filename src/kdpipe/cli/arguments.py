@@ -21,6 +21,12 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_reports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="default: reports"
+    )
+
+
 def store(options: argparse.Namespace) -> Store:
     """The results folder; it need not be there yet, but nothing else may be in its place."""
     from kdpipe.results.store import Store

@@ -1,8 +1,8 @@
 """The command line: one verb for each thing a person or a rule asks for.
 
-run, check, plan, status, report, archive and prune take study files; prepare, train, score and
-probe are what the rules call, and can be typed by hand. A mistake of the user is one message and
-exit code 2.
+init writes a study; run, check, plan, status, report, archive and prune take one; prepare, train,
+score and probe are what the rules call, and can be typed by hand. A mistake of the user is one
+message and exit code 2.
 """
 
 import argparse

@@ -70,6 +70,21 @@ def facts_of_device(device: str, threads: int) -> dict:
     return {"type": device, "name": name, "threads": threads}
 
 
+def facts_of_images(spec: dict, place: Store, mean: list[float], std: list[float]) -> dict:
+    """What the labels mean and how the pixels came to be, as whoever uses the weights must know.
+
+    Empty names and `scaled` are those of a card that does not say them.
+    """
+    card, side = prepared.card_of(spec["data"], place), spec["data"].get("resize")
+    scaled = f"scaled to {side} x {side} (bilinear, antialiased)" if side else ""
+    return {
+        "classes": list(card.class_names),
+        "mean": [round(value, 6) for value in mean],
+        "std": [round(value, 6) for value in std],
+        "scaled": ", then ".join(filter(None, (card.scaled, scaled))),
+    }
+
+
 def cost_of(spec: dict, place: Store, code: Path | None) -> Cost:
     """What a network has and takes; one of one's own is built and counted, for it needs no card."""
     network = spec["network"]

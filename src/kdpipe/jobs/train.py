@@ -11,7 +11,15 @@ from pathlib import Path
 from kdpipe import identity
 from kdpipe.errors import Diverged, StoreError
 from kdpipe.jobs.failures import failures_noted
-from kdpipe.jobs.record import blank, cost_of, facts_of_device, facts_of_files, summary, tidy
+from kdpipe.jobs.record import (
+    blank,
+    cost_of,
+    facts_of_device,
+    facts_of_files,
+    facts_of_images,
+    summary,
+    tidy,
+)
 from kdpipe.jobs.tabulate import release
 from kdpipe.results import records, run_folder
 from kdpipe.results.files import read_bytes
@@ -111,6 +119,7 @@ def _train(
         "images_per_second": round(
             recipe["epochs"] * spec["data"]["train_size"] / max(result.training_seconds, 1e-9), 1
         ),
+        "images": facts_of_images(spec, place, result.mean, result.std),
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
         "last": result.last,

@@ -159,6 +159,20 @@ def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
     )
 
 
+def _of_images(plan: Plan) -> list[tuple[str, str]]:
+    """What the labels mean and how the pixels came to be, of data of one's own."""
+    card, data = plan.card, plan.study.data
+    if not card.class_names and not card.scaled:
+        return []
+    side = f", then scaled to {data.resize} x {data.resize}" if data.resize else ""
+    by = f"mean {data.mean or list(card.mean)} and deviation {data.std or list(card.std)}"
+    whose = "of the study" if data.mean and data.std else "of all training images"
+    return [
+        ("Classes", ", ".join(card.class_names) or "numbered"),
+        ("Images", f"{card.scaled}{side}; {by} {whose}, and in each record those that it took"),
+    ]
+
+
 def facts(
     plan: Plan, frame: pd.DataFrame, outdated: dict[str, str], lacks: str = ""
 ) -> list[tuple[str, str]]:
@@ -183,6 +197,7 @@ def facts(
         ("Smallest difference worth having", f"{study.smallest_effect:g} points"),
         ("Runs in the tables", f"{len(runs):,}: {states}"),
         ("Runs in the plan", f"{len(plan.runs):,}, and {len(plan.ensembles):,} ensembles{probes}"),
+        *_of_images(plan),
         ("Multiply-adds of the plan", short(sum(price))),
         ("Time of the finished runs", _hours(done.seconds.sum())),
         ("Machines", _listed(done, "device")),

@@ -43,7 +43,8 @@ class Result:
     """What a training hands to its record; files lie in the run's folder.
 
     `last` and `best` are None for a replay. Of the training seconds `earlier_seconds` are those of
-    sessions before this one, as far as their states were saved.
+    sessions before this one, as far as their states were saved. `mean` and `std`, of each channel,
+    are those that the pixels were normalised by.
     """
 
     last: dict | None
@@ -53,6 +54,8 @@ class Result:
     training_seconds: float
     evaluation_seconds: float
     earlier_seconds: float
+    mean: list[float]
+    std: list[float]
 
 
 def train(
@@ -163,7 +166,9 @@ def train(
         for epoch in keep
     }
     evaluated = time.monotonic() - started
-    return Result(last, best, checkpoints, progress.curve, progress.seconds, evaluated, earlier)
+    seconds = progress.seconds, evaluated, earlier
+    pixels = split.mean.tolist(), split.std.tolist()
+    return Result(last, best, checkpoints, progress.curve, *seconds, *pixels)
 
 
 def _forward(answers: Answers, recipe: dict) -> Callable:

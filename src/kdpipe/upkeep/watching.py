@@ -3,8 +3,10 @@
 Read from the results folder alone, so it works beside a running Snakemake, and needs no torch.
 """
 
+import csv
 import shlex
 from collections import Counter
+from pathlib import Path
 
 from kdpipe.beforehand import registered
 from kdpipe.plan import hindrances, outdated, status
@@ -92,6 +94,29 @@ def as_text(plan: Plan, place: Store, device: str = "cpu") -> str:
         abreast = len(running) + len(making) or measuring.cores()
         lines.append(f"time left: {said.time_left(found.total(to_do, abreast, behind))}")
     return "\n".join(lines)
+
+
+def under_other_names(plan: Plan, reports: Path) -> list[str]:
+    """A line for each report of the very runs of a plan that lies under another study's name.
+
+    A study that is renamed leaves it behind.
+    """
+    ours = {name for items in plan.recorded.values() for name in items}
+    found = []
+    for path in sorted(reports.glob("*/results.csv")):
+        if path.parent.name == plan.study.study:
+            continue
+        try:
+            with path.open(newline="") as file:
+                theirs = {row.get("run") for row in csv.DictReader(file)}
+        except (OSError, ValueError, csv.Error):
+            continue
+        if theirs == ours:
+            found.append(
+                f"{path.parent} is a report of these runs under another name: if the study was "
+                "renamed, remove it"
+            )
+    return found
 
 
 def missing(plan: Plan, place: Store, study: str) -> str:

@@ -3,15 +3,13 @@
 import sys
 from pathlib import Path
 
-from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.arguments import add_reports, add_results, store
 from kdpipe.cli.command import Command
 
 
 def arguments(parser) -> None:
     parser.add_argument("study", help="a study file; `-` reads it from standard input")
-    parser.add_argument(
-        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="default: reports"
-    )
+    add_reports(parser)
     add_results(parser)
 
 

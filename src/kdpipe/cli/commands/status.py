@@ -1,11 +1,12 @@
 """`kdpipe status STUDY`: how far a study has come, and why what failed has failed."""
 
-from kdpipe.cli.arguments import add_results, device, store
+from kdpipe.cli.arguments import add_reports, add_results, device, store
 from kdpipe.cli.command import Command
 
 
 def arguments(parser) -> None:
     parser.add_argument("study", help="a study file")
+    add_reports(parser)
     add_results(parser)
 
 
@@ -16,6 +17,8 @@ def run(options) -> None:
 
     made = planner.make(checking.load(options.study))
     print(watching.as_text(made, store(options), device(made.study)))
+    for line in watching.under_other_names(made, options.reports):
+        print(line)
 
 
 COMMAND = Command(
