@@ -41,11 +41,12 @@ def html(
     svgs: dict[str, str],
     outdated: dict[str, str],
     registered: list[str],
+    curves: list[tuple[str, Markup]],
     lacks: str = "",
 ) -> str:
     """The page. svgs: the drawings by name; outdated: what is made of weights that are gone;
-    registered: how the study was registered, and each deviation from it; lacks: what has no best
-    reading, or no more than its numbers.
+    registered: how the study was registered, and each deviation from it; curves: one for each
+    run, see `curves.drawn`; lacks: what has no best reading, or no more than its numbers.
     """
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"short": short, "p": probability, "price": price}
@@ -60,6 +61,7 @@ def html(
         facts=facts(plan, frame, outdated, lacks),
         lost=_lost(frame),
         registered=registered,
+        curves=curves,
         answers=[(answer, headline(answer)) for answer in answers],
         verdicts=verdicts,
         counts={word: sum(v.verdict == word for v in verdicts) for word in MARKS},

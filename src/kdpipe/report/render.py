@@ -18,6 +18,7 @@ from kdpipe.evidence.verdicts import Verdict
 from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import page, source, style, validation
+from kdpipe.report.curves import drawn
 from kdpipe.report.figure import draw
 from kdpipe.report.headline import headline
 from kdpipe.report.table import Sheet, csv, filled, grid_of, latex, markdown, tables
@@ -77,7 +78,10 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
         write_bytes(folder / "figures" / f"{drawing.name}.png", style.png(drawing.figure))
     _clear(folder / "tables", {f"{table.name}.{ending}" for table in sheets for ending in FORMS})
     _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
-    html = page.html(plan, frame, answers, verdicts, sheets, drawings, svgs, old, said, lacks)
+    small = drawn(curves)
+    html = page.html(
+        plan, frame, answers, verdicts, sheets, drawings, svgs, old, said, small, lacks
+    )
     _write(folder / "index.html", html)
     text = _markdown(plan, frame, answers, verdicts, sheets, old, said, lacks)
     _write(folder / source.PAGE, f"{text}\n{source.last_line(digest)}\n")
