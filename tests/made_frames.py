@@ -22,6 +22,7 @@ def cell(errors, kind="student", **labels):
         "member": 0,
         "epochs": 40,
         "teacher_network": teacher if teacher in SIZES else "",
+        "teacher_val_error": {"mid": 4.0, "large": 3.0}.get(teacher),
         "teacher_test_error": {"mid": 4.0, "large": 3.0}.get(teacher),
         "teacher_multiply_adds": SIZES.get(teacher),
         "teacher_parameters": 2 * SIZES.get(teacher, math.nan),

@@ -9,7 +9,8 @@ from made_frames import SCRATCH, cell, frame
 from scipy import stats
 
 from kdpipe.evidence.claim import as_json, claims, find, judge
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested, decide
+from kdpipe.evidence.contrasts import Contrast
+from kdpipe.evidence.verdicts import Finding, Untested, decide
 
 NOISE = [0.00, 0.11, -0.07, 0.05, -0.09]
 ESKD = {"method": "early", "method_kind": "eskd", "kd_epochs": 12, "ce_weight_after_stop": 1.0}
@@ -65,7 +66,7 @@ def teams(sequence, equal):
 
 
 def improved(student, chain, teacher_error=3.0):
-    names = {"teacher": "better", "teacher_network": "mid", "teacher_test_error": teacher_error}
+    names = {"teacher": "better", "teacher_network": "mid", "teacher_val_error": teacher_error}
     return [
         *sized(10.0, 10.0),
         taught(student, **names),
@@ -100,8 +101,8 @@ def two_students(by_student, by_teacher):
 
 
 def losses(ce, kl):
-    full = {"train_nll": around(2.0), "train_kl": around(1.0)}
-    eskd = {"train_nll": around(2.0 - ce), "train_kl": around(1.0 + kl)}
+    full = {"val_nll": around(2.0), "val_kl": around(1.0), "train_nll": around(9.0)}
+    eskd = {"val_nll": around(2.0 - ce), "val_kl": around(1.0 + kl), "train_nll": around(0.0)}
     return [taught(11.0, "mid", **full), taught(10.0, "mid", **ESKD, **eskd)]
 
 
@@ -263,7 +264,7 @@ def test_the_numbers_agree_with_scipy():
 
 
 def test_a_largest_teacher_that_is_worse_itself_is_no_test():
-    found = verdict("C1", *sized(10.8, 10.0, teacher_test_error=4.0))
+    found = verdict("C1", *sized(10.8, 10.0, teacher_val_error=4.0))
     assert found.verdict == "not tested" and "not the more accurate one" in found.reason
 
 
@@ -272,7 +273,7 @@ def test_the_smaller_teacher_is_chosen_without_the_tested_seed():
     small = cell([1.0, 11.0, 11.1, 11.0, 11.2], teacher="small", val_error=[1.0, 11, 11, 11, 11])
     mid = cell(around(10.0), teacher="mid", val_error=[10.0] * 5)
     found = verdict(
-        "C1", taught(10.5, "large"), mid, [r | {"teacher_test_error": 5.0} for r in small]
+        "C1", taught(10.5, "large"), mid, [r | {"teacher_val_error": 5.0} for r in small]
     )
     effect = next(c for c in found.contrasts if c["text"].startswith("(a)"))
     assert effect["values"][0] == pytest.approx(around(10.5)[0] - around(10.0)[0])
@@ -282,7 +283,7 @@ def test_without_validation_the_report_refuses_to_choose():
     cells = [cell(around(10.0), teacher=t) for t in ("large", "mid", "small")]
     for rows in cells:
         for row in rows:
-            row["teacher_test_error"] = {"large": 3.0}.get(row["teacher"], 4.0)
+            row["teacher_val_error"] = {"large": 3.0}.get(row["teacher"], 4.0)
     found = verdict("C1", *cells)
     assert found.verdict == "not tested" and "no validation errors" in found.reason
 
@@ -423,9 +424,10 @@ def test_holm_runs_over_the_tested_primary_claims_and_apart_over_the_rest():
     found["P3"] = ("title", True, Untested("no data"))
     verdicts = {v.id: v for v in decide(found)}
     first, second = sorted((verdicts["P1"], verdicts["P2"]), key=lambda v: v.p)
-    assert first.p_corrected == pytest.approx(2 * first.p)
-    assert second.p_corrected == pytest.approx(max(second.p, 2 * first.p))
-    assert verdicts["R1"].p_corrected == pytest.approx(verdicts["R1"].p)
+    assert first.p_corrected == pytest.approx(4 * first.p)  # two claims, both directions
+    assert second.p_corrected == pytest.approx(max(3 * second.p, 4 * first.p))
+    assert verdicts["R1"].p_corrected == pytest.approx(2 * verdicts["R1"].p)
+    assert [verdicts[key].tests for key in ("P1", "P2", "R1", "P3")] == [4, 4, 2, 0]
     assert verdicts["P3"].verdict == "not tested" and math.isnan(verdicts["P3"].p_corrected)
 
 

@@ -45,8 +45,18 @@ def test_a_few_numbers_of_the_paper():
 
 def test_it_stands_beside_the_same_cell():
     text = beside(tidy(frame(of_wrn40())))
-    assert text == "8.324 ± 0.111 (appendix table A, printed in the paper, mean ± sd)"
+    assert text == "8.324 ± 0.111 (appendix table A, printed in the paper, mean ± sd over n - 1)"
     assert beside(tidy(frame(measured(kind="scratch")))).startswith("8.751 ± 0.129")
+
+
+def test_it_says_over_what_a_spread_is_and_what_was_inferred():
+    wide = {"teacher": "wrn16-3", "teacher_network": "wrn16-3"}
+    text = beside(tidy(frame(measured(stop="schedule 20/65", **wide))))
+    median, mean = text.split("); ")
+    assert median.startswith("7.42 (") and "the modes 20/65 and 25/80 are inferred" in median
+    assert mean.startswith("7.49 ± 0.18 (") and "mean ± sd over n; that this is" in mean
+    assert mean.endswith("the teacher of 65 epochs is inferred)")
+    assert "inferred" not in beside(tidy(frame(of_wrn40())))
 
 
 FIELD = {  # accuracies of some methods on the pairs A to D, typed once more from their sources

@@ -11,6 +11,7 @@ from scipy import stats
 
 from kdpipe.evidence.selections import by_seed, tidy, where
 from kdpipe.report import headline
+from kdpipe.report.rows import difference, together
 from kdpipe.report.table import csv, filled, markdown, tables
 
 
@@ -42,13 +43,15 @@ def test_teacher_size():
     assert (scratch["n"], scratch["error"], scratch["error_sd"]) == (3, 11.0, 1.0)
     assert math.isnan(scratch["vs_scratch"])
     assert (mid["teacher_error"], mid["teacher_parameters"]) == (4.0, 200)
-    oracle = stats.ttest_rel([9.0, 9.0, 10.0], [10.0, 11.0, 12.0]).confidence_interval(0.95)
+    # Two differences hold together: each has the interval of 1 - 0.05 / 2.
+    oracle = stats.ttest_rel([9.0, 9.0, 10.0], [10.0, 11.0, 12.0]).confidence_interval(0.975)
     assert large["vs_scratch"] == pytest.approx(-5 / 3)
     assert (large["vs_scratch_low"], large["vs_scratch_high"]) == pytest.approx(tuple(oracle))
-    assert large["vs_scratch_mark"] == "better"
+    assert large["vs_scratch_mark"] == "cannot tell"  # alone it would be better
+    assert "The 2 differences of this table hold together" in made.caption
     assert mid["vs_scratch"] == pytest.approx(-5 / 3)  # -2, -1, -2
     shown = made.display.iloc[2]
-    assert shown["against scratch"] == "-1.7 ± 1.4, better"
+    assert shown["against scratch"] == "-1.7 ± 2.1, cannot tell"
     assert shown["error"] == "9.3 ± 1.4"
     assert shown["parameters of the teacher"] == "2 k"
 
@@ -255,7 +258,8 @@ def test_checkpoints_are_a_grid():
     ]  # fmt: skip
     four = made.display.iloc[1]
     assert (four["epochs"], four["lr"]) == ("4", "0.1")
-    assert four["small, kd"] == "7 ± 0 (n 3, better)"
+    assert four["small, kd"] == "7 ± 0 (n 3, cannot tell)"  # -4 ± 2.5 alone, of three ± 4.4
+    assert "The 3 differences of this table hold together" in made.caption
     assert four["mid, kd"] == "30 (n 2, too few seeds)"
     assert made.display.iloc[0]["mid, kd"] == "-"
 
@@ -496,3 +500,15 @@ def test_where_knows_nan_and_lists():
     rows = tidy(frame(SCRATCH, cell([1.0], teacher="mid"), cell([1.0], teacher="large")))
     assert len(where(rows, teacher=["mid", "large"])) == 2
     assert len(where(rows, temperature=math.nan)) == 3
+
+
+def test_differences_that_hold_together_are_bonferronis():
+    values = {0: 9.0, 1: 9.5, 2: 10.0, 3: 8.0}
+    lone = difference("d", values, dict.fromkeys(values, 11.0))
+    few = difference("e", {0: 1.0}, {0: 2.0})
+    (one, two), count = together([lone | few, lone])
+    assert count == 2 and one["e_mark"] == "too few seeds" and one["d_low"] == two["d_low"]
+    oracle = stats.ttest_1samp([-2.0, -1.5, -1.0, -3.0], 0).confidence_interval(1 - 0.05 / 2)
+    assert (one["d_low"], one["d_high"]) == pytest.approx(tuple(oracle))
+    assert lone["d_mark"] == "better" and together([lone])[0] == [pytest.approx(lone)]
+    assert together([lone] * 20)[0][0]["d_mark"] == "cannot tell"

@@ -52,7 +52,8 @@ def test_two_factors_are_the_analysis_of_variance_by_hand():
     half = stats.t.ppf(0.975, found.df) * math.sqrt(variance)
     assert found.interval() == pytest.approx((values.mean() - half, values.mean() + half))
     t = (values.mean() - 1) / math.sqrt(variance)
-    assert found.one_sided(1.0) == pytest.approx(stats.t.sf(t, found.df))
+    assert found.above(1.0) == pytest.approx(stats.t.sf(t, found.df))
+    assert found.below(1.0) == pytest.approx(stats.t.cdf(t, found.df))
 
 
 def test_balanced_components_are_those_of_restricted_likelihood():
@@ -114,7 +115,7 @@ def test_of_one_factor_it_is_the_t_interval():
     values = np.array([0.3, 1.2, -0.4, 2.2, 0.9])
     found, s = crossed(values, "seed"), summary(values)
     assert found.interval() == pytest.approx((s.low, s.high))
-    assert found.one_sided(0.2) == pytest.approx(one_sided(values, 0.2)) and found.df == 4
+    assert found.above(0.2) == pytest.approx(one_sided(values, 0.2)) and found.df == 4
 
 
 def test_it_never_says_less_than_the_images_allow():
@@ -129,7 +130,7 @@ def test_it_never_says_less_than_the_images_allow():
 def test_values_without_any_spread_have_an_interval_of_no_width():
     found = crossed(np.ones((3, 7)), "seed", "image")
     assert found.variance == 0.0 and found.interval() == (1.0, 1.0)
-    assert (found.one_sided(0.5), found.one_sided(1.0), found.one_sided(2.0)) == (0.0, 0.5, 1.0)
+    assert (found.above(0.5), found.above(1.0), found.above(2.0)) == (0.0, 0.5, 1.0)
 
 
 @pytest.mark.parametrize("sds", [{"0": 0.2, "1": 1, "01": 2}, {"0": 1, "01": 2}, {"1": 1, "01": 1}])

@@ -70,15 +70,9 @@ def test_the_committed_records_say_nothing_of_the_machine_but_its_processor():
 
 
 def _close(made, known) -> bool:
-    """Equal but for rounding; resampled intervals to a hundredth of a point."""
+    """Equal but for rounding."""
     if isinstance(made, dict):
-        loose = "resamples" in made
-        return made.keys() == known.keys() and all(
-            math.isclose(made[key], known[key], abs_tol=0.01)
-            if loose and isinstance(made[key], float)
-            else _close(made[key], known[key])
-            for key in made
-        )
+        return made.keys() == known.keys() and all(_close(made[key], known[key]) for key in made)
     if isinstance(made, list):
         return len(made) == len(known) and all(map(_close, made, known))
     if isinstance(made, float) and isinstance(known, float):

@@ -15,23 +15,35 @@ from kdpipe.evidence import reading, rivals
 from kdpipe.evidence.selections import groups, tidy, traced, where, wide
 from kdpipe.learning.method import terms
 from kdpipe.results.readings import Reading, other
-from kdpipe.statistics.intervals import Summary, choose, mark, paired, summary
-from kdpipe.statistics.resampling import Resampled, Wrong, intervals
+from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary, choose, mark, paired, summary
+from kdpipe.statistics.power import LEVEL
+from kdpipe.statistics.ranks import Rank, ranks
+from kdpipe.statistics.traced import Second, Wrong, second
 
 OPTION = ("teacher", "stop", "via", "generation", "method")
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A paired difference of the chosen students to a rival; negative is better."""
+    """A paired difference of the chosen students to a rival; negative is better.
+
+    Both intervals are those of `level`: all differences of one student hold together (Bonferroni).
+    The mark is that of the wider one.
+    """
 
     over: str
     difference: Summary
     mark: str
     values: pd.Series  # by seed
-    resampled: Resampled | None = None  # the second interval, over seeds and test images
+    level: float = 0.95
+    second: Second | None = None  # over seeds and test images
     kind: str = ""  # and copies: see rivals.Rival
     copies: int = 1
+
+    @property
+    def images(self) -> dict | None:
+        """The second interval in plain values, or why there is none."""
+        return self.second.facts(self.level) if self.second else None
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ class Answer:
     test: Summary | None = None
     settings: str = ""  # of the method
     agreed: int = 0  # seeds for which the others choose the same
+    place: Rank | None = None  # of the chosen option on validation, and how sure that is
     gains: list[Gain] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # rivals, each with the way to get it
     costs: list[Cost] = field(default_factory=list)
@@ -96,15 +109,25 @@ def answers(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Answer]:
     taught = where(frame, kind="student")
     ends = taught.loc[taught["last"].astype(str) != "False"] if "last" in taught else taught
     made = [_answer(frame, key["student"], rows) for key, rows in groups(ends, "student")]
-    gains = [gain for one in made for gain in one.gains]
-    known = iter(intervals([(gain.values, 0.95) for gain in gains], wrong))
     read_at = reading.of(frame)
-    return [
-        replace(
-            one, reading=read_at, gains=[replace(gain, resampled=next(known)) for gain in one.gains]
-        )
-        for one in made
-    ]
+    return [replace(one, reading=read_at, gains=_together(one.gains, wrong)) for one in made]
+
+
+def _together(gains: list[Gain], wrong: Wrong | None) -> list[Gain]:
+    """The gains of one student at the level at which all of them hold, with both intervals."""
+    count = sum(gain.difference.n >= FEWEST_SEEDS for gain in gains)
+    level = 1 - LEVEL / max(count, 1)
+    found = []
+    for gain in gains:
+        s = replace(summary(gain.values, level), dropped=gain.difference.dropped)
+        images = second(gain.values, wrong)
+        widest = s
+        if images.estimate is not None:
+            low, high = images.estimate.interval(level)
+            widest = replace(s, low=min(low, s.low), high=max(high, s.high))
+        marked = {"level": level, "second": images, "mark": mark(widest)}
+        found.append(replace(gain, difference=s, **marked))
+    return found
 
 
 def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
@@ -139,6 +162,7 @@ def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
         summary(test[best]),
         _settings(cell.iloc[0], frame),
         int((chosen == best).sum()) if len(chosen) else 0,
+        ranks(validation).get(best),
         gains,
         missing,
         list(_costs(cell)),

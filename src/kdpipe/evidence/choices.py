@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from kdpipe.evidence.claim import Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import (
     ONE_TEACHER,
     STEP,
@@ -31,7 +32,7 @@ from kdpipe.evidence.selections import (
     where,
     wide,
 )
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
 from kdpipe.learning.method import in_words
 from kdpipe.statistics.intervals import choose
 
@@ -48,9 +49,12 @@ def method_of(frame: pd.DataFrame, kind: str) -> str:
     students = students.loc[~students.method.str.contains(STEP, regex=False)]
     if students.empty:
         raise Untested(f"no student of this study is trained by {in_words(kind)}")
-    return min(students.drop_duplicates("method").itertuples(), key=_distance).method
+    columns = [*PAPER, "label_smoothing", "kd_epochs", "epochs", "ce_weight_after_stop"]
+    tried = students[["method", "method_kind", *columns]].drop_duplicates("method")
+    return min(tried.itertuples(), key=_distance).method
 
 
+@functools.lru_cache(maxsize=8)
 def taught(evidence: Evidence, kind: str = "kd", method: str | None = None) -> pd.DataFrame:
     """The direct students of networks trained on labels, by one method; all stops."""
     frame = evidence.frame
@@ -107,12 +111,21 @@ def finding(contrasts: list, how: str, used: pd.DataFrame) -> Finding:
     """A finding with the holes of the cells it used, and whether they share one teacher."""
     missing, one_teacher = [], False
     keys = ("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble")
-    for key, cell in groups(used, *keys):
-        found = [note for note in notes(cell).split("; ") if note]
+    runs, teachers = (used[column].tolist() for column in ("run", "teacher_run"))
+    whole = ((used.status == "done") & used.test_error.notna()).tolist()
+    places: dict[tuple, list[int]] = {}
+    for place, key in enumerate(zip(*(used[key].tolist() for key in keys), strict=True)):
+        places.setdefault(key, []).append(place)
+    for key, cell in places.items():
+        if all(whole[place] for place in cell):  # nearly every cell, and notes take their time
+            several = len({runs[place] for place in cell}) > 1
+            one_teacher |= several and len({teachers[place] for place in cell} - {""}) == 1
+            continue
+        found = [note for note in notes(used.iloc[cell]).split("; ") if note]
         one_teacher |= ONE_TEACHER in found
         holes = [note for note in found if note != ONE_TEACHER and "mixes" not in note]
         if holes:
-            missing.append(f"{_named(key)}: {'; '.join(holes)}")
+            missing.append(f"{_named(dict(zip(keys, key, strict=True)))}: {'; '.join(holes)}")
     return Finding(contrasts, how, missing, one_teacher)
 
 
@@ -139,12 +152,13 @@ def _distance(row) -> tuple:
     return (math.inf if math.isnan(far) else round(far, 9), row.method)
 
 
-def trade_off_contrasts(parts: dict[str, dict], needed: bool) -> list[Contrast]:
-    """CE and KD loss on train from full KD to ESKD, by pair."""
-    ce, kd = pool(parts["train_nll"]), -pool(parts["train_kl"])
+def trade_off_contrasts(parts: dict[str, dict], split: str, needed: bool) -> list[Contrast]:
+    """CE and KD loss on one split from full KD to ESKD, by pair: `<split>_nll`, `<split>_kl`."""
+    ce, kd = pool(parts[f"{split}_nll"]), -pool(parts[f"{split}_kl"])
+    where = {"train": "train", "val": "validation"}[split]
     return [
-        Contrast("CE on train, full KD - ESKD", ce, needed=needed, unit="nat"),
-        Contrast("KD loss on train, ESKD - full KD", kd, needed=needed, unit="nat"),
+        Contrast(f"CE on {where}, full KD - ESKD", ce, needed=needed, unit="nat"),
+        Contrast(f"KD loss on {where}, ESKD - full KD", kd, needed=needed, unit="nat"),
     ]
 
 

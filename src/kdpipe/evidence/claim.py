@@ -22,13 +22,16 @@ from kdpipe.evidence.selections import read_by, tidy, traced
 from kdpipe.evidence.verdicts import Beside, Finding, Untested, Verdict, decide
 from kdpipe.results.readings import Reading, other
 from kdpipe.statistics.looks import ONLY, Look
-from kdpipe.statistics.resampling import Wrong, intervals
+from kdpipe.statistics.traced import Wrong, second
 from kdpipe.study import asked
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
-    """A study's data: the tidy frame, the curves, the smallest difference worth having."""
+    """A study's data: the tidy frame, the curves, the smallest difference worth having.
+
+    It is never changed, so what several claims select of it is selected once.
+    """
 
     frame: pd.DataFrame
     curves: pd.DataFrame
@@ -73,12 +76,15 @@ def judge(
     wrong: the images that each run gets wrong, for the second interval of each contrast.
     primary and look: see `verdicts.decide`.
     """
-    reads = reads or {}
+    whole = Evidence(_known(frame), curves, delta)
     found = {}
     for key, claim in claims().items():
-        part = read_by(frame, reads[key]) if key in reads else frame
-        found[key] = (claim.title, claim.primary, find(claim, part, curves, delta))
-    return decide(_resampled(found, wrong), primary, look)
+        evidence = whole
+        if reads and key in reads:
+            evidence = Evidence(_known(read_by(frame, reads[key])), curves, delta)
+        finding = _found(claim, evidence)
+        found[key] = (claim.title, claim.primary, _with_images(finding, wrong))
+    return decide(found, primary, look)
 
 
 def judge_both(
@@ -118,10 +124,7 @@ def find(
     claim: Claim, frame: pd.DataFrame, curves: pd.DataFrame, delta: float
 ) -> Finding | Untested:
     """What one claim finds in a frame, or why it cannot be tested there."""
-    try:
-        return claim.function(Evidence(traced(tidy(frame)), curves, delta))
-    except Untested as reason:
-        return reason
+    return _found(claim, Evidence(_known(frame), curves, delta))
 
 
 def as_json(verdicts: list[Verdict]) -> list[dict]:
@@ -129,19 +132,27 @@ def as_json(verdicts: list[Verdict]) -> list[dict]:
     return [_plain(dataclasses.asdict(verdict)) for verdict in verdicts]
 
 
-def _resampled(
-    found: dict[str, tuple[str, bool, Finding | Untested]], wrong: Wrong | None
-) -> dict[str, tuple[str, bool, Finding | Untested]]:
-    """The findings with the second interval of every contrast, all from the same resamples."""
-    findings = [part for *_, part in found.values() if isinstance(part, Finding)]
-    contrasts = [contrast for finding in findings for contrast in finding.contrasts]
-    known = iter(intervals([(one.values, one.level) for one in contrasts], wrong))
-    judged = dict(found)
-    for key, (title, primary, part) in found.items():
-        if isinstance(part, Finding):
-            both = [replace(contrast, resampled=next(known)) for contrast in part.contrasts]
-            judged[key] = (title, primary, replace(part, contrasts=both))
-    return judged
+def _known(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as a claim reads it."""
+    return traced(tidy(frame))
+
+
+def _found(claim: Claim, evidence: Evidence) -> Finding | Untested:
+    try:
+        return claim.function(evidence)
+    except Untested as reason:
+        return reason
+
+
+def _with_images(part: Finding | Untested, wrong: Wrong | None) -> Finding | Untested:
+    """The finding with the second estimate of every contrast."""
+    if isinstance(part, Untested):
+        return part
+    contrasts = []
+    for one in part.contrasts:
+        values = one.values if one.linear is None else one.linear
+        contrasts.append(replace(one, second=second(values, wrong)))
+    return replace(part, contrasts=contrasts)
 
 
 def _plain(value) -> Any:

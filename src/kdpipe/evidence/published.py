@@ -59,8 +59,12 @@ def _method(here: pd.Series) -> str:
 
 def _text(entry: dict, here: pd.Series) -> str:
     spread = f" ± {entry['sd']:g}" if entry["sd"] is not None else ""
-    kind = entry["statistic"] if entry["sd"] is None else "mean ± sd"
+    kind = entry["statistic"]
+    if entry["sd"] is not None:
+        kind = f"mean ± sd over n - {entry['sd_ddof']}" if entry["sd_ddof"] else "mean ± sd over n"
     source = f"{entry['source']}, {_file()['sure'][entry['sure']]}, {kind}"
+    if "inferred" in entry.get("note", ""):
+        source += f"; {entry['note']}"
     if not _file()["methods"].get(entry["method"], True):
         source += ", as its authors set it"
     trained = _file()["protocol"][entry["data"]]["train_size"]

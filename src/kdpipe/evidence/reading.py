@@ -21,7 +21,7 @@ from kdpipe.plan.items import Plan
 from kdpipe.results import metrics, parents, readings, records, store
 from kdpipe.results.files import read_arrays
 from kdpipe.results.readings import Reading, other
-from kdpipe.statistics.resampling import Wrong
+from kdpipe.statistics.traced import Wrong
 
 SAID: dict[str, str] = {"last": "the last epoch", "best": "the best epoch on validation"}
 

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kdpipe.learning.method import terms
 from kdpipe.statistics import units
-from kdpipe.statistics.resampling import TracedError
+from kdpipe.statistics.traced import TracedError
 
 # What is read of a frame; a column that it lacks counts as empty.
 LABELS = (
@@ -155,7 +156,7 @@ def done(cell: pd.DataFrame) -> list[int]:
 
 def by_seed(cell: pd.DataFrame, column: str = "test_error") -> pd.Series:
     """The values of one cell by seed; runs that are not done have none."""
-    # An error that knows its runs (see resampling) stays what it is: an object.
+    # An error that knows its runs (see traced) stays what it is: an object.
     kind = object if cell[column].dtype == object else float
     return pd.Series(values(cell, column), dtype=kind).rename_axis("seed")
 
@@ -172,13 +173,34 @@ def wide(rows: pd.DataFrame, *keys: str, column: str = "test_error") -> pd.DataF
 
     A cell without any finished run keeps its column, and a seed without any its row.
     """
-    names = list(keys)
-    found = {
-        tuple(key.values()) if len(names) > 1 else next(iter(key.values())): by_seed(cell, column)
-        for key, cell in groups(rows, *names)
-    }
-    seeds = sorted(rows.seed.dropna().unique())
-    return pd.DataFrame({key: one.reindex(seeds) for key, one in found.items()}, pd.Index(seeds))
+    seeds, found = _values(rows, "seed"), _values(rows, column)
+    runs, status = _values(rows, "run"), _values(rows, "status")
+    labels = [[_label(value) for value in _values(rows, key)] for key in keys]
+    line = {seed: place for place, seed in enumerate(sorted({s for s in seeds if s == s}))}
+    cells = {key: place for place, key in enumerate(dict.fromkeys(zip(*labels, strict=True)))}
+    kind = object if rows[column].dtype == object else float
+    table = np.full((len(line), len(cells)), math.nan, dtype=kind)
+    seen: dict[tuple, str] = {}
+    for key, seed, run, value, state in zip(
+        zip(*labels, strict=True), seeds, runs, found, status, strict=True
+    ):
+        if state != "done":
+            continue
+        first = seen.setdefault((key, seed), run)
+        if first != run:
+            raise ValueError(f"one cell, one seed, but several runs: {first}, {run}")
+        place = (line[seed], cells[key])
+        if value == value and table[place] != table[place]:  # the first that is not nan
+            table[place] = value
+    index = pd.Index(list(line), dtype=float)
+    if len(keys) == 1:
+        return pd.DataFrame(table, index, pd.Index([key for (key,) in cells]))
+    return pd.DataFrame(table, index, pd.MultiIndex.from_tuples(list(cells)) if cells else None)
+
+
+def _label(value: Any) -> Any:
+    """A value as a part of a key: nan equals nan."""
+    return math.nan if value != value else value
 
 
 def teacher_errors(cell: pd.DataFrame) -> dict[float, float]:

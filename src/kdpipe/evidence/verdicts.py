@@ -1,114 +1,27 @@
 """How a claim is judged: from effects by seed to supports, contradicts, cannot tell, not tested.
 
-The rules stand in the README (section on claims) and were fixed before any study was run. An
-effect is signed so that positive is as claimed. What is asked of it is one of three things:
-
-- `above`: the mean is above 0;
-- `not better`: the mean is above -delta, so nothing worth having is lost by the claim;
-- `same`: the mean lies within -delta and +delta (two one-sided tests, a 90 % interval).
-
-A claim of several needed contrasts is an intersection-union test: its p is the largest of theirs.
-Holm's correction runs over the tested primary claims and, apart, over the rest.
+The rules stand in docs/statistics.md and were fixed before any study was run. What is asked of an
+effect is said in `contrasts`. A claim of several needed contrasts is an intersection-union test:
+the p that supports it is the largest of theirs, the one that contradicts it their smallest times
+their number. Holm's correction runs once over both directions of the tested primary claims and,
+apart, once over both directions of the rest. Whatever says that a difference is too small to
+matter counts only where the study would have seen one that does: what it detects with power 0.8 at
+the rate of its family's first step, 0.05 / (2 x claims), is below the smallest effect.
 """
 
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-import pandas as pd
-
+from kdpipe.evidence.contrasts import TESTS, Contrast
 from kdpipe.statistics.families import holm
-from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary, one_sided, summary
+from kdpipe.statistics.intervals import FEWEST_SEEDS
 from kdpipe.statistics.looks import ONLY, Look
-from kdpipe.statistics.power import seeds_needed
-from kdpipe.statistics.resampling import Resampled
-
-LEVEL = 0.05
-TESTS = {
-    "above": "paired one-sided t test over seeds: mean > 0",
-    "not better": "paired one-sided t test over seeds: mean > -{delta:g}",
-    "same": "two one-sided t tests over seeds: mean within ±{delta:g}",
-}
+from kdpipe.statistics.power import LEVEL, POWER
 
 
 class Untested(Exception):
     """A claim cannot be tested in this study; the message says why."""
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One effect by seed, positive as claimed, and what is asked of it.
-
-    `delta` is the smallest difference worth having, in the unit of the values; None where there
-    is none (losses): such a contrast is only ever above 0, below 0, or neither. `estimate`: the
-    effect where it is not the mean of the values, a rank correlation of means for instance, with
-    an interval of its own; the tests are those of the values.
-    """
-
-    text: str
-    values: pd.Series
-    asks: str = "above"
-    delta: float | None = None
-    needed: bool = True
-    unit: str = "points"
-    resampled: Resampled | None = None  # over seeds and test images, the second interval
-    estimate: Summary | None = None
-
-    @property
-    def level(self) -> float:
-        """Of its interval: two one-sided tests at 5 % are an interval of 90 %."""
-        return 0.90 if self.asks == "same" else 0.95
-
-    @property
-    def summary(self) -> Summary:
-        """Mean and interval of the effect over seeds."""
-        return self.estimate or summary(self.values, self.level)
-
-    @property
-    def p_for(self) -> float:
-        """p of the test that the effect is as claimed."""
-        if self.asks == "same":
-            return self._inside()
-        return one_sided(self.values, -self._margin() if self.asks == "not better" else 0.0)
-
-    @property
-    def p_against(self) -> float:
-        """p of the test that it is not: below 0 or practically nothing, below -delta, outside."""
-        against = -self.values
-        if self.asks == "not better":
-            return one_sided(against, self._margin())
-        if self.asks == "same":
-            return _least(
-                one_sided(self.values, self._margin()), one_sided(against, self._margin())
-            )
-        below = one_sided(against)
-        return below if self.delta is None else _least(below, self._inside())
-
-    @property
-    def seeds_needed(self) -> int | None:
-        """Seeds that would settle it with probability 0.8, if the effect is what was measured."""
-        s = self.summary
-        if math.isnan(s.mean):
-            return None
-        if self.asks == "above":
-            distances = [abs(s.mean)]
-            if self.delta is not None and abs(s.mean) < self.delta:
-                distances.append(self.delta - abs(s.mean))  # to be shown as practically nothing
-        elif self.asks == "not better":
-            distances = [abs(s.mean + self._margin())]
-        else:
-            distances = [abs(self._margin() - abs(s.mean))]
-        found = seeds_needed(s.sd, max(distances))
-        return None if found is None else max(found, s.n + 1)
-
-    def _margin(self) -> float:
-        assert self.delta is not None, "a margin needs a smallest effect"
-        return self.delta
-
-    def _inside(self) -> float:
-        margin = self._margin()
-        low, high = one_sided(self.values, -margin), one_sided(-self.values, -margin)
-        return math.nan if math.isnan(low) else max(low, high)
 
 
 @dataclass(frozen=True)
@@ -119,6 +32,16 @@ class Finding:
     how: str
     missing: list[str] = field(default_factory=list)
     one_teacher: bool = False
+
+    @property
+    def needed(self) -> list[Contrast]:
+        """The contrasts that the claim needs, all of them."""
+        return [contrast for contrast in self.contrasts if contrast.needed]
+
+    @property
+    def seeds(self) -> int:
+        """Of the needed contrast that has the fewest; splits if they are fewer."""
+        return min((contrast.summary.fewest for contrast in self.needed), default=0)
 
 
 @dataclass(frozen=True)
@@ -138,7 +61,10 @@ class Beside:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim on one study. Effect, interval and p are of the needed contrast that decides."""
+    """One claim on one study. Effect, interval and p are of the needed contrast that decides.
+
+    For `contradicts` that is the one which speaks against the claim most, else the weakest.
+    """
 
     id: str
     title: str
@@ -146,22 +72,24 @@ class Verdict:
     verdict: str  # supports | contradicts | cannot tell | not tested
     reason: str
     effect: float = math.nan
-    low: float = math.nan
+    low: float = math.nan  # and high: of the t interval over seeds
     high: float = math.nan
     level: float = 0.95
     unit: str = "points"
     n: int = 0
-    p: float = math.nan
+    p: float = math.nan  # of the test that supports it; the larger one of the two intervals
     p_corrected: float = math.nan
     p_against: float = math.nan  # of the test that contradicts it
     p_against_corrected: float = math.nan
-    contrary: int | None = None  # the needed contrast that speaks against it most, by its place
+    contrary: str = ""  # the needed contrast that contradicts it
+    tests: int = 0  # of its family, both directions
     test: str = ""
-    half_width: float = math.nan
+    half_width: float = math.nan  # of the wider interval
     seeds_needed: int | None = None
+    detectable: float = math.nan  # of an effect that is only small because little would be seen
     missing: list[str] = field(default_factory=list)
     one_teacher: bool = False
-    resampled: Resampled | None = None  # of the same contrast, over seeds and test images
+    images: dict | None = None  # the second interval of the same contrast, over test images too
     contrasts: list[dict] = field(default_factory=list)
     reading: str = "last"
     beside: Beside | None = None
@@ -177,92 +105,116 @@ def decide(
     primary: the ids of the primary claims where they are not those of the code; look: which of
     several looks at the study this is, whose p-values are turned into those of all looks together.
     """
-    raw = {
-        key: _weigh(key, title, of_code if primary is None else key in primary, part)
-        for key, (title, of_code, part) in found.items()
+    main = {key for key, (_, of_code, _) in found.items() if of_code}
+    main = main if primary is None else set(primary)
+    judged = {}
+    for family in (True, False):
+        members = {key: parts for key, parts in found.items() if (key in main) == family}
+        tested = [key for key, (*_, part) in members.items() if _short_of(part) is None]
+        rate = LEVEL / (2 * max(1, len(tested)))
+        rate = rate if look == ONLY else look.level(rate)  # of one test at this look
+        weighed = {
+            key: _weigh(key, title, family, part, rate) for key, (title, _, part) in members.items()
+        }
+        p = [weighed[key].p for key in tested] + [weighed[key].p_against for key in tested]
+        corrected = holm([look.overall(one) for one in p])
+        supports, contradicts = corrected[: len(tested)], corrected[len(tested) :]
+        for key, p_for, against in zip(tested, supports, contradicts, strict=True):
+            finding = members[key][2]
+            assert isinstance(finding, Finding)
+            weighed[key] = _settled(weighed[key], finding, p_for, against, rate, len(p))
+        judged |= weighed
+    return [judged[key] for key in found]
+
+
+def _short_of(part: Finding | Untested) -> str | None:
+    """Why a finding cannot be tested, or None."""
+    if isinstance(part, Untested):
+        return str(part)
+    if part.seeds >= FEWEST_SEEDS:
+        return None
+    where = ""
+    if len(part.needed) > 1:
+        where = f" ({min(part.needed, key=lambda one: one.summary.fewest).text})"
+    return f"{FEWEST_SEEDS} seeds with every cell are needed, {part.seeds} are there{where}"
+
+
+def _weigh(key: str, title: str, primary: bool, part: Finding | Untested, rate: float) -> Verdict:
+    """A claim before the correction. rate: that of one test of its family."""
+    if isinstance(part, Untested):
+        return Verdict(key, title, primary, "not tested", str(part))
+    common = {
+        "missing": part.missing,
+        "one_teacher": part.one_teacher,
+        "contrasts": [contrast.facts() for contrast in part.contrasts],
     }
-    judged = dict(raw)
-    for first in (True, False):
-        family = [key for key, v in raw.items() if v.primary == first and not math.isnan(v.p)]
-        supports = holm([look.overall(raw[key].p) for key in family])
-        contradicts = holm([look.overall(raw[key].p_against) for key in family])
-        for key, p, against in zip(family, supports, contradicts, strict=True):
-            word = "cannot tell"
-            if p < LEVEL:
-                word = "supports"
-            elif against < LEVEL:
-                word = "contradicts"
-            settled = {} if word == "cannot tell" else {"seeds_needed": None}
-            judged[key] = replace(
-                raw[key], verdict=word, p_corrected=p, p_against_corrected=against, **settled
-            )
-    return list(judged.values())
-
-
-def _weigh(key: str, title: str, primary: bool, finding: Finding | Untested) -> Verdict:
-    if isinstance(finding, Untested):
-        return Verdict(key, title, primary, "not tested", str(finding))
-    contrasts = [_facts(contrast) for contrast in finding.contrasts]
-    common = {"missing": finding.missing, "one_teacher": finding.one_teacher}
-    needed = [contrast for contrast in finding.contrasts if contrast.needed]
-    short = [c for c in needed if c.summary.fewest < FEWEST_SEEDS]
-    if short or not needed:
-        there = short[0].summary.fewest if short else 0
-        where = f" ({short[0].text})" if len(needed) > 1 and short else ""
-        reason = f"{FEWEST_SEEDS} seeds with every cell are needed, {there} are there{where}. "
-        reason += finding.how
-        return Verdict(key, title, primary, "not tested", reason, contrasts=contrasts, **common)
-    decisive = max(needed, key=lambda contrast: contrast.p_for)
-    against = min(needed, key=lambda contrast: contrast.p_against)
-    s = decisive.summary
-    return Verdict(
-        key,
-        title,
-        primary,
-        "cannot tell",
-        finding.how,
-        effect=s.mean,
-        low=s.low,
-        high=s.high,
-        level=decisive.level,
-        unit=decisive.unit,
-        n=s.n,
+    short = _short_of(part)
+    if short is not None:
+        return Verdict(key, title, primary, "not tested", f"{short}. {part.how}", **common)
+    needed = part.needed
+    against = min(one.p_against(rate / len(needed)) for one in needed)
+    decisive = max(needed, key=lambda one: one.p_for)
+    test = TESTS[decisive.asks].format(delta=decisive.delta or 0)
+    if len(needed) > 1:
+        test += f"; the weakest of {len(needed)} that must all hold"
+    verdict = Verdict(key, title, primary, "cannot tell", part.how, test=test, **common)
+    return replace(
+        verdict,
         p=decisive.p_for,
-        p_against=min(1.0, len(needed) * min(c.p_against for c in needed)),
-        contrary=next(i for i, one in enumerate(finding.contrasts) if one is against),
-        test=_test(decisive, len(needed)),
-        half_width=s.half_width,
-        resampled=decisive.resampled,
-        seeds_needed=max((c.seeds_needed or 0 for c in needed), default=0) or None,
-        contrasts=contrasts,
-        **common,
+        p_against=min(1.0, len(needed) * against),
+        **_shown(decisive),
     )
 
 
-def _test(contrast: Contrast, needed: int) -> str:
-    test = TESTS[contrast.asks].format(delta=contrast.delta or 0)
-    return test if needed == 1 else f"{test}; the weakest of {needed} that must all hold"
+def _settled(
+    verdict: Verdict,
+    finding: Finding,
+    p_for: float,
+    against: float,
+    rate: float,
+    tests: int,
+) -> Verdict:
+    """The verdict on a tested claim, from its corrected p-values."""
+    needed = finding.needed
+    verdict = replace(verdict, p_corrected=p_for, p_against_corrected=against, tests=tests)
+    blind = [one.detectable(rate) for one in needed if one.is_blind(rate)]
+    if p_for < LEVEL and not blind:
+        return replace(verdict, verdict="supports")
+    if against < LEVEL:
+        contrary = min(needed, key=lambda one: one.p_against(rate / len(needed)))
+        said = {"verdict": "contradicts", "contrary": contrary.text}
+        return replace(verdict, **said, **_shown(contrary))
+    return replace(
+        verdict,
+        seeds_needed=_seeds_needed(needed, rate),
+        detectable=max(blind, default=math.nan) if p_for < LEVEL else math.nan,
+    )
 
 
-def _facts(contrast: Contrast) -> dict:
+def _shown(contrast: Contrast) -> dict:
     s = contrast.summary
     return {
-        "text": contrast.text,
-        "asks": contrast.asks,
-        "needed": contrast.needed,
-        "unit": contrast.unit,
         "effect": s.mean,
-        "sd": s.sd,
         "low": s.low,
         "high": s.high,
         "level": contrast.level,
+        "unit": contrast.unit,
         "n": s.n,
-        "p": contrast.p_for,
-        "resampled": contrast.resampled,
-        "seeds": [float(seed) for seed in contrast.values.index],
-        "values": [float(value) for value in contrast.values],
+        "half_width": contrast.half_width,
+        "images": contrast.images(),
     }
 
 
-def _least(a: float, b: float) -> float:
-    return math.nan if math.isnan(a) or math.isnan(b) else min(a, b)
+def _seeds_needed(needed: list[Contrast], rate: float) -> int | None:
+    """Seeds that settle a claim with probability 0.8, if the effects are what was measured.
+
+    To support it all k contrasts must hold, each with power 1 - 0.2 / k at the rate of one test of
+    the family; to contradict it one is enough, at 1 / k of the rate. The nearer of the two ways.
+    """
+    k = len(needed)
+    supported = [one.seeds_to_support(1 - (1 - POWER) / k, rate) for one in needed]
+    opposed = [one.seeds_to_oppose(POWER, rate / k) for one in needed]
+    ways = [number for number in opposed if number is not None]
+    if None not in supported:
+        ways.append(max(number for number in supported if number is not None))
+    return max(min(ways), max(one.summary.n for one in needed) + 1) if ways else None

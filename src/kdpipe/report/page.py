@@ -4,6 +4,7 @@ It needs no network, no script to be read, and prints. Text comes from the study
 and is escaped; only the figures, which kdpipe drew itself, are put in as they are.
 """
 
+import math
 from collections import Counter
 from importlib import resources
 
@@ -20,10 +21,9 @@ from kdpipe.plan.items import Plan
 from kdpipe.report.figure import Drawing
 from kdpipe.report.headline import headline
 from kdpipe.report.table import Sheet, sort_keys
-from kdpipe.report.text import effect, few_seeds, price, probability, rounded, short, span
+from kdpipe.report.text import effect, few_seeds, place, price, probability, rounded, short, span
 from kdpipe.results.readings import Reading, other
 from kdpipe.statistics.looks import Look
-from kdpipe.statistics.resampling import RESAMPLES
 from kdpipe.study.grammar import Study
 from kdpipe.wording import listed
 
@@ -50,7 +50,7 @@ def html(
     """
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"short": short, "p": probability, "price": price}
-    environment.filters |= {"span": span, "sentence": sentence}
+    environment.filters |= {"span": span, "sentence": sentence, "place": place}
     template = environment.from_string(
         resources.files("kdpipe.report").joinpath("templates", "report.html.jinja").read_text()
     )
@@ -74,6 +74,8 @@ def html(
         ],
         names={*study.methods, *study.ensembles, *(b.name for b in study.experiments)},
         second=second_interval(answers, verdicts),
+        wrong=HOW_OFTEN_WRONG,
+        unsettled=unsettled,
         effect=effect,
         other_verdict=other_verdict,
         other_answer=other_answer,
@@ -140,12 +142,12 @@ def no_tables(plan: Plan) -> str:
 
 def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
     """What the second interval is, or why this report has none."""
-    made = [gain.resampled for answer in answers for gain in answer.gains]
-    made += [verdict.resampled for verdict in verdicts]
+    made = [gain.images for answer in answers for gain in answer.gains]
+    made += [verdict.images for verdict in verdicts]
     known = [one for one in made if one is not None]
-    found = [one for one in known if not one.why]
+    found = [one for one in known if "why" not in one]
     if not found:
-        why = Counter(one.why for one in known).most_common(1)
+        why = Counter(one["why"] for one in known).most_common(1)
         reason = why[0][0] if why else "nothing to compare yet"
         cure = (
             "It needs the outputs beside the records, or an archive that was made of them (kdpipe "
@@ -154,10 +156,10 @@ def second_interval(answers: list[Answer], verdicts: list[Verdict]) -> str:
         said = f"There is no second interval, over seeds and test images: {reason}."
         return f"{said} {cure}" if "outputs" in reason else said
     return (
-        f"Images resampled too: the second interval, 95 % between the percentiles of {RESAMPLES:,} "
-        f"means, for each of which both seeds and the {found[0].images:,} test images were drawn "
-        "with replacement; choices are held. It asks what another test set of this size would "
-        "have said. With few seeds percentiles are narrow, so it decides nothing."
+        "Images too: the second interval, Student's t with variance components of the seed, of the "
+        f"{found[0]['levels']['image']:,} test images, and of both together; choices are held. It "
+        "asks what other seeds and another test set of this size would have said; the first one "
+        "asks it of other seeds alone. The wider of the two decides."
     )
 
 
@@ -173,6 +175,29 @@ def _of_images(plan: Plan) -> list[tuple[str, str]]:
         ("Classes", ", ".join(card.class_names) or "numbered"),
         ("Images", f"{card.scaled}{side}; {by} {whose}, and in each record those that it took"),
     ]
+
+
+HOW_OFTEN_WRONG = (
+    "A false verdict, in either direction, stands among the claims of a family in at most 5 % of "
+    "studies. That is what studies of known truth gave, sent through the code that judged this one "
+    "(benchmarks/error_rates.md; the rules are in docs/statistics.md)."
+)
+
+
+def unsettled(verdict: Verdict) -> str:
+    """What a verdict that cannot be told lacks."""
+    said = f"Half-width {verdict.half_width:.2g} {verdict.unit}"
+    if not math.isnan(verdict.detectable):
+        said += (
+            f"; an effect is seen with probability 0.8 from {verdict.detectable:.2g} on, which is "
+            "more than the smallest that counts, so that none was seen says nothing"
+        )
+    if verdict.seeds_needed:
+        said += f"; about {verdict.seeds_needed:,} seeds would settle it if the effect is what was "
+        said += "measured, all claims of its family counted"
+    else:
+        said += "; no number of seeds would on these images, if the effect is what was measured"
+    return f"{said}."
 
 
 def facts(

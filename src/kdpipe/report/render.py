@@ -22,12 +22,12 @@ from kdpipe.report.curves import drawn
 from kdpipe.report.figure import draw
 from kdpipe.report.headline import headline
 from kdpipe.report.table import Sheet, csv, filled, grid_of, latex, markdown, tables
-from kdpipe.report.text import effect, escaped, few_seeds, price, probability, rounded, span
+from kdpipe.report.text import effect, escaped, few_seeds, place, price, probability, rounded, span
 from kdpipe.results import readings, store
 from kdpipe.results.files import write_bytes
 from kdpipe.results.readings import Reading
 from kdpipe.statistics.looks import ONLY, Look
-from kdpipe.statistics.resampling import Wrong
+from kdpipe.statistics.traced import Wrong
 
 
 def render(plan: Plan, place: store.Store, folder: Path) -> Path:
@@ -140,14 +140,14 @@ def _answer(found: Answer) -> str:
         best = f"best of {found.options} options on validation"
         lines.append(
             f"Test error {error} % (n {found.test.n}{few_seeds(found.test.n)}), "
-            f"{best if found.options > 1 else 'the only option'}. "
+            f"{best + place(found.place) if found.options > 1 else 'the only option'}. "
             "Against (paired by seed, the tested seed left out of the choice):"
         )
         lines += [""]
         for gain in found.gains:
             d = gain.difference
             size = rounded(d.mean, d.half_width, sign="+")
-            second = f"; images resampled too: {escaped(span(gain.resampled))}"
+            second = f"; images too: {escaped(span(gain.images))}"
             also = page.also(found, gain)
             lines.append(
                 f"- {escaped(gain.over)}: {size} points, {gain.mark} (n {d.n}){second}{also}"
@@ -169,17 +169,21 @@ def _claims(verdicts: list[Verdict]) -> str:
             "claim": v.title,
             "verdict": v.verdict,
             "effect": effect(v.effect, v.low, v.high, v.unit) if v.n else "-",
-            "images too": "-" if not v.resampled or v.resampled.why else span(v.resampled),
+            "images too": "-" if not v.images or "why" in v.images else span(v.images),
             "n": v.n or "-",
-            "p": probability(v.p),
-            "corrected": probability(v.p_corrected),
+            "p": probability(v.p_against if v.verdict == "contradicts" else v.p),
+            "corrected": probability(
+                v.p_against_corrected if v.verdict == "contradicts" else v.p_corrected
+            ),
             "the other reading": page.other_verdict(v),
         }
         for v in verdicts
     ]
     grid = grid_of(pd.DataFrame(rows))
     return (
-        f"{grid}\n\nEffects are signed so that positive is as claimed; ◆ are the primary claims, "
-        "corrected (Holm) for their number, the others for theirs. C: of the paper; M: of the "
-        "field's methods; Q: a reader's. Reasons: claims.json."
+        f"{grid}\n\nEffects are signed so that positive is as claimed, and are those of the "
+        "contrast that decides; p is the larger one of two tests, over seeds, and over seeds and "
+        "images. ◆ are the primary claims, corrected (Holm, both directions at once) for their "
+        "number, the others for theirs. C: of the paper; M: of the field's methods; Q: a reader's. "
+        f"Reasons: claims.json.\n\nHow often is this page wrong? {page.HOW_OFTEN_WRONG}"
     )

@@ -13,7 +13,10 @@ import pandas as pd
 
 from kdpipe.evidence import selections
 from kdpipe.evidence.selections import by_seed, notes
-from kdpipe.statistics.intervals import Summary, choose, mark, summaries, summary
+from kdpipe.statistics.intervals import Summary, choose, mark, summaries, summary, word
+from kdpipe.statistics.power import LEVEL
+from kdpipe.statistics.ranks import ranks
+from kdpipe.statistics.student import quantile
 
 PRICES = ("parameters", "multiply_adds", "train_macs", "teacher_macs", "teacher_parameters")
 
@@ -44,6 +47,9 @@ def chosen_row(lengths: dict[str, pd.DataFrame], **against: pd.Series) -> dict:
     chosen, errors = choose(validation, test)
     counts = Counter(chosen[seed] for seed in chosen.index)
     text = "; ".join(f"{stop} for {counts[stop]} seeds" for stop in lengths if stop in counts)
+    first = min(ranks(validation).items(), key=lambda one: one[1].rank, default=None)
+    if first and len(lengths) > 1 and first[1].best == first[1].best:  # not nan
+        text += f"; {first[0]} first in {first[1].best:.0%} of draws of the seeds"
     return _errors(errors.to_dict(), **against) | {
         "notes": text or "nothing to choose by: fewer than two seeds with validation errors"
     }
@@ -60,7 +66,29 @@ def difference(
     """values - partner, paired by seed, as columns of that name; marked by an interval of level."""
     known = partner.to_dict() if isinstance(partner, pd.Series) else partner
     s = summary({seed: values[seed] - known[seed] for seed in values if seed in known}, level)
-    return _columns(name, s) | {f"{name}_n": s.n, f"{name}_mark": mark(s)}
+    return _columns(name, s) | {f"{name}_n": s.n, f"{name}_df": s.df, f"{name}_mark": mark(s)}
+
+
+def together(rows: list[dict]) -> tuple[list[dict], int]:
+    """Rows whose differences hold together, and how many these are.
+
+    The interval of each of m differences is that of 1 - 0.05 / m (Bonferroni) instead of 95 %, and
+    its mark is by that; those that have no interval do not count.
+    """
+    names = [[key.removesuffix("_mark") for key in row if key.endswith("_mark")] for row in rows]
+    lows = [row[f"{name}_low"] for row, of in zip(rows, names, strict=True) for name in of]
+    count = sum(low == low for low in lows)  # not nan
+    made = []
+    for row, of in zip(rows, names, strict=True):
+        wider = {}
+        for name in of:
+            mean, low, df = (row[f"{name}{part}"] for part in ("", "_low", "_df"))
+            if low == low:  # not nan
+                half = (mean - low) * quantile(1 - LEVEL / 2 / count, df) / quantile(0.975, df)
+                low, high = mean - half, mean + half
+                wider |= {f"{name}_low": low, f"{name}_high": high, f"{name}_mark": word(low, high)}
+        made.append(row | wider)
+    return made, count
 
 
 def scratch_of(frame: pd.DataFrame) -> dict[str, pd.Series]:

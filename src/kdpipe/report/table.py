@@ -18,8 +18,9 @@ import pandas as pd
 from kdpipe import discovery
 from kdpipe.evidence import reading
 from kdpipe.learning.method import heading, is_kd
-from kdpipe.report.rows import PRICES
+from kdpipe.report.rows import PRICES, together
 from kdpipe.report.text import escaped, rounded, short, stop_of
+from kdpipe.statistics.power import LEVEL
 
 HOW_TO_READ = (
     "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
@@ -101,13 +102,21 @@ def said_of(frame: pd.DataFrame) -> str:
     return f"Read at {reading.SAID[reading.of(frame)]}, teachers as they taught."
 
 
-def made(caption: str, rows: list[dict], columns: str, **headings: str) -> Grid:
+def made(
+    caption: str, rows: list[dict], columns: str, adjusted: bool = False, **headings: str
+) -> Grid:
     """A grid of rows. columns: those shown; n follows the error, the notes come last.
+
+    adjusted: whether the differences are already held together in families of the table's own;
+    otherwise all of the table are (see rows.together), and the caption says how many.
 
     headings: of columns that this table alone shows. Published numbers get a column of their own
     where there are any, and so does what a method is where there are others than KD: its label is
     the study's and need not say it.
     """
+    if not adjusted:
+        rows, count = together(rows)
+        caption = f"{caption} {held(count)}".strip()
     shown = [*columns.replace(" error ", " n error ").split(), "notes"]
     if "method" in shown and not all(is_kd(row.get("method_kind")) for row in rows):
         shown.insert(shown.index("method") + 1, "method_kind")
@@ -116,6 +125,16 @@ def made(caption: str, rows: list[dict], columns: str, **headings: str) -> Grid:
     known = HEADINGS | headings
     grid = [{known.get(c, c.replace("_", " ")): text(row, c) for c in shown} for row in rows]
     return Grid(caption, pd.DataFrame(rows), pd.DataFrame(grid), shown)
+
+
+def held(count: int) -> str:
+    """Over how many differences the marks of a table hold together."""
+    if count < 2:
+        return ""
+    return (
+        f"The {count} differences of this table hold together: each has the t interval of "
+        f"1 - {LEVEL:g} / {count} (Bonferroni) and its mark by that, for this test set."
+    )
 
 
 def markdown(table: Sheet) -> str:

@@ -9,6 +9,7 @@ import re
 
 from kdpipe.evidence.selections import UNTRAINED
 from kdpipe.statistics.intervals import FEWEST_SEEDS
+from kdpipe.statistics.ranks import Rank
 
 
 def rounded(value: float, half: float, sign: str = "") -> str:
@@ -70,12 +71,22 @@ def price(number: float, unit: str = "") -> str:
     return "-" if math.isnan(number) else f"{short(number)} {unit}".strip()
 
 
-def span(found) -> str:
-    """A resampled interval: `-1.21 to 0.34`, or `-` with the reason (see resampling.Resampled)."""
-    if found is None:
+def span(images: dict | None) -> str:
+    """An interval over seeds and test images: `-1.21 to 0.34`, or `-` with the reason."""
+    if images is None:
         return "-"
-    if found.why:
-        return f"- ({found.why})"
-    digits = max(0, 1 - math.floor(math.log10(max(found.high - found.low, 1e-9) / 2)))
-    low, high = (round(value, digits) + 0.0 for value in (found.low, found.high))
+    if "why" in images:
+        return f"- ({images['why']})"
+    digits = max(0, 1 - math.floor(math.log10(max(images["high"] - images["low"], 1e-9) / 2)))
+    low, high = (round(images[end], digits) + 0.0 for end in ("low", "high"))
     return f"{low:+.{digits}f} to {high:+.{digits}f}"
+
+
+def place(found: Rank | None) -> str:
+    """How sure it is that an option is the best: `, first in 31 % of draws of the seeds, ...`."""
+    if found is None or math.isnan(found.best):
+        return ""
+    return (
+        f", first in {found.best:.0%} of draws of the seeds (95 % of them: rank {found.low:g} to "
+        f"{found.high:g})"
+    )

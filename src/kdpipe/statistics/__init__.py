@@ -1,1 +1,1 @@
-"""How sure numbers are: intervals, tests, resampling. No study in it."""
+"""How sure numbers are: intervals, tests, variance components, ranks. No study in it."""

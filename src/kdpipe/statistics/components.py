@@ -54,9 +54,13 @@ class Crossed:
         half = quantile((1 + level) / 2, self.df) * math.sqrt(self.variance)
         return self.mean - half, self.mean + half
 
-    def one_sided(self, margin: float = 0.0) -> float:
+    def above(self, margin: float = 0.0) -> float:
         """p-value of 'the mean is above margin'."""
         return tail(self.mean - margin, math.sqrt(self.variance), self.df)
+
+    def below(self, margin: float = 0.0) -> float:
+        """p-value of 'the mean is below margin'."""
+        return tail(margin - self.mean, math.sqrt(self.variance), self.df)
 
 
 def crossed(values: np.ndarray, *factors: str) -> Crossed:

@@ -1,6 +1,8 @@
 """Several tests at once: p-values corrected for how many of them there are.
 
-Which tests make a family is decided where they are made.
+Which tests make a family is decided where they are made. Holm (1979): the k-th smallest of m
+p-values, p(k), is rejected at an error rate a of the family if p(j) <= a / (m - j + 1) for every j
+up to k; adjusted, it is the largest (m - j + 1) p(j) of these. Its first step is Bonferroni's.
 """
 
 import math

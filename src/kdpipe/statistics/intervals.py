@@ -82,6 +82,17 @@ def summary(values: Iterable[float], level: float = 0.95) -> Summary:
     return summaries(np.asarray(list(values), dtype=float)[:, None], level)[0]
 
 
+def estimate(values: pd.Series) -> Crossed | None:
+    """The mean over seeds, and over splits where there are several; None below two values."""
+    known = values.astype(float).dropna()
+    if known.empty:
+        return None
+    grid = units.grid(known).to_numpy()
+    factors = zip(("seed", "split"), grid.shape, strict=True)
+    levels = {name: size for name, size in factors if size > 1}
+    return crossed(grid.reshape(tuple(levels.values())), *levels) if levels and grid.size else None
+
+
 def _crossed(grid: pd.DataFrame, level: float) -> Summary:
     """Of values (seeds, splits); fewer than three of either give no interval."""
     values = grid.to_numpy()
@@ -148,11 +159,12 @@ def mark(difference: Summary) -> str:
     """
     if difference.fewest < FEWEST_SEEDS:
         return "too few seeds"
-    if difference.high < 0:
-        return "better"
-    if difference.low > 0:
-        return "worse"
-    return "cannot tell"
+    return word(difference.low, difference.high)
+
+
+def word(low: float, high: float) -> str:
+    """What an interval of a difference in error points says."""
+    return "better" if high < 0 else "worse" if low > 0 else "cannot tell"
 
 
 def one_sided(differences: Iterable[float], margin: float = 0.0) -> float:
@@ -174,17 +186,22 @@ def choose(validation: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.Series, pd.
     any result are set aside; then only seeds that have every remaining option count, so that all
     options are judged on the same seeds.
     """
-    both = validation.notna() & test.reindex_like(validation).notna()
-    options = both.columns[both.any()]
-    seeds = both.index[both[options].all(axis=1)]
+    alike = all(map(pd.Index.equals, test.axes, validation.axes))
+    aligned = test if alike else test.reindex_like(validation)
+    values, errors = validation.to_numpy(float), aligned.to_numpy()
+    known = (values == values) & (errors == errors)  # not nan
+    options = np.flatnonzero(known.any(axis=0))
+    seeds = np.flatnonzero(known[:, options].all(axis=1))
+    # Errors that know their runs (see traced) are objects, and stay so.
+    kind = object if errors.dtype.hasobject else float
     if len(options) == 0 or len(seeds) < 2:
         return pd.Series(dtype=object), pd.Series(dtype=float)
-    known = validation.loc[seeds, options].astype(float)
-    others = {unit: known.loc[units.apart(unit, seeds)] for unit in seeds}
-    if any(part.empty for part in others.values()):
+    index = validation.index[seeds]
+    others = [units.apart(unit, index) for unit in index]
+    if not all(other.any() for other in others):
         return pd.Series(dtype=object), pd.Series(dtype=float)
-    chosen = pd.Series({unit: part.mean().idxmin() for unit, part in others.items()})
-    found = {seed: test.at[seed, chosen[seed]] for seed in seeds}
-    # Errors that know their runs (see resampling) are objects, and stay so.
-    objects = any(kind.hasobject for kind in test.dtypes)
-    return chosen, pd.Series(found, dtype=object if objects else float)
+    values = values[np.ix_(seeds, options)]
+    means = np.array([values[other].mean(axis=0) for other in others])
+    best = options[np.round(means, 9).argmin(axis=1)]  # ties stay ties
+    chosen = pd.Series([validation.columns[place] for place in best], index, dtype=object)
+    return chosen, pd.Series(errors[seeds, best], index, dtype=kind)

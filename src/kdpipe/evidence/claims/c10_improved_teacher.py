@@ -1,15 +1,17 @@
 """C10. (a) err_S(improved teacher) - err_S(plain one) > -delta, (b) err(chain) ~ err(direct).
 
-Premise of (a): the improved teacher, itself distilled, is the more accurate one. (b) asks that the
-end of a chain of networks lies within delta of the student that the chain's head teaches at once.
+Premise of (a): the improved teacher, itself distilled, is the more accurate one on validation. (b)
+asks that the end of a chain of networks lies within delta of the student that the chain's head
+teaches at once.
 """
 
 import pandas as pd
 
 from kdpipe.evidence.choices import finding, method_of, pool
 from kdpipe.evidence.claim import Claim, Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import by_seed, direct, groups, networks, where
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def improved_teacher(evidence: Evidence) -> Finding:
@@ -28,16 +30,18 @@ def _improved(evidence: Evidence) -> tuple[Contrast, pd.DataFrame, str]:
     parts, used, premises = {}, [], []
     for key, cell in groups(rows.drop(plain.index), "student", "teacher", "teacher_network"):
         base = where(plain, student=key["student"], teacher=key["teacher_network"])
-        ours, theirs = (by_seed(c, "teacher_test_error") for c in (cell, base))
+        ours, theirs = (by_seed(c, "teacher_val_error") for c in (cell, base))
         gain = (theirs - ours).dropna()
-        if gain.empty:
+        if base.empty:
             premises.append(f"the plain {key['teacher_network']} does not teach {key['student']}")
+        elif gain.empty:
+            premises.append(f"there are no validation errors of {key['teacher']} to compare")
         elif gain.mean() <= 0:
             premises.append(f"{key['teacher']} is no better than {key['teacher_network']} itself")
         else:
             premises.append(
                 f"{key['teacher']} is better than {key['teacher_network']} by {gain.mean():.2g} "
-                "points"
+                "points on validation"
             )
             parts[tuple(key.values())] = by_seed(cell) - by_seed(base)
             used += [cell, base]

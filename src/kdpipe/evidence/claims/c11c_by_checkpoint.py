@@ -1,7 +1,7 @@
 """C11c. Per seed the mean over pairs of err(full) - err(stopped at a checkpoint of it) > 0."""
 
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.early_stopped import gain_of, stopped
+from kdpipe.evidence.teachers.early_stopped import gain_of, stopped
 from kdpipe.evidence.verdicts import Finding
 
 

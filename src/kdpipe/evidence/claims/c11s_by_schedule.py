@@ -1,7 +1,7 @@
 """C11s. Per seed the mean over pairs of err(full) - err(stopped by a schedule of its own) > 0."""
 
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.early_stopped import gain_of, stopped
+from kdpipe.evidence.teachers.early_stopped import gain_of, stopped
 from kdpipe.evidence.verdicts import Finding
 
 

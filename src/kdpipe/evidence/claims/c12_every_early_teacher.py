@@ -5,8 +5,9 @@ The best teacher and the best length are chosen on validation, without the teste
 
 from kdpipe.evidence.choices import finding
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.early_stopped import best_of, how, stopped
-from kdpipe.evidence.verdicts import Contrast, Finding
+from kdpipe.evidence.contrasts import Contrast
+from kdpipe.evidence.teachers.early_stopped import best_of, how, stopped
+from kdpipe.evidence.verdicts import Finding
 
 
 def every_early_against_best_full(evidence: Evidence) -> Finding:

@@ -5,8 +5,9 @@ L is the largest teacher, the best one is chosen on validation, without the test
 
 from kdpipe.evidence.choices import finding, pool
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.early_stopped import best_of, how, stopped
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.contrasts import Contrast
+from kdpipe.evidence.teachers.early_stopped import best_of, how, stopped
+from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def catching_up(evidence: Evidence) -> Finding:

@@ -5,8 +5,9 @@ import pandas as pd
 from kdpipe.errors import KdpipeError
 from kdpipe.evidence.choices import finding, pool
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.early_stopped import Pair, how, stopped
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.contrasts import Contrast
+from kdpipe.evidence.teachers.early_stopped import Pair, how, stopped
+from kdpipe.evidence.verdicts import Finding, Untested
 from kdpipe.networks import naming
 
 

@@ -1,28 +1,66 @@
-"""C15. sd(err over students at one teacher) - sd(err over teachers at one student) > 0.
+"""C15. Variance component of the student - variance component of the teacher > 0.
 
-Each is a mean over the largest grid in which every student shares every teacher.
+Both from the errors of one grid, the largest in which every student shares every teacher, crossed
+with the seeds; these students and these teachers are what it speaks of.
 """
 
+import functools
 import itertools
+import operator
 
-from kdpipe.evidence.choices import finding, pool, taught
+import numpy as np
+import pandas as pd
+
+from kdpipe.evidence.choices import finding, taught
 from kdpipe.evidence.claim import Claim, Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import where, wide
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
+from kdpipe.statistics.intervals import FEWEST_SEEDS
+from kdpipe.statistics.layout import components, difference
+from kdpipe.statistics.traced import TracedError
 
 
 def capacity(evidence: Evidence) -> Finding:
     rows = where(taught(evidence, "kd"), stop_kind="full")
-    errors = wide(rows, "student", "teacher").astype(float)
+    errors = wide(rows, "student", "teacher")
     students, both = _grid([pair for pair in errors])
     if len(students) < 2 or len(both) < 2:
         raise Untested("it needs two students that share two teachers")
-    cube = {t: errors[[(s, t) for s in students]].std(axis=1, skipna=False) for t in both}
-    other = {s: errors[[(s, t) for t in both]].std(axis=1, skipna=False) for s in students}
-    text = "sd of the error over students at one teacher - over teachers at one student"
-    effect = (pool(cube) - pool(other)).dropna()
+    rows = where(rows, student=students, teacher=both)
+    errors = errors[[(s, t) for s in students for t in both]].dropna()
+    text, unit = "variance component of the student - of the teacher", "points²"
     how = f"{len(students)} students x {len(both)} teachers, {rows.method.iloc[0]}"
-    return finding([Contrast(text, effect, "above", evidence.delta)], how, rows)
+    if len(errors) < FEWEST_SEEDS:
+        none = Contrast(text, pd.Series(dtype=float), unit=unit)
+        return finding([none], f"{len(errors)} seeds have every cell of {how}", rows)
+    layouts = errors.to_numpy(float).reshape(-1, len(students), len(both))
+    found, parts = difference(layouts), components(layouts)
+    values = [
+        _traced(value, weights.ravel(), cells)
+        for value, weights, cells in zip(
+            found.values, found.weights, errors.to_numpy(), strict=True
+        )
+    ]
+    needed = Contrast(text, pd.Series(values, errors.index, dtype=object), unit=unit)
+    shares = pd.Series(found.shares, errors.index)
+    beside = Contrast(f"{text}, as a share of all variance", shares, needed=False, unit="share")
+    total = sum(parts.values()) or 1.0
+    names = ("the student", "the teacher", "both together", "the seed")
+    said = ", ".join(
+        f"{name} {part / total:.0%}" for name, part in zip(names, parts.values(), strict=True)
+    )
+    how += f"; of the variance of a single error: {said}"
+    return finding([needed, beside], how, rows)
+
+
+def _traced(value: float, weights: np.ndarray, errors: np.ndarray) -> float:
+    """A pseudo-value that knows its runs, if all its errors do."""
+    if not all(isinstance(error, TracedError) for error in errors):
+        return value
+    weighted = [error * weight for error, weight in zip(errors, weights.tolist(), strict=True)]
+    linear = functools.reduce(operator.add, weighted)
+    return TracedError(value, linear.parts, value - float(linear))
 
 
 def _grid(pairs: list[tuple[str, str]]) -> tuple[list[str], list[str]]:

@@ -8,8 +8,9 @@ import pandas as pd
 
 from kdpipe.evidence.choices import finding
 from kdpipe.evidence.claim import Claim, Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import networks, where, wide
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def confidence(evidence: Evidence) -> Finding:

@@ -6,7 +6,7 @@ accurate one.
 
 from kdpipe.evidence.choices import taught
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.largest_teacher import not_better
+from kdpipe.evidence.teachers.largest_teacher import not_better
 from kdpipe.evidence.verdicts import Finding
 
 

@@ -2,8 +2,9 @@
 
 from kdpipe.evidence.choices import finding, scratch, taught
 from kdpipe.evidence.claim import Claim, Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import where, wide
-from kdpipe.evidence.verdicts import Contrast, Finding
+from kdpipe.evidence.verdicts import Finding
 
 
 def full_kd_against_scratch(evidence: Evidence) -> Finding:

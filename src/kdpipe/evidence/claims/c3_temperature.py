@@ -1,17 +1,19 @@
 """C3. C1 (b) at every other temperature of the sweep: err_S(L) - err_S(m) > 0.
 
-The methods differ in temperature alone. Premise: it holds at the temperature of the study's KD,
-or there is nothing that another one could remove.
+The methods differ in temperature alone. Premise: on validation it holds at the temperature of
+the study's KD, or there is nothing that another one could remove.
 """
 
 import pandas as pd
 
 from kdpipe.evidence.choices import finding, taught
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.largest_teacher import sizes
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import direct, groups, networks, weights, where
-from kdpipe.evidence.verdicts import LEVEL, Contrast, Finding, Untested
+from kdpipe.evidence.teachers.largest_teacher import sizes
+from kdpipe.evidence.verdicts import Finding, Untested
 from kdpipe.statistics.intervals import FEWEST_SEEDS, one_sided, summary
+from kdpipe.statistics.power import LEVEL
 
 
 def temperature(evidence: Evidence) -> Finding:
@@ -21,7 +23,7 @@ def temperature(evidence: Evidence) -> Finding:
     sweep = where(networks(direct(evidence.frame)), **alike)
     if sweep.temperature.nunique() < 2:
         raise Untested("no two methods of this study differ in temperature alone")
-    at_base = sizes(base).effect("test_error")
+    at_base = sizes(base).effect("val_error").dropna()
     p = one_sided(at_base)
     if len(at_base) < FEWEST_SEEDS:
         raise Untested(
@@ -30,8 +32,9 @@ def temperature(evidence: Evidence) -> Finding:
         )
     if not p < LEVEL:
         raise Untested(
-            f"the largest teacher is not shown to be worse at T = {first.temperature:g} "
-            f"(effect {summary(at_base).mean:+.2g} points, p {p:.2g}): there is nothing to remove"
+            f"on validation the largest teacher is not shown to be worse at T = "
+            f"{first.temperature:g} (effect {summary(at_base).mean:+.2g} points, p {p:.2g}): there "
+            "is nothing to remove"
         )
     contrasts, used = [], [base]
     for key, rows in groups(sweep.sort_values("temperature", kind="stable"), "temperature"):
@@ -41,7 +44,11 @@ def temperature(evidence: Evidence) -> Finding:
         used.append(found.rows)
         text = f"T = {key['temperature']:g}: error with the largest teacher - the best smaller one"
         contrasts.append(Contrast(text, found.effect("test_error"), "above", evidence.delta))
-    return finding(contrasts, f"it holds at T = {first.temperature:g}, p {p:.2g}", pd.concat(used))
+    return finding(
+        contrasts,
+        f"it holds on validation at T = {first.temperature:g}, p {p:.2g}",
+        pd.concat(used),
+    )
 
 
 CLAIM = Claim("A higher temperature does not make the largest teacher a good one", temperature)

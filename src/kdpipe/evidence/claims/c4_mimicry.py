@@ -6,8 +6,9 @@ validation prefers. The same of KL stands beside it.
 
 from kdpipe.evidence.choices import finding, taught
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.largest_teacher import sizes
-from kdpipe.evidence.verdicts import Contrast, Finding
+from kdpipe.evidence.contrasts import Contrast
+from kdpipe.evidence.teachers.largest_teacher import sizes
+from kdpipe.evidence.verdicts import Finding
 
 
 def mimicry(evidence: Evidence) -> Finding:

@@ -7,8 +7,9 @@ import pandas as pd
 
 from kdpipe.evidence.choices import finding, pool, taught
 from kdpipe.evidence.claim import Claim, Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import where
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def early_and_late(evidence: Evidence) -> Finding:

@@ -16,8 +16,9 @@ from kdpipe.evidence.choices import (
     trade_off_contrasts,
 )
 from kdpipe.evidence.claim import Claim, Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import direct, groups, networks, weights, where, wide
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def eskd_against_full_kd(evidence: Evidence) -> Finding:
@@ -46,7 +47,7 @@ def eskd_against_full_kd(evidence: Evidence) -> Finding:
             line[key] = kd[column][key] - pick(arms[column], choice)
     below = [
         Contrast("error, scratch - ESKD", pool(gains), "above", evidence.delta, needed=False),
-        *trade_off_contrasts(lines, needed=False),
+        *trade_off_contrasts(lines, "train", needed=False),
     ]
     how = f"{full.method.iloc[0]} against {_listed(stopped.method)}, fully trained teachers"
     return finding(needed + below, how, pd.concat([full, stopped]))

@@ -2,7 +2,7 @@
 
 from kdpipe.evidence.choices import taught
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.largest_teacher import not_better
+from kdpipe.evidence.teachers.largest_teacher import not_better
 from kdpipe.evidence.verdicts import Finding
 
 

@@ -4,8 +4,9 @@ import pandas as pd
 
 from kdpipe.evidence.choices import finding, method_of
 from kdpipe.evidence.claim import Claim, Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import by_seed, groups, where
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def ensemble_of_generations(evidence: Evidence) -> Finding:

@@ -9,8 +9,9 @@ import pandas as pd
 
 from kdpipe.evidence.choices import best, finding, lacking, pool, to_the_end
 from kdpipe.evidence.claim import Claim, Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import direct, groups, networks, where
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def no_better_method(evidence: Evidence) -> Finding:

@@ -8,8 +8,9 @@ import pandas as pd
 
 from kdpipe.evidence.choices import chosen, finding, pick, pool
 from kdpipe.evidence.claim import Claim, Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import STEP, by_seed, direct, groups, where, wide
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def staged_chain(evidence: Evidence) -> Finding:

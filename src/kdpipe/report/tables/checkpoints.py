@@ -5,8 +5,8 @@ import pandas as pd
 from kdpipe.evidence.selections import direct, groups, teacher_errors, tidy
 from kdpipe.learning.method import heading as heading_of
 from kdpipe.learning.method import is_kd
-from kdpipe.report.rows import estimate, row, scratch_of
-from kdpipe.report.table import HOW_TO_READ, Grid, Table, text
+from kdpipe.report.rows import estimate, row, scratch_of, together
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, held, text
 
 
 def checkpoints(frame: pd.DataFrame) -> Grid:
@@ -15,25 +15,26 @@ def checkpoints(frame: pd.DataFrame) -> Grid:
     order = ["teacher_rank", "teacher", "stop_rank", "stop_epochs"]
     taught = direct(frame).sort_values(order, kind="stable")
     point = ("teacher", "teacher_network", "stop", "stop_kind", "stop_epochs", "teacher_lr")
-    rows, grid = [], []
+    rows, grid, places = [], [], []
     for key, cells in groups(taught, *point):
         teacher = key | estimate("teacher_error", teacher_errors(cells))
         shown = {"teacher": "teacher", "stop": "stop", "epochs": "stop_epochs", "lr": "teacher_lr"}
         shown["error of the teacher"] = "teacher_error"
-        line = {heading: text(teacher, column) for heading, column in shown.items()}
+        grid.append({heading: text(teacher, column) for heading, column in shown.items()})
         for arm, cell in groups(cells, "student", "method", "method_kind"):
-            found = key | arm | row(cell, vs_scratch=scratch[arm["student"]])
-            rows.append(found)
-            verdict = found["vs_scratch_mark"]
+            rows.append(key | arm | row(cell, vs_scratch=scratch[arm["student"]]))
             heading = f"{arm['student']}, {arm['method']}"
             if not is_kd(arm["method_kind"]):
                 heading += f" ({heading_of(arm['method_kind'])})"
-            line[heading] = f"{text(found, 'error')} (n {found['n']}, {verdict})"
-        grid.append(line)
+            places.append((grid[-1], heading))
+    rows, count = together(rows)
+    for found, (line, heading) in zip(rows, places, strict=True):
+        verdict = found["vs_scratch_mark"]
+        line[heading] = f"{text(found, 'error')} (n {found['n']}, {verdict})"
     caption = (
         f"{HOW_TO_READ} In brackets the verdict against scratch. A checkpoint before the first "
-        "drop of the learning rate (lr) is noisy."
-    )
+        f"drop of the learning rate (lr) is noisy. {held(count)}"
+    ).strip()
     display = pd.DataFrame(grid).fillna("-")
     return Grid(caption, pd.DataFrame(rows), display, [])
 

@@ -14,9 +14,9 @@ from kdpipe.evidence.selections import by_seed, direct, groups, notes, tidy, val
 from kdpipe.report.rows import difference, row
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 from kdpipe.statistics.intervals import FEWEST_SEEDS
+from kdpipe.statistics.power import LEVEL
 from kdpipe.statistics.ranks import ranks
 
-LEVEL = 0.05  # of the intervals of a student, teacher and stop together
 MEASURES = ("test_kd_error", "test_nll", "test_ece", "seconds")
 Partners = dict[str, pd.Series]  # by the name of a difference: errors by seed
 
@@ -52,6 +52,7 @@ def methods(frame: pd.DataFrame) -> Grid:
         _caption({row["compared"] for row in rows if "compared" in row}),
         rows,
         columns,
+        adjusted=True,
         vs_kd="against plain KD",
         ranks="range of the rank",
         p_best="P(best)",

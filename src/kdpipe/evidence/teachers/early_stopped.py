@@ -4,14 +4,16 @@ How early a teacher stops is chosen on validation, for each seed by the other se
 by a schedule of its own and one cut out of the full training are two kinds, never mixed up.
 """
 
+import functools
 from dataclasses import dataclass
 
 import pandas as pd
 
 from kdpipe.evidence.choices import chosen, finding, pick, pool, taught
 from kdpipe.evidence.claim import Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import groups, where, wide
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
 
 Pair = tuple[str, str]  # student, teacher
 
@@ -33,6 +35,7 @@ class Stopped:
         return {pair: self.full[pair] - self.early[pair] for pair in self.early}
 
 
+@functools.lru_cache(maxsize=8)
 def stopped(evidence: Evidence, kind: str | None = None, method_kind: str = "kd") -> Stopped:
     """The early-stopped teachers of one kind, each at the length that validation chose.
 

@@ -1,6 +1,7 @@
 """The largest teacher of each student against the best smaller one: what C1, C3, C4 and C7 ask.
 
-Which smaller one is the best is chosen on validation, for each seed by the other seeds.
+Which smaller one is the best is chosen on validation, for each seed by the other seeds, and so is
+whether the largest is the more accurate one, a premise of C1.
 """
 
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ import pandas as pd
 
 from kdpipe.evidence.choices import chosen, finding, pick, pool, said
 from kdpipe.evidence.claim import Evidence
+from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import groups, where, wide
-from kdpipe.evidence.verdicts import Contrast, Finding, Untested
+from kdpipe.evidence.verdicts import Finding, Untested
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,16 @@ def sizes(rows: pd.DataFrame, premise: bool = True) -> Sizes:
             continue
         validation = wide(cell, "teacher", column="val_error")
         choice = chosen(validation.loc[:, smaller], test.loc[:, smaller])
-        errors = wide(cell, "teacher", column="teacher_test_error")
+        errors = wide(cell, "teacher", column="teacher_val_error")
         better = (pick(errors, choice) - errors[top]).dropna()
+        measured = (pick(test, choice) - test[top]).notna().any()
+        if premise and measured and better.empty:
+            why.append(f"there are no validation errors of {top} to say whether it is the better")
+            continue
         if premise and len(better) and better.mean() <= 0:
             why.append(
-                f"the largest teacher of {student}, {top}, is not the more accurate one (its error "
-                f"is higher by {-better.mean():.2g} points)"
+                f"the largest teacher of {student}, {top}, is not the more accurate one (its "
+                f"validation error is higher by {-better.mean():.2g} points)"
             )
             continue
         largest[student], choices[student] = top, choice

@@ -1,0 +1,1 @@
+"""What several claims ask of teachers: of the largest one, and of those that stopped early."""

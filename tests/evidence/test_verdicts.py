@@ -1,0 +1,154 @@
+"""The rules of a verdict: two intervals, equivalence with a safeguard, families, seeds needed."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from kdpipe.evidence.contrasts import Contrast
+from kdpipe.evidence.verdicts import Finding, decide
+from kdpipe.statistics.components import crossed
+from kdpipe.statistics.power import detectable, seeds_needed
+from kdpipe.statistics.traced import Second
+
+NOISE = [0.00, 0.11, -0.07, 0.05, -0.09]
+
+
+def series(mean, scale=1.0):
+    return pd.Series([mean + scale * noise for noise in NOISE])
+
+
+def decided(*contrasts, **others):
+    return decide({"X": ("title", True, Finding(list(contrasts), "how"))}, **others)[0]
+
+
+def with_images(mean, spread, images=50):
+    """Seeds that nearly agree on images that do not: the images make the wider interval."""
+    random = np.random.default_rng(0)
+    grid = random.normal(0, spread, (1, images)) + random.normal(0, 0.1, (5, images))
+    grid += mean - grid.mean()
+    return Contrast(
+        "x", pd.Series(grid.mean(axis=1)), delta=0.5, second=Second(crossed(grid, *AXES))
+    )
+
+
+AXES = ("seed", "image")
+
+
+def test_the_wider_interval_decides_and_its_p_is_the_larger():
+    contrast = with_images(1.0, 6.0)
+    alone = Contrast("x", contrast.values, delta=0.5)
+    assert decided(alone).verdict == "supports" and decided(contrast).verdict == "cannot tell"
+    assert contrast.second is not None and contrast.second.estimate is not None
+    both = contrast.second.estimate
+    assert decided(contrast).p == pytest.approx(both.above()) and both.above() > alone.p_for
+    low, high = both.interval()
+    assert decided(contrast).half_width == pytest.approx((high - low) / 2)
+    found = decided(contrast)
+    assert found.images is not None and found.images["low"] == pytest.approx(low)
+    assert found.low == pytest.approx(alone.summary.low)  # and that over seeds is printed too
+
+
+@pytest.mark.parametrize("asks", ["not better", "same", "above"])
+def test_equivalence_is_said_in_both_directions_by_the_larger_p(asks):
+    calm, noisy = with_images(0.0, 0.3), with_images(0.0, 3.0)
+    words = []
+    for one in (calm, noisy):
+        words.append(decided(Contrast("x", one.values, asks, 0.5, second=one.second)).verdict)
+    assert words == ["contradicts" if asks == "above" else "supports", "cannot tell"]
+
+
+def test_no_difference_is_only_said_where_one_would_have_been_seen():
+    # By the interval alone this lies above -delta; but an effect of delta would often be missed.
+    lucky = Contrast("x", series(0.2, 3.8), "not better", 0.5)
+    assert lucky.p_for < 0.025
+    se = lucky.summary.sd / math.sqrt(5)
+    assert detectable(se, 4, 0.025) > 0.5
+    found = decided(lucky)
+    assert found.verdict == "cannot tell" and found.p_corrected < 0.05
+    assert found.detectable == pytest.approx(detectable(se, 4, 0.025))
+    assert decided(Contrast("x", series(0.0, 0.5), "not better", 0.5)).verdict == "supports"
+    # What is shown to be worse was seen, so it is not better.
+    assert decided(Contrast("x", series(2.0, 3.0), "not better", 0.5)).verdict == "supports"
+    same = Contrast("x", series(0.0, 3.8), "same", 0.5)
+    assert same.p_for < 0.025 and decided(same).verdict == "cannot tell"
+    # And the same of a directional claim that would be contradicted as practically nothing.
+    nothing = Contrast("x", series(0.0, 3.8), "above", 0.5)
+    assert decided(nothing).verdict == "cannot tell"
+    assert decided(Contrast("x", series(0.0, 0.5), "above", 0.5)).verdict == "contradicts"
+
+
+def test_what_is_shown_beside_contradicts_is_what_contradicts():
+    found = decided(
+        Contrast("fine", series(1.0), delta=0.5),
+        Contrast("weak", series(0.3, 5.0), delta=0.5),
+        Contrast("contrary", series(-2.0), delta=0.5),
+    )
+    assert found.verdict == "contradicts" and found.contrary == "contrary"
+    assert found.effect == pytest.approx(series(-2.0).mean()) and found.high < 0
+
+
+def test_the_primary_claims_can_be_those_of_a_registration():
+    part = Finding([Contrast("x", series(0.15), delta=0.0)], "")
+    found = {key: ("title", key == "A", part) for key in "ABC"}
+    of_code = {v.id: v for v in decide(found)}
+    assert (of_code["A"].tests, of_code["B"].tests) == (2, 4)
+    registered = {v.id: v for v in decide(found, primary=["B", "C"])}
+    assert [registered[key].primary for key in "ABC"] == [False, True, True]
+    assert (registered["A"].tests, registered["B"].tests) == (2, 4)
+    assert [v.id for v in decide(found, primary=["C"])] == ["A", "B", "C"]
+
+
+def test_the_family_error_is_the_stated_one_where_nothing_is_so():
+    # Four claims of no effect at all: with Holm in each direction it was 9.2 to 9.7 %.
+    random, false, times = np.random.default_rng(1), 0, 1500
+    for _ in range(times):
+        claims = {
+            str(k): ("t", True, Finding([Contrast("x", pd.Series(random.normal(0, 1, 5)))], ""))
+            for k in range(4)
+        }
+        false += any(v.verdict != "cannot tell" for v in decide(claims))
+    assert 0.035 < false / times < 0.065
+
+
+def test_the_seeds_needed_count_the_family_and_the_contrasts():
+    one, two = Contrast("a", series(0.03), delta=0.5), Contrast("b", series(0.05), delta=0.5)
+    sd = series(0.0).std()
+    noisy = Contrast("c", series(0.3, 8.0))
+    found = decided(noisy)
+    assert found.verdict == "cannot tell"
+    assert found.seeds_needed == seeds_needed(8 * sd, 0.3, 0.8, 0.025)
+    # A family of three claims, of which this one needs two contrasts.
+    rest = {key: ("title", True, Finding([Contrast("x", series(0.5))], "")) for key in "YZ"}
+    both = Finding([noisy, Contrast("d", series(0.4, 8.0))], "")
+    (wanted, *_) = decide({"X": ("title", True, both)} | rest)
+    assert wanted.seeds_needed == seeds_needed(8 * sd, 0.3, 0.9, 0.05 / 6)
+    opposed = Finding([noisy, Contrast("d", series(-0.4, 8.0))], "")
+    (against, *_) = decide({"X": ("title", True, opposed)} | rest)
+    assert against.seeds_needed == seeds_needed(8 * sd, 0.4, 0.8, 0.05 / 12)
+    assert one.seeds_to_support(0.8, 0.05) is not None and two.seeds_to_oppose(0.8, 0.05) == 3
+
+
+def test_seeds_needed_is_the_number_at_which_four_of_five_studies_decide():
+    # An effect of 0.5 with sd 0.7; a claim alone in its family is tested at 0.025 on each side.
+    n = seeds_needed(0.7, 0.5, 0.8, 0.025)
+    assert n is not None
+    random, times = np.random.default_rng(2), 600
+    said = [
+        decided(Contrast("x", pd.Series(random.normal(0.5, 0.7, n)))).verdict for _ in range(times)
+    ]
+    assert said.count("supports") / times == pytest.approx(0.8, abs=0.06)
+
+
+def test_images_that_are_too_few_are_not_made_up_for_by_seeds():
+    assert with_images(0.1, 6.0).seeds_to_support(0.8, 0.025) is None
+    bare = Contrast("x", with_images(0.1, 6.0).values, delta=0.5)
+    assert bare.seeds_to_support(0.8, 0.025) is not None
+
+
+def test_tests_are_those_of_scipy():
+    contrast = Contrast("x", series(0.3), "not better", 0.2)
+    wanted = stats.ttest_1samp(series(0.3), -0.2, alternative="less").pvalue
+    assert contrast.p_against(0.05) == pytest.approx(wanted)
