@@ -81,6 +81,13 @@ def _no_number(text: str):
     raise ValueError(f"{text} is not a number")
 
 
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    if not 0 < (number := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+    return number
+
+
 def _at_least(least: int):
     def count(text: str) -> int:
         if (number := int(text)) < least:

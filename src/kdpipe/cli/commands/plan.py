@@ -2,9 +2,11 @@
 
 import json
 import sys
+from pathlib import Path
 
-from kdpipe.cli.arguments import add_results, device, store
+from kdpipe.cli.arguments import add_results, device, positive, store
 from kdpipe.cli.command import Command
+from kdpipe.errors import KdpipeError
 
 
 def arguments(parser) -> None:
@@ -12,6 +14,12 @@ def arguments(parser) -> None:
     parser.add_argument("--json", action="store_true", help="the whole plan, run by run, as JSON")
     help = "first time the networks of the study on this machine, a minute at the most"
     parser.add_argument("--measure", action="store_true", help=help)
+    help = "the chance of each verdict, if this is the true effect; default: smallest_effect"
+    parser.add_argument("--effect", type=positive, metavar="POINTS", help=help)
+    help = "standard deviation over seeds of a paired difference, for --effect"
+    parser.add_argument("--sd", type=positive, metavar="POINTS", help=help)
+    help = "or the study, by its name, from whose records it is taken"
+    parser.add_argument("--pilot", metavar="STUDY", help=help)
     add_results(parser)
 
 
@@ -34,10 +42,47 @@ def run(options) -> None:
     found = price.of(made, on, to_do, place.records("runs"))
     total = found.total(to_do, measuring.cores())
     lines = [overview.as_text(made, states), said.price(found, total, states)]
+    lines += _chances(options, made, found, place)
     print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
     needed = said.peak_disk(made, total, states)
     if warning := prices.disk_warning(needed, options.results):
         print(warning, file=sys.stderr)
+
+
+def _chances(options, made, found, place) -> list[str]:
+    """What the study can find, where that was asked for; and if it can find nothing at all."""
+    study = made.study
+    for what, levels in (("seeds", study.seeds), ("splits", study.splits)):
+        if len(levels) < 3 and (what == "seeds" or len(levels) > 1):
+            return [f"this study can tell nothing: of fewer than 3 {what} there is no interval"]
+    if options.effect is None and options.sd is None and options.pilot is None:
+        return []
+    if (options.sd is None) == (options.pilot is None):
+        raise KdpipeError(
+            "plan: how far differences lie apart is said by --sd POINTS, or by --pilot STUDY: give "
+            "one of the two"
+        )
+    from kdpipe.beforehand import chances
+    from kdpipe.plan import prices
+    from kdpipe.upkeep import measuring
+
+    effect = study.smallest_effect if options.effect is None else options.effect
+    if options.pilot is None:
+        sd, source = float(options.sd), f"sd {options.sd:g} over seeds"
+    else:
+        sd = chances.of_pilot(options.pilot, Path(options.study).parent, place)
+        source = f"sd over seeds of the records of {options.pilot}"
+    everything = [name for items in made.recorded.values() for name in items]
+    seconds = found.total(everything, measuring.cores()).seconds
+    operations = sum(run.multiply_adds for run in made.runs.values())
+
+    def cost(seeds: int) -> str:
+        share = seeds / len(study.due_seeds)
+        if seconds is None:
+            return f"{share * operations:.2e} mult-adds"
+        return prices.as_duration(share * seconds)
+
+    return chances.text(study, effect, chances.of(study, effect, sd), cost, source)
 
 
 COMMAND = Command(
