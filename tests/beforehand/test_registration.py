@@ -161,6 +161,7 @@ def test_a_registration_of_another_study_or_of_none_is_refused(typed, tmp_path):
         ({"looks": [3, 5]}, "looks: [5] was registered, it is [3, 5]"),
         ({"primary": ["C1"]}, "primary: ['C1', 'C6'] was registered, it is ['C1']"),
         ({"claims": {"C1": ["size"]}}, "claims: {} was registered, it is {'C1': ['size']}"),
+        ({"reading": "best"}, "reading: 'last' was registered, it is 'best'"),
         ({"smallest_effect": 0.4}, "smallest_effect: 0.5 was registered, it is 0.4"),
         ({"splits": [0, 1, 2]}, "splits: [0] was registered, it is [0, 1, 2]"),
         ({"pilots": ["late"]}, "pilots: [] was registered, it is ['late']"),

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from kdpipe.beforehand import pilots, pretended, registered
 from kdpipe.errors import KdpipeError
-from kdpipe.evidence import claim, frames
-from kdpipe.evidence.selections import reading
+from kdpipe.evidence import claim, frames, reading
+from kdpipe.evidence.selections import read_by
 from kdpipe.evidence.verdicts import Contrast, Finding
 from kdpipe.plan import planner
 from kdpipe.results.store import Store
@@ -109,10 +109,11 @@ def of_pilot(name: str, folder: Path, place: Store) -> dict[str, float]:
     plan = planner.make(study)
     if (why := registered.sealed(plan, place)) is not None:
         raise KdpipeError(f"--pilot {name}: {why}")
-    frame, curves = frames.frame(plan, place), frames.curves(plan, place)
+    frame = reading.at(frames.frame(plan, place), study.reading)
+    curves = frames.curves(plan, place)
     found = {}
     for key, one in claim.claims().items():
-        part = reading(frame, study.claims[key]) if key in study.claims else frame
+        part = read_by(frame, study.claims[key]) if key in study.claims else frame
         finding = claim.find(one, part, curves, study.smallest_effect)
         if isinstance(finding, Finding):
             needed = [c for c in finding.contrasts if c.needed and c.unit == "points"]
@@ -121,8 +122,8 @@ def of_pilot(name: str, folder: Path, place: Store) -> dict[str, float]:
                 found[key] = (sum(squares) / len(squares)) ** 0.5
     if not found:
         raise KdpipeError(
-            f"--pilot {name}: {place.root} has no records of two seeds of it from which a difference "
-            "could be made: run it first, or say --sd"
+            f"--pilot {name}: {place.root} has no records of two seeds of it from which a "
+            "difference could be made: run it first, or say --sd"
         )
     return found
 

@@ -22,7 +22,7 @@ FORMAT = 1
 # How a study is run and shown, and where files lie on one machine: no part of what is tested.
 NOT_TESTED = {"device", "runs_per_gpu", "workers", "look", "registration", "code", "tables"}
 # Keys of a study that a registration says by itself.
-SAID = ("seeds", "splits", "looks", "smallest_effect", "primary", "claims", "pilots")
+SAID = ("seeds", "splits", "looks", "reading", "smallest_effect", "primary", "claims", "pilots")
 
 
 def read(study: Study) -> dict | None:
@@ -61,7 +61,8 @@ def said(study: Study, known: dict | None) -> list[str]:
         f"Registered on {known['registered'][:10]}, before the first run, with kdpipe "
         f"{known['kdpipe']}{code} (sha256 {digest(known)[:12]}): {len(tested)} claims that can be "
         f"tested, of which primary {listed(primary)}; seeds {listed(known['seeds'])}, looked at "
-        f"after {listed(known['looks'])}; smallest effect {known['smallest_effect']:g}"
+        f"after {listed(known['looks'])}; reading {known['reading']}; "
+        f"smallest effect {known['smallest_effect']:g}"
     )
     if known["pilots"]:
         line += f"; pilots {listed(pilot['study'] for pilot in known['pilots'])}"

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from kdpipe.cli.arguments import add_results, device, positive, store
 from kdpipe.cli.command import Command
@@ -57,7 +58,8 @@ def _chances(options, made, found, place) -> list[str]:
             return [f"this study can tell nothing: of fewer than 3 {what} there is no interval"]
     if options.effect is None and options.sd is None and options.pilot is None:
         return []
-    if (options.sd is None) == (options.pilot is None):
+    spread: Any = options.sd
+    if (spread is None) == (options.pilot is None):
         raise KdpipeError(
             "plan: how far differences lie apart is said by --sd POINTS, or by --pilot STUDY: give "
             "one of the two"
@@ -68,7 +70,7 @@ def _chances(options, made, found, place) -> list[str]:
 
     effect = study.smallest_effect if options.effect is None else options.effect
     if options.pilot is None:
-        sd, source = float(options.sd), f"sd {options.sd:g} over seeds"
+        sd, source = spread, f"sd {spread:g} over seeds"
     else:
         sd = chances.of_pilot(options.pilot, Path(options.study).parent, place)
         source = f"sd over seeds of the records of {options.pilot}"
