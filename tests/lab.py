@@ -13,6 +13,7 @@ from warm import Warm
 from kdpipe.results.store import Store
 
 ROOT = Path(__file__).parents[1]
+RENDERS = ", from all its records"  # what Snakemake says of that job, by its message
 
 
 class Lab:
@@ -56,7 +57,8 @@ class Lab:
         said = self.dry(content, *options)
         found = re.findall(r"output: results/(?:runs|ensembles)/([^/]+)/record.json", said)
         rules = re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE)
-        return {*found, *(rule for rule in rules if rule in ("prepare", "render", "table"))}
+        render = {"render"} if RENDERS in said else set()
+        return {*found, *render, *(rule for rule in rules if rule in ("prepare", "table"))}
 
     def records(self) -> dict[str, dict]:
         return {

@@ -82,7 +82,17 @@ class LogHandler(LogHandlerBase):
             self.held.append(record)
         elif record.levelno >= logging.WARNING and not self.failed and not self.teller.stopped:
             # What it says once a job has failed is that job's spec, and that one has failed.
-            self.teller.say(self.own.format(record) if not self.begun else telling._one_line(text))
+            self._complain(record, text)
+
+    def _complain(self, record: logging.LogRecord, text: str) -> None:
+        """A warning or an error: whole before the first job, in one line beside the others."""
+        if self.begun:
+            self.teller.say(telling._one_line(text))
+            return
+        if record.levelno >= logging.ERROR:  # a folder that is locked: that is all there is to say
+            self.held.clear()
+        for line in (self.own.format(record) or "").splitlines():
+            self.teller.say(line)
 
     def _of(self, said: dict) -> str:
         return self.jobs.get(said["jobid"]) or str(said["rule_name"])

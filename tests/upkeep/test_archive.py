@@ -178,6 +178,11 @@ def changed(store: Store, name: str, **changes) -> None:
     records.publish(folder, records.read(folder, None) | changes)
 
 
+def facts(size: int) -> dict:
+    """Of a file, as a record has it; two sizes are two contents."""
+    return {"bytes": size, "sha256": f"{size:064x}"}
+
+
 def test_the_same_run_trained_again_is_the_same_run(tmp_path):
     """Other seconds, another day, another version of torch: what came out is what counts."""
     made, store = made_store(tmp_path, seeds=[0])
@@ -193,7 +198,7 @@ def test_checkpoints_that_were_pruned_stay_in_the_archive(tmp_path):
     made, store = made_store(tmp_path, seeds=[0])
     name = next(name for name, epochs in made.keep.items() if epochs)
     curve = store.records("runs")[name]["files"]
-    changed(store, name, files=curve | {"checkpoints/epoch-0007.safetensors": {"bytes": 2}})
+    changed(store, name, files=curve | {"checkpoints/epoch-0007.safetensors": facts(2)})
     before = store.records("runs")[name]
     archive.write(made, store, tmp_path / "archive")
     changed(store, name, checkpoints={}, files=curve)
@@ -205,14 +210,14 @@ def test_checkpoints_that_were_pruned_stay_in_the_archive(tmp_path):
 def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, differs):
     made, store = made_store(tmp_path, seeds=[0])
     name = next(name for name, epochs in made.keep.items() if 7 in epochs)
-    changed(store, name, files={"outputs.safetensors": {"bytes": 1}}, started="1 May")
+    changed(store, name, files={"outputs.safetensors": facts(1)}, started="1 May")
     archive.write(made, store, tmp_path / "archive")
     before = _files(tmp_path / "archive")
     old = store.records("runs")[name]
     change: dict = {
         "status": {"status": "diverged", "last": None, "reason": "not finite"},
         "last": {"last": {**old["last"], "val": {**old["last"]["val"], "accuracy": 0.5}}},
-        "file outputs.safetensors": {"files": {"outputs.safetensors": {"bytes": 2}}},
+        "file outputs.safetensors": {"files": {"outputs.safetensors": facts(2)}},
         "checkpoint 7": {"checkpoints": {"7": {"val": None}}},
     }[differs]
     changed(store, name, started="2 May", **change)
@@ -248,7 +253,8 @@ def test_two_studies_put_into_one_archive_at_once_are_both_in_it(tmp_path):
         later = pool.submit(archive.write, made, store, folder)
         time.sleep(0.3)
         assert not later.done()
-        entry = archived.Entry("runs", "of-another-study", "ab" * 32, {"digest": "ab" * 32})
+        another = {"digest": "ab" * 32, "status": "skipped"}
+        entry = archived.Entry("runs", "of-another-study", "ab" * 32, another)
         archived.write(folder / archived.FILE, [entry])
     assert "1 of them were there and stayed" in later.result()
     assert ("runs", "of-another-study") in archived.read(folder / archived.FILE)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import tiny
 import yaml
-from lab import ROOT, Lab
+from lab import RENDERS, ROOT, Lab
 
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
@@ -150,7 +150,7 @@ def test_a_second_start_says_so_and_what_was_found_quiet_or_not(copy):
 def test_verbose_brings_the_account_of_snakemake_back(copy):
     shutil.rmtree(copy.folder / "reports")
     said = copy.run(study(), "--verbose")
-    assert "localrule render:" in said and "2 of 2 steps (100%) done" in said
+    assert RENDERS in said and "2 of 2 steps (100%) done" in said
     assert "The best of the distilled" not in said
 
 
@@ -236,7 +236,8 @@ def test_restored_results_without_snakemakes_memory(finished, lab):
     shutil.copytree(finished.place.root, lab.place.root, copy_function=shutil.copyfile)
     lab.run(study())
     (log,) = (lab.folder / ".snakemake/log").glob("*.log")
-    assert re.findall(r"^(?:local)?rule (\w+):", log.read_text(), re.MULTILINE) == ["render", "all"]
+    jobs = re.findall(r"^(?:(?:local)?rule|Job \d+: )(.+)", log.read_text(), re.MULTILINE)
+    assert jobs == [f"report of tiny{RENDERS}", "tiny: everything"]
     assert lab.results_csv() == finished.results_csv()
     assert lab.exact() == finished.exact()
 
@@ -429,6 +430,7 @@ def test_snakemake_killed_in_the_middle(lab, finished):
     assert 0 < len(before) < len(names(study()))
     said = lab.run(study(), "--cores", "1", code=1)
     assert "LockException" in said and "--unlock" in said
+    assert "\\n" not in said and "SNAKEMAKE" not in said, "lines as they are, and nothing more"
     assert "snakemake --unlock" in (ROOT / "README.md").read_text()
     lab.run(study(), "--unlock")
     lab.run(study(), "--cores", "1")
@@ -504,7 +506,7 @@ def test_the_smoke_study_has_every_kind_and_the_same_bytes_again(lab):
     """studies/smoke.yaml to its end; then the ends of three roads once more, one after another."""
     content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
     planned = made(content)
-    assert len(planned.runs) == 19 and len(planned.ensembles) == 3 and len(planned.tables) >= 6
+    assert len(planned.runs) == 20 and len(planned.ensembles) == 3 and len(planned.tables) >= 6
     roles = set().union(*planned.roles.values())
     assert roles == {"teacher", "scratch", "student", "member", "scratch_long"}
     lab.run(content, "--cores", "2")
