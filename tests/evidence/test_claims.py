@@ -279,6 +279,16 @@ def test_the_smaller_teacher_is_chosen_without_the_tested_seed():
     assert effect["values"][0] == pytest.approx(around(10.5)[0] - around(10.0)[0])
 
 
+@pytest.mark.parametrize("claim", ["C11c", "C12"])
+def test_an_untrained_teacher_was_not_stopped_early(claim):
+    """It is a control: alone it tests nothing, and beside others it is not among the lengths."""
+    full, known = sized(11.0, 10.0), stopped(1.0, "checkpoint 12")
+    untrained = taught(1.0, "large", stop="checkpoint 0")
+    assert verdict(claim, *full, untrained).verdict == "not tested"
+    with_it, without = verdict(claim, *known, untrained), verdict(claim, *known)
+    assert (with_it.verdict, with_it.effect) == (without.verdict, without.effect)
+
+
 def test_without_validation_the_report_refuses_to_choose():
     cells = [cell(around(10.0), teacher=t) for t in ("large", "mid", "small")]
     for rows in cells:

@@ -222,7 +222,7 @@ def facts(
         ),
         ("Seeds", _seeds(study)),
         ("Smallest difference worth having", f"{study.smallest_effect:g} points"),
-        ("Runs in the tables", f"{len(runs):,}: {states}"),
+        ("Runs in the tables", states or "none"),
         ("Runs in the plan", f"{len(plan.runs):,}, and {len(plan.ensembles):,} ensembles{probes}"),
         *_of_images(plan),
         ("Multiply-adds of the plan", short(sum(price))),

@@ -12,7 +12,7 @@ import pandas as pd
 from kdpipe.evidence.choices import chosen, finding, pick, pool, taught
 from kdpipe.evidence.claim import Evidence
 from kdpipe.evidence.contrasts import Contrast
-from kdpipe.evidence.selections import groups, where, wide
+from kdpipe.evidence.selections import UNTRAINED, groups, where, wide
 from kdpipe.evidence.verdicts import Finding, Untested
 
 Pair = tuple[str, str]  # student, teacher
@@ -43,6 +43,7 @@ def stopped(evidence: Evidence, kind: str | None = None, method_kind: str = "kd"
     Untested if no teacher stands there both ways.
     """
     rows = taught(evidence, method_kind)
+    rows = rows.loc[rows.stop != UNTRAINED]  # a control: it was not stopped early, it never began
     if kind is None:
         kind = "schedule" if (rows.stop_kind == "schedule").any() else "checkpoint"
     rows = where(rows, stop_kind=["full", kind])
