@@ -3,7 +3,7 @@
 import pandas as pd
 
 from kdpipe.evidence.choices import method_of
-from kdpipe.evidence.selections import by_seed, direct, groups, networks, where
+from kdpipe.evidence.selections import UNTRAINED, by_seed, direct, groups, networks, where
 from kdpipe.report import style
 from kdpipe.report.figure import ERROR, Drawn, Figure, numbered, students_of
 
@@ -11,7 +11,7 @@ from kdpipe.report.figure import ERROR, Drawn, Figure, numbered, students_of
 def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     rows = networks(direct(frame))
     rows = where(rows, method=method_of(frame, "kd"))
-    stopped = rows[rows.stop_kind != "full"]
+    stopped = rows[(rows.stop_kind != "full") & (rows.stop != UNTRAINED)]  # that one is a control
     students = students_of(
         rows.loc[rows.teacher.isin(stopped.teacher) & rows.student.isin(stopped.student)]
     )

@@ -52,14 +52,34 @@ def methods(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
             tick.set_fontweight("bold" if name == "kd" else "normal")
         axis.set(title=student, xlabel=ERROR, ylim=(len(ticks) - 0.4, -0.6))
         axis.grid(axis="y", visible=False)
+        _within_reach(axis, arms, alone, rows[student])
     style.legend(figure, axes)
     control = any(stop == UNTRAINED for arms in panels.values() for _, stop in arms)
     return figure, (
         "Every method at the setting that validation chose, the lowest error on top; the band is "
         "the student on labels alone, the dashed line plain KD (bold)."
-        + (" Open: the teacher is untrained, a control." if control else "")
+        + (" Open: the teacher is untrained, a control (far out: an arrow)." if control else "")
         + " Intervals that overlap can hide a paired difference: the table `methods` has them."
     )
+
+
+def _within_reach(axis, arms: Arms, alone: pd.Series, places: dict[str, int]) -> None:
+    """Let the controls not set the scale: one that is far out is an arrow with its error."""
+    taught = [one.errors for (_, stop), found in arms.items() if stop != UNTRAINED for one in found]
+    known = [s for s in map(summary, [alone, *taught]) if s.n]
+    if not known or not any(stop == UNTRAINED for _, stop in arms):
+        return
+    ends = [end for s in known for end in (s.low, s.high, s.mean) if end == end]
+    low, high = min(ends), max(ends)
+    left, right = low - 0.08 * (high - low), high + 0.25 * (high - low)
+    axis.set_xlim(max(0, left), right)
+    for i, ((_, stop), found) in enumerate(arms.items()):
+        for one in found if stop == UNTRAINED else ():
+            mean = summary(one.errors).mean
+            if mean > right:
+                place = places[one.name] + (i - (len(arms) - 1) / 2) * 0.2
+                looks = {"fontsize": 8, "bbox": {"color": "white", "pad": 1}}
+                axis.text(right, place, f"{mean:.0f} \u2192 ", ha="right", va="center", **looks)
 
 
 def _arms(part: pd.DataFrame) -> Arms:
