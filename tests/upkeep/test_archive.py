@@ -194,6 +194,20 @@ def test_the_same_run_trained_again_is_the_same_run(tmp_path):
     assert record["seconds"] == {"total": 99.0} and record["started"] == "2030"
 
 
+def test_a_record_that_says_more_of_its_images_is_of_the_same_run(tmp_path):
+    """Records did not always say what images are; what an archive holds of then is no other run."""
+    made, store = made_store(tmp_path, seeds=[0])
+    name = list(made.runs)[3]
+    archive.write(made, store, tmp_path / "archive")
+    changed(store, name, images={"classes": ["0", "1"]})
+    archive.write(made, store, tmp_path / "archive")
+    kept = Store(tmp_path / "archive").records("runs")[name]
+    assert kept["images"] == {"classes": ["0", "1"]}
+    changed(store, name, images={"classes": ["0", "2"]})
+    with pytest.raises(KdpipeError, match=f"{name} the first .images."):
+        archive.write(made, store, tmp_path / "archive")
+
+
 def test_checkpoints_that_were_pruned_stay_in_the_archive(tmp_path):
     made, store = made_store(tmp_path, seeds=[0])
     name = next(name for name, epochs in made.keep.items() if epochs)

@@ -136,10 +136,10 @@ def disagreement(one: dict, other: dict) -> str | None:
 
 
 def _not_said(key: str, record: dict) -> bool:
-    """What records did not always say: parents, and the best reading of an ensemble."""
+    """What records did not always say: parents, images, and the best reading of an ensemble."""
     if key == "best":
         return record.get("kind") == "ensemble" and record[key] is None
-    return key == PARENTS and key not in record
+    return key in (PARENTS, "images") and key not in record
 
 
 def united(one: dict, other: dict) -> dict:
