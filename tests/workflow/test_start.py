@@ -89,6 +89,8 @@ def test_a_wheel_alone_runs_a_study_from_an_empty_folder(tmp_path):
     said = done("-m", "kdpipe", "run", path, "-n", "-q", "rules", env=env, cwd=empty)
     assert re.search(r"^train +3$", said, re.MULTILINE)
     # The environment may lie in the clone; nothing that a wheel carries is taken from there.
-    assert not any(f"{ROOT}/{part}" in said for part in ("Snakefile", "workflow", "profiles", "src"))
+    assert not any(
+        f"{ROOT}/{part}" in said for part in ("Snakefile", "workflow", "profiles", "src")
+    )
     (study,) = (site / "kdpipe/carried/studies").glob("smoke.yaml")
     assert "no mistakes" in done("-m", "kdpipe", "check", study, env=env, cwd=empty)
