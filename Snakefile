@@ -20,6 +20,7 @@ study = load(
     workflow.configfiles,
     default=Path(workflow.basedir) / "config.yaml",
     head=workflow.is_main_process,
+    dry=workflow.output_settings.dryrun,
     remote=remote,
     longest_job=site["longest_job"].value if "longest_job" in site else None,
 )

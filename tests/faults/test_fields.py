@@ -10,10 +10,7 @@ import os
 import random
 import sys
 
-import made_world
 import pytest
-import tiny
-from made_world import World
 
 from kdpipe import identity
 from kdpipe.cli.main import main
@@ -42,15 +39,6 @@ OTHERS = [
 ]
 VERBS = [["status", "study.yaml"], ["plan", "study.yaml"], ["verify"], ["prune", "study.yaml"]]
 REPORTS = [["report", "study.yaml"], ["archive", "study.yaml", "--to", "again"]]
-
-
-@pytest.fixture(scope="session")
-def finished(shared):
-    before = os.getcwd()
-    try:
-        return World(tiny.once(shared / "finished", made_world.finished))
-    finally:
-        os.chdir(before)
 
 
 @pytest.fixture

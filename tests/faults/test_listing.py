@@ -11,9 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import made_world
 import pytest
-import tiny
 from made_world import World
 
 from kdpipe.cli.main import main
@@ -33,15 +31,6 @@ sys.exit(code)
 
 FULL = os.environ.get("KDPIPE_FAULTS") == "all"  # else one file of each kind
 NAMES = re.compile(r"(?<=s/)[^/]+-[0-9a-f]{12}")  # of folders, in which the same files lie
-
-
-@pytest.fixture(scope="session")
-def finished(shared):
-    before = os.getcwd()
-    try:
-        return World(tiny.once(shared / "finished", made_world.finished))
-    finally:
-        os.chdir(before)
 
 
 def read_by(world: World, *command: str) -> list[str]:

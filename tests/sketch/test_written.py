@@ -10,6 +10,7 @@ import pytest
 from kdpipe.cli.main import main
 from kdpipe.data import cards
 from kdpipe.plan import planner
+from kdpipe.plan.cost import schedule
 from kdpipe.sketch import speed
 from kdpipe.study import checking
 
@@ -19,7 +20,7 @@ def machine(tmp_path, monkeypatch):
     """Two cores that take a millisecond a step, and a folder to work in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(speed, "step", lambda *_: 0.001)
-    monkeypatch.setattr(speed, "cores", lambda: 2)
+    monkeypatch.setattr(schedule, "cores", lambda: 2)
 
 
 @pytest.fixture
@@ -119,4 +120,4 @@ def test_what_is_not_there_is_said(what, said, capsys):
 def test_the_speed_of_this_machine_is_measured(monkeypatch):
     monkeypatch.undo()
     assert 0 < speed.step("wrn10-0.5", (1, 8, 8), 10, 8) < 5
-    assert speed.cores() >= 1
+    assert schedule.cores() >= 1

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from kdpipe.errors import KdpipeError
-from kdpipe.plan.cost import speeds
+from kdpipe.plan.cost import schedule, speeds
 from kdpipe.plan.cost.price import Price
 from kdpipe.upkeep import measuring
 
@@ -40,7 +40,7 @@ def test_side_by_side_and_the_mean_of_them_is_kept(plan, monkeypatch):
         return [[FOUND, FOUND], [{**FOUND, "step": 3.0}, FOUND]]
 
     monkeypatch.setattr(measuring, "_answers", answers)
-    monkeypatch.setattr(measuring, "cores", lambda: 2)
+    monkeypatch.setattr(schedule, "cores", lambda: 2)
     runs = measuring.unmeasured(plan, plan.runs, "cpu")
     measuring.measure(plan, runs, "cpu")
     assert measuring.unmeasured(plan, plan.runs, "cpu") == []

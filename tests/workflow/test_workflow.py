@@ -464,6 +464,23 @@ def test_two_snakemakes_on_shared_results_leave_each_other_their_tables(tmp_path
     assert left == []
 
 
+def test_a_table_that_nobody_awaits_is_taken_away_and_not_by_a_dry_run(lab):
+    """A student has ended, and was killed before it could take its table away."""
+    content = tiny.study(teacher_outputs="table")
+    lab.run(content)
+    (name, *_) = made(content).tables
+    student = next(run.name for run in made(content).runs.values() if run.tables)
+    table, waiting = lab.place.table(name), lab.place.table(f".{name}") / "students"
+    for folder in (table, waiting):
+        folder.mkdir(parents=True)
+    (table / "about.json").write_text("{}")
+    (waiting / student).touch()
+    lab.dry(content)
+    assert table.exists() and (waiting / student).exists()
+    lab.run(content)
+    assert not table.exists() and not waiting.exists()
+
+
 # --- a wrong study, and the form of the workflow
 
 

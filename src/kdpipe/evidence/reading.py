@@ -39,9 +39,8 @@ def at(frame: pd.DataFrame, reading: Reading) -> pd.DataFrame:
     if reading == "last":
         return found
     trained = frame.kind.isin(MEASURED)
-    return found.assign(
-        **{column: frame[column].mask(trained, frame[best]) for column, best in pairs.items()}
-    )
+    both = {column: (frame[best], frame[column]) for column, best in pairs.items()}
+    return found.assign(**{column: np.where(trained, *each) for column, each in both.items()})
 
 
 def of(frame: pd.DataFrame) -> Reading:

@@ -1,7 +1,6 @@
 """How fast this machine trains a network: a few steps on made images, on one thread, as a run."""
 
 import functools
-import os
 import time
 
 import torch
@@ -11,11 +10,6 @@ from kdpipe.networks import models
 from kdpipe.networks.family import Shape
 
 STEPS = 3
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from kdpipe.data.own import card as own
 from kdpipe.data.own import folders
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
+from kdpipe.plan.cost import schedule
 from kdpipe.plan.prices import as_duration
 from kdpipe.sketch import sizes, speed
 from kdpipe.sketch.sizes import Images, Sizes
@@ -69,7 +70,7 @@ def write(source: Source, place: Path | None, minutes: float, val_is: str | None
         )
     card, notes = _known(source)
     survey = _of_card(card) if card else _of_folder(source, val_is)
-    chosen = sizes.chosen(survey.images, minutes, speed.cores(), speed.step)
+    chosen = sizes.chosen(survey.images, minutes, schedule.cores(), speed.step)
     if card is None:
         assert source.path is not None
         side = None if survey.as_they_are else chosen.side
@@ -90,7 +91,7 @@ def write(source: Source, place: Path | None, minutes: float, val_is: str | None
             *notes,
             f"{place}: {chosen.teacher} teaches {chosen.student}, {chosen.epochs} epochs, "
             f"{chosen.seeds} seeds: {len(plan.runs)} runs, about {as_duration(chosen.seconds)} on "
-            f"{_cores(speed.cores())}",
+            f"{_cores(schedule.cores())}",
             f"next: kdpipe run {quoted}    (before: kdpipe plan {quoted}, what will be run)",
         ]
     )
@@ -139,7 +140,7 @@ def study(source: Source, place: Path, card: Card, chosen: Sizes, minutes: float
     head = [
         f"# By kdpipe init. Does {chosen.teacher} teach {chosen.student} more than labels do?",
         f"# Sizes: the largest tried that take less than {minutes:g} minutes here, on "
-        f"{_cores(speed.cores())};",
+        f"{_cores(schedule.cores())};",
         f"# a step of {chosen.batch} images was measured: {steps}. To grow it: more epochs,",
         "# seeds, teachers, methods, or kdpipe init --minutes 60. kdpipe networks: what there is.",
     ]

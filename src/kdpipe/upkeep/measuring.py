@@ -5,7 +5,6 @@ and one alone would be told to be faster than two are.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,18 +13,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
-from kdpipe.plan.cost import speeds
+from kdpipe.plan.cost import schedule, speeds
 from kdpipe.plan.cost.speeds import Speed
 from kdpipe.plan.items import Plan, Run
 from kdpipe.specs.equipment import Means
 
 MINUTE = 45.0  # seconds of measuring, so that with its start it stays below one
 EACH = 6.0  # and no network needs more
-
-
-def cores() -> int:
-    """How many this process may use, as Snakemake counts them for `--cores all`."""
-    return len(os.sched_getaffinity(0))
 
 
 def unmeasured(plan: Plan, names: Collection[str], device: str) -> list[Run]:
@@ -49,7 +43,7 @@ def announced(runs: list[Run]) -> str:
 def measure(plan: Plan, runs: list[Run], device: str) -> None:
     """Measure the speeds of these runs and keep them. Raises KdpipeError if that fails."""
     threads = max(run.spec["recipe"]["threads"] for run in runs)
-    abreast = 1 if device == "cuda" else max(1, cores() // threads)
+    abreast = 1 if device == "cuda" else max(1, schedule.cores() // threads)
     asked = [
         {"spec": run.spec, "shape": plan.card.shape, "operations": run.cost.multiply_adds}
         for run in runs

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from kdpipe.beforehand import registered
 from kdpipe.plan import hindrances, outdated, status
-from kdpipe.plan.cost import price, said
+from kdpipe.plan.cost import price, said, schedule
 from kdpipe.plan.items import Plan
 from kdpipe.plan.overview import counted
 from kdpipe.results.store import Store, is_running
-from kdpipe.upkeep import comparing, measuring
+from kdpipe.upkeep import comparing
 from kdpipe.upkeep.going import at_work, place_of
 
 
@@ -91,7 +91,7 @@ def as_text(plan: Plan, place: Store, device: str = "cpu") -> str:
     if to_do:
         found = price.of(plan, device, to_do, records)
         behind = {run.name: found.done(run, stands[run.name].epoch) for run in waiting}
-        abreast = len(running) + len(making) or measuring.cores()
+        abreast = len(running) + len(making) or schedule.cores()
         lines.append(f"time left: {said.time_left(found.total(to_do, abreast, behind))}")
     return "\n".join(lines)
 

@@ -30,14 +30,16 @@ def load(
     files: list,
     default: Path,
     head: bool,
+    dry: bool = False,
     remote: bool = False,
     longest_job: int | None = None,
 ) -> Dag:
     """The DAG of the study in Snakemake's `config`, or in the default file.
 
-    `files` are what --configfile named; `head` says whether this is the head process,
-    `remote` whether its jobs run on other machines, which give a job `longest_job` minutes.
-    Mistakes are printed and end the process with exit code 2.
+    `files` are what --configfile named; `head` says whether this is the head process, `dry` whether
+    nothing is to be run (no table is taken away then), `remote` whether its jobs run on other
+    machines, which give a job `longest_job` minutes. Mistakes are printed and end the process with
+    exit code 2.
     """
     if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
         os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
@@ -70,7 +72,7 @@ def load(
             os.environ[devices.DECIDED] = devices.decide(study.device, remote, begun)
         device = devices.of_job(study.device)
         said = _source(made, store) if head and not to_do else None
-        if head:
+        if head and not dry:
             with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
                 tabulate.release_all(store)
             _clear_marks(made, store)

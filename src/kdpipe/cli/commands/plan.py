@@ -26,7 +26,7 @@ def arguments(parser) -> None:
 
 def run(options) -> None:
     from kdpipe.plan import overview, planner, prices, status
-    from kdpipe.plan.cost import price, said
+    from kdpipe.plan.cost import price, said, schedule
     from kdpipe.study import checking
     from kdpipe.upkeep import measuring
 
@@ -41,7 +41,7 @@ def run(options) -> None:
         return
     to_do = [name for name in states if states[name] == "to do"]
     found = price.of(made, on, to_do, place.records("runs"))
-    total = found.total(to_do, measuring.cores())
+    total = found.total(to_do, schedule.cores())
     lines = [overview.as_text(made, states), said.price(found, total, states)]
     lines += _chances(options, made, found, place)
     print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
@@ -66,7 +66,7 @@ def _chances(options, made, found, place) -> list[str]:
         )
     from kdpipe.beforehand import chances
     from kdpipe.plan import prices
-    from kdpipe.upkeep import measuring
+    from kdpipe.plan.cost import schedule
 
     effect = study.smallest_effect if options.effect is None else options.effect
     if options.pilot is None:
@@ -75,7 +75,7 @@ def _chances(options, made, found, place) -> list[str]:
         sd = chances.of_pilot(options.pilot, Path(options.study).parent, place)
         source = f"sd over seeds of the records of {options.pilot}"
     everything = [name for items in made.recorded.values() for name in items]
-    seconds = found.total(everything, measuring.cores()).seconds
+    seconds = found.total(everything, schedule.cores()).seconds
     operations = sum(run.multiply_adds for run in made.runs.values())
 
     def cost(seeds: int) -> str:

@@ -5,6 +5,7 @@ tables, while there are cores. A teacher's table is there until the last of its 
 """
 
 import heapq
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -19,6 +20,11 @@ class Schedule:
     core_seconds: float
     table_bytes: int
     abreast: int  # the most jobs at a time
+
+
+def cores() -> int:
+    """How many this process may use, as Snakemake counts them for `--cores all`."""
+    return len(os.sched_getaffinity(0))
 
 
 def simulate(
