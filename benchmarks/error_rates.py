@@ -76,6 +76,7 @@ SETTINGS = (
     Setting("equal, little noise, 10 seeds", seeds=10, luck=0.15, taste=0.03, images=2000),
     Setting("noise of seeds", taste=0.0, shift=0.12),
     Setting("noise of images", taste=0.6, shift=0.0, luck=0.2),
+    Setting("noise of splits", splits=3, luck=0.3, redrawn=0.1),
     Setting("unequal variances", uneven=4.0),
     Setting("ties", seeds=3, images=50, luck=0.1, taste=0.0, shift=0.0),
     Setting("cells missing", missing=("student-wrn16-4-full--wrn10-0.5-early-1",), holes=0.01),

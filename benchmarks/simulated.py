@@ -2,11 +2,13 @@
 
 Every claim finds the cells that it needs. A run answers image i wrongly if
 
-    difficulty(i) + taste(cell, i) + luck(run, i) + shift(run) > threshold(cell)
+    difficulty(i) + taste(cell, i) + luck(run, i) + shift(run) + redrawn(cell, split)
+        > threshold(cell)
 
 all normal and independent, so the true error of a cell is a normal tail and exactly as set. The
-difficulty is common to all runs, the taste to all seeds of a cell. Images and seeds are drawn anew
-for each study, so true means over both.
+difficulty is common to all runs, the taste to all seeds of a cell, what a split does to a cell to
+all seeds in that split. Images, seeds and splits are drawn anew for each study, so true means over
+all of them.
 """
 
 from dataclasses import dataclass, field
@@ -38,6 +40,7 @@ class Setting:
 
     name: str
     seeds: int = 5
+    splits: int = 1
     effect: float = 0.0
     lost: float = 0.0
     apart: float = 0.0
@@ -46,6 +49,7 @@ class Setting:
     taste: float = 0.3
     luck: float = 0.5
     shift: float = 0.03
+    redrawn: float = 0.0
     uneven: float = 1.0
     missing: tuple[str, ...] = ()  # cells without any run
     holes: float = 0.0  # the share of single runs that diverged
@@ -123,12 +127,12 @@ class Studies:
     def __init__(self, setting: Setting):
         self.setting = setting
         self.layout = layout(setting)
-        self.labels = self._frame(setting.seeds)
+        self.labels = self._frame(setting.seeds, setting.splits)
         self.outcomes: dict[str, np.ndarray] = {}
 
     def truth(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Frame and curves of three seeds without any noise."""
-        frame = self._frame(3)
+        frame = self._frame(3, 1)
         errors = np.repeat(self.layout.errors, 3).reshape(-1, 3)
         return self._measured(frame, errors, errors, None), self._curves(frame, errors, None)
 
@@ -137,15 +141,18 @@ class Studies:
         s, cells = self.setting, len(self.layout.cells)
         factor = np.where(np.arange(cells) % 2, s.uneven, 1.0)[:, None]
         luck, shift = s.luck * factor, s.shift * factor
-        run = random.normal(0, 1, (cells, s.seeds)) * shift
-        total = np.sqrt(s.difficulty**2 + s.taste**2 + luck**2 + shift**2)
+        runs = s.seeds * s.splits  # of a cell, its seeds in one split after the other
+        run = random.normal(0, 1, (cells, runs)) * shift
+        if s.redrawn:
+            run += np.repeat(random.normal(0, s.redrawn, (cells, s.splits)), s.seeds, axis=1)
+        total = np.sqrt(s.difficulty**2 + s.taste**2 + luck**2 + shift**2 + s.redrawn**2)
         threshold = -special.ndtri(np.array(self.layout.errors) / 100)[:, None] * total
         image = random.normal(0, s.difficulty, s.images)
         score = image + random.normal(0, s.taste, (cells, s.images))
         score = score[:, None, :] + run[:, :, None]
-        noise = random.standard_normal((cells, s.seeds, s.images), dtype=np.float32)
+        noise = random.standard_normal((cells, runs, s.images), dtype=np.float32)
         wrong = score + luck[:, :, None] * noise > threshold[:, :, None]
-        names = self.labels.run.to_numpy().reshape(cells, s.seeds)
+        names = self.labels.run.to_numpy().reshape(cells, runs)
         self.outcomes = {
             name: row for name, row in zip(names.ravel(), wrong.reshape(-1, s.images), strict=True)
         }
@@ -156,15 +163,16 @@ class Studies:
         frame = self._measured(self.labels, errors, validation, random)
         return frame, self._curves(self.labels, expected, random)
 
-    def _frame(self, seeds: int) -> pd.DataFrame:
+    def _frame(self, seeds: int, splits: int) -> pd.DataFrame:
         frame = pd.DataFrame(
-            cell | {"seed": seed, "run": f"{cell['cell']}-s{seed}"}
+            cell | {"seed": seed, "split": split, "run": f"{cell['cell']}-s{seed}-d{split}"}
             for cell in self.layout.cells
+            for split in range(splits)
             for seed in range(seeds)
         )
-        frame["teacher_run"] = "of " + frame.teacher + " " + frame.seed.astype(str)
-        frame.loc[frame.teacher == "", "teacher_run"] = ""
-        return frame
+        of = frame.teacher + " " + frame.seed.astype(str) + " " + frame.split.astype(str)
+        frame["teacher_run"] = ("of " + of).where(frame.teacher != "", "")
+        return frame if splits > 1 else frame.drop(columns="split")
 
     def _measured(self, frame, errors, validation, random) -> pd.DataFrame:
         """The frame with all that is measured. random: None where there is no noise."""

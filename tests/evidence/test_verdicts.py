@@ -9,6 +9,7 @@ from scipy import stats
 
 from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.verdicts import Finding, decide
+from kdpipe.statistics import units
 from kdpipe.statistics.components import crossed
 from kdpipe.statistics.power import detectable, seeds_needed
 from kdpipe.statistics.traced import Second
@@ -140,6 +141,16 @@ def test_seeds_needed_is_the_number_at_which_four_of_five_studies_decide():
         decided(Contrast("x", pd.Series(random.normal(0.5, 0.7, n)))).verdict for _ in range(times)
     ]
     assert said.count("supports") / times == pytest.approx(0.8, abs=0.06)
+
+
+def test_seeds_needed_are_seeds_where_there_are_splits_too():
+    """Four seeds in three splits are twelve values, of which five seeds may be enough."""
+    by_seed = np.array([-0.1, 0.55, 0.9, 0.25])
+    units_of = [units.of(seed, split) for split in range(3) for seed in range(4)]
+    found = decided(Contrast("x", pd.Series(np.tile(by_seed, 3), units_of)))
+    assert found.verdict == "cannot tell" and found.n == 12
+    wanted = seeds_needed(by_seed.std(ddof=1), 0.4, 0.8, 0.025)
+    assert wanted == 11 and found.seeds_needed == wanted
 
 
 def test_images_that_are_too_few_are_not_made_up_for_by_seeds():

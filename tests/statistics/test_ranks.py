@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from kdpipe.statistics import units
 from kdpipe.statistics.ranks import rank_correlation, ranks
 
 ERRORS = pd.DataFrame(
@@ -61,6 +62,48 @@ def test_of_noise_it_is_seldom_sure():
     pairs = (pd.DataFrame({"a": a, "b": b}) for a, b in random.normal(size=(400, 2, 5)))
     sure = np.mean([one["a"].low == one["a"].high for one in map(ranks, pairs)])
     assert sure < 0.1  # plain percentiles are sure of 17 %
+
+
+def of_units(values: np.ndarray) -> pd.DataFrame:
+    """Errors (seeds, splits, options) by unit, in another order than they are paired in."""
+    seeds, splits, options = values.shape
+    places = [(seed, split) for split in range(splits) for seed in range(seeds)]
+    rows = [values[seed, split] for seed, split in places]
+    index = [units.of(seed, split) for seed, split in places]
+    return pd.DataFrame(rows, index, list("abc")[:options])
+
+
+def test_of_several_splits_these_are_drawn_too():
+    """Two options that differ by what three splits do to them, in each of five seeds alike."""
+    by_split = np.array([1.0, -0.4, 0.3])
+    values = np.zeros((5, 3, 2))
+    values[:, :, 1] = by_split
+    draws = [by_split[list(draw)].mean() for draw in itertools.product(range(3), repeat=3)]
+    found = ranks(of_units(values))
+    assert found["a"].rank == 1 and (found["a"].low, found["a"].high) == (1, 2)
+    assert found["a"].best == pytest.approx(np.mean(np.array(draws) > 0), abs=0.02)
+    # Fifteen seeds would be sure, or nearly: seeds alone say nothing of other splits.
+    alone = ranks(pd.DataFrame(values.reshape(15, 2), columns=["a", "b"]))
+    assert alone["a"].best > found["a"].best + 0.05
+
+    whole = of_units(values)
+    lacking = pd.concat([whole, pd.DataFrame([[9.0, 0.0]], [units.of(5, 0)], ["a", "b"])])
+    assert ranks(lacking) == found  # a seed that lacks two splits
+    two = ranks(of_units(values[:, :2]))
+    assert two["a"].rank == 1 and math.isnan(two["a"].best)
+
+
+def test_a_rho_of_several_splits_is_about_other_splits_too():
+    random = np.random.default_rng(5)
+    values = np.arange(3.0) + random.normal(0, 1.5, (1, 3, 3)) + np.zeros((5, 1, 1))
+    expected = pd.Series([1.0, 2.0, 3.0], list("abc"))
+    _, s = rank_correlation(of_units(values), expected)
+    assert s.mean == pytest.approx(stats.spearmanr(values.mean(axis=(0, 1)), expected)[0])
+    rhos = [
+        stats.spearmanr(values[0][list(draw)].mean(axis=0), expected)[0]
+        for draw in itertools.product(range(3), repeat=3)
+    ]
+    assert (s.low, s.high) == pytest.approx((min(rhos), max(rhos)))
 
 
 def test_rho_is_scipys_by_seed_and_of_the_means():

@@ -217,4 +217,4 @@ def _seeds_needed(needed: list[Contrast], rate: float) -> int | None:
     ways = [number for number in opposed if number is not None]
     if None not in supported:
         ways.append(max(number for number in supported if number is not None))
-    return max(min(ways), max(one.summary.n for one in needed) + 1) if ways else None
+    return max(min(ways), max(one.summary.seeds for one in needed) + 1) if ways else None

@@ -46,6 +46,11 @@ class Summary:
         return min(self.crossed.levels.values()) if self.crossed else self.n
 
     @property
+    def seeds(self) -> int:
+        """How many seeds, in however many splits each."""
+        return self.crossed.levels["seed"] if self.crossed else self.n
+
+    @property
     def se(self) -> float:
         """The standard error of the mean; nan below two values."""
         if self.crossed:

@@ -29,11 +29,18 @@ def splits(units: Iterable[float]) -> np.ndarray:
 
 
 def grid(values: pd.Series) -> pd.DataFrame:
-    """Values by unit as seeds x splits; seeds that lack one of the splits are left out."""
-    table = pd.Series(
-        values.to_numpy(), pd.MultiIndex.from_arrays([seeds(values.index), splits(values.index)])
-    )
-    return table.unstack().dropna()
+    """Values by unit as seeds x splits; seeds that lack one of the splits are left out.
+
+    Raises ValueError where a unit occurs twice.
+    """
+    if values.index.has_duplicates:
+        raise ValueError(f"a unit occurs twice: {sorted(values.index)}")
+    rows, row = np.unique(seeds(values.index), return_inverse=True)
+    columns, column = np.unique(splits(values.index), return_inverse=True)
+    table = np.full((len(rows), len(columns)), np.nan)
+    table[row, column] = values
+    whole = ~np.isnan(table).any(axis=1)
+    return pd.DataFrame(table[whole], rows[whole], columns)
 
 
 def count(units: Iterable[float]) -> str:
