@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from kdpipe.plan import planner, status
-from kdpipe.plan.cost import price, said, speeds
+from kdpipe.plan.cost import price, said, schedule, speeds
 from kdpipe.results.store import Store
 from kdpipe.study import checking
 from kdpipe.upkeep import measuring
@@ -40,7 +40,7 @@ def one(study: Path, folder: Path) -> str:
     measuring.measure(made, measuring.unmeasured(made, made.runs, "cpu"), "cpu")
     measured = time.monotonic() - began
     found = price.of(made, "cpu", states, {})
-    total = found.total(list(states), measuring.cores())
+    total = found.total(list(states), schedule.cores())
     assert total.seconds is not None
     most, watching = [0], threading.Event()
     watcher = threading.Thread(target=_watch, args=(folder / "results", most, watching))
