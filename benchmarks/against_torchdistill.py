@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import RandomSampler
-from torchdistill.core.distillation import DistillationBox
+from torchdistill.core.distillation import DistillationBox  # type: ignore
 from torchvision import transforms
 
 from kdpipe.data import splits
@@ -104,6 +104,7 @@ class _Pictures(torch.utils.data.Dataset):
     """The same pixels as torchvision's CIFAR10 holds and gives them: an array, PIL images."""
 
     def __init__(self, part: splits.Part, transform):
+        assert isinstance(part.images, np.ndarray)
         self.pixels = np.ascontiguousarray(part.images.transpose(0, 2, 3, 1))
         self.labels, self.transform = part.labels.tolist(), transform
 

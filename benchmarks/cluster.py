@@ -19,7 +19,7 @@ from kdpipe.study import checking
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-import slurm  # noqa: E402
+import slurm  # type: ignore  # noqa: E402
 
 STUDY = ROOT / "tests" / "cluster.yaml"
 

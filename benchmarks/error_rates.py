@@ -84,7 +84,7 @@ SETTINGS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--studies", type=int, default=1000, help="in each setting")
     parser.add_argument("--settings", help="only these, by name, with a semicolon between")
     parser.add_argument("--out", type=Path, default=Path("error_rates.json"))

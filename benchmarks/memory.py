@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import made
+import numpy as np
 
 from kdpipe.data import splits
 from kdpipe.jobs.train import train
@@ -42,10 +43,12 @@ def _part(part: str, place: store.Store) -> None:
         teacher_tables.build(student.tables[0].spec, place)
     elif part != "nothing":
         print(train({"teacher": teacher, "student": student}[part].spec, [], place))
+    train_images, test_images = split.train.images, split.test.images
+    assert isinstance(train_images, np.ndarray) and isinstance(test_images, np.ndarray)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
         f"{part}: {peak / 1e9:.2f} GB, of which the images themselves are "
-        f"{split.train.images.nbytes / 1e9 + split.test.images.nbytes / 1e9:.2f} GB"
+        f"{(train_images.nbytes + test_images.nbytes) / 1e9:.2f} GB"
     )
 
 

@@ -1,8 +1,9 @@
 """What it saves to fork the jobs of a study from a preloaded parent: seconds and core-seconds.
 
 The study goes through `snakemake` (every job imports torch) and through `kdpipe run` (forked), by
-turns, each in an empty folder; core-seconds are of all processes, as the kernel counts them, and
-the training is what the records say. On a machine that has nothing else to do:
+turns, each in an empty folder; core-seconds are of all processes, as the kernel counts them; the
+share of training is what the records say of the time that all cores were there for. On a machine
+that has nothing else to do:
 
     python benchmarks/preloaded.py [STUDY.yaml] [ROUNDS]
 """
@@ -17,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from kdpipe.plan.cost import schedule
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -29,8 +32,8 @@ def main() -> None:
             wall, cores, training = one(study, kind == "forked")
             found[kind].append((wall, cores, training))
             print(
-                f"{kind}: {wall:.0f} s, {cores:.0f} core-seconds, {training:.0f} of training "
-                f"({training / cores:.0%})",
+                f"{kind}: {wall:.0f} s, {cores:.0f} core-seconds of work, {training:.0f} s of training "
+                f"({training / (wall * schedule.cores()):.0%} of the cores' time)",
                 flush=True,
             )
     for column, what in ((0, "seconds"), (1, "core-seconds")):

@@ -115,7 +115,7 @@ def _labels(kind: str, given: dict) -> dict:
     row |= {"multiply_adds": SIZES.get(student), "reason": "", "ce_weight": 0.1, "kd_weight": 0.9}
     row |= {"label_smoothing": 0.0, "ce_weight_after_stop": 1.0}
     row |= {"teacher": teacher, "student": student, **given}
-    stop, _, epochs = row["stop"].partition(" ")
+    stop, _, epochs = str(row["stop"]).partition(" ")
     name = "-".join(str(row[key]) for key in ("kind", "teacher", "stop", "via", "student"))
     name += f"-{row['method']}-{row['generation']}{row['block']}{row['ensemble']}"
     return row | {"stop_kind": stop, "stop_epochs": int(epochs.split("/")[-1] or 40), "cell": name}

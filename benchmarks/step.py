@@ -100,7 +100,7 @@ def _share_of_the_machine(options, seconds: list[float]) -> None:
     a = torch.randn(2048, 2048)
     started = time.perf_counter()
     for _ in range(5):
-        a @ a
+        torch.matmul(a, a)
     peak = 5 * 2048**3 / made.since(started)
     cost = naming.cost(options.student, made.SHAPE, made.CLASSES).multiply_adds
     rate = 3 * cost * options.images / statistics.median(seconds)

@@ -67,7 +67,7 @@ def rank_correlation(errors: pd.DataFrame, expected: pd.Series) -> tuple[pd.Seri
     summary whose mean is the rho of the mean errors, its interval from seeds (and splits) drawn
     again. Only seeds that have every option count; of fewer than five there is no interval.
     """
-    known = errors[list(expected.index)].astype(float).dropna()
+    known = errors.reindex(columns=expected.index).astype(float).dropna()
     rows, wanted = known.to_numpy(), expected.to_numpy(float)
     by_seed = pd.Series(_rho(rows, wanted) if len(rows) else [], index=known.index, dtype=float)
     s, values = summary(by_seed), _crossed(known)
