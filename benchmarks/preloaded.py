@@ -32,8 +32,8 @@ def main() -> None:
             wall, cores, training = one(study, kind == "forked")
             found[kind].append((wall, cores, training))
             print(
-                f"{kind}: {wall:.0f} s, {cores:.0f} core-seconds of work, {training:.0f} s of training "
-                f"({training / (wall * schedule.cores()):.0%} of the cores' time)",
+                f"{kind}: {wall:.0f} s, {cores:.0f} core-seconds of work, {training:.0f} s of "
+                f"training ({training / (wall * schedule.cores()):.0%} of the cores' time)",
                 flush=True,
             )
     for column, what in ((0, "seconds"), (1, "core-seconds")):
