@@ -15,7 +15,7 @@ def measure(asked: list[dict], seconds: float, since: float, means: Means) -> li
     with devices.held(means.device, means.runs_per_gpu):
         from kdpipe.training import speed
 
-        start = time.time() - since
+        start = max(0.0, time.time() - since - speed.waited())
         each = seconds / max(1, len(asked))
         return [
             {"start": start}

@@ -2,7 +2,9 @@
 
 Two trainings differ in the number of their steps alone; so what a step takes comes apart from what
 an epoch takes beside its steps (validation, the saved state), and both from the start of a job.
-Labels are learnt here: a teacher's terms of the loss are small beside the network.
+Labels are learnt here: a teacher's terms of the loss are small beside the network. Seconds are
+those in which the thread did not wait for a core: what else the machine does at the moment is no
+part of a price that is kept.
 """
 
 import resource
@@ -63,9 +65,11 @@ def measure(
             asked = {**made, "data": {**made["data"], "train_size": count * taken}}
             name = identity.digest(asked)
             run = place.run(f"{count}-{epochs}")
-            began = time.monotonic()
+            began, before = time.monotonic(), waited()
             result = loop.train(asked, name, run, [], epochs, place, means)
-            return result.training_seconds, time.monotonic() - began - result.training_seconds
+            wall = time.monotonic() - began
+            own = 1 - (waited() - before) / wall  # of its seconds, those that it had a core for
+            return result.training_seconds * own, (wall - result.training_seconds) * own
 
         first, _ = train(1, 1)  # what is done once in a process is no part of a step
         few, setup = train(1, EPOCHS)
@@ -83,13 +87,22 @@ def measure(
     }
 
 
+def waited() -> float:
+    """Seconds that this thread has been ready to run and had no core, as Linux counts them."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):  # another kernel: nothing is known of it
+        return 0.0
+
+
 def _image(spec: dict, place: Store, means: Means, seconds: float) -> float:
     """Seconds of classifying one image, as tables and evaluation do it."""
     where = devices.torch_device(means.device)
     split = splits.load({**spec["data"], "train_size": None}, place)
     images = streams.images(split.train, PLAIN, split, where)
     model = models.fresh(spec, means.code).to(where).eval()
-    layout, seen, began = models.layout(spec["network"]), 0, time.monotonic()
+    layout, seen = models.layout(spec["network"]), 0
+    began, before = time.monotonic(), waited()
     with torch.inference_mode():
         while not seen or time.monotonic() - began < seconds:
             for x in images.centres(images.forward_size):
@@ -97,7 +110,7 @@ def _image(spec: dict, place: Store, means: Means, seconds: float) -> float:
                 seen += len(x)
                 if time.monotonic() - began > seconds:
                     break
-    return (time.monotonic() - began) / seen
+    return (time.monotonic() - began - (waited() - before)) / seen
 
 
 def _made(place: Store, shape: tuple[int, int, int], classes: int, images: int) -> dict:
