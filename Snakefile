@@ -22,6 +22,7 @@ study = load(
     head=workflow.is_main_process,
     dry=workflow.output_settings.dryrun,
     remote=remote,
+    targets=workflow.dag_settings.targets,
     longest_job=site["longest_job"].value if "longest_job" in site else None,
 )
 # The GPUs of this machine are counted, unless `--resources gpu=N` says how many to use.
@@ -67,13 +68,13 @@ rule report:
 
 rule teachers:
     input:
-        study.records("teacher"),
+        study.half_way("teachers"),
     message:
         f"{study.study.study}: its teachers"
 
 
 rule students:
     input:
-        study.records("student", "scratch", "scratch_long"),
+        study.half_way("students"),
     message:
         f"{study.study.study}: its students"

@@ -39,7 +39,7 @@ def one(study: Path, folder: Path) -> str:
     began = time.monotonic()
     measuring.measure(made, measuring.unmeasured(made, made.runs, "cpu"), "cpu")
     measured = time.monotonic() - began
-    found = price.of(made, "cpu", states, {})
+    found = price.of(made, "cpu", {})
     total = found.total(list(states), schedule.cores())
     assert total.seconds is not None
     most, watching = [0], threading.Event()

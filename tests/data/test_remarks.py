@@ -56,6 +56,16 @@ def test_a_test_set_without_a_class_is_said(folder):
     )
 
 
+@pytest.mark.parametrize("how", [{}, {"test_share": 0.2}])
+def test_a_class_of_nothing_else_is_not_told_to_be_empty(how, folder):
+    """The reason is the format, not that there are too few."""
+    folder = folder / "train" if how else folder
+    for file in folder.rglob("class-0/*.png"):
+        file.rename(file.with_suffix(".heic"))
+    with pytest.raises(DataError, match=r"00000.heic: .heic is not read: save it as JPEG or PNG"):
+        make_card(folder, "mine", None, **how)
+
+
 def test_pictures_that_are_not_read_are_refused_by_name(folder):
     some = next((folder / "train" / "class-0").iterdir())
     shutil.copy(some, folder / "train" / "class-1" / "IMG_1.HEIC")

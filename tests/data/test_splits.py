@@ -3,17 +3,22 @@
 import pickle
 import shutil
 
+import made_data
 import numpy as np
 import pytest
 import tiny
 from sklearn.datasets import load_digits
 
 from kdpipe.data import cards, prepared, splits
-from kdpipe.data.arrays import ARRAYS, balanced_order
+from kdpipe.data.arrays import ARRAYS, balanced_order, proportional_order
+from kdpipe.data.keys import Data
+from kdpipe.data.own.card import make_card
 from kdpipe.errors import DataError
+from kdpipe.jobs.prepare import prepare
 from kdpipe.plan.planner import make
 from kdpipe.results.files import write_npy
 from kdpipe.results.store import Store
+from kdpipe.specs.made import data_spec
 from kdpipe.study import checking
 
 CARD = cards.load("digits")
@@ -181,6 +186,36 @@ def test_balanced_order_by_hand():
     sorted_rounds = [sorted(labels[order[i : i + 3]]) for i in (0, 3, 6)]
     assert sorted_rounds == [[0, 1, 2]] * 3
     assert sorted(labels[order[9:11]]) == [0, 2] and labels[order[11]] == 0
+
+
+def test_proportional_order_by_hand():
+    """Every prefix holds of each class its share, to one image."""
+    labels = np.repeat([0, 1, 2, 3], [60, 50, 8, 2])
+    order = proportional_order(labels, np.random.RandomState(0))
+    assert sorted(order) == list(range(120))
+    for count in (12, 30, 60, 90, 119):
+        taken = np.bincount(labels[order[:count]], minlength=4)
+        assert np.abs(taken - np.array([60, 50, 8, 2]) * count / 120).max() <= 1
+    assert np.bincount(labels[order[:60]]).tolist() == [30, 25, 4, 1]
+    other = proportional_order(labels, np.random.RandomState(1))
+    assert order.tolist() != other.tolist()
+
+
+def test_draw_says_how_many_of_each_class_are_held_out(tmp_path):
+    """Of a folder of unequal classes; `equal` is what a spec means that says nothing."""
+    made = made_data.arrays((3, 12, 12), 4, 160, 16)
+    keep = ~((made["train_labels"] == 3) & (np.arange(160) >= 32))
+    made |= {key: made[key][keep] for key in ("train_images", "train_labels")}
+    np.savez(tmp_path / "mine.npz", **made)
+    make_card(tmp_path / "mine.npz", "mine", None)
+    place, found = Store(tmp_path / "results"), {}
+    prepare("mine", place, str(tmp_path / "mine.npz"))
+    for draw in ("equal", "share"):
+        keys = {"name": "mine", "path": str(tmp_path / "mine.npz"), "validation": 16, "draw": draw}
+        spec = data_spec(Data(**keys), cards.of("mine", keys["path"], None))
+        assert spec.get("draw") == (None if draw == "equal" else "share")
+        found[draw] = np.bincount(splits.load(spec, place).val.labels).tolist()
+    assert found == {"equal": [4, 4, 4, 4], "share": [5, 5, 5, 1]}
 
 
 # --- damage

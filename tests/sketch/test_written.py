@@ -1,5 +1,6 @@
 """`kdpipe init`: a valid study for whatever lies there, and nothing is written over."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 from kdpipe.cli.main import main
 from kdpipe.data import cards
 from kdpipe.plan import planner
-from kdpipe.plan.cost import schedule
+from kdpipe.plan.cost import schedule, speeds
 from kdpipe.sketch import speed
 from kdpipe.study import checking
+from kdpipe.upkeep import measuring
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +23,8 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(speed, "step", lambda *_: 0.001)
     monkeypatch.setattr(schedule, "cores", lambda: 2)
+    monkeypatch.setattr(measuring, "complete", lambda *_: None)
+    monkeypatch.setenv(speeds.CACHE, str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -72,6 +76,75 @@ def test_val_is_asked_about(photos, capsys):
     (photos / "test").rename(photos / "val")
     assert "Are choices made on val/" in init(capsys, "my photos", code=2)
     assert "60 training and 15 test" in init(capsys, "my photos", "--val-is", "test")
+
+
+def test_val_that_is_validation_gets_a_test_set(photos, capsys):
+    (photos / "test").rename(photos / "val")
+    said = init(capsys, "my photos", "--val-is", "validation")
+    assert "48 training, 15 validation and 12 test" in said
+    assert "note: 20% of each class are held out as the test set" in said
+    assert checking.load("my-photos.yaml").data.validation == 0
+
+
+def test_classes_of_unequal_size_each_give_their_share(photos, capsys):
+    """Of 20, 20 and 5 the smallest keeps images to be trained on, and is tested too."""
+    for file in sorted((photos / "train" / "owl").iterdir())[5:]:
+        file.unlink()
+    (photos / "train").rename(photos.parent / "birds")
+    said = init(capsys, "birds")
+    assert "birds: 36 training and 9 test images of" in said
+    assert "(training: cat 16, dog 16, owl 4)" in said
+    data = checking.load("birds.yaml").data
+    assert (data.draw, data.validation) == ("share", 5)
+
+
+def test_the_price_is_the_one_that_plan_and_status_say(photos, capsys, monkeypatch):
+    found = speeds.Speed(step=0.5, epoch=0.1, image=0.001, setup=0.5, start=2.0, megabytes=600)
+
+    def measured(plan, names, device):
+        speeds.keep({speeds.key(plan, plan.runs[name], device): found for name in names})
+
+    monkeypatch.setattr(measuring, "complete", measured)
+    said = init(capsys, "my photos")
+    (time,) = [line for line in said.splitlines() if line.startswith("time: ")]
+    assert "2 jobs at a time" in time and "unknown" not in time
+    assert main(["plan", "my-photos.yaml"]) == main(["status", "my-photos.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert time in out.splitlines()
+    assert f"time left: {time.removeprefix('time: ').partition(';')[0]}" in out.splitlines()
+
+
+def test_a_name_that_yaml_would_read_as_a_number(photos, capsys):
+    photos.rename(photos.parent / "2024")
+    init(capsys, "2024")
+    study = checking.load("2024.yaml")
+    assert (study.study, study.data.name) == ("2024", "2024")
+
+
+def test_a_folder_that_is_not_ours_to_write_in_has_its_card_beside_the_study(
+    photos, tmp_path, capsys, monkeypatch
+):
+    elsewhere = tmp_path / "shared"
+    elsewhere.mkdir()
+    photos.rename(elsewhere / "birds")
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != elsewhere and may(path, mode))
+    (tmp_path / "mine").mkdir()
+    init(capsys, "shared/birds", "--study", "mine/first.yaml")
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["birds"]
+    made = planned("mine/first.yaml")
+    assert made.study.data.card == str(tmp_path / "mine" / "birds.card.json")
+    init(capsys, "shared/birds", "--study", "mine/second.yaml")
+    assert list(planned("mine/second.yaml").runs) == list(made.runs)
+
+
+@pytest.mark.parametrize("inside", ["flowers/flowers", "flowers/train"])
+def test_one_folder_too_many_is_said_with_the_one_to_name(inside, photos, capsys):
+    photos.parent.joinpath("flowers").mkdir()
+    (photos / "train").rename(photos.parent / inside)
+    said = init(capsys, "flowers", code=2)
+    assert f"name it instead: {inside}" in said
+    assert "48 training and 12 test images" in init(capsys, inside)
 
 
 def test_validation_of_its_own_is_used(photos, capsys):

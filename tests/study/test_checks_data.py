@@ -34,6 +34,21 @@ def test_the_best_epoch_on_validation_wants_images_to_be_best_on():
         checking.validate(none, "f")
 
 
+def test_validation_that_would_take_every_image_of_a_class_is_refused(tmp_path):
+    facts = CARD | {"counts": [500, 400, 92, 8], "classes": 4}
+    facts |= {"class_names": ["a", "b", "c", "owl"], "made": {"test_share": 0.2, "draw": "share"}}
+    (tmp_path / "mine.card.json").write_text(json.dumps(resealed(facts)))
+    data = {"name": "mine", "path": str(tmp_path / "mine")}
+    study = {**tiny.STUDY, "data": data | {"validation": 72}}
+    said = (
+        r"data.validation: 72 .* leave none of owl to train on, which has 8: at most 28, or write"
+    )
+    with pytest.raises(KdpipeError, match=said):
+        checking.validate(study, "f")
+    for other in ({"validation": 28}, {"validation": 72, "draw": "share"}):
+        assert checking.validate({**study, "data": data | other}, "f")
+
+
 CARD = {"name": "mine", "title": "Mine", "source": "a drawer", "shape": [3, 8, 8], "classes": 10}
 CARD |= {"train": 1000, "test": 100, "sha256": "ab" * 32}
 

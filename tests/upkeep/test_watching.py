@@ -15,11 +15,11 @@ from finished_study import STUDENT, STUDY, TEACHER
 from kdpipe.errors import DataError
 from kdpipe.jobs.prepare import prepare
 from kdpipe.plan import hindrances
-from kdpipe.plan.cost import price
+from kdpipe.plan.cost import price, schedule
 from kdpipe.plan.cost.said import as_range
 from kdpipe.results import archived, records, run_folder, store
-from kdpipe.results.files import write_bytes, write_json
-from kdpipe.upkeep import going
+from kdpipe.results.files import write_arrays, write_bytes, write_json
+from kdpipe.upkeep import going, pricing
 
 
 def test_status_of_a_finished_study(place, say):
@@ -35,7 +35,8 @@ def test_status_of_nothing(tmp_path, say, monkeypatch):
     assert "4 runs: 4 to do" in said and "unknown until a run has finished" in said
 
 
-def test_status_says_what_runs_what_failed_and_how_long(place, say, tmp_path, warm):
+def test_status_says_what_runs_what_failed_and_how_long(place, say, tmp_path, warm, monkeypatch):
+    monkeypatch.setattr(schedule, "cores", lambda: 2)  # though one job is at work
     more = tiny.study(seeds=[0, 1], main={"stops": ["full", "checkpoint 1"]})
     tiny.write(tmp_path / "more.yaml", more)
     new = [run for run in tiny.planned(seeds=[0, 1]).runs.values() if run.seed == 1]
@@ -51,7 +52,7 @@ def test_status_says_what_runs_what_failed_and_how_long(place, say, tmp_path, wa
     assert f"running  {scratch.name}: epoch 0 of 2 done" in said
     assert f"failed  {teacher.name}: no space left" in said
     assert f"diverged  {STUDENT.name}: nan" in said
-    assert re.search(r"time left: .*\d (seconds|minutes), one job at a time", said)
+    assert re.search(r"time left: .*\d (seconds|minutes), 2 jobs at a time", said)
 
 
 def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, monkeypatch):
@@ -139,14 +140,15 @@ def test_a_damaged_record_is_named_and_the_rest_is_told(place, say):
     assert row.status == "damaged" and "record.json is not a record" in row.reason
 
 
-def test_the_starts_of_short_runs_are_in_the_time(place, say):
+def test_the_starts_of_short_runs_are_in_the_time(place, say, monkeypatch):
     """Of runs of a second it is the start that takes the time; status and plan say the same."""
+    monkeypatch.setattr(schedule, "cores", lambda: 2)
     shutil.rmtree(place.run(TEACHER.name))
     shutil.rmtree(place.run(STUDENT.name))
     for folder in (place.root / "runs").iterdir():  # on a busy machine they took seconds
         records.publish(folder, records.read(folder, None) | {"seconds": {"total": 1e-6}})
     # one after the other, since the second learns from the first; and the report
-    left = as_range(2 * (price.SNAKEMAKE + price.STARTING) + price.RENDERING, price.UNSEEN)
+    left = as_range(2 * price.FORKED + price.RENDERING, price.UNSEEN)
     assert f"time left: {left}, one job at a time" in say("status", "study.yaml")
     assert f"time: {left}, one job at a time" in say("plan", "study.yaml")
 
@@ -160,6 +162,25 @@ def test_status_counts_teacher_tables_and_their_time(tmp_path, say, monkeypatch)
     with store.only_one(store.Store().table(f".{table.name}")):
         now = say("status", "tables.yaml")
     assert "0 made, 1 being made" in now and f"  running  table {table.name}" in now
+
+
+def test_a_table_that_stands_and_the_epochs_of_a_run_are_no_time_to_come(tmp_path, monkeypatch):
+    """In status and in the plan alike: half a run and its table are behind."""
+    monkeypatch.chdir(tmp_path)
+    plan = tiny.planned(teacher_outputs="table")
+    (table,) = plan.tables.values()
+    whole = pricing.of(plan, "cpu", store.Store())
+    assert whole.total.schedule.core_seconds > 0
+    store.Store().table(table.name).mkdir(parents=True)
+    without = pricing.of(plan, "cpu", store.Store())
+    made = whole.price.of(table)
+    before = whole.total.schedule.core_seconds
+    assert without.total.schedule.core_seconds == pytest.approx(before - made)
+    run = plan.scratch["wrn10-0.5", 0, 0]
+    write_arrays(run_folder.state(store.Store().run(run.name)), {}, {"epoch": 1, "curve": []})
+    half = pricing.of(plan, "cpu", store.Store())
+    expected = before - made - whole.price.of(run) / run.epochs
+    assert half.total.schedule.core_seconds == pytest.approx(expected)
 
 
 def test_a_plan_tells_no_time_where_nothing_has_run(place, say):

@@ -52,6 +52,20 @@ def test_a_table_is_told_who_learns_from_it_and_is_to_do():
         assert dag(to_do=learners[:1]).students(asked) == learners[:1] != []
 
 
+def test_half_way_is_the_price_of_what_is_asked_for_and_no_more():
+    """The runs that a target wants and those that they learn from; the report wants everything."""
+    teachers = {name for name, roles in PLAN.roles.items() if "teacher" in roles}
+    asked = dag(targets=frozenset({"teachers"}))
+    assert set(asked.half_way("teachers")) == set(records(*(PLAN.runs[n] for n in teachers)))
+    descent = {run.name for name in teachers for run in PLAN.runs[name].parents}
+    assert asked.asked == teachers | descent < set(MADE)
+    done = next(iter(teachers))
+    less = dag(to_do=set(MADE) - {done}, targets=frozenset({"teachers"}))
+    assert less.asked == asked.asked - {done}
+    for targets in ((), ("all",), ("teachers", "report"), ("results/runs/x/record.json",)):
+        assert dag(targets=frozenset(targets)).asked == set(MADE)
+
+
 def test_what_is_there_is_waited_for_by_nobody():
     done = [run.name for run in PLAN.runs.values()]
     to_do = set(MADE) - set(done)
@@ -59,7 +73,7 @@ def test_what_is_there_is_waited_for_by_nobody():
         assert inputs(item, to_do=to_do, ready=PLAN.data_sets) == []
 
 
-def test_records_by_role_and_all_of_them():
+def test_records_of_a_target_and_all_of_them():
     everything = dag().records()
     assert everything == [
         f"results/{kind}/{name}/record.json"
@@ -68,8 +82,7 @@ def test_records_by_role_and_all_of_them():
         for name in items
     ]  # fmt: skip
     scratch = records(PLAN.scratch["wrn10-0.5", 0, 0])
-    assert dag().records("scratch") == scratch
-    assert set(dag().records("student", "scratch")) == {*scratch} | {
+    assert set(dag().half_way("students")) == {*scratch} | {
         *records(*(cell.run for cell in PLAN.cells)),
     }
     assert dag(to_do=()).records() == []

@@ -1,5 +1,6 @@
 """What a start tells, from the events of a Snakemake that is pretended."""
 
+import dataclasses
 import io
 import logging
 import re
@@ -116,6 +117,25 @@ def test_the_bar_is_over_the_price(snakemake):
     whole = sum(map(price.of, everything))
     assert shares[1] == pytest.approx((price.of(small) + price.of(large)) / whole)
     assert price.of(large) == pytest.approx(3 * price.of(small))
+
+
+def test_a_table_that_was_made_is_no_time_to_come(snakemake):
+    """Nor while its student is still to do; and one that stood before the start never was."""
+    plan = snakemake.study()
+    (table,) = plan.tables.values()
+    snakemake.started()
+    course = snakemake.handler.teller.course
+    before = course.left().schedule.core_seconds
+    snakemake.begin("table", table.name)
+    snakemake.end(table.name)
+    price = course.price.of(table)
+    assert course.left().schedule.core_seconds == pytest.approx(before - price)
+    Store().table(table.name).mkdir(parents=True)
+    other = dataclasses.replace(course, ended=set())
+    assert other.left().schedule.core_seconds == pytest.approx(before - price)
+    assert other.fraction() == pytest.approx(
+        price / sum(map(course.price.of, course.items.values()))
+    )
 
 
 def test_a_failed_job_is_its_reason_in_one_line_and_not_its_spec(snakemake):

@@ -66,6 +66,13 @@ def device(study: Study) -> str:
     return study.device
 
 
+def on_gpus(study: Study) -> int | None:
+    """How many jobs of a study the GPUs of this machine hold at a time; None without a GPU."""
+    from kdpipe.training import devices
+
+    return len(devices.gpus()) * study.runs_per_gpu if device(study) == "cuda" else None
+
+
 def spec(text: str) -> dict:
     """The JSON object of `--spec`; what it says is judged by the job."""
     try:

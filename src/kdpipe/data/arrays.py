@@ -45,3 +45,14 @@ def balanced_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray
         members = shuffled[labels[shuffled] == label]
         rank[members] = np.arange(len(members))
     return shuffled[np.argsort(rank[shuffled], kind="stable")]
+
+
+def proportional_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Indices in which every prefix holds of each class (nearly) the same share."""
+    order = balanced_order(labels, rng)
+    drawn = labels[order]
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(drawn == label)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(place, kind="stable")]

@@ -51,9 +51,10 @@ class Card:
     files: dict[str, str] = field(default_factory=dict)  # MD5 of each source file
     made: dict = field(default_factory=dict)  # how it is read: of one's own (`own`), or streamed
     validation: int = 0  # images that are a part of their own; else they are held out of train
-    # To be known, and in no digest: what the labels mean, mean and deviation of the training pixels
-    # in [0, 1], how images came to their shape.
+    # To be known, and in no digest: what the labels mean, training images of each class, mean and
+    # deviation of their pixels in [0, 1], how images came to their shape.
     class_names: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     scaled: str = ""
@@ -159,8 +160,11 @@ def command(name: str, path: str, card: str | None, **options: object) -> str:
 def typed_again(card: Card, path: Path | str, place: Path | str | None, **changes: object) -> str:
     """What makes a card of one's own data at `place` again, with changes, as it can be typed."""
     elsewhere = None if place is None or Path(place) == beside(Path(path)) else str(place)
-    made = {key: value for key, value in card.made.items() if key != "val"}
-    options = made | {"val_is": card.made.get("val")} | changes
+    typed = ("resize", "channels", "test_share", "stream")
+    made = {key: card.made[key] for key in typed if key in card.made}
+    if not card.source.endswith(".npz"):  # which says by its arrays what is validation
+        made["val_is"] = card.made.get("val")
+    options = made | changes
     return command(card.name, str(path), elsewhere, **options)
 
 
@@ -184,8 +188,7 @@ def read(path: Path, data: str | None = None) -> Card:
             facts = json.loads(file.read(2**24))  # a device file may have no end
         card = _card(facts)
         if data is not None and "seal" not in facts:
-            beside_it = None if path == beside(Path(data)) else str(path)
-            again = command(card.name, data, beside_it, **card.made)
+            again = typed_again(card, data, path)
             raise DataError(
                 f"{path} has no seal, so nobody can tell whether it was changed by hand (kdpipe "
                 f"before 0.3 wrote none); type once: {again}"
@@ -209,7 +212,7 @@ def _card(facts: object) -> Card:
         raise ValueError("it was changed after it was made")
     keys = [key.name for key in dataclasses.fields(Card)]
     said: dict[str, Any] = {key: facts[key] for key in keys if key in facts}
-    several = {"shape", "class_names", "mean", "std"} & said.keys()
+    several = {"shape", "class_names", "counts", "mean", "std"} & said.keys()
     said |= {key: tuple(said[key]) for key in several}
     card = Card(**said)
     counts = [*card.shape, card.classes, card.train, card.test]
@@ -235,6 +238,10 @@ def _refuse_facts(card: Card) -> None:
         raise ValueError(f"class_names: {len(card.class_names)} for {card.classes} classes")
     if not all(isinstance(name, str) for name in card.class_names):
         raise ValueError(f"class_names: {shown(card.class_names)} are not texts")
+    if card.counts:
+        whole = all(type(count) is int and count > 0 for count in card.counts)
+        if not whole or (len(card.counts), sum(card.counts)) != (card.classes, card.train):
+            raise ValueError(f"counts: {shown(card.counts)} are not the training images by class")
     for key in ("mean", "std"):
         values = getattr(card, key)
         numbers = all(type(value) in (int, float) and 0 <= value <= 1 for value in values)
@@ -249,14 +256,23 @@ _MADE: dict[str, Callable[[Any], bool]] = {
     "test_share": lambda share: type(share) is float and 0 < share < 1,
     "stream": lambda side: type(side) is int and 16 <= side <= 1024,
     "val": lambda val: val in ("validation", "test"),
+    # Left out where they say nothing: as many of each class are held out as test, and parts lie in
+    # folders of their names.
+    "draw": lambda draw: draw == "share",
+    "parts": lambda parts: (
+        isinstance(parts, dict)
+        and parts.keys() <= {"train", "test", "val"}
+        and all(re.fullmatch("[A-Za-z]+", str(name)) for name in parts.values())
+    ),
 }
+OPTIONAL = {"stream", "draw", "parts"}
 
 
 def _own(card: Card) -> Card:
     """The card of one's own data, if how it is made makes sense, with what it leaves out."""
     if card.files:  # those of known sets stand for arrays that nobody had
         raise ValueError(f"files: {shown(card.files)} belong to known data sets")
-    made = {key: None for key in _MADE if key != "stream"} | card.made
+    made = {key: None for key in _MADE if key not in OPTIONAL} | card.made
     for key, value in made.items():
         if key not in _MADE or not (value is None or _MADE[key](value)):
             raise ValueError(f"made.{key}: {shown(value)}")

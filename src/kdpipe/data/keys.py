@@ -4,7 +4,7 @@ What an augmentation is asked for stands in its file in `augmentations/`; here t
 together.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,10 +24,13 @@ class Taken(Section):
         None, description="the card of one's own data; null: beside the data, as PATH.card.json"
     )
     train_size: Positive | None = Field(
-        None, description="images to train on, balanced over the classes; null: all that are left"
+        None, description="images to train on, see draw; null: all that are left"
     )
     validation: int = Field(
-        0, ge=0, description="images held out of train, balanced; every choice is made on them"
+        0, ge=0, description="images held out of train, see draw; every choice is made on them"
+    )
+    draw: Literal["equal", "share"] = Field(
+        "equal", description="as many of each class, or of each class its share"
     )
     label_noise: Share = Field(
         0.0, description="share of the train labels redrawn uniformly over the classes"

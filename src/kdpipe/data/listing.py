@@ -63,7 +63,7 @@ def read(card: Card, path: Path | None) -> Arrays:
         known = cards.set_of(card.name)
         assert known.listed is not None
         return known.listed(card, path)
-    found = folders.listed(path, card.made.get("test_share"), card.made.get("val"))
+    found = folders.listed(path, card.made)
     return of(path, found.files, found.labels, card.shape)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kdpipe.data import cards, listing
-from kdpipe.data.arrays import balanced_order
+from kdpipe.data.arrays import balanced_order, proportional_order
 from kdpipe.data.prepared import card_of, noted, read
 from kdpipe.errors import DataError
 from kdpipe.identity import stream
@@ -78,7 +78,8 @@ def load(spec: dict, place: store.Store) -> Split:
     rng = np.random.RandomState(
         stream(spec["split_seed"], spec.get("split", 0), 0, "", "split") % 2**32
     )
-    order = balanced_order(labels, rng)
+    drawn = proportional_order if spec.get("draw") == "share" else balanced_order
+    order = drawn(labels, rng)
     held_out, rest = order[:held], order[held:]
     chosen = np.sort(rest[: spec["train_size"]] if spec["train_size"] else rest)
     side, held_out = spec.get("resize"), np.sort(held_out)

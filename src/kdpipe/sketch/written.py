@@ -4,19 +4,21 @@ import os
 import re
 import shlex
 import statistics
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 from kdpipe.data import cards
 from kdpipe.data.cards import Card
 from kdpipe.data.own import card as own
-from kdpipe.data.own import folders
+from kdpipe.data.own import folders, layout, remarks
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.plan.cost import schedule
-from kdpipe.plan.prices import as_duration
+from kdpipe.plan.items import Plan
 from kdpipe.sketch import sizes, speed
 from kdpipe.sketch.sizes import Images, Sizes
 from kdpipe.study import checking, yaml_file
@@ -57,10 +59,18 @@ def source_of(word: str) -> Source:
     return Source(f"{name}-own" if name in cards.known() else name, path)
 
 
-def write(source: Source, place: Path | None, minutes: float, val_is: str | None) -> str:
+class First(NamedTuple):
+    """A first study that was written: where, what is planned of it, and what to tell the person."""
+
+    place: Path
+    plan: Plan
+    said: list[str]
+
+
+def write(source: Source, place: Path | None, minutes: float, val_is: str | None) -> First:
     """Make the card of the images, if they have none, and write a study at `place`.
 
-    Nothing that is there is written over. Returns what to tell the person. Raises KdpipeError.
+    Nothing that is there is written over. Raises KdpipeError.
     """
     place = place or Path(f"{source.name}.yaml")
     if place.exists():
@@ -68,41 +78,64 @@ def write(source: Source, place: Path | None, minutes: float, val_is: str | None
             f"{place} is there already, and nothing is written over: say --study FILE for another "
             f"one, or go on with it: kdpipe run {shlex.quote(str(place))}"
         )
-    card, notes = _known(source)
+    at = _card_place(source, place)
+    card, notes = _known(source, at)
     survey = _of_card(card) if card else _of_folder(source, val_is)
     chosen = sizes.chosen(survey.images, minutes, schedule.cores(), speed.step)
     if card is None:
         assert source.path is not None
         side = None if survey.as_they_are else chosen.side
-        share = TEST_SHARE if survey.flat else None
-        made = own.make(source.path, source.name, resize=side, val_is=val_is, test_share=share)
+        share = None if survey.tested else TEST_SHARE
+        made = own.make(
+            source.path, source.name, at and str(at), resize=side, val_is=val_is, test_share=share
+        )
         card, notes = made.card, made.notes
-        if survey.flat:
-            notes.append(f"note: {TEST_SHARE:.0%} of each class are held out as the test set")
-    notes = [f"{source.name}: {own.counted(card)}", *notes]
-    text = study(source, place, card, chosen, minutes)
+        if share is not None:
+            notes.append(f"note: {share:.0%} of each class are held out as the test set")
+    text = study(source, place, card, chosen, minutes, at)
     content = yaml_file.parse(text.encode(), str(place))
-    plan = planner.make(checking.validate(content, str(place), place.parent))
+    sound = checking.validate(content, str(place), place.parent)
+    plan = planner.make(sound)
     with place.open("x") as file:
         file.write(text)
-    quoted = shlex.quote(str(place))
-    return "\n".join(
-        [
-            *notes,
-            f"{place}: {chosen.teacher} teaches {chosen.student}, {chosen.epochs} epochs, "
-            f"{chosen.seeds} seeds: {len(plan.runs)} runs, about {as_duration(chosen.seconds)} on "
-            f"{_cores(schedule.cores())}",
-            f"next: kdpipe run {quoted}    (before: kdpipe plan {quoted}, what will be run)",
-        ]
-    )
+    said = [
+        f"{source.name}: {own.counted(card)}{_classes(card)}",
+        *notes,
+        *checking.notes(sound),
+        f"{place}: {chosen.teacher} teaches {chosen.student}, {chosen.epochs} epochs, "
+        f"{chosen.seeds} seeds: {len(plan.runs)} runs",
+    ]
+    return First(place, plan, said)
 
 
-def study(source: Source, place: Path, card: Card, chosen: Sizes, minutes: float) -> str:
-    """The text of the study."""
-    said = [f"  name: {card.name}"]
+def _card_place(source: Source, study: Path) -> Path | None:
+    """Where the card lies if not beside the images: beside the study, where theirs is not ours."""
+    if source.path is None or (beside := cards.beside(source.path)).exists():
+        return None
+    if os.access(beside.absolute().parent, os.W_OK | os.X_OK):
+        return None
+    return study.with_name(f"{source.name}.card.json")
+
+
+def _classes(card: Card) -> str:
+    """`: 4 (cat 120, dog 80, ...)`, where they can be counted at a glance."""
+    if not (card.counts and card.class_names and card.classes <= 12):
+        return ""
+    each = zip(card.class_names, card.counts, strict=True)
+    return f" (training: {', '.join(f'{name} {count:,}' for name, count in each)})"
+
+
+def study(
+    source: Source, place: Path, card: Card, chosen: Sizes, minutes: float, at: Path | None
+) -> str:
+    """The text of the study; `at`: where the card lies, if not beside the images."""
+    said = [f"  name: {_quoted(card.name)}"]
     if source.path is not None:
         below = os.path.relpath(source.path.absolute(), place.absolute().parent)
-        said.append(f"  path: {_quoted(below)}  # seen from this file; its card lies beside it")
+        lies = "" if at else "; its card lies beside it"
+        said.append(f"  path: {_quoted(below)}  # seen from this file{lies}")
+    if at:
+        said.append(f"  card: {_quoted(at.name)}  # beside this file")
     left = card.train - chosen.validation
     if chosen.train < left:
         said.append(f"  train_size: {chosen.train}  # of {left:,}, to be done in time")
@@ -110,6 +143,8 @@ def study(source: Source, place: Path, card: Card, chosen: Sizes, minutes: float
         said.append(
             f"  validation: {chosen.validation}  # held out of train: choices are made on it"
         )
+    if len(set(card.counts)) > 1 and (chosen.validation or chosen.train < left):
+        said.append("  draw: share  # of each class; equal: as many of each")
     if card.shape[1:] != (chosen.side, chosen.side):
         said.append(f"  resize: {chosen.side}")
     said.append(f"  pad: {max(1, chosen.side // 8)}  # views: crops, after so many pixels around")
@@ -118,7 +153,7 @@ def study(source: Source, place: Path, card: Card, chosen: Sizes, minutes: float
     said.append(f"  flip: {str(mirrored).lower()}  # {why}")
     lr = 0.1 if chosen.batch >= 128 else 0.05
     rows = {
-        "study": source.name,
+        "study": _quoted(source.name),
         "seeds": f"{list(range(1, chosen.seeds + 1))}  # three give an interval, five a narrow one",
         "data": "\n" + "\n".join(said),
         "recipe": "\n".join(
@@ -152,25 +187,26 @@ def _led(value: str) -> str:
     return value if value.startswith(("\n", "  ")) else f" {value}"
 
 
-def _known(source: Source) -> tuple[Card | None, list[str]]:
+def _known(source: Source, at: Path | None) -> tuple[Card | None, list[str]]:
     """The card that there is, with notes; none of a folder that has none yet."""
     if source.path is None:
         return cards.load(source.name), []
-    if (place := cards.beside(source.path)).exists():
-        return cards.of(source.name, str(source.path), None), [f"note: {place} was there already"]
+    if (place := at or cards.beside(source.path)).exists():
+        found = cards.of(source.name, str(source.path), str(place))
+        return found, [f"note: {place} was there already"]
     if source.path.is_dir():
         return None, []
-    made = own.make(source.path, source.name)
+    made = own.make(source.path, source.name, at and str(at))
     return made.card, made.notes
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Images, whether their sides may stay, and whether a test set is to be held out."""
+    """Images, whether their sides may stay, and whether there is a test set."""
 
     images: Images
     as_they_are: bool
-    flat: bool = False
+    tested: bool = True
 
 
 def _of_card(card: Card) -> Survey:
@@ -190,9 +226,13 @@ def _of_folder(source: Source, val_is: str | None) -> Survey:
     """Images that have no card: counted, and the sides that they can be scaled to."""
     path = source.path
     assert path is not None
-    flat = not (path / "train").is_dir()
-    found = folders.listed(path, TEST_SHARE if flat else None, folders.val_of(path, val_is))
-    heads, mistakes = folders.heads([file for files in found.files.values() for file in files])
+    laid = layout.of(path, val_is)
+    remarks.refuse_unread(path)
+    held = {} if laid.tested else {"test_share": TEST_SHARE, "draw": "share"}
+    found = folders.listed(path, laid.made | held)
+    files = [file for part in found.files.values() for file in part]
+    print(f"reading {len(files):,} images below {path}", file=sys.stderr, flush=True)
+    heads, mistakes = folders.heads(files)
     folders.refuse(mistakes, path)
     shapes = {head.size for head in heads}
     side = int(statistics.median(min(head.size) for head in heads))
@@ -205,7 +245,7 @@ def _of_folder(source: Source, val_is: str | None) -> Survey:
         folders.channels_of(heads),
         (side,) if alike else sides,
     )
-    return Survey(images, alike, flat)
+    return Survey(images, alike, laid.tested)
 
 
 def _milliseconds(card: Card, chosen: Sizes, network: str) -> str:

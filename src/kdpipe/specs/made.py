@@ -136,9 +136,11 @@ NAMES = {"run": run_name, "ensemble": ensemble_name, "table": table_name, "probe
 def data_spec(data: Data, card: cards.Card, split: int = 0) -> dict:
     """The `data` part of a spec: which images, and in which views.
 
-    `split`: which of the draws of `split_seed`; the first one is not written out.
+    `split`: which of the draws of `split_seed`; the first one is not written out, nor is that as
+    many of each class are drawn.
     """
-    drawn = {"split": split} if split else {}
+    drawn: dict = {"split": split} if split else {}
+    drawn |= {"draw": data.draw} if data.draw != "equal" else {}
     return {
         "name": card.name,
         "card": card.sha256,

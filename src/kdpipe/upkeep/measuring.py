@@ -40,6 +40,13 @@ def announced(runs: list[Run]) -> str:
     return f"timing {names} on this machine, for a price: {_seconds(runs):.0f} seconds, once"
 
 
+def complete(plan: Plan, names: Collection[str], device: str) -> None:
+    """Measure what is not known of these runs, and say so. Raises KdpipeError if that fails."""
+    if runs := unmeasured(plan, names, device):
+        print(announced(runs), file=sys.stderr, flush=True)
+        measure(plan, runs, device)
+
+
 def measure(plan: Plan, runs: list[Run], device: str) -> None:
     """Measure the speeds of these runs and keep them. Raises KdpipeError if that fails."""
     threads = max(run.spec["recipe"]["threads"] for run in runs)

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from kdpipe.beforehand import registered
 from kdpipe.plan import hindrances, outdated, status
-from kdpipe.plan.cost import price, said, schedule
+from kdpipe.plan.cost import said
 from kdpipe.plan.items import Plan
 from kdpipe.plan.overview import counted
 from kdpipe.results.store import Store, is_running
-from kdpipe.upkeep import comparing
+from kdpipe.upkeep import comparing, pricing
 from kdpipe.upkeep.going import at_work, place_of
 
 
-def as_text(plan: Plan, place: Store, device: str = "cpu") -> str:
-    """The state of a study on one screen; it runs on a `cpu` or on `cuda`."""
+def as_text(plan: Plan, place: Store, device: str = "cpu", on_gpus: int | None = None) -> str:
+    """The state of a study on one screen; it runs on a `cpu` or on `cuda`, see `pricing.of`."""
     states = status.of(plan, place)
     records, damaged = place.scan("runs")
     waiting = [run for run in plan.runs.values() if states[run.name] == "to do"]
@@ -87,12 +87,9 @@ def as_text(plan: Plan, place: Store, device: str = "cpu") -> str:
             "start makes them again"
         )
     lines += comparing.of_images(plan.study)
-    to_do = [name for name in states if states[name] == "to do"]
-    if to_do:
-        found = price.of(plan, device, to_do, records)
-        behind = {run.name: found.done(run, stands[run.name].epoch) for run in waiting}
-        abreast = len(running) + len(making) or schedule.cores()
-        lines.append(f"time left: {said.time_left(found.total(to_do, abreast, behind))}")
+    if "to do" in states.values():
+        _, _, left = pricing.of(plan, device, place, on_gpus, len(running) + len(making))
+        lines.append(f"time left: {said.time_left(left)}")
     return "\n".join(lines)
 
 

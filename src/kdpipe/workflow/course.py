@@ -6,7 +6,7 @@ bar is over the price of what is to do, not over the number of jobs.
 
 import statistics
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kdpipe.errors import StoreError
 from kdpipe.plan.cost import said, schedule
@@ -14,6 +14,7 @@ from kdpipe.plan.cost.price import Price, Total
 from kdpipe.plan.items import Item, Plan, Run, Table
 from kdpipe.results import records
 from kdpipe.results.store import Store, is_running
+from kdpipe.upkeep import pricing
 from kdpipe.upkeep.going import Place, folder_of, place_of
 
 
@@ -50,6 +51,7 @@ class Course:
         wanted = {name: item for name, item in items.items() if name in self.to_do}
         runs = [item for item in wanted.values() if isinstance(item, Run)]
         self.items: dict[str, Item] = {t.name: t for run in runs for t in run.tables} | wanted
+        self.standing = {t.name for run in runs for t in pricing.standing(run, self.store)}
         self._price: Price | None = self.first
 
     def begin(self, name: str) -> None:
@@ -83,7 +85,8 @@ class Course:
     def _leave(self, name: str) -> float:
         took = time.monotonic() - self.at_work.pop(name, time.monotonic())
         item = self.items.get(name)
-        self.core_seconds += took * (min(self.cores, schedule.threads(item)) if item else 1)
+        threads = schedule.threads(item, self.plan) if item else 1
+        self.core_seconds += took * min(self.cores, threads)
         return took
 
     # --- what is shown
@@ -92,7 +95,7 @@ class Course:
     def price(self) -> Price:
         if self._price is None:
             start = statistics.median(self.starts) if self.starts else self.first.start
-            self._price = Price(self.plan, self.first.speeds, self.records, start)
+            self._price = replace(self.first, records=self.records, start=start)
         return self._price
 
     def rows(self) -> list[Row]:
@@ -114,13 +117,20 @@ class Course:
     def fraction(self) -> float:
         """How much of the price of all that was to do is behind."""
         whole = sum(self.price.of(item) for item in self.items.values())
-        done = sum(self.price.of(self.items[name]) for name in self.ended)
-        done += sum(self._behind().values())
+        behind = self.ended | self.standing
+        done = sum(self.price.of(self.items[name]) for name in behind)
+        done += sum(seconds for name, seconds in self._behind().items() if name not in behind)
         return min(1.0, done / whole) if whole else 1.0
 
     def left(self) -> Total:
         waiting = self.to_do - self.ended - self.failed.keys()
-        return self.price.total(waiting, self.cores, self._behind())
+        made = {table.name: self.price.of(table) for table in self._made()}
+        return self.price.total(waiting, self.cores, self._behind() | made)
+
+    def _made(self) -> list[Table]:
+        """The tables of which nothing is to come: made in this start, or standing before it."""
+        tables = [item for item in self.items.values() if isinstance(item, Table)]
+        return [t for t in tables if t.name in self.ended or t.name in self.standing]
 
     def _behind(self) -> dict[str, float]:
         """Seconds of its price that each job at work has behind it."""

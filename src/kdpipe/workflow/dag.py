@@ -15,12 +15,16 @@ from kdpipe import identity
 from kdpipe.data.cards import Card
 from kdpipe.learning.method import OWN
 from kdpipe.plan import resources
+from kdpipe.plan.cost import schedule
 from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run
 from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
 from kdpipe.study.grammar import Study
 from kdpipe.training import devices
+
+# Targets of the Snakefile before the end, and the roles of the runs that each wants.
+HALF_WAY = {"teachers": ("teacher",), "students": ("student", "scratch", "scratch_long")}
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,20 @@ class Dag:
     store: Store = field(default_factory=Store)
     source: str | None = None  # what a report that is there has to be rendered from anew
     remote: bool = False  # its jobs run on other machines
+    targets: frozenset[str] = frozenset()  # of Snakemake, as they were typed; none: everything
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """What is to do for the targets: of half-way ones their runs, else everything."""
+        if not self.targets or self.targets - HALF_WAY.keys():
+            return self.to_do
+        wanted = [n for t in self.targets for n in self._played(HALF_WAY[t]) if n in self.to_do]
+        found: set[str] = set()
+        while wanted:
+            found.add(name := wanted.pop())
+            parents = (run.name for run in self.plan.runs[name].parents)
+            wanted += [one for one in parents if one in self.to_do and one not in found]
+        return frozenset(found)
 
     @property
     def report_folder(self) -> str:
@@ -96,9 +114,7 @@ class Dag:
 
     def threads(self, wildcards: Any) -> int:
         """Of the job itself, and of the processes that read images beside it."""
-        item = self._item(wildcards)
-        own = item.spec["recipe"] if isinstance(item, Run) else item.spec
-        return own["threads"] + self._workers(self._card(item))
+        return schedule.threads(self._item(wildcards), self.plan)
 
     def minutes(self, wildcards: Any, attempt: int) -> int:
         return self._needs(wildcards).at(attempt, self.longest_job).minutes
@@ -116,11 +132,17 @@ class Dag:
         """How many runs the GPUs of this machine hold at a time."""
         return len(devices.gpus()) * self.study.runs_per_gpu
 
-    def records(self, *roles: str) -> list[str]:
-        """Records still to do: of the runs in these roles, or of everything."""
-        if roles:
-            played = self.plan.roles
-            return self._to_do("runs", (name for name in played if played[name] & set(roles)))
+    @property
+    def at_once(self) -> int | None:
+        """How many jobs the GPUs of this machine hold at a time; None where none is asked of it."""
+        return self.runs_on_gpus if self.gpus and not self.remote else None
+
+    def half_way(self, target: str) -> list[str]:
+        """Records still to do of the runs that a half-way target wants."""
+        return self._to_do("runs", self._played(HALF_WAY[target]))
+
+    def records(self) -> list[str]:
+        """Records still to do, of everything."""
         return [path for kind in self.plan.recorded for path in self._to_do(kind)]
 
     @property
@@ -133,6 +155,10 @@ class Dag:
         names = self.plan.recorded[kind] if names is None else names
         folder = self.store.root / kind
         return [f"{folder}/{name}/{RECORD}" for name in names if name in self.to_do]
+
+    def _played(self, roles: Iterable[str]) -> list[str]:
+        """The runs in any of these roles."""
+        return [name for name, played in self.plan.roles.items() if played & set(roles)]
 
     def _item(self, wildcards: Any) -> Item:
         for items in (self.plan.tables, *self.plan.recorded.values()):

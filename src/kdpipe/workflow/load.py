@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
@@ -33,13 +34,14 @@ def load(
     dry: bool = False,
     remote: bool = False,
     longest_job: int | None = None,
+    targets: Iterable[str] = (),
 ) -> Dag:
     """The DAG of the study in Snakemake's `config`, or in the default file.
 
     `files` are what --configfile named; `head` says whether this is the head process, `dry` whether
     nothing is to be run (no table is taken away then), `remote` whether its jobs run on other
-    machines, which give a job `longest_job` minutes. Mistakes are printed and end the process with
-    exit code 2.
+    machines, which give a job `longest_job` minutes; `targets` are what was typed. Mistakes are
+    printed and end the process with exit code 2.
     """
     if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
         os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
@@ -76,7 +78,18 @@ def load(
             with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
                 tabulate.release_all(store)
             _clear_marks(made, store)
-        dag = Dag(study, made, frozenset(to_do), ready, device, longest_job, store, said, remote)
+        dag = Dag(
+            study,
+            made,
+            frozenset(to_do),
+            ready,
+            device,
+            longest_job,
+            store,
+            said,
+            remote,
+            frozenset(targets),
+        )
         if head and not remote:
             os.environ[leash.HEAD] = str(os.getpid())
         if head:

@@ -48,9 +48,9 @@ class Teller:
         """Jobs are about to be started."""
         if self.dag is None:
             return
-        made, names = self.dag.plan, self.dag.to_do
+        made, names = self.dag.plan, self.dag.asked
         records = self.dag.store.records("runs")
-        found = price.of(made, self.dag.device, names, records)
+        found = price.of(made, self.dag.device, records, self.dag.at_once)
         if not self.preloaded:
             found = replace(found, start=None)
         self.course = Course(made, self.dag.store, names, found, self.cores, self.dag.remote)

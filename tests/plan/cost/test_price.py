@@ -1,5 +1,7 @@
 """Prices against sums by hand; what finished runs say of them; and how wide of it they may be."""
 
+import dataclasses
+
 import pytest
 from made_plan import block, make, study
 
@@ -54,6 +56,25 @@ def test_a_live_teacher_is_asked_for_each_image_and_a_table_once():
     table = from_table.tables[0]
     views = table.bytes // (TRAIN * 10 * 2)
     assert Price(tables, speeds(tables)).of(table) == pytest.approx(START + TRAIN * views * 0.002)
+
+
+def test_images_that_stream_are_read_beside_the_work_or_before_it():
+    """By workers beside it, so that the slower of the two counts; else one after the other."""
+    made = plan()
+    scratch = made.scratch["wrn10-0.5", 0, 0]
+    streams = dataclasses.replace(made.card, made={"stream": 32})
+    read = 4 * (TRAIN + VAL) + 2 * (TRAIN + VAL + TEST)
+
+    def seconds(workers, speed):
+        asked = made.study.model_copy(update={"workers": workers})
+        other = dataclasses.replace(made, card=streams, study=asked)
+        return Price(other, {scratch.name: speed}).of(scratch) - START
+
+    work = Price(made, speeds(made)).of(scratch) - START - reading(made)
+    assert seconds(0, FAST) == pytest.approx(work + read * price.READING)
+    assert seconds(2, FAST) == pytest.approx(max(work, read * price.READING / 2))
+    nothing = Speed(step=0.0, epoch=0.0, image=0.0, setup=0.0, start=2.0, megabytes=600)
+    assert seconds(2, nothing) == pytest.approx(read * price.READING / 2)
 
 
 def test_finished_runs_correct_the_price_of_their_network_and_then_of_all():

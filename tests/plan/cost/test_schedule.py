@@ -1,5 +1,6 @@
 """How jobs fit beside each other: by hand, and within the bounds of every schedule."""
 
+import dataclasses
 import random
 
 import pytest
@@ -31,13 +32,33 @@ def test_by_hand():
 def test_threads_take_cores_and_never_more_than_there_are():
     made = make(study(block(), seeds=[0, 1]))
     wide = next(iter(made.runs.values()))
-    assert threads(wide) == 1
+    assert threads(wide, made) == 1
     for run in made.runs.values():
         run.spec["recipe"]["threads"] = 2
     found = simulate(made, made.runs, lambda _: 1.0, 3)
     assert found.abreast == 1 and found.seconds == len(made.runs)
     assert found.core_seconds == 2 * found.seconds
     assert simulate(made, made.runs, lambda _: 1.0, 1).core_seconds == found.seconds
+
+
+def test_no_more_jobs_run_than_the_gpus_hold():
+    made = make(study(block(), seeds=range(4)))
+    names = list(made.runs)
+    one = simulate(made, names, lambda _: 1.0, 16, 1)
+    assert one.abreast == 1 and one.seconds == len(names)
+    assert simulate(made, names, lambda _: 1.0, 16, 2).abreast == 2
+    assert simulate(made, names, lambda _: 1.0, 16).abreast > 2
+
+
+def test_the_processes_that_read_images_take_cores_too():
+    made = make(study(block()))
+    streams = dataclasses.replace(made.card, made={"stream": 32})
+    made = dataclasses.replace(
+        made, card=streams, study=made.study.model_copy(update={"workers": 3})
+    )
+    assert {threads(run, made) for run in made.runs.values()} == {4}
+    assert simulate(made, made.runs, lambda _: 1.0, 4).abreast == 1
+    assert simulate(made, made.runs, lambda _: 1.0, 8).abreast == 2
 
 
 def test_only_as_many_tables_stand_as_are_used_at_a_time():

@@ -1,7 +1,10 @@
 """`kdpipe init PATH`: a card and a first study for a folder of images, or for a known data set."""
 
+import shlex
+import sys
 from pathlib import Path
 
+from kdpipe.cli.arguments import device, on_gpus
 from kdpipe.cli.command import Command
 
 
@@ -17,12 +20,25 @@ def arguments(parser) -> None:
 
 def run(options) -> None:
     from kdpipe.errors import KdpipeError
+    from kdpipe.plan.cost import said
+    from kdpipe.results.store import Store
     from kdpipe.sketch import written
+    from kdpipe.upkeep import measuring, pricing
 
     if not 0 < options.minutes < 1e6:
         raise KdpipeError(f"--minutes {options.minutes:g}: more than 0")
     source = written.source_of(options.what)
-    print(written.write(source, options.study, options.minutes, options.val_is))
+    place, plan, lines = written.write(source, options.study, options.minutes, options.val_is)
+    print("\n".join(lines), flush=True)
+    on = device(plan.study)
+    try:
+        measuring.complete(plan, plan.runs, on)
+    except (KdpipeError, OSError) as error:  # the study is there, without its price
+        print(f"kdpipe: {error}", file=sys.stderr)
+    states, found, total = pricing.of(plan, on, Store(), on_gpus(plan.study))
+    print(said.price(found, total, states) or "everything of it is done")
+    quoted = shlex.quote(str(place))
+    print(f"next: kdpipe run {quoted}    (before: kdpipe plan {quoted}, what will be run)")
 
 
 COMMAND = Command(

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kdpipe.cli.arguments import add_results, device, positive, store
+from kdpipe.cli.arguments import add_results, device, on_gpus, positive, store
 from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
 
@@ -25,23 +25,19 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.plan import overview, planner, prices, status
-    from kdpipe.plan.cost import price, said, schedule
+    from kdpipe.plan import overview, planner, prices
+    from kdpipe.plan.cost import said
     from kdpipe.study import checking
-    from kdpipe.upkeep import measuring
+    from kdpipe.upkeep import measuring, pricing
 
     made = planner.make(checking.load(options.study))
     place, on = store(options), device(made.study)
-    states = status.of(made, place)
-    if options.measure and (runs := measuring.unmeasured(made, made.runs, on)):
-        print(measuring.announced(runs), file=sys.stderr)
-        measuring.measure(made, runs, on)
+    if options.measure:
+        measuring.complete(made, made.runs, on)
+    states, found, total = pricing.of(made, on, place, on_gpus(made.study))
     if options.json:
         print(json.dumps(overview.as_json(made, states)))
         return
-    to_do = [name for name in states if states[name] == "to do"]
-    found = price.of(made, on, to_do, place.records("runs"))
-    total = found.total(to_do, schedule.cores())
     lines = [overview.as_text(made, states), said.price(found, total, states)]
     lines += _chances(options, made, found, place)
     print("\n".join([*filter(None, lines), *checking.notes(made.study)]))

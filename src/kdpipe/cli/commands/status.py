@@ -1,6 +1,6 @@
 """`kdpipe status STUDY`: how far a study has come, and why what failed has failed."""
 
-from kdpipe.cli.arguments import add_reports, add_results, device, store
+from kdpipe.cli.arguments import add_reports, add_results, device, on_gpus, store
 from kdpipe.cli.command import Command
 
 
@@ -16,7 +16,7 @@ def run(options) -> None:
     from kdpipe.upkeep import watching
 
     made = planner.make(checking.load(options.study))
-    print(watching.as_text(made, store(options), device(made.study)))
+    print(watching.as_text(made, store(options), device(made.study), on_gpus(made.study)))
     for line in watching.under_other_names(made, options.reports):
         print(line)
 

@@ -18,7 +18,7 @@ import yaml
 from kdpipe.data import cards, listing, prepared
 from kdpipe.data.arrays import Arrays, digest
 from kdpipe.data.cards import Card
-from kdpipe.data.own import folders, reader, remarks, seen
+from kdpipe.data.own import folders, layout, reader, remarks, seen
 from kdpipe.data.own.folders import Found, refuse
 from kdpipe.data.own.reader import arrays_of
 from kdpipe.data.splits import statistics
@@ -74,11 +74,20 @@ def make(
         raise DataError(f"--resize {resize}: 4 to 1024 pixels")
     if test_share is not None and not 0 < test_share < 1:
         raise DataError(f"--test-share {test_share}: more than 0 and less than 1")
+    place = Path(card) if card else cards.beside(path)
     made: dict = {"resize": resize, "channels": channels, "test_share": test_share}
-    made["val"] = _val_of(path, val_is)
-    found = folders.listed(path, test_share, made["val"]) if path.is_dir() else None
-    if found:
-        remarks.refuse_unread(path, found)
+    made |= layout.of(path, val_is).made if path.is_dir() else _of_npz(path, val_is)
+    found, kept = None, []
+    if path.is_dir():
+        remarks.refuse_unread(path)
+        if test_share is not None and _drawn_equally(place, test_share):
+            kept = [
+                f"note: as many of each class are held out as test, as the card has it that is "
+                f"there; where each class is to give its share, remove {place} first"
+            ]
+        elif test_share is not None:
+            made["draw"] = "share"
+        found = folders.listed(path, made)
     if stream is not None:
         if resize is not None or not 16 <= stream <= 1024:
             raise DataError(f"--stream {stream}: 16 to 1024 pixels, and no --resize beside it")
@@ -88,13 +97,13 @@ def make(
         shape = tuple(arrays["shape"].tolist())
         made |= {"channels": shape[0], "stream": stream}
         mean, std, count = _sampled(path, arrays)
-        notes = remarks.of_files(path, arrays, found)
+        notes = [*kept, *remarks.of_files(path, arrays, found)]
     else:
         arrays = arrays_of(path, made)
         shape, count = arrays["train_images"].shape[1:], len(arrays["train_labels"])
         measured = statistics(arrays["train_images"])
         mean, std = ([round(value, 4) for value in values] for values in measured)
-        notes = remarks.of_images(path, arrays, found)
+        notes = [*kept, *remarks.of_images(path, arrays, found)]
     new = Card(
         name=name,
         title=name,
@@ -107,12 +116,12 @@ def make(
         made=made,
         validation=len(arrays.get("val_labels", ())),
         class_names=tuple(map(printable, found.classes)) if found else (),
+        counts=tuple(np.bincount(arrays["train_labels"]).tolist()),
         mean=tuple(mean),
         std=tuple(std),
         scaled=_scaled(made, stream),
     )
     new = dataclasses.replace(new, sha256=digest(arrays, prepared.names_of(new)))
-    place = Path(card) if card else cards.beside(path)
     write_json(place, cards.sealed(new))
     seen.note(place, new, path)
     return Made(new, place, count, notes)
@@ -145,13 +154,23 @@ def _said(made: Made, path: Path) -> str:
     return f"{place}: {counted(card)}. In the study: data: {written}{measured}"
 
 
-def _val_of(path: Path, said: str | None) -> str | None:
-    """What the val of a folder or a .npz is, as `Card.made` says it."""
-    if path.is_dir():
-        return folders.val_of(path, said)
-    if said is not None:
-        raise DataError(f"--val-is {said}: is for a folder with train/ and val/")
-    return "validation" if path.is_file() and reader.has_validation(path) else None
+def _of_npz(path: Path, val_is: str | None) -> dict:
+    """What `Card.made` says of the parts of a .npz."""
+    if val_is is not None:
+        raise DataError(f"--val-is {val_is}: is for a folder with train/ and val/")
+    return {"val": "validation" if path.is_file() and reader.has_validation(path) else None}
+
+
+def _drawn_equally(place: Path, share: float) -> bool:
+    """Whether a card is there that holds out this share with as many of each class.
+
+    So did the first cards; one that is made again means what it meant.
+    """
+    try:
+        made = cards.read(place).made
+    except DataError:
+        return False
+    return made.get("test_share") == share and made.get("draw") is None
 
 
 def _scaled(made: dict, stream: int | None) -> str:

@@ -9,14 +9,15 @@ stretched to the square that `resize` asks for. Mistakes are said by file, all o
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from kdpipe.data.arrays import PARTS, Arrays, balanced_order
+from kdpipe.data.arrays import PARTS, VAL, Arrays
 from kdpipe.data.cards import MAX_BYTES
-from kdpipe.data.own import pictures
+from kdpipe.data.own import hold_out, pictures
 from kdpipe.data.own.pictures import Head
 from kdpipe.errors import DataError
 from kdpipe.wording import printable
@@ -30,7 +31,7 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
 
     Raises DataError with every mistake.
     """
-    files, labels, _ = listed(path, made["test_share"], made["val"])
+    files, labels, _ = listed(path, made)
     every = [file for part in files for file in files[part]]
     first, mistakes = heads(every)
     refuse(mistakes, path)
@@ -93,64 +94,71 @@ class Found(NamedTuple):
     classes: list[str]
 
 
-def listed(path: Path, test_share: float | None = None, val: str | None = None) -> Found:
-    """What lies in a folder. Raises DataError with every mistake.
-
-    `val` is what PATH/val is: `validation`, a part of its own; else the test set, where there is no
-    PATH/test.
+def listed(path: Path, made: Mapping = {}) -> Found:
+    """What lies in a folder, as `made` says (`Card.made`): which folder is which part, what is val,
+    and whether a share of train is held out as test. Raises DataError with every mistake.
     """
-    if (path / "train").is_dir() and ((path / "test").is_dir() or (path / "val").is_dir()):
-        return _of_parts(path, test_share, val)
-    names = _classes(path)
-    if test_share is None or "train" in names:
-        raise DataError(
-            f"{path}: expected PATH/train/CLASS/ and PATH/test/CLASS/ (or val); where it has only "
-            "PATH/CLASS/, give --test-share 0.2"
+    by_part, classes = _by_part(path, made)
+    files = {
+        part: [file for each in by_class for file in each] for part, by_class in by_part.items()
+    }
+    labels = {part: _labels(by_class) for part, by_class in by_part.items()}
+    if (share := made.get("test_share")) is not None:
+        train = by_part["train"]
+        few = [
+            (name, len(each)) for name, each in zip(classes, train, strict=True) if len(each) < 2
+        ]
+        where = path / _folders(made)["train"] if len(by_part) > 1 else path
+        refuse(
+            [f"{where / name}: {n} image(s), too few for training and test" for name, n in few],
+            path,
         )
-    return _held_out(path, names, test_share)
+        drawn = hold_out.of_each if made.get("draw") == "share" else hold_out.equally
+        held = drawn(train, share)
+        for part, chosen in (("test", held), ("train", ~held)):
+            every, labelled = [file for each in train for file in each], _labels(train)
+            files[part] = [every[index] for index in np.flatnonzero(chosen)]
+            labels[part] = labelled[chosen]
+    return Found(files, labels, classes)
 
 
-def val_of(path: Path, said: str | None) -> str | None:
-    """What PATH/val is, `validation` or `test`; None if there is none. Never guessed.
+def every(path: Path, made: Mapping) -> list[Path]:
+    """All images of a folder, whatever part they are in. Raises DataError with every mistake."""
+    by_part, _ = _by_part(path, made)
+    return [file for by_class in by_part.values() for each in by_class for file in each]
 
-    Raises DataError with the question where nobody has `said` it.
+
+def _by_part(path: Path, made: Mapping) -> tuple[dict[str, list[list[Path]]], list[str]]:
+    """The images of each class of each part that has a folder; and the names of the classes.
+
+    Without folders of parts all are train: a test set is held out of it.
     """
-    train, val, test = ((path / name).is_dir() for name in ("train", "val", "test"))
-    if not (train and val):
-        if said is not None:
-            raise DataError(f"--val-is {said}: {path} has not both train/ and val/")
-        return None
-    if test and said == "test":
-        raise DataError(f"{path} has test/ beside val/, which is for validation: no --val-is test")
-    if not test and said is None:
-        raise DataError(
-            f"{path} has train/ and val/ and no test/. Are choices made on val/, or are results "
-            "reported on it? Say --val-is test (nothing is chosen on it; the study holds "
-            "validation images out of train), or --val-is validation with --test-share 0.2 "
-            "(that share of train is held out as test)"
-        )
-    return said or "validation"
-
-
-def _of_parts(path: Path, test_share: float | None, val: str | None) -> Found:
-    """PATH/train beside PATH/test or PATH/val."""
-    places = {"train": path / "train", "test": path / "test", "val": path / "val"}
-    if val != "validation":
-        test = places.pop("val")
-        places["test"] = places["test"] if places["test"].is_dir() else test
+    places = {part: path / name for part, name in _folders(made).items()}
+    share = made.get("test_share")
+    if not (places["train"].is_dir() and (places["test"].is_dir() or places["val"].is_dir())):
+        names = classes_in(path)
+        if share is None or "train" in names:
+            raise DataError(
+                f"{path}: expected PATH/train/CLASS/ and PATH/test/CLASS/ (or val); where it has "
+                "only PATH/CLASS/, give --test-share 0.2"
+            )
+        return {"train": _by_class(path, names)}, names
+    if made.get("val") != "validation":
+        val = places.pop("val")
+        places["test"] = places["test"] if places["test"].is_dir() else val
     elif not places["test"].is_dir():
         del places["test"]
-    if ("test" in places) is (test_share is not None):
-        if test_share is not None:
-            raise DataError(f"{path} has a test set: leave --test-share out")
+    if share is not None and "test" in places:
+        raise DataError(f"{path} has a test set: leave --test-share out")
+    if share is None and "test" not in places:
         raise DataError(
             f"{path} has no test set where val/ is for validation: give --test-share 0.2, which "
             "holds that share of train out"
         )
-    names = _classes(places["train"])
+    names = classes_in(places["train"])
     mistakes = [f"{places['train']}: no folder of a class in it"] * (not names)
     for part in places.keys() - {"train"}:
-        unknown = sorted(set(_classes(places[part])) - set(names))
+        unknown = sorted(set(classes_in(places[part])) - set(names))
         mistakes += [f"{places[part] / name}: training has no such class" for name in unknown]
     found = {part: _by_class(folder, names) for part, folder in places.items()}
     for name, files in zip(names, found["train"], strict=True):
@@ -160,38 +168,16 @@ def _of_parts(path: Path, test_share: float | None, val: str | None) -> Found:
         if not any(found[part]):
             mistakes.append(f"{places[part]}: no image in it")
     refuse(sorted(mistakes), path)
-    files = {part: [file for each in found[part] for file in each] for part in found}
-    labels = {part: _labels(found[part]) for part in found}
-    if test_share is not None:
-        held = _held_out(places["train"], names, test_share)
-        files, labels = files | held.files, labels | held.labels
-    return Found(files, labels, names)
+    return found, names
 
 
-def _held_out(path: Path, names: list[str], share: float) -> Found:
-    """PATH/CLASS, with a share of each class held out as test."""
-    by_class = _by_class(path, names)
-    refuse(
-        [
-            f"{path / name}: {len(files)} image(s), too few for training and test"
-            for name, files in zip(names, by_class, strict=True)
-            if len(files) < 2
-        ],
-        path,
-    )
-    files, labels = [file for each in by_class for file in each], _labels(by_class)
-    order = balanced_order(labels, np.random.RandomState(0))
-    # Rank by rank, so that each class keeps an image to learn from.
-    count = min(max(1, round(share * len(files))), len(files) - len(names))
-    held = {"test": np.sort(order[:count]), "train": np.sort(order[count:])}
-    return Found(
-        {part: [files[index] for index in held[part]] for part in PARTS},
-        {part: labels[held[part]] for part in PARTS},
-        names,
-    )
+def _folders(made: Mapping) -> dict[str, str]:
+    """The names of the folders of the parts."""
+    return {part: part for part in (*PARTS, VAL)} | (made.get("parts") or {})
 
 
-def _classes(folder: Path) -> list[str]:
+def classes_in(folder: Path) -> list[str]:
+    """The names of the folders in it, which are classes or parts."""
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 

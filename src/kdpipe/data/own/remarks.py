@@ -24,15 +24,14 @@ MAX_READ = 2 * 10**9  # bytes of files that are compared
 SHOWN = 3  # pairs
 
 
-def refuse_unread(path: Path, found: Found) -> None:
-    """Raise DataError for pictures among the classes that cannot be read."""
-    others = folders.passed_over(path, found.files)
+def refuse_unread(path: Path) -> None:
+    """Raise DataError for pictures in a folder that cannot be read: a class would lose them."""
+    others = [file for file in folders.passed_over(path, {}) if file.suffix.lower() in UNREAD]
     folders.refuse(
         [
             f"{path / other}: {other.suffix} is not read: save it as JPEG or PNG (ImageMagick: "
-            f"mogrify -format jpg *{other.suffix}), or move it out of the folder"
+            f"mogrify -format jpg *{other.suffix}), and move the original out of the folder"
             for other in others
-            if other.suffix.lower() in UNREAD
         ],
         path,
     )

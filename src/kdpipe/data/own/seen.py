@@ -68,10 +68,7 @@ def differences(place: Path, card: Card, path: Path) -> str | None:
 def _facts(path: Path, card: Card) -> Facts:
     if not path.is_dir():
         return {"": _of(path)}
-    found = folders.listed(path, card.made.get("test_share"), card.made.get("val"))
-    return {
-        str(file.relative_to(path)): _of(file) for part in found.files.values() for file in part
-    }
+    return {str(file.relative_to(path)): _of(file) for file in folders.every(path, card.made)}
 
 
 def _of(file: Path) -> list[int]:

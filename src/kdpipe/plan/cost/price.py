@@ -23,6 +23,7 @@ FORKED = 0.5  # seconds before a job does anything that is forked from a preload
 STARTING = 2.5  # seconds of Python and torch, where it was not measured
 SNAKEMAKE = 0.3  # from the end of a job to the start of the next in its place
 UNSEEN, SEEN = 0.25, 0.08  # how wide of a price: before a run has finished, and at the least
+READING = 0.007  # to read, decode and crop an image like ImageNet's on one core, as measured
 FITS = 2e-9  # seconds of a probe's classifiers for each image, feature and class
 
 
@@ -44,10 +45,10 @@ def forks(runs: Iterable[Run], device: str) -> bool:
     return device == "cpu" and len(threads) > 2 and max(threads) == 1
 
 
-def of(plan: Plan, device: str, to_do: Collection[str], known: Mapping[str, dict]) -> "Price":
+def of(plan: Plan, device: str, known: Mapping[str, dict], on_gpus: int | None = None) -> "Price":
     """The price of a plan on this machine; `known` are records of its runs, by name."""
-    runs = [run for name, run in plan.runs.items() if name in to_do]
-    return Price(plan, speeds.of(plan, device), known, FORKED if forks(runs, device) else None)
+    start = FORKED if forks(plan.runs.values(), device) else None
+    return Price(plan, speeds.of(plan, device), known, start, on_gpus)
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,15 @@ class Price:
     """Prices of the jobs of a plan.
 
     speeds: of runs by name, those of a network and recipe the same; records: of runs, by name.
-    start: seconds of a job beside its own work, where that was seen.
+    start: seconds of a job beside its own work, where that was seen. on_gpus: how many jobs the
+    GPUs hold at a time; None where there are none.
     """
 
     plan: Plan
     speeds: Mapping[str, Speed] = field(default_factory=dict)
     records: Mapping[str, dict] = field(default_factory=dict)
     start: float | None = None
+    on_gpus: int | None = None
 
     def of(self, item: Item) -> float:
         """Seconds of a job from its start to its end, a slot that Snakemake gives it included."""
@@ -83,7 +86,7 @@ class Price:
         def left(item: Item) -> float:
             return max(0.0, self.of(item) - behind.get(item.name, 0.0))
 
-        schedule = simulate(self.plan, to_do, left, max(1, cores))
+        schedule = simulate(self.plan, to_do, left, max(1, cores), self.on_gpus)
         seconds = schedule.seconds + (RENDERING if to_do else 0.0)
         return Total(schedule, seconds if self.known else None, self.width)
 
@@ -105,12 +108,12 @@ class Price:
                 return self._of_run(item)
             case Table():
                 images = item.multiply_adds / max(1, item.parent.cost.multiply_adds)
-                return images * self._image(item.parent)
+                return self._read(self.plan.card, images, images * self._image(item.parent))
             case Probe():
                 data = item.spec["data"]
                 images = data["train_size"] + data["validation"] + item.card.test
                 fits = FITS * data["train_size"] * 100 * item.card.classes
-                return images * self._image(item.run) + fits
+                return self._read(item.card, images, images * self._image(item.run)) + fits
 
     def _of_run(self, run: Run) -> float:
         """Steps, validation after each epoch, and at the end both of the last and the best."""
@@ -120,6 +123,7 @@ class Price:
         at_end = (1 + (val > 0)) * (train + val + card.test)
         at_end += len(self.plan.keep.get(run.name, ())) * (val + card.test)
         seconds = image * (epochs * val + at_end)
+        read = epochs * (train + val) + at_end
         speed = self.speeds.get(run.name)
         steps = epochs * -(-train // recipe["batch_size"])
         if speed is None:
@@ -129,7 +133,18 @@ class Price:
         if run.spec["teacher"] and not run.tables:  # a live teacher, asked for every image
             asked = train * run.spec["method"]["kd_epochs"]
             seconds += asked * sum(self._image(parent) for parent in run.parents)
-        return seconds + _reading(card)
+        return self._read(card, read, seconds) + _loading(card)
+
+    def _read(self, card: Card, images: float, seconds: float) -> float:
+        """Seconds of a job that reads so many images from their files, where they stream.
+
+        Beside its own work where there are `workers` for it, else before.
+        """
+        if not card.streamed:
+            return seconds
+        workers = self.plan.study.workers
+        reading = images * READING / max(1, workers)
+        return max(seconds, reading) if workers else seconds + reading
 
     def _image(self, run: Run) -> float:
         speed = self.speeds.get(run.name)
@@ -177,7 +192,7 @@ def _network(item: Run | Table | Probe) -> str:
     return item.parent.network if isinstance(item, Table) else item.run.network
 
 
-def _reading(card: Card) -> float:
+def _loading(card: Card) -> float:
     """Seconds of reading all images and comparing them with their card."""
     channels, height, width = card.shape
     pixels = 0 if card.streamed else (card.train + card.test) * channels * height * width

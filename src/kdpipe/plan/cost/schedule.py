@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from kdpipe.plan.items import Item, Plan, Run, Table
+from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run, Table
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,16 @@ def cores() -> int:
 
 
 def simulate(
-    plan: Plan, to_do: Collection[str], seconds: Callable[[Item], float], cores: int
+    plan: Plan,
+    to_do: Collection[str],
+    seconds: Callable[[Item], float],
+    cores: int,
+    on_gpus: int | None = None,
 ) -> Schedule:
-    """The schedule of everything that is to do, with the tables that it waits for."""
+    """The schedule of everything that is to do, with the tables that it waits for.
+
+    on_gpus: how many jobs the GPUs hold at a time, ensembles apart; None where none is needed.
+    """
     items = _items(plan, to_do)
     after: dict[str, list[Item]] = {name: [] for name in items}
     waits: dict[str, int] = {}
@@ -51,22 +58,25 @@ def simulate(
     running: list[tuple[float, str, int]] = []
     now = total = 0.0
     free, standing, most, abreast = cores, 0, 0, 0
+    on_gpu = 0
     while ready or running:
         while ready and free > 0:
             item = items[heapq.heappop(ready)[2]]
-            taken = min(threads(item), cores)
-            if taken > free and running:
+            taken = min(threads(item, plan), cores)
+            held = on_gpus is not None and not isinstance(item, Averaged)
+            if running and (taken > free or (held and on_gpu >= (on_gpus or 1))):
                 heapq.heappush(ready, place(item))
                 break
             took = seconds(item)
             heapq.heappush(running, (now + took, item.name, taken))
-            free, total = free - taken, total + took * taken
+            free, total, on_gpu = free - taken, total + took * taken, on_gpu + held
             if isinstance(item, Table):
                 standing += item.bytes
                 most = max(most, standing)
             abreast = max(abreast, len(running))
         now, name, taken = heapq.heappop(running)
         free += taken
+        on_gpu -= on_gpus is not None and not isinstance(items[name], Averaged)
         for item in after[name]:
             waits[item.name] -= 1
             if not waits[item.name]:
@@ -78,11 +88,13 @@ def simulate(
     return Schedule(now, total, most, abreast)
 
 
-def threads(item: Item) -> int:
-    """Of a job; scoring an ensemble has one."""
-    if isinstance(item, Run):
-        return item.spec["recipe"]["threads"]
-    return item.spec.get("threads", 1)
+def threads(item: Item, plan: Plan) -> int:
+    """Of a job, and of the processes that read images beside it; scoring an ensemble has one."""
+    if isinstance(item, Averaged):
+        return 1
+    own = item.spec["recipe"] if isinstance(item, Run) else item.spec
+    card = item.card if isinstance(item, Probe) else plan.card
+    return own["threads"] + (plan.study.workers if card.streamed else 0)
 
 
 def _items(plan: Plan, to_do: Collection[str]) -> dict[str, Item]:

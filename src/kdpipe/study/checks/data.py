@@ -54,6 +54,8 @@ def of_images(where: str, images: Images, teacher_outputs: object = None) -> Ite
             f"{where}: train_size {data.train_size} and validation {data.validation} together "
             f"exceed the {card.train:,} training images of {data.name}"
         )
+    elif card.counts and data.draw == "equal":
+        yield from _emptied(where, data, card)
     if card.streamed:
         yield from _streamed(where, data, teacher_outputs)
     elif data.crop is not None:
@@ -65,6 +67,20 @@ def of_images(where: str, images: Images, teacher_outputs: object = None) -> Ite
     height, width = card.shape[1:]
     if data.padding == "reflect" and data.pad >= min(height, width):
         yield f"{where}.pad: {data.pad} pixels cannot be reflected in images of {height}x{width}"
+
+
+def _emptied(where: str, data: Data, card: cards.Card) -> Iterator[str]:
+    """A class of which validation takes every image, where it takes as many of each class."""
+    fewest = min(card.counts)
+    most = (fewest - 1) * card.classes
+    if data.validation > most:
+        index = card.counts.index(fewest)
+        named = card.class_names[index] if card.class_names else f"class {index}"
+        yield (
+            f"{where}.validation: {data.validation} images, as many of each of {card.classes} "
+            f"classes, leave none of {named} to train on, which has {fewest}: at most {most:,}, or "
+            "write draw: share, and each class gives its share"
+        )
 
 
 def _streamed(where: str, data: Data, teacher_outputs: object) -> Iterator[str]:
