@@ -58,7 +58,7 @@ def test_a_machine_that_cannot_be_measured_is_one_message(plan, monkeypatch):
 
 
 def test_what_is_measured_is_near_to_what_a_run_takes(place, monkeypatch):
-    """The real measurement and a real run, on a machine that may be busy: within a factor of 4."""
+    """The real measurement and a real run, each by its own work: within a factor of 4."""
     from kdpipe.jobs.train import train
     from kdpipe.training import speed
 
@@ -66,8 +66,8 @@ def test_what_is_measured_is_near_to_what_a_run_takes(place, monkeypatch):
     run = made.scratch["wrn10-0.5", 0, 0]
     found = speed.measure(run.spec, made.card.shape, run.cost.multiply_adds, 0.6)
     price = Price(made, {run.name: speeds.Speed(start=0.0, **found)}, start=0.0)
-    began = time.monotonic()
+    began = time.process_time()  # the price leaves out what else a machine does, too
     train(run.spec, [], place)
-    took = time.monotonic() - began
+    took = time.process_time() - began
     assert price.of(run) / 4 < took < 4 * price.of(run)
     assert min(found.values()) >= 0 and found["step"] > 0 and found["image"] > 0
