@@ -22,7 +22,7 @@ study = load(
     head=workflow.is_main_process,
     dry=workflow.output_settings.dryrun,
     remote=remote,
-    targets=workflow.dag_settings.targets,
+    targets=lambda: workflow.dag_settings.targets,  # known once this file was read
     longest_job=site["longest_job"].value if "longest_job" in site else None,
 )
 # The GPUs of this machine are counted, unless `--resources gpu=N` says how many to use.

@@ -6,7 +6,7 @@ knows what is finished; a job that parses the Snakefile again counts everything 
 otherwise it could not find its own target.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,15 @@ class Dag:
     store: Store = field(default_factory=Store)
     source: str | None = None  # what a report that is there has to be rendered from anew
     remote: bool = False  # its jobs run on other machines
-    targets: frozenset[str] = frozenset()  # of Snakemake, as they were typed; none: everything
+    targets: Callable[[], Iterable[str]] = tuple  # as they were typed; none: everything
 
     @property
     def asked(self) -> frozenset[str]:
         """What is to do for the targets: of half-way ones their runs, else everything."""
-        if not self.targets or self.targets - HALF_WAY.keys():
+        targets = set(self.targets())
+        if not targets or targets - HALF_WAY.keys():
             return self.to_do
-        wanted = [n for t in self.targets for n in self._played(HALF_WAY[t]) if n in self.to_do]
+        wanted = [n for t in targets for n in self._played(HALF_WAY[t]) if n in self.to_do]
         found: set[str] = set()
         while wanted:
             found.add(name := wanted.pop())

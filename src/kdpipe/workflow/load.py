@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
@@ -34,13 +34,13 @@ def load(
     dry: bool = False,
     remote: bool = False,
     longest_job: int | None = None,
-    targets: Iterable[str] = (),
+    targets: Callable[[], Iterable[str]] = tuple,
 ) -> Dag:
     """The DAG of the study in Snakemake's `config`, or in the default file.
 
     `files` are what --configfile named; `head` says whether this is the head process, `dry` whether
     nothing is to be run (no table is taken away then), `remote` whether its jobs run on other
-    machines, which give a job `longest_job` minutes; `targets` are what was typed. Mistakes are
+    machines, which give a job `longest_job` minutes; `targets` gives what was typed. Mistakes are
     printed and end the process with exit code 2.
     """
     if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
@@ -88,7 +88,7 @@ def load(
             store,
             said,
             remote,
-            frozenset(targets),
+            targets,
         )
         if head and not remote:
             os.environ[leash.HEAD] = str(os.getpid())
