@@ -1,10 +1,13 @@
 """The report of a study with made results: its files, and its page in a real browser."""
 
 import dataclasses
+import errno
 import html
 import itertools
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from urllib.parse import urlparse
@@ -17,6 +20,7 @@ from browser import CHROMIUM, browser
 from made_study import STUDY, made_plan, made_store, write
 
 from kdpipe.cli.main import main
+from kdpipe.errors import StoreError
 from kdpipe.evidence import answer, frames, reading
 from kdpipe.evidence.claim import claims, judge
 from kdpipe.networks import naming
@@ -55,14 +59,51 @@ def test_everything_is_written(rendered):
 def test_the_same_records_give_the_same_bytes_and_nothing_else(rendered, tmp_path):
     folder, made, store = rendered
     (tmp_path / "made" / "figures").mkdir(parents=True)
-    (tmp_path / "made" / "figures" / "gone.svg").write_text("<svg/>")  # of an earlier study
-    (tmp_path / "made" / "figures" / "notes.txt").write_text("a person's own")
+    (tmp_path / "made" / "figures" / "mine.svg").write_text("<svg/>")  # a person's own
     again = render(made, store, tmp_path / "made")
     written = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     for path in written:
         assert (again / path).read_bytes() == (folder / path).read_bytes(), path
     there = {path.relative_to(again) for path in again.rglob("*") if path.is_file()}
-    assert {str(path) for path in there - written} == {"figures/notes.txt"}
+    assert {str(path) for path in there - written} == {"figures/mine.svg"}
+
+
+def test_of_an_earlier_study_nothing_is_left_and_of_others_everything(rendered, tmp_path):
+    whole, made, store = rendered
+    folder = tmp_path / "made"
+    shutil.copytree(whole, folder)
+    mine = {"tables/mine.csv", "figures/mine.png", "tables/.draft.tmp", "figures/notes.txt"}
+    for name in mine:
+        (folder / name).write_text("a person's own")
+    (folder / "tables/.chains.csv.abc.tmp").write_text("half")  # killed there
+    less = made.study.model_copy(update={"tables": {"teacher_size": made.study.tables["chains"]}})
+    render(dataclasses.replace(made, study=less), store, folder)
+    there = {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
+    tables_there = {name for name in there if name.startswith("tables/")} - mine
+    assert tables_there == {f"tables/teacher_size.{ending}" for ending in ("csv", "md", "tex")}
+    assert mine <= there
+
+
+@pytest.mark.parametrize("full_at", ["results.csv", "index.md"])
+def test_a_disk_that_is_full_leaves_the_report_that_is_there(
+    rendered, tmp_path, monkeypatch, full_at
+):
+    _, made, store = rendered
+    folder = render(made, store, tmp_path / "made")
+    for path in (folder / "results.csv", folder / "tables/chains.csv"):
+        path.write_text("an earlier one")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    real = os.fsync
+
+    def full(descriptor):
+        if f"/.{full_at}." in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=f"no space left to write .*{full_at}"):
+        render(made, store, folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_index_md_has_the_answer_the_claims_and_every_table(rendered):

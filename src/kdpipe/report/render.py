@@ -6,6 +6,7 @@ is refused, so that a report which is there stays.
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -19,12 +20,12 @@ from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import page, source, style, validation
 from kdpipe.report.curves import drawn
-from kdpipe.report.figure import draw
+from kdpipe.report.figure import draw, figures
 from kdpipe.report.headline import headline
 from kdpipe.report.table import Sheet, csv, filled, grid_of, latex, markdown, tables
 from kdpipe.report.text import effect, escaped, few_seeds, place, price, probability, rounded, span
 from kdpipe.results import readings, store
-from kdpipe.results.files import write_bytes
+from kdpipe.results.files import exchange, temporary_files
 from kdpipe.results.readings import Reading
 from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.traced import Wrong
@@ -65,43 +66,39 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
         drawings = draw(frame, curves)
     lacks = reading.lacking(known, wrong)
 
-    # What is written last goes first: a report that was cut off is none, of whichever study.
-    (folder / source.PAGE).unlink(missing_ok=True)
-    _write(folder / "results.csv", known.to_csv(index=False))
-    _write(folder / "claims.json", json.dumps(claim.as_json(verdicts), indent=1) + "\n")
+    texts = {"results.csv": known.to_csv(index=False)}
+    texts["claims.json"] = json.dumps(claim.as_json(verdicts), indent=1) + "\n"
     for table in sheets:
         for ending, form in FORMS.items():
-            _write(folder / "tables" / f"{table.name}.{ending}", form(table))
+            texts[f"tables/{table.name}.{ending}"] = form(table)
     svgs = {drawing.name: style.svg(drawing.figure, drawing.name) for drawing in drawings}
-    for drawing in drawings:
-        _write(folder / "figures" / f"{drawing.name}.svg", style.alone(svgs[drawing.name]))
-        write_bytes(folder / "figures" / f"{drawing.name}.png", style.png(drawing.figure))
-    _clear(folder / "tables", {f"{table.name}.{ending}" for table in sheets for ending in FORMS})
-    _clear(folder / "figures", {f"{name}.{ending}" for name in svgs for ending in ("svg", "png")})
+    for name, svg in svgs.items():
+        texts[f"figures/{name}.svg"] = style.alone(svg)
     small = drawn(curves)
-    html = page.html(
+    texts["index.html"] = page.html(
         plan, frame, answers, verdicts, sheets, drawings, svgs, old, said, small, lacks
     )
-    _write(folder / "index.html", html)
     text = _markdown(plan, frame, answers, verdicts, sheets, old, said, lacks)
-    _write(folder / source.PAGE, f"{text}\n{source.last_line(digest)}\n")
+    texts[source.PAGE] = f"{text}\n{source.last_line(digest)}\n"
+    files = {folder / name: text.encode() for name, text in texts.items()}
+    for drawing in drawings:
+        files[folder / f"figures/{drawing.name}.png"] = style.png(drawing.figure)
+    for name in ("tables", "figures"):  # there in any case
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    exchange(files, last=folder / source.PAGE, gone=_others(folder, files.keys()))
     return folder
 
 
 FORMS = {"csv": csv, "md": markdown, "tex": latex}
-SUFFIXES = {".csv", ".md", ".tex", ".svg", ".png"}
 
 
-def _clear(folder: Path, written: set[str]) -> None:
-    """Remove what an earlier report of another study left; the folder is there in any case."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if path.name not in written and path.suffix in SUFFIXES:
-            path.unlink()
-
-
-def _write(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
+def _others(folder: Path, written: Collection[Path]) -> list[Path]:
+    """What an earlier report of another study left, whole or half; of kdpipe's names alone."""
+    names = [f"tables/{name}.{ending}" for name in tables() for ending in FORMS]
+    names += [f"figures/{name}.{ending}" for name in figures() for ending in ("svg", "png")]
+    paths = [path for path in (folder / name for name in names) if path not in written]
+    half = [left for path in paths for left in temporary_files(path.parent, path.name)]
+    return [path for path in paths if path.is_file()] + half
 
 
 def _markdown(

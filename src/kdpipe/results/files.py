@@ -14,6 +14,7 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kdpipe.errors import Missing, StoreError
@@ -26,31 +27,59 @@ UNLIKE = "it is not what the record of its run says"
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all. Raises StoreError if it cannot be."""
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(path) as file:
-            temporary = file.name
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
+    _write({Path(path): data})
+
+
+def exchange(files: dict[Path, bytes], last: Path, gone: Iterable[Path] = ()) -> None:
+    """Write files of which `last` vouches for all: it is away while they are exchanged.
+
+    gone: files of before that go with it. Where the disk is full, or the process is killed while it
+    writes, all stay as they were. Raises StoreError if one cannot be written.
+    """
+
+    def begin() -> None:
+        for path in (last, *gone):
+            path.unlink(missing_ok=True)
+
+    vouching = files[last]
+    _write({path: data for path, data in files.items() if path != last} | {last: vouching}, begin)
+
+
+def _write(files: dict[Path, bytes], begin: Callable[[], None] = lambda: None) -> None:
+    """All are on the disk before `begin` is called and one of them gets its name."""
+    path, beside = Path(), {}
+    with contextlib.ExitStack() as held:
+        try:
+            for path, data in files.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context(_beside(path))
+                beside[path] = file.name
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o666 & ~_umask())
+            begin()
+            for path, temporary in beside.items():
+                os.replace(temporary, path)
+        except BaseException as error:
+            for temporary in beside.values():
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+            if not isinstance(error, OSError):
+                raise
+            raise _refused(path, len(files[path]), error) from None
+    for path in files:
         for left in temporary_files(path.parent, path.name):
             left.unlink(missing_ok=True)
-    except BaseException as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        if not isinstance(error, OSError):
-            raise
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(
-                f"no space left to write {path} ({len(data):,} bytes needed): free some space and "
-                "start again; everything finished so far is whole"
-            ) from None
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _refused(path: Path, size: int, error: OSError) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(
+            f"no space left to write {path} ({size:,} bytes needed): free some space and start "
+            "again; everything finished so far is whole"
+        )
+    return StoreError(f"{path} cannot be written: {error.strerror}")
 
 
 def _beside(path: Path):
@@ -135,6 +164,17 @@ def read_arrays(path: Path, facts: dict | None = None) -> tuple[dict, dict]:
         raise Missing(f"{path} is missing: {_cure(path)}") from None
     except (*DAMAGED, SafetensorError) as error:
         raise StoreError(f"{path} is damaged or not kdpipe's ({error}): {_cure(path)}") from None
+
+
+def about_in(path: Path) -> dict:
+    """What `write_arrays` was given to say, from the header alone: the arrays may be large.
+
+    Nothing is verified: of a file that is damaged, or another's, it raises one of DAMAGED.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(min(length, os.fstat(file.fileno()).st_size)))
+    return json.loads(header["__metadata__"]["kdpipe"])["about"]
 
 
 def read_bytes(path: Path, facts: dict) -> bytes:
