@@ -99,8 +99,9 @@ def test_prune_touches_only_what_has_kdpipes_name_and_marks(place, say, tmp_path
     assert set(said.splitlines()[1:]) == {
         f"not kdpipe's, left: results/{name} ({why})" for name, why in left.items()
     }
-    (noted / "my notes.txt").unlink()
-    assert "removed" in say("prune", "study.yaml", "--yes") and not noted.exists()
+    (noted / "my notes.txt").unlink()  # it was locked as another run
+    said = say("prune", "study.yaml", "--yes")
+    assert f"it holds another run, {TEACHER.name} (moved aside" in said and noted.exists()
 
 
 def test_a_folder_that_cannot_be_removed_is_named(place, say, tmp_path, monkeypatch, capsys):
@@ -122,6 +123,18 @@ def test_prune_leaves_what_is_being_trained(place, say, tmp_path):
     with store.only_one(place.run(gone.name)):
         assert gone.name not in say("prune", "less.yaml", "--yes")
     assert place.run(gone.name).exists()
+
+
+def test_no_record_is_rewritten_that_a_process_works_on(place, say, tmp_path, monkeypatch):
+    """A job that began after prune had looked: it may be about to write the record itself."""
+    tiny.write(tmp_path / "less.yaml", tiny.study())
+    before = tiny.exact(place.run(TEACHER.name)), tiny.record(place, TEACHER)
+    monkeypatch.setattr(store, "is_running", lambda folder: False)
+    with store.only_one(place.run(TEACHER.name)):
+        say("prune", "less.yaml", "--yes")
+    assert (tiny.exact(place.run(TEACHER.name)), tiny.record(place, TEACHER)) == before
+    say("prune", "less.yaml", "--yes")
+    assert tiny.record(place, TEACHER)["checkpoints"] == {}
 
 
 def test_prune_takes_out_of_an_archive_what_no_study_has(place, say, archive, tmp_path):

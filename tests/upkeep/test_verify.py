@@ -95,6 +95,12 @@ def damage_an_ensemble(place):
     return path, "damaged, and its copy is whole"
 
 
+def damage_a_kept_record(place):
+    path = place.run(TEACHER.name) / run_folder.KEPT_RECORD
+    path.write_text("{}")
+    return path, "damaged, and its copy is whole"
+
+
 def damage_an_ensemble_and_its_copy(place):
     for path in place.root.glob("ensembles/*/*record.json"):
         path.write_text("{}")
@@ -227,7 +233,7 @@ def test_what_is_left_is_found_and_pruned(place, say, leave):
 FAULTS = [
     damage_weights, cut_a_curve, remove_a_checkpoint, exchange_weights, *LEFT,
     add_a_file, add_a_file_of_another_program, rename_a_run, exchange_runs, improve_a_record,
-    damage_an_ensemble, damage_an_ensemble_and_its_copy, damage_data,
+    damage_an_ensemble, damage_a_kept_record, damage_an_ensemble_and_its_copy, damage_data,
     link_a_run, damage_a_table, damage_the_header_of_a_table, damage_a_part_of_a_table,
 ]  # fmt: skip
 
@@ -237,7 +243,16 @@ def test_a_fault_is_one_line_that_names_it(place, say, fault):
     path, word = fault(place)
     said = say("verify", "--results", str(place.root), code=2)
     assert said.count("\n") == 1
-    assert str(path) in said and word in said and "remove" in said
+    assert str(path) in said and word in said and ("remove" in said or "put back" in said)
+
+
+@pytest.mark.parametrize("name", [run_folder.RECORD, run_folder.KEPT_RECORD])
+def test_a_damaged_record_is_put_back_from_its_copy(place, say, name):
+    path = place.run(TEACHER.name) / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:99])
+    assert f"{path}: damaged" in say("verify", "--results", str(place.root), code=2)
+    assert path.read_bytes() == whole and say("verify") == "results: every file is whole\n"
 
 
 def test_nothing_is_called_whole_that_is_no_results_folder(place, say, tmp_path, capsys):
@@ -276,6 +291,81 @@ def test_a_folder_moved_aside_is_named_and_left(place, say, tmp_path):
     assert tiny.exact(aside) == before
     (line,) = say("verify", code=2).splitlines()
     assert f"old-{run.name}: " in line and "rename it back, move it out of here" in line
+
+
+def test_of_what_is_not_kdpipes_no_removal_is_advised(place, say):
+    """Somebody's backups, models and notes among the results: they are named, and no more."""
+    backup = place.root / "runs/backup"
+    backup.mkdir()
+    place.run(TEACHER.name).rename(backup / TEACHER.name)
+    (place.root / "runs/hf_model").mkdir()
+    (place.root / "runs/hf_model/model.safetensors").write_bytes(b"anybody's")
+    (place.root / "tables/paper").mkdir(parents=True)
+    (place.root / "tables/paper/t.tex").write_text("mine")
+    (place.root / "data/cats_raw").mkdir()
+    (place.root / "data/cats_raw/card.json").write_text('{"cats": 9}')
+    (place.root / "data/cats-0123456789ab").mkdir()
+    (place.root / "data/cats-0123456789ab/cat.npy").write_text("mine")
+    (place.root / ".draft.tmp").write_text("mine")
+    whole, *others = say("verify").splitlines()
+    assert whole == "results: every file is whole"
+    left = ["runs/backup", "runs/hf_model", "data/cats-0123456789ab", "data/cats_raw"]
+    assert [line.split(" (")[0] for line in others] == [
+        f"not kdpipe's, left: results/{name}" for name in [*left, "tables/paper"]
+    ]
+    say("prune", "study.yaml", "--yes")
+    assert (place.root / ".draft.tmp").exists()
+
+
+def cut_off(run):
+    """Of a finished run what one has that was killed early: its state and its lock."""
+    state = read_arrays(run_folder.weights(run))
+    for path in [each for each in run.iterdir() if each.name != run_folder.LOCK]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_arrays(run_folder.state(run), *state)
+
+
+def tear_its_records(run):
+    for name in (run_folder.RECORD, run_folder.KEPT_RECORD):
+        (run / name).write_text("{")
+
+
+@pytest.mark.parametrize("planned", [True, False])
+@pytest.mark.parametrize("became", [cut_off, tear_its_records])
+def test_an_unfinished_or_damaged_run_moved_aside_is_left(place, say, tmp_path, became, planned):
+    """Whether or not a study still has the run that it was."""
+    study = tiny.write(tmp_path / "other.yaml", tiny.study(seeds=[0 if planned else 7])).name
+    run = place.run(TEACHER.name)
+    became(run)
+    aside = run.rename(run.with_name(f"old-{run.name}"))
+    before = tiny.exact(aside) | {"state": run_folder.state(aside).exists()}
+    said = say("prune", study, "--yes")
+    assert f"not kdpipe's, left: results/runs/{aside.name} (" in said
+    assert tiny.exact(aside) | {"state": run_folder.state(aside).exists()} == before
+    assert aside.name in say("verify", code=2)
+
+
+def test_an_unfinished_run_of_another_digest_is_left(place, say):
+    """`backup-202401011230` ends as kdpipe's names do; and the lock of kdpipe 0.2 is empty."""
+    run = place.run(TEACHER.name)
+    cut_off(run)
+    (run / run_folder.LOCK).write_text("")
+    aside = run.rename(run.with_name("backup-202401011230"))
+    assert "is of another run" in say("prune", "study.yaml", "--yes")
+    assert run_folder.state(aside).exists()
+    assert "move it out of here" in say("verify", code=2)
+
+
+@pytest.mark.parametrize("lead", ["nowhere", "a file"])
+def test_a_folder_of_runs_that_is_none_is_a_fault(place, say, tmp_path, lead):
+    """As where the disk that it was on is not there."""
+    (place.root / "runs").rename(tmp_path / "disk")
+    if lead == "nowhere":
+        (place.root / "runs").symlink_to("/not/mounted")
+    else:
+        (place.root / "runs").write_text("")
+    said = say("verify", code=2)
+    assert f"results/runs: {'a link that leads ' * (lead == 'nowhere')}{lead}" in said
 
 
 def test_of_a_folder_of_records_alone_no_weights_are_asked(place, say):

@@ -4,6 +4,7 @@ Somebody's files may lie among them: raw images, the logs of another program, a 
 aside. They are told from what kdpipe has made, so that nothing else is removed or called whole.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.results import records, run_folder
 from kdpipe.results.archived import FILE, KINDS
+from kdpipe.results.files import DAMAGED, about_in
 from kdpipe.results.store import OUTCOMES, Store
 
 FOLDERS = (*KINDS, "data", "tables")  # below a results folder
@@ -42,6 +44,16 @@ _MARKS = {
 }
 
 
+def no_folder(place: Store, kind: str) -> str | None:
+    """What stands where kdpipe has a folder of folders, if that is something else."""
+    base = place.root / kind
+    if base.is_dir():
+        return None
+    if base.is_symlink():
+        return f"a link that leads nowhere ({base.readlink()})"
+    return "a file" if base.exists() else None
+
+
 def entries(place: Store, kind: str) -> list[Path]:
     """All that lies where kdpipe makes folders of a kind."""
     return [path for path in _all(place, kind) if not _is_gone(path)]
@@ -65,27 +77,63 @@ def foreign(path: Path, kind: str) -> str | None:
     """Why an entry of the folder of a kind is not kdpipe's own; None if it is."""
     if path.is_symlink() or not path.is_dir():
         return "a link" if path.is_symlink() else "a file"
-    hidden = path.name.startswith(".") and kind != "tables"  # there they are workshops
-    if hidden or not _NAME.fullmatch(path.name):
+    if not _is_named(path, kind):
         return "not a name that kdpipe gives"
-    inside = [each.relative_to(path).as_posix() for each in path.rglob("*")]
-    for name in inside:
-        if not _FILES[kind].fullmatch(name) or (path / name).is_symlink():
+    for each in path.rglob("*"):
+        if not is_written(each, path, kind):
+            name = each.relative_to(path).as_posix()
             return f"holds {name}, which kdpipe has not written"
-    if inside and not _MARKS & set(inside):
+    if not _is_marked(path):
         return "holds no record, no lock, no card"
     return moved_aside(path) if kind in KINDS else None
 
 
+def is_strange(path: Path, kind: str) -> bool:
+    """Whether a folder never was kdpipe's: it has another kind of name, or none of the marks."""
+    return not _is_named(path, kind) or not _is_marked(path)
+
+
+def is_written(path: Path, folder: Path, kind: str) -> bool:
+    """Whether a file or folder below a folder has a name that kdpipe gives there."""
+    name = path.relative_to(folder).as_posix()
+    return bool(_FILES[kind].fullmatch(name)) and not path.is_symlink()
+
+
+def _is_named(path: Path, kind: str) -> bool:
+    hidden = path.name.startswith(".") and kind != "tables"  # there they are workshops
+    return not hidden and bool(_NAME.fullmatch(path.name))
+
+
+def _is_marked(path: Path) -> bool:
+    """An empty folder is: whoever made it was killed before anything else."""
+    inside = {each.name for each in path.iterdir()}
+    return not inside or bool(_MARKS & inside)
+
+
 def moved_aside(folder: Path) -> str | None:
-    """Whose record a folder holds, if that has another name: it was moved or copied."""
+    """Whose run a folder holds, if that has another name: it was moved or copied.
+
+    Its record says so, or what an unfinished run has: the lock, with the name of the folder that it
+    was made in, and arrays, with the digest of their run.
+    """
     try:
         record = records.finished(folder, None)
     except StoreError:
         return None
-    if record is None or records.is_at_home(record, folder.name):
-        return None
-    return f"it holds the record of another run, {record['name']} (moved aside, or copied)"
+    called = record.get("name") if record else run_folder.locked_as(folder)
+    if called not in (None, folder.name):
+        what = "the record of another run" if record else "another run"
+        return f"it holds {what}, {called} (moved aside, or copied)"
+    if record is None:
+        for path in sorted(folder.rglob("*.safetensors")):
+            if not is_written(path, folder, "runs"):
+                continue
+            with contextlib.suppress(*DAMAGED):
+                run = about_in(path)["run"][:12]
+                if not folder.name.endswith(f"-{run}"):
+                    name = path.relative_to(folder)
+                    return f"its {name} is of another run, {run} (moved aside, or copied)"
+    return None
 
 
 def refuse_another_folder(place: Store) -> None:

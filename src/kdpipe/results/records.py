@@ -63,18 +63,19 @@ def finished(folder: Path, digest: str | None) -> dict | None:
     return None
 
 
-def restored(folder: Path) -> dict | None:
-    """The record of a folder whose own is damaged, from its copy; None if there is none.
+def restored(folder: Path, filename: str = RECORD) -> dict | None:
+    """The record of a folder in which that of one name is damaged, from its copy, if that is whole.
 
     It is put back on disk too, where that can be done.
     """
+    copy = KEPT_RECORD if filename == RECORD else RECORD
     try:
-        record = read(folder, None, KEPT_RECORD)
+        record = read(folder, None, copy)
     except StoreError:
         return None
     if record is not None and is_at_home(record, folder.name):
         with contextlib.suppress(StoreError):
-            write_bytes(folder / RECORD, (folder / KEPT_RECORD).read_bytes())
+            write_bytes(folder / filename, (folder / copy).read_bytes())
         return record
     return None
 

@@ -25,6 +25,14 @@ def curve(folder: Path) -> Path:
     return folder / CURVE
 
 
+def locked_as(folder: Path) -> str | None:
+    """The name that a folder had when its lock was last held; None if the lock does not say."""
+    try:
+        return (folder / LOCK).read_text() or None
+    except (OSError, ValueError):
+        return None
+
+
 def state(folder: Path) -> Path:
     """Where an unfinished run stands."""
     return folder / STATE

@@ -236,12 +236,20 @@ def only_one(folder: Path) -> Iterator[None]:
     path = folder / run_folder.LOCK
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(path, "w") as file:
+        with open(path, "a") as file:
             _lock(file, folder)
             # Who held it may have removed the folder: then this is the lock of nothing.
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                _say_whose(file, folder)
                 yield
                 return
+
+
+def _say_whose(file: IO, folder: Path) -> None:
+    """An unfinished run that is moved aside is known by its lock: it holds the folder's name."""
+    with contextlib.suppress(OSError):  # a full disk, said by what the job writes
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), folder.name.encode())
 
 
 def _lock(file: IO, folder: Path) -> None:

@@ -32,7 +32,7 @@ def write(plan: Plan, place: Store, folder: Path) -> str:
         kept = target.archived()
         merged = kept | {key: _merged(entry, kept.get(key)) for key, entry in found.items()}
         archived.write(target.archive, merged.values())
-        for path in temporary_files(folder):
+        for path in temporary_files(folder, archived.FILE):
             path.unlink(missing_ok=True)
     return _in_words(target.archive, merged, kept.keys() - found.keys())
 

@@ -4,14 +4,13 @@ A run is at work while a process holds its lock; its place is in the header of i
 it is seen beside a running Snakemake, from another terminal, and where its jobs are on a cluster.
 """
 
-import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from kdpipe.plan.items import Averaged, Item, Probe, Run, Table
 from kdpipe.results import run_folder
+from kdpipe.results.files import about_in
 from kdpipe.results.store import Store, is_running
 
 
@@ -45,11 +44,7 @@ UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, Recur
 
 
 def _about(folder: Path) -> dict:
-    """From the header of the saved state alone, which may be large."""
-    with open(run_folder.state(folder), "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(min(length, os.fstat(file.fileno()).st_size)))
-    return json.loads(header["__metadata__"]["kdpipe"])["about"]
+    return about_in(run_folder.state(folder))
 
 
 def folder_of(item: Item, store: Store) -> Path:

@@ -4,7 +4,9 @@ It is shown, and removed when that is asked for. No link is followed, and what a
 works on is left alone.
 """
 
+import contextlib
 import fcntl
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +31,8 @@ def prune(plans: list[Plan], place: store.Store, remove: bool, remake: bool = Fa
     old = {name for plan in plans for name in outdated.of(plan, place)}
     planned = _planned(plans, old if remake else set())
     folders, left = _unneeded(plans, planned, place)
-    unneeded = [*folders, *_leftovers(place, folders)]
+    gone = [*folders, *_leftovers(place, folders)]
+    unneeded = list(gone)
     for folder, epochs in checkpoints.items():
         unneeded += [path for each in epochs for path in run_folder.checkpoint_files(folder, each)]
     surplus, remaining = _unneeded_entries(planned, place)
@@ -48,8 +51,10 @@ def prune(plans: list[Plan], place: store.Store, remove: bool, remake: bool = Fa
             with store.alone(place.root):
                 archived.write(place.archive, _unneeded_entries(planned, place)[1])
         for folder, epochs in checkpoints.items():
-            _strike_out(folder, epochs)
-        for path in unneeded:
+            with _at_rest(folder) as at_rest:
+                if at_rest:
+                    _strike_out(folder, epochs)
+        for path in gone:
             _remove(path)
     verb = "removed" if remove else "not needed; with --yes it is removed"
     lines = [f"{as_size(size):>10}  {what}" for what, size in sizes.items()]
@@ -68,6 +73,7 @@ def _unneeded(
         "data": {folder for plan in plans for folder in plan.data_sets},
         "tables": {name for plan in plans for name in _awaited_tables(plan, place)},
     }
+    called = {name[-12:]: name for plan in plans for name in _every_name(plan)}
     found, left = [], {}
     for kind in needed:
         base = place.root / kind
@@ -77,16 +83,38 @@ def _unneeded(
         for path in marks.entries(place, kind):
             if path.name in needed[kind] or store.is_running(path):
                 continue
-            if (why := marks.foreign(path, kind)) is None:
+            why = marks.foreign(path, kind) or _doubt(path, kind, called)
+            if why is None:
                 found.append(path)
             else:
                 left[path] = why
     return found, left
 
 
+def _every_name(plan: Plan) -> Iterator[str]:
+    yield from itertools.chain(*plan.recorded.values(), plan.tables, plan.data_sets)
+
+
+def _doubt(path: Path, kind: str, called: dict[str, str]) -> str | None:
+    """Why a folder that kdpipe may have made is left all the same; None if it is not.
+
+    called: the names in all plans by the digest that they end in. One that ends as another does is
+    a copy of it, or was moved aside.
+    """
+    name = path.name.removeprefix(".")
+    if (other := called.get(name[-12:], name)) != name:
+        return f"it ends as {other}, which is needed: moved aside, or copied"
+    if kind in archived.KINDS:
+        try:
+            records.finished(path, None)
+        except StoreError:
+            return "its record is damaged, so it is not known whose it is"
+    return None
+
+
 def _leftovers(place: store.Store, gone: list[Path]) -> Iterator[Path]:
     """What processes that were killed have left in folders that stay."""
-    yield from temporary_files(place.root)
+    yield from temporary_files(place.root, archived.FILE)
     for kind in marks.FOLDERS:
         if not (place.root / kind).is_symlink():
             yield from marks.half_removed(place, kind)
@@ -106,16 +134,26 @@ def _remove(path: Path) -> None:
         elif path.name.endswith(marks.REMOVED):
             leftovers.remove(path)
         else:
-            with open(path / run_folder.LOCK, "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                leftovers.discard(path)
-    except BlockingIOError:
-        return
+            with _at_rest(path) as at_rest:
+                if at_rest:
+                    leftovers.discard(path)
     except OSError as error:
         raise KdpipeError(
             f"{path} cannot be removed: {error.strerror}; what was shown before it is gone, the "
             "rest is there"
         ) from None
+
+
+@contextlib.contextmanager
+def _at_rest(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a folder; False if another process has it."""
+    with open(folder / run_folder.LOCK, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _planned(plans: list[Plan], without: set[str]) -> Names:
@@ -158,14 +196,17 @@ def _unneeded_checkpoints(plans: list[Plan], place: store.Store) -> dict[Path, l
 
 
 def _strike_out(folder: Path, epochs: list[int]) -> None:
-    """Take checkpoints out of the record of their run, before they are removed."""
+    """Take checkpoints out of the record of their run, and then remove them."""
     record = _sound(folder)
     assert record is not None
+    paths = [path for epoch in epochs for path in run_folder.checkpoint_files(folder, epoch)]
     for epoch in epochs:
-        del record["checkpoints"][str(epoch)]
-        for path in run_folder.checkpoint_files(folder, epoch):
-            record["files"].pop(str(path.relative_to(folder)), None)
+        record["checkpoints"].pop(str(epoch), None)
+    for path in paths:
+        record["files"].pop(str(path.relative_to(folder)), None)
     records.publish(folder, record)
+    for path in paths:
+        _remove(path)
 
 
 def _sound(folder: Path) -> dict | None:

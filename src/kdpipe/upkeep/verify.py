@@ -1,7 +1,8 @@
 """The results folder as a whole: is everything in it what it says it is?
 
 `faults` reads every record, file and data set, and the archive, and compares checksums. It follows
-no link, and leaves alone what another process works on.
+no link, and leaves alone what another process works on. Nothing is changed but for a damaged record
+whose copy is whole: that is put back.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from kdpipe import identity
 from kdpipe.data import cards, prepared
 from kdpipe.errors import DataError, KdpipeError
 from kdpipe.results import leftovers, marks, parents, records, run_folder, store
-from kdpipe.results.archived import KINDS, Entry
+from kdpipe.results.archived import FILE, KINDS, Entry
 from kdpipe.results.files import file_facts, read_arrays, temporary_files
 from kdpipe.specs.made import ensemble_name, probe_name, run_name
 
@@ -32,9 +33,11 @@ def faults(place: store.Store) -> Iterator[str]:
     Raises KdpipeError for a folder that holds no results.
     """
     marks.refuse_another_folder(place)
-    for path in temporary_files(place.root):
+    for path in temporary_files(place.root, FILE):
         yield _left(path)
     for kind in marks.FOLDERS:
+        if (what := marks.no_folder(place, kind)) is not None:
+            yield f"{place.root / kind}: {what}, where kdpipe has a folder: move it out of here"
         yield from map(_left, marks.half_removed(place, kind))
         if kind == "tables":
             for work in leftovers.unawaited(place):
@@ -43,10 +46,10 @@ def faults(place: store.Store) -> Iterator[str]:
         for folder in marks.entries(place, kind):
             if folder.is_symlink() or not folder.is_dir():
                 yield (
-                    f"{folder}: a link or a file where kdpipe makes folders: remove it, or move it "
-                    "out of here"
+                    f"{folder}: a link or a file where kdpipe makes folders: move it out of here, "
+                    "or remove it"
                 )
-            elif not store.is_running(folder):
+            elif not marks.is_strange(folder, kind) and not store.is_running(folder):
                 left = leftovers.of(folder, kind)
                 for path in left:
                     yield _left(path)
@@ -69,6 +72,14 @@ def faults(place: store.Store) -> Iterator[str]:
         yield str(error)
 
 
+def strangers(place: store.Store) -> Iterator[str]:
+    """A line for each folder that is not kdpipe's: nothing of it is looked at."""
+    for kind in marks.FOLDERS:
+        for folder in marks.entries(place, kind):
+            if folder.is_dir() and not folder.is_symlink() and marks.is_strange(folder, kind):
+                yield f"not kdpipe's, left: {folder} ({marks.foreign(folder, kind)})"
+
+
 def _left(path: Path) -> str:
     return f"{path}: left by a process that was killed: remove it (kdpipe prune does)"
 
@@ -84,12 +95,12 @@ def _of_folder(folder: Path, kind: str, place: store.Store, left: list[Path]) ->
 
 def _of_run(folder: Path, left: list[Path], left_out: bool) -> Iterator[str]:
     """left: what is a leftover; left_out: whether weights and outputs may be missing."""
+    if (why := marks.moved_aside(folder)) is not None:
+        yield f"{folder}: {why}: rename it back, move it out of here or remove it"
+        return
     found = records.finished(folder, None)
     if found is None:
         yield from _of_unfinished(folder)
-        return
-    if (why := marks.moved_aside(folder)) is not None:
-        yield f"{folder}: {why}: rename it back, move it out of here or remove it"
         return
     if not _is_of(found, folder.name):
         yield f"{folder}: the record of another run ({found['name']}): remove the folder"
@@ -109,7 +120,7 @@ def _of_run(folder: Path, left: list[Path], left_out: bool) -> Iterator[str]:
             )
     for path in _files(folder):
         if str(path.relative_to(folder)) not in listed and path not in left:
-            yield f"{path}: not a file of this run: remove it"
+            yield f"{path}: not a file of this run: move it out of here, or remove it"
 
 
 def _of_its_two_records(folder: Path, found: dict) -> Iterator[str]:
@@ -118,9 +129,10 @@ def _of_its_two_records(folder: Path, found: dict) -> Iterator[str]:
         try:
             other = records.read(folder, None, name)
         except KdpipeError:
+            records.restored(folder, name)
             yield (
-                f"{folder / name}: damaged, and its copy is whole: start the study again, it is "
-                "then put back; or remove it"
+                f"{folder / name}: damaged, and its copy is whole: it has been put back from that; "
+                "if it is said again, the disk is failing: move the results to another one"
             )
             continue
         if other and records.disagreement(other, found):
@@ -128,13 +140,11 @@ def _of_its_two_records(folder: Path, found: dict) -> Iterator[str]:
 
 
 def _of_unfinished(folder: Path) -> Iterator[str]:
-    """A run that was cut off: what lies there must be whole and its own, or it cannot go on."""
+    """A run that was cut off: what lies there must be whole, or it cannot go on."""
     for path in _files(folder, but=run_folder.UNLISTED - {run_folder.STATE}):
-        if path.suffix == ".safetensors":
+        if path.suffix == ".safetensors" and marks.is_written(path, folder, "runs"):
             try:
-                _, about = read_arrays(path)
-                if not folder.name.endswith(f"-{about['run'][:12]}"):
-                    yield f"{path}: of another run ({about['run'][:12]}): remove it"
+                read_arrays(path)
             except KdpipeError as error:
                 yield str(error)
 
@@ -203,6 +213,9 @@ def _of_data(folder: Path, place: store.Store) -> Iterator[str]:
     if card.name in cards.known():
         card = cards.load(card.name)
     if card.folder != folder.name:
-        yield f"{folder}: the data set of another version of kdpipe: remove the folder"
+        yield (
+            f"{folder}: the data set of another version of kdpipe, or {card.folder} moved aside or "
+            "copied: move it out of here, or remove it"
+        )
         return
     prepared.read(card, place)

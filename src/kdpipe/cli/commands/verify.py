@@ -5,10 +5,11 @@ from kdpipe.cli.command import Command
 
 
 def run(options) -> int:
-    from kdpipe.upkeep.verify import faults
+    from kdpipe.upkeep.verify import faults, strangers
 
     found = list(faults(store(options)))
-    print("\n".join(found) if found else f"{options.results}: every file is whole")
+    said = found or [f"{options.results}: every file is whole"]
+    print("\n".join([*said, *strangers(store(options))]))
     return 2 if found else 0
 
 
