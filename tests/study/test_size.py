@@ -81,6 +81,29 @@ def test_what_is_trained_besides_is_counted_too(content):
     assert "at most 100,000" in mistakes_of(many)[0]
 
 
+@pytest.mark.parametrize(
+    ("more", "probes"),
+    [
+        ({}, 3 + 3 + 1),  # the last, their teachers, from scratch
+        ({"students": ["wrn10-0.5", "wrn10-1"]}, 6 + 3 + 2),
+        ({"students": ["wrn10-0.5", "wrn10-1"], "generations": 2}, 6 + 3 + 2),
+        ({"students": ["wrn10-0.5", "wrn10-1"], "teachers": ["self"]}, 6 + 6 + 2),
+        ({"via": ["wrn10-0.75"], "stops": ["full"]}, 3 + 2 + 1),
+    ],
+)
+def test_every_probe_of_a_transfer_is_counted(content, more, probes):
+    content["experiments"][0] |= {"teachers": ["wrn16-1"], "stops": ["every 1"]} | more
+    content["recipe"]["epochs"] = 4
+    runs = Size(Sound(content, "f")).runs()
+    mnist = {"name": "mnist", "train_size": 40, "validation": 20, "resize": 8}
+    content["transfers"] = {"mnist": {"data": mnist, "blocks": ["main"]}}
+    made = planner.make(checking.validate(content, "f"))
+    assert len(made.probes) == probes
+    assert Size(Sound(content, "f")).runs() - runs == probes
+    content["seeds"] = list(range(100_000 // (runs + probes) + 1))
+    assert "at most 100,000" in mistakes_of(content)[0]
+
+
 def test_copies_for_the_operations_of_a_giant_are_counted(content):
     content["ensembles"] = {
         "giant": {"networks": ["wrn250-100"]},

@@ -36,7 +36,7 @@ class Size:
         for transfer in transfers.values():
             for name in transfer.blocks:
                 if (block := self.sound.named_blocks.get(name)) is not None:
-                    count += len(block.seeds or seeds) * self.ends(block)
+                    count += len(block.seeds or seeds) * self._probed(block)
         return count * max(1, len(self.sound.splits))
 
     def _on_labels(self) -> int:
@@ -64,6 +64,19 @@ class Size:
             heads = sum(self._heads(block, teacher) for teacher in block.teachers)
             self._ends[block.name] = heads * len(block.methods)
         return self._ends[block.name]
+
+    def _probed(self, block: Block) -> int:
+        """Networks of a block for one seed whose features are probed.
+
+        The last of each path, the single teachers that paths begin with, and the students from
+        scratch. A chain has two shorter ones beside it, from either of its teachers.
+        """
+        last = self.ends(block) * (3 if block.via else 1)
+        alone = {name for name in block.teachers if name not in self.sound.ensembles}
+        heads = itertools.product(alone | set(block.via or []), block.students, block.stops)
+        pairs = {(self.sound.head(name, student) or name, text) for name, student, text in heads}
+        taught = sum(self.sound.stops_of(text, network) for network, text in pairs)
+        return last + taught + len(block.students)
 
     def _heads(self, block: Block, teacher: str) -> int:
         """Single teachers that stand under one name, for all students of a block."""
