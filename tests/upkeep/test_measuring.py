@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import asdict
 
 import pytest
 import tiny
@@ -49,6 +50,45 @@ def test_side_by_side_and_the_mean_of_them_is_kept(plan, monkeypatch):
     ((what, abreast, seconds),) = asked
     assert abreast == 2 and seconds <= measuring.MINUTE
     assert [one["spec"]["network"]["name"] for one in what] == ["wrn10-0.5", "wrn10-1"]
+
+
+def test_after_a_minute_it_is_stopped_and_the_rest_is_reckoned(plan, tmp_path, monkeypatch, capsys):
+    """By a program that answers once, then tears a line and hangs."""
+    slow = tmp_path / "slow"
+    slow.write_text(f"#!/bin/sh\necho '{json.dumps(FOUND)}'\nprintf '{{\"st'\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(measuring.sys, "executable", str(slow))
+    monkeypatch.setattr(measuring, "LIMIT", 1.0)
+    small, large = measuring.unmeasured(plan, plan.runs, "cpu")
+    began = time.monotonic()
+    measuring.measure(plan, [small, large], "cpu")
+    assert time.monotonic() - began < 20
+    times = large.cost.multiply_adds / small.cost.multiply_adds
+    found = speeds.of(plan, "cpu")
+    assert found[small.name] == speeds.Speed(**FOUND)
+    expected = {**FOUND, "step": pytest.approx(times), "image": pytest.approx(3 * times)}
+    assert asdict(found[large.name]) == expected
+    said = "there was no time for wrn10-1: reckoned from wrn10-0.5 by operations"
+    assert said in capsys.readouterr().err
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(measuring, "LIMIT", 0.2)
+    with pytest.raises(KdpipeError, match="took more than a minute: there is no price yet"):
+        measuring.measure(plan, [small], "cpu")
+
+
+def test_no_more_processes_measure_than_jobs_can_run(monkeypatch):
+    """On many cores a study of four runs asks for no more than it can use."""
+    asked = []
+
+    def answers(text, abreast, seconds, means):
+        asked.append(abreast)
+        return [[FOUND]] * abreast
+
+    monkeypatch.setattr(measuring, "_answers", answers)
+    monkeypatch.setattr(schedule, "cores", lambda: 64)
+    small = tiny.planned()
+    measuring.measure(small, measuring.unmeasured(small, small.runs, "cpu"), "cpu")
+    assert 1 <= asked[0] <= len(small.runs)
 
 
 def test_a_machine_that_cannot_be_measured_is_one_message(plan, monkeypatch):

@@ -11,7 +11,7 @@ from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
 from kdpipe.results import run_folder
 from kdpipe.results.files import write_arrays
-from kdpipe.results.store import Store
+from kdpipe.results.store import Store, only_one
 from kdpipe.upkeep import tracking
 
 CONTENT = tiny.study(seeds=[0, 1], recipe={"epochs": 3})
@@ -50,7 +50,6 @@ READERS = {"tensorboard": events, "mlflow": experiment}
 
 @pytest.fixture(params=sorted(READERS))
 def name(request):
-    pytest.importorskip(request.param)
     return request.param
 
 
@@ -134,35 +133,57 @@ def test_a_call_that_was_killed_is_gone_on_with(name, here, monkeypatch):
         assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 2
 
 
+class Here:
+    """A mirror of this test."""
+
+    def __init__(self):
+        self.steps: dict[str, list[int]] = {}
+        self.ended: set[str] = set()
+
+    def epochs(self, run):
+        return len(self.steps.get(run, []))
+
+    def finished(self, run):
+        return run in self.ended
+
+    def add_epoch(self, run, epoch, values):
+        self.steps.setdefault(run, []).append(epoch)
+
+    def add_record(self, run, facts, values):
+        self.ended.add(run)
+
+    def close(self):
+        pass
+
+
 def test_a_study_is_followed_to_its_end(here, monkeypatch):
-    """By a mirror of this test: what is finished between two looks is there after the next."""
+    """What is finished between two looks is there after the next."""
     plan, *_ = here
-
-    class Here:
-        def __init__(self):
-            self.steps: dict[str, list[int]] = {}
-            self.ended: set[str] = set()
-
-        def epochs(self, run):
-            return len(self.steps.get(run, []))
-
-        def finished(self, run):
-            return run in self.ended
-
-        def add_epoch(self, run, epoch, values):
-            self.steps.setdefault(run, []).append(epoch)
-
-        def add_record(self, run, facts, values):
-            self.ended.add(run)
-
-        def close(self):
-            pass
-
     looks, to = [], Here()
     monkeypatch.setattr(tracking.time, "sleep", lambda _: write(plan, Store()))
-    tracking.follow(plan, Store(), to, lambda *added: looks.append(added))
+    assert tracking.follow(plan, Store(), to, lambda *added: looks.append(added)) == 0
     assert looks == [(17, 5), (1, 1)]
     assert to.ended == set(plan.runs) and set(map(tuple, to.steps.values())) == {(1, 2, 3)}
+
+
+def test_a_study_that_was_stopped_is_not_followed_for_ever(here, monkeypatch):
+    """One run is to do. While it works, or a Snakemake holds the folder, there may be more."""
+    plan, run, _ = here
+    lock, slept = Path(".snakemake/locks/0.input.lock"), []
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+
+    def sleep(_):
+        slept.append(1)
+        if len(slept) == 50:
+            lock.unlink()
+
+    monkeypatch.setattr(tracking.time, "sleep", sleep)
+    assert tracking.follow(plan, Store(), Here(), lambda *_: None) == 1
+    assert len(slept) == 49 + tracking.PATIENCE
+    with only_one(Store().run(run.name)):
+        assert tracking.going.goes_on(plan, Store())
+    assert not tracking.going.goes_on(plan, Store())
 
 
 def test_a_tracker_that_is_not_installed_is_one_message(tmp_path, monkeypatch):

@@ -119,6 +119,16 @@ def test_the_bar_is_over_the_price(snakemake):
     assert price.of(large) == pytest.approx(3 * price.of(small))
 
 
+def test_what_is_not_asked_for_is_neither_counted_nor_priced(snakemake, monkeypatch):
+    monkeypatch.setattr(Dag, "asked", property(lambda dag: frozenset(list(dag.plan.runs)[:1])))
+    plan = snakemake.study()
+    (first, *_) = plan.runs.values()  # on labels: it waits for nothing
+    snakemake.started()
+    course = snakemake.handler.teller.course
+    assert course.counts() == "runs 0 of 1"
+    assert course.left().schedule.core_seconds == pytest.approx(course.price.of(first))
+
+
 def test_a_table_that_was_made_is_no_time_to_come(snakemake):
     """Nor while its student is still to do; and one that stood before the start never was."""
     plan = snakemake.study()

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from kdpipe.plan.items import Averaged, Item, Probe, Run, Table
+from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run, Table
 from kdpipe.results import run_folder
 from kdpipe.results.files import about_in
 from kdpipe.results.store import Store, is_running
@@ -63,6 +63,14 @@ def folder_of(item: Item, store: Store) -> Path:
 def at_work(items: Iterable[Item], store: Store) -> list[Item]:
     """Those of the items whose jobs are at work now."""
     return [item for item in items if is_running(folder_of(item, store))]
+
+
+def goes_on(plan: Plan, store: Store) -> bool:
+    """Whether a job of the plan is at work, or a Snakemake holds the folder of the results."""
+    if any((store.root.absolute().parent / ".snakemake" / "locks").glob("*.lock")):
+        return True
+    items = [item for kind in plan.recorded.values() for item in kind.values()]
+    return any(is_running(folder_of(item, store)) for item in [*items, *plan.tables.values()])
 
 
 def what(item: Item) -> str:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
@@ -20,6 +21,7 @@ from kdpipe.specs.equipment import Means
 
 MINUTE = 45.0  # seconds of measuring, so that with its start it stays below one
 EACH = 6.0  # and no network needs more
+LIMIT = 58.0  # seconds with their start, after which the processes are stopped
 
 
 def unmeasured(plan: Plan, names: Collection[str], device: str) -> list[Run]:
@@ -48,25 +50,44 @@ def complete(plan: Plan, names: Collection[str], device: str) -> None:
 
 
 def measure(plan: Plan, runs: list[Run], device: str) -> None:
-    """Measure the speeds of these runs and keep them. Raises KdpipeError if that fails."""
+    """Measure the speeds of these runs, the cheapest first, and keep them.
+
+    Those that there was no time for are reckoned from the dearest that there was, and it is said
+    which. Raises KdpipeError if that fails.
+    """
     threads = max(run.spec["recipe"]["threads"] for run in runs)
-    abreast = 1 if device == "cuda" else max(1, schedule.cores() // threads)
+    most = schedule.simulate(plan, list(plan.runs), lambda _: 1.0, schedule.cores()).abreast
+    abreast = 1 if device == "cuda" else max(1, min(most, schedule.cores() // threads))
     asked = [
         {"spec": run.spec, "shape": plan.card.shape, "operations": run.cost.multiply_adds}
         for run in runs
     ]
     own = any("build" in run.spec["network"] for run in runs)
     means = Means(device, code=Path(str(plan.study.code)) if own else None)
-    seconds = _seconds(runs)
-    answers = _answers(json.dumps(asked), abreast, seconds, means)
-    speeds.keep(
-        {
-            speeds.key(plan, run, device): Speed(
-                **{name: sum(each[name] for each in one) / abreast for name in one[0]}
-            )
-            for run, one in zip(runs, zip(*answers, strict=True), strict=True)
-        }
-    )
+    answers = _answers(json.dumps(asked), abreast, _seconds(runs), means)
+    found = {
+        run.name: Speed(**{name: sum(each[name] for each in one) / abreast for name in one[0]})
+        for run, one in zip(runs, zip(*answers, strict=False), strict=False)
+    }
+    if not found:
+        raise KdpipeError("measuring this machine took more than a minute: there is no price yet")
+    if later := runs[len(found) :]:
+        last = runs[len(found) - 1]
+        names = ", ".join(dict.fromkeys(run.network for run in later))
+        print(
+            f"there was no time for {names}: reckoned from {last.network} by operations",
+            file=sys.stderr,
+            flush=True,
+        )
+        found |= {run.name: _reckoned(found[last.name], last, run) for run in later}
+    speeds.keep({speeds.key(plan, plan.runs[name], device): found[name] for name in found})
+
+
+def _reckoned(speed: Speed, of: Run, run: Run) -> Speed:
+    """The speed of a run by that of another: its steps and images have more multiply-adds."""
+    times = run.cost.multiply_adds / of.cost.multiply_adds
+    batches = run.spec["recipe"]["batch_size"] / of.spec["recipe"]["batch_size"]
+    return replace(speed, step=speed.step * times * batches, image=speed.image * times)
 
 
 def _seconds(runs: list[Run]) -> float:
@@ -74,7 +95,7 @@ def _seconds(runs: list[Run]) -> float:
 
 
 def _answers(asked: str, abreast: int, seconds: float, means: Means) -> list[list[dict]]:
-    """What each of so many processes found, side by side."""
+    """What each of so many processes found side by side, as far as each came in `LIMIT` seconds."""
     command = [sys.executable, "-P", "-m", "kdpipe", "measure", f"--seconds={seconds}"]
     command += [f"--since={time.time()}", *means.options()]
     with tempfile.TemporaryFile("w+") as said:
@@ -94,7 +115,8 @@ def _answers(asked: str, abreast: int, seconds: float, means: Means) -> list[lis
                     )
                 )
         try:
-            ended = [(*process.communicate(), process.returncode) for process in processes]
+            until = time.monotonic() + LIMIT
+            ended = [_ended(process, until) for process in processes]
         finally:
             for process in processes:
                 process.kill()
@@ -102,4 +124,16 @@ def _answers(asked: str, abreast: int, seconds: float, means: Means) -> list[lis
         if code:
             last = errors.strip().splitlines()[-1:] or [f"exit code {code}"]
             raise KdpipeError(f"measuring this machine failed: {last[0]}")
-    return [json.loads(said) for said, _, _ in ended]
+    # A line for each network; the last of one that was stopped may be torn.
+    whole = [said.splitlines()[: said.count("\n")] for said, _, _ in ended]
+    return [[json.loads(line) for line in lines] for lines in whole]
+
+
+def _ended(process: subprocess.Popen, until: float) -> tuple[str, str, int]:
+    """What a process said and its exit code; 0 of one that had to be stopped."""
+    try:
+        said = process.communicate(timeout=max(0.0, until - time.monotonic()))
+        return *said, process.returncode
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return *process.communicate(), 0

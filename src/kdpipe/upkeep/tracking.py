@@ -19,6 +19,7 @@ from kdpipe.upkeep.tracker import Mirror, Tracker
 
 TRACKERS = "kdpipe.upkeep.trackers"
 EVERY = 5.0  # seconds between two looks while a study is followed
+PATIENCE = 12  # looks in a row at which nothing goes on, after which it has ended
 
 
 def names() -> tuple[str, ...]:
@@ -52,15 +53,21 @@ def mirror(plan: Plan, place: Store, to: Mirror) -> tuple[int, int]:
     return epochs, finished
 
 
-def follow(plan: Plan, place: Store, to: Mirror, say: Callable[[int, int], None]) -> None:
-    """Mirror until nothing of the study is to do."""
+def follow(plan: Plan, place: Store, to: Mirror, say: Callable[[int, int], None]) -> int:
+    """Mirror until no run is to do, or nothing went on for a minute; how many are left to do.
+
+    A study goes on while a job is at work, or a Snakemake holds the folder: on a cluster jobs wait.
+    """
+    idle = 0
     while True:
         states = status.of(plan, place)
         added = mirror(plan, place, to)
         if any(added):
             say(*added)
-        if not any(states[name] == "to do" for name in plan.runs):
-            return
+        left = sum(states[name] == "to do" for name in plan.runs)
+        idle = 0 if any(added) or going.goes_on(plan, place) else idle + 1
+        if not left or idle >= PATIENCE:
+            return left
         time.sleep(EVERY)
 
 

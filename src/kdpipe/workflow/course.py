@@ -38,6 +38,7 @@ class Course:
     first: Price  # as it was before anything of it ran
     cores: int
     remote: bool = False
+    later: frozenset[str] = frozenset()  # what is to do and not asked for, short of the end
     began: float = field(default_factory=time.monotonic)
     at_work: dict[str, float] = field(default_factory=dict)  # since when
     ended: set[str] = field(default_factory=set)
@@ -146,12 +147,13 @@ class Course:
         return found
 
     def counts(self) -> str:
-        """Of all runs, ensembles, tables and probes: how many are done."""
+        """Of all runs, ensembles, tables and probes that are asked for: how many are done."""
         tables = {name for name, item in self.items.items() if isinstance(item, Table)}
         kinds = {"runs": self.plan.runs, "teacher tables": tables}
         kinds |= {"ensembles": self.plan.ensembles, "probes": self.plan.probes}
         parts = []
-        for word, names in kinds.items():
+        for word, every in kinds.items():
+            names = [name for name in every if name not in self.later]
             done = sum(name in self.ended or name not in self.items for name in names)
             parts += [f"{word} {done:,} of {len(names):,}"] if names else []
         return ", ".join(parts)

@@ -53,7 +53,8 @@ class Teller:
         found = price.of(made, self.dag.device, records, self.dag.at_once)
         if not self.preloaded:
             found = replace(found, start=None)
-        self.course = Course(made, self.dag.store, names, found, self.cores, self.dag.remote)
+        later = self.dag.to_do - names
+        self.course = Course(made, self.dag.store, names, found, self.cores, self.dag.remote, later)
         if not names:
             return
         if self.stream.isatty():

@@ -1,4 +1,4 @@
-"""`kdpipe measure`: how fast networks train here; asked and answered in JSON."""
+"""`kdpipe measure`: how fast networks train here; asked in JSON, answered in a line for each."""
 
 import json
 import sys
@@ -23,7 +23,8 @@ def run(options) -> None:
         asked = json.load(sys.stdin)
     except ValueError as error:
         raise KdpipeError(f"kdpipe measure: what is asked is not JSON ({error})") from None
-    print(json.dumps(measure(asked, options.seconds, options.since, means(options))))
+    for speed in measure(asked, options.seconds, options.since, means(options)):
+        print(json.dumps(speed), flush=True)
 
 
 COMMAND = Command(

@@ -1,5 +1,6 @@
 """`kdpipe track STUDY --to TRACKER`: curves and records, mirrored to where curves are looked at."""
 
+import shlex
 from pathlib import Path
 
 from kdpipe import discovery
@@ -14,7 +15,7 @@ def arguments(parser) -> None:
     parser.add_argument("--to", choices=known, required=True, help="whose format")
     help = "its folder; default: the name of the tracker"
     parser.add_argument("--folder", type=Path, metavar="DIR", help=help)
-    help = "go on while the study runs, here or elsewhere, until nothing of it is to do"
+    help = "go on while the study runs, here or elsewhere, until nothing of it is to do, or goes on"
     parser.add_argument("--follow", action="store_true", help=help)
     add_results(parser)
 
@@ -33,7 +34,11 @@ def run(options) -> None:
 
     try:
         if options.follow:
-            tracking.follow(made, place, mirror, say)
+            if left := tracking.follow(made, place, mirror, say):
+                print(
+                    f"{left:,} of {len(made.runs):,} runs are to do, and nothing of the study goes "
+                    f"on: kdpipe status {shlex.quote(options.study)} says why"
+                )
         else:
             say(*tracking.mirror(made, place, mirror))
     finally:
