@@ -5,9 +5,11 @@ What comes from a file may be of any size, so each function takes little time wh
 
 import difflib
 import itertools
+import textwrap
 from collections import Counter
 
 MAX_NAMES = 200  # compared with a misspelt one, or the search takes minutes in a hostile file
+WIDEST = 300  # characters of a line that somebody else has written
 
 
 def nearest(word: object, known) -> str:
@@ -48,6 +50,11 @@ def printable(text: object) -> str:
 def printable_lines(text: object) -> str:
     """The same of a text whose lines are its own."""
     return "\n".join(map(printable, str(text).split("\n")))
+
+
+def one_line(text: str) -> str:
+    """What somebody else has written, in one line of its first words."""
+    return textwrap.shorten(" ".join(text.split()), WIDEST, placeholder=" ...")
 
 
 def _written_out(character: str) -> str:

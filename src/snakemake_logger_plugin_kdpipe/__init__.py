@@ -5,15 +5,28 @@ translates; what is shown, and how, is in kdpipe.workflow.telling.
 """
 
 import logging
+import re
 
 from snakemake.logging import DefaultFilter, DefaultFormatter
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from kdpipe.wording import one_line
 from kdpipe.workflow import telling
 
+# How some of its words begin, which have no event of their own.
 NOTHING = "Nothing to be done"
 STOPPED = "Terminating processes on user request"
+STOPS_LATER = "Will exit after finishing currently running jobs"
+LOCKED = "Directory cannot be locked"
+# What is said of every job that fails: its whole command, and that one has failed.
+OF_A_JOB = (
+    "CalledProcessError",
+    "Exiting because a job execution failed",
+    "At least one job did not complete successfully",
+)
+# What the queue's own words end in: advice, and the command that was sent.
+TAIL = re.compile(r"For further error details see the cluster/cloud log.*|\n *sbatch call:.*", re.S)
 
 
 class LogHandler(LogHandlerBase):
@@ -39,7 +52,7 @@ class LogHandler(LogHandlerBase):
         self.teller = telling.current = telling.Teller()
         self.jobs: dict[int, str] = {}
         self.held: list[logging.LogRecord] = []
-        self.begun = self.failed = False
+        self.begun = False
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -52,8 +65,8 @@ class LogHandler(LogHandlerBase):
         said = vars(record)
         if self.plain:
             self._say(record)
-        if event == LogEvent.RESOURCES_INFO and said.get("cores"):
-            self.teller.cores = said["cores"]
+        if event == LogEvent.RESOURCES_INFO:  # nodes: jobs at a time, in a queue
+            self.teller.cores = said.get("cores") or said.get("nodes") or self.teller.cores
         elif event == LogEvent.RUN_INFO and not self.common_settings.dryrun:
             self.begun = True
             if not self.plain:
@@ -65,9 +78,8 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_FINISHED:
             self.teller.end(self.jobs.get(said["job_id"], ""))
         elif event == LogEvent.JOB_ERROR:
-            self.failed = True
             if not self.plain:
-                self.teller.fail(said["rule_name"], self._of(said), next(iter(said["log"]), None))
+                self._fail(said)
         elif not self.plain:
             self._hear_words(record, event)
 
@@ -77,20 +89,32 @@ class LogHandler(LogHandlerBase):
             self.held.clear()
             self.begun = self.teller.nothing = True
         elif text.startswith(STOPPED):
-            self.teller.stopped = True
+            self.teller.stop()
+        elif text.startswith(STOPS_LATER):
+            self.teller.stop_later()
         elif not self.begun and record.levelno < logging.WARNING:
             self.held.append(record)
-        elif record.levelno >= logging.WARNING and not self.failed and not self.teller.stopped:
-            # What it says once a job has failed is that job's spec, and that one has failed.
+        elif record.levelno >= logging.WARNING and not self._is_known(text):
             self._complain(record, text)
+
+    def _is_known(self, text: str) -> bool:
+        return self.teller.stopped or any(words in text for words in OF_A_JOB)
+
+    def _fail(self, said: dict) -> None:
+        queue = TAIL.sub("", said.get("rule_msg") or "").strip()
+        sent = not queue or "external_jobid" in said.get("aux", {})
+        self.teller.fail(said["rule_name"], self._of(said), said["log"], queue, sent)
 
     def _complain(self, record: logging.LogRecord, text: str) -> None:
         """A warning or an error: whole before the first job, in one line beside the others."""
         if self.begun:
-            self.teller.say(telling._one_line(text))
+            self.teller.say(one_line(text))
             return
         if record.levelno >= logging.ERROR:  # a folder that is locked: that is all there is to say
             self.held.clear()
+        if LOCKED in text:
+            self.teller.locked()
+            return
         for line in (self.own.format(record) or "").splitlines():
             self.teller.say(line)
 

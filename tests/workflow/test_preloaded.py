@@ -1,5 +1,6 @@
 """Jobs forked from a preloaded parent: the same bytes, whoever of them is killed, and no orphan."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import psutil
 import pytest
 import tiny
 from lab import Lab
+from terminal import Terminal
 
 from kdpipe.plan.cost import speeds
 from kdpipe.plan.cost.speeds import Speed
@@ -42,8 +44,11 @@ class Started(Lab):
         self.env["PATH"] = self.env["PATH"].removeprefix(f"{warm.bin}:")
         self.study = tiny.write(folder / "study.yaml", CONTENT)
 
-    def start(self, *options: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "kdpipe", "run", str(self.study), "--cores", "2", *options]
+    def typed(self, *options: str, python: Path | str = sys.executable) -> list[str]:
+        return [str(python), "-m", "kdpipe", "run", str(self.study), "--cores", "2", *options]
+
+    def start(self, *options: str, python: Path | str = sys.executable) -> subprocess.Popen:
+        command = self.typed(*options, python=python)
         with open(self.folder / "said", "ab") as said:
             return subprocess.Popen(
                 command, env=self.env, cwd=self.folder, stdout=said, stderr=said
@@ -119,8 +124,54 @@ def test_the_head_killed_in_the_middle(lab, plain):
     head.send_signal(signal.SIGKILL)
     head.wait()
     assert gone(lab), [process.cmdline() for process in lab.processes()]
-    assert lab.ended("--unlock") == 0
+    assert list(lab.folder.glob(".snakemake/locks/*.lock"))  # which nobody takes away by hand
     assert lab.ended() == 0, (lab.folder / "said").read_text()
+    assert lab.exact() == plain
+    assert "the start before this one was killed" in (lab.folder / "said").read_text()
+
+
+def test_a_living_start_keeps_its_folder(lab):
+    """And a second one says what to do, as often as it is tried."""
+    head = lab.start()
+    lab.in_the_middle(head)
+    locks = list(lab.folder.glob(".snakemake/locks/*.lock"))
+    for _ in range(2):
+        assert lab.ended() == 1
+        said = (lab.folder / "said").read_text()
+        assert f"{lab.folder} is locked, since another start of this study works in it" in said
+        assert f"`kdpipe run {lab.study} --cores 2 --unlock`" in said
+        assert locks and locks == list(lab.folder.glob(".snakemake/locks/*.lock"))
+    assert head.poll() is None
+    head.kill()
+    head.wait()
+    assert gone(lab)
+
+
+def test_ctrl_c_on_a_terminal(lab, plain):
+    """All processes of a terminal get it; nothing of the study has failed by that."""
+    terminal = Terminal(lab.typed(), lab.folder, lab.env)
+    states = lab.place.root.glob
+    terminal.until(lambda: list(states("runs/*/.state.safetensors")))
+    terminal.type(b"\x03")
+    assert terminal.ended() == 1, terminal.said
+    *_, stopping, stopped, took = terminal.said.strip().splitlines()
+    assert stopping.endswith("stopping: its jobs end now, and what they have done so far stays")
+    again = f"`kdpipe run {lab.study} --cores 2` goes on where each run stood"
+    assert stopped.endswith(f"runs are done; it was stopped, {again}")
+    assert took.startswith("took ")
+    assert not re.search("failed|Traceback|KeyboardInterrupt|render", terminal.said)
+    assert not (lab.folder / "reports").exists() and gone(lab)
+    assert lab.ended() == 0, (lab.folder / "said").read_text()
+    assert lab.exact() == plain
+
+
+def test_an_environment_whose_path_has_spaces(lab, plain, tmp_path_factory):
+    there = tmp_path_factory.mktemp("a folder") / "it's an environment"
+    there.symlink_to(sys.prefix)
+    head = lab.start(python=there / "bin" / "python")
+    parent = lab.parent(head)
+    assert parent.cmdline()[0].startswith(str(there))
+    assert head.wait(timeout=300) == 0, (lab.folder / "said").read_text()
     assert lab.exact() == plain
 
 
@@ -128,5 +179,6 @@ def test_a_forked_job_that_is_killed_fails_and_its_siblings_go_on(lab, plain):
     head = lab.start()
     lab.in_the_middle(head).kill()
     assert head.wait(timeout=300) == 1
-    assert "failed  " in (lab.folder / "said").read_text()
+    said = (lab.folder / "said").read_text()
+    assert re.search(r"failed  \S+: killed from outside, as the system does for want of mem", said)
     assert lab.ended() == 0 and lab.exact() == plain

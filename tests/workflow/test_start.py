@@ -2,16 +2,20 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import tiny
 from lab import ROOT
 
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
+from kdpipe.plan.cost import speeds
 from kdpipe.workflow import home, start
 
 HOME = Path("/there")
@@ -52,6 +56,38 @@ def test_what_it_says_itself_is_refused(option):
         started(option)
 
 
+def test_a_study_among_the_options_is_refused(tmp_path, monkeypatch):
+    """Snakemake would take it for a target, after the digits had been measured."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("flowers.yaml", "site.yaml"):
+        Path(name).touch()
+    with pytest.raises(KdpipeError, match=r"first: `kdpipe run flowers\.yaml --cores 2`$"):
+        started("--cores", "2", "flowers.yaml", study=None)
+    with pytest.raises(KdpipeError, match=r"mine\.yaml is the one"):
+        started("--cores", "2", "flowers.yaml")
+    assert started("--profile", "site.yaml", study=None)[-1] == "site.yaml"
+    assert started("--cores", "2", "missing.yaml")[-1] == "missing.yaml"  # Snakemake says it
+
+
+def test_measuring_ends_with_who_asked_for_it(tmp_path):
+    """In whatever way: it is killed before the study has begun."""
+    path = tiny.write(tmp_path / "study.yaml", tiny.study(device="cpu"))
+    env = os.environ | {speeds.CACHE: str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "kdpipe", "run", path, "--cores", "2"]
+    with open(tmp_path / "said", "wb") as said:
+        head = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=said, stderr=said)
+    below = psutil.Process(head.pid)
+    until = time.monotonic() + 60
+    while not (there := [each for each in below.children() if len(each.threads()) > 1]):
+        assert head.poll() is None and time.monotonic() < until, (tmp_path / "said").read_text()
+        time.sleep(0.01)
+    assert "measure" in there[0].cmdline()
+    head.kill()
+    head.wait()
+    _, left = psutil.wait_procs(there, timeout=20)
+    assert not left
+
+
 def test_what_check_refuses_is_not_started(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("was started"))
     path = tiny.write(tmp_path / "wrong.yaml", tiny.study(seeds=[]))
@@ -64,7 +100,9 @@ def test_options_are_handed_on_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "execv", lambda _, line: lines.append(line))
     path = str(tiny.write(tmp_path / "study.yaml", tiny.study()))
     typed = ["-n", "--set-threads", "train=2", "--", "teachers"]
+    monkeypatch.setenv(start.TYPED, "")
     main(["run", path, *typed])
+    assert os.environ[start.TYPED] == shlex.join([path, *typed])
     assert lines == [start.command(ROOT, path, typed)]
 
 

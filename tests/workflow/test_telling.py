@@ -4,6 +4,10 @@ import dataclasses
 import io
 import logging
 import re
+import shutil
+import signal
+import subprocess
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -15,10 +19,11 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from kdpipe.results import records, run_folder, store
 from kdpipe.results.files import write_json
 from kdpipe.results.store import Store
-from kdpipe.workflow import screen, telling
+from kdpipe.workflow import course, screen, start, telling
 from kdpipe.workflow.dag import Dag
 from snakemake_logger_plugin_kdpipe import LogHandler
 
+FURTHER = "For further error details see the cluster/cloud log and the log files of the rule(s)."
 CONTENT = tiny.study(
     teacher_outputs="table", ensembles={"two": {"networks": ["wrn10-0.5"], "copies": 2}}
 )
@@ -40,10 +45,11 @@ class Pretended:
         self.stream = stream
         self.ids: dict[str, int] = {}
 
-    def study(self, to_do=None, **keys):
+    def study(self, to_do=None, remote=False, **keys):
         plan = tiny.planned(**{**CONTENT, **keys})
-        names = [name for items in plan.recorded.values() for name in items]
-        dag = Dag(plan.study, plan, frozenset(names if to_do is None else to_do), frozenset())
+        names = frozenset(name for items in plan.recorded.values() for name in items)
+        names = names if to_do is None else frozenset(to_do)
+        dag = Dag(plan.study, plan, names, frozenset(), remote=remote)
         telling.tell_of(dag, "mine.yaml")
         return plan
 
@@ -52,8 +58,8 @@ class Pretended:
         vars(record).update(more | ({"event": event} if event else {}))
         self.handler.emit(record)
 
-    def started(self, cores=2):
-        self.say(LogEvent.RESOURCES_INFO, "Provided cores", cores=cores)
+    def started(self, **resources):
+        self.say(LogEvent.RESOURCES_INFO, "Provided cores", **(resources or {"cores": 2}))
         self.say(LogEvent.RUN_INFO, "Job stats", stats={})
 
     def begin(self, rule, name):
@@ -63,8 +69,18 @@ class Pretended:
     def end(self, name):
         self.say(LogEvent.JOB_FINISHED, "Finished", job_id=self.ids[name])
 
-    def fail(self, rule, name, log="logs/x.log"):
-        said = {"jobid": self.ids[name], "rule_name": rule, "log": [log]}
+    def fail(self, rule, name, log="logs/x.log", message=None, slurm_job=None):
+        """As Snakemake does: the command of a job on this machine first, then that it has failed;
+        of one in a queue what the executor says of it (RemoteExecutor.print_job_error).
+        """
+        said = {"jobid": self.ids[name], "rule_name": rule, "log": [log], "rule_msg": None}
+        said["aux"] = {"external_jobid": slurm_job} if slurm_job else {}
+        if message is None:
+            command = "RuleException:\nCalledProcessError in file runs.smk: kdpipe train --spec {}"
+            more = {"exception": "RuleException"}
+            self.say(LogEvent.ERROR, command, logging.ERROR, **more)
+        else:
+            said["rule_msg"] = message + FURTHER
         self.say(LogEvent.JOB_ERROR, "Error in rule", logging.ERROR, **said)
 
     @property
@@ -72,11 +88,19 @@ class Pretended:
         return self.stream.getvalue().splitlines()
 
 
-@pytest.fixture
-def snakemake(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def typed(monkeypatch, tmp_path):
+    """`kdpipe run mine.yaml --cores 2` in an empty folder, on a terminal that can do all."""
     monkeypatch.chdir(tmp_path)
-    yield Pretended(io.StringIO())
+    monkeypatch.setenv(start.TYPED, "mine.yaml --cores 2")
+    monkeypatch.setenv("TERM", "xterm")
+    yield
     telling.current = None
+
+
+@pytest.fixture
+def snakemake(typed):
+    return Pretended(io.StringIO())
 
 
 def test_a_line_for_each_job_that_made_something(snakemake):
@@ -148,15 +172,18 @@ def test_a_table_that_was_made_is_no_time_to_come(snakemake):
     )
 
 
-def test_a_failed_job_is_its_reason_in_one_line_and_not_its_spec(snakemake):
+def test_a_failed_job_is_its_reason_in_one_line_and_not_its_spec(snakemake, tmp_path):
     plan = snakemake.study()
     scratch, teacher = list(plan.runs.values())[:2]
+    snakemake.started()
     for run in (scratch, teacher):
         snakemake.begin("train", run.name)
-    snakemake.started()
     write_json(run_folder.failure(Store().run(scratch.name)), {"reason": "no\nspace " + 200 * "x "})
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/x.log").touch()
     snakemake.fail("train", scratch.name)
-    snakemake.say(LogEvent.ERROR, "CalledProcessError: kdpipe train --spec '{...}'", logging.ERROR)
+    snakemake.say(text="the disk is slow", level=logging.WARNING)  # of what comes after it
+    snakemake.say(text="Exiting because a job execution failed. Look above", level=logging.ERROR)
     (line,) = [line for line in snakemake.lines if line.startswith("failed")]
     assert line.startswith(f"failed  {scratch.name}: no space x x") and line.endswith(
         " ... (logs/x.log)"
@@ -165,10 +192,10 @@ def test_a_failed_job_is_its_reason_in_one_line_and_not_its_spec(snakemake):
     first, then, _ = snakemake.lines[-3:]
     begins = "study tiny: 0 of 4 runs are done, 1 failed; the first, "
     assert first.startswith(f"{begins}{scratch.name}: no space x")
-    assert (
-        then.startswith("`kdpipe status mine.yaml` says why") and "`kdpipe run mine.yaml`" in then
-    )
-    assert "--spec" not in snakemake.stream.getvalue()
+    assert then.startswith("`kdpipe status mine.yaml` says why")
+    assert "`kdpipe run mine.yaml --cores 2` goes on" in then
+    said = snakemake.stream.getvalue()
+    assert "--spec" not in said and "Exiting" not in said and "the disk is slow" in said
 
 
 def test_of_a_job_that_noted_nothing_the_last_line_of_its_log_is_the_reason(snakemake, tmp_path):
@@ -192,16 +219,58 @@ def test_nothing_to_do_is_said(snakemake, quiet):
     assert snakemake.lines == ["study tiny: nothing to do, all 4 runs are done"]
 
 
-def test_what_was_stopped_goes_on(snakemake):
-    snakemake.study()
+def test_what_was_stopped_goes_on_and_nothing_of_it_has_failed(snakemake, tmp_path):
+    """A terminal sends the jobs the same signal, so they end before Snakemake says a word of it."""
+    plan = snakemake.study()
+    name = next(iter(plan.runs))
     snakemake.started()
+    snakemake.begin("train", name)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    snakemake.fail("train", name)
     snakemake.say(text="Terminating processes on user request, this might take some time.")
     snakemake.say(LogEvent.ERROR, "Cancelling", logging.ERROR)
     snakemake.handler.close()
-    assert snakemake.lines[1:] == [
-        "study tiny: 0 of 4 runs are done; it was stopped, `kdpipe run mine.yaml` goes on where "
-        "each run stood"
+    assert snakemake.lines[1:3] == [
+        "stopping: its jobs end now, and what they have done so far stays",
+        "study tiny: 0 of 4 runs are done; it was stopped, `kdpipe run mine.yaml --cores 2` goes "
+        "on where each run stood",
     ]
+
+
+def test_stopped_before_the_first_job(snakemake):
+    snakemake.study()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    snakemake.say(LogEvent.ERROR, "Cancelling snakemake on user request.", logging.ERROR)
+    snakemake.handler.close()
+    begins = "`kdpipe run mine.yaml --cores 2` begins"
+    assert snakemake.lines == [f"stopped before anything was begun; {begins}"]
+
+
+def test_a_start_that_is_stopped_renders_no_report(snakemake, monkeypatch):
+    plan = snakemake.study()
+    write(plan, Store())
+    rendered = []
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: rendered.append(1))
+    dag = snakemake.handler.teller.dag
+    telling.report_anyway(dag)
+    assert rendered == [1]
+    snakemake.handler.teller.stopped = True
+    telling.report_anyway(dag)
+    snakemake.handler.teller.stopped = False
+    shutil.rmtree("results")
+    telling.report_anyway(dag)  # of no record there is no report, and no message that says so
+    assert rendered == [1]
+
+
+def test_a_folder_that_another_start_works_in(snakemake, tmp_path):
+    snakemake.study()
+    said = "LockException:\nError: Directory cannot be locked. Please make sure that"
+    snakemake.say(LogEvent.ERROR, said, logging.ERROR)
+    (line,) = snakemake.lines
+    assert line.startswith(f"{tmp_path} is locked, since another start of this study works in it")
+    assert "`kdpipe run mine.yaml --cores 2 --unlock`" in line
 
 
 def test_words_before_the_first_job_are_kept_for_when_none_starts(snakemake):
@@ -230,8 +299,7 @@ def test_a_dry_run_and_verbose_are_snakemakes_own(settings, tmp_path, monkeypatc
     assert own.lines == ["Provided cores", "Job stats", "Removing temporary output"]
 
 
-def test_a_terminal_has_a_bar_and_what_runs_now(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_terminal_has_a_bar_and_what_runs_now():
     head = Pretended(Terminal())
     plan = head.study()
     write(plan, Store())
@@ -246,7 +314,6 @@ def test_a_terminal_has_a_bar_and_what_runs_now(tmp_path, monkeypatch):
     later = text_of(head.handler.teller.screen)
     head.fail("train", teacher.name)
     head.handler.close()
-    telling.current = None
     bar, counts, *rows = shown
     assert re.match(r"tiny .* 0 % .* gone, time left: ", bar)
     assert counts.startswith("runs 0 of 4")
@@ -254,6 +321,204 @@ def test_a_terminal_has_a_bar_and_what_runs_now(tmp_path, monkeypatch):
     assert rows[1].split()[:2] == ["starting", teacher.name]
     assert later[1].startswith("runs 1 of 4") and len(later) == 4
     assert f"failed  {teacher.name}:" in head.stream.getvalue()
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_a_run_that_diverged_is_said_and_counted(stream):
+    head = Pretended(stream())
+    plan = head.study(ensembles={})
+    write(plan, Store())
+    scratch, teacher = list(plan.runs.values())[:2]
+    folder = Store().run(teacher.name)
+    reason = {"status": "diverged", "reason": "epoch 1: the loss is nan"}
+    records.publish(folder, records.read(folder, None) | reason)
+    head.started()
+    for run in (scratch, teacher):
+        head.begin("train", run.name)
+        head.end(run.name)
+    head.handler.close()
+    said = head.stream.getvalue()
+    assert f"{teacher.name}: diverged (epoch 1: the loss is nan), 0.0 s" in said
+    assert (f"{scratch.name}: " in said) == (stream is io.StringIO)
+    assert "study tiny: all 3 runs are done (1 diverged)" in said
+
+
+def test_a_terminal_that_cannot_go_back_has_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    head = Pretended(Terminal())
+    head.study()
+    head.started()
+    assert head.lines[0].startswith("study tiny: runs 0 of 4")
+
+
+def test_a_report_that_could_not_be_rendered(snakemake):
+    plan = snakemake.study()
+    write(plan, Store())
+    snakemake.started()
+    number = snakemake.ids.setdefault("render", 0)
+    snakemake.say(LogEvent.JOB_INFO, jobid=number, rule_name="render", wildcards={})
+    snakemake.fail("render", "render")
+    snakemake.handler.close()
+    assert "study tiny: all 4 runs are done, its report failed: it ended" in snakemake.lines[-3]
+    assert snakemake.lines[-2] == "`kdpipe report mine.yaml` renders it again"
+
+
+def test_with_directory_what_is_said_can_be_typed_where_it_was(monkeypatch, tmp_path):
+    monkeypatch.setenv(start.TYPED, "mine.yaml --directory there")
+    head = Pretended(io.StringIO())
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")  # as Snakemake does
+    plan = head.study()
+    head.started()
+    name = next(iter(plan.runs))
+    head.begin("train", name)
+    log = tmp_path / "there/x.log"
+    log.write_text("no space\n")
+    head.fail("train", name, "x.log")
+    head.handler.close()
+    assert f"failed  {name}: no space ({log})" in head.lines
+    assert f"`kdpipe status mine.yaml --results {tmp_path}/there/results` says" in head.lines[-2]
+    assert "`kdpipe run mine.yaml --directory there` goes on" in head.lines[-2]
+
+
+def test_half_way_targets_are_left_out_of_what_does_the_rest(monkeypatch):
+    monkeypatch.setenv(start.TYPED, "mine.yaml -c2 -- teachers")
+    head = Pretended(io.StringIO())
+    head.study()
+    head.started()
+    head.handler.close()
+    assert head.lines[-1].endswith("`kdpipe run mine.yaml -c2` does the rest")
+
+
+def test_what_snakemake_itself_was_typed_for(monkeypatch):
+    monkeypatch.delenv(start.TYPED)
+    monkeypatch.setattr("sys.argv", ["/bin/snakemake", "--profile", "profiles/slurm"])
+    head = Pretended(io.StringIO())
+    head.study()
+    head.started()
+    head.handler.close()
+    assert head.lines[-1].endswith("`snakemake --profile profiles/slurm` does the rest")
+
+
+# --- a cluster: events as the SLURM plugin 2.8 sends them
+
+SBATCH = """SLURM sbatch failed. The error message was 'sbatch: error: invalid partition: nope'.
+    sbatch call:
+        sbatch --parsable --wrap="kdpipe train --spec"
+"""
+STATUS = (
+    "SLURM-job '12' failed, SLURM status is: '{}'. Detailed failure reason unavailable (status "
+    "command is not 'sacct')."
+)
+
+
+@pytest.fixture
+def cluster(snakemake):
+    snakemake.plan = snakemake.study(remote=True, recipe={"threads": 2})
+    snakemake.started(nodes=100)
+    snakemake.name = next(iter(snakemake.plan.runs))
+    snakemake.begin("train", snakemake.name)
+    return snakemake
+
+
+def test_a_job_that_the_queue_refuses(cluster, tmp_path):
+    (tmp_path / "x.log").write_text("of the time before\n")
+    cluster.fail("train", cluster.name, str(tmp_path / "x.log"), message=SBATCH)
+    (line,) = [line for line in cluster.lines if line.startswith("failed")]
+    reason = "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition: nope'."
+    assert line == f"failed  {cluster.name}: {reason}"
+
+
+@pytest.mark.parametrize(
+    "state, shown", [("TIMEOUT", "TIMEOUT"), ("OUT_OF_MEMORY", "MEMORY"), ("FAILED", "no space")]
+)
+def test_a_job_that_the_queue_ended_and_one_that_failed(cluster, tmp_path, state, shown):
+    log = tmp_path / "x.log"
+    log.write_text("training\nno space\n")
+    cluster.fail("train", cluster.name, str(log), STATUS.format(state), slurm_job="12")
+    (line,) = [line for line in cluster.lines if line.startswith("failed")]
+    assert shown in line and line.endswith(f" ({log})") and "further" not in line
+    cluster.say(text="one more thing", level=logging.WARNING)
+    assert cluster.lines[-1] == "one more thing"
+
+
+def test_a_job_whose_time_was_over_has_not_failed(cluster, tmp_path):
+    """It saves its state, leaves with 75, and is sent again."""
+    log = tmp_path / "x.log"
+    log.write_text("interrupted: SIGTERM; the state is saved, start it again to go on\n")
+    cluster.fail("train", cluster.name, str(log), STATUS.format("FAILED"), slurm_job="12")
+    assert cluster.lines[-1].startswith(f"interrupted  {cluster.name}: its state is saved")
+    assert not cluster.handler.teller.course.failed and "failed" not in cluster.stream.getvalue()
+
+
+def test_a_queue_has_jobs_at_a_time_and_its_time_is_nobodys(cluster, monkeypatch):
+    run = cluster.plan.runs[cluster.name]
+    there = cluster.handler.teller.course
+    assert there.slots == 200  # of two threads each
+    assert there.left().schedule.abreast == 3  # of four runs one waits for its teacher
+    assert "time left: unknown until a run has finished" in cluster.lines[0]
+    assert "measure" not in cluster.lines[0]
+    clock = iter((1000.0, 1200.0, 1500.0))  # begun long ago, out of the queue, over
+    monkeypatch.setattr(course.time, "monotonic", lambda: next(clock))
+    there.at_work[run.name] = next(clock)
+    with store.only_one(Store().run(run.name)):
+        assert there.rows()[0].what == "training"
+    there.fail(run.name, "")
+    assert there.core_seconds == 2 * 300.0 and not there.starts
+
+
+def test_what_goes_on_is_typed_with_its_profile(monkeypatch):
+    monkeypatch.setenv(start.TYPED, "mine.yaml --profile profiles/slurm")
+    head = Pretended(io.StringIO())
+    head.study(remote=True)
+    head.started(nodes=100)
+    head.say(text="Terminating processes on user request, this might take some time.")
+    head.handler.close()
+    assert "`kdpipe run mine.yaml --profile profiles/slurm` goes on" in head.lines[-1]
+    assert "out of the queue" in head.lines[-2]
+
+
+# --- large plans
+
+
+def test_what_is_left_is_not_counted_anew_for_every_line(snakemake, monkeypatch):
+    """It goes through the whole plan, which for every line would be quadratic."""
+    plan = snakemake.study(ensembles={})
+    write(plan, Store())
+    snakemake.started()
+    counted = []
+
+    def left(of):
+        counted.append(of)
+        time.sleep(2 * course.SLOW)
+        return before(of)
+
+    before = course.Course.left
+    monkeypatch.setattr(course.Course, "left", left)
+    run = next(iter(plan.runs))
+    for _ in range(50):
+        snakemake.begin("train", run)
+        snakemake.end(run)
+    assert len(snakemake.lines) == 51 and len(counted) < 10
+
+
+def test_a_job_may_end_while_the_display_looks(snakemake, monkeypatch):
+    """The display has a thread of its own."""
+    snakemake.study()
+    snakemake.started()
+    there = snakemake.handler.teller.course
+    one, *others = there.items
+    there.ended.add(one)
+    before, asked = course.Price.of, []
+
+    def of(price, item):
+        asked.append(item)
+        if len(asked) > len(there.items):  # of all that is to do; now of what has ended
+            there.ended.update(others)
+        return before(price, item)
+
+    monkeypatch.setattr(course.Price, "of", of)
+    assert 0.0 < there.fraction() < 1.0
 
 
 def text_of(display: screen.Screen) -> list[str]:

@@ -1,8 +1,7 @@
 # The report wants every record that is still to do. When some cannot be had, it is rendered from
 # those that can (onerror), with its holes; Snakemake still ends with exit code 1.
 
-import subprocess
-import sys
+from kdpipe.workflow import telling
 
 
 localrules:
@@ -63,9 +62,4 @@ rule render:
 
 
 onerror:
-    subprocess.run(
-        [sys.executable, "-m", "kdpipe", "report", "-"],
-        input=study.study_json,
-        text=True,
-        stdout=subprocess.DEVNULL,  # what is missing is said at the end
-    )
+    telling.report_anyway(study)

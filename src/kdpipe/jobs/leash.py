@@ -6,15 +6,26 @@ a training saves its state and leaves, everything else is cut off before it has 
 Jobs on a cluster's nodes have no leash: they outlive their head, and are cancelled by their queue.
 """
 
+import contextlib
 import os
 import select
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 HEAD = "KDPIPE_HEAD"  # in the environment of jobs: the process id of their study's head
 PATIENCE = 60.0  # seconds for the state of a training to be saved
+
+
+@contextlib.contextmanager
+def to_me() -> Iterator[None]:
+    """Commands of kdpipe that are started inside end with this process."""
+    os.environ[HEAD] = str(os.getpid())
+    try:
+        yield
+    finally:
+        del os.environ[HEAD]
 
 
 def end_of(head: str | None) -> list[int]:

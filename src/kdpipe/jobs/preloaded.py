@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -28,26 +29,38 @@ from pathlib import Path
 
 from kdpipe.jobs import leash
 
-SHIM = """#!{python} -IS
-import json, os, socket, sys
+# What is found as `kdpipe`: /bin/sh takes a path with spaces, the kernel's `#!` takes none.
+COMMAND = """#!/bin/sh
+exec {python} -IS {shim} "$@"
+"""
+SHIM = """import json, os, signal, socket, sys
+# Of a terminal, as the job gets it too: what that does of it is waited for.
+before = signal.signal(signal.SIGINT, signal.SIG_IGN)
 def connected():
     server = socket.socket(socket.AF_UNIX)
     server.connect({path!r})
     return server
 def plainly():
+    signal.signal(signal.SIGINT, before)
     os.execv({python!r}, [{python!r}, "-P", "-m", "kdpipe", *sys.argv[1:]])
 try:
     server = connected()
     order = {{"argv": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ)}}
     socket.send_fds(server, [json.dumps(order).encode() + b"\\n"], [0, 1, 2])
     answer = server.makefile().read().split()
-    code = int(answer[0]) if answer else 137  # killed, as if for want of memory
+    code = int(answer[0]) if answer else 137  # killed
     if code in (75, 137):
         connected()  # not because its parent has ended
 except OSError:
     plainly()
+if code == 137:
+    print({killed!r}, file=sys.stderr)
 sys.exit(code)
 """
+KILLED = (
+    "killed from outside, as the system does for want of memory: fewer jobs at a time (--cores) "
+    "need less"
+)
 # One thread of each: a fork has only the thread that forks.
 ALONE = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
 
@@ -58,10 +71,13 @@ STARTED = "KDPIPE_PRELOADED"  # in the environment of a head that has such a par
 def start() -> dict[str, str]:
     """Start the parent for the study whose head this process is; what its environment has then."""
     folder = Path(tempfile.mkdtemp(prefix="kdpipe-"))
-    shim = folder / "bin" / "kdpipe"
-    shim.parent.mkdir()
-    shim.write_text(SHIM.format(python=sys.executable, path=str(folder / "socket")))
-    shim.chmod(0o755)
+    shim, command = folder / "shim.py", folder / "bin" / "kdpipe"
+    path = str(folder / "socket")
+    shim.write_text(SHIM.format(python=sys.executable, path=path, killed=KILLED))
+    command.parent.mkdir()
+    words = {"python": shlex.quote(sys.executable), "shim": shlex.quote(str(shim))}
+    command.write_text(COMMAND.format(**words))
+    command.chmod(0o755)
     subprocess.Popen(
         [sys.executable, "-P", "-m", "kdpipe", "preload", str(folder), str(os.getpid())],
         stdin=subprocess.DEVNULL,
@@ -69,7 +85,7 @@ def start() -> dict[str, str]:
         stderr=subprocess.DEVNULL,
         env=os.environ | ALONE,
     )
-    path = os.pathsep.join([str(shim.parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(command.parent), os.environ["PATH"]])
     return {"PATH": path, STARTED: str(folder)}
 
 

@@ -17,12 +17,14 @@ from kdpipe.results.store import Store
 from kdpipe.study import checking, yaml_file
 from kdpipe.training import devices
 from kdpipe.upkeep import comparing
-from kdpipe.workflow import telling
+from kdpipe.workflow import lock, telling
 from kdpipe.workflow.before import leave, refuse_folders
 from kdpipe.workflow.dag import Dag, mark_of, report_folder_of
 
 # Keys that say how a study is run; `--config device=cuda` alone still means the default study.
 EXECUTION = {"device", "runs_per_gpu", "workers", "look"}
+KILLED = "the start before this one was killed: its lock of this folder is taken away"
+QUEUED = "; jobs that it sent to the queue are still there (squeue --me), and are waited for"
 REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `render` promises
 
 
@@ -75,6 +77,8 @@ def load(
         device = devices.of_job(study.device)
         said = _source(made, store) if head and not to_do else None
         if head and not dry:
+            if lock.hold():
+                print(KILLED + (QUEUED if remote else ""), file=sys.stderr)
             with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
                 tabulate.release_all(store)
             _clear_marks(made, store)
@@ -93,10 +97,16 @@ def load(
         if head and not remote:
             os.environ[leash.HEAD] = str(os.getpid())
         if head:
-            telling.tell_of(dag, str(files[-1]) if files else None)
+            telling.tell_of(dag, _shown(files[-1] if files else default))
         return dag
     except KdpipeError as error:
         leave(error)
+
+
+def _shown(path: Path | str) -> str:
+    """The file of the study as somebody would type it here."""
+    path = Path(path)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _source(made: Plan, store: Store) -> str | None:

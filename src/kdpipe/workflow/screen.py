@@ -50,9 +50,9 @@ class Screen:
 
     def _now(self) -> RenderableType:
         course = self.course
-        share, left = course.fraction(), course.left()
+        share = course.outlook().share
         gone = said.as_seconds(time.monotonic() - course.began)
-        time_left = f"time left: {said.time_left(left)}"
+        time_left = f"time left: {course.time_left()}"
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             Text(course.plan.study.study, style="bold"),

@@ -1,11 +1,13 @@
 """What `kdpipe run` starts: Snakemake, with the study and whatever else was typed for it."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
 
+TYPED = "KDPIPE_TYPED"  # in the environment of a head that `kdpipe run` has started: its words
 # Each of these says how much may run at a time, or names a profile that does.
 LIMITED = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
 # With these no network is trained, or not on this machine.
@@ -42,6 +44,7 @@ def command(home: Path, study: str | None, options: Sequence[str]) -> list[str]:
                 f"kdpipe run {taken}: the study stands first, as in `kdpipe run mine.yaml`; the "
                 "Snakefile is kdpipe's own"
             )
+    _refuse_studies(study, options)
     line = [sys.executable, "-P", "-m", "snakemake"]
     # First, since it would take a target that follows for one more file.
     line += ["--configfile", study] if study is not None else []
@@ -51,6 +54,20 @@ def command(home: Path, study: str | None, options: Sequence[str]) -> list[str]:
     if not any(_is(option, limit) for option in options for limit in LIMITED):
         line += ["--cores", "all"]
     return [*line, *(_found(option, home) for option in options)]
+
+
+def _refuse_studies(study: str | None, options: Sequence[str]) -> None:
+    """Raise KdpipeError for a study among the options: Snakemake would take it for a target."""
+    for before, word in zip(("", *options), options, strict=False):
+        if before.endswith("profile") or not word.endswith((".yaml", ".yml")):
+            continue
+        if Path(word).is_file():
+            others = [option for option in options if option is not word]
+            first = shlex.join(["kdpipe", "run", word, *others])
+            what = f"the study stands first: `{first}`"
+            if study is not None:
+                what = f"one study at a time, and {study} is the one: start the other by itself"
+            raise KdpipeError(f"kdpipe run: {word} stands among the options; {what}")
 
 
 def _is(option: str, name: str) -> bool:

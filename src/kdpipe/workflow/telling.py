@@ -1,46 +1,48 @@
-"""What a start tells: what goes on while it runs, and at its end what came of it.
+"""What a start tells while it runs, and when it has ended.
 
-On a terminal one live display, else a line for each job that made something; failures, and what
-Snakemake warns of, in one line each either way. Snakemake's own account is in its log file, and
-comes back with `--verbose`. The Snakefile says which study it is (`tell_of`), the logger plugin
-which jobs begin and end.
+On a terminal one live display, else a line for each job that made something; what goes wrong, and
+what Snakemake warns of, in one line each either way. Snakemake's own account is in its log file,
+and comes back with `--verbose`. The Snakefile says which study it is (`tell_of`), the logger plugin
+which jobs begin and end; the last words are those of `ending`.
 """
 
 import os
-import shlex
+import signal
+import subprocess
 import sys
-import textwrap
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kdpipe.errors import KdpipeError
 from kdpipe.jobs import preloaded
 from kdpipe.plan import hindrances, status
 from kdpipe.plan.cost import price, said
-from kdpipe.wording import printable
+from kdpipe.wording import one_line, printable
+from kdpipe.workflow import ending
 from kdpipe.workflow.course import Course
 from kdpipe.workflow.dag import Dag
 from kdpipe.workflow.screen import Screen
 
-WIDEST = 300  # characters of a line that somebody else has written
+INTERRUPTED = ("interrupted: ", "kdpipe: interrupted; ")  # how a job that was cut off says it
 
 
 class Teller:
-    """Tells of one start of Snakemake; `dry` where nothing is run."""
+    """Tells of one start of Snakemake."""
 
     def __init__(self, stream=None):
         self.stream = stream or sys.stderr
+        self.typed = ending.Typed.now()
         self.dag: Dag | None = None
-        self.study_file: str | None = None
+        self.study_file = ""
         self.course: Course | None = None
         self.screen: Screen | None = None
         self.cores = 1
         self.preloaded = preloaded.STARTED in os.environ
         self.began = time.monotonic()
-        self.stopped = False
+        self.stopped = False  # by Ctrl-C
         self.nothing = False
-        self.log: str | None = None
+        self._said: set[str] = set()
 
     # --- what is said to it
 
@@ -57,11 +59,12 @@ class Teller:
         self.course = Course(made, self.dag.store, names, found, self.cores, self.dag.remote, later)
         if not names:
             return
-        if self.stream.isatty():
+        # A terminal that cannot go back to a line has lines.
+        if self.stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):
             self.screen = Screen(self.course, self.stream)
             self.screen.start()
         else:
-            left = said.time_left(self.course.left())
+            left = self.course.time_left()
             self.say(f"study {made.study.study}: {self.course.counts()}; time left: {left}")
 
     def begin(self, name: str) -> None:
@@ -70,18 +73,60 @@ class Teller:
 
     def end(self, name: str) -> None:
         line = self.course.end(name) if self.course else None
-        if self.course and line and self.screen is None:
-            left = self.course.left()
+        if not self.course or not line:
+            return
+        if self.screen is None:
+            outlook = self.course.outlook()
+            left = outlook.left
             time_left = said.as_range(left.seconds, left.width) if left.seconds else ""
-            share = f"{100 * self.course.fraction():.0f} %"
+            share = f"{100 * outlook.share:.0f} %"
             self.say(f"[{share}{f', {time_left} left' if time_left else ''}] {line}")
+        elif name in self.course.marred:
+            self.say(line)
 
-    def fail(self, rule: str, name: str, log: str | None) -> None:
-        """The job of a rule has failed."""
-        reason = self._reason(rule, name) or _last_line(log) or "no reason is known"
+    def fail(self, rule: str, name: str, logs: Sequence[str], queue: str = "", sent=True) -> None:
+        """The job of a rule has failed; `queue`: what the queue that it was sent to says of it.
+
+        One that was not sent, or that the queue has ended, did not come to say why itself.
+        """
+        logs = [log for log in logs if os.path.exists(log)]
+        last = _last_line(logs[0]) if logs and sent else None
+        if self.stopped or (last or "").startswith(INTERRUPTED):
+            if self.course:
+                self.course.interrupt(name)
+            if not self.stopped:
+                self.say(f"interrupted  {name}: its state is saved, it goes on from there")
+            return
+        reason = (self._noted(rule, name) if sent else None) or last or queue
+        if queue and "'FAILED'" not in queue:  # a time limit, no memory, a dead node; no such queue
+            reason = queue
+        reason = one_line(reason or "it ended without a word, as one that is killed does")
         if self.course:
             self.course.fail(name, reason)
-        self.say(f"failed  {name}: {_one_line(reason)}" + (f" ({log})" if log else ""))
+        log = f" ({self.typed.shown(Path(logs[0]))})" if logs and sent else ""
+        self.say(f"failed  {name}: {reason}{log}")
+
+    def stop(self) -> None:
+        """Somebody has pressed Ctrl-C."""
+        self.stopped = True
+        if self.screen:
+            self.screen.stop()
+            self.screen = None
+        jobs = "its jobs are taken out of the queue" if self._remote else "its jobs end now"
+        self._say_once(f"stopping: {jobs}, and what they have done so far stays")
+
+    def stop_later(self) -> None:
+        """Somebody has sent SIGTERM: nothing is begun any more."""
+        self._say_once("stopping when the jobs that are at work have ended; Ctrl-C stops them too")
+
+    def locked(self) -> None:
+        """Snakemake does not work in this folder."""
+        where = Path.cwd()
+        self.say(
+            f"{where} is locked, since another start of this study works in it: wait for it, or "
+            "stop it. If you know that there is none, which a file system without locks cannot "
+            f"tell, type `{self.typed.again('--unlock')}`, and then start again"
+        )
 
     def say(self, text: str) -> None:
         """A line of its own, above the live display where there is one."""
@@ -89,6 +134,11 @@ class Teller:
             self.screen.say(text)
         else:
             print(printable(text), file=self.stream, flush=True)
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     # --- the end
 
@@ -98,53 +148,23 @@ class Teller:
             self.screen.stop()
             self.screen = None
         dag, self.dag = self.dag, None
-        if dag is not None and (self.course is not None or self.nothing):
-            for line in self._last_words(dag):
+        if dag is None:
+            return
+        if self.course is not None or self.nothing:
+            last = ending.lines(dag, self.study_file, self.course, self.typed, self.stopped)
+            if self.course and self.course.core_seconds:
+                last.append(ending.took(self.course, time.monotonic() - self.began))
+            for line in last:
                 self.say(line)
+        elif self.stopped:
+            self.say(f"stopped before anything was begun; `{self.typed.again()}` begins")
 
-    def _last_words(self, dag: Dag) -> list[str]:
-        plan, store = dag.plan, dag.store
-        try:
-            states = status.of(plan, store)
-        except KdpipeError as error:
-            return [str(error)]
-        waiting = [name for name, state in states.items() if state == "to do"]
-        total = len(plan.runs)
-        waiting_runs = sum(name in plan.runs for name in waiting)
-        page = Path(dag.report_folder) / "index.html"
-        lines = []
-        if not waiting:
-            idle = self.course is None or not self.course.items
-            nothing = "nothing to do, " if idle else ""
-            lines.append(f"study {plan.study.study}: {nothing}all {total:,} runs are done")
-        if waiting:
-            lines += self._unfinished(dag, total - waiting_runs, total)
-        elif page.exists():
-            lines += _decision(dag, page)
-        if self.course and self.course.core_seconds:
-            took = said.as_seconds(time.monotonic() - self.began)
-            hours = self.course.core_seconds / 3600
-            lines.append(f"took {took}, {hours:.2f} core-hours")
-        return lines
+    @property
+    def _remote(self) -> bool:
+        return self.course is not None and self.course.remote
 
-    def _unfinished(self, dag: Dag, done: int, total: int) -> list[str]:
-        """What is still to do, why, and what to type."""
-        again = shlex.join(["kdpipe", "run", *([self.study_file] if self.study_file else [])])
-        failed = self.course.failed if self.course else {}
-        shown = f"study {dag.plan.study.study}: {done:,} of {total:,} runs are done"
-        if failed:
-            first, reason = next(iter(failed.items()))
-            why = shlex.join(["kdpipe", "status", self.study_file or "config.yaml"])
-            return [
-                f"{shown}, {len(failed):,} failed; the first, {first}: {_one_line(reason)}",
-                f"`{why}` says why each has failed; when it is mended, `{again}` goes on",
-            ]
-        if self.stopped:
-            return [f"{shown}; it was stopped, `{again}` goes on where each run stood"]
-        return [f"{shown}; `{again}` does the rest"]
-
-    def _reason(self, rule: str, name: str) -> str | None:
-        """What the job itself has noted."""
+    def _noted(self, rule: str, name: str) -> str | None:
+        """What the job itself has noted of why it failed."""
         if self.dag is None:
             return None
         plan, store = self.dag.plan, self.dag.store
@@ -157,24 +177,10 @@ class Teller:
         return None
 
 
-def _decision(dag: Dag, page: Path) -> list[str]:
-    """In words; pandas is needed for it, and only now."""
-    from kdpipe.report import decision
-
+def _last_line(log: str) -> str | None:
+    """What a job said last."""
     try:
-        return decision.lines(dag.plan, dag.store, page)
-    except KdpipeError as error:
-        return [f"page: {page}", str(error)]
-
-
-def _one_line(text: str) -> str:
-    return textwrap.shorten(" ".join(text.split()), WIDEST, placeholder=" ...")
-
-
-def _last_line(log: str | None) -> str | None:
-    """What a job said last, of those that note no reason."""
-    try:
-        lines = Path(log or "").read_text(errors="replace").strip().splitlines()
+        lines = Path(log).read_text(errors="replace").strip().splitlines()
     except OSError:
         return None
     return lines[-1] if lines else None
@@ -183,7 +189,34 @@ def _last_line(log: str | None) -> str | None:
 current: Teller | None = None  # of this process, made by the logger plugin before a study is read
 
 
-def tell_of(dag: Dag, study_file: str | None) -> None:
+def tell_of(dag: Dag, study_file: str) -> None:
     """Say which study the start is of; where nobody tells of it nothing happens."""
     if current is not None:
         current.dag, current.study_file = dag, study_file
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _interrupted)
+
+
+def _interrupted(number, frame) -> None:
+    """At once, since the jobs get the same signal, and none of them has failed by it."""
+    if current is not None:
+        current.stopped = True
+    signal.default_int_handler(number, frame)
+
+
+def report_anyway(dag: Dag) -> None:
+    """Render the report of a start in which something failed, from the records that there are."""
+    if current is not None and current.stopped:
+        return
+    if all(state == "to do" for state in status.of(dag.plan, dag.store).values()):
+        return
+    if current is not None:
+        current.begin("render")
+    subprocess.run(
+        [sys.executable, "-m", "kdpipe", "report", "-"],
+        input=dag.study_json,
+        text=True,
+        stdout=subprocess.DEVNULL,  # what is missing is said at the end
+    )
+    if current is not None:
+        current.end("render")

@@ -20,6 +20,7 @@ def arguments(parser) -> None:
 
 def run(options) -> None:
     from kdpipe.errors import KdpipeError
+    from kdpipe.jobs import leash
     from kdpipe.plan.cost import said
     from kdpipe.results.store import Store
     from kdpipe.sketch import written
@@ -32,7 +33,8 @@ def run(options) -> None:
     print("\n".join(lines), flush=True)
     on = device(plan.study)
     try:
-        measuring.complete(plan, plan.runs, on)
+        with leash.to_me():
+            measuring.complete(plan, plan.runs, on)
     except (KdpipeError, OSError) as error:  # the study is there, without its price
         print(f"kdpipe: {error}", file=sys.stderr)
     states, found, total = pricing.of(plan, on, Store(), on_gpus(plan.study))

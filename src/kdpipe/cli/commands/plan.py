@@ -25,6 +25,7 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
+    from kdpipe.jobs import leash
     from kdpipe.plan import overview, planner, prices
     from kdpipe.plan.cost import said
     from kdpipe.study import checking
@@ -33,7 +34,8 @@ def run(options) -> None:
     made = planner.make(checking.load(options.study))
     place, on = store(options), device(made.study)
     if options.measure:
-        measuring.complete(made, made.runs, on)
+        with leash.to_me():
+            measuring.complete(made, made.runs, on)
     states, found, total = pricing.of(made, on, place, on_gpus(made.study))
     if options.json:
         print(json.dumps(overview.as_json(made, states)))

@@ -7,6 +7,7 @@ Snakemake's own, and it says what is wrong with them.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -33,20 +34,21 @@ def run(options) -> None:
     typed = list(options.typed)
     study = typed.pop(0) if typed and not typed[0].startswith("-") else None
     place = home.folder()
-    made = before.checked(study or place / "config.yaml")
     line = start.command(place, study, typed)
+    made = before.checked(study or place / "config.yaml")
     if start.trains_here(typed):
         try:
             _make_ready(made, Store(start.folder(typed) / "results"))
         except (KdpipeError, OSError) as error:  # it runs without
             print(f"kdpipe: {error}", file=sys.stderr)
+    os.environ[start.TYPED] = shlex.join(options.typed)
     sys.stdout.flush()
     os.execv(line[0], line)  # so that there is one process to stop, as if snakemake was typed
 
 
 def _make_ready(made: Plan, place: Store) -> None:
     """Time the networks of the runs to do, for a price, and preload what short jobs import."""
-    from kdpipe.jobs import preloaded
+    from kdpipe.jobs import leash, preloaded
     from kdpipe.plan import status
     from kdpipe.plan.cost import price
     from kdpipe.upkeep import measuring
@@ -54,9 +56,8 @@ def _make_ready(made: Plan, place: Store) -> None:
     on = device(made.study)
     states = status.of(made, place)
     to_do = [run for name, run in made.runs.items() if states[name] == "to do"]
-    if runs := measuring.unmeasured(made, {run.name for run in to_do}, on):
-        print(measuring.announced(runs), file=sys.stderr, flush=True)
-        measuring.measure(made, runs, on)
+    with leash.to_me():
+        measuring.complete(made, {run.name for run in to_do}, on)
     if price.forks(to_do, on):
         os.environ |= preloaded.start()
 

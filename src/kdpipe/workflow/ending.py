@@ -1,0 +1,114 @@
+"""The last words of a start: what came of it, where that lies, and what to type next."""
+
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import status
+from kdpipe.plan.cost import said
+from kdpipe.results.store import Store
+from kdpipe.wording import one_line
+from kdpipe.workflow import start
+from kdpipe.workflow.course import Course
+from kdpipe.workflow.dag import HALF_WAY, Dag
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What was typed to start it, and in which folder."""
+
+    words: tuple[str, ...]
+    folder: Path
+
+    @classmethod
+    def now(cls) -> "Typed":
+        """Of this process: by `kdpipe run`, which says it in the environment, or as Snakemake."""
+        words = os.environ.get(start.TYPED)
+        if words is None:
+            return cls(("snakemake", *sys.argv[1:]), Path.cwd())
+        return cls(("kdpipe", "run", *shlex.split(words)), Path.cwd())
+
+    def again(self, *more: str) -> str:
+        return shlex.join([*self.words, *more])
+
+    def rest(self) -> str:
+        """The same for everything, where it was for the way to a target."""
+        words = [word for word in self.words if word not in HALF_WAY]
+        return shlex.join(words[:-1] if words[-1] == "--" else words)
+
+    def shown(self, path: Path) -> Path:
+        """A path as it is found from where this was typed, though Snakemake works elsewhere."""
+        return path if Path.cwd() == self.folder else path.absolute()
+
+    def of_study(self, word: str, study: str) -> str:
+        """Another command on the same study, as `kdpipe status`."""
+        where = [] if Path.cwd() == self.folder else ["--results", str(Path("results").absolute())]
+        return shlex.join(["kdpipe", word, study, *where])
+
+
+def lines(dag: Dag, study: str, course: Course | None, typed: Typed, stopped: bool) -> list[str]:
+    """What is said at the end of a start; `study` is its file, `course` is None if nothing ran."""
+    try:
+        states = status.of(dag.plan, dag.store)
+    except KdpipeError as error:
+        return [str(error)]
+    of_runs = Counter(states[name] for name in dag.plan.runs)
+    waiting = "to do" in states.values()
+    failed = course.failed if course else {}
+    head = f"study {dag.plan.study.study}: "
+    if not waiting:
+        idle = course is None or not course.items
+        head += "nothing to do, " if idle else ""
+    head += _counted(of_runs)
+    if stopped and (waiting or failed):
+        return [f"{head}; it was stopped, `{typed.again()}` goes on where each run stood"]
+    if failed:
+        return _of_failures(head, failed, dag, study, typed, waiting)
+    if waiting:
+        return [f"{head}; `{typed.rest()}` does the rest"]
+    page = Path(dag.report_folder) / "index.html"
+    return [head, *(_decision(dag, page, typed) if page.exists() else ())]
+
+
+def took(course: Course, seconds: float) -> str:
+    hours = course.core_seconds / 3600
+    return f"took {said.as_seconds(seconds)}, {hours:.2f} core-hours"
+
+
+def _counted(of_runs: Mapping[str, int]) -> str:
+    total, waiting = sum(of_runs.values()), of_runs["to do"]
+    marred = [f"{of_runs[s]:,} {s}" for s in ("diverged", "skipped") if of_runs[s]]
+    beside = f" ({', '.join(marred)})" if marred else ""
+    if waiting:
+        return f"{total - waiting:,} of {total:,} runs are done{beside}"
+    return f"all {total:,} runs are done{beside}"
+
+
+def _of_failures(
+    head: str, failed: Mapping[str, str], dag: Dag, study: str, typed: Typed, waiting: bool
+) -> list[str]:
+    first, reason = next(iter(failed.items()))
+    if not waiting:  # so it is the report that could not be rendered
+        again = typed.of_study("report", study)
+        return [f"{head}, its report failed: {one_line(reason)}", f"`{again}` renders it again"]
+    why = typed.of_study("status", study)
+    return [
+        f"{head}, {len(failed):,} failed; the first, {first}: {one_line(reason)}",
+        f"`{why}` says why each has failed; when it is mended, `{typed.again()}` goes on",
+    ]
+
+
+def _decision(dag: Dag, page: Path, typed: Typed) -> list[str]:
+    """In words; pandas is needed for it, and only now."""
+    from kdpipe.report import decision
+
+    page, place = typed.shown(page), Store(typed.shown(dag.store.root))
+    try:
+        return decision.lines(dag.plan, place, page)
+    except KdpipeError as error:
+        return [f"page: {page}", str(error)]
