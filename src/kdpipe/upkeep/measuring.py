@@ -39,7 +39,8 @@ def unmeasured(plan: Plan, names: Collection[str], device: str) -> list[Run]:
 def announced(runs: list[Run]) -> str:
     """What to say before it begins."""
     names = ", ".join(dict.fromkeys(run.network for run in runs))
-    return f"timing {names} on this machine, for a price: {_seconds(runs):.0f} seconds, once"
+    seconds = f"{_seconds(runs):.0f} seconds, once"
+    return f"timing {names} on this machine, to say how long the study takes: {seconds}"
 
 
 def complete(plan: Plan, names: Collection[str], device: str) -> None:
