@@ -241,6 +241,17 @@ def test_the_primary_claims_are_those_that_were_fixed_before_any_study():
 # --- Noise, premises, holes -----------------------------------------------------------------------
 
 
+def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs():
+    """The first by label, and so good that the generations would lose to it by far."""
+    named = {"kind": "ensemble", "ensemble": "aaa", "size": 2, "of": "small"}
+    shots = cell(around(2.0), whole=False, **named)
+    found = verdict("C9", *teams(8.0, 9.5), shots)
+    assert found.contrasts[0]["text"].endswith("of as many scratch runs (twice)")
+    assert found.effect == verdict("C9", *teams(8.0, 9.5)).effect
+    alone = verdict("C9", *teams(8.0, 9.5)[:-1], shots)
+    assert alone.verdict == "not tested"
+
+
 def test_noise_is_not_told_apart_and_the_seeds_needed_are_said():
     found = verdict("C1", *sized(10.1, 10.0, scale=12.0), delta=0.2)
     assert found.verdict == "cannot tell"

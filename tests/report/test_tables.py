@@ -293,6 +293,7 @@ def test_early_stopped_chooses_without_the_tested_seed():
 
 def test_generations():
     again = {"teacher": "small", "block": "again"}
+    scratch = {"kind": "ensemble", "of": "small"}
     made = table(
         "generations",
         cell([10.0, 11.0, 12.0], kind="scratch", test_nll=[1.0, 2.0, 3.0]),
@@ -307,8 +308,9 @@ def test_generations():
             method="kd",
             teacher="small",
         ),
-        cell([8.0, 8.0, 8.0], kind="ensemble", ensemble="twice", size=2, test_ece=0.02),
-        cell([1.0, 1.0, 1.0], kind="ensemble", ensemble="thrice", size=3),
+        cell([1.0, 1.0, 1.0], ensemble="shots", size=2, whole=False, **scratch),  # snapshots
+        cell([8.0, 8.0, 8.0], ensemble="twice", size=2, whole=True, test_ece=0.02, **scratch),
+        cell([1.0, 1.0, 1.0], ensemble="thrice", size=3, whole=True, **scratch),
         cell([5.0, 5.0, 5.0], teacher="mid"),
     )
     found = rows_of(made, "what")

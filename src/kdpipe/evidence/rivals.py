@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdpipe.evidence.selections import STEP, by_seed, direct, groups, where, wide
+from kdpipe.evidence.selections import STEP, by_seed, direct, groups, scratch_ensembles, where, wide
 from kdpipe.plan.prices import LONGEST, times_as_long
 from kdpipe.statistics.intervals import choose
 
@@ -105,11 +105,8 @@ def _ensembles(frame: pd.DataFrame, student: str, cell: pd.DataFrame) -> Iterato
     if copies > 1:  # else it is scratch itself
         teacher = first.teacher_label
         wanted.setdefault(copies, []).append(f"equal operations: what {teacher} costs an image")
-    teams = where(frame, kind="ensemble", student=student, of=student)
-    if "whole" in teams:  # no member was cut out of a training
-        teams = teams.loc[[str(whole) != "False" for whole in teams.whole]]
     known: dict[int, list[tuple[str, pd.DataFrame]]] = {}
-    for key, team in groups(teams, "ensemble", "size"):
+    for key, team in groups(scratch_ensembles(frame, student), "ensemble", "size"):
         known.setdefault(int(key["size"]), []).append((key["ensemble"], team))
     known.pop(1, None)
     for number in sorted({*wanted, *known}):

@@ -127,6 +127,14 @@ def networks(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[own]
 
 
+def scratch_ensembles(frame: pd.DataFrame, student: str) -> pd.DataFrame:
+    """The ensembles of scratch runs of one network; snapshots of one run are none."""
+    teams = where(frame, kind="ensemble", student=student, of=student)
+    if "whole" not in teams:
+        return teams
+    return teams.loc[[str(whole) != "False" for whole in teams.whole]]
+
+
 def groups(rows: pd.DataFrame, *keys: str) -> Iterator[tuple[dict, pd.DataFrame]]:
     """The cells: rows that agree in the keys, in the order of the rows."""
     values: Any  # a tuple, also of one key

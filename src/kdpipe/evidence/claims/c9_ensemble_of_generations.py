@@ -5,20 +5,19 @@ import pandas as pd
 from kdpipe.evidence.choices import finding, method_of
 from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.contrasts import Contrast
-from kdpipe.evidence.selections import by_seed, groups, where
+from kdpipe.evidence.selections import by_seed, groups, scratch_ensembles, where
 from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def ensemble_of_generations(evidence: Evidence) -> Finding:
     method = method_of(evidence.frame, "kd")
-    pool_of = where(evidence.frame, kind="ensemble")
-    sequences = where(pool_of, method=method)
+    sequences = where(evidence.frame, kind="ensemble", method=method)
     sequences = sequences.loc[
         (sequences.teacher_network == sequences.student) & (sequences["size"] > 1)
     ]
     contrasts, used, why = [], [], []
     for key, sequence in groups(sequences, "student", "ensemble", "of", "size"):
-        equal = where(pool_of, of=key["student"], size=key["size"], student=key["student"])
+        equal = where(scratch_ensembles(evidence.frame, key["student"]), size=key["size"])
         rivals = list(groups(equal, "ensemble"))
         if not rivals:
             why.append(f"there is no ensemble of {key['size']:g} scratch runs of {key['student']}")

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.evidence.selections import STEP, by_seed, groups, tidy, where
+from kdpipe.evidence.selections import STEP, by_seed, groups, scratch_ensembles, tidy, where
 from kdpipe.report.rows import row
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 
@@ -29,7 +29,7 @@ def generations(frame: pd.DataFrame) -> Grid:
         path["teacher"] = cells.teacher_label.iloc[0]
         sequences = where(sequences, size=cells.generation.max(), **path)
         for team, sequence in groups(sequences, "ensemble", "size"):
-            equal = where(pool, of=["", key["student"]], size=team["size"])
+            equal = where(scratch_ensembles(frame, key["student"]), size=team["size"])
             for name, rival in list(groups(equal, "ensemble", "size")) or [({}, equal)]:
                 against = {"vs_scratch": base, "vs_scratch_ensemble": by_seed(rival)}
                 if name:
