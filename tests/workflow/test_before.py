@@ -9,6 +9,7 @@ import yaml
 from lab import ROOT, Lab
 
 from kdpipe.cli.main import main
+from kdpipe.errors import KdpipeError
 from kdpipe.workflow import before
 from kdpipe.workflow.load import load
 
@@ -82,25 +83,34 @@ def test_braces_in_paths(tmp_path, warm):
     assert f"kdpipe: {checkout}: Snakemake takes braces" in said
 
 
-@pytest.mark.parametrize("name", ["", "results", "logs", "reports", ".snakemake"])
+ROOMS = ["results/runs", "results/data", "logs/runs", "logs/data", "reports/tiny"]
+
+
+@pytest.mark.parametrize("name", ["", "results", "logs", "reports", ".snakemake", *ROOMS])
 def test_a_folder_that_cannot_be_written_in_is_named(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KDPIPE_DEVICE", "cpu")
     path = tiny.write(tmp_path / "study.yaml", tiny.study(device="cpu"))
     if name:
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(parents=True)
     allowed = os.access
 
     def access(folder, mode):  # as for one who is not root
         return os.path.abspath(folder) != str(tmp_path / name) and allowed(folder, mode)
 
     monkeypatch.setattr(os, "access", access)
-    given = ({}, [path], ROOT / "config.yaml")
+    given = (tiny.study(device="cpu"), [path], ROOT / "config.yaml")
     with pytest.raises(SystemExit):
         load(*given, head=True)
     said = capsys.readouterr().err
     assert said.startswith(f"kdpipe: {tmp_path / name} cannot be written in: results, logs and")
     assert load(*given, head=False).records()  # a job was let in by its head
+
+
+def test_a_mistake_steers_no_terminal(capsys):
+    with pytest.raises(SystemExit):
+        before.leave(KdpipeError("data.path: \x1b]0;x\a\n  and more"))
+    assert capsys.readouterr().err == "kdpipe: data.path: \\x1b]0;x\\x07\n  and more\n"
 
 
 @pytest.mark.parametrize("verb", ["check", "plan", "status", "report", "verify", "prune"])

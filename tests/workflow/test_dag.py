@@ -24,22 +24,22 @@ def records(*runs) -> list[str]:
     return [f"results/runs/{run.name}/record.json" for run in runs]
 
 
-def card(name: str) -> str:
+def prepared(name: str) -> str:
     (folder,) = [folder for folder in PLAN.data_sets if folder.startswith(f"{name}-")]
-    return f"results/data/{folder}/card.json"
+    return f"logs/data/{folder}.prepared"
 
 
 def test_each_kind_of_job_waits_for_its_parents_and_its_data():
     student = next(cell.run for cell in PLAN.cells if cell.block == "main")
     tables = [f"logs/tables/{table.name}.made" for table in student.tables]
     assert len(tables) == len(student.parents) == 2
-    assert inputs(student) == [card("digits"), *records(*student.parents), *tables]
+    assert inputs(student) == [prepared("digits"), *records(*student.parents), *tables]
     scratch = PLAN.scratch["wrn10-0.5", 0, 0]
-    assert inputs(scratch) == [card("digits")]
+    assert inputs(scratch) == [prepared("digits")]
     for table in PLAN.tables.values():
-        assert inputs(table) == [card("digits"), *records(table.parent)]
+        assert inputs(table) == [prepared("digits"), *records(table.parent)]
     for probe in PLAN.probes.values():
-        assert inputs(probe) == [card("mnist"), *records(probe.run)]
+        assert inputs(probe) == [prepared("mnist"), *records(probe.run)]
     (ensemble,) = PLAN.ensembles.values()
     assert inputs(ensemble) == records(*(run for run, _ in ensemble.members))
 

@@ -313,7 +313,9 @@ def test_a_terminal_has_a_bar_and_what_runs_now():
     head.begin("train", "unknown")
     later = text_of(head.handler.teller.screen)
     head.fail("train", teacher.name)
+    head.handler.teller.say("\x1b]0;a title\a")
     head.handler.close()
+    assert "\\x1b]0;a title" in head.stream.getvalue() and "\x1b]0;" not in head.stream.getvalue()
     bar, counts, *rows = shown
     assert re.match(r"tiny .* 0 % .* gone, time left: ", bar)
     assert counts.startswith("runs 0 of 4")

@@ -462,6 +462,21 @@ def test_two_snakemakes_on_shared_results_leave_each_other_their_tables(tmp_path
     assert left == []
 
 
+def test_a_snakemake_that_fails_to_prepare_leaves_the_data_of_another(lab):
+    """Which has prepared it in the meantime, and whose jobs read its card."""
+    (folder,) = made(tiny.study()).data_sets
+    card = lab.place.data(folder) / "card.json"
+    meanwhile = lab.folder / "bin"
+    meanwhile.mkdir()
+    (meanwhile / "kdpipe").write_text(
+        f"#!/bin/sh\nmkdir -p {card.parent}; echo {{}} > {card}; false"
+    )
+    (meanwhile / "kdpipe").chmod(0o755)
+    lab.env["PATH"] = f"{meanwhile}:{lab.env['PATH']}"
+    lab.run(tiny.study(), code=1)
+    assert card.exists()
+
+
 def test_a_table_that_nobody_awaits_is_taken_away_and_not_by_a_dry_run(lab):
     """A student has ended, and was killed before it could take its table away."""
     content = tiny.study(teacher_outputs="table")

@@ -3,14 +3,17 @@
 import os
 import sys
 from argparse import ArgumentError, ArgumentParser
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
+from kdpipe.results.store import Store
 from kdpipe.study import checking, yaml_file
 from kdpipe.upkeep import comparing
+from kdpipe.wording import printable_lines
 
 
 def checked(path: Path | str) -> Plan:
@@ -43,7 +46,7 @@ def check_files(arguments: list[str]) -> None:
 
 def leave(error: KdpipeError) -> NoReturn:
     """Print a mistake and end the process with exit code 2."""
-    print(f"kdpipe: {error}", file=sys.stderr)
+    print(f"kdpipe: {printable_lines(error)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -55,9 +58,23 @@ def refuse_folders(checkout: Path) -> None:
             "wildcards: move this checkout, or rename the folder"
         )
     for name in (".snakemake", "logs", "reports", "results"):
-        folder = Path(name) if os.path.exists(name) else Path()
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise KdpipeError(
-                f"{folder.absolute()} cannot be written in: results, logs and reports lie in the "
-                "folder that snakemake is started in, or in that of --directory"
-            )
+        _refuse_read_only(Path(name) if os.path.exists(name) else Path())
+
+
+def refuse_rooms(kinds: Iterable[str], place: Store, report: Path) -> None:
+    """The same of the folders in which what is to do will lie, which may be somebody else's.
+
+    kinds: as the folders below results are called, and those of their logs.
+    """
+    folders = [base / kind for kind in kinds for base in (place.root, Path("logs"))]
+    for folder in (*folders, Path("logs/reports"), report):
+        if folder.exists():
+            _refuse_read_only(folder)
+
+
+def _refuse_read_only(folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise KdpipeError(
+            f"{folder.absolute()} cannot be written in: results, logs and reports lie in the "
+            "folder that snakemake is started in, or in that of --directory"
+        )

@@ -178,10 +178,8 @@ class Dag:
         return item.card if isinstance(item, Probe) else self.plan.card
 
     def _data(self, card: Card) -> list[str]:
-        """The card in the folder of a data set, while that is to be prepared."""
-        if card.folder in self.data_ready:
-            return []
-        return [str(self.store.data(card.folder) / "card.json")]
+        """The mark of a data set, while that is to be prepared."""
+        return [] if card.folder in self.data_ready else [prepared_mark_of(card.folder)]
 
     def _workers(self, card: Card) -> int:
         """Processes that read images beside a job."""
@@ -191,6 +189,11 @@ class Dag:
 def mark_of(table: str) -> str:
     """By what Snakemake knows that a table was made; see workflow/rules/tables.smk."""
     return f"logs/tables/{table}.made"
+
+
+def prepared_mark_of(folder: str) -> str:
+    """The same of a data set; see workflow/rules/data.smk."""
+    return f"logs/data/{folder}.prepared"
 
 
 def report_folder_of(study: Study) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
@@ -12,14 +12,15 @@ from kdpipe.jobs import leash, tabulate
 from kdpipe.plan import planner, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import source
+from kdpipe.results.marks import CARD
 from kdpipe.results.records import finished
 from kdpipe.results.store import Store
 from kdpipe.study import checking, yaml_file
 from kdpipe.training import devices
 from kdpipe.upkeep import comparing
 from kdpipe.workflow import lock, telling
-from kdpipe.workflow.before import leave, refuse_folders
-from kdpipe.workflow.dag import Dag, mark_of, report_folder_of
+from kdpipe.workflow.before import leave, refuse_folders, refuse_rooms
+from kdpipe.workflow.dag import Dag, mark_of, prepared_mark_of, report_folder_of
 
 # Keys that say how a study is run; `--config device=cuda` alone still means the default study.
 EXECUTION = {"device", "runs_per_gpu", "workers", "look"}
@@ -69,9 +70,10 @@ def load(
         names = [name for items in made.recorded.values() for name in items]
         to_do = [name for name in names if states.get(name, "to do") == "to do"]
         ready = frozenset(
-            name for name in made.data_sets if head and (store.data(name) / "card.json").exists()
+            name for name in made.data_sets if not head or (store.data(name) / CARD).exists()
         )
         if head:
+            refuse_rooms(_kinds(made, to_do, ready), store, Path(report_folder_of(study)))
             begun = _begun_on(made, to_do, store)
             os.environ[devices.DECIDED] = devices.decide(study.device, remote, begun)
         device = devices.of_job(study.device)
@@ -109,6 +111,15 @@ def _shown(path: Path | str) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
+def _kinds(made: Plan, to_do: Collection[str], ready: Collection[str]) -> Iterator[str]:
+    """Of what something is to do, as the folders below results are called."""
+    yield from (kind for kind, items in made.recorded.items() if items.keys() & set(to_do))
+    if any(made.runs[name].tables for name in to_do if name in made.runs):
+        yield "tables"
+    if made.data_sets.keys() - set(ready):
+        yield "data"
+
+
 def _source(made: Plan, store: Store) -> str | None:
     """The digest of what a report is to be rendered from; None if that which is there is so.
 
@@ -138,3 +149,6 @@ def _clear_marks(made: Plan, store: Store) -> None:
     for table in made.tables:
         if not store.table(table).exists():
             Path(mark_of(table)).unlink(missing_ok=True)
+    for folder in made.data_sets:
+        if not (store.data(folder) / CARD).exists():
+            Path(prepared_mark_of(folder)).unlink(missing_ok=True)

@@ -131,7 +131,7 @@ class Teller:
     def say(self, text: str) -> None:
         """A line of its own, above the live display where there is one."""
         if self.screen:
-            self.screen.say(text)
+            self.screen.say(printable(text))
         else:
             print(printable(text), file=self.stream, flush=True)
 

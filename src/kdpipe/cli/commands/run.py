@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kdpipe.cli.arguments import device
 from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
+from kdpipe.wording import printable_lines
 
 if TYPE_CHECKING:
     from kdpipe.plan.items import Plan
@@ -40,7 +41,7 @@ def run(options) -> None:
         try:
             _make_ready(made, Store(start.folder(typed) / "results"))
         except (KdpipeError, OSError) as error:  # it runs without
-            print(f"kdpipe: {error}", file=sys.stderr)
+            print(f"kdpipe: {printable_lines(error)}", file=sys.stderr)
     os.environ[start.TYPED] = shlex.join(options.typed)
     sys.stdout.flush()
     os.execv(line[0], line)  # so that there is one process to stop, as if snakemake was typed
