@@ -95,6 +95,15 @@ def test_val_serves_as_test(folder):
     assert card_of(folder, val_is="test").sha256 == expected
 
 
+@pytest.mark.parametrize("val_is", [None, "test"])
+def test_a_part_that_leads_nowhere_is_not_taken_for_none(folder, tmp_path, val_is):
+    """test/ on a disk that is not mounted: else val/ would be the test set without a word."""
+    (folder / "test").rename(folder / "val")
+    (folder / "test").symlink_to(tmp_path / "unmounted")
+    said = refused(folder, val_is=val_is)
+    assert f"{folder / 'test'}: a link that leads nowhere" in said
+
+
 def test_grey_images_have_one_channel_unless_one_is_coloured(tmp_path):
     made = made_data.arrays((1, 9, 9), 3, 12, 6)
     folder = made_data.class_folders(tmp_path / "grey", made)

@@ -1,5 +1,6 @@
 """`kdpipe init`: a valid study for whatever lies there, and nothing is written over."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -52,6 +53,23 @@ def test_a_folder_of_photographs_gets_a_card_and_a_study_of_two_dozen_lines(phot
     assert list(study.methods) == ["kd"] and study.experiments[0].methods == ["kd"]
     assert Path("my-photos.yaml").read_text().count("\n") <= 24
     assert checking.notes(study) == []
+
+
+def test_a_study_is_there_whole_or_not_at_all(photos, capsys, monkeypatch):
+    """Killed before its end, or the disk is full: typed again it is written."""
+    real = os.replace
+
+    def replace(source, target):
+        if Path(target).suffix == ".yaml":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    assert "no space left to write my-photos.yaml" in init(capsys, "my photos", code=2)
+    assert not list(Path().glob("*my-photos.yaml*"))
+    monkeypatch.setattr(os, "replace", real)
+    init(capsys, "my photos")
+    assert planned("my-photos.yaml").runs
 
 
 def test_nothing_is_written_over(photos, capsys):

@@ -19,6 +19,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.plan.cost import schedule
 from kdpipe.plan.items import Plan
+from kdpipe.results.files import write_bytes
 from kdpipe.sketch import sizes, speed
 from kdpipe.sketch.sizes import Images, Sizes
 from kdpipe.study import checking, yaml_file
@@ -73,11 +74,7 @@ def write(source: Source, place: Path | None, minutes: float, val_is: str | None
     Nothing that is there is written over. Raises KdpipeError.
     """
     place = place or Path(f"{source.name}.yaml")
-    if place.exists():
-        raise KdpipeError(
-            f"{place} is there already, and nothing is written over: say --study FILE for another "
-            f"one, or go on with it: kdpipe run {shlex.quote(str(place))}"
-        )
+    _refuse_there(place)
     at = _card_place(source, place)
     card, notes = _known(source, at)
     survey = _of_card(card) if card else _of_folder(source, val_is)
@@ -96,8 +93,8 @@ def write(source: Source, place: Path | None, minutes: float, val_is: str | None
     content = yaml_file.parse(text.encode(), str(place))
     sound = checking.validate(content, str(place), place.parent)
     plan = planner.make(sound)
-    with place.open("x") as file:
-        file.write(text)
+    _refuse_there(place)  # the images have taken their time
+    write_bytes(place, text.encode())
     said = [
         f"{source.name}: {own.counted(card)}{_classes(card)}",
         *notes,
@@ -106,6 +103,14 @@ def write(source: Source, place: Path | None, minutes: float, val_is: str | None
         f"{chosen.seeds} seeds: {len(plan.runs)} runs",
     ]
     return First(place, plan, said)
+
+
+def _refuse_there(place: Path) -> None:
+    if place.exists():
+        raise KdpipeError(
+            f"{place} is there already, and nothing is written over: say --study FILE for another "
+            f"one, or go on with it: kdpipe run {shlex.quote(str(place))}"
+        )
 
 
 def _card_place(source: Source, study: Path) -> Path | None:

@@ -133,6 +133,7 @@ def _by_part(path: Path, made: Mapping) -> tuple[dict[str, list[list[Path]]], li
 
     Without folders of parts all are train: a test set is held out of it.
     """
+    refuse_lost(path)
     places = {part: path / name for part, name in _folders(made).items()}
     share = made.get("test_share")
     if not (places["train"].is_dir() and (places["test"].is_dir() or places["val"].is_dir())):
@@ -183,7 +184,7 @@ def classes_in(folder: Path) -> list[str]:
 
 def _by_class(folder: Path, names: list[str]) -> list[list[Path]]:
     """The pictures of each class. Raises DataError for what would be lost without a word."""
-    mistakes = [_lost(p) for p in sorted(folder.iterdir()) if p.is_symlink() and not p.exists()]
+    mistakes = _links_lost(folder)
     found: list[list[Path]] = []
     for name in names:  # of which a test set may lack some
         files: list[Path] = []
@@ -198,6 +199,16 @@ def _by_class(folder: Path, names: list[str]) -> list[list[Path]]:
         found.append(sorted(files))
     refuse(sorted(mistakes), folder)
     return found
+
+
+def refuse_lost(path: Path) -> None:
+    """Raise DataError for a part that leads nowhere: it is not taken for one that is not there."""
+    if path.is_dir():
+        refuse(_links_lost(path), path)
+
+
+def _links_lost(folder: Path) -> list[str]:
+    return [_lost(p) for p in sorted(folder.iterdir()) if p.is_symlink() and not p.exists()]
 
 
 def _lost(file: Path) -> str:

@@ -9,7 +9,7 @@ What that means for the person is asked where it cannot be seen, and never guess
 from pathlib import Path
 from typing import NamedTuple
 
-from kdpipe.data.own.folders import classes_in
+from kdpipe.data.own.folders import classes_in, refuse_lost
 from kdpipe.errors import DataError
 from kdpipe.wording import listed, printable
 
@@ -44,6 +44,7 @@ def of(path: Path, val_is: str | None = None) -> Layout:
 
     val_is: `validation` or `test`, what somebody said.
     """
+    refuse_lost(path)
     names = classes_in(path)
     parts = _parts(path, names)
     if not parts:
