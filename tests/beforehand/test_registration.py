@@ -94,6 +94,8 @@ def test_what_will_be_tested_is_frozen_in_a_file_beside_the_study(typed, tmp_pat
 def test_a_registration_is_written_once(typed, tmp_path):
     typed("register", "small.yaml")
     before = (tmp_path / "small.registration.json").read_bytes()
+    assert "registration.json: written before" in typed("register", "small.yaml")[1]
+    changed(tmp_path, smallest_effect=0.75)
     code, said = typed("register", "small.yaml")
     assert code == 2 and "is registered, and once is all" in said and "another name" in said
     assert (tmp_path / "small.registration.json").read_bytes() == before

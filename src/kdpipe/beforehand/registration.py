@@ -25,20 +25,14 @@ CHOICE = (
 )
 
 
-def write(study: Study, folder: Path, place: Store) -> Path:
-    """Register a study whose file lies in a folder; returns the path of what was written.
+def write(study: Study, folder: Path, place: Store) -> tuple[Path, bool]:
+    """Register a study whose file lies in a folder; returns the path, and if it is new.
 
-    Raises KdpipeError if it is registered already, or if any of its runs has a record: what has
-    been run cannot be registered.
+    One that is registered as it is, and of which nothing was run, is left so. Raises KdpipeError if
+    it is registered as something else, or if any of its runs has a record: what has been run cannot
+    be registered.
     """
     path = Path(study.registration or registration_of(folder, study.study))
-    if path.exists():
-        raise KdpipeError(
-            f"{path}: the study {study.study} is registered, and once is all: reports say what "
-            "differs from it. To test something else give it another name and other seeds"
-        )
-    if study.look != 1:
-        raise KdpipeError(f"look: {study.look}: a study is registered before its first look")
     plan = registered.whole(study)
     begun = [
         name
@@ -46,6 +40,16 @@ def write(study: Study, folder: Path, place: Store) -> Path:
         for name in items
         if place.has_record(kind, name)
     ]
+    if path.exists():
+        there = study.model_copy(update={"registration": str(path)})
+        if not begun and not registered.deviations(there, registered.read(there) or {}):
+            return path, False
+        raise KdpipeError(
+            f"{path}: the study {study.study} is registered, and once is all: reports say what "
+            "differs from it. To test something else give it another name and other seeds"
+        )
+    if study.look != 1:
+        raise KdpipeError(f"look: {study.look}: a study is registered before its first look")
     if begun:
         raise KdpipeError(
             f"{place.root} has records of {len(begun):,} of the {study.study} study's runs "
@@ -56,7 +60,7 @@ def write(study: Study, folder: Path, place: Store) -> Path:
     known = _content(study, plan, pilots.named(study, plan, folder))
     text = json.dumps(known, indent=1, allow_nan=False).removesuffix("\n}")
     write_bytes(path, f'{text},\n "sha256": "{registered.digest(known)}"\n}}\n'.encode())
-    return path
+    return path, True
 
 
 def _content(study: Study, plan: Plan, of_pilots: list[dict]) -> dict:

@@ -16,9 +16,10 @@ def run(options) -> None:
     from kdpipe.study import checking
 
     study = checking.load(options.study)
-    path = registration.write(study, Path(options.study).parent, store(options))
+    path, new = registration.write(study, Path(options.study).parent, store(options))
     study = study.model_copy(update={"registration": str(path)})
-    print(f"{path}: written; commit it with {options.study}, and leave it as it is")
+    when = "written" if new else "written before"
+    print(f"{path}: {when}; commit it with {options.study}, and leave it as it is")
     print("\n".join(registered.said(study, registered.read(study))))
 
 
