@@ -1,5 +1,6 @@
 """Curves and records mirrored into a tracker, read back by that tracker's own reader."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -96,6 +97,41 @@ def test_curves_and_records_are_as_they_were_left(name, here):
     assert not any("test" in tag for tag in metrics)
     metrics, text = READERS[name](Path(name), unfinished.name)
     assert [step for step, _ in metrics["train/loss"]] == [1, 2] and text is None
+
+
+class Killed(BaseException):
+    """As if the process had been."""
+
+
+WRITES = {
+    "tensorboard": "tensorboard.summary.writer.event_file_writer.EventFileWriter.add_event",
+    "mlflow": "mlflow.store.tracking.file_store.FileStore._log_run_metric",
+}
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 7, 16])
+def test_one_that_was_killed_loses_nothing(name, here, monkeypatch, number):
+    """Before any of its writes; what is there already may be there once more."""
+    plan, *_ = here
+    main(["track", "study.yaml", "--to", name, "--folder", "whole"])
+    holder, _, call = WRITES[name].rpartition(".")
+    module, _, cls = holder.rpartition(".")
+    kind = getattr(importlib.import_module(module), cls)
+    real, left = getattr(kind, call), iter(range(number))
+
+    def write_unless_killed(*arguments, **keys):
+        if next(left, None) is None:
+            raise Killed
+        return real(*arguments, **keys)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(kind, call, write_unless_killed)
+        main(["track", "study.yaml", "--to", name, "--folder", "again"])
+    assert main(["track", "study.yaml", "--to", name, "--folder", "again"]) == 0
+    for run in plan.runs:
+        (before, said), (after, again) = (READERS[name](Path(f), run) for f in ("whole", "again"))
+        assert said == again
+        assert {k: set(v) for k, v in before.items()} == {k: set(v) for k, v in after.items()}
 
 
 def test_a_second_call_adds_nothing_twice_and_what_is_new_once(name, here, capsys):

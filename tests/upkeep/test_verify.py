@@ -185,6 +185,7 @@ def damage_the_header_of_a_table(place):
 def damage_a_part_of_a_table(place):
     path = place.table(".wrn10-1-e2-0123456789ab") / "0123456789ab-3.safetensors"
     write_arrays(path, {"part": np.zeros((2, 3), np.float16)}, {"view": 3})
+    (path.parent / ".lock").touch()
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)

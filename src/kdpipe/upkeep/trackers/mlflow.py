@@ -49,7 +49,9 @@ class Experiment:
         return run in self.ended
 
     def add_epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
-        self.client.log_batch(self._id(run), metrics=self._metrics(values, epoch))
+        # Each metric is a file of its own: the one by which an epoch is known is written last.
+        ordered = dict(sorted(values.items(), key=lambda one: one[0] == EPOCH))
+        self.client.log_batch(self._id(run), metrics=self._metrics(ordered, epoch))
         self.known[run] = epoch
 
     def add_record(self, run: str, facts: Mapping[str, str], values: Mapping[str, float]) -> None:
