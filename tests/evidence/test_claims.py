@@ -252,6 +252,30 @@ def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs():
     assert alone.verdict == "not tested"
 
 
+def in_splits(cells, splits, points):
+    """The cells in several splits; in split 1 the small student has bad luck by so many points."""
+    found = []
+    for rows in cells:
+        for split in range(splits):
+            luck = points * (split == 1 and rows[0]["student"] == "small")
+            told = [{"split": split, "run": f"{row['run']}-p{split}"} for row in rows]
+            moved = [{"test_error": row["test_error"] + luck} for row in rows]
+            found.append([r | t | m for r, t, m in zip(rows, told, moved, strict=True)])
+    return found
+
+
+def test_the_luck_of_a_student_in_one_split_is_not_its_capacity():
+    one = verdict("C15", *two_students(0.0, 0.0))
+    found = verdict("C15", *in_splits(two_students(0.0, 0.0), 3, 3.0))
+    assert one.verdict == found.verdict == "cannot tell"
+    assert found.n == 15 and found.effect < 0.1 and found.low < 0  # 1.1 points² by its square
+    assert [one["needed"] for one in found.contrasts] == [True]
+    assert "the seed and the split" in found.reason
+    assert verdict("C15", *in_splits(two_students(5.0, 0.5), 3, 0.3)).verdict == "supports"
+    few = verdict("C15", *in_splits(two_students(5.0, 0.5), 2, 0.3))
+    assert few.verdict == "not tested" and "5 seeds x 2 splits have every cell" in few.reason
+
+
 def test_noise_is_not_told_apart_and_the_seeds_needed_are_said():
     found = verdict("C1", *sized(10.1, 10.0, scale=12.0), delta=0.2)
     assert found.verdict == "cannot tell"

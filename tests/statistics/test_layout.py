@@ -77,3 +77,46 @@ def test_pure_noise_and_equal_shares_are_rarely_taken_for_a_difference(shape):
             y = drawn(*shape, seed=seed, by_row=by_both, by_column=by_both)
             said += crossed(difference(y).values, "seed").above() < 0.05
         assert said / 400 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+
+
+def in_splits(seeds, splits, rows, columns, seed, by_both):
+    """Each student has a noise of its own in each split, far above that of single runs."""
+    random = np.random.default_rng(seed)
+    of_split = random.normal(0, 1.0, (1, splits, rows, 1))
+    runs = np.stack(
+        [drawn(seeds, rows, columns, seed + 1000 * k, noise=0.3) for k in range(splits)]
+    )
+    means = drawn(1, rows, columns, by_row=by_both, by_column=by_both, noise=0.0)
+    return means + of_split + runs.swapaxes(0, 1)
+
+
+def test_products_are_of_values_that_differ_in_seed_and_split():
+    y = in_splits(3, 4, 2, 3, 0, 1.0)
+    flat = [(s, k) for s in range(3) for k in range(4)]
+    pairs = [(a, b) for a in flat for b in flat if a[0] != b[0] and a[1] != b[1]]
+    # A form is found from that of sums: Q(a, b) = (Q(a + b) - Q(a) - Q(b)) / 2.
+    one = {a: mean_form(y[a]) for a in flat}
+    wanted = np.mean([(mean_form(y[a] + y[b]) - one[a] - one[b]) / 2 for a, b in pairs])
+    assert difference(y).values.mean() == pytest.approx(wanted)
+    left = np.mean([(y[a] - y[b]) ** 2 / 2 for a, b in pairs])
+    assert components(y)["seeds"] == pytest.approx(left)
+
+
+def mean_form(layout):
+    """C(rows) - C(columns) of one layout, by the means of its rows and columns."""
+    rows, columns = layout.shape
+    cells = layout - layout.mean(1)[:, None] - layout.mean(0) + layout.mean()
+    of_cells = (cells**2).sum() / ((rows - 1) * (columns - 1))
+    of_rows, of_columns = layout.mean(1).var(ddof=1), layout.mean(0).var(ddof=1)
+    return of_rows - of_cells / columns - (of_columns - of_cells / rows)
+
+
+@pytest.mark.parametrize("by_both", [0.0, 1.0])
+def test_the_noise_of_splits_is_not_taken_for_capacity(by_both):
+    # Products of one split made it 0.25 more.
+    found = [difference(in_splits(3, 3, 4, 2, seed, by_both)) for seed in range(400)]
+    judged = [crossed(one.values, "seed", "split") for one in found]
+    assert abs(np.mean([one.mean for one in judged])) < 0.12
+    assert np.mean([one.above() < 0.05 for one in judged]) < 0.05
+    inside = [low < 0 < high for low, high in (one.interval() for one in judged)]
+    assert np.mean(inside) > 0.95

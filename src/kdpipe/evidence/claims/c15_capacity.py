@@ -16,6 +16,7 @@ from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import where, wide
 from kdpipe.evidence.verdicts import Finding, Untested
+from kdpipe.statistics import units
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 from kdpipe.statistics.layout import components, difference
 from kdpipe.statistics.traced import TracedError
@@ -31,27 +32,34 @@ def capacity(evidence: Evidence) -> Finding:
     errors = errors[[(s, t) for s in students for t in both]].dropna()
     text, unit = "variance component of the student - of the teacher", "points²"
     how = f"{len(students)} students x {len(both)} teachers, {rows.method.iloc[0]}"
-    if len(errors) < FEWEST_SEEDS:
+    places = units.grid(pd.Series(range(len(errors)), index=errors.index)).to_numpy(int)
+    errors = errors.iloc[places.ravel()]  # of seeds that have every split
+    crossed = [size for size in places.shape if size != 1]  # what there is one of is no factor
+    if min(crossed, default=1) < FEWEST_SEEDS:
         none = Contrast(text, pd.Series(dtype=float), unit=unit)
-        return finding([none], f"{len(errors)} seeds have every cell of {how}", rows)
-    layouts = errors.to_numpy(float).reshape(-1, len(students), len(both))
+        return finding([none], f"{units.count(errors.index)} have every cell of {how}", rows)
+    layouts = errors.to_numpy(float).reshape(*crossed, len(students), len(both))
     found, parts = difference(layouts), components(layouts)
+    weights = found.weights.reshape(len(errors), -1)
     values = [
-        _traced(value, weights.ravel(), cells)
-        for value, weights, cells in zip(
-            found.values, found.weights, errors.to_numpy(), strict=True
-        )
+        _traced(value, *of)
+        for value, *of in zip(found.values.ravel(), weights, errors.to_numpy(), strict=True)
     ]
-    needed = Contrast(text, pd.Series(values, errors.index, dtype=object), unit=unit)
-    shares = pd.Series(found.shares, errors.index)
-    beside = Contrast(f"{text}, as a share of all variance", shares, needed=False, unit="share")
+    contrasts = [Contrast(text, pd.Series(values, errors.index, dtype=object), unit=unit)]
+    if found.shares is not None:
+        shares, beside = (
+            pd.Series(found.shares, errors.index),
+            f"{text}, as a share of all variance",
+        )
+        contrasts.append(Contrast(beside, shares, needed=False, unit="share"))
     total = sum(parts.values()) or 1.0
-    names = ("the student", "the teacher", "both together", "the seed")
+    rest = "the seed" if len(crossed) == 1 else "the seed and the split"
+    names = ("the student", "the teacher", "both together", rest)
     said = ", ".join(
         f"{name} {part / total:.0%}" for name, part in zip(names, parts.values(), strict=True)
     )
     how += f"; of the variance of a single error: {said}"
-    return finding([needed, beside], how, rows)
+    return finding(contrasts, how, rows)
 
 
 def _traced(value: float, weights: np.ndarray, errors: np.ndarray) -> float:
