@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import termios
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ class Terminal:
         self.pid, self.end = pty.fork()
         if self.pid == 0:
             os.chdir(cwd)
+            # Which is ignored by all that a shell has started without waiting for it.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execve(command[0], command, env | {"TERM": "xterm"})
         termios.tcsetwinsize(self.end, (40, 160))
         self.bytes = b""

@@ -7,6 +7,7 @@ Byte equality is with the same study run on this machine without SLURM.
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -64,9 +65,21 @@ def snakemake(*options) -> list[str]:
 
 
 class Head:
-    """Snakemake with profiles/slurm and a site of the test's own, running in the background."""
+    """Snakemake with profiles/slurm and a site of the test's own, running in the background.
 
-    def __init__(self, slurm, folder: Path, study: Path, *options, longest_job=10, **environment):
+    by: how it is started; `kdpipe run` looks at its jobs no more often than a user's.
+    """
+
+    def __init__(
+        self,
+        slurm,
+        folder: Path,
+        study: Path,
+        *options,
+        longest_job=10,
+        by="snakemake",
+        **environment,
+    ):
         self.folder = folder
         site = {
             "default-resources": {"slurm_partition": "main", "longest_job": longest_job},
@@ -75,11 +88,15 @@ class Head:
         }
         (folder / "site.yaml").write_text(yaml.safe_dump(site))
         profiles = ("--profile", "profiles/slurm", "--profile", folder / "site.yaml")
-        work = ("--directory", folder, "--configfile", study)
+        if by == "kdpipe run":
+            start = [sys.executable, "-m", "kdpipe", "run", study, "--directory", folder]
+        else:
+            start = snakemake("--directory", folder, "--configfile", study)
+        self.command = [*map(str, (*start, *profiles, *options))]
         self.log = folder / "snakemake.log"
         with open(self.log, "a") as log:
             self.process = subprocess.Popen(
-                snakemake(*profiles, *work, *options),
+                self.command,
                 cwd=ROOT,
                 env=slurm.environment | environment,
                 stdout=log,
@@ -147,8 +164,16 @@ def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tm
         shutil.rmtree(folder)
     failing, *others = lost
     (failing / "weights.safetensors" / "in the way").mkdir(parents=True)
-    head = Head(slurm, tmp_path, STUDIES["cluster"], "--retries", "1")
+    often = ("--slurm-init-seconds-before-status-checks", "3")
+    study = STUDIES["cluster"]
+    head = Head(slurm, tmp_path, study, "--retries", "1", *often, by="kdpipe run")
     assert head.wait() == 1
+    said = head.log.read_text()
+    assert "and the time in the queue" in said and "one job at a time" not in said
+    assert said.count(f"failed  {failing.name}: ") == 2 and "CalledProcessError" not in said
+    again = shlex.join(["kdpipe", *head.command[3:]])
+    assert f"`kdpipe status {study} --results {tmp_path}/results` says" in said
+    assert f"`{again}` goes on" in said
     assert len(sent(slurm, tmp_path, failing.name)) == 2  # tried again once, by the head alone
     assert "directory" in json.loads((failing / "failure.json").read_text())["reason"]
     for folder in others:

@@ -182,3 +182,22 @@ def test_a_forked_job_that_is_killed_fails_and_its_siblings_go_on(lab, plain):
     said = (lab.folder / "said").read_text()
     assert re.search(r"failed  \S+: killed from outside, as the system does for want of mem", said)
     assert lab.ended() == 0 and lab.exact() == plain
+
+
+def test_a_plain_job_that_is_killed_is_one_line(lab):
+    """As for want of memory; bash would say its whole command, and it has no word of its own."""
+    keys = {"recipe": {"epochs": 5000}, "device": "cpu"}
+    name = next(iter(tiny.planned(**keys).runs))
+    target = f"results/runs/{name}/record.json"
+    command = lab.command("--", target, content=tiny.study(**keys))
+    with open(lab.folder / "said", "wb") as said:
+        head = subprocess.Popen(command, env=lab.env, stdout=said, stderr=said)
+    while not list(lab.place.root.glob("runs/*/.state.safetensors")):
+        assert head.poll() is None, (lab.folder / "said").read_text()
+        time.sleep(0.05)
+    for job in psutil.Process(head.pid).children(recursive=True):
+        job.kill()
+    assert head.wait(timeout=300) == 1
+    said = (lab.folder / "said").read_text()
+    assert f"failed  {name}: it ended without a word, as a job does that the system kills" in said
+    assert "--spec" not in said

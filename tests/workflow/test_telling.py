@@ -94,7 +94,9 @@ def typed(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(start.TYPED, "mine.yaml --cores 2")
     monkeypatch.setenv("TERM", "xterm")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
+    signal.signal(signal.SIGINT, before)
     telling.current = None
 
 

@@ -20,4 +20,4 @@ rule probe:
         spec=study.spec,
         means=study.means,
     shell:
-        "kdpipe probe --spec {params.spec:q} {params.means:q} > {log} 2>&1"
+        "exec kdpipe probe --spec {params.spec:q} {params.means:q} > {log} 2>&1"

@@ -22,5 +22,6 @@ rule train:
         spec=study.spec,
         keep=study.keep,
         means=study.means,
+    # exec, here and in the others: bash would say the whole command of one that is killed.
     shell:
-        "kdpipe train --spec {params.spec:q} --keep={params.keep} {params.means:q} > {log} 2>&1"
+        "exec kdpipe train --spec {params.spec:q} --keep={params.keep} {params.means:q} > {log} 2>&1"

@@ -22,5 +22,5 @@ rule table:
         means=study.means,
         students=study.students,
     shell:
-        "kdpipe tabulate --spec {params.spec:q} {params.means:q} --students {params.students:q}"
+        "exec kdpipe tabulate --spec {params.spec:q} {params.means:q} --students {params.students:q}"
         " > {log} 2>&1"

@@ -24,6 +24,7 @@ from kdpipe.workflow.course import Course
 from kdpipe.workflow.dag import Dag
 from kdpipe.workflow.screen import Screen
 
+KILLED = "it ended without a word, as a job does that the system kills for want of memory"
 INTERRUPTED = ("interrupted: ", "kdpipe: interrupted; ")  # how a job that was cut off says it
 
 
@@ -100,7 +101,7 @@ class Teller:
         reason = (self._noted(rule, name) if sent else None) or last or queue
         if queue and "'FAILED'" not in queue:  # a time limit, no memory, a dead node; no such queue
             reason = queue
-        reason = one_line(reason or "it ended without a word, as one that is killed does")
+        reason = one_line(reason or KILLED)
         if self.course:
             self.course.fail(name, reason)
         log = f" ({self.typed.shown(Path(logs[0]))})" if logs and sent else ""
