@@ -32,7 +32,7 @@ def abreast(count: int) -> str:
 def time_left(total: Total) -> str:
     """The hours of what is still to do."""
     if not total.schedule.abreast:
-        return "that of the report"
+        return "seconds, for the report"
     if total.seconds is None:
         return "unknown until a run has finished (kdpipe plan --measure tries the networks here)"
     return f"{as_range(total.seconds, total.width)}, {abreast(total.schedule.abreast)}"
