@@ -10,7 +10,8 @@ from kdpipe.data.own.card import make_card
 from kdpipe.jobs.prepare import prepare
 from kdpipe.jobs.train import train
 from kdpipe.plan import planner
-from kdpipe.report import page
+from kdpipe.report.pages import facts
+from kdpipe.report.pages.found import Found
 from kdpipe.results.store import Store
 from kdpipe.study import checking
 
@@ -40,7 +41,7 @@ def test_they_are_in_the_record_and_on_the_page(tmp_path):
     assert said["mean"] == pytest.approx(pixels.mean((0, 2, 3)), abs=1e-6)
     assert said["std"] == pytest.approx(pixels.std((0, 2, 3)), abs=1e-6)
     columns = ["kind", "run", "status", "seconds", "device", "torch", "kdpipe"]
-    facts = dict(page.facts(plan, pd.DataFrame(columns=columns), {}))
-    assert facts["Classes"] == "class-0, class-1, class-2, class-3"
-    assert facts["Images"].startswith("each stretched to 10 x 10 (PIL, bilinear), then scaled to 8")
-    assert str(plan.card.mean[0]) in facts["Images"]
+    found = dict(facts.facts(Found(plan, pd.DataFrame(columns=columns), [], [], [], [])))
+    assert found["Classes"] == "class-0, class-1, class-2, class-3"
+    assert found["Images"].startswith("each stretched to 10 x 10 (PIL, bilinear), then scaled to 8")
+    assert str(plan.card.mean[0]) in found["Images"]

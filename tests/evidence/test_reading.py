@@ -11,11 +11,12 @@ from made_study import made_plan, made_store
 from scipy import stats
 
 from kdpipe.errors import StoreError
-from kdpipe.evidence import answer, frames, reading
+from kdpipe.evidence import frames, reading
+from kdpipe.evidence.advice import answer
 from kdpipe.evidence.claim import as_json, judge, judge_both
 from kdpipe.evidence.reading import Outcomes, as_bits
 from kdpipe.evidence.selections import traced
-from kdpipe.report import page
+from kdpipe.report.pages import facts
 from kdpipe.results import run_folder
 from kdpipe.results.files import file_facts, write_arrays
 from kdpipe.results.records import publish
@@ -105,10 +106,11 @@ def test_the_answer_compares_one_reading_and_has_the_other_beside_it():
     assert (gain.mark, found.also(gain).mark) == ("worse", "better")
     assert gain.difference.mean == pytest.approx(2.04)
     assert found.also(gain).difference.mean == pytest.approx(-2.02)
-    assert page.other_answer(found).startswith(
-        "The readings differ: read at the best epoch on validation: Teach small by mid"
+    assert (found.ships, found.beside.ships) == ("scratch", "student")
+    assert facts.other_answer(found).startswith(
+        "The readings differ: read at the best epoch on validation: Ship small taught by mid"
     )
-    assert page.also(found, gain).endswith("better (the readings differ)")
+    assert facts.also(found, gain).endswith("better (the readings differ)")
 
 
 def test_what_was_made_before_both_were_kept_is_said():

@@ -2,7 +2,7 @@
 
 from made_frames import cell, frame
 
-from kdpipe.evidence import rivals
+from kdpipe.evidence.advice import rivals
 from kdpipe.evidence.selections import tidy, where
 
 # 300 operations of its own, 100 of its teacher's answers, and what all before it took.

@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from kdpipe.report import curves
+from kdpipe.report.pages import curves
 
 ROWS = pd.DataFrame(
     {

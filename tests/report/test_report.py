@@ -21,12 +21,17 @@ from made_study import STUDY, made_plan, made_store, write
 
 from kdpipe.cli.main import main
 from kdpipe.errors import StoreError
-from kdpipe.evidence import answer, frames, reading
+from kdpipe.evidence import frames, reading
+from kdpipe.evidence.advice import answer
 from kdpipe.evidence.claim import claims, judge
+from kdpipe.evidence.selections import tidy
 from kdpipe.networks import naming
 from kdpipe.plan.items import Plan
-from kdpipe.report import render as rendering
+from kdpipe.report import a_or_b
 from kdpipe.report.figure import figures
+from kdpipe.report.pages import decision
+from kdpipe.report.pages import markdown as words
+from kdpipe.report.pages.found import Found
 from kdpipe.report.render import render
 from kdpipe.report.table import Sheet, markdown, tables
 from kdpipe.report.text import escaped
@@ -48,7 +53,8 @@ def test_everything_is_written(rendered):
         *("index.html", "index.md", "results.csv", "claims.json")
     }
     written = {path.name for path in (folder / "tables").iterdir()}
-    assert written == {f"{name}.{ending}" for name in tables() for ending in ("csv", "md", "tex")}
+    names = {*tables(), a_or_b.NAME}
+    assert written == {f"{name}.{ending}" for name in names for ending in ("csv", "md", "tex")}
     drawn = {path.name for path in (folder / "figures").iterdir()}
     assert drawn == {f"{name}.{ending}" for name in figures() for ending in ("svg", "png")}
     verdicts = json.loads((folder / "claims.json").read_text())
@@ -108,7 +114,7 @@ def test_a_disk_that_is_full_leaves_the_report_that_is_there(
 
 def test_index_md_has_the_answer_the_claims_and_every_table(rendered):
     text = (rendered[0] / "index.md").read_text()
-    assert "## The answer" in text and "wrn10-0.5 by " in text
+    assert "## What to ship\n\n**Ship wrn10-0.5 " in text and "## A or B?" in text
     assert all(f"| {key}" in text for key in claims())
     assert text.count("\n**") >= len(tables())
     assert "±" in text and "against scratch" in text
@@ -129,7 +135,7 @@ def test_markdown_is_escaped(rendered):
     folder, made, _ = rendered
     frame = pd.read_csv(folder / "results.csv")
     named = dataclasses.replace(made, card=dataclasses.replace(made.card, title=HOSTILE))
-    text = rendering._markdown(named, frame, [], [], [], {}, [])
+    text = words.text(Found(named, frame, [], [], [], []))
     assert f"- Data: {AS_TEXT}: 6" in text and HOSTILE not in text
     grid = pd.DataFrame([{"student": HOSTILE, "n": "3"}])
     lines = markdown(Sheet("x", "X", "How to read.", grid, grid, [])).splitlines()
@@ -298,6 +304,29 @@ def test_the_cure_for_a_missing_ensemble_can_be_pasted_as_it_is(tmp_path):
     assert sum("scratch runs averaged" in gain.over for gain in found.gains) == 2
 
 
+@pytest.mark.parametrize("ships", ["student", "scratch", ""])
+def test_the_weights_are_those_of_the_seed_that_validates_best(rendered, ships):
+    _, made, store = rendered
+    frame = tidy(reading.at(frames.frame(made, store), "last"))
+    small = answer.answers(frame)[0]
+    gain = dataclasses.replace(
+        small.gains[0], mark={"student": "better", "scratch": "worse", "": "too few seeds"}[ships]
+    )
+    decided = dataclasses.replace(small, gains=[gain, *small.gains[1:]])
+    assert decided.ships == ships
+    listed = {"weights.safetensors": {"size": 1}}
+    known = {
+        name: {**one, "files": listed, "last": {"epoch": 20}}
+        for name, one in store.records("runs").items()
+    }
+    found = decision.weights(frame, [decided], known)
+    rows = frame[(frame.kind == (ships or "student")) & (frame.student == small.student)]
+    for name, value in small.chosen.items() if ships != "scratch" else ():
+        rows = rows[rows[name] == value]
+    best = rows.loc[rows.val_error.astype(float).idxmin(), "run"]
+    assert found == {small.student: f"runs/{best}/weights.safetensors"}
+
+
 def _taught_by_one(tmp_path, **changes):
     """(index.md, index.html) of a study with one student, one teacher, one method."""
     experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
@@ -312,9 +341,9 @@ def _taught_by_one(tmp_path, **changes):
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (-4.0, "Teach wrn10-0.5 by wrn10-1 with kd: better than labels alone by "),
-        (+6.0, "Do not distil wrn10-0.5: labels alone are better by "),
-        (None, "The best of the distilled: wrn10-0.5 by wrn10-1 with kd. It cannot be told from "),
+        (-4.0, "Ship wrn10-0.5 taught by wrn10-1 with kd: "),
+        (+6.0, "Ship wrn10-0.5 from scratch: "),
+        (None, "Ship wrn10-0.5 from scratch: "),
     ],
 )
 def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, said):
@@ -328,17 +357,12 @@ def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, said):
 
     monkeypatch.setattr(made_study, "_error", error)
     text, page = _taught_by_one(tmp_path)
-    headline = re.search(r"\*\*(.+)\*\*\nTest error", text)[1]
+    headline = re.search(r"\*\*(Ship.+)\*\*", text)[1]
     assert headline.startswith(said) and headline in page
     mark = {-4.0: "better", 6.0: "worse", None: "cannot tell"}[harm]
-    gain = re.search(rf"labels alone \(scratch\): [+-]([\d.]+ ± [\d.]+) points, {mark}", text)
+    gain = re.search(rf"labels alone \(scratch\): ([+-]?[\d.]+ ± [\d.]+) points, {mark}", text)
     assert gain is not None
-    if harm is not None:
-        assert f" better than labels alone by {gain[1]} points" in headline or (
-            f"labels alone are better by {gain[1]} points" in headline
-        )
-    if harm == 6.0:
-        assert "The best of the distilled is taught by wrn10-1 with kd." in headline
+    assert f"; the difference is {gain[1]} points: {mark}." in headline
     # the average of two is made 20 % better than one
     better = (
         "An ensemble of 2 scratch runs (as many networks as distilling trained) is better than "
@@ -354,7 +378,7 @@ def test_one_option_few_seeds_and_no_tables_in_words(tmp_path, seeds):
     assert bool(interval[1]) != few and (interval[2] == ", too few seeds for an interval") == few
     shown = re.search(r"Test error [\d.]+( ± [\d.]+)? % .*?; validation error (.+?) %", page)
     assert bool(shown[1]) != few and ("±" in shown[2]) != few
-    assert ("Too few seeds to compare it with labels alone." in text) == few
+    assert ("Too few seeds to decide for wrn10-0.5: from scratch " in text) == few
     for said in (text, page):
         assert "nan" not in said and "1 options" not in said and f"{len(seeds)} of " not in said
         assert "No tables were asked for." in said and "tables: {teacher_size: [one]}" in said
@@ -444,7 +468,8 @@ def test_every_figure_has_a_size_words_in_its_place_and_a_caption(page):
     )
     assert len(found) == len(figures())
     for role, name, description, caption, width, height in found:
-        assert role == "img" and len(name) > 5 and description == caption and len(caption) > 40
+        assert role == "img" and len(name) > 5 and len(description) > 40
+        assert caption == f"{description} SVGPNG"
         assert "n = 5" in caption and "test" in caption
         assert width > 300 and height > 150
     assert page.run("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == (
@@ -455,15 +480,11 @@ def test_every_figure_has_a_size_words_in_its_place_and_a_caption(page):
 @needs_browser
 def test_tables_sort_by_mouse_and_by_keyboard(page):
     page.open(page.file, 1600)
-    column = """(i => [...document.querySelector("table.sortable").tBodies[0].rows]
-                 .map(row => row.cells[i].textContent))"""
-    heads = page.run(
-        "[...document.querySelector('table.sortable').tHead.rows[0].cells].map(h => h.textContent)"
-    )
+    table = "document.querySelector('[aria-labelledby=table-teacher_size] table')"
+    column = f"(i => [...{table}.tBodies[0].rows].map(row => row.cells[i].textContent))"
+    heads = page.run(f"[...{table}.tHead.rows[0].cells].map(h => h.textContent)")
     error = heads.index("error")
-    button = (
-        f"document.querySelectorAll('table.sortable')[0].querySelectorAll('th button')[{error}]"
-    )
+    button = f"{table}.querySelectorAll('th button')[{error}]"
     before = page.run(f"{column}({error})")
     page.run(f"{button}.click()")
     rising = page.run(f"{column}({error})")

@@ -10,7 +10,7 @@ from made_frames import COLUMNS, SCRATCH, cell, frame
 from scipy import stats
 
 from kdpipe.evidence.selections import by_seed, tidy, where
-from kdpipe.report import headline
+from kdpipe.report.pages import headline
 from kdpipe.report.rows import difference, together
 from kdpipe.report.table import csv, filled, markdown, tables
 
@@ -223,7 +223,7 @@ def test_an_untrained_teacher_is_called_one():
 )
 def test_the_answer_calls_it_one_too(stop, said):
     chosen = {"teacher": "big", "stop": stop, "via": "", "generation": 1.0, "method": "kd"}
-    assert headline._how(SimpleNamespace(student="small", chosen=chosen)) == said
+    assert headline.how(SimpleNamespace(student="small", chosen=chosen)) == said
 
 
 def test_temperature_shows_methods_that_differ_in_nothing_else():

@@ -125,7 +125,7 @@ def test_a_log_without_a_terminal_is_a_line_for_each_job_and_the_decision(finish
     assert not any("test error" in line or "rule train" in line for line in said)
     done, first, page, weights, took = said[-5:]
     assert done == "study tiny: all 16 runs are done"
-    assert first.startswith("The best of the distilled: wrn10-0.5 by wrn10-1")
+    assert first.startswith("Too few seeds to decide for wrn10-0.5: from scratch ")
     # Both whole, since it was typed elsewhere; and where it ran has been renamed since.
     page, weights = (line.replace("workflow.new", "workflow") for line in (page, weights))
     assert page == f"page: {finished.folder}/reports/tiny/index.html"
@@ -145,7 +145,7 @@ def test_a_second_start_does_nothing(finished):
 def test_a_second_start_says_so_and_what_was_found_quiet_or_not(copy):
     for options in ((), ("--quiet", "all")):
         said = copy.run(study(), *options)
-        assert "study tiny: nothing to do, all 16 runs are done\nThe best of" in said
+        assert "study tiny: nothing to do, all 16 runs are done\nToo few seeds to decide" in said
         assert f"\npage: {copy.folder}/reports/tiny/index.html\n" in said
 
 
@@ -153,7 +153,7 @@ def test_verbose_brings_the_account_of_snakemake_back(copy):
     shutil.rmtree(copy.folder / "reports")
     said = copy.run(study(), "--verbose")
     assert RENDERS in said and "2 of 2 steps (100%) done" in said
-    assert "The best of the distilled" not in said
+    assert "Too few seeds to decide" not in said
 
 
 def test_half_way_targets(lab):

@@ -56,13 +56,22 @@ def applied():
 
 
 def panels(
-    count: int, width: float = 3.6, height: float = 3.0, across: int | None = None
+    count: int,
+    width: float = 3.6,
+    height: float = 3.0,
+    across: int | None = None,
+    heights: list[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """A row of panels, wrapped after `across` (default: three); a single one is wider."""
+    """A row of panels, wrapped after `across` (default: three); a single one is wider.
+
+    heights: of each line of panels, in inches, where they differ.
+    """
     across = across or min(count, 2 if count == 4 else 3)
     down = -(-count // across)
-    size = (width * max(across, 1.4), height * down)
-    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
+    size = (width * max(across, 1.4), sum(heights) if heights else height * down)
+    figure, axes = plt.subplots(
+        down, across, figsize=size, squeeze=False, layout="constrained", height_ratios=heights
+    )
     plt.close(figure)  # it lives on; pyplot forgets it
     flat = list(axes.flat)
     for spare in flat[count:]:

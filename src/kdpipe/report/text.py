@@ -19,9 +19,10 @@ def rounded(value: float, half: float, sign: str = "") -> str:
     if math.isnan(half):
         return f"{value:{sign}.3g}"
     if half == 0:
-        return f"{value:{sign}.4g} ± 0"
+        return f"{value:{sign}.4g} ± 0" if value else "0"
     half = float(f"{half:.1e}")  # first, or 0.0996 would become 0.100
     decimals = max(0, 1 - math.floor(math.log10(half)))
+    value = round(value, decimals) + 0.0  # no -0.0
     return f"{value:{sign}.{decimals}f} ± {half:.{decimals}f}"
 
 
@@ -77,7 +78,10 @@ def span(images: dict | None) -> str:
         return "-"
     if "why" in images:
         return f"- ({images['why']})"
-    digits = max(0, 1 - math.floor(math.log10(max(images["high"] - images["low"], 1e-9) / 2)))
+    width = images["high"] - images["low"]
+    if width < 1e-9 * max(1.0, abs(images["low"])):
+        return f"{images['low']:+.4g}" if abs(images["low"]) > 1e-9 else "0"
+    digits = max(0, 1 - math.floor(math.log10(width / 2)))
     low, high = (round(images[end], digits) + 0.0 for end in ("low", "high"))
     return f"{low:+.{digits}f} to {high:+.{digits}f}"
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from kdpipe.evidence import claim
-from kdpipe.evidence.answer import Answer
+from kdpipe.evidence.advice.answer import Answer
 from kdpipe.evidence.selections import by_seed, groups, tidy
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.report.rows import estimate

@@ -105,7 +105,7 @@ def _of_failures(
 
 def _decision(dag: Dag, page: Path, typed: Typed) -> list[str]:
     """In words; pandas is needed for it, and only now."""
-    from kdpipe.report import decision
+    from kdpipe.report.pages import decision
 
     page, place = typed.shown(page), Store(typed.shown(dag.store.root))
     try:

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from kdpipe.evidence import reading, rivals
-from kdpipe.evidence.selections import groups, tidy, traced, where, wide
+from kdpipe.evidence import reading
+from kdpipe.evidence.advice import rivals
+from kdpipe.evidence.selections import by_seed, groups, tidy, traced, where, wide
 from kdpipe.learning.method import terms
 from kdpipe.results.readings import Reading, other
 from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary, choose, mark, paired, summary
 from kdpipe.statistics.power import LEVEL
 from kdpipe.statistics.ranks import Rank, ranks
-from kdpipe.statistics.traced import Second, Wrong, second
+from kdpipe.statistics.traced import Second, TracedError, Wrong, second
 
 OPTION = ("teacher", "stop", "via", "generation", "method")
 
@@ -71,6 +72,7 @@ class Answer:
     chosen: dict = field(default_factory=dict)
     validation: Summary | None = None
     test: Summary | None = None
+    scratch: Summary | None = None  # test errors of the student on labels alone
     settings: str = ""  # of the method
     agreed: int = 0  # seeds for which the others choose the same
     place: Rank | None = None  # of the chosen option on validation, and how sure that is
@@ -79,6 +81,21 @@ class Answer:
     costs: list[Cost] = field(default_factory=list)
     reading: Reading = "last"
     beside: "Answer | None" = None  # in the other reading
+
+    @property
+    def gain(self) -> Gain | None:
+        """The difference to labels alone; None if these have no result."""
+        return next((gain for gain in self.gains if gain.kind == "scratch"), None)
+
+    @property
+    def ships(self) -> str:
+        """What to ship: `student` where being taught is better than labels alone, else `scratch`.
+
+        Also `student` where labels alone have no result; empty where nothing can be said.
+        """
+        if not self.chosen or (self.gain and self.gain.mark == "too few seeds"):
+            return ""
+        return "student" if self.gain is None or self.gain.mark == "better" else "scratch"
 
     def also(self, gain: Gain) -> Gain | None:
         """The difference to the same rival in the other reading."""
@@ -106,16 +123,35 @@ def answers(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Answer]:
     wrong: the images that each run gets wrong, for the second interval of each gain.
     """
     frame = traced(tidy(frame))
-    taught = where(frame, kind="student")
-    ends = taught.loc[taught["last"].astype(str) != "False"] if "last" in taught else taught
-    made = [_answer(frame, key["student"], rows) for key, rows in groups(ends, "student")]
+    made = [_answer(frame, key["student"], rows) for key, rows in groups(ends(frame), "student")]
     read_at = reading.of(frame)
-    return [replace(one, reading=read_at, gains=_together(one.gains, wrong)) for one in made]
+    return [replace(one, reading=read_at, gains=together(one.gains, wrong)) for one in made]
 
 
-def _together(gains: list[Gain], wrong: Wrong | None) -> list[Gain]:
-    """The gains of one student at the level at which all of them hold, with both intervals."""
-    count = sum(gain.difference.n >= FEWEST_SEEDS for gain in gains)
+def ends(frame: pd.DataFrame) -> pd.DataFrame:
+    """The taught students in which some experiment ends, not those on the way to one."""
+    taught = where(frame, kind="student")
+    return taught.loc[taught["last"].astype(str) != "False"] if "last" in taught else taught
+
+
+def options(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Validation and test errors of the options of one student, (seeds, options).
+
+    Those with fewer seeds than others are set aside. The choice has the lowest mean validation
+    error.
+    """
+    test, validation = wide(rows, *OPTION), wide(rows, *OPTION, column="val_error")
+    counts = (validation.notna() & test.notna()).sum()
+    whole = counts.index[counts == counts.max()]
+    return validation.loc[:, whole], test.loc[:, whole]
+
+
+def together(gains: list[Gain], wrong: Wrong | None, of: int | None = None) -> list[Gain]:
+    """Differences at the level at which all of them hold, with both intervals.
+
+    of: how many they are, where not all of them are shown.
+    """
+    count = of or sum(gain.difference.n >= FEWEST_SEEDS for gain in gains)
     level = 1 - LEVEL / max(count, 1)
     found = []
     for gain in gains:
@@ -132,15 +168,14 @@ def _together(gains: list[Gain], wrong: Wrong | None) -> list[Gain]:
 
 def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
     test, validation = wide(rows, *OPTION), wide(rows, *OPTION, column="val_error")
+    alone = summary(by_seed(where(frame, kind="scratch", student=student)).astype(float))
     if validation.isna().to_numpy().all():
         why = "no validation errors: the report refuses to choose by test errors"
-        return Answer(
-            student, len(test.columns), why if test.notna().to_numpy().any() else "no result"
-        )
-    counts = (validation.notna() & test.notna()).sum()
-    whole = counts.index[counts == counts.max()]
-    validation, test = validation.loc[:, whole], test.loc[:, whole]
-    set_aside = len(counts) - len(whole)
+        why = why if test.notna().to_numpy().any() else "no result"
+        return Answer(student, len(test.columns), why, scratch=alone)
+    tried = len(test.columns)
+    validation, test = options(rows)
+    set_aside = tried - len(test.columns)
     best = validation.mean().idxmin()
     chosen, errors = choose(validation, test)
     cell = where(rows, **dict(zip(OPTION, best, strict=True)))
@@ -149,23 +184,33 @@ def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
         if rival.errors.notna().any():
             difference = paired(errors, rival.errors)
             values = (errors - rival.errors).dropna()
+            if _is_itself(values):
+                continue
             who = {"kind": rival.kind, "copies": rival.copies}
             gains.append(Gain(rival.name, difference, mark(difference), values, **who))
         else:
             missing.append(f"{rival.name}: {rival.cure}")
     return Answer(
         student,
-        len(counts),
+        tried,
         f"{set_aside} with fewer seeds are set aside" if set_aside else "",
         dict(zip(OPTION, best, strict=True)),
         summary(validation[best]),
         summary(test[best]),
+        alone,
         _settings(cell.iloc[0], frame),
         int((chosen == best).sum()) if len(chosen) else 0,
         ranks(validation).get(best),
         gains,
         missing,
         list(_costs(cell)),
+    )
+
+
+def _is_itself(differences: pd.Series) -> bool:
+    """Whether these are a choice less the very same runs."""
+    return len(differences) > 0 and all(
+        isinstance(one, TracedError) and not any(one.parts.values()) for one in differences
     )
 
 

@@ -1,0 +1,95 @@
+"""A or B: teacher against teacher, stop against stop, method against method, for one student.
+
+Two teachers are compared over the cells that agree in everything else (stop, method, ...): the
+difference of a seed is the mean over these of error(A) - error(B), so negative is for A. All pairs
+of one student and question hold together (Bonferroni over their number), and the wider of the two
+intervals gives the mark. Where there are more than `MOST` pairs each of the others stands against
+the one with the lowest validation error over the cells that it shares with them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import pandas as pd
+
+from kdpipe.evidence.advice.answer import OPTION, Gain, ends, together
+from kdpipe.evidence.selections import groups, tidy, traced, where, wide
+from kdpipe.statistics.intervals import mark, summary
+from kdpipe.statistics.traced import Wrong
+
+MOST = 15  # pairs: of six
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two levels of one factor; `cells`: how many were compared. `gain`: A less B."""
+
+    student: str
+    factor: str  # teacher, stop or method
+    a: str
+    b: str
+    cells: int
+    gain: Gain
+    of: int  # pairs that hold together with it
+
+
+def pairs(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Pair]:
+    """Every question of A or B that the taught students of a study can answer, by student."""
+    taught = where(ends(traced(tidy(frame))), status="done")
+    found = []
+    for key, rows in groups(taught, "student"):
+        for factor in ("teacher", "stop", "method"):
+            found += _of(key["student"], factor, rows, wrong)
+    return found
+
+
+def _of(student: str, factor: str, rows: pd.DataFrame, wrong: Wrong | None) -> list[Pair]:
+    rest = [name for name in OPTION if name != factor]
+    test, validation = wide(rows, factor, *rest), wide(rows, factor, *rest, column="val_error")
+    levels = list(dict.fromkeys(key[0] for key in test.columns))
+    known = {level: {key[1:] for key in test.columns if key[0] == level} for level in levels}
+    every = [(a, b) for a, b in combinations(levels, 2) if known[a] & known[b]]
+    if len(every) > MOST:
+        best = _best(levels, known, validation)
+        asked = [(level, best) for level in levels if level != best and known[level] & known[best]]
+    else:
+        asked = every
+    made, cells = [], []
+    for a, b in asked:
+        values, count = _difference(test, a, b, [k for k in test.columns if k[0] == a])
+        if len(values):
+            s = summary(values)
+            made.append(Gain(f"{a} against {b}", s, mark(s), values))
+            cells.append((a, b, count))
+    held = together(made, wrong, of=len(every))
+    return [
+        Pair(student, factor, a, b, count, gain, len(every))
+        for (a, b, count), gain in zip(cells, held, strict=True)
+    ]
+
+
+def _difference(test: pd.DataFrame, a: str, b: str, columns: list[tuple]) -> tuple[pd.Series, int]:
+    """A - B by seed, the mean over the cells that both have; only seeds that have them all."""
+    shared = [key for key in columns if (b, *key[1:]) in test.columns]
+    total = sum(test[key] - test[(b, *key[1:])] for key in shared)
+    assert isinstance(total, pd.Series)
+    values = total.dropna()
+    return pd.Series([one / len(shared) for one in values], values.index, dtype=object), len(shared)
+
+
+def _best(levels: list[str], known: dict[str, set], validation: pd.DataFrame) -> str:
+    """The level with the lowest mean validation error, relative to the cells that it is in."""
+    means = validation.mean()
+    of_cell = means.groupby(level=list(range(1, means.index.nlevels))).mean()
+    apart = {
+        level: pd.Series({k: means[(level, *k)] - of_cell[k] for k in known[level]}).mean()
+        for level in levels
+    }
+    return min(levels, key=lambda level: (pd.isna(apart[level]), apart[level]))
+
+
+def questions(found: list[Pair]) -> Iterator[tuple[str, str, list[Pair]]]:
+    """The pairs by student and factor."""
+    for key in dict.fromkeys((pair.student, pair.factor) for pair in found):
+        yield *key, [pair for pair in found if (pair.student, pair.factor) == key]

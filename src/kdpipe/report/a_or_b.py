@@ -1,0 +1,36 @@
+"""The table of A or B: every pair of teachers, stops and methods of a student, paired by seed."""
+
+import pandas as pd
+
+from kdpipe.evidence.advice.pairs import MOST, Pair
+from kdpipe.report.table import Sheet
+from kdpipe.report.text import rounded, span, stop_of
+
+CAPTION = (
+    "Error of A less that of B in points, paired by seed, over the cells that agree in everything "
+    "else: negative is for A. All pairs of one student and question hold together (Bonferroni), "
+    "and the wider of the two intervals gives the mark. Of more than {most} pairs each level "
+    "stands against the one that is best on validation."
+)
+NAME, TITLE = "a_or_b", "A or B?"
+
+
+def sheet(found: list[Pair]) -> Sheet:
+    """The pairs as a table of a report."""
+    rows, shown = [], []
+    for pair in found:
+        d, facts = pair.gain.difference, pair.gain.images or {}
+        a, b = (stop_of(one) if pair.factor == "stop" else one for one in (pair.a, pair.b))
+        row = {"student": pair.student, "question": pair.factor, "a": pair.a, "b": pair.b}
+        row |= {"n": d.n, "difference": d.mean, "difference_sd": d.sd, "difference_low": d.low}
+        row |= {"difference_high": d.high, "images_low": facts.get("low")}
+        row |= {"images_high": facts.get("high"), "level": pair.gain.level}
+        rows.append(row | {"difference_mark": pair.gain.mark, "cells": pair.cells, "of": pair.of})
+        size = rounded(d.mean, d.half_width, sign="+")
+        seen = {"question": f"which {pair.factor}?", "student": pair.student, "A": a, "B": b}
+        seen |= {"n": d.n, "A less B": f"{size}, {pair.gain.mark}"}
+        seen |= {"images too": "-" if "why" in facts else span(pair.gain.images)}
+        shown.append(seen | {"over cells": pair.cells, "of pairs": pair.of})
+    columns = ["question", "student", "a", "b", "n", "difference", "images_low", "cells", "of"]
+    caption = CAPTION.format(most=MOST)
+    return Sheet(NAME, TITLE, caption, pd.DataFrame(rows), pd.DataFrame(shown), columns)

@@ -1,0 +1,47 @@
+"""All that a report says, before any of it is written."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pandas as pd
+from markupsafe import Markup
+
+from kdpipe.evidence.advice.answer import Answer
+from kdpipe.evidence.verdicts import Verdict
+from kdpipe.plan.items import Plan
+from kdpipe.report.figure import Drawing
+from kdpipe.report.table import Sheet
+
+
+@dataclass(frozen=True)
+class Found:
+    """A study and what came out of it.
+
+    frame: in the reading of the study; a_or_b: its pairs, None where there are none; states: of
+    every run of the plan, by name; outdated: what is made of weights that are gone; registered:
+    how the study was registered, and each deviation from it; curves: one for each run; lacks: what
+    has no best reading, or no more than its numbers; weights: by student the file of what to ship.
+    """
+
+    plan: Plan
+    frame: pd.DataFrame
+    answers: list[Answer]
+    verdicts: list[Verdict]
+    sheets: list[Sheet]
+    drawings: list[Drawing]
+    a_or_b: Sheet | None = None
+    states: dict[str, str] = field(default_factory=dict)
+    outdated: dict[str, str] = field(default_factory=dict)
+    registered: list[str] = field(default_factory=list)
+    curves: list[tuple[str, Markup]] = field(default_factory=list)
+    lacks: str = ""
+    weights: dict[str, str] = field(default_factory=dict)
+
+
+def counted(states: dict[str, str]) -> str:
+    """`145 runs, all done`, or how many are what."""
+    counts = Counter(states.values())
+    if len(counts) == 1:
+        return f"{len(states):,} runs, all {next(iter(counts))}"
+    said = ", ".join(f"{count:,} {state}" for state, count in counts.most_common())
+    return f"{len(states):,} runs: {said}" if said else "no runs"

@@ -1,0 +1,84 @@
+"""A or B, against a paired t test of scipy and by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_frames import cell, frame
+from scipy import stats
+
+from kdpipe.evidence.advice.pairs import MOST, pairs
+
+BIG = [10.0, 11.2, 9.1, 10.4, 10.9]
+MID = [9.0, 9.9, 8.4, 9.2, 9.9]
+
+
+def taught(errors, **labels):
+    return cell(errors, **{"method": "kd", "teacher": "mid", **labels})
+
+
+def of(found, factor):
+    return [pair for pair in found if pair.factor == factor]
+
+
+def test_two_teachers_are_compared_as_scipy_does_and_negative_is_for_a():
+    (pair,) = pairs(frame(taught(MID), taught(BIG, teacher="big")))
+    assert (pair.factor, pair.a, pair.b, pair.cells, pair.of) == ("teacher", "mid", "big", 1, 1)
+    test = stats.ttest_rel(MID, BIG).confidence_interval(0.95)
+    d = pair.gain.difference
+    assert d.mean == pytest.approx(np.mean(MID) - np.mean(BIG)) and d.n == 5
+    assert (d.low, d.high) == pytest.approx((test.low, test.high))
+    assert pair.gain.mark == "better"
+
+
+def test_only_cells_that_agree_in_all_else_are_compared():
+    """Of mid there is ESKD too, of big there is none: it does not count."""
+    rows = [taught(MID), taught(BIG, teacher="big"), taught([2.0] * 5, method="eskd")]
+    found = pairs(frame(*rows))
+    (teachers,) = of(found, "teacher")
+    assert teachers.cells == 1 and teachers.gain.difference.mean == pytest.approx(-1.04)
+    (methods,) = of(found, "method")
+    assert {methods.a, methods.b} == {"kd", "eskd"} and methods.cells == 1
+    both = frame(*rows, taught([3.0] * 5, method="eskd", teacher="big"))
+    (teachers,) = of(pairs(both), "teacher")
+    assert teachers.cells == 2
+    assert teachers.gain.difference.mean == pytest.approx((-1.04 - 1.0) / 2)
+
+
+def test_all_pairs_of_a_question_hold_together():
+    rows = [taught(MID), taught(BIG, teacher="big"), taught([8.0, 9, 8, 9, 9.5], teacher="small")]
+    found = of(pairs(frame(*rows)), "teacher")
+    assert len(found) == 3 and {pair.of for pair in found} == {3}
+    first = next(pair for pair in found if {pair.a, pair.b} == {"mid", "big"})
+    alone = stats.ttest_rel(MID, BIG).confidence_interval(1 - 0.05 / 3)
+    width = first.gain.difference.high - first.gain.difference.low
+    assert width == pytest.approx(alone.high - alone.low)
+
+
+def test_of_many_each_stands_against_the_best_on_validation_and_all_pairs_count():
+    random = np.random.default_rng(0)
+    rows = [taught((9 + random.normal(0, 0.3, 5)).tolist(), method=f"m{i}") for i in range(8)]
+    known = frame(*rows)
+    known["val_error"] = known.test_error.where(known.method != "m5", 1.0)
+    found = of(pairs(known), "method")
+    assert MOST < 8 * 7 / 2 and len(found) == 7
+    assert all(pair.b == "m5" and pair.of == 28 for pair in found)
+
+
+def test_the_wider_interval_gives_the_mark():
+    """Seeds that agree on few images: other images could say otherwise."""
+    random = np.random.default_rng(1)
+    known = frame(taught([10.0] * 5), taught([12.0] * 5, teacher="big"))
+    wrong = {}
+    for teacher, errors in (("mid", 5), ("big", 6)):
+        row = np.zeros(50, bool)
+        row[random.permutation(50)[:errors]] = True
+        wrong |= dict.fromkeys(known.run[known.teacher == teacher], row)
+    (pair,) = pairs(known, wrong.get)
+    assert pair.gain.difference.high < 0  # every seed says so, and all say the same
+    assert pair.gain.second is not None and pair.gain.mark == "cannot tell"
+
+
+def test_one_option_or_another_student_is_no_question():
+    assert pairs(frame(taught(MID))) == []
+    assert pairs(frame(taught(MID), taught(BIG, teacher="big", student="large"))) == []
+    assert pairs(pd.DataFrame(frame(cell(MID, "scratch")))) == []
