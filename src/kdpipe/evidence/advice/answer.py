@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 
 from kdpipe.evidence import reading
@@ -146,6 +147,14 @@ def options(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return validation.loc[:, whole], test.loc[:, whole]
 
 
+def preferred(validation: pd.DataFrame) -> tuple | None:
+    """The option with the lowest mean validation error, by its labels; None without any."""
+    if not validation.notna().to_numpy().any():
+        return None
+    means = validation.to_numpy(float)
+    return tuple(validation.columns[int(np.nanmean(means, axis=0).argmin())])
+
+
 def together(gains: list[Gain], wrong: Wrong | None, of: int | None = None) -> list[Gain]:
     """Differences at the level at which all of them hold, with both intervals.
 
@@ -176,7 +185,9 @@ def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
     tried = len(test.columns)
     validation, test = options(rows)
     set_aside = tried - len(test.columns)
-    best = validation.mean().idxmin()
+    best = preferred(validation)
+    assert best is not None
+    places: dict = ranks(validation)
     chosen, errors = choose(validation, test)
     cell = where(rows, **dict(zip(OPTION, best, strict=True)))
     gains, missing = [], []
@@ -200,7 +211,7 @@ def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
         alone,
         _settings(cell.iloc[0], frame),
         int((chosen == best).sum()) if len(chosen) else 0,
-        ranks(validation).get(best),
+        places.get(best),
         gains,
         missing,
         list(_costs(cell)),

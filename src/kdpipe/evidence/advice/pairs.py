@@ -7,9 +7,9 @@ intervals gives the mark. Where there are more than `MOST` pairs each of the oth
 the one with the lowest validation error over the cells that it shares with them.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import mean
 
 import pandas as pd
 
@@ -80,16 +80,12 @@ def _difference(test: pd.DataFrame, a: str, b: str, columns: list[tuple]) -> tup
 
 def _best(levels: list[str], known: dict[str, set], validation: pd.DataFrame) -> str:
     """The level with the lowest mean validation error, relative to the cells that it is in."""
-    means = validation.mean()
-    of_cell = means.groupby(level=list(range(1, means.index.nlevels))).mean()
+    means = dict(zip(validation.columns, validation.to_numpy(float).mean(axis=0), strict=True))
+    of_cell: dict[tuple, list[float]] = {}
+    for key, error in means.items():
+        of_cell.setdefault(key[1:], []).append(error)
     apart = {
-        level: pd.Series({k: means[(level, *k)] - of_cell[k] for k in known[level]}).mean()
+        level: mean(means[(level, *cell)] - mean(of_cell[cell]) for cell in known[level])
         for level in levels
     }
-    return min(levels, key=lambda level: (pd.isna(apart[level]), apart[level]))
-
-
-def questions(found: list[Pair]) -> Iterator[tuple[str, str, list[Pair]]]:
-    """The pairs by student and factor."""
-    for key in dict.fromkeys((pair.student, pair.factor) for pair in found):
-        yield *key, [pair for pair in found if (pair.student, pair.factor) == key]
+    return min(levels, key=lambda level: (apart[level] != apart[level], apart[level]))

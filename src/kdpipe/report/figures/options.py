@@ -4,7 +4,7 @@ import textwrap
 
 import pandas as pd
 
-from kdpipe.evidence.advice.answer import OPTION, ends, options
+from kdpipe.evidence.advice.answer import OPTION, ends, options, preferred
 from kdpipe.evidence.selections import by_seed, groups, where
 from kdpipe.report import style
 from kdpipe.report.figure import ERROR, Drawn, Figure, students_of
@@ -27,7 +27,7 @@ def options_of(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
         style.within(axis, alone, "from scratch, as long as the student", upright=True)
         shown = _shown(rows)
         for i, (kind, label) in enumerate((("taught", "taught"), ("scratch", "from scratch"))):
-            points = [
+            points: list[tuple[pd.Series, float]] = [
                 (errors, place)
                 for place, (what, _, errors, _, is_chosen) in enumerate(shown)
                 if what == kind and not is_chosen
@@ -66,15 +66,16 @@ Row = tuple[str, str, pd.Series, float, bool]  # kind, name, errors, price, whet
 def _rows(frame: pd.DataFrame, student: str, part: pd.DataFrame) -> list[Row]:
     """The options by their mean error, and scratch of every length among them."""
     validation, _ = options(part)
-    best = validation.mean().idxmin() if validation.notna().to_numpy().any() else None
+    best = preferred(validation)
     scratch = where(frame, kind="scratch", student=student)
     alone = scratch.train_macs.max()
     found: list[Row] = [("scratch", "from scratch", by_seed(scratch), 1.0, False)]
     for key, cell in groups(part, *OPTION):
         one = cell.iloc[0]
         price = (one.train_macs + one.teacher_macs + one.ancestor_macs) / alone
-        chosen = best is not None and tuple(key.values()) == tuple(best)
-        found.append(("taught", _name(key, student), by_seed(cell), price, chosen))
+        found.append(
+            ("taught", _name(key, student), by_seed(cell), price, tuple(key.values()) == best)
+        )
     longer = where(frame, kind="scratch_long", student=student)
     for key, cell in groups(longer, "epochs"):
         price = cell.train_macs.iloc[0] / alone

@@ -2,7 +2,7 @@
 
 from matplotlib.ticker import NullFormatter
 
-from kdpipe.evidence.advice.answer import ends, options
+from kdpipe.evidence.advice.answer import ends, options, preferred
 from kdpipe.evidence.selections import by_seed, groups, networks, where
 from kdpipe.report import style
 from kdpipe.report.figure import ERROR, Drawn, Figure
@@ -17,9 +17,9 @@ def students(frame, curves) -> Drawn:
     taught: Points = []
     for key, rows in groups(ends(frame), "student"):
         validation, test = options(rows)
-        if validation.notna().to_numpy().any():
-            best = test[validation.mean().idxmin()]
-            taught.append((key["student"], rows.multiply_adds.max(), summary(best.astype(float))))
+        if (best := preferred(validation)) is not None:
+            errors = test[best].astype(float)
+            taught.append((key["student"], rows.multiply_adds.max(), summary(errors)))
     alone = _alone(where(frame, kind="scratch"), "student")
     teachers = _alone(where(networks(frame), kind="teacher", stop_kind="full"), "teacher")
     also = {name for name, *_ in alone}  # as a teacher such a network is its run from scratch
