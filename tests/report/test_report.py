@@ -86,7 +86,11 @@ def test_of_an_earlier_study_nothing_is_left_and_of_others_everything(rendered, 
     render(dataclasses.replace(made, study=less), store, folder)
     there = {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
     tables_there = {name for name in there if name.startswith("tables/")} - mine
-    assert tables_there == {f"tables/teacher_size.{ending}" for ending in ("csv", "md", "tex")}
+    assert tables_there == {
+        f"tables/{name}.{ending}"
+        for name in ("teacher_size", a_or_b.NAME)
+        for ending in ("csv", "md", "tex")
+    }
     assert mine <= there
 
 
