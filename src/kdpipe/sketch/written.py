@@ -99,8 +99,8 @@ def write(source: Source, place: Path | None, minutes: float, val_is: str | None
         f"{source.name}: {own.counted(card)}{_classes(card)}",
         *notes,
         *checking.notes(sound),
-        f"{place}: {chosen.teacher} teaches {chosen.student}, {chosen.epochs} epochs, "
-        f"{chosen.seeds} seeds: {len(plan.runs)} runs",
+        f"{place}: does {chosen.teacher} teach {chosen.student} more than labels do? "
+        f"{chosen.epochs} epochs, {chosen.seeds} seeds: {len(plan.runs)} runs",
     ]
     return First(place, plan, said)
 
@@ -138,7 +138,7 @@ def study(
     if source.path is not None:
         below = os.path.relpath(source.path.absolute(), place.absolute().parent)
         lies = "" if at else "; its card lies beside it"
-        said.append(f"  path: {_quoted(below)}  # seen from this file{lies}")
+        said.append(f"  path: {_quoted(below)}  # relative to this file{lies}")
     if at:
         said.append(f"  card: {_quoted(at.name)}  # beside this file")
     left = card.train - chosen.validation
@@ -149,10 +149,13 @@ def study(
             f"  validation: {chosen.validation}  # held out of train: choices are made on it"
         )
     if len(set(card.counts)) > 1 and (chosen.validation or chosen.train < left):
-        said.append("  draw: share  # of each class; equal: as many of each")
+        said.append("  draw: share  # as much of each class; equal: as many images of each")
     if card.shape[1:] != (chosen.side, chosen.side):
         said.append(f"  resize: {chosen.side}")
-    said.append(f"  pad: {max(1, chosen.side // 8)}  # views: crops, after so many pixels around")
+    pad = max(1, chosen.side // 8)
+    said.append(
+        f"  pad: {pad}  # crops: another one in each epoch, with so many pixels added around"
+    )
     mirrored = card.shape[0] == 3 and card.name not in UPRIGHT
     why = "mirror images too; false where left and right differ" if mirrored else "true: mirror too"
     said.append(f"  flip: {str(mirrored).lower()}  # {why}")
@@ -167,22 +170,24 @@ def study(
                 f"  epochs: {chosen.epochs}",
                 f"  batch_size: {chosen.batch}",
                 f"  lr: {lr}",
-                f"  drop_epochs: {chosen.drops}  # the rate is a fifth after each",
+                f"  drop_epochs: {chosen.drops}  # after each the rate is a fifth",
             ]
         ),
         "experiments": "  # each is teachers x students x methods (plain KD if none is named)\n"
         f"  - {{name: first, teachers: [{chosen.teacher}], students: [{chosen.student}]}}",
-        "tables": "{teacher_size: [first]}",
+        "tables": "{teacher_size: [first]}  # of the report, beside its verdicts",
     }
     steps = ", ".join(
         f"{name} {_milliseconds(card, chosen, name)}" for name in (chosen.teacher, chosen.student)
     )
     head = [
-        f"# By kdpipe init. Does {chosen.teacher} teach {chosen.student} more than labels do?",
+        f"# By kdpipe init. Does {chosen.teacher} (teacher) teach {chosen.student} (student) more "
+        "than labels",
+        "# do? Both are wide residual networks, of 10 layers and more; kdpipe networks lists all.",
         f"# Sizes: the largest tried that take less than {minutes:g} minutes here, on "
         f"{_cores(schedule.cores())};",
         f"# a step of {chosen.batch} images was measured: {steps}. To grow it: more epochs,",
-        "# seeds, teachers, methods, or kdpipe init --minutes 60. kdpipe networks: what there is.",
+        "# seeds, teachers, methods, or kdpipe init --minutes 60.",
     ]
     return "\n".join([*head, *(f"{key}:{_led(value)}" for key, value in rows.items()), ""])
 

@@ -6,6 +6,7 @@ from made_plan import block, make, study
 from kdpipe.plan.cost import said
 from kdpipe.plan.cost.price import Price
 from kdpipe.plan.cost.speeds import Speed
+from kdpipe.plan.prices import disk
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,17 @@ def test_a_price_has_hours_core_hours_disk_and_memory():
     assert "unknown until a run has finished" in said.price(
         Price(made), Price(made).total(made.runs, 2), states
     )
+
+
+def test_the_disk_holds_images_states_and_what_is_kept():
+    """Images until something is done; a state, 3 numbers a weight, for each run at work."""
+    made = make(study(block(), seeds=range(3)))
+    states = dict.fromkeys(made.runs, "to do")
+    total = Price(made).total(made.runs, 2)
+    kept = sum(disk(made, run) for run in made.runs.values())
+    largest = max(run.cost.parameters for run in made.runs.values())
+    images = 1797 * 8 * 8
+    assert said.peak_disk(made, total, states) == kept + 2 * 12 * largest + images
+    (first, *_) = made.runs.values()
+    less = said.peak_disk(made, total, states | {first.name: "done"})
+    assert less == kept - disk(made, first) + 2 * 12 * largest

@@ -1,8 +1,10 @@
 """A price in words: hours with their width, core-hours, memory and disk."""
 
+import math
+
 from kdpipe.plan.cost.price import Price, Total
 from kdpipe.plan.items import Plan
-from kdpipe.plan.prices import as_size, disk, probe_disk
+from kdpipe.plan.prices import BYTES, as_size, disk, probe_disk
 
 UNITS = ((48 * 3600, 86400, "days"), (2 * 3600, 3600, "hours"), (120, 60, "minutes"))
 
@@ -58,18 +60,30 @@ def price(found: Price, total: Total, states: dict[str, str]) -> str | None:
 
 
 def peak_disk(plan: Plan, total: Total, states: dict[str, str]) -> int:
-    """Bytes that what is to do writes, with as many tables as stand at a time."""
-    runs = sum(disk(plan, run) for run in plan.runs.values() if states[run.name] == "to do")
+    """Bytes that what is to do writes, with as many tables and states as stand at a time.
+
+    Before anything is done, with the images as they are prepared.
+    """
+    to_do = [run for run in plan.runs.values() if states[run.name] == "to do"]
+    runs = sum(disk(plan, run) for run in to_do)
     probes = sum(probe_disk(p) for p in plan.probes.values() if states[p.name] == "to do")
-    return runs + probes + total.schedule.table_bytes
+    largest = max((run.cost.parameters for run in to_do), default=0)
+    # Of each run at work: weights, their momentum, and the best weights until then.
+    at_work = total.schedule.abreast * 3 * BYTES * largest
+    prepared = 0 if "done" in states.values() else _pixels(plan)
+    return runs + probes + total.schedule.table_bytes + at_work + prepared
 
 
 def _images(plan: Plan) -> int:
     """Bytes of a job's images: as they are prepared, and once more with their margin."""
-    channels, height, width = plan.card.shape
+    return 2 * _pixels(plan)
+
+
+def _pixels(plan: Plan) -> int:
+    """Bytes of all images in their arrays; none where they stream."""
     if plan.card.streamed:
         return 0
-    return 2 * (plan.card.train + plan.card.test) * channels * height * width
+    return (plan.card.train + plan.card.validation + plan.card.test) * math.prod(plan.card.shape)
 
 
 def _largest(plan: Plan) -> int:
