@@ -116,6 +116,15 @@ def test_classes_of_unequal_size_each_give_their_share(photos, capsys):
     assert (data.draw, data.validation) == ("share", 5)
 
 
+def test_what_does_not_fit_into_the_minutes_is_said(photos, capsys, monkeypatch):
+    init(capsys, "my photos")
+    assert "the largest tried that take less than 5 minutes" in Path("my-photos.yaml").read_text()
+    monkeypatch.setattr(speed, "step", lambda *_: 1.0)
+    init(capsys, "my photos", "--study", "slow.yaml", "--minutes", "1")
+    said = "the smallest there are, though they take more than 1 minute here"
+    assert said in Path("slow.yaml").read_text()
+
+
 def test_the_price_is_the_one_that_plan_and_status_say(photos, capsys, monkeypatch):
     found = speeds.Speed(step=0.5, epoch=0.1, image=0.001, setup=0.5, start=2.0, megabytes=600)
 

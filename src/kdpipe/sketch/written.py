@@ -180,12 +180,15 @@ def study(
     steps = ", ".join(
         f"{name} {_milliseconds(card, chosen, name)}" for name in (chosen.teacher, chosen.student)
     )
+    minutes_said = "1 minute" if minutes == 1 else f"{minutes:g} minutes"
+    why = f"the largest tried that take less than {minutes_said}"
+    if chosen.seconds > 60 * minutes:
+        why = f"the smallest there are, though they take more than {minutes_said}"
     head = [
         f"# By kdpipe init. Does {chosen.teacher} (teacher) teach {chosen.student} (student) more "
         "than labels",
         "# do? Both are wide residual networks, of 10 layers and more; kdpipe networks lists all.",
-        f"# Sizes: the largest tried that take less than {minutes:g} minutes here, on "
-        f"{_cores(schedule.cores())};",
+        f"# Sizes: {why} here, on {_cores(schedule.cores())};",
         f"# a step of {chosen.batch} images was measured: {steps}. To grow it: more epochs,",
         "# seeds, teachers, methods, or kdpipe init --minutes 60.",
     ]
