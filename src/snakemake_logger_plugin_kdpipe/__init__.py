@@ -108,7 +108,7 @@ class LogHandler(LogHandlerBase):
     def _complain(self, record: logging.LogRecord, text: str) -> None:
         """A warning or an error: whole before the first job, in one line beside the others."""
         if self.begun:
-            self.teller.say(one_line(text))
+            self.teller.say_once(one_line(text))
             return
         if record.levelno >= logging.ERROR:  # a folder that is locked: that is all there is to say
             self.held.clear()

@@ -67,7 +67,7 @@ def snakemake(*options) -> list[str]:
 class Head:
     """Snakemake with profiles/slurm and a site of the test's own, running in the background.
 
-    by: how it is started; `kdpipe run` looks at its jobs no more often than a user's.
+    by: `snakemake`, or `kdpipe run`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Head:
         (folder / "site.yaml").write_text(yaml.safe_dump(site))
         profiles = ("--profile", "profiles/slurm", "--profile", folder / "site.yaml")
         if by == "kdpipe run":
-            start = [sys.executable, "-m", "kdpipe", "run", study, "--directory", folder]
+            start = snakemake("run", study, "--directory", folder)
         else:
             start = snakemake("--directory", folder, "--configfile", study)
         self.command = [*map(str, (*start, *profiles, *options))]
@@ -164,14 +164,13 @@ def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tm
         shutil.rmtree(folder)
     failing, *others = lost
     (failing / "weights.safetensors" / "in the way").mkdir(parents=True)
-    often = ("--slurm-init-seconds-before-status-checks", "3")
     study = STUDIES["cluster"]
-    head = Head(slurm, tmp_path, study, "--retries", "1", *often, by="kdpipe run")
+    head = Head(slurm, tmp_path, study, "--retries", "1", by="kdpipe run")
     assert head.wait() == 1
     said = head.log.read_text()
     assert "and the time in the queue" in said and "one job at a time" not in said
     assert said.count(f"failed  {failing.name}: ") == 2 and "CalledProcessError" not in said
-    again = shlex.join(["kdpipe", *head.command[3:]])
+    again = shlex.join(["kdpipe", *head.command[2:]])
     assert f"`kdpipe status {study} --results {tmp_path}/results` says" in said
     assert f"`{again}` goes on" in said
     assert len(sent(slurm, tmp_path, failing.name)) == 2  # tried again once, by the head alone

@@ -283,10 +283,14 @@ def test_words_before_the_first_job_are_kept_for_when_none_starts(snakemake):
     assert snakemake.lines == ["Unlocked working directory."]
 
 
-def test_a_warning_is_said_at_once(snakemake):
+def test_a_warning_is_said_at_once_and_not_with_every_job(snakemake):
     snakemake.study()
     snakemake.say(text="the disk is slow", level=logging.WARNING)
     assert snakemake.lines == ["the disk is slow"]
+    snakemake.started()
+    for _ in range(3):
+        snakemake.say(text="No account was given", level=logging.WARNING)
+    assert snakemake.lines[2:] == ["No account was given"]
 
 
 @pytest.mark.parametrize("settings", [{"dryrun": True}, {"verbose": True}])

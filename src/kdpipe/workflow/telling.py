@@ -114,11 +114,11 @@ class Teller:
             self.screen.stop()
             self.screen = None
         jobs = "its jobs are taken out of the queue" if self._remote else "its jobs end now"
-        self._say_once(f"stopping: {jobs}, and what they have done so far stays")
+        self.say_once(f"stopping: {jobs}, and what they have done so far stays")
 
     def stop_later(self) -> None:
         """Somebody has sent SIGTERM: nothing is begun any more."""
-        self._say_once("stopping when the jobs that are at work have ended; Ctrl-C stops them too")
+        self.say_once("stopping when the jobs that are at work have ended; Ctrl-C stops them too")
 
     def locked(self) -> None:
         """Snakemake does not work in this folder."""
@@ -136,7 +136,8 @@ class Teller:
         else:
             print(printable(text), file=self.stream, flush=True)
 
-    def _say_once(self, text: str) -> None:
+    def say_once(self, text: str) -> None:
+        """A line that may come again with every job."""
         if text not in self._said:
             self._said.add(text)
             self.say(text)
