@@ -1,5 +1,6 @@
 """What is checked before Snakemake can fail at it: study files, folders, and paths in braces."""
 
+import io
 import os
 import shutil
 
@@ -10,7 +11,7 @@ from lab import ROOT, Lab
 
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
-from kdpipe.workflow import before
+from kdpipe.workflow import before, telling
 from kdpipe.workflow.load import load
 
 TEXT = yaml.safe_dump(tiny.study())
@@ -111,6 +112,18 @@ def test_a_mistake_steers_no_terminal(capsys):
     with pytest.raises(SystemExit):
         before.leave(KdpipeError("data.path: \x1b]0;x\a\n  and more"))
     assert capsys.readouterr().err == "kdpipe: data.path: \\x1b]0;x\\x07\n  and more\n"
+
+
+def test_a_study_is_named_as_it_can_be_typed_here(tmp_path, monkeypatch):
+    """That of a clone or a wheel is somewhere else."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KDPIPE_DEVICE", "cpu")
+    path = tiny.write(tmp_path / "study.yaml", tiny.study(device="cpu"))
+    teller = telling.Teller(io.StringIO())
+    monkeypatch.setattr(telling, "current", teller)
+    for files, named in (([path], "study.yaml"), ([], str(ROOT / "config.yaml"))):
+        load({}, files, ROOT / "config.yaml", head=True)
+        assert teller.study_file == named
 
 
 @pytest.mark.parametrize("verb", ["check", "plan", "status", "report", "verify", "prune"])
