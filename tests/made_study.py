@@ -113,6 +113,7 @@ STUDY = {
         "transfer": ["size"],
     },
 }
+STARTED = "2026-01-01T00:00:00+00:00"
 COUNTS = {"train": 600, "val": 400, "test": 700}
 
 
@@ -133,7 +134,7 @@ def write(made: Plan, store: Store, holes: dict[str, str] | None = None) -> None
             "reason": None if status == "done" else f"{status} for the sake of a test",
             "spec": run.spec, "versions": {"kdpipe": "0", "torch": "2.14.1"},
             "device": {"type": "cpu", "name": "made", "threads": 1}, "last": None, "best": None,
-            "seconds": {"total": 10.0}, "checkpoints": {}, "files": {},
+            "seconds": {"total": 10.0}, "checkpoints": {}, "files": {}, "started": STARTED,
         }  # fmt: skip
         if status == "done":
             record["last"] = _metrics(run.name, errors[run.digest], run.spec["teacher"], run.epochs)
@@ -154,6 +155,7 @@ def write(made: Plan, store: Store, holes: dict[str, str] | None = None) -> None
             "format": 1, "kind": "ensemble", "name": team.name, "digest": team.digest,
             "status": "done", "reason": None, "spec": team.spec, "best": None, "checkpoints": {},
             "versions": {"kdpipe": "0"}, "last": _metrics(team.name, 0.8 * mean, None),
+            "files": {}, "started": STARTED,
         }  # fmt: skip
         publish(store.ensemble(team.name), record)
         outcomes.append(_outcomes(team, record["last"]))
@@ -164,6 +166,7 @@ def write(made: Plan, store: Store, holes: dict[str, str] | None = None) -> None
             "format": 1, "kind": "probe", "name": probe.name, "digest": probe.digest,
             "status": "done", "reason": None, "spec": probe.spec, "best": None, "checkpoints": {},
             "versions": {"kdpipe": "0"}, "strength": 0.01, "converged": True,
+            "files": {}, "started": STARTED,
             "last": _metrics(probe.name, error, None),
         }  # fmt: skip
         publish(store.probe(probe.name), record)

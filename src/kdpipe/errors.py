@@ -22,7 +22,7 @@ class StoreError(KdpipeError):
 
 
 class Missing(StoreError):
-    """A file of the results folder that is not there; what is there may all be sound."""
+    """A run that is not there, or not finished and whole; others may all be sound."""
 
 
 class Diverged(Exception):

@@ -141,7 +141,7 @@ def test_a_contrast_is_made_of_the_runs_that_it_names(tmp_path):
 
 def test_outcomes_are_read_from_outputs_and_of_an_ensemble_from_its_members(tmp_path):
     plan, store = made_store(tmp_path, seeds=[0])
-    (store.root / OUTCOMES).unlink()
+    (store.root / OUTCOMES).write_text("")
     assert listed(plan, store) == {}
     team = next(t for t in plan.ensembles.values() if len(t.members) == 3)
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""A finished study in a folder, made once for all tests that look at what faults do to it."""
+"""A finished and a half done study, each made once for all tests of what faults do to them."""
 
 import os
 
@@ -10,8 +10,18 @@ from made_world import World
 
 @pytest.fixture(scope="session")
 def finished(shared):
+    return once(shared / "finished", made_world.finished)
+
+
+@pytest.fixture(scope="session")
+def half_done(shared):
+    """Not to be changed."""
+    return once(shared / "half-done", made_world.half_done)
+
+
+def once(folder, make) -> World:
     before = os.getcwd()
     try:
-        return World(tiny.once(shared / "finished", made_world.finished))
+        return World(tiny.once(folder, make))
     finally:
         os.chdir(before)

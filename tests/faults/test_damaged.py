@@ -13,9 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import made_world
 import pytest
-import tiny
 from made_world import World, commands
 
 from kdpipe.cli.main import main
@@ -75,17 +73,6 @@ DAMAGES = {
 }
 # What lies there once, however often: names are made of digests, epochs and classes.
 NAMES = re.compile(r"-[0-9a-f]{12}|[0-9a-f]{12}-\d+|\d+")
-
-
-@pytest.fixture(scope="session")
-def half_done(shared):
-    """Not to be changed."""
-    before = os.getcwd()
-    try:
-        folder = tiny.once(shared / "half-done", made_world.half_done)
-    finally:
-        os.chdir(before)
-    return World(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Each field of a record and of a card changed alone, under every verb that only reads.
+"""Each field of whatever is kept as JSON changed alone, under every verb that only reads it.
 
 With its seal as it was the change is found. Sealed again, as by somebody who knows how, it is said
 what is wrong, or a number of the record is shown as it stands there: nothing ends in a traceback.
@@ -10,11 +10,13 @@ import os
 import random
 import sys
 
+import made_world
 import pytest
 
 from kdpipe import identity
 from kdpipe.cli.main import main
-from kdpipe.results import records
+from kdpipe.report import render
+from kdpipe.results import form, marks, records
 
 FULL = os.environ.get("KDPIPE_FAULTS") == "all"
 SAMPLE = 15  # of each kind of file
@@ -84,23 +86,31 @@ def sealed(record: dict) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["runs/wrn10-0.5-from", "runs/wrn10-1", "ensembles/", "probes/"])
-def test_of_a_record(kind, world, capsys):
+def test_of_a_record(kind, world, capsys, monkeypatch):
     folder = next(world.place.root.glob(f"{kind}*"))
     paths = [folder / records.RECORD, folder / records.KEPT_RECORD]
     record = records.read(folder, None)
     seal = paths[0].read_bytes().rpartition(records.SEAL)[2]
-    for number, (path, other) in enumerate(cases(record, kind)):
-        new = sealed(changed(record, path, other))
+    rendered, seen = 0, set()
+    for path, other in cases(record, kind):
         if changed(record, path, other) == record:
             continue
-        body = new.rpartition(records.SEAL)[0]
-        for each in paths:  # by hand
-            each.write_bytes(body + records.SEAL + seal)
-        assert main(["verify"]) == 2, (path, other)
-        assert folder.name in capsys.readouterr().out, (path, other)
+        new = sealed(changed(record, path, other))
+        if path not in seen:  # a seal is over bytes, whatever they say
+            body = new.rpartition(records.SEAL)[0]
+            for each in paths:  # by hand
+                each.write_bytes(body + records.SEAL + seal)
+            assert main(["verify"]) == 2, (path, other)
+            assert folder.name in capsys.readouterr().out, (path, other)
+            seen.add(path)
         for each in paths:  # by hand, and sealed again
             each.write_bytes(new)
-        verbs = [*VERBS, *(REPORTS if FULL or number < 1 else [])]
+        verbs = list(VERBS)
+        # What is refused for its form is one fault to a report, and a spec is not looked into.
+        shown = not any(form.faults(changed(record, path, other))) and path[0] != "spec"
+        if rendered < 1 or (FULL and shown):
+            verbs += REPORTS
+            rendered += 1
         for command in verbs:
             try:
                 code = main(command)
@@ -108,6 +118,8 @@ def test_of_a_record(kind, world, capsys):
                 raise AssertionError(f"{command[0]} of {path}: {other!r}: {error!r}") from error
             said = capsys.readouterr()
             assert code in (0, 2) and (code == 0 or said.err or said.out), (path, other, command)
+        if rendered == 1:  # figures show the frame that they have just been drawn from
+            monkeypatch.setattr(render, "draw", lambda frame, curves: [])
 
 
 @pytest.mark.parametrize("name", ["mine.card", "small-1x8x8-4.network", "own_code.TERM.term"])
@@ -129,3 +141,34 @@ def test_of_a_card(name, world, capsys):
                 raise AssertionError(f"{command[0]} of {field}: {other!r}: {error!r}") from error
             assert code in (0, 2), (field, other, command)
         capsys.readouterr()
+
+
+def test_of_the_list_of_images_beside_a_card(world, capsys):
+    """Sizes and times are no fact of the data: where they are wrong, the images are read again."""
+    path = world.folder / "mine.card.files.json"
+    whole = json.loads(path.read_text())
+    for field, other in cases(whole, path.name):
+        path.write_text(json.dumps(changed(whole, field, other)))
+        assert main(["check", "study.yaml"]) == 0, (field, other, capsys.readouterr())
+        assert json.loads(path.read_text()) == whole, (field, other)
+    capsys.readouterr()
+
+
+def test_of_a_teacher_table(half_done, tmp_path, monkeypatch, capsys):
+    """Whatever its facts say instead, a student does not learn from it, and is told why."""
+    copy = half_done.copied(tmp_path / "world")
+    monkeypatch.chdir(copy.folder)
+    plan = copy.plan()
+    tables = {run.tables[0].name: run for run in plan.runs.values() if run.tables}
+    path = next(copy.place.root.glob(f"tables/[!.]*/{marks.ABOUT}"))
+    whole = json.loads(path.read_text())
+    student = made_world.train(tables[path.parent.name], plan)
+    for field, other in cases(whole, "about"):
+        path.write_text(json.dumps(changed(whole, field, other)))
+        assert main(["verify"]) == 2, (field, other)
+        assert f"{path.parent.relative_to(copy.folder)}: " in capsys.readouterr().out, (
+            field,
+            other,
+        )
+        assert main(student) == 2, (field, other)
+        assert path.parent.name in capsys.readouterr().err, (field, other)

@@ -1,4 +1,5 @@
-"""Every file that a report reads is compared with its digest: what is altered is never shown.
+"""Every file that a report reads is compared with its digest: what is altered is never shown, and
+what is gone is said.
 
 Which files it reads is found by listening to `open`, not known from a list of the code.
 """
@@ -15,6 +16,7 @@ import pytest
 from made_world import World
 
 from kdpipe.cli.main import main
+from kdpipe.report import render
 
 LISTEN = """
 import json, os, sys
@@ -53,6 +55,17 @@ def altered(data: bytes) -> bytes:
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
+def chosen(opened: list[str]) -> list[tuple[str, list[Path]]]:
+    """The files to look at, each with its copy, which would be taken in its place."""
+    found = []
+    for path in opened if FULL else {NAMES.sub("", path): path for path in opened}.values():
+        if not path.endswith((".py", "study.yaml")):
+            is_record = path.endswith("record.json")
+            copies = list(Path(path).parent.glob("*record.json")) if is_record else [Path(path)]
+            found.append((path, copies))
+    return found
+
+
 @pytest.mark.parametrize("source", ["results", "published"])
 def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch, capsys):
     world = finished.copied(tmp_path / "world")
@@ -67,14 +80,8 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
     capsys.readouterr()
     shown = Path("reports/world/results.csv").read_bytes(), Path("reports/world/claims.json")
     csv, claims = shown[0], shown[1].read_bytes()
-    chosen = opened if FULL else {NAMES.sub("", path): path for path in opened}.values()
-    for path in chosen:
-        if path.endswith((".py", "study.yaml")):
-            continue
+    for path, copies in chosen(opened):
         whole = Path(path).read_bytes()
-        copies = [Path(path)]
-        if path.endswith("record.json"):  # with its copy, which would be taken in its place
-            copies = list(Path(path).parent.glob("*record.json"))
         for each in copies:
             each.write_bytes(altered(whole))
         code = main(command)
@@ -92,3 +99,38 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
             each.write_bytes(whole)
     assert main(command) == 0 and Path("reports/world/results.csv").read_bytes() == csv
     shutil.rmtree("reports")
+
+
+@pytest.mark.parametrize("source", ["results", "published"])
+def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys):
+    """A run without its record was not run, which the report shows; the rest is damage."""
+    world = finished.copied(tmp_path / "world")
+    monkeypatch.chdir(world.folder)
+    command = ["report", "study.yaml", "--results", source]
+    opened = read_by(world, *command)
+    monkeypatch.setattr(render, "draw", lambda frame, curves: [])
+    said, csv = Path("reports/world/index.md"), Path("reports/world/results.csv")
+    whole, before = csv.read_bytes(), source_of(said)
+    for path, copies in chosen(opened):
+        kept = {each: each.read_bytes() for each in copies}
+        for each in copies:
+            each.unlink()
+        capsys.readouterr()
+        code = main(command)
+        text = "".join(capsys.readouterr())
+        if code == 0:
+            name, rows = Path(path).parent.name, csv.read_text().splitlines()
+            why = "not run" if path.endswith("record.json") else "is missing"
+            assert any(name in row and why in row for row in rows), path
+            assert source_of(said) != before, path
+        else:
+            assert code == 2 and (Path(path).name in text or source in text), (path, text)
+        for each, data in kept.items():
+            each.write_bytes(data)
+        assert main(command) == 0 and csv.read_bytes() == whole, path
+    shutil.rmtree("reports")
+
+
+def source_of(page: Path) -> str:
+    """What a report was rendered from."""
+    return page.read_text().splitlines()[-1]

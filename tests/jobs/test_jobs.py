@@ -787,6 +787,23 @@ def test_an_ensemble_of_older_members_has_no_best_until_they_have_theirs(tmp_pat
     assert records.disagreement(after, after | {"best": before["last"]}) == "best"
 
 
+def test_a_checkpoint_of_a_run_whose_curve_is_gone_is_refused_by_name(pair, tmp_path):
+    """With what it would be compared with; nothing is trained."""
+    made, source = pair
+    place = copied(source, tmp_path)
+    run = next(iter(made.runs.values()))
+    curve = place.run(run.name) / "curve.jsonl"
+    curve.unlink()
+    with pytest.raises(KdpipeError, match=f"{curve} is missing, which its record lists: put it"):
+        train(run.spec, [0], place)
+    record = records.read(place.run(run.name), None)
+    files = {name: facts for name, facts in record["files"].items() if name != curve.name}
+    records.publish(place.run(run.name), record | {"files": files})
+    with pytest.raises(KdpipeError, match=r"its record lists no curve.jsonl, which a training up"):
+        train(run.spec, [0], place)
+    assert not list(place.run(run.name).glob("checkpoints/epoch-0000*"))
+
+
 def test_an_ensemble_of_copies_of_one_run_equals_it(finished):
     run = runs()[0]
     spec = {"kind": "ensemble", "revision": 1, "evaluation": 1, "seed": 0}

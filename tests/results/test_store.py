@@ -12,7 +12,7 @@ import time
 import pytest
 
 from kdpipe.errors import StoreError
-from kdpipe.results import records, store
+from kdpipe.results import archived, records, store
 from kdpipe.results.store import Store
 
 
@@ -80,13 +80,54 @@ def test_done_without_its_weights_is_damaged_among_results_alone(tmp_path):
     assert set(place.records("runs")) == {"a"}
 
 
+FACTS = {"bytes": 1, "sha256": "ab" * 32}
+READ = ["curve.jsonl", "outputs.safetensors", "best-outputs.safetensors"]  # by a report
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", *READ])
+def test_a_file_that_a_record_lists_and_that_is_gone_is_damage(name, tmp_path):
+    """Else a report is silent on the runs whose curve or outputs somebody has removed."""
+    place = Store(tmp_path)
+    folder = published(place, "a", files={name: FACTS})
+    (folder / name).touch()
+    assert set(place.records("runs")) == {"a"}
+    (folder / name).unlink()
+    found, damaged = place.scan("runs")
+    assert not found and f"{folder / name} is missing" in damaged["a"]
+    (tmp_path / store.OUTCOMES).write_text("")  # there it may have been left out
+    assert set(place.records("runs")) == {"a"}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_an_archive_beside_them_holds_of_a_file_will_do(name, tmp_path):
+    place = Store(tmp_path)
+    published(place, "a", files={name: FACTS})
+    bits = {"images": 1, "wrong": "00"}
+    held = ({"curve": []}, {"wrong": bits}, {"wrong_at_best": bits})
+    for other, what in zip(READ, held, strict=True):
+        entry = archived.Entry("runs", "a", "a".ljust(64, "0"), **what)
+        archived.write(place.archive, [entry])
+        found, damaged = place.scan("runs")
+        assert (set(found), set(damaged)) == (({"a"}, set()) if other == name else (set(), {"a"}))
+
+
+def test_a_run_that_is_done_and_lists_no_weights_is_damaged_among_results_alone(tmp_path):
+    place = Store(tmp_path)
+    trained = {"kind": "run", "device": {"type": "cpu", "name": "x"}, "seconds": {"total": 1.0}}
+    published(place, "a", spec={"recipe": {"epochs": 1}}, files={}, **trained)
+    found, damaged = place.scan("runs")
+    assert not found and "lists no weights.safetensors" in damaged["a"]
+    (tmp_path / store.OUTCOMES).write_text("")
+    assert set(place.records("runs")) == {"a"}
+
+
 # --- the lock
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from kdpipe.results import records, store
+from kdpipe.results import archived, records, store
 with store.only_one(Path(sys.argv[1])):
     print("in", flush=True)
     time.sleep(float(sys.argv[2]))

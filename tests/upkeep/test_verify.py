@@ -462,6 +462,22 @@ def test_students_of_a_teacher_that_was_made_again_are_outdated(place, say):
     assert say("verify") == "results: every file is whole\n"
 
 
+def test_students_of_a_teacher_that_diverged_when_made_again_are_outdated(place, say):
+    folder = place.run(TEACHER.name)
+    record = records.read(folder, None)
+    for path in run_folder.listed(folder):
+        path.unlink()
+    gone = {"status": "diverged", "reason": "nan", "last": None, "best": None, "files": {}}
+    records.publish(folder, record | gone | {"checkpoints": {}})
+    lines = [line for line in say("verify", code=2).splitlines() if STUDENT.name in line]
+    assert len(lines) == 1 and f"outdated: made of {TEACHER.name} as it was" in lines[0]
+    assert "which has been made again since, and has diverged" in lines[0]
+    assert f"  outdated  {STUDENT.name}: made of" in say("status", "study.yaml")
+    say("prune", "study.yaml", "--outdated", "--yes")
+    assert not place.run(STUDENT.name).exists()
+    assert "skipped" in train(STUDENT.spec, [], place)
+
+
 def test_a_record_that_does_not_say_what_it_was_made_of_counts(place, say):
     """As kdpipe wrote them until version 0.2."""
     record = records.read(place.run(STUDENT.name), None)

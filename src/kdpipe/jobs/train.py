@@ -24,7 +24,7 @@ from kdpipe.jobs.tabulate import release
 from kdpipe.results import records, run_folder
 from kdpipe.results.files import read_bytes
 from kdpipe.results.parents import failed_member, made_of
-from kdpipe.results.store import Store, only_one, unusable
+from kdpipe.results.store import Store, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import devices
@@ -43,11 +43,16 @@ def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
     size = f"batch_size {spec['recipe']['batch_size']}"
     with only_one(folder), failures_noted(folder, size, means.code):
         old = records.finished(folder, digest)
-        if old is not None and (wrong := unusable(old, folder)):
+        if old is not None and (wrong := records.unusable(old, folder)):
             raise StoreError(wrong)
         if old is not None and old["status"] == "skipped" and _failed_parent(spec, place) is None:
             old = None
         missing = _missing(folder, old, keep) if old else []
+        if old is not None and missing and run_folder.CURVE not in old["files"]:
+            raise StoreError(
+                f"{folder}: its record lists no {run_folder.CURVE}, which a training up to epoch "
+                f"{max(missing)} is compared with: remove the folder, the run is then made again"
+            )
         if old is not None and not missing:
             records.publish(folder, old)
             tidy(folder)

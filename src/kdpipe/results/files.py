@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from kdpipe.errors import Missing, StoreError
+from kdpipe.errors import StoreError
 
 # What comes of reading a file that is damaged, or made to do damage.
 DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
@@ -161,7 +161,7 @@ def read_arrays(path: Path, facts: dict | None = None) -> tuple[dict, dict]:
             raise ValueError("its content does not match its checksum")
         return arrays, header["about"]
     except FileNotFoundError:
-        raise Missing(f"{path} is missing: {_cure(path)}") from None
+        raise StoreError(f"{path} is missing: {_cure(path)}") from None
     except (*DAMAGED, SafetensorError) as error:
         raise StoreError(f"{path} is damaged or not kdpipe's ({error}): {_cure(path)}") from None
 

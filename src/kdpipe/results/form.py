@@ -11,6 +11,11 @@ from typing import Any
 
 STATUSES = ("done", "diverged", "skipped")
 NEEDED = ("digest", "status")
+# What a record of format 1 has said in every version of kdpipe (`jobs.record.blank`), and of a run
+# that is done besides.
+ALWAYS = ("format", "kind", "name", "digest", "status", "reason", "spec", "versions", "started")
+ALWAYS += ("last", "best", "checkpoints", "files")
+TRAINED = ("device", "seconds")
 
 
 def faults(record: Any) -> Iterator[str]:
@@ -18,16 +23,19 @@ def faults(record: Any) -> Iterator[str]:
     if not isinstance(record, dict):
         yield "it is no mapping"
         return
-    for key in NEEDED:
+    status, of_run = record.get("status"), record.get("kind") == "run"
+    needed = ALWAYS if "format" in record else NEEDED
+    for key in (*needed, *(TRAINED if of_run and status == "done" else ())):
         if key not in record:
             yield f"it has no {key}"
     for key, is_right in _KEYS.items():
         if key in record and not is_right(record[key]):
             yield f"its {key} is none"
-    if record.get("status") == "done":
-        for key in ("last", "files", "spec"):
-            if key in record and not (record[key] or key == "files"):
-                yield f"it is done, and its {key} is empty"
+    for key in ("last", "spec") if status == "done" else ():
+        if key in record and not record[key]:
+            yield f"it is done, and its {key} is empty"
+    if of_run and "spec" in record and not _is_of_run(record["spec"]):
+        yield "its spec is none of a run"
 
 
 def _is_text(value: Any) -> bool:
@@ -65,7 +73,11 @@ def _has(**keys: Callable[[Any], bool]) -> Callable[[Any], bool]:
     )
 
 
-_split = _or_none(_of(_is_text, _or_none(_is_number)))
+def _split(value: Any) -> bool:
+    """The metrics of one split, or none."""
+    return value is None or (
+        _of(_is_text, _or_none(_is_number))(value) and _is_number(value.get("accuracy"))
+    )
 
 
 def _is_metrics(value: Any) -> bool:
@@ -73,8 +85,17 @@ def _is_metrics(value: Any) -> bool:
     if not isinstance(value, dict) or not _or_none(_is_count)(value.get("epoch")):
         return False
     splits = [value.get(split) for split in ("train", "val", "test")]
-    named = all("accuracy" in split for split in splits if isinstance(split, dict))
-    return named and all(map(_split, splits)) and _or_none(_is_number)(value.get("lr"))
+    return all(map(_split, splits)) and _or_none(_is_number)(value.get("lr"))
+
+
+def _is_seconds(value: Any) -> bool:
+    """What a run took: others divide by the total."""
+    return _of(_is_text, _is_number)(value) and value.get("total", 0) > 0
+
+
+def _is_of_run(spec: Any) -> bool:
+    """Whether a spec says after which epoch the weights of a run are its last."""
+    return _has(recipe=_has(epochs=_is_count))(spec)
 
 
 def _is_parents(value: Any) -> bool:
@@ -86,7 +107,7 @@ _KEYS: dict[str, Callable[[Any], bool]] = {
     "format": lambda value: value == 1 and type(value) is int,
     "kind": lambda value: value in ("run", "ensemble", "probe"),
     "name": _is_text,
-    "digest": _is_text,
+    "digest": _is_hex(64),
     "status": lambda value: value in STATUSES,
     "reason": _or_none(_is_text),
     "spec": lambda value: isinstance(value, dict),
@@ -94,7 +115,7 @@ _KEYS: dict[str, Callable[[Any], bool]] = {
     "started": _is_text,
     "parents": _is_parents,
     "device": _has(type=_is_text, name=_is_text),
-    "seconds": _of(_is_text, _is_number),
+    "seconds": _is_seconds,
     "images_per_second": _is_number,
     "parameters": _is_count,
     "multiply_adds": _is_count,
@@ -102,6 +123,6 @@ _KEYS: dict[str, Callable[[Any], bool]] = {
     "converged": lambda value: type(value) is bool,
     "last": _or_none(_is_metrics),
     "best": _or_none(_is_metrics),
-    "checkpoints": _of(lambda key: _is_text(key) and key.isdecimal(), lambda each: True),
+    "checkpoints": _of(lambda key: _is_text(key) and key.isdecimal(), _is_metrics),
     "files": _of(_is_text, _has(bytes=_is_count, sha256=_is_hex(64))),
 }

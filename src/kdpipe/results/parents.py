@@ -37,7 +37,7 @@ def best_outputs(member: dict, place: Store) -> dict | None:
     wanted = member
     if member["epoch"] == readings.epoch(record, "last"):
         wanted = member | {"epoch": readings.epoch(record, "best")}
-    return _of_member(path, records.facts(record, folder, path), wanted)
+    return _of_member(path, records.facts(record, folder, path), wanted, place)
 
 
 def at_its_best(folder: Path, record: dict, epoch: int) -> Path | None:
@@ -85,26 +85,35 @@ def outdated(record: dict, runs: dict[str, dict]) -> str | None:
     name = run_folder.outputs if record.get("kind") == "ensemble" else run_folder.weights
     for member in record.get("parents", ()):
         parent = runs.get(member["run"])
-        if parent is None or parent["status"] != "done":
+        if parent is None:
             continue
+        if parent["status"] != "done":
+            how = {"diverged": "has diverged"}.get(parent["status"], f"is {parent['status']}")
+            return f"{_as_it_was(parent, member)}, and {how}"
         path = _path(Path(), parent, member["epoch"], name)
         now = parent["files"].get(path.as_posix())
         if now is not None and now["sha256"] != member["sha256"]:
-            return (
-                f"made of {parent['name']} as it was (sha256 {member['sha256'][:12]}), which has "
-                f"been made again since and is another ({now['sha256'][:12]})"
-            )
+            return f"{_as_it_was(parent, member)}, and is another ({now['sha256'][:12]})"
     return None
+
+
+def _as_it_was(parent: dict, member: dict) -> str:
+    return (
+        f"made of {parent['name']} as it was (sha256 {member['sha256'][:12]}), which has been made "
+        "again since"
+    )
 
 
 def _read(member: dict, place: Store, name: Name) -> dict:
     path, facts = _listed(member, place, name)
-    return _of_member(path, facts, member)
+    return _of_member(path, facts, member, place)
 
 
-def _of_member(path: Path, facts: dict | None, member: dict) -> dict:
+def _of_member(path: Path, facts: dict | None, member: dict, place: Store) -> dict:
     """The arrays in a file of a member. Raises StoreError if it is of another run or epoch."""
     epoch = member["epoch"]
+    if place.leaves_weights_out and not path.exists():
+        raise Missing(f"{path} was left out, as kdpipe 0.1 left out weights and outputs")
     arrays, about = read_arrays(path, facts)
     if (about["run"], about["epoch"]) != (member["run"], epoch):
         raise StoreError(
@@ -139,4 +148,6 @@ def _finished(member: dict, place: Store) -> tuple[Path, dict]:
     record = records.finished(folder, member["run"])
     if record is None or record["status"] != "done":
         raise Missing(f"{folder} is not a finished run: its students cannot be trained")
+    if wrong := records.unusable(record, folder, place.leaves_weights_out):
+        raise Missing(wrong)
     return folder, record

@@ -8,10 +8,13 @@ it with size and SHA-256.
 import contextlib
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 
 from kdpipe.errors import StoreError
-from kdpipe.results import form
+from kdpipe.results import form, run_folder
+from kdpipe.results.archived import Entry
 from kdpipe.results.files import write_bytes
 from kdpipe.results.run_folder import KEPT_RECORD, RECORD
 
@@ -21,6 +24,8 @@ SEAL = b',\n "sha256": "'
 OF_THE_MACHINE = {"versions", "started", "device", "seconds", "images_per_second"}
 # What a record may have more or less of: a checkpoint is made when it is asked for.
 GROWING = ("checkpoints", "files")
+
+_ENDING = re.compile("-[0-9a-f]{12}$")  # of a folder that is named by a digest
 
 PARENTS = "parents"  # what a run was made of; records from before version 0.3 do not say it
 
@@ -88,6 +93,47 @@ def facts(record: dict, folder: Path, path: Path) -> dict | None:
 def is_at_home(record: dict, name: str) -> bool:
     """Whether a record lies in the folder that has its name, and was not moved there."""
     return record.get("name", name) == name
+
+
+def unusable(record: dict, folder: Path, left_out: bool = False, entry: Entry | None = None) -> str:
+    """What is the matter with a whole record where it lies; nothing if it can be used.
+
+    A file that it lists may be missing on purpose (left_out), or stand in an archive as well: in
+    the entry of its run.
+    """
+    if not is_at_home(record, folder.name):
+        return f"{folder} holds the record of {record['name']}: remove or rename the folder"
+    if _ENDING.search(folder.name) and not folder.name.endswith(record["digest"][:12]):
+        return (
+            f"the record of {folder.name} belongs to another spec (digest "
+            f"{record['digest'][:12]}): remove the folder {folder}, the run is then made again"
+        )
+    if left_out or record["status"] == "skipped":  # of one that was skipped nothing is there
+        return ""
+    listed = record.get("files", {})
+    weights = run_folder.weights(folder)
+    if record.get("kind") == "run" and record["status"] == "done" and weights.name not in listed:
+        return (
+            f"the record of {folder.name} is done and lists no {weights.name}: remove the folder "
+            f"{folder}, the run is then made again"
+        )
+    for name in listed:
+        # Files of checkpoints are looked for by whoever needs them.
+        if "/" not in name and not (os.path.exists(f"{folder}/{name}") or _holds(entry, name)):
+            return (
+                f"{folder / name} is missing, which its record lists: put it back, or remove the "
+                f"folder {folder}, the run is then made again"
+            )
+    return ""
+
+
+def _holds(entry: Entry | None, name: str) -> bool:
+    """Whether an archive has what a report reads of a file of a run."""
+    if entry is None:
+        return False
+    held = {run_folder.CURVE: entry.curve, run_folder.outputs(Path()).name: entry.wrong}
+    held[run_folder.best_outputs(Path()).name] = entry.wrong_at_best
+    return held.get(name) is not None
 
 
 def publish(folder: Path, record: dict) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from kdpipe.results.readings import Reading
 
 # Of a folder of records as kdpipe 0.1 made it: the wrong test images of all runs in one file.
 OUTCOMES = "outcomes.jsonl"
-_ENDING = re.compile("-[0-9a-f]{12}$")  # of a folder that is named by a digest
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,10 @@ class Store:
 
         A damaged record whose copy is whole is put back from it.
         """
+        entries = self.archived()
         found = {
             entry.name: entry.record
-            for entry in self.archived().values()
+            for entry in entries.values()
             if entry.kind == kind and entry.record is not None
         }
         damaged: dict[str, str] = {}
@@ -115,7 +114,8 @@ class Store:
             except StoreError as error:
                 record, wrong = records.restored(Path(there.path)), str(error)
             if record is not None:
-                wrong = unusable(record, Path(there.path), left_out)
+                entry = entries.get((kind, there.name))
+                wrong = records.unusable(record, Path(there.path), left_out, entry)
             if record is None or wrong:
                 found.pop(there.name, None)
                 damaged[there.name] = wrong
@@ -205,29 +205,6 @@ def _of_wrong_images(line: dict) -> dict:
     if images < 0 or len(bytes.fromhex(wrong)) != (images + 7) // 8:
         raise ValueError(f"the bits of {line['name']} are not those of {images} images")
     return {"digest": digest, "images": images, "wrong": wrong}
-
-
-def unusable(record: dict, folder: Path, left_out: bool = False) -> str:
-    """What is the matter with a whole record where it lies; nothing if it can be used.
-
-    left_out: weights may be missing on purpose.
-    """
-    if not records.is_at_home(record, folder.name):
-        return f"{folder} holds the record of {record['name']}: remove or rename the folder"
-    if _ENDING.search(folder.name) and not folder.name.endswith(record["digest"][:12]):
-        return (
-            f"the record of {folder.name} belongs to another spec (digest "
-            f"{record['digest'][:12]}): remove the folder {folder}, the run is then made again"
-        )
-    weights = run_folder.weights(folder)
-    if record["status"] != "done" or left_out or weights.name not in record.get("files", {}):
-        return ""
-    if weights.exists():
-        return ""
-    return (
-        f"{weights} is missing, which its record lists: put it back, or remove the folder "
-        f"{folder}, the run is then made again"
-    )
 
 
 @contextlib.contextmanager
