@@ -1,12 +1,16 @@
 """Class names, mean and deviation, and how images were scaled: in the record and on the page."""
 
+import json
+
 import made_data
 import numpy as np
 import pandas as pd
 import pytest
 
-from kdpipe.data import splits
+from kdpipe import identity
+from kdpipe.data import cards, splits
 from kdpipe.data.own.card import make_card
+from kdpipe.errors import DataError
 from kdpipe.jobs.prepare import prepare
 from kdpipe.jobs.train import train
 from kdpipe.plan import planner
@@ -14,6 +18,47 @@ from kdpipe.report.pages import facts
 from kdpipe.report.pages.found import Found
 from kdpipe.results.store import Store
 from kdpipe.study import checking
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = made_data.class_folders(tmp_path / "mine", made_data.arrays((3, 12, 12), 4, 48, 16))
+    make_card(folder, None, None)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"class_names": ["class-1", "class-0", "class-2", "class-3"]},
+        {"mean": [0.1, 0.2, 0.3]},
+        {"std": [0.1, 0.2, 0.3]},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_those_of_a_card_are_compared_with_the_images(wrong, folder, tmp_path):
+    """They are in no digest; a card with other ones may have been sealed by hand."""
+    path = cards.beside(folder)
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(identity.sealed(card | wrong)))
+    (key,) = wrong
+    with pytest.raises(DataError, match=f"its card says {key} .*, found .*make its card again"):
+        prepare("mine", Store(tmp_path / "results"), str(folder))
+
+
+def test_those_of_a_prepared_card_are_sealed(folder, tmp_path):
+    place = Store(tmp_path / "results")
+    prepare("mine", place, str(folder))
+    (path,) = place.root.glob("data/mine-*/card.json")
+    whole = json.loads(path.read_text())
+    assert cards.read(path).class_names[0] == "class-0"
+    for wrong in ({"scaled": "not at all"}, {"class_names": whole["class_names"][::-1]}):
+        path.write_text(json.dumps(whole | wrong))
+        with pytest.raises(DataError, match="it was changed after it was made"):
+            cards.read(path)
+    del whole["seal"]  # as earlier versions wrote it
+    path.write_text(json.dumps(whole))
+    assert cards.read(path).class_names[0] == "class-0"
 
 
 def test_they_are_in_the_record_and_on_the_page(tmp_path):

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from kdpipe import identity
 from kdpipe.cli.main import main
-from kdpipe.data import cards, splits
+from kdpipe.data import arrays, cards, splits
 from kdpipe.data.arrays import digest
 from kdpipe.data.own import card, reader
 from kdpipe.data.own.card import make_card
@@ -432,9 +432,9 @@ def test_mean_and_std_of_the_study_replace_those_of_train(tmp_path):
 
 def test_statistics_of_many_images_are_those_of_few(monkeypatch):
     images = made_data.arrays(SHAPE, 4, 48, 16)["train_images"]
-    few = splits.statistics(images)
-    monkeypatch.setattr(splits, "AT_ONCE", 0)
-    assert np.allclose(splits.statistics(images), few, rtol=1e-12)
+    few = arrays.statistics(images)
+    monkeypatch.setattr(arrays, "AT_ONCE", 0)
+    assert np.allclose(arrays.statistics(images), few, rtol=1e-12)
 
 
 # --- every family of networks, a small run

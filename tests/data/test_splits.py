@@ -9,7 +9,7 @@ import pytest
 import tiny
 from sklearn.datasets import load_digits
 
-from kdpipe.data import cards, prepared, splits
+from kdpipe.data import arrays, cards, prepared, splits
 from kdpipe.data.arrays import ARRAYS, balanced_order, proportional_order
 from kdpipe.data.keys import Data
 from kdpipe.data.own.card import make_card
@@ -171,9 +171,9 @@ def test_mean_and_std_are_of_the_train_pixels(ready):
 
 def test_mean_and_std_of_very_many_pixels_are_the_same(monkeypatch):
     images = np.random.RandomState(0).randint(0, 256, (1500, 3, 4, 5)).astype(np.uint8)
-    expected = splits.statistics(images)
-    monkeypatch.setattr(splits, "AT_ONCE", 1)
-    assert splits.statistics(images) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+    expected = arrays.statistics(images)
+    monkeypatch.setattr(arrays, "AT_ONCE", 1)
+    assert arrays.statistics(images) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
     by_hand = [np.mean(images[:, channel] / 255) for channel in range(3)]
     assert expected[0] == pytest.approx(by_hand)
 

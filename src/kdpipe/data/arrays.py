@@ -1,4 +1,4 @@
-"""Plain arrays: what every data set becomes, told apart by a digest, and balanced over its classes.
+"""Plain arrays: what every data set becomes, told apart by a digest, measured, and put in order.
 
 Images are uint8 (N, C, H, W), labels int64 (N,), of train, of test, and of validation where that is
 a part of the data and not held out of train.
@@ -14,6 +14,7 @@ PARTS = ("train", "test")
 VAL = "val"
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 VAL_ARRAYS = (f"{VAL}_images", f"{VAL}_labels")
+AT_ONCE = 2**24  # pixels: more are not turned into float64 all together
 
 
 def digest(arrays: Arrays, names: tuple[str, ...] = ARRAYS) -> str:
@@ -56,3 +57,19 @@ def proportional_order(labels: np.ndarray, rng: np.random.RandomState) -> np.nda
         members = np.flatnonzero(drawn == label)
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
     return order[np.argsort(place, kind="stable")]
+
+
+def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
+    if images.size <= AT_ONCE:
+        pixels = images.astype(np.float64) / 255
+        return pixels.mean(axis=(0, 2, 3)).tolist(), pixels.std(axis=(0, 2, 3)).tolist()
+    values, mean, std = np.arange(256) / 255, [], []
+    for channel in range(images.shape[1]):
+        counts = sum(
+            np.bincount(images[start : start + 1000, channel].reshape(-1), minlength=256)
+            for start in range(0, len(images), 1000)
+        )
+        mean.append(float(np.average(values, weights=counts)))
+        std.append(float(np.average((values - mean[-1]) ** 2, weights=counts) ** 0.5))
+    return mean, std

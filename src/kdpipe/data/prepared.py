@@ -12,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from kdpipe import identity
 from kdpipe.data import cards, listing, published
-from kdpipe.data.arrays import ARRAYS, VAL_ARRAYS, Arrays, array_digest, digest
-from kdpipe.data.own import reader
+from kdpipe.data.arrays import ARRAYS, VAL_ARRAYS, Arrays, array_digest, digest, statistics
+from kdpipe.data.own import folders, reader
 from kdpipe.errors import DataError
 from kdpipe.results import store
 from kdpipe.results.files import write_json, write_npy
+from kdpipe.wording import listed, printable
+
+ROUNDED = 2e-4  # a card has four digits of a mean
 
 
 def prepare(card: cards.Card, place: store.Store, path: Path | None = None) -> Path:
@@ -44,13 +48,15 @@ def prepare(card: cards.Card, place: store.Store, path: Path | None = None) -> P
                 f"card (sha256 {prepared[:12]}, expected {card.sha256[:12]}): {cure}"
             )
         _refuse_other(card, arrays)
+        if path is not None:
+            _refuse_other_facts(card, arrays, path)
         for name in names:
             write_npy(folder / f"{name}.npy", arrays[name])
         digests = {name: array_digest(name, arrays[name]) for name in names}
         facts = asdict(card) | {"arrays": digests, "arrays_sha256": prepared}
         if card.streamed and path is not None:
             facts["root"] = str(path.absolute())
-        write_json(folder / "card.json", facts)
+        write_json(folder / "card.json", identity.sealed(facts))
     return folder / "card.json"
 
 
@@ -118,6 +124,32 @@ def _refuse_other(card: cards.Card, arrays: Arrays) -> None:
         for key, value in found.items()
         if getattr(card, key) != value
     ]
+    if wrong:
+        raise DataError(
+            f"data set {card.name}: its card says {'; '.join(wrong)}: make its card again with "
+            "kdpipe data"
+        )
+
+
+def _refuse_other_facts(card: cards.Card, arrays: Arrays, path: Path) -> None:
+    """Raise DataError for a card of one's own data that says other classes, mean or deviation.
+
+    They are in no digest, and stand in the record of every run. Of images that stream, mean and
+    deviation are those of a sample, and are not measured again.
+    """
+    if card.name in cards.known():
+        return
+    wrong = []
+    if card.class_names and path.is_dir():
+        found = folders.listed(path, card.made).classes
+        if tuple(map(printable, found)) != card.class_names:
+            wrong.append(f"class_names {listed(card.class_names)}, found {listed(found)}")
+    if card.mean and not card.streamed:
+        measured = statistics(arrays["train_images"])
+        for key, values in zip(("mean", "std"), measured, strict=True):
+            if not np.allclose(values, getattr(card, key), rtol=0, atol=ROUNDED):
+                said = [round(float(value), 4) for value in values]
+                wrong.append(f"{key} {list(getattr(card, key))}, found {said}")
     if wrong:
         raise DataError(
             f"data set {card.name}: its card says {'; '.join(wrong)}: make its card again with "

@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from kdpipe.data import cards, listing
-from kdpipe.data.arrays import balanced_order, proportional_order
+from kdpipe.data.arrays import balanced_order, proportional_order, statistics
 from kdpipe.data.prepared import card_of, noted, read
 from kdpipe.errors import DataError
 from kdpipe.identity import stream
 from kdpipe.results import store
-
-AT_ONCE = 2**24  # pixels: more are not turned into float64 all together
 
 
 @dataclass(frozen=True)
@@ -117,22 +115,6 @@ def redrawn(
     chosen = rng.permutation(len(labels))[: round(share * len(labels))]
     labels[chosen] = rng.randint(0, classes, size=len(chosen))
     return labels
-
-
-def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
-    if images.size <= AT_ONCE:
-        pixels = images.astype(np.float64) / 255
-        return pixels.mean(axis=(0, 2, 3)).tolist(), pixels.std(axis=(0, 2, 3)).tolist()
-    values, mean, std = np.arange(256) / 255, [], []
-    for channel in range(images.shape[1]):
-        counts = sum(
-            np.bincount(images[start : start + 1000, channel].reshape(-1), minlength=256)
-            for start in range(0, len(images), 1000)
-        )
-        mean.append(float(np.average(values, weights=counts)))
-        std.append(float(np.average((values - mean[-1]) ** 2, weights=counts) ** 0.5))
-    return mean, std
 
 
 def _files(card: cards.Card, place: store.Store) -> Callable[[str, np.ndarray], listing.Files]:

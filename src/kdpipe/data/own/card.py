@@ -16,12 +16,11 @@ import numpy as np
 import yaml
 
 from kdpipe.data import cards, listing, prepared
-from kdpipe.data.arrays import Arrays, digest
+from kdpipe.data.arrays import Arrays, digest, statistics
 from kdpipe.data.cards import Card
 from kdpipe.data.own import folders, layout, reader, remarks, seen
 from kdpipe.data.own.folders import Found, refuse
 from kdpipe.data.own.reader import arrays_of
-from kdpipe.data.splits import statistics
 from kdpipe.errors import DataError
 from kdpipe.results.files import file_facts, write_json
 from kdpipe.wording import printable
