@@ -593,6 +593,48 @@ def test_edited_code_under_an_old_revision_is_not_mixed_in(
     trained(first, place, folder, [0])
 
 
+GROUPS = {
+    "before the ReLU": ("[first, second]", "[first, self.conv(first)]"),
+    "other channels": ("[first, second]", "[first.flip(1), second]"),
+    "in training": ("[first, second]", "[first + self.stem.weight.mean(), second]"),
+}
+
+
+@pytest.mark.parametrize("edit", GROUPS)
+def test_group_outputs_that_were_edited_are_not_mixed_in(edit, folder, place, capsys):
+    """The logits are the same: terms that learn from groups alone would see it."""
+    run = next(run for run in folder.plan().runs.values() if run.network == "grouped")
+    folder.change(*GROUPS[edit])
+    assert folder.kdpipe("check") == 2 and folder.kdpipe("network") == 2
+    said = capsys.readouterr().err
+    assert "networks.grouped.build: mine.Grouped is not what its card says" in said
+    assert "networks.grouped.revision: mine.Grouped computes something else" in said
+    command = [*tiny.train(run, (), str(place.root)), f"--code={folder.path}"]
+    assert main(command) == 2
+    assert "mine.Grouped computes something else than when this" in capsys.readouterr().err
+
+
+def test_a_card_that_says_nothing_of_groups_names_its_runs_as_ever(folder, place, capsys):
+    """Until it is typed again, or its revision is raised."""
+    path = folder.path / "grouped-1x8x8-10.network.json"
+    facts = folder.card("grouped")
+    said = facts.pop("of_groups")
+    assert len(said) == 2 * 2 * 2 and "of_groups" not in folder.card("small")
+    path.write_text(json.dumps(identity.sealed(facts)))
+    before = folder.plan()
+    run = next(run for run in before.runs.values() if run.network == "grouped")
+    assert run.spec["network"]["answer"] == [*facts["answer"], *facts["trained"]]
+    assert folder.kdpipe("check") == 0
+    trained(run, place, folder)
+    capsys.readouterr()
+    assert folder.kdpipe("network") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert ["which its old card did not hold" in line for line in lines] == [False, True]
+    again = [run for run in folder.plan().runs.values() if run.network == "grouped"]
+    assert not {run.name for run in again} & before.runs.keys()
+    assert all(run.spec["network"]["answer"][-8:] == said for run in again)
+
+
 def test_what_only_training_shows_is_a_changed_computation(folder, capsys):
     folder.change(*EDITS["only in training"])
     assert folder.kdpipe("check") == 2 and folder.kdpipe("network") == 2

@@ -1,11 +1,14 @@
 """What a network of one's own computes: its logits for made images, with made weights.
 
-Code that was changed says something else, in eval mode or after a step of training. The answer
-stands in the network's card and in the specs of its runs, and a job compares it before it uses the
-network: two computations never come under one name.
+Code that was changed says something else, in eval mode or after a step of training; so may the
+outputs of its groups, with the same logits, and there are terms that learn from these alone. The
+answer stands in the network's card and in the specs of its runs, and a job compares it before it
+uses the network: two computations never come under one name.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,26 +22,61 @@ HELD = 12  # logits
 TOLERANCE = 1e-3  # of the largest: machines round differently
 
 
+class Answer(NamedTuple):
+    """What a network said, as numbers; each empty where it is not finite or not asked for."""
+
+    in_eval: tuple[float, ...]  # the first logits in eval mode
+    trained: tuple[float, ...]  # the same after a step of training
+    # Two numbers for each group, in eval mode and after the step: how large its outputs are (the
+    # mean of their sizes), and their sum with made signs by the root of their number.
+    of_groups: tuple[float, ...] = ()
+
+    @property
+    def logits(self) -> list[float]:
+        return [*self.in_eval, *self.trained]
+
+
 def images(shape: Sequence[int]) -> Tensor:
     """Made images, always the same."""
     return torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def of(
-    make: Callable[[], nn.Module], shape: Sequence[int], layout: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The answer in eval mode, and that after a step of training.
+def of(make: Callable[[], nn.Module], shape: Sequence[int], layout: str) -> Answer:
+    """What a network answers.
 
-    Empty where it is not finite; without a step where it draws random numbers in training, for
-    such a network is not trained. `make` builds it from torch's global generator.
+    Without a step where it draws random numbers in training, for such a network is not trained.
+    `make` builds it from torch's global generator.
     """
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
         model = make().to(memory_format=memory_format(layout))
         move(model)
         x = images(shape).contiguous(memory_format=memory_format(layout))
-        first = _held(model, x)
-        return first, _held(model, x) if _learned(model, x) else ()
+        first, groups = _held(model, x), _of_groups(model, x)
+        if not _learned(model, x):
+            return Answer(first, (), groups)
+        return Answer(first, _held(model, x), (*groups, *_of_groups(model, x)))
+
+
+def compares(wanted: Sequence[float], found: Answer) -> bool:
+    """Whether the answer in a spec is this one, but for rounding.
+
+    That of a network with groups ends with what these say, unless its card is of an earlier
+    version of kdpipe.
+    """
+    count = len(found.logits)
+    return agree(wanted[:count], found.logits) and (
+        len(wanted) == count or groups_agree(wanted[count:], found.of_groups)
+    )
+
+
+def groups_agree(old: Sequence[float], new: Sequence[float]) -> bool:
+    """Whether two `of_groups` are the same but for rounding, which goes with a group's size."""
+    sizes = [max(1e-3, size) for size in old[::2] for _ in range(2)]
+    return len(old) == len(new) and all(
+        abs(one - other) <= TOLERANCE * size
+        for one, other, size in zip(old, new, sizes, strict=True)
+    )
 
 
 def agree(old: Sequence[float], new: Sequence[float]) -> bool:
@@ -64,7 +102,38 @@ def _held(model: nn.Module, x: Tensor) -> tuple[float, ...]:
         logits = model.eval()(x.clone())
     if not bool(logits.isfinite().all()):
         return ()
-    return tuple(float(f"{value:.6g}") for value in logits.flatten()[:HELD].tolist())
+    return _rounded(logits.flatten()[:HELD].tolist())
+
+
+def _of_groups(model: nn.Module, x: Tensor) -> tuple[float, ...]:
+    """The two numbers of each group; none of a network that has no groups (`groups_of`)."""
+    with torch.no_grad():
+        said = groups_of(model.eval(), x.clone())
+    if said is None:
+        return ()
+    found, generator = [], torch.Generator().manual_seed(2)
+    for group in said[1]:
+        signs = torch.randint(0, 2, group.shape, generator=generator) * 2 - 1
+        found += [float(group.abs().mean()), float((group * signs).sum()) / group.numel() ** 0.5]
+    return _rounded(found) if all(map(math.isfinite, found)) else ()
+
+
+def groups_of(model: nn.Module, x: Tensor) -> tuple[Tensor, Sequence[Tensor]] | None:
+    """Logits and group outputs, of a network that has a method `features` for them.
+
+    Something else under that name, a module or a method that gives something else, is the
+    network's own affair.
+    """
+    features = getattr(model, "features", None)
+    if isinstance(features, nn.Module) or not callable(features):
+        return None
+    said: Any = features(x)
+    is_pair = isinstance(said, tuple) and len(said) == 2 and isinstance(said[1], list | tuple)
+    return said if is_pair else None
+
+
+def _rounded(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in values)
 
 
 def _learned(model: nn.Module, x: Tensor) -> bool:

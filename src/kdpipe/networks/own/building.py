@@ -45,12 +45,12 @@ def _compare(where: str, network: dict, made: Callable[..., Any]) -> None:
         return called(where, network["build"], made, classes, shape[0])
 
     try:
-        eval_mode, trained = answer.of(make, shape, network["layout"])
+        said = answer.of(make, shape, network["layout"])
     except KdpipeError:
         raise
     except (Exception, SystemExit) as error:
         raise KdpipeError(f"{where}: {network['build']}: {own_code.blamed(error)}") from None
-    if not answer.agree(network["answer"], [*eval_mode, *trained]):
+    if not answer.compares(network["answer"], said):
         raise KdpipeError(
             f"{where}: {network['build']} computes something else than when this run was planned, "
             f"under the same revision: put its code back, or raise networks.{network['name']}."

@@ -52,6 +52,7 @@ class NetworkCard:
     answer: tuple[float, ...]  # to made images, with made weights: another one computes otherwise
     trained: tuple[float, ...]  # the same after a step of training; none if it draws at random
     fewest: int  # images that it learns from at once: 2 where it normalises what is 1 x 1
+    of_groups: tuple[float, ...] = ()  # what its groups say (`Answer`); none in older cards
 
     @functools.cached_property
     def state_digest(self) -> str:
@@ -68,7 +69,7 @@ class NetworkCard:
             "state": self.state_digest,
             "layout": self.layout,
             "size": list(self.shape[1:]),
-            "answer": [*self.answer, *self.trained],
+            "answer": [*self.answer, *self.trained, *self.of_groups],
         }
 
 
@@ -104,7 +105,10 @@ def find(
 
 def sealed(card: NetworkCard) -> dict:
     """A card as it is written."""
-    return identity.sealed(json.loads(json.dumps(dataclasses.asdict(card))))
+    facts = json.loads(json.dumps(dataclasses.asdict(card)))
+    if not card.of_groups:  # as it was written before there were any
+        del facts["of_groups"]
+    return identity.sealed(facts)
 
 
 def read(path: Path, cure: str, wants_seal: bool = True) -> NetworkCard:
@@ -127,7 +131,9 @@ def read(path: Path, cure: str, wants_seal: bool = True) -> NetworkCard:
         facts.pop("seal", None)
         facts["shape"] = tuple(facts["shape"])
         facts["groups"] = tuple(tuple(group) for group in facts["groups"])
-        facts["answer"], facts["trained"] = tuple(facts["answer"]), tuple(facts["trained"])
+        facts.setdefault("of_groups", ())
+        for key in ("answer", "trained", "of_groups"):
+            facts[key] = tuple(facts[key])
         card = NetworkCard(**facts)
         for key in dataclasses.fields(NetworkCard):
             if isinstance(key.type, type) and type(facts[key.name]) is not key.type:
@@ -139,7 +145,7 @@ def read(path: Path, cure: str, wants_seal: bool = True) -> NetworkCard:
             raise ValueError("multiply_adds is no count")
         if card.layout not in layouts.FORMATS:
             raise ValueError(f"layout is {card.layout!r}")
-        if not all(map(_is_number, [*card.answer, *card.trained])):
+        if not all(map(_is_number, card.spec()["answer"])):
             raise ValueError("its answers are not numbers")
     except DAMAGED as error:
         said = " ".join(str(error).split())[:200]

@@ -42,6 +42,7 @@ def make_cards(own: Own) -> list[str]:
     lines = []
     for card in _each(own, _kept):
         path = own.place(card.name)
+        renamed = _said_nothing_of_groups(path) and card.of_groups
         write_json(path, network_card.sealed(card))
         line = (
             f"{path}: {card.build} for {' x '.join(map(str, card.shape))} in {card.classes} "
@@ -51,6 +52,8 @@ def make_cards(own: Own) -> list[str]:
             line += "; it draws at random in training: it may teach, with weights it brings"
         if card.groups:
             line += f"; {len(card.groups)} group outputs"
+        if renamed:
+            line += ", which its old card did not hold: its runs get other names, and are made anew"
         if not card.linear:
             line += "; it does not end in a linear classifier: no probe can be made of it"
         lines.append(line)
@@ -93,7 +96,20 @@ def _kept(card: NetworkCard, path: Path) -> NetworkCard:
             f"networks.{card.name}.revision: {card.build} computes something else than under the "
             f"same revision before: raise it (or remove {path}, if nothing was trained with it)"
         )
-    return replace(card, answer=old.answer, trained=old.trained)
+    return replace(
+        card,
+        answer=old.answer,
+        trained=old.trained,
+        of_groups=old.of_groups or card.of_groups,
+    )
+
+
+def _said_nothing_of_groups(path: Path) -> bool:
+    """Whether there is a card of an earlier version, by which runs were named."""
+    try:
+        return not network_card.read(path, "", wants_seal=False).of_groups
+    except KdpipeError:
+        return False
 
 
 def _unchanged(card: NetworkCard, path: Path, source: str) -> NetworkCard:
@@ -109,7 +125,8 @@ def _unchanged(card: NetworkCard, path: Path, source: str) -> NetworkCard:
 
 
 def _agree(old: NetworkCard, new: NetworkCard) -> bool:
-    return answer.agree(old.spec()["answer"], new.spec()["answer"])
+    said = answer.Answer(new.answer, new.trained, new.of_groups)
+    return answer.compares(old.spec()["answer"], said)
 
 
 def _differences(old: NetworkCard, new: NetworkCard) -> list[str]:

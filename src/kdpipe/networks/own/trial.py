@@ -63,7 +63,8 @@ class _Trial:
             is_random = self.used()
         self.alone()
         cost = building.cost(self.built(0), self.shape, self.layout)
-        in_eval, trained = answer.of(lambda: self.raw(0), self.shape, self.layout)
+        groups = self.groups()
+        said = answer.of(lambda: self.raw(0), self.shape, self.layout)
         return NetworkCard(
             name=self.name,
             build=self.network.build,
@@ -75,11 +76,12 @@ class _Trial:
             layout=self.layout,
             random=is_random,
             linear=self.is_linear(),
-            groups=self.groups(),
+            groups=groups,
             state=state,
-            answer=in_eval,
-            trained=trained,
+            answer=said.in_eval,
+            trained=said.trained,
             fewest=self.fewest(),
+            of_groups=said.of_groups if groups else (),
         )
 
     def raw(self, seed: int) -> nn.Module:
@@ -262,22 +264,15 @@ class _Trial:
         return True
 
     def groups(self) -> tuple[tuple[int, int, int], ...]:
-        """Shapes of the group outputs, if it has a method `features` for attention transfer.
-
-        Something else under that name, a module or a method that gives something else, is the
-        network's own affair.
-        """
+        """Shapes of the group outputs, if it has a method `features` (`answer.groups_of`)."""
         model = self.built(0).eval()
-        features = getattr(model, "features", None)
-        if isinstance(features, nn.Module) or not callable(features):
-            return ()
         with torch.no_grad():
             logits = self.forward(model, "eval mode")
             try:
-                said = features(self.seen())
+                said = answer.groups_of(model, self.seen())
             except (Exception, SystemExit) as error:
                 self.refuse(f"its features(x) failed: {blamed(error)}")
-        if not isinstance(said, tuple) or len(said) != 2 or not isinstance(said[1], list | tuple):
+        if said is None:
             return ()
         if not isinstance(said[0], Tensor) or not torch.allclose(said[0], logits, atol=1e-5):
             self.refuse("its features(x) gives other logits than its forward(x)")
