@@ -1,8 +1,9 @@
 """What a network of one's own keeps outside of its state_dict, where an interruption loses it.
 
 Attributes of its modules and of their classes, what functions close over, buffers that are not
-kept, and variables of the files that it comes from. Two equal steps leave them equal, unless
-something counts: and what is counted may act only late in a training.
+kept, modules that it has not registered, and variables of the files that it comes from and of those
+that they import from. Two equal steps leave them equal, unless something counts: and what is
+counted may act only late in a training.
 """
 
 import functools
@@ -11,6 +12,7 @@ import re
 import sys
 import types
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,19 +26,22 @@ DEPTH = 12  # what lies deeper is not looked at
 
 def of(model: nn.Module, made: Any) -> dict[str, Any]:
     """What is kept, by its name; `made` is the callable that built the network."""
-    seen = {id(module) for module in model.modules()}
+    seen: dict[int, Any] = {id(module): module for module in model.modules()}
     found: dict[str, Any] = {}
     for name, module in model.named_modules():
         for key, value in _attributes(module).items():
             found[f"{name}.{key}".lstrip(".")] = _said(value, seen, 0)
     kinds = {type(module) for module in model.modules()}
-    for kind in {base for each in kinds for base in each.__mro__ if _is_theirs(base.__module__)}:
-        for key, value in _plain(vars(kind)).items():
+    files = _files({kind.__module__ for kind in kinds} | {getattr(made, "__module__", None) or ""})
+    classes = {base for each in kinds for base in each.__mro__ if _is_theirs(base.__module__)}
+    for file in files:
+        classes |= {each for each in vars(file).values() if _is_of(each, file)}
+    for kind in sorted(classes, key=lambda kind: (kind.__module__, kind.__qualname__)):
+        for key, value in _variables(kind, kind.__module__).items():
             found[f"{key} of {kind.__name__}"] = _said(value, seen, 0)
-    files = {kind.__module__ for kind in kinds} | {getattr(made, "__module__", None) or ""}
-    for name in filter(_is_theirs, files):
-        for key, value in _plain(vars(sys.modules[name])).items():
-            found[f"{key} of {name}"] = _said(value, seen, 0)
+    for file in files:
+        for key, value in _variables(file, file.__name__).items():
+            found[f"{key} of {file.__name__}"] = _said(value, seen, 0)
     return found
 
 
@@ -67,17 +72,55 @@ def _is_theirs(name: str) -> bool:
     return not known and name in sys.modules
 
 
-def _plain(variables: Any) -> dict[str, Any]:
-    kinds = (*PLAIN, torch.Tensor)
+def _is_written(name: str) -> bool:
+    """Whether a module is theirs and was not installed: one of these may keep what it likes."""
+    if not _is_theirs(name):
+        return False
+    parts = Path(getattr(sys.modules[name], "__file__", None) or "").parts
+    return not {"site-packages", "dist-packages"} & set(parts)
+
+
+def _files(names: set[str]) -> list[types.ModuleType]:
+    """The modules of those names that are theirs, with those of their own that they import from."""
+    found: dict[str, types.ModuleType] = {}
+    waiting = {name for name in names if _is_theirs(name)}
+    while waiting:
+        name = waiting.pop()
+        found[name] = sys.modules[name]
+        if _is_written(name):
+            others = {_comes_from(value) for value in vars(found[name]).values()}
+            waiting |= {other for other in others - found.keys() if _is_written(other)}
+    return [found[name] for name in sorted(found)]
+
+
+def _comes_from(value: Any) -> str:
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    return str(getattr(value, "__module__", ""))
+
+
+def _is_of(value: Any, file: types.ModuleType) -> bool:
+    """Whether a variable of a file is a class that stands in it."""
+    return isinstance(value, type) and value.__module__ == file.__name__
+
+
+def _variables(place: Any, name: str) -> dict[str, Any]:
+    """What a class or a module keeps; of what was installed, only what is plainly a value."""
+    plain = None if _is_written(name) else (*PLAIN, torch.Tensor)
     return {
         key: value
-        for key, value in variables.items()
-        if isinstance(value, kinds) and not key.startswith("__")
+        for key, value in vars(place).items()
+        if not key.startswith("__")
+        and not isinstance(value, (type, types.ModuleType))
+        and (plain is None or isinstance(value, plain))
     }
 
 
-def _said(value: Any, seen: set[int], depth: int) -> Any:
-    """A value as something that can be compared, whatever it is."""
+def _said(value: Any, seen: dict[int, Any], depth: int) -> Any:
+    """A value as something that can be compared, whatever it is; each thing is said once.
+
+    seen: things by their id, so that they live as long as it is known.
+    """
     if isinstance(value, (int, float, complex, str, bytes, type(None))):
         return repr(value)
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -85,7 +128,7 @@ def _said(value: Any, seen: set[int], depth: int) -> Any:
         return str(value.dtype), str(value.tolist())
     if isinstance(value, (type, types.ModuleType)) or depth > DEPTH or id(value) in seen:
         return type(value).__name__
-    seen = seen | {id(value)}
+    seen[id(value)] = value
     parts = [(key, _said(each, seen, depth + 1)) for key, each in _parts(value)]
     return type(value).__name__, parts or re.sub("0x[0-9a-f]+", "", _shown(value))
 
@@ -108,10 +151,29 @@ def _parts(value: Any) -> list[tuple[Any, Any]]:
         return [("at", value.gi_frame and value.gi_frame.f_lasti)]
     if isinstance(value, types.FunctionType):
         cells = [_content(cell) for cell in value.__closure__ or ()]
-        return [*enumerate(cells), *vars(value).items()]
-    if isinstance(value, nn.Module):
-        return list(_attributes(value).items())
-    return list(getattr(value, "__dict__", {}).items())
+        given = [("given", value.__defaults__), ("by name", value.__kwdefaults__)]
+        return [*enumerate(cells), *given, *vars(value).items()]
+    if isinstance(value, random.Random):
+        return [("at", value.getstate())]
+    if isinstance(value, torch.Generator):
+        return [("at", value.get_state())]
+    if isinstance(value, np.random.Generator):
+        return [("at", value.bit_generator.state)]
+    return [*getattr(value, "__dict__", {}).items(), *_slots(value)]
+
+
+def _slots(value: Any) -> list[tuple[str, Any]]:
+    """What a thing keeps in the `__slots__` of its classes."""
+    named = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__]
+    names = [name for each in named for name in ([each] if isinstance(each, str) else each)]
+    return [(name, getattr(value, name)) for name in names if _has(value, name)]
+
+
+def _has(value: Any, name: str) -> bool:
+    try:
+        return name not in ("__dict__", "__weakref__") and hasattr(value, name)
+    except Exception:  # of somebody's own
+        return False
 
 
 def _content(cell: Any) -> Any:
