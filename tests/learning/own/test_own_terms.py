@@ -12,12 +12,15 @@ import torch
 import yaml
 from lab import ROOT, Lab
 
+from kdpipe import identity
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
 from kdpipe.learning.own.card import is_sound
 from kdpipe.learning.own.trial import Trial, made
 from kdpipe.learning.term import Said, Term, full_precision
+from kdpipe.plan import planner
 from kdpipe.section import Section
+from kdpipe.study import checking
 
 CODE = """
 import torch
@@ -148,12 +151,7 @@ def test_changed_code_is_found_out_by_check_by_term_and_by_the_job(folder, place
     card = (folder / "mine.TERM.term.json").read_bytes()
     says(capsys, "term", path)
     assert (folder / "mine.TERM.term.json").read_bytes() == card
-    from kdpipe.plan import planner
-    from kdpipe.study import checking
-
-    teacher, student = (
-        r for r in planner.make(checking.load(path)).runs.values() if "wrn10-1" in r.name
-    )
+    teacher, student = teacher_and_student(path)
     assert main(tiny.train(teacher, (), str(place.root))) == 0
     (folder / "mine.py").write_text(CODE.replace(".abs()", ".abs().add(1)"))
     assert "it is not what its card" in says(capsys, "check", path, code=2)
@@ -172,6 +170,65 @@ def test_changed_code_is_found_out_by_check_by_term_and_by_the_job(folder, place
     assert student.name not in again.runs and teacher.name in again.runs
     (folder / "mine.py").write_text(CODE)
     assert says(capsys, *command)
+
+
+def test_code_that_acts_with_the_keys_of_a_method_alone_is_found_out(folder, place, capsys):
+    """With those that it begins with it answers as before."""
+    path = str(tiny.write(folder / "study.yaml", study(term_keys={"far": 3.0})))
+    says(capsys, "term", path)
+    says(capsys, "check", path)
+    teacher, student = teacher_and_student(path)
+    assert main(tiny.train(teacher, (), str(place.root))) == 0
+    (folder / "mine.py").write_text(CODE.replace('keys["far"] *', 'keys["far"] ** 2 *'))
+    assert "it is not what its card" in says(capsys, "check", path, code=2)
+    assert "something else than under the same revision" in says(capsys, "term", path, code=2)
+    command = [*tiny.train(student, (), str(place.root)), f"--code={folder}"]
+    assert "something else than when this run was planned" in says(capsys, *command, code=2)
+    tiny.write(folder / "study.yaml", study())  # by another study, without these keys
+    assert "something else than under the same revision" in says(capsys, "term", path, code=2)
+    (folder / "mine.py").write_text(CODE)
+    assert says(capsys, *command)
+
+
+def test_keys_that_were_never_tried_are_asked_for_and_none_is_forgotten(folder, capsys):
+    path = str(folder / "study.yaml")
+    says(capsys, "term", path)
+    default = teacher_and_student(path)[1].name
+    for far in (3.0, 4.0):
+        tiny.write(folder / "study.yaml", study(term_keys={"far": far}))
+        said = says(capsys, "check", path, code=2)
+        assert "methods.mine.term_keys: mine.TERM was not tried with these values yet" in said
+        assert f"type: kdpipe term {path}" in said
+        says(capsys, "term", path)
+        says(capsys, "check", path)
+    card = json.loads((folder / "mine.TERM.term.json").read_text())
+    assert [keys for keys, _ in card["answers"]] == [
+        [["far", 3.0], ["power", 2]], [["far", 4.0], ["power", 2]],
+    ]  # fmt: skip
+    tiny.write(folder / "study.yaml", study())
+    assert teacher_and_student(path)[1].name == default
+
+
+def test_a_card_of_an_earlier_version_names_its_runs_as_ever(folder, place, capsys):
+    path = str(tiny.write(folder / "study.yaml", study(term_keys={"far": 3.0})))
+    says(capsys, "term", path)
+    known = teacher_and_student(path)[1].spec["method"]["own_term"]["answer"]
+    where = folder / "mine.TERM.term.json"
+    card = json.loads(where.read_text())
+    del card["answers"]
+    where.write_text(json.dumps(identity.sealed(card)))
+    says(capsys, "check", path)
+    teacher, student = teacher_and_student(path)
+    assert student.spec["method"]["own_term"]["answer"] == card["answer"] == known[:2]
+    assert main(tiny.train(teacher, (), str(place.root))) == 0
+    says(capsys, *tiny.train(student, (), str(place.root)), f"--code={folder}")
+    assert "its old card held no answer with term_keys" in says(capsys, "term", path)
+    assert teacher_and_student(path)[1].spec["method"]["own_term"]["answer"] == known
+
+
+def teacher_and_student(path: str):
+    runs = planner.make(checking.load(path)).runs.values()
+    return [run for run in runs if "wrn10-1" in run.name]
 
 
 # --- what no run can use

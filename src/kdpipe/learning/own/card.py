@@ -37,6 +37,9 @@ class TermCard:
     keys: dict[str, list]  # name -> [kind, the value to begin with]
     learnt: bool  # whether it has parameters of its own
     answer: list[float]  # to made tensors: code that was changed answers otherwise
+    # The same with other keys than it begins with: those of methods, each as in a spec, and the
+    # answer. None: of an older card, which has none.
+    answers: list[list] | None = None
 
     def values(self, given: dict) -> dict:
         """Every key of the term with its value: that of a method, or that it begins with."""
@@ -46,6 +49,17 @@ class TermCard:
             for key, value in values.items()
         }
 
+    def pairs(self, given: dict) -> list[list]:
+        """The values of every key as a spec has them."""
+        return sorted([key, value] for key, value in self.values(given).items())
+
+    def with_keys(self, given: dict) -> list[float] | None:
+        """The answer with the keys that a method gives; None where they were never tried."""
+        pairs = self.pairs(given)
+        if pairs == self.pairs({}):
+            return []
+        return next((answer for keys, answer in self.answers or () if keys == pairs), None)
+
     def spec(self, weight: float, given: dict) -> dict:
         """The `own_term` of a run's spec: what decides its bytes."""
         return {
@@ -54,8 +68,8 @@ class TermCard:
             "part": self.part,
             "needs": self.needs,
             "weight": weight,
-            "keys": sorted([key, value] for key, value in self.values(given).items()),
-            "answer": self.answer,
+            "keys": self.pairs(given),
+            "answer": [*self.answer, *(self.with_keys(given) or ())],
         }
 
     def mistakes(self, given: dict) -> list[str]:
@@ -114,6 +128,9 @@ def read(path: Path, cure: str, wants_seal: bool = True) -> TermCard:
         for key, (kind, value) in card.keys.items():
             if not (re.fullmatch(PART, key) and type(value) in KINDS[kind]):
                 raise ValueError(f"keys: {key} is {shown(value)}")
+        for keys, answer in card.answers or ():
+            if keys != card.pairs(dict(keys)) or not all(map(_is_number, answer)):
+                raise ValueError(f"answers: {shown(keys)} are not its keys")
     except DAMAGED as error:
         said = " ".join(str(error).split())[:200]
         raise KdpipeError(f"{path} is no card of a term ({said}); {cure}") from None
