@@ -1,10 +1,14 @@
 """Batches of which a term cannot be computed."""
 
 import dataclasses
+import json
 
 import pytest
+import tiny
 from rich_study import assert_named, mistakes_of, put, rich
 
+from kdpipe.networks.own import card as network_card
+from kdpipe.networks.own.card import NetworkCard
 from kdpipe.study import checking
 from kdpipe.study.sound import Sound
 
@@ -52,6 +56,34 @@ def test_a_step_that_learns_by_another_method_is_not():
     checking.validate(content, "f")
     content["experiments"][2]["methods"] = [["kd", "eskd"]]
     assert len(mistakes_of(content)) == 1
+
+
+@pytest.mark.parametrize("size, fits", [(100, True), (101, False), (102, True)])
+def test_what_fitnet_has_learnt_normalises_over_a_batch(size, fits, tmp_path):
+    """A network of one's own without normalisation, whose middle group is 1 x 1."""
+    facts = {
+        "name": "own", "build": "mine.own", "revision": 1, "shape": (1, 8, 8), "classes": 10,
+        "parameters": 9, "multiply_adds": 9, "layout": "contiguous", "random": False,
+        "linear": True, "groups": ((4, 2, 2), (8, 1, 1), (8, 1, 1)), "state": {"a": "float32 9"},
+        "answer": (1.0,), "trained": (1.0,), "fewest": 1,
+    }  # fmt: skip
+    made = NetworkCard(**facts)
+    where = network_card.place(tmp_path, "own", made.shape, made.classes)
+    where.write_text(json.dumps(network_card.sealed(made)))
+    content = tiny.study(
+        code=str(tmp_path),
+        networks={"own": {"build": "mine.own"}},
+        methods={"kd": {"fitnet_weight": 1.0}},
+        main={"teachers": ["own"], "students": ["own"]},
+        data={"name": "digits", "train_size": size, "validation": 10},
+        recipe={"batch_size": 50},
+    )
+    if fits:
+        checking.validate(content, "f")
+    else:
+        (line,) = mistakes_of(content)
+        assert line.startswith("methods.kd.fitnet_weight: FitNet normalises over a batch what is 1")
+        assert "needs 2; " in line and "(own) the last has 1" in line
 
 
 def test_images_of_one_class_have_nothing_to_be_compared():

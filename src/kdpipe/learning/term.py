@@ -71,6 +71,8 @@ class Term:
     # The fewest images and classes of a batch of which it can be computed.
     images: int = 1
     classes: int = 1
+    # Of the student's Shapes: the fewest images that its learnt parameters can learn from at once.
+    learns_from: Callable[[Shapes], int] = lambda shapes: 1
     # (teacher's name and Shapes, student's name and Shapes): what does not fit, or None.
     fits: Callable[[str, Shapes, str, Shapes], str | None] = lambda *_: None
     # (student and teacher Said of one image, keys) -> nn.Module: parameters of its own, trained

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from kdpipe.errors import KdpipeError
 from kdpipe.learning import method as methods
 from kdpipe.learning.recipe import Recipe
-from kdpipe.learning.term import Term
+from kdpipe.learning.term import Shapes, Term
 from kdpipe.study import salvage
 from kdpipe.study.check import Check
 from kdpipe.study.grammar import Block
@@ -22,7 +23,7 @@ def _batches(sound: Sound) -> Iterator[str]:
     for name, networks in _learning(sound).items():
         method = sound.methods.get(name)
         for key, term in methods.terms().items():
-            if term.images > 1 and getattr(method, f"{key}_weight", 0):
+            if getattr(method, f"{key}_weight", 0):
                 for network in networks:
                     yield from _fewest(sound, f"methods.{name}.{key}_weight", term, network)
 
@@ -71,12 +72,24 @@ def _fewest(sound: Sound, where: str, term: Term, network: str) -> Iterator[str]
         return
     size = data.train_size or sound.card.train - data.validation
     last = size % recipe.batch_size
-    if 0 < last < term.images:
+    learnt = term.learns_from(_groups(sound, network))
+    needed = max(term.images, learnt)
+    if 0 < last < needed:
+        why = "compares the images of a batch"
+        if learnt > term.images:
+            why = "normalises over a batch what is 1 x 1"
         yield (
-            f"{where}: {term.title} compares the images of a batch and needs {term.images}; of "
+            f"{where}: {term.title} {why} and needs {needed}; of "
             f"{size:,} in batches of {recipe.batch_size} ({network}) the last has {last}: change "
             "recipe.batch_size or data.train_size"
         )
+
+
+def _groups(sound: Sound, network: str) -> Shapes:
+    """Of its group outputs; none where they are not known."""
+    with contextlib.suppress(KdpipeError):  # a network that does not exist is said elsewhere
+        return sound.networks.group_shapes(network) or []
+    return []
 
 
 def recipe_of(sound: Sound, network: str) -> Recipe | None:
