@@ -229,6 +229,8 @@ def test_damage_is_found_before_use(taught):
     whole = table.read_bytes()
     headers = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(0, 128, 5)]
     headers.append(whole.replace(b"(64, 9, 10)", b"(64, 90, 1)"))
+    headers += [whole.replace(b"<f2", kind) for kind in (b">f2", b"<S2", b"<i2", b"<u2")]
+    headers.append(whole.replace(b"'fortran_order': False", b"'fortran_order': True "))
     zeroed = bytes(len(whole))
     for broken in (
         whole[:-1], whole[:200], b"", zeroed, whole[:-9] + b"\xff" + whole[-8:], *headers,

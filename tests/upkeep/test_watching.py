@@ -73,12 +73,19 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
     assert 0 < epoch <= 300
 
 
+def state_of(about: dict) -> bytes:
+    """The bytes of a saved state, as far as its place is read of them."""
+    header = json.dumps({"__metadata__": {"kdpipe": json.dumps({"about": about})}}).encode()
+    return len(header).to_bytes(8, "little") + header
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"", b"\x01", b"\xff" * 8, b"\xff" * 400, (2**62).to_bytes(8, "little") + b"{}",
         b"\x02" + bytes(7) + b"[]", b"\x04" + bytes(7) + b"null",
         b"\x19" + bytes(7) + b'{"__metadata__":{"a":"b"}}',
+        state_of({"curve": [], "epoch": float("inf")}), state_of({"curve": [7], "epoch": 1}),
     ],
 )  # fmt: skip
 def test_a_state_that_is_torn_counts_no_epoch(tmp_path, data):

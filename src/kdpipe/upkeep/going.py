@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run, Table
 from kdpipe.results import run_folder
-from kdpipe.results.files import about_in
+from kdpipe.results.files import DAMAGED, about_in
 from kdpipe.results.store import Store, is_running
 
 
@@ -27,7 +27,7 @@ def place_of(folder: Path) -> Place:
         about = _about(folder)
         last = about["curve"][-1]["val"] if about["curve"] else None
         return Place(int(about["epoch"]), 100 * (1 - last["accuracy"]) if last else None)
-    except UNREADABLE:
+    except DAMAGED:  # or there is none
         return Place()
 
 
@@ -35,12 +35,8 @@ def curve_of(folder: Path) -> list[dict]:
     """The curve of an unfinished run as far as its state was saved: one line an epoch."""
     try:
         return list(_about(folder)["curve"])
-    except UNREADABLE:
+    except DAMAGED:  # or there is none
         return []
-
-
-# No state, one that is torn, or another's.
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def _about(folder: Path) -> dict:

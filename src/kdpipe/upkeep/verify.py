@@ -7,6 +7,7 @@ whose copy is whole: that is put back.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from kdpipe.results.archived import FILE, KINDS, Entry
 from kdpipe.results.files import file_facts, read_arrays, temporary_files
 from kdpipe.specs.made import ensemble_name, probe_name, run_name
 
+PRECISIONS = (np.dtype("float16"), np.dtype("float32"))  # of a teacher table
 NAMES = {
     "run": run_name,
     "ensemble": ensemble_name,
@@ -196,6 +198,9 @@ def _of_table(folder: Path, left: list[Path]) -> Iterator[str]:
         about = json.loads((folder / marks.ABOUT).read_bytes())
         table = np.load(folder / "table.npy", mmap_mode="r", allow_pickle=False)
         sound = hashlib.sha256(table.data).hexdigest() == about["sha256"]
+        sound &= table.dtype in PRECISIONS and table.flags.c_contiguous  # it is of bytes alone
+        sound &= folder.name.endswith(f"-{about['digest'][:12]}")
+        sound &= bool(re.fullmatch("[0-9a-f]{64}", about["weights"]))
     except Exception:  # numpy reads a header as Python text: it ends in anything
         sound = False
     if not sound:

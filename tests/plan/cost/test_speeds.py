@@ -46,7 +46,12 @@ def test_another_batch_or_shape_or_torch_is_another_speed(monkeypatch):
     assert speeds.key(*first(), "cpu") != before
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}', '{"a": {"step": 1}}'])
+NO_SPEEDS = [vars(SPEED) | {"step": value} for value in (None, "1", -1, [], float("nan"))]
+TORN = ["", "[]", "{", '{"a": 1}', '{"a": {"step": 1}}', "[" * 100_000]
+TORN += [json.dumps({"a": facts}) for facts in NO_SPEEDS]
+
+
+@pytest.mark.parametrize("text", TORN, ids=lambda text: text[:40])
 def test_a_cache_that_is_torn_is_empty_and_written_anew(folder, text):
     (folder / "speeds.json").write_text(text)
     assert speeds.known() == {}

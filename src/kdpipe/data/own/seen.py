@@ -15,7 +15,7 @@ from kdpipe.data.arrays import digest
 from kdpipe.data.cards import Card
 from kdpipe.data.own import folders, reader
 from kdpipe.errors import DataError
-from kdpipe.results.files import write_json
+from kdpipe.results.files import DAMAGED, write_json
 from kdpipe.wording import listed, printable
 
 Facts = dict[str, list[int]]  # by the file's path below the folder: size in bytes, time in ns
@@ -78,7 +78,7 @@ def _of(file: Path) -> list[int]:
 
 def _noted(place: Path, card: Card) -> Facts:
     """What was noted for this card; empty where nothing was."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(*DAMAGED):
         found = json.loads(beside(place).read_bytes())
         if found["card"] == card.sha256:
             return dict(found["files"])

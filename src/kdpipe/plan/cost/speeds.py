@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kdpipe import identity
 from kdpipe.plan.items import Plan, Run
-from kdpipe.results.files import write_json
+from kdpipe.results.files import DAMAGED, write_json
 
 CACHE = "KDPIPE_CACHE"  # of the environment: the folder in place of ~/.cache/kdpipe
 
@@ -51,12 +51,17 @@ def of(plan: Plan, device: str) -> dict[str, Speed]:
 
 
 def known() -> dict[str, Speed]:
-    """Every speed that was measured here, by key; empty where the file cannot be read."""
+    """Every speed that was measured here, by key; of a file that cannot be read none."""
     try:
         found = json.loads(_file().read_bytes())
-        return {key: Speed(**facts) for key, facts in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {key: Speed(**facts) for key, facts in found.items() if _is_measured(facts)}
+    except DAMAGED:
         return {}
+
+
+def _is_measured(facts: dict) -> bool:
+    """Whether all of it are numbers that something can have taken."""
+    return all(type(value) in (int, float) and 0 <= value < 1e9 for value in facts.values())
 
 
 def keep(measured: dict[str, Speed]) -> None:

@@ -162,6 +162,8 @@ def _open(spec: dict, place: store.Store) -> np.ndarray:
         table = np.load(folder / "table.npy", mmap_mode="c")
         made_of = about.get("weights")
         sound = about["digest"] == digest and about["sha256"] == _checksum(table)
+        # The checksum is of bytes: one of the header may say that they are other numbers.
+        sound &= table.dtype == np.dtype(spec["precision"]) and table.flags.c_contiguous
     except Exception as error:  # numpy reads a header as Python text: it ends in anything
         why = type(error).__name__  # and advises to unpickle what is none
         raise StoreError(f"the teacher table {folder} cannot be read ({why}): {_CURE}") from None
