@@ -151,3 +151,15 @@ def test_what_is_not_a_full_grid_is_refused():
     ):
         with pytest.raises(ValueError):
             crossed(values, *names)
+
+
+def test_degrees_of_freedom_to_be_expected_are_those_found_where_nothing_is_below_0():
+    a, b = np.linspace(-3, 3, 6)[:, None], np.linspace(-2, 2, 4)
+    values = a + b + np.random.default_rng(3).normal(0, 0.3, (6, 4))
+    found = crossed(values, "seed", "split")
+    assert min(found.components.values()) > 0
+    assert found.df_at("seed", 6) == pytest.approx(found.df)
+    # More seeds: their part goes and that of four splits stays.
+    assert found.df_at("seed", 10_000) == pytest.approx(3.0, abs=0.01)
+    one = crossed(np.array([1.0, 2.0, 4.0]), "seed")
+    assert one.df_at("seed", 11) == pytest.approx(10.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from kdpipe.statistics.components import Crossed, crossed
 from kdpipe.statistics.power import detectable, power_of, seeds_needed
 
 
@@ -48,3 +49,25 @@ def test_seeds_do_not_take_the_images_away():
     assert power_of(0.5, math.sqrt(1 / n + 0.03), n - 1) >= 0.8
     assert power_of(0.5, math.sqrt(1 / (n - 1) + 0.03), n - 2) < 0.8
     assert seeds_needed(1.0, 0.5, fixed=0.05) is None
+
+
+def test_three_splits_keep_the_degrees_of_freedom_down():
+    """Their noise, 0.35^2 / 3, is soon the larger part; the seeds' is (0.3^2 + 0.5^2 / 3) / n."""
+    parts = {("seed",): 0.3**2, ("split",): 0.35**2, ("seed", "split"): 0.5**2}
+    known = Crossed(1.1, 0.0, 2.0, {"seed": 4, "split": 3}, parts)
+    sd, fixed = math.sqrt(0.3**2 + 0.5**2 / 3), 0.35**2 / 3
+    assert seeds_needed(sd, 1.1, 0.8, 0.0125, fixed, lambda n: known.df_at("seed", n)) is None
+    n = seeds_needed(sd, 1.1, 0.8, 0.0125, fixed)  # as if they were known
+    assert n is not None
+    random, found = np.random.default_rng(0), []
+    for _ in range(400):
+        by_seed, by_split = random.normal(0, 0.3, (n, 1)), random.normal(0, 0.35, 3)
+        values = 1.1 + by_seed + by_split + random.normal(0, 0.5, (n, 3))
+        found.append(crossed(values, "seed", "split").above() < 0.0125)
+    assert np.mean(found) < 0.7
+
+
+def test_many_seeds_are_counted_where_splits_leave_enough():
+    n = seeds_needed(1.0, 2.0, 0.8, 0.05, 0.1, lambda n: 2.0)
+    assert n is not None and power_of(2.0, math.sqrt(1 / n + 0.1), 2.0) >= 0.8
+    assert power_of(2.0, math.sqrt(1 / (n - 1) + 0.1), 2.0) < 0.8

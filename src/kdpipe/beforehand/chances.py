@@ -1,31 +1,34 @@
 """What a study can find: for each claim the chance of a verdict, and the seeds that would do.
 
-Given are a true effect, as claimed, and the standard deviation over seeds of a paired difference.
-One contrast is found with the power of a one-sided t test (non-central t, `statistics.power`) at
-the rate of Holm's first step, 0.05 over twice the tested claims of its family, and at the last of
-several looks at what that rate leaves for it. The distance to be seen is the effect where a claim
-asks for a difference, the effect + delta where it says "not better", and delta where it says
-"same", whose true effect is 0 and which is tested twice; the last two count only where a difference
-of delta would be seen. A claim that needs k contrasts has at least 1 less the sum of their misses
-(Bonferroni). Later steps of Holm's and earlier looks add to the chance; test images and splits,
-which vary too, take from it.
+Given are a true effect, as claimed, and how far paired differences lie apart: over seeds, and as
+far as it is known over splits and test images (`Spread`). One contrast is found with the chance
+that `statistics.chance` says, at the rate of Holm's first step, 0.05 over twice the tested claims
+of its family, and at the last of several looks at what that rate leaves for it. Where a claim says
+"same" the true effect is 0. A claim that needs k contrasts has at least 1 less the sum of their
+misses (Bonferroni). Later steps of Holm's and earlier looks add to the chance.
 """
 
 import functools
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pandas as pd
 
 from kdpipe.beforehand import pilots, pretended, registered
 from kdpipe.errors import KdpipeError
 from kdpipe.evidence import claim, frames, reading
 from kdpipe.evidence.selections import read_by
-from kdpipe.evidence.verdicts import Contrast, Finding
+from kdpipe.evidence.verdicts import Contrast, Finding, Untested
 from kdpipe.plan import planner
 from kdpipe.results.store import Store
+from kdpipe.statistics import chance as shown
+from kdpipe.statistics.chance import Spread
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 from kdpipe.statistics.looks import ONLY, Look
-from kdpipe.statistics.power import LEVEL, POWER, detectable, power_of
+from kdpipe.statistics.power import LEVEL, POWER
 from kdpipe.study.grammar import Study
 
 ENOUGH = 0.2  # a study none of whose claims has this chance tells nothing
@@ -36,21 +39,30 @@ Cost = Callable[[int], str]  # of a study of so many seeds, in words
 
 @dataclass(frozen=True)
 class Chance:
-    """Of one claim. `seeds`: those at which `power` is 0.8; None where no number is enough."""
+    """Of one claim. `seeds`: those at which `power` is 0.8; None where no number is enough.
+
+    `sd`: over seeds. It and `power` are nan where a claim is not about points of error, so that
+    no effect in points says anything of it.
+    """
 
     id: str
     primary: bool
     needs: int  # contrasts
     asks: str
-    sd: float
-    power: float
-    seeds: int | None
+    sd: float = math.nan
+    power: float = math.nan
+    seeds: int | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a chance to be stated."""
+        return not math.isnan(self.power)
 
 
-def of(study: Study, effect: float, sd: Mapping[str, float] | float) -> list[Chance]:
-    """The chances of every claim in points that a study can test, at all its seeds.
+def of(study: Study, effect: float, spread: Mapping[str, Spread] | Spread) -> list[Chance]:
+    """The chances of every claim that a study can test, at all its seeds. effect: in points.
 
-    sd: one for all claims, or by claim; one that it lacks has the largest of the others.
+    spread: one for all claims, or by claim; one that it lacks has the largest of the others.
     """
     found = {
         key: part for key, part in pretended.findings(study).items() if isinstance(part, Finding)
@@ -62,35 +74,44 @@ def of(study: Study, effect: float, sd: Mapping[str, float] | float) -> list[Cha
     chances = []
     for key, finding in found.items():
         needed = [one for one in finding.contrasts if one.needed]
-        if not all(one.unit == "points" and one.delta is not None for one in needed):
-            continue
-        family = sum((other in main) == (key in main) for other in found)
-        spread = sd.get(key, max(sd.values())) if isinstance(sd, Mapping) else sd
-        chance = functools.partial(_chance, study, needed, effect, spread, family)
-        now = len(study.seeds)
         asks = ", ".join(dict.fromkeys(one.asks for one in needed))
-        enough = _smallest(chance)
-        chances.append(Chance(key, key in main, len(needed), asks, spread, chance(now), enough))
+        of_claim = Chance(key, key in main, len(needed), asks)
+        if all(one.unit == "points" and one.delta is not None for one in needed):
+            family = sum((other in main) == (key in main) for other in found)
+            apart = spread
+            if isinstance(spread, Mapping):
+                apart = spread.get(key, max(spread.values(), key=lambda one: one.seed))
+            assert isinstance(apart, Spread)
+            chance = functools.partial(_chance, study, needed, effect, apart, family)
+            numbers = {"power": chance(len(study.seeds)), "seeds": _smallest(chance)}
+            sd = math.sqrt(apart.seed + apart.both / len(study.splits))
+            of_claim = replace(of_claim, sd=sd, **numbers)
+        chances.append(of_claim)
     return chances
 
 
 def text(study: Study, effect: float, found: list[Chance], cost: Cost, source: str) -> list[str]:
     """The chances as lines of a plan. source: where the standard deviations are from."""
-    if not found:
+    known = [one for one in found if one.is_known]
+    if not known:
         return ["this study can tell nothing: it can test no claim in points of error"]
     lines = [
         f"chance of a verdict with {len(study.seeds)} seeds, if the true effect is {effect:g} "
         f"points as claimed ({source}); ◆ primary, corrected for their number (Holm), as the rest "
         "for theirs",
-        f"{'claim':<8}{'needs':<18}{'sd':>6}{'at least':>10}{'seeds for 80 %':>17}  cost of these",
+        f"{'claim':<8}{'needs':<18}{'sd':>6}{'chance':>10}{'seeds for 80 %':>17}  cost of these",
     ]
     for one in found:
-        mark = f"{one.id}{' ◆' if one.primary else ''}"
+        start = f"{f'{one.id} ◆' if one.primary else one.id:<8}{f'{one.needs} {one.asks}':<18}"
+        if not one.is_known:
+            lines.append(
+                f"{start}{'-':>6}{'-':>10}{'-':>17}  no smallest effect in points of error"
+            )
+            continue
         seeds = "no number" if one.seeds is None else f"{one.seeds:,}"
         price = "" if one.seeds is None else cost(one.seeds)
-        needs = f"{one.needs} {one.asks}"
-        lines.append(f"{mark:<8}{needs:<18}{one.sd:>6.2g}{one.power:>9.0%} {seeds:>17}  {price}")
-    best = max(found, key=lambda one: one.power)
+        lines.append(f"{start}{one.sd:>6.2g}{one.power:>9.0%} {seeds:>17}  {price}")
+    best = max(known, key=lambda one: one.power)
     if best.power < ENOUGH:
         lines.append(
             f"this study can tell nothing: with {len(study.seeds)} seeds no claim has a chance of "
@@ -99,27 +120,25 @@ def text(study: Study, effect: float, found: list[Chance], cost: Cost, source: s
     return lines
 
 
-def of_pilot(name: str, folder: Path, place: Store) -> dict[str, float]:
-    """The standard deviation over seeds of each claim's contrasts in a pilot, by claim.
+def of_pilot(name: str, folder: Path, place: Store, study: Study) -> dict[str, Spread]:
+    """How far each claim's contrasts lie apart in a pilot, by claim, read as a study reads them.
 
-    Of several needed contrasts the root of their mean square. Raises KdpipeError where the pilot,
+    Of several needed contrasts the mean of their variances. Raises KdpipeError where the pilot,
     a study named `name`, has no file or no records of two seeds, or is sealed.
     """
-    study = pilots.load(name, folder)
-    plan = planner.make(study)
+    pilot = pilots.load(name, folder)
+    plan = planner.make(pilot)
     if (why := registered.sealed(plan, place)) is not None:
         raise KdpipeError(f"--pilot {name}: {why}")
     frame = reading.at(frames.frame(plan, place), study.reading)
     curves = frames.curves(plan, place)
+    wrong = reading.Outcomes(plan, place, study.reading).wrong
     found = {}
     for key, one in claim.claims().items():
-        part = read_by(frame, study.claims[key]) if key in study.claims else frame
-        finding = claim.find(one, part, curves, study.smallest_effect)
-        if isinstance(finding, Finding):
-            needed = [c for c in finding.contrasts if c.needed and c.unit == "points"]
-            squares = [c.summary.sd**2 for c in needed if c.summary.n > 1]
-            if squares:
-                found[key] = (sum(squares) / len(squares)) ** 0.5
+        part = _read(frame, [study.claims.get(key), pilot.claims.get(key)])
+        finding = claim.find(one, part, curves, study.smallest_effect, wrong)
+        if (spread := _spread(finding)) is not None:
+            found[key] = spread
     if not found:
         raise KdpipeError(
             f"--pilot {name}: {place.root} has no records of two seeds of it from which a "
@@ -128,28 +147,56 @@ def of_pilot(name: str, folder: Path, place: Store) -> dict[str, float]:
     return found
 
 
+def lacks(study: Study, found: Mapping[str, Spread] | Spread) -> str:
+    """What takes from the chances of a study and is not known; nothing where all is."""
+    spreads = list(found.values()) if isinstance(found, Mapping) else [found]
+    unknown = [] if any(one.images for one in spreads) else ["test images"]
+    if len(study.splits) > 1 and not any(one.split or one.both for one in spreads):
+        unknown.append("splits")
+    return f"; the noise of {' and of '.join(unknown)} is not counted" if unknown else ""
+
+
+def _read(frame: pd.DataFrame, reads: list[list[str] | None]) -> pd.DataFrame:
+    """The rows that a claim reads: by the first list of which the frame has anything, else all."""
+    named = {*frame.block, *frame.get("ensemble", [])}
+    for names in reads:
+        if names and named.intersection(names):
+            return read_by(frame, names)
+    return frame
+
+
+def _spread(finding: Finding | Untested) -> Spread | None:
+    """The mean spread of the contrasts that a claim needs; None below two seeds."""
+    if isinstance(finding, Untested):
+        return None
+    parts: Counter[str] = Counter()
+    needed = [one for one in finding.needed if one.unit == "points" and one.known]
+    needed = [one for one in needed if "seed" in one.known[0].levels]
+    for one in needed:
+        over = one.known[0].components
+        parts["seed"] += over["seed",]
+        parts["split"] += over.get(("split",), 0.0)
+        parts["both"] += over.get(("seed", "split"), 0.0)
+        if len(one.known) > 1 and one.linear is None:
+            parts["images"] += one.known[1].part("seed", "split")
+    return Spread(**{name: part / len(needed) for name, part in parts.items()}) if needed else None
+
+
 def _chance(
-    study: Study, needed: list[Contrast], effect: float, sd: float, family: int, seeds: int
+    study: Study, needed: list[Contrast], effect: float, spread: Spread, family: int, seeds: int
 ) -> float:
     """Of a claim whose family has so many members, at a number of seeds."""
-    if seeds < FEWEST_SEEDS:
+    splits = len(study.splits)
+    if seeds < FEWEST_SEEDS or 1 < splits < FEWEST_SEEDS:
         return 0.0
     counts = [*(count for count in study.looks or [] if count < seeds), seeds]
     look = Look(tuple(counts), len(counts)) if len(counts) > 1 else ONLY
     rate = look.level(LEVEL / (2 * family))
-    missed = sum(1 - _power(one, effect, sd / seeds**0.5, seeds - 1, rate) for one in needed)
+    missed = 0.0
+    for (asks, delta), number in Counter((one.asks, one.delta) for one in needed).items():
+        assert delta is not None
+        missed += number * (1 - shown.chance(asks, effect, delta, spread, seeds, splits, rate))
     return max(0.0, 1 - missed)
-
-
-def _power(contrast: Contrast, effect: float, se: float, df: float, rate: float) -> float:
-    if contrast.asks == "above":
-        return power_of(effect, se, df, rate)
-    assert contrast.delta is not None
-    if detectable(se, df, rate, POWER) >= contrast.delta:
-        return 0.0
-    if contrast.asks == "not better":
-        return power_of(effect + contrast.delta, se, df, rate)
-    return max(0.0, 2 * power_of(contrast.delta, se, df, rate) - 1)
 
 
 def _smallest(chance: Callable[[int], float]) -> int | None:

@@ -121,10 +121,15 @@ def _beside(here: Verdict, there: Verdict, read_at: Reading) -> Beside:
 
 
 def find(
-    claim: Claim, frame: pd.DataFrame, curves: pd.DataFrame, delta: float
+    claim: Claim,
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    delta: float,
+    wrong: Wrong | None = None,
 ) -> Finding | Untested:
-    """What one claim finds in a frame, or why it cannot be tested there."""
-    return _found(claim, Evidence(_known(frame), curves, delta))
+    """What one claim finds in a frame, or why it cannot be tested there. wrong: see `judge`."""
+    found = _found(claim, Evidence(_known(frame), curves, delta))
+    return found if wrong is None else _with_images(found, wrong)
 
 
 def as_json(verdicts: list[Verdict]) -> list[dict]:

@@ -186,7 +186,8 @@ class Contrast:
             fixed = one.part("seed")
             seeds = one.levels.get("seed", 1)
             sd = math.sqrt(max(0.0, one.variance - fixed) * seeds)
-            number = seeds_needed(sd, effect, power, rate, fixed)
+            df = functools.partial(one.df_at, "seed")
+            number = seeds_needed(sd, effect, power, rate, fixed, df)
             if number is None:
                 return None
             most = max(most, number)

@@ -49,6 +49,19 @@ class Crossed:
             if not set(factors) & set(without)
         )
 
+    def df_at(self, factor: str, size: int) -> float:
+        """Degrees of freedom to be expected of a mean that has so many levels of a factor."""
+        levels = {name: size if name == factor else now for name, now in self.levels.items()}
+        cells = {some: math.prod(levels[name] for name in some) for some in self.components}
+        variance = sum(part / cells[some] for some, part in self.components.items())
+        spread = 0.0
+        for some in self.components:
+            above = [other for other in self.components if set(some) <= set(other)]
+            square = sum(self.components[other] / cells[other] for other in above)
+            spread += square**2 / math.prod(levels[name] - 1 for name in some)
+        fewest = float(min(levels.values()) - 1)
+        return max(fewest, variance**2 / spread) if spread > 0 else fewest
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Low and high of the t interval of the mean."""
         half = quantile((1 + level) / 2, self.df) * math.sqrt(self.variance)

@@ -7,6 +7,7 @@ claim that needs all of k contrasts each gets the power 1 - (1 - power) / k (Bon
 """
 
 import math
+from collections.abc import Callable
 
 from scipy import special
 
@@ -16,6 +17,7 @@ from kdpipe.statistics.student import quantile
 POWER = 0.8
 LEVEL = 0.05
 ENDLESS = 1_000_000  # seeds; more is never
+NORMAL = 1000  # degrees of freedom, beyond which t is as good as normal
 
 
 def power_of(effect: float, se: float, df: float, level: float = LEVEL) -> float:
@@ -36,13 +38,19 @@ def detectable(se: float, df: float, level: float = LEVEL, power: float = POWER)
 
 
 def seeds_needed(
-    sd: float, effect: float, power: float = POWER, level: float = LEVEL, fixed: float = 0.0
+    sd: float,
+    effect: float,
+    power: float = POWER,
+    level: float = LEVEL,
+    fixed: float = 0.0,
+    df: Callable[[int], float] = lambda seeds: seeds - 1.0,
 ) -> int | None:
     """The smallest number of seeds at which a one-sided t test finds the effect.
 
     sd: standard deviation over seeds of the paired differences; effect: a mean difference, in the
-    same unit; fixed: the variance of the mean that no seed takes away, that of the test images.
-    None when no number is enough: no effect, an unknown sd, or too few images.
+    same unit; fixed: the variance of the mean that no seed takes away, that of test images and of
+    splits; df: degrees of freedom at so many seeds, which a few splits keep down.
+    None when no number is enough: no effect, an unknown sd, too few images or splits.
     """
     if math.isnan(sd) or math.isnan(effect) or effect == 0:
         return None
@@ -51,6 +59,10 @@ def seeds_needed(
     if room <= 0 or sd**2 / room > ENDLESS:
         return None
     n = max(FEWEST_SEEDS, math.ceil(sd**2 / room))  # the normal answer: never too many
-    while n <= 1000 and power_of(abs(effect), math.sqrt(sd**2 / n + fixed), n - 1, level) < power:
-        n += 1
+    while df(n) < NORMAL:
+        if power_of(abs(effect), math.sqrt(sd**2 / n + fixed), df(n), level) >= power:
+            return n
+        if n > NORMAL and sd**2 / n < fixed / NORMAL:  # more seeds change nothing any more
+            return None
+        n += max(1, n // NORMAL)
     return n

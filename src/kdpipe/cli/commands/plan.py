@@ -19,7 +19,9 @@ def arguments(parser) -> None:
     parser.add_argument("--effect", type=positive, metavar="POINTS", help=help)
     help = "standard deviation over seeds of a paired difference, for --effect"
     parser.add_argument("--sd", type=positive, metavar="POINTS", help=help)
-    help = "or the study, by its name, from whose records it is taken"
+    help = "standard error of the difference that is of the test images alone, beside --sd"
+    parser.add_argument("--images-se", type=positive, metavar="POINTS", help=help)
+    help = "or the study, by its name, from whose records both are taken"
     parser.add_argument("--pilot", metavar="STUDY", help=help)
     add_results(parser)
 
@@ -54,24 +56,30 @@ def _chances(options, made, found, place) -> list[str]:
     for what, levels in (("seeds", study.seeds), ("splits", study.splits)):
         if len(levels) < 3 and (what == "seeds" or len(levels) > 1):
             return [f"this study can tell nothing: of fewer than 3 {what} there is no interval"]
-    if options.effect is None and options.sd is None and options.pilot is None:
+    asked = (options.effect, options.sd, options.images_se, options.pilot)
+    if all(one is None for one in asked):
         return []
-    spread: Any = options.sd
-    if (spread is None) == (options.pilot is None):
+    if (options.sd is None) == (options.pilot is None):
         raise KdpipeError(
             "plan: how far differences lie apart is said by --sd POINTS, or by --pilot STUDY: give "
             "one of the two"
         )
+    if options.pilot is not None and options.images_se is not None:
+        raise KdpipeError("plan: --images-se is beside --sd; --pilot STUDY has it from its records")
     from kdpipe.beforehand import chances
     from kdpipe.plan import prices
     from kdpipe.plan.cost import schedule
+    from kdpipe.statistics.chance import Spread
 
     effect = study.smallest_effect if options.effect is None else options.effect
     if options.pilot is None:
-        sd, source = spread, f"sd {spread:g} over seeds"
+        spread: Any = Spread(options.sd**2, images=(options.images_se or 0.0) ** 2)
+        source = f"sd {options.sd:g} over seeds"
+        source += f", {options.images_se:g} of the images" if options.images_se else ""
     else:
-        sd = chances.of_pilot(options.pilot, Path(options.study).parent, place)
+        spread = chances.of_pilot(options.pilot, Path(options.study).parent, place, study)
         source = f"sd over seeds of the records of {options.pilot}"
+    source += chances.lacks(study, spread)
     everything = [name for items in made.recorded.values() for name in items]
     seconds = found.total(everything, schedule.cores()).seconds
     operations = sum(run.multiply_adds for run in made.runs.values())
@@ -82,7 +90,7 @@ def _chances(options, made, found, place) -> list[str]:
             return f"{share * operations:.2e} mult-adds"
         return prices.as_duration(share * seconds)
 
-    return chances.text(study, effect, chances.of(study, effect, sd), cost, source)
+    return chances.text(study, effect, chances.of(study, effect, spread), cost, source)
 
 
 COMMAND = Command(
