@@ -10,7 +10,7 @@ misses (Bonferroni). Later steps of Holm's and earlier looks add to the chance.
 
 import functools
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,7 +158,7 @@ def lacks(study: Study, found: Mapping[str, Spread] | Spread) -> str:
 
 def _read(frame: pd.DataFrame, reads: list[list[str] | None]) -> pd.DataFrame:
     """The rows that a claim reads: by the first list of which the frame has anything, else all."""
-    named = {*frame.block, *frame.get("ensemble", [])}
+    named = {*frame.block, *(frame.ensemble if "ensemble" in frame else [])}
     for names in reads:
         if names and named.intersection(names):
             return read_by(frame, names)
@@ -169,7 +169,7 @@ def _spread(finding: Finding | Untested) -> Spread | None:
     """The mean spread of the contrasts that a claim needs; None below two seeds."""
     if isinstance(finding, Untested):
         return None
-    parts: Counter[str] = Counter()
+    parts = defaultdict(float)
     needed = [one for one in finding.needed if one.unit == "points" and one.known]
     needed = [one for one in needed if "seed" in one.known[0].levels]
     for one in needed:
