@@ -3,9 +3,10 @@
 Each setting draws studies (see simulated.py), single images and all, and sends them through
 `evidence.claim.judge`. A verdict is false if it says `supports` of what is not so, or `contradicts`
 of what is. The rates are stated at 5 % for each of the two families; a claim alone is far below.
-Coverage: how often an interval of 95 % (of `the same`, 90 %) holds the true effect, over all
-contrasts of errors: the one over seeds and images, and the wider of the two, which decides; beside
-them, in a layout of its own, the one over seeds, whose truth is that of its test images.
+Coverage: how often an interval of 95 % holds the true effect (that of 90 % by which `the same` is
+judged is left out), over all contrasts of errors: the one over seeds and images, and the wider of
+the two, which decides; beside them, in a layout of its own, the one over seeds, whose truth is that
+of its test images.
 
     python benchmarks/error_rates.py [--studies 1000] [--settings null,ties] [--out rates.json]
     python benchmarks/error_rates.py --table rates.json > benchmarks/error_rates.md
