@@ -44,6 +44,17 @@ def test_only_cells_that_agree_in_all_else_are_compared():
     assert teachers.gain.difference.mean == pytest.approx((-1.04 - 1.0) / 2)
 
 
+def test_an_untrained_teacher_is_a_control_and_says_nothing_of_methods():
+    kinds = {"kd": 30.0, "eskd": 10.0}
+    rows = [taught(MID), taught(BIG, method="eskd")]
+    rows += [taught([e] * 5, method=m, stop="checkpoint 0") for m, e in kinds.items()]
+    found = pairs(frame(*rows))
+    (methods,) = of(found, "method")
+    assert methods.cells == 1 and abs(methods.gain.difference.mean) == pytest.approx(1.04)
+    (stops,) = of(found, "stop")
+    assert stops.cells == 2 and {stops.a, stops.b} == {"full", "checkpoint 0"}
+
+
 def test_all_pairs_of_a_question_hold_together():
     rows = [taught(MID), taught(BIG, teacher="big"), taught([8.0, 9, 8, 9, 9.5], teacher="small")]
     found = of(pairs(frame(*rows)), "teacher")

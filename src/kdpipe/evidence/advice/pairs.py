@@ -1,8 +1,9 @@
 """A or B: teacher against teacher, stop against stop, method against method, for one student.
 
 Two teachers are compared over the cells that agree in everything else (stop, method, ...): the
-difference of a seed is the mean over these of error(A) - error(B), so negative is for A. All pairs
-of one student and question hold together (Bonferroni over their number), and the wider of the two
+difference of a seed is the mean over these of error(A) - error(B), so negative is for A. Untrained
+teachers are controls: a stop to be compared with, and in no other question. All pairs of one
+student and question hold together (Bonferroni over their number), and the wider of the two
 intervals gives the mark. Where there are more than `MOST` pairs each of the others stands against
 the one with the lowest validation error over the cells that it shares with them.
 """
@@ -14,7 +15,7 @@ from statistics import mean
 import pandas as pd
 
 from kdpipe.evidence.advice.answer import OPTION, Gain, ends, together
-from kdpipe.evidence.selections import groups, tidy, traced, where, wide
+from kdpipe.evidence.selections import UNTRAINED, groups, tidy, traced, where, wide
 from kdpipe.statistics.intervals import mark, summary
 from kdpipe.statistics.traced import Wrong
 
@@ -39,8 +40,10 @@ def pairs(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Pair]:
     taught = where(ends(traced(tidy(frame))), status="done")
     found = []
     for key, rows in groups(taught, "student"):
+        knowing = rows.loc[rows.stop != UNTRAINED]  # the others are controls
         for factor in ("teacher", "stop", "method"):
-            found += _of(key["student"], factor, rows, wrong)
+            asked = rows if factor == "stop" else knowing
+            found += _of(key["student"], factor, asked, wrong)
     return found
 
 
