@@ -121,8 +121,8 @@ def make(
         scaled=_scaled(made, stream),
     )
     new = dataclasses.replace(new, sha256=digest(arrays, prepared.names_of(new)))
-    write_json(place, cards.sealed(new))
     seen.note(place, new, path)
+    write_json(place, cards.sealed(new))  # last: one that is there is whole with all beside it
     return Made(new, place, count, notes)
 
 
