@@ -6,6 +6,7 @@ student is to do, so its teacher's table is there; another is half done.
 """
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,9 +20,10 @@ import tiny
 from kdpipe import identity
 from kdpipe.cli.main import main
 from kdpipe.plan import planner
+from kdpipe.plan.cost import speeds
 from kdpipe.plan.items import Plan, Run
-from kdpipe.results import run_folder
-from kdpipe.results.store import Store
+from kdpipe.results import archived, run_folder
+from kdpipe.results.store import OUTCOMES, Store
 from kdpipe.study import checking
 
 CODE = """
@@ -47,6 +49,7 @@ def loss(student, teacher, labels, keys):
 
 TERM = Term(title="logit matching", short="LM", part="lm", revision=1, keys=Keys, loss=loss)
 """
+CACHE = "cache"  # in the folder: what was measured of the machine
 BLOCK = {"students": ["wrn10-0.5"], "methods": ["kd"]}
 STUDY = {
     "study": "world",
@@ -189,6 +192,34 @@ def half_done(folder: Path) -> World:
     shutil.rmtree(place.table(half))
     with killed_at("table.npy"):
         kdpipe(*tabulate(plan, half))
+    speeds_of(plan, folder / CACHE)
+    outcomes_of(folder / "published")
+    return world
+
+
+def speeds_of(plan: Plan, cache: Path) -> None:
+    """What a user has measured of this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(speeds.CACHE, str(cache))
+        runs = [run for run in plan.runs.values() if run.epochs]
+        one = speeds.Speed(0.25, 0.5, 0.125, 2.0, 4.0, 500.0)
+        speeds.keep({speeds.key(plan, run, "cpu"): one for run in runs})
+
+
+def outcomes_of(folder: Path) -> None:
+    """The wrong images as kdpipe 0.1 listed them, beside an archive."""
+    lines = [
+        {"name": entry.name, "digest": entry.digest, **entry.wrong}
+        for entry in archived.read(folder / archived.FILE).values()
+        if entry.wrong is not None
+    ]
+    (folder / OUTCOMES).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def registered(folder: Path) -> World:
+    """The study with its cards, registered, and nothing run."""
+    world = carded(folder)
+    kdpipe("register", "study.yaml")
     return world
 
 

@@ -11,6 +11,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import made_world
 import pytest
@@ -153,7 +154,7 @@ def worlds(shared):
 
 def plain(files: dict[str, bytes]) -> dict[str, object]:
     """Their content without what another minute makes otherwise."""
-    found: dict[str, object] = dict(files)
+    found: dict[str, Any] = dict(files)
     for path, data in files.items():
         if path.endswith("record.json"):
             found[path] = json.loads(data)
