@@ -1,4 +1,4 @@
-"""Which code this is: the commit of its source tree, and the digest of what judges a study."""
+"""Which code this is: the commit of its source tree, and digests of what results rest on."""
 
 import hashlib
 import subprocess
@@ -6,6 +6,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent
 JUDGING = ("statistics", "evidence")  # the rooms by which the numbers of a study become verdicts
+# Those, and the rooms and files by which the numbers are made, read and put into tables.
+TELLING = (
+    *JUDGING,
+    *("data", "learning", "networks", "specs", "plan", "training", "jobs"),
+    *("results/metrics.py", "results/readings.py", "report/rows.py", "report/tables"),
+)
 
 
 def git_revision() -> str | None:
@@ -19,10 +25,20 @@ def git_revision() -> str | None:
 
 
 def judging() -> str:
-    """SHA-256 of the source of all that judges: another one may judge otherwise."""
+    """SHA-256 of the source of all that turns numbers into verdicts."""
+    return _digest(*JUDGING)
+
+
+def code() -> dict[str, str]:
+    """By each part of the source that numbers or verdicts come from, its SHA-256."""
+    return {part: _digest(part) for part in TELLING}
+
+
+def _digest(*parts: str) -> str:
     total = hashlib.sha256()
-    for room in JUDGING:
-        for path in sorted((ROOT / room).rglob("*")):
+    for part in parts:
+        top = ROOT / part
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
             if path.suffix in (".py", ".json"):
                 total.update(f"{path.relative_to(ROOT).as_posix()}\n".encode())
                 total.update(path.read_bytes())

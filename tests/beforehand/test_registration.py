@@ -11,7 +11,8 @@ import pytest
 import tiny
 import yaml
 
-from kdpipe.beforehand import registered
+from kdpipe import version
+from kdpipe.beforehand import deviations, registered
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
 from kdpipe.evidence import frames
@@ -64,6 +65,12 @@ def changed(folder, **keys):
     return checking.load(folder / "small.yaml")
 
 
+def words(folder) -> list[str]:
+    """What a report says of the registration."""
+    made = planner.make(checking.load(folder / "small.yaml"))
+    return registered.said(made, Store(folder / "results"))
+
+
 def known_to(folder) -> dict:
     found = registered.read(checking.load(folder / "small.yaml"))
     assert found is not None
@@ -89,7 +96,7 @@ def test_what_will_be_tested_is_frozen_in_a_file_beside_the_study(typed, tmp_pat
     assert known["smallest_effect"] == 0.5 and known["choice"].startswith("every choice is made on")
     assert known["runs"] == len(planner.make(checking.load("small.yaml")).runs)
     assert str(tmp_path) not in (tmp_path / "small.registration.json").read_text()
-    assert registered.said(checking.load("small.yaml"), known)[0].endswith("No deviation.")
+    assert words(tmp_path)[0].endswith("No deviation.")
 
 
 def test_a_registration_is_written_once(typed, tmp_path):
@@ -125,9 +132,7 @@ def test_pilots_are_named_and_share_no_run(typed, tmp_path):
         {"study": "before", "file": "pilot.yaml"},
         {"study": "lost", "file": None},
     ]
-    assert (
-        "pilots before, lost" in registered.said(checking.load("small.yaml"), known_to(tmp_path))[0]
-    )
+    assert "pilots before, lost" in words(tmp_path)[0]
 
 
 @pytest.mark.parametrize("harm", ["seed", "cut", "empty"])
@@ -177,17 +182,21 @@ def test_a_registration_of_another_study_or_of_none_is_refused(typed, tmp_path):
 def test_each_deviation_is_said(typed, tmp_path, keys, said):
     typed("register", "small.yaml")
     study = changed(tmp_path, **keys)
-    (line,) = registered.deviations(study, known_to(tmp_path))
-    assert said in line
-    head, *rest = registered.said(study, known_to(tmp_path))
-    assert head.endswith("Deviations.") and rest == [line]
+    found = deviations.of_study(study, known_to(tmp_path))
+    line, *runs = found
+    assert said in line and all(one.endswith(" asked for now.") for one in runs)
+    head, *rest = words(tmp_path)
+    assert head.endswith("Deviations.") and rest == found
 
 
 def test_an_unplanned_look_says_what_it_does_to_the_error(typed, tmp_path):
     """5 seeds were registered and 7 are there: two tests at 5 %, correlated by sqrt(5/7)."""
     typed("register", "small.yaml")
     study = changed(tmp_path, seeds=[0, 1, 2, 3, 4, 5, 6])
-    (line,) = registered.deviations(study, known_to(tmp_path))
+    line, runs = deviations.of_study(study, known_to(tmp_path))
+    assert re.fullmatch(
+        r"\d+ runs and ensembles that were not registered are asked for now\.", runs
+    )
     assert "an unplanned look" in line and "err in up to 7.2 % where 5 % is stated" in line
 
 
@@ -196,15 +205,16 @@ def test_other_code_is_a_deviation_and_paths_tables_and_devices_are_none(
 ):
     typed("register", "small.yaml")
     study = changed(tmp_path, device="cpu", tables={}, data=STUDY["data"])
-    assert registered.deviations(study, known_to(tmp_path)) == []
-    monkeypatch.setattr("kdpipe.version.judging", lambda: "0" * 64)
-    (line,) = registered.deviations(study, known_to(tmp_path))
-    assert line.startswith("The code that judges is another one: kdpipe ")
+    assert deviations.of_study(study, known_to(tmp_path)) == []
+    other = version.code() | {"training": "0" * 64}
+    monkeypatch.setattr("kdpipe.version.code", lambda: other)
+    (line,) = deviations.of_study(study, known_to(tmp_path))
+    assert line.startswith("The code is another one (training): kdpipe ")
 
 
-def test_who_names_no_registration_has_explored():
-    study = checking.validate(STUDY, "f")
-    assert registered.said(study, None)[0].startswith("Explored, not registered")
+def test_who_names_no_registration_has_explored(tmp_path):
+    made = planner.make(checking.validate(STUDY, "f"))
+    assert registered.said(made, Store(tmp_path))[0].startswith("Explored, not registered")
 
 
 # --- test stays unseen
@@ -300,7 +310,7 @@ def test_a_study_goes_on_to_its_next_look_and_is_sealed_again(typed, tmp_path):
     made_study.write(first, store)
     assert registered.sealed(first, store) is None
     study = changed(tmp_path, **looks, look=2)
-    assert registered.deviations(study, known_to(tmp_path)) == []
+    assert deviations.of_study(study, known_to(tmp_path)) == []
     second = planner.make(study)
     assert "the look at 5 seeds is reached" in str(registered.sealed(second, store))
     with pytest.raises(KdpipeError, match="before its first look"):

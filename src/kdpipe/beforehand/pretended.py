@@ -6,7 +6,9 @@ better, a teacher helps, a much larger one helps less.
 """
 
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from kdpipe.evidence import claim, frames
 from kdpipe.evidence.selections import read_by
@@ -23,6 +25,7 @@ SEEDS = 3  # are enough to see what is compared
 class Pretended(Store):
     """A results folder that is nowhere, with a record of all that a plan asks for."""
 
+    root: Path = Path(os.devnull)  # below which nothing is
     plan: Plan | None = None
 
     def scan(self, kind: str) -> tuple[dict[str, dict], dict[str, str]]:

@@ -1,19 +1,20 @@
 """The registration of a study: what will be tested, frozen in a file before the first run.
 
-`kdpipe register` writes it once, beside the study file, to be committed with it. What it says later
-is `registered`'s business.
+`kdpipe register` writes it once, beside the study file, to be committed with it, and a copy into
+the results folder. What it says later is `registered`'s business.
 """
 
 import datetime
-import json
 from pathlib import Path
 
 from kdpipe import __version__, version
-from kdpipe.beforehand import pilots, pretended, registered
+from kdpipe.beforehand import deviations, pilots, pretended, registered
 from kdpipe.errors import KdpipeError
 from kdpipe.evidence.claim import claims
 from kdpipe.evidence.verdicts import Finding
+from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
+from kdpipe.results import registrations
 from kdpipe.results.files import write_bytes
 from kdpipe.results.store import Store
 from kdpipe.study.grammar import Study
@@ -29,11 +30,11 @@ def write(study: Study, folder: Path, place: Store) -> tuple[Path, bool]:
     """Register a study whose file lies in a folder; returns the path, and if it is new.
 
     One that is registered as it is, and of which nothing was run, is left so. Raises KdpipeError if
-    it is registered as something else, or if any of its runs has a record: what has been run cannot
-    be registered.
+    it is registered as something else, here or in the results folder, or if any of its runs has a
+    record: what has been run cannot be registered.
     """
     path = Path(study.registration or registration_of(folder, study.study))
-    plan = registered.whole(study)
+    plan = planner.make(study.model_copy(update={"look": len(study.looks or [0])}))
     begun = [
         name
         for kind, items in plan.recorded.items()
@@ -42,7 +43,10 @@ def write(study: Study, folder: Path, place: Store) -> tuple[Path, bool]:
     ]
     if path.exists():
         there = study.model_copy(update={"registration": str(path)})
-        if not begun and not registered.deviations(there, registered.read(there) or {}):
+        known = registered.read(there) or {}
+        if not begun and not deviations.of_study(there, known):
+            _refuse_another(known, study.study, place)
+            registered.keep(there, place)
             return path, False
         raise KdpipeError(
             f"{path}: the study {study.study} is registered, and once is all: reports say what "
@@ -57,24 +61,35 @@ def write(study: Study, folder: Path, place: Store) -> tuple[Path, bool]:
             "were never run, and if these were its pilot leave them to a study of their own, "
             "named under pilots"
         )
+    _refuse_another(None, study.study, place)
     known = _content(study, plan, pilots.named(study, plan, folder))
-    text = json.dumps(known, indent=1, allow_nan=False).removesuffix("\n}")
-    write_bytes(path, f'{text},\n "sha256": "{registered.digest(known)}"\n}}\n'.encode())
+    write_bytes(path, registrations.text(known))
+    registrations.keep(path, study.study, place)
     return path, True
+
+
+def _refuse_another(known: dict | None, study: str, place: Store) -> None:
+    """Raise KdpipeError if the results folder has another registration of a study of that name."""
+    if registrations.of(study, place) not in (None, known):
+        raise KdpipeError(
+            f"{registrations.path_of(study, place)}: a study {study} is registered in this folder "
+            "already: give this one another name, or, if it is that one, put the file back beside "
+            f"the study, as {study}.registration.json"
+        )
 
 
 def _content(study: Study, plan: Plan, of_pilots: list[dict]) -> dict:
     """All that is frozen."""
-    now = registered.asked(study)
+    now = deviations.asked(study)
     found = pretended.findings(study)
     primary = study.primary
     return {
-        "format": registered.FORMAT,
+        "format": registrations.FORMAT,
         "study": study.study,
         "registered": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "kdpipe": __version__,
         "git": version.git_revision(),
-        "judging": version.judging(),
+        "code": version.code(),
         "claims": {
             key: {
                 "title": claim.title,
@@ -84,12 +99,12 @@ def _content(study: Study, plan: Plan, of_pilots: list[dict]) -> dict:
             for key, claim in claims().items()
         },
         "reads": now["claims"],
-        **{key: now[key] for key in registered.SAID if key not in ("claims", "pilots")},
+        **{key: now[key] for key in deviations.SAID if key not in ("claims", "pilots")},
         "pilots": of_pilots,
         "choice": CHOICE,
         "runs": len(plan.runs),
-        "plan": registered.names_of(plan),
         "asked": now["study"],
+        "names": deviations.names_of(study),
     }
 
 

@@ -1,6 +1,7 @@
 """The records of a plan's runs, ensembles and probes by name, and why one is missing.
 
-A record counts only if its digest is that of the item in the plan. What a run learned from is
+A record counts only if its digest is that of the item in the plan. What a registration seals has no
+test numbers in it here. What a run learned from is
 priced here too, since its ancestors are looked up by name.
 """
 
@@ -8,6 +9,7 @@ from typing import Any
 
 from kdpipe.plan import hindrances, prices
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
+from kdpipe.results import registrations
 from kdpipe.results.store import Store
 
 SPLITS = ("train", "val", "test")
@@ -23,6 +25,10 @@ class Lookup:
         self.ensembles, damaged_ensembles = store.scan("ensembles")
         self.probes, damaged_probes = store.scan("probes")
         self.damaged = damaged_runs | damaged_ensembles | damaged_probes
+        for name in registrations.sealed(store):
+            for known in (self.runs, self.ensembles, self.probes):
+                if name in known:
+                    known[name] = _untested(known[name])
         self.prices: dict[tuple[str, int], prices.Lineage] = {}
 
     def outcome(self, item: Run | Averaged | Probe) -> tuple[dict | None, str, str | None]:
@@ -49,6 +55,13 @@ class Lookup:
         if epoch == run.epochs:
             return record["last"]
         return record["checkpoints"].get(str(epoch), {})
+
+
+def _untested(record: dict) -> dict:
+    """A record without what test images say."""
+    kept = {epoch: part | {"test": None} for epoch, part in record["checkpoints"].items()}
+    both = {key: record[key] and record[key] | {"test": None} for key in ("last", "best")}
+    return record | both | {"checkpoints": kept}
 
 
 def error_of(values: dict | None) -> float | None:

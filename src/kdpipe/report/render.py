@@ -97,7 +97,7 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
         either,
         _states(plan, records, frame),
         outdated.of(plan, place),
-        registered.said(study, registered.read(study)),
+        registered.said(plan, place),
         small.drawn(curves),
         reading.lacking(known, wrong),
         decision.weights(tidy(frame), answers, records),

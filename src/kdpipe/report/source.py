@@ -24,7 +24,7 @@ def digest(plan: Plan, place: Store) -> str:
     """SHA-256 of all that a report of the plan shows."""
     study = plan.study.model_dump_json(exclude_defaults=True, exclude=NOT_SHOWN)
     total = hashlib.sha256(json.dumps([__version__, study]).encode())
-    for line in registered.said(plan.study, registered.read(plan.study)):
+    for line in (*registered.said(plan, place), str(registered.sealed(plan, place))):
         total.update(line.encode())
     for kind, items in plan.recorded.items():
         known, damaged = place.scan(kind)

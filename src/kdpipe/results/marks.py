@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError, StoreError
-from kdpipe.results import records, run_folder
+from kdpipe.results import records, registrations, run_folder
 from kdpipe.results.archived import FILE, KINDS
 from kdpipe.results.files import DAMAGED, about_in
 from kdpipe.results.store import OUTCOMES, Store
@@ -141,7 +141,7 @@ def refuse_another_folder(place: Store) -> None:
     if not place.root.is_dir():
         raise KdpipeError(f"--results {place.root}: there is no such folder")
     known = any((place.root / name).is_file() for name in (FILE, OUTCOMES))
-    if not known and not any(_own(place)):
+    if not known and not registrations.paths(place) and not any(_own(place)):
         raise KdpipeError(
             f"--results {place.root}: no results folder (no run, no data set and no archive of "
             "kdpipe is in it): give the folder that has runs/ in it"

@@ -7,6 +7,7 @@ one run it takes no second record that says something else. `results.archived` h
 from collections.abc import Iterator
 from pathlib import Path
 
+from kdpipe.beforehand import registered
 from kdpipe.errors import KdpipeError
 from kdpipe.evidence import reading
 from kdpipe.plan import hindrances, status
@@ -21,9 +22,12 @@ def write(plan: Plan, place: Store, folder: Path) -> str:
     """Merge what the results hold of a plan into the archive in a folder; returns it in words.
 
     Raises KdpipeError, before anything is written, if there are no records, or if the archive has
-    another record of one of the runs; StoreError if it is damaged.
+    another record of one of the runs, or if another study that is registered seals some of them;
+    StoreError if it is damaged.
     """
     status.refuse_nothing(plan, place)
+    if (why := registered.shared(plan, place, but=plan.study.study)) is not None:
+        raise KdpipeError(f"{place.root}: {why}; nothing was archived")
     status.of(plan, place)  # refuses a record of another spec
     target = Store(folder)
     found = {(entry.kind, entry.name): entry for entry in _entries(plan, place)}
@@ -32,6 +36,7 @@ def write(plan: Plan, place: Store, folder: Path) -> str:
         kept = target.archived()
         merged = kept | {key: _merged(entry, kept.get(key)) for key, entry in found.items()}
         archived.write(target.archive, merged.values())
+        registered.keep(plan.study, place, target)
         for path in temporary_files(folder, archived.FILE):
             path.unlink(missing_ok=True)
     return _in_words(target.archive, merged, kept.keys() - found.keys())

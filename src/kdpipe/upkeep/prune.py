@@ -14,7 +14,7 @@ from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
 from kdpipe.plan.prices import as_size
-from kdpipe.results import archived, leftovers, marks, records, run_folder, store
+from kdpipe.results import archived, leftovers, marks, records, registrations, run_folder, store
 from kdpipe.results.archived import Entry
 from kdpipe.results.files import temporary_files
 
@@ -115,6 +115,7 @@ def _doubt(path: Path, kind: str, called: dict[str, str]) -> str | None:
 def _leftovers(place: store.Store, gone: list[Path]) -> Iterator[Path]:
     """What processes that were killed have left in folders that stay."""
     yield from temporary_files(place.root, archived.FILE)
+    yield from temporary_files(place.root / registrations.FOLDER)
     for kind in marks.FOLDERS:
         if not (place.root / kind).is_symlink():
             yield from marks.half_removed(place, kind)

@@ -16,7 +16,7 @@ import numpy as np
 from kdpipe import identity
 from kdpipe.data import cards, prepared
 from kdpipe.errors import DataError, KdpipeError
-from kdpipe.results import leftovers, marks, parents, records, run_folder, store
+from kdpipe.results import leftovers, marks, parents, records, registrations, run_folder, store
 from kdpipe.results.archived import FILE, KINDS, Entry
 from kdpipe.results.files import file_facts, read_arrays, temporary_files
 from kdpipe.specs.made import ensemble_name, probe_name, run_name
@@ -37,6 +37,8 @@ def faults(place: store.Store) -> Iterator[str]:
     marks.refuse_another_folder(place)
     for path in temporary_files(place.root, FILE):
         yield _left(path)
+    yield from map(_left, temporary_files(place.root / registrations.FOLDER))
+    yield from registrations.faults(place)
     for kind in marks.FOLDERS:
         if (what := marks.no_folder(place, kind)) is not None:
             yield f"{place.root / kind}: {what}, where kdpipe has a folder: move it out of here"

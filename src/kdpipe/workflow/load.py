@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
+from kdpipe.beforehand import registered
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs import leash, tabulate
 from kdpipe.plan import planner, status
@@ -81,6 +82,8 @@ def load(
         if head and not dry:
             if lock.hold():
                 print(KILLED + (QUEUED if remote else ""), file=sys.stderr)
+            if to_do:
+                registered.keep(study, store)
             with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
                 tabulate.release_all(store)
             _clear_marks(made, store)

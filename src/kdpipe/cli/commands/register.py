@@ -13,14 +13,16 @@ def arguments(parser) -> None:
 
 def run(options) -> None:
     from kdpipe.beforehand import registered, registration
+    from kdpipe.plan import planner
     from kdpipe.study import checking
 
     study = checking.load(options.study)
-    path, new = registration.write(study, Path(options.study).parent, store(options))
+    place = store(options)
+    path, new = registration.write(study, Path(options.study).parent, place)
     study = study.model_copy(update={"registration": str(path)})
     when = "written" if new else "written before"
     print(f"{path}: {when}; commit it with {options.study}, and leave it as it is")
-    print("\n".join(registered.said(study, registered.read(study))))
+    print("\n".join(registered.said(planner.make(study), place)))
 
 
 COMMAND = Command(
