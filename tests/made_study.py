@@ -122,8 +122,13 @@ def made_plan(**changes) -> Plan:
     return planner.make(checking.validate({**STUDY, **changes}, "made"))
 
 
-def write(made: Plan, store: Store, holes: dict[str, str] | None = None) -> None:
-    """Records of every run, ensemble and probe. holes: status by (the start of) a name."""
+def write(
+    made: Plan, store: Store, holes: dict[str, str] | None = None, **facts: str | dict
+) -> None:
+    """Records of every run, ensemble and probe. holes: status by (the start of) a name.
+
+    facts: keys of every record, as started or versions.
+    """
     errors: dict[str, float] = {}
     outcomes = []
     for run in made.runs.values():
@@ -148,7 +153,7 @@ def write(made: Plan, store: Store, holes: dict[str, str] | None = None) -> None
             write_bytes(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
             record["files"] = {path.name: file_facts(path)}
             outcomes.append(_outcomes(run, record["last"]))
-        publish(store.run(run.name), record)
+        publish(store.run(run.name), record | facts)
     for team in made.ensembles.values():
         mean = np.mean([errors[run.digest] for run, _ in team.members])
         record = {
@@ -157,7 +162,7 @@ def write(made: Plan, store: Store, holes: dict[str, str] | None = None) -> None
             "versions": {"kdpipe": "0"}, "last": _metrics(team.name, 0.8 * mean, None),
             "files": {}, "started": STARTED,
         }  # fmt: skip
-        publish(store.ensemble(team.name), record)
+        publish(store.ensemble(team.name), record | facts)
         outcomes.append(_outcomes(team, record["last"]))
     write_bytes(store.root / OUTCOMES, "".join(outcomes).encode())
     for probe in made.probes.values():
@@ -169,7 +174,7 @@ def write(made: Plan, store: Store, holes: dict[str, str] | None = None) -> None
             "files": {}, "started": STARTED,
             "last": _metrics(probe.name, error, None),
         }  # fmt: skip
-        publish(store.probe(probe.name), record)
+        publish(store.probe(probe.name), record | facts)
 
 
 def made_store(folder, **changes) -> tuple[Plan, Store]:

@@ -156,3 +156,12 @@ def test_prune_takes_out_of_an_archive_what_no_study_has(place, say, archive, tm
     tiny.write(tmp_path / "other.yaml", tiny.study(seeds=[7]))
     say("prune", "other.yaml", "--results", "published", "--yes")
     assert not list(alone.iterdir())
+
+
+def test_a_registration_stays_and_what_a_killed_one_left_goes(place, say):
+    folder = place.root / "registrations"
+    folder.mkdir()
+    (folder / "tiny.json").write_text("{}")
+    (folder / ".tiny.json.abc.tmp").write_bytes(b"")
+    assert "results/registrations/.tiny.json.abc.tmp" in say("prune", "study.yaml", "--yes")
+    assert [path.name for path in folder.iterdir()] == ["tiny.json"]

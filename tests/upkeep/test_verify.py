@@ -487,3 +487,16 @@ def test_a_record_that_does_not_say_what_it_was_made_of_counts(place, say):
     made_again(place)
     assert say("verify") == "results: every file is whole\n"
     assert "outdated" not in say("status", "study.yaml")
+
+
+def test_a_registration_is_read_and_is_enough_to_know_a_folder_by(tmp_path, monkeypatch, say):
+    monkeypatch.chdir(tmp_path)
+    tiny.write(tmp_path / "study.yaml", tiny.study(seeds=[0, 1, 2]))
+    say("register", "study.yaml")
+    assert say("verify") == "results: every file is whole\n"
+    path = tmp_path / "results/registrations/tiny.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    (path.parent / ".tiny.json.abc.tmp").write_bytes(b"")
+    said = say("verify", code=2)
+    assert "tiny.json is not what kdpipe register has written" in said
+    assert "registrations/.tiny.json.abc.tmp: left by a process that was killed" in said

@@ -126,6 +126,19 @@ def test_a_study_is_named_as_it_can_be_typed_here(tmp_path, monkeypatch):
         assert teller.study_file == named
 
 
+def test_a_start_puts_the_registration_where_its_results_are_to_lie(tmp_path, monkeypatch):
+    """It may have been written on another machine, and have come with the study."""
+    monkeypatch.chdir(tmp_path)
+    content = tiny.study(device="cpu", seeds=[0, 1, 2])
+    path = tiny.write(tmp_path / "tiny.yaml", content)
+    assert main(["register", "tiny.yaml", "--results", "elsewhere"]) == 0
+    for dry in (True, False):
+        load(content, [path], ROOT / "config.yaml", head=True, dry=dry)
+        copied = tmp_path / "results" / "registrations" / "tiny.json"
+        assert copied.exists() is not dry
+    assert copied.read_bytes() == (tmp_path / "tiny.registration.json").read_bytes()
+
+
 @pytest.mark.parametrize("verb", ["check", "plan", "status", "report", "verify", "prune"])
 def test_a_name_that_is_too_long_is_one_message(verb, tmp_path, capsys):
     path = tiny.write(tmp_path / "study.yaml", tiny.study())

@@ -134,7 +134,7 @@ def _other_runs(known: dict, now: list[list[str]]) -> Iterator[str]:
     """By their names, which say all that a run is made by: of this version too."""
     names = set().union(*now)
     if known["format"] == registrations.NAMELESS:
-        if _of_names(names) != known["plan"]:
+        if of_names(names) != known["plan"]:
             yield "The runs are other ones."
         return
     before = registrations.names(known)
@@ -144,7 +144,7 @@ def _other_runs(known: dict, now: list[list[str]]) -> Iterator[str]:
         yield f"{new:,} runs and ensembles that were not registered are asked for now."
 
 
-def _of_names(names: set[str]) -> str:
+def of_names(names: set[str]) -> str:
     """SHA-256 of names, as a registration without names has it."""
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 

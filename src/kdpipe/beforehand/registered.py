@@ -73,7 +73,7 @@ def said(plan: Plan, place: Store) -> list[str]:
         f"{listed(known['seeds'])}, looked at after {listed(known['looks'])}; reading "
         f"{known['reading']}; smallest effect {known['smallest_effect']:g}"
     )
-    gits = {(record.get("versions") or {}).get("git") for record in made} - {known["git"], None}
+    gits = {str(git) for git in map(_git, made) if git not in (None, known["git"])}
     line += f"; run at git {listed(sorted(gits))}" if gits else ""
     if known["pilots"]:
         line += f"; pilots {listed(pilot['study'] for pilot in known['pilots'])}"
@@ -127,3 +127,8 @@ def _made(plan: Plan, known: dict, place: Store) -> list[dict]:
     return [
         record for kind in KINDS for name, record in place.records(kind).items() if name in names
     ]
+
+
+def _git(record: dict) -> str | None:
+    """The commit that a record was made by."""
+    return (record.get("versions") or {}).get("git")

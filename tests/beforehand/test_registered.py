@@ -1,0 +1,231 @@
+"""What a registration seals, whatever is done to the study file; and that it came first."""
+
+import json
+import shutil
+from pathlib import Path
+
+import made_study
+import pytest
+import tiny
+
+from kdpipe import __version__, version
+from kdpipe.beforehand import deviations, registered
+from kdpipe.cli.main import main
+from kdpipe.evidence import frames
+from kdpipe.plan import planner
+from kdpipe.plan.items import Plan
+from kdpipe.report import decision
+from kdpipe.results import registrations
+from kdpipe.results.store import OUTCOMES, Store
+from kdpipe.study import checking
+
+BLOCK = {"name": "size", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"], "methods": ["kd"]}
+OTHER = BLOCK | {"name": "other", "teachers": ["wrn16-1"]}
+STUDY = {
+    **{key: made_study.STUDY[key] for key in ("data", "recipe", "smallest_effect")},
+    "study": "small",
+    "seeds": [0, 1, 2, 3, 4],
+    "methods": {"kd": {}},
+    "experiments": [BLOCK, OTHER],
+    "tables": {"teacher_size": ["size"]},
+}
+BEFORE, AFTER = "2020-01-02T03:04:05+00:00", "2099-01-02T03:04:05+00:00"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def typed(here, capsys):
+    def say(*arguments: str) -> tuple[int, str]:
+        code = main(list(arguments))
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return say
+
+
+def planned(file: str = "small.yaml", **keys) -> Plan:
+    """The plan of the study with other keys, which it has from now on."""
+    tiny.write(Path(file), json.loads(json.dumps(STUDY | keys)))
+    return planner.make(checking.load(file))
+
+
+def done(made: Plan, **facts) -> Store:
+    """Results with all of a plan in them, without the lines of images that kdpipe 0.1 kept."""
+    made_study.write(made, Store(), **facts)
+    (Store().root / OUTCOMES).unlink()
+    return Store()
+
+
+def seal(made: Plan) -> str:
+    return str(registered.sealed(made, Store()))
+
+
+# --- before the first run
+
+
+def test_what_was_run_first_is_said_though_it_was_registered_elsewhere(typed):
+    done(planned(), started=BEFORE)
+    assert typed("register", "small.yaml")[0] == 2
+    assert typed("register", "small.yaml", "--results", "empty")[0] == 0
+    head, *rest = registered.said(planned(), Store())
+    assert "before the first run" not in head and head.endswith("Deviations.")
+    assert any(
+        line.startswith("25 of 25 runs and ensembles were made before they were registered")
+        for line in rest
+    )
+
+
+def test_of_runs_that_came_later_nothing_is_said(typed):
+    planned()
+    typed("register", "small.yaml")
+    done(planned(), started=AFTER, versions={"kdpipe": __version__, "git": "abc"})
+    (line,) = registered.said(planned(), Store())
+    assert ", before the first run, with kdpipe" in line and line.endswith("No deviation.")
+    assert "; run at git abc" in line
+
+
+def test_runs_that_do_not_say_when_they_were_made_are_counted(typed):
+    planned()
+    typed("register", "small.yaml")
+    done(planned())
+    head, *rest = registered.said(planned(), Store())
+    assert "before the first run" not in head
+    assert any("records of 25 of 25 runs and ensembles do not say" in line for line in rest)
+    assert any("25 of 25 runs and ensembles were made by kdpipe 0, where" in line for line in rest)
+
+
+# --- the registered study is sealed, not the edited one
+
+
+def test_another_count_of_seeds_is_no_look(typed):
+    planned(looks=[3, 5])
+    assert typed("register", "small.yaml")[0] == 0
+    done(planned(seeds=[0, 1, 2, 3]))
+    assert "the study asks for 4 seeds only" in seal(planned(seeds=[0, 1, 2, 3]))
+    assert "the study asks for 4 seeds only" in seal(planned(looks=[4, 5]))
+    assert seal(planned(looks=[3, 5])) == "None"
+
+
+def test_what_is_taken_out_of_the_study_is_waited_for(typed):
+    planned()
+    assert typed("register", "small.yaml")[0] == 0
+    less = planned(experiments=[BLOCK])
+    done(less)
+    assert "the look at 5 seeds is reached: 10 of 25 runs and ensembles are to do" in seal(less)
+    done(planned())
+    assert seal(planned(experiments=[BLOCK])) == "None"
+
+
+def test_other_runs_of_the_same_study_do_not_show_before_its_own(typed):
+    planned()
+    typed("register", "small.yaml")
+    others = planned(seeds=[5, 6, 7, 8, 9])
+    done(others)
+    assert "25 of 50 runs and ensembles are to do" in seal(others)
+    assert "25 of 25 registered runs and ensembles are not asked for now." in "\n".join(
+        registered.said(others, Store())
+    )
+
+
+# --- other names and places
+
+
+def test_a_copy_shows_nothing_whatever_it_is_called(typed, here):
+    planned()
+    typed("register", "small.yaml")
+    done(planned(experiments=[BLOCK]))
+    copied = planned("copy.yaml", study="copy", experiments=[BLOCK])
+    assert "15 of its runs and ensembles are those of the study small" in seal(copied)
+    assert decision.lines(copied, Store(), here / "page")[0].startswith("sealed: 15 of its runs")
+    assert frames.frame(copied, Store()).test_error.isna().all()
+    assert frames.frame(copied, Store()).val_error.notna().all()
+    assert typed("report", "copy.yaml")[0] == 0
+    page = (here / "reports" / "copy" / "index.md").read_text()
+    assert "those of the study small, which is registered" in page and "Test error" not in page
+    assert "test" not in (here / "reports" / "copy" / "results.csv").read_text().splitlines()[0]
+    code, said = typed("plan", "small.yaml", "--effect", "0.5", "--pilot", "copy")
+    assert code == 2 and "--pilot copy: 15 of its runs" in said
+    code, said = typed("archive", "copy.yaml")
+    assert code == 2 and "nothing was archived" in said and not list(here.glob("reports/pub*"))
+    done(planned())
+    assert seal(copied) == "None" and frames.frame(copied, Store()).test_error.notna().all()
+
+
+def test_the_file_in_another_folder_is_the_registered_study(typed, here):
+    planned()
+    typed("register", "small.yaml")
+    (here / "x").mkdir()
+    less = planned("x/small.yaml", experiments=[BLOCK])
+    done(less)
+    assert less.study.registration is None
+    assert "the study is registered" in seal(less)
+    assert registered.said(less, Store())[0].startswith("Registered on ")
+
+
+def test_an_archive_has_the_registration_in_it(typed, here):
+    made = planned()
+    typed("register", "small.yaml")
+    done(made)
+    shutil.rmtree(Store().run(list(made.runs)[-1]))
+    assert typed("archive", "small.yaml", "--to", "there")[0] == 0
+    copied = planned("x.yaml", study="copy")
+    assert "those of the study small" in str(registered.sealed(copied, Store(here / "there")))
+
+
+def test_an_edited_registration_with_a_new_digest_is_told_from_the_one_in_the_results(typed, here):
+    planned()
+    typed("register", "small.yaml")
+    path = here / "small.registration.json"
+    known = registrations.read(path) | {"smallest_effect": 2.0}
+    path.write_bytes(registrations.text(known))
+    _, line = registered.said(planned(smallest_effect=2.0), Store())
+    assert line.startswith("The registration beside the study file (sha256 ")
+
+
+def test_one_name_is_registered_once_in_a_results_folder(typed, here):
+    planned()
+    typed("register", "small.yaml")
+    (here / "x").mkdir()
+    planned("x/small.yaml", smallest_effect=1.0)
+    code, said = typed("register", "x/small.yaml")
+    assert code == 2 and "results/registrations/small.json: a study small is registered" in said
+    assert not (here / "x" / "small.registration.json").exists()
+
+
+def test_a_registration_that_was_killed_before_its_copy_is_gone_on_with(typed):
+    planned()
+    typed("register", "small.yaml")
+    copied = registrations.path_of("small", Store())
+    before = copied.read_bytes()
+    copied.unlink()
+    assert typed("register", "small.yaml")[0] == 0
+    assert copied.read_bytes() == before
+
+
+# --- registrations of before
+
+
+def test_one_of_the_first_form_is_read_and_seals_its_own_study(typed, here):
+    made = planned()
+    typed("register", "small.yaml")
+    path = here / "small.registration.json"
+    known = registrations.read(path)
+    names = {name for part in known.pop("names") for name in part}
+    del known["code"]
+    known |= {"format": 1, "judging": version.judging(), "plan": deviations.of_names(names)}
+    path.write_bytes(registrations.text(known))
+    shutil.rmtree(Store().root)
+    assert deviations.of_study(made.study, known) == []
+    assert deviations.of_study(planned(seeds=[0, 1]).study, known)[-1] == "The runs are other ones."
+    done(planned(experiments=[BLOCK]), started=AFTER)
+    assert "the look at 5 seeds is reached: 10 of 25" in seal(planned())
+    done(planned(), started=AFTER)
+    assert seal(planned()) == "None"
+    registered.keep(planned().study, Store())
+    assert json.loads(registrations.path_of("small", Store()).read_bytes())["format"] == 1
+    assert seal(planned("copy.yaml", study="copy")) == "None"
