@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import made_study
+import pandas as pd
 import pytest
 import tiny
 
@@ -14,7 +15,8 @@ from kdpipe.cli.main import main
 from kdpipe.evidence import frames
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
-from kdpipe.report import decision
+from kdpipe.report.pages import decision, facts
+from kdpipe.report.pages.found import Found
 from kdpipe.results import registrations
 from kdpipe.results.store import OUTCOMES, Store
 from kdpipe.study import checking
@@ -127,9 +129,10 @@ def test_other_runs_of_the_same_study_do_not_show_before_its_own(typed):
     others = planned(seeds=[5, 6, 7, 8, 9])
     done(others)
     assert "25 of 50 runs and ensembles are to do" in seal(others)
-    assert "25 of 25 registered runs and ensembles are not asked for now." in "\n".join(
-        registered.said(others, Store())
-    )
+    said = registered.said(others, Store())
+    assert "25 of 25 registered runs and ensembles are not asked for now." in said
+    found = Found(others, pd.DataFrame(), [], [], [], [], registered=said)
+    assert "deviates from its registration" in facts.how_often_wrong(found)
 
 
 # --- other names and places

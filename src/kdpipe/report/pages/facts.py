@@ -24,6 +24,16 @@ HOW_OFTEN_WRONG = (
 )
 
 
+def how_often_wrong(found: Found) -> str:
+    """Of the page; found.registered has a line more for each deviation."""
+    if len(found.registered) < 2:
+        return HOW_OFTEN_WRONG
+    return (
+        f"{HOW_OFTEN_WRONG} This study deviates from its registration, and then that is not known: "
+        "the 5 % are those of what was registered."
+    )
+
+
 def facts(found: Found) -> list[tuple[str, str]]:
     """The study in numbers: data, seeds, runs, time, machines and versions."""
     plan, frame, outdated = found.plan, found.frame, found.outdated

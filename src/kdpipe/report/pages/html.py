@@ -58,7 +58,7 @@ def html(found: Found, svgs: dict[str, str]) -> str:
         drawings=[one for one in drawn if one[0].name not in FIRST],
         names={*study.methods, *study.ensembles, *(b.name for b in study.experiments)},
         second=facts.second_interval(found.answers, found.verdicts),
-        wrong=facts.HOW_OFTEN_WRONG,
+        wrong=facts.how_often_wrong(found),
         unsettled=facts.unsettled,
         effect=effect,
         other_verdict=facts.other_verdict,

@@ -3,7 +3,6 @@
 import pandas as pd
 
 from kdpipe.evidence.advice.answer import Answer
-from kdpipe.evidence.verdicts import Verdict
 from kdpipe.report.pages import facts
 from kdpipe.report.pages.found import Found
 from kdpipe.report.pages.headline import headline
@@ -20,7 +19,7 @@ def text(found: Found) -> str:
     parts += ["## A or B?", markdown(found.a_or_b)] if found.a_or_b else []
     parts += ["## What it was compared with, and what it costs", *map(_answer, found.answers)]
     parts.append(escaped(facts.second_interval(found.answers, found.verdicts)))
-    parts += ["## The claims", _claims(found.verdicts), "## Tables"]
+    parts += ["## The claims", _claims(found), "## Tables"]
     parts += [markdown(table) for table in found.sheets] or [facts.no_tables(found.plan)]
     parts += ["## The study", "\n".join(known)]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
@@ -65,7 +64,7 @@ def _answer(found: Answer) -> str:
     return "\n".join(lines)
 
 
-def _claims(verdicts: list[Verdict]) -> str:
+def _claims(found: Found) -> str:
     rows = [
         {
             "": f"{v.id}{' ◆' if v.primary else ''}",
@@ -80,7 +79,7 @@ def _claims(verdicts: list[Verdict]) -> str:
             ),
             "the other reading": facts.other_verdict(v),
         }
-        for v in verdicts
+        for v in found.verdicts
     ]
     grid = grid_of(pd.DataFrame(rows))
     return (
@@ -88,5 +87,5 @@ def _claims(verdicts: list[Verdict]) -> str:
         "contrast that decides; p is the larger one of two tests, over seeds, and over seeds and "
         "images. ◆ are the primary claims, corrected (Holm, both directions at once) for their "
         "number, the others for theirs. C: of the paper; M: of the field's methods; Q: a reader's. "
-        f"Reasons: claims.json.\n\nHow often is this page wrong? {facts.HOW_OFTEN_WRONG}"
+        f"Reasons: claims.json.\n\nHow often is this page wrong? {facts.how_often_wrong(found)}"
     )
