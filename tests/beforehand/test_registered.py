@@ -18,7 +18,7 @@ from kdpipe.plan.items import Plan
 from kdpipe.report.pages import decision, facts
 from kdpipe.report.pages.found import Found
 from kdpipe.results import registrations
-from kdpipe.results.store import OUTCOMES, Store
+from kdpipe.results.store import Store
 from kdpipe.study import checking
 
 BLOCK = {"name": "size", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"], "methods": ["kd"]}
@@ -57,9 +57,8 @@ def planned(file: str = "small.yaml", **keys) -> Plan:
 
 
 def done(made: Plan, **facts) -> Store:
-    """Results with all of a plan in them, without the lines of images that kdpipe 0.1 kept."""
+    """Results with all of a plan in them."""
     made_study.write(made, Store(), **facts)
-    (Store().root / OUTCOMES).unlink()
     return Store()
 
 
@@ -94,7 +93,7 @@ def test_of_runs_that_came_later_nothing_is_said(typed):
 def test_runs_that_do_not_say_when_they_were_made_are_counted(typed):
     planned()
     typed("register", "small.yaml")
-    done(planned())
+    done(planned(), started="some day")
     head, *rest = registered.said(planned(), Store())
     assert "before the first run" not in head
     assert any("records of 25 of 25 runs and ensembles do not say" in line for line in rest)
