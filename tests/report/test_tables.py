@@ -4,6 +4,7 @@ import io
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_frames import COLUMNS, SCRATCH, cell, frame
@@ -13,6 +14,7 @@ from kdpipe.evidence.selections import by_seed, tidy, where
 from kdpipe.report.pages import headline
 from kdpipe.report.rows import difference, together
 from kdpipe.report.table import csv, filled, markdown, tables
+from kdpipe.statistics.looks import Look
 
 
 def table(name, *cells):
@@ -49,6 +51,7 @@ def test_teacher_size():
     assert (large["vs_scratch_low"], large["vs_scratch_high"]) == pytest.approx(tuple(oracle))
     assert large["vs_scratch_mark"] == "cannot tell"  # alone it would be better
     assert "The 2 differences of this table hold together" in made.caption
+    assert "Marks are for this test set" in made.caption
     assert mid["vs_scratch"] == pytest.approx(-5 / 3)  # -2, -1, -2
     shown = made.display.iloc[2]
     assert shown["against scratch"] == "-1.7 ± 2.1, cannot tell"
@@ -289,6 +292,20 @@ def test_early_stopped_chooses_without_the_tested_seed():
     assert found["checkpoint 12",]["vs_full"] == pytest.approx((-8 - 7 - 4) / 3)
     unchosen = found["checkpoint, chosen",]
     assert unchosen["n"] == 0 and "nothing to choose by" in unchosen["notes"]
+
+
+def test_marks_at_a_look_have_what_it_may_spend():
+    errors = [cell([10.0, 11.0, 12.0], kind="scratch"), cell([8.0, 9.1, 9.9], teacher="mid")]
+    once, look = table("teacher_size", *errors), Look((3, 8), 1)
+    early = filled("teacher_size", frame(*errors), look)
+    found = [one.data.dropna(subset="vs_scratch").iloc[0] for one in (once, early)]
+    assert [row.vs_scratch_mark for row in found] == ["better", "cannot tell"]
+    half = found[1].vs_scratch_high - found[1].vs_scratch
+    difference = np.subtract([8.0, 9.1, 9.9], [10.0, 11.0, 12.0])
+    se = difference.std(ddof=1) / math.sqrt(3)
+    assert half == pytest.approx(stats.t.isf(look.level(0.025), 2) * se)
+    assert "This is look 1 of 2 (after 3, 8 seeds)" in early.caption
+    assert "look" not in once.caption
 
 
 def test_generations():

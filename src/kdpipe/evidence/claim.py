@@ -24,6 +24,7 @@ from kdpipe.results.readings import Reading, other
 from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.traced import Wrong, second
 from kdpipe.study import asked
+from kdpipe.study.grammar import Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,11 @@ def claims() -> dict[str, Claim]:
     numbers = itertools.groupby(found, key=lambda key: key.rstrip(string.ascii_lowercase))
     keys = [key for _, alike in numbers for key in sorted(alike, key=lambda key: found[key].order)]
     return {key: found[key] for key in keys}
+
+
+def look_of(study: Study) -> Look:
+    """Which of its looks a study is at."""
+    return ONLY if study.looks is None else Look(tuple(study.looks), study.look)
 
 
 def judge(

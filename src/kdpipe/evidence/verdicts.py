@@ -111,8 +111,7 @@ def decide(
     for family in (True, False):
         members = {key: parts for key, parts in found.items() if (key in main) == family}
         tested = [key for key, (*_, part) in members.items() if _short_of(part) is None]
-        rate = LEVEL / (2 * max(1, len(tested)))
-        rate = rate if look == ONLY else look.level(rate)  # of one test at this look
+        rate = look.level(LEVEL / (2 * max(1, len(tested))))  # of one test at this look
         weighed = {
             key: _weigh(key, title, family, part, rate) for key, (title, _, part) in members.items()
         }

@@ -5,6 +5,7 @@ import pandas as pd
 from kdpipe.evidence.advice.pairs import MOST, Pair
 from kdpipe.report.table import Sheet
 from kdpipe.report.text import rounded, span, stop_of
+from kdpipe.statistics.looks import ONLY, Look
 
 CAPTION = (
     "Error of A less that of B in points, paired by seed, over the cells that agree in everything "
@@ -15,8 +16,8 @@ CAPTION = (
 NAME, TITLE = "a_or_b", "A or B?"
 
 
-def sheet(found: list[Pair]) -> Sheet:
-    """The pairs as a table of a report."""
+def sheet(found: list[Pair], look: Look = ONLY) -> Sheet:
+    """The pairs as a table of a report. look: at which they were made."""
     rows, shown = [], []
     for pair in found:
         d, facts = pair.gain.difference, pair.gain.images or {}
@@ -32,5 +33,5 @@ def sheet(found: list[Pair]) -> Sheet:
         seen |= {"images too": "-" if "why" in facts else span(pair.gain.images)}
         shown.append(seen | {"over cells": pair.cells, "of pairs": pair.of})
     columns = ["question", "student", "a", "b", "n", "difference", "images_low", "cells", "of"]
-    caption = CAPTION.format(most=MOST)
+    caption = f"{CAPTION.format(most=MOST)} {look.said}".strip()
     return Sheet(NAME, TITLE, caption, pd.DataFrame(rows), pd.DataFrame(shown), columns)

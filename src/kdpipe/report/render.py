@@ -27,7 +27,6 @@ from kdpipe.report.table import csv, filled, latex, markdown, tables
 from kdpipe.results import readings, store
 from kdpipe.results.files import exchange, temporary_files
 from kdpipe.results.readings import Reading
-from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.traced import Wrong
 
 
@@ -76,16 +75,17 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
         sheets, drawings, either = [validation.table(frame)], [], None
     else:
         frame = reading.at(known, read_at)
-        look = ONLY if study.looks is None else Look(tuple(study.looks), study.look)
+        look = claim.look_of(study)
         verdicts = claim.judge_both(
             known, curves, delta, read_at, reads, wrong, study.primary, look
         )
-        answers = answer.both(known, read_at, wrong)
+        answers = answer.both(known, read_at, wrong, look)
         asked = study.tables
-        sheets = [filled(name, read_by(frame, asked[name])) for name in tables() if name in asked]
+        wanted = [name for name in tables() if name in asked]
+        sheets = [filled(name, read_by(frame, asked[name]), look) for name in wanted]
         drawings = draw(frame, curves)
-        compared = pairs.pairs(frame, wrong[read_at])
-        either = a_or_b.sheet(compared) if compared else None
+        compared = pairs.pairs(frame, wrong[read_at], look)
+        either = a_or_b.sheet(compared, look) if compared else None
     records = place.records("runs")
     found = Found(
         plan,

@@ -14,6 +14,7 @@ import pandas as pd
 from kdpipe.evidence import selections
 from kdpipe.evidence.selections import by_seed, notes
 from kdpipe.statistics.intervals import Summary, choose, mark, summaries, summary, word
+from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.power import LEVEL
 from kdpipe.statistics.ranks import ranks
 from kdpipe.statistics.student import quantile
@@ -60,20 +61,19 @@ def estimate(name: str, values: dict[float, float]) -> dict:
     return _columns(name, summary(values))
 
 
-def difference(
-    name: str, values: dict[float, float], partner: pd.Series | dict, level: float = 0.95
-) -> dict:
-    """values - partner, paired by seed, as columns of that name; marked by an interval of level."""
+def difference(name: str, values: dict[float, float], partner: pd.Series | dict) -> dict:
+    """values - partner, paired by seed, as columns of that name; marked by the 95 % interval."""
     known = partner.to_dict() if isinstance(partner, pd.Series) else partner
-    s = summary({seed: values[seed] - known[seed] for seed in values if seed in known}, level)
+    s = summary({seed: values[seed] - known[seed] for seed in values if seed in known})
     return _columns(name, s) | {f"{name}_n": s.n, f"{name}_df": s.df, f"{name}_mark": mark(s)}
 
 
-def together(rows: list[dict]) -> tuple[list[dict], int]:
+def together(rows: list[dict], look: Look = ONLY) -> tuple[list[dict], int]:
     """Rows whose differences hold together, and how many these are.
 
-    The interval of each of m differences is that of 1 - 0.05 / m (Bonferroni) instead of 95 %, and
-    its mark is by that; those that have no interval do not count.
+    The interval of each of m differences is that of 1 - 0.05 / m (Bonferroni) instead of 95 %, at
+    one of several looks what that leaves for it, and its mark is by that; those that have no
+    interval do not count. A row that says with how many it is `compared` is held with these alone.
     """
     names = [[key.removesuffix("_mark") for key in row if key.endswith("_mark")] for row in rows]
     lows = [row[f"{name}_low"] for row, of in zip(rows, names, strict=True) for name in of]
@@ -84,7 +84,8 @@ def together(rows: list[dict]) -> tuple[list[dict], int]:
         for name in of:
             mean, low, df = (row[f"{name}{part}"] for part in ("", "_low", "_df"))
             if low == low:  # not nan
-                half = (mean - low) * quantile(1 - LEVEL / 2 / count, df) / quantile(0.975, df)
+                error = look.level(LEVEL / 2 / row.get("compared", count))
+                half = (mean - low) * quantile(1 - error, df) / quantile(0.975, df)
                 low, high = mean - half, mean + half
                 wider |= {f"{name}_low": low, f"{name}_high": high, f"{name}_mark": word(low, high)}
         made.append(row | wider)

@@ -20,11 +20,15 @@ from kdpipe.evidence import reading
 from kdpipe.learning.method import heading, is_kd
 from kdpipe.report.rows import PRICES, together
 from kdpipe.report.text import escaped, rounded, short, stop_of
+from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.power import LEVEL
 
 HOW_TO_READ = (
     "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
     "three do not have. Differences are paired by seed, negative is better."
+)
+OF_SEEDS = (
+    "Marks are for this test set; those of the answer, of A or B and of the claims for others too."
 )
 SAID = {"method_kind": heading, "stop": stop_of}  # of columns whose texts are said otherwise
 HEADINGS = {  # of columns that several tables show; others have the table's, or their own name
@@ -46,16 +50,17 @@ HEADINGS = {  # of columns that several tables show; others have the table's, or
 
 
 class Grid(NamedTuple):
-    """What a table makes of a frame, and what stands below its title.
+    """What a table makes of a frame: its caption and its rows, each number in a column of its own.
 
-    `data` holds every number in its own column, `display` the same rows as text. `columns` are
-    those of the data that are displayed; empty where the display has columns of its own.
+    `columns` are those displayed, under their `headings`; a table whose display has other columns
+    makes that itself, of the rows when their differences are held together (see rows.together).
     """
 
     caption: str
-    data: pd.DataFrame
-    display: pd.DataFrame
+    rows: list[dict]
     columns: list[str]
+    headings: dict[str, str]
+    display: Callable[[list[dict]], pd.DataFrame] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,15 +91,31 @@ def tables() -> dict[str, Table]:
     return dict(sorted(found.items(), key=lambda one: one[1].order))
 
 
-def filled(name: str, frame: pd.DataFrame) -> Sheet:
+def filled(name: str, frame: pd.DataFrame, look: Look = ONLY) -> Sheet:
     """The table of that name on a frame, restricted to what the table reads.
 
-    Its caption says in which reading the frame is.
+    Its caption says in which reading the frame is. look: which of several looks at the study.
     """
     table = tables()[name]
     grid = table.function(frame)
-    said = "" if table.at_the_end else f" {said_of(frame)}"
-    return Sheet(name, table.title, f"{grid.caption}{said}", *grid[1:])
+    said = "" if table.at_the_end else said_of(frame)
+    return sheet(name, table.title, grid, look, said)
+
+
+def sheet(name: str, title: str, grid: Grid, look: Look = ONLY, said: str = "") -> Sheet:
+    """A grid with its differences held together; its caption says over how many they are."""
+    rows, count = together(grid.rows, look)
+    apart = any("compared" in row for row in rows)  # and the table says so
+    caption = [grid.caption, "" if apart else held(count), look.said if count else "", said]
+    if grid.display:
+        display = grid.display(rows)
+    else:
+        known = HEADINGS | grid.headings
+        shown = {c: known.get(c, c.replace("_", " ")) for c in grid.columns}
+        lines = [{heading: text(row, c) for c, heading in shown.items()} for row in rows]
+        display = pd.DataFrame(lines)
+    data = pd.DataFrame(rows)
+    return Sheet(name, title, " ".join(filter(None, caption)), data, display, grid.columns)
 
 
 def said_of(frame: pd.DataFrame) -> str:
@@ -102,38 +123,28 @@ def said_of(frame: pd.DataFrame) -> str:
     return f"Read at {reading.SAID[reading.of(frame)]}, teachers as they taught."
 
 
-def made(
-    caption: str, rows: list[dict], columns: str, adjusted: bool = False, **headings: str
-) -> Grid:
+def made(caption: str, rows: list[dict], columns: str, **headings: str) -> Grid:
     """A grid of rows. columns: those shown; n follows the error, the notes come last.
-
-    adjusted: whether the differences are already held together in families of the table's own;
-    otherwise all of the table are (see rows.together), and the caption says how many.
 
     headings: of columns that this table alone shows. Published numbers get a column of their own
     where there are any, and so does what a method is where there are others than KD: its label is
     the study's and need not say it.
     """
-    if not adjusted:
-        rows, count = together(rows)
-        caption = f"{caption} {held(count)}".strip()
     shown = [*columns.replace(" error ", " n error ").split(), "notes"]
     if "method" in shown and not all(is_kd(row.get("method_kind")) for row in rows):
         shown.insert(shown.index("method") + 1, "method_kind")
     if any(row.get("published") for row in rows):
         shown.insert(shown.index("error") + 1, "published")
-    known = HEADINGS | headings
-    grid = [{known.get(c, c.replace("_", " ")): text(row, c) for c in shown} for row in rows]
-    return Grid(caption, pd.DataFrame(rows), pd.DataFrame(grid), shown)
+    return Grid(caption, rows, shown, headings)
 
 
 def held(count: int) -> str:
-    """Over how many differences the marks of a table hold together."""
+    """Over how many differences the marks of a table hold together, and of what they are."""
     if count < 2:
-        return ""
+        return OF_SEEDS if count else ""
     return (
         f"The {count} differences of this table hold together: each has the t interval of "
-        f"1 - {LEVEL:g} / {count} (Bonferroni) and its mark by that, for this test set."
+        f"1 - {LEVEL:g} / {count} (Bonferroni) and its mark by that. {OF_SEEDS}"
     )
 
 

@@ -7,7 +7,7 @@ from kdpipe.evidence.advice.answer import Answer
 from kdpipe.evidence.selections import by_seed, groups, tidy
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.report.rows import estimate
-from kdpipe.report.table import Sheet, made, said_of
+from kdpipe.report.table import Sheet, made, said_of, sheet
 
 CAPTION = (
     "Top-1 validation error in points; mean ± half of the 95 % t interval "
@@ -46,4 +46,4 @@ def table(frame: pd.DataFrame) -> Sheet:
         errors = by_seed(cell, "val_error")
         rows.append(key | {"n": len(errors), **estimate("val_error", errors.to_dict())})
     columns = " ".join([*KEYS, "n", "val_error"])
-    return Sheet("validation", "Validation", *made(f"{CAPTION} {said_of(frame)}", rows, columns))
+    return sheet("validation", "Validation", made(CAPTION, rows, columns), said=said_of(frame))

@@ -44,6 +44,8 @@ class Look:
 
     def level(self, alpha: float = 0.05) -> float:
         """The one-sided level of a test at this look, if all looks together may err in `alpha`."""
+        if len(self.counts) == 1:
+            return alpha
         return levels(self._information, alpha)[self.number - 1]
 
     def overall(self, p: float) -> float:
@@ -59,6 +61,17 @@ class Look:
         if p <= known[0]:
             return max(p, SMALLEST)
         return float(np.exp(PchipInterpolator(np.log(known), np.log(rates))(math.log(p))))
+
+    @property
+    def said(self) -> str:
+        """A sentence on what the looks do to intervals; nothing where there is only one."""
+        if len(self.counts) == 1:
+            return ""
+        numbers = ", ".join(map(str, self.counts))
+        return (
+            f"This is look {self.number} of {len(self.counts)} (after {numbers} seeds): the error "
+            "rate is that of all looks together, so at this one the intervals are wider."
+        )
 
     @property
     def _information(self) -> tuple[float, ...]:

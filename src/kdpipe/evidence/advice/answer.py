@@ -18,6 +18,7 @@ from kdpipe.evidence.selections import by_seed, groups, tidy, traced, where, wid
 from kdpipe.learning.method import terms
 from kdpipe.results.readings import Reading, other
 from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary, choose, mark, paired, summary
+from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.power import LEVEL
 from kdpipe.statistics.ranks import Rank, ranks
 from kdpipe.statistics.traced import Second, TracedError, Wrong, second
@@ -29,7 +30,8 @@ OPTION = ("teacher", "stop", "via", "generation", "method")
 class Gain:
     """A paired difference of the chosen students to a rival; negative is better.
 
-    Both intervals are those of `level`: all differences of one student hold together (Bonferroni).
+    Both intervals are those of `level`: all differences of one student hold together (Bonferroni),
+    at all looks at the study.
     The mark is that of the wider one.
     """
 
@@ -105,28 +107,33 @@ class Answer:
 
 
 def both(
-    frame: pd.DataFrame, read_at: Reading, wrong: Mapping[Reading, Wrong] | None = None
+    frame: pd.DataFrame,
+    read_at: Reading,
+    wrong: Mapping[Reading, Wrong] | None = None,
+    look: Look = ONLY,
 ) -> list[Answer]:
     """The answers in the reading of a study, each with that of the other reading beside it.
 
-    frame: of the records (`frames.frame`); wrong: by reading.
+    frame: of the records (`frames.frame`); wrong: by reading. Else as `answers`.
     """
     here, there = (
-        answers(reading.at(frame, each), (wrong or {}).get(each))
+        answers(reading.at(frame, each), (wrong or {}).get(each), look)
         for each in (read_at, other(read_at))
     )
     return [replace(a, beside=b) for a, b in zip(here, there, strict=True)]
 
 
-def answers(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Answer]:
+def answers(frame: pd.DataFrame, wrong: Wrong | None = None, look: Look = ONLY) -> list[Answer]:
     """One answer for each network that some experiment ends in, smallest first.
 
-    wrong: the images that each run gets wrong, for the second interval of each gain.
+    wrong: the images that each run gets wrong, for the second interval of each gain;
+    look: which of several looks at the study this is.
     """
     frame = traced(tidy(frame))
     made = [_answer(frame, key["student"], rows) for key, rows in groups(ends(frame), "student")]
     read_at = reading.of(frame)
-    return [replace(one, reading=read_at, gains=together(one.gains, wrong)) for one in made]
+    held = [together(one.gains, wrong, look) for one in made]
+    return [replace(a, reading=read_at, gains=gains) for a, gains in zip(made, held, strict=True)]
 
 
 def ends(frame: pd.DataFrame) -> pd.DataFrame:
@@ -155,13 +162,15 @@ def preferred(validation: pd.DataFrame) -> tuple | None:
     return tuple(validation.columns[int(np.nanmean(means, axis=0).argmin())])
 
 
-def together(gains: list[Gain], wrong: Wrong | None, of: int | None = None) -> list[Gain]:
-    """Differences at the level at which all of them hold, with both intervals.
+def together(
+    gains: list[Gain], wrong: Wrong | None, look: Look = ONLY, of: int | None = None
+) -> list[Gain]:
+    """Differences at the level at which all of them hold at all looks, with both intervals.
 
     of: how many they are, where not all of them are shown.
     """
     count = of or sum(gain.difference.n >= FEWEST_SEEDS for gain in gains)
-    level = 1 - LEVEL / max(count, 1)
+    level = 1 - 2 * look.level(LEVEL / 2 / max(count, 1))
     found = []
     for gain in gains:
         s = replace(summary(gain.values, level), dropped=gain.difference.dropped)

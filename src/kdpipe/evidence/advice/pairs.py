@@ -3,9 +3,9 @@
 Two teachers are compared over the cells that agree in everything else (stop, method, ...): the
 difference of a seed is the mean over these of error(A) - error(B), so negative is for A. Untrained
 teachers are controls: a stop to be compared with, and in no other question. All pairs of one
-student and question hold together (Bonferroni over their number), and the wider of the two
-intervals gives the mark. Where there are more than `MOST` pairs each of the others stands against
-the one with the lowest validation error over the cells that it shares with them.
+student and question hold together (Bonferroni over their number) at all looks, and the wider of the
+two intervals gives the mark. Where there are more than `MOST` pairs each of the others stands
+against the one with the lowest validation error over the cells that it shares with them.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import pandas as pd
 from kdpipe.evidence.advice.answer import OPTION, Gain, ends, together
 from kdpipe.evidence.selections import UNTRAINED, groups, tidy, traced, where, wide
 from kdpipe.statistics.intervals import mark, summary
+from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.traced import Wrong
 
 MOST = 15  # pairs: of six
@@ -35,7 +36,7 @@ class Pair:
     of: int  # pairs that hold together with it
 
 
-def pairs(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Pair]:
+def pairs(frame: pd.DataFrame, wrong: Wrong | None = None, look: Look = ONLY) -> list[Pair]:
     """Every question of A or B that the taught students of a study can answer, by student."""
     taught = where(ends(traced(tidy(frame))), status="done")
     found = []
@@ -43,11 +44,13 @@ def pairs(frame: pd.DataFrame, wrong: Wrong | None = None) -> list[Pair]:
         knowing = rows.loc[rows.stop != UNTRAINED]  # the others are controls
         for factor in ("teacher", "stop", "method"):
             asked = rows if factor == "stop" else knowing
-            found += _of(key["student"], factor, asked, wrong)
+            found += _of(key["student"], factor, asked, wrong, look)
     return found
 
 
-def _of(student: str, factor: str, rows: pd.DataFrame, wrong: Wrong | None) -> list[Pair]:
+def _of(
+    student: str, factor: str, rows: pd.DataFrame, wrong: Wrong | None, look: Look
+) -> list[Pair]:
     rest = [name for name in OPTION if name != factor]
     test, validation = wide(rows, factor, *rest), wide(rows, factor, *rest, column="val_error")
     levels = list(dict.fromkeys(key[0] for key in test.columns))
@@ -65,7 +68,7 @@ def _of(student: str, factor: str, rows: pd.DataFrame, wrong: Wrong | None) -> l
             s = summary(values)
             made.append(Gain(f"{a} against {b}", s, mark(s), values))
             cells.append((a, b, count))
-    held = together(made, wrong, of=len(every))
+    held = together(made, wrong, look, of=len(every))
     return [
         Pair(student, factor, a, b, count, gain, len(every))
         for (a, b, count), gain in zip(cells, held, strict=True)

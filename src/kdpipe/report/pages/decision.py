@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from kdpipe.beforehand import registered
-from kdpipe.evidence import frames, reading
+from kdpipe.evidence import claim, frames, reading
 from kdpipe.evidence.advice import answer
 from kdpipe.evidence.advice.answer import OPTION, Answer
 from kdpipe.evidence.selections import tidy, where
@@ -23,7 +23,9 @@ def lines(plan: Plan, place: Store, page: Path) -> list[str]:
         return [f"sealed: {why}", f"page: {page}"]
     read_at = plan.study.reading
     frame = tidy(reading.at(frames.frame(plan, place), read_at))
-    answers = answer.answers(frame, reading.Outcomes(plan, place, read_at).wrong)
+    answers = answer.answers(
+        frame, reading.Outcomes(plan, place, read_at).wrong, claim.look_of(plan.study)
+    )
     said = [headline(one) for one in answers[:SHOWN]]
     if len(answers) > SHOWN:
         said.append(f"{len(answers) - SHOWN} more students have an answer on the page.")

@@ -6,6 +6,7 @@ from collections import Counter
 import pandas as pd
 
 from kdpipe.evidence.advice.answer import Answer, Gain
+from kdpipe.evidence.claim import look_of
 from kdpipe.evidence.reading import SAID
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.plan.items import Plan
@@ -13,7 +14,6 @@ from kdpipe.report.pages.found import Found, counted
 from kdpipe.report.pages.headline import headline
 from kdpipe.report.text import effect, rounded, short
 from kdpipe.results.readings import Reading, other
-from kdpipe.statistics.looks import Look
 from kdpipe.study.grammar import Study
 from kdpipe.wording import listed
 
@@ -77,11 +77,11 @@ def _seeds(study: Study) -> str:
     """Those of the look that is due, and all looks; the splits where there are others."""
     text = ", ".join(map(str, study.due_seeds))
     if study.looks:
-        level = 100 * Look(tuple(study.looks), study.look).level()
+        level = 100 * look_of(study).level()
         text += (
             f" (look {study.look} of {len(study.looks)}, which are after {listed(study.looks)} "
-            f"seeds and share the 5 %: this one's level is {level:.2g} %, and corrected p-values "
-            "are those of all looks)"
+            f"seeds and share the 5 %: this one's level is {level:.2g} %, and corrected p-values, "
+            "intervals and marks of differences are those of all looks)"
         )
     return text + (f"; splits {listed(study.splits)}" if study.splits != [0] else "")
 

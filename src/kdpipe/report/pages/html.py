@@ -12,6 +12,7 @@ import yaml
 from markupsafe import Markup
 
 from kdpipe import __version__
+from kdpipe.evidence.claim import look_of
 from kdpipe.report.figure import Drawing
 from kdpipe.report.pages import facts
 from kdpipe.report.pages.found import Found
@@ -57,6 +58,7 @@ def html(found: Found, svgs: dict[str, str]) -> str:
         first=[one for one in drawn if one[0].name in FIRST],
         drawings=[one for one in drawn if one[0].name not in FIRST],
         names={*study.methods, *study.ensembles, *(b.name for b in study.experiments)},
+        look=look_of(study).said,
         second=facts.second_interval(found.answers, found.verdicts),
         wrong=facts.how_often_wrong(found),
         unsettled=facts.unsettled,

@@ -5,8 +5,8 @@ import pandas as pd
 from kdpipe.evidence.selections import direct, groups, teacher_errors, tidy
 from kdpipe.learning.method import heading as heading_of
 from kdpipe.learning.method import is_kd
-from kdpipe.report.rows import estimate, row, scratch_of, together
-from kdpipe.report.table import HOW_TO_READ, Grid, Table, held, text
+from kdpipe.report.rows import estimate, row, scratch_of
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, text
 
 
 def checkpoints(frame: pd.DataFrame) -> Grid:
@@ -27,16 +27,18 @@ def checkpoints(frame: pd.DataFrame) -> Grid:
             if not is_kd(arm["method_kind"]):
                 heading += f" ({heading_of(arm['method_kind'])})"
             places.append((grid[-1], heading))
-    rows, count = together(rows)
-    for found, (line, heading) in zip(rows, places, strict=True):
-        verdict = found["vs_scratch_mark"]
-        line[heading] = f"{text(found, 'error')} (n {found['n']}, {verdict})"
+
+    def display(rows: list[dict]) -> pd.DataFrame:
+        for found, (line, heading) in zip(rows, places, strict=True):
+            verdict = found["vs_scratch_mark"]
+            line[heading] = f"{text(found, 'error')} (n {found['n']}, {verdict})"
+        return pd.DataFrame(grid).fillna("-")
+
     caption = (
         f"{HOW_TO_READ} In brackets the verdict against scratch. A checkpoint before the first "
-        f"drop of the learning rate (lr) is noisy. {held(count)}"
-    ).strip()
-    display = pd.DataFrame(grid).fillna("-")
-    return Grid(caption, pd.DataFrame(rows), display, [])
+        "drop of the learning rate (lr) is noisy."
+    )
+    return Grid(caption, rows, [], {}, display)
 
 
 TABLE = Table("Teacher checkpoints", 50, checkpoints)
