@@ -659,7 +659,7 @@ def test_the_real_snakemake_with_a_parent_that_diverges_and_a_probe_that_fails(
     for name, probe in made.probes.items():
         needs = waits[name].split(", ")
         assert f"results/runs/{probe.run.name}/record.json" in needs and len(needs) == 2
-        assert f"results/data/{probe.card.folder}/card.json" in needs
+        assert f"logs/data/{probe.card.folder}.prepared" in needs
     lab.run(content)
     found = lab.records()
     assert set(found) == {*made.runs, *made.probes}

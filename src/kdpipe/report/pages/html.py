@@ -80,7 +80,7 @@ MARKS = {"supports": "✓", "contradicts": "✗", "cannot tell": "?", "not teste
 
 def unbroken(text: str) -> str:
     """A number stays on one line with its half-width and its n."""
-    return re.sub(r" (?=±|\+|-|\()|(?<=±) |(?<=\(n) ", "\u00a0", text)
+    return re.sub(r" (?=[±(]|[+-]\d)|(?<=±) |(?<=\(n) ", "\u00a0", text)
 
 
 def _sheet(table: Sheet) -> tuple:
