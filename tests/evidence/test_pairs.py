@@ -6,6 +6,7 @@ import pytest
 from made_frames import cell, frame
 from scipy import stats
 
+from kdpipe.evidence.advice import answer
 from kdpipe.evidence.advice.pairs import MOST, pairs
 
 BIG = [10.0, 11.2, 9.1, 10.4, 10.9]
@@ -93,3 +94,11 @@ def test_one_option_or_another_student_is_no_question():
     assert pairs(frame(taught(MID))) == []
     assert pairs(frame(taught(MID), taught(BIG, teacher="big", student="large"))) == []
     assert pairs(pd.DataFrame(frame(cell(MID, "scratch")))) == []
+
+
+def test_an_untrained_teacher_is_no_option_of_the_answer():
+    lucky = taught([1.0] * 5, stop="checkpoint 0")
+    known = frame(cell(BIG, "scratch"), taught(MID), lucky)
+    known["val_error"] = known.test_error
+    (found,) = answer.answers(known)
+    assert (found.options, found.chosen["stop"]) == (1, "full")

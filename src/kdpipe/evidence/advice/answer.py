@@ -14,7 +14,7 @@ import pandas as pd
 
 from kdpipe.evidence import reading
 from kdpipe.evidence.advice import rivals
-from kdpipe.evidence.selections import by_seed, groups, tidy, traced, where, wide
+from kdpipe.evidence.selections import UNTRAINED, by_seed, groups, tidy, traced, where, wide
 from kdpipe.learning.method import terms
 from kdpipe.results.readings import Reading, other
 from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary, choose, mark, paired, summary
@@ -136,9 +136,14 @@ def answers(frame: pd.DataFrame, wrong: Wrong | None = None, look: Look = ONLY) 
     return [replace(a, reading=read_at, gains=gains) for a, gains in zip(made, held, strict=True)]
 
 
-def ends(frame: pd.DataFrame) -> pd.DataFrame:
-    """The taught students in which some experiment ends, not those on the way to one."""
+def ends(frame: pd.DataFrame, controls: bool = False) -> pd.DataFrame:
+    """The taught students in which some experiment ends, not those on the way to one.
+
+    controls: also those of untrained teachers, which are no option.
+    """
     taught = where(frame, kind="student")
+    if not controls:
+        taught = taught.loc[taught.stop != UNTRAINED]
     return taught.loc[taught["last"].astype(str) != "False"] if "last" in taught else taught
 
 

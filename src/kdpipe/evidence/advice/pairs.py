@@ -38,7 +38,7 @@ class Pair:
 
 def pairs(frame: pd.DataFrame, wrong: Wrong | None = None, look: Look = ONLY) -> list[Pair]:
     """Every question of A or B that the taught students of a study can answer, by student."""
-    taught = where(ends(traced(tidy(frame))), status="done")
+    taught = where(ends(traced(tidy(frame)), controls=True), status="done")
     found = []
     for key, rows in groups(taught, "student"):
         knowing = rows.loc[rows.stop != UNTRAINED]  # the others are controls
