@@ -102,3 +102,17 @@ def test_an_untrained_teacher_is_no_option_of_the_answer():
     known["val_error"] = known.test_error
     (found,) = answer.answers(known)
     assert (found.options, found.chosen["stop"]) == (1, "full")
+
+
+def test_a_seed_that_one_of_many_lacks_does_not_move_the_best_on_validation():
+    rows = [taught([9.0 + i, 9.1 + i, 9.2 + i], method=f"m{i}") for i in range(8)]
+    known = frame(*rows)
+    known["val_error"] = known.test_error.where(known.method != "m5", 1.0)
+    lost = (known.method == "m2") & (known.seed == 1)
+    known.loc[lost, ["test_error", "val_error"]] = float("nan")
+    known.loc[lost, "status"] = "diverged"
+    found = of(pairs(known), "method")
+    assert {pair.b for pair in found} == {"m5"}
+    assert {pair.a: pair.gain.difference.n for pair in found} == dict.fromkeys(
+        ("m0", "m1", "m3", "m4", "m6", "m7"), 3
+    ) | {"m2": 2}

@@ -148,10 +148,9 @@ def ends(frame: pd.DataFrame, controls: bool = False) -> pd.DataFrame:
 
 
 def options(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Validation and test errors of the options of one student, (seeds, options).
+    """Validation and test errors of the options of one student, (seeds, options), to choose from.
 
-    Those with fewer seeds than others are set aside. The choice has the lowest mean validation
-    error.
+    Those with fewer seeds than others are set aside.
     """
     test, validation = wide(rows, *OPTION), wide(rows, *OPTION, column="val_error")
     counts = (validation.notna() & test.notna()).sum()
@@ -190,17 +189,15 @@ def together(
 
 
 def _answer(frame: pd.DataFrame, student: str, rows: pd.DataFrame) -> Answer:
-    test, validation = wide(rows, *OPTION), wide(rows, *OPTION, column="val_error")
     alone = summary(by_seed(where(frame, kind="scratch", student=student)).astype(float))
-    if validation.isna().to_numpy().all():
+    tried = len(rows[list(OPTION)].drop_duplicates())
+    validation, test = options(rows)
+    best = preferred(validation)
+    if best is None:
         why = "no validation errors: the report refuses to choose by test errors"
         why = why if test.notna().to_numpy().any() else "no result"
-        return Answer(student, len(test.columns), why, scratch=alone)
-    tried = len(test.columns)
-    validation, test = options(rows)
+        return Answer(student, tried, why, scratch=alone)
     set_aside = tried - len(test.columns)
-    best = preferred(validation)
-    assert best is not None
     places: dict = ranks(validation)
     chosen, errors = choose(validation, test)
     cell = where(rows, **dict(zip(OPTION, best, strict=True)))

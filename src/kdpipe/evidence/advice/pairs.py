@@ -86,7 +86,7 @@ def _difference(test: pd.DataFrame, a: str, b: str, columns: list[tuple]) -> tup
 
 def _best(levels: list[str], known: dict[str, set], validation: pd.DataFrame) -> str:
     """The level with the lowest mean validation error, relative to the cells that it is in."""
-    means = dict(zip(validation.columns, validation.to_numpy(float).mean(axis=0), strict=True))
+    means = {key: float(validation[key].mean()) for key in validation.columns}  # of what is there
     of_cell: dict[tuple, list[float]] = {}
     for key, error in means.items():
         of_cell.setdefault(key[1:], []).append(error)

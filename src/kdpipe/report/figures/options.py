@@ -56,7 +56,7 @@ def options_of(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
         "Every option, the lowest test error on top; the band is the student from scratch, the "
         "star the choice by validation. At the right what training it took, with all that it "
         "learned from, as a multiple of scratch. Intervals that overlap can hide a paired "
-        "difference: those stand in the table below."
+        "difference: those stand under A or B."
     )
 
 
