@@ -116,3 +116,15 @@ def test_a_seed_that_one_of_many_lacks_does_not_move_the_best_on_validation():
     assert {pair.a: pair.gain.difference.n for pair in found} == dict.fromkeys(
         ("m0", "m1", "m3", "m4", "m6", "m7"), 3
     ) | {"m2": 2}
+
+
+def test_a_choice_is_not_compared_with_itself():
+    """Chosen by all seeds is the one full teacher with full KD, which is a rival for others."""
+    options = [taught(MID), taught(BIG, method="eskd", method_kind="eskd")]
+    for errors, themselves in (([9.0] * 5, True), ([30.0] * 5, False)):
+        known = frame(cell(BIG, "scratch"), *options)
+        known["val_error"] = known.test_error.where(known.method != "kd", errors[0])
+        (found,) = answer.answers(known)
+        assert (found.chosen["method"] == "kd") == themselves
+        rivals = [gain.over for gain in found.gains]
+        assert any("full KD" in name for name in rivals) != themselves
