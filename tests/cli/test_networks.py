@@ -39,10 +39,10 @@ def test_every_name_of_torchvision_is_there_and_why_it_does_not_fit(capsys):
     assert "is torchvision's for 3 x 224 x 224" in text
 
 
-def test_at_224_they_have_prices_and_those_that_only_teach_are_marked(monkeypatch, capsys):
+def test_at_224_they_have_prices_and_those_without_a_linear_end_are_marked(monkeypatch, capsys):
     monkeypatch.setattr("kdpipe.cli.commands.networks.SHAPE", (3, 224, 224))
     lines = {line.split()[0]: line for line in said(capsys).splitlines() if "mult-adds  " in line}
-    assert "only teaches" in lines["alexnet"] and "resnet18" not in lines
+    assert "no linear end" in lines["squeezenet1_0"] and "resnet18" not in lines
     assert f"{naming.cost('resnet18', (3, 224, 224), 10).multiply_adds:,}" in said(capsys)
 
 

@@ -314,13 +314,6 @@ def test_images_of_another_size_are_refused(shape):
         naming.check("resnet18", shape)
 
 
-def test_random_networks_can_teach_and_not_be_trained():
-    naming.check("vgg11", USUAL)
-    with pytest.raises(KdpipeError, match="drops activations at random"):
-        naming.check("vgg11", USUAL, trained=True)
-    naming.check("resnet50", USUAL, trained=True)
-
-
 def test_a_misspelt_name_finds_the_nearest():
     with pytest.raises(KdpipeError, match=r"nearest: .*resnet152"):
         naming.check("resnet151", USUAL)

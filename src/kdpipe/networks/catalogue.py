@@ -27,19 +27,12 @@ class Catalogue:
     def __contains__(self, name: object) -> bool:
         return name in self.own or naming.is_known(str(name))
 
-    def check(self, name: str, trained: bool = False) -> None:
-        """Raise KdpipeError unless the network exists and takes the images.
-
-        `trained` asks as well whether it can be trained here.
-        """
-        if name not in self.own:
-            self._check_known(name, trained)
-        elif trained and (card := self.own[name]) is not None and card.random:
-            raise KdpipeError(naming.draws_at_random(name))
-
-    def _check_known(self, name: str, trained: bool) -> None:
+    def check(self, name: str) -> None:
+        """Raise KdpipeError unless the network exists and takes the images."""
+        if name in self.own:
+            return
         try:
-            naming.check(name, self.shape, trained)
+            naming.check(name, self.shape)
         except KdpipeError as error:
             if not self.own or naming.is_known(name):
                 raise

@@ -28,7 +28,6 @@ class Network:
     widths: tuple[int, ...] = ()  # channels that each group puts out
     growth: int = 0  # channels a layer of a dense block adds
     narrowest: int | None = None  # the fewest channels of a convolution: see `layouts.of`
-    random: bool = False  # whether it draws random numbers in training
     linear: bool = True  # whether it ends in a linear classifier, whose input a probe takes
     weights: Mapping[str, str] = field(
         default_factory=dict

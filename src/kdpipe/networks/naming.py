@@ -51,23 +51,10 @@ def revision(name: str) -> int:
     return families()[family(name)].revision
 
 
-def check(name: str, shape: Shape, trained: bool = False) -> None:
-    """Raise KdpipeError unless the network exists and takes images of (channels, height, width).
-
-    `trained` asks as well whether it can be trained here.
-    """
+def check(name: str, shape: Shape) -> None:
+    """Raise KdpipeError unless the network exists and takes images of (channels, height, width)."""
     kind, network = known(name)
     families()[kind].check(network, shape)
-    if trained and network.random:
-        raise KdpipeError(draws_at_random(name))
-
-
-def draws_at_random(name: str) -> str:
-    """Why a network that draws random numbers in training is not trained here."""
-    return (
-        f"network '{name}' drops activations at random in training, which cannot be made again "
-        "after an interruption; it can teach, with weights it brings (pretrained)"
-    )
 
 
 def is_known(name: str) -> bool:

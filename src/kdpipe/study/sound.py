@@ -256,10 +256,10 @@ class Sound:
             guess = nearest(name, known)
             yield f"{where}: there is no {kind} {name}{guess} (defined: {listed(known)})"
 
-    def follow_network(self, where: str, name: str, trained: bool = True) -> Iterator[str]:
-        """A network, which must take the study's images and, if `trained`, be trainable here."""
+    def follow_network(self, where: str, name: str) -> Iterator[str]:
+        """A network, which must take the study's images."""
         try:
-            self.networks.check(str(name), trained)
+            self.networks.check(str(name))
         except KdpipeError as error:
             yield f"{where}: {error}"
 

@@ -1,9 +1,9 @@
 """Training one network: deterministic, resumable to the same bytes, without a per-step sync.
 
 `train` is the story. All randomness is a function of (seed, stage, member, network, purpose,
-epoch), so the state of a run is its weights, its momentum, and a position; it is saved after
-every epoch and on SIGTERM, outside of what Snakemake knows. What a run computes, and in which
-order, is pinned by `identity.REVISIONS["training"]`.
+epoch), that of dropout of the step too, so the state of a run is its weights, its momentum, and a
+position; it is saved after every epoch and on SIGTERM, outside of what Snakemake knows. What a run
+computes, and in which order, is pinned by `identity.REVISIONS["training"]`.
 """
 
 import contextlib
@@ -117,7 +117,8 @@ def train(
     steps = math.ceil(len(images) / recipe["batch_size"])
     names = curve.columns(objective)
     state = (folder, digest, model, objective.learnt, optimiser, progress)
-    with interruptible(lambda: save(*state)) as pause:
+    alone = torch.random.fork_rng(devices=[])
+    with alone, interruptible(lambda: save(*state)) as pause:
         for epoch in range(progress.epoch, until):
             lr, weights = learning_rate(recipe, epoch), objective.weights(epoch)
             order, view = _presentation(spec, epoch, len(images), views)
@@ -129,6 +130,7 @@ def train(
             with contextlib.closing(batches):
                 for index, seen, x in batches:
                     taught = objective.taught(teacher, x, index, seen, weights)
+                    _seed_step(spec, epoch, progress.step, where)
                     said = forward(x.contiguous(memory_format=layout), weights)
                     parts = objective.parts(said, taught, labels[index], weights)
                     parts["loss"].backward()
@@ -238,6 +240,19 @@ def _presentation(spec: dict, epoch: int, images: int, views: Views):
     order = torch.randperm(images, generator=_generator(spec, "order", epoch))
     view = torch.randint(views.count, (images,), generator=_generator(spec, "views", epoch))
     return order, view
+
+
+def _seed_step(spec: dict, epoch: int, step: int, device: torch.device) -> None:
+    """Set torch's global generators, which dropout and its kin draw from, for one step.
+
+    So a run that goes on in the middle of an epoch drops what it would have dropped. Of every
+    network: a hash costs less than to know which of them draw.
+    """
+    seed = stream_of(spec, f"step {step}", epoch)
+    # Of torch.manual_seed the part that does not look for a GPU.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _generator(spec: dict, purpose: str, epoch: int) -> torch.Generator:

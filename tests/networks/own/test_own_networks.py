@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 from lab import Lab
 from safetensors.torch import load_file, save_file
 
@@ -19,21 +20,24 @@ from kdpipe import identity
 from kdpipe.cli.main import main
 from kdpipe.data import splits
 from kdpipe.data.images import Images
-from kdpipe.data.views import PLAIN
+from kdpipe.data.views import PLAIN, Views
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.train import train
+from kdpipe.learning.recipe import learning_rate
 from kdpipe.networks import models
-from kdpipe.networks.own import answer
+from kdpipe.networks.own import answer, building
 from kdpipe.plan import planner
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
 from kdpipe.study import checking
-from kdpipe.training import probing
+from kdpipe.training import loop, probing
+from kdpipe.training.optimiser import Descent
 
 CODE = """\
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.ops import StochasticDepth
 
 
 def small(num_classes, in_channels):
@@ -64,7 +68,19 @@ class Grouped(nn.Module):
 
 
 def dropping(num_classes, in_channels):
-    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64 * in_channels, num_classes))
+    return nn.Sequential(
+        StochasticDepth(0.3, "row"),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(64 * in_channels, 10),
+        Noisy(),
+        nn.Linear(10, num_classes),
+    )
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + 0.1 * torch.randn_like(x) if self.training else x
 """
 GROUPED = {  # the shapes of its parameters
     "stem.weight": (32, 1, 1, 1),
@@ -264,7 +280,7 @@ FAILURES = {
     "raises": (
         {},
         CODE + "\ndef changed(num_classes, in_channels):\n    raise ValueError('no\\nway')\n",
-        "(num_classes=10, in_channels=1) failed: ValueError: no way ({path}, line 37)",
+        "(num_classes=10, in_channels=1) failed: ValueError: no way ({path}, line 50)",
     ),
     "no network": ({}, CODE + "\ndef changed(**_): return 3\n", "returned int"),
     "no parameters": ({}, CODE + "\ndef changed(**_): return nn.Flatten()\n", "no parameters"),
@@ -848,29 +864,123 @@ def test_attention_transfer_to_a_network_with_group_outputs(folder, place, capsy
 # --- at random in training
 
 
-def test_one_that_draws_at_random_may_teach_and_is_not_trained(folder, place, capsys):
-    import mine  # pyright: ignore
-
+@pytest.fixture
+def dropping(folder):
+    """A study whose student draws at random, in each of three layers in another way."""
     networks = NETWORKS | {"dropping": {"build": "mine.dropping"}}
     folder.write(study(networks=networks, main={"teachers": ["small"], "students": ["dropping"]}))
     assert folder.kdpipe("network") == 0
-    assert "it draws at random in training" in capsys.readouterr().out
-    assert folder.kdpipe("check") == 2
-    said = capsys.readouterr().err
-    assert "experiments[0] (main).students: network 'dropping' drops activations at random" in said
+    return folder
 
-    weights = folder.path / "weights.safetensors"
+
+def its_scratch(folder):
+    runs = folder.plan().runs.values()
+    return next(run for run in runs if run.network == "dropping" and not run.spec["teacher"])
+
+
+def test_one_that_draws_at_random_learns_what_a_plain_loop_learns(dropping, place):
+    """Before each step torch is seeded with (seed, stage, member, network, step, epoch)."""
+    import mine  # pyright: ignore
+
+    run = its_scratch(dropping)
+    where = trained(run, place, dropping)
+    split, recipe = splits.load(run.spec["data"], place), run.spec["recipe"]
+    views = Views.of(run.spec["data"]["views"])
+    images = Images(split.train.images, views, split.mean, split.std)
+    labels = torch.from_numpy(np.array(split.train.labels))
+    torch.manual_seed(identity.stream(0, 0, 0, "dropping", "init"))
+    model = mine.dropping(num_classes=10, in_channels=1).train()
+    optimiser = torch.optim.SGD(model.parameters(), momentum=0.9, weight_decay=5e-4)
+    for epoch in range(recipe["epochs"]):
+        optimiser.param_groups[0]["lr"] = learning_rate(recipe, epoch)
+        order, view = loop._presentation(run.spec, epoch, len(images), views)
+        for step, (index, _, x) in enumerate(images.batches(order, view, recipe["batch_size"])):
+            torch.manual_seed(identity.stream(0, 0, 0, "dropping", f"step {step}", epoch))
+            optimiser.zero_grad()
+            F.cross_entropy(model(x), labels[index]).backward()
+            optimiser.step()
+    found = load_file(where / "weights.safetensors")
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-5, msg=key)
+
+
+def test_cut_off_within_an_epoch_it_drops_what_it_would_have_dropped(
+    dropping, tmp_path, shared, monkeypatch
+):
+    run = its_scratch(dropping)
+    ends = []
+    for name, last in (("whole", None), ("in two", 1), ("in three", 2)):
+        (tmp_path / name).mkdir()
+        place = tiny.results(tmp_path / name, shared)
+        command = [*tiny.train(run, (), str(place.root)), f"--code={dropping.path}"]
+        for stop in [] if last is None else range(1, last + 1):
+            with monkeypatch.context() as patch:
+                after_steps(patch, stop)
+                torch.manual_seed(stop)
+                assert main(command) == 75
+        assert main(command) == 0
+        where = place.run(run.name)
+        ends.append(
+            [(where / kept).read_bytes() for kept in ("weights.safetensors", "curve.jsonl")]
+        )
+    assert ends[0] == ends[1] == ends[2]
+
+
+def after_steps(monkeypatch, count):
+    """A run is asked to stop after so many steps more."""
+    done, whole = [], Descent.step
+
+    def step(self, lr):
+        whole(self, lr)
+        done.append(lr)
+        if len(done) == count:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Descent, "step", step)
+
+
+def test_another_chance_under_an_old_revision_is_not_mixed_in(dropping, place, capsys):
+    run = its_scratch(dropping)
+    dropping.change("nn.Dropout(0.5)", "nn.Dropout(0.4)")
+    forget()
+    assert main([*tiny.train(run, (), str(place.root)), f"--code={dropping.path}"]) == 2
+    assert "mine.dropping computes something else than when this run" in capsys.readouterr().err
+    assert dropping.kdpipe("check") == 2
+    assert "networks.dropping.build: mine.dropping is not what" in capsys.readouterr().err
+
+
+def test_runs_named_by_a_card_from_before_it_could_train_are_found(dropping):
+    """Its answer was then of eval mode alone; the card is kept, and names what it named."""
+    path = dropping.path / "dropping-1x8x8-10.network.json"
+    old = dropping.card("dropping") | {"trained": []}
+    path.write_text(json.dumps(identity.sealed(old)))
+    names = list(dropping.plan().runs)
+    assert dropping.kdpipe("check") == 0 and dropping.kdpipe("network") == 0
+    assert list(dropping.plan().runs) == names and dropping.card("dropping")["trained"] == []
+    forget()
+    building.build(its_scratch(dropping).spec["network"], dropping.path)
+    dropping.change("        Noisy(),", "        nn.GELU(),")
+    forget()
+    with pytest.raises(KdpipeError, match="computes something else than when this run"):
+        building.build(its_scratch(dropping).spec["network"], dropping.path)
+
+
+def test_one_that_draws_at_random_teaches_with_weights_it_brings(dropping, place):
+    import mine  # pyright: ignore
+
+    weights = dropping.path / "weights.safetensors"
     model = mine.dropping(num_classes=10, in_channels=1)
     save_file(model.state_dict(), weights)
     source = {"network": "dropping", "path": "weights.safetensors"}
     source["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    networks = NETWORKS | {"dropping": {"build": "mine.dropping"}}
     main = {"teachers": ["brought"], "students": ["wrn10-0.5"]}
-    folder.write(study(networks=networks, pretrained={"brought": source}, main=main))
-    assert folder.kdpipe("check") == 0
-    made = folder.plan()
+    dropping.write(study(networks=networks, pretrained={"brought": source}, main=main))
+    assert dropping.kdpipe("check") == 0
+    made = dropping.plan()
     for run in made.runs.values():
         path = made.weights.get(run.name)
-        train(run.spec, [], place, Means(weights=path and weights, code=folder.path))
+        train(run.spec, [], place, Means(weights=path and weights, code=dropping.path))
     taught = tiny.record(place, run)
     assert taught["status"] == "done" and taught["spec"]["teacher"]["members"]
     brought = next(run for run in made.runs.values() if run.network == "dropping")

@@ -49,9 +49,7 @@ def _examples(kind: str, shape: tuple, classes: int) -> list[str]:
         except KdpipeError as error:
             refused[name] = str(error)
         else:
-            marks = ["only teaches, with weights it brings"] if network.random else []
-            marks += ["no linear end"] if not network.linear else []
-            rows.append((cost, name, "; ".join(marks)))
+            rows.append((cost, name, "" if network.linear else "no linear end"))
     rows.sort(key=lambda row: row[0].multiply_adds)
     lines = [_row(name, cost.parameters, cost.multiply_adds, marks) for cost, name, marks in rows]
     if refused and not lines and shape != USUAL:

@@ -2,9 +2,9 @@
 
 `torchvision.json` beside this file was measured once, on images of 3 x 224 x 224, from torchvision
 itself (a test measures some of it again): parameters and multiply-adds, those of a class apart;
-whether it drops activations at random in training; what its four groups put out, where it has
-groups; and its weights, by torchvision's name, with the digits of their SHA-256 that torchvision
-verifies. Of the few whose last layer is not linear it says so. A new one is a line in it.
+what its four groups put out, where it has groups; and its weights, by torchvision's name, with the
+digits of their SHA-256 that torchvision verifies. Of the few whose last layer is not linear it says
+so. A new one is a line in it.
 """
 
 import functools
@@ -24,7 +24,6 @@ class Facts:
     parameters_per_class: int
     multiply_adds: int
     multiply_adds_per_class: int
-    random: bool
     groups: tuple[Shape, ...]
     weights: dict[str, str]
     linear: bool = True  # whether the last layer is one
@@ -43,7 +42,7 @@ def table() -> dict[str, Facts]:
 def parse(name: str) -> Network | None:
     if (facts := table().get(name)) is None:
         return None
-    return Network(name, random=facts.random, linear=facts.linear, weights=facts.weights)
+    return Network(name, linear=facts.linear, weights=facts.weights)
 
 
 def check(network: Network, shape: Shape) -> None:

@@ -26,10 +26,14 @@ class Answer(NamedTuple):
     """What a network said, as numbers; each empty where it is not finite or not asked for."""
 
     in_eval: tuple[float, ...]  # the first logits in eval mode
-    trained: tuple[float, ...]  # the same after a step of training
+    # The same after a step of training. What is drawn at random differs from one kind of processor
+    # to the next: a network that draws takes the step in eval mode, and the chances with which its
+    # modules draw (`chances`) stand behind the logits.
+    trained: tuple[float, ...]
     # Two numbers for each group, in eval mode and after the step: how large its outputs are (the
     # mean of their sizes), and their sum with made signs by the root of their number.
     of_groups: tuple[float, ...] = ()
+    draws: bool = False  # whether it draws random numbers in training
 
     @property
     def logits(self) -> list[float]:
@@ -42,32 +46,41 @@ def images(shape: Sequence[int]) -> Tensor:
 
 
 def of(make: Callable[[], nn.Module], shape: Sequence[int], layout: str) -> Answer:
-    """What a network answers.
-
-    Without a step where it draws random numbers in training, for such a network is not trained.
-    `make` builds it from torch's global generator.
-    """
+    """What a network answers. `make` builds it from torch's global generator."""
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
         model = make().to(memory_format=memory_format(layout))
         move(model)
         x = images(shape).contiguous(memory_format=memory_format(layout))
         first, groups = _held(model, x), _of_groups(model, x)
-        if not _learned(model, x):
-            return Answer(first, (), groups)
-        return Answer(first, _held(model, x), (*groups, *_of_groups(model, x)))
+        draws = _draws(model, x)
+        _learn(model.train(not draws), x)
+        drawn_by = chances(model) if draws else ()
+        trained, groups = (*_held(model, x), *drawn_by), (*groups, *_of_groups(model, x))
+        return Answer(first, trained, groups, draws)
 
 
 def compares(wanted: Sequence[float], found: Answer) -> bool:
     """Whether the answer in a spec is this one, but for rounding.
 
     That of a network with groups ends with what these say, unless its card is of an earlier
-    version of kdpipe.
+    version of kdpipe; to such a one a network that draws at random took no step.
     """
     count = len(found.logits)
-    return agree(wanted[:count], found.logits) and (
-        len(wanted) == count or groups_agree(wanted[count:], found.of_groups)
+    if agree(wanted[:count], found.logits):
+        return len(wanted) == count or groups_agree(wanted[count:], found.of_groups)
+    count, of_groups = len(found.in_eval), found.of_groups[: len(found.of_groups) // 2]
+    return (
+        found.draws
+        and agree(wanted[:count], found.in_eval)
+        and (len(wanted) == count or groups_agree(wanted[count:], of_groups))
     )
+
+
+def chances(model: nn.Module) -> tuple[float, ...]:
+    """The `p` of each module that has one, as dropout and stochastic depth do, in their order."""
+    found = (getattr(module, "p", None) for module in model.modules())
+    return tuple(float(p) for p in found if isinstance(p, float | int))
 
 
 def groups_agree(old: Sequence[float], new: Sequence[float]) -> bool:
@@ -136,15 +149,21 @@ def _rounded(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(f"{value:.6g}") for value in values)
 
 
-def _learned(model: nn.Module, x: Tensor) -> bool:
-    """Train it for one step; False for a network that draws random numbers."""
+def _draws(model: nn.Module, x: Tensor) -> bool:
+    """Whether it draws random numbers in training; its buffers are left as they were."""
+    state = {name: value.clone() for name, value in model.state_dict().items()}
     before = generators()
-    logits = model.train()(x.clone())
-    if before != generators():
-        return False
+    with torch.no_grad():
+        model.train()(x.clone())
+    model.load_state_dict(state)
+    return before != generators()
+
+
+def _learn(model: nn.Module, x: Tensor) -> None:
+    """Train it for one step, in the mode that it is in."""
+    logits = model(x.clone())
     F.cross_entropy(logits, torch.arange(len(x)) % logits.shape[1]).backward()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter -= 0.1 * parameter.grad
-    return True

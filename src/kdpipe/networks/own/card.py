@@ -50,7 +50,7 @@ class NetworkCard:
     groups: tuple[tuple[int, int, int], ...]  # of its group outputs; none without `features`
     state: dict[str, str]  # name -> type, shape and fixing of each parameter and buffer
     answer: tuple[float, ...]  # to made images, with made weights: another one computes otherwise
-    trained: tuple[float, ...]  # the same after a step of training; none if it draws at random
+    trained: tuple[float, ...]  # the same after a step of training (`answer.Answer`)
     fewest: int  # images that it learns from at once: 2 where it normalises what is 1 x 1
     of_groups: tuple[float, ...] = ()  # what its groups say (`Answer`); none in older cards
 

@@ -49,7 +49,7 @@ def make_cards(own: Own) -> list[str]:
             f"classes: {card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds"
         )
         if card.random:
-            line += "; it draws at random in training: it may teach, with weights it brings"
+            line += "; it draws at random in training (dropout)"
         if card.groups:
             line += f"; {len(card.groups)} group outputs"
         if renamed:
@@ -125,7 +125,7 @@ def _unchanged(card: NetworkCard, path: Path, source: str) -> NetworkCard:
 
 
 def _agree(old: NetworkCard, new: NetworkCard) -> bool:
-    said = answer.Answer(new.answer, new.trained, new.of_groups)
+    said = answer.Answer(new.answer, new.trained, new.of_groups, new.random)
     return answer.compares(old.spec()["answer"], said)
 
 

@@ -143,18 +143,27 @@ class _Trial:
         return first
 
     def learn(self, model: nn.Module) -> bool:
-        """A step's forward and backward in training mode, twice; whether it drew random numbers."""
+        """A step's forward and backward in training mode, twice; whether it drew random numbers.
+
+        Before each step a run seeds torch's generator, and so is it done here.
+        """
         model.train()
         state = {name: value.clone() for name, value in model.state_dict().items()}
-        before = generators()
+        torch.manual_seed(0)
+        ours, *theirs = generators()
         first = self.forward(model, "training mode")
-        drew = before != generators()
+        now, *others = generators()
+        if theirs != others:
+            self.refuse(
+                "in training mode it draws random numbers from Python's or NumPy's generator, "
+                "which an interruption would lose: draw from torch's (torch.rand, nn.Dropout), "
+                "which is seeded before each step"
+            )
         self.backward(model, first)
         kept = self.kept(model)
         model.load_state_dict(state)
+        torch.manual_seed(0)
         logits = self.forward(model, "training mode")
-        if drew:
-            return True
         if not torch.equal(first, logits):
             self.refuse(
                 "in training mode it answers the same images differently a second time: it keeps "
@@ -162,7 +171,7 @@ class _Trial:
             )
         self.backward(model, logits)
         self.counts_nothing(kept, model)
-        return False
+        return ours != now
 
     def backward(self, model: nn.Module, logits: Tensor) -> None:
         model.zero_grad()

@@ -19,7 +19,7 @@ def _pretrained(sound: Sound) -> Iterator[str]:
 
 
 def _source(sound: Sound, where: str, source: Pretrained) -> Iterator[str]:
-    yield from sound.follow_network(f"{where}.network", source.network, trained=False)
+    yield from sound.follow_network(f"{where}.network", source.network)
     if source.weights is not None:
         known = naming.weights(source.network)
         if source.weights not in known:
