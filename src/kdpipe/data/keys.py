@@ -15,35 +15,60 @@ from kdpipe.section import Name, Positive, Section, Seed, Share, Spread
 class Taken(Section):
     """The data set, and what is taken of it."""
 
-    name: Name = Field(description="a known data set (digits, cifar10, ...), or one's own")
+    name: Name = Field(
+        description="a known data set (digits, cifar10, ...), or one's own", examples=["cifar10"]
+    )
     path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
         description="where its files lie, seen from this file; null: downloaded if it is known",
+        examples=["../data/flowers"],
     )
     card: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
-        None, description="the card of one's own data; null: beside the data, as PATH.card.json"
+        None,
+        description="the card of one's own data; null: beside the data, as PATH.card.json",
+        examples=["flowers.json"],
     )
     train_size: Positive | None = Field(
-        None, description="images to train on, see draw; null: all that are left"
+        None, description="images to train on, see draw; null: all that are left", examples=[600]
     )
     validation: int = Field(
-        0, ge=0, description="images held out of train, see draw; every choice is made on them"
+        0,
+        ge=0,
+        description="images held out of train, see draw; every choice is made on them",
+        examples=[400],
     )
     draw: Literal["equal", "share"] = Field(
-        "equal", description="as many of each class, or of each class its share"
+        "equal",
+        description="what train_size and validation take: equal, as many of each class; share, of "
+        "each class its share",
     )
     label_noise: Share = Field(
-        0.0, description="share of the train labels redrawn uniformly over the classes"
+        0.0,
+        description="share of the train labels redrawn uniformly over the classes",
+        examples=[0.2],
     )
-    split_seed: Seed = Field(0, description="draws subset, validation and label noise")
+    split_seed: Seed = Field(
+        0,
+        description="draws training subset, validation and label noise, for each split others",
+        examples=[1],
+    )
     resize: Annotated[int, Field(ge=4, le=1024)] | None = Field(
-        None, description="scale every image to this height and width; null: as they are"
+        None,
+        description="scale every image to this height and width; of images that stream, the side "
+        "that is cropped out; null: as they are",
+        examples=[32],
     )
     mean: list[Share] | None = Field(
-        None, min_length=1, description="of each channel, in [0, 1]; null: measured on train"
+        None,
+        min_length=1,
+        description="of each channel, in [0, 1]; null: measured on train",
+        examples=[[0.3]],
     )
     std: list[Spread] | None = Field(
-        None, min_length=1, description="of each channel, in (0, 1]; null: measured on train"
+        None,
+        min_length=1,
+        description="of each channel, in (0, 1]; null: measured on train",
+        examples=[[0.4]],
     )
 
 

@@ -29,6 +29,7 @@ from kdpipe.wording import shown
 PACKAGE = "kdpipe.learning.methods"
 FIRST = "kd"
 OWN = "own_term"  # in a spec: the term of one's own
+Dotted = Annotated[str, Field(max_length=200, json_schema_extra={"pattern": DOTTED})]
 BESIDE_ANOTHER = {"ce_weight": 1.0, "kd_weight": 0.0}  # where they are not given
 
 
@@ -62,30 +63,31 @@ class MethodKeys(Section):
         None,
         description="ESKD: what the teacher adds to the loss ends after this epoch, or share of "
         "epochs; null: it stays",
+        examples=[0.3],
     )
     ce_weight_after_stop: Annotated[float, Field(gt=0, le=1000)] | None = Field(
-        None, description="the weight of CE after the stop (default 1.0)"
+        None, description="the weight of CE after the stop; null: 1.0", examples=[1.0]
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="of the CE term, instead of the recipe's"
+        None, description="of the CE term, instead of the recipe's", examples=[0.1]
     )
     standardise: bool = Field(
         False,
         description="LSKD: terms on logits see each image's logits less their mean, divided by "
         "their standard deviation, of student and teacher; CE sees them as they are",
+        examples=[True],
     )
-    term: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": DOTTED})] | None = (
-        Field(
-            None,
-            description="a term of one's own, as module.NAME; the module is found in the folder "
-            "`code`, or installed",
-        )
+    term: Dotted | None = Field(
+        None,
+        description="a term of one's own, as module.NAME; the module is found in the folder "
+        "`code`, or installed",
+        examples=["my_terms.TERM"],
     )
     term_weight: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         1.0, description="the weight of the term of one's own"
     )
     term_keys: dict[str, bool | int | float | str] = Field(
-        default_factory=dict, description="the keys of the term of one's own"
+        default_factory=dict, description="the keys of that term", examples=[{"power": 2}]
     )
 
     @model_validator(mode="before")

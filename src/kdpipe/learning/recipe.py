@@ -11,27 +11,41 @@ from kdpipe.section import Positive, Section
 class Recipe(Section):
     """How one network is trained: SGD with a learning rate that drops in steps."""
 
-    epochs: int = Field(ge=1, le=100_000, description="how long it trains")
-    lr: float = Field(gt=0, le=100, description="the learning rate at the start")
+    epochs: int = Field(
+        ge=1, le=100_000, description="how often it sees all training images", examples=[40]
+    )
+    lr: float = Field(gt=0, le=100, description="the learning rate at the start", examples=[0.1])
     batch_size: int = Field(128, ge=2, le=65_536, description="images of one step")
     drop_epochs: list[Positive] = Field(
-        default_factory=list, description="epochs after which the learning rate is multiplied"
+        default_factory=list,
+        description="epochs after which the learning rate is multiplied",
+        examples=[[12, 24, 36]],
     )
     drop_factor: float = Field(0.2, gt=0, lt=1, description="what it is multiplied by at a drop")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    weight_decay: float = Field(5.0e-4, ge=0, le=1, description="on every parameter")
+    momentum: float = Field(0.9, ge=0, lt=1, description="the momentum of SGD")
+    weight_decay: float = Field(
+        5.0e-4, ge=0, le=1, description="the weight decay of SGD, on every parameter"
+    )
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="share of a label spread evenly over the classes"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of a label spread evenly over the classes",
+        examples=[0.1],
     )
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="CPU threads of a run; part of its identity, since it changes the bytes"
     )
 
     autocast: Literal["bfloat16"] | None = Field(
-        None, description="bfloat16: a network in training is run in half precision; null: float32"
+        None,
+        description="bfloat16: a network in training is run in half precision; null: float32",
+        examples=["bfloat16"],
     )
     compile: bool = Field(
-        False, description="torch.compile the network in training; wants a C++ compiler there"
+        False,
+        description="torch.compile the network in training; wants a C++ compiler there",
+        examples=[True],
     )
 
     @model_validator(mode="after")

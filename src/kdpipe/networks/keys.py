@@ -15,15 +15,23 @@ class Pretrained(Section):
     with its SHA-256.
     """
 
-    network: Network = Field(description="the network that the weights belong to")
+    network: Network = Field(
+        description="the network that the weights belong to", examples=["resnet34"]
+    )
     weights: Annotated[str, Field(min_length=1, max_length=80)] | None = Field(
-        None, description="torchvision's weights by name, e.g. IMAGENET1K_V1"
+        None,
+        description="torchvision's weights by name, e.g. IMAGENET1K_V1",
+        examples=["IMAGENET1K_V1"],
     )
     path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
-        None, description="the file, safetensors or a state dict, seen from this file"
+        None,
+        description="the file, safetensors or a state dict, seen from this file",
+        examples=["../weights/wrn16-2.safetensors"],
     )
     sha256: Annotated[str, Field(pattern=SHA256)] | None = Field(
-        None, description="of the file of one's own, as sha256sum prints it"
+        None,
+        description="of the file of one's own, as sha256sum prints it",
+        examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
     )
 
     @model_validator(mode="after")
@@ -44,7 +52,8 @@ class OwnNetwork(Section):
 
     build: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": DOTTED})] = Field(
         description="the callable, as module.callable; the module is found in the folder `code`, "
-        "or installed"
+        "or installed",
+        examples=["my_networks.tiny"],
     )
     revision: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         1, description="raised by hand when what the network computes changes; part of its runs"

@@ -25,20 +25,30 @@ class Ensemble(Section):
     """
 
     networks: list[Network] | None = Field(
-        None, min_length=1, description="networks trained on labels, to be averaged"
+        None,
+        min_length=1,
+        description="networks trained on labels, to be averaged",
+        examples=[["wrn10-0.5"]],
     )
     stops: list[Stop] = Field(
         default_factory=lambda: ["full"],
         min_length=1,
         description="where each of them stops, each a member of its own",
+        examples=[["checkpoint 24", "full"]],
     )
     copies: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None, description="members 0 .. copies-1 of each network; member 0 is the scratch run"
+        None,
+        description="members 0 .. copies-1 of each network; member 0 is the scratch run",
+        examples=[3],
     )
     operations_of: Name | None = Field(
-        None, description="an ensemble: take as many copies as its inference operations pay for"
+        None,
+        description="an ensemble: take as many copies as its inference operations pay for",
+        examples=["medium"],
     )
-    block: Name | None = Field(None, description="a block: average its generations")
+    block: Name | None = Field(
+        None, description="a block: average its generations", examples=["again"]
+    )
     average_at: Literal["one", "temperature"] = Field(
         "one", description="as a teacher: mean of the probabilities at T = 1, or at the method's T"
     )
@@ -57,30 +67,44 @@ class Ensemble(Section):
 class Block(Section):
     """One experiment: teachers x stops x students x methods x seeds."""
 
-    name: Name
+    name: Name = Field(
+        description="its name, by which tables, claims and other blocks know it", examples=["size"]
+    )
     teachers: list[str] = Field(
         min_length=1,
         description="networks, `self` (the student's own scratch run), blocks, ensembles, or "
         "pretrained ones",
+        examples=[["wrn10-1", "wrn16-2"]],
     )
     stops: list[Stop] = Field(
         default_factory=lambda: ["full"],
         min_length=1,
         description="where each teacher stops, each a teacher of its own",
+        examples=[["full", "checkpoint 13", "schedule 4/14"]],
     )
-    students: list[Network] = Field(min_length=1, description="networks that learn")
+    students: list[Network] = Field(
+        min_length=1,
+        description="networks that learn; each also gets a run on labels alone, its scratch",
+        examples=[["wrn10-0.5"]],
+    )
     methods: list[Name | list[Name]] = Field(
         default_factory=lambda: ["kd"],
         min_length=1,
         description="names of methods; a list gives one method for each step",
+        examples=[["kd", ["eskd", "kd"]]],
     )
     via: list[Network] | None = Field(
-        None, min_length=1, description="networks between teacher and student, each a step"
+        None,
+        min_length=1,
+        description="networks between teacher and student, each a step",
+        examples=[["wrn10-1"]],
     )
     generations: Annotated[int, Field(ge=1, le=1000)] = Field(
-        1, description="times the last network is distilled: 1 is an ordinary student"
+        1, description="times the last network is distilled: 1 is an ordinary student", examples=[3]
     )
-    seeds: list[Seed] | None = Field(None, min_length=1, description="default: the study's")
+    seeds: list[Seed] | None = Field(
+        None, min_length=1, description="default: the study's", examples=[[0, 1, 2]]
+    )
     teacher_seed: Literal["paired"] | Seed = Field(
         "paired", description="`paired`: seed s learns from the teacher of seed s; or one seed"
     )
@@ -88,6 +112,7 @@ class Block(Section):
         False,
         description="also train each student on labels for as many operations as KD cost, and as "
         "all that is trained along its path cost (at most ten times its epochs)",
+        examples=[True],
     )
 
     @property
@@ -106,6 +131,7 @@ class Transfer(Section):
         min_length=1,
         description="blocks of which the last networks, their scratch runs and their teachers are "
         "probed",
+        examples=[["size"]],
     )
 
     @model_validator(mode="after")
@@ -119,22 +145,29 @@ class Transfer(Section):
 class Study(Section):
     """The whole file."""
 
-    study: Name = Field(description="its name: the folder of its reports")
-    seeds: list[Seed] = Field(min_length=1, description="everything is trained once for each")
+    study: Name = Field(description="its name: reports go to reports/NAME", examples=["digits"])
+    seeds: list[Seed] = Field(
+        min_length=1,
+        description="everything is trained once for each; a seed decides initial weights, order "
+        "and views, never which images are held out; fewer than three give no interval",
+        examples=[[0, 1, 2, 3, 4]],
+    )
     splits: list[SplitNumber] = Field(
         default_factory=lambda: [0],
         min_length=1,
         description="everything is trained once for each; a split draws train subset, validation "
         "and label noise anew, so that a verdict is about the data and not about one split",
+        examples=[[0, 1, 2]],
     )
     looks: list[Positive] | None = Field(
         None,
         min_length=1,
         description="numbers of seeds after which the study is looked at, rising to all of them; "
         "they share one error rate; null: once, after all seeds",
+        examples=[[3, 5, 8]],
     )
     look: Positive = Field(
-        1, description="which of `looks` is due; seeds of later ones wait; in no name"
+        1, description="which of `looks` is due; seeds of later ones wait; renames no run"
     )
     primary: list[str] | None = Field(
         None,
@@ -142,15 +175,18 @@ class Study(Section):
         max_length=5,
         description="the claims that are tested first, few, since each costs the others power; "
         "null: C1, C6, C9, C11s, C11c",
+        examples=[["C1", "C6"]],
     )
     pilots: list[Name] = Field(
         default_factory=list,
         description="studies by which this one's choices were made; each with seeds of its own",
+        examples=[["digits_pilot"]],
     )
     registration: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
         description="what `kdpipe register` has written, seen from this file; null: beside it, as "
         "STUDY.registration.json, if it is there",
+        examples=["digits.registration.json"],
     )
     smallest_effect: Annotated[float, Field(gt=0, le=100)] = Field(
         0.2, description="the smallest difference worth having, in points of top-1 error"
@@ -158,7 +194,7 @@ class Study(Section):
     reading: Reading = Field(
         "last",
         description="where every network that the study compares is read: after its last epoch, or "
-        "after its best one on validation; in no name",
+        "after its best one on validation; renames no run",
     )
     data: Data = Field(description="the images")
     recipe: Recipe = Field(description="how every network is trained")
@@ -167,14 +203,19 @@ class Study(Section):
     )
     code: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
-        description="where the modules of `networks` and their cards lie, seen from this file; "
-        "null: beside it",
+        description="the folder of the modules of networks and terms of one's own, and of their "
+        "cards, seen from this file; null: its own folder",
+        examples=["../models"],
     )
     network_recipes: dict[Network, dict] = Field(
-        default_factory=dict, description="keys of the recipe that differ for one network"
+        default_factory=dict,
+        description="keys of the recipe that differ for one network",
+        examples=[{"wrn16-2": {"lr": 0.05}}],
     )
     keep_checkpoints: dict[Network, list[Stop]] = Field(
-        default_factory=dict, description="checkpoints to keep although no block asks for them"
+        default_factory=dict,
+        description="checkpoints to keep although no block asks for them",
+        examples=[{"wrn16-2": ["checkpoint 0", "every 10"]}],
     )
     teacher_outputs: Literal["auto", "table", "live"] = Field(
         "auto",
@@ -182,13 +223,13 @@ class Study(Section):
         "auto: a table for students whose epochs are more than half the views",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where runs are trained; auto: on GPUs if there are any; in no name"
+        "auto", description="where runs are trained; auto: on GPUs if there are any; renames no run"
     )
     runs_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
-        1, description="runs that share one GPU of this machine at a time; in no name"
+        1, description="runs that share one GPU of this machine at a time; renames no run"
     )
     workers: Annotated[int, Field(ge=0, le=256)] = Field(
-        4, description="processes that read images beside a run, where they stream; in no name"
+        4, description="processes that read images beside a run, where they stream; renames no run"
     )
     methods: dict[Name, Method] = Field(  # pyright: ignore (a model made of the listed terms)
         default_factory=lambda: {"kd": Method.model_validate({})},
@@ -207,11 +248,14 @@ class Study(Section):
         default_factory=dict, description="linear probes on other data, each under a name"
     )
     tables: dict[str, list[Name]] = Field(
-        default_factory=dict, description="for each table the blocks and ensembles it reads"
+        default_factory=dict,
+        description="for each table the blocks and ensembles it reads",
+        examples=[{"teacher_size": ["size"]}],
     )
     claims: dict[str, list[Name]] = Field(
         default_factory=dict,
         description="for a claim the blocks and ensembles it reads; without an entry it reads all",
+        examples=[{"C1": ["size"]}],
     )
 
     @property

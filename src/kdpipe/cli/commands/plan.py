@@ -11,7 +11,7 @@ from kdpipe.errors import KdpipeError
 
 
 def arguments(parser) -> None:
-    parser.add_argument("study")
+    parser.add_argument("study", help="a study file")
     parser.add_argument("--json", action="store_true", help="the whole plan, run by run, as JSON")
     help = "first time the networks of the study on this machine, a minute at the most"
     parser.add_argument("--measure", action="store_true", help=help)

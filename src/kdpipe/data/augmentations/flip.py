@@ -9,7 +9,9 @@ from kdpipe.section import Section
 
 
 class Keys(Section):
-    flip: bool = Field(False, description="mirror half of the images left to right")
+    flip: bool = Field(
+        False, description="mirror half of the images left to right", examples=[True]
+    )
 
 
 def count(keys: Keys) -> int:

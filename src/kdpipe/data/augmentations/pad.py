@@ -13,7 +13,9 @@ from kdpipe.section import Section
 
 
 class Keys(Section):
-    pad: int = Field(0, ge=0, le=16, description="pixels padded on each side before a crop")
+    pad: int = Field(
+        0, ge=0, le=16, description="pixels padded on each side before a crop", examples=[4]
+    )
     padding: Literal["zero", "reflect"] = Field("zero", description="what the padding is made of")
 
 

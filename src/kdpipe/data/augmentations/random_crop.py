@@ -39,7 +39,9 @@ class Crop(Section):
 
 class Keys(Section):
     crop: Crop | None = Field(
-        None, description="random crops without end, of images that stream; instead of pad"
+        None,
+        description="random crops without end, of images that stream; instead of pad",
+        examples=[{"scale": [0.08, 1.0]}],
     )
 
 

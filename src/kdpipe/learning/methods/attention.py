@@ -24,6 +24,7 @@ class Keys(Section):
         ge=0,
         le=1_000_000,
         description="the weight of attention transfer; good for one image size only",
+        examples=[60.0],
     )
 
 

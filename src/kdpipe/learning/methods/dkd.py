@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
 
 class Keys(Section):
-    dkd_weight: float = Field(0.0, ge=0, le=1000, description="the weight of DKD")
+    dkd_weight: float = Field(0.0, ge=0, le=1000, description="the weight of DKD", examples=[1.0])
     dkd_alpha: float = Field(
-        1.0, ge=0, le=1000, description="of its part on the label against all other classes"
+        1.0,
+        ge=0,
+        le=1000,
+        description="the weight of its part on the label against all other classes",
     )
     dkd_beta: float = Field(
-        8.0, ge=0, le=1000, description="of its part on the other classes among themselves"
+        8.0,
+        ge=0,
+        le=1000,
+        description="the weight of its part on the other classes among themselves",
     )
     dkd_temperature: float = Field(4.0, ge=0.01, le=1000, description="its temperature")
     dkd_warmup: Warmup = Field(

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 class Keys(Section):
     fitnet_weight: float = Field(
-        0.0, ge=0, le=1_000_000, description="the weight of FitNet's regression (usual: 100)"
+        0.0,
+        ge=0,
+        le=1_000_000,
+        description="the weight of FitNet's regression (usual: 100)",
+        examples=[100.0],
     )
 
 

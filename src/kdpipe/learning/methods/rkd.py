@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 class Keys(Section):
     rkd_weight: float = Field(
-        0.0, ge=0, le=1_000_000, description="the weight of relational KD (authors: 1)"
+        0.0,
+        ge=0,
+        le=1_000_000,
+        description="the weight of relational KD (authors: 1)",
+        examples=[1.0],
     )
     rkd_distance_weight: float = Field(
         25.0, ge=0, le=1_000_000, description="within relational KD: the weight of distances"

@@ -28,12 +28,18 @@ NEVER = -1e30
 
 
 class Keys(Section):
-    rld_weight: float = Field(0.0, ge=0, le=1000, description="the weight of RLD")
+    rld_weight: float = Field(0.0, ge=0, le=1000, description="the weight of RLD", examples=[1.0])
     rld_alpha: float = Field(
-        1.0, ge=0, le=1000, description="of its part on the label and the teacher's confidence"
+        1.0,
+        ge=0,
+        le=1000,
+        description="the weight of its part on the label and the teacher's confidence",
     )
     rld_beta: float = Field(
-        8.0, ge=0, le=1000, description="of its part on what the teacher ranks below the label"
+        8.0,
+        ge=0,
+        le=1000,
+        description="the weight of its part on what the teacher ranks below the label",
     )
     rld_alpha_temperature: float = Field(
         1.0, ge=0.01, le=1000, description="the temperature of the first part"

@@ -21,6 +21,7 @@ class Keys(Section):
         ge=0,
         le=1_000_000,
         description="the weight of similarity preserving (authors: 3000)",
+        examples=[3000.0],
     )
 
 

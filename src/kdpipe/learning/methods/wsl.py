@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class Keys(Section):
-    wsl_weight: float = Field(0.0, ge=0, le=1000, description="the weight of weighted soft labels")
+    wsl_weight: float = Field(
+        0.0, ge=0, le=1000, description="the weight of weighted soft labels", examples=[2.25]
+    )
     wsl_temperature: float = Field(4.0, ge=0.01, le=1000, description="their temperature")
 
 

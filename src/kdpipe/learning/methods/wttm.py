@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class Keys(Section):
-    wttm_weight: float = Field(0.0, ge=0, le=10_000, description="the weight of weighted TTM")
+    wttm_weight: float = Field(
+        0.0, ge=0, le=10_000, description="the weight of weighted TTM", examples=[4.0]
+    )
     wttm_gamma: float = Field(
         0.2, gt=0, le=100, description="the power that flattens the teacher: a temperature of 1/it"
     )
