@@ -15,10 +15,12 @@ min_version("9.27.1")
 # says only after this file was read.) `longest_job` stands in the profile of a site.
 remote = workflow.resource_settings.nodes is not None
 site = workflow.resource_settings.default_resources or {}
+# Beside this file, also where another workflow uses it as a module.
+beside = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 study = load(
     config,
     workflow.configfiles,
-    default=Path(workflow.basedir) / "config.yaml",
+    default=beside / "config.yaml",
     head=workflow.is_main_process,
     dry=workflow.output_settings.dryrun,
     remote=remote,
