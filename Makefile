@@ -2,13 +2,14 @@
 # make test     the tests
 # make test-cluster   the tests on a SLURM of their own; wants root and Debian's slurm packages
 # make check    style, types, workflow lint
+# make docs     the manual as pages of HTML: docs/_build/html/docs/index.html
 # make pins     renew requirements.lock
 PYTHON ?= python3.11
 BIN := .venv/bin
 CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install run test test-cluster check pins
+.PHONY: install run test test-cluster check docs pins
 
 install: $(BIN)/.installed
 
@@ -27,6 +28,10 @@ check: $(BIN)/.installed
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	pyright
+
+docs: $(BIN)/.installed
+	python docs/generate.py
+	sphinx-build -W --keep-going -q -c docs -b html . docs/_build/html
 
 # Installs once, and again when the pins or the package's needs change.
 $(BIN)/.installed: requirements.lock pyproject.toml

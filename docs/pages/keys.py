@@ -1,0 +1,178 @@
+"""Every key of a study, from its model: value and range, default, meaning, example."""
+
+import inspect
+import json
+import re
+from collections.abc import Container, Iterator
+from importlib import import_module
+
+from pydantic import BaseModel
+
+from kdpipe.data.augmentations.random_crop import Crop
+from kdpipe.data.keys import Data
+from kdpipe.learning import method as methods
+from kdpipe.learning.method import Method
+from kdpipe.learning.recipe import Recipe
+from kdpipe.networks.keys import OwnNetwork, Pretrained
+from kdpipe.study.grammar import Block, Ensemble, Study, Transfer
+from pages.markdown import cell, paragraphs, table
+
+# Sections of a study, and where their keys stand in the file.
+SECTIONS = {
+    Data: "data",
+    Crop: "data.crop",
+    Recipe: "recipe",
+    OwnNetwork: "networks.NAME",
+    Method: "methods.NAME",
+    Ensemble: "ensembles.NAME",
+    Pretrained: "pretrained.NAME",
+    Block: "experiments",
+    Transfer: "transfers.NAME",
+}
+FORMS = {  # of texts, by how their pattern or description begins
+    "^[A-Za-z0-9]": "name",
+    "^(full": "stop",
+    "^[A-Za-z_]": "module.name",
+    "^[0-9a-f]{64}": "64 hexadecimal digits",
+    "a network": "network",
+}
+
+
+def study() -> Iterator[str]:
+    schema = Study.model_json_schema()
+    yield """
+# Keys of a study
+
+A study is one YAML file. [config.yaml](../../config.yaml) is the shortest complete example, with a
+comment for each key. `kdpipe check FILE` says every mistake of yours; `kdpipe schema` prints this
+grammar for an editor, which completes from it. A key without a default must be written. Nothing is
+converted (`"5"` is a text and no number) and nothing is ignored (an unknown key is a mistake).
+
+Some kinds of value come often. A **name** has letters, digits, `-` and `_`, at most 40. A
+**network** is [the name of one](names.md#networks), or of one of your own. A **block** is one entry
+of `experiments`. A **stop** is `full`, `checkpoint E` (cut out of the full training after E
+epochs), `every K` (checkpoints K, 2K, ...) or `schedule A/N` (a training of its own, N epochs with
+the learning rate dropped every A).
+
+"Renames no run": the key says how a study is run, or what is said of it, so changing it retrains
+nothing. Of the others each [decides which runs there are, or what they are](../identity.md).
+"""
+    yield "## The whole file\n"
+    yield from _keys(Study, schema)
+    for model, place in SECTIONS.items():
+        section = schema["$defs"][model.__name__]
+        yield f"\n## {place}\n"
+        yield paragraphs(section["description"]) + "\n"
+        if model is Method:
+            yield from _method(section)
+        else:
+            yield from _keys(model, section)
+
+
+def _method(section: dict) -> Iterator[str]:
+    """Keys of every method first, then the terms, each with its formula."""
+    terms = methods.terms()
+    own = {key for term in terms.values() for key in term.keys.model_fields}
+    yield from _keys(Method, section, set(Method.model_fields) - own)
+    yield "\nThe terms, each with the keys that are its own. A term of weight 0 is not there."
+    for name, term in terms.items():
+        module = import_module(f"{methods.PACKAGE}.{name}")
+        yield f"\n### {name}: {term.title}\n"
+        yield paragraphs(inspect.cleandoc(module.__doc__ or ""))
+        needs = "logits, which a teacher table holds" if term.needs == "logits" else term.needs
+        yield f"\nLooks at: {needs}. Column of the curve: `{term.part}`.\n"
+        yield from _keys(Method, section, term.keys.model_fields)
+
+
+def _keys(
+    model: type[BaseModel], section: dict, only: Container[str] | None = None
+) -> Iterator[str]:
+    """The table of a section's keys, of `only` these."""
+    rows = []
+    for key, field in model.model_fields.items():
+        if only is None or key in only:
+            value = section["properties"][key]
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            said = "" if field.is_required() else f"`{_yaml(default)}`"
+            example = (field.examples or [default])[0]
+            shown = "" if example in (None, {}, []) else f"`{key}: {_yaml(example)}`"
+            shown = "" if _sections(value) and not field.examples else shown
+            row = (f"`{key}`", _listed(_values(value)), said, value["description"], shown)
+            rows.append(list(map(cell, row)))
+    yield from table(("Key", "Value", "Default", "Meaning", "Example"), rows)
+
+
+def _sections(value: dict) -> set[str]:
+    """The models that a value is made of."""
+    return set(re.findall(r"#/\$defs/(\w+)", json.dumps(value)))
+
+
+def _values(value: dict, many: bool = False) -> list[str]:
+    """What a value may be, in words; `many`: of a list's entries."""
+    if "anyOf" in value:
+        return [one for kind in value["anyOf"] for one in _values(kind, many)]
+    if "$ref" in value:
+        place = {model.__name__: at for model, at in SECTIONS.items()}[value["$ref"][8:]]
+        return [f"[keys of its own](#{place.replace('.', '').lower()})"]
+    if known := value.get("enum") or ([value["const"]] if "const" in value else None):
+        return [f"`{one}`" for one in known]
+    kind = value.get("type")
+    if kind == "array":
+        few, most = value.get("minItems", 0), value.get("maxItems")
+        count = "" if most is None else f"{most} " if few == most else f"at most {most} "
+        return [f"list of {count}{_listed(_values(value['items'], True))}"]
+    if kind == "object":
+        inner = value.get("additionalProperties")
+        inner = inner if isinstance(inner, dict) else {}
+        if "patternProperties" in value:
+            (inner,) = value["patternProperties"].values()
+        return (
+            [f"for each {_of(value)}: {_listed(_values(inner, False))}"] if inner else ["a mapping"]
+        )
+    if kind == "string":
+        text = value.get("pattern") or value.get("description", "")
+        known = next((form for start, form in FORMS.items() if text.startswith(start)), "text")
+        return [f"{known}s" if many else known]
+    if kind in ("boolean", "null"):
+        return {"boolean": ["`true`", "`false`"], "null": ["`null`"]}[kind]
+    return [_number(value, many)] if kind else ["a mapping"]
+
+
+def _of(value: dict) -> str:
+    """What the keys of a mapping are."""
+    said = value.get("propertyNames", {}).get("description", "")
+    return "network" if said.startswith("a network") else "name"
+
+
+def _number(value: dict, many: bool) -> str:
+    whole = value["type"] == "integer"
+    name = ("whole number" if whole else "number") + "s" * many
+    low, high = value.get("minimum"), value.get("maximum")
+    if whole and "exclusiveMaximum" in value:
+        high = value["exclusiveMaximum"] - 1
+    begin = f"above {value['exclusiveMinimum']:g}" if "exclusiveMinimum" in value else ""
+    begin = f"{'from ' if high is None else ''}{low:g}" if low is not None else begin
+    end = f"to {high:,}" if high is not None else ""
+    end = f"below {value['exclusiveMaximum']:g}" if not end and "exclusiveMaximum" in value else end
+    end = f"and {end}" if begin and end.startswith("below") else end
+    return " ".join(filter(None, [name, begin, end]))
+
+
+def _listed(words: list[str]) -> str:
+    *first, last = dict.fromkeys(words)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _yaml(value: object) -> str:
+    """As a study has it, on one line."""
+    if isinstance(value, BaseModel):
+        return "{}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_yaml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_yaml, value)) + "]"
+    if isinstance(value, float):
+        return f"{value:.4g}" if value % 1 else f"{value:.1f}"
+    if isinstance(value, str):
+        return value if len(value) < 40 else f"{value[:16]}..."
+    return json.dumps(value)

@@ -1,0 +1,71 @@
+"""README and docs hold together: every link leads somewhere, every page is built and listed."""
+
+import functools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FENCE = re.compile(r"^```.*?^```$|^    .*?$", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"`[^`\n]*`")
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "config/*.md")
+    for path in ROOT.glob(pattern)
+    if "_build" not in path.parts
+)
+
+
+@functools.cache
+def anchors(path: Path) -> set[str]:
+    """Of the headings of a page, as forges and Sphinx make them."""
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def links(path: Path) -> list[str]:
+    text = CODE.sub("", FENCE.sub("", path.read_text()))
+    return re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path):
+    for link in links(path):
+        if re.match("https?://", link):
+            continue
+        file, _, anchor = link.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists() and there.is_relative_to(ROOT), f"{path}: {link} leads nowhere"
+        if anchor:
+            assert anchor in anchors(there), f"{path}: {link}: there is no such heading"
+
+
+def test_the_index_lists_every_page():
+    listed = {(ROOT / "docs" / link).resolve() for link in links(ROOT / "docs/index.md")}
+    pages = {path for path in PAGES if path.parent != ROOT}
+    assert pages - listed == {ROOT / "docs/index.md"}
+
+
+def test_sphinx_builds_every_page_without_a_warning(tmp_path):
+    line = [
+        "-m",
+        "sphinx",
+        "-W",
+        "-q",
+        "-c",
+        "docs",
+        "-d",
+        tmp_path / "trees",
+        ".",
+        tmp_path / "out",
+    ]
+    done = subprocess.run([sys.executable, *line], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for path in PAGES:
+        if path.parent != ROOT:
+            assert (tmp_path / "out" / path.relative_to(ROOT)).with_suffix(".html").exists()
+    contents = (tmp_path / "out/docs/index.html").read_text()
+    assert 'href="how-to/term.html"' in contents and 'href="reference/study.html"' in contents
