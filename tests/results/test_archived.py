@@ -138,7 +138,7 @@ def test_a_store_knows_what_its_archive_knows(path):
     assert place.records("runs") == {"b": RECORD} and set(place.records("probes")) == {"d"}
     assert place.curve("b") == CURVE and place.curve("a") is None and place.curve("x") is None
     assert place.failure("runs", "a") == "no memory: ü" and place.failure("runs", "b") is None
-    assert place.wrong_images()["b"] == {"digest": "ab" * 32, **WRONG}
+    assert place.wrong_images()["b"] == {"digest": "ab" * 32, **WRONG, "missed": None}
     assert place.only_archived("runs") == {"b"}
     assert place.has_record("runs", "b") and not place.has_record("runs", "a")
 

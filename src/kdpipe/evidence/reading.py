@@ -6,10 +6,12 @@ ensembles alike, and every table, claim and answer reads these. Teachers stay as
 epoch that their students learned from, and probes at the last. What lacks a reading (validation: 0,
 an ensemble whose members kept none) is a hole there. `Outcomes` are the test images that runs and
 ensembles get wrong in a reading, from their stored outputs or, in an archive, from the bits that
-stand in their place; without either they are not known, and the report says so.
+stand in their place; without either they are not known, and the report says so. What a run takes
+them for is known of outputs, and of archives that were made since they keep it.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,23 @@ def lacking(frame: pd.DataFrame, wrong: Mapping[Reading, Wrong]) -> str:
     return "; ".join(said)
 
 
+@dataclass(frozen=True)
+class Missed:
+    """The test images that a run gets wrong, each with its class and what it is taken for.
+
+    sizes: (classes,) test images of each; images: (wrong,) their places in the test set.
+    """
+
+    sizes: np.ndarray
+    images: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+
+    def listed(self) -> dict[str, list[int]]:
+        """As an archive has it, beside the places."""
+        return {key: getattr(self, key).tolist() for key in ("sizes", "labels", "predicted")}
+
+
 class Outcomes:
     """The test images that the runs and ensembles of a plan get wrong, in one reading."""
 
@@ -102,6 +121,27 @@ class Outcomes:
             self.known[name] = self._listed(name) if found is None else found
         return self.known[name]
 
+    def missed(self, name: str) -> Missed | None:
+        """What a run of the plan takes its wrong test images for; None where it is not known.
+
+        Raises StoreError if what is stored is damaged or another run's.
+        """
+        if (arrays := self._arrays(name)) is not None:
+            logits, labels = arrays["test_logits"], arrays["test_labels"]
+            predicted = logits.argmax(axis=1)
+            images = np.flatnonzero(predicted != labels)
+            sizes = np.bincount(labels, minlength=logits.shape[1])
+            return Missed(sizes, images, labels[images], predicted[images])
+        wrong, listed = self._listed(name), (self.listed.get(name) or {}).get("missed")
+        if wrong is None or listed is None:
+            return None
+        of = [np.asarray(listed[key], dtype=int) for key in ("sizes", "labels", "predicted")]
+        found = Missed(of[0], np.flatnonzero(wrong), of[1], of[2])
+        counts = {len(found.images), len(found.labels), len(found.predicted)}
+        if len(counts) > 1 or found.sizes.sum() != len(wrong):
+            raise StoreError(f"{self.place.archive}: the wrong images of {name} disagree")
+        return found
+
     def _listed(self, name: str) -> np.ndarray | None:
         digest = (self.plan.runs.get(name) or self.plan.ensembles[name]).digest
         listed = self.listed.get(name)
@@ -110,16 +150,23 @@ class Outcomes:
         bits = np.frombuffer(bytes.fromhex(listed["wrong"]), np.uint8)
         return np.unpackbits(bits, count=listed["images"]).astype(bool)
 
+    def _arrays(self, name: str) -> dict[str, np.ndarray] | None:
+        """The stored outputs of a run."""
+        run, folder = self.plan.runs[name], self.place.run(name)
+        record = _record(folder, run.digest)
+        path = readings.outputs(folder, record, self.reading) if record else None
+        if record is None or path is None or not path.exists():
+            return None
+        arrays, about = read_arrays(path, records.facts(record, folder, path))
+        if about != {"run": run.digest, "epoch": readings.epoch(record, self.reading)}:
+            raise StoreError(f"{path} is of another run or epoch: remove its folder")
+        return arrays
+
     def _from_outputs(self, name: str) -> np.ndarray | None:
-        if (run := self.plan.runs.get(name)) is not None:
-            folder = self.place.run(name)
-            record = _record(folder, run.digest)
-            path = readings.outputs(folder, record, self.reading) if record else None
-            if record is None or path is None or not path.exists():
+        if name in self.plan.runs:
+            arrays = self._arrays(name)
+            if arrays is None:
                 return None
-            arrays, about = read_arrays(path, records.facts(record, folder, path))
-            if about != {"run": run.digest, "epoch": readings.epoch(record, self.reading)}:
-                raise StoreError(f"{path} is of another run or epoch: remove its folder")
             return arrays["test_logits"].argmax(axis=1) != arrays["test_labels"]
         folder = self.place.ensemble(name)
         members = self.plan.ensembles[name].spec["members"]

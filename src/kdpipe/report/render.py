@@ -13,11 +13,12 @@ import pandas as pd
 
 from kdpipe.beforehand import registered
 from kdpipe.evidence import claim, frames, reading
-from kdpipe.evidence.advice import answer, pairs
+from kdpipe.evidence.advice import answer, by_class, pairs
 from kdpipe.evidence.selections import read_by, tidy
 from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import a_or_b, source, style, validation
+from kdpipe.report import by_class as classes
 from kdpipe.report.figure import draw, figures
 from kdpipe.report.pages import curves as small
 from kdpipe.report.pages import decision, html
@@ -40,7 +41,7 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     found, known = looked_up(plan, place)
     texts = {"results.csv": known.to_csv(index=False)}
     texts["claims.json"] = json.dumps(claim.as_json(found.verdicts), indent=1) + "\n"
-    for table in [*found.sheets, *([found.a_or_b] if found.a_or_b else [])]:
+    for table in filter(None, [*found.sheets, found.a_or_b, found.by_class]):
         for ending, form in FORMS.items():
             texts[f"tables/{table.name}.{ending}"] = form(table)
     svgs = {drawing.name: style.svg(drawing.figure, drawing.name) for drawing in found.drawings}
@@ -60,9 +61,10 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
 def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
     """What the records say, and the frame of every number in either reading."""
     known, curves = frames.frame(plan, place), frames.curves(plan, place)
-    wrong: dict[Reading, Wrong] = {
-        each: reading.Outcomes(plan, place, each).wrong for each in readings.READINGS
+    outcomes: dict[Reading, reading.Outcomes] = {
+        each: reading.Outcomes(plan, place, each) for each in readings.READINGS
     }
+    wrong: dict[Reading, Wrong] = {each: one.wrong for each, one in outcomes.items()}
     study = plan.study
     delta, reads, read_at = study.smallest_effect, dict(study.claims), study.reading
     if (why := registered.sealed(plan, place)) is not None:
@@ -72,7 +74,7 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
             validation.verdicts(why, study.primary),
             validation.answers(frame, why),
         )
-        sheets, drawings, either = [validation.table(frame)], [], None
+        sheets, drawings, either, missed = [validation.table(frame)], [], None, []
     else:
         frame = reading.at(known, read_at)
         look = claim.look_of(study)
@@ -86,6 +88,7 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
         drawings = draw(frame, curves)
         compared = pairs.pairs(frame, wrong[read_at], look)
         either = a_or_b.sheet(compared, look) if compared else None
+        missed = by_class.by_class(tidy(frame), answers, outcomes[read_at], look)
     records = place.records("runs")
     found = Found(
         plan,
@@ -95,6 +98,8 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
         sheets,
         drawings,
         either,
+        classes.sheet(missed, plan.card.class_names),
+        [classes.said(one, plan.card.class_names) for one in missed],
         _states(plan, records, frame),
         outdated.of(plan, place),
         registered.said(plan, place),
@@ -114,11 +119,12 @@ def _states(plan: Plan, records: dict[str, dict], frame: pd.DataFrame) -> dict[s
 
 
 FORMS = {"csv": csv, "md": markdown, "tex": latex}
+RESERVED = (a_or_b.NAME, classes.NAME)  # tables that a study need not ask for
 
 
 def _others(folder: Path, written: Collection[Path]) -> list[Path]:
     """What an earlier report of another study left, whole or half; of kdpipe's names alone."""
-    names = [f"tables/{name}.{ending}" for name in (*tables(), a_or_b.NAME) for ending in FORMS]
+    names = [f"tables/{name}.{ending}" for name in (*tables(), *RESERVED) for ending in FORMS]
     names += [f"figures/{name}.{ending}" for name in figures() for ending in ("svg", "png")]
     paths = [path for path in (folder / name for name in names) if path not in written]
     half = [left for path in paths for left in temporary_files(path.parent, path.name)]

@@ -1,8 +1,9 @@
 """The archive: the records of a study in one file, which its report is rendered from.
 
 `records.jsonl.gz` has a line for each run, ensemble and probe: its record; the curve of a run; the
-wrong test images of a run or ensemble, as bits, in place of its outputs, at its last epoch and at
-its best one on validation where that is another; the reason of a failure.
+wrong test images of a run or ensemble, as bits, and what a run takes them for, in place of its
+outputs, at its last epoch and at its best one on validation where that is another; the reason of a
+failure.
 No weights, so nothing can be trained on. The same results give the same bytes: lines are sorted,
 and gzip's header has neither a time nor a name. Each line is sealed with its SHA-256.
 """
@@ -29,7 +30,11 @@ KINDS = ("runs", "ensembles", "probes")  # as the folders of results are called
 
 @dataclass(frozen=True)
 class Entry:
-    """One line. `wrong` is {"images": count, "wrong": bits in hexadecimal}."""
+    """One line. `wrong` is {"images": count, "wrong": bits in hexadecimal}.
+
+    `missed` says of the wrong images, in their order, {"labels", "predicted"}, and before them the
+    "sizes" of all classes of the test set; earlier archives have none.
+    """
 
     kind: str
     name: str
@@ -39,6 +44,8 @@ class Entry:
     wrong: dict | None = None
     failure: str | None = None
     wrong_at_best: dict | None = None
+    missed: dict | None = None
+    missed_at_best: dict | None = None
 
 
 Entries = dict[tuple[str, str], Entry]  # by kind and name

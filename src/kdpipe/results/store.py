@@ -174,17 +174,18 @@ class Store:
         return entry.failure if entry else None
 
     def wrong_images(self, reading: Reading = "last") -> dict[str, dict]:
-        """By name {"digest", "images", "wrong"} of the runs and ensembles whose wrong test images
-        are listed in that reading, as bits. Raises StoreError if the file is damaged.
+        """By name {"digest", "images", "wrong", "missed"} of the runs and ensembles whose wrong
+        test images are listed in that reading, as bits; `missed` is None where it is not kept.
+        Raises StoreError if the file is damaged.
         """
         path = self.root / OUTCOMES
         found = {}
         for entry in self.archived().values():
-            wrong = entry.wrong
+            wrong, missed = entry.wrong, entry.missed
             if reading == "best" and not readings.is_last(entry.record):
-                wrong = entry.wrong_at_best
+                wrong, missed = entry.wrong_at_best, entry.missed_at_best
             if wrong is not None:
-                found[entry.name] = {"digest": entry.digest, **wrong}
+                found[entry.name] = {"digest": entry.digest, **wrong, "missed": missed}
         if reading == "best" or not path.exists():  # kdpipe 0.1 listed those of the last epoch
             return found
         try:
@@ -204,7 +205,7 @@ def _of_wrong_images(line: dict) -> dict:
         raise TypeError("digest is a text, images a number")
     if images < 0 or len(bytes.fromhex(wrong)) != (images + 7) // 8:
         raise ValueError(f"the bits of {line['name']} are not those of {images} images")
-    return {"digest": digest, "images": images, "wrong": wrong}
+    return {"digest": digest, "images": images, "wrong": wrong, "missed": None}
 
 
 @contextlib.contextmanager

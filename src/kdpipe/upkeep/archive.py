@@ -58,17 +58,21 @@ def _entries(plan: Plan, place: Store) -> Iterator[Entry]:
                 curve = place.curve(name) if kind == "runs" else None
                 of_images = {}
                 if kind != "probes":
-                    of_images["wrong"] = _bits(last, name)
+                    of_images |= _of_images(last, kind, name, "")
                     if not readings.is_last(record):
-                        of_images["wrong_at_best"] = _bits(best, name)
+                        of_images |= _of_images(best, kind, name, "_at_best")
                 yield Entry(kind, name, record["digest"], record, curve, **of_images)
             elif (reason := hindrances.of(item, plan, place, damaged)[1]) is not None:
                 yield Entry(kind, name, item.digest, failure=reason)
 
 
-def _bits(outcomes: reading.Outcomes, name: str) -> dict | None:
+def _of_images(outcomes: reading.Outcomes, kind: str, name: str, when: str) -> dict:
+    """The test images that it gets wrong, and of a run what it takes them for."""
     wrong = outcomes.wrong(name)
-    return None if wrong is None else reading.as_bits(wrong)
+    found: dict = {f"wrong{when}": None if wrong is None else reading.as_bits(wrong)}
+    if kind == "runs" and (missed := outcomes.missed(name)) is not None:
+        found[f"missed{when}"] = missed.listed()
+    return found
 
 
 def _refuse_another(found: Entries, place: Store, target: Store) -> None:
@@ -121,6 +125,8 @@ def _merged(entry: Entry, kept: Entry | None) -> Entry:
         kept.curve if entry.curve is None else entry.curve,
         kept.wrong if entry.wrong is None else entry.wrong,
         wrong_at_best=entry.wrong_at_best or kept.wrong_at_best,
+        missed=entry.missed or kept.missed,
+        missed_at_best=entry.missed_at_best or kept.missed_at_best,
     )
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 import pandas as pd
 
 from kdpipe.evidence.advice.answer import Answer, Gain
+from kdpipe.evidence.advice.by_class import NOT_KEPT
 from kdpipe.evidence.claim import look_of
 from kdpipe.evidence.reading import SAID
 from kdpipe.evidence.verdicts import Verdict
@@ -37,6 +38,7 @@ def how_often_wrong(found: Found) -> str:
 def facts(found: Found) -> list[tuple[str, str]]:
     """The study in numbers: data, seeds, runs, time, machines and versions."""
     plan, frame, outdated = found.plan, found.frame, found.outdated
+    chosen = any(answer.chosen for answer in found.answers)
     study, data = plan.study, plan.study.data
     runs = frame.loc[~frame.kind.isin(["ensemble", "probe"])].drop_duplicates("run")
     done = runs.loc[runs.status == "done"]
@@ -65,6 +67,7 @@ def facts(found: Found) -> list[tuple[str, str]]:
             "Networks are read at",
             "; ".join(filter(None, [both_readings(study.reading), found.lacks])),
         ),
+        *([] if found.by_class or not chosen else [("Error by class", NOT_KEPT)]),
         *(
             [("Outdated, made of weights that have been made again since", warned)]
             if outdated

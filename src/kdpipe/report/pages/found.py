@@ -17,10 +17,12 @@ from kdpipe.report.table import Sheet
 class Found:
     """A study and what came out of it.
 
-    frame: in the reading of the study; a_or_b: its pairs, None where there are none; states: of
-    every run of the plan, by name; outdated: what is made of weights that are gone; registered:
-    how the study was registered, and each deviation from it; curves: one for each run; lacks: what
-    has no best reading, or no more than its numbers; weights: by student the file of what to ship.
+    frame: in the reading of the study; a_or_b: its pairs, None where there are none; by_class:
+    errors by class of what was chosen, None where they are not known; of_classes: the same in a
+    sentence for each student; states: of every run of the plan, by name; outdated: what is made of
+    weights that are gone; registered: how the study was registered, and each deviation from it;
+    curves: one for each run; lacks: what has no best reading, or no more than its numbers; weights:
+    by student the file of what to ship.
     """
 
     plan: Plan
@@ -30,6 +32,8 @@ class Found:
     sheets: list[Sheet]
     drawings: list[Drawing]
     a_or_b: Sheet | None = None
+    by_class: Sheet | None = None
+    of_classes: list[str] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
     outdated: dict[str, str] = field(default_factory=dict)
     registered: list[str] = field(default_factory=list)

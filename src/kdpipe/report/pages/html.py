@@ -48,6 +48,8 @@ def html(found: Found, svgs: dict[str, str]) -> str:
         answers=[(answer, headline(answer)) for answer in found.answers],
         weights=found.weights,
         a_or_b=[_sheet(found.a_or_b)] if found.a_or_b else [],
+        by_class=[_sheet(found.by_class)] if found.by_class else [],
+        of_classes=found.of_classes,
         verdicts=tested,
         untested=[v for v in found.verdicts if v.verdict == "not tested"],
         counts={word: sum(v.verdict == word for v in found.verdicts) for word in MARKS},

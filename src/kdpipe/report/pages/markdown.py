@@ -19,6 +19,9 @@ def text(found: Found) -> str:
     parts += ["## A or B?", markdown(found.a_or_b)] if found.a_or_b else []
     parts += ["## What it was compared with, and what it costs", *map(_answer, found.answers)]
     parts.append(escaped(facts.second_interval(found.answers, found.verdicts)))
+    if found.by_class:
+        lines = [f"- {escaped(line)}" for line in found.of_classes]
+        parts += ["## Error by class", "\n".join(lines), markdown(found.by_class)]
     parts += ["## The claims", _claims(found), "## Tables"]
     parts += [markdown(table) for table in found.sheets] or [facts.no_tables(found.plan)]
     parts += ["## The study", "\n".join(known)]
