@@ -11,8 +11,9 @@ from made_frames import COLUMNS, SCRATCH, cell, frame
 from scipy import stats
 
 from kdpipe.evidence.selections import by_seed, tidy, where
+from kdpipe.report.differences import together
 from kdpipe.report.pages import headline
-from kdpipe.report.rows import difference, together
+from kdpipe.report.rows import difference
 from kdpipe.report.table import csv, filled, markdown, tables
 from kdpipe.statistics.looks import Look
 
@@ -51,7 +52,7 @@ def test_teacher_size():
     assert (large["vs_scratch_low"], large["vs_scratch_high"]) == pytest.approx(tuple(oracle))
     assert large["vs_scratch_mark"] == "cannot tell"  # alone it would be better
     assert "The 2 differences of this table hold together" in made.caption
-    assert "Marks are for this test set" in made.caption
+    assert "marks are for this test set" in made.caption
     assert mid["vs_scratch"] == pytest.approx(-5 / 3)  # -2, -1, -2
     shown = made.display.iloc[2]
     assert shown["against scratch"] == "-1.7 ± 2.1, cannot tell"
@@ -525,9 +526,15 @@ def test_differences_that_hold_together_are_bonferronis():
     values = {0: 9.0, 1: 9.5, 2: 10.0, 3: 8.0}
     lone = difference("d", values, dict.fromkeys(values, 11.0))
     few = difference("e", {0: 1.0}, {0: 2.0})
-    (one, two), count = together([lone | few, lone])
-    assert count == 2 and one["e_mark"] == "too few seeds" and one["d_low"] == two["d_low"]
+    held = together([lone | few, lone])
+    one, two = held.rows
+    assert (held.count, held.seeds, held.differ) == (2, 2, 0)
+    assert one["e_mark"] == "too few seeds" and one["d_low"] == two["d_low"]
     oracle = stats.ttest_1samp([-2.0, -1.5, -1.0, -3.0], 0).confidence_interval(1 - 0.05 / 2)
     assert (one["d_low"], one["d_high"]) == pytest.approx(tuple(oracle))
-    assert lone["d_mark"] == "better" and together([lone])[0] == [pytest.approx(lone)]
-    assert together([lone] * 20)[0][0]["d_mark"] == "cannot tell"
+    values = lone.pop("d_values")
+    assert values == {0: -2.0, 1: -1.5, 2: -1.0, 3: -3.0} and lone["d_mark"] == "better"
+    lone["d_values"] = values
+    (alone,) = together([lone]).rows
+    assert alone == pytest.approx({key: lone[key] for key in lone if key != "d_values"})
+    assert together([lone] * 20).rows[0]["d_mark"] == "cannot tell"

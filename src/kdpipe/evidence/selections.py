@@ -65,7 +65,8 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     if "split" in frame:
         frame["seed"] = units.of(frame.seed, frame.split)
     for column in NUMBERS:
-        frame[column] = pd.Series(pd.to_numeric(frame[column]), dtype=float)
+        if not _know_runs(frame[column]):
+            frame[column] = pd.Series(pd.to_numeric(frame[column]), dtype=float)
     frame["generation"] = frame.generation.fillna(1).where(frame.kind == "student", 0)
     frame = frame.loc[(frame.kind == "ensemble") | (frame.member.fillna(0) == 0)].copy()
     frame["teacher_label"] = frame.teacher
@@ -88,13 +89,20 @@ def weights(frame: pd.DataFrame) -> tuple[str, ...]:
 
 
 def traced(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with test errors that know their runs (a column of objects)."""
-    columns = ("kind", "run", "test_error")
+    """The frame with test errors that know their runs (a column of objects), tidy before or after.
+
+    Those of teachers as they taught, and of probes on other data, know none.
+    """
+    numbers = pd.Series(pd.to_numeric(frame.test_error), dtype=float)
     errors = [
         TracedError(error, {run: 1.0}) if kind in MEASURED and not math.isnan(error) else error
-        for kind, run, error in zip(*(frame[column] for column in columns), strict=True)
+        for kind, run, error in zip(frame.kind, frame.run, numbers, strict=True)
     ]
     return frame.assign(test_error=pd.Series(errors, index=frame.index, dtype=object))
+
+
+def _know_runs(errors) -> bool:
+    return errors.dtype == object and any(isinstance(one, TracedError) for one in errors)
 
 
 def read_by(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:

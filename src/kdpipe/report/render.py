@@ -84,7 +84,7 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
         answers = answer.both(known, read_at, wrong, look)
         asked = study.tables
         wanted = [name for name in tables() if name in asked]
-        sheets = [filled(name, read_by(frame, asked[name]), look) for name in wanted]
+        sheets = [filled(name, read_by(frame, asked[name]), look, wrong) for name in wanted]
         drawings = draw(frame, curves)
         compared = pairs.pairs(frame, wrong[read_at], look)
         either = a_or_b.sheet(compared, look) if compared else None

@@ -1,7 +1,8 @@
 """The statistics of one row of a table: means, intervals, paired differences, and what is missing.
 
 Every number has its own column: `error`, `error_sd`, `error_low`, `error_high`, and for a
-difference also its number of pairs and its mark. A cell without results keeps its row, with the
+difference also its number of pairs and its mark; the differences of a table are then held together
+(see differences). A cell without results keeps its row, with the
 reason in its notes.
 """
 
@@ -13,11 +14,8 @@ import pandas as pd
 
 from kdpipe.evidence import selections
 from kdpipe.evidence.selections import by_seed, notes
-from kdpipe.statistics.intervals import Summary, choose, mark, summaries, summary, word
-from kdpipe.statistics.looks import ONLY, Look
-from kdpipe.statistics.power import LEVEL
+from kdpipe.statistics.intervals import Summary, choose, mark, summaries, summary
 from kdpipe.statistics.ranks import ranks
-from kdpipe.statistics.student import quantile
 
 PRICES = ("parameters", "multiply_adds", "train_macs", "teacher_macs", "teacher_parameters")
 
@@ -51,7 +49,7 @@ def chosen_row(lengths: dict[str, pd.DataFrame], **against: pd.Series) -> dict:
     first = min(ranks(validation).items(), key=lambda one: one[1].rank, default=None)
     if first and len(lengths) > 1 and first[1].best == first[1].best:  # not nan
         text += f"; {first[0]} first in {first[1].best:.0%} of draws of the seeds"
-    return _errors(errors.to_dict(), **against) | {
+    return _errors(dict(zip(errors.index, errors, strict=True)), **against) | {
         "notes": text or "nothing to choose by: fewer than two seeds with validation errors"
     }
 
@@ -62,34 +60,15 @@ def estimate(name: str, values: dict[float, float]) -> dict:
 
 
 def difference(name: str, values: dict[float, float], partner: pd.Series | dict) -> dict:
-    """values - partner, paired by seed, as columns of that name; marked by the 95 % interval."""
-    known = partner.to_dict() if isinstance(partner, pd.Series) else partner
-    s = summary({seed: values[seed] - known[seed] for seed in values if seed in known})
-    return _columns(name, s) | {f"{name}_n": s.n, f"{name}_df": s.df, f"{name}_mark": mark(s)}
+    """values - partner, paired by seed, as columns of that name; marked by the 95 % interval.
 
-
-def together(rows: list[dict], look: Look = ONLY) -> tuple[list[dict], int]:
-    """Rows whose differences hold together, and how many these are.
-
-    The interval of each of m differences is that of 1 - 0.05 / m (Bonferroni) instead of 95 %, at
-    one of several looks what that leaves for it, and its mark is by that; those that have no
-    interval do not count. A row that says with how many it is `compared` is held with these alone.
+    `<name>_values` has them by seed, until they are held together with the others of their table.
     """
-    names = [[key.removesuffix("_mark") for key in row if key.endswith("_mark")] for row in rows]
-    lows = [row[f"{name}_low"] for row, of in zip(rows, names, strict=True) for name in of]
-    count = sum(low == low for low in lows)  # not nan
-    made = []
-    for row, of in zip(rows, names, strict=True):
-        wider = {}
-        for name in of:
-            mean, low, df = (row[f"{name}{part}"] for part in ("", "_low", "_df"))
-            if low == low:  # not nan
-                error = look.level(LEVEL / 2 / row.get("compared", count))
-                half = (mean - low) * quantile(1 - error, df) / quantile(0.975, df)
-                low, high = mean - half, mean + half
-                wider |= {f"{name}_low": low, f"{name}_high": high, f"{name}_mark": word(low, high)}
-        made.append(row | wider)
-    return made, count
+    known = dict(partner.items())  # Series.to_dict would make plain floats of errors that know runs
+    paired = {seed: values[seed] - known[seed] for seed in values if seed in known}
+    s = summary(paired)
+    found = {"n": s.n, "df": s.df, "mark": mark(s), "values": paired}
+    return _columns(name, s) | {f"{name}_{part}": value for part, value in found.items()}
 
 
 def scratch_of(frame: pd.DataFrame) -> dict[str, pd.Series]:

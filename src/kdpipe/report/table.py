@@ -9,7 +9,7 @@ selections.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,18 +17,20 @@ import pandas as pd
 
 from kdpipe import discovery
 from kdpipe.evidence import reading
+from kdpipe.evidence.selections import traced
 from kdpipe.learning.method import heading, is_kd
-from kdpipe.report.rows import PRICES, together
+from kdpipe.report import differences
+from kdpipe.report.differences import AT, NOTHING, Beside, Held
+from kdpipe.report.rows import PRICES
 from kdpipe.report.text import escaped, rounded, short, stop_of
+from kdpipe.results.readings import Reading, other
 from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.power import LEVEL
+from kdpipe.statistics.traced import Wrong
 
 HOW_TO_READ = (
     "Top-1 test error in points; mean ± half of the 95 % t interval over n seeds, which fewer than "
     "three do not have. Differences are paired by seed, negative is better."
-)
-OF_SEEDS = (
-    "Marks are for this test set; those of the answer, of A or B and of the claims for others too."
 )
 SAID = {"method_kind": heading, "stop": stop_of}  # of columns whose texts are said otherwise
 HEADINGS = {  # of columns that several tables show; others have the table's, or their own name
@@ -53,7 +55,7 @@ class Grid(NamedTuple):
     """What a table makes of a frame: its caption and its rows, each number in a column of its own.
 
     `columns` are those displayed, under their `headings`; a table whose display has other columns
-    makes that itself, of the rows when their differences are held together (see rows.together).
+    makes that itself, of the rows when their differences are held together (see differences).
     """
 
     caption: str
@@ -91,27 +93,37 @@ def tables() -> dict[str, Table]:
     return dict(sorted(found.items(), key=lambda one: one[1].order))
 
 
-def filled(name: str, frame: pd.DataFrame, look: Look = ONLY) -> Sheet:
+def filled(
+    name: str,
+    frame: pd.DataFrame,
+    look: Look = ONLY,
+    wrong: Mapping[Reading, Wrong] | None = None,
+) -> Sheet:
     """The table of that name on a frame, restricted to what the table reads.
 
-    Its caption says in which reading the frame is. look: which of several looks at the study.
+    Its caption says in which reading the frame is. look: which of several looks at the study;
+    wrong: the images that each run gets wrong, by reading.
     """
     table = tables()[name]
-    grid = table.function(frame)
+    grid = table.function(traced(frame) if len(frame) else frame)
     said = "" if table.at_the_end else said_of(frame)
-    return sheet(name, table.title, grid, look, said)
+    return sheet(name, table.title, grid, look, said, differences.beside(frame, wrong))
 
 
-def sheet(name: str, title: str, grid: Grid, look: Look = ONLY, said: str = "") -> Sheet:
+def sheet(
+    name: str, title: str, grid: Grid, look: Look = ONLY, said: str = "", known: Beside = NOTHING
+) -> Sheet:
     """A grid with its differences held together; its caption says over how many they are."""
-    rows, count = together(grid.rows, look)
-    apart = any("compared" in row for row in rows)  # and the table says so
-    caption = [grid.caption, "" if apart else held(count), look.said if count else "", said]
+    found = differences.together(grid.rows, look, known)
+    rows = found.rows
+    caption = [grid.caption, *held(found), look.said if found.count else "", said]
+    if found.differ:
+        caption.append(f"In brackets the mark at the {AT[other(known.reading)]} where it differs.")
     if grid.display:
         display = grid.display(rows)
     else:
-        known = HEADINGS | grid.headings
-        shown = {c: known.get(c, c.replace("_", " ")) for c in grid.columns}
+        headings = HEADINGS | grid.headings
+        shown = {c: headings.get(c, c.replace("_", " ")) for c in grid.columns}
         lines = [{heading: text(row, c) for c, heading in shown.items()} for row in rows]
         display = pd.DataFrame(lines)
     data = pd.DataFrame(rows)
@@ -138,14 +150,21 @@ def made(caption: str, rows: list[dict], columns: str, **headings: str) -> Grid:
     return Grid(caption, rows, shown, headings)
 
 
-def held(count: int) -> str:
-    """Over how many differences the marks of a table hold together, and of what they are."""
-    if count < 2:
-        return OF_SEEDS if count else ""
-    return (
-        f"The {count} differences of this table hold together: each has the t interval of "
-        f"1 - {LEVEL:g} / {count} (Bonferroni) and its mark by that. {OF_SEEDS}"
-    )
+def held(found: Held) -> Iterator[str]:
+    """Over how many differences the marks of a table hold together, and which intervals decide."""
+    if not found.count:
+        return
+    apart = any("compared" in row for row in found.rows)  # and the table says so
+    if found.count > 1 and not apart:
+        yield (
+            f"The {found.count} differences of this table hold together: each has the interval of "
+            f"1 - {LEVEL:g} / {found.count} (Bonferroni) and its mark by that."
+        )
+    if found.seeds == found.count:
+        yield "Intervals are over seeds alone: marks are for this test set."
+        return
+    few = f" (of {found.seeds} the first alone is known, about this test set)" * (found.seeds > 0)
+    yield f"The interval is the wider of two, over seeds and over seeds and test images{few}."
 
 
 def markdown(table: Sheet) -> str:
@@ -210,7 +229,7 @@ def text(row: dict, column: str) -> str:
         return rounded(value, half)
     pairs = row[f"{column}_n"]
     only = "" if pairs == row["n"] else f" ({pairs} pairs)"
-    return f"{rounded(value, half, sign='+')}, {row[f'{column}_mark']}{only}"
+    return f"{rounded(value, half, sign='+')}, {differences.said(row, column)}{only}"
 
 
 def _key(value) -> float | str:

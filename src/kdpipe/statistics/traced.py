@@ -18,7 +18,7 @@ import pandas as pd
 from kdpipe.errors import StoreError
 from kdpipe.statistics import units
 from kdpipe.statistics.components import Crossed, crossed
-from kdpipe.statistics.intervals import FEWEST_SEEDS
+from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary
 
 # Of a run, by its name, which test images it gets wrong: (images,) bool, None where not known.
 Wrong = Callable[[str], np.ndarray | None]
@@ -115,6 +115,17 @@ def second(values: pd.Series, wrong: Wrong | None) -> Second:
     if fewest < FEWEST_SEEDS:
         return Second(why=f"{FEWEST_SEEDS} seeds are needed, {fewest} are there")
     return Second(crossed(grid.reshape(tuple(levels.values())), *levels))
+
+
+def wider(seeds: Summary, images: Second, level: float) -> tuple[float, float]:
+    """Low and high of the wider one of the two intervals of a mean, which decides.
+
+    seeds: its interval is that of the level; without a second one it is the only one.
+    """
+    if images.estimate is None:
+        return seeds.low, seeds.high
+    low, high = images.estimate.interval(level)
+    return min(low, seeds.low), max(high, seeds.high)
 
 
 def by_image(values: pd.Series, wrong: Wrong | None) -> np.ndarray | str:

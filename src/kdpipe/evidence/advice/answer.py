@@ -21,7 +21,7 @@ from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary, choose, mark, pai
 from kdpipe.statistics.looks import ONLY, Look
 from kdpipe.statistics.power import LEVEL
 from kdpipe.statistics.ranks import Rank, ranks
-from kdpipe.statistics.traced import Second, TracedError, Wrong, second
+from kdpipe.statistics.traced import Second, TracedError, Wrong, second, wider
 
 OPTION = ("teacher", "stop", "via", "generation", "method")
 
@@ -179,11 +179,9 @@ def together(
     for gain in gains:
         s = replace(summary(gain.values, level), dropped=gain.difference.dropped)
         images = second(gain.values, wrong)
-        widest = s
-        if images.estimate is not None:
-            low, high = images.estimate.interval(level)
-            widest = replace(s, low=min(low, s.low), high=max(high, s.high))
-        marked = {"level": level, "second": images, "mark": mark(widest)}
+        low, high = wider(s, images, level)
+        said = mark(replace(s, low=low, high=high))
+        marked = {"level": level, "second": images, "mark": said}
         found.append(replace(gain, difference=s, **marked))
     return found
 

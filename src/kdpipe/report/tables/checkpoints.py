@@ -5,6 +5,7 @@ import pandas as pd
 from kdpipe.evidence.selections import direct, groups, teacher_errors, tidy
 from kdpipe.learning.method import heading as heading_of
 from kdpipe.learning.method import is_kd
+from kdpipe.report.differences import said
 from kdpipe.report.rows import estimate, row, scratch_of
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, text
 
@@ -30,8 +31,7 @@ def checkpoints(frame: pd.DataFrame) -> Grid:
 
     def display(rows: list[dict]) -> pd.DataFrame:
         for found, (line, heading) in zip(rows, places, strict=True):
-            verdict = found["vs_scratch_mark"]
-            line[heading] = f"{text(found, 'error')} (n {found['n']}, {verdict})"
+            line[heading] = f"{text(found, 'error')} (n {found['n']}, {said(found, 'vs_scratch')})"
         return pd.DataFrame(grid).fillna("-")
 
     caption = (

@@ -12,7 +12,7 @@ from kdpipe.evidence.choices import Contender, contenders, plain
 from kdpipe.evidence.reading import beside
 from kdpipe.evidence.selections import by_seed, direct, groups, notes, tidy, values, where
 from kdpipe.report.rows import difference, row
-from kdpipe.report.table import HOW_TO_READ, OF_SEEDS, Grid, Table, made
+from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 from kdpipe.statistics.power import LEVEL
 from kdpipe.statistics.ranks import ranks
@@ -99,8 +99,8 @@ def _caption(counts: set[int]) -> str:
     return (
         f"{HOW_TO_READ} A method that was tried at several settings, plain KD too, stands at the "
         f"one that validation chose, for each seed by the other seeds. The {number} differences of "
-        f"a student, teacher and stop hold together: each has the t interval of 1 - {LEVEL:g} / "
-        f"their number (Bonferroni) and its mark by that. {OF_SEEDS} Ranks are those of the mean "
+        f"a student, teacher and stop hold together: each has the interval of 1 - {LEVEL:g} / "
+        f"their number (Bonferroni) and its mark by that. Ranks are those of the mean "
         "errors; their range (95 %) and P(best) are of seeds drawn again, of which five are needed."
         " KD error: in how many points a student disagrees with its teacher. Operations: "
         "multiply-adds of a run with what its teacher answers."
