@@ -153,6 +153,36 @@ def test_seeds_needed_are_seeds_where_there_are_splits_too():
     assert wanted == 11 and found.seeds_needed == wanted
 
 
+def test_seeds_needed_with_three_splits_are_as_many_as_decide_four_of_five_studies():
+    """The variance of three splits is hardly known, so t of its degrees of freedom is too sure."""
+    random, sd = np.random.default_rng(5), {"seed": math.sqrt(0.2), "both": math.sqrt(0.3)}
+    # Six seeds whose mean squares are those of these deviations, and of none between splits.
+    rows, rest = random.normal(0, 1, (6, 1)), random.normal(0, 1, (6, 3))
+    rows -= rows.mean()
+    rest += rest.mean() - rest.mean(axis=0) - rest.mean(axis=1)[:, None]
+    rows *= math.sqrt((0.3 + 3 * 0.2) / (3 * (rows**2).sum() / 5))
+    rest *= math.sqrt(0.3 / ((rest**2).sum() / 10))
+    units_of = [units.of(seed, split) for seed in range(6) for split in range(3)]
+    contrast = Contrast("x", pd.Series((0.7 + rows + rest).ravel(), units_of))
+    one = contrast.known[0]
+    assert one.components == pytest.approx({("seed",): 0.2, ("split",): 0, ("seed", "split"): 0.3})
+    n = contrast.seeds_to_support(0.8, 0.0025)
+    noise, fixed = math.sqrt(6 * (one.variance - one.part("seed"))), one.part("seed")
+    before = seeds_needed(noise, 0.7, 0.8, 0.0025, fixed, lambda seeds: one.df_at("seed", seeds))
+    assert n is not None and before is not None and before < n
+
+    def found(seeds, times=1500):
+        count = 0
+        for _ in range(times):
+            study = 0.7 + random.normal(0, sd["seed"], (seeds, 1))
+            study = study + random.normal(0, sd["both"], (seeds, 3))
+            count += crossed(study, "seed", "split").above() < 0.0025
+        return count / times
+
+    assert found(n) == pytest.approx(0.8, abs=0.035)
+    assert found(before) < 0.765
+
+
 def test_images_that_are_too_few_are_not_made_up_for_by_seeds():
     assert with_images(0.1, 6.0).seeds_to_support(0.8, 0.025) is None
     bare = Contrast("x", with_images(0.1, 6.0).values, delta=0.5)

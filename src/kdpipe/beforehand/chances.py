@@ -28,11 +28,10 @@ from kdpipe.statistics import chance as shown
 from kdpipe.statistics.chance import Spread
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 from kdpipe.statistics.looks import ONLY, Look
-from kdpipe.statistics.power import LEVEL, POWER
+from kdpipe.statistics.power import LEVEL
 from kdpipe.study.grammar import Study
 
 ENOUGH = 0.2  # a study none of whose claims has this chance tells nothing
-MOST = 10_000  # seeds
 
 Cost = Callable[[int], str]  # of a study of so many seeds, in words
 
@@ -83,7 +82,7 @@ def of(study: Study, effect: float, spread: Mapping[str, Spread] | Spread) -> li
                 apart = spread.get(key, max(spread.values(), key=lambda one: one.seed))
             assert isinstance(apart, Spread)
             chance = functools.partial(_chance, study, needed, effect, apart, family)
-            numbers = {"power": chance(len(study.seeds)), "seeds": _smallest(chance)}
+            numbers = {"power": chance(len(study.seeds)), "seeds": shown.fewest(chance)}
             sd = math.sqrt(apart.seed + apart.both / len(study.splits))
             of_claim = replace(of_claim, sd=sd, **numbers)
         chances.append(of_claim)
@@ -197,16 +196,3 @@ def _chance(
         assert delta is not None
         missed += number * (1 - shown.chance(asks, effect, delta, spread, seeds, splits, rate))
     return max(0.0, 1 - missed)
-
-
-def _smallest(chance: Callable[[int], float]) -> int | None:
-    """The fewest seeds with a chance of 0.8; it rises with them."""
-    low, high = FEWEST_SEEDS - 1, FEWEST_SEEDS
-    while chance(high) < POWER:
-        low, high = high, 2 * high
-        if high > MOST:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if chance(middle) >= POWER else (middle, high)
-    return high

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from kdpipe.statistics.chance import Spread, chance, fewest
 from kdpipe.statistics.components import Crossed
 from kdpipe.statistics.intervals import FEWEST_SEEDS, Summary, estimate, summary
 from kdpipe.statistics.power import detectable, seeds_needed
@@ -191,7 +192,23 @@ class Contrast:
             if number is None:
                 return None
             most = max(most, number)
+        if {"seed", "split"} <= self.known[0].levels.keys():
+            return self._seeds_and_splits(effect, power, rate, most)
         return most
+
+    def _seeds_and_splits(self, effect: float, power: float, rate: float, least: int) -> int | None:
+        """As many splits as there are make the variance itself unsure: at least so many seeds."""
+        over, splits = self.known[0].components, self.known[0].levels["split"]
+        of = [over[some] for some in (("seed",), ("split",), ("seed", "split"))]
+        if not any(of):
+            return least
+        seen = len(self.known) > 1 and self.linear is None
+        spread = Spread(*of, images=self.known[1].part("seed", "split") if seen else 0.0)
+        return fewest(
+            lambda seeds: chance("above", abs(effect), 0.0, spread, seeds, splits, rate),
+            power,
+            least,
+        )
 
     def _margin(self) -> float:
         assert self.delta is not None, "a margin needs a smallest effect"

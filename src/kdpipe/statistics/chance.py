@@ -10,16 +10,19 @@ of `power`. The images' part of the variance is taken as known: there are hundre
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 from scipy.interpolate import PchipInterpolator
 
-from kdpipe.statistics.power import detectable
+from kdpipe.statistics.intervals import FEWEST_SEEDS
+from kdpipe.statistics.power import POWER, detectable
 
 NODES, OF_BOTH = 512, 96  # of seeds alone, and of each of seeds and splits
 FAR = 7.0  # from the middle of chi, whose standard deviation is below 0.71
+MOST = 10_000  # seeds
 ENDLESS = 1e5  # degrees of freedom, beyond which t is normal
 
 
@@ -70,6 +73,24 @@ def chance(
     of_mean += spread.split / splits if splits > 1 else 0.0
     found = _beyond(asks, effect, delta, bound, seen, math.sqrt(of_mean))
     return float((weights * found).sum())
+
+
+def fewest(
+    chance: Callable[[int], float], power: float = POWER, least: int = FEWEST_SEEDS
+) -> int | None:
+    """The smallest number of seeds, from `least` on, with a chance that rises with them.
+
+    None where `MOST` are not enough.
+    """
+    low, high = least - 1, least
+    while chance(high) < power:
+        low, high = high, 2 * high
+        if high > MOST:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if chance(middle) >= power else (middle, high)
+    return high
 
 
 def _beyond(
