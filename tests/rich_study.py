@@ -77,7 +77,7 @@ RICH = {
     "tables": {"eskd": ["size"], "ensembles": ["three", "line"], "transfer": ["size"]},
 }
 NAME = "a name has letters, digits, - and _ only"
-STOP = "a stop is one of: full, checkpoint E, every K, schedule A/N"
+STOP = "a stop is one of: full, checkpoint E, every K, schedule N, schedule A/N"
 NUMBER = "input should be a valid number"
 
 

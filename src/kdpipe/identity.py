@@ -29,15 +29,21 @@ REVISIONS = {
 # Keys that came after the first release: left out of the canonical form at their neutral value,
 # so that runs from before keep their names. A neutral value never changes.
 NEUTRAL: dict[str, object] = {
+    "annealing": "steps",
     "autocast": None,
+    "clip_norm": None,
     "compile": False,
     "crop": None,  # no views without end
     "mean": None,  # of the pixels: measured
+    "nesterov": False,
+    "optimiser": "sgd",
     "pretrained": None,
     "resize": None,
     "split": 0,
     "std": None,
     "stream_revision": None,  # of images in one array
+    "warmup": None,
+    "weight_decay_on": "all",
 }
 
 

@@ -20,8 +20,8 @@ Network = Annotated[str, Field(max_length=80, description="a network by name, e.
 Stop = Annotated[
     str,
     Field(
-        pattern=r"^(full|checkpoint [0-9]{1,6}|every [0-9]{1,6}|schedule [0-9]{1,6}/[0-9]{1,6})$",
-        description="full | checkpoint E | every K | schedule A/N",
+        pattern=r"^(full|(checkpoint|every) [0-9]{1,6}|schedule [0-9]{1,6}(/[0-9]{1,6})?)$",
+        description="full | checkpoint E | every K | schedule N | schedule A/N",
     ),
 ]
 # A thing in a module, as module.thing.

@@ -42,7 +42,7 @@ def step(name, learned, device="cpu"):
     student, teacher, labels = said(device)
     own = dict(learned.learnt.to(device).named_parameters())
     leaves = {str(i): x for i, x in enumerate((student.logits, *student.groups, student.embedding))}
-    optimiser = Descent(leaves | own, momentum=0.9, weight_decay=5e-4)
+    optimiser = Descent(leaves | own, {"momentum": 0.9, "weight_decay": 5e-4})
     parts = learned.parts(student, teacher, labels, learned.weights(3))
     parts["loss"].backward()
     given = [x.grad for x in (teacher.logits, *teacher.groups, teacher.embedding)]

@@ -5,6 +5,7 @@ from rich_study import assert_named, said_of
 
 # Where one wrong value makes two lines: for each of two networks or teachers.
 TWICE = [
+    "its epochs are 1 to 10",
     "trains for 10 epochs",
     "A <= N <= 10",
     "0 < A",
@@ -113,6 +114,12 @@ TWICE = [
             "trains for 10 epochs",
         ),
         ("experiments.0.stops", ["schedule 2/11"], "experiments[0] (size).stops: ", "A <= N <= 10"),
+        (
+            "experiments.0.stops",
+            ["schedule 0"],
+            "experiments[0] (size).stops: ",
+            "its epochs are 1 to 10",
+        ),
         ("experiments.0.stops", ["schedule 0/4"], "experiments[0] (size).stops: ", "0 < A"),
         ("experiments.0.stops", ["schedule 5/4"], "experiments[0] (size).stops: ", "A <= N"),
         (

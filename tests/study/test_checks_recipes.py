@@ -18,6 +18,12 @@ from rich_study import assert_named, said_of
             "past the end",
         ),
         ("keep_checkpoints.wrn16-1", ["schedule 1/2"], "keep_checkpoints.wrn16-1: ", "of its own"),
+        (
+            "network_recipes.wrn16-2",
+            {"epochs": 6, "annealing": "cosine", "drop_epochs": []},
+            "experiments[0] (size).stops: schedule 2/5 ",
+            "wrn16-2 has annealing: cosine; write schedule 5",
+        ),
     ],
 )
 def test_each_mistake_is_named(where, value, begins, says):

@@ -3,6 +3,7 @@
 import pytest
 
 from kdpipe.errors import KdpipeError
+from kdpipe.learning.recipe import Recipe
 from kdpipe.study import stops
 from kdpipe.study.stops import Stop
 
@@ -18,6 +19,8 @@ from kdpipe.study.stops import Stop
         ("every 5", 10, [Stop("checkpoint", 5)]),  # 10 is the end
         ("schedule 10/35", 200, [Stop("schedule", 35, 10)]),
         ("schedule 4/4", 10, [Stop("schedule", 4, 4)]),
+        ("schedule 4", 10, [Stop("schedule", 4)]),
+        ("schedule 10", 10, [Stop("full", 10)]),
     ],
 )
 def test_parse(text, epochs, expected):
@@ -35,17 +38,30 @@ def test_parse(text, epochs, expected):
         ("schedule 60/200", [60, 120, 180]),
         ("schedule 4/4", []),
         ("schedule 2/4", [2]),
+        ("schedule 50", [15, 30, 45]),  # the full one's, at the same shares
+        ("schedule 4", [1, 2]),  # 1.2, 2.4 and 3.6, which is the end
     ],
 )
 def test_drops_of_a_schedule(text, drops):
     (stop,) = stops.parse(text, 200)
-    assert stop.drop_epochs == drops
+    full = Recipe(epochs=200, lr=1, drop_epochs=[60, 120, 180])
+    assert stop.recipe(full).drop_epochs == drops
+    assert stop.recipe(full).epochs == stop.epochs
     assert stop.label == text
 
 
 @pytest.mark.parametrize(
     "text",
-    ["checkpoint 11", "every 0", "every 10", "schedule 0/4", "schedule 5/4", "schedule 3/11"],
+    [
+        "checkpoint 11",
+        "every 0",
+        "every 10",
+        "schedule 0/4",
+        "schedule 5/4",
+        "schedule 3/11",
+        "schedule 0",
+        "schedule 11",
+    ],
 )
 def test_past_the_end(text):
     for function in (stops.parse, stops.count):

@@ -194,7 +194,7 @@ def test_learning_rate_of_every_epoch(done):
     assert [line["lr"] for line in curve(done.run(scratch().name))] == pytest.approx(
         [0.05, 0.05, 0.01, 0.002]
     )
-    recipe = {"lr": 0.1, "drop_epochs": [60, 120], "drop_factor": 0.2}
+    recipe = {"epochs": 200, "lr": 0.1, "drop_epochs": [60, 120], "drop_factor": 0.2}
     rates = [learning_rate(recipe, epoch) for epoch in range(200)]
     assert rates == pytest.approx([0.1] * 60 + [0.02] * 60 + [0.004] * 80)
 

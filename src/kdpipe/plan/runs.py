@@ -68,9 +68,7 @@ class Runs:
             return self._on_labels[key]
         recipe = self.recipe(network)
         if stop is not None and stop.kind == "schedule":
-            recipe = recipe.model_copy(
-                update={"epochs": stop.epochs, "drop_epochs": stop.drop_epochs}
-            )
+            recipe = stop.recipe(recipe)
         run = self._planned(network, recipe, seed, member=member)
         return self._on_labels.setdefault(key, run)
 

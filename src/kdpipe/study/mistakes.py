@@ -69,7 +69,7 @@ def _wanted(details: Any) -> str:
         if details["ctx"]["pattern"] == SHA256:
             return "a SHA-256 has 64 hexadecimal digits in lower case, as sha256sum prints them"
         if "full" in details["ctx"]["pattern"]:
-            return "a stop is one of: full, checkpoint E, every K, schedule A/N"
+            return "a stop is one of: full, checkpoint E, every K, schedule N, schedule A/N"
         return "a name has letters, digits, - and _ only (no dots, slashes or spaces)"
     if kind == "string_type":
         return "a text is wanted; put it in quotes"

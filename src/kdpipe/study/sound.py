@@ -64,7 +64,7 @@ class Sound:
         self.content = DEFAULTS | content
         self.source = source
         self.carded = carded
-        self._epochs: dict[str, int | None] = {}
+        self._recipes: dict[str, Recipe | None] = {}
 
     # --- its sections
 
@@ -217,16 +217,20 @@ class Sound:
         recipe, is_sound = self._recipe
         return {**(recipe.model_dump() if recipe and is_sound else ANY_RECIPE), **change}
 
+    def recipe_of(self, network: str) -> Recipe | None:
+        """How a network is trained, as far as that is known."""
+        if network not in self._recipes:
+            changes = dict(salvage.items(self.content.get("network_recipes"))).get(network)
+            if isinstance(changes, dict) and changes.keys() & {"epochs", "annealing"}:
+                self._recipes[network], _ = salvage.part(Recipe, self.recipe_with(changes))
+            else:
+                self._recipes[network], _ = self._recipe
+        return self._recipes[network]
+
     def epochs_of(self, network: str) -> int | None:
         """How long a network trains, as far as that is known."""
-        if network not in self._epochs:
-            changes = dict(salvage.items(self.content.get("network_recipes"))).get(network)
-            if isinstance(changes, dict) and "epochs" in changes:
-                found, _ = salvage.part(Recipe, self.recipe_with(changes))
-            else:
-                found, _ = self._recipe
-            self._epochs[network] = found.epochs if found else None
-        return self._epochs[network]
+        recipe = self.recipe_of(network)
+        return recipe.epochs if recipe else None
 
     def stops_of(self, text: str, network: str) -> int:
         """How many stops a text means for a network; 1 where it means none, which is a mistake."""
@@ -265,9 +269,16 @@ class Sound:
 
     def follow_stop(self, where: str, text: str, network: str) -> Iterator[str]:
         """A stop, which must lie within the training of its network."""
-        epochs = self.epochs_of(network)
-        if epochs is not None and network in self.networks:
+        recipe = self.recipe_of(network)
+        if recipe and recipe.epochs is not None and network in self.networks:
             try:
-                stops.count(text, epochs)
+                stops.count(text, recipe.epochs)
             except KdpipeError as error:
                 yield f"{where}: {error} (network {network})"
+            else:
+                if "/" in text and recipe.annealing in ("cosine", "one-cycle"):
+                    whole = text.split("/")[-1]
+                    yield (
+                        f"{where}: {text} drops in steps, and {network} has annealing: "
+                        f"{recipe.annealing}; write schedule {whole}"
+                    )

@@ -1,14 +1,15 @@
-"""Where a teacher stops: `full`, `checkpoint E`, `every K`, `schedule A/N`.
+"""Where a teacher stops: `full`, `checkpoint E`, `every K`, `schedule N`, `schedule A/N`.
 
 A checkpoint is cut out of the full training after E epochs. A schedule is a training of its own:
-N epochs in all, with the learning rate dropped every A epochs - the early-stopped teacher of the
-paper (its modes 10/35, 15/50, 20/65, 25/80; the full one is 60/200). They are two kinds of
-early stopping and never share a row.
+N epochs in all, the learning rate annealed in these: as the full training's is, or dropped every A
+epochs - the early-stopped teacher of the paper (its modes 10/35, 15/50, 20/65, 25/80; the full one
+is 60/200). They are two kinds of early stopping and never share a row.
 """
 
 from dataclasses import dataclass
 
 from kdpipe.errors import KdpipeError
+from kdpipe.learning.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -17,19 +18,23 @@ class Stop:
 
     kind: str  # full | checkpoint | schedule
     epochs: int
-    drop_every: int | None = None  # of a schedule
+    drop_every: int | None = None  # of a schedule that says so
 
     @property
     def label(self) -> str:
         if self.kind == "schedule":
-            return f"schedule {self.drop_every}/{self.epochs}"
+            every = "" if self.drop_every is None else f"{self.drop_every}/"
+            return f"schedule {every}{self.epochs}"
         return "full" if self.kind == "full" else f"checkpoint {self.epochs}"
 
-    @property
-    def drop_epochs(self) -> list[int]:
-        """Where the learning rate of a schedule drops."""
-        assert self.drop_every is not None
-        return list(range(self.drop_every, self.epochs, self.drop_every))
+    def recipe(self, full: Recipe) -> Recipe:
+        """The recipe of a schedule, which goes through the whole annealing of the full one."""
+        share = self.epochs / full.epochs
+        drops = [max(1, round(epoch * share)) for epoch in full.drop_epochs]
+        if self.drop_every is not None:
+            drops = range(self.drop_every, self.epochs, self.drop_every)
+        drops = [epoch for epoch in dict.fromkeys(drops) if epoch < self.epochs]
+        return full.model_copy(update={"epochs": self.epochs, "drop_epochs": drops})
 
 
 def parse(text: str, epochs: int) -> list[Stop]:
@@ -47,7 +52,12 @@ def parse(text: str, epochs: int) -> list[Stop]:
         return [Stop("checkpoint", int(number)) if int(number) < epochs else Stop("full", epochs)]
     if kind == "every":
         return [Stop("checkpoint", epoch) for epoch in _every(text, epochs)]
-    drop, total = (int(part) for part in number.split("/"))
+    *drops, total = (int(part) for part in number.split("/"))
+    if not drops:
+        if not 0 < total <= epochs:
+            raise KdpipeError(f"{text}: its epochs are 1 to {epochs} (the full training)")
+        return [Stop("schedule", total) if total < epochs else Stop("full", epochs)]
+    (drop,) = drops
     if not 0 < drop <= total <= epochs:
         raise KdpipeError(
             f"{text}: the learning rate drops every A epochs and the training has N in all; write "

@@ -97,11 +97,7 @@ def train(
     if objective.grows:
         assert teacher is not None
         objective.grow(*_one_image(answers, teacher, images, layout))
-    optimiser = Descent(
-        {**dict(model.named_parameters()), **_named(objective)},
-        momentum=recipe["momentum"],
-        weight_decay=recipe["weight_decay"],
-    )
+    optimiser = Descent({**dict(model.named_parameters()), **_named(objective)}, recipe)
 
     # --- where it stood
     members = spec["teacher"]["members"] if spec["teacher"] else []
@@ -120,7 +116,7 @@ def train(
     alone = torch.random.fork_rng(devices=[])
     with alone, interruptible(lambda: save(*state)) as pause:
         for epoch in range(progress.epoch, until):
-            lr, weights = learning_rate(recipe, epoch), objective.weights(epoch)
+            weights = objective.weights(epoch)
             order, view = _presentation(spec, epoch, len(images), views)
             if progress.parts is None:
                 progress.parts = torch.zeros(steps, len(names), device=where)
@@ -134,7 +130,7 @@ def train(
                     said = forward(x.contiguous(memory_format=layout), weights)
                     parts = objective.parts(said, taught, labels[index], weights)
                     parts["loss"].backward()
-                    optimiser.step(lr)
+                    optimiser.step(learning_rate(recipe, epoch, progress.step, steps))
                     row = progress.parts[progress.step]
                     curve.note(row, names, parts, said.logits, labels[index])
                     progress.step += 1
@@ -143,7 +139,7 @@ def train(
             progress.curve.append(
                 {
                     "epoch": epoch + 1,
-                    "lr": lr,
+                    "lr": learning_rate(recipe, epoch, 0, steps),
                     "train": curve.running(
                         progress.parts, names, recipe["batch_size"], len(images), weights
                     ),
@@ -163,7 +159,7 @@ def train(
     if until == recipe["epochs"]:
         last, best = evaluation.finish(folder, digest, model, progress, look)
     checkpoints = {
-        str(epoch): {"lr": learning_rate(recipe, max(0, epoch - 1))}
+        str(epoch): {"lr": learning_rate(recipe, max(0, epoch - 1), 0, steps)}
         | evaluation.checkpoint(folder, digest, model, epoch, look)
         for epoch in keep
     }

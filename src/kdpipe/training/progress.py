@@ -1,8 +1,8 @@
 """The state of an unfinished run: enough to end in the same bytes as if never interrupted.
 
-All randomness of a run is a function of its epoch, so the state is weights, momentum and a
-position; no generator is saved. It lies beside the run under a name that Snakemake does not
-know, and goes when the record is written.
+All randomness of a run is a function of its epoch, so the state is weights, what the optimiser
+keeps, and a position; no generator is saved. It lies beside the run under a name that Snakemake
+does not know, and goes when the record is written.
 """
 
 import contextlib
@@ -79,7 +79,8 @@ def save(
     progress.tick()
     tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
     tensors |= {f"learnt/{key}": value for key, value in learnt.state_dict().items()}
-    tensors |= {f"momentum/{name}": buffer for name, buffer in optimiser.buffers.items()}
+    for kind, kept in optimiser.state.items():
+        tensors |= {f"{kind}/{name}": value for name, value in kept.items()}
     tensors |= {f"best/{key}": value for key, value in progress.best.items()}
     if progress.parts is not None:
         tensors["parts"] = progress.parts
@@ -119,7 +120,7 @@ def resume(
 ) -> Progress:
     """Put model, terms and optimiser where a saved state says they were."""
     where = next(model.parameters()).device
-    kinds = ("model", "learnt", "momentum", "best")
+    kinds = ("model", "learnt", "best", *optimiser.state)
     groups: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in kinds}
     for key, value in arrays.items():
         group, _, name = key.partition("/")
@@ -127,11 +128,12 @@ def resume(
             groups[group][name] = torch.from_numpy(value)
     model.load_state_dict(groups["model"])
     learnt.load_state_dict(groups["learnt"])
-    for name, parameter in optimiser.parameters.items():
-        if name in groups["momentum"]:
-            # copied into the parameter's own memory format
-            buffer = torch.empty_like(parameter).copy_(groups["momentum"][name])
-            optimiser.buffers[name] = buffer
+    for kind, kept in optimiser.state.items():
+        for name, value in groups[kind].items():
+            like = optimiser.parameters[name]
+            # what is as large as its parameter lies in the parameter's own memory format
+            shaped = torch.empty_like(like) if value.shape == like.shape else value.to(where)
+            kept[name] = shaped.copy_(value)
     return Progress(
         epoch=about["epoch"],
         step=about["step"],
