@@ -51,8 +51,8 @@ converted (`"5"` is a text and no number) and nothing is ignored (an unknown key
 Some kinds of value come often. A **name** has letters, digits, `-` and `_`, at most 40. A
 **network** is [the name of one](names.md#networks), or of one of your own. A **block** is one entry
 of `experiments`. A **stop** is `full`, `checkpoint E` (cut out of the full training after E
-epochs), `every K` (checkpoints K, 2K, ...) or `schedule A/N` (a training of its own, N epochs with
-the learning rate dropped every A).
+epochs), `every K` (checkpoints K, 2K, ...), `schedule N` (a training of its own, annealed in N
+epochs) or `schedule A/N` (the same, with the learning rate dropped every A).
 
 "Renames no run": the key says how a study is run, or what is said of it, so changing it retrains
 nothing. Of the others each [decides which runs there are, or what they are](../identity.md).

@@ -27,7 +27,7 @@ class Recipe(Section):
     batch_size: int = Field(128, ge=2, le=65_536, description="images of one step")
     annealing: Literal["steps", "cosine", "one-cycle"] = Field(
         "steps",
-        description="how the learning rate falls: at drop_epochs, along a cosine to 0, or up and down",
+        description="how the rate falls: at drop_epochs, along a cosine to 0, or up and down",
     )
     drop_epochs: list[Positive] = Field(
         default_factory=list,
@@ -39,7 +39,7 @@ class Recipe(Section):
         None,
         ge=0,
         lt=1,
-        description="share of the steps in which the learning rate rises; null: none, one-cycle 0.3",
+        description="share of the steps in which the rate rises; null: none, one-cycle 0.3",
         examples=[0.05],
     )
     optimiser: Literal["sgd", "adamw"] = Field(
