@@ -134,6 +134,17 @@ def test_other_runs_of_the_same_study_do_not_show_before_its_own(typed):
     assert "deviates from its registration" in facts.how_often_wrong(found)
 
 
+@pytest.mark.parametrize(("look", "spent"), [(1, "1.1 %"), (2, "5 %")])
+def test_a_page_at_a_look_says_what_its_error_rate_is(here, look, spent):
+    """O'Brien-Fleming's: 2 - 2 Phi(1.96 / sqrt(3 / 5)) = 0.0114."""
+    found = Found(planned(looks=[3, 5], look=look), pd.DataFrame(), [], [], [], [])
+    said = facts.how_often_wrong(found)
+    assert "those of all 2 looks together" in said
+    assert f"at look {look} or before it is at most {spent}" in said
+    once = Found(planned(), pd.DataFrame(), [], [], [], [])
+    assert "look" not in facts.how_often_wrong(once)
+
+
 # --- other names and places
 
 

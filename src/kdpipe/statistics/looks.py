@@ -62,6 +62,10 @@ class Look:
             return max(p, SMALLEST)
         return float(np.exp(PchipInterpolator(np.log(known), np.log(rates))(math.log(p))))
 
+    def so_far(self, alpha: float = 0.05) -> float:
+        """What of the error rate of all looks this one and those before may have spent."""
+        return spent(self._information[self.number - 1], alpha)
+
     @property
     def said(self) -> str:
         """A sentence on what the looks do to intervals; nothing where there is only one."""

@@ -27,12 +27,18 @@ HOW_OFTEN_WRONG = (
 
 def how_often_wrong(found: Found) -> str:
     """Of the page; found.registered has a line more for each deviation."""
-    if len(found.registered) < 2:
-        return HOW_OFTEN_WRONG
-    return (
-        f"{HOW_OFTEN_WRONG} This study deviates from its registration, and then that is not known: "
-        "the 5 % are those of what was registered."
-    )
+    said, look = HOW_OFTEN_WRONG, look_of(found.plan.study)
+    if len(look.counts) > 1:
+        said += (
+            f" The 5 % are those of all {len(look.counts)} looks together; at look {look.number} "
+            f"or before it is at most {100 * look.so_far():.2g} %."
+        )
+    if len(found.registered) > 1:
+        said += (
+            " This study deviates from its registration, and then that is not known: the 5 % are "
+            "those of what was registered."
+        )
+    return said
 
 
 def facts(found: Found) -> list[tuple[str, str]]:
