@@ -8,6 +8,8 @@ from scipy import stats
 
 from kdpipe.evidence.advice import answer
 from kdpipe.evidence.advice.pairs import MOST, pairs
+from kdpipe.report import a_or_b
+from kdpipe.statistics.ranks import ranks
 
 BIG = [10.0, 11.2, 9.1, 10.4, 10.9]
 MID = [9.0, 9.9, 8.4, 9.2, 9.9]
@@ -74,6 +76,25 @@ def test_of_many_each_stands_against_the_best_on_validation_and_all_pairs_count(
     found = of(pairs(known), "method")
     assert MOST < 8 * 7 / 2 and len(found) == 7
     assert all(pair.b == "m5" and pair.of == 28 for pair in found)
+
+
+def test_the_one_that_all_others_stand_against_says_how_sure_it_is():
+    random = np.random.default_rng(4)
+    rows = [taught(random.normal(10, 1, 6), method=f"m{i}") for i in range(8)]
+    rows += [taught(random.normal(20, 1, 6), method=f"m{i}", teacher="big") for i in range(8)]
+    known = frame(*rows)
+    known["val_error"] = known.test_error + random.normal(0, 1, len(known))
+    found = of(pairs(known), "method")
+    # All methods are in both cells, so their ranks are those of the means over these.
+    means = known.pivot_table("val_error", "seed", "method")
+    assert {pair.b for pair in found} == {means.mean().idxmin()}
+    place = ranks(means)[found[0].b]
+    assert found[0].place == pytest.approx(place) and 0.2 < place.best < 1
+    shown = a_or_b.sheet(found)
+    assert set(shown.display["B"]) == {f"{found[0].b} (first in {place.best:.0%})"}
+    assert set(shown.data["b_first"]) == {place.best}
+    few = a_or_b.sheet(of(pairs(known[known.method < "m3"]), "method"))
+    assert "first in" not in "".join(few.display["B"]) and few.data["b_first"].isna().all()
 
 
 def test_the_wider_interval_gives_the_mark():

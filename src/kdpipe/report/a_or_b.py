@@ -11,7 +11,8 @@ CAPTION = (
     "Error of A less that of B in points, paired by seed, over the cells that agree in everything "
     "else: negative is for A. All pairs of one student and question hold together (Bonferroni), "
     "and the wider of the two intervals gives the mark. Of more than {most} pairs each level "
-    "stands against the one that is best on validation."
+    "stands against the one that is best on validation, with the share of draws of the seeds in "
+    "which it comes first."
 )
 NAME, TITLE = "a_or_b", "A or B?"
 
@@ -26,8 +27,11 @@ def sheet(found: list[Pair], look: Look = ONLY) -> Sheet:
         row |= {"n": d.n, "difference": d.mean, "difference_sd": d.sd, "difference_low": d.low}
         row |= {"difference_high": d.high, "images_low": facts.get("low")}
         row |= {"images_high": facts.get("high"), "level": pair.gain.level}
-        rows.append(row | {"difference_mark": pair.gain.mark, "cells": pair.cells, "of": pair.of})
+        row |= {"difference_mark": pair.gain.mark, "cells": pair.cells, "of": pair.of}
+        rows.append(row | {"b_first": pair.place.best if pair.place else None})
         size = rounded(d.mean, d.half_width, sign="+")
+        if pair.place is not None and pair.place.best == pair.place.best:  # not nan
+            b = f"{b} (first in {pair.place.best:.0%})"
         seen = {"question": f"which {pair.factor}?", "student": pair.student, "A": a, "B": b}
         seen |= {"n": d.n, "A less B": f"{size}, {pair.gain.mark}"}
         seen |= {"images too": "-" if "why" in facts else span(pair.gain.images)}

@@ -18,6 +18,7 @@ from kdpipe.evidence.advice.answer import OPTION, Gain, ends, together
 from kdpipe.evidence.selections import UNTRAINED, groups, tidy, traced, where, wide
 from kdpipe.statistics.intervals import mark, summary
 from kdpipe.statistics.looks import ONLY, Look
+from kdpipe.statistics.ranks import Rank, ranks
 from kdpipe.statistics.traced import Wrong
 
 MOST = 15  # pairs: of six
@@ -34,6 +35,7 @@ class Pair:
     cells: int
     gain: Gain
     of: int  # pairs that hold together with it
+    place: Rank | None = None  # of b on validation, where it is what all others stand against
 
 
 def pairs(frame: pd.DataFrame, wrong: Wrong | None = None, look: Look = ONLY) -> list[Pair]:
@@ -55,9 +57,11 @@ def _of(
     test, validation = wide(rows, factor, *rest), wide(rows, factor, *rest, column="val_error")
     levels = list(dict.fromkeys(key[0] for key in test.columns))
     known = {level: {key[1:] for key in test.columns if key[0] == level} for level in levels}
+    place = None
     every = [(a, b) for a, b in combinations(levels, 2) if known[a] & known[b]]
     if len(every) > MOST:
         best = _best(levels, known, validation)
+        place = ranks(_relative(levels, known, validation)).get(best)
         asked = [(level, best) for level in levels if level != best and known[level] & known[best]]
     else:
         asked = every
@@ -70,7 +74,7 @@ def _of(
             cells.append((a, b, count))
     held = together(made, wrong, look, of=len(every))
     return [
-        Pair(student, factor, a, b, count, gain, len(every))
+        Pair(student, factor, a, b, count, gain, len(every), place)
         for (a, b, count), gain in zip(cells, held, strict=True)
     ]
 
@@ -95,3 +99,18 @@ def _best(levels: list[str], known: dict[str, set], validation: pd.DataFrame) ->
         for level in levels
     }
     return min(levels, key=lambda level: (apart[level] != apart[level], apart[level]))
+
+
+def _relative(levels: list[str], known: dict[str, set], validation: pd.DataFrame) -> pd.DataFrame:
+    """(seeds, levels): the same for each seed."""
+    of_cell = {
+        cell: validation[[key for key in validation.columns if key[1:] == cell]].mean(axis=1)
+        for cell in {key[1:] for key in validation.columns}
+    }
+    return pd.DataFrame(
+        {
+            level: sum(validation[(level, *cell)] - of_cell[cell] for cell in known[level])
+            / len(known[level])
+            for level in levels
+        }
+    )

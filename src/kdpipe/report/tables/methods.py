@@ -10,8 +10,8 @@ import pandas as pd
 from kdpipe.evidence import published
 from kdpipe.evidence.choices import Contender, contenders, plain
 from kdpipe.evidence.reading import beside
-from kdpipe.evidence.selections import by_seed, direct, groups, notes, tidy, values, where
-from kdpipe.report.rows import difference, row
+from kdpipe.evidence.selections import by_seed, direct, groups, notes, tidy, values, where, wide
+from kdpipe.report.rows import difference, first, row
 from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
 from kdpipe.statistics.intervals import FEWEST_SEEDS
 from kdpipe.statistics.power import LEVEL
@@ -77,7 +77,11 @@ def _group(key: dict, arms: list[tuple[Contender, Partners]]) -> list[dict]:
             arm |= {"rank": place.rank, "rank_of": place.of, "p_best": round(place.best, 3)}
             arm |= {"rank_from": place.low, "rank_to": place.high}
             arm["ranks"] = f"{place.low:g} to {place.high:g}" if place.low == place.low else ""
-        tried = f"the best on validation of {', '.join(one.tried)}" if len(one.tried) > 1 else ""
+        tried = ""
+        if len(one.tried) > 1:
+            sure = first(wide(one.rows, "method", column="val_error"))
+            tried = f"the best on validation of {', '.join(one.tried)}"
+            tried += f" ({sure})" if sure else ""
         rows.append(key | arm | {"notes": "; ".join(filter(None, (tried, notes(one.rows))))})
     return sorted(rows, key=lambda row: (row["error"] != row["error"], row["error"]))  # nan last
 
