@@ -169,7 +169,9 @@ def complaint(before, now, path: str) -> str | None:
     if code != 0:
         return f"ends with {code}"
     text = said + "".join(
-        files[name].decode() for name in files if name.endswith(("index.md", "results.csv"))
+        files[name].decode(errors="replace")
+        for name in files
+        if name.endswith(("index.md", "results.csv"))
     )
     if folder in text and re.search(r"damaged|is no|missing|altered|cut off|cannot be read", text):
         return None
