@@ -9,6 +9,7 @@ import tiny
 from kdpipe.plan import planner, status
 from kdpipe.plan.items import Run
 from kdpipe.results import archived, records
+from kdpipe.results.archived import Entry
 from kdpipe.results.store import Store
 from kdpipe.study import checking
 
@@ -119,6 +120,25 @@ def test_a_record_of_another_run_under_its_name(made, place):
     assert status.of(made, place)[full.name] == "done"
     said = place.scan("runs")[1][scratch.name]
     assert re.search(f"{scratch.name} belongs to another spec.*remove", said)
+
+
+@pytest.mark.parametrize("where", ["folder", "archive"])
+def test_a_record_that_is_anothers_after_twelve_digits_blocks_itself_alone(made, place, where):
+    """Of its folder's name and its own, as somebody would make it by hand."""
+    scratch, teacher, *_ = names(made)
+    digest = scratch.digest[:12] + scratch.digest[12:][::-1]
+    altered = {"digest": digest, "status": "done", "checkpoints": {}, "spec": scratch.spec}
+    altered |= {"name": scratch.name, "reason": None}
+    if where == "folder":
+        records.publish(place.run(scratch.name), altered)
+    else:
+        archived.write(place.archive, [Entry("runs", scratch.name, digest, altered)])
+    note(teacher, "done", place, checkpoints={"1": {}})
+    states = status.of(made, place)
+    assert (states[scratch.name], states[teacher.name]) == ("to do", "done")
+    found, damaged = place.scan("runs")
+    assert set(found) == {teacher.name} and set(damaged) == {scratch.name}
+    assert f"{scratch.name} belongs to another spec (digest {digest})" in damaged[scratch.name]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flip", "pickle", "list", "folder"])

@@ -65,6 +65,22 @@ def test_a_damaged_record_hides_no_other_and_is_put_back_from_its_copy(tmp_path)
     assert (place.run("a") / "record.json").read_bytes() == whole
 
 
+def test_a_record_that_is_gone_is_put_back_from_its_copy(tmp_path):
+    """Snakemake removes the one that it knows before a job adds to a run, and may be killed."""
+    place = Store(tmp_path)
+    for name in "abc":
+        (published(place, name) / "record.json").unlink()
+    whole = (place.run("a") / ".record.json").read_bytes()
+    (place.run("b") / ".record.json").write_bytes(whole[:-30])
+    os.rename(place.run("c"), place.run("moved"))
+    assert place.has_record("runs", "a") and not place.only_archived("runs")
+    found, damaged = place.scan("runs")
+    assert set(found) == {"a"} and set(damaged) == {"b", "moved"}
+    assert str(place.run("b") / ".record.json") in damaged["b"]
+    assert (place.run("a") / "record.json").read_bytes() == whole
+    assert not (place.run("moved") / "record.json").exists()
+
+
 def test_a_damaged_copy_is_no_obstacle(tmp_path):
     folder = published(Store(tmp_path), "a")
     (folder / ".record.json").write_bytes(b"")

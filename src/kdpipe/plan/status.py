@@ -9,7 +9,7 @@ weights: it is finished until something that is to do descends from it.
 
 from collections.abc import Iterable
 
-from kdpipe.errors import KdpipeError, StoreError
+from kdpipe.errors import KdpipeError
 from kdpipe.plan import hindrances
 from kdpipe.plan.items import Averaged, Plan, Probe, Run
 from kdpipe.results.parents import at_its_best
@@ -21,7 +21,8 @@ STATES = ("done", "diverged", "skipped", "to do")
 def of(plan: Plan, store: Store) -> dict[str, str]:
     """The state of every run, ensemble and probe of the plan, by name.
 
-    Raises StoreError for a record that is damaged or belongs to another spec.
+    What has a record that is damaged or belongs to another spec is to do. Raises StoreError for an
+    archive that is damaged.
     """
     states: dict[str, str] = {}
     runs = store.records("runs")
@@ -71,13 +72,8 @@ def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
 
 def _state(item: Run | Averaged | Probe, record: dict | None, states: dict[str, str]) -> str:
     """By its own record, and by what became of its parents."""
-    if record is None:
+    if record is None or record["digest"] != item.digest:
         return "to do"
-    if record["digest"] != item.digest:
-        raise StoreError(
-            f"the record of {item.name} belongs to another spec (digest {record['digest'][:12]}): "
-            "remove that folder, the run is then made again"
-        )
     hindered = any(states[run.name] in ("diverged", "skipped") for run in item.parents)
     if record["status"] == "skipped" and not hindered:
         return "to do"

@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 
+from kdpipe import identity
 from kdpipe.errors import StoreError
 from kdpipe.results import form, run_folder
 from kdpipe.results.archived import Entry
@@ -38,7 +39,7 @@ def read(folder: Path, digest: str | None, filename: str = RECORD) -> dict | Non
     path = folder / filename
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
@@ -68,21 +69,44 @@ def finished(folder: Path, digest: str | None) -> dict | None:
     return None
 
 
-def restored(folder: Path, filename: str = RECORD) -> dict | None:
-    """The record of a folder in which that of one name is damaged, from its copy, if that is whole.
+def kept(folder: Path) -> dict | None:
+    """The record of a folder, which lies there twice; None if it is unfinished.
 
-    It is put back on disk too, where that can be done.
+    One that is damaged or gone is put back from the other, on disk too where that can be done: of a
+    job that is to add to a run Snakemake removes the one that it knows, and it may be killed then.
+    Raises StoreError if none is whole and one is damaged.
     """
-    copy = KEPT_RECORD if filename == RECORD else RECORD
-    try:
-        record = read(folder, None, copy)
-    except StoreError:
-        return None
-    if record is not None and is_at_home(record, folder.name):
-        with contextlib.suppress(StoreError):
-            write_bytes(folder / filename, (folder / copy).read_bytes())
-        return record
+    damaged = None
+    for filename in (RECORD, KEPT_RECORD):
+        try:
+            record = read(folder, None, filename)
+        except StoreError as error:
+            damaged = damaged or error
+            continue
+        if record is not None:
+            if filename == KEPT_RECORD:
+                put_back(folder, RECORD)
+            return record
+    if damaged is not None:
+        raise damaged
     return None
+
+
+def keep_twice(folder: Path) -> None:
+    """See to it that a whole record has its copy, before Snakemake removes it for a job."""
+    with contextlib.suppress(StoreError):
+        if read(folder, None, KEPT_RECORD) is not None:
+            return
+    put_back(folder, KEPT_RECORD)
+
+
+def put_back(folder: Path, filename: str) -> None:
+    """Write the record of that name from the other, if that is whole and at home; else nothing."""
+    copy = KEPT_RECORD if filename == RECORD else RECORD
+    with contextlib.suppress(StoreError, OSError):
+        record = read(folder, None, copy)
+        if record is not None and is_at_home(record, folder.name):
+            write_bytes(folder / filename, (folder / copy).read_bytes())
 
 
 def facts(record: dict, folder: Path, path: Path) -> dict | None:
@@ -95,19 +119,35 @@ def is_at_home(record: dict, name: str) -> bool:
     return record.get("name", name) == name
 
 
+def of_another(record: dict, name: str) -> str:
+    """Whose a record is that has the place of a run and is not its own; nothing if it is.
+
+    To its last digit: a name has the first twelve of them.
+    """
+    if not is_at_home(record, name):
+        return f"in the place of {name} is the record of {record['name']}"
+    digest, ends = record["digest"], _ENDING.search(name) is not None
+    if ends and not (name.endswith(digest[:12]) and digest == _of_its_spec(record)):
+        return f"the record of {name} belongs to another spec (digest {digest})"
+    return ""
+
+
+def _of_its_spec(record: dict) -> str:
+    """The digest of the spec in a record; what kdpipe 0.1 kept without one has none other."""
+    try:
+        return identity.digest(record["spec"]) if "spec" in record else record["digest"]
+    except ValueError:  # not a number, written by hand
+        return ""
+
+
 def unusable(record: dict, folder: Path, left_out: bool = False, entry: Entry | None = None) -> str:
     """What is the matter with a whole record where it lies; nothing if it can be used.
 
     A file that it lists may be missing on purpose (left_out), or stand in an archive as well: in
     the entry of its run.
     """
-    if not is_at_home(record, folder.name):
-        return f"{folder} holds the record of {record['name']}: remove or rename the folder"
-    if _ENDING.search(folder.name) and not folder.name.endswith(record["digest"][:12]):
-        return (
-            f"the record of {folder.name} belongs to another spec (digest "
-            f"{record['digest'][:12]}): remove the folder {folder}, the run is then made again"
-        )
+    if why := of_another(record, folder.name):
+        return f"{why}: remove or rename the folder {folder}, the run is then made again"
     if left_out or record["status"] == "skipped":  # of one that was skipped nothing is there
         return ""
     listed = record.get("files", {})

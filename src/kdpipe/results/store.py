@@ -89,38 +89,37 @@ class Store:
     def scan(self, kind: str) -> tuple[dict[str, dict], dict[str, str]]:
         """The records of a kind by name; and by name what is the matter with those not to be used.
 
-        A damaged record whose copy is whole is put back from it.
+        A record that is damaged or gone is put back from its copy, if that is whole.
         """
         entries = self.archived()
-        found = {
-            entry.name: entry.record
-            for entry in entries.values()
-            if entry.kind == kind and entry.record is not None
-        }
+        found: dict[str, dict] = {}
         damaged: dict[str, str] = {}
+        for name, record in ((e.name, e.record) for e in entries.values() if e.kind == kind):
+            if record is not None and (why := records.of_another(record, name)):
+                damaged[name] = f"{self.archive}: {why}: restore it (git, a backup), or remove it"
+            elif record is not None:
+                found[name] = record
         folder = self.root / kind
         if not folder.is_dir():
             return found, damaged
         left_out = self.leaves_weights_out
         for there in os.scandir(folder):
-            path = os.path.join(there.path, run_folder.RECORD)
+            path, record, wrong = Path(there.path), None, ""
             try:
-                with open(path, "rb") as file:
-                    record = records.parse(file.read(), path)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                record, wrong = None, f"{path} cannot be read: {error.strerror}"
+                record = records.kept(path)
             except StoreError as error:
-                record, wrong = records.restored(Path(there.path)), str(error)
+                wrong = str(error)
+            if record is None and not wrong:
+                continue
             if record is not None:
                 entry = entries.get((kind, there.name))
-                wrong = records.unusable(record, Path(there.path), left_out, entry)
+                wrong = records.unusable(record, path, left_out, entry)
             if record is None or wrong:
                 found.pop(there.name, None)
                 damaged[there.name] = wrong
             else:
                 found[there.name] = record
+                damaged.pop(there.name, None)
         return found, damaged
 
     @property
@@ -138,7 +137,8 @@ class Store:
         return {e.name for e in known if e.kind == kind and not self._lies(kind, e.name)}
 
     def _lies(self, kind: str, name: str) -> bool:
-        return (self.root / kind / name / run_folder.RECORD).exists()
+        folder = self.root / kind / name
+        return any((folder / each).exists() for each in (run_folder.RECORD, run_folder.KEPT_RECORD))
 
     def curve(self, name: str) -> list[dict] | None:
         """What a run noted after each epoch; None if it is not there.

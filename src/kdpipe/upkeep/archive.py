@@ -28,7 +28,6 @@ def write(plan: Plan, place: Store, folder: Path) -> str:
     status.refuse_nothing(plan, place)
     if (why := registered.shared(plan, place, but=plan.study.study)) is not None:
         raise KdpipeError(f"{place.root}: {why}; nothing was archived")
-    status.of(plan, place)  # refuses a record of another spec
     target = Store(folder)
     found = {(entry.kind, entry.name): entry for entry in _entries(plan, place)}
     with alone(folder):  # another study may be put into the same archive

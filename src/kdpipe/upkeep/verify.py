@@ -1,8 +1,8 @@
 """The results folder as a whole: is everything in it what it says it is?
 
 `faults` reads every record, file and data set, and the archive, and compares checksums. It follows
-no link, and leaves alone what another process works on. Nothing is changed but for a damaged record
-whose copy is whole: that is put back.
+no link, and leaves alone what another process works on. Nothing is changed but for a record that is
+damaged or gone and whose copy is whole: that is put back.
 """
 
 import hashlib
@@ -109,7 +109,8 @@ def _of_run(folder: Path, left: list[Path], left_out: bool) -> Iterator[str]:
     if not _is_of(found, folder.name):
         yield f"{folder}: the record of another run ({found['name']}): remove the folder"
         return
-    yield from _of_its_two_records(folder, found)
+    if not left_out:  # kdpipe 0.1 kept one alone
+        yield from _of_its_two_records(folder, found)
     listed = found["files"]
     for name, facts in listed.items():
         path = folder / name
@@ -132,14 +133,16 @@ def _of_its_two_records(folder: Path, found: dict) -> Iterator[str]:
     for name in (run_folder.RECORD, run_folder.KEPT_RECORD):
         try:
             other = records.read(folder, None, name)
+            wrong = "missing" if other is None else ""
         except KdpipeError:
-            records.restored(folder, name)
+            other, wrong = None, "damaged"
+        if wrong:
+            records.put_back(folder, name)
             yield (
-                f"{folder / name}: damaged, and its copy is whole: it has been put back from that; "
+                f"{folder / name}: {wrong}, and its copy is whole: it has been put back from that; "
                 "if it is said again, the disk is failing: move the results to another one"
             )
-            continue
-        if other and records.disagreement(other, found):
+        elif other and records.disagreement(other, found):
             yield f"{folder}: its two records differ: remove the folder, the run is then made again"
 
 
