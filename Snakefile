@@ -40,6 +40,7 @@ wildcard_constraints:
     name="[^/]+",
 
 
+include: "workflow/rules/again.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/runs.smk"

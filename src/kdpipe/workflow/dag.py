@@ -35,6 +35,7 @@ class Dag:
     plan: Plan
     to_do: frozenset[str]  # names of runs, ensembles and probes
     data_ready: frozenset[str]  # folders of the data sets that are prepared
+    again: frozenset[str] = frozenset()  # of what is to do, what has a record that lacks something
     device: str = "cpu"  # cpu or cuda, of every run
     longest_job: int | None = None  # minutes
     store: Store = field(default_factory=Store)
@@ -103,7 +104,8 @@ class Dag:
         data = [] if isinstance(item, Averaged) else self._data(self._card(item))
         tables = item.tables if isinstance(item, Run) else ()
         parents = self._to_do("runs", (run.name for run in item.parents))
-        return data + parents + [mark_of(table.name) for table in tables]
+        marks = self._marks_of([item.name]) + [mark_of(table.name) for table in tables]
+        return data + parents + marks
 
     def students(self, wildcards: Any) -> list[str]:
         """The runs to do that learn from a table."""
@@ -152,10 +154,16 @@ class Dag:
         return [f"logs/reports/{self.study.study}.{self.source[:12]}"] if self.source else []
 
     def _to_do(self, kind: str, names: Iterable[str] | None = None) -> list[str]:
-        """Records of these names, or of all of a kind, that are still to do."""
+        """Records of these names, or of all of a kind, that are still to do; with their marks.
+
+        By themselves Snakemake does not make what is missing of the inputs of a file that is there.
+        """
         names = self.plan.recorded[kind] if names is None else names
-        folder = self.store.root / kind
-        return [f"{folder}/{name}/{RECORD}" for name in names if name in self.to_do]
+        folder, names = self.store.root / kind, [name for name in names if name in self.to_do]
+        return [f"{folder}/{name}/{RECORD}" for name in names] + self._marks_of(names)
+
+    def _marks_of(self, names: Iterable[str]) -> list[str]:
+        return [again_mark_of(name) for name in names if name in self.again]
 
     def _played(self, roles: Iterable[str]) -> list[str]:
         """The runs in any of these roles."""
@@ -194,6 +202,11 @@ def mark_of(table: str) -> str:
 def prepared_mark_of(folder: str) -> str:
     """The same of a data set; see workflow/rules/data.smk."""
     return f"logs/data/{folder}.prepared"
+
+
+def again_mark_of(name: str) -> str:
+    """By what Snakemake knows that a record which is there is not up to date; see again.smk."""
+    return f"logs/again/{name}"
 
 
 def report_folder_of(study: Study) -> str:

@@ -14,14 +14,21 @@ from kdpipe.plan import planner, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import source
 from kdpipe.results.marks import CARD
-from kdpipe.results.records import finished
+from kdpipe.results.records import finished, keep_twice
+from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
 from kdpipe.study import checking, yaml_file
 from kdpipe.training import devices
 from kdpipe.upkeep import comparing
 from kdpipe.workflow import lock, telling
 from kdpipe.workflow.before import leave, refuse_folders, refuse_rooms
-from kdpipe.workflow.dag import Dag, mark_of, prepared_mark_of, report_folder_of
+from kdpipe.workflow.dag import (
+    Dag,
+    again_mark_of,
+    mark_of,
+    prepared_mark_of,
+    report_folder_of,
+)
 
 # Keys that say how a study is run; `--config device=cuda` alone still means the default study.
 EXECUTION = {"device", "runs_per_gpu", "workers", "look"}
@@ -70,6 +77,7 @@ def load(
         states = status.of(made, store) if head else {}
         names = [name for items in made.recorded.values() for name in items]
         to_do = [name for name in names if states.get(name, "to do") == "to do"]
+        again = _again(made, to_do, store) if head else {}
         ready = frozenset(
             name for name in made.data_sets if not head or (store.data(name) / CARD).exists()
         )
@@ -87,11 +95,14 @@ def load(
             with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
                 tabulate.release_all(store)
             _clear_marks(made, store)
+            for folder in again.values():
+                keep_twice(folder)
         dag = Dag(
             study,
             made,
             frozenset(to_do),
             ready,
+            frozenset(again),
             device,
             longest_job,
             store,
@@ -136,6 +147,19 @@ def _source(made: Plan, store: Store) -> str | None:
     return None if digest == source.of(folder) else digest
 
 
+def _again(made: Plan, to_do: Collection[str], store: Store) -> dict[str, Path]:
+    """Of what is to do the folders of what has a record, by name.
+
+    Without a memory of how it was made, Snakemake takes a record that is there for up to date.
+    """
+    folders = {
+        name: store.root / kind / name
+        for kind, items in made.recorded.items()
+        for name in items.keys() & set(to_do)
+    }
+    return {name: folder for name, folder in folders.items() if (folder / RECORD).exists()}
+
+
 def _begun_on(made: Plan, to_do: list[str], store: Store) -> str | None:
     """The device of a finished run of the plan, if there is one."""
     for name in made.runs.keys() - set(to_do):
@@ -147,6 +171,8 @@ def _begun_on(made: Plan, to_do: list[str], store: Store) -> str | None:
 
 def _clear_marks(made: Plan, store: Store) -> None:
     """Remove marks that have done their work, or were left by a start that was killed."""
+    for name in (name for items in made.recorded.values() for name in items):
+        Path(again_mark_of(name)).unlink(missing_ok=True)
     for mark in Path("logs/reports").glob(f"{made.study.study}.{'[0-9a-f]' * 12}"):
         mark.unlink(missing_ok=True)
     for table in made.tables:
