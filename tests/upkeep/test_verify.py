@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,6 +243,18 @@ def test_what_is_left_is_found_and_pruned(place, say, leave):
     assert "removed" in say("prune", "study.yaml", "--yes")
     assert not path.exists() and say("verify") == "results: every file is whole\n"
     assert say("prune", "study.yaml") == "results: everything in it is needed\n"
+
+
+def test_what_is_left_among_reports_is_found_and_pruned(place, say):
+    path = Path("reports/x/tables/.methods.csv.abcdefgh.tmp")
+    stranger = Path("reports/x/.mine.csv.abcdefgh.tmp")
+    path.parent.mkdir(parents=True)
+    for each in (path, stranger):
+        each.write_text("half")
+    assert say("verify", code=2).startswith(f"{path}: left by a process that was killed")
+    assert str(path) in say("prune", "study.yaml") and path.exists()
+    assert "removed" in say("prune", "study.yaml", "--yes") and not path.exists()
+    assert say("verify") == "results: every file is whole\n" and stranger.exists()
 
 
 FAULTS = [

@@ -7,7 +7,7 @@ works on is left alone.
 import contextlib
 import fcntl
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError, StoreError
@@ -19,10 +19,17 @@ from kdpipe.results.archived import Entry
 from kdpipe.results.files import temporary_files
 
 
-def prune(plans: list[Plan], place: store.Store, remove: bool, remake: bool = False) -> str:
+def prune(
+    plans: list[Plan],
+    place: store.Store,
+    remove: bool,
+    remake: bool = False,
+    beside: Iterable[Path] = (),
+) -> str:
     """What none of the plans needs, as text; `remove` removes it.
 
-    remake: what is outdated counts as not needed, so that it is made again.
+    remake: what is outdated counts as not needed, so that it is made again; beside: leftovers in
+    other folders than the results.
     What another process works on stays, and so does all that a link leads to, and all that is not
     kdpipe's own. Raises KdpipeError for a folder that holds no results.
     """
@@ -31,7 +38,7 @@ def prune(plans: list[Plan], place: store.Store, remove: bool, remake: bool = Fa
     old = {name for plan in plans for name in outdated.of(plan, place)}
     planned = _planned(plans, old if remake else set())
     folders, left = _unneeded(plans, planned, place)
-    gone = [*folders, *_leftovers(place, folders)]
+    gone = [*folders, *_leftovers(place, folders), *beside]
     unneeded = list(gone)
     for folder, epochs in checkpoints.items():
         unneeded += [path for each in epochs for path in run_folder.checkpoint_files(folder, each)]

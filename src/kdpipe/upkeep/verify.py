@@ -36,17 +36,17 @@ def faults(place: store.Store) -> Iterator[str]:
     """
     marks.refuse_another_folder(place)
     for path in temporary_files(place.root, FILE):
-        yield _left(path)
-    yield from map(_left, temporary_files(place.root / registrations.FOLDER))
+        yield left_lying(path)
+    yield from map(left_lying, temporary_files(place.root / registrations.FOLDER))
     yield from registrations.faults(place)
     for kind in marks.FOLDERS:
         if (what := marks.no_folder(place, kind)) is not None:
             yield f"{place.root / kind}: {what}, where kdpipe has a folder: move it out of here"
-        yield from map(_left, marks.half_removed(place, kind))
+        yield from map(left_lying, marks.half_removed(place, kind))
         if kind == "tables":
             for work in leftovers.unawaited(place):
                 made = place.table(work.name.removeprefix("."))
-                yield _left(made if made.exists() else work / marks.STUDENTS)
+                yield left_lying(made if made.exists() else work / marks.STUDENTS)
         for folder in marks.entries(place, kind):
             if folder.is_symlink() or not folder.is_dir():
                 yield (
@@ -56,7 +56,7 @@ def faults(place: store.Store) -> Iterator[str]:
             elif not marks.is_strange(folder, kind) and not store.is_running(folder):
                 left = leftovers.of(folder, kind)
                 for path in left:
-                    yield _left(path)
+                    yield left_lying(path)
                 try:
                     yield from _of_folder(folder, kind, place, left)
                 except KdpipeError as error:
@@ -84,7 +84,8 @@ def strangers(place: store.Store) -> Iterator[str]:
                 yield f"not kdpipe's, left: {folder} ({marks.foreign(folder, kind)})"
 
 
-def _left(path: Path) -> str:
+def left_lying(path: Path) -> str:
+    """What is said of a leftover."""
     return f"{path}: left by a process that was killed: remove it (kdpipe prune does)"
 
 

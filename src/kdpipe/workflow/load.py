@@ -12,7 +12,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.jobs import leash, tabulate
 from kdpipe.plan import planner, status
 from kdpipe.plan.items import Plan
-from kdpipe.report import source
+from kdpipe.report import leftovers, source
 from kdpipe.results.marks import CARD
 from kdpipe.results.records import finished, keep_twice
 from kdpipe.results.run_folder import RECORD
@@ -94,6 +94,8 @@ def load(
                 registered.keep(study, store)
             with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
                 tabulate.release_all(store)
+                for path in leftovers.of_one(Path(report_folder_of(study))):
+                    path.unlink(missing_ok=True)
             _clear_marks(made, store)
             for folder in again.values():
                 keep_twice(folder)
