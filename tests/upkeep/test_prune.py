@@ -8,7 +8,8 @@ from finished_study import PLAN, TEACHER
 from kdpipe.cli.main import main
 from kdpipe.jobs.train import train
 from kdpipe.plan.prices import as_size
-from kdpipe.results import archived, store
+from kdpipe.results import archived, run_folder, store
+from kdpipe.upkeep import prune
 
 
 def tree(place):
@@ -135,6 +136,34 @@ def test_no_record_is_rewritten_that_a_process_works_on(place, say, tmp_path, mo
     assert (tiny.exact(place.run(TEACHER.name)), tiny.record(place, TEACHER)) == before
     say("prune", "less.yaml", "--yes")
     assert tiny.record(place, TEACHER)["checkpoints"] == {}
+
+
+def test_a_checkpoint_that_one_of_two_records_lists_is_struck_out(place, say, tmp_path):
+    """Killed when the first of them was written anew, and the other was not."""
+    tiny.write(tmp_path / "less.yaml", tiny.study())
+    path = place.run(TEACHER.name) / run_folder.RECORD
+    before, kept = path.read_bytes(), list(path.parent.glob("checkpoints/*"))
+    arrays = {each: each.read_bytes() for each in kept}
+    say("prune", "less.yaml", "--yes")
+    whole = path.read_bytes()
+    path.write_bytes(before)
+    for each, data in arrays.items():
+        each.write_bytes(data)
+    say("prune", "less.yaml", "--yes")
+    assert path.read_bytes() == whole and not any(each.exists() for each in kept)
+
+
+def test_what_descends_from_another_is_removed_before_it(place, say, tmp_path, monkeypatch):
+    """Killed in between, the next prune would not know that it is outdated."""
+    gone = []
+    monkeypatch.setattr(prune, "_remove", lambda path: gone.append(path.name))
+    outdated = dict.fromkeys([*PLAN.runs, *PLAN.ensembles], "another")
+    monkeypatch.setattr(prune.outdated, "of", lambda plan, place: outdated)
+    say("prune", "study.yaml", "--outdated", "--yes")
+    for item in [*PLAN.runs.values(), *PLAN.ensembles.values()]:
+        for parent in item.parents:
+            assert gone.index(item.name) < gone.index(parent.name)
+    assert set(gone) == set(outdated)
 
 
 def test_prune_takes_out_of_an_archive_what_no_study_has(place, say, archive, tmp_path):

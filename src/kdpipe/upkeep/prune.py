@@ -7,7 +7,7 @@ works on is left alone.
 import contextlib
 import fcntl
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError, StoreError
@@ -61,11 +61,22 @@ def prune(
             with _at_rest(folder) as at_rest:
                 if at_rest:
                     _strike_out(folder, epochs)
-        for path in gone:
+        for path in sorted(gone, key=_from_the_ends(plans)):
             _remove(path)
     verb = "removed" if remove else "not needed; with --yes it is removed"
     lines = [f"{as_size(size):>10}  {what}" for what, size in sizes.items()]
     return "\n".join([*lines, f"{as_size(sum(sizes.values())):>10}  {verb}", *others])
+
+
+def _from_the_ends(plans: list[Plan]) -> Callable[[Path], int]:
+    """A key that sorts what descends from another before it.
+
+    What is outdated is known by its parents: if these went first and the process was killed, nobody
+    would know it any more.
+    """
+    names = (name for plan in plans for items in plan.recorded.values() for name in items)
+    place = {name: number for number, name in enumerate(dict.fromkeys(names))}  # parents first
+    return lambda path: -place.get(path.name, 0)
 
 
 Names = dict[str, set[str]]  # by kind
@@ -195,12 +206,26 @@ def _unneeded_checkpoints(plans: list[Plan], place: store.Store) -> dict[Path, l
     for name in sorted({name for plan in plans for name in plan.runs}):
         folder = place.run(name)
         wanted = {epoch for plan in plans for epoch in plan.keep.get(name, ())}
-        if not folder.is_symlink() and (record := _sound(folder)):
-            surplus = [epoch for epoch in map(int, record["checkpoints"]) if epoch not in wanted]
+        if not folder.is_symlink() and (listed := _listed_checkpoints(folder)):
+            surplus = [epoch for epoch in listed if epoch not in wanted]
             surplus = [epoch for epoch in surplus if run_folder.checkpoint_files(folder, epoch)]
             if surplus and not store.is_running(folder):
                 found[folder] = surplus
     return found
+
+
+def _listed_checkpoints(folder: Path) -> list[int]:
+    """The epochs of checkpoints that either record of a run lists, if they are whole.
+
+    A process that strikes them out may be killed when one of the two does not list them any more.
+    """
+    found: set[int] = set()
+    if _sound(folder) is not None:
+        for name in (run_folder.RECORD, run_folder.KEPT_RECORD):
+            with contextlib.suppress(StoreError):
+                record = records.read(folder, None, name) or {}
+                found |= set(map(int, record.get("checkpoints", {})))
+    return sorted(found)
 
 
 def _strike_out(folder: Path, epochs: list[int]) -> None:
