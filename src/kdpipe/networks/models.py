@@ -3,10 +3,13 @@
 What a name means, and what it costs, is the business of `naming`.
 """
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from kdpipe.identity import stream_of
 from kdpipe.networks import layouts, naming
@@ -34,6 +37,18 @@ def of(network: dict, code: Path | None = None) -> Classifier:
             network["name"], num_classes=network["classes"], in_channels=network["channels"]
         )
     return model.to(memory_format=layout(network))
+
+
+def put(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Put weights into a network by name: those of a file, which says no more than names.
+
+    A layer may take up only a state that says of which version of the layer it is (torchvision's
+    MNASNet does): the files are kept apart by revisions, so it is that of the code that is here.
+    """
+    versioned: Any = OrderedDict(state)
+    current: Any = model.state_dict()
+    versioned._metadata = current._metadata
+    model.load_state_dict(versioned)
 
 
 def layout(network: dict) -> torch.memory_format:

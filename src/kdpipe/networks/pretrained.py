@@ -25,7 +25,7 @@ def load(model: nn.Module, spec: dict, path: Path | None) -> None:
     """
     if path is None:
         path = _downloaded(spec["network"]["name"], spec["pretrained"]["weights"])
-    model.load_state_dict(_fitting(model, spec, path))
+    models.put(model, _fitting(model, spec, path))
 
 
 def refuse_unfit(spec: dict, path: Path, code: Path | None = None) -> None:

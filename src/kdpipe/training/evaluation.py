@@ -177,7 +177,7 @@ def finish(
         for path in (weights, outputs):  # of a try that was cut off, on another device
             path.unlink(missing_ok=True)
         return last, None if best is None else dict(last)
-    model.load_state_dict(progress.best)
+    models.put(model, progress.best)
     write_weights(weights, digest, model, best)
     found = {"epoch": best} | look.of(model, best, "train")
     return last, found | _stored(outputs, digest, best, model, look)
@@ -187,7 +187,7 @@ def checkpoint(
     folder: Path, digest: str, model: models.Classifier, epoch: int, look: Examination
 ) -> dict:
     """Metrics of a kept checkpoint, its outputs stored beside it."""
-    model.load_state_dict(read_checkpoint(folder, digest, epoch))
+    models.put(model, read_checkpoint(folder, digest, epoch))
     return _stored(run_folder.outputs(folder, epoch), digest, epoch, model, look)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from kdpipe.errors import Interrupted, StoreError
+from kdpipe.networks import models
 from kdpipe.results import run_folder
 from kdpipe.results.files import read_arrays, write_arrays
 from kdpipe.training.optimiser import Descent
@@ -126,7 +127,7 @@ def resume(
         group, _, name = key.partition("/")
         if name:
             groups[group][name] = torch.from_numpy(value)
-    model.load_state_dict(groups["model"])
+    models.put(model, groups["model"])
     learnt.load_state_dict(groups["learnt"])
     for kind, kept in optimiser.state.items():
         for name, value in groups[kind].items():

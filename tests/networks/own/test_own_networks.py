@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,8 +80,13 @@ def dropping(num_classes, in_channels):
 
 
 class Noisy(nn.Module):
+    _version = 2  # as torchvision's MNASNet has one
+
     def forward(self, x):
         return x + 0.1 * torch.randn_like(x) if self.training else x
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
+        assert local_metadata["version"] == 2
 """
 GROUPED = {  # the shapes of its parameters
     "stem.weight": (32, 1, 1, 1),
@@ -280,7 +286,7 @@ FAILURES = {
     "raises": (
         {},
         CODE + "\ndef changed(num_classes, in_channels):\n    raise ValueError('no\\nway')\n",
-        "(num_classes=10, in_channels=1) failed: ValueError: no way ({path}, line 50)",
+        "(num_classes=10, in_channels=1) failed: ValueError: no way ({path}, line 55)",
     ),
     "no network": ({}, CODE + "\ndef changed(**_): return 3\n", "returned int"),
     "no parameters": ({}, CODE + "\ndef changed(**_): return nn.Flatten()\n", "no parameters"),
@@ -986,6 +992,20 @@ def test_one_that_draws_at_random_teaches_with_weights_it_brings(dropping, place
     brought = next(run for run in made.runs.values() if run.network == "dropping")
     written = load_file(place.run(brought.name) / "weights.safetensors")
     assert all(torch.equal(written[key], value) for key, value in model.state_dict().items())
+
+
+def test_the_manuals_network_that_gives_more_than_logits_trains(tmp_path, place, capsys):
+    """As it stands in docs/: torchvision's GoogLeNet on grey images of another size."""
+    torch.set_num_threads(1)
+    page = (Path(__file__).parents[3] / "docs/how-to/network.md").read_text()
+    (code,) = [part for part in page.split("```python\n") if "class Adapted" in part]
+    networks = {"own": {"build": "mine.google"}}
+    made = Folder(tmp_path, study(networks=networks, main=MAIN), code.split("```")[0])
+    assert made.kdpipe("network") == 0, capsys.readouterr().err
+    assert "it draws at random in training" in capsys.readouterr().out
+    made.code(code.split("```")[0].replace('getattr(said, "logits", said)', "said"))
+    assert made.kdpipe("network") == 2
+    assert "in training mode it gives GoogLeNetOutputs, logits in" in capsys.readouterr().err
 
 
 # --- the whole

@@ -6,6 +6,7 @@ answer stands in the network's card and in the specs of its runs, and a job comp
 uses the network: two computations never come under one name.
 """
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -151,7 +152,7 @@ def _rounded(values: Sequence[float]) -> tuple[float, ...]:
 
 def _draws(model: nn.Module, x: Tensor) -> bool:
     """Whether it draws random numbers in training; its buffers are left as they were."""
-    state = {name: value.clone() for name, value in model.state_dict().items()}
+    state = copy.deepcopy(model.state_dict())  # with the versions that layers state
     before = generators()
     with torch.no_grad():
         model.train()(x.clone())

@@ -5,6 +5,7 @@ its runs wrong, or impossible to resume, is said with the key of the study; what
 counted.
 """
 
+import copy
 from pathlib import Path
 from typing import NoReturn
 
@@ -148,7 +149,7 @@ class _Trial:
         Before each step a run seeds torch's generator, and so is it done here.
         """
         model.train()
-        state = {name: value.clone() for name, value in model.state_dict().items()}
+        state = copy.deepcopy(model.state_dict())  # with the versions that layers state
         torch.manual_seed(0)
         ours, *theirs = generators()
         first = self.forward(model, "training mode")
@@ -217,7 +218,8 @@ class _Trial:
             self.refuse(f"in {mode} it failed on images of {size}: {blamed(error)}")
         if not isinstance(logits, Tensor):
             self.refuse(
-                f"in {mode} it gives {type(logits).__name__}, logits in a tensor are wanted"
+                f"in {mode} it gives {type(logits).__name__}, logits in a tensor are wanted: wrap "
+                "it in a module that returns them (docs/how-to/network.md)"
             )
         wanted = (len(images), self.classes)
         if tuple(logits.shape) != wanted or logits.dtype != torch.float32:

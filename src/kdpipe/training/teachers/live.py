@@ -114,7 +114,7 @@ def member(
     """
     arrays = parents.weights(parent, place)
     model = models.of(network, code)
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
+    models.put(model, {key: torch.from_numpy(value) for key, value in arrays.items()})
     model.eval().requires_grad_(False)
     if "build" in network:
         _compare(model, parent, network, place)
