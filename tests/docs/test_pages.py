@@ -43,6 +43,23 @@ def test_every_link_leads_somewhere(path):
             assert anchor in anchors(there), f"{path}: {link}: there is no such heading"
 
 
+def test_the_readme_is_short_and_says_how_to_test():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 120
+    assert "\nmake test\n" in text
+    for word in ("snakemake", "workflow"):  # by these the Snakemake workflow catalogue finds it
+        assert word in text.lower()
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_report():
+    """Its effects are said with the sign that the sentence wants."""
+    text = (ROOT / "README.md").read_text().split("## What came out")[1].split("\n## ")[0]
+    report = (ROOT / "reports/published/digits/index.md").read_text()
+    said = re.findall(r"[\d.]+ ± [\d.]+", text)
+    assert len(said) == 8
+    assert not [number for number in said if not re.search(rf"\b{re.escape(number)}\b", report)]
+
+
 def test_the_index_lists_every_page():
     listed = {(ROOT / "docs" / link).resolve() for link in links(ROOT / "docs/index.md")}
     pages = {path for path in PAGES if path.parent != ROOT}

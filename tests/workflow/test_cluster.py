@@ -251,7 +251,7 @@ def test_time_limit_dead_node_and_cancelling_end_in_the_same_bytes(slurm, long_l
 
 
 def test_a_killed_head_starts_again_while_its_jobs_go_on(slurm, long_locally, tmp_path):
-    """One orphan is cancelled with the README's line, the other works on beside its twin."""
+    """One orphan is cancelled with the manual's line, the other works on beside its twin."""
     teacher = named(long_locally, "wrn10-1-labels")
     cancelled = named(long_locally, "wrn10-0.5-labels-6e-s0")
     wanted = (teacher, cancelled)
@@ -276,6 +276,7 @@ def test_a_killed_head_starts_again_while_its_jobs_go_on(slurm, long_locally, tm
 
 
 def orphans_cancelled() -> str:
-    """The line of the README that cancels the jobs of a head that has died."""
-    (line,) = re.findall(r"^ +(squeue .*scancel)$", (ROOT / "README.md").read_text(), re.M)
+    """The line of the manual that cancels the jobs of a head that has died."""
+    page = ROOT / "docs/how-to/resume.md"
+    (line,) = re.findall(r"^(squeue .*scancel)$", page.read_text(), re.M)
     return line

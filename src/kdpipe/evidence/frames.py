@@ -16,7 +16,7 @@ from kdpipe.results.store import Store
 
 
 def frame(plan: Plan, store: Store) -> pd.DataFrame:
-    """results.csv: see the README for its columns. Needs the records alone, no outputs."""
+    """results.csv, its columns in docs/reference/results.md. Needs records alone, no outputs."""
     look = Lookup(plan, store)
     rows = [_scratch(look, network, seed, run) for (network, seed, _), run in plan.scratch.items()]
     rows += _teachers(look)

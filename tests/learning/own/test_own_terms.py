@@ -334,8 +334,8 @@ def test_a_damaged_card_is_named(folder, capsys):
         assert f"{card} is no card of a term" in said and "kdpipe term" in said
 
 
-def test_the_example_of_the_readme_has_a_card(tmp_path, capsys):
-    text = (ROOT / "README.md").read_text()
+def test_the_example_of_the_manual_has_a_card(tmp_path, capsys):
+    text = (ROOT / "docs/how-to/term.md").read_text()
     (code,) = re.findall(r"^```python\n# my_terms\.py\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     (methods,) = re.findall(r"^methods:\n  matched: .*?$", text, re.MULTILINE)
     (tmp_path / "my_terms.py").write_text(code)
