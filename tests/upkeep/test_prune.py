@@ -153,6 +153,16 @@ def test_a_checkpoint_that_one_of_two_records_lists_is_struck_out(place, say, tm
     assert path.read_bytes() == whole and not any(each.exists() for each in kept)
 
 
+def test_a_folder_named_as_half_removed_that_holds_somebody_elses_is_left(place, say):
+    path = place.root / "runs/.thesis-0123456789ab.removed/chapter.tex"
+    path.parent.mkdir()
+    path.write_text("precious")
+    assert f"left: {path.parent.relative_to(place.root.parent)}" in say(
+        "prune", "study.yaml", "--yes"
+    )
+    assert path.exists()
+
+
 def test_what_descends_from_another_is_removed_before_it(place, say, tmp_path, monkeypatch):
     """Killed in between, the next prune would not know that it is outdated."""
     gone = []

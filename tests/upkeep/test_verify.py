@@ -114,6 +114,13 @@ def lose_a_kept_record(place):
     return path, "missing, and its copy is whole: it has been put back"
 
 
+def put_a_folder_in_the_place_of_a_record(place):
+    path = place.run(TEACHER.name) / run_folder.RECORD
+    path.unlink()
+    path.mkdir()
+    return path, "damaged, and its copy is whole: it cannot be put back"
+
+
 def damage_an_ensemble_and_its_copy(place):
     for path in place.root.glob("ensembles/*/*record.json"):
         path.write_text("{}")
@@ -261,6 +268,7 @@ FAULTS = [
     damage_weights, cut_a_curve, remove_a_checkpoint, exchange_weights, *LEFT,
     add_a_file, add_a_file_of_another_program, rename_a_run, exchange_runs, improve_a_record,
     damage_an_ensemble, damage_a_kept_record, lose_a_record, lose_a_kept_record,
+    put_a_folder_in_the_place_of_a_record,
     damage_an_ensemble_and_its_copy, damage_data,
     link_a_run, damage_a_table, damage_the_header_of_a_table, damage_a_part_of_a_table,
 ]  # fmt: skip

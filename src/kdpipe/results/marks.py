@@ -56,12 +56,12 @@ def no_folder(place: Store, kind: str) -> str | None:
 
 def entries(place: Store, kind: str) -> list[Path]:
     """All that lies where kdpipe makes folders of a kind."""
-    return [path for path in _all(place, kind) if not _is_gone(path)]
+    return [path for path in _all(place, kind) if not _is_gone(path, kind)]
 
 
 def half_removed(place: Store, kind: str) -> list[Path]:
     """Folders of kdpipe's that a process was killed over while it removed them."""
-    return [path for path in _all(place, kind) if _is_gone(path)]
+    return [path for path in _all(place, kind) if _is_gone(path, kind)]
 
 
 def _all(place: Store, kind: str) -> list[Path]:
@@ -69,8 +69,10 @@ def _all(place: Store, kind: str) -> list[Path]:
     return sorted(base.iterdir()) if base.is_dir() else []
 
 
-def _is_gone(path: Path) -> bool:
-    return bool(_GONE.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
+def _is_gone(path: Path, kind: str) -> bool:
+    """Whether a folder has the name that `leftovers.discard` gives, and nothing of others in it."""
+    renamed = bool(_GONE.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
+    return renamed and all(is_written(each, path, kind) for each in path.rglob("*"))
 
 
 def foreign(path: Path, kind: str) -> str | None:

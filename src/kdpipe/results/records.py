@@ -100,13 +100,18 @@ def keep_twice(folder: Path) -> None:
     put_back(folder, KEPT_RECORD)
 
 
-def put_back(folder: Path, filename: str) -> None:
-    """Write the record of that name from the other, if that is whole and at home; else nothing."""
+def put_back(folder: Path, filename: str) -> bool:
+    """Write the record of that name from the other, if that is whole and at home.
+
+    Returns whether it is there then: the folder may be somebody else's.
+    """
     copy = KEPT_RECORD if filename == RECORD else RECORD
     with contextlib.suppress(StoreError, OSError):
         record = read(folder, None, copy)
         if record is not None and is_at_home(record, folder.name):
             write_bytes(folder / filename, (folder / copy).read_bytes())
+            return True
+    return False
 
 
 def facts(record: dict, folder: Path, path: Path) -> dict | None:

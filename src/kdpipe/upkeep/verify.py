@@ -138,10 +138,12 @@ def _of_its_two_records(folder: Path, found: dict) -> Iterator[str]:
         except KdpipeError:
             other, wrong = None, "damaged"
         if wrong:
-            records.put_back(folder, name)
+            what = f"{folder / name}: {wrong}, and its copy is whole"
             yield (
-                f"{folder / name}: {wrong}, and its copy is whole: it has been put back from that; "
-                "if it is said again, the disk is failing: move the results to another one"
+                f"{what}: it has been put back from that; if it is said again, the disk is "
+                "failing: move the results to another one"
+                if records.put_back(folder, name)
+                else f"{what}: it cannot be put back from that: remove it, or make it writable"
             )
         elif other and records.disagreement(other, found):
             yield f"{folder}: its two records differ: remove the folder, the run is then made again"
