@@ -19,6 +19,7 @@ NOTHING = "Nothing to be done"
 STOPPED = "Terminating processes on user request"
 STOPS_LATER = "Will exit after finishing currently running jobs"
 LOCKED = "Directory cannot be locked"
+MARKS = "again"  # a rule that makes nothing of what its wildcard names
 # What is said of every job that fails: its whole command, and that one has failed.
 OF_A_JOB = (
     "CalledProcessError",
@@ -161,4 +162,6 @@ class LogHandler(LogHandlerBase):
 
 def _name(said: dict) -> str:
     """The name of what a job makes, which is the wildcard of its rule; else that of the rule."""
+    if said["rule_name"] == MARKS:
+        return MARKS
     return (said.get("wildcards") or {}).get("name") or said["rule_name"]

@@ -328,7 +328,8 @@ def test_a_checkpoint_asked_for_later_is_replayed(copy, finished):
     assert copy.planned(more) == teachers | {"render"}
     for name in teachers:  # Snakemake removes the one that it knows: the run is in the other
         (copy.place.run(name) / ".record.json").unlink()
-    copy.run(more)
+    said = copy.run(more)
+    assert all(said.count(f"] {name}: ") == 1 for name in teachers)
     assert copy.planned(more) == set()
     for name, files in finished.exact().items():
         now = tiny.exact(copy.place.run(name))
