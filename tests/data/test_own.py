@@ -166,11 +166,10 @@ def test_a_corrupt_image_among_many_is_named(folder):
     for name, content in (("00008.png", 300), ("00013.png", 0)):
         file = next(folder.rglob(f"train/*/{name}"))
         file.write_bytes(file.read_bytes()[:content])
-    message = refused(folder)
-    assert "2 mistakes" in message or "00013.png" in message
+    message = refused(folder)  # though only decoding finds the first one
+    assert "2 mistakes" in message
     assert "class-1/00013.png cannot be read as an image" in message
-    file.write_bytes(next(folder.rglob("train/*/00012.png")).read_bytes())
-    assert "class-0/00008.png cannot be read as an image" in refused(folder)
+    assert "class-0/00008.png cannot be read as an image" in message
 
 
 def test_a_text_with_the_name_of_an_image_is_named(folder):

@@ -10,6 +10,7 @@ from kdpipe.data import cards
 from kdpipe.data.own import remarks
 from kdpipe.data.own.card import make_card
 from kdpipe.errors import DataError
+from kdpipe.sketch import written
 
 SHAPE = (3, 12, 12)
 
@@ -71,6 +72,23 @@ def test_pictures_that_are_not_read_are_refused_by_name(folder):
     shutil.copy(some, folder / "train" / "class-1" / "IMG_1.HEIC")
     with pytest.raises(DataError, match=r"class-1/IMG_1.HEIC: .HEIC is not read: save it as JPEG"):
         make_card(folder, "mine", None)
+
+
+@pytest.mark.parametrize("of", ["card", "init"])
+def test_what_is_not_read_and_what_is_damaged_is_one_answer(of, folder):
+    """An empty file, one that ends in the middle of its pixels, and one of another format."""
+    some = folder / "train" / "class-0" / "00000.png"
+    shutil.copy(some, folder / "train" / "class-1" / "IMG_1.HEIC")
+    (folder / "train" / "class-2" / "empty.png").touch()
+    (folder / "train" / "class-3" / "half.png").write_bytes(some.read_bytes()[:300])
+    with pytest.raises(DataError) as refused:
+        if of == "card":
+            make_card(folder, "mine", None)
+        else:
+            written.write(written.source_of(str(folder)), None, 10.0, None)
+    said = str(refused.value)
+    assert "3 mistakes" in said and "IMG_1.HEIC: .HEIC is not read" in said
+    assert "empty.png cannot be read" in said and "half.png cannot be read" in said
 
 
 def test_the_card_says_what_its_images_are(folder):

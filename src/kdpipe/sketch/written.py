@@ -246,7 +246,8 @@ def _of_folder(source: Source, val_is: str | None) -> Survey:
     files = [file for part in found.files.values() for file in part]
     print(f"reading {len(files):,} images below {path}", file=sys.stderr, flush=True)
     heads, mistakes = folders.heads(files)
-    folders.refuse(mistakes, path)
+    if mistakes:
+        folders.refuse(folders.unusable(files), path)
     shapes = {head.size for head in heads}
     side = int(statistics.median(min(head.size) for head in heads))
     alike = len(shapes) == 1 and set(*shapes) == {side} and 8 <= side <= LARGEST

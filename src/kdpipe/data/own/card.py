@@ -78,7 +78,7 @@ def make(
     made |= layout.of(path, val_is).made if path.is_dir() else _of_npz(path, val_is)
     found, kept = None, []
     if path.is_dir():
-        remarks.refuse_unread(path)
+        remarks.refuse_unread(path, decode=stream is None)
         if test_share is not None and _drawn_equally(place, test_share):
             kept = [
                 f"note: as many of each class are held out as test, as the card has it that is "

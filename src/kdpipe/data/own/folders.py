@@ -34,7 +34,8 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
     files, labels, _ = listed(path, made)
     every = [file for part in files for file in files[part]]
     first, mistakes = heads(every)
-    refuse(mistakes, path)
+    if mistakes:
+        refuse(unusable(every), path)  # those too that are found out only by decoding
     side, channels = made["resize"], made["channels"]
     if channels is None:
         channels = channels_of(first)
@@ -240,3 +241,16 @@ def heads(files: list[Path]) -> tuple[list[Head], list[str]]:
         except DataError as error:
             mistakes.append(str(error))
     return found, mistakes
+
+
+def unusable(files: list[Path], decode: bool = True) -> list[str]:
+    """What cannot be used as a picture, by its head or once it is decoded."""
+    mistakes = []
+    for file in files:
+        try:
+            pictures.head(file)
+            if decode:
+                pictures.decoded(file, 3, None)
+        except DataError as error:
+            mistakes.append(str(error))
+    return mistakes

@@ -24,17 +24,22 @@ MAX_READ = 2 * 10**9  # bytes of files that are compared
 SHOWN = 3  # pairs
 
 
-def refuse_unread(path: Path) -> None:
-    """Raise DataError for pictures in a folder that cannot be read: a class would lose them."""
-    others = [file for file in folders.passed_over(path, {}) if file.suffix.lower() in UNREAD]
-    folders.refuse(
-        [
-            f"{path / other}: {other.suffix} is not read: save it as JPEG or PNG (ImageMagick: "
-            f"mogrify -format jpg *{other.suffix}), and move the original out of the folder"
-            for other in others
-        ],
-        path,
-    )
+def refuse_unread(path: Path, decode: bool = True) -> None:
+    """Raise DataError for pictures in a folder that cannot be read: a class would lose them.
+
+    Then damaged ones are said in the same answer, those too that only decoding finds (`decode`).
+    """
+    every = folders.passed_over(path, {})
+    mistakes = [
+        f"{path / other}: {other.suffix} is not read: save it as JPEG or PNG (ImageMagick: "
+        f"mogrify -format jpg *{other.suffix}), and move the original out of the folder"
+        for other in every
+        if other.suffix.lower() in UNREAD
+    ]
+    if mistakes:
+        read = [path / file for file in every if file.suffix.lower() in pictures.SUFFIXES]
+        mistakes += folders.unusable(read, decode)
+    folders.refuse(mistakes, path)
 
 
 def of_images(path: Path, arrays: Arrays, found: Found | None) -> list[str]:
