@@ -515,3 +515,16 @@ def test_it_can_be_read_without_a_mouse_and_prints(page):
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     assert page.paper().startswith(b"%PDF")
+
+
+def test_the_last_words_name_the_weights_of_each_student(tmp_path, monkeypatch):
+    made, store = made_store(tmp_path)
+    page, shipped = tmp_path / "page", {"wrn10-0.5": "one", "wrn10-1": "two"}
+    monkeypatch.setattr(decision, "weights", lambda *_: shipped)
+    (store.root / "one").touch()
+    (store.root / "two").touch()
+    said = decision.lines(made, store, page)
+    after = [f"weights of {student}: {store.root / path}" for student, path in shipped.items()]
+    assert said[-3:] == [f"page: {page}", *after]
+    (store.root / "two").unlink()
+    assert decision.lines(made, store, page) == said[:-1]

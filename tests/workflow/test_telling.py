@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import logging
+import os
 import re
 import shutil
 import signal
@@ -534,3 +535,19 @@ def text_of(display: screen.Screen) -> list[str]:
     display._looked = 0.0
     console.print(display.shown())
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore
+
+
+def test_what_it_took_has_the_measuring_in_it(monkeypatch):
+    """`kdpipe run` says when it was typed; a minute of measuring is one of one core."""
+    monkeypatch.setenv(start.BEGAN, repr(time.monotonic() - 60))
+    head = Pretended(io.StringIO())
+    plan = head.study()
+    assert start.BEGAN not in os.environ  # it is of this start, and of no job
+    head.started()
+    name = next(iter(plan.runs))
+    head.begin("train", name)
+    write(plan, Store())
+    head.end(name)
+    head.handler.close()
+    hours = re.fullmatch(r"took 1:\d\d, (0\.\d\d) core-hours", head.lines[-1])
+    assert hours is not None and float(hours[1]) == pytest.approx(60 / 3600, abs=0.011)

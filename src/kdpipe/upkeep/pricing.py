@@ -1,6 +1,7 @@
 """The price of what is to do in a results folder, as `init`, `plan` and `status` say it alike."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
 from kdpipe.plan import status
@@ -12,11 +13,15 @@ from kdpipe.upkeep.going import place_of
 
 
 class Priced(NamedTuple):
-    """The states of a plan's items by name, the price of each, and of all that is to do."""
+    """The states of a plan's items by name, the price of each, and of all that is to do.
+
+    plainly: of all by Snakemake alone, where `kdpipe run` would fork its jobs; else None.
+    """
 
     states: dict[str, str]
     price: Price
     total: Total
+    plainly: Total | None
 
 
 def of(
@@ -30,7 +35,12 @@ def of(
     to_do = [name for name, state in states.items() if state == "to do"]
     found = price.of(plan, device, place.records("runs"), on_gpus)
     cores = max(at_work, schedule.cores())
-    return Priced(states, found, found.total(to_do, cores, behind(found, to_do, place)))
+    total = found.total(to_do, cores, behind(found, to_do, place))
+    plainly = None
+    if found.start is not None:
+        alone = replace(found, start=None)
+        plainly = alone.total(to_do, cores, behind(alone, to_do, place))
+    return Priced(states, found, total, plainly)
 
 
 def behind(found: Price, to_do: Collection[str], place: Store) -> dict[str, float]:

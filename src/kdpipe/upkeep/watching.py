@@ -88,7 +88,7 @@ def as_text(plan: Plan, place: Store, device: str = "cpu", on_gpus: int | None =
         )
     lines += comparing.of_images(plan.study)
     if "to do" in states.values():
-        _, _, left = pricing.of(plan, device, place, on_gpus, len(running) + len(making))
+        _, _, left, _ = pricing.of(plan, device, place, on_gpus, len(running) + len(making))
         lines.append(f"time left: {said.time_left(left)}")
     return "\n".join(lines)
 

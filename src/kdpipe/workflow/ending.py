@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,9 +76,17 @@ def lines(dag: Dag, study: str, course: Course | None, typed: Typed, stopped: bo
     return [head, *(_decision(dag, page, typed) if page.exists() else ())]
 
 
-def took(course: Course, seconds: float) -> str:
-    hours = course.core_seconds / 3600
-    return f"took {said.as_seconds(seconds)}, {hours:.2f} core-hours"
+def began() -> float:
+    """When this start was typed, by `time.monotonic`: now, or before `kdpipe run` has measured."""
+    now = time.monotonic()
+    try:
+        return min(now, float(os.environ.pop(start.BEGAN, now)))
+    except ValueError:
+        return now
+
+
+def took(core_seconds: float, seconds: float) -> str:
+    return f"took {said.as_seconds(seconds)}, {core_seconds / 3600:.2f} core-hours"
 
 
 def _counted(of_runs: Mapping[str, int]) -> str:

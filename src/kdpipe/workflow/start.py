@@ -7,7 +7,9 @@ from pathlib import Path
 
 from kdpipe.errors import KdpipeError
 
-TYPED = "KDPIPE_TYPED"  # in the environment of a head that `kdpipe run` has started: its words
+# In the environment of a head that `kdpipe run` has started: its words, and when they were typed.
+TYPED = "KDPIPE_TYPED"
+BEGAN = "KDPIPE_BEGAN"  # by the clock that all processes share since the machine was started
 # Each of these says how much may run at a time, or names a profile that does.
 LIMITED = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
 # With these no network is trained, or not on this machine.

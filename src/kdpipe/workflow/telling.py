@@ -40,7 +40,8 @@ class Teller:
         self.screen: Screen | None = None
         self.cores = 1
         self.preloaded = preloaded.STARTED in os.environ
-        self.began = time.monotonic()
+        self.began = ending.began()
+        self.measured = time.monotonic() - self.began  # by one core, before any job
         self.stopped = False  # by Ctrl-C
         self.nothing = False
         self._said: set[str] = set()
@@ -155,7 +156,8 @@ class Teller:
         if self.course is not None or self.nothing:
             last = ending.lines(dag, self.study_file, self.course, self.typed, self.stopped)
             if self.course and self.course.core_seconds:
-                last.append(ending.took(self.course, time.monotonic() - self.began))
+                seconds = time.monotonic() - self.began
+                last.append(ending.took(self.course.core_seconds + self.measured, seconds))
             for line in last:
                 self.say(line)
         elif self.stopped:

@@ -39,6 +39,10 @@ def test_a_price_has_hours_core_hours_disk_and_memory():
     text = said.price(found, total, states)
     assert "minutes, 2 jobs at a time" in text and "core-hours" in text
     assert "of it teacher tables that are removed again; memory: about 1.2" in text
+    assert "plain snakemake" not in text
+    plainly = Price(made, found.speeds, start=None).total(made.runs, 2)
+    both = said.price(found, total, states, plainly)
+    assert f" (plain snakemake: {said.as_range(plainly.seconds, plainly.width)})" in both
     assert said.price(found, total, dict.fromkeys(made.runs, "done")) is None
     assert "unknown until a run has finished" in said.price(
         Price(made), Price(made).total(made.runs, 2), states

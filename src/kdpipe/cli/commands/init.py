@@ -37,7 +37,7 @@ def run(options) -> None:
             measuring.complete(plan, plan.runs, on)
     except (KdpipeError, OSError) as error:  # the study is there, without its price
         print(f"kdpipe: {error}", file=sys.stderr)
-    states, found, total = pricing.of(plan, on, Store(), on_gpus(plan.study))
+    states, found, total, _ = pricing.of(plan, on, Store(), on_gpus(plan.study))
     print(said.price(found, total, states) or "everything of it is done")
     quoted = shlex.quote(str(place))
     print(f"next: kdpipe run {quoted}    (before: kdpipe plan {quoted}, what will be run)")

@@ -38,11 +38,11 @@ def run(options) -> None:
     if options.measure:
         with leash.to_me():
             measuring.complete(made, made.runs, on)
-    states, found, total = pricing.of(made, on, place, on_gpus(made.study))
+    states, found, total, plainly = pricing.of(made, on, place, on_gpus(made.study))
     if options.json:
         print(json.dumps(overview.as_json(made, states)))
         return
-    lines = [overview.as_text(made, states), said.price(found, total, states)]
+    lines = [overview.as_text(made, states), said.price(found, total, states, plainly)]
     lines += _chances(options, made, found, place)
     print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
     needed = said.peak_disk(made, total, states)

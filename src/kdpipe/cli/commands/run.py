@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from kdpipe.cli.arguments import device
@@ -32,7 +33,7 @@ def run(options) -> None:
     from kdpipe.results.store import Store
     from kdpipe.workflow import before, home, start
 
-    typed = list(options.typed)
+    began, typed = time.monotonic(), list(options.typed)
     study = typed.pop(0) if typed and not typed[0].startswith("-") else None
     place = home.folder()
     line = start.command(place, study, typed)
@@ -42,7 +43,7 @@ def run(options) -> None:
             _make_ready(made, Store(start.folder(typed) / "results"))
         except (KdpipeError, OSError) as error:  # it runs without
             print(f"kdpipe: {printable_lines(error)}", file=sys.stderr)
-    os.environ[start.TYPED] = shlex.join(options.typed)
+    os.environ |= {start.TYPED: shlex.join(options.typed), start.BEGAN: repr(began)}
     sys.stdout.flush()
     os.execv(line[0], line)  # so that there is one process to stop, as if snakemake was typed
 

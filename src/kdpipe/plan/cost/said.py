@@ -40,8 +40,13 @@ def time_left(total: Total) -> str:
     return f"{as_range(total.seconds, total.width)}, {abreast(total.schedule.abreast)}"
 
 
-def price(found: Price, total: Total, states: dict[str, str]) -> str | None:
-    """Two lines on what is to do, as `kdpipe plan` ends; None if nothing is."""
+def price(
+    found: Price, total: Total, states: dict[str, str], plainly: Total | None = None
+) -> str | None:
+    """Two lines on what is to do, as `kdpipe plan` ends; None if nothing is.
+
+    plainly: by Snakemake alone, where that is another price.
+    """
     plan = found.plan
     if not any(state == "to do" for state in states.values()):
         return None
@@ -50,6 +55,8 @@ def price(found: Price, total: Total, states: dict[str, str]) -> str | None:
         hours = total.schedule.core_seconds / 3600
         digits = 0 if hours >= 10 else 1 if hours >= 1 else 2
         lines[0] += f"; {hours:.{digits}f} core-hours"
+        if plainly is not None and plainly.seconds is not None:
+            lines[0] += f" (plain snakemake: {as_range(plainly.seconds, plainly.width)})"
     most, tables = peak_disk(plan, total, states), total.schedule.table_bytes
     line = f"disk: {as_size(most)} at the most"
     line += f", {as_size(tables)} of it teacher tables that are removed again" if tables else ""

@@ -18,7 +18,7 @@ SHOWN = 2  # answers; the page has all
 
 
 def lines(plan: Plan, place: Store, page: Path) -> list[str]:
-    """What was found, the page, and the weights of the student to ship."""
+    """What was found, the page, and the weights of each student to ship."""
     if (why := registered.sealed(plan, place)) is not None:
         return [f"sealed: {why}", f"page: {page}"]
     read_at = plan.study.reading
@@ -31,9 +31,10 @@ def lines(plan: Plan, place: Store, page: Path) -> list[str]:
         said.append(f"{len(answers) - SHOWN} more students have an answer on the page.")
     said.append(f"page: {page}")
     shipped = weights(frame, answers, place.records("runs"))
-    for path in list(shipped.values())[:1]:
-        if (place.root / path).exists():
-            said.append(f"weights: {place.root / path}")
+    there = {student: place.root / path for student, path in shipped.items()}
+    there = {student: path for student, path in there.items() if path.exists()}
+    for student, path in there.items():
+        said.append(f"weights{f' of {student}' if len(shipped) > 1 else ''}: {path}")
     return said
 
 
