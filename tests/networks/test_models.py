@@ -11,6 +11,7 @@ from torchvision.models.densenet import DenseNet
 from torchvision.models.resnet import BasicBlock
 
 from kdpipe.errors import KdpipeError
+from kdpipe.networks import blocks
 from kdpipe.networks.models import build, memory_format
 
 
@@ -167,3 +168,44 @@ def test_narrow_networks_train():
     result = subprocess.run([sys.executable, "-c", ONE_STEP, *NARROW], capture_output=True)
     assert result.stdout.decode().split() == NARROW, result.stderr.decode()
     assert result.returncode == 0
+
+
+LARGE_IMAGES = """
+import sys, torch
+from kdpipe.networks.blocks import conv
+torch.set_num_threads(1)
+for channels in (8, 12, 15):
+    for side in (48, 64, 96):
+        layer = conv(channels, 2 * channels, 1, 2)
+        found = []
+        for layout in (torch.contiguous_format, torch.channels_last):
+            torch.manual_seed(side)
+            x = torch.randn(32, channels, side, side).to(memory_format=layout).requires_grad_()
+            layer.zero_grad()
+            layer.to(memory_format=layout)(x).square().sum().backward()
+            found.append((x.grad, layer.weight.grad.clone()))
+        for one, other in zip(*found):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3, check_stride=False)
+print("whole")
+"""
+
+
+def test_narrow_shortcuts_of_large_images_do_not_crash():
+    """The backward pass of torch alone segfaults there on some CPUs, so in its own process."""
+    done = subprocess.run([sys.executable, "-c", LARGE_IMAGES], capture_output=True, text=True)
+    assert done.stdout == "whole\n", (done.returncode, done.stderr[-500:])
+
+
+@pytest.mark.parametrize("side", [8, 32, 48, 63])
+def test_where_nothing_crashes_a_shortcut_is_torchs_own_to_the_byte(side):
+    layer, x = blocks.conv(8, 16, 1, 2), torch.randn(4, 8, side, side)
+    x = x.contiguous(memory_format=torch.channels_last)
+    layer.to(memory_format=torch.channels_last)
+
+    def gradients(forward):
+        layer.zero_grad()
+        forward(x).square().sum().backward()
+        return layer.weight.grad.clone()
+
+    own = gradients(lambda x: F.conv2d(x, layer.weight, stride=2))
+    assert torch.equal(gradients(layer), own)
