@@ -53,6 +53,7 @@ class Setting:
     uneven: float = 1.0
     missing: tuple[str, ...] = ()  # cells without any run
     holes: float = 0.0  # the share of single runs that diverged
+    looks: tuple[int, ...] = ()  # after how many seeds the study is looked at; the last is `seeds`
 
 
 @dataclass
@@ -121,12 +122,22 @@ def _labels(kind: str, given: dict) -> dict:
     return row | {"stop_kind": stop, "stop_epochs": int(epochs.split("/")[-1] or 40), "cell": name}
 
 
-class Studies:
-    """Studies of one setting, one after the other."""
+def _of_chains(cell: dict) -> bool:
+    taught = cell["kind"] == "student" and cell["student"] == SMALL and cell["generation"] == 1
+    plain = cell["method"] == "kd" and cell["stop"] == "full" and not cell["block"]
+    return taught and plain and cell["teacher"] in (M, L, "better")
 
-    def __init__(self, setting: Setting):
+
+class Studies:
+    """Studies of one setting, one after the other. chains: of the cells of C10 alone."""
+
+    def __init__(self, setting: Setting, chains: bool = False):
         self.setting = setting
         self.layout = layout(setting)
+        if chains:
+            kept = [place for place, cell in enumerate(self.layout.cells) if _of_chains(cell)]
+            self.layout.cells = [self.layout.cells[place] for place in kept]
+            self.layout.errors = [self.layout.errors[place] for place in kept]
         self.labels = self._frame(setting.seeds, setting.splits)
         self.outcomes: dict[str, np.ndarray] = {}
 

@@ -1,12 +1,16 @@
-"""A short run of the simulation of verdicts: 104 studies of known truth through the real judge."""
+"""A short run of the simulation of verdicts: 108 studies of known truth through the real judge."""
 
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-STUDIES = 8  # of each setting
+NUMBERS = {"p_against": math.nan, "contrasts": []}
+STUDIES, WITH_LOOKS = 8, 2  # of each setting
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,10 @@ def rates():
 
 @pytest.fixture(scope="module")
 def found(rates):
-    return {setting.name: rates.simulate(setting, STUDIES) for setting in rates.SETTINGS}
+    return {
+        setting.name: rates.simulate(setting, WITH_LOOKS if setting.looks else STUDIES)
+        for setting in rates.SETTINGS
+    }
 
 
 def test_false_verdicts_are_as_rare_as_stated(found):
@@ -29,8 +36,8 @@ def test_false_verdicts_are_as_rare_as_stated(found):
     families = [
         sum(one.get(f"family: {family}", 0) for one in counts) for family in ("primary", "rest")
     ]
-    # Of 104 studies at 5 % more than 12 would be a chance of 1 in 200.
-    assert sum(one["studies"] for one in found.values()) == 104 and max(families) <= 12
+    # Of 108 studies at 5 % more than 12 would be a chance of 1 in 200.
+    assert sum(one["studies"] for one in found.values()) == 108 and max(families) <= 12
 
 
 def test_the_wider_interval_holds_the_truth(found):
@@ -60,3 +67,35 @@ def test_a_study_is_the_same_whenever_it_is_drawn(rates):
         k: v for k, v in parts["counts"].items() if v
     }
     assert "| null | 2 |" in rates.table({"null": whole})
+
+
+def test_intervals_of_90_percent_hold_the_truth_as_often(rates, found):
+    """Beside all verdicts and alone it is one contrast a study, of the same truth."""
+    border = next(one for one in rates.SETTINGS if one.name == "at the border of what counts")
+    alone, whole = rates.cover_same(border, 40), found[border.name]
+    assert alone["counts"]["of 90%"] == 40 and whole["counts"]["of 90%"] == STUDIES
+    assert alone["truth"]["C10"] == whole["truth"]["C10"] == []
+    assert 32 <= alone["counts"]["wider 90%"] <= 40
+    assert not any(key.endswith(": false") for key in alone["counts"])
+
+
+def test_a_false_verdict_at_any_look_counts_and_the_first_verdict_is_the_one_reported(
+    rates, monkeypatch
+):
+    seen = []
+
+    def judged(frame, curves, *_, look):
+        seeds = {int(seed) for seed in frame.seed}
+        seen.append((look.number, seeds, set(curves.run) <= set(frame.run)))
+        of_look = {1: "cannot tell", 2: "supports", 3: "contradicts"}[look.number]
+        p = {1: 0.2, 2: 1e-4, 3: 0.9}[look.number]
+        return [SimpleNamespace(id="C2", primary=False, verdict=of_look, **NUMBERS, p=p)]
+
+    monkeypatch.setattr(rates, "judge", judged)
+    setting = replace(rates.SETTINGS[0], seeds=8, looks=(3, 5, 8))
+    counts = rates.simulate(setting, 2)["counts"]
+    assert seen[:3] == [(1, {*range(3)}, True), (2, {*range(5)}, True), (3, {*range(8)}, True)]
+    assert counts["C2: supports"] == counts["C2: false"] == counts["C2: raw for"] == 2
+    assert counts["family: rest"] == counts["family: rest by look 3"] == 2
+    assert counts["family: rest by look 2"] == 2 and "family: rest by look 1" not in counts
+    assert "C2: contradicts" not in counts and "family: primary" not in counts
