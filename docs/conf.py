@@ -34,7 +34,7 @@ html_css_files = ["wide.css"]
 html_copy_source = False
 html_show_sphinx = False
 pygments_style = "friendly"
-pygments_dark_style = "monokai"
+pygments_dark_style = "github-dark"
 
 
 def read_for_sphinx(app, name: str, source: list[str]) -> None:
