@@ -323,12 +323,13 @@ def test_a_terminal_has_a_bar_and_what_runs_now():
     head.handler.teller.say("\x1b]0;a title\a")
     head.handler.close()
     assert "\\x1b]0;a title" in head.stream.getvalue() and "\x1b]0;" not in head.stream.getvalue()
-    bar, counts, *rows = shown
-    assert re.match(r"tiny .* 0 % .* gone, time left: ", bar)
+    bar, times, counts, *rows = shown
+    assert re.fullmatch(r"tiny .* 0 %", bar) and re.match(r"\S+ s gone, time left: ", times)
+    assert all(len(line) <= 80 for line in (bar, times))  # a narrow terminal breaks none of them
     assert counts.startswith("runs 0 of 4")
     assert rows[0].split() == ["training", scratch.name, *["epoch", "0", "of", "2"]]
     assert rows[1].split()[:2] == ["starting", teacher.name]
-    assert later[1].startswith("runs 1 of 4") and len(later) == 4
+    assert later[2].startswith("runs 1 of 4") and len(later) == 5
     assert f"failed  {teacher.name}:" in head.stream.getvalue()
 
 

@@ -58,13 +58,13 @@ class Screen:
             Text(course.plan.study.study, style="bold"),
             ProgressBar(total=1.0, completed=share, width=40),
             f"{100 * share:.0f} %",
-            f"{gone} gone, {time_left}",
         )
         rows = Table.grid(padding=(0, 2))
         at_work = course.rows()
         for row in at_work[:ROWS]:
             rows.add_row("", row.what, row.name, *_place(row))
-        lines: list[RenderableType] = [bar, Text(course.counts(), style="dim"), rows]
+        counts = Text(course.counts(), style="dim")
+        lines: list[RenderableType] = [bar, f"{gone} gone, {time_left}", counts, rows]
         if len(at_work) > ROWS:
             lines.append(f"   and {len(at_work) - ROWS} more at work")
         if course.failed:

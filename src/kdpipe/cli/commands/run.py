@@ -58,6 +58,8 @@ def _make_ready(made: Plan, place: Store) -> None:
     on = device(made.study)
     states = status.of(made, place)
     to_do = [run for name, run in made.runs.items() if states[name] == "to do"]
+    if to_do:  # at once, since Snakemake takes its time
+        print(f"study {made.study.study}: {len(to_do):,} runs to do", file=sys.stderr, flush=True)
     with leash.to_me():
         measuring.complete(made, {run.name for run in to_do}, on)
     if price.forks(to_do, on):
