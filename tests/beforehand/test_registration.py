@@ -18,8 +18,8 @@ from kdpipe.errors import KdpipeError
 from kdpipe.evidence import frames
 from kdpipe.jobs.record import summary
 from kdpipe.plan import planner
-from kdpipe.report import validation
 from kdpipe.report.pages import decision
+from kdpipe.report.unasked import validation
 from kdpipe.results import records
 from kdpipe.results.store import OUTCOMES, Store
 from kdpipe.study import checking

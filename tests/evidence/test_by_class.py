@@ -15,8 +15,8 @@ from kdpipe.evidence.advice import answer
 from kdpipe.evidence.advice.by_class import NOT_KEPT, by_class
 from kdpipe.evidence.reading import Outcomes
 from kdpipe.evidence.selections import tidy, where
-from kdpipe.report.by_class import said, sheet
 from kdpipe.report.render import render
+from kdpipe.report.unasked.by_class import said, sheet
 from kdpipe.results import archived
 from kdpipe.results.files import file_facts, write_arrays
 from kdpipe.results.records import publish

@@ -8,7 +8,7 @@ from scipy import stats
 
 from kdpipe.evidence.advice import answer
 from kdpipe.evidence.advice.pairs import MOST, pairs
-from kdpipe.report import a_or_b
+from kdpipe.report.unasked import a_or_b
 from kdpipe.statistics.ranks import ranks
 
 BIG = [10.0, 11.2, 9.1, 10.4, 10.9]

@@ -27,7 +27,6 @@ from kdpipe.evidence.claim import claims, judge
 from kdpipe.evidence.selections import tidy
 from kdpipe.networks import naming
 from kdpipe.plan.items import Plan
-from kdpipe.report import a_or_b
 from kdpipe.report.figure import figures
 from kdpipe.report.pages import decision
 from kdpipe.report.pages import markdown as words
@@ -35,6 +34,7 @@ from kdpipe.report.pages.found import Found
 from kdpipe.report.render import render
 from kdpipe.report.table import Sheet, markdown, tables
 from kdpipe.report.text import escaped
+from kdpipe.report.unasked import a_or_b
 from kdpipe.results.files import write_json
 from kdpipe.results.store import OUTCOMES, Store
 

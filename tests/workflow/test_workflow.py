@@ -304,8 +304,14 @@ def test_a_report_is_fresh_by_what_it_says_and_not_by_its_age(copy):
     for record in copy.place.run(student).glob("*record.json"):
         os.utime(record, (1e9, 1e9))
     assert copy.planned(study()) == {"render"}
+    mine = [
+        copy.folder / "reports/tiny" / name for name in ("tables/my.csv", "my.txt", "figures/a")
+    ]
+    for path in mine:
+        path.write_text("mine")
     copy.run(study())
     assert "not run" not in copy.results_csv() and copy.planned(study()) == set()
+    assert all(path.read_text() == "mine" for path in mine)  # Snakemake empties no folder
     copy.run(study())
     assert [path.name for path in (copy.folder / "logs/reports").iterdir()] == ["tiny.log"]
 

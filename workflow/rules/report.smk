@@ -8,6 +8,8 @@ localrules:
     render,
 
 
+# Its tables and figures stand on the page, and as files beside it. Which there are is known once they
+# are made, and a folder as an output would be emptied first, of a user's own files too.
 rule render:
     input:
         study.records(),
@@ -30,20 +32,6 @@ rule render:
             caption="../report/claims.rst",
             category="Answer and claims",
             labels={"what": "the verdict on every claim, as JSON"},
-        ),
-        tables=report(
-            directory(f"{study.report_folder}/tables"),
-            patterns=["{name}.csv"],
-            caption="../report/table.rst",
-            category="Tables",
-            labels=lambda wildcards: {"table": wildcards.name.replace("_", " ")},
-        ),
-        figures=report(
-            directory(f"{study.report_folder}/figures"),
-            patterns=["{name}.svg"],
-            caption="../report/figure.rst",
-            category="Figures",
-            labels=lambda wildcards: {"figure": wildcards.name.replace("_", " ")},
         ),
         # What is missing of a report that is there and says something else: by this it is rendered.
         marks=[touch(mark) for mark in study.report_marks],

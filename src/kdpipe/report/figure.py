@@ -5,6 +5,7 @@ study has no data for it. Errors are top-1 in % on test, a point is a mean over 
 95 % interval.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,19 +57,22 @@ def figures() -> dict[str, Figure]:
 
 def draw(frame: pd.DataFrame, curves: pd.DataFrame) -> list[Drawing]:
     """Every figure for which there is data, in the order of a report."""
-    rows = where(tidy(frame), status="done")
     found = []
     for name, one in figures().items():
-        try:
-            with style.applied():
-                made = one.function(rows, curves)
-        except Untested:
-            continue
-        if made is not None:
-            figure, what = made
-            caption = f"{what} {_counts(rows)} {said_of(frame)}"
-            found.append(Drawing(name, one.title, caption, figure))
-    return found
+        with contextlib.suppress(Untested):
+            found.append(drawn(name, one, frame, curves))
+    return [one for one in found if one is not None]
+
+
+def drawn(name: str, one: Figure, frame: pd.DataFrame, curves: pd.DataFrame) -> Drawing | None:
+    """One figure; None where there is no data for it. Raises Untested for the same."""
+    rows = where(tidy(frame), status="done")
+    with style.applied():
+        made = one.function(rows, curves)
+    if made is None:
+        return None
+    figure, what = made
+    return Drawing(name, one.title, f"{what} {_counts(rows)} {said_of(frame)}", figure)
 
 
 def full(frame: pd.DataFrame) -> pd.DataFrame:

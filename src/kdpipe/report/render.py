@@ -5,7 +5,10 @@ there are any. A study that is half done renders with its holes; one of which no
 is refused, so that a report which is there stays.
 """
 
+import contextlib
 import json
+import re
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,18 +20,22 @@ from kdpipe.evidence.advice import answer, by_class, pairs
 from kdpipe.evidence.selections import read_by, tidy
 from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
-from kdpipe.report import a_or_b, source, style, validation
-from kdpipe.report import by_class as classes
+from kdpipe.report import own, source, style
 from kdpipe.report.figure import draw, figures
 from kdpipe.report.pages import curves as small
 from kdpipe.report.pages import decision, html
 from kdpipe.report.pages import markdown as words
 from kdpipe.report.pages.found import Found
 from kdpipe.report.table import csv, filled, latex, markdown, tables
+from kdpipe.report.unasked import a_or_b, validation
+from kdpipe.report.unasked import by_class as classes
 from kdpipe.results import readings, store
 from kdpipe.results.files import exchange, temporary_files
 from kdpipe.results.readings import Reading
+from kdpipe.section import DOTTED
 from kdpipe.statistics.traced import Wrong
+from kdpipe.study import asked
+from kdpipe.wording import printable_lines
 
 
 def render(plan: Plan, place: store.Store, folder: Path) -> Path:
@@ -52,9 +59,11 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     files = {folder / name: text.encode() for name, text in texts.items()}
     for drawing in found.drawings:
         files[folder / f"figures/{drawing.name}.png"] = style.png(drawing.figure)
-    for name in ("tables", "figures"):  # there in any case
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    if theirs := _of_own(asked.own([*plan.study.tables, *plan.study.figures])):
+        files[folder / LISTED] = "".join(f"{name}\n" for name in theirs).encode()
     exchange(files, last=folder / source.PAGE, gone=_others(folder, files.keys()))
+    for line in found.failed:
+        print(f"kdpipe: {printable_lines(line)}", file=sys.stderr)
     return folder
 
 
@@ -75,6 +84,7 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
             validation.answers(frame, why),
         )
         sheets, drawings, either, missed = [validation.table(frame)], [], None, []
+        failed: list[str] = []
     else:
         frame = reading.at(known, read_at)
         look = claim.look_of(study)
@@ -82,10 +92,13 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
             known, curves, delta, read_at, reads, wrong, study.primary, look
         )
         answers = answer.both(known, read_at, wrong, look)
-        asked = study.tables
-        wanted = [name for name in tables() if name in asked]
-        sheets = [filled(name, read_by(frame, asked[name]), look, wrong) for name in wanted]
-        drawings = draw(frame, curves)
+        wanted = [name for name in tables() if name in study.tables]
+        sheets = [filled(name, read_by(frame, study.tables[name]), look, wrong) for name in wanted]
+        tables_of_theirs, failed = own.sheets(study, frame, look, wrong)
+        figures_of_theirs, also_failed = own.drawings(study, frame, curves)
+        sheets += tables_of_theirs
+        drawings = draw(frame, curves) + figures_of_theirs
+        failed += also_failed
         compared = pairs.pairs(frame, wrong[read_at], look)
         either = a_or_b.sheet(compared, look) if compared else None
         missed = by_class.by_class(tidy(frame), answers, outcomes[read_at], look)
@@ -104,6 +117,7 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
         outdated.of(plan, place),
         registered.said(plan, place),
         small.drawn(curves),
+        failed,
         reading.lacking(known, wrong),
         decision.weights(tidy(frame), answers, records),
     )
@@ -118,14 +132,27 @@ def _states(plan: Plan, records: dict[str, dict], frame: pd.DataFrame) -> dict[s
     }
 
 
+def _of_own(names: list[str]) -> list[str]:
+    """The files that tables and figures of one's own may have, whichever of the two each is."""
+    tables = [f"tables/{name}.{ending}" for name in names for ending in FORMS]
+    return tables + [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
+
+
+LISTED = ".own"  # in a report: the files of tables and figures of one's own, as it may have them
+OF_OWN = rf"(tables|figures)/{DOTTED.strip('^$')}"
 FORMS = {"csv": csv, "md": markdown, "tex": latex}
 RESERVED = (a_or_b.NAME, classes.NAME)  # tables that a study need not ask for
 
 
 def _others(folder: Path, written: Collection[Path]) -> list[Path]:
-    """What an earlier report of another study left, whole or half; of kdpipe's names alone."""
+    """What an earlier report of another study left, whole or half: files of kdpipe's names, and of
+    the tables and figures of one's own that it listed. A folder may hold other things.
+    """
     names = [f"tables/{name}.{ending}" for name in (*tables(), *RESERVED) for ending in FORMS]
     names += [f"figures/{name}.{ending}" for name in figures() for ending in ("svg", "png")]
+    with contextlib.suppress(OSError, ValueError):
+        listed = (folder / LISTED).read_text().splitlines()
+        names += [LISTED, *(name for name in listed if re.fullmatch(OF_OWN, name))]
     paths = [path for path in (folder / name for name in names) if path not in written]
     half = [left for path in paths for left in temporary_files(path.parent, path.name)]
     return [path for path in paths if path.is_file()] + half

@@ -15,6 +15,7 @@ from kdpipe.beforehand import registered
 from kdpipe.plan import hindrances
 from kdpipe.plan.items import Plan
 from kdpipe.results.store import OUTCOMES, Store
+from kdpipe.study import asked
 
 PAGE = "index.md"  # written last of a report
 NOT_SHOWN = {"device", "runs_per_gpu", "workers", "registration"}  # how a study is run
@@ -31,6 +32,8 @@ def digest(plan: Plan, place: Store) -> str:
         for name, item in items.items():
             said = known.get(name) or hindrances.of(item, plan, place, damaged)[1]
             total.update(json.dumps([name, said], sort_keys=True).encode())
+    for path in asked.files([*plan.study.tables, *plan.study.figures], plan.study.code):
+        total.update(path.read_bytes())
     if (place.root / OUTCOMES).exists():
         total.update((place.root / OUTCOMES).read_bytes())
     return total.hexdigest()

@@ -51,6 +51,12 @@ HEADINGS = {  # of columns that several tables show; others have the table's, or
 }
 
 
+# What LaTeX takes for more than text.
+IN_LATEX = str.maketrans({sign: f"\\{sign}" for sign in "%_&#$}{"}) | str.maketrans(
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
+
+
 class Grid(NamedTuple):
     """What a table makes of a frame: its caption and its rows, each number in a column of its own.
 
@@ -104,8 +110,20 @@ def filled(
     Its caption says in which reading the frame is. look: which of several looks at the study;
     wrong: the images that each run gets wrong, by reading.
     """
-    table = tables()[name]
+    return fill(name, tables()[name], frame, look, wrong)
+
+
+def fill(
+    name: str,
+    table: Table,
+    frame: pd.DataFrame,
+    look: Look = ONLY,
+    wrong: Mapping[Reading, Wrong] | None = None,
+) -> Sheet:
+    """A table under a name, on a frame; see `filled`. Raises TypeError if it makes no Grid."""
     grid = table.function(traced(frame) if len(frame) else frame)
+    if not isinstance(grid, Grid):
+        raise TypeError(f"it gives a {type(grid).__name__}, a Grid is wanted (table.made)")
     said = "" if table.at_the_end else said_of(frame)
     return sheet(name, table.title, grid, look, said, differences.beside(frame, wrong))
 
@@ -172,7 +190,7 @@ def markdown(table: Sheet) -> str:
     grid = "No run of this study belongs here."
     if len(table.display):
         grid = grid_of(table.display)
-    return f"**{table.title}.** {table.caption}\n\n{grid}\n"
+    return f"**{escaped(table.title)}.** {escaped(table.caption)}\n\n{grid}\n"
 
 
 def grid_of(frame: pd.DataFrame) -> str:
@@ -189,10 +207,10 @@ def csv(table: Sheet) -> str:
 def latex(table: Sheet) -> str:
     """The displayed table for a paper; it needs the package booktabs."""
     if table.display.empty:
-        return f"% {table.title}: no run of this study belongs here.\n"
+        return f"% {' '.join(table.title.split())}: no run of this study belongs here.\n"
     style = table.display.style.hide(axis="index")
     style.format(escape="latex").format_index(escape="latex", axis=1)
-    caption = f"{table.title}. {table.caption}".replace("%", r"\%").replace("_", r"\_")
+    caption = f"{table.title}. {table.caption}".translate(IN_LATEX)
     body = style.to_latex(
         hrules=True,
         label=f"tab:{table.name}",

@@ -5,6 +5,8 @@ is imported, so a study is checked without pandas.
 """
 
 import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from kdpipe import discovery
 
@@ -12,6 +14,19 @@ from kdpipe import discovery
 def tables() -> tuple[str, ...]:
     """Names of the tables: those of the files in `report/tables`."""
     return discovery.names("kdpipe.report.tables")
+
+
+def own(names: Iterable[object]) -> list[str]:
+    """Those of a study's tables or figures that are its own: named as module.THING."""
+    return [name for name in names if isinstance(name, str) and "." in name]
+
+
+def files(names: Iterable[object], code: str | None) -> Iterator[Path]:
+    """The files of the modules in which a study's own tables or figures lie."""
+    for module in dict.fromkeys(name.rpartition(".")[0] for name in own(names)):
+        place = Path(code or "") / module.replace(".", "/")
+        both = (place.with_suffix(".py"), place / "__init__.py")
+        yield from (path for path in both if path.is_file())
 
 
 def claims() -> dict[str, str]:

@@ -203,8 +203,8 @@ class Study(Section):
     )
     code: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
-        description="the folder of the modules of networks and terms of one's own, and of their "
-        "cards, seen from this file; null: its own folder",
+        description="the folder of the modules of one's own networks, terms, tables and figures, "
+        "and of the cards of the first two, seen from this file; null: its own folder",
         examples=["../models"],
     )
     network_recipes: dict[Network, dict] = Field(
@@ -249,8 +249,15 @@ class Study(Section):
     )
     tables: dict[str, list[Name]] = Field(
         default_factory=dict,
-        description="for each table the blocks and ensembles it reads",
-        examples=[{"teacher_size": ["size"]}],
+        description="for each table the blocks and ensembles it reads; one's own are named as "
+        "module.TABLE",
+        examples=[{"teacher_size": ["size"]}, {"my_tables.TABLE": ["size"]}],
+    )
+    figures: dict[str, list[Name]] = Field(
+        default_factory=dict,
+        description="figures of one's own, each as module.FIGURE, and the blocks and ensembles it "
+        "reads; kdpipe's are drawn unasked; in no name",
+        examples=[{"my_figures.FIGURE": ["size"]}],
     )
     claims: dict[str, list[Name]] = Field(
         default_factory=dict,

@@ -4,13 +4,15 @@ import os
 import re
 from pathlib import Path
 
+from kdpipe.study import asked
+
 
 def located(content: object, folder: Path) -> object:
     """The content of a study file in `folder` with its paths absolute; the given one is kept."""
     if not isinstance(content, dict):
         return content
     content = dict(content)
-    if content.get("networks") or has_own_terms(content):
+    if has_own_code(content):
         code = content.get("code")
         content["code"] = _absolute(folder, "." if code is None else code)
     if content.get("registration") is not None:
@@ -44,6 +46,13 @@ def _registered(folder: Path, study: object) -> Path | None:
         return None
     path = registration_of(folder, study)
     return path if path.is_file() else None
+
+
+def has_own_code(content: dict) -> bool:
+    """Whether a study names a module of one's own: of a network, a term, a table or a figure."""
+    named = [content.get(key) for key in ("tables", "figures")]
+    shown = any(asked.own(each) for each in named if isinstance(each, dict))
+    return bool(content.get("networks")) or has_own_terms(content) or shown
 
 
 def has_own_terms(content: dict) -> bool:

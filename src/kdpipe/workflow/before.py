@@ -11,7 +11,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
 from kdpipe.results.store import Store
-from kdpipe.study import checking, yaml_file
+from kdpipe.study import asked, checking, yaml_file
 from kdpipe.upkeep import comparing
 from kdpipe.wording import printable_lines
 
@@ -23,6 +23,10 @@ def checked(path: Path | str) -> Plan:
     """
     made = planner.make(checking.load(path))
     comparing.refuse_others(made, str(path))
+    if asked.own([*made.study.tables, *made.study.figures]):
+        from kdpipe.report import own
+
+        comparing.refuse(str(path), own.mistakes(made))
     return made
 
 

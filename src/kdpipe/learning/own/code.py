@@ -46,13 +46,19 @@ def found(where: str, path: str, code: Path | None) -> Any:
     return getattr(module, attribute)
 
 
-def blamed(error: BaseException) -> str:
-    """An exception in one line, with the last place in the user's code that it went through."""
+def blamed(error: BaseException, code: Path | None = None) -> str:
+    """An exception in one line, with the last place in the user's code that it went through.
+
+    code: the folder of that, where it is known: what it calls of others is none of it.
+    """
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if isinstance(error, SyntaxError):
         return text  # it says its file and line by itself
     torch = importlib.util.find_spec("torch")
     theirs = tuple(filter(None, (OURS, torch and os.path.dirname(torch.origin or ""))))
     frames = traceback.extract_tb(error.__traceback__)
-    last = [f for f in frames if not f.filename.startswith((*theirs, "<frozen importlib"))][-1:]
+    last = [f for f in frames if not f.filename.startswith((*theirs, "<frozen importlib"))]
+    if code is not None:
+        last = [f for f in last if f.filename.startswith(os.path.abspath(code))] or last
+    last = last[-1:]
     return f"{text} ({last[0].filename}, line {last[0].lineno})" if last else text

@@ -59,7 +59,7 @@ def methods(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
         "Every method at the setting that validation chose, the lowest error on top; the band is "
         "the student on labels alone, the dashed line plain KD (bold)."
         + (" Open: the teacher is untrained, a control (far out: an arrow)." if control else "")
-        + " Intervals that overlap can hide a paired difference: the table `methods` has them."
+        + " Intervals that overlap can hide a paired difference: the table of the methods has them."
     )
 
 

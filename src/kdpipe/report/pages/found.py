@@ -21,8 +21,9 @@ class Found:
     errors by class of what was chosen, None where they are not known; of_classes: the same in a
     sentence for each student; states: of every run of the plan, by name; outdated: what is made of
     weights that are gone; registered: how the study was registered, and each deviation from it;
-    curves: one for each run; lacks: what has no best reading, or no more than its numbers; weights:
-    by student the file of what to ship.
+    curves: one for each run; failed: tables and figures of one's own that fail, and why; lacks:
+    what has no best reading, or no more than its numbers; weights: by student the file of what to
+    ship.
     """
 
     plan: Plan
@@ -38,6 +39,7 @@ class Found:
     outdated: dict[str, str] = field(default_factory=dict)
     registered: list[str] = field(default_factory=list)
     curves: list[tuple[str, Markup]] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     lacks: str = ""
     weights: dict[str, str] = field(default_factory=dict)
 

@@ -56,6 +56,7 @@ def html(found: Found, svgs: dict[str, str]) -> str:
         marks=MARKS,
         no_tables="" if study.tables else facts.no_tables(found.plan),
         few=few_seeds,
+        failed=found.failed,
         tables=[_sheet(table) for table in found.sheets],
         first=[one for one in drawn if one[0].name in FIRST],
         drawings=[one for one in drawn if one[0].name not in FIRST],

@@ -24,6 +24,7 @@ def text(found: Found) -> str:
         parts += ["## Error by class", "\n".join(lines), markdown(found.by_class)]
     parts += ["## The claims", _claims(found), "## Tables"]
     parts += [markdown(table) for table in found.sheets] or [facts.no_tables(found.plan)]
+    parts += ["\n".join(f"- {escaped(line)}" for line in found.failed)]
     parts += ["## The study", "\n".join(known)]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 

@@ -45,7 +45,7 @@ def attention(frame: pd.DataFrame) -> Grid:
                 rows.append(key | stop | arm | row(cell, **against))
     columns = "student teacher stop method teacher_error error vs_full vs_full_kd vs_scratch"
     caption = (
-        f"{HOW_TO_READ} AT: attention transfer alone; AT + KD: both terms. `against full KD`: "
+        f"{HOW_TO_READ} AT: attention transfer alone; AT + KD: both terms. Against full KD: "
         f"against {kd or 'none here'}, from the same teacher at the same stop."
     )
     return made(caption, rows, columns)

@@ -33,8 +33,8 @@ def early_stopped(frame: pd.DataFrame) -> Grid:
         f"student method teacher stop teacher_error error error_median {also[0]} vs_full vs_scratch"
     )
     caption = (
-        f"{HOW_TO_READ} `schedule a/n`: a run of n epochs with a drop every a; `checkpoint n`: the "
-        "full run after epoch n; `chosen`: for each seed the length with the lowest mean "
+        f"{HOW_TO_READ} Schedule a/n: a run of n epochs with a drop every a; checkpoint n: the "
+        "full run after epoch n; chosen: for each seed the length with the lowest mean "
         "validation error of the other seeds."
     )
     return made(caption, rows, columns, error_median="median")

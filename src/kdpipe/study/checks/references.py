@@ -1,7 +1,9 @@
-"""Tables and claims that are there, and the experiments and ensembles that they read."""
+"""Tables, figures and claims that are there, and the experiments and ensembles that they read."""
 
+import re
 from collections.abc import Iterator
 
+from kdpipe.section import DOTTED
 from kdpipe.study import asked, salvage
 from kdpipe.study.check import Check
 from kdpipe.study.sound import Sound
@@ -11,10 +13,17 @@ from kdpipe.wording import nearest, shown, twice
 def _references(sound: Sound) -> Iterator[str]:
     for key, one, known in (
         ("tables", "table", asked.tables()),
+        ("figures", "figure", ()),
         ("claims", "claim", asked.claims()),
     ):
         for name, reads in salvage.items(sound.content.get(key)):
-            if name not in known:
+            own = key != "claims" and re.fullmatch(DOTTED, str(name)) is not None
+            if key == "figures" and not own:
+                yield (
+                    f"figures: {shown(name)}: a figure of your own is wanted, as module.FIGURE; "
+                    "those of kdpipe are drawn unasked"
+                )
+            elif name not in known and not own:
                 guess = nearest(name, known)
                 names = ", ".join(known)
                 yield f"{key}: there is no {one} {shown(name)}{guess} (known: {names})"

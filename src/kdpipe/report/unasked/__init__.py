@@ -1,0 +1,1 @@
+"""Tables of a report that a study does not ask for."""
