@@ -123,13 +123,14 @@ def test_a_log_without_a_terminal_is_a_line_for_each_job_and_the_decision(finish
         (line,) = [line for line in said if f"] {name}: validation error " in line]
         assert re.match(r"\[\d+ %(, .* left)?\] ", line)
     assert not any("test error" in line or "rule train" in line for line in said)
-    done, first, page, weights, took = said[-5:]
+    done, first, page, weights, files, took = said[-6:]
     assert done == "study tiny: all 16 runs are done"
     assert first.startswith("Too few seeds to decide for wrn10-0.5: from scratch ")
     # Both whole, since it was typed elsewhere; and where it ran has been renamed since.
     page, weights = (line.replace("workflow.new", "workflow") for line in (page, weights))
     assert page == f"page: {finished.folder}/reports/tiny/index.html"
     assert (finished.folder / weights.removeprefix("weights: ")).is_file()
+    assert re.fullmatch(r"files to ship: kdpipe export .*study.*\.yaml --best --results .*", files)
     assert re.fullmatch(r"took [\d:.]+( s)?, \d\.\d\d core-hours", took)
     assert len(said) < len(names(study())) + 12 and max(map(len, said)) < 200
     # Snakemake's own account is in its file.

@@ -46,10 +46,10 @@ class Typed:
         """A path as it is found from where this was typed, though Snakemake works elsewhere."""
         return path if Path.cwd() == self.folder else path.absolute()
 
-    def of_study(self, word: str, study: str) -> str:
+    def of_study(self, word: str, study: str, *options: str) -> str:
         """Another command on the same study, as `kdpipe status`."""
         where = [] if Path.cwd() == self.folder else ["--results", str(Path("results").absolute())]
-        return shlex.join(["kdpipe", word, study, *where])
+        return shlex.join(["kdpipe", word, study, *options, *where])
 
 
 def lines(dag: Dag, study: str, course: Course | None, typed: Typed, stopped: bool) -> list[str]:
@@ -73,7 +73,7 @@ def lines(dag: Dag, study: str, course: Course | None, typed: Typed, stopped: bo
     if waiting:
         return [f"{head}; `{typed.rest()}` does the rest"]
     page = Path(dag.report_folder) / "index.html"
-    return [head, *(_decision(dag, page, typed) if page.exists() else ())]
+    return [head, *(_decision(dag, page, study, typed) if page.exists() else ())]
 
 
 def began() -> float:
@@ -112,12 +112,13 @@ def _of_failures(
     ]
 
 
-def _decision(dag: Dag, page: Path, typed: Typed) -> list[str]:
+def _decision(dag: Dag, page: Path, study: str, typed: Typed) -> list[str]:
     """In words; pandas is needed for it, and only now."""
     from kdpipe.report.pages import decision
 
     page, place = typed.shown(page), Store(typed.shown(dag.store.root))
     try:
-        return decision.lines(dag.plan, place, page)
+        export = typed.of_study("export", study, "--best")
+        return decision.lines(dag.plan, place, page, export)
     except KdpipeError as error:
         return [f"page: {page}", str(error)]

@@ -1,5 +1,7 @@
 """The report as Markdown: the same words and tables as on the page, without its figures."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from kdpipe.evidence.advice.answer import Answer
@@ -34,8 +36,11 @@ def _decision(found: Answer, weights: dict[str, str]) -> str:
     if other := facts.other_answer(found):
         lines.append(escaped(other))
     if found.student in weights:
-        path = escaped(weights[found.student])
-        lines.append(f"Weights of the seed that is best on validation, in the results: {path}")
+        path = weights[found.student]
+        lines.append(
+            f"Weights of the seed that is best on validation, in the results: {escaped(path)}. "
+            f"Files to ship: `kdpipe export STUDY {Path(path).parts[1]}`"
+        )
     return "\n\n".join(lines)
 
 
