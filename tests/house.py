@@ -13,6 +13,7 @@ FLOORS = (
     ("evidence", "jobs"),
     ("beforehand",),
     ("report", "upkeep", "sketch"),
+    ("shipping",),
     ("workflow",),
     ("cli",),
     ("__main__",),

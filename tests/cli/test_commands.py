@@ -8,9 +8,11 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
+import exported
 import made_study
 import pytest
 import tiny
+from PIL import Image
 
 import kdpipe
 from kdpipe import discovery
@@ -27,6 +29,7 @@ TYPED = {
     "check": ["check", "study.yaml"],
     "networks": ["networks", "study.yaml"],
     "plan": ["plan", "study.yaml"],
+    "predict": ["predict", "export", "image.png"],
     "prune": ["prune", "study.yaml"],
     "register": ["register", "study.yaml", "--results", "none"],
     "report": ["report", "study.yaml"],
@@ -77,9 +80,11 @@ def test_help_reads_every_file_and_no_library(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A folder with a study and made results."""
+def finished(tmp_path_factory, shared):
+    """A folder with a study and made results, and an export."""
     folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(exported.once(shared) / "export", folder / "export")
+    Image.new("L", (8, 8)).save(folder / "image.png")
     made = planner.make(checking.load(tiny.write(folder / "study.yaml", tiny.study())))
     made_study.write(made, Store(folder / "results"))
     return folder

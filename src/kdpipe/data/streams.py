@@ -47,6 +47,20 @@ def images(
     return Images(part.images, views, split.mean, split.std, device)
 
 
+def pixels(part: Part, size: int, workers: int = 0) -> Generator[np.ndarray, None, None]:
+    """All images of a part in their order, as they are and not normalised: (B, C, H, W) uint8."""
+    starts = range(0, len(part), size)
+    if not isinstance(part.images, Files):
+        yield from (np.asarray(part.images[start : start + size]) for start in starts)
+        return
+    zeros = np.zeros(part.images.shape[0])
+    places = (np.arange(start, min(start + size, len(part))) for start in starts)
+    asked = ((index, np.zeros_like(index)) for index in places)
+    files = Streams(part.images, PLAIN, zeros, zeros + 1, "cpu", workers)
+    for batch in files.loaded(PLAIN, asked):
+        yield batch.permute(0, 3, 1, 2).contiguous().numpy()
+
+
 class Streams:
     """Images in files, from which batches of normalised views are taken.
 
@@ -90,11 +104,11 @@ class Streams:
     ) -> Generator[Batch, None, None]:
         keys = [slice(first, first + size) for first in range(start * size, len(order), size)]
         asked = ((order[key].numpy(), view[key].numpy()) for key in keys)
-        for key, pixels in zip(keys, self._loaded(views, asked), strict=False):
+        for key, pixels in zip(keys, self.loaded(views, asked), strict=False):
             x = normalised(pixels.to(self.device, non_blocking=True), self.scale, self.shift)
             yield order[key].to(self.device), view[key].to(self.device), x
 
-    def _loaded(self, views: Views, asked) -> Generator[torch.Tensor, None, None]:
+    def loaded(self, views: Views, asked) -> Generator[torch.Tensor, None, None]:
         """Pixels (B, H, W, C) uint8 of each (index, view) that is asked for, in that order."""
         loader = DataLoader(
             _Decoder(self.files, views),

@@ -1,0 +1,118 @@
+"""What exported graphs say of whole parts of the data, and whether it is what the run said.
+
+The graphs are given pixels, as whoever ships them gives them; PyTorch is given what training and
+evaluation have: pixels that kdpipe has normalised. And the run has stored what it said when it
+ended. A graph that normalises otherwise agrees with neither.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import torch
+
+from kdpipe.data import streams
+from kdpipe.data.images import forward_size, normalisation, normalised
+from kdpipe.data.splits import Part, Split
+from kdpipe.errors import KdpipeError, StoreError
+from kdpipe.networks import models
+from kdpipe.results import readings, records
+from kdpipe.results.files import read_arrays
+from kdpipe.shipping.trained import Trained
+from kdpipe.statistics.proportions import Estimate, difference, share
+
+# Logits may be so far apart, as a share of the largest: float32, summed in another order.
+TOLERANCE = 1e-4
+# A GPU may multiply in TF32: so far apart are what it has stored and what a CPU says.
+TOLERANCE_OF_GPU = 1e-2
+CALIBRATED = 512  # training images, at most
+
+Answers = Callable[[np.ndarray], np.ndarray]  # logits (B, classes) of pixels (B, C, H, W) uint8
+
+
+def answers(one: Trained, split: Split) -> Answers:
+    """PyTorch with the network of a run, normalising as training does."""
+    scale, shift = normalisation(split.mean, split.std, "cpu")
+    layout = models.layout(one.run.spec["network"])
+
+    def said(pixels: np.ndarray) -> np.ndarray:
+        given = normalised(torch.from_numpy(pixels).permute(0, 2, 3, 1), scale, shift)
+        with torch.inference_mode():
+            return one.network(given.contiguous(memory_format=layout)).numpy()
+
+    return said
+
+
+def asked(
+    who: Mapping[str, Answers], part: Part, shape: tuple[int, int, int], workers: int = 0
+) -> dict[str, np.ndarray]:
+    """The logits (N, classes) of each on all images of a part, which are read once."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in who}
+    for batch in streams.pixels(part, forward_size(*shape[1:], torch.device("cpu")), workers):
+        batch = np.array(batch)  # theirs may be a mapped file
+        for name, say in who.items():
+            found[name].append(say(batch))
+    return {name: np.concatenate(batches) for name, batches in found.items()}
+
+
+def calibration(split: Split, workers: int = 0) -> Iterator[np.ndarray]:
+    """Batches of pixels of training images, evenly spread over the part: never of test."""
+    chosen = np.unique(np.linspace(0, len(split.train) - 1, CALIBRATED).round().astype(int))
+    images = split.train.images
+    if isinstance(images, np.ndarray):
+        taken = images[chosen]
+    else:
+        taken = dataclasses.replace(images, chosen=images.chosen[chosen])
+    yield from streams.pixels(Part(taken, split.train.labels[chosen]), 32, workers)
+
+
+def refuse_apart(name: str, graph: np.ndarray, torch_says: np.ndarray) -> None:
+    """Raise KdpipeError if a graph's logits are not PyTorch's."""
+    apart, largest = _apart(graph, torch_says)
+    if not apart <= TOLERANCE * largest:
+        raise KdpipeError(
+            f"network {name} cannot be exported to ONNX: on the {len(graph):,} test images its "
+            f"graph says other logits than PyTorch, by up to {apart:.3g} where the largest is "
+            f"{largest:.3g} (allowed: {TOLERANCE:g} of it)"
+        )
+
+
+def refuse_other(one: Trained, torch_says: np.ndarray, split: Split) -> None:
+    """Raise StoreError if a run has stored other logits of test than its network has now."""
+    path = readings.outputs(one.folder, one.record, one.reading)
+    if path is None:
+        raise StoreError(f"run {one.run.name} has stored no outputs of its {one.reading} reading")
+    arrays, _ = read_arrays(path, records.facts(one.record, one.folder, path))
+    stored, labels = arrays["test_logits"], arrays["test_labels"]
+    on_cpu = (one.record.get("device") or {}).get("type") == "cpu"
+    apart, largest = _apart(torch_says, stored)
+    allowed = TOLERANCE if on_cpu else TOLERANCE_OF_GPU
+    if not np.array_equal(labels, split.test.labels) or not apart <= allowed * largest:
+        raise StoreError(
+            f"run {one.run.name} said other logits of the test images when it ended, by up to "
+            f"{apart:.3g} where the largest is {largest:.3g} (allowed: {allowed:g} of it): the "
+            "images, their normalisation or the network's code have changed since; put them back, "
+            "or train the run again (remove its folder)"
+        )
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """The largest difference of two, and the largest value; infinite for other shapes."""
+    if a.shape != b.shape:
+        return float("inf"), 0.0
+    return float(np.abs(a - b).max()), float(np.abs(b).max())
+
+
+def error(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The top-1 error in points; nan without images."""
+    return 100 * float((logits.argmax(1) != labels).mean()) if len(labels) else float("nan")
+
+
+def accuracy(
+    logits: np.ndarray, of_float: np.ndarray, labels: np.ndarray
+) -> tuple[Estimate, Estimate, Estimate]:
+    """Accuracy, its difference to that of the float, and the share of images on which both agree,
+    all in points with their intervals over the images."""
+    ours, theirs = logits.argmax(1), of_float.argmax(1)
+    gap = difference(ours == labels, theirs == labels)
+    return share(ours == labels), gap, share(ours == theirs)

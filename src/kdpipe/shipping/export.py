@@ -1,0 +1,221 @@
+"""An export: what is to ship of a study, in one folder.
+
+The story: the run is chosen, on validation; its network becomes a graph in float32 and one in 8
+bits; the graphs are asked about every test image, and refused if they are not the network; the
+folder is written.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kdpipe import __version__, identity
+from kdpipe.beforehand import registered
+from kdpipe.data import cards, prepared, splits, streams
+from kdpipe.data.cards import Card
+from kdpipe.data.splits import Split
+from kdpipe.errors import KdpipeError
+from kdpipe.jobs.record import facts_of_device
+from kdpipe.plan.items import Plan
+from kdpipe.results.store import Store
+from kdpipe.shipping import checked, choice, folder, graph, latency, modelcard, trained
+from kdpipe.shipping.choice import Budget, Candidate, Offer
+from kdpipe.shipping.classifier import CONFIG, FLOAT, FORMAT, INT8, session
+from kdpipe.shipping.latency import Times
+from kdpipe.shipping.trained import Trained
+
+WEIGHTS, README = "model.safetensors", "README.md"
+THREADS = 1
+
+
+@dataclass(frozen=True)
+class Made:
+    """A candidate with its graphs by name, what answers for each, and how long that takes."""
+
+    candidate: Candidate
+    trained: Trained
+    card: Card
+    split: Split
+    shape: tuple[int, int, int]
+    graphs: dict[str, bytes]
+    answers: dict[str, checked.Answers]
+    times: dict[str, dict[int, Times]]
+    notes: list[str]
+
+
+def export(
+    plan: Plan,
+    place: Store,
+    name: str | None = None,
+    budget: Budget | None = None,
+    to: Path | None = None,
+) -> list[str]:
+    """Export the run of that name, or without one the answer's choice; returns what to say.
+
+    to: the folder to write; None: exports/RUN. Raises KdpipeError, before anything is written, if
+    the study is sealed, nothing can be chosen or fits the budget, a graph is not its network, or
+    the folder is there.
+    """
+    graph.refuse_without()
+    budget = budget or Budget()
+    if (why := registered.sealed(plan, place)) is not None:
+        raise KdpipeError(f"nothing was exported, since its card says what test images say: {why}")
+    if to is not None:
+        folder.refuse_taken(to)
+    candidates = choice.candidates(plan, place, name, budget)
+    if len(candidates) == 1:
+        to = to or Path("exports") / candidates[0].run.name
+        folder.refuse_taken(to)
+    made = [_made(one, plan, place) for one in candidates]
+    file, said = FLOAT, []
+    offers = [offer for one, each in enumerate(made) for offer in _offers(one, each, plan)]
+    chosen = made[0]
+    if budget:
+        best = choice.fitting(offers, budget)
+        chosen, file = made[best.place], best.file
+        said.append(f"of {len(offers)} files that were tried {budget} allows {file} best: {best}")
+    to = to or Path("exports") / chosen.candidate.run.name
+    config, files = _content(chosen, plan, file)
+    folder.write(to, files)
+    return [*said, *_in_words(to, config)]
+
+
+def _made(candidate: Candidate, plan: Plan, place: Store) -> Made:
+    """The graphs of a candidate, timed."""
+    run = candidate.run
+    code = Path(plan.study.code) if plan.study.code else None
+    one = trained.load(run, candidate.record, place, plan.study.reading, code)
+    card = prepared.card_of(run.spec["data"], place)
+    split = splits.load(run.spec["data"], place)
+    shape = card.resized(run.spec["data"].get("resize")).shape
+    workers = plan.study.workers if card.streamed else 0
+    graphs = {FLOAT: graph.of(run.network, one.network, split.mean, split.std, shape)}
+    notes = []
+    try:
+        images = checked.calibration(split, workers)
+        graphs[INT8] = graph.quantised(graphs[FLOAT], images)
+    except KdpipeError as error:
+        notes.append(f"There is no {INT8}: {error}.")
+    answers = {name: _answers(content) for name, content in graphs.items()}
+    times = latency.measure(answers, shape)
+    return Made(candidate, one, card, split, shape, graphs, answers, times, notes)
+
+
+def _answers(content: bytes) -> checked.Answers:
+    running = session(content, THREADS)
+    return lambda pixels: running.run([graph.LOGITS], {graph.PIXELS: pixels})[0]
+
+
+def _offers(place: int, made: Made, plan: Plan) -> list[Offer]:
+    """The files of a candidate, each with what it says of validation."""
+    val = made.split.val
+    workers = plan.study.workers if made.card.streamed else 0
+    said = checked.asked(made.answers, val, made.shape, workers) if len(val) else {}
+    return [
+        Offer(
+            place,
+            name,
+            checked.error(said[name], val.labels) if name in said else float("nan"),
+            len(content),
+            made.times[name][1].median,
+        )
+        for name, content in made.graphs.items()
+    ]
+
+
+def _content(made: Made, plan: Plan, file: str) -> tuple[dict, dict[str, bytes]]:
+    """The config and the files of an export; `file` is the one to ship."""
+    run, one = made.candidate.run, made.trained
+    files = {WEIGHTS: one.weights, **made.graphs}
+    config = {
+        "format": FORMAT,
+        "kdpipe": __version__,
+        "study": plan.study.study,
+        "run": run.name,
+        "digest": run.digest,
+        "reading": one.reading,
+        "epoch": one.epoch,
+        "model": file,
+        "network": run.spec["network"],
+        "parameters": run.cost.parameters,
+        "multiply_adds": run.cost.multiply_adds,
+        "classes": list(made.card.class_names) or [str(n) for n in range(made.split.classes)],
+        "input": given(made.card, run.spec["data"].get("resize"), made.split),
+        "measured": _measured(made, plan),
+        "files": {name: _facts(content) for name, content in files.items()},
+    }
+    config = identity.sealed(config)
+    text = modelcard.text(config, made.card, run.spec, made.candidate.answer, made.notes)
+    files[README] = text.encode()
+    files[CONFIG] = folder.as_json(config)
+    return config, files
+
+
+def _facts(content: bytes) -> dict:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _measured(made: Made, plan: Plan) -> dict:
+    """What the graphs say of test, which is asked here and only here."""
+    one, split, test = made.trained, made.split, made.split.test
+    workers = plan.study.workers if made.card.streamed else 0
+    who = {"torch": checked.answers(one, split), **made.answers}
+    said = checked.asked(who, test, made.shape, workers)
+    torch_says = said.pop("torch")
+    checked.refuse_other(one, torch_says, split)
+    checked.refuse_apart(made.candidate.run.network, said[FLOAT], torch_says)
+    files = {}
+    for name, logits in said.items():
+        right, gap, same = checked.accuracy(logits, said[FLOAT], test.labels)
+        times = {str(size): dataclasses.asdict(t) for size, t in made.times[name].items()}
+        row = {"accuracy": right, "difference": gap, "agreement": same, "latency": times}
+        files[name] = row
+    return {
+        "images": len(test),
+        "apart": float(np.abs(said[FLOAT] - torch_says).max()),
+        "files": files,
+        "threads": THREADS,
+        "processor": facts_of_device("cpu", THREADS)["name"],
+        "onnxruntime": importlib.metadata.version("onnxruntime"),
+        "calibrated": min(checked.CALIBRATED, len(split.train)),
+    }
+
+
+def given(card: Card, resize: int | None, split: Split) -> dict:
+    """What the network is given, and how a picture becomes that (`front`).
+
+    card: of the data as they are prepared; resize: that of the study.
+    """
+    channels, height, width = card.resized(resize).shape
+    steps: list[dict]
+    if card.streamed:
+        steps = [{"shorter": round(height * streams.LARGER)}, {"centre": height}]
+    else:
+        side = card.made.get("resize")
+        steps = [{"stretch": side} if side else {"as_it_is": list(card.shape[1:])}]
+        steps += [{"scale": resize}] if resize else []
+    return {
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "mean": split.mean.tolist(),
+        "std": split.std.tolist(),
+        "by_mode_alone": card.streamed and card.name in cards.known(),
+        "steps": steps,
+    }
+
+
+def _in_words(to: Path, config: dict) -> list[str]:
+    lines = [f"{to}: run {config['run']}, {config['reading']} reading, to ship: {config['model']}"]
+    for name, row in config["measured"]["files"].items():
+        times = row["latency"]["1"]["median"]
+        line = f"{name}: accuracy {modelcard.span(row['accuracy'])} %"
+        line += "" if name == FLOAT else f", {modelcard.span(row['difference'], '+')} points"
+        lines.append(f"{line}, {config['files'][name]['bytes']:,} bytes, {times:.3g} ms an image")
+    lines.append(f"`{shlex.join(['kdpipe', 'predict', str(to), 'IMAGE'])}` asks it")
+    return lines
