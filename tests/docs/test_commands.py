@@ -150,7 +150,7 @@ def script(page: Path, folder: Path) -> tuple[list[str], list[tuple[str, int, li
     """The lines of a page as a script; each command with its exit code and what it has to say."""
     lines, wanted = [], []
     for lang, text in blocks(page):
-        name = re.match(r"# ([\w./-]+\.\w+|Snakefile)\n", text)
+        name = re.match(r"# ([\w./-]+\.\w+|Snakefile)(?::.*)?\n", text)
         if lang == "sh":
             for line in filter(lambda line: not elsewhere(line), typed(text)):
                 code = int((re.search(r"# exit code (\d)", line) or [0, 0])[1])

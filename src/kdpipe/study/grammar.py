@@ -256,7 +256,7 @@ class Study(Section):
     figures: dict[str, list[Name]] = Field(
         default_factory=dict,
         description="figures of one's own, each as module.FIGURE, and the blocks and ensembles it "
-        "reads; kdpipe's are drawn unasked; in no name",
+        "reads; kdpipe's are drawn unasked; renames no run",
         examples=[{"my_figures.FIGURE": ["size"]}],
     )
     claims: dict[str, list[Name]] = Field(
