@@ -67,6 +67,6 @@ def load(
     if about != {"run": run.digest, "epoch": epoch}:
         raise StoreError(f"{path} is of another run or epoch: remove the folder {folder}")
     network = models.of(run.spec["network"], code)
-    network.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
+    models.put(network, {key: torch.from_numpy(value) for key, value in arrays.items()})
     network.eval().requires_grad_(False)
     return Trained(run, record, folder, reading, epoch, weights, network)
