@@ -55,6 +55,14 @@ def test_shares_that_do_not_rise_to_1_are_no_looks(times):
         levels(times)
 
 
+def test_an_early_look_at_a_few_of_thousands_finds_nothing():
+    """Its share of the error rate is no number of double precision; the last has all of it."""
+    assert levels([3 / 5000, 1.0], 0.05) == [0.0, pytest.approx(0.05, abs=1e-12)]
+    assert Look((3, 5000), 1).overall(1e-12) == 0.5
+    assert Look((3, 5000), 2).overall(0.03) == pytest.approx(0.03, rel=1e-6)
+    assert 0 < levels([3 / 300, 1.0], 0.05)[0] < 1e-80
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_overall_is_the_error_rate_whose_level_is_p(number):
     look = Look((3, 5, 8), number)

@@ -31,6 +31,7 @@ from scipy.interpolate import PchipInterpolator
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(256)
 FAR = 9.0  # standard deviations beyond which a normal density is nothing
+NOTHING = 1e-300  # an early look of many seeds spends less, and finds nothing
 SMALLEST, LARGEST = 1e-9, 0.5  # error rates between which `overall` is resolved
 STEPS = 64
 
@@ -56,10 +57,10 @@ class Look:
         if len(self.counts) == 1 or math.isnan(p):
             return p
         known, rates = _table(self._information, self.number)
-        if p >= known[-1]:
+        if not len(known) or p >= known[-1]:
             return max(p, LARGEST)
         if p <= known[0]:
-            return max(p, SMALLEST)
+            return max(p, float(rates[0]))
         return float(np.exp(PchipInterpolator(np.log(known), np.log(rates))(math.log(p))))
 
     def so_far(self, alpha: float = 0.05) -> float:
@@ -132,6 +133,8 @@ class _Walk:
 
     def level(self, time: float, share: float) -> float:
         """The level whose bound is crossed at a time, and not before, with this chance."""
+        if share < NOTHING:
+            return 0.0
 
         def beyond(z: float) -> float:
             return self.crossing(time, float(special.ndtr(-z))) - share
@@ -141,7 +144,7 @@ class _Walk:
 
     def go(self, time: float, level: float) -> None:
         """Go on to a time without being above the bound of a level."""
-        bound, low = -special.ndtri(level) * math.sqrt(time), -FAR * math.sqrt(time)
+        bound, low = min(-special.ndtri(level), FAR) * math.sqrt(time), -FAR * math.sqrt(time)
         places = low + (bound - low) * (NODES + 1) / 2
         step = self._step(time)
         apart = (places[:, None] - self.places[None, :]) / step
@@ -157,4 +160,5 @@ class _Walk:
 def _table(information: tuple[float, ...], number: int) -> tuple[np.ndarray, np.ndarray]:
     """Levels of a look, rising, and the error rates that they belong to."""
     rates = np.geomspace(SMALLEST, LARGEST, STEPS)
-    return np.array([levels(information, rate)[number - 1] for rate in rates]), rates
+    known = np.array([levels(information, rate)[number - 1] for rate in rates])
+    return known[known > 0], rates[known > 0]
