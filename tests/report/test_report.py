@@ -506,6 +506,24 @@ def test_tables_sort_by_mouse_and_by_keyboard(page):
 
 
 @needs_browser
+def test_the_heading_of_a_long_table_stays_and_no_unit_stands_alone(page):
+    page.open(page.file, 1280)
+    page.run("[...document.querySelectorAll('details')].forEach(d => d.open = true)")
+    box = "document.querySelector('.scroll.long')"
+    assert page.run(f"{box}.querySelectorAll('tbody tr').length") > 40
+    head, row = (
+        f"{box}.querySelector('{part}').getBoundingClientRect().top" for part in ("th", "td")
+    )
+    before = page.run(f"[{head}, {row}]")
+    page.run(f"{box}.scrollTop = 300")
+    after = page.run(f"[{head}, {row}]")
+    assert after[0] == before[0] and after[1] == before[1] - 300
+    assert page.run(
+        "[...document.querySelectorAll('.do')].every(p => !/[0-9] %|± /.test(p.innerText))"
+    )
+
+
+@needs_browser
 def test_it_can_be_read_without_a_mouse_and_prints(page):
     page.open(page.file, 1600)
     regions = "[...document.querySelectorAll('.scroll')]"

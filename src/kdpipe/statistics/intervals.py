@@ -77,8 +77,9 @@ def summary(values: Iterable[float], level: float = 0.95) -> Summary:
     values: in any order; a series or a dict says which units they are of. Those of several splits
     are summarised as far as every seed has every split.
     """
-    if isinstance(values, dict):
-        values = pd.Series(values, dtype=float)
+    if isinstance(values, dict):  # a series of a few numbers takes longer than all that follows
+        several = len(set(units.splits(values))) > 1
+        values = pd.Series(values, dtype=float) if several else list(values.values())
     if isinstance(values, pd.Series) and len(set(units.splits(values.index))) > 1:
         grid = units.grid(values.astype(float).dropna())
         if min(grid.shape) > 1:

@@ -47,7 +47,9 @@ def count(units: Iterable[float]) -> str:
     """How many there are, in words: `5 seeds`, or `5 seeds x 3 splits`."""
     known = list(units)
     number, of_splits = len(set(seeds(known))), len(set(splits(known)))
-    return f"{number} seeds" + (f" x {of_splits} splits" if of_splits > 1 else "")
+    return f"{number} seed{'s' * (number != 1)}" + (
+        f" x {of_splits} splits" if of_splits > 1 else ""
+    )
 
 
 def apart(unit: float, units: Iterable[float]) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Students and teachers against what an image costs them: which network to take at all."""
 
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
 from kdpipe.evidence.advice.answer import ends, options, preferred
 from kdpipe.evidence.selections import by_seed, groups, networks, where
 from kdpipe.report import style
 from kdpipe.report.figure import ERROR, Drawn, Figure
+from kdpipe.report.text import short
 from kdpipe.statistics.intervals import Summary, summary
 
 FEWEST = 2  # networks: of one there is nothing to compare
@@ -43,7 +44,10 @@ def students(frame, curves) -> Drawn:
             looks = {"textcoords": "offset points", "xytext": (7, 0), "va": "center", "fontsize": 8}
             axis.annotate(name, (cost, sum(known) / len(known)), **looks)
     axis.set(xscale="log", xlabel="multiply-adds for one image", ylabel=ERROR)
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    wide = max(named.values()) / min(named.values())
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if wide < 30 else (1, 3)))
+    axis.xaxis.set_major_formatter(lambda number, _: short(number))
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.margins(x=0.15)
     style.legend(figure, [axis])
     return (

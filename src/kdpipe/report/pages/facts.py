@@ -51,6 +51,7 @@ def facts(found: Found) -> list[tuple[str, str]]:
     size = data.train_size or plan.card.train - data.validation
     val = plan.card.validated(data.validation)
     noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
+    ensembles = f"; {len(plan.ensembles):,} ensembles" if plan.ensembles else ""
     probes = f", {len(plan.probes):,} probes on other data" if plan.probes else ""
     price = [run.train_multiply_adds + run.teacher_multiply_adds for run in plan.runs.values()]
     warned = f"{len(outdated):,}, which kdpipe status names: {listed(outdated)}"
@@ -62,7 +63,7 @@ def facts(found: Found) -> list[tuple[str, str]]:
         ),
         ("Seeds", _seeds(study)),
         ("Smallest difference worth having", f"{study.smallest_effect:g} points"),
-        ("Runs", f"{counted(found.states)}; {len(plan.ensembles):,} ensembles{probes}"),
+        ("Runs", f"{counted(found.states)}{ensembles}{probes}"),
         *_of_images(plan),
         ("Multiply-adds of the plan", short(sum(price))),
         ("Time of the finished runs", _hours(done.seconds.sum())),

@@ -27,7 +27,12 @@ FIRST = ("options", "students")  # figures of the decision
 
 def html(found: Found, svgs: dict[str, str]) -> str:
     """The page. svgs: the drawings by name."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.loopcontrols"],
+    )
     environment.filters |= {"short": short, "p": probability, "price": price}
     environment.filters |= {"span": span, "sentence": sentence, "place": place}
     environment.filters |= {"unbroken": unbroken}
@@ -82,8 +87,8 @@ MARKS = {"supports": "✓", "contradicts": "✗", "cannot tell": "?", "not teste
 
 
 def unbroken(text: str) -> str:
-    """A number stays on one line with its half-width and its n."""
-    return re.sub(r" (?=[±(]|[+-]\d)|(?<=±) |(?<=\(n) ", "\u00a0", text)
+    """A number stays on one line with its half-width, its unit and its n."""
+    return re.sub(r" (?=[±(%]|[+-]\d)|(?<=±) |(?<=\(n) ", "\u00a0", text)
 
 
 def _sheet(table: Sheet) -> tuple:
