@@ -252,11 +252,11 @@ def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys
     between = (sizes["model.onnx"] + sizes["model.int8.onnx"]) // 2
     assert main(["export", "study.yaml", "--at-most", f"{between}B", "--to", "small"]) == 0
     said = capsys.readouterr().out
-    assert f"of 2 files that were tried at most {between:,} bytes allows model.int8.onnx" in said
+    assert f"model.int8.onnx is best on validation of what fits at most {between:,} bytes" in said
     image = np.zeros((8, 8), np.uint8)
     assert kdpipe.load("small")(image) == kdpipe.load("export", "int8")(image)
     # The error by which it was compared is that of validation, never that of test.
-    (error,) = re.findall(r"best: validation error ([\d.]+) %", said)
+    (error,) = re.findall(r"bytes: validation error ([\d.]+) %", said)
     run = planned(copied).runs[student(copied).name]
     val = splits.load(run.spec["data"], Store(Path("results"))).val
     logits = kdpipe.load("small").of_pixels(np.asarray(val.images))

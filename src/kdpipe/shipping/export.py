@@ -78,7 +78,7 @@ def export(
     if budget:
         best = choice.fitting(offers, budget)
         chosen, file = made[best.place], best.file
-        said.append(f"of {len(offers)} files that were tried {budget} allows {file} best: {best}")
+        said.append(f"{file} is best on validation of what fits {budget}: {best}")
     to = to or Path("exports") / chosen.candidate.run.name
     config, files = _content(chosen, plan, file)
     folder.write(to, files)
