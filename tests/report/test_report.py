@@ -512,7 +512,7 @@ def test_the_heading_of_a_long_table_stays_and_no_unit_stands_alone(page):
     box = "document.querySelector('.scroll.long')"
     assert page.run(f"{box}.querySelectorAll('tbody tr').length") > 40
     head, row = (
-        f"{box}.querySelector('{part}').getBoundingClientRect().top" for part in ("th", "td")
+        f"{box}.querySelector('{part}').getBoundingClientRect().top" for part in ("th + th", "td")
     )
     before = page.run(f"[{head}, {row}]")
     page.run(f"{box}.scrollTop = 300")
@@ -543,6 +543,7 @@ def test_the_last_words_name_the_weights_of_each_student(tmp_path, monkeypatch):
     (store.root / "two").touch()
     said = decision.lines(made, store, page)
     after = [f"weights of {student}: {store.root / path}" for student, path in shipped.items()]
-    assert said[-3:] == [f"page: {page}", *after]
+    export = "files to ship: kdpipe export STUDY --best"
+    assert said[-4:] == [f"page: {page}", *after, export]
     (store.root / "two").unlink()
-    assert decision.lines(made, store, page) == said[:-1]
+    assert decision.lines(made, store, page) == [*said[:-2], export]

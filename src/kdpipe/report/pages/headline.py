@@ -32,11 +32,15 @@ def _decision(answer: Answer) -> str:
         return f"{name} {way}: {taught} error. There is no result from scratch to compare with."
     if not answer.ships:
         return f"Too few seeds to decide for {name}: from scratch {alone}, {way} {taught} error."
-    unseen = ", each seed's choice made by the others," if answer.options > 1 else ""
-    said = f"the difference{unseen} is {_size(gain, sign='+')} points: {gain.mark}."
+    best, unseen = "", ""
+    if answer.options > 1:  # the best of several owes part of its lead to luck
+        best = f", the best of {answer.options} ways on validation"
+        unseen = "chosen without the tested seed "
+    said = f"{unseen}the difference is {_size(gain, sign='+')} points: {gain.mark}."
     if answer.ships == "student":
-        return f"Ship {name} {way}: {taught} error. From scratch {alone}; {said}"
-    return f"Ship {name} from scratch: {alone} error. {way.capitalize()} {taught}; {said}"
+        return f"Ship {name} {way}{best}: {taught} error. From scratch {alone}; {said}"
+    comma = "," if best else ""
+    return f"Ship {name} from scratch: {alone} error. T{way[1:]}{best}{comma} {taught}; {said}"
 
 
 def how(answer: Answer) -> str:

@@ -32,10 +32,11 @@ def sheet(found: list[Pair], look: Look = ONLY) -> Sheet:
         size = rounded(d.mean, d.half_width, sign="+")
         if pair.place is not None and pair.place.best == pair.place.best:  # not nan
             b = f"{b} (first in {pair.place.best:.0%})"
-        seen = {"question": f"which {pair.factor}?", "student": pair.student, "A": a, "B": b}
-        seen |= {"n": d.n, "A less B": f"{size}, {pair.gain.mark}"}
+        seen = {"question": f"which {pair.factor}?", "A": a, "B": b}
+        seen |= {"A less B": f"{size}, {pair.gain.mark}"}
         seen |= {"images too": "-" if "why" in facts else span(pair.gain.images)}
+        seen |= {"n": d.n, "student": pair.student}
         shown.append(seen | {"over cells": pair.cells, "of pairs": pair.of})
-    columns = ["question", "student", "a", "b", "n", "difference", "images_low", "cells", "of"]
+    columns = ["question", "a", "b", "difference", "images_low", "n", "student", "cells", "of"]
     caption = f"{CAPTION.format(most=MOST)} {look.said}".strip()
     return Sheet(NAME, TITLE, caption, pd.DataFrame(rows), pd.DataFrame(shown), columns)
