@@ -35,6 +35,8 @@ ELSEWHERE = {
     "make run": "ten minutes; its records are reports/published/digits",
     "kdpipe report config.yaml": "tests/upkeep/test_archive.py types it",
     "snakemake --profile profiles/slurm": "tests/workflow/test_cluster.py",
+    "kdpipe export": "tests/shipping/test_export.py",
+    "kdpipe predict": "tests/shipping/test_classifier.py, tests/shipping/test_export.py",
     "squeue": "tests/workflow/test_cluster.py types the line of docs/how-to/resume.md",
 }
 MACHINE = """

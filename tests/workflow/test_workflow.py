@@ -564,7 +564,7 @@ def test_the_smoke_study_has_every_kind_and_the_same_bytes_again(lab):
         assert set(records[name]["checkpoints"]) == set(map(str, planned.keep.get(name, ())))
         assert len((folder / "curve.jsonl").read_text().splitlines()) == run.epochs
     reported = {path.stem for path in (lab.folder / "reports/smoke/tables").glob("*.csv")}
-    assert reported == {*content["tables"], "a_or_b"}
+    assert reported == {*content["tables"], "a_or_b", "by_class"}
 
     before = lab.exact()
     ends = [cell.run.name for cell in planned.cells if cell.last and cell.block != "grid"][:3]

@@ -432,7 +432,10 @@ def test_the_folder_of_the_code_must_be_there(folder, capsys):
     content = tiny.study(code=".")
     folder.write(content)
     assert folder.kdpipe("plan") == 2
-    assert "code: it is where networks of one's own lie" in capsys.readouterr().err
+    assert (
+        "code: it is where networks, terms, tables or figures of one's own lie"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_misspelt_one_is_answered_with_the_right_one(folder, capsys):
