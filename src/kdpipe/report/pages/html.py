@@ -9,7 +9,7 @@ from importlib import resources
 
 import jinja2
 import yaml
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kdpipe import __version__
 from kdpipe.evidence.claim import look_of
@@ -35,7 +35,7 @@ def html(found: Found, svgs: dict[str, str]) -> str:
     )
     environment.filters |= {"short": short, "p": probability, "price": price}
     environment.filters |= {"span": span, "sentence": sentence, "place": place}
-    environment.filters |= {"unbroken": unbroken}
+    environment.filters |= {"unbroken": unbroken, "breakable": breakable}
     template = environment.from_string(
         resources.files("kdpipe.report").joinpath("templates", "report.html.jinja").read_text()
     )
@@ -89,6 +89,11 @@ MARKS = {"supports": "✓", "contradicts": "✗", "cannot tell": "?", "not teste
 def unbroken(text: str) -> str:
     """A number stays on one line with its half-width, its unit and its n."""
     return re.sub(r" (?=[±(%]|[+-]\d)|(?<=±) |(?<=\(n) ", "\u00a0", text)
+
+
+def breakable(text: str) -> Markup:
+    """In a wide table: a name may go on in the next line, behind what joins its parts."""
+    return Markup(re.sub("([_/(-])(?=[A-Za-z0-9])", r"\1<wbr>", str(escape(text))))
 
 
 def _sheet(table: Sheet) -> tuple:
