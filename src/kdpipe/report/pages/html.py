@@ -20,7 +20,7 @@ from kdpipe.report.pages.headline import headline
 from kdpipe.report.table import Sheet, sort_keys
 from kdpipe.report.text import effect, few_seeds, place, price, probability, rounded, short, span
 
-LONG = 40  # rows; a longer table is folded
+LONG = 40  # rows or curves; more are folded
 WIDE = 800  # pixels; a wider figure has a row for itself
 FIRST = ("options", "students")  # figures of the decision
 
@@ -50,6 +50,7 @@ def html(found: Found, svgs: dict[str, str]) -> str:
         lost=facts.lost(found.frame),
         registered=found.registered,
         curves=found.curves,
+        few_rows=LONG,
         answers=[(answer, headline(answer)) for answer in found.answers],
         weights=found.weights,
         a_or_b=[_sheet(found.a_or_b)] if found.a_or_b else [],
