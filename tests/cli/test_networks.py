@@ -47,8 +47,8 @@ def test_at_224_they_have_prices_and_those_without_a_linear_end_are_marked(monke
 
 
 def test_ones_own_has_the_price_of_its_card_or_says_how_to_get_one(tmp_path, capsys):
-    (tmp_path / "mine.py").write_text(OWN)
-    content = tiny.study(networks={"tiny": {"build": "mine.tiny"}})
+    (tmp_path / "priced.py").write_text(OWN)  # another test may have imported a "mine"
+    content = tiny.study(networks={"tiny": {"build": "priced.tiny"}})
     study = str(tiny.write(tmp_path / "study.yaml", content))
     assert f"it has no card yet at {tmp_path}" in said(capsys, study)
     assert main(["network", study]) == 0
