@@ -9,16 +9,19 @@ import re
 from pathlib import Path
 
 from kdpipe import discovery
-from kdpipe.report.source import PAGE
+from kdpipe.report.source import LISTED, PAGE
 from kdpipe.results.archived import FILE
 from kdpipe.results.files import temporary_files
 
 PUBLISHED = "published"  # among reports the folder of those that stand beside their archive
 
-_TABLES = "|".join([*discovery.names("kdpipe.report.tables"), "a_or_b"])
+_TABLES = "|".join(
+    [*discovery.names("kdpipe.report.tables"), *discovery.names("kdpipe.report.unasked")]
+)
 _FIGURES = "|".join(discovery.names("kdpipe.report.figures"))
 _TEMPORARY = {  # by the folder below that of a report
-    "": rf"\.({re.escape(PAGE)}|index\.html|results\.csv|claims\.json|{re.escape(FILE)})",
+    "": rf"\.({re.escape(PAGE)}|{re.escape(LISTED)}|index\.html|results\.csv|claims\.json"
+    rf"|{re.escape(FILE)})",
     "tables": rf"\.({_TABLES})\.(csv|md|tex)",
     "figures": rf"\.({_FIGURES})\.(svg|png)",
     "registrations": r"\..+\.json",

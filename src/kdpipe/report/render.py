@@ -60,7 +60,7 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     for drawing in found.drawings:
         files[folder / f"figures/{drawing.name}.png"] = style.png(drawing.figure)
     if theirs := _of_own(asked.own([*plan.study.tables, *plan.study.figures])):
-        files[folder / LISTED] = "".join(f"{name}\n" for name in theirs).encode()
+        files[folder / source.LISTED] = "".join(f"{name}\n" for name in theirs).encode()
     exchange(files, last=folder / source.PAGE, gone=_others(folder, files.keys()))
     for line in found.failed:
         print(f"kdpipe: {printable_lines(line)}", file=sys.stderr)
@@ -138,7 +138,6 @@ def _of_own(names: list[str]) -> list[str]:
     return tables + [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
 
 
-LISTED = ".own"  # in a report: the files of tables and figures of one's own, as it may have them
 OF_OWN = rf"(tables|figures)/{DOTTED.strip('^$')}"
 FORMS = {"csv": csv, "md": markdown, "tex": latex}
 RESERVED = (a_or_b.NAME, classes.NAME)  # tables that a study need not ask for
@@ -151,8 +150,8 @@ def _others(folder: Path, written: Collection[Path]) -> list[Path]:
     names = [f"tables/{name}.{ending}" for name in (*tables(), *RESERVED) for ending in FORMS]
     names += [f"figures/{name}.{ending}" for name in figures() for ending in ("svg", "png")]
     with contextlib.suppress(OSError, ValueError):
-        listed = (folder / LISTED).read_text().splitlines()
-        names += [LISTED, *(name for name in listed if re.fullmatch(OF_OWN, name))]
+        listed = (folder / source.LISTED).read_text().splitlines()
+        names += [source.LISTED, *(name for name in listed if re.fullmatch(OF_OWN, name))]
     paths = [path for path in (folder / name for name in names) if path not in written]
     half = [left for path in paths for left in temporary_files(path.parent, path.name)]
     return [path for path in paths if path.is_file()] + half

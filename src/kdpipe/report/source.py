@@ -18,6 +18,7 @@ from kdpipe.results.store import OUTCOMES, Store
 from kdpipe.study import asked
 
 PAGE = "index.md"  # written last of a report
+LISTED = ".own"  # in a report: the files of tables and figures of one's own, as it may have them
 NOT_SHOWN = {"device", "runs_per_gpu", "workers", "registration"}  # how a study is run
 
 
