@@ -3,8 +3,10 @@
 import copy
 import fcntl
 import hashlib
+import itertools
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import yaml
@@ -96,3 +98,17 @@ def record(place: Store, run) -> dict:
 
 def record_of(folder: Path) -> dict:
     return json.loads((folder / "record.json").read_text())
+
+
+def stop_after(monkeypatch, steps: int) -> None:
+    """A run in this process is asked to stop after so many steps more, as by a time limit."""
+    from kdpipe.training.optimiser import Descent  # torch, for those who ask
+
+    count, whole = itertools.count(1), Descent.step
+
+    def step(self, lr):
+        whole(self, lr)
+        if next(count) == steps:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Descent, "step", step)

@@ -1,8 +1,5 @@
 """A step beside torch's own optimisers, and a run by each that is cut off within an epoch."""
 
-import itertools
-import signal
-
 import pytest
 import tiny
 import torch
@@ -88,7 +85,7 @@ def test_cut_off_within_an_epoch_it_ends_in_the_same_bytes(case, tmp_path, share
         command = tiny.train(student, (), str(place.root))
         for stop in (1, 2, 3) if name == "in parts" else ():
             with monkeypatch.context() as patch:
-                _after(patch, stop)
+                tiny.stop_after(patch, stop)
                 assert main(command) == 75
         assert main(command) == 0
         where = place.run(student.name)
@@ -96,15 +93,3 @@ def test_cut_off_within_an_epoch_it_ends_in_the_same_bytes(case, tmp_path, share
             [(where / kept).read_bytes() for kept in ("weights.safetensors", "curve.jsonl")]
         )
     assert ends[0] == ends[1]
-
-
-def _after(monkeypatch, steps: int) -> None:
-    """A run is asked to stop after so many steps more."""
-    count, whole = itertools.count(1), Descent.step
-
-    def step(self, lr):
-        whole(self, lr)
-        if next(count) == steps:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Descent, "step", step)

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib
 import json
 import signal
 import subprocess
@@ -13,150 +12,24 @@ import numpy as np
 import pytest
 import tiny
 import torch
-import torch.nn.functional as F
 from lab import Lab
+from own_networks import CODE, GROUPED, NETWORKS, Folder, forget, study, trained
 from safetensors.torch import load_file, save_file
 
 from kdpipe import identity
 from kdpipe.cli.main import main
 from kdpipe.data import splits
 from kdpipe.data.images import Images
-from kdpipe.data.views import PLAIN, Views
+from kdpipe.data.views import PLAIN
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.train import train
-from kdpipe.learning.recipe import learning_rate
 from kdpipe.networks import models
-from kdpipe.networks.own import answer, building
+from kdpipe.networks.own import answer
 from kdpipe.plan import planner
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
 from kdpipe.study import checking
 from kdpipe.training import loop, probing
-from kdpipe.training.optimiser import Descent
-
-CODE = """\
-import torch
-from torch import nn
-from torch.nn import functional as F
-from torchvision.ops import StochasticDepth
-
-
-def small(num_classes, in_channels):
-    return nn.Sequential(
-        nn.Conv2d(in_channels, 6, 3, padding=1),
-        nn.BatchNorm2d(6),
-        nn.ReLU(inplace=True),
-        nn.AvgPool2d(4),
-        nn.Flatten(),
-        nn.Linear(6 * 4, num_classes),
-    )
-
-
-class Grouped(nn.Module):
-    def __init__(self, num_classes, in_channels):
-        super().__init__()
-        self.stem = nn.Conv2d(in_channels, 32, 1, bias=False)
-        self.conv = nn.Conv2d(32, 64, 3, stride=2, padding=1, groups=4, bias=False)
-        self.linear = nn.Linear(64, num_classes)
-
-    def features(self, x):
-        first = F.relu(self.stem(x))
-        second = F.relu(self.conv(first))
-        return self.linear(second.mean((2, 3))), [first, second]
-
-    def forward(self, x):
-        return self.features(x)[0]
-
-
-def dropping(num_classes, in_channels):
-    return nn.Sequential(
-        StochasticDepth(0.3, "row"),
-        nn.Flatten(),
-        nn.Dropout(0.5),
-        nn.Linear(64 * in_channels, 10),
-        Noisy(),
-        nn.Linear(10, num_classes),
-    )
-
-
-class Noisy(nn.Module):
-    _version = 2  # as torchvision's MNASNet has one
-
-    def forward(self, x):
-        return x + 0.1 * torch.randn_like(x) if self.training else x
-
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
-        assert local_metadata["version"] == 2
-"""
-GROUPED = {  # the shapes of its parameters
-    "stem.weight": (32, 1, 1, 1),
-    "conv.weight": (64, 8, 3, 3),
-    "linear.weight": (10, 64),
-    "linear.bias": (10,),
-}
-NETWORKS = {"small": {"build": "mine.small"}, "grouped": {"build": "mine.Grouped"}}
-
-
-def study(**changes) -> dict:
-    """wrn10-0.5 and `small` taught by `small` and `grouped`."""
-    main = {"teachers": ["small", "grouped"], "students": ["wrn10-0.5", "small"]}
-    main |= changes.pop("main", {})
-    return tiny.study(**{"networks": NETWORKS, "main": main} | changes)
-
-
-class Folder:
-    """A study file and the module beside it."""
-
-    def __init__(self, path, content=None, code=CODE):
-        self.path = path
-        self.study = tiny.write(path / "study.yaml", content or study())
-        self.code(code)
-
-    def code(self, text, name="mine"):
-        (self.path / f"{name}.py").write_text(text)
-        forget()
-
-    def change(self, old, new):
-        text = (self.path / "mine.py").read_text()
-        assert text.count(old) == 1
-        self.code(text.replace(old, new))
-
-    def write(self, content):
-        tiny.write(self.study, content)
-
-    def kdpipe(self, verb, *options):
-        forget()
-        return main([verb, str(self.study), *options])
-
-    def plan(self):
-        return planner.make(checking.load(self.study))
-
-    def card(self, name):
-        return json.loads((self.path / f"{name}-1x8x8-10.network.json").read_text())
-
-
-def forget():
-    """As in a new process: modules of a study are imported again."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("mine", "broken")]:
-        del sys.modules[name]
-    importlib.invalidate_caches()
-
-
-@pytest.fixture(autouse=True)
-def path(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # times of files have whole seconds
-    yield
-    forget()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A study whose networks have their cards."""
-    made = Folder(tmp_path)
-    assert made.kdpipe("network") == 0
-    return made
-
 
 # --- what they cost
 
@@ -570,7 +443,6 @@ def test_a_comment_and_a_refactoring_change_nothing(folder):
 
 def epoch_is_over(monkeypatch):
     """A run is asked to stop after its first epoch."""
-    from kdpipe.training import loop
 
     keep = loop._keep
 
@@ -741,13 +613,6 @@ def test_a_spec_that_names_no_network_is_refused(key, value, folder, tmp_path):
 # --- trained
 
 
-def trained(run, place, folder, keep=()):
-    made = [f"--code={folder.path}"]
-    forget()
-    assert main([*tiny.train(run, keep, str(place.root)), *made]) == 0
-    return place.run(run.name)
-
-
 def test_it_trains_teaches_live_and_as_a_table(folder, place):
     """By the commands that the rules call; its weights and outputs are those of its own module."""
     found = {}
@@ -868,133 +733,6 @@ def test_attention_transfer_to_a_network_with_group_outputs(folder, place, capsy
     for run in folder.plan().runs.values():
         trained(run, place, folder)
     assert tiny.record(place, run)["last"]["val"]["at"] > 0
-
-
-# --- at random in training
-
-
-@pytest.fixture
-def dropping(folder):
-    """A study whose student draws at random, in each of three layers in another way."""
-    networks = NETWORKS | {"dropping": {"build": "mine.dropping"}}
-    folder.write(study(networks=networks, main={"teachers": ["small"], "students": ["dropping"]}))
-    assert folder.kdpipe("network") == 0
-    return folder
-
-
-def its_scratch(folder):
-    runs = folder.plan().runs.values()
-    return next(run for run in runs if run.network == "dropping" and not run.spec["teacher"])
-
-
-def test_one_that_draws_at_random_learns_what_a_plain_loop_learns(dropping, place):
-    """Before each step torch is seeded with (seed, stage, member, network, step, epoch)."""
-    import mine  # pyright: ignore
-
-    run = its_scratch(dropping)
-    where = trained(run, place, dropping)
-    split, recipe = splits.load(run.spec["data"], place), run.spec["recipe"]
-    views = Views.of(run.spec["data"]["views"])
-    images = Images(split.train.images, views, split.mean, split.std)
-    labels = torch.from_numpy(np.array(split.train.labels))
-    torch.manual_seed(identity.stream(0, 0, 0, "dropping", "init"))
-    model = mine.dropping(num_classes=10, in_channels=1).train()
-    optimiser = torch.optim.SGD(model.parameters(), momentum=0.9, weight_decay=5e-4)
-    for epoch in range(recipe["epochs"]):
-        optimiser.param_groups[0]["lr"] = learning_rate(recipe, epoch)
-        order, view = loop._presentation(run.spec, epoch, len(images), views)
-        for step, (index, _, x) in enumerate(images.batches(order, view, recipe["batch_size"])):
-            torch.manual_seed(identity.stream(0, 0, 0, "dropping", f"step {step}", epoch))
-            optimiser.zero_grad()
-            F.cross_entropy(model(x), labels[index]).backward()
-            optimiser.step()
-    found = load_file(where / "weights.safetensors")
-    for key, value in model.state_dict().items():
-        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-5, msg=key)
-
-
-def test_cut_off_within_an_epoch_it_drops_what_it_would_have_dropped(
-    dropping, tmp_path, shared, monkeypatch
-):
-    run = its_scratch(dropping)
-    ends = []
-    for name, last in (("whole", None), ("in two", 1), ("in three", 2)):
-        (tmp_path / name).mkdir()
-        place = tiny.results(tmp_path / name, shared)
-        command = [*tiny.train(run, (), str(place.root)), f"--code={dropping.path}"]
-        for stop in [] if last is None else range(1, last + 1):
-            with monkeypatch.context() as patch:
-                after_steps(patch, stop)
-                torch.manual_seed(stop)
-                assert main(command) == 75
-        assert main(command) == 0
-        where = place.run(run.name)
-        ends.append(
-            [(where / kept).read_bytes() for kept in ("weights.safetensors", "curve.jsonl")]
-        )
-    assert ends[0] == ends[1] == ends[2]
-
-
-def after_steps(monkeypatch, count):
-    """A run is asked to stop after so many steps more."""
-    done, whole = [], Descent.step
-
-    def step(self, lr):
-        whole(self, lr)
-        done.append(lr)
-        if len(done) == count:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Descent, "step", step)
-
-
-def test_another_chance_under_an_old_revision_is_not_mixed_in(dropping, place, capsys):
-    run = its_scratch(dropping)
-    dropping.change("nn.Dropout(0.5)", "nn.Dropout(0.4)")
-    forget()
-    assert main([*tiny.train(run, (), str(place.root)), f"--code={dropping.path}"]) == 2
-    assert "mine.dropping computes something else than when this run" in capsys.readouterr().err
-    assert dropping.kdpipe("check") == 2
-    assert "networks.dropping.build: mine.dropping is not what" in capsys.readouterr().err
-
-
-def test_runs_named_by_a_card_from_before_it_could_train_are_found(dropping):
-    """Its answer was then of eval mode alone; the card is kept, and names what it named."""
-    path = dropping.path / "dropping-1x8x8-10.network.json"
-    old = dropping.card("dropping") | {"trained": []}
-    path.write_text(json.dumps(identity.sealed(old)))
-    names = list(dropping.plan().runs)
-    assert dropping.kdpipe("check") == 0 and dropping.kdpipe("network") == 0
-    assert list(dropping.plan().runs) == names and dropping.card("dropping")["trained"] == []
-    forget()
-    building.build(its_scratch(dropping).spec["network"], dropping.path)
-    dropping.change("        Noisy(),", "        nn.GELU(),")
-    forget()
-    with pytest.raises(KdpipeError, match="computes something else than when this run"):
-        building.build(its_scratch(dropping).spec["network"], dropping.path)
-
-
-def test_one_that_draws_at_random_teaches_with_weights_it_brings(dropping, place):
-    import mine  # pyright: ignore
-
-    weights = dropping.path / "weights.safetensors"
-    model = mine.dropping(num_classes=10, in_channels=1)
-    save_file(model.state_dict(), weights)
-    source = {"network": "dropping", "path": "weights.safetensors"}
-    source["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    networks = NETWORKS | {"dropping": {"build": "mine.dropping"}}
-    main = {"teachers": ["brought"], "students": ["wrn10-0.5"]}
-    dropping.write(study(networks=networks, pretrained={"brought": source}, main=main))
-    assert dropping.kdpipe("check") == 0
-    made = dropping.plan()
-    for run in made.runs.values():
-        path = made.weights.get(run.name)
-        train(run.spec, [], place, Means(weights=path and weights, code=dropping.path))
-    taught = tiny.record(place, run)
-    assert taught["status"] == "done" and taught["spec"]["teacher"]["members"]
-    brought = next(run for run in made.runs.values() if run.network == "dropping")
-    written = load_file(place.run(brought.name) / "weights.safetensors")
-    assert all(torch.equal(written[key], value) for key, value in model.state_dict().items())
 
 
 def test_the_manuals_network_that_gives_more_than_logits_trains(tmp_path, place, capsys):

@@ -1,0 +1,135 @@
+"""Networks of one's own that draw random numbers in training, as dropout does."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import torch.nn.functional as F
+from own_networks import NETWORKS, forget, study, trained
+from safetensors.torch import load_file, save_file
+
+from kdpipe import identity
+from kdpipe.cli.main import main
+from kdpipe.data import splits
+from kdpipe.data.images import Images
+from kdpipe.data.views import Views
+from kdpipe.errors import KdpipeError
+from kdpipe.jobs.train import train
+from kdpipe.learning.recipe import learning_rate
+from kdpipe.networks.own import building
+from kdpipe.specs.equipment import Means
+from kdpipe.training import loop
+
+
+@pytest.fixture
+def dropping(folder):
+    """A study whose student draws at random, in each of three layers in another way."""
+    networks = NETWORKS | {"dropping": {"build": "mine.dropping"}}
+    folder.write(study(networks=networks, main={"teachers": ["small"], "students": ["dropping"]}))
+    assert folder.kdpipe("network") == 0
+    return folder
+
+
+def its_scratch(folder):
+    runs = folder.plan().runs.values()
+    return next(run for run in runs if run.network == "dropping" and not run.spec["teacher"])
+
+
+def test_one_that_draws_at_random_learns_what_a_plain_loop_learns(dropping, place):
+    """Before each step torch is seeded with (seed, stage, member, network, step, epoch)."""
+    import mine  # pyright: ignore
+
+    run = its_scratch(dropping)
+    where = trained(run, place, dropping)
+    split, recipe = splits.load(run.spec["data"], place), run.spec["recipe"]
+    views = Views.of(run.spec["data"]["views"])
+    images = Images(split.train.images, views, split.mean, split.std)
+    labels = torch.from_numpy(np.array(split.train.labels))
+    torch.manual_seed(identity.stream(0, 0, 0, "dropping", "init"))
+    model = mine.dropping(num_classes=10, in_channels=1).train()
+    optimiser = torch.optim.SGD(model.parameters(), momentum=0.9, weight_decay=5e-4)
+    for epoch in range(recipe["epochs"]):
+        optimiser.param_groups[0]["lr"] = learning_rate(recipe, epoch)
+        order, view = loop._presentation(run.spec, epoch, len(images), views)
+        for step, (index, _, x) in enumerate(images.batches(order, view, recipe["batch_size"])):
+            torch.manual_seed(identity.stream(0, 0, 0, "dropping", f"step {step}", epoch))
+            optimiser.zero_grad()
+            F.cross_entropy(model(x), labels[index]).backward()
+            optimiser.step()
+    found = load_file(where / "weights.safetensors")
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-5, msg=key)
+
+
+def test_cut_off_within_an_epoch_it_drops_what_it_would_have_dropped(
+    dropping, tmp_path, shared, monkeypatch
+):
+    run = its_scratch(dropping)
+    ends = []
+    for name, last in (("whole", None), ("in two", 1), ("in three", 2)):
+        (tmp_path / name).mkdir()
+        place = tiny.results(tmp_path / name, shared)
+        command = [*tiny.train(run, (), str(place.root)), f"--code={dropping.path}"]
+        for stop in [] if last is None else range(1, last + 1):
+            with monkeypatch.context() as patch:
+                tiny.stop_after(patch, stop)
+                torch.manual_seed(stop)
+                assert main(command) == 75
+        assert main(command) == 0
+        where = place.run(run.name)
+        ends.append(
+            [(where / kept).read_bytes() for kept in ("weights.safetensors", "curve.jsonl")]
+        )
+    assert ends[0] == ends[1] == ends[2]
+
+
+def test_another_chance_under_an_old_revision_is_not_mixed_in(dropping, place, capsys):
+    run = its_scratch(dropping)
+    dropping.change("nn.Dropout(0.5)", "nn.Dropout(0.4)")
+    forget()
+    assert main([*tiny.train(run, (), str(place.root)), f"--code={dropping.path}"]) == 2
+    assert "mine.dropping computes something else than when this run" in capsys.readouterr().err
+    assert dropping.kdpipe("check") == 2
+    assert "networks.dropping.build: mine.dropping is not what" in capsys.readouterr().err
+
+
+def test_runs_named_by_a_card_from_before_it_could_train_are_found(dropping):
+    """Its answer was then of eval mode alone; the card is kept, and names what it named."""
+    path = dropping.path / "dropping-1x8x8-10.network.json"
+    old = dropping.card("dropping") | {"trained": []}
+    path.write_text(json.dumps(identity.sealed(old)))
+    names = list(dropping.plan().runs)
+    assert dropping.kdpipe("check") == 0 and dropping.kdpipe("network") == 0
+    assert list(dropping.plan().runs) == names and dropping.card("dropping")["trained"] == []
+    forget()
+    building.build(its_scratch(dropping).spec["network"], dropping.path)
+    dropping.change("        Noisy(),", "        nn.GELU(),")
+    forget()
+    with pytest.raises(KdpipeError, match="computes something else than when this run"):
+        building.build(its_scratch(dropping).spec["network"], dropping.path)
+
+
+def test_one_that_draws_at_random_teaches_with_weights_it_brings(dropping, place):
+    import mine  # pyright: ignore
+
+    weights = dropping.path / "weights.safetensors"
+    model = mine.dropping(num_classes=10, in_channels=1)
+    save_file(model.state_dict(), weights)
+    source = {"network": "dropping", "path": "weights.safetensors"}
+    source["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    networks = NETWORKS | {"dropping": {"build": "mine.dropping"}}
+    main = {"teachers": ["brought"], "students": ["wrn10-0.5"]}
+    dropping.write(study(networks=networks, pretrained={"brought": source}, main=main))
+    assert dropping.kdpipe("check") == 0
+    made = dropping.plan()
+    for run in made.runs.values():
+        path = made.weights.get(run.name)
+        train(run.spec, [], place, Means(weights=path and weights, code=dropping.path))
+    taught = tiny.record(place, run)
+    assert taught["status"] == "done" and taught["spec"]["teacher"]["members"]
+    brought = next(run for run in made.runs.values() if run.network == "dropping")
+    written = load_file(place.run(brought.name) / "weights.safetensors")
+    assert all(torch.equal(written[key], value) for key, value in model.state_dict().items())
