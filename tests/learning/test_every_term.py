@@ -1,6 +1,7 @@
 """What is true of every term, whichever lies in the folder: tried as a run uses it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -105,3 +106,22 @@ def test_it_moves_what_it_looks_at_and_nothing_else(name):
     rounded = learned.part(term.part, *half, labels)
     assert rounded.dtype == torch.float32
     assert rounded.item() == pytest.approx(exact.item(), rel=0.05, abs=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_looks_at_labels_if_and_only_if_it_says_so(name):
+    """One that does not is given none, and is the same; one that does tells others apart."""
+    learned = objective(name)
+    student, teacher, labels = said()
+    learned.grow(student, teacher)
+    term, _, keys = learned.terms[method.terms()[name].part]
+    own = tuple(learned.learnt.values())
+    with_them = term.loss(student, teacher, labels, keys, *own)
+    if term.labelled:
+        assert not torch.equal(with_them, term.loss(student, teacher, labels.flip(0), keys, *own))
+    else:
+        assert torch.equal(with_them, term.loss(student, teacher, None, keys, *own))
+    seen = []
+    learned.terms[term.part] = (replace(term, loss=lambda *given: seen.append(given[2])), 1.0, keys)
+    learned.part(term.part, student, teacher, labels)
+    assert [one is None for one in seen] == [not term.labelled]

@@ -59,6 +59,9 @@ class Term:
     # One of NEEDS. With more than logits the teacher is one network, and answers live; with the
     # embedding both networks end in a linear classifier.
     needs: str = "logits"
+    # Whether it looks at the labels, and so needs one that is right for each image. False: it is
+    # given None for them, and serves where images have no label, or that of two.
+    labelled: bool = True
     # Whether its value depends on which images stand in a batch together: validation and test are
     # then looked at in batches of training's size, whatever the device likes.
     together: bool = False

@@ -122,7 +122,7 @@ class Objective:
         own = (self.learnt[part],) if part in self.learnt else ()
         if self._standardises(part):
             student, teacher = _standardised(student), teacher and _standardised(teacher)
-        return term.loss(student, teacher, labels, keys, *own)
+        return term.loss(student, teacher, labels if term.labelled else None, keys, *own)
 
 
 def _standardised(said: Said) -> Said:

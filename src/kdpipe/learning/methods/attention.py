@@ -82,6 +82,7 @@ TERM = Term(
     revision=1,
     keys=Keys,
     loss=_loss,
+    labelled=False,
     needs="groups",
     fits=_fits,
     in_every_report=True,

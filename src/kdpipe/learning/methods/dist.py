@@ -86,6 +86,7 @@ TERM = Term(
     revision=1,
     keys=Keys,
     loss=_loss,
+    labelled=False,
     precise=lambda keys: keys["dist_temperature"] < 2,
     images=2,
     classes=2,

@@ -83,6 +83,7 @@ TERM = Term(
     revision=2,  # of 1 the regressor was the convolution alone
     keys=Keys,
     loss=_loss,
+    labelled=False,
     needs="groups",
     fits=_fits,
     learnt=_regressor,

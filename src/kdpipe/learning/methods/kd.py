@@ -62,6 +62,7 @@ TERM = Term(
     revision=1,
     keys=Keys,
     loss=_loss,
+    labelled=False,
     metric="kl",
     # Half precision rounds probabilities by 3e-4 at T = 4, but by 4e-3 at T = 1.
     precise=lambda keys: keys["temperature"] < 2,

@@ -91,6 +91,7 @@ TERM = Term(
     revision=1,
     keys=Keys,
     loss=_loss,
+    labelled=False,
     needs="embedding",
     together=True,
 )

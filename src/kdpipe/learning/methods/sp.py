@@ -59,6 +59,7 @@ TERM = Term(
     revision=1,
     keys=Keys,
     loss=_loss,
+    labelled=False,
     needs="groups",
     together=True,
     fits=_fits,

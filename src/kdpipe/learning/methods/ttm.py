@@ -59,6 +59,7 @@ TERM = Term(
     revision=1,
     keys=Keys,
     loss=_loss,
+    labelled=False,
     precise=lambda keys: keys["ttm_gamma"] > 0.5,
     classes=2,
 )

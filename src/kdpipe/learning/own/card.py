@@ -40,6 +40,7 @@ class TermCard:
     # The same with other keys than it begins with: those of methods, each as in a spec, and the
     # answer. None: of an older card, which has none.
     answers: list[list] | None = None
+    labelled: bool = True  # whether it looks at labels; older cards do not say, and none was barred
 
     def values(self, given: dict) -> dict:
         """Every key of the term with its value: that of a method, or that it begins with."""
@@ -125,6 +126,8 @@ def read(path: Path, cure: str, wants_seal: bool = True) -> TermCard:
         card = TermCard(**facts)
         if not is_sound(card.spec(1.0, {})) or type(card.title) is not str:
             raise ValueError("its facts are not those of a term")
+        if type(card.labelled) is not bool:
+            raise ValueError(f"labelled: {shown(card.labelled)} is neither true nor false")
         for key, (kind, value) in card.keys.items():
             if not (re.fullmatch(PART, key) and type(value) in KINDS[kind]):
                 raise ValueError(f"keys: {key} is {shown(value)}")

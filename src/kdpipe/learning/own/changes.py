@@ -107,7 +107,8 @@ def _kept(trial: Trial, card: TermCard, path: Path) -> TermCard:
         old = term_card.read(path, "", wants_seal=False)
     except KdpipeError:
         return card
-    if replace(card, answer=old.answer, answers=old.answers) != old:
+    kept = {"answer": old.answer, "answers": old.answers}
+    if replace(card, **kept, labelled=old.labelled) != old:
         return card
     if _other_answers(trial, card, old):
         raise KdpipeError(
@@ -116,7 +117,7 @@ def _kept(trial: Trial, card: TermCard, path: Path) -> TermCard:
         )
     known = old.answers or []  # of other studies too, which name the same term
     new = [one for one in card.answers or () if one[0] not in [keys for keys, _ in known]]
-    return replace(old, answers=[*known, *new])
+    return replace(card, answer=old.answer, answers=[*known, *new])
 
 
 def _said_nothing_of_keys(path: Path) -> bool:

@@ -83,6 +83,7 @@ class Trial:
             keys={key: self.kind(key, value) for key, value in first.model_dump().items()},
             learnt=self.term.learnt is not None,
             answer=self.answer(first.model_dump()),
+            labelled=self.term.labelled,
         )
 
     def is_sound(self) -> None:
@@ -100,6 +101,8 @@ class Trial:
             term.keys()
         except ValidationError:
             self.refuse("keys: each needs a value to begin with")
+        if type(term.labelled) is not bool:
+            self.refuse(f"labelled {term.labelled!r}: True or False")
         if term.warmup is not None and term.warmup not in term.keys.model_fields:
             self.refuse(f"warmup {term.warmup!r}: the name of one of its keys")
 
@@ -133,6 +136,8 @@ class Trial:
                 self.refuse("it draws random numbers: a run could not be repeated")
             if not torch.equal(loss, again):
                 self.refuse("it answers the same batch differently a second time")
+            if not self.term.labelled:
+                self.blind(loss, student, teacher, keys, learnt)
             self.gradients(loss, student, teacher)
             value = float(loss.detach())
             half = self.loss(_half(student), _half(teacher), labels, keys, learnt)
@@ -166,6 +171,16 @@ class Trial:
         if not isinstance(loss, Tensor) or loss.shape != () or not loss.isfinite():
             self.refuse(f"its loss is {str(loss)[:60]}: one finite number in a tensor is wanted")
         return loss
+
+    def blind(self, loss: Tensor, student: Said, teacher: Said, keys: dict, learnt) -> None:
+        """It is what it is without labels, as it says."""
+        try:
+            own = () if learnt is None else (learnt,)
+            without = self.term.loss(student, teacher, None, keys, *own)
+        except (Exception, SystemExit) as error:
+            self.refuse(f"labelled=False, and without labels its loss failed: {blamed(error)}")
+        if not isinstance(without, Tensor) or not torch.equal(loss, without):
+            self.refuse("labelled=False, and without labels it answers otherwise")
 
     def gradients(self, loss: Tensor, student: Said, teacher: Said) -> None:
         if not loss.requires_grad:
