@@ -34,6 +34,7 @@ NEUTRAL: dict[str, object] = {
     "clip_norm": None,
     "compile": False,
     "crop": None,  # no views without end
+    "ema": None,
     "mean": None,  # of the pixels: measured
     "nesterov": False,
     "optimiser": "sgd",

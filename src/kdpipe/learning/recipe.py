@@ -61,6 +61,14 @@ class Recipe(Section):
         description="the norm to which a longer gradient is scaled down; null: none is",
         examples=[1.0],
     )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay a step of an average of the weights, 0.99 over about 100 steps; what is "
+        "judged, kept, taught from and exported is then the average; tables or live; null: none",
+        examples=[0.99],
+    )
     label_smoothing: float = Field(
         0.0,
         ge=0,

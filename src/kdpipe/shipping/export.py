@@ -140,6 +140,7 @@ def _content(made: Made, plan: Plan, file: str) -> tuple[dict, dict[str, bytes]]
         "digest": run.digest,
         "reading": one.reading,
         "epoch": one.epoch,
+        "ema": run.spec["recipe"].get("ema") if run.epochs else None,
         "model": file,
         "network": run.spec["network"],
         "parameters": run.cost.parameters,
@@ -211,7 +212,9 @@ def given(card: Card, resize: int | None, split: Split) -> dict:
 
 
 def _in_words(to: Path, config: dict) -> list[str]:
-    lines = [f"{to}: run {config['run']}, {config['reading']} reading, to ship: {config['model']}"]
+    read = f"{config['reading']} reading"
+    read += f", weights averaged with decay {config['ema']:g}" if config["ema"] else ""
+    lines = [f"{to}: run {config['run']}, {read}, to ship: {config['model']}"]
     for name, row in config["measured"]["files"].items():
         times = row["latency"]["1"]["median"]
         line = f"{name}: accuracy {modelcard.span(row['accuracy'])} %"

@@ -166,9 +166,11 @@ def _training(config: dict, spec: dict, chosen: Answer | None) -> str:
             for each in teacher["members"]
         )
         how = f"by distilling {members} ({escaped(_method(spec, chosen))})"
+    ema = recipe.get("ema")
+    averaged = f", averaged over its steps (exponentially, decay {ema:g})," if ema else ""
     return (
         f"Trained {how}, for {recipe['epochs']} epochs in batches of {recipe['batch_size']} with "
-        f"seed {spec['seed']}; the weights are those after epoch {config['epoch']}, the "
+        f"seed {spec['seed']}; the weights are those{averaged} after epoch {config['epoch']}, the "
         f"{config['reading']} reading. Run {config['run']}, sha256 {config['digest'][:12]}."
     )
 

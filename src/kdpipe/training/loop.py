@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from kdpipe.learning.term import Said
 from kdpipe.networks import models, pretrained
 from kdpipe.results import parents, run_folder, store
 from kdpipe.specs.equipment import CPU, Means
-from kdpipe.training import curve, devices, evaluation
+from kdpipe.training import averaged, curve, devices, evaluation
 from kdpipe.training.answers import Answers
 from kdpipe.training.objective import Objective, Weights
 from kdpipe.training.optimiser import Descent
@@ -92,6 +93,8 @@ def train(
     if spec.get("pretrained"):
         pretrained.load(model, spec, means.weights)
     model = model.to(where)
+    average = averaged.of(model, recipe)
+    judged: Any = model if average is None else average.module
     answers = Answers(model, spec["network"], objective.needs)
     forward = _forward(answers, recipe)
     if objective.grows:
@@ -104,15 +107,15 @@ def train(
     taught_by = [each["sha256"] for each in parents.made_of(members, place)]
     progress, saved = Progress(taught_by=taught_by), read(folder, digest)
     if saved and _complete(saved[1], folder, digest, keep, means.device, taught_by):
-        progress = resume(*saved, model, objective.learnt, optimiser)
+        progress = resume(*saved, model, objective.learnt, average, optimiser)
     earlier = progress.seconds
     if progress.epoch == progress.step == 0:
-        _keep(folder, digest, model, 0, keep)
+        _keep(folder, digest, judged, 0, keep)
 
     # --- epochs
     steps = math.ceil(len(images) / recipe["batch_size"])
     names = curve.columns(objective)
-    state = (folder, digest, model, objective.learnt, optimiser, progress)
+    state = (folder, digest, model, objective.learnt, average, optimiser, progress)
     alone = torch.random.fork_rng(devices=[])
     with alone, interruptible(lambda: save(*state)) as pause:
         for epoch in range(progress.epoch, until):
@@ -131,6 +134,8 @@ def train(
                     parts = objective.parts(said, taught, labels[index], weights)
                     parts["loss"].backward()
                     optimiser.step(learning_rate(recipe, epoch, progress.step, steps))
+                    if average is not None:
+                        average.update_parameters(model)
                     row = progress.parts[progress.step]
                     curve.note(row, names, parts, said.logits, labels[index])
                     progress.step += 1
@@ -143,12 +148,12 @@ def train(
                     "train": curve.running(
                         progress.parts, names, recipe["batch_size"], len(images), weights
                     ),
-                    "val": look.after_epoch(model, epoch + 1, pause),
+                    "val": look.after_epoch(judged, epoch + 1, pause),
                 }
             )
             progress.epoch, progress.step, progress.parts = epoch + 1, 0, None
-            _remember_best(progress, model)
-            _keep(folder, digest, model, epoch + 1, keep)
+            _remember_best(progress, judged)
+            _keep(folder, digest, judged, epoch + 1, keep)
             save(*state)
 
     # --- the end
@@ -157,10 +162,10 @@ def train(
         raise RuntimeError("the teacher changed while it taught")
     last, best = None, None
     if until == recipe["epochs"]:
-        last, best = evaluation.finish(folder, digest, model, progress, look)
+        last, best = evaluation.finish(folder, digest, judged, progress, look)
     checkpoints = {
         str(epoch): {"lr": learning_rate(recipe, max(0, epoch - 1), 0, steps)}
-        | evaluation.checkpoint(folder, digest, model, epoch, look)
+        | evaluation.checkpoint(folder, digest, judged, epoch, look)
         for epoch in keep
     }
     evaluated = time.monotonic() - started

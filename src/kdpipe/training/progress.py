@@ -73,13 +73,18 @@ def save(
     digest: str,
     model: nn.Module,
     learnt: nn.ModuleDict,
+    average: nn.Module | None,
     optimiser: Descent,
     progress: Progress,
 ) -> None:
-    """Write the state of a run; `learnt` are the parameters that its terms have of their own."""
+    """Write the state of a run; `learnt` are the parameters that its terms have of their own,
+    `average` that of the network where there is one.
+    """
     progress.tick()
     tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
     tensors |= {f"learnt/{key}": value for key, value in learnt.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average/{key}": value for key, value in average.state_dict().items()}
     for kind, kept in optimiser.state.items():
         tensors |= {f"{kind}/{name}": value for name, value in kept.items()}
     tensors |= {f"best/{key}": value for key, value in progress.best.items()}
@@ -117,11 +122,12 @@ def resume(
     about: dict,
     model: nn.Module,
     learnt: nn.ModuleDict,
+    average: nn.Module | None,
     optimiser: Descent,
 ) -> Progress:
-    """Put model, terms and optimiser where a saved state says they were."""
+    """Put model, terms, average and optimiser where a saved state says they were."""
     where = next(model.parameters()).device
-    kinds = ("model", "learnt", "best", *optimiser.state)
+    kinds = ("model", "learnt", "average", "best", *optimiser.state)
     groups: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in kinds}
     for key, value in arrays.items():
         group, _, name = key.partition("/")
@@ -129,6 +135,8 @@ def resume(
             groups[group][name] = torch.from_numpy(value)
     models.put(model, groups["model"])
     learnt.load_state_dict(groups["learnt"])
+    if average is not None:
+        models.put(average, groups["average"])
     for kind, kept in optimiser.state.items():
         for name, value in groups[kind].items():
             like = optimiser.parameters[name]

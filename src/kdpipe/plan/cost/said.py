@@ -74,9 +74,9 @@ def peak_disk(plan: Plan, total: Total, states: dict[str, str]) -> int:
     to_do = [run for run in plan.runs.values() if states[run.name] == "to do"]
     runs = sum(disk(plan, run) for run in to_do)
     probes = sum(probe_disk(p) for p in plan.probes.values() if states[p.name] == "to do")
-    largest = max((run.cost.parameters for run in to_do), default=0)
-    # Of each run at work: weights, their momentum, and the best weights until then.
-    at_work = total.schedule.abreast * 3 * BYTES * largest
+    # Of each run at work: weights, their momentum, the best weights until then, and an average.
+    kept = [(3 + bool(run.spec["recipe"].get("ema"))) * run.cost.parameters for run in to_do]
+    at_work = total.schedule.abreast * BYTES * max(kept, default=0)
     prepared = 0 if "done" in states.values() else _pixels(plan)
     return runs + probes + total.schedule.table_bytes + at_work + prepared
 

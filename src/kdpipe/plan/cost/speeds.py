@@ -39,6 +39,7 @@ def key(plan: Plan, run: Run, device: str) -> str:
     """Of the speed of a run of the plan on a `cpu` or `cuda`."""
     recipe, network = run.spec["recipe"], run.spec["network"]
     asked = {name: recipe[name] for name in ("batch_size", "threads", "autocast", "compile")}
+    asked |= {"ema": True} if recipe.get("ema") else {}  # whatever its decay, it costs as much
     asked |= {"network": network, "shape": list(plan.card.shape)}
     asked |= {"device": device, "processor": _processor(), "torch": _torch()}
     return identity.digest(asked)
