@@ -21,6 +21,7 @@ from kdpipe.cli.main import main
 from kdpipe.data import splits
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
+from kdpipe.results import records
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
 from kdpipe.shipping import graph
@@ -175,6 +176,20 @@ def test_weights_that_are_damaged_or_gone_are_not_exported(copied, capsys):
 
 
 # --- a wrong normalisation
+
+
+def test_a_student_of_a_teacher_that_was_made_again_is_said_to_be(copied, quick, capsys):
+    assert main(["export", "study.yaml", "--to", "whole"]) == 0
+    assert "utdated" not in capsys.readouterr().out + Path("whole/README.md").read_text()
+    (teacher,) = Path("results/runs").glob("wrn10-1-*")
+    record = records.read(teacher, None)
+    assert record is not None
+    record["files"]["weights.safetensors"]["sha256"] = 64 * "a"  # as another machine trained it
+    records.publish(teacher, record)
+    assert main(["export", "study.yaml", "--to", "old"]) == 0
+    for said in (capsys.readouterr().out, Path("old/README.md").read_text()):
+        assert f"This run is outdated: made of {teacher.name} as it was" in said
+        assert "--outdated" in said
 
 
 def test_a_graph_that_normalises_otherwise_is_refused(copied, quick, capsys, monkeypatch):

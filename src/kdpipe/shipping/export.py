@@ -21,6 +21,7 @@ from kdpipe.data.cards import Card
 from kdpipe.data.splits import Split
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.record import facts_of_device
+from kdpipe.plan import outdated
 from kdpipe.plan.items import Plan
 from kdpipe.results.store import Store
 from kdpipe.shipping import checked, choice, folder, graph, latency, modelcard, trained
@@ -28,6 +29,7 @@ from kdpipe.shipping.choice import Budget, Candidate, Offer
 from kdpipe.shipping.classifier import CONFIG, FLOAT, FORMAT, INT8, session
 from kdpipe.shipping.latency import Times
 from kdpipe.shipping.trained import Trained
+from kdpipe.wording import listed
 
 WEIGHTS, README = "model.safetensors", "README.md"
 THREADS = 1
@@ -80,9 +82,22 @@ def export(
         chosen, file = made[best.place], best.file
         said.append(f"{file} is best on validation of what fits {budget}: {best}")
     to = to or Path("exports") / chosen.candidate.run.name
+    warned = _outdated(chosen.candidate, plan, place)
+    chosen.notes.extend(warned)
     config, files = _content(chosen, plan, file)
     folder.write(to, files)
-    return [*said, *_in_words(to, config)]
+    return [*said, *_in_words(to, config), *warned]
+
+
+def _outdated(candidate: Candidate, plan: Plan, place: Store) -> list[str]:
+    """What is to be known of a run whose teacher, or whose rivals' teacher, was made again since."""
+    old = outdated.of(plan, place)
+    why = old.pop(candidate.run.name, "")
+    said = [f"This run is outdated: {why}."] if why else []
+    if old and candidate.answer is not None:
+        said.append(f"Outdated is what it was compared with: {listed(old)}.")
+    cure = "`kdpipe prune` with --outdated and --yes removes it, the next start makes it again."
+    return [*said, cure] if said else []
 
 
 def _made(candidate: Candidate, plan: Plan, place: Store) -> Made:

@@ -18,7 +18,7 @@ from kdpipe.learning.own.code import blamed
 from kdpipe.networks import last_layer
 from kdpipe.networks.keys import OwnNetwork
 from kdpipe.networks.layouts import NARROW, memory_format
-from kdpipe.networks.own import answer, attributes, building
+from kdpipe.networks.own import answer, attributes, building, crashing
 from kdpipe.networks.own.answer import IMAGES
 from kdpipe.networks.own.attributes import generators
 from kdpipe.networks.own.building import called, found
@@ -54,7 +54,8 @@ class _Trial:
         raw = self.raw(0)
         state = building.state(self.where, raw)
         self.same_from_one_seed(raw)
-        self.layout = "contiguous" if self.is_narrow(raw) else "channels_last"
+        safe = not self.is_narrow(raw) and not self.may_crash()
+        self.layout = "channels_last" if safe else "contiguous"
         try:
             is_random = self.used()
         except KdpipeError:
@@ -102,11 +103,14 @@ class _Trial:
 
     def is_narrow(self, model: nn.Module) -> bool:
         """Whether a convolution has under 8 channels: see `layouts`."""
-        kernels = [p.shape for p in model.parameters() if p.dim() == 4]
-        return any(
-            outputs < NARROW or (1 < inputs < NARROW and inputs != self.shape[0])
-            for outputs, inputs, *_ in kernels
-        )
+        kernels = [p.shape[:2] for p in model.parameters() if p.dim() == 4]
+        own = (1, self.shape[0])
+        return any(o < NARROW or (i < NARROW and i not in own) for o, i in kernels)
+
+    def may_crash(self) -> bool:
+        model = self.raw(0).eval()
+        with torch.no_grad():
+            return crashing.may_crash(lambda: self.forward(model, "eval mode"))
 
     def used(self) -> bool:
         """Use it as a run does; whether it draws random numbers in training."""
