@@ -90,7 +90,7 @@ def export(
 
 
 def _outdated(candidate: Candidate, plan: Plan, place: Store) -> list[str]:
-    """What is to be known of a run whose teacher, or whose rivals' teacher, was made again since."""
+    """What is to be known of a run whose teacher, or a rival's, has been made again since."""
     old = outdated.of(plan, place)
     why = old.pop(candidate.run.name, "")
     said = [f"This run is outdated: {why}."] if why else []
