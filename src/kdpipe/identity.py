@@ -34,8 +34,10 @@ NEUTRAL: dict[str, object] = {
     "clip_norm": None,
     "compile": False,
     "crop": None,  # no views without end
+    "cutmix": None,
     "ema": None,
     "mean": None,  # of the pixels: measured
+    "mixup": None,
     "nesterov": False,
     "optimiser": "sgd",
     "pretrained": None,

@@ -69,6 +69,22 @@ class Recipe(Section):
         "judged, kept, taught from and exported is then the average; tables or live; null: none",
         examples=[0.99],
     )
+    mixup: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="alpha of mixup: images and labels of a batch are mixed in pairs, with a share "
+        "of Beta(alpha, alpha); the teacher sees them mixed, live; null: none",
+        examples=[0.2],
+    )
+    cutmix: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="alpha of CutMix: the same with a rectangle of the other image; beside mixup "
+        "half of the batches each; live; null: none",
+        examples=[1.0],
+    )
     label_smoothing: float = Field(
         0.0,
         ge=0,

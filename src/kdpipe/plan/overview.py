@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from kdpipe.learning import method as methods
+from kdpipe.learning import mixing
 from kdpipe.plan.cost.price import Price
 from kdpipe.plan.items import Plan, Run
 from kdpipe.plan.prices import as_size, disk, probe_disk
@@ -106,13 +107,22 @@ def counted(plan: Plan) -> str:
 def _teaching(plan: Plan) -> list[str]:
     """What the teachers' outputs cost in either way of getting them; the study chooses.
 
-    Terms that look at more than logits leave no choice.
+    Terms that look at more than logits leave no choice, nor do mixed images.
     """
-    logits, beside = [], []
+    logits, beside, mixed = [], [], []
     for run in (run for run in plan.runs.values() if run.spec["teacher"]):
         live = run.spec["teacher"]["outputs"] == "live"
-        (beside if live and methods.needs(run.spec["method"]) else logits).append(run)
+        at_more = live and methods.needs(run.spec["method"])
+        alike = mixed if mixing.asked(run.spec["recipe"]) else logits
+        (beside if at_more else alike).append(run)
     lines = _choice(plan, logits)
+    if mixed:
+        live = sum(run.teacher_multiply_adds for run in mixed)
+        ways = dict.fromkeys(key for run in mixed for key in mixing.asked(run.spec["recipe"]))
+        lines.append(
+            f"teacher outputs of {len(mixed):,} students: {live:.2e} mult-adds live in any case; "
+            f"no table has mixed images ({', '.join(ways)})"
+        )
     if beside:
         live = sum(run.teacher_multiply_adds for run in beside)
         at_work = [one for run in beside for one in methods.active(run.spec["method"])]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kdpipe import identity
 from kdpipe.learning import method as methods
+from kdpipe.learning import mixing
 from kdpipe.learning.method import MethodKeys
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own.card import TermCard
@@ -88,6 +89,8 @@ class Runs:
         wish = self.study.teacher_outputs
         if wish == "auto":
             wish = "table" if pays(recipe.epochs, self.views) else "live"
+        if mixing.asked(recipe.model_dump()):
+            wish = "live"
         return recipe, asked, methods.outputs(asked, wish)
 
     def _term_card(self, method: MethodKeys) -> TermCard | None:

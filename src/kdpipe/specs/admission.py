@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from kdpipe.data import cards
 from kdpipe.errors import KdpipeError
 from kdpipe.learning import method as methods
+from kdpipe.learning import mixing
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks import naming
@@ -63,6 +64,8 @@ def _check_run(name: str, spec: dict) -> None:
     Recipe.model_validate({**spec["recipe"], **untrained})
     if spec["teacher"]:
         _check_method(spec["method"])
+        if mixing.asked(spec["recipe"]) and spec["teacher"]["outputs"] != "live":
+            raise KdpipeError(f"{name}: of mixed images no table has its teacher's outputs")
 
 
 def _check_ensemble(name: str, spec: dict) -> None:

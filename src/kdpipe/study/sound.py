@@ -15,6 +15,7 @@ from typing import Any
 from kdpipe.data import cards
 from kdpipe.data.keys import Data
 from kdpipe.errors import KdpipeError
+from kdpipe.learning import mixing
 from kdpipe.learning.method import Method, MethodKeys
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own.card import TermCard
@@ -221,7 +222,7 @@ class Sound:
         """How a network is trained, as far as that is known."""
         if network not in self._recipes:
             changes = dict(salvage.items(self.content.get("network_recipes"))).get(network)
-            if isinstance(changes, dict) and changes.keys() & {"epochs", "annealing"}:
+            if isinstance(changes, dict) and changes.keys() & {"epochs", "annealing", *mixing.KEYS}:
                 self._recipes[network], _ = salvage.part(Recipe, self.recipe_with(changes))
             else:
                 self._recipes[network], _ = self._recipe

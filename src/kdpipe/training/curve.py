@@ -22,11 +22,18 @@ def columns(objective: Objective) -> list[str]:
 def note(
     row: torch.Tensor, names: list[str], parts: dict, logits: torch.Tensor, labels: torch.Tensor
 ) -> None:
-    """Keep a batch's losses and hits on the device."""
+    """Keep a batch's losses and hits on the device.
+
+    labels: (B,), or of mixed images their shares (B, classes): a hit counts as its label's share.
+    """
     with torch.no_grad():
         for column, name in enumerate(names):
             if name == HITS:
-                row[column] = (logits.argmax(1) == labels).sum()
+                said = logits.argmax(1)
+                if labels.ndim > 1:
+                    row[column] = labels.gather(1, said[:, None]).sum()
+                else:
+                    row[column] = (said == labels).sum()
             elif name in parts:
                 row[column] = parts[name]
 

@@ -24,6 +24,7 @@ from kdpipe.data import splits, streams
 from kdpipe.data.views import Views
 from kdpipe.errors import KdpipeError
 from kdpipe.identity import stream_of
+from kdpipe.learning.mixing import Mixing
 from kdpipe.learning.recipe import learning_rate
 from kdpipe.learning.term import Said
 from kdpipe.networks import models, pretrained
@@ -97,6 +98,7 @@ def train(
     judged: Any = model if average is None else average.module
     answers = Answers(model, spec["network"], objective.needs)
     forward = _forward(answers, recipe)
+    mixing = Mixing(recipe, spec["network"]["classes"])
     if objective.grows:
         assert teacher is not None
         objective.grow(*_one_image(answers, teacher, images, layout))
@@ -128,16 +130,18 @@ def train(
             batches = images.batches(order, view, recipe["batch_size"], progress.step)
             with contextlib.closing(batches):
                 for index, seen, x in batches:
+                    mix = stream_of(spec, f"mix {progress.step}", epoch) if mixing.ways else 0
+                    x, shares = mixing(x, labels[index], mix)
                     taught = objective.taught(teacher, x, index, seen, weights)
                     _seed_step(spec, epoch, progress.step, where)
                     said = forward(x.contiguous(memory_format=layout), weights)
-                    parts = objective.parts(said, taught, labels[index], weights)
+                    parts = objective.parts(said, taught, shares, weights)
                     parts["loss"].backward()
                     optimiser.step(learning_rate(recipe, epoch, progress.step, steps))
                     if average is not None:
                         average.update_parameters(model)
                     row = progress.parts[progress.step]
-                    curve.note(row, names, parts, said.logits, labels[index])
+                    curve.note(row, names, parts, said.logits, shares)
                     progress.step += 1
                     pause()
             curve.refuse_nonfinite(progress.parts, epoch, progress.curve)

@@ -106,7 +106,10 @@ class Objective:
     def parts(
         self, student: Said, teacher: Said | None, labels: torch.Tensor, weights: Weights
     ) -> dict[str, torch.Tensor]:
-        """Scalars: the unweighted parts by name, cross-entropy as `ce`, and their sum as `loss`."""
+        """Scalars: the unweighted parts by name, cross-entropy as `ce`, and their sum as `loss`.
+
+        labels: (B,), or of mixed images their shares (B, classes), which no labelled term takes.
+        """
         logits = full_precision(student.logits)
         parts = {"ce": F.cross_entropy(logits, labels, label_smoothing=self.smoothing)}
         for part in weights.terms:

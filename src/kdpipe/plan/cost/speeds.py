@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from kdpipe import identity
+from kdpipe.learning import mixing
 from kdpipe.plan.items import Plan, Run
 from kdpipe.results.files import DAMAGED, write_json
 
@@ -40,6 +41,7 @@ def key(plan: Plan, run: Run, device: str) -> str:
     recipe, network = run.spec["recipe"], run.spec["network"]
     asked = {name: recipe[name] for name in ("batch_size", "threads", "autocast", "compile")}
     asked |= {"ema": True} if recipe.get("ema") else {}  # whatever its decay, it costs as much
+    asked |= {"mixed": True} if mixing.asked(recipe) else {}
     asked |= {"network": network, "shape": list(plan.card.shape)}
     asked |= {"device": device, "processor": _processor(), "torch": _torch()}
     return identity.digest(asked)
