@@ -46,6 +46,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/ensembles.smk"
 include: "workflow/rules/probes.smk"
+include: "workflow/rules/gauges.smk"
 include: "workflow/rules/report.smk"
 
 

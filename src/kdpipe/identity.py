@@ -22,6 +22,7 @@ REVISIONS = {
     "stream": 1,  # how images that stay in files are decoded, cropped and scaled
     "table": 2,  # teacher tables; 2: made by batches that fit a cache
     "probe": 1,  # features, and the classifier on them
+    "gauge": 1,  # graphs, how they are quantised and what is asked of them
     "standardise": 1,  # what terms on logits see instead of them
     "own": 2,  # folders of classes and .npz files; 2: modes of pictures converted, EXIF heeded
 }

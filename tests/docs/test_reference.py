@@ -145,6 +145,7 @@ def test_every_column_of_results_csv_has_a_meaning(tmp_path):
     content["experiments"][-1] |= {"methods": ["dkd"], "stops": ["full"]}
     size = STUDY["experiments"][0]["name"]
     other = {"name": "fashion-mnist", "resize": 8, "train_size": 2000, "validation": 500}
+    content["export"] = True
     content["transfers"] = {"clothes": {"data": other, "blocks": [size]}}
     made = planner.make(checking.validate(content, "a test"))
     columns = set(frames.frame(made, Store(tmp_path)).columns)

@@ -14,7 +14,7 @@ from kdpipe.evidence import claim, frames
 from kdpipe.evidence.selections import read_by
 from kdpipe.evidence.verdicts import Finding, Untested
 from kdpipe.plan import planner
-from kdpipe.plan.items import Averaged, Plan, Probe, Run
+from kdpipe.plan.items import Averaged, Plan, Recorded, Run
 from kdpipe.results.store import Store
 from kdpipe.study.grammar import Study
 
@@ -68,7 +68,7 @@ def findings(study: Study) -> dict[str, Finding | Untested]:
     return found
 
 
-def _record(item: Run | Averaged | Probe, plan: Plan) -> dict:
+def _record(item: Recorded, plan: Plan) -> dict:
     """The record of what is done, as far as a frame reads it."""
     record = {"digest": item.digest, "status": "done", "reason": None, "checkpoints": {}}
     record |= {"versions": {}, "device": None, "seconds": {}, "best": None}

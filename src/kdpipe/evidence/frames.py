@@ -11,7 +11,7 @@ import pandas as pd
 
 from kdpipe.evidence.lookup import SPLITS, Lookup, error_of
 from kdpipe.learning import method as methods
-from kdpipe.plan.items import Cell, EnsembleRow, Plan, ProbeRow, Run, Teacher
+from kdpipe.plan.items import Cell, EnsembleRow, Gauge, GaugeRow, Plan, ProbeRow, Run, Teacher
 from kdpipe.results.store import Store
 
 
@@ -24,6 +24,7 @@ def frame(plan: Plan, store: Store) -> pd.DataFrame:
     rows += [_long(look, block, run, cell) for block, run, cell in plan.scratch_long]
     rows += [_ensemble(look, row) for row in plan.ensemble_rows]
     rows += [_probe(look, row) for row in plan.probe_rows]
+    rows += [_gauge(look, row) for row in plan.gauge_rows]
     found = pd.DataFrame(rows)
     keys = [column for column in found.columns if column != "reason"]
     found = found.drop_duplicates(subset=keys, ignore_index=True)
@@ -132,12 +133,8 @@ def _probe(look: Lookup, probe_row: ProbeRow) -> dict:
         "probed_data": probe.card.name,
         "transfer": probe_row.transfer,
         "of": probe_row.of,
+        **_asked(look, probe_row.of, cell),
     }
-    if probe_row.of == "scratch":
-        row |= {"student": cell.student}
-    else:
-        row |= _labels(cell) if probe_row.of == "student" else {}
-        row |= _teacher(look, cell.teacher)
     at_home = look.measured(probe.run, probe.spec["epoch"])
     return row | {
         "seed": probe.seed,
@@ -158,6 +155,53 @@ def _probe(look: Lookup, probe_row: ProbeRow) -> dict:
         "converged": (record or {}).get("converged"),
         **_metrics((record or {}).get("last") or {}),
     }
+
+
+def _gauge(look: Lookup, gauge_row: GaugeRow) -> dict:
+    """A network as a file: its errors in 8 bits, `own_error` in float32 as it was read there."""
+    cell, gauge = gauge_row.cell, gauge_row.gauge
+    record, status, reason = look.outcome(gauge)
+    found = record or {}
+    row = {
+        "kind": "gauge",
+        "block": cell.block,
+        "of": gauge_row.of,
+        **_asked(look, gauge_row.of, cell),
+        "seed": gauge.seed,
+        "split": gauge.split,
+        "member": gauge.run.spec["member"],
+        "run": gauge.name,
+        "status": status,
+        "reason": reason,
+        "parameters": gauge.run.cost.parameters,
+        "multiply_adds": gauge.run.cost.multiply_adds,
+        "device": _device(record),
+        "kdpipe": _version(record, "kdpipe"),
+        "own_error": error_of(_in_float(look, gauge).get("test")),
+        "own_val_error": error_of(_in_float(look, gauge).get("val")),
+        "int8_test_agreement": found.get("agreement"),
+        **_metrics(found.get("last") or {}),
+    }
+    for file in ("float32", "int8"):
+        facts = found["graphs"][file] if "graphs" in found else None
+        row[f"{file}_bytes"] = facts and facts["bytes"]
+        row[f"{file}_ms"] = facts and facts["latency"]["1"]["median"]
+    return row
+
+
+def _in_float(look: Lookup, gauge: Gauge) -> dict:
+    """The metrics by split of what a gauge is of."""
+    if gauge.spec["reading"] == "best":
+        record, _, _ = look.outcome(gauge.run)
+        return (record or {}).get("best") or {}
+    return look.measured(gauge.run, gauge.spec["epoch"])
+
+
+def _asked(look: Lookup, of: str, cell: Cell) -> dict:
+    """Which network of a cell it is: its scratch run, its student, its teacher."""
+    if of == "scratch":
+        return {"student": cell.student}
+    return (_labels(cell) if of == "student" else {}) | _teacher(look, cell.teacher)
 
 
 def _teacher(look: Lookup, teacher: Teacher) -> dict:

@@ -1,4 +1,4 @@
-"""The records of a plan's runs, ensembles and probes by name, and why one is missing.
+"""The records of a plan's runs, ensembles, probes and gauges by name, and why one is missing.
 
 A record counts only if its digest is that of the item in the plan. What a registration seals has no
 test numbers in it here. What a run learned from is
@@ -8,7 +8,7 @@ priced here too, since its ancestors are looked up by name.
 from typing import Any
 
 from kdpipe.plan import hindrances, prices
-from kdpipe.plan.items import Averaged, Plan, Probe, Run
+from kdpipe.plan.items import Averaged, Gauge, Plan, Probe, Recorded, Run
 from kdpipe.results import registrations
 from kdpipe.results.store import Store
 
@@ -24,17 +24,18 @@ class Lookup:
         self.runs, damaged_runs = store.scan("runs")
         self.ensembles, damaged_ensembles = store.scan("ensembles")
         self.probes, damaged_probes = store.scan("probes")
-        self.damaged = damaged_runs | damaged_ensembles | damaged_probes
+        self.gauges, damaged_gauges = store.scan("gauges")
+        self.damaged = damaged_runs | damaged_ensembles | damaged_probes | damaged_gauges
         for name in registrations.sealed(store):
-            for known in (self.runs, self.ensembles, self.probes):
+            for known in (self.runs, self.ensembles, self.probes, self.gauges):
                 if name in known:
                     known[name] = _untested(known[name])
         self.prices: dict[tuple[str, int], prices.Lineage] = {}
 
-    def outcome(self, item: Run | Averaged | Probe) -> tuple[dict | None, str, str | None]:
+    def outcome(self, item: Recorded) -> tuple[dict | None, str, str | None]:
         """(record or None, status, reason); what is damaged, failed or not run has no record."""
-        known = {Run: self.runs, Averaged: self.ensembles, Probe: self.probes}[type(item)]
-        record = known.get(item.name)
+        kinds = {Run: self.runs, Averaged: self.ensembles, Probe: self.probes, Gauge: self.gauges}
+        record = kinds[type(item)].get(item.name)
         if record is None or record["digest"] != item.digest:
             return None, *hindrances.of(item, self.plan, self.store, self.damaged)
         return record, record["status"], record["reason"]

@@ -42,6 +42,7 @@ NUMBERS = (
     *("best_epoch", "best_val_error", "best_test_error", "last_test_error"),
 )
 MEASURED = ("scratch", "scratch_long", "student", "ensemble")  # in the reading of the study
+APART = ("probe", "gauge")  # no network as it is on the study's data
 ONE_TEACHER = "one teacher for all seeds"
 UNTRAINED = "checkpoint 0"  # the stop of a teacher that knows nothing: a control
 STEP = " > "  # between the networks of a chain, and between the methods of its steps
@@ -51,13 +52,14 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame in a fixed order, with every column that is read and no empty labels as nan.
 
     Networks are ordered by multiply-adds, stops as full, schedule, checkpoint. Further members of
-    a seed are left out: they stand in ensembles only. So are probes: their errors are of other
-    data. A study of several splits is paired by seed and split: `seed` is then the unit of both
-    (see statistics.units). Where blocks disagree about a cell (one has a fixed teacher, one a
-    teacher for each seed) their teachers read `label [block]`.
+    a seed are left out: they stand in ensembles only. So are probes, whose errors are of other
+    data, and gauges, which are the same networks in 8 bits. A study of several splits is paired by
+    seed and split: `seed` is then the unit of both (see statistics.units). Where blocks disagree
+    about a cell (one has a fixed teacher, one a teacher for each seed) their teachers read
+    `label [block]`.
     """
     if "kind" in frame:
-        frame = frame.loc[frame.kind != "probe"]
+        frame = frame.loc[~frame.kind.isin(APART)]
     extra = [column for column in frame if column not in (*LABELS, *NUMBERS)]
     frame = frame.reindex(columns=[*LABELS, *NUMBERS, *extra])
     labels = frame[list(LABELS)].astype(object)
@@ -99,6 +101,15 @@ def traced(frame: pd.DataFrame) -> pd.DataFrame:
         for kind, run, error in zip(frame.kind, frame.run, numbers, strict=True)
     ]
     return frame.assign(test_error=pd.Series(errors, index=frame.index, dtype=object))
+
+
+def as_files(frame: pd.DataFrame) -> pd.DataFrame:
+    """The networks that were measured as files, tidy, each as what it is (scratch, student, ...).
+
+    Their errors are those in 8 bits; `own_error` and `own_val_error` are those in float32.
+    """
+    gauged = frame.loc[frame.kind == "gauge"]
+    return tidy(gauged.assign(kind=gauged["of"])) if len(gauged) else gauged
 
 
 def _know_runs(errors) -> bool:

@@ -6,15 +6,14 @@ failed of is said of every run that waits for them.
 
 from collections.abc import Iterator
 
-from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run
+from kdpipe.plan.items import Averaged, Item, Plan, Probe, Recorded, Run
 from kdpipe.results.store import Store
 
-KINDS = {"Run": "runs", "Averaged": "ensembles", "Probe": "probes"}  # as the store calls them
+# As the store calls them.
+KINDS = {"Run": "runs", "Averaged": "ensembles", "Probe": "probes", "Gauge": "gauges"}
 
 
-def of(
-    item: Run | Averaged | Probe, plan: Plan, store: Store, damaged: dict[str, str]
-) -> tuple[str, str | None]:
+def of(item: Recorded, plan: Plan, store: Store, damaged: dict[str, str]) -> tuple[str, str | None]:
     """(status, reason): damaged, failed, or not run with no reason.
 
     damaged: by name, what is the matter with records of its kind (`Store.scan`).

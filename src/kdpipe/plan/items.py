@@ -1,7 +1,8 @@
 """What a plan is made of: what jobs make, and the places that a study gives them.
 
-A run, a table, an ensemble and a probe are each made by one job, have a spec and a name, and wait
-for their `parents`. Cells and rows say where in the study one stands; several may share a run.
+A run, a table, an ensemble, a probe and a gauge are each made by one job, have a spec and a name,
+and wait for their `parents`. Cells and rows say where in the study one stands; several may share a
+run.
 """
 
 from collections.abc import Mapping
@@ -114,8 +115,31 @@ class Probe:
         return (self.run,)
 
 
-# What a job makes.
-Item = Run | Table | Averaged | Probe
+@dataclass(frozen=True, eq=False)
+class Gauge:
+    """What one (run, epoch) comes to as a file that ships: in float32, and in 8-bit integers."""
+
+    name: str
+    digest: str
+    spec: dict
+    run: Run
+
+    @property
+    def seed(self) -> int:
+        return self.spec["seed"]
+
+    @property
+    def split(self) -> int:
+        return self.run.split
+
+    @property
+    def parents(self) -> tuple[Run, ...]:
+        return (self.run,)
+
+
+# What leaves a record, and what a job makes.
+Recorded = Run | Averaged | Probe | Gauge
+Item = Recorded | Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +229,15 @@ class ProbeRow:
 
 
 @dataclass(frozen=True)
+class GaugeRow:
+    """A gauge in its place: which of a cell's networks it is. `of`: scratch, student, teacher."""
+
+    of: str
+    cell: Cell
+    gauge: Gauge
+
+
+@dataclass(frozen=True)
 class Plan:
     study: Study
     card: Card
@@ -215,6 +248,8 @@ class Plan:
     ensemble_rows: list[EnsembleRow] = field(default_factory=list)
     probes: dict[str, Probe] = field(default_factory=dict)  # by name
     probe_rows: list[ProbeRow] = field(default_factory=list)
+    gauges: dict[str, Gauge] = field(default_factory=dict)  # by name
+    gauge_rows: list[GaugeRow] = field(default_factory=list)
     data_sets: dict[str, Data] = field(default_factory=dict)  # folder -> who is prepared there
     scratch: dict[tuple[str, int, int], Run] = field(default_factory=dict)  # network, seed, split
     scratch_long: list[tuple[str, Run, Cell]] = field(default_factory=list)  # block, run, priced by
@@ -223,9 +258,14 @@ class Plan:
     weights: dict[str, str] = field(default_factory=dict)  # run name -> the file that it brings
 
     @property
-    def recorded(self) -> dict[str, Mapping[str, Run | Averaged | Probe]]:
+    def recorded(self) -> dict[str, Mapping[str, Recorded]]:
         """What leaves a record, by kind (as the store calls it) and by name; tables leave none."""
-        return {"runs": self.runs, "ensembles": self.ensembles, "probes": self.probes}
+        return {
+            "runs": self.runs,
+            "ensembles": self.ensembles,
+            "probes": self.probes,
+            "gauges": self.gauges,
+        }
 
     def scratch_of(self, cell: Cell) -> Run:
         """The run on labels alone that a cell is compared with."""

@@ -11,7 +11,7 @@ from kdpipe.learning import method as methods
 from kdpipe.learning import mixing
 from kdpipe.plan.cost.price import Price
 from kdpipe.plan.items import Plan, Run
-from kdpipe.plan.prices import as_size, disk, probe_disk
+from kdpipe.plan.prices import as_size, disk, gauge_disk, probe_disk
 from kdpipe.plan.runs import PRECISIONS
 from kdpipe.plan.status import STATES
 from kdpipe.specs.made import view_count
@@ -61,6 +61,18 @@ def as_json(plan: Plan, states: dict[str, str]) -> dict:
             }
             for probe in plan.probes.values()
         ],
+        "gauges": [
+            {
+                "name": gauge.name,
+                "digest": gauge.digest,
+                "run": gauge.run.name,
+                "epoch": gauge.spec["epoch"],
+                "reading": gauge.spec["reading"],
+                "state": states[gauge.name],
+                "bytes": gauge_disk(gauge, plan),
+            }
+            for gauge in plan.gauges.values()
+        ],
     }
 
 
@@ -95,6 +107,9 @@ def as_text(plan: Plan, states: dict[str, str]) -> str:
             f"{len(probes):,} probes on {names}, {sum(p.multiply_adds for p in probes):.2e} "
             f"mult-adds for their features: {_states(plan.probes, states)}"
         )
+    if plan.gauges:
+        text = _states(plan.gauges, states)
+        lines.append(f"{len(plan.gauges):,} networks to measure as files, float32 and int8: {text}")
     return "\n".join(lines)
 
 

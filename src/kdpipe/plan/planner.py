@@ -8,7 +8,7 @@ computed from names and cards.
 
 from kdpipe.data.cards import card_of_keys
 from kdpipe.networks import catalogue
-from kdpipe.plan import transfers
+from kdpipe.plan import afterwards
 from kdpipe.plan.experiments import Experiments
 from kdpipe.plan.items import Plan
 from kdpipe.plan.runs import Runs
@@ -31,7 +31,9 @@ def make(study: Study) -> Plan:
     for network, texts in study.keep_checkpoints.items():
         _keep(plan, network, texts, study.recipe_of(network).epochs)
     for label, transfer in study.transfers.items():
-        transfers.add(plan, label, transfer)
+        afterwards.add_probes(plan, label, transfer)
+    if study.export:
+        afterwards.add_gauges(plan)
     return plan
 
 

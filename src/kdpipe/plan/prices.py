@@ -7,7 +7,7 @@ import math
 import shutil
 from pathlib import Path
 
-from kdpipe.plan.items import Plan, Probe, Run
+from kdpipe.plan.items import Gauge, Plan, Probe, Run
 
 BYTES = 4  # of a float32
 
@@ -69,6 +69,12 @@ def disk(plan: Plan, run: Run) -> int:
 def probe_disk(probe: Probe) -> int:
     """Bytes that a probe keeps: its outputs on the val and test images of the other set."""
     return BYTES * (probe.spec["data"]["validation"] + probe.card.test) * probe.card.classes
+
+
+def gauge_disk(gauge: Gauge, plan: Plan) -> int:
+    """Bytes that a gauge keeps: what the 8-bit graph says of validation and test."""
+    images = gauge.spec["data"]["validation"] + plan.card.test
+    return BYTES * images * plan.card.classes
 
 
 def disk_warning(needed: int, folder: Path) -> str | None:

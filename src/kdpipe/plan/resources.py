@@ -7,7 +7,7 @@ a run that meets its time limit goes on where it stood.
 from dataclasses import dataclass
 
 from kdpipe.data.cards import Card
-from kdpipe.plan.items import Probe, Run, Table
+from kdpipe.plan.items import Gauge, Probe, Run, Table
 
 # Multiply-adds a second, of small networks and batches: of one thread about half of what was
 # measured on one core of a slow machine; of a GPU never measured, and guessed low.
@@ -20,6 +20,9 @@ FLOOR = 10  # minutes; the profile's warning comes two minutes before the end
 
 # Of a probe: rounds of all its classifiers together, features of a network, images at a time.
 FITTINGS, FEATURES, BATCH = 1000, 2048, 256
+
+# Of a gauge: seconds to make a graph and to quantise it, and of its times; graphs, and PyTorch.
+GRAPHING, ANSWERERS = 60, 3
 
 # MB of a job with torch imported and nothing done; 250 are the two Snakemakes of a SLURM job.
 EMPTY_JOB = {"cpu": 1200, "cuda": 4000}
@@ -58,8 +61,8 @@ class _Work:
     seconds: float = 0.0  # on the CPU, of all that is not on the device
 
 
-def of(item: Run | Table | Probe, card: Card, device: str, workers: int = 0) -> Needs:
-    """What the job of a run, a table or a probe needs, on `cpu` or `cuda`.
+def of(item: Run | Table | Probe | Gauge, card: Card, device: str, workers: int = 0) -> Needs:
+    """What the job of a run, a table, a probe or a gauge needs, on `cpu` or `cuda`.
 
     `card` is that of the images which it sees; where they stream, `workers` read them.
     """
@@ -70,6 +73,8 @@ def of(item: Run | Table | Probe, card: Card, device: str, workers: int = 0) -> 
             work = _of_table(item, card)
         case Probe():
             work = _of_probe(item, card)
+        case Gauge():
+            work = _of_gauge(item, card)
     rate = RATE[device] * (work.threads if device == "cpu" else 1)
     computing = work.operations / rate + work.steps * SECONDS_A_STEP[device] + work.seconds
     reading = work.images_seen * SECONDS_AN_IMAGE / max(1, workers) if card.streamed else 0.0
@@ -129,6 +134,19 @@ def _of_probe(probe: Probe, card: Card) -> _Work:
         held=3 * 8 * probed * FEATURES + _activation_bytes(BATCH, probe.run),
         image_bytes=_image_bytes(card),
         seconds=fits,
+    )
+
+
+def _of_gauge(gauge: Gauge, card: Card) -> _Work:
+    """Both graphs and PyTorch are asked about the images; all of it on the CPU."""
+    images = gauge.spec["data"]["validation"] + card.test
+    return _Work(
+        operations=ANSWERERS * images * gauge.run.cost.multiply_adds,
+        threads=gauge.spec["threads"],
+        images_seen=images,
+        held=ANSWERERS * 4 * gauge.run.cost.parameters + _activation_bytes(BATCH, gauge.run),
+        image_bytes=_image_bytes(card),
+        seconds=GRAPHING,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import hindrances
-from kdpipe.plan.items import Averaged, Plan, Probe, Run
+from kdpipe.plan.items import Averaged, Plan, Recorded
 from kdpipe.results.parents import at_its_best
 from kdpipe.results.store import Store
 
@@ -19,7 +19,7 @@ STATES = ("done", "diverged", "skipped", "to do")
 
 
 def of(plan: Plan, store: Store) -> dict[str, str]:
-    """The state of every run, ensemble and probe of the plan, by name.
+    """The state of every run, ensemble, probe and gauge of the plan, by name.
 
     What has a record that is damaged or belongs to another spec is to do. Raises StoreError for an
     archive that is damaged.
@@ -70,7 +70,7 @@ def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
     )
 
 
-def _state(item: Run | Averaged | Probe, record: dict | None, states: dict[str, str]) -> str:
+def _state(item: Recorded, record: dict | None, states: dict[str, str]) -> str:
     """By its own record, and by what became of its parents."""
     if record is None or record["digest"] != item.digest:
         return "to do"

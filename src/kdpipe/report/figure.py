@@ -13,7 +13,7 @@ import matplotlib.figure
 import pandas as pd
 
 from kdpipe import discovery
-from kdpipe.evidence.selections import direct, groups, networks, tidy, where
+from kdpipe.evidence.selections import as_files, direct, groups, networks, tidy, where
 from kdpipe.evidence.verdicts import Untested
 from kdpipe.report import style
 from kdpipe.report.table import said_of
@@ -30,13 +30,15 @@ Drawn = tuple[matplotlib.figure.Figure, str] | None  # the figure and what it sh
 class Figure:
     """What a file of `figures/` defines; its name is the file's. `order`: its place in a report.
 
-    The function gets the finished rows of the tidy frame, and the curves. Where it raises
-    Untested (a method that it shows is not in the study) there is no such figure either.
+    The function gets the finished rows of the tidy frame, or of the networks that were measured as
+    files (`of_files`), and the curves. Where it raises Untested (a method that it shows is not in
+    the study) there is no such figure either.
     """
 
     title: str
     order: int
     function: Callable[[pd.DataFrame, pd.DataFrame], Drawn]
+    of_files: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ def draw(frame: pd.DataFrame, curves: pd.DataFrame) -> list[Drawing]:
 
 def drawn(name: str, one: Figure, frame: pd.DataFrame, curves: pd.DataFrame) -> Drawing | None:
     """One figure; None where there is no data for it. Raises Untested for the same."""
-    rows = where(tidy(frame), status="done")
+    rows = as_files(frame) if one.of_files else tidy(frame)
+    rows = where(rows, status="done") if len(rows) else rows
+    if one.of_files and not len(rows):
+        return None
     with style.applied():
         made = one.function(rows, curves)
     if made is None:

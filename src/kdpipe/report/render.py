@@ -27,7 +27,7 @@ from kdpipe.report.pages import decision, html
 from kdpipe.report.pages import markdown as words
 from kdpipe.report.pages.found import Found
 from kdpipe.report.table import csv, filled, latex, markdown, tables
-from kdpipe.report.unasked import a_or_b, validation
+from kdpipe.report.unasked import a_or_b, as_files, validation
 from kdpipe.report.unasked import by_class as classes
 from kdpipe.results import readings, store
 from kdpipe.results.files import exchange, temporary_files
@@ -94,6 +94,7 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
         answers = answer.both(known, read_at, wrong, look)
         wanted = [name for name in tables() if name in study.tables]
         sheets = [filled(name, read_by(frame, study.tables[name]), look, wrong) for name in wanted]
+        sheets += filter(None, [as_files.found(frame, look)])
         tables_of_theirs, failed = own.sheets(study, frame, look, wrong)
         figures_of_theirs, also_failed = own.drawings(study, frame, curves)
         sheets += tables_of_theirs
@@ -140,7 +141,7 @@ def _of_own(names: list[str]) -> list[str]:
 
 OF_OWN = rf"(tables|figures)/{DOTTED.strip('^$')}"
 FORMS = {"csv": csv, "md": markdown, "tex": latex}
-RESERVED = (a_or_b.NAME, classes.NAME)  # tables that a study need not ask for
+RESERVED = (a_or_b.NAME, as_files.NAME, classes.NAME)  # tables that a study need not ask for
 
 
 def _others(folder: Path, written: Collection[Path]) -> list[Path]:

@@ -1,9 +1,9 @@
 """The archive: the records of a study in one file, which its report is rendered from.
 
-`records.jsonl.gz` has a line for each run, ensemble and probe: its record; the curve of a run; the
-wrong test images of a run or ensemble, as bits, and what a run takes them for, in place of its
-outputs, at its last epoch and at its best one on validation where that is another; the reason of a
-failure.
+`records.jsonl.gz` has a line for each run, ensemble, probe and gauge: its record; the curve of a
+run; the wrong test images of a run or ensemble, as bits, and what a run takes them for, in place of
+its outputs, at its last epoch and at its best one on validation where that is another; the reason
+of a failure.
 No weights, so nothing can be trained on. The same results give the same bytes: lines are sorted,
 and gzip's header has neither a time nor a name. Each line is sealed with its SHA-256.
 """
@@ -25,7 +25,7 @@ from kdpipe.results.files import write_bytes
 
 FILE = "records.jsonl.gz"
 SEAL = b',"sha256":"'
-KINDS = ("runs", "ensembles", "probes")  # as the folders of results are called
+KINDS = ("runs", "ensembles", "probes", "gauges")  # as the folders of results are called
 
 
 @dataclass(frozen=True)

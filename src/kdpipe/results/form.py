@@ -11,11 +11,11 @@ from typing import Any
 
 STATUSES = ("done", "diverged", "skipped")
 NEEDED = ("digest", "status")
-# What a record of format 1 has said in every version of kdpipe (`jobs.record.blank`), and of a run
-# that is done besides.
+# What a record of format 1 has said in every version of kdpipe (`jobs.record.blank`), and by kind
+# what one that is done says besides.
 ALWAYS = ("format", "kind", "name", "digest", "status", "reason", "spec", "versions", "started")
 ALWAYS += ("last", "best", "checkpoints", "files")
-TRAINED = ("device", "seconds")
+BESIDES = {"run": ("device", "seconds"), "gauge": ("device", "graphs", "agreement")}
 
 
 def faults(record: Any) -> Iterator[str]:
@@ -25,7 +25,8 @@ def faults(record: Any) -> Iterator[str]:
         return
     status, of_run = record.get("status"), record.get("kind") == "run"
     needed = ALWAYS if "format" in record else NEEDED
-    for key in (*needed, *(TRAINED if of_run and status == "done" else ())):
+    besides = BESIDES.get(str(record.get("kind")), ()) if status == "done" else ()
+    for key in (*needed, *besides):
         if key not in record:
             yield f"it has no {key}"
     for key, is_right in _KEYS.items():
@@ -103,9 +104,15 @@ def _is_parents(value: Any) -> bool:
     return isinstance(value, list) and all(map(of_one, value))
 
 
+def _is_graph(value: Any) -> bool:
+    """What a graph takes: bytes, and milliseconds by the images of a batch."""
+    times = _has(**{key: _is_number for key in ("median", "low", "high")})
+    return _has(bytes=_is_count, latency=_has(**{"1": times, "64": times}))(value)
+
+
 _KEYS: dict[str, Callable[[Any], bool]] = {
     "format": lambda value: value == 1 and type(value) is int,
-    "kind": lambda value: value in ("run", "ensemble", "probe"),
+    "kind": lambda value: value in ("run", "ensemble", "probe", "gauge"),
     "name": _is_text,
     "digest": _is_hex(64),
     "status": lambda value: value in STATUSES,
@@ -121,6 +128,8 @@ _KEYS: dict[str, Callable[[Any], bool]] = {
     "multiply_adds": _is_count,
     "strength": _is_number,
     "converged": lambda value: type(value) is bool,
+    "graphs": _has(float32=_is_graph, int8=_is_graph),
+    "agreement": _is_number,
     "last": _or_none(_is_metrics),
     "best": _or_none(_is_metrics),
     "checkpoints": _of(lambda key: _is_text(key) and key.isdecimal(), _is_metrics),

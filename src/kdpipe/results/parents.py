@@ -40,6 +40,28 @@ def best_outputs(member: dict, place: Store) -> dict | None:
     return _of_member(path, records.facts(record, folder, path), wanted, place)
 
 
+def at_best(member: dict, place: Store) -> tuple[int, dict, dict]:
+    """A run at its best epoch on validation: after which it is, its weights, its outputs.
+
+    Raises StoreError if they cannot be trusted, Missing if the run has kept none.
+    """
+    folder, record = _finished(member, place)
+    epoch = readings.epoch(record, "best")
+    paths = [readings.weights(folder, record, "best"), readings.outputs(folder, record, "best")]
+    if epoch is None or None in paths:
+        raise Missing(
+            f"{record['name']} has kept nothing of its best epoch on validation: write reading: "
+            "last into the study, or train the run again (remove its folder)"
+        )
+    wanted = member | {"epoch": epoch}
+    weights, outputs = (
+        _of_member(path, records.facts(record, folder, path), wanted, place)
+        for path in paths
+        if path is not None
+    )
+    return epoch, weights, outputs
+
+
 def at_its_best(folder: Path, record: dict, epoch: int) -> Path | None:
     """The outputs that an ensemble reads of a member at its best, if its record lists them.
 
@@ -51,9 +73,14 @@ def at_its_best(folder: Path, record: dict, epoch: int) -> Path | None:
     return path if records.facts(record, folder, path) else None
 
 
+def record(member: dict, place: Store) -> dict:
+    """The record of a finished run."""
+    return _finished(member, place)[1]
+
+
 def spec(member: dict, place: Store) -> dict:
     """The spec of a finished run."""
-    return _finished(member, place)[1]["spec"]
+    return record(member, place)["spec"]
 
 
 def failed_member(members: list[dict], place: Store) -> str | None:

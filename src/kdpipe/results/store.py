@@ -38,6 +38,9 @@ class Store:
     def probe(self, name: str) -> Path:
         return self.root / "probes" / name
 
+    def gauge(self, name: str) -> Path:
+        return self.root / "gauges" / name
+
     def table(self, name: str) -> Path:
         return self.root / "tables" / name
 

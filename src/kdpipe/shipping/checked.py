@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
+from torch import nn
 
 from kdpipe.data import streams
 from kdpipe.data.images import forward_size, normalisation, normalised
@@ -18,6 +19,8 @@ from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.networks import models
 from kdpipe.results import readings, records
 from kdpipe.results.files import read_arrays
+from kdpipe.shipping import graph
+from kdpipe.shipping.classifier import session
 from kdpipe.shipping.trained import Trained
 from kdpipe.statistics.proportions import Estimate, difference, share
 
@@ -30,17 +33,26 @@ CALIBRATED = 512  # training images, at most
 Answers = Callable[[np.ndarray], np.ndarray]  # logits (B, classes) of pixels (B, C, H, W) uint8
 
 
-def answers(one: Trained, split: Split) -> Answers:
-    """PyTorch with the network of a run, normalising as training does."""
+def answers(spec: dict, network: nn.Module, split: Split) -> Answers:
+    """PyTorch with the network of a run, normalising as training does.
+
+    spec: what that of the run says of its network.
+    """
     scale, shift = normalisation(split.mean, split.std, "cpu")
-    layout = models.layout(one.run.spec["network"])
+    layout = models.layout(spec)
 
     def said(pixels: np.ndarray) -> np.ndarray:
         given = normalised(torch.from_numpy(pixels).permute(0, 2, 3, 1), scale, shift)
         with torch.inference_mode():
-            return one.network(given.contiguous(memory_format=layout)).numpy()
+            return network(given.contiguous(memory_format=layout)).numpy()
 
     return said
+
+
+def of_graph(content: bytes, threads: int) -> Answers:
+    """A graph at work in ONNX Runtime."""
+    running = session(content, threads)
+    return lambda pixels: running.run([graph.LOGITS], {graph.PIXELS: pixels})[0]
 
 
 def asked(
@@ -66,30 +78,36 @@ def calibration(split: Split, workers: int = 0) -> Iterator[np.ndarray]:
     yield from streams.pixels(Part(taken, split.train.labels[chosen]), 32, workers)
 
 
-def refuse_apart(name: str, graph: np.ndarray, torch_says: np.ndarray) -> None:
+def refuse_apart(name: str, graph_says: np.ndarray, torch_says: np.ndarray) -> None:
     """Raise KdpipeError if a graph's logits are not PyTorch's."""
-    apart, largest = _apart(graph, torch_says)
+    apart, largest = _apart(graph_says, torch_says)
     if not apart <= TOLERANCE * largest:
         raise KdpipeError(
-            f"network {name} cannot be exported to ONNX: on the {len(graph):,} test images its "
-            f"graph says other logits than PyTorch, by up to {apart:.3g} where the largest is "
+            f"network {name} cannot be exported to ONNX: on the {len(graph_says):,} test images "
+            f"its graph says other logits than PyTorch, by up to {apart:.3g} where the largest is "
             f"{largest:.3g} (allowed: {TOLERANCE:g} of it)"
         )
 
 
-def refuse_other(one: Trained, torch_says: np.ndarray, split: Split) -> None:
-    """Raise StoreError if a run has stored other logits of test than its network has now."""
+def stored(one: Trained) -> dict:
+    """What a run has stored of what it says. Raises StoreError if there is nothing."""
     path = readings.outputs(one.folder, one.record, one.reading)
     if path is None:
         raise StoreError(f"run {one.run.name} has stored no outputs of its {one.reading} reading")
-    arrays, _ = read_arrays(path, records.facts(one.record, one.folder, path))
-    stored, labels = arrays["test_logits"], arrays["test_labels"]
-    on_cpu = (one.record.get("device") or {}).get("type") == "cpu"
-    apart, largest = _apart(torch_says, stored)
+    return read_arrays(path, records.facts(one.record, one.folder, path))[0]
+
+
+def refuse_other(record: dict, outputs: dict, torch_says: np.ndarray, labels: np.ndarray) -> None:
+    """Raise StoreError if a run has stored other logits of test than its network has now.
+
+    outputs: what the run with that record has stored; labels: of the test images now.
+    """
+    on_cpu = (record.get("device") or {}).get("type") == "cpu"
+    apart, largest = _apart(torch_says, outputs["test_logits"])
     allowed = TOLERANCE if on_cpu else TOLERANCE_OF_GPU
-    if not np.array_equal(labels, split.test.labels) or not apart <= allowed * largest:
+    if not np.array_equal(labels, outputs["test_labels"]) or not apart <= allowed * largest:
         raise StoreError(
-            f"run {one.run.name} said other logits of the test images when it ended, by up to "
+            f"run {record['name']} said other logits of the test images when it ended, by up to "
             f"{apart:.3g} where the largest is {largest:.3g} (allowed: {allowed:g} of it): the "
             "images, their normalisation or the network's code have changed since; put them back, "
             "or train the run again (remove its folder)"

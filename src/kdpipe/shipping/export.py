@@ -26,7 +26,7 @@ from kdpipe.plan.items import Plan
 from kdpipe.results.store import Store
 from kdpipe.shipping import checked, choice, folder, graph, latency, modelcard, trained
 from kdpipe.shipping.choice import Budget, Candidate, Offer
-from kdpipe.shipping.classifier import CONFIG, FLOAT, FORMAT, INT8, session
+from kdpipe.shipping.classifier import CONFIG, FLOAT, FORMAT, INT8
 from kdpipe.shipping.latency import Times
 from kdpipe.shipping.trained import Trained
 from kdpipe.wording import listed
@@ -116,14 +116,9 @@ def _made(candidate: Candidate, plan: Plan, place: Store) -> Made:
         graphs[INT8] = graph.quantised(graphs[FLOAT], images)
     except KdpipeError as error:
         notes.append(f"There is no {INT8}: {error}.")
-    answers = {name: _answers(content) for name, content in graphs.items()}
+    answers = {name: checked.of_graph(content, THREADS) for name, content in graphs.items()}
     times = latency.measure(answers, shape)
     return Made(candidate, one, card, split, shape, graphs, answers, times, notes)
-
-
-def _answers(content: bytes) -> checked.Answers:
-    running = session(content, THREADS)
-    return lambda pixels: running.run([graph.LOGITS], {graph.PIXELS: pixels})[0]
 
 
 def _offers(place: int, made: Made, plan: Plan) -> list[Offer]:
@@ -180,10 +175,10 @@ def _measured(made: Made, plan: Plan) -> dict:
     """What the graphs say of test, which is asked here and only here."""
     one, split, test = made.trained, made.split, made.split.test
     workers = plan.study.workers if made.card.streamed else 0
-    who = {"torch": checked.answers(one, split), **made.answers}
+    who = {"torch": checked.answers(one.run.spec["network"], one.network, split), **made.answers}
     said = checked.asked(who, test, made.shape, workers)
     torch_says = said.pop("torch")
-    checked.refuse_other(one, torch_says, split)
+    checked.refuse_other(one.record, checked.stored(one), torch_says, test.labels)
     checked.refuse_apart(made.candidate.run.network, said[FLOAT], torch_says)
     files = {}
     for name, logits in said.items():

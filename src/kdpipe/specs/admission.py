@@ -19,6 +19,7 @@ from kdpipe.learning.own import card as term_card
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks import naming
 from kdpipe.networks.own import card as network_card
+from kdpipe.results import readings
 from kdpipe.specs import revisions
 from kdpipe.specs.made import NAMES
 
@@ -27,7 +28,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def name_of(kind: str, spec: dict, digest: str) -> str:
-    """The name of the folder of a job of this kind: run, ensemble, table, probe.
+    """The name of the folder of a job of this kind: run, ensemble, table, probe, gauge.
 
     Raises KdpipeError for a spec that no such job can be done by.
     """
@@ -87,6 +88,13 @@ def _check_probe(name: str, spec: dict) -> None:
         raise KdpipeError(f"{name}: a probe needs images to train on and to choose by")
 
 
+def _check_gauge(name: str, spec: dict) -> None:
+    _check_network(spec["network"])
+    _check_threads(name, spec)
+    if spec["reading"] not in readings.READINGS:
+        raise KdpipeError(f"{name}: reading is one of {', '.join(readings.READINGS)}")
+
+
 def _check_method(method: dict) -> None:
     """A term of the loss that counts states its revision; one of one's own is well formed."""
     methods.check_revisions(method)
@@ -112,6 +120,7 @@ _TERMS = {
     "ensemble": _Terms(lambda spec: spec["members"], ("ensemble", "evaluation"), _check_ensemble),
     "table": _Terms(lambda spec: [spec], ("table", "views", "split"), _check_table),
     "probe": _Terms(lambda spec: [spec], ("probe", "views", "split"), _check_probe),
+    "gauge": _Terms(lambda spec: [spec], ("gauge", "evaluation", "split"), _check_gauge),
 }
 
 

@@ -129,8 +129,39 @@ def probe_name(spec: dict, digest: str) -> str:
     return f"{spec['network']['name']}-on-{spec['data']['name']}-s{spec['seed']}-{digest[:12]}"
 
 
+def gauge_spec(run: dict, digest: str, epoch: int, reading: str) -> dict:
+    """What a network comes to as a file: of the run with this spec and digest.
+
+    Where `reading` is `best` it is the run at its best epoch on validation, else after `epoch`.
+    """
+    return {
+        "kind": "gauge",
+        "revision": identity.REVISIONS["gauge"],
+        "evaluation": identity.REVISIONS["evaluation"],
+        "data": run["data"],
+        "network": run["network"],
+        "run": digest,
+        "epoch": epoch,
+        "reading": reading,
+        "seed": run["seed"],
+        "threads": 1,
+    }
+
+
+def gauge_name(spec: dict, digest: str) -> str:
+    """`<network>-as-file-e<epoch>-s<seed>-<12 hex>`: what a network comes to as a file."""
+    when = "best" if spec["reading"] == "best" else f"e{spec['epoch']}"
+    return f"{spec['network']['name']}-as-file-{when}-s{spec['seed']}-{digest[:12]}"
+
+
 # The makers of names by the kind of what is made.
-NAMES = {"run": run_name, "ensemble": ensemble_name, "table": table_name, "probe": probe_name}
+NAMES = {
+    "run": run_name,
+    "ensemble": ensemble_name,
+    "table": table_name,
+    "probe": probe_name,
+    "gauge": gauge_name,
+}
 
 
 def data_spec(data: Data, card: cards.Card, split: int = 0) -> dict:

@@ -247,6 +247,12 @@ class Study(Section):
     transfers: dict[Name, Transfer] = Field(
         default_factory=dict, description="linear probes on other data, each under a name"
     )
+    export: bool = Field(
+        False,
+        description="measure every student, its scratch run and its teachers as files that ship: "
+        "error, bytes and time for an image in float32 and int8; wants kdpipe[export]; renames no "
+        "run",
+    )
     tables: dict[str, list[Name]] = Field(
         default_factory=dict,
         description="for each table the blocks and ensembles it reads; one's own are named as "

@@ -56,7 +56,7 @@ def _entries(plan: Plan, place: Store) -> Iterator[Entry]:
             if record is not None:
                 curve = place.curve(name) if kind == "runs" else None
                 of_images = {}
-                if kind != "probes":
+                if kind not in ("probes", "gauges"):
                     of_images |= _of_images(last, kind, name, "")
                     if not readings.is_last(record):
                         of_images |= _of_images(best, kind, name, "_at_best")
@@ -131,8 +131,9 @@ def _merged(entry: Entry, kept: Entry | None) -> Entry:
 
 def _in_words(path: Path, merged: Entries, stayed: set[tuple[str, str]]) -> str:
     there = [entry for entry in merged.values() if entry.record is not None]
-    runs, teams, probes = (sum(e.kind == kind for e in there) for kind in archived.KINDS)
+    runs, teams, probes, gauges = (sum(e.kind == k for e in there) for k in archived.KINDS)
     outcomes = sum(entry.wrong is not None for entry in there)
     said = f"{path}: {runs:,} runs, {teams:,} ensembles, {outcomes:,} of them with outcomes"
     said += f"; {probes:,} probes" if probes else ""
+    said += f"; {gauges:,} gauges" if gauges else ""
     return said + (f"; {len(stayed):,} of them were there and stayed" if stayed else "")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run, Table
+from kdpipe.plan.items import Averaged, Gauge, Item, Plan, Probe, Run, Table
 from kdpipe.results import run_folder
 from kdpipe.results.files import DAMAGED, about_in
 from kdpipe.results.store import Store, is_running
@@ -54,6 +54,8 @@ def folder_of(item: Item, store: Store) -> Path:
             return store.ensemble(item.name)
         case Probe():
             return store.probe(item.name)
+        case Gauge():
+            return store.gauge(item.name)
 
 
 def at_work(items: Iterable[Item], store: Store) -> list[Item]:
@@ -71,5 +73,5 @@ def goes_on(plan: Plan, store: Store) -> bool:
 
 def what(item: Item) -> str:
     """The word for what a job makes."""
-    words = {Run: "run", Table: "table", Averaged: "ensemble", Probe: "probe"}
+    words = {Run: "run", Table: "table", Averaged: "ensemble", Probe: "probe", Gauge: "gauge"}
     return words[type(item)]

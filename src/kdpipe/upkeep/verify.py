@@ -19,14 +19,9 @@ from kdpipe.errors import DataError, KdpipeError
 from kdpipe.results import leftovers, marks, parents, records, registrations, run_folder, store
 from kdpipe.results.archived import FILE, KINDS, Entry
 from kdpipe.results.files import file_facts, read_arrays, temporary_files
-from kdpipe.specs.made import ensemble_name, probe_name, run_name
+from kdpipe.specs.made import NAMES
 
 PRECISIONS = (np.dtype("float16"), np.dtype("float32"))  # of a teacher table
-NAMES = {
-    "run": run_name,
-    "ensemble": ensemble_name,
-    "probe": probe_name,
-}
 
 
 def faults(place: store.Store) -> Iterator[str]:

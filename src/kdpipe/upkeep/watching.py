@@ -48,6 +48,9 @@ def as_text(plan: Plan, place: Store, device: str = "cpu", on_gpus: int | None =
     if plan.probes:
         done = sum(states[name] != "to do" for name in plan.probes)
         lines.append(f"{len(plan.probes):,} probes on other data: {done:,} finished")
+    if plan.gauges:
+        done = sum(states[name] != "to do" for name in plan.gauges)
+        lines.append(f"{len(plan.gauges):,} networks to measure as files: {done:,} measured")
     awaited = {table.name: table for run in waiting for table in run.tables}
     making = at_work(awaited.values(), place)
     if awaited:
@@ -65,7 +68,7 @@ def as_text(plan: Plan, place: Store, device: str = "cpu", on_gpus: int | None =
     for name in plan.runs:
         if states[name] in ("diverged", "skipped"):
             lines.append(f"  {states[name]}  {name}: {records[name]['reason']}")
-    for kind in ("ensembles", "probes"):
+    for kind in ("ensembles", "probes", "gauges"):
         marred = place.scan(kind)[1]
         for name in plan.recorded[kind]:
             if states[name] != "to do":

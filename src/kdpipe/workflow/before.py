@@ -1,5 +1,6 @@
 """What is looked at before anything is started: a study, the files it is in, and the folders."""
 
+import importlib.util
 import os
 import sys
 from argparse import ArgumentError, ArgumentParser
@@ -13,7 +14,9 @@ from kdpipe.plan.items import Plan
 from kdpipe.results.store import Store
 from kdpipe.study import asked, checking, yaml_file
 from kdpipe.upkeep import comparing
-from kdpipe.wording import printable_lines
+from kdpipe.wording import listed, printable_lines
+
+GRAPHS = ("onnx", "onnxscript", "onnxruntime")  # what makes graphs and runs them
 
 
 def checked(path: Path | str) -> Plan:
@@ -28,6 +31,19 @@ def checked(path: Path | str) -> Plan:
 
         comparing.refuse(str(path), own.mistakes(made))
     return made
+
+
+def refuse_without_graphs() -> None:
+    """Raise KdpipeError where networks are to be measured as files and what makes them is missing.
+
+    They are looked for and not imported, which takes seconds.
+    """
+    missing = [name for name in GRAPHS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise KdpipeError(
+            f"export: true needs {listed(missing)}, which are not installed here: pip install "
+            "'kdpipe[export]', in a clone pip install -c requirements.lock -e '.[export]'"
+        )
 
 
 def check_files(arguments: list[str]) -> None:

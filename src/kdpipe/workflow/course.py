@@ -213,7 +213,11 @@ class Course:
         """Of all runs, ensembles, tables and probes that are asked for: how many are done."""
         tables = {name for name, item in self.items.items() if isinstance(item, Table)}
         kinds = {"runs": self.plan.runs, "teacher tables": tables}
-        kinds |= {"ensembles": self.plan.ensembles, "probes": self.plan.probes}
+        kinds |= {
+            "ensembles": self.plan.ensembles,
+            "probes": self.plan.probes,
+            "as files": self.plan.gauges,
+        }
         parts = []
         for word, every in kinds.items():
             names = [name for name in every if name not in self.later]

@@ -16,7 +16,7 @@ from kdpipe.data.cards import Card
 from kdpipe.learning.method import OWN
 from kdpipe.plan import resources
 from kdpipe.plan.cost import schedule
-from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run
+from kdpipe.plan.items import Averaged, Gauge, Item, Plan, Probe, Run
 from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
@@ -33,7 +33,7 @@ class Dag:
 
     study: Study
     plan: Plan
-    to_do: frozenset[str]  # names of runs, ensembles and probes
+    to_do: frozenset[str]  # names of runs, ensembles, probes and gauges
     data_ready: frozenset[str]  # folders of the data sets that are prepared
     again: frozenset[str] = frozenset()  # of what is to do, what has a record that lacks something
     device: str = "cpu"  # cpu or cuda, of every run
@@ -73,7 +73,7 @@ class Dag:
         return [data.name, *path, *([f"--card={data.card}"] if data.card else [])]
 
     def spec(self, wildcards: Any) -> str:
-        """The canonical JSON of a run, a table, an ensemble or a probe."""
+        """The canonical JSON of a run, a table, an ensemble, a probe or a gauge."""
         return identity.canonical(self._item(wildcards).spec)
 
     def keep(self, wildcards: Any) -> str:
@@ -87,9 +87,10 @@ class Dag:
         own = any("build" in each.spec["network"] for each in built)
         own = own or OWN in (item.spec.get("method") or ())
         weights = self.plan.weights.get(item.name)
+        device = "cpu" if isinstance(item, Gauge) else self.device
         return Means(
-            self.device,
-            self.study.runs_per_gpu if self.device == "cuda" else 1,
+            device,
+            self.study.runs_per_gpu if device == "cuda" else 1,
             Path(weights) if weights else None,
             Path(str(self.study.code)) if own else None,
             self._workers(self._card(item)),
@@ -117,7 +118,10 @@ class Dag:
 
     def threads(self, wildcards: Any) -> int:
         """Of the job itself, and of the processes that read images beside it."""
-        return schedule.threads(self._item(wildcards), self.plan)
+        item = self._item(wildcards)
+        if isinstance(item, Gauge) and self.remote:  # a node of many cores may be shared
+            return item.spec["threads"] + self._workers(self.plan.card)
+        return schedule.threads(item, self.plan)
 
     def minutes(self, wildcards: Any, attempt: int) -> int:
         return self._needs(wildcards).at(attempt, self.longest_job).minutes
@@ -179,7 +183,8 @@ class Dag:
         item = self._item(wildcards)
         assert not isinstance(item, Averaged)  # scored beside Snakemake, on no cluster
         card = self._card(item)
-        return resources.of(item, card, self.device, self._workers(card))
+        device = "cpu" if isinstance(item, Gauge) else self.device
+        return resources.of(item, card, device, self._workers(card))
 
     def _card(self, item: Item) -> Card:
         """Of the images that a job sees."""

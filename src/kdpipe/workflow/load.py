@@ -21,7 +21,7 @@ from kdpipe.study import checking, yaml_file
 from kdpipe.training import devices
 from kdpipe.upkeep import comparing
 from kdpipe.workflow import lock, telling
-from kdpipe.workflow.before import leave, refuse_folders, refuse_rooms
+from kdpipe.workflow.before import leave, refuse_folders, refuse_rooms, refuse_without_graphs
 from kdpipe.workflow.dag import (
     Dag,
     again_mark_of,
@@ -83,6 +83,8 @@ def load(
         )
         if head:
             refuse_rooms(_kinds(made, to_do, ready), store, Path(report_folder_of(study)))
+            if made.gauges.keys() & set(to_do):
+                refuse_without_graphs()
             begun = _begun_on(made, to_do, store)
             os.environ[devices.DECIDED] = devices.decide(study.device, remote, begun)
         device = devices.of_job(study.device)

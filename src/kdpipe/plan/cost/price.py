@@ -14,7 +14,7 @@ from kdpipe.data.cards import Card
 from kdpipe.plan.cost import speeds
 from kdpipe.plan.cost.schedule import Schedule, simulate
 from kdpipe.plan.cost.speeds import Speed
-from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run, Table
+from kdpipe.plan.items import Averaged, Gauge, Item, Plan, Probe, Run, Table
 
 RATE = 5e9  # multiply-adds a second, where nothing is known: only ratios of them are shown
 SCORING = 2.0  # seconds of an ensemble: stored outputs, no torch
@@ -24,6 +24,7 @@ STARTING = 2.5  # seconds of Python and torch, where it was not measured
 SNAKEMAKE = 0.3  # from the end of a job to the start of the next in its place
 UNSEEN, SEEN = 0.25, 0.08  # how wide of a price: before a run has finished, and at the least
 READING = 0.007  # to read, decode and crop an image like ImageNet's on one core, as measured
+GRAPHING = 12.0  # seconds of a gauge: a graph, its quantisation and its times
 FITS = 2e-9  # seconds of a probe's classifiers for each image, feature and class
 
 
@@ -102,7 +103,7 @@ class Price:
 
     # --- seconds of work, as if nothing had finished yet
 
-    def _work(self, item: Run | Table | Probe) -> float:
+    def _work(self, item: Run | Table | Probe | Gauge) -> float:
         match item:
             case Run():
                 return self._of_run(item)
@@ -114,6 +115,14 @@ class Price:
                 images = data["train_size"] + data["validation"] + item.card.test
                 fits = FITS * data["train_size"] * 100 * item.card.classes
                 return self._read(item.card, images, images * self._image(item.run)) + fits
+            case Gauge():
+                return self._of_gauge(item)
+
+    def _of_gauge(self, gauge: Gauge) -> float:
+        """PyTorch and both graphs are asked about the images, which are read once."""
+        card = self.plan.card
+        images = gauge.spec["data"]["validation"] + card.test
+        return self._read(card, images, 3 * images * self._image(gauge.run)) + GRAPHING
 
     def _of_run(self, run: Run) -> float:
         """Steps, validation after each epoch, and at the end both of the last and the best."""
@@ -186,7 +195,7 @@ class Price:
         return self._corrections.get(network, self._corrections.get("", 1.0))
 
 
-def _network(item: Run | Table | Probe) -> str:
+def _network(item: Run | Table | Probe | Gauge) -> str:
     if isinstance(item, Run):
         return item.network
     return item.parent.network if isinstance(item, Table) else item.run.network

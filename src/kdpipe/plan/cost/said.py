@@ -4,7 +4,7 @@ import math
 
 from kdpipe.plan.cost.price import Price, Total
 from kdpipe.plan.items import Plan
-from kdpipe.plan.prices import BYTES, as_size, disk, probe_disk
+from kdpipe.plan.prices import BYTES, as_size, disk, gauge_disk, probe_disk
 
 UNITS = ((48 * 3600, 86400, "days"), (2 * 3600, 3600, "hours"), (120, 60, "minutes"))
 
@@ -74,6 +74,7 @@ def peak_disk(plan: Plan, total: Total, states: dict[str, str]) -> int:
     to_do = [run for run in plan.runs.values() if states[run.name] == "to do"]
     runs = sum(disk(plan, run) for run in to_do)
     probes = sum(probe_disk(p) for p in plan.probes.values() if states[p.name] == "to do")
+    probes += sum(gauge_disk(g, plan) for g in plan.gauges.values() if states[g.name] == "to do")
     # Of each run at work: weights, their momentum, the best weights until then, and an average.
     kept = [(3 + bool(run.spec["recipe"].get("ema"))) * run.cost.parameters for run in to_do]
     at_work = total.schedule.abreast * BYTES * max(kept, default=0)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from kdpipe.plan.items import Averaged, Item, Plan, Probe, Run, Table
+from kdpipe.plan.items import Averaged, Gauge, Item, Plan, Probe, Run, Table
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def simulate(
         while ready and free > 0:
             item = items[heapq.heappop(ready)[2]]
             taken = min(threads(item, plan), cores)
-            held = on_gpus is not None and not isinstance(item, Averaged)
+            held = on_gpus is not None and not isinstance(item, (Averaged, Gauge))
             if running and (taken > free or (held and on_gpu >= (on_gpus or 1))):
                 heapq.heappush(ready, place(item))
                 break
@@ -76,7 +76,7 @@ def simulate(
             abreast = max(abreast, len(running))
         now, name, taken = heapq.heappop(running)
         free += taken
-        on_gpu -= on_gpus is not None and not isinstance(items[name], Averaged)
+        on_gpu -= on_gpus is not None and not isinstance(items[name], (Averaged, Gauge))
         for item in after[name]:
             waits[item.name] -= 1
             if not waits[item.name]:
@@ -89,9 +89,14 @@ def simulate(
 
 
 def threads(item: Item, plan: Plan) -> int:
-    """Of a job, and of the processes that read images beside it; scoring an ensemble has one."""
+    """Of a job, and of the processes that read images beside it; scoring an ensemble has one.
+
+    A gauge takes times: on this machine nothing runs beside it.
+    """
     if isinstance(item, Averaged):
         return 1
+    if isinstance(item, Gauge):
+        return cores()
     own = item.spec["recipe"] if isinstance(item, Run) else item.spec
     card = item.card if isinstance(item, Probe) else plan.card
     return own["threads"] + (plan.study.workers if card.streamed else 0)

@@ -9,6 +9,7 @@ from kdpipe.evidence.advice.answer import Answer, Gain
 from kdpipe.evidence.advice.by_class import NOT_KEPT
 from kdpipe.evidence.claim import look_of
 from kdpipe.evidence.reading import SAID
+from kdpipe.evidence.selections import APART
 from kdpipe.evidence.verdicts import Verdict
 from kdpipe.plan.items import Plan
 from kdpipe.report.pages.found import Found, counted
@@ -46,7 +47,7 @@ def facts(found: Found) -> list[tuple[str, str]]:
     plan, frame, outdated = found.plan, found.frame, found.outdated
     chosen = any(answer.chosen for answer in found.answers)
     study, data = plan.study, plan.study.data
-    runs = frame.loc[~frame.kind.isin(["ensemble", "probe"])].drop_duplicates("run")
+    runs = frame.loc[~frame.kind.isin(["ensemble", *APART])].drop_duplicates("run")
     done = runs.loc[runs.status == "done"]
     size = data.train_size or plan.card.train - data.validation
     val = plan.card.validated(data.validation)

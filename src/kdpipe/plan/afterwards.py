@@ -1,15 +1,20 @@
-"""Probes of a transfer: how well the features of finished networks serve another data set."""
+"""What is asked of finished networks afterwards: probes of a transfer, and gauges.
+
+A probe says how well their features serve another data set, a gauge what they come to as files that
+ship.
+"""
 
 from collections.abc import Iterator
 
 from kdpipe import identity
 from kdpipe.data.cards import Card, card_of_keys
-from kdpipe.plan.items import Cell, Plan, Probe, ProbeRow, Run
+from kdpipe.plan.items import Cell, Gauge, GaugeRow, Plan, Probe, ProbeRow, Run
+from kdpipe.results.readings import Reading
 from kdpipe.specs import made
 from kdpipe.study.grammar import Transfer
 
 
-def add(plan: Plan, label: str, transfer: Transfer) -> None:
+def add_probes(plan: Plan, label: str, transfer: Transfer) -> None:
     """Plan the probes of a transfer, for the cells that the plan has."""
     card = card_of_keys(transfer.data)
     data = made.data_spec(transfer.data, card)
@@ -21,6 +26,22 @@ def add(plan: Plan, label: str, transfer: Transfer) -> None:
                 if (probe := probes.get((run.name, epoch))) is None:
                     probe = probes[run.name, epoch] = _probe(plan, run, epoch, data, card)
                 plan.probe_rows.append(ProbeRow(label, of, cell, probe))
+
+
+def add_gauges(plan: Plan) -> None:
+    """Plan a gauge of every last student, its scratch run and its teacher.
+
+    Students are taken where the study reads them, teachers where they taught.
+    """
+    known: dict[tuple[str, int, Reading], Gauge] = {}
+    for cell in plan.cells:
+        if cell.last:
+            for of, run, epoch in _asked(plan, cell):
+                reading = "last" if of == "teacher" else plan.study.reading
+                key = (run.name, epoch, reading)
+                if key not in known:
+                    known[key] = _gauge(plan, run, epoch, reading)
+                plan.gauge_rows.append(GaugeRow(of, cell, known[key]))
 
 
 def _asked(plan: Plan, cell: Cell) -> Iterator[tuple[str, Run, int]]:
@@ -42,3 +63,10 @@ def _probe(plan: Plan, run: Run, epoch: int, data: dict, card: Card) -> Probe:
     images = data["train_size"] + data["validation"] + card.test
     probe = Probe(name, digest, spec, run, card, images * run.cost.multiply_adds)
     return plan.probes.setdefault(name, probe)
+
+
+def _gauge(plan: Plan, run: Run, epoch: int, reading: Reading) -> Gauge:
+    spec = made.gauge_spec(run.spec, run.digest, epoch, reading)
+    digest = identity.digest(spec)
+    gauge = Gauge(made.gauge_name(spec, digest), digest, spec, run)
+    return plan.gauges.setdefault(gauge.name, gauge)
