@@ -13,7 +13,10 @@ CAPTION = (
     "Top-1 validation error in points; mean ± half of the 95 % t interval "
     "over n seeds. Of test nothing is shown until the look is reached."
 )
-KEYS = ("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble")
+KEYS = (
+    *("kind", "student", "teacher", "stop", "via", "generation", "method", "ensemble"),
+    "epochs",  # of scratch runs of several lengths
+)
 
 
 def untested(frame: pd.DataFrame) -> pd.DataFrame:
