@@ -5,6 +5,7 @@ import shutil
 import made_data
 import numpy as np
 import pytest
+from PIL import Image
 
 from kdpipe.data import cards
 from kdpipe.data.own import remarks
@@ -29,6 +30,22 @@ def test_one_image_in_two_classes_is_said(options, folder):
     said = make_card(folder, "mine", None, **options)
     assert "note: 1 training image(s) stand in more than one class" in said
     assert "train/class-0/00000.png" in said and "train/class-2/twin.png" in said
+
+
+def test_files_of_several_pictures_and_dark_ones_of_16_bits_are_said(folder):
+    assert "note" not in make_card(folder, "mine", None)
+    train, test = folder / "train" / "class-0", folder / "test" / "class-0"
+    draw = np.random.default_rng(0).integers
+    first, *rest = [Image.fromarray(draw(0, 256, SHAPE[1:], np.uint8)) for _ in range(3)]
+    first.save(train / "stack.tif", save_all=True, append_images=rest)
+    Image.fromarray(draw(0, 4096, SHAPE[1:], np.uint16)).save(test / "dark.png")  # 12 bits
+    Image.fromarray(draw(0, 65536, SHAPE[1:], np.uint16)).save(train / "deep.png")
+    said = make_card(folder, "mine", None)
+    assert (
+        "1 file(s) hold several pictures, of which the first is taken: train/class-0/stack" in said
+    )
+    assert "1 picture(s) of 16 bits are nearly black" in said and "test/class-0/dark.png" in said
+    assert "deep.png" not in said
 
 
 def test_of_an_npz_the_places_are_said(tmp_path):

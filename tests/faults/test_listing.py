@@ -4,6 +4,7 @@ what is gone is said.
 Which files it reads is found by listening to `open`, not known from a list of the code.
 """
 
+import io
 import json
 import os
 import re
@@ -12,11 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from made_world import World
 
 from kdpipe.cli.main import main
-from kdpipe.report import render
+from kdpipe.report import render, source
 
 LISTEN = """
 import json, os, sys
@@ -77,6 +79,8 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
         assert {"record.json", "curve.jsonl", "outputs.safetensors", "mine.card.json"} <= kinds
     else:
         assert "records.jsonl.gz" in kinds
+    monkeypatch.setattr(render, "draw", lambda frame, curves: [])
+    assert main(command) == 0
     capsys.readouterr()
     shown = Path("reports/world/results.csv").read_bytes(), Path("reports/world/claims.json")
     csv, claims = shown[0], shown[1].read_bytes()
@@ -99,6 +103,38 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
             each.write_bytes(whole)
     assert main(command) == 0 and Path("reports/world/results.csv").read_bytes() == csv
     shutil.rmtree("reports")
+
+
+def shown(csv: bytes) -> list[tuple]:
+    """What, which, and its error, of each row."""
+    frame = pd.read_csv(io.BytesIO(csv)).fillna("")
+    return list(frame[["kind", "run", "status", "test_error"]].itertuples(index=False, name=None))
+
+
+def test_a_run_of_which_a_file_is_altered_is_a_hole(finished, tmp_path, monkeypatch, capsys):
+    """What is shown of the others is what it was; the report is called up to date by nobody."""
+    world = finished.copied(tmp_path / "world")
+    monkeypatch.chdir(world.folder)
+    monkeypatch.setattr(render, "draw", lambda frame, curves: [])
+    command, csv = ["report", "study.yaml"], Path("reports/world/results.csv")
+    assert main(command) == 0
+    whole = csv.read_bytes()
+    (folder,) = world.place.root.glob("runs/wrn10-0.5-labels-*")
+    for name in ("curve.jsonl", "outputs.safetensors"):
+        kept = (folder / name).read_bytes()
+        (folder / name).write_bytes(altered(kept))
+        capsys.readouterr()
+        assert main(command) == 0
+        assert f"{folder.name}/{name} is damaged" in capsys.readouterr().err
+        before, now = shown(whole), shown(csv.read_bytes())
+        holes = [old for old, new in zip(before, now, strict=True) if old != new]
+        assert len(before) > 10 and [hole[0] for hole in holes] == ["scratch", "ensemble"]
+        assert csv.read_text().count(f'damaged,"{folder.relative_to(world.folder)}/{name}') == 2
+        plan, place = world.plan(), world.place
+        assert source.of(csv.parent) != source.digest(plan, place)
+        (folder / name).write_bytes(kept)
+        assert main(command) == 0 and csv.read_bytes() == whole
+        assert source.of(csv.parent) == source.digest(plan, place)
 
 
 @pytest.mark.parametrize("source", ["results", "published"])

@@ -4,13 +4,21 @@ A run waits for its data set and for its teacher's tables, whose jobs leave no r
 failed of is said of every run that waits for them.
 """
 
+import contextlib
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
+from kdpipe.errors import StoreError
 from kdpipe.plan.items import Averaged, Item, Plan, Probe, Recorded, Run
+from kdpipe.results.files import read_bytes
+from kdpipe.results.run_folder import best_outputs, curve, outputs
 from kdpipe.results.store import Store
 
 # As the store calls them.
 KINDS = {"Run": "runs", "Averaged": "ensembles", "Probe": "probes", "Gauge": "gauges"}
+# Of a run, by a report: its checkpoints by ensembles alone, which say so.
+READ = {each(Path()).name for each in (curve, outputs, best_outputs)}
 
 
 def of(item: Recorded, plan: Plan, store: Store, damaged: dict[str, str]) -> tuple[str, str | None]:
@@ -40,3 +48,31 @@ def awaited(item: Item, plan: Plan, store: Store) -> Iterator[tuple[str, str]]:
         reason = store.failure("tables", f".{table.name}")
         if reason is not None:
             yield f"table {table.name}", reason
+
+
+def by_altered_files(plan: Plan, store: Store) -> Store:
+    """The store, where a run of which a curve or outputs were altered counts as damaged, and so do
+    the ensembles that it is in: a report is rendered without them.
+    """
+    runs = {}
+    for name, record in store.records("runs").items():
+        if name in plan.runs and (why := _altered(record, store.run(name))) is not None:
+            runs[name] = why
+    teams = {}
+    for name, team in plan.ensembles.items():
+        for run, _ in team.members:
+            if run.name in runs:
+                teams[name] = runs[run.name]
+    return dataclasses.replace(store, altered={"runs": runs, "ensembles": teams})
+
+
+def _altered(record: dict, folder: Path) -> str | None:
+    """What is the matter with what a report reads of a run beside its record."""
+    for name, facts in record.get("files", {}).items():
+        if name in READ:
+            try:
+                with contextlib.suppress(FileNotFoundError):  # of an archive, or said by its record
+                    read_bytes(folder / name, facts)
+            except StoreError as error:
+                return str(error)
+    return None

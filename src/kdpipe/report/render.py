@@ -18,7 +18,7 @@ from kdpipe.beforehand import registered
 from kdpipe.evidence import claim, frames, reading
 from kdpipe.evidence.advice import answer, by_class, pairs
 from kdpipe.evidence.selections import read_by, tidy
-from kdpipe.plan import outdated, status
+from kdpipe.plan import hindrances, outdated, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import own, source, style
 from kdpipe.report.figure import draw, figures
@@ -41,9 +41,11 @@ from kdpipe.wording import printable_lines
 def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     """Write the report of a plan into a folder; returns the folder.
 
+    A run of which a file was altered is a hole that is named, and it makes no report up to date.
     Raises KdpipeError, before anything is written, if there is neither a record nor a failure.
     """
     status.refuse_nothing(plan, place, failures=True)
+    place = hindrances.by_altered_files(plan, place)
     digest = source.digest(plan, place)  # before the records are read: what comes later is missing
     found, known = looked_up(plan, place)
     texts = {"results.csv": known.to_csv(index=False)}
@@ -62,7 +64,8 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
     if theirs := _of_own(asked.own([*plan.study.tables, *plan.study.figures])):
         files[folder / source.LISTED] = "".join(f"{name}\n" for name in theirs).encode()
     exchange(files, last=folder / source.PAGE, gone=_others(folder, files.keys()))
-    for line in found.failed:
+    altered = place.altered["runs"].values()
+    for line in (*found.failed, *altered):
         print(f"kdpipe: {printable_lines(line)}", file=sys.stderr)
     return folder
 

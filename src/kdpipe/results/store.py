@@ -9,8 +9,8 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +28,8 @@ class Store:
     """Paths below one results folder, and what is known of the runs in it."""
 
     root: Path = Path("results")
+    # By kind and name, what is the matter with a file of it: it counts as damaged.
+    altered: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False)
 
     def run(self, name: str) -> Path:
         return self.root / "runs" / name
@@ -102,7 +104,7 @@ class Store:
                 damaged[name] = f"{self.archive}: {why}: restore it (git, a backup), or remove it"
             elif record is not None:
                 found[name] = record
-        folder = self.root / kind
+        folder, altered = self.root / kind, self.altered.get(kind, {})
         if not folder.is_dir():
             return found, damaged
         left_out = self.leaves_weights_out
@@ -117,6 +119,7 @@ class Store:
             if record is not None:
                 entry = entries.get((kind, there.name))
                 wrong = records.unusable(record, path, left_out, entry)
+                wrong = wrong or altered.get(there.name, "")
             if record is None or wrong:
                 found.pop(there.name, None)
                 damaged[there.name] = wrong
@@ -149,6 +152,8 @@ class Store:
         Raises StoreError if it is not what the record of the run says.
         """
         folder = self.run(name)
+        if name in self.altered.get("runs", {}):
+            return None
         try:
             record = records.finished(folder, None)
         except StoreError:  # said of the record

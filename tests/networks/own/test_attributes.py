@@ -48,6 +48,9 @@ KEPT = {  # where it is made, what counts, and its name
     "a namespace": ({"outside": "CFG = SimpleNamespace(step=0)"}, "CFG.step += 1", "CFG of kept"),
     "a data class": ({"outside": DATA}, "COUNT.step += 1", "COUNT of kept"),
     "an iterator": ({"outside": "COUNT = itertools.count()"}, "next(COUNT)", "COUNT of kept"),
+    "where one stands": ({"of_it": "self.it = iter(range(99))"}, "next(self.it)", "it"),
+    "in a list": ({"of_it": "self.it = iter([1] * 99)"}, "next(self.it)", "it"),
+    "a map": ({"of_it": "self.it = map(int, range(99))"}, "next(self.it)", "it"),
     "a generator": ({"outside": "RNG = random.Random(0)"}, "RNG.random()", "RNG of kept"),
     "torch's": ({"outside": "RNG = torch.Generator()"}, "torch.rand(1, generator=RNG)", "RNG of"),
     "a function": (

@@ -21,6 +21,8 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 # By name, what PIL may decode as any of them.
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 SUFFIXES += (".pgm",)
+ANIMATED = ("GIF", "PNG", "TIFF", "WEBP")  # the second picture of a phone's JPEG is a preview
+DARK = 32  # of 255: of what has 12 or 13 bits in 16
 GREY = {"1", "L", "LA"}  # and 16-bit grey, which PIL calls I;16, or I where it comes of a .pgm
 COLOURED = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 # What PIL raises for a damaged file, beside its own errors, which are OSErrors.
@@ -78,6 +80,18 @@ def converted(image, name: object, channels: int):
     if _deep(image):
         upright = Image.fromarray(_high_byte(np.asarray(upright), image))
     return upright.convert("L" if channels == 1 else "RGB")
+
+
+def holds_several(file) -> bool:
+    """Whether there are more pictures in a file than the first one, which is taken."""
+    with opened(file, file) as image:
+        return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
+
+
+def is_dark(file) -> bool:
+    """Whether a picture is grey of 16 bits, and nearly black once it has only the upper eight."""
+    with opened(file, file) as image:
+        return _deep(image) and converted(image, file, 1).getextrema()[1] < DARK
 
 
 def decoded(file, channels: int, side: int | None) -> np.ndarray:

@@ -20,6 +20,7 @@ from kdpipe.wording import listed, printable
 # Pictures, by their names, of formats that `pictures` does not read.
 UNREAD = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".tga", ".ico", ".exr"}
 UNREAD |= {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw"}
+JPEG = (".jpg", ".jpeg", ".jfif")  # by far the most pictures, and neither deep nor animated
 MAX_READ = 2 * 10**9  # bytes of files that are compared
 SHOWN = 3  # pairs
 
@@ -47,7 +48,24 @@ def of_images(path: Path, arrays: Arrays, found: Found | None) -> list[str]:
     files = found.files["train"] if found else None
     names = [_below(path, file) for file in files] if files else None
     digests = reader.digests_of(arrays["train_images"])
-    return [*_twins(digests, arrays["train_labels"], names), *_of_folder(path, arrays, found)]
+    twins = _twins(digests, arrays["train_labels"], names)
+    return [*twins, *_of_pictures(path, found), *_of_folder(path, arrays, found)]
+
+
+def _of_pictures(path: Path, found: Found | None) -> Iterator[str]:
+    """Files of which more is lost than eight bits can keep, or all but the first picture."""
+    files = [file for each in found.files.values() for file in each] if found else []
+    files = [file for file in files if file.suffix.lower() not in JPEG]
+    if several := [_below(path, file) for file in files if pictures.holds_several(file)]:
+        yield (
+            f"note: {len(several):,} file(s) hold several pictures, of which the first is taken: "
+            f"{listed(several)}"
+        )
+    if dark := [_below(path, file) for file in files if pictures.is_dark(file)]:
+        yield (
+            f"note: {len(dark):,} picture(s) of 16 bits are nearly black, since the upper eight "
+            f"are kept: scale them first, all by one factor: {listed(dark)}"
+        )
 
 
 def of_files(path: Path, arrays: Arrays, found: Found) -> list[str]:

@@ -12,6 +12,7 @@ import re
 import sys
 import types
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,8 @@ def _parts(value: Any) -> list[tuple[Any, Any]]:
         return [("at", value.get_state())]
     if isinstance(value, np.random.Generator):
         return [("at", value.bit_generator.state)]
+    if isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
+        return [("at", _reduced(value))]
     return [*getattr(value, "__dict__", {}).items(), *_slots(value)]
 
 
@@ -174,6 +177,14 @@ def _has(value: Any, name: str) -> bool:
         return name not in ("__dict__", "__weakref__") and hasattr(value, name)
     except Exception:  # of somebody's own
         return False
+
+
+def _reduced(value: Iterator) -> Any:
+    """Where an iterator stands, as pickle would note it."""
+    try:
+        return value.__reduce__()
+    except TypeError:
+        return None
 
 
 def _content(cell: Any) -> Any:

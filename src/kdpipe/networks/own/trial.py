@@ -201,11 +201,11 @@ class _Trial:
 
     def alone(self) -> None:
         """An image is answered as it is, whatever stands beside it in a batch."""
-        model = self.built(0).eval()
-        answer.move(model)
+        answer.move(model := self.built(0).eval())
+        images = torch.cat([self.images, 2 * self.images, self.images / 2])
         with torch.no_grad():
-            together = self.forward(model, "eval mode")
-            each = [self.forward(model, "eval mode", one) for one in self.images.split(1)]
+            together = self.forward(model, "eval mode", images)
+            each = [self.forward(model, "eval mode", one) for one in images.split(1)]
         if not answer.agree(together.flatten().tolist(), torch.cat(each).flatten().tolist()):
             self.refuse(
                 "in eval mode it answers an image otherwise beside others than alone: it must not "
