@@ -91,7 +91,7 @@ def holds_several(file) -> bool:
 def is_dark(file) -> bool:
     """Whether a picture is grey of 16 bits, and nearly black once it has only the upper eight."""
     with opened(file, file) as image:
-        return _deep(image) and converted(image, file, 1).getextrema()[1] < DARK
+        return _deep(image) and bool(np.asarray(converted(image, file, 1)).max() < DARK)
 
 
 def decoded(file, channels: int, side: int | None) -> np.ndarray:
