@@ -8,6 +8,8 @@ from importlib import import_module
 
 from pydantic import BaseModel
 
+from kdpipe.data.augmentations.augment import Augment
+from kdpipe.data.augmentations.erase import Erase
 from kdpipe.data.augmentations.random_crop import Crop
 from kdpipe.data.keys import Data
 from kdpipe.learning import method as methods
@@ -20,6 +22,8 @@ from pages.markdown import cell, paragraphs, table
 # Sections of a study, and where their keys stand in the file.
 SECTIONS = {
     Data: "data",
+    Erase: "data.erase",
+    Augment: "data.augment",
     Crop: "data.crop",
     Recipe: "recipe",
     OwnNetwork: "networks.NAME",

@@ -27,6 +27,8 @@ RNG = np.random.RandomState(0)
 IMAGES = RNG.randint(0, 256, (2, 3, 8, 6)).astype(np.uint8)
 # Of each augmentation keys that make more than one view.
 ASKED = {
+    "augment": {"augment": {"policy": "rand"}},
+    "erase": {"erase": {"probability": 1.0}},
     "flip": {"flip": True},
     "pad": {"pad": 2, "padding": "reflect"},
     "random_crop": {"crop": {"scale": [0.2, 0.9]}},
@@ -65,7 +67,7 @@ def test_one_view_as_it_comes_and_more_when_asked(name):
     assert made.digits == ((digit, asked),) and Views.of(neutral.model_dump()) == PLAIN
     assert made.endless or 0 <= made.centre < made.count
     assert pickle.loads(pickle.dumps(made)) == made  # it goes to the processes that read images
-    assert digit.gather or digit.image or digit.drawn
+    assert digit.gather or digit.image or digit.drawn or digit.normalised
 
 
 @pytest.mark.parametrize("name", of_arrays())
@@ -138,7 +140,7 @@ def gather(keys, value, rows, columns):
     return torch.where((value == 1)[:, None], rows.flip(1), rows), columns
 
 
-DIGIT = Digit(keys=Keys, place=3, count=count, gather=gather, revision=1)
+DIGIT = Digit(keys=Keys, place=9, count=count, gather=gather, revision=1)
 '''
 SCRIPT = """
 import json, sys

@@ -64,6 +64,8 @@ def test_what_is_made_is_what_lies_there(generated):
 
 def models():
     """Every section of a study with the heading of its keys."""
+    from kdpipe.data.augmentations.augment import Augment
+    from kdpipe.data.augmentations.erase import Erase
     from kdpipe.data.augmentations.random_crop import Crop
     from kdpipe.data.keys import Data
     from kdpipe.learning.recipe import Recipe
@@ -71,6 +73,7 @@ def models():
     from kdpipe.study.grammar import Block, Ensemble, Transfer
 
     yield from [(Study, "The whole file"), (Data, "data"), (Crop, "data.crop"), (Recipe, "recipe")]
+    yield from [(Augment, "data.augment"), (Erase, "data.erase")]
     yield from [(OwnNetwork, "networks.NAME"), (methods.Method, "methods.NAME")]
     yield from [(Ensemble, "ensembles.NAME"), (Pretrained, "pretrained.NAME")]
     yield from [(Block, "experiments"), (Transfer, "transfers.NAME")]

@@ -44,21 +44,35 @@ class Images:
 
     def batch(self, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         """Views `view` (B,) of images `index` (B,): (B, C, H, W) float32, channels last."""
+        values = self.views.values(view)
+        pixels = self._gathered(index, values)
+        for digit, keys, seed in values:
+            if digit.pixels is not None:
+                pixels = digit.pixels(keys, seed.cpu(), pixels)
+        x = normalised(pixels, self.scale, self.shift)
+        for digit, keys, seed in values:
+            if digit.normalised is not None:
+                x = digit.normalised(keys, seed.cpu(), x)
+        return x
+
+    def _gathered(self, index: torch.Tensor, values: list) -> torch.Tensor:
+        """Pixels (B, H, W, C) of images `index` (B,), as the values of the digits say."""
         rows, columns = self.rows, self.columns
-        for digit, keys, value in self.views.values(view):
-            assert digit.gather is not None
-            rows, columns = digit.gather(keys, value, rows, columns)
-        pixels = self.padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return normalised(pixels, self.scale, self.shift)
+        for digit, keys, value in values:
+            if digit.gather is not None:
+                rows, columns = digit.gather(keys, value.to(self.device), rows, columns)
+        return self.padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
 
     def batches(
         self, order: torch.Tensor, view: torch.Tensor, size: int, start: int = 0
     ) -> Generator[Batch, None, None]:
         """(index, view, x) of each batch of an order (N,) from batch `start` on."""
+        # What groups are made of is looked at here, where no device is waited for.
+        shown = view.cpu() if self.views.endless else view.to(self.device)
         order, view = order.to(self.device), view.to(self.device)
         for first in range(start * size, len(order), size):
-            index, seen = order[first : first + size], view[first : first + size]
-            yield index, seen, self.batch(index, seen)
+            key = slice(first, first + size)
+            yield order[key], view[key], self.batch(order[key], shown[key])
 
     def centres(self, size: int) -> Generator[torch.Tensor, None, None]:
         """All images in their order as they are, normalised: batches (B, C, H, W)."""
@@ -68,7 +82,8 @@ class Images:
     def centre(self, start: int, stop: int) -> torch.Tensor:
         """Images start..stop as they are, normalised: (B, C, H, W)."""
         index = torch.arange(start, min(stop, len(self)), device=self.padded.device)
-        return self.batch(index, torch.full_like(index, self.views.centre))
+        plain = [(d, keys, torch.full_like(index, d.plain(keys))) for d, keys in self.views.digits]
+        return normalised(self._gathered(index, plain), self.scale, self.shift)
 
 
 def forward_size(height: int, width: int, device: torch.device) -> int:

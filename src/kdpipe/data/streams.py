@@ -106,6 +106,9 @@ class Streams:
         asked = ((order[key].numpy(), view[key].numpy()) for key in keys)
         for key, pixels in zip(keys, self.loaded(views, asked), strict=False):
             x = normalised(pixels.to(self.device, non_blocking=True), self.scale, self.shift)
+            for digit, section, seed in views.values(view[key]):
+                if digit.normalised is not None:
+                    x = digit.normalised(section, seed, x)
             yield order[key].to(self.device), view[key].to(self.device), x
 
     def loaded(self, views: Views, asked) -> Generator[torch.Tensor, None, None]:
@@ -186,8 +189,6 @@ class _Decoder(Dataset):
 
     def view(self, index: int, number: int) -> np.ndarray:
         """(H, W, C) uint8."""
-        from torchvision.transforms import v2
-
         image = self.decoded(index)
         if self.views.endless:
             # Of torch.manual_seed the part that does not look for a GPU.
@@ -195,8 +196,7 @@ class _Decoder(Dataset):
             for change in self.drawn:
                 image = change(image)
         else:
-            side = self.files.shape[1]
-            image = v2.CenterCrop(side)(v2.Resize(round(side * LARGER))(image))
+            image = self.as_it_is(image)
             for digit, keys, value in self.views.values(number):
                 assert digit.image is not None
                 image = digit.image(keys, value, image)
@@ -206,8 +206,17 @@ class _Decoder(Dataset):
     @functools.cached_property
     def drawn(self) -> list[Callable]:
         """What draws a view of its seed, in the order in which it draws."""
-        side, last_first = self.files.shape[1], reversed(self.views.digits)
-        return [digit.drawn(keys, side) for digit, keys in last_first if digit.drawn]
+        side, last_first = self.files.shape[1], self.views.digits[::-1]
+        first = [] if any(digit.sized for digit, _ in last_first) else [self.as_it_is]
+        return first + [digit.drawn(keys, side) for digit, keys in last_first if digit.drawn]
+
+    @functools.cached_property
+    def as_it_is(self) -> Callable:
+        """The centre of an image, scaled as validation and test are."""
+        from torchvision.transforms import v2
+
+        side = self.files.shape[1]
+        return v2.Compose([v2.Resize(round(side * LARGER)), v2.CenterCrop(side)])
 
     def decoded(self, index: int):
         """An image of PIL, of the mode that the network wants. Raises DataError."""

@@ -8,8 +8,9 @@ v // 2 // 9 and column v // 2 % 9. Without flip that digit is gone: it has one v
 A new augmentation goes in front, with a higher `place` than all others and 0 for the image as it
 is: every number that there was before means the same view. Once it is in use it keeps its place.
 
-Of images that stream from their files the views may have no end. Then the number of a view is the
-seed that it is drawn with, and each augmentation draws what it needs, the last digit first.
+The views may have no end. Then the number of a view is the seed that it is drawn with, and each
+augmentation draws what it needs: of images in an array from a seed of its own that is split off; of
+images that stream from torch's generator, the last digit first.
 """
 
 import functools
@@ -24,6 +25,9 @@ from kdpipe.section import Section
 
 SEEDS = 2**63 - 1
 ENDLESS = 0  # a count: there are as many as seeds
+# Of SplitMix64, as signed numbers.
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+FIRST, SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 
 def first(_: Any) -> int:
@@ -45,14 +49,20 @@ class Digit:
     `margin`: images (N, C, H, W) with what a view may show beside them.
     `gather`: given values (B,) of the digit, the rows (B or 1, H) and columns (B or 1, W) that are
     taken of an image with its margin, as tensors, what it makes of them.
+    `pixels`: of views without end: given seeds of its own (B,), on the CPU, and images (B, H, W, C)
+    uint8, which it may overwrite, the new images.
 
     Of images that stream:
     `image`: given a value and an image of PIL, which has its size already, the new image.
     `drawn`: given the side of what a network sees, a transform of images of PIL that draws from
     torch's own generator.
+    `sized`: whether that transform gives an image of this side, whatever it is given.
 
-    `gather`, `image` or `drawn` is None where the augmentation is not for such images. `revision`
-    is raised by hand when the views change. None: as old as `views` in `identity.REVISIONS`, which
+    Of both: `normalised`: of views without end: given seeds of its own (B,), on the CPU, and the
+    normalised images (B, C, H, W), which it may overwrite, the new images.
+
+    Any of them is None where the augmentation is not for such images. `revision` is raised by hand
+    when the views change. None: as old as `views` in `identity.REVISIONS`, which
     stands for it; its keys are in every spec. Those of a newer one stand, with its revision, in
     the specs of those who use it alone: it renames no run by being there. All of it is pickled for
     the processes that read images: no lambda.
@@ -66,6 +76,9 @@ class Digit:
     gather: Callable[[Any, Any, Any, Any], tuple[Any, Any]] | None = None
     image: Callable[[Any, int, Any], Any] | None = None
     drawn: Callable[[Any, int], Callable[[Any], Any]] | None = None
+    pixels: Callable[[Any, Any, Any], Any] | None = None
+    normalised: Callable[[Any, Any, Any], Any] | None = None
+    sized: bool = False
     revision: int | None = None
 
 
@@ -126,7 +139,15 @@ class Views:
         return number
 
     def values(self, number) -> list[tuple[Digit, Any, Any]]:
-        """Digits with their sections and their values in a number, or in a tensor of numbers."""
+        """Digits with their sections and their values in a number, or in a tensor of numbers.
+
+        Of views without end each has a seed split off from the number, and its value of that.
+        """
+        if self.endless:
+            seeds = [split(number, digit.place) for digit, _ in self.digits]
+            counts = [digit.count(keys) for digit, keys in self.digits]
+            values = [s % n if n != ENDLESS else s for s, n in zip(seeds, counts, strict=True)]
+            return [(*one, value) for one, value in zip(self.digits, values, strict=True)]
         found = []
         for place, (digit, keys) in reversed(list(enumerate(self.digits))):
             value = number
@@ -137,11 +158,23 @@ class Views:
 
     def refuse_without(self, way: Literal["gather", "image", "drawn"]) -> None:
         """Raise DataError for an augmentation that images like these cannot have."""
+        also = ("normalised", "pixels") if way == "gather" else ("normalised",)
         for digit, _ in self.digits:
-            if getattr(digit, way) is None:
+            if all(getattr(digit, one) is None for one in (way, *also)):
                 key = next(iter(digit.keys.model_fields))
                 those = "are one array" if way == "gather" else "stream"
                 raise DataError(f"data.{key}: is not for images that {those}")
+
+
+def split(seed: Any, number: int) -> Any:
+    """The `number`-th of the seeds, in [0, 2**63), that each of a tensor of seeds is split into.
+
+    SplitMix64 (Steele, Lea and Flood, 2014), in whole numbers that wrap around.
+    """
+    mixed = seed + (GOLDEN * (number + 1) + 2**63) % 2**64 - 2**63
+    mixed = (mixed ^ (mixed >> 30 & 2**34 - 1)) * FIRST
+    mixed = (mixed ^ (mixed >> 27 & 2**37 - 1)) * SECOND
+    return (mixed ^ (mixed >> 31 & 2**33 - 1)) & 2**63 - 1
 
 
 PLAIN = Views(())

@@ -52,10 +52,12 @@ def measure(
         place = Store(Path(folder))
         data = _made(place, shape, network["classes"], (steps + 1) * taken)
         views = spec["data"]["views"]
+        # Images that stream are changed where they are read, not where they are trained on.
+        streamed = spec["data"].get("stream_revision") is not None
+        elsewhere = dict.fromkeys(("crop", "augment") if streamed else ())
         made = {
             **spec,
-            # Images that stream are cropped where they are read, not where they are trained on.
-            "data": data | {"validation": taken, "views": views | {"crop": None}},
+            "data": data | {"validation": taken, "views": views | elsewhere},
             "recipe": {**recipe, "batch_size": taken, "epochs": 100_000, "drop_epochs": []},
             **dict.fromkeys(("teacher", "method", "pretrained")),
         }

@@ -57,4 +57,4 @@ def drawn(keys: Keys, side: int) -> Any:
     return v2.RandomResizedCrop(side, scale=tuple(crop.scale), ratio=tuple(crop.ratio))
 
 
-DIGIT = Digit(keys=Keys, place=0, count=count, drawn=drawn)
+DIGIT = Digit(keys=Keys, place=0, count=count, drawn=drawn, sized=True)

@@ -41,6 +41,8 @@ def key(plan: Plan, run: Run, device: str) -> str:
     recipe, network = run.spec["recipe"], run.spec["network"]
     asked = {name: recipe[name] for name in ("batch_size", "threads", "autocast", "compile")}
     asked |= {"ema": True} if recipe.get("ema") else {}  # whatever its decay, it costs as much
+    seen = run.spec["data"]["views"]
+    asked |= {key: seen[key] for key in ("augment", "erase") if seen.get(key)}
     asked |= {"mixed": True} if mixing.asked(recipe) else {}
     asked |= {"network": network, "shape": list(plan.card.shape)}
     asked |= {"device": device, "processor": _processor(), "torch": _torch()}

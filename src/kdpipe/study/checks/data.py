@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kdpipe.data import cards
+from kdpipe.data import cards, views
 from kdpipe.data.keys import Data
 from kdpipe.study import salvage
 from kdpipe.study.check import Check
@@ -56,12 +56,24 @@ def of_images(where: str, images: Images, teacher_outputs: object = None) -> Ite
         )
     elif card.counts and data.draw == "equal":
         yield from _emptied(where, data, card)
+    endless = [digit for digit in views.digits().values() if digit.count(data) == views.ENDLESS]
+    without_end = [next(iter(digit.keys.model_fields)) for digit in endless]
+    if without_end and teacher_outputs == "table":
+        yield (
+            f"teacher_outputs: table holds every view of every image, and data.{without_end[0]} "
+            "makes views without end: write live, or leave one of the two keys out"
+        )
+    if data.augment is not None and card.shape[0] not in (1, 3):
+        yield (
+            f"{where}.augment: its operations are for grey or coloured images, and those of "
+            f"{data.name} have {card.shape[0]} channels: leave it out"
+        )
     if card.streamed:
-        yield from _streamed(where, data, teacher_outputs)
+        yield from _streamed(where, data)
     elif data.crop is not None:
         yield (
             f"{where}.crop: is for images that stream from their files; those of "
-            f"{data.name} are one array: augment them with pad and flip, or make a card of "
+            f"{data.name} are one array: take pad, flip and augment, or make a card of "
             "their folder with kdpipe data PATH --stream SIDE"
         )
     height, width = card.shape[1:]
@@ -83,7 +95,7 @@ def _emptied(where: str, data: Data, card: cards.Card) -> Iterator[str]:
         )
 
 
-def _streamed(where: str, data: Data, teacher_outputs: object) -> Iterator[str]:
+def _streamed(where: str, data: Data) -> Iterator[str]:
     """What images in an array have, and images that stream have not."""
     if data.path is None:
         yield f"{where}.path: {data.name} is not downloaded: name the folder that holds its files"
@@ -96,11 +108,6 @@ def _streamed(where: str, data: Data, teacher_outputs: object) -> Iterator[str]:
                 f"{where}.{key}: this key is missing; it is not measured where images stream. "
                 f"Of ImageNet they are {cards.IMAGENET}"
             )
-    if data.crop is not None and teacher_outputs == "table":
-        yield (
-            "teacher_outputs: table holds every view of every image, and data.crop makes views "
-            "without end: write live, or leave one of the two keys out"
-        )
 
 
 CHECK = Check(30, _data)
