@@ -15,7 +15,7 @@ from kdpipe.data.keys import Data
 from kdpipe.learning import method as methods
 from kdpipe.learning.method import Method
 from kdpipe.learning.recipe import Recipe
-from kdpipe.networks.keys import OwnNetwork, Pretrained
+from kdpipe.networks.keys import Input, OwnNetwork, Pretrained
 from kdpipe.study.grammar import Block, Ensemble, Study, Transfer
 from pages.markdown import cell, paragraphs, table
 
@@ -30,6 +30,7 @@ SECTIONS = {
     Method: "methods.NAME",
     Ensemble: "ensembles.NAME",
     Pretrained: "pretrained.NAME",
+    Input: "pretrained.NAME.input",
     Block: "experiments",
     Transfer: "transfers.NAME",
 }

@@ -19,6 +19,7 @@ REVISIONS = {
     "views": 1,  # padding, crops, flips and their order
     "split": 1,  # subset, label noise, validation
     "ensemble": 1,  # averaging
+    "input": 1,  # what a network that brings its weights is fed with, where it wants other images
     "stream": 1,  # how images that stay in files are decoded, cropped and scaled
     "table": 2,  # teacher tables; 2: made by batches that fit a cache
     "probe": 1,  # features, and the classifier on them

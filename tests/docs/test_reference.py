@@ -69,13 +69,14 @@ def models():
     from kdpipe.data.augmentations.random_crop import Crop
     from kdpipe.data.keys import Data
     from kdpipe.learning.recipe import Recipe
-    from kdpipe.networks.keys import OwnNetwork, Pretrained
+    from kdpipe.networks.keys import Input, OwnNetwork, Pretrained
     from kdpipe.study.grammar import Block, Ensemble, Transfer
 
     yield from [(Study, "The whole file"), (Data, "data"), (Crop, "data.crop"), (Recipe, "recipe")]
     yield from [(Augment, "data.augment"), (Erase, "data.erase")]
     yield from [(OwnNetwork, "networks.NAME"), (methods.Method, "methods.NAME")]
     yield from [(Ensemble, "ensembles.NAME"), (Pretrained, "pretrained.NAME")]
+    yield (Input, "pretrained.NAME.input")
     yield from [(Block, "experiments"), (Transfer, "transfers.NAME")]
 
 

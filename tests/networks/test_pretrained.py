@@ -15,7 +15,7 @@ from kdpipe.data.own.card import make_card
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.jobs.prepare import prepare
 from kdpipe.jobs.train import train
-from kdpipe.networks import pretrained
+from kdpipe.networks.brought import weights
 from kdpipe.networks.models import build
 from kdpipe.plan import planner
 from kdpipe.results.files import read_arrays
@@ -222,7 +222,7 @@ def test_a_network_of_torchvision_teaches_with_weights_it_brings(name, tmp_path,
     assert asked == [(asked[0][0], "f707e7126e")] and asked[0][0].startswith("https://")
     model = build(name, num_classes=1000, in_channels=3)
     spec = {**run.spec, "pretrained": {"weights": "IMAGENET1K_V1", "sha256": digest[:10]}}
-    pretrained.load(model, spec, None)
+    weights.load(model, spec, None, [0.5] * 3, [0.5] * 3)
     assert torch.equal(model.network.fc.weight, theirs.fc.weight)
     scratch = next(r for r in made_plan.runs.values() if not r.spec["pretrained"])
     assert ": done, " in train(scratch.spec, [], place)  # without validation images

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 import kdpipe
 from kdpipe.cli.main import main
 from kdpipe.data import splits
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.plan import planner
 from kdpipe.results import records
 from kdpipe.results.files import read_arrays
@@ -372,3 +372,17 @@ def test_a_network_of_ones_own_is_exported_and_may_be_a_start(tmp_path, shared, 
     content["experiments"][0] |= {"teachers": ["shipped"], "students": ["wrn10-0.5"]}
     tiny.write(Path("next.yaml"), content)
     assert main(["check", "next.yaml"]) == 0
+    # So is the export itself, which says how it is to be fed.
+    content["pretrained"]["shipped"] |= {"path": "out", "input": {"card": True}}
+    tiny.write(Path("next.yaml"), content)
+    assert main(["check", "next.yaml"]) == 0
+    plan = planner.make(checking.load("next.yaml"))
+    (teacher,) = (each for each in plan.runs.values() if each.spec["pretrained"])
+    assert main([*tiny.train(teacher), "--weights", plan.weights[teacher.name], "--code=."]) == 0
+    fed, _ = read_arrays(place.run(teacher.name) / "outputs.safetensors")
+    assert np.abs(fed["test_logits"] - arrays["test_logits"]).max() < 1e-5
+    content["pretrained"]["shipped"] |= {"network": "wrn10-1"}
+    Path("out/config.json").write_text(Path("out/config.json").read_text().replace("0.", "1.", 1))
+    tiny.write(Path("next.yaml"), content)
+    with pytest.raises(StudyError, match="is not as kdpipe export has written it"):
+        checking.load("next.yaml")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kdpipe.data import prepared
 from kdpipe.networks import naming
+from kdpipe.networks.brought import fed
 from kdpipe.networks.family import Cost
 from kdpipe.results import run_folder
 from kdpipe.results.files import file_facts
@@ -94,7 +95,9 @@ def cost_of(spec: dict, place: Store, code: Path | None) -> Cost:
         from kdpipe.networks.own import building
 
         return building.cost(models.fresh(spec, code), card.shape, network["layout"])
-    return naming.cost(network["name"], card.shape, network["classes"])
+    inner = fed.inner(network)
+    wants = (inner["channels"], *network["input"]["size"]) if "input" in network else card.shape
+    return naming.cost(inner["name"], wants, inner["classes"])
 
 
 def tidy(folder: Path) -> None:

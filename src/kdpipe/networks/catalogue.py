@@ -4,11 +4,15 @@ Imports no torch: of a network of one's own it knows what its card says. One who
 there yet can be named; its cost cannot be asked for.
 """
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
 from kdpipe.networks import naming
+from kdpipe.networks.brought import taken
+from kdpipe.networks.brought.fed import Fed, Seen
+from kdpipe.networks.brought.taken import Feeding, Taking
 from kdpipe.networks.family import USUAL, Cost, Shape
 from kdpipe.networks.keys import OwnNetwork
 from kdpipe.networks.own import card as network_card
@@ -23,6 +27,9 @@ class Catalogue:
     shape: Shape = USUAL
     classes: int = 0
     own: dict[str, NetworkCard | None] = field(default_factory=dict)  # None: it has no card
+    # Of networks with weights and an input of their own, under the names that a study gives them:
+    # what is fed to which network, and the catalogue for that.
+    fed: "Mapping[str, tuple[Fed, str, Catalogue]]" = field(default_factory=dict)
 
     def __contains__(self, name: object) -> bool:
         return name in self.own or naming.is_known(str(name))
@@ -41,6 +48,9 @@ class Catalogue:
 
     def cost(self, name: str) -> Cost:
         """The exact cost of classifying one image."""
+        if name in self.fed:
+            _, network, inside = self.fed[name]
+            return inside.cost(network)
         if name not in self.own:
             return naming.cost(name, self.shape, self.classes)
         card = self._carded(name)
@@ -48,6 +58,9 @@ class Catalogue:
 
     def group_shapes(self, name: str) -> list[Shape] | None:
         """(channels, height, width) of what each group puts out; None if it is not known."""
+        if name in self.fed:
+            _, network, inside = self.fed[name]
+            return inside.group_shapes(network)
         if name not in self.own:
             return naming.group_shapes(name, self.shape)
         card = self.own[name]
@@ -69,6 +82,9 @@ class Catalogue:
 
     def is_linear(self, name: str) -> bool:
         """Whether a network ends in a linear classifier, as far as that is known."""
+        if name in self.fed:
+            _, network, inside = self.fed[name]
+            return inside.is_linear(network)
         if name in self.own:
             card = self.own[name]
             return card is None or card.linear
@@ -76,6 +92,10 @@ class Catalogue:
 
     def spec(self, name: str) -> dict:
         """The `network` of the spec of a run: all that a job must know to build it."""
+        if name in self.fed:
+            given, network, inside = self.fed[name]
+            ours = {"classes": self.classes, "channels": self.shape[0]}
+            return inside.spec(network) | ours | {"input": given.spec()}
         if name in self.own:
             return self._carded(name).spec()
         return {
@@ -92,13 +112,51 @@ class Catalogue:
         return card
 
 
-def of(own: dict[str, OwnNetwork], code: str | None, shape: Shape, classes: int) -> Catalogue:
-    """The networks for such images: by name, and those of one's own whose cards lie in `code`.
+def of(
+    own: Mapping[str, OwnNetwork],
+    code: str | None,
+    data: Seen,
+    feeding: Feeding,
+    named: Collection[str],
+) -> Catalogue:
+    """The networks of a study: by name, and those of one's own whose cards lie in `code`.
 
-    Raises KdpipeError for one that has no card.
+    named: those that see the study's images. Raises KdpipeError for one that has no card.
     """
-    cards: dict[str, NetworkCard | None] = {
-        name: network_card.find(Path(code or ""), name, network, shape, classes, "STUDY")
-        for name, network in own.items()
+    folder = Path(code or "")
+    cards: dict[Taking, NetworkCard | None] = {
+        one: network_card.find(folder, one.name, own[one.name], one.shape, one.classes, "STUDY")
+        for one in taken.own(own, feeding, named, data)
     }
-    return Catalogue(shape, classes, cards)
+    return assembled(cards, data.shape, data.classes, feeding)
+
+
+def sought(
+    own: Mapping[str, OwnNetwork], folder: Path, takings: Iterable[Taking], study: str
+) -> dict[Taking, NetworkCard | KdpipeError | None]:
+    """Of each network of one's own, for what it takes, the card, or what is wrong with it."""
+    found: dict[Taking, NetworkCard | KdpipeError | None] = {}
+    for one in takings:
+        try:
+            images = one.shape, one.classes
+            found[one] = network_card.find(folder, one.name, own[one.name], *images, study)
+        except KdpipeError as error:
+            found[one] = error
+    return found
+
+
+def assembled(
+    cards: Mapping[Taking, NetworkCard | None], shape: Shape, classes: int, feeding: Feeding
+) -> Catalogue:
+    """A catalogue with these cards of networks of one's own, None where one has none."""
+
+    def made_for(shape: Shape, classes: int) -> dict[str, NetworkCard | None]:
+        found = {each: card for each, card in cards.items() if each[1:] == (shape, classes)}
+        return {each.name: card for each, card in found.items()}
+
+    fed = {
+        label: (given, network, Catalogue(*images, made_for(*images)))
+        for label, (given, network) in feeding.items()
+        for images in [(given.shape, given.classes)]
+    }
+    return Catalogue(shape, classes, made_for(shape, classes), fed)

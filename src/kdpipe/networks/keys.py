@@ -1,11 +1,68 @@
 """The keys of a study that bring networks into it: of one's own, and teachers with weights."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from kdpipe.section import DOTTED, SHA256, Network, Section
+from kdpipe.section import DOTTED, SHA256, Network, Section, Share, Spread
+
+Side = Annotated[int, Field(ge=4, le=2048)]
+
+
+class Input(Section):
+    """The images that brought weights want, where they are other ones than the study's.
+
+    The teacher sees the crop that its student sees: its pixels, scaled and normalised for it.
+    """
+
+    card: bool = Field(
+        False,
+        description="take what is not written here from the card of the weights: torchvision's, "
+        "or the config of an export",
+        examples=[True],
+    )
+    size: Side | None = Field(
+        None,
+        description="pixels a side that the whole crop is scaled to, antialiased; null: the card's "
+        "or the study's",
+        examples=[224],
+    )
+    resize: Side | None = Field(
+        None,
+        description="scale the shorter side to this first and cut `size` out of the centre, as "
+        "torchvision does with whole pictures; null: scale the whole crop to `size`",
+        examples=[256],
+    )
+    interpolation: Literal["bilinear", "bicubic"] | None = Field(
+        None,
+        description="how it is scaled; null: the card's, or bilinear",
+        examples=["bicubic"],
+    )
+    mean: Annotated[list[Share], Field(min_length=1, max_length=3)] | None = Field(
+        None,
+        description="by which pixels in [0, 1] are normalised, of each channel that the network "
+        "takes: 1 (colours are made grey) or 3 (grey is repeated)",
+        examples=[[0.485, 0.456, 0.406]],
+    )
+    std: Annotated[list[Spread], Field(min_length=1, max_length=3)] | None = Field(
+        None,
+        description="by which they are divided then, of each channel",
+        examples=[[0.229, 0.224, 0.225]],
+    )
+
+    @model_validator(mode="after")
+    def _says_what_it_is(self):
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give mean and std together: one normalises by both")
+        if self.mean is None and not self.card:
+            raise ValueError(
+                "give the mean and std that the network was trained with, or card: true where its "
+                "weights have a card"
+            )
+        if len(self.mean or []) != len(self.std or []) or len(self.mean or []) == 2:
+            raise ValueError("mean and std have one number for each channel: 1 or 3 each")
+        return self
 
 
 class Pretrained(Section):
@@ -25,13 +82,32 @@ class Pretrained(Section):
     )
     path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
-        description="the file, safetensors or a state dict, seen from this file",
+        description="the file, safetensors or a state dict, or the folder of an export, seen from "
+        "this file",
         examples=["../weights/wrn16-2.safetensors"],
     )
     sha256: Annotated[str, Field(pattern=SHA256)] | None = Field(
         None,
         description="of the file of one's own, as sha256sum prints it",
         examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+    )
+    input: Input | None = Field(
+        None,
+        description="the images that it wants; null: it is fed as the students are, at the study's "
+        "size and normalised by the study's mean and std",
+        examples=[{"card": True}],
+    )
+    outputs: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None,
+        description="how many classes it tells apart; null: those of its card where `classes` "
+        "stands, else as many as the data have",
+        examples=[1000],
+    )
+    classes: list[Annotated[int, Field(ge=0)] | str] | Literal["by-name"] | None = Field(
+        None,
+        description="for each class of the data, in their order, which of its classes that is, by "
+        "number from 0 or by the name on its card; by-name: the one that is called as in the data",
+        examples=[[281, "tabby", 285], "by-name"],
     )
 
     @model_validator(mode="after")

@@ -11,10 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError
+from kdpipe.networks.brought.adapted import Adapted
 
 
 def of(model: nn.Module, classes: int, name: str) -> nn.Linear:
-    """The last linear layer with as many outputs as classes. KdpipeError if there is none."""
+    """The last linear layer with as many outputs as classes. KdpipeError if there is none.
+
+    Of an adapted network: with as many as it tells apart, before those of the study are picked.
+    """
+    if isinstance(model, Adapted):
+        classes = model.given["classes"]
     found = [
         module
         for module in model.modules()
@@ -34,10 +40,17 @@ class Ear:
     def __init__(self, model: nn.Module, classes: int, name: str):
         self.name = name
         self.last: tuple[Tensor, Tensor] | None = None  # what the layer was given and what it said
-        self.hook = of(model, classes, name).register_forward_hook(self._hear)
+        self.hooks = [of(model, classes, name).register_forward_hook(self._hear)]
+        if isinstance(model, Adapted):
+            self.hooks.append(model.pick.register_forward_hook(self._pick))
 
     def _hear(self, layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         self.last = given[0], out
+
+    def _pick(self, pick: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+        """Some of what the layer said are the logits of the network."""
+        if self.last is not None and self.last[1] is given[0]:
+            self.last = self.last[0], out
 
     def heard(self, logits: Tensor) -> Tensor:
         """What was behind these logits of the network: (B, F), with its gradient.
@@ -53,7 +66,8 @@ class Ear:
         return last[0]
 
     def close(self) -> None:
-        self.hook.remove()
+        for hook in self.hooks:
+            hook.remove()
 
 
 @contextlib.contextmanager

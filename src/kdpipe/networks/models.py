@@ -14,6 +14,8 @@ from torch import nn
 from kdpipe.identity import stream_of
 from kdpipe.networks import layouts, naming
 from kdpipe.networks.blocks import Classifier
+from kdpipe.networks.brought import fed
+from kdpipe.networks.brought.adapted import Adapted
 from kdpipe.networks.own import building
 
 
@@ -28,15 +30,18 @@ def of(network: dict, code: Path | None = None) -> Classifier:
     """The network of a run (`network` of its spec), in the memory format that it runs in.
 
     Initialised from torch's global generator. `code` is the folder of the modules that build
-    networks of one's own. Raises KdpipeError if it cannot be built.
+    networks of one's own. One that brings its weights and wants other images than the run's is
+    adapted to these (`brought`). Raises KdpipeError if it cannot be built.
     """
+    inner = fed.inner(network)
     if "build" in network:
-        model: Any = building.build(network, code)
+        model: Any = building.build(inner, code)
     else:
-        model = build(
-            network["name"], num_classes=network["classes"], in_channels=network["channels"]
-        )
-    return model.to(memory_format=layout(network))
+        model = build(inner["name"], num_classes=inner["classes"], in_channels=inner["channels"])
+    model = model.to(memory_format=layout(network))
+    if "input" in network:
+        model = Adapted(model, network["channels"], network["input"], layout(network))
+    return model
 
 
 def put(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:

@@ -123,7 +123,7 @@ class Experiments:
                     self.plan.keep_checkpoint(run, stop.epochs)
                     yield Teacher.of(label, run, stop)
             elif label in self.study.pretrained:
-                run = self.runs.pretrained(self.study.pretrained[label])
+                run = self.runs.pretrained(label)
                 self.plan.give_role(run, "teacher")
                 yield Teacher.of(label, run)
             else:
@@ -176,9 +176,11 @@ class Experiments:
 
     def _of_networks(self, label: str, ensemble: Ensemble, seed: int) -> EnsembleRow:
         names = ensemble.networks or []
+        brought = [name for name in names if name in self.study.pretrained]
         points = [
             (network, stop)
             for network in names
+            if network not in brought
             for stop in stops.expand(ensemble.stops, self.runs.recipe(network).epochs)
         ]
         copies = ensemble.copies or 1
@@ -188,6 +190,10 @@ class Experiments:
             price = sum(self.runs.cost(network).multiply_adds for network, _ in points)
             copies = max(1, paid.cost.multiply_adds // price)
         members = []
+        for name in brought:
+            run = self.runs.pretrained(name)
+            self.plan.give_role(run, "member")
+            members.append((run, run.epochs))
         for network, stop in points:
             for member in range(copies):
                 run = self.runs.on_labels(network, seed, stop, member)

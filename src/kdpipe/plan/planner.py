@@ -8,6 +8,8 @@ computed from names and cards.
 
 from kdpipe.data.cards import card_of_keys
 from kdpipe.networks import catalogue
+from kdpipe.networks.brought import taken
+from kdpipe.networks.brought.fed import Seen
 from kdpipe.plan import afterwards
 from kdpipe.plan.experiments import Experiments
 from kdpipe.plan.items import Plan
@@ -21,7 +23,9 @@ def make(study: Study) -> Plan:
     card = card_of_keys(study.data)
     plan = Plan(study, card)
     plan.data_sets[card.folder] = study.data
-    networks = catalogue.of(study.networks, study.code, card.shape, card.classes)
+    data = Seen(card.shape, card.classes, card.class_names)
+    feeding = taken.feeding(study.pretrained, data)
+    networks = catalogue.of(study.networks, study.code, data, feeding, study.named)
     for split in study.splits:
         experiments = Experiments(plan, Runs(plan, networks, split))
         for block in study.experiments:

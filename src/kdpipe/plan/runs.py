@@ -14,9 +14,9 @@ from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own.card import TermCard
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks import naming
+from kdpipe.networks.brought import cards
 from kdpipe.networks.catalogue import Catalogue
 from kdpipe.networks.family import Cost
-from kdpipe.networks.keys import Pretrained
 from kdpipe.plan.items import Lesson, Plan, Run, Table, Teacher
 from kdpipe.plan.prices import LONGEST, Lineage, ancestors, times_as_long
 from kdpipe.specs import made
@@ -129,16 +129,21 @@ class Runs:
         )
         return self._planned(student.network, longer, seed)
 
-    def pretrained(self, source: Pretrained) -> Run:
-        """A run of no epochs, one for all seeds: its weights are brought, and examined."""
+    def pretrained(self, label: str) -> Run:
+        """A run of no epochs, one for all seeds: its weights are brought, and examined.
+
+        What it is fed with, where that is not what the students are, is known by its label.
+        """
+        source = self.study.pretrained[label]
         recipe = self.recipe(source.network).model_copy(update={"epochs": 0, "drop_epochs": []})
         checksum = source.sha256
         if source.weights is not None:
             checksum = naming.weights(source.network).get(source.weights, checksum)
         brought = {"weights": source.weights, "sha256": checksum}
-        run = self._planned(source.network, recipe, 0, pretrained=brought)
+        network = label if label in self.networks.fed else source.network
+        run = self._planned(network, recipe, 0, pretrained=brought)
         if source.path is not None:
-            self.plan.weights[run.name] = source.path
+            self.plan.weights[run.name] = cards.file(source.path)
         return run
 
     def recipe(self, network: str) -> Recipe:

@@ -17,6 +17,7 @@ from kdpipe.data.images import forward_size, normalisation, normalised
 from kdpipe.data.splits import Part, Split
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.networks import models
+from kdpipe.networks.brought.adapted import in_parts
 from kdpipe.results import readings, records
 from kdpipe.results.files import read_arrays
 from kdpipe.shipping import graph
@@ -44,7 +45,7 @@ def answers(spec: dict, network: nn.Module, split: Split) -> Answers:
     def said(pixels: np.ndarray) -> np.ndarray:
         given = normalised(torch.from_numpy(pixels).permute(0, 2, 3, 1), scale, shift)
         with torch.inference_mode():
-            return network(given.contiguous(memory_format=layout)).numpy()
+            return in_parts(network, given.contiguous(memory_format=layout)).numpy()
 
     return said
 

@@ -6,20 +6,17 @@ before they are used.
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kdpipe import identity
 from kdpipe.errors import DataError, KdpipeError
+from kdpipe.networks.brought.exported import CONFIG, read
 from kdpipe.shipping import front
 from kdpipe.wording import listed, printable
 
-CONFIG = "config.json"
 FLOAT, INT8 = "model.onnx", "model.int8.onnx"
-FORMAT = 1
 AT_ONCE = 64  # images
 
 
@@ -53,28 +50,6 @@ def session(graph: bytes, threads: int = 1) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-def read(folder: Path) -> dict:
-    """The config of an export. Raises KdpipeError if there is none, or if it was changed."""
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_bytes())
-        whole = config == identity.sealed(config) and config["format"] == FORMAT
-    except FileNotFoundError:
-        raise KdpipeError(
-            f"{folder} is no export: it has no {CONFIG}; kdpipe export STUDY makes one"
-        ) from None
-    except OSError as error:
-        raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        whole, config = False, {}
-    if not whole:
-        raise KdpipeError(
-            f"{path} is not as kdpipe export has written it (altered, cut off or of another "
-            "version): export the run again"
-        )
-    return config
 
 
 def _whole(folder: Path, name: str, config: dict) -> bytes:

@@ -21,17 +21,18 @@ from kdpipe.data.cards import Card
 from kdpipe.data.splits import Split
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.record import facts_of_device
+from kdpipe.networks.brought.exported import CONFIG, FORMAT, WEIGHTS
 from kdpipe.plan import outdated
 from kdpipe.plan.items import Plan
 from kdpipe.results.store import Store
 from kdpipe.shipping import checked, choice, folder, graph, latency, modelcard, trained
 from kdpipe.shipping.choice import Budget, Candidate, Offer
-from kdpipe.shipping.classifier import CONFIG, FLOAT, FORMAT, INT8
+from kdpipe.shipping.classifier import FLOAT, INT8
 from kdpipe.shipping.latency import Times
 from kdpipe.shipping.trained import Trained
 from kdpipe.wording import listed
 
-WEIGHTS, README = "model.safetensors", "README.md"
+README = "README.md"
 THREADS = 1
 
 

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 
 from kdpipe.data.cards import card_of_keys
 from kdpipe.errors import StudyError
+from kdpipe.networks.brought import fed as feeding
+from kdpipe.networks.brought.fed import Seen
 from kdpipe.study import check, yaml_file
 from kdpipe.study.grammar import Study
 from kdpipe.study.locations import located
@@ -56,7 +58,7 @@ def validate(content: object, source: str, folder: Path = Path(), carded: bool =
 
 
 def notes(study: Study) -> list[str]:
-    """What is no mistake and yet seldom meant."""
+    """What teachers with weights are fed with, and what is no mistake and yet seldom meant."""
     data, card = study.data, card_of_keys(study.data)
     images = data.train_size or card.train - data.validation
     found = []
@@ -70,7 +72,18 @@ def notes(study: Study) -> list[str]:
         found.append(
             f"{images:,} training images of {card.classes:,} classes: some classes have none"
         )
-    return [f"note: {each}" for each in found]
+    fed = []
+    for name, source in study.pretrained.items():
+        given = feeding.of(source, Seen(card.shape, card.classes, card.class_names))
+        if given is not None:
+            fed.append(f"pretrained.{name} is fed {given}")
+        if given is None or given.mean is None:
+            found.append(
+                f"pretrained.{name} brings weights, and nothing says what images they want: it is "
+                "fed as the students are, at the study's size and normalised by the study's mean "
+                f"and std; write its own under pretrained.{name}.input"
+            )
+    return [*fed, *(f"note: {each}" for each in found)]
 
 
 def _found(sound: Sound, last: bool) -> Iterator[str]:

@@ -5,6 +5,7 @@ generated from them. They are strict and frozen. `checking.load` reads a file in
 raises one error that lists every mistake; which runs a study needs is the plan's business.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -27,7 +28,7 @@ class Ensemble(Section):
     networks: list[Network] | None = Field(
         None,
         min_length=1,
-        description="networks trained on labels, to be averaged",
+        description="networks trained on labels, or pretrained ones, to be averaged",
         examples=[["wrn10-0.5"]],
     )
     stops: list[Stop] = Field(
@@ -272,6 +273,11 @@ class Study(Section):
     )
 
     @property
+    def named(self) -> set[str]:
+        """The names under which networks see its images."""
+        return named(self.experiments, self.ensembles.values())
+
+    @property
     def due_seeds(self) -> list[int]:
         """The seeds up to the look that is due; all of them without looks."""
         return self.seeds[: self.looks[self.look - 1]] if self.looks else self.seeds
@@ -282,3 +288,11 @@ class Study(Section):
         if changes is None:
             return self.recipe
         return Recipe.model_validate({**self.recipe.model_dump(), **changes})
+
+
+def named(blocks: Iterable[Block], ensembles: Iterable[Ensemble]) -> set[str]:
+    """Every name by which blocks and ensembles mean a network, or something else that teaches."""
+    found = {
+        name for block in blocks for name in [*block.teachers, *(block.via or []), *block.students]
+    }
+    return found.union(*(ensemble.networks or [] for ensemble in ensembles))

@@ -104,7 +104,8 @@ class Size:
         """Multiply-adds of one copy of an ensemble's members."""
         return sum(
             self.sound.networks.cost(network).multiply_adds * self.sound.stops_of(text, network)
-            for text, network in _points(ensemble)
+            for text, name in _points(ensemble)
+            for network in [self.sound.head(name, name) or name]
         )
 
     def operations(self, name: str) -> int:

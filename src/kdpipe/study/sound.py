@@ -20,11 +20,15 @@ from kdpipe.learning.method import Method, MethodKeys
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own.card import TermCard
 from kdpipe.learning.recipe import Recipe
+from kdpipe.networks import catalogue
+from kdpipe.networks.brought import taken
+from kdpipe.networks.brought.fed import Seen
+from kdpipe.networks.brought.taken import Taking
 from kdpipe.networks.catalogue import Catalogue
+from kdpipe.networks.family import USUAL
 from kdpipe.networks.keys import OwnNetwork, Pretrained
-from kdpipe.networks.own import card as network_card
 from kdpipe.networks.own.card import NetworkCard
-from kdpipe.study import circles, salvage, stops
+from kdpipe.study import circles, grammar, salvage, stops
 from kdpipe.study.grammar import Block, Ensemble
 from kdpipe.wording import listed, nearest
 
@@ -106,6 +110,17 @@ class Sound:
         return salvage.parts(Pretrained, self.content.get("pretrained"))
 
     @cached_property
+    def seen(self) -> Seen | None:
+        """Images and classes of the study, if they are known."""
+        return self.card and Seen(self.card.shape, self.card.classes, self.card.class_names)
+
+    @cached_property
+    def feeding(self) -> taken.Feeding:
+        """What pretrained networks are fed with, as far as that is known."""
+        sound = {name: one for name, one in self.pretrained.items() if not salvage.lost(one)}
+        return taken.feeding(sound, self.seen, strictly=False) if self.seen else {}
+
+    @cached_property
     def blocks(self) -> dict[int, Block]:
         """The experiments, by their place in the file."""
         return salvage.parts(Block, dict(enumerate(self._experiments)))
@@ -122,26 +137,21 @@ class Sound:
         return experiments if isinstance(experiments, list) else []
 
     @cached_property
-    def own_cards(self) -> dict[str, NetworkCard | KdpipeError | None]:
-        """Of each network of one's own the card, or what is wrong with it.
+    def own_cards(self) -> dict[Taking, NetworkCard | KdpipeError | None]:
+        """Of each network of one's own, for what it takes, the card, or what is wrong with it.
 
         None where that cannot be said, or where no cards are wanted.
         """
-        section = self.content.get("networks")
-        found: dict = dict.fromkeys(salvage.keys(section))
+        parts = salvage.parts(OwnNetwork, self.content.get("networks"))
+        sound = {name: network for name, network in parts.items() if not salvage.lost(network)}
         code = self.content.get("code")
-        if not self.carded or self.card is None or not isinstance(code, str):
-            return found
-        if not os.path.isdir(code):
-            return found
-        of = self.card.shape, self.card.classes
-        for name, network in salvage.parts(OwnNetwork, section).items():
-            if not salvage.lost(network):
-                try:
-                    found[name] = network_card.find(Path(code), name, network, *of, self.source)
-                except KdpipeError as error:
-                    found[name] = error
-        return found
+        if self.seen is None or not isinstance(code, str):
+            return {}
+        named = grammar.named(self.blocks.values(), self.ensembles.values())
+        takings = taken.own(sound, self.feeding, named, self.seen)
+        if not self.carded or not os.path.isdir(code):
+            return dict.fromkeys(takings)
+        return catalogue.sought(sound, Path(code), takings, self.source)
 
     @cached_property
     def term_cards(self) -> dict[str, TermCard | KdpipeError | None]:
@@ -165,13 +175,14 @@ class Sound:
     @cached_property
     def networks(self) -> Catalogue:
         """The networks that can be named."""
-        own = {
-            name: card if isinstance(card, NetworkCard) else None
-            for name, card in self.own_cards.items()
+        # What any network takes is the best guess where the images are not known.
+        seen = self.seen or Seen(USUAL, 0)
+        names = salvage.keys(self.content.get("networks"))
+        cards = {Taking(name, seen.shape, seen.classes): None for name in names}
+        cards |= {
+            one: c if isinstance(c, NetworkCard) else None for one, c in self.own_cards.items()
         }
-        if self.card is None:  # what any network takes is the best guess
-            return Catalogue(own=own)
-        return Catalogue(self.card.shape, self.card.classes, own)
+        return catalogue.assembled(cards, seen.shape, seen.classes, self.feeding)
 
     # --- its names
 
@@ -241,7 +252,10 @@ class Sound:
             return 1
 
     def head(self, teacher: str, student: str) -> str | None:
-        """The network that teaches a student under a name; None of ensembles, or if not known."""
+        """The network that teaches a student under a name; None of ensembles, or if not known.
+
+        One with an input of its own is known by the name that the study gives it.
+        """
         if teacher in self.defined["ensemble"]:
             return None
         if teacher in self.defined["experiment"]:
@@ -249,7 +263,7 @@ class Sound:
             return next(iter(block.students), None) if block else None
         if teacher in self.defined["pretrained"]:
             source = self.pretrained.get(teacher)
-            return source.network if source else None
+            return teacher if teacher in self.feeding else source.network if source else None
         return student if teacher == "self" else teacher
 
     # --- names followed: a message for each that leads nowhere

@@ -19,6 +19,7 @@ from kdpipe.data.views import PLAIN
 from kdpipe.errors import Diverged, StoreError
 from kdpipe.learning.term import Said
 from kdpipe.networks import models
+from kdpipe.networks.brought.adapted import in_parts
 from kdpipe.results import metrics, run_folder
 from kdpipe.results.files import read_arrays, write_arrays, write_bytes
 from kdpipe.training.answers import Answers
@@ -76,7 +77,7 @@ class Examination:
             contextlib.closing(images.centres(images.forward_size)) as centres,
         ):
             for x in centres:
-                batches.append(model(x.contiguous(memory_format=self.layout)).cpu())
+                batches.append(in_parts(model, x.contiguous(memory_format=self.layout)).cpu())
                 pause()
         logits = torch.cat(batches)
         if not bool(torch.isfinite(logits).all()):

@@ -27,7 +27,8 @@ from kdpipe.identity import stream_of
 from kdpipe.learning.mixing import Mixing
 from kdpipe.learning.recipe import learning_rate
 from kdpipe.learning.term import Said
-from kdpipe.networks import models, pretrained
+from kdpipe.networks import models
+from kdpipe.networks.brought import weights as brought
 from kdpipe.results import parents, run_folder, store
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import averaged, curve, devices, evaluation
@@ -92,7 +93,7 @@ def train(
     look = evaluation.Examination(spec, split, teacher, objective, where, means.workers)
     model = models.fresh(spec, means.code)
     if spec.get("pretrained"):
-        pretrained.load(model, spec, means.weights)
+        brought.load(model, spec, means.weights, split.mean, split.std)
     model = model.to(where)
     average = averaged.of(model, recipe)
     judged: Any = model if average is None else average.module

@@ -2,9 +2,10 @@
 
 Its features are what its linear classifier is given, in eval mode, of the images as they are.
 Pixels are normalised by the *other* set's own training statistics, as is common: the network was
-trained on inputs of mean 0 and deviation 1, and with its own set's numbers a darker set would
-count as a worse representation. On these features multinomial logistic regression is fitted to
-the training images of the other set; the network itself learns nothing (Kornblith et al., 2019).
+trained on inputs of mean 0 and deviation 1, and with its own set's numbers a darker set would count
+as a worse representation. (One with an input of its own is fed with that.) On these features
+multinomial logistic regression is fitted to the training images of the other set; the network
+itself learns nothing (Kornblith et al., 2019).
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from kdpipe.data.streams import Streams
 from kdpipe.data.views import PLAIN
 from kdpipe.errors import Diverged, KdpipeError
 from kdpipe.networks import last_layer, models
+from kdpipe.networks.brought import adapted
 from kdpipe.results import metrics, run_folder, store
 from kdpipe.results.files import write_arrays
 from kdpipe.specs.equipment import CPU, Means
@@ -70,6 +72,7 @@ def probe(
     labels = {part: np.array(each.labels) for part, each in parts.items()}
     parent = {"run": spec["run"], "epoch": spec["epoch"]}
     _, model = live.member(parent, network, place, means.code)
+    adapted.normalised_by(model, split.mean, split.std)
     model = model.to(where)
     given = {
         part: features(model, network, streams.images(each, PLAIN, split, where, means.workers))
@@ -104,9 +107,10 @@ def features(model: nn.Module, network: dict, images: Images | Streams) -> np.nd
     finite.
     """
     layout = models.layout(network)
+    size = min(images.forward_size, adapted.AT_ONCE) if "input" in network else images.forward_size
     with (
         last_layer.heard(model, network["classes"], network["name"]) as given,
-        contextlib.closing(images.centres(images.forward_size)) as centres,
+        contextlib.closing(images.centres(size)) as centres,
     ):
         batches = [given(x.contiguous(memory_format=layout)).cpu() for x in centres]
     found = torch.cat(batches)

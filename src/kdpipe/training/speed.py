@@ -22,6 +22,7 @@ from kdpipe.data.arrays import ARRAYS, digest
 from kdpipe.data.cards import Card
 from kdpipe.data.views import PLAIN
 from kdpipe.networks import models
+from kdpipe.networks.brought.adapted import in_parts
 from kdpipe.results.files import write_json, write_npy
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import CPU, Means
@@ -108,7 +109,7 @@ def _image(spec: dict, place: Store, means: Means, seconds: float) -> float:
     with torch.inference_mode():
         while not seen or time.monotonic() - began < seconds:
             for x in images.centres(images.forward_size):
-                float(model(x.contiguous(memory_format=layout))[0, 0])
+                float(in_parts(model, x.contiguous(memory_format=layout))[0, 0])
                 seen += len(x)
                 if time.monotonic() - began > seconds:
                     break

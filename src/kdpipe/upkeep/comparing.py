@@ -10,6 +10,8 @@ from pathlib import Path
 from kdpipe.data import cards
 from kdpipe.data.keys import Data
 from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.networks.brought import fed, taken
+from kdpipe.networks.brought.taken import Taking
 from kdpipe.plan.items import Plan
 from kdpipe.study.grammar import Study
 
@@ -24,12 +26,19 @@ def refuse_others(plan: Plan, source: str) -> None:
     if study.networks:
         from kdpipe.networks.own import changes
 
-        own = changes.Own(source, study.networks, study.code, plan.card.shape, plan.card.classes)
-        changes.compare(own)
+        changes.compare(changes.Own(source, study.networks, study.code, taken_by(study)))
     if any(method.term for method in study.methods.values()):
         from kdpipe.learning.own import changes as term_changes
 
         term_changes.compare(term_changes.Own(source, study.methods, study.code))
+
+
+def taken_by(study: Study) -> list[Taking]:
+    """What images the networks of a study's own are built for."""
+    card = cards.card_of_keys(study.data)
+    data = fed.Seen(card.shape, card.classes, card.class_names)
+    feeding = taken.feeding(study.pretrained, data)
+    return taken.own(study.networks, feeding, study.named, data)
 
 
 def refuse(source: str, mistakes: list[str]) -> None:
@@ -65,9 +74,9 @@ def _of_weights(plan: Plan) -> Iterator[str]:
     code = Path(plan.study.code) if plan.study.code else None
     for name, run in plan.runs.items():
         if (path := plan.weights.get(name)) is not None:
-            from kdpipe.networks import pretrained
+            from kdpipe.networks.brought import weights
 
             try:
-                pretrained.refuse_unfit(run.spec, Path(path), code)
+                weights.refuse_unfit(run.spec, Path(path), code)
             except KdpipeError as error:
                 yield f"pretrained: {error}"

@@ -8,13 +8,12 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.data.cards import card_of_keys
     from kdpipe.networks.own import changes
     from kdpipe.study import checking
+    from kdpipe.upkeep.comparing import taken_by
 
     study = checking.load(options.study, carded=False)
-    card = card_of_keys(study.data)
-    own = changes.Own(options.study, study.networks, study.code, card.shape, card.classes)
+    own = changes.Own(options.study, study.networks, study.code, taken_by(study))
     print("\n".join(changes.make_cards(own)))
 
 

@@ -16,19 +16,20 @@ def run(options) -> None:
     from kdpipe.data.cards import card_of_keys
     from kdpipe.networks import naming
     from kdpipe.study import checking
+    from kdpipe.upkeep.comparing import taken_by
 
-    own, shape, classes = {}, SHAPE, CLASSES
+    own, shape, classes = [], SHAPE, CLASSES
     if options.study:
         study = checking.load(options.study, carded=False)
         card = card_of_keys(study.data)
-        own, shape, classes = study.networks, card.shape, card.classes
+        own, shape, classes = taken_by(study), card.shape, card.classes
     size = " x ".join(map(str, shape))
     lines = [f"for images of {size} in {classes:,} classes; multiply-adds are those of one image"]
     for kind, family in naming.families().items():
         lines += ["", f"{kind}: {family.spelling}", *_examples(kind, shape, classes)]
     if own:
         lines += ["", f"of one's own, as {options.study} names them"]
-        lines += [_own(options.study, study, name, shape, classes) for name in own]
+        lines += [_own(options.study, study, one) for one in own]
     print("\n".join(lines))
 
 
@@ -63,8 +64,8 @@ def _row(name: str, parameters: int, multiply_adds: int, marks: str = "") -> str
     return line.rstrip()
 
 
-def _own(source: str, study, name: str, shape: tuple, classes: int) -> str:
-    """A network of one's own, as its card has it."""
+def _own(source: str, study, one) -> str:
+    """A network of one's own for images (`taken.Taking`), as its card has it."""
     from pathlib import Path
 
     from kdpipe.errors import KdpipeError
@@ -72,10 +73,11 @@ def _own(source: str, study, name: str, shape: tuple, classes: int) -> str:
 
     try:
         folder = Path(study.code or "")
-        found = card.find(folder, name, study.networks[name], shape, classes, source)
+        network = study.networks[one.name]
+        found = card.find(folder, one.name, network, one.shape, one.classes, source)
     except KdpipeError as error:
-        return f"  {name:<22}{error}"
-    return _row(name, found.parameters, found.multiply_adds, found.build)
+        return f"  {one.name:<22}{error}"
+    return _row(one.name, found.parameters, found.multiply_adds, found.build)
 
 
 COMMAND = Command(

@@ -4,16 +4,16 @@
 itself (a test measures some of it again): parameters and multiply-adds, those of a class apart;
 what its four groups put out, where it has groups; and its weights, by torchvision's name, with the
 digits of their SHA-256 that torchvision verifies. Of the few whose last layer is not linear it says
-so. A new one is a line in it.
+so, and of those whose weights are for larger images what they cost there. A new one is a line.
 """
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from kdpipe.errors import KdpipeError
-from kdpipe.networks.family import USUAL, Cost, Family, Network, Shape
+from kdpipe.networks.family import Cost, Family, Network, Shape
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Facts:
     groups: tuple[Shape, ...]
     weights: dict[str, str]
     linear: bool = True  # whether the last layer is one
+    # Multiply-adds, without those of classes, on images of other sides, which its weights are for.
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 @functools.cache
@@ -46,18 +48,21 @@ def parse(name: str) -> Network | None:
 
 
 def check(network: Network, shape: Shape) -> None:
-    if shape != USUAL:
+    sides = [*table()[network.name].sizes, "224"]
+    if shape not in [(3, int(side), int(side)) for side in sides]:
+        allowed = " or ".join(f"3 x {side} x {side}" for side in sides)
         raise KdpipeError(
-            f"network '{network.name}' is torchvision's for 3 x 224 x 224, the images are "
+            f"network '{network.name}' is torchvision's for {allowed}, the images are "
             f"{' x '.join(map(str, shape))}"
         )
 
 
 def cost(network: Network, shape: Shape, classes: int) -> Cost:
     facts = table()[network.name]
+    operations = facts.sizes.get(str(shape[1]), facts.multiply_adds)
     return Cost(
         facts.parameters + facts.parameters_per_class * classes,
-        facts.multiply_adds + facts.multiply_adds_per_class * classes,
+        operations + facts.multiply_adds_per_class * classes,
     )
 
 

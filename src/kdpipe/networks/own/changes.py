@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError, StudyError
-from kdpipe.networks.family import Shape
+from kdpipe.networks.brought.taken import Taking
 from kdpipe.networks.keys import OwnNetwork
 from kdpipe.networks.own import answer
 from kdpipe.networks.own import card as network_card
@@ -23,16 +23,15 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class Own:
-    """A study's own networks: the images they are for, where their code and their cards lie."""
+    """A study's own networks: the images they take, where their code and their cards lie."""
 
     source: str  # the study's file, as messages name it
     networks: dict[str, OwnNetwork]
     code: str | None
-    shape: Shape
-    classes: int
+    takings: list[Taking]
 
-    def place(self, name: str) -> Path:
-        return network_card.place(Path(self.code or ""), name, self.shape, self.classes)
+    def place(self, one: Taking) -> Path:
+        return network_card.place(Path(self.code or ""), *one)
 
 
 def make_cards(own: Own) -> list[str]:
@@ -41,7 +40,7 @@ def make_cards(own: Own) -> list[str]:
         raise StudyError(f"{own.source}: there are no networks of your own in it (key networks)")
     lines = []
     for card in _each(own, _kept):
-        path = own.place(card.name)
+        path = own.place(Taking(card.name, card.shape, card.classes))
         renamed = _said_nothing_of_groups(path) and card.of_groups
         write_json(path, network_card.sealed(card))
         line = (
@@ -69,10 +68,10 @@ def _each(own: Own, look: Callable[[NetworkCard, Path], NetworkCard]) -> list[Ne
     """Try every network of a study's own, and look at its old card; all mistakes in one answer."""
     code = Path(own.code) if own.code else None
     found, mistakes = [], []
-    for name, network in own.networks.items():
+    for one in own.takings:
         try:
-            card = tried(name, network, own.shape, own.classes, code)
-            found.append(look(card, own.place(name)))
+            card = tried(one.name, own.networks[one.name], one.shape, one.classes, code)
+            found.append(look(card, own.place(one)))
         except KdpipeError as error:
             mistakes.append(str(error))
     if mistakes:

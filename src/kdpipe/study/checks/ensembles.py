@@ -10,7 +10,15 @@ from kdpipe.wording import twice
 def _ensembles(sound: Sound) -> Iterator[str]:
     for name, ensemble in sound.ensembles.items():
         where = f"ensembles.{name}"
+        brought = [one for one in ensemble.networks or [] if one in sound.defined["pretrained"]]
+        if brought and (ensemble.stops != ["full"] or ensemble.copies or ensemble.operations_of):
+            yield (
+                f"{where}.networks: {brought[0]} is pretrained, and has no stops but full and no "
+                "copies: give networks alone"
+            )
         for network in ensemble.networks or []:
+            if network in brought:
+                continue
             yield from sound.follow_network(f"{where}.networks", network)
             for text in ensemble.stops:
                 yield from sound.follow_stop(f"{where}.stops", text, network)

@@ -33,10 +33,10 @@ def _trained(sound: Sound) -> dict[str, None]:
     found: dict[str, None] = {}
     for block in sound.blocks.values():
         names = [*block.teachers, *(block.via or []), *block.students]
-        found |= {name: None for name in names if name not in sound.defined["pretrained"]}
+        found |= dict.fromkeys(names)
     for ensemble in sound.ensembles.values():
         found |= dict.fromkeys(ensemble.networks or [])
-    return found
+    return {name: None for name in found if name not in sound.defined["pretrained"]}
 
 
 def _instead(images: int, batch: int, fewest: int) -> str:

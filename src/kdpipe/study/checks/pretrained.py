@@ -3,8 +3,11 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
+from kdpipe.errors import KdpipeError
 from kdpipe.networks import naming
+from kdpipe.networks.brought import cards, exported, fed
 from kdpipe.networks.keys import Pretrained
 from kdpipe.study import salvage
 from kdpipe.study.check import Check
@@ -15,11 +18,25 @@ from kdpipe.wording import listed, shown
 def _pretrained(sound: Sound) -> Iterator[str]:
     for name, source in sound.pretrained.items():
         if source.network is not None and not salvage.lost(source):
-            yield from _source(sound, f"pretrained.{name}", source)
+            yield from _source(sound, name, source)
 
 
-def _source(sound: Sound, where: str, source: Pretrained) -> Iterator[str]:
-    yield from sound.follow_network(f"{where}.network", source.network)
+def _source(sound: Sound, name: str, source: Pretrained) -> Iterator[str]:
+    where = f"pretrained.{name}"
+    if sound.seen is not None:
+        try:
+            fed.of(source, sound.seen)
+        except KdpipeError as error:
+            yield f"{where}.{error}"
+            return
+    if name in sound.feeding:
+        _, network, inside = sound.networks.fed[name]
+        try:
+            inside.check(network)
+        except KdpipeError as error:
+            yield f"{where}.input: {error}"
+    else:
+        yield from sound.follow_network(f"{where}.network", source.network)
     if source.weights is not None:
         known = naming.weights(source.network)
         if source.weights not in known:
@@ -27,14 +44,35 @@ def _source(sound: Sound, where: str, source: Pretrained) -> Iterator[str]:
                 f"{where}.weights: {shown(source.weights)}: torchvision has {listed(known)} "
                 f"for {source.network}"
             )
-        elif sound.card is not None and sound.card.classes != 1000:
-            yield f"{where}.weights: of 1,000 classes, and the data have {sound.card.classes}"
-    if source.path is not None and not os.path.isfile(source.path):
-        yield f"{where}.path: there is no file {shown(source.path)}"
-    elif source.path is not None and source.weights is None and source.sha256 is None:
-        with open(source.path, "rb") as file:
+        elif name not in sound.feeding and sound.card is not None and sound.card.classes != 1000:
+            yield (
+                f"{where}.weights: of 1,000 classes, and the data have {sound.card.classes}: say "
+                "which of them these are (classes: a list, or by-name)"
+            )
+    if source.path is None:
+        return
+    path = cards.file(source.path)
+    if not os.path.isfile(path):
+        yield f"{where}.path: there is no file {shown(path)}"
+    elif source.weights is None and source.sha256 is None:
+        with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         yield f"{where}.sha256: this key is missing; of the file that is there it is {found}"
+    if os.path.isdir(source.path):
+        yield from _exported(where, source)
+
+
+def _exported(where: str, source: Pretrained) -> Iterator[str]:
+    """An export says which network its weights belong to."""
+    try:
+        theirs = exported.read(Path(str(source.path)))["network"]
+    except KdpipeError as error:
+        yield f"{where}.path: {error}"
+        return
+    if "input" in theirs:
+        yield f"{where}.path: it is of a network with an input of its own: name its own weights"
+    elif "build" not in theirs and theirs["name"] != source.network:
+        yield f"{where}.network: {source.network}, and the export is of {theirs['name']}"
 
 
 CHECK = Check(60, _pretrained)

@@ -19,6 +19,7 @@ from kdpipe.errors import StoreError
 from kdpipe.learning import method
 from kdpipe.learning.term import Said
 from kdpipe.networks import models
+from kdpipe.networks.brought.adapted import in_parts
 from kdpipe.results import parents, store
 from kdpipe.training.answers import Answers
 from kdpipe.training.teachers.average import ensemble_logits
@@ -50,7 +51,10 @@ class Live:
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C) for normalised images (B, channels, H, W)."""
         with torch.no_grad():
-            found = [model(x.contiguous(memory_format=layout)) for layout, model in self.members]
+            found = [
+                in_parts(model, x.contiguous(memory_format=layout))
+                for layout, model in self.members
+            ]
             if len(found) == 1:
                 return found[0]
             return ensemble_logits(torch.stack(found), temperature=self.temperature)

@@ -7,25 +7,31 @@ not fit the network is said by name, all of it at once.
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from kdpipe.errors import KdpipeError
 from kdpipe.networks import models
+from kdpipe.networks.blocks import TorchvisionNetwork
+from kdpipe.networks.brought.adapted import inside, normalised_by
 
 NESTED = ("state_dict", "model", "net", "model_state_dict")  # where training scripts put weights
 SHOWN = 8
 
 
-def load(model: nn.Module, spec: dict, path: Path | None) -> None:
+def load(model: nn.Module, spec: dict, path: Path | None, mean: Any, std: Any) -> None:
     """Put the weights that a run's spec names into its network. Raises KdpipeError.
 
-    `path` is their file; None where torchvision is to download its own.
+    `path` is their file; None where torchvision is to download its own. mean, std: (C,) by which
+    the images of the run are normalised.
     """
     if path is None:
         path = _downloaded(spec["network"]["name"], spec["pretrained"]["weights"])
-    models.put(model, _fitting(model, spec, path))
+    network = inside(model)
+    models.put(network, _fitting(network, spec, path))
+    normalised_by(model, mean, std)
 
 
 def refuse_unfit(spec: dict, path: Path, code: Path | None = None) -> None:
@@ -35,7 +41,7 @@ def refuse_unfit(spec: dict, path: Path, code: Path | None = None) -> None:
     """
     with torch.device("cpu" if "build" in spec["network"] else "meta"):
         model = models.of(spec["network"], code)
-    _fitting(model, spec, path)
+    _fitting(inside(model), spec, path)
 
 
 def _fitting(model: nn.Module, spec: dict, path: Path) -> dict[str, torch.Tensor]:
@@ -51,8 +57,8 @@ def _fitting(model: nn.Module, spec: dict, path: Path) -> dict[str, torch.Tensor
             f"{wanted['sha256'][:12]}"
         )
     state = _read(path)
-    if wanted["weights"] is not None:
-        state = {f"network.{key}": value for key, value in state.items()}
+    if isinstance(model, TorchvisionNetwork) and not any(k.startswith("network.") for k in state):
+        state = {f"network.{key}": value for key, value in state.items()}  # as torchvision has it
     _fit(model, state, path, name)
     return state
 
