@@ -7,9 +7,12 @@ ended. A graph that normalises otherwise agrees with neither.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from torch import nn
 
 from kdpipe.data import streams
@@ -30,6 +33,7 @@ TOLERANCE = 1e-4
 # A GPU may multiply in TF32: so far apart are what it has stored and what a CPU says.
 TOLERANCE_OF_GPU = 1e-2
 CALIBRATED = 512  # training images, at most
+MOST_SCALED = 20.0  # a temperature, or one by it
 
 Answers = Callable[[np.ndarray], np.ndarray]  # logits (B, classes) of pixels (B, C, H, W) uint8
 
@@ -125,6 +129,21 @@ def _apart(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 def error(logits: np.ndarray, labels: np.ndarray) -> float:
     """The top-1 error in points; nan without images."""
     return 100 * float((logits.argmax(1) != labels).mean()) if len(labels) else float("nan")
+
+
+def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """By what logits (N, C) of validation are divided so that their NLL is least.
+
+    Guo et al. 2017, section 4.2, temperature scaling; between 1/20 and 20.
+    """
+
+    def nll(log_t: float) -> float:
+        return float(-log_softmax(logits / np.exp(log_t), axis=1)[rows, labels].mean())
+
+    rows, logits = np.arange(len(labels)), logits.astype(np.float64)
+    edge = float(np.log(MOST_SCALED))
+    found: Any = minimize_scalar(nll, bounds=(-edge, edge), method="bounded")
+    return float(np.exp(found.x))
 
 
 def accuracy(

@@ -34,7 +34,9 @@ def load(export: str | Path, model: str | None = None, threads: int = 1) -> "Cla
     if names[model] not in config["files"]:
         there = listed(word for word, name in names.items() if word and name in config["files"])
         raise KdpipeError(f"{folder} has no model {model}; it has {there}")
-    return Classifier(config, session(_whole(folder, names[model], config), threads))
+    temperature = config.get("temperature", {}).get(names[model], 1.0)
+    running = session(_whole(folder, names[model], config), threads)
+    return Classifier(config, running, temperature)
 
 
 def session(graph: bytes, threads: int = 1) -> Any:
@@ -70,10 +72,13 @@ class Classifier:
 
     An image is one of PIL, a path, or an array of uint8, (H, W) or (H, W, 3) as PIL gives it. One
     image gives one dict; a list of images, or an array (N, H, W, C), gives a list of them.
+    Probabilities are those of the logits divided by `temperature`, which an export that was
+    calibrated has; classes are the same at any.
     """
 
-    def __init__(self, config: dict, session: Any):
+    def __init__(self, config: dict, session: Any, temperature: float = 1.0):
         self.config = config
+        self.temperature = temperature
         self.classes: tuple[str, ...] = tuple(config["classes"])
         self._session = session
 
@@ -112,7 +117,7 @@ class Classifier:
         return np.concatenate(parts)
 
     def _by_name(self, logits: np.ndarray) -> dict[str, float]:
-        powers = np.exp(logits.astype(np.float64) - logits.max())
+        powers = np.exp((logits.astype(np.float64) - logits.max()) / self.temperature)
         shares = powers / powers.sum()
         order = np.argsort(-shares, kind="stable")
         return {self.classes[place]: float(shares[place]) for place in order}

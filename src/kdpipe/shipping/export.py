@@ -24,6 +24,7 @@ from kdpipe.jobs.record import facts_of_device
 from kdpipe.networks.brought.exported import CONFIG, FORMAT, WEIGHTS
 from kdpipe.plan import outdated
 from kdpipe.plan.items import Plan
+from kdpipe.results import metrics
 from kdpipe.results.store import Store
 from kdpipe.shipping import checked, choice, folder, graph, latency, modelcard, trained
 from kdpipe.shipping.choice import Budget, Candidate, Offer
@@ -57,17 +58,23 @@ def export(
     name: str | None = None,
     budget: Budget | None = None,
     to: Path | None = None,
+    calibrate: bool = False,
 ) -> list[str]:
     """Export the run of that name, or without one the answer's choice; returns what to say.
 
-    to: the folder to write; None: exports/RUN. Raises KdpipeError, before anything is written, if
-    the study is sealed, nothing can be chosen or fits the budget, a graph is not its network, or
-    the folder is there.
+    to: the folder to write; None: exports/RUN. calibrate: whether probabilities are scaled, by what
+    is fitted on validation. Raises KdpipeError, before anything is written, if
+    the study is sealed, nothing can be chosen or fits the budget, a graph is not its network, there
+    is no validation to calibrate on, or the folder is there.
     """
     graph.refuse_without()
     budget = budget or Budget()
     if (why := registered.sealed(plan, place)) is not None:
         raise KdpipeError(f"nothing was exported, since its card says what test images say: {why}")
+    if calibrate and not plan.card.validated(plan.study.data.validation):
+        raise KdpipeError(
+            "--calibrate: the study has no validation images, on which the temperature is fitted"
+        )
     if to is not None:
         folder.refuse_taken(to)
     candidates = choice.candidates(plan, place, name, budget)
@@ -85,7 +92,7 @@ def export(
     to = to or Path("exports") / chosen.candidate.run.name
     warned = _outdated(chosen.candidate, plan, place)
     chosen.notes.extend(warned)
-    config, files = _content(chosen, plan, file)
+    config, files = _content(chosen, plan, file, calibrate)
     folder.write(to, files)
     return [*said, *_in_words(to, config), *warned]
 
@@ -139,9 +146,10 @@ def _offers(place: int, made: Made, plan: Plan) -> list[Offer]:
     ]
 
 
-def _content(made: Made, plan: Plan, file: str) -> tuple[dict, dict[str, bytes]]:
+def _content(made: Made, plan: Plan, file: str, calibrate: bool) -> tuple[dict, dict[str, bytes]]:
     """The config and the files of an export; `file` is the one to ship."""
     run, one = made.candidate.run, made.trained
+    scaled = _temperatures(made, plan) if calibrate else {}
     files = {WEIGHTS: one.weights, **made.graphs}
     config = {
         "format": FORMAT,
@@ -158,7 +166,8 @@ def _content(made: Made, plan: Plan, file: str) -> tuple[dict, dict[str, bytes]]
         "multiply_adds": run.cost.multiply_adds,
         "classes": list(made.card.class_names) or [str(n) for n in range(made.split.classes)],
         "input": given(made.card, run.spec["data"].get("resize"), made.split),
-        "measured": _measured(made, plan),
+        **({"temperature": scaled} if scaled else {}),
+        "measured": _measured(made, plan, scaled),
         "files": {name: _facts(content) for name, content in files.items()},
     }
     config = identity.sealed(config)
@@ -172,7 +181,15 @@ def _facts(content: bytes) -> dict:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _measured(made: Made, plan: Plan) -> dict:
+def _temperatures(made: Made, plan: Plan) -> dict[str, float]:
+    """By file what its logits are divided by before they become probabilities."""
+    val = made.split.val
+    workers = plan.study.workers if made.card.streamed else 0
+    said = checked.asked(made.answers, val, made.shape, workers)
+    return {name: checked.temperature(logits, val.labels) for name, logits in said.items()}
+
+
+def _measured(made: Made, plan: Plan, scaled: dict[str, float]) -> dict:
     """What the graphs say of test, which is asked here and only here."""
     one, split, test = made.trained, made.split, made.split.test
     workers = plan.study.workers if made.card.streamed else 0
@@ -186,6 +203,9 @@ def _measured(made: Made, plan: Plan) -> dict:
         right, gap, same = checked.accuracy(logits, said[FLOAT], test.labels)
         times = {str(size): dataclasses.asdict(t) for size, t in made.times[name].items()}
         row = {"accuracy": right, "difference": gap, "agreement": same, "latency": times}
+        if name in scaled:
+            both = {"before": logits, "after": logits / scaled[name]}
+            row["ece"] = {when: metrics.of(each, test.labels)["ece"] for when, each in both.items()}
         files[name] = row
     return {
         "images": len(test),

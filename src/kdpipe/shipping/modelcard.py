@@ -188,7 +188,7 @@ def _limits(config: dict) -> str:
     lines = [
         "- Accuracy is that on images like those of the test set. On others it is not known, and "
         "every image gets one of the classes, whatever it shows.",
-        "- The probabilities are those of the network as it was trained; they were not calibrated.",
+        f"- {_probabilities(config)}",
         "- Times hold for the processor named.",
     ]
     if INT8 in config["files"]:
@@ -203,6 +203,22 @@ def _limits(config: dict) -> str:
             "`model.safetensors` needs their code, the graphs do not."
         )
     return "\n".join(lines)
+
+
+def _probabilities(config: dict) -> str:
+    if "temperature" not in config:
+        return "The probabilities are those of the network as it was trained; they were not calibrated."
+    each = [
+        f"{TITLES[name]} by {scale:.3g} (calibration error on test {100 * ece['before']:.2g} % "
+        f"before, {100 * ece['after']:.2g} % after, 15 bins)"
+        for name, scale in config["temperature"].items()
+        for ece in [config["measured"]["files"][name]["ece"]]
+    ]
+    return (
+        "The probabilities of `kdpipe.load` and `kdpipe predict` are calibrated: logits are "
+        f"divided by a temperature fitted on validation, {'; '.join(each)}. The "
+        "graphs give logits as they are: who runs them alone divides before the softmax."
+    )
 
 
 def _files(config: dict) -> str:

@@ -23,6 +23,8 @@ def arguments(parser) -> None:
     add("--within", type=_of(UNITS_OF_TIME), metavar="TIME", help=help)
     help = "the most that the file may have, as 100kB"
     add("--at-most", type=_of(UNITS_OF_SIZE), metavar="SIZE", help=help)
+    help = "scale probabilities by a temperature that is fitted on validation; classes stay"
+    add("--calibrate", action="store_true", help=help)
     add("--to", type=Path, metavar="DIR", help="a new folder; default: exports/RUN")
     add_results(parser)
 
@@ -51,7 +53,8 @@ def run(options) -> None:
     made = planner.make(checking.load(options.study))
     at_most = None if options.at_most is None else int(options.at_most)
     budget = Budget(options.within, at_most)
-    print("\n".join(export(made, store(options), options.name, budget, options.to)))
+    said = export(made, store(options), options.name, budget, options.to, options.calibrate)
+    print("\n".join(said))
 
 
 COMMAND = Command(
