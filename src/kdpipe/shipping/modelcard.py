@@ -207,7 +207,10 @@ def _limits(config: dict) -> str:
 
 def _probabilities(config: dict) -> str:
     if "temperature" not in config:
-        return "The probabilities are those of the network as it was trained; they were not calibrated."
+        return (
+            "The probabilities are those of the network as it was trained; they were not "
+            "calibrated."
+        )
     each = [
         f"{TITLES[name]} by {scale:.3g} (calibration error on test {100 * ece['before']:.2g} % "
         f"before, {100 * ece['after']:.2g} % after, 15 bins)"
