@@ -209,7 +209,9 @@ def test_other_code_is_a_deviation_and_paths_tables_and_devices_are_none(
     other = version.code() | {"training": "0" * 64}
     monkeypatch.setattr("kdpipe.version.code", lambda: other)
     (line,) = deviations.of_study(study, known_to(tmp_path))
-    assert line.startswith("The code is another one (training): kdpipe ")
+    assert line.startswith("The code that rendered this is another one (training): kdpipe ")
+    monkeypatch.setattr("kdpipe.version.git_revision", lambda: "another commit")
+    assert deviations.of_study(study, known_to(tmp_path)) == [line]  # the same page at each
 
 
 def test_who_names_no_registration_has_explored(tmp_path):

@@ -116,7 +116,11 @@ def _version(kdpipe: str | None, git: str | None) -> str:
 
 
 def _other_code(known: dict) -> Iterator[str]:
-    """That another version makes the numbers, or judges by them."""
+    """That what renders this makes numbers, or judges by them, by other code than was registered.
+
+    It names no commit of its own: the same records are to give the same page at the next one. By
+    which commit runs were made is said of their records.
+    """
     if known["format"] == registrations.NAMELESS:
         before, now = {"what judges": known["judging"]}, {"what judges": version.judging()}
     else:
@@ -124,9 +128,10 @@ def _other_code(known: dict) -> Iterator[str]:
     changed = [part for part in sorted({*before, *now}) if before.get(part) != now.get(part)]
     if changed or known["kdpipe"] != __version__:
         parts = f" ({listed(changed)})" if changed else ""
+        now_is = "" if known["kdpipe"] == __version__ else f", this is kdpipe {__version__}"
         yield (
-            f"The code is another one{parts}: {_version(known['kdpipe'], known['git'])} was "
-            f"registered, this is {_version(__version__, version.git_revision())}."
+            f"The code that rendered this is another one{parts}: "
+            f"{_version(known['kdpipe'], known['git'])} was registered{now_is}."
         )
 
 
