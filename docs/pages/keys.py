@@ -13,7 +13,7 @@ from kdpipe.data.augmentations.erase import Erase
 from kdpipe.data.augmentations.random_crop import Crop
 from kdpipe.data.keys import Data
 from kdpipe.learning import method as methods
-from kdpipe.learning.method import Method
+from kdpipe.learning.keys import PACKAGE, Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.keys import Input, OwnNetwork, Pretrained
 from kdpipe.study.grammar import Block, Ensemble, Study, Transfer
@@ -81,7 +81,7 @@ def _method(section: dict) -> Iterator[str]:
     yield from _keys(Method, section, set(Method.model_fields) - own)
     yield "\nThe terms, each with the keys that are its own. A term of weight 0 is not there."
     for name, term in terms.items():
-        module = import_module(f"{methods.PACKAGE}.{name}")
+        module = import_module(f"{PACKAGE}.{name}")
         yield f"\n### {name}: {term.title}\n"
         yield paragraphs(inspect.cleandoc(module.__doc__ or ""))
         needs = "logits, which a teacher table holds" if term.needs == "logits" else term.needs

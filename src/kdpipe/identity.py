@@ -25,6 +25,7 @@ REVISIONS = {
     "probe": 1,  # features, and the classifier on them
     "gauge": 1,  # graphs, how they are quantised and what is asked of them
     "standardise": 1,  # what terms on logits see instead of them
+    "unlabelled": 1,  # images without labels: which, in which order and views, beside which batch
     "own": 2,  # folders of classes and .npz files; 2: modes of pictures converted, EXIF heeded
 }
 

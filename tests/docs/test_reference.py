@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from kdpipe.cli import main
 from kdpipe.evidence import claim, frames
 from kdpipe.evidence.verdicts import Untested, decide
+from kdpipe.learning import keys as method_keys
 from kdpipe.learning import method as methods
 from kdpipe.plan import planner
 from kdpipe.report.table import tables
@@ -74,7 +75,7 @@ def models():
 
     yield from [(Study, "The whole file"), (Data, "data"), (Crop, "data.crop"), (Recipe, "recipe")]
     yield from [(Augment, "data.augment"), (Erase, "data.erase")]
-    yield from [(OwnNetwork, "networks.NAME"), (methods.Method, "methods.NAME")]
+    yield from [(OwnNetwork, "networks.NAME"), (method_keys.Method, "methods.NAME")]
     yield from [(Ensemble, "ensembles.NAME"), (Pretrained, "pretrained.NAME")]
     yield (Input, "pretrained.NAME.input")
     yield from [(Block, "experiments"), (Transfer, "transfers.NAME")]
@@ -146,7 +147,9 @@ def test_every_column_of_results_csv_has_a_meaning(tmp_path):
     """Of a study in which there is everything: a frame has its columns without any record."""
     content = STUDY | {"splits": [0, 1], "methods": STUDY["methods"] | {"dkd": {"dkd_weight": 1}}}
     content["experiments"] = [*STUDY["experiments"], {**STUDY["experiments"][0], "name": "field"}]
-    content["experiments"][-1] |= {"methods": ["dkd"], "stops": ["full"]}
+    content["methods"]["more"] = {"unlabelled": 8}
+    content["data"] = content["data"] | {"train_size": 600, "validation": 400, "unlabelled": "rest"}
+    content["experiments"][-1] |= {"methods": ["dkd", "more"], "stops": ["full"]}
     size = STUDY["experiments"][0]["name"]
     other = {"name": "fashion-mnist", "resize": 8, "train_size": 2000, "validation": 500}
     content["export"] = True

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdpipe.learning import method
-from kdpipe.learning.method import Method
+from kdpipe.learning.keys import Method
 from kdpipe.learning.own.trial import made
 from kdpipe.learning.term import Said
 from kdpipe.training.objective import Objective

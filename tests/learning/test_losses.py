@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from kdpipe.errors import KdpipeError
 from kdpipe.learning import method
-from kdpipe.learning.method import Method
+from kdpipe.learning.keys import Method
 from kdpipe.learning.methods.attention import attention
 from kdpipe.learning.methods.kd import kd
 from kdpipe.learning.term import Said

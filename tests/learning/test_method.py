@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from kdpipe import identity
 from kdpipe.errors import KdpipeError
 from kdpipe.learning import method
-from kdpipe.learning.method import Method
+from kdpipe.learning.keys import Method
 from kdpipe.learning.methods.kd import kd
 from kdpipe.learning.term import Said
 from kdpipe.specs import revisions
@@ -243,3 +243,17 @@ def test_the_kind_of_a_method(keys, kind, heading, words):
 )
 def test_a_report_says_what_else_is_in_it(keys, terms):
     assert method.columns(method.spec(Method(**keys), epochs=3)).get("terms") == terms
+
+
+def test_a_method_with_unlabelled_images_is_a_kind_of_its_own():
+    made = method.spec(Method.model_validate({"unlabelled": 8}), 4) | {"unlabelled_images": 20}
+    assert method.kind(made, 4) == "kd, unlabelled"
+    assert method.heading("kd, unlabelled") == "KD with unlabelled images"
+    assert method.in_words("at+kd, unlabelled").endswith("with KD with unlabelled images")
+    assert not method.is_kd("kd, unlabelled")
+    stopped = method.spec(Method.model_validate({"unlabelled": 8, "stop_epoch": 1}), 4)
+    assert method.kind(stopped, 4) == "kd, unlabelled, stopped"
+    found = method.columns(made)
+    assert (found["unlabelled"], found["unlabelled_images"]) == (8, 20)
+    plain = method.spec(Method.model_validate({}), 4)
+    assert not any("unlabelled" in key for key in plain | method.columns(plain))

@@ -8,7 +8,7 @@ import tiny
 from kdpipe import identity
 from kdpipe.data.cards import load
 from kdpipe.data.keys import Data
-from kdpipe.learning.method import Method
+from kdpipe.learning.keys import Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.specs import made
 

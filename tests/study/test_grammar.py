@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from kdpipe.learning.method import Method
+from kdpipe.learning.keys import Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.study import checking
 from kdpipe.study.grammar import Block, Study

@@ -70,6 +70,13 @@ class Taken(Section):
         description="of each channel, in (0, 1]; null: measured on train",
         examples=[[0.4]],
     )
+    unlabelled: Literal["rest"] | None = Field(
+        None,
+        description="images that the teacher's terms alone see, of methods that ask for some "
+        "(`unlabelled`). rest: the training images that train_size leaves out; their labels are "
+        "not looked at",
+        examples=["rest"],
+    )
 
 
 _SECTIONS = [digit.keys for digit in views.digits().values()]

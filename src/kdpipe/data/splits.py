@@ -18,6 +18,8 @@ from kdpipe.errors import DataError
 from kdpipe.identity import stream
 from kdpipe.results import store
 
+NO_LABEL = -1  # of an image without one: no class
+
 
 @dataclass(frozen=True)
 class Part:
@@ -62,25 +64,13 @@ def load(spec: dict, place: store.Store) -> Split:
     card = card_of(spec, place)
     arrays = read(card, place)
     labels, tested = arrays["train_labels"], np.asarray(arrays["test_labels"])
-    held = 0 if card.validation else spec["validation"]  # out of train
-    if (wanted := (spec["train_size"] or 0) + held) > len(labels):
-        raise DataError(
-            f"data set {card.name}: {wanted:,} training and validation images are asked for, and "
-            f"there are {len(labels):,}: make its card and the plan again"
-        )
     if (spec.get("stream_revision") is not None) != card.streamed:
         raise DataError(
             f"data set {card.name}: its images {'stream' if card.streamed else 'are one array'}, "
             "and the run was planned otherwise: make its card and the plan again"
         )
-    rng = np.random.RandomState(
-        stream(spec["split_seed"], spec.get("split", 0), 0, "", "split") % 2**32
-    )
-    drawn = proportional_order if spec.get("draw") == "share" else balanced_order
-    order = drawn(labels, rng)
-    held_out, rest = order[:held], order[held:]
-    chosen = np.sort(rest[: spec["train_size"]] if spec["train_size"] else rest)
-    side, held_out = spec.get("resize"), np.sort(held_out)
+    side = spec.get("resize")
+    held_out, chosen, _, rng = _drawn(spec, card, labels)
     noisy = redrawn(labels[chosen], spec["label_noise"], card.classes, rng)
     mean, std = spec.get("mean"), spec.get("std")
     if card.streamed:
@@ -105,6 +95,43 @@ def load(spec: dict, place: store.Store) -> Split:
         measured = statistics(pixels)
         mean, std = mean or measured[0], std or measured[1]
     return Split(train, val, test, np.array(mean), np.maximum(std, 1e-6), card.classes)
+
+
+def unlabelled(spec: dict, place: store.Store) -> Part:
+    """The training images that the split of a spec's `data` leaves out, without their labels."""
+    card = card_of(spec, place)
+    arrays = read(card, place)
+    _, _, left, _ = _drawn(spec, card, arrays["train_labels"])
+    side = spec.get("resize")
+    if card.streamed:
+        images = _files(card.resized(side), place)("train", left)
+    else:
+        images = _scaled(arrays["train_images"][left], side)
+    return Part(images, np.full(len(left), NO_LABEL))
+
+
+def _drawn(
+    spec: dict, card: cards.Card, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.random.RandomState]:
+    """Which training images are held out, trained on and left, each rising; and what draws on.
+
+    Raises DataError if there are too few of them.
+    """
+    held = 0 if card.validation else spec["validation"]  # out of train
+    if (wanted := (spec["train_size"] or 0) + held) > len(labels):
+        raise DataError(
+            f"data set {card.name}: {wanted:,} training and validation images are asked for, and "
+            f"there are {len(labels):,}: make its card and the plan again"
+        )
+    rng = np.random.RandomState(
+        stream(spec["split_seed"], spec.get("split", 0), 0, "", "split") % 2**32
+    )
+    drawn = proportional_order if spec.get("draw") == "share" else balanced_order
+    order = drawn(labels, rng)
+    last = held + spec["train_size"] if spec["train_size"] else len(order)
+    parts = (order[:held], order[held:last], order[last:])
+    held_out, chosen, left = map(np.sort, parts)
+    return held_out, chosen, left, rng
 
 
 def redrawn(

@@ -15,6 +15,7 @@ from kdpipe.results.marks import ABOUT, STUDENTS
 from kdpipe.results.store import Store, is_running, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
+from kdpipe.specs.made import tabled
 from kdpipe.training import devices
 
 
@@ -26,7 +27,7 @@ def tabulate(spec: dict, place: Store, means: Means = CPU, students: Collection[
     digest = identity.digest(spec)
     name = admission.name_of("table", spec, digest)
     work = place.table(f".{name}")
-    size = f"a table of {spec['data']['train_size']} images"
+    size = f"a table of {tabled(spec)} images"
     with only_one(work), failures_noted(work, size, means.code):
         for student in students:
             (work / STUDENTS).mkdir(exist_ok=True)

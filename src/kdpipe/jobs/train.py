@@ -27,6 +27,7 @@ from kdpipe.results.parents import failed_member, made_of
 from kdpipe.results.store import Store, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
+from kdpipe.specs.made import unlabelled_shown
 from kdpipe.training import devices
 
 
@@ -111,6 +112,7 @@ def _train(
         checkpoints = old["checkpoints"] | result.checkpoints
         return old | {"checkpoints": checkpoints, "files": facts_of_files(folder)}
     cost = cost_of(spec, place, means.code)
+    shown = recipe["epochs"] * spec["data"]["train_size"] + unlabelled_shown(spec)
     record["versions"]["torch"] = torch.__version__
     seconds = {
         "total": result.earlier_seconds + time.monotonic() - began,
@@ -121,9 +123,7 @@ def _train(
         "status": "done",
         "device": facts_of_device(means.device, recipe["threads"]),
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
-        "images_per_second": round(
-            recipe["epochs"] * spec["data"]["train_size"] / max(result.training_seconds, 1e-9), 1
-        ),
+        "images_per_second": round(shown / max(result.training_seconds, 1e-9), 1),
         "images": facts_of_images(spec, place, result.mean, result.std),
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,

@@ -12,9 +12,10 @@ from kdpipe.learning import mixing
 from kdpipe.plan.cost.price import Price
 from kdpipe.plan.items import Plan, Run
 from kdpipe.plan.prices import as_size, disk, gauge_disk, probe_disk
-from kdpipe.plan.runs import PRECISIONS
+from kdpipe.plan.runs import FORWARDS_PER_STEP, PRECISIONS
 from kdpipe.plan.status import STATES
-from kdpipe.specs.made import view_count
+from kdpipe.specs.made import unlabelled_shown, view_count
+from kdpipe.wording import listed
 
 CHEAPER = 0.9  # of the operations: what saves less is not worth a word
 
@@ -97,6 +98,7 @@ def as_text(plan: Plan, states: dict[str, str]) -> str:
         lines.append(_line(plan, block.name, by_block[block.name], states))
     lines += ["", _head(""), _line(plan, "all runs, each once", runs, states)]
     lines += _teaching(plan)
+    lines += _unlabelled(plan)
     if plan.ensembles:
         text = _states(plan.ensembles, states)
         lines.append(f"{len(plan.ensembles):,} ensembles to score from stored outputs: {text}")
@@ -151,6 +153,22 @@ def _teaching(plan: Plan) -> list[str]:
     return lines
 
 
+def _unlabelled(plan: Plan) -> list[str]:
+    """How many images without labels there are, and what seeing them costs."""
+    shown = {run.name: unlabelled_shown(run.spec) for run in plan.runs.values()}
+    taught = [run for run in plan.runs.values() if shown[run.name]]
+    if not taught:
+        return []
+    there = taught[0].spec["method"]["unlabelled_images"]
+    sizes = sorted({run.spec["method"]["unlabelled"] for run in taught})
+    operations = sum(FORWARDS_PER_STEP * run.cost.multiply_adds * shown[run.name] for run in taught)
+    return [
+        f"unlabelled images: {there:,}, of which {listed(map(str, sizes))} stand beside each batch "
+        f"of {len(taught):,} students: shown {sum(shown.values()):,} times, {operations:.2e} "
+        "mult-adds of those above"
+    ]
+
+
 def _choice(plan: Plan, taught: list[Run]) -> list[str]:
     """Both prices for students that learn from logits alone, and where the other is cheaper."""
     if not taught:
@@ -187,14 +205,22 @@ def _tables(plan: Plan, taught: list[Run], views: int) -> tuple[int, int, int]:
     """How many tables there are for students, or would be; their mult-adds and bytes."""
     costs = {run.digest: run.cost.multiply_adds for run in plan.runs.values()}
     tables = {
-        (member["run"], member["epoch"], methods.outputs(run.spec["method"], "table"))
+        (member["run"], member["epoch"], methods.outputs(run.spec["method"], "table"), *of)
         for run in taught
         for member in run.spec["teacher"]["members"]
+        for of in _images(run)
     }
-    entries = views * (taught[0].spec["data"]["train_size"] if taught else 0)
-    operations = sum(costs[digest] for digest, _, _ in tables) * entries
-    size = sum(PRECISIONS[precision] for _, _, precision in tables) * entries * plan.card.classes
-    return len(tables), operations, size
+    operations = sum(costs[digest] * images for digest, _, _, _, images in tables) * views
+    size = sum(PRECISIONS[precision] * images for _, _, precision, _, images in tables) * views
+    return len(tables), operations, size * plan.card.classes
+
+
+def _images(run: Run) -> list[tuple[str, int]]:
+    """How many images a student's teacher is asked of: with labels, and without."""
+    found = [("labelled", run.spec["data"]["train_size"])]
+    if more := run.spec["method"].get("unlabelled_images"):
+        found.append(("unlabelled", more))
+    return found
 
 
 def _with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:

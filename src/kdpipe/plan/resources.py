@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kdpipe.data.cards import Card
 from kdpipe.plan.items import Gauge, Probe, Run, Table
+from kdpipe.specs.made import unlabelled_shown
 
 # Multiply-adds a second, of small networks and batches: of one thread about half of what was
 # measured on one core of a slow machine; of a GPU never measured, and guessed low.
@@ -95,13 +96,14 @@ def _of_run(run: Run, card: Card, device: str) -> _Work:
     weights = 4 * 8 * (run.cost.parameters + sum(parent.cost.parameters for parent in run.parents))
     held = weights + sum(table.bytes for table in run.tables)
     if device == "cpu":
-        held += _activation_bytes(recipe["batch_size"], run)
+        beside = (spec["method"] or {}).get("unlabelled", 0)
+        held += _activation_bytes(recipe["batch_size"] + beside, run)
     if card.streamed:
         held += 2 * 4 * card.train * card.classes * (2 if run.parents else 1)
     return _Work(
         operations=run.multiply_adds,
         threads=recipe["threads"],
-        images_seen=recipe["epochs"] * images,
+        images_seen=recipe["epochs"] * images + unlabelled_shown(spec),
         held=held,
         image_bytes=_image_bytes(card, 2 * spec["data"]["views"]["pad"]),
         steps=recipe["epochs"] * -(-images // recipe["batch_size"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 from kdpipe import identity
 from kdpipe.learning import method as methods
 from kdpipe.learning import mixing
-from kdpipe.learning.method import MethodKeys
+from kdpipe.learning.keys import MethodKeys
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own.card import TermCard
 from kdpipe.learning.recipe import Recipe
@@ -51,6 +51,7 @@ class Runs:
         self.study = plan.study
         self.networks = networks
         self.data = made.data_spec(plan.study.data, plan.card, split)
+        self.unlabelled = made.unlabelled_spec(plan.study.data, plan.card)
         self.train_size: int = self.data["train_size"]
         self.views = made.view_count(self.data["views"])
         self._by_digest: dict[str, Run] = {}
@@ -86,6 +87,7 @@ class Runs:
         if method.label_smoothing is not None:
             recipe = recipe.model_copy(update={"label_smoothing": method.label_smoothing})
         asked = methods.spec(method, recipe.epochs, self._term_card(method))
+        asked |= self.unlabelled if method.unlabelled else {}
         wish = self.study.teacher_outputs
         if wish == "auto":
             wish = "table" if pays(recipe.epochs, self.views) else "live"
@@ -107,17 +109,21 @@ class Runs:
 
         The teacher's own training is not counted: it is there already when one distils.
         """
-        beside = student.teacher_multiply_adds
-        return self._longer(student, seed, times_as_long(student.train_multiply_adds, beside))
+        own = self._own(student)
+        return self._longer(student, seed, times_as_long(own, student.multiply_adds - own))
 
     def as_long_as_path(self, student: Run, seed: int) -> Run:
         """A student on labels for as many operations as all took that it learned from, and itself.
 
         At most `prices.LONGEST` times its epochs: beside a large teacher it would be absurdly long.
         """
-        beside = student.teacher_multiply_adds + ancestors(student, self._lineages)
-        factor = times_as_long(student.train_multiply_adds, beside, LONGEST)
-        return self._longer(student, seed, factor)
+        own = self._own(student)
+        beside = student.multiply_adds - own + ancestors(student, self._lineages)
+        return self._longer(student, seed, times_as_long(own, beside, LONGEST))
+
+    def _own(self, student: Run) -> int:
+        """Multiply-adds of its epochs on labels alone."""
+        return FORWARDS_PER_STEP * student.cost.multiply_adds * self.train_size * student.epochs
 
     def _longer(self, student: Run, seed: int, factor: float) -> Run:
         recipe = self.recipe(student.network)
@@ -185,8 +191,9 @@ class Runs:
             return known
         cost = self.cost(network)
         members = lesson.teacher.members if lesson else ()
-        trained = self.train_size * recipe.epochs  # images, over all epochs
-        asked = self.train_size * spec["method"]["kd_epochs"] if lesson else 0
+        more = made.unlabelled_shown(spec)
+        trained = self.train_size * recipe.epochs + more  # images, over all epochs
+        asked = self.train_size * spec["method"]["kd_epochs"] + more if lesson else 0
         run = Run(
             name=made.run_name(spec, digest),
             digest=digest,
@@ -204,16 +211,21 @@ class Runs:
         """The tables through which a lesson's teacher is asked; none if it is live."""
         if lesson.outputs == "live":
             return ()
-        members = lesson.teacher.members
-        return tuple(self._table(run, epoch, lesson.outputs) for run, epoch in members)
+        members, more = lesson.teacher.members, made.unlabelled_of(lesson.method)
+        return tuple(
+            self._table(run, epoch, lesson.outputs, of)
+            for of in ([{}, more] if more else [{}])
+            for run, epoch in members
+        )
 
-    def _table(self, run: Run, epoch: int, precision: str) -> Table:
-        key = (run.digest, epoch, precision)
+    def _table(self, run: Run, epoch: int, precision: str, unlabelled: dict) -> Table:
+        """Of the training images, or of those without labels."""
+        key = (run.digest, epoch, precision, bool(unlabelled))
         if key in self._tables:
             return self._tables[key]
-        spec = made.table_spec(run.spec, run.digest, epoch, precision)
+        spec = made.table_spec(run.spec, run.digest, epoch, precision, unlabelled)
         name = made.table_name(spec, identity.digest(spec))
-        entries = self.train_size * self.views
+        entries = made.tabled(spec) * self.views
         bytes_each = PRECISIONS[precision] * self.plan.card.classes
         table = Table(name, spec, run, entries * run.cost.multiply_adds, entries * bytes_each)
         self.plan.tables[name] = self._tables[key] = table

@@ -15,6 +15,8 @@ from kdpipe.learning.recipe import Recipe
 # A trained network as a spec names it: the digest of its run, and the epoch that it is taken after.
 Member = tuple[str, int]
 
+UNLABELLED = ("unlabelled_from", "unlabelled_images", "unlabelled_revision")
+
 
 def run_spec(
     data: dict,
@@ -91,8 +93,13 @@ def ensemble_name(spec: dict, digest: str) -> str:
     return f"ensemble-of-{len(spec['members'])}-s{spec['seed']}-{digest[:12]}"
 
 
-def table_spec(run: dict, digest: str, epoch: int, precision: str) -> dict:
-    """A teacher table: of the run with this spec and digest, after `epoch`."""
+def table_spec(
+    run: dict, digest: str, epoch: int, precision: str, unlabelled: dict | None = None
+) -> dict:
+    """A teacher table: of the run with this spec and digest, after `epoch`.
+
+    Of the images that the run was trained on, or of those without labels (`unlabelled_spec`).
+    """
     return {
         "kind": "table",
         "revision": identity.REVISIONS["table"],
@@ -102,7 +109,34 @@ def table_spec(run: dict, digest: str, epoch: int, precision: str) -> dict:
         "epoch": epoch,
         "precision": precision,
         "threads": run["recipe"]["threads"],
+        **(unlabelled or {}),
     }
+
+
+def unlabelled_spec(data: Data, card: cards.Card) -> dict:
+    """Which images without labels a study has; a part of its methods and tables that use them."""
+    return {
+        "unlabelled_from": data.unlabelled,
+        "unlabelled_images": card.train - data.validation - (data.train_size or card.train),
+        "unlabelled_revision": identity.REVISIONS["unlabelled"],
+    }
+
+
+def unlabelled_of(spec: dict) -> dict:
+    """The same, of a method or a table that has it in its spec; else empty."""
+    return {key: spec[key] for key in UNLABELLED if key in spec}
+
+
+def unlabelled_shown(spec: dict) -> int:
+    """How many images without labels a run is shown, over all epochs, each as often as it is."""
+    method = spec["method"] or {}
+    steps = -(-spec["data"]["train_size"] // spec["recipe"]["batch_size"])
+    return steps * method["unlabelled"] * method["kd_epochs"] if "unlabelled" in method else 0
+
+
+def tabled(table: dict) -> int:
+    """Of how many images a table is."""
+    return table.get("unlabelled_images") or table["data"]["train_size"]
 
 
 def table_name(spec: dict, digest: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from kdpipe.data.keys import AUGMENTED, Data
-from kdpipe.learning.method import Method
+from kdpipe.learning.keys import Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.keys import OwnNetwork, Pretrained
 from kdpipe.results.readings import Reading
@@ -140,6 +140,8 @@ class Transfer(Section):
         for key in ("label_noise", *AUGMENTED):
             if key in self.data.model_dump(exclude_defaults=True):
                 raise ValueError(f"data.{key}: a probe sees images and labels as they are")
+        if self.data.unlabelled is not None:
+            raise ValueError("data.unlabelled: a probe learns from images with labels alone")
         return self
 
 

@@ -16,7 +16,7 @@ from kdpipe.data import cards
 from kdpipe.data.keys import Data
 from kdpipe.errors import KdpipeError
 from kdpipe.learning import mixing
-from kdpipe.learning.method import Method, MethodKeys
+from kdpipe.learning.keys import Method, MethodKeys
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own.card import TermCard
 from kdpipe.learning.recipe import Recipe

@@ -41,7 +41,10 @@ def note(
 def running(
     table: torch.Tensor, names: list[str], batch: int, images: int, weights: Weights
 ) -> dict[str, float]:
-    """Means over an epoch as it went by: augmented views, changing weights."""
+    """Means over an epoch as it went by: augmented views, changing weights.
+
+    Batches count by their images with labels.
+    """
     sizes = np.full(len(table), batch)
     sizes[-1] = images - batch * (len(table) - 1)
     values = table.double().cpu().numpy()

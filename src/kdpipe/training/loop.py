@@ -36,9 +36,9 @@ from kdpipe.training.answers import Answers
 from kdpipe.training.objective import Objective, Weights
 from kdpipe.training.optimiser import Descent
 from kdpipe.training.progress import Progress, interruptible, read, resume, save
-from kdpipe.training.teachers import live
-from kdpipe.training.teachers import tables as teacher_tables
+from kdpipe.training.teachers import tables, unlabelled
 from kdpipe.training.teachers.live import Live
+from kdpipe.training.teachers.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def train(
     views = Views.of(spec["data"]["views"])
     images = streams.images(split.train, views, split, where, means.workers)
     labels = torch.from_numpy(np.array(split.train.labels)).to(where)
-    teacher = _teacher(spec, place, where, means.code)
+    teacher = tables.of(spec, place, where, means.code)
     teacher_digest = teacher.digest() if teacher else None
     objective = Objective(spec, means.code)
     look = evaluation.Examination(spec, split, teacher, objective, where, means.workers)
@@ -104,6 +104,8 @@ def train(
         assert teacher is not None
         objective.grow(*_one_image(answers, teacher, images, layout))
     optimiser = Descent({**dict(model.named_parameters()), **_named(objective)}, recipe)
+
+    more = unlabelled.of(spec, split, teacher, place, where, means)
 
     # --- where it stood
     members = spec["teacher"]["members"] if spec["teacher"] else []
@@ -129,11 +131,14 @@ def train(
             model.train()
             objective.learnt.train()
             batches = images.batches(order, view, recipe["batch_size"], progress.step)
-            with contextlib.closing(batches):
+            others = unlabelled.batches(more, weights, epoch, steps, progress.step)
+            with contextlib.closing(batches), others as beside:
                 for index, seen, x in batches:
                     mix = stream_of(spec, f"mix {progress.step}", epoch) if mixing.ways else 0
                     x, shares = mixing(x, labels[index], mix)
                     taught = objective.taught(teacher, x, index, seen, weights)
+                    if more and taught and beside:
+                        x, taught = more.joined(x, taught, next(beside), objective, weights)
                     _seed_step(spec, epoch, progress.step, where)
                     said = forward(x.contiguous(memory_format=layout), weights)
                     parts = objective.parts(said, taught, shares, weights)
@@ -142,7 +147,7 @@ def train(
                     if average is not None:
                         average.update_parameters(model)
                     row = progress.parts[progress.step]
-                    curve.note(row, names, parts, said.logits, shares)
+                    curve.note(row, names, parts, said.logits[: len(index)], shares)
                     progress.step += 1
                     pause()
             curve.refuse_nonfinite(progress.parts, epoch, progress.curve)
@@ -209,19 +214,7 @@ def _forward(answers: Answers, recipe: dict) -> Callable:
     return forward
 
 
-def _teacher(
-    spec: dict, place: store.Store, device: torch.device, code: Path | None
-) -> live.Live | teacher_tables.Tables | None:
-    if spec["teacher"] is None:
-        return None
-    if spec["teacher"]["outputs"] == "live":
-        return live.load(spec, place, device, code)
-    return teacher_tables.load(spec, place, device, code)
-
-
-def _one_image(
-    answers: Answers, teacher: Live | teacher_tables.Tables, images, layout
-) -> tuple[Said, Said]:
+def _one_image(answers: Answers, teacher: Live | Tables, images, layout) -> tuple[Said, Said]:
     """What student and teacher say of one image as it is: the shapes of what a term compares."""
     index = torch.zeros(1, dtype=torch.int64)
     view = torch.full_like(index, images.views.centre)

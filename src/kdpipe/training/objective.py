@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from kdpipe.errors import KdpipeError
 from kdpipe.identity import stream_of
 from kdpipe.learning import logits as on_logits
 from kdpipe.learning import method
@@ -40,6 +41,11 @@ class Objective:
         self.terms: dict[str, tuple[Term, float, dict]] = {}
         for one in method.active(spec["method"]) if spec["method"] else ():
             term = one.term or trial.of_spec(spec["method"][method.OWN], code)
+            if one.weight and term.labelled and spec["method"].get("unlabelled"):
+                raise KdpipeError(
+                    f"methods: {term.title} looks at labels, and {spec['method']['unlabelled']} "
+                    "images of each batch have none: leave unlabelled out, or the term"
+                )
             self.terms[one.part] = (term, one.weight, one.keys)
         # What its terms look at beside logits: groups, embedding.
         self.needs = method.needs(spec["method"]) if spec["method"] else frozenset()
@@ -108,9 +114,10 @@ class Objective:
     ) -> dict[str, torch.Tensor]:
         """Scalars: the unweighted parts by name, cross-entropy as `ce`, and their sum as `loss`.
 
+        Cross-entropy sees the images with labels, which come first in a batch; the terms see all.
         labels: (B,), or of mixed images their shares (B, classes), which no labelled term takes.
         """
-        logits = full_precision(student.logits)
+        logits = full_precision(student.logits[: len(labels)])
         parts = {"ce": F.cross_entropy(logits, labels, label_smoothing=self.smoothing)}
         for part in weights.terms:
             parts[part] = self.part(part, student, teacher, labels)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdpipe.errors import KdpipeError
-from kdpipe.learning.method import Method
+from kdpipe.learning.keys import Method
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own import changes
 from kdpipe.learning.own.changes import Own

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError, StudyError
-from kdpipe.learning.method import MethodKeys
+from kdpipe.learning.keys import MethodKeys
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own.card import TermCard, agrees
 from kdpipe.learning.own.trial import Trial, imported

@@ -15,6 +15,7 @@ from kdpipe.plan.cost import speeds
 from kdpipe.plan.cost.schedule import Schedule, simulate
 from kdpipe.plan.cost.speeds import Speed
 from kdpipe.plan.items import Averaged, Gauge, Item, Plan, Probe, Run, Table
+from kdpipe.specs.made import unlabelled_shown
 
 RATE = 5e9  # multiply-adds a second, where nothing is known: only ratios of them are shown
 SCORING = 2.0  # seconds of an ensemble: stored outputs, no torch
@@ -132,15 +133,17 @@ class Price:
         at_end = (1 + (val > 0)) * (train + val + card.test)
         at_end += len(self.plan.keep.get(run.name, ())) * (val + card.test)
         seconds = image * (epochs * val + at_end)
-        read = epochs * (train + val) + at_end
+        more = unlabelled_shown(run.spec)
+        read = epochs * (train + val) + more + at_end
         speed = self.speeds.get(run.name)
         steps = epochs * -(-train // recipe["batch_size"])
         if speed is None:
             seconds += run.train_multiply_adds / RATE
         else:
+            steps += more / recipe["batch_size"]  # as long as so many more of the same size
             seconds += speed.setup + steps * speed.step + epochs * speed.epoch
         if run.spec["teacher"] and not run.tables:  # a live teacher, asked for every image
-            asked = train * run.spec["method"]["kd_epochs"]
+            asked = train * run.spec["method"]["kd_epochs"] + more
             seconds += asked * sum(self._image(parent) for parent in run.parents)
         return self._read(card, read, seconds) + _loading(card)
 

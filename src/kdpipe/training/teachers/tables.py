@@ -24,7 +24,7 @@ from kdpipe.identity import stream
 from kdpipe.results import leftovers, parents, store
 from kdpipe.results.files import read_arrays, write_arrays, write_json, write_npy
 from kdpipe.specs.equipment import CPU, Means
-from kdpipe.specs.made import table_name, table_spec
+from kdpipe.specs.made import table_name, table_spec, unlabelled_of
 from kdpipe.training import devices
 from kdpipe.training.teachers import live
 from kdpipe.training.teachers.average import ensemble_logits
@@ -98,17 +98,32 @@ def _of_view(
     return found
 
 
+def of(
+    spec: dict, place: store.Store, device: torch.device, code: Path | None
+) -> "live.Live | Tables | None":
+    """The teacher of a run, live or from tables; None of one that learns from labels alone."""
+    if spec["teacher"] is None:
+        return None
+    way = live.load if spec["teacher"]["outputs"] == "live" else load
+    return way(spec, place, device, code)
+
+
 def load(
     spec: dict,
     place: store.Store,
     device: torch.device | str = "cpu",
     code: Path | None = None,
+    unlabelled: dict | None = None,
 ) -> "Tables":
-    """The teacher of a run whose outputs are tables. Raises StoreError for one that is damaged."""
+    """The teacher of a run whose outputs are tables. Raises StoreError for one that is damaged.
+
+    Tables of its training images, or of those without labels that `unlabelled` says.
+    """
     teacher = spec["teacher"]
+    precision = teacher["outputs"]
     specs = [
-        table_spec(parents.spec(member, place), member["run"], member["epoch"], teacher["outputs"])
-        for member in teacher["members"]
+        table_spec(parents.spec(each, place), each["run"], each["epoch"], precision, unlabelled)
+        for each in teacher["members"]
     ]
     return Tables(specs, live.average_temperature(spec), place, device, code)
 
@@ -226,7 +241,8 @@ def _images(
 ) -> Images | streams.Streams:
     split = splits.load(spec["data"], place)
     views = Views.of(spec["data"]["views"])
-    return streams.images(split.train, views, split, device, workers)
+    part = splits.unlabelled(spec["data"], place) if unlabelled_of(spec) else split.train
+    return streams.images(part, views, split, device, workers)
 
 
 def _checksum(table: np.ndarray) -> str:

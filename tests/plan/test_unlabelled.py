@@ -1,0 +1,113 @@
+"""Images without labels in a plan: no other run is renamed, and each is counted and priced."""
+
+import tiny
+from made_plan import block, make, sound, study
+
+from kdpipe.networks import naming
+from kdpipe.plan import overview, resources
+from kdpipe.plan.cost.price import Price
+from kdpipe.plan.cost.speeds import Speed
+from kdpipe.plan.items import Plan
+
+# Of 1,097 digits 64 are trained on, in 4 batches of 16, and 40 held out.
+LEFT, STEPS, BESIDE, EPOCHS = 993, 4, 30, 4
+METHODS = {
+    "kd": {},
+    "more": {"unlabelled": BESIDE},
+    "stopped": {"unlabelled": BESIDE, "stop_epoch": 1},
+}
+
+
+def planned(*names, unlabelled="rest", **changes) -> Plan:
+    methods = {name: METHODS[name] for name in names}
+    data = tiny.STUDY["data"] | ({"unlabelled": unlabelled} if unlabelled else {})
+    made = make(study(block(methods=list(names)), methods=methods, data=data, **changes))
+    return sound(made)
+
+
+def by_method(plan):
+    return {cell.method: cell.run for cell in plan.cells}
+
+
+def test_only_runs_that_use_them_say_so():
+    for outputs in ("live", "table"):
+        before = planned("kd", unlabelled=None, teacher_outputs=outputs)
+        after = planned("kd", "more", "stopped", teacher_outputs=outputs)
+        new = {by_method(after)[name].name for name in ("more", "stopped")}
+        assert set(after.runs) - set(before.runs) == new and set(before.runs) < set(after.runs)
+        assert set(before.tables) < set(after.tables) or outputs == "live"
+        said = [run.name for run in after.runs.values() if "unlabelled" in str(run.spec)]
+        assert set(said) == new
+    asked = by_method(after)["more"].spec["method"]
+    assert {key: value for key, value in asked.items() if "unlabelled" in key} == {
+        "unlabelled": BESIDE,
+        "unlabelled_from": "rest",
+        "unlabelled_images": LEFT,
+        "unlabelled_revision": 1,
+    }
+
+
+def test_prices_by_hand():
+    runs = by_method(planned("kd", "more", "stopped"))
+    costs = [naming.cost(name, (1, 8, 8), 10) for name in ("wrn10-0.5", "wrn16-1")]
+    student, teacher = (cost.multiply_adds for cost in costs)
+    shown = {"kd": 0, "more": EPOCHS * STEPS * BESIDE, "stopped": STEPS * BESIDE}
+    asked = {"kd": EPOCHS * 64, "more": EPOCHS * 64, "stopped": 64}
+    for name, run in runs.items():
+        assert run.train_multiply_adds == 3 * student * (EPOCHS * 64 + shown[name])
+        assert run.teacher_multiply_adds == teacher * (asked[name] + shown[name])
+
+
+def test_a_table_of_them_is_a_second_one_and_shared():
+    plan = planned("kd", "more", "stopped", teacher_outputs="table")
+    labelled, others = plan.tables.values()
+    runs = by_method(plan)
+    assert runs["kd"].tables == (labelled,)
+    assert runs["more"].tables == runs["stopped"].tables == (labelled, others)
+    teacher = naming.cost("wrn16-1", (1, 8, 8), 10).multiply_adds
+    assert (labelled.multiply_adds, labelled.bytes) == (64 * 9 * teacher, 64 * 9 * 10 * 2)
+    assert (others.multiply_adds, others.bytes) == (LEFT * 9 * teacher, LEFT * 9 * 10 * 2)
+    text = overview.as_text(plan, dict.fromkeys([*plan.runs, *plan.tables], "to do"))
+    both = (64 + LEFT) * 9
+    assert f"{both * teacher:.2e} mult-adds and {both * 20 / 1000:.3g} kB at a time as 2" in text
+    shown = (EPOCHS + 1) * STEPS * BESIDE
+    said = "unlabelled images: 993, of which 30 stand beside each batch of 2 students"
+    assert f"{said}: shown {shown} times" in text
+    plain = planned("kd", unlabelled=None)
+    assert "unlabelled" not in overview.as_text(plain, dict.fromkeys(plain.runs, "to do"))
+
+
+def test_a_chain_has_them_in_each_step_and_a_table_of_each_kind():
+    """The data of a teacher that learned of them are no other data."""
+    data = tiny.STUDY["data"] | {"unlabelled": "rest"}
+    again = block(teachers=["self"], generations=2, methods=["more"])
+    plan = sound(make(study(again, methods=METHODS, data=data, teacher_outputs="table")))
+    assert len(plan.tables) == 4
+    assert [len(cell.run.tables) for cell in plan.cells] == [2, 2]
+    assert len({str(run.spec["data"]) for run in plan.runs.values()}) == 1
+    assert sorted("unlabelled_from" in table.spec for table in plan.tables.values()) == [
+        *(False, False, True, True),
+    ]
+
+
+def test_time_and_memory_grow_by_them():
+    plan = planned("kd", "more")
+    runs = by_method(plan)
+    speed = Speed(step=1.0, epoch=0.0, image=0.0, setup=0.0, start=0.0, megabytes=1.0)
+    price = Price(plan, {run.name: speed for run in plan.runs.values()})
+    # 16 steps of 16 images, each as much longer as 30 more are.
+    assert price._of_run(runs["more"]) - price._of_run(runs["kd"]) == EPOCHS * STEPS * BESIDE / 16
+    kd, more = (resources._of_run(runs[name], plan.card, "cpu") for name in ("kd", "more"))
+    assert more.images_seen - kd.images_seen == EPOCHS * STEPS * BESIDE
+    assert more.held > kd.held
+
+
+def test_the_rival_for_the_same_price_pays_for_them():
+    """As many epochs on labels as student, unlabelled images and teacher cost together."""
+    data = tiny.STUDY["data"] | {"unlabelled": "rest"}
+    made = make(
+        study(block(methods=["more"], scratch_long=True), methods=METHODS, data=data, epochs=4)
+    )
+    (cell,) = made.cells
+    price = cell.run.multiply_adds / made.scratch_of(cell).train_multiply_adds
+    assert round(4 * price) in {run.epochs for _, run, _ in made.scratch_long}

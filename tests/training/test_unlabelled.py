@@ -1,0 +1,224 @@
+"""Images without labels: against a slow plain twin, cut off, from tables, and with other labels."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch.nn import functional as F
+
+from kdpipe import identity
+from kdpipe.data import splits
+from kdpipe.data.views import Views
+from kdpipe.errors import Interrupted, KdpipeError
+from kdpipe.jobs.tabulate import tabulate
+from kdpipe.jobs.train import train
+from kdpipe.learning import method
+from kdpipe.learning.keys import Method
+from kdpipe.networks import models
+from kdpipe.results.files import read_arrays
+from kdpipe.specs.made import run_name
+from kdpipe.training import loop
+from kdpipe.training.objective import Objective
+from kdpipe.training.teachers import live, tables, unlabelled
+
+BATCH, BESIDE, THERE = 103, 20, 27  # 27 images are used up within two steps
+# KD ends after the first of two epochs.
+METHOD = {"unlabelled": BESIDE, "stop_epoch": 1, "ce_weight_after_stop": 0.5}
+STUDY = {
+    "data": {"train_size": 1030, "unlabelled": "rest"},
+    "recipe": {"batch_size": BATCH},
+    "methods": {"kd": METHOD},
+}
+PLAN = tiny.planned(**STUDY)
+_, TEACHER, STUDENT = PLAN.runs.values()
+FROM_TABLES = list(tiny.planned(**STUDY, teacher_outputs="table").runs.values())[-1]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, shared):
+    """The results of teacher and student."""
+    place = tiny.results(tmp_path_factory.mktemp("done"), shared)
+    for run in (TEACHER, STUDENT):
+        train(run.spec, [], place)
+    return place
+
+
+def weights(place, run):
+    return read_arrays(place.run(run.name) / "weights.safetensors")[0]
+
+
+def left_by_hand(place) -> np.ndarray:
+    """The training images that are in no part of the split, as a set of pixels."""
+    split = splits.load(STUDENT.spec["data"], place)
+    used = {image.tobytes() for part in (split.train, split.val) for image in part.images}
+    (folder,) = (place.root / "data").iterdir()
+    every = np.load(folder / "train_images.npy")
+    return np.array([image for image in every if image.tobytes() not in used])
+
+
+def stream(purpose: str, number: int) -> torch.Generator:
+    found = identity.stream_of(STUDENT.spec, f"unlabelled {purpose}", number)
+    return torch.Generator().manual_seed(found)
+
+
+def rounds():
+    """(image, view) one behind the other, without end: each image once a round."""
+    for number in range(1000):
+        order = torch.randperm(THERE, generator=stream("order", number))
+        view = torch.randint(9, (THERE,), generator=stream("views", number))
+        assert sorted(order.tolist()) == list(range(THERE))
+        yield from ((int(image), int(view[place])) for place, image in enumerate(order))
+
+
+def seen(image, view: int, split) -> np.ndarray:
+    """A normalised view of an image: its crop from zeros around it."""
+    row, column = divmod(view, 3)
+    cut = np.pad(image, [(0, 0), (1, 1), (1, 1)])[:, row : row + 8, column : column + 8]
+    return (cut / 255 - split.mean[:, None, None]) / split.std[:, None, None]
+
+
+def test_weights_are_those_of_a_plain_loop(done):
+    """Cross-entropy of the labelled, KL of both, the network run once on the joined batch."""
+    spec, split, left = STUDENT.spec, splits.load(STUDENT.spec["data"], done), left_by_hand(done)
+    assert len(left) == THERE
+    model = models.fresh(spec)
+    taught = live.load(spec, done).members[0][1]
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    others = rounds()
+    for epoch in range(2):
+        optimiser.param_groups[0]["lr"] = [0.05, 0.01][epoch]
+        order, view = loop._presentation(spec, epoch, 1030, Views.of(spec["data"]["views"]))
+        model.train()
+        for start in range(0, 1030, BATCH):
+            rows = slice(start, start + BATCH)
+            shown = zip(order[rows].tolist(), view[rows].tolist(), strict=True)
+            images = [seen(split.train.images[index], number, split) for index, number in shown]
+            y = torch.from_numpy(split.train.labels[order[rows].numpy()])
+            if epoch == 0:
+                beside = [next(others) for _ in range(BESIDE)]
+                images += [seen(left[index], number, split) for index, number in beside]
+            x = torch.tensor(np.array(images), dtype=torch.float32)
+            logits = model(x)
+            loss = F.cross_entropy(logits[: len(y)], y)
+            if epoch == 0:
+                assert len(x) == BATCH + BESIDE
+                p, q = F.softmax(taught(x).detach() / 4, 1), F.log_softmax(logits / 4, 1)
+                loss = 0.1 * loss + 0.9 * 16 * (p * (p.log() - q)).sum(1).mean()
+            else:
+                loss = 0.5 * loss
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    found = weights(done, STUDENT)
+    for key, value in model.state_dict().items():
+        np.testing.assert_allclose(found[key], value.numpy(), rtol=2e-3, atol=1e-3, err_msg=key)
+
+
+def test_epochs_take_on_where_the_one_before_ended():
+    views, taken = Views.of(STUDENT.spec["data"]["views"]), rounds()
+    for epoch in range(5):
+        order, view = unlabelled.drawn(STUDENT.spec, THERE, views, epoch, steps=7)
+        expected = [next(taken) for _ in range(7 * BESIDE)]
+        assert list(zip(order.tolist(), view.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize("steps", [1, 6])
+def test_cut_off_it_goes_on_to_the_same_bytes(done, monkeypatch, steps):
+    whole = tiny.exact(done.run(STUDENT.name))
+    folder = done.run(STUDENT.name).rename(done.root / f"whole-{steps}")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        tiny.stop_after(patch, steps)
+        train(STUDENT.spec, [], done)
+    train(STUDENT.spec, [], done)
+    assert tiny.exact(done.run(STUDENT.name)) == whole == tiny.exact(folder)
+
+
+def test_mixed_images_have_others_behind_them_as_they_are(done, monkeypatch):
+    """Mixup is of labelled images alone; cut off, the run goes on to the same bytes."""
+    mixed = STUDENT.spec | {"recipe": STUDENT.spec["recipe"] | {"mixup": 0.5}}
+    shown, left = [], torch.from_numpy(left_by_hand(done))
+    joined = unlabelled.Unlabelled.joined
+
+    def noted(self, x, taught, beside, *given):
+        found = joined(self, x, taught, beside, *given)
+        shown.append((len(x), found[0][len(x) :], beside[0], beside[1]))
+        return found
+
+    monkeypatch.setattr(unlabelled.Unlabelled, "joined", noted)
+    name = run_name(mixed, identity.digest(mixed))
+    train(mixed, [], done)
+    whole = tiny.exact(done.run(name))
+    split = splits.load(mixed["data"], done)
+    for size, others, index, view in shown:
+        assert size == BATCH and len(others) == BESIDE
+        wanted = [seen(left[i].numpy(), int(v), split) for i, v in zip(index, view, strict=True)]
+        np.testing.assert_allclose(others.numpy(), np.array(wanted), rtol=1e-5, atol=1e-5)
+    assert len(shown) == 10
+    done.run(name).rename(done.root / "whole-mixed")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        tiny.stop_after(patch, 3)
+        train(mixed, [], done)
+    train(mixed, [], done)
+    assert tiny.exact(done.run(name)) == whole
+
+
+def test_their_labels_are_not_looked_at(done, monkeypatch):
+    """Others in their place, and the same images held out and left: the same bytes."""
+    whole = tiny.exact(done.run(STUDENT.name))
+    done.run(STUDENT.name).rename(done.root / "whole-labels")
+    read, ordered = splits.read, splits.balanced_order
+
+    def relabelled(card, place):
+        arrays = read(card, place)
+        true = np.array(arrays["train_labels"])
+        monkeypatch.setattr(splits, "balanced_order", lambda _, rng: ordered(true, rng))
+        left = {image.tobytes() for image in images}
+        changed = [i for i, x in enumerate(arrays["train_images"]) if x.tobytes() in left]
+        false = true.copy()
+        false[changed] = (true[changed] + 1 + np.arange(THERE) % 9) % 10
+        return arrays | {"train_labels": false}
+
+    images = left_by_hand(done)
+    monkeypatch.setattr(splits, "read", relabelled)
+    train(STUDENT.spec, [], done)
+    assert tiny.exact(done.run(STUDENT.name)) == whole
+
+
+def test_from_tables_it_learns_the_same(done):
+    """Two tables: of the labelled, and of the others, which holds what the teacher says of them."""
+    labelled, others = FROM_TABLES.tables
+    for table in FROM_TABLES.tables:
+        tabulate(table.spec, done, students=[FROM_TABLES.name, "another"])
+    split, left = splits.load(STUDENT.spec["data"], done), left_by_hand(done)
+    x = np.array([[seen(image, view, split) for image in left] for view in range(9)])
+    with torch.no_grad():
+        teacher = live.load(STUDENT.spec, done).members[0][1]
+        said = torch.stack([teacher(torch.tensor(one, dtype=torch.float32)) for one in x], 1)
+    found = np.load(done.table(others.name) / "table.npy").astype(float)
+    assert np.load(done.table(labelled.name) / "table.npy").shape == (1030, 9, 10)
+    np.testing.assert_allclose(found, said - said.mean(2, keepdim=True), rtol=0, atol=0.02)
+    train(FROM_TABLES.spec, [], done)
+    for key, value in weights(done, STUDENT).items():
+        np.testing.assert_allclose(weights(done, FROM_TABLES)[key], value, rtol=0.02, atol=0.02)
+
+
+def test_a_table_of_other_images_is_found_out(done):
+    _, others = FROM_TABLES.tables
+    tabulate(others.spec, done, students=["another"])
+    table = torch.from_numpy(np.load(done.table(others.name) / "table.npy"))
+    tables._compare(others.spec, table, done, "cpu", None)
+    with pytest.raises(KdpipeError, match="does not say what its teacher says"):
+        tables._compare(others.spec, table.roll(1, 0), done, "cpu", None)
+    with pytest.raises(KdpipeError, match="is no float16 of 27 images in 9 views"):
+        tables._compare(others.spec, table[:20], done, "cpu", None)
+
+
+@pytest.mark.parametrize("name", method.terms())
+def test_a_job_refuses_terms_that_look_at_labels(name):
+    keys = Method.model_validate({f"{name}_weight": 1.0, "unlabelled": 4})
+    spec = STUDENT.spec | {"method": method.spec(keys, 2)}
+    if method.terms()[name].labelled:
+        with pytest.raises(KdpipeError, match="looks at labels, and 4 images of each batch"):
+            Objective(spec)
+    else:
+        Objective(spec)
