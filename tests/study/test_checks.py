@@ -32,6 +32,7 @@ CASES = {
         "transfers.clothes.data.resize": 4,
     },
     "looks": {"looks": [3, 5]},
+    "mixing": {"recipe.mixup": 0.2, "teacher_outputs": "table"},
     "names": {"experiments.3.name": "self"},
     "networks": {"code": "nowhere"},
     "pretrained": {"pretrained": {"mine": {"network": "wrn16-1", "path": "/nowhere"}}},
@@ -40,6 +41,7 @@ CASES = {
     "splits": {"splits": [0, 1, 1]},
     "size": {"seeds": list(range(5000)), "experiments.2.seeds": [0, 1]},
     "transfers": {"transfers.clothes.blocks": ["three"]},
+    "unlabelled": {"data.unlabelled": "rest"},
 }
 
 

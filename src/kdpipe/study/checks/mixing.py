@@ -54,4 +54,4 @@ def _blind() -> list[str]:
     return [f"{key}_weight" for key, term in methods.terms().items() if not term.labelled]
 
 
-CHECK = Check(85, _mixing)
+CHECK = Check(83, _mixing)
