@@ -111,6 +111,7 @@ STUDY = {
         "ensembles": ["three", "sequence", "team", "price"],
         "losses": ["size", "again"],
         "transfer": ["size"],
+        "unlabelled": ["size"],
     },
 }
 STARTED = "2026-01-01T00:00:00+00:00"

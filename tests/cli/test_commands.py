@@ -67,7 +67,9 @@ def test_commands_stand_in_one_order_those_of_the_rules_last():
     orders = [command.order for command in commands().values()]
     assert len(set(orders)) == len(WORDS) and orders == sorted(orders)
     of_rules = [word for word, command in commands().items() if command.order > 200]
-    assert of_rules == ["prepare", "train", "tabulate", "score", "probe", "measure", "preload"]
+    assert of_rules == [
+        *("prepare", "train", "tabulate", "score", "probe", "gauge", "measure", "preload")
+    ]
     said = parser().format_help()
     places = [said.index(f"\n    {word} ") for word in commands()]
     assert places == sorted(places)

@@ -311,17 +311,22 @@ def test_validation_is_never_taught_and_test_is_read_last(place, monkeypatch):
 
     sizes = {64: "train", 40: "val", 700: "test"}
     seen: list[tuple[str, str]] = []
-    batch, loss = Images.batch, Objective.parts
+    batch, centre, loss = Images.batch, Images.centre, Objective.parts
 
     def noted_batch(images, *given):
         seen.append(("seen", sizes[len(images)]))
         return batch(images, *given)
+
+    def noted_centre(images, *given):
+        seen.append(("seen", sizes[len(images)]))
+        return centre(images, *given)
 
     def noted_loss(*given):
         seen.append(("taught", seen[-1][1]))
         return loss(*given)
 
     monkeypatch.setattr(Images, "batch", noted_batch)
+    monkeypatch.setattr(Images, "centre", noted_centre)
     monkeypatch.setattr(Objective, "parts", noted_loss)
     do(runs[2], place)
     assert {name for purpose, name in seen if purpose == "taught"} == {"train"}
