@@ -6,7 +6,7 @@ else. Nothing is ignored: an unknown key is a mistake. The descriptions go into 
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Name = Annotated[
     str,
@@ -32,6 +32,22 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SplitNumber = Annotated[int, Field(ge=0, lt=2**20)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(gt=0, le=1)]
+
+
+def _rising(ends: list[float]) -> list[float]:
+    low, high = ends
+    if low > high:
+        raise ValueError(f"must rise, got [{low:g}, {high:g}]")
+    return ends
+
+
+# From .. to, of shares of an area, and of one side by the other.
+Spreads = Annotated[list[Spread], Field(min_length=2, max_length=2), AfterValidator(_rising)]
+Ratios = Annotated[
+    list[Annotated[float, Field(ge=0.1, le=10)]],
+    Field(min_length=2, max_length=2),
+    AfterValidator(_rising),
+]
 
 
 class Section(BaseModel):

@@ -568,7 +568,7 @@ def test_imagenet_is_not_downloaded(tmp_path):
         ({"pad": 2, "crop": None}, "data.pad: .* write crop: {} instead"),
         ({"mean": None}, r"data.mean: this key is missing; .* mean: \[0.485, 0.456, 0.406\]"),
         ({"std": None}, "data.std: this key is missing"),
-        ({"crop": {"scale": [0.9, 0.1]}}, r"data.crop.*scale must rise, got \[0.9, 0.1\]"),
+        ({"crop": {"scale": [0.9, 0.1]}}, r"data.crop.*scale: must rise, got \[0.9, 0.1\]"),
         ({"crop": {"scale": [0.0, 0.1]}}, "data.crop.scale"),
         ({"crop": {"size": 3}}, "data.crop.*size"),
     ],

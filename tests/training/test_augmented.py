@@ -69,7 +69,7 @@ def test_mistakes_are_named():
         ("augment", {"policy": "auto"}, "data.augment.policy"),
         ("augment", {"policy": "trivial", "magnitude": 1}, "are of policy: rand"),
         ("augment", {"policy": "rand", "operations": 0}, "data.augment.operations"),
-        ("erase", {"scale": [0.5, 0.1]}, "scale must rise, got [0.5, 0.1]"),
+        ("erase", {"scale": [0.5, 0.1]}, "scale: must rise, got [0.5, 0.1]"),
         ("erase", {"probability": 0}, "data.erase.probability"),
     ):
         (said,) = [str(each) for each in mistakes(tiny.study(data={key: value}))]

@@ -52,7 +52,7 @@ def awaited(item: Item, plan: Plan, store: Store) -> Iterator[tuple[str, str]]:
 
 def by_altered_files(plan: Plan, store: Store) -> Store:
     """The store, where a run of which a curve or outputs were altered counts as damaged, and so do
-    the ensembles that it is in: a report is rendered without them.
+    the ensembles that it is in and its gauge: a report is rendered without them.
     """
     runs = {}
     for name, record in store.records("runs").items():
@@ -63,7 +63,11 @@ def by_altered_files(plan: Plan, store: Store) -> Store:
         for run, _ in team.members:
             if run.name in runs:
                 teams[name] = runs[run.name]
-    return dataclasses.replace(store, altered={"runs": runs, "ensembles": teams})
+    gauges = {
+        name: runs[gauge.run.name] for name, gauge in plan.gauges.items() if gauge.run.name in runs
+    }
+    altered = {"runs": runs, "ensembles": teams, "gauges": gauges}
+    return dataclasses.replace(store, altered=altered)
 
 
 def _altered(record: dict, folder: Path) -> str | None:

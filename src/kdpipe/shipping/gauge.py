@@ -14,17 +14,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdpipe import identity
 from kdpipe.data import prepared, splits
 from kdpipe.data.splits import Split
-from kdpipe.jobs.failures import failures_noted
-from kdpipe.jobs.record import blank, facts_of_device, facts_of_files, summary, tidy
+from kdpipe.jobs import asked
+from kdpipe.jobs.record import facts_of_device, facts_of_files
 from kdpipe.networks import models
-from kdpipe.results import metrics, parents, records, run_folder
+from kdpipe.results import metrics, parents, run_folder
 from kdpipe.results.files import write_arrays
-from kdpipe.results.store import Store, only_one
+from kdpipe.results.store import Store
 from kdpipe.shipping import checked, graph, latency
-from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training.progress import as_tensors
 from kdpipe.training.teachers import live
@@ -32,26 +30,13 @@ from kdpipe.training.teachers import live
 
 def gauge(spec: dict, place: Store, means: Means = CPU) -> str:
     """Measure a finished network as a file that ships; returns a line."""
-    digest = identity.digest(spec)
-    name = admission.name_of("gauge", spec, digest)
-    folder = place.gauge(name)
-    with only_one(folder), failures_noted(folder, f"network {spec['network']['name']}"):
-        reason = parents.failed_member([spec], place)
-        old = records.finished(folder, digest)
-        if old is not None and (old["status"] != "skipped" or reason is not None):
-            records.publish(folder, old)
-            tidy(folder)
-            return f"{name}: finished before ({old['status']})"
-        record = blank("gauge", name, digest, spec)
-        if reason is not None:
-            record |= {"status": "skipped", "reason": reason}
-        else:
-            record[records.PARENTS] = parents.made_of([spec], place)
-            record |= _measured(spec, digest, folder, place, means)
-            record["versions"] |= {one: metadata.version(one) for one in ("torch", "onnxruntime")}
-        records.publish(folder, record)
-        tidy(folder)
-    return summary(record)
+
+    def ask(record: dict, folder: Path) -> dict:
+        found = _measured(spec, record["digest"], folder, place, means)
+        versions = {one: metadata.version(one) for one in ("torch", "onnxruntime")}
+        return record | found | {"versions": record["versions"] | versions}
+
+    return asked.once("gauge", spec, place, lambda: f"network {spec['network']['name']}", ask)
 
 
 def _measured(spec: dict, digest: str, folder: Path, place: Store, means: Means) -> dict:

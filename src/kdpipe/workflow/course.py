@@ -216,7 +216,7 @@ class Course:
         kinds |= {
             "ensembles": self.plan.ensembles,
             "probes": self.plan.probes,
-            "as files": self.plan.gauges,
+            "networks as files": self.plan.gauges,
         }
         parts = []
         for word, every in kinds.items():

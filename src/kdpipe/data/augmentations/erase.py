@@ -7,12 +7,12 @@ stream.
 """
 
 import math
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from kdpipe.data.views import ENDLESS, Digit, split
-from kdpipe.section import Section, Spread
+from kdpipe.section import Ratios, Section, Spread, Spreads
 
 TRIES = 10
 
@@ -23,26 +23,14 @@ class Erase(Section):
     probability: Spread = Field(
         0.25, description="share of the images in which something is erased"
     )
-    scale: list[Spread] = Field(
+    scale: Spreads = Field(
         default_factory=lambda: [0.02, 0.33],
-        min_length=2,
-        max_length=2,
         description="from .. to which share of an image's area is erased",
     )
-    ratio: list[Annotated[float, Field(ge=0.1, le=10)]] = Field(
+    ratio: Ratios = Field(
         default_factory=lambda: [0.3, 3.3],
-        min_length=2,
-        max_length=2,
         description="from .. to which height by width the rectangle has",
     )
-
-    @model_validator(mode="after")
-    def _in_order(self):
-        for key in ("scale", "ratio"):
-            low, high = getattr(self, key)
-            if low > high:
-                raise ValueError(f"{key} must rise, got [{low:g}, {high:g}]")
-        return self
 
 
 class Keys(Section):

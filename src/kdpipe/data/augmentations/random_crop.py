@@ -4,37 +4,25 @@ Its digit has one value or none to count. Where it has no end, the number of a v
 the crop is the first to draw from it.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from kdpipe.data.views import ENDLESS, Digit
-from kdpipe.section import Section, Spread
+from kdpipe.section import Ratios, Section, Spreads
 
 
 class Crop(Section):
     """Views without end: torchvision's RandomResizedCrop, for images that stream."""
 
-    scale: list[Spread] = Field(
+    scale: Spreads = Field(
         default_factory=lambda: [0.08, 1.0],
-        min_length=2,
-        max_length=2,
         description="from .. to which share of an image's area a crop takes",
     )
-    ratio: list[Annotated[float, Field(ge=0.1, le=10)]] = Field(
+    ratio: Ratios = Field(
         default_factory=lambda: [0.75, 4 / 3],
-        min_length=2,
-        max_length=2,
         description="from .. to which width by height it has, before it is made a square",
     )
-
-    @model_validator(mode="after")
-    def _in_order(self):
-        for key in ("scale", "ratio"):
-            low, high = getattr(self, key)
-            if low > high:
-                raise ValueError(f"{key} must rise, got [{low:g}, {high:g}]")
-        return self
 
 
 class Keys(Section):
