@@ -16,9 +16,11 @@ def rounded(value: float, half: float, sign: str = "") -> str:
     """A mean to two significant digits of the half-width of its interval."""
     if math.isnan(value):
         return "-"
+    if abs(value) < NOISE:
+        value = 0.0
     if math.isnan(half):
         return f"{value:{sign}.3g}"
-    if half == 0:
+    if half < NOISE:
         return f"{value:{sign}.4g} ± 0" if value else "0"
     half = float(f"{half:.1e}")  # first, or 0.0996 would become 0.100
     decimals = max(0, 1 - math.floor(math.log10(half)))
@@ -56,6 +58,7 @@ def stop_of(label: str) -> str:
     return f"{label} (untrained)" if label == UNTRAINED else label
 
 
+NOISE = 1e-9  # points: less is what sums of floats leave of nothing
 # What Markdown takes for more than text: code, emphasis, a border of a table, tag, entity, link.
 MEANT = re.compile(
     r"[\\`*|~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])", re.ASCII
