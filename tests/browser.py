@@ -6,6 +6,7 @@ descriptor 3 and writes to 4, each message ended by a zero byte.
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -105,8 +106,9 @@ def browser(folder: Path) -> Iterator[Page]:
     """A browser with a profile of its own below a folder."""
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
-    # The browser wants its ends as 3 and 4: they are moved there before it starts.
-    high = [os.dup2(fd, 60 + i) for i, fd in enumerate((theirs_in, theirs_out))]
+    # The browser wants its ends as 3 and 4: they are moved there before it starts, from above
+    # (a free number: one that is taken may be a file of somebody else in this process).
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 60) for fd in (theirs_in, theirs_out)]
     move = "import os, sys; [os.dup2(int(sys.argv[i]), i + 2) for i in (1, 2)]; "
     move += "os.execv(sys.argv[3], sys.argv[3:])"
     command = [sys.executable, "-c", move, *map(str, high), CHROMIUM, *FLAGS]

@@ -71,6 +71,7 @@ def once(folder: Path, build) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             new = folder.with_suffix(".new")
+            shutil.rmtree(new, ignore_errors=True)  # of one that failed: it says so again
             build(new)
             new.rename(folder)
     return folder
