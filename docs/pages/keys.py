@@ -16,7 +16,8 @@ from kdpipe.learning import method as methods
 from kdpipe.learning.keys import PACKAGE, Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.keys import Input, OwnNetwork, Pretrained
-from kdpipe.study.grammar import Block, Ensemble, Study, Transfer
+from kdpipe.study.blocks import Block, Ensemble, Transfer
+from kdpipe.study.grammar import Study
 from pages.markdown import cell, paragraphs, table
 
 # Sections of a study, and where their keys stand in the file.

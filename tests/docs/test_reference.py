@@ -71,7 +71,7 @@ def models():
     from kdpipe.data.keys import Data
     from kdpipe.learning.recipe import Recipe
     from kdpipe.networks.keys import Input, OwnNetwork, Pretrained
-    from kdpipe.study.grammar import Block, Ensemble, Transfer
+    from kdpipe.study.blocks import Block, Ensemble, Transfer
 
     yield from [(Study, "The whole file"), (Data, "data"), (Crop, "data.crop"), (Recipe, "recipe")]
     yield from [(Augment, "data.augment"), (Erase, "data.erase")]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdpipe.study import circles
+from kdpipe.study.checks import circles
 
 NAMES = st.sampled_from("abcdefg")
 

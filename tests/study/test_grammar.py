@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from kdpipe.learning.keys import Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.study import checking
-from kdpipe.study.grammar import Block, Study
+from kdpipe.study.blocks import Block
+from kdpipe.study.grammar import Study
 
 SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "study.schema.json"
 

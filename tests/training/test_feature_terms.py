@@ -21,8 +21,7 @@ from kdpipe.plan import overview
 from kdpipe.results.files import read_arrays
 from kdpipe.study import checking
 from kdpipe.training import loop
-from kdpipe.training.answers import Answers
-from kdpipe.training.objective import Weights
+from kdpipe.training.answers import Answers, in_training
 
 METHOD = {
     "ce_weight": 1.0, "kd_weight": 0.0, "sp_weight": 30.0, "rkd_weight": 0.5, "fitnet_weight": 3.0,
@@ -177,9 +176,9 @@ def test_a_compiled_student_says_the_same(monkeypatch):
         torch.manual_seed(0)
         model = build("wrn10-0.5", num_classes=10, in_channels=1).train()
         answers = Answers(model, {"name": "x", "classes": 10}, frozenset({"embedding", "groups"}))
-        forward = loop._forward(answers, {"compile": compiled})
+        forward = in_training(answers, {"compile": compiled})
         torch.manual_seed(1)
-        said = forward(torch.randn(4, 1, 8, 8), Weights(1.0, {"rkd": 1.0}))
+        said = forward(torch.randn(4, 1, 8, 8), {"rkd": 1.0})
         (said.embedding.pow(2).sum() + said.groups[1].sum()).backward()
         slopes = [torch.zeros(()) if p.grad is None else p.grad for p in model.parameters()][:-2]
         found.append([said.logits, said.embedding, *said.groups, *slopes])

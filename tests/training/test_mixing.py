@@ -72,7 +72,7 @@ def test_the_teacher_sees_what_the_student_sees_whatever_cut_the_run_off(
     student = next(run for run in made.runs.values() if run.spec["teacher"])
     teacher = next(run for run in made.runs.values() if run.network == "wrn10-1")
     taught, trained = [], []
-    answer, forward = Live.forward, loop._forward
+    answer, forward = Live.forward, loop.in_training
 
     def hear(self, x):
         if len(x) == 16:  # a batch; validation and test are asked in others
@@ -101,7 +101,7 @@ def test_the_teacher_sees_what_the_student_sees_whatever_cut_the_run_off(
         with monkeypatch.context() as patch:
             if name == "whole":
                 patch.setattr(Live, "forward", hear)
-                patch.setattr(loop, "_forward", listen)
+                patch.setattr(loop, "in_training", listen)
             assert main(command) == 0
         ends.append(place.run(student.name))
     assert tiny.exact(ends[0]) == tiny.exact(ends[1])

@@ -11,7 +11,7 @@ from kdpipe.data.cards import Card, card_of_keys
 from kdpipe.plan.items import Cell, Gauge, GaugeRow, Plan, Probe, ProbeRow, Run
 from kdpipe.results.readings import Reading
 from kdpipe.specs import made
-from kdpipe.study.grammar import Transfer
+from kdpipe.study.blocks import Transfer
 
 
 def add_probes(plan: Plan, label: str, transfer: Transfer) -> None:

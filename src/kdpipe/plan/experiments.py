@@ -12,7 +12,7 @@ from kdpipe.plan.items import Averaged, Cell, EnsembleRow, Plan, Run, Teacher
 from kdpipe.plan.runs import Runs
 from kdpipe.specs import made
 from kdpipe.study import stops
-from kdpipe.study.grammar import Block, Ensemble
+from kdpipe.study.blocks import Block, Ensemble
 
 
 class Experiments:

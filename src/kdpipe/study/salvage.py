@@ -6,11 +6,24 @@ rebuilt from the keys that are well formed, without validation. `sound` does so 
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from kdpipe.data import cards
+from kdpipe.data.keys import Data
+from kdpipe.errors import KdpipeError
 from kdpipe.section import Stop
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a section `data` says: its keys and the card of what it names, or why there is none."""
+
+    data: Data | None
+    card: cards.Card | None = None
+    cardless: str = ""
 
 
 def part(model: type[BaseModel], value: object) -> tuple[Any, bool]:
@@ -69,3 +82,14 @@ def sound_stops(texts: object) -> list[str]:
         with contextlib.suppress(ValidationError):
             found.append(stop.validate_python(text))
     return found
+
+
+def images(content: object) -> Images:
+    """The sound part of a section `data`."""
+    data, _ = part(Data, content)
+    if data is None or not isinstance(data.name, str):
+        return Images(data)
+    try:
+        return Images(data, cards.of(data.name, data.path, data.card, data.resize))
+    except KdpipeError as error:
+        return Images(data, cardless=str(error))

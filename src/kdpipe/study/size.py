@@ -10,7 +10,7 @@ knows them for one.
 import itertools
 
 from kdpipe.study import salvage
-from kdpipe.study.grammar import Block, Ensemble, Transfer
+from kdpipe.study.blocks import Block, Ensemble, Transfer
 from kdpipe.study.sound import Sound
 
 

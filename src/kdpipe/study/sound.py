@@ -7,13 +7,11 @@ can be followed although something else is wrong. What a malformed section leave
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from kdpipe.data import cards
-from kdpipe.data.keys import Data
 from kdpipe.errors import KdpipeError
 from kdpipe.learning import mixing
 from kdpipe.learning.keys import Method, MethodKeys
@@ -28,34 +26,15 @@ from kdpipe.networks.catalogue import Catalogue
 from kdpipe.networks.family import USUAL
 from kdpipe.networks.keys import OwnNetwork, Pretrained
 from kdpipe.networks.own.card import NetworkCard
-from kdpipe.study import circles, grammar, salvage, stops
-from kdpipe.study.grammar import Block, Ensemble
+from kdpipe.study import blocks, salvage, stops
+from kdpipe.study.blocks import Block, Ensemble
+from kdpipe.study.salvage import Images
 from kdpipe.wording import listed, nearest
 
 # What names lead to where a file leaves the section out, as `grammar.Study` has it.
 DEFAULTS = {"methods": {"kd": {}}}
 # Stands in for a recipe that is itself malformed, while changes to it are checked.
 ANY_RECIPE = {"epochs": 100_000, "batch_size": 64, "lr": 0.1}
-
-
-@dataclass(frozen=True)
-class Images:
-    """What a section `data` says: its keys and the card of what it names, or why there is none."""
-
-    data: Data | None
-    card: cards.Card | None = None
-    cardless: str = ""
-
-
-def images(content: object) -> Images:
-    """The sound part of a section `data`."""
-    data, _ = salvage.part(Data, content)
-    if data is None or not isinstance(data.name, str):
-        return Images(data)
-    try:
-        return Images(data, cards.of(data.name, data.path, data.card, data.resize))
-    except KdpipeError as error:
-        return Images(data, cardless=str(error))
 
 
 class Sound:
@@ -86,7 +65,7 @@ class Sound:
 
     @cached_property
     def images(self) -> Images:
-        return images(self.content.get("data"))
+        return salvage.images(self.content.get("data"))
 
     @property
     def card(self) -> cards.Card | None:
@@ -147,7 +126,7 @@ class Sound:
         code = self.content.get("code")
         if self.seen is None or not isinstance(code, str):
             return {}
-        named = grammar.named(self.blocks.values(), self.ensembles.values())
+        named = blocks.named(self.blocks.values(), self.ensembles.values())
         takings = taken.own(sound, self.feeding, named, self.seen)
         if not self.carded or not os.path.isdir(code):
             return dict.fromkeys(takings)
@@ -213,14 +192,6 @@ class Sound:
     def _block_names(self) -> list[str]:
         blocks = [block for block in self._experiments if isinstance(block, dict)]
         return [block["name"] for block in blocks if isinstance(block.get("name"), str)]
-
-    @cached_property
-    def circles(self) -> list[str]:
-        """Experiments and ensembles that need themselves, as messages; see `circles`."""
-        needs = {name: list(block.teachers) for name, block in self.named_blocks.items()}
-        for name, ensemble in self.ensembles.items():
-            needs[name] = [of for of in (ensemble.block, ensemble.operations_of) if of]
-        return list(circles.find(needs))
 
     # --- what its keys mean
 

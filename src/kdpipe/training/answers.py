@@ -1,10 +1,14 @@
 """What a network says of a batch: its logits, and what terms of the loss look at beside them."""
 
-from collections.abc import Set
+import os
+import shutil
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from kdpipe.errors import KdpipeError
 from kdpipe.learning.term import Said
 from kdpipe.networks.last_layer import Ear
 
@@ -32,3 +36,33 @@ class Answers:
         """Leave the network as it was."""
         if self.ear:
             self.ear.close()
+
+
+def in_training(answers: Answers, recipe: dict) -> Callable:
+    """A function of (x, weights of terms) that gives what the network says, logits in float32.
+
+    More than logits is had where a term may ask for it. Autocast and compilation are the student's
+    in training alone: teachers and every evaluation stay without it.
+    """
+
+    def plain(x: Tensor, asked: bool) -> Said:
+        return answers(x) if asked else Said(answers.model(x), [])
+
+    run = plain
+    if recipe.get("compile"):
+        compiler = os.environ.get("CXX", "g++")
+        if shutil.which(compiler) is None:
+            raise KdpipeError(
+                f"recipe.compile needs a C++ compiler, and there is no {compiler} here: install "
+                "one, or write compile: false (which makes other runs)"
+            )
+        # Each size of batch compiled by itself: which came first must not change the bytes.
+        run = torch.compile(plain, dynamic=False)
+    half = recipe.get("autocast") is not None
+
+    def forward(x: Tensor, terms: Mapping[str, float]) -> Said:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+            said = run(x, bool(answers.needs and terms))
+        return said._replace(logits=said.logits.float())
+
+    return forward

@@ -8,10 +8,7 @@ computes, and in which order, is pinned by `identity.REVISIONS["training"]`.
 
 import contextlib
 import math
-import os
-import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,6 @@ from torch import nn
 
 from kdpipe.data import splits, streams
 from kdpipe.data.views import Views
-from kdpipe.errors import KdpipeError
 from kdpipe.identity import stream_of
 from kdpipe.learning.mixing import Mixing
 from kdpipe.learning.recipe import learning_rate
@@ -32,8 +28,8 @@ from kdpipe.networks.brought import weights as brought
 from kdpipe.results import parents, run_folder, store
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import averaged, curve, devices, evaluation
-from kdpipe.training.answers import Answers
-from kdpipe.training.objective import Objective, Weights
+from kdpipe.training.answers import Answers, in_training
+from kdpipe.training.objective import Objective
 from kdpipe.training.optimiser import Descent
 from kdpipe.training.progress import Progress, interruptible, read, resume, save
 from kdpipe.training.teachers import tables, unlabelled
@@ -98,7 +94,7 @@ def train(
     average = averaged.of(model, recipe)
     judged: Any = model if average is None else average.module
     answers = Answers(model, spec["network"], objective.needs)
-    forward = _forward(answers, recipe)
+    forward = in_training(answers, recipe)
     mixing = Mixing(recipe, spec["network"]["classes"])
     if objective.grows:
         assert teacher is not None
@@ -140,7 +136,7 @@ def train(
                     if more and taught and beside:
                         x, taught = more.joined(x, taught, next(beside), objective, weights)
                     _seed_step(spec, epoch, progress.step, where)
-                    said = forward(x.contiguous(memory_format=layout), weights)
+                    said = forward(x.contiguous(memory_format=layout), weights.terms)
                     parts = objective.parts(said, taught, shares, weights)
                     parts["loss"].backward()
                     optimiser.step(learning_rate(recipe, epoch, progress.step, steps))
@@ -182,36 +178,6 @@ def train(
     seconds = progress.seconds, evaluated, earlier
     pixels = split.mean.tolist(), split.std.tolist()
     return Result(last, best, checkpoints, progress.curve, *seconds, *pixels)
-
-
-def _forward(answers: Answers, recipe: dict) -> Callable:
-    """A function of (x, the epoch's weights) that gives what the network says, logits in float32.
-
-    More than logits is had where a term may ask for it. Autocast and compilation are the student's
-    in training alone: teachers and every evaluation stay without it.
-    """
-
-    def plain(x: torch.Tensor, asked: bool) -> Said:
-        return answers(x) if asked else Said(answers.model(x), [])
-
-    run = plain
-    if recipe.get("compile"):
-        compiler = os.environ.get("CXX", "g++")
-        if shutil.which(compiler) is None:
-            raise KdpipeError(
-                f"recipe.compile needs a C++ compiler, and there is no {compiler} here: install "
-                "one, or write compile: false (which makes other runs)"
-            )
-        # Each size of batch compiled by itself: which came first must not change the bytes.
-        run = torch.compile(plain, dynamic=False)
-    half = recipe.get("autocast") is not None
-
-    def forward(x: torch.Tensor, weights: Weights) -> Said:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
-            said = run(x, bool(answers.needs and weights.terms))
-        return said._replace(logits=said.logits.float())
-
-    return forward
 
 
 def _one_image(answers: Answers, teacher: Live | Tables, images, layout) -> tuple[Said, Said]:

@@ -10,8 +10,8 @@ from kdpipe.learning import method as methods
 from kdpipe.learning.recipe import Recipe
 from kdpipe.learning.term import Shapes, Term
 from kdpipe.study import salvage
+from kdpipe.study.blocks import Block
 from kdpipe.study.check import Check
-from kdpipe.study.grammar import Block
 from kdpipe.study.sound import Sound
 
 

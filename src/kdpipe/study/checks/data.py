@@ -6,7 +6,8 @@ from kdpipe.data import cards, views
 from kdpipe.data.keys import Data
 from kdpipe.study import salvage
 from kdpipe.study.check import Check
-from kdpipe.study.sound import Images, Sound
+from kdpipe.study.salvage import Images
+from kdpipe.study.sound import Sound
 from kdpipe.wording import nearest, shown
 
 

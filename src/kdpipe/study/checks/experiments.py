@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from kdpipe.study import salvage
+from kdpipe.study.blocks import Block
 from kdpipe.study.check import Check
-from kdpipe.study.grammar import Block
+from kdpipe.study.checks import circles
 from kdpipe.study.size import Size
 from kdpipe.study.sound import Sound
 from kdpipe.wording import listed, nearest, shown, twice
@@ -64,7 +65,7 @@ def _taught(sound: Sound, size: Size, where: str, block: Block, other: Block) ->
             for student in other.students[:1]:
                 yield from sound.follow_stop(f"{where}.stops", text, student)
     yield from _seeds(sound, f"{where}.teachers: {other.name}", block, other)
-    if sound.circles or {"teachers", "stops", "students", "methods"} & salvage.lost(other):
+    if circles.of(sound) or {"teachers", "stops", "students", "methods"} & salvage.lost(other):
         return
     if (ends := size.ends(other)) != 1:
         yield (

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from kdpipe.data import cards
 from kdpipe.data.keys import Data
 from kdpipe.study import salvage
+from kdpipe.study.blocks import Block, Transfer
 from kdpipe.study.check import Check
 from kdpipe.study.checks.data import of_images
-from kdpipe.study.grammar import Block, Transfer
-from kdpipe.study.sound import Sound, images
+from kdpipe.study.sound import Sound
 from kdpipe.wording import twice
 
 
@@ -22,7 +22,7 @@ def _transfers(sound: Sound) -> Iterator[str]:
             yield from sound.follow(f"{where}.blocks", block, "experiment")
         for block in twice(transfer.blocks):
             yield f"{where}.blocks: {block} stands twice"
-        others = images(dict(salvage.items(content)).get("data"))
+        others = salvage.images(dict(salvage.items(content)).get("data"))
         yield from of_images(f"{where}.data", others)
         if others.data is None or others.card is None:
             continue
