@@ -1,5 +1,6 @@
 """Small data sets that can be learned, written in the formats in which the real ones come."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -13,7 +14,11 @@ from PIL import Image
 from scipy.io import savemat
 
 from kdpipe import identity
+from kdpipe.data import cards
 from kdpipe.data.cards import Card
+from kdpipe.data.own.unlabelled import card as unlabelled
+from kdpipe.data.own.unlabelled.card import UnlabelledCard
+from kdpipe.results.files import write_json
 
 
 def images(count: int, classes: int, shape: tuple[int, int, int], seed: int):
@@ -177,3 +182,13 @@ PUBLISHED = {
     "fashion-mnist": ((1, 28, 28), 4, idx_files),
     "svhn": ((3, 32, 32), 4, svhn_files),
 }
+
+
+def unlabelled_card(path: Path, count: int, **changes) -> UnlabelledCard:
+    """The card of so many images without labels beside digits, as if they lay in `path`."""
+    digits = cards.load("digits")
+    sha256 = hashlib.sha256(str(count).encode()).hexdigest()
+    made = UnlabelledCard(path.name, "digits", digits.sha256, digits.shape, count, sha256)
+    made = dataclasses.replace(made, held={"validation": 40, "splits": [0]}, **changes)
+    write_json(unlabelled.beside(path, "digits"), unlabelled.sealed(made))
+    return made

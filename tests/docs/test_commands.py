@@ -135,6 +135,8 @@ def scene(page: Path, here: Path, finished) -> None:
         tiny.write(here / "mine.yaml", MINE)
     elif page.stem not in ("workflow", "start"):
         shutil.copytree(finished, here, dirs_exist_ok=True, symlinks=True)
+    if page.stem == "unlabelled":
+        made_data.photographs(here, ["more"], 0, 80, held="")
     if page.stem == "older":
         shutil.copytree(finished / "results", here / "old", symlinks=True)
 
@@ -142,8 +144,10 @@ def scene(page: Path, here: Path, finished) -> None:
 def shown(name: str, lang: str, text: str, folder: Path) -> str:
     """A line that writes a file which the page shows; to a study that is there it adds."""
     if lang == "yaml" and name == "mine.yaml":
-        text = yaml.safe_dump(MINE | yaml.safe_load(text), sort_keys=False)
-    kept = folder / f"{len(list(folder.iterdir()))}-{Path(name).name}"
+        before = [file for file in sorted(folder.iterdir()) if file.name.endswith("-mine.yaml")]
+        there = yaml.safe_load(before[-1].read_text()) if before else MINE
+        text = yaml.safe_dump(there | yaml.safe_load(text), sort_keys=False)
+    kept = folder / f"{len(list(folder.iterdir())):02d}-{Path(name).name}"
     kept.write_text(text)
     return f"mkdir -p {shlex.quote(str(Path(name).parent))} && cp {kept} {shlex.quote(name)}"
 

@@ -1,13 +1,21 @@
 """Images without labels in a plan: no other run is renamed, and each is counted and priced."""
 
+from types import SimpleNamespace
+
+import made_data
 import tiny
 from made_plan import block, make, sound, study
 
+from kdpipe import identity
+from kdpipe.beforehand import deviations
 from kdpipe.networks import naming
 from kdpipe.plan import overview, resources
 from kdpipe.plan.cost.price import Price
 from kdpipe.plan.cost.speeds import Speed
 from kdpipe.plan.items import Plan
+from kdpipe.report.pages import facts
+from kdpipe.specs import admission
+from kdpipe.workflow.dag import Dag
 
 # Of 1,097 digits 64 are trained on, in 4 batches of 16, and 40 held out.
 LEFT, STEPS, BESIDE, EPOCHS = 993, 4, 30, 4
@@ -111,3 +119,77 @@ def test_the_rival_for_the_same_price_pays_for_them():
     (cell,) = made.cells
     price = cell.run.multiply_adds / made.scratch_of(cell).train_multiply_adds
     assert round(4 * price) in {run.epochs for _, run, _ in made.scratch_long}
+
+
+def test_those_of_ones_own_are_known_by_what_they_are(tmp_path):
+    """Not by where they lie; other images make other runs, and `rest` is as it was."""
+    rest = planned("kd", "more", teacher_outputs="table")
+    card = made_data.unlabelled_card(tmp_path / "more", 500)
+    own = planned("kd", "more", unlabelled=str(tmp_path / "more"), teacher_outputs="table")
+    asked = by_method(own)["more"].spec["method"]
+    assert {key: value for key, value in asked.items() if "unlabelled" in key} == {
+        "unlabelled": BESIDE,
+        "unlabelled_from": card.sha256,
+        "unlabelled_images": 500,
+        "unlabelled_revision": 1,
+    }
+    assert asked["own_revision"] == identity.REVISIONS["own"]
+    names = {by_method(plan)["more"].name for plan in (rest, own)}
+    assert set(rest.runs) ^ set(own.runs) == names
+    labelled, others = own.tables.values()
+    assert labelled.name == next(iter(rest.tables)) and others.spec["own_revision"] == 2
+    assert others.bytes == 500 * 9 * 10 * 2
+    made_data.unlabelled_card(tmp_path / "elsewhere", 500)
+    again = planned("kd", "more", unlabelled=str(tmp_path / "elsewhere"), teacher_outputs="table")
+    assert list(again.runs) == list(own.runs) and list(again.tables) == list(own.tables)
+    for run in (*own.runs.values(), others):
+        kind = "run" if run is not others else "table"
+        assert admission.name_of(kind, run.spec, identity.digest(run.spec)) == run.name
+
+
+def test_their_memory_is_counted(tmp_path):
+    made_data.unlabelled_card(tmp_path / "more", 10**6)
+    plan = planned("kd", "more", unlabelled=str(tmp_path / "more"))
+    kd, more = (
+        resources._of_run(by_method(plan)[name], plan.card, "cpu") for name in ("kd", "more")
+    )
+    assert more.image_bytes - kd.image_bytes == 3 * 10**6 * 10 * 10  # padded by 1 on each side
+
+
+def test_whoever_sees_them_waits_for_them(tmp_path):
+    card = made_data.unlabelled_card(tmp_path / "more", 500)
+    path = str(tmp_path / "more")
+    plan = planned("kd", "more", unlabelled=path, teacher_outputs="table")
+    names = frozenset(plan.runs)
+    digits, others = f"logs/data/{plan.card.folder}.prepared", f"logs/data/{card.folder}.prepared"
+    runs, (labelled, table) = by_method(plan), plan.tables.values()
+    dag = Dag(plan.study, plan, names, frozenset())
+
+    def waits(item):
+        return [one for one in dag.inputs(SimpleNamespace(name=item.name)) if "logs/data" in one]
+
+    assert waits(runs["more"]) == waits(table) == [digits, others]
+    assert waits(runs["kd"]) == waits(labelled) == waits(runs["kd"].parents[0]) == [digits]
+    assert dag.data_source(SimpleNamespace(name=plan.card.folder)) == ["digits"]
+    asked = dag.data_source(SimpleNamespace(name=card.folder))
+    assert asked == ["digits", f"--unlabelled={path}"]
+    ready = Dag(plan.study, plan, names, frozenset(plan.data_sets))
+    assert not any("logs/data" in one for one in ready.inputs(SimpleNamespace(name=table.name)))
+
+
+def test_a_plan_and_a_report_say_whose_they_are(tmp_path):
+    made_data.unlabelled_card(tmp_path / "more", 500)
+    plan = planned("kd", "more", unlabelled=str(tmp_path / "more"))
+    text = overview.as_text(plan, dict.fromkeys(plan.runs, "to do"))
+    assert "unlabelled images: 500 of more, of which 30 stand beside each batch" in text
+    assert facts._unlabelled(plan) == "; 500 without labels, of more"
+    assert facts._unlabelled(planned("more")) == "; 993 without labels, of the training images left"
+    assert facts._unlabelled(planned("kd", unlabelled=None)) == ""
+
+
+def test_a_registration_does_not_know_where_they_lie(tmp_path):
+    made_data.unlabelled_card(tmp_path / "more", 500)
+    made_data.unlabelled_card(tmp_path / "elsewhere", 500)
+    plans = [planned("more", unlabelled=str(tmp_path / one)) for one in ("more", "elsewhere")]
+    one, other = (deviations.asked(plan.study) for plan in plans)
+    assert one == other != deviations.asked(planned("more").study)

@@ -1,5 +1,6 @@
 """Images without labels: not there, asked for by nobody, or of which a term cannot learn."""
 
+import made_data
 import pytest
 import tiny
 from rich_study import assert_named, mistakes_of, rich, said_of
@@ -28,7 +29,8 @@ def test_it_is_no_mistake():
     [
         ({"train_size": 1057}, "data.unlabelled: rest: of the 1,097 training images of digits"),
         ({"train_size": None}, "none is left over: give data.train_size less"),
-        ({"unlabelled": "all"}, "data.unlabelled: "),
+        ({"unlabelled": "all"}, "data.unlabelled: the images have no card yet at "),
+        ({"unlabelled": ""}, "data.unlabelled: "),
         ({"unlabelled": None}, "methods.more.unlabelled: the data have no unlabelled images"),
         ({"method": {"unlabelled": 994}}, "methods.more.unlabelled: 994 in each batch, and there"),
         ({"method": {"unlabelled": 0}}, "data.unlabelled: rest: no method asks for them"),
@@ -45,6 +47,30 @@ def test_each_mistake_is_named(changes, says):
     assert says in mistake
     if "_weight" in says:
         assert "looks at the label of each image, and unlabelled ones have none" in mistake
+
+
+def test_those_of_ones_own_are_enough_and_of_this_study(tmp_path):
+    path = tmp_path / "more"
+    made_data.unlabelled_card(path, 64)
+    checking.validate(content(unlabelled=str(path), train_size=None), "tiny")
+    (mistake,) = mistakes_of(content({"unlabelled": 65}, unlabelled=str(path)))
+    assert mistake == "methods.more.unlabelled: 65 in each batch, and there are 64: at most 64"
+    (mistake,) = mistakes_of(content({"unlabelled": 0}, unlabelled=str(path)))
+    assert f"data.unlabelled: {path}: no method asks for them" in mistake
+    made_data.unlabelled_card(path, 64, of="0" * 64)
+    (mistake,) = mistakes_of(content(unlabelled=str(path)))
+    assert "was made for images of digits that are others now" in mistake
+    assert "type once: kdpipe data study.yaml" in mistake
+
+
+def test_a_path_is_seen_from_the_study_file(tmp_path):
+    made_data.unlabelled_card(tmp_path / "more", 64)
+    found = checking.validate(content(unlabelled="more"), "tiny", tmp_path)
+    assert found.data.unlabelled == str(tmp_path / "more")
+    made_data.unlabelled_card(tmp_path / "rest", 64)
+    found = checking.validate(content(unlabelled="./rest"), "tiny", tmp_path)
+    assert found.data.unlabelled == str(tmp_path / "rest")
+    assert checking.validate(content(), "tiny", tmp_path).data.unlabelled == "rest"
 
 
 def test_a_probe_has_no_use_for_them():

@@ -1,10 +1,11 @@
 """Images without labels: against a slow plain twin, cut off, from tables, and with other labels."""
 
 import numpy as np
+import plain_loop
 import pytest
 import tiny
 import torch
-from torch.nn import functional as F
+from plain_loop import seen
 
 from kdpipe import identity
 from kdpipe.data import splits
@@ -14,10 +15,8 @@ from kdpipe.jobs.tabulate import tabulate
 from kdpipe.jobs.train import train
 from kdpipe.learning import method
 from kdpipe.learning.keys import Method
-from kdpipe.networks import models
 from kdpipe.results.files import read_arrays
 from kdpipe.specs.made import run_name
-from kdpipe.training import loop
 from kdpipe.training.objective import Objective
 from kdpipe.training.teachers import live, tables, unlabelled
 
@@ -56,66 +55,17 @@ def left_by_hand(place) -> np.ndarray:
     return np.array([image for image in every if image.tobytes() not in used])
 
 
-def stream(purpose: str, number: int) -> torch.Generator:
-    found = identity.stream_of(STUDENT.spec, f"unlabelled {purpose}", number)
-    return torch.Generator().manual_seed(found)
-
-
-def rounds():
-    """(image, view) one behind the other, without end: each image once a round."""
-    for number in range(1000):
-        order = torch.randperm(THERE, generator=stream("order", number))
-        view = torch.randint(9, (THERE,), generator=stream("views", number))
-        assert sorted(order.tolist()) == list(range(THERE))
-        yield from ((int(image), int(view[place])) for place, image in enumerate(order))
-
-
-def seen(image, view: int, split) -> np.ndarray:
-    """A normalised view of an image: its crop from zeros around it."""
-    row, column = divmod(view, 3)
-    cut = np.pad(image, [(0, 0), (1, 1), (1, 1)])[:, row : row + 8, column : column + 8]
-    return (cut / 255 - split.mean[:, None, None]) / split.std[:, None, None]
-
-
 def test_weights_are_those_of_a_plain_loop(done):
-    """Cross-entropy of the labelled, KL of both, the network run once on the joined batch."""
-    spec, split, left = STUDENT.spec, splits.load(STUDENT.spec["data"], done), left_by_hand(done)
+    left = left_by_hand(done)
     assert len(left) == THERE
-    model = models.fresh(spec)
-    taught = live.load(spec, done).members[0][1]
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    others = rounds()
-    for epoch in range(2):
-        optimiser.param_groups[0]["lr"] = [0.05, 0.01][epoch]
-        order, view = loop._presentation(spec, epoch, 1030, Views.of(spec["data"]["views"]))
-        model.train()
-        for start in range(0, 1030, BATCH):
-            rows = slice(start, start + BATCH)
-            shown = zip(order[rows].tolist(), view[rows].tolist(), strict=True)
-            images = [seen(split.train.images[index], number, split) for index, number in shown]
-            y = torch.from_numpy(split.train.labels[order[rows].numpy()])
-            if epoch == 0:
-                beside = [next(others) for _ in range(BESIDE)]
-                images += [seen(left[index], number, split) for index, number in beside]
-            x = torch.tensor(np.array(images), dtype=torch.float32)
-            logits = model(x)
-            loss = F.cross_entropy(logits[: len(y)], y)
-            if epoch == 0:
-                assert len(x) == BATCH + BESIDE
-                p, q = F.softmax(taught(x).detach() / 4, 1), F.log_softmax(logits / 4, 1)
-                loss = 0.1 * loss + 0.9 * 16 * (p * (p.log() - q)).sum(1).mean()
-            else:
-                loss = 0.5 * loss
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+    model = plain_loop.trained(STUDENT.spec, done, left)
     found = weights(done, STUDENT)
     for key, value in model.state_dict().items():
         np.testing.assert_allclose(found[key], value.numpy(), rtol=2e-3, atol=1e-3, err_msg=key)
 
 
 def test_epochs_take_on_where_the_one_before_ended():
-    views, taken = Views.of(STUDENT.spec["data"]["views"]), rounds()
+    views, taken = Views.of(STUDENT.spec["data"]["views"]), plain_loop.rounds(STUDENT.spec, THERE)
     for epoch in range(5):
         order, view = unlabelled.drawn(STUDENT.spec, THERE, views, epoch, steps=7)
         expected = [next(taken) for _ in range(7 * BESIDE)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kdpipe import __version__, version
+from kdpipe.data.own.unlabelled import card as unlabelled
 from kdpipe.plan import planner
 from kdpipe.results import registrations
 from kdpipe.study.grammar import Study
@@ -52,6 +53,8 @@ def asked(study: Study) -> dict:
     for part in [rest.get("data", {}), *rest.get("pretrained", {}).values()]:
         for key in ("path", "card"):
             part.pop(key, None)
+    if "unlabelled" in rest.get("data", {}) and unlabelled.is_own(study.data):
+        rest["data"]["unlabelled"] = "of one's own"  # which these are, say the names of the runs
     for transfer in rest.get("transfers", {}).values():
         for key in ("path", "card"):
             transfer["data"].pop(key, None)

@@ -11,6 +11,8 @@ from pydantic import Field
 from kdpipe.data import views
 from kdpipe.section import Name, Positive, Section, Seed, Share, Spread
 
+REST = "rest"  # what `unlabelled` may be beside a path
+
 
 class Taken(Section):
     """The data set, and what is taken of it."""
@@ -70,12 +72,13 @@ class Taken(Section):
         description="of each channel, in (0, 1]; null: measured on train",
         examples=[[0.4]],
     )
-    unlabelled: Literal["rest"] | None = Field(
+    unlabelled: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
         description="images that the teacher's terms alone see, of methods that ask for some "
         "(`unlabelled`). rest: the training images that train_size leaves out; their labels are "
-        "not looked at",
-        examples=["rest"],
+        "not looked at. A path: a folder of images at any depth, or a .npz of one array, which are "
+        "no part of the data; their card is made by `kdpipe data STUDY`",
+        examples=["rest", "../data/more"],
     )
 
 

@@ -75,6 +75,7 @@ def of(
 ) -> Arrays:
     """paths (N,) bytes, sizes (N,) and labels (N,) int64 of each part, and what is made of each.
 
+    A part without labels has none.
     The same files cropped to another side are other images: `shape` is part of the digest.
     """
     arrays: Arrays = {"shape": np.array(shape)}
@@ -83,5 +84,6 @@ def of(
         arrays[f"{part}_paths"] = np.array(below, dtype=np.bytes_)
         sizes = [file.stat().st_size for file in files[part]]
         arrays[f"{part}_sizes"] = np.array(sizes, np.int64)
-        arrays[f"{part}_labels"] = labels[part]
+        if part in labels:
+            arrays[f"{part}_labels"] = labels[part]
     return arrays

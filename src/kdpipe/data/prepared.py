@@ -82,19 +82,22 @@ def names_of(card: cards.Card) -> tuple[str, ...]:
 def read(card: cards.Card, place: store.Store) -> Arrays:
     """The arrays of a data set, verified; DataError names the one that is damaged."""
     folder, names = place.data(card.folder), names_of(card)
-    arrays = {name: _array(card, name, folder) for name in names}
+    arrays = {name: mapped(f"data set {card.name}", name, folder) for name in names}
     expected = noted(folder).get("arrays_sha256") if card.files else card.sha256
     if digest(arrays, names) != expected:
         raise DataError(
             f"data set {card.name}: {_altered(folder, arrays)} not what its card says: "
-            f"{_cure(folder)}"
+            f"{cure(folder)}"
         )
     _refuse_other(card, arrays)
     return arrays
 
 
-def _array(card: cards.Card, name: str, folder: Path) -> np.ndarray:
-    """One array, mapped. Raises DataError if it is missing or its header is damaged."""
+def mapped(whose: str, name: str, folder: Path) -> np.ndarray:
+    """One array, mapped; `whose` is what a message calls it by.
+
+    Raises DataError if it is missing or its header is damaged.
+    """
     path = folder / f"{name}.npy"
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -103,7 +106,7 @@ def _array(card: cards.Card, name: str, folder: Path) -> np.ndarray:
         missing = isinstance(error, FileNotFoundError)
         # Not in numpy's words: what it does not know is a pickle to it, which it advises to load.
         why = "missing" if missing else f"damaged ({type(error).__name__} in its header)"
-        raise DataError(f"data set {card.name}: {path} is {why}: {_cure(folder)}") from None
+        raise DataError(f"{whose}: {path} is {why}: {cure(folder)}") from None
     return array
 
 
@@ -175,5 +178,6 @@ def _altered(folder: Path, arrays: Arrays) -> str:
     return f"the arrays in {folder} are"
 
 
-def _cure(folder: Path) -> str:
+def cure(folder: Path) -> str:
+    """What to do about prepared images that are missing or damaged."""
     return f"remove the folder {folder} and run the study again"

@@ -13,6 +13,8 @@ import numpy as np
 
 from kdpipe.data import cards, listing
 from kdpipe.data.arrays import balanced_order, proportional_order, statistics
+from kdpipe.data.keys import REST
+from kdpipe.data.own.unlabelled import prepared as beside
 from kdpipe.data.prepared import card_of, noted, read
 from kdpipe.errors import DataError
 from kdpipe.identity import stream
@@ -97,17 +99,29 @@ def load(spec: dict, place: store.Store) -> Split:
     return Split(train, val, test, np.array(mean), np.maximum(std, 1e-6), card.classes)
 
 
-def unlabelled(spec: dict, place: store.Store) -> Part:
-    """The training images that the split of a spec's `data` leaves out, without their labels."""
-    card = card_of(spec, place)
+def unlabelled(spec: dict, source: str, place: store.Store) -> Part:
+    """Images without labels beside those of a spec's `data`; raises DataError.
+
+    `source` is `rest`, the training images that its split leaves out, without their labels; or the
+    digest of images that are no part of the data set.
+    """
+    card, side = card_of(spec, place), spec.get("resize")
+    if source != REST:
+        found = beside.read(source, card.resized(side).shape, card.streamed, place)
+        images = _scaled(found, side) if isinstance(found, np.ndarray) else found
+        return Part(images, np.full(len(images), NO_LABEL))
     arrays = read(card, place)
-    _, _, left, _ = _drawn(spec, card, arrays["train_labels"])
-    side = spec.get("resize")
+    left = _drawn(spec, card, arrays["train_labels"])[2]
     if card.streamed:
         images = _files(card.resized(side), place)("train", left)
     else:
         images = _scaled(arrays["train_images"][left], side)
     return Part(images, np.full(len(left), NO_LABEL))
+
+
+def held_out(spec: dict, card: cards.Card, labels: np.ndarray) -> np.ndarray:
+    """Which training images (N,) of these labels the split of a spec's `data` holds out, rising."""
+    return _drawn(spec, card, labels)[0]
 
 
 def _drawn(

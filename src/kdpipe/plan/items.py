@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from kdpipe.data.cards import Card
 from kdpipe.data.keys import Data
+from kdpipe.data.own.unlabelled.card import UnlabelledCard
 from kdpipe.networks.family import Cost
 from kdpipe.study.grammar import Study
 from kdpipe.study.stops import Stop
@@ -241,6 +242,7 @@ class GaugeRow:
 class Plan:
     study: Study
     card: Card
+    unlabelled: UnlabelledCard | None = None  # of images without labels that are no part of it
     runs: dict[str, Run] = field(default_factory=dict)  # by name, parents first
     ensembles: dict[str, Averaged] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)  # by name

@@ -162,10 +162,11 @@ def _unlabelled(plan: Plan) -> list[str]:
     there = taught[0].spec["method"]["unlabelled_images"]
     sizes = sorted({run.spec["method"]["unlabelled"] for run in taught})
     operations = sum(FORWARDS_PER_STEP * run.cost.multiply_adds * shown[run.name] for run in taught)
+    whose = f" of {plan.unlabelled.source}" if plan.unlabelled else ""
     return [
-        f"unlabelled images: {there:,}, of which {listed(map(str, sizes))} stand beside each batch "
-        f"of {len(taught):,} students: shown {sum(shown.values()):,} times, {operations:.2e} "
-        "mult-adds of those above"
+        f"unlabelled images: {there:,}{whose}, of which {listed(map(str, sizes))} stand beside "
+        f"each batch of {len(taught):,} students: shown {sum(shown.values()):,} times, "
+        f"{operations:.2e} mult-adds of those above"
     ]
 
 

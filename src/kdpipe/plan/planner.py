@@ -7,6 +7,7 @@ computed from names and cards.
 """
 
 from kdpipe.data.cards import card_of_keys
+from kdpipe.data.own.unlabelled import card as unlabelled
 from kdpipe.networks import catalogue
 from kdpipe.networks.brought import taken
 from kdpipe.networks.brought.fed import Seen
@@ -21,8 +22,11 @@ from kdpipe.study.grammar import Study
 def make(study: Study) -> Plan:
     """The plan of a study that `checking` has passed."""
     card = card_of_keys(study.data)
-    plan = Plan(study, card)
+    own = unlabelled.of(study.data, study.splits) if unlabelled.is_own(study.data) else None
+    plan = Plan(study, card, own)
     plan.data_sets[card.folder] = study.data
+    if own is not None:
+        plan.data_sets[own.folder] = study.data
     data = Seen(card.shape, card.classes, card.class_names)
     feeding = taken.feeding(study.pretrained, data)
     networks = catalogue.of(study.networks, study.code, data, feeding, study.named)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kdpipe.data.cards import Card
 from kdpipe.plan.items import Gauge, Probe, Run, Table
-from kdpipe.specs.made import unlabelled_shown
+from kdpipe.specs.made import unlabelled_folder, unlabelled_shown
 
 # Multiply-adds a second, of small networks and batches: of one thread about half of what was
 # measured on one core of a slow machine; of a GPU never measured, and guessed low.
@@ -105,7 +105,7 @@ def _of_run(run: Run, card: Card, device: str) -> _Work:
         threads=recipe["threads"],
         images_seen=recipe["epochs"] * images + unlabelled_shown(spec),
         held=held,
-        image_bytes=_image_bytes(card, 2 * spec["data"]["views"]["pad"]),
+        image_bytes=_image_bytes(card, 2 * spec["data"]["views"]["pad"], spec["method"]),
         steps=recipe["epochs"] * -(-images // recipe["batch_size"]),
     )
 
@@ -117,7 +117,7 @@ def _of_table(table: Table, card: Card) -> _Work:
         threads=table.spec["threads"],
         images_seen=table.multiply_adds // max(1, table.parent.cost.multiply_adds),
         held=4 * table.bytes,
-        image_bytes=_image_bytes(card, 32),
+        image_bytes=_image_bytes(card, 32, table.spec),
     )
 
 
@@ -152,10 +152,16 @@ def _of_gauge(gauge: Gauge, card: Card) -> _Work:
     )
 
 
-def _image_bytes(card: Card, wider: int = 0) -> int:
-    """Of all images in three copies, `wider` pixels higher and wider."""
+def _image_bytes(card: Card, wider: int = 0, spec: dict | None = None) -> int:
+    """Of all images in three copies, `wider` pixels higher and wider.
+
+    `spec` is that of a method or a table, which may have images that are no part of the data set.
+    """
     channels, height, width = card.shape
-    return 3 * (card.train + card.test) * channels * (height + wider) * (width + wider)
+    images = card.train + card.test
+    if spec and unlabelled_folder(spec):
+        images += spec["unlabelled_images"]
+    return 3 * images * channels * (height + wider) * (width + wider)
 
 
 def _activation_bytes(images: int, run: Run) -> int:

@@ -51,7 +51,7 @@ class Runs:
         self.study = plan.study
         self.networks = networks
         self.data = made.data_spec(plan.study.data, plan.card, split)
-        self.unlabelled = made.unlabelled_spec(plan.study.data, plan.card)
+        self.unlabelled = made.unlabelled_spec(plan.study.data, plan.card, plan.unlabelled)
         self.train_size: int = self.data["train_size"]
         self.views = made.view_count(self.data["views"])
         self._by_digest: dict[str, Run] = {}

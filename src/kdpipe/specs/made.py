@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 from kdpipe import identity
 from kdpipe.data import cards, views
-from kdpipe.data.keys import Data
+from kdpipe.data.keys import REST, Data
+from kdpipe.data.own.unlabelled.card import UnlabelledCard, folder_of
 from kdpipe.learning.recipe import Recipe
 
 # A trained network as a spec names it: the digest of its run, and the epoch that it is taken after.
 Member = tuple[str, int]
 
-UNLABELLED = ("unlabelled_from", "unlabelled_images", "unlabelled_revision")
+UNLABELLED = ("unlabelled_from", "unlabelled_images", "unlabelled_revision", "own_revision")
 
 
 def run_spec(
@@ -113,18 +114,28 @@ def table_spec(
     }
 
 
-def unlabelled_spec(data: Data, card: cards.Card) -> dict:
-    """Which images without labels a study has; a part of its methods and tables that use them."""
-    return {
-        "unlabelled_from": data.unlabelled,
-        "unlabelled_images": card.train - data.validation - (data.train_size or card.train),
-        "unlabelled_revision": identity.REVISIONS["unlabelled"],
-    }
+def unlabelled_spec(data: Data, card: cards.Card, own: UnlabelledCard | None = None) -> dict:
+    """Which images without labels a study has; a part of its methods and tables that use them.
+
+    `own` is the card of those that are no part of the data set.
+    """
+    revision = {"unlabelled_revision": identity.REVISIONS["unlabelled"]}
+    if own is None:
+        left = card.train - data.validation - (data.train_size or card.train)
+        return {"unlabelled_from": data.unlabelled, "unlabelled_images": left, **revision}
+    revision["own_revision"] = identity.REVISIONS["own"]
+    return {"unlabelled_from": own.sha256, "unlabelled_images": own.count, **revision}
 
 
 def unlabelled_of(spec: dict) -> dict:
     """The same, of a method or a table that has it in its spec; else empty."""
     return {key: spec[key] for key in UNLABELLED if key in spec}
+
+
+def unlabelled_folder(spec: dict) -> str | None:
+    """Where the images without labels of a method or a table are prepared; None of `rest`."""
+    source = spec.get("unlabelled_from", REST)
+    return None if source == REST else folder_of(source)
 
 
 def unlabelled_shown(spec: dict) -> int:

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from kdpipe.data.keys import REST
 from kdpipe.study import asked
 
 
@@ -65,9 +66,9 @@ def has_own_terms(content: dict) -> bool:
 def _seen_from(folder: Path, part: object) -> object:
     if not isinstance(part, dict):
         return part
+    located = ("path", "card") if part.get("unlabelled") == REST else ("path", "card", "unlabelled")
     return {
-        key: _absolute(folder, value) if key in ("path", "card") else value
-        for key, value in part.items()
+        key: _absolute(folder, value) if key in located else value for key, value in part.items()
     }
 
 

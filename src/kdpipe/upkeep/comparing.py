@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kdpipe.data import cards
 from kdpipe.data.keys import Data
+from kdpipe.data.own.unlabelled import card as unlabelled
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.networks.brought import fed, taken
 from kdpipe.networks.brought.taken import Taking
@@ -22,7 +23,7 @@ def refuse_others(plan: Plan, source: str) -> None:
     `source` is its file, as messages name it. Imports torch where code or weights are tried.
     """
     study = plan.study
-    refuse(source, [*of_images(study), *_of_weights(plan)])
+    refuse(source, [*of_images(study, source), *_of_weights(plan)])
     if study.networks:
         from kdpipe.networks.own import changes
 
@@ -48,14 +49,20 @@ def refuse(source: str, mistakes: list[str]) -> None:
         raise StudyError("\n  ".join([f"{source}: {count}", *mistakes]))
 
 
-def of_images(study: Study) -> list[str]:
+def of_images(study: Study, source: str = "STUDY") -> list[str]:
     """What is the matter with images of one's own that have changed since their card was made.
 
     Sizes and times of files are compared, contents where these differ. Needs no torch.
     """
     named = {"data": study.data}
     named |= {f"transfers.{name}.data": each.data for name, each in study.transfers.items()}
-    return [line for where, data in named.items() for line in _changed(where, data)]
+    found = [line for where, data in named.items() for line in _changed(where, data)]
+    if unlabelled.is_own(study.data):
+        from kdpipe.data.own.unlabelled import make  # numpy, see below
+
+        if (said := make.differences(study.data, source)) is not None:
+            found.append(f"data.unlabelled: {said}")
+    return found
 
 
 def _changed(where: str, data: Data) -> Iterator[str]:

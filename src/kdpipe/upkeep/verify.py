@@ -15,6 +15,7 @@ import numpy as np
 
 from kdpipe import identity
 from kdpipe.data import cards, prepared
+from kdpipe.data.own.unlabelled import prepared as unlabelled
 from kdpipe.errors import DataError, KdpipeError
 from kdpipe.results import leftovers, marks, parents, records, registrations, run_folder, store
 from kdpipe.results.archived import FILE, KINDS, Entry
@@ -212,6 +213,10 @@ def _of_table(folder: Path, left: list[Path]) -> Iterator[str]:
 
 def _of_data(folder: Path, place: store.Store) -> Iterator[str]:
     if not (folder / "card.json").exists():
+        return
+    if unlabelled.is_one(folder):
+        if (fault := unlabelled.fault(folder)) is not None:
+            yield fault
         return
     try:
         card = cards.read(folder / "card.json")

@@ -16,10 +16,11 @@ from kdpipe.data.cards import Card
 from kdpipe.learning.method import OWN
 from kdpipe.plan import resources
 from kdpipe.plan.cost import schedule
-from kdpipe.plan.items import Averaged, Gauge, Item, Plan, Probe, Run
+from kdpipe.plan.items import Averaged, Gauge, Item, Plan, Probe, Run, Table
 from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
+from kdpipe.specs.made import unlabelled_folder
 from kdpipe.study.grammar import Study
 from kdpipe.training import devices
 
@@ -67,10 +68,16 @@ class Dag:
         return self.study.model_dump_json(exclude_defaults=True)
 
     def data_source(self, wildcards: Any) -> list[str]:
-        """What `kdpipe prepare` is told: the data set, and where its files and its card lie."""
+        """What `kdpipe prepare` is told: the data set, and where its files and its card lie.
+
+        Of images without labels beside it, where these lie.
+        """
         data = self.plan.data_sets[wildcards.name]
-        path = [f"--path={data.path}"] if data.path else []
-        return [data.name, *path, *([f"--card={data.card}"] if data.card else [])]
+        said = {"path": data.path, "card": data.card}
+        own = self.plan.unlabelled
+        if own is not None and wildcards.name == own.folder:
+            said["unlabelled"] = data.unlabelled
+        return [data.name, *(f"--{key}={value}" for key, value in said.items() if value)]
 
     def spec(self, wildcards: Any) -> str:
         """The canonical JSON of a run, a table, an ensemble, a probe or a gauge."""
@@ -102,7 +109,7 @@ class Dag:
         An ensemble sees no image: the outputs of its members lie in their folders.
         """
         item = self._item(wildcards)
-        data = [] if isinstance(item, Averaged) else self._data(self._card(item))
+        data = [] if isinstance(item, Averaged) else self._data(item)
         tables = item.tables if isinstance(item, Run) else ()
         parents = self._to_do("runs", (run.name for run in item.parents))
         marks = self._marks_of([item.name]) + [mark_of(table.name) for table in tables]
@@ -190,9 +197,11 @@ class Dag:
         """Of the images that a job sees."""
         return item.card if isinstance(item, Probe) else self.plan.card
 
-    def _data(self, card: Card) -> list[str]:
-        """The mark of a data set, while that is to be prepared."""
-        return [] if card.folder in self.data_ready else [prepared_mark_of(card.folder)]
+    def _data(self, item: Item) -> list[str]:
+        """The marks of the data that a job sees, while they are to be prepared."""
+        spec = item.spec if isinstance(item, Table) else item.spec.get("method") or {}
+        folders = [self._card(item).folder, unlabelled_folder(spec)]
+        return [prepared_mark_of(one) for one in folders if one and one not in self.data_ready]
 
     def _workers(self, card: Card) -> int:
         """Processes that read images beside a job."""

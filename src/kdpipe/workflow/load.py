@@ -72,7 +72,7 @@ def load(
             study = checking.validate(content, source, Path(default).parent)
         made = planner.make(study)
         if head:
-            comparing.refuse(source, comparing.of_images(study))
+            comparing.refuse(source, comparing.of_images(study, source))
         store = Store()
         states = status.of(made, store) if head else {}
         names = [name for items in made.recorded.values() for name in items]

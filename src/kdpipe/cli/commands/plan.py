@@ -31,9 +31,10 @@ def run(options) -> None:
     from kdpipe.plan import overview, planner, prices
     from kdpipe.plan.cost import said
     from kdpipe.study import checking
-    from kdpipe.upkeep import measuring, pricing
+    from kdpipe.upkeep import comparing, measuring, pricing
 
     made = planner.make(checking.load(options.study))
+    comparing.refuse(options.study, comparing.of_images(made.study, options.study))
     place, on = store(options), device(made.study)
     if options.measure:
         with leash.to_me():

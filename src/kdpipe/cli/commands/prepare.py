@@ -8,13 +8,16 @@ def arguments(parser) -> None:
     parser.add_argument("data", help="its name")
     parser.add_argument("--path", help="where its files lie; else they are downloaded")
     parser.add_argument("--card", help="the card of one's own data, if it is not beside them")
+    parser.add_argument(
+        "--unlabelled", metavar="PATH", help="prepare images without labels beside it instead"
+    )
     add_results(parser)
 
 
 def run(options) -> None:
     from kdpipe.jobs.prepare import prepare
 
-    print(prepare(options.data, store(options), options.path, options.card))
+    print(prepare(options.data, store(options), options.path, options.card, options.unlabelled))
 
 
 COMMAND = Command(

@@ -62,7 +62,7 @@ def read(path: Path, made: dict) -> tuple[Arrays, Names]:
         images = np.empty(shape, np.uint8)
         for index, file in enumerate(files[part]):
             try:
-                pixels = pictures.decoded(file, channels, side)
+                pixels = pictures.decoded(file, channels, side and (side, side))
             except DataError as error:
                 mistakes.append(str(error))
                 continue
@@ -127,6 +127,12 @@ def every(path: Path, made: Mapping) -> list[Path]:
     """All images of a folder, whatever part they are in. Raises DataError with every mistake."""
     by_part, _ = _by_part(path, made)
     return [file for by_class in by_part.values() for each in by_class for file in each]
+
+
+def pictures_in(path: Path) -> list[Path]:
+    """All images below a folder, at any depth. Raises DataError for what would be lost."""
+    (files,) = _by_class(path, [""])
+    return files
 
 
 def _by_part(path: Path, made: Mapping) -> tuple[dict[str, list[list[Path]]], list[str]]:

@@ -43,6 +43,12 @@ def equally(by_class: ByClass, share: float) -> np.ndarray:
     return held
 
 
+def beginning(file: Path) -> bytes:
+    """A digest of how a file begins: files of one size that share it are copies."""
+    with file.open("rb") as opened:
+        return hashlib.sha256(opened.read(BEGINNING)).digest()
+
+
 def _twins(files: list[Path]) -> set[Path]:
     """Files of one size that begin alike: copies. Only those of one size are opened."""
     by_size: dict = defaultdict(list)
@@ -51,6 +57,5 @@ def _twins(files: list[Path]) -> set[Path]:
     alike: dict = defaultdict(list)
     for size, some in by_size.items():
         for file in some if len(some) > 1 else ():
-            with file.open("rb") as opened:
-                alike[size, hashlib.sha256(opened.read(BEGINNING)).digest()].append(file)
+            alike[size, beginning(file)].append(file)
     return {file for some in alike.values() if len(some) > 1 for file in some}

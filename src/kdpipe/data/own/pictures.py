@@ -94,19 +94,31 @@ def is_dark(file) -> bool:
         return _deep(image) and bool(np.asarray(converted(image, file, 1)).max() < DARK)
 
 
-def decoded(file, channels: int, side: int | None) -> np.ndarray:
-    """The picture in a file as (C, H, W) uint8, stretched to a square of `side`, if given.
+def decoded(file, channels: int, size: tuple[int, int] | None) -> np.ndarray:
+    """The picture in a file as (C, H, W) uint8, stretched to a `size` (width, height), if given.
 
     Raises DataError.
     """
+    with opened(file, file) as image:
+        return _stretched(converted(image, file, channels), size)
+
+
+def brought(pixels: np.ndarray, channels: int, size: tuple[int, int]) -> np.ndarray:
+    """Pixels (1 or 3, H, W) uint8 made grey or coloured and stretched, as a picture would be."""
     from PIL import Image
 
-    with opened(file, file) as image:
-        image = converted(image, file, channels)
-        if side is not None:
-            image = image.resize((side, side), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    return _stretched(image.convert("L" if channels == 1 else "RGB"), size)
+
+
+def _stretched(image, size: tuple[int, int] | None) -> np.ndarray:
+    """A PIL image of mode L or RGB as (C, H, W)."""
+    from PIL import Image
+
+    if size is not None:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def _deep(image) -> bool:

@@ -91,7 +91,7 @@ def digests_of(images: np.ndarray) -> list[bytes]:
 def _of_npz(path: Path, made: dict) -> tuple[Arrays, Names]:
     if made["test_share"] is not None or made["channels"] is not None or made["resize"] is not None:
         raise DataError(f"{path}: a .npz is taken as it is; scale it in the study (data.resize)")
-    held = _held(path)
+    held = unpacked(path)
     parts = [*PARTS, VAL] if made["val"] == "validation" else PARTS
     arrays: Arrays = {}
     for part in parts:
@@ -105,7 +105,7 @@ def _of_npz(path: Path, made: dict) -> tuple[Arrays, Names]:
             arrays[f"{part}_{kind}"] = held[key]
     refuse([line for part in parts for line in _of_part(part, arrays)], path)
     for part in parts:
-        arrays[f"{part}_images"] = _channels_first(arrays[f"{part}_images"])
+        arrays[f"{part}_images"] = channels_first(arrays[f"{part}_images"])
         arrays[f"{part}_labels"] = arrays[f"{part}_labels"].reshape(-1).astype(np.int64)
     shapes = {part: arrays[f"{part}_images"].shape[1:] for part in parts}
     for part in parts:
@@ -121,11 +121,11 @@ def _of_npz(path: Path, made: dict) -> tuple[Arrays, Names]:
 
 def has_validation(path: Path) -> bool:
     """Whether a .npz has validation images beside train and test. Raises DataError."""
-    held = _held(path)
+    held = unpacked(path)
     return all(f"{VAL}_{kind}" in held or f"{short}_{VAL}" in held for kind, short in KINDS)
 
 
-def _held(path: Path) -> dict[str, np.ndarray]:
+def unpacked(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a .npz. Raises DataError for one that is none, damaged, or a bomb."""
     try:
         with zipfile.ZipFile(path) as packed:
@@ -147,15 +147,7 @@ def _held(path: Path) -> dict[str, np.ndarray]:
 def _of_part(part: str, arrays: Arrays) -> list[str]:
     """What is wrong with images and labels by themselves."""
     images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
-    found = []
-    if images.dtype != np.uint8:
-        found.append(f"{part} images are {images.dtype}: whole numbers from 0 to 255 (uint8)")
-    if images.ndim not in (3, 4) or images.size == 0:
-        found.append(
-            f"{part} images have shape {images.shape}: (N, H, W), (N, H, W, C) or (N, C, H, W)"
-        )
-    elif images.ndim == 4 and not {images.shape[1], images.shape[3]} & {1, 3}:
-        found.append(f"{part} images have shape {images.shape}: 1 or 3 channels are wanted")
+    found = faults_of_images(f"{part} images", images)
     if labels.dtype.kind not in "iu" or labels.ndim == 0 or labels.size != len(labels):
         found.append(
             f"{part} labels are {labels.dtype} of shape {labels.shape}: one whole number each"
@@ -171,7 +163,20 @@ def _of_part(part: str, arrays: Arrays) -> list[str]:
     return found
 
 
-def _channels_first(images: np.ndarray) -> np.ndarray:
+def faults_of_images(what: str, images: np.ndarray) -> list[str]:
+    """What is wrong with an array that should be images; `what` is how they are called."""
+    found = []
+    if images.dtype != np.uint8:
+        found.append(f"{what} are {images.dtype}: whole numbers from 0 to 255 (uint8)")
+    if images.ndim not in (3, 4) or images.size == 0:
+        found.append(f"{what} have shape {images.shape}: (N, H, W), (N, H, W, C) or (N, C, H, W)")
+    elif images.ndim == 4 and not {images.shape[1], images.shape[3]} & {1, 3}:
+        found.append(f"{what} have shape {images.shape}: 1 or 3 channels are wanted")
+    return found
+
+
+def channels_first(images: np.ndarray) -> np.ndarray:
+    """Images (N, C, H, W) of an array in which `faults_of_images` finds none."""
     if images.ndim == 3:
         return np.ascontiguousarray(images[:, None])
     if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):

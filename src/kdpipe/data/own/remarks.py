@@ -49,12 +49,12 @@ def of_images(path: Path, arrays: Arrays, found: Found | None) -> list[str]:
     names = [_below(path, file) for file in files] if files else None
     digests = reader.digests_of(arrays["train_images"])
     twins = _twins(digests, arrays["train_labels"], names)
-    return [*twins, *_of_pictures(path, found), *_of_folder(path, arrays, found)]
+    every = [file for each in found.files.values() for file in each] if found else []
+    return [*twins, *of_pictures(path, every), *_of_folder(path, arrays, found)]
 
 
-def _of_pictures(path: Path, found: Found | None) -> Iterator[str]:
+def of_pictures(path: Path, files: list[Path]) -> Iterator[str]:
     """Files of which more is lost than eight bits can keep, or all but the first picture."""
-    files = [file for each in found.files.values() for file in each] if found else []
     files = [file for file in files if file.suffix.lower() not in JPEG]
     if several := [_below(path, file) for file in files if pictures.holds_several(file)]:
         yield (
@@ -117,10 +117,16 @@ def _of_folder(path: Path, arrays: Arrays, found: Found | None) -> Iterator[str]
                 f"note: {part} has no image of {len(missing)} of {classes} classes, of which its "
                 f"error says nothing: {listed(names)}"
             )
-    if found and (others := folders.passed_over(path, found.files)):
+    if found:
+        yield from of_passed_over(path, found.files, "lie in no class or ")
+
+
+def of_passed_over(path: Path, files: dict[str, list[Path]], why: str = "") -> Iterator[str]:
+    """Files below a folder that are none of those that were taken."""
+    if others := folders.passed_over(path, files):
         endings = ", ".join(pictures.SUFFIXES)
         yield (
-            f"note: passed over, since they lie in no class or do not end in one of {endings}: "
+            f"note: passed over, since they {why}do not end in one of {endings}: "
             f"{listed(map(printable, others))}"
         )
 

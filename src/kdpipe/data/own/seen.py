@@ -8,6 +8,8 @@ replaced behind a finished study are said.
 
 import contextlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdpipe.data import cards, listing, prepared
@@ -21,9 +23,31 @@ from kdpipe.wording import listed, printable
 Facts = dict[str, list[int]]  # by the file's path below the folder: size in bytes, time in ns
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Images in `path`, a folder or a .npz, and the card at `place` that was made of them.
+
+    `files` gives the images of a folder and `digest` reads them; both raise DataError. `again` is
+    what makes the card again.
+    """
+
+    place: Path
+    path: Path
+    sha256: str
+    streamed: bool
+    files: Callable[[], list[Path]]
+    digest: Callable[[], str]
+    again: str
+
+
 def note(place: Path, card: Card, path: Path) -> None:
     """Write what lies in a folder (or a .npz) beside the card at `place`, which was made of it."""
-    write_json(beside(place), {"card": card.sha256, "files": _facts(path, card)})
+    keep(_of_card(place, card, path))
+
+
+def keep(kept: Kept) -> None:
+    """The same of any card."""
+    write_json(beside(kept.place), {"card": kept.sha256, "files": _facts(kept)})
 
 
 def beside(place: Path) -> Path:
@@ -32,43 +56,60 @@ def beside(place: Path) -> Path:
 
 
 def differences(place: Path, card: Card, path: Path) -> str | None:
-    """What to say if the images in `path` are not those of their card; None if they are.
+    """What to say if the images in `path` are not those of their card; None if they are."""
+    return changes(_of_card(place, card, path))
 
-    None as well if `path` is not there: what was prepared of it may stand alone. Files of other
-    sizes or times are read, and noted again if they hold the same images.
+
+def changes(kept: Kept) -> str | None:
+    """The same of any card.
+
+    None as well if the images are not there: what was prepared of them may stand alone. Files of
+    other sizes or times are read, and noted again if they hold the same images.
     """
-    if not path.exists():
+    if not kept.path.exists():
         return None
-    before = _noted(place, card)
+    before = _noted(kept)
     try:
-        now = _facts(path, card)
+        now = _facts(kept)
         if now == before:
             return None
         changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        same = _digest(card, path) == card.sha256
+        same = kept.digest() == kept.sha256
         why = f"{_counted(changed, before, now)} since its card was made" if before else ""
     except DataError as error:
         same, changed, why = False, [], str(error)
     if not same:
         return (
-            f"the images in {path} are not those of its card{f' ({why})' if why else ''}, and "
+            f"the images in {kept.path} are not those of its card{f' ({why})' if why else ''}, and "
             f"runs that are finished are of the old ones: bring those back, or make the card "
-            f"again: {cards.typed_again(card, path, place)}; runs on the new ones get new names"
+            f"again: {kept.again}; runs on the new ones get new names"
         )
-    if card.streamed and before:
+    if kept.streamed and before:
         return (
             f"{why}; all sizes are the same, and of images that stream pixels are not compared. "
-            f"If they hold the same images, type: {cards.typed_again(card, path, place)}"
+            f"If they hold the same images, type: {kept.again}"
         )
     with contextlib.suppress(OSError):  # a folder that is not ours to write in
-        note(place, card, path)
+        keep(kept)
     return None
 
 
-def _facts(path: Path, card: Card) -> Facts:
-    if not path.is_dir():
-        return {"": _of(path)}
-    return {str(file.relative_to(path)): _of(file) for file in folders.every(path, card.made)}
+def _of_card(place: Path, card: Card, path: Path) -> Kept:
+    return Kept(
+        place,
+        path,
+        card.sha256,
+        card.streamed,
+        lambda: folders.every(path, card.made),
+        lambda: _digest(card, path),
+        cards.typed_again(card, path, place),
+    )
+
+
+def _facts(kept: Kept) -> Facts:
+    if not kept.path.is_dir():
+        return {"": _of(kept.path)}
+    return {str(file.relative_to(kept.path)): _of(file) for file in kept.files()}
 
 
 def _of(file: Path) -> list[int]:
@@ -76,11 +117,11 @@ def _of(file: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _noted(place: Path, card: Card) -> Facts:
+def _noted(kept: Kept) -> Facts:
     """What was noted for this card; empty where nothing was."""
     with contextlib.suppress(*DAMAGED):
-        found = json.loads(beside(place).read_bytes())
-        if found["card"] == card.sha256:
+        found = json.loads(beside(kept.place).read_bytes())
+        if found["card"] == kept.sha256:
             return dict(found["files"])
     return {}
 

@@ -60,7 +60,7 @@ def facts(found: Found) -> list[tuple[str, str]]:
         (
             "Data",
             f"{plan.card.title}: {size:,} training images{noise}, {val:,} for validation, "
-            f"{plan.card.test:,} for test",
+            f"{plan.card.test:,} for test{_unlabelled(plan)}",
         ),
         ("Seeds", _seeds(study)),
         ("Smallest difference worth having", f"{study.smallest_effect:g} points"),
@@ -187,6 +187,14 @@ def lost(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     runs = frame.loc[frame.status != "done"].drop_duplicates("run")
     reasons = runs.reason.fillna("") if len(runs) else []
     return list(zip(runs.run, runs.status, reasons, strict=True))
+
+
+def _unlabelled(plan: Plan) -> str:
+    """How many images the teacher's terms alone see, where a run has some."""
+    methods = (run.spec["method"] or {} for run in plan.runs.values())
+    there = {one["unlabelled_images"] for one in methods if one.get("unlabelled")}
+    source = f"of {plan.unlabelled.source}" if plan.unlabelled else "of the training images left"
+    return "".join(f"; {count:,} without labels, {source}" for count in there)
 
 
 def _of_images(plan: Plan) -> list[tuple[str, str]]:

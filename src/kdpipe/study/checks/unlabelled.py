@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+from kdpipe.data.keys import Data
+from kdpipe.data.own.unlabelled import card as unlabelled
+from kdpipe.errors import KdpipeError
 from kdpipe.learning import method as methods
 from kdpipe.learning.own.card import TermCard
 from kdpipe.study import salvage
@@ -23,7 +26,8 @@ def _unlabelled(sound: Sound) -> Iterator[str]:
         for name in asking:
             yield (
                 f"methods.{name}.unlabelled: the data have no unlabelled images: name them with "
-                "data.unlabelled (rest: the training images that train_size leaves out)"
+                "data.unlabelled (rest: the training images that train_size leaves out; or a path, "
+                "of a folder or a .npz)"
             )
         return
     unknown = any("unlabelled" in salvage.lost(method) for method in sound.methods.values())
@@ -32,10 +36,35 @@ def _unlabelled(sound: Sound) -> Iterator[str]:
             f"data.unlabelled: {data.unlabelled}: no method asks for them: write how many a batch "
             "has, as methods.NAME.unlabelled, or leave data.unlabelled out"
         )
-    if sound.card is not None and not {"train_size", "validation"} & salvage.lost(data):
+    if unlabelled.is_own(data):
+        yield from _own(sound, data, asking)
+    elif sound.card is not None and not {"train_size", "validation"} & salvage.lost(data):
         yield from _enough(sound, asking)
     for name in asking:
         yield from _needing_labels(sound, name)
+
+
+def _own(sound: Sound, data: Data, asking: dict[str, int]) -> Iterator[str]:
+    """Of images of one's own: they have a card, which is that of this study."""
+    if sound.card is None or not sound.carded:
+        return
+    numbers = {"validation", "split_seed", "draw"} & salvage.lost(data)
+    try:
+        splits = [one for one in sound.splits if type(one) is int]
+        found = unlabelled.of(data, [] if numbers else splits, sound.source)
+    except KdpipeError as error:
+        yield f"data.unlabelled: {error}"
+        return
+    yield from _too_many(asking, found.count)
+
+
+def _too_many(asking: dict[str, int], there: int) -> Iterator[str]:
+    for name, size in asking.items():
+        if size > there:
+            yield (
+                f"methods.{name}.unlabelled: {size:,} in each batch, and there are {there:,}: "
+                f"at most {there:,}"
+            )
 
 
 def _enough(sound: Sound, asking: dict[str, int]) -> Iterator[str]:
@@ -48,12 +77,8 @@ def _enough(sound: Sound, asking: dict[str, int]) -> Iterator[str]:
             "left over: give data.train_size less"
         )
         return
-    for name, size in asking.items():
-        if size > there > 0:
-            yield (
-                f"methods.{name}.unlabelled: {size:,} in each batch, and there are {there:,}: "
-                f"at most {there:,}"
-            )
+    if there > 0:
+        yield from _too_many(asking, there)
 
 
 def _needing_labels(sound: Sound, name: str) -> Iterator[str]:

@@ -241,7 +241,9 @@ def _images(
 ) -> Images | streams.Streams:
     split = splits.load(spec["data"], place)
     views = Views.of(spec["data"]["views"])
-    part = splits.unlabelled(spec["data"], place) if unlabelled_of(spec) else split.train
+    part = split.train
+    if of := unlabelled_of(spec):
+        part = splits.unlabelled(spec["data"], of["unlabelled_from"], place)
     return streams.images(part, views, split, device, workers)
 
 

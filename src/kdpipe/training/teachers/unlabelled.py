@@ -39,12 +39,12 @@ class Unlabelled:
     ):
         self.spec = spec
         self.size: int = spec["method"]["unlabelled"]
-        part = splits.unlabelled(spec["data"], place)
+        of = unlabelled_of(spec["method"])
+        part = splits.unlabelled(spec["data"], of["unlabelled_from"], place)
         views = Views.of(spec["data"]["views"])
         self.images = streams.images(part, views, split, device, means.workers)
         self.teacher = teacher
         if isinstance(teacher, Tables):
-            of = unlabelled_of(spec["method"])
             self.teacher = tables.load(spec, place, device, means.code, of)
 
     def joined(

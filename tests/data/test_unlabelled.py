@@ -1,0 +1,303 @@
+"""Images without labels of one's own: their card, what is refused, and what has changed since."""
+
+import json
+import shutil
+from pathlib import Path
+
+import made_data
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from kdpipe.cli.main import main
+from kdpipe.data import cards, prepared, splits
+from kdpipe.data.own.card import make_card
+from kdpipe.data.own.unlabelled import card as unlabelled_cards
+from kdpipe.errors import DataError, StudyError
+from kdpipe.jobs.prepare import prepare
+from kdpipe.plan import planner
+from kdpipe.results.store import Store
+from kdpipe.study import checking
+from kdpipe.workflow.load import load
+
+COUNT = 12
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, shared):
+    """A study of digits with a folder `more` of twelve images, and the data set prepared."""
+    monkeypatch.chdir(tmp_path)
+    tiny.results(tmp_path, shared)
+    folder = tmp_path / "more" / "deep"
+    folder.mkdir(parents=True)
+    for index, image in enumerate(made_data.images(COUNT, 4, (1, 8, 8), 7)[0]):
+        Image.fromarray(image[0]).save(folder / f"{index:02d}.png")
+    written()
+    return tmp_path
+
+
+def written(splits=(0,), **data):
+    """A study file that uses the images."""
+    content = tiny.study(data={"unlabelled": "more"} | data, device="cpu", splits=list(splits))
+    content["methods"] = {"kd": {}, "more": {"unlabelled": 8}}
+    content["experiments"][0]["methods"] = ["kd", "more"]
+    tiny.write(Path("study.yaml"), content)
+
+
+def digits(part="test") -> np.ndarray:
+    place = Store()
+    return prepared.read(cards.load("digits"), place)[f"{part}_images"]
+
+
+def say(capsys, *typed, code=0) -> str:
+    assert main(list(typed)) == code
+    found = capsys.readouterr()
+    return found.out if code == 0 else found.err
+
+
+def carded():
+    return unlabelled_cards.read(unlabelled_cards.beside("more", "digits"))
+
+
+def save(image, name):
+    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(name)
+
+
+def test_the_card_says_what_is_there(here, capsys):
+    said = say(capsys, "data", "study.yaml")
+    assert said == (
+        f"{here}/more.unlabelled.digits.json: 12 images of 1 x 8 x 8 without labels, beside "
+        "digits\n"
+    )
+    found = carded()
+    assert (found.source, found.data, found.count, found.twins) == ("more", "digits", COUNT, 0)
+    assert found.of == cards.load("digits").sha256
+    assert "no mistakes" in say(capsys, "check", "study.yaml")
+    assert "unlabelled images: 12 of more, of which 8 stand" in say(capsys, "plan", "study.yaml")
+
+
+def test_without_a_card_every_command_says_what_to_type(here, capsys):
+    for command in ("check", "plan", "status"):
+        said = say(capsys, command, "study.yaml", code=2)
+        assert "study.yaml: 1 mistake\n  data.unlabelled: the images have no card yet" in said
+        assert "type once: kdpipe data study.yaml" in said
+    shutil.rmtree("more")
+    said = say(capsys, "check", "study.yaml", code=2)
+    assert f"nor is there a folder or .npz file {here}/more" in said
+
+
+def test_what_they_are_is_in_the_spec_and_where_they_lie_is_not(here, capsys):
+    say(capsys, "data", "study.yaml")
+    before = planner.make(checking.load("study.yaml"))
+    shutil.copytree("more", "copy")
+    written(unlabelled="copy")
+    say(capsys, "data", "study.yaml")
+    after = planner.make(checking.load("study.yaml"))
+    assert list(before.runs) == list(after.runs) and before.data_sets.keys() == {
+        *after.data_sets,
+    }
+    save(np.zeros((1, 8, 8), np.uint8), "copy/black.png")
+    say(capsys, "data", "study.yaml")
+    new = planner.make(checking.load("study.yaml"))
+    changed = {name for name, run in after.runs.items() if "own_revision" in str(run.spec)}
+    assert set(after.runs) - set(new.runs) == changed and len(changed) == 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_images_of_test_are_refused_with_their_names(here, capsys, mode):
+    """Stored in colour they are still the same, once they are prepared."""
+    Image.fromarray(digits()[5][0]).convert(mode).save("more/same.png")
+    said = say(capsys, "data", "study.yaml", code=2)
+    assert "1 of 13 images are images of the data set, of which nothing may learn (1 of test)" in (
+        said
+    )
+    assert said.endswith("take them out and type it again: same.png (test image 5)\n")
+    assert not unlabelled_cards.beside("more", "digits").exists()
+
+
+def held_out(**keys):
+    spec = {"validation": 40, "train_size": 64, "split_seed": 0} | keys
+    labels = prepared.read(cards.load("digits"), Store())["train_labels"]
+    return splits.held_out(spec, cards.load("digits"), labels)
+
+
+def test_images_of_validation_are_refused_and_those_of_train_are_said(here, capsys):
+    train, held = digits("train"), held_out()
+    inside, outside = held[0], next(i for i in range(1000) if i not in {*held, *held_out(split=1)})
+    save(train[outside], "more/known.png")
+    shutil.copy("more/known.png", "more/again.png")
+    said = say(capsys, "data", "study.yaml")
+    assert "note: 2 are training images of digits too" in said
+    assert "note: 1 are copies of others among them" in said
+    assert carded().twins == 2
+    save(train[inside], "more/held.png")
+    said = say(capsys, "data", "study.yaml", code=2)
+    assert "(1 of validation)" in said and f"held.png (validation image {inside})" in said
+
+
+def test_of_another_draw_of_validation_nothing_is_known(here, capsys):
+    """A card of images that are also in train is of the validation that it was made for."""
+    train = digits("train")
+    other = held_out(split=1)
+    known = next(i for i in other if i not in held_out())
+    save(train[known], "more/known.png")
+    say(capsys, "data", "study.yaml")
+    for fits in ({}, {"validation": 39}, {"train_size": 100}):
+        written(**fits)
+        assert "no mistakes" in say(capsys, "check", "study.yaml")
+    for differs in ({"validation": 41}, {"split_seed": 1}, {"draw": "share"}, {"splits": [0, 1]}):
+        written(**differs)
+        said = say(capsys, "check", "study.yaml", code=2)
+        assert "1 of the images are training images of digits too, and validation is drawn" in said
+        assert "type once: kdpipe data study.yaml" in said
+    said = say(capsys, "data", "study.yaml", code=2)
+    assert f"known.png (validation image {known})" in said
+
+
+def test_a_folder_that_has_changed_since_is_said(here, capsys):
+    say(capsys, "data", "study.yaml")
+    assert prepare("digits", Store(), unlabelled="more") == (
+        "more: 12 images without labels prepared, beside digits"
+    )
+    save(np.zeros((1, 8, 8), np.uint8), "more/black.png")
+    for command in ("check", "plan"):
+        said = say(capsys, command, "study.yaml", code=2)
+        assert "study.yaml: 1 mistake\n  data.unlabelled: the images in" in said
+        assert "(files: 1 came: black.png since its card was made)" in said
+        assert "make the card again: kdpipe data study.yaml" in said
+    with pytest.raises(SystemExit):
+        load({}, [], here / "study.yaml", head=True)
+    assert "data.unlabelled: the images in" in capsys.readouterr().err
+    assert load({}, [], here / "study.yaml", head=False)  # a job looks at none
+    with pytest.raises(DataError, match="are not those of their card"):
+        prepare("digits", Store(), unlabelled="more")
+    (here / "more" / "black.png").unlink()
+    assert "no mistakes" in say(capsys, "check", "study.yaml")
+    shutil.rmtree("more")  # what is prepared of it stands alone
+    assert "no mistakes" in say(capsys, "check", "study.yaml")
+
+
+def test_a_card_that_was_changed_or_is_of_other_data_is_refused(here, capsys):
+    say(capsys, "data", "study.yaml")
+    place = unlabelled_cards.beside("more", "digits")
+    facts = json.loads(place.read_text())
+    place.write_text(json.dumps(facts | {"count": 500}))
+    assert "is no card of images without labels" in say(capsys, "check", "study.yaml", code=2)
+    place.write_text(json.dumps(made_data.resealed(facts | {"of": "0" * 64})))
+    said = say(capsys, "check", "study.yaml", code=2)
+    assert "was made for images of digits that are others now" in said
+    place.write_text(json.dumps(made_data.resealed(facts | {"sha256": "../.."})))
+    assert "is not 64 hexadecimal digits" in say(capsys, "check", "study.yaml", code=2)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"x": np.zeros((3, 8, 8), np.uint8), "y": np.zeros(3)}, "it has x, y"),
+        ({}, "it has none"),
+        ({"x": np.zeros((3, 8, 8))}, "x are float64"),
+        ({"x": np.zeros((0, 8, 8), np.uint8)}, "x have shape (0, 8, 8)"),
+        ({"x": np.zeros((3, 8, 8, 2), np.uint8)}, "1 or 3 channels are wanted"),
+    ],
+)
+def test_a_npz_is_one_array_of_images(here, capsys, arrays, says):
+    np.savez("more.npz", **arrays)
+    written(unlabelled="more.npz")
+    assert says in say(capsys, "data", "study.yaml", code=2)
+
+
+def test_every_mistake_of_a_folder_is_said_at_once(here, capsys):
+    (here / "more" / "half.png").write_bytes((here / "more/deep/00.png").read_bytes()[:40])
+    Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save("more/clear.png")
+    (here / "more" / "gone.png").symlink_to("nowhere")
+    said = say(capsys, "data", "study.yaml", code=2)
+    assert "gone.png: a link that leads nowhere" in said
+    (here / "more" / "gone.png").unlink()
+    said = say(capsys, "data", "study.yaml", code=2)
+    assert "2 mistakes" in said and "half.png" in said and "clear.png" in said
+    shutil.rmtree("more"), (here / "more").mkdir()
+    assert "no image in it" in say(capsys, "data", "study.yaml", code=2)
+
+
+def test_the_command_is_told_what_it_is_for(here, capsys):
+    assert "--resize: belongs to a folder or .npz" in say(
+        capsys, "data", "study.yaml", "--resize", "8", code=2
+    )
+    assert "--results: belongs to a study file" in say(
+        capsys, "data", "more", "--results", "there", code=2
+    )
+    written(unlabelled="rest")
+    assert "names no folder or .npz" in say(capsys, "data", "study.yaml", code=2)
+
+
+def test_verify_and_prune_know_them(here, capsys):
+    say(capsys, "data", "study.yaml")
+    prepare("digits", Store(), unlabelled="more")
+    folder = Store().data(carded().folder)
+    assert say(capsys, "verify") == "results: every file is whole\n"
+    assert "everything in it is needed" in say(capsys, "prune", "study.yaml")
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"count": 500}))
+    said = damaged(capsys)
+    assert "not the card of what lies beside it: remove the folder" in said
+    (folder / "card.json").write_text(json.dumps(card))
+    path = folder / "unlabelled_images.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert "are not what they were: remove the folder" in damaged(capsys)
+    written(unlabelled="rest")
+    assert folder.name in say(capsys, "prune", "study.yaml")
+
+
+def damaged(capsys) -> str:
+    assert main(["verify"]) == 2
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def streamed(tmp_path, monkeypatch):
+    """Photographs that stream, and a folder with some more; one of them twice."""
+    monkeypatch.chdir(tmp_path)
+    made_data.photographs(tmp_path / "mine", ["ant", "bee"], 40, 12)
+    made_data.photographs(tmp_path / "other", ["cat"], 12, 0)
+    shutil.move("other/train/cat", "more")
+    make_card(tmp_path / "mine", None, None, stream=16)
+    content = {"name": "mine", "path": "mine", "validation": 8, "pad": 0, "crop": {}}
+    content |= {"mean": [0.5] * 3, "std": [0.25] * 3, "train_size": 32}
+    written(**content)
+    return content
+
+
+def test_beside_images_that_stream_they_are_listed(streamed, capsys):
+    say(capsys, "data", "study.yaml")
+    assert "no mistakes" in say(capsys, "check", "study.yaml")
+    plan = planner.make(checking.load("study.yaml"))
+    spec = next(run.spec for run in plan.runs.values() if "own_revision" in str(run.spec))
+    data, place = plan.study.data, Store()
+    prepare("mine", place, data.path, unlabelled=str(data.unlabelled))
+    found = splits.unlabelled(spec["data"], spec["method"]["unlabelled_from"], place).images
+    assert not isinstance(found, np.ndarray) and len(found) == 12 and found.shape == (3, 16, 16)
+    paths, sizes = found.opened()
+    files = sorted(Path("more").iterdir())
+    assert [path.decode() for path in paths] == [file.name for file in files]
+    assert list(sizes) == [file.stat().st_size for file in files]
+    assert say(capsys, "verify") == "results: every file is whole\n"
+
+
+def test_of_images_that_stream_equal_files_are_found(streamed, capsys):
+    test = sorted(Path("mine/test").rglob("*.JPEG"))
+    shutil.copy(test[3], "more/same.JPEG")
+    said = say(capsys, "data", "study.yaml", code=2)
+    assert "1 of 13 images" in said and "same.JPEG (test image 3)" in said
+
+
+def test_a_npz_does_not_stream(streamed, capsys):
+    np.savez("more.npz", np.zeros((3, 16, 16), np.uint8))
+    written(**streamed, unlabelled="more.npz")
+    assert "a folder is wanted" in say(capsys, "data", "study.yaml", code=2)
+
+
+def test_a_study_is_checked_without_the_images_card_before_it_is_made(here):
+    assert checking.load("study.yaml", carded=False)
+    with pytest.raises(StudyError):
+        checking.load("study.yaml")
