@@ -5,7 +5,7 @@ import math
 
 import pandas as pd
 
-SIZES = {"small": 10, "mid": 100, "large": 1000, "": math.nan}
+SIZES = {"small": 10, "warm": 10, "mid": 100, "large": 1000, "": math.nan}
 COLUMNS = ["kind", "block", "teacher", "stop", "stop_kind", "student", "method", "seed", "run"]
 
 

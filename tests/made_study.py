@@ -112,6 +112,7 @@ STUDY = {
         "losses": ["size", "again"],
         "transfer": ["size"],
         "unlabelled": ["size"],
+        "starts": ["size"],
     },
 }
 STARTED = "2026-01-01T00:00:00+00:00"

@@ -15,7 +15,7 @@ from kdpipe.data.keys import Data
 from kdpipe.learning import method as methods
 from kdpipe.learning.keys import PACKAGE, Method
 from kdpipe.learning.recipe import Recipe
-from kdpipe.networks.keys import Input, OwnNetwork, Pretrained
+from kdpipe.networks.keys import Input, OwnNetwork, Pretrained, Start
 from kdpipe.study.blocks import Block, Ensemble, Transfer
 from kdpipe.study.grammar import Study
 from pages.markdown import cell, paragraphs, table
@@ -32,6 +32,7 @@ SECTIONS = {
     Ensemble: "ensembles.NAME",
     Pretrained: "pretrained.NAME",
     Input: "pretrained.NAME.input",
+    Start: "starts.NAME",
     Block: "experiments",
     Transfer: "transfers.NAME",
 }

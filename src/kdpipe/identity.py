@@ -20,6 +20,7 @@ REVISIONS = {
     "split": 1,  # subset, label noise, validation
     "ensemble": 1,  # averaging
     "input": 1,  # what a network that brings its weights is fed with, where it wants other images
+    "start": 1,  # how weights that a network begins from are taken over, and what of it learns
     "stream": 1,  # how images that stay in files are decoded, cropped and scaled
     "table": 2,  # teacher tables; 2: made by batches that fit a cache
     "probe": 1,  # features, and the classifier on them

@@ -70,14 +70,14 @@ def models():
     from kdpipe.data.augmentations.random_crop import Crop
     from kdpipe.data.keys import Data
     from kdpipe.learning.recipe import Recipe
-    from kdpipe.networks.keys import Input, OwnNetwork, Pretrained
+    from kdpipe.networks.keys import Input, OwnNetwork, Pretrained, Start
     from kdpipe.study.blocks import Block, Ensemble, Transfer
 
     yield from [(Study, "The whole file"), (Data, "data"), (Crop, "data.crop"), (Recipe, "recipe")]
     yield from [(Augment, "data.augment"), (Erase, "data.erase")]
     yield from [(OwnNetwork, "networks.NAME"), (method_keys.Method, "methods.NAME")]
     yield from [(Ensemble, "ensembles.NAME"), (Pretrained, "pretrained.NAME")]
-    yield (Input, "pretrained.NAME.input")
+    yield from [(Input, "pretrained.NAME.input"), (Start, "starts.NAME")]
     yield from [(Block, "experiments"), (Transfer, "transfers.NAME")]
 
 
@@ -150,6 +150,10 @@ def test_every_column_of_results_csv_has_a_meaning(tmp_path):
     content["methods"]["more"] = {"unlabelled": 8}
     content["data"] = content["data"] | {"train_size": 600, "validation": 400, "unlabelled": "rest"}
     content["experiments"][-1] |= {"methods": ["dkd", "more"], "stops": ["full"]}
+    (tmp_path / "w.pt").touch()  # a plan does not look into it
+    start = {"network": "wrn10-1", "path": str(tmp_path / "w.pt"), "sha256": "0" * 64}
+    content["starts"] = {"begun": start}
+    content["experiments"][-1]["students"] = [*STUDY["experiments"][0]["students"], "begun"]
     size = STUDY["experiments"][0]["name"]
     other = {"name": "fashion-mnist", "resize": 8, "train_size": 2000, "validation": 500}
     content["export"] = True

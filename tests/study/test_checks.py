@@ -39,6 +39,7 @@ CASES = {
     "recipes": {"keep_checkpoints.wrn16-1": ["schedule 1/2"]},
     "references": {"tables": {"eskd": ["sizes"]}},
     "splits": {"splits": [0, 1, 1]},
+    "starts": {"starts": {"warm": {"network": "wrn16-1", "path": "/nowhere"}}},
     "size": {"seeds": list(range(5000)), "experiments.2.seeds": [0, 1]},
     "transfers": {"transfers.clothes.blocks": ["three"]},
     "unlabelled": {"data.unlabelled": "rest"},

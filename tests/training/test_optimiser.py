@@ -35,15 +35,19 @@ def theirs(keys: dict, groups: list[dict]) -> torch.optim.Optimizer:
 @pytest.mark.parametrize("keys", [{}, NESTEROV, ADAMW], ids=["sgd", "nesterov", "adamw"])
 @pytest.mark.parametrize("clip", [None, 2.0])
 @pytest.mark.parametrize("on", ["all", "weights"])
-def test_steps_are_torchs(keys, clip, on):
+@pytest.mark.parametrize("pace", [1.0, 0.1])
+def test_steps_are_torchs(keys, clip, on, pace):
     recipe = Recipe(epochs=1, lr=1, **keys, weight_decay_on=on, clip_norm=clip).model_dump()
     ours, other = network(), network()
-    descent = Descent(dict(ours.named_parameters()), recipe)
-    spared = [p for p in other.parameters() if p.dim() < 2]
-    shrunk = [p for p in other.parameters() if p.dim() > 1]
+    slower = [name for name, _ in ours.named_parameters() if not name.startswith("3.")]
+    descent = Descent(dict(ours.named_parameters()), recipe, dict.fromkeys(slower, pace))
     decay = recipe["weight_decay"]
     still = 0.0 if on == "weights" else decay
-    groups = [{"params": shrunk, "weight_decay": decay}, {"params": spared, "weight_decay": still}]
+    groups = [
+        {"params": [p], "weight_decay": decay if p.dim() > 1 else still, "pace": factor}
+        for name, p in other.named_parameters()
+        for factor in [pace if name in slower else 1.0]
+    ]
     optimiser = theirs(keys, groups)
     for step in range(STEPS):
         lr = 0.01 / (step + 1)
@@ -57,7 +61,7 @@ def test_steps_are_torchs(keys, clip, on):
             norm = nn.utils.clip_grad_norm_(other.parameters(), clip)
             assert norm > clip, "nothing was clipped"
         for group in optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["pace"]
         optimiser.step()
     for one, two in zip(ours.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)

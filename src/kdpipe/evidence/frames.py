@@ -251,6 +251,7 @@ def _run(look: Lookup, run: Run, seed: int, epoch: int | None = None) -> dict:
         "torch": _version(record, "torch"),
         "kdpipe": _version(record, "kdpipe"),
         "seconds": seconds.get("total"),
+        **({"network": run.spec["network"]["start"]["network"]} if run.begun else {}),
         **_readings(found, record),
     }
 

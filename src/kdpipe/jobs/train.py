@@ -119,8 +119,10 @@ def _train(
         "training": result.training_seconds,
         "evaluation": result.evaluation_seconds,
     }
+    begun = {} if result.start is None else {"start": result.start}
     return record | {
         "status": "done",
+        **begun,
         "device": facts_of_device(means.device, recipe["threads"]),
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "images_per_second": round(shown / max(result.training_seconds, 1e-9), 1),

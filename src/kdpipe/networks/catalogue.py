@@ -10,11 +10,11 @@ from pathlib import Path
 
 from kdpipe.errors import KdpipeError
 from kdpipe.networks import naming
-from kdpipe.networks.brought import taken
+from kdpipe.networks.brought import start, taken
 from kdpipe.networks.brought.fed import Fed, Seen
 from kdpipe.networks.brought.taken import Feeding, Taking
 from kdpipe.networks.family import USUAL, Cost, Shape
-from kdpipe.networks.keys import OwnNetwork
+from kdpipe.networks.keys import OwnNetwork, Start
 from kdpipe.networks.own import card as network_card
 from kdpipe.networks.own.card import NetworkCard
 from kdpipe.wording import listed, nearest
@@ -30,24 +30,32 @@ class Catalogue:
     # Of networks with weights and an input of their own, under the names that a study gives them:
     # what is fed to which network, and the catalogue for that.
     fed: "Mapping[str, tuple[Fed, str, Catalogue]]" = field(default_factory=dict)
+    starts: Mapping[str, Start] = field(default_factory=dict)  # those that begin from weights
 
     def __contains__(self, name: object) -> bool:
-        return name in self.own or naming.is_known(str(name))
+        return name in self.starts or name in self.own or naming.is_known(str(name))
+
+    def built(self, name: str) -> str:
+        """The network that is built under a name: the one of a start, or the name itself."""
+        return self.starts[name].network if name in self.starts else name
 
     def check(self, name: str) -> None:
         """Raise KdpipeError unless the network exists and takes the images."""
+        name = self.built(name)
         if name in self.own:
             return
         try:
             naming.check(name, self.shape)
         except KdpipeError as error:
-            if not self.own or naming.is_known(name):
+            others = [*self.own, *self.starts]
+            if not others or naming.is_known(name):
                 raise
-            names = f"{listed(self.own)}{nearest(name, self.own)}"
+            names = f"{listed(others)}{nearest(name, others)}"
             raise KdpipeError(f"{error}; of one's own: {names}") from None
 
     def cost(self, name: str) -> Cost:
         """The exact cost of classifying one image."""
+        name = self.built(name)
         if name in self.fed:
             _, network, inside = self.fed[name]
             return inside.cost(network)
@@ -58,6 +66,7 @@ class Catalogue:
 
     def group_shapes(self, name: str) -> list[Shape] | None:
         """(channels, height, width) of what each group puts out; None if it is not known."""
+        name = self.built(name)
         if name in self.fed:
             _, network, inside = self.fed[name]
             return inside.group_shapes(network)
@@ -71,6 +80,7 @@ class Catalogue:
 
         Batch normalisation of what is 1 x 1 needs two.
         """
+        name = self.built(name)
         if name in self.own:
             card = self.own[name]
             return card.fewest if card else 1
@@ -82,6 +92,7 @@ class Catalogue:
 
     def is_linear(self, name: str) -> bool:
         """Whether a network ends in a linear classifier, as far as that is known."""
+        name = self.built(name)
         if name in self.fed:
             _, network, inside = self.fed[name]
             return inside.is_linear(network)
@@ -92,6 +103,9 @@ class Catalogue:
 
     def spec(self, name: str) -> dict:
         """The `network` of the spec of a run: all that a job must know to build it."""
+        if name in self.starts:
+            begun = {"name": name, "start": start.spec(self.starts[name])}
+            return self.spec(self.built(name)) | begun
         if name in self.fed:
             given, network, inside = self.fed[name]
             ours = {"classes": self.classes, "channels": self.shape[0]}
@@ -118,17 +132,19 @@ def of(
     data: Seen,
     feeding: Feeding,
     named: Collection[str],
+    starts: Mapping[str, Start],
 ) -> Catalogue:
     """The networks of a study: by name, and those of one's own whose cards lie in `code`.
 
-    named: those that see the study's images. Raises KdpipeError for one that has no card.
+    named: those that see the study's images; starts: those that begin from weights. Raises
+    KdpipeError for one that has no card.
     """
     folder = Path(code or "")
     cards: dict[Taking, NetworkCard | None] = {
         one: network_card.find(folder, one.name, own[one.name], one.shape, one.classes, "STUDY")
         for one in taken.own(own, feeding, named, data)
     }
-    return assembled(cards, data.shape, data.classes, feeding)
+    return assembled(cards, data.shape, data.classes, feeding, starts)
 
 
 def sought(
@@ -146,7 +162,11 @@ def sought(
 
 
 def assembled(
-    cards: Mapping[Taking, NetworkCard | None], shape: Shape, classes: int, feeding: Feeding
+    cards: Mapping[Taking, NetworkCard | None],
+    shape: Shape,
+    classes: int,
+    feeding: Feeding,
+    starts: Mapping[str, Start],
 ) -> Catalogue:
     """A catalogue with these cards of networks of one's own, None where one has none."""
 
@@ -159,4 +179,4 @@ def assembled(
         for label, (given, network) in feeding.items()
         for images in [(given.shape, given.classes)]
     }
-    return Catalogue(shape, classes, made_for(shape, classes), fed)
+    return Catalogue(shape, classes, made_for(shape, classes), fed, starts)

@@ -1,4 +1,4 @@
-"""The keys of a study that bring networks into it: of one's own, and teachers with weights."""
+"""The keys of a study that bring networks into it: of one's own, and those that have weights."""
 
 import re
 from typing import Annotated, Literal
@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from kdpipe.section import DOTTED, SHA256, Network, Section, Share, Spread
 
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 Side = Annotated[int, Field(ge=4, le=2048)]
 
 
@@ -65,8 +66,8 @@ class Input(Section):
         return self
 
 
-class Pretrained(Section):
-    """A teacher that is not trained here: a network and a file of its weights.
+class Brought(Section):
+    """A network and a file of its weights.
 
     Either torchvision's weights by name (a `path` then saves the download), or a file of one's own
     with its SHA-256.
@@ -91,6 +92,19 @@ class Pretrained(Section):
         description="of the file of one's own, as sha256sum prints it",
         examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
     )
+
+    @model_validator(mode="after")
+    def _one_source(self):
+        if self.weights is None and self.path is None:
+            raise ValueError("give weights (torchvision's, by name) or path (a file of your own)")
+        if self.weights is not None and self.sha256 is not None:
+            raise ValueError("torchvision's weights have a checksum: leave sha256 out")
+        return self
+
+
+class Pretrained(Brought):
+    """A teacher that is not trained here: it brings its weights."""
+
     input: Input | None = Field(
         None,
         description="the images that it wants; null: it is fed as the students are, at the study's "
@@ -110,13 +124,36 @@ class Pretrained(Section):
         examples=[[281, "tabby", 285], "by-name"],
     )
 
-    @model_validator(mode="after")
-    def _one_source(self):
-        if self.weights is None and self.path is None:
-            raise ValueError("give weights (torchvision's, by name) or path (a file of your own)")
-        if self.weights is not None and self.sha256 is not None:
-            raise ValueError("torchvision's weights have a checksum: leave sha256 out")
-        return self
+
+class Start(Brought):
+    """A network that is trained from weights: with a teacher, or on labels as its own scratch run.
+
+    Its classifier has the classes of the data: one of other classes begins at random. Patterns are
+    of the names in the network's state_dict, with * and ?. What is neither the classifier nor new
+    is its backbone.
+    """
+
+    new: list[Pattern] = Field(
+        default_factory=list,
+        description="what begins at random, although the file may have it",
+        examples=[["conv1.weight"]],
+    )
+    unused: list[Pattern] = Field(
+        default_factory=list,
+        description="what the file has and the network has not",
+        examples=[["aux_head.*"]],
+    )
+    freeze: list[Pattern] = Field(
+        default_factory=list,
+        description="what of the backbone stays as it is; a normalisation that does keeps its "
+        "statistics too",
+        examples=[["layer1.*", "layer2.*"], ["*"]],
+    )
+    backbone_lr: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="the backbone learns at the recipe's learning rate times this",
+        examples=[0.1],
+    )
 
 
 class OwnNetwork(Section):

@@ -60,7 +60,7 @@ def layout(network: dict) -> torch.memory_format:
     """The memory format that the network of a run is used in."""
     if "build" in network:
         return layouts.memory_format(network["layout"])
-    return memory_format(network["name"])
+    return memory_format(fed.inner(network)["name"])
 
 
 def build(name: str, *, num_classes: int, in_channels: int) -> Classifier:

@@ -34,6 +34,11 @@ class Run:
         return self.spec["network"]["name"]
 
     @property
+    def begun(self) -> bool:
+        """Whether it begins from weights."""
+        return "start" in self.spec["network"]
+
+    @property
     def seed(self) -> int:
         return self.spec["seed"]
 
@@ -257,7 +262,7 @@ class Plan:
     scratch_long: list[tuple[str, Run, Cell]] = field(default_factory=list)  # block, run, priced by
     keep: dict[str, set[int]] = field(default_factory=dict)  # run name -> checkpoints
     roles: dict[str, set[str]] = field(default_factory=dict)  # run name -> teacher, student, ...
-    weights: dict[str, str] = field(default_factory=dict)  # run name -> the file that it brings
+    weights: dict[str, str] = field(default_factory=dict)  # run name -> file of weights
 
     @property
     def recorded(self) -> dict[str, Mapping[str, Recorded]]:

@@ -29,7 +29,7 @@ def make(study: Study) -> Plan:
         plan.data_sets[own.folder] = study.data
     data = Seen(card.shape, card.classes, card.class_names)
     feeding = taken.feeding(study.pretrained, data)
-    networks = catalogue.of(study.networks, study.code, data, feeding, study.named)
+    networks = catalogue.of(study.networks, study.code, data, feeding, study.named, study.starts)
     for split in study.splits:
         experiments = Experiments(plan, Runs(plan, networks, split))
         for block in study.experiments:

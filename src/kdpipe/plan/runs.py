@@ -13,8 +13,7 @@ from kdpipe.learning.keys import MethodKeys
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own.card import TermCard
 from kdpipe.learning.recipe import Recipe
-from kdpipe.networks import naming
-from kdpipe.networks.brought import cards
+from kdpipe.networks.brought import cards, start
 from kdpipe.networks.catalogue import Catalogue
 from kdpipe.networks.family import Cost
 from kdpipe.plan.items import Lesson, Plan, Run, Table, Teacher
@@ -142,10 +141,7 @@ class Runs:
         """
         source = self.study.pretrained[label]
         recipe = self.recipe(source.network).model_copy(update={"epochs": 0, "drop_epochs": []})
-        checksum = source.sha256
-        if source.weights is not None:
-            checksum = naming.weights(source.network).get(source.weights, checksum)
-        brought = {"weights": source.weights, "sha256": checksum}
+        brought = {"weights": source.weights, "sha256": start.checksum(source)}
         network = label if label in self.networks.fed else source.network
         run = self._planned(network, recipe, 0, pretrained=brought)
         if source.path is not None:
@@ -205,6 +201,9 @@ class Runs:
             tables=self._asked_through(lesson) if lesson else (),
         )
         self._by_digest[digest] = self.plan.runs[run.name] = run
+        begun = self.study.starts.get(network)
+        if begun is not None and begun.path is not None:
+            self.plan.weights[run.name] = cards.file(begun.path)
         return run
 
     def _asked_through(self, lesson: Lesson) -> tuple[Table, ...]:

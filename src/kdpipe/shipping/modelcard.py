@@ -166,6 +166,10 @@ def _training(config: dict, spec: dict, chosen: Answer | None) -> str:
             for each in teacher["members"]
         )
         how = f"by distilling {members} ({escaped(_method(spec, chosen))})"
+    if "start" in spec["network"]:
+        start = spec["network"]["start"]
+        file = escaped(start["weights"] or f"a file, sha256 {start['sha256'][:12]}")
+        how += f", from the weights of a {escaped(start['network'])} ({file})"
     ema = recipe.get("ema")
     averaged = f", averaged over its steps (exponentially, decay {ema:g})," if ema else ""
     return (

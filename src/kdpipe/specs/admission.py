@@ -18,7 +18,7 @@ from kdpipe.learning import mixing
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks import naming
-from kdpipe.networks.brought import fed
+from kdpipe.networks.brought import fed, start
 from kdpipe.networks.own import card as network_card
 from kdpipe.results import readings
 from kdpipe.specs import revisions
@@ -128,6 +128,8 @@ _TERMS = {
 def _check_network(network: dict) -> None:
     if "input" in network and not fed.is_sound(network):
         raise KdpipeError(f"--spec names no images that a network wants: {network['input']!r}")
+    if "start" in network and not start.is_sound(network):
+        raise KdpipeError(f"--spec names no weights that a network begins from: {network!r}")
     network = fed.inner(network)
     if "build" not in network:
         naming.parse(network["name"])

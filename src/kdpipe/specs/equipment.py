@@ -8,9 +8,9 @@ from pathlib import Path
 class Means:
     """A job's device and files.
 
-    `runs_per_gpu` runs share a GPU; `weights` is the file that a pretrained network brings, `code`
-    the folder of the modules that build networks of one's own; `workers` processes read the images
-    that stream from their files.
+    `runs_per_gpu` runs share a GPU; `weights` is the file that a pretrained network brings, or that
+    a network begins from; `code` the folder of the modules that build networks of one's own;
+    `workers` processes read the images that stream from their files.
     """
 
     device: str = "cpu"

@@ -12,6 +12,7 @@ from kdpipe.data import cards, views
 from kdpipe.errors import KdpipeError
 from kdpipe.learning import method
 from kdpipe.networks import naming
+from kdpipe.networks.brought import fed
 
 # What the `revision` of a part is of, by the key under which the part stands; "" is the whole.
 # One that is a dict names its behaviours itself. Other parts (recipe, members) have none.
@@ -19,7 +20,7 @@ _OWNER: dict[str, Callable[[dict], str]] = {
     "": lambda spec: spec["kind"],
     "data": lambda data: f"data set {data['name']}",
     "views": lambda views: "views",
-    "network": lambda network: naming.family(network["name"]),
+    "network": lambda network: naming.family(fed.inner(network)["name"]),
     "teacher": lambda teacher: "teacher",
     "method": lambda method: method["loss"],
 }

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from kdpipe.data.keys import AUGMENTED, Data
+from kdpipe.networks.keys import Start
 from kdpipe.section import Name, Network, Section, Seed, Stop
 
 
@@ -139,9 +140,12 @@ class Transfer(Section):
         return self
 
 
-def named(blocks: Iterable[Block], ensembles: Iterable[Ensemble]) -> set[str]:
-    """Every name by which blocks and ensembles mean a network, or something else that teaches."""
+def named(
+    blocks: Iterable[Block], ensembles: Iterable[Ensemble], starts: Iterable[Start]
+) -> set[str]:
+    """Every name by which these mean a network, or something else that teaches."""
     found = {
         name for block in blocks for name in [*block.teachers, *(block.via or []), *block.students]
     }
+    found |= {start.network for start in starts}
     return found.union(*(ensemble.networks or [] for ensemble in ensembles))

@@ -15,9 +15,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from kdpipe.data.cards import card_of_keys
+from kdpipe.data.keys import Data
 from kdpipe.errors import StudyError
+from kdpipe.networks.brought import cards as weights_cards
 from kdpipe.networks.brought import fed as feeding
 from kdpipe.networks.brought.fed import Seen
+from kdpipe.networks.keys import Start
 from kdpipe.study import check, yaml_file
 from kdpipe.study.grammar import Study
 from kdpipe.study.locations import located
@@ -83,7 +86,27 @@ def notes(study: Study) -> list[str]:
                 "fed as the students are, at the study's size and normalised by the study's mean "
                 f"and std; write its own under pretrained.{name}.input"
             )
-    return [*fed, *(f"note: {each}" for each in found)]
+    found += [_normalised(name, start, data) for name, start in study.starts.items()]
+    return [*fed, *(f"note: {each}" for each in found if each)]
+
+
+def _normalised(name: str, start: Start, data: Data) -> str:
+    """By what the images of weights were normalised, where the study's are by something else."""
+    card = weights_cards.of(start)
+    if card is None and data.mean is None:
+        return (
+            f"starts.{name}: nothing says by what mean and std its weights had their images "
+            "normalised; the study's are normalised by those of its training images: write the "
+            "weights' own as data.mean and data.std"
+        )
+    if card is None or (data.mean, data.std) == (list(card.mean), list(card.std)):
+        return ""
+    mean, std = (", ".join(f"{value:g}" for value in each) for each in (card.mean, card.std))
+    return (
+        f"starts.{name}: {card.source} had images of {card.size[0]} x {card.size[1]}, normalised "
+        f"by mean [{mean}] and std [{std}]; the study's are not: write these as data.mean and "
+        "data.std"
+    )
 
 
 def _found(sound: Sound, last: bool) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pydantic import Field
 from kdpipe.data.keys import Data
 from kdpipe.learning.keys import Method
 from kdpipe.learning.recipe import Recipe
-from kdpipe.networks.keys import OwnNetwork, Pretrained
+from kdpipe.networks.keys import OwnNetwork, Pretrained, Start
 from kdpipe.results.readings import Reading
 from kdpipe.section import Name, Network, Positive, Section, Seed, SplitNumber, Stop
 from kdpipe.study.blocks import Block, Ensemble, Transfer, named
@@ -76,6 +76,11 @@ class Study(Section):
     recipe: Recipe = Field(description="how every network is trained")
     networks: dict[Name, OwnNetwork] = Field(
         default_factory=dict, description="networks of one's own, each under a name"
+    )
+    starts: dict[Name, Start] = Field(
+        default_factory=dict,
+        description="networks that begin from weights, each under a name that means it wherever "
+        "a network is named; its scratch run begins from them too",
     )
     code: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
@@ -150,7 +155,7 @@ class Study(Section):
     @property
     def named(self) -> set[str]:
         """The names under which networks see its images."""
-        return named(self.experiments, self.ensembles.values())
+        return named(self.experiments, self.ensembles.values(), self.starts.values())
 
     @property
     def due_seeds(self) -> list[int]:

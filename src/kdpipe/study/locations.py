@@ -22,10 +22,11 @@ def located(content: object, folder: Path) -> object:
         content["registration"] = str(path)
     if "data" in content:
         content["data"] = _seen_from(folder, content["data"])
-    if isinstance(content.get("pretrained"), dict):
-        content["pretrained"] = {
-            name: _seen_from(folder, source) for name, source in content["pretrained"].items()
-        }
+    for key in ("pretrained", "starts"):
+        if isinstance(content.get(key), dict):
+            content[key] = {
+                name: _seen_from(folder, source) for name, source in content[key].items()
+            }
     if isinstance(content.get("transfers"), dict):
         content["transfers"] = {
             name: part | {"data": _seen_from(folder, part["data"])}

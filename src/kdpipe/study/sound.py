@@ -24,7 +24,7 @@ from kdpipe.networks.brought.fed import Seen
 from kdpipe.networks.brought.taken import Taking
 from kdpipe.networks.catalogue import Catalogue
 from kdpipe.networks.family import USUAL
-from kdpipe.networks.keys import OwnNetwork, Pretrained
+from kdpipe.networks.keys import OwnNetwork, Pretrained, Start
 from kdpipe.networks.own.card import NetworkCard
 from kdpipe.study import blocks, salvage, stops
 from kdpipe.study.blocks import Block, Ensemble
@@ -89,6 +89,11 @@ class Sound:
         return salvage.parts(Pretrained, self.content.get("pretrained"))
 
     @cached_property
+    def starts(self) -> dict[str, Start]:
+        found = salvage.parts(Start, self.content.get("starts"))
+        return {name: start for name, start in found.items() if start.network is not None}
+
+    @cached_property
     def seen(self) -> Seen | None:
         """Images and classes of the study, if they are known."""
         return self.card and Seen(self.card.shape, self.card.classes, self.card.class_names)
@@ -126,7 +131,8 @@ class Sound:
         code = self.content.get("code")
         if self.seen is None or not isinstance(code, str):
             return {}
-        named = blocks.named(self.blocks.values(), self.ensembles.values())
+        starts = self.starts.values()
+        named = blocks.named(self.blocks.values(), self.ensembles.values(), starts)
         takings = taken.own(sound, self.feeding, named, self.seen)
         if not self.carded or not os.path.isdir(code):
             return dict.fromkeys(takings)
@@ -161,7 +167,7 @@ class Sound:
         cards |= {
             one: c if isinstance(c, NetworkCard) else None for one, c in self.own_cards.items()
         }
-        return catalogue.assembled(cards, seen.shape, seen.classes, self.feeding)
+        return catalogue.assembled(cards, seen.shape, seen.classes, self.feeding, self.starts)
 
     # --- its names
 

@@ -25,6 +25,7 @@ from kdpipe.learning.recipe import learning_rate
 from kdpipe.learning.term import Said
 from kdpipe.networks import models
 from kdpipe.networks.brought import weights as brought
+from kdpipe.networks.brought.started import begin
 from kdpipe.results import parents, run_folder, store
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.training import averaged, curve, devices, evaluation
@@ -43,7 +44,8 @@ class Result:
 
     `last` and `best` are None for a replay. Of the training seconds `earlier_seconds` are those of
     sessions before this one, as far as their states were saved. `mean` and `std`, of each channel,
-    are those that the pixels were normalised by.
+    are those that the pixels were normalised by. `start` says of a network that began from weights
+    how many arrays were `taken` over, which are `new` and how many are `frozen`.
     """
 
     last: dict | None
@@ -55,6 +57,7 @@ class Result:
     earlier_seconds: float
     mean: list[float]
     std: list[float]
+    start: dict | None
 
 
 def train(
@@ -90,6 +93,7 @@ def train(
     model = models.fresh(spec, means.code)
     if spec.get("pretrained"):
         brought.load(model, spec, means.weights, split.mean, split.std)
+    backbone = begin(model, spec["network"], means.weights)
     model = model.to(where)
     average = averaged.of(model, recipe)
     judged: Any = model if average is None else average.module
@@ -99,7 +103,8 @@ def train(
     if objective.grows:
         assert teacher is not None
         objective.grow(*_one_image(answers, teacher, images, layout))
-    optimiser = Descent({**dict(model.named_parameters()), **_named(objective)}, recipe)
+    learning = {**dict(model.named_parameters()), **_named(objective)}
+    optimiser = Descent(learning, recipe, backbone.pace)
 
     more = unlabelled.of(spec, split, teacher, place, where, means)
 
@@ -124,7 +129,7 @@ def train(
             order, view = _presentation(spec, epoch, len(images), views)
             if progress.parts is None:
                 progress.parts = torch.zeros(steps, len(names), device=where)
-            model.train()
+            backbone.train()
             objective.learnt.train()
             batches = images.batches(order, view, recipe["batch_size"], progress.step)
             others = unlabelled.batches(more, weights, epoch, steps, progress.step)
@@ -175,9 +180,10 @@ def train(
         for epoch in keep
     }
     evaluated = time.monotonic() - started
+    begun = backbone.begun and backbone.begun._asdict()
     seconds = progress.seconds, evaluated, earlier
     pixels = split.mean.tolist(), split.std.tolist()
-    return Result(last, best, checkpoints, progress.curve, *seconds, *pixels)
+    return Result(last, best, checkpoints, progress.curve, *seconds, *pixels, begun)
 
 
 def _one_image(answers: Answers, teacher: Live | Tables, images, layout) -> tuple[Said, Said]:

@@ -4,6 +4,8 @@
 work in each of a study's thousands of jobs. What it calls in the end is called here directly.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
@@ -16,16 +18,23 @@ class Descent:
     """Parameters by name, and what their optimiser keeps of each; empty before the first step.
 
     `state` has a mapping for each thing that is kept: SGD's momentum; AdamW's first moment under
-    the same name, the second, and the number of steps.
+    the same name, the second, and the number of steps. `pace` has factors on the learning rate of
+    those that learn slower than the rest.
     """
 
-    def __init__(self, parameters: dict[str, nn.Parameter], recipe: dict):
+    def __init__(
+        self,
+        parameters: dict[str, nn.Parameter],
+        recipe: dict,
+        pace: Mapping[str, float] | None = None,
+    ):
         self.parameters = parameters
         self.recipe = recipe
         self.state: dict[str, dict[str, Tensor]] = {"momentum": {}, "second": {}, "steps": {}}
         self.move = self._adamw if recipe.get("optimiser") == "adamw" else self._sgd
         spared = recipe.get("weight_decay_on") == "weights"
         self.still = {name for name, p in parameters.items() if spared and p.dim() < 2}
+        self.pace = pace or {}
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -34,9 +43,12 @@ class Descent:
         if (longest := self.recipe.get("clip_norm")) is not None:
             nn.utils.clip_grad_norm_(moved.values(), longest)
         decay = self.recipe["weight_decay"]
-        for names, shrinking in ((moved.keys() - self.still, decay), (self.still, 0.0)):
-            if group := {name: p for name, p in moved.items() if name in names}:
-                self.move(group, lr, shrinking)
+        groups: dict[tuple[float, float], dict[str, nn.Parameter]] = {}
+        for name, parameter in moved.items():
+            alike = self.pace.get(name, 1.0), 0.0 if name in self.still else decay
+            groups.setdefault(alike, {})[name] = parameter
+        for (factor, shrinking), group in groups.items():
+            self.move(group, lr * factor, shrinking)
         for parameter in moved.values():
             parameter.grad = None
 

@@ -10,11 +10,12 @@ part of a price that is kept.
 import resource
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from kdpipe import identity
 from kdpipe.data import splits, streams
@@ -56,8 +57,13 @@ def measure(
         # Images that stream are changed where they are read, not where they are trained on.
         streamed = spec["data"].get("stream_revision") is not None
         elsewhere = dict.fromkeys(("crop", "augment") if streamed else ())
+        if "start" in network:
+            means = replace(means, weights=_begun(place.root, spec, means.code))
+            start = network["start"] | {"sha256": "", "unused": []}
+            network = {**network, "start": start}
         made = {
             **spec,
+            "network": network,
             "data": data | {"validation": taken, "views": views | elsewhere},
             "recipe": {**recipe, "batch_size": taken, "epochs": 100_000, "drop_epochs": []},
             **dict.fromkeys(("teacher", "method", "pretrained")),
@@ -96,6 +102,16 @@ def waited() -> float:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):  # another kernel: nothing is known of it
         return 0.0
+
+
+def _begun(folder: Path, spec: dict, code: Path | None) -> Path:
+    """A file that the network of a spec can begin from: what it freezes has a price."""
+    path = folder / "start.safetensors"
+    state = {
+        key: value.contiguous() for key, value in models.fresh(spec, code).state_dict().items()
+    }
+    save_file(state, path)
+    return path
 
 
 def _image(spec: dict, place: Store, means: Means, seconds: float) -> float:

@@ -6,6 +6,7 @@ anything is spent on them: images, code of one's own, and the files that bring w
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdpipe.data import cards
 from kdpipe.data.keys import Data
@@ -15,6 +16,9 @@ from kdpipe.networks.brought import fed, taken
 from kdpipe.networks.brought.taken import Taking
 from kdpipe.plan.items import Plan
 from kdpipe.study.grammar import Study
+
+if TYPE_CHECKING:
+    from kdpipe.networks.brought.started import Begun
 
 
 def refuse_others(plan: Plan, source: str) -> None:
@@ -77,13 +81,38 @@ def _changed(where: str, data: Data) -> Iterator[str]:
 
 
 def _of_weights(plan: Plan) -> Iterator[str]:
-    """Of the files that pretrained teachers bring: checksum, keys and shapes."""
+    """Of the files that networks bring or begin from: checksum, keys and shapes."""
     code = Path(plan.study.code) if plan.study.code else None
-    for name, run in plan.runs.items():
-        if (path := plan.weights.get(name)) is not None:
+    for name, path in plan.weights.items():
+        spec = plan.runs[name].spec
+        if spec["pretrained"]:
             from kdpipe.networks.brought import weights
 
             try:
-                weights.refuse_unfit(run.spec, Path(path), code)
+                weights.refuse_unfit(spec, Path(path), code)
             except KdpipeError as error:
                 yield f"pretrained: {error}"
+    for begun in _begun(plan).values():
+        if isinstance(begun, KdpipeError):
+            yield str(begun) if str(begun).startswith("starts.") else f"starts: {begun}"
+
+
+def starts(plan: Plan) -> list[str]:
+    """What networks take over from the files that they begin from, and what of them is new."""
+    return [f"starts.{name} begins from its file: {begun}" for name, begun in _begun(plan).items()]
+
+
+def _begun(plan: Plan) -> "dict[str, Begun | KdpipeError]":
+    """By its name, of each network that begins from a file, what it takes over, or a mistake."""
+    code = Path(plan.study.code) if plan.study.code else None
+    found: dict[str, Begun | KdpipeError] = {}
+    for run, path in plan.weights.items():
+        network = plan.runs[run].spec["network"]
+        if "start" in network and network["name"] not in found:
+            from kdpipe.networks.brought import started
+
+            try:
+                found[network["name"]] = started.fits(network, Path(path), code)
+            except KdpipeError as error:
+                found[network["name"]] = error
+    return found

@@ -9,14 +9,12 @@ def arguments(parser) -> None:
 
 def run(options) -> None:
     from kdpipe.study import checking
+    from kdpipe.upkeep import comparing
     from kdpipe.workflow import before
 
     made = before.checked(options.study)
-    print(
-        "\n".join(
-            [f"{options.study}: no mistakes; {len(made.runs):,} runs", *checking.notes(made.study)]
-        )
-    )
+    first = f"{options.study}: no mistakes; {len(made.runs):,} runs"
+    print("\n".join([first, *comparing.starts(made), *checking.notes(made.study)]))
 
 
 COMMAND = Command(

@@ -12,7 +12,9 @@ from kdpipe.errors import Interrupted, KdpipeError
 def arguments(parser) -> None:
     parser.add_argument("--spec", required=True, help="the run's canonical JSON")
     parser.add_argument("--keep", default="", help="epochs whose checkpoints stay, as 0,10,20")
-    parser.add_argument("--weights", type=Path, help="the file that a pretrained network brings")
+    parser.add_argument(
+        "--weights", type=Path, help="the file that a network brings or begins from"
+    )
     add_means(parser)
     add_results(parser)
 

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from kdpipe.networks.brought import exported
-from kdpipe.networks.keys import Pretrained
+from kdpipe.networks.keys import Brought
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class WeightsCard:
     resize: int | None = None
 
 
-def of(source: Pretrained) -> WeightsCard | None:
+def of(source: Brought) -> WeightsCard | None:
     """The card of what a study names; None of a plain file. Raises KdpipeError for a bad export."""
     if source.weights is not None:
         facts = _torchvision()["weights"].get(source.network, {}).get(source.weights)

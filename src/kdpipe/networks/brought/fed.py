@@ -103,7 +103,13 @@ def of(source: Pretrained, data: Seen) -> Fed | None:
 
 
 def inner(network: dict) -> dict:
-    """Of the `network` of a spec the one that weights belong to: itself, or what is adapted."""
+    """Of the `network` of a spec the one that weights belong to: itself, or what is adapted.
+
+    One that begins from weights is known by a name of its own, and here by that of its network.
+    """
+    if "start" in network:
+        found = {key: value for key, value in network.items() if key != "start"}
+        return found | {"name": network["start"]["network"]}
     if "input" not in network:
         return network
     given = network["input"]

@@ -1,4 +1,4 @@
-"""A teacher that brings its weights: a file of one's own, or torchvision's, is put into a network.
+"""Files of weights, of one's own or torchvision's, and the teachers that bring them.
 
 A file is compared with the SHA-256 that the study names before it is read. It is read as
 safetensors, or as a state dict by torch with `weights_only`: nothing of it is executed. What does
@@ -6,6 +6,7 @@ not fit the network is said by name, all of it at once.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def load(model: nn.Module, spec: dict, path: Path | None, mean: Any, std: Any) -
     the images of the run are normalised.
     """
     if path is None:
-        path = _downloaded(spec["network"]["name"], spec["pretrained"]["weights"])
+        path = downloaded(spec["network"]["name"], spec["pretrained"]["weights"])
     network = inside(model)
     models.put(network, _fitting(network, spec, path))
     normalised_by(model, mean, std)
@@ -46,24 +47,32 @@ def refuse_unfit(spec: dict, path: Path, code: Path | None = None) -> None:
 
 def _fitting(model: nn.Module, spec: dict, path: Path) -> dict[str, torch.Tensor]:
     """What a file holds, if it is the one that the spec names and fits the network."""
-    wanted, name = spec["pretrained"], spec["network"]["name"]
+    name = spec["network"]["name"]
+    state = read(path, spec["pretrained"]["sha256"], name)
+    if isinstance(model, TorchvisionNetwork) and not any(k.startswith("network.") for k in state):
+        state = {f"network.{key}": value for key, value in state.items()}  # as torchvision has it
+    refuse_unlike(model.state_dict(), state, f"{path} does not fit {name}")
+    return state
+
+
+def read(path: Path, sha256: str, name: str) -> dict[str, torch.Tensor]:
+    """What a file of weights for a network holds. Raises KdpipeError for another file, or none."""
     if not path.is_file():
         raise KdpipeError(f"the weights of {name}: there is no file {path}")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(wanted["sha256"]):
+    if not found.startswith(sha256):
         raise KdpipeError(
             f"{path} is not the file that the study names: its sha256 is {found[:12]}, expected "
-            f"{wanted['sha256'][:12]}"
+            f"{sha256[:12]}"
         )
-    state = _read(path)
-    if isinstance(model, TorchvisionNetwork) and not any(k.startswith("network.") for k in state):
-        state = {f"network.{key}": value for key, value in state.items()}  # as torchvision has it
-    _fit(model, state, path, name)
-    return state
+    return _read(path)
 
 
-def _downloaded(name: str, weights: str) -> Path:
+def downloaded(name: str, weights: str | None) -> Path:
+    """The file of torchvision's weights of that name. Raises KdpipeError if it cannot be had."""
+    if weights is None:
+        raise KdpipeError(f"the weights of {name}: --weights is missing, the file of one's own")
     from torchvision.models import get_model_weights
 
     url = get_model_weights(name)[weights].url
@@ -105,8 +114,16 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _fit(model: nn.Module, state: dict[str, torch.Tensor], path: Path, name: str) -> None:
-    wanted = model.state_dict()
+def refuse_unlike(
+    wanted: Mapping[str, torch.Tensor],
+    state: Mapping[str, torch.Tensor],
+    said: str,
+    advice: str | None = None,
+) -> None:
+    """Raise KdpipeError, which begins as said, if a state has not just the arrays that are wanted.
+
+    Names and shapes are compared, all mistakes are in one message.
+    """
     mistakes = [f"{key} is missing" for key in wanted if key not in state]
     mistakes += [f"{key} is none of its parameters" for key in state if key not in wanted]
     mistakes += [
@@ -117,7 +134,7 @@ def _fit(model: nn.Module, state: dict[str, torch.Tensor], path: Path, name: str
     mistakes += [f"{key} is not finite" for key, v in state.items() if not v.isfinite().all()]
     if mistakes:
         more = [f"and {len(mistakes) - SHOWN} more"] if len(mistakes) > SHOWN else []
-        lines = [f"{path} does not fit {name}", *mistakes[:SHOWN], *more]
+        lines = [said, *mistakes[:SHOWN], *more, *([advice] if advice else [])]
         raise KdpipeError("\n  ".join(lines))
 
 

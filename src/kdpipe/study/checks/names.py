@@ -33,6 +33,8 @@ def _places(sound: Sound) -> Iterator[tuple[str, str]]:
         yield f"pretrained.{name}", str(name)
     for name in sound.networks.own:
         yield f"networks.{name}", str(name)
+    for name in sound.starts:
+        yield f"starts.{name}", str(name)
 
 
 CHECK = Check(20, _names)

@@ -8,7 +8,7 @@ from pathlib import Path
 from kdpipe.errors import KdpipeError
 from kdpipe.networks import naming
 from kdpipe.networks.brought import cards, exported, fed
-from kdpipe.networks.keys import Pretrained
+from kdpipe.networks.keys import Brought, Pretrained
 from kdpipe.study import salvage
 from kdpipe.study.check import Check
 from kdpipe.study.sound import Sound
@@ -37,18 +37,24 @@ def _source(sound: Sound, name: str, source: Pretrained) -> Iterator[str]:
             yield f"{where}.input: {error}"
     else:
         yield from sound.follow_network(f"{where}.network", source.network)
-    if source.weights is not None:
-        known = naming.weights(source.network)
-        if source.weights not in known:
-            yield (
-                f"{where}.weights: {shown(source.weights)}: torchvision has {listed(known)} "
-                f"for {source.network}"
-            )
-        elif name not in sound.feeding and sound.card is not None and sound.card.classes != 1000:
-            yield (
-                f"{where}.weights: of 1,000 classes, and the data have {sound.card.classes}: say "
-                "which of them these are (classes: a list, or by-name)"
-            )
+    if source.network in sound.starts:
+        yield f"{where}.network: {source.network} is one of `starts`: name the network itself"
+    yield from files(where, source)
+    of_torchvision = source.weights in naming.weights(source.network)
+    if of_torchvision and name not in sound.feeding and sound.card and sound.card.classes != 1000:
+        yield (
+            f"{where}.weights: of 1,000 classes, and the data have {sound.card.classes}: say "
+            "which of them these are (classes: a list, or by-name)"
+        )
+
+
+def files(where: str, source: Brought) -> Iterator[str]:
+    """The weights that a network brings: torchvision has them, or their file is there."""
+    if source.weights is not None and source.weights not in naming.weights(source.network):
+        yield (
+            f"{where}.weights: {shown(source.weights)}: torchvision has "
+            f"{listed(naming.weights(source.network))} for {source.network}"
+        )
     if source.path is None:
         return
     path = cards.file(source.path)
@@ -62,7 +68,7 @@ def _source(sound: Sound, name: str, source: Pretrained) -> Iterator[str]:
         yield from _exported(where, source)
 
 
-def _exported(where: str, source: Pretrained) -> Iterator[str]:
+def _exported(where: str, source: Brought) -> Iterator[str]:
     """An export says which network its weights belong to."""
     try:
         theirs = exported.read(Path(str(source.path)))["network"]
@@ -71,8 +77,9 @@ def _exported(where: str, source: Pretrained) -> Iterator[str]:
         return
     if "input" in theirs:
         yield f"{where}.path: it is of a network with an input of its own: name its own weights"
-    elif "build" not in theirs and theirs["name"] != source.network:
-        yield f"{where}.network: {source.network}, and the export is of {theirs['name']}"
+    elif "build" not in theirs and fed.inner(theirs)["name"] != source.network:
+        network = fed.inner(theirs)["name"]
+        yield f"{where}.network: {source.network}, and the export is of {network}"
 
 
 CHECK = Check(60, _pretrained)
