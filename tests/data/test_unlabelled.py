@@ -8,14 +8,18 @@ import made_data
 import numpy as np
 import pytest
 import tiny
+import torch
 from PIL import Image
+from torch.nn import functional as F
+from torchvision.transforms import v2
 
 from kdpipe.cli.main import main
-from kdpipe.data import cards, prepared, splits
+from kdpipe.data import cards, prepared, splits, streams
 from kdpipe.data.own.card import make_card
 from kdpipe.data.own.unlabelled import card as unlabelled_cards
 from kdpipe.errors import DataError, StudyError
 from kdpipe.jobs.prepare import prepare
+from kdpipe.jobs.train import train
 from kdpipe.plan import planner
 from kdpipe.results.store import Store
 from kdpipe.study import checking
@@ -254,6 +258,36 @@ def damaged(capsys) -> str:
     return capsys.readouterr().out
 
 
+def test_they_are_scaled_as_the_data_are(here, capsys):
+    """Prepared at the size of the data set, then scaled by the study, as torch would by itself."""
+    written(resize=16)
+    say(capsys, "data", "study.yaml")
+    assert carded().shape == (1, 8, 8)
+    prepare("digits", Store(), unlabelled="more")
+    plan = planner.make(checking.load("study.yaml"))
+    spec = next(run.spec for run in plan.runs.values() if "own_revision" in str(run.spec))
+    found = splits.unlabelled(spec["data"], spec["method"]["unlabelled_from"], Store()).images
+    for image, file in zip(found, sorted(Path("more").rglob("*.png")), strict=True):
+        x = torch.from_numpy(np.asarray(Image.open(file), np.float32))[None, None]
+        wanted = F.interpolate(x, (16, 16), mode="bilinear", antialias=True)[0].round()
+        assert np.array_equal(image, wanted.clamp(0, 255).numpy())
+
+
+def test_of_a_validation_that_is_a_part_of_the_data_none_is_taken(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made = made_data.arrays((1, 9, 9), 4, 80, 16)
+    val, labels = made_data.images(16, 4, (1, 9, 9), 9)
+    np.savez("mine.npz", **made, val_images=val, val_labels=labels)
+    make_card(tmp_path / "mine.npz", None, None)
+    np.savez("more.npz", np.concatenate([made["train_images"][:9], val[3:4]]))
+    written(name="mine", path="mine.npz", unlabelled="more.npz", validation=0, train_size=64)
+    said = say(capsys, "data", "study.yaml", code=2)
+    assert "1 of 10 images" in said and "image 9 (validation image 3)" in said
+    np.savez("more.npz", made["train_images"][:9])
+    assert "note: 9 are training images of mine too" in say(capsys, "data", "study.yaml")
+    assert "no mistakes" in say(capsys, "check", "study.yaml")
+
+
 @pytest.fixture
 def streamed(tmp_path, monkeypatch):
     """Photographs that stream, and a folder with some more; one of them twice."""
@@ -281,6 +315,12 @@ def test_beside_images_that_stream_they_are_listed(streamed, capsys):
     files = sorted(Path("more").iterdir())
     assert [path.decode() for path in paths] == [file.name for file in files]
     assert list(sizes) == [file.stat().st_size for file in files]
+    crop = v2.Compose([v2.Resize(18), v2.CenterCrop(16)])  # 256/224 of 16
+    wanted = [np.asarray(crop(Image.open(file))).transpose(2, 0, 1) for file in files]
+    pixels = np.concatenate([*streams.pixels(splits.Part(found, np.zeros(12)), 5)])
+    assert np.array_equal(pixels, wanted)
+    for run in plan.runs.values():
+        assert "validation error" in train(run.spec, [], place)
     assert say(capsys, "verify") == "results: every file is whole\n"
 
 

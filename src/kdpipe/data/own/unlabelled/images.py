@@ -5,6 +5,8 @@ it is turned upright, made grey or coloured, is as for data of one's own; one of
 stretched.
 """
 
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,11 +28,14 @@ Shape = tuple[int, int, int]  # channels, height, width
 
 
 class Read(NamedTuple):
-    """The arrays of `names_of`; of each image what a message calls it; and what is worth a word."""
+    """The arrays of `names_of`; of each image what a message calls it; and what is worth a word.
+
+    That is looked for when it is asked for: files are opened for it once more.
+    """
 
     arrays: Arrays
     names: list[str]
-    notes: list[str]
+    notes: Iterable[str]
 
 
 def names_of(stream: bool) -> tuple[str, ...]:
@@ -55,7 +60,7 @@ def read(path: Path, shape: Shape, stream: bool) -> Read:
     heads, mistakes = folders.heads(files)
     refuse(mistakes, path)
     names = [printable(file.relative_to(path)) for file in files]
-    notes = [*remarks.of_pictures(path, files), *remarks.of_passed_over(path, {PART: files})]
+    notes = chain(remarks.of_pictures(path, files), remarks.of_passed_over(path, {PART: files}))
     if stream:
         found = listing.of(path, {PART: files}, {}, shape)
         return Read({name: found[name] for name in LISTING}, names, notes)
@@ -69,7 +74,7 @@ def read(path: Path, shape: Shape, stream: bool) -> Read:
     refuse(mistakes, path)
     stretched = sum(head.size != (width, height) for head in heads)
     coloured = sum(not head.grey for head in heads)
-    return Read({ARRAY[0]: images}, names, [*_brought(shape, stretched, coloured), *notes])
+    return Read({ARRAY[0]: images}, names, chain(_brought(shape, stretched, coloured), notes))
 
 
 def _of_npz(path: Path, shape: Shape) -> Read:
