@@ -120,6 +120,20 @@ def test_images_of_test_are_refused_with_their_names(here, capsys, mode):
     assert not unlabelled_cards.beside("more", "digits").exists()
 
 
+def test_of_many_images_of_test_a_file_has_all_names(here, capsys):
+    for index, image in enumerate(digits()[:30]):
+        save(image, f"more/{index:02d}.png")
+    said = say(capsys, "data", "study.yaml", code=2)
+    every = here / "more.unlabelled.digits.same.txt"
+    assert "30 of 42 images" in said and "09.png (test image 9), ... (all in " in said
+    assert str(every) in said and "10.png" not in said
+    names = every.read_text().splitlines()
+    assert names == [f"{index:02d}.png" for index in range(30)]
+    for name in names:
+        (here / "more" / name).unlink()
+    assert "12 images" in say(capsys, "data", "study.yaml") and not every.exists()
+
+
 def held_out(**keys):
     spec = {"validation": 40, "train_size": 64, "split_seed": 0} | keys
     labels = prepared.read(cards.load("digits"), Store())["train_labels"]
@@ -209,6 +223,24 @@ def test_a_npz_is_one_array_of_images(here, capsys, arrays, says):
     np.savez("more.npz", **arrays)
     written(unlabelled="more.npz")
     assert says in say(capsys, "data", "study.yaml", code=2)
+
+
+def test_coloured_images_of_a_npz_are_made_grey_and_stretched(here, capsys):
+    """Weights of ITU-R 601 as PIL has them, then the size."""
+    pixels = np.random.RandomState(3).randint(0, 256, (9, 10, 14, 3), np.uint8)
+    np.savez("more.npz", anything=pixels)
+    written(unlabelled="more.npz")
+    said = say(capsys, "data", "study.yaml")
+    assert "note: 9 are of another size and are stretched to 8 x 8" in said
+    assert "note: 9 are coloured and are made grey" in said
+    card = unlabelled_cards.read(unlabelled_cards.beside("more.npz", "digits"))
+    prepare("digits", Store(), unlabelled="more.npz")
+    found = np.load(Store().data(card.folder) / "unlabelled_images.npy")
+    r, g, b = (pixels[..., k].astype(int) for k in range(3))
+    grey = ((19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16).astype(np.uint8)
+    for image, one in zip(found, grey, strict=True):
+        wanted = Image.fromarray(one).resize((8, 8), Image.Resampling.BILINEAR)
+        assert np.array_equal(image[0], np.asarray(wanted))
 
 
 def test_every_mistake_of_a_folder_is_said_at_once(here, capsys):
@@ -325,6 +357,10 @@ def test_beside_images_that_stream_they_are_listed(streamed, capsys):
 
 
 def test_of_images_that_stream_equal_files_are_found(streamed, capsys):
+    first = min(Path("more").iterdir())
+    shutil.copy(first, "more/again.JPEG")
+    assert "note: 1 are copies of others among them" in say(capsys, "data", "study.yaml")
+    Path("more/again.JPEG").unlink()
     test = sorted(Path("mine/test").rglob("*.JPEG"))
     shutil.copy(test[3], "more/same.JPEG")
     said = say(capsys, "data", "study.yaml", code=2)

@@ -16,10 +16,11 @@ from kdpipe.data.own.unlabelled import images
 from kdpipe.data.own.unlabelled.card import UnlabelledCard
 from kdpipe.data.own.unlabelled.twins import Compared, Twins
 from kdpipe.errors import DataError
-from kdpipe.results.files import write_json
+from kdpipe.results.files import write_bytes, write_json
 from kdpipe.results.marks import CARD
 from kdpipe.results.store import Store
-from kdpipe.wording import listed
+
+SHOWN = 10  # images of test or validation, where they are many
 
 
 def make_card(data: Data, of_splits: Sequence[int], study: str, place: Store) -> str:
@@ -39,7 +40,8 @@ def make_card(data: Data, of_splits: Sequence[int], study: str, place: Store) ->
         found["validation"] = compared.of(VAL)
     elif data.validation:
         found["validation"] = _held_out(data, of_splits, card, arrays, found["train"])
-    _refuse(path, read.names, found)
+    where = unlabelled_cards.beside(path, card.name)
+    _refuse(path, read.names, found, where)
     twins = len({one for one, _ in found["train"]})
     made = UnlabelledCard(
         source=path.name,
@@ -52,7 +54,6 @@ def make_card(data: Data, of_splits: Sequence[int], study: str, place: Store) ->
         twins=twins,
         held=unlabelled_cards.draw_of(data, of_splits),
     )
-    where = unlabelled_cards.beside(path, card.name)
     seen.keep(_kept(made, path, study))
     write_json(where, unlabelled_cards.sealed(made))  # last: one that is there is whole
     notes = list(read.notes)
@@ -109,20 +110,30 @@ def _held_out(
     return [pair for pair in of_train if pair[1] in held]
 
 
-def _refuse(path: Path, names: list[str], found: dict[str, Twins]) -> None:
-    """Raise DataError for those that are images of validation or test."""
+def _refuse(path: Path, names: list[str], found: dict[str, Twins], where: Path) -> None:
+    """Raise DataError for those that are images of validation or test.
+
+    Where they are many, a file beside the card at `where` has all their names, a line each.
+    """
     held = {part: dict(found.get(part, [])) for part in ("test", "validation")}
     which = held["validation"] | held["test"]
+    every = where.with_name(f"{where.name.removesuffix('.json')}.same.txt")
     if not which:
+        every.unlink(missing_ok=True)
         return
     counts = (f"{len(pairs):,} of {part}" for part, pairs in held.items() if pairs)
-    shown = (
+    shown = [
         f"{names[one]} ({'test' if one in held['test'] else 'validation'} image {place})"
         for one, place in sorted(which.items())
-    )
+    ]
+    more = ""
+    if len(which) > SHOWN:
+        write_bytes(every, "".join(f"{names[one]}\n" for one in sorted(which)).encode())
+        more = f", ... (all in {every})"
     raise DataError(
         f"{path}: {len(which):,} of {len(names):,} images are images of the data set, of which "
-        f"nothing may learn ({', '.join(counts)}): take them out and type it again: {listed(shown)}"
+        f"nothing may learn ({', '.join(counts)}): take them out and type it again: "
+        f"{', '.join(shown[:SHOWN])}{more}"
     )
 
 
