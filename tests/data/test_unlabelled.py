@@ -192,8 +192,15 @@ def test_a_folder_that_has_changed_since_is_said(here, capsys):
         prepare("digits", Store(), unlabelled="more")
     (here / "more" / "black.png").unlink()
     assert "no mistakes" in say(capsys, "check", "study.yaml")
+    prepare("digits", Store(), unlabelled="more")
     shutil.rmtree("more")  # what is prepared of it stands alone
     assert "no mistakes" in say(capsys, "check", "study.yaml")
+    assert load({}, [], here / "study.yaml", head=True, dry=True)
+    shutil.rmtree(Store().data(carded().folder))
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        load({}, [], here / "study.yaml", head=True, dry=True)
+    assert f"there is no {here}/more, and its images are not prepared" in capsys.readouterr().err
 
 
 def test_a_card_that_was_changed_or_is_of_other_data_is_refused(here, capsys):

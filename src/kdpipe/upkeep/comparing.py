@@ -4,7 +4,7 @@ A study is planned from its file and from cards. Here the things themselves are 
 anything is spent on them: images, code of one's own, and the files that bring weights.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,20 @@ def of_images(study: Study, source: str = "STUDY") -> list[str]:
         if (said := make.differences(study.data, source)) is not None:
             found.append(f"data.unlabelled: {said}")
     return found
+
+
+def unlabelled_gone(plan: Plan, ready: Collection[str]) -> list[str]:
+    """What to say of images without labels that are neither prepared nor where they were.
+
+    ready: the folders of what is prepared.
+    """
+    own, path = plan.unlabelled, plan.study.data.unlabelled
+    if own is None or own.folder in ready or Path(str(path)).exists():
+        return []
+    return [
+        f"data.unlabelled: there is no {path}, and its images are not prepared here: bring them "
+        "back, or name others and type kdpipe data STUDY"
+    ]
 
 
 def _changed(where: str, data: Data) -> Iterator[str]:

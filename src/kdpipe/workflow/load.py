@@ -82,6 +82,7 @@ def load(
             name for name in made.data_sets if not head or (store.data(name) / CARD).exists()
         )
         if head:
+            comparing.refuse(source, comparing.unlabelled_gone(made, ready))
             refuse_rooms(_kinds(made, to_do, ready), store, Path(report_folder_of(study)))
             if made.gauges.keys() & set(to_do):
                 refuse_without_graphs()
