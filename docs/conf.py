@@ -18,6 +18,7 @@ root_doc = "docs/index"
 include_patterns = [
     "docs/**",
     "benchmarks/*.md",
+    "examples/*/*.md",
     "config/README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",

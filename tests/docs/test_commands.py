@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import made_data
@@ -62,6 +63,12 @@ init | plan | run) exec {python} {machine} "$@" ;;
 esac
 """
 MINE = tiny.study(study="mine", teacher_outputs="auto")
+
+EXAMPLE = ROOT / "examples" / "own_images"
+SHORTER = {  # the road is what is tried here, not where it leads to
+    "study.yaml": {"seeds: [0, 1, 2]": "seeds: [0]", "epochs: 30": "epochs: 2"},
+    "before.py": {", 15,": ", 1,", ", 5,": ", 1,"},
+}
 
 
 @functools.cache
@@ -152,13 +159,18 @@ def shown(name: str, lang: str, text: str, folder: Path) -> str:
     return f"mkdir -p {shlex.quote(str(Path(name).parent))} && cp {kept} {shlex.quote(name)}"
 
 
-def script(page: Path, folder: Path) -> tuple[list[str], list[tuple[str, int, list[str]]]]:
-    """The lines of a page as a script; each command with its exit code and what it has to say."""
+def script(
+    page: Path, folder: Path, but: Collection[str] = ELSEWHERE
+) -> tuple[list[str], list[tuple[str, int, list[str]]]]:
+    """The lines of a page as a script; each command with its exit code and what it has to say.
+
+    but: how commands begin that are not typed.
+    """
     lines, wanted = [], []
     for lang, text in blocks(page):
         name = re.match(r"# ([\w./-]+\.\w+|Snakefile)(?::.*)?\n", text)
         if lang == "sh":
-            for line in filter(lambda line: not elsewhere(line), typed(text)):
+            for line in (one for one in typed(text) if not bare(one).startswith(tuple(but))):
                 code = int((re.search(r"# exit code (\d)", line) or [0, 0])[1])
                 lines += [line, f'echo "<<<{len(wanted)} $?>>>"']
                 wanted.append((bare(line), code, []))
@@ -234,3 +246,33 @@ def test_no_command_hides_where_it_is_not_typed(page):
             below = known.split(f"### kdpipe {word}\n")[1].split("\n### ")[0]
             options = {one.partition("=")[0] for one in rest if one.startswith("--")} - {"--help"}
             assert all(f"`{one}" in below for one in options), said
+
+
+def test_the_whole_road_of_the_example(tmp_path):
+    """From photographs to a file that ships, with fewer epochs; but for its pip install."""
+    here = tmp_path / "examples" / "own_images"
+    shutil.copytree(EXAMPLE, here, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    for name, changes in SHORTER.items():
+        text = (here / name).read_text()
+        for before, after in changes.items():
+            assert before in text
+            text = text.replace(before, after)
+        (here / name).write_text(text)
+    (tmp_path / "files").mkdir()
+    lines, wanted = script(EXAMPLE / "README.md", tmp_path / "files", {"pip install"})
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(lines)], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    parts = re.split(r"<<<\d+ (\d+)>>>\n", done.stdout)
+    assert len(parts) // 2 == len(wanted), done.stdout + done.stderr
+    for (command, _, says), said, ended in zip(wanted, parts[::2], parts[1::2], strict=False):
+        assert int(ended) == 0, f"{command}:\n{said}\n{done.stderr}"
+        for line in says:
+            assert line in said.splitlines(), f"{command} says not: {line}\n{said}"
+    assert len(list((here / "results" / "runs").iterdir())) == 7
+    classes = ["cat", "coffee", "flower", "rocket", "stars", "temple"]
+    *_, predicted = [part for part in parts[::2] if "cat" in part and ".jpg" in part]
+    assert predicted.count(".jpg") == 60 and any(name in predicted for name in classes)
+    assert {path.name for path in (here / "shipped").iterdir()} >= {"model.int8.onnx", "README.md"}

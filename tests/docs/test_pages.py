@@ -13,7 +13,7 @@ FENCE = re.compile(r"^```.*?^```$|^    .*?$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`[^`\n]*`")
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "config/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "config/*.md", "examples/*/*.md")
     for path in ROOT.glob(pattern)
     if "_build" not in path.parts
 )
