@@ -8,6 +8,7 @@ import sys
 import pytest
 import tiny
 
+from kdpipe import __main__ as entry
 from kdpipe import __version__
 from kdpipe.cli import main as command_line
 from kdpipe.cli.command import Command
@@ -41,6 +42,18 @@ def test_ctrl_c_is_one_line(failing, capsys):
     failing(KeyboardInterrupt())
     assert main(["do"]) == 130
     assert capsys.readouterr().err == "kdpipe: interrupted; nothing is half-written\n"
+
+
+def test_ctrl_c_while_modules_are_imported_is_one_line(monkeypatch, capsys):
+    class Interrupted:
+        def find_spec(self, name, *_):
+            if name == "kdpipe.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "kdpipe.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert entry.main() == 130
+    assert capsys.readouterr().err == "kdpipe: interrupted; nothing was begun\n"
 
 
 def test_a_mistake_of_the_user_is_one_message(failing, capsys):

@@ -220,6 +220,7 @@ def test_a_missing_folder_and_an_empty_one_are_named(tmp_path):
         ({"test_images": np.zeros((16, 3, 9, 9), np.uint8)}, "(3, 9, 9) in test"),
         ({"test_labels": None}, "test_labels (or y_test) is missing"),
         ({"train_labels": np.array([{}] * 48)}, "no plain .npz file"),
+        ({"y_train": np.zeros(48, int)}, "it has train_labels and y_train: leave one"),
     ],
 )
 def test_mistakes_of_an_npz_are_named(changed, said, tmp_path):

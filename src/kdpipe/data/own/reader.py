@@ -96,13 +96,13 @@ def _of_npz(path: Path, made: dict) -> tuple[Arrays, Names]:
     arrays: Arrays = {}
     for part in parts:
         for kind, short in KINDS:
-            key = f"{part}_{kind}" if f"{part}_{kind}" in held else f"{short}_{part}"
-            if key not in held:
-                raise DataError(
-                    f"{path}: {part}_{kind} (or {short}_{part}) is missing; it has "
-                    f"{', '.join(held) or 'nothing'}"
-                )
-            arrays[f"{part}_{kind}"] = held[key]
+            ours, theirs = f"{part}_{kind}", f"{short}_{part}"
+            if ours in held and theirs in held:
+                raise DataError(f"{path}: it has {ours} and {theirs}: leave one of them out")
+            if ours not in held and theirs not in held:
+                has = ", ".join(held) or "nothing"
+                raise DataError(f"{path}: {ours} (or {theirs}) is missing; it has {has}")
+            arrays[ours] = held[ours if ours in held else theirs]
     refuse([line for part in parts for line in _of_part(part, arrays)], path)
     for part in parts:
         arrays[f"{part}_images"] = channels_first(arrays[f"{part}_images"])
