@@ -54,7 +54,7 @@ def test_the_readme_is_short_and_says_how_to_test():
 def test_the_numbers_of_the_readme_are_those_of_the_report():
     """Its effects are said with the sign that the sentence wants."""
     text = (ROOT / "README.md").read_text().split("## What came out")[1].split("\n## ")[0]
-    report = (ROOT / "reports/published/digits/index.md").read_text()
+    report = (ROOT / "reports/published/fashion_mnist/index.md").read_text()
     said = re.findall(r"[\d.]+ ± [\d.]+", text)
     assert len(said) == 8
     assert not [number for number in said if not re.search(rf"\b{re.escape(number)}\b", report)]

@@ -27,41 +27,48 @@ from kdpipe.results.store import OUTCOMES, Store, alone
 from kdpipe.upkeep import archive
 
 REPOSITORY = Path(__file__).parents[2]
-DIGITS = REPOSITORY / "reports" / "published" / "digits"
+PUBLISHED = REPOSITORY / "reports" / "published"
+# The studies whose records and reports are committed; how many records, in how many bytes at most.
+STUDIES = {
+    "digits": ("config.yaml", 170, 500_000),
+    "fashion_mnist": ("studies/fashion_mnist.yaml", 235, 1_600_000),
+}
 SCRIPT = """
 import sys
 from kdpipe.cli.main import main
-code = main(["report", "config.yaml", "--results", sys.argv[1], "--reports", sys.argv[2]])
+code = main(["report", sys.argv[1], "--results", sys.argv[2], "--reports", sys.argv[3]])
 sys.exit(code or "torch" in sys.modules)
 """
 
 
-@pytest.fixture(scope="module")
-def again(tmp_path_factory):
-    """The digits report, rendered from its committed records."""
-    folder = tmp_path_factory.mktemp("again")
-    command = [sys.executable, "-c", SCRIPT, str(DIGITS), str(folder)]
+@pytest.fixture(scope="module", params=STUDIES)
+def again(request, tmp_path_factory):
+    """A report rendered from its committed records."""
+    folder, (study, *_) = tmp_path_factory.mktemp("again"), STUDIES[request.param]
+    command = [sys.executable, "-c", SCRIPT, study, str(PUBLISHED / request.param), str(folder)]
     subprocess.run(command, cwd=REPOSITORY, check=True)
-    return folder / "digits"
+    return folder / request.param
 
 
 def test_the_committed_records_give_the_committed_tables(again):
     names = {path.name for path in (again / "tables").glob("*.csv")}
     assert len(names) > 8
-    assert names == {path.name for path in (DIGITS / "tables").glob("*.csv")}
+    published = PUBLISHED / again.name
+    assert names == {path.name for path in (published / "tables").glob("*.csv")}
     for name in [f"tables/{name}" for name in sorted(names)] + ["results.csv"]:
-        made, known = pd.read_csv(again / name), pd.read_csv(DIGITS / name)
+        made, known = pd.read_csv(again / name), pd.read_csv(published / name)
         pd.testing.assert_frame_equal(made, known, rtol=1e-7, atol=1e-9, obj=name)
 
 
 def test_the_committed_records_give_the_committed_claims(again):
     made = json.loads((again / "claims.json").read_text())
-    assert _close(made, json.loads((DIGITS / "claims.json").read_text()))
+    assert _close(made, json.loads((PUBLISHED / again.name / "claims.json").read_text()))
 
 
-def test_the_committed_records_say_nothing_of_the_machine_but_its_processor():
-    path = DIGITS / archived.FILE
-    assert len(archived.read(path)) == 170 and path.stat().st_size < 500_000
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_committed_records_say_nothing_of_the_machine_but_its_processor(study):
+    path, (_, records, most) = PUBLISHED / study / archived.FILE, STUDIES[study]
+    assert len(archived.read(path)) == records and path.stat().st_size < most
     text = gzip.decompress(path.read_bytes()).decode()
     assert not re.search(r'"(/|~|[A-Z]:\\)|/(home|tmp|root|usr|work)/|hostname', text)
     known = {"kdpipe", "git", "python", "numpy", "torch"}

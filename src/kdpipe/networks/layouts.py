@@ -2,7 +2,7 @@
 
 On some CPUs the backward pass of torch 2.14.1 corrupts the heap for a channels_last 1x1
 convolution of stride 2 with 4 or 6 channels. So a network with a convolution of under 8 channels
-stays contiguous. Of up to 15 channels it crashes too where images have more than 48 pixels a side:
+stays contiguous. Of up to 15 channels it crashes too where images have more than 44 pixels a side:
 there the families' own shortcut takes another way (`blocks.Shortcut`), and a network of one's own
 that has such a convolution stays contiguous (`own.crashing`). Imports no torch until a
 format is asked for: specs and cards hold its name.
