@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from kdpipe import identity
+from kdpipe.beforehand import deviations
 from kdpipe.cli.main import main
 from kdpipe.data import splits, streams
 from kdpipe.data.views import Views
@@ -156,7 +157,9 @@ def test_all_that_decides_is_in_its_name(tmp_path, file):
     (tmp_path / "elsewhere").mkdir()
     moved = tmp_path / "elsewhere" / "v.safetensors"
     moved.write_bytes(file.read_bytes())
-    assert set(planned(moved).runs) == one  # where the file lies is not
+    assert set(planned(moved).runs) == one  # where the file lies is not, nor is it registered
+    asked = [deviations.asked(checking.validate(study(path), "s")) for path in (file, moved)]
+    assert asked[0] == asked[1]
     changed = [{"freeze": ["stem.*"]}, {"new": ["stem.*"]}, {"backbone_lr": 0.5}]
     names = [set(planned(file, keys).runs) for keys in changed]
     for other in names:
@@ -221,4 +224,5 @@ def test_what_does_not_fit_is_said_before_anything_runs(file, tmp_path, capsys, 
     assert "new, at random: linear.weight, linear.bias" in capsys.readouterr().out
     tiny.write(tmp_path / "s.yaml", study(file, {"network": "wrn16-1"}, main={}))
     assert main(["check", "s.yaml"]) == 2
-    assert "does not fit wrn16-1, which warm is to begin from it" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"starts.warm: {file} does not fit wrn16-1" in said and said.count("starts.warm: ") == 1

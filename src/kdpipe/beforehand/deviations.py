@@ -50,7 +50,8 @@ def asked(study: Study) -> dict:
     found = json.loads(study.model_dump_json(include=set(SAID)))
     found["looks"] = study.looks or [len(study.seeds)]
     rest = {key: value for key, value in keys.items() if key not in (*SAID, "study")}
-    for part in [rest.get("data", {}), *rest.get("pretrained", {}).values()]:
+    brought = [*rest.get("pretrained", {}).values(), *rest.get("starts", {}).values()]
+    for part in [rest.get("data", {}), *brought]:
         for key in ("path", "card"):
             part.pop(key, None)
     if "unlabelled" in rest.get("data", {}) and unlabelled.is_own(study.data):

@@ -251,9 +251,15 @@ def _run(look: Lookup, run: Run, seed: int, epoch: int | None = None) -> dict:
         "torch": _version(record, "torch"),
         "kdpipe": _version(record, "kdpipe"),
         "seconds": seconds.get("total"),
-        **({"network": run.spec["network"]["start"]["network"]} if run.begun else {}),
+        **_begun(run),
         **_readings(found, record),
     }
+
+
+def _begun(run: Run) -> dict[str, str]:
+    """Of what begins from weights the network that it is."""
+    start = run.spec["network"].get("start")
+    return {"network": start["network"]} if start else {}
 
 
 def _readings(found: dict, record: dict | None) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdpipe.networks.family import Network
+from kdpipe.networks.layouts import SAFE, SMALL
 
 
 class GroupedNetwork(nn.Module):
@@ -168,13 +169,13 @@ class Shortcut(nn.Conv2d):
     """A 1x1 convolution of stride 2, of every second pixel where its own backward pass crashes.
 
     On some CPUs torch 2.14.1 writes beyond its buffers there, of channels_last images (`layouts`):
-    of under 16 channels and an even side. Up to a side of 44 it was never seen to crash, and as it
-    is it stays there, to the byte.
+    of few channels and a large even side. Where it was never seen to crash it stays as it is, to
+    the byte.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        large = any(side > 44 and side % 2 == 0 for side in x.shape[2:])
-        if x.is_cuda or self.in_channels >= 16 or not large:
+        large = any(side > SMALL and side % 2 == 0 for side in x.shape[2:])
+        if x.is_cuda or self.in_channels >= SAFE or not large:
             return super().forward(x)
         return F.conv2d(x[:, :, ::2, ::2], self.weight)
 

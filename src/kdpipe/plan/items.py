@@ -34,11 +34,6 @@ class Run:
         return self.spec["network"]["name"]
 
     @property
-    def begun(self) -> bool:
-        """Whether it begins from weights."""
-        return "start" in self.spec["network"]
-
-    @property
     def seed(self) -> int:
         return self.spec["seed"]
 

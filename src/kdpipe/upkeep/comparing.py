@@ -108,7 +108,7 @@ def _of_weights(plan: Plan) -> Iterator[str]:
                 yield f"pretrained: {error}"
     for begun in _begun(plan).values():
         if isinstance(begun, KdpipeError):
-            yield str(begun) if str(begun).startswith("starts.") else f"starts: {begun}"
+            yield str(begun)
 
 
 def starts(plan: Plan) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError
-from kdpipe.networks import models
+from kdpipe.networks import last_layer, models
 from kdpipe.networks.blocks import TorchvisionNetwork
 from kdpipe.networks.brought import weights
 
@@ -116,7 +116,10 @@ def _fitting(
 ) -> tuple[dict[str, Tensor], Begun]:
     """The whole state of a network at its start."""
     start, name = network["start"], network["name"]
-    state = weights.read(path, start["sha256"], start["network"])
+    try:
+        state = weights.read(path, start["sha256"], start["network"])
+    except KdpipeError as error:
+        raise KdpipeError(f"starts.{name}: {error}") from None
     if state and all(key.startswith("network.") for key in state):  # of a run of kdpipe's
         state = {key.removeprefix("network."): value for key, value in state.items()}
     own = model.state_dict()
@@ -133,7 +136,7 @@ def _fitting(
     weights.refuse_unlike(
         wanted,
         given,
-        f"{path} does not fit {start['network']}, which {name} is to begin from it",
+        f"starts.{name}: {path} does not fit {start['network']}",
         f"what is to begin at random stands in starts.{name}.new, what the file has too much in "
         f"starts.{name}.unused",
     )
@@ -143,11 +146,11 @@ def _fitting(
 
 def _classifier(model: nn.Module, classes: int) -> set[str]:
     """The names of the last linear layer's parameters, if the network has one for its classes."""
-    found: set[str] = set()
-    for prefix, module in model.named_modules():
-        if isinstance(module, nn.Linear) and module.out_features == classes:
-            found = {name for name, _ in module.named_parameters(prefix)}
-    return found
+    try:
+        own = {id(parameter) for parameter in last_layer.of(model, classes, "").parameters()}
+    except KdpipeError:
+        return set()
+    return {name for name, parameter in model.named_parameters() if id(parameter) in own}
 
 
 def _matching(patterns: Collection[str], names: Collection[str] | Mapping[str, object]) -> set[str]:
