@@ -85,9 +85,13 @@ def legend(figure: Figure, axes: list[Axes]) -> None:
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             known.setdefault(label, handle)
-    figure.legend(
-        list(known.values()), list(known), loc="outside upper left", ncols=min(len(known), 4)
-    )
+    for columns in range(min(len(known), 4), 0, -1):  # as many as fit beside each other
+        drawn = figure.legend(
+            list(known.values()), list(known), loc="outside upper left", ncols=columns
+        )
+        if columns == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+            return
+        drawn.remove()
 
 
 def aside(i: int, count: int, log: bool = True) -> float:

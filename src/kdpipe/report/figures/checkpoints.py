@@ -3,7 +3,7 @@
 import pandas as pd
 
 from kdpipe.evidence.choices import method_of
-from kdpipe.evidence.selections import direct, networks, where, wide
+from kdpipe.evidence.selections import UNTRAINED, direct, networks, where, wide
 from kdpipe.report import style
 from kdpipe.report.figure import Drawn, Figure
 from kdpipe.report.text import rounded
@@ -30,8 +30,10 @@ def checkpoints(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
             grid.loc[f"{t}, {s}", student] = found.mean
             words.loc[f"{t}, {s}", student] = rounded(found.mean, found.half_width, sign="+")
     figure, (axis,) = style.panels(1, height=max(2.2, 0.28 * len(grid) + 1))
+    # An untrained teacher is a control, far out: it does not set the colours of the others.
+    low, high = grid.loc[~grid.index.str.endswith(f", {UNTRAINED}")].stack().agg(["min", "max"])
     seaborn.heatmap(
-        grid, ax=axis, annot=words, fmt="", cmap="cividis", linewidths=1,
+        grid, ax=axis, annot=words, fmt="", cmap="cividis", linewidths=1, vmin=low, vmax=high,
         cbar_kws={"label": "difference to scratch, points"}, annot_kws={"fontsize": 8},
     )  # fmt: skip
     axis.set(xlabel="student", ylabel="")

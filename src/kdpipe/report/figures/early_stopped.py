@@ -11,7 +11,9 @@ from kdpipe.report.figure import ERROR, Drawn, Figure, numbered, students_of
 def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     rows = networks(direct(frame))
     rows = where(rows, method=method_of(frame, "kd"))
-    stopped = rows[(rows.stop_kind != "full") & (rows.stop != UNTRAINED)]  # that one is a control
+    control = (rows.stop == UNTRAINED).any()  # so far out that nothing else would be seen
+    rows = rows.loc[rows.stop != UNTRAINED]
+    stopped = rows.loc[rows.stop_kind != "full"]
     students = students_of(
         rows.loc[rows.teacher.isin(stopped.teacher) & rows.student.isin(stopped.student)]
     )
@@ -40,6 +42,7 @@ def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     return figure, (
         "KD from teachers trained for fewer epochs: by a schedule of their own (filled, solid) or "
         "cut out of the full training (open, dashed); the last point is the full teacher."
+        + (" An untrained teacher, a control, stands in the map of checkpoints." if control else "")
     )
 
 
