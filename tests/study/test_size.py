@@ -104,6 +104,27 @@ def test_every_probe_of_a_transfer_is_counted(content, more, probes):
     assert "at most 100,000" in mistakes_of(content)[0]
 
 
+@pytest.mark.parametrize(
+    ("more", "gauges"),
+    [
+        ({}, 3 + 3 + 1),  # the last, their teachers, from scratch
+        ({"students": ["wrn10-0.5", "wrn10-1"], "teachers": ["self"]}, 6 + 6 + 2),
+        ({"via": ["wrn10-0.75"], "stops": ["full"]}, 3 + 2 + 1),
+    ],
+)
+def test_every_gauge_is_counted_where_files_are_asked_for(content, more, gauges):
+    content["experiments"][0] |= {"teachers": ["wrn16-1"], "stops": ["every 1"]} | more
+    content["recipe"]["epochs"] = 4
+    runs = Size(Sound(content, "f")).runs()
+    assert Size(Sound(content | {"export": False}, "f")).runs() == runs
+    content["export"] = True
+    made = planner.make(checking.validate(content, "f"))
+    assert len(made.gauges) == gauges
+    assert Size(Sound(content, "f")).runs() - runs == gauges
+    content["seeds"] = list(range(100_000 // (runs + gauges) + 1))
+    assert "at most 100,000" in mistakes_of(content)[0]
+
+
 def test_copies_for_the_operations_of_a_giant_are_counted(content):
     content["ensembles"] = {
         "giant": {"networks": ["wrn250-100"]},

@@ -2,9 +2,9 @@
 
 A plan of millions of runs takes minutes and gigabytes to make, so a study is counted before it is
 planned. Counted is what is a product of lists: distilled networks and those that are trained as
-long, networks on labels, members of ensembles, probes. A distilled run that two experiments share
-counts twice, and so does a stop that is written in two ways: only the plan, which compares specs,
-knows them for one.
+long, networks on labels, members of ensembles, probes, gauges. A distilled run that two experiments
+share counts twice, and so does a stop that is written in two ways: only the plan, which compares
+specs, knows them for one.
 """
 
 import itertools
@@ -22,7 +22,7 @@ class Size:
         self._ends: dict[str, int] = {}
 
     def runs(self) -> int:
-        """About how many runs and probes the study asks for."""
+        """About how many runs, probes and gauges the study asks for."""
         seeds, count = self.sound.seeds, self._on_labels()
         for block in self.sound.blocks.values():
             times = len(block.seeds or seeds)
@@ -36,7 +36,10 @@ class Size:
         for transfer in transfers.values():
             for name in transfer.blocks:
                 if (block := self.sound.named_blocks.get(name)) is not None:
-                    count += len(block.seeds or seeds) * self._probed(block)
+                    count += len(block.seeds or seeds) * self._asked(block)
+        if self.sound.content.get("export") is True:
+            for block in self.sound.blocks.values():
+                count += len(block.seeds or seeds) * self._asked(block)
         return count * max(1, len(self.sound.splits))
 
     def _on_labels(self) -> int:
@@ -65,8 +68,8 @@ class Size:
             self._ends[block.name] = heads * len(block.methods)
         return self._ends[block.name]
 
-    def _probed(self, block: Block) -> int:
-        """Networks of a block for one seed whose features are probed.
+    def _asked(self, block: Block) -> int:
+        """Networks of a block for one seed whose features are probed, or that are measured as files.
 
         The last of each path, the single teachers that paths begin with, and the students from
         scratch. A chain has two shorter ones beside it, from either of its teachers.
