@@ -69,7 +69,7 @@ class Size:
         return self._ends[block.name]
 
     def _asked(self, block: Block) -> int:
-        """Networks of a block for one seed whose features are probed, or that are measured as files.
+        """Networks of a block for one seed that are probed, or measured as files.
 
         The last of each path, the single teachers that paths begin with, and the students from
         scratch. A chain has two shorter ones beside it, from either of its teachers.
