@@ -8,6 +8,7 @@ FLOORS = (
     ("data", "networks"),
     ("study",),
     ("specs",),
+    ("devices",),
     ("plan", "training"),
     ("statistics",),
     ("evidence", "jobs"),

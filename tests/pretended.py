@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from kdpipe.cli.main import main
-from kdpipe.training import devices
+from kdpipe.devices import exact
 
 
-def torch_device(device: str):
+def torch_device(device: str, kernels: str):
     import torch
 
     folder = Path(os.environ["PRETENDED"])
@@ -21,8 +21,9 @@ def torch_device(device: str):
     while not (folder / "go").exists():
         time.sleep(0.1)
     torch.cuda.get_device_name = lambda *_: "pretended"
+    torch.cuda.get_device_capability = lambda *_: (8, 0)
     return torch.device("cpu")
 
 
-devices.torch_device = torch_device
+exact.torch_device = torch_device
 sys.exit(main())

@@ -32,7 +32,7 @@ def test_a_file_in_the_place_of_results_is_refused(tmp_path):
 
 def test_means_are_what_the_words_say():
     assert arguments.means(parsed(arguments.add_means)) == CPU
-    told = Means(device="cuda", runs_per_gpu=2, code=Path("code"), workers=3)
+    told = Means(device="cuda", runs_per_gpu=2, kernels="any", code=Path("code"), workers=3)
     assert arguments.means(parsed(arguments.add_means, *told.options())) == told
 
 

@@ -530,6 +530,7 @@ def test_a_skipped_student_is_trained_when_its_parent_has_come(finished):
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: tried 64 bytes"),
         RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_out_of_memory_says_what_to_change(place, monkeypatch, error, capsys):
@@ -546,6 +547,27 @@ def test_out_of_memory_says_what_to_change(place, monkeypatch, error, capsys):
     failure = json.loads((place.run(runs()[0].name) / "failure.json").read_text())
     assert "out of memory" in failure["reason"] and "Traceback" in failure["traceback"]
     assert not (place.run(runs()[0].name) / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("CUDA error: uncorrectable ECC error encountered", "a fault of the machine"),
+        ("put_ does not have a deterministic implementation, but you set", "kernels: any"),
+    ],
+)
+def test_what_a_gpu_cannot_do_is_no_bug(place, monkeypatch, capsys, text, said):
+    from kdpipe.training import loop
+
+    def fails(*_):
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(loop, "train", fails)
+    run = runs()[0]
+    assert main(tiny.train(run, results=str(place.root))) == 2
+    heard = capsys.readouterr().err
+    assert said in heard and heard.count("\n") == 1 and run.name in heard
+    assert said in place.failure("runs", run.name)
 
 
 def test_a_bug_says_where_its_traceback_is_kept(place, monkeypatch):

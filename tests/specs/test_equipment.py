@@ -7,10 +7,11 @@ from kdpipe.specs.equipment import CPU, Means
 
 def test_only_what_is_not_the_default_is_told():
     assert CPU.options() == Means().options() == []
-    means = Means("cuda", 2, Path("w.pt"), Path("code"), 4)
+    means = Means("cuda", 2, "any", Path("w.pt"), Path("code"), 4)
     assert means.options() == [
         "--device=cuda",
         "--runs-per-gpu=2",
+        "--kernels=any",
         "--weights=w.pt",
         "--code=code",
         "--workers=4",

@@ -1,6 +1,7 @@
 """What a rule is answered, for each kind of job, without starting Snakemake."""
 
 import hashlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -98,6 +99,13 @@ def test_every_job_of_a_cluster_asks_for_more_at_the_next_attempt_and_within_the
         assert memory[1] == 2 * memory[0] > 0
         assert asked.threads(name) == 1
         assert asked.means(name) == (["--device=cuda"] if device == "cuda" else [])
+
+
+def test_a_job_on_a_gpu_is_told_which_kernels_to_ask_of_it():
+    name = SimpleNamespace(name=next(iter(PLAN.runs)))
+    study = PLAN.study.model_copy(update={"kernels": "any"})
+    told = {where: replace(dag(device=where), study=study).means(name) for where in ("cpu", "cuda")}
+    assert told == {"cpu": [], "cuda": ["--device=cuda", "--kernels=any"]}
 
 
 def test_a_name_that_is_not_planned_is_an_error():

@@ -15,7 +15,8 @@ from kdpipe.study.grammar import Study
 from kdpipe.wording import listed, shown
 
 # How a study is run and shown, and where files lie on one machine: no part of what is tested.
-NOT_TESTED = {"device", "runs_per_gpu", "workers", "look", "registration", "code", "tables"}
+NOT_TESTED = {"device", "runs_per_gpu", "kernels", "workers"}
+NOT_TESTED |= {"look", "registration", "code", "tables"}
 # Keys of a study that a registration says by itself.
 SAID = ("seeds", "splits", "looks", "reading", "smallest_effect", "primary", "claims", "pilots")
 

@@ -44,6 +44,8 @@ def add_means(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     help = "jobs that share a GPU; default: 1"
     add("--runs-per-gpu", type=_at_least(1), default=1, metavar="N", help=help)
+    help = "what is asked of a GPU (any: other bytes each time); default: deterministic"
+    add("--kernels", choices=("deterministic", "any"), default="deterministic", help=help)
     add("--code", type=Path, help="the folder of the modules of networks and terms of one's own")
     help = "processes that read images, where these stream from their files; default: 0"
     add("--workers", type=_at_least(0), default=0, metavar="N", help=help)
@@ -54,23 +56,22 @@ def means(options: argparse.Namespace) -> Means:
     from kdpipe.specs.equipment import Means
 
     weights = getattr(options, "weights", None)  # of a run only
-    return Means(options.device, options.runs_per_gpu, weights, options.code, options.workers)
+    way = options.device, options.runs_per_gpu, options.kernels
+    return Means(*way, weights, options.code, options.workers)
 
 
 def device(study: Study) -> str:
     """cpu or cuda: on which of them a study would run on this machine."""
-    from kdpipe.training import devices
+    from kdpipe.devices import decided
 
-    if study.device == "auto":
-        return "cuda" if devices.gpus() else "cpu"
-    return study.device
+    return decided.here(study.device)
 
 
 def on_gpus(study: Study) -> int | None:
     """How many jobs of a study the GPUs of this machine hold at a time; None without a GPU."""
-    from kdpipe.training import devices
+    from kdpipe.devices import listed
 
-    return len(devices.gpus()) * study.runs_per_gpu if device(study) == "cuda" else None
+    return len(listed.gpus()) * study.runs_per_gpu if device(study) == "cuda" else None
 
 
 def spec(text: str) -> dict:

@@ -275,7 +275,15 @@ def _version(record: dict | None, name: str) -> str | None:
 
 def _device(record: dict | None) -> str | None:
     device = (record or {}).get("device")
-    return f"{device['type']}: {device['name']}" if device else None
+    if not device:
+        return None
+    named = f"{device['type']}: {device['name']}"
+    if "driver" not in device:
+        return named
+    facts = [f"driver {device['driver']}", f"cuDNN {device.get('cudnn')}"]
+    facts += ["TF32"] if device.get("tf32") else []
+    facts += ["any kernels"] if device.get("kernels") == "any" else []
+    return f"{named} ({device.get('capability')}, {', '.join(facts)})"
 
 
 def _metrics(found: dict) -> dict[str, float | None]:

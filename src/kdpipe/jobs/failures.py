@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from kdpipe.devices import faults
 from kdpipe.errors import Interrupted, KdpipeError
 from kdpipe.results import run_folder
 from kdpipe.results.files import write_json
@@ -37,11 +38,16 @@ def failures_noted(folder: Path, size: str, code: Path | None = None) -> Iterato
         raise advice from None
     except Exception as error:
         detail = traceback.format_exc()
-        if _is_out_of_memory(error):
+        if said := faults.advice(error):
+            advice = KdpipeError(f"{folder.name}: {said}")
+            _note_failure(folder, str(advice), detail)
+            raise advice from None
+        if faults.is_out_of_memory(error):
             advice = KdpipeError(
                 f"{folder.name}: out of memory with {size} ({str(error) or 'MemoryError'}): give "
-                "the job more memory, run fewer jobs at once, or make it smaller; the recipe of a "
-                "run is part of its name, so a smaller batch_size makes other runs"
+                "the job more memory, run fewer jobs at once (of a GPU fewer runs_per_gpu, or none "
+                "of somebody else's), or make it smaller; the recipe of a run is part of its name, "
+                "so a smaller batch_size makes other runs"
             )
             _note_failure(folder, str(advice), detail)
             raise advice from None
@@ -56,11 +62,3 @@ def failures_noted(folder: Path, size: str, code: Path | None = None) -> Iterato
 def _note_failure(folder: Path, reason: str, detail: str | None) -> None:
     with contextlib.suppress(Exception):  # a full disk must not hide the reason itself
         write_json(run_folder.failure(folder), {"reason": reason, "traceback": detail})
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and ("out of memory" in text or "allocate memory" in text or "not enough memory" in text)
-    )

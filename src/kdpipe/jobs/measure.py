@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 
+from kdpipe.devices import leases
 from kdpipe.specs.equipment import Means
-from kdpipe.training import devices
 
 
 def measure(asked: list[dict], seconds: float, since: float, means: Means) -> Iterator[dict]:
@@ -15,7 +15,7 @@ def measure(asked: list[dict], seconds: float, since: float, means: Means) -> It
     asked: each has the `spec` of a run, the `shape` of its images and the `operations` of one
     forward. since: when the process was started, by the clock of the machine.
     """
-    with devices.held(means.device, means.runs_per_gpu):
+    with leases.held(means.device, means.runs_per_gpu):
         from kdpipe.training import speed
 
         start = max(0.0, time.time() - since - speed.waited())

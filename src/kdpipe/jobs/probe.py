@@ -4,12 +4,12 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+from kdpipe.devices import leases
 from kdpipe.errors import Diverged
 from kdpipe.jobs import asked
 from kdpipe.jobs.record import facts_of_device, facts_of_files
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import CPU, Means
-from kdpipe.training import devices
 
 
 def probe(spec: dict, place: Store, means: Means = CPU) -> str:
@@ -20,7 +20,7 @@ def probe(spec: dict, place: Store, means: Means = CPU) -> str:
     """
 
     def ask(record: dict, folder: Path) -> dict:
-        with devices.held(means.device, means.runs_per_gpu):
+        with leases.held(means.device, means.runs_per_gpu):
             return _probe(record, folder, place, means)
 
     return asked.once("probe", spec, place, lambda: f"train_size {spec['data']['train_size']}", ask)

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from kdpipe.data import prepared
+from kdpipe.devices import exact
 from kdpipe.networks import naming
 from kdpipe.networks.brought import fed
 from kdpipe.networks.family import Cost
@@ -65,10 +66,10 @@ def facts_of_files(folder: Path) -> dict[str, dict]:
 
 
 def facts_of_device(device: str, threads: int) -> dict:
-    import torch
-
-    name = _processor() if device == "cpu" else torch.cuda.get_device_name()
-    return {"type": device, "name": name, "threads": threads}
+    """The processor, or the GPU with what its numbers may depend on."""
+    if device == "cpu":
+        return {"type": device, "name": _processor(), "threads": threads}
+    return {"type": device, **exact.facts(), "threads": threads}
 
 
 def facts_of_images(spec: dict, place: Store, mean: list[float], std: list[float]) -> dict:

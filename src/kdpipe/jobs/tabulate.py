@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection
 
 from kdpipe import identity
+from kdpipe.devices import leases
 from kdpipe.jobs.failures import failures_noted
 from kdpipe.results import leftovers, parents
 from kdpipe.results.marks import ABOUT, STUDENTS
@@ -16,7 +17,6 @@ from kdpipe.results.store import Store, is_running, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.specs.made import tabled
-from kdpipe.training import devices
 
 
 def tabulate(spec: dict, place: Store, means: Means = CPU, students: Collection[str] = ()) -> str:
@@ -39,7 +39,7 @@ def tabulate(spec: dict, place: Store, means: Means = CPU, students: Collection[
                 for path in leftovers.of(work, "tables"):
                     path.unlink()
                 return f"{name}: made before"
-        with devices.held(means.device, means.runs_per_gpu):
+        with leases.held(means.device, means.runs_per_gpu):
             from kdpipe.training.teachers import tables  # torch has to find the leased GPU
 
             tables.build(spec, place, means)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdpipe import identity
+from kdpipe.devices import leases
 from kdpipe.errors import Diverged, StoreError
 from kdpipe.jobs.failures import failures_noted
 from kdpipe.jobs.record import (
@@ -28,7 +29,6 @@ from kdpipe.results.store import Store, only_one
 from kdpipe.specs import admission
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.specs.made import unlabelled_shown
-from kdpipe.training import devices
 
 
 def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
@@ -66,8 +66,10 @@ def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
             if spec["teacher"]:
                 record[records.PARENTS] = made_of(spec["teacher"]["members"], place)
             if old and old["status"] == "done":
-                means = replace(means, device=old["device"]["type"])
-            with devices.held(means.device, means.runs_per_gpu):
+                then = old["device"]
+                kernels = then.get("kernels", means.kernels)
+                means = replace(means, device=then["type"], kernels=kernels)
+            with leases.held(means.device, means.runs_per_gpu):
                 record = _train(record, old, missing or keep, folder, place, means)
         records.publish(folder, record)
         tidy(folder)

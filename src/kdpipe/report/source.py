@@ -19,7 +19,7 @@ from kdpipe.study import asked
 
 PAGE = "index.md"  # written last of a report
 LISTED = ".own"  # in a report: the files of tables and figures of one's own, as it may have them
-NOT_SHOWN = {"device", "runs_per_gpu", "workers", "registration"}  # how a study is run
+NOT_SHOWN = {"device", "runs_per_gpu", "kernels", "workers", "registration"}  # how a study is run
 
 
 def digest(plan: Plan, place: Store) -> str:

@@ -109,6 +109,11 @@ class Study(Section):
     runs_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="runs that share one GPU of this machine at a time; renames no run"
     )
+    kernels: Literal["deterministic", "any"] = Field(
+        "deterministic",
+        description="what is asked of a GPU; any: where an operation has no deterministic kernel, "
+        "a repeated run is then not equal to the byte, as its record says; renames no run",
+    )
     workers: Annotated[int, Field(ge=0, le=256)] = Field(
         4, description="processes that read images beside a run, where they stream; renames no run"
     )

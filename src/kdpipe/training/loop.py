@@ -19,6 +19,7 @@ from torch import nn
 
 from kdpipe.data import splits, streams
 from kdpipe.data.views import Views
+from kdpipe.devices import exact
 from kdpipe.identity import stream_of
 from kdpipe.learning.mixing import Mixing
 from kdpipe.learning.recipe import learning_rate
@@ -28,7 +29,7 @@ from kdpipe.networks.brought import weights as brought
 from kdpipe.networks.brought.started import begin
 from kdpipe.results import parents, run_folder, store
 from kdpipe.specs.equipment import CPU, Means
-from kdpipe.training import averaged, curve, devices, evaluation
+from kdpipe.training import averaged, curve, evaluation
 from kdpipe.training.answers import Answers, in_training
 from kdpipe.training.objective import Objective
 from kdpipe.training.optimiser import Descent
@@ -78,7 +79,7 @@ def train(
     recipe = spec["recipe"]
     torch.set_num_threads(recipe["threads"])
     layout = models.layout(spec["network"])
-    where = devices.torch_device(means.device)
+    where = exact.torch_device(means.device, means.kernels)
 
     # --- data, network, teacher
     split = splits.load(spec["data"], place)
@@ -112,7 +113,7 @@ def train(
     members = spec["teacher"]["members"] if spec["teacher"] else []
     taught_by = [each["sha256"] for each in parents.made_of(members, place)]
     progress, saved = Progress(taught_by=taught_by), read(folder, digest)
-    if saved and _complete(saved[1], folder, digest, keep, means.device, taught_by):
+    if saved and _complete(saved[1], folder, digest, keep, exact.kind(where), taught_by):
         progress = resume(*saved, model, objective.learnt, average, optimiser)
     earlier = progress.seconds
     if progress.epoch == progress.step == 0:

@@ -25,13 +25,13 @@ from kdpipe.data import splits, streams
 from kdpipe.data.images import Images
 from kdpipe.data.streams import Streams
 from kdpipe.data.views import PLAIN
+from kdpipe.devices import exact
 from kdpipe.errors import Diverged, KdpipeError
 from kdpipe.networks import last_layer, models
 from kdpipe.networks.brought import adapted
 from kdpipe.results import metrics, run_folder, store
 from kdpipe.results.files import write_arrays
 from kdpipe.specs.equipment import CPU, Means
-from kdpipe.training import devices
 from kdpipe.training.teachers import live
 
 # Weight of the L2 penalty, by image: mean cross-entropy + strength / 2 * the squared weights.
@@ -66,7 +66,7 @@ def probe(
     """
     network, threads = spec["network"], spec["threads"]
     torch.set_num_threads(threads)
-    where = devices.torch_device(means.device)
+    where = exact.torch_device(means.device, means.kernels)
     split = splits.load(spec["data"], place)
     parts = {"train": split.train, "val": split.val, "test": split.test}
     labels = {part: np.array(each.labels) for part, each in parts.items()}

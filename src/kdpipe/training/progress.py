@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from kdpipe.devices import exact
 from kdpipe.errors import Interrupted, StoreError
 from kdpipe.networks import models
 from kdpipe.results import run_folder
@@ -92,7 +93,7 @@ def save(
         tensors["parts"] = progress.parts
     about = {
         "run": digest,
-        "device": next(model.parameters()).device.type,
+        "device": exact.kind(next(model.parameters()).device),
         "epoch": progress.epoch,
         "step": progress.step,
         "curve": progress.curve,

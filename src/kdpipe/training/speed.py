@@ -22,12 +22,13 @@ from kdpipe.data import splits, streams
 from kdpipe.data.arrays import ARRAYS, digest
 from kdpipe.data.cards import Card
 from kdpipe.data.views import PLAIN
+from kdpipe.devices import exact
 from kdpipe.networks import models
 from kdpipe.networks.brought.adapted import in_parts
 from kdpipe.results.files import write_json, write_npy
 from kdpipe.results.store import Store
 from kdpipe.specs.equipment import CPU, Means
-from kdpipe.training import devices, loop
+from kdpipe.training import loop
 
 PIXELS = 2**26  # of all made images together
 EPOCHS = 3  # of the training with few steps
@@ -116,7 +117,7 @@ def _begun(folder: Path, spec: dict, code: Path | None) -> Path:
 
 def _image(spec: dict, place: Store, means: Means, seconds: float) -> float:
     """Seconds of classifying one image, as tables and evaluation do it."""
-    where = devices.torch_device(means.device)
+    where = exact.torch_device(means.device, means.kernels)
     split = splits.load({**spec["data"], "train_size": None}, place)
     images = streams.images(split.train, PLAIN, split, where)
     model = models.fresh(spec, means.code).to(where).eval()

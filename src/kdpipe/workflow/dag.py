@@ -13,6 +13,7 @@ from typing import Any
 
 from kdpipe import identity
 from kdpipe.data.cards import Card
+from kdpipe.devices import listed
 from kdpipe.learning.method import OWN
 from kdpipe.plan import resources
 from kdpipe.plan.cost import schedule
@@ -22,7 +23,6 @@ from kdpipe.results.store import Store
 from kdpipe.specs.equipment import Means
 from kdpipe.specs.made import unlabelled_folder
 from kdpipe.study.grammar import Study
-from kdpipe.training import devices
 
 # Targets of the Snakefile before the end, and the roles of the runs that each wants.
 HALF_WAY = {"teachers": ("teacher",), "students": ("student", "scratch", "scratch_long")}
@@ -98,6 +98,7 @@ class Dag:
         return Means(
             device,
             self.study.runs_per_gpu if device == "cuda" else 1,
+            self.study.kernels if device == "cuda" else Means.kernels,
             Path(weights) if weights else None,
             Path(str(self.study.code)) if own else None,
             self._workers(self._card(item)),
@@ -144,7 +145,7 @@ class Dag:
     @property
     def runs_on_gpus(self) -> int:
         """How many runs the GPUs of this machine hold at a time."""
-        return len(devices.gpus()) * self.study.runs_per_gpu
+        return len(listed.gpus()) * self.study.runs_per_gpu
 
     @property
     def at_once(self) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from kdpipe.beforehand import registered
+from kdpipe.devices import decided
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs import leash, tabulate
 from kdpipe.plan import planner, status
@@ -18,7 +19,6 @@ from kdpipe.results.records import finished, keep_twice
 from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
 from kdpipe.study import checking, yaml_file
-from kdpipe.training import devices
 from kdpipe.upkeep import comparing
 from kdpipe.workflow import lock, telling
 from kdpipe.workflow.before import leave, refuse_folders, refuse_rooms, refuse_without_graphs
@@ -31,7 +31,7 @@ from kdpipe.workflow.dag import (
 )
 
 # Keys that say how a study is run; `--config device=cuda` alone still means the default study.
-EXECUTION = {"device", "runs_per_gpu", "workers", "look"}
+EXECUTION = {"device", "runs_per_gpu", "kernels", "workers", "look"}
 KILLED = "the start before this one was killed: its lock of this folder is taken away"
 QUEUED = "; jobs that it sent to the queue are still there (squeue --me), and are waited for"
 REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `render` promises
@@ -87,8 +87,8 @@ def load(
             if made.gauges.keys() & set(to_do):
                 refuse_without_graphs()
             begun = _begun_on(made, to_do, store)
-            os.environ[devices.DECIDED] = devices.decide(study.device, remote, begun)
-        device = devices.of_job(study.device)
+            os.environ[decided.DECIDED] = decided.decide(study.device, remote, begun)
+        device = decided.of_job(study.device)
         said = _source(made, store) if head and not to_do else None
         if head and not dry:
             if lock.hold():

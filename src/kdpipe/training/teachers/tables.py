@@ -19,13 +19,13 @@ from kdpipe import identity
 from kdpipe.data import splits, streams
 from kdpipe.data.images import Images
 from kdpipe.data.views import Views
+from kdpipe.devices import exact
 from kdpipe.errors import StoreError
 from kdpipe.identity import stream
 from kdpipe.results import leftovers, parents, store
 from kdpipe.results.files import read_arrays, write_arrays, write_json, write_npy
 from kdpipe.specs.equipment import CPU, Means
 from kdpipe.specs.made import table_name, table_spec, unlabelled_of
-from kdpipe.training import devices
 from kdpipe.training.teachers import live
 from kdpipe.training.teachers.average import ensemble_logits
 
@@ -43,7 +43,7 @@ def build(spec: dict, place: store.Store, means: Means = CPU) -> Path:
     digest = identity.digest(spec)
     folder = place.table(table_name(spec, digest))
     torch.set_num_threads(spec["threads"])
-    where = devices.torch_device(means.device)
+    where = exact.torch_device(means.device, means.kernels)
     teacher = _teacher(spec, place, where, means.code)
     images = _images(spec, place, where, means.workers)
     work = workshop(folder)

@@ -1,0 +1,109 @@
+"""How torch is set for a GPU, on a machine that only pretends to have one."""
+
+import os
+
+import pytest
+import torch
+
+from kdpipe.devices import exact, faults
+from kdpipe.errors import KdpipeError
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """A torch that says there is a GPU; what is set is put back."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "pretended")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 6))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    kept = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.benchmark = matmul.allow_tf32 = True
+    filling = torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = filling
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = kept
+
+
+def test_deterministic_kernels_and_float32_are_asked_of_a_gpu(pretended):
+    where = exact.torch_device("cuda")
+    assert where.type == "cuda"
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    # Both of torch's ways to ask agree: it refuses to answer where they were mixed.
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+    assert torch.backends.cudnn.conv.fp32_precision != "tf32"
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    said = exact.facts()
+    assert said.items() >= {"name": "pretended", "capability": "8.6", "tf32": False}.items()
+    assert said["kernels"] == "deterministic" and said["cuda"] == str(torch.version.cuda)
+    assert exact.kind(where) == "cuda"
+
+
+def test_any_kernels_are_said(pretended):
+    where = exact.torch_device("cuda", "any")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+    assert exact.facts()["kernels"] == "any" and exact.facts()["tf32"] is False
+    assert exact.kind(where) == "cuda, any kernels"
+
+
+def test_nothing_is_set_for_a_cpu():
+    before = torch.backends.cudnn.deterministic
+    assert exact.kind(exact.torch_device("cpu")) == "cpu"
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.deterministic == before
+
+
+def test_cuda_that_torch_cannot_use_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(KdpipeError, match="finds no GPU"):
+        exact.torch_device("cuda")
+
+
+def test_an_operation_without_a_deterministic_kernel_is_named(pretended):
+    """With torch's own error: `put_` has none on a CPU either."""
+    exact.settle("deterministic")
+    with pytest.raises(RuntimeError) as found:
+        torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
+    assert faults.advice(found.value).startswith("put_ has no deterministic kernel")
+    assert "kernels: any" in faults.advice(found.value)
+    exact.settle("any")
+    torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+    ],
+)
+def test_no_memory_in_the_words_of_the_libraries(text):
+    assert faults.is_out_of_memory(RuntimeError(text))
+    assert faults.advice(RuntimeError(text)) is None
+    assert not faults.is_out_of_memory(ValueError(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be", True),
+        ("CUDA error: unknown error", True),
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", True),
+        ("CUDA error: device-side assert triggered", False),  # a bug
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_a_gpu_that_has_failed_is_a_fault_of_the_machine(text, gone):
+    said = faults.advice(RuntimeError(text))
+    assert faults.is_gone(RuntimeError(text)) == gone == (said is not None)
+    if said is not None:
+        assert "CUDA kernel" not in said and "CUDA_VISIBLE_DEVICES" in said

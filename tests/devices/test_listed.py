@@ -1,0 +1,68 @@
+"""What nvidia-smi lists and CUDA_VISIBLE_DEVICES leaves of it; its texts are NVIDIA's own form."""
+
+import machines
+import pytest
+
+from kdpipe.devices import listed
+
+TWO = "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa11)\nGPU 1: Tesla T4 (UUID: GPU-bb22)\n"
+CUT = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa11)
+  MIG 3g.20gb     Device  0: (UUID: MIG-cc33)
+  MIG 1g.5gb      Device  1: (UUID: MIG-dd44)
+GPU 1: Tesla T4 (UUID: GPU-bb22)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    {
+        "1": ["GPU-bb22"],
+        "GPU-bb22, 0": ["GPU-bb22", "GPU-aa11"],
+        "GPU-b": ["GPU-bb22"],  # CUDA takes the beginning of a UUID
+        "GPU-": ["GPU-"],  # of both
+        "0,-1,1": ["GPU-aa11"],
+        "7": ["7"],
+        "": [],
+        "-1": [],
+    }.items(),
+)
+def test_a_gpu_has_one_name_by_index_and_by_uuid(monkeypatch, tmp_path, text, expected):
+    machines.nvidia_smi(monkeypatch, tmp_path, TWO)
+    assert listed.gpus() == ["GPU-aa11", "GPU-bb22"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+    assert listed.gpus() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    {
+        None: ["MIG-cc33", "MIG-dd44", "GPU-bb22"],
+        "MIG-dd44": ["MIG-dd44"],
+        "0": ["MIG-cc33"],
+        "1": ["GPU-bb22"],
+    }.items(),
+)
+def test_what_a_gpu_is_cut_into_is_leased_in_its_place(monkeypatch, tmp_path, text, expected):
+    machines.nvidia_smi(monkeypatch, tmp_path, CUT)
+    if text is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+    assert listed.gpus() == expected
+
+
+def test_a_gpu_that_has_fallen_off_the_bus_does_not_hide_the_others(monkeypatch, tmp_path):
+    lost = "Unable to determine the device handle for GPU0000:0A:00.0: Unknown Error\n"
+    machines.nvidia_smi(monkeypatch, tmp_path, lost + TWO.splitlines()[1] + "\n", code=15)
+    assert listed.gpus() == ["GPU-bb22"]
+
+
+def test_no_driver_no_gpu(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert (listed.gpus(), listed.driver(), listed.filled()) == ([], None, {})
+
+
+def test_how_full_a_gpu_is(monkeypatch, tmp_path):
+    memory = "GPU-aa11, 30720, 40960\nGPU-bb22, [N/A], [N/A]\n"
+    machines.nvidia_smi(monkeypatch, tmp_path, TWO, memory)
+    assert listed.filled() == {"GPU-aa11": 0.75}
+    assert listed.driver() == "470.82.01"
