@@ -13,6 +13,7 @@ from kdpipe import __version__, version
 from kdpipe.beforehand import deviations, registered
 from kdpipe.cli.main import main
 from kdpipe.evidence import frames
+from kdpipe.evidence.lookup import untested
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
 from kdpipe.report.pages import decision, facts
@@ -64,6 +65,20 @@ def done(made: Plan, **facts) -> Store:
 
 def seal(made: Plan) -> str:
     return str(registered.sealed(made, Store()))
+
+
+def test_no_part_of_a_sealed_record_says_what_test_images_say():
+    said = {"epoch": 2, "val": {"accuracy": 0.5}, "test": {"accuracy": 0.5}}
+    whole = {"last": said, "best": None, "unaveraged": said, "checkpoints": {"1": said}}
+    without = said | {"test": None}
+    assert untested(whole) == {
+        "last": without,
+        "best": None,
+        "unaveraged": without,
+        "checkpoints": {"1": without},
+    }
+    plain = {"last": said, "best": said, "checkpoints": {}}
+    assert untested(plain) == {"last": without, "best": without, "checkpoints": {}}
 
 
 # --- before the first run

@@ -93,3 +93,11 @@ def test_more_or_fewer_checkpoints_do_not_make_another_run():
     assert records.united(fewer, FULL) == FULL
     assert records.united(FULL, fewer) == FULL
     assert list(records.united(FULL, fewer)["files"]) == ["a", "b"]
+
+
+def test_what_a_network_does_without_averaging_may_not_have_been_kept():
+    more = FULL | {"unaveraged": {"accuracy": 0.3}}
+    assert records.disagreement(FULL, more) is None is records.disagreement(more, FULL)
+    other = FULL | {"unaveraged": {"accuracy": 0.2}}
+    assert records.disagreement(more, other) == "unaveraged"
+    assert records.united(FULL, more) == records.united(more, FULL) == more

@@ -16,6 +16,8 @@ def test_names():
     assert run_folder.weights(RUN, 12345) == RUN / "checkpoints/epoch-12345.safetensors"
     assert run_folder.best_weights(RUN) == RUN / "best-weights.safetensors"
     assert run_folder.best_outputs(RUN) == RUN / "best-outputs.safetensors"
+    assert run_folder.unaveraged_weights(RUN) == RUN / "unaveraged-weights.safetensors"
+    assert run_folder.unaveraged_outputs(RUN) == RUN / "unaveraged-outputs.safetensors"
     assert run_folder.curve(RUN) == RUN / "curve.jsonl"
     assert run_folder.state(RUN) == RUN / ".state.safetensors"
     assert run_folder.failure(RUN) == RUN / "failure.json"

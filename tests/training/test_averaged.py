@@ -97,3 +97,31 @@ def test_what_a_run_leaves_is_its_average_whatever_cut_it_off(tmp_path, shared, 
             for key, value in by_hand.items():
                 np.testing.assert_allclose(found[key], value, rtol=1e-4, atol=1e-6)
                 assert not np.allclose(found[key], weights[key], rtol=1e-4, atol=1e-6), key
+    raw = load_file(run_folder.unaveraged_weights(ends[0]))
+    for key, value in seen[-1].items():
+        np.testing.assert_array_equal(raw[key], value)
+
+
+def test_the_network_itself_is_judged_beside_its_average(tmp_path, shared):
+    place = tiny.results(tmp_path, shared)
+    plain, averaged_ = (
+        next(iter(tiny.planned(recipe={"epochs": 3} | more).runs.values()))
+        for more in ({}, {"ema": 0.999})
+    )
+    for run in (plain, averaged_):
+        assert main(tiny.train(run, (), str(place.root))) == 0
+    alone, beside = place.run(plain.name), place.run(averaged_.name)
+    # Training does not know of the average: the network itself is that of a run without one.
+    for one, other in (
+        (run_folder.weights(alone), run_folder.unaveraged_weights(beside)),
+        (run_folder.outputs(alone), run_folder.unaveraged_outputs(beside)),
+    ):
+        ours, theirs = load_file(one), load_file(other)
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            np.testing.assert_array_equal(theirs[key], value)
+    records = [tiny.record(place, run) for run in (plain, averaged_)]
+    assert records[1]["unaveraged"] == records[0]["last"] != records[1]["last"]
+    assert "unaveraged" not in records[0] and not list(alone.glob("unaveraged*"))
+    listed = {path.name for path in beside.glob("unaveraged*")}
+    assert len(listed) == 2 and listed <= records[1]["files"].keys()

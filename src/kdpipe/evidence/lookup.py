@@ -10,6 +10,7 @@ from typing import Any
 from kdpipe.plan import hindrances, prices
 from kdpipe.plan.items import Averaged, Gauge, Plan, Probe, Recorded, Run
 from kdpipe.results import registrations
+from kdpipe.results.records import UNAVERAGED
 from kdpipe.results.store import Store
 
 SPLITS = ("train", "val", "test")
@@ -29,7 +30,7 @@ class Lookup:
         for name in registrations.sealed(store):
             for known in (self.runs, self.ensembles, self.probes, self.gauges):
                 if name in known:
-                    known[name] = _untested(known[name])
+                    known[name] = untested(known[name])
         self.prices: dict[tuple[str, int], prices.Lineage] = {}
 
     def outcome(self, item: Recorded) -> tuple[dict | None, str, str | None]:
@@ -58,11 +59,12 @@ class Lookup:
         return record["checkpoints"].get(str(epoch), {})
 
 
-def _untested(record: dict) -> dict:
+def untested(record: dict) -> dict:
     """A record without what test images say."""
     kept = {epoch: part | {"test": None} for epoch, part in record["checkpoints"].items()}
-    both = {key: record[key] and record[key] | {"test": None} for key in ("last", "best")}
-    return record | both | {"checkpoints": kept}
+    ends = [key for key in ("last", "best", UNAVERAGED) if key in record]
+    said = {key: record[key] and record[key] | {"test": None} for key in ends}
+    return record | said | {"checkpoints": kept}
 
 
 def error_of(values: dict | None) -> float | None:

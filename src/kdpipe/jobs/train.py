@@ -121,7 +121,9 @@ def _train(
         "training": result.training_seconds,
         "evaluation": result.evaluation_seconds,
     }
-    begun = {} if result.start is None else {"start": result.start}
+    begun: dict = {} if result.start is None else {"start": result.start}
+    if recipe.get("ema") is not None and recipe["epochs"]:
+        begun[records.UNAVERAGED] = result.unaveraged
     return record | {
         "status": "done",
         **begun,

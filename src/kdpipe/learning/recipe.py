@@ -66,7 +66,8 @@ class Recipe(Section):
         gt=0,
         lt=1,
         description="decay a step of an average of the weights, 0.99 over about 100 steps; what is "
-        "judged, kept, taught from and exported is then the average; tables or live; null: none",
+        "judged, kept and taught from is then the average, and an export ships it unless the "
+        "network itself is better on validation; tables or live; null: none",
         examples=[0.99],
     )
     mixup: float | None = Field(

@@ -57,13 +57,19 @@ def _lineage(
 def disk(plan: Plan, run: Run) -> int:
     """Bytes that a finished run keeps: weights, checkpoints, outputs on val and test.
 
-    The best epoch on validation is counted beside the last one, though it may be the same.
+    The best epoch on validation is counted beside the last one, though it may be the same; where
+    weights are averaged, those that are not stand beside them.
     """
     validation = plan.card.validated(plan.study.data.validation)
     best = validation > 0 and run.epochs > 0
-    snapshots = 1 + best + len(plan.keep.get(run.name, ()))
+    snapshots = 1 + best + averages(run) + len(plan.keep.get(run.name, ()))
     images = validation + plan.card.test
     return BYTES * snapshots * (run.cost.parameters + images * plan.card.classes)
+
+
+def averages(run: Run) -> bool:
+    """Whether what is judged of a run is an average of its weights."""
+    return run.epochs > 0 and run.spec["recipe"].get("ema") is not None
 
 
 def probe_disk(probe: Probe) -> int:

@@ -132,6 +132,7 @@ _KEYS: dict[str, Callable[[Any], bool]] = {
     "agreement": _is_number,
     "last": _or_none(_is_metrics),
     "best": _or_none(_is_metrics),
+    "unaveraged": _or_none(_is_metrics),
     "checkpoints": _of(lambda key: _is_text(key) and key.isdecimal(), _is_metrics),
     "files": _of(_is_text, _has(bytes=_is_count, sha256=_is_hex(64))),
 }

@@ -28,6 +28,7 @@ GROWING = ("checkpoints", "files")
 
 _ENDING = re.compile("-[0-9a-f]{12}$")  # of a folder that is named by a digest
 
+UNAVERAGED = "unaveraged"  # of a run whose weights are averaged, from version 0.3 on
 PARENTS = "parents"  # what a run was made of; records from before version 0.3 do not say it
 
 
@@ -228,19 +229,23 @@ def disagreement(one: dict, other: dict) -> str | None:
 
 
 def _not_said(key: str, record: dict) -> bool:
-    """What records did not always say: parents, images, and the best reading of an ensemble."""
+    """What records did not always say: parents, images, what a network does without averaging, and
+    the best reading of an ensemble."""
     if key == "best":
         return record.get("kind") == "ensemble" and record[key] is None
-    return key in (PARENTS, "images") and key not in record
+    return key in (PARENTS, "images", UNAVERAGED) and key not in record
 
 
 def united(one: dict, other: dict) -> dict:
     """Of two records of one run the first, with the checkpoints that the second has besides.
 
-    Of an ensemble, with the best reading of the second if the first has none.
+    Of an ensemble, with the best reading of the second if the first has none; of an average, with
+    what the second says of the network without it.
     """
     if _not_said("best", one):
         one = one | {"best": other.get("best")}
+    if UNAVERAGED in other:
+        one = {UNAVERAGED: other[UNAVERAGED]} | one
     both = {key: other.get(key, {}) | one.get(key, {}) for key in GROWING}
     grown = {key: each for key, each in both.items() if each.keys() != one.get(key, {}).keys()}
     return one | grown

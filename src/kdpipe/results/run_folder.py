@@ -65,6 +65,16 @@ def best_outputs(folder: Path) -> Path:
     return folder / "best-outputs.safetensors"
 
 
+def unaveraged_weights(folder: Path) -> Path:
+    """The weights after the last epoch without averaging, where the run's own are an average."""
+    return folder / "unaveraged-weights.safetensors"
+
+
+def unaveraged_outputs(folder: Path) -> Path:
+    """Logits and labels on validation and test, of the same weights."""
+    return folder / "unaveraged-outputs.safetensors"
+
+
 def checkpoint_files(folder: Path, epoch: int) -> list[Path]:
     """What there is of a checkpoint: its weights, its outputs."""
     paths = (weights(folder, epoch), outputs(folder, epoch))

@@ -21,7 +21,7 @@ from kdpipe.data.splits import Part, Split
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.networks import models
 from kdpipe.networks.brought.adapted import in_parts
-from kdpipe.results import readings, records
+from kdpipe.results import records
 from kdpipe.results.files import read_arrays
 from kdpipe.shipping import graph
 from kdpipe.shipping.classifier import session
@@ -96,10 +96,9 @@ def refuse_apart(name: str, graph_says: np.ndarray, torch_says: np.ndarray) -> N
 
 def stored(one: Trained) -> dict:
     """What a run has stored of what it says. Raises StoreError if there is nothing."""
-    path = readings.outputs(one.folder, one.record, one.reading)
-    if path is None:
+    if one.outputs is None:
         raise StoreError(f"run {one.run.name} has stored no outputs of its {one.reading} reading")
-    return read_arrays(path, records.facts(one.record, one.folder, path))[0]
+    return read_arrays(one.outputs, records.facts(one.record, one.folder, one.outputs))[0]
 
 
 def refuse_other(record: dict, outputs: dict, torch_says: np.ndarray, labels: np.ndarray) -> None:

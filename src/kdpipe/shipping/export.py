@@ -1,8 +1,8 @@
 """An export: what is to ship of a study, in one folder.
 
-The story: the run is chosen, on validation; its network becomes a graph in float32 and one in 8
-bits; the graphs are asked about every test image, and refused if they are not the network; the
-folder is written.
+The story: the run is chosen, on validation, and so is the average of its weights or the network
+without it; what is chosen becomes a graph in float32 and one in 8 bits; the graphs are asked about
+every test image, and refused if they are not the network; the folder is written.
 """
 
 import dataclasses
@@ -35,14 +35,19 @@ from kdpipe.wording import listed
 
 README = "README.md"
 THREADS = 1
+BESIDE = "beside"  # what is measured and not shipped
 
 
 @dataclass(frozen=True)
 class Made:
-    """A candidate with its graphs by name, what answers for each, and how long that takes."""
+    """A candidate with its graphs by name, what answers for each, and how long that takes.
+
+    `beside` is the average of its weights where the network without it ships, or the network.
+    """
 
     candidate: Candidate
     trained: Trained
+    beside: Trained | None
     card: Card
     split: Split
     shape: tuple[int, int, int]
@@ -112,28 +117,44 @@ def _made(candidate: Candidate, plan: Plan, place: Store) -> Made:
     """The graphs of a candidate, timed."""
     run = candidate.run
     code = Path(plan.study.code) if plan.study.code else None
-    one = trained.load(run, candidate.record, place, plan.study.reading, code)
+    one, beside, notes = _judged(candidate, plan, place, code)
     card = prepared.card_of(run.spec["data"], place)
     split = splits.load(run.spec["data"], place)
     shape = card.resized(run.spec["data"].get("resize")).shape
     workers = plan.study.workers if card.streamed else 0
     graphs = {FLOAT: graph.of(run.network, one.network, split.mean, split.std, shape)}
-    notes = []
     try:
         images = checked.calibration(split, workers)
         graphs[INT8] = graph.quantised(graphs[FLOAT], images)
     except KdpipeError as error:
         notes.append(f"There is no {INT8}: {error}.")
+    if beside is not None:
+        graphs[BESIDE] = graph.of(run.network, beside.network, split.mean, split.std, shape)
     answers = {name: checked.of_graph(content, THREADS) for name, content in graphs.items()}
     times = latency.measure(answers, shape)
-    return Made(candidate, one, card, split, shape, graphs, answers, times, notes)
+    return Made(candidate, one, beside, card, split, shape, graphs, answers, times, notes)
+
+
+def _judged(
+    candidate: Candidate, plan: Plan, place: Store, code: Path | None
+) -> tuple[Trained, Trained | None, list[str]]:
+    """Of a run whose weights are averaged the average or the network itself, whichever is better
+    on validation, the other one, and what is to be said where there is none."""
+    one = trained.load(candidate.run, candidate.record, place, plan.study.reading, code)
+    other = trained.unaveraged(one, code)
+    if one.averaged is None:
+        return one, None, []
+    if other is None:
+        return one, None, ["What the network does without averaging was not kept by its run."]
+    better = one.error is not None and other.error is not None and other.error < one.error
+    return (other, one, []) if better else (one, other, [])
 
 
 def _offers(place: int, made: Made, plan: Plan) -> list[Offer]:
     """The files of a candidate, each with what it says of validation."""
     val = made.split.val
     workers = plan.study.workers if made.card.streamed else 0
-    said = checked.asked(made.answers, val, made.shape, workers) if len(val) else {}
+    said = checked.asked(_shipped(made.answers), val, made.shape, workers) if len(val) else {}
     return [
         Offer(
             place,
@@ -142,15 +163,20 @@ def _offers(place: int, made: Made, plan: Plan) -> list[Offer]:
             len(content),
             made.times[name][1].median,
         )
-        for name, content in made.graphs.items()
+        for name, content in _shipped(made.graphs).items()
     ]
+
+
+def _shipped(graphs: dict) -> dict:
+    """What is said of graphs, without the one that is measured alone."""
+    return {name: one for name, one in graphs.items() if name != BESIDE}
 
 
 def _content(made: Made, plan: Plan, file: str, calibrate: bool) -> tuple[dict, dict[str, bytes]]:
     """The config and the files of an export; `file` is the one to ship."""
     run, one = made.candidate.run, made.trained
     scaled = _temperatures(made, plan) if calibrate else {}
-    files = {WEIGHTS: one.weights, **made.graphs}
+    files = {WEIGHTS: one.weights, **_shipped(made.graphs)}
     config = {
         "format": FORMAT,
         "kdpipe": __version__,
@@ -159,7 +185,7 @@ def _content(made: Made, plan: Plan, file: str, calibrate: bool) -> tuple[dict, 
         "digest": run.digest,
         "reading": one.reading,
         "epoch": one.epoch,
-        "ema": run.spec["recipe"].get("ema") if run.epochs else None,
+        "ema": one.averaged,
         "model": file,
         "network": run.spec["network"],
         "parameters": run.cost.parameters,
@@ -185,19 +211,25 @@ def _temperatures(made: Made, plan: Plan) -> dict[str, float]:
     """By file what its logits are divided by before they become probabilities."""
     val = made.split.val
     workers = plan.study.workers if made.card.streamed else 0
-    said = checked.asked(made.answers, val, made.shape, workers)
+    said = checked.asked(_shipped(made.answers), val, made.shape, workers)
     return {name: checked.temperature(logits, val.labels) for name, logits in said.items()}
 
 
 def _measured(made: Made, plan: Plan, scaled: dict[str, float]) -> dict:
     """What the graphs say of test, which is asked here and only here."""
-    one, split, test = made.trained, made.split, made.split.test
+    split, test = made.split, made.split.test
     workers = plan.study.workers if made.card.streamed else 0
-    who = {"torch": checked.answers(one.run.spec["network"], one.network, split), **made.answers}
+    judged = {FLOAT: made.trained} | ({BESIDE: made.beside} if made.beside else {})
+    network = made.trained.run.spec["network"]
+    torch = {name: checked.answers(network, one.network, split) for name, one in judged.items()}
+    who = {f"torch {name}": says for name, says in torch.items()} | made.answers
     said = checked.asked(who, test, made.shape, workers)
-    torch_says = said.pop("torch")
-    checked.refuse_other(one.record, checked.stored(one), torch_says, test.labels)
-    checked.refuse_apart(made.candidate.run.network, said[FLOAT], torch_says)
+    apart = {}
+    for name, one in judged.items():
+        torch_says = said.pop(f"torch {name}")
+        checked.refuse_other(one.record, checked.stored(one), torch_says, test.labels)
+        checked.refuse_apart(made.candidate.run.network, said[name], torch_says)
+        apart[name] = float(np.abs(said[name] - torch_says).max())
     files = {}
     for name, logits in said.items():
         right, gap, same = checked.accuracy(logits, said[FLOAT], test.labels)
@@ -207,15 +239,26 @@ def _measured(made: Made, plan: Plan, scaled: dict[str, float]) -> dict:
             both = {"before": logits, "after": logits / scaled[name]}
             row["ece"] = {when: metrics.of(each, test.labels)["ece"] for when, each in both.items()}
         files[name] = row
+    beside = {BESIDE: _beside(made, files.pop(BESIDE))} if BESIDE in files else {}
     return {
         "images": len(test),
-        "apart": float(np.abs(said[FLOAT] - torch_says).max()),
+        "apart": apart[FLOAT],
         "files": files,
+        **beside,
         "threads": THREADS,
         "processor": facts_of_device("cpu", THREADS)["name"],
         "onnxruntime": importlib.metadata.version("onnxruntime"),
         "calibrated": min(checked.CALIBRATED, len(split.train)),
     }
+
+
+def _beside(made: Made, row: dict) -> dict:
+    """What was measured of the weights that do not ship, and by what both were judged."""
+    one = made.beside
+    assert one is not None
+    on_validation = {"error": one.error, "error_of_shipped": made.trained.error}
+    facts = {"ema": one.averaged, "epoch": one.epoch, "bytes": len(made.graphs[BESIDE])}
+    return facts | on_validation | row
 
 
 def given(card: Card, resize: int | None, split: Split) -> dict:
@@ -246,6 +289,8 @@ def _in_words(to: Path, config: dict) -> list[str]:
     read = f"{config['reading']} reading"
     read += f", weights averaged with decay {config['ema']:g}" if config["ema"] else ""
     lines = [f"{to}: run {config['run']}, {read}, to ship: {config['model']}"]
+    if beside := config["measured"].get(BESIDE):
+        lines.append(modelcard.weighed(config["ema"], beside))
     for name, row in config["measured"]["files"].items():
         times = row["latency"]["1"]["median"]
         line = f"{name}: accuracy {modelcard.span(row['accuracy'])} %"

@@ -94,12 +94,18 @@ def _measured(config: dict) -> str:
     heads = ["", "accuracy, %", "less float32, points", "same answer as float32, %", "size"]
     heads += [f"ms for {size}" for size in dict.fromkeys(batches)]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    for name, row in found["files"].items():
-        cells = [TITLES[name], span(row["accuracy"])]
+    beside, rows = found.get("beside"), dict(found["files"])
+    titles = dict(TITLES)
+    if beside is not None:
+        titles[FLOAT] += f", {_kind(config['ema'])}"
+        titles["beside"] = f"{TITLES[FLOAT]}, {_kind(beside['ema'])} (not in this folder)"
+        rows["beside"] = beside
+    for name, row in rows.items():
+        cells = [titles[name], span(row["accuracy"])]
         same = name == FLOAT
         cells += ["-" if same else span(row["difference"], "+")]
         cells += ["-" if same else span(row["agreement"])]
-        cells.append(as_size(config["files"][name]["bytes"]))
+        cells.append(as_size(row["bytes"] if name == "beside" else config["files"][name]["bytes"]))
         for times in row["latency"].values():
             cells.append(f"{times['median']:.3g} ({times['low']:.3g} to {times['high']:.3g})")
         lines.append(f"| {' | '.join(cells)} |")
@@ -116,7 +122,23 @@ def _measured(config: dict) -> str:
         f"\nFloat32 was compared with PyTorch on every test image: its logits are apart by at most "
         f"{found['apart']:.2g}."
     )
+    if beside is not None:
+        lines.append(f"\n{weighed(config['ema'], beside)}.")
     return "\n".join(lines)
+
+
+def weighed(ema: float | None, beside: dict) -> str:
+    """By what the average of the weights ships, or the network without it: what it is, and both
+    errors. ema: of what ships; beside: of the other."""
+    ours, theirs = beside["error_of_shipped"], beside["error"]
+    why = "there is no validation to tell them apart"
+    if ours is not None and theirs is not None:
+        why = f"validation error {ours:.2f} %, {_kind(beside['ema'])} {theirs:.2f} %"
+    return f"What ships is {_kind(ema)}: {why}"
+
+
+def _kind(ema: float | None) -> str:
+    return "not averaged" if ema is None else f"averaged (decay {ema:g})"
 
 
 def span(estimate: list[float] | Estimate, sign: str = "") -> str:
@@ -170,8 +192,10 @@ def _training(config: dict, spec: dict, chosen: Answer | None) -> str:
         start = spec["network"]["start"]
         file = escaped(start["weights"] or f"a file, sha256 {start['sha256'][:12]}")
         how += f", from the weights of a {escaped(start['network'])} ({file})"
-    ema = recipe.get("ema")
+    ema = config["ema"]
     averaged = f", averaged over its steps (exponentially, decay {ema:g})," if ema else ""
+    if "beside" in config["measured"] and not ema:
+        averaged = ", not averaged over its steps as the study judged them,"
     return (
         f"Trained {how}, for {recipe['epochs']} epochs in batches of {recipe['batch_size']} with "
         f"seed {spec['seed']}; the weights are those{averaged} after epoch {config['epoch']}, the "

@@ -184,6 +184,25 @@ def finish(
     return last, found | _stored(outputs, digest, best, model, look)
 
 
+def unaveraged(
+    folder: Path, digest: str, model: models.Classifier, epoch: int, look: Examination
+) -> dict | None:
+    """Write weights and outputs of a network whose average is what its run leaves; its metrics.
+
+    None, and nothing written, if its outputs are not finite: those of its average are.
+    """
+    weights, outputs = run_folder.unaveraged_weights(folder), run_folder.unaveraged_outputs(folder)
+    for path in (weights, outputs):  # of a try that was cut off, on another device
+        path.unlink(missing_ok=True)
+    try:
+        found = {"epoch": epoch} | look.of(model, epoch, "train")
+        found |= _stored(outputs, digest, epoch, model, look)
+    except Diverged:
+        return None
+    write_weights(weights, digest, model, epoch)
+    return found
+
+
 def checkpoint(
     folder: Path, digest: str, model: models.Classifier, epoch: int, look: Examination
 ) -> dict:

@@ -45,12 +45,14 @@ class Result:
 
     `last` and `best` are None for a replay. Of the training seconds `earlier_seconds` are those of
     sessions before this one, as far as their states were saved. `mean` and `std`, of each channel,
-    are those that the pixels were normalised by. `start` says of a network that began from weights
+    are those that the pixels were normalised by. `unaveraged` is what `last` would be without
+    averaging, where weights are averaged. `start` says of a network that began from weights
     how many arrays were `taken` over, which are `new` and how many are `frozen`.
     """
 
     last: dict | None
     best: dict | None
+    unaveraged: dict | None
     checkpoints: dict[str, dict]
     curve: list[dict]
     training_seconds: float
@@ -172,9 +174,11 @@ def train(
     started = time.monotonic()
     if teacher and teacher.digest() != teacher_digest:
         raise RuntimeError("the teacher changed while it taught")
-    last, best = None, None
+    last, best, plain = None, None, None
     if until == recipe["epochs"]:
         last, best = evaluation.finish(folder, digest, judged, progress, look)
+        if average is not None and until:  # no step: there is no average
+            plain = evaluation.unaveraged(folder, digest, model, until, look)
     checkpoints = {
         str(epoch): {"lr": learning_rate(recipe, max(0, epoch - 1), 0, steps)}
         | evaluation.checkpoint(folder, digest, judged, epoch, look)
@@ -184,7 +188,7 @@ def train(
     begun = backbone.begun and backbone.begun._asdict()
     seconds = progress.seconds, evaluated, earlier
     pixels = split.mean.tolist(), split.std.tolist()
-    return Result(last, best, checkpoints, progress.curve, *seconds, *pixels, begun)
+    return Result(last, best, plain, checkpoints, progress.curve, *seconds, *pixels, begun)
 
 
 def _one_image(answers: Answers, teacher: Live | Tables, images, layout) -> tuple[Said, Said]:

@@ -15,6 +15,7 @@ from kdpipe.plan.cost import speeds
 from kdpipe.plan.cost.schedule import Schedule, simulate
 from kdpipe.plan.cost.speeds import Speed
 from kdpipe.plan.items import Averaged, Gauge, Item, Plan, Probe, Run, Table
+from kdpipe.plan.prices import averages
 from kdpipe.specs.made import unlabelled_shown
 
 RATE = 5e9  # multiply-adds a second, where nothing is known: only ratios of them are shown
@@ -126,11 +127,11 @@ class Price:
         return self._read(card, images, 3 * images * self._image(gauge.run)) + GRAPHING
 
     def _of_run(self, run: Run) -> float:
-        """Steps, validation after each epoch, and at the end both of the last and the best."""
+        """Steps, validation after each epoch, at the end all images by the last and the best."""
         card, data, recipe = self.plan.card, run.spec["data"], run.spec["recipe"]
         val, train, epochs = data["validation"], data["train_size"], run.epochs
         image = self._image(run)
-        at_end = (1 + (val > 0)) * (train + val + card.test)
+        at_end = (1 + (val > 0) + averages(run)) * (train + val + card.test)
         at_end += len(self.plan.keep.get(run.name, ())) * (val + card.test)
         seconds = image * (epochs * val + at_end)
         more = unlabelled_shown(run.spec)
