@@ -31,8 +31,8 @@ def test_prices_by_hand():
     assert scratch.train_multiply_adds == 3 * macs * 64 * 4
     assert scratch.teacher_multiply_adds == 0
     assert prices.disk(made, scratch) == 4 * 2 * (parameters + (40 + 700) * 10)  # end, best
-    recipe = made.study.recipe.model_dump() | {"ema": 0.9}
-    averaged = make(study(block(), recipe=recipe)).scratch["wrn10-0.5", 0, 0]
+    with_ema = study(block(), network_recipes={"wrn10-0.5": {"ema": 0.9}})
+    averaged = make(with_ema).scratch["wrn10-0.5", 0, 0]
     assert prices.disk(made, averaged) == 4 * 3 * (parameters + (40 + 700) * 10)  # not averaged
     teacher = naming.cost("wrn16-1", (1, 8, 8), 10)
     students = [cell.run for cell in made.cells]
