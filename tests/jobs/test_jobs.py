@@ -594,6 +594,22 @@ def test_a_network_that_ends_the_process_is_a_failure_that_is_noted(place, monke
     assert f"SystemExit: {code}" in place.failure("runs", run.name)
 
 
+def test_one_that_ends_it_at_once_too_and_a_child_may_end(place, monkeypatch):
+    from kdpipe.training import loop
+
+    def leave(*_):
+        if (child := os.fork()) == 0:
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        os._exit(0)
+
+    run, whole = runs()[0], os._exit
+    monkeypatch.setattr(loop, "train", leave)
+    assert main(tiny.train(run, results=str(place.root))) == 2
+    assert "SystemExit: os._exit(0)" in place.failure("runs", run.name)
+    assert os._exit is whole
+
+
 def test_a_failure_is_forgotten_once_the_run_succeeds(place):
     run = runs()[0]
     place.run(run.name).mkdir(parents=True)

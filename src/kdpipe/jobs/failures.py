@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kdpipe.devices import faults
 from kdpipe.errors import Interrupted, KdpipeError
+from kdpipe.learning.own.code import staying
 from kdpipe.results import run_folder
 from kdpipe.results.files import write_json
 
@@ -23,7 +24,8 @@ def failures_noted(folder: Path, size: str, code: Path | None = None) -> Iterato
     """
     run_folder.failure(folder).unlink(missing_ok=True)
     try:
-        yield
+        with staying():
+            yield
     except Interrupted:
         raise
     except KdpipeError as error:
@@ -32,7 +34,7 @@ def failures_noted(folder: Path, size: str, code: Path | None = None) -> Iterato
     except SystemExit as error:  # of a network of one's own: no way to end a job
         advice = KdpipeError(
             f"{folder.name}: the code of the job ended the process (SystemExit: {error}): a "
-            "network or term of your own must not call sys.exit"
+            "network or term of your own must not call sys.exit or os._exit"
         )
         _note_failure(folder, str(advice), traceback.format_exc())
         raise advice from None

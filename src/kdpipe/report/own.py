@@ -17,7 +17,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.evidence import frames, reading
 from kdpipe.evidence.selections import read_by
 from kdpipe.evidence.verdicts import Untested
-from kdpipe.learning.own.code import blamed, found
+from kdpipe.learning.own.code import blamed, found, staying
 from kdpipe.plan.items import Plan
 from kdpipe.report import style
 from kdpipe.report.figure import Drawing, Figure, drawn
@@ -80,6 +80,7 @@ def mistakes(plan: Plan) -> list[str]:
     return [f"{line}; tried on this study {on}" for line, on in said.items()]
 
 
+@staying()
 def _made(
     study: Study, key: str, kind: type[Thing], make: Callable[[str, Thing, list[str]], Made]
 ) -> tuple[list[Made], list[str]]:

@@ -155,6 +155,16 @@ FAILURES = {
     "bad syntax": ({}, CODE + "\ndef changed(:\n", "importing mine failed: SyntaxError"),
     "import fails": ({}, "import no_such\n" + CODE, "No module named 'no_such' ({path}, line 1)"),
     "import exits": ({}, "import sys\nsys.exit(0)\n" + CODE, "SystemExit: 0 ({path}, line 2)"),
+    "import exits at once": (
+        {},
+        "import os\nos._exit(0)\n" + CODE,
+        "SystemExit: os._exit(0) ({path}, line 2)",
+    ),
+    "exits at once": (
+        {},
+        "import os\n" + wrapped("os._exit(0)"),
+        "SystemExit: os._exit(0) ({path}, line",
+    ),
     "signature": ({}, CODE + "\ndef changed(): pass\n", "unexpected keyword argument"),
     "raises": (
         {},

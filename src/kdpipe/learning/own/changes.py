@@ -14,6 +14,7 @@ from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.learning.keys import MethodKeys
 from kdpipe.learning.own import card as term_card
 from kdpipe.learning.own.card import TermCard, agrees
+from kdpipe.learning.own.code import staying
 from kdpipe.learning.own.trial import Trial, imported
 from kdpipe.results.files import write_json
 
@@ -65,6 +66,7 @@ def compare(own: Own) -> None:
     _each(own, lambda trial, card, path: _unchanged(trial, card, path, own.source))
 
 
+@staying()
 def _each(own: Own, look: Callable[[Trial, TermCard, Path], TermCard]) -> list[TermCard]:
     """Try every term with the keys of each of its methods, and look at its old card; all mistakes
     in one answer.

@@ -4,14 +4,16 @@ The folder of the study's `code` is put in front of Python's path, as Python doe
 of a script. Networks of one's own are found here too.
 """
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import kdpipe
 from kdpipe.errors import KdpipeError
@@ -44,6 +46,27 @@ def found(where: str, path: str, code: Path | None) -> Any:
         file = getattr(module, "__file__", None) or name
         raise KdpipeError(f"{where}: {file} has no {attribute}{guess}")
     return getattr(module, attribute)
+
+
+@contextlib.contextmanager
+def staying() -> Iterator[None]:
+    """Code that ends the process at once (os._exit) raises SystemExit in here, as sys.exit does.
+
+    Else whoever asked would take nothing said for nothing wrong. A process that is forked in here
+    may end as it likes.
+    """
+    whole, mine = os._exit, os.getpid()
+
+    def leave(status: int) -> NoReturn:
+        if os.getpid() != mine:
+            whole(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = leave
+    try:
+        yield
+    finally:
+        os._exit = whole
 
 
 def blamed(error: BaseException, code: Path | None = None) -> str:

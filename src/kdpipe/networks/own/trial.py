@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError
-from kdpipe.learning.own.code import blamed
+from kdpipe.learning.own.code import blamed, staying
 from kdpipe.networks import last_layer
 from kdpipe.networks.keys import OwnNetwork
 from kdpipe.networks.layouts import NARROW, memory_format
@@ -29,7 +29,7 @@ def tried(
     name: str, network: OwnNetwork, shape: tuple[int, int, int], classes: int, code: Path | None
 ) -> NetworkCard:
     """The card of a network that a run can use. Raises KdpipeError for one that none can."""
-    with torch.random.fork_rng(devices=[]):
+    with staying(), torch.random.fork_rng(devices=[]):
         return _Trial(name, network, shape, classes, code).card()
 
 
