@@ -17,6 +17,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
@@ -25,6 +26,7 @@ from kdpipe.cli.main import main
 from kdpipe.data import cards, listing, splits, streams
 from kdpipe.data.arrays import digest
 from kdpipe.data.augmentations.random_crop import Crop
+from kdpipe.data.images import over
 from kdpipe.data.own.card import make_card
 from kdpipe.data.views import PLAIN, Views
 from kdpipe.errors import DataError, Interrupted, KdpipeError, StudyError
@@ -182,6 +184,49 @@ def test_batches_from_the_middle_are_those_of_the_whole(photographs, tmp_path):
     for one, other in zip(whole[3:], rest, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert list(images.batches(order, view, 10, 5)) == []
+
+
+class Copies(TorchDispatchMode):
+    """Counts what goes over to another device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._to_copy.default and "device" in (kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
+def test_on_a_device_the_next_images_are_on_their_way_and_the_rest_is_there(photographs, tmp_path):
+    """On `meta`, a device that is not the CPU and has no numbers."""
+    spec, split = loaded(photographs, tmp_path)
+    images = streams.images(split.train, Views.of(spec["data"]["views"]), split, "meta")
+    order, view = loop._presentation(spec, 0, len(images), images.views)
+    decoded, load = [], images.loaded
+    images.loaded = lambda *asked: (decoded.append(x) or x for x in load(*asked))
+    batches = images.batches(order, view, 10)
+    with Copies() as copies:
+        for number, batch in enumerate(batches, start=1):
+            assert {x.device.type for x in batch} == {"meta"}
+            assert [len(x) for x in batch] == [len(decoded[number - 1])] * 3
+            assert len(decoded) == min(number + 1, 5), "one ahead"
+            # Index and view once, then the pixels of each batch and nothing else.
+            assert copies.count == 2 + len(decoded)
+    assert number == 5
+
+
+def test_what_goes_over_to_a_gpu_is_pinned_and_not_waited_for():
+    done = []
+
+    class Tensor:
+        def pin_memory(self):
+            done.append("pinned")
+            return self
+
+        def to(self, device, non_blocking=False):
+            done.append((device.type, non_blocking))
+
+    over(Tensor(), torch.device("cuda"))
+    assert done == ["pinned", ("cuda", True)]
 
 
 def test_grey_images_have_one_channel(tmp_path):

@@ -7,7 +7,7 @@ import machines
 import pytest
 import torch
 
-from kdpipe.devices import decided, usable
+from kdpipe.devices import compiling, decided, usable
 from kdpipe.errors import KdpipeError
 
 LISTED = "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa11)\n"
@@ -67,3 +67,13 @@ def test_the_plans_side_stays_free_of_torch():
     code = "import sys, kdpipe.devices.decided, kdpipe.devices.leases, kdpipe.devices.exact\n"
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_torch_compile_needs(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "no no-such-compiler here" in str(compiling.missing())
+    monkeypatch.setenv("CXX", sys.executable)
+    monkeypatch.setattr(compiling.sysconfig, "get_path", lambda _: str(tmp_path))
+    assert f"{tmp_path}/Python.h" in str(compiling.missing())
+    (tmp_path / "Python.h").touch()
+    assert compiling.missing() is None

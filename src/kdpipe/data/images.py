@@ -4,12 +4,15 @@ A batch is one gather: no image is touched by Python.
 """
 
 from collections.abc import Generator
+from typing import Any
 
 import numpy as np
 import torch
 
-from kdpipe.data.views import Views
+from kdpipe.data.views import Digit, Views
 
+# A digit with its section; its values, as seeds on the CPU, and on the device to gather by.
+Shown = tuple[Digit, Any, torch.Tensor, torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # index (B,), view (B,), x (B, C, H, W)
 
 
@@ -44,35 +47,47 @@ class Images:
 
     def batch(self, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         """Views `view` (B,) of images `index` (B,): (B, C, H, W) float32, channels last."""
-        values = self.views.values(view)
+        return self._shown(index, self._values(view))
+
+    def _values(self, view: torch.Tensor) -> list[Shown]:
+        """What views (N,) mean to each digit, where each looks at it."""
+        return [
+            (digit, keys, value, over(value, self.device) if digit.gather else value)
+            for digit, keys, value in self.views.values(view.cpu())
+        ]
+
+    def _shown(self, index: torch.Tensor, values: list[Shown]) -> torch.Tensor:
         pixels = self._gathered(index, values)
-        for digit, keys, seed in values:
+        for digit, keys, seed, _ in values:
             if digit.pixels is not None:
-                pixels = digit.pixels(keys, seed.cpu(), pixels)
+                pixels = digit.pixels(keys, seed, pixels)
         x = normalised(pixels, self.scale, self.shift)
-        for digit, keys, seed in values:
+        for digit, keys, seed, _ in values:
             if digit.normalised is not None:
-                x = digit.normalised(keys, seed.cpu(), x)
+                x = digit.normalised(keys, seed, x)
         return x
 
-    def _gathered(self, index: torch.Tensor, values: list) -> torch.Tensor:
+    def _gathered(self, index: torch.Tensor, values: list[Shown]) -> torch.Tensor:
         """Pixels (B, H, W, C) of images `index` (B,), as the values of the digits say."""
         rows, columns = self.rows, self.columns
-        for digit, keys, value in values:
+        for digit, keys, _, value in values:
             if digit.gather is not None:
-                rows, columns = digit.gather(keys, value.to(self.device), rows, columns)
+                rows, columns = digit.gather(keys, value, rows, columns)
         return self.padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
 
     def batches(
         self, order: torch.Tensor, view: torch.Tensor, size: int, start: int = 0
     ) -> Generator[Batch, None, None]:
-        """(index, view, x) of each batch of an order (N,) from batch `start` on."""
-        # What groups are made of is looked at here, where no device is waited for.
-        shown = view.cpu() if self.views.endless else view.to(self.device)
-        order, view = order.to(self.device), view.to(self.device)
+        """(index, view, x) of each batch of an order (N,) from batch `start` on.
+
+        All that an epoch needs beside its images goes over to the device at its beginning.
+        """
+        values = self._values(view)
+        order, view = over(order, self.device), over(view, self.device)
         for first in range(start * size, len(order), size):
             key = slice(first, first + size)
-            yield order[key], view[key], self.batch(order[key], shown[key])
+            shown = [(digit, keys, seed[key], value[key]) for digit, keys, seed, value in values]
+            yield order[key], view[key], self._shown(order[key], shown)
 
     def centres(self, size: int) -> Generator[torch.Tensor, None, None]:
         """All images in their order as they are, normalised: batches (B, C, H, W)."""
@@ -82,7 +97,10 @@ class Images:
     def centre(self, start: int, stop: int) -> torch.Tensor:
         """Images start..stop as they are, normalised: (B, C, H, W)."""
         index = torch.arange(start, min(stop, len(self)), device=self.padded.device)
-        plain = [(d, keys, torch.full_like(index, d.plain(keys))) for d, keys in self.views.digits]
+        plain = [
+            (digit, keys, index, torch.full_like(index, digit.plain(keys)))
+            for digit, keys in self.views.digits
+        ]
         return normalised(self._gathered(index, plain), self.scale, self.shift)
 
 
@@ -95,6 +113,13 @@ def forward_size(height: int, width: int, device: torch.device) -> int:
     if device.type != "cpu":
         return 256
     return max(32, 2**14 // (height * width))
+
+
+def over(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the host on a device; the host does not wait for the copy."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def normalisation(mean, std, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kdpipe.data.images import Batch, Images, forward_size, normalisation, normalised
+from kdpipe.data.images import Batch, Images, forward_size, normalisation, normalised, over
 from kdpipe.data.listing import Files
 from kdpipe.data.own import pictures
 from kdpipe.data.splits import Part, Split
@@ -104,12 +104,28 @@ class Streams:
     ) -> Generator[Batch, None, None]:
         keys = [slice(first, first + size) for first in range(start * size, len(order), size)]
         asked = ((order[key].numpy(), view[key].numpy()) for key in keys)
-        for key, pixels in zip(keys, self.loaded(views, asked), strict=False):
-            x = normalised(pixels.to(self.device, non_blocking=True), self.scale, self.shift)
+        there = over(order, self.device), over(view, self.device)
+        for key, pixels in zip(keys, self._ahead(self.loaded(views, asked)), strict=False):
+            x = normalised(pixels, self.scale, self.shift)
             for digit, section, seed in views.values(view[key]):
                 if digit.normalised is not None:
                     x = digit.normalised(section, seed, x)
-            yield order[key].to(self.device), view[key].to(self.device), x
+            index, number = (one[key] for one in there)
+            yield index, number, x
+
+    def _ahead(self, loaded: Iterator[torch.Tensor]) -> Generator[torch.Tensor, None, None]:
+        """The pixels on the device: the next are on their way there while one's are worked on."""
+        if self.device.type == "cpu":
+            yield from loaded
+            return
+        waiting = None
+        for pixels in loaded:
+            moved = pixels.to(self.device, non_blocking=True)  # pinned by `loaded`
+            if waiting is not None:
+                yield waiting
+            waiting = moved
+        if waiting is not None:
+            yield waiting
 
     def loaded(self, views: Views, asked) -> Generator[torch.Tensor, None, None]:
         """Pixels (B, H, W, C) uint8 of each (index, view) that is asked for, in that order."""

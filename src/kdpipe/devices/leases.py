@@ -55,6 +55,14 @@ def lease(runs_per_gpu: int = 1) -> Iterator[str]:
         time.sleep(POLL)
 
 
+def is_free(gpu: str) -> bool:
+    """Whether no run of this host has a GPU at the moment."""
+    taken = _take(gpu, 0)
+    if taken is not None:
+        taken.close()
+    return taken is not None
+
+
 def _emptiest(ids: list[str]) -> list[str]:
     """Those first that nobody fills; of one of ours, which is leased, it does not matter."""
     if len(ids) == 1:

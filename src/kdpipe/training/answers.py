@@ -1,13 +1,12 @@
 """What a network says of a batch: its logits, and what terms of the loss look at beside them."""
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kdpipe.devices import compiling
 from kdpipe.errors import KdpipeError
 from kdpipe.learning.term import Said
 from kdpipe.networks.last_layer import Ear
@@ -50,11 +49,10 @@ def in_training(answers: Answers, recipe: dict) -> Callable:
 
     run = plain
     if recipe.get("compile"):
-        compiler = os.environ.get("CXX", "g++")
-        if shutil.which(compiler) is None:
+        if what := compiling.missing():
             raise KdpipeError(
-                f"recipe.compile needs a C++ compiler, and there is no {compiler} here: install "
-                "one, or write compile: false (which makes other runs)"
+                f"recipe.compile needs {what}: install it, or write compile: false (which makes "
+                "other runs)"
             )
         # Each size of batch compiled by itself: which came first must not change the bytes.
         run = torch.compile(plain, dynamic=False)

@@ -31,11 +31,13 @@ def refuse_others(plan: Plan, source: str) -> None:
     if study.networks:
         from kdpipe.networks.own import changes
 
-        changes.compare(changes.Own(source, study.networks, study.code, taken_by(study)))
+        on_gpus = study.device == "cuda"
+        changes.compare(changes.Own(source, study.networks, study.code, taken_by(study), on_gpus))
     if any(method.term for method in study.methods.values()):
         from kdpipe.learning.own import changes as term_changes
 
-        term_changes.compare(term_changes.Own(source, study.methods, study.code))
+        on_gpus = study.device == "cuda"
+        term_changes.compare(term_changes.Own(source, study.methods, study.code, on_gpus))
 
 
 def taken_by(study: Study) -> list[Taking]:

@@ -13,7 +13,9 @@ def run(options) -> None:
     from kdpipe.upkeep.comparing import taken_by
 
     study = checking.load(options.study, carded=False)
-    own = changes.Own(options.study, study.networks, study.code, taken_by(study))
+    own = changes.Own(
+        options.study, study.networks, study.code, taken_by(study), study.device != "cpu"
+    )
     print("\n".join(changes.make_cards(own)))
 
 

@@ -12,7 +12,8 @@ def run(options) -> None:
     from kdpipe.study import checking
 
     study = checking.load(options.study, carded=False)
-    print("\n".join(changes.make_cards(changes.Own(options.study, study.methods, study.code))))
+    own = changes.Own(options.study, study.methods, study.code, study.device != "cpu")
+    print("\n".join(changes.make_cards(own)))
 
 
 COMMAND = Command(

@@ -157,6 +157,8 @@ def pixels(keys: Keys, seed: Any, images: Any) -> Any:
     import numpy as np
     import torch
 
+    from kdpipe.data.images import over
+
     augment: Any = keys.augment
     found = images.permute(0, 3, 1, 2)
     for step in choices(augment, seed, *found.shape[2:]):
@@ -165,7 +167,7 @@ def pixels(keys: Keys, seed: Any, images: Any) -> Any:
             operation = OPERATIONS[int(number)]
             if operation != "Identity":
                 rows = torch.from_numpy(np.flatnonzero(group.reshape(-1) == place))
-                rows = rows.to(found.device, non_blocking=True)
+                rows = over(rows, found.device)
                 taken = found[rows].contiguous()  # sums of an image as if it were alone
                 found[rows] = changed(taken, operation, float(strength))
     return found.permute(0, 2, 3, 1)

@@ -75,9 +75,11 @@ def normalised(keys: Keys, seed: Any, x: Any) -> Any:
     """x (B, C, H, W), overwritten with 0 in the rectangles of its seeds (B,), on the CPU."""
     import torch
 
+    from kdpipe.data.images import over
+
     erase: Any = keys.erase
     height, width = x.shape[2:]
-    places = rectangles(erase, seed, height, width).to(x.device, non_blocking=True)
+    places = over(rectangles(erase, seed, height, width), x.device)
     top, left, rows, columns = (one[:, None] for one in places.unbind(1))
     down = torch.arange(height, device=x.device)[None]
     right = torch.arange(width, device=x.device)[None]

@@ -26,6 +26,7 @@ class Own:
     source: str  # the study's file, as messages name it
     methods: dict[str, MethodKeys]
     code: str | None
+    on_gpus: bool = False  # whether they may run there
 
     @property
     def terms(self) -> dict[str, list[str]]:
@@ -76,7 +77,7 @@ def _each(own: Own, look: Callable[[Trial, TermCard, Path], TermCard]) -> list[T
     for term, names in own.terms.items():
         where = f"methods.{names[0]}.term"
         try:
-            trial = Trial(where, term, imported(where, term, code))
+            trial = Trial(where, term, imported(where, term, code), own.on_gpus)
             card = trial.card()
         except KdpipeError as error:
             mistakes.append(str(error))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kdpipe.errors import KdpipeError
 from kdpipe.learning import method
+from kdpipe.learning.own import one_device
 from kdpipe.learning.own.card import KINDS, PART, TermCard, agrees
 from kdpipe.learning.own.code import blamed, found
 from kdpipe.learning.term import NEEDS, Said, Term
@@ -67,8 +68,8 @@ def of_spec(own: dict, code: Path | None) -> Term:
 class Trial:
     """One term, and what it is tried with."""
 
-    def __init__(self, where: str, path: str, term: Term):
-        self.where, self.path, self.term = where, path, term
+    def __init__(self, where: str, path: str, term: Term, on_gpus: bool = False):
+        self.where, self.path, self.term, self.on_gpus = where, path, term, on_gpus
 
     def card(self) -> TermCard:
         """The card of a term that runs can use. Raises KdpipeError for one that none can."""
@@ -147,6 +148,8 @@ class Trial:
                     f"in half precision it gives {float(half.detach()):.4g} in {half.dtype}, where "
                     f"it is {value:.4g}: compute in float32 (kdpipe.learning.term.full_precision)"
                 )
+        if self.on_gpus and (said := one_device.left(lambda: self.elsewhere(keys))):
+            self.refuse(said)
         other = made(1)
         values = [loss, self.loss(*other, keys, learnt)]
         return [float(f"{float(value.detach()):.6g}") for value in values]
@@ -181,6 +184,20 @@ class Trial:
             self.refuse(f"labelled=False, and without labels its loss failed: {blamed(error)}")
         if not isinstance(without, Tensor) or not torch.equal(loss, without):
             self.refuse("labelled=False, and without labels it answers otherwise")
+
+    def elsewhere(self, keys: dict) -> None:
+        """A step on the device `meta`."""
+        student, teacher, labels = made()
+        student, teacher = (
+            Said(logits, groups, embedding)
+            for logits, *groups, embedding in (
+                [x.detach().to(one_device.META).requires_grad_() for x in _all(said)]
+                for said in (student, teacher)
+            )
+        )
+        grown = self.term.learnt and self.term.learnt(student, teacher, keys).to(one_device.META)
+        own = () if grown is None else (grown,)
+        self.term.loss(student, teacher, labels.to(one_device.META), keys, *own).backward()
 
     def gradients(self, loss: Tensor, student: Said, teacher: Said) -> None:
         if not loss.requires_grad:

@@ -12,7 +12,7 @@ from pathlib import Path
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.networks.brought.taken import Taking
 from kdpipe.networks.keys import OwnNetwork
-from kdpipe.networks.own import answer
+from kdpipe.networks.own import answer, on_a_gpu
 from kdpipe.networks.own import card as network_card
 from kdpipe.networks.own.card import NetworkCard
 from kdpipe.networks.own.trial import tried
@@ -29,6 +29,7 @@ class Own:
     networks: dict[str, OwnNetwork]
     code: str | None
     takings: list[Taking]
+    on_gpus: bool = False  # whether they may run there
 
     def place(self, one: Taking) -> Path:
         return network_card.place(Path(self.code or ""), *one)
@@ -70,7 +71,10 @@ def _each(own: Own, look: Callable[[NetworkCard, Path], NetworkCard]) -> list[Ne
     found, mistakes = [], []
     for one in own.takings:
         try:
-            card = tried(one.name, own.networks[one.name], one.shape, one.classes, code)
+            network = own.networks[one.name]
+            card = tried(one.name, network, one.shape, one.classes, code)
+            if own.on_gpus:
+                on_a_gpu.refuse(card, code)
             found.append(look(card, own.place(one)))
         except KdpipeError as error:
             mistakes.append(str(error))

@@ -8,9 +8,17 @@ and stays contiguous.
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kdpipe.networks.layouts import SAFE, SMALL
+from kdpipe.networks.layouts import NARROW, SAFE, SMALL
+
+
+def is_narrow(model: nn.Module, channels: int) -> bool:
+    """Whether a convolution has under 8 channels (see `layouts`), of images with so many."""
+    kernels = [p.shape[:2] for p in model.parameters() if p.dim() == 4]
+    own = (1, channels)
+    return any(o < NARROW or (i < NARROW and i not in own) for o, i in kernels)
 
 
 def may_crash(forward: Callable[[], object]) -> bool:

@@ -17,7 +17,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.learning.own.code import blamed, staying
 from kdpipe.networks import last_layer
 from kdpipe.networks.keys import OwnNetwork
-from kdpipe.networks.layouts import NARROW, memory_format
+from kdpipe.networks.layouts import memory_format
 from kdpipe.networks.own import answer, attributes, building, crashing
 from kdpipe.networks.own.answer import IMAGES
 from kdpipe.networks.own.attributes import generators
@@ -54,7 +54,7 @@ class _Trial:
         raw = self.raw(0)
         state = building.state(self.where, raw)
         self.same_from_one_seed(raw)
-        safe = not self.is_narrow(raw) and not self.may_crash()
+        safe = not crashing.is_narrow(raw, self.shape[0]) and not self.may_crash()
         self.layout = "channels_last" if safe else "contiguous"
         try:
             is_random = self.used()
@@ -100,12 +100,6 @@ class _Trial:
         """A copy of the images, or of these, in that format."""
         images = self.images if images is None else images
         return images.clone().contiguous(memory_format=memory_format(self.layout))
-
-    def is_narrow(self, model: nn.Module) -> bool:
-        """Whether a convolution has under 8 channels: see `layouts`."""
-        kernels = [p.shape[:2] for p in model.parameters() if p.dim() == 4]
-        own = (1, self.shape[0])
-        return any(o < NARROW or (i < NARROW and i not in own) for o, i in kernels)
 
     def may_crash(self) -> bool:
         model = self.raw(0).eval()

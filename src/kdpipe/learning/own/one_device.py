@@ -1,0 +1,62 @@
+"""Whether code of one's own keeps to the device of what it is given, tried without a GPU.
+
+It is run on torch's device `meta`, whose tensors have shapes and no numbers, as it would be run on
+a GPU. What it makes on the CPU (`torch.zeros(3)`, an attribute that is no buffer) and puts together
+with what it was given fails on a GPU, and is seen here. Code that looks at numbers cannot be
+followed: nothing is said of it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from kdpipe.learning.own.code import blamed
+
+META = torch.device("meta")
+COPIES = ("copy_", "_to_copy", "set_", "lift_fresh", "lift_fresh_copy")
+CURE = (
+    "it would fail on a GPU, where it puts together what it was given and what it makes on the CPU "
+    "({}): make tensors with device=x.device, and keep them by register_buffer; "
+    "or write device: cpu in the study"
+)
+INDEXED = ("index", "_unsafe_index", "index_put", "index_put_", "_index_put_impl_")
+
+
+class _Mixed(RuntimeError):
+    """An operation on two devices."""
+
+
+class _Watch(TorchDispatchMode):
+    """Raises _Mixed where an operation would on a GPU; `first` stays, whoever catches it."""
+
+    first: _Mixed | None = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+        name = func.overloadpacket.__name__
+        if name not in COPIES and self.first is None:
+            # Places in a tensor may come from the CPU.
+            seen = (args[0], args[2:]) if name in INDEXED else (args, kwargs)
+            devices = {
+                leaf.device.type
+                for leaf in tree_leaves(seen)
+                if isinstance(leaf, Tensor) and leaf.dim()  # a single number goes everywhere
+            }
+            if len(devices) > 1:
+                self.first = _Mixed(f"{name} of tensors on {' and '.join(sorted(devices))}")
+                raise self.first
+        return func(*args, **(kwargs or {}))
+
+
+def left(run: Callable[[], Any]) -> str | None:
+    """Why a function, which is given tensors on `meta`, would fail on a GPU; None of others."""
+    watch = _Watch()
+    try:
+        with watch:
+            run()
+    except Exception:  # of code that cannot be followed here, or what it made of ours
+        pass
+    return None if watch.first is None else CURE.format(blamed(watch.first).partition(": ")[2])

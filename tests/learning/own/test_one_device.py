@@ -1,0 +1,127 @@
+"""Code that would fail on a GPU for what it makes on the CPU, told from code that would not."""
+
+import own_networks
+import pytest
+import torch
+from own_networks import CODE, Folder
+from torch import nn
+
+from kdpipe.errors import KdpipeError
+from kdpipe.learning.own import one_device
+from kdpipe.learning.own.trial import Trial
+from kdpipe.learning.term import Term
+from kdpipe.networks.own import on_a_gpu
+from kdpipe.section import Section
+
+X = torch.randn(2, 3, 4, 4)
+
+
+class Net(nn.Module):
+    """Whatever is done with the features of a linear classifier."""
+
+    def __init__(self, do):
+        super().__init__()
+        self.linear = nn.Linear(48, 5)
+        self.norm = nn.BatchNorm1d(5)
+        self.attribute = torch.ones(5)
+        self.register_buffer("kept", torch.ones(5))
+        self.do = do
+
+    def forward(self, x):
+        return self.do(self, self.norm(self.linear(x.flatten(1))), x)
+
+
+class Doubled(torch.autograd.Function):
+    """Whose gradient is made on the CPU."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * torch.full((5,), 2.0)
+
+
+WRONG = {
+    "a factory": lambda net, y, x: y + torch.arange(5),
+    "an attribute": lambda net, y, x: y * net.attribute,
+    "a constant": lambda net, y, x: y @ torch.eye(5),
+    "random numbers": lambda net, y, x: y + torch.rand(len(y), 5),
+    "a mask": lambda net, y, x: torch.where(torch.ones(5) > 0, y, 0.0),
+    "values in place": lambda net, y, x: y.clone().index_put_((torch.tensor([0]),), torch.ones(5)),
+    "joined": lambda net, y, x: torch.cat([y, torch.zeros(2, 1)], 1)[:, :5],
+    "caught": lambda net, y, x: caught(y),
+    "in training alone": lambda net, y, x: y + torch.zeros(5) if net.training else y,
+    "backwards": lambda net, y, x: Doubled.apply(y),
+}
+RIGHT = {
+    "where it is": lambda net, y, x: y + torch.arange(5, device=x.device),
+    "moved": lambda net, y, x: y + torch.arange(5).to(x.device),
+    "as another": lambda net, y, x: y + torch.arange(5).type_as(y),
+    "a buffer": lambda net, y, x: y * net.kept,
+    "one number": lambda net, y, x: y * torch.tensor(2.0),
+    "places": lambda net, y, x: y[:, torch.tensor([4, 3, 2, 1, 0])],
+    "alike": lambda net, y, x: y + torch.zeros_like(y) + y.new_zeros(5),
+    "numbers that are looked at": lambda net, y, x: y + 1 if float(y.sum()) > 0 else y,
+    "dropped": lambda net, y, x: nn.functional.dropout(y, 0.5, net.training),
+    "on the CPU for a while": lambda net, y, x: (y.cpu() + torch.zeros(5)).to(y.device),
+}
+
+
+def caught(y):
+    try:
+        return y + torch.zeros(5)
+    except RuntimeError:
+        return y
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_would_fail_on_a_gpu_is_found(name):
+    said = on_a_gpu.fails(Net(WRONG[name]), X)
+    assert said is not None and "device=x.device" in said and __file__ in said
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_works_everywhere_passes(name):
+    assert on_a_gpu.fails(Net(RIGHT[name]), X) is None
+
+
+def test_the_operation_is_named_with_its_line():
+    def use():
+        torch.ones(2, device=one_device.META).mul(torch.ones(2))
+
+    line = use.__code__.co_firstlineno + 1
+    assert f"(mul of tensors on cpu and meta ({__file__}, line {line}))" in one_device.left(use)
+
+
+def test_a_study_that_may_run_on_gpus_is_told_and_one_for_the_cpu_is_not(tmp_path, capsys):
+    wrong = CODE.replace(
+        "self.linear(second.mean((2, 3)))", "self.linear(second.mean((2, 3)) + ZEROS)"
+    )
+    assert wrong != CODE
+    folder = Folder(tmp_path, code=wrong + "\n\nZEROS = torch.zeros(64)\n")
+    assert folder.kdpipe("network") == 2
+    said = capsys.readouterr().err
+    assert "networks.grouped.build: mine.Grouped: it would fail on a GPU" in said
+    assert "networks.small" not in said and "mine.py, line" in said
+    content = own_networks.study(device="cpu")
+    folder.write(content)
+    assert folder.kdpipe("network") == folder.kdpipe("check") == 0
+    folder.write(content | {"device": "auto"})
+    assert folder.kdpipe("check") == 0  # it may be trained on the CPU, as it was before
+    folder.write(content | {"device": "cuda"})
+    assert folder.kdpipe("check") == 2
+
+
+def loss(student, teacher, labels, keys):
+    return (
+        student.logits.float() * torch.linspace(0, 1, 5)
+    ).mean() + 0 * teacher.logits.detach().mean()
+
+
+def test_a_term_of_ones_own_too():
+    term = Term(title="t", short="T", part="tt", revision=1, keys=Section, loss=loss)
+    with pytest.raises(KdpipeError, match=f"fail on a GPU.*mul.*{__file__}"):
+        Trial("here", "mine.TERM", term, on_gpus=True).card()
+    assert Trial("here", "mine.TERM", term).card().part == "tt"
