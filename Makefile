@@ -2,6 +2,7 @@
 # make test     the tests
 # make test-cluster   the tests on a SLURM of their own; wants root and Debian's slurm packages
 # make check    style, types, workflow lint
+# make gpu-check    whether this machine's GPU computes what it should, into gpu-check.json
 # make docs     the manual as pages of HTML: docs/_build/html/docs/index.html
 # make pins     renew requirements.lock
 PYTHON ?= python3.11
@@ -9,7 +10,7 @@ BIN := .venv/bin
 CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install run test test-cluster check docs pins
+.PHONY: install run test test-cluster check gpu-check docs pins
 
 install: $(BIN)/.installed
 
@@ -28,6 +29,9 @@ check: $(BIN)/.installed
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	pyright
+
+gpu-check: $(BIN)/.installed
+	kdpipe gpu-check
 
 docs: $(BIN)/.installed
 	python docs/generate.py

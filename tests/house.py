@@ -14,7 +14,7 @@ FLOORS = (
     ("evidence", "jobs"),
     ("beforehand",),
     ("report", "upkeep", "sketch"),
-    ("shipping",),
+    ("shipping", "selfcheck"),
     ("workflow",),
     ("cli",),
     ("__main__",),

@@ -1,6 +1,7 @@
 """kdpipe on a machine that only pretends to have GPUs: cuda trains on the CPU, the rest is real.
 
-A training writes what it sees into $PRETENDED/<process>, then waits for $PRETENDED/go.
+With $PRETENDED a training writes what it sees into $PRETENDED/<process>, then waits for
+$PRETENDED/go.
 """
 
 import os
@@ -9,21 +10,23 @@ import time
 from pathlib import Path
 
 from kdpipe.cli.main import main
-from kdpipe.devices import exact
+from kdpipe.devices import exact, usable
 
 
-def torch_device(device: str, kernels: str):
+def torch_device(device: str, kernels: str = "deterministic"):
     import torch
 
-    folder = Path(os.environ["PRETENDED"])
-    seen = f"{os.environ.get('SLURMD_NODENAME', '')} {os.environ['CUDA_VISIBLE_DEVICES']}"
-    (folder / str(os.getpid())).write_text(seen)
-    while not (folder / "go").exists():
-        time.sleep(0.1)
+    if device == "cuda" and "PRETENDED" in os.environ:
+        folder = Path(os.environ["PRETENDED"])
+        seen = f"{os.environ.get('SLURMD_NODENAME', '')} {os.environ['CUDA_VISIBLE_DEVICES']}"
+        (folder / str(os.getpid())).write_text(seen)
+        while not (folder / "go").exists():
+            time.sleep(0.1)
     torch.cuda.get_device_name = lambda *_: "pretended"
     torch.cuda.get_device_capability = lambda *_: (8, 0)
     return torch.device("cpu")
 
 
 exact.torch_device = torch_device
+usable.refused = lambda: None
 sys.exit(main())

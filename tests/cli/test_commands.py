@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_a_file_defines_one_command_that_can_be_typed(word):
     command = discovery.one("kdpipe.cli.commands", word, "COMMAND", Command)
     assert command.help and command.help[0].islower() and not command.help.endswith(".")
     module = importlib.import_module(f"kdpipe.cli.commands.{word}")
-    assert str(module.__doc__).startswith(f"`kdpipe {word}")
+    assert str(module.__doc__).startswith(f"`kdpipe {word.replace('_', '-')}")
     command.arguments(ArgumentParser())
 
 
@@ -71,7 +72,7 @@ def test_commands_stand_in_one_order_those_of_the_rules_last():
         *("prepare", "train", "tabulate", "score", "probe", "gauge", "measure", "preload")
     ]
     said = parser().format_help()
-    places = [said.index(f"\n    {word} ") for word in commands()]
+    places = [re.search(rf"\n    {word}\s", said).start() for word in commands()]
     assert places == sorted(places)
 
 

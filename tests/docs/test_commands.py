@@ -33,6 +33,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ELSEWHERE = {
     ". .venv/bin/activate": "the environment of the tests stands for it",
     "make test": "it is what runs this",
+    "kdpipe gpu-check": "tests/selfcheck/test_gpu_check.py",
     "make run": "ten minutes; its records are reports/published/digits",
     "kdpipe report config.yaml": "tests/upkeep/test_archive.py types it",
     "snakemake --profile profiles/slurm": "tests/workflow/test_cluster.py",

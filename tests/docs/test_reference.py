@@ -126,7 +126,7 @@ def refused_outside(kind: TypeAdapter, value: str) -> None:
 
 def test_every_command_has_its_options():
     text = (REFERENCE / "commands.md").read_text()
-    assert re.findall(r"^### kdpipe (\w+)$", text, re.MULTILINE) == list(main.commands())
+    assert re.findall(r"^### kdpipe ([\w-]+)$", text, re.MULTILINE) == list(main.commands())
     for word, command in main.commands().items():
         parser = argparse.ArgumentParser(add_help=False)
         command.arguments(parser)

@@ -1,7 +1,7 @@
 """What one file of `commands/` defines: a word of the command line and what it does.
 
-The word is the name of the file. A file is read for every `kdpipe --help`, so it imports the
-libraries it works with inside `run`.
+The word is the name of the file, with `-` for `_`. A file is read for every `kdpipe --help`, so it
+imports the libraries it works with inside `run`.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -73,7 +73,8 @@ class _Plain:
 
 def commands() -> dict[str, Command]:
     """What can be typed, by its word, in the order of the help."""
-    found = discovery.every("kdpipe.cli.commands", "COMMAND", Command)
+    files = discovery.every("kdpipe.cli.commands", "COMMAND", Command)
+    found = {name.replace("_", "-"): command for name, command in files.items()}
     return dict(sorted(found.items(), key=lambda one: one[1].order))
 
 

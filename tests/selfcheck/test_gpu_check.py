@@ -1,0 +1,208 @@
+"""`kdpipe gpu-check`, run to its end on a pretended GPU, and what it does with what goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import machines
+import pytest
+import torch
+from torch import nn
+
+from kdpipe import discovery
+from kdpipe.cli.main import main
+from kdpipe.devices import exact, leases, usable
+from kdpipe.networks import naming
+from kdpipe.selfcheck import apart, bench, compared, look, written
+from kdpipe.selfcheck.check import Check, Outcome
+from kdpipe.selfcheck.checks import agreement, families, terms
+
+ROOT = Path(__file__).parents[2]
+TIMED = {"epoch"}  # of this machine, and of what else it does
+
+
+def test_all_of_it_runs_to_its_end_on_a_pretended_gpu(tmp_path):
+    """What it compares is the CPU with itself: all equal but what is in half precision."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": f"GPU-check-{os.getpid()}", "CXX": "none"}
+    environment.pop("SLURM_JOB_ID", None)
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "pretended.py", "gpu-check", "--quick"],
+        cwd=tmp_path,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    said = json.loads((tmp_path / "gpu-check.json").read_text())
+    assert os.listdir(tmp_path) == ["gpu-check.json"]
+    assert said["gpu"]["name"] == "pretended" and said["quick"] is True
+    assert said["versions"]["torch"] == torch.__version__.partition("+")[0]
+    found = {check["name"]: check for check in said["checks"]}
+    assert found.keys() == set(discovery.names("kdpipe.selfcheck.checks"))
+    wrong = {name: one["said"] for name, one in found.items() if one["passed"] is False}
+    assert wrong.keys() <= TIMED, wrong
+    assert done.returncode == bool(wrong)
+    measured = {name for name, one in found.items() if one["passed"] is None}
+    assert measured == {"throughput", "several"}, found
+    assert found["agreement"]["numbers"]["float32_logits"] == 0.0
+    assert found["agreement"]["numbers"]["bfloat16_logits"] > 1e-3
+    assert max(found["terms"]["numbers"].values()) == found["tables"]["numbers"]["off"] == 0.0
+    assert "compile was not tried: a C++ compiler" in found["options"]["said"]
+    for one in said["checks"]:
+        assert f"{one['title']:<44} {one['said']}" in done.stdout
+    assert f"{len(found) - len(wrong) - len(measured)} passed, {len(wrong)} failed" in done.stdout
+
+
+def test_without_a_gpu_it_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert main(["gpu-check"]) == 2
+    assert "there is no GPU here" in capsys.readouterr().err
+    machines.nvidia_smi(monkeypatch, tmp_path, "GPU 0: Tesla T4 (UUID: GPU-aa)\n")
+    monkeypatch.setattr(usable, "refused", lambda: "it wants driver 580")
+    assert main(["gpu-check"]) == 2
+    assert "torch cannot use the GPU here: it wants driver 580" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["nvidia-smi"]
+
+
+def test_it_does_not_wait_for_a_run_that_is_at_work(monkeypatch, capsys):
+    name = f"GPU-busy-{os.getpid()}"
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
+    monkeypatch.setattr(usable, "refused", lambda: None)
+    with leases.lease():
+        assert main(["gpu-check"]) == 2
+    assert f"a run of kdpipe is at work on GPU {name}" in capsys.readouterr().err
+    assert look.gpu() == name
+
+
+def raises(_):
+    raise RuntimeError("CUDA error: an illegal memory access\nCUDA kernel errors might be")
+
+
+def dies(_):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hangs(_):
+    time.sleep(600)
+
+
+def test_what_breaks_a_check_ends_there_and_is_a_failure(monkeypatch, capsys):
+    def check(order, looks) -> Check:
+        return Check(order, looks.__name__, looks, "device: cpu")
+
+    passes = Check(9, "passes", lambda _: Outcome(True, "well", {"off": 0.0}), "nothing")
+    made = {"raises": check(1, raises), "dies": check(2, dies), "passes": passes}
+    monkeypatch.setattr(look, "checks", lambda: made)
+    told = []
+    found = {one.name: one.outcome for one in look.look(True, told.append)}
+    assert found["raises"] == Outcome(False, "RuntimeError: CUDA error: an illegal memory access")
+    assert found["dies"] == Outcome(False, "its process ended by signal 11")
+    assert found["passes"] == Outcome(True, "well", {"off": 0.0})
+    assert [one.name for one in told] == list(made)
+    assert written.line(told[0]).splitlines()[1].split(maxsplit=1) == ["meanwhile", "device: cpu"]
+    assert written.line(told[2]) == f"pass  {'passes':<44} well"
+    last = written.last(told, Path("x.json"))
+    assert last.startswith("1 passed, 2 failed, 0 measured") and "send it with an issue" in last
+
+
+def test_a_check_that_hangs_is_ended_with_the_time(tmp_path):
+    began = time.monotonic()
+    with pytest.raises(apart.Fault, match="too long"):
+        apart.together([lambda: hangs(None)], tmp_path / "log", began + 0.3)
+    assert time.monotonic() - began < 60
+    over = bench.Bench(tmp_path, True, until=0.0)
+    check = Check(1, "late", raises, "nothing")
+    assert look._outcome(check, over) == Outcome(None, "the 10 minutes were over")
+
+
+def test_distance_by_hand():
+    found = [torch.tensor([3.0, 4.0]), torch.tensor([12.0])]
+    assert compared.distance(found, found) == 0.0
+    off = compared.distance(found, [torch.tensor([3.0, 0.0]), torch.tensor([4.0])])
+    assert off == pytest.approx(((16 + 64) / (9 + 16)) ** 0.5)
+
+
+def test_files_that_differ():
+    one = {"files": {"a": {"sha256": "1"}, "b": {"sha256": "2"}}}
+    other = {"files": {"a": {"sha256": "1"}, "b": {"sha256": "3"}, "c": {"sha256": "4"}}}
+    assert bench.differing(one, one) == []
+    assert bench.differing(one, other) == ["b", "c"]
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """A GPU that computes as the CPU does, but for what a test changes."""
+    monkeypatch.setattr(exact, "torch_device", lambda *_: torch.device("cpu"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-off-{os.getpid()}")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+
+
+QUICK = bench.Bench(Path("nowhere"), True)
+
+
+def every_other(monkeypatch, where, name, change):
+    """Every second call, those of the pretended GPU, gives something else."""
+    real, calls = getattr(where, name), []
+
+    def called(*given, **more):
+        calls.append(name)
+        found = real(*given, **more)
+        return change(found) if len(calls) % 2 == 0 else found
+
+    monkeypatch.setattr(where, name, called)
+
+
+def test_a_gpu_that_computes_something_else_fails(pretended, monkeypatch):
+    every_other(monkeypatch, compared, "step", lambda said: (said[0] * 1.0005, said[1]))
+    outcome = agreement.look(QUICK)
+    assert outcome.passed is False
+    assert "logits in float32 are off by 5.0e-04, more than 0.0001" in outcome.said
+    assert "TF32" not in outcome.said
+    assert families.look(QUICK).passed is True, "within what a deep network may differ by"
+    every_other(monkeypatch, compared, "step", lambda said: (said[0] * 1.02, said[1]))
+    assert families.look(QUICK).passed is False
+
+
+def test_a_gradient_that_is_another_or_none_fails(pretended, monkeypatch):
+    every_other(monkeypatch, terms, "_asked", lambda said: (said[0], [g * 1.01 for g in said[1]]))
+    outcome = terms.look(QUICK)
+    assert outcome.passed is False and "kd is off by 9.9e-03" in outcome.said
+    every_other(
+        monkeypatch, compared, "step", lambda said: (said[0], [g * float("nan") for g in said[1]])
+    )
+    assert agreement.look(QUICK).passed is False
+
+
+def test_every_family_has_a_network_here():
+    assert families.NETWORKS.keys() == naming.families().keys()
+    for names, shape in families.NETWORKS.values():
+        for name in names:
+            naming.check(name, shape)
+
+
+def test_tf32_is_on_inside_alone():
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    with compared.tf32(True):
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+
+
+@pytest.mark.parametrize("name", discovery.names("kdpipe.selfcheck.checks"))
+def test_every_check_says_what_to_set_meanwhile(name):
+    check = look.checks()[name]
+    assert check.title and check.meanwhile and len(check.title) <= 44
+    orders = [one.order for one in look.checks().values()]
+    assert len(set(orders)) == len(orders)
+
+
+def test_a_network_is_the_same_each_time():
+    one, other = (compared.network("wrn10-0.5", (3, 32, 32)) for _ in range(2))
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    assert isinstance(one, nn.Module) and all(torch.equal(*pair) for pair in pairs)
