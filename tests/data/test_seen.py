@@ -1,5 +1,6 @@
 """Images that are replaced after their card was made are found out, cheaply and by content."""
 
+import json
 import os
 
 import made_data
@@ -8,6 +9,7 @@ import tiny
 import yaml
 from PIL import Image
 
+from kdpipe import identity
 from kdpipe.cli.main import main
 from kdpipe.data import cards
 from kdpipe.data.own import seen
@@ -36,7 +38,7 @@ def replace(file):
 
 
 def test_files_that_are_as_they_were_are_not_read(folder, monkeypatch):
-    monkeypatch.setattr(seen, "_digest", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(seen, "_read", lambda *_: pytest.fail("it was read"))
     assert said(folder) is None
 
 
@@ -58,7 +60,7 @@ def test_a_copy_with_other_times_is_read_once(folder, monkeypatch):
     for file in folder.rglob("*.png"):
         os.utime(file, (1, 1))
     assert said(folder) is None
-    monkeypatch.setattr(seen, "_digest", lambda *_: pytest.fail("it was read again"))
+    monkeypatch.setattr(seen, "_read", lambda *_: pytest.fail("it was read again"))
     assert said(folder) is None
 
 
@@ -100,3 +102,34 @@ def test_check_status_and_a_start_say_it(folder, tmp_path, capsys):
         load({}, [], tmp_path / "study.yaml", head=True)
     assert "data.path: the images in" in capsys.readouterr().err
     assert load({}, [], tmp_path / "study.yaml", head=False)  # a job plans again and looks at none
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("test", 17),
+        ("train", 47),
+        ("classes", 5),
+        ("counts", [11, 13, 12, 12]),
+        ("class_names", ["a", "b", "c", "d"]),
+        ("mean", [0.1, 0.2, 0.3]),
+        ("std", [0.1, 0.2, 0.3]),
+    ],
+)
+def test_a_card_that_is_changed_and_sealed_again_is_compared_with_its_images(folder, key, value):
+    place = cards.beside(folder)
+    facts = json.loads(place.read_bytes()) | {key: value}
+    if key in ("train", "classes"):  # else the card does not agree with itself
+        facts |= {"counts": [], "class_names": []}
+    place.write_text(json.dumps(identity.sealed(facts)))
+    message = said(folder)
+    assert message is not None and f"{place} says {key} " in message
+    assert "sealed again" in message and f"kdpipe data {folder} --name mine" in message
+
+
+def test_a_list_of_files_from_before_cards_were_noted_in_it_costs_one_reading(folder, monkeypatch):
+    path = seen.beside(cards.beside(folder))
+    noted = json.loads(path.read_bytes())
+    path.write_text(json.dumps({key: noted[key] for key in ("card", "files")}))
+    assert said(folder) is None
+    assert json.loads(path.read_bytes()) == noted

@@ -33,7 +33,8 @@ def test_every_file_of_a_report_is_known_before_it_has_its_name(reports):
     assert {"index.md", "a_or_b.csv"} <= {name.name for name in names}
     # what this report has none of
     names += map(
-        Path, (".own", "tables/by_class.csv", "tables/validation.md", "registrations/x.json")
+        Path,
+        (".own", ".files", "tables/by_class.csv", "tables/validation.md", "registrations/x.json"),
     )
     made = [temporary(reports / each / name) for name in names for each in ("x", "published/x")]
     assert sorted(leftovers.of(reports)) == sorted(made)

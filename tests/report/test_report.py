@@ -27,6 +27,7 @@ from kdpipe.evidence.claim import claims, judge
 from kdpipe.evidence.selections import tidy
 from kdpipe.networks import naming
 from kdpipe.plan.items import Plan
+from kdpipe.report import source
 from kdpipe.report.figure import figures
 from kdpipe.report.pages import decision
 from kdpipe.report.pages import markdown as words
@@ -53,8 +54,13 @@ def rendered(tmp_path_factory):
 def test_everything_is_written(rendered):
     folder, *_ = rendered
     assert {path.name for path in folder.iterdir() if path.is_file()} == {
-        *("index.html", "index.md", "results.csv", "claims.json")
+        *("index.html", "index.md", "results.csv", "claims.json", ".files")
     }
+    every = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    command = ["sha256sum", "--strict", "-c", ".files"]
+    checked = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert {line.removesuffix(": OK") for line in checked.stdout.splitlines()} == every - {".files"}
+    assert source.is_whole(folder)
     written = {path.name for path in (folder / "tables").iterdir()}
     names = {*tables(), a_or_b.NAME}
     assert written == {f"{name}.{ending}" for name in names for ending in ("csv", "md", "tex")}

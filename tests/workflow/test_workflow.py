@@ -143,6 +143,17 @@ def test_a_second_start_does_nothing(finished):
     assert "Nothing to be done" in finished.dry(study(), "--", "report")
 
 
+def test_a_report_of_which_a_file_was_altered_or_removed_is_rendered_again(copy):
+    path = copy.folder / "reports/tiny/tables/teacher_size.csv"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"1", b"2", 1))
+    assert copy.planned(study()) == {"render"}
+    path.unlink()
+    assert copy.planned(study()) == {"render"}
+    path.write_bytes(whole)
+    assert "Nothing to be done" in copy.dry(study())
+
+
 def test_a_second_start_says_so_and_what_was_found_quiet_or_not(copy):
     for options in ((), ("--quiet", "all")):
         said = copy.run(study(), *options)

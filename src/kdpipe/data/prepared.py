@@ -47,9 +47,7 @@ def prepare(card: cards.Card, place: store.Store, path: Path | None = None) -> P
                 f"data set {card.name}: the images in {path or card.source} are not those of its "
                 f"card (sha256 {prepared[:12]}, expected {card.sha256[:12]}): {cure}"
             )
-        _refuse_other(card, arrays)
-        if path is not None:
-            _refuse_other_facts(card, arrays, path)
+        _refuse(card, disagreements(card, arrays, path))
         for name in names:
             write_npy(folder / f"{name}.npy", arrays[name])
         digests = {name: array_digest(name, arrays[name]) for name in names}
@@ -89,7 +87,7 @@ def read(card: cards.Card, place: store.Store) -> Arrays:
             f"data set {card.name}: {_altered(folder, arrays)} not what its card says: "
             f"{cure(folder)}"
         )
-    _refuse_other(card, arrays)
+    _refuse(card, _other_numbers(card, arrays))
     return arrays
 
 
@@ -110,10 +108,27 @@ def mapped(whose: str, name: str, folder: Path) -> np.ndarray:
     return array
 
 
-def _refuse_other(card: cards.Card, arrays: Arrays) -> None:
-    """Raise DataError for a card of one's own data that says other numbers than the arrays."""
+def _refuse(card: cards.Card, wrong: list[str]) -> None:
+    """Raise DataError for what a card of one's own data says otherwise than the arrays."""
+    if wrong:
+        raise DataError(
+            f"data set {card.name}: its card says {'; '.join(wrong)}: make its card again with "
+            "kdpipe data"
+        )
+
+
+def disagreements(card: cards.Card, arrays: Arrays, path: Path | None = None) -> list[str]:
+    """What a card of one's own data says otherwise than its arrays, and than the files in `path`.
+
+    Classes, mean and deviation are in no digest, and stand in the record of every run. Of images
+    that stream, mean and deviation are those of a sample, and are not measured again.
+    """
+    return _other_numbers(card, arrays) + (_other_facts(card, arrays, path) if path else [])
+
+
+def _other_numbers(card: cards.Card, arrays: Arrays) -> list[str]:
     if card.name in cards.known():
-        return
+        return []
     images = arrays["shape"] if card.streamed else arrays["train_images"].shape[1:]
     found = {
         "shape": tuple(map(int, images)),
@@ -122,26 +137,18 @@ def _refuse_other(card: cards.Card, arrays: Arrays) -> None:
         "test": len(arrays["test_labels"]),
         "validation": len(arrays.get("val_labels", ())),
     }
-    wrong = [
+    if card.counts:  # older cards have none
+        found["counts"] = tuple(np.bincount(arrays["train_labels"]).tolist())
+    return [
         f"{key} {getattr(card, key)}, found {value}"
         for key, value in found.items()
         if getattr(card, key) != value
     ]
-    if wrong:
-        raise DataError(
-            f"data set {card.name}: its card says {'; '.join(wrong)}: make its card again with "
-            "kdpipe data"
-        )
 
 
-def _refuse_other_facts(card: cards.Card, arrays: Arrays, path: Path) -> None:
-    """Raise DataError for a card of one's own data that says other classes, mean or deviation.
-
-    They are in no digest, and stand in the record of every run. Of images that stream, mean and
-    deviation are those of a sample, and are not measured again.
-    """
+def _other_facts(card: cards.Card, arrays: Arrays, path: Path) -> list[str]:
     if card.name in cards.known():
-        return
+        return []
     wrong = []
     if card.class_names and path.is_dir():
         found = folders.listed(path, card.made).classes
@@ -153,11 +160,7 @@ def _refuse_other_facts(card: cards.Card, arrays: Arrays, path: Path) -> None:
             if not np.allclose(values, getattr(card, key), rtol=0, atol=ROUNDED):
                 said = [round(float(value), 4) for value in values]
                 wrong.append(f"{key} {list(getattr(card, key))}, found {said}")
-    if wrong:
-        raise DataError(
-            f"data set {card.name}: its card says {'; '.join(wrong)}: make its card again with "
-            "kdpipe data"
-        )
+    return wrong
 
 
 def noted(folder: Path) -> dict:

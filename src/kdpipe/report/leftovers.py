@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from kdpipe import discovery
-from kdpipe.report.source import LISTED, PAGE
+from kdpipe.report.source import FILES, LISTED, PAGE
 from kdpipe.results.archived import FILE
 from kdpipe.results.files import temporary_files
 
@@ -20,8 +20,8 @@ _TABLES = "|".join(
 )
 _FIGURES = "|".join(discovery.names("kdpipe.report.figures"))
 _TEMPORARY = {  # by the folder below that of a report
-    "": rf"\.({re.escape(PAGE)}|{re.escape(LISTED)}|index\.html|results\.csv|claims\.json"
-    rf"|{re.escape(FILE)})",
+    "": rf"\.({re.escape(PAGE)}|{re.escape(LISTED)}|{re.escape(FILES)}|index\.html|results\.csv"
+    rf"|claims\.json|{re.escape(FILE)})",
     "tables": rf"\.({_TABLES})\.(csv|md|tex)",
     "figures": rf"\.({_FIGURES})\.(svg|png)",
     "registrations": r"\..+\.json",

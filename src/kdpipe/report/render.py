@@ -63,6 +63,9 @@ def render(plan: Plan, place: store.Store, folder: Path) -> Path:
         files[folder / f"figures/{drawing.name}.png"] = style.png(drawing.figure)
     if theirs := _of_own(asked.own([*plan.study.tables, *plan.study.figures])):
         files[folder / source.LISTED] = "".join(f"{name}\n" for name in theirs).encode()
+    if place.root.absolute() != folder.absolute():  # else it is published, and git knows it
+        said = {str(path.relative_to(folder)): data for path, data in files.items()}
+        files[folder / source.FILES] = source.listed(said)
     exchange(files, last=folder / source.PAGE, gone=_others(folder, files.keys()))
     altered = place.altered["runs"].values()
     for line in (*found.failed, *altered):
@@ -156,6 +159,7 @@ def _others(folder: Path, written: Collection[Path]) -> list[Path]:
     with contextlib.suppress(OSError, ValueError):
         listed = (folder / source.LISTED).read_text().splitlines()
         names += [source.LISTED, *(name for name in listed if re.fullmatch(OF_OWN, name))]
+    names.append(source.FILES)
     paths = [path for path in (folder / name for name in names) if path not in written]
     half = [left for path in paths for left in temporary_files(path.parent, path.name)]
     return [path for path in paths if path.is_file()] + half

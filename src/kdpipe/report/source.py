@@ -19,6 +19,7 @@ from kdpipe.study import asked
 
 PAGE = "index.md"  # written last of a report
 LISTED = ".own"  # in a report: the files of tables and figures of one's own, as it may have them
+FILES = ".files"  # in a report: SHA-256 and name of every file of it, as sha256sum -c reads them
 NOT_SHOWN = {"device", "runs_per_gpu", "kernels", "workers", "registration"}  # how a study is run
 
 
@@ -46,6 +47,24 @@ def last_line(digest: str) -> str:
         f"Rendered by kdpipe {__version__} from the records alone (sha256 {digest}); the page: "
         "index.html."
     )
+
+
+def listed(files: dict[str, bytes]) -> bytes:
+    """What FILES says of the files of a report, by name."""
+    lines = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    return "".join(sorted(lines)).encode()
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file of a report is as it was rendered; not if that was never noted."""
+    try:
+        lines = (folder / FILES).read_text().splitlines()
+        return bool(lines) and all(
+            hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
+            for sha256, name in (line.split("  ", 1) for line in lines)
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def of(folder: Path) -> str | None:

@@ -4,10 +4,12 @@ A study is planned from its file and from cards. Here the things themselves are 
 anything is spent on them: images, code of one's own, and the files that bring weights.
 """
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdpipe import identity
 from kdpipe.data import cards
 from kdpipe.data.keys import Data
 from kdpipe.data.own.unlabelled import card as unlabelled
@@ -15,7 +17,10 @@ from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.networks.brought import fed, taken
 from kdpipe.networks.brought.taken import Taking
 from kdpipe.plan.items import Plan
+from kdpipe.results.marks import CARD
+from kdpipe.results.store import Store
 from kdpipe.study.grammar import Study
+from kdpipe.wording import shown
 
 if TYPE_CHECKING:
     from kdpipe.networks.brought.started import Begun
@@ -71,17 +76,53 @@ def of_images(study: Study, source: str = "STUDY") -> list[str]:
     return found
 
 
-def unlabelled_gone(plan: Plan, ready: Collection[str]) -> list[str]:
-    """What to say of images without labels that are neither prepared nor where they were.
+def of_prepared(plan: Plan, place: Store) -> list[str]:
+    """Where a card of one's own data says something else than when its images were prepared.
 
-    ready: the folders of what is prepared.
+    A report is rendered without the images, and counts them by the card: somebody may have changed
+    it, and sealed it again. What one of the two does not say is not compared.
     """
-    own, path = plan.unlabelled, plan.study.data.unlabelled
-    if own is None or own.folder in ready or Path(str(path)).exists():
-        return []
+    from kdpipe.data import prepared  # numpy, see above
+
+    found = []
+    for folder, data in plan.data_sets.items():
+        noted = prepared.noted(place.data(folder))
+        if data.path is None or data.name in cards.known() or noted != identity.sealed(noted):
+            continue
+        card = cards.of(data.name, data.path, data.card)
+        if card.folder != folder:  # of images without labels
+            continue
+        now = json.loads(json.dumps(cards.sealed(card)))
+        keys = now.keys() & noted.keys() - {"source", "files", "made", "seal"}
+        wrong = [
+            f"{key} {shown(now[key])}, and said {shown(noted[key])} when they were prepared"
+            for key in sorted(keys)
+            if now[key] and noted[key] and now[key] != noted[key]
+        ]
+        if wrong:
+            where = Path(data.card) if data.card else cards.beside(Path(data.path))
+            found.append(
+                f"{where} says of its images {'; '.join(wrong)}: if somebody has changed it, type "
+                f"{cards.typed_again(cards.read(where), data.path, where)}; if it is right, remove "
+                f"{place.data(folder)}, which is then prepared again"
+            )
+    return found
+
+
+def gone(plan: Plan, place: Store) -> list[str]:
+    """What to say of images of one's own that are neither prepared nor where they were.
+
+    With their cards alone a study is planned, and what is finished stays; nothing can be trained.
+    """
+    data, own = plan.study.data, plan.unlabelled
+    card = cards.card_of_keys(data)
+    named = [] if card.name in cards.known() else [("data.path", data.path, card.folder)]
+    named += [("data.unlabelled", data.unlabelled, own.folder)] if own is not None else []
     return [
-        f"data.unlabelled: there is no {path}, and its images are not prepared here: bring them "
-        "back, or name others and type kdpipe data STUDY"
+        f"{where}: there is no {path}, and its images are not prepared in {place.root}: bring them "
+        "back before anything is trained"
+        for where, path, folder in named
+        if not Path(str(path)).exists() and not (place.data(folder) / CARD).exists()
     ]
 
 

@@ -82,7 +82,7 @@ def load(
             name for name in made.data_sets if not head or (store.data(name) / CARD).exists()
         )
         if head:
-            comparing.refuse(source, comparing.unlabelled_gone(made, ready))
+            comparing.refuse(source, comparing.gone(made, store) if to_do else [])
             refuse_rooms(_kinds(made, to_do, ready), store, Path(report_folder_of(study)))
             if made.gauges.keys() & set(to_do):
                 refuse_without_graphs()
@@ -143,13 +143,14 @@ def _source(made: Plan, store: Store) -> str | None:
     """The digest of what a report is to be rendered from; None if that which is there is so.
 
     Snakemake may have been killed between the last run and the report, or the report be that of
-    another study with the same name. One that is not there is missed by Snakemake itself.
+    another study with the same name, or a file of it have been altered. One that is not there is
+    missed by Snakemake itself.
     """
     folder = Path(report_folder_of(made.study))
     if not all((folder / name).exists() for name in REPORTED):
         return None
     digest = source.digest(made, store)
-    return None if digest == source.of(folder) else digest
+    return None if digest == source.of(folder) and source.is_whole(folder) else digest
 
 
 def _again(made: Plan, to_do: Collection[str], store: Store) -> dict[str, Path]:

@@ -20,9 +20,10 @@ def arguments(parser) -> None:
 def run(options) -> None:
     from kdpipe.plan import planner
     from kdpipe.study import checking
-    from kdpipe.upkeep import archive
+    from kdpipe.upkeep import archive, comparing
 
     made = planner.make(checking.load(options.study))
+    comparing.refuse(options.study, comparing.of_prepared(made, store(options)))
     folder = options.to or Path("reports") / "published" / made.study.study
     print(archive.write(made, store(options), folder))
     if not options.to:

@@ -8,13 +8,15 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
+    from kdpipe.results.store import Store
     from kdpipe.study import checking
     from kdpipe.upkeep import comparing
     from kdpipe.workflow import before
 
     made = before.checked(options.study)
     first = f"{options.study}: no mistakes; {len(made.runs):,} runs"
-    print("\n".join([first, *comparing.starts(made), *checking.notes(made.study)]))
+    said = [*comparing.starts(made), *comparing.gone(made, Store()), *checking.notes(made.study)]
+    print("\n".join([first, *said]))
 
 
 COMMAND = Command(

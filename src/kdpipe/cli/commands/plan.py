@@ -44,7 +44,7 @@ def run(options) -> None:
         print(json.dumps(overview.as_json(made, states)))
         return
     lines = [overview.as_text(made, states), said.price(found, total, states, plainly)]
-    lines += _chances(options, made, found, place)
+    lines += [*comparing.gone(made, place), *_chances(options, made, found, place)]
     print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
     needed = said.peak_disk(made, total, states)
     if warning := prices.disk_warning(needed, options.results):

@@ -17,7 +17,7 @@ def run(options) -> None:
     from kdpipe.plan import planner
     from kdpipe.report.render import render
     from kdpipe.study import checking, yaml_file
-    from kdpipe.upkeep import watching
+    from kdpipe.upkeep import comparing, watching
 
     if options.study == "-":
         content = yaml_file.parse(sys.stdin.buffer.read(), "standard input")
@@ -25,6 +25,7 @@ def run(options) -> None:
         content = yaml_file.read(options.study)
     study = checking.validate(content, options.study, Path(options.study).parent)
     made, place = planner.make(study), store(options)
+    comparing.refuse(options.study, comparing.of_prepared(made, place))
     folder = render(made, place, options.reports / study.study)
     print(f"{folder}/index.html: rendered{watching.missing(made, place, options.study)}")
 

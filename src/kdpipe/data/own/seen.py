@@ -2,16 +2,19 @@
 
 Beside the card, as PATH.card.files.json, stand size and time of each file. They are looked at at
 each start, which takes no longer than listing the folder; only where they differ are the images
-read and compared with the card. So a copy with other times costs one reading, and images that were
+read and compared with the card, and where the card is not the one that was noted: somebody may have
+changed it, and sealed it again. So a copy with other times costs one reading, and images that were
 replaced behind a finished study are said.
 """
 
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from kdpipe import identity
 from kdpipe.data import cards, listing, prepared
 from kdpipe.data.arrays import digest
 from kdpipe.data.cards import Card
@@ -23,20 +26,28 @@ from kdpipe.wording import listed, printable
 Facts = dict[str, list[int]]  # by the file's path below the folder: size in bytes, time in ns
 
 
+class Found(NamedTuple):
+    """The digest of images that were read, and what their card says otherwise."""
+
+    sha256: str
+    wrong: list[str]
+
+
 @dataclass(frozen=True)
 class Kept:
     """Images in `path`, a folder or a .npz, and the card at `place` that was made of them.
 
-    `files` gives the images of a folder and `digest` reads them; both raise DataError. `again` is
-    what makes the card again.
+    `said` is the digest of all that the card says. `files` gives the images of a folder and `read`
+    reads them; both raise DataError. `again` is what makes the card again.
     """
 
     place: Path
     path: Path
     sha256: str
+    said: str
     streamed: bool
     files: Callable[[], list[Path]]
-    digest: Callable[[], str]
+    read: Callable[[], Found]
     again: str
 
 
@@ -47,7 +58,8 @@ def note(place: Path, card: Card, path: Path) -> None:
 
 def keep(kept: Kept) -> None:
     """The same of any card."""
-    write_json(beside(kept.place), {"card": kept.sha256, "files": _facts(kept)})
+    noted = {"card": kept.sha256, "said": kept.said, "files": _facts(kept)}
+    write_json(beside(kept.place), noted)
 
 
 def beside(place: Path) -> Path:
@@ -68,13 +80,15 @@ def changes(kept: Kept) -> str | None:
     """
     if not kept.path.exists():
         return None
-    before = _noted(kept)
+    before, same_card = _noted(kept)
+    found = Found("", [])
     try:
         now = _facts(kept)
-        if now == before:
+        if now == before and same_card:
             return None
         changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        same = kept.digest() == kept.sha256
+        found = kept.read()
+        same = found.sha256 == kept.sha256
         why = f"{_counted(changed, before, now)} since its card was made" if before else ""
     except DataError as error:
         same, changed, why = False, [], str(error)
@@ -84,7 +98,12 @@ def changes(kept: Kept) -> str | None:
             f"runs that are finished are of the old ones: bring those back, or make the card "
             f"again: {kept.again}; runs on the new ones get new names"
         )
-    if kept.streamed and before:
+    if found.wrong:
+        return (
+            f"{kept.place} says {'; '.join(found.wrong)}: it was changed after it was made, and "
+            f"sealed again: {kept.again}"
+        )
+    if kept.streamed and before and changed:
         return (
             f"{why}; all sizes are the same, and of images that stream pixels are not compared. "
             f"If they hold the same images, type: {kept.again}"
@@ -99,9 +118,10 @@ def _of_card(place: Path, card: Card, path: Path) -> Kept:
         place,
         path,
         card.sha256,
+        said_of(card),
         card.streamed,
         lambda: folders.every(path, card.made),
-        lambda: _digest(card, path),
+        lambda: _read(card, path),
         cards.typed_again(card, path, place),
     )
 
@@ -117,19 +137,27 @@ def _of(file: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _noted(kept: Kept) -> Facts:
-    """What was noted for this card; empty where nothing was."""
+def _noted(kept: Kept) -> tuple[Facts, bool]:
+    """What was noted for this card, and whether all that it says is as it was noted."""
     with contextlib.suppress(*DAMAGED):
         found = json.loads(beside(kept.place).read_bytes())
         if found["card"] == kept.sha256:
-            return dict(found["files"])
-    return {}
+            return dict(found["files"]), found.get("said") == kept.said
+    return {}, False
 
 
-def _digest(card: Card, path: Path) -> str:
-    """That of the images as a card has it."""
+def said_of(card: object) -> str:
+    """The digest of all that a card says, whether it was just made or read."""
+    facts = asdict(card)  # pyright: ignore[reportArgumentType]
+    made = facts.get("made", {})
+    return identity.digest(facts | {"made": {k: v for k, v in made.items() if v is not None}})
+
+
+def _read(card: Card, path: Path) -> Found:
+    """What the images are that a card is of, and where it says something else."""
     arrays = listing.read(card, path) if card.streamed else reader.read(card, path)
-    return digest(arrays, prepared.names_of(card))
+    wrong = prepared.disagreements(card, arrays, path)
+    return Found(digest(arrays, prepared.names_of(card)), wrong)
 
 
 def _counted(changed: list[str], before: Facts, now: Facts) -> str:

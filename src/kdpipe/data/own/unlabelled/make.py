@@ -79,15 +79,20 @@ def _kept(made: UnlabelledCard, path: Path, study: str) -> seen.Kept:
         unlabelled_cards.beside(path, made.data),
         path,
         made.sha256,
+        seen.said_of(made),
         made.stream,
         lambda: folders.pictures_in(path),
-        lambda: digest(images.read(path, made.shape, made.stream).arrays, _names(made)),
+        lambda: _found(made, path),
         unlabelled_cards.command(study),
     )
 
 
-def _names(made: UnlabelledCard) -> tuple[str, ...]:
-    return images.names_of(made.stream)
+def _found(made: UnlabelledCard, path: Path) -> seen.Found:
+    """What the images are that a card is of, and where it says something else."""
+    read = images.read(path, made.shape, made.stream)
+    count = len(read.names)
+    wrong = [] if count == made.count else [f"count {made.count:,}, found {count:,}"]
+    return seen.Found(digest(read.arrays, images.names_of(made.stream)), wrong)
 
 
 def _prepared(card: cards.Card, data: Data, place: Store) -> Arrays:
