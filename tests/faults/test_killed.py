@@ -16,15 +16,18 @@ from typing import Any
 import made_world
 import pytest
 import tiny
-from killing import AT, PRETEND, TO
+from killing import AT, GRAPHS, PRETEND, TO
 from made_world import World, commands
 from warm import Child
 
 from kdpipe.errors import StoreError
+from kdpipe.plan import planner
 from kdpipe.plan.cost import speeds
+from kdpipe.plan.items import Gauge
 from kdpipe.results import archived, records, run_folder
 from kdpipe.results.archived import KINDS
 from kdpipe.results.files import file_facts, read_arrays, write_arrays
+from kdpipe.study import checking
 
 FULL = os.environ.get("KDPIPE_FAULTS") == "all"
 SAMPLE = 3  # moments of a verb
@@ -90,6 +93,33 @@ def with_a_teacher_made_again(world: World) -> None:
     records.publish(folder, record | {"files": files})
 
 
+def measured_as_a_file(world: World) -> Gauge:
+    """A student from scratch, in a study that asks for files."""
+    path = tiny.write(world.folder / "files.yaml", made_world.STUDY | {"export": True})
+    (found, *_) = planner.make(checking.load(path)).gauges.values()
+    return found
+
+
+def with_graphs(world: World) -> None:
+    """What the gauge is made of without torch's exporter, which takes seconds each time."""
+    from kdpipe.data import splits
+    from kdpipe.shipping import checked, gauge, graph
+
+    spec = measured_as_a_file(world).spec
+    split = splits.load(spec["data"], world.place)
+    network, *_ = gauge._network(spec, world.place, None)
+    shape = split.train.images.shape[1:]
+    made = graph.of(spec["network"]["name"], network, split.mean, split.std, shape)
+    folder = world.folder / GRAPHS
+    folder.mkdir()
+    (folder / "float32.onnx").write_bytes(made)
+    (folder / "int8.onnx").write_bytes(graph.quantised(made, checked.calibration(split)))
+
+
+def gauge(world: World) -> list[str]:
+    return ["gauge", *made_world.spec(measured_as_a_file(world))]
+
+
 def one_checkpoint_more(world: World) -> list[str]:
     return [*commands(world.plan())["train"][0][:3], "--keep=0,1"]
 
@@ -112,6 +142,7 @@ VERBS = {
     "tabulate the rest": ("half_done", nothing, first("tabulate", 2)),
     "score": ("finished", without("results/ensembles/*"), first("score")),
     "probe": ("finished", without("results/probes/*"), first("probe")),
+    "gauge": ("finished", with_graphs, gauge),
     "report": ("finished", without("reports"), first("report")),
     "report again": ("half_done", nothing, first("report")),
     "archive": ("finished", without("published"), first("archive")),

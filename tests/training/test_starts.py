@@ -15,6 +15,7 @@ from kdpipe.cli.main import main
 from kdpipe.data import splits, streams
 from kdpipe.data.views import Views
 from kdpipe.errors import StudyError
+from kdpipe.networks.brought import weights
 from kdpipe.networks.models import build
 from kdpipe.plan import planner
 from kdpipe.results import run_folder
@@ -190,6 +191,11 @@ WRONG = {
     "weights": ({"weights": "IMAGENET1K_V1", "sha256": None}, "starts.warm.weights: "),
     "both": ({"weights": "IMAGENET1K_V1"}, "leave sha256 out"),
     "checksum": ({"sha256": None}, "starts.warm.sha256: this key is missing"),
+    "input": (
+        {"input": {"size": 64, "mean": [0.5], "std": [0.25]}},
+        "starts.warm.input: a network that begins from weights sees the study's images as every "
+        "student does: set data.mean, data.std and data.resize",
+    ),
     "faster": ({"backbone_lr": 2}, "starts.warm.backbone_lr"),
 }
 
@@ -220,7 +226,10 @@ def test_a_normalisation_that_nobody_said_is_noticed(file):
 def test_what_does_not_fit_is_said_before_anything_runs(file, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny.write(tmp_path / "s.yaml", study(file))
+    read, whole = [], weights.read
+    monkeypatch.setattr(weights, "read", lambda *asked: read.append(asked) or whole(*asked))
     assert main(["check", "s.yaml"]) == 0
+    assert len(read) == 1  # it may be of gigabytes
     assert "new, at random: linear.weight, linear.bias" in capsys.readouterr().out
     tiny.write(tmp_path / "s.yaml", study(file, {"network": "wrn16-1"}, main={}))
     assert main(["check", "s.yaml"]) == 2

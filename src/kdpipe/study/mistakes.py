@@ -17,6 +17,11 @@ ALPHA = (
     "means the KD weight in half of the field and the CE weight in the other half; write "
     "kd_weight and ce_weight instead"
 )
+INPUT = (
+    "a network that begins from weights sees the study's images as every student does: set "
+    "data.mean, data.std and data.resize to what its weights expect; an input of its own is for a "
+    "teacher that is not trained (pretrained)"
+)
 
 
 def explain(
@@ -47,6 +52,8 @@ def _line(details: Any, content: object, model: type[BaseModel]) -> tuple[str, s
     if kind == "extra_forbidden":
         if location[-1] in ("alpha", "alphas"):
             return where, f"alpha is refused: it {ALPHA}"
+        if location[0] == "starts" and location[-1] == "input":
+            return where, INPUT
         known = _keys_at(model, location[:-1])
         return place, f"unknown key{nearest(location[-1], known)} (allowed: {listed(known)})"
     if kind == "missing":

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from kdpipe.networks.brought.started import Begun
 
 
-def refuse_others(plan: Plan, source: str) -> None:
-    """Raise KdpipeError if anything that a study names is not what was said of it.
+def refuse_others(plan: Plan, source: str) -> list[str]:
+    """What networks take over from the files that they begin from, and what of them is new.
 
-    `source` is its file, as messages name it. Imports torch where code or weights are tried.
+    Raises KdpipeError if anything that a study names is not what was said of it. `source` is its
+    file, as messages name it. Imports torch where code or weights are tried.
     """
-    study = plan.study
-    refuse(source, [*of_images(study, source), *_of_weights(plan)])
+    study, begun = plan.study, _begun(plan)
+    refused = [str(one) for one in begun.values() if isinstance(one, KdpipeError)]
+    refuse(source, [*of_images(study, source), *_of_weights(plan), *refused])
     if study.networks:
         from kdpipe.networks.own import changes
 
@@ -43,6 +45,7 @@ def refuse_others(plan: Plan, source: str) -> None:
 
         on_gpus = study.device == "cuda"
         term_changes.compare(term_changes.Own(source, study.methods, study.code, on_gpus))
+    return [f"starts.{name} begins from its file: {one}" for name, one in begun.items()]
 
 
 def taken_by(study: Study) -> list[Taking]:
@@ -138,7 +141,7 @@ def _changed(where: str, data: Data) -> Iterator[str]:
 
 
 def _of_weights(plan: Plan) -> Iterator[str]:
-    """Of the files that networks bring or begin from: checksum, keys and shapes."""
+    """Of the files that networks bring: checksum, keys and shapes."""
     code = Path(plan.study.code) if plan.study.code else None
     for name, path in plan.weights.items():
         spec = plan.runs[name].spec
@@ -149,14 +152,6 @@ def _of_weights(plan: Plan) -> Iterator[str]:
                 weights.refuse_unfit(spec, Path(path), code)
             except KdpipeError as error:
                 yield f"pretrained: {error}"
-    for begun in _begun(plan).values():
-        if isinstance(begun, KdpipeError):
-            yield str(begun)
-
-
-def starts(plan: Plan) -> list[str]:
-    """What networks take over from the files that they begin from, and what of them is new."""
-    return [f"starts.{name} begins from its file: {begun}" for name, begun in _begun(plan).items()]
 
 
 def _begun(plan: Plan) -> "dict[str, Begun | KdpipeError]":

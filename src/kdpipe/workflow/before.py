@@ -19,18 +19,19 @@ from kdpipe.wording import listed, printable_lines
 GRAPHS = ("onnx", "onnxscript", "onnxruntime")  # what makes graphs and runs them
 
 
-def checked(path: Path | str) -> Plan:
-    """The plan of a study file. Raises KdpipeError for whatever would go wrong in its jobs.
+def checked(path: Path | str) -> tuple[Plan, list[str]]:
+    """The plan of a study file, and what is to be said of the files that it names.
 
-    What a study names is looked at itself, which needs torch where there is code or weights.
+    Raises KdpipeError for whatever would go wrong in its jobs. What a study names is looked at
+    itself, which needs torch where there is code or weights.
     """
     made = planner.make(checking.load(path))
-    comparing.refuse_others(made, str(path))
+    said = comparing.refuse_others(made, str(path))
     if asked.own([*made.study.tables, *made.study.figures]):
         from kdpipe.report import own
 
         comparing.refuse(str(path), own.mistakes(made))
-    return made
+    return made, said
 
 
 def refuse_without_graphs() -> None:

@@ -13,9 +13,9 @@ def run(options) -> None:
     from kdpipe.upkeep import comparing
     from kdpipe.workflow import before
 
-    made = before.checked(options.study)
+    made, starts = before.checked(options.study)
     first = f"{options.study}: no mistakes; {len(made.runs):,} runs"
-    said = [*comparing.starts(made), *comparing.gone(made, Store()), *checking.notes(made.study)]
+    said = [*starts, *comparing.gone(made, Store()), *checking.notes(made.study)]
     print("\n".join([first, *said]))
 
 

@@ -37,7 +37,7 @@ def run(options) -> None:
     study = typed.pop(0) if typed and not typed[0].startswith("-") else None
     place = home.folder()
     line = start.command(place, study, typed)
-    made = before.checked(study or place / "config.yaml")
+    made, _ = before.checked(study or place / "config.yaml")
     if start.trains_here(typed):
         try:
             _make_ready(made, Store(start.folder(typed) / "results"))
