@@ -16,10 +16,10 @@ def test_cut_off_it_ends_in_the_same_bytes_and_no_two_epochs_are_alike(
 ):
     recipe = {"ema": 0.5, "mixup": 0.2}
     run = next(iter(tiny.planned(recipe=recipe, data=DATA).runs.values()))
-    seen, whole = [], Images.batch
+    seen, whole = [], Images._shown
 
-    def batch(self, index, view):
-        x = whole(self, index, view)
+    def batch(self, index, values):
+        x = whole(self, index, values)
         if self.views.endless:
             seen.append((index.clone(), x.clone()))
         return x
@@ -35,7 +35,7 @@ def test_cut_off_it_ends_in_the_same_bytes_and_no_two_epochs_are_alike(
                 assert main(command) == 75
         with monkeypatch.context() as patch:
             if name == "whole":
-                patch.setattr(Images, "batch", batch)
+                patch.setattr(Images, "_shown", batch)
             assert main(command) == 0
         ends.append(place.run(run.name))
     assert tiny.exact(ends[0]) == tiny.exact(ends[1])

@@ -311,7 +311,7 @@ def test_validation_is_never_taught_and_test_is_read_last(place, monkeypatch):
 
     sizes = {64: "train", 40: "val", 700: "test"}
     seen: list[tuple[str, str]] = []
-    batch, centre, loss = Images.batch, Images.centre, Objective.parts
+    batch, centre, loss = Images._shown, Images.centre, Objective.parts
 
     def noted_batch(images, *given):
         seen.append(("seen", sizes[len(images)]))
@@ -325,7 +325,7 @@ def test_validation_is_never_taught_and_test_is_read_last(place, monkeypatch):
         seen.append(("taught", seen[-1][1]))
         return loss(*given)
 
-    monkeypatch.setattr(Images, "batch", noted_batch)
+    monkeypatch.setattr(Images, "_shown", noted_batch)
     monkeypatch.setattr(Images, "centre", noted_centre)
     monkeypatch.setattr(Objective, "parts", noted_loss)
     do(runs[2], place)

@@ -122,12 +122,12 @@ class BasicBlock(nn.Module):
         self.conv1 = conv(inputs, outputs, 3, stride)
         self.after1 = norm_relu(outputs)
         self.conv2 = conv(outputs, outputs, 3)
-        self.norm2 = nn.BatchNorm2d(outputs)
+        self.norm2 = Norm(outputs)
         self.stride = stride
         self.missing = outputs - inputs
         self.shortcut = None
         if projected and self.missing:
-            self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), Norm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         residual = self.norm2(self.conv2(self.after1(self.conv1(x))))
@@ -165,6 +165,40 @@ def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation whose batches are counted on the host.
+
+    To count them on a GPU is a kernel for each layer and step, and nothing here reads the count.
+    `num_batches_tracked` is what torch's own would be wherever the state is asked for, and after
+    `count`.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels)
+        self.uncounted = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or torch.compiler.is_compiling():
+            return super().forward(input)
+        self.uncounted += 1
+        factors = self.weight, self.bias, True, self.momentum or 0.0, self.eps
+        return F.batch_norm(input, self.running_mean, self.running_var, *factors)
+
+    def count(self) -> None:
+        """Bring `num_batches_tracked` up to date."""
+        if self.uncounted and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(self.uncounted)
+        self.uncounted = 0
+
+    def _save_to_state_dict(self, *given: Any) -> None:
+        self.count()
+        super()._save_to_state_dict(*given)
+
+    def _load_from_state_dict(self, *given: Any) -> None:
+        self.uncounted = 0
+        super()._load_from_state_dict(*given)
+
+
 class Shortcut(nn.Conv2d):
     """A 1x1 convolution of stride 2, of every second pixel where its own backward pass crashes.
 
@@ -182,4 +216,4 @@ class Shortcut(nn.Conv2d):
 
 def norm_relu(channels: int) -> nn.Module:
     """Normalise, activate."""
-    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+    return nn.Sequential(Norm(channels), nn.ReLU(inplace=True))

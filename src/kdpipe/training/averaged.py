@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdpipe.errors import KdpipeError
+from kdpipe.networks.blocks import Norm
 
 
 def of(model: nn.Module, recipe: dict) -> AveragedModel | None:
@@ -23,12 +24,22 @@ def of(model: nn.Module, recipe: dict) -> AveragedModel | None:
     if decay is None:
         return None
     try:
-        return AveragedModel(model, multi_avg_fn=_towards(decay), use_buffers=True)
+        return Average(model, multi_avg_fn=_towards(decay), use_buffers=True)
     except Exception as error:  # a network of one's own: whatever its copying does
         raise KdpipeError(
             f"recipe.ema keeps a copy of the network, and this one cannot be copied "
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]}): leave ema out"
         ) from None
+
+
+class Average(AveragedModel):
+    """One that takes the counts of layers as they are, which these keep on the host."""
+
+    def update_parameters(self, model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, Norm):
+                module.count()
+        super().update_parameters(model)
 
 
 def _towards(decay: float) -> Any:

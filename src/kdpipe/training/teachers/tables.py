@@ -150,7 +150,7 @@ class Tables:
 
     def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         """(B, C) float32 for images `index` (B,) in views `view` (B,); x is not looked at."""
-        return self._averaged(torch.stack([table[index, view].float() for table in self.tables]))
+        return self._averaged([table[index, view].float() for table in self.tables])
 
     def answers(self, split: str, images: Images | streams.Streams) -> np.ndarray:
         """Logits (N, C) of the images as they are: from the table, or the stored outputs."""
@@ -159,14 +159,16 @@ class Tables:
         else:
             outputs = [parents.outputs(spec, self.place) for spec in self.specs]
             found = [torch.from_numpy(each[f"{split}_logits"]) for each in outputs]
-        return self._averaged(torch.stack(found)).cpu().numpy()
+        return self._averaged(found).cpu().numpy()
 
     def digest(self) -> str:
         """Tables are mapped read-only: nothing can have changed them."""
         return ""
 
-    def _averaged(self, members: torch.Tensor) -> torch.Tensor:
-        return members[0] if len(members) == 1 else ensemble_logits(members, self.temperature)
+    def _averaged(self, members: list[torch.Tensor]) -> torch.Tensor:
+        if len(members) == 1:
+            return members[0]
+        return ensemble_logits(torch.stack(members), self.temperature)
 
 
 def _open(spec: dict, place: store.Store) -> np.ndarray:

@@ -1,0 +1,142 @@
+"""What one step of training asks of a device: how many kernels, and that it reads nothing back.
+
+Counted is what reaches torch's dispatcher between two notes of the loss, on the CPU: on a GPU each
+call that is no view and makes no empty tensor is a kernel at least.
+"""
+
+import contextlib
+from collections import Counter
+
+import pytest
+import tiny
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kdpipe.devices import exact
+from kdpipe.jobs.tabulate import tabulate
+from kdpipe.jobs.train import train
+from kdpipe.learning.own import one_device
+from kdpipe.training import curve, evaluation, loop
+from kdpipe.training.teachers import live, tables
+
+# What only looks at a tensor in another way, or makes room for one.
+EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach"}
+EMPTY |= {"promote_types"}
+CEILING = 144  # kernels of a step of WRN16-1 that learns from a table
+
+
+class Calls(TorchDispatchMode):
+    """Names of the operations since the last note."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = Counter()
+        self.steps = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        self.now[name] += not func.is_view and name not in EMPTY
+        return func(*args, **(kwargs or {}))
+
+    def note(self):
+        self.steps.append(+self.now)
+        self.now = Counter()
+
+
+def steps(place, monkeypatch, **changes):
+    """The calls of each step of a student's second epoch."""
+    plan = tiny.planned(**{"teacher_outputs": "table", "data": {"pad": 4}} | changes)
+    student = next(run for run in plan.runs.values() if run.parents)
+    epoch = student.spec["teacher"]["members"][0]["epoch"]
+    train(student.parents[0].spec, [epoch], place)
+    for table in student.tables:
+        tabulate(table.spec, place)
+    calls, note = Calls(), curve.note
+
+    def noted(*given):
+        note(*given)
+        calls.note()
+
+    monkeypatch.setattr(curve, "note", noted)
+    with calls:
+        train(student.spec, [], place)
+    a_epoch = len(calls.steps) // 2
+    return calls.steps[a_epoch + 1 :]  # the first has validation before it
+
+
+def test_kernels_of_a_step_stay_below_a_ceiling(place, monkeypatch):
+    found = steps(place, monkeypatch, main={"students": ["wrn16-1"]})
+    assert len(found) == 3 and all(step == found[0] for step in found)
+    assert found[0].total() <= CEILING, found[0].most_common()
+    # 15 convolutions, 13 normalisations and activations, forward and backward: nothing for counts.
+    assert found[0]["convolution"] == 15 and found[0]["native_batch_norm_backward"] == 13
+    assert found[0]["add_"] == 0 and found[0]["copy_"] == 1
+    assert "_local_scalar_dense" not in found[0] and "nonzero" not in found[0]
+
+
+class Fused(TorchDispatchMode):
+    """The steps of an optimiser, which have no form without numbers."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__.startswith("_fused_"):
+            return None
+        return func(*args, **(kwargs or {}))
+
+
+class Blind:
+    """An examination that looks at nothing."""
+
+    def __init__(self, *_):
+        pass
+
+    def after_epoch(self, *_):
+        return None
+
+
+CASES = {
+    "labels": {"teacher": False},
+    "a table": {"teacher_outputs": "table"},
+    "live": {"teacher_outputs": "live", "methods": {"kd": {"stop_epoch": 1}}},
+    "groups": {"methods": {"kd": {"attention_weight": 10.0}}, "teacher_outputs": "live"},
+    "what a term learns": {"methods": {"kd": {"fitnet_weight": 1.0}}, "teacher_outputs": "live"},
+    "AdamW, clipped": {
+        "recipe": {"optimiser": "adamw", "lr": 0.001, "momentum": 0.9, "clip_norm": 1.0}
+    },
+    "an average": {"recipe": {"ema": 0.9}},
+    "mixed images": {"recipe": {"mixup": 0.2, "cutmix": 1.0}, "teacher_outputs": "live"},
+    "erased images": {"data": {"erase": {"probability": 0.5}}, "teacher_outputs": "live"},
+    "smoothed": {"recipe": {"label_smoothing": 0.1}},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_step_reads_a_value_back(place, monkeypatch, case):
+    """The real loop on `meta`, a device without numbers: whatever reads one fails there, and so
+    does what is on two devices at once. What is read at the end of an epoch is left out.
+    """
+    changes = dict(CASES[case])
+    taught = changes.pop("teacher", True)
+    recipe = {"epochs": 2, **changes.pop("recipe", {})}
+    plan = tiny.planned(**{"teacher_outputs": "table"} | changes, recipe=recipe)
+    run = next(run for run in plan.runs.values() if bool(run.parents) == taught)
+    if taught:
+        epoch = run.spec["teacher"]["members"][0]["epoch"]
+        train(run.parents[0].spec, [epoch], place)
+    for table in run.tables:
+        tabulate(table.spec, place)
+    noted, note = [], curve.note
+    monkeypatch.setattr(exact, "torch_device", lambda *_: torch.device("meta"))
+    monkeypatch.setattr(tables, "_compare", lambda *_: None)
+    monkeypatch.setattr(live.Live, "digest", lambda _: "")
+    monkeypatch.setattr(evaluation, "Examination", Blind)
+    for name in ("finish", "unaveraged"):
+        monkeypatch.setattr(evaluation, name, lambda *_: (None, None))
+    monkeypatch.setattr(loop, "save", lambda *_: None)
+    # There is none for `meta`.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(curve, "note", lambda *given: noted.append(note(*given)))
+    monkeypatch.setattr(curve, "refuse_nonfinite", lambda *_: None)
+    monkeypatch.setattr(curve, "running", lambda *_: {})
+    with one_device._Watch(), Fused():
+        loop.train(run.spec, run.digest, place.run(run.name), [], 2, place)
+    assert len(noted) == 8
