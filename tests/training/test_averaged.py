@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
-from kdpipe.results import run_folder
+from kdpipe.results import marks, run_folder
 from kdpipe.training import averaged
 from kdpipe.training.optimiser import Descent
 
@@ -125,3 +125,4 @@ def test_the_network_itself_is_judged_beside_its_average(tmp_path, shared):
     assert "unaveraged" not in records[0] and not list(alone.glob("unaveraged*"))
     listed = {path.name for path in beside.glob("unaveraged*")}
     assert len(listed) == 2 and listed <= records[1]["files"].keys()
+    assert marks.foreign(beside, "runs") is None  # else prune would leave it

@@ -69,3 +69,20 @@ def test_images_that_are_gone_and_not_prepared_are_said(world, capsys, verb):
     assert main([verb, "study.yaml"]) == 0 and gone not in capsys.readouterr().out
     shutil.rmtree(next(world.place.root.glob("data/mine-*")))
     assert main([verb, "study.yaml"]) == 0 and gone in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{}"])
+def test_the_card_of_prepared_images_is_not_made_by_kdpipe_data(world, capsys, damage):
+    prepare(world)
+    (path,) = world.place.root.glob("data/mine-*/card.json")
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage)
+    train = made_world.commands(world.plan())["train"][0]
+    assert main(train) == 2
+    error = capsys.readouterr().err
+    assert f"{path.relative_to(world.folder)} is missing or damaged: remove the folder" in error
+    assert "kdpipe data" not in error
+    shutil.rmtree(path.parent)  # as it advises, and what a start then does
+    prepare(world)
+    assert main(train) == 0

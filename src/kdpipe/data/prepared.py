@@ -64,7 +64,13 @@ def card_of(spec: dict, place: store.Store) -> cards.Card:
         card = cards.load(spec["name"])
     else:
         folder = place.data(f"{spec['name']}-{spec['card'][:12]}")
-        card = cards.read(folder / "card.json")
+        try:
+            card = cards.read(folder / "card.json")
+        except DataError:  # not the card that `kdpipe data` makes
+            raise DataError(
+                f"data set {spec['name']}: {folder / 'card.json'} is missing or damaged: "
+                f"{cure(folder)}"
+            ) from None
     if (card.name, card.sha256) != (spec["name"], spec["card"]):
         raise DataError(f"data set {spec['name']}: its card is another: make the plan again")
     return card

@@ -27,8 +27,8 @@ _TEMPORARY = r"(.*/)?\..+\.tmp"
 _AT_WORK = r"\.lock|failure\.json"
 _RUN = (
     rf"record\.json|\.record\.json|curve\.jsonl|\.state.*|"
-    rf"(best-)?(weights|outputs)\.safetensors|checkpoints(/epoch-\d+(-outputs)?\.safetensors)?|"
-    rf"{_AT_WORK}|{_TEMPORARY}"
+    r"((best|unaveraged)-)?(weights|outputs)\.safetensors|"
+    rf"checkpoints(/epoch-\d+(-outputs)?\.safetensors)?|{_AT_WORK}|{_TEMPORARY}"
 )
 _TABLE = r"(table/?)?(table\.npy|about\.json)?"
 # By kind, what may lie in a folder of kdpipe's, and which of it is enough to know it by.
