@@ -15,10 +15,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import tiny
 from made_world import World
 
 from kdpipe.cli.main import main
+from kdpipe.jobs.score import score
+from kdpipe.jobs.train import train
+from kdpipe.plan import planner
 from kdpipe.report import render, source
+from kdpipe.study import checking
 
 LISTEN = """
 import json, os, sys
@@ -61,7 +66,9 @@ def chosen(opened: list[str]) -> list[tuple[str, list[Path]]]:
     """The files to look at, each with its copy, which would be taken in its place."""
     found = []
     for path in opened if FULL else {NAMES.sub("", path): path for path in opened}.values():
-        if not path.endswith((".py", "study.yaml")):
+        # The card of what is prepared is compared with, and nothing of it is shown.
+        of_data = re.fullmatch(r"results/data/[^/]+/card\.json", path)
+        if not (of_data or path.endswith((".py", "study.yaml"))):
             is_record = path.endswith("record.json")
             copies = list(Path(path).parent.glob("*record.json")) if is_record else [Path(path)]
             found.append((path, copies))
@@ -135,6 +142,32 @@ def test_a_run_of_which_a_file_is_altered_is_a_hole(finished, tmp_path, monkeypa
         (folder / name).write_bytes(kept)
         assert main(command) == 0 and csv.read_bytes() == whole
         assert source.of(csv.parent) == source.digest(plan, place)
+
+
+def test_of_altered_outputs_of_a_checkpoint_the_ensemble_is_a_hole(
+    tmp_path, shared, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(render, "draw", lambda frame, curves: [])
+    shots = {"networks": ["wrn10-0.5"], "stops": ["checkpoint 1", "full"]}
+    content = tiny.study(ensembles={"shots": shots}, tables={"ensembles": ["shots"]})
+    place = tiny.results(tmp_path, shared)
+    plan = planner.make(checking.load(tiny.write(Path("study.yaml"), content)))
+    for run in plan.runs.values():
+        train(run.spec, sorted(plan.keep.get(run.name, ())), place)
+    (team,) = plan.ensembles.values()
+    score(team.spec, place)
+    command, csv = ["report", "study.yaml"], Path("reports/tiny/results.csv")
+    assert main(command) == 0
+    before = shown(csv.read_bytes())
+    (path,) = place.root.glob("runs/*/checkpoints/epoch-0001-outputs.safetensors")
+    path.write_bytes(altered(path.read_bytes()))
+    capsys.readouterr()
+    assert main(command) == 0
+    now = shown(csv.read_bytes())
+    holes = [(old[0], new[2]) for old, new in zip(before, now, strict=True) if old != new]
+    assert holes == [("ensemble", "damaged")]
+    assert f"{path.relative_to(tmp_path)} is damaged" in csv.read_text()
 
 
 @pytest.mark.parametrize("source", ["results", "published"])

@@ -6,7 +6,7 @@ failed of is said of every run that waits for them.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from kdpipe.errors import StoreError
@@ -17,7 +17,7 @@ from kdpipe.results.store import Store
 
 # As the store calls them.
 KINDS = {"Run": "runs", "Averaged": "ensembles", "Probe": "probes", "Gauge": "gauges"}
-# Of a run, by a report: its checkpoints by ensembles alone, which say so.
+# Of a run, by a report; those of its checkpoints by ensembles alone.
 READ = {each(Path()).name for each in (curve, outputs, best_outputs)}
 
 
@@ -54,15 +54,19 @@ def by_altered_files(plan: Plan, store: Store) -> Store:
     """The store, where a run of which a curve or outputs were altered counts as damaged, and so do
     the ensembles that it is in and its gauge: a report is rendered without them.
     """
-    runs = {}
-    for name, record in store.records("runs").items():
+    runs, records = {}, store.records("runs")
+    for name, record in records.items():
         if name in plan.runs and (why := _altered(record, store.run(name))) is not None:
             runs[name] = why
     teams = {}
     for name, team in plan.ensembles.items():
-        for run, _ in team.members:
-            if run.name in runs:
-                teams[name] = runs[run.name]
+        for run, epoch in team.members:
+            record, why = records.get(run.name), runs.get(run.name)
+            if record is not None and why is None and epoch != run.epochs:
+                of_epoch = outputs(Path(), epoch).as_posix()
+                why = _altered(record, store.run(run.name), {of_epoch})
+            if why is not None:
+                teams[name] = why
     gauges = {
         name: runs[gauge.run.name] for name, gauge in plan.gauges.items() if gauge.run.name in runs
     }
@@ -70,10 +74,10 @@ def by_altered_files(plan: Plan, store: Store) -> Store:
     return dataclasses.replace(store, altered=altered)
 
 
-def _altered(record: dict, folder: Path) -> str | None:
+def _altered(record: dict, folder: Path, read: Collection[str] = READ) -> str | None:
     """What is the matter with what a report reads of a run beside its record."""
     for name, facts in record.get("files", {}).items():
-        if name in READ:
+        if name in read:
             try:
                 with contextlib.suppress(FileNotFoundError):  # of an archive, or said by its record
                     read_bytes(folder / name, facts)
