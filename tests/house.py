@@ -11,7 +11,7 @@ FLOORS = (
     ("devices",),
     ("plan", "training"),
     ("statistics",),
-    ("evidence", "jobs"),
+    ("evidence", "jobs", "search"),
     ("beforehand",),
     ("report", "upkeep", "sketch"),
     ("shipping", "selfcheck"),
@@ -21,7 +21,10 @@ FLOORS = (
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # What runs on a head node, and what runs in a job: neither imports the other.
-APART = ({"study", "plan", "evidence", "beforehand", "report", "upkeep"}, {"training", "jobs"})
+APART = (
+    {"study", "plan", "evidence", "beforehand", "search", "report", "upkeep"},
+    {"training", "jobs"},
+)
 # Each file of these folders is one thing of one kind, so they may hold as many as they like.
 LISTED = {
     *("methods", "families", "sets", "augmentations", "checks"),

@@ -16,7 +16,7 @@ from kdpipe.learning import method as methods
 from kdpipe.learning.keys import PACKAGE, Method
 from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.keys import Input, OwnNetwork, Pretrained, Start
-from kdpipe.study.blocks import Block, Ensemble, Transfer
+from kdpipe.study.blocks import Block, Ensemble, Search, Transfer
 from kdpipe.study.grammar import Study
 from pages.markdown import cell, paragraphs, table
 
@@ -34,6 +34,7 @@ SECTIONS = {
     Input: "pretrained.NAME.input",
     Start: "starts.NAME",
     Block: "experiments",
+    Search: "search",
     Transfer: "transfers.NAME",
 }
 FORMS = {  # of texts, by how their pattern or description begins

@@ -71,14 +71,14 @@ def models():
     from kdpipe.data.keys import Data
     from kdpipe.learning.recipe import Recipe
     from kdpipe.networks.keys import Input, OwnNetwork, Pretrained, Start
-    from kdpipe.study.blocks import Block, Ensemble, Transfer
+    from kdpipe.study.blocks import Block, Ensemble, Search, Transfer
 
     yield from [(Study, "The whole file"), (Data, "data"), (Crop, "data.crop"), (Recipe, "recipe")]
     yield from [(Augment, "data.augment"), (Erase, "data.erase")]
     yield from [(OwnNetwork, "networks.NAME"), (method_keys.Method, "methods.NAME")]
     yield from [(Ensemble, "ensembles.NAME"), (Pretrained, "pretrained.NAME")]
     yield from [(Input, "pretrained.NAME.input"), (Start, "starts.NAME")]
-    yield from [(Block, "experiments"), (Transfer, "transfers.NAME")]
+    yield from [(Block, "experiments"), (Search, "search"), (Transfer, "transfers.NAME")]
 
 
 def test_every_section_of_a_study_has_its_keys():

@@ -40,6 +40,7 @@ CASES = {
     "references": {"tables": {"eskd": ["sizes"]}},
     "splits": {"splits": [0, 1, 1]},
     "starts": {"starts": {"warm": {"network": "wrn16-1", "path": "/nowhere"}}},
+    "search": {"search": {"blocks": ["size"], "fresh_seeds": 3}},
     "size": {"seeds": list(range(5000)), "experiments.2.seeds": [0, 1]},
     "transfers": {"transfers.clothes.blocks": ["three"]},
     "unlabelled": {"data.unlabelled": "rest"},

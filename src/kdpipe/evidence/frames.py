@@ -26,8 +26,7 @@ def frame(plan: Plan, store: Store) -> pd.DataFrame:
     rows += [_probe(look, row) for row in plan.probe_rows]
     rows += [_gauge(look, row) for row in plan.gauge_rows]
     found = pd.DataFrame(rows)
-    keys = [column for column in found.columns if column != "reason"]
-    found = found.drop_duplicates(subset=keys, ignore_index=True)
+    found = found.drop_duplicates(found.columns.drop("reason").tolist(), ignore_index=True)
     found.insert(2, "data", plan.card.name)
     if "probed_data" in found:  # a probe's numbers are those of the other set
         found["data"] = found.pop("probed_data").fillna(found.data)
@@ -75,7 +74,8 @@ def _teachers(look: Lookup) -> list[dict]:
 
 
 def _cell(look: Lookup, cell: Cell) -> dict:
-    row = {"kind": "student", "block": cell.block} | _labels(cell)
+    kind = "tried" if look.plan.study.is_tried(cell.block, cell.seed) else "student"
+    row = {"kind": kind, "block": cell.block} | _labels(cell)
     return row | _teacher(look, cell.teacher) | _run(look, cell.run, cell.seed)
 
 

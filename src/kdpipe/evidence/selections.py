@@ -43,6 +43,7 @@ NUMBERS = (
 )
 MEASURED = ("scratch", "scratch_long", "student", "ensemble")  # in the reading of the study
 APART = ("probe", "gauge")  # no network as it is on the study's data
+TRIED = "tried"  # what a search chooses by: no evidence for what it has chosen
 ONE_TEACHER = "one teacher for all seeds"
 UNTRAINED = "checkpoint 0"  # the stop of a teacher that knows nothing: a control
 STEP = " > "  # between the networks of a chain, and between the methods of its steps
@@ -59,7 +60,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     `label [block]`.
     """
     if "kind" in frame:
-        frame = frame.loc[~frame.kind.isin(APART)]
+        frame = frame.loc[~frame.kind.isin((*APART, TRIED))]
     extra = [column for column in frame if column not in (*LABELS, *NUMBERS)]
     frame = frame.reindex(columns=[*LABELS, *NUMBERS, *extra])
     labels = frame[list(LABELS)].astype(object)

@@ -95,7 +95,7 @@ def as_text(plan: Plan, states: dict[str, str]) -> str:
         for block in blocks:
             by_block.setdefault(block, []).append(run)
     for block in plan.study.experiments:
-        lines.append(_line(plan, block.name, by_block[block.name], states))
+        lines.append(_line(plan, block.name, by_block.get(block.name, []), states))
     lines += ["", _head(""), _line(plan, "all runs, each once", runs, states)]
     lines += _teaching(plan)
     lines += _unlabelled(plan)
@@ -229,7 +229,9 @@ def _with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:
     blocks: dict[str, set[str]] = {name: set() for name in plan.runs}
     for cell in plan.cells:
         blocks[cell.run.name].add(cell.block)
-        blocks[plan.scratch_of(cell).name].add(cell.block)
+        scratch = plan.scratch.get((cell.student, cell.seed, cell.run.split))
+        if scratch is not None:  # of a cell that is only tried there is none
+            blocks[scratch.name].add(cell.block)
         for run, _ in cell.teacher.members:
             blocks[run.name].add(cell.block)
     for block, run, _ in plan.scratch_long:

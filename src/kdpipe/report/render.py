@@ -27,11 +27,12 @@ from kdpipe.report.pages import decision, html
 from kdpipe.report.pages import markdown as words
 from kdpipe.report.pages.found import Found
 from kdpipe.report.table import csv, filled, latex, markdown, tables
-from kdpipe.report.unasked import a_or_b, as_files, validation
+from kdpipe.report.unasked import a_or_b, as_files, searched, validation
 from kdpipe.report.unasked import by_class as classes
 from kdpipe.results import readings, store
 from kdpipe.results.files import exchange, temporary_files
 from kdpipe.results.readings import Reading
+from kdpipe.search import doubt, due
 from kdpipe.section import DOTTED
 from kdpipe.statistics.traced import Wrong
 from kdpipe.study import asked
@@ -109,6 +110,10 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
         compared = pairs.pairs(frame, wrong[read_at], look)
         either = a_or_b.sheet(compared, look) if compared else None
         missed = by_class.by_class(tidy(frame), answers, outcomes[read_at], look)
+        if (search := due.of(study, place)) is not None:
+            doubts = doubt.of(search, study.smallest_effect)
+            sheets.insert(0, searched.sheet(plan, search, doubts))
+            drawings[:0] = filter(None, [searched.drawing(plan, search)])
     records = place.records("runs")
     found = Found(
         plan,
@@ -147,7 +152,12 @@ def _of_own(names: list[str]) -> list[str]:
 
 OF_OWN = rf"(tables|figures)/{DOTTED.strip('^$')}"
 FORMS = {"csv": csv, "md": markdown, "tex": latex}
-RESERVED = (a_or_b.NAME, as_files.NAME, classes.NAME)  # tables that a study need not ask for
+RESERVED = (
+    a_or_b.NAME,
+    as_files.NAME,
+    classes.NAME,
+    searched.NAME,
+)  # tables that a study need not ask for
 
 
 def _others(folder: Path, written: Collection[Path]) -> list[Path]:
@@ -155,7 +165,11 @@ def _others(folder: Path, written: Collection[Path]) -> list[Path]:
     the tables and figures of one's own that it listed. A folder may hold other things.
     """
     names = [f"tables/{name}.{ending}" for name in (*tables(), *RESERVED) for ending in FORMS]
-    names += [f"figures/{name}.{ending}" for name in figures() for ending in ("svg", "png")]
+    names += [
+        f"figures/{name}.{ending}"
+        for name in (*figures(), searched.FIGURE)
+        for ending in ("svg", "png")
+    ]
     with contextlib.suppress(OSError, ValueError):
         listed = (folder / source.LISTED).read_text().splitlines()
         names += [source.LISTED, *(name for name in listed if re.fullmatch(OF_OWN, name))]

@@ -1,4 +1,4 @@
-"""What an experiment of a study asks for: blocks, the ensembles they lean on, probes of transfer.
+"""What a study asks for: blocks, the ensembles they lean on, probes of transfer, a search.
 
 A block is a grid of teachers, stops, students and methods; `grammar` has the study around it.
 """
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from kdpipe.data.keys import AUGMENTED, Data
 from kdpipe.networks.keys import Start
-from kdpipe.section import Name, Network, Section, Seed, Stop
+from kdpipe.section import Name, Network, Positive, Section, Seed, Stop
 
 
 class Ensemble(Section):
@@ -138,6 +138,36 @@ class Transfer(Section):
         if self.data.unlabelled is not None:
             raise ValueError("data.unlabelled: a probe learns from images with labels alone")
         return self
+
+
+class Search(Section):
+    """The best cell of some blocks, without training them all.
+
+    Cells are dropped after each seed; see `kdpipe.search.rule`.
+    """
+
+    blocks: list[Name] = Field(
+        min_length=1,
+        description="the blocks whose cells compete, for each student apart: the lowest error on "
+        "validation wins",
+        examples=[["size"]],
+    )
+    fresh_seeds: Annotated[int, Field(ge=3, le=1000)] = Field(
+        3,
+        description="the last seeds of the study, which only the winner and its scratch run get: "
+        "what is told of the winner is not what made it win",
+    )
+    student_epochs: Positive | None = Field(
+        None,
+        description="the most epochs of students that may be trained for it, shared equally among "
+        "its students; null: what its rule asks for",
+        examples=[2000],
+    )
+    multiply_adds: Positive | None = Field(
+        None,
+        description="students that take more operations for an image do not compete",
+        examples=[1000000],
+    )
 
 
 def named(

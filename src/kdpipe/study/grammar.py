@@ -15,7 +15,7 @@ from kdpipe.learning.recipe import Recipe
 from kdpipe.networks.keys import OwnNetwork, Pretrained, Start
 from kdpipe.results.readings import Reading
 from kdpipe.section import Name, Network, Positive, Section, Seed, SplitNumber, Stop
-from kdpipe.study.blocks import Block, Ensemble, Transfer, named
+from kdpipe.study.blocks import Block, Ensemble, Search, Transfer, named
 
 
 class Study(Section):
@@ -130,6 +130,11 @@ class Study(Section):
     experiments: list[Block] = Field(
         min_length=1, description="the blocks; the plan is their union"
     )
+    search: Search | None = Field(
+        None,
+        description="look for the best cell of some blocks instead of training them all; renames "
+        "no run",
+    )
     transfers: dict[Name, Transfer] = Field(
         default_factory=dict, description="linear probes on other data, each under a name"
     )
@@ -166,6 +171,15 @@ class Study(Section):
     def due_seeds(self) -> list[int]:
         """The seeds up to the look that is due; all of them without looks."""
         return self.seeds[: self.looks[self.look - 1]] if self.looks else self.seeds
+
+    def is_tried(self, block: str, seed: int) -> bool:
+        """Whether a cell is trained for a search alone: what it tells is what it was chosen by."""
+        return self.search is not None and block in self.search.blocks and seed in self.search_seeds
+
+    @property
+    def search_seeds(self) -> list[int]:
+        """The seeds by which a search chooses; none without one."""
+        return self.due_seeds[: -self.search.fresh_seeds] if self.search else []
 
     def recipe_of(self, network: str) -> Recipe:
         """The recipe with which every run of this network is trained."""

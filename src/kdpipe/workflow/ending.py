@@ -13,6 +13,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.plan import status
 from kdpipe.plan.cost import said
 from kdpipe.results.store import Store
+from kdpipe.search import due
 from kdpipe.wording import one_line
 from kdpipe.workflow import start
 from kdpipe.workflow.course import Course
@@ -72,6 +73,8 @@ def lines(dag: Dag, study: str, course: Course | None, typed: Typed, stopped: bo
         return _of_failures(head, failed, dag, study, typed, waiting)
     if waiting:
         return [f"{head}; `{typed.rest()}` does the rest"]
+    if (following := _following(dag)) is not None:
+        return [head, f"{following}: `{typed.again()}` goes on"]
     page = Path(dag.report_folder) / "index.html"
     return [head, *(_decision(dag, page, study, typed) if page.exists() else ())]
 
@@ -87,6 +90,17 @@ def began() -> float:
 
 def took(core_seconds: float, seconds: float) -> str:
     return f"took {said.as_seconds(seconds)}, {core_seconds / 3600:.2f} core-hours"
+
+
+def _following(dag: Dag) -> str | None:
+    """The round of a search that is decided and not begun; None if there is none."""
+    found = due.of(dag.study, dag.store)
+    if found is None or found.due is None:
+        return None
+    one = found.due
+    seeds = ", ".join(map(str, one.seeds))
+    which = "seed" if len(one.seeds) == 1 else "seeds"
+    return f"round {one.number} of the search is decided ({one.what}, {which} {seeds})"
 
 
 def _counted(of_runs: Mapping[str, int]) -> str:

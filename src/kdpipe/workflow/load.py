@@ -11,13 +11,14 @@ from kdpipe.beforehand import registered
 from kdpipe.devices import decided
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs import leash, tabulate
-from kdpipe.plan import planner, status
+from kdpipe.plan import status
 from kdpipe.plan.items import Plan
 from kdpipe.report import leftovers, source
 from kdpipe.results.marks import CARD
 from kdpipe.results.records import finished, keep_twice
 from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
+from kdpipe.search import due
 from kdpipe.study import checking, yaml_file
 from kdpipe.upkeep import comparing
 from kdpipe.workflow import lock, telling
@@ -70,10 +71,10 @@ def load(
             content = content | config if isinstance(content, dict) else content
             source = str(default)
             study = checking.validate(content, source, Path(default).parent)
-        made = planner.make(study)
+        store = Store()
+        made = due.plan(study, store)
         if head:
             comparing.refuse(source, comparing.of_images(study, source))
-        store = Store()
         states = status.of(made, store) if head else {}
         names = [name for items in made.recorded.values() for name in items]
         to_do = [name for name in names if states.get(name, "to do") == "to do"]
@@ -93,6 +94,7 @@ def load(
         if head and not dry:
             if lock.hold():
                 print(KILLED + (QUEUED if remote else ""), file=sys.stderr)
+            due.decide(study, store)
             if to_do:
                 registered.keep(study, store)
             with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
@@ -115,6 +117,9 @@ def load(
             remote,
             targets,
         )
+        above = os.environ.pop(leash.HEAD, None)
+        if head and above is not None:  # who starts it for each round of a search
+            leash.hold(leash.end_of(above))
         if head and not remote:
             os.environ[leash.HEAD] = str(os.getpid())
         if head:

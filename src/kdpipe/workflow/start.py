@@ -1,11 +1,16 @@
 """What `kdpipe run` starts: Snakemake, with the study and whatever else was typed for it."""
 
+import os
 import shlex
+import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
+from kdpipe.jobs import leash
+from kdpipe.search.rounds import Searched
 
 # In the environment of a head that `kdpipe run` has started: its words, and when they were typed.
 TYPED = "KDPIPE_TYPED"
@@ -22,6 +27,33 @@ ELSEWHERE += ("--cleanup-metadata", "--list-changes", "--version", "-v", "--gene
 def trains_here(options: Sequence[str]) -> bool:
     """Whether the options leave it at that the study is run on this machine."""
     return not any(_is(option, other) for option in options for other in ELSEWHERE)
+
+
+def is_for_one_start(options: Sequence[str]) -> bool:
+    """Whether the options ask for something else than the study to its end."""
+    nothing = [o for o in ELSEWHERE if o not in ("--profile", "--executor", "-e")]
+    return any(_is(option, other) for option in options for other in nothing)
+
+
+def in_rounds(line: list[str], look: Callable[[], Searched | None]) -> int:
+    """Start Snakemake for each round of a search until it has ended; returns the exit code.
+
+    look: how far the search is. Each Snakemake is a process group of its own: what this process is
+    told to end by is told to it once, and it ends with this process.
+    """
+    before = None
+    while True:
+        about = os.environ | {leash.HEAD: str(os.getpid())}
+        with subprocess.Popen(line, env=about, process_group=0) as head:
+            for number in (signal.SIGINT, signal.SIGHUP):  # as a terminal does it
+                signal.signal(number, lambda number, _: os.killpg(head.pid, number))
+            signal.signal(signal.SIGTERM, lambda number, _: head.send_signal(number))
+            code = head.wait()
+        found = look()
+        if code or found is None or found.due is None or found.due.number == before:
+            return code if code >= 0 else 128 - code
+        before = found.due.number
+        os.environ.pop(BEGAN, None)
 
 
 def folder(options: Sequence[str]) -> Path:

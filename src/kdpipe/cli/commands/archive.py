@@ -18,14 +18,15 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.plan import planner
+    from kdpipe.search import due
     from kdpipe.study import checking
     from kdpipe.upkeep import archive, comparing
 
-    made = planner.make(checking.load(options.study))
-    comparing.refuse(options.study, comparing.of_prepared(made, store(options)))
+    place = store(options)
+    made = due.plan(checking.load(options.study), place)
+    comparing.refuse(options.study, comparing.of_prepared(made, place))
     folder = options.to or Path("reports") / "published" / made.study.study
-    print(archive.write(made, store(options), folder))
+    print(archive.write(made, place, folder))
     if not options.to:
         from kdpipe.report.render import render
         from kdpipe.results.store import Store

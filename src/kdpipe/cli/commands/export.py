@@ -45,15 +45,16 @@ def _of(units: dict[str, float] | dict[str, int]):
 
 
 def run(options) -> None:
-    from kdpipe.plan import planner
+    from kdpipe.search import due
     from kdpipe.shipping.choice import Budget
     from kdpipe.shipping.export import export
     from kdpipe.study import checking
 
-    made = planner.make(checking.load(options.study))
+    place = store(options)
+    made = due.plan(checking.load(options.study), place)
     at_most = None if options.at_most is None else int(options.at_most)
     budget = Budget(options.within, at_most)
-    said = export(made, store(options), options.name, budget, options.to, options.calibrate)
+    said = export(made, place, options.name, budget, options.to, options.calibrate)
     print("\n".join(said))
 
 

@@ -28,14 +28,16 @@ def arguments(parser) -> None:
 
 def run(options) -> None:
     from kdpipe.jobs import leash
-    from kdpipe.plan import overview, planner, prices
+    from kdpipe.plan import overview, prices
     from kdpipe.plan.cost import said
+    from kdpipe.search import due
     from kdpipe.study import checking
     from kdpipe.upkeep import comparing, measuring, pricing
 
-    made = planner.make(checking.load(options.study))
+    place = store(options)
+    made = due.plan(checking.load(options.study), place)
     comparing.refuse(options.study, comparing.of_images(made.study, options.study))
-    place, on = store(options), device(made.study)
+    on = device(made.study)
     if options.measure:
         with leash.to_me():
             measuring.complete(made, made.runs, on)
@@ -44,7 +46,8 @@ def run(options) -> None:
         print(json.dumps(overview.as_json(made, states)))
         return
     lines = [overview.as_text(made, states), said.price(found, total, states, plainly)]
-    lines += [*comparing.gone(made, place), *_chances(options, made, found, place)]
+    lines += [*due.cost(made.study, place), *comparing.gone(made, place)]
+    lines += _chances(options, made, found, place)
     print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
     needed = said.peak_disk(made, total, states)
     if warning := prices.disk_warning(needed, options.results):

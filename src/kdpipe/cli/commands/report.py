@@ -14,8 +14,8 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.plan import planner
     from kdpipe.report.render import render
+    from kdpipe.search import due
     from kdpipe.study import checking, yaml_file
     from kdpipe.upkeep import comparing, watching
 
@@ -24,8 +24,11 @@ def run(options) -> None:
     else:
         content = yaml_file.read(options.study)
     study = checking.validate(content, options.study, Path(options.study).parent)
-    made, place = planner.make(study), store(options)
+    place = store(options)
+    made = due.plan(study, place)
     comparing.refuse(options.study, comparing.of_prepared(made, place))
+    if (place.root / "runs").is_dir():  # an archive has no decisions: its records say them
+        due.decide(study, place)
     folder = render(made, place, options.reports / study.study)
     print(f"{folder}/index.html: rendered{watching.missing(made, place, options.study)}")
 

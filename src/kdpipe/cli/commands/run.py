@@ -1,7 +1,8 @@
 """`kdpipe run [STUDY] [OPTION...]`: a study from its first run to its report, by Snakemake.
 
 Works from any folder; results, logs and reports lie in the one that it is typed in. Options are
-Snakemake's own, and it says what is wrong with them.
+Snakemake's own, and it says what is wrong with them. A search is one start of Snakemake for each
+of its rounds.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def arguments(parser) -> None:
     parser.add_argument("typed", nargs="*", metavar="STUDY [OPTION...]", help=EXAMPLES)
 
 
-def run(options) -> None:
+def run(options) -> int | None:
     from kdpipe.results.store import Store
+    from kdpipe.search import due
     from kdpipe.workflow import before, home, start
 
     began, typed = time.monotonic(), list(options.typed)
@@ -38,14 +40,17 @@ def run(options) -> None:
     place = home.folder()
     line = start.command(place, study, typed)
     made, _ = before.checked(study or place / "config.yaml")
+    results = Store(start.folder(typed) / "results")
     if start.trains_here(typed):
         try:
-            _make_ready(made, Store(start.folder(typed) / "results"))
+            _make_ready(due.plan(made.study, results), results)
         except (KdpipeError, OSError) as error:  # it runs without
             print(f"kdpipe: {printable_lines(error)}", file=sys.stderr)
     os.environ |= {start.TYPED: shlex.join(options.typed), start.BEGAN: repr(began)}
     sys.stdout.flush()
-    os.execv(line[0], line)  # so that there is one process to stop, as if snakemake was typed
+    if made.study.search is None or start.is_for_one_start(typed):
+        os.execv(line[0], line)  # so that there is one process to stop, as if snakemake was typed
+    return start.in_rounds(line, lambda: due.of(made.study, results))
 
 
 def _make_ready(made: Plan, place: Store) -> None:

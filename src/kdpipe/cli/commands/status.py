@@ -11,12 +11,13 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.plan import planner
+    from kdpipe.search import due
     from kdpipe.study import checking
     from kdpipe.upkeep import watching
 
-    made = planner.make(checking.load(options.study))
-    print(watching.as_text(made, store(options), device(made.study), on_gpus(made.study)))
+    place = store(options)
+    made = due.plan(checking.load(options.study), place)
+    print(watching.as_text(made, place, device(made.study), on_gpus(made.study)))
     for line in watching.under_other_names(made, options.reports):
         print(line)
 

@@ -21,11 +21,12 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.plan import planner
+    from kdpipe.search import due
     from kdpipe.study import checking
     from kdpipe.upkeep import tracking
 
-    made, place = planner.make(checking.load(options.study)), store(options)
+    place = store(options)
+    made = due.plan(checking.load(options.study), place)
     folder = options.folder or Path(options.to)
     tracker, mirror = tracking.opened(options.to, folder, made.study.study)
 

@@ -10,8 +10,10 @@ from kdpipe.evidence.advice import shipped
 from kdpipe.evidence.advice.answer import Answer
 from kdpipe.plan.items import Plan
 from kdpipe.report.pages.headline import headline
+from kdpipe.report.unasked import searched
 from kdpipe.results import readings
 from kdpipe.results.store import Store
+from kdpipe.search import doubt, due
 
 SHOWN = 2  # answers; the page has all
 
@@ -27,6 +29,8 @@ def lines(
         return [f"sealed: {why}", f"page: {page}"]
     frame, answers = shipped.decided(plan, place)
     said = [headline(one) for one in answers[:SHOWN]]
+    if (search := due.of(plan.study, place)) is not None:
+        said += searched.sentences(search, doubt.of(search, plan.study.smallest_effect))
     if len(answers) > SHOWN:
         said.append(f"{len(answers) - SHOWN} more students have an answer on the page.")
     said.append(f"page: {page}")

@@ -1,0 +1,93 @@
+"""The decisions of a search as files: what was known, who was dropped, why, what comes next.
+
+Rounds are decided by the records, and by nothing else; these files say how it was decided when it
+was, so that a record which changes later is noticed. One is written for each round that has ended,
+as results/searches/<study>-<digest>/round-N.json; the digest is of all that decides beside the
+records: the rule, the options and their runs.
+"""
+
+import json
+import math
+from pathlib import Path
+
+from kdpipe import identity
+from kdpipe.errors import StoreError
+from kdpipe.plan.items import Plan
+from kdpipe.results.files import DAMAGED, write_json
+from kdpipe.results.store import Store
+from kdpipe.search import rule
+from kdpipe.search.rounds import Round, Searched
+
+
+def folder(plan: Plan, searched: Searched, store: Store) -> Path:
+    """Where the decisions of a study's search lie."""
+    assert plan.study.search is not None
+    ones = [one for alive in searched.competing.values() for one in alive]
+    spec = {
+        "rule": rule.REVISION,
+        "search": plan.study.search.model_dump(),
+        "reading": plan.study.reading,
+        "options": {
+            f"{one.option.student}: {one.option}": {
+                str(seed): cell.run.digest for seed, cell in sorted(one.cells.items())
+            }
+            for one in ones
+        },
+    }
+    return store.root / "searches" / f"{plan.study.study}-{identity.digest(spec)[:12]}"
+
+
+def keep(plan: Plan, searched: Searched, store: Store) -> None:
+    """Write the decisions that are not there, and compare those that are.
+
+    Raises StoreError where one was made on other numbers than the records have now.
+    """
+    place = folder(plan, searched, store)
+    for one in searched.rounds:
+        if not one.decided:
+            break
+        said, path = as_json(searched, one), place / f"round-{one.number}.json"
+        if not path.exists():
+            write_json(path, said)
+        elif (then := _read(path)) != said:
+            changed = sorted(key for key in said if then.get(key) != said[key])
+            raise StoreError(
+                f"{path}: round {one.number} of the search was decided on other records than there "
+                f"are now (of it {', '.join(changed)} would differ): restore the records, or "
+                f"remove {place} to go on by those that are there"
+            )
+
+
+def as_json(searched: Searched, one: Round) -> dict:
+    """A decision in plain values; null stands for what has no number, as what diverged."""
+    following = next((r for r in searched.rounds if r.number == one.number + 1), None)
+    return {
+        "round": one.number,
+        "what": one.what,
+        "seeds": list(one.seeds),
+        "runs": sorted(one.runs),
+        "known": {
+            name: value if math.isfinite(value) else None for name, value in one.known.items()
+        },
+        "kept": [f"{option.student}: {option}" for option in one.kept],
+        "dropped": [
+            f"{option.student}: {option}"
+            for option in searched.field(one)
+            if option not in one.kept
+        ],
+        "why": list(one.why),
+        "next": f"{following.what}: seed {listed_seeds(following)}" if following else "the end",
+    }
+
+
+def listed_seeds(one: Round) -> str:
+    """The seeds of a round, as a message says them."""
+    return ", ".join(map(str, one.seeds))
+
+
+def _read(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_bytes())
+        return found if isinstance(found, dict) else {}
+    except DAMAGED:
+        return {}

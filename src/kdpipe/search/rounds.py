@@ -1,0 +1,296 @@
+"""The rounds of a search: what each asks for, and what the records say when it is done.
+
+A pure function of the study and the records that there are: the same records give the same rounds
+on any machine, in whatever order they came. It goes as far as the records go, and the last round is
+then the one that is due.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from kdpipe.errors import KdpipeError
+from kdpipe.plan.items import Plan, Run
+from kdpipe.results.store import Store
+from kdpipe.search import candidates, rule
+from kdpipe.search.candidates import Candidate, Option
+from kdpipe.search.known import Records
+from kdpipe.search.narrowing import Asked
+
+TEACHERS, STUDENTS, RECALLED, FRESH = "teachers", "students", "students set aside", "fresh seeds"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round; `kept` and what follows are empty until all its runs have ended."""
+
+    number: int
+    what: str
+    seeds: tuple[int, ...]
+    asked: tuple[Option, ...]  # trained in it; of teachers, who waits for them
+    runs: frozenset[str]
+    decided: bool = False
+    known: dict[str, float] = field(default_factory=dict)  # NLL of stops, mean errors of options
+    kept: tuple[Option, ...] = ()
+    why: tuple[str, ...] = ()
+
+
+@dataclass
+class Searched:
+    """How far a search has come. Errors are on validation, in points."""
+
+    competing: dict[str, list[Candidate]]
+    rounds: list[Round] = field(default_factory=list)
+    asked: Asked = field(default_factory=Asked)
+    errors: dict[Option, dict[int, float]] = field(default_factory=dict)  # by seed, as seen
+    nll: dict[tuple[str, str], float] = field(default_factory=dict)  # by stop, at the first seed
+    correlations: dict[str, float] = field(default_factory=dict)  # by student
+    winners: dict[str, Option] = field(default_factory=dict)
+
+    def field(self, one: Round) -> list[Option]:
+        """Who competes in a round: those of the round before, and who is trained in it."""
+        before = self.rounds[one.number - 2].kept if one.number > 1 else ()
+        return list(dict.fromkeys([*before, *one.asked]))
+
+    def dropped(self, option: Option) -> Round | None:
+        """The round in which an option was dropped for good; None if it was not."""
+        there = [one for one in self.rounds if option in one.kept or option in self.field(one)]
+        last = there[-1]
+        return last if last.decided and option not in last.kept else None
+
+    @property
+    def due(self) -> Round | None:
+        """The round whose runs are not all done; None when the search has ended."""
+        return None if self.rounds[-1].decided else self.rounds[-1]
+
+
+def walk(plan: Plan, store: Store) -> Searched:
+    """The rounds of a study's search, as far as its records go. plan: the whole one.
+
+    Raises KdpipeError where its budget pays for no student.
+    """
+    return _Walk(plan, store).to_the_end()
+
+
+class _Walk:
+    def __init__(self, plan: Plan, store: Store):
+        assert plan.study.search is not None
+        self.plan, self.study, self.search = plan, plan.study, plan.study.search
+        self.records = Records(plan, store)
+        self.found = Searched(candidates.of(plan))
+        self.seeds = self.study.search_seeds
+        self.fresh = self.study.due_seeds[len(self.seeds) :]
+        self.taught: dict[str, dict[str, Run]] = {}  # by student: what was taught for it so far
+        self.alive = {student: list(all_) for student, all_ in self.found.competing.items()}
+        self.aside: dict[str, list[Candidate]] = {student: [] for student in self.alive}
+
+    def to_the_end(self) -> Searched:
+        if not self.alive:
+            raise KdpipeError(
+                f"search.multiply_adds: no student of {', '.join(self.search.blocks)} takes as few "
+                f"as {self.search.multiply_adds:,} operations for an image"
+            )
+        if self._by_teachers() and self._by_students():
+            self._of_winners()
+        return self.found
+
+    # --- rounds
+
+    def _by_teachers(self) -> bool:
+        """Train the teachers of the first seed, and set stops aside; False while it is due."""
+        stops = {
+            candidate.stop: point
+            for alive in self.alive.values()
+            for candidate in alive
+            if (point := candidate.taught_by(self.seeds[0])) is not None
+        }
+        if len(stops) < rule.FEWEST_STOPS:
+            self._afford_first()
+            return True
+        self.found.asked.add_teachers(stops.values())
+        asked = [one.option for alive in self.alive.values() for one in alive]
+        if not self._begin(TEACHERS, self.seeds[:1], asked, (run for run, _ in stops.values())):
+            return False
+        self.found.nll = {
+            stop: self.records.nll(run, epoch) for stop, (run, epoch) in stops.items()
+        }
+        why = [self._set_aside(student) for student in self.alive]
+        self._afford_first()
+        known = {f"{teacher} {stop}": nll for (teacher, stop), nll in self.found.nll.items()}
+        self._decide(known, why)
+        return True
+
+    def _set_aside(self, student: str) -> str:
+        """Those of a student whose teachers say the least; what is said of it."""
+        here = {one.stop for one in self.alive[student]}
+        cut = rule.cut({stop: nll for stop, nll in self.found.nll.items() if stop in here})
+        probes = [self._first_of(student, stop) for stop in cut.probed]
+        out = [
+            one
+            for one in self.alive[student]
+            if one.stop in (*cut.probed, *cut.aside) and one not in probes
+        ]
+        self.aside[student] = out
+        self.alive[student] = [one for one in self.alive[student] if one not in out]
+        if not out:
+            return f"{student}: of fewer than {rule.FEWEST_STOPS} stops none is set aside"
+        tried = " and ".join(str(one.option) for one in probes)
+        return (
+            f"{student}: {len(cut.kept)} stops with the lowest NLL teach, {len(out)} cells of the "
+            f"others are set aside; {tried} test whether that is right"
+        )
+
+    def _by_students(self) -> bool:
+        """Drop cells after each seed; False while a round is due."""
+        for number, seed in enumerate(self.seeds):
+            running = {s: alive for s, alive in self.alive.items() if len(alive) > 1 or not number}
+            if not running:
+                break
+            if not self._train(STUDENTS, running, seed):
+                return False
+            if not number and (back := self._called_back()):
+                self._decide(self._means(running), [w for w, _ in back.values()])
+                recalled = {student: ones for student, (_, ones) in back.items()}
+                if not self._train(RECALLED, recalled, seed):
+                    return False
+                for student, ones in recalled.items():
+                    self.alive[student] = [*self.alive[student], *ones]
+            following = self.seeds[number + 1] if number + 1 < len(self.seeds) else None
+            known = self._means(running)
+            why = [self._drop(student, following) for student in running]
+            self._decide(known, why)
+        for student, alive in self.alive.items():
+            self.found.winners[student] = alive[0].option
+        return True
+
+    def _called_back(self) -> dict[str, tuple[str, list[Candidate]]]:
+        """By student, those that were set aside and should not have been; and what is said."""
+        found = {}
+        for student, out in self.aside.items():
+            seen = {one.stop: one for one in reversed(self.alive[student])}
+            stops = [stop for stop in seen if stop in self.found.nll]
+            errors = [self._mean(self._first_of(student, stop)) for stop in stops]
+            held = rule.correlation([self.found.nll[stop] for stop in stops], errors)
+            self.found.correlations[student] = held
+            if out and not rule.holds(held):
+                out = self._affordable(student, out, self.seeds[0])
+                said = f"{held:.2f}" if math.isfinite(held) else "not defined"
+                found[student] = (
+                    f"{student}: the NLL of its teachers and its errors have a rank correlation "
+                    f"of {said} at seed {self.seeds[0]}, below {rule.HOLDS:g}: what was set aside "
+                    "competes after all",
+                    out,
+                )
+        return {student: one for student, one in found.items() if one[1]}
+
+    def _drop(self, student: str, following: int | None) -> str:
+        """Leave those of a student that go on, best first; what is said of it."""
+        alive = self.alive[student]
+        means = {one: self._mean(one) for one in alive}
+        if following is None:
+            self.alive[student] = rule.ordered(means)[:1]
+            return f"{student}: there are no more seeds to choose by"
+        left = rule.best(means)
+        paid = self._affordable(student, left, following)
+        self.alive[student] = paid or left[:1]
+        count = len(self.alive[student])
+        if count < len(left):
+            return f"{student}: the budget pays for {count} of {len(left)} that would go on"
+        return f"{student}: the best {count} of {len(alive)} on validation"
+
+    def _of_winners(self) -> None:
+        """Train the winners with fresh seeds, and their scratch runs."""
+        winners = {student: alive[:1] for student, alive in self.alive.items()}
+        cells = [alive[0].cells[seed] for alive in winners.values() for seed in self.fresh]
+        self.found.asked.add_cells(cells)
+        runs = [cell.run for cell in cells] + [self.plan.scratch_of(cell) for cell in cells]
+        asked = [alive[0].option for alive in winners.values()]
+        if self._begin(FRESH, self.fresh, asked, runs):
+            self._decide({}, [])
+
+    # --- their parts
+
+    def _train(self, what: str, who: dict[str, list[Candidate]], seed: int) -> bool:
+        ones = [one for alive in who.values() for one in alive]
+        cells = [one.cells[seed] for one in ones]
+        self.found.asked.add_cells(cells)
+        for student, alive in who.items():
+            for one in alive:
+                self.taught.setdefault(student, {}).update(one.students([seed]))
+        if not self._begin(what, [seed], [one.option for one in ones], (c.run for c in cells)):
+            return False
+        for one in ones:
+            error = self.records.error(one.cells[seed].run)
+            self.found.errors.setdefault(one.option, {})[seed] = error
+        return True
+
+    def _begin(self, what: str, seeds: list[int], asked: list[Option], runs: Iterable[Run]) -> bool:
+        """Begin a round; whether all its runs have ended.
+
+        It also trains what is sure to be wanted, the scratch runs of a fresh seed: they keep cores
+        at work when the round comes to its end.
+        """
+        names = frozenset(run.name for run in runs)
+        number = len(self.found.rounds) + 1
+        self.found.rounds.append(Round(number, what, tuple(seeds), tuple(asked), names))
+        if number <= len(self.fresh):
+            split = self.study.splits[0]
+            sure = (self.plan.scratch[s, self.fresh[number - 1], split] for s in self.alive)
+            self.found.asked.scratch |= {run.name for run in sure}
+        wanted = self.found.asked.checkpoints
+        return all(self.records.ended(self.plan.runs[n], wanted.get(n, ())) for n in names)
+
+    def _decide(self, known: dict[str, float], why: list[str]) -> None:
+        last = self.found.rounds[-1]
+        kept = tuple(one.option for alive in self.alive.values() for one in alive)
+        self.found.rounds[-1] = Round(
+            last.number, last.what, last.seeds, last.asked, last.runs, True, known, kept, tuple(why)
+        )
+
+    def _affordable(self, student: str, ones: list[Candidate], seed: int) -> list[Candidate]:
+        """As many of these, from the first, as can be trained with a seed within the budget.
+
+        What the winner takes with fresh seeds is set aside first.
+        """
+        if self.search.student_epochs is None:
+            return ones
+        budget = self.search.student_epochs / len(self.alive)
+        spent = dict(self.taught.get(student, {}))
+        paid, dearest = [], 0
+        for one in ones:
+            spent |= one.students([seed])
+            dearest = max(dearest, candidates.epochs(one.students(self.fresh).values()))
+            if candidates.epochs(spent.values()) + dearest > budget:
+                break
+            paid.append(one)
+        return paid
+
+    def _afford_first(self) -> None:
+        """Leave of each student what its budget pays for with the first seed."""
+        for student, alive in self.alive.items():
+            known = {one: self.found.nll.get(one.stop, 0.0) for one in alive}
+            paid = self._affordable(student, rule.ordered(known), self.seeds[0])
+            if not paid:
+                one = alive[0]
+                least = candidates.epochs(one.students([self.seeds[0], *self.fresh]).values())
+                raise KdpipeError(
+                    f"search.student_epochs: {self.search.student_epochs:,} is too few: one cell "
+                    f"of {student} and its {len(self.fresh)} fresh seeds take {least:,} epochs"
+                    + (", for each student" if len(self.alive) > 1 else "")
+                )
+            self.alive[student] = [one for one in alive if one in paid]
+
+    def _first_of(self, student: str, stop: tuple[str, str]) -> Candidate:
+        """The cell that stands for a stop."""
+        return next(one for one in self.found.competing[student] if one.stop == stop)
+
+    def _mean(self, one: Candidate) -> float:
+        seen = self.found.errors.get(one.option, {})
+        return math.fsum(seen.values()) / len(seen) if seen else math.inf
+
+    def _means(self, who: dict[str, list[Candidate]]) -> dict[str, float]:
+        return {
+            f"{student}: {one.option}": self._mean(one)
+            for student in who
+            for one in self.alive[student]
+        }

@@ -1,0 +1,98 @@
+"""A searched study on a page: every cell with its end, and no claim by what chose the winner."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+from made_study import write
+from sought import KEYS, study_of, to_the_end
+
+from kdpipe.cli.main import main
+from kdpipe.evidence import frames
+from kdpipe.evidence.advice import answer
+from kdpipe.report.render import looked_up, render
+from kdpipe.results.store import Store
+from kdpipe.search import candidates, doubt, due
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searched")
+    study, store = study_of(), Store(folder / "results")
+    plans, found = to_the_end(study, store)
+    return folder, plans[-1], store, found
+
+
+def test_the_table_has_every_cell_with_what_was_seen_of_it(ended):
+    folder, plan, store, _ = ended
+    render(plan, store, folder / "report")
+    table = pd.read_csv(folder / "report/tables/search.csv", keep_default_na=False)
+    assert len(table) == 27 and (table.end == "chosen").sum() == 1
+    assert set(table.end) <= {"chosen"} | {f"dropped in round {n}" for n in range(2, 9)} | {
+        "set aside for its teacher in round 1"
+    }
+    records = store.records("runs")
+    errors = {}
+    for cell in plan.cells:
+        if cell.seed < 4:
+            last = records[cell.run.name]["last"]["val"]
+            one = candidates.option(cell)
+            errors.setdefault(one, []).append(100 * (1 - last["accuracy"]))
+    for row in table.to_dict("records"):
+        key = (row["student"], row["teacher"], row["stop"], row["via"], row["method"], 1)
+        seen = errors.get(candidates.Option(*key), [])
+        assert row["seeds"] == len(seen)
+        if seen:
+            assert float(row["error"]) == pytest.approx(sum(seen) / len(seen))
+        else:
+            assert row["error"] == "" and row["end"] == "set aside for its teacher in round 1"
+    assert table["first"].astype(float).sum() == pytest.approx(1, abs=1e-6)
+    assert table.iloc[0].end == "chosen"
+    assert (folder / "report/figures/search.svg").stat().st_size > 5000
+
+
+def test_the_winner_is_judged_by_fresh_seeds_alone(ended):
+    _, plan, store, found = ended
+    frame = frames.frame(plan, store)
+    taught = frame[frame.kind == "student"]
+    assert set(taught.seed) == {4, 5, 6} and len(taught) == 3
+    assert len(frame[frame.kind == "tried"]) == sum(len(seen) for seen in found.errors.values())
+    (one,) = answer.answers(frame)
+    assert one.test is not None and one.test.n == 3
+    assert one.test.mean == pytest.approx(taught.test_error.mean())
+    assert one.gain is not None and one.gain.difference.n == 3
+
+
+def test_claims_that_compare_cells_are_not_tested(ended):
+    _, plan, store, _ = ended
+    verdicts = {one.id: one for one in looked_up(plan, store)[0].verdicts}
+    for name in ("C1", "C6", "C11s", "C11c", "C5"):
+        assert verdicts[name].verdict == "not tested", name
+
+
+def test_how_sure_it_is_stands_on_the_page(ended):
+    folder, plan, store, found = ended
+    render(plan, store, folder / "report")
+    (one,) = doubt.of(found, plan.study.smallest_effect)
+    page = (folder / "report/index.md").read_text()
+    assert f"within {one.within:.2f} points of the best of them with 90%" in page
+    assert math.isfinite(one.more.within) and one.more.within < one.within
+
+
+def test_a_search_that_goes_on_says_which_round_is_due(tmp_path, capsys):
+    study, store = study_of(), Store(tmp_path / "results")
+    write(due.plan(study, store), store)
+    path = tmp_path / "sought.yaml"
+    path.write_text(json.dumps(KEYS))
+    options = ["--results", str(store.root), "--reports", str(tmp_path / "reports")]
+    assert main(["report", str(path), *options]) == 0
+    page = (tmp_path / "reports/sought/index.md").read_text()
+    assert "The search goes on: round 2, students, seeds 0." in page
+    assert main(["plan", str(path), "--results", str(store.root)]) == 0
+    said = capsys.readouterr().out
+    assert "search: round 2 is due (students, seed 0)" in said
+    # 27 cells of 20 epochs over 7 seeds; by hand: with the cut 3 x 3 + 2, 4, 2, 1 with a seed
+    # each, at most 27, 9, 3; and three fresh ones. (Four seeds: 11, 4, 2 end in one cell.)
+    assert f"{20 * (11 + 4 + 2 + 3):,} to {20 * (27 + 9 + 3 + 3):,} student-epochs" in said
+    assert f"of the {27 * 20 * 7:,} of the whole grid" in said

@@ -1,0 +1,48 @@
+"""Who goes on in a search: by hand, and by SciPy's ranks."""
+
+import math
+
+import pytest
+from scipy.stats import spearmanr
+
+from kdpipe.search import rule
+
+
+def test_the_third_with_the_lowest_nll_teaches_and_two_of_the_rest_are_tried():
+    nll = {"a": 0.9, "b": 0.1, "c": 0.5, "d": 0.3, "e": 0.7, "f": math.inf, "g": 0.6}
+    # By NLL: b d c g e a f; a third of seven is three; of g e a f the middle is e, the last f.
+    assert rule.cut(nll) == (["b", "d", "c"], ["e", "f"], ["g", "a"])
+
+
+def test_of_three_stops_none_is_set_aside():
+    assert rule.cut({"a": 2.0, "b": 1.0, "c": 3.0}) == (["b", "a", "c"], [], [])
+
+
+def test_of_four_stops_two_teach_and_both_others_are_tried():
+    assert rule.cut({"a": 4.0, "b": 1.0, "c": 3.0, "d": 2.0}) == (["b", "d"], ["c", "a"], [])
+
+
+def test_equal_stops_stay_as_the_study_has_them():
+    assert rule.cut(dict.fromkeys("dcba", 1.0)).kept == ["d", "c"]
+
+
+def test_the_rank_correlation_is_that_of_scipy_and_undefined_where_nothing_differs():
+    nll, errors = [0.1, 0.4, 0.2, 0.9, 0.5], [5.0, 5.0, 4.0, 9.0, 7.0]
+    assert rule.correlation(nll, errors) == pytest.approx(spearmanr(nll, errors)[0])
+    assert math.isnan(rule.correlation([1, 1, 1], [1, 2, 3]))
+    assert math.isnan(rule.correlation([1, 2], [1, 2]))
+    assert rule.holds(0.5) and not rule.holds(0.49) and not rule.holds(math.nan)
+
+
+@pytest.mark.parametrize("cells, on", [(1, 1), (2, 1), (3, 1), (4, 2), (9, 3), (27, 9), (28, 10)])
+def test_a_third_of_the_cells_goes_on_and_never_none(cells, on):
+    assert rule.going_on(cells) == on
+    means = {f"cell {i}": float(cells - i) for i in range(cells)}
+    assert rule.best(means) == [f"cell {i}" for i in reversed(range(cells))][:on]
+
+
+def test_what_cannot_be_paid_for_does_not_go_on_but_one_does():
+    means = {"a": 3.0, "b": 1.0, "c": 2.0, "d": 1.0}
+    assert rule.best(means, most=5) == ["b", "d"]
+    assert rule.best(means, most=1) == ["b"]
+    assert rule.best(means, most=0) == ["b"]

@@ -1,0 +1,109 @@
+"""A search by a real Snakemake: all its rounds, killed between them and in them, same bytes."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from kdpipe.plan import planner
+from kdpipe.plan.cost import speeds
+from kdpipe.results.store import Store
+from kdpipe.search import due
+from kdpipe.study import checking
+
+KEYS = {
+    "study": "sought",
+    "device": "cpu",
+    "seeds": [0, 1, 2, 3, 4],
+    "main": {
+        "teachers": ["wrn10-1", "wrn10-0.5"],
+        "methods": ["kd", "eskd"],
+    },
+    "methods": {"kd": {}, "eskd": {"stop_epoch": 1}},
+    "search": {"blocks": ["main"], "fresh_seeds": 3},
+}
+
+
+def start(folder: Path) -> list[str]:
+    path = tiny.write(folder / "study.yaml", tiny.study(**KEYS))
+    return [sys.executable, "-m", "kdpipe", "run", str(path), "--cores", "2"]
+
+
+def env(folder: Path) -> dict:
+    return os.environ | {speeds.CACHE: str(folder / "cache")}
+
+
+def bytes_of(store: Store) -> dict[str, str]:
+    """Checksums of all weights, by run."""
+    paths = sorted(store.root.glob("runs/*/weights.safetensors"))
+    return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searching")
+    done = subprocess.run(
+        start(folder), cwd=folder, env=env(folder), capture_output=True, text=True
+    )
+    return folder, done
+
+
+def test_it_goes_through_all_rounds_by_itself(ended):
+    folder, done = ended
+    assert done.returncode == 0, done.stderr
+    study = checking.validate(tiny.study(**KEYS), "study")
+    store = Store(folder / "results")
+    found = due.of(study, store)
+    assert found.due is None and len(found.winners) == 1
+    starts = done.stderr.count("took ")
+    assert starts == len(found.rounds)
+    assert "round 2 of the search is decided (students, seed 1)" in done.stderr
+    plan = due.plan(study, store)
+    assert bytes_of(store).keys() == plan.runs.keys() < planner.make(study).runs.keys()
+    (place,) = (folder / "results/searches").iterdir()
+    assert len(list(place.iterdir())) == len(found.rounds)
+    assert (folder / "reports/sought/tables/search.csv").exists()
+
+
+def test_again_it_does_nothing(ended):
+    folder, _ = ended
+    before = bytes_of(Store(folder / "results"))
+    done = subprocess.run(
+        start(folder), cwd=folder, env=env(folder), capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "nothing to do" in done.stderr
+    assert bytes_of(Store(folder / "results")) == before
+
+
+def test_killed_in_a_round_it_goes_on_and_ends_the_same(ended, tmp_path):
+    """Who is killed is `kdpipe run` itself: its Snakemake ends with it, then it is typed again."""
+    folder, _ = ended
+    with open(tmp_path / "said", "wb") as said:
+        head = subprocess.Popen(start(tmp_path), cwd=tmp_path, env=env(tmp_path), stderr=said)
+    students = tmp_path / "results/runs"
+    until = time.monotonic() + 240
+    while not list(students.glob("*-from-*")):
+        assert head.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    head.send_signal(signal.SIGKILL)
+    head.wait()
+    done = None
+    while time.monotonic() < until:  # that of before may hold the folder until its jobs have ended
+        done = subprocess.run(start(tmp_path), cwd=tmp_path, env=env(tmp_path), capture_output=True)
+        if done.returncode == 0:
+            break
+        time.sleep(1)
+    assert done is not None and done.returncode == 0, done and done.stderr.decode()
+    assert bytes_of(Store(tmp_path / "results")) == bytes_of(Store(folder / "results"))
+    one, other = (
+        sorted((json.loads(p.read_bytes()) for p in d.glob("results/searches/*/*")), key=str)
+        for d in (folder, tmp_path)
+    )
+    assert one == other
