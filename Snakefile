@@ -12,7 +12,7 @@ from kdpipe.workflow.load import load
 min_version("9.27.1")
 
 # `jobs:` is what a cluster profile has and this machine has not. (Which executor it is Snakemake
-# says only after this file was read.) `longest_job` stands in the profile of a site.
+# says only after this file was read.) `longest_job`, `gpu_gres` stand in the profile of a site.
 remote = workflow.resource_settings.nodes is not None
 site = workflow.resource_settings.default_resources or {}
 # Beside this file, also where another workflow uses it as a module.
@@ -26,6 +26,7 @@ study = load(
     remote=remote,
     targets=lambda: workflow.dag_settings.targets,  # known once this file was read
     longest_job=site["longest_job"].value if "longest_job" in site else None,
+    gpu_gres=site["gpu_gres"].raw if "gpu_gres" in site else "",
 )
 # The GPUs of this machine are counted, unless `--resources gpu=N` says how many to use.
 if study.gpus and not remote:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import re
 import shutil
 
@@ -27,6 +28,7 @@ from kdpipe.data import prepared, splits, streams
 from kdpipe.data.images import Images
 from kdpipe.data.own.card import make_card
 from kdpipe.data.views import PLAIN
+from kdpipe.devices import exact, leases
 from kdpipe.errors import Diverged, KdpipeError, StudyError
 from kdpipe.evidence import frames
 from kdpipe.jobs.probe import probe as do_probe
@@ -37,6 +39,7 @@ from kdpipe.report.table import filled, markdown, tables
 from kdpipe.results import records
 from kdpipe.results.files import read_arrays
 from kdpipe.results.store import Store
+from kdpipe.specs.equipment import Means
 from kdpipe.specs.made import probe_name
 from kdpipe.study import checking
 from kdpipe.training import probing
@@ -386,9 +389,33 @@ def test_a_probe_is_the_same_again_and_is_not_made_twice(done, monkeypatch):
     for key in ("last", "sweep", "strength", "files", "digest"):
         assert second[0][key] == first[0][key]
     (folder / records.RECORD).unlink()  # as Snakemake does before it starts a job again
-    monkeypatch.setattr(probing, "probe", None)
+    monkeypatch.setattr(probing, "given", None)
     assert "finished before" in do_probe(probe.spec, place)
     assert tiny.record_of(folder) == second[0]
+
+
+def test_others_have_its_gpu_while_a_probe_fits_on_the_cpu(done, monkeypatch):
+    plan, place = done
+    probe = next(iter(plan.probes.values()))
+    gpu = f"GPU-probe-{os.getpid()}"
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpu)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    monkeypatch.setattr(exact, "torch_device", lambda *_: torch.device("cpu"))
+    monkeypatch.setattr(exact, "facts", lambda: {"name": "pretended"})
+    free = {}
+    for name in ("features", "fit"):
+        real = getattr(probing, name)
+
+        def noted(*given, name=name, real=real):
+            free[name] = leases.is_free(gpu)
+            return real(*given)
+
+        monkeypatch.setattr(probing, name, noted)
+    do_probe(probe.spec, place, Means("cuda"))
+    assert free == {"features": False, "fit": True}
+    device = tiny.record_of(place.probe(probe.name))["device"]
+    assert device["type"] == "cuda" and device["name"] == "pretended"
 
 
 def test_a_diverged_parent_skips_its_probe_until_it_has_come(done):

@@ -78,11 +78,13 @@ class Head:
         *options,
         longest_job=10,
         by="snakemake",
+        gpu_gres=None,
         **environment,
     ):
         self.folder = folder
         site = {
-            "default-resources": {"slurm_partition": "main", "longest_job": longest_job},
+            "default-resources": {"slurm_partition": "main", "longest_job": longest_job}
+            | ({"gpu_gres": gpu_gres} if gpu_gres else {}),
             "set-resources": {"train": {"slurm_extra": "'--signal=TERM@20'"}},
             "latency-wait": 20,
         }
@@ -183,7 +185,12 @@ def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tm
     assert set(rows.status) == {"failed", "done"}
 
 
-def test_four_runs_on_four_gpus_and_the_fifth_waits(slurm, tmp_path):
+@pytest.mark.parametrize(
+    ("gpu_gres", "given"),
+    [(None, ["n1 0", "n1 1", "n2 0", "n2 1"]), ("gpu:a100:1", ["n1 1", "n2 1"])],
+)
+def test_as_many_runs_as_gpus_and_the_others_wait(slurm, tmp_path, gpu_gres, given):
+    """Of any type, or of the one that the site's profile names."""
     study = yaml.safe_load(STUDIES["cluster"].read_text()) | {
         "seeds": [0, 1, 2, 3, 4],
         "device": "cuda",
@@ -208,13 +215,14 @@ def test_four_runs_on_four_gpus_and_the_fifth_waits(slurm, tmp_path):
         "--",
         *(record(tmp_path, run) for run in teachers),
         PATH=f"{tmp_path}/bin:{slurm.environment['PATH']}",
+        gpu_gres=gpu_gres,
         PRETENDED=str(tmp_path / "seen"),
     )
-    slurm.until(lambda: len(os.listdir(tmp_path / "seen")) == 4, PATIENCE)
+    slurm.until(lambda: len(os.listdir(tmp_path / "seen")) == len(given), PATIENCE)
     seen = sorted(path.read_text() for path in (tmp_path / "seen").iterdir())
-    assert seen == ["n1 0", "n1 1", "n2 0", "n2 1"]
-    (waiting,) = slurm.jobs("PENDING")
-    assert waiting["reason"] in ("Resources", "Priority")
+    assert seen == given
+    slurm.until(lambda: len(slurm.jobs("PENDING")) == 5 - len(given), PATIENCE)
+    assert {job["reason"] for job in slurm.jobs("PENDING")} <= {"Resources", "Priority"}
     (tmp_path / "seen" / "go").touch()
     head.finished()
     assert len(os.listdir(tmp_path / "seen")) == 6

@@ -108,6 +108,20 @@ def test_a_job_on_a_gpu_is_told_which_kernels_to_ask_of_it():
     assert told == {"cpu": [], "cuda": ["--device=cuda", "--kernels=any"]}
 
 
+def test_a_gpu_of_a_cluster_is_asked_for_as_its_site_names_it():
+    """The plugin takes one of both, and a site that wants a type, a shard or MPS has its own."""
+    asked = {
+        (device, remote): (made.gpus, made.gres)
+        for device in ("cpu", "cuda")
+        for remote in (False, True)
+        for made in [dag(device=device, remote=remote, gpu_gres="shard:1")]
+    }
+    assert asked.pop(("cuda", True)) == (0, "shard:1")
+    assert asked == {("cpu", False): (0, ""), ("cpu", True): (0, ""), ("cuda", False): (1, "")}
+    plain = dag(device="cuda", remote=True)
+    assert (plain.gpus, plain.gres) == (1, "")
+
+
 def test_a_name_that_is_not_planned_is_an_error():
     with pytest.raises(KeyError, match="of-another-study"):
         dag().spec(SimpleNamespace(name="of-another-study"))

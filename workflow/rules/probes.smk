@@ -16,6 +16,7 @@ rule probe:
         mem_mb=study.megabytes,
         runtime=study.minutes,
         gpu=study.gpus,
+        gres=study.gres,
     params:
         spec=study.spec,
         means=study.means,

@@ -18,6 +18,7 @@ rule train:
         mem_mb=study.megabytes,
         runtime=study.minutes,
         gpu=study.gpus,
+        gres=study.gres,
     params:
         spec=study.spec,
         keep=study.keep,

@@ -17,6 +17,7 @@ rule table:
         mem_mb=study.megabytes,
         runtime=study.minutes,
         gpu=study.gpus,
+        gres=study.gres,
     params:
         spec=study.spec,
         means=study.means,

@@ -20,29 +20,32 @@ def probe(spec: dict, place: Store, means: Means = CPU) -> str:
     """
 
     def ask(record: dict, folder: Path) -> dict:
-        with leases.held(means.device, means.runs_per_gpu):
-            return _probe(record, folder, place, means)
+        return _probe(record, folder, place, means)
 
     return asked.once("probe", spec, place, lambda: f"train_size {spec['data']['train_size']}", ask)
 
 
 def _probe(record: dict, folder: Path, place: Store, means: Means) -> dict:
     """The record of a probe that could be made."""
-    import torch
-
-    from kdpipe.training import probing
-
     spec = record["spec"]
-    began = time.monotonic()
     try:
-        found = probing.probe(spec, record["digest"], folder, place, means)
+        with leases.held(means.device, means.runs_per_gpu):
+            import torch  # it has to find the leased GPU
+
+            from kdpipe.training import probing
+
+            began = time.monotonic()
+            seen = probing.given(spec, place, means)
+            device = facts_of_device(means.device, spec["threads"])
+        # On the CPU, while others have the GPU.
+        found = probing.probe(spec, record["digest"], folder, seen)
     except Diverged as outcome:
         return record | {"status": "diverged", "reason": str(outcome)}
     libraries = {"torch": torch.__version__, "scikit-learn": metadata.version("scikit-learn")}
     record["versions"] |= libraries
     return record | {
         "status": "done",
-        "device": facts_of_device(means.device, spec["threads"]),
+        "device": device,
         "seconds": {"total": round(time.monotonic() - began, 3)},
         **found,
         "files": facts_of_files(folder),

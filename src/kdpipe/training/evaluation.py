@@ -16,6 +16,7 @@ import torch
 from kdpipe.data import streams
 from kdpipe.data.splits import Split
 from kdpipe.data.views import PLAIN
+from kdpipe.devices import memory
 from kdpipe.errors import Diverged, StoreError
 from kdpipe.learning.term import Said
 from kdpipe.networks import models
@@ -71,15 +72,16 @@ class Examination:
         """(N, C) float32, of the weights after `epoch`. Raises Diverged if they are not finite."""
         images = self.images[split]
         model.eval()
-        batches = []
-        with (
-            torch.inference_mode(),
-            contextlib.closing(images.centres(images.forward_size)) as centres,
-        ):
-            for x in centres:
-                batches.append(in_parts(model, x.contiguous(memory_format=self.layout)).cpu())
-                pause()
-        logits = torch.cat(batches)
+
+        def ask(size: int) -> torch.Tensor:
+            batches = []
+            with torch.inference_mode(), contextlib.closing(images.centres(size)) as centres:
+                for x in centres:
+                    batches.append(in_parts(model, x.contiguous(memory_format=self.layout)).cpu())
+                    pause()
+            return torch.cat(batches)
+
+        logits = memory.halved(images, ask)
         if not bool(torch.isfinite(logits).all()):
             raise Diverged(f"the outputs on {split} are not finite after epoch {epoch}")
         return logits.numpy()

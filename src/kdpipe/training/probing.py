@@ -25,7 +25,7 @@ from kdpipe.data import splits, streams
 from kdpipe.data.images import Images
 from kdpipe.data.streams import Streams
 from kdpipe.data.views import PLAIN
-from kdpipe.devices import exact
+from kdpipe.devices import exact, memory
 from kdpipe.errors import Diverged, KdpipeError
 from kdpipe.networks import last_layer, models
 from kdpipe.networks.brought import adapted
@@ -53,19 +53,22 @@ class Fitted:
         return [one["strength"] for one in self.sweep if not one["converged"]]
 
 
-def probe(
-    spec: dict,
-    digest: str,
-    folder: Path,
-    place: store.Store,
-    means: Means = CPU,
-) -> dict:
-    """What the record of a probe says; its outputs on val and test are written into the folder.
+@dataclass(frozen=True)
+class Given:
+    """What a classifier is fitted to, by split: features (N, F) and labels (N,)."""
+
+    features: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    classes: int
+
+
+def given(spec: dict, place: store.Store, means: Means = CPU) -> Given:
+    """The features of a probe, taken on the device: all that it needs one for.
 
     Raises Diverged, or a KdpipeError for damaged inputs and networks that cannot be probed.
     """
-    network, threads = spec["network"], spec["threads"]
-    torch.set_num_threads(threads)
+    network = spec["network"]
+    torch.set_num_threads(spec["threads"])
     where = exact.torch_device(means.device, means.kernels)
     split = splits.load(spec["data"], place)
     parts = {"train": split.train, "val": split.val, "test": split.test}
@@ -74,12 +77,20 @@ def probe(
     _, model = live.member(parent, network, place, means.code)
     adapted.normalised_by(model, split.mean, split.std)
     model = model.to(where)
-    given = {
+    found = {
         part: features(model, network, streams.images(each, PLAIN, split, where, means.workers))
         for part, each in parts.items()
     }
-    with threadpool_limits(threads):
-        fitted = fit(given, labels, split.classes)
+    return Given(found, labels, split.classes)
+
+
+def probe(spec: dict, digest: str, folder: Path, seen: Given) -> dict:
+    """What the record of a probe says; its outputs on val and test are written into the folder."""
+    if torch.cuda.is_initialized():  # the network is gone: another run may have its memory
+        torch.cuda.empty_cache()
+    labels = seen.labels
+    with threadpool_limits(spec["threads"]):
+        fitted = fit(seen.features, labels, seen.classes)
     arrays = {}
     for part in ("val", "test"):
         arrays |= {f"{part}_logits": fitted.logits[part], f"{part}_labels": labels[part]}
@@ -91,7 +102,7 @@ def probe(
         "reason": f"L-BFGS stopped after {ROUNDS} rounds at strength {stopped}"
         if stopped
         else None,
-        "features": given["train"].shape[1],
+        "features": seen.features["train"].shape[1],
         "strength": fitted.strength,
         "converged": fitted.strength not in fitted.unconverged,
         "sweep": fitted.sweep,
@@ -107,13 +118,16 @@ def features(model: nn.Module, network: dict, images: Images | Streams) -> np.nd
     finite.
     """
     layout = models.layout(network)
-    size = min(images.forward_size, adapted.AT_ONCE) if "input" in network else images.forward_size
-    with (
-        last_layer.heard(model, network["classes"], network["name"]) as given,
-        contextlib.closing(images.centres(size)) as centres,
-    ):
-        batches = [given(x.contiguous(memory_format=layout)).cpu() for x in centres]
-    found = torch.cat(batches)
+
+    def ask(size: int) -> torch.Tensor:
+        at_once = min(size, adapted.AT_ONCE) if "input" in network else size
+        with (
+            last_layer.heard(model, network["classes"], network["name"]) as given,
+            contextlib.closing(images.centres(at_once)) as centres,
+        ):
+            return torch.cat([given(x.contiguous(memory_format=layout)).cpu() for x in centres])
+
+    found = memory.halved(images, ask)
     if not bool(torch.isfinite(found).all()):
         raise Diverged("the features are not finite")
     return found.numpy()

@@ -44,6 +44,8 @@ class Dag:
     remote: bool = False  # its jobs run on other machines
     targets: Callable[[], Iterable[str]] = tuple  # as they were typed; none: everything
 
+    gpu_gres: str = ""  # how a cluster wants to be asked for a GPU, where not by number
+
     @property
     def asked(self) -> frozenset[str]:
         """What is to do for the targets: of half-way ones their runs, else everything."""
@@ -139,8 +141,13 @@ class Dag:
 
     @property
     def gpus(self) -> int:
-        """Of one run."""
-        return int(self.device == "cuda")
+        """Of one run; 0 on a cluster that is asked for them by `gres`."""
+        return int(self.device == "cuda" and not self.gres)
+
+    @property
+    def gres(self) -> str:
+        """What a run asks a cluster for, as its site names it: gpu:a100:1, shard:1, mps:50."""
+        return self.gpu_gres if self.device == "cuda" and self.remote else ""
 
     @property
     def runs_on_gpus(self) -> int:

@@ -47,12 +47,14 @@ def load(
     remote: bool = False,
     longest_job: int | None = None,
     targets: Callable[[], Iterable[str]] = tuple,
+    gpu_gres: str = "",
 ) -> Dag:
     """The DAG of the study in Snakemake's `config`, or in the default file.
 
     `files` are what --configfile named; `head` says whether this is the head process, `dry` whether
     nothing is to be run (no table is taken away then), `remote` whether its jobs run on other
-    machines, which give a job `longest_job` minutes; `targets` gives what was typed. Mistakes are
+    machines, which give a job `longest_job` minutes, and a GPU as `gpu_gres` where that is not by
+    number; `targets` gives what was typed. Mistakes are
     printed and end the process with exit code 2.
     """
     if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
@@ -116,6 +118,7 @@ def load(
             said,
             remote,
             targets,
+            gpu_gres,
         )
         above = os.environ.pop(leash.HEAD, None)
         if head and above is not None:  # who starts it for each round of a search

@@ -15,6 +15,7 @@ from kdpipe.data import splits, streams
 from kdpipe.data.images import Images
 from kdpipe.data.streams import Streams
 from kdpipe.data.views import PLAIN
+from kdpipe.devices import memory
 from kdpipe.errors import StoreError
 from kdpipe.learning import method
 from kdpipe.learning.term import Said
@@ -68,9 +69,11 @@ class Live:
 
     def answers(self, split: str, images: Images | Streams) -> np.ndarray:
         """Logits (N, C) of the images of a split as they are."""
-        return torch.cat(
-            [self.forward(x).cpu() for x in images.centres(images.forward_size)]
-        ).numpy()
+
+        def ask(size: int) -> torch.Tensor:
+            return torch.cat([self.forward(x).cpu() for x in images.centres(size)])
+
+        return memory.halved(images, ask).numpy()
 
     def digest(self) -> str:
         """SHA-256 of every parameter and buffer: equal before and after, or it was changed."""

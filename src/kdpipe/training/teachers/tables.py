@@ -19,7 +19,7 @@ from kdpipe import identity
 from kdpipe.data import splits, streams
 from kdpipe.data.images import Images
 from kdpipe.data.views import Views
-from kdpipe.devices import exact
+from kdpipe.devices import exact, memory
 from kdpipe.errors import StoreError
 from kdpipe.identity import stream
 from kdpipe.results import leftovers, parents, store
@@ -30,7 +30,7 @@ from kdpipe.training.teachers import live
 from kdpipe.training.teachers.average import ensemble_logits
 
 CHECKED = 16  # entries compared with a live forward whenever a table is opened
-# Half precision has 11 bits, and so have a GPU's convolutions (TF32), through all layers.
+# Half precision has 11 bits; and a table may be older than what is now asked of a GPU (TF32).
 TOLERANCE = 5e-3
 
 
@@ -87,9 +87,12 @@ def _of_view(
 ) -> np.ndarray:
     """(images, classes) of one view; the device is waited for once."""
     order = torch.arange(len(images))
-    batches = images.batches(order, torch.full_like(order, view), images.forward_size)
-    said = [_centred(teacher.forward(x)) for _, _, x in batches]
-    found = torch.cat(said).to(getattr(torch, spec["precision"])).cpu().numpy()
+
+    def ask(size: int) -> torch.Tensor:
+        batches = images.batches(order, torch.full_like(order, view), size)
+        return torch.cat([_centred(teacher.forward(x)) for _, _, x in batches])
+
+    found = memory.halved(images, ask).to(getattr(torch, spec["precision"])).cpu().numpy()
     if not np.isfinite(found).all():  # what did not fit has become infinite
         raise StoreError(
             f"the outputs of {spec['network']['name']} do not fit in {spec['precision']}: write "

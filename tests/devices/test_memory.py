@@ -1,0 +1,77 @@
+"""Forwards that a device has no memory for, on one that only says so."""
+
+import numpy as np
+import pytest
+import torch
+
+from kdpipe.data.images import Images, forward_size
+from kdpipe.data.views import PLAIN
+from kdpipe.devices.memory import halved
+from kdpipe.training.teachers.live import Live
+
+PIXELS = np.random.RandomState(0).randint(0, 256, (40, 1, 8, 8), np.uint8)
+
+
+class Tight(torch.nn.Module):
+    """A network that has room for so many images at a time."""
+
+    def __init__(self, room: int, words: str = "CUDA out of memory. Tried to allocate 2 GiB"):
+        super().__init__()
+        self.room, self.words, self.seen = room, words, []
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        if len(x) > self.room:
+            raise RuntimeError(f"{self.words}\nmore of it")
+        return x.flatten(1)[:, :3]
+
+
+def images(size: int = 16) -> Images:
+    found = Images(PIXELS, PLAIN, np.zeros(1), np.ones(1))
+    found.forward_size = size
+    return found
+
+
+def asked(model, of):
+    return halved(of, lambda size: torch.cat([model(x) for x in of.centres(size)]))
+
+
+def test_half_as_many_are_asked_once_more_and_it_is_said(capsys):
+    tight, of = Tight(8), images()
+    assert torch.equal(asked(tight, of), asked(Tight(99), images()))
+    assert tight.seen == [16, 8, 8, 8, 8, 8] and of.forward_size == 8
+    said = capsys.readouterr().out
+    assert said == (
+        "out of memory with 16 images at a time (CUDA out of memory. Tried to allocate 2 GiB): "
+        "8 from here on\n"
+    )
+    asked(tight, of)  # it is known from then on
+    assert capsys.readouterr().out == ""
+
+
+def test_a_second_time_is_an_error_and_so_is_what_is_none_of_memory():
+    tight = Tight(4)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        asked(tight, images())
+    assert tight.seen == [16, 8]
+    other = Tight(4, "device-side assert triggered")
+    with pytest.raises(RuntimeError, match="device-side"):
+        asked(other, images())
+    assert other.seen == [16]
+    with pytest.raises(RuntimeError):
+        asked(Tight(0), images(1))
+
+
+def test_a_live_teacher_goes_on_with_half(capsys):
+    of = images()
+    teacher = Live([(torch.contiguous_format, Tight(8))])
+    whole = Live([(torch.contiguous_format, Tight(99))])
+    assert np.array_equal(teacher.answers("val", of), whole.answers("val", images()))
+    assert "8 from here on" in capsys.readouterr().out
+
+
+def test_how_many_are_asked_of_a_gpu_by_their_bytes():
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    sides = (8, 32, 128, 224, 384, 2048)
+    assert [forward_size(side, side, cuda) for side in sides] == [256, 256, 256, 83, 28, 16]
+    assert [forward_size(side, side, cpu) for side in (8, 32, 224)] == [256, 32, 32]
