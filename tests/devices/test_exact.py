@@ -7,6 +7,7 @@ import torch
 
 from kdpipe.devices import exact, faults
 from kdpipe.errors import KdpipeError
+from kdpipe.training import loop
 
 
 @pytest.fixture
@@ -51,6 +52,17 @@ def test_any_kernels_are_said(pretended):
     assert not torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
     assert exact.facts()["kernels"] == "any" and exact.facts()["tf32"] is False
     assert exact.kind(where) == "cuda, any kernels"
+
+
+def test_a_state_of_other_kernels_is_not_gone_on_with(tmp_path):
+    about = {"device": "cuda, any kernels", "epoch": 1}
+    assert loop._complete(about, tmp_path, "", [], "cuda, any kernels", [])
+    assert not loop._complete(about, tmp_path, "", [], "cuda", [])
+
+
+def test_tensors_of_two_devices_are_said_to_be_of_ones_own_code():
+    text = "Expected all tensors to be on the same device, but found at least two devices, cuda:0"
+    assert "device=x.device" in str(faults.advice(RuntimeError(text)))
 
 
 def test_nothing_is_set_for_a_cpu():

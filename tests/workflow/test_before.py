@@ -84,6 +84,23 @@ def test_braces_in_paths(tmp_path, warm):
     assert f"kdpipe: {checkout}: Snakemake takes braces" in said
 
 
+def test_what_compiled_runs_need_is_looked_for_before_any_of_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KDPIPE_DEVICE", "cpu")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    plain, compiled = (
+        tiny.study(device="cpu", recipe={"compile": compile}) for compile in (False, True)
+    )
+    path = tiny.write(tmp_path / "study.yaml", compiled)
+    assert load(plain, [path], ROOT / "config.yaml", head=True).records()
+    with pytest.raises(SystemExit):
+        load(compiled, [path], ROOT / "config.yaml", head=True)
+    said = capsys.readouterr().err
+    assert "recipe.compile needs a C++ compiler, and there is no no-such-compiler here" in said
+    for more in ({"head": False}, {"head": True, "remote": True}):  # of a node nothing is known
+        assert load(compiled, [path], ROOT / "config.yaml", **more).records()
+
+
 ROOMS = ["results/runs", "results/data", "logs/runs", "logs/data", "reports/tiny"]
 
 

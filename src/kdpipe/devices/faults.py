@@ -33,12 +33,18 @@ def is_gone(error: BaseException) -> bool:
 
 
 def advice(error: BaseException) -> str | None:
-    """What to do about an error that a GPU has made; None of other errors, and of no memory."""
+    """What to do about an error that only a GPU makes; None of other errors, and of no memory."""
     if is_gone(error):
         first = str(error).strip().splitlines()[0]
         return (
             f"the GPU has failed ({first}): a fault of the machine, and the run goes on from its "
             "saved state when it is started again; nvidia-smi and dmesg (Xid) say more, and "
             "CUDA_VISIBLE_DEVICES leaves that GPU out"
+        )
+    if isinstance(error, RuntimeError) and "to be on the same device" in str(error):
+        return (
+            "code of your own puts tensors of two devices together: make them with "
+            "device=x.device, or register_buffer; kdpipe network STUDY, or kdpipe term STUDY, says "
+            "where"
         )
     return without_a_kernel(error)

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from kdpipe.devices import compiling
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
-from kdpipe.plan.items import Plan
+from kdpipe.plan.items import Plan, Run
 from kdpipe.results.store import Store
 from kdpipe.study import asked, checking, yaml_file
 from kdpipe.upkeep import comparing
@@ -44,6 +45,16 @@ def refuse_without_graphs() -> None:
         raise KdpipeError(
             f"export: true needs {listed(missing)}, which are not installed here: pip install "
             "'kdpipe[export]', in a clone pip install -c requirements.lock -e '.[export]'"
+        )
+
+
+def refuse_without_compiler(runs: Iterable[Run]) -> None:
+    """Raise KdpipeError where a run of this machine is compiled and what that needs is missing."""
+    wanted = any(run.spec["recipe"].get("compile") for run in runs)
+    if wanted and (what := compiling.missing()):
+        raise KdpipeError(
+            f"recipe.compile needs {what}: install it, or write compile: false (which makes other "
+            "runs)"
         )
 
 

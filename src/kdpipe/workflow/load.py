@@ -22,7 +22,13 @@ from kdpipe.search import due
 from kdpipe.study import checking, yaml_file
 from kdpipe.upkeep import comparing
 from kdpipe.workflow import lock, telling
-from kdpipe.workflow.before import leave, refuse_folders, refuse_rooms, refuse_without_graphs
+from kdpipe.workflow.before import (
+    leave,
+    refuse_folders,
+    refuse_rooms,
+    refuse_without_compiler,
+    refuse_without_graphs,
+)
 from kdpipe.workflow.dag import (
     Dag,
     again_mark_of,
@@ -89,6 +95,8 @@ def load(
             refuse_rooms(_kinds(made, to_do, ready), store, Path(report_folder_of(study)))
             if made.gauges.keys() & set(to_do):
                 refuse_without_graphs()
+            if not remote:
+                refuse_without_compiler(made.runs[name] for name in to_do if name in made.runs)
             begun = _begun_on(made, to_do, store)
             os.environ[decided.DECIDED] = decided.decide(study.device, remote, begun)
         device = decided.of_job(study.device)
