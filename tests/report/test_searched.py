@@ -88,7 +88,7 @@ def test_a_search_that_goes_on_says_which_round_is_due(tmp_path, capsys):
     options = ["--results", str(store.root), "--reports", str(tmp_path / "reports")]
     assert main(["report", str(path), *options]) == 0
     page = (tmp_path / "reports/sought/index.md").read_text()
-    assert "The search goes on: round 2, students, seeds 0." in page
+    assert "The search goes on: round 2, students, seed 0." in page
     assert main(["plan", str(path), "--results", str(store.root)]) == 0
     said = capsys.readouterr().out
     assert "search: round 2 is due (students, seed 0)" in said

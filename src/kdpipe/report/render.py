@@ -82,6 +82,7 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
     }
     wrong: dict[Reading, Wrong] = {each: one.wrong for each, one in outcomes.items()}
     study = plan.study
+    told: list[str] = []
     delta, reads, read_at = study.smallest_effect, dict(study.claims), study.reading
     if (why := registered.sealed(plan, place)) is not None:
         known = validation.untested(known)
@@ -114,6 +115,7 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
             doubts = doubt.of(search, study.smallest_effect)
             sheets.insert(0, searched.sheet(plan, search, doubts))
             drawings[:0] = filter(None, [searched.drawing(plan, search)])
+            told = [*searched.sentences(search, doubts), *searched.price(plan, search)]
     records = place.records("runs")
     found = Found(
         plan,
@@ -132,6 +134,7 @@ def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
         failed,
         reading.lacking(known, wrong),
         decision.weights(tidy(frame), answers, records),
+        told,
     )
     return found, known
 

@@ -23,7 +23,7 @@ class Found:
     weights that are gone; registered: how the study was registered, and each deviation from it;
     curves: one for each run; failed: tables and figures of one's own that fail, and why; lacks:
     what has no best reading, or no more than its numbers; weights: by student the file of what to
-    ship.
+    ship; search: of a searched study how far it is and how sure, sentence by sentence.
     """
 
     plan: Plan
@@ -42,6 +42,7 @@ class Found:
     failed: list[str] = field(default_factory=list)
     lacks: str = ""
     weights: dict[str, str] = field(default_factory=dict)
+    search: list[str] = field(default_factory=list)
 
 
 def counted(states: dict[str, str]) -> str:

@@ -22,7 +22,7 @@ from kdpipe.report.text import effect, few_seeds, place, price, probability, rou
 
 LONG = 40  # rows or curves; more are folded
 WIDE = 800  # pixels; a wider figure has a row for itself
-FIRST = ("options", "students")  # figures of the decision
+FIRST = ("search", "options", "students")  # figures of the decision
 
 
 def html(found: Found, svgs: dict[str, str]) -> str:
@@ -49,6 +49,7 @@ def html(found: Found, svgs: dict[str, str]) -> str:
         facts=facts.facts(found),
         lost=facts.lost(found.frame),
         registered=found.registered,
+        search=found.search,
         curves=found.curves,
         few_rows=LONG,
         answers=[(answer, headline(answer)) for answer in found.answers],

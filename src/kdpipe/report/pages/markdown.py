@@ -17,9 +17,13 @@ def text(found: Found) -> str:
     known = (f"- {name}: {escaped(said)}" for name, said in facts.facts(found))
     parts = [f"# {escaped(found.plan.study.study)}", "## What to ship"]
     parts += [_decision(answer, found.weights) for answer in found.answers]
+    parts += [escaped(" ".join(found.search))]
     parts += ["\n".join(f"- {escaped(line)}" for line in found.registered)]
     parts += ["## A or B?", markdown(found.a_or_b)] if found.a_or_b else []
-    parts += ["## What it was compared with, and what it costs", *map(_answer, found.answers)]
+    parts += [
+        "## What it was compared with, and what it costs",
+        *(_answer(one, bool(found.search)) for one in found.answers),
+    ]
     parts.append(escaped(facts.second_interval(found.answers, found.verdicts)))
     if found.by_class:
         lines = [f"- {escaped(line)}" for line in found.of_classes]
@@ -44,14 +48,15 @@ def _decision(found: Answer, weights: dict[str, str]) -> str:
     return "\n\n".join(lines)
 
 
-def _answer(found: Answer) -> str:
+def _answer(found: Answer, searched: bool) -> str:
     lines = [f"### {escaped(found.student)}", ""]
     if found.test:
         error = rounded(found.test.mean, found.test.half_width)
         best = f"best of {found.options} options on validation"
+        alone = "by seeds that had no part in the search" if searched else "the only option"
         lines.append(
             f"Test error {error} % (n {found.test.n}{few_seeds(found.test.n)}), "
-            f"{best + place(found.place) if found.options > 1 else 'the only option'}. "
+            f"{best + place(found.place) if found.options > 1 else alone}. "
             "Against (paired by seed, the tested seed left out of the choice):"
         )
         lines += [""]

@@ -49,13 +49,14 @@ def sheet(plan: Plan, searched: Searched, doubts: list[Doubt]) -> Sheet:
                     "student": student,
                 }
             )
-    said = [CAPTION.format(blocks=", ".join(plan.study.search.blocks if plan.study.search else ()))]
-    said += [*sentences(searched, doubts), *price(plan, searched)]
+    caption = CAPTION.format(
+        blocks=", ".join(plan.study.search.blocks if plan.study.search else ())
+    )
     columns = ["teacher", "stop", "method", "nll", "seeds", "error", "first", "close", "end"]
     return Sheet(
         NAME,
         TITLE,
-        " ".join(said),
+        caption,
         pd.DataFrame(rows),
         pd.DataFrame(shown),
         [*columns, "student"],
@@ -66,8 +67,9 @@ def sentences(searched: Searched, doubts: list[Doubt]) -> list[str]:
     """How far it is, how sure it is of each winner, whether good teachers had good students."""
     said = []
     if (due := searched.due) is not None:
-        seeds = ", ".join(map(str, due.seeds))
-        said.append(f"The search goes on: round {due.number}, {due.what}, seeds {seeds}.")
+        seeds = "seed " if len(due.seeds) == 1 else "seeds "
+        seeds += ", ".join(map(str, due.seeds))
+        said.append(f"The search goes on: round {due.number}, {due.what}, {seeds}.")
     for one in doubts:
         number = len(searched.competing[one.student])
         said.append(f"{one.student}: {one.chosen} is chosen of {number} cells.")
