@@ -49,4 +49,7 @@ def test_the_committed_table_is_that_of_the_records(searched, tmp_path):
         pd.read_csv(folder / "tables/search.csv")
         for folder in (PUBLISHED / "digits_search", tmp_path)
     )
+    chances = ["first", "close"]  # of draws, which another processor draws otherwise
+    pd.testing.assert_frame_equal(made[chances], known[chances], rtol=0, atol=0.03)
+    made, known = made.drop(columns=chances), known.drop(columns=chances)
     pd.testing.assert_frame_equal(made, known, rtol=1e-6, atol=1e-6)

@@ -10,6 +10,7 @@ from sought import KEYS, study_of, to_the_end
 
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan import planner
+from kdpipe.report.render import render
 from kdpipe.results.records import publish
 from kdpipe.results.store import Store
 from kdpipe.search import candidates, decisions, due, rounds, rule
@@ -113,18 +114,9 @@ def test_teachers_are_trained_for_seeds_at_which_somebody_learns_from_them(ended
     assert all(run.spec["teacher"] is None for run in plans[0].runs.values())
 
 
-def test_checkpoints_are_kept_where_somebody_asks_for_them(ended):
-    plans = ended[2]
-    last = plans[-1]
-    wanted = {}
-    for cell in last.cells:
-        for run, epoch in cell.teacher.members:
-            if epoch < run.epochs:
-                wanted.setdefault(run.name, set()).add(epoch)
-    for run in plans[0].runs.values():
-        if run.epochs == 20 and run.network != "wrn10-0.5":
-            wanted.setdefault(run.name, set()).add(7)
-    assert last.keep == wanted
+def test_a_teacher_keeps_what_the_whole_grid_wants_of_it(ended, whole):
+    last = ended[2][-1]
+    assert last.keep == {name: at for name, at in whole[1].keep.items() if name in last.runs}
 
 
 def test_only_the_winner_and_scratch_get_fresh_seeds(ended):
@@ -185,10 +177,43 @@ def test_a_budget_is_kept_and_the_winner_has_its_fresh_seeds(budget, tmp_path):
 
 def test_a_budget_that_pays_for_nobody_is_refused(tmp_path):
     study = study_of(search={**KEYS["search"], "student_epochs": 79})
-    store = Store(tmp_path / "results")
-    write(due.plan(study, store), store)
     with pytest.raises(KdpipeError, match=r"79 is too few.*take 80 epochs"):
-        due.of(study, store)
+        due.plan(study, Store(tmp_path / "results"))
+
+
+def test_a_budget_leaves_seeds_to_choose_by_and_not_one_alone(tmp_path):
+    """As many at first as leave something for the seeds after it, and for the fresh ones."""
+    search = {**KEYS["search"], "student_epochs": 20 * 14}
+    study, store = study_of(search=search), Store(tmp_path / "results")
+    _, found = to_the_end(study, store)
+    seeds = [one.seeds for one in found.rounds if one.what == rounds.STUDENTS]
+    assert seeds[:2] == [(0,), (1,)]
+    assert found.unpaid
+
+
+def test_a_budget_that_drops_cells_before_any_round_says_so(tmp_path):
+    grid = {**KEYS["experiments"][0], "teachers": ["wrn10-1"], "stops": ["full", "checkpoint 7"]}
+    search = {**KEYS["search"], "student_epochs": 140}
+    study, store = study_of(experiments=[grid], search=search), Store(tmp_path / "results")
+    plans, found = to_the_end(study, store)
+    assert epochs_of_students(plans[-1]) <= 140 and found.unpaid
+    render(plans[-1], store, tmp_path / "report")
+    assert "not paid for by the budget" in (tmp_path / "report/tables/search.md").read_text()
+
+
+def test_a_cell_that_another_block_has_too_is_refused(tmp_path):
+    other = {**KEYS["experiments"][0], "name": "other", "methods": ["kd"], "stops": ["full"]}
+    study = study_of(experiments=[*KEYS["experiments"], other])
+    with pytest.raises(KdpipeError, match=r"other has a cell of grid.*search both"):
+        due.plan(study, Store(tmp_path))
+
+
+def test_one_option_of_two_teacher_seeds_is_refused(tmp_path):
+    other = {**KEYS["experiments"][0], "name": "other", "teacher_seed": 3}
+    search = {**KEYS["search"], "blocks": ["grid", "other"]}
+    study = study_of(experiments=[*KEYS["experiments"], other], search=search)
+    with pytest.raises(KdpipeError, match="is two cells, of other teachers"):
+        due.plan(study, Store(tmp_path))
 
 
 def test_two_students_compete_apart(tmp_path):

@@ -1,6 +1,8 @@
 """Who goes on in a search: by hand, and by SciPy's ranks."""
 
+import itertools
 import math
+from fractions import Fraction
 
 import pytest
 from scipy.stats import spearmanr
@@ -31,6 +33,10 @@ def test_the_rank_correlation_is_that_of_scipy_and_undefined_where_nothing_diffe
     assert rule.correlation(nll, errors) == pytest.approx(spearmanr(nll, errors)[0])
     assert math.isnan(rule.correlation([1, 1, 1], [1, 2, 3]))
     assert math.isnan(rule.correlation([1, 2], [1, 2]))
+    for ranks in itertools.permutations([1.0, 2.0, 3.0, 4.0, 5.0]):  # as exact fractions have it
+        apart = sum((Fraction(a) - b) ** 2 for a, b in enumerate(map(int, ranks), 1))
+        exact = 1 - Fraction(6) * apart / 120
+        assert rule.holds(rule.correlation([1, 2, 3, 4, 5], list(ranks))) == (exact >= 0.5)
     assert rule.holds(0.5) and not rule.holds(0.49) and not rule.holds(math.nan)
 
 

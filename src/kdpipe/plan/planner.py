@@ -36,7 +36,8 @@ def make(study: Study) -> Plan:
             experiments.add_block(block)
         for label in study.ensembles:
             experiments.add_ensemble(label)
-    keep_checkpoints(plan)
+    for network, texts in study.keep_checkpoints.items():
+        _keep(plan, network, texts, study.recipe_of(network).epochs)
     for label, transfer in study.transfers.items():
         afterwards.add_probes(plan, label, transfer)
     if study.export:
@@ -44,11 +45,9 @@ def make(study: Study) -> Plan:
     return plan
 
 
-def keep_checkpoints(plan: Plan) -> None:
-    """Keep the checkpoints that the study asks for by itself, of the full trainings of networks."""
-    for network, texts in plan.study.keep_checkpoints.items():
-        epochs = plan.study.recipe_of(network).epochs
-        for run in plan.runs.values():
-            if run.network == network and run.spec["teacher"] is None and run.epochs == epochs:
-                for stop in stops.expand(texts, epochs):
-                    plan.keep_checkpoint(run, stop.epochs)
+def _keep(plan: Plan, network: str, texts: list[str], epochs: int) -> None:
+    """Keep the checkpoints that a study asks for of the full trainings of a network."""
+    for run in plan.runs.values():
+        if run.network == network and run.spec["teacher"] is None and run.epochs == epochs:
+            for stop in stops.expand(texts, epochs):
+                plan.keep_checkpoint(run, stop.epochs)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kdpipe.errors import KdpipeError
 from kdpipe.plan.items import Cell, Plan, Run
 
 
@@ -51,6 +52,8 @@ def of(plan: Plan) -> dict[str, list[Candidate]]:
     """The candidates of a whole plan, by student, as the study has them.
 
     Two blocks that share an option share a candidate. Students of too many operations are none.
+    Raises KdpipeError where one option means several runs, or where a block that is not searched
+    has a cell of one that is: what chose the winner would be evidence for it there.
     """
     search = plan.study.search
     found: dict[Option, Candidate] = {}
@@ -61,11 +64,47 @@ def of(plan: Plan) -> dict[str, list[Candidate]]:
             continue
         one = option(cell)
         candidate = found.setdefault(one, Candidate(one, len(found)))
-        candidate.cells.setdefault(cell.seed, cell)
+        if candidate.cells.setdefault(cell.seed, cell).run is not cell.run:
+            raise KdpipeError(
+                f"search.blocks: {one} is two cells, of other teachers (teacher_seed, or paths of "
+                "an ensemble): search them in studies of their own"
+            )
+    tried = {c.run.name: c for one in found.values() for c in one.cells.values()}
+    for cell in plan.cells:
+        if search is not None and cell.block not in search.blocks and cell.run.name in tried:
+            raise KdpipeError(
+                f"search.blocks: {cell.block} has a cell of {tried[cell.run.name].block}, "
+                f"{option(cell)}: search both, or leave it out of {cell.block}"
+            )
     by_student: dict[str, list[Candidate]] = {}
     for candidate in found.values():
         by_student.setdefault(candidate.option.student, []).append(candidate)
     return by_student
+
+
+def refuse(plan: Plan) -> None:
+    """Raise KdpipeError for a search in which nobody competes, or whose budget pays for nobody."""
+    study = plan.study
+    if study.search is None:
+        return
+    competing, limit = of(plan), study.search.student_epochs
+    if not competing:
+        raise KdpipeError(
+            f"search.multiply_adds: no student of {', '.join(study.search.blocks)} takes as few as "
+            f"{study.search.multiply_adds:,} operations for an image"
+        )
+    seeds = [study.search_seeds[0], *study.due_seeds[len(study.search_seeds) :]]
+    least = {
+        student: min(epochs(one.students(seeds).values()) for one in ones)
+        for student, ones in competing.items()
+    }
+    dearest = max(least, key=least.__getitem__)
+    if limit is not None and limit / len(least) < least[dearest]:
+        each = f", for each of {len(least)} students" if len(least) > 1 else ""
+        raise KdpipeError(
+            f"search.student_epochs: {limit:,} is too few: one cell of {dearest} and its "
+            f"{len(seeds) - 1} fresh seeds take {least[dearest]:,} epochs{each}"
+        )
 
 
 def option(cell: Cell) -> Option:

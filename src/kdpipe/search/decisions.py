@@ -18,6 +18,8 @@ from kdpipe.results.store import Store
 from kdpipe.search import rule
 from kdpipe.search.rounds import Round, Searched
 
+DECIDE = ("round", "seeds", "runs", "known", "kept", "dropped")  # the rest are words
+
 
 def folder(plan: Plan, searched: Searched, store: Store) -> Path:
     """Where the decisions of a study's search lie."""
@@ -49,8 +51,9 @@ def keep(plan: Plan, searched: Searched, store: Store) -> None:
         said, path = as_json(searched, one), place / f"round-{one.number}.json"
         if not path.exists():
             write_json(path, said)
-        elif (then := _read(path)) != said:
-            changed = sorted(key for key in said if then.get(key) != said[key])
+            continue
+        then = _read(path)
+        if changed := [key for key in DECIDE if then.get(key) != said[key]]:
             raise StoreError(
                 f"{path}: round {one.number} of the search was decided on other records than there "
                 f"are now (of it {', '.join(changed)} would differ): restore the records, or "
@@ -87,7 +90,8 @@ def listed_seeds(one: Round) -> str:
 
 def _read(path: Path) -> dict:
     try:
-        found = json.loads(path.read_bytes())
-        return found if isinstance(found, dict) else {}
+        return dict(json.loads(path.read_bytes()))
     except DAMAGED:
-        return {}
+        raise StoreError(
+            f"{path} is damaged: remove it, and it is written again from the records"
+        ) from None

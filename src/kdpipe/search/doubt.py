@@ -38,6 +38,7 @@ class Doubt:
     first: dict[Option, float] = field(default_factory=dict)  # chance to be the best of all
     close: dict[Option, float] = field(default_factory=dict)  # to be within the smallest effect
     more: More | None = None
+    lost: bool = False  # every cell that competed has no validation error: it diverged
 
 
 def of(searched: Searched, smallest_effect: float) -> list[Doubt]:
@@ -46,13 +47,17 @@ def of(searched: Searched, smallest_effect: float) -> list[Doubt]:
 
 
 def _of(searched: Searched, student: str, smallest_effect: float) -> Doubt:
-    options = [one.option for one in searched.competing[student]]
+    everyone = [one.option for one in searched.competing[student]]
+    lost = {o for o in everyone if math.inf in searched.errors.get(o, {}).values()}
+    options = [option for option in everyone if option not in lost]
     chosen = searched.winners[student]
+    if chosen in lost:
+        return Doubt(student, chosen, lost=True)
     seeds = sorted({seed for seen in searched.errors.values() for seed in seen})
     errors = np.full((len(options), len(seeds)), math.nan)
     for i, option in enumerate(options):
         for seed, error in searched.errors.get(option, {}).items():
-            errors[i, seeds.index(seed)] = error if math.isfinite(error) else math.nan
+            errors[i, seeds.index(seed)] = error
     stops = list(dict.fromkeys((option.teacher, option.stop) for option in options))
     teachers = [stops.index((option.teacher, option.stop)) for option in options]
     known = [searched.nll.get(stops[teacher], math.nan) for teacher in teachers]
@@ -66,7 +71,8 @@ def _of(searched: Searched, student: str, smallest_effect: float) -> Doubt:
     close = (draws - lowest[:, None] <= smallest_effect).mean(axis=0)
     hardest = [int(i) for i in np.argsort(-first, kind="stable")[:HARDEST]]
     count = len(seeds)
-    ones = [searched.competing[student][i] for i in hardest]
+    by_option = {one.option: one for one in searched.competing[student]}
+    ones = [by_option[options[i]] for i in hardest]
     price = sum(candidates.epochs(one.students([min(one.cells)]).values()) for one in ones)
     more = More(
         tuple(options[i] for i in hardest), count, price * count, belief.after(hardest, count)
@@ -75,7 +81,7 @@ def _of(searched: Searched, student: str, smallest_effect: float) -> Doubt:
         student,
         chosen,
         belief.within(options.index(chosen), draws),
-        dict(zip(options, map(float, first), strict=True)),
-        dict(zip(options, map(float, close), strict=True)),
+        dict.fromkeys(lost, 0.0) | dict(zip(options, map(float, first), strict=True)),
+        dict.fromkeys(lost, 0.0) | dict(zip(options, map(float, close), strict=True)),
         more,
     )

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kdpipe.plan import planner
-from kdpipe.plan.items import Averaged, Cell, Plan, Recorded, Run
+from kdpipe.plan.items import Cell, Plan, Recorded, Run
 
 
 @dataclass
@@ -65,22 +64,9 @@ def narrowed(plan: Plan, asked: Asked) -> Plan:
     small.roles.update({name: roles for name, roles in plan.roles.items() if name in names})
     small.weights.update({name: file for name, file in plan.weights.items() if name in names})
     small.data_sets.update(plan.data_sets)
-    _keep(small, asked, teams)
+    # As the whole plan has it: whoever widens the search later finds them.
+    small.keep.update({name: set(at) for name, at in plan.keep.items() if name in names})
     return small
-
-
-def _keep(small: Plan, asked: Asked, teams: list[Averaged]) -> None:
-    """The checkpoints that what is left of a plan needs."""
-    points = [point for cell in small.cells for point in cell.teacher.members]
-    points += [point for team in teams for point in team.members]
-    points += [(probe.run, probe.spec["epoch"]) for probe in small.probes.values()]
-    points += [(gauge.run, gauge.spec["epoch"]) for gauge in small.gauges.values()]
-    points += [
-        (small.runs[name], epoch) for name, epochs in asked.checkpoints.items() for epoch in epochs
-    ]
-    for run, epoch in points:
-        small.keep_checkpoint(run, epoch)
-    planner.keep_checkpoints(small)
 
 
 def _scratch(plan: Plan, cell: Cell) -> list[Run]:

@@ -49,7 +49,7 @@ def _of(plan: Plan, searched: Searched, student: str) -> str:
     dearest = candidates.epochs(_teachers(ones, study.due_seeds))
     used = len(few) - 1 + len(fresh)
     cheapest = min(candidates.epochs(_teachers([one], seeds[:1])) for one in ones)
-    low = candidates.epochs(taught) + used * cheapest
+    low = min(candidates.epochs(taught) + used * cheapest, dearest)
     return (
         f"search: {len(ones)} cells of {student} compete over {len(seeds)} seeds, {len(fresh)} "
         f"more are fresh: {least:,.0f} to {most:,.0f} student-epochs, likely {likely:,.0f}, of the "

@@ -7,9 +7,8 @@ then the one that is due.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from kdpipe.errors import KdpipeError
 from kdpipe.plan.items import Plan, Run
 from kdpipe.results.store import Store
 from kdpipe.search import candidates, rule
@@ -46,6 +45,7 @@ class Searched:
     nll: dict[tuple[str, str], float] = field(default_factory=dict)  # by stop, at the first seed
     correlations: dict[str, float] = field(default_factory=dict)  # by student
     winners: dict[str, Option] = field(default_factory=dict)
+    unpaid: set[Option] = field(default_factory=set)  # the budget pays for no seed of them
 
     def field(self, one: Round) -> list[Option]:
         """Who competes in a round: those of the round before, and who is trained in it."""
@@ -55,8 +55,8 @@ class Searched:
     def dropped(self, option: Option) -> Round | None:
         """The round in which an option was dropped for good; None if it was not."""
         there = [one for one in self.rounds if option in one.kept or option in self.field(one)]
-        last = there[-1]
-        return last if last.decided and option not in last.kept else None
+        last = there[-1] if there else None
+        return last if last and last.decided and option not in last.kept else None
 
     @property
     def due(self) -> Round | None:
@@ -67,8 +67,9 @@ class Searched:
 def walk(plan: Plan, store: Store) -> Searched:
     """The rounds of a study's search, as far as its records go. plan: the whole one.
 
-    Raises KdpipeError where its budget pays for no student.
+    Raises KdpipeError for one that cannot be, as `candidates.refuse`.
     """
+    candidates.refuse(plan)
     return _Walk(plan, store).to_the_end()
 
 
@@ -82,19 +83,13 @@ class _Walk:
         self.fresh = self.study.due_seeds[len(self.seeds) :]
         self.taught: dict[str, dict[str, Run]] = {}  # by student: what was taught for it so far
         self.alive = {student: list(all_) for student, all_ in self.found.competing.items()}
+        self.tested: dict[str, bool] = {}
         self.aside: dict[str, list[Candidate]] = {student: [] for student in self.alive}
 
     def to_the_end(self) -> Searched:
-        if not self.alive:
-            raise KdpipeError(
-                f"search.multiply_adds: no student of {', '.join(self.search.blocks)} takes as few "
-                f"as {self.search.multiply_adds:,} operations for an image"
-            )
         if self._by_teachers() and self._by_students():
             self._of_winners()
         return self.found
-
-    # --- rounds
 
     def _by_teachers(self) -> bool:
         """Train the teachers of the first seed, and set stops aside; False while it is due."""
@@ -125,6 +120,7 @@ class _Walk:
         here = {one.stop for one in self.alive[student]}
         cut = rule.cut({stop: nll for stop, nll in self.found.nll.items() if stop in here})
         probes = [self._first_of(student, stop) for stop in cut.probed]
+        self.tested[student] = bool(cut.probed)
         out = [
             one
             for one in self.alive[student]
@@ -133,7 +129,7 @@ class _Walk:
         self.aside[student] = out
         self.alive[student] = [one for one in self.alive[student] if one not in out]
         if not out:
-            return f"{student}: of fewer than {rule.FEWEST_STOPS} stops none is set aside"
+            return f"{student}: none is set aside"
         tried = " and ".join(str(one.option) for one in probes)
         return (
             f"{student}: {len(cut.kept)} stops with the lowest NLL teach, {len(out)} cells of the "
@@ -171,9 +167,11 @@ class _Walk:
             stops = [stop for stop in seen if stop in self.found.nll]
             errors = [self._mean(self._first_of(student, stop)) for stop in stops]
             held = rule.correlation([self.found.nll[stop] for stop in stops], errors)
-            self.found.correlations[student] = held
+            if self.tested.get(student):
+                self.found.correlations[student] = held
             if out and not rule.holds(held):
-                out = self._affordable(student, out, self.seeds[0])
+                beside = len(self.alive[student])
+                out = self._affordable(student, out, self.seeds[0], beside)
                 said = f"{held:.2f}" if math.isfinite(held) else "not defined"
                 found[student] = (
                     f"{student}: the NLL of its teachers and its errors have a rank correlation "
@@ -208,8 +206,6 @@ class _Walk:
         if self._begin(FRESH, self.fresh, asked, runs):
             self._decide({}, [])
 
-    # --- their parts
-
     def _train(self, what: str, who: dict[str, list[Candidate]], seed: int) -> bool:
         ones = [one for alive in who.values() for one in alive]
         cells = [one.cells[seed] for one in ones]
@@ -241,43 +237,49 @@ class _Walk:
         return all(self.records.ended(self.plan.runs[n], wanted.get(n, ())) for n in names)
 
     def _decide(self, known: dict[str, float], why: list[str]) -> None:
-        last = self.found.rounds[-1]
         kept = tuple(one.option for alive in self.alive.values() for one in alive)
-        self.found.rounds[-1] = Round(
-            last.number, last.what, last.seeds, last.asked, last.runs, True, known, kept, tuple(why)
-        )
+        said = {"known": known, "kept": kept, "why": tuple(why)}
+        self.found.rounds[-1] = replace(self.found.rounds[-1], decided=True, **said)
 
-    def _affordable(self, student: str, ones: list[Candidate], seed: int) -> list[Candidate]:
+    def _affordable(
+        self, student: str, ones: list[Candidate], seed: int, beside: int = 0
+    ) -> list[Candidate]:
         """As many of these, from the first, as can be trained with a seed within the budget.
 
-        What the winner takes with fresh seeds is set aside first.
+        What the winner takes with fresh seeds is set aside first, and what the rule will ask for of
+        the seeds after this one. beside: how many compete already that have this seed.
         """
         if self.search.student_epochs is None:
             return ones
         budget = self.search.student_epochs / len(self.alive)
         spent = dict(self.taught.get(student, {}))
-        paid, dearest = [], 0
+        later = self.seeds[self.seeds.index(seed) + 1 :]
+        paid: list[Candidate] = []
+        prices = [self._price(one, [seed]) for one in self.alive[student]]
         for one in ones:
-            spent |= one.students([seed])
-            dearest = max(dearest, candidates.epochs(one.students(self.fresh).values()))
-            if candidates.epochs(spent.values()) + dearest > budget:
-                break
-            paid.append(one)
+            more = spent | one.students([seed])
+            dearest, counts = max(*prices, self._price(one, [seed]), 0), 0
+            left = beside + len(paid) + 1
+            for _ in later:
+                if (left := rule.going_on(left)) == 1:
+                    break
+                counts += left
+            least = candidates.epochs(more.values()) + dearest * (counts + len(self.fresh))
+            if least <= budget:
+                spent, paid = more, [*paid, one]
         return paid
+
+    def _price(self, one: Candidate, seeds: list[int]) -> int:
+        return candidates.epochs(one.students(seeds).values())
 
     def _afford_first(self) -> None:
         """Leave of each student what its budget pays for with the first seed."""
         for student, alive in self.alive.items():
             known = {one: self.found.nll.get(one.stop, 0.0) for one in alive}
             paid = self._affordable(student, rule.ordered(known), self.seeds[0])
-            if not paid:
-                one = alive[0]
-                least = candidates.epochs(one.students([self.seeds[0], *self.fresh]).values())
-                raise KdpipeError(
-                    f"search.student_epochs: {self.search.student_epochs:,} is too few: one cell "
-                    f"of {student} and its {len(self.fresh)} fresh seeds take {least:,} epochs"
-                    + (", for each student" if len(self.alive) > 1 else "")
-                )
+            if not paid:  # `refuse` has seen that there is one
+                paid = [min(alive, key=lambda one: self._price(one, self.seeds[:1]))]
+            self.found.unpaid |= {one.option for one in alive if one not in paid}
             self.alive[student] = [one for one in alive if one in paid]
 
     def _first_of(self, student: str, stop: tuple[str, str]) -> Candidate:

@@ -9,7 +9,7 @@ with a free level for every seed, x what is known of a teacher without its stude
 effects of mean 0 for the rest (a linear mixed model; Patterson and Thompson, 1971, for the
 restricted likelihood by which the variances are found; Henderson, 1975, for what is known of the
 effects then). Of few cells the likeliest variance is often 0, which would be too sure of itself; so
-the likelihood is weighed by the three standard deviations of the effects (Chung, Rabe-Hesketh,
+the likelihood is weighed by the four standard deviations (Chung, Rabe-Hesketh,
 Dorie, Gelman and Liu, 2013). What is known of a cell does not depend on why others were dropped:
 the errors by which they were dropped are in the model (Rubin, 1976).
 """
@@ -22,6 +22,7 @@ from scipy import linalg, optimize
 
 DRAWS = 20_000
 SMALLEST = 1e-6  # a variance, as a share of that of the errors: below it is none
+FEWEST = 3  # cells seen twice
 PARTS = 4  # variances: teachers, cells, teachers at a seed, noise
 SURE = 0.9  # the confidence that is stated
 # What the model takes for it: what it calls 90 % itself was true of a search's choice in 86 to 91 %
@@ -36,7 +37,7 @@ class Belief:
 
     mean: np.ndarray  # (cells,)
     covariance: np.ndarray  # (cells, cells)
-    noise: float  # variance of one error beside those of its cell, its teacher and its seed
+    noise: np.ndarray  # (cells, cells): of errors at one seed, less those of cells and the seed
     free: float = np.inf  # errors more than levels: by so many the variances are known
 
     def draws(self, count: int = DRAWS, seed: int = 0) -> np.ndarray:
@@ -56,10 +57,11 @@ class Belief:
 
     def after(self, cells: list[int], seeds: int) -> float:
         """`within` of what is then best, on average, after more seeds of some cells."""
-        rows = self.covariance[cells]
-        seen = rows[:, cells] + np.eye(len(cells)) * self.noise / seeds
-        gain = linalg.solve(seen, rows, assume_a="pos").T
-        learnt = gain @ rows
+        # Of new seeds the levels are free: their errors tell the differences between cells alone.
+        apart = np.eye(len(cells)) - 1 / len(cells)
+        rows = apart @ self.covariance[cells]
+        noise = apart @ self.noise[np.ix_(cells, cells)] @ apart / seeds
+        learnt = rows.T @ linalg.pinvh(rows[:, cells] @ apart + noise) @ rows
         left = Belief(self.mean, self.covariance - learnt, self.noise, self.free)
         spread = left.draws(DRAWS // 10) - self.mean
         means = Belief(self.mean, learnt, self.noise, self.free).draws(WORLDS, seed=1)
@@ -72,18 +74,18 @@ def believe(
     """What the errors that were seen say of every cell, also of those never seen.
 
     errors: (cells, seeds), nan where it was not seen; teachers: (cells,), a number for each
-    teacher; known: (cells,), x above, nan where it is not known, or None. None where no cell was
-    seen with two seeds beside another one: noise and cells cannot be told apart then.
+    teacher; known: (cells,), x above, nan where it is not known, or None. None where fewer than
+    FEWEST cells were seen with two seeds beside another one: noise and cells cannot be told apart.
     """
     y, groups = np.asarray(errors, float), np.asarray(teachers, int)
     seen = np.isfinite(y)
-    if (seen[:, seen.sum(axis=0) >= 2].sum(axis=1) >= 2).sum() < 2:
+    if (seen[:, seen.sum(axis=0) >= 2].sum(axis=1) >= 2).sum() < FEWEST:
         return None
     cell, at = np.nonzero(seen)
     values = y[cell, at]
     levels = np.unique(at, return_inverse=True)[1]
     fixed = np.eye(levels.max() + 1)[levels]
-    x = _standard(known, groups)
+    x = _standard(known, groups, np.asarray(np.isfinite(y).any(axis=1)))
     if x is not None:
         fixed = np.column_stack([fixed, x[cell]])
     same_cell = (cell[:, None] == cell).astype(float)
@@ -109,7 +111,8 @@ def believe(
     open_ = design - gain @ fixed
     covariance = among - gain @ to_seen.T + open_ @ spread @ open_.T
     free = len(values) - fixed.shape[1]
-    return Belief(mean, (covariance + covariance.T) / 2, float(variances[-1]), free)
+    noise = variances[2] * (groups[:, None] == groups) + variances[3] * np.eye(len(y))
+    return Belief(mean, (covariance + covariance.T) / 2, noise, free)
 
 
 def _likeliest(
@@ -117,7 +120,7 @@ def _likeliest(
 ) -> np.ndarray:
     """The variances under which the errors, less what is fixed, are likeliest, (PARTS,).
 
-    Weighed as said above; the last one, of noise, is free.
+    Weighed as said above.
     """
     # Contrasts of the errors in which nothing fixed is left.
     contrasts = linalg.null_space(fixed.T)
@@ -132,7 +135,7 @@ def _likeliest(
             return np.inf
         left = linalg.solve_triangular(lower, seen, lower=True)
         likelihood = -np.log(np.diag(lower)).sum() - left @ left / 2
-        return float(-likelihood - logs[:-1].sum() / 2)
+        return float(-likelihood - logs.sum() / 2)
 
     lowest = np.log(SMALLEST)
     found = optimize.minimize(
@@ -142,12 +145,13 @@ def _likeliest(
     return np.where(found.x <= lowest, 0.0, variances) + np.r_[0, 0, 0, scale * SMALLEST]
 
 
-def _standard(known: ArrayLike | None, groups: np.ndarray) -> np.ndarray | None:
+def _standard(known: ArrayLike | None, groups: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
     """What is known of teachers, with mean 0 and spread 1; of the others the mean."""
     if known is None:
         return None
     x = np.asarray(known, float)
-    if len(set(groups[np.isfinite(x)])) < 4 or np.nanstd(x) == 0:  # a line through nearly all
+    # A line through nearly all that was seen would tell nothing.
+    if len(set(groups[np.isfinite(x) & seen])) < 4 or np.nanstd(x) == 0:
         return None
     x = (x - np.nanmean(x)) / np.nanstd(x)
     return np.where(np.isfinite(x), x, 0.0)

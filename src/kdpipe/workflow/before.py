@@ -13,6 +13,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan, Run
 from kdpipe.results.store import Store
+from kdpipe.search import candidates
 from kdpipe.study import asked, checking, yaml_file
 from kdpipe.upkeep import comparing
 from kdpipe.wording import listed, printable_lines
@@ -27,6 +28,7 @@ def checked(path: Path | str) -> tuple[Plan, list[str]]:
     itself, which needs torch where there is code or weights.
     """
     made = planner.make(checking.load(path))
+    candidates.refuse(made)
     said = comparing.refuse_others(made, str(path))
     if asked.own([*made.study.tables, *made.study.figures]):
         from kdpipe.report import own

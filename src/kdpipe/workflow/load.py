@@ -11,7 +11,7 @@ from kdpipe.beforehand import registered
 from kdpipe.devices import decided
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs import leash, tabulate
-from kdpipe.plan import status
+from kdpipe.plan import planner, status
 from kdpipe.plan.items import Plan
 from kdpipe.report import leftovers, source
 from kdpipe.results.marks import CARD
@@ -80,11 +80,13 @@ def load(
             source = str(default)
             study = checking.validate(content, source, Path(default).parent)
         store = Store()
-        made = due.plan(study, store)
+        asked = due.plan(study, store)
+        # A job finds itself in any case: its machine may not see yet what a search decided by.
+        made = asked if head else planner.make(study)
         if head:
             comparing.refuse(source, comparing.of_images(study, source))
         states = status.of(made, store) if head else {}
-        names = [name for items in made.recorded.values() for name in items]
+        names = [name for items in asked.recorded.values() for name in items]
         to_do = [name for name in names if states.get(name, "to do") == "to do"]
         again = _again(made, to_do, store) if head else {}
         ready = frozenset(

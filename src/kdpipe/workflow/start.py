@@ -1,5 +1,6 @@
 """What `kdpipe run` starts: Snakemake, with the study and whatever else was typed for it."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -41,19 +42,41 @@ def in_rounds(line: list[str], look: Callable[[], Searched | None]) -> int:
     look: how far the search is. Each Snakemake is a process group of its own: what this process is
     told to end by is told to it once, and it ends with this process.
     """
-    before = None
-    while True:
+    told: list[int] = []
+    heads: list[subprocess.Popen] = []
+
+    def tell(number: int, frame) -> None:
+        told.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            if heads and number == signal.SIGTERM:
+                heads[-1].send_signal(number)
+            elif heads:  # as a terminal does it
+                os.killpg(heads[-1].pid, number)
+
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as of nohup
+            signal.signal(number, tell)
+    before = _due(look())
+    while not told:
         about = os.environ | {leash.HEAD: str(os.getpid())}
-        with subprocess.Popen(line, env=about, process_group=0) as head:
-            for number in (signal.SIGINT, signal.SIGHUP):  # as a terminal does it
-                signal.signal(number, lambda number, _: os.killpg(head.pid, number))
-            signal.signal(signal.SIGTERM, lambda number, _: head.send_signal(number))
-            code = head.wait()
-        found = look()
-        if code or found is None or found.due is None or found.due.number == before:
-            return code if code >= 0 else 128 - code
-        before = found.due.number
+        heads.append(subprocess.Popen(line, env=about, process_group=0))
+        if told:  # before it could be told
+            heads[-1].send_signal(told[-1])
+        code = heads[-1].wait()
+        heads.clear()
+        if code:
+            return code if code > 0 else 128 - code
+        now = _due(look())
+        if now is None or now == before:
+            return 0
+        before = now
         os.environ.pop(BEGAN, None)
+    return 128 + told[-1]
+
+
+def _due(found: Searched | None) -> int | None:
+    """The number of the round that is due."""
+    return found.due.number if found is not None and found.due is not None else None
 
 
 def folder(options: Sequence[str]) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kdpipe.cli.arguments import add_results, store
 from kdpipe.cli.command import Command
+from kdpipe.errors import KdpipeError
 
 
 def arguments(parser) -> None:
@@ -17,6 +18,11 @@ def run(options) -> None:
     from kdpipe.study import checking
 
     study = checking.load(options.study)
+    if study.search is not None:
+        raise KdpipeError(
+            f"{options.study}: a search chooses while it runs what is tested, so it cannot be "
+            "registered; register a study of the cell that it finds, with seeds of its own"
+        )
     place = store(options)
     path, new = registration.write(study, Path(options.study).parent, place)
     study = study.model_copy(update={"registration": str(path)})

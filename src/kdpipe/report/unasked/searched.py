@@ -39,7 +39,9 @@ def sheet(plan: Plan, searched: Searched, doubts: list[Doubt]) -> Sheet:
                 {
                     "teacher": one.option.teacher,
                     "stop": stop_of(one.option.stop),
+                    "through": one.option.via,
                     "method": one.option.method,
+                    "generation": one.option.generation,
                     "NLL of the teacher": _number(row["nll"], 3),
                     "seeds": row["seeds"],
                     "error on validation": _number(row["error"], 2),
@@ -52,15 +54,25 @@ def sheet(plan: Plan, searched: Searched, doubts: list[Doubt]) -> Sheet:
     caption = CAPTION.format(
         blocks=", ".join(plan.study.search.blocks if plan.study.search else ())
     )
-    columns = ["teacher", "stop", "method", "nll", "seeds", "error", "first", "close", "end"]
-    return Sheet(
-        NAME,
-        TITLE,
-        caption,
-        pd.DataFrame(rows),
-        pd.DataFrame(shown),
-        [*columns, "student"],
-    )
+    columns = [
+        "teacher",
+        "stop",
+        "via",
+        "method",
+        "generation",
+        "nll",
+        "seeds",
+        "error",
+        "first",
+        "close",
+        "end",
+    ]
+    display, columns = pd.DataFrame(shown), [*columns, "student"]
+    for name, column, plain in (("through", "via", ""), ("generation", "generation", 1)):
+        if (display[name] == plain).all():
+            display = display.drop(columns=name)
+            columns.remove(column)
+    return Sheet(NAME, TITLE, caption, pd.DataFrame(rows), display, columns)
 
 
 def sentences(searched: Searched, doubts: list[Doubt]) -> list[str]:
@@ -73,6 +85,11 @@ def sentences(searched: Searched, doubts: list[Doubt]) -> list[str]:
     for one in doubts:
         number = len(searched.competing[one.student])
         said.append(f"{one.student}: {one.chosen} is chosen of {number} cells.")
+        if one.lost:
+            said[-1] = (
+                f"{one.student}: no cell of {number} came to an end, all that were run diverged."
+            )
+            continue
         if one.within is None:
             said.append("Too little was seen twice to say how sure that is.")
             continue
@@ -171,12 +188,13 @@ def _teachers(axis, searched: Searched, student: str) -> None:
     for one in searched.competing[student]:
         ones.setdefault(one.stop, []).append(one.option)
     at_first = next((one.asked for one in searched.rounds if one.what == STUDENTS), ())
+    cut = rule.cut({stop: searched.nll[stop] for stop in ones if stop in searched.nll})
     for stop, options in ones.items():
         errors = searched.errors.get(options[0])
         if stop not in searched.nll or not errors:
             continue
-        trained = sum(option in at_first for option in options)
-        kind = kinds[0 if trained == len(options) else 1 if trained else 2]
+        here = 0 if stop in cut.kept else 1 if stop in cut.probed else 2
+        kind = kinds[here if any(option in at_first for option in options) else 2]
         point = searched.nll[stop], next(iter(errors.values()))
         if all(map(math.isfinite, point)):
             points[kind].append(point)
@@ -208,6 +226,8 @@ def _end(option: Option, searched: Searched) -> str:
     """What became of a cell."""
     if option in searched.winners.values():
         return "chosen"
+    if option in searched.unpaid:
+        return "not paid for by the budget"
     if (one := searched.dropped(option)) is None:
         return "competes"
     what = "set aside for its teacher" if one.what == TEACHERS else "dropped"
