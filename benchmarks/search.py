@@ -2,11 +2,11 @@
 
     python benchmarks/search.py                       # both, and the confidence; half an hour
     python benchmarks/search.py --studies 100         # fewer simulated studies
-    python benchmarks/search.py --replay STUDY RECORDS  # a grid of one's own: a study, its records
+    python benchmarks/search.py --replay STUDY RECORDS  # a grid of your own: its records
 
-It writes benchmarks/search.md. A grid is replayed from its records: a rule sees the validation
-errors of some cells at some seeds, in an order of the seeds that is drawn, and chooses a cell. Its
-regret is the test error of that cell less that of the best cell, both over seeds that no rule has
+It writes the tables of benchmarks/search.md. A grid is replayed from its records: a rule sees the
+validation errors of some cells at some seeds, in an order of the seeds that is drawn, and chooses a
+cell. Its regret is the test error of that cell less that of the best cell, both over seeds that no rule has
 used (two of five, three of eight). The price is the student-epochs that it trained, those of the
 winner with the unused seeds included, as a share of the whole grid's. Where less than the whole
 grid would have chosen no better on those seeds either, the fault is not the rule's: so what counts
@@ -43,6 +43,7 @@ PUBLISHED = {
     "digits_grid": "studies/digits_grid.yaml",
 }
 ORDERS = 1000
+TABLES = "<!-- what follows is written by search.py -->\n"
 ALPHA = 0.1  # of the sequential test, for all seeds together
 
 
@@ -374,7 +375,8 @@ def main() -> None:
             print(f"## {grid.name}: {len(grid.val)} cells, {grid.val.shape[1]} seeds\n")
             print(table(compared(orders(grid), RULES | MODEL)))
         return
-    began, parts = time.monotonic(), [(ROOT / "benchmarks/search_head.md").read_text()]
+    began, written = time.monotonic(), ROOT / "benchmarks/search.md"
+    parts = [written.read_text().partition(TABLES)[0] + TABLES]
     for name, path in PUBLISHED.items():
         for grid in published(ROOT / path, ROOT / "reports/published" / name):
             replays = orders(grid)
@@ -400,7 +402,7 @@ def main() -> None:
         + "\n".join(rows)
         + "\n"
     )
-    (ROOT / "benchmarks/search.md").write_text("\n".join(parts))
+    written.write_text("\n".join(parts))
     print(f"benchmarks/search.md, in {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
