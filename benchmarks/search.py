@@ -6,11 +6,11 @@
 
 It writes the tables of benchmarks/search.md. A grid is replayed from its records: a rule sees the
 validation errors of some cells at some seeds, in an order of the seeds that is drawn, and chooses a
-cell. Its regret is the test error of that cell less that of the best cell, both over seeds that no rule has
-used (two of five, three of eight). The price is the student-epochs that it trained, those of the
-winner with the unused seeds included, as a share of the whole grid's. Where less than the whole
-grid would have chosen no better on those seeds either, the fault is not the rule's: so what counts
-is the excess over the regret of the full grid of the used seeds.
+cell. Its regret is the test error of that cell less that of the best cell, both over seeds that no
+rule has used (two of five, three of eight). The price is the student-epochs that it trained, those
+of the winner with the unused seeds included, as a share of the whole grid's. Where the whole grid
+of the used seeds would have chosen no better, the fault is not the rule's: so what counts is the
+excess over its regret.
 """
 
 import argparse
