@@ -116,6 +116,9 @@ def test_every_listed_folder_has_its_line():
     said = dict(re.findall(r"`\w+/(\w+)/<.*?\.py` \| `([A-Z]+)` \|", table))
     assert said.keys() == LISTED
     for folder in LISTED:
-        (listed,) = [path for path in Path(kdpipe.__file__).parent.rglob(folder) if path.is_dir()]
-        files = [path for path in listed.glob("*.py") if path.stem != "__init__"]
-        assert files and all(f"\n{said[folder]} = " in path.read_text() for path in files)
+        found = [path for path in Path(kdpipe.__file__).parent.rglob(folder) if path.is_dir()]
+        assert found
+        for listed in found:
+            assert f"`{listed.parent.relative_to(Path(kdpipe.__file__).parent)}/{folder}/<" in table
+            files = [path for path in listed.glob("*.py") if path.stem != "__init__"]
+            assert files and all(f"\n{said[folder]} = " in path.read_text() for path in files)

@@ -256,7 +256,10 @@ def shown(typed, folder) -> dict[str, str]:
     for path in (folder / "reports").rglob("*"):
         if path.is_file() and path.suffix != ".gz":  # the records hold it
             text = path.read_bytes().decode(errors="replace")
-            found[str(path.relative_to(folder))] = re.sub(r"\(sha256 [0-9a-f]{64}\)", "", text)
+            text = re.sub(r"\(sha256 [0-9a-f]{64}\)", "", text)
+            # Of the pages in which that digest stands too.
+            text = re.sub(r"^[0-9a-f]{64}  index\.(md|html)\n", "", text, flags=re.M)
+            found[str(path.relative_to(folder))] = text
     return found
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from kdpipe.learning.method import active, terms
 from kdpipe.plan import planner
+from kdpipe.results.store import Store
+from kdpipe.search import due
 from kdpipe.study import checking
 
 ROOT = Path(__file__).parents[2]
@@ -188,6 +190,7 @@ def test_a_study_is_sound_and_says_what_it_is_for(path):
         name for reads in study.tables.values() for name in reads
     }
     named = {teacher for block in study.experiments for teacher in block.teachers}
+    named |= set(study.search.blocks) if study.search else set()  # the page shows it unasked
     assert unread <= named, "an experiment that no table shows and nobody learns from"
 
 
@@ -201,7 +204,7 @@ def test_the_rule_that_renders_is_given_the_same_study(path):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_snakemake_builds_the_dag(path, tmp_path):
-    made = planner.make(checking.load(path))
+    made = due.plan(checking.load(path), Store(tmp_path / "results"))
     command = [sys.executable, "-m", "snakemake", "-n", "-q", "rules", "-s", ROOT / "Snakefile"]
     done = subprocess.run(
         [*map(str, command), "--directory", str(tmp_path), "--configfile", str(path)],
