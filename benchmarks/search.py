@@ -171,21 +171,16 @@ def _cut(grid: Grid, share: float, tested: bool, seen: np.ndarray) -> np.ndarray
     """Which cells compete at first; what is trained to test it is seen."""
     nll = {int(s): grid.nll[grid.stop == s][0, 0] for s in dict.fromkeys(grid.stop)}
     nll = {stop: value for stop, value in nll.items() if math.isfinite(value)}
-    everyone = np.ones(len(grid.val), bool)
-    if share == 1 or len(nll) < rule.FEWEST_STOPS:
+    everyone, found = np.ones(len(grid.val), bool), rule.cut(nll, share)
+    if share == 1 or not found.probed:
         return everyone
-    order = sorted(nll, key=nll.__getitem__)
-    count = math.ceil(len(order) * share)
-    out = order[count:]
-    alive = ~np.isin(grid.stop, out)
+    alive = ~np.isin(grid.stop, [*found.probed, *found.aside])
     if not tested:
         return alive
-    first = {stop: int(np.argmax(grid.stop == stop)) for stop in order}
-    probed = {out[(len(out) - 1) // 2], out[-1]}
-    for stop in probed:
-        alive[first[stop]] = True
+    first = {stop: int(np.argmax(grid.stop == stop)) for stop in nll}
+    alive[[first[stop] for stop in found.probed]] = True
     seen[alive, 0] = True
-    stops = [stop for stop in order if stop in probed or stop not in out]
+    stops = [*found.kept, *found.probed]
     errors = [grid.val[first[stop], 0] for stop in stops]
     if not rule.holds(rule.correlation([nll[stop] for stop in stops], errors)):
         return everyone

@@ -13,7 +13,8 @@ from kdpipe.plan import planner
 from kdpipe.report.render import render
 from kdpipe.results.records import publish
 from kdpipe.results.store import Store
-from kdpipe.search import candidates, decisions, due, rounds, rule
+from kdpipe.search import candidates, decisions, due, rule
+from kdpipe.search.searched import FRESH, RECALLED, STUDENTS, TEACHERS
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +79,8 @@ def test_the_rounds_are_those_of_the_rule_done_by_hand(whole):
     assert [set(one.asked) for one in found.rounds[1:-1]] == asked
     assert found.winners == {"wrn10-0.5": winner}
     assert found.correlations["wrn10-0.5"] == pytest.approx(held)
-    assert [one.what for one in found.rounds][:2] == [rounds.TEACHERS, rounds.STUDENTS]
-    assert found.rounds[-1].what == rounds.FRESH and found.rounds[-1].seeds == (4, 5, 6)
+    assert [one.what for one in found.rounds][:2] == [TEACHERS, STUDENTS]
+    assert found.rounds[-1].what == FRESH and found.rounds[-1].seeds == (4, 5, 6)
 
 
 def test_a_search_ends_where_the_full_grid_says_it_would(ended, whole):
@@ -156,7 +157,7 @@ def test_where_good_teachers_have_bad_students_nothing_stays_set_aside(tmp_path,
     study, store = study_of(), Store(tmp_path / "results")
     _, found = to_the_end(study, store)
     whats = [one.what for one in found.rounds]
-    assert whats[:3] == [rounds.TEACHERS, rounds.STUDENTS, rounds.RECALLED]
+    assert whats[:3] == [TEACHERS, STUDENTS, RECALLED]
     assert len(found.rounds[1].asked) + len(found.rounds[2].asked) == 27
     assert "competes after all" in found.rounds[1].why[0]
     assert found.rounds[3].seeds == (1,) and len(found.rounds[3].asked) == 9
@@ -172,7 +173,7 @@ def test_a_budget_is_kept_and_the_winner_has_its_fresh_seeds(budget, tmp_path):
     study, store = study_of(search=search), Store(tmp_path / "results")
     plans, found = to_the_end(study, store)
     assert epochs_of_students(plans[-1]) <= budget
-    assert found.rounds[-1].what == rounds.FRESH and found.rounds[-1].decided
+    assert found.rounds[-1].what == FRESH and found.rounds[-1].decided
 
 
 def test_a_budget_that_pays_for_nobody_is_refused(tmp_path):
@@ -186,7 +187,7 @@ def test_a_budget_leaves_seeds_to_choose_by_and_not_one_alone(tmp_path):
     search = {**KEYS["search"], "student_epochs": 20 * 14}
     study, store = study_of(search=search), Store(tmp_path / "results")
     _, found = to_the_end(study, store)
-    seeds = [one.seeds for one in found.rounds if one.what == rounds.STUDENTS]
+    seeds = [one.seeds for one in found.rounds if one.what == STUDENTS]
     assert seeds[:2] == [(0,), (1,)]
     assert found.unpaid
 
@@ -241,31 +242,37 @@ def test_what_diverged_is_dropped_and_ends_nothing(tmp_path):
     write(due.plan(study, store), store)
     worst = next(cell for cell in due.plan(study, store).cells)
     _, found = to_the_end(study, store, holes={worst.run.name: "diverged"})
-    last = next(one for one in found.rounds if one.what == rounds.STUDENTS and one.seeds == (1,))
+    last = next(one for one in found.rounds if one.what == STUDENTS and one.seeds == (1,))
     assert candidates.option(worst) not in last.asked
     assert math.isinf(found.errors[candidates.option(worst)][0])
     kept = [one for one in found.rounds if worst.seed in one.seeds][-1]
     assert None in decisions.as_json(found, kept)["known"].values()
 
 
+def decided(study, store):
+    found = due.of(study, store)
+    decisions.keep(found, store)
+    return found
+
+
 def test_a_decision_is_kept_and_one_on_other_records_is_noticed(tmp_path):
     study, store = study_of(), Store(tmp_path / "results")
     write(due.plan(study, store), store)
-    due.decide(study, store)
+    decided(study, store)
     (place,) = (store.root / "searches").iterdir()
     assert [path.name for path in place.iterdir()] == ["round-1.json"]
     write(due.plan(study, store), store)
-    found = due.decide(study, store)
+    found = decided(study, store)
     said = decisions.as_json(found, found.rounds[0])
-    assert len(said["known"]) == 9 and said["next"] == "students: seed 0"
+    assert len(said["known"]) == 9 and said["next"] == "students, seed 0"
     assert len(said["kept"]) == 3 * 3 + 2 and len(said["dropped"]) == 27 - 11
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     assert before.keys() == {"round-1.json", "round-2.json"}
-    due.decide(study, store)  # as it was
+    decided(study, store)  # as it was
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
     write_changed(store, planner.make(study).runs[min(found.rounds[1].runs)])
     with pytest.raises(StoreError, match=r"round-2.json: round 2 .*known.*restore the records"):
-        due.decide(study, store)
+        decided(study, store)
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 
 

@@ -31,6 +31,28 @@ KEYS = {
 }
 
 
+# `in_rounds` with a Snakemake that says how it was started, and a search that ends after three.
+ROUNDS = """
+import os, signal, sys
+from types import SimpleNamespace
+from kdpipe.workflow import start
+
+looked = []
+
+def look():
+    looked.append(len(looked))
+    if sys.argv[1] == "between" and len(looked) == 2:
+        os.kill(os.getpid(), int(sys.argv[2]))
+    due = SimpleNamespace(number=len(looked)) if len(looked) < 4 else None
+    return SimpleNamespace(due=due)
+
+head = "import signal, sys, time; print(signal.getsignal(signal.SIGHUP).name, flush=True)"
+if sys.argv[1] == "within":
+    head += "; time.sleep(60)"
+sys.exit(start.in_rounds([sys.executable, "-c", head], look))
+"""
+
+
 def start(folder: Path) -> list[str]:
     path = tiny.write(folder / "study.yaml", tiny.study(**KEYS))
     return [sys.executable, "-m", "kdpipe", "run", str(path), "--cores", "2"]
@@ -107,3 +129,37 @@ def test_killed_in_a_round_it_goes_on_and_ends_the_same(ended, tmp_path):
         for d in (folder, tmp_path)
     )
     assert one == other
+
+
+def in_rounds(*arguments: str, **more) -> subprocess.Popen:
+    command = [sys.executable, "-c", ROUNDS, *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+    )
+
+
+def test_each_round_is_a_start_and_the_last_ends_it():
+    head = in_rounds("plainly")
+    assert head.communicate(timeout=60) == ("SIG_DFL\n" * 3, "") and head.returncode == 0
+
+
+def test_what_nohup_ignores_stays_ignored_in_every_round():
+    head = in_rounds("plainly", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert head.communicate(timeout=60) == ("SIG_IGN\n" * 3, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_between_two_rounds_begins_none(number):
+    head = in_rounds("between", str(int(number)))
+    assert head.communicate(timeout=60) == ("SIG_DFL\n", "")
+    assert head.returncode == 128 + number
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_within_a_round_reaches_its_snakemake(number):
+    head = in_rounds("within")
+    assert head.stdout is not None and head.stdout.readline() == "SIG_DFL\n"
+    head.send_signal(number)
+    head.communicate(timeout=30)
+    # Python ends with 130 by an interrupt that nobody catches, and by the others as by any.
+    assert head.returncode == 128 + number

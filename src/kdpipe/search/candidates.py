@@ -43,6 +43,10 @@ class Candidate:
         teacher = self.cells[seed].teacher
         return teacher.members[0] if teacher.ensemble is None else None
 
+    def price(self, seed: int) -> int:
+        """Student-epochs of one seed."""
+        return epochs(self.students([seed]).values())
+
     def students(self, seeds: Iterable[int]) -> dict[str, Run]:
         """What is taught for it, at these seeds, by name: itself, and those on its path."""
         return {run.name: run for seed in seeds for run in _taught(self.cells[seed].run)}

@@ -12,23 +12,23 @@ from pathlib import Path
 
 from kdpipe import identity
 from kdpipe.errors import StoreError
-from kdpipe.plan.items import Plan
 from kdpipe.results.files import DAMAGED, write_json
 from kdpipe.results.store import Store
 from kdpipe.search import rule
-from kdpipe.search.rounds import Round, Searched
+from kdpipe.search.searched import Round, Searched
 
 DECIDE = ("round", "seeds", "runs", "known", "kept", "dropped")  # the rest are words
 
 
-def folder(plan: Plan, searched: Searched, store: Store) -> Path:
+def folder(searched: Searched, store: Store) -> Path:
     """Where the decisions of a study's search lie."""
-    assert plan.study.search is not None
+    study = searched.plan.study
+    assert study.search is not None
     ones = [one for alive in searched.competing.values() for one in alive]
     spec = {
         "rule": rule.REVISION,
-        "search": plan.study.search.model_dump(),
-        "reading": plan.study.reading,
+        "search": study.search.model_dump(),
+        "reading": study.reading,
         "options": {
             f"{one.option.student}: {one.option}": {
                 str(seed): cell.run.digest for seed, cell in sorted(one.cells.items())
@@ -36,15 +36,15 @@ def folder(plan: Plan, searched: Searched, store: Store) -> Path:
             for one in ones
         },
     }
-    return store.root / "searches" / f"{plan.study.study}-{identity.digest(spec)[:12]}"
+    return store.root / "searches" / f"{study.study}-{identity.digest(spec)[:12]}"
 
 
-def keep(plan: Plan, searched: Searched, store: Store) -> None:
+def keep(searched: Searched, store: Store) -> None:
     """Write the decisions that are not there, and compare those that are.
 
     Raises StoreError where one was made on other numbers than the records have now.
     """
-    place = folder(plan, searched, store)
+    place = folder(searched, store)
     for one in searched.rounds:
         if not one.decided:
             break
@@ -79,13 +79,8 @@ def as_json(searched: Searched, one: Round) -> dict:
             if option not in one.kept
         ],
         "why": list(one.why),
-        "next": f"{following.what}: seed {listed_seeds(following)}" if following else "the end",
+        "next": str(following) if following else "the end",
     }
-
-
-def listed_seeds(one: Round) -> str:
-    """The seeds of a round, as a message says them."""
-    return ", ".join(map(str, one.seeds))
 
 
 def _read(path: Path) -> dict:

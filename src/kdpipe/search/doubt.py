@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kdpipe.search import candidates
 from kdpipe.search.candidates import Option
-from kdpipe.search.rounds import Searched
+from kdpipe.search.searched import Searched
 from kdpipe.statistics import beliefs
 
 HARDEST = 2  # cells between which more seeds would tell
@@ -73,7 +72,7 @@ def _of(searched: Searched, student: str, smallest_effect: float) -> Doubt:
     count = len(seeds)
     by_option = {one.option: one for one in searched.competing[student]}
     ones = [by_option[options[i]] for i in hardest]
-    price = sum(candidates.epochs(one.students([min(one.cells)]).values()) for one in ones)
+    price = sum(one.price(min(one.cells)) for one in ones)
     more = More(
         tuple(options[i] for i in hardest), count, price * count, belief.after(hardest, count)
     )

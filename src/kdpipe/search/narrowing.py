@@ -10,12 +10,12 @@ from kdpipe.plan.items import Cell, Plan, Recorded, Run
 class Asked:
     """What the rounds of a search want trained: cells, and what is wanted for itself."""
 
-    cells: set[int] = field(default_factory=set)  # ids of cells of the whole plan
+    cells: set[Cell] = field(default_factory=set)  # of the whole plan
     checkpoints: dict[str, set[int]] = field(default_factory=dict)  # run name -> epochs
     scratch: set[str] = field(default_factory=set)  # names of runs
 
     def add_cells(self, cells: Iterable[Cell]) -> None:
-        self.cells |= {id(cell) for cell in cells}
+        self.cells |= set(cells)
 
     def add_teachers(self, points: Iterable[tuple[Run, int]]) -> None:
         """Networks whose NLL is wanted, each at an epoch."""
@@ -32,29 +32,26 @@ def narrowed(plan: Plan, asked: Asked) -> Plan:
     searched = set(study.search.blocks) if study.search else set()
 
     def is_wanted(cell: Cell) -> bool:
-        return cell.block not in searched or id(cell) in asked.cells
+        return cell.block not in searched or cell in asked.cells
 
     ends = [cell for cell in plan.cells if is_wanted(cell)]
-    in_full = [cell for cell in ends if not study.is_tried(cell.block, cell.seed)]
-    compared = {id(cell) for cell in in_full}
+    compared = {cell: None for cell in ends if not study.is_tried(cell.block, cell.seed)}
     small = Plan(study, plan.card, plan.unlabelled)
     small.ensemble_rows.extend(plan.ensemble_rows)
-    small.scratch_long.extend(one for one in plan.scratch_long if id(one[2]) in compared)
-    small.probe_rows.extend(row for row in plan.probe_rows if id(row.cell) in compared)
-    small.gauge_rows.extend(row for row in plan.gauge_rows if id(row.cell) in compared)
+    small.scratch_long.extend(one for one in plan.scratch_long if one[2] in compared)
+    small.probe_rows.extend(row for row in plan.probe_rows if row.cell in compared)
+    small.gauge_rows.extend(row for row in plan.gauge_rows if row.cell in compared)
     teams = [row.ensemble for row in plan.ensemble_rows]
     teams += [cell.teacher.ensemble for cell in ends if cell.teacher.ensemble is not None]
     wanted: list[Recorded] = [cell.run for cell in ends]
-    wanted += [run for cell in in_full for run in _scratch(plan, cell)]
+    wanted += [run for cell in compared for run in _scratch(plan, cell)]
     wanted += [run for _, run, _ in small.scratch_long]
     wanted += [row.probe for row in small.probe_rows] + [row.gauge for row in small.gauge_rows]
     wanted += teams
     wanted += [plan.runs[name] for name in {*asked.checkpoints, *asked.scratch}]
     names = _with_ancestors(wanted)
     for kind, items in plan.recorded.items():
-        small_items: dict = dict(small.recorded[kind])
-        small_items |= {name: item for name, item in items.items() if name in names}
-        getattr(small, kind).update(small_items)
+        getattr(small, kind).update({name: items[name] for name in items if name in names})
     # Of a path the steps before its end too.
     small.cells.extend(
         cell for cell in plan.cells if is_wanted(cell) or (not cell.last and cell.run.name in names)

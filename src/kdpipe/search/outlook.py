@@ -3,33 +3,26 @@
 import math
 from collections.abc import Callable, Iterator
 
-from kdpipe.plan.items import Plan, Run
+from kdpipe.plan.items import Run
 from kdpipe.search import candidates, rule
 from kdpipe.search.candidates import Candidate
-from kdpipe.search.rounds import Searched
+from kdpipe.search.searched import Searched
 
 
-def lines(plan: Plan, searched: Searched) -> list[str]:
-    """Of each student, and the round that is due. plan: the whole one."""
-    return [*(_of(plan, searched, one) for one in searched.competing), _due(searched)]
+def lines(searched: Searched) -> list[str]:
+    """Of each student, and the round that is due."""
+    due = searched.due
+    last = f"search: round {due.number} is due ({due})" if due else "search: it has ended"
+    return [*(_of(searched, one) for one in searched.competing), last]
 
 
-def _due(searched: Searched) -> str:
-    one = searched.due
-    if one is None:
-        return "search: it has ended"
-    seeds = "seed " if len(one.seeds) == 1 else "seeds "
-    seeds += ", ".join(map(str, one.seeds))
-    return f"search: round {one.number} is due ({one.what}, {seeds})"
-
-
-def _of(plan: Plan, searched: Searched, student: str) -> str:
-    study, ones = plan.study, searched.competing[student]
+def _of(searched: Searched, student: str) -> str:
+    study, ones = searched.plan.study, searched.competing[student]
     seeds = study.search_seeds
     fresh = study.due_seeds[len(seeds) :]
     few = list(_counts(_at_first(ones, seeds[0]), len(seeds)))
     many = list(_counts(len(ones), len(seeds)))
-    prices = sorted(candidates.epochs(one.students([seeds[0]]).values()) for one in ones)
+    prices = sorted(one.price(seeds[0]) for one in ones)
     mean = math.fsum(prices) / len(prices)
 
     def cost(counts: list[int], of: Callable[[int], float]) -> float:

@@ -7,61 +7,14 @@ then the one that is due.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from kdpipe.plan.items import Plan, Run
 from kdpipe.results.store import Store
 from kdpipe.search import candidates, rule
 from kdpipe.search.candidates import Candidate, Option
 from kdpipe.search.known import Records
-from kdpipe.search.narrowing import Asked
-
-TEACHERS, STUDENTS, RECALLED, FRESH = "teachers", "students", "students set aside", "fresh seeds"
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round; `kept` and what follows are empty until all its runs have ended."""
-
-    number: int
-    what: str
-    seeds: tuple[int, ...]
-    asked: tuple[Option, ...]  # trained in it; of teachers, who waits for them
-    runs: frozenset[str]
-    decided: bool = False
-    known: dict[str, float] = field(default_factory=dict)  # NLL of stops, mean errors of options
-    kept: tuple[Option, ...] = ()
-    why: tuple[str, ...] = ()
-
-
-@dataclass
-class Searched:
-    """How far a search has come. Errors are on validation, in points."""
-
-    competing: dict[str, list[Candidate]]
-    rounds: list[Round] = field(default_factory=list)
-    asked: Asked = field(default_factory=Asked)
-    errors: dict[Option, dict[int, float]] = field(default_factory=dict)  # by seed, as seen
-    nll: dict[tuple[str, str], float] = field(default_factory=dict)  # by stop, at the first seed
-    correlations: dict[str, float] = field(default_factory=dict)  # by student
-    winners: dict[str, Option] = field(default_factory=dict)
-    unpaid: set[Option] = field(default_factory=set)  # the budget pays for no seed of them
-
-    def field(self, one: Round) -> list[Option]:
-        """Who competes in a round: those of the round before, and who is trained in it."""
-        before = self.rounds[one.number - 2].kept if one.number > 1 else ()
-        return list(dict.fromkeys([*before, *one.asked]))
-
-    def dropped(self, option: Option) -> Round | None:
-        """The round in which an option was dropped for good; None if it was not."""
-        there = [one for one in self.rounds if option in one.kept or option in self.field(one)]
-        last = there[-1] if there else None
-        return last if last and last.decided and option not in last.kept else None
-
-    @property
-    def due(self) -> Round | None:
-        """The round whose runs are not all done; None when the search has ended."""
-        return None if self.rounds[-1].decided else self.rounds[-1]
+from kdpipe.search.searched import FRESH, RECALLED, STUDENTS, TEACHERS, Round, Searched
 
 
 def walk(plan: Plan, store: Store) -> Searched:
@@ -78,12 +31,11 @@ class _Walk:
         assert plan.study.search is not None
         self.plan, self.study, self.search = plan, plan.study, plan.study.search
         self.records = Records(plan, store)
-        self.found = Searched(candidates.of(plan))
+        self.found = Searched(plan, candidates.of(plan))
         self.seeds = self.study.search_seeds
         self.fresh = self.study.due_seeds[len(self.seeds) :]
         self.taught: dict[str, dict[str, Run]] = {}  # by student: what was taught for it so far
         self.alive = {student: list(all_) for student, all_ in self.found.competing.items()}
-        self.tested: dict[str, bool] = {}
         self.aside: dict[str, list[Candidate]] = {student: [] for student in self.alive}
 
     def to_the_end(self) -> Searched:
@@ -110,7 +62,7 @@ class _Walk:
             stop: self.records.nll(run, epoch) for stop, (run, epoch) in stops.items()
         }
         why = [self._set_aside(student) for student in self.alive]
-        self._afford_first()
+        why += self._afford_first()
         known = {f"{teacher} {stop}": nll for (teacher, stop), nll in self.found.nll.items()}
         self._decide(known, why)
         return True
@@ -120,7 +72,6 @@ class _Walk:
         here = {one.stop for one in self.alive[student]}
         cut = rule.cut({stop: nll for stop, nll in self.found.nll.items() if stop in here})
         probes = [self._first_of(student, stop) for stop in cut.probed]
-        self.tested[student] = bool(cut.probed)
         out = [
             one
             for one in self.alive[student]
@@ -165,9 +116,9 @@ class _Walk:
         for student, out in self.aside.items():
             seen = {one.stop: one for one in reversed(self.alive[student])}
             stops = [stop for stop in seen if stop in self.found.nll]
-            errors = [self._mean(self._first_of(student, stop)) for stop in stops]
+            errors = [self.found.mean(self._first_of(student, stop).option) for stop in stops]
             held = rule.correlation([self.found.nll[stop] for stop in stops], errors)
-            if self.tested.get(student):
+            if len(stops) >= rule.FEWEST_STOPS:
                 self.found.correlations[student] = held
             if out and not rule.holds(held):
                 beside = len(self.alive[student])
@@ -184,7 +135,7 @@ class _Walk:
     def _drop(self, student: str, following: int | None) -> str:
         """Leave those of a student that go on, best first; what is said of it."""
         alive = self.alive[student]
-        means = {one: self._mean(one) for one in alive}
+        means = {one: self.found.mean(one.option) for one in alive}
         if following is None:
             self.alive[student] = rule.ordered(means)[:1]
             return f"{student}: there are no more seeds to choose by"
@@ -255,10 +206,10 @@ class _Walk:
         spent = dict(self.taught.get(student, {}))
         later = self.seeds[self.seeds.index(seed) + 1 :]
         paid: list[Candidate] = []
-        prices = [self._price(one, [seed]) for one in self.alive[student]]
+        prices = [one.price(seed) for one in self.alive[student]]
         for one in ones:
             more = spent | one.students([seed])
-            dearest, counts = max(*prices, self._price(one, [seed]), 0), 0
+            dearest, counts = max([*prices, one.price(seed)]), 0
             left = beside + len(paid) + 1
             for _ in later:
                 if (left := rule.going_on(left)) == 1:
@@ -269,30 +220,27 @@ class _Walk:
                 spent, paid = more, [*paid, one]
         return paid
 
-    def _price(self, one: Candidate, seeds: list[int]) -> int:
-        return candidates.epochs(one.students(seeds).values())
-
-    def _afford_first(self) -> None:
-        """Leave of each student what its budget pays for with the first seed."""
+    def _afford_first(self) -> list[str]:
+        """Leave of each student what its budget pays for at first; what is said of it."""
+        said = []
         for student, alive in self.alive.items():
             known = {one: self.found.nll.get(one.stop, 0.0) for one in alive}
             paid = self._affordable(student, rule.ordered(known), self.seeds[0])
             if not paid:  # `refuse` has seen that there is one
-                paid = [min(alive, key=lambda one: self._price(one, self.seeds[:1]))]
+                paid = [min(alive, key=lambda one: one.price(self.seeds[0]))]
             self.found.unpaid |= {one.option for one in alive if one not in paid}
             self.alive[student] = [one for one in alive if one in paid]
+            if len(paid) < len(alive):
+                said.append(f"{student}: the budget pays for {len(paid)} of {len(alive)} at first")
+        return said
 
     def _first_of(self, student: str, stop: tuple[str, str]) -> Candidate:
         """The cell that stands for a stop."""
         return next(one for one in self.found.competing[student] if one.stop == stop)
 
-    def _mean(self, one: Candidate) -> float:
-        seen = self.found.errors.get(one.option, {})
-        return math.fsum(seen.values()) / len(seen) if seen else math.inf
-
     def _means(self, who: dict[str, list[Candidate]]) -> dict[str, float]:
         return {
-            f"{student}: {one.option}": self._mean(one)
+            f"{student}: {one.option}": self.found.mean(one.option)
             for student in who
             for one in self.alive[student]
         }

@@ -33,12 +33,12 @@ class Cut(NamedTuple):
     aside: list  # the rest
 
 
-def cut(nll: Mapping[Key, float]) -> Cut:
+def cut(nll: Mapping[Key, float], share: float = STOPS) -> Cut:
     """Which stops teach at first. nll: of each on validation; inf of one that diverged."""
     order = sorted(nll, key=nll.__getitem__)  # stable: as the study has them
     if len(order) < FEWEST_STOPS:
         return Cut(order, [], [])
-    count = math.ceil(len(order) * STOPS)
+    count = math.ceil(len(order) * share)
     rest = order[count:]
     probed = list(dict.fromkeys([rest[(len(rest) - 1) // 2], rest[-1]]))
     return Cut(order[:count], probed, [stop for stop in rest if stop not in probed])

@@ -3,21 +3,22 @@
 The parent has imported torch and never asks it for a GPU, since CUDA does not survive a fork.
 """
 
-import contextlib
 import ctypes
 import json
+import multiprocessing
 import os
-import select
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from kdpipe.errors import KdpipeError
 
+_FORK = multiprocessing.get_context("fork")
 _DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -29,43 +30,32 @@ class Child:
     """A function at work in a process of its own; what it prints is added to the file `log`."""
 
     def __init__(self, function: Callable[[], Any], log: Path):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pipe, write = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(self.pipe)
-            _answer(function, log, write)
-        os.close(write)
+        self.said, theirs = _FORK.Pipe(duplex=False)
+        self.process = _FORK.Process(target=_answer, args=(function, log, theirs))
+        self.process.start()
+        theirs.close()
 
     def kill(self) -> None:
         """End it as if the power had gone; what it has started ends with it."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        self.process.kill()
 
     def result(self, until: float) -> Any:
         """What the function returned. Raises Fault if it did not, by `until` on the clock."""
-        said = b""
-        while True:
-            left = until - time.monotonic()
-            ready, _, _ = select.select([self.pipe], [], [], max(0.0, left))
-            if not ready:
-                break
-            more = os.read(self.pipe, 1 << 16)
-            if not more:
-                break
-            said += more
-        late = not said and time.monotonic() >= until
-        self.kill()
-        os.close(self.pipe)
-        _, status = os.waitpid(self.pid, 0)
+        late = not self.said.poll(max(0.0, until - time.monotonic()))
         try:
-            answer = json.loads(said)
-        except ValueError:
-            if late:
-                raise Fault("it took too long, and was ended") from None
-            ended = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"code {status}"
-            raise Fault(f"its process ended by {ended}") from None
+            answer = None if late else json.loads(self.said.recv_bytes())
+        except EOFError:
+            answer = None
+        self.said.close()
+        if answer is None and not late:
+            self.process.join()  # it has ended by itself
+        self.kill()
+        self.process.join()
+        if late:
+            raise Fault("it took too long, and was ended")
+        if answer is None:
+            code = self.process.exitcode or 0
+            raise Fault(f"its process ended by {f'signal {-code}' if code < 0 else f'code {code}'}")
         if "error" in answer:
             raise Fault(answer["error"])
         return answer["result"]
@@ -85,25 +75,19 @@ def together(functions: Sequence[Callable[[], Any]], log: Path, until: float) ->
     return found
 
 
-def _answer(function: Callable[[], Any], log: Path, write: int) -> None:
-    """In the child: the function's result as JSON into the pipe, and never return."""
+def _answer(function: Callable[[], Any], log: Path, said: Connection) -> None:
+    """In the child: what the function returns, or why it does not, as JSON."""
+    ctypes.CDLL(None).prctl(_DEATH_OF_PARENT, signal.SIGKILL)
+    with open(log, "a", buffering=1) as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
     try:
-        ctypes.CDLL(None).prctl(_DEATH_OF_PARENT, signal.SIGKILL)
-        with open(log, "a", buffering=1) as out:
-            os.dup2(out.fileno(), 1)
-            os.dup2(out.fileno(), 2)
-            try:
-                answer = {"result": function()}
-            except BaseException as error:
-                traceback.print_exc()
-                first = (str(error).strip() or repr(error)).splitlines()[0]
-                whole = (
-                    first if isinstance(error, KdpipeError) else f"{type(error).__name__}: {first}"
-                )
-                answer = {"error": whole}
-            sys.stdout.flush()
-            sys.stderr.flush()
-        with os.fdopen(write, "wb") as pipe:
-            pipe.write(json.dumps(answer).encode())
-    finally:
-        os._exit(0)
+        answer = {"result": function()}
+    except BaseException as error:
+        traceback.print_exc()
+        first = (str(error).strip() or repr(error)).splitlines()[0]
+        whole = first if isinstance(error, KdpipeError) else f"{type(error).__name__}: {first}"
+        answer = {"error": whole}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    said.send_bytes(json.dumps(answer).encode())

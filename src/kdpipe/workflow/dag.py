@@ -43,7 +43,6 @@ class Dag:
     source: str | None = None  # what a report that is there has to be rendered from anew
     remote: bool = False  # its jobs run on other machines
     targets: Callable[[], Iterable[str]] = tuple  # as they were typed; none: everything
-
     gpu_gres: str = ""  # how a cluster wants to be asked for a GPU, where not by number
 
     @property

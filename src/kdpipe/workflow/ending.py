@@ -97,10 +97,7 @@ def _following(dag: Dag) -> str | None:
     found = due.of(dag.study, dag.store)
     if found is None or found.due is None:
         return None
-    one = found.due
-    seeds = ", ".join(map(str, one.seeds))
-    which = "seed" if len(one.seeds) == 1 else "seeds"
-    return f"round {one.number} of the search is decided ({one.what}, {which} {seeds})"
+    return f"round {found.due.number} of the search is decided ({found.due})"
 
 
 def _counted(of_runs: Mapping[str, int]) -> str:

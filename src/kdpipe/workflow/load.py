@@ -18,7 +18,7 @@ from kdpipe.results.marks import CARD
 from kdpipe.results.records import finished, keep_twice
 from kdpipe.results.run_folder import RECORD
 from kdpipe.results.store import Store
-from kdpipe.search import due
+from kdpipe.search import decisions, due
 from kdpipe.study import checking, yaml_file
 from kdpipe.upkeep import comparing
 from kdpipe.workflow import lock, telling
@@ -60,8 +60,8 @@ def load(
     `files` are what --configfile named; `head` says whether this is the head process, `dry` whether
     nothing is to be run (no table is taken away then), `remote` whether its jobs run on other
     machines, which give a job `longest_job` minutes, and a GPU as `gpu_gres` where that is not by
-    number; `targets` gives what was typed. Mistakes are
-    printed and end the process with exit code 2.
+    number; `targets` gives what was typed. Mistakes are printed and end the process with exit code
+    2.
     """
     if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
         os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
@@ -80,7 +80,7 @@ def load(
             source = str(default)
             study = checking.validate(content, source, Path(default).parent)
         store = Store()
-        asked = due.plan(study, store)
+        asked, searched = due.look(study, store)
         # A job finds itself in any case: its machine may not see yet what a search decided by.
         made = asked if head else planner.make(study)
         if head:
@@ -106,7 +106,8 @@ def load(
         if head and not dry:
             if lock.hold():
                 print(KILLED + (QUEUED if remote else ""), file=sys.stderr)
-            due.decide(study, store)
+            if searched is not None:
+                decisions.keep(searched, store)
             if to_do:
                 registered.keep(study, store)
             with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
@@ -130,9 +131,8 @@ def load(
             targets,
             gpu_gres,
         )
-        above = os.environ.pop(leash.HEAD, None)
-        if head and above is not None:  # who starts it for each round of a search
-            leash.hold(leash.end_of(above))
+        if head:  # whoever starts it for each round of a search; jobs end with this process
+            leash.hold(leash.end_of(os.environ.pop(leash.HEAD, None)))
         if head and not remote:
             os.environ[leash.HEAD] = str(os.getpid())
         if head:

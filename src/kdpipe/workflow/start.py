@@ -11,29 +11,29 @@ from pathlib import Path
 
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs import leash
-from kdpipe.search.rounds import Searched
+from kdpipe.search.searched import Searched
 
 # In the environment of a head that `kdpipe run` has started: its words, and when they were typed.
 TYPED = "KDPIPE_TYPED"
 BEGAN = "KDPIPE_BEGAN"  # by the clock that all processes share since the machine was started
 # Each of these says how much may run at a time, or names a profile that does.
 LIMITED = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
-# With these no network is trained, or not on this machine.
-ELSEWHERE = ("--profile", "--executor", "-e", "-n", "--dry-run", "--dryrun", "--unlock", "--lint")
-ELSEWHERE += ("--list-rules", "--list", "-l", "--summary", "-S", "--detailed-summary", "-D", "-t")
-ELSEWHERE += ("--touch", "--dag", "--rulegraph", "--filegraph", "--report", "--archive")
-ELSEWHERE += ("--cleanup-metadata", "--list-changes", "--version", "-v", "--generate-unit-tests")
+# With these networks are trained on other machines, and with the others none is.
+REMOTE = ("--profile", "--executor", "-e")
+NOTHING = ("-n", "--dry-run", "--dryrun", "--unlock", "--lint")
+NOTHING += ("--list-rules", "--list", "-l", "--summary", "-S", "--detailed-summary", "-D", "-t")
+NOTHING += ("--touch", "--dag", "--rulegraph", "--filegraph", "--report", "--archive")
+NOTHING += ("--cleanup-metadata", "--list-changes", "--version", "-v", "--generate-unit-tests")
 
 
 def trains_here(options: Sequence[str]) -> bool:
     """Whether the options leave it at that the study is run on this machine."""
-    return not any(_is(option, other) for option in options for other in ELSEWHERE)
+    return not any(_is(option, other) for option in options for other in (*REMOTE, *NOTHING))
 
 
 def is_for_one_start(options: Sequence[str]) -> bool:
     """Whether the options ask for something else than the study to its end."""
-    nothing = [o for o in ELSEWHERE if o not in ("--profile", "--executor", "-e")]
-    return any(_is(option, other) for option in options for other in nothing)
+    return any(_is(option, other) for option in options for other in NOTHING)
 
 
 def in_rounds(line: list[str], look: Callable[[], Searched | None]) -> int:

@@ -30,12 +30,12 @@ def run(options) -> None:
     from kdpipe.jobs import leash
     from kdpipe.plan import overview, prices
     from kdpipe.plan.cost import said
-    from kdpipe.search import due
+    from kdpipe.search import due, outlook
     from kdpipe.study import checking
     from kdpipe.upkeep import comparing, measuring, pricing
 
     place = store(options)
-    made = due.plan(checking.load(options.study), place)
+    made, searched = due.look(checking.load(options.study), place)
     comparing.refuse(options.study, comparing.of_images(made.study, options.study))
     on = device(made.study)
     if options.measure:
@@ -46,7 +46,7 @@ def run(options) -> None:
         print(json.dumps(overview.as_json(made, states)))
         return
     lines = [overview.as_text(made, states), said.price(found, total, states, plainly)]
-    lines += [*due.cost(made.study, place), *comparing.gone(made, place)]
+    lines += [*(outlook.lines(searched) if searched else []), *comparing.gone(made, place)]
     lines += _chances(options, made, found, place)
     print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
     needed = said.peak_disk(made, total, states)

@@ -15,7 +15,7 @@ def arguments(parser) -> None:
 
 def run(options) -> None:
     from kdpipe.report.render import render
-    from kdpipe.search import due
+    from kdpipe.search import decisions, due
     from kdpipe.study import checking, yaml_file
     from kdpipe.upkeep import comparing, watching
 
@@ -25,10 +25,11 @@ def run(options) -> None:
         content = yaml_file.read(options.study)
     study = checking.validate(content, options.study, Path(options.study).parent)
     place = store(options)
-    made = due.plan(study, place)
+    made, searched = due.look(study, place)
     comparing.refuse(options.study, comparing.of_prepared(made, place))
-    if (place.root / "runs").is_dir():  # an archive has no decisions: its records say them
-        due.decide(study, place)
+    # An archive has no decisions: its records say them.
+    if searched is not None and (place.root / "runs").is_dir():
+        decisions.keep(searched, place)
     folder = render(made, place, options.reports / study.study)
     print(f"{folder}/index.html: rendered{watching.missing(made, place, options.study)}")
 

@@ -12,7 +12,7 @@ from kdpipe.report.text import stop_of
 from kdpipe.search import candidates, rule
 from kdpipe.search.candidates import Candidate, Option
 from kdpipe.search.doubt import Doubt
-from kdpipe.search.rounds import STUDENTS, TEACHERS, Searched
+from kdpipe.search.searched import STUDENTS, TEACHERS, Searched
 from kdpipe.statistics.beliefs import SURE
 
 NAME, TITLE = "search", "The search, cell by cell"
@@ -54,20 +54,9 @@ def sheet(plan: Plan, searched: Searched, doubts: list[Doubt]) -> Sheet:
     caption = CAPTION.format(
         blocks=", ".join(plan.study.search.blocks if plan.study.search else ())
     )
-    columns = [
-        "teacher",
-        "stop",
-        "via",
-        "method",
-        "generation",
-        "nll",
-        "seeds",
-        "error",
-        "first",
-        "close",
-        "end",
-    ]
-    display, columns = pd.DataFrame(shown), [*columns, "student"]
+    display = pd.DataFrame(shown)
+    columns = ["teacher", "stop", "via", "method", "generation", "nll", "seeds", "error"]
+    columns += ["first", "close", "end", "student"]
     for name, column, plain in (("through", "via", ""), ("generation", "generation", 1)):
         if (display[name] == plain).all():
             display = display.drop(columns=name)
@@ -79,9 +68,7 @@ def sentences(searched: Searched, doubts: list[Doubt]) -> list[str]:
     """How far it is, how sure it is of each winner, whether good teachers had good students."""
     said = []
     if (due := searched.due) is not None:
-        seeds = "seed " if len(due.seeds) == 1 else "seeds "
-        seeds += ", ".join(map(str, due.seeds))
-        said.append(f"The search goes on: round {due.number}, {due.what}, {seeds}.")
+        said.append(f"The search goes on: round {due.number}, {due}.")
     for one in doubts:
         number = len(searched.competing[one.student])
         said.append(f"{one.student}: {one.chosen} is chosen of {number} cells.")
@@ -104,12 +91,10 @@ def sentences(searched: Searched, doubts: list[Doubt]) -> list[str]:
                 f"would make that {more.within:.2f} points on average."
             )
     for student, held in searched.correlations.items():
-        told = "stayed" if rule.holds(held) else "did not stay"
         number = f"{held:.2f}" if math.isfinite(held) else "undefined"
         said.append(
             f"{student}: NLL of the teachers and error of their students have a rank correlation "
-            f"of {number}; from {rule.HOLDS:g} on cells of worse teachers stay set aside, so they "
-            f"{told}."
+            f"of {number}; below {rule.HOLDS:g} no cell stays set aside for its teacher."
         )
     return said
 
@@ -129,9 +114,8 @@ def price(plan: Plan, searched: Searched) -> list[str]:
 
 def drawing(plan: Plan, searched: Searched) -> Drawing | None:
     """Mean error after each seed of all that competed, and what was known of their teachers."""
-    students = [
-        s for s, ones in searched.competing.items() if any(_seen(o, searched) for o in ones)
-    ]
+    trained = {option.student for option in searched.errors}
+    students = [student for student in searched.competing if student in trained]
     if not students:
         return None
     with style.applied():
@@ -211,10 +195,10 @@ def _teachers(axis, searched: Searched, student: str) -> None:
 
 def _row(one: Candidate, searched: Searched, about: Doubt) -> dict:
     option = one.option
-    seen = _seen(one, searched)
+    seen = searched.errors.get(option, {})
     return option._asdict() | {
         "seeds": len(seen),
-        "error": math.fsum(seen) / len(seen) if seen else math.nan,
+        "error": searched.mean(option) if seen else math.nan,
         "nll": searched.nll.get((option.teacher, option.stop), math.nan),
         "first": about.first.get(option, math.nan),
         "close": about.close.get(option, math.nan),
@@ -235,14 +219,9 @@ def _end(option: Option, searched: Searched) -> str:
 
 
 def _place(option: Option, searched: Searched) -> tuple:
-    seen = searched.errors.get(option, {})
-    mean = math.fsum(seen.values()) / len(seen) if seen else math.inf
+    often, mean = len(searched.errors.get(option, {})), searched.mean(option)
     nll = searched.nll.get((option.teacher, option.stop), math.inf)
-    return option not in searched.winners.values(), -len(seen), mean, nll
-
-
-def _seen(one: Candidate, searched: Searched) -> list[float]:
-    return list(searched.errors.get(one.option, {}).values())
+    return option not in searched.winners.values(), -often, mean, nll
 
 
 def _number(value: float, digits: int) -> str:
