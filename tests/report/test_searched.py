@@ -11,6 +11,7 @@ from sought import KEYS, study_of, to_the_end
 from kdpipe.cli.main import main
 from kdpipe.evidence import frames
 from kdpipe.evidence.advice import answer
+from kdpipe.evidence.selections import tidy
 from kdpipe.report.render import looked_up, render
 from kdpipe.results.store import Store
 from kdpipe.search import candidates, doubt, due
@@ -58,6 +59,7 @@ def test_the_winner_is_judged_by_fresh_seeds_alone(ended):
     taught = frame[frame.kind == "student"]
     assert set(taught.seed) == {4, 5, 6} and len(taught) == 3
     assert len(frame[frame.kind == "tried"]) == sum(len(seen) for seen in found.errors.values())
+    assert "tried" not in set(tidy(frame).kind)
     (one,) = answer.answers(frame)
     assert one.test is not None and one.test.n == 3
     assert one.test.mean == pytest.approx(taught.test_error.mean())
@@ -96,3 +98,22 @@ def test_a_search_that_goes_on_says_which_round_is_due(tmp_path, capsys):
     # each, at most 27, 9, 3; and three fresh ones. (Four seeds: 11, 4, 2 end in one cell.)
     assert f"{20 * (11 + 4 + 2 + 3):,} to {20 * (27 + 9 + 3 + 3):,} student-epochs" in said
     assert f"of the {27 * 20 * 7:,} of the whole grid" in said
+
+
+def test_a_cell_that_diverged_is_not_the_best(tmp_path):
+    study, store = study_of(), Store(tmp_path / "results")
+    write(due.plan(study, store), store)
+    worst = next(cell for cell in due.plan(study, store).cells)
+    _, found = to_the_end(study, store, holes={worst.run.name: "diverged"})
+    (one,) = doubt.of(found, study.smallest_effect)
+    gone = candidates.option(worst)
+    assert one.first[gone] == one.close[gone] == 0
+    assert sum(one.first.values()) == pytest.approx(1)
+
+
+def test_where_all_diverged_nothing_is_chosen(tmp_path):
+    study, store = study_of(), Store(tmp_path / "results")
+    plans, _ = to_the_end(study, store, holes={"wrn10-0.5-from": "diverged"})
+    render(plans[-1], store, tmp_path / "report")
+    page = (tmp_path / "report/index.md").read_text()
+    assert "no cell of 27 came to an end" in page and "is chosen of" not in page

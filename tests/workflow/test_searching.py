@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import tiny
 
@@ -49,6 +50,12 @@ def look():
 head = "import signal, sys, time; print(signal.getsignal(signal.SIGHUP).name, flush=True)"
 if sys.argv[1] == "within":
     head += "; time.sleep(60)"
+if sys.argv[1] == "held":
+    head = (
+        "import os, time; from kdpipe.jobs import leash; "
+        "leash.hold(leash.end_of(os.environ[leash.HEAD])); print(os.getpid(), flush=True); "
+        "time.sleep(60)"
+    )
 sys.exit(start.in_rounds([sys.executable, "-c", head], look))
 """
 
@@ -114,15 +121,13 @@ def test_killed_in_a_round_it_goes_on_and_ends_the_same(ended, tmp_path):
     while not list(students.glob("*-from-*")):
         assert head.poll() is None and time.monotonic() < until
         time.sleep(0.05)
+    below = psutil.Process(head.pid).children(recursive=True)
     head.send_signal(signal.SIGKILL)
     head.wait()
-    done = None
-    while time.monotonic() < until:  # that of before may hold the folder until its jobs have ended
-        done = subprocess.run(start(tmp_path), cwd=tmp_path, env=env(tmp_path), capture_output=True)
-        if done.returncode == 0:
-            break
-        time.sleep(1)
-    assert done is not None and done.returncode == 0, done and done.stderr.decode()
+    assert below and not psutil.wait_procs(below, timeout=60)[1]
+    assert "does the rest" in (tmp_path / "said").read_text()  # what was at work has ended
+    done = subprocess.run(start(tmp_path), cwd=tmp_path, env=env(tmp_path), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
     assert bytes_of(Store(tmp_path / "results")) == bytes_of(Store(folder / "results"))
     one, other = (
         sorted((json.loads(p.read_bytes()) for p in d.glob("results/searches/*/*")), key=str)
@@ -133,9 +138,8 @@ def test_killed_in_a_round_it_goes_on_and_ends_the_same(ended, tmp_path):
 
 def in_rounds(*arguments: str, **more) -> subprocess.Popen:
     command = [sys.executable, "-c", ROUNDS, *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **pipes, **more)
 
 
 def test_each_round_is_a_start_and_the_last_ends_it():
@@ -163,3 +167,12 @@ def test_a_signal_within_a_round_reaches_its_snakemake(number):
     head.communicate(timeout=30)
     # Python ends with 130 by an interrupt that nobody catches, and by the others as by any.
     assert head.returncode == 128 + number
+
+
+def test_a_snakemake_ends_with_who_starts_it_for_each_round():
+    head = in_rounds("held")
+    assert head.stdout is not None
+    below = psutil.Process(int(head.stdout.readline()))
+    head.kill()
+    head.wait()
+    assert not psutil.wait_procs([below], timeout=30)[1]

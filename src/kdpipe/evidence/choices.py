@@ -66,6 +66,14 @@ def taught(evidence: Evidence, kind: str = "kd", method: str | None = None) -> p
     return found
 
 
+def taught_in_full(evidence: Evidence, kind: str = "kd") -> pd.DataFrame:
+    """Those of `taught` whose teacher was trained to its end."""
+    found = where(taught(evidence, kind), stop_kind="full")
+    if found.empty:
+        raise Untested(f"no student is taught by a fully trained teacher with {in_words(kind)}")
+    return found
+
+
 def scratch(frame: pd.DataFrame, column: str = "test_error") -> pd.DataFrame:
     """Runs on labels alone: seeds down, students across; nan where there is none."""
     found = wide(frame.loc[frame.kind == "scratch"], "student", column=column)

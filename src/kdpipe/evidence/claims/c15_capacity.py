@@ -11,7 +11,7 @@ import operator
 import numpy as np
 import pandas as pd
 
-from kdpipe.evidence.choices import finding, taught
+from kdpipe.evidence.choices import finding, taught_in_full
 from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import where, wide
@@ -23,7 +23,7 @@ from kdpipe.statistics.traced import TracedError
 
 
 def capacity(evidence: Evidence) -> Finding:
-    rows = where(taught(evidence, "kd"), stop_kind="full")
+    rows = taught_in_full(evidence, "kd")
     errors = wide(rows, "student", "teacher")
     students, both = _grid([pair for pair in errors])
     if len(students) < 2 or len(both) < 2:

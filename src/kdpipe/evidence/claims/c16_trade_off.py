@@ -6,15 +6,15 @@ stands beside and is not judged.
 
 import pandas as pd
 
-from kdpipe.evidence.choices import finding, taught, trade_off_contrasts
+from kdpipe.evidence.choices import finding, taught_in_full, trade_off_contrasts
 from kdpipe.evidence.claim import Claim, Evidence
-from kdpipe.evidence.selections import where, wide
+from kdpipe.evidence.selections import wide
 from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def trade_off(evidence: Evidence) -> Finding:
-    full = where(taught(evidence, "kd"), stop_kind="full")
-    stopped = where(taught(evidence, "eskd"), stop_kind="full")
+    full = taught_in_full(evidence, "kd")
+    stopped = taught_in_full(evidence, "eskd")
     parts = {f"{split}_{loss}": {} for split in ("val", "train") for loss in ("nll", "kl")}
     for column, part in parts.items():
         kd, eskd = (wide(r, "student", "teacher", column=column) for r in (full, stopped))

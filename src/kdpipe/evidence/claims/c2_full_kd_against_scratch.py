@@ -1,14 +1,14 @@
 """C2. For every fully trained teacher T: err_S(full KD, T) - err_S(scratch) > 0."""
 
-from kdpipe.evidence.choices import finding, scratch, taught
+from kdpipe.evidence.choices import finding, scratch, taught_in_full
 from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.contrasts import Contrast
-from kdpipe.evidence.selections import where, wide
+from kdpipe.evidence.selections import wide
 from kdpipe.evidence.verdicts import Finding
 
 
 def full_kd_against_scratch(evidence: Evidence) -> Finding:
-    rows = where(taught(evidence, "kd"), stop_kind="full")
+    rows = taught_in_full(evidence, "kd")
     alone, errors = scratch(evidence.frame), wide(rows, "student", "teacher")
     contrasts = [
         Contrast(

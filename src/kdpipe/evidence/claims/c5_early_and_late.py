@@ -5,7 +5,7 @@ Early is before the second drop of the learning rate, late is after the last one
 
 import pandas as pd
 
-from kdpipe.evidence.choices import finding, pool, taught
+from kdpipe.evidence.choices import finding, pool, taught_in_full
 from kdpipe.evidence.claim import Claim, Evidence
 from kdpipe.evidence.contrasts import Contrast
 from kdpipe.evidence.selections import where
@@ -16,7 +16,7 @@ def early_and_late(evidence: Evidence) -> Finding:
     curves = evidence.curves
     if curves.empty or curves.val_error.isna().all():
         raise Untested("the folder holds no curves with validation errors")
-    rows = where(taught(evidence, "kd"), stop_kind="full")
+    rows = taught_in_full(evidence, "kd")
     lines = curves.pivot(index="epoch", columns="run", values="val_error")
     rates = curves.pivot(index="epoch", columns="run", values="lr")
     alone = where(evidence.frame, kind="scratch").drop_duplicates(["student", "seed"])

@@ -12,7 +12,7 @@ from kdpipe.evidence.choices import (
     pick,
     pool,
     scratch,
-    taught,
+    taught_in_full,
     trade_off_contrasts,
 )
 from kdpipe.evidence.claim import Claim, Evidence
@@ -22,7 +22,7 @@ from kdpipe.evidence.verdicts import Finding, Untested
 
 
 def eskd_against_full_kd(evidence: Evidence) -> Finding:
-    full = where(taught(evidence, "kd"), stop_kind="full")
+    full = taught_in_full(evidence, "kd")
     settings = {name: full.iloc[0][name] for name in (*weights(full), "temperature")}
     stopped = where(networks(direct(evidence.frame)), method_kind="eskd", stop_kind="full")
     stopped = where(stopped, **settings)

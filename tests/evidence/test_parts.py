@@ -1,0 +1,33 @@
+"""A study of which a part is missing, or nothing but a part is there: no claim breaks."""
+
+import pytest
+from made_study import made_plan, write
+
+from kdpipe.evidence import claim, frames, reading
+from kdpipe.results.store import Store
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    plan, store = made_plan(), Store(tmp_path_factory.mktemp("parts") / "results")
+    write(plan, store)
+    known = frames.frame(plan, store)
+    return plan.study, reading.at(known, plan.study.reading), frames.curves(plan, store)
+
+
+@pytest.mark.parametrize("column", ["kind", "stop_kind", "method_kind"])
+def test_claims_read_a_part_alone_and_all_but_a_part(study, column):
+    made, frame, curves = study
+    for part in frame[column].dropna().unique():
+        for some in (frame[frame[column] == part], frame[frame[column] != part]):
+            for one in claim.claims().values():
+                claim.find(one, some, curves, made.smallest_effect)
+
+
+def test_without_a_fully_trained_teacher_claims_on_one_are_not_tested(study):
+    made, frame, curves = study
+    stopped = frame[frame.stop_kind != "full"]
+    found = {v.id: v for v in claim.judge(stopped, curves, made.smallest_effect)}
+    for key in ("C2", "C15"):
+        assert found[key].verdict == "not tested"
+        assert "taught by a fully trained teacher" in found[key].reason
