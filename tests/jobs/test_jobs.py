@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 from scipy.special import softmax
 
 from kdpipe import identity
 from kdpipe.cli.main import main
+from kdpipe.devices import processor
 from kdpipe.errors import Diverged, Interrupted, KdpipeError, StoreError
 from kdpipe.jobs.record import summary
 from kdpipe.jobs.score import score
@@ -163,21 +165,42 @@ def test_sigterm_saves_within_seconds_and_leaves_with_75(place, tmp_path, warm, 
     assert tiny.exact(place.run(run.name)) == tiny.exact(unkilled.run(run.name))
 
 
-def test_the_seconds_of_a_resumed_run_are_those_of_all_its_sessions(place, monkeypatch):
+def interrupted(run, place, after=3):
+    """A run that was told to end behind an epoch."""
     from kdpipe.training import loop
 
-    run = runs(LONG)[1]
     keep = loop._keep
 
     def interrupt(folder, digest, model, epoch, kept):
         keep(folder, digest, model, epoch, kept)
-        if epoch == 3:
+        if epoch == after:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_keep", interrupt)
         with pytest.raises(Interrupted):
             do(run, place)
+
+
+def test_a_record_names_every_machine_that_its_run_had(place):
+    run = runs(LONG)[1]
+    had = [("Xeon", "2.13.0"), ("Xeon", "2.14.1"), ("EPYC", "2.14.1"), ("EPYC", "2.14.1")]
+    for number, (name, version) in enumerate(had, 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(processor, "name", lambda name=name: name)
+            patch.setattr(torch, "__version__", version)
+            if number < len(had):
+                interrupted(run, place, after=number)
+            else:
+                do(run, place)
+    record = tiny.record(place, run)
+    assert record["device"]["name"] == "Xeon, then EPYC"
+    assert record["versions"]["torch"] == "2.13.0, then 2.14.1"
+
+
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_sessions(place):
+    run = runs(LONG)[1]
+    interrupted(run, place)
     state = place.run(run.name) / ".state.safetensors"
     arrays, about = read_arrays(state)
     assert about["epoch"] == 3 and about["seconds"] > 0

@@ -20,7 +20,7 @@ from kdpipe.networks.models import build
 from kdpipe.plan import overview
 from kdpipe.results.files import read_arrays
 from kdpipe.study import checking
-from kdpipe.training import loop
+from kdpipe.training import evaluation, loop
 from kdpipe.training.answers import Answers, in_training
 
 METHOD = {
@@ -230,3 +230,28 @@ def test_an_ensemble_has_no_embedding():
         ensembles={"pair": {"networks": ["wrn10-1"], "copies": 2}},
     )
     assert "relational KD needs one network, and pair is an ensemble" in message
+
+
+def test_features_that_memory_was_not_enough_for_are_asked_half_as_many_at_a_time(
+    place, shared, tmp_path, monkeypatch, capfd
+):
+    """Attention transfer compares images one by one: its loss over a split is the same."""
+    method = {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 60.0}
+    made = tiny.planned(methods={"kd": method}, data={"validation": 400})
+    run, elsewhere = done(made, place), tiny.results(tmp_path / "tight", shared)
+    most: list[int] = []
+
+    class Tight(Answers):
+        def __call__(self, x):
+            most.append(len(x))
+            if len(x) > 128:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return super().__call__(x)
+
+    monkeypatch.setattr(evaluation, "Answers", Tight)
+    capfd.readouterr()
+    done(made, elsewhere)
+    assert max(most) == 256 and "out of memory with 256 images" in capfd.readouterr().out
+    one, other = (tiny.record(of, run)["last"] for of in (place, elsewhere))
+    for split in ("train", "val", "test"):
+        assert one[split]["at"] == pytest.approx(other[split]["at"], rel=1e-5)

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from kdpipe.devices import listed
+from kdpipe.devices import listed, processor
 from kdpipe.errors import KdpipeError
 from kdpipe.specs.equipment import Kernels
 
@@ -44,6 +44,13 @@ def settle(kernels: Kernels) -> None:
     # By the older of torch's two ways to say it: a mixture of both is an error in torch.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def name(device) -> str:
+    """What computes on a torch device: the GPU, or the processor."""
+    import torch
+
+    return torch.cuda.get_device_name() if device.type == "cuda" else processor.name()
 
 
 def kind(device) -> str:

@@ -4,14 +4,13 @@ A job is told everything by its spec; it reads no config file and knows no study
 only by a run that really trains.
 """
 
-import contextlib
 import datetime
 import platform
 from importlib import metadata
 from pathlib import Path
 
 from kdpipe.data import prepared
-from kdpipe.devices import exact
+from kdpipe.devices import exact, processor
 from kdpipe.networks import naming
 from kdpipe.networks.brought import fed
 from kdpipe.networks.family import Cost
@@ -68,7 +67,7 @@ def facts_of_files(folder: Path) -> dict[str, dict]:
 def facts_of_device(device: str, threads: int) -> dict:
     """The processor, or the GPU with what its numbers may depend on."""
     if device == "cpu":
-        return {"type": device, "name": _processor(), "threads": threads}
+        return {"type": device, "name": processor.name(), "threads": threads}
     return {"type": device, **exact.facts(), "threads": threads}
 
 
@@ -105,11 +104,3 @@ def tidy(folder: Path) -> None:
     """Remove what only an unfinished run needs."""
     for path in run_folder.leftovers(folder):
         path.unlink(missing_ok=True)
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -3,8 +3,10 @@
 Diverged, and skipped because a parent did not end well, are outcomes: they stand in the record.
 """
 
+import itertools
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,7 +88,6 @@ def _train(
     means: Means,
 ) -> dict:
     """The record of a run after training it, or of a finished one after replaying a part."""
-    import torch
 
     from kdpipe.training import loop
 
@@ -115,7 +116,8 @@ def _train(
         return old | {"checkpoints": checkpoints, "files": facts_of_files(folder)}
     cost = cost_of(spec, place, means.code)
     shown = recipe["epochs"] * spec["data"]["train_size"] + unlabelled_shown(spec)
-    record["versions"]["torch"] = torch.__version__
+    machines, versions = (_in_turn(names) for names in zip(*result.machines, strict=True))
+    record["versions"]["torch"] = versions
     seconds = {
         "total": result.earlier_seconds + time.monotonic() - began,
         "training": result.training_seconds,
@@ -127,7 +129,7 @@ def _train(
     return record | {
         "status": "done",
         **begun,
-        "device": facts_of_device(means.device, recipe["threads"]),
+        "device": facts_of_device(means.device, recipe["threads"]) | {"name": machines},
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "images_per_second": round(shown / max(result.training_seconds, 1e-9), 1),
         "images": facts_of_images(spec, place, result.mean, result.std),
@@ -138,6 +140,11 @@ def _train(
         "checkpoints": result.checkpoints,
         "files": facts_of_files(folder),
     }
+
+
+def _in_turn(names: Iterable[str]) -> str:
+    """What a run had one after another, as a record says it: nearly always one."""
+    return ", then ".join(name for name, _ in itertools.groupby(names))
 
 
 def _missing(folder: Path, record: dict, keep: list[int]) -> list[int]:

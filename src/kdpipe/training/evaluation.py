@@ -97,21 +97,25 @@ class Examination:
             return {}
         model.eval()
         self.objective.learnt.eval()
-        totals, seen = dict.fromkeys(asked, 0.0), dict.fromkeys(asked, 0)
-        with torch.inference_mode():
-            for ours, theirs, labels in self._said(model, logits, split):
-                for part, images in asked.items():
-                    if len(labels) < images:
-                        continue  # the last of a split, too few to be compared with each other
-                    loss = self.objective.part(part, ours, theirs, labels)
-                    totals[part] += float(loss) * len(labels)
-                    seen[part] += len(labels)
-        return {part: total / seen[part] for part, total in totals.items() if seen[part]}
 
-    def _said(self, model: models.Classifier, logits: np.ndarray, split: str):
+        def ask(size: int) -> dict[str, float]:
+            totals, seen = dict.fromkeys(asked, 0.0), dict.fromkeys(asked, 0)
+            said = contextlib.closing(self._said(model, logits, split, size))
+            with torch.inference_mode(), said as batches:
+                for ours, theirs, labels in batches:
+                    for part, fewest in asked.items():
+                        if len(labels) < fewest:
+                            continue  # the last of a split, too few to be compared with each other
+                        loss = self.objective.part(part, ours, theirs, labels)
+                        totals[part] += float(loss) * len(labels)
+                        seen[part] += len(labels)
+            return {part: total / seen[part] for part, total in totals.items() if seen[part]}
+
+        return ask(self.batch) if self.batch else memory.halved(self.images[split], ask)
+
+    def _said(self, model: models.Classifier, logits: np.ndarray, split: str, size: int):
         """Batches of what student and teacher say of the images as they are, and their labels."""
         images, labels = self.images[split], torch.from_numpy(self.labels[split])
-        size = self.batch or images.forward_size
         if needs := self.objective.needs:
             assert isinstance(self.teacher, Live)
             with contextlib.closing(Answers(model, self.network, needs)) as answers:

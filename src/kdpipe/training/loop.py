@@ -47,7 +47,8 @@ class Result:
     sessions before this one, as far as their states were saved. `mean` and `std`, of each channel,
     are those that the pixels were normalised by. `unaveraged` is what `last` would be without
     averaging, where weights are averaged. `start` says of a network that began from weights
-    how many arrays were `taken` over, which are `new` and how many are `frozen`.
+    how many arrays were `taken` over, which are `new` and how many are `frozen`. `machines`: see
+    `Progress`.
     """
 
     last: dict | None
@@ -58,6 +59,7 @@ class Result:
     training_seconds: float
     evaluation_seconds: float
     earlier_seconds: float
+    machines: list[list[str]]
     mean: list[float]
     std: list[float]
     start: dict | None
@@ -117,6 +119,7 @@ def train(
     progress, saved = Progress(taught_by=taught_by), read(folder, digest)
     if saved and _complete(saved[1], folder, digest, keep, exact.kind(where), taught_by):
         progress = resume(*saved, model, objective.learnt, average, optimiser)
+    progress.goes_on_with([exact.name(where), torch.__version__])
     earlier = progress.seconds
     if progress.epoch == progress.step == 0:
         _keep(folder, digest, judged, 0, keep)
@@ -186,9 +189,10 @@ def train(
     }
     evaluated = time.monotonic() - started
     begun = backbone.begun and backbone.begun._asdict()
-    seconds = progress.seconds, evaluated, earlier
+    session = progress.seconds, evaluated, earlier, progress.machines
     pixels = split.mean.tolist(), split.std.tolist()
-    return Result(last, best, plain, checkpoints, progress.curve, *seconds, *pixels, begun)
+    found = last, best, plain, checkpoints, progress.curve
+    return Result(*found, *session, *pixels, begun)
 
 
 def _one_image(answers: Answers, teacher: Live | Tables, images, layout) -> tuple[Said, Said]:

@@ -30,7 +30,8 @@ class Progress:
 
     `parts` (steps, columns) holds the losses and hits of that epoch's batches (see `curve`); `best`
     the weights after `best_epoch`, the best on validation so far. `taught_by`: the SHA-256 of each
-    teacher's weights.
+    teacher's weights; `machines`: on which it was trained so far (processor or GPU, torch's
+    version), in their order.
     """
 
     epoch: int = 0
@@ -41,7 +42,13 @@ class Progress:
     parts: torch.Tensor | None = None
     seconds: float = 0.0
     taught_by: list[str] = field(default_factory=list)
+    machines: list[list[str]] = field(default_factory=list)
     clock: float = field(default_factory=time.monotonic)
+
+    def goes_on_with(self, machine: list[str]) -> None:
+        """Note where the next step is made."""
+        if self.machines[-1:] != [machine]:
+            self.machines.append(machine)
 
     def tick(self) -> None:
         """Count the time that has passed since the last tick."""
@@ -100,6 +107,7 @@ def save(
         "best_epoch": progress.best_epoch,
         "seconds": progress.seconds,
         "taught_by": progress.taught_by,
+        "machines": progress.machines,
     }
     write_arrays(run_folder.state(folder), as_arrays(tensors), about)
 
@@ -153,6 +161,7 @@ def resume(
         parts=torch.from_numpy(arrays["parts"]).to(where) if "parts" in arrays else None,
         seconds=about["seconds"],
         taught_by=about.get("taught_by", []),
+        machines=about.get("machines", []),
     )
 
 

@@ -8,12 +8,12 @@ study runs (`upkeep.measuring`); here it is kept, and read without torch.
 import functools
 import json
 import os
-import platform
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
 from kdpipe import identity
+from kdpipe.devices import processor
 from kdpipe.learning import mixing
 from kdpipe.plan.items import Plan, Run
 from kdpipe.results.files import DAMAGED, write_json
@@ -45,7 +45,7 @@ def key(plan: Plan, run: Run, device: str) -> str:
     asked |= {key: seen[key] for key in ("augment", "erase") if seen.get(key)}
     asked |= {"mixed": True} if mixing.asked(recipe) else {}
     asked |= {"network": network, "shape": list(plan.card.shape)}
-    asked |= {"device": device, "processor": _processor(), "torch": _torch()}
+    asked |= {"device": device, "processor": processor.name(), "torch": _torch()}
     return identity.digest(asked)
 
 
@@ -85,14 +85,3 @@ def _torch() -> str:
         return metadata.version("torch")
     except metadata.PackageNotFoundError:
         return "none"
-
-
-@functools.cache
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
