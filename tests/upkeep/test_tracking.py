@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sought
 import tiny
 from made_study import write
 
@@ -13,6 +14,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.results import run_folder
 from kdpipe.results.files import write_arrays
 from kdpipe.results.store import Store, only_one
+from kdpipe.search import due
 from kdpipe.upkeep import tracking
 
 CONTENT = tiny.study(seeds=[0, 1], recipe={"epochs": 3})
@@ -197,9 +199,19 @@ def test_a_study_is_followed_to_its_end(here, monkeypatch):
     plan, *_ = here
     looks, to = [], Here()
     monkeypatch.setattr(tracking.time, "sleep", lambda _: write(plan, Store()))
-    assert tracking.follow(plan, Store(), to, lambda *added: looks.append(added)) == 0
+    told = tracking.follow(lambda: plan, Store(), to, lambda *added: looks.append(added))
+    assert told == (0, len(plan.runs))
     assert looks == [(17, 5), (1, 1)]
     assert to.ended == set(plan.runs) and set(map(tuple, to.steps.values())) == {(1, 2, 3)}
+
+
+def test_a_search_is_followed_through_its_rounds(tmp_path, monkeypatch):
+    study, place, to = sought.study_of(), Store(tmp_path / "results"), Here()
+    monkeypatch.setattr(tracking.time, "sleep", lambda _: write(due.plan(study, place), place))
+    left, runs = tracking.follow(lambda: due.plan(study, place), place, to, lambda *_: None)
+    found = due.of(study, place)
+    assert found is not None and found.due is None  # it has come to its end
+    assert left == 0 and to.ended == set(due.plan(study, place).runs) and runs == len(to.ended)
 
 
 def test_a_study_that_was_stopped_is_not_followed_for_ever(here, monkeypatch):
@@ -215,7 +227,7 @@ def test_a_study_that_was_stopped_is_not_followed_for_ever(here, monkeypatch):
             lock.unlink()
 
     monkeypatch.setattr(tracking.time, "sleep", sleep)
-    assert tracking.follow(plan, Store(), Here(), lambda *_: None) == 1
+    assert tracking.follow(lambda: plan, Store(), Here(), lambda *_: None) == (1, len(plan.runs))
     assert len(slept) == 49 + tracking.PATIENCE
     with only_one(Store().run(run.name)):
         assert tracking.going.goes_on(plan, Store())

@@ -53,12 +53,16 @@ def mirror(plan: Plan, place: Store, to: Mirror) -> tuple[int, int]:
     return epochs, finished
 
 
-def follow(plan: Plan, place: Store, to: Mirror, say: Callable[[int, int], None]) -> int:
-    """Mirror until no run is to do, or nothing went on for a minute; how many are left to do.
+def follow(
+    due: Callable[[], Plan], place: Store, to: Mirror, say: Callable[[int, int], None]
+) -> tuple[int, int]:
+    """Mirror until no run is to do, or nothing went on for a minute.
 
-    A study goes on while a job is at work, or a Snakemake holds the folder: on a cluster jobs wait.
+    due: the plan as far as it is decided, which the rounds of a search make longer. Returns how
+    many runs are left to do, and of how many. A study goes on while a job is at work, or a
+    Snakemake holds the folder: on a cluster jobs wait.
     """
-    idle = 0
+    plan, idle = due(), 0
     while True:
         states = status.of(plan, place)
         added = mirror(plan, place, to)
@@ -66,8 +70,12 @@ def follow(plan: Plan, place: Store, to: Mirror, say: Callable[[int, int], None]
             say(*added)
         left = sum(states[name] == "to do" for name in plan.runs)
         idle = 0 if any(added) or going.goes_on(plan, place) else idle + 1
-        if not left or idle >= PATIENCE:
-            return left
+        if not left:
+            before, plan = plan, due()
+            if plan.runs.keys() <= before.runs.keys():
+                return 0, len(plan.runs)
+        if idle >= PATIENCE:
+            return left, len(plan.runs)
         time.sleep(EVERY)
 
 

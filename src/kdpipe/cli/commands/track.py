@@ -25,23 +25,23 @@ def run(options) -> None:
     from kdpipe.study import checking
     from kdpipe.upkeep import tracking
 
-    place = store(options)
-    made = due.plan(checking.load(options.study), place)
+    place, study = store(options), checking.load(options.study)
     folder = options.folder or Path(options.to)
-    tracker, mirror = tracking.opened(options.to, folder, made.study.study)
+    tracker, mirror = tracking.opened(options.to, folder, study.study)
 
     def say(epochs: int, records: int) -> None:
         print(f"{folder}: {epochs:,} epochs and {records:,} records added", flush=True)
 
     try:
         if options.follow:
-            if left := tracking.follow(made, place, mirror, say):
+            left, runs = tracking.follow(lambda: due.plan(study, place), place, mirror, say)
+            if left:
                 print(
-                    f"{left:,} of {len(made.runs):,} runs are to do, and nothing of the study goes "
+                    f"{left:,} of {runs:,} runs are to do, and nothing of the study goes "
                     f"on: kdpipe status {shlex.quote(options.study)} says why"
                 )
         else:
-            say(*tracking.mirror(made, place, mirror))
+            say(*tracking.mirror(due.plan(study, place), place, mirror))
     finally:
         mirror.close()
     print(f"to look at it: {tracker.show.format(folder=folder)}")
