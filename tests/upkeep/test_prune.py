@@ -202,5 +202,12 @@ def test_a_registration_stays_and_what_a_killed_one_left_goes(place, say):
     folder.mkdir()
     (folder / "tiny.json").write_text("{}")
     (folder / ".tiny.json.abc.tmp").write_bytes(b"")
-    assert "results/registrations/.tiny.json.abc.tmp" in say("prune", "study.yaml", "--yes")
+    decided = place.root / "searches/tiny-0123456789ab"
+    decided.mkdir(parents=True)
+    (decided / "round-1.json").touch()
+    (decided / ".round-2.json.abc.tmp").touch()
+    said = say("prune", "study.yaml", "--yes")
+    assert "results/registrations/.tiny.json.abc.tmp" in said
+    assert f"{decided.name}/.round-2.json.abc.tmp" in said and "round-1" not in said
+    assert [path.name for path in decided.iterdir()] == ["round-1.json"]
     assert [path.name for path in folder.iterdir()] == ["tiny.json"]

@@ -528,9 +528,13 @@ def test_a_registration_is_read_and_is_enough_to_know_a_folder_by(tmp_path, monk
     tiny.write(tmp_path / "study.yaml", tiny.study(seeds=[0, 1, 2]))
     say("register", "study.yaml")
     assert say("verify") == "results: every file is whole\n"
+    folder = tmp_path / "results/searches/tiny-0123456789ab"
+    folder.mkdir(parents=True)
+    (folder / ".round-1.json.abc.tmp").touch()
     path = tmp_path / "results/registrations/tiny.json"
     path.write_bytes(path.read_bytes()[:-9])
     (path.parent / ".tiny.json.abc.tmp").write_bytes(b"")
     said = say("verify", code=2)
     assert "tiny.json is not what kdpipe register has written" in said
     assert "registrations/.tiny.json.abc.tmp: left by a process that was killed" in said
+    assert f"{folder.name}/.round-1.json.abc.tmp: left by a process that was killed" in said

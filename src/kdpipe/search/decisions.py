@@ -17,6 +17,7 @@ from kdpipe.results.store import Store
 from kdpipe.search import rule
 from kdpipe.search.searched import Round, Searched
 
+FOLDER = "searches"  # of a results folder
 DECIDE = ("round", "seeds", "runs", "known", "kept", "dropped")  # the rest are words
 
 
@@ -36,7 +37,7 @@ def folder(searched: Searched, store: Store) -> Path:
             for one in ones
         },
     }
-    return store.root / "searches" / f"{study.study}-{identity.digest(spec)[:12]}"
+    return store.root / FOLDER / f"{study.study}-{identity.digest(spec)[:12]}"
 
 
 def keep(searched: Searched, store: Store) -> None:

@@ -17,6 +17,7 @@ from kdpipe.plan.prices import as_size
 from kdpipe.results import archived, leftovers, marks, records, registrations, run_folder, store
 from kdpipe.results.archived import Entry
 from kdpipe.results.files import temporary_files
+from kdpipe.search import decisions
 
 
 def prune(
@@ -134,6 +135,7 @@ def _leftovers(place: store.Store, gone: list[Path]) -> Iterator[Path]:
     """What processes that were killed have left in folders that stay."""
     yield from temporary_files(place.root, archived.FILE)
     yield from temporary_files(place.root / registrations.FOLDER)
+    yield from temporary_files(place.root / decisions.FOLDER, below=True)
     for kind in marks.FOLDERS:
         if not (place.root / kind).is_symlink():
             yield from marks.half_removed(place, kind)

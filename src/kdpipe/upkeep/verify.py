@@ -20,6 +20,7 @@ from kdpipe.errors import DataError, KdpipeError
 from kdpipe.results import leftovers, marks, parents, records, registrations, run_folder, store
 from kdpipe.results.archived import FILE, KINDS, Entry
 from kdpipe.results.files import file_facts, read_arrays, temporary_files
+from kdpipe.search import decisions
 from kdpipe.specs.made import NAMES
 
 PRECISIONS = (np.dtype("float16"), np.dtype("float32"))  # of a teacher table
@@ -34,6 +35,7 @@ def faults(place: store.Store) -> Iterator[str]:
     for path in temporary_files(place.root, FILE):
         yield left_lying(path)
     yield from map(left_lying, temporary_files(place.root / registrations.FOLDER))
+    yield from map(left_lying, temporary_files(place.root / decisions.FOLDER, below=True))
     yield from registrations.faults(place)
     for kind in marks.FOLDERS:
         if (what := marks.no_folder(place, kind)) is not None:
