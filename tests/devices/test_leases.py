@@ -3,6 +3,7 @@
 The GPUs are pretended: ids in CUDA_VISIBLE_DEVICES that no driver knows of.
 """
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -95,6 +96,31 @@ def test_runs_share_gpus_evenly(gpus, start):
     assert sorted(seen[:2]) == gpus  # each once, before one is shared
     assert sorted(seen) == sorted(gpus * 2)
     said(start(2), "all GPUs are taken")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_lease_holds_between_users(gpus):
+    """Each takes a GPU of its own; the second user's lease is one for the first, too."""
+
+    def nobody(said, may_end) -> None:
+        os.setgid(65534)
+        os.setuid(65534)
+        with leases.lease() as gpu:
+            said.send(gpu)
+            may_end.wait(60)
+
+    apart = multiprocessing.get_context("fork")
+    hear, said = apart.Pipe(duplex=False)
+    may_end = apart.Event()
+    with leases.lease() as mine:
+        other = apart.Process(target=nobody, args=(said, may_end))
+        other.start()
+        theirs = hear.recv() if hear.poll(60) else None
+        assert {mine, theirs} == set(gpus)
+        assert theirs is not None and not leases.is_free(theirs)
+        may_end.set()
+        other.join(60)
+        assert other.exitcode == 0 and leases.is_free(theirs)
 
 
 def test_jobs_of_slurm_do_not_wait_for_each_others_numbers(gpus, monkeypatch):
