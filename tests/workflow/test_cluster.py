@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import slurm as cluster
+import tiny
 import yaml
 from tiny import exact
 
@@ -183,6 +184,31 @@ def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tm
     rows = pd.read_csv(tmp_path / "reports/cluster/results.csv").drop_duplicates("run")
     assert rows.run[rows.status == "failed"].tolist() == [failing.name]
     assert set(rows.status) == {"failed", "done"}
+
+
+def test_a_search_goes_through_its_rounds(slurm, tmp_path):
+    """One start of Snakemake a round, jobs for nothing that was dropped, the same bytes."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    grid = {"methods": ["kd", "eskd"]}
+    asked = {"seeds": [0, 1, 2, 3], "search": {"blocks": ["main"], "fresh_seeds": 3}}
+    methods = {"kd": {}, "eskd": {"stop_epoch": 1}}
+    study = tiny.study(study="sought", device="cpu", main=grid, methods=methods, **asked)
+    path = tiny.write(tmp_path / "study.yaml", study)
+    line = snakemake("run", path, "--directory", here, "--cores", "2")
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    head = Head(slurm, there, path, by="kdpipe run")
+    head.finished()
+    assert runs(there) == runs(here)
+    assert len(sent(slurm, there)) == len(runs(there))
+    decided = [sorted(each.glob("results/searches/*/round-*.json")) for each in (here, there)]
+    one, other = ([each.read_bytes() for each in paths] for paths in decided)
+    assert one == other and len(one) > 1
+    said = head.log.read_text()
+    assert said.count("took ") == len(one) and "round 2 of the search is decided" in said
+    assert (there / "reports/sought/tables/search.csv").exists()
 
 
 @pytest.mark.parametrize(
