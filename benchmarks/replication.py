@@ -55,9 +55,10 @@ def expected(values: list[float], count: int) -> tuple[float, float]:
 
 
 def compared(first: list[dict], again: list[dict]) -> Iterator[Met]:
-    """The contrasts that both studies measured with two seeds or more. Each: of a claims.json.
+    """The contrasts that both studies measured. Each: of a claims.json.
 
-    Left out are those that are no mean of their seeds, and what a claim before had too.
+    Left out are those that are no mean of their seeds or the same for every seed, so that nothing
+    says how far they spread, and what a claim before had too.
     """
     theirs = {claim["id"]: claim for claim in again}
     seen = []
@@ -69,7 +70,7 @@ def compared(first: list[dict], again: list[dict]) -> Iterator[Met]:
                 [value for value in contrast["values"] if value is not None]
                 for contrast in (one, two)
             )
-            if min(len(known), len(new)) < 2 or known in seen:
+            if len(set(known)) < 2 or not new or known in seen:
                 continue
             if not math.isclose(np.mean(known), one["effect"], abs_tol=1e-9):
                 continue

@@ -4,6 +4,7 @@ import pytest
 from made_study import made_plan, write
 
 from kdpipe.evidence import claim, frames, reading
+from kdpipe.evidence.verdicts import Finding, Untested
 from kdpipe.results.store import Store
 
 
@@ -21,7 +22,8 @@ def test_claims_read_a_part_alone_and_all_but_a_part(study, column):
     for part in frame[column].dropna().unique():
         for some in (frame[frame[column] == part], frame[frame[column] != part]):
             for one in claim.claims().values():
-                claim.find(one, some, curves, made.smallest_effect)
+                found = claim.find(one, some, curves, made.smallest_effect)
+                assert isinstance(found, Finding | Untested)
 
 
 def test_without_a_fully_trained_teacher_claims_on_one_are_not_tested(study):

@@ -54,11 +54,13 @@ def test_each_effect_counts_once(replication):
     first = [
         claim("C1", "supports", ("(a) not better: error", same), ("(b) worse: error", same)),
         claim("C2", "cannot tell", ("error", other), ("of one seed", [1.0])),
+        claim("C13", "contradicts", ("gap", [0.0, 0.0])),
         no_mean,
     ]
     again = [
         claim("C1", "contradicts", ("error", [9.0, None, 10.0]), ("error", [9.0, 10.0])),
         claim("C2", "cannot tell", ("error", [0.2, 0.2]), ("of one seed", [1.0, 2.0])),
+        claim("C13", "contradicts", ("gap", [0.1, 0.0])),
         claim("M2", "supports", ("rho", [1.0, 2.0])),
     ]
     one, two = replication.compared(first, again)
