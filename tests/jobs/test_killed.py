@@ -1,0 +1,181 @@
+"""Killed at any moment, a run is started again and ends in the same bytes."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny
+import torch
+from planned_runs import LONG, do, runs, stripped
+
+from kdpipe.devices import processor
+from kdpipe.errors import Interrupted
+from kdpipe.results import store
+from kdpipe.results.files import read_arrays, write_arrays
+from kdpipe.upkeep.verify import faults
+
+KILLS = int(os.environ.get("KDPIPE_KILLS", "20"))
+
+
+def test_killed_at_any_moment_it_ends_in_the_same_bytes(place, tmp_path, warm, unkilled):
+    run, chance = runs(LONG)[1], random.Random(0)
+    command = tiny.train(run, [0, 25])
+    kills = 0
+    while kills < KILLS:
+        child = warm.start(*command, cwd=tmp_path)
+        time.sleep(chance.uniform(0.02, 0.5))
+        child.kill()
+        if child.wait() == 0:  # too late: it was done
+            assert tiny.exact(place.run(run.name)) == tiny.exact(unkilled.run(run.name))
+            shutil.rmtree(place.run(run.name))
+            continue
+        kills += 1
+    assert warm.run(*command, cwd=tmp_path).code == 0
+    assert tiny.exact(place.run(run.name)) == tiny.exact(unkilled.run(run.name))
+    assert not list(faults(place))  # nor is anything left behind
+
+
+def test_killed_while_a_file_is_written(place, tmp_path, unkilled):
+    """In front of and behind every rename of a run: 2 x the number of files it writes."""
+    run = runs(LONG)[1]
+    rename = os.replace
+    written = []
+
+    class Killed(BaseException):
+        pass
+
+    for moment in (0, 1, 2, 25, 26, 27, 28, 45, 46, 47, 48, 49, 50):  # epochs, checkpoints, the end
+        for when in ("before", "after"):
+            written.clear()
+
+            def replace(source, target, moment=moment, when=when):
+                written.append(target)
+                if len(written) > moment and when == "before":
+                    shutil.copy(source, str(source) + "x.tmp")  # what a dead process leaves
+                    raise Killed
+                rename(source, target)
+                if len(written) > moment:
+                    raise Killed
+
+            with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+                patch.setattr(os, "replace", replace)
+                do(run, place, [0, 25])
+    do(run, place, [0, 25])
+    assert tiny.exact(place.run(run.name)) == tiny.exact(unkilled.run(run.name))
+    assert stripped(tiny.record(place, run)) == stripped(tiny.record(unkilled, run))
+
+
+def saved_epoch(state):
+    return read_arrays(state)[1]["epoch"] if state.exists() else None
+
+
+def test_sigterm_saves_within_seconds_and_leaves_with_75(place, tmp_path, warm, unkilled):
+    run = runs(LONG)[1]
+    command = tiny.train(run, [0, 25])
+    state = place.run(run.name) / ".state.safetensors"
+    steps = set()
+    for moment in range(6):
+        epoch = saved_epoch(state)
+        child = warm.start(*command, cwd=tmp_path)
+        while saved_epoch(state) == epoch:
+            time.sleep(0.01)
+        time.sleep(0.01 * moment)
+        began = time.monotonic()
+        child.kill(signal.SIGTERM)
+        assert child.wait() == 75, child.output
+        assert time.monotonic() - began < 5
+        assert "interrupted: SIGTERM; the state is saved" in child.output
+        steps.add(read_arrays(state)[1]["step"])
+    assert steps - {0}, "none of them struck within an epoch"
+    assert warm.run(*command, cwd=tmp_path).code == 0
+    assert tiny.exact(place.run(run.name)) == tiny.exact(unkilled.run(run.name))
+
+
+def interrupted(run, place, after=3):
+    """A run that was told to end behind an epoch."""
+    from kdpipe.training import loop
+
+    keep = loop._keep
+
+    def interrupt(folder, digest, model, epoch, kept):
+        keep(folder, digest, model, epoch, kept)
+        if epoch == after:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_keep", interrupt)
+        with pytest.raises(Interrupted):
+            do(run, place)
+
+
+def test_a_record_names_every_machine_that_its_run_had(place):
+    run = runs(LONG)[1]
+    had = [("Xeon", "2.13.0"), ("Xeon", "2.14.1"), ("EPYC", "2.14.1"), ("EPYC", "2.14.1")]
+    for number, (name, version) in enumerate(had, 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(processor, "name", lambda name=name: name)
+            patch.setattr(torch, "__version__", version)
+            if number < len(had):
+                interrupted(run, place, after=number)
+            else:
+                do(run, place)
+    record = tiny.record(place, run)
+    assert record["device"]["name"] == "Xeon, then EPYC"
+    assert record["versions"]["torch"] == "2.13.0, then 2.14.1"
+
+
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_sessions(place):
+    run = runs(LONG)[1]
+    interrupted(run, place)
+    state = place.run(run.name) / ".state.safetensors"
+    arrays, about = read_arrays(state)
+    assert about["epoch"] == 3 and about["seconds"] > 0
+    write_arrays(state, arrays, about | {"seconds": 1000.0})  # as if it had been a long one
+    began = time.monotonic()
+    do(run, place)
+    session = time.monotonic() - began
+    seconds = tiny.record(place, run)["seconds"]
+    assert 1000 < seconds["training"] < seconds["total"] < 1000 + session
+    assert seconds["training"] + seconds["evaluation"] <= seconds["total"] + 0.002  # rounded
+
+
+def test_sigterm_ends_the_real_command_with_75(place, tmp_path):
+    """And where torch has not been imported yet, or a twin is waited for."""
+    run = runs(LONG)[1]
+    command = [sys.executable, "-m", "kdpipe", *tiny.train(run)]
+    with store.only_one(place.run(run.name)):
+        child = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert "another process works on it" in child.stdout.readline()
+        child.terminate()
+        _, said = child.communicate(timeout=10)
+    assert child.returncode == 75
+    assert said.startswith("interrupted: SIGTERM")
+    assert "Traceback" not in said
+
+
+def test_twins_on_one_run(place, tmp_path, warm, unkilled):
+    run = runs(LONG)[1]
+    twins = [warm.start(*tiny.train(run, [0, 25]), cwd=tmp_path) for _ in range(3)]
+    assert [twin.wait() for twin in twins] == [0, 0, 0]
+    said = sorted("finished before" in twin.output for twin in twins)
+    assert said == [False, True, True]
+    assert tiny.exact(place.run(run.name)) == tiny.exact(unkilled.run(run.name))
+
+
+def test_the_lock_dies_with_its_process(place, tmp_path, warm, unkilled):
+    run = runs(LONG)[1]
+    first = warm.start(*tiny.train(run, [0, 25]), cwd=tmp_path)
+    time.sleep(0.4)
+    second = warm.start(*tiny.train(run, [0, 25]), cwd=tmp_path)
+    time.sleep(0.2)
+    first.kill()
+    assert second.wait() == 0
+    assert tiny.exact(place.run(run.name)) == tiny.exact(unkilled.run(run.name))
