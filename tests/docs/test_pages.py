@@ -51,12 +51,13 @@ def test_the_readme_is_short_and_says_how_to_test():
         assert word in text.lower()
 
 
-def test_the_numbers_of_the_readme_are_those_of_the_report():
-    """Its effects are said with the sign that the sentence wants."""
-    text = (ROOT / "README.md").read_text().split("## What came out")[1].split("\n## ")[0]
+@pytest.mark.parametrize(("page", "least"), [("README.md", 9), ("docs/fashion_mnist.md", 27)])
+def test_the_numbers_of_what_came_out_are_those_of_the_report(page, least):
+    """An effect is said with the sign that the sentence wants."""
+    text = (ROOT / page).read_text().split("## What came out")[1].split("\n## ")[0]
     report = (ROOT / "reports/published/fashion_mnist/index.md").read_text()
-    said = re.findall(r"[\d.]+ ± [\d.]+", text)
-    assert len(said) == 8
+    said = re.findall(r"\d+\.\d+ ± \d+\.\d+", text)
+    assert len(said) >= least
     assert not [number for number in said if not re.search(rf"\b{re.escape(number)}\b", report)]
 
 

@@ -31,7 +31,7 @@ PUBLISHED = REPOSITORY / "reports" / "published"
 # The studies whose records and reports are committed; how many records, in how many bytes at most.
 STUDIES = {
     "digits": ("config.yaml", 170, 500_000),
-    "fashion_mnist": ("studies/fashion_mnist.yaml", 423, 3_000_000),
+    "fashion_mnist": ("studies/fashion_mnist.yaml", 470, 3_000_000),
 }
 SCRIPT = """
 import sys
