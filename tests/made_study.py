@@ -125,11 +125,16 @@ def made_plan(**changes) -> Plan:
 
 
 def write(
-    made: Plan, store: Store, holes: dict[str, str] | None = None, **facts: str | dict
+    made: Plan,
+    store: Store,
+    holes: dict[str, str] | None = None,
+    validated: bool = True,
+    **facts: str | dict,
 ) -> None:
     """Records of every run, ensemble and probe. holes: status by (the start of) a name.
 
-    facts: keys of every record, as started or versions.
+    validated: whether there are validation images, and so a best epoch on them; facts: keys of
+    every record, as started or versions.
     """
     errors: dict[str, float] = {}
     outcomes = []
@@ -145,12 +150,17 @@ def write(
         }  # fmt: skip
         if status == "done":
             record["last"] = _metrics(run.name, errors[run.digest], run.spec["teacher"], run.epochs)
-            record["best"] = record["last"] | {"epoch": run.epochs - 1}
+            if validated:
+                record["best"] = record["last"] | {"epoch": run.epochs - 1}
             for epoch in made.keep.get(run.name, ()):
                 worse = errors[run.digest] + 3 * (1 - epoch / run.epochs)
                 kept = _metrics(f"{run.name}{epoch}", worse, run.spec["teacher"])
                 record["checkpoints"][str(epoch)] = kept | {"lr": 0.1, "train": None}
             lines = _curve(run, errors[run.digest])
+            if not validated:
+                lines = [line | {"val": None} for line in lines]
+                for part in (record["last"], *record["checkpoints"].values()):
+                    del part["val"]
             path = store.run(run.name) / "curve.jsonl"
             write_bytes(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
             record["files"] = {path.name: file_facts(path)}
@@ -164,6 +174,8 @@ def write(
             "versions": {"kdpipe": "0"}, "last": _metrics(team.name, 0.8 * mean, None),
             "files": {}, "started": STARTED,
         }  # fmt: skip
+        if not validated:
+            del record["last"]["val"]
         publish(store.ensemble(team.name), record | facts)
         outcomes.append(_outcomes(team, record["last"]))
     write_bytes(store.root / OUTCOMES, "".join(outcomes).encode())

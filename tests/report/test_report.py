@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from urllib.parse import urlparse
 
 import made_study
@@ -417,6 +418,21 @@ def test_without_validation_there_is_no_answer(rendered):
     frame = frames.frame(made, store).assign(val_error=None)
     found = answer.answers(frame)[0]
     assert not found.chosen and "refuses to choose" in found.reason
+
+
+def test_a_study_without_validation_images_has_a_page(tmp_path):
+    """All of it: tables, figures, the curve of each run, without a warning."""
+    made, store = made_plan(data=STUDY["data"] | {"validation": 0}), Store(tmp_path / "results")
+    write(made, store, validated=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        folder = render(made, store, tmp_path / "reports")
+    page = (folder / "index.html").read_text()
+    assert page.count("<polyline") == len(made.runs) - sum(not r.epochs for r in made.runs.values())
+    assert "refuses to choose" in page
+    claims = {one["id"]: one for one in json.loads((folder / "claims.json").read_text())}
+    assert claims["C1"]["reason"] == "there are no validation errors to choose by"
+    assert claims["C6"]["n"] == 5 and claims["C18"]["verdict"] == "supports"
 
 
 # --- In a browser -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ last epoch's. `curves` is a second frame: one row for each epoch of the runs who
 
 import pandas as pd
 
-from kdpipe.evidence.lookup import SPLITS, Lookup, error_of
+from kdpipe.evidence.lookup import SPLITS, Lookup, error_of, numeric
 from kdpipe.learning import method as methods
 from kdpipe.plan.items import Cell, EnsembleRow, Gauge, GaugeRow, Plan, ProbeRow, Run, Teacher
 from kdpipe.results.store import Store
@@ -25,7 +25,7 @@ def frame(plan: Plan, store: Store) -> pd.DataFrame:
     rows += [_ensemble(look, row) for row in plan.ensemble_rows]
     rows += [_probe(look, row) for row in plan.probe_rows]
     rows += [_gauge(look, row) for row in plan.gauge_rows]
-    found = pd.DataFrame(rows)
+    found = numeric(pd.DataFrame(rows))
     found = found.drop_duplicates(found.columns.drop("reason").tolist(), ignore_index=True)
     found.insert(2, "data", plan.card.name)
     if "probed_data" in found:  # a probe's numbers are those of the other set
@@ -49,7 +49,7 @@ def curves(plan: Plan, store: Store) -> pd.DataFrame:
                 row[f"{split}_error"] = error_of(parts)
             rows.append(row)
     columns = ["run", "epoch", "lr", "val_error"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=pd.Index(columns))
+    return numeric(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=pd.Index(columns))
 
 
 def _scratch(look: Lookup, network: str, seed: int, run: Run) -> dict:

@@ -5,7 +5,10 @@ test numbers in it here. What a run learned from is
 priced here too, since its ancestors are looked up by name.
 """
 
+import math
 from typing import Any
+
+import pandas as pd
 
 from kdpipe.plan import hindrances, prices
 from kdpipe.plan.items import Averaged, Gauge, Plan, Probe, Recorded, Run
@@ -65,6 +68,16 @@ def untested(record: dict) -> dict:
     ends = [key for key in ("last", "best", UNAVERAGED) if key in record]
     said = {key: record[key] and record[key] | {"test": None} for key in ends}
     return record | said | {"checkpoints": kept}
+
+
+def numeric(found: pd.DataFrame) -> pd.DataFrame:
+    """With NaN for metrics that no row has, as pandas makes it of those that some rows have.
+
+    A study without validation images would else have columns of None, with which nobody reckons.
+    """
+    known = [name for name in found if any(f"{split}_" in str(name) for split in SPLITS)]
+    never = [name for name in known if found[name].isna().all()]
+    return found.assign(**dict.fromkeys(never, math.nan))
 
 
 def error_of(values: dict | None) -> float | None:

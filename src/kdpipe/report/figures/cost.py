@@ -19,7 +19,7 @@ def cost(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
         row, errors = cell.iloc[0], by_seed(cell)
         if len(errors):
             trained = np.nansum([row.train_macs, row.teacher_macs, row.ancestor_macs])
-            if key["kind"] == "teacher":  # a checkpoint is a part of its run
+            if key["kind"] == "teacher" and row.epochs:  # a checkpoint is a part of its run
                 trained *= min(1.0, row.stop_epochs / row.epochs)
             points.append((key["kind"], row.multiply_adds, trained, summary(100 - errors)))
     table = pd.DataFrame(points, columns=pd.Index(["kind", "use", "training", "summary"]))
