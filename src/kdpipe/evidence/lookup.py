@@ -76,7 +76,7 @@ def numeric(found: pd.DataFrame) -> pd.DataFrame:
     A study without validation images would else have columns of None, with which nobody reckons.
     """
     known = [name for name in found if any(f"{split}_" in str(name) for split in SPLITS)]
-    never = [name for name in known if found[name].isna().all()]
+    never = found[known].columns[found[known].isna().all()]
     return found.assign(**dict.fromkeys(never, math.nan))
 
 

@@ -20,7 +20,7 @@ class Input(Section):
     card: bool = Field(
         False,
         description="take what is not written here from the card of the weights: torchvision's, "
-        "or the config of an export",
+        "or the config of an export or of timm",
         examples=[True],
     )
     size: Side | None = Field(
@@ -69,8 +69,8 @@ class Input(Section):
 class Brought(Section):
     """A network and a file of its weights.
 
-    Either torchvision's weights by name (a `path` then saves the download), or a file of one's own
-    with its SHA-256.
+    Either torchvision's weights by name (a `path` then saves the download), or those of a
+    repository of the Hugging Face Hub, or a file of one's own; the last two with their SHA-256.
     """
 
     network: Network = Field(
@@ -78,26 +78,30 @@ class Brought(Section):
     )
     weights: Annotated[str, Field(min_length=1, max_length=80)] | None = Field(
         None,
-        description="torchvision's weights by name, e.g. IMAGENET1K_V1",
-        examples=["IMAGENET1K_V1"],
+        description="weights by name: torchvision's, e.g. IMAGENET1K_V1; or a repository of the "
+        "Hub as timm keeps them, OWNER/NAME (wants kdpipe[timm])",
+        examples=["IMAGENET1K_V1", "timm/resnet18.a1_in1k"],
     )
     path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
-        description="the file, safetensors or a state dict, or the folder of an export, seen from "
-        "this file",
+        description="the file, safetensors or a state dict, or a folder with a config, an export's "
+        "or timm's; seen from this file",
         examples=["../weights/wrn16-2.safetensors"],
     )
     sha256: Annotated[str, Field(pattern=SHA256)] | None = Field(
         None,
-        description="of the file of one's own, as sha256sum prints it",
+        description="of the file, as sha256sum prints it; torchvision's have one of their own",
         examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
     )
 
     @model_validator(mode="after")
     def _one_source(self):
         if self.weights is None and self.path is None:
-            raise ValueError("give weights (torchvision's, by name) or path (a file of your own)")
-        if self.weights is not None and self.sha256 is not None:
+            raise ValueError("give weights (by name) or path (a file of your own)")
+        of_the_hub = self.weights is not None and "/" in self.weights
+        if of_the_hub and self.path is not None:
+            raise ValueError("weights of the Hub lie in its own cache: leave path out")
+        if self.weights is not None and not of_the_hub and self.sha256 is not None:
             raise ValueError("torchvision's weights have a checksum: leave sha256 out")
         return self
 
@@ -113,8 +117,8 @@ class Pretrained(Brought):
     )
     outputs: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None,
-        description="how many classes it tells apart; null: those of its card where `classes` "
-        "stands, else as many as the data have",
+        description="how many classes it tells apart; null: as many as its card says, else as the "
+        "data have",
         examples=[1000],
     )
     classes: list[Annotated[int, Field(ge=0)] | str] | Literal["by-name"] | None = Field(
@@ -165,8 +169,8 @@ class OwnNetwork(Section):
 
     build: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": DOTTED})] = Field(
         description="the callable, as module.callable; the module is found in the folder `code`, "
-        "or installed",
-        examples=["my_networks.tiny"],
+        "or installed: timm's networks are timm.models.NAME",
+        examples=["my_networks.tiny", "timm.models.resnet18"],
     )
     revision: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         1, description="raised by hand when what the network computes changes; part of its runs"

@@ -144,8 +144,8 @@ class Runs:
         brought = {"weights": source.weights, "sha256": start.checksum(source)}
         network = label if label in self.networks.fed else source.network
         run = self._planned(network, recipe, 0, pretrained=brought)
-        if source.path is not None:
-            self.plan.weights[run.name] = cards.file(source.path)
+        if (path := cards.file(source)) is not None:
+            self.plan.weights[run.name] = path
         return run
 
     def recipe(self, network: str) -> Recipe:
@@ -202,8 +202,8 @@ class Runs:
         )
         self._by_digest[digest] = self.plan.runs[run.name] = run
         begun = self.study.starts.get(network)
-        if begun is not None and begun.path is not None:
-            self.plan.weights[run.name] = cards.file(begun.path)
+        if begun is not None and (path := cards.file(begun)) is not None:
+            self.plan.weights[run.name] = path
         return run
 
     def _asked_through(self, lesson: Lesson) -> tuple[Table, ...]:

@@ -93,6 +93,7 @@ def notes(study: Study) -> list[str]:
 def _normalised(name: str, start: Start, data: Data) -> str:
     """By what the images of weights were normalised, where the study's are by something else."""
     card = weights_cards.of(start)
+    card = card if card and card.mean else None  # or it says nothing of these channels
     if card is None and data.mean is None:
         return (
             f"starts.{name}: nothing says by what mean and std its weights had their images "

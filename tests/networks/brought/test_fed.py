@@ -110,7 +110,7 @@ def said(tmp_path, sha256, **source):
         ({"input": {"mean": [0.5]}}, "give mean and std together"),
         ({"input": {"size": 16}}, "give the mean and std that the network was trained with"),
         ({"input": {"mean": [0.5, 0.5], "std": [0.5, 0.5]}}, "one number for each channel"),
-        ({"input": {"card": True}}, "mine.input.card: only torchvision's weights by name"),
+        ({"input": {"card": True}}, "mine.input.card: only weights of torchvision and of the Hub"),
         ({"input": GIVEN | {"resize": 12}}, "mine.input.resize: 12 is less than size, 16"),
         ({"outputs": 12}, "mine.outputs: it tells 12 classes apart, and the data have 10"),
         ({"classes": list(range(10))}, "mine.outputs: this key is missing"),

@@ -2,7 +2,8 @@
 
 torchvision says it of its weights: `torchvision_weights.json` beside this file holds it, taken from
 torchvision's own `transforms` and `meta` (a test compares), so that a plan needs no torch. An
-export of kdpipe says it in its config. A plain file of weights says nothing.
+export of kdpipe says it in its config, timm in one of another form. A plain file of weights says
+nothing.
 """
 
 import functools
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from kdpipe.networks.brought import exported
+from kdpipe.networks.brought import exported, hub
 from kdpipe.networks.keys import Brought
 
 
@@ -20,8 +21,10 @@ from kdpipe.networks.keys import Brought
 class WeightsCard:
     """The images that weights were made for, and the names of their classes.
 
-    `size` is (height, width); mean and std are of each channel, of pixels in [0, 1]. `resize`: to
-    what torchvision's own rule scales the shorter side of a picture, before it cuts `size` out.
+    `size` is (height, width); mean and std are of each channel, of pixels in [0, 1], empty where
+    the card does not say them for the channels that the network takes. `resize`: to what their
+    own rule scales the shorter side of a picture, before it cuts `size` out. `outputs`: how many
+    classes, whether or not it names them.
     """
 
     source: str
@@ -30,22 +33,41 @@ class WeightsCard:
     std: tuple[float, ...]
     interpolation: str
     classes: tuple[str, ...]
+    outputs: int
     resize: int | None = None
 
 
 def of(source: Brought) -> WeightsCard | None:
-    """The card of what a study names; None of a plain file. Raises KdpipeError for a bad export."""
+    """The card of what a study names; None of a plain file, and of weights of the Hub not yet here.
+
+    Raises KdpipeError for a bad one.
+    """
+    if source.weights is not None and hub.is_repository(source.weights):
+        config = hub.cached(source.weights, hub.CONFIG)
+        return _of_timm(source.weights, config) if config else None
     if source.weights is not None:
         facts = _torchvision()["weights"].get(source.network, {}).get(source.weights)
         return _of_torchvision(source.weights, facts) if facts else None
     if source.path is not None and os.path.isdir(source.path):
+        if hub.is_folder(source.path):
+            return _of_timm(source.path, Path(source.path) / hub.CONFIG)
         return _of_export(exported.read(Path(source.path)))
     return None
 
 
-def file(path: str) -> str:
-    """The file of weights that a path means: itself, or that of an export."""
-    return os.path.join(path, exported.WEIGHTS) if os.path.isdir(path) else path
+def file(source: Brought) -> str | None:
+    """The file of weights that a study means, or that of the folder; None while it is not here.
+
+    Raises KdpipeError for a repository's name that is none.
+    """
+    if hub.is_repository(source.weights):
+        path = hub.cached(str(source.weights), *hub.FILES)
+        return str(path) if path else None
+    if source.path is None or not os.path.isdir(source.path):
+        return source.path
+    if hub.is_folder(source.path):
+        return hub.file(source.path)
+    return os.path.join(source.path, exported.WEIGHTS)
 
 
 @functools.cache
@@ -62,6 +84,7 @@ def _of_torchvision(name: str, facts: dict) -> WeightsCard:
         std=tuple(facts["std"]),
         interpolation=facts["interpolation"],
         classes=tuple(_torchvision()["classes"]),
+        outputs=len(_torchvision()["classes"]),
         resize=facts["resize"],
     )
 
@@ -75,4 +98,9 @@ def _of_export(config: dict) -> WeightsCard:
         std=tuple(given["std"]),
         interpolation="bilinear",  # as kdpipe scales images
         classes=tuple(config["classes"]),
+        outputs=len(config["classes"]),
     )
+
+
+def _of_timm(name: str, config: Path) -> WeightsCard:
+    return WeightsCard(source=f"timm's config of {name}", **hub.facts(config))

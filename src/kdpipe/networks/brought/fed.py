@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from kdpipe import identity
 from kdpipe.errors import KdpipeError
-from kdpipe.networks.brought import cards
+from kdpipe.networks.brought import cards, hub
 from kdpipe.networks.brought.cards import WeightsCard
 from kdpipe.networks.family import Shape
 from kdpipe.networks.keys import Input, Pretrained
@@ -21,6 +21,7 @@ from kdpipe.wording import listed, nearest, shown
 
 KEYS = {"input_revision", "channels", "classes", "size", "resize", "interpolation"}
 KEYS |= {"mean", "std", "picked"}
+INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,16 @@ def of(source: Pretrained, data: Seen) -> Fed | None:
         return None
     known = cards.of(source)
     names = known.classes if known else ()
-    classes = source.outputs or (len(names) if source.classes is not None else 0) or data.classes
-    if known and source.outputs not in (None, len(names)):
-        raise KdpipeError(f"outputs: {source.outputs}, and {known.source} has {len(names)} classes")
-    picked = _picked(source, data, names, classes)
+    theirs = known.outputs if known else None
+    classes = source.outputs or theirs or data.classes
+    if known and source.outputs not in (None, known.outputs):
+        raise KdpipeError(
+            f"outputs: {source.outputs}, and {known.source} has {known.outputs} classes"
+        )
+    picked = _picked(source, data, names, theirs, classes)
     if source.input is None:
         return Fed(data.shape, classes, picked=picked)
-    return _fed(source.input, data, known, classes, picked)
+    return _fed(source, source.input, data, known, classes, picked)
 
 
 def inner(network: dict) -> dict:
@@ -132,7 +136,7 @@ def is_sound(network: dict) -> bool:
         given.keys() == KEYS
         and len(given["size"]) == 2
         and all(type(count) is int and 0 < count <= 10**6 for count in counts)
-        and given["interpolation"] in ("bilinear", "bicubic")
+        and given["interpolation"] in INTERPOLATIONS
         and all(
             given[key] is None or len(given[key]) == given["channels"] for key in ("mean", "std")
         )
@@ -142,6 +146,7 @@ def is_sound(network: dict) -> bool:
 
 
 def _fed(
+    source: Pretrained,
     asked: Input,
     data: Seen,
     known: WeightsCard | None,
@@ -149,14 +154,30 @@ def _fed(
     picked: tuple[int, ...] | None,
 ) -> Fed:
     if asked.card and known is None:
+        if hub.is_repository(source.weights):
+            raise KdpipeError(
+                f"input.card: the config of {source.weights} is not on this machine; type: "
+                f"{hub.command(str(source.weights))}"
+            )
         raise KdpipeError(
-            "input.card: only torchvision's weights by name and exports of kdpipe have a card: "
-            "write mean and std, and size where it is another one than the study's"
+            "input.card: only weights of torchvision and of the Hub by name, exports of kdpipe and "
+            "timm's folders have a card: write mean and std, and size where it is another one than "
+            "the study's"
         )
     said = known if asked.card else None
     mean = asked.mean or (said and said.mean)
     std = asked.std or (said and said.std)
-    assert mean is not None and std is not None  # or the keys were refused
+    if not mean or not std:
+        raise KdpipeError(
+            f"input.card: {said and said.source} does not say mean and std for as many channels as "
+            "its network takes: write both"
+        )
+    interpolation = asked.interpolation or (said.interpolation if said else "bilinear")
+    if interpolation not in INTERPOLATIONS:
+        raise KdpipeError(
+            f"input.card: {said and said.source} has the interpolation {shown(interpolation)}, "
+            f"which is none of {listed(INTERPOLATIONS)}: write one as input.interpolation"
+        )
     size = (asked.size, asked.size) if asked.size else said.size if said else data.shape[1:]
     if len(mean) != data.shape[0] and data.shape[0] not in (1, 3):
         raise KdpipeError(
@@ -174,7 +195,7 @@ def _fed(
         tuple(mean),
         tuple(std),
         asked.resize,
-        asked.interpolation or (said.interpolation if said else "bilinear"),
+        interpolation,
         picked,
         said.source if said else "the study",
         said.resize if said else None,
@@ -182,7 +203,7 @@ def _fed(
 
 
 def _picked(
-    source: Pretrained, data: Seen, names: Sequence[str], classes: int
+    source: Pretrained, data: Seen, names: Sequence[str], theirs: int | None, classes: int
 ) -> tuple[int, ...] | None:
     """Which class of the network each class of the data is."""
     wanted = source.classes
@@ -193,7 +214,7 @@ def _picked(
                 "say which is which (classes: a list, or by-name)"
             )
         return None
-    if not names and source.outputs is None:
+    if theirs is None and source.outputs is None:
         raise KdpipeError("outputs: this key is missing; how many classes does it tell apart?")
     if wanted == "by-name":
         if not data.names:

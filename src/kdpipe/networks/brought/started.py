@@ -83,7 +83,7 @@ class Backbone:
 def begin(model: nn.Module, network: dict, path: Path | None) -> Backbone:
     """Put the weights that the network of a spec begins from into it, if it begins from any.
 
-    `path` is their file; None where torchvision is to download its own. Raises KdpipeError.
+    `path` is their file; None where it is to be downloaded, by their name. Raises KdpipeError.
     """
     backbone = Backbone(model, network)
     if (start := network.get("start")) is not None:

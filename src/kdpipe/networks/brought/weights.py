@@ -1,4 +1,4 @@
-"""Files of weights, of one's own or torchvision's, and the teachers that bring them.
+"""Files of weights, of one's own, torchvision's or the Hub's, and the teachers that bring them.
 
 A file is compared with the SHA-256 that the study names before it is read. It is read as
 safetensors, or as a state dict by torch with `weights_only`: nothing of it is executed. What does
@@ -16,6 +16,7 @@ from torch import nn
 from kdpipe.errors import KdpipeError
 from kdpipe.networks import models
 from kdpipe.networks.blocks import TorchvisionNetwork
+from kdpipe.networks.brought import hub
 from kdpipe.networks.brought.adapted import inside, normalised_by
 
 NESTED = ("state_dict", "model", "net", "model_state_dict")  # where training scripts put weights
@@ -25,7 +26,7 @@ SHOWN = 8
 def load(model: nn.Module, spec: dict, path: Path | None, mean: Any, std: Any) -> None:
     """Put the weights that a run's spec names into its network. Raises KdpipeError.
 
-    `path` is their file; None where torchvision is to download its own. mean, std: (C,) by which
+    `path` is their file; None where it is to be downloaded by its name. mean, std: (C,) by which
     the images of the run are normalised.
     """
     if path is None:
@@ -70,9 +71,11 @@ def read(path: Path, sha256: str, name: str) -> dict[str, torch.Tensor]:
 
 
 def downloaded(name: str, weights: str | None) -> Path:
-    """The file of torchvision's weights of that name. Raises KdpipeError if it cannot be had."""
+    """The file of weights of torchvision or the Hub. Raises KdpipeError if it cannot be had."""
     if weights is None:
         raise KdpipeError(f"the weights of {name}: --weights is missing, the file of one's own")
+    if hub.is_repository(weights):
+        return hub.fetched(weights)
     from torchvision.models import get_model_weights
 
     url = get_model_weights(name)[weights].url

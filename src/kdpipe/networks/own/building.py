@@ -69,9 +69,10 @@ def found(where: str, path: str, code: Path | None) -> Callable[..., Any]:
 
 def called(where: str, path: str, made: Callable[..., Any], classes: int, channels: int):
     """What the callable returns: a network. Raises KdpipeError."""
-    call = f"{path}(num_classes={classes}, in_channels={channels})"
+    word = "in_chans" if path.startswith("timm.") else "in_channels"
+    call = f"{path}(num_classes={classes}, {word}={channels})"
     try:
-        model = made(num_classes=classes, in_channels=channels)
+        model = made(num_classes=classes, **{word: channels})
     except (Exception, SystemExit) as error:
         raise KdpipeError(f"{where}: {call} failed: {own_code.blamed(error)}") from None
     if not isinstance(model, nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdpipe.errors import KdpipeError
 from kdpipe.networks import naming
-from kdpipe.networks.brought import cards, exported, fed
+from kdpipe.networks.brought import cards, exported, fed, hub
 from kdpipe.networks.keys import Brought, Pretrained
 from kdpipe.study import salvage
 from kdpipe.study.check import Check
@@ -49,22 +49,37 @@ def _source(sound: Sound, name: str, source: Pretrained) -> Iterator[str]:
 
 
 def files(where: str, source: Brought) -> Iterator[str]:
-    """The weights that a network brings: torchvision has them, or their file is there."""
-    if source.weights is not None and source.weights not in naming.weights(source.network):
-        yield (
-            f"{where}.weights: {shown(source.weights)}: torchvision has "
-            f"{listed(naming.weights(source.network))} for {source.network}"
-        )
-    if source.path is None:
+    """The weights that a network brings: torchvision has them, or their file is there.
+
+    Of the Hub they may be fetched later, where their checksum is known.
+    """
+    of_the_hub = hub.is_repository(source.weights)
+    if source.weights is not None and not of_the_hub:
+        known = naming.weights(source.network)
+        if source.weights not in known:
+            names = (
+                f"{listed(known)} for {source.network}" if known else f"none of {source.network}"
+            )
+            yield f"{where}.weights: {shown(source.weights)}: torchvision has {names}"
+    try:
+        path = cards.file(source)
+    except KdpipeError as error:
+        yield f"{where}.weights: {error}"
         return
-    path = cards.file(source.path)
+    if path is None and of_the_hub and source.sha256 is None:
+        yield (
+            f"{where}.sha256: this key is missing, and {source.weights} is not on this machine; "
+            f"type: {hub.command(str(source.weights))}"
+        )
+    if path is None:
+        return
     if not os.path.isfile(path):
         yield f"{where}.path: there is no file {shown(path)}"
-    elif source.weights is None and source.sha256 is None:
+    elif (of_the_hub or source.weights is None) and source.sha256 is None:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         yield f"{where}.sha256: this key is missing; of the file that is there it is {found}"
-    if os.path.isdir(source.path):
+    if source.path is not None and os.path.isdir(source.path) and not hub.is_folder(source.path):
         yield from _exported(where, source)
 
 
