@@ -8,6 +8,7 @@ killed, and it shares nothing with the next. `Warm` is the client.
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -83,6 +84,10 @@ class Child:
     def kill(self, number: int = signal.SIGKILL) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it ends by then, or has; `wait` says how."""
+        return bool(select.select([self.socket], [], [], seconds)[0])
 
     def wait(self, timeout: float = 120) -> int | None:
         """The exit code, or None if it was killed."""

@@ -21,6 +21,22 @@ from kdpipe.results.files import read_arrays, write_arrays
 from kdpipe.upkeep.verify import faults
 
 KILLS = int(os.environ.get("KDPIPE_KILLS", "20"))
+RECIPES = {
+    "one-cycle": {
+        "recipe": {
+            "optimiser": "adamw", "lr": 0.003, "annealing": "one-cycle", "warmup": 0.2,
+            "weight_decay_on": "weights", "clip_norm": 1.0, "label_smoothing": 0.1, "ema": 0.9,
+        }
+    },
+    "mixed": {
+        "recipe": {"nesterov": True, "annealing": "cosine", "mixup": 0.2, "cutmix": 1.0, "ema": 0.9}
+    },
+    "trivial": {"data": {"augment": {"policy": "trivial"}, "erase": {"probability": 0.5}}},
+    "rand": {
+        "data": {"flip": True, "augment": {"policy": "rand", "operations": 2, "magnitude": 9}},
+        "recipe": {"ema": 0.9, "annealing": "cosine"},
+    },
+}  # fmt: skip
 
 
 def test_killed_at_any_moment_it_ends_in_the_same_bytes(place, tmp_path, warm, unkilled):
@@ -39,6 +55,33 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(place, tmp_path, warm, u
     assert warm.run(*command, cwd=tmp_path).code == 0
     assert tiny.exact(place.run(run.name)) == tiny.exact(unkilled.run(run.name))
     assert not list(faults(place))  # nor is anything left behind
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_killed_in_a_recipe_of_today_a_student_ends_in_the_same_bytes(name, place, tmp_path, warm):
+    """Taught live, with an average of the weights or without."""
+    changes = RECIPES[name]
+    drops = [] if "annealing" in changes.get("recipe", {}) else [8]
+    recipe = changes.get("recipe", {}) | {"epochs": 24, "drop_epochs": drops}
+    made = tiny.planned(**changes | {"recipe": recipe})
+    _, teacher, student = runs(made)
+    do(teacher, place)
+    command = tiny.train(student, [0, 9])
+    assert warm.run(*command, cwd=tmp_path).code == 0
+    unkilled = tiny.exact(place.run(student.name))
+    assert unkilled
+    shutil.rmtree(place.run(student.name))
+    state = place.run(student.name) / ".state.safetensors"
+    for moment in range(KILLS // 4):  # a little behind an epoch that is in the state
+        epoch, child = saved_epoch(state), warm.start(*command, cwd=tmp_path)
+        while saved_epoch(state) == epoch:
+            assert not child.ends_within(0.005), child.output
+        time.sleep(0.005 * moment)
+        child.kill()
+        child.wait()
+    assert state.exists(), "it was done before it was killed"
+    assert warm.run(*command, cwd=tmp_path).code == 0
+    assert tiny.exact(place.run(student.name)) == unkilled
 
 
 def test_killed_while_a_file_is_written(place, tmp_path, unkilled):
