@@ -1,6 +1,7 @@
 """What several test modules start from."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from kdpipe.plan.cost import speeds
 def pytest_configure():
     """What the user has measured of this machine is not for tests, nor theirs for the user."""
     os.environ.setdefault(speeds.CACHE, tempfile.mkdtemp(prefix="kdpipe-tests-"))
+    # Under nohup, or in the background of a script, every command would inherit that they are
+    # ignored, and no test of signals could be one.
+    for number, usual in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(items):

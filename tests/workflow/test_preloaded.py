@@ -119,11 +119,15 @@ def test_the_parent_killed_in_the_middle(lab, plain):
 def test_the_head_killed_in_the_middle(lab, plain):
     """Which is `kdpipe run` and Snakemake in one process: nothing works on without it."""
     head = lab.start()
+    folder = Path(lab.parent(head).cmdline()[-2])
     lab.in_the_middle(head)
     assert len(lab.processes()) > 2
     head.send_signal(signal.SIGKILL)
     head.wait()
+    time.sleep(0.5)
+    assert (folder / "shim.py").exists()  # a job that was just started may not have read it yet
     assert gone(lab), [process.cmdline() for process in lab.processes()]
+    assert not folder.exists()
     assert list(lab.folder.glob(".snakemake/locks/*.lock"))  # which nobody takes away by hand
     assert lab.ended() == 0, (lab.folder / "said").read_text()
     assert lab.exact() == plain

@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,8 @@ KILLED = (
 ALONE = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
 
 
+# Seconds after the head's end until a job that it has just started has surely read its command.
+READ = 2.0
 STARTED = "KDPIPE_PRELOADED"  # in the environment of a head that has such a parent
 
 
@@ -100,6 +103,7 @@ def serve(folder: Path, head: str, main: Callable[[list[str]], int]) -> None:
         if len(os.listdir("/proc/self/task")) == 1:
             _serve(folder, end, main)
     finally:
+        time.sleep(READ)
         shutil.rmtree(folder, ignore_errors=True)
 
 

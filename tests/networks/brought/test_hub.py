@@ -369,7 +369,7 @@ def test_a_plan_needs_neither_timm_nor_the_hub(folder, tmp_path):
         ({"weights": "timm/x", "path": "x.safetensors"}, "leave path out"),
         ({"weights": "timm/x y", "sha256": "0" * 64}, "Repo id must use"),
         ({"weights": "timm/x/y", "sha256": "0" * 64}, "timm/x/y"),
-        ({"weights": "IMAGENET1K_V1"}, "torchvision has none of small"),
+        ({"weights": "IMAGENET1K_V1"}, "torchvision has none for small"),
     ],
 )
 def test_what_cannot_be_is_refused(source, message, tmp_path):

@@ -57,10 +57,10 @@ def files(where: str, source: Brought) -> Iterator[str]:
     if source.weights is not None and not of_the_hub:
         known = naming.weights(source.network)
         if source.weights not in known:
-            names = (
-                f"{listed(known)} for {source.network}" if known else f"none of {source.network}"
+            yield (
+                f"{where}.weights: {shown(source.weights)}: torchvision has {listed(known)} for "
+                f"{source.network}"
             )
-            yield f"{where}.weights: {shown(source.weights)}: torchvision has {names}"
     try:
         path = cards.file(source)
     except KdpipeError as error:
