@@ -9,13 +9,14 @@ import contextlib
 import fcntl
 import json
 import os
-import select
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from waiting import readable
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -94,7 +95,7 @@ class Page:
                 if wanted(message):
                     return message
                 continue
-            ready, _, _ = select.select([self.reads], [], [], max(0, end - time.monotonic()))
+            ready = readable(self.reads, max(0, end - time.monotonic()))
             assert ready, "the browser does not answer"
             more = os.read(self.reads, 1 << 20)
             assert more, "the browser has gone"

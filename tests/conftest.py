@@ -1,6 +1,7 @@
 """What several test modules start from."""
 
 import os
+import resource
 import signal
 import tempfile
 from pathlib import Path
@@ -16,6 +17,11 @@ from kdpipe.plan.cost import speeds
 def pytest_configure():
     """What the user has measured of this machine is not for tests, nor theirs for the user."""
     os.environ.setdefault(speeds.CACHE, tempfile.mkdtemp(prefix="kdpipe-tests-"))
+    # Arrays that are mapped keep their files open, of hundreds of results folders.
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if most == resource.RLIM_INFINITY else min(most, 8192)
+    if now != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, wanted), most))
     # Under nohup, or in the background of a script, every command would inherit that they are
     # ignored, and no test of signals could be one.
     for number, usual in (

@@ -3,11 +3,12 @@
 import os
 import pty
 import re
-import select
 import signal
 import termios
 import time
 from pathlib import Path
+
+from waiting import readable
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")  # colours and movements
 PATIENCE = 300  # seconds
@@ -33,7 +34,7 @@ class Terminal:
 
     def read(self, seconds: float) -> bool:
         """Read what is written within some seconds; whether there may be more."""
-        if not select.select([self.end], [], [], seconds)[0]:
+        if not readable(self.end, seconds):
             return True
         try:
             self.bytes += os.read(self.end, 1 << 16)

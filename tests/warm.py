@@ -8,7 +8,6 @@ killed, and it shares nothing with the next. `Warm` is the client.
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ import traceback
 from pathlib import Path
 
 import killing
+from waiting import readable
 
 SHIM = """#!{python} -IS
 import json, os, socket, sys
@@ -87,7 +87,7 @@ class Child:
 
     def ends_within(self, seconds: float) -> bool:
         """Whether it ends by then, or has; `wait` says how."""
-        return bool(select.select([self.socket], [], [], seconds)[0])
+        return readable(self.socket, seconds)
 
     def wait(self, timeout: float = 120) -> int | None:
         """The exit code, or None if it was killed."""
