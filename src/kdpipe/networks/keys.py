@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from kdpipe.networks.brought.hub import is_repository
 from kdpipe.section import DOTTED, SHA256, Network, Section, Share, Spread
 
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
@@ -98,10 +99,10 @@ class Brought(Section):
     def _one_source(self):
         if self.weights is None and self.path is None:
             raise ValueError("give weights (by name) or path (a file of your own)")
-        of_the_hub = self.weights is not None and "/" in self.weights
-        if of_the_hub and self.path is not None:
-            raise ValueError("weights of the Hub lie in its own cache: leave path out")
-        if self.weights is not None and not of_the_hub and self.sha256 is not None:
+        if self.weights is not None and is_repository(self.weights):
+            if self.path is not None:
+                raise ValueError("weights of the Hub lie in its own cache: leave path out")
+        elif self.weights is not None and self.sha256 is not None:
             raise ValueError("torchvision's weights have a checksum: leave sha256 out")
         return self
 

@@ -60,8 +60,8 @@ def file(source: Brought) -> str | None:
 
     Raises KdpipeError for a repository's name that is none.
     """
-    if hub.is_repository(source.weights):
-        path = hub.cached(str(source.weights), *hub.FILES)
+    if source.weights is not None and hub.is_repository(source.weights):
+        path = hub.cached(source.weights, *hub.FILES)
         return str(path) if path else None
     if source.path is None or not os.path.isdir(source.path):
         return source.path

@@ -16,7 +16,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.networks.brought import cards, hub
 from kdpipe.networks.brought.cards import WeightsCard
 from kdpipe.networks.family import Shape
-from kdpipe.networks.keys import Input, Pretrained
+from kdpipe.networks.keys import Pretrained
 from kdpipe.wording import listed, nearest, shown
 
 KEYS = {"input_revision", "channels", "classes", "size", "resize", "interpolation"}
@@ -103,7 +103,7 @@ def of(source: Pretrained, data: Seen) -> Fed | None:
     picked = _picked(source, data, names, theirs, classes)
     if source.input is None:
         return Fed(data.shape, classes, picked=picked)
-    return _fed(source, source.input, data, known, classes, picked)
+    return _fed(source, data, known, classes, picked)
 
 
 def inner(network: dict) -> dict:
@@ -147,37 +147,32 @@ def is_sound(network: dict) -> bool:
 
 def _fed(
     source: Pretrained,
-    asked: Input,
     data: Seen,
     known: WeightsCard | None,
     classes: int,
     picked: tuple[int, ...] | None,
 ) -> Fed:
+    """With an `input` of its own."""
+    assert source.input is not None
+    asked = source.input
     if asked.card and known is None:
-        if hub.is_repository(source.weights):
-            raise KdpipeError(
-                f"input.card: the config of {source.weights} is not on this machine; type: "
-                f"{hub.command(str(source.weights))}"
-            )
-        raise KdpipeError(
-            "input.card: only weights of torchvision and of the Hub by name, exports of kdpipe and "
-            "timm's folders have a card: write mean and std, and size where it is another one than "
-            "the study's"
-        )
+        raise KdpipeError(f"input.card: {_why_no_card(source)}")
     said = known if asked.card else None
-    mean = asked.mean or (said and said.mean)
-    std = asked.std or (said and said.std)
-    if not mean or not std:
-        raise KdpipeError(
-            f"input.card: {said and said.source} does not say mean and std for as many channels as "
-            "its network takes: write both"
-        )
-    interpolation = asked.interpolation or (said.interpolation if said else "bilinear")
-    if interpolation not in INTERPOLATIONS:
-        raise KdpipeError(
-            f"input.card: {said and said.source} has the interpolation {shown(interpolation)}, "
-            f"which is none of {listed(INTERPOLATIONS)}: write one as input.interpolation"
-        )
+    mean, std, interpolation = asked.mean, asked.std, asked.interpolation or "bilinear"
+    if said is not None:
+        mean, std = mean or said.mean, std or said.std
+        interpolation = asked.interpolation or said.interpolation
+        if not mean or not std:
+            raise KdpipeError(
+                f"input.card: {said.source} does not say mean and std for as many channels as its "
+                "network takes: write both"
+            )
+        if interpolation not in INTERPOLATIONS:
+            raise KdpipeError(
+                f"input.card: {said.source} has the interpolation {shown(interpolation)}, which is "
+                f"none of {listed(INTERPOLATIONS)}: write one as input.interpolation"
+            )
+    assert mean and std  # or the keys were refused
     size = (asked.size, asked.size) if asked.size else said.size if said else data.shape[1:]
     if len(mean) != data.shape[0] and data.shape[0] not in (1, 3):
         raise KdpipeError(
@@ -199,6 +194,16 @@ def _fed(
         picked,
         said.source if said else "the study",
         said.resize if said else None,
+    )
+
+
+def _why_no_card(source: Pretrained) -> str:
+    if source.weights is not None and hub.is_repository(source.weights):
+        command = hub.command(source.weights)
+        return f"the config of {source.weights} is not on this machine; type: {command}"
+    return (
+        "only weights of torchvision and of the Hub by name, exports of kdpipe and timm's folders "
+        "have a card: write mean and std, and size where it is another one than the study's"
     )
 
 

@@ -21,9 +21,9 @@ CONFIG = "config.json"
 FILES = ("model.safetensors", "pytorch_model.bin")  # in the order that timm looks for them
 
 
-def is_repository(weights: str | None) -> bool:
+def is_repository(weights: str) -> bool:
     """Whether a name of weights is that of a repository; torchvision's have no slash."""
-    return weights is not None and "/" in weights
+    return "/" in weights
 
 
 def is_folder(path: str | Path) -> bool:

@@ -53,29 +53,30 @@ def files(where: str, source: Brought) -> Iterator[str]:
 
     Of the Hub they may be fetched later, where their checksum is known.
     """
-    of_the_hub = hub.is_repository(source.weights)
-    if source.weights is not None and not of_the_hub:
-        known = naming.weights(source.network)
-        if source.weights not in known:
-            yield (
-                f"{where}.weights: {shown(source.weights)}: torchvision has {listed(known)} for "
-                f"{source.network}"
-            )
+    repository = None
+    if source.weights is not None and hub.is_repository(source.weights):
+        repository = source.weights
+    elif source.weights is not None and source.weights not in naming.weights(source.network):
+        yield (
+            f"{where}.weights: {shown(source.weights)}: torchvision has "
+            f"{listed(naming.weights(source.network))} for {source.network}"
+        )
     try:
         path = cards.file(source)
     except KdpipeError as error:
         yield f"{where}.weights: {error}"
         return
-    if path is None and of_the_hub and source.sha256 is None:
-        yield (
-            f"{where}.sha256: this key is missing, and {source.weights} is not on this machine; "
-            f"type: {hub.command(str(source.weights))}"
-        )
+    missing = source.sha256 is None and (repository is not None or source.weights is None)
     if path is None:
+        if missing:
+            yield (
+                f"{where}.sha256: this key is missing, and {repository} is not on this machine; "
+                f"type: {hub.command(str(repository))}"
+            )
         return
     if not os.path.isfile(path):
         yield f"{where}.path: there is no file {shown(path)}"
-    elif (of_the_hub or source.weights is None) and source.sha256 is None:
+    elif missing:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         yield f"{where}.sha256: this key is missing; of the file that is there it is {found}"
