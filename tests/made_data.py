@@ -16,6 +16,7 @@ from scipy.io import savemat
 from kdpipe import identity
 from kdpipe.data import cards
 from kdpipe.data.cards import Card
+from kdpipe.data.own.card import make_card
 from kdpipe.data.own.unlabelled import card as unlabelled
 from kdpipe.data.own.unlabelled.card import UnlabelledCard
 from kdpipe.results.files import write_json
@@ -39,6 +40,15 @@ def arrays(shape, classes, train=100, test=40):
     for seed, (part, count) in enumerate((("train", train), ("test", test))):
         found[f"{part}_images"], found[f"{part}_labels"] = images(count, classes, shape, seed)
     return found
+
+
+def mine(folder: Path, pixels: np.ndarray, classes: int) -> None:
+    """One's own data `mine.npz`, and their card: the test images are the negatives of the others."""
+    labels = np.arange(len(pixels)) % classes
+    parts = {"train": pixels, "test": 255 - pixels}
+    content = {f"{part}_images": images for part, images in parts.items()}
+    np.savez(folder / "mine.npz", **content, **{f"{part}_labels": labels for part in parts})
+    make_card(folder / "mine.npz", None, None)
 
 
 def card(name: str, made: dict, files: dict[str, bytes]) -> Card:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from types import SimpleNamespace
 
+import made_data
 import numpy as np
 import pytest
 import tiny
@@ -14,7 +15,6 @@ from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.v2 import functional as theirs
 
 from kdpipe import identity
-from kdpipe.data.own.card import make_card
 from kdpipe.jobs.prepare import prepare
 from kdpipe.jobs.tabulate import tabulate
 from kdpipe.jobs.train import train
@@ -65,15 +65,7 @@ def made(tmp_path, weights, pretrained, main=None, shape=(3, 30, 30), **changes)
     unless it says others.
     """
     pixels = images(*shape)
-    labels = np.arange(len(pixels)) % 4
-    np.savez(
-        tmp_path / "mine.npz",
-        train_images=pixels,
-        train_labels=labels,
-        test_images=255 - pixels,
-        test_labels=labels,
-    )
-    make_card(tmp_path / "mine.npz", None, None)
+    made_data.mine(tmp_path, pixels, 4)
     path = str(weights[1])
     digest = hashlib.sha256(weights[1].read_bytes()).hexdigest()
     of_file = {"network": NAME, "path": path, "sha256": digest, "outputs": 1000, "classes": PICKED}

@@ -12,6 +12,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import made_data
 import numpy as np
 import pytest
 import tiny
@@ -19,7 +20,6 @@ import torch
 import yaml
 
 from kdpipe.cli.main import main
-from kdpipe.data.own.card import make_card
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.jobs.prepare import prepare
 from kdpipe.jobs.train import train
@@ -68,15 +68,7 @@ def pixels(count=8, side=40):
 
 def study(place, **changes) -> dict:
     """On coloured images of four classes, beside its card in `place`; timm's as `small`."""
-    images, labels = pixels(), np.arange(8) % 4
-    np.savez(
-        place / "mine.npz",
-        train_images=images,
-        train_labels=labels,
-        test_images=255 - images,
-        test_labels=labels,
-    )
-    make_card(place / "mine.npz", None, None)
+    made_data.mine(place, pixels(), 4)
     networks = {"small": {"build": f"timm.models.{NAME}"}}
     content = tiny.study(code=".", networks=networks, **json.loads(json.dumps(changes)))
     content["data"] = {"name": "mine", "path": "mine.npz", **changes.get("data", {})}
