@@ -43,7 +43,7 @@ def arrays(shape, classes, train=100, test=40):
 
 
 def mine(folder: Path, pixels: np.ndarray, classes: int) -> None:
-    """One's own data `mine.npz`, and their card: the test images are the negatives of the others."""
+    """One's own data `mine.npz` and their card; the test images are negatives of the others."""
     labels = np.arange(len(pixels)) % classes
     parts = {"train": pixels, "test": 255 - pixels}
     content = {f"{part}_images": images for part, images in parts.items()}
