@@ -391,8 +391,12 @@ def test_with_directory_what_is_said_can_be_typed_where_it_was(monkeypatch, tmp_
     assert "`kdpipe run mine.yaml --directory there` goes on" in head.lines[-2]
 
 
-def test_half_way_targets_are_left_out_of_what_does_the_rest(monkeypatch):
-    monkeypatch.setenv(start.TYPED, "mine.yaml -c2 -- teachers")
+@pytest.mark.parametrize(
+    "typed", ["mine.yaml -c2 -- teachers", "mine.yaml results/runs/a-0123456789ab/record.json -c2"]
+)
+def test_targets_are_left_out_of_what_does_the_rest(typed, monkeypatch):
+    """With them it would do nothing more."""
+    monkeypatch.setenv(start.TYPED, typed)
     head = Pretended(io.StringIO())
     head.study()
     head.started()

@@ -39,8 +39,8 @@ class Typed:
         return shlex.join([*self.words, *more])
 
     def rest(self) -> str:
-        """The same for everything, where it was for the way to a target."""
-        words = [word for word in self.words if word not in HALF_WAY]
+        """The same for everything, where it was for the way to a target, or for files by name."""
+        words = [w for w in self.words if w not in HALF_WAY and not w.startswith("results/")]
         return shlex.join(words[:-1] if words[-1] == "--" else words)
 
     def shown(self, path: Path) -> Path:
