@@ -75,13 +75,14 @@ def compared(first: list[dict], again: list[dict]) -> Iterator[Met]:
             if not math.isclose(np.mean(known), one["effect"], abs_tol=1e-9):
                 continue
             seen.append(known)
+            # Rounded: of means that cancel a float leaves a last digit.
             yield Met(
                 claim["id"],
                 one["text"].removeprefix("(a) ").removeprefix("not better: "),
                 one["unit"],
-                one["effect"],
+                round(one["effect"], 9),
                 *expected(known, len(new)),
-                two["effect"],
+                round(two["effect"], 9),
                 (claim["verdict"], other["verdict"]),
             )
 

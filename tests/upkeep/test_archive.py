@@ -32,6 +32,7 @@ PUBLISHED = REPOSITORY / "reports" / "published"
 STUDIES = {
     "digits": ("config.yaml", 170, 500_000),
     "fashion_mnist": ("studies/fashion_mnist.yaml", 470, 3_000_000),
+    "fashion_again": ("studies/fashion_again.yaml", 141, 1_000_000),
 }
 SCRIPT = """
 import sys
