@@ -131,7 +131,7 @@ def write(
     validated: bool = True,
     **facts: str | dict,
 ) -> None:
-    """Records of every run, ensemble and probe. holes: status by (the start of) a name.
+    """Records of every run, ensemble, probe and gauge. holes: status by (the start of) a name.
 
     validated: whether there are validation images, and so a best epoch on them; facts: keys of
     every record, as started or versions.
@@ -189,6 +189,31 @@ def write(
             "last": _metrics(probe.name, error, None),
         }  # fmt: skip
         publish(store.probe(probe.name), record | facts)
+    for gauge in made.gauges.values():
+        error = errors[gauge.run.digest] + _noise(gauge.name, 0.1)
+        # Milliseconds of a batch: a millionth of the operations of an image in float32.
+        times = {
+            kind: {size: speed * gauge.run.cost.multiply_adds / 1e6 for size in ("1", "64")}
+            for kind, speed in (("float32", 1.0), ("int8", 0.5))
+        }
+        record = {
+            "format": 1, "kind": "gauge", "name": gauge.name, "digest": gauge.digest,
+            "status": "done", "reason": None, "spec": gauge.spec, "best": None, "checkpoints": {},
+            "versions": {"kdpipe": "0"}, "device": {"type": "cpu", "name": "made", "threads": 1},
+            "agreement": 0.99, "files": {}, "started": STARTED,
+            "last": _metrics(gauge.name, error, None),
+            "graphs": {
+                kind: {
+                    "bytes": 1000,
+                    "latency": {
+                        size: {"median": ms, "low": ms, "high": ms, "rounds": 5}
+                        for size, ms in each.items()
+                    },
+                }
+                for kind, each in times.items()
+            },
+        }  # fmt: skip
+        publish(store.gauge(gauge.name), record | facts)
 
 
 def made_store(folder, **changes) -> tuple[Plan, Store]:

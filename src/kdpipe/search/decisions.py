@@ -25,10 +25,14 @@ def folder(searched: Searched, store: Store) -> Path:
     """Where the decisions of a study's search lie."""
     study = searched.plan.study
     assert study.search is not None
+    asked = study.search.model_dump()
+    for later in ("hours", "latency"):  # keys that searches begun before they were there lack
+        if asked[later] is None:
+            del asked[later]
     ones = [one for alive in searched.competing.values() for one in alive]
     spec = {
         "rule": rule.REVISION,
-        "search": study.search.model_dump(),
+        "search": asked,
         "reading": study.reading,
         "options": {
             f"{one.option.student}: {one.option}": {

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kdpipe.search import budget
 from kdpipe.search.candidates import Option
 from kdpipe.search.searched import Searched
 from kdpipe.statistics import beliefs
@@ -25,6 +26,7 @@ class More:
     seeds: int
     student_epochs: int
     within: float
+    hours: float | None = None  # of their jobs, each counted apart, teachers included
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,13 @@ def _of(searched: Searched, student: str, smallest_effect: float) -> Doubt:
     by_option = {one.option: one for one in searched.competing[student]}
     ones = [by_option[options[i]] for i in hardest]
     price = sum(one.price(min(one.cells)) for one in ones)
+    new = budget.jobs(one.cells[min(one.cells)].run for one in ones)
     more = More(
-        tuple(options[i] for i in hardest), count, price * count, belief.after(hardest, count)
+        tuple(options[i] for i in hardest),
+        count,
+        price * count,
+        belief.after(hardest, count),
+        sum(map(searched.price, new.values())) * count if searched.price else None,
     )
     return Doubt(
         student,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from kdpipe.plan.items import Plan, Run
+from kdpipe.plan.items import Gauge, Plan, Run
 from kdpipe.results.store import Store
 
 
@@ -13,6 +13,13 @@ class Records:
     def __init__(self, plan: Plan, store: Store):
         self.reading = plan.study.reading
         self.by_name = store.records("runs")
+        asked = plan.study.search is not None and plan.study.search.latency is not None
+        self.gauges = store.records("gauges") if asked else {}
+
+    def of(self, names: Iterable[str]) -> dict[str, dict]:
+        """The records of these runs, of those that have one that says what it took."""
+        found = {name: self.by_name.get(name) for name in names}
+        return {name: record for name, record in found.items() if record and "seconds" in record}
 
     def ended(self, run: Run, checkpoints: Iterable[int] = ()) -> bool:
         """Whether a run has an outcome, and the checkpoints if it is done."""
@@ -22,6 +29,15 @@ class Records:
         if record["status"] != "done":
             return True
         return all(e == run.epochs or str(e) in record["checkpoints"] for e in checkpoints)
+
+    def measured(self, gauge: Gauge) -> bool:
+        """Whether it is known how long the graphs of a network take."""
+        record = self.gauges.get(gauge.name)
+        return record is not None and record["digest"] == gauge.digest
+
+    def latency(self, gauge: Gauge) -> float:
+        """Milliseconds that the float32 graph takes for one image: the median."""
+        return self.gauges[gauge.name]["graphs"]["float32"]["latency"]["1"]["median"]
 
     def error(self, run: Run) -> float:
         """Top-1 error on validation in points, in the study's reading; inf of one that has none."""

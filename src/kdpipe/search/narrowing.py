@@ -13,6 +13,7 @@ class Asked:
     cells: set[Cell] = field(default_factory=set)  # of the whole plan
     checkpoints: dict[str, set[int]] = field(default_factory=dict)  # run name -> epochs
     scratch: set[str] = field(default_factory=set)  # names of runs
+    gauges: set[str] = field(default_factory=set)  # names
 
     def add_cells(self, cells: Iterable[Cell]) -> None:
         self.cells |= set(cells)
@@ -49,6 +50,7 @@ def narrowed(plan: Plan, asked: Asked) -> Plan:
     wanted += [row.probe for row in small.probe_rows] + [row.gauge for row in small.gauge_rows]
     wanted += teams
     wanted += [plan.runs[name] for name in {*asked.checkpoints, *asked.scratch}]
+    wanted += [plan.gauges[name] for name in asked.gauges]
     names = _with_ancestors(wanted)
     for kind, items in plan.recorded.items():
         getattr(small, kind).update({name: items[name] for name in items if name in names})

@@ -13,7 +13,14 @@ def lines(searched: Searched) -> list[str]:
     """Of each student, and the round that is due."""
     due = searched.due
     last = f"search: round {due.number} is due ({due})" if due else "search: it has ended"
-    return [*(_of(searched, one) for one in searched.competing), last]
+    search, more = searched.plan.study.search, []
+    if search is not None and search.hours is not None:
+        more = [
+            f"search: its jobs may take {search.hours:g} hours, each counted apart: what they take "
+            f"decides how many cells go on; so far they took {searched.hours:.3g}"
+        ]
+    there = [one for one in searched.competing if one not in searched.slow]
+    return [*(_of(searched, one) for one in there), *more, last]
 
 
 def _of(searched: Searched, student: str) -> str:
@@ -33,7 +40,7 @@ def _of(searched: Searched, student: str) -> str:
     most = cost(many, lambda count: sum(prices[len(prices) - count :]))
     asked = study.search.student_epochs if study.search else None
     if asked is not None:
-        share = asked / len(searched.competing)
+        share = asked / (len(searched.competing) - len(searched.slow))
         least, likely, most = (min(each, share) for each in (least, likely, most))
     whole = candidates.epochs(
         {name: run for one in ones for name, run in one.students(study.due_seeds).items()}.values()

@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from kdpipe.errors import KdpipeError
 from kdpipe.plan.items import Plan, Run
 from kdpipe.results.store import Store
-from kdpipe.search import candidates, rule
+from kdpipe.search import budget, candidates, rule
 from kdpipe.search.candidates import Candidate, Option
 from kdpipe.search.known import Records
-from kdpipe.search.searched import FRESH, RECALLED, STUDENTS, TEACHERS, Round, Searched
+from kdpipe.search.searched import FRESH, LATENCY, RECALLED, STUDENTS, TEACHERS, Round, Searched
 
 
 def walk(plan: Plan, store: Store) -> Searched:
@@ -34,14 +35,50 @@ class _Walk:
         self.found = Searched(plan, candidates.of(plan))
         self.seeds = self.study.search_seeds
         self.fresh = self.study.due_seeds[len(self.seeds) :]
-        self.taught: dict[str, dict[str, Run]] = {}  # by student: what was taught for it so far
+        self.spent: dict[str, budget.Jobs] = {}  # by student: what was made for it so far
         self.alive = {student: list(all_) for student, all_ in self.found.competing.items()}
+        self.made: set[str] = set()  # by name, what ended rounds have asked for
         self.aside: dict[str, list[Candidate]] = {student: [] for student in self.alive}
 
     def to_the_end(self) -> Searched:
-        if self._by_teachers() and self._by_students():
+        if self._by_latency() and self._by_teachers() and self._by_students():
             self._of_winners()
+        known = self.records.of(self.made)
+        self.found.hours = sum(one["seconds"]["total"] for one in known.values()) / 3600
+        self.found.price = budget.hours(self.plan, known)
         return self.found
+
+    def _by_latency(self) -> bool:
+        """Train a scratch run of each student, and drop the students that are too slow.
+
+        Raises KdpipeError if all are.
+        """
+        most = self.search.latency
+        if most is None:
+            return True
+        gauges = {}
+        for row in self.plan.gauge_rows:
+            if row.of == "scratch" and row.cell.seed == self.fresh[0]:
+                gauges.setdefault(row.cell.student, row.gauge)
+        gauges = {student: gauges[student] for student in self.alive}
+        self.found.asked.gauges |= {gauge.name for gauge in gauges.values()}
+        asked = [one.option for alive in self.alive.values() for one in alive]
+        if not self._begin(LATENCY, self.fresh[:1], asked, (g.run for g in gauges.values())):
+            return False
+        if not all(self.records.measured(gauge) for gauge in gauges.values()):
+            return False
+        taken = {student: self.records.latency(gauge) for student, gauge in gauges.items()}
+        self.found.slow = {student: ms for student, ms in taken.items() if ms > most}
+        said = [f"{student}: an image takes {ms:.3g} ms" for student, ms in taken.items()]
+        if len(self.found.slow) == len(taken):
+            raise KdpipeError(
+                f"search.latency: no student is as fast as {most:g} ms ({'; '.join(said)}): allow "
+                "more, or take smaller students"
+            )
+        for student in self.found.slow:
+            del self.alive[student], self.aside[student]
+        self._decide(taken, said)
+        return True
 
     def _by_teachers(self) -> bool:
         """Train the teachers of the first seed, and set stops aside; False while it is due."""
@@ -51,13 +88,19 @@ class _Walk:
             for candidate in alive
             if (point := candidate.taught_by(self.seeds[0])) is not None
         }
-        if len(stops) < rule.FEWEST_STOPS:
+        if len(stops) < rule.FEWEST_STOPS and self.search.hours is None:
             self._afford_first()
             return True
         self.found.asked.add_teachers(stops.values())
         asked = [one.option for alive in self.alive.values() for one in alive]
-        if not self._begin(TEACHERS, self.seeds[:1], asked, (run for run, _ in stops.values())):
+        runs = [run for run, _ in stops.values()]
+        if self.search.hours is not None:  # by these what students take is known before they run
+            runs += [self._scratch(student, self.fresh[0]) for student in self.alive]
+        if not self._begin(TEACHERS, self.seeds[:1], asked, runs):
             return False
+        for student, alive in self.alive.items():
+            heads = [one.taught_by(self.seeds[0]) for one in alive]
+            self.spent[student] = budget.jobs(head[0] for head in heads if head is not None)
         self.found.nll = {
             stop: self.records.nll(run, epoch) for stop, (run, epoch) in stops.items()
         }
@@ -101,7 +144,8 @@ class _Walk:
                 if not self._train(RECALLED, recalled, seed):
                     return False
                 for student, ones in recalled.items():
-                    self.alive[student] = [*self.alive[student], *ones]
+                    everyone = [*self.alive[student], *ones]
+                    self.alive[student] = sorted(everyone, key=lambda one: one.place)
             following = self.seeds[number + 1] if number + 1 < len(self.seeds) else None
             known = self._means(running)
             why = [self._drop(student, following) for student in running]
@@ -162,8 +206,8 @@ class _Walk:
         cells = [one.cells[seed] for one in ones]
         self.found.asked.add_cells(cells)
         for student, alive in who.items():
-            for one in alive:
-                self.taught.setdefault(student, {}).update(one.students([seed]))
+            taught = budget.jobs(one.cells[seed].run for one in alive)
+            self.spent.setdefault(student, {}).update(taught)
         if not self._begin(what, [seed], [one.option for one in ones], (c.run for c in cells)):
             return False
         for one in ones:
@@ -177,15 +221,18 @@ class _Walk:
         It also trains what is sure to be wanted, the scratch runs of a fresh seed: they keep cores
         at work when the round comes to its end.
         """
+        runs = list(runs)
         names = frozenset(run.name for run in runs)
         number = len(self.found.rounds) + 1
         self.found.rounds.append(Round(number, what, tuple(seeds), tuple(asked), names))
         if number <= len(self.fresh):
-            split = self.study.splits[0]
-            sure = (self.plan.scratch[s, self.fresh[number - 1], split] for s in self.alive)
+            sure = [self._scratch(student, self.fresh[number - 1]) for student in self.alive]
             self.found.asked.scratch |= {run.name for run in sure}
         wanted = self.found.asked.checkpoints
-        return all(self.records.ended(self.plan.runs[n], wanted.get(n, ())) for n in names)
+        if not all(self.records.ended(run, wanted.get(run.name, ())) for run in runs):
+            return False
+        self.made |= budget.jobs(runs).keys()
+        return True
 
     def _decide(self, known: dict[str, float], why: list[str]) -> None:
         kept = tuple(one.option for alive in self.alive.values() for one in alive)
@@ -195,30 +242,18 @@ class _Walk:
     def _affordable(
         self, student: str, ones: list[Candidate], seed: int, beside: int = 0
     ) -> list[Candidate]:
-        """As many of these, from the first, as can be trained with a seed within the budget.
+        """As many of these, from the first, as the budget pays for with a seed.
 
-        What the winner takes with fresh seeds is set aside first, and what the rule will ask for of
-        the seeds after this one. beside: how many compete already that have this seed.
+        beside: how many compete already that have this seed.
         """
-        if self.search.student_epochs is None:
-            return ones
-        budget = self.search.student_epochs / len(self.alive)
-        spent = dict(self.taught.get(student, {}))
-        later = self.seeds[self.seeds.index(seed) + 1 :]
-        paid: list[Candidate] = []
-        prices = [one.price(seed) for one in self.alive[student]]
-        for one in ones:
-            more = spent | one.students([seed])
-            dearest, counts = max([*prices, one.price(seed)]), 0
-            left = beside + len(paid) + 1
-            for _ in later:
-                if (left := rule.going_on(left)) == 1:
-                    break
-                counts += left
-            least = candidates.epochs(more.values()) + dearest * (counts + len(self.fresh))
-            if least <= budget:
-                spent, paid = more, [*paid, one]
-        return paid
+        known = self.records.of(self.made) if self.search.hours else {}
+        hours = budget.hours(self.plan, known)
+        limits = budget.limits(self.search, len(self.alive), hours)
+        seeds = self.seeds[self.seeds.index(seed) :]
+        spent = self.spent.get(student, {})
+        scratch = [self._scratch(student, seed) for seed in self.fresh]
+        rivals = self.alive[student]
+        return budget.affordable(limits, ones, rivals, spent, seeds, scratch, beside)
 
     def _afford_first(self) -> list[str]:
         """Leave of each student what its budget pays for at first; what is said of it."""
@@ -226,13 +261,19 @@ class _Walk:
         for student, alive in self.alive.items():
             known = {one: self.found.nll.get(one.stop, 0.0) for one in alive}
             paid = self._affordable(student, rule.ordered(known), self.seeds[0])
-            if not paid:  # `refuse` has seen that there is one
+            count = len(paid)
+            if not paid:  # of hours that is not known before
                 paid = [min(alive, key=lambda one: one.price(self.seeds[0]))]
             self.found.unpaid |= {one.option for one in alive if one not in paid}
             self.alive[student] = [one for one in alive if one in paid]
-            if len(paid) < len(alive):
-                said.append(f"{student}: the budget pays for {len(paid)} of {len(alive)} at first")
+            if count < len(alive):
+                said.append(f"{student}: the budget pays for {count} of {len(alive)} at first")
+            if not count:
+                said[-1] += "; the one of the fewest epochs goes on all the same"
         return said
+
+    def _scratch(self, student: str, seed: int) -> Run:
+        return self.plan.scratch[student, seed, self.study.splits[0]]
 
     def _first_of(self, student: str, stop: tuple[str, str]) -> Candidate:
         """The cell that stands for a stop."""

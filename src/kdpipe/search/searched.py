@@ -4,10 +4,12 @@ import math
 from dataclasses import dataclass, field
 
 from kdpipe.plan.items import Plan
+from kdpipe.search.budget import Price
 from kdpipe.search.candidates import Candidate, Option
 from kdpipe.search.narrowing import Asked
 
-TEACHERS, STUDENTS, RECALLED, FRESH = "teachers", "students", "students set aside", "fresh seeds"
+LATENCY, TEACHERS, STUDENTS = "latency", "teachers", "students"
+RECALLED, FRESH = "students set aside", "fresh seeds"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Searched:
     nll: dict[tuple[str, str], float] = field(default_factory=dict)  # by stop, at the first seed
     correlations: dict[str, float] = field(default_factory=dict)  # by student
     winners: dict[str, Option] = field(default_factory=dict)
+    slow: dict[str, float] = field(default_factory=dict)  # students: milliseconds for an image
+    hours: float = 0.0  # that the runs of ended rounds took, each counted apart
+    price: Price | None = None  # hours of a job, by what those runs took
     unpaid: set[Option] = field(default_factory=set)  # the budget pays for no seed of them
 
     def mean(self, option: Option) -> float:

@@ -163,10 +163,22 @@ class Search(Section):
         "its students; null: what its rule asks for",
         examples=[2000],
     )
+    hours: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+        None,
+        description="the most hours that its jobs may take, each job's counted apart, teachers and "
+        "scratch runs included; shared equally among its students",
+        examples=[24],
+    )
     multiply_adds: Positive | None = Field(
         None,
         description="students that take more operations for an image do not compete",
         examples=[1000000],
+    )
+    latency: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+        None,
+        description="students that take more milliseconds for an image do not compete: as a "
+        "float32 graph, where the jobs run; wants `export: true`",
+        examples=[5],
     )
 
 

@@ -69,6 +69,8 @@ def sentences(searched: Searched, doubts: list[Doubt]) -> list[str]:
     said = []
     if (due := searched.due) is not None:
         said.append(f"The search goes on: round {due.number}, {due}.")
+    for student, taken in searched.slow.items():
+        said.append(f"{student} does not compete: an image takes {taken:.3g} ms.")
     for one in doubts:
         number = len(searched.competing[one.student])
         said.append(f"{one.student}: {one.chosen} is chosen of {number} cells.")
@@ -86,9 +88,10 @@ def sentences(searched: Searched, doubts: list[Doubt]) -> list[str]:
         )
         if (more := one.more) is not None:
             names = " and ".join(map(str, more.options))
+            hours = "" if more.hours is None else f", about {_hours(more.hours)} of jobs"
             said.append(
-                f"{more.seeds} more seeds of {names} ({more.student_epochs:,} student-epochs) "
-                f"would make that {more.within:.2f} points on average."
+                f"{more.seeds} more seeds of {names} ({more.student_epochs:,} student-epochs"
+                f"{hours}) would make that {more.within:.2f} points on average."
             )
     for student, held in searched.correlations.items():
         number = f"{held:.2f}" if math.isfinite(held) else "undefined"
@@ -106,10 +109,18 @@ def price(plan: Plan, searched: Searched) -> list[str]:
     whole = {name: run for one in ones for name, run in one.students(seeds).items()}
     asked = [run for name, run in whole.items() if name in plan.runs]
     part, all_ = candidates.epochs(asked), candidates.epochs(whole.values())
-    return [
+    said = [
         f"It asked for {part:,} student-epochs of the {all_:,} of the whole grid over all "
         f"{len(seeds)} seeds ({part / all_:.0%})."
     ]
+    if searched.hours:
+        most = plan.study.search.hours if plan.study.search else None
+        of = "" if most is None else f", of {_hours(most)} that it may take"
+        said.append(
+            f"The runs of its rounds took {_hours(searched.hours)}, each counted apart, teachers "
+            f"and scratch runs included{of}."
+        )
+    return said
 
 
 def drawing(plan: Plan, searched: Searched) -> Drawing | None:
@@ -210,6 +221,8 @@ def _end(option: Option, searched: Searched) -> str:
     """What became of a cell."""
     if option in searched.winners.values():
         return "chosen"
+    if option.student in searched.slow:
+        return f"too slow: {searched.slow[option.student]:.3g} ms"
     if option in searched.unpaid:
         return "not paid for by the budget"
     if (one := searched.dropped(option)) is None:
@@ -222,6 +235,10 @@ def _place(option: Option, searched: Searched) -> tuple:
     often, mean = len(searched.errors.get(option, {})), searched.mean(option)
     nll = searched.nll.get((option.teacher, option.stop), math.inf)
     return option not in searched.winners.values(), -often, mean, nll
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.3g} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"
 
 
 def _number(value: float, digits: int) -> str:

@@ -26,6 +26,8 @@ def _search(sound: Sound) -> Iterator[str]:
     splits = sound.content.get("splits")
     if isinstance(splits, list) and len(splits) > 1:
         yield f"search: its seeds are of one split, and there are {len(splits)}: leave one"
+    if search.latency is not None and sound.content.get("export") is not True:
+        yield "search.latency: it is measured of graphs that ship: set `export: true` beside it"
     data, card = sound.images.data, sound.images.card
     if data is not None and card is not None and not card.validated(data.validation):
         yield "search: it chooses on validation images: hold some out (data.validation)"

@@ -1,0 +1,160 @@
+"""What may be spent, and how slow a student may be: hours and milliseconds, by the records."""
+
+import pytest
+from made_study import write
+from sought import KEYS, study_of, to_the_end
+
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import planner
+from kdpipe.report.render import render
+from kdpipe.results.store import Store
+from kdpipe.search import decisions, due
+from kdpipe.search.searched import FRESH, LATENCY, STUDENTS, TEACHERS
+
+SECONDS = 10.0  # of every made run, whatever it is
+TWO = {**KEYS["experiments"][0], "students": ["wrn10-0.5", "wrn10-1"]}
+TWO["teachers"] = ["wrn16-1", "wrn16-2"]
+
+
+def with_hours(seconds, **changes):
+    """The study that may take so many seconds of jobs."""
+    return study_of(search={**KEYS["search"], "hours": seconds / 3600}, **changes)
+
+
+def took(plan):
+    """Seconds of all runs of a plan by their records, done by hand."""
+    return SECONDS * len(plan.runs)
+
+
+def test_the_first_round_of_hours_trains_the_teachers_and_the_student_on_labels(tmp_path):
+    study, store = with_hours(1e6), Store(tmp_path)
+    plan, first = due.plan(study, store), due.of(study, store).due
+    assert first.what == TEACHERS
+    assert {plan.runs[name].network for name in first.runs} == {
+        "wrn10-1", "wrn16-1", "wrn16-2", "wrn10-0.5",
+    }  # fmt: skip
+    grid = {**KEYS["experiments"][0], "teachers": ["wrn10-1"], "stops": ["full"]}
+    few = with_hours(1e6, experiments=[grid])
+    assert due.of(few, store).due.what == TEACHERS  # one stop, of which none can be set aside
+
+
+def test_enough_hours_change_no_round_but_the_first(tmp_path):
+    freely, plainly = Store(tmp_path / "freely"), Store(tmp_path / "plainly")
+    _, found = to_the_end(with_hours(1e6), freely)
+    _, other = to_the_end(study_of(), plainly)
+    assert [r.asked for r in found.rounds] == [r.asked for r in other.rounds]
+    assert found.winners == other.winners and not found.unpaid
+
+
+@pytest.mark.parametrize("runs", [25, 34, 46, 60])
+def test_hours_are_kept_and_the_winner_has_its_fresh_seeds(runs, tmp_path):
+    """Made runs take ten seconds, of which a price by multiply-adds learns that they all do."""
+    study, store = with_hours(runs * SECONDS), Store(tmp_path / "results")
+    plans, found = to_the_end(study, store)
+    assert took(plans[-1]) <= runs * SECONDS
+    assert found.rounds[-1].what == FRESH and found.rounds[-1].decided
+    assert found.hours == pytest.approx(took(plans[-1]) / 3600)
+    freely = Store(tmp_path / "freely")
+    assert len(plans[-1].runs) <= len(to_the_end(study_of(), freely)[0][-1].runs)
+
+
+def test_fewer_hours_train_fewer_students(tmp_path):
+    sizes = []
+    for runs in (25, 46, 1000):
+        store = Store(tmp_path / str(runs))
+        sizes.append(len(to_the_end(with_hours(runs * SECONDS), store)[0][-1].runs))
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_hours_that_pay_for_nobody_are_said_and_one_cell_goes_on(tmp_path):
+    study, store = with_hours(SECONDS), Store(tmp_path / "results")
+    plans, found = to_the_end(study, store)
+    assert "pays for 0 of" in found.rounds[0].why[-1] and len(found.rounds[1].asked) == 1
+    page = (render(plans[-1], store, tmp_path / "report") / "index.md").read_text()
+    assert "of 0.17 minutes that it may take" in page
+
+
+def test_both_budgets_bind(tmp_path):
+    search = {**KEYS["search"], "student_epochs": 200, "hours": 46 * SECONDS / 3600}
+    study, store = study_of(search=search), Store(tmp_path / "results")
+    plans, _ = to_the_end(study, store)
+    assert took(plans[-1]) <= 46 * SECONDS
+    epochs = sum(run.epochs for run in plans[-1].runs.values() if run.spec["teacher"])
+    assert epochs <= 200
+
+
+def test_what_was_trained_for_something_else_decides_nothing(tmp_path):
+    """Hours are those of what the rounds asked for, whatever else the results hold."""
+    study, store = with_hours(34 * SECONDS), Store(tmp_path / "results")
+    plans, found = to_the_end(study, store)
+    whole = planner.make(study)
+    rest = type(whole)(study, whole.card)
+    rest.runs.update({n: r for n, r in whole.runs.items() if n not in plans[-1].runs})
+    rest.keep.update(whole.keep)
+    write(rest, store, seconds={"total": 1e6})
+    assert due.of(study, store).rounds == found.rounds
+    assert due.of(study, store).hours == found.hours
+
+
+def fast(plan, network):
+    """Milliseconds of a made gauge of a network."""
+    return plan.scratch[network, 4, 0].cost.multiply_adds / 1e6
+
+
+def with_latency(milliseconds, **changes):
+    search = {**KEYS["search"], "latency": milliseconds}
+    return study_of(search=search, export=True, experiments=[TWO], **changes)
+
+
+def test_a_student_that_is_too_slow_does_not_compete(tmp_path):
+    plan = planner.make(with_latency(1.0))
+    small, large = fast(plan, "wrn10-0.5"), fast(plan, "wrn10-1")
+    assert small < large
+    study, store = with_latency((small + large) / 2), Store(tmp_path / "results")
+    first = due.of(study, store).due
+    assert first.what == LATENCY and first.seeds == (4,)
+    asked = due.plan(study, store)
+    assert asked.runs.keys() == first.runs and len(asked.gauges) == 2
+    plans, found = to_the_end(study, store)
+    assert found.winners.keys() == {"wrn10-0.5"}
+    assert found.slow == {"wrn10-1": pytest.approx(large)}
+    taught = {r.network for r in plans[-1].runs.values() if r.spec["teacher"]}
+    assert taught == {"wrn10-0.5"}
+    decisions.keep(found, store)
+    page = (render(plans[-1], store, tmp_path / "report") / "index.md").read_text()
+    assert f"wrn10-1 does not compete: an image takes {large:.3g} ms." in page
+    assert f"too slow: {large:.3g} ms" in (tmp_path / "report/tables/search.md").read_text()
+
+
+def test_a_latency_that_all_keep_changes_nothing_else(tmp_path):
+    other = study_of(experiments=[TWO], export=True)
+    _, freely = to_the_end(other, Store(tmp_path / "freely"))
+    _, found = to_the_end(with_latency(1e3), Store(tmp_path / "results"))
+    assert found.winners == freely.winners and not found.slow
+    assert [r.asked for r in found.rounds[1:]] == [r.asked for r in freely.rounds]
+
+
+def test_a_round_waits_for_its_gauges(tmp_path):
+    study, store = with_latency(1e3), Store(tmp_path / "results")
+    plan = due.plan(study, store)
+    small = type(plan)(plan.study, plan.card)
+    small.runs.update(plan.runs)
+    write(small, store)  # its runs have ended, its gauges have not
+    assert due.of(study, store).due.what == LATENCY
+    assert due.plan(study, store).gauges.keys() == plan.gauges.keys()
+    write(plan, store)
+    assert due.of(study, store).due.what == TEACHERS
+
+
+def test_where_all_are_too_slow_it_says_how_slow_each_is(tmp_path):
+    study, store = with_latency(1e-6), Store(tmp_path / "results")
+    write(due.plan(study, store), store)
+    with pytest.raises(KdpipeError, match=r"as fast as 1e-06 ms \(wrn10-0.5: an image takes .* ms"):
+        due.of(study, store)
+
+
+def test_students_share_the_hours(tmp_path):
+    study = with_hours(120 * SECONDS, experiments=[TWO])
+    plans, found = to_the_end(study, Store(tmp_path / "results"))
+    assert took(plans[-1]) <= 120 * SECONDS
+    assert len(found.winners) == 2 and [r.what for r in found.rounds[:2]] == [TEACHERS, STUDENTS]
