@@ -64,7 +64,7 @@ def by_hand(study, plan, records):
         if number:
             asked.append(set(alive))
         mean = {o: sum(error(o, s) for s in seeds[: number + 1]) / (number + 1) for o in alive}
-        on = math.ceil(len(alive) / 3) if number + 1 < len(seeds) else 1
+        on = -(-2 * len(alive) // 5) if number + 1 < len(seeds) else 1
         alive = sorted(alive, key=mean.get)[:on]
         if len(alive) == 1:
             break
@@ -160,7 +160,7 @@ def test_where_good_teachers_have_bad_students_nothing_stays_set_aside(tmp_path,
     assert whats[:3] == [TEACHERS, STUDENTS, RECALLED]
     assert len(found.rounds[1].asked) + len(found.rounds[2].asked) == 27
     assert "competes after all" in found.rounds[1].why[0]
-    assert found.rounds[3].seeds == (1,) and len(found.rounds[3].asked) == 9
+    assert found.rounds[3].seeds == (1,) and len(found.rounds[3].asked) == 11
 
 
 def epochs_of_students(plan):
