@@ -16,7 +16,7 @@ def lines(searched: Searched) -> list[str]:
     search, more = searched.plan.study.search, []
     if search is not None and search.hours is not None:
         more = [
-            f"search: its jobs may take {search.hours:g} hours, each counted apart: what they take "
+            f"search: its runs may take {search.hours:g} hours, each counted apart: what they take "
             f"decides how many cells go on; so far they took {searched.hours:.3g}"
         ]
     there = [one for one in searched.competing if one not in searched.slow]
