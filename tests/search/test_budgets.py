@@ -8,8 +8,9 @@ from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.report.render import render
 from kdpipe.results.store import Store
-from kdpipe.search import decisions, due
+from kdpipe.search import budget, candidates, decisions, due
 from kdpipe.search.searched import FRESH, LATENCY, STUDENTS, TEACHERS
+from kdpipe.study.blocks import Search
 
 SECONDS = 10.0  # of every made run, whatever it is
 TWO = {**KEYS["experiments"][0], "students": ["wrn10-0.5", "wrn10-1"]}
@@ -158,3 +159,75 @@ def test_students_share_the_hours(tmp_path):
     plans, found = to_the_end(study, Store(tmp_path / "results"))
     assert took(plans[-1]) <= 120 * SECONDS
     assert len(found.winners) == 2 and [r.what for r in found.rounds[:2]] == [TEACHERS, STUDENTS]
+
+
+def of_grid(study):
+    """The plan, its candidates as the study has them, and the scratch runs of its fresh seeds."""
+    plan = planner.make(study)
+    (ones,) = candidates.of(plan).values()
+    return plan, ones, [plan.scratch["wrn10-0.5", seed, 0] for seed in (4, 5, 6)]
+
+
+def test_what_is_paid_for_by_hand():
+    """Every job costs one: a cell is its student, its teacher and the teacher's table."""
+    _, ones, scratch = of_grid(study_of())
+    three = [one for one in ones if one.stop == ones[0].stop]
+    assert len(three) == 3
+
+    def paid(most, ones, **more):
+        limits = [budget.Limit(each, lambda job: 1.0) for each in most]
+        asked = {"spent": {}, "seeds": [0, 1, 2, 3], "fresh": scratch, **more}
+        return len(budget.affordable(limits, ones, ones, **asked))
+
+    # One cell: 3, and for each of three fresh seeds as many and a scratch run.
+    assert [paid([most], ones[:1]) for most in (14, 15)] == [0, 1]
+    # Two of one teacher: 4, and the fresh seeds; of two cells one goes on and needs no second seed.
+    assert [paid([most], three[:2]) for most in (15, 16)] == [1, 2]
+    # Three: 5, of which two go on to a second seed, with their teacher and its table 4.
+    assert [paid([most], three) for most in (20, 21)] == [2, 3]
+    # What was made is not paid for again, but counts.
+    made = budget.jobs([three[0].cells[0].run])
+    assert [paid([most], ones[:1], spent=made) for most in (14, 15)] == [0, 1]
+    # Two that compete beside it go on too.
+    assert [paid([most], ones[:1], beside=2) for most in (18, 19)] == [0, 1]
+    # Of two limits both bind.
+    assert [paid(most, three) for most in ([21, 16], [16, 21], [21, 21])] == [2, 2, 3]
+
+
+def test_hours_are_those_of_the_record_and_else_a_price_by_those_there_are(tmp_path):
+    study = study_of()
+    plan, ones, _ = of_grid(study)
+    small = type(plan)(plan.study, plan.card)
+    small.runs.update(plan.runs)
+    write(small, Store(tmp_path), seconds={"total": 36.0})
+    records = Store(tmp_path).records("runs")
+    assert budget.hours(plan, {}) is None
+    run = ones[0].cells[0].run
+    others = {n: r for n, r in records.items() if n not in (run.name, ones[1].cells[0].run.name)}
+    odd = records[run.name] | {"seconds": {"total": 7200.0}}
+    price = budget.hours(plan, others)
+    assert price(run) == pytest.approx(0.01, rel=0.2)  # as the others of its network
+    assert budget.hours(plan, others | {run.name: odd})(run) == 2.0
+
+
+def test_each_student_has_its_share():
+    search = Search.model_validate({"blocks": ["grid"], "hours": 6, "student_epochs": 100})
+    assert [limit.most for limit in budget.limits(search, 2, lambda job: 1.0)] == [50, 3]
+    assert [limit.most for limit in budget.limits(search, 2, None)] == [50]
+
+
+def test_the_teachers_of_the_first_seed_have_been_paid_for(tmp_path, monkeypatch):
+    asked = []
+    affordable = budget.affordable
+
+    def watched(limits, ones, rivals, spent, *more):
+        asked.append(set(spent))
+        return affordable(limits, ones, rivals, spent, *more)
+
+    monkeypatch.setattr(budget, "affordable", watched)
+    study, store = with_hours(1e6), Store(tmp_path)
+    plan = due.plan(study, store)
+    write(plan, store)
+    asked.clear()
+    due.of(study, store)
+    assert asked[0] == {n for n, run in plan.runs.items() if run.network != "wrn10-0.5"}

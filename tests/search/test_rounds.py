@@ -226,6 +226,22 @@ def test_two_students_compete_apart(tmp_path):
     assert all(option.student == student for student, option in found.winners.items())
 
 
+def test_an_ensemble_that_teaches_has_members_where_it_teaches(tmp_path):
+    """And for all seeds if a table reads it."""
+    grid = {**KEYS["experiments"][0], "teachers": ["wrn16-1", "team"], "stops": ["full"]}
+    team = {"team": {"networks": ["wrn10-1"], "copies": 2}}
+    study, store = study_of(experiments=[grid], ensembles=team), Store(tmp_path / "results")
+    plans, _ = to_the_end(study, store)
+    last = plans[-1]
+    seeds = {cell.seed for cell in last.cells if cell.teacher.label == "team"}
+    assert {row.ensemble.seed for row in last.ensemble_rows} == seeds
+    members = {run.seed for run in last.runs.values() if run.network == "wrn10-1"}
+    assert members == seeds and 0 in seeds and len(seeds) < 7
+    read = study_of(experiments=[grid], ensembles=team, tables={"ensembles": ["team"]})
+    rows = due.plan(read, Store(tmp_path / "other")).ensemble_rows
+    assert {row.ensemble.seed for row in rows} == set(study.seeds)
+
+
 def test_a_student_of_too_many_operations_does_not_compete(tmp_path):
     grid = {**KEYS["experiments"][0], "students": ["wrn10-0.5", "wrn10-1"]}
     small = planner.make(study_of()).scratch["wrn10-0.5", 0, 0].cost.multiply_adds

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kdpipe.plan.items import Cell, Plan, Recorded, Run
+from kdpipe.plan.items import Cell, EnsembleRow, Plan, Recorded, Run
 
 
 @dataclass
@@ -38,11 +38,11 @@ def narrowed(plan: Plan, asked: Asked) -> Plan:
     ends = [cell for cell in plan.cells if is_wanted(cell)]
     compared = {cell: None for cell in ends if not study.is_tried(cell.block, cell.seed)}
     small = Plan(study, plan.card, plan.unlabelled)
-    small.ensemble_rows.extend(plan.ensemble_rows)
+    small.ensemble_rows.extend(_ensembles(plan, ends))
     small.scratch_long.extend(one for one in plan.scratch_long if one[2] in compared)
     small.probe_rows.extend(row for row in plan.probe_rows if row.cell in compared)
     small.gauge_rows.extend(row for row in plan.gauge_rows if row.cell in compared)
-    teams = [row.ensemble for row in plan.ensemble_rows]
+    teams = [row.ensemble for row in small.ensemble_rows]
     teams += [cell.teacher.ensemble for cell in ends if cell.teacher.ensemble is not None]
     wanted: list[Recorded] = [cell.run for cell in ends]
     wanted += [run for cell in compared for run in _scratch(plan, cell)]
@@ -66,6 +66,25 @@ def narrowed(plan: Plan, asked: Asked) -> Plan:
     # As the whole plan has it: whoever widens the search later finds them.
     small.keep.update({name: set(at) for name, at in plan.keep.items() if name in names})
     return small
+
+
+def _ensembles(plan: Plan, ends: list[Cell]) -> list[EnsembleRow]:
+    """The ensembles but those that are there to teach in a search, for seeds at which they do not.
+
+    One that a table, a figure or a claim reads is there for itself.
+    """
+    study = plan.study
+    heads = {
+        name
+        for block in study.experiments
+        if study.search is not None and block.name in study.search.blocks
+        for name in block.teachers
+    }
+    for reads in (study.tables, study.figures, study.claims):
+        heads -= {name for names in reads.values() for name in names}
+    teach = {cell.teacher.ensemble.name for cell in ends if cell.teacher.ensemble is not None}
+    rows = plan.ensemble_rows
+    return [row for row in rows if row.label not in heads or row.ensemble.name in teach]
 
 
 def _scratch(plan: Plan, cell: Cell) -> list[Run]:

@@ -165,8 +165,8 @@ class Search(Section):
     )
     hours: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
         None,
-        description="the most hours that its runs may take, each counted apart, teachers and scratch "
-        "runs included; shared equally among its students",
+        description="the most hours that its runs may take, each counted apart, teachers and "
+        "scratch runs included; shared equally among its students",
         examples=[24],
     )
     multiply_adds: Positive | None = Field(
