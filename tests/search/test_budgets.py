@@ -1,12 +1,14 @@
 """What may be spent, and how slow a student may be: hours and milliseconds, by the records."""
 
+import math
+
 import pytest
 from made_study import write
 from sought import KEYS, study_of, to_the_end
 
-from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.report.render import render
+from kdpipe.results.records import publish
 from kdpipe.results.store import Store
 from kdpipe.search import budget, candidates, decisions, due
 from kdpipe.search.searched import FRESH, LATENCY, STUDENTS, TEACHERS
@@ -124,7 +126,10 @@ def test_a_student_that_is_too_slow_does_not_compete(tmp_path):
     decisions.keep(found, store)
     page = (render(plans[-1], store, tmp_path / "report") / "index.md").read_text()
     assert f"wrn10-1 does not compete: an image takes {large:.3g} ms." in page
-    assert f"too slow: {large:.3g} ms" in (tmp_path / "report/tables/search.md").read_text()
+    assert (
+        f"too slow: an image takes {large:.3g} ms"
+        in (tmp_path / "report/tables/search.md").read_text()
+    )
 
 
 def test_a_latency_that_all_keep_changes_nothing_else(tmp_path):
@@ -147,11 +152,88 @@ def test_a_round_waits_for_its_gauges(tmp_path):
     assert due.of(study, store).due.what == TEACHERS
 
 
-def test_where_all_are_too_slow_it_says_how_slow_each_is(tmp_path):
+def test_where_all_are_too_slow_the_search_ends_and_says_how_slow_each_is(tmp_path):
     study, store = with_latency(1e-6), Store(tmp_path / "results")
-    write(due.plan(study, store), store)
-    with pytest.raises(KdpipeError, match=r"as fast as 1e-06 ms \(wrn10-0.5: an image takes .* ms"):
-        due.of(study, store)
+    plans, found = to_the_end(study, store)
+    assert found.due is None and not found.winners and len(plans) == 1
+    assert decisions.as_json(found, found.rounds[0])["kept"] == []
+    page = (render(plans[0], store, tmp_path / "report") / "index.md").read_text()
+    assert "wrn10-1 does not compete: an image takes" in page and "So nobody competes" in page
+
+
+def test_a_student_that_diverges_is_not_fast(tmp_path):
+    """Its gauge is skipped, and has no graphs."""
+    study, store = with_latency(1e3), Store(tmp_path / "results")
+    plan = due.plan(study, store)
+    write(plan, store, {"wrn10-1-labels": "diverged"})
+    for gauge in plan.gauges.values():
+        record = store.records("gauges")[gauge.name]
+        if gauge.run.network == "wrn10-1":
+            del record["graphs"], record["agreement"]
+            publish(store.gauge(gauge.name), record | {"status": "skipped", "last": None})
+    found = due.of(study, store)
+    assert found.slow == {"wrn10-1": math.inf} and found.due.what == TEACHERS
+    assert decisions.as_json(found, found.rounds[0])["known"]["wrn10-1"] is None
+    page = (render(due.plan(study, store), store, tmp_path / "report") / "index.md").read_text()
+    assert "wrn10-1 does not compete: its scratch run diverged" in page
+
+
+def priced(plan, store, seconds):
+    """Records of a plan; seconds: of the runs of a network."""
+    for network, each in seconds.items():
+        small = type(plan)(plan.study, plan.card)
+        small.runs.update({n: r for n, r in plan.runs.items() if r.network == network})
+        small.keep.update(plan.keep)
+        write(small, store, seconds={"total": each})
+
+
+def ended_by(study, store, seconds):
+    """The end of a search whose runs take what their network takes, and all its runs' seconds."""
+    for _ in range(20):
+        plan = due.plan(study, store)
+        priced(plan, store, seconds)
+        found = due.of(study, store)
+        if found.due is None:
+            return found, sum(seconds[run.network] for run in plan.runs.values())
+    raise AssertionError("it does not end")
+
+
+@pytest.mark.parametrize("teachers", [["wrn16-2", "wrn16-1"], ["wrn16-1", "wrn16-2"]])
+def test_a_dear_cell_takes_nothing_from_a_cheap_one(teachers, tmp_path):
+    """1,000 s and 10 s of teachers at the first seed, five students and scratch runs, 3 x 10 s."""
+    grid = {**KEYS["experiments"][0], "teachers": teachers, "stops": ["full"], "methods": ["kd"]}
+    seconds = {"wrn16-2": 1000.0, "wrn16-1": 10.0, "wrn10-0.5": 10.0}
+    for most, said in ((1200, "pays for 1 of 2"), (200, "pays for 0 of 2")):
+        study, store = with_hours(most, experiments=[grid]), Store(tmp_path / str(most))
+        found, took_ = ended_by(study, store, seconds)
+        assert said in found.rounds[0].why[-1]
+        assert found.winners["wrn10-0.5"].teacher == "wrn16-1" and took_ <= 1200
+
+
+def test_what_slow_students_took_is_no_longer_there(tmp_path):
+    seconds = {"wrn16-2": 10.0, "wrn16-1": 10.0, "wrn10-0.5": 10.0, "wrn10-1": 1000.0}
+    plan = planner.make(with_latency(1.0))
+    latency = (fast(plan, "wrn10-0.5") + fast(plan, "wrn10-1")) / 2
+    search = {**KEYS["search"], "latency": latency, "hours": 1250 / 3600}
+    study = study_of(search=search, export=True, experiments=[TWO])
+    store = Store(tmp_path)
+    write(due.plan(study, store), store)  # with its gauges
+    found, took_ = ended_by(study, store, seconds)
+    assert found.slow.keys() == {"wrn10-1"} and took_ <= 1250
+    assert any("the budget pays for" in why for one in found.rounds for why in one.why)
+
+
+def test_hours_pay_for_none_where_nothing_says_what_one_takes(tmp_path):
+    """All that was trained diverged: records without seconds."""
+    study, store = with_hours(100 * SECONDS), Store(tmp_path)
+    plan = due.plan(study, store)
+    write(plan, store, dict.fromkeys(plan.runs, "diverged"))
+    for run in plan.runs.values():
+        record = store.records("runs")[run.name]
+        del record["seconds"]
+        publish(store.run(run.name), record)
+    found = due.of(study, store)
+    assert "pays for 0 of" in found.rounds[0].why[-1] and len(found.due.asked) == 1
 
 
 def test_students_share_the_hours(tmp_path):
@@ -176,8 +258,8 @@ def test_what_is_paid_for_by_hand():
 
     def paid(most, ones, **more):
         limits = [budget.Limit(each, lambda job: 1.0) for each in most]
-        asked = {"spent": {}, "seeds": [0, 1, 2, 3], "fresh": scratch, **more}
-        return len(budget.affordable(limits, ones, ones, **asked))
+        asked = {"rivals": [], "spent": {}, "seeds": [0, 1, 2, 3], "fresh": scratch, **more}
+        return len(budget.affordable(limits, ones, **asked))
 
     # One cell: 3, and for each of three fresh seeds as many and a scratch run.
     assert [paid([most], ones[:1]) for most in (14, 15)] == [0, 1]
@@ -189,7 +271,7 @@ def test_what_is_paid_for_by_hand():
     made = budget.jobs([three[0].cells[0].run])
     assert [paid([most], ones[:1], spent=made) for most in (14, 15)] == [0, 1]
     # Two that compete beside it go on too.
-    assert [paid([most], ones[:1], beside=2) for most in (18, 19)] == [0, 1]
+    assert [paid([most], three[:1], rivals=three[1:]) for most in (18, 19)] == [0, 1]
     # Of two limits both bind.
     assert [paid(most, three) for most in ([21, 16], [16, 21], [21, 21])] == [2, 2, 3]
 
@@ -212,8 +294,10 @@ def test_hours_are_those_of_the_record_and_else_a_price_by_those_there_are(tmp_p
 
 def test_each_student_has_its_share():
     search = Search.model_validate({"blocks": ["grid"], "hours": 6, "student_epochs": 100})
-    assert [limit.most for limit in budget.limits(search, 2, lambda job: 1.0)] == [50, 3]
-    assert [limit.most for limit in budget.limits(search, 2, None)] == [50]
+    _, ones, _ = of_grid(study_of())
+    gone = budget.jobs([ones[0].cells[0].run])  # three jobs
+    assert [limit.most for limit in budget.limits(search, 2, lambda job: 1.0, {})] == [50, 3]
+    assert [limit.most for limit in budget.limits(search, 2, lambda job: 1.0, gone)] == [50, 1.5]
 
 
 def test_the_teachers_of_the_first_seed_have_been_paid_for(tmp_path, monkeypatch):

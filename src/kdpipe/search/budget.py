@@ -1,10 +1,11 @@
 """What the budget of a search pays for: epochs of students, and hours of jobs.
 
 Hours are those that the records of the search say, and of what is not trained yet those that they
-let expect: a price by multiply-adds, corrected for each network by what its runs took. Before the
-first round nothing is known, and hours limit nothing.
+let expect: a price by multiply-adds, corrected for each network by what its runs took. The first
+round of a search with hours is what makes them known. A teacher of two students counts for each.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -29,13 +30,19 @@ class Limit(NamedTuple):
         return sum(map(self.price, jobs.values()))
 
 
-def limits(search: Search, students: int, hours: Price | None) -> list[Limit]:
-    """What limits each of so many students. hours: of a job, where any are known."""
+def limits(search: Search, students: int, hours: Price | None, gone: Jobs) -> list[Limit]:
+    """What limits each of so many students.
+
+    hours: of a job; None where nothing that was trained says what one takes, which pays for none.
+    gone: what was made for students that do not compete.
+    """
     found = []
     if search.student_epochs is not None:
         found.append(Limit(search.student_epochs / students, _epochs))
-    if search.hours is not None and hours is not None:
-        found.append(Limit(search.hours / students, hours))
+    if search.hours is not None:
+        price = hours or _unknown
+        left = search.hours - sum(map(price, gone.values()))
+        found.append(Limit(left / students, price))
     return found
 
 
@@ -72,14 +79,12 @@ def affordable(
     spent: Jobs,
     seeds: list[int],
     fresh: list[Run],
-    beside: int = 0,
 ) -> list[Candidate]:
     """As many of these, from the first, as the budget pays for at the first of these seeds.
 
     What the winner takes with fresh seeds is set aside first, and what the rule will ask for of the
-    seeds after this one, as if the dearest of them and their rivals went on. spent: what was made
-    so far; fresh: the scratch runs of fresh seeds; beside: how many compete already that have this
-    seed.
+    seeds after this one, as if the dearest of them and their rivals went on. rivals: who competes
+    already and has this seed; spent: what was made so far; fresh: the scratch runs of fresh seeds.
     """
     if not limits:
         return ones
@@ -91,9 +96,10 @@ def affordable(
         new = jobs([one.cells[seeds[0]].run])
         new = {name: job for name, job in new.items() if name not in spent}
         after = [total + limit.of(new) for total, limit in zip(so_far, limits, strict=True)]
-        left = list(_counts(beside + len(paid) + 1, len(seeds) - 1)) + [1] * len(fresh)
+        there = [*rivals, *paid, one]
+        left = list(_counts(len(there), len(seeds) - 1)) + [1] * len(fresh)
         least = [
-            total + back + _ahead(share, [*rivals, one], left)
+            total + back + _ahead([share[each] for each in there], left)
             for total, back, share in zip(after, kept_back, shares, strict=True)
         ]
         if all(cost <= limit.most for cost, limit in zip(least, limits, strict=True)):
@@ -101,25 +107,35 @@ def affordable(
     return paid
 
 
-def _shares(
-    limit: Limit, ones: list[Candidate], seed: int
-) -> dict[Candidate, tuple[float, float, str]]:
-    """What a candidate takes with a seed: its students, who teaches them, and that one's name."""
+def cheapest(limits: list[Limit], ones: list[Candidate], seed: int) -> Candidate:
+    """Who takes the least with a seed, by the last limit: hours, where they are limited."""
+    return min(ones, key=lambda one: limits[-1].of(jobs([one.cells[seed].run])))
+
+
+class _Share(NamedTuple):
+    """What a candidate takes with a seed: its students, who teaches them, and who that is."""
+
+    own: float
+    head: float
+    teacher: tuple[str, ...]  # names of runs
+
+
+def _shares(limit: Limit, ones: list[Candidate], seed: int) -> dict[Candidate, _Share]:
     found = {}
     for one in dict.fromkeys(ones):
-        whole = limit.of(jobs([one.cells[seed].run]))
+        cell = one.cells[seed]
+        whole = limit.of(jobs([cell.run]))
         own = sum(map(limit.price, one.students([seed]).values()))
-        found[one] = own, whole - own, one.option.teacher
+        head = whole - own if math.isfinite(own) else math.inf
+        found[one] = _Share(own, head, tuple(run.name for run, _ in cell.teacher.members))
     return found
 
 
-def _ahead(
-    shares: Mapping[Candidate, tuple[float, float, str]], ones: list[Candidate], left: list[int]
-) -> float:
+def _ahead(shares: list[_Share], left: list[int]) -> float:
     """What seeds to come take at the most, by how many cells go on; teachers are trained once."""
-    own = max(shares[one][0] for one in ones)
-    head = max(shares[one][1] for one in ones)
-    teachers = len({shares[one][2] for one in ones})
+    own = max(share.own for share in shares)
+    head = max(share.head for share in shares)
+    teachers = len({share.teacher for share in shares})
     return sum(own * count + head * min(count, teachers) for count in left)
 
 
@@ -129,6 +145,10 @@ def _counts(cells: int, seeds: int) -> Iterator[int]:
         if (cells := rule.going_on(cells)) == 1:
             return
         yield cells
+
+
+def _unknown(job: Job) -> float:
+    return math.inf
 
 
 def _epochs(job: Job) -> float:

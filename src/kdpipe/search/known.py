@@ -36,8 +36,12 @@ class Records:
         return record is not None and record["digest"] == gauge.digest
 
     def latency(self, gauge: Gauge) -> float:
-        """Milliseconds that the float32 graph takes for one image: the median."""
-        return self.gauges[gauge.name]["graphs"]["float32"]["latency"]["1"]["median"]
+        """Milliseconds that the float32 graph takes for one image: the median.
+
+        Of a network that diverged there is no graph: inf.
+        """
+        graphs = self.gauges[gauge.name].get("graphs")
+        return graphs["float32"]["latency"]["1"]["median"] if graphs else math.inf
 
     def error(self, run: Run) -> float:
         """Top-1 error on validation in points, in the study's reading; inf of one that has none."""

@@ -9,13 +9,21 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from kdpipe.errors import KdpipeError
 from kdpipe.plan.items import Plan, Run
 from kdpipe.results.store import Store
 from kdpipe.search import budget, candidates, rule
 from kdpipe.search.candidates import Candidate, Option
 from kdpipe.search.known import Records
-from kdpipe.search.searched import FRESH, LATENCY, RECALLED, STUDENTS, TEACHERS, Round, Searched
+from kdpipe.search.searched import (
+    FRESH,
+    LATENCY,
+    RECALLED,
+    STUDENTS,
+    TEACHERS,
+    Round,
+    Searched,
+    speed,
+)
 
 
 def walk(plan: Plan, store: Store) -> Searched:
@@ -37,6 +45,7 @@ class _Walk:
         self.fresh = self.study.due_seeds[len(self.seeds) :]
         self.spent: dict[str, budget.Jobs] = {}  # by student: what was made for it so far
         self.alive = {student: list(all_) for student, all_ in self.found.competing.items()}
+        self.too_slow: budget.Jobs = {}  # what was made for students that do not compete
         self.made: set[str] = set()  # by name, what ended rounds have asked for
         self.aside: dict[str, list[Candidate]] = {student: [] for student in self.alive}
 
@@ -51,7 +60,7 @@ class _Walk:
     def _by_latency(self) -> bool:
         """Train a scratch run of each student, and drop the students that are too slow.
 
-        Raises KdpipeError if all are.
+        False while it is due, and where nobody is left.
         """
         most = self.search.latency
         if most is None:
@@ -69,16 +78,11 @@ class _Walk:
             return False
         taken = {student: self.records.latency(gauge) for student, gauge in gauges.items()}
         self.found.slow = {student: ms for student, ms in taken.items() if ms > most}
-        said = [f"{student}: an image takes {ms:.3g} ms" for student, ms in taken.items()]
-        if len(self.found.slow) == len(taken):
-            raise KdpipeError(
-                f"search.latency: no student is as fast as {most:g} ms ({'; '.join(said)}): allow "
-                "more, or take smaller students"
-            )
         for student in self.found.slow:
+            self.too_slow |= budget.jobs([self._scratch(student, self.fresh[0])])
             del self.alive[student], self.aside[student]
-        self._decide(taken, said)
-        return True
+        self._decide(taken, [f"{student}: {speed(ms)}" for student, ms in taken.items()])
+        return bool(self.alive)
 
     def _by_teachers(self) -> bool:
         """Train the teachers of the first seed, and set stops aside; False while it is due."""
@@ -165,8 +169,7 @@ class _Walk:
             if len(stops) >= rule.FEWEST_STOPS:
                 self.found.correlations[student] = held
             if out and not rule.holds(held):
-                beside = len(self.alive[student])
-                out = self._affordable(student, out, self.seeds[0], beside)
+                out = self._affordable(student, out, self.seeds[0], self.alive[student])
                 said = f"{held:.2f}" if math.isfinite(held) else "not defined"
                 found[student] = (
                     f"{student}: the NLL of its teachers and its errors have a rank correlation "
@@ -240,20 +243,22 @@ class _Walk:
         self.found.rounds[-1] = replace(self.found.rounds[-1], decided=True, **said)
 
     def _affordable(
-        self, student: str, ones: list[Candidate], seed: int, beside: int = 0
+        self, student: str, ones: list[Candidate], seed: int, rivals: list[Candidate] | None = None
     ) -> list[Candidate]:
         """As many of these, from the first, as the budget pays for with a seed.
 
-        beside: how many compete already that have this seed.
+        rivals: who competes already and has this seed.
         """
-        known = self.records.of(self.made) if self.search.hours else {}
-        hours = budget.hours(self.plan, known)
-        limits = budget.limits(self.search, len(self.alive), hours)
         seeds = self.seeds[self.seeds.index(seed) :]
         spent = self.spent.get(student, {})
         scratch = [self._scratch(student, seed) for seed in self.fresh]
-        rivals = self.alive[student]
-        return budget.affordable(limits, ones, rivals, spent, seeds, scratch, beside)
+        return budget.affordable(self._limits(), ones, rivals or [], spent, seeds, scratch)
+
+    def _limits(self) -> list[budget.Limit]:
+        """What limits each student, by what is known."""
+        known = self.records.of(self.made) if self.search.hours else {}
+        hours = budget.hours(self.plan, known)
+        return budget.limits(self.search, len(self.alive), hours, self.too_slow)
 
     def _afford_first(self) -> list[str]:
         """Leave of each student what its budget pays for at first; what is said of it."""
@@ -263,13 +268,13 @@ class _Walk:
             paid = self._affordable(student, rule.ordered(known), self.seeds[0])
             count = len(paid)
             if not paid:  # of hours that is not known before
-                paid = [min(alive, key=lambda one: one.price(self.seeds[0]))]
+                paid = [budget.cheapest(self._limits(), rule.ordered(known), self.seeds[0])]
             self.found.unpaid |= {one.option for one in alive if one not in paid}
             self.alive[student] = [one for one in alive if one in paid]
             if count < len(alive):
                 said.append(f"{student}: the budget pays for {count} of {len(alive)} at first")
             if not count:
-                said[-1] += "; the one of the fewest epochs goes on all the same"
+                said[-1] += f"; the cheapest, {paid[0].option}, goes on all the same"
         return said
 
     def _scratch(self, student: str, seed: int) -> Run:

@@ -31,6 +31,13 @@ class Round:
         return f"{self.what}, {seeds} {', '.join(map(str, self.seeds))}"
 
 
+def speed(milliseconds: float) -> str:
+    """How fast a student is, in words. milliseconds: for an image; inf of one that diverged."""
+    if not math.isfinite(milliseconds):
+        return "its scratch run diverged, so nothing says how fast it is"
+    return f"an image takes {milliseconds:.3g} ms"
+
+
 @dataclass
 class Searched:
     """How far a search has come. Errors are on validation, in points."""
@@ -43,7 +50,7 @@ class Searched:
     nll: dict[tuple[str, str], float] = field(default_factory=dict)  # by stop, at the first seed
     correlations: dict[str, float] = field(default_factory=dict)  # by student
     winners: dict[str, Option] = field(default_factory=dict)
-    slow: dict[str, float] = field(default_factory=dict)  # students: milliseconds for an image
+    slow: dict[str, float] = field(default_factory=dict)  # students: ms for an image, see `speed`
     hours: float = 0.0  # that the runs of ended rounds took, each counted apart
     price: Price | None = None  # hours of a job, by what those runs took
     unpaid: set[Option] = field(default_factory=set)  # the budget pays for no seed of them

@@ -12,7 +12,7 @@ from kdpipe.report.text import stop_of
 from kdpipe.search import candidates, rule
 from kdpipe.search.candidates import Candidate, Option
 from kdpipe.search.doubt import Doubt
-from kdpipe.search.searched import STUDENTS, TEACHERS, Searched
+from kdpipe.search.searched import STUDENTS, TEACHERS, Searched, speed
 from kdpipe.statistics.beliefs import SURE
 
 NAME, TITLE = "search", "The search, cell by cell"
@@ -70,7 +70,9 @@ def sentences(searched: Searched, doubts: list[Doubt]) -> list[str]:
     if (due := searched.due) is not None:
         said.append(f"The search goes on: round {due.number}, {due}.")
     for student, taken in searched.slow.items():
-        said.append(f"{student} does not compete: an image takes {taken:.3g} ms.")
+        said.append(f"{student} does not compete: {speed(taken)}.")
+    if searched.slow.keys() == searched.competing.keys():
+        said.append("So nobody competes: allow more milliseconds, or take smaller students.")
     for one in doubts:
         number = len(searched.competing[one.student])
         said.append(f"{one.student}: {one.chosen} is chosen of {number} cells.")
@@ -222,7 +224,7 @@ def _end(option: Option, searched: Searched) -> str:
     if option in searched.winners.values():
         return "chosen"
     if option.student in searched.slow:
-        return f"too slow: {searched.slow[option.student]:.3g} ms"
+        return f"too slow: {speed(searched.slow[option.student])}"
     if option in searched.unpaid:
         return "not paid for by the budget"
     if (one := searched.dropped(option)) is None:
