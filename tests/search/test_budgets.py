@@ -74,7 +74,7 @@ def test_hours_that_pay_for_nobody_are_said_and_one_cell_goes_on(tmp_path):
     plans, found = to_the_end(study, store)
     assert "pays for 0 of" in found.rounds[0].why[-1] and len(found.rounds[1].asked) == 1
     page = (render(plans[-1], store, tmp_path / "report") / "index.md").read_text()
-    assert "of 0.17 minutes that it may take" in page
+    assert "of 10 seconds that they may take" in page
 
 
 def test_both_budgets_bind(tmp_path):

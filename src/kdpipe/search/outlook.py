@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from kdpipe.plan.items import Run
+from kdpipe.plan.prices import as_duration
 from kdpipe.search import candidates, rule
 from kdpipe.search.candidates import Candidate
 from kdpipe.search.searched import Searched
@@ -17,7 +18,7 @@ def lines(searched: Searched) -> list[str]:
     if search is not None and search.hours is not None:
         more = [
             f"search: its runs may take {search.hours:g} hours, each counted apart: what they take "
-            f"decides how many cells go on; so far they took {searched.hours:.3g}"
+            f"decides how many cells go on; so far they took {as_duration(3600 * searched.hours)}"
         ]
     there = [one for one in searched.competing if one not in searched.slow]
     return [*(_of(searched, one) for one in there), *more, last]

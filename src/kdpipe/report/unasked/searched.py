@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from kdpipe.plan.items import Plan
+from kdpipe.plan.prices import as_duration
 from kdpipe.report import style
 from kdpipe.report.figure import Drawing
 from kdpipe.report.table import Sheet
@@ -90,10 +91,10 @@ def sentences(searched: Searched, doubts: list[Doubt]) -> list[str]:
         )
         if (more := one.more) is not None:
             names = " and ".join(map(str, more.options))
-            hours = "" if more.hours is None else f", about {_hours(more.hours)} of jobs"
+            jobs = "" if more.hours is None else f", about {_duration(more.hours)} of jobs"
             said.append(
                 f"{more.seeds} more seeds of {names} ({more.student_epochs:,} student-epochs"
-                f"{hours}) would make that {more.within:.2f} points on average."
+                f"{jobs}) would make that {more.within:.2f} points on average."
             )
     for student, held in searched.correlations.items():
         number = f"{held:.2f}" if math.isfinite(held) else "undefined"
@@ -117,10 +118,10 @@ def price(plan: Plan, searched: Searched) -> list[str]:
     ]
     if searched.hours:
         most = plan.study.search.hours if plan.study.search else None
-        of = "" if most is None else f", of {_hours(most)} that it may take"
+        of = "" if most is None else f", of {_duration(most)} that they may take"
         said.append(
-            f"The runs of its rounds took {_hours(searched.hours)}, each counted apart, teachers "
-            f"and scratch runs included{of}."
+            f"The runs of its rounds took {_duration(searched.hours)}, each counted apart, "
+            f"teachers and scratch runs included{of}."
         )
     return said
 
@@ -239,8 +240,8 @@ def _place(option: Option, searched: Searched) -> tuple:
     return option not in searched.winners.values(), -often, mean, nll
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:.3g} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"
+def _duration(hours: float) -> str:
+    return as_duration(3600 * hours)
 
 
 def _number(value: float, digits: int) -> str:
