@@ -66,6 +66,15 @@ def test_the_winner_is_judged_by_fresh_seeds_alone(ended):
     assert one.gain is not None and one.gain.difference.n == 3
 
 
+def test_a_figure_says_over_how_many_seeds_its_students_are_too(ended):
+    """Three are fresh; of the winner's teacher and others more are there."""
+    folder, plan, store, _ = ended
+    page = (render(plan, store, folder / "report") / "index.html").read_text()
+    seeds = {run.seed for run in plan.runs.values() if run.network != "wrn10-0.5"}
+    assert len(seeds) > 3
+    assert f"intervals over n = 3 seeds to {len(seeds)} seeds; test set" in page
+
+
 def test_claims_that_compare_cells_are_not_tested(ended):
     _, plan, store, _ = ended
     verdicts = {one.id: one for one in looked_up(plan, store)[0].verdicts}

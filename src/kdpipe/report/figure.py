@@ -100,4 +100,7 @@ def _counts(rows: pd.DataFrame) -> str:
     done = where(rows, status="done")
     images = done.test_n.max() if "test_n" in done else float("nan")
     test = f" of {images:,.0f} images" if images == images else ""
-    return f"Means with 95 % t intervals over n = {units.count(done.seed)}; test set{test}."
+    # In a search teachers have more seeds than the students that went on to be tested.
+    seeds = sorted((part.seed for _, part in done.groupby("kind")), key=lambda some: some.nunique())
+    counts = dict.fromkeys(map(units.count, (seeds[0], seeds[-1]) if seeds else (done.seed,)))
+    return f"Means with 95 % t intervals over n = {' to '.join(counts)}; test set{test}."
