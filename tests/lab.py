@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -39,18 +38,13 @@ class Lab:
         return command + list(options)
 
     def run(self, content: dict | None, *options: str, code: int = 0) -> str:
-        command = self.command(*options, content=content)
-        done = subprocess.run(
-            command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert done.returncode == code, done.stdout
-        return done.stdout
-
-    def dry(self, content: dict | None, *options: str, code: int = 0) -> str:
-        _, _, _, *command = self.command("--dry-run", *options, content=content)
-        done = self.warm.snakemake(*command, cwd=self.folder, env=self.env)
+        _, _, _, *command = self.command(*options, content=content)
+        done = self.warm.snakemake(*command, cwd=Path.cwd(), env=self.env)
         assert done.code == code, done.output
         return done.output
+
+    def dry(self, content: dict | None, *options: str, code: int = 0) -> str:
+        return self.run(content, "--dry-run", *options, code=code)
 
     def planned(self, content: dict, *options: str) -> set[str]:
         """Names of the runs and ensembles that would be made, and of the rules but for those."""

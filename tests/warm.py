@@ -53,7 +53,7 @@ class Warm:
 
     def snakemake(self, *argv: str, cwd: Path, env: dict[str, str]) -> "Child":
         child = Child(self.path, ("snakemake", *argv), cwd, env)
-        child.wait()
+        child.wait(600)
         return child
 
     def close(self) -> None:
@@ -98,11 +98,19 @@ class Child:
 
 
 def serve(path: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import jinja2  # noqa: F401
+    import matplotlib.backends.backend_svg
+    import matplotlib.pyplot  # noqa: F401
     import numpy  # noqa: F401
     import pandas  # noqa: F401
     import scipy.special  # noqa: F401
+    import seaborn  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import snakemake.cli  # noqa: F401
+    import tabulate  # noqa: F401
     import torch
 
     torch.set_num_threads(1)

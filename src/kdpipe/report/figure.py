@@ -59,17 +59,28 @@ def figures() -> dict[str, Figure]:
 
 def draw(frame: pd.DataFrame, curves: pd.DataFrame) -> list[Drawing]:
     """Every figure for which there is data, in the order of a report."""
-    found = []
+    found, said = [], said_of(frame)
+    rows = {of_files: _rows(frame, of_files) for of_files in (False, True)}
     for name, one in figures().items():
         with contextlib.suppress(Untested):
-            found.append(drawn(name, one, frame, curves))
+            found.append(_drawing(name, one, rows[one.of_files], curves, said))
     return [one for one in found if one is not None]
 
 
 def drawn(name: str, one: Figure, frame: pd.DataFrame, curves: pd.DataFrame) -> Drawing | None:
     """One figure; None where there is no data for it. Raises Untested for the same."""
-    rows = as_files(frame) if one.of_files else tidy(frame)
-    rows = where(rows, status="done") if len(rows) else rows
+    return _drawing(name, one, _rows(frame, one.of_files), curves, said_of(frame))
+
+
+def _rows(frame: pd.DataFrame, of_files: bool) -> pd.DataFrame:
+    """What a figure is drawn from: what is finished, tidy."""
+    rows = as_files(frame) if of_files else tidy(frame)
+    return where(rows, status="done") if len(rows) else rows
+
+
+def _drawing(
+    name: str, one: Figure, rows: pd.DataFrame, curves: pd.DataFrame, said: str
+) -> Drawing | None:
     if one.of_files and not len(rows):
         return None
     with style.applied():
@@ -77,7 +88,7 @@ def drawn(name: str, one: Figure, frame: pd.DataFrame, curves: pd.DataFrame) -> 
     if made is None:
         return None
     figure, what = made
-    return Drawing(name, one.title, f"{what} {_counts(rows)} {said_of(frame)}", figure)
+    return Drawing(name, one.title, f"{what} {_counts(rows)} {said}", figure)
 
 
 def full(frame: pd.DataFrame) -> pd.DataFrame:
