@@ -12,7 +12,7 @@ from kdpipe.workflow.load import load as load_dag
 @pytest.fixture
 def gpus(monkeypatch):
     """Two GPUs that torch can use."""
-    monkeypatch.setattr(usable, "refused", lambda: None)
+    monkeypatch.setattr(usable, "_reasons", dict.fromkeys)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
 
 

@@ -96,6 +96,8 @@ def test_an_operation_without_a_deterministic_kernel_is_named(pretended):
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "FIND was unable to find an engine to execute this computation",
     ],
 )
 def test_no_memory_in_the_words_of_the_libraries(text):
@@ -109,7 +111,10 @@ def test_no_memory_in_the_words_of_the_libraries(text):
     [
         ("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be", True),
         ("CUDA error: unknown error", True),
-        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", True),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm( handle, o", True),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", True),
+        ("No CUDA GPUs are available", True),
+        ("CUDA error: Invalid access of peer GPU memory over nvlink or a hardware error", True),
         ("CUDA error: device-side assert triggered", False),  # a bug
         ("mat1 and mat2 shapes cannot be multiplied", False),
     ],
@@ -119,3 +124,9 @@ def test_a_gpu_that_has_failed_is_a_fault_of_the_machine(text, gone):
     assert faults.is_gone(RuntimeError(text)) == gone == (said is not None)
     if said is not None:
         assert "CUDA kernel" not in said and "CUDA_VISIBLE_DEVICES" in said
+
+
+def test_a_gpu_that_another_process_has_for_itself_has_not_failed():
+    error = RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nmore")
+    assert not faults.is_gone(error)
+    assert "compute mode is exclusive" in faults.advice(error)

@@ -29,7 +29,7 @@ with leases.held("cuda", int(sys.argv[1])) as gpu:
 def gpus(monkeypatch, request):
     """Two GPUs that no other test has: their leases hold for the whole machine."""
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    ids = [f"{request.node.name}-{os.getpid()}-{index}" for index in range(2)]
+    ids = [f"GPU-{request.node.name}-{os.getpid()}-{index}" for index in range(2)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(ids))
     return ids
 

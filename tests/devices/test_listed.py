@@ -19,9 +19,11 @@ GPU 1: Tesla T4 (UUID: GPU-bb22)
         "1": ["GPU-bb22"],
         "GPU-bb22, 0": ["GPU-bb22", "GPU-aa11"],
         "GPU-b": ["GPU-bb22"],  # CUDA takes the beginning of a UUID
-        "GPU-": ["GPU-"],  # of both
+        "GPU-": [],  # of both
         "0,-1,1": ["GPU-aa11"],
-        "7": ["7"],
+        "0,7,1": ["GPU-aa11"],  # CUDA stops at what is none
+        "7": [],
+        "NoDevFiles": [],  # as SLURM has it for a job without a GPU
         "": [],
         "-1": [],
     }.items(),
@@ -51,7 +53,7 @@ def test_what_a_gpu_is_cut_into_is_leased_in_its_place(monkeypatch, tmp_path, te
 
 def test_a_gpu_that_has_fallen_off_the_bus_does_not_hide_the_others(monkeypatch, tmp_path):
     lost = "Unable to determine the device handle for GPU0000:0A:00.0: Unknown Error\n"
-    machines.nvidia_smi(monkeypatch, tmp_path, lost + TWO.splitlines()[1] + "\n", code=15)
+    machines.nvidia_smi(monkeypatch, tmp_path, f"{lost}\n{TWO.splitlines()[1]}\n", code=15)
     assert listed.gpus() == ["GPU-bb22"]
 
 
@@ -59,6 +61,20 @@ def test_no_driver_no_gpu(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert (listed.gpus(), listed.driver(), listed.filled()) == ([], None, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), {"0, GPU-aa": ["0", "GPU-aa"], "NoDevFiles": [], "none": []}.items()
+)
+def test_without_nvidia_smi_a_name_is_known_by_its_form(monkeypatch, tmp_path, text, expected):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+    assert listed.gpus() == expected
+
+
+def test_a_complaint_of_nvidia_smi_is_no_version(monkeypatch, tmp_path):
+    machines.nvidia_smi(monkeypatch, tmp_path, TWO, driver="Unable to determine it\n580.65.06\n")
+    assert listed.driver() == "580.65.06"
 
 
 def test_how_full_a_gpu_is(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """Torch is asked in a process of its own, and only where a GPU is listed."""
 
+import os
 import subprocess
 import sys
 
@@ -11,20 +12,20 @@ from kdpipe.devices import compiling, decided, usable
 from kdpipe.errors import KdpipeError
 
 LISTED = "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa11)\n"
-SAID = {"torch": "2.14.1+cu130", "cuda": "13.0", "error": "The driver is too old (found 11040)."}
+OLD = "The driver is too old (found 11040)."
+SAID = {"torch": "2.14.1+cu130", "cuda": "13.0", "errors": [OLD]}
+TWO = LISTED + "GPU 1: Quadro K620 (UUID: GPU-bb22)\n"
 
 
 @pytest.fixture
 def listed(monkeypatch, tmp_path):
     machines.nvidia_smi(monkeypatch, tmp_path, LISTED)
-    usable._refused.cache_clear()
-    yield
-    usable._refused.cache_clear()
+    monkeypatch.setattr(usable, "_known", {})
 
 
 def test_torch_is_not_asked_where_there_is_no_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(usable, "_asked", lambda: 1 / 0)
+    monkeypatch.setattr(usable, "_asked", lambda _: 1 / 0)
     assert usable.refused() is None
 
 
@@ -44,8 +45,9 @@ def test_a_real_torch_says_that_a_pretended_gpu_is_none(listed, capsys):
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ({"error": None}, None),
-        ({"error": "CUDA out of memory. Tried to allocate 2 MiB"}, None),  # others fill it
+        ({"errors": [None]}, None),
+        ({"errors": ["CUDA out of memory. Tried to allocate 2 MiB"]}, None),  # others fill it
+        ({"errors": ["CUDA error: CUDA-capable device(s) is/are busy or unavailable"]}, None),
         ({}, "wants driver 580 or newer, and this is driver 470.82.01"),
         ({"cuda": "12.6"}, "wants driver 525 or newer"),
         ({"cuda": "11.8"}, "with driver 470.82.01 says: The driver is too old"),
@@ -53,9 +55,50 @@ def test_a_real_torch_says_that_a_pretended_gpu_is_none(listed, capsys):
     ],
 )
 def test_what_torch_wants(listed, monkeypatch, said, expected):
-    monkeypatch.setattr(usable, "_asked", lambda: SAID | said)
+    monkeypatch.setattr(usable, "_asked", lambda _: SAID | said)
     found = usable.refused()
     assert found == expected if expected is None else expected in str(found)
+
+
+def test_a_gpu_that_torch_cannot_use_is_left_out_for_all_jobs(
+    listed, monkeypatch, tmp_path, capsys
+):
+    """And the others are used: a card for a screen keeps no study from the one beside it."""
+    machines.nvidia_smi(monkeypatch, tmp_path, TWO, driver="580.65.06\n")
+    asked, wrong = [], "CUDA error: no kernel image is available for execution on the device"
+
+    def answer(gpus):
+        asked.append(gpus)
+        return SAID | {"errors": [wrong if gpu == "GPU-bb22" else None for gpu in gpus]}
+
+    monkeypatch.setattr(usable, "_asked", answer)
+    assert decided.decide("auto", False, None) == "cuda" == decided.here("cuda")
+    said = capsys.readouterr().err
+    why = f"torch 2.14.1+cu130 with driver 580.65.06 says: {wrong}"
+    assert f"GPU GPU-bb22 is left out: {why}" in said
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aa11" and "1 GPUs here" in said
+    assert asked == [["GPU-aa11", "GPU-bb22"]]  # once
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with pytest.raises(KdpipeError, match="no kernel image"):
+        decided.decide("cuda", False, None)
+
+
+def test_each_gpu_is_asked_by_its_own_name_and_one_instance_for_all(listed, monkeypatch, tmp_path):
+    """In the order of the bus, as leases count: CUDA's own is the fastest first."""
+    said = "import json, os\nprint(json.dumps({'errors': [os.environ[k] for k in KEYS]}))"
+    keys = ["CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES"]
+    monkeypatch.setattr(usable, "_QUESTION", said.replace("KEYS", str(keys)))
+    assert usable._asked(["GPU-aa11", "GPU-bb22"])["errors"] == ["PCI_BUS_ID", "GPU-aa11,GPU-bb22"]
+    asked = []
+
+    def answer(gpus):
+        asked.append(gpus)
+        return SAID | {"errors": [None] * len(gpus)}
+
+    monkeypatch.setattr(usable, "_asked", answer)
+    names = ["GPU-aa11", "MIG-cc33", "MIG-dd44"]
+    assert usable._reasons(names) == dict.fromkeys(names)
+    assert asked == [["GPU-aa11"], ["MIG-cc33"]]
 
 
 def test_a_torch_that_is_not_there_is_an_error_of_its_own(listed, monkeypatch):

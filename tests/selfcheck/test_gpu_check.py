@@ -1,5 +1,6 @@
 """`kdpipe gpu-check`, run to its end on a pretended GPU, and what it does with what goes wrong."""
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import machines
 import pytest
+import rounded
 import torch
 from torch import nn
 
@@ -75,7 +77,7 @@ def test_it_does_not_wait_for_a_run_that_is_at_work(monkeypatch, capsys):
     name = f"GPU-busy-{os.getpid()}"
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
-    monkeypatch.setattr(usable, "refused", lambda: None)
+    monkeypatch.setattr(usable, "_reasons", dict.fromkeys)
     with leases.lease():
         assert main(["gpu-check"]) == 2
     assert f"a run of kdpipe is at work on GPU {name}" in capsys.readouterr().err
@@ -102,8 +104,8 @@ def test_what_breaks_a_check_ends_there_and_is_a_failure(monkeypatch, capsys):
     passes = Check(9, "passes", lambda _: Outcome(True, "well", {"off": 0.0}), "nothing")
     made = {"raises": check(1, raises), "dies": check(2, dies), "passes": passes}
     monkeypatch.setattr(look, "checks", lambda: made)
-    told = []
-    found = {one.name: one.outcome for one in look.look(True, told.append)}
+    told = list(look.look(True))
+    found = {one.name: one.outcome for one in told}
     assert found["raises"] == Outcome(False, "RuntimeError: CUDA error: an illegal memory access")
     assert found["dies"] == Outcome(False, "its process ended by signal 11")
     assert found["passes"] == Outcome(True, "well", {"off": 0.0})
@@ -142,11 +144,13 @@ def test_files_that_differ():
 def pretended(monkeypatch):
     """A GPU that computes as the CPU does, but for what a test changes."""
     monkeypatch.setattr(exact, "torch_device", lambda *_: torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "pretended")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 0))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-off-{os.getpid()}")
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
 
-QUICK = bench.Bench(Path("nowhere"), True)
+QUICK, WHOLE = bench.Bench(Path("nowhere"), True), bench.Bench(Path("nowhere"), False)
 
 
 def every_other(monkeypatch, where, name, change):
@@ -180,6 +184,61 @@ def test_a_gradient_that_is_another_or_none_fails(pretended, monkeypatch):
         monkeypatch, compared, "step", lambda said: (said[0], [g * float("nan") for g in said[1]])
     )
     assert agreement.look(QUICK).passed is False
+
+
+@pytest.mark.parametrize(("bits", "fails"), {21: [], 10: ["float32"], 7: ["float32"]}.items())
+def test_a_right_gpu_passes_and_one_with_shorter_factors_does_not(
+    pretended, monkeypatch, bits, fails
+):
+    """Its convolutions and products have factors of so many bits: 21 are off by what another order
+    of sums is off by, 10 are those of TF32, 7 of bfloat16. Not the quick networks: the real ones.
+    """
+    calls, real = [], compared.step
+
+    def step(*given, **more):
+        calls.append(given)
+        there = len(calls) % 2 == 0 and not more.get("half")  # autocast rounds by itself
+        with rounded.factors(bits) if there else contextlib.nullcontext():
+            return real(*given, **more)
+
+    monkeypatch.setattr(compared, "step", step)
+    outcome = agreement.look(WHOLE)
+    wrong = {way for way in compared.TOLERANCE if f" in {way} " in outcome.said}
+    assert wrong == set(fails) and outcome.passed is not bool(fails), outcome
+    assert "gradients in float32" in outcome.said or not fails
+    assert families.look(WHOLE).passed is (bits == 21)
+
+
+@pytest.mark.parametrize("kind", bench.STUDIES)
+@pytest.mark.parametrize("outputs", ["table", "live"])
+def test_its_studies_can_be_planned(kind, outputs):
+    runs = bench._runs(kind, outputs)
+    assert runs.teacher.network != runs.student.network
+    assert bool(runs.student.tables) == (outputs == "table")
+
+
+def test_the_checks_that_take_time_run_with_what_they_really_show(pretended, monkeypatch, tmp_path):
+    """Of the whole check but for its networks and most of its epochs."""
+    small = {"networks": ("wrn10-1", "wrn10-0.5"), "network_recipes": {}}
+    timed = bench.STUDIES["timed"]
+    recipe = timed["recipe"] | {"epochs": 1, "drop_epochs": []}
+    monkeypatch.setitem(bench.STUDIES, "timed", {**timed, **small, "recipe": recipe})
+    bench._runs.cache_clear()
+    until = time.monotonic() + 300
+    for name in ("throughput", "several"):
+        check = look.checks()[name]
+        (tmp_path / name).mkdir()
+        outcome = look._outcome(check, bench.Bench(tmp_path / name, False, until))
+        assert outcome.passed is None and all(value > 0 for value in outcome.numbers.values())
+    bench._runs.cache_clear()
+
+
+def test_what_a_network_drops_is_left_out():
+    """Two devices draw other numbers from one seed."""
+    given = compared.batch((3, 64, 64), 2)
+    one, other = (compared.network("squeezenet1_1", (3, 64, 64)) for _ in range(2))
+    torch.rand(1)
+    assert torch.equal(compared.step(one, *given)[0], other(given[0]))
 
 
 def test_every_family_has_a_network_here():

@@ -27,6 +27,8 @@ def decide(wish: str, remote: bool, begun: str | None) -> str:
     listed = not remote and bool(gpus())
     wrong = usable.refused() if listed and not (wish == "auto" and begun == "cpu") else None
     here = listed and wrong is None
+    if here and begun != "cpu":
+        usable.leave_out()
     if wish == "cuda":
         if wrong:
             raise KdpipeError(f"device: cuda, but torch cannot use the GPUs here: {wrong}")
@@ -57,9 +59,10 @@ def decide(wish: str, remote: bool, begun: str | None) -> str:
 
 def here(wish: str) -> str:
     """cpu or cuda: on which of them a study would begin on this machine."""
-    if wish == "auto":
-        return "cuda" if gpus() and usable.refused() is None else "cpu"
-    return wish
+    if wish == "cpu" or not gpus() or usable.refused() is not None:
+        return "cpu" if wish == "auto" else wish
+    usable.leave_out()
+    return "cuda"
 
 
 def of_job(wish: str) -> str:

@@ -7,13 +7,18 @@ _NO_MEMORY = (
     *("out of memory", "allocate memory", "not enough memory"),
     *("cublas_status_alloc_failed", "cublas_status_not_initialized"),
     *("cudnn_status_not_initialized", "cudnn_status_alloc_failed"),
+    "allocation_failed",  # cuDNN 9: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
+    "unable to find an engine to execute",  # of a convolution, where no workspace fits
 )
 # Of the machine: CUDA's words for a GPU that has failed, or gone, under a process.
 _GONE = (
     *("gpu is lost", "fallen off the bus", "uncorrectable ecc", "unspecified launch failure"),
-    *("busy or unavailable", "no cuda-capable device is detected", "unknown error"),
-    *("hardware stack error", "nvlink error", "system not yet initialized"),
+    *("no cuda-capable device is detected", "no cuda gpus are available", "unknown error"),
+    *("hardware stack error", "nvlink", "hardware error", "system not yet initialized"),
+    *("cublas_status_execution_failed", "cudnn_status_execution_failed"),
 )
+# Of a GPU whose owner lets one process at a time use it (nvidia-smi -c EXCLUSIVE_PROCESS).
+_BUSY = "busy or unavailable"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -28,7 +33,7 @@ def is_gone(error: BaseException) -> bool:
     """Whether a GPU has failed: a fault of the machine, not of what ran on it."""
     text = str(error).lower()
     return isinstance(error, RuntimeError) and (
-        "cuda" in text and any(words in text for words in _GONE)
+        ("cuda" in text or "cudnn" in text) and any(words in text for words in _GONE)
     )
 
 
@@ -40,6 +45,12 @@ def advice(error: BaseException) -> str | None:
             f"the GPU has failed ({first}): a fault of the machine, and the run goes on from its "
             "saved state when it is started again; nvidia-smi and dmesg (Xid) say more, and "
             "CUDA_VISIBLE_DEVICES leaves that GPU out"
+        )
+    if isinstance(error, RuntimeError) and _BUSY in str(error):
+        return (
+            "another process has this GPU for itself: its compute mode is exclusive (nvidia-smi -q "
+            "-d COMPUTE), so one run at a time, runs_per_gpu: 1, or another GPU by "
+            "CUDA_VISIBLE_DEVICES; if no other process is there, the GPU has failed"
         )
     if isinstance(error, RuntimeError) and "to be on the same device" in str(error):
         return (

@@ -10,33 +10,39 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
-_LINE = re.compile(r"^(?P<inside>\s*)(?:GPU|MIG)\b.*\(UUID: (?P<name>[^)\s]+)\)", re.M)
+_LINE = re.compile(r"^(?P<inside>[ \t]*)(?:GPU|MIG)\b.*\(UUID: (?P<name>[^)\s]+)\)", re.M)
+_NAME = re.compile(r"\d+$|GPU-|MIG-")
 
 
 def gpus() -> list[str]:
-    """The GPUs that this process may use: their UUIDs where nvidia-smi knows them."""
+    """The GPUs that this process may use: their UUIDs where nvidia-smi knows them.
+
+    CUDA_VISIBLE_DEVICES is read as CUDA reads it: what stands behind a name that means no GPU, as
+    -1 or SLURM's NoDevFiles, is not seen.
+    """
     whole, known = _listed()
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return known
     found = []
     for word in filter(None, (word.strip() for word in wanted.split(","))):
-        if word == "-1":  # CUDA sees what stands before it
+        if not known:  # nvidia-smi says nothing: of a name its form alone is known
+            meant = [word] if _NAME.match(word) else []
+        elif word.isdigit():  # it counts GPUs, and means the first instance of one that is cut
+            meant = whole[int(word)][:1] if int(word) < len(whole) else []
+        else:
+            meant = [name for name in known if name.startswith(word)]
+        if len(meant) != 1:
             break
-        if word.isdigit():
-            at = int(word)
-            # An index counts GPUs, and means the first instance of one that is cut.
-            found.append(next(iter(whole[at]), word) if at < len(whole) else word)
-            continue
-        begins = [name for name in known if name.startswith(word)]
-        found.append(begins[0] if len(begins) == 1 else word)
+        found += meant
     return found
 
 
 def driver() -> str | None:
     """The version of NVIDIA's driver here; None without one."""
-    lines = _said("--query-gpu=driver_version", "--format=csv,noheader").split()
-    return lines[0] if lines else None
+    said = _said("--query-gpu=driver_version", "--format=csv,noheader")
+    found = re.search(r"^\d+(\.\d+)+$", said, re.M)  # it may complain of a GPU first
+    return found[0] if found else None
 
 
 def filled() -> Mapping[str, float]:

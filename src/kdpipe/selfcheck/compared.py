@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from kdpipe.networks import models
 
-# How far logits, and gradients, may lie from the CPU's in float32, by what a GPU computes in: some
-# ten times what the rounding of one layer is, since layers add up and normalisation divides.
-TOLERANCE = {"float32": (1e-4, 1e-3), "TF32": (1e-2, 5e-2), "bfloat16": (5e-2, 2e-1)}
+# How far logits, and gradients, may lie from the CPU's in float32, by what a GPU computes in: three
+# times at least what WRN16-1 is off by where factors are rounded so on a CPU (tests/selfcheck): its
+# logits by 2e-6, 6e-4 and 6e-3. Gradients are off by 4e-3, 0.07 and 0.23: a last bit turns a ReLU.
+TOLERANCE = {"float32": (1e-4, 2e-2), "TF32": (1e-2, 2.5e-1), "bfloat16": (5e-2, 7e-1)}
 
 
 def distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
@@ -27,10 +28,16 @@ def distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
 
 
 def network(name: str, shape: tuple[int, int, int]) -> nn.Module:
-    """A network for ten classes in training mode, always with the same weights."""
+    """A network for ten classes in training mode, always with the same weights.
+
+    It drops nothing: another device draws other numbers from the same seed.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = models.build(name, num_classes=10, in_channels=shape[0])
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
     return model.to(memory_format=models.memory_format(name)).train()
 
 

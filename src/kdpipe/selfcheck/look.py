@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +45,8 @@ def gpu() -> str:
         )
     if wrong := usable.refused():
         raise KdpipeError(f"torch cannot use the GPU here: {wrong}")
+    usable.leave_out()
+    ids = listed.gpus()
     if not leases.is_free(ids[0]):
         raise KdpipeError(
             f"a run of kdpipe is at work on GPU {ids[0]}: wait for it, or name another in "
@@ -64,20 +66,18 @@ def facts() -> dict:
             return dict(exact.facts())
 
     with tempfile.TemporaryDirectory() as folder:
-        (said,) = apart.together([asked], Path(folder) / "log", time.monotonic() + 60)
+        (said,) = apart.together([asked], Path(folder) / "log", time.monotonic() + usable.PATIENCE)
     return said
 
 
-def look(quick: bool, told: Callable[[Found], None]) -> Iterator[Found]:
-    """Look at everything, and tell of each as it comes; what takes too long is a failure."""
+def look(quick: bool) -> Iterator[Found]:
+    """Look at everything, one after another; what takes too long is a failure."""
     _import()
     until = time.monotonic() + 60 * MINUTES
     with tempfile.TemporaryDirectory(prefix="kdpipe-gpu-check-") as folder:
         for name, check in checks().items():
             bench, began = Bench(Path(folder), quick, until), time.monotonic()
-            found = Found(name, check, _outcome(check, bench), time.monotonic() - began)
-            told(found)
-            yield found
+            yield Found(name, check, _outcome(check, bench), time.monotonic() - began)
 
 
 def versions() -> dict[str, str]:

@@ -52,6 +52,11 @@ WRONG = {
     "values in place": lambda net, y, x: y.clone().index_put_((torch.tensor([0]),), torch.ones(5)),
     "joined": lambda net, y, x: torch.cat([y, torch.zeros(2, 1)], 1)[:, :5],
     "caught": lambda net, y, x: caught(y),
+    "filled in": lambda net, y, x: y + filled(y),
+    "copied in": lambda net, y, x: y * torch.zeros(len(y), 5).copy_(y),
+    "from the CPU": lambda net, y, x: y + y.cpu(),
+    "a number in a list": lambda net, y, x: y * torch.stack([y.sum(), torch.tensor(2.0)]).mean(),
+    "through numpy": lambda net, y, x: y + torch.from_numpy(y.detach().cpu().numpy() + 1),
     "in training alone": lambda net, y, x: y + torch.zeros(5) if net.training else y,
     "backwards": lambda net, y, x: Doubled.apply(y),
 }
@@ -66,7 +71,15 @@ RIGHT = {
     "numbers that are looked at": lambda net, y, x: y + 1 if float(y.sum()) > 0 else y,
     "dropped": lambda net, y, x: nn.functional.dropout(y, 0.5, net.training),
     "on the CPU for a while": lambda net, y, x: (y.cpu() + torch.zeros(5)).to(y.device),
+    "through numpy and back": lambda net, y, x: y + torch.tensor(y.detach().cpu().numpy()).to(y),
+    "as another kind": lambda net, y, x: y.half().float(),
 }
+
+
+def filled(y):
+    padded = torch.zeros(len(y), 5)
+    padded[:] = y
+    return padded
 
 
 def caught(y):
@@ -85,6 +98,17 @@ def test_what_would_fail_on_a_gpu_is_found(name):
 @pytest.mark.parametrize("name", RIGHT)
 def test_what_works_everywhere_passes(name):
     assert on_a_gpu.fails(Net(RIGHT[name]), X) is None
+
+
+def test_an_array_of_numpy_is_said_to_be_one():
+    net = Net(lambda net, y, x: torch.from_numpy(y.detach().numpy()))
+    said = on_a_gpu.fails(net, X)
+    assert said is not None and "numpy cannot read" in said and __file__ in said
+
+
+@pytest.mark.parametrize("do", [lambda net, y, x: filled(y), lambda net, y, x: y.cpu()])
+def test_an_answer_that_stays_on_the_cpu_is_found(do):
+    assert "its answer is on the CPU" in on_a_gpu.fails(Net(do), X)
 
 
 def test_the_operation_is_named_with_its_line():

@@ -20,8 +20,11 @@ def run(options) -> int:
     name = look.gpu()
     print(f"GPU {name}: {look.MINUTES} minutes at most", flush=True)
     about = look.facts()
-    found = list(look.look(options.quick, lambda one: print(written.line(one), flush=True)))
-    written.write(options.json, about, look.versions(), options.quick, found)
+    found: list[look.Found] = []
+    for one in look.look(options.quick):
+        print(written.line(one), flush=True)
+        found.append(one)  # and written at once: whoever ends it has what there is
+        written.write(options.json, about, look.versions(), options.quick, found)
     print(written.last(found, options.json))
     return int(any(one.outcome.passed is False for one in found))
 

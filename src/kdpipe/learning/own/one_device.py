@@ -2,8 +2,8 @@
 
 It is run on torch's device `meta`, whose tensors have shapes and no numbers, as it would be run on
 a GPU. What it makes on the CPU (`torch.zeros(3)`, an attribute that is no buffer) and puts together
-with what it was given fails on a GPU, and is seen here. Code that looks at numbers cannot be
-followed: nothing is said of it.
+with what it was given fails on a GPU, and is seen here. What it copies to the CPU has zeros there.
+Code that looks at a number of the GPU (`float(x.sum())`) cannot be followed: nothing is said of it.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,25 @@ CURE = (
     "({}): make tensors with device=x.device, and keep them by register_buffer; "
     "or write device: cpu in the study"
 )
+ELSEWHERE = (
+    "it would fail on a GPU: its answer is on the CPU whatever it is given: bring it back by "
+    ".to(x.device), or compute it there; or write device: cpu in the study"
+)
+ARRAYS = (
+    "it would fail on a GPU, whose tensors numpy cannot read ({}): compute with torch, or take "
+    "x.detach().cpu() first and bring what comes out back to x.device; or write device: cpu in the "
+    "study"
+)
+JOINED = ("cat", "stack")
 INDEXED = ("index", "_unsafe_index", "index_put", "index_put_", "_index_put_impl_")
 
 
 class _Mixed(RuntimeError):
     """An operation on two devices."""
+
+
+class _Elsewhere(RuntimeError):
+    """An answer on the CPU to what is not."""
 
 
 class _Watch(TorchDispatchMode):
@@ -36,19 +50,31 @@ class _Watch(TorchDispatchMode):
     first: _Mixed | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
-        name = func.overloadpacket.__name__
+        name, kwargs = func.overloadpacket.__name__, kwargs or {}
+        if name == "copy_" and args[0].device != META and args[1].device == META:
+            return args[0]
+        if name == "_to_copy" and args[0].device == META and kwargs.get("device", META) != META:
+            asked = {key: value for key, value in kwargs.items() if key != "non_blocking"}
+            return torch.zeros_like(args[0], **asked)
         if name not in COPIES and self.first is None:
             # Places in a tensor may come from the CPU.
             seen = (args[0], args[2:]) if name in INDEXED else (args, kwargs)
             devices = {
                 leaf.device.type
                 for leaf in tree_leaves(seen)
-                if isinstance(leaf, Tensor) and leaf.dim()  # a single number goes everywhere
+                # A single number goes everywhere, but into what is joined.
+                if isinstance(leaf, Tensor) and (leaf.dim() or name in JOINED)
             }
             if len(devices) > 1:
                 self.first = _Mixed(f"{name} of tensors on {' and '.join(sorted(devices))}")
                 raise self.first
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
+
+
+def refuse_elsewhere(answer: Any) -> None:
+    """Raise what `left` reports if an answer to tensors on `meta` is not there."""
+    if isinstance(answer, Tensor) and answer.device != META:
+        raise _Elsewhere
 
 
 def left(run: Callable[[], Any]) -> str | None:
@@ -57,6 +83,11 @@ def left(run: Callable[[], Any]) -> str | None:
     try:
         with watch:
             run()
+    except _Elsewhere:
+        return ELSEWHERE
+    except TypeError as error:
+        if watch.first is None and "convert meta device type tensor to numpy" in str(error):
+            return ARRAYS.format(blamed(error).partition(": ")[2])
     except Exception:  # of code that cannot be followed here, or what it made of ours
         pass
     return None if watch.first is None else CURE.format(blamed(watch.first).partition(": ")[2])

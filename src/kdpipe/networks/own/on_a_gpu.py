@@ -30,7 +30,7 @@ def fails(model: nn.Module, shown: Tensor) -> str | None:
     def use() -> None:
         there, x = model.to(one_device.META), shown.to(one_device.META)
         with torch.no_grad():
-            there.eval()(x)
+            one_device.refuse_elsewhere(there.eval()(x))
             groups_of(there, x)
         labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         F.cross_entropy(there.train()(x), labels).backward()

@@ -8,7 +8,7 @@ def look(bench: Bench) -> Outcome:
     numbers = {}
     for outputs in ("table", "live"):
         runs, place = bench.runs("timed", outputs), bench.place("timed")
-        (record,) = bench.apart(lambda runs=runs, place=place: bench.taught(runs, place))
+        (record,) = bench.apart(lambda runs=runs, place=place: bench.taught(runs, place, True))
         numbers[f"{outputs}_images_per_second"] = record["images_per_second"]
     table, live = numbers.values()
     names = f"{runs.student.network} from {runs.teacher.network}"
