@@ -15,4 +15,5 @@ def nvidia_smi(
     tool.write_text(f'#!/bin/sh\ncase "$1" in\n{cases}esac\nexit {code}\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # so that it is taken back, whoever sets it
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")

@@ -103,7 +103,7 @@ def serve(path: str) -> None:
     matplotlib.use("Agg")
     import jinja2  # noqa: F401
     import matplotlib.backends.backend_svg
-    import matplotlib.pyplot  # noqa: F401
+    import matplotlib.pyplot
     import numpy  # noqa: F401
     import pandas  # noqa: F401
     import scipy.special  # noqa: F401

@@ -114,9 +114,24 @@ def test_the_plans_side_stays_free_of_torch():
 
 def test_what_torch_compile_needs(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert "no no-such-compiler here" in str(compiling.missing())
+    assert "no no-such-compiler here" in str(compiling.missing("cpu"))
     monkeypatch.setenv("CXX", sys.executable)
     monkeypatch.setattr(compiling.sysconfig, "get_path", lambda _: str(tmp_path))
-    assert f"{tmp_path}/Python.h" in str(compiling.missing())
+    assert f"{tmp_path}/Python.h" in str(compiling.missing("cpu"))
     (tmp_path / "Python.h").touch()
-    assert compiling.missing() is None
+    assert compiling.missing("cpu") is None
+
+
+def test_on_a_gpu_it_is_another_compiler(monkeypatch, tmp_path):
+    """Triton's is of C: $CC, or gcc, or clang."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(compiling.sysconfig, "get_path", lambda _: str(tmp_path))
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "a C compiler, and there is no gcc or clang here" in str(compiling.missing("cuda"))
+    (tmp_path / "clang").write_text("")
+    (tmp_path / "clang").chmod(0o755)
+    assert compiling.missing("cuda") is None
+    monkeypatch.setenv("CC", "icx")
+    assert "no icx here" in str(compiling.missing("cuda"))

@@ -14,8 +14,9 @@ import tiny
 import torch
 from planned_runs import LONG, do, runs, stripped
 
-from kdpipe.devices import processor
+from kdpipe.devices import exact, processor
 from kdpipe.errors import Interrupted
+from kdpipe.jobs import train
 from kdpipe.results import store
 from kdpipe.results.files import read_arrays, write_arrays
 from kdpipe.upkeep.verify import faults
@@ -171,6 +172,33 @@ def test_a_record_names_every_machine_that_its_run_had(place):
     record = tiny.record(place, run)
     assert record["device"]["name"] == "Xeon, then EPYC"
     assert record["versions"]["torch"] == "2.13.0, then 2.14.1"
+
+
+def test_of_a_gpu_its_driver_is_named_too(place):
+    run = runs(LONG)[1]
+    about = {"name": "A100", "capability": "8.0", "cuda": "13.0", "cudnn": "92400"}
+    for number, driver in enumerate(("580.65", "590.10"), 1):
+        facts = about | {"driver": driver}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(exact, "machine", lambda _, f=facts: {"torch": "2.14.1", **f})
+            fixed = {"type": "cuda", "tf32": False, **facts}
+            patch.setattr(train, "facts_of_device", lambda *_, f=fixed: dict(f))
+            interrupted(run, place, after=number) if number == 1 else do(run, place)
+    device = tiny.record(place, run)["device"]
+    assert device == {"type": "cuda", "tf32": False, **about, "driver": "580.65, then 590.10"}
+
+
+def test_a_state_of_an_older_version_says_where_it_was_trained(place):
+    """It has pairs of a name and torch's version."""
+    run = runs(LONG)[1]
+    interrupted(run, place)
+    state = place.run(run.name) / ".state.safetensors"
+    arrays, about = read_arrays(state)
+    write_arrays(state, arrays, about | {"machines": [["Xeon", "2.13.0"]]})
+    do(run, place)
+    record = tiny.record(place, run)
+    assert record["device"]["name"] == f"Xeon, then {processor.name()}"
+    assert record["versions"]["torch"] == f"2.13.0, then {torch.__version__}"
 
 
 def test_the_seconds_of_a_resumed_run_are_those_of_all_its_sessions(place):

@@ -75,12 +75,25 @@ def test_kernels_of_a_step_stay_below_a_ceiling(place, monkeypatch):
 
 
 class Fused(TorchDispatchMode):
-    """The steps of an optimiser, which have no form without numbers."""
+    """The steps of an optimiser, which have no form without numbers. And what is copied to the
+    device from here while `steps` go on, such that the host waits: its calls.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.waits = False, []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket.__name__.startswith("_fused_"):
+        name, kwargs = func.overloadpacket.__name__, kwargs or {}
+        if name.startswith("_fused_"):
             return None
-        return func(*args, **(kwargs or {}))
+        if self.steps and name in ("_to_copy", "copy_"):
+            source = args[1] if name == "copy_" else args[0]
+            there = args[0].device if name == "copy_" else kwargs.get("device") or source.device
+            waits = not (args[2] if len(args) > 2 else kwargs.get("non_blocking"))
+            if source.device.type == "cpu" and there.type == "meta" and waits:
+                self.waits.append(f"{name} of {tuple(source.shape)}")
+        return func(*args, **kwargs)
 
 
 class Blind:
@@ -134,9 +147,19 @@ def test_no_step_reads_a_value_back(place, monkeypatch, case):
     monkeypatch.setattr(loop, "save", lambda *_: None)
     # There is none for `meta`.
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    monkeypatch.setattr(curve, "note", lambda *given: noted.append(note(*given)))
-    monkeypatch.setattr(curve, "refuse_nonfinite", lambda *_: None)
+    fused = Fused()
+
+    def step_is_over(*given):
+        noted.append(note(*given))
+        fused.steps = True
+
+    def epoch_is_over(*_):
+        fused.steps = False
+
+    monkeypatch.setattr(curve, "note", step_is_over)
+    monkeypatch.setattr(curve, "refuse_nonfinite", epoch_is_over)
     monkeypatch.setattr(curve, "running", lambda *_: {})
-    with one_device._Watch(), Fused():
+    with one_device._Watch(), fused:
         loop.train(run.spec, run.digest, place.run(run.name), [], 2, place)
     assert len(noted) == 8
+    assert not fused.waits

@@ -120,6 +120,8 @@ def test_a_gpu_of_a_cluster_is_asked_for_as_its_site_names_it():
     assert asked == {("cpu", False): (0, ""), ("cpu", True): (0, ""), ("cuda", False): (1, "")}
     plain = dag(device="cuda", remote=True)
     assert (plain.gpus, plain.gres) == (1, "")
+    # A probe fits on the CPU: here it waits for a lease, there its job has the GPU to the end.
+    assert plain.gpus_of_a_probe == 1 and dag(device="cuda").gpus_of_a_probe == 0
 
 
 def test_a_name_that_is_not_planned_is_an_error():

@@ -1,8 +1,8 @@
 """The real Snakemake on a tiny study: what it plans, what it repeats, what it survives.
 
 One study is run to its end and shared; a test asks a dry run what would be done in it, or goes on
-in a copy of its own. A run is a `snakemake` process like a user's; dry runs, and the `kdpipe` that
-rules call, are forked from a server that has done its imports (warm.py).
+in a copy of its own. Snakemake, and the `kdpipe` that rules call, are processes of their own,
+forked from a server that has done their imports (warm.py).
 """
 
 import os
@@ -13,11 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
 import yaml
 from lab import RENDERS, ROOT, Lab
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from kdpipe.plan import planner
 from kdpipe.plan.items import Plan
@@ -178,6 +180,15 @@ def test_half_way_targets(lab):
     students = lab.planned(content, "--", "students")
     assert students == names(content) - set(made(content).ensembles) | {"prepare"}
     assert lab.planned(content, "--", "report") == names(content) | {"prepare", "render"}
+
+
+def test_what_a_cluster_measures_as_a_file_asks_for_no_gpu(lab):
+    """Where a site names the model of its GPUs, the plugin asks one for each job that says so."""
+    said = lab.dry(study(export=True), "--default-resources", "gpu_model=a100")
+    asked = dict(re.findall(r"^rule (\w+):.*?gpu_model=(\w*)", said, re.MULTILINE | re.DOTALL))
+    assert asked["train"] == "a100" and asked["gauge"] == ""
+    given = [SimpleNamespace(resources={"gpu_model": model}) for model in ("", "a100")]
+    assert [set_gres_string(job) for job in given] == ["", " --gpus=a100:1"]
 
 
 # --- what is run again

@@ -15,6 +15,7 @@ rule gauge:
     resources:
         mem_mb=study.megabytes,
         runtime=study.minutes,
+        gpu_model="",  # a site that names one means runs: of a job without a GPU it would be asked for one
     params:
         spec=study.spec,
         means=study.means,

@@ -15,7 +15,7 @@ rule probe:
     resources:
         mem_mb=study.megabytes,
         runtime=study.minutes,
-        gpu=study.gpus,
+        gpu=study.gpus_of_a_probe,
         gres=study.gres,
     params:
         spec=study.spec,

@@ -1,4 +1,7 @@
-"""What torch.compile needs of a machine: a compiler of C++, and the headers of Python."""
+"""What torch.compile needs of a machine: a compiler, and the headers of Python.
+
+On the CPU its code is C++; on a GPU it is Triton's, which compiles what starts it as C.
+"""
 
 import os
 import shutil
@@ -6,10 +9,13 @@ import sysconfig
 from pathlib import Path
 
 
-def missing() -> str | None:
-    """What is not here; None if nothing is."""
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
+def missing(device: str) -> str | None:
+    """What is not here for a device, cpu or cuda; None if nothing is."""
+    if device == "cuda":
+        wanted = [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
+        if not any(map(shutil.which, wanted)):
+            return f"a C compiler, and there is no {' or '.join(wanted)} here"
+    elif shutil.which(compiler := os.environ.get("CXX", "g++")) is None:
         return f"a C++ compiler, and there is no {compiler} here"
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if not header.exists():

@@ -53,6 +53,17 @@ def name(device) -> str:
     return torch.cuda.get_device_name() if device.type == "cuda" else processor.name()
 
 
+def machine(device) -> dict[str, str]:
+    """What a run's numbers may depend on where it is trained: the processor or GPU, and torch."""
+    import torch
+
+    found = {"name": name(device), "torch": torch.__version__}
+    if device.type == "cuda":
+        said = facts()
+        found |= {key: str(said[key]) for key in ("capability", "driver", "cuda", "cudnn")}
+    return found
+
+
 def kind(device) -> str:
     """What a saved state may be gone on with on: a torch device, and the kernels asked of it."""
     import torch

@@ -6,7 +6,6 @@ Diverged, and skipped because a parent did not end well, are outcomes: they stan
 import itertools
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,8 +115,9 @@ def _train(
         return old | {"checkpoints": checkpoints, "files": facts_of_files(folder)}
     cost = cost_of(spec, place, means.code)
     shown = recipe["epochs"] * spec["data"]["train_size"] + unlabelled_shown(spec)
-    machines, versions = (_in_turn(names) for names in zip(*result.machines, strict=True))
-    record["versions"]["torch"] = versions
+    record["versions"]["torch"] = _in_turn(result.machines, "torch")
+    device = facts_of_device(means.device, recipe["threads"])
+    device |= {key: _in_turn(result.machines, key) for key in device.keys() & result.machines[-1]}
     seconds = {
         "total": result.earlier_seconds + time.monotonic() - began,
         "training": result.training_seconds,
@@ -129,7 +129,7 @@ def _train(
     return record | {
         "status": "done",
         **begun,
-        "device": facts_of_device(means.device, recipe["threads"]) | {"name": machines},
+        "device": device,
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "images_per_second": round(shown / max(result.training_seconds, 1e-9), 1),
         "images": facts_of_images(spec, place, result.mean, result.std),
@@ -142,9 +142,10 @@ def _train(
     }
 
 
-def _in_turn(names: Iterable[str]) -> str:
+def _in_turn(machines: list[dict[str, str]], key: str) -> str:
     """What a run had one after another, as a record says it: nearly always one."""
-    return ", then ".join(name for name, _ in itertools.groupby(names))
+    known = [machine[key] for machine in machines if key in machine]
+    return ", then ".join(name for name, _ in itertools.groupby(known))
 
 
 def _missing(folder: Path, record: dict, keep: list[int]) -> list[int]:

@@ -49,7 +49,7 @@ def answers(spec: dict, network: nn.Module, split: Split) -> Answers:
     def said(pixels: np.ndarray) -> np.ndarray:
         given = normalised(torch.from_numpy(pixels).permute(0, 2, 3, 1), scale, shift)
         with torch.inference_mode():
-            return in_parts(network, given.contiguous(memory_format=layout)).numpy()
+            return in_parts(network, given.contiguous(memory_format=layout), forward_size).numpy()
 
     return said
 

@@ -49,7 +49,8 @@ def in_training(answers: Answers, recipe: dict) -> Callable:
 
     run = plain
     if recipe.get("compile"):
-        if what := compiling.missing():
+        device = next(answers.model.parameters()).device.type
+        if what := compiling.missing(device):
             raise KdpipeError(
                 f"recipe.compile needs {what}: install it, or write compile: false (which makes "
                 "other runs)"

@@ -5,8 +5,10 @@ weights that a run leaves are those of its average. Numbers that are no paramete
 of batch normalisation) are averaged alike; what is counted or an index is taken as it is.
 """
 
-from typing import Any
+import itertools
+from collections import defaultdict
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -24,7 +26,7 @@ def of(model: nn.Module, recipe: dict) -> AveragedModel | None:
     if decay is None:
         return None
     try:
-        return Average(model, multi_avg_fn=_towards(decay), use_buffers=True)
+        return Average(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     except Exception as error:  # a network of one's own: whatever its copying does
         raise KdpipeError(
             f"recipe.ema keeps a copy of the network, and this one cannot be copied "
@@ -33,24 +35,29 @@ def of(model: nn.Module, recipe: dict) -> AveragedModel | None:
 
 
 class Average(AveragedModel):
-    """One that takes the counts of layers as they are, which these keep on the host."""
+    """Torch's, with what it does after a step done without waiting for a GPU: torch copies the
+    number of steps there each time. Counts of layers are taken as they are, which these keep on
+    the host; whole numbers are no averages: torch would round 3 between 3 and 3 down to 2.
+    """
 
+    @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         for module in model.modules():
             if isinstance(module, Norm):
                 module.count()
-        super().update_parameters(model)
+        alike: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
+        for mine, theirs in zip(_numbers(self.module), _numbers(model), strict=True):
+            if self.n_averaged == 0 or not mine.is_floating_point():
+                mine.copy_(theirs)
+            else:
+                averaged, now = alike[mine.dtype]
+                averaged.append(mine)
+                now.append(theirs)
+        for averaged, now in alike.values():
+            assert self.multi_avg_fn is not None
+            self.multi_avg_fn(averaged, now, 0)  # of an exponential average steps do not matter
+        self.n_averaged += 1
 
 
-def _towards(decay: float) -> Any:
-    average = get_ema_multi_avg_fn(decay)
-
-    def towards(averaged: list[Tensor], now: list[Tensor], steps: Tensor | int) -> None:
-        """Whole numbers are no averages: torch would round 3 between 3 and 3 down to 2."""
-        if averaged[0].is_floating_point():
-            average(averaged, now, steps)
-        else:
-            for one, other in zip(averaged, now, strict=True):
-                one.copy_(other)
-
-    return towards
+def _numbers(model: nn.Module) -> list[Tensor]:
+    return [one.detach() for one in itertools.chain(model.parameters(), model.buffers())]

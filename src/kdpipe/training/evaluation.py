@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from kdpipe.data import streams
+from kdpipe.data.images import forward_size
 from kdpipe.data.splits import Split
 from kdpipe.data.views import PLAIN
 from kdpipe.devices import memory
@@ -77,7 +78,8 @@ class Examination:
             batches = []
             with torch.inference_mode(), contextlib.closing(images.centres(size)) as centres:
                 for x in centres:
-                    batches.append(in_parts(model, x.contiguous(memory_format=self.layout)).cpu())
+                    given = x.contiguous(memory_format=self.layout)
+                    batches.append(in_parts(model, given, forward_size).cpu())
                     pause()
             return torch.cat(batches)
 

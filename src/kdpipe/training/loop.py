@@ -59,7 +59,7 @@ class Result:
     training_seconds: float
     evaluation_seconds: float
     earlier_seconds: float
-    machines: list[list[str]]
+    machines: list[dict[str, str]]
     mean: list[float]
     std: list[float]
     start: dict | None
@@ -119,7 +119,7 @@ def train(
     progress, saved = Progress(taught_by=taught_by), read(folder, digest)
     if saved and _complete(saved[1], folder, digest, keep, exact.kind(where), taught_by):
         progress = resume(*saved, model, objective.learnt, average, optimiser)
-    progress.goes_on_with([exact.name(where), torch.__version__])
+    progress.goes_on_with(exact.machine(where))
     earlier = progress.seconds
     if progress.epoch == progress.step == 0:
         _keep(folder, digest, judged, 0, keep)

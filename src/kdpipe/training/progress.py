@@ -30,8 +30,7 @@ class Progress:
 
     `parts` (steps, columns) holds the losses and hits of that epoch's batches (see `curve`); `best`
     the weights after `best_epoch`, the best on validation so far. `taught_by`: the SHA-256 of each
-    teacher's weights; `machines`: on which it was trained so far (processor or GPU, torch's
-    version), in their order.
+    teacher's weights; `machines`: where it was trained so far (see `exact.machine`), in order.
     """
 
     epoch: int = 0
@@ -42,10 +41,10 @@ class Progress:
     parts: torch.Tensor | None = None
     seconds: float = 0.0
     taught_by: list[str] = field(default_factory=list)
-    machines: list[list[str]] = field(default_factory=list)
+    machines: list[dict[str, str]] = field(default_factory=list)
     clock: float = field(default_factory=time.monotonic)
 
-    def goes_on_with(self, machine: list[str]) -> None:
+    def goes_on_with(self, machine: dict[str, str]) -> None:
         """Note where the next step is made."""
         if self.machines[-1:] != [machine]:
             self.machines.append(machine)
@@ -161,7 +160,11 @@ def resume(
         parts=torch.from_numpy(arrays["parts"]).to(where) if "parts" in arrays else None,
         seconds=about["seconds"],
         taught_by=about.get("taught_by", []),
-        machines=about.get("machines", []),
+        # Of an older version pairs of a name and torch's version.
+        machines=[
+            one if isinstance(one, dict) else dict(zip(("name", "torch"), one, strict=True))
+            for one in about.get("machines", [])
+        ],
     )
 
 

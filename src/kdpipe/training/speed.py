@@ -21,6 +21,7 @@ from kdpipe import identity
 from kdpipe.data import splits, streams
 from kdpipe.data.arrays import ARRAYS, digest
 from kdpipe.data.cards import Card
+from kdpipe.data.images import forward_size
 from kdpipe.data.views import PLAIN
 from kdpipe.devices import exact
 from kdpipe.networks import models
@@ -126,7 +127,7 @@ def _image(spec: dict, place: Store, means: Means, seconds: float) -> float:
     with torch.inference_mode():
         while not seen or time.monotonic() - began < seconds:
             for x in images.centres(images.forward_size):
-                float(in_parts(model, x.contiguous(memory_format=layout))[0, 0])
+                float(in_parts(model, x.contiguous(memory_format=layout), forward_size)[0, 0])
                 seen += len(x)
                 if time.monotonic() - began > seconds:
                     break

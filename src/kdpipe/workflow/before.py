@@ -50,10 +50,10 @@ def refuse_without_graphs() -> None:
         )
 
 
-def refuse_without_compiler(runs: Iterable[Run]) -> None:
+def refuse_without_compiler(runs: Iterable[Run], device: str) -> None:
     """Raise KdpipeError where a run of this machine is compiled and what that needs is missing."""
     wanted = any(run.spec["recipe"].get("compile") for run in runs)
-    if wanted and (what := compiling.missing()):
+    if wanted and (what := compiling.missing(device)):
         raise KdpipeError(
             f"recipe.compile needs {what}: install it, or write compile: false (which makes other "
             "runs)"

@@ -144,6 +144,13 @@ class Dag:
         return int(self.device == "cuda" and not self.gres)
 
     @property
+    def gpus_of_a_probe(self) -> int:
+        """None of this machine's are counted: it waits for a lease, and gives that back early. A
+        cluster gives a job its GPU to the end.
+        """
+        return self.gpus if self.remote else 0
+
+    @property
     def gres(self) -> str:
         """What a run asks a cluster for, as its site names it: gpu:a100:1, shard:1, mps:50."""
         return self.gpu_gres if self.device == "cuda" and self.remote else ""

@@ -97,10 +97,11 @@ def load(
             refuse_rooms(_kinds(made, to_do, ready), store, Path(report_folder_of(study)))
             if made.gauges.keys() & set(to_do):
                 refuse_without_graphs()
-            if not remote:
-                refuse_without_compiler(made.runs[name] for name in to_do if name in made.runs)
             begun = _begun_on(made, to_do, store)
             os.environ[decided.DECIDED] = decided.decide(study.device, remote, begun)
+            if not remote:
+                runs = (made.runs[name] for name in to_do if name in made.runs)
+                refuse_without_compiler(runs, os.environ[decided.DECIDED])
         device = decided.of_job(study.device)
         said = _source(made, store) if head and not to_do else None
         if head and not dry:

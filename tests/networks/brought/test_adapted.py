@@ -15,6 +15,7 @@ from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.v2 import functional as theirs
 
 from kdpipe import identity
+from kdpipe.data.images import forward_size
 from kdpipe.jobs.prepare import prepare
 from kdpipe.jobs.tabulate import tabulate
 from kdpipe.jobs.train import train
@@ -208,5 +209,18 @@ def test_a_probe_hears_what_its_classifier_is_given(weights):
     said(weights[0], theirs.resize(x.expand(-1, 3, -1, -1), [64, 64]))
     with last_layer.heard(model, 4, NAME) as heard:
         assert torch.allclose(heard(x), seen[0], atol=1e-5)
-    parts = adapted.in_parts(model, torch.cat([x] * 5))  # 40, of which 32 are asked at a time
+    parts = adapted.in_parts(model, torch.cat([x] * 5), forward_size)  # 40: 32, and the rest
     assert torch.allclose(parts, model(x).repeat(5, 1), **TOLERANCE)
+
+
+def test_a_gpu_is_shown_as_many_as_it_would_be_of_what_the_network_wants():
+    """Not of the study's small images. `meta` is no CPU either, and has no numbers to compute."""
+    given = {"channels": 3, "classes": 1000, "size": [224, 224], "resize": None, "picked": PICKED}
+    given |= {"mean": MEAN, "std": STD, "interpolation": "bilinear"}
+    network = {"name": NAME, "revision": 1, "classes": 4, "channels": 1, "input": given}
+    model, seen = models.of(network).to("meta").eval(), []
+    adapted.inside(model).network.register_forward_pre_hook(
+        lambda _, inputs: seen.append(tuple(inputs[0].shape))
+    )
+    adapted.in_parts(model, torch.zeros(200, 1, 8, 8, device="meta"), forward_size)
+    assert seen == [(83, 3, 224, 224), (83, 3, 224, 224), (34, 3, 224, 224)]

@@ -6,6 +6,7 @@ Scaling starts from the pixels of the study's grid, which are of 8 bits; its res
 to 8 bits again, as torchvision does with pictures and not with arrays of floats.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ class Adapted(nn.Module):
     mean: Tensor
     std: Tensor
     theirs: Tensor
+    grey: Tensor
 
     def __init__(self, network: nn.Module, channels: int, given: dict, layout: torch.memory_format):
         super().__init__()
@@ -37,6 +39,7 @@ class Adapted(nn.Module):
         self.pick = Pick(given["picked"])
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
+        self.register_buffer("grey", torch.tensor(GREY), persistent=False)
         if given["mean"] is not None:
             theirs = torch.tensor([given["mean"], given["std"]])
             self.register_buffer("theirs", theirs, persistent=False)
@@ -55,7 +58,7 @@ class Adapted(nn.Module):
         if self.given["mean"] is None:
             return x
         x = x * _of_channels(self.std) + _of_channels(self.mean)
-        x = _coloured(x, self.given["channels"])
+        x = _coloured(x, self.given["channels"], self.grey)
         x = _scaled(x, self.given)
         mean, std = self.theirs
         x = (x - _of_channels(mean)) / _of_channels(std)
@@ -90,20 +93,27 @@ def normalised_by(model: nn.Module, mean: Any, std: Any) -> None:
         model.std.copy_(torch.as_tensor(std))
 
 
-def in_parts(model: nn.Module, x: Tensor) -> Tensor:
-    """The logits of a batch. What an adapted network wants may be much larger: few at a time."""
-    most = AT_ONCE if x.device.type == "cpu" else 8 * AT_ONCE
-    if not isinstance(model, Adapted) or len(x) <= most:
+def in_parts(
+    model: nn.Module, x: Tensor, at_once: Callable[[int, int, torch.device], int]
+) -> Tensor:
+    """The logits of a batch. What an adapted network wants may be much larger: few at a time.
+
+    at_once: how many images of a height and a width a device classifies at once.
+    """
+    if not isinstance(model, Adapted):
+        return model(x)
+    cpu = x.device.type == "cpu"
+    most = AT_ONCE if cpu else at_once(*model.given["size"], x.device)
+    if len(x) <= most:
         return model(x)
     return torch.cat([model(part) for part in x.split(most)])
 
 
-def _coloured(x: Tensor, channels: int) -> Tensor:
+def _coloured(x: Tensor, channels: int, grey: Tensor) -> Tensor:
     if x.shape[1] == channels:
         return x
     if channels == 1:
-        weights = torch.tensor(GREY, dtype=x.dtype, device=x.device)
-        return (x * _of_channels(weights)).sum(1, keepdim=True)
+        return (x * _of_channels(grey.to(x.dtype))).sum(1, keepdim=True)
     return x.expand(-1, channels, -1, -1)
 
 

@@ -21,7 +21,7 @@ def look(bench: Bench) -> Outcome:
             "autocast": {"autocast": "bfloat16"},
             "compile": {"compile": True},
         }.items():
-            if way == "compile" and (missing := compiling.missing()):
+            if way == "compile" and (missing := compiling.missing(where.type)):
                 untried.append(f"compile was not tried: {missing}")
                 continue
             model = compared.network(name, shape).to(where)

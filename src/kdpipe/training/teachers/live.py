@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from kdpipe.data import splits, streams
-from kdpipe.data.images import Images
+from kdpipe.data.images import Images, forward_size
 from kdpipe.data.streams import Streams
 from kdpipe.data.views import PLAIN
 from kdpipe.devices import memory
@@ -53,7 +53,7 @@ class Live:
         """(B, C) for normalised images (B, channels, H, W)."""
         with torch.no_grad():
             found = [
-                in_parts(model, x.contiguous(memory_format=layout))
+                in_parts(model, x.contiguous(memory_format=layout), forward_size)
                 for layout, model in self.members
             ]
             if len(found) == 1:
