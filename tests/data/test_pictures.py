@@ -188,6 +188,40 @@ def test_a_picture_is_turned_upright(ending, orientation):
     assert np.abs(found.astype(int) - expected).max() <= (6 if ending == "JPEG" else 0)
 
 
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("mode", ["1", "L", "I;16", "RGB", "CMYK"])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_tiff_is_turned_upright_however_it_lies_in_its_file(
+    tmp_path, orientation, mode, compression
+):
+    """By its path, as a folder of images is read: what is not compressed PIL would map."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    grey = np.arange(16 * 8, dtype=np.uint8).reshape(8, 16)
+    deep = Image.fromarray(grey.astype(np.uint16) << 8)
+    image = deep if mode == "I;16" else Image.fromarray(grey).convert(mode)
+    image.save(tmp_path / "x.tif", exif=exif, compression=compression)
+    lying = np.asarray(image.convert("L")) if mode == "1" else grey
+    expected = TURNED[orientation](lying[:, :, None])[:, :, 0]
+    found = pictures.decoded(tmp_path / "x.tif", 1, None)[0]
+    assert found.shape == expected.shape == pictures.head(tmp_path / "x.tif").size[::-1]
+    assert np.abs(found.astype(int) - expected).max() <= (1 if mode == "CMYK" else 0)
+
+
+def test_pictures_that_differ_below_8_bits_are_not_called_one_twice(tmp_path):
+    pixels = RNG.randint(2**15, 2**16, (8, 8)) & 0xFF00
+    for index, part in enumerate(("train", "test")):
+        folder = tmp_path / "mine" / part / "a"
+        folder.mkdir(parents=True)
+        deep = (pixels + RNG.randint(0, 200, (8, 8))).astype(np.uint16)
+        Image.fromarray(deep).save(folder / f"{index}.png")
+    with pytest.raises(DataError, match="16 bits, of which the upper 8 are kept, and differ below"):
+        make_card(tmp_path / "mine", None, None)
+    shutil.copy(tmp_path / "mine/train/a/0.png", tmp_path / "mine/test/a/1.png")
+    with pytest.raises(DataError, match="train and test must not overlap"):
+        make_card(tmp_path / "mine", None, None)
+
+
 def test_deep_pictures_of_a_phone_are_one_array_and_a_stream(tmp_path):
     """16 bits and EXIF through both ways into a study, told apart and upright."""
     exif = Image.Exif()

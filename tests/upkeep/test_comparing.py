@@ -50,6 +50,19 @@ def test_a_card_that_is_sealed_again_is_refused(world, capsys, command, keys, sa
     assert f"kdpipe data {world.folder}" in error
 
 
+def test_a_class_that_is_called_otherwise_than_in_finished_runs_is_said_by_check(world, capsys):
+    """Not by the report alone, at the end of everything."""
+    prepare(world)
+    for part in ("train", "test"):
+        folder = world.folder / "mine" / part
+        (folder / "class-0").rename(folder / "aaa")
+    made_world.kdpipe("data", "mine")
+    capsys.readouterr()
+    assert main(["check", "study.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("kdpipe: study.yaml: 1 mistake") and "aaa" in said
+
+
 def test_a_card_of_which_less_was_known_is_none_that_was_changed(world, capsys):
     prepare(world)
     (path,) = world.place.root.glob("data/mine-*/card.json")

@@ -3,7 +3,7 @@
 import shutil
 
 import tiny
-from finished_study import PLAN, TEACHER
+from finished_study import PLAN, SCRATCH, TEACHER
 
 from kdpipe.cli.main import main
 from kdpipe.jobs.train import train
@@ -151,6 +151,27 @@ def test_a_checkpoint_that_one_of_two_records_lists_is_struck_out(place, say, tm
         each.write_bytes(data)
     say("prune", "less.yaml", "--yes")
     assert path.read_bytes() == whole and not any(each.exists() for each in kept)
+
+
+def test_a_run_that_lies_under_the_name_of_another_keeps_its_checkpoints(place, say):
+    """Somebody has renamed it: nobody else has them, and `verify` says to rename it back."""
+    shutil.rmtree(place.run(SCRATCH.name))
+    there = place.run(TEACHER.name).rename(place.run(SCRATCH.name))
+    before = {path: path.read_bytes() for path in there.rglob("*") if path.is_file()}
+    assert there / "checkpoints/epoch-0001.safetensors" in before
+    assert "everything in it is needed" in say("prune", "study.yaml", "--yes")
+    assert {path: path.read_bytes() for path in before} == before
+    assert "rename it back" in say("verify", code=2)
+
+
+def test_a_copy_of_a_data_set_is_left(place, say):
+    (whole,) = place.root.glob("data/digits-*")
+    copy = shutil.copytree(whole, whole.with_name("cats-0123456789ab"))
+    said = say("prune", "study.yaml", "--yes")
+    assert f"left: {copy.relative_to(place.root.parent)} (it holds {whole.name}" in said
+    (copy / "card.json").write_text("{}")
+    assert "its card is damaged" in say("prune", "study.yaml", "--yes")
+    assert copy.exists()
 
 
 def test_a_folder_named_as_half_removed_that_holds_somebody_elses_is_left(place, say):

@@ -415,6 +415,12 @@ def test_of_a_folder_of_records_alone_no_weights_are_asked(place, say):
     assert "truncated" in say("verify", code=2)
 
 
+def test_a_list_of_wrong_images_that_is_torn_is_a_fault(place, say):
+    """Of kdpipe 0.1, beside its records: a report says the same."""
+    (place.root / store.OUTCOMES).write_text('{"name": "wrn10-1", "dig')
+    assert f"results/{store.OUTCOMES} is damaged" in say("verify", code=2)
+
+
 def test_all_faults_are_found_at_once(place, say):
     damage_weights(place)
     cut_a_curve(place)

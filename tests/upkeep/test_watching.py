@@ -227,6 +227,15 @@ def test_a_report_with_holes_says_how_many_and_where_the_reasons_are(place, say)
     assert f"failed  {TEACHER.name}: no space" in say("status", "study.yaml")
 
 
+def test_a_run_of_which_a_file_was_altered_is_counted_as_missing(place, say):
+    (path,) = place.root.glob("runs/wrn10-0.5-labels-*/curve.jsonl")
+    path.write_text(path.read_text().replace("loss", "lost", 1))
+    said = say("report", "study.yaml")
+    assert said.endswith(
+        ": rendered without 1 of 4 runs, of which 1 failed: kdpipe status study.yaml says why\n"
+    ), said
+
+
 def test_these_verbs_need_no_torch(place):
     script = (
         "import sys; from kdpipe.cli.main import main; "

@@ -182,6 +182,14 @@ def test_half_way_targets(lab):
     assert lab.planned(content, "--", "report") == names(content) | {"prepare", "render"}
 
 
+def test_a_start_that_finds_altered_files_says_so_and_decides_nothing_by_them(copy):
+    path = next(copy.place.root.glob("runs/wrn10-0.5-labels-*/curve.jsonl"))
+    path.write_text(path.read_text().replace("loss", "lost", 1))
+    said = copy.run(study())
+    assert "1 run has files that are altered, and count no more; the first, " in said
+    assert f"{path.parent.name}/curve.jsonl is damaged" in said and "from scratch" not in said
+
+
 def test_what_a_cluster_measures_as_a_file_asks_for_no_gpu(lab):
     """Where a site names the model of its GPUs, the plugin asks one for each job that says so."""
     said = lab.dry(study(export=True), "--default-resources", "gpu_model=a100")

@@ -52,8 +52,11 @@ def awaited(item: Item, plan: Plan, store: Store) -> Iterator[tuple[str, str]]:
 
 def by_altered_files(plan: Plan, store: Store) -> Store:
     """The store, where a run of which a curve or outputs were altered counts as damaged, and so do
-    the ensembles that it is in and its gauge: a report is rendered without them.
+    the ensembles that it is in and its gauge: a report is rendered without them. A store that has
+    been looked at so is given back as it is.
     """
+    if store.altered:
+        return store
     runs, records = {}, store.records("runs")
     for name, record in records.items():
         if name in plan.runs and (why := _altered(record, store.run(name))) is not None:

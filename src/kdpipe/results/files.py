@@ -212,7 +212,10 @@ def _content_digest(arrays: dict, about: object) -> str:
 
 
 def _cure(path: Path) -> str:
-    return f"remove the folder {Path(path).parent}, what it held is then made again"
+    return (
+        f"restore it from a backup, or remove the folder {Path(path).parent}: what it held is then "
+        "made again"
+    )
 
 
 def _umask() -> int:

@@ -10,7 +10,9 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from kdpipe.errors import KdpipeError, StoreError
+from kdpipe.data import cards
+from kdpipe.data.own.unlabelled import prepared as unlabelled
+from kdpipe.errors import DataError, KdpipeError, StoreError
 from kdpipe.plan import outdated, status
 from kdpipe.plan.items import Plan
 from kdpipe.plan.prices import as_size
@@ -128,6 +130,13 @@ def _doubt(path: Path, kind: str, called: dict[str, str]) -> str | None:
             records.finished(path, None)
         except StoreError:
             return "its record is damaged, so it is not known whose it is"
+    if kind == "data" and (path / marks.CARD).exists() and not unlabelled.is_one(path):
+        try:
+            other = cards.read(path / marks.CARD).folder
+        except DataError:
+            return "its card is damaged, so it is not known what it holds"
+        if other != name:
+            return f"it holds {other}, as its card says: moved aside, or copied"
     return None
 
 
@@ -245,9 +254,12 @@ def _strike_out(folder: Path, epochs: list[int]) -> None:
 
 
 def _sound(folder: Path) -> dict | None:
-    """The record of a folder, if it is whole; of a damaged one nothing is removed."""
+    """The record of a folder, if it is whole and of the run that the folder is called after.
+
+    Of what is damaged, or was moved there, nothing is removed.
+    """
     try:
-        return records.finished(folder, None)
+        return None if marks.moved_aside(folder) else records.finished(folder, None)
     except StoreError:
         return None
 

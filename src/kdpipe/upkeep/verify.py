@@ -62,6 +62,7 @@ def faults(place: store.Store) -> Iterator[str]:
     try:
         for entry in place.archived().values():
             yield from _of_entry(entry, place)
+        place.wrong_images()
         runs = {record["digest"]: record for record in place.records("runs").values()}
         for kind in KINDS:
             for name, record in place.records(kind).items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
-from kdpipe.plan import status
+from kdpipe.plan import hindrances, status
 from kdpipe.plan.cost import said
 from kdpipe.results.store import Store
 from kdpipe.search import due
@@ -128,6 +128,18 @@ def _decision(dag: Dag, page: Path, study: str, typed: Typed) -> list[str]:
     from kdpipe.report.pages import decision
 
     page, place = typed.shown(page), Store(typed.shown(dag.store.root))
+    place = hindrances.by_altered_files(dag.plan, place)
+    altered = sorted(place.altered["runs"])
+    if altered:
+        first, runs = (
+            altered[0],
+            "1 run has" if len(altered) == 1 else f"{len(altered):,} runs have",
+        )
+        return [
+            f"page: {page}",
+            f"{runs} files that are altered, and count no more; the first, {first}: "
+            f"{one_line(place.altered['runs'][first])}",
+        ]
     try:
         export = typed.of_study("export", study, "--best")
         return decision.lines(dag.plan, place, page, export)

@@ -84,7 +84,8 @@ def load(
         # A job finds itself in any case: its machine may not see yet what a search decided by.
         made = asked if head else planner.make(study)
         if head:
-            comparing.refuse(source, comparing.of_images(study, source))
+            wrong = comparing.of_images(study, source) + comparing.of_prepared(asked, store)
+            comparing.refuse(source, wrong)
         states = status.of(made, store) if head else {}
         names = [name for items in asked.recorded.values() for name in items]
         to_do = [name for name in names if states.get(name, "to do") == "to do"]

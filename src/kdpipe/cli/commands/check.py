@@ -14,6 +14,7 @@ def run(options) -> None:
     from kdpipe.workflow import before
 
     made, starts = before.checked(options.study)
+    comparing.refuse(options.study, comparing.of_prepared(made, Store()))
     first = f"{options.study}: no mistakes; {len(made.runs):,} runs"
     said = [*starts, *comparing.gone(made, Store()), *checking.notes(made.study)]
     print("\n".join([first, *said]))

@@ -14,6 +14,7 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
+    from kdpipe.plan import hindrances
     from kdpipe.report.render import render
     from kdpipe.search import decisions, due
     from kdpipe.study import checking, yaml_file
@@ -30,6 +31,7 @@ def run(options) -> None:
     # An archive has no decisions: its records say them.
     if searched is not None and (place.root / "runs").is_dir():
         decisions.keep(searched, place)
+    place = hindrances.by_altered_files(made, place)
     folder = render(made, place, options.reports / study.study)
     print(f"{folder}/index.html: rendered{watching.missing(made, place, options.study)}")
 

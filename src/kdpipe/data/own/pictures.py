@@ -41,12 +41,17 @@ class Head(NamedTuple):
 
 @contextlib.contextmanager
 def opened(source, name: object) -> Iterator:
-    """The PIL image in a file. Raises DataError that names it if it is none, or damaged."""
+    """The PIL image in a file. Raises DataError that names it if it is none, or damaged.
+
+    PIL is given what is open, and no path: from a path it maps the pixels of a TIFF that is not
+    compressed, and has width and height the wrong way round where it lies on its side (13.0.0).
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(source, formats=FORMATS) as image:
-            yield image
+        with contextlib.ExitStack() as inside:
+            file = source if hasattr(source, "read") else inside.enter_context(open(source, "rb"))
+            yield inside.enter_context(Image.open(file, formats=FORMATS))
     except UnidentifiedImageError:
         said = f"its content is none of {', '.join(FORMATS)}"
     except (*DAMAGED, Image.DecompressionBombError) as error:
@@ -86,6 +91,12 @@ def holds_several(file) -> bool:
     """Whether there are more pictures in a file than the first one, which is taken."""
     with opened(file, file) as image:
         return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
+
+
+def is_deep(file) -> bool:
+    """Whether a picture is grey of 16 bits."""
+    with opened(file, file) as image:
+        return _deep(image)
 
 
 def is_dark(file) -> bool:

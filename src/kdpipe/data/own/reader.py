@@ -13,7 +13,7 @@ import numpy as np
 
 from kdpipe.data.arrays import PARTS, VAL, Arrays
 from kdpipe.data.cards import MAX_BYTES, Card
-from kdpipe.data.own import folders
+from kdpipe.data.own import folders, pictures
 from kdpipe.data.own.folders import Names, refuse
 from kdpipe.errors import DataError
 from kdpipe.wording import printable
@@ -75,9 +75,22 @@ def _overlap(arrays: Arrays, names: Names, shared: bool) -> list[str]:
                 why = f"{both} must not overlap"
                 if shared and VAL not in (other, part):
                     why = "one of them was held out as test, and train has the other: remove one"
+                if _differ_below_8_bits(name, first):
+                    why = (
+                        "they have 16 bits, of which the upper 8 are kept, and differ below: "
+                        "scale them to 8 bits first"
+                    )
                 found.append(f"{name} is the same image as {first}: {why}")
         seen |= {digest: (part, name) for digest, name in zip(digests, names[part], strict=True)}
     return found
+
+
+def _differ_below_8_bits(name: str, other: str) -> bool:
+    """Whether two pictures that come to the same pixels are files of 16 bits, and not one twice."""
+    paths = Path(name), Path(other)
+    if not all(path.is_file() for path in paths):  # of a .npz
+        return False
+    return pictures.is_deep(name) and len({path.read_bytes() for path in paths}) == 2
 
 
 def digests_of(images: np.ndarray) -> list[bytes]:

@@ -102,8 +102,8 @@ def in_parts(
     """
     if not isinstance(model, Adapted):
         return model(x)
-    cpu = x.device.type == "cpu"
-    most = AT_ONCE if cpu else at_once(*model.given["size"], x.device)
+    height, width = model.given["size"]
+    most = AT_ONCE if x.device.type == "cpu" else at_once(height, width, x.device)
     if len(x) <= most:
         return model(x)
     return torch.cat([model(part) for part in x.split(most)])
