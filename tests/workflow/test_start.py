@@ -56,6 +56,12 @@ def test_what_it_says_itself_is_refused(option):
         started(option)
 
 
+@pytest.mark.parametrize("options", [["--results", "elsewhere"], ["--results=elsewhere"]])
+def test_an_option_of_the_other_commands_is_said_to_be_none_here(options):
+    with pytest.raises(KdpipeError, match="or in that of --directory"):
+        started(*options)
+
+
 def test_a_study_among_the_options_is_refused(tmp_path, monkeypatch):
     """Snakemake would take it for a target, after the digits had been measured."""
     monkeypatch.chdir(tmp_path)

@@ -101,6 +101,11 @@ def command(home: Path, study: str | None, options: Sequence[str]) -> list[str]:
                 f"kdpipe run {taken}: the study stands first, as in `kdpipe run mine.yaml`; the "
                 "Snakefile is kdpipe's own"
             )
+    if any(_is(option, "--results") for option in options):
+        raise KdpipeError(
+            "kdpipe run --results: results, logs and reports lie in the folder that it is typed in, "
+            "or in that of --directory"
+        )
     _refuse_studies(study, options)
     line = [sys.executable, "-P", "-m", "snakemake"]
     # First, since it would take a target that follows for one more file.

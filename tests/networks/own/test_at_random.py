@@ -19,7 +19,7 @@ from kdpipe.data.views import Views
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.train import train
 from kdpipe.learning.recipe import learning_rate
-from kdpipe.networks.own import building
+from kdpipe.networks.own import answer, building, unchanging
 from kdpipe.specs.equipment import Means
 from kdpipe.training import loop
 
@@ -94,6 +94,91 @@ def test_another_chance_under_an_old_revision_is_not_mixed_in(dropping, place, c
     assert "mine.dropping computes something else than when this run" in capsys.readouterr().err
     assert dropping.kdpipe("check") == 2
     assert "networks.dropping.build: mine.dropping is not what" in capsys.readouterr().err
+
+
+class Edited(torch.nn.Module):
+    """A network that drops, of which one number is edited."""
+
+    def __init__(self, what, number):
+        super().__init__()
+        self.what, self.number = what, number
+        self.conv, self.linear = torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.Linear(256, 10)
+        momentum = number if what == "momentum" else 0.1
+        self.norm, self.drop = torch.nn.BatchNorm2d(4, momentum=momentum), torch.nn.Dropout(0.1)
+
+    def forward(self, x):
+        x = self.drop(F.relu(self.norm(self.conv(x))))
+        if self.what == "scale" and self.training:
+            x = x * self.number
+        if self.what == "function":
+            x = F.dropout(x, self.number, self.training)
+        if self.what == "path" and self.training:  # as timm drops whole paths
+            keep = 1 - self.number
+            x = x * x.new_empty(len(x), 1, 1, 1).bernoulli_(keep).div_(keep)
+        if self.what == "noise" and self.training:
+            x = x + self.number * torch.randn_like(x)
+        return self.linear(x.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "after"),
+    [
+        ("function", 0.1, 0.7),
+        ("path", 0.1, 0.4),
+        ("momentum", 0.1, 0.9),
+        ("scale", 1.0, 3.0),
+        ("noise", 0.1, 0.3),
+    ],
+)
+def test_whatever_of_its_training_is_edited_is_found(what, before, after):
+    """None of these is the `p` of a module, and none acts in eval mode."""
+    one, same, other = (
+        answer.of(lambda n=n: Edited(what, n), (1, 8, 8), "contiguous")
+        for n in (before, before, after)
+    )
+    assert one == same and one.draws and one.older is not None
+    assert answer.compares(one.logits, same) and not answer.compares(one.logits, other)
+    assert one.in_eval == other.in_eval
+    # The card of an earlier version, which took the step in eval mode, is one of it still.
+    assert answer.compares([*one.in_eval, *one.older[0]], one)
+    assert one.older[0] != one.trained
+
+
+def test_what_is_drawn_in_a_way_that_is_not_known_takes_its_step_in_eval_mode():
+    class Poisson(Edited):
+        def forward(self, x):
+            return super().forward(x) + (torch.poisson(torch.ones(10)) if self.training else 0)
+
+    said = answer.of(lambda: Poisson("", 0), (1, 8, 8), "contiguous")
+    assert said.draws and said.older is None and said.trained
+
+
+def test_even_numbers_are_distributed_as_what_is_drawn():
+    before = torch.get_rng_state()
+    with unchanging.Unchanging():
+        drawn = {
+            "rand": torch.rand(100, 100),
+            "uniform": torch.empty(10_000).uniform_(2, 4) / 2 - 1,
+            "like": torch.rand_like(torch.empty(10_000)),
+        }
+        normal = [torch.randn(100, 100), torch.empty(10_000).normal_(3, 2) / 2 - 1.5]
+        normal.append(torch.randn_like(torch.empty(10_000)))
+        kept = [torch.empty(10_000).bernoulli_(0.3), torch.full((10_000,), 0.3).bernoulli()]
+        kept.append((F.dropout(torch.ones(10_000), 0.7) > 0).float())
+        dice, order = torch.randint(1, 7, (6000,)), torch.randperm(50)
+        mask = torch.native_dropout(torch.ones(10_000), 0.7, True)
+    assert torch.equal(before, torch.get_rng_state())
+    for name, values in drawn.items():
+        quartiles = torch.quantile(values.flatten(), torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]))
+        expected = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])
+        torch.testing.assert_close(quartiles, expected, atol=0.01, rtol=0, msg=name)
+    for values in normal:
+        assert abs(float(values.mean())) < 0.01 and abs(float(values.std()) - 1) < 0.02
+    assert [round(float(each.mean()), 2) for each in kept] == [0.3] * 3
+    assert torch.bincount(dice, minlength=7)[1:].float().sub(1000).abs().max() < 20
+    assert sorted(order.tolist()) == list(range(50)) != order.tolist()
+    assert round(float(mask[1].float().mean()), 2) == 0.3
+    assert torch.allclose(mask[0], mask[1] / 0.3)
 
 
 def test_runs_named_by_a_card_from_before_it_could_train_are_found(dropping):

@@ -128,7 +128,7 @@ def _unchanged(card: NetworkCard, path: Path, source: str) -> NetworkCard:
 
 
 def _agree(old: NetworkCard, new: NetworkCard) -> bool:
-    said = answer.Answer(new.answer, new.trained, new.of_groups, new.random)
+    said = answer.Answer(new.answer, new.trained, new.of_groups, new.random, new.older)
     return answer.compares(old.spec()["answer"], said)
 
 
