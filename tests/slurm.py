@@ -1,5 +1,5 @@
-"""A SLURM of our own for tests: two nodes, four pretended GPUs of two types, on one
-machine and as root.
+"""A SLURM of our own for tests: two nodes, four pretended GPUs of two types, those of one type
+shared by two, on one machine and as root.
 
 Nothing of the machine's own configuration is used or changed: keys, sockets, ports, state and logs
 lie in one folder, and only processes that were started here are ended. A GPU is a copy of
@@ -47,7 +47,7 @@ SwitchType=switch/none
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
-GresTypes=gpu
+GresTypes=gpu,shard
 # A dead node is noticed within seconds, and everything else is quick as well.
 SlurmdTimeout=10
 MessageTimeout=8
@@ -60,7 +60,7 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} {node}
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} {node}
 PartitionName=main Nodes=n[1-2] Default=YES LLN=YES MaxTime=60 State=UP
 """
-NODE = "CPUs=4 RealMemory=12000 Gres=gpu:t4:1,gpu:a100:1 State=UNKNOWN"
+NODE = "CPUs=4 RealMemory=12000 Gres=gpu:t4:1,gpu:a100:1,shard:2 State=UNKNOWN"
 
 
 def missing() -> str | None:
@@ -106,7 +106,8 @@ class Slurm:
             os.mknod(root / f"gpu{gpu}", 0o020666, os.makedev(1, 3))
         kinds = enumerate(("t4", "a100"))
         lines = (f"NodeName=n[1-2] Name=gpu Type={kind} File={root}/gpu{n}\n" for n, kind in kinds)
-        (root / "gres.conf").write_text("".join(lines))
+        shared = f"NodeName=n[1-2] Name=shard Count=2 File={root}/gpu1\n"
+        (root / "gres.conf").write_text("".join(lines) + shared)
         munge = {
             "key-file": key,
             "socket": root / "munge.sock",

@@ -103,8 +103,8 @@ def command(home: Path, study: str | None, options: Sequence[str]) -> list[str]:
             )
     if any(_is(option, "--results") for option in options):
         raise KdpipeError(
-            "kdpipe run --results: results, logs and reports lie in the folder that it is typed in, "
-            "or in that of --directory"
+            "kdpipe run --results: results, logs and reports lie in the folder that it is typed "
+            "in, or in that of --directory"
         )
     _refuse_studies(study, options)
     line = [sys.executable, "-P", "-m", "snakemake"]
