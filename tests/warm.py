@@ -151,7 +151,7 @@ def _child(client: socket.socket) -> None:
     killing.arm(order["env"])
     code = 1
     try:
-        program, *argv = order["argv"]
+        program, *argv = sys.argv = order["argv"]
         sys.path[:0] = filter(None, order["env"].get("PYTHONPATH", "").split(":"))
         if program == "snakemake":
             from snakemake.cli import main

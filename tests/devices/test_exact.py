@@ -111,11 +111,10 @@ def test_no_memory_in_the_words_of_the_libraries(text):
     [
         ("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be", True),
         ("CUDA error: unknown error", True),
-        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm( handle, o", True),
-        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", True),
         ("No CUDA GPUs are available", True),
         ("CUDA error: Invalid access of peer GPU memory over nvlink or a hardware error", True),
         ("CUDA error: device-side assert triggered", False),  # a bug
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(`", False),  # or so
         ("mat1 and mat2 shapes cannot be multiplied", False),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdpipe.data.images import Images, forward_size
+from kdpipe.data.images import Images, at_once, forward_size
 from kdpipe.data.views import PLAIN
 from kdpipe.devices.memory import halved
 from kdpipe.training.teachers.live import Live
@@ -34,6 +34,15 @@ def images(size: int = 16) -> Images:
 
 def asked(model, of):
     return halved(of, lambda size: torch.cat([model(x) for x in of.centres(size)]))
+
+
+def test_of_a_network_that_scales_them_half_as_many_too():
+    """It is shown so many of the size that it wants, whatever the study's images are."""
+    of = images(256)
+    of.most = 256
+    assert at_once(of)(224, 224, torch.device("meta")) == 83
+    of.forward_size = 128
+    assert at_once(of)(224, 224, torch.device("meta")) == 41
 
 
 def test_half_as_many_are_asked_once_more_and_it_is_said(capsys):

@@ -14,6 +14,7 @@ from kdpipe.errors import KdpipeError
 LISTED = "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa11)\n"
 OLD = "The driver is too old (found 11040)."
 SAID = {"torch": "2.14.1+cu130", "cuda": "13.0", "errors": [OLD]}
+GONE = "CUDA error: invalid device ordinal"
 TWO = LISTED + "GPU 1: Quadro K620 (UUID: GPU-bb22)\n"
 
 
@@ -99,6 +100,22 @@ def test_each_gpu_is_asked_by_its_own_name_and_one_instance_for_all(listed, monk
     names = ["GPU-aa11", "MIG-cc33", "MIG-dd44"]
     assert usable._reasons(names) == dict.fromkeys(names)
     assert asked == [["GPU-aa11"], ["MIG-cc33"]]
+
+
+def test_one_that_cuda_does_not_show_hides_no_other(listed, monkeypatch, tmp_path, capsys):
+    """CUDA ends its list there: those behind it are asked once more, each alone."""
+    machines.nvidia_smi(monkeypatch, tmp_path, TWO, driver="580.65.06\n")
+
+    def answer(gpus):
+        shown = gpus[: gpus.index("GPU-aa11")] if "GPU-aa11" in gpus else gpus
+        return SAID | {"errors": [None if gpu in shown else GONE for gpu in gpus]}
+
+    monkeypatch.setattr(usable, "_asked", answer)
+    assert decided.decide("cuda", False, "cpu") == "cuda"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-bb22"
+    assert f"GPU GPU-aa11 is left out: torch 2.14.1+cu130 with driver 580.65.06 says: {GONE}" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_torch_that_is_not_there_is_an_error_of_its_own(listed, monkeypatch):

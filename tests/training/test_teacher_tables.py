@@ -214,7 +214,7 @@ def test_a_spec_of_no_table_is_refused(taught, change):
 def test_a_table_that_cannot_be_made_says_why_in_its_folder(taught, monkeypatch):
     place, runs = taught
     real = live.Live.forward
-    monkeypatch.setattr(live.Live, "forward", lambda self, x: 1e6 * real(self, x))
+    monkeypatch.setattr(live.Live, "forward", lambda self, x, *_: 1e6 * real(self, x))
     with pytest.raises(StoreError, match="do not fit"):
         tabulate(_spec(runs[0], "float16"), place)
     (failure,) = (place.root / "tables").glob(".*/failure.json")
@@ -291,7 +291,7 @@ def test_the_last_student_takes_a_table_away_whoever_started_it(taught, monkeypa
 def test_outputs_that_do_not_fit_are_refused(taught, monkeypatch):
     place, runs = taught
     real = live.Live.forward
-    monkeypatch.setattr(live.Live, "forward", lambda self, x: 1e6 * real(self, x))
+    monkeypatch.setattr(live.Live, "forward", lambda self, x, *_: 1e6 * real(self, x))
     with pytest.raises(StoreError, match=r"do not fit in float16.*live"):
         teacher_tables.build(_spec(runs[0], "float16"), place)
 

@@ -65,6 +65,7 @@ def test_snakemake_itself_never_reads_it(lab):
     said = lab.run(None, "--configfile", str(path), "--dry-run", code=2)
     assert "__use_yte__ is refused" in said and "Traceback" not in said
     assert {path.name for path in lab.folder.iterdir()} == {"study.yaml"}
+    assert not os.path.exists("ran")  # what the template would make
 
 
 def test_braces_in_paths(tmp_path, warm):

@@ -3,7 +3,7 @@
 A batch is one gather: no image is touched by Python.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ class Images:
         )
         self.scale, self.shift = normalisation(mean, std, device)
         self.device = self.padded.device
-        self.forward_size = forward_size(self.height, self.width, self.device)
+        self.most = self.forward_size = forward_size(self.height, self.width, self.device)
         self.rows = torch.arange(self.height, device=device)[None]
         self.columns = torch.arange(self.width, device=device)[None]
 
@@ -115,6 +115,16 @@ def forward_size(height: int, width: int, device: torch.device) -> int:
     if device.type != "cpu":
         return max(16, min(256, ACTIVATION // (4 * CHANNELS * height * width)))
     return max(32, 2**14 // (height * width))
+
+
+def at_once(images: Any) -> Callable[[int, int, torch.device], int]:
+    """The same where a network scales these images: as much less as fits of these themselves."""
+
+    def size(height: int, width: int, device: torch.device) -> int:
+        fits = forward_size(height, width, device) * images.forward_size
+        return max(1, fits // images.most)
+
+    return size
 
 
 def over(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -80,7 +80,7 @@ class Streams:
         self.files = files
         self.views = views
         self.device = torch.device(device)
-        self.forward_size = forward_size(*files.shape[1:], self.device)
+        self.most = self.forward_size = forward_size(*files.shape[1:], self.device)
         self.workers = workers
         self.scale, self.shift = normalisation(mean, std, device)
 

@@ -27,7 +27,7 @@ def decide(wish: str, remote: bool, begun: str | None) -> str:
     listed = not remote and bool(gpus())
     wrong = usable.refused() if listed and not (wish == "auto" and begun == "cpu") else None
     here = listed and wrong is None
-    if here and begun != "cpu":
+    if here and not (wish == "auto" and begun == "cpu"):
         usable.leave_out()
     if wish == "cuda":
         if wrong:

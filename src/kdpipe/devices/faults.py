@@ -15,7 +15,6 @@ _GONE = (
     *("gpu is lost", "fallen off the bus", "uncorrectable ecc", "unspecified launch failure"),
     *("no cuda-capable device is detected", "no cuda gpus are available", "unknown error"),
     *("hardware stack error", "nvlink", "hardware error", "system not yet initialized"),
-    *("cublas_status_execution_failed", "cudnn_status_execution_failed"),
 )
 # Of a GPU whose owner lets one process at a time use it (nvidia-smi -c EXCLUSIVE_PROCESS).
 _BUSY = "busy or unavailable"
@@ -33,7 +32,7 @@ def is_gone(error: BaseException) -> bool:
     """Whether a GPU has failed: a fault of the machine, not of what ran on it."""
     text = str(error).lower()
     return isinstance(error, RuntimeError) and (
-        ("cuda" in text or "cudnn" in text) and any(words in text for words in _GONE)
+        "cuda" in text and any(words in text for words in _GONE)
     )
 
 

@@ -32,6 +32,8 @@ print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "error
 """
 # Of a GPU that others use just now: it can be used.
 _TAKEN = ("out of memory", "busy or unavailable")
+# Of those that stand behind one which CUDA does not show: it shows none of them either.
+_HIDDEN = ("invalid device ordinal", "No CUDA GPUs are available", "no CUDA-capable device")
 _known: dict[str, str | None] = {}  # by GPU why not, as far as torch was asked
 
 
@@ -71,8 +73,12 @@ def _reasons(gpus: list[str]) -> Mapping[str, str | None]:
 
 
 def _answers(gpus: list[str]) -> dict[str, str | None]:
-    said = _asked(gpus)
-    return {gpu: _reason(said, error) for gpu, error in zip(gpus, said["errors"], strict=True)}
+    said, found = _asked(gpus), {}
+    for gpu, error in zip(gpus, said["errors"], strict=True):
+        if len(gpus) > 1 and error is not None and any(words in error for words in _HIDDEN):
+            (error,) = _asked([gpu])["errors"]
+        found[gpu] = _reason(said, error)
+    return found
 
 
 def _reason(said: Mapping, error: str | None) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from kdpipe.data import streams
-from kdpipe.data.images import forward_size
+from kdpipe.data.images import at_once
 from kdpipe.data.splits import Split
 from kdpipe.data.views import PLAIN
 from kdpipe.devices import memory
@@ -79,7 +79,7 @@ class Examination:
             with torch.inference_mode(), contextlib.closing(images.centres(size)) as centres:
                 for x in centres:
                     given = x.contiguous(memory_format=self.layout)
-                    batches.append(in_parts(model, given, forward_size).cpu())
+                    batches.append(in_parts(model, given, at_once(images)).cpu())
                     pause()
             return torch.cat(batches)
 

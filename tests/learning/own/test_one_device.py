@@ -72,6 +72,8 @@ RIGHT = {
     "dropped": lambda net, y, x: nn.functional.dropout(y, 0.5, net.training),
     "on the CPU for a while": lambda net, y, x: (y.cpu() + torch.zeros(5)).to(y.device),
     "through numpy and back": lambda net, y, x: y + torch.tensor(y.detach().cpu().numpy()).to(y),
+    "as copied numbers say": lambda net, y, x: y if y.cpu().any() else torch.zeros(len(y), 5),
+    "as copied places say": lambda net, y, x: y if len(y.cpu().nonzero()) else torch.zeros(2, 5),
     "as another kind": lambda net, y, x: y.half().float(),
 }
 

@@ -93,10 +93,10 @@ def holds_several(file) -> bool:
         return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
 
 
-def is_deep(file) -> bool:
-    """Whether a picture is grey of 16 bits."""
+def deep_pixels(file) -> np.ndarray | None:
+    """The pixels of a picture that is grey of 16 bits, as they lie; None of any other."""
     with opened(file, file) as image:
-        return _deep(image)
+        return np.asarray(image) if _deep(image) else None
 
 
 def is_dark(file) -> bool:

@@ -32,6 +32,7 @@ ARRAYS = (
     "x.detach().cpu() first and bring what comes out back to x.device; or write device: cpu in the "
     "study"
 )
+DECIDING = ("_local_scalar_dense", "nonzero")  # what may steer the code that follows
 JOINED = ("cat", "stack")
 INDEXED = ("index", "_unsafe_index", "index_put", "index_put_", "_index_put_impl_")
 
@@ -48,12 +49,17 @@ class _Watch(TorchDispatchMode):
     """Raises _Mixed where an operation would on a GPU; `first` stays, whoever catches it."""
 
     first: _Mixed | None = None
+    copied = False  # something to the CPU, where it is zeros now
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
         name, kwargs = func.overloadpacket.__name__, kwargs or {}
+        if name in DECIDING and self.copied:
+            raise NotImplementedError("a number that was made up decides nothing")
         if name == "copy_" and args[0].device != META and args[1].device == META:
+            self.copied = True
             return args[0]
         if name == "_to_copy" and args[0].device == META and kwargs.get("device", META) != META:
+            self.copied = True
             asked = {key: value for key, value in kwargs.items() if key != "non_blocking"}
             return torch.zeros_like(args[0], **asked)
         if name not in COPIES and self.first is None:

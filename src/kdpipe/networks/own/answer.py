@@ -6,7 +6,6 @@ answer stands in the network's card and in the specs of its runs, and a job comp
 uses the network: two computations never come under one name.
 """
 
-import contextlib
 import copy
 import math
 from collections.abc import Callable, Sequence
@@ -23,6 +22,10 @@ from kdpipe.networks.own.unchanging import Unchanging
 IMAGES = 2
 HELD = 12  # logits
 TOLERANCE = 1e-3  # of the largest: machines round differently
+ROUNDING = 1e-6  # of a pixel: ten times what float32 rounds it by
+
+
+Step = tuple[tuple[float, ...], tuple[float, ...]]  # logits and groups after one, see below
 
 
 class Answer(NamedTuple):
@@ -31,15 +34,16 @@ class Answer(NamedTuple):
     in_eval: tuple[float, ...]  # the first logits in eval mode
     # The same after a step of training. What is drawn at random differs from one kind of processor
     # to the next: a network that draws takes the step with even numbers (`Unchanging`), and the
-    # chances with which its modules draw (`chances`) stand behind the logits.
+    # chances with which its modules draw (`chances`) stand behind the logits. One in which rounding
+    # shows then, or that draws what is not known, takes it in eval mode.
     trained: tuple[float, ...]
     # Two numbers for each group, in eval mode and after the step: how large its outputs are (the
     # mean of their sizes), and their sum with made signs by the root of their number.
     of_groups: tuple[float, ...] = ()
     draws: bool = False  # whether it draws random numbers in training
-    # Of one that draws, `trained` and `of_groups` as cards of an earlier version have them, which
-    # took the step in eval mode: so too where it draws what `Unchanging` does not know.
-    older: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    # `trained` and `of_groups` the other way: as a machine that rounds otherwise may have them, or
+    # a card of an earlier version, to which a network that draws took its step in eval mode.
+    other: Step | None = None
 
     @property
     def logits(self) -> list[float]:
@@ -59,21 +63,61 @@ def of(make: Callable[[], nn.Module], shape: Sequence[int], layout: str) -> Answ
         move(model)
         x = images(shape).contiguous(memory_format=memory_format(layout))
         first, groups = _held(model, x), _of_groups(model, x)
-        if not _draws(model, x):
+        draws = _draws(model, x)
+        state, drawn_by = copy.deepcopy(model.state_dict()), chances(model) if draws else ()
+
+        def step(learn: Callable[[nn.Module, Tensor], bool], x: Tensor) -> Step | None:
+            """What it says after a step; None where it takes none."""
+            model.load_state_dict(state)
+            model.zero_grad()
+            if not learn(model, x):
+                return None
+            return (*_held(model, x), *drawn_by), (*groups, *_of_groups(model, x))
+
+        way = _learn_evenly if draws else _learn_training
+        signs = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(3)) * 2 - 1
+        trained, again = step(way, x), step(way, x * (1 + ROUNDING * signs))
+        steady = step(_learn_steadily, x)
+        if steady is None or (trained and again and _sound(trained, again, len(drawn_by))):
+            return Answer(first, *(trained or ((), groups)), draws, steady)
+        return Answer(first, *steady, draws, trained)
+
+
+def _sound(one: Step, other: Step, drawn_by: int) -> bool:
+    """Whether two steps say the same, and anything: where rounding shows, which differs between
+    machines, nothing can be compared.
+    """
+    is_finite = len(one[0]) > drawn_by
+    return is_finite and agree(one[0], other[0]) and groups_agree(one[1], other[1])
+
+
+def _learn_training(model: nn.Module, x: Tensor) -> bool:
+    _learn(model.train(), x)
+    return True
+
+
+def _learn_evenly(model: nn.Module, x: Tensor) -> bool:
+    """With even numbers in place of what is drawn; False where it draws what is not known."""
+    before = generators()
+    try:
+        with Unchanging():
             _learn(model.train(), x)
-            return Answer(first, _held(model, x), (*groups, *_of_groups(model, x)))
-        state, drawn_by = copy.deepcopy(model.state_dict()), chances(model)
+    except (RuntimeError, TypeError) as error:
+        if "memory" in str(error):  # of the machine
+            raise
+        return False
+    return generators() == before
+
+
+def _learn_steadily(model: nn.Module, x: Tensor) -> bool:
+    """In eval mode: nothing is drawn, nothing normalised by the batch."""
+    try:
         _learn(model.eval(), x)
-        older = (*_held(model, x), *drawn_by), (*groups, *_of_groups(model, x))
-        model.load_state_dict(state)
-        model.zero_grad()
-        before = generators()
-        with contextlib.suppress(Exception), Unchanging():  # what it does inside is its own affair
-            _learn(model.train(), x)
-            trained = *_held(model, x), *drawn_by
-            if generators() == before:
-                return Answer(first, trained, (*groups, *_of_groups(model, x)), True, older)
-        return Answer(first, *older, True)
+    except RuntimeError as error:
+        if "memory" in str(error):
+            raise
+        return False
+    return True
 
 
 def compares(wanted: Sequence[float], found: Answer) -> bool:
@@ -83,8 +127,10 @@ def compares(wanted: Sequence[float], found: Answer) -> bool:
     version of kdpipe; to such a one a network that draws at random took its step in eval mode, or
     none.
     """
-    if found.older is not None and compares(wanted, Answer(found.in_eval, *found.older, True)):
-        return True
+    if found.other is not None:
+        found, other = found._replace(other=None), Answer(found.in_eval, *found.other, found.draws)
+        if compares(wanted, other):
+            return True
     count = len(found.logits)
     if agree(wanted[:count], found.logits):
         return len(wanted) == count or groups_agree(wanted[count:], found.of_groups)

@@ -53,8 +53,8 @@ class NetworkCard:
     trained: tuple[float, ...]  # the same after a step of training (`answer.Answer`)
     fewest: int  # images that it learns from at once: 2 where it normalises what is 1 x 1
     of_groups: tuple[float, ...] = ()  # what its groups say (`Answer`); none in older cards
-    # `Answer.older`, of a network that is being tried; in no file.
-    older: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    # `Answer.other`, of a network that is being tried; in no file.
+    other: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     @functools.cached_property
     def state_digest(self) -> str:
@@ -108,7 +108,7 @@ def find(
 def sealed(card: NetworkCard) -> dict:
     """A card as it is written."""
     facts = json.loads(json.dumps(dataclasses.asdict(card)))
-    del facts["older"]
+    del facts["other"]
     if not card.of_groups:  # as it was written before there were any
         del facts["of_groups"]
     return identity.sealed(facts)
@@ -132,8 +132,8 @@ def read(path: Path, cure: str, wants_seal: bool = True) -> NetworkCard:
         if "seal" in facts and facts != identity.sealed(facts):
             raise ValueError("as it was made: it was changed by hand")
         facts.pop("seal", None)
-        if "older" in facts:
-            raise ValueError("as it was made: it says `older`")
+        if "other" in facts:
+            raise ValueError("as it was made: it says `other`")
         facts["shape"] = tuple(facts["shape"])
         facts["groups"] = tuple(tuple(group) for group in facts["groups"])
         facts.setdefault("of_groups", ())

@@ -99,12 +99,13 @@ def _kept(card: NetworkCard, path: Path) -> NetworkCard:
             f"networks.{card.name}.revision: {card.build} computes something else than under the "
             f"same revision before: raise it (or remove {path}, if nothing was trained with it)"
         )
-    return replace(
-        card,
-        answer=old.answer,
-        trained=old.trained,
-        of_groups=old.of_groups or card.of_groups,
-    )
+    groups = card.of_groups  # as old as the answer that they stand beside
+    if card.random and not old.trained:
+        groups = groups[: len(groups) // 2]
+    elif card.other is not None and answer.agree(old.trained, card.other[0]):
+        groups = card.other[1]
+    kept = old.of_groups or groups
+    return replace(card, answer=old.answer, trained=old.trained, of_groups=kept)
 
 
 def _said_nothing_of_groups(path: Path) -> bool:
@@ -128,7 +129,7 @@ def _unchanged(card: NetworkCard, path: Path, source: str) -> NetworkCard:
 
 
 def _agree(old: NetworkCard, new: NetworkCard) -> bool:
-    said = answer.Answer(new.answer, new.trained, new.of_groups, new.random, new.older)
+    said = answer.Answer(new.answer, new.trained, new.of_groups, new.random, new.other)
     return answer.compares(old.spec()["answer"], said)
 
 

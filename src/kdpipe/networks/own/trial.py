@@ -84,7 +84,7 @@ class _Trial:
             trained=said.trained,
             fewest=self.fewest(),
             of_groups=said.of_groups if groups else (),
-            older=said.older and (said.older[0], said.older[1] if groups else ()),
+            other=said.other and (said.other[0], said.other[1] if groups else ()),
         )
 
     def raw(self, seed: int) -> nn.Module:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from kdpipe.data import splits, streams
-from kdpipe.data.images import Images, forward_size
+from kdpipe.data.images import Images, at_once, forward_size
 from kdpipe.data.streams import Streams
 from kdpipe.data.views import PLAIN
 from kdpipe.devices import memory
@@ -49,11 +49,11 @@ class Live:
         """(B, C) for normalised images (B, channels, H, W); which they are does not matter."""
         return self.forward(x)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C) for normalised images (B, channels, H, W)."""
+    def forward(self, x: torch.Tensor, most=forward_size) -> torch.Tensor:
+        """(B, C) for normalised images (B, channels, H, W); `most`: see `in_parts`."""
         with torch.no_grad():
             found = [
-                in_parts(model, x.contiguous(memory_format=layout), forward_size)
+                in_parts(model, x.contiguous(memory_format=layout), most)
                 for layout, model in self.members
             ]
             if len(found) == 1:
@@ -71,7 +71,8 @@ class Live:
         """Logits (N, C) of the images of a split as they are."""
 
         def ask(size: int) -> torch.Tensor:
-            return torch.cat([self.forward(x).cpu() for x in images.centres(size)])
+            most = at_once(images)
+            return torch.cat([self.forward(x, most).cpu() for x in images.centres(size)])
 
         return memory.halved(images, ask).numpy()
 

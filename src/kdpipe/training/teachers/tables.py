@@ -17,7 +17,7 @@ import torch
 
 from kdpipe import identity
 from kdpipe.data import splits, streams
-from kdpipe.data.images import Images
+from kdpipe.data.images import Images, at_once
 from kdpipe.data.views import Views
 from kdpipe.devices import exact, memory
 from kdpipe.errors import StoreError
@@ -90,7 +90,8 @@ def _of_view(
 
     def ask(size: int) -> torch.Tensor:
         batches = images.batches(order, torch.full_like(order, view), size)
-        return torch.cat([_centred(teacher.forward(x)) for _, _, x in batches])
+        most = at_once(images)
+        return torch.cat([_centred(teacher.forward(x, most)) for _, _, x in batches])
 
     found = memory.halved(images, ask).to(getattr(torch, spec["precision"])).cpu().numpy()
     if not np.isfinite(found).all():  # what did not fit has become infinite
