@@ -7,6 +7,7 @@ import torch
 from kdpipe.data.images import Images, at_once, forward_size
 from kdpipe.data.views import PLAIN
 from kdpipe.devices.memory import halved
+from kdpipe.training.teachers import live
 from kdpipe.training.teachers.live import Live
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (40, 1, 8, 8), np.uint8)
@@ -43,6 +44,21 @@ def test_of_a_network_that_scales_them_half_as_many_too():
     assert at_once(of)(224, 224, torch.device("meta")) == 83
     of.forward_size = 128
     assert at_once(of)(224, 224, torch.device("meta")) == 41
+
+
+def test_a_teacher_shows_such_a_network_half_as_many_after_the_first_time(monkeypatch):
+    asked, of = [], images(32)
+    of.most = 32
+
+    def no_room_at_first(model, x, at_once):
+        asked.append(at_once(224, 224, torch.device("meta")))
+        if len(asked) == 1:
+            raise RuntimeError("CUDA out of memory")
+        return x.flatten(1)[:, :3]
+
+    monkeypatch.setattr(live, "in_parts", no_room_at_first)
+    Live([(torch.contiguous_format, torch.nn.Identity())]).answers("test", of)
+    assert asked == [83, 41, 41, 41]
 
 
 def test_half_as_many_are_asked_once_more_and_it_is_said(capsys):

@@ -118,7 +118,9 @@ def forward_size(height: int, width: int, device: torch.device) -> int:
 
 
 def at_once(images: Any) -> Callable[[int, int, torch.device], int]:
-    """The same where a network scales these images: as much less as fits of these themselves."""
+    """`forward_size` where a network scales these images: fewer, as memory had room for fewer of
+    them (`memory.halved`).
+    """
 
     def size(height: int, width: int, device: torch.device) -> int:
         fits = forward_size(height, width, device) * images.forward_size

@@ -25,9 +25,10 @@ def decide(wish: str, remote: bool, begun: str | None) -> str:
     if wish == "cpu" or (wish == "cuda" and remote):
         return wish
     listed = not remote and bool(gpus())
-    wrong = usable.refused() if listed and not (wish == "auto" and begun == "cpu") else None
+    asked = listed and not (wish == "auto" and begun == "cpu")
+    wrong = usable.refused() if asked else None
     here = listed and wrong is None
-    if here and not (wish == "auto" and begun == "cpu"):
+    if asked and here:
         usable.leave_out()
     if wish == "cuda":
         if wrong:

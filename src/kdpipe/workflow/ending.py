@@ -131,15 +131,12 @@ def _decision(dag: Dag, page: Path, study: str, typed: Typed) -> list[str]:
     place = hindrances.by_altered_files(dag.plan, place)
     altered = sorted(place.altered["runs"])
     if altered:
-        first, runs = (
-            altered[0],
-            "1 run has" if len(altered) == 1 else f"{len(altered):,} runs have",
+        runs = "1 run has" if len(altered) == 1 else f"{len(altered):,} runs have"
+        why = one_line(place.altered["runs"][altered[0]])
+        counted = (
+            f"{runs} files that are altered, and count no more; the first, {altered[0]}: {why}"
         )
-        return [
-            f"page: {page}",
-            f"{runs} files that are altered, and count no more; the first, {first}: "
-            f"{one_line(place.altered['runs'][first])}",
-        ]
+        return [f"page: {page}", counted]
     try:
         export = typed.of_study("export", study, "--best")
         return decision.lines(dag.plan, place, page, export)

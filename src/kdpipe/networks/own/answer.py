@@ -99,25 +99,14 @@ def _learn_training(model: nn.Module, x: Tensor) -> bool:
 def _learn_evenly(model: nn.Module, x: Tensor) -> bool:
     """With even numbers in place of what is drawn; False where it draws what is not known."""
     before = generators()
-    try:
-        with Unchanging():
-            _learn(model.train(), x)
-    except (RuntimeError, TypeError) as error:
-        if "memory" in str(error):  # of the machine
-            raise
-        return False
-    return generators() == before
+    with Unchanging():
+        learned = _learns(model.train(), x)
+    return learned and generators() == before
 
 
 def _learn_steadily(model: nn.Module, x: Tensor) -> bool:
     """In eval mode: nothing is drawn, nothing normalised by the batch."""
-    try:
-        _learn(model.eval(), x)
-    except RuntimeError as error:
-        if "memory" in str(error):
-            raise
-        return False
-    return True
+    return _learns(model.eval(), x)
 
 
 def compares(wanted: Sequence[float], found: Answer) -> bool:
@@ -222,6 +211,17 @@ def _draws(model: nn.Module, x: Tensor) -> bool:
         model.train()(x.clone())
     model.load_state_dict(state)
     return before != generators()
+
+
+def _learns(model: nn.Module, x: Tensor) -> bool:
+    """Whether it can take a step in a way that it was not made for; no memory is no answer."""
+    try:
+        _learn(model, x)
+    except (RuntimeError, TypeError) as error:
+        if "memory" in str(error):
+            raise
+        return False
+    return True
 
 
 def _learn(model: nn.Module, x: Tensor) -> None:

@@ -33,7 +33,7 @@ class Unchanging(TorchDispatchMode):
         made = _MADE.get(func.overloadpacket.__name__)
         if made is None:
             return func(*args, **kwargs)
-        # A generator would draw, and a number of one's own is no generator.
+        # None is drawn from, whichever is given.
         given = {key: value for key, value in kwargs.items() if key != "generator"}
         self.draws += 1
         if self.draws > MOST:
