@@ -1,7 +1,7 @@
 # make run      the digits study, into reports/digits/
-# make test     the tests
-# make test-cluster   the tests on a SLURM of their own; wants root and Debian's slurm packages
-# make check    style, types, workflow lint
+# make test     the fast tests, some minutes
+# make test-all the rest: whole studies, faults, Monte Carlo; on a SLURM of their own as root
+# make check    style, types, layers of the package, workflow lint
 # make gpu-check    whether this machine's GPU computes what it should, into gpu-check.json
 # make docs     the manual as pages of HTML: docs/_build/html/docs/index.html
 # make pins     renew requirements.lock
@@ -10,7 +10,7 @@ BIN := .venv/bin
 CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install run test test-cluster check gpu-check docs pins
+.PHONY: install run test test-all test-slow test-cluster check gpu-check docs pins
 
 install: $(BIN)/.installed
 
@@ -20,14 +20,24 @@ run: $(BIN)/.installed
 test: $(BIN)/.installed
 	pytest -n 2
 
+# Side by side: on SLURM most of the time is waiting.
+test-all: $(BIN)/.installed
+	$(MAKE) --jobs=2 --output-sync=target test-slow test-cluster
+
+test-slow: $(BIN)/.installed
+	pytest -n 2 -m "slow and not cluster"
+
+# SLURM 22.05 has crashed by itself here, when a killed node came back: one failure is no verdict.
 test-cluster: $(BIN)/.installed
-	pytest -m cluster -rs tests/workflow/test_cluster.py
+	pytest -m cluster -rs tests/workflow/test_cluster.py || \
+		pytest -m cluster -rs --last-failed tests/workflow/test_cluster.py
 
 check: $(BIN)/.installed
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+	lint-imports --no-cache
 	pyright
 
 gpu-check: $(BIN)/.installed

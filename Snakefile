@@ -1,36 +1,40 @@
 # kdpipe: which teacher, stopped when, distilled how, gives the best small model?
 #
 # `snakemake --cores all` runs the study in config.yaml; another one: --configfile studies/X.yaml.
-# What runs are needed is decided in src/kdpipe/plan/planner.py; the rules only say how one is made.
+# src/kdpipe/plan/planner.py decides which runs are needed; the rules only say how each is made.
 
 from pathlib import Path
 
 from snakemake.utils import min_version
 
-from kdpipe.workflow.load import load
+from kdpipe.workflow.load import load_rule_context
+from kdpipe.workflow.rule_context import SnakemakeOptions
 
 min_version("9.27.1")
 
-# `jobs:` is what a cluster profile has and this machine has not. (Which executor it is Snakemake
-# says only after this file was read.) `longest_job`, `gpu_gres` stand in the profile of a site.
-remote = workflow.resource_settings.nodes is not None
+# A cluster's profile has `jobs:`, this machine has not. (Snakemake names its executor only after this
+# file was read.) `longest_job` and `gpu_gres` are resources in the profile of a site.
+is_remote = workflow.resource_settings.nodes is not None
 site = workflow.resource_settings.default_resources or {}
-# Beside this file, also where another workflow uses it as a module.
-beside = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
-study = load(
+# The folder of this file, also where another workflow uses it as a module.
+snakefile_dir = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+context = load_rule_context(
     config,
     workflow.configfiles,
-    default=beside / "config.yaml",
-    head=workflow.is_main_process,
-    dry=workflow.output_settings.dryrun,
-    remote=remote,
-    targets=lambda: workflow.dag_settings.targets,  # known once this file was read
-    longest_job=site["longest_job"].value if "longest_job" in site else None,
-    gpu_gres=site["gpu_gres"].raw if "gpu_gres" in site else "",
+    default_file=snakefile_dir / "config.yaml",
+    is_head=workflow.is_main_process,
+    options=SnakemakeOptions(
+        is_dry_run=workflow.output_settings.dryrun,
+        is_remote=is_remote,
+        longest_job=site["longest_job"].value if "longest_job" in site else None,
+        gpu_gres=site["gpu_gres"].raw if "gpu_gres" in site else "",
+        targets=lambda: workflow.dag_settings.targets,  # known once this file was read
+    ),
 )
+study_name = context.study.study
 # The GPUs of this machine are counted, unless `--resources gpu=N` says how many to use.
-if study.gpus and not remote:
-    workflow.global_resources.setdefault("gpu", study.runs_on_gpus)
+if context.gpus and not is_remote:
+    workflow.global_resources.setdefault("gpu", context.gpu_slots)
 
 
 # The first page of `snakemake --report`.
@@ -41,45 +45,45 @@ wildcard_constraints:
     name="[^/]+",
 
 
-include: "workflow/rules/again.smk"
+include: "workflow/rules/stale.smk"
 include: "workflow/rules/data.smk"
-include: "workflow/rules/tables.smk"
+include: "workflow/rules/logit_cache.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/ensembles.smk"
 include: "workflow/rules/probes.smk"
-include: "workflow/rules/gauges.smk"
+include: "workflow/rules/onnx.smk"
 include: "workflow/rules/report.smk"
 
 
-# Everything, and the half-way targets.
+# The targets: everything, or the runs up to a point.
 
 
 rule all:
     default_target: True
     input:
-        # By themselves too: Snakemake does not make the missing inputs of a file that is there.
-        study.records(),
+        # The records by themselves too: of a file that exists Snakemake makes no missing input.
+        context.records(),
         rules.render.output,
     message:
-        f"{study.study.study}: everything"
+        f"{study_name}: everything"
 
 
 rule report:
     input:
         rules.all.input,
     message:
-        f"{study.study.study}: everything"
+        f"{study_name}: everything"
 
 
 rule teachers:
     input:
-        study.half_way("teachers"),
+        context.partial_target("teachers"),
     message:
-        f"{study.study.study}: its teachers"
+        f"{study_name}: its teachers"
 
 
 rule students:
     input:
-        study.half_way("students"),
+        context.partial_target("students"),
     message:
-        f"{study.study.study}: its students"
+        f"{study_name}: its students"

@@ -31,13 +31,13 @@ from torchdistill.core.distillation import DistillationBox  # type: ignore
 from torchvision import transforms
 
 from kdpipe.data import splits
-from kdpipe.jobs.train import train
-from kdpipe.networks import models
-from kdpipe.plan.items import Run, Table
-from kdpipe.results import store
-from kdpipe.specs.made import view_count
-from kdpipe.training.teachers import live
-from kdpipe.training.teachers import tables as teacher_tables
+from kdpipe.data.data_spec import count_views
+from kdpipe.jobs.train import train_run
+from kdpipe.models import factory
+from kdpipe.plan.nodes import LogitCache, Run
+from kdpipe.runs import store
+from kdpipe.training.teachers import cached as teacher_tables
+from kdpipe.training.teachers import online
 
 TEACHER, STUDENT, BATCH = "wrn40-2", "wrn16-1", 64
 EPOCHS, VIEWS = 200, 162
@@ -56,11 +56,11 @@ def main() -> None:
 
 def measure(options, place: store.Store) -> None:
     split = made.split(options.images)
-    splits.load = lambda spec, place: split
+    splits.load_split = lambda spec, place: split
     teacher, student = _runs(options.images, "table")
     run = _runs(options.images, "live")[1]
-    print(train(teacher.spec, [], place))
-    (table,) = student.tables
+    print(train_run(teacher.spec, [], place))
+    (table,) = student.logit_caches
     ways = {
         f"torchdistill, {workers} workers": _torchdistill(run.spec, split, place, workers)
         for workers in WORKERS
@@ -93,17 +93,17 @@ def measure(options, place: store.Store) -> None:
     print(made.ratio("torchdistill / kdpipe, live teacher", theirs, times["kdpipe, live"]))
 
 
-def _build(table: Table, place: store.Store) -> float:
+def _build(table: LogitCache, place: store.Store) -> float:
     """Seconds a view of building the teacher's table, its checksum and file included."""
     started = time.perf_counter()
-    teacher_tables.build(table.spec, place)
-    return made.since(started) / view_count(table.spec["data"]["views"])
+    teacher_tables.build_logit_cache(table.spec, place)
+    return made.since(started) / count_views(table.spec.data)
 
 
 class _Pictures(torch.utils.data.Dataset):
     """The same pixels as torchvision's CIFAR10 holds and gives them: an array, PIL images."""
 
-    def __init__(self, part: splits.Part, transform):
+    def __init__(self, part: splits.Subset, transform):
         assert isinstance(part.images, np.ndarray)
         self.pixels = np.ascontiguousarray(part.images.transpose(0, 2, 3, 1))
         self.labels, self.transform = part.labels.tolist(), transform
@@ -125,8 +125,8 @@ def _torchdistill(spec: dict, split: splits.Split, place: store.Store, workers: 
             transforms.Normalize(split.mean, split.std),
         ]
     )
-    ((_, teacher),) = live.load(spec, place).members
-    student = models.build(STUDENT, num_classes=made.CLASSES, in_channels=3)
+    ((_, teacher),) = online.load_online_teacher(spec, place).members
+    student = factory.build_named_model(STUDENT, num_classes=made.CLASSES, in_channels=3)
     loss = {
         "key": "KDLoss",
         "kwargs": {

@@ -13,19 +13,19 @@ from datetime import datetime
 from pathlib import Path
 from statistics import mean
 
-from kdpipe import identity
+from kdpipe import hashing
+from kdpipe.config import load
 from kdpipe.plan import planner
-from kdpipe.study import checking
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-import slurm  # type: ignore  # noqa: E402
+from helpers import slurm  # type: ignore  # noqa: E402
 
-STUDY = ROOT / "tests" / "cluster.yaml"
+STUDY = ROOT / "tests" / "workflow" / "cluster.yaml"
 
 
 def main() -> None:
-    made = planner.make(checking.load(STUDY))
+    made = planner.build_plan(load.load_study(STUDY))
     runs = [run for run in made.runs.values() if not run.parents]
     with tempfile.TemporaryDirectory(prefix="kdpipe-slurm-") as folder:
         bare = list(by_hand(runs, made.card.name, Path(folder) / "bare"))
@@ -48,7 +48,7 @@ def by_hand(runs, data: str, folder: Path):
     subprocess.run([*kdpipe, "prepare", data, *place], check=True)
     for run in runs:
         began = time.monotonic()
-        command = [*kdpipe, "train", "--spec", identity.canonical(run.spec), *place]
+        command = [*kdpipe, "train", "--spec", hashing.canonical_json(run.spec), *place]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         yield time.monotonic() - began
 
@@ -64,7 +64,14 @@ def in_slurm(runs, root: Path, folder: Path) -> list[float]:
     try:
         cluster.start()
         subprocess.run(
-            [sys.executable, str(ROOT / "tests/fastpoll.py"), *profiles, *work, "--", *targets],
+            [
+                sys.executable,
+                str(ROOT / "tests/helpers/fast_polling.py"),
+                *profiles,
+                *work,
+                "--",
+                *targets,
+            ],
             cwd=ROOT,
             env=cluster.environment,
             check=True,

@@ -33,11 +33,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from error_tables import same, table
 from simulated import BASE, DELTA, Setting, Studies
 
-from kdpipe.evidence.claim import claims, find, judge
-from kdpipe.evidence.verdicts import Finding, Verdict
-from kdpipe.statistics.components import crossed
-from kdpipe.statistics.looks import ONLY, Look
-from kdpipe.statistics.power import LEVEL
+from kdpipe.analysis.claim import Finding, Verdict, evaluate_claim, judge_claims, load_claims
+from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
+from kdpipe.stats.power import LEVEL
+from kdpipe.stats.variance_components import decompose_variance
 
 CHUNK = 50  # studies between two writes
 SETTINGS = (
@@ -123,7 +122,7 @@ def _judged(total: Counter, studies: Studies, truths: dict, frame, curves) -> No
     """Count what the verdicts of one study say, at each of its looks."""
     looks, wrong = _looks(studies.setting), set()
     at_looks = [
-        judge(*_seen(frame, curves, look), DELTA, None, studies.outcomes.get, look=look)
+        judge_claims(*_seen(frame, curves, look), DELTA, None, studies.outcomes.get, interim=look)
         for look in looks
     ]
     for number in range(len(looks)):
@@ -140,26 +139,26 @@ def _judged(total: Counter, studies: Studies, truths: dict, frame, curves) -> No
         total[f"{last.id}: false"] += any(_is_false(one, truth) for one in of_looks)
         for way in ("for", "against"):
             p = [one.p if way == "for" else one.p_against for one in of_looks]
-            p = [look.overall(each) for look, each in zip(looks, p, strict=True)]
+            p = [look.adjust_p(each) for look, each in zip(looks, p, strict=True)]
             is_true = truth["supports" if way == "for" else "contradicts"]
             total[f"{last.id}: raw {way}"] += not is_true and any(each < LEVEL for each in p)
         _cover(total, last.contrasts, truth["effects"])
 
 
 def _found_the_same(total: Counter, studies: Studies, truths: dict, frame, curves) -> None:
-    part = find(claims()["C10"], frame, curves, DELTA, studies.outcomes.get)
+    part = evaluate_claim(load_claims()["C10"], frame, curves, DELTA, studies.outcomes.get)
     contrasts = part.contrasts if isinstance(part, Finding) else []
-    _cover(total, [one.facts() for one in contrasts], truths["C10"]["effects"])
+    _cover(total, [one.to_dict() for one in contrasts], truths["C10"]["effects"])
 
 
-def _looks(setting: Setting) -> list[Look]:
+def _looks(setting: Setting) -> list[InterimAnalysis]:
     numbers = range(1, len(setting.looks) + 1)
-    return [Look(setting.looks, number) for number in numbers] or [ONLY]
+    return [InterimAnalysis(setting.looks, number) for number in numbers] or [SINGLE_ANALYSIS]
 
 
-def _seen(frame, curves, look: Look):
+def _seen(frame, curves, look: InterimAnalysis):
     """What of a study is there at a look."""
-    if look is ONLY:
+    if look is SINGLE_ANALYSIS:
         return frame, curves
     frame = frame.loc[frame.seed < look.counts[look.number - 1]]
     return frame, curves.loc[curves.run.isin(frame.run)]
@@ -183,12 +182,12 @@ def _truths(studies: Studies) -> dict[str, dict]:
     """For each claim whether it may be supported and contradicted, and its contrasts' effects."""
     frame, curves = studies.truth()
     found = {}
-    for key, claim in claims().items():
-        part = find(claim, frame, curves, DELTA)
+    for key, claim in load_claims().items():
+        part = evaluate_claim(claim, frame, curves, DELTA)
         if not isinstance(part, Finding):
             part = Finding([], str(part))
         effects = {one.text: one.summary.mean for one in part.contrasts}
-        needed = [(one.asks, one.delta, effects[one.text]) for one in part.needed]
+        needed = [(one.hypothesis, one.delta, effects[one.text]) for one in part.needed_contrasts]
         found[key] = {
             "effects": effects,
             "supports": all(_holds(*one) for one in needed),
@@ -249,16 +248,19 @@ def _cover_seeds(total: Counter, s: Setting, random: np.random.Generator) -> Non
     difference = 100.0 * (wrong[0].astype(float) - wrong[1])
     inner = np.hypot(luck, shift)[:, None]
     here = 100 * special.ndtr((score - threshold[:, None]) / np.maximum(inner, 1e-9)).mean(axis=1)
-    seeds, both = crossed(difference.mean(axis=1), "seed"), crossed(difference, "seed", "image")
+    seeds, both = (
+        decompose_variance(difference.mean(axis=1), "seed"),
+        decompose_variance(difference, "seed", "image"),
+    )
     for level, said in ((0.95, ""), (0.90, " 90%")):
-        (low, high), wide = seeds.interval(level), both.interval(level)
+        (low, high), wide = seeds.compute_interval(level), both.compute_interval(level)
         total[f"one: seeds, these images{said}"] += low <= here[0] - here[1] <= high
         total[f"one: seeds{said}"] += low <= 0 <= high
         total[f"one: seeds and images{said}"] += wide[0] <= 0 <= wide[1]
         total[f"one: wider{said}"] += min(low, wide[0]) <= 0 <= max(high, wide[1])
     part = random.normal(0, 1, (s.seeds, 3, 1)) + random.normal(0, 1, (3, 1))  # of seeds, splits
     part = part + random.normal(0, 10, (s.seeds, 3, s.images)) + random.normal(0, 5, s.images)
-    low, high = crossed(part, "seed", "split", "image").interval()
+    low, high = decompose_variance(part, "seed", "split", "image").compute_interval()
     total["one: seeds, splits and images"] += low <= 0 <= high
 
 

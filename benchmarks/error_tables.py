@@ -3,9 +3,9 @@
 import math
 from collections import Counter
 
-from kdpipe.evidence.claim import claims
-from kdpipe.statistics.looks import spent
-from kdpipe.statistics.power import LEVEL
+from kdpipe.analysis.claim import load_claims
+from kdpipe.stats.group_sequential import compute_alpha_spent
+from kdpipe.stats.power import LEVEL
 
 HEAD = """\
 # How often a verdict is wrong
@@ -108,7 +108,7 @@ def _looks(found: dict) -> str:
     lines = ["| setting | look after | spent | primary | rest |", "|---" * 5 + "|"]
     for name, one in found.items():
         for number, seeds in enumerate(one.get("looks", []), 1):
-            stated = 100 * spent(seeds / one["looks"][-1], LEVEL)
+            stated = 100 * compute_alpha_spent(seeds / one["looks"][-1], LEVEL)
             cells = [
                 _share(one["counts"].get(f"family: {family} by look {number}", 0), one["studies"])
                 for family in ("primary", "rest")
@@ -118,7 +118,7 @@ def _looks(found: dict) -> str:
 
 
 def _power(found: dict) -> str:
-    keys = list(claims())
+    keys = list(load_claims())
     lines = ["| setting | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
     for name, one in found.items():
         counts, cells = Counter(one["counts"]), []

@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 
+from kdpipe.config import load
 from kdpipe.data import splits
 from kdpipe.plan import planner
-from kdpipe.plan.items import Run
-from kdpipe.results import store
-from kdpipe.study import checking
+from kdpipe.plan.nodes import Run
+from kdpipe.runs import store
 from kdpipe.training import loop
 
 SHAPE, CLASSES = (3, 32, 32), 10
@@ -20,9 +20,9 @@ def split(
     """Random pixels and labels: `images` to train on, no validation."""
     rng = np.random.default_rng(0)
 
-    def part(count: int) -> splits.Part:
+    def part(count: int) -> splits.Subset:
         pixels = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
-        return splits.Part(pixels, rng.integers(0, classes, count))
+        return splits.Subset(pixels, rng.integers(0, classes, count))
 
     mean = np.full(shape[0], 0.5)
     return splits.Split(part(images), part(0), part(test), mean, mean / 2, classes)
@@ -41,7 +41,7 @@ def runs(
     **views,
 ) -> tuple[Run, Run]:
     """(teacher, student) of a study on such images; the teacher trains for one epoch."""
-    study = checking.validate(
+    study = load.validate_study(
         {
             "study": "bench",
             "seeds": [0],
@@ -61,7 +61,7 @@ def runs(
         },
         "the benchmark",
     )
-    made = planner.make(study)
+    made = planner.build_plan(study)
     return made.cells[0].teacher.members[0][0], made.cells[0].run
 
 

@@ -17,9 +17,9 @@ import made
 import numpy as np
 
 from kdpipe.data import splits
-from kdpipe.jobs.train import train
-from kdpipe.results import store
-from kdpipe.training.teachers import tables as teacher_tables
+from kdpipe.jobs.train import train_run
+from kdpipe.runs import store
+from kdpipe.training.teachers import cached as teacher_tables
 
 TRAIN, TEST = 50_000, 10_000
 
@@ -35,14 +35,14 @@ def main() -> None:
 
 def _part(part: str, place: store.Store) -> None:
     split = made.split(TRAIN, TEST)
-    splits.load = lambda spec, place: split
+    splits.load_split = lambda spec, place: split
     teacher, student = made.runs(
         "wrn10-0.5", "wrn16-1", TRAIN, outputs="table", epochs=1, batch=64, pad=0, flip=False
     )
     if part == "table":
-        teacher_tables.build(student.tables[0].spec, place)
+        teacher_tables.build_logit_cache(student.logit_caches[0].spec, place)
     elif part != "nothing":
-        print(train({"teacher": teacher, "student": student}[part].spec, [], place))
+        print(train_run({"teacher": teacher, "student": student}[part].spec, [], place))
     train_images, test_images = split.train.images, split.test.images
     assert isinstance(train_images, np.ndarray) and isinstance(test_images, np.ndarray)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

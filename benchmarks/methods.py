@@ -16,11 +16,11 @@ import made
 import torch
 
 from kdpipe.data import splits
-from kdpipe.jobs.train import train
-from kdpipe.learning import method
-from kdpipe.plan.items import Run
-from kdpipe.results import store
-from kdpipe.training.teachers import tables
+from kdpipe.jobs.train import train_run
+from kdpipe.losses import method
+from kdpipe.plan.nodes import Run
+from kdpipe.runs import store
+from kdpipe.training.teachers import cached
 
 CLASSES = 100
 EPOCHS = 2
@@ -42,12 +42,14 @@ def main() -> None:
 
 def measure(options, place: store.Store) -> None:
     split = made.split(options.images, classes=CLASSES)
-    splits.load = lambda spec, place: split
+    splits.load_split = lambda spec, place: split
     pairs = {name: _runs(options, keys) for name, keys in _methods(options).items()}
     teacher = pairs["kd"][0]
-    print(train(teacher.spec, [], place))
-    for table in {table.name: table for _, run in pairs.values() for table in run.tables}.values():
-        tables.build(table.spec, place)
+    print(train_run(teacher.spec, [], place))
+    for table in {
+        table.name: table for _, run in pairs.values() for table in run.logit_caches
+    }.values():
+        cached.build_logit_cache(table.spec, place)
     times: dict[str, list[float]] = {name: [] for name in pairs}
     for round_ in range(options.rounds + 1):  # the first warms up and is not counted
         for name, (_, run) in pairs.items():
@@ -64,15 +66,15 @@ def measure(options, place: store.Store) -> None:
 
 def _on_logits() -> list[str]:
     """The terms that a table is enough for."""
-    found = {name for name, term in method.terms().items() if term.needs == "logits"}
-    return sorted(found - {method.FIRST})
+    found = {name for name, term in method.load_terms().items() if term.needs == "logits"}
+    return sorted(found - {method.KD_TERM})
 
 
 def _methods(options) -> dict[str, dict]:
     """Plain KD, standardised KD, and each term alone with its own settings, at work at once."""
     found: dict[str, dict] = {"kd": {}, "standardised kd": {"standardise": True}}
     for name in options.terms.split(","):
-        warmup = method.terms()[name].warmup
+        warmup = method.load_terms()[name].warmup
         found[name] = {"kd_weight": 0.0, "ce_weight": 1.0, f"{name}_weight": 1.0}
         found[name] |= {warmup: 0} if warmup else {}
     return found

@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from kdpipe.evidence.reading import Missed, as_bits
+from kdpipe.analysis.eval_point import MisclassifiedImages, pack_error_mask
+from kdpipe.config import load
 from kdpipe.plan import planner
-from kdpipe.plan.items import Run
-from kdpipe.results import archived
-from kdpipe.study import checking
+from kdpipe.plan.nodes import Run
+from kdpipe.runs import records
 
 EPOCHS, TEST, CLASSES = 40, 700, 10
 STUDENTS = ["wrn10-0.5", "wrn10-1", "wrn16-1"]
@@ -66,11 +66,12 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         study = folder / "thousand.yaml"
         study.write_text(yaml.safe_dump(STUDY, sort_keys=False))
-        plan = planner.make(checking.load(study))
+        plan = planner.build_plan(load.load_study(study))
         place = folder / "results"
         place.mkdir(exist_ok=True)
-        archived.write(
-            place / archived.FILE, (_entry(run, plan.keep) for run in plan.runs.values())
+        records.write_archive(
+            place / records.ARCHIVE_FILE,
+            (_entry(run, plan.checkpoints_to_keep) for run in plan.runs.values()),
         )
         found = [_seconds(study, folder) for _ in range(options.rounds)]
         page = folder / "reports" / "thousand" / "index.html"
@@ -90,16 +91,18 @@ def _seconds(study: Path, folder: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def _entry(run: Run, keep: dict) -> archived.Entry:
+def _entry(run: Run, keep: dict) -> records.ArchiveEntry:
     random = np.random.default_rng(zlib.crc32(run.name.encode()))
     size = np.log10(run.cost.multiply_adds)
-    error = 14 - 2 * size + 3 * bool(not run.spec["teacher"]) + random.normal(0, 0.5)
+    error = 14 - 2 * size + 3 * bool(not run.spec.teacher) + random.normal(0, 0.5)
     wrong = random.random(TEST) < max(0.5, error + 5) / 100
     images = np.flatnonzero(wrong)
     predicted = (LABELS[images] + random.integers(1, CLASSES, len(images))) % CLASSES
-    missed = Missed(np.bincount(LABELS, minlength=CLASSES), images, LABELS[images], predicted)
+    missed = MisclassifiedImages(
+        np.bincount(LABELS, minlength=CLASSES), images, LABELS[images], predicted
+    )
     known = {"train": 997, "val": 400, "test": TEST}
-    taught = bool(run.spec["teacher"])
+    taught = bool(run.spec.teacher)
     part = {
         split: _metrics(n, 1 - wrong.mean() if split == "test" else 1 - error / 100, taught)
         for split, n in known.items()
@@ -115,14 +118,14 @@ def _entry(run: Run, keep: dict) -> archived.Entry:
     ]
     record = {
         "format": 1, "kind": "run", "name": run.name, "digest": run.digest, "status": "done",
-        "reason": None, "spec": run.spec, "versions": {"kdpipe": "0", "torch": "2"},
+        "reason": None, "spec": run.spec.to_dict(), "versions": {"kdpipe": "0", "torch": "2"},
         "device": {"type": "cpu", "name": "made", "threads": 1}, "seconds": {"total": 10.0},
         "last": part | {"epoch": run.epochs}, "best": part | {"epoch": run.epochs}, "files": {},
         "checkpoints": {str(e): part | {"lr": 0.1, "train": None} for e in keep.get(run.name, ())},
         "started": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
-    return archived.Entry(
-        "runs", run.name, run.digest, record, curve, as_bits(wrong), missed=missed.listed()
+    return records.ArchiveEntry(
+        "runs", run.name, run.digest, record, curve, pack_error_mask(wrong), missed=missed.to_json()
     )
 
 

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kdpipe.plan.cost import schedule
+from kdpipe.plan import estimate
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,7 +33,7 @@ def main() -> None:
             found[kind].append((wall, cores, training))
             print(
                 f"{kind}: {wall:.0f} s, {cores:.0f} core-seconds of work, {training:.0f} s of "
-                f"training ({training / (wall * schedule.cores()):.0%} of the cores' time)",
+                f"training ({training / (wall * estimate.count_cores()):.0%} of the cores' time)",
                 flush=True,
             )
     for column, what in ((0, "seconds"), (1, "core-seconds")):

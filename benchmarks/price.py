@@ -15,11 +15,10 @@ import threading
 import time
 from pathlib import Path
 
-from kdpipe.plan import planner, status
-from kdpipe.plan.cost import price, said, schedule, speeds
-from kdpipe.results.store import Store
-from kdpipe.study import checking
-from kdpipe.upkeep import measuring
+from kdpipe.config import load
+from kdpipe.plan import benchmark_cache, estimate, planner, status
+from kdpipe.runs.store import Store
+from kdpipe.workflow import machine_benchmark
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,19 +27,21 @@ def main() -> None:
     study = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "config.yaml"
     for number in range(int(sys.argv[2]) if len(sys.argv) > 2 else 1):
         with tempfile.TemporaryDirectory() as folder:
-            os.environ[speeds.CACHE] = str(Path(folder) / "cache")
+            os.environ[benchmark_cache.CACHE_ENV] = str(Path(folder) / "cache")
             print(f"round {number + 1}: {one(study, Path(folder))}", flush=True)
 
 
 def one(study: Path, folder: Path) -> str:
     """One round, in an empty folder."""
-    made = planner.make(checking.load(study))
-    states = status.of(made, Store(folder / "results"))
+    made = planner.build_plan(load.load_study(study))
+    states = status.get_plan_status(made, Store(folder / "results"))
     began = time.monotonic()
-    measuring.measure(made, measuring.unmeasured(made, made.runs, "cpu"), "cpu")
+    machine_benchmark.measure_speeds(
+        made, machine_benchmark.find_unmeasured(made, made.runs, "cpu"), "cpu"
+    )
     measured = time.monotonic() - began
-    found = price.of(made, "cpu", {})
-    total = found.total(list(states), schedule.cores())
+    found = estimate.build_cost_model(made, "cpu", {})
+    total = found.estimate_total(list(states), estimate.count_cores())
     assert total.seconds is not None
     most, watching = [0], threading.Event()
     watcher = threading.Thread(target=_watch, args=(folder / "results", most, watching))
@@ -53,12 +54,12 @@ def one(study: Path, folder: Path) -> str:
     watcher.join()
     if done.returncode:
         sys.exit(done.stderr)
-    told = said.as_range(total.seconds, total.width)
+    told = estimate.format_range(total.seconds, total.width)
     said_at_end = done.stderr.strip().splitlines()[-1]
     return (
         f"told {told} ({total.seconds:.0f} s), took {took:.0f} s: {took / total.seconds - 1:+.0%}; "
         f"core-hours told {total.schedule.core_seconds / 3600:.2f}, at the end: {said_at_end}; "
-        f"disk told {said.peak_disk(made, total, states) / 1e6:.1f} MB, most seen "
+        f"disk told {estimate.estimate_peak_disk(made, total, states) / 1e6:.1f} MB, most seen "
         f"{most[0] / 1e6:.1f} MB; measuring took {measured:.0f} s"
     )
 

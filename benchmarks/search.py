@@ -28,14 +28,14 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from kdpipe.evidence.selections import UNTRAINED
+from kdpipe.analysis.frame_queries import UNTRAINED_STOP
+from kdpipe.analysis.search import elimination_rule, search_space
+from kdpipe.analysis.search.rounds import SearchRecords
+from kdpipe.config import load
+from kdpipe.config.schema import SearchConfig
 from kdpipe.plan import planner
-from kdpipe.results.store import Store
-from kdpipe.search import candidates, rule
-from kdpipe.search.known import Records
-from kdpipe.statistics import beliefs
-from kdpipe.study import checking
-from kdpipe.study.blocks import Search
+from kdpipe.runs.store import Store
+from kdpipe.stats import posterior
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = {
@@ -59,7 +59,7 @@ class Hours:
     part: np.ndarray  # (cells,), how much of it lies before the stop
 
     def ordered(self, order: list[int]) -> "Hours":
-        return replace(self, own=self.own[:, order], head=self.head[:, order])
+        return replace(self, own=self.own[:, order], teacher_cost=self.head[:, order])
 
     def of(self, trained: np.ndarray, at_first: bool) -> tuple[float, float]:
         """Of cells (cells, seeds) that were trained; and if teachers ended at their last stop.
@@ -166,7 +166,7 @@ def sequential(grid: Grid, cut: float = 1.0) -> tuple[int, np.ndarray]:
 
 
 def top_two(grid: Grid, cut: float = 1.0, share: float = 1 / 8) -> tuple[int, np.ndarray]:
-    """Top-two Thompson sampling (Russo, 2020) by the model of kdpipe.statistics.beliefs.
+    """Top-two Thompson sampling (Russo, 2020) by the model of kdpipe.stats.posterior.
 
     Two seeds of a third of the cells first, without which the model knows no noise; then batches of
     as many as four cells that may be the best, each with its next seed, up to a share of the grid.
@@ -178,18 +178,18 @@ def top_two(grid: Grid, cut: float = 1.0, share: float = 1 / 8) -> tuple[int, np
     seen[_lowest(grid, alive, 1, max(2, math.ceil(alive.sum() / 3))), 1] = True
     most = share * grid.price.sum() * grid.val.shape[1]
     while (grid.price @ seen.sum(axis=1)) < most:
-        belief = beliefs.believe(np.where(seen, grid.val, np.nan), grid.stop)
+        belief = posterior.fit_posterior(np.where(seen, grid.val, np.nan), grid.stop)
         if belief is None:
             break
         asked = set()
-        for draw in belief.draws(8, seed=int(rng.integers(1 << 30))):
+        for draw in belief.draw_errors(8, seed=int(rng.integers(1 << 30))):
             asked |= {int(i) for i in np.argsort(draw)[:2]}
         asked = {i for i in asked if seen[i].sum() < grid.used}
         if not asked:
             break
         for i in list(asked)[:4]:
             seen[i, seen[i].sum()] = True
-    belief = beliefs.believe(np.where(seen, grid.val, np.nan), grid.stop)
+    belief = posterior.fit_posterior(np.where(seen, grid.val, np.nan), grid.stop)
     mean = grid.val[:, 0] if belief is None else belief.mean
     return int(np.argmin(mean)), seen
 
@@ -199,17 +199,19 @@ def _cut(grid: Grid, share: float, tested: bool, seen: np.ndarray) -> np.ndarray
     nll = {int(s): grid.nll[grid.stop == s][0, 0] for s in dict.fromkeys(grid.stop)}
     nll = {stop: value for stop, value in nll.items() if math.isfinite(value)}
     everyone = np.ones(len(grid.val), bool)
-    if share == 1 or not (found := rule.cut(nll, share)).probed:
+    if share == 1 or not (found := elimination_rule.screen_stops(nll, share)).probed:
         return everyone
-    alive = ~np.isin(grid.stop, [*found.probed, *found.aside])
+    alive = ~np.isin(grid.stop, [*found.probed, *found.set_aside])
     if not tested:
         return alive
     first = {stop: int(np.argmax(grid.stop == stop)) for stop in nll}
     alive[[first[stop] for stop in found.probed]] = True
     seen[alive, 0] = True
-    stops = [*found.kept, *found.probed]
+    stops = [*found.selected, *found.probed]
     errors = [grid.val[first[stop], 0] for stop in stops]
-    if not rule.holds(rule.correlation([nll[stop] for stop in stops], errors)):
+    if not elimination_rule.is_assumption_met(
+        elimination_rule.compute_rank_correlation([nll[stop] for stop in stops], errors)
+    ):
         return everyone
     return alive
 
@@ -240,10 +242,19 @@ RULES: dict[str, Rule] = {
     "best 1/3, first after 2 seeds": partial(elimination, share=1 / 3, first=2),
     "best 1/2, first after 2 seeds": partial(elimination, share=1 / 2, first=2),
     "best 1/2, a third of the stops, tested": partial(elimination, share=1 / 2, cut=1 / 3),
-    CHOSEN: partial(elimination, share=rule.CELLS, cut=rule.STOPS),
-    "the same, not tested": partial(elimination, share=rule.CELLS, cut=rule.STOPS, tested=False),
+    CHOSEN: partial(
+        elimination, share=elimination_rule.SURVIVOR_SHARE, cut=elimination_rule.STOP_SHARE
+    ),
+    "the same, not tested": partial(
+        elimination,
+        share=elimination_rule.SURVIVOR_SHARE,
+        cut=elimination_rule.STOP_SHARE,
+        tested=False,
+    ),
     "best 1/3, a third of the stops, tested": partial(elimination, share=1 / 3, cut=1 / 3),
-    "best 2/5, half of the stops, tested": partial(elimination, share=rule.CELLS, cut=1 / 2),
+    "best 2/5, half of the stops, tested": partial(
+        elimination, share=elimination_rule.SURVIVOR_SHARE, cut=1 / 2
+    ),
     "best 1/3, first after 2 seeds, a third of the stops, tested": partial(
         elimination, share=1 / 3, first=2, cut=1 / 3
     ),
@@ -261,18 +272,18 @@ MODEL: dict[str, Rule] = {
 
 def published(path: Path, records: Path) -> list[Grid]:
     """The cells of a study's blocks that have every seed, for each student apart."""
-    study = checking.load(path)
+    study = load.load_study(path)
     names = [block.name for block in study.experiments if block.seeds is None]
-    plan = planner.make(
-        study.model_copy(update={"search": Search.model_validate({"blocks": names})})
+    plan = planner.build_plan(
+        study.model_copy(update={"search": SearchConfig.model_validate({"blocks": names})})
     )
-    known = Records(plan, Store(records))
-    lines = Store(records).records("runs")
+    known = SearchRecords(plan, Store(records))
+    lines = Store(records).load_records("runs")
     found = []
-    for student, ones in candidates.of(plan).items():
+    for student, ones in search_space.collect_arms(plan).items():
         seeds = [s for s in study.due_seeds if all(s in one.cells for one in ones)]
-        ones = [o for o in ones if o.option.stop != UNTRAINED]
-        ones = [o for o in ones if all(known.ended(o.cells[s].run) for s in seeds)]
+        ones = [o for o in ones if o.key.stop != UNTRAINED_STOP]
+        ones = [o for o in ones if all(known.has_ended(o.cells[s].run) for s in seeds)]
         if len(ones) < 6 or len(seeds) < 5:
             continue
         shape = len(ones), len(seeds)
@@ -281,20 +292,22 @@ def published(path: Path, records: Path) -> list[Grid]:
         for i, one in enumerate(ones):
             for j, seed in enumerate(seeds):
                 run = one.cells[seed].run
-                val[i, j] = known.error(run)
+                val[i, j] = known.get_error(run)
                 test[i, j] = 100 * (1 - lines[run.name]["last"]["test"]["accuracy"])
-                own[i, j] = sum(took(lines[name]) for name in one.students([seed]))
-                teacher = one.taught_by(seed)
+                own[i, j] = sum(took(lines[name]) for name in one.get_students([seed]))
+                teacher = one.get_teacher(seed)
                 if teacher is not None:
                     heads.setdefault(teacher[0].name, (len(heads), took(lines[teacher[0].name])))
                     head[i, j] = heads[teacher[0].name][0]
-                if teacher is not None and known.ended(teacher[0], [teacher[1]]):
-                    nll[i, j] = known.nll(*teacher)
+                if teacher is not None and known.has_ended(teacher[0], [teacher[1]]):
+                    nll[i, j] = known.get_nll(*teacher)
         stops = list(dict.fromkeys(one.stop for one in ones))
         stop = np.array([stops.index(one.stop) for one in ones])
-        price = np.array([candidates.epochs(o.students([seeds[0]]).values()) for o in ones], float)
+        price = np.array(
+            [search_space.count_epochs(o.get_students([seeds[0]]).values()) for o in ones], float
+        )
         held = 3 if len(seeds) >= 8 else 2
-        points = [one.taught_by(seeds[0]) for one in ones]
+        points = [one.get_teacher(seeds[0]) for one in ones]
         part = np.array([1.0 if p is None else p[1] / max(1, p[0].epochs) for p in points])
         hours = Hours(own, head, np.array([*(t for _, t in heads.values()), 0.0]), part)
         found.append(Grid(f"{study.study}, {student}", val, test, nll, stop, price, held, hours))
@@ -389,10 +402,12 @@ def confidence(studies: int, rank: float) -> str:
     for _ in range(studies):
         grid = simulated(rng, rank)
         chosen, seen = RULES[CHOSEN](grid)
-        belief = beliefs.believe(np.where(seen, grid.val, np.nan), grid.stop, grid.nll[:, 0])
+        belief = posterior.fit_posterior(
+            np.where(seen, grid.val, np.nan), grid.stop, grid.nll[:, 0]
+        )
         if belief is None:
             continue
-        within = belief.within(chosen)
+        within = belief.bound_regret(chosen)
         true.append(grid.truth()[chosen] - grid.truth().min() <= within + 1e-9)
         stated.append(within)
     share, n = float(np.mean(true)), len(true)

@@ -1,8 +1,8 @@
 """What a student's epoch costs beside the bare mathematics, and beside its teacher.
 
 CIFAR-shaped random images, WRN40-2 teaches WRN16-1, batches of 64 on two threads. The real
-`kdpipe.training.train` runs on a split that is handed to it; each alternative takes its turn in
-every round, and the ratios are of epochs of the same round. Run it on an idle machine:
+`kdpipe.training.loop.train` runs on a split that is handed to it; each alternative takes its turn
+in every round, and the ratios are of epochs of the same round. Run it on an idle machine:
 
     python benchmarks/step.py [--images 1024] [--rounds 5]
 """
@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 
 from kdpipe.data import splits
-from kdpipe.jobs.train import train
-from kdpipe.networks import models, naming
-from kdpipe.plan.items import Run
-from kdpipe.results import store
-from kdpipe.specs.made import view_count
-from kdpipe.training.teachers import tables as teacher_tables
+from kdpipe.data.data_spec import count_views
+from kdpipe.jobs.train import train_run
+from kdpipe.models import factory, registry
+from kdpipe.plan.nodes import Run
+from kdpipe.runs import store
+from kdpipe.training.teachers import cached as teacher_tables
 
 EPOCHS = 2
 PAD = 1  # 18 views: a table of 162 takes minutes to build and is gathered from in the same way
@@ -44,14 +44,14 @@ def main() -> None:
 
 def measure(options, place: store.Store) -> None:
     split = made.split(options.images)
-    splits.load = lambda spec, place: split
+    splits.load_split = lambda spec, place: split
     runs = {way: _runs(options, way) for way in ("table", "live")}
     teacher = runs["live"][0]
-    print(train(teacher.spec, [], place))
+    print(train_run(teacher.spec, [], place))
     started = time.perf_counter()
-    (table,) = runs["table"][1].tables
-    teacher_tables.build(table.spec, place)
-    views = view_count(table.spec["data"]["views"])
+    (table,) = runs["table"][1].logit_caches
+    teacher_tables.build_logit_cache(table.spec, place)
+    views = count_views(table.spec.data)
     print(f"table of {options.images} images x {views} views: {made.since(started):.1f} s")
 
     times: dict[str, list[float]] = {}
@@ -80,8 +80,12 @@ def measure(options, place: store.Store) -> None:
 def _bare(options, teacher: bool) -> float:
     """Forward and backward of the student on a batch that lies there; no data, no optimiser."""
     layout = torch.channels_last
-    student = models.build(options.student, num_classes=10, in_channels=3).to(memory_format=layout)
-    big = models.build(options.teacher, num_classes=10, in_channels=3).to(memory_format=layout)
+    student = factory.build_named_model(options.student, num_classes=10, in_channels=3).to(
+        memory_format=layout
+    )
+    big = factory.build_named_model(options.teacher, num_classes=10, in_channels=3).to(
+        memory_format=layout
+    )
     big.eval()
     x = torch.randn(BATCH, *made.SHAPE).contiguous(memory_format=layout)
     y = torch.randint(10, (BATCH,))
@@ -102,7 +106,7 @@ def _share_of_the_machine(options, seconds: list[float]) -> None:
     for _ in range(5):
         torch.matmul(a, a)
     peak = 5 * 2048**3 / made.since(started)
-    cost = naming.cost(options.student, made.SHAPE, made.CLASSES).multiply_adds
+    cost = registry.compute_cost(options.student, made.SHAPE, made.CLASSES).multiply_adds
     rate = 3 * cost * options.images / statistics.median(seconds)
     print(
         f"the student's step does {rate:.2e} multiply-adds a second, {100 * rate / peak:.0f} % of "

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import made
 
+from kdpipe.config import load
 from kdpipe.data import splits
 from kdpipe.plan import planner
-from kdpipe.results import store
-from kdpipe.study import checking
+from kdpipe.runs import store
 
 SETS = {"digits": (1, 8, 8), "fashion-mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 IMAGES = {8: 1024, 28: 512, 32: 512}  # and fewer for the wider network
@@ -70,7 +70,7 @@ def _rate(runs: int, name: str, network: str, images: int, threads: int) -> floa
 
 def _job(name: str, network: str, images: int, threads: int) -> None:
     split = made.split(images, shape=SETS[name])
-    splits.load = lambda spec, place: split
+    splits.load_split = lambda spec, place: split
     study = {
         "study": "bench",
         "seeds": [0],
@@ -87,7 +87,7 @@ def _job(name: str, network: str, images: int, threads: int) -> None:
             {"name": "a", "teachers": ["self"], "students": [network], "methods": ["kd"]}
         ],
     }
-    run = next(iter(planner.make(checking.validate(study, "the benchmark")).runs.values()))
+    run = next(iter(planner.build_plan(load.validate_study(study, "the benchmark")).runs.values()))
     with tempfile.TemporaryDirectory() as folder:
         place = store.Store(Path(folder))
         made.train(run, place)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pages import commands, keys, names
 
-from kdpipe.results.files import write_bytes
+from kdpipe.runs.files import write_bytes
 
 FOLDER = Path(__file__).parent / "reference"
 MADE = "<!-- Made by docs/generate.py from what the code says of itself: change it there. -->\n"

@@ -7,16 +7,18 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import tiny
-from house import FLOOR
-from warm import Warm
+from helpers import tiny_study
+from helpers.forkserver import Warm
+from helpers.layers import LAYER
 
-from kdpipe.plan.cost import speeds
+from kdpipe.plan import benchmark_cache
+
+TESTS = Path(__file__).parent
 
 
 def pytest_configure():
     """What the user has measured of this machine is not for tests, nor theirs for the user."""
-    os.environ.setdefault(speeds.CACHE, tempfile.mkdtemp(prefix="kdpipe-tests-"))
+    os.environ.setdefault(benchmark_cache.CACHE_ENV, tempfile.mkdtemp(prefix="kdpipe-tests-"))
     # Arrays that are mapped keep their files open, of hundreds of results folders.
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if most == resource.RLIM_INFINITY else min(most, 8192)
@@ -33,25 +35,27 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """Orders the tests by the floors of the house, bottom up, and the workflow's last.
+    """Mark what is slow, and order the tests by the layers of the package, bottom up.
 
     What stands above breaks with what is broken below, so the first failure is the one to read.
-    Tests that start whole commands or Snakemake come after those of one unit, whatever their room.
+    Whole studies, faults and the tests of single units that take long are marked `slow`.
     """
-    items.sort(key=_place)  # stable: within a room the order of the files stays
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in ("workflow", "faults"):
+            item.add_marker("slow")
+    items.sort(key=_rank)  # stable: within a package the order of the files stays
 
 
-def _place(item) -> tuple[bool, bool, int]:
-    room = item.path.relative_to(Path(__file__).parent).parts[0]
-    whole = room == "workflow" or "warm" in item.fixturenames
-    floor = FLOOR.get(room, len(FLOOR))  # tests of the house itself, after those of its rooms
-    return item.get_closest_marker("cluster") is not None, whole, floor
+def _rank(item) -> tuple[bool, bool, int]:
+    kind, package, *_ = item.path.relative_to(TESTS).parts
+    is_whole = kind != "unit" or "warm" in item.fixturenames
+    return item.get_closest_marker("cluster") is not None, is_whole, LAYER.get(package, len(LAYER))
 
 
 @pytest.fixture
 def content():
     """The content of a small valid study file, to be changed at will."""
-    return tiny.study()
+    return tiny_study.study()
 
 
 @pytest.fixture(scope="session")
@@ -71,4 +75,4 @@ def warm(tmp_path_factory):
 @pytest.fixture
 def place(tmp_path, shared):
     """A results folder with the data set prepared."""
-    return tiny.results(tmp_path, shared)
+    return tiny_study.results(tmp_path, shared)

@@ -16,7 +16,7 @@ def commands() -> Iterator[str]:
 
 ## What a person types
 """
-    known = main.commands()
+    known = main.load_commands()
     yield from (line for word, one in known.items() if one.order < 200 for line in _command(word))
     yield """
 ## What the rules call
@@ -27,9 +27,9 @@ Each can be typed by hand: the spec is the JSON that the plan prints (`kdpipe pl
 
 
 def _command(word: str) -> Iterator[str]:
-    command = main.commands()[word]
+    command = main.load_commands()[word]
     parser = argparse.ArgumentParser(add_help=False)
-    command.arguments(parser)
+    command.add_arguments(parser)
     yield f"### kdpipe {word}\n"
     yield sentence(command.help) + "\n"
     rows = []

@@ -8,34 +8,33 @@ from importlib import import_module
 
 from pydantic import BaseModel
 
+from kdpipe.config.schema import BlockConfig, EnsembleConfig, SearchConfig, Study, TransferConfig
 from kdpipe.data.augmentations.augment import Augment
 from kdpipe.data.augmentations.erase import Erase
 from kdpipe.data.augmentations.random_crop import Crop
-from kdpipe.data.keys import Data
-from kdpipe.learning import method as methods
-from kdpipe.learning.keys import PACKAGE, Method
-from kdpipe.learning.recipe import Recipe
-from kdpipe.networks.keys import Input, OwnNetwork, Pretrained, Start
-from kdpipe.study.blocks import Block, Ensemble, Search, Transfer
-from kdpipe.study.grammar import Study
+from kdpipe.data.config import DataConfig
+from kdpipe.losses import method as methods
+from kdpipe.losses.config import LOSSES_PACKAGE, Method
+from kdpipe.models.config import CustomModelConfig, InitFrom, InputConfig, PretrainedTeacher
+from kdpipe.runs.recipe import Recipe
 from pages.markdown import cell, paragraphs, table
 
 # Sections of a study, and where their keys stand in the file.
 SECTIONS = {
-    Data: "data",
+    DataConfig: "data",
     Erase: "data.erase",
     Augment: "data.augment",
     Crop: "data.crop",
     Recipe: "recipe",
-    OwnNetwork: "networks.NAME",
+    CustomModelConfig: "networks.NAME",
     Method: "methods.NAME",
-    Ensemble: "ensembles.NAME",
-    Pretrained: "pretrained.NAME",
-    Input: "pretrained.NAME.input",
-    Start: "starts.NAME",
-    Block: "experiments",
-    Search: "search",
-    Transfer: "transfers.NAME",
+    EnsembleConfig: "ensembles.NAME",
+    PretrainedTeacher: "pretrained.NAME",
+    InputConfig: "pretrained.NAME.input",
+    InitFrom: "starts.NAME",
+    BlockConfig: "experiments",
+    SearchConfig: "search",
+    TransferConfig: "transfers.NAME",
 }
 FORMS = {  # of texts, by how their pattern or description begins
     "^[A-Za-z0-9]": "name",
@@ -79,15 +78,15 @@ nothing. Of the others each [decides which runs there are, or what they are](../
 
 def _method(section: dict) -> Iterator[str]:
     """Keys of every method first, then the terms, each with its formula."""
-    terms = methods.terms()
+    terms = methods.load_terms()
     own = {key for term in terms.values() for key in term.keys.model_fields}
     yield from _keys(Method, section, set(Method.model_fields) - own)
     yield "\nThe terms, each with the keys that are its own. A term of weight 0 is not there."
     for name, term in terms.items():
-        module = import_module(f"{PACKAGE}.{name}")
+        module = import_module(f"{LOSSES_PACKAGE}.{name}")
         yield f"\n### {name}: {term.title}\n"
         yield paragraphs(inspect.cleandoc(module.__doc__ or ""))
-        needs = "logits, which a teacher table holds" if term.needs == "logits" else term.needs
+        needs = "logits, which a logit cache holds" if term.needs == "logits" else term.needs
         yield f"\nLooks at: {needs}. Column of the curve: `{term.part}`.\n"
         yield from _keys(Method, section, term.keys.model_fields)
 

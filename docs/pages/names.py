@@ -4,14 +4,14 @@ import inspect
 from collections.abc import Iterator
 from importlib import import_module
 
-from kdpipe import discovery
-from kdpipe.data.cards import DataSet
-from kdpipe.evidence.claim import claims
-from kdpipe.learning import method as methods
-from kdpipe.networks.family import Family
-from kdpipe.report.figure import Figure
-from kdpipe.report.table import tables
-from kdpipe.study import asked
+from kdpipe import registry
+from kdpipe.analysis.claim import load_claims
+from kdpipe.config import report_items
+from kdpipe.data.cards import KnownDataset
+from kdpipe.losses import method as methods
+from kdpipe.models.family import Family
+from kdpipe.report.figure import FigureSpec
+from kdpipe.report.table import load_tables
 from pages.markdown import cell, code, paragraphs, table
 
 
@@ -25,7 +25,7 @@ Each is a file in a folder of the package. Your own need no file there: see
 
 ## Data sets
 """
-    sets = discovery.every("kdpipe.data.sets", "SET", DataSet)
+    sets = registry.load_all_objects("kdpipe.data.datasets", "DATASET", KnownDataset)
     rows = []
     for one in sets.values():
         card, shape = one.card, " x ".join(map(str, one.card.shape))
@@ -34,20 +34,23 @@ Each is a file in a folder of the package. Your own need no file there: see
     yield from table(("Name", "Data set", "Shape", "Classes", "Train", "Test"), rows)
     yield "\n## Networks\n"
     yield "`kdpipe networks` lists them with their prices.\n"
-    families = discovery.every("kdpipe.networks.families", "FAMILY", Family)
+    families = registry.load_all_objects("kdpipe.models.families", "FAMILY", Family)
     for family in sorted(families.values(), key=lambda one: one.order):
-        yield f"- {code(family.spelling)}"
+        yield f"- {code(family.name_format)}"
     yield "\n## Terms of a method\n"
-    rows = [(f"`{name}`", one.title, f"`{name}_weight`") for name, one in methods.terms().items()]
+    rows = [
+        (f"`{name}`", one.title, f"`{name}_weight`") for name, one in methods.load_terms().items()
+    ]
     yield from table(("Term", "What it is", "Its weight"), rows)
     yield "\nFormulas and keys: [methods.NAME](study.md#methodsname).\n"
     yield "## Tables\n"
     rows = [
-        (f"`{name}`", one.title, _first("report.tables", name)) for name, one in tables().items()
+        (f"`{name}`", one.title, _first("report.tables", name))
+        for name, one in load_tables().items()
     ]
     yield from table(("Name", "Title", "What it shows"), rows)
     yield "\n## Figures\n\nEach is drawn where the study has what it shows.\n"
-    figures = discovery.every("kdpipe.report.figures", "FIGURE", Figure)
+    figures = registry.load_all_objects("kdpipe.report.figures", "FIGURE", FigureSpec)
     rows = [
         (f"`{name}`", one.title, _first("report.figures", name))
         for name, one in sorted(figures.items(), key=lambda one: one[1].order)
@@ -71,9 +74,9 @@ top-1 error on test in points, and every effect is positive as claimed. The rule
 how often it is wrong: [statistics](../statistics.md). The columns of `claims.json`:
 [results](results.md#claimsjson).
 """
-    files = asked.claims()
-    for key, one in claims().items():
+    files = report_items.list_claims()
+    for key, one in load_claims().items():
         yield f"## {key}\n"
         yield f"**{one.title}.**{' One of the primary claims.' if one.primary else ''}\n"
-        doc = inspect.cleandoc(import_module(f"kdpipe.evidence.claims.{files[key]}").__doc__ or "")
+        doc = inspect.cleandoc(import_module(f"kdpipe.analysis.claims.{files[key]}").__doc__ or "")
         yield paragraphs(doc.removeprefix(f"{key}. ")) + "\n"

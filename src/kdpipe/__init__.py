@@ -11,4 +11,4 @@ def load(export: Any, model: str | None = None, threads: int = 1) -> Any:
 
     It stands above this face of the package, so it is found by its name, and only when asked for.
     """
-    return import_module("kdpipe.shipping.classifier").load(export, model, threads)
+    return import_module("kdpipe.export.classifier").load_classifier(export, model, threads)

@@ -1,16 +1,16 @@
-"""The errors a user can cause.
+"""The errors that a user can cause.
 
-The command line prints one of these as a single message, without a traceback, and leaves with
-exit code 2. Every other exception is a bug of ours and shows its traceback.
+The command line prints a `KdpipeError` as one message without a traceback and exits with code 2.
+Every other exception is a bug in kdpipe and shows its traceback.
 """
 
 
 class KdpipeError(Exception):
-    """Something that the user can mend; the text says what is wrong and what to do."""
+    """A mistake that the user can mend; its text says what is wrong and what to do."""
 
 
 class StudyError(KdpipeError):
-    """A study file with mistakes; the text lists all of them, one per line."""
+    """The mistakes of a study file, one per line."""
 
 
 class DataError(KdpipeError):
@@ -18,16 +18,16 @@ class DataError(KdpipeError):
 
 
 class StoreError(KdpipeError):
-    """A file of the results folder that is missing, damaged, or cannot be written."""
+    """A file of the results folder that is missing or damaged, or cannot be written."""
 
 
-class Missing(StoreError):
-    """A run that is not there, or not finished and whole; others may all be sound."""
+class MissingRunError(StoreError):
+    """A run that is missing, unfinished or damaged, though others may be complete."""
 
 
-class Diverged(Exception):
-    """The loss is not finite: an outcome of a run, said in its record."""
+class DivergedError(Exception):
+    """A loss that is not finite: an outcome of a run, which its record states."""
 
 
-class Interrupted(Exception):
-    """SIGTERM came and the state is saved: exit code 75, to be started again."""
+class InterruptedRun(Exception):
+    """A run that SIGTERM has ended, its state saved: exit code 75, to be started again."""

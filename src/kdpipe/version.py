@@ -1,45 +1,69 @@
-"""Which code this is: the commit of its source tree, and digests of what results rest on."""
+"""Which code this is: the commit of its source tree, and digests of what results rest on.
+
+A registration stores the digest of each part of the source that numbers and verdicts come from, so
+that a report can say which parts are no longer what was registered. A part that has another name
+since then is one of them.
+"""
 
 import hashlib
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parent
-JUDGING = ("statistics", "evidence")  # the rooms by which the numbers of a study become verdicts
-# Those, and the rooms and files by which the numbers are made, read and put into tables.
-TELLING = (
-    *JUDGING,
-    *("data", "learning", "networks", "specs", "plan", "training", "jobs"),
-    *("results/metrics.py", "results/readings.py", "report/rows.py", "report/tables"),
+PACKAGE_ROOT = Path(__file__).parent
+# The packages that turn the numbers of a study into verdicts.
+VERDICT_PARTS = ("stats", "analysis")
+# These, and the packages and files that make, read and tabulate the numbers.
+RESULT_PARTS = (
+    *VERDICT_PARTS,
+    *("data", "losses", "models", "plan", "training", "jobs"),
+    *("runs/spec.py", "runs/recipe.py", "runs/optim_info.py", "runs/mixup.py", "runs/validate.py"),
+    *("runs/execution_options.py", "runs/metrics.py", "runs/eval_points.py"),
+    *("report/table.py", "report/tables"),
 )
+# What plans and registers a study makes no number and no verdict.
+EXCLUDED_PARTS = ("analysis/preregistration", "analysis/search")
 
 
 def git_revision() -> str | None:
-    """The commit of the source tree that this package runs from, `+` where it was changed."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+"]
+    """Return the commit of the source tree of this package, with `+` where it was changed."""
+    command = ["git", "-C", str(PACKAGE_ROOT), "describe", "--always", "--dirty=+"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
-def judging() -> str:
-    """SHA-256 of the source of all that turns numbers into verdicts."""
-    return _digest(*JUDGING)
+def hash_verdict_code() -> str:
+    """Return the SHA-256 of the source that turns numbers into verdicts."""
+    return _hash_sources(*VERDICT_PARTS)
 
 
-def code() -> dict[str, str]:
-    """By each part of the source that numbers or verdicts come from, its SHA-256."""
-    return {part: _digest(part) for part in TELLING}
+def hash_result_code() -> dict[str, str]:
+    """Return the SHA-256 of each part of the source that numbers and verdicts come from."""
+    return {part: _hash_sources(part) for part in RESULT_PARTS}
 
 
-def _digest(*parts: str) -> str:
-    total = hashlib.sha256()
+def find_changed_parts(registered: dict[str, str]) -> list[str]:
+    """Return the parts of the source that are not what was registered, by their registered names.
+
+    Parameters
+    ----------
+    registered : dict
+        The digest of each part in a registration.
+    """
+    current = hash_result_code()
+    return [part for part in sorted(registered) if registered[part] != current.get(part)]
+
+
+def _hash_sources(*parts: str) -> str:
+    """Return the SHA-256 of the names and contents of all sources in some parts."""
+    checksum = hashlib.sha256()
+    excluded = [PACKAGE_ROOT / part for part in EXCLUDED_PARTS]
     for part in parts:
-        top = ROOT / part
+        top = PACKAGE_ROOT / part
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
-            if path.suffix in (".py", ".json"):
-                total.update(f"{path.relative_to(ROOT).as_posix()}\n".encode())
-                total.update(path.read_bytes())
-    return total.hexdigest()
+            if path.suffix in (".py", ".json") and not set(excluded) & set(path.parents):
+                checksum.update(f"{path.relative_to(PACKAGE_ROOT).as_posix()}\n".encode())
+                checksum.update(path.read_bytes())
+    return checksum.hexdigest()

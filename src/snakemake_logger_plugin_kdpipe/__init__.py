@@ -1,167 +1,185 @@
-"""Snakemake's logger plugin `kdpipe` (profiles/default names it): its events, handed to a teller.
+"""Snakemake's logger plugin `kdpipe` (see profiles/default): its events, passed to a reporter.
 
-Snakemake finds a logger by the name of its package, so this one stands outside of kdpipe. It only
-translates; what is shown, and how, is in kdpipe.workflow.telling.
+Snakemake finds a logger by the name of its package, so this one is outside of kdpipe. It only
+translates; kdpipe.workflow.progress decides what is shown, and how.
 """
 
 import logging
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from snakemake.logging import DefaultFilter, DefaultFormatter
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from kdpipe.wording import one_line
-from kdpipe.workflow import telling
+from kdpipe.text import shorten_line
+from kdpipe.workflow import progress
 
-# How some of its words begin, which have no event of their own.
-NOTHING = "Nothing to be done"
-STOPPED = "Terminating processes on user request"
-STOPS_LATER = "Will exit after finishing currently running jobs"
-LOCKED = "Directory cannot be locked"
-MARKS = "again"  # a rule that makes nothing of what its wildcard names
-# What is said of every job that fails: its whole command, and that one has failed.
-OF_A_JOB = (
+# How messages of Snakemake begin that are no events.
+NOTHING_PREFIX = "Nothing to be done"
+STOP_PREFIX = "Terminating processes on user request"
+LAST_JOBS_PREFIX = "Will exit after finishing currently running jobs"
+LOCKED_TEXT = "Directory cannot be locked"
+MARKER_RULE = "again"  # its job does not make what its wildcard names
+# Messages about every job that fails: its whole command, and that one has failed.
+JOB_ERROR_TEXTS = (
     "CalledProcessError",
     "Exiting because a job execution failed",
     "At least one job did not complete successfully",
 )
-# What the queue's own words end in: advice, and the command that was sent.
-TAIL = re.compile(r"For further error details see the cluster/cloud log.*|\n *sbatch call:.*", re.S)
+# The end of the queue's messages: advice, and the command that was submitted.
+QUEUE_TAIL = re.compile(
+    r"For further error details see the cluster/cloud log.*|\n *sbatch call:.*", re.S
+)
 
 
 class LogHandler(LogHandlerBase):
-    """Hands on what Snakemake says of its jobs.
+    """Handler that passes on what Snakemake logs about its jobs.
 
-    Of its other words those before the first job are kept until it is known that jobs are started,
-    and said if none are: `--unlock`, `--lint` and the like speak by them. A dry run, and
-    `--verbose`, are Snakemake's own.
+    Other messages before the first job are kept until it is known whether jobs are started, and
+    printed if none are: `--unlock`, `--lint` and the like answer by them. The output of a dry run,
+    and that of `--verbose`, is Snakemake's own.
     """
 
     def __post_init__(self) -> None:
+        """Make the reporter of this process."""
         settings = self.common_settings
-        self.plain = settings.dryrun or settings.verbose
         quiet = settings.quiet or ()
-        self.own = DefaultFormatter(quiet, settings.show_failed_logs)
-        self.passes = DefaultFilter(
+        self.uses_own_output = settings.dryrun or settings.verbose
+        self.snakemake_formatter = DefaultFormatter(quiet, settings.show_failed_logs)
+        self.snakemake_filter = DefaultFilter(
             quiet,
             settings.debug_dag,
             settings.verbose,
             settings.dryrun,
             settings.printshellcmds,
         )
-        self.teller = telling.current = telling.Teller()
-        self.jobs: dict[int, str] = {}
-        self.held: list[logging.LogRecord] = []
-        self.begun = False
+        self.reporter = progress.current_reporter = progress.ProgressReporter()
+        self.job_names: dict[int, str] = {}
+        self.early_records: list[logging.LogRecord] = []
+        self.has_begun = False  # jobs are started, or there is nothing to do
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Handle a record; as in every handler, an error does not stop the program."""
         try:
-            self._hear(record)
-        except Exception:  # as every handler does: what is said must not stop what is done
+            self._handle_record(record)
+        except Exception:
             self.handleError(record)
 
-    def _hear(self, record: logging.LogRecord) -> None:
+    def close(self) -> None:
+        """Print the messages that were kept if no job was started, and the summary."""
+        if not self.has_begun and not self.uses_own_output:
+            for record in self.early_records:
+                self._print_as_snakemake(record)
+        self.early_records.clear()
+        self.reporter.close()
+        super().close()
+
+    def _handle_record(self, record: logging.LogRecord) -> None:
+        """Pass on an event, or another message."""
         event = getattr(record, "event", None)
-        said = vars(record)
-        if self.plain:
-            self._say(record)
+        fields = vars(record)
+        if self.uses_own_output:
+            self._print_as_snakemake(record)
         if event == LogEvent.RESOURCES_INFO:  # nodes: jobs at a time, in a queue
-            self.teller.cores = said.get("cores") or said.get("nodes") or self.teller.cores
+            self.reporter.cores = fields.get("cores") or fields.get("nodes") or self.reporter.cores
         elif event == LogEvent.RUN_INFO and not self.common_settings.dryrun:
-            self.begun = True
-            if not self.plain:
-                self.held.clear()
-                self.teller.start()
+            self.has_begun = True
+            if not self.uses_own_output:
+                self.early_records.clear()
+                self.reporter.start()
         elif event == LogEvent.JOB_INFO:
-            self.jobs[said["jobid"]] = name = _name(said)
-            self.teller.begin(name)
+            self.job_names[fields["jobid"]] = name = _get_job_name(fields)
+            self.reporter.begin_job(name)
         elif event == LogEvent.JOB_FINISHED:
-            self.teller.end(self.jobs.get(said["job_id"], ""))
+            self.reporter.end_job(self.job_names.get(fields["job_id"], ""))
         elif event == LogEvent.JOB_ERROR:
-            if not self.plain:
-                self._fail(said)
-        elif not self.plain:
-            self._hear_words(record, event)
+            if not self.uses_own_output:
+                self._handle_failure(fields)
+        elif not self.uses_own_output:
+            self._handle_message(record)
 
-    def _hear_words(self, record: logging.LogRecord, event) -> None:
+    def _handle_failure(self, fields: Mapping[str, Any]) -> None:
+        """Pass on that a job has failed, and what its queue says of it."""
+        rule = fields["rule_name"]
+        queue = QUEUE_TAIL.sub("", fields.get("rule_msg") or "").strip()
+        is_submitted = not queue or "external_jobid" in fields.get("aux", {})
+        name = self.job_names.get(fields["jobid"]) or str(rule)
+        self.reporter.fail_job(rule, name, fields["log"], queue, is_submitted)
+
+    def _handle_message(self, record: logging.LogRecord) -> None:
+        """Pass on a message that is no event, or keep it, or drop it."""
         text = str(record.msg or "")
-        if text.startswith(NOTHING):
-            self.held.clear()
-            self.begun = self.teller.nothing = True
-        elif text.startswith(STOPPED):
-            self.teller.stop()
-        elif text.startswith(STOPS_LATER):
-            self.teller.stop_later()
-        elif not self.begun and record.levelno < logging.WARNING:
-            self.held.append(record)
-        elif record.levelno >= logging.WARNING and not self._is_known(text):
-            self._complain(record, text)
+        if text.startswith(NOTHING_PREFIX):
+            self.early_records.clear()
+            self.has_begun = self.reporter.is_idle = True
+        elif text.startswith(STOP_PREFIX):
+            self.reporter.report_stop()
+        elif text.startswith(LAST_JOBS_PREFIX):
+            self.reporter.report_last_jobs()
+        elif not self.has_begun and record.levelno < logging.WARNING:
+            self.early_records.append(record)
+        elif record.levelno >= logging.WARNING and not self._is_known_error(text):
+            self._handle_warning(record, text)
 
-    def _is_known(self, text: str) -> bool:
-        return self.teller.stopped or any(words in text for words in OF_A_JOB)
+    def _is_known_error(self, text: str) -> bool:
+        """Return whether a message says only what the reporter has printed already."""
+        return self.reporter.is_stopped or any(words in text for words in JOB_ERROR_TEXTS)
 
-    def _fail(self, said: dict) -> None:
-        queue = TAIL.sub("", said.get("rule_msg") or "").strip()
-        sent = not queue or "external_jobid" in said.get("aux", {})
-        self.teller.fail(said["rule_name"], self._of(said), said["log"], queue, sent)
-
-    def _complain(self, record: logging.LogRecord, text: str) -> None:
-        """A warning or an error: whole before the first job, in one line beside the others."""
-        if self.begun:
-            self.teller.say_once(one_line(text))
+    def _handle_warning(self, record: logging.LogRecord, text: str) -> None:
+        """Print a warning or an error: whole before the first job, later as one line."""
+        if self.has_begun:
+            self.reporter.print_once(shorten_line(text))
             return
-        if record.levelno >= logging.ERROR:  # a folder that is locked: that is all there is to say
-            self.held.clear()
-        if LOCKED in text:
-            self.teller.locked()
+        if record.levelno >= logging.ERROR:  # as of a locked folder: nothing else matters
+            self.early_records.clear()
+        if LOCKED_TEXT in text:
+            self.reporter.report_lock()
             return
-        for line in (self.own.format(record) or "").splitlines():
-            self.teller.say(line)
+        for line in (self.snakemake_formatter.format(record) or "").splitlines():
+            self.reporter.print_line(line)
 
-    def _of(self, said: dict) -> str:
-        return self.jobs.get(said["jobid"]) or str(said["rule_name"])
-
-    def _say(self, record: logging.LogRecord) -> None:
-        text = self.own.format(record) if self.passes.filter(record) else None
-        if text and text != "None":
-            print(text, file=self.stream, flush=True)
+    def _print_as_snakemake(self, record: logging.LogRecord) -> None:
+        """Print a message as Snakemake would."""
+        if self.snakemake_filter.filter(record):
+            text = self.snakemake_formatter.format(record)
+            if text and text != "None":
+                print(text, file=self.stream, flush=True)
 
     @property
     def stream(self):
-        return self.teller.stream
-
-    def close(self) -> None:
-        if not self.begun and not self.plain:
-            for record in self.held:
-                self._say(record)
-        self.held.clear()
-        self.teller.close()
-        super().close()
+        """Return the stream of the reporter."""
+        return self.reporter.stream
 
     @property
     def writes_to_stream(self) -> bool:
+        """Return that it prints."""
         return True
 
     @property
     def writes_to_file(self) -> bool:
+        """Return that it writes no file."""
         return False
 
     @property
     def has_filter(self) -> bool:
+        """Return that it filters by itself."""
         return True
 
     @property
     def has_formatter(self) -> bool:
+        """Return that it formats by itself."""
         return True
 
     @property
     def needs_rulegraph(self) -> bool:
+        """Return that it draws no rules."""
         return False
 
 
-def _name(said: dict) -> str:
-    """The name of what a job makes, which is the wildcard of its rule; else that of the rule."""
-    if said["rule_name"] == MARKS:
-        return MARKS
-    return (said.get("wildcards") or {}).get("name") or said["rule_name"]
+def _get_job_name(fields: Mapping[str, Any]) -> str:
+    """Return the name of what a job makes, the wildcard of its rule; else that of the rule."""
+    if fields["rule_name"] == MARKER_RULE:
+        return MARKER_RULE
+    return (fields.get("wildcards") or {}).get("name") or fields["rule_name"]

@@ -2,26 +2,25 @@
 
 import os
 
-import made_world
 import pytest
-import tiny
-from made_world import World
+from helpers import every_file, tiny_study
+from helpers.every_file import World
 
 
 @pytest.fixture(scope="session")
 def finished(shared):
-    return once(shared / "finished", made_world.finished)
+    return once(shared / "finished", every_file.finished)
 
 
 @pytest.fixture(scope="session")
 def half_done(shared):
     """Not to be changed."""
-    return once(shared / "half-done", made_world.half_done)
+    return once(shared / "half-done", every_file.half_done)
 
 
 def once(folder, make) -> World:
     before = os.getcwd()
     try:
-        return World(tiny.once(folder, make))
+        return World(tiny_study.once(folder, make))
     finally:
         os.chdir(before)

@@ -13,13 +13,12 @@ import shutil
 import sys
 from pathlib import Path
 
-import made_world
 import pytest
-import tiny
-from made_world import World, commands
+from helpers import every_file, tiny_study
+from helpers.every_file import World, commands
 
 from kdpipe.cli.main import main
-from kdpipe.plan.cost import speeds
+from kdpipe.plan import benchmark_cache
 from kdpipe.report import render
 
 # How many cases are drawn of 31,500; `each`: one of each kind of file, damage and verb; or `all`.
@@ -90,7 +89,7 @@ def forgotten(monkeypatch):
     """The module of the study is imported again, as in a new process."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setenv(speeds.CACHE, made_world.CACHE)
+    monkeypatch.setenv(benchmark_cache.CACHE_ENV, every_file.CACHE)
     monkeypatch.chdir("/")  # and back, whatever happens
     yield
     sys.modules.pop("own_code", None)
@@ -209,7 +208,7 @@ def alike(path: str) -> str:
 
 def test_a_damaged_file_is_said_or_does_not_matter(half_done, tmp_path, capsys, monkeypatch):
     if not FULL:  # figures show the frame and the curves that are read, and take ten times as long
-        monkeypatch.setattr(render, "draw", lambda frame, curves: [])
+        monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
     commands_of = verbs(half_done)
     every = list(itertools.product(kept(half_done).values(), DAMAGES, commands_of))
     whole: dict[str, tuple] = {}
@@ -229,7 +228,7 @@ def test_a_damaged_file_is_said_or_does_not_matter(half_done, tmp_path, capsys, 
 
 def test_a_damaged_registration_is_said(shared, tmp_path, capsys):
     """Of a study that is registered, and of which nothing was run."""
-    world = World(tiny.once(shared / "registered", made_world.registered))
+    world = World(tiny_study.once(shared / "registered", every_file.registered))
     (path,) = [name for name in world.files() if name.endswith("registration.json")]
     asked = {verb: [verb, "study.yaml"] for verb in ("check", "plan", "status", "register")}
     every = list(itertools.product(DAMAGES, asked))

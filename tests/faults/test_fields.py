@@ -10,13 +10,13 @@ import os
 import random
 import sys
 
-import made_world
 import pytest
+from helpers import every_file
 
-from kdpipe import identity
+from kdpipe import hashing
 from kdpipe.cli.main import main
 from kdpipe.report import render
-from kdpipe.results import form, marks, records
+from kdpipe.runs import ownership, records
 
 FULL = os.environ.get("KDPIPE_FAULTS") == "all"
 SAMPLE = 15  # of each kind of file
@@ -82,24 +82,24 @@ def cases(value: object, name: str) -> list[tuple[tuple, object]]:
 
 def sealed(record: dict) -> bytes:
     body = json.dumps(record, indent=1).removesuffix("\n}").encode()
-    return body + records.SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
+    return body + records.RECORD_SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
 @pytest.mark.parametrize("kind", ["runs/wrn10-0.5-from", "runs/wrn10-1", "ensembles/", "probes/"])
 def test_of_a_record(kind, world, capsys, monkeypatch):
     folder = next(world.place.root.glob(f"{kind}*"))
-    paths = [folder / records.RECORD, folder / records.KEPT_RECORD]
-    record = records.read(folder, None)
-    seal = paths[0].read_bytes().rpartition(records.SEAL)[2]
+    paths = [folder / records.RECORD_FILE, folder / records.RECORD_COPY_FILE]
+    record = records.read_record(folder, None)
+    seal = paths[0].read_bytes().rpartition(records.RECORD_SEAL)[2]
     rendered, seen = 0, set()
     for path, other in cases(record, kind):
         if changed(record, path, other) == record:
             continue
         new = sealed(changed(record, path, other))
         if path not in seen:  # a seal is over bytes, whatever they say
-            body = new.rpartition(records.SEAL)[0]
+            body = new.rpartition(records.RECORD_SEAL)[0]
             for each in paths:  # by hand
-                each.write_bytes(body + records.SEAL + seal)
+                each.write_bytes(body + records.RECORD_SEAL + seal)
             assert main(["verify"]) == 2, (path, other)
             assert folder.name in capsys.readouterr().out, (path, other)
             seen.add(path)
@@ -107,7 +107,9 @@ def test_of_a_record(kind, world, capsys, monkeypatch):
             each.write_bytes(new)
         verbs = list(VERBS)
         # What is refused for its form is one fault to a report, and a spec is not looked into.
-        shown = not any(form.faults(changed(record, path, other))) and path[0] != "spec"
+        shown = (
+            not any(records.find_schema_errors(changed(record, path, other))) and path[0] != "spec"
+        )
         if rendered < 1 or (FULL and shown):
             verbs += REPORTS
             rendered += 1
@@ -119,7 +121,7 @@ def test_of_a_record(kind, world, capsys, monkeypatch):
             said = capsys.readouterr()
             assert code in (0, 2) and (code == 0 or said.err or said.out), (path, other, command)
         if rendered == 1:  # figures show the frame that they have just been drawn from
-            monkeypatch.setattr(render, "draw", lambda frame, curves: [])
+            monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
 
 
 @pytest.mark.parametrize("name", ["mine.card", "small-1x8x8-4.network", "own_code.TERM.term"])
@@ -133,7 +135,7 @@ def test_of_a_card(name, world, capsys):
         path.write_text(json.dumps(new))  # by hand
         assert main(["plan", "study.yaml"]) == 2, (field, other)
         assert path.name in capsys.readouterr().err, (field, other)
-        path.write_text(json.dumps(identity.sealed(new)))  # and sealed again
+        path.write_text(json.dumps(hashing.add_checksum(new)))  # and sealed again
         for command in (["plan", "study.yaml"], ["status", "study.yaml"]):
             try:
                 code = main(command)
@@ -159,10 +161,10 @@ def test_of_a_teacher_table(half_done, tmp_path, monkeypatch, capsys):
     copy = half_done.copied(tmp_path / "world")
     monkeypatch.chdir(copy.folder)
     plan = copy.plan()
-    tables = {run.tables[0].name: run for run in plan.runs.values() if run.tables}
-    path = next(copy.place.root.glob(f"tables/[!.]*/{marks.ABOUT}"))
+    tables = {run.logit_caches[0].name: run for run in plan.runs.values() if run.logit_caches}
+    path = next(copy.place.root.glob(f"tables/[!.]*/{ownership.CACHE_INFO_FILE}"))
     whole = json.loads(path.read_text())
-    student = made_world.train(tables[path.parent.name], plan)
+    student = every_file.train(tables[path.parent.name], plan)
     for field, other in cases(whole, "about"):
         path.write_text(json.dumps(changed(whole, field, other)))
         assert main(["verify"]) == 2, (field, other)

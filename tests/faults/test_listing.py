@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import tiny
-from made_world import World
+from helpers import tiny_study
+from helpers.every_file import World
 
 from kdpipe.cli.main import main
-from kdpipe.jobs.score import score
-from kdpipe.jobs.train import train
+from kdpipe.config import load
+from kdpipe.jobs.eval_ensemble import eval_ensemble
+from kdpipe.jobs.train import train_run
 from kdpipe.plan import planner
-from kdpipe.report import render, source
-from kdpipe.study import checking
+from kdpipe.report import fingerprint, render
 
 LISTEN = """
 import json, os, sys
@@ -86,7 +86,7 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
         assert {"record.json", "curve.jsonl", "outputs.safetensors", "mine.card.json"} <= kinds
     else:
         assert "records.jsonl.gz" in kinds
-    monkeypatch.setattr(render, "draw", lambda frame, curves: [])
+    monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
     assert main(command) == 0
     capsys.readouterr()
     shown = Path("reports/world/results.csv").read_bytes(), Path("reports/world/claims.json")
@@ -122,7 +122,7 @@ def test_a_run_of_which_a_file_is_altered_is_a_hole(finished, tmp_path, monkeypa
     """What is shown of the others is what it was; the report is called up to date by nobody."""
     world = finished.copied(tmp_path / "world")
     monkeypatch.chdir(world.folder)
-    monkeypatch.setattr(render, "draw", lambda frame, curves: [])
+    monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
     command, csv = ["report", "study.yaml"], Path("reports/world/results.csv")
     assert main(command) == 0
     whole = csv.read_bytes()
@@ -138,25 +138,25 @@ def test_a_run_of_which_a_file_is_altered_is_a_hole(finished, tmp_path, monkeypa
         assert len(before) > 10 and [hole[0] for hole in holes] == ["scratch", "ensemble"]
         assert csv.read_text().count(f'damaged,"{folder.relative_to(world.folder)}/{name}') == 2
         plan, place = world.plan(), world.place
-        assert source.of(csv.parent) != source.digest(plan, place)
+        assert fingerprint.read_digest(csv.parent) != fingerprint.compute_digest(plan, place)
         (folder / name).write_bytes(kept)
         assert main(command) == 0 and csv.read_bytes() == whole
-        assert source.of(csv.parent) == source.digest(plan, place)
+        assert fingerprint.read_digest(csv.parent) == fingerprint.compute_digest(plan, place)
 
 
 def test_of_altered_outputs_of_a_checkpoint_the_ensemble_is_a_hole(
     tmp_path, shared, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(render, "draw", lambda frame, curves: [])
+    monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
     shots = {"networks": ["wrn10-0.5"], "stops": ["checkpoint 1", "full"]}
-    content = tiny.study(ensembles={"shots": shots}, tables={"ensembles": ["shots"]})
-    place = tiny.results(tmp_path, shared)
-    plan = planner.make(checking.load(tiny.write(Path("study.yaml"), content)))
+    content = tiny_study.study(ensembles={"shots": shots}, tables={"ensembles": ["shots"]})
+    place = tiny_study.results(tmp_path, shared)
+    plan = planner.build_plan(load.load_study(tiny_study.write(Path("study.yaml"), content)))
     for run in plan.runs.values():
-        train(run.spec, sorted(plan.keep.get(run.name, ())), place)
+        train_run(run.spec, sorted(plan.checkpoints_to_keep.get(run.name, ())), place)
     (team,) = plan.ensembles.values()
-    score(team.spec, place)
+    eval_ensemble(team.spec, place)
     command, csv = ["report", "study.yaml"], Path("reports/tiny/results.csv")
     assert main(command) == 0
     before = shown(csv.read_bytes())
@@ -177,7 +177,7 @@ def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(world.folder)
     command = ["report", "study.yaml", "--results", source]
     opened = read_by(world, *command)
-    monkeypatch.setattr(render, "draw", lambda frame, curves: [])
+    monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
     said, csv = Path("reports/world/index.md"), Path("reports/world/results.csv")
     whole, before = csv.read_bytes(), source_of(said)
     for path, copies in chosen(opened):

@@ -17,17 +17,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import slurm as cluster
-import tiny
 import yaml
-from tiny import exact
+from helpers import slurm as cluster
+from helpers import tiny_study
+from helpers.tiny_study import exact
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(cluster.missing() is not None, reason=f"NO SLURM: {cluster.missing()}"),
 ]
 ROOT = Path(__file__).parents[2]
-STUDIES = {name: ROOT / "tests" / f"{name}.yaml" for name in ("cluster", "long")}
+STUDIES = {name: ROOT / "tests" / "workflow" / f"{name}.yaml" for name in ("cluster", "long")}
 PATIENCE = 400  # seconds, on a machine with other work
 
 
@@ -77,7 +77,7 @@ def ended(folder: Path, process: subprocess.Popen) -> Path:
 
 
 def snakemake(*options) -> list[str]:
-    return [sys.executable, str(ROOT / "tests" / "fastpoll.py"), *map(str, options)]
+    return [sys.executable, str(ROOT / "tests" / "helpers" / "fast_polling.py"), *map(str, options)]
 
 
 class Head:
@@ -209,8 +209,8 @@ def test_a_search_goes_through_its_rounds(slurm, tmp_path):
     grid = {"methods": ["kd", "eskd"]}
     asked = {"seeds": [0, 1, 2, 3], "search": {"blocks": ["main"], "fresh_seeds": 3}}
     methods = {"kd": {}, "eskd": {"stop_epoch": 1}}
-    study = tiny.study(study="sought", device="cpu", main=grid, methods=methods, **asked)
-    path = tiny.write(tmp_path / "study.yaml", study)
+    study = tiny_study.study(study="sought", device="cpu", main=grid, methods=methods, **asked)
+    path = tiny_study.write(tmp_path / "study.yaml", study)
     line = snakemake("run", path, "--directory", here, "--cores", "2")
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -246,7 +246,7 @@ def test_as_many_runs_as_gpus_and_the_others_wait(slurm, tmp_path, gpu_gres, giv
     (tmp_path / "seen").mkdir()
     (tmp_path / "bin").mkdir()
     shim = tmp_path / "bin" / "kdpipe"
-    shim.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/pretended.py "$@"\n')
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/helpers/fake_gpus.py "$@"\n')
     shim.chmod(0o755)
     plan = subprocess.run(
         [sys.executable, "-m", "kdpipe", "plan", "--json", tmp_path / "study.yaml"],

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kdpipe.learning.method import active, terms
+from kdpipe.analysis.search import rounds
+from kdpipe.config import load
+from kdpipe.losses.method import active_terms, load_terms
 from kdpipe.plan import planner
-from kdpipe.results.store import Store
-from kdpipe.search import due
-from kdpipe.study import checking
+from kdpipe.runs.store import Store
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
@@ -51,7 +51,7 @@ BARS = {
 
 @pytest.fixture(scope="module")
 def paper():
-    return planner.make(checking.load(ROOT / "studies" / "cifar10_paper.yaml"))
+    return planner.build_plan(load.load_study(ROOT / "studies" / "cifar10_paper.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_cifar10_study_plans_every_row_of_the_paper(paper, rows, count):
     assert len(rows) == count
     planned = {}
     for cell in paper.cells:
-        method = cell.run.spec["method"]
+        method = cell.run.spec.method
         weights = (method["temperature"], method["ce_weight"], method["kd_weight"])
         plain = weights == (4, 0.1, 0.9) and method["kd_epochs"] == 200
         if plain and not method.get("attention_weight", 0) and cell.step == 1:
@@ -84,19 +84,19 @@ def test_the_cifar10_study_trains_as_the_paper_prints(paper):
     full = {"epochs": 200, "lr": 0.1, "drop_epochs": [60, 120, 180], "drop_factor": 0.2}
     modes = {35: [10, 20, 30], 50: [15, 30, 45], 65: [20, 40, 60], 80: [25, 50, 75]}
     for run in paper.runs.values():
-        recipe = run.spec["recipe"]
-        assert recipe["momentum"] == 0.9
+        recipe = run.spec.recipe
+        assert recipe.momentum == 0.9
         if run.epochs in modes:
-            assert recipe["drop_epochs"] == modes[run.epochs]
+            assert recipe.drop_epochs == modes[run.epochs]
         elif "scratch_long" not in paper.roles[run.name]:
-            assert full.items() <= recipe.items()
+            assert full.items() <= vars(recipe).items()
     assert paper.card.classes == 10 and paper.card.shape == (3, 32, 32)
     scratch = {network for network, *_ in paper.scratch}
     assert {"wrn16-1", "wrn28-1", DN40_12, "resnet8", "resnet14"} <= scratch
 
 
 def test_the_cifar10_study_has_the_sections_of_the_paper(paper):
-    methods = [run.spec["method"] for run in paper.runs.values() if run.spec["method"]]
+    methods = [run.spec.method for run in paper.runs.values() if run.spec.method]
     assert {1, 4, 20} <= {method["temperature"] for method in methods}
     assert {(0.1, 0.9), (0.9, 0.1)} <= {(m["ce_weight"], m["kd_weight"]) for m in methods}
     stops = {(m["kd_epochs"], m["ce_weight_after_stop"]) for m in methods}
@@ -114,7 +114,7 @@ def test_the_cifar10_study_has_the_sections_of_the_paper(paper):
 
 @pytest.fixture(scope="module")
 def field():
-    return planner.make(checking.load(ROOT / "studies" / "cifar100_methods.yaml"))
+    return planner.build_plan(load.load_study(ROOT / "studies" / "cifar100_methods.yaml"))
 
 
 PAIRS = {  # (teacher, student): the authors' beta of DKD
@@ -149,15 +149,15 @@ def test_the_fields_pairs_are_taught_by_every_method_as_its_authors_do(field):
         taught.setdefault(key, {}).setdefault(cell.method, []).append(cell)
     for (teacher, student), beta in PAIRS.items():
         methods = {
-            name: cells[0].run.spec["method"]
+            name: cells[0].run.spec.method
             for name, cells in taught[teacher, student, "full"].items()
         }
         for keys in SETTINGS:
             keys = keys | ({"dkd_beta": beta} if "dkd_weight" in keys else {})
             found = [m for m in methods.values() if keys == {key: m.get(key) for key in keys}]
             assert len(found) == 1, (student, keys)
-        at_work = {one.name for m in methods.values() for one in active(m) if one.weight}
-        assert at_work == set(terms()), "a method that the field's study does not try"
+        at_work = {one.name for m in methods.values() for one in active_terms(m) if one.weight}
+        assert at_work == set(load_terms()), "a method that the field's study does not try"
     assert all(
         len({cell.seed for cell in cells}) == 5
         for arms in taught.values()
@@ -171,19 +171,19 @@ def test_the_fields_protocol(field):
     wanted = {"epochs": 240, "lr": 0.05, "drop_epochs": [150, 180, 210], "drop_factor": 0.1}
     wanted |= {"batch_size": 64, "momentum": 0.9, "weight_decay": 5e-4}
     for run in field.runs.values():
-        assert wanted.items() <= run.spec["recipe"].items()
-        assert run.spec["data"]["views"]["pad"] == 4
-    live = {cell.method for cell in field.cells if cell.run.spec["teacher"]["outputs"] == "live"}
+        assert wanted.items() <= vars(run.spec.recipe).items()
+        assert run.spec.data.views["pad"] == 4
+    live = {cell.method for cell in field.cells if cell.run.spec.teacher.outputs == "live"}
     assert live == {"at", "fitnet", "sp", "rkd"}
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_a_study_is_sound_and_says_what_it_is_for(path):
-    study = checking.load(path)
+    study = load.load_study(path)
     assert study.study == path.stem or path.stem == "config"
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# yaml-language-server: $schema=")
-    assert planner.make(study).runs
+    assert planner.build_plan(study).runs
     for table, reads in study.tables.items():
         assert reads, table
     unread = {block.name for block in study.experiments} - {
@@ -197,14 +197,14 @@ def test_a_study_is_sound_and_says_what_it_is_for(path):
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_the_rule_that_renders_is_given_the_same_study(path):
     """It gets the study as JSON, without the keys that say nothing."""
-    study = checking.load(path)
+    study = load.load_study(path)
     given = json.loads(study.model_dump_json(exclude_defaults=True))
-    assert checking.validate(given, "standard input") == study
+    assert load.validate_study(given, "standard input") == study
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_snakemake_builds_the_dag(path, tmp_path):
-    made = due.plan(checking.load(path), Store(tmp_path / "results"))
+    made = rounds.plan_due_runs(load.load_study(path), Store(tmp_path / "results"))
     command = [sys.executable, "-m", "snakemake", "-n", "-q", "rules", "-s", ROOT / "Snakefile"]
     done = subprocess.run(
         [*map(str, command), "--directory", str(tmp_path), "--configfile", str(path)],

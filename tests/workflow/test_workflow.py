@@ -16,16 +16,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tiny
 import yaml
-from lab import RENDERS, ROOT, Lab
+from helpers import tiny_study
+from helpers.snakemake_sandbox import RENDERS, ROOT, Lab
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
+from kdpipe.config import load
 from kdpipe.plan import planner
-from kdpipe.plan.items import Plan
-from kdpipe.results import archived
-from kdpipe.study import checking
-from kdpipe.upkeep import archive
+from kdpipe.plan.nodes import Plan
+from kdpipe.runs import records
+from kdpipe.runs.integrity import archive
 
 RECIPES = {"wrn10-0.75": {"lr": 0.02}}
 
@@ -47,7 +47,7 @@ def study(**changes) -> dict:
         "methods": ["kd"],
         "seeds": [0],
     }
-    content = tiny.study(
+    content = tiny_study.study(
         seeds=[0, 1],
         network_recipes=RECIPES,
         methods={"kd": {}, "hot": {"temperature": 8}},
@@ -59,7 +59,7 @@ def study(**changes) -> dict:
 
 
 def made(content: dict) -> Plan:
-    return planner.make(checking.validate(content, "a test"))
+    return planner.build_plan(load.validate_study(content, "a test"))
 
 
 def names(content: dict) -> set[str]:
@@ -81,7 +81,7 @@ def finished(shared, warm):
         said = Lab(folder, warm).run(study())
         (folder / "said").write_text(said)
 
-    return Lab(tiny.once(shared / "workflow", build), warm)
+    return Lab(tiny_study.once(shared / "workflow", build), warm)
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_verbose_brings_the_account_of_snakemake_back(copy):
 def test_half_way_targets(lab):
     content = study()
     teachers = the(
-        content, alone=lambda s: not s["teacher"], of=lambda s: s["network"]["name"] != "wrn10-0.5"
+        content, alone=lambda s: not s.teacher, of=lambda s: s.network.name != "wrn10-0.5"
     )
     assert len(teachers) == 3  # two seeds, and the middle of the chain, which also teaches directly
     assert lab.planned(content, "--", "teachers") == teachers | {"prepare"}
@@ -204,7 +204,7 @@ def test_what_a_cluster_measures_as_a_file_asks_for_no_gpu(lab):
 
 def test_one_methods_temperature(finished):
     warmer = study(methods={"kd": {}, "hot": {"temperature": 9}})
-    hot = the(warmer, hot=lambda s: s["method"] and s["method"]["temperature"] == 9)
+    hot = the(warmer, hot=lambda s: s.method and s.method["temperature"] == 9)
     assert len(hot) == 4
     assert finished.planned(warmer) == hot | {"render"}
 
@@ -214,17 +214,17 @@ def test_a_seed_or_a_student_more(finished):
     assert finished.planned(seed) == names(seed) - names(study()) | {"render"}
     assert len(names(seed) - names(study())) == 7
     student = study(main={"students": ["wrn10-0.5", "wrn10-0.25"]})
-    new = the(student, narrow=lambda s: s["network"]["name"] == "wrn10-0.25")
+    new = the(student, narrow=lambda s: s.network.name == "wrn10-0.25")
     assert len(new) == 10
     assert finished.planned(student) == new | {"render"}
 
 
 def test_a_changed_middle_renames_what_is_below_it(finished):
     changed = study(network_recipes={"wrn10-0.75": {"lr": 0.03}})
-    middle = the(changed, mid=lambda s: s["network"]["name"] == "wrn10-0.75")
+    middle = the(changed, mid=lambda s: s.network.name == "wrn10-0.75")
     below = the(
         changed,
-        below=lambda s: s["teacher"] and s["teacher"]["members"][0]["network"] == "wrn10-0.75",
+        below=lambda s: s.teacher and s.members[0].network == "wrn10-0.75",
     )
     assert (len(middle), len(below)) == (2, 2)  # labels and from the teacher; their students
     assert finished.planned(changed) == middle | below | {"render"}
@@ -243,7 +243,7 @@ def test_what_means_nothing_runs_nothing(copy, warm):
         os.utime(path)
     there = Lab(copy.folder, warm, root)
     reordered = dict(reversed(study().items()))
-    path = tiny.write(copy.folder / "reordered.yaml", reordered)
+    path = tiny_study.write(copy.folder / "reordered.yaml", reordered)
     path.write_text("# what this is about\n" + path.read_text() + "\n# the end\n")
     assert "Nothing to be done" in there.dry(None, "--configfile", str(path))
 
@@ -277,7 +277,7 @@ def test_restored_results_without_snakemakes_memory(finished, lab):
 
 def test_an_archived_run_is_done_until_something_new_is_to_learn_from_it(copy, finished):
     for name in ("kept", "results"):  # the first as a report of a clone has it
-        archive.write(made(study()), copy.place, copy.folder / name)
+        archive.archive_study(made(study()), copy.place, copy.folder / name)
     for kind in ("runs", "ensembles"):
         shutil.rmtree(copy.place.root / kind)
     assert copy.planned(study()) == set()  # it says the same
@@ -287,13 +287,13 @@ def test_an_archived_run_is_done_until_something_new_is_to_learn_from_it(copy, f
     assert copy.results_csv() == finished.results_csv()
 
     team = study(ensembles={"pair": {"networks": ["wrn10-1", "wrn10-0.75"]}})
-    members = the(team, m=lambda s: s["network"]["name"] != "wrn10-0.5" and not s["teacher"])
+    members = the(team, m=lambda s: s.network.name != "wrn10-0.5" and not s.teacher)
     assert members & names(study())
     assert copy.planned(team) == members | {*made(team).ensembles, "render"}
 
     warmer = study(methods={"kd": {}, "hot": {"temperature": 9}})
-    hot = the(warmer, hot=lambda s: s["method"] and s["method"]["temperature"] == 9)
-    teachers = the(warmer, t=lambda s: s["network"]["name"] == "wrn10-1")
+    hot = the(warmer, hot=lambda s: s.method and s.method["temperature"] == 9)
+    teachers = the(warmer, t=lambda s: s.network.name == "wrn10-1")
     assert (len(hot), len(teachers)) == (4, 2)
     assert copy.planned(warmer) == hot | teachers | {"render"}
     copy.run(warmer)
@@ -301,9 +301,9 @@ def test_an_archived_run_is_done_until_something_new_is_to_learn_from_it(copy, f
     assert all(copy.exact()[name] == finished.exact()[name] for name in teachers)
     assert copy.planned(warmer) == set() and copy.planned(study()) == {"render"}
     # what was trained again is the same run; the archive takes what is new beside it
-    before = archived.read(copy.place.archive)
-    archive.write(made(warmer), copy.place, copy.place.root)
-    after = archived.read(copy.place.archive)
+    before = records.read_archive(copy.place.archive_path)
+    archive.archive_study(made(warmer), copy.place, copy.place.root)
+    after = records.read_archive(copy.place.archive_path)
     assert {name for _, name in after.keys() - before.keys()} == hot
     assert before.keys() < after.keys()
 
@@ -328,7 +328,7 @@ def test_a_report_is_fresh_by_what_it_says_and_not_by_its_age(copy):
     student = next(name for name in names(study()) if "-from-wrn10-1-e2" in name and "s1" in name)
     aside = copy.folder / "aside"
     shutil.move(copy.place.run(student), aside)
-    path = tiny.write(copy.folder / "study-now.yaml", study())
+    path = tiny_study.write(copy.folder / "study-now.yaml", study())
     assert copy.warm.run("report", str(path), cwd=copy.folder).code == 0
     assert "not run" in copy.results_csv()
     shutil.move(aside, copy.place.run(student))
@@ -349,7 +349,7 @@ def test_a_report_is_fresh_by_what_it_says_and_not_by_its_age(copy):
 
 def test_a_report_of_another_study_with_the_same_name_is_not_this_ones(copy):
     """Without Snakemake's memory, and younger than every record."""
-    path = tiny.write(copy.folder / "study-now.yaml", study(seeds=[0]))
+    path = tiny_study.write(copy.folder / "study-now.yaml", study(seeds=[0]))
     assert copy.warm.run("report", str(path), cwd=copy.folder).code == 0
     shutil.rmtree(copy.folder / ".snakemake")
     assert copy.planned(study(seeds=[0])) == set()
@@ -359,7 +359,7 @@ def test_a_report_of_another_study_with_the_same_name_is_not_this_ones(copy):
 
 def test_a_checkpoint_asked_for_later_is_replayed(copy, finished):
     more = study(keep_checkpoints={"wrn10-1": ["checkpoint 0", "checkpoint 1"]})
-    teachers = the(more, t=lambda s: s["network"]["name"] == "wrn10-1")
+    teachers = the(more, t=lambda s: s.network.name == "wrn10-1")
     assert copy.planned(more) == teachers | {"render"}
     shutil.rmtree(copy.folder / ".snakemake")  # it has no memory of how results came to be
     assert copy.planned(more) == teachers | {"render"}
@@ -369,7 +369,7 @@ def test_a_checkpoint_asked_for_later_is_replayed(copy, finished):
     assert all(said.count(f"] {name}: ") == 1 for name in teachers)
     assert copy.planned(more) == set()
     for name, files in finished.exact().items():
-        now = tiny.exact(copy.place.run(name))
+        now = tiny_study.exact(copy.place.run(name))
         added = set(now) - set(files)
         assert now.items() >= files.items()
         assert added == (
@@ -391,8 +391,8 @@ def copied_root(folder: Path) -> Path:
 @pytest.mark.parametrize(
     "module, old, new, reruns",
     [
-        ("learning/methods/kd", "revision=1,", "revision=2,", lambda s: s["teacher"]),
-        ("networks/families/wrn", "revision=1,", "revision=2,", lambda s: True),
+        ("losses/kd", "revision=1,", "revision=2,", lambda s: s.teacher),
+        ("models/families/wrn", "revision=1,", "revision=2,", lambda s: True),
     ],
 )
 def test_a_raised_revision_reruns_what_it_touches(
@@ -419,7 +419,7 @@ def test_a_diverged_middle_leaves_the_rest_alone(lab, finished):
     shutil.copytree(finished.place.root, lab.place.root)
     lab.run(absurd)
     found = {name: lab.records()[name]["status"] for name in names(absurd)}
-    middle = the(absurd, mid=lambda s: s["network"]["name"] == "wrn10-0.75")
+    middle = the(absurd, mid=lambda s: s.network.name == "wrn10-0.75")
     below = {name for name in names(absurd) if "from-wrn10-0.75" in name}
     assert {name for name in found if found[name] == "diverged"} == middle
     assert {name for name in found if found[name] == "skipped"} == below
@@ -484,7 +484,9 @@ def test_snakemake_killed_in_the_middle(lab, finished):
 
 def test_two_snakemakes_on_shared_results_leave_each_other_their_tables(tmp_path, warm):
     """One has a student more of each teacher, and is behind: its tables are wanted to the end."""
-    content = tiny.study(teacher_outputs="table", methods={"kd": {}, "hot": {"temperature": 8}})
+    content = tiny_study.study(
+        teacher_outputs="table", methods={"kd": {}, "hot": {"temperature": 8}}
+    )
     content["experiments"][0]["methods"] = ["kd", "hot"]
     more = content | {"methods": content["methods"] | {"cool": {"temperature": 3}}}
     more["experiments"] = [content["experiments"][0] | {"methods": ["kd", "hot", "cool"]}]
@@ -506,7 +508,7 @@ def test_two_snakemakes_on_shared_results_leave_each_other_their_tables(tmp_path
 
 def test_a_snakemake_that_fails_to_prepare_leaves_the_data_of_another(lab):
     """Which has prepared it in the meantime, and whose jobs read its card."""
-    (folder,) = made(tiny.study()).data_sets
+    (folder,) = made(tiny_study.study()).datasets
     card = lab.place.data(folder) / "card.json"
     meanwhile = lab.folder / "bin"
     meanwhile.mkdir()
@@ -515,17 +517,17 @@ def test_a_snakemake_that_fails_to_prepare_leaves_the_data_of_another(lab):
     )
     (meanwhile / "kdpipe").chmod(0o755)
     lab.env["PATH"] = f"{meanwhile}:{lab.env['PATH']}"
-    lab.run(tiny.study(), code=1)
+    lab.run(tiny_study.study(), code=1)
     assert card.exists()
 
 
 def test_a_table_that_nobody_awaits_is_taken_away_and_not_by_a_dry_run(lab):
     """A student has ended, and was killed before it could take its table away."""
-    content = tiny.study(teacher_outputs="table")
+    content = tiny_study.study(teacher_outputs="table")
     lab.run(content)
-    (name, *_) = made(content).tables
-    student = next(run.name for run in made(content).runs.values() if run.tables)
-    table, waiting = lab.place.table(name), lab.place.table(f".{name}") / "students"
+    (name, *_) = made(content).logit_caches
+    student = next(run.name for run in made(content).runs.values() if run.logit_caches)
+    table, waiting = lab.place.logit_cache(name), lab.place.logit_cache(f".{name}") / "students"
     for folder in (table, waiting):
         folder.mkdir(parents=True)
     (table / "about.json").write_text("{}")
@@ -547,7 +549,7 @@ def test_a_wrong_study_is_one_message(lab, warm, place):
         said = lab.run(wrong, code=2)
     else:
         there = Lab(lab.folder, warm, copied_root(lab.folder.parent / "checkout"))
-        tiny.write(there.root / "config.yaml", wrong)
+        tiny_study.write(there.root / "config.yaml", wrong)
         said = there.run(None, code=2)
     assert "2 mistakes" in said and "seeds" in said and "alpha" in said
     assert "Traceback" not in said
@@ -556,7 +558,7 @@ def test_a_wrong_study_is_one_message(lab, warm, place):
 
 def test_without_a_configfile_the_one_beside_the_snakefile_is_run(lab, warm):
     there = Lab(lab.folder, warm, copied_root(lab.folder.parent / "checkout"))
-    tiny.write(there.root / "config.yaml", study())
+    tiny_study.write(there.root / "config.yaml", study())
     before = sorted(path for path in there.root.rglob("*") if "__pycache__" not in path.parts)
     assert re.search(r"^train\s+16$", there.dry(None), re.MULTILINE)
     after = sorted(path for path in there.root.rglob("*") if "__pycache__" not in path.parts)
@@ -578,7 +580,9 @@ def test_the_smoke_study_has_every_kind_and_the_same_bytes_again(lab):
     """studies/smoke.yaml to its end; then the ends of three roads once more, one after another."""
     content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
     planned = made(content)
-    assert len(planned.runs) == 20 and len(planned.ensembles) == 3 and len(planned.tables) >= 6
+    assert (
+        len(planned.runs) == 20 and len(planned.ensembles) == 3 and len(planned.logit_caches) >= 6
+    )
     roles = set().union(*planned.roles.values())
     assert roles == {"teacher", "scratch", "student", "member", "scratch_long"}
     lab.run(content, "--cores", "2")
@@ -591,7 +595,9 @@ def test_the_smoke_study_has_every_kind_and_the_same_bytes_again(lab):
         assert {"weights.safetensors", "outputs.safetensors", "curve.jsonl"} <= set(
             os.listdir(folder)
         )
-        assert set(records[name]["checkpoints"]) == set(map(str, planned.keep.get(name, ())))
+        assert set(records[name]["checkpoints"]) == set(
+            map(str, planned.checkpoints_to_keep.get(name, ()))
+        )
         assert len((folder / "curve.jsonl").read_text().splitlines()) == run.epochs
     reported = {path.stem for path in (lab.folder / "reports/smoke/tables").glob("*.csv")}
     assert reported == {*content["tables"], "a_or_b", "by_class"}

@@ -1,5 +1,6 @@
-# The machines of a cluster often cannot download. As of a table, Snakemake knows only a mark: of a
-# rule that is stopped it removes the output, which others may be learning from.
+# Machines of a cluster often cannot download, so data sets are prepared where Snakemake was started.
+# Snakemake knows only a marker file: it removes the output of a rule that is stopped, and other jobs
+# may be training on a data set.
 localrules:
     prepare,
 
@@ -12,6 +13,6 @@ rule prepare:
     conda:
         "../../envs/kdpipe.yaml"
     params:
-        source=study.data_source,
+        source=context.data_source,
     shell:
         "kdpipe prepare {params.source:q} > {log} 2>&1"

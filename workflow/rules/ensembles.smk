@@ -1,11 +1,11 @@
-# A second's work on stored outputs: less than a cluster takes to start a job.
+# An ensemble is evaluated on stored outputs within a second, less than a cluster takes to start a job.
 localrules:
     score,
 
 
 rule score:
     input:
-        study.inputs,
+        context.inputs,
     output:
         "results/ensembles/{name}/record.json",
     log:
@@ -13,6 +13,6 @@ rule score:
     conda:
         "../../envs/kdpipe.yaml"
     params:
-        spec=study.spec,
+        spec=context.spec,
     shell:
         "kdpipe score --spec {params.spec:q} > {log} 2>&1"

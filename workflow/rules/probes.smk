@@ -1,24 +1,24 @@
-# The features of a finished network on another data set, and a linear classifier on them. Its
-# record is the only output that Snakemake knows.
+# Linear probes: the features of a trained network on another data set, and a linear classifier on
+# them. The features stay in the probe's folder; Snakemake knows only the record.
 
 
 rule probe:
     input:
-        study.inputs,
+        context.inputs,
     output:
         "results/probes/{name}/record.json",
     log:
         "logs/probes/{name}.log",
     conda:
         "../../envs/kdpipe.yaml"
-    threads: study.threads
+    threads: context.threads
     resources:
-        mem_mb=study.megabytes,
-        runtime=study.minutes,
-        gpu=study.gpus_of_a_probe,
-        gres=study.gres,
+        mem_mb=context.megabytes,
+        runtime=context.minutes,
+        gpu=context.probe_gpus,
+        gres=context.gres,
     params:
-        spec=study.spec,
-        means=study.means,
+        spec=context.spec,
+        options=context.job_options,
     shell:
-        "exec kdpipe probe --spec {params.spec:q} {params.means:q} > {log} 2>&1"
+        "exec kdpipe probe --spec {params.spec:q} {params.options:q} > {log} 2>&1"

@@ -1,53 +1,53 @@
-# The report wants every record that is still to do. When some cannot be had, it is rendered from
-# those that can (onerror), with its holes; Snakemake still ends with exit code 1.
+# The report needs every record that is still to do. If some jobs fail, `onerror` renders it from the
+# records that there are, with gaps; Snakemake still ends with exit code 1.
 
-from kdpipe.workflow import telling
+from kdpipe.workflow import progress
 
 
 localrules:
     render,
 
 
-# Its tables and figures stand on the page, and as files beside it. Which there are is known once they
-# are made, and a folder as an output would be emptied first, of a user's own files too.
+# Tables and figures are on the page, and in files next to it. They are no outputs: which there are is
+# known only after rendering, and Snakemake empties a folder that is an output, of users' files too.
 rule render:
     input:
-        study.records(),
+        context.records(),
     output:
         page=report(
-            f"{study.report_folder}/index.html",
+            f"{context.report_dir}/index.html",
             caption="../report/page.rst",
             category="Answer and claims",
             labels={"what": "answer, claims, tables, figures: one page"},
         ),
-        text=f"{study.report_folder}/index.md",
+        text=f"{context.report_dir}/index.md",
         results=report(
-            f"{study.report_folder}/results.csv",
+            f"{context.report_dir}/results.csv",
             caption="../report/results.rst",
             category="Numbers",
             labels={"what": "every run in every experiment"},
         ),
         claims=report(
-            f"{study.report_folder}/claims.json",
+            f"{context.report_dir}/claims.json",
             caption="../report/claims.rst",
             category="Answer and claims",
             labels={"what": "the verdict on every claim, as JSON"},
         ),
-        # What is missing of a report that is there and says something else: by this it is rendered.
-        marks=[touch(mark) for mark in study.report_marks],
+        # A missing file that makes Snakemake render a report again which exists and is out of date.
+        marks=[touch(marker) for marker in context.report_markers],
     log:
-        f"logs/reports/{study.study.study}.log",
+        f"logs/reports/{study_name}.log",
     conda:
         "../../envs/kdpipe.yaml"
     params:
-        # By a function: in a text that stands here Snakemake takes {x} for a wildcard.
-        study=lambda wildcards: study.study_json,
-    # Instead of its inputs, which are all runs of the study, in one line.
+        # A function, since Snakemake takes {x} in a string for a wildcard.
+        study=lambda wildcards: context.study_json,
+    # One line in place of the inputs, which are all runs of the study.
     message:
-        f"report of {study.study.study}, from all its records"
+        f"report of {study_name}, from all its records"
     shell:
         "kdpipe report - <<< {params.study:q} > {log} 2>&1"
 
 
 onerror:
-    telling.report_anyway(study)
+    progress.render_partial_report(context)

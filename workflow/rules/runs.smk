@@ -1,28 +1,28 @@
-# One run is one job. Its record is the only output that Snakemake knows: weights, checkpoints and
-# the state of an unfinished run lie beside it and survive a failed job.
+# One run is one job. Snakemake knows only its record: weights, checkpoints and the state of an
+# unfinished run are in the same folder and survive a failed job.
 
 
 rule train:
     input:
-        study.inputs,
+        context.inputs,
     output:
         "results/runs/{name}/record.json",
     log:
         "logs/runs/{name}.log",
-    # Before tables are made for others: else all tables stand on the disk at once.
+    # Before logit caches for other runs, or all caches would be on the disk at once.
     priority: 1
     conda:
         "../../envs/kdpipe.yaml"
-    threads: study.threads
+    threads: context.threads
     resources:
-        mem_mb=study.megabytes,
-        runtime=study.minutes,
-        gpu=study.gpus,
-        gres=study.gres,
+        mem_mb=context.megabytes,
+        runtime=context.minutes,
+        gpu=context.gpus,
+        gres=context.gres,
     params:
-        spec=study.spec,
-        keep=study.keep,
-        means=study.means,
-    # exec, here and in the others: bash would say the whole command of one that is killed.
+        spec=context.spec,
+        keep=context.checkpoint_epochs,
+        options=context.job_options,
+    # exec, here and in the other rules: bash would print the whole command of a job that is killed.
     shell:
-        "exec kdpipe train --spec {params.spec:q} --keep={params.keep} {params.means:q} > {log} 2>&1"
+        "exec kdpipe train --spec {params.spec:q} --keep={params.keep} {params.options:q} > {log} 2>&1"

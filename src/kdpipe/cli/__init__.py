@@ -1,1 +1,1 @@
-"""The command line: what a person types, and what a rule calls."""
+"""The command line: what a person types, and what the rules of the workflow call."""

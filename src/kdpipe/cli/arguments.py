@@ -1,105 +1,132 @@
-"""Arguments that several commands share, and what they stand for."""
+"""Arguments that several commands share, and the objects that they stand for."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdpipe.errors import KdpipeError
 
 if TYPE_CHECKING:
-    from kdpipe.results.store import Store
-    from kdpipe.specs.equipment import Means
-    from kdpipe.study.grammar import Study
+    from kdpipe.config.schema import Study
+    from kdpipe.runs.execution_options import ExecutionOptions
+    from kdpipe.runs.store import Store
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add `--results`, the results folder."""
     parser.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results"
     )
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
+    """Add `--reports`, the folder of the reports."""
     parser.add_argument(
         "--reports", type=Path, default=Path("reports"), metavar="DIR", help="default: reports"
     )
 
 
-def store(options: argparse.Namespace) -> Store:
-    """The results folder; it need not be there yet, but nothing else may be in its place."""
-    from kdpipe.results.store import Store
+def open_store(options: argparse.Namespace) -> Store:
+    """Return the store at `--results`, which need not exist yet.
 
-    there = next(path for path in (options.results, *options.results.parents) if path.exists())
-    if not there.is_dir():
+    Raises
+    ------
+    KdpipeError
+        If a file is in its place.
+    """
+    from kdpipe.runs.store import Store
+
+    existing_path = next(
+        path for path in (options.results, *options.results.parents) if path.exists()
+    )
+    if not existing_path.is_dir():
         raise KdpipeError(
-            f"--results {options.results}: {there} is a file; give the folder that has runs/ in it"
+            f"--results {options.results}: {existing_path} is a file; give the folder that has "
+            "runs/ in it"
         )
     return Store(options.results)
 
 
-def add_means(parser: argparse.ArgumentParser) -> None:
+def add_execution_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a job's device, code and workers."""
     add = parser.add_argument
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     help = "jobs that share a GPU; default: 1"
-    add("--runs-per-gpu", type=_at_least(1), default=1, metavar="N", help=help)
+    add("--runs-per-gpu", type=_make_count_parser(1), default=1, metavar="N", help=help)
     help = "what is asked of a GPU (any: other bytes each time); default: deterministic"
     add("--kernels", choices=("deterministic", "any"), default="deterministic", help=help)
     add("--code", type=Path, help="the folder of the modules of networks and terms of one's own")
     help = "processes that read images, where these stream from their files; default: 0"
-    add("--workers", type=_at_least(0), default=0, metavar="N", help=help)
+    add("--workers", type=_make_count_parser(0), default=0, metavar="N", help=help)
 
 
-def means(options: argparse.Namespace) -> Means:
-    """What the job works with."""
-    from kdpipe.specs.equipment import Means
+def parse_execution_options(options: argparse.Namespace) -> ExecutionOptions:
+    """Return how a job is executed, of the options of `add_execution_options`."""
+    from kdpipe.runs.execution_options import ExecutionOptions
 
-    weights = getattr(options, "weights", None)  # of a run only
-    way = options.device, options.runs_per_gpu, options.kernels
-    return Means(*way, weights, options.code, options.workers)
-
-
-def device(study: Study) -> str:
-    """cpu or cuda: on which of them a study would run on this machine."""
-    from kdpipe.devices import decided
-
-    return decided.here(study.device)
+    weights = getattr(options, "weights", None)  # only `kdpipe train` has it
+    device_options = options.device, options.runs_per_gpu, options.kernels
+    return ExecutionOptions(*device_options, weights, options.code, options.workers)
 
 
-def on_gpus(study: Study) -> int | None:
-    """How many jobs of a study the GPUs of this machine hold at a time; None without a GPU."""
-    from kdpipe.devices import listed
+def resolve_device(study: Study) -> str:
+    """Return on which device a study would run on this machine: `cpu` or `cuda`."""
+    from kdpipe.devices import select
 
-    return len(listed.gpus()) * study.runs_per_gpu if device(study) == "cuda" else None
+    return select.select_local_device(study.device)
 
 
-def spec(text: str) -> dict:
-    """The JSON object of `--spec`; what it says is judged by the job."""
+def count_gpu_slots(study: Study) -> int | None:
+    """Return how many jobs of a study fit on the GPUs of this machine; None if it runs on CPUs."""
+    from kdpipe.devices import nvidia_smi
+
+    return (
+        len(nvidia_smi.list_gpus()) * study.runs_per_gpu
+        if resolve_device(study) == "cuda"
+        else None
+    )
+
+
+def parse_spec(kind: str, text: str) -> Any:
+    """Read the spec of a job of this kind from the JSON of `--spec`; the job checks its values.
+
+    Raises
+    ------
+    KdpipeError
+        If it is not a JSON object, or has not the keys of such a spec.
+    """
+    from kdpipe.runs.validate import read_spec
+
     try:
-        spec = json.loads(text, parse_constant=_no_number)
+        content = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
         raise KdpipeError(f"--spec is not JSON ({error})") from None
-    if not isinstance(spec, dict):
+    if not isinstance(content, dict):
         raise KdpipeError("--spec is not a JSON object")
-    return spec
+    return read_spec(kind, content)
 
 
-def _no_number(text: str):
+def _reject_constant(text: str):
+    """Refuse NaN and infinity, which Python's JSON has and the standard has not."""
     raise ValueError(f"{text} is not a number")
 
 
-def positive(text: str) -> float:
-    """A finite number above 0."""
+def parse_positive(text: str) -> float:
+    """Parse a finite number above 0."""
     if not 0 < (number := float(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no number above 0")
     return number
 
 
-def _at_least(least: int):
-    def count(text: str) -> int:
-        if (number := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+def _make_count_parser(minimum: int):
+    """Return a parser of whole numbers from a minimum on."""
+
+    def parse_count(text: str) -> int:
+        if (number := int(text)) < minimum:
+            raise argparse.ArgumentTypeError(f"{number} is less than {minimum}")
         return number
 
-    return count
+    return parse_count

@@ -1,8 +1,8 @@
-"""The command line: one verb for each thing a person or a rule asks for.
+"""The entry point of the command line: one verb for each thing that a person or a rule does.
 
-init writes a study; run, check, plan, status, report, archive and prune take one; prepare, train,
-score and probe are what the rules call, and can be typed by hand. A mistake of the user is one
-message and exit code 2.
+`init` writes a study; `run`, `check`, `plan`, `status`, `report`, `archive` and `prune` take one;
+`prepare`, `train`, `score` and `probe` are called by the rules of the workflow, and can be typed by
+hand. A mistake of the user is one message and exit code 2.
 """
 
 import argparse
@@ -11,27 +11,43 @@ import errno
 import os
 import sys
 
-from kdpipe import __version__, discovery
+from kdpipe import __version__, registry
 from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
-from kdpipe.jobs import leash
-from kdpipe.wording import printable, printable_lines
+from kdpipe.jobs import parent_watchdog
+from kdpipe.text import escape, escape_lines
 
-# Of the machine, not bugs: no space, no permission, a name too long, a disk that fails.
-DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-DENIED += (errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOLCK)
+# Faults of the machine, not bugs: no space, no permission, a name too long, a failing disk.
+SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+SYSTEM_ERRORS += (errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOLCK)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 2 a mistake of the user, 75 interrupted)."""
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : list of str or None
+        What was typed after `kdpipe`; None: the arguments of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 2 a mistake of the user, 75 interrupted and to be continued, 130
+        ended by Ctrl-C.
+    """
     try:
-        options = parser().parse_args(_words(sys.argv[1:] if arguments is None else arguments))
-        # If it is a job of a study that runs on this machine:
-        leash.hold(leash.end_of(os.environ.get(leash.HEAD)))
-        with contextlib.redirect_stdout(_Plain(sys.stdout)):
+        options = build_parser().parse_args(
+            _insert_separator(sys.argv[1:] if arguments is None else arguments)
+        )
+        # A job of a study that runs on this machine ends with its parents:
+        parent_watchdog.watch_parents(
+            parent_watchdog.open_parent_fd(os.environ.get(parent_watchdog.HEAD_VARIABLE))
+        )
+        with contextlib.redirect_stdout(_EscapedStream(sys.stdout)):
             return options.run(options) or 0
     except KdpipeError as error:
-        print(f"kdpipe: {printable_lines(error)}", file=sys.stderr)
+        print(f"kdpipe: {escape_lines(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("kdpipe: interrupted; nothing is half-written", file=sys.stderr)
@@ -40,53 +56,55 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in DENIED:
+        if error.errno not in SYSTEM_ERRORS:
             raise
-        name = printable(error.filename or "a file")
+        name = escape(error.filename or "a file")
         print(f"kdpipe: {name}: {error.strerror}", file=sys.stderr)
         return 2
 
 
-def _words(typed: list[str]) -> list[str]:
-    """What was typed, with `--` before what is meant for another program: argparse leaves it."""
-    command = commands().get(typed[0]) if typed else None
-    if command is None or not command.passes_on or typed[1:] in (["-h"], ["--help"]):
+def _insert_separator(typed: list[str]) -> list[str]:
+    """Return the arguments with `--` before those for another program, so argparse keeps them."""
+    command = load_commands().get(typed[0]) if typed else None
+    if command is None or not command.passes_through or typed[1:] in (["-h"], ["--help"]):
         return typed
     return [typed[0], "--", *typed[1:]]
 
 
-class _Plain:
-    """Standard output that no name of a file can steer a terminal through."""
+class _EscapedStream:
+    """Standard output with control characters escaped, since names of files may have them."""
 
     def __init__(self, stream):
         self.stream = stream
 
     def write(self, text: str) -> int:
-        return self.stream.write(printable_lines(text))
+        """Write a text, escaped."""
+        return self.stream.write(escape_lines(text))
 
     def flush(self) -> None:
+        """Flush the stream."""
         self.stream.flush()
 
     def __getattr__(self, name: str):
         return getattr(self.stream, name)
 
 
-def commands() -> dict[str, Command]:
-    """What can be typed, by its word, in the order of the help."""
-    files = discovery.every("kdpipe.cli.commands", "COMMAND", Command)
-    found = {name.replace("_", "-"): command for name, command in files.items()}
-    return dict(sorted(found.items(), key=lambda one: one[1].order))
+def load_commands() -> dict[str, Command]:
+    """Load the commands by word, in the order of the help."""
+    files = registry.load_all_objects("kdpipe.cli.commands", "COMMAND", Command)
+    commands = {name.replace("_", "-"): command for name, command in files.items()}
+    return dict(sorted(commands.items(), key=lambda item: item[1].order))
 
 
-def parser() -> argparse.ArgumentParser:
-    """The words and options of every command."""
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser with the words and options of every command."""
     parser = argparse.ArgumentParser(
         prog="kdpipe", description="Which teacher, stopped when, distilled how?"
     )
     parser.add_argument("--version", action="version", version=f"kdpipe {__version__}")
-    words = parser.add_subparsers(required=True, metavar="COMMAND")
-    for word, command in commands().items():
-        below = words.add_parser(word, help=command.help, description=command.help)
-        command.arguments(below)
-        below.set_defaults(run=command.run)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for word, command in load_commands().items():
+        subparser = subparsers.add_parser(word, help=command.help, description=command.help)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
     return parser

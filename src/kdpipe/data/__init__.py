@@ -1,1 +1,1 @@
-"""Data sets: what is known of each without having it, and how its images reach a network."""
+"""Data sets: their cards, and how their images reach a network."""

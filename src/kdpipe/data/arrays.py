@@ -1,7 +1,7 @@
-"""Plain arrays: what every data set becomes, told apart by a digest, measured, and put in order.
+"""Plain arrays, the form of every data set in memory: hashed, measured and ordered.
 
-Images are uint8 (N, C, H, W), labels int64 (N,), of train, of test, and of validation where that is
-a part of the data and not held out of train.
+Images are uint8 (N, C, H, W) and labels int64 (N,), of train, of test, and of validation where that
+is a part of the data and is not held out of train.
 """
 
 import hashlib
@@ -12,34 +12,56 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 PARTS = ("train", "test")
 VAL = "val"
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-VAL_ARRAYS = (f"{VAL}_images", f"{VAL}_labels")
-AT_ONCE = 2**24  # pixels: more are not turned into float64 all together
+ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
+VAL_ARRAY_NAMES = (f"{VAL}_images", f"{VAL}_labels")
+MAX_FLOAT_PIXELS = 2**24  # pixels: more are not turned into float64 all together
 
 
-def digest(arrays: Arrays, names: tuple[str, ...] = ARRAYS) -> str:
-    """SHA-256 of the arrays with their names, types and shapes, in a fixed order."""
-    total = hashlib.sha256()
+def hash_arrays(arrays: Arrays, names: tuple[str, ...] = ARRAY_NAMES) -> str:
+    """Return the SHA-256 of arrays with their names, types and shapes.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+        The arrays by name.
+    names : tuple of str
+        Which of them to hash, in this order.
+    """
+    hasher = hashlib.sha256()
     for name in names:
-        _add(total, name, arrays[name])
-    return total.hexdigest()
+        _update_hash(hasher, name, arrays[name])
+    return hasher.hexdigest()
 
 
-def array_digest(name: str, array: np.ndarray) -> str:
-    """SHA-256 of one array with its name, type and shape."""
-    total = hashlib.sha256()
-    _add(total, name, array)
-    return total.hexdigest()
+def hash_array(name: str, array: np.ndarray) -> str:
+    """Return the SHA-256 of one array with its name, type and shape."""
+    hasher = hashlib.sha256()
+    _update_hash(hasher, name, array)
+    return hasher.hexdigest()
 
 
-def _add(total, name: str, array: np.ndarray) -> None:
+def _update_hash(hasher, name: str, array: np.ndarray) -> None:
+    """Add an array with its name, type and shape to a hash."""
     array = np.ascontiguousarray(array)
-    total.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
-    total.update(array.data)
+    hasher.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+    hasher.update(array.data)
 
 
-def balanced_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Indices in which every prefix holds the classes in (nearly) equal numbers."""
+def draw_balanced_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Draw an order of which every prefix has (nearly) equally many images of each class.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (N,)
+        The class of each image.
+    rng : RandomState
+        The generator that the order is drawn with.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        Indices of the images.
+    """
     shuffled = rng.permutation(len(labels))
     rank = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
@@ -48,20 +70,44 @@ def balanced_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray
     return shuffled[np.argsort(rank[shuffled], kind="stable")]
 
 
-def proportional_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Indices in which every prefix holds of each class (nearly) the same share."""
-    order = balanced_order(labels, rng)
-    drawn = labels[order]
-    place = np.empty(len(labels))
+def draw_proportional_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Draw an order of which every prefix has (nearly) the same share of each class.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (N,)
+        The class of each image.
+    rng : RandomState
+        The generator that the order is drawn with.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        Indices of the images.
+    """
+    order = draw_balanced_order(labels, rng)
+    ordered_labels = labels[order]
+    position = np.empty(len(labels))
     for label in np.unique(labels):
-        members = np.flatnonzero(drawn == label)
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return order[np.argsort(place, kind="stable")]
+        members = np.flatnonzero(ordered_labels == label)
+        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(position, kind="stable")]
 
 
-def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
-    if images.size <= AT_ONCE:
+def compute_mean_std(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel, of pixels in [0, 1].
+
+    Parameters
+    ----------
+    images : ndarray of shape (N, C, H, W)
+        Pixels, uint8.
+
+    Returns
+    -------
+    mean, std : list of float
+        One number for each channel.
+    """
+    if images.size <= MAX_FLOAT_PIXELS:
         pixels = images.astype(np.float64) / 255
         return pixels.mean(axis=(0, 2, 3)).tolist(), pixels.std(axis=(0, 2, 3)).tolist()
     values, mean, std = np.arange(256) / 255, [], []

@@ -1,285 +1,411 @@
-"""Cards: what is known of a data set without having it.
+"""Dataset cards: what is known of a data set without having it.
 
-A card says how many images there are, of what shape, in how many classes, and a SHA-256 that
-names the data. Cards of known data sets ship with the package, so a fresh clone can be planned at
-once; the card of one's own data is written by `kdpipe data` and lies beside it. The digest is part
-of every run's identity and stands for one of three things:
+A card gives the number of images, their shape, the number of classes, and a SHA-256 that
+identifies the data. The cards of known data sets ship with the package, so that a fresh clone can
+be planned at once; `kdpipe data` writes the card of a custom data set beside its images. The digest
+is part of the identity of every run and is that of one of three things:
 
 - the prepared arrays, wherever they could be made when the card was written;
-- of one's own images that stream from their files, the listing: path, size and label of each;
-- where `files` is not empty, the list of the source files with the MD5 sums their authors or
-  torchvision publish. Whoever wrote such a card did not have the data: `prepare` verifies the
-  sources, and notes the digest of the arrays that came out beside them.
+- of a custom data set that streams from its files, the file index: path, size and label of each;
+- where `files` is not empty, the list of source files with the MD5 sums that their authors or
+  torchvision publish. The author of such a card did not have the data: `kdpipe prepare` verifies
+  the sources, and records the digest of the resulting arrays beside them.
 
-A known data set is a file in `sets/`: its card, and how its published files are read. Nothing here
-or there imports numpy before images are read: a study is planned from cards alone.
+A known data set is a file in `datasets/`: its card, and how its published files are read. Neither
+this module nor those files import numpy before images are read: a study is planned from cards
+alone.
 """
 
 import dataclasses
+import functools
 import json
 import os
-import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from kdpipe import discovery, identity
-from kdpipe.data.keys import Data
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+
+from kdpipe import hashing, registry
+from kdpipe.data.config import DataConfig
 from kdpipe.errors import DataError
-from kdpipe.identity import REVISIONS
-from kdpipe.wording import shown
+from kdpipe.hashing import REVISIONS
+from kdpipe.pydantic_base import SHA256_PATTERN, Share, StrictModel
+from kdpipe.text import dotted_path, format_value
 
-SETS = "kdpipe.data.sets"
-MAX_BYTES = 8 * 10**9  # of the array of a part
-IMAGENET = "mean: [0.485, 0.456, 0.406] and std: [0.229, 0.224, 0.225]"  # as torchvision's weights
+DATASETS_PACKAGE = "kdpipe.data.datasets"
+MAX_ARRAY_BYTES = 8 * 10**9  # of the array of one part
+MAX_CARD_BYTES = 2**24  # what is read of a card file: a device file may have no end
+IMAGENET_STATS_HINT = (
+    "mean: [0.485, 0.456, 0.406] and std: [0.229, 0.224, 0.225]"  # of torchvision's weights
+)
+
+Count = Annotated[int, Field(gt=0, lt=10**9)]
+CountOrZero = Annotated[int, Field(ge=0, lt=10**9)]
+Digest = Annotated[str, Field(pattern=SHA256_PATTERN)]  # the name of a folder is made of it
 
 
+@with_config(ConfigDict(strict=True, allow_inf_nan=False))
 @dataclass(frozen=True)
-class Card:
-    """Counts, shape (channels, height, width) and digest of one data set."""
+class DatasetCard:
+    """The size, shape and digest of one data set.
+
+    Attributes
+    ----------
+    name, title, source : str
+        The name in a study, the name in prose, and where the data come from.
+    shape : tuple of int
+        Channels, height and width of an image.
+    classes, train, test : int
+        The number of classes, and of training and test images.
+    sha256 : str
+        The digest that identifies the data, 64 hexadecimal digits.
+    files : dict of str to str
+        The MD5 sum of each published file, of known data sets only.
+    made : dict
+        How the images are read: `BuildOptions` of a custom data set, or `stream` alone.
+    validation : int
+        The number of validation images that are a part of their own; 0 where validation is held
+        out of train.
+    class_names, counts, mean, std, scaled
+        For information, and in no digest: the name and the number of training images of each class,
+        mean and standard deviation of each channel of pixels in [0, 1], and how the images got
+        their shape.
+    """
 
     name: str
     title: str
     source: str
-    shape: tuple[int, int, int]
-    classes: int
-    train: int
-    test: int
-    sha256: str
-    files: dict[str, str] = field(default_factory=dict)  # MD5 of each source file
-    made: dict = field(default_factory=dict)  # how it is read: of one's own (`own`), or streamed
-    validation: int = 0  # images that are a part of their own; else they are held out of train
-    # To be known, and in no digest: what the labels mean, training images of each class, mean and
-    # deviation of their pixels in [0, 1], how images came to their shape.
+    shape: tuple[Count, Count, Count]
+    classes: Count
+    train: Count
+    test: Count
+    sha256: Digest
+    files: dict[str, str] = field(default_factory=dict)
+    made: dict = field(default_factory=dict)
+    validation: CountOrZero = 0
     class_names: tuple[str, ...] = ()
-    counts: tuple[int, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    counts: tuple[Count, ...] = ()
+    mean: tuple[Share, ...] = ()
+    std: tuple[Share, ...] = ()
     scaled: str = ""
 
     @property
     def folder(self) -> str:
+        """Return the name of the folder of the prepared images, below `results/data`."""
         return f"{self.name}-{self.sha256[:12]}"
 
     @property
-    def streamed(self) -> bool:
-        """Whether its images stay in their files (`listing`), and are no array."""
+    def is_streamed(self) -> bool:
+        """Return whether the images stay in their files, and are not one array."""
         return self.made.get("stream") is not None
 
-    def validated(self, held_out: int) -> int:
-        """How many validation images there are, where a study holds some out of train."""
+    def count_validation(self, held_out: int) -> int:
+        """Return the number of validation images of a study that holds `held_out` out of train."""
         return self.validation or held_out
 
-    def resized(self, side: int | None) -> "Card":
-        """The card of the same images scaled to side x side; None leaves them as they are."""
+    def resize_to(self, side: int | None) -> "DatasetCard":
+        """Return the card of the same images scaled to side x side, or as they are."""
         if side is None:
             return self
         return dataclasses.replace(self, shape=(self.shape[0], side, side))
 
 
+class BuildOptions(StrictModel):
+    """How the images of a custom data set are made into arrays: `DatasetCard.made`."""
+
+    resize: Annotated[int, Field(ge=4, le=1024)] | None = None
+    channels: Literal[1, 3] | None = None
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    val: Literal["validation", "test"] | None = None
+    # Absent where they have no effect: as many of each class are held out as test, the folders of
+    # the parts have the names of the parts, and the images do not stream.
+    parts: (
+        dict[Literal["train", "test", "val"], Annotated[str, Field(pattern="^[A-Za-z]+$")]] | None
+    ) = None
+    draw: Literal["share"] | None = None
+    stream: Annotated[int, Field(ge=16, le=1024)] | None = None
+
+
+REQUIRED_BUILD_OPTIONS = ("resize", "channels", "test_share", "val")
+
+
+# --- known data sets
+
+
 class Download(NamedTuple):
     """A published file, with the addresses to try in their order."""
 
-    addresses: list[str]
+    urls: list[str]
     name: str
     md5: str
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """A known data set, `SET` of a file in `sets/`.
+class KnownDataset:
+    """A known data set, `DATASET` of a file in `datasets/`.
 
-    Its images become one array: `read` takes the content of the published `files` by name, and
-    gives uint8 images (N, C, H, W) and int64 labels (N,) of train and test (`arrays.ARRAYS`);
-    raises ValueError if they are malformed. Or they stream: `listed` makes the listing
-    (`listing.NAMES`) of a folder; raises DataError if it is not what the card says.
+    The images either become one array (`read`), or stream from their files (`index_folder`).
 
-    Raise `revision` when what is read changes: the runs on this data set are then made again.
+    Attributes
+    ----------
+    card : DatasetCard
+        The card of the data set.
+    revision : int
+        Raised by hand when what is read changes: the runs on this data set are then made again.
+    files : tuple of str
+        The names of the published files.
+    read : callable or None
+        Maps the content of the published files by name to the arrays `arrays.ARRAY_NAMES`. Raises
+        ValueError if they are malformed.
+    downloads : callable
+        Returns the published files with their addresses.
+    index_folder : callable or None
+        Maps the card and a folder to the arrays `file_index.INDEX_NAMES`. Raises DataError if the
+        folder does not match the card.
     """
 
-    card: Card
+    card: DatasetCard
     revision: int
     files: tuple[str, ...] = ()
     read: Callable[[dict[str, bytes]], dict] | None = None
     downloads: Callable[[], list[Download]] = list
-    listed: Callable[[Card, Path], dict] | None = None
+    index_folder: Callable[[DatasetCard, Path], dict] | None = None
 
 
-def known() -> list[str]:
-    """Names of the data sets that have a file in `sets/`; none is imported."""
-    return sorted(name.replace("_", "-") for name in discovery.names(SETS))
+def list_datasets() -> list[str]:
+    """Return the names of the known data sets, without importing any of their files."""
+    return sorted(name.replace("_", "-") for name in registry.list_names(DATASETS_PACKAGE))
 
 
-def set_of(name: str) -> DataSet:
-    """The known data set of that name."""
-    return discovery.one(SETS, name.replace("-", "_"), "SET", DataSet)
+def get_dataset(name: str) -> KnownDataset:
+    """Return the known data set of that name."""
+    return registry.load_object(DATASETS_PACKAGE, name.replace("-", "_"), "DATASET", KnownDataset)
 
 
-def data_revision(name: str) -> int:
-    """The revision of a data set: its own if it is known, or that of all data of one's own."""
-    return set_of(name).revision if name in known() else REVISIONS["own"]
+def get_data_revision(name: str) -> int:
+    """Return the revision of a known data set, or the one of all custom data sets."""
+    return get_dataset(name).revision if name in list_datasets() else REVISIONS["own"]
 
 
-def load(name: str) -> Card:
-    """The card of a known data set. Raises DataError if it has none."""
-    if name not in known():
-        raise DataError(f"data set {name!r} has no card (known: {', '.join(known())})")
-    return set_of(name).card
+def load_known_card(name: str) -> DatasetCard:
+    """Return the card of a known data set.
+
+    Raises
+    ------
+    DataError
+        If there is no known data set of that name.
+    """
+    if name not in list_datasets():
+        raise DataError(f"data set {name!r} has no card (known: {', '.join(list_datasets())})")
+    return get_dataset(name).card
 
 
-def of(name: str, path: str | None, card: str | None, resize: int | None = None) -> Card:
-    """The card of what a study names in `data`: a known set, or one's own. Raises DataError."""
-    if name in known():
-        return load(name).resized(resize)
+# --- the card of what a study names
+
+
+def load_section_card(data: DataConfig) -> DatasetCard:
+    """Return the card of the data set in the section `data` of a study; raise DataError if none."""
+    return load_card(data.name, data.path, data.card, data.resize)
+
+
+def load_card(
+    name: str, path: str | None, card: str | None, resize: int | None = None
+) -> DatasetCard:
+    """Return the card of a known or custom data set.
+
+    Parameters
+    ----------
+    name : str
+        The name of the data set.
+    path : str or None
+        Where the images of a custom data set lie.
+    card : str or None
+        The card file of a custom data set; None: beside its images.
+    resize : int or None
+        The side that a study scales the images to.
+
+    Returns
+    -------
+    DatasetCard
+        The card, with the shape of the scaled images.
+
+    Raises
+    ------
+    DataError
+        If there is no such card, it is damaged, or it is that of another data set.
+    """
+    if name in list_datasets():
+        return load_known_card(name).resize_to(resize)
     if path is None:
         raise DataError(
-            f"data set {name!r} has no card (known: {', '.join(known())}); data of one's own is "
-            "named with a `path`"
+            f"data set {name!r} has no card (known: {', '.join(list_datasets())}); data of one's "
+            "own is named with a `path`"
         )
-    place = Path(card) if card else beside(Path(path))
-    if not os.path.exists(place):
+    card_file = Path(card) if card else get_card_path(Path(path))
+    if not os.path.exists(card_file):
         raise DataError(
-            f"data set {name!r} has no card yet at {place}; type once: {command(name, path, card)}"
+            f"data set {name!r} has no card yet at {card_file}; type once: "
+            f"{format_card_command(name, path, card)}"
         )
-    found = read(place, path)
-    if found.name != name:
-        raise DataError(f"{place} is the card of {found.name!r}, and the study says {name!r}")
-    return found.resized(resize)
+    dataset_card = read_card(card_file, path)
+    if dataset_card.name != name:
+        raise DataError(
+            f"{card_file} is the card of {dataset_card.name!r}, and the study says {name!r}"
+        )
+    return dataset_card.resize_to(resize)
 
 
-def command(name: str, path: str, card: str | None, **options: object) -> str:
-    """What makes the card of one's own data, as it can be typed."""
-    said: list[object] = ["kdpipe", "data", path, "--name", name]
-    for key, value in {"card": card, **options}.items():
-        said += [f"--{key.replace('_', '-')}", value] if value is not None else []
-    return shlex.join(map(str, said))
-
-
-def typed_again(card: Card, path: Path | str, place: Path | str | None, **changes: object) -> str:
-    """What makes a card of one's own data at `place` again, with changes, as it can be typed."""
-    elsewhere = None if place is None or Path(place) == beside(Path(path)) else str(place)
-    typed = ("resize", "channels", "test_share", "stream")
-    made = {key: card.made[key] for key in typed if key in card.made}
-    if not card.source.endswith(".npz"):  # which says by its arrays what is validation
-        made["val_is"] = card.made.get("val")
-    options = made | changes
-    return command(card.name, str(path), elsewhere, **options)
-
-
-def card_of_keys(data: Data) -> Card:
-    """The card of what a study's `data` names. Raises DataError."""
-    return of(data.name, data.path, data.card, data.resize)
-
-
-def beside(path: Path) -> Path:
-    """Where the card of one's own data lies: beside the folder or file, under its name."""
+def get_card_path(path: Path) -> Path:
+    """Return where the card of a custom data set lies: beside its folder or file."""
     return Path(f"{os.path.normpath(path)}.card.json")
 
 
-def read(path: Path, data: str | None = None) -> Card:
-    """A card in a file. Raises DataError if it is none.
+def format_card_command(name: str, path: str, card: str | None, **options: object) -> str:
+    """Return the shell command that makes the card of a custom data set."""
+    argv: list[object] = ["kdpipe", "data", path, "--name", name]
+    for key, value in {"card": card, **options}.items():
+        argv += [f"--{key.replace('_', '-')}", value] if value is not None else []
+    return shlex.join(map(str, argv))
 
-    data: where the data of one's own lie, whose card has to be sealed.
+
+def format_rebuild_command(
+    card: DatasetCard, path: Path | str, card_file: Path | str | None, **changes: object
+) -> str:
+    """Return the shell command that makes the card of a custom data set again.
+
+    Parameters
+    ----------
+    card : DatasetCard
+        The present card.
+    path : Path or str
+        Where the images lie.
+    card_file : Path, str or None
+        Where the card lies; None: beside the images.
+    **changes : object
+        Options that differ from those of the present card.
+    """
+    other_path = (
+        None
+        if card_file is None or Path(card_file) == get_card_path(Path(path))
+        else str(card_file)
+    )
+    build_keys = ("resize", "channels", "test_share", "stream")
+    build_options = {key: card.made[key] for key in build_keys if key in card.made}
+    if not card.source.endswith(".npz"):  # the arrays of a .npz tell what is validation
+        build_options["val_is"] = card.made.get("val")
+    options = build_options | changes
+    return format_card_command(card.name, str(path), other_path, **options)
+
+
+# --- card files
+
+
+def read_card(path: Path, data_path: str | None = None) -> DatasetCard:
+    """Read a dataset card from its file.
+
+    Parameters
+    ----------
+    path : Path
+        The card file.
+    data_path : str or None
+        Where the images of a custom data set lie whose card must have a checksum.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is not a card, or was changed after it was made.
     """
     try:
-        with path.open("rb") as file:
-            facts = json.loads(file.read(2**24))  # a device file may have no end
-        card = _card(facts)
-        if data is not None and "seal" not in facts:
-            again = typed_again(card, data, path)
+        content, data = read_card_json(path)
+        if "seal" in content and content != hashing.add_checksum(content):
+            raise ValueError("it was changed after it was made")
+        card = _check_consistency(_card_adapter().validate_json(data))
+        if data_path is not None and "seal" not in content:
+            rebuild = format_rebuild_command(card, data_path, path)
             raise DataError(
                 f"{path} has no seal, so nobody can tell whether it was changed by hand (kdpipe "
-                f"before 0.3 wrote none); type once: {again}"
+                f"before 0.3 wrote none); type once: {rebuild}"
             )
         return card
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} is missing or is no card ({error}): make it with kdpipe data"
+            f"{path} is missing or is no card ({describe_card_error(error)}): make it with kdpipe "
+            "data"
         ) from None
 
 
-def sealed(card: Card) -> dict:
-    """A card as it is written for a study."""
-    return identity.sealed(dataclasses.asdict(card))
+def seal_card(card: DatasetCard) -> dict:
+    """Return the content of the file of a card, with its checksum."""
+    return hashing.add_checksum(dataclasses.asdict(card))
 
 
-def _card(facts: object) -> Card:
-    if not isinstance(facts, dict):
-        raise ValueError(f"{shown(facts)} is no mapping")
-    if "seal" in facts and facts != identity.sealed(facts):
-        raise ValueError("it was changed after it was made")
-    keys = [key.name for key in dataclasses.fields(Card)]
-    said: dict[str, Any] = {key: facts[key] for key in keys if key in facts}
-    several = {"shape", "class_names", "counts", "mean", "std"} & said.keys()
-    said |= {key: tuple(said[key]) for key in several}
-    card = Card(**said)
-    counts = [*card.shape, card.classes, card.train, card.test]
-    if len(card.shape) != 3 or not all(type(n) is int and 0 < n < 10**9 for n in counts):
-        raise ValueError(f"shape, classes, train, test: {shown(counts)} are not six counts")
-    if type(card.validation) is not int or not 0 <= card.validation < 10**9:
-        raise ValueError(f"validation: {shown(card.validation)} is no count")
-    _refuse_facts(card)
-    if not re.fullmatch("[0-9a-f]{64}", card.sha256):  # the name of a folder is made of it
-        raise ValueError(f"sha256: {shown(card.sha256)} is not 64 hexadecimal digits")
-    for key in ("name", "title", "source", "scaled"):
-        if not isinstance(getattr(card, key), str):
-            raise ValueError(f"{key}: {shown(getattr(card, key))} is no text")
-    for key in ("files", "made"):
-        if not isinstance(getattr(card, key), dict):
-            raise ValueError(f"{key}: {shown(getattr(card, key))} is no mapping")
-    return card if card.name in known() else _own(card)
+def read_card_json(path: Path) -> tuple[dict, bytes]:
+    """Return the content of a card file, as a mapping and as its bytes.
+
+    Raises
+    ------
+    OSError, ValueError, RecursionError
+        If the file cannot be read, or is not a JSON mapping.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_CARD_BYTES)
+    content = json.loads(data)
+    if not isinstance(content, dict):
+        raise ValueError(f"{format_value(content)} is no mapping")
+    return content, data
 
 
-def _refuse_facts(card: Card) -> None:
-    """Raise ValueError for what a card tells of its images and cannot be."""
+def describe_card_error(error: Exception) -> str:
+    """Return what is wrong with a card file in one line; of pydantic's errors, the first."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    details = error.errors(include_url=False)[0]
+    subject = f"{dotted_path(details['loc']) or 'the file'}: {format_value(details['input'])}"
+    if details["type"] == "missing":
+        return f"{dotted_path(details['loc'])} is missing"
+    if details.get("ctx", {}).get("pattern") == SHA256_PATTERN:
+        return f"{subject} is not 64 hexadecimal digits"
+    return f"{subject}: {details['msg'][0].lower()}{details['msg'][1:]}"
+
+
+@functools.cache
+def _card_adapter() -> TypeAdapter[DatasetCard]:
+    """Return the validator of cards, which is built when the first card is read."""
+    return TypeAdapter(DatasetCard)
+
+
+def _check_consistency(card: DatasetCard) -> DatasetCard:
+    """Return a card with all of its options; raise ValueError where its fields contradict."""
     if card.class_names and len(card.class_names) != card.classes:
         raise ValueError(f"class_names: {len(card.class_names)} for {card.classes} classes")
-    if not all(isinstance(name, str) for name in card.class_names):
-        raise ValueError(f"class_names: {shown(card.class_names)} are not texts")
-    if card.counts:
-        whole = all(type(count) is int and count > 0 for count in card.counts)
-        if not whole or (len(card.counts), sum(card.counts)) != (card.classes, card.train):
-            raise ValueError(f"counts: {shown(card.counts)} are not the training images by class")
+    if card.counts and (len(card.counts), sum(card.counts)) != (card.classes, card.train):
+        raise ValueError(
+            f"counts: {format_value(card.counts)} are not the training images by class"
+        )
     for key in ("mean", "std"):
         values = getattr(card, key)
-        numbers = all(type(value) in (int, float) and 0 <= value <= 1 for value in values)
-        if values and not (len(values) == card.shape[0] and numbers):
-            raise ValueError(f"{key}: {shown(values)} is not one number for each channel")
+        if values and len(values) != card.shape[0]:
+            raise ValueError(f"{key}: {format_value(values)} is not one number for each channel")
+    return card if card.name in list_datasets() else _check_custom_card(card)
 
 
-# How one's own data are made into arrays: what each key may say, None aside.
-_MADE: dict[str, Callable[[Any], bool]] = {
-    "resize": lambda side: type(side) is int and 4 <= side <= 1024,
-    "channels": lambda channels: type(channels) is int and channels in (1, 3),
-    "test_share": lambda share: type(share) is float and 0 < share < 1,
-    "stream": lambda side: type(side) is int and 16 <= side <= 1024,
-    "val": lambda val: val in ("validation", "test"),
-    # Left out where they say nothing: as many of each class are held out as test, and parts lie in
-    # folders of their names.
-    "draw": lambda draw: draw == "share",
-    "parts": lambda parts: (
-        isinstance(parts, dict)
-        and parts.keys() <= {"train", "test", "val"}
-        and all(re.fullmatch("[A-Za-z]+", str(name)) for name in parts.values())
-    ),
-}
-OPTIONAL = {"stream", "draw", "parts"}
-
-
-def _own(card: Card) -> Card:
-    """The card of one's own data, if how it is made makes sense, with what it leaves out."""
-    if card.files:  # those of known sets stand for arrays that nobody had
-        raise ValueError(f"files: {shown(card.files)} belong to known data sets")
-    made = {key: None for key in _MADE if key not in OPTIONAL} | card.made
-    for key, value in made.items():
-        if key not in _MADE or not (value is None or _MADE[key](value)):
-            raise ValueError(f"made.{key}: {shown(value)}")
-    side = made.get("stream") or made["resize"]
-    shape = (made["channels"] or card.shape[0], side or card.shape[1], side or card.shape[2])
+def _check_custom_card(card: DatasetCard) -> DatasetCard:
+    """Return the card of a custom data set with the options that it leaves out, if it is valid."""
+    if card.files:  # those of known data sets stand for arrays that the author did not have
+        raise ValueError(f"files: {format_value(card.files)} belong to known data sets")
+    try:
+        options = BuildOptions.model_validate(card.made)
+    except ValidationError as error:
+        raise ValueError(f"made.{describe_card_error(error)}") from None
+    side = options.stream or options.resize
+    shape = (options.channels or card.shape[0], side or card.shape[1], side or card.shape[2])
     if shape != card.shape:
         raise ValueError(f"shape: {list(card.shape)}, and made is {list(shape)}")
-    if bool(card.validation) is not (made["val"] == "validation"):
-        raise ValueError(f"validation: {card.validation}, and made.val is {shown(made['val'])}")
-    return dataclasses.replace(card, made=made)
+    if bool(card.validation) is not (options.val == "validation"):
+        raise ValueError(
+            f"validation: {card.validation}, and made.val is {format_value(options.val)}"
+        )
+    return dataclasses.replace(card, made=dict.fromkeys(REQUIRED_BUILD_OPTIONS) | card.made)

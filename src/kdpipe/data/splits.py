@@ -1,7 +1,7 @@
-"""The split of a run: train, validation and test, cut the same way in every job.
+"""The split of a run: train, validation and test, the same in every job.
 
-Validation is held out of train, or a part of the data; label noise touches train alone. Numpy only,
-but for scaling: the scoring of ensembles needs no torch.
+Validation is held out of train, or is a part of the data; label noise affects train alone. Only
+scaling needs torch: the evaluation of ensembles does not.
 """
 
 import shlex
@@ -11,23 +11,32 @@ from pathlib import Path
 
 import numpy as np
 
-from kdpipe.data import cards, listing
-from kdpipe.data.arrays import balanced_order, proportional_order, statistics
-from kdpipe.data.keys import REST
-from kdpipe.data.own.unlabelled import prepared as beside
-from kdpipe.data.prepared import card_of, noted, read
+from kdpipe.data import cards, file_index
+from kdpipe.data.arrays import compute_mean_std, draw_balanced_order, draw_proportional_order
+from kdpipe.data.cache import load_arrays, load_card_for_spec, read_notes
+from kdpipe.data.config import REST
+from kdpipe.data.imagefolder import unlabelled
 from kdpipe.errors import DataError
-from kdpipe.identity import stream
-from kdpipe.results import store
+from kdpipe.hashing import derive_seed
+from kdpipe.runs import store
+from kdpipe.runs.spec import DataSpec, ModelSpec
 
-NO_LABEL = -1  # of an image without one: no class
+NO_LABEL = -1  # the label of an unlabelled image: no class
 
 
 @dataclass(frozen=True)
-class Part:
-    """Images (N, C, H, W) uint8, or their files, and labels (N,) int64."""
+class Subset:
+    """Images and labels of a part of a split.
 
-    images: np.ndarray | listing.Files
+    Attributes
+    ----------
+    images : ndarray of shape (N, C, H, W) or ImageFiles
+        Pixels, uint8, or the files of images that stream.
+    labels : ndarray of shape (N,)
+        Classes, int64.
+    """
+
+    images: np.ndarray | file_index.ImageFiles
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -36,145 +45,220 @@ class Part:
 
 @dataclass(frozen=True)
 class Split:
-    """What one run sees. `mean` and `std` (C,) normalise pixels in [0, 1]."""
+    """The images of one run.
 
-    train: Part
-    val: Part
-    test: Part
+    Attributes
+    ----------
+    train, val, test : Subset
+        The parts.
+    mean, std : ndarray of shape (C,)
+        By which pixels in [0, 1] are normalized.
+    classes : int
+        The number of classes.
+    """
+
+    train: Subset
+    val: Subset
+    test: Subset
     mean: np.ndarray
     std: np.ndarray
     classes: int
 
-    def refuse_other(self, network: dict) -> None:
+    def check_network(self, network: ModelSpec) -> None:
         """Raise DataError if the network of a spec was planned for other images."""
         images = self.test.images
-        channels = images.shape[0] if isinstance(images, listing.Files) else images.shape[1]
-        for what, found in (("classes", self.classes), ("channels", channels)):
-            if network[what] != found:
+        channels = images.shape[0] if isinstance(images, file_index.ImageFiles) else images.shape[1]
+        for quantity, actual in (("classes", self.classes), ("channels", channels)):
+            if getattr(network, quantity) != actual:
                 raise DataError(
-                    f"network {network['name']}: planned for {network[what]} {what}, and the data "
-                    f"have {found}: make the card of the data and the plan again"
+                    f"network {network.name}: planned for {getattr(network, quantity)} "
+                    f"{quantity}, and the data have {actual}: make the card of the data and the "
+                    "plan again"
                 )
 
 
-def load(spec: dict, place: store.Store) -> Split:
-    """The split that the `data` part of a run's spec describes. Raises DataError.
+def load_split(spec: DataSpec, results_store: store.Store) -> Split:
+    """Load the split of a run.
 
     Subset, label noise, and validation where it is no part of the data, are drawn from `split_seed`
-    and the number of the split alone: every run of a study that is of one split sees the same.
+    and the number of the split alone: all runs of a study that use the same split see the same
+    images.
+
+    Parameters
+    ----------
+    spec : dict
+        The part `data` of the run's spec.
+    results_store : Store
+        The results folder that has the prepared arrays.
+
+    Raises
+    ------
+    DataError
+        If the data are missing or damaged, or do not match the spec.
     """
-    card = card_of(spec, place)
-    arrays = read(card, place)
-    labels, tested = arrays["train_labels"], np.asarray(arrays["test_labels"])
-    if (spec.get("stream_revision") is not None) != card.streamed:
+    card = load_card_for_spec(spec, results_store)
+    arrays = load_arrays(card, results_store)
+    labels, test_labels = arrays["train_labels"], np.asarray(arrays["test_labels"])
+    if (spec.stream_revision is not None) != card.is_streamed:
         raise DataError(
-            f"data set {card.name}: its images {'stream' if card.streamed else 'are one array'}, "
-            "and the run was planned otherwise: make its card and the plan again"
+            f"data set {card.name}: its images "
+            f"{'stream' if card.is_streamed else 'are one array'}, and the run was planned "
+            "otherwise: make its card and the plan again"
         )
-    side = spec.get("resize")
-    held_out, chosen, _, rng = _drawn(spec, card, labels)
-    noisy = redrawn(labels[chosen], spec["label_noise"], card.classes, rng)
-    mean, std = spec.get("mean"), spec.get("std")
-    if card.streamed:
+    side = spec.resize
+    val_indices, train_indices, _, rng = _draw_indices(spec, card, labels)
+    noisy_labels = add_label_noise(labels[train_indices], spec.label_noise, card.classes, rng)
+    mean, std = spec.mean, spec.std
+    if card.is_streamed:
         if mean is None or std is None:
             raise DataError(f"data set {card.name} streams: its mean and std have to be given")
-        files = _files(card.resized(side), place)
-        train = Part(files("train", chosen), noisy)
-        val = Part(files("train", held_out), labels[held_out])
+        image_files = _image_files_factory(card.resize_to(side), results_store)
+        train = Subset(image_files("train", train_indices), noisy_labels)
+        val = Subset(image_files("train", val_indices), labels[val_indices])
         if card.validation:
-            given = np.asarray(arrays["val_labels"])
-            val = Part(files("val", np.arange(len(given))), given)
-        test = Part(files("test", np.arange(len(tested))), tested)
+            val_data = np.asarray(arrays["val_labels"])
+            val = Subset(image_files("val", np.arange(len(val_data))), val_data)
+        test = Subset(image_files("test", np.arange(len(test_labels))), test_labels)
     else:
         images = arrays["train_images"]
-        pixels = _scaled(images[chosen], side)
-        train = Part(pixels, noisy)
-        val = Part(_scaled(images[held_out], side), labels[held_out])
+        pixels = _resize_images(images[train_indices], side)
+        train = Subset(pixels, noisy_labels)
+        val = Subset(_resize_images(images[val_indices], side), labels[val_indices])
         if card.validation:
-            given = np.asarray(arrays["val_images"])
-            val = Part(_scaled(given, side), np.asarray(arrays["val_labels"]))
-        test = Part(_scaled(np.asarray(arrays["test_images"]), side), tested)
-        measured = statistics(pixels)
+            val_data = np.asarray(arrays["val_images"])
+            val = Subset(_resize_images(val_data, side), np.asarray(arrays["val_labels"]))
+        test = Subset(_resize_images(np.asarray(arrays["test_images"]), side), test_labels)
+        measured = compute_mean_std(pixels)
         mean, std = mean or measured[0], std or measured[1]
     return Split(train, val, test, np.array(mean), np.maximum(std, 1e-6), card.classes)
 
 
-def unlabelled(spec: dict, source: str, place: store.Store) -> Part:
-    """Images without labels beside those of a spec's `data`; raises DataError.
+def load_unlabelled(spec: DataSpec, source: str, results_store: store.Store) -> Subset:
+    """Load unlabelled images.
 
-    `source` is `rest`, the training images that its split leaves out, without their labels; or the
-    digest of images that are no part of the data set.
+    Parameters
+    ----------
+    spec : dict
+        The part `data` of a run's spec.
+    source : str
+        `rest`, the training images that the split leaves out, without their labels; or the digest
+        of images that are no part of the data set.
+    results_store : Store
+        The results folder that has the prepared images.
+
+    Returns
+    -------
+    Subset
+        The images; every label is `NO_LABEL`.
+
+    Raises
+    ------
+    DataError
+        If the images are missing or damaged.
     """
-    card, side = card_of(spec, place), spec.get("resize")
+    card, side = load_card_for_spec(spec, results_store), spec.resize
     if source != REST:
-        found = beside.read(source, card.resized(side).shape, card.streamed, place)
-        images = _scaled(found, side) if isinstance(found, np.ndarray) else found
-        return Part(images, np.full(len(images), NO_LABEL))
-    arrays = read(card, place)
-    left = _drawn(spec, card, arrays["train_labels"])[2]
-    if card.streamed:
-        images = _files(card.resized(side), place)("train", left)
-    else:
-        images = _scaled(arrays["train_images"][left], side)
-    return Part(images, np.full(len(left), NO_LABEL))
-
-
-def held_out(spec: dict, card: cards.Card, labels: np.ndarray) -> np.ndarray:
-    """Which training images (N,) of these labels the split of a spec's `data` holds out, rising."""
-    return _drawn(spec, card, labels)[0]
-
-
-def _drawn(
-    spec: dict, card: cards.Card, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.random.RandomState]:
-    """Which training images are held out, trained on and left, each rising; and what draws on.
-
-    Raises DataError if there are too few of them.
-    """
-    held = 0 if card.validation else spec["validation"]  # out of train
-    if (wanted := (spec["train_size"] or 0) + held) > len(labels):
-        raise DataError(
-            f"data set {card.name}: {wanted:,} training and validation images are asked for, and "
-            f"there are {len(labels):,}: make its card and the plan again"
+        source_images = unlabelled.load_unlabelled_images(
+            source, card.resize_to(side).shape, card.is_streamed, results_store
         )
-    rng = np.random.RandomState(
-        stream(spec["split_seed"], spec.get("split", 0), 0, "", "split") % 2**32
-    )
-    drawn = proportional_order if spec.get("draw") == "share" else balanced_order
-    order = drawn(labels, rng)
-    last = held + spec["train_size"] if spec["train_size"] else len(order)
-    parts = (order[:held], order[held:last], order[last:])
-    held_out, chosen, left = map(np.sort, parts)
-    return held_out, chosen, left, rng
+        images = (
+            _resize_images(source_images, side)
+            if isinstance(source_images, np.ndarray)
+            else source_images
+        )
+        return Subset(images, np.full(len(images), NO_LABEL))
+    arrays = load_arrays(card, results_store)
+    rest_indices = _draw_indices(spec, card, arrays["train_labels"])[2]
+    if card.is_streamed:
+        images = _image_files_factory(card.resize_to(side), results_store)("train", rest_indices)
+    else:
+        images = _resize_images(arrays["train_images"][rest_indices], side)
+    return Subset(images, np.full(len(rest_indices), NO_LABEL))
 
 
-def redrawn(
+def draw_validation_indices(
+    spec: DataSpec, card: cards.DatasetCard, labels: np.ndarray
+) -> np.ndarray:
+    """Return which training images a split holds out as validation, in rising order.
+
+    Parameters
+    ----------
+    spec : dict
+        The keys of the part `data` of a spec that determine the draw.
+    card : DatasetCard
+        The card of the data set.
+    labels : ndarray of shape (N,)
+        The labels of its training images.
+    """
+    return _draw_indices(spec, card, labels)[0]
+
+
+def _draw_indices(
+    spec: DataSpec, card: cards.DatasetCard, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.random.RandomState]:
+    """Return the indices of validation, train and the rest, and the generator that drew them.
+
+    Each is in rising order. Raises DataError if there are too few images.
+    """
+    validation_size = 0 if card.validation else spec.validation  # out of train
+    if (required_size := spec.train_size + validation_size) > len(labels):
+        raise DataError(
+            f"data set {card.name}: {required_size:,} training and validation images are asked "
+            f"for, and there are {len(labels):,}: make its card and the plan again"
+        )
+    rng = np.random.RandomState(derive_seed(spec.split_seed, spec.split, 0, "", "split") % 2**32)
+    draw_order = draw_proportional_order if spec.draw == "share" else draw_balanced_order
+    order = draw_order(labels, rng)
+    last = validation_size + spec.train_size if spec.train_size else len(order)
+    parts = (order[:validation_size], order[validation_size:last], order[last:])
+    val_indices, train_indices, rest_indices = map(np.sort, parts)
+    return val_indices, train_indices, rest_indices, rng
+
+
+def add_label_noise(
     labels: np.ndarray, share: float, classes: int, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Labels of which a share is drawn anew, uniformly over all classes."""
+    """Return labels of which a share is redrawn, uniformly over all classes.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (N,)
+        Classes.
+    share : float
+        The share to redraw, in [0, 1].
+    classes : int
+        The number of classes.
+    rng : RandomState
+        The generator to draw with.
+    """
     labels = np.array(labels)
-    chosen = rng.permutation(len(labels))[: round(share * len(labels))]
-    labels[chosen] = rng.randint(0, classes, size=len(chosen))
+    noisy_indices = rng.permutation(len(labels))[: round(share * len(labels))]
+    labels[noisy_indices] = rng.randint(0, classes, size=len(noisy_indices))
     return labels
 
 
-def _files(card: cards.Card, place: store.Store) -> Callable[[str, np.ndarray], listing.Files]:
-    """Files of a part and some of its listing. Raises DataError if their folder is gone."""
-    folder = place.data(card.folder)
-    root = Path(str(noted(folder).get("root")))
+def _image_files_factory(
+    card: cards.DatasetCard, results_store: store.Store
+) -> Callable[[str, np.ndarray], file_index.ImageFiles]:
+    """Return a function that makes the `ImageFiles` of some indices of a part.
+
+    Raises DataError if the folder of the images is gone.
+    """
+    folder = results_store.data(card.folder)
+    root = Path(str(read_notes(folder).get("root")))
     if not root.is_dir():
         raise DataError(
             f"data set {card.name}: its images lay in {root}, and there is no such folder now: "
             f"bring it back, or type once: kdpipe prepare {card.name} --path FOLDER --results "
-            f"{shlex.quote(str(place.root))} (data of one's own also want --card)"
+            f"{shlex.quote(str(results_store.root))} (data of one's own also want --card)"
         )
-    return lambda part, chosen: listing.Files(
-        folder, part, chosen, root, card.shape, own=card.name not in cards.known()
+    return lambda part, indices: file_index.ImageFiles(
+        folder, part, indices, root, card.shape, is_custom=card.name not in cards.list_datasets()
     )
 
 
-def _scaled(images: np.ndarray, side: int | None) -> np.ndarray:
-    """Images (N, C, H, W) scaled to side x side, bilinear with antialiasing."""
+def _resize_images(images: np.ndarray, side: int | None) -> np.ndarray:
+    """Scale images (N, C, H, W) to side x side, bilinear with antialiasing."""
     if side is None or not len(images):
         return images
     import torch

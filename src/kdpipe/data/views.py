@@ -2,179 +2,240 @@
 
 Each augmentation is a digit of the number of a view, with as many values as it makes views. The
 last digit says whether the image is mirrored, the one before it where a crop is taken: pad 4 with
-flip has 81 * 2 = 162 views, of which view v is mirrored where v % 2 is 1, and cropped at row
-v // 2 // 9 and column v // 2 % 9. Without flip that digit is gone: it has one value.
+flip has 81 * 2 = 162 views, of which view v is mirrored where v % 2 is 1, and cropped at row v // 2
+// 9 and column v // 2 % 9. Without flip that digit has one value and disappears.
 
-A new augmentation goes in front, with a higher `place` than all others and 0 for the image as it
-is: every number that there was before means the same view. Once it is in use it keeps its place.
+A new augmentation becomes the first digit: it gets a higher `position` than all others, and the
+value 0 for the image as it is, so that every number that there was before means the same view. Once
+it is in use it keeps its position.
 
-The views may have no end. Then the number of a view is the seed that it is drawn with, and each
-augmentation draws what it needs: of images in an array from a seed of its own that is split off; of
-images that stream from torch's generator, the last digit first.
+The number of views may be infinite. Then the number of a view is the seed that it is drawn with,
+and each augmentation draws what it needs: of images in an array from a seed of its own that is
+split off; of images that stream from torch's generator, the last digit first.
 """
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kdpipe import discovery
+from kdpipe import registry
 from kdpipe.errors import DataError
-from kdpipe.section import Section
+from kdpipe.pydantic_base import StrictModel
 
-SEEDS = 2**63 - 1
-ENDLESS = 0  # a count: there are as many as seeds
-# Of SplitMix64, as signed numbers.
-GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-FIRST, SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
+MAX_SEEDS = 2**63 - 1
+INFINITE = 0  # a count of views: as many as there are seeds
+# Constants of SplitMix64, as signed numbers.
+GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+MIX_FIRST, MIX_SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 
-def first(_: Any) -> int:
-    """The value 0, whatever the keys."""
+def _return_zero(_: Any) -> int:
+    """Return 0, whatever the keys."""
     return 0
 
 
 @dataclass(frozen=True)
-class Digit:
-    """An augmentation, `DIGIT` of a file in `augmentations/`: a digit of the number of a view.
+class Augmentation:
+    """A digit of the number of a view: `AUGMENTATION` of a file in `augmentations/`.
 
-    `keys`: a section of `data` in a study, neutral as it comes: one view, as the image is. All that
-    follows takes such a section first.
-    `place`: counted from the end of the number, from 0.
-    `count`: how many values the digit has; ENDLESS for views without end.
-    `plain`: the value at which the image is as it is.
+    A function for images of one kind is None where the augmentation is not for such images. All
+    functions take the keys, an instance of `keys`, as their first argument. Augmentations are
+    pickled for the processes that read images: no lambdas.
 
-    Of images in one array:
-    `margin`: images (N, C, H, W) with what a view may show beside them.
-    `gather`: given values (B,) of the digit, the rows (B or 1, H) and columns (B or 1, W) that are
-    taken of an image with its margin, as tensors, what it makes of them.
-    `pixels`: of views without end: given seeds of its own (B,), on the CPU, and images (B, H, W, C)
-    uint8, which it may overwrite, the new images.
-
-    Of images that stream:
-    `image`: given a value and an image of PIL, which has its size already, the new image.
-    `drawn`: given the side of what a network sees, a transform of images of PIL that draws from
-    torch's own generator.
-    `sized`: whether that transform gives an image of this side, whatever it is given.
-
-    Of both: `normalised`: of views without end: given seeds of its own (B,), on the CPU, and the
-    normalised images (B, C, H, W), which it may overwrite, the new images.
-
-    Any of them is None where the augmentation is not for such images. `revision` is raised by hand
-    when the views change. None: as old as `views` in `identity.REVISIONS`, which
-    stands for it; its keys are in every spec. Those of a newer one stand, with its revision, in
-    the specs of those who use it alone: it renames no run by being there. All of it is pickled for
-    the processes that read images: no lambda.
+    Attributes
+    ----------
+    keys : type of StrictModel
+        The keys in the section `data` of a study. With their defaults there is one view, the image
+        as it is.
+    position : int
+        The position of the digit, counted from the end of the number, from 0.
+    count : callable
+        Returns the number of values of the digit, or INFINITE.
+    identity_value : callable
+        Returns the value at which the image is as it is.
+    pad_images : callable or None
+        For images in an array: maps images (N, C, H, W) to images with a margin that a view may
+        show.
+    transform_indices : callable or None
+        For images in an array: maps values (B,), rows (B or 1, H) and columns (B or 1, W) of an
+        image with its margin, all tensors, to other rows and columns.
+    transform_pil : callable or None
+        For images that stream: maps a value and a PIL image of the final size to another image.
+    build_transform : callable or None
+        For images that stream, with infinitely many views: maps the side of what a network gets to
+        a transform of PIL images that draws from torch's global generator.
+    transform_uint8 : callable or None
+        For images in an array, with infinitely many views: maps seeds (B,), on the CPU, and images
+        (B, H, W, C) uint8, which it may overwrite, to other images.
+    transform_tensor : callable or None
+        For all images, with infinitely many views: maps seeds (B,), on the CPU, and normalized
+        images (B, C, H, W), which it may overwrite, to other images.
+    sets_size : bool
+        Whether the result of `build_transform` gives images of the final side, whatever their size
+        was.
+    revision : int or None
+        Raised by hand when the views change. None: as old as `views` in `hashing.REVISIONS`, which
+        stands for it, and its keys are in every spec. The keys of a newer augmentation are, with
+        its revision, only in the specs of runs that use it, so that its existence renames no run.
     """
 
-    keys: type[Section]
-    place: int
+    keys: type[StrictModel]
+    position: int
     count: Callable[[Any], int]
-    plain: Callable[[Any], int] = first
-    margin: Callable[[Any, Any], Any] | None = None
-    gather: Callable[[Any, Any, Any, Any], tuple[Any, Any]] | None = None
-    image: Callable[[Any, int, Any], Any] | None = None
-    drawn: Callable[[Any, int], Callable[[Any], Any]] | None = None
-    pixels: Callable[[Any, Any, Any], Any] | None = None
-    normalised: Callable[[Any, Any, Any], Any] | None = None
-    sized: bool = False
+    identity_value: Callable[[Any], int] = _return_zero
+    pad_images: Callable[[Any, Any], Any] | None = None
+    transform_indices: Callable[[Any, Any, Any, Any], tuple[Any, Any]] | None = None
+    transform_pil: Callable[[Any, int, Any], Any] | None = None
+    build_transform: Callable[[Any, int], Callable[[Any], Any]] | None = None
+    transform_uint8: Callable[[Any, Any, Any], Any] | None = None
+    transform_tensor: Callable[[Any, Any, Any], Any] | None = None
+    sets_size: bool = False
     revision: int | None = None
 
 
 @functools.cache
-def digits() -> dict[str, Digit]:
-    """The augmentations by name, the digit in front first."""
-    found = discovery.every("kdpipe.data.augmentations", "DIGIT", Digit)
-    return dict(sorted(found.items(), key=lambda each: -each[1].place))
+def load_augmentations() -> dict[str, Augmentation]:
+    """Return the augmentations by name, the first digit first."""
+    augmentations = registry.load_all_objects(
+        "kdpipe.data.augmentations", "AUGMENTATION", Augmentation
+    )
+    return dict(sorted(augmentations.items(), key=lambda item: -item[1].position))
 
 
-def spec_of(data: Section) -> dict:
-    """What the `views` of a spec say, of the keys of `data`; but the revision of all of them."""
-    found = {}
-    for name, digit in digits().items():
-        keys = data.model_dump(include=set(digit.keys.model_fields))
-        if digit.revision is None:
-            found |= keys
-        elif keys != digit.keys().model_dump():
-            found |= keys | {f"{name}_revision": digit.revision}
-    return found
+def build_views_spec(data: StrictModel) -> dict:
+    """Return the `views` of a spec for the section `data`, without their common revision."""
+    spec = {}
+    for name, augmentation in load_augmentations().items():
+        keys = data.model_dump(include=set(augmentation.keys.model_fields))
+        if augmentation.revision is None:
+            spec |= keys
+        elif keys != augmentation.keys().model_dump():
+            spec |= keys | {f"{name}_revision": augmentation.revision}
+    return spec
 
 
 @dataclass(frozen=True)
 class Views:
-    """The view set of a study: its digits of more than one value, the one in front first."""
+    """The views of a study: its augmentations of more than one value, the first digit first.
 
-    digits: tuple[tuple[Digit, Any], ...]  # each with its section
+    Attributes
+    ----------
+    augmentations : tuple of (Augmentation, StrictModel)
+        Each augmentation with its keys.
+    """
+
+    augmentations: tuple[tuple[Augmentation, Any], ...]  # each with its section
 
     @classmethod
-    def of(cls, spec: dict) -> "Views":
-        """Those of the `views` of a spec; keys that it lacks are neutral."""
-        found = []
-        for digit in digits().values():
-            given = {key: spec[key] for key in digit.keys.model_fields if key in spec}
-            keys = digit.keys.model_validate(given)
-            if digit.count(keys) != 1:
-                found.append((digit, keys))
-        return cls(tuple(found))
+    def from_spec(cls, spec: Mapping[str, Any]) -> "Views":
+        """Return the views of the `views` of a spec; keys that it lacks have their defaults."""
+        pairs = []
+        for augmentation in load_augmentations().values():
+            fields = {key: spec[key] for key in augmentation.keys.model_fields if key in spec}
+            keys = augmentation.keys.model_validate(fields)
+            if augmentation.count(keys) != 1:
+                pairs.append((augmentation, keys))
+        return cls(tuple(pairs))
 
     @property
-    def endless(self) -> bool:
-        """Whether the number of a view is a seed."""
-        return any(digit.count(keys) == ENDLESS for digit, keys in self.digits)
+    def is_infinite(self) -> bool:
+        """Return whether the number of a view is a seed."""
+        return any(
+            augmentation.count(keys) == INFINITE for augmentation, keys in self.augmentations
+        )
 
     @property
     def count(self) -> int:
-        """How many there are; of views without end, how many seeds."""
-        if self.endless:
-            return SEEDS
-        return math.prod(digit.count(keys) for digit, keys in self.digits)
+        """Return the number of views, or of seeds where there are infinitely many views."""
+        if self.is_infinite:
+            return MAX_SEEDS
+        return math.prod(augmentation.count(keys) for augmentation, keys in self.augmentations)
 
     @property
-    def centre(self) -> int:
-        """The view that is the image itself."""
+    def identity_view(self) -> int:
+        """Return the number of the view that is the image itself."""
         number = 0
-        for digit, keys in self.digits:
-            number = number * digit.count(keys) + digit.plain(keys)
+        for augmentation, keys in self.augmentations:
+            number = number * augmentation.count(keys) + augmentation.identity_value(keys)
         return number
 
-    def values(self, number) -> list[tuple[Digit, Any, Any]]:
-        """Digits with their sections and their values in a number, or in a tensor of numbers.
+    def decode(self, number) -> list[tuple[Augmentation, Any, Any]]:
+        """Return each augmentation with its keys and its value in the number of a view.
 
-        Of views without end each has a seed split off from the number, and its value of that.
+        Of infinitely many views each augmentation gets a seed split off from the number, and its
+        value from that seed.
+
+        Parameters
+        ----------
+        number : int or Tensor
+            The number of a view, or of several.
         """
-        if self.endless:
-            seeds = [split(number, digit.place) for digit, _ in self.digits]
-            counts = [digit.count(keys) for digit, keys in self.digits]
-            values = [s % n if n != ENDLESS else s for s, n in zip(seeds, counts, strict=True)]
-            return [(*one, value) for one, value in zip(self.digits, values, strict=True)]
-        found = []
-        for place, (digit, keys) in reversed(list(enumerate(self.digits))):
+        if self.is_infinite:
+            seeds = [
+                split_seed(number, augmentation.position) for augmentation, _ in self.augmentations
+            ]
+            counts = [augmentation.count(keys) for augmentation, keys in self.augmentations]
+            values = [s % n if n != INFINITE else s for s, n in zip(seeds, counts, strict=True)]
+            return [(*pair, value) for pair, value in zip(self.augmentations, values, strict=True)]
+        decoded = []
+        for position, (augmentation, keys) in reversed(list(enumerate(self.augmentations))):
             value = number
-            if place:  # the one in front takes what is left
-                value, number = number % digit.count(keys), number // digit.count(keys)
-            found.append((digit, keys, value))
-        return found[::-1]
+            if position:  # the first digit gets what is left
+                value, number = (
+                    number % augmentation.count(keys),
+                    number // augmentation.count(keys),
+                )
+            decoded.append((augmentation, keys, value))
+        return decoded[::-1]
 
-    def refuse_without(self, way: Literal["gather", "image", "drawn"]) -> None:
-        """Raise DataError for an augmentation that images like these cannot have."""
-        also = ("normalised", "pixels") if way == "gather" else ("normalised",)
-        for digit, _ in self.digits:
-            if all(getattr(digit, one) is None for one in (way, *also)):
-                key = next(iter(digit.keys.model_fields))
-                those = "are one array" if way == "gather" else "stream"
-                raise DataError(f"data.{key}: is not for images that {those}")
+    def check_supported(
+        self, method: Literal["transform_indices", "transform_pil", "build_transform"]
+    ) -> None:
+        """Raise DataError for an augmentation that images like these cannot have.
+
+        Parameters
+        ----------
+        method : str
+            The function that such images need.
+        """
+        in_memory = method == "transform_indices"
+        alternatives = (
+            ("transform_tensor", "transform_uint8") if in_memory else ("transform_tensor",)
+        )
+        for augmentation, _ in self.augmentations:
+            if all(
+                getattr(augmentation, attribute) is None for attribute in (method, *alternatives)
+            ):
+                key = next(iter(augmentation.keys.model_fields))
+                storage = "are one array" if in_memory else "stream"
+                raise DataError(f"data.{key}: is not for images that {storage}")
 
 
-def split(seed: Any, number: int) -> Any:
-    """The `number`-th of the seeds, in [0, 2**63), that each of a tensor of seeds is split into.
+def split_seed(seed: Any, number: int) -> Any:
+    """Return the `number`-th of the seeds that each seed is split into.
 
+    Parameters
+    ----------
+    seed : int or Tensor
+        Seeds, in [0, 2**63).
+    number : int
+        Which of the seeds to return.
+
+    Returns
+    -------
+    int or Tensor
+        Seeds, in [0, 2**63).
+
+    References
+    ----------
     SplitMix64 (Steele, Lea and Flood, 2014), in whole numbers that wrap around.
     """
-    mixed = seed + (GOLDEN * (number + 1) + 2**63) % 2**64 - 2**63
-    mixed = (mixed ^ (mixed >> 30 & 2**34 - 1)) * FIRST
-    mixed = (mixed ^ (mixed >> 27 & 2**37 - 1)) * SECOND
+    mixed = seed + (GOLDEN_GAMMA * (number + 1) + 2**63) % 2**64 - 2**63
+    mixed = (mixed ^ (mixed >> 30 & 2**34 - 1)) * MIX_FIRST
+    mixed = (mixed ^ (mixed >> 27 & 2**37 - 1)) * MIX_SECOND
     return (mixed ^ (mixed >> 31 & 2**33 - 1)) & 2**63 - 1
 
 
-PLAIN = Views(())
+IDENTITY_VIEWS = Views(())

@@ -1,1 +1,1 @@
-"""Where runs are computed: on the CPU, or each on a GPU that it leases."""
+"""Devices of runs: the CPU, or for each run a GPU that it leases."""

@@ -1,25 +1,48 @@
-"""The job that measures this machine: how fast it trains each of some networks."""
+"""The job that measures how fast this machine trains some networks."""
 
 import time
 from collections.abc import Iterator
 
 from kdpipe.devices import leases
-from kdpipe.specs.equipment import Means
+from kdpipe.runs.execution_options import ExecutionOptions
+from kdpipe.runs.spec import RunSpec
 
 
-def measure(asked: list[dict], seconds: float, since: float, means: Means) -> Iterator[dict]:
-    """The speed of each run that is asked for, in about `seconds` together, in their order.
+def measure_speeds(
+    requests: list[dict], seconds: float, process_start: float, options: ExecutionOptions
+) -> Iterator[dict]:
+    """Measure the training speed of some runs, and yield each result as soon as it is known.
 
-    Each is given as soon as it is known: there may be no time for the last ones.
+    The caller may stop early, so the order of the requests is kept.
 
-    asked: each has the `spec` of a run, the `shape` of its images and the `operations` of one
-    forward. since: when the process was started, by the clock of the machine.
+    Parameters
+    ----------
+    requests : list of dict
+        {"spec", "shape", "operations"}: the spec of a run, the shape (C, H, W) of its images, and
+        the multiply-adds of a forward pass of one image.
+    seconds : float
+        About how long all measurements together may take.
+    process_start : float
+        When this process was started, in seconds since the epoch.
+    options : ExecutionOptions
+        Device and files of the job.
+
+    Yields
+    ------
+    dict
+        The seconds `start` that a process needs to start, and the values of `benchmark_training`.
     """
-    with leases.held(means.device, means.runs_per_gpu):
-        from kdpipe.training import speed
+    with leases.acquire_gpu(options.device, options.runs_per_gpu):
+        from kdpipe.training import benchmark
 
-        start = max(0.0, time.time() - since - speed.waited())
-        each = seconds / max(1, len(asked))
-        for one in asked:
-            found = speed.measure(one["spec"], tuple(one["shape"]), one["operations"], each, means)
-            yield {"start": start} | found
+        startup_seconds = max(0.0, time.time() - process_start - benchmark.read_cpu_wait())
+        seconds_each = seconds / max(1, len(requests))
+        for request in requests:
+            speeds = benchmark.benchmark_training(
+                RunSpec.from_dict(request["spec"]),
+                tuple(request["shape"]),
+                request["operations"],
+                seconds_each,
+                options,
+            )
+            yield {"start": startup_seconds} | speeds

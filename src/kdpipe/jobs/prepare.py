@@ -1,38 +1,60 @@
-"""The job that prepares a data set: its images into arrays, verified against its card."""
+"""The job that prepares a data set: its images as arrays, verified against its card."""
 
 from pathlib import Path
 
-from kdpipe.data import cards, prepared
-from kdpipe.data.own.unlabelled import card as unlabelled_cards
-from kdpipe.data.own.unlabelled import prepared as beside
-from kdpipe.jobs.failures import failures_noted
-from kdpipe.results.store import Store
+from kdpipe.data import cache, cards
+from kdpipe.data.imagefolder import unlabelled as unlabelled_images
+from kdpipe.data.imagefolder import unlabelled_card as unlabelled_cards
+from kdpipe.jobs.run_record import record_failures
+from kdpipe.runs.store import Store
 
 
-def prepare(
+def prepare_dataset(
     name: str,
-    place: Store,
+    store: Store,
     path: str | None = None,
-    card_at: str | None = None,
+    card_path: str | None = None,
     unlabelled: str | None = None,
 ) -> str:
-    """Prepare a data set; returns the line for the log. Raises DataError if it is another one.
+    """Prepare a data set, or the unlabelled images that belong to it.
 
-    `path` is where its files lie, `card_at` the card of one's own data if it is not beside them.
-    unlabelled: where images without labels beside it lie; these are prepared then, and not it.
+    Parameters
+    ----------
+    name : str
+        The data set.
+    store : Store
+        The results folder.
+    path : str or None
+        Where its files are.
+    card_path : str or None
+        The card of custom data, if it is not next to its files.
+    unlabelled : str or None
+        The folder of unlabelled images; if given, these are prepared and not the data set.
+
+    Returns
+    -------
+    str
+        The last line of the log.
+
+    Raises
+    ------
+    DataError
+        If the files are not those of the card.
     """
     if unlabelled is not None:
-        return _prepare_unlabelled(name, Path(unlabelled), place)
-    card = cards.of(name, path, card_at)
-    with failures_noted(place.data(card.folder), f"{card.train:,} images"):
-        prepared.prepare(card, place, Path(path) if path else None)
-    done = "listed" if card.streamed else "prepared"
-    return f"{name}: {card.train:,} training and {card.test:,} test images {done}"
+        return _prepare_unlabelled(name, Path(unlabelled), store)
+    card = cards.load_card(name, path, card_path)
+    with record_failures(store.data(card.folder), f"{card.train:,} images"):
+        cache.prepare_dataset(card, store, Path(path) if path else None)
+    verb = "listed" if card.is_streamed else "prepared"
+    return f"{name}: {card.train:,} training and {card.test:,} test images {verb}"
 
 
-def _prepare_unlabelled(name: str, path: Path, place: Store) -> str:
-    card = unlabelled_cards.read(unlabelled_cards.beside(path, name))
-    with failures_noted(place.data(card.folder), f"{card.count:,} images"):
-        beside.prepare(card, path, place)
-    done = "listed" if card.stream else "prepared"
-    return f"{card.source}: {card.count:,} images without labels {done}, beside {name}"
+def _prepare_unlabelled(name: str, path: Path, store: Store) -> str:
+    card = unlabelled_cards.read_unlabelled_card(
+        unlabelled_cards.get_unlabelled_card_path(path, name)
+    )
+    with record_failures(store.data(card.folder), f"{card.count:,} images"):
+        unlabelled_images.prepare_unlabelled(card, path, store)
+    verb = "listed" if card.stream else "prepared"
+    return f"{card.source}: {card.count:,} images without labels {verb}, beside {name}"

@@ -1,52 +1,55 @@
-"""The job that probes one network: what its features are worth on another data set."""
+"""The job that fits a linear probe on the features of a network for another data set."""
 
 import time
 from importlib import metadata
 from pathlib import Path
 
 from kdpipe.devices import leases
-from kdpipe.errors import Diverged
-from kdpipe.jobs import asked
-from kdpipe.jobs.record import facts_of_device, facts_of_files
-from kdpipe.results.store import Store
-from kdpipe.specs.equipment import CPU, Means
+from kdpipe.errors import DivergedError
+from kdpipe.jobs import post_hoc
+from kdpipe.jobs.run_record import build_manifest, describe_device
+from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
+from kdpipe.runs.spec import ProbeSpec
+from kdpipe.runs.store import Store
 
 
-def probe(spec: dict, place: Store, means: Means = CPU) -> str:
-    """Probe a finished network on another data set; returns a line.
+def probe_run(spec: ProbeSpec, store: Store, options: ExecutionOptions = CPU_OPTIONS) -> str:
+    """Probe a finished network on another data set; return the last line of the log.
 
-    Features are taken and thrown away; the record keeps the chosen strength and what each came
-    to, the outputs on val and test lie beside it.
+    The features are not kept; the record has the chosen strength of the regularization and the
+    validation result of each strength, and the outputs on validation and test are stored next to
+    it.
     """
 
-    def ask(record: dict, folder: Path) -> dict:
-        return _probe(record, folder, place, means)
+    def compute(record: dict, folder: Path) -> dict:
+        return _run_probe(spec, record, folder, store, options)
 
-    return asked.once("probe", spec, place, lambda: f"train_size {spec['data']['train_size']}", ask)
+    return post_hoc.run_post_hoc(spec, store, lambda: f"train_size {spec.data.train_size}", compute)
 
 
-def _probe(record: dict, folder: Path, place: Store, means: Means) -> dict:
-    """The record of a probe that could be made."""
-    spec = record["spec"]
+def _run_probe(
+    spec: ProbeSpec, record: dict, folder: Path, store: Store, options: ExecutionOptions
+) -> dict:
+    """Return the record of a probe of a run whose training succeeded."""
     try:
-        with leases.held(means.device, means.runs_per_gpu):
+        with leases.acquire_gpu(options.device, options.runs_per_gpu):
             import torch  # it has to find the leased GPU
 
-            from kdpipe.training import probing
+            from kdpipe.training import linear_probe
 
-            began = time.monotonic()
-            seen = probing.given(spec, place, means)
-            device = facts_of_device(means.device, spec["threads"])
+            start_time = time.monotonic()
+            probe_data = linear_probe.extract_probe_data(spec, store, options)
+            device = describe_device(options.device, spec.threads)
         # On the CPU, while others have the GPU.
-        found = probing.probe(spec, record["digest"], folder, seen)
-    except Diverged as outcome:
+        results = linear_probe.run_probe(spec, record["digest"], folder, probe_data)
+    except DivergedError as outcome:
         return record | {"status": "diverged", "reason": str(outcome)}
     libraries = {"torch": torch.__version__, "scikit-learn": metadata.version("scikit-learn")}
     record["versions"] |= libraries
     return record | {
         "status": "done",
         "device": device,
-        "seconds": {"total": round(time.monotonic() - began, 3)},
-        **found,
-        "files": facts_of_files(folder),
+        "seconds": {"total": round(time.monotonic() - start_time, 3)},
+        **results,
+        "files": build_manifest(folder),
     }

@@ -1,6 +1,6 @@
-"""The job that trains one run: to its end, or of a finished one the way to a missing checkpoint.
+"""The job that trains one run, or replays a finished one up to a missing checkpoint.
 
-Diverged, and skipped because a parent did not end well, are outcomes: they stand in the record.
+A run that diverged, or was skipped because a parent did, has a result: that is in its record.
 """
 
 import itertools
@@ -9,173 +9,205 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from kdpipe import identity
 from kdpipe.devices import leases
-from kdpipe.errors import Diverged, StoreError
-from kdpipe.jobs.failures import failures_noted
-from kdpipe.jobs.record import (
-    blank,
-    cost_of,
-    facts_of_device,
-    facts_of_files,
-    facts_of_images,
-    summary,
-    tidy,
+from kdpipe.errors import DivergedError, StoreError
+from kdpipe.jobs.cache_logits import release_caches
+from kdpipe.jobs.run_record import (
+    build_manifest,
+    clean_up,
+    compute_model_cost,
+    describe_device,
+    describe_preprocessing,
+    format_summary,
+    new_record,
+    record_failures,
 )
-from kdpipe.jobs.tabulate import release
-from kdpipe.results import records, run_folder
-from kdpipe.results.files import read_bytes
-from kdpipe.results.parents import failed_member, made_of
-from kdpipe.results.store import Store, only_one
-from kdpipe.specs import admission
-from kdpipe.specs.equipment import CPU, Means
-from kdpipe.specs.made import unlabelled_shown
+from kdpipe.runs import records, run_folder, validate
+from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
+from kdpipe.runs.files import read_bytes
+from kdpipe.runs.spec import RunSpec
+from kdpipe.runs.store import Store, lock_run_folder
+from kdpipe.runs.upstream import find_failed_parent, list_parent_checksums
 
 
-def train(spec: dict, keep: list[int], place: Store, means: Means = CPU) -> str:
-    """Train the run of a spec, keep its checkpoints, publish its record; returns a line.
+def train_run(
+    spec: RunSpec, keep_epochs: list[int], store: Store, options: ExecutionOptions = CPU_OPTIONS
+) -> str:
+    """Train the run of a spec, keep its checkpoints and publish its record.
 
-    A finished run is not trained again: its record is put back, and where a checkpoint is
-    missing the training is replayed up to it, on the device that it was trained on.
+    A finished run is not trained again: its record is restored, and where a checkpoint is missing
+    the training is replayed up to it, on the type of device that it was trained on.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        The run.
+    keep_epochs : list of int
+        The epochs after which a checkpoint is kept.
+    store : Store
+        The results folder.
+    options : ExecutionOptions
+        Device and files of the job.
+
+    Returns
+    -------
+    str
+        The last line of the log.
+
+    Raises
+    ------
+    KdpipeError
+        If the spec cannot be run by this version.
+    StoreError
+        If the results folder is damaged, or a replay differs from the finished run.
     """
-    digest = identity.digest(spec)
-    name = admission.name_of("run", spec, digest)
-    admission.check_checkpoints(keep, spec)
-    folder = place.run(name)
-    size = f"batch_size {spec['recipe']['batch_size']}"
-    with only_one(folder), failures_noted(folder, size, means.code):
-        old = records.finished(folder, digest)
-        if old is not None and (wrong := records.unusable(old, folder)):
-            raise StoreError(wrong)
-        if old is not None and old["status"] == "skipped" and _failed_parent(spec, place) is None:
-            old = None
-        missing = _missing(folder, old, keep) if old else []
-        if old is not None and missing and run_folder.CURVE not in old["files"]:
+    validate.validate_spec(spec)
+    digest, name = spec.digest, spec.name
+    validate.validate_checkpoints(keep_epochs, spec)
+    folder = store.run(name)
+    size = f"batch_size {spec.recipe.batch_size}"
+    with lock_run_folder(folder), record_failures(folder, size, options.code):
+        old_record = records.read_finished_record(folder, digest)
+        if old_record is not None and (problem := records.record_problem(old_record, folder)):
+            raise StoreError(problem)
+        if (
+            old_record is not None
+            and old_record["status"] == "skipped"
+            and _find_failed_teacher(spec, store) is None
+        ):
+            old_record = None
+        missing = _missing_checkpoints(folder, old_record, keep_epochs) if old_record else []
+        if old_record is not None and missing and run_folder.CURVE_FILE not in old_record["files"]:
             raise StoreError(
-                f"{folder}: its record lists no {run_folder.CURVE}, which a training up to epoch "
-                f"{max(missing)} is compared with: remove the folder, the run is then made again"
+                f"{folder}: its record lists no {run_folder.CURVE_FILE}, which a training up to "
+                f"epoch {max(missing)} is compared with: remove the folder, the run is then made "
+                "again"
             )
-        if old is not None and not missing:
-            records.publish(folder, old)
-            tidy(folder)
-            release(name, place)
-            return f"{name}: finished before ({old['status']})"
-        record = blank("run", name, digest, spec)
-        if (reason := _failed_parent(spec, place)) is not None:
+        if old_record is not None and not missing:
+            records.publish_record(folder, old_record)
+            clean_up(folder)
+            release_caches(name, store)
+            return f"{name}: finished before ({old_record['status']})"
+        record = new_record(spec)
+        if (reason := _find_failed_teacher(spec, store)) is not None:
             record |= {"status": "skipped", "reason": reason}
         else:
-            if spec["teacher"]:
-                record[records.PARENTS] = made_of(spec["teacher"]["members"], place)
-            if old and old["status"] == "done":
-                then = old["device"]
-                kernels = then.get("kernels", means.kernels)
-                means = replace(means, device=then["type"], kernels=kernels)
-            with leases.held(means.device, means.runs_per_gpu):
-                record = _train(record, old, missing or keep, folder, place, means)
-        records.publish(folder, record)
-        tidy(folder)
-        release(name, place)
-        return summary(record)
+            if spec.teacher:
+                record[records.PARENTS_KEY] = list_parent_checksums(spec.members, store)
+            if old_record and old_record["status"] == "done":
+                old_device = old_record["device"]
+                kernels = old_device.get("kernels", options.kernels)
+                options = replace(options, device=old_device["type"], kernels=kernels)
+            with leases.acquire_gpu(options.device, options.runs_per_gpu):
+                record = _train_or_replay(
+                    spec, record, old_record, missing or keep_epochs, folder, store, options
+                )
+        records.publish_record(folder, record)
+        clean_up(folder)
+        release_caches(name, store)
+        return format_summary(record)
 
 
-def _train(
+def _train_or_replay(
+    spec: RunSpec,
     record: dict,
-    old: dict | None,
-    keep: list[int],
+    old_record: dict | None,
+    keep_epochs: list[int],
     folder: Path,
-    place: Store,
-    means: Means,
+    store: Store,
+    options: ExecutionOptions,
 ) -> dict:
-    """The record of a run after training it, or of a finished one after replaying a part."""
-
+    """Return the record of a run after its training, or after the replay of a part of it."""
     from kdpipe.training import loop
 
-    spec = record["spec"]
-    recipe = spec["recipe"]
-    began = time.monotonic()
-    # A finished run needs no more than the way to its last missing checkpoint.
-    until = recipe["epochs"] if old is None else max(keep)
+    recipe = spec.recipe
+    start_time = time.monotonic()
+    # A finished run is replayed up to its last missing checkpoint only.
+    last_epoch = recipe.epochs if old_record is None else max(keep_epochs)
     try:
-        result = loop.train(spec, record["digest"], folder, sorted(keep), until, place, means)
-    except Diverged as outcome:
-        if old is not None:
+        result = loop.train(
+            spec, record["digest"], folder, sorted(keep_epochs), last_epoch, store, options
+        )
+    except DivergedError as outcome:
+        if old_record is not None:
             raise StoreError(
-                f"{folder} finished before and does not when trained again up to epoch {until} "
-                f"({outcome}): another machine or torch; its record stays as it is"
+                f"{folder} finished before and does not when trained again up to epoch "
+                f"{last_epoch} ({outcome}): another machine or torch; its record stays as it is"
             ) from None
         return record | {
             "status": "diverged",
             "reason": str(outcome),
-            "files": facts_of_files(folder),
+            "files": build_manifest(folder),
         }
-    if until < recipe["epochs"]:
-        assert old is not None
-        _refuse_another_training(folder, old, result.curve, keep)
-        checkpoints = old["checkpoints"] | result.checkpoints
-        return old | {"checkpoints": checkpoints, "files": facts_of_files(folder)}
-    cost = cost_of(spec, place, means.code)
-    shown = recipe["epochs"] * spec["data"]["train_size"] + unlabelled_shown(spec)
-    record["versions"]["torch"] = _in_turn(result.machines, "torch")
-    device = facts_of_device(means.device, recipe["threads"])
-    device |= {key: _in_turn(result.machines, key) for key in device.keys() & result.machines[-1]}
+    if last_epoch < recipe.epochs:
+        assert old_record is not None
+        _check_replay(folder, old_record, result.curve, keep_epochs)
+        checkpoints = old_record["checkpoints"] | result.checkpoints
+        return old_record | {"checkpoints": checkpoints, "files": build_manifest(folder)}
+    cost = compute_model_cost(spec, store, options.code)
+    images_seen = recipe.epochs * spec.data.train_size + spec.unlabelled_images_seen
+    record["versions"]["torch"] = _join_in_order(result.machines, "torch")
+    device = describe_device(options.device, recipe.threads)
+    device |= {
+        key: _join_in_order(result.machines, key) for key in device.keys() & result.machines[-1]
+    }
     seconds = {
-        "total": result.earlier_seconds + time.monotonic() - began,
+        "total": result.earlier_seconds + time.monotonic() - start_time,
         "training": result.training_seconds,
         "evaluation": result.evaluation_seconds,
     }
-    begun: dict = {} if result.start is None else {"start": result.start}
-    if recipe.get("ema") is not None and recipe["epochs"]:
-        begun[records.UNAVERAGED] = result.unaveraged
+    extra: dict = {} if result.start is None else {"start": result.start}
+    if recipe.ema is not None and recipe.epochs:
+        extra[records.UNAVERAGED_KEY] = result.unaveraged
     return record | {
         "status": "done",
-        **begun,
+        **extra,
         "device": device,
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
-        "images_per_second": round(shown / max(result.training_seconds, 1e-9), 1),
-        "images": facts_of_images(spec, place, result.mean, result.std),
+        "images_per_second": round(images_seen / max(result.training_seconds, 1e-9), 1),
+        "images": describe_preprocessing(spec, store, result.mean, result.std),
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
         "last": result.last,
         "best": result.best,
         "checkpoints": result.checkpoints,
-        "files": facts_of_files(folder),
+        "files": build_manifest(folder),
     }
 
 
-def _in_turn(machines: list[dict[str, str]], key: str) -> str:
-    """What a run had one after another, as a record says it: nearly always one."""
-    known = [machine[key] for machine in machines if key in machine]
-    return ", then ".join(name for name, _ in itertools.groupby(known))
+def _join_in_order(machines: list[dict[str, str]], key: str) -> str:
+    """Return the successive values of a run over its restarts, nearly always a single one."""
+    values = [machine[key] for machine in machines if key in machine]
+    return ", then ".join(name for name, _ in itertools.groupby(values))
 
 
-def _missing(folder: Path, record: dict, keep: list[int]) -> list[int]:
-    """Checkpoints that a finished run should have and has not."""
+def _missing_checkpoints(folder: Path, record: dict, keep_epochs: list[int]) -> list[int]:
+    """Return the checkpoints that a finished run should have and does not."""
     if record["status"] != "done":
         return []
-    return [epoch for epoch in keep if str(epoch) not in record["checkpoints"]]
+    return [epoch for epoch in keep_epochs if str(epoch) not in record["checkpoints"]]
 
 
-def _failed_parent(spec: dict, place: Store) -> str | None:
-    return failed_member(spec["teacher"]["members"], place) if spec["teacher"] else None
+def _find_failed_teacher(spec: RunSpec, store: Store) -> str | None:
+    """Return why the teacher of a run cannot be used, or None."""
+    return find_failed_parent(spec.members, store)
 
 
-def _refuse_another_training(
-    folder: Path, record: dict, curve: list[dict], keep: list[int]
-) -> None:
-    """Raise StoreError unless a replay went as the finished run did; else its checkpoints go.
+def _check_replay(folder: Path, record: dict, curve: list[dict], keep_epochs: list[int]) -> None:
+    """Raise StoreError and remove the new checkpoints if a replay differs from the finished run.
 
-    On a GPU, another processor or another torch the same spec gives other numbers.
+    On a GPU, another processor or another version of torch the same spec gives other numbers.
     """
-    path = run_folder.curve(folder)
-    kept = read_bytes(path, record["files"][path.name])
-    before = [json.loads(line) for line in kept.splitlines()]
-    if json.loads(json.dumps(curve)) == before[: len(curve)]:
+    path = run_folder.curve_path(folder)
+    old_bytes = read_bytes(path, record["files"][path.name])
+    old_curve = [json.loads(line) for line in old_bytes.splitlines()]
+    if json.loads(json.dumps(curve)) == old_curve[: len(curve)]:
         return
-    for epoch in keep:
-        for path in run_folder.checkpoint_files(folder, epoch):
+    for epoch in keep_epochs:
+        for path in run_folder.find_checkpoint_files(folder, epoch):
             path.unlink()
     raise StoreError(
-        f"{folder}: epoch {max(keep)} was asked for after the run had finished, and training it "
-        "again up to there goes another way (a GPU, another machine or torch): remove the folder, "
-        "the run and all that descends from it are then made anew with it"
+        f"{folder}: epoch {max(keep_epochs)} was asked for after the run had finished, and "
+        "training it again up to there goes another way (a GPU, another machine or torch): remove "
+        "the folder, the run and all that descends from it are then made anew with it"
     )

@@ -1,1 +1,1 @@
-"""Every run, ensemble, table and probe that a study needs, with its parents and its price."""
+"""Every run, ensemble, logit cache and probe that a study needs, with parents and costs."""

@@ -1,99 +1,308 @@
-"""What of a plan is finished, looked up in one scan of the results folder.
+"""The state of each node of a plan, from one scan of the results folder.
 
-A run is finished when its record says `done` and lists every checkpoint that the plan wants
-kept, when it diverged (an outcome, never tried again), or when it was skipped and a parent still
-is diverged or skipped. An ensemble is scored again where its record lacks the best reading and its
-members have theirs. Everything else is to do. A run that only the archive knows has left no
-weights: it is finished until something that is to do descends from it.
+A run is done when its record says so and lists every checkpoint that the plan keeps; it is also
+finished when it diverged (an outcome, never retried), or when it was skipped because a parent
+diverged or was skipped, and still is. An ensemble is evaluated again if its record lacks the best
+evaluation point and its members have theirs. Everything else is to do. A run that only the archive
+has left no weights: it is finished until something that is to do descends from it.
 """
 
-from collections.abc import Iterable
+import contextlib
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 
-from kdpipe.errors import KdpipeError
-from kdpipe.plan import hindrances
-from kdpipe.plan.items import Averaged, Plan, Recorded
-from kdpipe.results.parents import at_its_best
-from kdpipe.results.store import Store
+from kdpipe.errors import KdpipeError, StoreError
+from kdpipe.plan.nodes import Ensemble, Node, Plan, Probe, RecordedNode, Run
+from kdpipe.runs import upstream
+from kdpipe.runs.files import read_bytes
+from kdpipe.runs.run_folder import best_outputs_path, curve_path, outputs_path
+from kdpipe.runs.store import Store
+from kdpipe.runs.upstream import find_best_outputs
 
 STATES = ("done", "diverged", "skipped", "to do")
 
+# Kinds of records, as the store names them.
+STORE_KINDS = {"Run": "runs", "Ensemble": "ensembles", "Probe": "probes", "ExportEval": "gauges"}
 
-def of(plan: Plan, store: Store) -> dict[str, str]:
-    """The state of every run, ensemble, probe and gauge of the plan, by name.
+# Files that a report reads of a run; outputs of its checkpoints are read by ensembles alone.
+REPORT_FILES = {each(Path()).name for each in (curve_path, outputs_path, best_outputs_path)}
 
-    What has a record that is damaged or belongs to another spec is to do. Raises StoreError for an
-    archive that is damaged.
+
+def get_plan_status(plan: Plan, store: Store) -> dict[str, str]:
+    """Return the state of every run, ensemble, probe and export evaluation of a plan.
+
+    A node whose record is damaged or belongs to another spec is to do.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    dict of str to str
+        One of `STATES` by name.
+
+    Raises
+    ------
+    StoreError
+        If an archive is damaged.
     """
     states: dict[str, str] = {}
-    runs = store.records("runs")
-    for kind, items in plan.recorded.items():  # runs first: the others wait for them
-        records = runs if kind == "runs" else store.records(kind)
-        for name, item in items.items():
-            states[name] = _state(item, records.get(name), states)
+    runs = store.load_records("runs")
+    for kind, nodes in plan.recorded_nodes.items():  # runs first: the others wait for them
+        records = runs if kind == "runs" else store.load_records(kind)
+        for name, node in nodes.items():
+            states[name] = _get_state(node, records.get(name), states)
             if states[name] == "done" and (
-                _lacks(records[name], plan.keep.get(name, ()))
-                or (isinstance(item, Averaged) and _can_be_read(item, records[name], runs, store))
+                _lacks_checkpoints(records[name], plan.checkpoints_to_keep.get(name, ()))
+                or (
+                    isinstance(node, Ensemble) and _can_score_best(node, records[name], runs, store)
+                )
             ):
                 states[name] = "to do"
-    _call_back(plan, store.only_archived("runs"), states)
+    _reopen_archived(plan, store.archive_only_names("runs"), states)
     return states
 
 
-def _call_back(plan: Plan, archived: set[str], states: dict[str, str]) -> None:
-    """Set to do what is only archived and needed: from the ends of the plan to their ancestors."""
-    if not archived:
-        return
-    needed: set[str] = set()
-    for item in reversed([item for items in plan.recorded.values() for item in items.values()]):
-        if item.name in needed and item.name in archived:
-            states[item.name] = "to do"
-        if states[item.name] == "to do":
-            needed |= {parent.name for parent in item.parents}
-
-
-def refuse_nothing(plan: Plan, store: Store, failures: bool = False) -> None:
-    """Raise KdpipeError if the results folder holds no record of the plan.
-
-    failures: one that holds only the reason of a failure will do, be it of a table or a data set.
-    """
-    if any(
-        store.has_record(kind, name)
-        or (failures and hindrances.of(item, plan, store, {})[1] is not None)
-        for kind, items in plan.recorded.items()
-        for name, item in items.items()
-    ):
-        return
-    there = "holds" if store.root.exists() else "is not there, so there is"
-    raise KdpipeError(
-        f"{store.root} {there} no record of the study {plan.study.study}: run it first "
-        "(snakemake), or say where its records are with --results; nothing was written"
-    )
-
-
-def _state(item: Recorded, record: dict | None, states: dict[str, str]) -> str:
-    """By its own record, and by what became of its parents."""
-    if record is None or record["digest"] != item.digest:
+def _get_state(node: RecordedNode, record: dict | None, states: dict[str, str]) -> str:
+    """Return the state by a node's own record and by the states of its parents."""
+    if record is None or record["digest"] != node.digest:
         return "to do"
-    hindered = any(states[run.name] in ("diverged", "skipped") for run in item.parents)
-    if record["status"] == "skipped" and not hindered:
+    has_failed_parent = any(states[run.name] in ("diverged", "skipped") for run in node.parents)
+    if record["status"] == "skipped" and not has_failed_parent:
         return "to do"
     return record["status"]
 
 
-def _can_be_read(team: Averaged, record: dict, runs: dict[str, dict], store: Store) -> bool:
-    """Whether an ensemble has no best reading yet, and the outputs for it are there."""
+def _can_score_best(ensemble: Ensemble, record: dict, runs: dict[str, dict], store: Store) -> bool:
+    """Return whether an ensemble lacks the best evaluation point and its inputs exist."""
     if record.get("best") is not None:
         return False
-    for run, epoch in team.members:
+    for run, epoch in ensemble.members:
         member = runs.get(run.name)
         if member is None or member["status"] != "done":
             return False
-        path = at_its_best(store.run(run.name), member, epoch)
+        path = find_best_outputs(store.run(run.name), member, epoch)
         if path is None or not path.exists():
             return False
     return True
 
 
-def _lacks(record: dict, wanted: Iterable[int]) -> bool:
-    """Whether a finished run has not all checkpoints that are wanted."""
-    return any(str(epoch) not in record["checkpoints"] for epoch in wanted)
+def _lacks_checkpoints(record: dict, epochs: Iterable[int]) -> bool:
+    """Return whether a finished run lacks a checkpoint that is to be kept."""
+    return any(str(epoch) not in record["checkpoints"] for epoch in epochs)
+
+
+def _reopen_archived(plan: Plan, archived: set[str], states: dict[str, str]) -> None:
+    """Set needed nodes that are only archived to do, from the ends of the plan upwards."""
+    if not archived:
+        return
+    needed: set[str] = set()
+    for node in reversed(
+        [node for nodes in plan.recorded_nodes.values() for node in nodes.values()]
+    ):
+        if node.name in needed and node.name in archived:
+            states[node.name] = "to do"
+        if states[node.name] == "to do":
+            needed |= {parent.name for parent in node.parents}
+
+
+def require_records(plan: Plan, store: Store, failures: bool = False) -> None:
+    """Raise KdpipeError if the results folder holds no record of the plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder.
+    failures : bool
+        Whether the reason of a failure will do, be it of a logit cache or a data set.
+
+    Raises
+    ------
+    KdpipeError
+        If there is none.
+    """
+    if any(
+        store.has_record(kind, name)
+        or (failures and find_missing_reason(node, plan, store, {})[1] is not None)
+        for kind, nodes in plan.recorded_nodes.items()
+        for name, node in nodes.items()
+    ):
+        return
+    clause = "holds" if store.root.exists() else "is not there, so there is"
+    raise KdpipeError(
+        f"{store.root} {clause} no record of the study {plan.study.study}: run it first "
+        "(snakemake), or say where its records are with --results; nothing was written"
+    )
+
+
+# --- why a node has no usable record
+
+
+def find_missing_reason(
+    node: RecordedNode, plan: Plan, store: Store, damaged: dict[str, str]
+) -> tuple[str, str | None]:
+    """Find out why a node has no record that can be used.
+
+    Parameters
+    ----------
+    node : RecordedNode
+        A node without one.
+    plan : Plan
+        Its plan.
+    store : Store
+        The results folder.
+    damaged : dict of str to str
+        What is wrong with damaged records of its kind, by name (`Store.scan_records`).
+
+    Returns
+    -------
+    status : str
+        `damaged`, `failed` or `not run`.
+    reason : str or None
+        The reason; None if it was not run.
+    """
+    if node.name in damaged:
+        return "damaged", damaged[node.name]
+    reason = store.failure_reason(STORE_KINDS[type(node).__name__], node.name)
+    if reason is None:
+        failed_input = next(iter(iter_failed_inputs(node, plan, store)), None)
+        reason = failed_input and f"{failed_input[0]} failed: {failed_input[1]}"
+    return ("not run", None) if reason is None else ("failed", reason)
+
+
+def iter_failed_inputs(node: Node, plan: Plan, store: Store) -> Iterator[tuple[str, str]]:
+    """Yield the failed jobs that a node waits for and that leave no record.
+
+    A run waits for its data set and its teacher's logit caches; their failure is reported for every
+    run that waits for them.
+
+    Parameters
+    ----------
+    node : Node
+        A node of the plan.
+    plan : Plan
+        Its plan.
+    store : Store
+        The results folder.
+
+    Yields
+    ------
+    input_name, reason : str
+        The failed input, such as `data digits-...`, and why it failed.
+    """
+    if isinstance(node, Ensemble):  # reads stored outputs only
+        return
+    card = node.card if isinstance(node, Probe) else plan.card
+    if not (store.data(card.folder) / "card.json").exists():
+        reason = store.failure_reason("data", card.folder)
+        if reason is not None:
+            yield f"data {card.folder}", reason
+    for cache in node.logit_caches if isinstance(node, Run) else ():
+        reason = store.failure_reason("tables", f".{cache.name}")
+        if reason is not None:
+            yield f"table {cache.name}", reason
+
+
+def hide_altered(plan: Plan, store: Store) -> Store:
+    """Return the store with altered runs counted as damaged.
+
+    These are runs of which a curve or outputs were altered, the ensembles that they are in and
+    their export evaluations: a report is rendered without them.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder; one that has been checked already is returned as it is.
+
+    Returns
+    -------
+    Store
+        The store, with `altered` filled.
+    """
+    if store.altered:
+        return store
+    run_reasons, records = {}, store.load_records("runs")
+    for name, record in records.items():
+        if name in plan.runs and (reason := _describe_altered(record, store.run(name))) is not None:
+            run_reasons[name] = reason
+    ensemble_reasons = {}
+    for name, ensemble in plan.ensembles.items():
+        for run, epoch in ensemble.members:
+            record, reason = records.get(run.name), run_reasons.get(run.name)
+            if record is not None and reason is None and epoch != run.epochs:
+                outputs_name = outputs_path(Path(), epoch).as_posix()
+                reason = _describe_altered(record, store.run(run.name), {outputs_name})
+            if reason is not None:
+                ensemble_reasons[name] = reason
+    export_eval_reasons = {
+        name: run_reasons[export_eval.run.name]
+        for name, export_eval in plan.gauges.items()
+        if export_eval.run.name in run_reasons
+    }
+    altered = {"runs": run_reasons, "ensembles": ensemble_reasons, "gauges": export_eval_reasons}
+    return dataclasses.replace(store, altered=altered)
+
+
+def _describe_altered(
+    record: dict, folder: Path, file_names: Collection[str] = REPORT_FILES
+) -> str | None:
+    """Describe which file of a run, beside its record, was altered."""
+    for name, file_info in record.get("files", {}).items():
+        if name in file_names:
+            try:
+                with contextlib.suppress(FileNotFoundError):  # archived, or missing by its record
+                    read_bytes(folder / name, file_info)
+            except StoreError as error:
+                return str(error)
+    return None
+
+
+# --- nodes made of weights that have been trained again since
+
+
+def find_stale(plan: Plan, store: Store) -> dict[str, str]:
+    """Find nodes made of weights that have been trained again since, with another result.
+
+    A teacher that is lost and trained again on another machine has the same name and other bytes;
+    its students' results are then of a teacher that is gone. Records from before they listed what
+    they were made of count as up to date.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    dict of str to str
+        Why a run, ensemble, probe or export evaluation is stale, by name.
+    """
+    runs = store.load_records("runs")
+    by_digest = {record["digest"]: record for record in runs.values()}
+    reasons: dict[str, str] = {}
+    for kind, nodes in plan.recorded_nodes.items():  # parents first
+        records = runs if kind == "runs" else store.load_records(kind)
+        for name, node in nodes.items():
+            record = records.get(name)
+            if record is None or record["digest"] != node.digest:
+                continue
+            reason = upstream.stale_reason(record, by_digest)
+            stale_parent = next(
+                (parent.name for parent in node.parents if parent.name in reasons), None
+            )
+            if reason is None and stale_parent is not None:
+                reason = f"{stale_parent}, which it was made of, is outdated itself"
+            if reason is not None:
+                reasons[name] = reason
+    return reasons

@@ -1,49 +1,70 @@
-"""The figures of a report: pure functions from the tidy frame and the curves to a drawing.
+"""Figures of a report: how one is defined, and how the figures of a study are drawn.
 
-Each file of `figures/` defines one. It returns its figure and what it shows, or None where the
-study has no data for it. Errors are top-1 in % on test, a point is a mean over seeds with its
-95 % interval.
+Each file of `figures/` defines one `FigureSpec`. Its function gets the finished rows of the results
+frame and the learning curves, and returns a drawing with its caption, or None where the study has
+no data for it. Errors are top-1 in % on test; a point is a mean over seeds with its 95 % interval.
 """
 
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import matplotlib.figure
 import pandas as pd
 
-from kdpipe import discovery
-from kdpipe.evidence.selections import as_files, direct, groups, networks, tidy, where
-from kdpipe.evidence.verdicts import Untested
+from kdpipe import registry
+from kdpipe.analysis.claim import UntestableClaim
+from kdpipe.analysis.frame_queries import (
+    filter_rows,
+    group_rows,
+    normalize_frame,
+    select_direct_students,
+    select_export_rows,
+    select_label_trained_teachers,
+)
 from kdpipe.report import style
-from kdpipe.report.table import said_of
-from kdpipe.statistics import units
+from kdpipe.report.table import describe_eval_point
+from kdpipe.stats import replicates
+from kdpipe.user_code import explain_renamed
 
-ERROR = "top-1 error on test, %"
-SIZE = "multiply-adds of the teacher"
-MOST = 6  # panels, and lines in one
+ERROR_LABEL = "top-1 error on test, %"
+TEACHER_MACS_LABEL = "multiply-adds of the teacher"
+MAX_PANELS = 6  # panels of a figure, and lines in one
 
-Drawn = tuple[matplotlib.figure.Figure, str] | None  # the figure and what it shows
+if not TYPE_CHECKING:
+    # What custom figures imported before these were renamed.
+    __getattr__ = explain_renamed(__name__, Figure="FigureSpec", ERROR="ERROR_LABEL")
+
+FigureWithCaption = tuple[matplotlib.figure.Figure, str] | None  # the figure and what it shows
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What a file of `figures/` defines; its name is the file's. `order`: its place in a report.
+class FigureSpec:
+    """The definition of a figure in a file of `figures/`; its name is that of the file.
 
-    The function gets the finished rows of the tidy frame, or of the networks that were measured as
-    files (`of_files`), and the curves. Where it raises Untested (a method that it shows is not in
-    the study) there is no such figure either.
+    Attributes
+    ----------
+    title : str
+        The title in a report.
+    order : int
+        The position in a report.
+    function : callable
+        Draws the figure from a normalized frame and the curves. Where it raises `UntestableClaim`
+        (a method that it shows is not in the study) there is no such figure either.
+    uses_export_rows : bool
+        Whether it gets the networks that were measured as files instead of the results.
     """
 
     title: str
     order: int
-    function: Callable[[pd.DataFrame, pd.DataFrame], Drawn]
-    of_files: bool = False
+    function: Callable[[pd.DataFrame, pd.DataFrame], FigureWithCaption]
+    uses_export_rows: bool = False
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A figure with the words that stand below it and in its place."""
+class RenderedFigure:
+    """A figure of one report, with the texts below it and in its place."""
 
     name: str
     title: str
@@ -51,67 +72,90 @@ class Drawing:
     figure: matplotlib.figure.Figure
 
 
-def figures() -> dict[str, Figure]:
-    """Every figure by its name, in the order of a report."""
-    found = discovery.every("kdpipe.report.figures", "FIGURE", Figure)
-    return dict(sorted(found.items(), key=lambda one: one[1].order))
+def load_figures() -> dict[str, FigureSpec]:
+    """Load every figure, by name, in the order of a report."""
+    specs = registry.load_all_objects("kdpipe.report.figures", "FIGURE", FigureSpec)
+    return dict(sorted(specs.items(), key=lambda item: item[1].order))
 
 
-def draw(frame: pd.DataFrame, curves: pd.DataFrame) -> list[Drawing]:
-    """Every figure for which there is data, in the order of a report."""
-    found, said = [], said_of(frame)
-    rows = {of_files: _rows(frame, of_files) for of_files in (False, True)}
-    for name, one in figures().items():
-        with contextlib.suppress(Untested):
-            found.append(_drawing(name, one, rows[one.of_files], curves, said))
-    return [one for one in found if one is not None]
+def render_figures(frame: pd.DataFrame, curves: pd.DataFrame) -> list[RenderedFigure]:
+    """Draw every figure for which a frame has data, in the order of a report."""
+    rendered, eval_point_note = [], describe_eval_point(frame)
+    rows = {
+        uses_export_rows: _select_rows(frame, uses_export_rows)
+        for uses_export_rows in (False, True)
+    }
+    for name, item in load_figures().items():
+        with contextlib.suppress(UntestableClaim):
+            rendered.append(
+                _render_spec(name, item, rows[item.uses_export_rows], curves, eval_point_note)
+            )
+    return [item for item in rendered if item is not None]
 
 
-def drawn(name: str, one: Figure, frame: pd.DataFrame, curves: pd.DataFrame) -> Drawing | None:
-    """One figure; None where there is no data for it. Raises Untested for the same."""
-    return _drawing(name, one, _rows(frame, one.of_files), curves, said_of(frame))
+def render_figure(
+    name: str, spec: FigureSpec, frame: pd.DataFrame, curves: pd.DataFrame
+) -> RenderedFigure | None:
+    """Draw one figure; None where there are no data for it.
+
+    Raises
+    ------
+    UntestableClaim
+        If there are no data for it because the study lacks a method.
+    """
+    return _render_spec(
+        name, spec, _select_rows(frame, spec.uses_export_rows), curves, describe_eval_point(frame)
+    )
 
 
-def _rows(frame: pd.DataFrame, of_files: bool) -> pd.DataFrame:
-    """What a figure is drawn from: what is finished, tidy."""
-    rows = as_files(frame) if of_files else tidy(frame)
-    return where(rows, status="done") if len(rows) else rows
+def _select_rows(frame: pd.DataFrame, uses_export_rows: bool) -> pd.DataFrame:
+    """Return the finished rows that a figure is drawn from, normalized."""
+    rows = select_export_rows(frame) if uses_export_rows else normalize_frame(frame)
+    return filter_rows(rows, status="done") if len(rows) else rows
 
 
-def _drawing(
-    name: str, one: Figure, rows: pd.DataFrame, curves: pd.DataFrame, said: str
-) -> Drawing | None:
-    if one.of_files and not len(rows):
+def _render_spec(
+    name: str, spec: FigureSpec, rows: pd.DataFrame, curves: pd.DataFrame, eval_point_note: str
+) -> RenderedFigure | None:
+    """Draw a figure in the style of a report, and complete its caption."""
+    if spec.uses_export_rows and not len(rows):
         return None
-    with style.applied():
-        made = one.function(rows, curves)
-    if made is None:
+    with style.use_style():
+        result = spec.function(rows, curves)
+    if result is None:
         return None
-    figure, what = made
-    return Drawing(name, one.title, f"{what} {_counts(rows)} {said}", figure)
+    figure, caption = result
+    return RenderedFigure(
+        name, spec.title, f"{caption} {_describe_counts(rows)} {eval_point_note}", figure
+    )
 
 
-def full(frame: pd.DataFrame) -> pd.DataFrame:
-    """The direct students of fully trained networks."""
-    return where(networks(direct(frame)), stop_kind="full")
+def select_full_teacher_students(frame: pd.DataFrame) -> pd.DataFrame:
+    """Select the direct students of fully trained networks."""
+    return filter_rows(
+        select_label_trained_teachers(select_direct_students(frame)), stop_kind="full"
+    )
 
 
-def students_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Each student with its rows, as many as have a panel."""
-    return [(key["student"], part) for key, part in groups(rows, "student")][:MOST]
+def group_by_student(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return each student with its rows, at most `MAX_PANELS` of them."""
+    return [(key["student"], part) for key, part in group_rows(rows, "student")][:MAX_PANELS]
 
 
-def numbered(students: list[tuple[str, pd.DataFrame]], column: str) -> dict[str, int]:
-    """A number for each name, the same in every panel: one legend serves them all."""
+def assign_color_indices(students: list[tuple[str, pd.DataFrame]], column: str) -> dict[str, int]:
+    """Return an index for each name, the same in every panel, so that one legend serves all."""
     names = dict.fromkeys(name for _, part in students for name in part[column])
     return {name: i for i, name in enumerate(names)}
 
 
-def _counts(rows: pd.DataFrame) -> str:
-    done = where(rows, status="done")
+def _describe_counts(rows: pd.DataFrame) -> str:
+    """Return the numbers of seeds and of test images, as a sentence."""
+    done = filter_rows(rows, status="done")
     images = done.test_n.max() if "test_n" in done else float("nan")
     test = f" of {images:,.0f} images" if images == images else ""
     # In a search teachers have more seeds than the students that went on to be tested.
-    seeds = sorted((part.seed for _, part in done.groupby("kind")), key=lambda some: some.nunique())
-    counts = dict.fromkeys(map(units.count, (seeds[0], seeds[-1]) if seeds else (done.seed,)))
+    seeds = sorted((part.seed for _, part in done.groupby("kind")), key=lambda ids: ids.nunique())
+    counts = dict.fromkeys(
+        map(replicates.describe_replicates, (seeds[0], seeds[-1]) if seeds else (done.seed,))
+    )
     return f"Means with 95 % t intervals over n = {' to '.join(counts)}; test set{test}."

@@ -1,8 +1,8 @@
-"""The report of a study, from the records: one page, tables, figures, claims, and every number.
+"""The report of a study, from its records: one page, tables, figures, claims, and every number.
 
-Needs neither torch nor a GPU nor any weights: a folder of records is enough, with curves where
-there are any. A study that is half done renders with its holes; one of which nothing was run yet
-is refused, so that a report which is there stays.
+It needs neither torch nor a GPU nor any weights: a folder of records is enough, with learning
+curves where there are any. A study that is half done renders with its holes. One of which nothing
+has run yet is refused, so that an earlier report stays.
 """
 
 import contextlib
@@ -14,169 +14,269 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdpipe.beforehand import registered
-from kdpipe.evidence import claim, frames, reading
-from kdpipe.evidence.advice import answer, by_class, pairs
-from kdpipe.evidence.selections import read_by, tidy
-from kdpipe.plan import hindrances, outdated, status
-from kdpipe.plan.items import Plan
-from kdpipe.report import own, source, style
-from kdpipe.report.figure import draw, figures
-from kdpipe.report.pages import curves as small
-from kdpipe.report.pages import decision, html
-from kdpipe.report.pages import markdown as words
-from kdpipe.report.pages.found import Found
-from kdpipe.report.table import csv, filled, latex, markdown, tables
-from kdpipe.report.unasked import a_or_b, as_files, searched, validation
-from kdpipe.report.unasked import by_class as classes
-from kdpipe.results import readings, store
-from kdpipe.results.files import exchange, temporary_files
-from kdpipe.results.readings import Reading
-from kdpipe.search import doubt, due
-from kdpipe.section import DOTTED
-from kdpipe.statistics.traced import Wrong
-from kdpipe.study import asked
-from kdpipe.wording import printable_lines
+from kdpipe.analysis import claim, dataframe, eval_point, pairwise, per_class, recommendation
+from kdpipe.analysis.claim import Verdict
+from kdpipe.analysis.eval_point import PerImageErrors
+from kdpipe.analysis.frame_queries import normalize_frame, restrict_to_blocks
+from kdpipe.analysis.preregistration import registration
+from kdpipe.analysis.recommendation import Recommendation
+from kdpipe.analysis.search import rounds, uncertainty
+from kdpipe.config import report_items
+from kdpipe.plan import status
+from kdpipe.plan.nodes import Plan
+from kdpipe.pydantic_base import DOTTED_PATTERN
+from kdpipe.report import fingerprint, page, plugins, style
+from kdpipe.report.builtin_tables import a_or_b, as_files, by_class, search, validation
+from kdpipe.report.figure import RenderedFigure, load_figures, render_figures
+from kdpipe.report.page import ReportContext
+from kdpipe.report.table import (
+    RenderedTable,
+    load_tables,
+    render_table_by_name,
+    table_to_csv,
+    table_to_latex,
+    table_to_markdown,
+)
+from kdpipe.runs.eval_points import EVAL_POINTS, EvalPoint
+from kdpipe.runs.files import atomic_replace_all, find_temporary_files
+from kdpipe.runs.store import Store
+from kdpipe.stats.error_provenance import ErrorMaskLookup
+from kdpipe.text import escape_lines
+
+TABLE_FORMATS = {"csv": table_to_csv, "md": table_to_markdown, "tex": table_to_latex}
+# Tables of kdpipe that a study need not list.
+BUILTIN_TABLE_NAMES = (a_or_b.NAME, as_files.NAME, by_class.NAME, search.NAME)
+CUSTOM_FILE_PATTERN = rf"(tables|figures)/{DOTTED_PATTERN.strip('^$')}"
 
 
-def render(plan: Plan, place: store.Store, folder: Path) -> Path:
-    """Write the report of a plan into a folder; returns the folder.
+def render_report(plan: Plan, store: Store, folder: Path) -> Path:
+    """Write the report of a plan into a folder.
 
-    A run of which a file was altered is a hole that is named, and it makes no report up to date.
-    Raises KdpipeError, before anything is written, if there is neither a record nor a failure.
+    A run of which a file was altered becomes a hole with its reason, and such a report is never
+    up to date. The files are replaced all at once.
+
+    Parameters
+    ----------
+    plan : Plan
+        The planned study.
+    store : Store
+        The results folder with its records.
+    folder : Path
+        The folder of the report.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    KdpipeError
+        If there is neither a record nor a failure; nothing is written then.
     """
-    status.refuse_nothing(plan, place, failures=True)
-    place = hindrances.by_altered_files(plan, place)
-    digest = source.digest(plan, place)  # before the records are read: what comes later is missing
-    found, known = looked_up(plan, place)
-    texts = {"results.csv": known.to_csv(index=False)}
-    texts["claims.json"] = json.dumps(claim.as_json(found.verdicts), indent=1) + "\n"
-    for table in filter(None, [*found.sheets, found.a_or_b, found.by_class]):
-        for ending, form in FORMS.items():
-            texts[f"tables/{table.name}.{ending}"] = form(table)
-    svgs = {drawing.name: style.svg(drawing.figure, drawing.name) for drawing in found.drawings}
-    for name, svg in svgs.items():
-        texts[f"figures/{name}.svg"] = style.alone(svg)
-    texts["index.html"] = html.html(found, svgs)
-    texts[source.PAGE] = f"{words.text(found)}\n{source.last_line(digest)}\n"
-    files = {folder / name: text.encode() for name, text in texts.items()}
-    for drawing in found.drawings:
-        files[folder / f"figures/{drawing.name}.png"] = style.png(drawing.figure)
-    if theirs := _of_own(asked.own([*plan.study.tables, *plan.study.figures])):
-        files[folder / source.LISTED] = "".join(f"{name}\n" for name in theirs).encode()
-    if place.root.absolute() != folder.absolute():  # else it is published, and git knows it
-        said = {str(path.relative_to(folder)): data for path, data in files.items()}
-        files[folder / source.FILES] = source.listed(said)
-    exchange(files, last=folder / source.PAGE, gone=_others(folder, files.keys()))
-    altered = place.altered["runs"].values()
-    for line in (*found.failed, *altered):
-        print(f"kdpipe: {printable_lines(line)}", file=sys.stderr)
+    status.require_records(plan, store, failures=True)
+    store = status.hide_altered(plan, store)
+    # Before the records are read: what is finished meanwhile makes the report out of date.
+    digest = fingerprint.compute_digest(plan, store)
+    report, frame = collect_context(plan, store)
+    files = {
+        folder / name: content for name, content in _render_files(report, frame, digest).items()
+    }
+    custom_names = report_items.select_custom([*plan.study.tables, *plan.study.figures])
+    if custom_files := _list_custom_files(custom_names):
+        listing = "".join(f"{name}\n" for name in custom_files)
+        files[folder / fingerprint.CUSTOM_FILES_LIST] = listing.encode()
+    if store.root.absolute() != folder.absolute():  # else it is published, and git has its digests
+        contents = {str(path.relative_to(folder)): content for path, content in files.items()}
+        files[folder / fingerprint.CHECKSUM_FILE] = fingerprint.format_checksums(contents)
+    atomic_replace_all(
+        files,
+        manifest=folder / fingerprint.PAGE_FILE,
+        stale=_find_stale_files(folder, files.keys()),
+    )
+    for line in (*report.plugin_errors, *store.altered["runs"].values()):
+        print(f"kdpipe: {escape_lines(line)}", file=sys.stderr)
     return folder
 
 
-def looked_up(plan: Plan, place: store.Store) -> tuple[Found, pd.DataFrame]:
-    """What the records say, and the frame of every number in either reading."""
-    known, curves = frames.frame(plan, place), frames.curves(plan, place)
-    outcomes: dict[Reading, reading.Outcomes] = {
-        each: reading.Outcomes(plan, place, each) for each in readings.READINGS
+def collect_context(plan: Plan, store: Store) -> tuple[ReportContext, pd.DataFrame]:
+    """Analyze the records of a plan.
+
+    Returns
+    -------
+    report : ReportContext
+        All that the page shows.
+    frame : DataFrame
+        The results frame with the numbers of both evaluation points.
+    """
+    frame = dataframe.build_results_frame(plan, store)
+    curves = dataframe.build_curves_frame(plan, store)
+    image_errors: dict[EvalPoint, PerImageErrors] = {
+        point: PerImageErrors(plan, store, point) for point in EVAL_POINTS
     }
-    wrong: dict[Reading, Wrong] = {each: one.wrong for each, one in outcomes.items()}
-    study = plan.study
-    told: list[str] = []
-    delta, reads, read_at = study.smallest_effect, dict(study.claims), study.reading
-    if (why := registered.sealed(plan, place)) is not None:
-        known = validation.untested(known)
-        frame = reading.at(known, read_at)
-        verdicts, answers = (
-            validation.verdicts(why, study.primary),
-            validation.answers(frame, why),
-        )
-        sheets, drawings, either, missed = [validation.table(frame)], [], None, []
-        failed: list[str] = []
+    error_masks: dict[EvalPoint, ErrorMaskLookup] = {
+        point: errors.load_error_mask for point, errors in image_errors.items()
+    }
+    blinding_reason = registration.find_blinding_reason(plan, store)
+    if blinding_reason is not None:
+        frame = validation.blind_frame(frame)
+        results = _analyze_blinded(plan, frame, blinding_reason)
     else:
-        frame = reading.at(known, read_at)
-        look = claim.look_of(study)
-        verdicts = claim.judge_both(
-            known, curves, delta, read_at, reads, wrong, study.primary, look
-        )
-        answers = answer.both(known, read_at, wrong, look)
-        wanted = [name for name in tables() if name in study.tables]
-        sheets = [filled(name, read_by(frame, study.tables[name]), look, wrong) for name in wanted]
-        sheets += filter(None, [as_files.found(frame, look)])
-        tables_of_theirs, failed = own.sheets(study, frame, look, wrong)
-        figures_of_theirs, also_failed = own.drawings(study, frame, curves)
-        sheets += tables_of_theirs
-        drawings = draw(frame, curves) + figures_of_theirs
-        failed += also_failed
-        compared = pairs.pairs(frame, wrong[read_at], look)
-        either = a_or_b.sheet(compared, look) if compared else None
-        missed = by_class.by_class(tidy(frame), answers, outcomes[read_at], look)
-        if (search := due.of(study, place)) is not None:
-            doubts = doubt.of(search, study.smallest_effect)
-            sheets.insert(0, searched.sheet(plan, search, doubts))
-            drawings[:0] = filter(None, [searched.drawing(plan, search)])
-            told = [*searched.sentences(search, doubts), *searched.price(plan, search)]
-    records = place.records("runs")
-    found = Found(
-        plan,
-        frame,
-        answers,
-        verdicts,
-        sheets,
-        drawings,
-        either,
-        classes.sheet(missed, plan.card.class_names),
-        [classes.said(one, plan.card.class_names) for one in missed],
-        _states(plan, records, frame),
-        outdated.of(plan, place),
-        registered.said(plan, place),
-        small.drawn(curves),
-        failed,
-        reading.lacking(known, wrong),
-        decision.weights(tidy(frame), answers, records),
-        told,
+        results = _analyze(plan, store, frame, curves, image_errors, error_masks)
+    records = store.load_records("runs")
+    frame_at_point = results["frame"]
+    report = ReportContext(
+        plan=plan,
+        run_states=_collect_run_states(plan, records, frame_at_point),
+        stale_runs=status.find_stale(plan, store),
+        registration_lines=registration.describe_registration(plan, store),
+        curves=page.draw_curves(curves),
+        missing_eval_points=eval_point.describe_missing_eval_points(frame, error_masks),
+        weight_paths=recommendation.find_weights(
+            normalize_frame(frame_at_point), results["recommendations"], records
+        ),
+        **results,
     )
-    return found, known
+    return report, frame
 
 
-def _states(plan: Plan, records: dict[str, dict], frame: pd.DataFrame) -> dict[str, str]:
-    """Of every run of the plan: as the frame has it; members of ensembles have no row in it."""
-    known = dict(zip(frame.run, frame.status, strict=True))
+def _analyze_blinded(plan: Plan, frame: pd.DataFrame, reason: str) -> dict:
+    """Return the fields of a context that shows validation numbers only."""
+    frame = eval_point.select_eval_point(frame, plan.study.reading)
     return {
-        name: known.get(name) or records.get(name, {}).get("status", "to do") for name in plan.runs
+        "frame": frame,
+        "recommendations": validation.make_blind_recommendations(frame, reason),
+        "verdicts": validation.make_blind_verdicts(reason, plan.study.primary),
+        "tables": [validation.render_validation_table(frame)],
+        "figures": [],
     }
 
 
-def _of_own(names: list[str]) -> list[str]:
-    """The files that tables and figures of one's own may have, whichever of the two each is."""
-    tables = [f"tables/{name}.{ending}" for name in names for ending in FORMS]
+def _analyze(
+    plan: Plan,
+    store: Store,
+    full_frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    image_errors: dict[EvalPoint, PerImageErrors],
+    error_masks: dict[EvalPoint, ErrorMaskLookup],
+) -> dict:
+    """Return the fields of a context that rest on test numbers."""
+    study, eval_at = plan.study, plan.study.reading
+    interim = claim.get_current_interim(study)
+    frame = eval_point.select_eval_point(full_frame, eval_at)
+    verdicts: list[Verdict] = claim.judge_both_eval_points(
+        full_frame,
+        curves,
+        study.smallest_effect,
+        eval_at,
+        dict(study.claims),
+        error_masks,
+        study.primary,
+        interim,
+    )
+    recommendations: list[Recommendation] = recommendation.recommend_at_both_eval_points(
+        full_frame, eval_at, error_masks, interim
+    )
+    tables: list[RenderedTable] = [
+        render_table_by_name(
+            name, restrict_to_blocks(frame, study.tables[name]), interim, error_masks
+        )
+        for name in load_tables()
+        if name in study.tables
+    ]
+    if (export_table := as_files.render_export_table(frame, interim)) is not None:
+        tables.append(export_table)
+    figures: list[RenderedFigure] = render_figures(frame, curves)
+    custom_tables, table_errors = plugins.render_custom_tables(study, frame, interim, error_masks)
+    custom_figures, figure_errors = plugins.render_custom_figures(study, frame, curves)
+    tables += custom_tables
+    figures += custom_figures
+    pairs = pairwise.compare_pairwise(frame, error_masks[eval_at], interim)
+    class_errors = per_class.compute_per_class_errors(
+        normalize_frame(frame), recommendations, image_errors[eval_at], interim
+    )
+    class_names = plan.card.class_names
+    search_sentences: list[str] = []
+    if (search_state := rounds.get_search_state(study, store)) is not None:
+        uncertainties = uncertainty.estimate_uncertainties(search_state, study.smallest_effect)
+        tables.insert(0, search.render_search_table(plan, search_state, uncertainties))
+        if (search_figure := search.render_search_figure(plan, search_state)) is not None:
+            figures.insert(0, search_figure)
+        search_sentences += search.describe_search(search_state, uncertainties)
+        search_sentences += search.describe_search_cost(plan, search_state)
+    return {
+        "frame": frame,
+        "recommendations": recommendations,
+        "verdicts": verdicts,
+        "tables": tables,
+        "figures": figures,
+        "pairs_table": a_or_b.render_pairs_table(pairs, interim) if pairs else None,
+        "class_table": by_class.render_class_table(class_errors, class_names),
+        "class_sentences": [by_class.describe_worst_class(e, class_names) for e in class_errors],
+        "plugin_errors": [*table_errors, *figure_errors],
+        "search_sentences": search_sentences,
+    }
+
+
+def _collect_run_states(
+    plan: Plan, records: dict[str, dict], frame: pd.DataFrame
+) -> dict[str, str]:
+    """Return the state of every run; further members of ensembles have no row in the frame."""
+    frame_states = dict(zip(frame.run, frame.status, strict=True))
+    return {
+        name: frame_states.get(name) or records.get(name, {}).get("status", "to do")
+        for name in plan.runs
+    }
+
+
+def _render_files(report: ReportContext, frame: pd.DataFrame, digest: str) -> dict[str, bytes]:
+    """Return the content of each file of a report, by its path in the folder."""
+    texts = {"results.csv": frame.to_csv(index=False)}
+    texts["claims.json"] = json.dumps(claim.verdicts_to_json(report.verdicts), indent=1) + "\n"
+    for table in (*report.tables, report.pairs_table, report.class_table):
+        if table is not None:
+            for ending, to_text in TABLE_FORMATS.items():
+                texts[f"tables/{table.name}.{ending}"] = to_text(table)
+    svgs = {item.name: style.render_svg(item.figure, item.name) for item in report.figures}
+    for name, svg in svgs.items():
+        texts[f"figures/{name}.svg"] = style.to_standalone_svg(svg)
+    texts["index.html"] = page.render_html(report, svgs)
+    texts[fingerprint.PAGE_FILE] = (
+        f"{page.render_markdown(report)}\n{fingerprint.format_footer(digest)}\n"
+    )
+    files = {name: text.encode() for name, text in texts.items()}
+    for item in report.figures:
+        files[f"figures/{item.name}.png"] = style.render_png(item.figure)
+    return files
+
+
+def _list_custom_files(names: list[str]) -> list[str]:
+    """Return the files that custom tables and figures may have, whichever of the two each is."""
+    tables = [f"tables/{name}.{ending}" for name in names for ending in TABLE_FORMATS]
     return tables + [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
 
 
-OF_OWN = rf"(tables|figures)/{DOTTED.strip('^$')}"
-FORMS = {"csv": csv, "md": markdown, "tex": latex}
-RESERVED = (
-    a_or_b.NAME,
-    as_files.NAME,
-    classes.NAME,
-    searched.NAME,
-)  # tables that a study need not ask for
+def _find_stale_files(folder: Path, written: Collection[Path]) -> list[Path]:
+    """Return what an earlier report left in a folder, whole or half written.
 
-
-def _others(folder: Path, written: Collection[Path]) -> list[Path]:
-    """What an earlier report of another study left, whole or half: files of kdpipe's names, and of
-    the tables and figures of one's own that it listed. A folder may hold other things.
+    These are files under the names of kdpipe's tables and figures, and those of the custom tables
+    and figures that the earlier report listed. Any other file is the user's.
     """
-    names = [f"tables/{name}.{ending}" for name in (*tables(), *RESERVED) for ending in FORMS]
+    names = [
+        f"tables/{name}.{ending}"
+        for name in (*load_tables(), *BUILTIN_TABLE_NAMES)
+        for ending in TABLE_FORMATS
+    ]
     names += [
         f"figures/{name}.{ending}"
-        for name in (*figures(), searched.FIGURE)
+        for name in (*load_figures(), search.FIGURE_NAME)
         for ending in ("svg", "png")
     ]
     with contextlib.suppress(OSError, ValueError):
-        listed = (folder / source.LISTED).read_text().splitlines()
-        names += [source.LISTED, *(name for name in listed if re.fullmatch(OF_OWN, name))]
-    names.append(source.FILES)
+        listed = (folder / fingerprint.CUSTOM_FILES_LIST).read_text().splitlines()
+        names.append(fingerprint.CUSTOM_FILES_LIST)
+        names += [name for name in listed if re.fullmatch(CUSTOM_FILE_PATTERN, name)]
+    names.append(fingerprint.CHECKSUM_FILE)
     paths = [path for path in (folder / name for name in names) if path not in written]
-    half = [left for path in paths for left in temporary_files(path.parent, path.name)]
-    return [path for path in paths if path.is_file()] + half
+    temporary = [left for path in paths for left in find_temporary_files(path.parent, path.name)]
+    return [path for path in paths if path.is_file()] + temporary

@@ -1,12 +1,13 @@
-"""How a figure looks: one style for all, and its bytes as SVG and PNG.
+"""How figures look: one style for all of them, and their bytes as SVG and PNG.
 
-Colours are those of Okabe and Ito, told apart by the colour-blind; every series also has its own
-marker and line style, so a figure holds in grey. Text stays text in the SVG; the same figure
-gives the same bytes.
+The colors are those of Okabe and Ito, which the color-blind can tell apart. Every series also has
+a marker and a line style of its own, so that a figure can be read in gray. Text stays text in the
+SVG, and the same figure gives the same bytes.
 """
 
 import io
 import re
+from typing import TYPE_CHECKING
 
 import matplotlib
 
@@ -17,12 +18,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdpipe.statistics.intervals import Summary, summary
+from kdpipe.stats.intervals import Summary, summarize
+from kdpipe.user_code import explain_renamed
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", ":")
-STYLE: dict = {
+LINE_STYLES = ("-", "--", "-.", ":")
+RC_PARAMS: dict = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -40,31 +42,44 @@ STYLE: dict = {
     "figure.facecolor": "white",
 }
 
+if not TYPE_CHECKING:
+    # What custom figures used before it was renamed.
+    __getattr__ = explain_renamed(__name__, panels="make_panels")
 
-def look(i: int) -> dict:
-    """Colour, marker and line style of the i-th series."""
+
+def get_series_style(i: int) -> dict:
+    """Return color, marker and line style of the i-th series."""
     return {
-        "color": COLOURS[i % len(COLOURS)],
+        "color": COLORS[i % len(COLORS)],
         "marker": MARKERS[i % len(MARKERS)],
-        "linestyle": LINES[i % len(LINES)],
+        "linestyle": LINE_STYLES[i % len(LINE_STYLES)],
     }
 
 
-def applied():
-    """A context in which everything is drawn in this style."""
-    return matplotlib.rc_context(STYLE)
+def use_style():
+    """Return a context in which everything is drawn in this style."""
+    return matplotlib.rc_context(RC_PARAMS)
 
 
-def panels(
+def make_panels(
     count: int,
     width: float = 3.6,
     height: float = 3.0,
     across: int | None = None,
     heights: list[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """A row of panels, wrapped after `across` (default: three); a single one is wider.
+    """Create a figure with panels in rows; a single panel is wider.
 
-    heights: of each line of panels, in inches, where they differ.
+    Parameters
+    ----------
+    count : int
+        The number of panels.
+    width, height : float
+        The size of a panel, in inches.
+    across : int or None
+        Panels in a row; by default up to three.
+    heights : list of float or None
+        The height of each row in inches, where they differ.
     """
     across = across or min(count, 2 if count == 4 else 3)
     down = -(-count // across)
@@ -79,57 +94,64 @@ def panels(
     return figure, flat[:count]
 
 
-def legend(figure: Figure, axes: list[Axes]) -> None:
-    """One legend for some panels, outside of them: it never hides a point."""
-    known: dict = {}
+def add_legend(figure: Figure, axes: list[Axes]) -> None:
+    """Add one legend for several panels, outside of them so that it hides no point."""
+    handles: dict = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            known.setdefault(label, handle)
-    for columns in range(min(len(known), 4), 0, -1):  # as many as fit beside each other
-        drawn = figure.legend(
-            list(known.values()), list(known), loc="outside upper left", ncols=columns
+            handles.setdefault(label, handle)
+    for columns in range(min(len(handles), 4), 0, -1):  # as many as fit beside each other
+        legend = figure.legend(
+            list(handles.values()), list(handles), loc="outside upper left", ncols=columns
         )
-        if columns == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
-        drawn.remove()
+        legend.remove()
 
 
-def aside(i: int, count: int, log: bool = True) -> float:
-    """What to multiply (log) x with, or add to it, so that bars of several series stand apart."""
-    place = i - (count - 1) / 2
-    return 1.025**place if log else 0.12 * place
+def dodge(i: int, count: int, log: bool = True) -> float:
+    """Return by what to shift x, so that error bars of several series stand apart.
+
+    Multiply a logarithmic x by it, and add it to a linear one.
+    """
+    offset = i - (count - 1) / 2
+    return 1.025**offset if log else 0.12 * offset
 
 
-def bars(axis: Axes, points: list[tuple[float, pd.Series]], label: str, **style) -> None:
-    """A line through the means at x, each with its 95 % interval over seeds."""
-    found = [(x, summary(values)) for x, values in points]
-    found = [(x, s) for x, s in found if s.n]
-    if found:
-        halves = [h if (h := s.half_width) == h else 0 for _, s in found]
-        xs, means = [x for x, _ in found], [s.mean for _, s in found]
-        axis.errorbar(xs, means, halves, label=label, capsize=2.5, elinewidth=1, **style)
+def plot_errorbars(axis: Axes, points: list[tuple[float, pd.Series]], label: str, **style) -> None:
+    """Plot a line through the means at x, each with its 95 % interval over seeds."""
+    stats = [(x, summarize(values)) for x, values in points]
+    stats = [(x, s) for x, s in stats if s.n]
+    if stats:
+        halves = [h if (h := s.half_width) == h else 0 for _, s in stats]
+        xs, mean_values = [x for x, _ in stats], [s.mean for _, s in stats]
+        axis.errorbar(xs, mean_values, halves, label=label, capsize=2.5, elinewidth=1, **style)
 
 
-def cloud(axis: Axes, points: list[tuple[Summary, Summary]], label: str, **style) -> None:
-    """Points that no line joins, each with its 95 % intervals in x and y."""
+def plot_scatter_ci(axis: Axes, points: list[tuple[Summary, Summary]], label: str, **style) -> None:
+    """Plot points that no line joins, each with its 95 % intervals in x and y."""
     style |= {"linestyle": "", "alpha": 0.85, "elinewidth": 0.6, "label": label}
-    x, y = ([one[i].mean for one in points] for i in (0, 1))
-    halves = [[h if (h := one[i].half_width) == h else 0 for one in points] for i in (0, 1)]
+    x, y = ([point[i].mean for point in points] for i in (0, 1))
+    halves = [[h if (h := point[i].half_width) == h else 0 for point in points] for i in (0, 1)]
     axis.errorbar(x, y, xerr=halves[0], yerr=halves[1], **style)
 
 
-def beside(axis: Axes, points: list[tuple[pd.Series, float]], label: str, **style) -> None:
-    """Means over seeds along x, each with its 95 % interval, at places on the y axis."""
-    found = [(summary(values), place) for values, place in points]
-    found = [(s, place) for s, place in found if s.n]
-    halves = [h if (h := s.half_width) == h else 0 for s, _ in found]
-    means, places = [s.mean for s, _ in found], [place for _, place in found]
-    axis.errorbar(means, places, xerr=halves, label=label, capsize=2.5, elinewidth=1, **style)
+def plot_horizontal_ci(
+    axis: Axes, points: list[tuple[pd.Series, float]], label: str, **style
+) -> None:
+    """Plot means over seeds along x, each with its 95 % interval, at positions in y."""
+    stats = [(summarize(values), position) for values, position in points]
+    stats = [(s, position) for s, position in stats if s.n]
+    halves = [h if (h := s.half_width) == h else 0 for s, _ in stats]
+    mean_values, positions = [s.mean for s, _ in stats], [position for _, position in stats]
+    axis.errorbar(
+        mean_values, positions, xerr=halves, label=label, capsize=2.5, elinewidth=1, **style
+    )
 
 
-def within(axis: Axes, values: pd.Series, label: str, upright: bool = False) -> None:
-    """A mean as a horizontal (or upright) line, its 95 % interval as a band."""
-    s = summary(values)
+def plot_band(axis: Axes, values: pd.Series, label: str, upright: bool = False) -> None:
+    """Plot a mean as a horizontal (or upright) line, and its 95 % interval as a band."""
+    s = summarize(values)
     line, span = (axis.axvline, axis.axvspan) if upright else (axis.axhline, axis.axhspan)
     if s.n:
         line(s.mean, color="#555555", linestyle=(0, (1, 1.5)), label=label)
@@ -137,19 +159,19 @@ def within(axis: Axes, values: pd.Series, label: str, upright: bool = False) -> 
             span(s.low, s.high, color="#555555", alpha=0.12, linewidth=0)
 
 
-def name_ticks(axis, places, names, turn: bool = True) -> None:
-    """A tick at each place, with the name of what stands there."""
-    places = list(places)
+def set_tick_names(axis, positions, names, rotate: bool = True) -> None:
+    """Set a tick at each position, with the name of what stands there."""
+    positions = list(positions)
     axis.set_xticks(
-        places, list(names), rotation=35 if turn else 0, ha="right" if turn else "center"
+        positions, list(names), rotation=35 if rotate else 0, ha="right" if rotate else "center"
     )
     axis.set_xticks([], minor=True)
     axis.margins(x=0.12)
 
 
-def svg(figure: Figure, name: str) -> str:
-    """The figure to stand inside a page: no XML head, its ids its own."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+def render_svg(figure: Figure, name: str) -> str:
+    """Return a figure as SVG to be inserted in a page: no XML head, ids of its own."""
+    with matplotlib.rc_context({**RC_PARAMS, "svg.hashsalt": name}):
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -158,14 +180,14 @@ def svg(figure: Figure, name: str) -> str:
     return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
 
 
-def alone(text: str) -> str:
-    """The SVG as a file of its own."""
+def to_standalone_svg(text: str) -> str:
+    """Return an inserted SVG as a file of its own."""
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}'
 
 
-def png(figure: Figure) -> bytes:
-    """The same as pixels."""
-    with matplotlib.rc_context(STYLE):
+def render_png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    with matplotlib.rc_context(RC_PARAMS):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     return buffer.getvalue()

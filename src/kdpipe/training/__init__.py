@@ -1,1 +1,1 @@
-"""Training one network, and what a job on a GPU or a CPU needs for it. Runs in jobs alone."""
+"""Training, evaluation, and teachers: what runs in jobs alone, on a GPU or a CPU."""

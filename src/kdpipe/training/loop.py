@@ -1,54 +1,83 @@
 """Training one network: deterministic, resumable to the same bytes, without a per-step sync.
 
 `train` is the story. All randomness is a function of (seed, stage, member, network, purpose,
-epoch), that of dropout of the step too, so the state of a run is its weights, its momentum, and a
-position; it is saved after every epoch and on SIGTERM, outside of what Snakemake knows. What a run
-computes, and in which order, is pinned by `identity.REVISIONS["training"]`.
+epoch), that of dropout of the step too, so the state of a run is its weights, what its optimizer
+keeps, and a position; it is saved after every epoch and on SIGTERM, in a file that Snakemake does
+not know. What a run computes, and in which order, is pinned by `hashing.REVISIONS["training"]`.
 """
 
 import contextlib
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from kdpipe.data import splits, streams
+from kdpipe.data import splits, streaming
+from kdpipe.data.batches import Batch, ImageBatches
+from kdpipe.data.splits import Split
+from kdpipe.data.streaming import StreamedBatches
 from kdpipe.data.views import Views
-from kdpipe.devices import exact
-from kdpipe.identity import stream_of
-from kdpipe.learning.mixing import Mixing
-from kdpipe.learning.recipe import learning_rate
-from kdpipe.learning.term import Said
-from kdpipe.networks import models
-from kdpipe.networks.brought import weights as brought
-from kdpipe.networks.brought.started import begin
-from kdpipe.results import parents, run_folder, store
-from kdpipe.specs.equipment import CPU, Means
-from kdpipe.training import averaged, curve, evaluation
-from kdpipe.training.answers import Answers, in_training
-from kdpipe.training.objective import Objective
-from kdpipe.training.optimiser import Descent
-from kdpipe.training.progress import Progress, interruptible, read, resume, save
-from kdpipe.training.teachers import tables, unlabelled
-from kdpipe.training.teachers.live import Live
-from kdpipe.training.teachers.tables import Tables
+from kdpipe.devices import determinism
+from kdpipe.hashing import derive_run_seed
+from kdpipe.losses.base import ModelOutput
+from kdpipe.models import factory
+from kdpipe.models.pretrained.weights import Backbone, load_init, load_pretrained
+from kdpipe.runs import run_folder, upstream
+from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
+from kdpipe.runs.mixup import BatchMixer
+from kdpipe.runs.recipe import learning_rate
+from kdpipe.runs.spec import RunSpec
+from kdpipe.runs.store import Store
+from kdpipe.training import ema, evaluate
+from kdpipe.training.checkpoint import (
+    TrainingState,
+    defer_sigterm,
+    read_state,
+    restore_state,
+    save_state,
+)
+from kdpipe.training.forward import FeatureExtractor, make_train_forward
+from kdpipe.training.objective import Objective, TermWeights, require_online
+from kdpipe.training.optim import Optimizer
+from kdpipe.training.teachers import cached, unlabelled
+from kdpipe.training.teachers.cached import CachedTeacher
+from kdpipe.training.teachers.online import OnlineTeacher
+from kdpipe.training.teachers.unlabelled import UnlabelledImages
+
+Teacher = OnlineTeacher | CachedTeacher | None
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a training hands to its record; files lie in the run's folder.
+    """What a training hands to its record; its files are in the run's folder.
 
-    `last` and `best` are None for a replay. Of the training seconds `earlier_seconds` are those of
-    sessions before this one, as far as their states were saved. `mean` and `std`, of each channel,
-    are those that the pixels were normalised by. `unaveraged` is what `last` would be without
-    averaging, where weights are averaged. `start` says of a network that began from weights
-    how many arrays were `taken` over, which are `new` and how many are `frozen`. `machines`: see
-    `Progress`.
+    Attributes
+    ----------
+    last, best : dict or None
+        Metrics after the last epoch, and after the best one on validation; None for a replay.
+    unaveraged : dict or None
+        What `last` would be without averaging, where weights are averaged.
+    checkpoints : dict
+        Metrics of the kept checkpoints by epoch.
+    curve : list of dict
+        A line for each epoch.
+    training_seconds, evaluation_seconds : float
+    earlier_seconds : float
+        Of the training seconds, those of earlier sessions, as far as their states were saved.
+    machines : list of dict
+        Where it was trained, see `TrainingState`.
+    mean, std : list of float
+        Of each channel: what the pixels were normalised by.
+    start : dict or None
+        Of a network that began from weights: how many arrays were `taken` over, which are `new`,
+        and how many are `frozen`.
     """
 
     last: dict | None
@@ -66,209 +95,413 @@ class Result:
 
 
 def train(
-    spec: dict,
+    spec: RunSpec,
     digest: str,
     folder: Path,
-    keep: list[int],
-    until: int,
-    place: store.Store,
-    means: Means = CPU,
+    keep_epochs: list[int],
+    end_epoch: int,
+    store: Store,
+    options: ExecutionOptions = CPU_OPTIONS,
 ) -> Result:
-    """Train the run of `spec` to epoch `until`, in its folder, and evaluate it.
+    """Train the run of a spec up to an epoch, in its folder, and evaluate it.
 
-    `until` is the end of the recipe, or less where a finished run is replayed to a checkpoint;
-    `keep` are the epochs whose checkpoints stay. A network that brings its weights is examined and
-    trained for no epoch. Raises Diverged, Interrupted, or a KdpipeError for damaged inputs.
+    A pretrained network is evaluated and trained for no epoch.
+
+    Parameters
+    ----------
+    spec : RunSpec
+    digest : str
+        That of the spec.
+    folder : Path
+        The folder of the run.
+    keep_epochs : list of int
+        The epochs whose checkpoints are kept.
+    end_epoch : int
+        The epochs of the recipe, or less where a finished run is replayed to a checkpoint.
+    store : Store
+        Where data and teachers are.
+    options : ExecutionOptions
+
+    Raises
+    ------
+    DivergedError
+        Where a loss or an output is not finite.
+    InterruptedRun
+        After SIGTERM, when the state is saved.
+    KdpipeError
+        For damaged inputs.
     """
-    recipe = spec["recipe"]
-    torch.set_num_threads(recipe["threads"])
-    layout = models.layout(spec["network"])
-    where = exact.torch_device(means.device, means.kernels)
+    torch.set_num_threads(spec.recipe.threads)
+    device = determinism.prepare_torch_device(options.device, options.kernels)
+    data = _load_data(spec, store, device, options)
+    teacher = cached.load_teacher(spec, store, device, options.code)
+    student = _create_student(spec, data, teacher, device, options)
+    optimizer = Optimizer(student.trainable, spec.recipe, student.backbone.lr_factors)
+    run = _TrainingRun(spec, digest, folder, keep_epochs, data, teacher, student, optimizer)
+    run.resume(store)
+    run.train_epochs(
+        end_epoch, unlabelled.load_unlabelled(spec, data.split, teacher, store, device, options)
+    )
+    return run.evaluate(end_epoch)
 
-    # --- data, network, teacher
-    split = splits.load(spec["data"], place)
-    split.refuse_other(spec["network"])
-    views = Views.of(spec["data"]["views"])
-    images = streams.images(split.train, views, split, where, means.workers)
-    labels = torch.from_numpy(np.array(split.train.labels)).to(where)
-    teacher = tables.of(spec, place, where, means.code)
-    teacher_digest = teacher.digest() if teacher else None
-    objective = Objective(spec, means.code)
-    look = evaluation.Examination(spec, split, teacher, objective, where, means.workers)
-    model = models.fresh(spec, means.code)
-    if spec.get("pretrained"):
-        brought.load(model, spec, means.weights, split.mean, split.std)
-    backbone = begin(model, spec["network"], means.weights)
-    model = model.to(where)
-    average = averaged.of(model, recipe)
-    judged: Any = model if average is None else average.module
-    answers = Answers(model, spec["network"], objective.needs)
-    forward = in_training(answers, recipe)
-    mixing = Mixing(recipe, spec["network"]["classes"])
-    if objective.grows:
-        assert teacher is not None
-        objective.grow(*_one_image(answers, teacher, images, layout))
-    learning = {**dict(model.named_parameters()), **_named(objective)}
-    optimiser = Descent(learning, recipe, backbone.pace)
 
-    more = unlabelled.of(spec, split, teacher, place, where, means)
+@dataclass(frozen=True)
+class _TrainingData:
+    """The training images of a run with their labels, and the split that they are of."""
 
-    # --- where it stood
-    members = spec["teacher"]["members"] if spec["teacher"] else []
-    taught_by = [each["sha256"] for each in parents.made_of(members, place)]
-    progress, saved = Progress(taught_by=taught_by), read(folder, digest)
-    if saved and _complete(saved[1], folder, digest, keep, exact.kind(where), taught_by):
-        progress = resume(*saved, model, objective.learnt, average, optimiser)
-    progress.goes_on_with(exact.machine(where))
-    earlier = progress.seconds
-    if progress.epoch == progress.step == 0:
-        _keep(folder, digest, judged, 0, keep)
+    split: Split
+    views: Views
+    images: ImageBatches | StreamedBatches
+    labels: Tensor  # (images,), on the device
+    device: torch.device
+    workers: int
+
+
+def _load_data(
+    spec: RunSpec, store: Store, device: torch.device, options: ExecutionOptions
+) -> _TrainingData:
+    """Load the data of a run. Raise KdpipeError where its network takes other images."""
+    split = splits.load_split(spec.data, store)
+    split.check_network(spec.network)
+    views = Views.from_spec(spec.data.views)
+    images = streaming.create_batches(split.train, views, split, device, options.workers)
+    labels = torch.from_numpy(np.array(split.train.labels)).to(device)
+    return _TrainingData(split, views, images, labels, device, options.workers)
+
+
+@dataclass(frozen=True)
+class _Student:
+    """The network in training, what it learns, and its average where the recipe has one."""
+
+    model: Any
+    objective: Objective
+    backbone: Backbone
+    average: AveragedModel | None
+    evaluator: evaluate.Evaluator
+    forward: Callable[..., ModelOutput]
+    memory_format: torch.memory_format
+
+    @property
+    def eval_model(self) -> Any:
+        """Return the network that is evaluated and kept."""
+        return self.model if self.average is None else self.average.module
+
+    @property
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return the parameters by name, those of terms under names that no network uses."""
+        of_terms = self.objective.modules.named_parameters()
+        named = {f"learnt/{name}": parameter for name, parameter in of_terms}
+        return {**dict(self.model.named_parameters()), **named}
+
+
+def _create_student(
+    spec: RunSpec,
+    data: _TrainingData,
+    teacher: Teacher,
+    device: torch.device,
+    options: ExecutionOptions,
+) -> _Student:
+    """Create the network of a run on its device, with the parameters of its terms."""
+    recipe, network = spec.recipe, spec.network
+    objective = Objective(spec, options.code)
+    evaluator = evaluate.Evaluator(spec, data.split, teacher, objective, device, options.workers)
+    model = factory.create_model(spec, options.code)
+    if spec.pretrained:
+        load_pretrained(model, spec, options.weights, data.split.mean, data.split.std)
+    backbone = load_init(model, network, options.weights)
+    model = model.to(device)
+    average = ema.build_ema(model, recipe)
+    extractor = FeatureExtractor(model, network, objective.needs, objective.student_modules)
+    forward = make_train_forward(extractor, recipe)
+    layout = factory.get_memory_format(network)
+    if objective.has_modules:
+        outputs = _run_one_image(extractor, teacher, data.images, layout)
+        objective.init_term_modules(*outputs)
+    return _Student(model, objective, backbone, average, evaluator, forward, layout)
+
+
+def _run_one_image(
+    extractor: FeatureExtractor,
+    teacher: Teacher,
+    images: ImageBatches | StreamedBatches,
+    layout: torch.memory_format,
+) -> tuple[ModelOutput, ModelOutput]:
+    """Return the outputs of student and teacher for one image: the shapes that terms compare."""
+    assert teacher is not None
+    index = torch.zeros(1, dtype=torch.int64)
+    view = torch.full_like(index, images.views.identity_view)
+    with contextlib.closing(images.batches(index, view, 1)) as batches:
+        ((image_index, image_view, x),) = batches
+    formatted = x.contiguous(memory_format=layout)
+    extractor.model.eval()
+    with torch.no_grad():
+        if extractor.needs:
+            return extractor(formatted), require_online(teacher).forward_outputs(x)
+        return extractor(formatted), ModelOutput(teacher.logits(x, image_index, image_view), [])
+
+
+@dataclass
+class _TrainingRun:
+    """A run in training: all that its steps use, and how far it has come."""
+
+    spec: RunSpec
+    digest: str
+    folder: Path
+    keep_epochs: list[int]
+    data: _TrainingData
+    teacher: Teacher
+    student: _Student
+    optimizer: Optimizer
+    progress: TrainingState = field(default_factory=TrainingState)
+    earlier_seconds: float = 0.0
+
+    def __post_init__(self):
+        recipe = self.spec.recipe
+        self.batch_size = recipe.batch_size
+        self.steps = math.ceil(len(self.data.images) / self.batch_size)
+        self.metric_names = evaluate.metric_names(self.student.objective)
+        self.mixer = BatchMixer(recipe, self.spec.network.classes)
+        self.teacher_digest = self.teacher.digest() if self.teacher else None
+
+    # --- saved states
+
+    def resume(self, store: Store) -> None:
+        """Go on from the saved state, if there is one that can be used."""
+        taught_by = [
+            each["sha256"] for each in upstream.list_parent_checksums(self.spec.members, store)
+        ]
+        self.progress, saved = (
+            TrainingState(taught_by=taught_by),
+            read_state(self.folder, self.digest),
+        )
+        device = self.data.device
+        if saved and _is_resumable(
+            saved[1],
+            self.folder,
+            self.digest,
+            self.keep_epochs,
+            determinism.format_device_key(device),
+            taught_by,
+        ):
+            student = self.student
+            self.progress = restore_state(
+                *saved, student.model, student.objective.modules, student.average, self.optimizer
+            )
+        self.progress.add_machine(determinism.get_machine_info(device))
+        self.earlier_seconds = self.progress.seconds
+        if self.progress.epoch == self.progress.step == 0:
+            self._save_checkpoint(0)
+
+    def save_state(self) -> None:
+        """Write the state from which the run goes on."""
+        student = self.student
+        terms = student.objective.modules
+        model_state = student.model, terms, student.average
+        save_state(self.folder, self.digest, *model_state, self.optimizer, self.progress)
+
+    def _save_checkpoint(self, epoch: int) -> None:
+        """Keep the weights after an epoch, if they are wanted."""
+        model = self.student.eval_model
+        _save_checkpoint(self.folder, self.digest, model, epoch, self.keep_epochs)
+
+    def learning_rate(self, epoch: int, step: int = 0) -> float:
+        """Return the learning rate of a step."""
+        return learning_rate(self.spec.recipe, epoch, step, self.steps)
 
     # --- epochs
-    steps = math.ceil(len(images) / recipe["batch_size"])
-    names = curve.columns(objective)
-    state = (folder, digest, model, objective.learnt, average, optimiser, progress)
-    alone = torch.random.fork_rng(devices=[])
-    with alone, interruptible(lambda: save(*state)) as pause:
-        for epoch in range(progress.epoch, until):
-            weights = objective.weights(epoch)
-            order, view = _presentation(spec, epoch, len(images), views)
-            if progress.parts is None:
-                progress.parts = torch.zeros(steps, len(names), device=where)
-            backbone.train()
-            objective.learnt.train()
-            batches = images.batches(order, view, recipe["batch_size"], progress.step)
-            others = unlabelled.batches(more, weights, epoch, steps, progress.step)
-            with contextlib.closing(batches), others as beside:
-                for index, seen, x in batches:
-                    mix = stream_of(spec, f"mix {progress.step}", epoch) if mixing.ways else 0
-                    x, shares = mixing(x, labels[index], mix)
-                    taught = objective.taught(teacher, x, index, seen, weights)
-                    if more and taught and beside:
-                        x, taught = more.joined(x, taught, next(beside), objective, weights)
-                    _seed_step(spec, epoch, progress.step, where)
-                    said = forward(x.contiguous(memory_format=layout), weights.terms)
-                    parts = objective.parts(said, taught, shares, weights)
-                    parts["loss"].backward()
-                    optimiser.step(learning_rate(recipe, epoch, progress.step, steps))
-                    if average is not None:
-                        average.update_parameters(model)
-                    row = progress.parts[progress.step]
-                    curve.note(row, names, parts, said.logits[: len(index)], shares)
-                    progress.step += 1
-                    pause()
-            curve.refuse_nonfinite(progress.parts, epoch, progress.curve)
-            progress.curve.append(
-                {
-                    "epoch": epoch + 1,
-                    "lr": learning_rate(recipe, epoch, 0, steps),
-                    "train": curve.running(
-                        progress.parts, names, recipe["batch_size"], len(images), weights
-                    ),
-                    "val": look.after_epoch(judged, epoch + 1, pause),
-                }
+
+    def train_epochs(self, end_epoch: int, extra_images: UnlabelledImages | None) -> None:
+        """Train up to an epoch; on SIGTERM save the state and raise InterruptedRun."""
+        rng_fork = torch.random.fork_rng(devices=[])
+        with rng_fork, defer_sigterm(self.save_state) as pause:
+            for epoch in range(self.progress.epoch, end_epoch):
+                self._train_epoch(epoch, extra_images, pause)
+                self._end_epoch(epoch, pause)
+
+    def _train_epoch(
+        self, epoch: int, extra_images: UnlabelledImages | None, pause: Callable[[], None]
+    ) -> None:
+        """Make the steps of an epoch that are still to be made."""
+        progress = self.progress
+        if progress.parts is None:
+            shape = self.steps, len(self.metric_names)
+            progress.parts = torch.zeros(shape, device=self.data.device)
+        self.student.backbone.train()
+        self.student.objective.modules.train()
+        weights = self.student.objective.weights(epoch)
+        with self._open_batches(epoch, weights, extra_images) as (batches, extra_batches):
+            for batch in batches:
+                self._train_step(epoch, batch, extra_images, extra_batches, weights)
+                progress.step += 1
+                pause()
+
+    @contextlib.contextmanager
+    def _open_batches(
+        self, epoch: int, weights: TermWeights, extra_images: UnlabelledImages | None
+    ) -> Iterator[tuple[Iterator[Batch], Iterator[Batch] | None]]:
+        """Yield the batches of an epoch from the present step on, and those without labels."""
+        images, step = self.data.images, self.progress.step
+        order, view = _draw_order_and_views(self.spec, epoch, len(images), self.data.views)
+        batches = images.batches(order, view, self.batch_size, step)
+        extra_source = unlabelled.iterate_batches(extra_images, weights, epoch, self.steps, step)
+        with contextlib.closing(batches), extra_source as extra_batches:
+            yield batches, extra_batches
+
+    def _train_step(
+        self,
+        epoch: int,
+        batch: Batch,
+        extra_images: UnlabelledImages | None,
+        extra_batches: Iterator[Batch] | None,
+        weights: TermWeights,
+    ) -> None:
+        """Make one step, and log it on the device."""
+        student, step = self.student, self.progress.step
+        objective = student.objective
+        index, view, x = batch
+        labels = self.data.labels[index]
+        mix_seed = 0
+        if self.mixer.transforms:
+            mix_seed = derive_run_seed(self.spec, f"mix {step}", epoch)
+        x, targets = self.mixer(x, labels, mix_seed)
+        teacher_output = objective.teacher_outputs(self.teacher, x, index, view, weights)
+        if extra_images and teacher_output and extra_batches:
+            x, teacher_output = extra_images.append_unlabelled(
+                x, teacher_output, next(extra_batches), objective, weights
             )
-            progress.epoch, progress.step, progress.parts = epoch + 1, 0, None
-            _remember_best(progress, judged)
-            _keep(folder, digest, judged, epoch + 1, keep)
-            save(*state)
+        _seed_step(self.spec, epoch, step, self.data.device)
+        output = student.forward(x.contiguous(memory_format=student.memory_format), weights.terms)
+        parts = objective.compute_terms(output, teacher_output, targets, weights)
+        parts["loss"].backward()
+        self.optimizer.step(self.learning_rate(epoch, step))
+        if student.average is not None:
+            student.average.update_parameters(student.model)
+        assert self.progress.parts is not None
+        row, logits = self.progress.parts[step], output.logits[: len(index)]
+        evaluate.log_batch(row, self.metric_names, parts, logits, targets)
+
+    def _end_epoch(self, epoch: int, pause: Callable[[], None]) -> None:
+        """Add a line to the curve, and save what is to be kept of the epoch."""
+        progress, student = self.progress, self.student
+        assert progress.parts is not None
+        evaluate.raise_if_nonfinite(progress.parts, epoch, progress.curve)
+        weights, n_images = student.objective.weights(epoch), len(self.data.images)
+        train_means = evaluate.compute_epoch_means(
+            progress.parts, self.metric_names, self.batch_size, n_images, weights
+        )
+        progress.curve.append(
+            {
+                "epoch": epoch + 1,
+                "lr": self.learning_rate(epoch),
+                "train": train_means,
+                "val": student.evaluator.evaluate_epoch(student.eval_model, epoch + 1, pause),
+            }
+        )
+        progress.epoch, progress.step, progress.parts = epoch + 1, 0, None
+        _update_best(progress, student.eval_model)
+        self._save_checkpoint(epoch + 1)
+        self.save_state()
 
     # --- the end
-    started = time.monotonic()
-    if teacher and teacher.digest() != teacher_digest:
-        raise RuntimeError("the teacher changed while it taught")
-    last, best, plain = None, None, None
-    if until == recipe["epochs"]:
-        last, best = evaluation.finish(folder, digest, judged, progress, look)
-        if average is not None and until:  # no step: there is no average
-            plain = evaluation.unaveraged(folder, digest, model, until, look)
-    checkpoints = {
-        str(epoch): {"lr": learning_rate(recipe, max(0, epoch - 1), 0, steps)}
-        | evaluation.checkpoint(folder, digest, judged, epoch, look)
-        for epoch in keep
-    }
-    evaluated = time.monotonic() - started
-    begun = backbone.begun and backbone.begun._asdict()
-    session = progress.seconds, evaluated, earlier, progress.machines
-    pixels = split.mean.tolist(), split.std.tolist()
-    found = last, best, plain, checkpoints, progress.curve
-    return Result(*found, *session, *pixels, begun)
+
+    def evaluate(self, end_epoch: int) -> Result:
+        """Evaluate the run and its kept checkpoints, and write its weights and outputs."""
+        start_time = time.monotonic()
+        if self.teacher and self.teacher.digest() != self.teacher_digest:
+            raise RuntimeError("the teacher changed while it taught")
+        student, progress = self.student, self.progress
+        run, evaluator = (self.folder, self.digest), student.evaluator
+        last, best, unaveraged = None, None, None
+        if end_epoch == self.spec.recipe.epochs:
+            last, best = evaluate.finalize_run(*run, student.eval_model, progress, evaluator)
+            if student.average is not None and end_epoch:  # no step: there is no average
+                unaveraged = evaluate.eval_raw_weights(*run, student.model, end_epoch, evaluator)
+        checkpoints = {
+            str(epoch): {"lr": self.learning_rate(max(0, epoch - 1))}
+            | evaluate.eval_checkpoint(*run, student.eval_model, epoch, evaluator)
+            for epoch in self.keep_epochs
+        }
+        init_report = student.backbone.init_report
+        return Result(
+            last=last,
+            best=best,
+            unaveraged=unaveraged,
+            checkpoints=checkpoints,
+            curve=progress.curve,
+            training_seconds=progress.seconds,
+            evaluation_seconds=time.monotonic() - start_time,
+            earlier_seconds=self.earlier_seconds,
+            machines=progress.machines,
+            mean=self.data.split.mean.tolist(),
+            std=self.data.split.std.tolist(),
+            start=init_report and init_report._asdict(),
+        )
 
 
-def _one_image(answers: Answers, teacher: Live | Tables, images, layout) -> tuple[Said, Said]:
-    """What student and teacher say of one image as it is: the shapes of what a term compares."""
-    index = torch.zeros(1, dtype=torch.int64)
-    view = torch.full_like(index, images.views.centre)
-    with contextlib.closing(images.batches(index, view, 1)) as batches:
-        ((where, seen, x),) = batches
-    given = x.contiguous(memory_format=layout)
-    answers.model.eval()
-    with torch.no_grad():
-        if answers.needs:
-            assert isinstance(teacher, Live)
-            return answers(given), teacher.said(x)
-        return answers(given), Said(teacher.logits(x, where, seen), [])
-
-
-def _named(objective: Objective) -> dict[str, nn.Parameter]:
-    """The parameters that terms have of their own, under names that no network uses."""
-    return {f"learnt/{name}": value for name, value in objective.learnt.named_parameters()}
-
-
-def _presentation(spec: dict, epoch: int, images: int, views: Views):
-    """The order of the images in an epoch and the view each is seen in."""
-    order = torch.randperm(images, generator=_generator(spec, "order", epoch))
-    view = torch.randint(views.count, (images,), generator=_generator(spec, "views", epoch))
+def _draw_order_and_views(
+    spec: RunSpec, epoch: int, images: int, views: Views
+) -> tuple[Tensor, Tensor]:
+    """Return the order of the images in an epoch, and the view of each: (images,) both."""
+    order = torch.randperm(images, generator=_make_generator(spec, "order", epoch))
+    view = torch.randint(views.count, (images,), generator=_make_generator(spec, "views", epoch))
     return order, view
 
 
-def _seed_step(spec: dict, epoch: int, step: int, device: torch.device) -> None:
-    """Set torch's global generators, which dropout and its kin draw from, for one step.
+def _make_generator(spec: RunSpec, purpose: str, epoch: int) -> torch.Generator:
+    """Return the generator of one purpose in an epoch."""
+    return torch.Generator().manual_seed(derive_run_seed(spec, purpose, epoch))
 
-    So a run that goes on in the middle of an epoch drops what it would have dropped. Of every
-    network: a hash costs less than to know which of them draw.
+
+def _seed_step(spec: RunSpec, epoch: int, step: int, device: torch.device) -> None:
+    """Seed torch's global generators, which dropout and its kin draw from, for one step.
+
+    So a run that goes on in the middle of an epoch drops what it would have dropped. Every network
+    is seeded: a hash costs less than to know which of them draw.
     """
-    seed = stream_of(spec, f"step {step}", epoch)
+    seed = derive_run_seed(spec, f"step {step}", epoch)
     # Of torch.manual_seed the part that does not look for a GPU.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
-def _generator(spec: dict, purpose: str, epoch: int) -> torch.Generator:
-    return torch.Generator().manual_seed(stream_of(spec, purpose, epoch))
-
-
-def _remember_best(progress: Progress, model: nn.Module) -> None:
+def _update_best(progress: TrainingState, model: nn.Module) -> None:
     """Keep the weights of the epoch that is best on validation; the earliest of equals."""
-    now, best = progress.curve[-1], progress.best_epoch
-    if now["val"] is None:
+    latest, best = progress.curve[-1], progress.best_epoch
+    if latest["val"] is None:
         return
-    if best is None or now["val"]["accuracy"] > progress.curve[best - 1]["val"]["accuracy"]:
-        progress.best_epoch = now["epoch"]
+    if best is None or latest["val"]["accuracy"] > progress.curve[best - 1]["val"]["accuracy"]:
+        progress.best_epoch = latest["epoch"]
         progress.best = {key: value.clone() for key, value in model.state_dict().items()}
 
 
-def _keep(folder: Path, digest: str, model: models.Classifier, epoch: int, keep: list[int]) -> None:
-    if epoch in keep:
-        evaluation.write_weights(run_folder.weights(folder, epoch), digest, model, epoch)
+def _save_checkpoint(
+    folder: Path, digest: str, model: factory.Classifier, epoch: int, keep_epochs: list[int]
+) -> None:
+    """Write the weights after an epoch, if they are to be kept."""
+    if epoch in keep_epochs:
+        evaluate.write_weights(run_folder.weights_path(folder, epoch), digest, model, epoch)
 
 
-def _complete(
-    about: dict, folder: Path, digest: str, keep: list[int], device: str, taught_by: list[str]
+def _is_resumable(
+    header: dict,
+    folder: Path,
+    digest: str,
+    keep_epochs: list[int],
+    device: str,
+    taught_by: list[str],
 ) -> bool:
-    """Whether a saved state has every checkpoint behind it that is wanted now.
+    """Return whether a run can go on from a saved state; else it starts anew.
 
-    One may have been asked for after its epoch had gone by, or the state may be another device's
-    or that of a student of other weights (a record tells of one only); the run then starts anew.
-    Raises StoreError for a checkpoint that is damaged or another run's, before an hour is spent on
-    it.
+    It cannot where a checkpoint is missing that was asked for after its epoch had gone by, nor from
+    the state of another device, or of a student of other weights (a record has one set of them).
+    Raises StoreError for a checkpoint that is damaged or another run's, before an hour is spent.
     """
-    if about["device"] != device or about.get("taught_by", taught_by) != taught_by:
+    if header["device"] != device or header.get("taught_by", taught_by) != taught_by:
         return False
-    wanted = [epoch for epoch in keep if epoch <= about["epoch"]]
-    if not all(run_folder.weights(folder, epoch).exists() for epoch in wanted):
+    due_epochs = [epoch for epoch in keep_epochs if epoch <= header["epoch"]]
+    if not all(run_folder.weights_path(folder, epoch).exists() for epoch in due_epochs):
         return False
-    for epoch in wanted:
-        evaluation.read_checkpoint(folder, digest, epoch)
+    for epoch in due_epochs:
+        evaluate.read_checkpoint(folder, digest, epoch)
     return True

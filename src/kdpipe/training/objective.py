@@ -1,4 +1,4 @@
-"""What a run learns: labels, and what its teacher adds; one weighted sum of terms.
+"""The objective of a run: cross-entropy with labels, and terms with its teacher; a weighted sum.
 
 The terms are those of its spec, in a fixed order, and none is known here by name. Each epoch has
 its weights: the teacher's terms end at its stop (ESKD), and cross-entropy goes on alone.
@@ -12,18 +12,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from kdpipe.errors import KdpipeError
-from kdpipe.identity import stream_of
-from kdpipe.learning import logits as on_logits
-from kdpipe.learning import method
-from kdpipe.learning.own import trial
-from kdpipe.learning.term import Said, Term, full_precision
-from kdpipe.training.teachers.live import Live
-from kdpipe.training.teachers.tables import Tables
+from kdpipe.hashing import derive_run_seed
+from kdpipe.losses import _logits as logit_losses
+from kdpipe.losses import method
+from kdpipe.losses.base import LossTerm, ModelOutput, to_float32
+from kdpipe.losses.custom import validate
+from kdpipe.runs.spec import RunSpec
+from kdpipe.training.teachers.cached import CachedTeacher
+from kdpipe.training.teachers.online import OnlineTeacher
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Of one epoch: the weight of cross-entropy, and of each term at work by its part."""
+class TermWeights:
+    """Weights of one epoch: of cross-entropy, and of each active term by its part."""
 
     ce: float
     terms: dict[str, float]
@@ -32,108 +33,189 @@ class Weights:
 class Objective:
     """The loss of a run, and its parts by name.
 
-    Raises KdpipeError for a term of one's own whose code is not what the run was planned with.
+    Parameters
+    ----------
+    spec : RunSpec
+    code : Path, optional
+        The folder of custom code.
+
+    Attributes
+    ----------
+    terms : dict
+        (term, weight, keys) by the part of each term.
+    needs : frozenset of str
+        What its terms look at beside logits: groups, embedding.
+    student_modules : list of str
+        Paths of the student's modules whose outputs are its groups; none: those of the network.
+    modules : nn.ModuleDict
+        The parameters that terms have, by part (see `init_term_modules`).
+
+    Raises
+    ------
+    KdpipeError
+        For a custom term whose code is not what the run was planned with, and for a term that
+        looks at labels beside images without them.
     """
 
-    def __init__(self, spec: dict, code: Path | None = None):
+    def __init__(self, spec: RunSpec, code: Path | None = None):
         self.spec = spec
-        self.smoothing = spec["recipe"]["label_smoothing"]
-        self.terms: dict[str, tuple[Term, float, dict]] = {}
-        for one in method.active(spec["method"]) if spec["method"] else ():
-            term = one.term or trial.of_spec(spec["method"][method.OWN], code)
-            if one.weight and term.labelled and spec["method"].get("unlabelled"):
+        self.smoothing = spec.recipe.label_smoothing
+        self.terms: dict[str, tuple[LossTerm, float, dict]] = {}
+        method_spec = spec.method or {}
+        for entry in method.active_terms(method_spec) if method_spec else ():
+            term = entry.term or validate.load_term_from_spec(method_spec[method.CUSTOM_TERM], code)
+            if entry.weight and term.labelled and method_spec.get("unlabelled"):
                 raise KdpipeError(
-                    f"methods: {term.title} looks at labels, and {spec['method']['unlabelled']} "
+                    f"methods: {term.title} looks at labels, and {method_spec['unlabelled']} "
                     "images of each batch have none: leave unlabelled out, or the term"
                 )
-            self.terms[one.part] = (term, one.weight, one.keys)
-        # What its terms look at beside logits: groups, embedding.
-        self.needs = method.needs(spec["method"]) if spec["method"] else frozenset()
-        self.standardise = bool(spec["method"] and spec["method"].get("standardise"))
-        self.learnt = nn.ModuleDict()
+            self.terms[entry.part] = (term, entry.weight, entry.keys)
+        self.needs = method.required_features(method_spec) if method_spec else frozenset()
+        self.student_modules: list[str] = method_spec.get("student_modules", [])
+        self.is_standardized = bool(method_spec.get("standardise"))
+        self.modules = nn.ModuleDict()
 
-    def weights(self, epoch: int) -> Weights:
-        """The weights of epoch `epoch` (from 0)."""
-        asked = self.spec["method"]
-        if asked is None:
-            return Weights(1.0, {})
-        if epoch >= asked["kd_epochs"]:
-            return Weights(asked["ce_weight_after_stop"], {})
-        at_work = {
-            part: weight * self._warmth(part, epoch)
+    def weights(self, epoch: int) -> TermWeights:
+        """Return the weights of an epoch, counted from 0."""
+        method_spec = self.spec.method
+        if method_spec is None:
+            return TermWeights(1.0, {})
+        if epoch >= method_spec["kd_epochs"]:
+            return TermWeights(method_spec["ce_weight_after_stop"], {})
+        term_weights = {
+            part: weight * self._warmup_factor(part, epoch)
             for part, (_, weight, _) in self.terms.items()
             if weight
         }
-        return Weights(asked["ce_weight"], at_work)
+        return TermWeights(method_spec["ce_weight"], term_weights)
 
-    def _warmth(self, part: str, epoch: int) -> float:
-        """The share of its weight that a term has: n/N in the n-th of N epochs of its warm-up."""
+    def _warmup_factor(self, part: str, epoch: int) -> float:
+        """Return the share of its weight that a term has: n/N in epoch n of N of its warm-up."""
         term, _, keys = self.terms[part]
-        asked = keys[term.warmup] if term.warmup else 0
-        if not asked:
+        epochs_or_share = keys[term.warmup] if term.warmup else 0
+        if not epochs_or_share:
             return 1.0
-        rising = method.in_epochs(asked, self.spec["recipe"]["epochs"])
-        return min((epoch + 1) / rising, 1.0)
+        warmup_epochs = method.resolve_epochs(epochs_or_share, self.spec.recipe.epochs)
+        return min((epoch + 1) / warmup_epochs, 1.0)
 
     def metric(self, part: str) -> str | None:
-        """The metric that is this part, where one is: metrics are of logits as they are."""
-        return None if self._standardises(part) else self.terms[part][0].metric
+        """Return the metric that equals a part, if there is one: metrics see logits as they are."""
+        return None if self._uses_standardized(part) else self.terms[part][0].metric
 
-    def _standardises(self, part: str) -> bool:
-        return self.standardise and self.terms[part][0].needs == "logits"
+    def _uses_standardized(self, part: str) -> bool:
+        """Return whether a term sees standardised logits."""
+        return self.is_standardized and self.terms[part][0].needs == "logits"
 
-    def grow(self, student: Said, teacher: Said) -> None:
-        """Make the parameters that terms have of their own, for networks that say such things.
+    def init_term_modules(self, student: ModelOutput, teacher: ModelOutput) -> None:
+        """Make the parameters that terms have, for networks with such outputs.
 
-        They start from the run's own stream; the global generator is left as it was.
+        They are drawn from a stream of the run; the global generator is left as it was.
+
+        Parameters
+        ----------
+        student, teacher : ModelOutput
+            The outputs for one image, of which the shapes matter.
         """
         for part, (term, weight, keys) in self.terms.items():
             if weight and term.learnt is not None:
                 with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(stream_of(self.spec, f"learnt {part}"))
-                    made = term.learnt(student, teacher, keys)
-                self.learnt[part] = made.to(student.logits.device)
+                    torch.manual_seed(derive_run_seed(self.spec, f"learnt {part}"))
+                    module = term.learnt(student, teacher, keys)
+                self.modules[part] = module.to(student.logits.device)
 
     @property
-    def grows(self) -> bool:
+    def has_modules(self) -> bool:
+        """Return whether a term has parameters."""
         return any(w and term.learnt is not None for term, w, _ in self.terms.values())
 
-    def taught(
-        self, teacher: Live | Tables | None, x, index, view, weights: Weights
-    ) -> Said | None:
-        """What the teacher says of a batch, as far as the epoch's terms ask for it."""
+    def teacher_outputs(
+        self,
+        teacher: OnlineTeacher | CachedTeacher | None,
+        x: torch.Tensor,
+        index: torch.Tensor,
+        view: torch.Tensor,
+        weights: TermWeights,
+    ) -> ModelOutput | None:
+        """Return the teacher's outputs for a batch, as far as the epoch's terms need them.
+
+        Parameters
+        ----------
+        teacher : OnlineTeacher, CachedTeacher or None
+        x : Tensor of shape (B, channels, H, W)
+            The normalised images.
+        index, view : Tensor of shape (B,)
+            Which images these are, in which views: a logit cache is read by them.
+        weights : TermWeights
+
+        Returns
+        -------
+        ModelOutput or None
+            None where the epoch has no terms.
+        """
         if teacher is None or not weights.terms:
             return None
         if self.needs:
-            assert isinstance(teacher, Live)
-            return teacher.said(x)
-        return Said(teacher.logits(x, index, view), [])
+            return require_online(teacher).forward_outputs(x)
+        return ModelOutput(teacher.logits(x, index, view), [])
 
-    def parts(
-        self, student: Said, teacher: Said | None, labels: torch.Tensor, weights: Weights
+    def compute_terms(
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        labels: torch.Tensor,
+        weights: TermWeights,
     ) -> dict[str, torch.Tensor]:
-        """Scalars: the unweighted parts by name, cross-entropy as `ce`, and their sum as `loss`.
+        """Return the parts of the loss by name, without weights, and their weighted sum.
 
-        Cross-entropy sees the images with labels, which come first in a batch; the terms see all.
-        labels: (B,), or of mixed images their shares (B, classes), which no labelled term takes.
+        Parameters
+        ----------
+        student, teacher : ModelOutput
+            The outputs for a batch, in which the images with labels come first.
+        labels : Tensor of shape (B,) or (B, classes)
+            Of the images with labels, which cross-entropy sees; the terms see all images. Those of
+            mixed images are shares of the classes, which no labelled term is given.
+        weights : TermWeights
+
+        Returns
+        -------
+        dict of scalar Tensor
+            The sum as `loss`, cross-entropy as `ce`, and each term by its part.
         """
-        logits = full_precision(student.logits[: len(labels)])
+        logits = to_float32(student.logits[: len(labels)])
         parts = {"ce": F.cross_entropy(logits, labels, label_smoothing=self.smoothing)}
         for part in weights.terms:
-            parts[part] = self.part(part, student, teacher, labels)
+            parts[part] = self.compute_term(part, student, teacher, labels)
         loss = weights.ce * parts["ce"]
         for part, weight in weights.terms.items():
             loss = loss + weight * parts[part]
         return {"loss": loss, **parts}
 
-    def part(self, part: str, student: Said, teacher: Said | None, labels) -> torch.Tensor:
-        """One term, without its weight."""
+    def compute_term(
+        self,
+        part: str,
+        student: ModelOutput,
+        teacher: ModelOutput | None,
+        labels: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Return one term for a batch, without its weight."""
+        assert teacher is not None
         term, _, keys = self.terms[part]
-        own = (self.learnt[part],) if part in self.learnt else ()
-        if self._standardises(part):
-            student, teacher = _standardised(student), teacher and _standardised(teacher)
-        return term.loss(student, teacher, labels if term.labelled else None, keys, *own)
+        modules = (self.modules[part],) if part in self.modules else ()
+        if self._uses_standardized(part):
+            student, teacher = _standardize_output(student), _standardize_output(teacher)
+        return term.compute(student, teacher, labels if term.labelled else None, keys, *modules)
 
 
-def _standardised(said: Said) -> Said:
-    return said._replace(logits=on_logits.standardised(said.logits))
+def require_online(teacher: OnlineTeacher | CachedTeacher | None) -> OnlineTeacher:
+    """Return a teacher that computes features. Raise KdpipeError for a cache of its logits."""
+    if not isinstance(teacher, OnlineTeacher):
+        raise KdpipeError(
+            "methods: a term compares features, and a logit cache has none: write "
+            "teacher_outputs: live in the study"
+        )
+    return teacher
+
+
+def _standardize_output(output: ModelOutput) -> ModelOutput:
+    """Return the outputs with standardised logits."""
+    return output._replace(logits=logit_losses.standardize(output.logits))

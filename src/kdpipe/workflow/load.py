@@ -1,209 +1,271 @@
-"""The study that a start of Snakemake means, and what of it is to do."""
+"""Loading the study that a start of Snakemake is about, and what of it is to do.
+
+The Snakefile is read by the head process, which plans, checks and starts jobs, and again by each
+job. The head looks at the results folder and decides once for all jobs; a job needs only its own
+spec and finds everything to do.
+"""
 
 import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from kdpipe.beforehand import registered
-from kdpipe.devices import decided
+from kdpipe.analysis.preregistration import registration
+from kdpipe.analysis.search import rounds, state
+from kdpipe.config import load
+from kdpipe.config.schema import Study
+from kdpipe.devices import select
 from kdpipe.errors import KdpipeError
-from kdpipe.jobs import leash, tabulate
+from kdpipe.jobs import cache_logits, parent_watchdog
 from kdpipe.plan import planner, status
-from kdpipe.plan.items import Plan
-from kdpipe.report import leftovers, source
-from kdpipe.results.marks import CARD
-from kdpipe.results.records import finished, keep_twice
-from kdpipe.results.run_folder import RECORD
-from kdpipe.results.store import Store
-from kdpipe.search import decisions, due
-from kdpipe.study import checking, yaml_file
-from kdpipe.upkeep import comparing
-from kdpipe.workflow import lock, telling
-from kdpipe.workflow.before import (
-    leave,
-    refuse_folders,
-    refuse_rooms,
-    refuse_without_compiler,
-    refuse_without_graphs,
-)
-from kdpipe.workflow.dag import (
-    Dag,
-    again_mark_of,
-    mark_of,
-    prepared_mark_of,
-    report_folder_of,
+from kdpipe.plan.nodes import Plan
+from kdpipe.report import fingerprint, orphans
+from kdpipe.runs.integrity import data_drift
+from kdpipe.runs.ownership import CARD_FILE
+from kdpipe.runs.records import ensure_record_backup, read_finished_record
+from kdpipe.runs.run_folder import RECORD_FILE
+from kdpipe.runs.store import Store
+from kdpipe.workflow import preflight, progress
+from kdpipe.workflow.rule_context import (
+    RuleContext,
+    SnakemakeOptions,
+    cache_marker,
+    prepared_marker,
+    report_dir,
+    stale_marker,
 )
 
 # Keys that say how a study is run; `--config device=cuda` alone still means the default study.
-EXECUTION = {"device", "runs_per_gpu", "kernels", "workers", "look"}
-KILLED = "the start before this one was killed: its lock of this folder is taken away"
-QUEUED = "; jobs that it sent to the queue are still there (squeue --me), and are waited for"
-REPORTED = ("index.html", "index.md", "results.csv", "claims.json")  # what `render` promises
+EXECUTION_KEYS = {"device", "runs_per_gpu", "kernels", "workers", "look"}
+KILLED_MESSAGE = "the start before this one was killed: its lock of this folder is taken away"
+QUEUED_MESSAGE = (
+    "; jobs that it sent to the queue are still there (squeue --me), and are waited for"
+)
+REPORT_FILES = ("index.html", "index.md", "results.csv", "claims.json")  # outputs of `render`
 
 
-def load(
+def load_rule_context(
     config: dict,
-    files: list,
-    default: Path,
-    head: bool,
-    dry: bool = False,
-    remote: bool = False,
-    longest_job: int | None = None,
-    targets: Callable[[], Iterable[str]] = tuple,
-    gpu_gres: str = "",
-) -> Dag:
-    """The DAG of the study in Snakemake's `config`, or in the default file.
+    config_files: list,
+    default_file: Path,
+    is_head: bool,
+    options: SnakemakeOptions | None = None,
+) -> RuleContext:
+    """Load the study of a start; print errors and end the process with exit code 2.
 
-    `files` are what --configfile named; `head` says whether this is the head process, `dry` whether
-    nothing is to be run (no table is taken away then), `remote` whether its jobs run on other
-    machines, which give a job `longest_job` minutes, and a GPU as `gpu_gres` where that is not by
-    number; `targets` gives what was typed. Mistakes are printed and end the process with exit code
-    2.
+    Parameters
+    ----------
+    config : dict
+        Snakemake's `config`.
+    config_files : list of str or Path
+        Files of --configfile.
+    default_file : Path
+        Study file that is used where `config` has no study.
+    is_head : bool
+        Whether this is the head process, not one of its jobs.
+    options : SnakemakeOptions, optional
+        Options of the start.
     """
-    if shutil.which("kdpipe") is None:  # snakemake was started by its path alone
+    if shutil.which("kdpipe") is None:  # Snakemake was started by its path, without an environment
         os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    source = StudySource(config, config_files, Path(default_file))
+    load_context = load_for_head if is_head else load_for_job
     try:
-        if head:
-            refuse_folders(Path(default).parent)
-        for path in files:
-            yaml_file.read(path)  # stricter than Snakemake's own reading
-        if set(config) - EXECUTION:
-            folder = Path(files[-1]).parent if files else Path()
-            source = ", ".join(map(str, files)) or "--config"
-            study = checking.validate(dict(config), source, folder)
-        else:
-            content = yaml_file.read(default)
-            content = content | config if isinstance(content, dict) else content
-            source = str(default)
-            study = checking.validate(content, source, Path(default).parent)
-        store = Store()
-        asked, searched = due.look(study, store)
-        # A job finds itself in any case: its machine may not see yet what a search decided by.
-        made = asked if head else planner.make(study)
-        if head:
-            wrong = comparing.of_images(study, source) + comparing.of_prepared(asked, store)
-            comparing.refuse(source, wrong)
-        states = status.of(made, store) if head else {}
-        names = [name for items in asked.recorded.values() for name in items]
-        to_do = [name for name in names if states.get(name, "to do") == "to do"]
-        again = _again(made, to_do, store) if head else {}
-        ready = frozenset(
-            name for name in made.data_sets if not head or (store.data(name) / CARD).exists()
-        )
-        if head:
-            comparing.refuse(source, comparing.gone(made, store) if to_do else [])
-            refuse_rooms(_kinds(made, to_do, ready), store, Path(report_folder_of(study)))
-            if made.gauges.keys() & set(to_do):
-                refuse_without_graphs()
-            begun = _begun_on(made, to_do, store)
-            os.environ[decided.DECIDED] = decided.decide(study.device, remote, begun)
-            if not remote:
-                runs = (made.runs[name] for name in to_do if name in made.runs)
-                refuse_without_compiler(runs, os.environ[decided.DECIDED])
-        device = decided.of_job(study.device)
-        said = _source(made, store) if head and not to_do else None
-        if head and not dry:
-            if lock.hold():
-                print(KILLED + (QUEUED if remote else ""), file=sys.stderr)
-            if searched is not None:
-                decisions.keep(searched, store)
-            if to_do:
-                registered.keep(study, store)
-            with contextlib.suppress(OSError):  # of somebody else, and none of this study's affair
-                tabulate.release_all(store)
-                for path in leftovers.of_one(Path(report_folder_of(study))):
-                    path.unlink(missing_ok=True)
-            _clear_marks(made, store)
-            for folder in again.values():
-                keep_twice(folder)
-        dag = Dag(
-            study,
-            made,
-            frozenset(to_do),
-            ready,
-            frozenset(again),
-            device,
-            longest_job,
-            store,
-            said,
-            remote,
-            targets,
-            gpu_gres,
-        )
-        if head:  # whoever starts it for each round of a search; jobs end with this process
-            leash.hold(leash.end_of(os.environ.pop(leash.HEAD, None)))
-        if head and not remote:
-            os.environ[leash.HEAD] = str(os.getpid())
-        if head:
-            telling.tell_of(dag, _shown(files[-1] if files else default))
-        return dag
+        return load_context(source, options or SnakemakeOptions())
     except KdpipeError as error:
-        leave(error)
+        preflight.exit_with_error(error)
 
 
-def _shown(path: Path | str) -> str:
-    """The file of the study as somebody would type it here."""
-    path = Path(path)
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleContext:
+    """Load the study for the head process: plan it, see what is to do, and prepare the folders.
+
+    Raises KdpipeError for all that would go wrong later: in Snakemake, or in every job.
+    """
+    preflight.check_workdir(source.default_file.parent)
+    study, store = source.load_study(), Store()
+    plan, search_state = rounds.advance_search(study, store)
+    errors = data_drift.find_changed_images(study, source.name)
+    errors += data_drift.find_changed_preparations(plan, store)
+    data_drift.raise_study_errors(source.name, errors)
+
+    states = status.get_plan_status(plan, store)
+    names = [name for nodes in plan.recorded_nodes.values() for name in nodes]
+    to_do = frozenset(name for name in names if states.get(name, "to do") == "to do")
+    data_ready = frozenset(
+        folder for folder in plan.datasets if (store.data(folder) / CARD_FILE).exists()
+    )
+    stale_folders = _find_stale_folders(plan, to_do, store)
+    if to_do:
+        data_drift.raise_study_errors(source.name, data_drift.find_missing_images(plan, store))
+    kinds = _list_pending_kinds(plan, to_do, data_ready)
+    preflight.check_output_dirs(kinds, store, Path(report_dir(study)))
+    if plan.gauges.keys() & to_do:
+        preflight.require_export_packages()
+    device = select.select_device(
+        study.device, options.is_remote, _find_finished_device(plan, to_do, store)
+    )
+    os.environ[select.DEVICE_VARIABLE] = device  # for the jobs
+    if not options.is_remote:
+        preflight.require_compiler((plan.runs[name] for name in to_do & plan.runs.keys()), device)
+
+    context = RuleContext(
+        study,
+        plan,
+        to_do,
+        data_ready,
+        frozenset(stale_folders),
+        device,
+        store,
+        None if to_do else _find_outdated_report_digest(plan, store),
+        options,
+    )
+    if not options.is_dry_run:
+        if preflight.acquire_lock():
+            message = KILLED_MESSAGE + (QUEUED_MESSAGE if options.is_remote else "")
+            print(message, file=sys.stderr)
+        if search_state is not None:
+            state.save_journal(search_state, store)
+        if to_do:
+            registration.store_registration(study, store)
+        _clean_up(context)
+        for folder in stale_folders.values():
+            ensure_record_backup(folder)
+    _tie_processes(options)
+    progress.attach_study(context, source.display_path)
+    return context
 
 
-def _kinds(made: Plan, to_do: Collection[str], ready: Collection[str]) -> Iterator[str]:
-    """Of what something is to do, as the folders below results are called."""
-    yield from (kind for kind, items in made.recorded.items() if items.keys() & set(to_do))
-    if any(made.runs[name].tables for name in to_do if name in made.runs):
+def load_for_job(source: "StudySource", options: SnakemakeOptions) -> RuleContext:
+    """Load the study for a job, which finds everything to do and nothing stale.
+
+    Its plan is that of the whole study: the machine of a job may not see yet what a search was
+    decided by.
+    """
+    study, store = source.load_study(), Store()
+    decided_plan, _ = rounds.advance_search(study, store)
+    plan = planner.build_plan(study)
+    return RuleContext(
+        study,
+        plan,
+        to_do=frozenset(name for nodes in decided_plan.recorded_nodes.values() for name in nodes),
+        data_ready=frozenset(plan.datasets),
+        device=select.get_job_device(study.device),
+        store=store,
+        options=options,
+    )
+
+
+@dataclass(frozen=True)
+class StudySource:
+    """Where a start has its study from; see `load_rule_context`."""
+
+    config: dict
+    config_files: list
+    default_file: Path
+
+    @property
+    def is_default(self) -> bool:
+        """Return whether the study is that of the default file."""
+        return not set(self.config) - EXECUTION_KEYS
+
+    @property
+    def name(self) -> str:
+        """Return the name of the source in messages."""
+        if self.is_default:
+            return str(self.default_file)
+        return ", ".join(map(str, self.config_files)) or "--config"
+
+    @property
+    def display_path(self) -> str:
+        """Return the study file as somebody would type it here."""
+        path = Path(self.config_files[-1]) if self.config_files else self.default_file
+        return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+    def load_study(self) -> Study:
+        """Load and validate the study; raise KdpipeError for its errors."""
+        for path in self.config_files:
+            load.read_yaml(path)  # stricter than Snakemake's own reading
+        if not self.is_default:
+            folder = Path(self.config_files[-1]).parent if self.config_files else Path()
+            return load.validate_study(dict(self.config), self.name, folder)
+        content = load.read_yaml(self.default_file)
+        content = content | self.config if isinstance(content, dict) else content
+        return load.validate_study(content, self.name, self.default_file.parent)
+
+
+def _list_pending_kinds(
+    plan: Plan, to_do: Collection[str], data_ready: Collection[str]
+) -> Iterator[str]:
+    """Return the folders below `results` in which something will be written."""
+    yield from (kind for kind, nodes in plan.recorded_nodes.items() if nodes.keys() & set(to_do))
+    if any(plan.runs[name].logit_caches for name in to_do if name in plan.runs):
         yield "tables"
-    if made.data_sets.keys() - set(ready):
+    if plan.datasets.keys() - set(data_ready):
         yield "data"
 
 
-def _source(made: Plan, store: Store) -> str | None:
-    """The digest of what a report is to be rendered from; None if that which is there is so.
+def _find_stale_folders(plan: Plan, to_do: Collection[str], store: Store) -> dict[str, Path]:
+    """Return by name the folders of what is to do although it has a record.
 
-    Snakemake may have been killed between the last run and the report, or the report be that of
-    another study with the same name, or a file of it have been altered. One that is not there is
-    missed by Snakemake itself.
-    """
-    folder = Path(report_folder_of(made.study))
-    if not all((folder / name).exists() for name in REPORTED):
-        return None
-    digest = source.digest(made, store)
-    return None if digest == source.of(folder) and source.is_whole(folder) else digest
-
-
-def _again(made: Plan, to_do: Collection[str], store: Store) -> dict[str, Path]:
-    """Of what is to do the folders of what has a record, by name.
-
-    Without a memory of how it was made, Snakemake takes a record that is there for up to date.
+    Snakemake takes an existing record for up to date where it does not remember how it was made.
     """
     folders = {
         name: store.root / kind / name
-        for kind, items in made.recorded.items()
-        for name in items.keys() & set(to_do)
+        for kind, nodes in plan.recorded_nodes.items()
+        for name in nodes.keys() & set(to_do)
     }
-    return {name: folder for name, folder in folders.items() if (folder / RECORD).exists()}
+    return {name: folder for name, folder in folders.items() if (folder / RECORD_FILE).exists()}
 
 
-def _begun_on(made: Plan, to_do: list[str], store: Store) -> str | None:
-    """The device of a finished run of the plan, if there is one."""
-    for name in made.runs.keys() - set(to_do):
-        record = finished(store.run(name), made.runs[name].digest)
+def _find_finished_device(plan: Plan, to_do: Collection[str], store: Store) -> str | None:
+    """Return the device of a finished run of the plan, if there is one."""
+    for name in plan.runs.keys() - set(to_do):
+        record = read_finished_record(store.run(name), plan.runs[name].digest)
         if record is not None and record["status"] == "done":
             return record["device"]["type"]
     return None
 
 
-def _clear_marks(made: Plan, store: Store) -> None:
-    """Remove marks that have done their work, or were left by a start that was killed."""
-    for name in (name for items in made.recorded.values() for name in items):
-        Path(again_mark_of(name)).unlink(missing_ok=True)
-    for mark in Path("logs/reports").glob(f"{made.study.study}.{'[0-9a-f]' * 12}"):
-        mark.unlink(missing_ok=True)
-    for table in made.tables:
-        if not store.table(table).exists():
-            Path(mark_of(table)).unlink(missing_ok=True)
-    for folder in made.data_sets:
-        if not (store.data(folder) / CARD).exists():
-            Path(prepared_mark_of(folder)).unlink(missing_ok=True)
+def _find_outdated_report_digest(plan: Plan, store: Store) -> str | None:
+    """Return the digest of what the report has to be rendered from again; None if it is up to date.
+
+    Snakemake may have been killed between the last run and the report, or the report may be that of
+    another study with the same name, or one of its files altered. Snakemake itself notices a file
+    that is missing.
+    """
+    folder = Path(report_dir(plan.study))
+    if not all((folder / name).exists() for name in REPORT_FILES):
+        return None
+    digest = fingerprint.compute_digest(plan, store)
+    is_current = digest == fingerprint.read_digest(folder) and fingerprint.is_intact(folder)
+    return None if is_current else digest
+
+
+def _clean_up(context: RuleContext) -> None:
+    """Remove what killed starts and jobs have left, and markers that have done their work."""
+    plan, store = context.plan, context.store
+    with contextlib.suppress(OSError):  # somebody else's, which is no concern of this study
+        cache_logits.release_all_caches(store)
+        for path in orphans.find_orphans_of_report(Path(context.report_dir)):
+            path.unlink(missing_ok=True)
+    for name in (name for nodes in plan.recorded_nodes.values() for name in nodes):
+        Path(stale_marker(name)).unlink(missing_ok=True)
+    for marker in Path("logs/reports").glob(f"{plan.study.study}.{'[0-9a-f]' * 12}"):
+        marker.unlink(missing_ok=True)
+    for cache in plan.logit_caches:
+        if not store.logit_cache(cache).exists():
+            Path(cache_marker(cache)).unlink(missing_ok=True)
+    for folder in plan.datasets:
+        if folder not in context.data_ready:
+            Path(prepared_marker(folder)).unlink(missing_ok=True)
+
+
+def _tie_processes(options: SnakemakeOptions) -> None:
+    """End this process with the one that started it for a round of a search, and jobs with this."""
+    starter = os.environ.pop(parent_watchdog.HEAD_VARIABLE, None)
+    parent_watchdog.watch_parents(parent_watchdog.open_parent_fd(starter))
+    if not options.is_remote:
+        os.environ[parent_watchdog.HEAD_VARIABLE] = str(os.getpid())

@@ -1,12 +1,13 @@
-"""`kdpipe archive STUDY`: its records into one file, the report rendered from it beside it."""
+"""`kdpipe archive STUDY`: its records in one file, and the report rendered from it."""
 
 from pathlib import Path
 
-from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.arguments import add_results, open_store
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe archive`."""
     parser.add_argument("study", help="a study file")
     parser.add_argument(
         "--to",
@@ -18,26 +19,27 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.search import due
-    from kdpipe.study import checking
-    from kdpipe.upkeep import archive, comparing
+    """Write the records of a study into one file, and render the report from it."""
+    from kdpipe.analysis.search import rounds
+    from kdpipe.config import load
+    from kdpipe.runs.integrity import archive, data_drift
 
-    place = store(options)
-    made = due.plan(checking.load(options.study), place)
-    comparing.refuse(options.study, comparing.of_prepared(made, place))
-    folder = options.to or Path("reports") / "published" / made.study.study
-    print(archive.write(made, place, folder))
+    store = open_store(options)
+    plan = rounds.plan_due_runs(load.load_study(options.study), store)
+    data_drift.raise_study_errors(options.study, data_drift.find_changed_preparations(plan, store))
+    folder = options.to or Path("reports") / "published" / plan.study.study
+    print(archive.archive_study(plan, store, folder))
     if not options.to:
-        from kdpipe.report.render import render
-        from kdpipe.results.store import Store
+        from kdpipe.report.render import render_report
+        from kdpipe.runs.store import Store
 
-        print(f"{render(made, Store(folder), folder)}/index.html: rendered from it")
+        print(f"{render_report(plan, Store(folder), folder)}/index.html: rendered from it")
 
 
 COMMAND = Command(
     order=40,
     help="put the records of a study, and its report, where they are kept",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch",),
+    never_imports=("torch",),
 )

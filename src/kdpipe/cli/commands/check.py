@@ -3,27 +3,35 @@
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe check`."""
     parser.add_argument("study", help="a study file (YAML)")
 
 
 def run(options) -> None:
-    from kdpipe.results.store import Store
-    from kdpipe.study import checking
-    from kdpipe.upkeep import comparing
-    from kdpipe.workflow import before
+    """Print every mistake of a study, or that it has none."""
+    from kdpipe.config import load
+    from kdpipe.runs.integrity import data_drift
+    from kdpipe.runs.store import Store
+    from kdpipe.workflow import preflight
 
-    made, starts = before.checked(options.study)
-    comparing.refuse(options.study, comparing.of_prepared(made, Store()))
-    first = f"{options.study}: no mistakes; {len(made.runs):,} runs"
-    said = [*starts, *comparing.gone(made, Store()), *checking.notes(made.study)]
-    print("\n".join([first, *said]))
+    plan, starts = preflight.run_preflight(options.study)
+    data_drift.raise_study_errors(
+        options.study, data_drift.find_changed_preparations(plan, Store())
+    )
+    first_line = f"{options.study}: no mistakes; {len(plan.runs):,} runs"
+    messages = [
+        *starts,
+        *data_drift.find_missing_images(plan, Store()),
+        *load.collect_notes(plan.study),
+    ]
+    print("\n".join([first_line, *messages]))
 
 
 COMMAND = Command(
     order=10,
     help="say every mistake of a study file, or that it has none",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch", "pandas"),
+    never_imports=("torch", "pandas"),
 )

@@ -1,4 +1,4 @@
-"""`kdpipe data PATH`: the card of one's own images, typed once before a study can be planned.
+"""`kdpipe data PATH`: the card of custom images, made once before a study can be planned.
 
 `kdpipe data STUDY` makes the card of the images without labels that a study names.
 """
@@ -8,11 +8,12 @@ from pathlib import Path
 from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
 
-OF_PATH = ("name", "card", "resize", "stream", "channels", "test_share", "val_is")
-STUDIES = (".yaml", ".yml")
+PATH_OPTIONS = ("name", "card", "resize", "stream", "channels", "test_share", "val_is")
+STUDY_SUFFIXES = (".yaml", ".yml")
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe data`."""
     add = parser.add_argument
     help = "PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or a .npz; or a study file (YAML), "
     add("path", help=help + "for the images without labels that it names as data.unlabelled")
@@ -37,40 +38,45 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    of_study = Path(options.path).suffix in STUDIES
-    for key in OF_PATH if of_study else ("results",):
+    """Make the card of a folder, a .npz, or a study's images without labels."""
+    is_study = Path(options.path).suffix in STUDY_SUFFIXES
+    for key in PATH_OPTIONS if is_study else ("results",):
         if getattr(options, key) is not None:
-            beside = "a folder or .npz" if of_study else "a study file"
+            owner = "a folder or .npz" if is_study else "a study file"
             raise KdpipeError(
-                f"--{key.replace('_', '-')}: belongs to {beside}, not to {options.path}"
+                f"--{key.replace('_', '-')}: belongs to {owner}, not to {options.path}"
             )
-    print(_of_study(options) if of_study else _of_path(options))
+    print(_make_unlabelled_card(options) if is_study else _make_image_card(options))
 
 
-def _of_path(options) -> str:
-    from kdpipe.data.own.card import make_card
+def _make_image_card(options) -> str:
+    """Make the card of a folder or .npz and return what it has."""
+    from kdpipe.data.imagefolder.custom_card import make_card
 
-    made = {key: getattr(options, key) for key in OF_PATH if key not in ("name", "card")}
-    return make_card(Path(options.path), options.name, options.card, **made)
+    settings = {key: getattr(options, key) for key in PATH_OPTIONS if key not in ("name", "card")}
+    return make_card(Path(options.path), options.name, options.card, **settings)
 
 
-def _of_study(options) -> str:
-    from kdpipe.cli.arguments import store
-    from kdpipe.data.own.unlabelled import card, make
-    from kdpipe.study import checking
+def _make_unlabelled_card(options) -> str:
+    """Make the card of a study's images without labels and return what it has."""
+    from kdpipe.cli.arguments import open_store
+    from kdpipe.config import load
+    from kdpipe.data.imagefolder import unlabelled_builder, unlabelled_card
 
     options.results = options.results or Path("results")
-    study = checking.load(options.path, carded=False)
-    if not card.is_own(study.data):
+    study = load.load_study(options.path, require_cards=False)
+    if not unlabelled_card.has_unlabelled_images(study.data):
         raise KdpipeError(
             f"{options.path}: it names no folder or .npz of images without labels (data.unlabelled)"
         )
-    return make.make_card(study.data, study.splits, options.path, store(options))
+    return unlabelled_builder.make_unlabelled_card(
+        study.data, study.splits, options.path, open_store(options)
+    )
 
 
 COMMAND = Command(
     order=80,
     help="make the card of one's own folder of classes or .npz file, or of images without labels",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
 )

@@ -1,24 +1,36 @@
-"""`kdpipe gauge --spec JSON`: what one network comes to as a file that ships."""
+"""`kdpipe gauge --spec JSON`: error, size and latency of one network as an export."""
 
-from kdpipe.cli.arguments import add_means, add_results, means, spec, store
+from kdpipe.cli.arguments import (
+    add_execution_options,
+    add_results,
+    open_store,
+    parse_execution_options,
+    parse_spec,
+)
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe gauge`."""
     parser.add_argument("--spec", required=True, help="the gauge's canonical JSON")
-    add_means(parser)
+    add_execution_options(parser)
     add_results(parser)
 
 
 def run(options) -> None:
-    from kdpipe.shipping.gauge import gauge
+    """Measure one network as an export."""
+    from kdpipe.export.evaluate import evaluate_export
 
-    print(gauge(spec(options.spec), store(options), means(options)))
+    print(
+        evaluate_export(
+            parse_spec("gauge", options.spec), open_store(options), parse_execution_options(options)
+        )
+    )
 
 
 COMMAND = Command(
     order=255,
     help="measure one network as a file that ships (called by a rule)",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
 )

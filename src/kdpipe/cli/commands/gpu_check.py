@@ -5,7 +5,8 @@ from pathlib import Path
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe gpu-check`."""
     help = "the file that is written, to be sent with an issue; default: gpu-check.json"
     parser.add_argument(
         "--json", type=Path, default=Path("gpu-check.json"), metavar="FILE", help=help
@@ -15,23 +16,24 @@ def arguments(parser) -> None:
 
 
 def run(options) -> int:
-    from kdpipe.selfcheck import look, written
+    """Compare this machine's GPU with what it should compute."""
+    from kdpipe.gpu_check import runner
 
-    name = look.gpu()
-    print(f"GPU {name}: {look.MINUTES} minutes at most", flush=True)
-    about = look.facts()
-    found: list[look.Found] = []
-    for one in look.look(options.quick):
-        print(written.line(one), flush=True)
-        found.append(one)  # and written at once: whoever ends it has what there is
-        written.write(options.json, about, look.versions(), options.quick, found)
-    print(written.last(found, options.json))
-    return int(any(one.outcome.passed is False for one in found))
+    name = runner.select_gpu()
+    print(f"GPU {name}: {runner.MAX_MINUTES} minutes at most", flush=True)
+    gpu_info = runner.query_gpu_info()
+    results: list[runner.CheckResult] = []
+    for result in runner.run_checks(options.quick):
+        print(runner.format_row(result), flush=True)
+        results.append(result)  # written at once, so that an interrupted check has a file too
+        runner.write_report(options.json, gpu_info, runner.list_versions(), options.quick, results)
+    print(runner.format_summary(results, options.json))
+    return int(any(result.outcome.passed is False for result in results))
 
 
 COMMAND = Command(
     order=105,
     help="compare what this machine's GPU computes, and how fast, with what it should",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
 )

@@ -4,11 +4,12 @@ import shlex
 import sys
 from pathlib import Path
 
-from kdpipe.cli.arguments import device, on_gpus
+from kdpipe.cli.arguments import count_gpu_slots, resolve_device
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe init`."""
     add = parser.add_argument
     add("what", metavar="PATH", help="a folder of classes, a .npz, or the name of a known data set")
     add("--study", type=Path, metavar="FILE", help="where to write it; default: NAME.yaml")
@@ -19,33 +20,36 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
+    """Write a first study, with the card of its images, and print its price."""
+    from kdpipe.cli import scaffold
     from kdpipe.errors import KdpipeError
-    from kdpipe.jobs import leash
-    from kdpipe.plan.cost import said
-    from kdpipe.results.store import Store
-    from kdpipe.sketch import written
-    from kdpipe.upkeep import measuring, pricing
+    from kdpipe.jobs import parent_watchdog
+    from kdpipe.plan import estimate
+    from kdpipe.runs.store import Store
+    from kdpipe.workflow import machine_benchmark, run_state
 
     if not 0 < options.minutes < 1e6:
         raise KdpipeError(f"--minutes {options.minutes:g}: more than 0")
-    source = written.source_of(options.what)
-    place, plan, lines = written.write(source, options.study, options.minutes, options.val_is)
+    source = scaffold.parse_source(options.what)
+    path, plan, lines = scaffold.init_study(source, options.study, options.minutes, options.val_is)
     print("\n".join(lines), flush=True)
-    on = device(plan.study)
+    device = resolve_device(plan.study)
     try:
-        with leash.to_me():
-            measuring.complete(plan, plan.runs, on)
+        with parent_watchdog.tie_children():
+            machine_benchmark.measure_missing(plan, plan.runs, device)
     except (KdpipeError, OSError) as error:  # the study is there, without its price
         print(f"kdpipe: {error}", file=sys.stderr)
-    states, found, total, _ = pricing.of(plan, on, Store(), on_gpus(plan.study))
-    print(said.price(found, total, states) or "everything of it is done")
-    quoted = shlex.quote(str(place))
+    states, cost_model, total, _ = run_state.price_plan(
+        plan, device, Store(), count_gpu_slots(plan.study)
+    )
+    print(estimate.describe_estimate(cost_model, total, states) or "everything of it is done")
+    quoted = shlex.quote(str(path))
     print(f"next: kdpipe run {quoted}    (before: kdpipe plan {quoted}, what will be run)")
 
 
 COMMAND = Command(
     order=5,
     help="write a first study for a folder of images, with its card",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
 )

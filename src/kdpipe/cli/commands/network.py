@@ -1,27 +1,33 @@
-"""`kdpipe network STUDY`: one's own networks, built once; the plan then reads their cards alone."""
+"""`kdpipe network STUDY`: custom networks, built once; the plan then reads only their cards."""
 
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe network`."""
     parser.add_argument("study", help="the study file that names them under `networks`")
 
 
 def run(options) -> None:
-    from kdpipe.networks.own import changes
-    from kdpipe.study import checking
-    from kdpipe.upkeep.comparing import taken_by
+    """Build the custom networks of a study and write their cards."""
+    from kdpipe.config import load
+    from kdpipe.models.custom import study_cards
+    from kdpipe.runs.integrity.data_drift import resolve_custom_inputs
 
-    study = checking.load(options.study, carded=False)
-    own = changes.Own(
-        options.study, study.networks, study.code, taken_by(study), study.device != "cpu"
+    study = load.load_study(options.study, require_cards=False)
+    custom_models = study_cards.CustomModels(
+        options.study,
+        study.networks,
+        study.code,
+        resolve_custom_inputs(study),
+        study.device != "cpu",
     )
-    print("\n".join(changes.make_cards(own)))
+    print("\n".join(study_cards.write_cards(custom_models)))
 
 
 COMMAND = Command(
     order=90,
     help="build the networks of one's own and write their cards",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
 )

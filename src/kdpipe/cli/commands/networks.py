@@ -1,4 +1,4 @@
-"""`kdpipe networks [STUDY]`: every name that a network may have, with what it has and takes."""
+"""`kdpipe networks [STUDY]`: every name that a network may have, with its size and its cost."""
 
 import textwrap
 
@@ -7,83 +7,92 @@ from kdpipe.cli.command import Command
 SHAPE, CLASSES = (3, 32, 32), 10  # without a study: CIFAR's
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe networks`."""
     help = "a study file, for its images, classes and own networks; default: those of CIFAR-10"
     parser.add_argument("study", nargs="?", help=help)
 
 
 def run(options) -> None:
-    from kdpipe.data.cards import card_of_keys
-    from kdpipe.networks import naming
-    from kdpipe.study import checking
-    from kdpipe.upkeep.comparing import taken_by
+    """Print every network by name, with its parameters and operations."""
+    from kdpipe.config import load
+    from kdpipe.data.cards import load_section_card
+    from kdpipe.models import registry
+    from kdpipe.runs.integrity.data_drift import resolve_custom_inputs
 
-    own, shape, classes = [], SHAPE, CLASSES
+    custom_inputs, shape, classes = [], SHAPE, CLASSES
     if options.study:
-        study = checking.load(options.study, carded=False)
-        card = card_of_keys(study.data)
-        own, shape, classes = taken_by(study), card.shape, card.classes
+        study = load.load_study(options.study, require_cards=False)
+        card = load_section_card(study.data)
+        custom_inputs, shape, classes = resolve_custom_inputs(study), card.shape, card.classes
     size = " x ".join(map(str, shape))
     lines = [f"for images of {size} in {classes:,} classes; multiply-adds are those of one image"]
-    for kind, family in naming.families().items():
-        lines += ["", f"{kind}: {family.spelling}", *_examples(kind, shape, classes)]
-    if own:
+    for kind, family in registry.load_families().items():
+        lines += ["", f"{kind}: {family.name_format}", *_format_family(kind, shape, classes)]
+    if custom_inputs:
         lines += ["", f"of one's own, as {options.study} names them"]
-        lines += [_own(options.study, study, one) for one in own]
+        lines += [
+            _format_custom(options.study, study, model_input) for model_input in custom_inputs
+        ]
     print("\n".join(lines))
 
 
-def _examples(kind: str, shape: tuple, classes: int) -> list[str]:
-    """The names that a family thinks of, the cheapest first."""
+def _format_family(kind: str, shape: tuple, classes: int) -> list[str]:
+    """Return the lines of the names that a family suggests, the cheapest first."""
     from kdpipe.errors import KdpipeError
-    from kdpipe.networks import naming
-    from kdpipe.networks.family import USUAL
+    from kdpipe.models import registry
+    from kdpipe.models.family import DEFAULT_SHAPE
 
-    family = naming.families()[kind]
-    rows, refused = [], {}
-    for name in family.near(""):
+    family = registry.load_families()[kind]
+    rows, refusals = [], {}
+    for name in family.suggest(""):
         network = family.parse(name)
         assert network is not None
         try:
             family.check(network, shape)
             cost = family.cost(network, shape, classes)
         except KdpipeError as error:
-            refused[name] = str(error)
+            refusals[name] = str(error)
         else:
             rows.append((cost, name, "" if network.linear else "no linear end"))
     rows.sort(key=lambda row: row[0].multiply_adds)
-    lines = [_row(name, cost.parameters, cost.multiply_adds, marks) for cost, name, marks in rows]
-    if refused and not lines and shape != USUAL:
-        said = f"not for these images ({next(iter(refused.values()))}): {', '.join(refused)}"
-        return textwrap.wrap(said, 98, initial_indent="  ", subsequent_indent="    ")
-    return lines + [f"  {why}" for why in refused.values()]
+    lines = [
+        _format_row(name, cost.parameters, cost.multiply_adds, marks) for cost, name, marks in rows
+    ]
+    if refusals and not lines and shape != DEFAULT_SHAPE:
+        message = f"not for these images ({next(iter(refusals.values()))}): {', '.join(refusals)}"
+        return textwrap.wrap(message, 98, initial_indent="  ", subsequent_indent="    ")
+    return lines + [f"  {reason}" for reason in refusals.values()]
 
 
-def _row(name: str, parameters: int, multiply_adds: int, marks: str = "") -> str:
+def _format_row(name: str, parameters: int, multiply_adds: int, marks: str = "") -> str:
+    """Return the line of one network."""
     line = f"  {name:<22}{parameters:>13,} parameters{multiply_adds:>17,} mult-adds  {marks}"
     return line.rstrip()
 
 
-def _own(source: str, study, one) -> str:
-    """A network of one's own for images (`taken.Taking`), as its card has it."""
+def _format_custom(source: str, study, model_input) -> str:
+    """Return the line of a custom network for one input, from its card."""
     from pathlib import Path
 
     from kdpipe.errors import KdpipeError
-    from kdpipe.networks.own import card
+    from kdpipe.models.custom import card
 
     try:
         folder = Path(study.code or "")
-        network = study.networks[one.name]
-        found = card.find(folder, one.name, network, one.shape, one.classes, source)
+        network = study.networks[model_input.name]
+        info = card.load_card(
+            folder, model_input.name, network, model_input.shape, model_input.classes, source
+        )
     except KdpipeError as error:
-        return f"  {one.name:<22}{error}"
-    return _row(one.name, found.parameters, found.multiply_adds, found.build)
+        return f"  {model_input.name:<22}{error}"
+    return _format_row(model_input.name, info.parameters, info.multiply_adds, info.build)
 
 
 COMMAND = Command(
     order=88,
     help="list every network that can be named, with parameters and operations",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch", "pandas"),
+    never_imports=("torch", "pandas"),
 )

@@ -5,63 +5,81 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kdpipe.cli.arguments import add_results, device, on_gpus, positive, store
+from kdpipe.cli.arguments import (
+    add_results,
+    count_gpu_slots,
+    open_store,
+    parse_positive,
+    resolve_device,
+)
 from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe plan`."""
     parser.add_argument("study", help="a study file")
     parser.add_argument("--json", action="store_true", help="the whole plan, run by run, as JSON")
     help = "first time the networks of the study on this machine, a minute at the most"
     parser.add_argument("--measure", action="store_true", help=help)
     help = "the chance of each verdict, if this is the true effect; default: smallest_effect"
-    parser.add_argument("--effect", type=positive, metavar="POINTS", help=help)
+    parser.add_argument("--effect", type=parse_positive, metavar="POINTS", help=help)
     help = "standard deviation over seeds of a paired difference, for --effect"
-    parser.add_argument("--sd", type=positive, metavar="POINTS", help=help)
+    parser.add_argument("--sd", type=parse_positive, metavar="POINTS", help=help)
     help = "standard error of the difference that is of the test images alone, beside --sd"
-    parser.add_argument("--images-se", type=positive, metavar="POINTS", help=help)
+    parser.add_argument("--images-se", type=parse_positive, metavar="POINTS", help=help)
     help = "or the study, by its name, from whose records both are taken"
     parser.add_argument("--pilot", metavar="STUDY", help=help)
     add_results(parser)
 
 
 def run(options) -> None:
-    from kdpipe.jobs import leash
-    from kdpipe.plan import overview, prices
-    from kdpipe.plan.cost import said
-    from kdpipe.search import due, outlook
-    from kdpipe.study import checking
-    from kdpipe.upkeep import comparing, measuring, pricing
+    """Print the runs of a study, their price and what is done."""
+    from kdpipe.analysis.search import forecast, rounds
+    from kdpipe.config import load
+    from kdpipe.jobs import parent_watchdog
+    from kdpipe.plan import estimate, footprint, render
+    from kdpipe.runs.integrity import data_drift
+    from kdpipe.workflow import machine_benchmark, run_state
 
-    place = store(options)
-    made, searched = due.look(checking.load(options.study), place)
-    comparing.refuse(options.study, comparing.of_images(made.study, options.study))
-    on = device(made.study)
+    store = open_store(options)
+    plan, search_state = rounds.advance_search(load.load_study(options.study), store)
+    data_drift.raise_study_errors(
+        options.study, data_drift.find_changed_images(plan.study, options.study)
+    )
+    device = resolve_device(plan.study)
     if options.measure:
-        with leash.to_me():
-            measuring.complete(made, made.runs, on)
-    states, found, total, plainly = pricing.of(made, on, place, on_gpus(made.study))
+        with parent_watchdog.tie_children():
+            machine_benchmark.measure_missing(plan, plan.runs, device)
+    states, cost_model, total, plain_total = run_state.price_plan(
+        plan, device, store, count_gpu_slots(plan.study)
+    )
     if options.json:
-        print(json.dumps(overview.as_json(made, states)))
+        print(json.dumps(render.render_plan_json(plan, states)))
         return
-    lines = [overview.as_text(made, states), said.price(found, total, states, plainly)]
-    lines += [*(outlook.lines(searched) if searched else []), *comparing.gone(made, place)]
-    lines += _chances(options, made, found, place)
-    print("\n".join([*filter(None, lines), *checking.notes(made.study)]))
-    needed = said.peak_disk(made, total, states)
-    if warning := prices.disk_warning(needed, options.results):
+    lines = [
+        render.render_plan_text(plan, states),
+        estimate.describe_estimate(cost_model, total, states, plain_total),
+    ]
+    lines += [
+        *(forecast.format_forecast(search_state) if search_state else []),
+        *data_drift.find_missing_images(plan, store),
+    ]
+    lines += _format_power(options, plan, cost_model, store)
+    print("\n".join([*filter(None, lines), *load.collect_notes(plan.study)]))
+    disk_bytes = estimate.estimate_peak_disk(plan, total, states)
+    if warning := footprint.warn_disk_space(disk_bytes, options.results):
         print(warning, file=sys.stderr)
 
 
-def _chances(options, made, found, place) -> list[str]:
-    """What the study can find, where that was asked for; and if it can find nothing at all."""
-    study = made.study
-    for what, levels in (("seeds", study.seeds), ("splits", study.splits)):
-        if len(levels) < 3 and (what == "seeds" or len(levels) > 1):
-            return [f"this study can tell nothing: of fewer than 3 {what} there is no interval"]
-    asked = (options.effect, options.sd, options.images_se, options.pilot)
-    if all(one is None for one in asked):
+def _format_power(options, plan, cost_model, store) -> list[str]:
+    """Return lines on the power of a study, if requested, or that it has no interval at all."""
+    study = plan.study
+    for unit, levels in (("seeds", study.seeds), ("splits", study.splits)):
+        if len(levels) < 3 and (unit == "seeds" or len(levels) > 1):
+            return [f"this study can tell nothing: of fewer than 3 {unit} there is no interval"]
+    power_options = (options.effect, options.sd, options.images_se, options.pilot)
+    if all(option is None for option in power_options):
         return []
     if (options.sd is None) == (options.pilot is None):
         raise KdpipeError(
@@ -70,10 +88,9 @@ def _chances(options, made, found, place) -> list[str]:
         )
     if options.pilot is not None and options.images_se is not None:
         raise KdpipeError("plan: --images-se is beside --sd; --pilot STUDY has it from its records")
-    from kdpipe.beforehand import chances
-    from kdpipe.plan import prices
-    from kdpipe.plan.cost import schedule
-    from kdpipe.statistics.chance import Spread
+    from kdpipe.analysis.preregistration import power_report
+    from kdpipe.plan import estimate, footprint
+    from kdpipe.stats.power import Spread
 
     effect = study.smallest_effect if options.effect is None else options.effect
     if options.pilot is None:
@@ -81,26 +98,31 @@ def _chances(options, made, found, place) -> list[str]:
         source = f"sd {options.sd:g} over seeds"
         source += f", {options.images_se:g} of the images" if options.images_se else ""
     else:
-        spread = chances.of_pilot(options.pilot, Path(options.study).parent, place, study)
+        spread = power_report.estimate_pilot_spreads(
+            options.pilot, Path(options.study).parent, store, study
+        )
         source = f"sd over seeds of the records of {options.pilot}"
-    source += chances.lacks(study, spread)
-    everything = [name for items in made.recorded.values() for name in items]
-    seconds = found.total(everything, schedule.cores()).seconds
-    operations = sum(run.multiply_adds for run in made.runs.values())
+    source += power_report.describe_missing_noise(study, spread)
+    all_names = [name for items in plan.recorded_nodes.values() for name in items]
+    seconds = cost_model.estimate_total(all_names, estimate.count_cores()).seconds
+    operations = sum(run.multiply_adds for run in plan.runs.values())
 
     def cost(seeds: int) -> str:
+        """Return the price of a number of seeds."""
         share = seeds / len(study.due_seeds)
         if seconds is None:
             return f"{share * operations:.2e} mult-adds"
-        return prices.as_duration(share * seconds)
+        return footprint.format_duration(share * seconds)
 
-    return chances.text(study, effect, chances.of(study, effect, spread), cost, source)
+    return power_report.format_power(
+        study, effect, power_report.estimate_claim_power(study, effect, spread), cost, source
+    )
 
 
 COMMAND = Command(
     order=20,
     help="print the runs of a study, what they cost and what is done",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch", "pandas"),
+    never_imports=("torch", "pandas"),
 )

@@ -1,4 +1,4 @@
-"""`kdpipe predict EXPORT IMAGE...`: what an exported network says of pictures."""
+"""`kdpipe predict EXPORT IMAGE...`: the classes that an exported network gives to images."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 from kdpipe.cli.command import Command
 
-SHOWN = 3  # classes of an image, in the table
+TOP_CLASSES = 3  # classes of an image, in the table
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe predict`."""
     add = parser.add_argument
     add("export", type=Path, metavar="EXPORT", help="a folder that kdpipe export has written")
     help = "pictures, and folders of them"
@@ -22,47 +23,60 @@ def arguments(parser) -> None:
 
 
 def run(options) -> int:
+    """Classify images with an exported network."""
     from kdpipe.errors import DataError
-    from kdpipe.shipping import classifier
-    from kdpipe.wording import printable
+    from kdpipe.export import classifier
+    from kdpipe.text import escape
 
-    classify = classifier.load(options.export, options.model)
+    classify = classifier.load_classifier(options.export, options.model)
     failed = 0
-    for path in _pictures(options.images):
+    for path in _find_images(options.images):
         try:
-            found = classify(path)
+            probabilities = classify(path)
         except DataError as error:
-            print(f"kdpipe: {printable(error)}", file=sys.stderr)
+            print(f"kdpipe: {escape(error)}", file=sys.stderr)
             failed += 1
             continue
-        assert isinstance(found, dict)
+        assert isinstance(probabilities, dict)
         if options.json:
-            print(json.dumps({"image": str(path), "class": next(iter(found)), "shares": found}))
+            print(
+                json.dumps(
+                    {
+                        "image": str(path),
+                        "class": next(iter(probabilities)),
+                        "shares": probabilities,
+                    }
+                )
+            )
         else:
-            best = list(found.items())[:SHOWN]
+            best = list(probabilities.items())[:TOP_CLASSES]
             print(f"{path}  " + "  ".join(f"{name} {share:.4f}" for name, share in best))
     return 2 if failed else 0
 
 
-def _pictures(given: list[Path]):
-    """The files that are named, and those below the folders, in their order."""
-    from kdpipe.data.own.pictures import SUFFIXES
+def _find_images(paths: list[Path]):
+    """Yield the image files that are named, and those below the folders that are."""
+    from kdpipe.data.imagefolder.decoding import IMAGE_SUFFIXES
     from kdpipe.errors import KdpipeError
 
-    for path in given:
+    for path in paths:
         if not path.exists():
             raise KdpipeError(f"there is no picture or folder {path}")
-        below = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found = [one for one in below if one.is_file() and one.suffix.lower() in SUFFIXES]
-        if path.is_dir() and not found:
-            raise KdpipeError(f"{path} has no pictures in it ({', '.join(SUFFIXES)})")
-        yield from found if path.is_dir() else [path]
+        candidates = sorted(path.rglob("*")) if path.is_dir() else [path]
+        images = [
+            candidate
+            for candidate in candidates
+            if candidate.is_file() and candidate.suffix.lower() in IMAGE_SUFFIXES
+        ]
+        if path.is_dir() and not images:
+            raise KdpipeError(f"{path} has no pictures in it ({', '.join(IMAGE_SUFFIXES)})")
+        yield from images if path.is_dir() else [path]
 
 
 COMMAND = Command(
     order=38,
     help="ask an exported network about pictures",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch", "pandas", "snakemake"),
+    never_imports=("torch", "pandas", "snakemake"),
 )

@@ -1,10 +1,11 @@
 """`kdpipe prepare DATA`: the images of a data set, made ready once for all runs."""
 
-from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.arguments import add_results, open_store
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe prepare`."""
     parser.add_argument("data", help="its name")
     parser.add_argument("--path", help="where its files lie; else they are downloaded")
     parser.add_argument("--card", help="the card of one's own data, if it is not beside them")
@@ -15,14 +16,19 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.jobs.prepare import prepare
+    """Prepare a data set."""
+    from kdpipe.jobs.prepare import prepare_dataset
 
-    print(prepare(options.data, store(options), options.path, options.card, options.unlabelled))
+    print(
+        prepare_dataset(
+            options.data, open_store(options), options.path, options.card, options.unlabelled
+        )
+    )
 
 
 COMMAND = Command(
     order=210,
     help="prepare a data set (called by a rule)",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
 )

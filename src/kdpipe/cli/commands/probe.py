@@ -1,24 +1,36 @@
 """`kdpipe probe --spec JSON`: how well the features of one network serve another data set."""
 
-from kdpipe.cli.arguments import add_means, add_results, means, spec, store
+from kdpipe.cli.arguments import (
+    add_execution_options,
+    add_results,
+    open_store,
+    parse_execution_options,
+    parse_spec,
+)
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe probe`."""
     parser.add_argument("--spec", required=True, help="the probe's canonical JSON")
-    add_means(parser)
+    add_execution_options(parser)
     add_results(parser)
 
 
 def run(options) -> None:
-    from kdpipe.jobs.probe import probe
+    """Fit a linear probe on the features of one network."""
+    from kdpipe.jobs.probe import probe_run
 
-    print(probe(spec(options.spec), store(options), means(options)))
+    print(
+        probe_run(
+            parse_spec("probe", options.spec), open_store(options), parse_execution_options(options)
+        )
+    )
 
 
 COMMAND = Command(
     order=250,
     help="probe one network on another data set (called by a rule)",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
 )

@@ -1,10 +1,11 @@
-"""`kdpipe prune STUDY...`: what none of the given studies needs any more; `--yes` removes it."""
+"""`kdpipe prune STUDY...`: what none of these studies needs; `--yes` removes it."""
 
-from kdpipe.cli.arguments import add_reports, add_results, store
+from kdpipe.cli.arguments import add_reports, add_results, open_store
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe prune`."""
     parser.add_argument("studies", nargs="+", metavar="STUDY", help="every study to be kept")
     parser.add_argument("--yes", action="store_true", help="remove what is shown")
     parser.add_argument(
@@ -15,20 +16,21 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
+    """Print, or remove, what no study needs."""
+    from kdpipe.config import load
     from kdpipe.plan import planner
-    from kdpipe.report import leftovers
-    from kdpipe.study import checking
-    from kdpipe.upkeep.prune import prune
+    from kdpipe.report import orphans
+    from kdpipe.runs.integrity.prune import prune_store
 
-    plans = [planner.make(checking.load(path)) for path in options.studies]
-    left = leftovers.of(options.reports)
-    print(prune(plans, store(options), options.yes, options.outdated, left))
+    plans = [planner.build_plan(load.load_study(path)) for path in options.studies]
+    old_reports = orphans.find_report_orphans(options.reports)
+    print(prune_store(plans, open_store(options), options.yes, options.outdated, old_reports))
 
 
 COMMAND = Command(
     order=70,
     help="show what none of the studies needs; with --yes, remove it",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch",),
+    never_imports=("torch",),
 )

@@ -2,39 +2,41 @@
 
 from pathlib import Path
 
-from kdpipe.cli.arguments import add_results, store
+from kdpipe.cli.arguments import add_results, open_store
 from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe register`."""
     parser.add_argument("study", help="a study file")
     add_results(parser)
 
 
 def run(options) -> None:
-    from kdpipe.beforehand import registered, registration
+    """Write the registration of a study and print what it will test."""
+    from kdpipe.analysis.preregistration import register, registration
+    from kdpipe.config import load
     from kdpipe.plan import planner
-    from kdpipe.study import checking
 
-    study = checking.load(options.study)
+    study = load.load_study(options.study)
     if study.search is not None:
         raise KdpipeError(
             f"{options.study}: a search chooses while it runs what is tested, so it cannot be "
             "registered; register a study of the cell that it finds, with seeds of its own"
         )
-    place = store(options)
-    path, new = registration.write(study, Path(options.study).parent, place)
+    store = open_store(options)
+    path, is_new = register.register_study(study, Path(options.study).parent, store)
     study = study.model_copy(update={"registration": str(path)})
-    when = "written" if new else "written before"
+    when = "written" if is_new else "written before"
     print(f"{path}: {when}; commit it with {options.study}, and leave it as it is")
-    print("\n".join(registered.said(planner.make(study), place)))
+    print("\n".join(registration.describe_registration(planner.build_plan(study), store)))
 
 
 COMMAND = Command(
     order=17,
     help="freeze what a study will test, before its first run",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch",),
+    never_imports=("torch",),
 )

@@ -3,43 +3,48 @@
 import sys
 from pathlib import Path
 
-from kdpipe.cli.arguments import add_reports, add_results, store
+from kdpipe.cli.arguments import add_reports, add_results, open_store
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe report`."""
     parser.add_argument("study", help="a study file; `-` reads it from standard input")
     add_reports(parser)
     add_results(parser)
 
 
 def run(options) -> None:
-    from kdpipe.plan import hindrances
-    from kdpipe.report.render import render
-    from kdpipe.search import decisions, due
-    from kdpipe.study import checking, yaml_file
-    from kdpipe.upkeep import comparing, watching
+    """Render the report of a study from its records."""
+    from kdpipe.analysis.search import rounds, state
+    from kdpipe.config import load
+    from kdpipe.plan import status
+    from kdpipe.report.render import render_report
+    from kdpipe.runs.integrity import data_drift
+    from kdpipe.workflow import status_text
 
     if options.study == "-":
-        content = yaml_file.parse(sys.stdin.buffer.read(), "standard input")
+        content = load.parse_yaml(sys.stdin.buffer.read(), "standard input")
     else:
-        content = yaml_file.read(options.study)
-    study = checking.validate(content, options.study, Path(options.study).parent)
-    place = store(options)
-    made, searched = due.look(study, place)
-    comparing.refuse(options.study, comparing.of_prepared(made, place))
-    # An archive has no decisions: its records say them.
-    if searched is not None and (place.root / "runs").is_dir():
-        decisions.keep(searched, place)
-    place = hindrances.by_altered_files(made, place)
-    folder = render(made, place, options.reports / study.study)
-    print(f"{folder}/index.html: rendered{watching.missing(made, place, options.study)}")
+        content = load.read_yaml(options.study)
+    study = load.validate_study(content, options.study, Path(options.study).parent)
+    store = open_store(options)
+    plan, search_state = rounds.advance_search(study, store)
+    data_drift.raise_study_errors(options.study, data_drift.find_changed_preparations(plan, store))
+    # An archive has no journal of a search: its records tell the decisions.
+    if search_state is not None and (store.root / "runs").is_dir():
+        state.save_journal(search_state, store)
+    store = status.hide_altered(plan, store)
+    folder = render_report(plan, store, options.reports / study.study)
+    print(
+        f"{folder}/index.html: rendered{status_text.format_incomplete(plan, store, options.study)}"
+    )
 
 
 COMMAND = Command(
     order=30,
     help="render tables from the records, without torch",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch",),
+    never_imports=("torch",),
 )

@@ -1,8 +1,7 @@
 """`kdpipe run [STUDY] [OPTION...]`: a study from its first run to its report, by Snakemake.
 
-Works from any folder; results, logs and reports lie in the one that it is typed in. Options are
-Snakemake's own, and it says what is wrong with them. A search is one start of Snakemake for each
-of its rounds.
+Works in any folder, in which results, logs and reports are written. The options are Snakemake's
+own, and it reports what is wrong with them. A search starts Snakemake once for each of its rounds.
 """
 
 from __future__ import annotations
@@ -13,68 +12,76 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from kdpipe.cli.arguments import device
+from kdpipe.cli.arguments import resolve_device
 from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
-from kdpipe.wording import printable_lines
+from kdpipe.text import escape_lines
 
 if TYPE_CHECKING:
-    from kdpipe.plan.items import Plan
-    from kdpipe.results.store import Store
+    from kdpipe.plan.nodes import Plan
+    from kdpipe.runs.store import Store
 
 EXAMPLES = """a study file (without one: the digits study), then any options of Snakemake, as
 --cores 2, -n, --profile profiles/slurm, --config device=cuda; --verbose shows its own account"""
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe run`."""
     parser.add_argument("typed", nargs="*", metavar="STUDY [OPTION...]", help=EXAMPLES)
 
 
 def run(options) -> int | None:
-    from kdpipe.results.store import Store
-    from kdpipe.search import due
-    from kdpipe.workflow import before, home, start
+    """Run a study with Snakemake."""
+    from kdpipe.analysis.search import rounds
+    from kdpipe.runs.store import Store
+    from kdpipe.workflow import preflight, run_snakemake
 
-    began, typed = time.monotonic(), list(options.typed)
+    start_time, typed = time.monotonic(), list(options.typed)
     study = typed.pop(0) if typed and not typed[0].startswith("-") else None
-    place = home.folder()
-    line = start.command(place, study, typed)
-    made, _ = before.checked(study or place / "config.yaml")
-    results = Store(start.folder(typed) / "results")
-    if start.trains_here(typed):
+    folder = run_snakemake.find_workflow_dir()
+    command_line = run_snakemake.build_command(folder, study, typed)
+    plan, _ = preflight.run_preflight(study or folder / "config.yaml")
+    store = Store(run_snakemake.find_workdir(typed) / "results")
+    if run_snakemake.is_local(typed):
         try:
-            _make_ready(due.plan(made.study, results), results)
-        except (KdpipeError, OSError) as error:  # it runs without
-            print(f"kdpipe: {printable_lines(error)}", file=sys.stderr)
-    os.environ |= {start.TYPED: shlex.join(options.typed), start.BEGAN: repr(began)}
+            _measure_and_preload(rounds.plan_due_runs(plan.study, store), store)
+        except (KdpipeError, OSError) as error:  # the study runs without it
+            print(f"kdpipe: {escape_lines(error)}", file=sys.stderr)
+    os.environ |= {
+        run_snakemake.INVOCATION_ENV: shlex.join(options.typed),
+        run_snakemake.START_TIME_ENV: repr(start_time),
+    }
     sys.stdout.flush()
-    if made.study.search is None or start.is_for_one_start(typed):
-        os.execv(line[0], line)  # so that there is one process to stop, as if snakemake was typed
-    return start.in_rounds(line, lambda: due.of(made.study, results))
+    if plan.study.search is None or run_snakemake.is_one_shot(typed):
+        os.execv(
+            command_line[0], command_line
+        )  # so that there is one process to stop, as if snakemake was typed
+    return run_snakemake.run_rounds(
+        command_line, lambda: rounds.get_search_state(plan.study, store)
+    )
 
 
-def _make_ready(made: Plan, place: Store) -> None:
+def _measure_and_preload(plan: Plan, store: Store) -> None:
     """Time the networks of the runs to do, for a price, and preload what short jobs import."""
-    from kdpipe.jobs import leash, preloaded
-    from kdpipe.plan import status
-    from kdpipe.plan.cost import price
-    from kdpipe.upkeep import measuring
+    from kdpipe.jobs import forkserver, parent_watchdog
+    from kdpipe.plan import estimate, status
+    from kdpipe.workflow import machine_benchmark
 
-    on = device(made.study)
-    states = status.of(made, place)
-    to_do = [run for name, run in made.runs.items() if states[name] == "to do"]
-    if to_do:  # at once, since Snakemake takes its time
-        print(f"study {made.study.study}: {len(to_do):,} runs to do", file=sys.stderr, flush=True)
-    with leash.to_me():
-        measuring.complete(made, {run.name for run in to_do}, on)
-    if price.forks(to_do, on):
-        os.environ |= preloaded.start()
+    device = resolve_device(plan.study)
+    states = status.get_plan_status(plan, store)
+    to_do = [run for name, run in plan.runs.items() if states[name] == "to do"]
+    if to_do:  # now, since Snakemake takes seconds to start
+        print(f"study {plan.study.study}: {len(to_do):,} runs to do", file=sys.stderr, flush=True)
+    with parent_watchdog.tie_children():
+        machine_benchmark.measure_missing(plan, {run.name for run in to_do}, device)
+    if estimate.uses_forkserver(to_do, device):
+        os.environ |= forkserver.start_forkserver()
 
 
 COMMAND = Command(
     order=15,
     help="run a study: train, distil, score, report",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    passes_on=True,
+    passes_through=True,
 )

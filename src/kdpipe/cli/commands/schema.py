@@ -1,24 +1,25 @@
-"""`kdpipe schema`: the grammar of a study file for an editor, which completes from it."""
+"""`kdpipe schema`: the JSON schema of a study file, for completion in an editor."""
 
 import json
 
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
-    pass
+def add_arguments(parser) -> None:
+    """Add nothing: `kdpipe schema` has no arguments."""
 
 
 def run(options) -> None:
-    from kdpipe.study.grammar import Study
+    """Print the JSON schema of a study file."""
+    from kdpipe.config.schema import build_json_schema
 
-    print(json.dumps(Study.model_json_schema(), indent=1))
+    print(json.dumps(build_json_schema(), indent=1))
 
 
 COMMAND = Command(
     order=100,
     help="print the JSON schema of a study file",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch", "pandas"),
+    never_imports=("torch", "pandas"),
 )

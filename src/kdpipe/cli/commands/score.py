@@ -1,23 +1,25 @@
 """`kdpipe score --spec JSON`: one ensemble, from the stored outputs of its members."""
 
-from kdpipe.cli.arguments import add_results, spec, store
+from kdpipe.cli.arguments import add_results, open_store, parse_spec
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe score`."""
     parser.add_argument("--spec", required=True, help="the ensemble's canonical JSON")
     add_results(parser)
 
 
 def run(options) -> None:
-    from kdpipe.jobs.score import score
+    """Evaluate one ensemble."""
+    from kdpipe.jobs.eval_ensemble import eval_ensemble
 
-    print(score(spec(options.spec), store(options)))
+    print(eval_ensemble(parse_spec("ensemble", options.spec), open_store(options)))
 
 
 COMMAND = Command(
     order=240,
     help="score one ensemble from stored outputs (called by a rule)",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
 )

@@ -1,31 +1,43 @@
 """`kdpipe status STUDY`: how far a study has come, and why what failed has failed."""
 
-from kdpipe.cli.arguments import add_reports, add_results, device, on_gpus, store
+from kdpipe.cli.arguments import (
+    add_reports,
+    add_results,
+    count_gpu_slots,
+    open_store,
+    resolve_device,
+)
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe status`."""
     parser.add_argument("study", help="a study file")
     add_reports(parser)
     add_results(parser)
 
 
 def run(options) -> None:
-    from kdpipe.search import due
-    from kdpipe.study import checking
-    from kdpipe.upkeep import watching
+    """Print how far a study has come."""
+    from kdpipe.analysis.search import rounds
+    from kdpipe.config import load
+    from kdpipe.workflow import status_text
 
-    place = store(options)
-    made = due.plan(checking.load(options.study), place)
-    print(watching.as_text(made, place, device(made.study), on_gpus(made.study)))
-    for line in watching.under_other_names(made, options.reports):
+    store = open_store(options)
+    plan = rounds.plan_due_runs(load.load_study(options.study), store)
+    print(
+        status_text.format_status(
+            plan, store, resolve_device(plan.study), count_gpu_slots(plan.study)
+        )
+    )
+    for line in status_text.find_renamed_reports(plan, options.reports):
         print(line)
 
 
 COMMAND = Command(
     order=50,
     help="what is done, running, failed and to do, and the time left",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch", "pandas"),
+    never_imports=("torch", "pandas"),
 )

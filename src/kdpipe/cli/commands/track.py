@@ -1,18 +1,19 @@
-"""`kdpipe track STUDY --to TRACKER`: curves and records, mirrored to where curves are looked at."""
+"""`kdpipe track STUDY --to TRACKER`: curves and records, mirrored into TensorBoard or MLflow."""
 
 import shlex
 from pathlib import Path
 
-from kdpipe import discovery
-from kdpipe.cli.arguments import add_results, store
+from kdpipe import registry
+from kdpipe.cli.arguments import add_results, open_store
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe track`."""
     parser.add_argument("study", help="a study file")
-    # By the names of the files: reading them is for the one that is asked for.
-    known = discovery.names("kdpipe.upkeep.trackers")
-    parser.add_argument("--to", choices=known, required=True, help="whose format")
+    # Only the names of the files: the one that is chosen is imported later.
+    tracker_names = registry.list_names("kdpipe.workflow.trackers")
+    parser.add_argument("--to", choices=tracker_names, required=True, help="whose format")
     help = "its folder; default: the name of the tracker"
     parser.add_argument("--folder", type=Path, metavar="DIR", help=help)
     help = "go on while the study runs, here or elsewhere, until nothing of it is to do, or goes on"
@@ -21,35 +22,41 @@ def arguments(parser) -> None:
 
 
 def run(options) -> None:
-    from kdpipe.search import due
-    from kdpipe.study import checking
-    from kdpipe.upkeep import tracking
+    """Mirror curves and records into a tracker, once or until the study ends."""
+    from kdpipe.analysis.search import rounds
+    from kdpipe.config import load
+    from kdpipe.workflow import tracking
 
-    place, study = store(options), checking.load(options.study)
+    store, study = open_store(options), load.load_study(options.study)
     folder = options.folder or Path(options.to)
-    tracker, mirror = tracking.opened(options.to, folder, study.study)
+    tracker, tracker_run = tracking.open_tracker(options.to, folder, study.study)
 
-    def say(epochs: int, records: int) -> None:
+    def report_sync(epochs: int, records: int) -> None:
+        """Print what was added."""
         print(f"{folder}: {epochs:,} epochs and {records:,} records added", flush=True)
 
     try:
         if options.follow:
-            left, runs = tracking.follow(lambda: due.plan(study, place), place, mirror, say)
-            if left:
+            remaining, runs = tracking.sync_until_done(
+                lambda: rounds.plan_due_runs(study, store), store, tracker_run, report_sync
+            )
+            if remaining:
                 print(
-                    f"{left:,} of {runs:,} runs are to do, and nothing of the study goes "
+                    f"{remaining:,} of {runs:,} runs are to do, and nothing of the study goes "
                     f"on: kdpipe status {shlex.quote(options.study)} says why"
                 )
         else:
-            say(*tracking.mirror(due.plan(study, place), place, mirror))
+            report_sync(
+                *tracking.sync_study(rounds.plan_due_runs(study, store), store, tracker_run)
+            )
     finally:
-        mirror.close()
+        tracker_run.close()
     print(f"to look at it: {tracker.show.format(folder=folder)}")
 
 
 COMMAND = Command(
     order=55,
     help="mirror curves and records into TensorBoard or MLflow",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
 )

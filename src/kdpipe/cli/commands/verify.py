@@ -1,28 +1,33 @@
-"""`kdpipe verify`: is every file of the results folder what its record says it is?"""
+"""`kdpipe verify`: whether every file of the results folder is what its record says."""
 
-from kdpipe.cli.arguments import add_reports, add_results, store
+from kdpipe.cli.arguments import add_reports, add_results, open_store
 from kdpipe.cli.command import Command
 
 
-def arguments(parser) -> None:
+def add_arguments(parser) -> None:
+    """Add the arguments of `kdpipe verify`."""
     add_reports(parser)
     add_results(parser)
 
 
 def run(options) -> int:
-    from kdpipe.report import leftovers
-    from kdpipe.upkeep.verify import faults, left_lying, strangers
+    """Check every file of the results folder against its record."""
+    from kdpipe.report import orphans
+    from kdpipe.runs.integrity.verify import format_orphan, list_foreign_folders, verify_store
 
-    found = [*faults(store(options)), *map(left_lying, leftovers.of(options.reports))]
-    said = found or [f"{options.results}: every file is whole"]
-    print("\n".join([*said, *strangers(store(options))]))
-    return 2 if found else 0
+    errors = [
+        *verify_store(open_store(options)),
+        *map(format_orphan, orphans.find_report_orphans(options.reports)),
+    ]
+    lines = errors or [f"{options.results}: every file is whole"]
+    print("\n".join([*lines, *list_foreign_folders(open_store(options))]))
+    return 2 if errors else 0
 
 
 COMMAND = Command(
     order=60,
     help="check every file of the results folder by its checksum",
-    arguments=arguments,
+    add_arguments=add_arguments,
     run=run,
-    without=("torch",),
+    never_imports=("torch",),
 )

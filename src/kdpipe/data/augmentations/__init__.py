@@ -1,1 +1,1 @@
-"""Augmentations: each file defines `DIGIT`, a digit of the number of a view (`views.Digit`)."""
+"""Augmentations: each file defines `AUGMENTATION` (`views.Augmentation`)."""

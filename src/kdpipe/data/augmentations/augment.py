@@ -1,10 +1,10 @@
 """Augment: RandAugment (Cubuk et al., 2020) or TrivialAugment (Mueller and Hutter, 2021).
 
-Of RandAugment some operations follow each other, each of the fourteen with even chances and all of
-one strength; of TrivialAugment there is one, of any strength, from a wider range. The operations,
-their 31 strengths and their even chances are torchvision's. Images in one array are changed in
-groups of equal operation and strength; those that stream are changed by torchvision's own
-transforms where they are read. What a rotation leaves empty is black, as there.
+RandAugment applies some operations one after another, each drawn uniformly from the fourteen and
+all of one strength; TrivialAugment applies one, of any strength, from a wider range. The
+operations, their 31 strengths and their probabilities are torchvision's. Images in one array are
+changed in groups of equal operation and strength; those that stream are changed by torchvision's
+own transforms where they are read. What a rotation leaves empty is black, as there.
 """
 
 import math
@@ -12,24 +12,24 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from kdpipe.data.views import ENDLESS, Digit, split
-from kdpipe.section import Section
+from kdpipe.data.views import INFINITE, Augmentation, split_seed
+from kdpipe.pydantic_base import StrictModel
 
-STRENGTHS = 31
-PLAIN = {"Identity", "AutoContrast", "Equalize"}  # of no strength
-POSITIVE = {"Posterize", "Solarize"}  # of the others every second has its strength below zero
+NUM_MAGNITUDES = 31
+WITHOUT_MAGNITUDE = {"Identity", "AutoContrast", "Equalize"}
+UNSIGNED = {"Posterize", "Solarize"}  # the others have negative strengths half of the time
 OPERATIONS = (
     *("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color"),
     *("Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize"),
 )
-# By policy: the greatest shear, rotation in degrees, change of brightness and its like, and how
-# many of 8 bits posterizing takes at the most.
-GREATEST = {"rand": (0.3, 30.0, 0.9, 4), "trivial": (0.99, 135.0, 0.99, 6)}
-RAND = {"operations": 2, "magnitude": 9}  # where they are not given
+# By policy: the largest shear, rotation in degrees, change of brightness and the like, and how many
+# of 8 bits posterizing removes.
+MAX_MAGNITUDES = {"rand": (0.3, 30.0, 0.9, 4), "trivial": (0.99, 135.0, 0.99, 6)}
+RAND_DEFAULTS = {"operations": 2, "magnitude": 9}  # of null
 
 
-class Augment(Section):
-    """Views without end: operations on whole images, drawn for each image."""
+class Augment(StrictModel):
+    """Infinitely many views: operations on whole images, drawn for each image."""
 
     policy: Literal["rand", "trivial"] = Field(
         description="rand: RandAugment; trivial: TrivialAugment, one operation of any strength",
@@ -44,14 +44,15 @@ class Augment(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _whole(cls, given: Any) -> Any:
-        """RandAugment's numbers are written out, so that 2 and null are one run."""
-        if isinstance(given, dict) and given.get("policy") == "rand":
-            return given | {k: v for k, v in RAND.items() if given.get(k) is None}
-        return given
+    def _fill_defaults(cls, values: Any) -> Any:
+        """Write out the numbers of RandAugment, so that 2 and null are one run."""
+        if isinstance(values, dict) and values.get("policy") == "rand":
+            return values | {k: v for k, v in RAND_DEFAULTS.items() if values.get(k) is None}
+        return values
 
     @model_validator(mode="after")
-    def _of_its_policy(self):
+    def _check_policy(self):
+        """Refuse the numbers of RandAugment where TrivialAugment is used."""
         if self.policy == "trivial" and not self.operations is self.magnitude is None:
             raise ValueError(
                 "operations and magnitude are of policy: rand; TrivialAugment has none"
@@ -59,7 +60,9 @@ class Augment(Section):
         return self
 
 
-class Keys(Section):
+class Keys(StrictModel):
+    """The keys of the augmentation."""
+
     augment: Augment | None = Field(
         None,
         description="RandAugment or TrivialAugment, drawn for each image: views without end, "
@@ -69,32 +72,34 @@ class Keys(Section):
 
 
 def count(keys: Keys) -> int:
-    return 1 if keys.augment is None else ENDLESS
+    """Return the number of values of the digit."""
+    return 1 if keys.augment is None else INFINITE
 
 
-def strengths(policy: str, operation: str, height: int, width: int) -> Any:
-    """The strengths (31,) of an operation on images of that size; None of one that has none."""
+def compute_magnitudes(policy: str, operation: str, height: int, width: int) -> Any:
+    """Return the strengths (31,) of an operation on images of that size; None if it has none."""
     import torch
 
-    shear, angle, factor, bits = GREATEST[policy]
-    if operation in PLAIN:
+    shear, angle, factor, bits = MAX_MAGNITUDES[policy]
+    if operation in WITHOUT_MAGNITUDE:
         return None
     if operation == "Posterize":
-        return (8 - torch.arange(STRENGTHS) / ((STRENGTHS - 1) / bits)).round().int()
+        return (8 - torch.arange(NUM_MAGNITUDES) / ((NUM_MAGNITUDES - 1) / bits)).round().int()
     if operation == "Solarize":
-        return torch.linspace(1.0, 0.0, STRENGTHS)
-    most = {"ShearX": shear, "ShearY": shear, "Rotate": angle}.get(operation, factor)
+        return torch.linspace(1.0, 0.0, NUM_MAGNITUDES)
+    maximum = {"ShearX": shear, "ShearY": shear, "Rotate": angle}.get(operation, factor)
     if operation.startswith("Translate"):
         side = width if operation == "TranslateX" else height
-        most = 150.0 / 331.0 * side if policy == "rand" else 32.0
-    return torch.linspace(0.0, most, STRENGTHS)
+        maximum = 150.0 / 331.0 * side if policy == "rand" else 32.0
+    return torch.linspace(0.0, maximum, NUM_MAGNITUDES)
 
 
-def changed(images: Any, operation: str, strength: float) -> Any:
-    """Images (B, C, H, W) uint8 after one operation of that strength, all of them alike."""
+def apply_operation(images: Any, operation: str, strength: float) -> Any:
+    """Apply one operation of one strength to images (B, C, H, W) uint8."""
     from torchvision.transforms.v2 import functional as F
 
-    def moved(translate=(0, 0), shear=(0.0, 0.0), center=None) -> Any:
+    def affine(translate=(0, 0), shear=(0.0, 0.0), center=None) -> Any:
+        """Return the images after an affine transform."""
         return F.affine(
             images, angle=0.0, translate=[*translate], scale=1.0, shear=[*shear], center=center
         )
@@ -103,13 +108,13 @@ def changed(images: Any, operation: str, strength: float) -> Any:
         case "Identity":
             return images
         case "ShearX":
-            return moved(shear=(math.degrees(math.atan(strength)), 0.0), center=[0, 0])
+            return affine(shear=(math.degrees(math.atan(strength)), 0.0), center=[0, 0])
         case "ShearY":
-            return moved(shear=(0.0, math.degrees(math.atan(strength))), center=[0, 0])
+            return affine(shear=(0.0, math.degrees(math.atan(strength))), center=[0, 0])
         case "TranslateX":
-            return moved(translate=(int(strength), 0))
+            return affine(translate=(int(strength), 0))
         case "TranslateY":
-            return moved(translate=(0, int(strength)))
+            return affine(translate=(0, int(strength)))
         case "Rotate":
             return F.rotate(images, angle=strength)
         case "Brightness":
@@ -129,58 +134,79 @@ def changed(images: Any, operation: str, strength: float) -> Any:
     return F.equalize(images)
 
 
-def choices(augment: Augment, seed: Any, height: int, width: int) -> list[Any]:
-    """What each image (B,) goes through, an array (B, 2) a step: the operation's number, strength.
+def sample_operations(augment: Augment, seed: Any, height: int, width: int) -> list[Any]:
+    """Draw the operations of each image.
 
-    seed: (B,) on the CPU.
+    Parameters
+    ----------
+    augment : Augment
+        The keys of the augmentation.
+    seed : Tensor of shape (B,)
+        A seed for each image, on the CPU.
+    height, width : int
+        The size of the images.
+
+    Returns
+    -------
+    list of ndarray of shape (B, 2)
+        Of each step the number of the operation and its strength.
     """
     import numpy as np
 
-    table = np.zeros((len(OPERATIONS), STRENGTHS))
+    table = np.zeros((len(OPERATIONS), NUM_MAGNITUDES))
     for number, operation in enumerate(OPERATIONS):
-        found = strengths(augment.policy, operation, height, width)
-        table[number] = 0.0 if found is None else found.double().numpy()
-    signed = np.array([one not in PLAIN | POSITIVE for one in OPERATIONS])
+        magnitudes = compute_magnitudes(augment.policy, operation, height, width)
+        table[number] = 0.0 if magnitudes is None else magnitudes.double().numpy()
+    signed = np.array([name not in WITHOUT_MAGNITUDE | UNSIGNED for name in OPERATIONS])
     steps = []
     for step in range(augment.operations or 1):
-        which, strong, sign = (split(seed, 3 * step + part).numpy() for part in range(3))
-        number = which % len(OPERATIONS)
+        operation_draw, strength_draw, sign = (
+            split_seed(seed, 3 * step + part).numpy() for part in range(3)
+        )
+        number = operation_draw % len(OPERATIONS)
         fixed = augment.magnitude
-        strength = table[number, strong % STRENGTHS if fixed is None else fixed]
+        strength = table[number, strength_draw % NUM_MAGNITUDES if fixed is None else fixed]
         negative = (sign % 2 == 0) & signed[number]
         steps.append(np.stack([number, np.where(negative, -strength, strength) + 0.0], axis=1))
     return steps
 
 
-def pixels(keys: Keys, seed: Any, images: Any) -> Any:
-    """Images (B, H, W, C) uint8, each changed as its seed says."""
+def transform_uint8(keys: Keys, seed: Any, images: Any) -> Any:
+    """Return images (B, H, W, C) uint8, each changed as its seed determines."""
     import numpy as np
     import torch
 
-    from kdpipe.data.images import over
+    from kdpipe.data.batches import to_device
 
     augment: Any = keys.augment
-    found = images.permute(0, 3, 1, 2)
-    for step in choices(augment, seed, *found.shape[2:]):
+    batch = images.permute(0, 3, 1, 2)
+    for step in sample_operations(augment, seed, *batch.shape[2:]):
         groups, group = np.unique(step, axis=0, return_inverse=True)
-        for place, (number, strength) in enumerate(groups):
+        for group_index, (number, strength) in enumerate(groups):
             operation = OPERATIONS[int(number)]
             if operation != "Identity":
-                rows = torch.from_numpy(np.flatnonzero(group.reshape(-1) == place))
-                rows = over(rows, found.device)
-                taken = found[rows].contiguous()  # sums of an image as if it were alone
-                found[rows] = changed(taken, operation, float(strength))
-    return found.permute(0, 2, 3, 1)
+                rows = torch.from_numpy(np.flatnonzero(group.reshape(-1) == group_index))
+                rows = to_device(rows, batch.device)
+                selected = batch[rows].contiguous()  # sums as of each image alone
+                batch[rows] = apply_operation(selected, operation, float(strength))
+    return batch.permute(0, 2, 3, 1)
 
 
-def drawn(keys: Keys, side: int) -> Any:
-    """torchvision's transform of that name."""
+def build_transform(keys: Keys, side: int) -> Any:
+    """Return torchvision's transform of the policy."""
     from torchvision.transforms import v2
 
     augment: Any = keys.augment
     if augment.policy == "trivial":
-        return v2.TrivialAugmentWide(num_magnitude_bins=STRENGTHS)
-    return v2.RandAugment(augment.operations, augment.magnitude, STRENGTHS)
+        return v2.TrivialAugmentWide(num_magnitude_bins=NUM_MAGNITUDES)
+    return v2.RandAugment(augment.operations, augment.magnitude, NUM_MAGNITUDES)
 
 
-DIGIT = Digit(keys=Keys, place=3, count=count, pixels=pixels, drawn=drawn, revision=1)
+AUGMENTATION = Augmentation(
+    keys=Keys,
+    position=3,
+    count=count,
+    transform_uint8=transform_uint8,
+    build_transform=build_transform,
+    revision=1,
+)

@@ -1,42 +1,52 @@
-"""Flip: images mirrored left to right, half of them."""
+"""Flip: half of the images are mirrored left to right."""
 
 from typing import Any
 
 from pydantic import Field
 
-from kdpipe.data.views import Digit
-from kdpipe.section import Section
+from kdpipe.data.views import Augmentation
+from kdpipe.pydantic_base import StrictModel
 
 
-class Keys(Section):
+class Keys(StrictModel):
+    """The keys of the augmentation."""
+
     flip: bool = Field(
         False, description="mirror half of the images left to right", examples=[True]
     )
 
 
 def count(keys: Keys) -> int:
+    """Return the number of values of the digit."""
     return 2 if keys.flip else 1
 
 
-def gather(keys: Keys, value: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
-    """The columns from right to left where the value is 1."""
+def transform_indices(keys: Keys, value: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
+    """Return the columns from right to left where the value is 1."""
     import torch
 
     return rows, torch.where((value == 1)[:, None], columns.flip(1), columns)
 
 
-def image(keys: Keys, value: int, image: Any) -> Any:
-    """The image, mirrored if the value is 1."""
+def transform_pil(keys: Keys, value: int, image: Any) -> Any:
+    """Return the image, mirrored if the value is 1."""
     from torchvision.transforms import v2
 
     return v2.functional.horizontal_flip(image) if value else image
 
 
-def drawn(keys: Keys, side: int) -> Any:
-    """torchvision's flip of every other image."""
+def build_transform(keys: Keys, side: int) -> Any:
+    """Return torchvision's flip of every other image."""
     from torchvision.transforms import v2
 
     return v2.RandomHorizontalFlip(0.5)
 
 
-DIGIT = Digit(keys=Keys, place=1, count=count, gather=gather, image=image, drawn=drawn)
+AUGMENTATION = Augmentation(
+    keys=Keys,
+    position=1,
+    count=count,
+    transform_indices=transform_indices,
+    transform_pil=transform_pil,
+    build_transform=build_transform,
+)

@@ -1,18 +1,20 @@
-"""Pad: crops of the original size out of images with a margin of p pixels, at (2p+1)^2 offsets.
+"""Pad: crops of the original size from images with a margin of p pixels, at (2p+1)^2 offsets.
 
-The value is the row of the offset times 2p+1, and its column. Pixels are padded before they are
-normalised. Images that stream are not padded: they have more pixels than a network sees already.
+The value is the row of the offset times 2p+1, plus its column. Pixels are padded before they are
+normalized. Images that stream are not padded: they have more pixels than a network sees already.
 """
 
 from typing import Any, Literal
 
 from pydantic import Field
 
-from kdpipe.data.views import Digit
-from kdpipe.section import Section
+from kdpipe.data.views import Augmentation
+from kdpipe.pydantic_base import StrictModel
 
 
-class Keys(Section):
+class Keys(StrictModel):
+    """The keys of the augmentation."""
+
     pad: int = Field(
         0, ge=0, le=16, description="pixels padded on each side before a crop", examples=[4]
     )
@@ -20,26 +22,34 @@ class Keys(Section):
 
 
 def count(keys: Keys) -> int:
+    """Return the number of values of the digit."""
     return (2 * keys.pad + 1) ** 2
 
 
-def plain(keys: Keys) -> int:
-    """The middle of the offsets."""
+def identity_value(keys: Keys) -> int:
+    """Return the value of the central offset."""
     return keys.pad * (2 * keys.pad + 1) + keys.pad
 
 
-def margin(keys: Keys, images: Any) -> Any:
-    """Images (N, C, H + 2p, W + 2p)."""
+def pad_images(keys: Keys, images: Any) -> Any:
+    """Return images (N, C, H + 2p, W + 2p)."""
     import numpy as np
 
-    around = [(0, 0), (0, 0), (keys.pad, keys.pad), (keys.pad, keys.pad)]
-    return np.pad(images, around, mode="reflect" if keys.padding == "reflect" else "constant")
+    pad_width = [(0, 0), (0, 0), (keys.pad, keys.pad), (keys.pad, keys.pad)]
+    return np.pad(images, pad_width, mode="reflect" if keys.padding == "reflect" else "constant")
 
 
-def gather(keys: Keys, value: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
-    """Rows and columns from the offset on."""
+def transform_indices(keys: Keys, value: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
+    """Return rows and columns that start at the offset."""
     side = 2 * keys.pad + 1
     return rows + (value // side)[:, None], columns + (value % side)[:, None]
 
 
-DIGIT = Digit(keys=Keys, place=2, count=count, plain=plain, margin=margin, gather=gather)
+AUGMENTATION = Augmentation(
+    keys=Keys,
+    position=2,
+    count=count,
+    identity_value=identity_value,
+    pad_images=pad_images,
+    transform_indices=transform_indices,
+)

@@ -1,6 +1,6 @@
-"""Random crop: views without end, for images that stream.
+"""Random crop: infinitely many views of images that stream.
 
-Its digit has one value or none to count. Where it has no end, the number of a view is a seed, and
+Its digit has one value or infinitely many. In the latter case the number of a view is a seed, and
 the crop is the first to draw from it.
 """
 
@@ -8,24 +8,26 @@ from typing import Any
 
 from pydantic import Field
 
-from kdpipe.data.views import ENDLESS, Digit
-from kdpipe.section import Ratios, Section, Spreads
+from kdpipe.data.views import INFINITE, Augmentation
+from kdpipe.pydantic_base import RatioRange, ShareRange, StrictModel
 
 
-class Crop(Section):
-    """Views without end: torchvision's RandomResizedCrop, for images that stream."""
+class Crop(StrictModel):
+    """Infinitely many views: torchvision's RandomResizedCrop, for images that stream."""
 
-    scale: Spreads = Field(
+    scale: ShareRange = Field(
         default_factory=lambda: [0.08, 1.0],
         description="from .. to which share of an image's area a crop takes",
     )
-    ratio: Ratios = Field(
+    ratio: RatioRange = Field(
         default_factory=lambda: [0.75, 4 / 3],
         description="from .. to which width by height it has, before it is made a square",
     )
 
 
-class Keys(Section):
+class Keys(StrictModel):
+    """The keys of the augmentation."""
+
     crop: Crop | None = Field(
         None,
         description="random crops without end, of images that stream; instead of pad",
@@ -34,15 +36,18 @@ class Keys(Section):
 
 
 def count(keys: Keys) -> int:
-    return 1 if keys.crop is None else ENDLESS
+    """Return the number of values of the digit."""
+    return 1 if keys.crop is None else INFINITE
 
 
-def drawn(keys: Keys, side: int) -> Any:
-    """torchvision's crop of random place, area and shape, scaled to a square."""
+def build_transform(keys: Keys, side: int) -> Any:
+    """Return torchvision's crop of random position, area and shape, scaled to a square."""
     from torchvision.transforms import v2
 
     crop: Any = keys.crop
     return v2.RandomResizedCrop(side, scale=tuple(crop.scale), ratio=tuple(crop.ratio))
 
 
-DIGIT = Digit(keys=Keys, place=0, count=count, drawn=drawn, sized=True)
+AUGMENTATION = Augmentation(
+    keys=Keys, position=0, count=count, build_transform=build_transform, sets_size=True
+)

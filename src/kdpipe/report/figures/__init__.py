@@ -1,1 +1,1 @@
-"""One file, one figure: each defines `FIGURE`, and the name of the file is that of the figure."""
+"""Figures, one in each file, which defines `FIGURE`; its name is that of the file."""

@@ -1,39 +1,52 @@
-"""Heat map: teacher checkpoints by students, as the difference to scratch."""
+"""Heat map of teacher checkpoints by students, as the difference to scratch."""
 
 import pandas as pd
 
-from kdpipe.evidence.choices import method_of
-from kdpipe.evidence.selections import UNTRAINED, direct, networks, where, wide
+from kdpipe.analysis.frame_queries import (
+    UNTRAINED_STOP,
+    filter_rows,
+    pivot_by_seed,
+    select_direct_students,
+    select_label_trained_teachers,
+)
+from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
-from kdpipe.report.figure import Drawn, Figure
-from kdpipe.report.text import rounded
-from kdpipe.statistics.intervals import summary
+from kdpipe.report.figure import FigureSpec, FigureWithCaption
+from kdpipe.report.format import format_estimate
+from kdpipe.stats.intervals import summarize
 
 
-def checkpoints(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
+def plot_checkpoints(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+    """Draw the map, where a study has several checkpoints."""
     import seaborn
 
-    rows = networks(direct(frame))
-    rows = where(rows, method=method_of(frame, "kd")).sort_values(
+    rows = select_label_trained_teachers(select_direct_students(frame))
+    rows = filter_rows(rows, method=find_main_method(frame, "kd")).sort_values(
         ["teacher_rank", "teacher", "stop_epochs"], kind="stable"
     )
     if rows.drop_duplicates(["teacher", "stop"]).shape[0] < 3 or (rows.stop_kind == "full").all():
         return None
-    errors = wide(rows, "teacher", "stop", "student")
-    alone = wide(where(frame, kind="scratch"), "student")
+    errors = pivot_by_seed(rows, "teacher", "stop", "student")
+    scratch = pivot_by_seed(filter_rows(frame, kind="scratch"), "student")
     order = list(dict.fromkeys(f"{t}, {s}" for t, s, _ in errors))[:60]
     grid = pd.DataFrame(index=pd.Index(order), columns=pd.Index(rows.student.unique()), dtype=float)
-    words = grid.astype(object).fillna("")
+    annotations = grid.astype(object).fillna("")
     for t, s, student in errors:
-        found = summary((errors[t, s, student] - alone[student]) if student in alone else [])
-        if f"{t}, {s}" in order and found.n:
-            grid.loc[f"{t}, {s}", student] = found.mean
-            words.loc[f"{t}, {s}", student] = rounded(found.mean, found.half_width, sign="+")
-    figure, (axis,) = style.panels(1, height=max(2.2, 0.28 * len(grid) + 1))
+        difference = summarize(
+            (errors[t, s, student] - scratch[student]) if student in scratch else []
+        )
+        if f"{t}, {s}" in order and difference.n:
+            grid.loc[f"{t}, {s}", student] = difference.mean
+            annotations.loc[f"{t}, {s}", student] = format_estimate(
+                difference.mean, difference.half_width, sign="+"
+            )
+    figure, (axis,) = style.make_panels(1, height=max(2.2, 0.28 * len(grid) + 1))
     # An untrained teacher is a control, far out: it does not set the colours of the others.
-    low, high = grid.loc[~grid.index.str.endswith(f", {UNTRAINED}")].stack().agg(["min", "max"])
+    low, high = (
+        grid.loc[~grid.index.str.endswith(f", {UNTRAINED_STOP}")].stack().agg(["min", "max"])
+    )
     seaborn.heatmap(
-        grid, ax=axis, annot=words, fmt="", cmap="cividis", linewidths=1, vmin=low, vmax=high,
+        grid, ax=axis, annot=annotations, fmt="", cmap="cividis", linewidths=1, vmin=low, vmax=high,
         cbar_kws={"label": "difference to scratch, points"}, annot_kws={"fontsize": 8},
     )  # fmt: skip
     axis.set(xlabel="student", ylabel="")
@@ -45,4 +58,4 @@ def checkpoints(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     )
 
 
-FIGURE = Figure("Teacher checkpoints and students", 30, checkpoints)
+FIGURE = FigureSpec("Teacher checkpoints and students", 30, plot_checkpoints)

@@ -1,44 +1,60 @@
-"""Student error against the epochs its teacher was trained for, both kinds of stopping."""
+"""Student error against the epochs of its teacher, for both kinds of early stopping."""
 
 import pandas as pd
 
-from kdpipe.evidence.choices import method_of
-from kdpipe.evidence.selections import UNTRAINED, by_seed, direct, groups, networks, where
+from kdpipe.analysis.frame_queries import (
+    UNTRAINED_STOP,
+    filter_rows,
+    get_series_by_seed,
+    group_rows,
+    select_direct_students,
+    select_label_trained_teachers,
+)
+from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR, Drawn, Figure, numbered, students_of
+from kdpipe.report.figure import (
+    ERROR_LABEL,
+    FigureSpec,
+    FigureWithCaption,
+    assign_color_indices,
+    group_by_student,
+)
 
 
-def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
-    rows = networks(direct(frame))
-    rows = where(rows, method=method_of(frame, "kd"))
-    control = (rows.stop == UNTRAINED).any()  # so far out that nothing else would be seen
-    rows = rows.loc[rows.stop != UNTRAINED]
-    stopped = rows.loc[rows.stop_kind != "full"]
-    students = students_of(
-        rows.loc[rows.teacher.isin(stopped.teacher) & rows.student.isin(stopped.student)]
+def plot_early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+    """Draw a panel for each student of early-stopped teachers."""
+    rows = select_label_trained_teachers(select_direct_students(frame))
+    rows = filter_rows(rows, method=find_main_method(frame, "kd"))
+    control = (rows.stop == UNTRAINED_STOP).any()  # so far out that nothing else would be seen
+    rows = rows.loc[rows.stop != UNTRAINED_STOP]
+    early_rows = rows.loc[rows.stop_kind != "full"]
+    students = group_by_student(
+        rows.loc[rows.teacher.isin(early_rows.teacher) & rows.student.isin(early_rows.student)]
     )
-    if stopped.empty or not students:
+    if early_rows.empty or not students:
         return None
-    figure, axes = style.panels(len(students))
-    teachers = numbered(students, "teacher")
+    figure, axes = style.make_panels(len(students))
+    teachers = assign_color_indices(students, "teacher")
     kinds = [("schedule", "-", "full"), ("checkpoint", "--", "none")]
     for axis, (student, part) in zip(axes, students, strict=True):
-        style.within(axis, by_seed(where(frame, kind="scratch", student=student)), "scratch")
-        for key, cells in groups(part, "teacher"):
+        style.plot_band(
+            axis, get_series_by_seed(filter_rows(frame, kind="scratch", student=student)), "scratch"
+        )
+        for key, cells in group_rows(part, "teacher"):
             i = teachers[key["teacher"]]
             for kind, line, fill in kinds:
                 if not (cells.stop_kind == kind).any():
                     continue
-                lengths = where(cells, stop_kind=[kind, "full"]).sort_values("stop_epochs")
-                beside = style.aside(i, 4, log=False)
+                lengths = filter_rows(cells, stop_kind=[kind, "full"]).sort_values("stop_epochs")
+                offset = style.dodge(i, 4, log=False)
                 points = [
-                    (k["stop_epochs"] + beside, by_seed(c))
-                    for k, c in groups(lengths, "stop_epochs")
+                    (k["stop_epochs"] + offset, get_series_by_seed(c))
+                    for k, c in group_rows(lengths, "stop_epochs")
                 ]
-                looks = style.look(i) | {"linestyle": line, "fillstyle": fill}
-                style.bars(axis, points, f"{key['teacher']}, {kind}", **looks)
-        axis.set(title=student, xlabel="epochs of the teacher", ylabel=ERROR)
-    style.legend(figure, axes)
+                style_args = style.get_series_style(i) | {"linestyle": line, "fillstyle": fill}
+                style.plot_errorbars(axis, points, f"{key['teacher']}, {kind}", **style_args)
+        axis.set(title=student, xlabel="epochs of the teacher", ylabel=ERROR_LABEL)
+    style.add_legend(figure, axes)
     return figure, (
         "KD from teachers trained for fewer epochs: by a schedule of their own (filled, solid) or "
         "cut out of the full training (open, dashed); the last point is the full teacher."
@@ -46,4 +62,4 @@ def early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     )
 
 
-FIGURE = Figure("Student error against the epochs of the teacher", 20, early_stopped)
+FIGURE = FigureSpec("Student error against the epochs of the teacher", 20, plot_early_stopped)

@@ -1,51 +1,63 @@
-"""Accuracy of networks as files, against the time of an image and against bytes."""
+"""Accuracy of exported networks, against the time of an image and against bytes."""
 
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 
-from kdpipe.evidence.advice.answer import OPTION, ends, options, preferred
-from kdpipe.evidence.selections import by_seed, groups, where
+from kdpipe.analysis.frame_queries import filter_rows, get_series_by_seed, group_rows
+from kdpipe.analysis.recommendation import (
+    OPTION_COLUMNS,
+    find_best_option,
+    pivot_option_errors,
+    select_terminal_students,
+)
 from kdpipe.report import style
-from kdpipe.report.figure import Drawn, Figure
-from kdpipe.statistics.intervals import Summary, summary
+from kdpipe.report.figure import FigureSpec, FigureWithCaption
+from kdpipe.stats.intervals import Summary, summarize
 
 KINDS = {
     "scratch": "from scratch",
     "student": "distilled, as validation chose",
     "teacher": "teacher",
 }
-AXES = {"ms": "milliseconds for one image", "kB": "size of the file, kB"}
-NAMED = {"textcoords": "offset points", "xytext": (4, -11), "fontsize": 8}
+AXIS_LABELS = {"ms": "milliseconds for one image", "kB": "size of the file, kB"}
+ANNOTATION_STYLE = {"textcoords": "offset points", "xytext": (4, -11), "fontsize": 8}
 
 
-def files(measured: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
-    cells = _cells(measured)
+def plot_files(measured: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+    """Draw each network in float32 and in int8."""
+    cells = _select_cells(measured)
     if not cells:
         return None
-    figure, axes = style.panels(2)
-    for axis, (unit, label) in zip(axes, AXES.items(), strict=True):
+    figure, axes = style.make_panels(2)
+    for axis, (unit, label) in zip(axes, AXIS_LABELS.items(), strict=True):
         front = []
         for i, (kind, label_of_kind) in enumerate(KINDS.items()):
-            looks = style.look(i) | {"linestyle": ""}
-            shown = [(name, _ends(cell, unit)) for what, name, cell in cells if what == kind]
-            for name, ((x, exact), (other, rough)) in shown:
-                line = {"color": looks["color"], "linewidth": 0.8, "alpha": 0.6}
-                axis.plot([x, other], [exact.mean, rough.mean], zorder=1, **line)
+            style_args = style.get_series_style(i) | {"linestyle": ""}
+            pairs = [
+                (name, _measure_files(cell, unit))
+                for cell_kind, name, cell in cells
+                if cell_kind == kind
+            ]
+            for name, ((x, float32), (int8_cost, int8)) in pairs:
+                line = {"color": style_args["color"], "linewidth": 0.8, "alpha": 0.6}
+                axis.plot([x, int8_cost], [float32.mean, int8.mean], zorder=1, **line)
                 if kind != "student":  # it stands beside the same network from scratch
-                    axis.annotate(name, (x, exact.mean), **NAMED)
-            for place, fill in enumerate(({}, {"markerfacecolor": "white"})):
-                points = [(summary([pair[place][0]]), pair[place][1]) for _, pair in shown]
+                    axis.annotate(name, (x, float32.mean), **ANNOTATION_STYLE)
+            for index, fill in enumerate(({}, {"markerfacecolor": "white"})):
+                points = [(summarize([pair[index][0]]), pair[index][1]) for _, pair in pairs]
                 if points:
-                    file = ("float32", "int8")[place]
-                    style.cloud(axis, points, f"{label_of_kind}, {file}", **looks | fill)
+                    file = ("float32", "int8")[index]
+                    style.plot_scatter_ci(
+                        axis, points, f"{label_of_kind}, {file}", **style_args | fill
+                    )
                     front += [(x.mean, y.mean) for x, y in points]
-        _front(axis, front)
+        _plot_front(axis, front)
         axis.set(xscale="log", xlabel=label, ylabel="accuracy on test, %")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.xaxis.set_major_formatter(lambda number, _: f"{number:,.4g}")
         axis.xaxis.set_minor_locator(NullLocator())
         axis.margins(x=0.12)
-    style.legend(figure, axes)
+    style.add_legend(figure, axes)
     return figure, (
         "Each network as a file, filled in float32, open in 8-bit integers, a thin line from "
         "one to the other; the grey line joins what nothing smaller or faster beats. Times are "
@@ -53,43 +65,51 @@ def files(measured: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     )
 
 
-def _cells(measured: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """What is shown, by kind and name: networks from scratch, as chosen, and full teachers."""
-    found = []
-    for key, rows in groups(where(measured, kind=["scratch", "student"]), "student"):
-        found.append(("scratch", key["student"], where(rows, kind="scratch")))
-        taught = ends(rows)
-        validation, _ = options(taught.assign(val_error=taught.own_val_error))
-        if (best := preferred(validation)) is not None:
-            cell = where(taught, **dict(zip(OPTION, best, strict=True)))
-            found.append(("student", key["student"], cell))
-    also = {name for _, name, _ in found}
-    for key, cell in groups(where(measured, kind="teacher", stop_kind="full"), "teacher"):
-        if key["teacher"] not in also:  # as a teacher such a network is its run from scratch
-            found.append(("teacher", key["teacher"], cell))
-    return [one for one in found if len(by_seed(one[2]))]
+def _select_cells(measured: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """Return kind, name and rows of what is shown: scratch, chosen students, full teachers."""
+    cells = []
+    for key, rows in group_rows(filter_rows(measured, kind=["scratch", "student"]), "student"):
+        cells.append(("scratch", key["student"], filter_rows(rows, kind="scratch")))
+        students = select_terminal_students(rows)
+        validation, _ = pivot_option_errors(students.assign(val_error=students.own_val_error))
+        if (best := find_best_option(validation)) is not None:
+            cell = filter_rows(students, **dict(zip(OPTION_COLUMNS, best, strict=True)))
+            cells.append(("student", key["student"], cell))
+    student_names = {name for _, name, _ in cells}
+    for key, cell in group_rows(filter_rows(measured, kind="teacher", stop_kind="full"), "teacher"):
+        if (
+            key["teacher"] not in student_names
+        ):  # as a teacher such a network is its run from scratch
+            cells.append(("teacher", key["teacher"], cell))
+    return [entry for entry in cells if len(get_series_by_seed(entry[2]))]
 
 
-def _ends(cell: pd.DataFrame, unit: str) -> tuple[tuple[float, Summary], tuple[float, Summary]]:
-    """Where a network stands in float32 and in int8: its price, and its accuracy over seeds."""
+def _measure_files(
+    cell: pd.DataFrame, unit: str
+) -> tuple[tuple[float, Summary], tuple[float, Summary]]:
+    """Return cost and accuracy of a network in float32 and in int8."""
     return (
-        (_price(cell, "float32", unit), summary(100 - by_seed(cell, "own_error").astype(float))),
-        (_price(cell, "int8", unit), summary(100 - by_seed(cell).astype(float))),
+        (
+            _median_cost(cell, "float32", unit),
+            summarize(100 - get_series_by_seed(cell, "own_error").astype(float)),
+        ),
+        (_median_cost(cell, "int8", unit), summarize(100 - get_series_by_seed(cell).astype(float))),
     )
 
 
-def _price(cell: pd.DataFrame, file: str, unit: str) -> float:
-    """The median over seeds: milliseconds, or kB."""
+def _median_cost(cell: pd.DataFrame, file: str, unit: str) -> float:
+    """Return the median over seeds, in milliseconds or kB."""
     column = f"{file}_ms" if unit == "ms" else f"{file}_bytes"
     median = float(cell[column].astype(float).median())
     return median if unit == "ms" else median / 1000
 
 
-def _front(axis, points: list[tuple[float, float]]) -> None:
+def _plot_front(axis, points: list[tuple[float, float]]) -> None:
+    """Plot the line that joins what nothing cheaper beats."""
     table = pd.DataFrame(points, columns=pd.Index(["price", "accuracy"]))
     table = table.sort_values(["price", "accuracy"], ascending=[True, False])
     table = table.loc[table.accuracy > table.accuracy.shift(fill_value=-1).cummax()]
     axis.step(table.price, table.accuracy, where="post", color="#555555", linewidth=1, zorder=0)
 
 
-FIGURE = Figure("Networks as files", 105, files, of_files=True)
+FIGURE = FigureSpec("Networks as files", 105, plot_files, uses_export_rows=True)

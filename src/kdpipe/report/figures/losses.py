@@ -2,32 +2,46 @@
 
 import pandas as pd
 
-from kdpipe.evidence.selections import by_seed, direct, groups, networks
+from kdpipe.analysis.frame_queries import (
+    get_series_by_seed,
+    group_rows,
+    select_direct_students,
+    select_label_trained_teachers,
+)
 from kdpipe.report import style
-from kdpipe.report.figure import Drawn, Figure, numbered, students_of
-from kdpipe.statistics.intervals import summary
+from kdpipe.report.figure import (
+    FigureSpec,
+    FigureWithCaption,
+    assign_color_indices,
+    group_by_student,
+)
+from kdpipe.stats.intervals import summarize
 
 
-def losses(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
-    rows = networks(direct(frame))
+def plot_losses(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+    """Draw a panel for each student with more than two cells."""
+    rows = select_label_trained_teachers(select_direct_students(frame))
     rows = rows.loc[rows.train_kl.notna()]
     cell_of = ["teacher", "stop", "method"]
-    methods = numbered(students_of(rows), "method")
-    students = [(s, p) for s, p in students_of(rows) if len(p.drop_duplicates(cell_of)) > 2]
+    methods = assign_color_indices(group_by_student(rows), "method")
+    students = [(s, p) for s, p in group_by_student(rows) if len(p.drop_duplicates(cell_of)) > 2]
     if not students:
         return None
-    figure, axes = style.panels(len(students))
+    figure, axes = style.make_panels(len(students))
     for axis, (student, part) in zip(axes, students, strict=True):
-        for key, cells in groups(part, "method"):
+        for key, cells in group_rows(part, "method"):
             i = methods[key["method"]]
             points = [
-                (summary(by_seed(c, "train_kl")), summary(by_seed(c, "train_nll")))
-                for _, c in groups(cells, "teacher", "stop")
+                (
+                    summarize(get_series_by_seed(c, "train_kl")),
+                    summarize(get_series_by_seed(c, "train_nll")),
+                )
+                for _, c in group_rows(cells, "teacher", "stop")
             ]
-            style.cloud(axis, points, key["method"], **style.look(i))
+            style.plot_scatter_ci(axis, points, key["method"], **style.get_series_style(i))
         axis.set(title=student, xlabel="KD loss on train, nat", ylabel="CE on train, nat")
-    style.legend(figure, axes)
+    style.add_legend(figure, axes)
     return figure, "Each point is the mean of a cell (teacher, stop, method); lower left is best."
 
 
-FIGURE = Figure("Cross-entropy against the KD loss", 60, losses)
+FIGURE = FigureSpec("Cross-entropy against the KD loss", 60, plot_losses)

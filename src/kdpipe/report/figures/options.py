@@ -1,57 +1,72 @@
-"""Every option of a student beside labels alone: the answer as one picture."""
+"""Every option of a student beside labels alone: the recommendation in one picture."""
 
 import textwrap
 
 import pandas as pd
 
-from kdpipe.evidence.advice.answer import OPTION, ends, options, preferred
-from kdpipe.evidence.selections import by_seed, groups, where
+from kdpipe.analysis.frame_queries import filter_rows, get_series_by_seed, group_rows
+from kdpipe.analysis.recommendation import (
+    OPTION_COLUMNS,
+    find_best_option,
+    pivot_option_errors,
+    select_terminal_students,
+)
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR, Drawn, Figure, students_of
-from kdpipe.report.text import stop_of
-from kdpipe.statistics.intervals import Summary, summary
+from kdpipe.report.figure import ERROR_LABEL, FigureSpec, FigureWithCaption, group_by_student
+from kdpipe.report.format import format_stop
+from kdpipe.stats.intervals import Summary, summarize
 
-MOST = 24  # options in a panel
-LETTERS = 44  # in a line of a name
+MAX_OPTIONS = 24  # options in a panel
+LINE_LENGTH = 44  # in a line of a name
 
 
-def options_of(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
-    panels = [(student, _rows(frame, student, part)) for student, part in students_of(ends(frame))]
+def plot_options(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+    """Draw a panel for each student, the lowest test error on top."""
+    panels = [
+        (student, _collect_options(frame, student, part))
+        for student, part in group_by_student(select_terminal_students(frame))
+    ]
     panels = [(student, rows) for student, rows in panels if rows]
     if not panels:
         return None
-    heights = [0.9 + 0.27 * min(len(rows), MOST) for _, rows in panels]
-    figure, axes = style.panels(len(panels), width=6.4, across=1, heights=heights)
+    heights = [0.9 + 0.27 * min(len(rows), MAX_OPTIONS) for _, rows in panels]
+    figure, axes = style.make_panels(len(panels), width=6.4, across=1, heights=heights)
     for axis, (student, rows) in zip(axes, panels, strict=True):
-        alone = by_seed(where(frame, kind="scratch", student=student))
-        style.within(axis, alone, "from scratch, as long as the student", upright=True)
-        shown = _shown(rows)
+        scratch_errors = get_series_by_seed(filter_rows(frame, kind="scratch", student=student))
+        style.plot_band(axis, scratch_errors, "from scratch, as long as the student", upright=True)
+        visible = _select_visible(rows)
         for i, (kind, label) in enumerate((("taught", "taught"), ("scratch", "from scratch"))):
             points: list[tuple[pd.Series, float]] = [
-                (errors, place)
-                for place, (what, _, errors, _, is_chosen) in enumerate(shown)
-                if what == kind and not is_chosen
+                (errors, position)
+                for position, (row_kind, _, errors, _, is_chosen) in enumerate(visible)
+                if row_kind == kind and not is_chosen
             ]
             if points:
-                style.beside(axis, points, label, **style.look(i) | {"linestyle": ""})
-        for place, (_, _, errors, _, is_chosen) in enumerate(shown):
+                style.plot_horizontal_ci(
+                    axis, points, label, **style.get_series_style(i) | {"linestyle": ""}
+                )
+        for position, (_, _, errors, _, is_chosen) in enumerate(visible):
             if is_chosen:
-                looks = {"color": style.COLOURS[0], "marker": "*", "markersize": 12}
-                style.beside(axis, [(errors, place)], "chosen on validation", **looks, linestyle="")
-        names = [_wrapped(name) for _, name, *_ in shown]
+                marker_style = {"color": style.COLORS[0], "marker": "*", "markersize": 12}
+                style.plot_horizontal_ci(
+                    axis, [(errors, position)], "chosen on validation", **marker_style, linestyle=""
+                )
+        names = [_wrap_label(name) for _, name, *_ in visible]
         axis.set_yticks(range(len(names)), names)
-        for tick, (*_, is_chosen) in zip(axis.get_yticklabels(), shown, strict=True):
+        for tick, (*_, is_chosen) in zip(axis.get_yticklabels(), visible, strict=True):
             tick.set_fontweight("bold" if is_chosen else "normal")
-        for place, (_, _, _, price, _) in enumerate(shown):
+        for position, (_, _, _, price, _) in enumerate(visible):
             if price == price:  # not nan
-                where_at = {"transform": axis.get_yaxis_transform(), "va": "center"}
-                axis.text(1.01, place, f"{price:.3g} x", fontsize=8, **where_at)
-        left_out = len(rows) - len(shown)
-        more = f" (the {len(shown)} with the lowest errors of {len(rows)})" if left_out else ""
-        axis.set(title=f"{student}{more}", ylim=(len(shown) - 0.4, -0.6))
+                text_args = {"transform": axis.get_yaxis_transform(), "va": "center"}
+                axis.text(1.01, position, f"{price:.3g} x", fontsize=8, **text_args)
+        left_out = len(rows) - len(visible)
+        count_note = (
+            f" (the {len(visible)} with the lowest errors of {len(rows)})" if left_out else ""
+        )
+        axis.set(title=f"{student}{count_note}", ylim=(len(visible) - 0.4, -0.6))
         axis.grid(axis="y", visible=False)
-    axes[-1].set_xlabel(ERROR)
-    style.legend(figure, axes)
+    axes[-1].set_xlabel(ERROR_LABEL)
+    style.add_legend(figure, axes)
     return figure, (
         "Every option, the lowest test error on top; the band is the student from scratch, the "
         "star the choice by validation. At the right what training it took, with all that it "
@@ -60,54 +75,68 @@ def options_of(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     )
 
 
-Row = tuple[str, str, pd.Series, float, bool]  # kind, name, errors, price, whether it is chosen
+OptionRow = tuple[
+    str, str, pd.Series, float, bool
+]  # kind, name, errors, price, whether it is chosen
 
 
-def _rows(frame: pd.DataFrame, student: str, part: pd.DataFrame) -> list[Row]:
-    """The options by their mean error, and scratch of every length among them."""
-    validation, _ = options(part)
-    best = preferred(validation)
-    scratch = where(frame, kind="scratch", student=student)
-    alone = scratch.train_macs.max()
-    found: list[Row] = [("scratch", "from scratch", by_seed(scratch), 1.0, False)]
-    for key, cell in groups(part, *OPTION):
-        one = cell.iloc[0]
-        price = (one.train_macs + one.teacher_macs + one.ancestor_macs) / alone
-        found.append(
-            ("taught", _name(key, student), by_seed(cell), price, tuple(key.values()) == best)
+def _collect_options(frame: pd.DataFrame, student: str, part: pd.DataFrame) -> list[OptionRow]:
+    """Return the options of a student and scratch of every length, by mean error."""
+    validation, _ = pivot_option_errors(part)
+    best = find_best_option(validation)
+    scratch = filter_rows(frame, kind="scratch", student=student)
+    scratch_macs = scratch.train_macs.max()
+    entries: list[OptionRow] = [
+        ("scratch", "from scratch", get_series_by_seed(scratch), 1.0, False)
+    ]
+    for key, cell in group_rows(part, *OPTION_COLUMNS):
+        first_row = cell.iloc[0]
+        price = (
+            first_row.train_macs + first_row.teacher_macs + first_row.ancestor_macs
+        ) / scratch_macs
+        entries.append(
+            (
+                "taught",
+                _format_option(key, student),
+                get_series_by_seed(cell),
+                price,
+                tuple(key.values()) == best,
+            )
         )
-    longer = where(frame, kind="scratch_long", student=student)
-    for key, cell in groups(longer, "epochs"):
-        price = cell.train_macs.iloc[0] / alone
+    longer = filter_rows(frame, kind="scratch_long", student=student)
+    for key, cell in group_rows(longer, "epochs"):
+        price = cell.train_macs.iloc[0] / scratch_macs
         name = f"from scratch, {key['epochs']:g} epochs"
-        found.append(("scratch", name, by_seed(cell), price, False))
-    found = [row for row in found if len(row[2])]
-    return sorted(found, key=lambda row: _mean(row).mean)
+        entries.append(("scratch", name, get_series_by_seed(cell), price, False))
+    entries = [row for row in entries if len(row[2])]
+    return sorted(entries, key=lambda row: _summarize_row(row).mean)
 
 
-def _shown(rows: list[Row]) -> list[Row]:
-    """As many as have a place, the chosen one always among them."""
-    if len(rows) <= MOST:
+def _select_visible(rows: list[OptionRow]) -> list[OptionRow]:
+    """Return as many options as fit, the chosen one always among them."""
+    if len(rows) <= MAX_OPTIONS:
         return rows
-    chosen = [row for row in rows[MOST - 1 :] if row[4]]
-    return rows[: MOST - len(chosen)] + chosen
+    chosen = [row for row in rows[MAX_OPTIONS - 1 :] if row[4]]
+    return rows[: MAX_OPTIONS - len(chosen)] + chosen
 
 
-def _mean(row: Row) -> Summary:
-    return summary(row[2])
+def _summarize_row(row: OptionRow) -> Summary:
+    """Return the summary of the errors of an option."""
+    return summarize(row[2])
 
 
-def _name(key: dict, student: str) -> str:
-    """`wrn16-2, checkpoint 13, kd`: what differs between options."""
+def _format_option(key: dict, student: str) -> str:
+    """Return what differs between options, as `wrn16-2, checkpoint 13, kd`."""
     teacher = "itself" if key["teacher"] == student else key["teacher"]
-    stop = "" if key["stop"] == "full" else stop_of(key["stop"])
-    often = f"generation {key['generation']:g}" if key["generation"] > 1 else ""
+    stop = "" if key["stop"] == "full" else format_stop(key["stop"])
+    generation = f"generation {key['generation']:g}" if key["generation"] > 1 else ""
     via = f"through {key['via']}" if key["via"] else ""
-    return ", ".join(part for part in (teacher, stop, via, key["method"], often) if part)
+    return ", ".join(part for part in (teacher, stop, via, key["method"], generation) if part)
 
 
-def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, LETTERS))
+def _wrap_label(text: str) -> str:
+    """Break a label into lines."""
+    return "\n".join(textwrap.wrap(text, LINE_LENGTH))
 
 
-FIGURE = Figure("Every option of a student", 5, options_of)
+FIGURE = FigureSpec("Every option of a student", 5, plot_options)

@@ -1,27 +1,32 @@
-"""Chains and generations as a graph: networks in a row, the error of each below its name.
+"""Chains and generations as a graph: networks in a line, each with its error.
 
-One row for each path of a method, from the teacher at its head to the last student, so a chain
-stands above the single step it is compared with.
+There is one line for each path of a method, from the teacher at its head to the last student, so
+that a chain stands above the single step it is compared with.
 """
 
 import pandas as pd
 
-from kdpipe.evidence.selections import STEP, by_seed, groups, where
+from kdpipe.analysis.frame_queries import (
+    PATH_SEPARATOR,
+    filter_rows,
+    get_series_by_seed,
+    group_rows,
+)
 from kdpipe.report import style
-from kdpipe.report.figure import Drawn, Figure
-from kdpipe.report.text import rounded
-from kdpipe.statistics.intervals import summary
+from kdpipe.report.figure import FigureSpec, FigureWithCaption
+from kdpipe.report.format import format_estimate
+from kdpipe.stats.intervals import summarize
 
-MOST = 14  # rows
+MAX_PATHS = 14  # rows
 
 
-def paths(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
-    """A figure of every path of more than one step, and its direct counterpart."""
-    lines = _lines(frame)
+def plot_paths(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+    """Draw every path of more than one step, and its direct counterpart."""
+    lines = _collect_paths(frame)
     if not lines:
         return None
     longest = max(len(nodes) for _, nodes in lines)
-    figure, (axis,) = style.panels(
+    figure, (axis,) = style.make_panels(
         1, width=max(5.2, 1.05 * longest), height=0.62 * len(lines) + 0.5
     )
     axis.set(xlim=(-0.9, longest - 0.4), ylim=(len(lines) - 0.4, -0.6))
@@ -42,54 +47,71 @@ def paths(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
     )
 
 
-def _lines(frame: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]]]:
-    students = where(frame, kind="student")
+def _collect_paths(frame: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return method and nodes (name, error) of each path."""
+    students = filter_rows(frame, kind="student")
     longer = students.loc[(students.via != "") | (students.generation > 1)]
     ends = {}
-    for key, cells in groups(longer, "block", "teacher", "stop", "method", "student", "via"):
-        last = where(cells, generation=cells.generation.max())
+    for key, cells in group_rows(longer, "block", "teacher", "stop", "method", "student", "via"):
+        last = filter_rows(cells, generation=cells.generation.max())
         if _is_end(last, longer):
             ends[tuple(key.values())] = last
     lines = {}
     for (block, teacher, stop, method, student, via), last in ends.items():
-        here = where(students, block=block, teacher=teacher, stop=stop)
-        nodes = [_head(last)]
-        steps = method.split(STEP)
-        medium = via.split(STEP) if via else []
+        block_students = filter_rows(students, block=block, teacher=teacher, stop=stop)
+        nodes = [_describe_teacher(last)]
+        steps = method.split(PATH_SEPARATOR)
+        medium = via.split(PATH_SEPARATOR) if via else []
         for i, network in enumerate(medium):
-            part = STEP.join(dict.fromkeys(steps[: i + 1])) if len(steps) > 1 else method
-            cell = where(here, student=network, via=STEP.join(medium[:i]), method=part)
-            nodes.append((network, _error(by_seed(cell))))
+            part = PATH_SEPARATOR.join(dict.fromkeys(steps[: i + 1])) if len(steps) > 1 else method
+            cell = filter_rows(
+                block_students, student=network, via=PATH_SEPARATOR.join(medium[:i]), method=part
+            )
+            nodes.append((network, _format_error(get_series_by_seed(cell))))
         for generation in range(1, int(last.generation.max()) + 1):
-            cell = where(here, student=student, via=via, method=method, generation=generation)
-            nodes.append((student, _error(by_seed(cell))))
+            cell = filter_rows(
+                block_students, student=student, via=via, method=method, generation=generation
+            )
+            nodes.append((student, _format_error(get_series_by_seed(cell))))
         if via:
-            straight = where(here, student=student, via="", method=steps[-1], generation=1)
+            direct_cell = filter_rows(
+                block_students, student=student, via="", method=steps[-1], generation=1
+            )
             lines.setdefault(
-                (steps[-1], tuple([_head(last), (student, _error(by_seed(straight)))]))
+                (
+                    steps[-1],
+                    tuple(
+                        [
+                            _describe_teacher(last),
+                            (student, _format_error(get_series_by_seed(direct_cell))),
+                        ]
+                    ),
+                )
             )
         lines.setdefault((method, tuple(nodes)))
-    return [(method, list(nodes)) for method, nodes in lines][:MOST]
+    return [(method, list(nodes)) for method, nodes in lines][:MAX_PATHS]
 
 
 def _is_end(last: pd.DataFrame, longer: pd.DataFrame) -> bool:
-    """Whether no longer path goes through this cell."""
+    """Return whether no longer path goes through this cell."""
     row = last.iloc[0]
-    through = f"{row.via}{STEP}{row.student}" if row.via else row.student
-    beyond = where(longer, block=row.block, teacher=row.teacher, stop=row.stop)
-    return not (beyond.via + STEP).str.startswith(through + STEP).any()
+    through = f"{row.via}{PATH_SEPARATOR}{row.student}" if row.via else row.student
+    beyond = filter_rows(longer, block=row.block, teacher=row.teacher, stop=row.stop)
+    return not (beyond.via + PATH_SEPARATOR).str.startswith(through + PATH_SEPARATOR).any()
 
 
-def _head(cell: pd.DataFrame) -> tuple[str, str]:
+def _describe_teacher(cell: pd.DataFrame) -> tuple[str, str]:
+    """Return the name of a teacher with its stop, and its error."""
     row = cell.iloc[0]
     stop = "" if row.stop == "full" else f", {row.stop}"
     errors = cell.drop_duplicates("seed").set_index("seed").teacher_test_error.dropna()
-    return f"{row.teacher}{stop}", _error(errors)
+    return f"{row.teacher}{stop}", _format_error(errors)
 
 
-def _error(errors: pd.Series) -> str:
-    s = summary(errors)
-    return f"{rounded(s.mean, s.half_width)} %" if s.n else "no result"
+def _format_error(errors: pd.Series) -> str:
+    """Return a mean error in %."""
+    s = summarize(errors)
+    return f"{format_estimate(s.mean, s.half_width)} %" if s.n else "no result"
 
 
-FIGURE = Figure("Chains and generations", 90, paths)
+FIGURE = FigureSpec("Chains and generations", 90, plot_paths)

@@ -2,66 +2,88 @@
 
 from matplotlib.ticker import LogLocator, NullLocator
 
-from kdpipe.evidence.advice.answer import ends, options, preferred
-from kdpipe.evidence.selections import by_seed, groups, networks, where
+from kdpipe.analysis.frame_queries import (
+    filter_rows,
+    get_series_by_seed,
+    group_rows,
+    select_label_trained_teachers,
+)
+from kdpipe.analysis.recommendation import (
+    find_best_option,
+    pivot_option_errors,
+    select_terminal_students,
+)
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR, Drawn, Figure
-from kdpipe.report.text import short
-from kdpipe.statistics.intervals import Summary, summary
+from kdpipe.report.figure import ERROR_LABEL, FigureSpec, FigureWithCaption
+from kdpipe.report.format import format_si
+from kdpipe.stats.intervals import Summary, summarize
 
-FEWEST = 2  # networks: of one there is nothing to compare
+MIN_NETWORKS = 2  # networks: of one there is nothing to compare
 
 Points = list[tuple[str, float, Summary]]  # network, multiply-adds of an image, errors
 
 
-def students(frame, curves) -> Drawn:
-    taught: Points = []
-    for key, rows in groups(ends(frame), "student"):
-        validation, test = options(rows)
-        if (best := preferred(validation)) is not None:
+def plot_students(frame, curves) -> FigureWithCaption:
+    """Draw every network from scratch, distilled and as a teacher."""
+    distilled: Points = []
+    for key, rows in group_rows(select_terminal_students(frame), "student"):
+        validation, test = pivot_option_errors(rows)
+        if (best := find_best_option(validation)) is not None:
             errors = test[best].astype(float)
-            taught.append((key["student"], rows.multiply_adds.max(), summary(errors)))
-    alone = _alone(where(frame, kind="scratch"), "student")
-    teachers = _alone(where(networks(frame), kind="teacher", stop_kind="full"), "teacher")
-    also = {name for name, *_ in alone}  # as a teacher such a network is its run from scratch
+            distilled.append((key["student"], rows.multiply_adds.max(), summarize(errors)))
+    scratch = _collect_points(filter_rows(frame, kind="scratch"), "student")
+    teachers = _collect_points(
+        filter_rows(select_label_trained_teachers(frame), kind="teacher", stop_kind="full"),
+        "teacher",
+    )
+    scratch_names = {
+        name for name, *_ in scratch
+    }  # as a teacher such a network is its run from scratch
     kinds = {
-        "from scratch": alone,
-        "taught, as validation chose": taught,
-        "teacher": [one for one in teachers if one[0] not in also],
+        "from scratch": scratch,
+        "taught, as validation chose": distilled,
+        "teacher": [item for item in teachers if item[0] not in scratch_names],
     }
-    named = {name: cost for points in kinds.values() for name, cost, _ in points}
-    if not taught or len(named) < FEWEST:
+    costs = {name: cost for points in kinds.values() for name, cost, _ in points}
+    if not distilled or len(costs) < MIN_NETWORKS:
         return None
-    figure, (axis,) = style.panels(1, width=3.4, height=4.2)
+    figure, (axis,) = style.make_panels(1, width=3.4, height=4.2)
     for i, (label, points) in enumerate(kinds.items()):
-        beside = style.aside(i, len(kinds))
-        places = [(summary([cost * beside]), s) for _, cost, s in points if s.n]
-        if places:
-            style.cloud(axis, places, label, **style.look(i))
-    for name, cost in named.items():
-        known = [s.mean for points in kinds.values() for one, _, s in points if one == name and s.n]
-        if known:
-            looks = {"textcoords": "offset points", "xytext": (7, 0), "va": "center", "fontsize": 8}
-            axis.annotate(name, (cost, sum(known) / len(known)), **looks)
-    axis.set(xscale="log", xlabel="multiply-adds for one image", ylabel=ERROR)
-    wide = max(named.values()) / min(named.values())
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if wide < 30 else (1, 3)))
-    axis.xaxis.set_major_formatter(lambda number, _: short(number))
+        offset = style.dodge(i, len(kinds))
+        positions = [(summarize([cost * offset]), s) for _, cost, s in points if s.n]
+        if positions:
+            style.plot_scatter_ci(axis, positions, label, **style.get_series_style(i))
+    for name, cost in costs.items():
+        mean_errors = [
+            s.mean for points in kinds.values() for item, _, s in points if item == name and s.n
+        ]
+        if mean_errors:
+            text_style = {
+                "textcoords": "offset points",
+                "xytext": (7, 0),
+                "va": "center",
+                "fontsize": 8,
+            }
+            axis.annotate(name, (cost, sum(mean_errors) / len(mean_errors)), **text_style)
+    axis.set(xscale="log", xlabel="multiply-adds for one image", ylabel=ERROR_LABEL)
+    cost_ratio = max(costs.values()) / min(costs.values())
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if cost_ratio < 30 else (1, 3)))
+    axis.xaxis.set_major_formatter(lambda number, _: format_si(number))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.margins(x=0.15)
-    style.legend(figure, [axis])
+    style.add_legend(figure, [axis])
     return (
         figure,
         "Each network at its price: from scratch, taught as validation chose, as teacher.",
     )
 
 
-def _alone(rows, name: str) -> Points:
-    """The networks that learned from labels, by the column that names them."""
+def _collect_points(rows, name: str) -> Points:
+    """Return the networks that learned from labels, by the column that names them."""
     return [
-        (key[name], cell.multiply_adds.max(), summary(by_seed(cell).astype(float)))
-        for key, cell in groups(rows, name)
+        (key[name], cell.multiply_adds.max(), summarize(get_series_by_seed(cell).astype(float)))
+        for key, cell in group_rows(rows, name)
     ]
 
 
-FIGURE = Figure("Networks against their price", 8, students)
+FIGURE = FigureSpec("Networks against their price", 8, plot_students)

@@ -1,9 +1,9 @@
-"""Figure 2 of the paper: student error against the size of its fully trained teacher.
+"""Student error against the size of its fully trained teacher (Figure 2 of the paper).
 
-Two panels for each student, as in the paper: teachers of one width and rising depth, and of one
-depth and rising width. What depth and width are is known of wide residual networks, by name;
-teachers that share neither with another one, and those of other families, stand in a third panel
-by their parameters.
+Each student has two panels, as in the paper: teachers of one width and rising depth, and of one
+depth and rising width. Depth and width are known for wide residual networks, from their names.
+Teachers that share neither with another one, and those of other families, stand in a third panel by
+their parameters.
 """
 
 import math
@@ -12,21 +12,31 @@ import re
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kdpipe.evidence.selections import by_seed, direct, groups, networks, where
-from kdpipe.learning.method import heading, is_kd
+from kdpipe.analysis.frame_queries import (
+    filter_rows,
+    get_series_by_seed,
+    group_rows,
+    select_direct_students,
+    select_label_trained_teachers,
+)
+from kdpipe.losses.method import is_plain_kd, short_label
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR, Drawn, Figure
+from kdpipe.report.figure import ERROR_LABEL, FigureSpec, FigureWithCaption
 
 WRN = re.compile(r"wrn(\d+)-(\d*\.?\d+)")
-MOST = 4  # students
+MAX_STUDENTS = 4  # students
 DEPTH, WIDTH, SIZE = "depth", "width", "parameters"
 
 
-def teacher_size(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
-    """Fig. 2: for each student panels by depth, width and parameters, those that it has."""
-    taught = where(networks(direct(frame)), stop_kind="full")
-    students = [(key["student"], part) for key, part in groups(taught, "student")]
-    students = [(s, _placed(part)) for s, part in students if part.teacher.nunique() > 1][:MOST]
+def plot_teacher_size(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+    """Draw for each student the panels by depth, width and parameters that it has."""
+    rows = filter_rows(
+        select_label_trained_teachers(select_direct_students(frame)), stop_kind="full"
+    )
+    students = [(key["student"], part) for key, part in group_rows(rows, "student")]
+    students = [(s, _assign_panels(part)) for s, part in students if part.teacher.nunique() > 1][
+        :MAX_STUDENTS
+    ]
     if not students:
         return None
     panels = [
@@ -35,82 +45,98 @@ def teacher_size(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
         for kind in (DEPTH, WIDTH, SIZE)
     ]
     panels = [panel for panel in panels if len(panel[1])]
-    each = len(panels) / len(students)  # a row for each student, where all have the same panels
+    panels_per_student = len(panels) / len(
+        students
+    )  # a row for each student, where all have the same panels
     labels = {m: i for i, m in enumerate(dict.fromkeys(m for _, p in students for m in p.label))}
-    figure, axes = style.panels(len(panels), across=int(each) if each in (1, 2, 3) else None)
-    for axis, (student, shown, kind) in zip(axes, panels, strict=True):
-        style.within(axis, by_seed(where(frame, kind="scratch", student=student)), "scratch")
-        _panel(axis, shown, kind, labels)
+    figure, axes = style.make_panels(
+        len(panels), across=int(panels_per_student) if panels_per_student in (1, 2, 3) else None
+    )
+    for axis, (student, panel_rows, kind) in zip(axes, panels, strict=True):
+        style.plot_band(
+            axis, get_series_by_seed(filter_rows(frame, kind="scratch", student=student)), "scratch"
+        )
+        _plot_panel(axis, panel_rows, kind, labels)
         axis.set_title(student)
-    style.legend(figure, axes)
+    style.add_legend(figure, axes)
     return figure, (
         "Students of fully trained teachers: of rising depth at one width, of rising width at one "
         "depth, and the others by their parameters; a panel stands where there are any."
     )
 
 
-def _placed(part: pd.DataFrame) -> pd.DataFrame:
-    """With depth, width or parameters of the teacher where it stands in such a panel, else nan.
+def _assign_panels(part: pd.DataFrame) -> pd.DataFrame:
+    """Add depth, width or parameters of the teacher where it stands in such a panel, else NaN.
 
-    `deep` and `wide` are the depth and width themselves; a teacher may stand in both panels.
+    `deep` and `wide` are depth and width themselves; a teacher may stand in both panels.
     """
     names = part.drop_duplicates("teacher_label").teacher_label
     shapes = {name: WRN.fullmatch(name) for name in names}
-    deep = {name: int(shape[1]) for name, shape in shapes.items() if shape}
-    wide = {name: float(shape[2]) for name, shape in shapes.items() if shape}
+    depths = {name: int(shape[1]) for name, shape in shapes.items() if shape}
+    widths = {name: float(shape[2]) for name, shape in shapes.items() if shape}
     counts = {
-        DEPTH: pd.Series(wide, dtype=float).value_counts(),
-        WIDTH: pd.Series(deep, dtype=float).value_counts(),
+        DEPTH: pd.Series(widths, dtype=float).value_counts(),
+        WIDTH: pd.Series(depths, dtype=float).value_counts(),
     }
-    in_depth = [name for name in wide if counts[DEPTH][wide[name]] > 1]
-    in_width = [name for name in deep if counts[WIDTH][deep[name]] > 1]
-    found = part.assign(
-        deep=part.teacher_label.map(deep).astype(float),
-        wide=part.teacher_label.map(wide).astype(float),
-        label=[_label(*pair) for pair in zip(part.method, part.method_kind, strict=True)],
+    in_depth = [name for name in widths if counts[DEPTH][widths[name]] > 1]
+    in_width = [name for name in depths if counts[WIDTH][depths[name]] > 1]
+    panel_rows = part.assign(
+        deep=part.teacher_label.map(depths).astype(float),
+        wide=part.teacher_label.map(widths).astype(float),
+        label=[_format_label(*pair) for pair in zip(part.method, part.method_kind, strict=True)],
     )
-    found[DEPTH] = found.deep.where(found.teacher_label.isin(in_depth))
-    found[WIDTH] = found.wide.where(found.teacher_label.isin(in_width))
-    alone = ~found.teacher_label.isin([*in_depth, *in_width])
-    found[SIZE] = found.teacher_parameters.where(alone)
-    return found
+    panel_rows[DEPTH] = panel_rows.deep.where(panel_rows.teacher_label.isin(in_depth))
+    panel_rows[WIDTH] = panel_rows.wide.where(panel_rows.teacher_label.isin(in_width))
+    is_unplaced = ~panel_rows.teacher_label.isin([*in_depth, *in_width])
+    panel_rows[SIZE] = panel_rows.teacher_parameters.where(is_unplaced)
+    return panel_rows
 
 
-def _label(method: str, kind: str) -> str:
-    return method if is_kd(kind) else f"{method} ({heading(kind)})"
+def _format_label(method: str, kind: str) -> str:
+    """Return the label of a method, with its kind unless it is plain KD."""
+    return method if is_plain_kd(kind) else f"{method} ({short_label(kind)})"
 
 
-def _panel(axis: Axes, shown: pd.DataFrame, kind: str, labels: dict[str, int]) -> None:
-    """One line for each method, and for each width (or depth) that is held."""
-    held = {DEPTH: "wide", WIDTH: "deep"}.get(kind)
-    fixed = sorted(set(shown[held])) if held else [None]
+def _plot_panel(axis: Axes, panel_rows: pd.DataFrame, kind: str, labels: dict[str, int]) -> None:
+    """Plot one line for each method, and for each width (or depth) that is fixed."""
+    fixed_column = {DEPTH: "wide", WIDTH: "deep"}.get(kind)
+    fixed = sorted(set(panel_rows[fixed_column])) if fixed_column else [None]
     form = {DEPTH: "wrnK-{:g}", WIDTH: "wrn{:g}-K"}.get(kind, "")
-    lines = [(label, value) for value in fixed for label in labels if label in set(shown.label)]
-    reach = math.log(shown[kind].max() / shown[kind].min(), 8)  # 1 as in the paper's panels
+    lines = [
+        (label, value) for value in fixed for label in labels if label in set(panel_rows.label)
+    ]
+    reach = math.log(
+        panel_rows[kind].max() / panel_rows[kind].min(), 8
+    )  # 1 as in the paper's panels
     for i, (label, value) in enumerate(lines):
-        rows = shown.loc[(shown.label == label) & ((shown[held] == value) if held else True)]
-        beside = style.aside(i, len(lines)) ** min(1.0, max(0.2, reach))
+        rows = panel_rows.loc[
+            (panel_rows.label == label)
+            & ((panel_rows[fixed_column] == value) if fixed_column else True)
+        ]
+        offset = style.dodge(i, len(lines)) ** min(1.0, max(0.2, reach))
         points = [
-            (at[kind] * beside, by_seed(cell))
-            for at, cell in groups(rows.sort_values(kind), kind, "teacher")
+            (group_key[kind] * offset, get_series_by_seed(cell))
+            for group_key, cell in group_rows(rows.sort_values(kind), kind, "teacher")
         ]
         name = label if len(fixed) == 1 else f"{label}, {form.format(value)}"
-        looks = style.look(labels[label])
-        looks["linestyle"] = style.LINES[(labels[label] + fixed.index(value)) % len(style.LINES)]
-        if held and fixed.index(value):
-            looks["fillstyle"] = "none"
-        style.bars(axis, points, name, **looks)
-    what = "parameters of the teacher"
-    if held:
-        known = f"K of {form.format(fixed[0])}" if len(fixed) == 1 else "K"
-        what = f"{kind} of the teacher, {known}"
-    axis.set(xscale="log", xlabel=what, ylabel=ERROR)
-    ticks = shown.drop_duplicates("teacher").sort_values(kind)
-    if held:
+        style_args = style.get_series_style(labels[label])
+        style_args["linestyle"] = style.LINE_STYLES[
+            (labels[label] + fixed.index(value)) % len(style.LINE_STYLES)
+        ]
+        if fixed_column and fixed.index(value):
+            style_args["fillstyle"] = "none"
+        style.plot_errorbars(axis, points, name, **style_args)
+    x_label = "parameters of the teacher"
+    if fixed_column:
+        symbol = f"K of {form.format(fixed[0])}" if len(fixed) == 1 else "K"
+        x_label = f"{kind} of the teacher, {symbol}"
+    axis.set(xscale="log", xlabel=x_label, ylabel=ERROR_LABEL)
+    ticks = panel_rows.drop_duplicates("teacher").sort_values(kind)
+    if fixed_column:
         values = sorted(set(ticks[kind]))
-        style.name_ticks(axis, values, [f"{value:g}" for value in values], turn=False)
+        style.set_tick_names(axis, values, [f"{value:g}" for value in values], rotate=False)
     else:
-        style.name_ticks(axis, ticks[kind], ticks.teacher)
+        style.set_tick_names(axis, ticks[kind], ticks.teacher)
 
 
-FIGURE = Figure("Student error against the size of the teacher", 10, teacher_size)
+FIGURE = FigureSpec("Student error against the size of the teacher", 10, plot_teacher_size)

@@ -2,34 +2,47 @@
 
 import pandas as pd
 
-from kdpipe.evidence.selections import by_seed, groups, where
+from kdpipe.analysis.frame_queries import filter_rows, get_series_by_seed, group_rows
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR, Drawn, Figure, full, numbered, students_of
+from kdpipe.report.figure import (
+    ERROR_LABEL,
+    FigureSpec,
+    FigureWithCaption,
+    assign_color_indices,
+    group_by_student,
+    select_full_teacher_students,
+)
 
 
-def temperature(frame: pd.DataFrame, curves: pd.DataFrame) -> Drawn:
-    rows = where(full(frame), method_kind="kd")
+def plot_temperature(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+    """Draw a panel for each student of methods that differ in temperature."""
+    rows = filter_rows(select_full_teacher_students(frame), method_kind="kd")
     sweeps = rows.groupby(["student", "teacher"]).temperature.transform("nunique") > 1
-    students = students_of(rows.loc[sweeps])
-    teachers = numbered(students, "teacher")
+    students = group_by_student(rows.loc[sweeps])
+    teachers = assign_color_indices(students, "teacher")
     if not students:
         return None
-    figure, axes = style.panels(len(students))
+    figure, axes = style.make_panels(len(students))
     for axis, (student, part) in zip(axes, students, strict=True):
-        style.within(axis, by_seed(where(frame, kind="scratch", student=student)), "scratch")
-        for key, cells in groups(part, "teacher"):
+        style.plot_band(
+            axis, get_series_by_seed(filter_rows(frame, kind="scratch", student=student)), "scratch"
+        )
+        for key, cells in group_rows(part, "teacher"):
             i = teachers[key["teacher"]]
-            beside = style.aside(i, len(teachers))
+            offset = style.dodge(i, len(teachers))
             points = [
-                (at["temperature"] * beside, by_seed(cell.drop_duplicates("seed")))
-                for at, cell in groups(cells.sort_values("temperature"), "temperature")
+                (
+                    group_key["temperature"] * offset,
+                    get_series_by_seed(cell.drop_duplicates("seed")),
+                )
+                for group_key, cell in group_rows(cells.sort_values("temperature"), "temperature")
             ]
-            style.bars(axis, points, key["teacher"], **style.look(i))
+            style.plot_errorbars(axis, points, key["teacher"], **style.get_series_style(i))
         values = sorted(part.temperature.unique())
-        axis.set(title=student, xscale="log", xlabel="temperature", ylabel=ERROR)
-        style.name_ticks(axis, values, [f"{value:g}" for value in values], turn=False)
-    style.legend(figure, axes)
+        axis.set(title=student, xscale="log", xlabel="temperature", ylabel=ERROR_LABEL)
+        style.set_tick_names(axis, values, [f"{value:g}" for value in values], rotate=False)
+    style.add_legend(figure, axes)
     return figure, "Full KD from fully trained teachers at several temperatures."
 
 
-FIGURE = Figure("Temperature", 80, temperature)
+FIGURE = FigureSpec("Temperature", 80, plot_temperature)

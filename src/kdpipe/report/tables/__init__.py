@@ -1,1 +1,1 @@
-"""One file, one table: each defines `TABLE`, and the name of the file is the name of the table."""
+"""Tables, one in each file, which defines `TABLE`; its name is that of the file."""

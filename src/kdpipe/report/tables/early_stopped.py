@@ -1,43 +1,60 @@
-"""Early-stopped teachers, each kind for itself, against the full teacher (Tables 7, 8)."""
+"""Early-stopped teachers, each kind of stop separately, against the full teacher (Tables 7, 8)."""
 
 import pandas as pd
 
-from kdpipe.evidence import published
-from kdpipe.evidence.reading import beside
-from kdpipe.evidence.selections import by_seed, direct, groups, tidy, where
-from kdpipe.report.rows import chosen_row, row, scratch_of
-from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
+from kdpipe.analysis import published
+from kdpipe.analysis.eval_point import get_other_error_column
+from kdpipe.analysis.frame_queries import (
+    filter_rows,
+    get_series_by_seed,
+    group_rows,
+    normalize_frame,
+    select_direct_students,
+)
+from kdpipe.report.table import (
+    HOW_TO_READ,
+    TableData,
+    TableSpec,
+    build_table_data,
+    get_scratch_errors,
+    summarize_cell,
+    summarize_chosen_length,
+)
 
 
-def early_stopped(frame: pd.DataFrame) -> Grid:
-    frame = tidy(frame)
-    scratch, also = scratch_of(frame), [beside(frame)]
+def build_early_stopped_table(frame: pd.DataFrame) -> TableData:
+    """Build a row for each stop of a teacher, and for the length that validation chose."""
+    frame = normalize_frame(frame)
+    scratch, measures = get_scratch_errors(frame), [get_other_error_column(frame)]
     rows = []
-    for key, cells in groups(direct(frame), "student", "method", "method_kind", "teacher"):
+    for key, cells in group_rows(
+        select_direct_students(frame), "student", "method", "method_kind", "teacher"
+    ):
         if set(cells.stop_kind) == {"full"}:
             continue
-        full = by_seed(where(cells, stop_kind="full"))
-        for kind, stopped in groups(cells, "stop_kind"):
-            against = {"vs_scratch": scratch[key["student"]]}
+        full = get_series_by_seed(filter_rows(cells, stop_kind="full"))
+        for kind, kind_cells in group_rows(cells, "stop_kind"):
+            partners = {"vs_scratch": scratch[key["student"]]}
             if kind["stop_kind"] != "full":
-                against["vs_full"] = full
+                partners["vs_full"] = full
             lengths = {}
-            for stop, cell in groups(stopped, "stop", "stop_epochs"):
+            for stop, cell in group_rows(kind_cells, "stop", "stop_epochs"):
                 lengths[stop["stop"]] = cell
-                stop |= {"published": published.beside(cell)}
-                rows.append(key | kind | stop | row(cell, also, **against))
+                stop |= {"published": published.describe_published_error(cell)}
+                rows.append(key | kind | stop | summarize_cell(cell, measures, **partners))
             if kind["stop_kind"] != "full":
-                chosen = {"stop": f"{kind['stop_kind']}, chosen"}
-                rows.append(key | kind | chosen | chosen_row(lengths, **against))
+                chosen_stop = {"stop": f"{kind['stop_kind']}, chosen"}
+                rows.append(key | kind | chosen_stop | summarize_chosen_length(lengths, **partners))
     columns = (
-        f"student method teacher stop teacher_error error error_median {also[0]} vs_full vs_scratch"
+        "student method teacher stop teacher_error error error_median "
+        f"{measures[0]} vs_full vs_scratch"
     )
     caption = (
         f"{HOW_TO_READ} Schedule a/n: a run of n epochs with a drop every a; checkpoint n: the "
         "full run after epoch n; chosen: for each seed the length with the lowest mean "
         "validation error of the other seeds."
     )
-    return made(caption, rows, columns, error_median="median")
+    return build_table_data(caption, rows, columns, error_median="median")
 
 
-TABLE = Table("Early-stopped teachers", 60, early_stopped)
+TABLE = TableSpec("Early-stopped teachers", 60, build_early_stopped_table)

@@ -2,42 +2,52 @@
 
 import pandas as pd
 
-from kdpipe.evidence.selections import (
-    by_seed,
-    direct,
-    groups,
-    networks,
-    teacher_errors,
-    tidy,
-    where,
+from kdpipe.analysis.frame_queries import (
+    filter_rows,
+    get_series_by_seed,
+    get_teacher_errors,
+    group_rows,
+    normalize_frame,
+    select_direct_students,
+    select_label_trained_teachers,
 )
-from kdpipe.report.rows import difference, row, scratch_of
-from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
+from kdpipe.report.table import (
+    HOW_TO_READ,
+    TableData,
+    TableSpec,
+    build_table_data,
+    estimate_difference,
+    get_scratch_errors,
+    summarize_cell,
+)
 
 
-def improved_teacher(frame: pd.DataFrame) -> Grid:
-    frame = tidy(frame)
-    scratch = scratch_of(frame)
-    taught = where(direct(frame), stop_kind="full")
-    taught = taught.loc[taught.teacher_network != ""]  # an ensemble is no network
-    labels_alone = networks(taught)
-    improved = taught.drop(labels_alone.index)
+def build_improved_teacher_table(frame: pd.DataFrame) -> TableData:
+    """Build a row for each distilled teacher, and for its plain network."""
+    frame = normalize_frame(frame)
+    scratch = get_scratch_errors(frame)
+    students = filter_rows(select_direct_students(frame), stop_kind="full")
+    students = students.loc[students.teacher_network != ""]  # an ensemble is no network
+    plain_rows = select_label_trained_teachers(students)
+    improved = students.drop(plain_rows.index)
     rows = []
-    for key, cells in groups(improved, "student", "method", "teacher_network"):
+    for key, cells in group_rows(improved, "student", "method", "teacher_network"):
         base = scratch[key["student"]]
-        plain = where(labels_alone, **key)
+        plain = filter_rows(plain_rows, **key)
         label = plain.teacher.iloc[0] if len(plain) else key["teacher_network"]
-        plain = where(plain, teacher=label)
-        rows.append(key | {"teacher": label} | row(plain, vs_scratch=base))
-        for name, cell in groups(cells, "teacher"):
-            found = row(cell, vs_scratch=base, vs_plain=by_seed(plain))
-            found |= difference("teacher_vs_plain", teacher_errors(cell), teacher_errors(plain))
-            rows.append(key | name | found)
+        plain = filter_rows(plain, teacher=label)
+        rows.append(key | {"teacher": label} | summarize_cell(plain, vs_scratch=base))
+        for name, cell in group_rows(cells, "teacher"):
+            fields = summarize_cell(cell, vs_scratch=base, vs_plain=get_series_by_seed(plain))
+            fields |= estimate_difference(
+                "teacher_vs_plain", get_teacher_errors(cell), get_teacher_errors(plain)
+            )
+            rows.append(key | name | fields)
     columns = (
         "student method teacher teacher_network teacher_error teacher_vs_plain error vs_plain "
         "vs_scratch"
     )
-    return made(
+    return build_table_data(
         HOW_TO_READ,
         rows,
         columns,
@@ -46,4 +56,4 @@ def improved_teacher(frame: pd.DataFrame) -> Grid:
     )
 
 
-TABLE = Table("Improved teachers", 100, improved_teacher)
+TABLE = TableSpec("Improved teachers", 100, build_improved_teacher_table)

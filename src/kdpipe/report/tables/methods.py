@@ -1,55 +1,76 @@
-"""The field's methods beside plain KD: what each gains, how sure that is, and at what price.
+"""The methods of the field beside plain KD: what each gains, how sure that is, and at what cost.
 
-One row a method, at the setting that validation chose. Its differences to scratch, to plain KD from
-the same teacher and, from another stop, to the full teacher hold together: each interval is as much
-wider as their number in a student, teacher and stop asks for (Bonferroni), and so are the marks.
+Each method has one row, at the setting that validation chose. Its differences to scratch, to plain
+KD from the same teacher and, from another stop, to the full teacher hold jointly: intervals and
+marks are corrected for their number in a student, teacher and stop (Bonferroni).
 """
 
 import pandas as pd
 
-from kdpipe.evidence import published
-from kdpipe.evidence.choices import Contender, contenders, plain
-from kdpipe.evidence.reading import beside
-from kdpipe.evidence.selections import by_seed, direct, groups, notes, tidy, values, where, wide
-from kdpipe.report.rows import difference, first, row
-from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
-from kdpipe.statistics.intervals import FEWEST_SEEDS
-from kdpipe.statistics.power import LEVEL
-from kdpipe.statistics.ranks import ranks
+from kdpipe.analysis import published
+from kdpipe.analysis.eval_point import get_other_error_column
+from kdpipe.analysis.frame_queries import (
+    describe_gaps,
+    filter_rows,
+    get_series_by_seed,
+    get_values_by_seed,
+    group_rows,
+    normalize_frame,
+    pivot_by_seed,
+    select_direct_students,
+)
+from kdpipe.analysis.selection import MethodArm, build_method_arms, find_plain_kd
+from kdpipe.report.table import (
+    HOW_TO_READ,
+    TableData,
+    TableSpec,
+    build_table_data,
+    describe_winner_confidence,
+    estimate_difference,
+    summarize_cell,
+)
+from kdpipe.stats.intervals import MIN_SEEDS
+from kdpipe.stats.power import LEVEL
+from kdpipe.stats.ranks import rank_options
 
 MEASURES = ("test_kd_error", "test_nll", "test_ece", "seconds")
 Partners = dict[str, pd.Series]  # by the name of a difference: errors by seed
 
 
-def methods(frame: pd.DataFrame) -> Grid:
-    frame = tidy(frame)
+def build_methods_table(frame: pd.DataFrame) -> TableData:
+    """Build a row for each method of each student, teacher and stop."""
+    frame = normalize_frame(frame)
     rows = []
-    for student, taught in groups(direct(frame), "student"):
-        alone = where(frame, kind="scratch", **student)
-        label = {"method": "scratch", "teacher": "", "published": published.beside(alone)}
-        rows.append(student | label | _measured(alone))
-        for teacher, stops in groups(taught, "teacher"):
+    for student, student_rows in group_rows(select_direct_students(frame), "student"):
+        scratch = filter_rows(frame, kind="scratch", **student)
+        label = {
+            "method": "scratch",
+            "teacher": "",
+            "published": published.describe_published_error(scratch),
+        }
+        rows.append(student | label | _summarize_with_operations(scratch))
+        for teacher, stops in group_rows(student_rows, "teacher"):
             full: dict[str, pd.Series] = {}  # by method, the full teacher's: it comes first
-            for stop, cells in groups(stops, "stop"):
-                found = contenders(cells)
-                kd = plain(found)
+            for stop, cells in group_rows(stops, "stop"):
+                method_arms = build_method_arms(cells)
+                kd = find_plain_kd(method_arms)
                 arms = []
-                for one in found:
-                    partners = {"vs_scratch": by_seed(alone)}
-                    if kd is not None and one is not kd:
+                for method_arm in method_arms:
+                    partners = {"vs_scratch": get_series_by_seed(scratch)}
+                    if kd is not None and method_arm is not kd:
                         partners["vs_kd"] = kd.errors
-                    if one.name in full:
-                        partners["vs_full"] = full[one.name]
-                    arms.append((one, partners))
-                rows += _group(student | teacher | stop, arms)
+                    if method_arm.name in full:
+                        partners["vs_full"] = full[method_arm.name]
+                    arms.append((method_arm, partners))
+                rows += _summarize_group(student | teacher | stop, arms)
                 if stop["stop"] == "full":
-                    full = {one.name: one.errors for one in found}
+                    full = {method_arm.name: method_arm.errors for method_arm in method_arms}
     columns = (
-        f"student teacher stop method error {beside(frame)} vs_scratch vs_kd vs_full rank ranks "
-        "p_best test_kd_error test_nll test_ece seconds operations"
+        f"student teacher stop method error {get_other_error_column(frame)} vs_scratch vs_kd "
+        "vs_full rank ranks p_best test_kd_error test_nll test_ece seconds operations"
     )
-    return made(
-        _caption({row["compared"] for row in rows if "compared" in row}),
+    return build_table_data(
+        _format_caption({row["compared"] for row in rows if "compared" in row}),
         rows,
         columns,
         vs_kd="against plain KD",
@@ -62,43 +83,60 @@ def methods(frame: pd.DataFrame) -> Grid:
     )
 
 
-def _group(key: dict, arms: list[tuple[Contender, Partners]]) -> list[dict]:
-    """The rows of one student, teacher and stop, the best method first."""
-    count = sum(_paired(one, partner) for one, against in arms for partner in against.values())
-    places = ranks(pd.DataFrame({one.label: one.errors.astype(float) for one, _ in arms}))
+def _summarize_group(key: dict, arms: list[tuple[MethodArm, Partners]]) -> list[dict]:
+    """Return the rows of one student, teacher and stop, the best method first."""
+    count = sum(
+        _has_enough_pairs(method_arm, partner)
+        for method_arm, partners in arms
+        for partner in partners.values()
+    )
+    rank_by_label = rank_options(
+        pd.DataFrame({method_arm.label: method_arm.errors.astype(float) for method_arm, _ in arms})
+    )
     rows = []
-    for one, against in arms:
-        arm = {"method": one.label, "method_kind": one.kind, "compared": count}
-        arm |= {"published": published.beside(one.rows)} | _measured(one.cell)
-        for name, partner in against.items():
-            errors = values(one.cell, "test_error")
-            arm |= difference(name, errors, partner)
-        if place := places.get(one.label):
-            arm |= {"rank": place.rank, "rank_of": place.of, "p_best": round(place.best, 3)}
-            arm |= {"rank_from": place.low, "rank_to": place.high}
-            arm["ranks"] = f"{place.low:g} to {place.high:g}" if place.low == place.low else ""
-        tried = ""
-        if len(one.tried) > 1:
-            sure = first(wide(one.rows, "method", column="val_error"))
-            tried = f"the best on validation of {', '.join(one.tried)}"
-            tried += f" ({sure})" if sure else ""
-        rows.append(key | arm | {"notes": "; ".join(filter(None, (tried, notes(one.rows))))})
+    for method_arm, partners in arms:
+        arm = {"method": method_arm.label, "method_kind": method_arm.kind, "compared": count}
+        arm |= {
+            "published": published.describe_published_error(method_arm.rows)
+        } | _summarize_with_operations(method_arm.cell)
+        for name, partner in partners.items():
+            errors = get_values_by_seed(method_arm.cell, "test_error")
+            arm |= estimate_difference(name, errors, partner)
+        if rank := rank_by_label.get(method_arm.label):
+            arm |= {"rank": rank.rank, "rank_of": rank.total, "p_best": round(rank.p_best, 3)}
+            arm |= {"rank_from": rank.low, "rank_to": rank.high}
+            arm["ranks"] = f"{rank.low:g} to {rank.high:g}" if rank.low == rank.low else ""
+        settings_note = ""
+        if len(method_arm.settings) > 1:
+            confidence = describe_winner_confidence(
+                pivot_by_seed(method_arm.rows, "method", column="val_error")
+            )
+            settings_note = f"the best on validation of {', '.join(method_arm.settings)}"
+            settings_note += f" ({confidence})" if confidence else ""
+        rows.append(
+            key
+            | arm
+            | {"notes": "; ".join(filter(None, (settings_note, describe_gaps(method_arm.rows))))}
+        )
     return sorted(rows, key=lambda row: (row["error"] != row["error"], row["error"]))  # nan last
 
 
-def _measured(cell: pd.DataFrame) -> dict:
-    """The numbers of one cell, and the operations of a run with what its teacher answers."""
-    found = row(cell, [beside(cell), *MEASURES])
-    taught = found["teacher_macs"]
-    return found | {"operations": found["train_macs"] + (taught if taught == taught else 0)}
+def _summarize_with_operations(cell: pd.DataFrame) -> dict:
+    """Return the numbers of one cell, and the operations of a run with its teacher."""
+    fields = summarize_cell(cell, [get_other_error_column(cell), *MEASURES])
+    teacher_macs = fields["teacher_macs"]
+    return fields | {
+        "operations": fields["train_macs"] + (teacher_macs if teacher_macs == teacher_macs else 0)
+    }
 
 
-def _paired(one: Contender, partner: pd.Series) -> bool:
-    """Whether there are seeds enough for an interval of this difference."""
-    return len(one.errors.index.intersection(partner.index)) >= FEWEST_SEEDS
+def _has_enough_pairs(method_arm: MethodArm, partner: pd.Series) -> bool:
+    """Return whether there are enough seeds for an interval of this difference."""
+    return len(method_arm.errors.index.intersection(partner.index)) >= MIN_SEEDS
 
 
-def _caption(counts: set[int]) -> str:
+def _format_caption(counts: set[int]) -> str:
+    """Return the caption, with how many differences hold jointly."""
     number = " or ".join(map(str, sorted(counts))) or "0"
     return (
         f"{HOW_TO_READ} A method that was tried at several settings, plain KD too, stands at the "
@@ -111,4 +149,4 @@ def _caption(counts: set[int]) -> str:
     )
 
 
-TABLE = Table("Methods", 65, methods)
+TABLE = TableSpec("Methods", 65, build_methods_table)

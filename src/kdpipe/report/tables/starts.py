@@ -1,47 +1,61 @@
-"""What weights to begin from add: networks that do, and the same ones that begin at random."""
+"""What initial weights add: networks that start from weights, and the same ones at random."""
 
 import pandas as pd
 
-from kdpipe.evidence.reading import beside
-from kdpipe.evidence.selections import by_seed, direct, groups, tidy, where
-from kdpipe.report.rows import row, scratch_of
-from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
+from kdpipe.analysis.eval_point import get_other_error_column
+from kdpipe.analysis.frame_queries import (
+    filter_rows,
+    get_series_by_seed,
+    group_rows,
+    normalize_frame,
+    select_direct_students,
+)
+from kdpipe.report.table import (
+    HOW_TO_READ,
+    TableData,
+    TableSpec,
+    build_table_data,
+    get_scratch_errors,
+    summarize_cell,
+)
 
 PATH = ("teacher", "stop", "method", "method_kind")
 
 
-def starts(frame: pd.DataFrame) -> Grid:
-    """On labels alone, and taught by the same teacher with the same method."""
-    frame = tidy(frame)
+def build_starts_table(frame: pd.DataFrame) -> TableData:
+    """Build a row for each network, on labels only and distilled by the same teacher and method."""
+    frame = normalize_frame(frame)
     if "network" not in frame:
         frame = frame.assign(network=float("nan"))
-    scratch, measures = scratch_of(frame), [beside(frame)]
-    alone, taught = where(frame, kind="scratch"), direct(frame)
+    scratch, measures = get_scratch_errors(frame), [get_other_error_column(frame)]
+    scratch_runs, students = filter_rows(frame, kind="scratch"), select_direct_students(frame)
     rows = []
-    begun = frame.loc[frame.network.notna()].drop_duplicates("student")
-    for network, names in groups(begun.sort_values("student", kind="stable"), "network"):
+    initialized = frame.loc[frame.network.notna()].drop_duplicates("student")
+    for network, names in group_rows(initialized.sort_values("student", kind="stable"), "network"):
         base = network["network"]
         for student in [base, *names.student]:
-            begins = "at random" if student == base else "from weights"
-            one = {"student": student, "begins": begins}
+            start_text = "at random" if student == base else "from weights"
+            entry = {"student": student, "begins": start_text}
             random = {} if student == base else {"vs_random": scratch.get(base)}
-            if len(cell := where(alone, student=student)):
-                rows.append(one | {"method": "scratch"} | row(cell, measures, **random))
-            for path, cell in groups(where(taught, student=student), *PATH):
-                against = {"vs_scratch": scratch[student]}
-                same = where(taught, student=base, **path)
-                if student != base and len(same):
-                    against["vs_random"] = by_seed(same)
-                rows.append(one | path | row(cell, measures, **against))
+            if len(cell := filter_rows(scratch_runs, student=student)):
+                rows.append(
+                    entry | {"method": "scratch"} | summarize_cell(cell, measures, **random)
+                )
+            for path, cell in group_rows(filter_rows(students, student=student), *PATH):
+                partners = {"vs_scratch": scratch[student]}
+                random_start = filter_rows(students, student=base, **path)
+                if student != base and len(random_start):
+                    partners["vs_random"] = get_series_by_seed(random_start)
+                rows.append(entry | path | summarize_cell(cell, measures, **partners))
     columns = (
-        f"student begins teacher stop method error {beside(frame)} vs_random vs_scratch parameters"
+        f"student begins teacher stop method error {measures[0]} vs_random vs_scratch parameters"
     )
     caption = (
         f"{HOW_TO_READ} Networks that begin from weights, on labels (scratch) and taught, against "
         "the same network that begins at random and is trained in the same way; and what is taught "
         "against its own scratch run, which begins as it does."
     )
-    return made(caption, rows, columns, begins="begins", vs_random="against at random")
+    return build_table_data(caption, rows, columns, begins="begins", vs_random="against at random")
 
 
-TABLE = Table("From weights and at random", 67, starts)
+TABLE = TableSpec("From weights and at random", 67, build_starts_table)

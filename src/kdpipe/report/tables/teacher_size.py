@@ -2,28 +2,52 @@
 
 import pandas as pd
 
-from kdpipe.evidence import published
-from kdpipe.evidence.reading import beside
-from kdpipe.evidence.selections import by_seed, direct, groups, tidy, where
-from kdpipe.report.rows import row
-from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
+from kdpipe.analysis import published
+from kdpipe.analysis.eval_point import get_other_error_column
+from kdpipe.analysis.frame_queries import (
+    filter_rows,
+    get_series_by_seed,
+    group_rows,
+    normalize_frame,
+    select_direct_students,
+)
+from kdpipe.report.table import (
+    HOW_TO_READ,
+    TableData,
+    TableSpec,
+    build_table_data,
+    summarize_cell,
+)
 
 
-def teacher_size(frame: pd.DataFrame) -> Grid:
-    frame = tidy(frame)
-    also = [beside(frame)]
-    taught = where(direct(frame), stop_kind="full")
+def build_teacher_size_table(frame: pd.DataFrame) -> TableData:
+    """Build a row for each method and full teacher of a student, and for scratch."""
+    frame = normalize_frame(frame)
+    measures = [get_other_error_column(frame)]
+    students = filter_rows(select_direct_students(frame), stop_kind="full")
     rows = []
-    for key, cells in groups(taught, "student"):
-        alone = where(frame, kind="scratch", **key)
-        found = {"method": "scratch", "teacher": "", "published": published.beside(alone)}
-        rows.append(key | found | row(alone, also))
+    for key, cells in group_rows(students, "student"):
+        scratch = filter_rows(frame, kind="scratch", **key)
+        fields = {
+            "method": "scratch",
+            "teacher": "",
+            "published": published.describe_published_error(scratch),
+        }
+        rows.append(key | fields | summarize_cell(scratch, measures))
         cells = cells.sort_values("method", kind="stable")
-        for arm, cell in groups(cells, "method", "method_kind", "teacher"):
-            found = arm | {"published": published.beside(cell)}
-            rows.append(key | found | row(cell, also, vs_scratch=by_seed(alone)))
-    columns = f"student method teacher teacher_parameters teacher_error error {also[0]} vs_scratch"
-    return made(HOW_TO_READ, rows, columns, teacher_parameters="parameters of the teacher")
+        for arm, cell in group_rows(cells, "method", "method_kind", "teacher"):
+            fields = arm | {"published": published.describe_published_error(cell)}
+            rows.append(
+                key
+                | fields
+                | summarize_cell(cell, measures, vs_scratch=get_series_by_seed(scratch))
+            )
+    columns = (
+        f"student method teacher teacher_parameters teacher_error error {measures[0]} vs_scratch"
+    )
+    return build_table_data(
+        HOW_TO_READ, rows, columns, teacher_parameters="parameters of the teacher"
+    )
 
 
-TABLE = Table("Teachers of rising size", 10, teacher_size)
+TABLE = TableSpec("Teachers of rising size", 10, build_teacher_size_table)

@@ -2,42 +2,52 @@
 
 import pandas as pd
 
-from kdpipe.evidence.selections import groups, tidy, where
-from kdpipe.report.rows import row, scratch_of
-from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
+from kdpipe.analysis.frame_queries import filter_rows, group_rows, normalize_frame
+from kdpipe.report.table import (
+    HOW_TO_READ,
+    TableData,
+    TableSpec,
+    build_table_data,
+    get_scratch_errors,
+    summarize_cell,
+)
 
 
-def transfer(frame: pd.DataFrame) -> Grid:
+def build_transfer_table(frame: pd.DataFrame) -> TableData:
+    """Build a row for each network that was probed on other data."""
     probes = frame.loc[frame.kind == "probe"]
     rows = []
-    for name, asked in groups(probes, "transfer", "data") if len(probes) else ():
-        asked = tidy(asked.assign(kind=asked["of"]))
-        scratch = scratch_of(asked)
-        taught = where(asked, kind=["scratch", "student"])
-        for key, cells in groups(taught, "student"):
-            alone = where(cells, kind="scratch")
-            rows.append(name | key | {"features": "scratch"} | _probed(alone))
+    for name, probe_rows in group_rows(probes, "transfer", "data") if len(probes) else ():
+        probe_rows = normalize_frame(probe_rows.assign(kind=probe_rows["of"]))
+        scratch = get_scratch_errors(probe_rows)
+        networks = filter_rows(probe_rows, kind=["scratch", "student"])
+        for key, cells in group_rows(networks, "student"):
+            scratch_cells = filter_rows(cells, kind="scratch")
+            rows.append(name | key | {"features": "scratch"} | _summarize_probes(scratch_cells))
             path = ("teacher", "stop", "via", "generation", "method")
-            for arm, cell in groups(where(cells, kind="student"), *path):
-                found = _probed(cell, vs_scratch=scratch[key["student"]])
-                rows.append(name | key | {"features": "student"} | arm | found)
-        for arm, cell in groups(where(asked, kind="teacher"), "teacher", "stop"):
-            rows.append(name | {"features": "teacher"} | arm | _probed(cell))
+            for arm, cell in group_rows(filter_rows(cells, kind="student"), *path):
+                fields = _summarize_probes(cell, vs_scratch=scratch[key["student"]])
+                rows.append(name | key | {"features": "student"} | arm | fields)
+        for arm, cell in group_rows(filter_rows(probe_rows, kind="teacher"), "teacher", "stop"):
+            rows.append(name | {"features": "teacher"} | arm | _summarize_probes(cell))
     columns = "data features student teacher stop via generation method error vs_scratch own_error"
     caption = (
         f"{HOW_TO_READ} The errors are those of a linear classifier on the features of a finished "
         "network, on other data than it was trained on; its own is the network's on the study's "
         "data."
     )
-    return made(caption, rows, columns, own_error="its own error")
+    return build_table_data(caption, rows, columns, own_error="its own error")
 
 
-def _probed(cell: pd.DataFrame, **against: pd.Series) -> dict:
-    """The row of a probe; says how many of the chosen classifiers had not converged."""
-    found = row(cell, ["own_error"], **against)
-    short = cell.drop_duplicates("run").converged.astype(str).eq("False").sum()
-    notes = [found["notes"], f"{short} classifiers had not converged" if short else ""]
-    return found | {"notes": "; ".join(note for note in notes if note)}
+def _summarize_probes(cell: pd.DataFrame, **partners: pd.Series) -> dict:
+    """Return the numbers of one cell, and how many classifiers had not converged."""
+    fields = summarize_cell(cell, ["own_error"], **partners)
+    n_unconverged = cell.drop_duplicates("run").converged.astype(str).eq("False").sum()
+    notes = [
+        fields["notes"],
+        f"{n_unconverged} classifiers had not converged" if n_unconverged else "",
+    ]
+    return fields | {"notes": "; ".join(note for note in notes if note)}
 
 
-TABLE = Table("Features on other data", 140, transfer, at_the_end=True)
+TABLE = TableSpec("Features on other data", 140, build_transfer_table, uses_last_epoch=True)

@@ -1,37 +1,53 @@
-"""What images without labels add: each method with some beside every batch, and without any."""
+"""What unlabelled images add: each method with some in every batch, and without any."""
 
 import pandas as pd
 
-from kdpipe.evidence.reading import beside
-from kdpipe.evidence.selections import by_seed, direct, groups, tidy, weights
-from kdpipe.report.rows import row, scratch_of
-from kdpipe.report.table import HOW_TO_READ, Grid, Table, made
+from kdpipe.analysis.eval_point import get_other_error_column
+from kdpipe.analysis.frame_queries import (
+    get_series_by_seed,
+    group_rows,
+    list_weight_columns,
+    normalize_frame,
+    select_direct_students,
+)
+from kdpipe.report.table import (
+    HOW_TO_READ,
+    TableData,
+    TableSpec,
+    build_table_data,
+    get_scratch_errors,
+    summarize_cell,
+)
 
 
-def unlabelled(frame: pd.DataFrame) -> Grid:
-    """Methods are the same that are alike in all but how many such images a batch has."""
-    frame = tidy(frame)
+def build_unlabelled_table(frame: pd.DataFrame) -> TableData:
+    """Build a row for each method that is also trained with unlabelled images, and for these."""
+    frame = normalize_frame(frame)
     if "unlabelled" not in frame:
         frame = frame.assign(unlabelled=0.0, unlabelled_images=0.0)
     frame["unlabelled"] = frame.unlabelled.fillna(0)
-    scratch = scratch_of(frame)
-    measures = [beside(frame), "test_kd_error"]
-    alike = ("temperature", *weights(frame), "kd_epochs", "ce_weight_after_stop")
+    scratch = get_scratch_errors(frame)
+    measures = [get_other_error_column(frame), "test_kd_error"]
+    alike = ("temperature", *list_weight_columns(frame), "kd_epochs", "ce_weight_after_stop")
     rows = []
-    for key, cells in groups(direct(frame), "student", "teacher", "stop", *alike):
+    for key, cells in group_rows(
+        select_direct_students(frame), "student", "teacher", "stop", *alike
+    ):
         without = cells.loc[cells.unlabelled == 0]
-        more = cells.loc[cells.unlabelled > 0].sort_values("unlabelled", kind="stable")
-        if more.empty:
+        with_unlabelled = cells.loc[cells.unlabelled > 0].sort_values("unlabelled", kind="stable")
+        if with_unlabelled.empty:
             continue
-        against: dict[str, pd.Series] = {"vs_scratch": scratch[key["student"]]}
-        for arm, cell in groups(without, "method", "method_kind", "unlabelled"):
-            rows.append(key | arm | _measured(cell, measures, against))
+        partners: dict[str, pd.Series] = {"vs_scratch": scratch[key["student"]]}
+        for arm, cell in group_rows(without, "method", "method_kind", "unlabelled"):
+            rows.append(key | arm | _summarize_with_operations(cell, measures, partners))
         if len(without):
-            against["vs_without"] = by_seed(without)
-        for arm, cell in groups(more, "method", "method_kind", "unlabelled", "unlabelled_images"):
-            rows.append(key | arm | _measured(cell, measures, against))
+            partners["vs_without"] = get_series_by_seed(without)
+        for arm, cell in group_rows(
+            with_unlabelled, "method", "method_kind", "unlabelled", "unlabelled_images"
+        ):
+            rows.append(key | arm | _summarize_with_operations(cell, measures, partners))
     columns = (
-        f"student teacher stop method unlabelled unlabelled_images error {beside(frame)} "
+        f"student teacher stop method unlabelled unlabelled_images error {measures[0]} "
         "vs_without vs_scratch test_kd_error operations"
     )
     caption = (
@@ -40,7 +56,7 @@ def unlabelled(frame: pd.DataFrame) -> Grid:
         "so are their operations: multiply-adds of a run with what its teacher answers. KD error: "
         "in how many points a student disagrees with its teacher."
     )
-    return made(
+    return build_table_data(
         caption,
         rows,
         columns,
@@ -52,10 +68,12 @@ def unlabelled(frame: pd.DataFrame) -> Grid:
     )
 
 
-def _measured(cell: pd.DataFrame, measures: list[str], against: dict[str, pd.Series]) -> dict:
-    """The numbers of one cell, and the operations of a run with what its teacher answers."""
-    found = row(cell, measures, **against)
-    return found | {"operations": found["train_macs"] + found["teacher_macs"]}
+def _summarize_with_operations(
+    cell: pd.DataFrame, measures: list[str], partners: dict[str, pd.Series]
+) -> dict:
+    """Return the numbers of one cell, and the operations of a run with its teacher."""
+    fields = summarize_cell(cell, measures, **partners)
+    return fields | {"operations": fields["train_macs"] + fields["teacher_macs"]}
 
 
-TABLE = Table("With and without unlabelled images", 66, unlabelled)
+TABLE = TableSpec("With and without unlabelled images", 66, build_unlabelled_table)

@@ -1,1 +1,1 @@
-"""What a teacher says to its student: live, or from a table; one network, or several averaged."""
+"""Teachers of a run: live or from a logit cache, one network or an ensemble."""

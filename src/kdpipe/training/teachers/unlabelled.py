@@ -1,7 +1,7 @@
-"""Images without labels: beside each batch some that the teacher's terms see, and CE does not.
+"""Images without labels: some in each batch, which the teacher's terms see and CE does not.
 
 They are drawn from streams of their own, in an order that is shuffled anew as often as it is used
-up: the n-th of a run is always the same image in the same view, so a run goes on anywhere.
+up: the n-th of a run is always the same image in the same view, so a run can be resumed anywhere.
 """
 
 import contextlib
@@ -10,109 +10,133 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from kdpipe.data import splits, streams
-from kdpipe.data.images import Batch
+from kdpipe.data import splits, streaming
+from kdpipe.data.batches import Batch
 from kdpipe.data.splits import Split
 from kdpipe.data.views import Views
-from kdpipe.identity import stream_of
-from kdpipe.learning.term import Said
-from kdpipe.results.store import Store
-from kdpipe.specs.equipment import Means
-from kdpipe.specs.made import unlabelled_of
-from kdpipe.training.objective import Objective, Weights
-from kdpipe.training.teachers import tables
-from kdpipe.training.teachers.live import Live
-from kdpipe.training.teachers.tables import Tables
+from kdpipe.hashing import derive_run_seed
+from kdpipe.losses.base import ModelOutput
+from kdpipe.runs.execution_options import ExecutionOptions
+from kdpipe.runs.spec import RunSpec, select_unlabelled_keys
+from kdpipe.runs.store import Store
+from kdpipe.training.objective import Objective, TermWeights
+from kdpipe.training.teachers import cached
+from kdpipe.training.teachers.cached import CachedTeacher
+from kdpipe.training.teachers.online import OnlineTeacher
 
 
-class Unlabelled:
-    """The images without labels of a run, and the teacher that is asked of them."""
+class UnlabelledImages:
+    """The images without labels of a run, and the teacher that has outputs for them."""
 
     def __init__(
         self,
-        spec: dict,
+        spec: RunSpec,
         split: Split,
-        teacher: Live | Tables,
-        place: Store,
+        teacher: OnlineTeacher | CachedTeacher,
+        store: Store,
         device: torch.device,
-        means: Means,
+        options: ExecutionOptions,
     ):
+        assert spec.method is not None
         self.spec = spec
-        self.size: int = spec["method"]["unlabelled"]
-        of = unlabelled_of(spec["method"])
-        part = splits.unlabelled(spec["data"], of["unlabelled_from"], place)
-        views = Views.of(spec["data"]["views"])
-        self.images = streams.images(part, views, split, device, means.workers)
+        self.size: int = spec.method["unlabelled"]
+        unlabelled_spec = select_unlabelled_keys(spec.method)
+        part = splits.load_unlabelled(spec.data, unlabelled_spec["unlabelled_from"], store)
+        views = Views.from_spec(spec.data.views)
+        self.images = streaming.create_batches(part, views, split, device, options.workers)
         self.teacher = teacher
-        if isinstance(teacher, Tables):
-            self.teacher = tables.load(spec, place, device, means.code, of)
+        if isinstance(teacher, CachedTeacher):
+            self.teacher = cached.load_cached_teacher(
+                spec, store, device, options.code, unlabelled_spec
+            )
 
-    def joined(
-        self, x: Tensor, taught: Said, beside: Batch, objective: Objective, weights: Weights
-    ) -> tuple[Tensor, Said]:
-        """A batch and what its teacher says of it, those without labels behind the labelled."""
-        index, view, y = beside
-        said = objective.taught(self.teacher, y, index, view, weights)
-        assert said is not None
-        return torch.cat([x, y]), _joined(taught, said)
+    def append_unlabelled(
+        self,
+        x: Tensor,
+        teacher_output: ModelOutput,
+        extra_batch: Batch,
+        objective: Objective,
+        weights: TermWeights,
+    ) -> tuple[Tensor, ModelOutput]:
+        """Return a batch and its teacher's outputs with those without labels appended."""
+        index, view, y = extra_batch
+        extra_output = objective.teacher_outputs(self.teacher, y, index, view, weights)
+        assert extra_output is not None
+        return torch.cat([x, y]), _concat_outputs(teacher_output, extra_output)
 
 
-def of(
-    spec: dict,
+def load_unlabelled(
+    spec: RunSpec,
     split: Split,
-    teacher: Live | Tables | None,
-    place: Store,
+    teacher: OnlineTeacher | CachedTeacher | None,
+    store: Store,
     device: torch.device,
-    means: Means,
-) -> Unlabelled | None:
-    """Those of a run; None where its method asks for none."""
-    if teacher is None or not spec["method"].get("unlabelled"):
+    options: ExecutionOptions,
+) -> UnlabelledImages | None:
+    """Return the images without labels of a run; None where its method has none."""
+    if teacher is None or not spec.method or not spec.method.get("unlabelled"):
         return None
-    return Unlabelled(spec, split, teacher, place, device, means)
+    return UnlabelledImages(spec, split, teacher, store, device, options)
 
 
 @contextlib.contextmanager
-def batches(
-    more: Unlabelled | None, weights: Weights, epoch: int, steps: int, start: int
+def iterate_batches(
+    unlabelled_images: UnlabelledImages | None,
+    weights: TermWeights,
+    epoch: int,
+    steps: int,
+    start: int,
 ) -> Iterator[Iterator[Batch] | None]:
-    """(index, view, x) for each step of an epoch of `steps` from step `start` on.
+    """Yield an iterator of (index, view, x) for the steps of an epoch from step `start` on.
 
-    None where there are none, or no term of the teacher's to see them.
+    It is None where there are no images without labels, or no terms to see them.
     """
-    if more is None or not weights.terms:
+    if unlabelled_images is None or not weights.terms:
         yield None
         return
-    order, view = drawn(more.spec, len(more.images), more.images.views, epoch, steps)
-    with contextlib.closing(more.images.batches(order, view, more.size, start)) as found:
-        yield found
+    order, view = draw_unlabelled_order(
+        unlabelled_images.spec,
+        len(unlabelled_images.images),
+        unlabelled_images.images.views,
+        epoch,
+        steps,
+    )
+    with contextlib.closing(
+        unlabelled_images.images.batches(order, view, unlabelled_images.size, start)
+    ) as extra_batches:
+        yield extra_batches
 
 
-def drawn(spec: dict, images: int, views: Views, epoch: int, steps: int) -> tuple[Tensor, Tensor]:
-    """Which images, in which views, stand beside the batches of an epoch: (steps * size,) each.
+def draw_unlabelled_order(
+    spec: RunSpec, images: int, views: Views, epoch: int, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Return which images, in which views, an epoch has: (steps * images of a step,) each.
 
-    All epochs cut theirs, one behind the other, out of rounds that have each image once.
+    Epochs cut theirs, one after the other, out of rounds that have each image once.
     """
-    wanted = steps * spec["method"]["unlabelled"]
-    first, last = epoch * wanted, (epoch + 1) * wanted
+    assert spec.method is not None
+    n_drawn = steps * spec.method["unlabelled"]
+    first, last = epoch * n_drawn, (epoch + 1) * n_drawn
     rounds = range(first // images, -(-last // images))
     skipped = first - rounds.start * images
-    order = [torch.randperm(images, generator=_generator(spec, "order", r)) for r in rounds]
+    order = [torch.randperm(images, generator=_make_generator(spec, "order", r)) for r in rounds]
     view = [
-        torch.randint(views.count, (images,), generator=_generator(spec, "views", r))
+        torch.randint(views.count, (images,), generator=_make_generator(spec, "views", r))
         for r in rounds
     ]
-    rows = slice(skipped, skipped + wanted)
+    rows = slice(skipped, skipped + n_drawn)
     return torch.cat(order)[rows], torch.cat(view)[rows]
 
 
-def _joined(one: Said, other: Said) -> Said:
-    """What a network says of two batches, as of one."""
-    groups = [torch.cat(pair) for pair in zip(one.groups, other.groups, strict=True)]
+def _concat_outputs(a: ModelOutput, b: ModelOutput) -> ModelOutput:
+    """Return the outputs for two batches as for one."""
+    groups = [torch.cat(pair) for pair in zip(a.groups, b.groups, strict=True)]
     embedding = None
-    if one.embedding is not None and other.embedding is not None:
-        embedding = torch.cat([one.embedding, other.embedding])
-    return Said(torch.cat([one.logits, other.logits]), groups, embedding)
+    if a.embedding is not None and b.embedding is not None:
+        embedding = torch.cat([a.embedding, b.embedding])
+    return ModelOutput(torch.cat([a.logits, b.logits]), groups, embedding)
 
 
-def _generator(spec: dict, purpose: str, number: int) -> torch.Generator:
-    return torch.Generator().manual_seed(stream_of(spec, f"unlabelled {purpose}", number))
+def _make_generator(spec: RunSpec, purpose: str, number: int) -> torch.Generator:
+    """Return the generator of one purpose in a round."""
+    return torch.Generator().manual_seed(derive_run_seed(spec, f"unlabelled {purpose}", number))

@@ -1,0 +1,571 @@
+"""Claims of the paper and a reader's questions, and what a study says about them.
+
+Each file of `claims/` defines one `Claim`; its docstring is the formula. Which effects a claim
+compares, and when it counts as supported, was fixed before any study was run: there, in
+`contrasts`, and in docs/statistics.md. The unit of analysis is the seed, effects are signed so that
+positive is as claimed, and a choice never uses the seed it is tested on.
+
+A claim that needs several contrasts is an intersection-union test: the p that supports it is the
+largest of theirs, the p that contradicts it their smallest times their number. Holm's correction
+runs once over both directions of all tested primary claims and, separately, once over both
+directions of the others. A verdict that a difference is too small to matter counts only where the
+study would have seen one that matters: the effect that it detects with power 0.8 at the level of
+the family's first step, 0.05 / (2 x claims), has to be below the smallest effect.
+"""
+
+import dataclasses
+import itertools
+import math
+import string
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from kdpipe import registry
+from kdpipe.analysis import eval_point
+from kdpipe.analysis.contrasts import TEST_DESCRIPTIONS, Contrast
+from kdpipe.analysis.frame_queries import (
+    add_error_provenance,
+    normalize_frame,
+    restrict_to_blocks,
+)
+from kdpipe.config import report_items
+from kdpipe.config.schema import Study
+from kdpipe.runs.eval_points import EvalPoint, other_eval_point
+from kdpipe.stats.error_provenance import ErrorMaskLookup, estimate_image_level
+from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
+from kdpipe.stats.intervals import MIN_SEEDS
+from kdpipe.stats.multiple_testing import adjust_holm
+from kdpipe.stats.power import LEVEL, POWER
+
+
+class UntestableClaim(Exception):
+    """Raised where a study cannot test a claim; the message says why."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a claim finds in a study.
+
+    Attributes
+    ----------
+    contrasts : list of Contrast
+        The effects, needed ones and others.
+    description : str
+        How they were made.
+    missing : list of str
+        Cells that lack results.
+    one_teacher : bool
+        Whether all seeds of a cell share one teacher.
+    """
+
+    contrasts: list[Contrast]
+    description: str
+    missing: list[str] = field(default_factory=list)
+    one_teacher: bool = False
+
+    @property
+    def needed_contrasts(self) -> list[Contrast]:
+        """Return the contrasts that have to hold for the claim."""
+        return [contrast for contrast in self.contrasts if contrast.is_needed]
+
+    @property
+    def n_seeds(self) -> int:
+        """Return the seeds (or splits, if fewer) of the needed contrast that has the fewest."""
+        return min((contrast.summary.min_levels for contrast in self.needed_contrasts), default=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The data of a study that claims are tested on.
+
+    It is never changed, so that what several claims select of it is selected once.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        The normalized results frame, with error provenance.
+    curves : DataFrame
+        The learning curves.
+    delta : float
+        The smallest difference worth having, in points.
+    """
+
+    frame: pd.DataFrame
+    curves: pd.DataFrame
+    delta: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The definition of a claim in a file of `claims/`.
+
+    Attributes
+    ----------
+    title : str
+        The claim in a sentence.
+    function : callable
+        Makes a `Finding` of the `Evidence`; raises `UntestableClaim` where a study cannot test it.
+    primary : bool
+        Whether it is corrected with the primary claims.
+    order : int
+        The order of claims of one number (C11s, C11c); else they stand by their numbers.
+    """
+
+    title: str
+    function: Callable[[Evidence], Finding]
+    primary: bool = False
+    order: int = 0
+
+
+@dataclass(frozen=True)
+class OtherEvalPointVerdict:
+    """The verdict on a claim at the other evaluation point; `words` compares the two."""
+
+    reading: str
+    verdict: str
+    effect: float
+    low: float
+    high: float
+    n: int
+    p_corrected: float
+    differs: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on one claim in one study, as claims.json lists it.
+
+    Effect, interval and p are those of the needed contrast that decides: for `contradicts` the one
+    that speaks against the claim most, else the weakest one.
+
+    Attributes
+    ----------
+    id, title : str
+        The claim.
+    primary : bool
+        Whether it was corrected with the primary claims.
+    verdict : {"supports", "contradicts", "cannot tell", "not tested"}
+        What the study says.
+    reason : str
+        How the contrasts were made, or why the claim was not tested.
+    effect, low, high : float
+        The effect, and the t interval over seeds.
+    level : float
+        The confidence level of the intervals.
+    unit : str
+        The unit of the effect.
+    n : int
+        The number of seeds.
+    p, p_corrected : float
+        The p-value of the test that supports the claim, the larger one of two.
+    p_against, p_against_corrected : float
+        The p-value of the test that contradicts it.
+    contrary : str
+        The needed contrast that contradicts it.
+    tests : int
+        The number of tests in its family, both directions counted.
+    test : str
+        The test that decides.
+    half_width : float
+        Half of the width of the wider interval.
+    seeds_needed : int or None
+        Seeds that would decide, see `Contrast.solve_seeds_to_support`.
+    detectable : float
+        The effect that the study would have seen, where that is too large to call one small.
+    missing : list of str
+        Cells that lack results.
+    one_teacher : bool
+        Whether all seeds of a cell share one teacher.
+    images : dict or None
+        The second interval, over seeds and test images.
+    contrasts : list of dict
+        All contrasts, needed ones and others.
+    reading : {"last", "best"}
+        The evaluation point.
+    beside : OtherEvalPointVerdict or None
+        The verdict at the other evaluation point.
+    """
+
+    id: str
+    title: str
+    primary: bool
+    verdict: str
+    reason: str
+    effect: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    level: float = 0.95
+    unit: str = "points"
+    n: int = 0
+    p: float = math.nan
+    p_corrected: float = math.nan
+    p_against: float = math.nan
+    p_against_corrected: float = math.nan
+    contrary: str = ""
+    tests: int = 0
+    test: str = ""
+    half_width: float = math.nan
+    seeds_needed: int | None = None
+    detectable: float = math.nan
+    missing: list[str] = field(default_factory=list)
+    one_teacher: bool = False
+    images: dict | None = None
+    contrasts: list[dict] = field(default_factory=list)
+    reading: str = "last"
+    beside: OtherEvalPointVerdict | None = None
+
+
+def load_claims() -> dict[str, Claim]:
+    """Load every claim, by its id, in the order of a report."""
+    files = registry.load_all_objects("kdpipe.analysis.claims", "CLAIM", Claim)
+    claims_by_id = {key: files[file] for key, file in report_items.list_claims().items()}
+    ids_by_number = itertools.groupby(
+        claims_by_id, key=lambda key: key.rstrip(string.ascii_lowercase)
+    )
+    keys = [
+        key
+        for _, ids in ids_by_number
+        for key in sorted(ids, key=lambda key: claims_by_id[key].order)
+    ]
+    return {key: claims_by_id[key] for key in keys}
+
+
+def get_current_interim(study: Study) -> InterimAnalysis:
+    """Return the interim analysis that a study is at."""
+    if study.looks is None:
+        return SINGLE_ANALYSIS
+    return InterimAnalysis(tuple(study.looks), study.look)
+
+
+def judge_both_eval_points(
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    delta: float,
+    eval_at: EvalPoint,
+    reads: dict[str, list[str]] | None = None,
+    error_masks: Mapping[EvalPoint, ErrorMaskLookup] | None = None,
+    primary: Collection[str] | None = None,
+    interim: InterimAnalysis = SINGLE_ANALYSIS,
+) -> list[Verdict]:
+    """Judge every claim at the evaluation point of a study, and compare with the other point.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The results frame of both evaluation points.
+    curves, delta, reads, primary
+        As in `judge_claims`.
+    eval_at : {"last", "best"}
+        The evaluation point of the study.
+    error_masks : mapping or None
+        By evaluation point, which images each run gets wrong.
+    interim : InterimAnalysis
+        The interim analysis that the study is at; p-values become those of all of them together.
+    """
+    masks_by_point = error_masks or {}
+    verdicts, other_verdicts = (
+        judge_claims(
+            eval_point.select_eval_point(frame, point),
+            curves,
+            delta,
+            reads,
+            masks_by_point.get(point),
+            primary,
+            interim,
+        )
+        for point in (eval_at, other_eval_point(eval_at))
+    )
+    verdict_pairs = zip(verdicts, other_verdicts, strict=True)
+    return [
+        replace(
+            verdict, reading=eval_at, beside=_compare_eval_points(verdict, other_verdict, eval_at)
+        )
+        for verdict, other_verdict in verdict_pairs
+    ]
+
+
+def judge_claims(
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    delta: float,
+    reads: dict[str, list[str]] | None = None,
+    error_masks: ErrorMaskLookup | None = None,
+    primary: Collection[str] | None = None,
+    interim: InterimAnalysis = SINGLE_ANALYSIS,
+) -> list[Verdict]:
+    """Judge every claim on a results frame.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The results frame at one evaluation point.
+    curves : DataFrame
+        The learning curves.
+    delta : float
+        The smallest difference worth having, in points.
+    reads : dict or None
+        By claim, the blocks and ensembles that it reads; a claim without an entry reads all.
+    error_masks : callable or None
+        Which images each run gets wrong, for the second interval of each contrast.
+    primary : collection of str or None
+        The primary claims, where they are not those of the code.
+    interim : InterimAnalysis
+        The interim analysis that the study is at; p-values become those of all of them together.
+    """
+    full_evidence = Evidence(_prepare_frame(frame), curves, delta)
+    findings = {}
+    for key, claim in load_claims().items():
+        evidence = full_evidence
+        if reads and key in reads:
+            evidence = Evidence(
+                _prepare_frame(restrict_to_blocks(frame, reads[key])), curves, delta
+            )
+        finding = _run_claim(claim, evidence)
+        findings[key] = (claim.title, claim.primary, _add_image_estimates(finding, error_masks))
+    return judge_findings(findings, primary, interim)
+
+
+def evaluate_claim(
+    claim: Claim,
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    delta: float,
+    error_masks: ErrorMaskLookup | None = None,
+) -> Finding | UntestableClaim:
+    """Return what one claim finds in a results frame, or why it cannot be tested there.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    frame, curves, delta, error_masks
+        As in `judge_claims`.
+    """
+    finding = _run_claim(claim, Evidence(_prepare_frame(frame), curves, delta))
+    return finding if error_masks is None else _add_image_estimates(finding, error_masks)
+
+
+def verdicts_to_json(verdicts: list[Verdict]) -> list[dict]:
+    """Return verdicts as claims.json lists them, with null for NaN."""
+    return [_to_plain_json(dataclasses.asdict(verdict)) for verdict in verdicts]
+
+
+def _prepare_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a results frame as claims read it."""
+    return add_error_provenance(normalize_frame(frame))
+
+
+def _run_claim(claim: Claim, evidence: Evidence) -> Finding | UntestableClaim:
+    """Return the finding of a claim, or why it cannot be tested."""
+    try:
+        return claim.function(evidence)
+    except UntestableClaim as reason:
+        return reason
+
+
+def _add_image_estimates(
+    finding: Finding | UntestableClaim, error_masks: ErrorMaskLookup | None
+) -> Finding | UntestableClaim:
+    """Add the estimate over seeds and test images to every contrast of a finding."""
+    if isinstance(finding, UntestableClaim):
+        return finding
+    contrasts = []
+    for contrast in finding.contrasts:
+        values = contrast.values if contrast.linear is None else contrast.linear
+        contrasts.append(
+            replace(contrast, image_estimate=estimate_image_level(values, error_masks))
+        )
+    return replace(finding, contrasts=contrasts)
+
+
+def _compare_eval_points(
+    verdict: Verdict, other_verdict: Verdict, eval_at: EvalPoint
+) -> OtherEvalPointVerdict:
+    """Return the verdict at the other evaluation point, compared with that of the study."""
+    differs = verdict.verdict != other_verdict.verdict
+    eval_text, other_text = (
+        eval_point.EVAL_POINT_TEXT[eval_at],
+        eval_point.EVAL_POINT_TEXT[other_eval_point(eval_at)],
+    )
+    message = f"read at {other_text}: {other_verdict.verdict}"
+    if differs:
+        message = (
+            f"the readings differ: {verdict.verdict} at {eval_text}, "
+            f"{other_verdict.verdict} at {other_text}"
+        )
+    numbers = (
+        other_verdict.effect,
+        other_verdict.low,
+        other_verdict.high,
+        other_verdict.n,
+        other_verdict.p_corrected,
+    )
+    return OtherEvalPointVerdict(
+        other_eval_point(eval_at), other_verdict.verdict, *numbers, differs, message
+    )
+
+
+def _to_plain_json(value) -> Any:
+    """Return a value with None for what JSON cannot express."""
+    if isinstance(value, dict):
+        return {key: _to_plain_json(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_to_plain_json(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# --- From findings to verdicts
+
+
+def judge_findings(
+    findings: dict[str, tuple[str, bool, Finding | UntestableClaim]],
+    primary: Collection[str] | None = None,
+    interim: InterimAnalysis = SINGLE_ANALYSIS,
+) -> list[Verdict]:
+    """Judge the findings of several claims together.
+
+    Parameters
+    ----------
+    findings : dict
+        By claim its title, whether it is primary in the code, and its finding.
+    primary : collection of str or None
+        The primary claims, where they are not those of the code.
+    interim : InterimAnalysis
+        The interim analysis that the study is at; p-values become those of all of them together.
+
+    Returns
+    -------
+    list of Verdict
+        One for each claim, in the order of the findings.
+    """
+    primary_ids = {key for key, (_, of_code, _) in findings.items() if of_code}
+    primary_ids = primary_ids if primary is None else set(primary)
+    verdicts = {}
+    for family in (True, False):
+        members = {key: parts for key, parts in findings.items() if (key in primary_ids) == family}
+        tested = [
+            key for key, (*_, result) in members.items() if _explain_untestable(result) is None
+        ]
+        # The level of one test at this interim analysis.
+        rate = interim.compute_level(LEVEL / (2 * max(1, len(tested))))
+        drafts = {
+            key: _draft_verdict(key, title, family, result, rate)
+            for key, (title, _, result) in members.items()
+        }
+        p = [drafts[key].p for key in tested] + [drafts[key].p_against for key in tested]
+        corrected = adjust_holm([interim.adjust_p(p_value) for p_value in p])
+        supports, contradicts = corrected[: len(tested)], corrected[len(tested) :]
+        for key, p_for, against in zip(tested, supports, contradicts, strict=True):
+            finding = members[key][2]
+            assert isinstance(finding, Finding)
+            drafts[key] = _settle_verdict(drafts[key], finding, p_for, against, rate, len(p))
+        verdicts |= drafts
+    return [verdicts[key] for key in findings]
+
+
+def _explain_untestable(finding: Finding | UntestableClaim) -> str | None:
+    """Return why a finding cannot be tested, or None."""
+    if isinstance(finding, UntestableClaim):
+        return str(finding)
+    if finding.n_seeds >= MIN_SEEDS:
+        return None
+    cell_text = ""
+    if len(finding.needed_contrasts) > 1:
+        fewest = min(finding.needed_contrasts, key=lambda contrast: contrast.summary.min_levels)
+        cell_text = f" ({fewest.text})"
+    return f"{MIN_SEEDS} seeds with every cell are needed, {finding.n_seeds} are there{cell_text}"
+
+
+def _draft_verdict(
+    key: str, title: str, primary: bool, finding: Finding | UntestableClaim, rate: float
+) -> Verdict:
+    """Make the verdict on a claim before the correction, at the level of one test."""
+    if isinstance(finding, UntestableClaim):
+        return Verdict(key, title, primary, "not tested", str(finding))
+    common = {
+        "missing": finding.missing,
+        "one_teacher": finding.one_teacher,
+        "contrasts": [contrast.to_dict() for contrast in finding.contrasts],
+    }
+    reason = _explain_untestable(finding)
+    if reason is not None:
+        return Verdict(
+            key, title, primary, "not tested", f"{reason}. {finding.description}", **common
+        )
+    needed = finding.needed_contrasts
+    against = min(
+        needed_contrast.compute_p_against(rate / len(needed)) for needed_contrast in needed
+    )
+    decisive = max(needed, key=lambda needed_contrast: needed_contrast.p_for)
+    test = TEST_DESCRIPTIONS[decisive.hypothesis].format(delta=decisive.delta or 0)
+    if len(needed) > 1:
+        test += f"; the weakest of {len(needed)} that must all hold"
+    verdict = Verdict(key, title, primary, "cannot tell", finding.description, test=test, **common)
+    return replace(
+        verdict,
+        p=decisive.p_for,
+        p_against=min(1.0, len(needed) * against),
+        **_extract_contrast_fields(decisive),
+    )
+
+
+def _settle_verdict(
+    verdict: Verdict,
+    finding: Finding,
+    p_for: float,
+    against: float,
+    rate: float,
+    tests: int,
+) -> Verdict:
+    """Complete the verdict on a tested claim from its corrected p-values."""
+    needed = finding.needed_contrasts
+    verdict = replace(verdict, p_corrected=p_for, p_against_corrected=against, tests=tests)
+    undetectable = [
+        contrast.compute_detectable(rate) for contrast in needed if contrast.is_underpowered(rate)
+    ]
+    if p_for < LEVEL and not undetectable:
+        return replace(verdict, verdict="supports")
+    if against < LEVEL:
+        contrary = min(needed, key=lambda contrast: contrast.compute_p_against(rate / len(needed)))
+        fields = {"verdict": "contradicts", "contrary": contrary.text}
+        return replace(verdict, **fields, **_extract_contrast_fields(contrary))
+    return replace(
+        verdict,
+        seeds_needed=_estimate_seeds_needed(needed, rate),
+        detectable=max(undetectable, default=math.nan) if p_for < LEVEL else math.nan,
+    )
+
+
+def _extract_contrast_fields(contrast: Contrast) -> dict:
+    """Return the fields of a verdict that are those of the contrast that decides."""
+    interval = contrast.summary
+    return {
+        "effect": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "level": contrast.level,
+        "unit": contrast.unit,
+        "n": interval.n,
+        "half_width": contrast.half_width,
+        "images": contrast.get_image_interval(),
+    }
+
+
+def _estimate_seeds_needed(needed: list[Contrast], rate: float) -> int | None:
+    """Return the seeds that decide a claim with power 0.8, if effects are as measured.
+
+    To support it all k contrasts have to hold, each with power 1 - 0.2 / k at the level of one test
+    of the family; to contradict it one is enough, at 1 / k of the level. The smaller number of the
+    two ways; None if there is none.
+    """
+    k = len(needed)
+    supported = [contrast.solve_seeds_to_support(1 - (1 - POWER) / k, rate) for contrast in needed]
+    opposed = [contrast.solve_seeds_to_oppose(POWER, rate / k) for contrast in needed]
+    ways = [n_seeds for n_seeds in opposed if n_seeds is not None]
+    if None not in supported:
+        ways.append(max(n_seeds for n_seeds in supported if n_seeds is not None))
+    return max(min(ways), max(contrast.summary.seeds for contrast in needed) + 1) if ways else None

@@ -1,0 +1,43 @@
+"""C13. (err(L) - err(best)) among full teachers - the same among early-stopped ones > 0.
+
+L is the largest teacher, the best one is chosen on validation, without the tested seed.
+"""
+
+from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
+from kdpipe.analysis.contrasts import Contrast
+from kdpipe.analysis.selection import average_parts, build_finding
+from kdpipe.analysis.teacher_contrasts import (
+    compute_early_stopped_errors,
+    describe_early_stopping,
+    select_best_teacher_errors,
+)
+
+
+def evaluate_catching_up(evidence: Evidence) -> Finding:
+    """Compare the gap of the largest teacher among full and early-stopped teachers."""
+    early_stopping = compute_early_stopped_errors(evidence)
+    rank = early_stopping.rows.drop_duplicates("teacher").set_index("teacher").teacher_rank
+    parts = {}
+    for student in dict.fromkeys(student for student, _ in early_stopping.early):
+        teachers = [
+            teacher for other_student, teacher in early_stopping.early if other_student == student
+        ]
+        if len(teachers) < 2:
+            continue
+        largest = (student, max(teachers, key=lambda teacher: rank[teacher]))
+        full = {pair: early_stopping.full[pair] for pair in early_stopping.early}
+        gap = early_stopping.full[largest] - select_best_teacher_errors(
+            full, early_stopping.full_validation, student
+        )
+        early_gap = early_stopping.early[largest] - select_best_teacher_errors(
+            early_stopping.early, early_stopping.early_validation, student
+        )
+        parts[student] = gap - early_gap
+    if not parts:
+        raise UntestableClaim("no student has two teachers that are also stopped early")
+    text = "gap of the largest teacher to the best, full - early-stopped"
+    contrast = Contrast(text, average_parts(parts), "above", evidence.delta)
+    return build_finding([contrast], describe_early_stopping(early_stopping), early_stopping.rows)
+
+
+CLAIM = Claim("Early stopping lets large teachers catch up", evaluate_catching_up)

@@ -1,0 +1,304 @@
+"""Power of a study: for each claim the chance of a verdict, and the seeds that would do.
+
+Given are a true effect, as claimed, and how far paired differences vary: over seeds, and as far as
+it is known over splits and test images (`Spread`). One contrast is found with the power of
+`stats.power.compute_contrast_power`, at the rate of Holm's first step, 0.05 over twice the tested
+claims of its family, and at the last of several looks at what that rate leaves for it. If a claim
+says "same" the true effect is 0. A claim that needs k contrasts has at least 1 less the sum of
+their misses (Bonferroni). Later steps of Holm's and earlier looks add to the power.
+"""
+
+import functools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from kdpipe.analysis import claim, dataframe, eval_point
+from kdpipe.analysis.claim import Contrast, Finding, UntestableClaim
+from kdpipe.analysis.frame_queries import restrict_to_blocks
+from kdpipe.analysis.preregistration import dry_analysis, pilots, registration
+from kdpipe.config.schema import Study
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import planner
+from kdpipe.runs.store import Store
+from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
+from kdpipe.stats.intervals import MIN_SEEDS
+from kdpipe.stats.power import LEVEL, Spread, compute_contrast_power, find_min_seeds
+
+MIN_POWER = 0.2  # a study none of whose claims has this chance tells nothing
+
+CostFormatter = Callable[[int], str]  # of a study of so many seeds, in words
+
+
+@dataclass(frozen=True)
+class PowerEstimate:
+    """The power of one claim.
+
+    Attributes
+    ----------
+    id : str
+        Key of the claim.
+    primary : bool
+        Whether it is in the primary family.
+    needs : int
+        Number of contrasts that it needs.
+    asks : str
+        What it claims of them.
+    sd : float
+        Standard deviation over seeds, in points.
+    power : float
+        Chance of a verdict; it and `sd` are nan if the claim is not about points of error, so that
+        no effect in points says anything of it.
+    seeds : int or None
+        Seeds at which the power is 0.8; None if no number is enough.
+    """
+
+    id: str
+    primary: bool
+    needs: int
+    asks: str
+    sd: float = math.nan
+    power: float = math.nan
+    seeds: int | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether there is a power to be stated."""
+        return not math.isnan(self.power)
+
+
+def estimate_claim_power(
+    study: Study, effect: float, spread: Mapping[str, Spread] | Spread
+) -> list[PowerEstimate]:
+    """Estimate the power of every claim that a study can test, at all its seeds.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    effect : float
+        True effect, in points.
+    spread : Spread or mapping of str to Spread
+        One for all claims, or by claim; a claim without one has the largest of the others.
+
+    Returns
+    -------
+    list of PowerEstimate
+        One for each claim.
+    """
+    findings = {
+        key: finding
+        for key, finding in dry_analysis.simulate_findings(study).items()
+        if isinstance(finding, Finding)
+    }
+    primary = study.primary
+    primary_claims = {
+        key
+        for key, definition in claim.load_claims().items()
+        if (definition.primary if primary is None else key in primary)
+    }
+    estimates = []
+    for key, finding in findings.items():
+        needed = [contrast for contrast in finding.contrasts if contrast.is_needed]
+        asks = ", ".join(dict.fromkeys(contrast.hypothesis for contrast in needed))
+        estimate = PowerEstimate(key, key in primary_claims, len(needed), asks)
+        if all(c.unit == "points" and c.delta is not None for c in needed):
+            family = sum((other in primary_claims) == (key in primary_claims) for other in findings)
+            claim_spread = spread
+            if isinstance(spread, Mapping):
+                claim_spread = spread.get(key, max(spread.values(), key=lambda item: item.seed))
+            assert isinstance(claim_spread, Spread)
+            compute_power = functools.partial(
+                _compute_claim_power, study, needed, effect, claim_spread, family
+            )
+            numbers = {
+                "power": compute_power(len(study.seeds)),
+                "seeds": find_min_seeds(compute_power),
+            }
+            sd = math.sqrt(claim_spread.seed + claim_spread.both / len(study.splits))
+            estimate = replace(estimate, sd=sd, **numbers)
+        estimates.append(estimate)
+    return estimates
+
+
+def format_power(
+    study: Study,
+    effect: float,
+    estimates: list[PowerEstimate],
+    format_cost: CostFormatter,
+    source: str,
+) -> list[str]:
+    """Format the power of claims as lines of a plan.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    effect : float
+        True effect, in points.
+    estimates : list of PowerEstimate
+        Estimates of its claims.
+    format_cost : callable
+        Returns the cost of a study of a number of seeds, in words.
+    source : str
+        Where the standard deviations are from.
+
+    Returns
+    -------
+    list of str
+        Lines of text.
+    """
+    known_estimates = [estimate for estimate in estimates if estimate.is_known]
+    if not known_estimates:
+        return ["this study can tell nothing: it can test no claim in points of error"]
+    lines = [
+        f"chance of a verdict with {len(study.seeds)} seeds, if the true effect is {effect:g} "
+        f"points as claimed ({source}); ◆ primary, corrected for their number (Holm), as the rest "
+        "for theirs",
+        f"{'claim':<8}{'needs':<18}{'sd':>6}{'chance':>10}{'seeds for 80 %':>17}  cost of these",
+    ]
+    for estimate in estimates:
+        claim_id = f"{estimate.id} ◆" if estimate.primary else estimate.id
+        needs = f"{estimate.needs} {estimate.asks}"
+        label = f"{claim_id:<8}{needs:<18}"
+        if not estimate.is_known:
+            lines.append(
+                f"{label}{'-':>6}{'-':>10}{'-':>17}  no smallest effect in points of error"
+            )
+            continue
+        seeds = "no number" if estimate.seeds is None else f"{estimate.seeds:,}"
+        cost = "" if estimate.seeds is None else format_cost(estimate.seeds)
+        lines.append(f"{label}{estimate.sd:>6.2g}{estimate.power:>9.0%} {seeds:>17}  {cost}")
+    best = max(known_estimates, key=lambda estimate: estimate.power)
+    if best.power < MIN_POWER:
+        lines.append(
+            f"this study can tell nothing: with {len(study.seeds)} seeds no claim has a chance of "
+            f"{MIN_POWER:.0%} ({best.id} has the most, {best.power:.0%})"
+        )
+    return lines
+
+
+def estimate_pilot_spreads(
+    name: str, folder: Path, store: Store, study: Study
+) -> dict[str, Spread]:
+    """Estimate how far each claim's contrasts vary in a pilot, read as a study reads them.
+
+    Of several needed contrasts it is the mean of their variances.
+
+    Parameters
+    ----------
+    name : str
+        Name of the pilot.
+    folder : Path
+        Folder of the study's file.
+    store : Store
+        The results folder.
+    study : Study
+        The study that the pilot is for.
+
+    Returns
+    -------
+    dict of str to Spread
+        By the key of the claim.
+
+    Raises
+    ------
+    KdpipeError
+        If the pilot has no file or no records of two seeds, or is blinded.
+    """
+    pilot = pilots.load_pilot(name, folder)
+    plan = planner.build_plan(pilot)
+    if (reason := registration.find_blinding_reason(plan, store)) is not None:
+        raise KdpipeError(f"--pilot {name}: {reason}")
+    frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), study.reading)
+    curves = dataframe.build_curves_frame(plan, store)
+    error_masks = eval_point.PerImageErrors(plan, store, study.reading).load_error_mask
+    spreads = {}
+    for key, definition in claim.load_claims().items():
+        rows = _select_claim_rows(frame, [study.claims.get(key), pilot.claims.get(key)])
+        finding = claim.evaluate_claim(definition, rows, curves, study.smallest_effect, error_masks)
+        if (spread := _average_spread(finding)) is not None:
+            spreads[key] = spread
+    if not spreads:
+        raise KdpipeError(
+            f"--pilot {name}: {store.root} has no records of two seeds of it from which a "
+            "difference could be made: run it first, or say --sd"
+        )
+    return spreads
+
+
+def describe_missing_noise(study: Study, spread: Mapping[str, Spread] | Spread) -> str:
+    """Describe which noise lowers the power of a study and is not known.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    spread : Spread or mapping of str to Spread
+        What is known.
+
+    Returns
+    -------
+    str
+        A clause; empty if nothing is missing.
+    """
+    spreads = list(spread.values()) if isinstance(spread, Mapping) else [spread]
+    unknown = [] if any(item.images for item in spreads) else ["test images"]
+    if len(study.splits) > 1 and not any(item.split or item.both for item in spreads):
+        unknown.append("splits")
+    return f"; the noise of {' and of '.join(unknown)} is not counted" if unknown else ""
+
+
+def _select_claim_rows(frame: pd.DataFrame, selections: list[list[str] | None]) -> pd.DataFrame:
+    """Select the rows that a claim reads: by the first list that the frame has, else all."""
+    known_names = {*frame.block, *(frame.ensemble if "ensemble" in frame else [])}
+    for names in selections:
+        if names and known_names.intersection(names):
+            return restrict_to_blocks(frame, names)
+    return frame
+
+
+def _average_spread(finding: Finding | UntestableClaim) -> Spread | None:
+    """Average the spread of the contrasts that a claim needs; None below two seeds."""
+    if isinstance(finding, UntestableClaim):
+        return None
+    parts = defaultdict(float)
+    needed = [
+        contrast
+        for contrast in finding.needed_contrasts
+        if contrast.unit == "points" and contrast.estimates
+    ]
+    needed = [contrast for contrast in needed if "seed" in contrast.estimates[0].levels]
+    for contrast in needed:
+        components = contrast.estimates[0].components
+        parts["seed"] += components["seed",]
+        parts["split"] += components.get(("split",), 0.0)
+        parts["both"] += components.get(("seed", "split"), 0.0)
+        if len(contrast.estimates) > 1 and contrast.linear is None:
+            parts["images"] += contrast.estimates[1].compute_variance_without("seed", "split")
+    return Spread(**{name: part / len(needed) for name, part in parts.items()}) if needed else None
+
+
+def _compute_claim_power(
+    study: Study, needed: list[Contrast], effect: float, spread: Spread, family: int, seeds: int
+) -> float:
+    """Compute the power of a claim in a family of a size, at a number of seeds."""
+    splits = len(study.splits)
+    if seeds < MIN_SEEDS or 1 < splits < MIN_SEEDS:
+        return 0.0
+    counts = [*(count for count in study.looks or [] if count < seeds), seeds]
+    interim = InterimAnalysis(tuple(counts), len(counts)) if len(counts) > 1 else SINGLE_ANALYSIS
+    rate = interim.compute_level(LEVEL / (2 * family))
+    missed = 0.0
+    for (hypothesis, delta), number in Counter(
+        (contrast.hypothesis, contrast.delta) for contrast in needed
+    ).items():
+        assert delta is not None
+        missed += number * (
+            1 - compute_contrast_power(hypothesis, effect, delta, spread, seeds, splits, rate)
+        )
+    return max(0.0, 1 - missed)

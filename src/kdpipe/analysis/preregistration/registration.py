@@ -1,0 +1,529 @@
+"""The registration of a study: what it says, deviations from it, and what it blinds.
+
+The file lies beside the study file, and a copy of it in the results folder. Test results of what is
+registered are blinded until a registered look is reached: when all that was registered for it, and
+all that the study has now, has a record. So a study that was edited, renamed or copied shows no
+more than the one that was registered. It imports no pandas: it is used on a head node.
+"""
+
+import datetime
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kdpipe import __version__, version
+from kdpipe.config.schema import Study
+from kdpipe.data.imagefolder import unlabelled_card as unlabelled
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import planner
+from kdpipe.plan.nodes import Plan
+from kdpipe.runs import registrations
+from kdpipe.runs.records import RECORD_KINDS
+from kdpipe.runs.store import Store
+from kdpipe.text import format_value, join_names
+
+# How a study is run and shown, and where files are on one machine: not part of what is tested.
+UNTESTED_KEYS = {
+    "device",
+    "runs_per_gpu",
+    "kernels",
+    "workers",
+    "look",
+    "registration",
+    "code",
+    "tables",
+}
+
+# Keys of a study that a registration lists one by one.
+REGISTERED_KEYS = (
+    "seeds",
+    "splits",
+    "looks",
+    "reading",
+    "smallest_effect",
+    "primary",
+    "claims",
+    "pilots",
+)
+
+
+def read_registration(study: Study) -> dict | None:
+    """Read the registration beside a study file.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+
+    Returns
+    -------
+    dict or None
+        None if there is none.
+
+    Raises
+    ------
+    KdpipeError
+        If it was altered, or is another study's.
+    """
+    if study.registration is None:
+        return None
+    registration = registrations.read_registration(Path(study.registration))
+    if registration["study"] != study.study:
+        raise KdpipeError(
+            f"registration: {study.registration} is that of the study "
+            f"{registration['study']}, not of {study.study}"
+        )
+    return registration
+
+
+def find_registration(study: Study, store: Store) -> dict | None:
+    """Read the registration of a study: beside its file, or else in the results.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    dict or None
+        None if there is none.
+
+    Raises
+    ------
+    KdpipeError
+        If it was altered, or is another study's.
+    """
+    return read_registration(study) or registrations.load_registration(study.study, store)
+
+
+def store_registration(study: Study, store: Store, target: Store | None = None) -> None:
+    """Copy the registration of a study into its results.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    store : Store
+        The results folder.
+    target : Store, optional
+        Results folder to copy to, if it is another one.
+    """
+    path = registrations.registration_path(study.study, store)
+    if read_registration(study) is not None:
+        path = Path(str(study.registration))
+    if path.exists():
+        registrations.copy_registration(path, study.study, target or store)
+
+
+def describe_registration(plan: Plan, store: Store) -> list[str]:
+    """Describe the registration of a study for its report.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    list of str
+        One line, and one more for each deviation.
+    """
+    study = plan.study
+    registration = find_registration(study, store)
+    if registration is None:
+        return ["Explored, not registered: nothing says what was to be tested before it was run."]
+    records = _load_records(plan, registration, store)
+    deviations = [
+        *find_study_deviations(study, registration),
+        *find_run_deviations(records, registration),
+    ]
+    timing = "" if any(find_early_runs(records, registration)) else ", before the first run"
+    sha256 = _shorten_digest(registration)
+    stored_copy = registrations.load_registration(study.study, store)
+    if stored_copy not in (None, registration):
+        deviations.append(
+            f"The registration beside the study file (sha256 {sha256}) is not the one in the "
+            f"results folder (sha256 {_shorten_digest(stored_copy)})."
+        )
+    code = f", git {registration['git']}" if registration["git"] else ""
+    tested = [key for key, claim in registration["claims"].items() if "contrasts" in claim]
+    primary = [key for key in tested if registration["claims"][key]["primary"]]
+    line = (
+        f"Registered on {registration['registered'][:10]}{timing}, with "
+        f"kdpipe {registration['kdpipe']}{code} (sha256 {sha256}): "
+        f"{len(tested)} claims that can be tested, of which primary {join_names(primary)}; seeds "
+        f"{join_names(registration['seeds'])}, looked at after "
+        f"{join_names(registration['looks'])}; reading {registration['reading']}; "
+        f"smallest effect {registration['smallest_effect']:g}"
+    )
+    commits = {
+        str(git) for git in map(_get_commit, records) if git not in (None, registration["git"])
+    }
+    line += f"; run at git {join_names(sorted(commits))}" if commits else ""
+    if registration["pilots"]:
+        line += f"; pilots {join_names(pilot['study'] for pilot in registration['pilots'])}"
+    return [f"{line}. {'Deviations' if deviations else 'No deviation'}.", *deviations]
+
+
+def _load_records(plan: Plan, registration: dict, store: Store) -> list[dict]:
+    """Load the records of all that was registered, and of all that the study has now."""
+    names = {name for items in plan.recorded_nodes.values() for name in items}
+    names |= registrations.list_registered_names(registration)
+    return [
+        record
+        for kind in RECORD_KINDS
+        for name, record in store.load_records(kind).items()
+        if name in names
+    ]
+
+
+def _shorten_digest(registration: dict) -> str:
+    """Return the first twelve digits of a registration's SHA-256."""
+    return registrations.compute_registration_digest(registration)[:12]
+
+
+def _get_commit(record: dict) -> str | None:
+    """Return the commit that a record was made by."""
+    return (record.get("versions") or {}).get("git")
+
+
+# --- blinding of test results
+
+
+def find_blinding_reason(plan: Plan, store: Store) -> str | None:
+    """Find out why test results of a plan are blinded.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    str or None
+        None if they may be shown.
+    """
+    registration = find_registration(plan.study, store)
+    if (
+        registration is not None
+        and (missing := _describe_missing(plan, registration, store)) is not None
+    ):
+        count = len(plan.study.due_seeds)
+        interim = next(
+            (n_seeds for n_seeds in registration["looks"] if n_seeds >= count),
+            registration["looks"][-1],
+        )
+        return (
+            f"the study is registered, and test is not looked at before the look at {interim} "
+            f"seeds is reached: {missing}"
+        )
+    return find_shared_reason(plan, store)
+
+
+def find_shared_reason(plan: Plan, store: Store, except_study: str | None = None) -> str | None:
+    """Find out why results are blinded because the runs are those of a registered study.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder.
+    except_study : str, optional
+        Study whose registration is ignored.
+
+    Returns
+    -------
+    str or None
+        None if they may be shown.
+    """
+    blinded = registrations.find_sealed_names(store)
+    registered_runs = [
+        blinded[name] for items in plan.recorded_nodes.values() for name in items if name in blinded
+    ]
+    if not (waiting := Counter(owner for owner in registered_runs if owner[0] != except_study)):
+        return None
+    (study, interim), count = waiting.most_common(1)[0]
+    return (
+        f"{count:,} of its runs and ensembles are those of the study {study}, which is registered, "
+        f"and test is not looked at before its look at {interim} seeds is reached"
+    )
+
+
+def _describe_missing(plan: Plan, registration: dict, store: Store) -> str | None:
+    """Describe what a registered study lacks at the due seeds; None if the look is reached."""
+    looks, count = registration["looks"], len(plan.study.due_seeds)
+    if count < looks[-1] and count not in looks:
+        return f"the study asks for {count} seeds only"
+    names = {name for items in plan.recorded_nodes.values() for name in items}
+    names |= registrations.list_registered_names(registration, count)
+    waiting = names - registrations.list_recorded_names(store)
+    return f"{len(waiting):,} of {len(names):,} runs and ensembles are to do" if waiting else None
+
+
+# --- deviations from a registration
+
+
+def find_study_deviations(study: Study, registration: dict) -> list[str]:
+    """Find in what a study and this version differ from its registration.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    registration : dict
+        Its registration.
+
+    Returns
+    -------
+    list of str
+        One sentence for each deviation.
+    """
+    deviations = list(_find_code_change(registration))
+    content = get_registered_content(study)
+    if content["seeds"] != registration["seeds"]:
+        deviations.append(_describe_seed_change(registration, content["seeds"]))
+    for key in REGISTERED_KEYS[1:]:
+        old = registration[key] if key != "claims" else registration["reads"]
+        if key == "looks" and content["seeds"] != registration["seeds"] and study.looks is None:
+            continue  # the deviation of the seeds says it
+        old = [pilot["study"] for pilot in old] if key == "pilots" else old
+        if content[key] != old:
+            deviations.append(
+                f"{key}: {format_value(old)} was registered, it is {format_value(content[key])}."
+            )
+    for key in sorted({*content["study"], *registration["asked"]}):
+        if (old := registration["asked"].get(key)) != (new := content["study"].get(key)):
+            deviations.append(
+                f"{key} of the study is another one: {_describe_difference(old, new)}."
+            )
+    return [*deviations, *_find_run_changes(registration, list_planned_names(study))]
+
+
+def find_run_deviations(records: list[dict], registration: dict) -> list[str]:
+    """Find in what records of a study differ: made by another version, or too early.
+
+    Parameters
+    ----------
+    records : list of dict
+        Records of the study.
+    registration : dict
+        Its registration.
+
+    Returns
+    -------
+    list of str
+        One sentence for each deviation.
+    """
+    return [*find_early_runs(records, registration), *_find_other_versions(records, registration)]
+
+
+def get_registered_content(study: Study) -> dict:
+    """Return what is tested of a study: keys that a registration names, and the rest.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+
+    Returns
+    -------
+    dict
+        `REGISTERED_KEYS`, and the other tested keys under `study`.
+    """
+    keys = json.loads(study.model_dump_json(exclude_defaults=True, exclude=UNTESTED_KEYS))
+    content = json.loads(study.model_dump_json(include=set(REGISTERED_KEYS)))
+    content["looks"] = study.looks or [len(study.seeds)]
+    rest = {key: value for key, value in keys.items() if key not in (*REGISTERED_KEYS, "study")}
+    pretrained = [*rest.get("pretrained", {}).values(), *rest.get("starts", {}).values()]
+    for part in [rest.get("data", {}), *pretrained]:
+        for key in ("path", "card"):
+            part.pop(key, None)
+    if "unlabelled" in rest.get("data", {}) and unlabelled.has_unlabelled_images(study.data):
+        rest["data"]["unlabelled"] = "of one's own"  # the names of the runs identify them
+    for transfer in rest.get("transfers", {}).values():
+        for key in ("path", "card"):
+            transfer["data"].pop(key, None)
+    return content | {"study": rest}
+
+
+def list_planned_names(study: Study) -> list[list[str]]:
+    """List the names of everything that a study needs.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+
+    Returns
+    -------
+    list of list of str
+        One list for each look, of what it adds.
+    """
+    names_by_look, seen = [], set()
+    for interim in range(1, len(study.looks or [0]) + 1):
+        plan = planner.build_plan(study.model_copy(update={"look": interim}))
+        new_names = {name for items in plan.recorded_nodes.values() for name in items} - seen
+        names_by_look.append(sorted(new_names))
+        seen |= new_names
+    return names_by_look
+
+
+def find_early_runs(records: list[dict], registration: dict) -> Iterator[str]:
+    """Yield what was made before it was registered, or may have been.
+
+    Parameters
+    ----------
+    records : list of dict
+        Records of the study.
+    registration : dict
+        Its registration.
+
+    Yields
+    ------
+    str
+        A sentence.
+    """
+    start_times = {record["name"]: _parse_time(record.get("started")) for record in records}
+    registered_at = _parse_time(registration["registered"])
+    early = {
+        name: time
+        for name, time in start_times.items()
+        if time and registered_at and time < registered_at
+    }
+    if early:
+        yield (
+            f"{len(early):,} of {len(records):,} runs and ensembles were made before they were "
+            f"registered, {min(early, key=early.__getitem__)} the first: what came out was to be "
+            "seen."
+        )
+    if n_unknown := sum(time is None for time in start_times.values()):
+        yield (
+            f"The records of {n_unknown:,} of {len(records):,} runs and ensembles do not say if "
+            "they were made before they were registered."
+        )
+
+
+def _parse_time(text: object) -> datetime.datetime | None:
+    """Parse a time with its zone; None if it is missing."""
+    try:
+        time = datetime.datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
+
+
+def _find_other_versions(records: list[dict], registration: dict) -> Iterator[str]:
+    """Yield what another version of kdpipe has made than the registered one.
+
+    Another commit of the same version is no deviation: the registration itself may have been
+    committed there.
+    """
+    versions = [record.get("versions") or {} for record in records]
+    others = Counter(entry.get("kdpipe") for entry in versions)
+    others.pop(registration["kdpipe"], None)
+    for other, count in others.most_common():
+        yield (
+            f"{count:,} of {len(records):,} runs and ensembles were made by kdpipe "
+            f"{other or 'of an unknown version'}, where {registration['kdpipe']} was registered."
+        )
+
+
+def _find_code_change(registration: dict) -> Iterator[str]:
+    """Yield that this code makes numbers, or judges them, differently than registered.
+
+    It names no commit of its own: the same records are to give the same page at the next one. The
+    commits of runs are in their records.
+    """
+    if registration["format"] == registrations.FORMAT_WITHOUT_NAMES:
+        is_same = registration["judging"] == version.hash_verdict_code()
+        changed = [] if is_same else ["what judges"]
+    else:
+        changed = version.find_changed_parts(registration["code"])
+    if changed or registration["kdpipe"] != __version__:
+        parts = f" ({join_names(changed)})" if changed else ""
+        registered = _format_version(registration["kdpipe"], registration["git"])
+        suffix = "" if registration["kdpipe"] == __version__ else f", this is kdpipe {__version__}"
+        yield (
+            f"The code that rendered this is another one{parts}: "
+            f"{registered} was registered{suffix}."
+        )
+
+
+def _format_version(kdpipe: str | None, git: str | None) -> str:
+    """Format a version and its commit."""
+    return f"kdpipe {kdpipe or 'unknown'} (git {git or 'unknown'})"
+
+
+def _find_run_changes(registration: dict, names_by_look: list[list[str]]) -> Iterator[str]:
+    """Yield changes of the names of runs, which identify all that a run is made by."""
+    names = set().union(*names_by_look)
+    if registration["format"] == registrations.FORMAT_WITHOUT_NAMES:
+        if hash_names(names) != registration["plan"]:
+            yield "The runs are other ones."
+        return
+    old_names = registrations.list_registered_names(registration)
+    if n_removed := len(old_names - names):
+        yield (
+            f"{n_removed:,} of {len(old_names):,} registered runs and ensembles are not asked for "
+            "now."
+        )
+    if n_added := len(names - old_names):
+        yield f"{n_added:,} runs and ensembles that were not registered are asked for now."
+
+
+def hash_names(names: set[str]) -> str:
+    """Return the SHA-256 of names, as a registration without names has it.
+
+    Parameters
+    ----------
+    names : set of str
+        Names of nodes.
+
+    Returns
+    -------
+    str
+        Hexadecimal digest.
+    """
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def _describe_seed_change(registration: dict, seeds: list[int]) -> str:
+    """Describe a change of the seeds, and the error rate of an unplanned look."""
+    from kdpipe.stats import group_sequential  # slow to import, and rarely needed
+
+    old_seeds = registration["seeds"]
+    text = f"seeds: {join_names(old_seeds)} were registered, they are {join_names(seeds)}"
+    if seeds[: len(old_seeds)] != old_seeds:
+        return f"{text}: other ones."
+    counts = [*registration["looks"], len(seeds)]
+    information = [count / counts[-1] for count in counts]
+    nominal_levels = [
+        group_sequential.InterimAnalysis(tuple(registration["looks"]), n + 1).compute_level()
+        for n in range(len(counts) - 1)
+    ]
+    error_rate = group_sequential.compute_type1_error(
+        information, [*nominal_levels, nominal_levels[-1]]
+    )
+    return (
+        f"{text}: an unplanned look, the {len(counts)}th of {len(counts) - 1} registered; all of "
+        f"them err in up to {100 * error_rate:.1f} % where 5 % is stated."
+    )
+
+
+def _describe_difference(old: Any, new: Any) -> str:
+    """Describe the first place where two values of a key differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        key = next(k for k in [*old, *new] if old.get(k) != new.get(k))
+        return f"{key}: {_describe_difference(old.get(key), new.get(key))}"
+    return f"{format_value(old)} was registered, it is {format_value(new)}"

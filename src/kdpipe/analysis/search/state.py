@@ -1,0 +1,450 @@
+"""The state of a search: its rounds, what they have shown, and the part of the plan requested.
+
+Rounds are decided by the records, and by nothing else. The journal says how a round was decided
+when it was, so that a record which changes later is noticed: one file for each round that has
+ended, results/searches/<study>-<digest>/round-N.json. The digest is of all that decides beside the
+records: the rule, the options and their runs.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kdpipe import hashing
+from kdpipe.analysis.search import elimination_rule
+from kdpipe.analysis.search.budget import JobPrice
+from kdpipe.analysis.search.search_space import Arm, ArmKey
+from kdpipe.errors import StoreError
+from kdpipe.plan.nodes import Cell, EnsembleRow, Plan, RecordedNode, Run
+from kdpipe.runs.files import READ_ERRORS, write_json
+from kdpipe.runs.store import Store
+
+SEARCHES_FOLDER = "searches"  # of a results folder
+COMPARED_KEYS = ("round", "seeds", "runs", "known", "kept", "dropped")  # the others are text
+LATENCY, TEACHERS, STUDENTS = "latency", "teachers", "students"
+RECALLED, FRESH = "students set aside", "fresh seeds"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a search.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    phase : str
+        What is trained in it.
+    seeds : tuple of int
+        Seeds that it trains.
+    arm_keys : tuple of ArmKey
+        Arms that are trained in it or, for teachers, that wait for them.
+    runs : frozenset of str
+        Names of its runs.
+    decided : bool
+        Whether all its runs have ended; until then the following are empty.
+    measurements : dict of str to float
+        NLL of stops, mean errors of arms, or latencies.
+    survivors : tuple of ArmKey
+        Arms that go on.
+    why : tuple of str
+        Reasons.
+    """
+
+    number: int
+    phase: str
+    seeds: tuple[int, ...]
+    arm_keys: tuple[ArmKey, ...]
+    runs: frozenset[str]
+    decided: bool = False
+    measurements: dict[str, float] = field(default_factory=dict)
+    survivors: tuple[ArmKey, ...] = ()
+    why: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        seeds = "seed" if len(self.seeds) == 1 else "seeds"
+        return f"{self.phase}, {seeds} {', '.join(map(str, self.seeds))}"
+
+
+@dataclass
+class RequestedCells:
+    """What the rounds of a search request.
+
+    Attributes
+    ----------
+    cells : set of Cell
+        Cells of the whole plan.
+    checkpoints : dict of str to set of int
+        Epochs of teachers by the name of the run.
+    scratch_runs, export_evals : set of str
+        Names of runs, and of export evaluations.
+    """
+
+    cells: set[Cell] = field(default_factory=set)
+    checkpoints: dict[str, set[int]] = field(default_factory=dict)
+    scratch_runs: set[str] = field(default_factory=set)
+    export_evals: set[str] = field(default_factory=set)
+
+    def add_cells(self, cells: Iterable[Cell]) -> None:
+        """Request cells.
+
+        Parameters
+        ----------
+        cells : iterable of Cell
+            Cells of the whole plan.
+        """
+        self.cells |= set(cells)
+
+    def add_teachers(self, points: Iterable[tuple[Run, int]]) -> None:
+        """Request networks whose NLL is needed.
+
+        Parameters
+        ----------
+        points : iterable of (Run, int)
+            Runs, each at an epoch.
+        """
+        for run, epoch in points:
+            self.checkpoints.setdefault(run.name, set()).add(epoch)
+
+
+@dataclass
+class SearchState:
+    """How far a search has come; errors are on validation, in points.
+
+    Attributes
+    ----------
+    plan : Plan
+        The whole plan.
+    competing : dict of str to list of Arm
+        All arms by student.
+    rounds : list of Round
+        Rounds so far; the last one may be due.
+    requested : RequestedCells
+        What the rounds request.
+    errors : dict of ArmKey to dict of int to float
+        Errors by arm and seed, as seen.
+    nll : dict of (str, str) to float
+        NLL by stop, at the first seed.
+    correlations : dict of str to float
+        Rank correlation of NLL and errors, by student.
+    winners : dict of str to ArmKey
+        The chosen arm by student.
+    slow_students : dict of str to float
+        Milliseconds for an image of students that are too slow.
+    hours : float
+        Hours that the runs of ended rounds took, summed over jobs.
+    hour_price : callable or None
+        Returns the hours of a job, by what those runs took.
+    unaffordable : set of ArmKey
+        Arms that the budget never pays for.
+    """
+
+    plan: Plan
+    competing: dict[str, list[Arm]]
+    rounds: list[Round] = field(default_factory=list)
+    requested: RequestedCells = field(default_factory=RequestedCells)
+    errors: dict[ArmKey, dict[int, float]] = field(default_factory=dict)
+    nll: dict[tuple[str, str], float] = field(default_factory=dict)
+    correlations: dict[str, float] = field(default_factory=dict)
+    winners: dict[str, ArmKey] = field(default_factory=dict)
+    slow_students: dict[str, float] = field(default_factory=dict)
+    hours: float = 0.0
+    hour_price: JobPrice | None = None
+    unaffordable: set[ArmKey] = field(default_factory=set)
+
+    def get_mean_error(self, option: ArmKey) -> float:
+        """Return the mean error of an arm over the seeds that it was seen with.
+
+        Parameters
+        ----------
+        option : ArmKey
+            Key of the arm.
+
+        Returns
+        -------
+        float
+            In points; infinite if it was not seen, or diverged.
+        """
+        errors = self.errors.get(option, {})
+        return math.fsum(errors.values()) / len(errors) if errors else math.inf
+
+    def get_competitors(self, round_: Round) -> list[ArmKey]:
+        """Return who competes in a round: survivors of the one before, and who is trained.
+
+        Parameters
+        ----------
+        round_ : Round
+            A round of the search.
+
+        Returns
+        -------
+        list of ArmKey
+            Keys of the arms.
+        """
+        survivors = self.rounds[round_.number - 2].survivors if round_.number > 1 else ()
+        return list(dict.fromkeys([*survivors, *round_.arm_keys]))
+
+    def find_dropping_round(self, option: ArmKey) -> Round | None:
+        """Return the round in which an arm was dropped for good.
+
+        Parameters
+        ----------
+        option : ArmKey
+            Key of the arm.
+
+        Returns
+        -------
+        Round or None
+            None if it was not dropped.
+        """
+        rounds = [
+            round_
+            for round_ in self.rounds
+            if option in round_.survivors or option in self.get_competitors(round_)
+        ]
+        last = rounds[-1] if rounds else None
+        return last if last and last.decided and option not in last.survivors else None
+
+    @property
+    def current_round(self) -> Round | None:
+        """Return the round that is due; None when the search has ended."""
+        return None if self.rounds[-1].decided else self.rounds[-1]
+
+
+def describe_latency(milliseconds: float) -> str:
+    """Describe how fast a student is.
+
+    Parameters
+    ----------
+    milliseconds : float
+        For an image; infinite if its scratch run diverged.
+
+    Returns
+    -------
+    str
+        Words.
+    """
+    if not math.isfinite(milliseconds):
+        return "its scratch run diverged, so nothing says how fast it is"
+    return f"an image takes {milliseconds:.3g} ms"
+
+
+# --- the part of a plan that a search has requested
+
+
+def make_subplan(plan: Plan, requested: RequestedCells) -> Plan:
+    """Return the plan without cells that a search has not requested, and what they alone need.
+
+    Parameters
+    ----------
+    plan : Plan
+        The whole plan.
+    requested : RequestedCells
+        What the rounds request.
+
+    Returns
+    -------
+    Plan
+        The same nodes, only fewer of them.
+    """
+    study = plan.study
+    search_blocks = set(study.search.blocks) if study.search else set()
+
+    def is_wanted(cell: Cell) -> bool:
+        return cell.block not in search_blocks or cell in requested.cells
+
+    ends = [cell for cell in plan.cells if is_wanted(cell)]
+    compared = {cell: None for cell in ends if not study.is_search_cell(cell.block, cell.seed)}
+    subplan = Plan(study, plan.card, plan.unlabelled)
+    subplan.ensemble_rows.extend(_select_ensembles(plan, ends))
+    subplan.scratch_long.extend(rival for rival in plan.scratch_long if rival[2] in compared)
+    subplan.probe_rows.extend(row for row in plan.probe_rows if row.cell in compared)
+    subplan.export_eval_rows.extend(row for row in plan.export_eval_rows if row.cell in compared)
+    ensembles = [row.ensemble for row in subplan.ensemble_rows]
+    ensembles += [cell.teacher.ensemble for cell in ends if cell.teacher.ensemble is not None]
+    needed: list[RecordedNode] = [cell.run for cell in ends]
+    needed += [run for cell in compared for run in _find_scratch_runs(plan, cell)]
+    needed += [run for _, run, _ in subplan.scratch_long]
+    needed += [row.probe for row in subplan.probe_rows] + [
+        row.export_eval for row in subplan.export_eval_rows
+    ]
+    needed += ensembles
+    needed += [plan.runs[name] for name in {*requested.checkpoints, *requested.scratch_runs}]
+    needed += [plan.gauges[name] for name in requested.export_evals]
+    names = _collect_ancestors(needed)
+    for kind, items in plan.recorded_nodes.items():
+        getattr(subplan, kind).update({name: items[name] for name in items if name in names})
+    # Of a path also the steps before its end.
+    subplan.cells.extend(
+        cell for cell in plan.cells if is_wanted(cell) or (not cell.last and cell.run.name in names)
+    )
+    subplan.logit_caches.update(
+        {cache.name: cache for run in subplan.runs.values() for cache in run.logit_caches}
+    )
+    subplan.scratch.update({key: run for key, run in plan.scratch.items() if run.name in names})
+    subplan.roles.update({name: roles for name, roles in plan.roles.items() if name in names})
+    subplan.weights.update({name: file for name, file in plan.weights.items() if name in names})
+    subplan.datasets.update(plan.datasets)
+    # As in the whole plan: a search that is widened later finds them.
+    subplan.checkpoints_to_keep.update(
+        {name: set(epochs) for name, epochs in plan.checkpoints_to_keep.items() if name in names}
+    )
+    return subplan
+
+
+def _select_ensembles(plan: Plan, ends: list[Cell]) -> list[EnsembleRow]:
+    """Return ensembles without those that only teach, for seeds at which they do not.
+
+    One that a table, a figure or a claim reads is there for itself.
+    """
+    study = plan.study
+    heads = {
+        name
+        for block in study.experiments
+        if study.search is not None and block.name in study.search.blocks
+        for name in block.teachers
+    }
+    for selections in (study.tables, study.figures, study.claims):
+        heads -= {name for names in selections.values() for name in names}
+    teaching = {cell.teacher.ensemble.name for cell in ends if cell.teacher.ensemble is not None}
+    rows = plan.ensemble_rows
+    return [row for row in rows if row.label not in heads or row.ensemble.name in teaching]
+
+
+def _find_scratch_runs(plan: Plan, cell: Cell) -> list[Run]:
+    """Return the scratch runs that a cell is compared with, also those of its path."""
+    split = cell.run.split
+    runs = [plan.scratch.get((name, cell.seed, split)) for name in (*cell.via, cell.student)]
+    return [run for run in runs if run is not None]
+
+
+def _collect_ancestors(nodes: Iterable[RecordedNode]) -> set[str]:
+    """Return the names of nodes and of all that they are made of."""
+    queue, names = list(nodes), set()
+    while queue:
+        node = queue.pop()
+        if node.name not in names:
+            names.add(node.name)
+            queue += node.parents
+    return names
+
+
+# --- the journal: decisions as files
+
+
+def get_journal_folder(search_state: SearchState, store: Store) -> Path:
+    """Return the folder of the decisions of a search.
+
+    Parameters
+    ----------
+    search_state : SearchState
+        The search.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
+    study = search_state.plan.study
+    assert study.search is not None
+    config = study.search.model_dump()
+    for key in ("hours", "latency"):  # keys that older searches lack
+        if config[key] is None:
+            del config[key]
+    arms = [arm for alive in search_state.competing.values() for arm in alive]
+    spec = {
+        "rule": elimination_rule.REVISION,
+        "search": config,
+        "reading": study.reading,
+        "options": {
+            f"{arm.key.student}: {arm.key}": {
+                str(seed): cell.run.digest for seed, cell in sorted(arm.cells.items())
+            }
+            for arm in arms
+        },
+    }
+    return store.root / SEARCHES_FOLDER / f"{study.study}-{hashing.hash_spec(spec)[:12]}"
+
+
+def save_journal(search_state: SearchState, store: Store) -> None:
+    """Write the decisions that are missing, and compare those that exist.
+
+    Parameters
+    ----------
+    search_state : SearchState
+        The search.
+    store : Store
+        The results folder.
+
+    Raises
+    ------
+    StoreError
+        If a decision was made on other numbers than the records have now.
+    """
+    folder = get_journal_folder(search_state, store)
+    for round_ in search_state.rounds:
+        if not round_.decided:
+            break
+        content, path = round_to_json(search_state, round_), folder / f"round-{round_.number}.json"
+        if not path.exists():
+            write_json(path, content)
+            continue
+        existing = _read_round(path)
+        if changed := [key for key in COMPARED_KEYS if existing.get(key) != content[key]]:
+            raise StoreError(
+                f"{path}: round {round_.number} of the search was decided on other records "
+                f"than there are now (of it {', '.join(changed)} would differ): restore the "
+                f"records, or remove {folder} to go on by those that are there"
+            )
+
+
+def round_to_json(search_state: SearchState, round_: Round) -> dict:
+    """Return a decision in plain values; null stands for what is not finite.
+
+    Parameters
+    ----------
+    search_state : SearchState
+        The search.
+    round_ : Round
+        A decided round.
+
+    Returns
+    -------
+    dict
+        Content of its file.
+    """
+    next_round = next(
+        (other for other in search_state.rounds if other.number == round_.number + 1), None
+    )
+    return {
+        "round": round_.number,
+        "what": round_.phase,
+        "seeds": list(round_.seeds),
+        "runs": sorted(round_.runs),
+        "known": {
+            name: value if math.isfinite(value) else None
+            for name, value in round_.measurements.items()
+        },
+        "kept": [f"{arm_key.student}: {arm_key}" for arm_key in round_.survivors],
+        "dropped": [
+            f"{arm_key.student}: {arm_key}"
+            for arm_key in search_state.get_competitors(round_)
+            if arm_key not in round_.survivors
+        ],
+        "why": list(round_.why),
+        "next": str(next_round) if next_round else "the end",
+    }
+
+
+def _read_round(path: Path) -> dict:
+    """Read the file of a decision."""
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except READ_ERRORS:
+        raise StoreError(
+            f"{path} is damaged: remove it, and it is written again from the records"
+        ) from None

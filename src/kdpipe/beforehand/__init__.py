@@ -1,1 +1,0 @@
-"""What is said of a study before it is run: what will be tested, and what it can find."""

@@ -1,0 +1,586 @@
+"""`kdpipe init`: the card of a folder of images, and a study of a dozen lines to begin with.
+
+The sizes of a first study are as good as fits into the minutes that it may take on this machine. It
+begins with the smallest that can show anything, and takes the next better one in turns (epochs,
+networks, larger images, seeds) as long as the price fits. The price is that of three runs a seed:
+the teacher, the student on labels, and the student that is distilled. Where even the smallest does
+not fit, it trains on a part of the images. Prices come from a few timed steps on random images, on
+one thread as in a run.
+"""
+
+import functools
+import math
+import os
+import re
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import yaml
+from torch.nn import functional as F
+
+from kdpipe.config import load
+from kdpipe.data import cards
+from kdpipe.data.cards import DatasetCard
+from kdpipe.data.imagefolder import class_folders, custom_card, reader
+from kdpipe.errors import KdpipeError
+from kdpipe.models import factory
+from kdpipe.models.family import Shape
+from kdpipe.plan import estimate, planner
+from kdpipe.plan.nodes import Plan
+from kdpipe.runs.files import write_bytes
+
+# Teacher and student, from the cheapest pair to the most expensive.
+NETWORK_PAIRS = (
+    ("wrn10-1", "wrn10-0.5"),
+    ("wrn10-2", "wrn10-1"),
+    ("wrn16-2", "wrn10-1"),
+    ("wrn28-2", "wrn16-1"),
+    ("wrn40-2", "wrn16-2"),
+)
+IMAGE_SIDES = (32, 48, 64)  # pixels; small networks with three groups are made for 32
+MAX_UNSCALED_SIDE = 64  # pixels; images up to this side are left as they are
+UNFLIPPED_DATASETS = {"digits", "mnist", "svhn"}  # mirrored, their images mean something else
+TEST_SHARE = 0.2  # of each class, held out where there is no test set
+VALIDATION_SHARE, MAX_VALIDATION = 0.15, 5000  # of train, held out
+MIN_STEPS, GOOD_STEPS = 600, 2500  # of the optimizer: to learn anything, and to learn it well
+MIN_EPOCHS, MAX_EPOCHS = 10, 120
+SEED_COUNTS = (3, 5)  # three are the fewest that give an interval
+STARTUP_SECONDS = 4.0  # of each run beside its steps: imports, data, evaluation
+FORWARD_SHARE = 1 / 3  # of a step: the teacher's, in each step of its student
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A known data set, or custom images.
+
+    Attributes
+    ----------
+    name : str
+        The name that the data get in the study.
+    path : Path or None
+        The folder or .npz; None of a known data set.
+    """
+
+    name: str
+    path: Path | None
+
+
+class NewStudy(NamedTuple):
+    """A first study that was written: its file, its plan, and lines for the user."""
+
+    path: Path
+    plan: Plan
+    messages: list[str]
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """What is known of the images, with the sides that they may have in a study."""
+
+    train: int
+    validation: int  # of a part of its own
+    classes: int
+    channels: int
+    sides: tuple[int, ...]  # pixels, rising
+
+
+@dataclass(frozen=True)
+class ImageSurvey:
+    """Images, whether their sides are kept, and whether there is a test set."""
+
+    images: ImageCounts
+    keeps_sides: bool
+    has_test: bool = True
+
+
+@dataclass(frozen=True)
+class StudySizes:
+    """The sizes of a study, and about how long it will take."""
+
+    side: int  # pixels
+    teacher: str
+    student: str
+    epochs: int
+    batch: int
+    seeds: int
+    validation: int  # held out of train
+    train: int  # images to train on
+    seconds: float = 0.0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the steps of the optimizer in an epoch."""
+        return -(-self.train // self.batch)
+
+    @property
+    def drop_epochs(self) -> list[int]:
+        """Return the drops of the paper: after 0.3, 0.6 and 0.9 of the epochs."""
+        return [round(share * self.epochs) for share in (0.3, 0.6, 0.9)]
+
+
+StepTimer = Callable[[str, Shape, int, int], float]  # seconds of a step, as `time_step`
+
+
+def parse_source(word: str) -> DataSource:
+    """Parse what `kdpipe init` is given.
+
+    Parameters
+    ----------
+    word : str
+        The name of a known data set, or the path of a folder or .npz.
+
+    Returns
+    -------
+    DataSource
+
+    Raises
+    ------
+    KdpipeError
+        If it is neither, or both, or a data set that streams.
+    """
+    path = Path(word)
+    if word in cards.list_datasets():
+        if path.exists():
+            raise KdpipeError(
+                f"{word} is a known data set, and {path.absolute()} is there too: write ./{word} "
+                "for the second"
+            )
+        if cards.load_known_card(word).is_streamed:
+            raise KdpipeError(
+                f"{word} streams from its files: begin with a copy of studies/{word}_paper.yaml"
+            )
+        return DataSource(word, None)
+    if not path.exists():
+        raise KdpipeError(
+            f"there is no folder or file {path} (known data sets: "
+            f"{', '.join(cards.list_datasets())})"
+        )
+    name = re.sub("[^A-Za-z0-9_-]+", "-", path.absolute().name.removesuffix(".npz")).strip("-_")
+    name = name[:36] or "images"
+    return DataSource(f"{name}-own" if name in cards.list_datasets() else name, path)
+
+
+def init_study(
+    source: DataSource, path: Path | None, minutes: float, val_is: str | None
+) -> NewStudy:
+    """Write a first study, and the card of its images if they have none.
+
+    Parameters
+    ----------
+    source : DataSource
+    path : Path or None
+        The study file; None: NAME.yaml in the current folder.
+    minutes : float
+        What the study may take on this machine.
+    val_is : str or None
+        What a folder `val` is: `validation` or `test`.
+
+    Returns
+    -------
+    NewStudy
+
+    Raises
+    ------
+    KdpipeError
+        If the study file exists, or the images have mistakes.
+    """
+    path = path or Path(f"{source.name}.yaml")
+    _check_absent(path)
+    card_path = _choose_card_path(source, path)
+    card, notes = _load_existing_card(source, card_path)
+    survey = _survey_card(card) if card else _survey_folder(source, val_is)
+    sizes = fit_sizes(survey.images, minutes, estimate.count_cores(), time_step)
+    if card is None:
+        assert source.path is not None
+        side = None if survey.keeps_sides else sizes.side
+        share = None if survey.has_test else TEST_SHARE
+        card_result = custom_card.build_card(
+            source.path,
+            source.name,
+            card_path and str(card_path),
+            resize=side,
+            val_is=val_is,
+            test_share=share,
+        )
+        card, notes = card_result.card, card_result.notes
+        if share is not None:
+            notes.append(f"note: {share:.0%} of each class are held out as the test set")
+    text = format_study(source, path, card, sizes, minutes, card_path)
+    content = load.parse_yaml(text.encode(), str(path))
+    study = load.validate_study(content, str(path), path.parent)
+    plan = planner.build_plan(study)
+    _check_absent(path)  # again: reading the images has taken time
+    write_bytes(path, text.encode())
+    messages = [
+        f"{source.name}: {custom_card.describe_counts(card)}{_format_class_counts(card)}",
+        *notes,
+        *load.collect_notes(study),
+        f"{path}: does {sizes.teacher} teach {sizes.student} more than labels do? "
+        f"{sizes.epochs} epochs, {sizes.seeds} seeds: {len(plan.runs)} runs",
+    ]
+    return NewStudy(path, plan, messages)
+
+
+def _check_absent(path: Path) -> None:
+    """Raise KdpipeError if a study file exists."""
+    if path.exists():
+        raise KdpipeError(
+            f"{path} is there already, and nothing is written over: say --study FILE for another "
+            f"one, or go on with it: kdpipe run {shlex.quote(str(path))}"
+        )
+
+
+def _choose_card_path(source: DataSource, study_path: Path) -> Path | None:
+    """Return the path of the card beside the study, if the images' folder is not writable."""
+    if source.path is None or (default_path := cards.get_card_path(source.path)).exists():
+        return None
+    if os.access(default_path.absolute().parent, os.W_OK | os.X_OK):
+        return None
+    return study_path.with_name(f"{source.name}.card.json")
+
+
+def _load_existing_card(
+    source: DataSource, card_path: Path | None
+) -> tuple[DatasetCard | None, list[str]]:
+    """Return the card, made at once of a .npz, and notes; None of a folder that has none yet."""
+    if source.path is None:
+        return cards.load_known_card(source.name), []
+    if (path := card_path or cards.get_card_path(source.path)).exists():
+        card = cards.load_card(source.name, str(source.path), str(path))
+        return card, [f"note: {path} was there already"]
+    if source.path.is_dir():
+        return None, []
+    card_result = custom_card.build_card(source.path, source.name, card_path and str(card_path))
+    return card_result.card, card_result.notes
+
+
+def _survey_card(card: DatasetCard) -> ImageSurvey:
+    """Survey images that have a card: the study scales them if they are large."""
+    if card.is_streamed:
+        raise KdpipeError(
+            f"the card of {card.name} says that its images stream: begin with a copy of "
+            "studies/imagenet_paper.yaml, or remove the card, and init makes another one"
+        )
+    side = max(card.shape[1:])
+    sides = (side,) if side <= MAX_UNSCALED_SIDE else IMAGE_SIDES
+    images = ImageCounts(card.train, card.validation, card.classes, card.shape[0], sides)
+    return ImageSurvey(images, side <= MAX_UNSCALED_SIDE)
+
+
+def _survey_folder(source: DataSource, val_is: str | None) -> ImageSurvey:
+    """Survey images that have no card, by the headers of their files."""
+    path = source.path
+    assert path is not None
+    folder_layout = class_folders.detect_layout(path, val_is)
+    reader.check_formats(path)
+    holdout = {} if folder_layout.has_test else {"test_share": TEST_SHARE, "draw": "share"}
+    folder_images = class_folders.list_images(path, folder_layout.made | holdout)
+    files = [file for part in folder_images.files.values() for file in part]
+    print(f"reading {len(files):,} images below {path}", file=sys.stderr, flush=True)
+    headers, errors = class_folders.read_headers(files)
+    if errors:
+        class_folders.raise_errors(class_folders.find_invalid_images(files), path)
+    shapes = {header.size for header in headers}
+    side = int(statistics.median(min(header.size) for header in headers))
+    is_uniform = len(shapes) == 1 and set(*shapes) == {side} and 8 <= side <= MAX_UNSCALED_SIDE
+    sides = tuple(candidate for candidate in IMAGE_SIDES if candidate <= side) or (
+        max(8, side // 4 * 4),
+    )
+    images = ImageCounts(
+        len(folder_images.files["train"]),
+        len(folder_images.files.get("val", ())),
+        len(folder_images.classes),
+        class_folders.infer_channels(headers),
+        (side,) if is_uniform else sides,
+    )
+    return ImageSurvey(images, is_uniform, folder_layout.has_test)
+
+
+def _format_class_counts(card: DatasetCard) -> str:
+    """Return ` (training: cat 120, dog 80)`, or nothing of many classes."""
+    if not (card.counts and card.class_names and card.classes <= 12):
+        return ""
+    class_counts = zip(card.class_names, card.counts, strict=True)
+    return f" (training: {', '.join(f'{name} {count:,}' for name, count in class_counts)})"
+
+
+# Sizes.
+
+
+def fit_sizes(images: ImageCounts, minutes: float, cores: int, step_timer: StepTimer) -> StudySizes:
+    """Choose the sizes of a first study.
+
+    Parameters
+    ----------
+    images : ImageCounts
+    minutes : float
+        What the study may take.
+    cores : int
+        On which it runs.
+    step_timer : callable
+        Times a training step, as `time_step`.
+
+    Returns
+    -------
+    StudySizes
+        The best that fit into the minutes, or the smallest there are.
+    """
+    sizes = _add_seconds(_smallest_sizes(images), images, cores, step_timer)
+    while sizes.seconds > 60 * minutes and sizes.train > max(500, 20 * images.classes):
+        fewer = max(500, 20 * images.classes, sizes.train // 2)
+        smaller = _set_epochs(
+            replace(sizes, train=fewer, batch=_choose_batch_size(fewer)), MIN_STEPS
+        )
+        sizes = _add_seconds(smaller, images, cores, step_timer)
+    kinds = ["epochs", "networks", "images", "seeds"]
+    while kinds:  # in turns; a kind that does not fit once is not tried again
+        for kind in list(kinds):
+            larger = dict(_iter_larger_sizes(sizes, images)).get(kind)
+            larger_sizes = _add_seconds(larger, images, cores, step_timer) if larger else None
+            if larger_sizes and larger_sizes.seconds <= 60 * minutes:
+                sizes = larger_sizes
+            elif larger_sizes or kind != "seeds" or kinds == ["seeds"]:
+                kinds.remove(kind)
+    return sizes
+
+
+def _smallest_sizes(images: ImageCounts) -> StudySizes:
+    """Return the smallest sizes that can show anything."""
+    validation = 0
+    if not images.validation:
+        share = min(MAX_VALIDATION, round(VALIDATION_SHARE * images.train))
+        validation = min(max(share, images.classes), images.train // 2)
+    train = images.train - validation
+    teacher, student = NETWORK_PAIRS[0]
+    sizes = StudySizes(
+        images.sides[0],
+        teacher,
+        student,
+        0,
+        _choose_batch_size(train),
+        SEED_COUNTS[0],
+        validation,
+        train,
+    )
+    return _set_epochs(sizes, MIN_STEPS)
+
+
+def _choose_batch_size(train: int) -> int:
+    """Return the batch size: small for few images, or an epoch has too few steps."""
+    return 128 if train >= 5000 else 64 if train >= 1500 else 32
+
+
+def _set_epochs(sizes: StudySizes, steps: int) -> StudySizes:
+    """Return sizes with the epochs of a number of steps."""
+    epochs = math.ceil(steps / sizes.steps_per_epoch)
+    return replace(sizes, epochs=min(max(epochs, MIN_EPOCHS), MAX_EPOCHS))
+
+
+def _iter_larger_sizes(sizes: StudySizes, images: ImageCounts) -> Iterator[tuple[str, StudySizes]]:
+    """Yield the next better sizes of each kind, in the order in which they are tried."""
+    longer = _set_epochs(sizes, GOOD_STEPS)
+    if longer.epochs > sizes.epochs:
+        yield "epochs", replace(sizes, epochs=min(longer.epochs, math.ceil(1.5 * sizes.epochs)))
+    pair_index = NETWORK_PAIRS.index((sizes.teacher, sizes.student))
+    if pair_index + 1 < len(NETWORK_PAIRS):
+        teacher, student = NETWORK_PAIRS[pair_index + 1]
+        yield "networks", replace(sizes, teacher=teacher, student=student)
+    larger_sides = [side for side in images.sides if side > sizes.side]
+    if larger_sides:
+        yield "images", replace(sizes, side=larger_sides[0])
+    seed_counts = [seeds for seeds in SEED_COUNTS if seeds > sizes.seeds]
+    if seed_counts and longer.epochs == sizes.epochs and not larger_sides:
+        yield "seeds", replace(sizes, seeds=seed_counts[0])
+
+
+def _add_seconds(
+    sizes: StudySizes, images: ImageCounts, cores: int, step_timer: StepTimer
+) -> StudySizes:
+    """Return sizes with their seconds: the runs of one seed wait for each other."""
+    shape = (images.channels, sizes.side, sizes.side)
+    teacher, student = (
+        step_timer(network, shape, images.classes, sizes.batch)
+        for network in (sizes.teacher, sizes.student)
+    )
+    steps = sizes.epochs * sizes.steps_per_epoch
+    label_seconds = steps * teacher + STARTUP_SECONDS, steps * student + STARTUP_SECONDS
+    student_seconds = steps * (student + FORWARD_SHARE * teacher) + STARTUP_SECONDS
+    work_seconds = sizes.seeds * (sum(label_seconds) + student_seconds)
+    longest_seconds = math.ceil(sizes.seeds / cores) * (label_seconds[0] + student_seconds)
+    return replace(sizes, seconds=max(work_seconds / cores, longest_seconds))
+
+
+@functools.cache
+def time_step(network: str, shape: Shape, classes: int, batch: int) -> float:
+    """Return the seconds of one training step: the fastest of a few, after one that warms up.
+
+    On the first GPU, if there is one, else on one thread of the CPU.
+
+    Parameters
+    ----------
+    network : str
+    shape : tuple of int
+        Of an image, (C, H, W).
+    classes : int
+    batch : int
+        Images of a step.
+
+    Returns
+    -------
+    float
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model = factory.build_named_model(network, num_classes=classes, in_channels=shape[0]).to(
+            device
+        )
+        model = model.to(memory_format=factory.get_named_memory_format(network))  # pyright: ignore
+        x = torch.rand(batch, *shape, device=device)
+        x = x.contiguous(memory_format=factory.get_named_memory_format(network))
+        labels = torch.zeros(batch, dtype=torch.int64, device=device)
+        return min([_time_one_step(model, x, labels) for _ in range(1 + TIMED_STEPS)][1:])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _time_one_step(model, x: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the seconds of one step of plain SGD."""
+    # On a CPU the time of the thread, whatever else the machine does.
+    clock = time.perf_counter if x.is_cuda else time.thread_time
+    start = clock()
+    model.zero_grad()
+    F.cross_entropy(model(x), labels).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 1e-4 * parameter.grad
+    if x.is_cuda:
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+# The text of the study.
+
+
+def format_study(
+    source: DataSource,
+    path: Path,
+    card: DatasetCard,
+    sizes: StudySizes,
+    minutes: float,
+    card_path: Path | None,
+) -> str:
+    """Return the text of a study file.
+
+    Parameters
+    ----------
+    source : DataSource
+    path : Path
+        The study file, to which paths are relative.
+    card : DatasetCard
+    sizes : StudySizes
+    minutes : float
+        That were allowed.
+    card_path : Path or None
+        The card, if it is not beside the images.
+
+    Returns
+    -------
+    str
+        YAML with comments.
+    """
+    data_lines = [f"  name: {_quote_yaml(card.name)}"]
+    if source.path is not None:
+        relative_path = os.path.relpath(source.path.absolute(), path.absolute().parent)
+        card_comment = "" if card_path else "; its card lies beside it"
+        data_lines.append(
+            f"  path: {_quote_yaml(relative_path)}  # relative to this file{card_comment}"
+        )
+    if card_path:
+        data_lines.append(f"  card: {_quote_yaml(card_path.name)}  # beside this file")
+    train_count = card.train - sizes.validation
+    if sizes.train < train_count:
+        data_lines.append(f"  train_size: {sizes.train}  # of {train_count:,}, to be done in time")
+    if sizes.validation:
+        data_lines.append(
+            f"  validation: {sizes.validation}  # held out of train: choices are made on it"
+        )
+    if len(set(card.counts)) > 1 and (sizes.validation or sizes.train < train_count):
+        data_lines.append("  draw: share  # as much of each class; equal: as many images of each")
+    if card.shape[1:] != (sizes.side, sizes.side):
+        data_lines.append(f"  resize: {sizes.side}")
+    pad = max(1, sizes.side // 8)
+    data_lines.append(
+        f"  pad: {pad}  # crops: another one in each epoch, with so many pixels added around"
+    )
+    is_flipped = card.shape[0] == 3 and card.name not in UNFLIPPED_DATASETS
+    reason = (
+        "mirror images too; false where left and right differ" if is_flipped else "true: mirror too"
+    )
+    data_lines.append(f"  flip: {str(is_flipped).lower()}  # {reason}")
+    lr = 0.1 if sizes.batch >= 128 else 0.05
+    rows = {
+        "study": _quote_yaml(source.name),
+        "seeds": f"{list(range(1, sizes.seeds + 1))}  # three give an interval, five a narrow one",
+        "data": "\n" + "\n".join(data_lines),
+        "recipe": "\n".join(
+            [
+                "",
+                f"  epochs: {sizes.epochs}",
+                f"  batch_size: {sizes.batch}",
+                f"  lr: {lr}",
+                f"  drop_epochs: {sizes.drop_epochs}  # after each the rate is a fifth",
+            ]
+        ),
+        "experiments": "  # each is teachers x students x methods (plain KD if none is named)\n"
+        f"  - {{name: first, teachers: [{sizes.teacher}], students: [{sizes.student}]}}",
+        "tables": "{teacher_size: [first]}  # of the report, beside its verdicts",
+    }
+    steps = ", ".join(
+        f"{name} {_format_step_time(card, sizes, name)}" for name in (sizes.teacher, sizes.student)
+    )
+    minutes_text = "1 minute" if minutes == 1 else f"{minutes:g} minutes"
+    reason = f"the largest tried that take less than {minutes_text}"
+    if sizes.seconds > 60 * minutes:
+        reason = f"the smallest there are, though they take more than {minutes_text}"
+    header = [
+        f"# By kdpipe init. Does {sizes.teacher} (teacher) teach {sizes.student} (student) more "
+        "than labels",
+        "# do? Both are wide residual networks, of 10 layers and more; kdpipe networks lists all.",
+        f"# Sizes: {reason} here, on {_format_cores(estimate.count_cores())};",
+        f"# a step of {sizes.batch} images was measured: {steps}. To grow it: more epochs,",
+        "# seeds, teachers, methods, or kdpipe init --minutes 60.",
+    ]
+    return "\n".join(
+        [*header, *(f"{key}:{_format_after_key(value)}" for key, value in rows.items()), ""]
+    )
+
+
+def _format_after_key(value: str) -> str:
+    """Return a value as it follows its key, on the same line or below."""
+    return value if value.startswith(("\n", "  ")) else f" {value}"
+
+
+def _format_step_time(card: DatasetCard, sizes: StudySizes, network: str) -> str:
+    """Return the time of one step in milliseconds."""
+    shape = (card.shape[0], sizes.side, sizes.side)
+    return f"{1000 * time_step(network, shape, card.classes, sizes.batch):.2g} ms"
+
+
+def _format_cores(count: int) -> str:
+    """Return a number of cores in words."""
+    return "1 core" if count == 1 else f"{count} cores"
+
+
+def _quote_yaml(text: str) -> str:
+    """Return a text quoted as YAML needs it."""
+    return yaml.safe_dump([text], default_flow_style=True, width=10**6, allow_unicode=True)[1:-2]

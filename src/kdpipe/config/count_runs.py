@@ -1,0 +1,144 @@
+"""An estimate of how many runs a study has, counted from its lists without a plan.
+
+A plan of millions of runs takes minutes and gigabytes, so a study is counted before it is planned.
+The count is made of products of lists: distilled networks and those trained on labels for as long,
+networks on labels, members of ensembles, probes, measured exports. A distilled run that two
+experiments share counts twice, and so does a stop that is written in two ways: only the plan, which
+compares specs, can tell.
+"""
+
+import itertools
+
+from kdpipe.config import partial_config
+from kdpipe.config.partial_config import PartialConfig
+from kdpipe.config.schema import BlockConfig, EnsembleConfig, TransferConfig
+
+
+class RunCounter:
+    """Counts of a study whose names are defined and have no cycles.
+
+    Parameters
+    ----------
+    config : PartialConfig
+    """
+
+    def __init__(self, config: PartialConfig):
+        self.config = config
+        self._end_counts: dict[str, int] = {}
+
+    def count_runs(self) -> int:
+        """Return about how many runs, probes and measured exports the study has."""
+        seeds, count = self.config.seeds, self._count_label_runs()
+        for block in self.config.blocks.values():
+            times = len(block.seeds or seeds)
+            count += times * self.count_end_networks(block) * block.steps * (2 if block.via else 1)
+            if block.scratch_long:  # of equal cost to KD, whatever the stop; and to each path
+                count += times * len(block.teachers) * len(block.students)
+                count += times * self.count_end_networks(block)
+        for name, ensemble in self.config.ensembles.items():
+            count += len(seeds) * self.count_copies(name) * self.count_members(ensemble)
+        transfers = partial_config.parse_all_lenient(
+            TransferConfig, self.config.content.get("transfers")
+        )
+        for transfer in transfers.values():
+            for name in transfer.blocks:
+                if (block := self.config.named_blocks.get(name)) is not None:
+                    count += len(block.seeds or seeds) * self._count_measured(block)
+        if self.config.content.get("export") is True:
+            for block in self.config.blocks.values():
+                count += len(block.seeds or seeds) * self._count_measured(block)
+        return count * max(1, len(self.config.splits))
+
+    def _count_label_runs(self) -> int:
+        """Count the networks trained on labels: students from scratch and scheduled teachers.
+
+        One that several experiments share counts with the most seeds that one of them has.
+        """
+        seed_counts: dict[tuple[str, str], int] = {}
+        for block in self.config.blocks.values():
+            count = len(block.seeds or self.config.seeds)
+            student_keys = [(name, "") for name in [*(block.via or []), *block.students]]
+            teacher_seeds = 1 if isinstance(block.teacher_seed, int) else count
+            for teacher in block.teachers:
+                if teacher in self.config.networks:
+                    stops = [text if "schedule" in text else "" for text in block.stops]
+                    for key in ((teacher, stop) for stop in stops):
+                        seed_counts[key] = max(seed_counts.get(key, 0), teacher_seeds)
+            for key in student_keys:
+                seed_counts[key] = max(seed_counts.get(key, 0), count)
+        return sum(seed_counts.values())
+
+    def count_end_networks(self, block: BlockConfig) -> int:
+        """Count the last networks for one seed: teachers x stops x students x methods."""
+        if block.name not in self._end_counts:
+            head_count = sum(self._count_heads(block, teacher) for teacher in block.teachers)
+            self._end_counts[block.name] = head_count * len(block.methods)
+        return self._end_counts[block.name]
+
+    def _count_measured(self, block: BlockConfig) -> int:
+        """Count the networks of a block for one seed that are probed, or measured as exports.
+
+        These are the last of each path, the single teachers that paths begin with, and the students
+        from scratch. A chain is compared with two shorter ones, from either of its teachers.
+        """
+        end_count = self.count_end_networks(block) * (3 if block.via else 1)
+        single_teachers = {name for name in block.teachers if name not in self.config.ensembles}
+        heads = itertools.product(
+            single_teachers | set(block.via or []), block.students, block.stops
+        )
+        pairs = {
+            (self.config.resolve_teacher(name, student) or name, text)
+            for name, student, text in heads
+        }
+        teacher_count = sum(self.config.count_stops(text, network) for network, text in pairs)
+        return end_count + teacher_count + len(block.students)
+
+    def _count_heads(self, block: BlockConfig, teacher: str) -> int:
+        """Count the single teachers that one name means, for all students of a block."""
+        if teacher in self.config.ensembles:
+            source_block = self.config.named_blocks.get(self.config.ensembles[teacher].block or "")
+            return len(block.students) * (
+                self.count_end_networks(source_block) if source_block else 1
+            )
+        pairs = itertools.product(block.students, block.stops)
+        return sum(
+            self.config.count_stops(text, self.config.resolve_teacher(teacher, student) or teacher)
+            for student, text in pairs
+        )
+
+    def count_copies(self, name: str) -> int:
+        """Count the members that an ensemble has of each network and stop."""
+        ensemble = self.config.ensembles[name]
+        if ensemble.operations_of is None:
+            return ensemble.copies or 1
+        return max(1, self.inference_cost(ensemble.operations_of) // self.copy_cost(ensemble))
+
+    def count_members(self, ensemble: EnsembleConfig) -> int:
+        """Count the members of one copy of an ensemble: networks x stops."""
+        return sum(
+            self.config.count_stops(text, network) for text, network in _member_points(ensemble)
+        )
+
+    def copy_cost(self, ensemble: EnsembleConfig) -> int:
+        """Return the multiply-adds of one copy of an ensemble's members."""
+        return sum(
+            self.config.networks.cost(network).multiply_adds
+            * self.config.count_stops(text, network)
+            for text, name in _member_points(ensemble)
+            for network in [self.config.resolve_teacher(name, name) or name]
+        )
+
+    def inference_cost(self, name: str) -> int:
+        """Return the multiply-adds of an ensemble, at most."""
+        ensemble = self.config.ensembles[name]
+        if ensemble.block is None:
+            return self.count_copies(name) * self.copy_cost(ensemble)
+        block = self.config.named_blocks[ensemble.block]
+        return block.steps * sum(
+            self.config.networks.cost(student).multiply_adds for student in block.students
+        )
+
+
+def _member_points(ensemble: EnsembleConfig) -> itertools.product:
+    """Return the (stop, network) pairs of one copy of an ensemble."""
+    return itertools.product(ensemble.stops, ensemble.networks or [])

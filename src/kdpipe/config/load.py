@@ -1,0 +1,381 @@
+"""Read a study file and find every mistake in it at once, before any job is started.
+
+A study is loaded in three steps. The YAML is read by a loader that is stricter than PyYAML's safe
+one: duplicate keys, aliases, tags, deep nesting and large files are refused, since each of them is
+either a mistake or an attack. Then pydantic validates every key by itself. Then the rules in
+`rules/` follow the names: networks that exist and fit the images, methods, experiments and
+ensembles that are defined, epochs that lie within the training, references without cycles. The
+rules also see the valid keys of a malformed section, so one mistake does not hide another. A study
+that passes can be planned.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from kdpipe.config import rule
+from kdpipe.config.error_messages import explain_errors
+from kdpipe.config.partial_config import PartialConfig
+from kdpipe.config.paths import resolve_paths
+from kdpipe.config.schema import RECIPE_ALIASES, Study
+from kdpipe.data.cards import load_section_card
+from kdpipe.data.config import DataConfig
+from kdpipe.errors import StudyError
+from kdpipe.models.config import InitFrom
+from kdpipe.models.pretrained import input_transform, weights_info
+from kdpipe.models.pretrained.input_transform import DataShape
+from kdpipe.text import format_value
+
+MAX_BYTES = 64 * 1024  # YAML is read at about 100 kB a second
+MAX_DEPTH = 12  # levels of nesting
+MAX_ERRORS = 100  # lines of one message
+TEMPLATE_KEY = "__use_yte__"  # makes Snakemake run a file as a program
+
+
+def load_study(path: Path | str, require_cards: bool = True) -> Study:
+    """Load a study from a YAML file.
+
+    Parameters
+    ----------
+    path : Path or str
+        The study file.
+    require_cards : bool
+        Whether custom networks and loss terms must have their cards; a study without them cannot
+        be planned.
+
+    Returns
+    -------
+    Study
+        The validated study, with absolute paths.
+
+    Raises
+    ------
+    StudyError
+        With every mistake of the file, one per line.
+    """
+    return validate_study(read_yaml(path), str(path), Path(path).parent, require_cards)
+
+
+def validate_study(
+    content: object, source: str, folder: Path = Path(), require_cards: bool = True
+) -> Study:
+    """Validate the content of a study file.
+
+    Parameters
+    ----------
+    content : object
+        What the YAML file holds; a mapping, if it is right.
+    source : str
+        The file as messages name it.
+    folder : Path
+        The folder that the paths in the study are relative to.
+    require_cards : bool
+        See `load_study`.
+
+    Returns
+    -------
+    Study
+        The validated study, with absolute paths.
+
+    Raises
+    ------
+    StudyError
+        With every mistake, one per line.
+    """
+    content, renamed_keys, errors = _rename_aliases(resolve_paths(content, folder))
+    study = None
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        errors += explain_errors(error, content, Study)
+    if isinstance(content, dict):
+        config = PartialConfig(content, source, require_cards)
+        errors += islice(_apply_rules(config, last=False), MAX_ERRORS)
+        if not errors and require_cards:
+            errors += _apply_rules(config, last=True)
+    if errors or study is None:
+        lines = [_restore_aliases(line, renamed_keys) for line in dict.fromkeys(errors)]
+        raise _build_error(source, [_add_experiment_name(line, content) for line in lines])
+    return study
+
+
+def read_yaml(path: Path | str) -> object:
+    """Read a YAML file as a study.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+
+    Returns
+    -------
+    object
+        Its content, a mapping.
+
+    Raises
+    ------
+    StudyError
+        If the file cannot be read or is not plain YAML.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise StudyError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise StudyError(f"{path}: this is a folder, a study file is wanted") from None
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
+    return parse_yaml(data, str(path))
+
+
+def parse_yaml(data: bytes, source: str) -> object:
+    """Parse the bytes of a study file.
+
+    Parameters
+    ----------
+    data : bytes
+        YAML as UTF-8.
+    source : str
+        The file as messages name it.
+
+    Returns
+    -------
+    object
+        Its content, a mapping.
+
+    Raises
+    ------
+    StudyError
+        If the bytes are not plain YAML with a mapping at top level.
+    """
+    if len(data) > MAX_BYTES:
+        raise StudyError(f"{source}: too long; a study file has at most {MAX_BYTES:,} bytes")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise StudyError(
+            f"{source}: not UTF-8 text (byte {error.start}): save it as UTF-8"
+        ) from None
+    try:
+        content = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader made stricter
+    except yaml.YAMLError as error:
+        raise StudyError(f"{source}: not a plain YAML file: {_format_yaml_error(error)}") from None
+    except ValueError as error:  # a date that does not exist
+        raise StudyError(f"{source}: not a plain YAML file: {error}") from None
+    if not isinstance(content, dict):
+        raise StudyError(
+            f"{source}: a study is a mapping of keys at top level, this is "
+            f"{_describe_type(content)}"
+        )
+    if TEMPLATE_KEY in content:
+        raise StudyError(f"{source}: the key {TEMPLATE_KEY} is refused: a study is no template")
+    return content
+
+
+def collect_notes(study: Study) -> list[str]:
+    """Collect what a user should know of a study that has no mistakes.
+
+    Parameters
+    ----------
+    study : Study
+        A validated study.
+
+    Returns
+    -------
+    list of str
+        A line for each pretrained teacher with its input, then notes on choices that are allowed
+        and yet seldom intended.
+    """
+    data, card = study.data, load_section_card(study.data)
+    train_count = data.train_size or card.train - data.validation
+    notes = []
+    if not card.count_validation(data.validation):
+        notes.append(
+            "no validation images: the report will not choose a best teacher; set data.validation"
+        )
+    if card.classes == 1:
+        notes.append("the data have one class: every answer is right, and nothing can be learned")
+    elif train_count < card.classes:
+        notes.append(
+            f"{train_count:,} training images of {card.classes:,} classes: some classes have none"
+        )
+    input_lines = []
+    data_shape = DataShape(card.shape, card.classes, card.class_names)
+    for name, source in study.pretrained.items():
+        input_spec = input_transform.resolve_input(source, data_shape)
+        if input_spec is not None:
+            input_lines.append(f"pretrained.{name} is fed {input_spec}")
+        if input_spec is None or input_spec.mean is None:
+            notes.append(
+                f"pretrained.{name} brings weights, and nothing says what images they want: it is "
+                "fed as the students are, at the study's size and normalised by the study's mean "
+                f"and std; write its own under pretrained.{name}.input"
+            )
+    notes += [_normalization_note(name, start, data) for name, start in study.starts.items()]
+    return [*input_lines, *(f"note: {note}" for note in notes if note)]
+
+
+def _normalization_note(name: str, start: InitFrom, data: DataConfig) -> str:
+    """Return a note if the study normalizes images otherwise than the weights expect."""
+    info = weights_info.load_weights_info(start)
+    info = info if info and info.mean else None  # it may have none for these channels
+    if info is None and data.mean is None:
+        return (
+            f"starts.{name}: nothing says by what mean and std its weights had their images "
+            "normalised; the study's are normalised by those of its training images: write the "
+            "weights' own as data.mean and data.std"
+        )
+    if info is None or (data.mean, data.std) == (list(info.mean), list(info.std)):
+        return ""
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (info.mean, info.std))
+    return (
+        f"starts.{name}: {info.source} had images of {info.size[0]} x {info.size[1]}, normalised "
+        f"by mean [{mean}] and std [{std}]; the study's are not: write these as data.mean and "
+        "data.std"
+    )
+
+
+# Validation.
+
+
+def _rename_aliases(content: object) -> tuple[object, list[tuple[str, str]], list[str]]:
+    """Return a study's content with canonical keys, (alias, key) as dotted paths, and errors."""
+    renamed_keys: list[tuple[str, str]] = []
+    errors: list[str] = []
+
+    def rename(location: str, recipe: object) -> object:
+        if not isinstance(recipe, dict):
+            return recipe
+        canonical_recipe = dict(recipe)
+        for alias, key in RECIPE_ALIASES.items():
+            if alias in recipe and key in recipe:
+                del canonical_recipe[alias]
+                errors.append(f"{location}.{alias}: the same key as {key}: give one of the two")
+            elif alias in recipe:
+                canonical_recipe[key] = canonical_recipe.pop(alias)
+                renamed_keys.append((f"{location}.{alias}", f"{location}.{key}"))
+        return canonical_recipe
+
+    if not isinstance(content, dict):
+        return content, renamed_keys, errors
+    canonical_content = dict(content)
+    if "recipe" in content:
+        canonical_content["recipe"] = rename("recipe", content["recipe"])
+    if isinstance(content.get("network_recipes"), dict):
+        canonical_content["network_recipes"] = {
+            network: rename(f"network_recipes.{network}", changes)
+            for network, changes in content["network_recipes"].items()
+        }
+    return canonical_content, renamed_keys, errors
+
+
+def _restore_aliases(line: str, renamed_keys: list[tuple[str, str]]) -> str:
+    """Return a message with the key that its user has written."""
+    for alias, key in renamed_keys:
+        if line.startswith(f"{key}:"):
+            return alias + line.removeprefix(key)
+    return line
+
+
+def _apply_rules(config: PartialConfig, last: bool) -> Iterator[str]:
+    """Yield the messages of the rules, of those that are last or of the others."""
+    for study_rule in rule.load_rules():
+        if study_rule.last is last:
+            yield from study_rule.function(config)
+
+
+def _build_error(source: str, lines: list[str]) -> StudyError:
+    """Return the error that lists the mistakes of a file."""
+    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    if len(lines) > MAX_ERRORS:
+        count = f"very many mistakes, of which {MAX_ERRORS} are listed"
+    return StudyError("\n  ".join([f"{source}: {count}", *lines[:MAX_ERRORS]]))
+
+
+def _add_experiment_name(line: str, content: object) -> str:
+    """Return a message with names after the numbers of experiments, as experiments[0] (size)."""
+
+    def add_name(match: re.Match[str]) -> str:
+        try:
+            name = content["experiments"][int(match[1])]["name"]  # pyright: ignore
+        except (TypeError, KeyError, IndexError, ValueError):
+            return match[0]
+        is_plain = isinstance(name, str) and re.fullmatch("[A-Za-z0-9_-]{1,40}", name)
+        return f"{match[0]} ({name})" if is_plain else match[0]
+
+    return re.sub(r"\bexperiments\[([0-9]{1,6})\](?=\.(?!name\b))", add_name, line)
+
+
+# Strict YAML.
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader without aliases, tags, duplicate keys and deep nesting."""
+
+    depth = 0
+
+    def compose_node(self, parent, index):
+        """Compose a node, unless it is an alias, has a tag or is nested too deeply."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(
+                f"alias *{event.anchor} in line {event.start_mark.line + 1}: write it out"
+            )
+        tag = self.peek_event().tag if self.check_event(yaml.NodeEvent) else None
+        if tag:
+            line = self.peek_event().start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: the tag {format_value(tag)}: tags are refused")
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            line = self.peek_event().start_mark.line + 1
+            raise yaml.YAMLError(f"line {line} is nested deeper than {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node, deep=False):
+        """Construct a mapping whose keys are text and differ."""
+        keys = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                raise yaml.YAMLError(f"line {line}: the key {format_value(key)} is not text")
+            if key in keys:
+                raise yaml.YAMLError(f"line {line}: the key {key} stands here a second time")
+            keys.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _construct_number(loader: _StrictLoader, node: yaml.ScalarNode) -> int | float:
+    """Construct a number, unless YAML reads it otherwise than people: 010 as 8, 1:30 as 90."""
+    text = node.value.lstrip("+-")
+    if re.match(r"0[0-9_]", text) or ":" in text:
+        line = node.start_mark.line + 1
+        raise yaml.YAMLError(
+            f"line {line}: {format_value(node.value)}: write the number in plain decimals"
+        )
+    number_type = node.tag.rpartition(":")[2]
+    return getattr(yaml.SafeLoader, f"construct_yaml_{number_type}")(loader, node)
+
+
+for _number_type in ("int", "float"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_number_type}", _construct_number)
+
+
+def _format_yaml_error(error: yaml.YAMLError) -> str:
+    """Return PyYAML's message on one line."""
+    return " ".join(str(error).split())[:300]
+
+
+def _describe_type(value: object) -> str:
+    """Return what kind of value stands where a mapping should."""
+    if value is None:
+        return "empty"
+    return {"list": "a list", "str": "a text"}.get(type(value).__name__, type(value).__name__)

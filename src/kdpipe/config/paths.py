@@ -1,0 +1,113 @@
+"""The paths in a study file: relative to the file when written, absolute in a `Study`."""
+
+import os
+import re
+from pathlib import Path
+
+from kdpipe.config import report_items
+from kdpipe.data.config import REST
+
+
+def resolve_paths(content: object, folder: Path) -> object:
+    """Return the content of a study file with absolute paths.
+
+    Parameters
+    ----------
+    content : object
+        The content of the file; not modified.
+    folder : Path
+        The folder of the file.
+
+    Returns
+    -------
+    object
+        A copy, in which `code` has its default and `registration` names the file that lies beside
+        the study, if there is one.
+    """
+    if not isinstance(content, dict):
+        return content
+    content = dict(content)
+    if has_custom_code(content):
+        code = content.get("code")
+        content["code"] = _make_absolute(folder, "." if code is None else code)
+    if content.get("registration") is not None:
+        content["registration"] = _make_absolute(folder, content["registration"])
+    elif (path := _find_registration(folder, content.get("study"))) is not None:
+        content["registration"] = str(path)
+    if "data" in content:
+        content["data"] = _resolve_section(folder, content["data"])
+    for key in ("pretrained", "starts"):
+        if isinstance(content.get(key), dict):
+            content[key] = {
+                name: _resolve_section(folder, source) for name, source in content[key].items()
+            }
+    if isinstance(content.get("transfers"), dict):
+        content["transfers"] = {
+            name: section | {"data": _resolve_section(folder, section["data"])}
+            if isinstance(section, dict) and "data" in section
+            else section
+            for name, section in content["transfers"].items()
+        }
+    return content
+
+
+def registration_path(folder: Path, study: str) -> Path:
+    """Return the path of the registration of a study.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the study file.
+    study : str
+        The name of the study.
+
+    Returns
+    -------
+    Path
+        An absolute path, whether the file exists or not.
+    """
+    return Path(os.path.abspath(folder / f"{study}.registration.json"))
+
+
+def _find_registration(folder: Path, study: object) -> Path | None:
+    """Return the registration beside a study file, if there is one."""
+    if not isinstance(study, str) or not re.fullmatch(r"[\w-]{1,40}", study):
+        return None
+    path = registration_path(folder, study)
+    return path if path.is_file() else None
+
+
+def has_custom_code(content: dict) -> bool:
+    """Return whether a study has a custom network, loss term, table or figure."""
+    sections = [content.get(key) for key in ("tables", "figures")]
+    has_custom_reports = any(
+        report_items.select_custom(section) for section in sections if isinstance(section, dict)
+    )
+    return bool(content.get("networks")) or has_custom_terms(content) or has_custom_reports
+
+
+def has_custom_terms(content: dict) -> bool:
+    """Return whether a method of a study has a custom loss term."""
+    methods = content.get("methods")
+    sections = methods.values() if isinstance(methods, dict) else ()
+    return any(isinstance(method, dict) and method.get("term") for method in sections)
+
+
+def _resolve_section(folder: Path, section: object) -> object:
+    """Return a section with its paths absolute."""
+    if not isinstance(section, dict):
+        return section
+    path_keys = (
+        ("path", "card") if section.get("unlabelled") == REST else ("path", "card", "unlabelled")
+    )
+    return {
+        key: _make_absolute(folder, value) if key in path_keys else value
+        for key, value in section.items()
+    }
+
+
+def _make_absolute(folder: Path, value: object) -> object:
+    """Return a path as absolute; any other value as it is, for pydantic to refuse."""
+    if isinstance(value, str) and value and "\0" not in value:
+        return os.path.abspath(folder / value)
+    return value

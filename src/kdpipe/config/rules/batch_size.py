@@ -1,0 +1,62 @@
+"""The last batch of an epoch: some networks cannot be trained on a single image."""
+
+from collections.abc import Iterator
+
+from kdpipe.config import partial_config
+from kdpipe.config.partial_config import PartialConfig
+from kdpipe.config.rule import Rule
+from kdpipe.config.rules.term_batch_size import get_valid_recipe
+
+
+def _check_last_batch(config: PartialConfig) -> Iterator[str]:
+    """Check that the last batch has images enough for each network.
+
+    Batch normalization over 1 x 1 pixels of one image has one value, and no variance.
+    """
+    data, card = config.data_section.data, config.card
+    if (
+        data is None
+        or card is None
+        or {"train_size", "validation"} & partial_config.invalid_keys(data)
+    ):
+        return
+    images = data.train_size or card.train - data.validation
+    for network in _trained_networks(config):
+        recipe = get_valid_recipe(config, network)
+        if recipe is None or network not in config.networks:
+            continue
+        minimum = config.networks.min_batch_size(network)
+        last_size = images % recipe.batch_size or recipe.batch_size
+        if 0 < last_size < minimum:
+            yield (
+                f"recipe.batch_size: of {images:,} images in batches of {recipe.batch_size} the "
+                f"last has {last_size}, and {network} learns from {minimum} or more (it normalises "
+                "over a batch what is 1 x 1): "
+                f"{_suggest_batch_sizes(images, recipe.batch_size, minimum)}"
+            )
+
+
+def _trained_networks(config: PartialConfig) -> dict[str, None]:
+    """Return the networks that experiments and ensembles train, in order."""
+    networks: dict[str, None] = {}
+    for block in config.blocks.values():
+        names = [*block.teachers, *(block.via or []), *block.students]
+        networks |= dict.fromkeys(names)
+    for ensemble in config.ensembles.values():
+        networks |= dict.fromkeys(ensemble.networks or [])
+    return {name: None for name in networks if name not in config.defined_names["pretrained"]}
+
+
+def _suggest_batch_sizes(images: int, batch: int, minimum: int) -> str:
+    """Return advice: the nearest batch sizes, below and above, that leave images enough."""
+    if images < minimum:
+        return f"give data.train_size at least {minimum}"
+    fitting_sizes = [
+        next((size for size in sizes if (images % size or size) >= minimum), None)
+        for sizes in (range(batch - 1, 1, -1), range(batch + 1, images + 1))
+    ]
+    sizes = " or ".join(str(size) for size in fitting_sizes if size)
+    return f"{sizes} fit, or change data.train_size" if sizes else "change data.train_size"
+
+
+RULE = Rule(86, _check_last_batch)

@@ -1,0 +1,134 @@
+"""A data set: it has a card, and images enough, of the kind that its keys are for."""
+
+from collections.abc import Iterator
+
+from kdpipe.config import partial_config
+from kdpipe.config.partial_config import DataSection, PartialConfig
+from kdpipe.config.rule import Rule
+from kdpipe.data import cards, views
+from kdpipe.data.config import DataConfig
+from kdpipe.text import did_you_mean, format_value
+
+
+def _check_data(config: PartialConfig) -> Iterator[str]:
+    """Check the study's own images."""
+    yield from check_data_section(
+        "data", config.data_section, config.content.get("teacher_outputs")
+    )
+    data = config.data_section.data
+    if config.content.get("reading") == "best" and data is not None and data.validation == 0:
+        yield (
+            "reading: best is the best epoch on validation, and data.validation is 0: hold images "
+            "out, or write reading: last"
+        )
+
+
+def check_data_section(
+    location: str, section: DataSection, teacher_outputs: object = None
+) -> Iterator[str]:
+    """Yield the mistakes of a section `data`.
+
+    Parameters
+    ----------
+    location : str
+        The section as a dotted path.
+    section : DataSection
+    teacher_outputs : object
+        The study's key of that name, if students learn from these images.
+
+    Yields
+    ------
+    str
+    """
+    data, card = section.data, section.card
+    if data is None or data.name is None:
+        return
+    if data.card is not None and (data.path is None or data.name in cards.list_datasets()):
+        yield (
+            f"{location}.card: belongs to data of one's own, which has a path and a name of its own"
+        )
+    if card is None:
+        guess = "" if data.path else did_you_mean(data.name, cards.list_datasets())
+        yield f"{location}.name: {section.card_error}{guess}"
+        return
+    for key, values in (("mean", data.mean), ("std", data.std)):
+        if values is not None and len(values) != card.shape[0]:
+            yield (
+                f"{location}.{key}: {format_value(values)} for images of {card.shape[0]} "
+                "channel(s): give one number for each"
+            )
+    if card.validation and data.validation:
+        yield (
+            f"{location}.validation: {data.name} has {card.validation:,} validation images of its "
+            "own, which are used: leave validation out"
+        )
+        return
+    needed = (data.train_size or 0) + data.validation
+    if needed > card.train or data.validation >= card.train:
+        yield (
+            f"{location}: train_size {data.train_size} and validation {data.validation} together "
+            f"exceed the {card.train:,} training images of {data.name}"
+        )
+    elif card.counts and data.draw == "equal":
+        yield from _check_emptied_class(location, data, card)
+    endless = [
+        augmentation
+        for augmentation in views.load_augmentations().values()
+        if augmentation.count(data) == views.INFINITE
+    ]
+    endless_keys = [next(iter(augmentation.keys.model_fields)) for augmentation in endless]
+    if endless_keys and teacher_outputs == "table":
+        yield (
+            f"teacher_outputs: table holds every view of every image, and data.{endless_keys[0]} "
+            "makes views without end: write live, or leave one of the two keys out"
+        )
+    if data.augment is not None and card.shape[0] not in (1, 3):
+        yield (
+            f"{location}.augment: its operations are for grey or coloured images, and those of "
+            f"{data.name} have {card.shape[0]} channels: leave it out"
+        )
+    if card.is_streamed:
+        yield from _check_streamed(location, data)
+    elif data.crop is not None:
+        yield (
+            f"{location}.crop: is for images that stream from their files; those of "
+            f"{data.name} are one array: take pad, flip and augment, or make a card of "
+            "their folder with kdpipe data PATH --stream SIDE"
+        )
+    height, width = card.shape[1:]
+    if data.padding == "reflect" and data.pad >= min(height, width):
+        yield f"{location}.pad: {data.pad} pixels cannot be reflected in images of {height}x{width}"
+
+
+def _check_emptied_class(location: str, data: DataConfig, card: cards.DatasetCard) -> Iterator[str]:
+    """Check that a validation set of equal classes leaves training images of each class."""
+    fewest = min(card.counts)
+    most = (fewest - 1) * card.classes
+    if data.validation > most:
+        index = card.counts.index(fewest)
+        class_label = card.class_names[index] if card.class_names else f"class {index}"
+        yield (
+            f"{location}.validation: {data.validation} images, as many of each of {card.classes} "
+            f"classes, leave none of {class_label} to train on, which has {fewest}: at most "
+            f"{most:,}, or write draw: share, and each class gives its share"
+        )
+
+
+def _check_streamed(location: str, data: DataConfig) -> Iterator[str]:
+    """Check the keys that differ between streamed images and those in an array."""
+    if data.path is None:
+        yield (
+            f"{location}.path: {data.name} is not downloaded: name the folder that holds its files"
+        )
+    if data.pad:
+        advice = "leave pad out" if data.crop else "write crop: {} instead"
+        yield f"{location}.pad: images that stream are not padded: {advice}"
+    for key in ("mean", "std"):
+        if key not in partial_config.invalid_keys(data) and getattr(data, key) is None:
+            yield (
+                f"{location}.{key}: this key is missing; it is not measured where images stream. "
+                f"Of ImageNet they are {cards.IMAGENET_STATS_HINT}"
+            )
+
+
+RULE = Rule(30, _check_data)

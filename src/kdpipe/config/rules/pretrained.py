@@ -1,0 +1,128 @@
+"""Pretrained teachers: torchvision's weights by name, or a file that is there."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdpipe.config import partial_config
+from kdpipe.config.partial_config import PartialConfig
+from kdpipe.config.rule import Rule
+from kdpipe.errors import KdpipeError
+from kdpipe.models import registry
+from kdpipe.models.config import PretrainedTeacher, PretrainedWeights
+from kdpipe.models.pretrained import hub, input_transform, kdpipe_export, weights_info
+from kdpipe.runs.spec import ModelSpec
+from kdpipe.text import format_value, join_names
+
+
+def _check_pretrained(config: PartialConfig) -> Iterator[str]:
+    """Check each pretrained teacher whose section is valid."""
+    for name, source in config.pretrained.items():
+        if source.network is not None and not partial_config.invalid_keys(source):
+            yield from _check_source(config, name, source)
+
+
+def _check_source(config: PartialConfig, name: str, source: PretrainedTeacher) -> Iterator[str]:
+    """Check the input, the network and the weights of a pretrained teacher."""
+    location = f"pretrained.{name}"
+    if config.data_shape is not None:
+        try:
+            input_transform.resolve_input(source, config.data_shape)
+        except KdpipeError as error:
+            yield f"{location}.{error}"
+            return
+    if name in config.model_inputs:
+        _, network, adapted_models = config.networks.adapted[name]
+        try:
+            adapted_models.check(network)
+        except KdpipeError as error:
+            yield f"{location}.input: {error}"
+    else:
+        yield from config.check_network(f"{location}.network", source.network)
+    if source.network in config.starts:
+        yield f"{location}.network: {source.network} is one of `starts`: name the network itself"
+    yield from check_weights_file(location, source)
+    of_torchvision = source.weights in registry.list_weights(source.network)
+    if (
+        of_torchvision
+        and name not in config.model_inputs
+        and config.card
+        and config.card.classes != 1000
+    ):
+        yield (
+            f"{location}.weights: of 1,000 classes, and the data have {config.card.classes}: say "
+            "which of them these are (classes: a list, or by-name)"
+        )
+
+
+def check_weights_file(location: str, source: PretrainedWeights) -> Iterator[str]:
+    """Yield the mistakes in where weights come from.
+
+    torchvision must have them, or their file must exist. Those of the Hugging Face Hub may be
+    downloaded later, if their checksum is known.
+
+    Parameters
+    ----------
+    location : str
+        The section as a dotted path.
+    source : PretrainedWeights
+
+    Yields
+    ------
+    str
+    """
+    repository = None
+    if source.weights is not None and hub.is_repository(source.weights):
+        repository = source.weights
+    elif source.weights is not None and source.weights not in registry.list_weights(source.network):
+        yield (
+            f"{location}.weights: {format_value(source.weights)}: torchvision has "
+            f"{join_names(registry.list_weights(source.network))} for {source.network}"
+        )
+    try:
+        path = weights_info.find_weights_file(source)
+    except KdpipeError as error:
+        yield f"{location}.weights: {error}"
+        return
+    lacks_checksum = source.sha256 is None and (repository is not None or source.weights is None)
+    if path is None:
+        if lacks_checksum:
+            yield (
+                f"{location}.sha256: this key is missing, and {repository} is not on this machine; "
+                f"type: {hub.download_command(str(repository))}"
+            )
+        return
+    if not os.path.isfile(path):
+        yield f"{location}.path: there is no file {format_value(path)}"
+    elif lacks_checksum:
+        with open(path, "rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        yield f"{location}.sha256: this key is missing; of the file that is there it is {checksum}"
+    if (
+        source.path is not None
+        and os.path.isdir(source.path)
+        and not hub.is_timm_folder(source.path)
+    ):
+        yield from _check_export(location, source)
+
+
+def _check_export(location: str, source: PretrainedWeights) -> Iterator[str]:
+    """Check that the export in a folder is of the network that is named."""
+    try:
+        config = kdpipe_export.read_export_config(Path(str(source.path)))
+    except KdpipeError as error:
+        yield f"{location}.path: {error}"
+        return
+    exported_network = ModelSpec.from_dict(config["network"])
+    if exported_network.input is not None:
+        yield f"{location}.path: it is of a network with an input of its own: name its own weights"
+    elif (
+        not exported_network.build
+        and input_transform.inner_spec(exported_network).name != source.network
+    ):
+        network = input_transform.inner_spec(exported_network).name
+        yield f"{location}.network: {source.network}, and the export is of {network}"
+
+
+RULE = Rule(60, _check_pretrained)

@@ -1,0 +1,48 @@
+"""Tables, figures and claims, and the experiments and ensembles that they read."""
+
+import re
+from collections.abc import Iterator
+
+from kdpipe.config import partial_config, report_items
+from kdpipe.config.partial_config import PartialConfig
+from kdpipe.config.rule import Rule
+from kdpipe.pydantic_base import DOTTED_PATTERN
+from kdpipe.text import did_you_mean, find_duplicates, format_value
+
+
+def _check_references(config: PartialConfig) -> Iterator[str]:
+    """Check that what the report names exists."""
+    for key, noun, known in (
+        ("tables", "table", report_items.list_tables()),
+        ("figures", "figure", ()),
+        ("claims", "claim", report_items.list_claims()),
+    ):
+        for name, sources in partial_config.iter_items(config.content.get(key)):
+            is_custom = key != "claims" and re.fullmatch(DOTTED_PATTERN, str(name)) is not None
+            if key == "figures" and not is_custom:
+                yield (
+                    f"figures: {format_value(name)}: a figure of your own is wanted, as "
+                    "module.FIGURE; those of kdpipe are drawn unasked"
+                )
+            elif name not in known and not is_custom:
+                guess = did_you_mean(name, known)
+                names = ", ".join(known)
+                yield f"{key}: there is no {noun} {format_value(name)}{guess} (known: {names})"
+            for source in sources if isinstance(sources, list) else ():
+                if isinstance(source, str):
+                    yield from config.check_name(f"{key}.{name}", source, "experiment or ensemble")
+
+    primary = config.content.get("primary")
+    claims = list(report_items.list_claims())
+    for name in primary if isinstance(primary, list) else ():
+        if isinstance(name, str) and name not in claims:
+            guess = did_you_mean(name, claims)
+            yield (
+                f"primary: there is no claim {format_value(name)}{guess} "
+                f"(known: {', '.join(claims)})"
+            )
+    for name in find_duplicates(primary if isinstance(primary, list) else []):
+        yield f"primary: {name} stands twice"
+
+
+RULE = Rule(110, _check_references)

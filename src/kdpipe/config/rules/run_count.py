@@ -1,0 +1,22 @@
+"""The number of runs: no more than can be planned."""
+
+from collections.abc import Iterator
+
+from kdpipe.config.count_runs import RunCounter
+from kdpipe.config.partial_config import PartialConfig
+from kdpipe.config.rule import Rule
+
+MAX_RUNS = 100_000  # a plan of 10,000 takes a second or two
+
+
+def _check_run_count(config: PartialConfig) -> Iterator[str]:
+    """Check that a plan of the study is not too large."""
+    count = RunCounter(config).count_runs()
+    if count > MAX_RUNS:
+        yield (
+            f"this study asks for about {count:,} runs, and at most {MAX_RUNS:,} can be "
+            "planned: make its lists shorter"
+        )
+
+
+RULE = Rule(120, _check_run_count, last=True)

@@ -1,0 +1,275 @@
+"""Prepared data sets: written once as plain arrays, and verified whenever they are read.
+
+`kdpipe prepare` writes `results/data/<name>-<12 hex>/`: uint8 images (N, C, H, W) and int64 labels,
+as .npy files that are memory-mapped, and last their card; of a data set that streams, the index of
+its files. A job reads them by the card in its spec.
+"""
+
+import contextlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from kdpipe import hashing
+from kdpipe.data import cards, download, file_index
+from kdpipe.data.arrays import (
+    ARRAY_NAMES,
+    VAL_ARRAY_NAMES,
+    Arrays,
+    compute_mean_std,
+    hash_array,
+    hash_arrays,
+)
+from kdpipe.data.imagefolder import class_folders, reader
+from kdpipe.errors import DataError
+from kdpipe.runs import store
+from kdpipe.runs.files import write_json, write_npy
+from kdpipe.runs.spec import DataSpec
+from kdpipe.text import escape, join_names
+
+STATISTICS_TOLERANCE = 2e-4  # a card has four digits of mean and standard deviation
+
+
+def prepare_dataset(
+    card: cards.DatasetCard, results_store: store.Store, path: Path | None = None
+) -> Path:
+    """Write the prepared arrays of a data set.
+
+    Parameters
+    ----------
+    card : DatasetCard
+        The card of the data set.
+    results_store : Store
+        The results folder to write into.
+    path : Path or None
+        Where the source files lie; None: they are downloaded.
+
+    Returns
+    -------
+    Path
+        The card file of the prepared arrays.
+
+    Raises
+    ------
+    DataError
+        If the source is missing or does not match the card.
+    """
+    folder = results_store.data(card.folder)
+    with store.lock_run_folder(folder):
+        if card.is_streamed:
+            arrays = file_index.read_index(card, path)
+        elif card.name not in cards.list_datasets():
+            assert path is not None
+            arrays = reader.read_custom_data(card, path)
+        else:
+            arrays = download.read_published(
+                card, path, results_store.root / "downloads" / card.name
+            )
+        names = list_array_names(card)
+        sha256 = hash_arrays(arrays, names)
+        # A card that lists its source files was written without them: those were compared instead.
+        if sha256 != card.sha256 and not card.files:
+            hint = "make its card again" if card.made else "the source is damaged or another one"
+            raise DataError(
+                f"data set {card.name}: the images in {path or card.source} are not those of its "
+                f"card (sha256 {sha256[:12]}, expected {card.sha256[:12]}): {hint}"
+            )
+        _raise_mismatches(card, find_card_mismatches(card, arrays, path))
+        for name in names:
+            write_npy(folder / f"{name}.npy", arrays[name])
+        digests = {name: hash_array(name, arrays[name]) for name in names}
+        content = asdict(card) | {"arrays": digests, "arrays_sha256": sha256}
+        if card.is_streamed and path is not None:
+            content["root"] = str(path.absolute())
+        write_json(folder / "card.json", hashing.add_checksum(content))
+    return folder / "card.json"
+
+
+def load_card_for_spec(spec: DataSpec, results_store: store.Store) -> cards.DatasetCard:
+    """Return the card of the data set in a run's spec.
+
+    Parameters
+    ----------
+    spec : dict
+        The part `data` of a run's spec.
+    results_store : Store
+        The results folder that has the prepared arrays of a custom data set.
+
+    Raises
+    ------
+    DataError
+        If the card is missing, damaged, or another than that of the spec.
+    """
+    if spec.name in cards.list_datasets():
+        card = cards.load_known_card(spec.name)
+    else:
+        folder = results_store.data(f"{spec.name}-{spec.card[:12]}")
+        try:
+            card = cards.read_card(folder / "card.json")
+        except DataError:  # not the card that `kdpipe data` makes
+            raise DataError(
+                f"data set {spec.name}: {folder / 'card.json'} is missing or damaged: "
+                f"{format_repair_hint(folder)}"
+            ) from None
+    if (card.name, card.sha256) != (spec.name, spec.card):
+        raise DataError(f"data set {spec.name}: its card is another: make the plan again")
+    return card
+
+
+def list_array_names(card: cards.DatasetCard) -> tuple[str, ...]:
+    """Return the names of the arrays that a prepared data set consists of."""
+    if card.is_streamed:
+        return file_index.INDEX_NAMES + (file_index.VAL_INDEX_NAMES if card.validation else ())
+    return ARRAY_NAMES + (VAL_ARRAY_NAMES if card.validation else ())
+
+
+def load_arrays(card: cards.DatasetCard, results_store: store.Store) -> Arrays:
+    """Return the arrays of a prepared data set, memory-mapped.
+
+    Raises
+    ------
+    DataError
+        If an array is missing, or they do not match the card; the message names the damaged one.
+    """
+    folder, names = results_store.data(card.folder), list_array_names(card)
+    arrays = {name: memmap_array(f"data set {card.name}", name, folder) for name in names}
+    expected = read_notes(folder).get("arrays_sha256") if card.files else card.sha256
+    if hash_arrays(arrays, names) != expected:
+        raise DataError(
+            f"data set {card.name}: {_describe_altered(folder, arrays)} not what its card says: "
+            f"{format_repair_hint(folder)}"
+        )
+    _raise_mismatches(card, _find_count_mismatches(card, arrays))
+    return arrays
+
+
+def memmap_array(label: str, name: str, folder: Path) -> np.ndarray:
+    """Return one prepared array, memory-mapped.
+
+    Parameters
+    ----------
+    label : str
+        What the images are called in messages.
+    name : str
+        The name of the array.
+    folder : Path
+        Where it lies.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or its header is damaged.
+    """
+    path = folder / f"{name}.npy"
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        memoryview(array)  # raises for a type that has a size and nothing else
+    except Exception as error:  # numpy parses a header as Python: it may raise anything
+        missing = isinstance(error, FileNotFoundError)
+        # Not numpy's message: it takes what it does not know for a pickle, and advises to load it.
+        reason = "missing" if missing else f"damaged ({type(error).__name__} in its header)"
+        raise DataError(f"{label}: {path} is {reason}: {format_repair_hint(folder)}") from None
+    return array
+
+
+def _raise_mismatches(card: cards.DatasetCard, errors: list[str]) -> None:
+    """Raise DataError for what the card of a custom data set states otherwise than its arrays."""
+    if errors:
+        raise DataError(
+            f"data set {card.name}: its card says {'; '.join(errors)}: make its card again with "
+            "kdpipe data"
+        )
+
+
+def find_card_mismatches(
+    card: cards.DatasetCard, arrays: Arrays, path: Path | None = None
+) -> list[str]:
+    """Return where the card of a custom data set differs from its images.
+
+    Classes, mean and standard deviation are in no digest, and are in the record of every run. Where
+    the images stream, mean and standard deviation are those of a sample, and are not measured
+    again.
+
+    Parameters
+    ----------
+    card : DatasetCard
+        The card of a data set; one of a known data set has no mismatches.
+    arrays : dict of str to ndarray
+        The prepared arrays.
+    path : Path or None
+        Where the source lies; None: names and statistics are not compared.
+
+    Returns
+    -------
+    list of str
+        One phrase for each field that differs.
+    """
+    return _find_count_mismatches(card, arrays) + (
+        _find_statistics_mismatches(card, arrays, path) if path else []
+    )
+
+
+def _find_count_mismatches(card: cards.DatasetCard, arrays: Arrays) -> list[str]:
+    """Return where the card of a custom data set differs from shapes and labels."""
+    if card.name in cards.list_datasets():
+        return []
+    images = arrays["shape"] if card.is_streamed else arrays["train_images"].shape[1:]
+    actual = {
+        "shape": tuple(map(int, images)),
+        "classes": int(arrays["train_labels"].max()) + 1,
+        "train": len(arrays["train_labels"]),
+        "test": len(arrays["test_labels"]),
+        "validation": len(arrays.get("val_labels", ())),
+    }
+    if card.counts:  # older cards have none
+        actual["counts"] = tuple(np.bincount(arrays["train_labels"]).tolist())
+    return [
+        f"{key} {getattr(card, key)}, found {value}"
+        for key, value in actual.items()
+        if getattr(card, key) != value
+    ]
+
+
+def _find_statistics_mismatches(card: cards.DatasetCard, arrays: Arrays, path: Path) -> list[str]:
+    """Return where class names, mean or standard deviation of a card differ from its images."""
+    if card.name in cards.list_datasets():
+        return []
+    errors = []
+    if card.class_names and path.is_dir():
+        class_names = class_folders.list_images(path, card.made).classes
+        if tuple(map(escape, class_names)) != card.class_names:
+            errors.append(
+                f"class_names {join_names(card.class_names)}, found {join_names(class_names)}"
+            )
+    if card.mean and not card.is_streamed:
+        measured = compute_mean_std(arrays["train_images"])
+        for key, values in zip(("mean", "std"), measured, strict=True):
+            if not np.allclose(values, getattr(card, key), rtol=0, atol=STATISTICS_TOLERANCE):
+                rounded = [round(float(value), 4) for value in values]
+                errors.append(f"{key} {list(getattr(card, key))}, found {rounded}")
+    return errors
+
+
+def read_notes(folder: Path) -> dict:
+    """Return the content of the card file of prepared arrays; empty where it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads((folder / "card.json").read_bytes())
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
+def _describe_altered(folder: Path, arrays: Arrays) -> str:
+    """Return which arrays differ from what was prepared, if that can be told."""
+    with contextlib.suppress(LookupError, TypeError):
+        digests = read_notes(folder)["arrays"]
+        changed_names = [name for name in arrays if hash_array(name, arrays[name]) != digests[name]]
+        if changed_names:
+            return ", ".join(f"{folder / name}.npy" for name in changed_names) + " is"
+    return f"the arrays in {folder} are"
+
+
+def format_repair_hint(folder: Path) -> str:
+    """Return what to do about prepared images that are missing or damaged."""
+    return f"remove the folder {folder} and run the study again"

@@ -1,0 +1,76 @@
+"""What the specs of a study's jobs state of its images: data set, splits, views, unlabelled images.
+
+A key that is added or written in another way renames the runs that have it, see `runs.spec`.
+"""
+
+from typing import Any
+
+from kdpipe import hashing
+from kdpipe.data import cards, views
+from kdpipe.data.config import REST, DataConfig
+from kdpipe.data.imagefolder.unlabelled_card import UnlabelledCard, format_unlabelled_folder
+from kdpipe.runs.spec import DataSpec
+
+
+def build_data_spec(data: DataConfig, card: cards.DatasetCard, split: int = 0) -> DataSpec:
+    """Return the `data` of a spec: which images, and in which views.
+
+    Parameters
+    ----------
+    data : DataConfig
+        The section of the study.
+    card : DatasetCard
+        The card of its data set.
+    split : int
+        Which of the draws of `split_seed`.
+    """
+    return DataSpec(
+        name=card.name,
+        card=card.sha256,
+        revision=cards.get_data_revision(card.name),
+        train_size=data.train_size or card.train - data.validation,
+        validation=card.count_validation(data.validation),
+        label_noise=data.label_noise,
+        split_seed=data.split_seed,
+        split=split,
+        draw=data.draw,
+        split_revision=hashing.REVISIONS["split"],
+        resize=data.resize,
+        mean=data.mean,
+        std=data.std,
+        stream_revision=hashing.REVISIONS["stream"] if card.is_streamed else None,
+        views={**views.build_views_spec(data), "revision": hashing.REVISIONS["views"]},
+    )
+
+
+def build_unlabelled_spec(
+    data: DataConfig, card: cards.DatasetCard, unlabelled_card: UnlabelledCard | None = None
+) -> dict[str, Any]:
+    """Return which unlabelled images a study has; a part of the methods and caches that use them.
+
+    `unlabelled_card` is that of images that are no part of the data set.
+    """
+    revision = {"unlabelled_revision": hashing.REVISIONS["unlabelled"]}
+    if unlabelled_card is None:
+        remaining = card.train - data.validation - (data.train_size or card.train)
+        return {"unlabelled_from": data.unlabelled, "unlabelled_images": remaining, **revision}
+    revision["own_revision"] = hashing.REVISIONS["own"]
+    return {
+        "unlabelled_from": unlabelled_card.sha256,
+        "unlabelled_images": unlabelled_card.count,
+        **revision,
+    }
+
+
+def find_unlabelled_folder(source: str | None) -> str | None:
+    """Return the folder of prepared unlabelled images; None if there are none beside the data set.
+
+    `source` is the `unlabelled_from` of a method or a logit cache.
+    """
+    return None if source in (None, REST) else format_unlabelled_folder(source)
+
+
+def count_views(data: DataSpec) -> int:
+    """Return the number of views of an image: 162 for pad 4 with flip; 0 for endless views."""
+    view_set = views.Views.from_spec(data.views)
+    return 0 if view_set.is_infinite else view_set.count

@@ -1,0 +1,1 @@
+"""The known data sets: each file defines `DATASET` (`cards.KnownDataset`)."""

@@ -1,1 +1,0 @@
-"""Data of one's own: a folder of classes or a .npz file, read and given a card."""

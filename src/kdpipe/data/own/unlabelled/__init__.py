@@ -1,1 +1,0 @@
-"""Images without labels of one's own, in a folder or a .npz: read, carded and prepared."""

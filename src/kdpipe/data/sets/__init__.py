@@ -1,1 +1,0 @@
-"""The known data sets: each file defines `SET` (`cards.DataSet`)."""

@@ -1,1 +1,0 @@
-"""What to do: the choice for each student, its rivals, and A or B."""

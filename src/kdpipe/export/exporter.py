@@ -1,0 +1,515 @@
+"""`kdpipe export`: the run of a study that is to ship, in one folder.
+
+The run is chosen on validation, and so are the average of its weights or the network without
+averaging; it becomes a graph in float32 and one in int8; the graphs are run on every test image,
+and refused if they are not the network; the folder is written.
+
+The folder is written under a temporary name beside its target and renamed, so that it exists
+completely or not at all. What a killed process has left there, under a name with a dot, is removed
+by the next export to the same target.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import secrets
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kdpipe import __version__, hashing
+from kdpipe.analysis.preregistration import registration
+from kdpipe.data import cache, cards, splits, streaming
+from kdpipe.data.cards import DatasetCard
+from kdpipe.data.splits import Split
+from kdpipe.errors import KdpipeError, StoreError
+from kdpipe.export import model_card, onnx_graph, select, trained_run, verify
+from kdpipe.export.classifier import FLOAT_FILE, INT8_FILE
+from kdpipe.export.select import ExportBudget, ExportCandidate, ExportFile
+from kdpipe.export.trained_run import TrainedRun
+from kdpipe.export.verify import LatencySummary
+from kdpipe.jobs.run_record import describe_device
+from kdpipe.models.pretrained.kdpipe_export import CONFIG_FILE, FORMAT_VERSION, WEIGHTS_FILE
+from kdpipe.plan import status
+from kdpipe.plan.nodes import Plan
+from kdpipe.runs import metrics
+from kdpipe.runs.files import write_bytes
+from kdpipe.runs.store import Store
+from kdpipe.text import join_names
+
+README_FILE = "README.md"
+THREADS = 1
+ALTERNATIVE = "beside"  # in a config: the weights that are measured and do not ship
+
+
+@dataclass(frozen=True)
+class BuiltExport:
+    """A candidate with its graphs.
+
+    Attributes
+    ----------
+    candidate : ExportCandidate
+        The run.
+    trained : TrainedRun
+        The run with the weights that ship.
+    alternative : TrainedRun or None
+        The run with its averaged weights where those without averaging ship, or the reverse.
+    card : DatasetCard
+        The card of the data set.
+    split : Split
+        The images of the run.
+    shape : tuple of int
+        Channels, height and width of an image.
+    graphs : dict of str to bytes
+        The ONNX graphs by file name, and that of the alternative.
+    predictors : dict of str to callable
+        What runs each graph.
+    times : dict
+        The latency of each graph by batch size.
+    notes : list of str
+        What the model card should mention.
+    """
+
+    candidate: ExportCandidate
+    trained: TrainedRun
+    alternative: TrainedRun | None
+    card: DatasetCard
+    split: Split
+    shape: tuple[int, int, int]
+    graphs: dict[str, bytes]
+    predictors: dict[str, verify.Predictor]
+    times: dict[str, dict[int, LatencySummary]]
+    notes: list[str]
+
+
+def export_network(
+    plan: Plan,
+    store: Store,
+    name: str | None = None,
+    budget: ExportBudget | None = None,
+    to: Path | None = None,
+    calibrate: bool = False,
+) -> list[str]:
+    """Export a run of a study.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan of the study.
+    store : Store
+        The results folder.
+    name : str or None
+        The name of the run; None: the one that the recommendation chooses.
+    budget : ExportBudget or None
+        The limits of size and time.
+    to : Path or None
+        The folder to write; None: exports/RUN.
+    calibrate : bool
+        Whether probabilities are scaled by a temperature that is fitted on validation.
+
+    Returns
+    -------
+    list of str
+        Messages about what was exported.
+
+    Raises
+    ------
+    KdpipeError
+        Before anything is written: if the study is sealed, nothing can be chosen or fits the
+        budget, a graph differs from its network, there is no validation to calibrate on, or the
+        folder exists.
+    """
+    onnx_graph.require_onnx()
+    budget = budget or ExportBudget()
+    if (reason := registration.find_blinding_reason(plan, store)) is not None:
+        raise KdpipeError(
+            f"nothing was exported, since its card says what test images say: {reason}"
+        )
+    if calibrate and not plan.card.count_validation(plan.study.data.validation):
+        raise KdpipeError(
+            "--calibrate: the study has no validation images, on which the temperature is fitted"
+        )
+    if to is not None:
+        require_absent(to)
+    candidates = select.find_candidates(plan, store, name, budget)
+    if len(candidates) == 1:
+        to = to or Path("exports") / candidates[0].run.name
+        require_absent(to)
+    builds = [_build_export(item, plan, store) for item in candidates]
+    model_file, messages = FLOAT_FILE, []
+    export_files = [
+        export_file
+        for item, build in enumerate(builds)
+        for export_file in _evaluate_files(item, build, plan)
+    ]
+    selected_build = builds[0]
+    if budget:
+        best_file = select.select_within_budget(export_files, budget)
+        selected_build, model_file = builds[best_file.candidate_index], best_file.file
+        messages.append(f"{model_file} is best on validation of what fits {budget}: {best_file}")
+    to = to or Path("exports") / selected_build.candidate.run.name
+    outdated_notes = _find_outdated_notes(selected_build.candidate, plan, store)
+    selected_build.notes.extend(outdated_notes)
+    config, files = _build_files(selected_build, plan, model_file, calibrate)
+    write_folder(to, files)
+    return [*messages, *_describe_export(to, config), *outdated_notes]
+
+
+def _find_outdated_notes(candidate: ExportCandidate, plan: Plan, store: Store) -> list[str]:
+    """Return notes on a run whose teacher, or a competitor's, was trained again since."""
+    stale_runs = status.find_stale(plan, store)
+    reason = stale_runs.pop(candidate.run.name, "")
+    notes = [f"This run is outdated: {reason}."] if reason else []
+    if stale_runs and candidate.answer is not None:
+        notes.append(f"Outdated is what it was compared with: {join_names(stale_runs)}.")
+    hint = "`kdpipe prune` with --outdated and --yes removes it, the next start makes it again."
+    return [*notes, hint] if notes else []
+
+
+def _build_export(candidate: ExportCandidate, plan: Plan, store: Store) -> BuiltExport:
+    """Return the graphs of a candidate, with their latency."""
+    run = candidate.run
+    code = Path(plan.study.code) if plan.study.code else None
+    shipped_run, alternative, notes = _choose_weights(candidate, plan, store, code)
+    card = cache.load_card_for_spec(run.spec.data, store)
+    split = splits.load_split(run.spec.data, store)
+    shape = card.resize_to(run.spec.data.resize).shape
+    workers = plan.study.workers if card.is_streamed else 0
+    graphs = {
+        FLOAT_FILE: onnx_graph.to_onnx(
+            run.network, shipped_run.network, split.mean, split.std, shape
+        )
+    }
+    try:
+        images = verify.iterate_calibration_batches(split, workers)
+        graphs[INT8_FILE] = onnx_graph.quantize(graphs[FLOAT_FILE], images)
+    except KdpipeError as error:
+        notes.append(f"There is no {INT8_FILE}: {error}.")
+    if alternative is not None:
+        graphs[ALTERNATIVE] = onnx_graph.to_onnx(
+            run.network, alternative.network, split.mean, split.std, shape
+        )
+    predictors = {
+        name: verify.create_onnx_predictor(content, THREADS) for name, content in graphs.items()
+    }
+    times = verify.measure_latency(predictors, shape)
+    return BuiltExport(
+        candidate, shipped_run, alternative, card, split, shape, graphs, predictors, times, notes
+    )
+
+
+def _choose_weights(
+    candidate: ExportCandidate, plan: Plan, store: Store, code: Path | None
+) -> tuple[TrainedRun, TrainedRun | None, list[str]]:
+    """Return the weights that ship, the alternative to them, and notes.
+
+    Of a run whose weights are averaged it is the average or the network without averaging,
+    whichever is better on validation.
+    """
+    averaged_run = trained_run.load_trained_run(
+        candidate.run, candidate.record, store, plan.study.reading, code
+    )
+    raw_run = trained_run.load_raw_weights(averaged_run, code)
+    if averaged_run.ema_decay is None:
+        return averaged_run, None, []
+    if raw_run is None:
+        return (
+            averaged_run,
+            None,
+            ["What the network does without averaging was not kept by its run."],
+        )
+    better = (
+        averaged_run.error is not None
+        and raw_run.error is not None
+        and raw_run.error < averaged_run.error
+    )
+    return (raw_run, averaged_run, []) if better else (averaged_run, raw_run, [])
+
+
+def _evaluate_files(candidate_index: int, build: BuiltExport, plan: Plan) -> list[ExportFile]:
+    """Return the files of a candidate with their validation errors."""
+    val = build.split.val
+    workers = plan.study.workers if build.card.is_streamed else 0
+    logits_by_file = (
+        verify.predict_all(_without_alternative(build.predictors), val, build.shape, workers)
+        if len(val)
+        else {}
+    )
+    return [
+        ExportFile(
+            candidate_index,
+            name,
+            verify.compute_error(logits_by_file[name], val.labels)
+            if name in logits_by_file
+            else float("nan"),
+            len(content),
+            build.times[name][1].median,
+        )
+        for name, content in _without_alternative(build.graphs).items()
+    ]
+
+
+def _without_alternative(graphs: dict) -> dict:
+    """Return a mapping by graph without the one that is only measured."""
+    return {name: value for name, value in graphs.items() if name != ALTERNATIVE}
+
+
+def _build_files(
+    build: BuiltExport, plan: Plan, model_file: str, calibrate: bool
+) -> tuple[dict, dict[str, bytes]]:
+    """Return the config and the files of an export that ships `model_file`."""
+    run, shipped_run = build.candidate.run, build.trained
+    temperatures = _fit_temperatures(build, plan) if calibrate else {}
+    files = {WEIGHTS_FILE: shipped_run.weights, **_without_alternative(build.graphs)}
+    config = {
+        "format": FORMAT_VERSION,
+        "kdpipe": __version__,
+        "study": plan.study.study,
+        "run": run.name,
+        "digest": run.digest,
+        "reading": shipped_run.reading,
+        "epoch": shipped_run.epoch,
+        "ema": shipped_run.ema_decay,
+        "model": model_file,
+        "network": run.spec.network.to_dict(),
+        "parameters": run.cost.parameters,
+        "multiply_adds": run.cost.multiply_adds,
+        "classes": list(build.card.class_names) or [str(n) for n in range(build.split.classes)],
+        "input": build_input_config(build.card, run.spec.data.resize, build.split),
+        **({"temperature": temperatures} if temperatures else {}),
+        "measured": _measure_on_test(build, plan, temperatures),
+        "files": {name: _file_info(content) for name, content in files.items()},
+    }
+    config = hashing.add_checksum(config)
+    readme = model_card.render_model_card(
+        config, build.card, run.spec, build.candidate.answer, build.notes
+    )
+    files[README_FILE] = readme.encode()
+    files[CONFIG_FILE] = to_json_bytes(config)
+    return config, files
+
+
+def _file_info(content: bytes) -> dict:
+    """Return size and checksum of a file."""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _fit_temperatures(build: BuiltExport, plan: Plan) -> dict[str, float]:
+    """Return the temperature of each file."""
+    val = build.split.val
+    workers = plan.study.workers if build.card.is_streamed else 0
+    logits_by_file = verify.predict_all(
+        _without_alternative(build.predictors), val, build.shape, workers
+    )
+    return {
+        name: verify.fit_temperature(logits, val.labels) for name, logits in logits_by_file.items()
+    }
+
+
+def _measure_on_test(build: BuiltExport, plan: Plan, temperatures: dict[str, float]) -> dict:
+    """Return accuracy and latency of the graphs on test, which is read here and only here."""
+    split, test = build.split, build.split.test
+    workers = plan.study.workers if build.card.is_streamed else 0
+    trained_runs = {FLOAT_FILE: build.trained} | (
+        {ALTERNATIVE: build.alternative} if build.alternative else {}
+    )
+    network = build.trained.run.spec.network
+    torch_predictors = {
+        name: verify.create_torch_predictor(network, item.network, split)
+        for name, item in trained_runs.items()
+    }
+    predictors = {
+        f"torch {name}": predictor for name, predictor in torch_predictors.items()
+    } | build.predictors
+    logits_by_name = verify.predict_all(predictors, test, build.shape, workers)
+    max_differences = {}
+    for name, item in trained_runs.items():
+        torch_logits = logits_by_name.pop(f"torch {name}")
+        verify.check_stored(
+            item.record, verify.load_stored_outputs(item), torch_logits, test.labels
+        )
+        verify.check_agreement(build.candidate.run.network, logits_by_name[name], torch_logits)
+        max_differences[name] = float(np.abs(logits_by_name[name] - torch_logits).max())
+    files = {}
+    for name, logits in logits_by_name.items():
+        right, gap, same = verify.compare_accuracy(logits, logits_by_name[FLOAT_FILE], test.labels)
+        times = {str(size): dataclasses.asdict(t) for size, t in build.times[name].items()}
+        row = {"accuracy": right, "difference": gap, "agreement": same, "latency": times}
+        if name in temperatures:
+            stages = {"before": logits, "after": logits / temperatures[name]}
+            row["ece"] = {
+                stage: metrics.compute_metrics(scaled_logits, test.labels)["ece"]
+                for stage, scaled_logits in stages.items()
+            }
+        files[name] = row
+    alternative = (
+        {ALTERNATIVE: _describe_alternative(build, files.pop(ALTERNATIVE))}
+        if ALTERNATIVE in files
+        else {}
+    )
+    return {
+        "images": len(test),
+        "apart": max_differences[FLOAT_FILE],
+        "files": files,
+        **alternative,
+        "threads": THREADS,
+        "processor": describe_device("cpu", THREADS)["name"],
+        "onnxruntime": importlib.metadata.version("onnxruntime"),
+        "calibrated": min(verify.MAX_CALIBRATION_IMAGES, len(split.train)),
+    }
+
+
+def _describe_alternative(build: BuiltExport, row: dict) -> dict:
+    """Return what was measured of the weights that do not ship, and both validation errors."""
+    alternative = build.alternative
+    assert alternative is not None
+    on_validation = {"error": alternative.error, "error_of_shipped": build.trained.error}
+    facts = {
+        "ema": alternative.ema_decay,
+        "epoch": alternative.epoch,
+        "bytes": len(build.graphs[ALTERNATIVE]),
+    }
+    return facts | on_validation | row
+
+
+def build_input_config(card: DatasetCard, resize: int | None, split: Split) -> dict:
+    """Return the key `input` of a config: how an image becomes pixels (see `preprocess`).
+
+    Parameters
+    ----------
+    card : DatasetCard
+        The card of the data as they are prepared.
+    resize : int or None
+        The side that the study scales them to.
+    split : Split
+        The split, for mean and standard deviation.
+    """
+    channels, height, width = card.resize_to(resize).shape
+    steps: list[dict]
+    if card.is_streamed:
+        steps = [{"shorter": round(height * streaming.RESIZE_RATIO)}, {"centre": height}]
+    else:
+        side = card.made.get("resize")
+        steps = [{"stretch": side} if side else {"as_it_is": list(card.shape[1:])}]
+        steps += [{"scale": resize}] if resize else []
+    return {
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "mean": split.mean.tolist(),
+        "std": split.std.tolist(),
+        "by_mode_alone": card.is_streamed and card.name in cards.list_datasets(),
+        "steps": steps,
+    }
+
+
+def _describe_export(to: Path, config: dict) -> list[str]:
+    """Return the messages about an export."""
+    reading_text = f"{config['reading']} reading"
+    reading_text += f", weights averaged with decay {config['ema']:g}" if config["ema"] else ""
+    lines = [f"{to}: run {config['run']}, {reading_text}, to ship: {config['model']}"]
+    if alternative := config["measured"].get(ALTERNATIVE):
+        lines.append(model_card.describe_ema_choice(config["ema"], alternative))
+    for name, row in config["measured"]["files"].items():
+        times = row["latency"]["1"]["median"]
+        line = f"{name}: accuracy {model_card.format_interval(row['accuracy'])} %"
+        line += (
+            ""
+            if name == FLOAT_FILE
+            else f", {model_card.format_interval(row['difference'], '+')} points"
+        )
+        lines.append(f"{line}, {config['files'][name]['bytes']:,} bytes, {times:.3g} ms an image")
+    lines.append(f"`{shlex.join(['kdpipe', 'predict', str(to), 'IMAGE'])}` asks it")
+    return lines
+
+
+# --- the folder
+
+
+def require_absent(target: Path) -> None:
+    """Raise KdpipeError if the target of an export exists already."""
+    if target.exists() or target.is_symlink():
+        raise KdpipeError(
+            f"{target} is there already: remove it, or export to another folder with --to"
+        )
+
+
+def to_json_bytes(value: dict) -> bytes:
+    """Return a mapping as the content of a JSON file of an export."""
+    return (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write a new folder.
+
+    Parameters
+    ----------
+    target : Path
+        The folder.
+    files : mapping of str to bytes
+        The content of its files by name.
+
+    Raises
+    ------
+    KdpipeError
+        If the folder exists already, or cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for abandoned in _find_abandoned_folders(target):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        with _temporary_folder(target) as temporary:
+            for name, content in files.items():
+                write_bytes(temporary / name, content)
+            require_absent(target)
+            os.rename(temporary, target)
+            _fsync_folder(target.parent)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _temporary_folder(target: Path) -> Iterator[Path]:
+    """Create a locked temporary folder beside a target, and remove it if it was not renamed."""
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    temporary.mkdir()
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield temporary
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _find_abandoned_folders(target: Path) -> Iterator[Path]:
+    """Yield the temporary folders beside a target that no process works in any more."""
+    for path in target.parent.iterdir():
+        if path.name.startswith(f".{target.name}.") and path.suffix == ".tmp" and path.is_dir():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            else:
+                yield path
+            finally:
+                os.close(descriptor)
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Flush the entries of a folder to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,313 @@
+"""The model card of an export: its README.md, in the format of Hugging Face."""
+
+import yaml
+
+from kdpipe.analysis.recommendation import Recommendation
+from kdpipe.data.cards import DatasetCard
+from kdpipe.export import preprocess
+from kdpipe.export.classifier import FLOAT_FILE, INT8_FILE
+from kdpipe.plan.footprint import format_size
+from kdpipe.report.format import escape_markdown, format_headline, format_si
+from kdpipe.runs.spec import RunSpec
+from kdpipe.stats.proportions import ProportionEstimate
+
+FILE_TITLES = {FLOAT_FILE: "float32", INT8_FILE: "int8"}
+USAGE_EXAMPLE = """import kdpipe
+classify = kdpipe.load(".")     # this folder
+print(classify("image.jpg"))    # a path, an image of PIL, an array of uint8, or a list of them
+"""
+
+
+def render_model_card(
+    config: dict, card: DatasetCard, spec: RunSpec, answer: Recommendation | None, notes: list[str]
+) -> str:
+    """Render the model card of an export as Markdown.
+
+    Parameters
+    ----------
+    config : dict
+        The config of the export.
+    card : DatasetCard
+        The card of the data set.
+    spec : dict
+        The spec of the run.
+    answer : Recommendation or None
+        The recommendation that chose the run, if one did.
+    notes : list of str
+        What is missing in the export.
+    """
+    parts = [
+        _render_front_matter(config, card),
+        f"# {_render_title(config, card)}",
+        _render_about(config, card),
+    ]
+    if answer is not None:
+        best_seed_note = "This network is the one of its seeds that is best on validation."
+        parts.append(f"{escape_markdown(format_headline(answer))} {best_seed_note}")
+    parts += ["## Use", _render_usage(), "## Measured", _render_measurements(config), *notes]
+    parts += ["## Input", _render_input(config), "## Data", _render_data(config, card, spec)]
+    parts += [
+        "## Training",
+        _render_training(config, spec, answer),
+        "## Limits",
+        _render_limits(config),
+        "## Files",
+    ]
+    parts.append(_render_files(config))
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _render_title(config: dict, card: DatasetCard) -> str:
+    """Return the title of the card."""
+    return escape_markdown(f"{config['network']['name']} on {card.title}")
+
+
+def _render_front_matter(config: dict, card: DatasetCard) -> str:
+    """Return the metadata of the card, in YAML."""
+    results = [
+        {
+            "task": {"type": "image-classification"},
+            "dataset": {"name": card.title, "type": card.name, "split": "test"},
+            "metrics": [
+                {
+                    "type": "accuracy",
+                    "name": f"accuracy ({FILE_TITLES[name]})",
+                    "value": round(row["accuracy"][0] / 100, 6),
+                }
+            ],
+        }
+        for name, row in config["measured"]["files"].items()
+    ]
+    facts = {
+        "library_name": "onnx",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "knowledge-distillation", "onnx", "kdpipe"],
+        "metrics": ["accuracy"],
+        "model-index": [{"name": config["run"], "results": results}],
+    }
+    return f"---\n{yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)}---"
+
+
+def _render_about(config: dict, card: DatasetCard) -> str:
+    """Return a sentence on the network and its data set."""
+    network, input_config = config["network"], config["input"]
+    size = f"{input_config['channels']} x {input_config['height']} x {input_config['width']}"
+    return (
+        f"A {escape_markdown(network['name'])} ({format_si(config['parameters'])} parameters, "
+        f"{format_si(config['multiply_adds'])} multiply-adds an image) that sorts images of {size} "
+        f"into {len(config['classes'])} classes of {escape_markdown(card.title)}, made by kdpipe "
+        f"{config['kdpipe']} in the study {escape_markdown(config['study'])}."
+    )
+
+
+def _render_usage() -> str:
+    """Return how an export is used."""
+    return (
+        "With kdpipe, onnxruntime, numpy and pillow; PyTorch is not needed:\n\n"
+        f"```python\n{USAGE_EXAMPLE}```\n\n"
+        "or `kdpipe predict THIS_FOLDER image.jpg folder/`. Without kdpipe, any ONNX Runtime runs "
+        "the graphs: they take `pixels`, uint8 (batch, channels, height, width), normalise them by "
+        "themselves, and give `logits`; see Input for how a picture becomes pixels."
+    )
+
+
+def _render_measurements(config: dict) -> str:
+    """Return the table of accuracy, size and latency, and how they were measured."""
+    measured = config["measured"]
+    batches = [size for row in measured["files"].values() for size in row["latency"]]
+    headers = ["", "accuracy, %", "less float32, points", "same answer as float32, %", "size"]
+    headers += [f"ms for {size}" for size in dict.fromkeys(batches)]
+    lines = [f"| {' | '.join(headers)} |", f"|{'---|' * len(headers)}"]
+    alternative, rows = measured.get("beside"), dict(measured["files"])
+    titles = dict(FILE_TITLES)
+    if alternative is not None:
+        titles[FLOAT_FILE] += f", {_describe_averaging(config['ema'])}"
+        titles["beside"] = (
+            f"{FILE_TITLES[FLOAT_FILE]}, {_describe_averaging(alternative['ema'])} "
+            "(not in this folder)"
+        )
+        rows["beside"] = alternative
+    for name, row in rows.items():
+        cells = [titles[name], format_interval(row["accuracy"])]
+        same = name == FLOAT_FILE
+        cells += ["-" if same else format_interval(row["difference"], "+")]
+        cells += ["-" if same else format_interval(row["agreement"])]
+        cells.append(
+            format_size(row["bytes"] if name == "beside" else config["files"][name]["bytes"])
+        )
+        for times in row["latency"].values():
+            cells.append(f"{times['median']:.3g} ({times['low']:.3g} to {times['high']:.3g})")
+        lines.append(f"| {' | '.join(cells)} |")
+    rounds = min(t["rounds"] for row in measured["files"].values() for t in row["latency"].values())
+    lines.append(
+        f"\nOn the {measured['images']:,} test images, with 95 % intervals over these images "
+        "(Wilson; Agresti and Min for the paired difference): they say nothing of other seeds. "
+        "Times are "
+        f"medians and quartiles of {rounds} rounds in which all took turns, after a warm-up, with "
+        f"{measured['threads']} thread of ONNX Runtime {measured['onnxruntime']} on "
+        f"{escape_markdown(measured['processor'])}. The operations are the same, "
+        f"{format_si(config['multiply_adds'])} multiply-adds an image, in integers where int8."
+    )
+    lines.append(
+        "\nFloat32 was compared with PyTorch on every test image: its logits are apart by at most "
+        f"{measured['apart']:.2g}."
+    )
+    if alternative is not None:
+        lines.append(f"\n{describe_ema_choice(config['ema'], alternative)}.")
+    return "\n".join(lines)
+
+
+def describe_ema_choice(ema: float | None, alternative: dict) -> str:
+    """Return which weights ship, averaged or not, and why.
+
+    Parameters
+    ----------
+    ema : float or None
+        The decay of the average, of the weights that ship.
+    alternative : dict
+        The key `measured.beside` of the config: what was measured of the other weights.
+    """
+    shipped_error, other_error = alternative["error_of_shipped"], alternative["error"]
+    reason = "there is no validation to tell them apart"
+    if shipped_error is not None and other_error is not None:
+        reason = (
+            f"validation error {shipped_error:.2f} %, {_describe_averaging(alternative['ema'])} "
+            f"{other_error:.2f} %"
+        )
+    return f"What ships is {_describe_averaging(ema)}: {reason}"
+
+
+def _describe_averaging(ema: float | None) -> str:
+    """Return how weights were averaged, in words."""
+    return "not averaged" if ema is None else f"averaged (decay {ema:g})"
+
+
+def format_interval(estimate: list[float] | ProportionEstimate, sign: str = "") -> str:
+    """Return a value with its interval: `95.3 (93.4 to 96.6)`."""
+    value, low, high = estimate
+    return f"{value:{sign}.2f} ({low:{sign}.2f} to {high:{sign}.2f})"
+
+
+def _render_input(config: dict) -> str:
+    """Return how an image becomes the input of the network."""
+    input_config = config["input"]
+    kind = "grey" if input_config["channels"] == 1 else "RGB"
+    upright = "" if input_config["by_mode_alone"] else "turned upright (EXIF), "
+    return (
+        f"A picture is {upright}made {kind}, and then {preprocess.describe_steps(input_config)}. "
+        "`kdpipe.load` and `kdpipe predict` do so. The graphs normalise: pixels / 255, less mean "
+        f"{_format_numbers(input_config['mean'])}, divided by std "
+        f"{_format_numbers(input_config['std'])}, of each channel. "
+        "`model.safetensors` is the network alone: who loads it normalises by these numbers."
+    )
+
+
+def _format_numbers(values: list[float]) -> str:
+    """Return numbers in brackets."""
+    return "[" + ", ".join(f"{value:.6g}" for value in values) + "]"
+
+
+def _render_data(config: dict, card: DatasetCard, spec: RunSpec) -> str:
+    """Return which images the network was trained, chosen and measured on."""
+    data = spec.data
+    noise = f", a share of {data.label_noise:g} of their labels redrawn at random"
+    names = ", ".join(escape_markdown(name) for name in config["classes"][:50])
+    more = ", ..." if len(config["classes"]) > 50 else ""
+    return (
+        f"{escape_markdown(card.title)} ({escape_markdown(card.source)}; sha256 "
+        f"{card.sha256[:12]}): trained on {data.train_size:,} images"
+        f"{noise if data.label_noise else ''}, chosen on {data.validation:,} validation "
+        f"images, measured on {card.test:,} test images. "
+        f"Classes: {names}{more}."
+    )
+
+
+def _render_training(config: dict, spec: RunSpec, answer: Recommendation | None) -> str:
+    """Return how the network was trained."""
+    recipe, teacher = spec.recipe, spec.teacher
+    pretrained = spec.pretrained
+    if pretrained:
+        return f"Its weights were brought, not trained (sha256 {str(pretrained.sha256)[:12]})."
+    origin = "on labels alone"
+    if teacher:
+        members = " and ".join(
+            f"{escape_markdown(str(member.network))} after epoch {member.epoch} "
+            f"(run {member.run[:12]})"
+            for member in teacher.members
+        )
+        origin = f"by distilling {members} ({escape_markdown(_describe_method(spec, answer))})"
+    if spec.network.start:
+        start = spec.network.start
+        file = escape_markdown(start.weights or f"a file, sha256 {str(start.sha256)[:12]}")
+        origin += f", from the weights of a {escape_markdown(start.network)} ({file})"
+    ema = config["ema"]
+    averaged = f", averaged over its steps (exponentially, decay {ema:g})," if ema else ""
+    if "beside" in config["measured"] and not ema:
+        averaged = ", not averaged over its steps as the study judged them,"
+    return (
+        f"Trained {origin}, for {recipe.epochs} epochs in batches of {recipe.batch_size} "
+        f"with seed {spec.seed}; the weights are those{averaged} after epoch "
+        f"{config['epoch']}, the {config['reading']} reading. Run {config['run']}, sha256 "
+        f"{config['digest'][:12]}."
+    )
+
+
+def _describe_method(spec: RunSpec, answer: Recommendation | None) -> str:
+    """Return the method of a distilled network, as the recommendation that chose it has it."""
+    if answer is not None and answer.arm_to_ship != "scratch":
+        return answer.settings
+    method = spec.method or {}
+    weights = {key: value for key, value in method.items() if key.endswith("_weight")}
+    parts = [f"{key} {value:g}" for key, value in weights.items() if value]
+    return ", ".join([f"temperature {method['temperature']:g}", *parts])
+
+
+def _render_limits(config: dict) -> str:
+    """Return what does not follow from the measurements."""
+    lines = [
+        "- Accuracy is that on images like those of the test set. On others it is not known, and "
+        "every image gets one of the classes, whatever it shows.",
+        f"- {_describe_probabilities(config)}",
+        "- Times hold for the processor named.",
+    ]
+    if INT8_FILE in config["files"]:
+        lines.append(
+            f"- int8: the ranges were set on {config['measured']['calibrated']:,} training images. "
+            "Processors without instructions for 8-bit products (VNNI) may round otherwise, and "
+            "answer otherwise: measure again where it is shipped."
+        )
+    if "build" in config["network"]:
+        lines.append(
+            "- The network is one of its authors' own "
+            f"({escape_markdown(config['network']['build'])}): `model.safetensors` needs their "
+            "code, the graphs do not."
+        )
+    return "\n".join(lines)
+
+
+def _describe_probabilities(config: dict) -> str:
+    """Return whether and how probabilities are calibrated."""
+    if "temperature" not in config:
+        return (
+            "The probabilities are those of the network as it was trained; they were not "
+            "calibrated."
+        )
+    temperatures = [
+        f"{FILE_TITLES[name]} by {scale:.3g} (calibration error on test "
+        f"{100 * ece['before']:.2g} % before, {100 * ece['after']:.2g} % after, 15 bins)"
+        for name, scale in config["temperature"].items()
+        for ece in [config["measured"]["files"][name]["ece"]]
+    ]
+    return (
+        "The probabilities of `kdpipe.load` and `kdpipe predict` are calibrated: logits are "
+        f"divided by a temperature fitted on validation, {'; '.join(temperatures)}. The "
+        "graphs give logits as they are: who runs them alone divides before the softmax."
+    )
+
+
+def _render_files(config: dict) -> str:
+    """Return the files with their checksums."""
+    return "\n".join(
+        f"- `{name}`: {facts['bytes']:,} bytes, sha256 {facts['sha256']}"
+        for name, facts in config["files"].items()
+    )

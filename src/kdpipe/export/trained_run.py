@@ -1,0 +1,173 @@
+"""Finished runs with the network and weights of the evaluation point of their study."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kdpipe.analysis.dataframe import compute_top1_error
+from kdpipe.errors import KdpipeError, StoreError
+from kdpipe.models import factory
+from kdpipe.plan.nodes import Run
+from kdpipe.runs import eval_points, records, run_folder
+from kdpipe.runs.eval_points import EvalPoint
+from kdpipe.runs.files import read_arrays, read_bytes
+from kdpipe.runs.store import Store
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run at an evaluation point.
+
+    Attributes
+    ----------
+    run : Run
+        The run.
+    record : dict
+        Its record.
+    folder : Path
+        Its folder.
+    reading : str
+        The evaluation point, `last` or `best`.
+    epoch : int
+        The epoch of the weights.
+    ema_decay : float or None
+        The decay of the average, if the weights are one.
+    error : float or None
+        On validation, in percentage points.
+    outputs : Path or None
+        The file of the outputs that the run has stored with these weights, if there is one.
+    weights : bytes
+        The content of the file of weights.
+    network : Module
+        The network, on the CPU, in eval mode.
+    """
+
+    run: Run
+    record: dict
+    folder: Path
+    reading: EvalPoint
+    epoch: int
+    ema_decay: float | None
+    error: float | None
+    outputs: Path | None
+    weights: bytes
+    network: nn.Module
+
+
+def load_trained_run(
+    run: Run, record: dict, store: Store, reading: EvalPoint, code: Path | None = None
+) -> TrainedRun:
+    """Load the network of a finished run at an evaluation point.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    record : dict
+        Its record.
+    store : Store
+        The results folder.
+    reading : str
+        The evaluation point, `last` or `best`.
+    code : Path or None
+        The folder of the modules of custom networks.
+
+    Raises
+    ------
+    KdpipeError
+        If the run is not done, or has no weights of the evaluation point.
+    StoreError
+        If the weights are damaged.
+    """
+    if record["status"] != "done":
+        raise KdpipeError(
+            f"run {run.name} {record['status']} ({record['reason']}): only a run that is done can "
+            "be exported"
+        )
+    if not run.epochs:  # a pretrained network has only one set of weights
+        reading = "last"
+    folder = store.run(run.name)
+    epoch, path = (
+        eval_points.get_eval_epoch(record, reading),
+        eval_points.find_weights_path(folder, record, reading),
+    )
+    if epoch is None or path is None:
+        raise KdpipeError(
+            f"run {run.name} has no weights of its {reading} reading, and the study reads there: "
+            f"write reading: {eval_points.other_eval_point(reading)} into the study, or train the "
+            "run again (remove its folder)"
+        )
+    decay = run.spec.recipe.ema if run.epochs else None
+    error = compute_top1_error((record[reading] or {}).get("val"))
+    outputs = eval_points.find_outputs_path(folder, record, reading)
+    weights, network = _load_weights(run, record, path, epoch, code)
+    return TrainedRun(run, record, folder, reading, epoch, decay, error, outputs, weights, network)
+
+
+def load_raw_weights(averaged_run: TrainedRun, code: Path | None = None) -> TrainedRun | None:
+    """Load a run whose weights are averaged with those of its last epoch, without averaging.
+
+    Parameters
+    ----------
+    averaged_run : TrainedRun
+        The run with averaged weights.
+    code : Path or None
+        The folder of the modules of custom networks.
+
+    Returns
+    -------
+    TrainedRun or None
+        None where the weights are no average, or the run has not kept those without averaging.
+
+    Raises
+    ------
+    StoreError
+        If the weights are damaged.
+    """
+    raw_record = averaged_run.record.get(records.UNAVERAGED_KEY)
+    if averaged_run.ema_decay is None or not raw_record:
+        return None
+    outputs = run_folder.unaveraged_outputs_path(averaged_run.folder)
+    path = run_folder.unaveraged_weights_path(averaged_run.folder)
+    weights, network = _load_weights(
+        averaged_run.run, averaged_run.record, path, raw_record["epoch"], code
+    )
+    return replace(
+        averaged_run,
+        reading="last",
+        epoch=raw_record["epoch"],
+        ema_decay=None,
+        error=compute_top1_error(raw_record.get("val")),
+        outputs=outputs
+        if records.find_file_info(averaged_run.record, averaged_run.folder, outputs)
+        else None,
+        weights=weights,
+        network=network,
+    )
+
+
+def _load_weights(
+    run: Run, record: dict, path: Path, epoch: int, code: Path | None
+) -> tuple[bytes, nn.Module]:
+    """Return the content of a file of weights that the record lists, and the network with them."""
+    folder = path.parent
+    file_info = records.find_file_info(record, folder, path)
+    if file_info is None:
+        raise StoreError(
+            f"the record of {run.name} lists no {path.name}: remove the folder {folder}"
+        )
+    try:
+        weights = read_bytes(path, file_info)
+    except FileNotFoundError:
+        raise KdpipeError(
+            f"{path} is not here, only the record of its run: export it where the study was run, "
+            "or run the study again with the archive moved away"
+        ) from None
+    arrays, header = read_arrays(path, file_info)
+    if header != {"run": run.digest, "epoch": epoch}:
+        raise StoreError(f"{path} is of another run or epoch: remove the folder {folder}")
+    network = factory.build_model(run.spec.network, code)
+    factory.load_state(network, {key: torch.from_numpy(value) for key, value in arrays.items()})
+    return weights, network.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Checks of a GPU: each file defines one `CHECK`."""

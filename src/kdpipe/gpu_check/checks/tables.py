@@ -1,0 +1,39 @@
+"""A logit cache built on the GPU, against one that the CPU builds from the same weights."""
+
+from kdpipe.gpu_check.check import Check, Outcome
+from kdpipe.gpu_check.fixtures import CheckFixture
+from kdpipe.runs.execution_options import ExecutionOptions
+
+
+def run_check(fixture: CheckFixture) -> Outcome:
+    """Run the check."""
+    import numpy as np
+
+    from kdpipe.devices import leases
+    from kdpipe.training.teachers import cached
+
+    runs, store = fixture.get_runs(), fixture.make_store("tables")
+    spec = runs.student.logit_caches[0].spec
+    fixture.run_forked(lambda: fixture.train(runs.teacher, store, [spec.epoch]))
+    logits = []
+    for device in ("cpu", "cuda"):
+        with leases.acquire_gpu(device, 1):
+            folder = cached.build_logit_cache(spec, store, ExecutionOptions(device))
+        logits.append(np.load(folder / "table.npy").astype(np.float64))
+    cpu_logits, gpu_logits = logits
+    difference = float(np.abs(cpu_logits - gpu_logits).max())
+    bound = cached.TOLERANCE * (1 + float(np.abs(cpu_logits).max()))
+    message = f"logits are off by {difference:.1e} at most, {bound:.1e} are allowed"
+    return Outcome(
+        difference <= bound,
+        message,
+        {"off": difference, "allowed": bound, "logits": cpu_logits.size},
+    )
+
+
+CHECK = Check(
+    order=70,
+    title="A teacher table beside the CPU's",
+    function=run_check,
+    meanwhile="teacher_outputs: live",
+)

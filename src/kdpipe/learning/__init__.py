@@ -1,1 +1,0 @@
-"""What a network learns from: the recipe, and the terms of the loss."""

@@ -1,1 +1,0 @@
-"""The terms of the loss: each file defines `TERM` (`term.Term`)."""

@@ -1,0 +1,174 @@
+"""The keys of a method: those of every method, and those of every file in `losses`.
+
+`method` turns them into the spec of a run.
+"""
+
+import functools
+import re
+from typing import Annotated, Any
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from kdpipe import registry
+from kdpipe.losses.base import LossTerm
+from kdpipe.pydantic_base import DOTTED_PATTERN, StrictModel
+
+LOSSES_PACKAGE = "kdpipe.losses"
+KD_TERM = "kd"
+# As a network's `named_modules` has it.
+ModulePath = Annotated[str, Field(min_length=1, max_length=200)]
+DottedPath = Annotated[str, Field(max_length=200, json_schema_extra={"pattern": DOTTED_PATTERN})]
+DEFAULTS_WITH_OTHER_TERM = {"ce_weight": 1.0, "kd_weight": 0.0}  # where they are not given
+
+
+@functools.cache
+def load_terms() -> dict[str, LossTerm]:
+    """Return every term by the name of its file: KD first, the others by name.
+
+    The order is that of the sum, and the order of a float sum is part of the bytes.
+    """
+    by_name = registry.load_all_objects(LOSSES_PACKAGE, "TERM", LossTerm)
+    return {KD_TERM: by_name[KD_TERM]} | by_name
+
+
+def _has_other_term(keys: dict) -> bool:
+    """Return whether a method names a term other than KD; its keys need not be valid."""
+    weights = [keys.get(f"{name}_weight") for name in load_terms() if name != KD_TERM]
+    is_weighted = any(isinstance(weight, int | float) and weight > 0 for weight in weights)
+    return is_weighted or keys.get("term") is not None
+
+
+class MethodConfig(StrictModel):
+    """loss = ce_weight * CE + the weighted terms; those of weight 0 are not there."""
+
+    ce_weight: float = Field(
+        0.1,
+        ge=0,
+        le=1000,
+        description="the weight of CE with the labels; beside another term than KD 1 if not given",
+    )
+    stop_epoch: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="ESKD: what the teacher adds to the loss ends after this epoch, or share of "
+        "epochs; null: it stays",
+        examples=[0.3],
+    )
+    ce_weight_after_stop: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        None, description="the weight of CE after the stop; null: 1.0", examples=[1.0]
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="of the CE term, instead of the recipe's", examples=[0.1]
+    )
+    standardise: bool = Field(
+        False,
+        description="LSKD: terms on logits see each image's logits less their mean, divided by "
+        "their standard deviation, of student and teacher; CE sees them as they are",
+        examples=[True],
+    )
+    unlabelled: Annotated[int, Field(ge=0, le=65_536)] = Field(
+        0,
+        description="how many images of data.unlabelled a batch has beside the labelled ones while "
+        "the teacher teaches: its terms see both, CE those with labels alone; BatchNorm sees the "
+        "joined batch; mixup and CutMix leave these as they are; the steps stay as many",
+        examples=[64],
+    )
+    student_modules: Annotated[list[ModulePath], Field(min_length=1)] | None = Field(
+        None,
+        description="the student's modules whose outputs the terms on groups compare, by their "
+        "paths in the network (`named_modules` of torch); null: its groups",
+        examples=[["layer2", "layer3"]],
+    )
+    teacher_modules: Annotated[list[ModulePath], Field(min_length=1)] | None = Field(
+        None,
+        description="the teacher's modules, one for each of the student's; null: its groups",
+        examples=[["layer2", "layer4"]],
+    )
+    term: DottedPath | None = Field(
+        None,
+        description="a term of one's own, as module.NAME; the module is found in the folder "
+        "`code`, or installed",
+        examples=["my_terms.TERM"],
+    )
+    term_weight: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
+        1.0, description="the weight of the term of one's own"
+    )
+    term_keys: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="the keys of that term", examples=[{"power": 2}]
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kd_weight(cls, values: Any) -> Any:
+        """Give a method that names another term CE at weight 1, and KD only if it names it too."""
+        if isinstance(values, dict) and _has_other_term(values):
+            return DEFAULTS_WITH_OTHER_TERM | values
+        return values
+
+    @model_serializer(mode="wrap")
+    def _serialize_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict:
+        """Write what `_default_kd_weight` decided, which differs from the fields' defaults."""
+        data = serialize(self)
+        if _has_other_term(vars(self)):
+            data |= {key: getattr(self, key) for key in DEFAULTS_WITH_OTHER_TERM}
+        return data
+
+    @model_validator(mode="after")
+    def _check_modules(self):
+        """Raise ValueError unless both lists of modules are there, and of one length."""
+        students, teachers = self.student_modules, self.teacher_modules
+        if students is None and teachers is None:
+            return self
+        if students is None or teachers is None or len(students) != len(teachers):
+            raise ValueError(
+                "student_modules and teacher_modules: as many paths of the one as of the other "
+                "are compared"
+            )
+        active = [term for name, term in load_terms().items() if getattr(self, f"{name}_weight")]
+        if self.term is None and not any("groups" in term.needs for term in active):
+            raise ValueError("student_modules: no term of this method compares features of modules")
+        return self
+
+    @field_validator("term")
+    @classmethod
+    def _check_dotted_path(cls, term: str | None) -> str | None:
+        """Raise ValueError for a term that is no dotted path."""
+        if term is not None and not re.fullmatch(DOTTED_PATTERN, term):
+            raise ValueError(f"{term[:60]!r}: write module.NAME, e.g. my_terms.TERM")
+        return term
+
+    @model_validator(mode="after")
+    def _check_terms(self):
+        """Raise ValueError for keys without the terms that they are of."""
+        weights = {f"{name}_weight": term for name, term in load_terms().items()}
+        active = [term for weight, term in weights.items() if getattr(self, weight)]
+        if self.term is None and not active:
+            raise ValueError(
+                f"every weight of a term is 0: the teacher would teach nothing (the weights are "
+                f"{', '.join(weights)})"
+            )
+        uses_logits = any(term.needs == "logits" for term in active)
+        if self.standardise and self.term is None and not uses_logits:
+            raise ValueError("standardise: no term of this method looks at logits")
+        if self.stop_epoch is None and self.ce_weight_after_stop is not None:
+            raise ValueError("ce_weight_after_stop needs a stop_epoch")
+        custom_keys = {"term_weight", "term_keys"} & self.model_fields_set
+        if self.term is None and custom_keys:
+            raise ValueError(
+                f"{' and '.join(sorted(custom_keys))}: of a term of one's own; name it (term)"
+            )
+        return self
+
+
+# The last of the bases gives the first fields.
+Method = create_model(
+    "Method",
+    __doc__=MethodConfig.__doc__,
+    __base__=(MethodConfig, *(term.keys for term in reversed(load_terms().values()))),
+)

@@ -1,0 +1,236 @@
+"""Cards of custom loss terms: what is known of a term without importing its code.
+
+A method names a term as `term: module.NAME`. The plan must know what it needs of a teacher, and
+imports neither torch nor a user's code; so `kdpipe term STUDY` imports it once, tries it, and
+writes a card beside the code, `module.NAME.term.json`. What of it decides a run is part of the
+run's spec: a job needs the code, and no card. The digests of the code are in no name; with them
+`kdpipe check` compares a card without importing anything.
+"""
+
+import json
+import math
+import re
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdpipe import hashing, user_code
+from kdpipe.errors import KdpipeError
+from kdpipe.losses.base import FEATURE_REQUIREMENTS
+from kdpipe.pydantic_base import DOTTED_PATTERN
+from kdpipe.runs.files import READ_ERRORS
+from kdpipe.text import did_you_mean, format_value, join_names
+
+PLAIN_NAME = r"[a-z][a-z0-9_]{0,19}"
+KEY_TYPES = {"switch": (bool,), "whole number": (int,), "number": (int, float), "text": (str,)}
+CODE_KEYS = ("code", "gpu_checked")  # in no card from before there were digests
+
+
+@dataclass(frozen=True)
+class TermCard:
+    """What is known of one custom term.
+
+    Attributes
+    ----------
+    term : str
+        Dotted path, `module.NAME`.
+    title, part, revision, needs
+        As the term declares them (`LossTerm`).
+    keys : dict of str to list
+        Its keys, each with its kind (`KEY_TYPES`) and default.
+    learnt : bool
+        Whether it has parameters of its own.
+    answer : list of float
+        Its values for fixed tensors: code that was changed gives others.
+    answers : list of list, or None
+        The same with other keys than the defaults: those of methods, each as `pairs`, and the
+        values. None in an older card, which has none.
+    labelled : bool
+        Whether it looks at labels; older cards do not say, and none was refused.
+    code : dict of str to str, or None
+        Digests of the files that it was made from (`user_code.hash_loaded_code`).
+    gpu_checked : bool
+        Whether it was also tried for what would fail on a GPU.
+    """
+
+    term: str
+    title: str
+    part: str
+    revision: int
+    needs: str
+    keys: dict[str, list]
+    learnt: bool
+    answer: list[float]
+    answers: list[list] | None = None
+    labelled: bool = True
+    code: dict[str, str] | None = field(default=None, compare=False)
+    gpu_checked: bool = field(default=False, compare=False)
+
+    def values(self, term_keys: dict) -> dict:
+        """Return every key of the term with its value: that of a method, or the default."""
+        values = {key: term_keys.get(key, value) for key, (_, value) in self.keys.items()}
+        return {
+            key: float(value) if self.keys[key][0] == "number" else value
+            for key, value in values.items()
+        }
+
+    def pairs(self, term_keys: dict) -> list[list]:
+        """Return the values of every key as a spec has them."""
+        return sorted([key, value] for key, value in self.values(term_keys).items())
+
+    def with_keys(self, term_keys: dict) -> list[float] | None:
+        """Return the answer with a method's keys beside that of the defaults.
+
+        None where these keys were never tried; empty where they are the defaults.
+        """
+        pairs = self.pairs(term_keys)
+        if pairs == self.pairs({}):
+            return []
+        return next((answer for keys, answer in self.answers or () if keys == pairs), None)
+
+    def spec(self, weight: float, term_keys: dict) -> dict:
+        """Return the `own_term` of a run's spec: what decides its bytes."""
+        return {
+            "term": self.term,
+            "revision": self.revision,
+            "part": self.part,
+            "needs": self.needs,
+            "weight": weight,
+            "keys": self.pairs(term_keys),
+            "answer": [*self.answer, *(self.with_keys(term_keys) or ())],
+        }
+
+    def find_key_errors(self, term_keys: dict) -> list[str]:
+        """Return the mistakes in a method's keys, each as `key: message`."""
+        errors = []
+        for key, value in term_keys.items():
+            if key not in self.keys:
+                guess = did_you_mean(key, self.keys)
+                errors.append(f"{key}: unknown key{guess} (allowed: {join_names(self.keys)})")
+                continue
+            kind = self.keys[key][0]
+            if type(value) not in KEY_TYPES[kind]:
+                errors.append(f"{key}: {format_value(value)}: a {kind} is wanted")
+        return errors
+
+
+def term_card_path(folder: Path, term: str) -> Path:
+    """Return the path of a term's card."""
+    return folder / f"{term}.term.json"
+
+
+def load_term_card(folder: Path, term: str, config_key: str, study: str) -> TermCard:
+    """Load the card of a term.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's `code` folder.
+    term : str
+        Dotted path of the term.
+    config_key : str
+        Key of the study that names it.
+    study : str
+        The study's file, as messages name it.
+
+    Raises
+    ------
+    KdpipeError
+        If it has none, with the command that writes it.
+    """
+    path, hint = term_card_path(folder, term), f"type: kdpipe term {shlex.quote(study)}"
+    if not path.exists():
+        raise KdpipeError(f"{config_key}: {term} has no card yet at {path}; {hint}")
+    card = read_term_card(path, hint)
+    if card.term != term:
+        raise KdpipeError(f"{config_key}: {path} is the card of {card.term}; {hint}")
+    return card
+
+
+def dump_term_card(card: TermCard) -> dict:
+    """Return a card as it is written, with its checksum."""
+    content = json.loads(json.dumps(vars(card)))
+    if card.code is None:
+        for key in CODE_KEYS:
+            del content[key]
+    return hashing.add_checksum(content)
+
+
+def read_term_card(path: Path, hint: str, require_seal: bool = True) -> TermCard:
+    """Read a card.
+
+    Parameters
+    ----------
+    path : Path
+        Its file.
+    hint : str
+        What to do about a file that is no card; ends the message.
+    require_seal : bool, default True
+        Whether to refuse a card from before cards had checksums.
+
+    Raises
+    ------
+    KdpipeError
+        If the file is no card, or was changed by hand.
+    """
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(2**20))
+        if require_seal and "seal" not in content:
+            raise ValueError("it has no seal: an earlier version wrote it")
+        if "seal" in content and content != hashing.add_checksum(content):
+            raise ValueError("it was changed by hand")
+        content.pop("seal", None)
+        card = TermCard(**content)
+        _check_types(card)
+    except READ_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise KdpipeError(f"{path} is no card of a term ({reason}); {hint}") from None
+    return card
+
+
+def is_valid_term_spec(term_spec: dict) -> bool:
+    """Return whether the `own_term` of a spec is well formed."""
+    expected = {"term", "revision", "part", "needs", "weight", "keys", "answer"}
+    return bool(
+        term_spec.keys() == expected
+        and re.match(DOTTED_PATTERN, term_spec["term"])
+        and re.fullmatch(PLAIN_NAME, term_spec["part"])
+        and type(term_spec["revision"]) is int
+        and term_spec["revision"] > 0
+        and term_spec["needs"] in FEATURE_REQUIREMENTS
+        and _is_number(term_spec["weight"])
+        and term_spec["weight"] > 0
+        and all(len(pair) == 2 and re.fullmatch(PLAIN_NAME, pair[0]) for pair in term_spec["keys"])
+        and all(map(_is_number, term_spec["answer"]))
+    )
+
+
+def answers_match(a: list[float], b: list[float]) -> bool:
+    """Return whether two answers are equal up to rounding, which differs between machines."""
+    return len(a) == len(b) and all(
+        math.isclose(x, y, rel_tol=1e-3, abs_tol=1e-6) for x, y in zip(a, b, strict=True)
+    )
+
+
+def _check_types(card: TermCard) -> None:
+    """Raise ValueError for a field that is not that of a term."""
+    if not is_valid_term_spec(card.spec(1.0, {})) or type(card.title) is not str:
+        raise ValueError("its facts are not those of a term")
+    for key in ("labelled", "gpu_checked"):
+        if type(getattr(card, key)) is not bool:
+            value = format_value(getattr(card, key))
+            raise ValueError(f"{key}: {value} is neither true nor false")
+    for key, (kind, value) in card.keys.items():
+        if not (re.fullmatch(PLAIN_NAME, key) and type(value) in KEY_TYPES[kind]):
+            raise ValueError(f"keys: {key} is {format_value(value)}")
+    for keys, answer in card.answers or ():
+        if keys != card.pairs(dict(keys)) or not all(map(_is_number, answer)):
+            raise ValueError(f"answers: {format_value(keys)} are not its keys")
+    if not user_code.are_code_digests(card.code):
+        raise ValueError("code: these are no digests of files")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

@@ -1,0 +1,237 @@
+"""The cards of a study's custom terms: written after a trial, and compared with the code.
+
+A card whose digests are those of the files as they are now is true without a trial: nothing is
+imported for it. Where they differ (or an older card has none) the term is tried again with the keys
+of every method that names it. All mistakes of a study's terms are in one message.
+"""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.losses.config import MethodConfig
+from kdpipe.losses.custom import card as term_card
+from kdpipe.losses.custom.card import TermCard, answers_match
+from kdpipe.runs.files import write_json
+from kdpipe.user_code import forbid_exit, is_code_unchanged
+
+if TYPE_CHECKING:
+    from kdpipe.losses.custom.validate import TermValidator
+
+
+@dataclass(frozen=True)
+class CustomTerms:
+    """A study's custom terms.
+
+    Attributes
+    ----------
+    source : str
+        The study's file, as messages name it.
+    methods : dict of str to MethodConfig
+        The study's methods by name.
+    code : str or None
+        Folder of the terms' code and their cards.
+    on_gpus : bool
+        Whether they may run on GPUs, and are tried for it.
+    """
+
+    source: str
+    methods: dict[str, MethodConfig]
+    code: str | None
+    on_gpus: bool = False
+
+    @property
+    def terms(self) -> dict[str, list[str]]:
+        """Return the custom terms, each with the names of the methods that use it."""
+        methods_of_term: dict[str, list[str]] = {}
+        for name, method in self.methods.items():
+            if method.term is not None:
+                methods_of_term.setdefault(method.term, []).append(name)
+        return methods_of_term
+
+    def card_path(self, term: str) -> Path:
+        """Return the path of a term's card."""
+        return term_card.term_card_path(Path(self.code or ""), term)
+
+
+def write_term_cards(custom_terms: CustomTerms) -> list[str]:
+    """Try every custom term of a study and write its card.
+
+    Returns
+    -------
+    list of str
+        A line about each card.
+
+    Raises
+    ------
+    StudyError
+        With all mistakes; no card is written then.
+    """
+    if not custom_terms.terms:
+        raise StudyError(
+            f"{custom_terms.source}: there are no terms of your own in it (methods: term)"
+        )
+    lines = []
+    for card in _validate_each(custom_terms, custom_terms.terms, _merge_old_card):
+        path = custom_terms.card_path(card.term)
+        renames_runs = card.answers and _lacks_key_answers(path)
+        write_json(path, term_card.dump_term_card(card))
+        keys = ", ".join(f"{key} ({kind}, {value!r})" for key, (kind, value) in card.keys.items())
+        line = f"{path}: {card.title}, column {card.part}, of the teacher's {card.needs}"
+        line += f"; keys: {keys}" if keys else "; no keys"
+        if renames_runs:
+            line += (
+                "; its old card held no answer with term_keys: runs with these get other names, "
+                "and are made anew"
+            )
+        lines.append(line + ("; it has parameters of its own" if card.learnt else ""))
+    return lines
+
+
+def check_term_cards(custom_terms: CustomTerms) -> None:
+    """Compare the cards of a study with its code, which is imported only where they differ.
+
+    Raises
+    ------
+    StudyError
+        With all terms that fail, or are not what their cards say.
+    """
+    terms = custom_terms.terms.items()
+    _validate_each(
+        custom_terms,
+        {term: names for term, names in terms if not _is_current(custom_terms, term, names)},
+        lambda validator, card, path: _check_unchanged(validator, card, path, custom_terms.source),
+    )
+
+
+def _is_current(custom_terms: CustomTerms, term: str, names: list[str]) -> bool:
+    """Return whether a term's code is to the letter what its card was made of.
+
+    It must have been tried with the keys of all methods that use it.
+    """
+    try:
+        card = term_card.read_term_card(custom_terms.card_path(term), "")
+    except KdpipeError:
+        return False
+    all_keys = [custom_terms.methods[name].term_keys for name in names]
+    return (
+        card.term == term
+        and is_code_unchanged(card.code, Path(custom_terms.code or ""))
+        and (card.gpu_checked or not custom_terms.on_gpus)
+        and not any(map(card.find_key_errors, all_keys))
+        and all(card.with_keys(term_keys) is not None for term_keys in all_keys)
+    )
+
+
+@forbid_exit()
+def _validate_each(
+    custom_terms: CustomTerms,
+    terms: dict[str, list[str]],
+    compare_card: Callable[["TermValidator", TermCard, Path], TermCard],
+) -> list[TermCard]:
+    """Try terms with the keys of each of their methods and compare each with its old card.
+
+    All mistakes are raised together.
+    """
+    if not terms:
+        return []
+    from kdpipe.losses.custom.validate import TermValidator, import_term  # torch
+
+    code = Path(custom_terms.code) if custom_terms.code else None
+    cards, errors = [], []
+    for term, names in terms.items():
+        config_key = f"methods.{names[0]}.term"
+        try:
+            validator = TermValidator(
+                config_key, term, import_term(config_key, term, code), custom_terms.on_gpus, code
+            )
+            card = validator.card()
+        except KdpipeError as error:
+            errors.append(str(error))
+            continue
+        answers: list[list] = []
+        for name in names:
+            term_keys = custom_terms.methods[name].term_keys
+            try:
+                answer = validator.with_keys(term_keys)
+            except KdpipeError as error:
+                errors.append(str(error).replace(config_key, f"methods.{name}", 1))
+                continue
+            entry = [card.pairs(term_keys), answer]
+            if card.with_keys(term_keys) is None and entry not in answers:
+                answers.append(entry)
+        try:
+            path = custom_terms.card_path(term)
+            cards.append(compare_card(validator, replace(card, answers=answers), path))
+        except KdpipeError as error:
+            errors.append(str(error))
+    if errors:
+        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
+        raise StudyError("\n  ".join([f"{custom_terms.source}: {count}", *errors]))
+    return cards
+
+
+def _merge_old_card(validator: "TermValidator", card: TermCard, path: Path) -> TermCard:
+    """Return the card to be written, with the old answers where they agree.
+
+    The old ones are in the names of runs, and machines round differently. Two computations under
+    one revision are refused.
+    """
+    try:
+        old = term_card.read_term_card(path, "", require_seal=False)
+    except KdpipeError:
+        return card
+    if replace(card, answer=old.answer, answers=old.answers, labelled=old.labelled) != old:
+        return card
+    if _answers_differ(validator, card, old):
+        raise KdpipeError(
+            f"{card.term}: it computes something else than under the same revision before: raise "
+            f"its revision (or remove {path}, if nothing was trained with it)"
+        )
+    old_answers = old.answers or []  # of other studies too, which use the same term
+    old_keys = [keys for keys, _ in old_answers]
+    new_answers = [entry for entry in card.answers or () if entry[0] not in old_keys]
+    return replace(card, answer=old.answer, answers=[*old_answers, *new_answers])
+
+
+def _lacks_key_answers(path: Path) -> bool:
+    """Return whether there is a card of an earlier version, by which runs were named."""
+    try:
+        return term_card.read_term_card(path, "", require_seal=False).answers is None
+    except KdpipeError:
+        return False
+
+
+def _answers_differ(validator: "TermValidator", card: TermCard, old: TermCard) -> bool:
+    """Return whether a term gives other answers than its old card, with any keys of that card.
+
+    Keys that the term refuses now count as another answer.
+    """
+    try:
+        current = [validator.answer(dict(keys)) for keys, _ in old.answers or ()]
+    except KdpipeError:
+        return True
+    pairs = zip(
+        [old.answer, *(answer for _, answer in old.answers or ())],
+        [card.answer, *current],
+        strict=True,
+    )
+    return not all(answers_match(before, after) for before, after in pairs)
+
+
+def _check_unchanged(
+    validator: "TermValidator", card: TermCard, path: Path, source: str
+) -> TermCard:
+    """Raise KdpipeError if a term is not what its card says."""
+    hint = f"type: kdpipe term {shlex.quote(source)}"
+    old = term_card.read_term_card(path, hint)
+    is_same = replace(card, answer=old.answer, answers=old.answers) == old
+    if not is_same or _answers_differ(validator, card, old):
+        raise KdpipeError(
+            f"{card.term}: it is not what its card {path} says: if that is meant, raise its "
+            f"revision and {hint}"
+        )
+    return card

@@ -1,0 +1,194 @@
+"""The keys of a study that define networks: custom ones, and those with pretrained weights."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from kdpipe.models.pretrained.hub import is_repository
+from kdpipe.pydantic_base import (
+    DOTTED_PATTERN,
+    SHA256_PATTERN,
+    NetworkName,
+    PositiveShare,
+    Share,
+    StrictModel,
+)
+
+NamePattern = Annotated[str, Field(min_length=1, max_length=200)]
+SideLength = Annotated[int, Field(ge=4, le=2048)]
+
+
+class InputConfig(StrictModel):
+    """The images that brought weights want, where they are other ones than the study's.
+
+    The teacher sees the crop that its student sees: its pixels, scaled and normalised for it.
+    """
+
+    card: bool = Field(
+        False,
+        description="take what is not written here from the card of the weights: torchvision's, "
+        "or the config of an export or of timm",
+        examples=[True],
+    )
+    size: SideLength | None = Field(
+        None,
+        description="pixels a side that the whole crop is scaled to, antialiased; null: the card's "
+        "or the study's",
+        examples=[224],
+    )
+    resize: SideLength | None = Field(
+        None,
+        description="scale the shorter side to this first and cut `size` out of the centre, as "
+        "torchvision does with whole pictures; null: scale the whole crop to `size`",
+        examples=[256],
+    )
+    interpolation: Literal["bilinear", "bicubic"] | None = Field(
+        None,
+        description="how it is scaled; null: the card's, or bilinear",
+        examples=["bicubic"],
+    )
+    mean: Annotated[list[Share], Field(min_length=1, max_length=3)] | None = Field(
+        None,
+        description="by which pixels in [0, 1] are normalised, of each channel that the network "
+        "takes: 1 (colours are made grey) or 3 (grey is repeated)",
+        examples=[[0.485, 0.456, 0.406]],
+    )
+    std: Annotated[list[PositiveShare], Field(min_length=1, max_length=3)] | None = Field(
+        None,
+        description="by which they are divided then, of each channel",
+        examples=[[0.229, 0.224, 0.225]],
+    )
+
+    @model_validator(mode="after")
+    def _check_normalization(self):
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give mean and std together: one normalises by both")
+        if self.mean is None and not self.card:
+            raise ValueError(
+                "give the mean and std that the network was trained with, or card: true where its "
+                "weights have a card"
+            )
+        if len(self.mean or []) != len(self.std or []) or len(self.mean or []) == 2:
+            raise ValueError("mean and std have one number for each channel: 1 or 3 each")
+        return self
+
+
+class PretrainedWeights(StrictModel):
+    """A network and a file of its weights.
+
+    Either torchvision's weights by name (a `path` then saves the download), or those of a
+    repository of the Hugging Face Hub, or a file of one's own; the last two with their SHA-256.
+    """
+
+    network: NetworkName = Field(
+        description="the network that the weights belong to", examples=["resnet34"]
+    )
+    weights: Annotated[str, Field(min_length=1, max_length=80)] | None = Field(
+        None,
+        description="weights by name: torchvision's, e.g. IMAGENET1K_V1; or a repository of the "
+        "Hub as timm keeps them, OWNER/NAME (wants kdpipe[timm])",
+        examples=["IMAGENET1K_V1", "timm/resnet18.a1_in1k"],
+    )
+    path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
+        None,
+        description="the file, safetensors or a state dict, or a folder with a config, an export's "
+        "or timm's; seen from this file",
+        examples=["../weights/wrn16-2.safetensors"],
+    )
+    sha256: Annotated[str, Field(pattern=SHA256_PATTERN)] | None = Field(
+        None,
+        description="of the file, as sha256sum prints it; torchvision's have one of their own",
+        examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+    )
+
+    @model_validator(mode="after")
+    def _check_source(self):
+        if self.weights is None and self.path is None:
+            raise ValueError("give weights (by name) or path (a file of your own)")
+        if self.weights is not None and is_repository(self.weights):
+            if self.path is not None:
+                raise ValueError("weights of the Hub lie in its own cache: leave path out")
+        elif self.weights is not None and self.sha256 is not None:
+            raise ValueError("torchvision's weights have a checksum: leave sha256 out")
+        return self
+
+
+class PretrainedTeacher(PretrainedWeights):
+    """A teacher that is not trained here: it brings its weights."""
+
+    input: InputConfig | None = Field(
+        None,
+        description="the images that it wants; null: it is fed as the students are, at the study's "
+        "size and normalised by the study's mean and std",
+        examples=[{"card": True}],
+    )
+    outputs: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None,
+        description="how many classes it tells apart; null: as many as its card says, else as the "
+        "data have",
+        examples=[1000],
+    )
+    classes: list[Annotated[int, Field(ge=0)] | str] | Literal["by-name"] | None = Field(
+        None,
+        description="for each class of the data, in their order, which of its classes that is, by "
+        "number from 0 or by the name on its card; by-name: the one that is called as in the data",
+        examples=[[281, "tabby", 285], "by-name"],
+    )
+
+
+class InitFrom(PretrainedWeights):
+    """A network that is trained from weights: with a teacher, or on labels as its own scratch run.
+
+    Its classifier has the classes of the data: one of other classes begins at random. Patterns are
+    of the names in the network's state_dict, with * and ?. What is neither the classifier nor new
+    is its backbone.
+    """
+
+    new: list[NamePattern] = Field(
+        default_factory=list,
+        description="what begins at random, although the file may have it",
+        examples=[["conv1.weight"]],
+    )
+    unused: list[NamePattern] = Field(
+        default_factory=list,
+        description="what the file has and the network has not",
+        examples=[["aux_head.*"]],
+    )
+    freeze: list[NamePattern] = Field(
+        default_factory=list,
+        description="what of the backbone stays as it is; a normalisation that does keeps its "
+        "statistics too",
+        examples=[["layer1.*", "layer2.*"], ["*"]],
+    )
+    backbone_lr: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="the backbone learns at the recipe's learning rate times this",
+        examples=[0.1],
+    )
+
+
+class CustomModelConfig(StrictModel):
+    """A network of one's own, by the callable that builds it.
+
+    It is called as `build(num_classes=..., in_channels=...)` and returns a torch.nn.Module that
+    takes (B, C, H, W) and gives logits (B, classes).
+    """
+
+    build: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": DOTTED_PATTERN})] = (
+        Field(
+            description="the callable, as module.callable; the module is found in the folder "
+            "`code`, or installed: timm's networks are timm.models.NAME",
+            examples=["my_networks.tiny", "timm.models.resnet18"],
+        )
+    )
+    revision: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        1, description="raised by hand when what the network computes changes; part of its runs"
+    )
+
+    @field_validator("build")
+    @classmethod
+    def _check_dotted(cls, build: str) -> str:
+        if not re.fullmatch(DOTTED_PATTERN, build):
+            raise ValueError(f"{build[:60]!r}: write module.callable, e.g. my_networks.tiny")
+        return build

@@ -1,0 +1,221 @@
+"""The cards of a study's custom networks: written after a trial, and compared with the code.
+
+A card whose digests are those of the files as they are now is true without a trial: nothing is
+imported for it. Where they differ (or an older card has none) the network is tried again, and its
+fingerprint decides whether it computes something else. All mistakes of a study's networks are in
+one message.
+"""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.models.config import CustomModelConfig
+from kdpipe.models.custom import card as network_card
+from kdpipe.models.custom.card import ModelInfo
+from kdpipe.models.pretrained.input_transform import ModelInput
+from kdpipe.runs.files import write_json
+from kdpipe.user_code import is_code_unchanged
+
+MAX_LISTED = 6  # differences in a message
+
+
+@dataclass(frozen=True)
+class CustomModels:
+    """A study's custom networks.
+
+    Attributes
+    ----------
+    source : str
+        The study's file, as messages name it.
+    networks : dict of str to CustomModelConfig
+        The networks by name.
+    code : str or None
+        Folder of their code and their cards.
+    inputs : list of ModelInput
+        What each is built for; a network may have several.
+    on_gpus : bool
+        Whether they may run on GPUs, and are tried for it.
+    """
+
+    source: str
+    networks: dict[str, CustomModelConfig]
+    code: str | None
+    inputs: list[ModelInput]
+    on_gpus: bool = False
+
+    def card_path(self, model_input: ModelInput) -> Path:
+        """Return the path of the card for one of the inputs."""
+        return network_card.card_path(Path(self.code or ""), *model_input)
+
+
+def write_cards(models: CustomModels) -> list[str]:
+    """Try every network of a study and write its card.
+
+    Returns
+    -------
+    list of str
+        A line about each card.
+
+    Raises
+    ------
+    StudyError
+        With all mistakes; no card is written then.
+    """
+    if not models.networks:
+        raise StudyError(f"{models.source}: there are no networks of your own in it (key networks)")
+    lines = []
+    for card in _validate_each(models, models.inputs, _keep_old_fingerprint):
+        path = models.card_path(ModelInput(card.name, card.shape, card.classes))
+        renames_runs = _lacks_stage_numbers(path) and card.of_groups
+        write_json(path, network_card.serialize_card(card))
+        line = (
+            f"{path}: {card.build} for {' x '.join(map(str, card.shape))} in {card.classes} "
+            f"classes: {card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds"
+        )
+        if card.random:
+            line += "; it draws at random in training (dropout)"
+        if card.groups:
+            line += f"; {len(card.groups)} group outputs"
+        if renames_runs:
+            line += ", which its old card did not hold: its runs get other names, and are made anew"
+        if not card.linear:
+            line += "; it does not end in a linear classifier: no probe can be made of it"
+        lines.append(line)
+    return lines
+
+
+def check_cards(models: CustomModels) -> None:
+    """Compare the cards of a study with its code, which is imported only where they differ.
+
+    Raises
+    ------
+    StudyError
+        With all networks that fail, or are not what their cards say.
+    """
+    _validate_each(
+        models,
+        [model_input for model_input in models.inputs if not _is_current(models, model_input)],
+        lambda card, path: _check_unchanged(card, path, models.source),
+    )
+
+
+def _is_current(models: CustomModels, model_input: ModelInput) -> bool:
+    """Return whether a network has a card, and its code is to the letter what that was made of."""
+    folder = Path(models.code or "")
+    try:
+        config = models.networks[model_input.name]
+        name, shape, classes = model_input
+        card = network_card.load_card(folder, name, config, shape, classes, models.source)
+    except KdpipeError:
+        return False
+    return is_code_unchanged(card.code, folder) and (card.gpu_checked or not models.on_gpus)
+
+
+def _validate_each(
+    models: CustomModels,
+    inputs: list[ModelInput],
+    compare_card: Callable[[ModelInfo, Path], ModelInfo],
+) -> list[ModelInfo]:
+    """Try networks of a study and compare each with its old card; raise all mistakes together."""
+    if not inputs:
+        return []
+    from kdpipe.models.custom import validate  # torch
+
+    code = Path(models.code) if models.code else None
+    cards, errors = [], []
+    for model_input in inputs:
+        try:
+            network = models.networks[model_input.name]
+            card = validate.validate_model(
+                model_input.name, network, model_input.shape, model_input.classes, code
+            )
+            if models.on_gpus:
+                validate.check_gpu(card, code)
+                card = replace(card, gpu_checked=True)
+            cards.append(compare_card(card, models.card_path(model_input)))
+        except KdpipeError as error:
+            errors.append(str(error))
+    if errors:
+        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
+        raise StudyError("\n  ".join([f"{models.source}: {count}", *errors]))
+    return cards
+
+
+def _keep_old_fingerprint(card: ModelInfo, path: Path) -> ModelInfo:
+    """Return the card to be written, with the old fingerprint where the two agree.
+
+    The old one is in the names of runs, and machines round differently. Two computations under one
+    revision are refused.
+    """
+    from kdpipe.models.custom import fingerprint  # torch
+
+    try:
+        old = network_card.read_card(path, "", require_seal=False)
+    except KdpipeError:
+        return card
+    if replace(old.spec(), answer=()) != replace(card.spec(), answer=()):
+        return card
+    if not _fingerprints_match(old, card):
+        raise KdpipeError(
+            f"networks.{card.name}.revision: {card.build} computes something else than under the "
+            f"same revision before: raise it (or remove {path}, if nothing was trained with it)"
+        )
+    stage_numbers = card.of_groups  # of the kind of step that the old logits are of
+    if card.random and not old.trained:
+        stage_numbers = stage_numbers[: len(stage_numbers) // 2]
+    elif card.other is not None and fingerprint.logits_match(old.trained, card.other[0]):
+        stage_numbers = card.other[1]
+    return replace(
+        card,
+        answer=old.answer,
+        trained=old.trained,
+        of_groups=old.of_groups or stage_numbers,
+    )
+
+
+def _lacks_stage_numbers(path: Path) -> bool:
+    """Return whether there is a card of an earlier version, by which runs were named."""
+    try:
+        return not network_card.read_card(path, "", require_seal=False).of_groups
+    except KdpipeError:
+        return False
+
+
+def _check_unchanged(card: ModelInfo, path: Path, source: str) -> ModelInfo:
+    """Raise KdpipeError if a network is not what its card says."""
+    hint = f"type: kdpipe network {shlex.quote(source)}"
+    if differences := _diff_cards(network_card.read_card(path, hint), card):
+        raise KdpipeError(
+            f"networks.{card.name}.build: {card.build} is not what its card says "
+            f"({'; '.join(differences)}): if that is meant, raise networks.{card.name}.revision "
+            f"and {hint}"
+        )
+    return card
+
+
+def _diff_cards(old: ModelInfo, new: ModelInfo) -> list[str]:
+    """Return what differs between a card and its network now, as texts."""
+    lines = [
+        f"{key} {getattr(old, key)} -> {getattr(new, key)}"
+        for key in ("parameters", "multiply_adds", "layout", "random", "linear", "groups")
+        if getattr(old, key) != getattr(new, key)
+    ]
+    for key in sorted(old.state.keys() | new.state.keys()):
+        before, now = old.state.get(key, "not there"), new.state.get(key, "not there")
+        if before != now:
+            lines.append(f"{key} {before} -> {now}")
+    if not lines and not _fingerprints_match(old, new):
+        lines = ["it computes something else with the same parameters"]
+    more = [f"and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+    return lines[:MAX_LISTED] + more
+
+
+def _fingerprints_match(old: ModelInfo, new: ModelInfo) -> bool:
+    """Return whether the fingerprint of a card is that of a network that was just tried."""
+    from kdpipe.models.custom import fingerprint  # torch
+
+    actual = fingerprint.Fingerprint(new.answer, new.trained, new.of_groups, new.random, new.other)
+    return fingerprint.matches_fingerprint(old.spec().answer, actual)

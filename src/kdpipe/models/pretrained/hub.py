@@ -1,0 +1,155 @@
+"""Weights as timm keeps them: a repository of the Hugging Face Hub, or a folder like one.
+
+Beside the weights is `config.json`: the architecture, and as `pretrained_cfg` the images that they
+were trained on. Repositories are named OWNER/NAME, as timm/resnet18.a1_in1k; what was downloaded of
+them is in the Hub's own cache. `timm.models.save_for_hf` writes such a folder.
+"""
+
+import importlib.util
+import json
+import math
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from kdpipe.errors import KdpipeError
+from kdpipe.runs.files import READ_ERRORS
+from kdpipe.text import format_value
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order that timm looks for them
+
+
+def is_repository(weights: str) -> bool:
+    """Return whether a name of weights is that of a repository; torchvision's have no slash."""
+    return "/" in weights
+
+
+def is_timm_folder(path: str | Path) -> bool:
+    """Return whether a folder holds weights with timm's config; kdpipe's exports have another."""
+    try:
+        return "pretrained_cfg" in json.loads((Path(path) / CONFIG_FILE).read_bytes())
+    except READ_ERRORS:
+        return False
+
+
+def choose_weights_file(folder: str | Path) -> str:
+    """Return the path of the weights in a folder that timm would load."""
+    paths = [os.path.join(folder, name) for name in WEIGHTS_FILES]
+    return next((path for path in paths if os.path.exists(path)), paths[0])
+
+
+def find_cached(repository: str, *names: str) -> Path | None:
+    """Return the first of these files of a repository that is in the Hub's cache.
+
+    Nothing is downloaded. None, too, where huggingface_hub is not installed.
+
+    Raises
+    ------
+    KdpipeError
+        For a malformed name of a repository.
+    """
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    try:
+        paths = [try_to_load_from_cache(repository, name) for name in names]
+    except ValueError as error:
+        raise KdpipeError(f"{format_value(repository)}: {_shorten(error)}") from None
+    return next((Path(path) for path in paths if isinstance(path, str)), None)
+
+
+def download_weights(repository: str) -> Path:
+    """Return the weights of a repository, from the Hub unless its cache has them.
+
+    Raises
+    ------
+    KdpipeError
+        If they cannot be downloaded; with the command that does it elsewhere.
+    """
+    if (path := find_cached(repository, *WEIGHTS_FILES)) is not None:
+        return path
+    try:
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(repository, WEIGHTS_FILES[0]))
+    except ImportError:
+        reason = "huggingface_hub is not installed"
+    except (OSError, ValueError) as error:
+        reason = _shorten(error)
+    raise KdpipeError(
+        f"the weights {repository} are not here and cannot be fetched ({reason}): where the Hub "
+        f"can be reached, type: {download_command(repository)}"
+    )
+
+
+def download_command(repository: str) -> str:
+    """Return the command of the Hub's own tool that downloads a repository into the cache."""
+    command = f"hf download {shlex.quote(repository)}"
+    if importlib.util.find_spec("huggingface_hub") is not None:
+        return command
+    return (
+        f"{command} (after pip install 'kdpipe[timm]', in a clone pip install -c requirements.lock "
+        "-e '.[timm]')"
+    )
+
+
+def parse_config(path: Path) -> dict[str, Any]:
+    """Read what a config states of the images that its weights want, and of their classes.
+
+    Returns
+    -------
+    dict
+        Fields of a `weights_info.WeightsInfo`; mean and std are empty where they are for other
+        channels than the network takes.
+
+    Raises
+    ------
+    KdpipeError
+        If the file does not state it.
+    """
+    try:
+        config = json.loads(path.read_bytes())
+        pretrained_config, arguments = config["pretrained_cfg"], config.get("model_args", {})
+        channels, *size = pretrained_config["input_size"]
+        channels = arguments.get("in_chans", channels)
+        outputs = config.get("num_classes", pretrained_config["num_classes"])
+        counts = [channels, *size, outputs + 1]  # some have no classifier
+        if not all(type(count) is int and 0 < count < 10**6 for count in counts):
+            raise ValueError(f"{format_value(counts)} are no counts")
+        height, width = size
+        mean, std = (_per_channel(pretrained_config[key], channels) for key in ("mean", "std"))
+        names = tuple(map(str, config.get("label_names") or ()))
+        centred = height == width and pretrained_config.get("crop_mode", "center") == "center"
+        resize = math.floor(height / pretrained_config.get("crop_pct", 1.0)) if centred else None
+    except READ_ERRORS as error:
+        raise KdpipeError(
+            f"{path} does not say as timm's do what images its weights want "
+            f"({type(error).__name__}: {_shorten(error)}): name the file of the "
+            "weights itself, and write `input` with mean, std and size"
+        ) from None
+    return {
+        "size": (height, width),
+        "mean": mean,
+        "std": std,
+        "interpolation": pretrained_config.get("interpolation"),
+        "resize": resize,
+        "outputs": outputs,
+        "classes": names if len(names) == outputs else (),
+    }
+
+
+def _per_channel(values: Any, channels: int) -> tuple[float, ...]:
+    """Return one number for each channel; none where they are for other channels."""
+    values = [float(value) for value in values]
+    if len(values) == 1:
+        values = values * channels
+    if not all(math.isfinite(value) for value in values):
+        raise ValueError(f"{format_value(values)} are not numbers")
+    return tuple(values) if len(values) == channels else ()
+
+
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

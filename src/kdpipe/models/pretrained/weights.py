@@ -1,0 +1,419 @@
+"""Files of weights: a user's own, torchvision's or the Hub's; for teachers and to begin from.
+
+A file is compared with the SHA-256 that the study states before it is read. It is read as
+safetensors, or as a state dict by torch with `weights_only`: nothing in it is executed. What does
+not fit the network is listed by name, all in one message. A training that begins from weights may
+leave some out and keep some fixed, by the patterns of its `start`; only a classifier for other
+classes is new without a pattern, and reported.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kdpipe.errors import KdpipeError
+from kdpipe.models import classifier_head, factory
+from kdpipe.models.layers import TorchvisionNetwork
+from kdpipe.models.pretrained import hub
+from kdpipe.models.pretrained.adapter import set_normalization, unwrap
+from kdpipe.runs.spec import ModelSpec, RunSpec
+
+# Where training scripts put weights in a checkpoint.
+NESTED_KEYS = ("state_dict", "model", "net", "model_state_dict")
+# Old files lack these counters, and no network with a fixed momentum reads them.
+BATCH_COUNT_SUFFIX = "num_batches_tracked"
+MAX_LISTED = 8  # differences in a message
+
+
+def load_pretrained(
+    model: nn.Module, spec: RunSpec, path: Path | None, mean: Any, std: Any
+) -> None:
+    """Load the weights that a run's spec names into its network.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network of the run.
+    spec : RunSpec
+        Spec of the run.
+    path : Path or None
+        File of the weights; None to download them by name.
+    mean, std : array of shape (C,)
+        Normalization of the run's images.
+
+    Raises
+    ------
+    KdpipeError
+        If the file is another, or does not fit the network.
+    """
+    assert spec.pretrained is not None
+    if path is None:
+        path = download_by_name(spec.network.name, spec.pretrained.weights)
+    network = unwrap(model)
+    factory.load_state(network, _match_state(network, spec, path))
+    set_normalization(model, mean, std)
+
+
+def check_weights(spec: RunSpec, path: Path, code: Path | None = None) -> None:
+    """Raise KdpipeError if a file is not that of a run's spec, or does not fit its network.
+
+    The network is built without numbers, unless it is a custom one; `code` is the folder of that.
+    """
+    with torch.device("cpu" if spec.network.build else "meta"):
+        model = factory.build_model(spec.network, code)
+    _match_state(unwrap(model), spec, path)
+
+
+def _match_state(model: nn.Module, spec: RunSpec, path: Path) -> dict[str, torch.Tensor]:
+    """Return the state in a file, if it is the one that the spec names and fits the network."""
+    assert spec.pretrained is not None
+    name = spec.network.name
+    state = read_weights(path, str(spec.pretrained.sha256), name)
+    if isinstance(model, TorchvisionNetwork) and not any(k.startswith("network.") for k in state):
+        state = {f"network.{key}": value for key, value in state.items()}  # as torchvision has it
+    check_state_dict(model.state_dict(), state, f"{path} does not fit {name}")
+    return state
+
+
+def read_weights(path: Path, sha256: str, name: str) -> dict[str, torch.Tensor]:
+    """Read a file of weights.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    sha256 : str
+        Its SHA-256, or the first digits of it.
+    name : str
+        Name of the network, for messages.
+
+    Returns
+    -------
+    dict of str to Tensor
+
+    Raises
+    ------
+    KdpipeError
+        If it is another file, or holds no state dict.
+    """
+    if not path.is_file():
+        raise KdpipeError(f"the weights of {name}: there is no file {path}")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(sha256):
+        raise KdpipeError(
+            f"{path} is not the file that the study names: its sha256 is {digest[:12]}, expected "
+            f"{sha256[:12]}"
+        )
+    return _read_state(path)
+
+
+def download_by_name(name: str, weights: str | None) -> Path:
+    """Return the file of weights of torchvision or the Hub, downloaded if need be.
+
+    Raises
+    ------
+    KdpipeError
+        If it cannot be downloaded.
+    """
+    if weights is None:
+        raise KdpipeError(f"the weights of {name}: --weights is missing, the file of one's own")
+    if hub.is_repository(weights):
+        return hub.download_weights(weights)
+    from torchvision.models import get_model_weights
+
+    url = get_model_weights(name)[weights].url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # The digits at the end of the file's name are the start of its SHA-256.
+            prefix = url.rpartition("-")[2].partition(".")[0]
+            torch.hub.download_url_to_file(url, str(path), prefix, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise KdpipeError(
+                f"the weights {weights} of {name} cannot be downloaded ({url}: {error}): bring the "
+                "file to this machine and name it in the study (pretrained: path)"
+            ) from None
+    return path
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format raises its own
+        raise KdpipeError(
+            f"{path} cannot be read as safetensors or as a plain state dict ({_shorten(error)}): "
+            "save model.state_dict() alone"
+        ) from None
+    for key in NESTED_KEYS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise KdpipeError(f"{path} holds no state dict: save model.state_dict()")
+    if state and all(str(key).startswith("module.") for key in state):  # of DataParallel
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    return state
+
+
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def check_state_dict(
+    expected: Mapping[str, torch.Tensor],
+    state: Mapping[str, torch.Tensor],
+    headline: str,
+    advice: str | None = None,
+) -> None:
+    """Raise KdpipeError if a state has not just the expected arrays.
+
+    Parameters
+    ----------
+    expected : mapping of str to Tensor
+        State of the network.
+    state : mapping of str to Tensor
+        State to compare: names, shapes, and whether all numbers are finite.
+    headline : str
+        First line of the message, which lists all differences.
+    advice : str, optional
+        Last line of the message.
+    """
+    errors = [f"{key} is missing" for key in expected if key not in state]
+    errors += [f"{key} is none of its parameters" for key in state if key not in expected]
+    errors += [
+        f"{key} has shape {tuple(value.shape)}, not {tuple(expected[key].shape)}"
+        for key, value in state.items()
+        if key in expected and value.shape != expected[key].shape
+    ]
+    errors += [f"{key} is not finite" for key, v in state.items() if not v.isfinite().all()]
+    if errors:
+        more = [f"and {len(errors) - MAX_LISTED} more"] if len(errors) > MAX_LISTED else []
+        lines = [headline, *errors[:MAX_LISTED], *more, *([advice] if advice else [])]
+        raise KdpipeError("\n  ".join(lines))
+
+
+# --- Weights that a training begins from
+
+
+class InitReport(NamedTuple):
+    """What a network takes over from the weights that it begins from.
+
+    Its fields are keys of a run's record.
+
+    Attributes
+    ----------
+    taken : int
+        Number of arrays that were loaded.
+    new : tuple of str
+        Arrays that begin at random instead.
+    frozen : int
+        Number of arrays that stay as they are.
+    """
+
+    taken: int
+    new: tuple[str, ...]
+    frozen: int
+
+    def __str__(self) -> str:
+        new = f"new, at random: {', '.join(self.new)}" if self.new else "nothing is new"
+        frozen = f"; {self.frozen:,} frozen" if self.frozen else ""
+        return f"{self.taken:,} arrays taken over, {new}{frozen}"
+
+
+class Backbone:
+    """What of a network is neither its classifier nor new: parts may stay, or learn slower.
+
+    Nothing of a network that begins at random does.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    network : ModelSpec
+        Its spec.
+
+    Attributes
+    ----------
+    init_report : InitReport or None
+        Report of `load_init`.
+    frozen_modules : list of nn.Module
+        Modules that stay as they are, with their statistics.
+    lr_factors : dict of str to float
+        Factors on the learning rate by parameter.
+    n_frozen : int
+        Number of arrays that stay as they are.
+
+    Raises
+    ------
+    KdpipeError
+        If a pattern matches nothing, or nothing is left to learn.
+    """
+
+    init_report: InitReport | None = None
+
+    def __init__(self, model: nn.Module, network: ModelSpec):
+        self.model = model
+        self.frozen_modules: list[nn.Module] = []
+        self.lr_factors: dict[str, float] = {}
+        self.n_frozen = 0
+        if (start := network.start) is None:
+            return
+        inner = _unwrap_torchvision(model)
+        prefix = "" if inner is model else "network."
+        head_names = _match_names(start.new, inner.state_dict()) | _find_head_names(
+            inner, network.classes
+        )
+        names = [name for name in inner.state_dict() if name not in head_names]
+        frozen_names = _match_names(start.freeze, names)
+        _check_patterns_match("freeze", start.freeze, names, network.name)
+        self.n_frozen = len(frozen_names)
+        for name, parameter in inner.named_parameters():
+            if name in frozen_names:
+                parameter.requires_grad_(False)
+            elif name not in head_names and start.backbone_lr != 1:
+                self.lr_factors[prefix + name] = start.backbone_lr
+        if not any(parameter.requires_grad for parameter in inner.parameters()):
+            raise KdpipeError(
+                f"starts.{network.name}.freeze: nothing of {start.network} is left to learn"
+            )
+        for path, module in inner.named_modules():
+            direct_names = [name for name, _ in module.named_parameters(path, recurse=False)]
+            direct_names = direct_names or [
+                name for name, _ in module.named_buffers(path, recurse=False)
+            ]
+            if direct_names and frozen_names.issuperset(direct_names):
+                self.frozen_modules.append(module)
+
+    def train(self) -> None:
+        """Put the network into training mode; what stays as it is keeps its statistics."""
+        self.model.train()
+        for module in self.frozen_modules:
+            module.training = False
+
+
+def load_init(model: nn.Module, network: ModelSpec, path: Path | None) -> Backbone:
+    """Load the weights that the network of a spec begins from, if it begins from any.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    network : ModelSpec
+        Its spec.
+    path : Path or None
+        File of the weights; None to download them by name.
+
+    Raises
+    ------
+    KdpipeError
+        If the file is another, or does not fit.
+    """
+    backbone = Backbone(model, network)
+    if (start := network.start) is not None:
+        if path is None:
+            path = download_by_name(start.network, start.weights)
+        inner = _unwrap_torchvision(model)
+        state, backbone.init_report = _match_init_state(inner, network, path, backbone.n_frozen)
+        factory.load_state(inner, state)
+    return backbone
+
+
+def match_init_weights(network: ModelSpec, path: Path, code: Path | None = None) -> InitReport:
+    """Return what a network would take over from a file.
+
+    The network is built without numbers, unless it is a custom one; `code` is the folder of that.
+
+    Raises
+    ------
+    KdpipeError
+        If the file is another, or does not fit.
+    """
+    with torch.device("cpu" if network.build else "meta"):
+        model = factory.build_model(network, code)
+    frozen = Backbone(model, network).n_frozen
+    return _match_init_state(_unwrap_torchvision(model), network, path, frozen)[1]
+
+
+def _unwrap_torchvision(model: nn.Module) -> nn.Module:
+    """Return the network with the parameter names of its authors."""
+    return model.network if isinstance(model, TorchvisionNetwork) else model
+
+
+def _match_init_state(
+    model: nn.Module, network: ModelSpec, path: Path, frozen: int
+) -> tuple[dict[str, Tensor], InitReport]:
+    """Return the whole state of a network at its start, and the report."""
+    start, name = network.start, network.name
+    assert start is not None
+    try:
+        state = read_weights(path, str(start.sha256), start.network)
+    except KdpipeError as error:
+        raise KdpipeError(f"starts.{name}: {error}") from None
+    if state and all(key.startswith("network.") for key in state):  # of a run of kdpipe's
+        state = {key.removeprefix("network."): value for key, value in state.items()}
+    initial = model.state_dict()
+    _check_patterns_match("new", start.new, initial, name)
+    _check_patterns_match("unused", start.unused, state, name)
+    new_names = _match_names(start.new, initial)
+    head = _find_head_names(model, network.classes)
+    if any(key in state and state[key].shape[:1] != initial[key].shape[:1] for key in head):
+        new_names |= head
+    unused_names = _match_names(start.unused, state) | new_names
+    loaded = {key: value for key, value in state.items() if key not in unused_names}
+    absent_counts = {
+        key for key in initial if key.endswith(BATCH_COUNT_SUFFIX) and key not in state
+    }
+    expected = {
+        key: value for key, value in initial.items() if key not in new_names | absent_counts
+    }
+    check_state_dict(
+        expected,
+        loaded,
+        f"starts.{name}: {path} does not fit {start.network}",
+        f"what is to begin at random stands in starts.{name}.new, what the file has too much in "
+        f"starts.{name}.unused",
+    )
+    report = InitReport(len(loaded), tuple(key for key in initial if key in new_names), frozen)
+    return {**initial, **loaded}, report
+
+
+def _find_head_names(model: nn.Module, classes: int) -> set[str]:
+    """Return the parameter names of the last linear layer, if there is one for the classes."""
+    try:
+        head_ids = {
+            id(parameter)
+            for parameter in classifier_head.find_head(model, classes, "").parameters()
+        }
+    except KdpipeError:
+        return set()
+    return {name for name, parameter in model.named_parameters() if id(parameter) in head_ids}
+
+
+def _match_names(
+    patterns: Collection[str], names: Collection[str] | Mapping[str, object]
+) -> set[str]:
+    return {name for name in names for pattern in patterns if fnmatchcase(name, pattern)}
+
+
+def _check_patterns_match(
+    key: str, patterns: Collection[str], names: Collection[str], name: str
+) -> None:
+    """Raise KdpipeError for a pattern that matches none of the names."""
+    for pattern in patterns:
+        if not _match_names([pattern], names):
+            some = ", ".join([*names][:6]) or "nothing"
+            raise KdpipeError(
+                f"starts.{name}.{key}: {pattern!r} matches none of {len(names):,} names ({some}, "
+                "...)"
+            )

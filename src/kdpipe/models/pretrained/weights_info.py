@@ -1,0 +1,134 @@
+"""What is known of pretrained weights beside their numbers: images that they want, and classes.
+
+torchvision states it of its weights: `torchvision_weights.json` beside this file holds it, taken
+from torchvision's own `transforms` and `meta` (a test compares), so that a plan needs no torch. An
+export of kdpipe states it in its config, and timm in another form. A plain file states nothing.
+"""
+
+import functools
+import json
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from kdpipe.models.config import PretrainedWeights
+from kdpipe.models.pretrained import hub, kdpipe_export
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """The images that weights were made for, and the classes that they tell apart.
+
+    Attributes
+    ----------
+    source : str
+        Who states it, for messages.
+    size : tuple of int
+        Height and width.
+    mean, std : tuple of float
+        Of each channel, for pixels in [0, 1]; empty where they are not stated for the channels that
+        the network takes.
+    interpolation : str
+        How pictures are scaled.
+    classes : tuple of str
+        Names of the classes; empty where they have none.
+    outputs : int
+        Number of classes.
+    resize : int or None
+        Length to which the shorter side of a picture is scaled before `size` is cut out of it.
+    """
+
+    source: str
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    classes: tuple[str, ...]
+    outputs: int
+    resize: int | None = None
+
+
+def load_weights_info(source: PretrainedWeights) -> WeightsInfo | None:
+    """Return what is known of the weights that a study names.
+
+    Returns
+    -------
+    WeightsInfo or None
+        None for a plain file, and for weights of the Hub that are not in its cache.
+
+    Raises
+    ------
+    KdpipeError
+        If a config cannot be read.
+    """
+    if source.weights is not None and hub.is_repository(source.weights):
+        config = hub.find_cached(source.weights, hub.CONFIG_FILE)
+        return _info_from_timm(source.weights, config) if config else None
+    if source.weights is not None:
+        entry = _load_torchvision_table()["weights"].get(source.network, {}).get(source.weights)
+        return _info_from_torchvision(source.weights, entry) if entry else None
+    if source.path is not None and os.path.isdir(source.path):
+        if hub.is_timm_folder(source.path):
+            return _info_from_timm(source.path, Path(source.path) / hub.CONFIG_FILE)
+        return _info_from_export(kdpipe_export.read_export_config(Path(source.path)))
+    return None
+
+
+def find_weights_file(source: PretrainedWeights) -> str | None:
+    """Return the file of the weights that a study names, or that of their folder.
+
+    Returns
+    -------
+    str or None
+        None while it is not on this machine.
+
+    Raises
+    ------
+    KdpipeError
+        For a malformed name of a repository.
+    """
+    if source.weights is not None and hub.is_repository(source.weights):
+        path = hub.find_cached(source.weights, *hub.WEIGHTS_FILES)
+        return str(path) if path else None
+    if source.path is None or not os.path.isdir(source.path):
+        return source.path
+    if hub.is_timm_folder(source.path):
+        return hub.choose_weights_file(source.path)
+    return os.path.join(source.path, kdpipe_export.WEIGHTS_FILE)
+
+
+@functools.cache
+def _load_torchvision_table() -> dict:
+    text = resources.files("kdpipe.models.pretrained").joinpath("torchvision_weights.json")
+    return json.loads(text.read_text())
+
+
+def _info_from_torchvision(name: str, entry: dict) -> WeightsInfo:
+    return WeightsInfo(
+        source=f"torchvision's {name}",
+        size=(entry["size"], entry["size"]),
+        mean=tuple(entry["mean"]),
+        std=tuple(entry["std"]),
+        interpolation=entry["interpolation"],
+        classes=tuple(_load_torchvision_table()["classes"]),
+        outputs=len(_load_torchvision_table()["classes"]),
+        resize=entry["resize"],
+    )
+
+
+def _info_from_export(config: dict) -> WeightsInfo:
+    input_config = config["input"]
+    return WeightsInfo(
+        source=f"the export of {config['run']}",
+        size=(input_config["height"], input_config["width"]),
+        mean=tuple(input_config["mean"]),
+        std=tuple(input_config["std"]),
+        interpolation="bilinear",  # as kdpipe scales images
+        classes=tuple(config["classes"]),
+        outputs=len(config["classes"]),
+    )
+
+
+def _info_from_timm(name: str, config: Path) -> WeightsInfo:
+    return WeightsInfo(source=f"timm's config of {name}", **hub.parse_config(config))

@@ -1,1 +1,0 @@
-"""Networks of one's own: found by a dotted path, tried once, known to the plan by their cards."""

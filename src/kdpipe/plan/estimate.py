@@ -1,0 +1,699 @@
+"""Estimates of a study: seconds of each job, and of all together, and how uncertain they are.
+
+Two things are known of a job: how fast this machine was measured to be (`benchmark_cache`), and
+what finished runs of the study took. The first gives an estimate, the second corrects it, by
+network where a run of the same network has finished. If neither is known there is no estimate in
+seconds, and multiply-adds only say how jobs compare.
+
+Jobs are laid out by a simulation of Snakemake's scheduler: whatever has all its inputs may start,
+runs before logit caches, while there are cores. A logit cache is on the disk until the last of its
+students ends.
+"""
+
+import functools
+import heapq
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from kdpipe.data.cards import DatasetCard
+from kdpipe.plan import benchmark_cache
+from kdpipe.plan.benchmark_cache import Speed
+from kdpipe.plan.footprint import (
+    FLOAT_BYTES,
+    count_export_eval_bytes,
+    count_probe_bytes,
+    count_run_bytes,
+    format_size,
+    uses_ema,
+)
+from kdpipe.plan.nodes import Ensemble, ExportEval, LogitCache, Node, Plan, Probe, Run
+
+# Multiply-adds per second if nothing is known: only ratios of them are shown then.
+DEFAULT_MACS_PER_SECOND = 5e9
+
+START_SECONDS = 2.5  # to start Python and import torch, if it was not measured
+FORK_START_SECONDS = 0.5  # to start a job that is forked from a preloaded parent
+SNAKEMAKE_SECONDS = 0.3  # from the end of a job to the start of the next in its place
+ENSEMBLE_SECONDS = 2.0  # of an ensemble: stored outputs, no torch
+EXPORT_SECONDS = 12.0  # of an export evaluation: a graph, its quantisation and its latencies
+REPORT_SECONDS = 12.0  # of the report: pandas, matplotlib, some ten figures
+IMAGE_READ_SECONDS = (
+    0.007  # to read, decode and crop an image like ImageNet's on one core, as measured
+)
+PROBE_FIT_SECONDS = 2e-9  # to fit a probe, for each image, feature and class
+# Uncertainty of an estimate, as a share of it: before a run has finished, and at least.
+WIDTH_UNSEEN, WIDTH_SEEN = 0.25, 0.08
+
+TIME_UNITS = ((48 * 3600, 86400, "days"), (2 * 3600, 3600, "hours"), (120, 60, "minutes"))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A simulated schedule.
+
+    Attributes
+    ----------
+    seconds : float
+        From the first start to the last end.
+    core_seconds : float
+        Summed over cores.
+    cache_bytes : int
+        Largest size of the logit caches that are on the disk at a time.
+    max_jobs : int
+        Most jobs at a time.
+    """
+
+    seconds: float
+    core_seconds: float
+    cache_bytes: int
+    max_jobs: int  # the most jobs at a time
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is still to do.
+
+    Attributes
+    ----------
+    schedule : Schedule
+        The simulated schedule.
+    seconds : float or None
+        Wall time with the report; None if nothing is known.
+    width : float
+        Uncertainty, as a share of the seconds.
+    """
+
+    schedule: Schedule
+    seconds: float | None
+    width: float
+
+
+def build_cost_model(
+    plan: Plan, device: str, records: Mapping[str, dict], on_gpus: int | None = None
+) -> "CostModel":
+    """Build the cost model of a plan on this machine.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    device : {'cpu', 'cuda'}
+        Device that it runs on.
+    records : mapping of str to dict
+        Records of its runs, by name.
+    on_gpus : int, optional
+        Jobs that the GPUs hold at a time.
+
+    Returns
+    -------
+    CostModel
+        The cost model, with all speeds that were measured.
+    """
+    start = FORK_START_SECONDS if uses_forkserver(plan.runs.values(), device) else None
+    return CostModel(plan, benchmark_cache.find_speeds(plan, device), records, start, on_gpus)
+
+
+def uses_forkserver(runs: Iterable[Run], device: str) -> bool:
+    """Return whether `kdpipe run` forks the jobs of these runs from a preloaded parent.
+
+    A process with several threads, or with a GPU, cannot be forked; two jobs are not worth it (see
+    `jobs.forkserver`).
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        Runs that are to do.
+    device : {'cpu', 'cuda'}
+        Device that they train on.
+
+    Returns
+    -------
+    bool
+        Whether they are forked.
+    """
+    threads = [run.spec.recipe.threads for run in runs]
+    return device == "cpu" and len(threads) > 2 and max(threads) == 1
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Estimated seconds of the jobs of a plan.
+
+    Attributes
+    ----------
+    plan : Plan
+        The plan.
+    speeds : mapping of str to Speed
+        Measured speeds by the name of the run.
+    records : mapping of str to dict
+        Records of runs, by name.
+    start : float or None
+        Seconds of a job beyond its own work, if that was measured.
+    on_gpus : int or None
+        Jobs that the GPUs hold at a time; None without GPUs.
+    """
+
+    plan: Plan
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
+    records: Mapping[str, dict] = field(default_factory=dict)
+    start: float | None = None
+    on_gpus: int | None = None
+
+    def estimate_seconds(self, node: Node) -> float:
+        """Estimate the seconds of a job, with the time until Snakemake starts the next.
+
+        Parameters
+        ----------
+        node : Node
+            Node that the job makes.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
+        if isinstance(node, Ensemble):
+            return SNAKEMAKE_SECONDS + ENSEMBLE_SECONDS if self.start is None else self.start
+        return self._start_seconds + self._estimate_work(node) * self._get_correction(
+            _get_network(node)
+        )
+
+    def estimate_done(self, node: Node, epochs: int) -> float:
+        """Estimate the seconds that the first epochs of a run have taken.
+
+        Parameters
+        ----------
+        node : Node
+            Node that the job makes; only runs have epochs.
+        epochs : int
+            Epochs that are done.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
+        return (
+            self.estimate_seconds(node) * epochs / max(1, node.epochs)
+            if isinstance(node, Run)
+            else 0.0
+        )
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether anything is known of the speed of this machine."""
+        return bool(self.speeds or self._ratios)
+
+    def estimate_total(
+        self, to_do: Collection[str], cores: int, seconds_done: Mapping[str, float] = {}
+    ) -> Estimate:
+        """Estimate all that is to do.
+
+        Parameters
+        ----------
+        to_do : collection of str
+            Names of nodes.
+        cores : int
+            Cores to run on.
+        seconds_done : mapping of str to float
+            Seconds of work that a job has already done, by name.
+
+        Returns
+        -------
+        Estimate
+            The simulated schedule, and seconds.
+        """
+
+        def seconds_left(node: Node) -> float:
+            return max(0.0, self.estimate_seconds(node) - seconds_done.get(node.name, 0.0))
+
+        schedule = simulate_schedule(self.plan, to_do, seconds_left, max(1, cores), self.on_gpus)
+        seconds = schedule.seconds + (REPORT_SECONDS if to_do else 0.0)
+        return Estimate(schedule, seconds if self.is_known else None, self.width)
+
+    @functools.cached_property
+    def width(self) -> float:
+        """Return the uncertainty of an estimate as a share of it, from finished runs."""
+        ratios = [ratio for _, _, ratio in self._ratios]
+        if len(ratios) < 3:
+            return WIDTH_UNSEEN
+        by_network = [ratio / self._get_correction(name) for name, _, ratio in self._ratios]
+        spread = sum((ratio - 1) ** 2 for ratio in by_network) / (len(ratios) - 1)
+        return min(1.0, WIDTH_SEEN + 2 * (spread / len(ratios)) ** 0.5)
+
+    # --- seconds of work, before any correction
+
+    def _estimate_work(self, node: Run | LogitCache | Probe | ExportEval) -> float:
+        """Estimate the seconds of a job's own work, before any correction."""
+        match node:
+            case Run():
+                return self._estimate_run(node)
+            case LogitCache():
+                images = node.multiply_adds / max(1, node.parent.cost.multiply_adds)
+                return self._add_reading(
+                    self.plan.card, images, images * self._get_image_seconds(node.parent)
+                )
+            case Probe():
+                data = node.spec.data
+                images = data.train_size + data.validation + node.card.test
+                fits = PROBE_FIT_SECONDS * data.train_size * 100 * node.card.classes
+                return (
+                    self._add_reading(node.card, images, images * self._get_image_seconds(node.run))
+                    + fits
+                )
+            case ExportEval():
+                return self._estimate_export_eval(node)
+
+    def _estimate_export_eval(self, export_eval: ExportEval) -> float:
+        """Estimate PyTorch and both graphs on the images, which are read once."""
+        card = self.plan.card
+        images = export_eval.spec.data.validation + card.test
+        return (
+            self._add_reading(card, images, 3 * images * self._get_image_seconds(export_eval.run))
+            + EXPORT_SECONDS
+        )
+
+    def _estimate_run(self, run: Run) -> float:
+        """Estimate steps, validation after each epoch, and the evaluation at the end."""
+        card, data, recipe = self.plan.card, run.spec.data, run.spec.recipe
+        val, train, epochs = data.validation, data.train_size, run.epochs
+        image_seconds = self._get_image_seconds(run)
+        at_end = (1 + (val > 0) + uses_ema(run)) * (train + val + card.test)
+        at_end += len(self.plan.checkpoints_to_keep.get(run.name, ())) * (val + card.test)
+        seconds = image_seconds * (epochs * val + at_end)
+        n_unlabelled = run.spec.unlabelled_images_seen
+        images_read = epochs * (train + val) + n_unlabelled + at_end
+        speed = self.speeds.get(run.name)
+        steps = epochs * -(-train // recipe.batch_size)
+        if speed is None:
+            seconds += run.train_multiply_adds / DEFAULT_MACS_PER_SECOND
+        else:
+            steps += (
+                n_unlabelled / recipe.batch_size
+            )  # they take as long as more steps of the batch size
+            seconds += speed.setup + steps * speed.step + epochs * speed.epoch
+        if run.spec.method and not run.logit_caches:  # a live teacher classifies every image
+            teacher_images = train * run.spec.method["kd_epochs"] + n_unlabelled
+            seconds += teacher_images * sum(
+                self._get_image_seconds(parent) for parent in run.parents
+            )
+        return self._add_reading(card, images_read, seconds) + _estimate_loading(card)
+
+    def _add_reading(self, card: DatasetCard, images: float, seconds: float) -> float:
+        """Add the seconds of reading images from their files, if they are streamed.
+
+        With `workers` that happens during the job's own work, else before it.
+        """
+        if not card.is_streamed:
+            return seconds
+        workers = self.plan.study.workers
+        read_seconds = images * IMAGE_READ_SECONDS / max(1, workers)
+        return max(seconds, read_seconds) if workers else seconds + read_seconds
+
+    def _get_image_seconds(self, run: Run) -> float:
+        """Return the seconds of classifying one image."""
+        speed = self.speeds.get(run.name)
+        return speed.image if speed else run.cost.multiply_adds / DEFAULT_MACS_PER_SECOND
+
+    @property
+    def _start_seconds(self) -> float:
+        """Return the seconds of Snakemake, Python and torch before a job does anything."""
+        if self.start is not None:
+            return self.start
+        starts = [speed.start for speed in self.speeds.values()]
+        return SNAKEMAKE_SECONDS + (sum(starts) / len(starts) if starts else START_SECONDS)
+
+    # --- correction by finished runs
+
+    @functools.cached_property
+    def _ratios(self) -> list[tuple[str, float, float]]:
+        """Return (network, estimated seconds, ratio of measured to them) of finished runs."""
+        ratios = []
+        for name, run in self.plan.runs.items():
+            record = self.records.get(name)
+            if record and record["status"] == "done" and run.epochs and "seconds" in record:
+                estimated = self._estimate_run(run)
+                ratios.append((run.network, estimated, record["seconds"]["total"] / estimated))
+        return ratios
+
+    @functools.cached_property
+    def _corrections(self) -> dict[str, float]:
+        """Return measured by estimated seconds, by network and, as '', of all."""
+        estimated: dict[str, float] = {}
+        measured: dict[str, float] = {}
+        for network, seconds, ratio in self._ratios:
+            for key in (network, ""):
+                estimated[key] = estimated.get(key, 0.0) + seconds
+                measured[key] = measured.get(key, 0.0) + seconds * ratio
+        return {key: measured[key] / estimated[key] for key in estimated}
+
+    def _get_correction(self, network: str) -> float:
+        """Return the correction of a network, or else that of all."""
+        return self._corrections.get(network, self._corrections.get("", 1.0))
+
+
+def _get_network(node: Run | LogitCache | Probe | ExportEval) -> str:
+    """Return the network that does a job's work."""
+    if isinstance(node, Run):
+        return node.network
+    return node.parent.network if isinstance(node, LogitCache) else node.run.network
+
+
+def _estimate_loading(card: DatasetCard) -> float:
+    """Estimate the seconds of reading all images and comparing them with their card."""
+    channels, height, width = card.shape
+    pixels = 0 if card.is_streamed else (card.train + card.test) * channels * height * width
+    return pixels * 5e-9
+
+
+# --- how jobs fit beside each other: a simulation of Snakemake's scheduler
+
+
+def simulate_schedule(
+    plan: Plan,
+    to_do: Collection[str],
+    seconds: Callable[[Node], float],
+    cores: int,
+    on_gpus: int | None = None,
+) -> Schedule:
+    """Simulate the schedule of all that is to do, with the logit caches that it needs.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    to_do : collection of str
+        Names of nodes.
+    seconds : callable
+        Returns the seconds of a node's job.
+    cores : int
+        Cores to run on.
+    on_gpus : int, optional
+        Jobs that the GPUs hold at a time, ensembles and export evaluations apart.
+
+    Returns
+    -------
+    Schedule
+        The schedule.
+    """
+    nodes = _collect_nodes(plan, to_do)
+    dependents: dict[str, list[Node]] = {name: [] for name in nodes}
+    n_waiting: dict[str, int] = {}
+    for name, node in nodes.items():
+        input_names = [parent.name for parent in (*node.parents, *_get_caches(node))]
+        n_waiting[name] = sum(input_name in nodes for input_name in input_names)
+        for input_name in input_names:
+            if input_name in nodes:
+                dependents[input_name].append(node)
+    students = {n: len(dependents[n]) for n, node in nodes.items() if isinstance(node, LogitCache)}
+    order = {name: number for number, name in enumerate(nodes)}
+
+    def make_priority(node: Node) -> tuple[bool, int, str]:
+        return (
+            isinstance(node, LogitCache),
+            order[node.name],
+            node.name,
+        )  # runs first
+
+    ready = [make_priority(node) for name, node in nodes.items() if not n_waiting[name]]
+    heapq.heapify(ready)
+    running: list[tuple[float, str, int]] = []
+    now = core_seconds = 0.0
+    free_cores, cache_bytes, peak_bytes, max_jobs = cores, 0, 0, 0
+    on_gpu = 0
+    while ready or running:
+        while ready and free_cores > 0:
+            node = nodes[heapq.heappop(ready)[2]]
+            n_threads = min(count_threads(node, plan), cores)
+            uses_gpu = on_gpus is not None and not isinstance(node, (Ensemble, ExportEval))
+            if running and (n_threads > free_cores or (uses_gpu and on_gpu >= (on_gpus or 1))):
+                heapq.heappush(ready, make_priority(node))
+                break
+            duration = seconds(node)
+            heapq.heappush(running, (now + duration, node.name, n_threads))
+            free_cores, core_seconds, on_gpu = (
+                free_cores - n_threads,
+                core_seconds + duration * n_threads,
+                on_gpu + uses_gpu,
+            )
+            if isinstance(node, LogitCache):
+                cache_bytes += node.bytes
+                peak_bytes = max(peak_bytes, cache_bytes)
+            max_jobs = max(max_jobs, len(running))
+        now, name, n_threads = heapq.heappop(running)
+        free_cores += n_threads
+        on_gpu -= on_gpus is not None and not isinstance(nodes[name], (Ensemble, ExportEval))
+        for node in dependents[name]:
+            n_waiting[node.name] -= 1
+            if not n_waiting[node.name]:
+                heapq.heappush(ready, make_priority(node))
+        for cache in _get_caches(nodes[name]):
+            students[cache.name] -= 1
+            if not students[cache.name]:
+                cache_bytes -= cache.bytes
+    return Schedule(now, core_seconds, peak_bytes, max_jobs)
+
+
+def count_cores() -> int:
+    """Count the cores that this process may use, as Snakemake does for `--cores all`.
+
+    Returns
+    -------
+    int
+        Number of cores.
+    """
+    return len(os.sched_getaffinity(0))
+
+
+def count_threads(node: Node, plan: Plan) -> int:
+    """Count the cores of a job, with those of the processes that read images for it.
+
+    An ensemble takes one. An export evaluation measures latencies, so nothing runs beside it on
+    this machine.
+
+    Parameters
+    ----------
+    node : Node
+        Node that the job makes.
+    plan : Plan
+        Its plan.
+
+    Returns
+    -------
+    int
+        Number of cores.
+    """
+    if isinstance(node, Ensemble):
+        return 1
+    if isinstance(node, ExportEval):
+        return count_cores()
+    threads = node.spec.recipe.threads if isinstance(node, Run) else node.spec.threads
+    card = node.card if isinstance(node, Probe) else plan.card
+    return threads + (plan.study.workers if card.is_streamed else 0)
+
+
+def _collect_nodes(plan: Plan, to_do: Collection[str]) -> dict[str, Node]:
+    """Return what is to do by name, with the logit caches that its runs learn from."""
+    nodes: dict[str, Node] = {}
+    for recorded in plan.recorded_nodes.values():
+        nodes |= {name: node for name, node in recorded.items() if name in to_do}
+    runs = [node for node in nodes.values() if isinstance(node, Run)]
+    return {cache.name: cache for run in runs for cache in run.logit_caches} | nodes
+
+
+def _get_caches(node: Node) -> tuple[LogitCache, ...]:
+    """Return the logit caches that a node reads."""
+    return node.logit_caches if isinstance(node, Run) else ()
+
+
+# --- estimates as text
+
+
+def describe_estimate(
+    cost_model: CostModel,
+    total: Estimate,
+    states: dict[str, str],
+    plain_total: Estimate | None = None,
+) -> str | None:
+    """Describe what is to do in two lines, as `kdpipe plan` ends.
+
+    Parameters
+    ----------
+    cost_model : CostModel
+        Cost model of the plan.
+    total : Estimate
+        Estimate of all that is to do.
+    states : dict of str to str
+        State of each node, by name.
+    plain_total : Estimate, optional
+        Estimate for plain Snakemake, if that is another one.
+
+    Returns
+    -------
+    str or None
+        The lines; None if nothing is to do.
+    """
+    plan = cost_model.plan
+    if not any(state == "to do" for state in states.values()):
+        return None
+    lines = [f"time: {format_time_left(total)}"]
+    if total.seconds is not None:
+        hours = total.schedule.core_seconds / 3600
+        digits = 0 if hours >= 10 else 1 if hours >= 1 else 2
+        lines[0] += f"; {hours:.{digits}f} core-hours"
+        if plain_total is not None and plain_total.seconds is not None:
+            lines[0] += (
+                f" (plain snakemake: {format_range(plain_total.seconds, plain_total.width)})"
+            )
+    peak_bytes, cache_bytes = estimate_peak_disk(plan, total, states), total.schedule.cache_bytes
+    line = f"disk: {format_size(peak_bytes)} at the most"
+    line += (
+        f", {format_size(cache_bytes)} of it teacher tables that are removed again"
+        if cache_bytes
+        else ""
+    )
+    if megabytes := [speed.megabytes for speed in cost_model.speeds.values()]:
+        memory = total.schedule.max_jobs * (
+            1e6 * max(megabytes) + _count_image_bytes(plan) + _count_largest_cache_bytes(plan)
+        )
+        line += f"; memory: about {format_size(memory)}"
+    return "\n".join([*lines, line])
+
+
+def format_time_left(total: Estimate) -> str:
+    """Format the hours of what is still to do.
+
+    Parameters
+    ----------
+    total : Estimate
+        Estimate of it.
+
+    Returns
+    -------
+    str
+        Range of hours, and jobs at a time.
+    """
+    if not total.schedule.max_jobs:
+        return "seconds, for the report"
+    if total.seconds is None:
+        return "unknown until a run has finished (kdpipe plan --measure tries the networks here)"
+    return (
+        f"{format_range(total.seconds, total.width)}, {format_concurrency(total.schedule.max_jobs)}"
+    )
+
+
+def format_range(seconds: float, width: float) -> str:
+    """Format uncertain seconds in the unit that suits them: `6 to 10 minutes`.
+
+    Parameters
+    ----------
+    seconds : float
+        Estimated duration.
+    width : float
+        Uncertainty, as a share of it.
+
+    Returns
+    -------
+    str
+        The range.
+    """
+    size, unit = next(
+        ((size, name) for minimum, size, name in TIME_UNITS if seconds >= minimum), (1, "seconds")
+    )
+    low, high = (seconds * (1 + sign * width) / size for sign in (-1, 1))
+    digits = int(high < 10 and size > 1)
+    first, last = f"{low:.{digits}f}", f"{high:.{digits}f}"
+    return f"{'about' if first == last else f'{first} to'} {last} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Format elapsed seconds: `4.2 s`, `5:36`, `1:05:36`.
+
+    Parameters
+    ----------
+    seconds : float
+        Duration.
+
+    Returns
+    -------
+    str
+        The duration.
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def format_concurrency(count: int) -> str:
+    """Format how many jobs run at a time.
+
+    Parameters
+    ----------
+    count : int
+        Number of jobs.
+
+    Returns
+    -------
+    str
+        Such as `4 jobs at a time`.
+    """
+    return "one job at a time" if count == 1 else f"{count} jobs at a time"
+
+
+def estimate_peak_disk(plan: Plan, total: Estimate, states: dict[str, str]) -> int:
+    """Estimate the bytes that what is to do writes, at most at a time.
+
+    Logit caches and states of running jobs count as often as they exist at a time; before anything
+    is done, the prepared images count too.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    total : Estimate
+        Estimate of all that is to do.
+    states : dict of str to str
+        State of each node, by name.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    to_do = [run for run in plan.runs.values() if states[run.name] == "to do"]
+    runs = sum(count_run_bytes(plan, run) for run in to_do)
+    probes = sum(
+        count_probe_bytes(probe) for probe in plan.probes.values() if states[probe.name] == "to do"
+    )
+    probes += sum(
+        count_export_eval_bytes(export_eval, plan)
+        for export_eval in plan.gauges.values()
+        if states[export_eval.name] == "to do"
+    )
+    # State of each running job: weights, momentum, the best weights so far, and an average.
+    state_sizes = [(3 + bool(run.spec.recipe.ema)) * run.cost.parameters for run in to_do]
+    working_bytes = total.schedule.max_jobs * FLOAT_BYTES * max(state_sizes, default=0)
+    prepared_bytes = 0 if "done" in states.values() else _count_pixel_bytes(plan)
+    return runs + probes + total.schedule.cache_bytes + working_bytes + prepared_bytes
+
+
+def _count_image_bytes(plan: Plan) -> int:
+    """Count the bytes of a job's images: as prepared, and once more with their margin."""
+    return 2 * _count_pixel_bytes(plan)
+
+
+def _count_pixel_bytes(plan: Plan) -> int:
+    """Count the bytes of all images in their arrays; none if they are streamed."""
+    if plan.card.is_streamed:
+        return 0
+    return (plan.card.train + plan.card.validation + plan.card.test) * math.prod(plan.card.shape)
+
+
+def _count_largest_cache_bytes(plan: Plan) -> int:
+    """Count the bytes of the logit caches that one run maps, at most."""
+    runs = plan.runs.values()
+    return max((sum(cache.bytes for cache in run.logit_caches) for run in runs), default=0)

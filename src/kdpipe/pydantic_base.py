@@ -1,0 +1,60 @@
+"""The strict base model of every section of a study, and the types of its values.
+
+Nothing is converted: a text is not a number, and a whole number is accepted as a fraction but
+never the reverse. Nothing is ignored: an unknown key is an error. The descriptions go into the
+JSON schema.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        max_length=40,
+        description="a name: letters, digits, - and _, at most 40",
+    ),
+]
+NetworkName = Annotated[str, Field(max_length=80, description="a network by name, e.g. wrn16-2")]
+StopText = Annotated[
+    str,
+    Field(
+        pattern=r"^(full|(checkpoint|every) [0-9]{1,6}|schedule [0-9]{1,6}(/[0-9]{1,6})?)$",
+        description="full | checkpoint E | every K | schedule N | schedule A/N",
+    ),
+]
+# An object in a module, as module.name.
+DOTTED_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+PositiveCount = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+SplitNumber = Annotated[int, Field(ge=0, lt=2**20)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+
+
+def _check_rising(bounds: list[float]) -> list[float]:
+    """Check that a range does not fall."""
+    low, high = bounds
+    if low > high:
+        raise ValueError(f"must rise, got [{low:g}, {high:g}]")
+    return bounds
+
+
+# Ranges [low, high]: of shares of an area, and of ratios of two sides.
+ShareRange = Annotated[
+    list[PositiveShare], Field(min_length=2, max_length=2), AfterValidator(_check_rising)
+]
+RatioRange = Annotated[
+    list[Annotated[float, Field(ge=0.1, le=10)]],
+    Field(min_length=2, max_length=2),
+    AfterValidator(_check_rising),
+]
+
+
+class StrictModel(BaseModel):
+    """The keys of one mapping in a study file, frozen since the names of runs depend on them."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)

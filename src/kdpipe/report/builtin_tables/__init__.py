@@ -1,0 +1,1 @@
+"""Tables that a report has without the study listing them."""

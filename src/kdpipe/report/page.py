@@ -1,0 +1,647 @@
+"""The page of a report, in HTML and in Markdown: the same words and the same tables.
+
+`ReportContext` is all that a page shows, before any of it is written. The HTML is one
+self-contained file: it needs no network, no script to be read, and it prints. Text from the study
+and the records is escaped; only the drawings, which kdpipe made itself, are inserted as they are.
+The Markdown leaves out the figures. Sentences that stand on both are written by the functions at
+the end of this module.
+"""
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import yaml
+from markupsafe import Markup, escape
+
+from kdpipe import __version__
+from kdpipe.analysis.claim import Verdict, get_current_interim
+from kdpipe.analysis.eval_point import EVAL_POINT_TEXT
+from kdpipe.analysis.frame_queries import POST_HOC_KINDS
+from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT
+from kdpipe.analysis.recommendation import PairedGain, Recommendation
+from kdpipe.config.schema import Study
+from kdpipe.plan.nodes import Plan
+from kdpipe.report.figure import RenderedFigure
+from kdpipe.report.format import (
+    escape_markdown,
+    format_cost,
+    format_effect,
+    format_estimate,
+    format_few_seeds,
+    format_headline,
+    format_interval,
+    format_p_value,
+    format_si,
+    format_winner_rank,
+)
+from kdpipe.report.table import (
+    RenderedTable,
+    compute_sort_keys,
+    frame_to_markdown,
+    table_to_markdown,
+)
+from kdpipe.runs.eval_points import EvalPoint, other_eval_point
+from kdpipe.text import join_names
+
+MAX_OPEN_ROWS = 40  # rows of a table, or curves; more are folded
+WIDE_PIXELS = 800  # a wider figure has a line of its own
+DECISION_FIGURES = ("search", "options", "students")  # figures that stand beside the decision
+VERDICT_MARKS = {"supports": "✓", "contradicts": "✗", "cannot tell": "?", "not tested": "-"}
+
+MAX_CURVES = 400  # curves on a page; `kdpipe track` has no such limit
+CURVE_WIDTH, CURVE_HEIGHT = 320, 120  # pixels
+CURVE_DASHES = {"val_error": "", "train_error": ' stroke-dasharray="4 3"'}
+
+ERROR_RATE_NOTE = (
+    "A false verdict, in either direction, stands among the claims of a family in at most 5 % of "
+    "studies. That is what studies of known truth gave, sent through the code that judged this one "
+    "(benchmarks/error_rates.md; the rules are in docs/statistics.md)."
+)
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """All that the page of a study shows.
+
+    Attributes
+    ----------
+    plan : Plan
+        The planned study.
+    frame : DataFrame
+        The results frame at the evaluation point of the study.
+    recommendations : list of Recommendation
+        One for each student.
+    verdicts : list of Verdict
+        One for each claim.
+    tables, figures : list
+        In the order of the page.
+    pairs_table : RenderedTable or None
+        A or B; None where there are no pairs.
+    class_table : RenderedTable or None
+        The errors by class of the chosen students; None where they are not known.
+    class_sentences : list of str
+        One for each student: its worst class.
+    run_states : dict
+        The state of every run of the plan, by name.
+    stale_runs : dict
+        By name, the runs that were made of weights which have been made again since.
+    registration_lines : list of str
+        How the study was registered, and one line for each deviation from it.
+    curves : list of (str, Markup)
+        The learning curve of each run as SVG.
+    plugin_errors : list of str
+        Custom tables and figures that failed, and why.
+    missing_eval_points : str
+        What has no best evaluation point, or no more than its numbers.
+    weight_paths : dict
+        By student, the file of the weights to ship.
+    search_sentences : list of str
+        How far the search of a study is, and how sure.
+    """
+
+    plan: Plan
+    frame: pd.DataFrame
+    recommendations: list[Recommendation]
+    verdicts: list[Verdict]
+    tables: list[RenderedTable]
+    figures: list[RenderedFigure]
+    pairs_table: RenderedTable | None = None
+    class_table: RenderedTable | None = None
+    class_sentences: list[str] = field(default_factory=list)
+    run_states: dict[str, str] = field(default_factory=dict)
+    stale_runs: dict[str, str] = field(default_factory=dict)
+    registration_lines: list[str] = field(default_factory=list)
+    curves: list[tuple[str, Markup]] = field(default_factory=list)
+    plugin_errors: list[str] = field(default_factory=list)
+    missing_eval_points: str = ""
+    weight_paths: dict[str, str] = field(default_factory=dict)
+    search_sentences: list[str] = field(default_factory=list)
+
+
+# --- HTML
+
+
+def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    report : ReportContext
+        What the page shows.
+    svgs : dict
+        The drawing of each figure, by its name.
+    """
+    environment = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.loopcontrols"],
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "unbroken": add_nonbreaking_spaces,
+        "breakable": add_word_breaks,
+        "sentence": capitalize_sentence,
+        "p_value": format_p_value,
+        "cost": format_cost,
+        "interval": format_interval,
+        "winner_rank": format_winner_rank,
+    }
+    template = environment.from_string(
+        resources.files("kdpipe.report").joinpath("templates", "report.html.jinja").read_text()
+    )
+    study = report.plan.study
+    drawings = [
+        (figure, Markup(_label_svg(figure, svgs[figure.name])), _pixel_width(figure) > WIDE_PIXELS)
+        for figure in report.figures
+    ]
+    return template.render(
+        report=report,
+        plan=report.plan,
+        version=__version__,
+        max_open_rows=MAX_OPEN_ROWS,
+        facts=list_facts(report),
+        lost_runs=list_lost_runs(report.frame),
+        headlines=[(item, format_headline(item)) for item in report.recommendations],
+        pairs_table=_list_parts(report.pairs_table),
+        class_table=_list_parts(report.class_table),
+        tables=[part for table in report.tables for part in _list_parts(table)],
+        decision_figures=[item for item in drawings if item[0].name in DECISION_FIGURES],
+        other_figures=[item for item in drawings if item[0].name not in DECISION_FIGURES],
+        tested=[verdict for verdict in report.verdicts if verdict.verdict != "not tested"],
+        untested=[verdict for verdict in report.verdicts if verdict.verdict == "not tested"],
+        verdict_counts={
+            word: sum(verdict.verdict == word for verdict in report.verdicts)
+            for word in VERDICT_MARKS
+        },
+        verdict_marks=VERDICT_MARKS,
+        no_tables="" if study.tables else suggest_tables(report.plan),
+        names={*study.methods, *study.ensembles, *(block.name for block in study.experiments)},
+        interim_text=get_current_interim(study).description,
+        eval_point_text=describe_eval_points(study.reading),
+        second_interval_text=describe_second_interval(report.recommendations, report.verdicts),
+        error_rate_text=describe_error_rate(report),
+        format_few_seeds=format_few_seeds,
+        format_effect=format_effect,
+        format_estimate=format_estimate,
+        describe_uncertainty=describe_uncertainty,
+        describe_other_verdict=describe_other_verdict,
+        describe_other_recommendation=describe_other_recommendation,
+        describe_other_difference=describe_other_difference,
+        config=yaml.safe_dump(
+            study.model_dump(mode="json", exclude_defaults=True, exclude={"registration"}),
+            sort_keys=False,
+        ),
+    )
+
+
+def add_nonbreaking_spaces(text: str) -> str:
+    """Return a text in which a number stays on one line with its half-width, unit and n."""
+    return re.sub(r" (?=[±(%]|[+-]\d)|(?<=±) |(?<=\(n) ", "\u00a0", text)
+
+
+def add_word_breaks(text: str) -> Markup:
+    """Return a text in which a name may break after what joins its parts, for wide tables."""
+    return Markup(re.sub("([_/(-])(?=[A-Za-z0-9])", r"\1<wbr>", str(escape(text))))
+
+
+def capitalize_sentence(text: str, names: set[str]) -> str:
+    """Return a text with a capital letter, unless its first word is a name (or has digits)."""
+    first_word = text.split(" ", 1)[0].strip(",:;")
+    is_name = first_word in names or any(letter.isdigit() for letter in first_word)
+    return text if is_name else text[:1].upper() + text[1:]
+
+
+def _list_parts(table: RenderedTable | None) -> list[tuple]:
+    """Return a table as (table, headings, rows, whether it is folded), or nothing."""
+    if table is None:
+        return []
+    return [(table, *_table_fields(table), len(table.display) > MAX_OPEN_ROWS)]
+
+
+def _table_fields(table: RenderedTable) -> tuple[list[str], list[list[tuple[str, float | str]]]]:
+    """Return headings and rows of (text, sort key), without columns that hold nothing."""
+    texts = table.display.astype(str).to_numpy().tolist()
+    nonempty = [i for i in range(len(table.display.columns)) if any(row[i] != "-" for row in texts)]
+    rows = [
+        [(row[i], keys[i]) for i in nonempty]
+        for row, keys in zip(texts, compute_sort_keys(table), strict=True)
+    ]
+    return [str(table.display.columns[i]) for i in nonempty], rows
+
+
+def _label_svg(figure: RenderedFigure, svg: str) -> str:
+    """Return an SVG with a name and a description for readers who cannot see it."""
+    name = f"figure-{figure.name}"
+    labels = f'role="img" aria-labelledby="{name}-title" aria-describedby="{name}-caption" '
+    # In a narrower box its text would be too small.
+    labels += f'style="min-width: {0.65 * _pixel_width(figure):.0f}px" '
+    return svg.replace("<svg ", f"<svg {labels}", 1)
+
+
+def _pixel_width(figure: RenderedFigure) -> float:
+    """Return the width at which the text of a figure has the size it was drawn with."""
+    return 96 * figure.figure.get_figwidth()
+
+
+def draw_curves(curves: pd.DataFrame) -> list[tuple[str, Markup]]:
+    """Draw the learning curve of each run, small enough that one page holds hundreds of them.
+
+    Error in points over epochs: on validation as a line, in training (a running mean, augmented,
+    with the labels as they were trained on) dashed. The SVG is written here and not by matplotlib,
+    for its size.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        See `dataframe.build_curves_frame`.
+
+    Returns
+    -------
+    list of (str, Markup)
+        Name and SVG of each run that has a curve, in the order of the plan.
+    """
+    columns = [column for column in CURVE_DASHES if column in curves]
+    groups = list(curves.groupby("run", sort=False)) if columns else []
+    return [(str(run), _draw_curve(rows, columns)) for run, rows in groups[:MAX_CURVES]]
+
+
+def _draw_curve(rows: pd.DataFrame, columns: list[str]) -> Markup:
+    """Draw the curve of one run."""
+    last, top = int(rows.epoch.max()), float(rows[columns].max().max())
+    top = top if math.isfinite(top) and top > 0 else 1.0
+    lines = [
+        f'<polyline fill="none" stroke="currentColor"{CURVE_DASHES[column]} points="{points}"/>'
+        for column in columns
+        if (points := _format_points(rows, column, last, top))
+    ]
+    text = f"error from 0 to {top:.1f} points over {last:,} epochs"
+    return Markup(
+        f'<svg viewBox="-2 -2 {CURVE_WIDTH + 4} {CURVE_HEIGHT + 4}" width="{CURVE_WIDTH}" '
+        f'height="{CURVE_HEIGHT}" role="img" aria-label="{text}">'
+        f'<path d="M0 0V{CURVE_HEIGHT}H{CURVE_WIDTH}" fill="none" stroke="currentColor" '
+        f'opacity=".4"/>{"".join(lines)}</svg> <span class="note">{text}</span>'
+    )
+
+
+def _format_points(rows: pd.DataFrame, column: str, last: int, top: float) -> str:
+    """Return the points of a line: epochs from left to right, an error of 0 at the bottom."""
+    return " ".join(
+        f"{CURVE_WIDTH * (epoch - 1) / max(1, last - 1):.1f},{CURVE_HEIGHT * (1 - error / top):.1f}"
+        for epoch, error in zip(rows.epoch, rows[column], strict=True)
+        if math.isfinite(error)
+    )
+
+
+# --- Markdown
+
+
+def render_markdown(report: ReportContext) -> str:
+    """Return the page as Markdown, all of index.md but its last line."""
+    recommendations = report.recommendations
+    facts = (f"- {name}: {escape_markdown(value)}" for name, value in list_facts(report))
+    parts = [f"# {escape_markdown(report.plan.study.study)}", "## What to ship"]
+    parts += [_format_decision(item, report.weight_paths) for item in recommendations]
+    parts += [escape_markdown(" ".join(report.search_sentences))]
+    parts += ["\n".join(f"- {escape_markdown(line)}" for line in report.registration_lines)]
+    parts += (
+        ["## A or B?", table_to_markdown(report.pairs_table)]
+        if report.pairs_table is not None
+        else []
+    )
+    parts += ["## What it was compared with, and what it costs"]
+    parts += [_format_comparisons(item, bool(report.search_sentences)) for item in recommendations]
+    parts.append(escape_markdown(describe_second_interval(recommendations, report.verdicts)))
+    if report.class_table is not None:
+        lines = [f"- {escape_markdown(line)}" for line in report.class_sentences]
+        parts += ["## Error by class", "\n".join(lines), table_to_markdown(report.class_table)]
+    parts += ["## The claims", _format_claims(report), "## Tables"]
+    parts += [table_to_markdown(table) for table in report.tables] or [suggest_tables(report.plan)]
+    parts += ["\n".join(f"- {escape_markdown(line)}" for line in report.plugin_errors)]
+    parts += ["## The study", "\n".join(facts)]
+    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def _format_decision(recommendation: Recommendation, weight_paths: dict[str, str]) -> str:
+    """Return what to ship for one student, and where its weights are."""
+    lines = [f"**{escape_markdown(format_headline(recommendation))}**"]
+    if other_text := describe_other_recommendation(recommendation):
+        lines.append(escape_markdown(other_text))
+    if recommendation.student in weight_paths:
+        path = weight_paths[recommendation.student]
+        lines.append(
+            "Weights of the seed that is best on validation, in the results: "
+            f"{escape_markdown(path)}. "
+            f"Files to ship: `kdpipe export STUDY {Path(path).parts[1]}`"
+        )
+    return "\n\n".join(lines)
+
+
+def _format_comparisons(recommendation: Recommendation, is_searched: bool) -> str:
+    """Return the baselines and the costs of one student."""
+    lines = [f"### {escape_markdown(recommendation.student)}", ""]
+    if not recommendation.test:
+        return "\n".join(lines)
+    test = recommendation.test
+    best = f"best of {recommendation.n_options} options on validation"
+    best += format_winner_rank(recommendation.rank)
+    only = "by seeds that had no part in the search" if is_searched else "the only option"
+    lines += [
+        f"Test error {format_estimate(test.mean, test.half_width)} % "
+        f"(n {test.n}{format_few_seeds(test.n)}), "
+        f"{best if recommendation.n_options > 1 else only}. "
+        "Against (paired by seed, the tested seed left out of the choice):",
+        "",
+    ]
+    for gain in recommendation.gains:
+        difference = gain.difference
+        size = format_estimate(difference.mean, difference.half_width, sign="+")
+        lines.append(
+            f"- {escape_markdown(gain.baseline)}: {size} points, {gain.mark} (n {difference.n}); "
+            f"images too: {escape_markdown(format_interval(gain.image_interval))}"
+            f"{describe_other_difference(recommendation, gain)}"
+        )
+    lines += [
+        f"- not in this study: {escape_markdown(text)}" for text in recommendation.missing_baselines
+    ]
+    lines += ["", "What it costs, the student alone and with its teacher:", ""]
+    lines += [
+        f"- {escape_markdown(cost.name)}: {format_cost(cost.student_alone, cost.unit)}"
+        + (f"; {format_cost(cost.with_teacher, cost.unit)}" if cost.has_teacher_cost else "")
+        for cost in recommendation.costs
+    ]
+    return "\n".join(lines)
+
+
+def _format_claims(report: ReportContext) -> str:
+    """Return the table of the claims, and how to read it."""
+    rows = []
+    for verdict in report.verdicts:
+        contradicts = verdict.verdict == "contradicts"
+        interval = verdict.images
+        rows.append(
+            {
+                "": f"{verdict.id}{' ◆' if verdict.primary else ''}",
+                "claim": verdict.title,
+                "verdict": verdict.verdict,
+                "effect": format_effect(verdict.effect, verdict.low, verdict.high, verdict.unit)
+                if verdict.n
+                else "-",
+                "images too": "-"
+                if not interval or "why" in interval
+                else format_interval(interval),
+                "n": verdict.n or "-",
+                "p": format_p_value(verdict.p_against if contradicts else verdict.p),
+                "corrected": format_p_value(
+                    verdict.p_against_corrected if contradicts else verdict.p_corrected
+                ),
+                "the other reading": describe_other_verdict(verdict),
+            }
+        )
+    return (
+        f"{frame_to_markdown(pd.DataFrame(rows))}\n\nEffects are signed so that positive is as "
+        "claimed, and are those of the "
+        "contrast that decides; p is the larger one of two tests, over seeds, and over seeds and "
+        "images. ◆ are the primary claims, corrected (Holm, both directions at once) for their "
+        "number, the others for theirs. C: of the paper; M: of the field's methods; Q: a reader's. "
+        f"Reasons: claims.json.\n\nHow often is this page wrong? {describe_error_rate(report)}"
+    )
+
+
+# --- Facts about the study
+
+
+def list_facts(report: ReportContext) -> list[tuple[str, str]]:
+    """Return the study in numbers: data, seeds, runs, time, machines and versions, by name."""
+    plan, frame = report.plan, report.frame
+    study, data = plan.study, plan.study.data
+    has_choice = any(recommendation.option for recommendation in report.recommendations)
+    runs = frame.loc[~frame.kind.isin(["ensemble", *POST_HOC_KINDS])].drop_duplicates("run")
+    finished = runs.loc[runs.status == "done"]
+    train_size = data.train_size or plan.card.train - data.validation
+    validation_size = plan.card.count_validation(data.validation)
+    noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
+    ensembles = f"; {len(plan.ensembles):,} ensembles" if plan.ensembles else ""
+    probes = f", {len(plan.probes):,} probes on other data" if plan.probes else ""
+    macs = [run.train_multiply_adds + run.teacher_multiply_adds for run in plan.runs.values()]
+    eval_points = filter(None, [describe_eval_points(study.reading), report.missing_eval_points])
+    facts = [
+        (
+            "Data",
+            f"{plan.card.title}: {train_size:,} training images{noise}, {validation_size:,} for "
+            f"validation, {plan.card.test:,} for test{_describe_unlabelled(plan)}",
+        ),
+        ("Seeds", _describe_seeds(study)),
+        ("Smallest difference worth having", f"{study.smallest_effect:g} points"),
+        ("Runs", f"{count_states(report.run_states)}{ensembles}{probes}"),
+        *_describe_images(plan),
+        ("Multiply-adds of the plan", format_si(sum(macs))),
+        ("Time of the finished runs", _format_hours(finished.seconds.sum())),
+        ("Machines", _count_values(finished, "device")),
+        ("torch", _count_values(finished, "torch")),
+        ("kdpipe of the runs", _count_values(finished, "kdpipe")),
+        ("Networks are read at", "; ".join(eval_points)),
+    ]
+    if has_choice and report.class_table is None:
+        facts.append(("Error by class", MISSING_OUTPUTS_TEXT))
+    if report.stale_runs:
+        stale = f"{len(report.stale_runs):,}, which kdpipe status names: "
+        facts.append(
+            (
+                "Outdated, made of weights that have been made again since",
+                stale + join_names(report.stale_runs),
+            )
+        )
+    return facts
+
+
+def count_states(states: dict[str, str]) -> str:
+    """Return how many runs are in which state, as `145 runs, all done`."""
+    counts = Counter(states.values())
+    if len(counts) == 1:
+        return f"{len(states):,} runs, all {next(iter(counts))}"
+    text = ", ".join(f"{count:,} {state}" for state, count in counts.most_common())
+    return f"{len(states):,} runs: {text}" if text else "no runs"
+
+
+def list_lost_runs(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return name, state and reason of each run without a result."""
+    runs = frame.loc[frame.status != "done"].drop_duplicates("run")
+    reasons = runs.reason.fillna("") if len(runs) else []
+    return list(zip(runs.run, runs.status, reasons, strict=True))
+
+
+def suggest_tables(plan: Plan) -> str:
+    """Return what to write into a study that lists no tables."""
+    block = plan.study.experiments[0].name if plan.study.experiments else "EXPERIMENT"
+    return (
+        f"No tables were asked for. Write into the study, for instance, tables: {{teacher_size: "
+        f"[{block}]}}; config.yaml names them all. results.csv has every number."
+    )
+
+
+def _describe_seeds(study: Study) -> str:
+    """Return the seeds of the current interim analysis, and the splits where there are others."""
+    text = ", ".join(map(str, study.due_seeds))
+    if study.looks:
+        level = 100 * get_current_interim(study).compute_level()
+        text += (
+            f" (look {study.look} of {len(study.looks)}, which are after {join_names(study.looks)} "
+            f"seeds and share the 5 %: this one's level is {level:.2g} %, and corrected p-values, "
+            "intervals and marks of differences are those of all looks)"
+        )
+    return text + (f"; splits {join_names(study.splits)}" if study.splits != [0] else "")
+
+
+def _describe_unlabelled(plan: Plan) -> str:
+    """Return how many images only the teacher's terms see, where a run has some."""
+    methods = (run.spec.method or {} for run in plan.runs.values())
+    image_counts = {method["unlabelled_images"] for method in methods if method.get("unlabelled")}
+    source = f"of {plan.unlabelled.source}" if plan.unlabelled else "of the training images left"
+    return "".join(f"; {count:,} without labels, {source}" for count in image_counts)
+
+
+def _describe_images(plan: Plan) -> list[tuple[str, str]]:
+    """Return the class names and the scaling of a custom data set."""
+    card, data = plan.card, plan.study.data
+    if not card.class_names and not card.scaled:
+        return []
+    side = f", then scaled to {data.resize} x {data.resize}" if data.resize else ""
+    normalization = (
+        f"mean {data.mean or list(card.mean)} and deviation {data.std or list(card.std)}"
+    )
+    source = "of the study" if data.mean and data.std else "of all training images"
+    return [
+        ("Classes", ", ".join(card.class_names) or "numbered"),
+        (
+            "Images",
+            f"{card.scaled}{side}; {normalization} {source}, and in each record those that it took",
+        ),
+    ]
+
+
+def _format_hours(seconds: float) -> str:
+    """Return a duration in hours and minutes, or in minutes and seconds."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+
+
+def _count_values(runs: pd.DataFrame, column: str) -> str:
+    """Return the values of a column, with the number of runs of each where they differ."""
+    counts = runs[column].dropna().value_counts() if column in runs else pd.Series(dtype=int)
+    if len(counts) == 1:
+        return str(counts.index[0])
+    return "; ".join(f"{name} ({count:,} runs)" for name, count in counts.items()) or "not recorded"
+
+
+# --- Sentences about the results
+
+
+def describe_eval_points(eval_at: EvalPoint) -> str:
+    """Return at which evaluation point networks are read, and which one is shown beside it."""
+    other = EVAL_POINT_TEXT[other_eval_point(eval_at)]
+    return f"{EVAL_POINT_TEXT[eval_at]}, all arms alike; beside it at {other}"
+
+
+def describe_error_rate(report: ReportContext) -> str:
+    """Return how often a page as this one is wrong."""
+    text, interim = ERROR_RATE_NOTE, get_current_interim(report.plan.study)
+    if len(interim.counts) > 1:
+        text += (
+            f" The 5 % are those of all {len(interim.counts)} looks together; at look "
+            f"{interim.number} or before it is at most "
+            f"{100 * interim.compute_alpha_so_far():.2g} %."
+        )
+    if len(report.registration_lines) > 1:  # a line for each deviation after the first
+        text += (
+            " This study deviates from its registration, and then that is not known: the 5 % are "
+            "those of what was registered."
+        )
+    return text
+
+
+def describe_second_interval(recommendations: list[Recommendation], verdicts: list[Verdict]) -> str:
+    """Return what the second interval is, or why this report has none."""
+    candidates = [
+        gain.image_interval for recommendation in recommendations for gain in recommendation.gains
+    ]
+    candidates += [verdict.images for verdict in verdicts]
+    reported = [interval for interval in candidates if interval is not None]
+    intervals = [interval for interval in reported if "why" not in interval]
+    if intervals:
+        return (
+            "Images too: the second interval, Student's t with variance components of the seed, of "
+            f"the {intervals[0]['levels']['image']:,} test images, and of both together; choices "
+            "are held. It "
+            "asks what other seeds and another test set of this size would have said; the first "
+            "one asks it of other seeds alone. The wider of the two decides."
+        )
+    reasons = Counter(interval["why"] for interval in reported).most_common(1)
+    reason = reasons[0][0] if reasons else "nothing to compare yet"
+    text = f"There is no second interval, over seeds and test images: {reason}."
+    if "outputs" not in reason:
+        return text
+    return (
+        f"{text} It needs the outputs beside the records, or an archive that was made of them "
+        "(kdpipe archive)."
+    )
+
+
+def describe_uncertainty(verdict: Verdict) -> str:
+    """Return what is missing where a claim cannot be decided."""
+    text = f"Half-width {verdict.half_width:.2g} {verdict.unit}"
+    if not math.isnan(verdict.detectable):
+        text += (
+            f"; an effect is seen with probability 0.8 from {verdict.detectable:.2g} on, which is "
+            "more than the smallest that counts, so that none was seen says nothing"
+        )
+    if verdict.seeds_needed:
+        text += f"; about {verdict.seeds_needed:,} seeds would settle it if the effect is what was "
+        text += "measured, all claims of its family counted"
+    else:
+        text += "; no number of seeds would on these images, if the effect is what was measured"
+    return f"{text}."
+
+
+def describe_other_verdict(verdict: Verdict) -> str:
+    """Return the verdict at the other evaluation point, marked where it is another one."""
+    other = verdict.beside
+    if other is None or not (verdict.n or other.n):
+        return "-"
+    word = f"differs: {other.verdict}" if other.differs else other.verdict
+    if not other.n:
+        return word
+    return f"{word}, {format_effect(other.effect, other.low, other.high, verdict.unit)}"
+
+
+def describe_other_recommendation(recommendation: Recommendation) -> str:
+    """Return the recommendation at the other evaluation point, if it is another one."""
+    other = recommendation.other
+    if other is None or not other.option:
+        return ""
+    is_same_option = recommendation.option == other.option
+    is_same_arm = recommendation.arm_to_ship == other.arm_to_ship
+    if is_same_arm and (recommendation.arm_to_ship == "scratch" or is_same_option):
+        return ""
+    return (
+        f"The readings differ: read at {EVAL_POINT_TEXT[other.eval_point]}: "
+        f"{format_headline(other)}"
+    )
+
+
+def describe_other_difference(recommendation: Recommendation, gain: PairedGain) -> str:
+    """Return the difference to the same baseline at the other evaluation point."""
+    other_gain = recommendation.find_other_gain(gain)
+    if other_gain is None or recommendation.other is None:
+        return ""
+    difference = other_gain.difference
+    size = format_estimate(difference.mean, difference.half_width, sign="+")
+    differs = " (the readings differ)" if other_gain.mark != gain.mark else ""
+    point = EVAL_POINT_TEXT[recommendation.other.eval_point]
+    return f"; read at {point}: {size}, {other_gain.mark}{differs}"

@@ -1,1 +1,0 @@
-"""What a report says in sentences: the page, its Markdown, and the last words of a run."""

@@ -1,0 +1,52 @@
+"""The decision of a study in the closing lines of `kdpipe run`: what to ship, and where it is."""
+
+from pathlib import Path
+
+from kdpipe.analysis import recommendation
+from kdpipe.analysis.preregistration import registration
+from kdpipe.analysis.search import rounds, uncertainty
+from kdpipe.plan.nodes import Plan
+from kdpipe.report.builtin_tables import search
+from kdpipe.report.format import format_headline
+from kdpipe.runs.store import Store
+
+MAX_RECOMMENDATIONS = 2  # the page has all
+
+
+def describe_outcome(
+    plan: Plan, store: Store, page: Path, export: str = "kdpipe export STUDY --best"
+) -> list[str]:
+    """Return the recommendations, the page, and the weights of each student to ship, as lines.
+
+    Parameters
+    ----------
+    plan : Plan
+        The planned study.
+    store : Store
+        The results folder with its records.
+    page : Path
+        The rendered page.
+    export : str
+        The command that exports what the study chose.
+    """
+    if (reason := registration.find_blinding_reason(plan, store)) is not None:
+        return [f"sealed: {reason}", f"page: {page}"]
+    frame, recommendations = recommendation.recommend_for_plan(plan, store)
+    lines = [format_headline(item) for item in recommendations[:MAX_RECOMMENDATIONS]]
+    if (search_state := rounds.get_search_state(plan.study, store)) is not None:
+        uncertainties = uncertainty.estimate_uncertainties(search_state, plan.study.smallest_effect)
+        lines += search.describe_search(search_state, uncertainties)
+    if (n_more := len(recommendations) - MAX_RECOMMENDATIONS) > 0:
+        lines.append(f"{n_more} more students have an answer on the page.")
+    lines.append(f"page: {page}")
+    weight_paths = recommendation.find_weights(frame, recommendations, store.load_records("runs"))
+    existing_paths = {
+        student: store.root / path
+        for student, path in weight_paths.items()
+        if (store.root / path).exists()
+    }
+    for student, path in existing_paths.items():
+        lines.append(f"weights{f' of {student}' if len(weight_paths) > 1 else ''}: {path}")
+    if existing_paths:
+        lines.append(f"files to ship: {export}")
+    return lines

@@ -1,1 +1,0 @@
-"""Tables of a report that a study does not ask for."""

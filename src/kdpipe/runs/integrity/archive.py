@@ -1,0 +1,171 @@
+"""Archiving a study: all that its report is rendered from, in one file.
+
+Records are merged into an archive and never removed: what it holds and the results lack stays, and
+a second record of a run that says something else is refused. `runs.records` has the format.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdpipe.analysis import eval_point
+from kdpipe.analysis.preregistration import registration
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import status
+from kdpipe.plan.nodes import Plan
+from kdpipe.runs import eval_points, records
+from kdpipe.runs.files import find_temporary_files
+from kdpipe.runs.records import ArchiveEntries, ArchiveEntry
+from kdpipe.runs.store import Store, lock_published_folder
+
+
+def archive_study(plan: Plan, store: Store, folder: Path) -> str:
+    """Merge the records of a plan into an archive.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        Its results.
+    folder : Path
+        Folder of the archive.
+
+    Returns
+    -------
+    str
+        What the archive holds, in words.
+
+    Raises
+    ------
+    KdpipeError
+        Before anything is written: if there are no records, if the archive has a different record
+        of one of the runs, or if another registered study seals some of them.
+    StoreError
+        If the archive is damaged.
+    """
+    status.require_records(plan, store)
+    if (
+        reason := registration.find_shared_reason(plan, store, except_study=plan.study.study)
+    ) is not None:
+        raise KdpipeError(f"{store.root}: {reason}; nothing was archived")
+    target = Store(folder)
+    new_entries = {(entry.kind, entry.name): entry for entry in _collect_entries(plan, store)}
+    with lock_published_folder(folder):  # another study may be put into the same archive
+        _require_same_records(new_entries, store, target)
+        old_entries = target.read_archive()
+        merged = old_entries | {
+            key: _merge_entries(entry, old_entries.get(key)) for key, entry in new_entries.items()
+        }
+        records.write_archive(target.archive_path, merged.values())
+        registration.store_registration(plan.study, store, target)
+        for path in find_temporary_files(folder, records.ARCHIVE_FILE):
+            path.unlink(missing_ok=True)
+    return _format_archive(target.archive_path, merged, old_entries.keys() - new_entries.keys())
+
+
+def _collect_entries(plan: Plan, store: Store) -> Iterator[ArchiveEntry]:
+    """Return an entry for each node of the plan that has a record or a failure.
+
+    A failure is archived by its reason alone: its traceback names folders of this machine.
+    """
+    last, best = (
+        eval_point.PerImageErrors(plan, store, point) for point in eval_points.EVAL_POINTS
+    )
+    for kind, items in plan.recorded_nodes.items():
+        records_by_name, damaged = store.scan_records(kind)
+        for name in items.keys() & damaged.keys():
+            raise KdpipeError(f"{damaged[name]}; nothing was archived")
+        for name, item in items.items():
+            record = records_by_name.get(name)
+            if record is not None:
+                curve = store.load_curve(name) if kind == "runs" else None
+                image_fields = {}
+                if kind not in ("probes", "gauges"):
+                    image_fields |= _collect_wrong_images(last, kind, name, "")
+                    if not eval_points.is_best_last(record):
+                        image_fields |= _collect_wrong_images(best, kind, name, "_at_best")
+                yield ArchiveEntry(kind, name, record["digest"], record, curve, **image_fields)
+            elif (reason := status.find_missing_reason(item, plan, store, damaged)[1]) is not None:
+                yield ArchiveEntry(kind, name, item.digest, failure=reason)
+
+
+def _collect_wrong_images(
+    outcomes: eval_point.PerImageErrors, kind: str, name: str, suffix: str
+) -> dict:
+    """Return the misclassified test images, and for a run what it takes them for."""
+    error_mask = outcomes.load_error_mask(name)
+    packed = None if error_mask is None else eval_point.pack_error_mask(error_mask)
+    fields: dict = {f"wrong{suffix}": packed}
+    if kind == "runs" and (misclassified := outcomes.load_misclassified(name)) is not None:
+        fields[f"missed{suffix}"] = misclassified.to_json()
+    return fields
+
+
+def _require_same_records(new_entries: ArchiveEntries, store: Store, target: Store) -> None:
+    """Raise KdpipeError if the target has a different record of a run, with both in the message."""
+    # In the archive itself, and in folders of records as kdpipe 0.1 wrote them.
+    old_entries = target.read_archive()
+    target_records = {kind: target.load_records(kind) for kind in records.RECORD_KINDS}
+    conflicts = []
+    for (kind, name), entry in new_entries.items():
+        old_entry = old_entries.get((kind, name))
+        for old in (old_entry.record if old_entry else None, target_records[kind].get(name)):
+            if entry.record is not None and old is not None:
+                difference = records.diff_records(entry.record, old)
+                if difference is not None:
+                    conflicts.append((store.root / kind / name, difference, entry.record, old))
+                    break
+    if conflicts:
+        folder, difference, new, old = conflicts[0]
+        raise KdpipeError(
+            f"{target.archive_path} has other records of {len(conflicts):,} runs or ensembles than "
+            f"{store.root}, {folder.name} the first ({difference}): there {_describe_record(old)}; "
+            f"here {_describe_record(new)}. Keep one of the two: remove {folder}, or move "
+            f"{target.archive_path} away; nothing was written"
+        )
+
+
+def _describe_record(record: dict) -> str:
+    """Return what distinguishes two records of a run: results, time and machine."""
+    validation = (record["last"] or {}).get("val")
+    parts = [record["status"], *([record["reason"]] if record["reason"] else [])]
+    parts += [f"validation error {100 * (1 - validation['accuracy']):.2f} %"] if validation else []
+    parts += [f"started {record['started']}"] if record.get("started") else []
+    device = record.get("device")
+    return ", ".join([*parts, *([f"on {device['name']}"] if device else [])])
+
+
+def _merge_entries(entry: ArchiveEntry, old_entry: ArchiveEntry | None) -> ArchiveEntry:
+    """Return the entry of the results, completed by what only the archive still has."""
+    if old_entry is None:
+        return entry
+    if entry.record is None:
+        return entry if old_entry.record is None else old_entry
+    if old_entry.record is None:
+        return entry
+    return ArchiveEntry(
+        entry.kind,
+        entry.name,
+        entry.digest,
+        records.merge_records(entry.record, old_entry.record),
+        old_entry.curve if entry.curve is None else entry.curve,
+        old_entry.wrong if entry.wrong is None else entry.wrong,
+        wrong_at_best=entry.wrong_at_best or old_entry.wrong_at_best,
+        missed=entry.missed or old_entry.missed,
+        missed_at_best=entry.missed_at_best or old_entry.missed_at_best,
+    )
+
+
+def _format_archive(path: Path, merged: ArchiveEntries, unchanged: set[tuple[str, str]]) -> str:
+    """Return in words what an archive holds."""
+    recorded = [entry for entry in merged.values() if entry.record is not None]
+    runs, ensembles, probes, gauges = (
+        sum(entry.kind == kind for entry in recorded) for kind in records.RECORD_KINDS
+    )
+    with_outcomes = sum(entry.wrong is not None for entry in recorded)
+    text = (
+        f"{path}: {runs:,} runs, {ensembles:,} ensembles, {with_outcomes:,} of them with outcomes"
+    )
+    text += f"; {probes:,} probes" if probes else ""
+    text += f"; {gauges:,} gauges" if gauges else ""
+    return text + (f"; {len(unchanged):,} of them were there and stayed" if unchanged else "")

@@ -1,0 +1,243 @@
+"""The recipe of a run: how a network is trained, and its learning rate at each step.
+
+An optimizer or a schedule is one file (see `optim_info`), which may add keys; they are fields of a
+recipe here, and stand in the specs of those runs alone that use them.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from kdpipe.pydantic_base import PositiveCount, StrictModel
+from kdpipe.runs.optim_info import (
+    DEFAULT_OPTIMIZER,
+    DEFAULT_SCHEDULE,
+    OptimizerInfo,
+    ScheduleInfo,
+    StepCounts,
+    load_optimizers,
+    load_schedules,
+)
+
+# The names that a study may give, as pydantic and the schema of a study have them.
+if TYPE_CHECKING:
+    ScheduleName = str
+    OptimizerName = str
+else:
+    ScheduleName, OptimizerName = Literal[*load_schedules()], Literal[*load_optimizers()]
+
+
+class RecipeConfig(StrictModel):
+    """The keys of every recipe."""
+
+    epochs: int = Field(
+        ge=1, le=100_000, description="how often it sees all training images", examples=[40]
+    )
+    lr: float = Field(
+        gt=0,
+        le=100,
+        description="the learning rate at the start; its peak, with a warm-up or one-cycle",
+        examples=[0.1],
+    )
+    batch_size: int = Field(128, ge=2, le=65_536, description="images of one step")
+    annealing: ScheduleName = Field(
+        DEFAULT_SCHEDULE,
+        description="how the rate falls: at drop_epochs, along a cosine to 0, or up and down",
+    )
+    drop_epochs: list[PositiveCount] = Field(
+        default_factory=list,
+        description="epochs after which the learning rate is multiplied",
+        examples=[[12, 24, 36]],
+    )
+    drop_factor: float = Field(0.2, gt=0, lt=1, description="what it is multiplied by at a drop")
+    warmup: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="share of the steps in which the rate rises; null: none, one-cycle 0.3",
+        examples=[0.05],
+    )
+    optimiser: OptimizerName = Field(
+        DEFAULT_OPTIMIZER,
+        description="what makes a step of a gradient: torch's SGD or AdamW; `optimizer` means the "
+        "same key",
+    )
+    momentum: float = Field(
+        0.9, ge=0, lt=1, description="the momentum of SGD; the first beta of AdamW"
+    )
+    nesterov: bool = Field(False, description="whether SGD's momentum is Nesterov's")
+    weight_decay: float = Field(
+        5.0e-4, ge=0, le=1, description="the weight decay of SGD, or of AdamW (decoupled)"
+    )
+    weight_decay_on: Literal["all", "weights"] = Field(
+        "all", description="what decays: every parameter, or neither norms nor biases"
+    )
+    clip_norm: float | None = Field(
+        None,
+        gt=0,
+        description="the norm to which a longer gradient is scaled down; null: none is",
+        examples=[1.0],
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay a step of an average of the weights, 0.99 over about 100 steps; what is "
+        "judged, kept and taught from is then the average, and an export ships it unless the "
+        "network itself is better on validation; tables or live; null: none",
+        examples=[0.99],
+    )
+    mixup: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="alpha of mixup: images and labels of a batch are mixed in pairs, with a share "
+        "of Beta(alpha, alpha); the teacher sees them mixed, live; null: none",
+        examples=[0.2],
+    )
+    cutmix: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="alpha of CutMix: the same with a rectangle of the other image; beside mixup "
+        "half of the batches each; live; null: none",
+        examples=[1.0],
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of a label spread evenly over the classes",
+        examples=[0.1],
+    )
+    threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        1, description="CPU threads of a run; part of its identity, since it changes the bytes"
+    )
+
+    autocast: Literal["bfloat16"] | None = Field(
+        None,
+        description="bfloat16: a network in training is run in half precision; null: float32",
+        examples=["bfloat16"],
+    )
+    compile: bool = Field(
+        False,
+        description="torch.compile the network in training; wants a C++ compiler there",
+        examples=[True],
+    )
+
+    @model_validator(mode="after")
+    def _check_drop_epochs(self):
+        """Raise ValueError for drops that cannot be made."""
+        drops = self.drop_epochs
+        if any(a >= b for a, b in itertools.pairwise(drops)):
+            raise ValueError(f"drop_epochs must rise, got {drops}")
+        if drops and drops[-1] >= self.epochs:
+            raise ValueError(f"the drop at {drops[-1]} is not before the last epoch, {self.epochs}")
+        if drops and self.annealing != "steps":
+            raise ValueError(
+                f"drop_epochs are of annealing: steps; with {self.annealing} write drop_epochs: []"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_nesterov(self):
+        """Raise ValueError for Nesterov's momentum where there is none."""
+        if self.nesterov and (self.optimiser != "sgd" or not self.momentum):
+            raise ValueError("nesterov is of optimiser: sgd with a momentum")
+        return self
+
+
+# Of optimizers and schedules, which may share a class of keys.
+_INFOS = [*load_optimizers().values(), *load_schedules().values()]
+_KEY_CLASSES = [keys for keys in dict.fromkeys(info.keys for info in _INFOS) if keys.model_fields]
+_ADDED_KEYS = {key: keys for keys in _KEY_CLASSES for key in keys.model_fields}
+
+
+# The fields of the last base come first.
+class Recipe(*_KEY_CLASSES, RecipeConfig):
+    """How one network is trained."""
+
+    @classmethod
+    def from_spec(cls, content: Mapping[str, Any]) -> Self:
+        """Build the recipe of a spec with the values as they are written, unchecked.
+
+        The canonical form leaves neutral values out, and pretrained weights have 0 epochs.
+
+        Raises
+        ------
+        TypeError
+            If a key is missing or unknown.
+        """
+        if unknown := content.keys() - cls.model_fields.keys():
+            raise TypeError(f"unknown keys of a recipe: {sorted(unknown)}")
+        required = {name for name, key in cls.model_fields.items() if key.is_required()}
+        if missing := required - content.keys():
+            raise TypeError(f"missing keys of a recipe: {sorted(missing)}")
+        return cls.model_construct(**content)
+
+    def to_spec(self) -> dict[str, Any]:
+        """Return the JSON form in a spec, with every value that the run uses."""
+        return self.model_dump(warnings=False)
+
+    @property
+    def infos(self) -> dict[str, OptimizerInfo | ScheduleInfo]:
+        """Return the info of the optimizer and that of the schedule, by a name for messages."""
+        optimizer, schedule = load_optimizers()[self.optimiser], load_schedules()[self.annealing]
+        return {f"optimizer {self.optimiser}": optimizer, f"schedule {self.annealing}": schedule}
+
+    @property
+    def revisions(self) -> dict[str, int]:
+        """Return the revisions of the optimizer and the schedule, where they state one."""
+        infos = self.infos.items()
+        return {name: info.revision for name, info in infos if info.revision is not None}
+
+    @model_validator(mode="after")
+    def _check_infos(self):
+        """Raise ValueError for keys that optimizer and schedule refuse, or do not have."""
+        for key in self._unused_keys():
+            if getattr(self, key) != type(self).model_fields[key].get_default():
+                raise ValueError(f"{key} is not of {' or '.join(self.infos)}: leave it out")
+        for info in self.infos.values():
+            if problem := info.check(self):
+                raise ValueError(problem)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _serialize_used(self, serialize: SerializerFunctionWrapHandler) -> dict:
+        """Leave out keys of other optimizers and schedules: a new file renames no run."""
+        unused = self._unused_keys()
+        return {key: value for key, value in serialize(self).items() if key not in unused}
+
+    def _unused_keys(self) -> set[str]:
+        """Return the keys of optimizers and schedules that are not those of the recipe."""
+        used = {info.keys for info in self.infos.values()}
+        return {key for key, keys in _ADDED_KEYS.items() if keys not in used}
+
+
+def learning_rate(recipe: Recipe, epoch: int, step: int = 0, steps: int = 1) -> float:
+    """Return the learning rate of a step.
+
+    In a warm-up of n steps it is 1/n of the rate of the schedule in the first step, 2/n in the
+    second; the one-cycle schedule has a warm-up of its own.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        How the network is trained.
+    epoch, step : int
+        The epoch, and the step in it, each counted from 0.
+    steps : int
+        How many steps an epoch has.
+    """
+    schedule = load_schedules()[recipe.annealing]
+    position, total = epoch * steps + step, recipe.epochs * steps
+    warmup = 0 if schedule.has_own_warmup else round((recipe.warmup or 0) * total)
+    rate = schedule.rate(recipe, position, StepCounts(total, steps, warmup))
+    return rate * (position + 1) / warmup if position < warmup else rate

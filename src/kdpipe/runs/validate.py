@@ -1,0 +1,307 @@
+"""The check of a spec before a job works by it: this version means the same, and it stays in place.
+
+A spec comes from the plan, but also from a queue that is older than the code, or from a keyboard.
+Names of folders are made from it, and files are looked up by it: nothing in it may point out of
+the results folder.
+
+A spec states revisions: of the images, the network, each loss term and so on. A revision tells what
+a part of a spec means (`hashing.REVISIONS`). It is under `revision` in the part that it belongs to,
+or under `<behaviour>_revision` beside what it is about. `find_revisions` walks the JSON form by
+this rule, so that what is added to a spec cannot be forgotten here.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from kdpipe import hashing
+from kdpipe.data import cards, views
+from kdpipe.errors import KdpipeError
+from kdpipe.losses import method as methods
+from kdpipe.losses.custom import card as term_card
+from kdpipe.models import registry
+from kdpipe.models.custom import card as network_card
+from kdpipe.models.pretrained import init_spec, input_transform
+from kdpipe.runs import eval_points, mixup
+from kdpipe.runs.optim_info import load_optimizers, load_schedules
+from kdpipe.runs.recipe import Recipe
+from kdpipe.runs.spec import (
+    SPEC_TYPES,
+    DataSpec,
+    EnsembleSpec,
+    ExportEvalSpec,
+    LogitCacheSpec,
+    Member,
+    ModelSpec,
+    ProbeSpec,
+    RunSpec,
+    Spec,
+)
+
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+_DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
+# What values of a wrong type raise somewhere in a check.
+_MALFORMED = (KeyError, TypeError, AttributeError, ValidationError)
+
+
+def read_spec(kind: str, content: Mapping[str, Any]) -> Any:
+    """Return the spec that the JSON of `--spec` is; its values are checked by the job.
+
+    Parameters
+    ----------
+    kind : str
+        `run`, `ensemble`, `table`, `probe` or `gauge`.
+    content : mapping
+        The JSON object; neutral values may be left out.
+
+    Returns
+    -------
+    RunSpec, EnsembleSpec, LogitCacheSpec, ProbeSpec or ExportEvalSpec
+
+    Raises
+    ------
+    KdpipeError
+        If keys are missing or unknown.
+    """
+    try:
+        spec = SPEC_TYPES[kind].from_dict(content)
+        if spec.kind != kind:
+            raise TypeError(f"its kind is {spec.kind!r}")
+    except _MALFORMED as error:
+        raise _malformed(kind, error) from None
+    return spec
+
+
+def validate_spec(spec: Spec) -> None:
+    """Raise KdpipeError for a spec by which this version can do no job."""
+    rules = _SPEC_RULES[spec.kind]
+    try:
+        if isinstance(spec, RunSpec):
+            _check_recipe(spec)
+        name = spec.name
+        rules.check(name, spec)
+        _check_names(name, spec.members)
+        if not isinstance(spec, EnsembleSpec):
+            _check_data(name, spec.data)
+        check_revisions(name, spec.to_dict(), rules.revisions)
+    except _MALFORMED as error:
+        raise _malformed(spec.kind, error) from None
+
+
+def validate_checkpoints(keep_epochs: list[int], spec: RunSpec) -> None:
+    """Raise KdpipeError for checkpoints that the training never passes."""
+    epochs = spec.recipe.epochs
+    if outside := [epoch for epoch in keep_epochs if not 0 <= epoch <= epochs]:
+        raise KdpipeError(f"--keep: {outside} not within 0 and {epochs}, the epochs of the run")
+
+
+def _malformed(kind: str, error: Exception) -> KdpipeError:
+    article = "an" if kind == "ensemble" else "a"
+    return KdpipeError(f"--spec is not the spec of {article} {kind} ({error!r})")
+
+
+# --- what each kind of spec must be
+
+
+def _check_recipe(spec: RunSpec) -> None:
+    """Raise pydantic's ValidationError for a recipe of which no JSON form can be made."""
+    # Pretrained weights are trained for no epoch.
+    overrides = {"epochs": 1} if spec.pretrained else {}
+    Recipe.model_validate({**vars(spec.recipe), **overrides})
+
+
+def _check_run(name: str, spec: RunSpec) -> None:
+    _check_network(spec.network)
+    for member in spec.members:
+        # What a parent is, is said in its own record; here its name must be that of a network.
+        if not network_card.NAME_PATTERN.fullmatch(str(member.network)):
+            registry.parse_name(str(member.network))
+    if spec.teacher:
+        if spec.method is None:
+            raise TypeError("a teacher, and no method")
+        _check_method(spec.method)
+        if spec.method.get("student_modules") and spec.teacher.outputs != "live":
+            raise KdpipeError(f"{name}: a logit cache has no outputs of its teacher's modules")
+        if mixup.enabled_mixes(spec.recipe) and spec.teacher.outputs != "live":
+            raise KdpipeError(f"{name}: of mixed images no table has its teacher's outputs")
+
+
+def _check_ensemble(name: str, spec: EnsembleSpec) -> None:
+    if not spec.members:
+        raise KdpipeError("--spec names an ensemble of nothing")
+
+
+def _check_logit_cache(name: str, spec: LogitCacheSpec) -> None:
+    _check_network(spec.network)
+    _check_threads(name, spec.threads)
+    if spec.precision not in ("float16", "float32"):
+        raise KdpipeError(f"{name}: precision is float16 or float32")
+
+
+def _check_probe(name: str, spec: ProbeSpec) -> None:
+    _check_network(spec.network)
+    _check_threads(name, spec.threads)
+    if spec.data.validation < 1 or spec.data.train_size < 1:
+        raise KdpipeError(f"{name}: a probe needs images to train on and to choose by")
+
+
+def _check_export_eval(name: str, spec: ExportEvalSpec) -> None:
+    _check_network(spec.network)
+    _check_threads(name, spec.threads)
+    if spec.reading not in eval_points.EVAL_POINTS:
+        raise KdpipeError(f"{name}: reading is one of {', '.join(eval_points.EVAL_POINTS)}")
+
+
+@dataclass(frozen=True)
+class _SpecRules:
+    """What a spec of one kind must be."""
+
+    check: Callable[[str, Any], None]  # what no other kind requires
+    revisions: tuple[str, ...]  # what it must state a revision of
+
+
+_SPEC_RULES = {
+    "run": _SpecRules(_check_run, ("training", "evaluation", "views", "split")),
+    "ensemble": _SpecRules(_check_ensemble, ("ensemble", "evaluation")),
+    "table": _SpecRules(_check_logit_cache, ("table", "views", "split")),
+    "probe": _SpecRules(_check_probe, ("probe", "views", "split")),
+    "gauge": _SpecRules(_check_export_eval, ("gauge", "evaluation", "split")),
+}
+
+
+def _check_method(method: Mapping[str, Any]) -> None:
+    """Raise unless a loss term at work states its revision, and a custom one is well formed."""
+    methods.check_revisions(method)
+    if (
+        custom_term := method.get(methods.CUSTOM_TERM)
+    ) is not None and not term_card.is_valid_term_spec(custom_term):
+        raise KdpipeError(f"--spec names no term of one's own: {custom_term!r}")
+
+
+def _check_network(network: ModelSpec) -> None:
+    content = network.to_dict()
+    if network.input is not None and not input_transform.is_valid_input(network):
+        raise KdpipeError(f"--spec names no images that a network wants: {content['input']!r}")
+    if network.start is not None and not init_spec.is_valid_init(network):
+        raise KdpipeError(f"--spec names no weights that a network begins from: {content!r}")
+    network = input_transform.inner_spec(network)
+    if not network.build:
+        registry.parse_name(network.name)
+    elif not network_card.is_valid_spec(network):
+        raise KdpipeError(f"--spec names no network of one's own by name and build: {content!r}")
+
+
+def _check_threads(name: str, threads: int) -> None:
+    if type(threads) is not int or not 1 <= threads <= 256:
+        raise KdpipeError(f"{name}: threads are a number from 1 to 256")
+
+
+def _check_names(name: str, members: Sequence[Member]) -> None:
+    if not _NAME_PATTERN.fullmatch(name):
+        raise KdpipeError(f"--spec makes the name {name[:80]!r}, which is no plain name")
+    for member in members:
+        if not _DIGEST_PATTERN.fullmatch(member.run) or type(member.epoch) is not int:
+            raise KdpipeError("--spec names a member that is not (digest, epoch)")
+
+
+def _check_data(name: str, data: DataSpec) -> None:
+    card_digest = (
+        cards.load_known_card(data.name).sha256 if data.name in cards.list_datasets() else data.card
+    )
+    if card_digest != data.card:
+        raise KdpipeError(f"{name}: its data set is not one whose card this version has")
+    if not (
+        _NAME_PATTERN.fullmatch(str(data.name)) and _DIGEST_PATTERN.fullmatch(str(card_digest))
+    ):
+        raise KdpipeError(f"{name}: --spec names no data set by name and digest")
+
+
+# --- revisions
+
+
+# What the `revision` of a part is of, by the key of the part; "" is the whole. One that is a
+# mapping names its behaviours itself. Other parts (recipe, members) have none.
+_REVISION_OWNERS: dict[str, Callable[[dict], str]] = {
+    "": lambda content: content["kind"],
+    "data": lambda data: f"data set {data['name']}",
+    "views": lambda views: "views",
+    "network": lambda network: registry.get_family_name(
+        input_transform.inner_spec(ModelSpec.from_dict(network)).name
+    ),
+    "teacher": lambda teacher: "teacher",
+    "method": lambda method: method["loss"],
+}
+
+
+def find_revisions(content: dict, part: str = "") -> Iterator[tuple[str, object]]:
+    """Yield (behaviour, revision) of all that the JSON form of a spec states.
+
+    `part` is the key under which `content` is found, "" for a whole spec.
+
+    Raises
+    ------
+    KeyError
+        For a part that must state its revision and does not.
+    """
+    # What a custom network computes is not for this version to say.
+    if part in _REVISION_OWNERS and not (part == "network" and "build" in content):
+        revision = content["revision"]
+        if isinstance(revision, dict):
+            yield from revision.items()
+        else:
+            yield _REVISION_OWNERS[part](content), revision
+    for key, value in content.items():
+        if isinstance(value, dict) and key != "revision":
+            yield from find_revisions(value, key)
+        elif key.endswith("_revision") and value is not None:
+            yield key.removesuffix("_revision"), value
+        elif key == "evaluation":  # of an ensemble, which calls it by its name alone
+            yield key, value
+
+
+def check_revisions(name: str, content: dict, required: Collection[str]) -> None:
+    """Raise KdpipeError if a spec means another revision of anything than this version.
+
+    Parameters
+    ----------
+    name : str
+        The name of the spec, for the message.
+    content : dict
+        Its JSON form.
+    required : collection of str
+        The behaviours that it must state a revision of.
+
+    Raises
+    ------
+    KeyError
+        If a behaviour does not exist, or a required one is not stated.
+    """
+    stated = list(find_revisions(content))
+    if missing := set(required) - {behaviour for behaviour, _ in stated}:
+        raise KeyError(*sorted(missing))
+    for behaviour, stated_revision in stated:
+        if stated_revision != (current := _current_revision(behaviour)):
+            raise KdpipeError(
+                f"{name}: its spec means revision {stated_revision} of {behaviour}, this version "
+                f"computes revision {current}: make the plan again"
+            )
+
+
+def _current_revision(behaviour: str) -> int:
+    """Return the revision that this version computes."""
+    if behaviour.startswith("data set "):
+        return cards.get_data_revision(behaviour.removeprefix("data set "))
+    if behaviour in registry.load_families():
+        return registry.load_families()[behaviour].revision
+    if behaviour in views.load_augmentations():
+        return views.load_augmentations()[behaviour].revision or 0
+    if behaviour in methods.load_terms():
+        return methods.load_terms()[behaviour].revision
+    kind, _, name = behaviour.partition(" ")
+    if kind in ("optimizer", "schedule"):
+        infos = load_optimizers() if kind == "optimizer" else load_schedules()
+        return infos[name].revision or 0
+    return hashing.REVISIONS[behaviour]

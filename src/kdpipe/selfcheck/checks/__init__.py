@@ -1,1 +1,0 @@
-"""One file a check, each defines `CHECK`: what is looked at on a GPU."""

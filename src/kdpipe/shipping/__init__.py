@@ -1,1 +1,0 @@
-"""From a run to a file that ships: its weights, graphs and card, and what loads them again."""

@@ -1,1 +1,0 @@
-"""A first study for one's images: its sizes from the data and from the speed of this machine."""

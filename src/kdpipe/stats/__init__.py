@@ -1,0 +1,1 @@
+"""Intervals, tests, power, variance components and ranks; nothing here knows of studies."""

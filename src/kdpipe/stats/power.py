@@ -1,0 +1,304 @@
+"""Power of one-sided t tests, and the seeds or effects that a power requires.
+
+With an effect of e standard errors the t statistic has the non-central t distribution with that
+parameter, so the power at an error rate a is P(T(df, e) > t(1 - a, df)). In a family of several
+tests the error rate is that of Holm's first step, the rate of the family over their number; in a
+claim that needs all of k contrasts each gets the power 1 - (1 - power) / k (Bonferroni).
+
+The power of a contrast (`compute_contrast_power`) accounts for both of its intervals. What will be
+measured is a mean and, independent of it, its variance: chi-squared over its degrees of freedom, of
+the seeds and of the splits. Given the variance, it is settled how wide the wider of the two
+intervals is (over seeds, over seeds and images) and whether a difference of delta would have been
+detected, and the power is the probability that a normal mean lies beyond a bound. It is summed over
+the variances, by Gauss-Legendre quadrature of chi. With seeds alone and the hypothesis `above` this
+is the non-central t. The images' part of the variance is taken as known: there are hundreds of
+them.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+from scipy.interpolate import PchipInterpolator
+
+from kdpipe.stats.intervals import MIN_SEEDS
+from kdpipe.stats.t_dist import t_ppf
+
+POWER = 0.8
+LEVEL = 0.05
+SEEDS_LIMIT = 1_000_000  # seeds; more is never
+MAX_SEEDS = 10_000  # seeds
+NORMAL_DF = 1000  # degrees of freedom, beyond which t is as good as normal
+MAX_DF = 1e5  # degrees of freedom, beyond which t is normal
+SEED_NODES, SEED_SPLIT_NODES = 512, 96  # of seeds alone, and of each of seeds and splits
+CHI_RANGE = 7.0  # from the middle of chi, whose standard deviation is below 0.71
+
+
+def compute_power(effect: float, se: float, df: float, level: float = LEVEL) -> float:
+    """Compute the power of a one-sided t test.
+
+    Parameters
+    ----------
+    effect : float
+        True mean, in the unit of `se`.
+    se : float
+        Standard error of the mean.
+    df : float
+        Degrees of freedom.
+    level : float
+        One-sided error rate.
+
+    Returns
+    -------
+    float
+        The power; nan if the effect or its standard error is unknown.
+    """
+    if math.isnan(effect) or math.isnan(se) or df < 1:
+        return math.nan
+    if se == 0:
+        return float(effect > 0)
+    return 1.0 - float(special.nctdtr(df, effect / se, t_ppf(1 - level, df)))
+
+
+def find_detectable_effect(
+    se: float, df: float, level: float = LEVEL, power: float = POWER
+) -> float:
+    """Find the smallest effect that a one-sided t test detects with a power.
+
+    Parameters
+    ----------
+    se : float
+        Standard error of the mean.
+    df : float
+        Degrees of freedom.
+    level : float
+        One-sided error rate.
+    power : float
+        Power that is required.
+
+    Returns
+    -------
+    float
+        The effect, in the unit of `se`; nan if that is unknown.
+    """
+    if math.isnan(se) or df < 1:
+        return math.nan
+    critical = t_ppf(1 - level, df)
+    return se * float(special.nctdtrinc(df, 1 - power, critical)) if se else 0.0
+
+
+def find_seeds_needed(
+    sd: float,
+    effect: float,
+    power: float = POWER,
+    level: float = LEVEL,
+    fixed: float = 0.0,
+    df: Callable[[int], float] = lambda seeds: seeds - 1.0,
+) -> int | None:
+    """Find the smallest number of seeds at which a one-sided t test detects an effect.
+
+    Parameters
+    ----------
+    sd : float
+        Standard deviation over seeds of the paired differences.
+    effect : float
+        Mean difference, in the same unit.
+    power : float
+        Power that is required.
+    level : float
+        One-sided error rate.
+    fixed : float
+        Variance of the mean that no seed takes away, that of test images and of splits.
+    df : callable
+        Returns the degrees of freedom at a number of seeds, which a few splits keep down.
+
+    Returns
+    -------
+    int or None
+        Number of seeds; None if none is enough: no effect, an unknown sd, too few images or splits.
+    """
+    if math.isnan(sd) or math.isnan(effect) or effect == 0:
+        return None
+    z = t_ppf(1 - level, math.inf) + t_ppf(power, math.inf)
+    allowed_variance = (
+        abs(effect) / z
+    ) ** 2 - fixed  # what is left for sd^2 / n, of the normal distribution
+    if allowed_variance <= 0 or sd**2 / allowed_variance > SEEDS_LIMIT:
+        return None
+    n = max(MIN_SEEDS, math.ceil(sd**2 / allowed_variance))  # the normal answer: never too many
+    while df(n) < NORMAL_DF:
+        if compute_power(abs(effect), math.sqrt(sd**2 / n + fixed), df(n), level) >= power:
+            return n
+        if n > NORMAL_DF and sd**2 / n < fixed / NORMAL_DF:  # more seeds change nothing any more
+            return None
+        n += max(1, n // NORMAL_DF)
+    return n
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far paired differences vary, as variances in points squared.
+
+    An unknown variance is 0; with one split `seed` has all but the images.
+
+    Attributes
+    ----------
+    seed : float
+        Variance of one seed in one split.
+    split : float
+        Variance of the splits' own means.
+    both : float
+        Variance of a seed in a split beyond these two.
+    images : float
+        Variance of the mean from the finite number of test images.
+    """
+
+    seed: float
+    split: float = 0.0
+    both: float = 0.0
+    images: float = 0.0
+
+
+def compute_contrast_power(
+    hypothesis: str,
+    effect: float,
+    delta: float,
+    spread: Spread,
+    seeds: int,
+    splits: int,
+    rate: float,
+) -> float:
+    """Compute the power of a contrast: the probability that it comes out as claimed.
+
+    Parameters
+    ----------
+    hypothesis : {'above', 'not better', 'same'}
+        What is claimed of the difference (see `analysis.contrasts`); of `same` the true effect is
+        0.
+    effect : float
+        True effect, in points.
+    delta : float
+        Smallest effect of interest, in points.
+    spread : Spread
+        Variances of the paired differences.
+    seeds, splits : int
+        Number of seeds, three and more, and of splits, one or three and more.
+    rate : float
+        Error rate of one one-sided test.
+
+    Returns
+    -------
+    float
+        The power.
+    """
+    both_variance = spread.both / splits / seeds
+    seed_variance, split_variance = (
+        spread.seed / seeds + both_variance,
+        spread.split / splits + both_variance,
+    )
+    nodes = SEED_NODES if splits == 1 else SEED_SPLIT_NODES
+    seed_factors, weights = _compute_chi_squared_nodes(seeds - 1, nodes)
+    mean_variance, min_df = seed_variance * seed_factors, seeds - 1
+    variance_of_variance = mean_variance**2 / (seeds - 1)
+    if splits > 1:
+        split_factors, split_weights = _compute_chi_squared_nodes(splits - 1, nodes)
+        weights = weights[:, None] * split_weights
+        mean_square = split_variance * split_factors
+        mean_variance = mean_variance[:, None] + np.maximum(mean_square - both_variance, 0.0)
+        min_df = min(min_df, splits - 1)
+        variance_of_variance = variance_of_variance[:, None] + mean_square**2 / (splits - 1)
+        variance_of_variance = variance_of_variance + both_variance**2 / (
+            (seeds - 1) * (splits - 1)
+        )
+    half_width, detectable = np.zeros_like(mean_variance), np.zeros_like(mean_variance)
+    for variance in (mean_variance, mean_variance + spread.images):
+        df = np.clip(variance**2 / variance_of_variance, min_df, MAX_DF)
+        se = np.sqrt(variance)
+        half_width = np.maximum(half_width, special.stdtrit(df, 1 - rate) * se)
+        detectable = np.maximum(detectable, _find_detectable_effects(df, rate) * se)
+    total_variance = spread.seed / seeds + both_variance + spread.images
+    total_variance += spread.split / splits if splits > 1 else 0.0
+    powers = _compute_conditional_power(
+        hypothesis, effect, delta, half_width, detectable, math.sqrt(total_variance)
+    )
+    return float((weights * powers).sum())
+
+
+def find_min_seeds(
+    power_at: Callable[[int], float], power: float = POWER, minimum: int = MIN_SEEDS
+) -> int | None:
+    """Find the smallest number of seeds with a power that rises with them.
+
+    Parameters
+    ----------
+    power_at : callable
+        Returns the power at a number of seeds.
+    power : float
+        Power that is required.
+    minimum : int
+        Smallest number of seeds to consider.
+
+    Returns
+    -------
+    int or None
+        Number of seeds; None if `MAX_SEEDS` are not enough.
+    """
+    low, high = minimum - 1, minimum
+    while power_at(high) < power:
+        low, high = high, 2 * high
+        if high > MAX_SEEDS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power_at(middle) >= power else (middle, high)
+    return high
+
+
+def _compute_conditional_power(
+    hypothesis: str,
+    effect: float,
+    delta: float,
+    half_width: np.ndarray,
+    detectable: np.ndarray,
+    se: float,
+) -> np.ndarray:
+    """Compute the power given each variance.
+
+    `bound` is half the width of the interval, `detectable` the effect that is detected.
+    """
+    if hypothesis == "above":
+        return special.ndtr((effect - half_width) / se)
+    if hypothesis == "not better":  # where it would not have been seen it has to be above 0
+        return special.ndtr((effect - half_width + delta * (detectable < delta)) / se)
+    return np.maximum(2 * special.ndtr((delta - half_width) / se) - 1, 0.0) * (detectable < delta)
+
+
+@functools.lru_cache(maxsize=64)
+def _compute_chi_squared_nodes(df: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return quadrature nodes and weights of a chi-squared variable over its df."""
+    low, high = max(0.0, math.sqrt(df) - CHI_RANGE), math.sqrt(df) + CHI_RANGE
+    points, widths = _compute_legendre_nodes(nodes)
+    chi = low + (high - low) * (points + 1) / 2
+    log = (df - 1) * np.log(chi) - chi**2 / 2
+    weights = widths * np.exp(log - log.max())
+    return chi**2 / df, weights / weights.sum()
+
+
+_compute_legendre_nodes = functools.lru_cache(maxsize=2)(np.polynomial.legendre.leggauss)
+
+
+def _find_detectable_effects(df: np.ndarray, rate: float) -> np.ndarray:
+    """Return detectable effects in standard errors (see `find_detectable_effect`)."""
+    if df.min() == df.max():
+        return np.full_like(df, find_detectable_effect(1.0, float(df.min()), rate))
+    return _fit_detectable_curve(rate)(np.log(df))
+
+
+@functools.lru_cache(maxsize=64)
+def _fit_detectable_curve(rate: float) -> PchipInterpolator:
+    """Interpolate the detectable effect over the logarithm of df."""
+    dfs = np.geomspace(2, MAX_DF, 64)
+    return PchipInterpolator(np.log(dfs), [find_detectable_effect(1.0, df, rate) for df in dfs])

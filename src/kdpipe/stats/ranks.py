@@ -1,0 +1,169 @@
+"""Ranks of options by mean error, and their uncertainty.
+
+Seeds are resampled with replacement, each draw for all options at once, so that what the options of
+one seed share stays shared; several splits are resampled too, each in every seed (the pigeonhole
+bootstrap: Owen, 2007, never too narrow). With few seeds or splits bootstrap percentiles are too
+narrow: they are taken as far out as makes the interval of a single mean as wide as its t interval
+(Hesterberg, 2015, section 4.1.3, the expanded percentile interval). Earlier choices are held fixed.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from kdpipe.stats import replicates
+from kdpipe.stats.intervals import MIN_SEEDS, Summary, summarize
+
+N_RESAMPLES = 5_000
+MIN_BOOTSTRAP_SEEDS = 5  # seeds: of four there are only 35 different resamples
+BOOTSTRAP_SEED = 0  # of the resampling: a report rendered again is the same
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The rank of an option by mean error; 1 is the lowest error, ties share the mean rank.
+
+    Attributes
+    ----------
+    rank : float
+        Rank by mean error.
+    total : int
+        Number of options.
+    low, high : float
+        Interval of 95 %; nan below five seeds, and with two splits.
+    p_best : float
+        Share of the bootstrap draws in which the option comes first; nan likewise.
+    """
+
+    rank: float
+    total: int
+    low: float = math.nan
+    high: float = math.nan
+    p_best: float = math.nan
+
+
+def rank_options(errors: pd.DataFrame) -> dict[str, Rank]:
+    """Rank options by mean error.
+
+    Options without any result have no rank; then only seeds that have all the others count and, of
+    several splits, only those with all splits.
+
+    Parameters
+    ----------
+    errors : DataFrame of float, shape (replicates, options)
+        Errors in points; nan is no result.
+
+    Returns
+    -------
+    dict of str to Rank
+        The rank of each option that can have one.
+
+    References
+    ----------
+    A. B. Owen, The pigeonhole bootstrap, Annals of Applied Statistics, 2007.
+    T. C. Hesterberg, What teachers should know about the bootstrap, The American Statistician,
+    2015.
+    """
+    known = errors.astype(float).dropna(axis=1, how="all").dropna()
+    values = _cross_errors(known)
+    if not values.size:
+        return {}
+    mean_ranks, count = stats.rankdata(values.mean(axis=(0, 1))), len(known.columns)
+    if not _has_enough(values):
+        return {
+            name: Rank(rank, count) for name, rank in zip(known, mean_ranks.tolist(), strict=True)
+        }
+    means = _bootstrap_means(values)
+    bootstrap_ranks = stats.rankdata(means, axis=1)
+    low, high = np.quantile(bootstrap_ranks, _compute_tails(values), axis=0, method="nearest")
+    is_best = means == means.min(axis=1, keepdims=True)
+    p_best = (is_best / is_best.sum(axis=1, keepdims=True)).mean(axis=0)
+    columns = zip(
+        known, mean_ranks.tolist(), low.tolist(), high.tolist(), p_best.tolist(), strict=True
+    )
+    return {name: Rank(rank, count, *rest) for name, rank, *rest in columns}
+
+
+def correlate_ranks(errors: pd.DataFrame, expected: pd.Series) -> tuple[pd.Series, Summary]:
+    """Correlate errors with an expected order of the options, by Spearman's rho.
+
+    Only replicates that have every option count; below five seeds there is no interval.
+
+    Parameters
+    ----------
+    errors : DataFrame of float, shape (replicates, options)
+        Errors in points.
+    expected : Series of float
+        Expected value by option.
+
+    Returns
+    -------
+    by_replicate : Series of float
+        The rho of each replicate's own errors.
+    summary : Summary
+        Its mean is the rho of the mean errors, its interval is from resampled seeds (and splits).
+    """
+    known = errors.reindex(columns=expected.index).astype(float).dropna()
+    rows, target = known.to_numpy(), expected.to_numpy(float)
+    by_replicate = pd.Series(
+        _compute_spearman(rows, target) if len(rows) else [], index=known.index, dtype=float
+    )
+    result, values = summarize(by_replicate), _cross_errors(known)
+    if not values.size:
+        return by_replicate, result
+    rho = float(_compute_spearman(values.mean(axis=(0, 1))[None], target)[0])
+    low = high = math.nan
+    if _has_enough(values):
+        low, high = np.quantile(
+            _compute_spearman(_bootstrap_means(values), target), _compute_tails(values)
+        ).tolist()
+    return by_replicate, replace(result, mean=rho, low=low, high=high)
+
+
+def _cross_errors(errors: pd.DataFrame) -> np.ndarray:
+    """Return errors as (seeds, splits, options), without seeds that lack a split."""
+    positions = replicates.to_grid(pd.Series(range(len(errors)), index=errors.index, dtype=float))
+    return errors.to_numpy()[positions.to_numpy(int)]
+
+
+def _has_enough(values: np.ndarray) -> bool:
+    """Return whether there are enough seeds and splits to resample; one split is fixed."""
+    return len(values) >= MIN_BOOTSTRAP_SEEDS and values.shape[1] not in range(2, MIN_SEEDS)
+
+
+def _bootstrap_means(values: np.ndarray) -> np.ndarray:
+    """Return (draws, options) means over resampled seeds and splits."""
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    seeds, splits = (
+        rng.multinomial(count, [1 / count] * count, size=N_RESAMPLES) / count
+        for count in values.shape[:2]
+    )
+    means = np.einsum("ds,dt,sto->do", seeds, splits, values, optimize=True)
+    return np.round(means, 9)  # ties stay ties
+
+
+def _compute_tails(values: np.ndarray) -> tuple[float, float]:
+    """Return the shares of draws below and above which an interval of 95 % ends.
+
+    With several splits it is as wide as the factor with the fewest levels requires.
+    """
+    min_levels = min(count for count in values.shape[:2] if count > 1)
+    quantile = stats.t.ppf(0.975, min_levels - 1) * math.sqrt(min_levels / (min_levels - 1))
+    tail = float(stats.norm.sf(quantile))
+    return tail, 1 - tail
+
+
+def _compute_spearman(values: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Compute Spearman's rho of each row; 0 where all of a row is equal."""
+    value_ranks, target_ranks = stats.rankdata(values, axis=1), stats.rankdata(target)
+    value_ranks, target_ranks = (
+        value_ranks - value_ranks.mean(axis=1, keepdims=True),
+        target_ranks - target_ranks.mean(),
+    )
+    scale = np.sqrt((value_ranks**2).sum(axis=1) * (target_ranks**2).sum())
+    return np.divide(
+        value_ranks @ target_ranks, scale, out=np.zeros(len(value_ranks)), where=scale > 0
+    )

@@ -1,1 +1,0 @@
-"""The checks of a study: each file defines `CHECK` (`check.Check`)."""

@@ -1,0 +1,216 @@
+"""The state of an unfinished run: enough to end in the same bytes as if never interrupted.
+
+All randomness of a run is a function of its epoch, so the state is weights, what the optimizer
+keeps, and a position; no generator is saved. It is a file of the run that Snakemake does not know,
+and is removed when the record is written.
+"""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from kdpipe.devices import determinism
+from kdpipe.errors import InterruptedRun, StoreError
+from kdpipe.models import factory
+from kdpipe.runs import run_folder
+from kdpipe.runs.files import read_arrays, write_arrays
+from kdpipe.training.optim import Optimizer
+
+
+@dataclass
+class TrainingState:
+    """How far a run has been trained.
+
+    Attributes
+    ----------
+    epoch, step : int
+        The epochs that are done, and the batches of the next.
+    curve : list of dict
+        A line for each epoch that is done.
+    best_epoch : int or None
+        The best epoch on validation so far.
+    best : dict of Tensor
+        The weights after that epoch.
+    parts : Tensor of shape (steps, columns) or None
+        Losses and hits of the batches of the epoch in training, see `evaluate.log_batch`.
+    seconds : float
+        Of training, in all sessions.
+    taught_by : list of str
+        The SHA-256 of each teacher's weights.
+    machines : list of dict
+        Where it was trained so far, in order; see `determinism.get_machine_info`.
+    clock : float
+        The monotonic time up to which `seconds` counts.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    curve: list[dict] = field(default_factory=list)
+    best_epoch: int | None = None
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    parts: torch.Tensor | None = None
+    seconds: float = 0.0
+    taught_by: list[str] = field(default_factory=list)
+    machines: list[dict[str, str]] = field(default_factory=list)
+    clock: float = field(default_factory=time.monotonic)
+
+    def add_machine(self, machine: dict[str, str]) -> None:
+        """Add the machine of the next step, if it is another one."""
+        if self.machines[-1:] != [machine]:
+            self.machines.append(machine)
+
+    def update_clock(self) -> None:
+        """Add the time that has passed since the last call to `seconds`."""
+        now = time.monotonic()
+        self.seconds, self.clock = self.seconds + now - self.clock, now
+
+
+@contextlib.contextmanager
+def defer_sigterm(save_state: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Let SIGTERM (a time limit, a pre-emption) wait for the next call of the yielded function.
+
+    That call saves the state and raises InterruptedRun: never between a step and its log.
+    """
+    received: list[bool] = []
+
+    def pause() -> None:
+        if received:
+            save_state()
+            raise InterruptedRun("SIGTERM; the state is saved, start it again to go on")
+
+    old_handler = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+    try:
+        yield pause
+        pause()
+    finally:
+        signal.signal(signal.SIGTERM, old_handler)
+
+
+def save_state(
+    folder: Path,
+    digest: str,
+    model: nn.Module,
+    term_modules: nn.ModuleDict,
+    average: nn.Module | None,
+    optimizer: Optimizer,
+    progress: TrainingState,
+) -> None:
+    """Write the state of a run.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    digest : str
+        Of its spec.
+    model : nn.Module
+    term_modules : nn.ModuleDict
+        The parameters of its terms.
+    average : nn.Module or None
+        The average of the weights.
+    optimizer : Optimizer
+    progress : TrainingState
+    """
+    progress.update_clock()
+    tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
+    tensors |= {f"learnt/{key}": value for key, value in term_modules.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average/{key}": value for key, value in average.state_dict().items()}
+    for kind, values in optimizer.state.items():
+        tensors |= {f"{kind}/{name}": value for name, value in values.items()}
+    tensors |= {f"best/{key}": value for key, value in progress.best.items()}
+    if progress.parts is not None:
+        tensors["parts"] = progress.parts
+    header = {
+        "run": digest,
+        "device": determinism.format_device_key(next(model.parameters()).device),
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "curve": progress.curve,
+        "best_epoch": progress.best_epoch,
+        "seconds": progress.seconds,
+        "taught_by": progress.taught_by,
+        "machines": progress.machines,
+    }
+    write_arrays(run_folder.state_path(folder), to_arrays(tensors), header)
+
+
+def read_state(folder: Path, digest: str) -> tuple[dict[str, np.ndarray], dict] | None:
+    """Return the saved state of a run, (arrays, header); None if there is none.
+
+    Raises
+    ------
+    StoreError
+        For a state that is damaged or another run's.
+    """
+    path = run_folder.state_path(folder)
+    if not path.exists():
+        return None
+    arrays, header = read_arrays(path)
+    if header["run"] != digest or "step" not in header:
+        raise StoreError(f"{path} is not the state of this run: remove it and start again")
+    return arrays, header
+
+
+def restore_state(
+    arrays: dict[str, np.ndarray],
+    header: dict,
+    model: nn.Module,
+    term_modules: nn.ModuleDict,
+    average: nn.Module | None,
+    optimizer: Optimizer,
+) -> TrainingState:
+    """Restore model, terms, average and optimizer, and return how far the run had come."""
+    device = next(model.parameters()).device
+    kinds = ("model", "learnt", "average", "best", *optimizer.state)
+    groups: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in kinds}
+    for key, value in arrays.items():
+        group, _, name = key.partition("/")
+        if name:
+            groups[group][name] = torch.from_numpy(value)
+    factory.load_state(model, groups["model"])
+    term_modules.load_state_dict(groups["learnt"])
+    if average is not None:
+        factory.load_state(average, groups["average"])
+    for kind, values in optimizer.state.items():
+        for name, value in groups[kind].items():
+            parameter = optimizer.parameters[name]
+            # What is as large as its parameter has the parameter's memory format.
+            target = (
+                torch.empty_like(parameter) if value.shape == parameter.shape else value.to(device)
+            )
+            values[name] = target.copy_(value)
+    return TrainingState(
+        epoch=header["epoch"],
+        step=header["step"],
+        curve=header["curve"],
+        best_epoch=header["best_epoch"],
+        best=groups["best"],
+        parts=torch.from_numpy(arrays["parts"]).to(device) if "parts" in arrays else None,
+        seconds=header["seconds"],
+        taught_by=header.get("taught_by", []),
+        # Pairs of a name and torch's version were written by an older version.
+        machines=[
+            machine
+            if isinstance(machine, dict)
+            else dict(zip(("name", "torch"), machine, strict=True))
+            for machine in header.get("machines", [])
+        ],
+    )
+
+
+def to_arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Return tensors as NumPy arrays."""
+    return {key: value.detach().contiguous().cpu().numpy() for key, value in tensors.items()}
+
+
+def to_tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Return NumPy arrays as tensors that share their memory."""
+    return {key: torch.from_numpy(value) for key, value in arrays.items()}

@@ -1,0 +1,177 @@
+"""Forward passes that return logits, and what terms of the loss compare beside them."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdpipe.devices import host
+from kdpipe.errors import KdpipeError
+from kdpipe.losses.base import ModelOutput
+from kdpipe.models.classifier_head import InputHook
+from kdpipe.models.pretrained.adapter import unwrap
+from kdpipe.runs.recipe import Recipe
+from kdpipe.runs.spec import ModelSpec
+from kdpipe.text import did_you_mean
+
+
+class FeatureExtractor:
+    """A network that returns its logits, and the features that terms of the loss need.
+
+    Parameters
+    ----------
+    model : nn.Module
+    network : dict
+        The `network` of its run's spec.
+    needs : set of str
+        What terms look at beside logits: groups, embedding.
+    modules : sequence of str
+        Paths of modules whose outputs are the groups; none: the groups of the network.
+
+    Raises
+    ------
+    KdpipeError
+        For a network without a linear classifier where the embedding is needed, and for a path at
+        which there is no module.
+    """
+
+    def __init__(
+        self, model: nn.Module, network: ModelSpec, needs: Set[str], modules: Sequence[str] = ()
+    ):
+        self.model: Any = model
+        self.needs = needs
+        self.input_hook = None
+        self.module_hooks = None
+        if "embedding" in needs:
+            self.input_hook = InputHook(model, network.classes, network.name)
+        if "groups" in needs and modules:
+            self.module_hooks = ModuleHooks(model, network.name, modules)
+
+    def __call__(self, x: Tensor) -> ModelOutput:
+        """Return the outputs for images (B, C, H, W).
+
+        Raises
+        ------
+        KdpipeError
+            If the network does not end in its classifier where the embedding is needed, or if a
+            module did not run once.
+        """
+        if self.module_hooks is not None:
+            logits, groups = self.module_hooks.run(x)
+        elif "groups" in self.needs:
+            logits, groups = self.model.features(x)
+        else:
+            logits, groups = self.model(x), []
+        embedding = self.input_hook.get_input(logits) if self.input_hook else None
+        return ModelOutput(logits, groups, embedding)
+
+    def close(self) -> None:
+        """Remove the hooks from the network."""
+        for hooks in (self.input_hook, self.module_hooks):
+            if hooks is not None:
+                hooks.close()
+
+
+class ModuleHooks:
+    """Forward hooks on modules of a network, named by their paths as `named_modules` has them."""
+
+    def __init__(self, model: nn.Module, name: str, paths: Sequence[str]):
+        self.model = model
+        self.name = name
+        self.paths = list(paths)
+        self.outputs: dict[str, list[Any]] | None = None  # while `run` is at work
+        network = unwrap(model)
+        self.handles = [
+            self._find_module(network, path).register_forward_hook(
+                functools.partial(self._record, path)
+            )
+            for path in dict.fromkeys(self.paths)
+        ]
+
+    def run(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the logits of images, and the output (B, ...) of each module in its order."""
+        self.outputs = {path: [] for path in self.paths}
+        logits = self.model(x)
+        outputs, self.outputs = self.outputs, None
+        return logits, [self._check_output(path, outputs[path], len(x)) for path in self.paths]
+
+    def close(self) -> None:
+        """Remove the hooks."""
+        for handle in self.handles:
+            handle.remove()
+
+    def _find_module(self, network: nn.Module, path: str) -> nn.Module:
+        """Return the module at a path."""
+        try:
+            return network.get_submodule(path)
+        except AttributeError:
+            guess = did_you_mean(path, [known for known, _ in network.named_modules() if known])
+            raise KdpipeError(
+                f"methods: {self.name} has no module {path!r}{guess} (student_modules and "
+                "teacher_modules are paths as torch's named_modules has them)"
+            ) from None
+
+    def _record(self, path: str, module: nn.Module, args: Any, output: Any) -> None:
+        """Keep an output as it is now: what follows may change it in place."""
+        if self.outputs is not None:
+            self.outputs[path].append(output.clone() if isinstance(output, Tensor) else output)
+
+    def _check_output(self, path: str, outputs: list[Any], images: int) -> Tensor:
+        """Return the one output of a module. Raise KdpipeError if it is no tensor of the batch."""
+        if len(outputs) != 1:
+            raise KdpipeError(
+                f"methods: the module {path} of {self.name} runs {len(outputs)} times in a forward "
+                "pass, where terms compare one output: name another module"
+            )
+        (output,) = outputs
+        if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != images:
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise KdpipeError(
+                f"methods: the module {path} of {self.name} puts out {shape}, where terms compare "
+                f"features of {images} images: name another module"
+            )
+        return output
+
+
+def make_train_forward(extractor: FeatureExtractor, recipe: Recipe) -> Callable:
+    """Return the forward pass of training: a function of (x, weights of terms), logits in float32.
+
+    More than logits is computed where there are terms that may need it. Autocast and compilation
+    are the student's in training alone: teachers and every evaluation stay without them.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Of the student.
+    recipe : dict
+        The recipe of a run's spec.
+
+    Raises
+    ------
+    KdpipeError
+        Where torch.compile lacks a compiler.
+    """
+
+    def run_plain(x: Tensor, with_features: bool) -> ModelOutput:
+        return extractor(x) if with_features else ModelOutput(extractor.model(x), [])
+
+    run = run_plain
+    if recipe.compile:
+        device = next(extractor.model.parameters()).device.type
+        if missing := host.find_missing_toolchain(device):
+            raise KdpipeError(
+                f"recipe.compile needs {missing}: install it, or write compile: false (which makes "
+                "other runs)"
+            )
+        # Each size of batch compiled by itself: which came first must not change the bytes.
+        run = torch.compile(run_plain, dynamic=False)
+    use_autocast = recipe.autocast is not None
+
+    def forward(x: Tensor, terms: Mapping[str, float]) -> ModelOutput:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=use_autocast):
+            output = run(x, bool(extractor.needs and terms))
+        return output._replace(logits=output.logits.float())
+
+    return forward

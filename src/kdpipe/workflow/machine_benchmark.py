@@ -1,0 +1,202 @@
+"""Benchmarking this machine for a study: a few steps of each of its networks, a minute at most.
+
+As many processes are timed side by side as jobs will run: cores share caches and memory, and one
+process alone is faster than it will be among others.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import benchmark_cache, estimate
+from kdpipe.plan.benchmark_cache import Speed
+from kdpipe.plan.nodes import Plan, Run
+from kdpipe.runs.execution_options import ExecutionOptions
+
+TOTAL_SECONDS = 45.0  # of timing, so that with the start of processes it is below a minute
+SECONDS_PER_MODEL = 6.0  # are enough for a network
+TIMEOUT_SECONDS = 58.0  # from the start of the processes, after which they are stopped
+
+
+def find_unmeasured(plan: Plan, names: Collection[str], device: str) -> list[Run]:
+    """Return one run for each speed that is not known yet, the cheapest first.
+
+    A network that is trained for no epoch has a speed too, since it may teach.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    names : collection of str
+        Names of the runs that matter.
+    device : {"cpu", "cuda"}
+        Device of the runs.
+    """
+    measured, runs_by_key = benchmark_cache.load_speeds(), {}
+    for run in sorted(plan.runs.values(), key=lambda run: run.cost.multiply_adds):
+        if (
+            run.name in names
+            and (key := benchmark_cache.make_speed_key(plan, run, device)) not in measured
+        ):
+            runs_by_key.setdefault(key, run)
+    return list(runs_by_key.values())
+
+
+def format_announcement(runs: list[Run]) -> str:
+    """Return what is printed before the benchmark."""
+    names = ", ".join(dict.fromkeys(run.network for run in runs))
+    seconds = f"{_budget_seconds(runs):.0f} seconds, once"
+    return f"timing {names} on this machine, to say how long the study takes: {seconds}"
+
+
+def measure_missing(plan: Plan, names: Collection[str], device: str) -> None:
+    """Measure the speeds that are not known yet, after saying so.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    names : collection of str
+        Names of the runs that matter.
+    device : {"cpu", "cuda"}
+        Device of the runs.
+
+    Raises
+    ------
+    KdpipeError
+        If a benchmark fails.
+    """
+    if runs := find_unmeasured(plan, names, device):
+        print(format_announcement(runs), file=sys.stderr, flush=True)
+        measure_speeds(plan, runs, device)
+
+
+def measure_speeds(plan: Plan, runs: list[Run], device: str) -> None:
+    """Measure the speeds of these runs and store them in the benchmark cache.
+
+    Speeds for which there was no time are scaled from the most expensive that was measured, with a
+    message.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    runs : list of Run
+        Runs to measure, the cheapest first.
+    device : {"cpu", "cuda"}
+        Device of the runs.
+
+    Raises
+    ------
+    KdpipeError
+        If a benchmark fails.
+    """
+    threads = max(run.spec.recipe.threads for run in runs)
+    max_parallel = estimate.simulate_schedule(
+        plan, list(plan.runs), lambda _: 1.0, estimate.count_cores()
+    ).max_jobs
+    n_parallel = (
+        1 if device == "cuda" else max(1, min(max_parallel, estimate.count_cores() // threads))
+    )
+    requests = [
+        {"spec": run.spec.to_dict(), "shape": plan.card.shape, "operations": run.cost.multiply_adds}
+        for run in runs
+    ]
+    uses_user_code = any(run.spec.network.build for run in runs)
+    options = ExecutionOptions(device, code=Path(str(plan.study.code)) if uses_user_code else None)
+    results = _run_benchmarks(json.dumps(requests), n_parallel, _budget_seconds(runs), options)
+    speed_by_run = {
+        run.name: Speed(
+            **{
+                name: sum(each[name] for each in measurements) / n_parallel
+                for name in measurements[0]
+            }
+        )
+        for run, measurements in zip(runs, zip(*results, strict=False), strict=False)
+    }
+    if not speed_by_run:
+        raise KdpipeError("measuring this machine took more than a minute: there is no price yet")
+    if untimed := runs[len(speed_by_run) :]:
+        last = runs[len(speed_by_run) - 1]
+        names = ", ".join(dict.fromkeys(run.network for run in untimed))
+        print(
+            f"there was no time for {names}: reckoned from {last.network} by operations",
+            file=sys.stderr,
+            flush=True,
+        )
+        speed_by_run |= {
+            run.name: _scale_speed(speed_by_run[last.name], last, run) for run in untimed
+        }
+    benchmark_cache.save_speeds(
+        {
+            benchmark_cache.make_speed_key(plan, plan.runs[name], device): speed_by_run[name]
+            for name in speed_by_run
+        }
+    )
+
+
+def _scale_speed(speed: Speed, reference: Run, run: Run) -> Speed:
+    """Return the speed of a run by that of another, in proportion to their multiply-adds."""
+    cost_ratio = run.cost.multiply_adds / reference.cost.multiply_adds
+    batch_ratio = run.spec.recipe.batch_size / reference.spec.recipe.batch_size
+    return replace(
+        speed, step=speed.step * cost_ratio * batch_ratio, image=speed.image * cost_ratio
+    )
+
+
+def _budget_seconds(runs: list[Run]) -> float:
+    """Return how long these runs may be timed."""
+    return min(TOTAL_SECONDS, SECONDS_PER_MODEL * len(runs))
+
+
+def _run_benchmarks(
+    requests: str, n_parallel: int, seconds: float, options: ExecutionOptions
+) -> list[list[dict]]:
+    """Return the measurements of parallel processes, as far as each came before the timeout."""
+    command = [sys.executable, "-P", "-m", "kdpipe", "measure", f"--seconds={seconds}"]
+    command += [f"--since={time.time()}", *options.to_arguments()]
+    with tempfile.TemporaryFile("w+") as request_file:
+        request_file.write(requests)
+        request_file.flush()
+        processes = []
+        for _ in range(n_parallel):
+            # Opened for each process: one file description would share its position.
+            with open(f"/proc/self/fd/{request_file.fileno()}") as stdin_file:
+                processes.append(
+                    subprocess.Popen(
+                        command,
+                        stdin=stdin_file,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        text=True,
+                    )
+                )
+        try:
+            deadline = time.monotonic() + TIMEOUT_SECONDS
+            outputs = [_collect_output(process, deadline) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+    for _, errors, code in outputs:
+        if code:
+            last_lines = errors.strip().splitlines()[-1:] or [f"exit code {code}"]
+            raise KdpipeError(f"measuring this machine failed: {last_lines[0]}")
+    # A line for each network; the last line of a process that was stopped may be torn.
+    complete_lines = [output.splitlines()[: output.count("\n")] for output, _, _ in outputs]
+    return [[json.loads(line) for line in lines] for lines in complete_lines]
+
+
+def _collect_output(process: subprocess.Popen, deadline: float) -> tuple[str, str, int]:
+    """Return the outputs of a process and its exit code, 0 if it had to be stopped."""
+    try:
+        outputs = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
+        return *outputs, process.returncode
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return *process.communicate(), 0

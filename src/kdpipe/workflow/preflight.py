@@ -1,0 +1,184 @@
+"""What is checked before anything is started: the study, its files, the machine and the folders."""
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import sys
+from argparse import ArgumentError, ArgumentParser
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from kdpipe.analysis.search import search_space
+from kdpipe.config import load, report_items
+from kdpipe.devices import host
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import planner
+from kdpipe.plan.nodes import Plan, Run
+from kdpipe.runs.integrity import data_drift
+from kdpipe.runs.store import Store
+from kdpipe.text import escape_lines, join_names
+
+EXPORT_PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # build graphs and run them
+LOCK_FILE = Path(".snakemake") / "kdpipe.lock"
+SNAKEMAKE_LOCKS = Path(".snakemake") / "locks"
+
+
+def run_preflight(path: Path | str) -> tuple[Plan, list[str]]:
+    """Check a study file with all that it names.
+
+    This imports torch where there is custom code or weights to try.
+
+    Parameters
+    ----------
+    path : Path or str
+        The study file.
+
+    Returns
+    -------
+    plan : Plan
+        Its plan.
+    notes : list of str
+        What networks take over from the weights that they start from.
+
+    Raises
+    ------
+    KdpipeError
+        For all that would go wrong in its jobs.
+    """
+    plan = planner.build_plan(load.load_study(path))
+    search_space.check_search(plan)
+    notes = data_drift.check_study_inputs(plan, str(path))
+    if report_items.select_custom([*plan.study.tables, *plan.study.figures]):
+        from kdpipe.report import plugins
+
+        data_drift.raise_study_errors(str(path), plugins.find_plugin_errors(plan))
+    return plan, notes
+
+
+def check_files(arguments: list[str]) -> None:
+    """Check the files that `--configfile` names, before Snakemake reads them.
+
+    Snakemake would run a file that is a template, and fail with a traceback for one that is no
+    text. Errors are printed and end the process with exit code 2. profiles/default calls this.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Snakemake's command line.
+    """
+    parser = ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[])
+    parser.add_argument("--config", "-C", nargs="*")  # or it would be an abbreviation of the other
+    try:
+        for path in parser.parse_known_args(arguments)[0].configfile:
+            load.read_yaml(path)
+    except ArgumentError:
+        return  # Snakemake reports what is wrong with its arguments
+    except KdpipeError as error:
+        exit_with_error(error)
+
+
+def exit_with_error(error: KdpipeError) -> NoReturn:
+    """Print an error and end the process with exit code 2."""
+    print(f"kdpipe: {escape_lines(error)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def require_export_packages() -> None:
+    """Raise KdpipeError if a package is missing that exports networks, where a study needs it.
+
+    The packages are looked for and not imported, which would take seconds.
+    """
+    missing = [name for name in EXPORT_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise KdpipeError(
+            f"export: true needs {join_names(missing)}, which are not installed here: pip install "
+            "'kdpipe[export]', in a clone pip install -c requirements.lock -e '.[export]'"
+        )
+
+
+def require_compiler(runs: Iterable[Run], device: str) -> None:
+    """Raise KdpipeError if a run of this machine is compiled and a compiler is missing."""
+    is_compiled = any(run.spec.recipe.compile for run in runs)
+    if is_compiled and (missing := host.find_missing_toolchain(device)):
+        raise KdpipeError(
+            f"recipe.compile needs {missing}: install it, or write compile: false (which makes "
+            "other runs)"
+        )
+
+
+def check_workdir(checkout: Path) -> None:
+    """Raise KdpipeError for folders in which Snakemake would fail, in some of them silently.
+
+    Parameters
+    ----------
+    checkout : Path
+        Folder of the Snakefile.
+    """
+    if set("{}") & set(str(checkout.absolute())):
+        raise KdpipeError(
+            f"{checkout.absolute()}: Snakemake takes braces in the path of its Snakefile for "
+            "wildcards: move this checkout, or rename the folder"
+        )
+    for name in (".snakemake", "logs", "reports", "results"):
+        _require_writable(Path(name) if os.path.exists(name) else Path())
+
+
+def check_output_dirs(kinds: Iterable[str], store: Store, report: Path) -> None:
+    """Raise KdpipeError if a folder cannot be written to in which something will be made.
+
+    Parameters
+    ----------
+    kinds : iterable of str
+        Folders below the results and the logs.
+    store : Store
+        The results folder.
+    report : Path
+        Folder of the report.
+    """
+    folders = [base / kind for kind in kinds for base in (store.root, Path("logs"))]
+    for folder in (*folders, Path("logs/reports"), report):
+        if folder.exists():
+            _require_writable(folder)
+
+
+def _require_writable(folder: Path) -> None:
+    """Raise KdpipeError if a folder cannot be written to."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise KdpipeError(
+            f"{folder.absolute()} cannot be written in: results, logs and reports lie in the "
+            "folder that snakemake is started in, or in that of --directory"
+        )
+
+
+def acquire_lock() -> int | None:
+    """Hold a lock of the folder that a start works in until the process ends.
+
+    Snakemake locks a folder by files, which stay when it is killed. Each start of a study also
+    holds a lock of the kernel, which does not: a start that gets it alone knows that no other one
+    works there, and removes the files that a killed one has left.
+
+    Returns
+    -------
+    int or None
+        Number of files of a killed Snakemake that were removed. None where another start works, or
+        where the file system has no locks: then Snakemake's own locks decide.
+    """
+    with contextlib.suppress(OSError):
+        LOCK_FILE.parent.mkdir(exist_ok=True)
+        # Never closed, and not inherited by child processes.
+        lock_fd = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stale = list(SNAKEMAKE_LOCKS.glob("*.lock"))
+            for path in stale:
+                path.unlink()
+            return len(stale)
+        except BlockingIOError:
+            return None
+        finally:
+            # Shared: two studies that have no file in common may run side by side.
+            fcntl.flock(lock_fd, fcntl.LOCK_SH)
+    return None

@@ -1,0 +1,270 @@
+"""What a start prints while it runs, and when it has ended.
+
+On a terminal that is one live display, elsewhere a line for each job that made something. What goes
+wrong, and what Snakemake warns of, is one line each either way. Snakemake's own account is in its
+log file, and comes back with `--verbose`. The logger plugin makes the reporter and says which jobs
+begin and end, the head process which study it is (`attach_study`); the last lines are those of
+`summary`.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+from kdpipe.jobs import forkserver
+from kdpipe.plan import estimate, status
+from kdpipe.text import escape, shorten_line
+from kdpipe.workflow import summary
+from kdpipe.workflow.live_display import LiveDisplay
+from kdpipe.workflow.rule_context import RuleContext
+from kdpipe.workflow.run_state import RunState
+
+KILLED_REASON = "it ended without a word, as a job does that the system kills for want of memory"
+# How the log of a job ends that was interrupted.
+INTERRUPTED_PREFIXES = ("interrupted: ", "kdpipe: interrupted; ")
+
+
+class ProgressReporter:
+    """Reporter of one start of Snakemake.
+
+    Parameters
+    ----------
+    stream : file, optional
+        Where it prints; standard error by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        self.stream = stream or sys.stderr
+        self.invocation = summary.Invocation.from_process()
+        self.context: RuleContext | None = None
+        self.study_file = ""
+        self.run_state: RunState | None = None
+        self.display: LiveDisplay | None = None
+        self.cores = 1
+        self.has_forkserver = forkserver.FORKSERVER_VARIABLE in os.environ
+        self.start_time = summary.read_start_time()
+        self.benchmark_seconds = time.monotonic() - self.start_time  # one core's, before any job
+        self.is_stopped = False  # by Ctrl-C
+        self.is_idle = False  # there was nothing to do
+        self._printed_once: set[str] = set()
+
+    # Events of Snakemake.
+
+    def start(self) -> None:
+        """Show what is to do, before the first job is started."""
+        if self.context is None:
+            return
+        plan, requested = self.context.plan, self.context.requested
+        records = self.context.store.load_records("runs")
+        cost_model = estimate.build_cost_model(
+            plan, self.context.device, records, self.context.max_jobs
+        )
+        if not self.has_forkserver:
+            cost_model = replace(cost_model, start=None)
+        self.run_state = RunState(
+            plan,
+            self.context.store,
+            requested,
+            cost_model,
+            self.cores,
+            self.context.options.is_remote,
+            self.context.to_do - requested,
+        )
+        if not requested:
+            return
+        # A terminal that cannot go back to an earlier line gets lines.
+        if self.stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):
+            self.display = LiveDisplay(self.run_state, self.stream)
+            self.display.start()
+        else:
+            counts, time_left = self.run_state.format_counts(), self.run_state.format_time_left()
+            self.print_line(f"study {plan.study.study}: {counts}; time left: {time_left}")
+
+    def begin_job(self, name: str) -> None:
+        """Note that a job has begun."""
+        if self.run_state:
+            self.run_state.begin_job(name)
+
+    def end_job(self, name: str) -> None:
+        """Note that a job has ended, and print what it made."""
+        line = self.run_state.end_job(name) if self.run_state else None
+        if not self.run_state or not line:
+            return
+        if self.display is None:
+            eta = self.run_state.estimate_eta()
+            share = f"{100 * eta.share:.0f} %"
+            if eta.left.seconds:
+                share += f", {estimate.format_range(eta.left.seconds, eta.left.width)} left"
+            self.print_line(f"[{share}] {line}")
+        elif name in self.run_state.not_done:
+            self.print_line(line)
+
+    def fail_job(
+        self, rule: str, name: str, logs: Sequence[str], queue: str = "", is_submitted: bool = True
+    ) -> None:
+        """Note that a job has failed, and print why.
+
+        Parameters
+        ----------
+        rule, name : str
+            Rule of the job, and what it was to make.
+        logs : sequence of str
+            Its log files.
+        queue : str
+            What the cluster's queue says of it.
+        is_submitted : bool
+            Whether the queue accepted it; a job that it refused or ended cannot say why itself.
+        """
+        logs = [log for log in logs if os.path.exists(log)]
+        last_line = _read_last_line(logs[0]) if logs and is_submitted else None
+        if self.is_stopped or (last_line or "").startswith(INTERRUPTED_PREFIXES):
+            if self.run_state:
+                self.run_state.interrupt_job(name)
+            if not self.is_stopped:
+                self.print_line(f"interrupted  {name}: its state is saved, it goes on from there")
+            return
+        reason = self._read_failure_reason(rule, name) if is_submitted else None
+        reason = reason or last_line or queue
+        if queue and "'FAILED'" not in queue:  # a time limit, no memory, a dead node; no such queue
+            reason = queue
+        reason = shorten_line(reason or KILLED_REASON)
+        if self.run_state:
+            self.run_state.fail_job(name, reason)
+        log = f" ({self.invocation.display_path(Path(logs[0]))})" if logs and is_submitted else ""
+        self.print_line(f"failed  {name}: {reason}{log}")
+
+    def report_stop(self) -> None:
+        """Print that Ctrl-C ends the jobs."""
+        self.is_stopped = True
+        self._stop_display()
+        is_remote = self.run_state is not None and self.run_state.is_remote
+        jobs = "its jobs are taken out of the queue" if is_remote else "its jobs end now"
+        self.print_once(f"stopping: {jobs}, and what they have done so far stays")
+
+    def report_last_jobs(self) -> None:
+        """Print that no job is begun any more, after SIGTERM."""
+        self.print_once("stopping when the jobs that are at work have ended; Ctrl-C stops them too")
+
+    def report_lock(self) -> None:
+        """Print that another start works in this folder, and what to do."""
+        self.print_line(
+            f"{Path.cwd()} is locked, since another start of this study works in it: wait for it, "
+            "or stop it. If you know that there is none, which a file system without locks cannot "
+            f"tell, type `{self.invocation.repeat_command('--unlock')}`, and then start again"
+        )
+
+    def close(self) -> None:
+        """Print the summary, once."""
+        self._stop_display()
+        context, self.context = self.context, None
+        if context is None:
+            return
+        if self.run_state is not None or self.is_idle:
+            lines = summary.format_summary(
+                context, self.study_file, self.run_state, self.invocation, self.is_stopped
+            )
+            if self.run_state and self.run_state.core_seconds:
+                core_seconds = self.run_state.core_seconds + self.benchmark_seconds
+                seconds = time.monotonic() - self.start_time
+                lines.append(summary.format_duration(core_seconds, seconds))
+            for line in lines:
+                self.print_line(line)
+        elif self.is_stopped:
+            command = self.invocation.repeat_command()
+            self.print_line(f"stopped before anything was begun; `{command}` begins")
+
+    # Lines.
+
+    def print_line(self, text: str) -> None:
+        """Print a line, above the live display where there is one."""
+        if self.display:
+            self.display.print_line(escape(text))
+        else:
+            print(escape(text), file=self.stream, flush=True)
+
+    def print_once(self, text: str) -> None:
+        """Print a line that may come again with every job."""
+        if text not in self._printed_once:
+            self._printed_once.add(text)
+            self.print_line(text)
+
+    def _stop_display(self) -> None:
+        """Take the live display away."""
+        if self.display:
+            self.display.stop()
+            self.display = None
+
+    def _read_failure_reason(self, rule: str, name: str) -> str | None:
+        """Return what a job itself has noted of why it failed."""
+        if self.context is None:
+            return None
+        plan, store = self.context.plan, self.context.store
+        if rule == "table":
+            return store.failure_reason("tables", f".{name}")
+        if rule == "prepare":
+            return store.failure_reason("data", name)
+        for nodes in plan.recorded_nodes.values():
+            if name in nodes:
+                return status.find_missing_reason(nodes[name], plan, store, {})[1]
+        return None
+
+
+# Of this process: the logger plugin makes it before the Snakefile is read.
+current_reporter: ProgressReporter | None = None
+
+
+def attach_study(context: RuleContext, study_file: str) -> None:
+    """Tell the reporter of this process, if there is one, which study the start is of.
+
+    Parameters
+    ----------
+    context : RuleContext
+        The study.
+    study_file : str
+        Its file as somebody would type it.
+    """
+    if current_reporter is not None:
+        current_reporter.context, current_reporter.study_file = context, study_file
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _on_sigint)
+
+
+def render_partial_report(context: RuleContext) -> None:
+    """Render the report of a start in which something failed, from the records that there are."""
+    if current_reporter is not None and current_reporter.is_stopped:
+        return
+    states = status.get_plan_status(context.plan, context.store)
+    if all(state == "to do" for state in states.values()):
+        return
+    if current_reporter is not None:
+        current_reporter.begin_job("render")
+    subprocess.run(
+        [sys.executable, "-m", "kdpipe", "report", "-"],
+        input=context.study_json,
+        text=True,
+        stdout=subprocess.DEVNULL,  # the summary says what is missing
+    )
+    if current_reporter is not None:
+        current_reporter.end_job("render")
+
+
+def _on_sigint(number, frame) -> None:
+    """Note the stop at once: the jobs get the same signal, and have not failed by ending."""
+    if current_reporter is not None:
+        current_reporter.is_stopped = True
+    signal.default_int_handler(number, frame)
+
+
+def _read_last_line(log: str) -> str | None:
+    """Return the last line of a log file."""
+    try:
+        lines = Path(log).read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return None
+    return lines[-1] if lines else None

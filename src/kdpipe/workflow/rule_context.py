@@ -1,0 +1,321 @@
+"""What the rules of the Snakefile ask about a study: inputs, parameters and resources of each job.
+
+A finished run is not in Snakemake's DAG at all: no rule asks for it and no rule takes it as input,
+so neither file times nor a lost `.snakemake` folder can retrain anything. Only the head process
+knows what is finished; a job, which parses the Snakefile again, counts everything as to do, since
+otherwise it could not find its own target.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdpipe import hashing
+from kdpipe.config.schema import Study
+from kdpipe.data.cards import DatasetCard
+from kdpipe.data.data_spec import find_unlabelled_folder
+from kdpipe.devices import nvidia_smi
+from kdpipe.losses.method import CUSTOM_TERM
+from kdpipe.plan import estimate, resources
+from kdpipe.plan.nodes import Ensemble, ExportEval, LogitCache, Node, Plan, Probe, Run
+from kdpipe.runs.execution_options import ExecutionOptions
+from kdpipe.runs.run_folder import RECORD_FILE
+from kdpipe.runs.store import Store
+
+# Targets of the Snakefile short of the end, and the roles of the runs that each of them wants.
+PARTIAL_TARGETS = {"teachers": ("teacher",), "students": ("student", "scratch", "scratch_long")}
+
+
+@dataclass(frozen=True)
+class SnakemakeOptions:
+    """Options of a start: what Snakemake's command line and its profiles say.
+
+    Attributes
+    ----------
+    is_dry_run : bool
+        Whether nothing is to be run.
+    is_remote : bool
+        Whether jobs run on other machines, those of a cluster.
+    longest_job : int or None
+        Time limit of the cluster's jobs in minutes.
+    gpu_gres : str
+        How the cluster wants GPUs to be requested (`gpu:a100:1`, `shard:1`); empty: by number.
+    targets : callable
+        Return the targets as they were typed, none for everything. Snakemake knows them only after
+        it has read the Snakefile.
+    """
+
+    is_dry_run: bool = False
+    is_remote: bool = False
+    longest_job: int | None = None
+    gpu_gres: str = ""
+    targets: Callable[[], Iterable[str]] = tuple
+
+
+@dataclass(frozen=True)
+class RuleContext:
+    """A study as its rules see it; most methods take the wildcards of a job, chiefly its `name`.
+
+    Attributes
+    ----------
+    study : Study
+        The study.
+    plan : Plan
+        Its plan; in a search the part of it that is decided.
+    to_do : frozenset of str
+        Names of the runs, ensembles, probes and export evaluations that lack a finished record.
+    data_ready : frozenset of str
+        Folders of the data sets that are prepared.
+    stale : frozenset of str
+        Names of those to do that have a record which lacks something.
+    device : {"cpu", "cuda"}
+        Device of every run.
+    store : Store
+        The results folder.
+    report_digest : str or None
+        Digest of what an existing report has to be rendered from again; None if it is up to date.
+    options : SnakemakeOptions
+        Options of the start.
+    """
+
+    study: Study
+    plan: Plan
+    to_do: frozenset[str]
+    data_ready: frozenset[str]
+    stale: frozenset[str] = frozenset()
+    device: str = "cpu"
+    store: Store = field(default_factory=Store)
+    report_digest: str | None = None
+    options: SnakemakeOptions = field(default_factory=SnakemakeOptions)
+
+    # Targets: what is to be made.
+
+    def records(self) -> list[str]:
+        """Return the paths of all records that are still to do."""
+        return [path for kind in self.plan.recorded_nodes for path in self._pending_records(kind)]
+
+    def partial_target(self, target: str) -> list[str]:
+        """Return the records still to do of the runs that a partial target wants."""
+        return self._pending_records("runs", self._runs_in_roles(PARTIAL_TARGETS[target]))
+
+    @property
+    def requested(self) -> frozenset[str]:
+        """Return what is to do for the typed targets: the runs of partial ones, else everything."""
+        targets = set(self.options.targets())
+        if not targets or targets - PARTIAL_TARGETS.keys():
+            return self.to_do
+        roles = {role for target in targets for role in PARTIAL_TARGETS[target]}
+        queue = [name for name in self._runs_in_roles(roles) if name in self.to_do]
+        requested: set[str] = set()
+        while queue:
+            requested.add(name := queue.pop())
+            parents = (run.name for run in self.plan.runs[name].parents)
+            queue += [name for name in parents if name in self.to_do and name not in requested]
+        return frozenset(requested)
+
+    @property
+    def report_dir(self) -> str:
+        """Return the folder of the study's report."""
+        return report_dir(self.study)
+
+    @property
+    def report_markers(self) -> list[str]:
+        """Return a file that is missing where an existing report has to be rendered again."""
+        if self.report_digest is None:
+            return []
+        return [f"logs/reports/{self.study.study}.{self.report_digest[:12]}"]
+
+    # Inputs of a job.
+
+    def inputs(self, wildcards: Any) -> list[str]:
+        """Return what a job waits for: its data set, its parents and logit caches still to do.
+
+        An ensemble sees no image: the outputs of its members lie in their folders.
+        """
+        node = self._node(wildcards)
+        data = [] if isinstance(node, Ensemble) else self._pending_data(node)
+        caches = node.logit_caches if isinstance(node, Run) else ()
+        parents = self._pending_records("runs", (run.name for run in node.parents))
+        return [
+            *data,
+            *parents,
+            *self._stale_markers([node.name]),
+            *(cache_marker(cache.name) for cache in caches),
+        ]
+
+    # Parameters of a job.
+
+    def spec(self, wildcards: Any) -> str:
+        """Return the canonical JSON of a job's spec."""
+        return hashing.canonical_json(self._node(wildcards).spec)
+
+    def job_options(self, wildcards: Any) -> list[str]:
+        """Return the command-line options of a job for what its spec does not say."""
+        node = self._node(wildcards)
+        models = (node, *node.parents) if isinstance(node, Run) else (node,)
+        uses_user_code = any(
+            each.spec.network.build for each in models if not isinstance(each, Ensemble)
+        ) or (isinstance(node, Run) and CUSTOM_TERM in (node.spec.method or ()))
+        weights = self.plan.weights.get(node.name)
+        device = "cpu" if isinstance(node, ExportEval) else self.device
+        return ExecutionOptions(
+            device,
+            self.study.runs_per_gpu if device == "cuda" else 1,
+            self.study.kernels if device == "cuda" else ExecutionOptions.kernels,
+            Path(weights) if weights else None,
+            Path(str(self.study.code)) if uses_user_code else None,
+            self._workers(self._card(node)),
+        ).to_arguments()
+
+    def checkpoint_epochs(self, wildcards: Any) -> str:
+        """Return the epochs of a run whose checkpoints are kept, as `0,10,20`."""
+        epochs = self.plan.checkpoints_to_keep.get(wildcards.name, ())
+        return ",".join(map(str, sorted(epochs)))
+
+    def waiting_students(self, wildcards: Any) -> list[str]:
+        """Return the names of the runs to do that learn from a logit cache."""
+        return [
+            run.name
+            for run in self.plan.runs.values()
+            if run.name in self.to_do
+            and any(cache.name == wildcards.name for cache in run.logit_caches)
+        ]
+
+    def data_source(self, wildcards: Any) -> list[str]:
+        """Return the arguments of `kdpipe prepare`: a data set, and where its files and card are.
+
+        For unlabelled images also where these are.
+        """
+        data = self.plan.datasets[wildcards.name]
+        options = {"path": data.path, "card": data.card}
+        unlabelled_card = self.plan.unlabelled
+        if unlabelled_card is not None and wildcards.name == unlabelled_card.folder:
+            options["unlabelled"] = data.unlabelled
+        return [data.name, *(f"--{key}={value}" for key, value in options.items() if value)]
+
+    @property
+    def study_json(self) -> str:
+        """Return the study as the job that renders the report reads it on standard input."""
+        return self.study.model_dump_json(exclude_defaults=True)
+
+    # Resources of a job.
+
+    def threads(self, wildcards: Any) -> int:
+        """Return the number of threads of a job and of its processes that read images."""
+        node = self._node(wildcards)
+        if isinstance(node, ExportEval) and self.options.is_remote:  # a large node may be shared
+            return node.spec.threads + self._workers(self.plan.card)
+        return estimate.count_threads(node, self.plan)
+
+    def minutes(self, wildcards: Any, attempt: int) -> int:
+        """Return the time limit of a job in minutes at its n-th attempt."""
+        limit = self.options.longest_job
+        return self._resources(wildcards).with_attempt(attempt, limit).minutes
+
+    def megabytes(self, wildcards: Any, attempt: int) -> int:
+        """Return the memory limit of a job in megabytes at its n-th attempt."""
+        return self._resources(wildcards).with_attempt(attempt).megabytes
+
+    @property
+    def gpus(self) -> int:
+        """Return the number of GPUs of a run; 0 on a cluster where they are requested by `gres`."""
+        return int(self.device == "cuda" and not self.gres)
+
+    @property
+    def probe_gpus(self) -> int:
+        """Return the number of GPUs of a probe.
+
+        None of this machine's are counted: a probe waits for a lease and gives it back early. A
+        cluster gives a job its GPU to the end.
+        """
+        return self.gpus if self.options.is_remote else 0
+
+    @property
+    def gres(self) -> str:
+        """Return what a run requests of a cluster as its site names it: gpu:a100:1, shard:1."""
+        return self.options.gpu_gres if self.device == "cuda" and self.options.is_remote else ""
+
+    @property
+    def gpu_slots(self) -> int:
+        """Return the number of runs that the GPUs of this machine hold at a time."""
+        return len(nvidia_smi.list_gpus()) * self.study.runs_per_gpu
+
+    @property
+    def max_jobs(self) -> int | None:
+        """Return the number of jobs that GPUs allow at a time; None where no GPU is used here."""
+        return self.gpu_slots if self.gpus and not self.options.is_remote else None
+
+    def _node(self, wildcards: Any) -> Node:
+        """Return the node that a job makes."""
+        for nodes in (self.plan.logit_caches, *self.plan.recorded_nodes.values()):
+            if wildcards.name in nodes:
+                return nodes[wildcards.name]
+        raise KeyError(wildcards.name)
+
+    def _pending_records(self, kind: str, names: Iterable[str] | None = None) -> list[str]:
+        """Return the records still to do of these names, or of a whole kind, and their markers.
+
+        The markers by themselves too: of a file that exists Snakemake makes no missing input.
+        """
+        names = self.plan.recorded_nodes[kind] if names is None else names
+        folder, names = self.store.root / kind, [name for name in names if name in self.to_do]
+        return [f"{folder}/{name}/{RECORD_FILE}" for name in names] + self._stale_markers(names)
+
+    def _stale_markers(self, names: Iterable[str]) -> list[str]:
+        """Return the markers of those names whose records lack something."""
+        return [stale_marker(name) for name in names if name in self.stale]
+
+    def _pending_data(self, node: Node) -> list[str]:
+        """Return the markers of the data sets that a job sees and that are not prepared yet."""
+        source = None
+        if isinstance(node, LogitCache):
+            source = node.spec.unlabelled_from
+        elif isinstance(node, Run) and node.spec.method:
+            source = node.spec.method.get("unlabelled_from")
+        folders = [self._card(node).folder, find_unlabelled_folder(source)]
+        return [
+            prepared_marker(folder)
+            for folder in folders
+            if folder and folder not in self.data_ready
+        ]
+
+    def _runs_in_roles(self, roles: Iterable[str]) -> list[str]:
+        """Return the names of the runs in any of these roles."""
+        return [name for name, run_roles in self.plan.roles.items() if run_roles & set(roles)]
+
+    def _resources(self, wildcards: Any) -> resources.JobResources:
+        """Return the time and the memory that a job needs."""
+        node = self._node(wildcards)
+        assert not isinstance(node, Ensemble)  # evaluated by the head's machine, on no cluster
+        card = self._card(node)
+        device = "cpu" if isinstance(node, ExportEval) else self.device
+        return resources.estimate_resources(node, card, device, self._workers(card))
+
+    def _card(self, node: Node) -> DatasetCard:
+        """Return the card of the data set that a job sees."""
+        return node.card if isinstance(node, Probe) else self.plan.card
+
+    def _workers(self, card: DatasetCard) -> int:
+        """Return the number of processes that read images for a job."""
+        return self.study.workers if card.is_streamed else 0
+
+
+def cache_marker(cache: str) -> str:
+    """Return the file that stands for a logit cache; see workflow/rules/logit_cache.smk."""
+    return f"logs/tables/{cache}.made"
+
+
+def prepared_marker(folder: str) -> str:
+    """Return the file that stands for a prepared data set; see workflow/rules/data.smk."""
+    return f"logs/data/{folder}.prepared"
+
+
+def stale_marker(name: str) -> str:
+    """Return the file that is younger than a stale record; see workflow/rules/stale.smk."""
+    return f"logs/again/{name}"
+
+
+def report_dir(study: Study) -> str:
+    """Return the folder of a study's report."""
+    return f"reports/{study.study}"

@@ -1,0 +1,199 @@
+"""Starting Snakemake for `kdpipe run`: its Snakefile, its command line, and the rounds of a search.
+
+The Snakefile is next to src/ in a clone, with its rules, profiles, environment and studies. A wheel
+has all of these inside the package (pyproject.toml), so that `pip install` alone is enough.
+"""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import kdpipe
+from kdpipe.analysis.search.state import SearchState
+from kdpipe.errors import KdpipeError
+from kdpipe.jobs import parent_watchdog
+
+BUNDLED_DIR = "carried"  # folder of the package that a wheel has in place of a clone
+# Environment of a head that `kdpipe run` has started: what was typed, and when (monotonic clock).
+INVOCATION_ENV = "KDPIPE_TYPED"
+START_TIME_ENV = "KDPIPE_BEGAN"
+# Each of these says how much may run at a time, or names a profile that does.
+PARALLELISM_OPTIONS = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
+# With these, networks are trained on other machines; with NO_RUN_OPTIONS, none is trained.
+REMOTE_OPTIONS = ("--profile", "--executor", "-e")
+NO_RUN_OPTIONS = (
+    *("-n", "--dry-run", "--dryrun", "--unlock", "--lint", "--touch", "--archive", "--report"),
+    *("--list-rules", "--list", "-l", "--summary", "-S", "--detailed-summary", "-D", "-t"),
+    *("--dag", "--rulegraph", "--filegraph", "--list-changes", "--cleanup-metadata"),
+    *("--version", "-v", "--generate-unit-tests"),
+)
+
+
+def find_workflow_dir() -> Path:
+    """Return the folder of the Snakefile; raise KdpipeError if the package came without one."""
+    package = Path(kdpipe.__file__).absolute().parent
+    for candidate in (package / BUNDLED_DIR, package.parents[1]):
+        if (candidate / "Snakefile").is_file() and (candidate / "workflow").is_dir():
+            return candidate
+    raise KdpipeError(
+        f"{package} came without its Snakefile: install kdpipe again, from a wheel or a clone"
+    )
+
+
+def is_local(options: Sequence[str]) -> bool:
+    """Return whether the study is run, and on this machine, by these options."""
+    return not any(
+        _is_option(option, other)
+        for option in options
+        for other in (*REMOTE_OPTIONS, *NO_RUN_OPTIONS)
+    )
+
+
+def is_one_shot(options: Sequence[str]) -> bool:
+    """Return whether these options ask for something else than to run the study."""
+    return any(_is_option(option, other) for option in options for other in NO_RUN_OPTIONS)
+
+
+def run_rounds(command_line: list[str], read_search: Callable[[], SearchState | None]) -> int:
+    """Start Snakemake for each round of a search until the search has ended.
+
+    Each Snakemake is a process group of its own: signals are forwarded to it, once each, and it
+    ends with this process.
+
+    Parameters
+    ----------
+    command_line : list of str
+        Command line of Snakemake.
+    read_search : callable
+        Return the present state of the search; None where there is none.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    signals: list[int] = []
+    heads: list[subprocess.Popen] = []
+
+    def forward_signal(number: int, frame) -> None:
+        signals.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            if heads and number == signal.SIGTERM:
+                heads[-1].send_signal(number)
+            elif heads:  # as a terminal does it
+                os.killpg(heads[-1].pid, number)
+
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as of nohup
+            signal.signal(number, forward_signal)
+    last_round = _due_round(read_search())
+    while not signals:
+        env = os.environ | {parent_watchdog.HEAD_VARIABLE: str(os.getpid())}
+        heads.append(subprocess.Popen(command_line, env=env, process_group=0))
+        if signals:  # it came before the process could get it
+            heads[-1].send_signal(signals[-1])
+        code = heads[-1].wait()
+        heads.clear()
+        if code:
+            return code if code > 0 else 128 - code
+        next_round = _due_round(read_search())
+        if next_round is None or next_round == last_round:
+            return 0
+        last_round = next_round
+        os.environ.pop(START_TIME_ENV, None)
+    return 128 + signals[-1]
+
+
+def _due_round(search_state: SearchState | None) -> int | None:
+    """Return the number of the round that is due."""
+    return (
+        search_state.current_round.number
+        if search_state is not None and search_state.current_round is not None
+        else None
+    )
+
+
+def find_workdir(options: Sequence[str]) -> Path:
+    """Return the folder of results, logs and reports: the present one, or that of --directory."""
+    for number, option in enumerate(options):
+        if option in ("--directory", "-d"):
+            return Path(*options[number + 1 : number + 2])
+        if option.startswith("--directory="):
+            return Path(option.partition("=")[2])
+    return Path()
+
+
+def build_command(workflow_dir: Path, study: str | None, options: Sequence[str]) -> list[str]:
+    """Return the command line of Snakemake.
+
+    All cores are used unless the options say how many. A profile of the workflow is found from any
+    folder, as `profiles/slurm`.
+
+    Parameters
+    ----------
+    workflow_dir : Path
+        Folder of the Snakefile.
+    study : str or None
+        Study file; None for the study of that folder.
+    options : sequence of str
+        Other arguments for Snakemake, as they were typed.
+
+    Raises
+    ------
+    KdpipeError
+        For options that `kdpipe run` sets itself.
+    """
+    for reserved in ("--configfile", "--configfiles", "--snakefile", "-s"):
+        if any(_is_option(option, reserved) for option in options):
+            raise KdpipeError(
+                f"kdpipe run {reserved}: the study stands first, as in `kdpipe run mine.yaml`; the "
+                "Snakefile is kdpipe's own"
+            )
+    if any(_is_option(option, "--results") for option in options):
+        raise KdpipeError(
+            "kdpipe run --results: results, logs and reports lie in the folder that it is typed "
+            "in, or in that of --directory"
+        )
+    _reject_studies(study, options)
+    command_line = [sys.executable, "-P", "-m", "snakemake"]
+    # First, since it would take a target that follows for one more file.
+    command_line += ["--configfile", study] if study is not None else []
+    command_line += ["--snakefile", str(workflow_dir / "Snakefile")]
+    if not any(_is_option(option, "--workflow-profile") for option in options):
+        command_line += ["--workflow-profile", str(workflow_dir / "profiles" / "default")]
+    if not any(_is_option(option, limit) for option in options for limit in PARALLELISM_OPTIONS):
+        command_line += ["--cores", "all"]
+    return [*command_line, *(_resolve_profile(option, workflow_dir) for option in options)]
+
+
+def _reject_studies(study: str | None, options: Sequence[str]) -> None:
+    """Raise KdpipeError for a study among the options, which Snakemake would take for a target."""
+    for previous, word in zip(("", *options), options, strict=False):
+        if previous.endswith("profile") or not word.endswith((".yaml", ".yml")):
+            continue
+        if Path(word).is_file():
+            others = [option for option in options if option is not word]
+            first = shlex.join(["kdpipe", "run", word, *others])
+            advice = f"the study stands first: `{first}`"
+            if study is not None:
+                advice = f"one study at a time, and {study} is the one: start the other by itself"
+            raise KdpipeError(f"kdpipe run: {word} stands among the options; {advice}")
+
+
+def _is_option(option: str, name: str) -> bool:
+    """Return whether an argument is this option, with its value joined to it or not."""
+    short = len(name) == 2 and option.startswith(name) and not option.startswith("--")
+    return option == name or option.startswith(f"{name}=") or short
+
+
+def _resolve_profile(option: str, workflow_dir: Path) -> str:
+    """Return an argument with the path of a profile of the workflow resolved."""
+    head, equals, path = option.rpartition("=")
+    if path.startswith("profiles/") and not Path(path).exists() and (workflow_dir / path).exists():
+        return f"{head}{equals}{workflow_dir / path}"
+    return option

@@ -1,0 +1,464 @@
+"""The state of a start: which jobs are done, running or failed, and how long the rest will take.
+
+Snakemake says which jobs begin and end; how far they have come is read in the results folder. A job
+runs while a process holds the lock of its folder, and its epoch is in the header of its saved
+state. So both are seen next to a running Snakemake, from another terminal, and where its jobs are
+on a cluster. The bar is over the estimated seconds of what is to do, not over the number of jobs.
+"""
+
+import statistics
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from kdpipe.errors import StoreError
+from kdpipe.plan import estimate, status
+from kdpipe.plan.estimate import CostModel, Estimate
+from kdpipe.plan.nodes import Ensemble, ExportEval, LogitCache, Node, Plan, Probe, Run
+from kdpipe.runs import records, run_folder
+from kdpipe.runs.files import READ_ERRORS, read_header
+from kdpipe.runs.store import Store, is_running
+
+SLOW_SECONDS = 0.05  # an estimate that takes longer is not made anew for every line
+
+
+class RunProgress(NamedTuple):
+    """How far a run has come.
+
+    Attributes
+    ----------
+    epoch : int
+        Finished epochs.
+    error : float or None
+        Validation error after the last of them, in percent.
+    """
+
+    epoch: int = 0
+    error: float | None = None
+
+
+def read_progress(folder: Path) -> RunProgress:
+    """Return how far the run of a folder has come, by its saved state."""
+    try:
+        header = _read_state_header(folder)
+        last = header["curve"][-1]["val"] if header["curve"] else None
+        return RunProgress(int(header["epoch"]), 100 * (1 - last["accuracy"]) if last else None)
+    except READ_ERRORS:  # there may be none yet
+        return RunProgress()
+
+
+def read_curve(folder: Path) -> list[dict]:
+    """Return the curve of an unfinished run as far as its state is saved: one line an epoch."""
+    try:
+        return list(_read_state_header(folder)["curve"])
+    except READ_ERRORS:  # there may be none yet
+        return []
+
+
+def _read_state_header(folder: Path) -> dict:
+    """Return the header of the saved state of a run."""
+    return read_header(run_folder.state_path(folder))
+
+
+def get_job_folder(node: Node, store: Store) -> Path:
+    """Return the folder in which the job of a node works and holds its lock."""
+    match node:
+        case Run():
+            return store.run(node.name)
+        case LogitCache():
+            return store.logit_cache(f".{node.name}")
+        case Ensemble():
+            return store.ensemble(node.name)
+        case Probe():
+            return store.probe(node.name)
+        case ExportEval():
+            return store.export_eval(node.name)
+
+
+def find_running_jobs(nodes: Iterable[Node], store: Store) -> list[Node]:
+    """Return those of the nodes whose jobs run now."""
+    return [node for node in nodes if is_running(get_job_folder(node, store))]
+
+
+def is_active(plan: Plan, store: Store) -> bool:
+    """Return whether a job of the plan runs, or a Snakemake holds the folder of the results."""
+    if any((store.root.absolute().parent / ".snakemake" / "locks").glob("*.lock")):
+        return True
+    nodes = chain(*(kind.values() for kind in (*plan.recorded_nodes.values(), plan.logit_caches)))
+    return any(is_running(get_job_folder(node, store)) for node in nodes)
+
+
+# What is to do in a results folder, and its estimated cost: `init`, `plan` and `status` show it.
+
+
+class PricedPlan(NamedTuple):
+    """A plan with the cost of what is to do.
+
+    Attributes
+    ----------
+    states : dict of str to str
+        State of each node by name.
+    cost_model : CostModel
+        Estimates of its jobs.
+    total : Estimate
+        Estimate of all that is to do.
+    plain_total : Estimate or None
+        The same by Snakemake alone, where `kdpipe run` would fork its jobs.
+    """
+
+    states: dict[str, str]
+    cost_model: CostModel
+    total: Estimate
+    plain_total: Estimate | None
+
+
+def price_plan(
+    plan: Plan, device: str, store: Store, gpu_jobs: int | None = None, n_running: int = 0
+) -> PricedPlan:
+    """Return a plan with the cost of what is to do on this machine.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    device : {"cpu", "cuda"}
+        Device of its runs.
+    store : Store
+        Its results.
+    gpu_jobs : int, optional
+        Jobs that the GPUs hold at a time; None without GPUs.
+    n_running : int
+        Jobs that run already, which may be more than this machine has cores.
+    """
+    states = status.get_plan_status(plan, store)
+    to_do = [name for name, node_state in states.items() if node_state == "to do"]
+    cost_model = estimate.build_cost_model(plan, device, store.load_records("runs"), gpu_jobs)
+    cores = max(n_running, estimate.count_cores())
+
+    def estimate_total(cost_model: CostModel) -> Estimate:
+        seconds_done = _estimate_seconds_done(cost_model, to_do, store)
+        return cost_model.estimate_total(to_do, cores, seconds_done)
+
+    total, plain_total = estimate_total(cost_model), None
+    if cost_model.start is not None:
+        plain_total = estimate_total(replace(cost_model, start=None))
+    return PricedPlan(states, cost_model, total, plain_total)
+
+
+def _estimate_seconds_done(
+    cost_model: CostModel, to_do: Collection[str], store: Store
+) -> dict[str, float]:
+    """Return the estimated seconds that are done already: epochs of runs, existing logit caches."""
+    seconds: dict[str, float] = {}
+    for name in to_do:
+        if (run := cost_model.plan.runs.get(name)) is not None:
+            seconds[name] = cost_model.estimate_done(run, read_progress(store.run(name)).epoch)
+            seconds |= {
+                cache.name: cost_model.estimate_seconds(cache)
+                for cache in _find_existing_caches(run, store)
+            }
+    return seconds
+
+
+def _find_existing_caches(run: Run, store: Store) -> list[LogitCache]:
+    """Return the logit caches of a run that are made and not yet removed."""
+    return [cache for cache in run.logit_caches if store.logit_cache(cache.name).exists()]
+
+
+# The jobs of one start.
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A running job as the live display shows it.
+
+    Attributes
+    ----------
+    name : str
+        What it makes.
+    activity : str
+        What it does: training, making a table, scoring, ..., or starting.
+    progress : RunProgress
+        How far a run has come.
+    epochs : int
+        Epochs of a run, else 0.
+    """
+
+    name: str
+    activity: str
+    progress: RunProgress
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Eta:
+    """How much of the cost of a start is behind it, and an estimate of what is left."""
+
+    share: float
+    left: Estimate
+
+
+@dataclass
+class RunState:
+    """The jobs of one start.
+
+    Attributes
+    ----------
+    plan, store : Plan, Store
+        The study and its results.
+    to_do : frozenset of str
+        Names of what the start was asked to make.
+    initial_cost_model : CostModel
+        Estimates as they were before any job ran.
+    cores : int
+        Cores that Snakemake may use; jobs at a time where they run on other machines.
+    is_remote : bool
+        Whether jobs run on other machines.
+    deferred : frozenset of str
+        What is to do, and not by this start.
+    start_time : float
+        When it started, by the monotonic clock; the other times too.
+    running : dict of str to float
+        When each running job began, by name.
+    ended : set of str
+        Names of jobs that have made something.
+    failed : dict of str to str
+        Why jobs failed, by name.
+    not_done : dict of str to str
+        Status of the runs that diverged or were skipped, by name.
+    working_since : dict of str to float
+        When a remote job left the queue.
+    startup_seconds : list of float
+        Seconds that jobs of runs took beyond the runs' own.
+    core_seconds : float
+        Core-seconds of all jobs that ended or failed.
+    """
+
+    plan: Plan
+    store: Store
+    to_do: frozenset[str]
+    initial_cost_model: CostModel
+    cores: int
+    is_remote: bool = False
+    deferred: frozenset[str] = frozenset()
+    start_time: float = field(default_factory=time.monotonic)
+    running: dict[str, float] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    not_done: dict[str, str] = field(default_factory=dict)
+    working_since: dict[str, float] = field(default_factory=dict)
+    startup_seconds: list[float] = field(default_factory=list)
+    core_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Collect the nodes that are to be made, with the logit caches of their runs."""
+        self.records = dict(self.initial_cost_model.records)
+        pending = {
+            name: node
+            for nodes in self.plan.recorded_nodes.values()
+            for name, node in nodes.items()
+            if name in self.to_do
+        }
+        runs = [node for node in pending.values() if isinstance(node, Run)]
+        caches = {cache.name: cache for run in runs for cache in run.logit_caches}
+        self.nodes: dict[str, Node] = caches | pending
+        self.existing_caches = {
+            cache.name for run in runs for cache in _find_existing_caches(run, self.store)
+        }
+        self._cost_model: CostModel | None = self.initial_cost_model
+        self._eta: Eta | None = None
+        self._eta_time = self._eta_duration = 0.0
+
+    # Events.
+
+    def begin_job(self, name: str) -> None:
+        """Note that a job has begun."""
+        self.running[name] = time.monotonic()
+        self.failed.pop(name, None)
+
+    def end_job(self, name: str) -> str | None:
+        """Note that a job has ended; return a line on what it made of the plan, if anything."""
+        node, record = self.nodes.get(name), None
+        if node is not None and not isinstance(node, LogitCache):
+            try:
+                record = records.read_finished_record(get_job_folder(node, self.store), node.digest)
+            except StoreError:  # whoever reads it says so
+                record = None
+        duration = self._remove_running(name, record)
+        if node is None:
+            return None
+        self.ended.add(name)
+        if isinstance(node, Run) and record is not None:
+            self.records[name] = record
+            if record["status"] != "done":
+                self.not_done[name] = record["status"]
+            elif duration is not None and not self.is_remote:
+                self.startup_seconds.append(max(0.0, duration - record["seconds"]["total"]))
+            self._cost_model = None
+        seconds = "" if duration is None else f", {estimate.format_seconds(duration)}"
+        return f"{name}: {_describe_outcome(node, record)}{seconds}"
+
+    def fail_job(self, name: str, reason: str) -> None:
+        """Note that a job has failed, and why."""
+        self._remove_running(name)
+        self.failed[name] = reason
+
+    def interrupt_job(self, name: str) -> None:
+        """Note that a job was interrupted: it goes on when it is started again."""
+        self._remove_running(name)
+
+    def _remove_running(self, name: str, record: dict | None = None) -> float | None:
+        """Return the seconds of a job that has ended; None if nobody saw it leave the queue."""
+        now = time.monotonic()
+        duration: float | None = now - self.running.pop(name, now)
+        if self.is_remote:  # its end is noticed late, and the time in the queue is not its own
+            times = [record["seconds"]["total"]] if record and "seconds" in record else []
+            times += [now - self.working_since.pop(name)] if name in self.working_since else []
+            duration = min(times, default=None)
+        node = self.nodes.get(name)
+        threads = min(self.slots, estimate.count_threads(node, self.plan)) if node else 1
+        self.core_seconds += (duration or 0.0) * threads
+        return duration
+
+    # What is left.
+
+    @property
+    def slots(self) -> int:
+        """Return the cores; of other machines as many as the widest job has, for each job."""
+        threads = (estimate.count_threads(node, self.plan) for node in self.nodes.values())
+        return self.cores * max(threads, default=1) if self.is_remote else self.cores
+
+    @property
+    def cost_model(self) -> CostModel:
+        """Return the estimates with what has been learned since the start."""
+        if self._cost_model is None:
+            start = self.initial_cost_model.start
+            if self.startup_seconds:
+                start = statistics.median(self.startup_seconds)
+            self._cost_model = replace(self.initial_cost_model, records=self.records, start=start)
+        return self._cost_model
+
+    def estimate_eta(self) -> Eta:
+        """Estimate what is left; where that takes long, return an estimate of shortly before."""
+        now = time.monotonic()
+        is_slow = self._eta_duration > SLOW_SECONDS
+        is_recent = is_slow and now - self._eta_time < 10 * self._eta_duration
+        if self._eta is None or not is_recent:
+            self._eta = Eta(self.compute_fraction_done(), self.estimate_left())
+            self._eta_time = time.monotonic()
+            self._eta_duration = self._eta_time - now
+        return self._eta
+
+    def compute_fraction_done(self) -> float:
+        """Return the share of the cost of all that was to do that is behind."""
+        cost_model = self.cost_model
+        total_seconds = sum(cost_model.estimate_seconds(node) for node in self.nodes.values())
+        # A copy, since another thread adds to the jobs that have ended.
+        finished = self.ended | self.existing_caches
+        done_seconds = sum(cost_model.estimate_seconds(self.nodes[name]) for name in finished)
+        done_seconds += sum(
+            seconds
+            for name, seconds in self._compute_seconds_done().items()
+            if name not in finished
+        )
+        return min(1.0, done_seconds / total_seconds) if total_seconds else 1.0
+
+    def estimate_left(self) -> Estimate:
+        """Return an estimate of what is still to do."""
+        waiting = self.to_do - self.ended - self.failed.keys()
+        cache_seconds = {
+            cache.name: self.cost_model.estimate_seconds(cache)
+            for cache in self._list_made_caches()
+        }
+        seconds_done = self._compute_seconds_done() | cache_seconds
+        return self.cost_model.estimate_total(waiting, self.slots, seconds_done)
+
+    def _list_made_caches(self) -> list[LogitCache]:
+        """Return the logit caches that are made, in this start or before it."""
+        made = self.ended | self.existing_caches
+        return [
+            node
+            for node in self.nodes.values()
+            if isinstance(node, LogitCache) and node.name in made
+        ]
+
+    def _compute_seconds_done(self) -> dict[str, float]:
+        """Return the estimated seconds that each running job has behind it."""
+        seconds_done = {}
+        for name, since in self.running.copy().items():
+            if (node := self.nodes.get(name)) is None:
+                continue
+            if isinstance(node, Run):
+                progress = read_progress(get_job_folder(node, self.store))
+                seconds_done[name] = self.cost_model.estimate_done(node, progress.epoch)
+            elif self._is_working(node) or not self.is_remote:
+                begin = self.working_since[name] if self.is_remote else since
+                elapsed = time.monotonic() - begin
+                seconds = 0.9 * self.cost_model.estimate_seconds(node)
+                seconds_done[name] = min(seconds, elapsed)
+        return seconds_done
+
+    def _is_working(self, node: Node) -> bool:
+        """Return whether a job works, which may be long after it was started or submitted."""
+        if is_running(get_job_folder(node, self.store)):
+            self.working_since.setdefault(node.name, time.monotonic())
+            return True
+        return False
+
+    # What is shown.
+
+    def format_time_left(self) -> str:
+        """Return the time left in words."""
+        remaining = self.estimate_eta().left
+        if not self.is_remote:
+            return estimate.format_time_left(remaining)
+        if remaining.seconds is None:
+            return "unknown until a run has finished"
+        return f"{estimate.format_time_left(remaining)}, and the time in the queue"
+
+    def format_counts(self) -> str:
+        """Return how many of the requested runs, logit caches, ensembles and so on are done."""
+        caches = {name for name, node in self.nodes.items() if isinstance(node, LogitCache)}
+        names_by_kind = {
+            "runs": self.plan.runs,
+            "teacher tables": caches,
+            "ensembles": self.plan.ensembles,
+            "probes": self.plan.probes,
+            "networks as files": self.plan.gauges,
+        }
+        parts = []
+        for kind, names in names_by_kind.items():
+            requested = [name for name in names if name not in self.deferred]
+            n_done = sum(name in self.ended or name not in self.nodes for name in requested)
+            parts += [f"{kind} {n_done:,} of {len(requested):,}"] if requested else []
+        return ", ".join(parts)
+
+    def list_jobs(self) -> list[JobRow]:
+        """Return the running jobs, the longest first."""
+        return [self._make_row(name, self.nodes.get(name)) for name in self.running.copy()]
+
+    def _make_row(self, name: str, node: Node | None) -> JobRow:
+        """Return the row of a running job."""
+        if node is None:  # not of the plan: the data set before it, the report after it
+            activity = "rendering the report" if name == "render" else "preparing the data"
+            return JobRow("" if name == "render" else name, activity, RunProgress(), 0)
+        folder = get_job_folder(node, self.store)
+        progress = read_progress(folder) if isinstance(node, Run) else RunProgress()
+        activities = {"Run": "training", "LogitCache": "making a table", "Ensemble": "scoring"}
+        activity = activities.get(type(node).__name__, "probing")
+        if not self._is_working(node):
+            activity = "queued" if self.is_remote else "starting"
+        return JobRow(node.name, activity, progress, node.epochs if isinstance(node, Run) else 0)
+
+
+def _describe_outcome(node: Node, record: dict | None) -> str:
+    """Return what came out, on validation images: only the report reads those of test."""
+    if record is None:
+        return "made" if isinstance(node, LogitCache) else "done"
+    if record["status"] != "done":
+        return f"{record['status']} ({record['reason']})"
+    val = (record.get("last") or {}).get("val")
+    return f"validation error {100 * (1 - val['accuracy']):.2f} %" if val else "done"

@@ -1,0 +1,197 @@
+"""Mirroring a study into an experiment tracker (TensorBoard, MLflow), once or while it runs.
+
+Jobs know nothing of it. Curves are read from the saved state of unfinished runs and the files of
+finished ones, so it works from any machine that sees the results folder. Of a record the main keys
+of its spec, seconds, and results on train and validation are mirrored; those on test are for the
+report. Each file of `trackers/` defines one tracker.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kdpipe import registry
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import status
+from kdpipe.plan.nodes import Plan, Run
+from kdpipe.runs.store import Store
+from kdpipe.workflow import run_state
+
+TRACKERS_PACKAGE = "kdpipe.workflow.trackers"
+POLL_SECONDS = 5.0  # seconds between two readings while a study is followed
+IDLE_POLLS = 12  # readings in a row without a running job, after which a study has ended
+
+
+class TrackerRun(Protocol):
+    """A study in a tracker's own format.
+
+    It is read, not remembered, what is there already: so a call that was killed can be repeated,
+    and nothing is added twice.
+    """
+
+    def count_epochs(self, run: str) -> int:
+        """Return how many epochs of a run are there."""
+        ...
+
+    def is_finished(self, run: str) -> bool:
+        """Return whether the record of a run is there."""
+        ...
+
+    def add_epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
+        """Add one line of a curve; epochs count from 1."""
+        ...
+
+    def add_record(self, run: str, facts: Mapping[str, str], values: Mapping[str, float]) -> None:
+        """Add what a run was and what came out, after its last epoch."""
+        ...
+
+    def close(self) -> None:
+        """Write everything that was added to the disk."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """A program that shows curves: `TRACKER` of a file in `trackers/`.
+
+    Attributes
+    ----------
+    title : str
+        Its name.
+    package : str
+        Package that has to be installed, by `kdpipe[<name of the file>]`.
+    show : str
+        Command that shows the curves, with {folder}.
+    open : callable
+        Import its library and open a folder for the study of that name.
+    """
+
+    title: str
+    package: str
+    show: str
+    open: Callable[[Path, str], TrackerRun]
+
+
+def list_trackers() -> tuple[str, ...]:
+    """Return the names of the trackers."""
+    return registry.list_names(TRACKERS_PACKAGE)
+
+
+def open_tracker(name: str, folder: Path, study: str) -> tuple[Tracker, TrackerRun]:
+    """Open a tracker by its name; raise KdpipeError if its library is not installed."""
+    tracker = registry.load_object(TRACKERS_PACKAGE, name, "TRACKER", Tracker)
+    try:
+        return tracker, tracker.open(folder, study)
+    except ModuleNotFoundError as error:
+        raise KdpipeError(
+            f"kdpipe track --to {name} needs {tracker.package}, which is not installed "
+            f"({error.name} is missing): pip install 'kdpipe[{name}]'"
+        ) from None
+
+
+def sync_study(plan: Plan, store: Store, tracker_run: TrackerRun) -> tuple[int, int]:
+    """Add what is not there yet; return how many epochs and how many records were added."""
+    records = store.load_records("runs")
+    n_epochs = n_records = 0
+    for run in plan.runs.values():
+        record = records.get(run.name)
+        for line in _read_run_curve(run, record, store)[tracker_run.count_epochs(run.name) :]:
+            tracker_run.add_epoch(run.name, line["epoch"], _curve_values(line))
+            n_epochs += 1
+        if record is not None and not tracker_run.is_finished(run.name):
+            tracker_run.add_record(run.name, _run_facts(run, record), _result_values(record))
+            n_records += 1
+    return n_epochs, n_records
+
+
+def sync_until_done(
+    make_plan: Callable[[], Plan],
+    store: Store,
+    tracker_run: TrackerRun,
+    report: Callable[[int, int], None],
+) -> tuple[int, int]:
+    """Mirror a study until no run is to do, or no job has run for a minute.
+
+    A Snakemake that holds the folder counts as a running job: on a cluster its jobs may wait.
+
+    Parameters
+    ----------
+    make_plan : callable
+        Return the plan as far as it is decided; the rounds of a search extend it.
+    store : Store
+        The results.
+    tracker_run : TrackerRun
+        Where they are mirrored.
+    report : callable
+        Called with the numbers of epochs and records that were added.
+
+    Returns
+    -------
+    tuple of int
+        How many runs are left to do, and of how many.
+    """
+    plan, idle_polls = make_plan(), 0
+    while True:
+        states = status.get_plan_status(plan, store)
+        added = sync_study(plan, store, tracker_run)
+        if any(added):
+            report(*added)
+        n_left = sum(states[name] == "to do" for name in plan.runs)
+        idle_polls = 0 if any(added) or run_state.is_active(plan, store) else idle_polls + 1
+        if not n_left:
+            old_plan, plan = plan, make_plan()
+            if plan.runs.keys() <= old_plan.runs.keys():
+                return 0, len(plan.runs)
+        if idle_polls >= IDLE_POLLS:
+            return n_left, len(plan.runs)
+        time.sleep(POLL_SECONDS)
+
+
+def _read_run_curve(run: Run, record: dict | None, store: Store) -> list[dict]:
+    """Return the curve of a run, one line an epoch, as far as it has come."""
+    if record is not None:
+        return store.load_curve(run.name) or []
+    return run_state.read_curve(store.run(run.name))
+
+
+def _curve_values(line: dict) -> dict[str, float]:
+    """Return the values of one epoch: `lr`, `train/loss`, `val/accuracy`, ..."""
+    values = {"lr": float(line["lr"])}
+    for split in ("train", "val"):
+        values |= {f"{split}/{key}": float(value) for key, value in (line[split] or {}).items()}
+    return values
+
+
+def _result_values(record: dict) -> dict[str, float]:
+    """Return the results of a run by their keys in the record."""
+    values = {f"seconds/{key}": float(value) for key, value in record.get("seconds", {}).items()}
+    for eval_point in ("last", "best"):
+        for split in ("train", "val"):
+            metrics = (record.get(eval_point) or {}).get(split) or {}
+            values |= {
+                f"{eval_point}/{split}/{key}": float(value)
+                for key, value in metrics.items()
+                if isinstance(value, int | float)
+            }
+    return values
+
+
+def _run_facts(run: Run, record: dict) -> dict[str, str]:
+    """Return what a run was, as text."""
+    spec = run.spec
+    teacher_names = [f"{member.network} after {member.epoch}" for member in run.spec.members]
+    facts = {
+        "network": run.network,
+        "seed": spec.seed,
+        "data": spec.data.name,
+        "train_size": spec.data.train_size,
+        "taught by": ", ".join(teacher_names) or "labels",
+        **spec.recipe.to_spec(),
+        **{f"method.{key}": value for key, value in (spec.method or {}).items()},
+        "status": record["status"],
+        "reason": record.get("reason") or "",
+        "digest": run.digest,
+    }
+    return {key: str(value) for key, value in facts.items()}

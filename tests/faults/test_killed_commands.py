@@ -1,0 +1,258 @@
+"""Every verb that writes, killed before and after each call that makes a file final or removes one.
+
+Typed again it ends in the same bytes as if it had not been killed, with nothing left over, and at
+no moment are there fewer records than before. Which calls a verb makes is counted (`killing`).
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import every_file, tiny_study
+from helpers.every_file import World, commands
+from helpers.forkserver import Child
+from helpers.killing import AT, GRAPHS, PRETEND, TO
+
+from kdpipe.config import load
+from kdpipe.errors import StoreError
+from kdpipe.plan import benchmark_cache, planner
+from kdpipe.plan.nodes import ExportEval
+from kdpipe.runs import records, run_folder
+from kdpipe.runs.files import compute_file_info, read_arrays, write_arrays
+from kdpipe.runs.records import RECORD_KINDS
+
+FULL = os.environ.get("KDPIPE_FAULTS") == "all"
+SAMPLE = 3  # moments of a verb
+
+
+def nothing(world: World) -> None:
+    pass
+
+
+def without(*patterns: str) -> Callable[[World], None]:
+    def remove(world: World) -> None:
+        for pattern in patterns:
+            found = list(world.folder.glob(pattern))
+            assert found, pattern
+            for path in found:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return remove
+
+
+def first(verb: str, number: int = 0) -> Callable[[World], list[str]]:
+    return lambda world: commands(world.plan())[verb][number]
+
+
+def said(*words: str) -> Callable[[World], list[str]]:
+    return lambda world: [*words]
+
+
+def with_less_to_keep(world: World) -> None:
+    """A study without the checkpoint, the ensemble and the probes; a table that nobody awaits."""
+    content = every_file.STUDY | {"ensembles": {}, "transfers": {}, "tables": {}}
+    content["experiments"] = [every_file.STUDY["experiments"][0] | {"stops": ["full"]}]
+    tiny_study.write(world.folder / "less.yaml", content)
+    (next(world.place.root.glob("runs/*")) / ".weights.safetensors.x.tmp").write_text("half")
+
+
+def with_an_older_archive(world: World) -> None:
+    path = world.folder / "published" / records.ARCHIVE_FILE
+    older = [entry for entry in records.read_archive(path).values() if entry.kind == "runs"]
+    records.write_archive(path, older)
+
+
+def with_a_damaged_record(world: World) -> None:
+    next(world.place.root.glob("runs/*/record.json")).write_text("")
+
+
+def with_damaged_records(world: World) -> None:
+    """Of one run the first of its two, of another the second."""
+    one, other, *_ = sorted(world.place.root.glob("runs/*"))
+    (one / run_folder.RECORD_FILE).write_text("")
+    (other / run_folder.RECORD_COPY_FILE).write_text("")
+
+
+def with_a_teacher_made_again(world: World) -> None:
+    """As on another machine: the same run, and other bytes."""
+    (folder,) = world.folder.glob(TEACHER)
+    path = run_folder.weights_path(folder)
+    arrays, about = read_arrays(path)
+    write_arrays(path, {name: array * 1.001 for name, array in arrays.items()}, about)
+    record = records.read_record(folder, None)
+    assert record is not None
+    files = record["files"] | {path.name: compute_file_info(path)}
+    records.publish_record(folder, record | {"files": files})
+
+
+def measured_as_a_file(world: World) -> ExportEval:
+    """A student from scratch, in a study that asks for files."""
+    path = tiny_study.write(world.folder / "files.yaml", every_file.STUDY | {"export": True})
+    (found, *_) = planner.build_plan(load.load_study(path)).gauges.values()
+    return found
+
+
+def with_graphs(world: World) -> None:
+    """What the gauge is made of without torch's exporter, which takes seconds each time."""
+    from kdpipe.data import splits
+    from kdpipe.export import evaluate, onnx_graph, verify
+
+    spec = measured_as_a_file(world).spec
+    split = splits.load_split(spec.data, world.place)
+    network, *_ = evaluate._load_network(spec, world.place, None)
+    shape = split.train.images.shape[1:]
+    made = onnx_graph.to_onnx(spec.network.name, network, split.mean, split.std, shape)
+    folder = world.folder / GRAPHS
+    folder.mkdir()
+    (folder / "float32.onnx").write_bytes(made)
+    (folder / "int8.onnx").write_bytes(
+        onnx_graph.quantize(made, verify.iterate_calibration_batches(split))
+    )
+
+
+def gauge(world: World) -> list[str]:
+    return ["gauge", *every_file.spec(measured_as_a_file(world))]
+
+
+def one_checkpoint_more(world: World) -> list[str]:
+    return [*commands(world.plan())["train"][0][:3], "--keep=0,1"]
+
+
+TEACHER = "results/runs/wrn10-1-labels-*"
+# By what is done: from which world, what is taken from it, and the command.
+VERBS = {
+    "data": ("finished", without("mine.card.json"), said("data", "mine")),
+    "network": ("finished", without("small-*.network.json"), said("network", "study.yaml")),
+    "term": ("finished", without("*.term.json"), said("term", "study.yaml")),
+    "prepare": ("finished", without("results/data/mine-*"), first("prepare")),
+    "train a teacher": ("finished", without(TEACHER), first("train", 1)),
+    "train the last student": ("half_done", nothing, first("train", 2)),
+    "train to a checkpoint": ("finished", nothing, one_checkpoint_more),
+    "tabulate": (
+        "half_done",
+        without("results/tables/wrn*", "results/tables/.wrn*"),
+        first("tabulate"),
+    ),
+    "tabulate the rest": ("half_done", nothing, first("tabulate", 2)),
+    "score": ("finished", without("results/ensembles/*"), first("score")),
+    "probe": ("finished", without("results/probes/*"), first("probe")),
+    "gauge": ("finished", with_graphs, gauge),
+    "report": ("finished", without("reports"), first("report")),
+    "report again": ("half_done", nothing, first("report")),
+    "archive": ("finished", without("published"), first("archive")),
+    "archive more": ("finished", with_an_older_archive, first("archive")),
+    "prune": ("half_done", with_less_to_keep, said("prune", "less.yaml", "--yes")),
+    "prune outdated": (
+        "finished",
+        with_a_teacher_made_again,
+        said("prune", "study.yaml", "--outdated", "--yes"),
+    ),
+    "status": ("finished", with_a_damaged_record, said("status", "study.yaml")),
+    "verify": ("finished", with_damaged_records, said("verify")),
+    "check": ("finished", without("mine.card.files.json"), said("check", "study.yaml")),
+    "plan --measure": ("finished", nothing, said("plan", "study.yaml", "--measure")),
+    "register": ("finished", without("results/[!d]*/*"), said("register", "study.yaml")),
+    "init": (
+        "finished",
+        without("mine.card*"),
+        said("init", "mine", "--study", "first.yaml", "--minutes", "1"),
+    ),
+    "archive and report": ("finished", nothing, said("archive", "study.yaml")),
+}
+# Where something was found, or is there already, a command ends with 2.
+SAYS = {"verify": "it has been put back", "init": "is there already, and nothing is written over"}
+
+
+@pytest.fixture(scope="session")
+def worlds(shared):
+    """By name a folder that is not to be changed."""
+
+    def of(name: str) -> World:
+        before = os.getcwd()
+        try:
+            return World(tiny_study.once(shared / name, getattr(every_file, name)))
+        finally:
+            os.chdir(before)
+
+    return of
+
+
+def plain(files: dict[str, bytes]) -> dict[str, object]:
+    """Their content without what another minute makes otherwise."""
+    found: dict[str, Any] = dict(files)
+    for path, data in files.items():
+        if path.endswith("record.json"):
+            found[path] = json.loads(data)
+            for key in ("started", "seconds", "images_per_second", "sha256"):
+                found[path].pop(key, None)
+        elif path.endswith("registration.json") or "/registrations/" in path:
+            found[path] = json.loads(data)
+            for key in ("registered", "sha256"):
+                found[path].pop(key)
+    return found
+
+
+def is_well(child: Child, verb: str) -> bool:
+    return child.code == 0 or (child.code == 2 and SAYS.get(verb, "\0") in child.output)
+
+
+def records_of(world: World) -> set[str]:
+    """Names of what has a whole record, under either of its names; nothing is put back."""
+    folders = [path for kind in RECORD_KINDS for path in (world.place.root / kind).glob("*")]
+    return {path.name for path in folders if finished(path) is not None}
+
+
+def finished(folder: Path) -> dict | None:
+    with contextlib.suppress(StoreError):
+        return records.read_finished_record(folder, None)
+    return None
+
+
+def archived_of(world: World) -> set[str]:
+    path = world.folder / "published" / records.ARCHIVE_FILE
+    return {entry.name for entry in records.read_archive(path).values() if entry.record is not None}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_killed_at_any_call_and_typed_again(verb, worlds, warm, tmp_path):
+    name, prepare, command_of = VERBS[verb]
+    base = worlds(name).copied(tmp_path / "base")
+    os.chdir(base.folder)
+    command = command_of(base)
+    prepare(base)
+    before = records_of(base)
+
+    whole = base.copied(tmp_path / "world")  # all in one place: paths are part of a report
+    steady = {PRETEND: "1", benchmark_cache.CACHE_ENV: "cache"}
+    done = warm.run(*command, cwd=whole.folder, **{TO: str(tmp_path / "calls")}, **steady)
+    assert is_well(done, verb), done.output
+    expected, kept = plain(whole.files()), before & records_of(whole)
+    published = archived_of(base)
+    shutil.rmtree(whole.folder)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    moments = [(number, when) for number in range(len(calls)) for when in ("before", "after")]
+    assert moments, "it writes nothing"
+    if not FULL:
+        moments = random.Random(verb).sample(moments, min(SAMPLE, len(moments)))
+    for number, when in moments:
+        moment = f"{when} call {number}: {calls[number]}"
+        world = base.copied(tmp_path / "world")
+        child = warm.run(*command, cwd=world.folder, **{AT: f"{number} {when}"}, **steady)
+        assert child.code is None, f"{moment}: {child.output}"
+        assert kept <= records_of(world) and published <= archived_of(world), moment
+        again = warm.run(*command, cwd=world.folder, **steady)
+        assert is_well(again, verb), f"{moment}: {again.output}"
+        found = plain(world.files())
+        left = found.keys() ^ expected.keys()
+        if again.code == 2 and verb == "init":  # the study was there; the next measuring tidies up
+            left = {path for path in left if not path.startswith("cache/")}
+        assert not left, f"{moment}: left {left}"
+        other = [path for path in found if found[path] != expected.get(path, found[path])]
+        assert not other, f"{moment}: other bytes in {other}"
+        shutil.rmtree(world.folder)

@@ -1,0 +1,1 @@
+"""What several test modules start from: small studies, sandboxes, oracles, pretended machines."""

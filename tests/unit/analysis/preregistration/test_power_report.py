@@ -1,0 +1,251 @@
+"""Chances of verdicts, against scipy's non-central t and studies simulated through the verdicts."""
+
+import functools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import synthetic_study, tiny_study
+from scipy import stats
+
+from kdpipe.analysis import claim, dataframe, eval_point
+from kdpipe.analysis.claim import Contrast, Finding, judge_findings
+from kdpipe.analysis.preregistration import power_report
+from kdpipe.cli.main import main
+from kdpipe.config import load
+from kdpipe.plan import planner
+from kdpipe.runs.store import Store
+from kdpipe.stats import replicates
+from kdpipe.stats.error_provenance import ImageLevelEstimate
+from kdpipe.stats.power import Spread, compute_contrast_power
+from kdpipe.stats.variance_components import decompose_variance
+
+SEEDS, EFFECT, SD = 8, 0.6, 0.5
+STUDY = {key: synthetic_study.STUDY[key] for key in ("data", "recipe")} | {
+    "study": "small",
+    "smallest_effect": 1.0,
+    "seeds": list(range(SEEDS)),
+    "methods": {"kd": {}, "eskd": {"stop_epoch": 0.3}},
+    "experiments": [
+        {
+            "name": "size",
+            "teachers": ["wrn10-1", "wrn16-1"],
+            "stops": ["full", "checkpoint 7"],
+            "students": ["wrn10-0.5"],
+            "methods": ["kd", "eskd"],
+        }
+    ],
+}
+
+
+@functools.cache
+def of_this() -> dict[str, power_report.PowerEstimate]:
+    return of()
+
+
+def of(**keys) -> dict[str, power_report.PowerEstimate]:
+    study = load.validate_study(STUDY | keys, "f")
+    return {one.id: one for one in power_report.estimate_claim_power(study, EFFECT, Spread(SD**2))}
+
+
+def power(distance: float, claims: int, n: int = SEEDS) -> float:
+    """Of one contrast in a family of so many claims, both directions."""
+    critical = stats.t.isf(0.05 / (2 * claims), n - 1)
+    return float(stats.nct.sf(critical, n - 1, distance / SD * math.sqrt(n)))
+
+
+def test_chances_are_those_of_the_non_central_t():
+    """Primary here: C1 (not better), C6 (two teachers), C11c (a mean over pairs)."""
+    found = of_this()
+    assert {key for key, one in found.items() if one.primary} == {"C1", "C6", "C11c"}
+    assert found["C11c"].power == pytest.approx(power(EFFECT, 3), abs=1e-6)
+    assert found["C6"].needs == 2
+    both = max(0, 1 - 2 * (1 - power(EFFECT, 3)))
+    assert found["C6"].power == pytest.approx(both, abs=1e-6)
+    enough = found["C11c"].seeds
+    assert enough is not None and power(EFFECT, 3, enough) >= 0.8 > power(EFFECT, 3, enough - 1)
+    named = of(primary=["C11c"])
+    assert named["C11c"].power == pytest.approx(power(EFFECT, 1), abs=1e-6)
+
+
+def test_not_better_counts_only_where_a_difference_would_be_seen():
+    """By the spread that is found, so there is no edge at which all of it is lost."""
+    seen, blind = of_this()["C1"], of(smallest_effect=0.4)["C1"]
+    assert power(EFFECT, 3) < seen.power < power(EFFECT + 1.0, 3)
+    assert power(EFFECT, 3) <= blind.power < power(EFFECT, 3) + 0.01
+    assert blind.seeds is not None and blind.seeds > SEEDS
+
+
+def test_claims_that_are_not_of_points_are_named_without_a_chance():
+    found = of(experiments=[STUDY["experiments"][0] | {"students": ["wrn10-0.5", "wrn10-0.7"]}])
+    assert {key for key, one in found.items() if not one.is_known} == {"C15", "C16", "C18"}
+    study = load.validate_study(STUDY, "f")
+    lines = power_report.format_power(study, EFFECT, list(found.values()), str, "sd 1")
+    assert all(any(line.startswith(key) for line in lines) for key in found)
+    (line,) = (line for line in lines if line.startswith("C15"))
+    assert line.split()[:5] == ["C15", "1", "above", "-", "-"]
+    assert line.endswith("no smallest effect in points of error")
+
+
+def test_the_last_of_several_looks_has_a_little_less():
+    once, looked = of_this()["C11c"], of(looks=[3, 5, 8])["C11c"]
+    assert once.power - 0.1 < looked.power < once.power
+
+
+def test_simulated_studies_find_it_as_often():
+    """400 studies of three claims through the verdicts; a standard error of 2.5 %."""
+    random = np.random.default_rng(0)
+    hits = np.zeros(400, bool)
+    for study in range(400):
+        parts = {
+            key: Finding([Contrast(key, pd.Series(random.normal(mean, SD, SEEDS)), delta=1.0)], "")
+            for key, mean in (("a", EFFECT), ("b", 0.0), ("c", 0.0))
+        }
+        judged = judge_findings({key: (key, True, part) for key, part in parts.items()})
+        hits[study] = judged[0].verdict == "supports"
+    assert power(EFFECT, 3) - 0.075 < hits.mean() < power(EFFECT, 3) + 0.2  # Holm goes on
+
+
+IMAGES = 400
+
+
+def drawn(random, effect, asks, spread, splits):
+    """A contrast of 8 seeds in so many splits on 400 images, whose spread is all that is there."""
+    parts = ((SEEDS, 1, 1), spread.seed / 2), ((1, splits, 1), spread.split * (splits > 1))
+    values = effect + sum(random.normal(0, math.sqrt(of), shape) for shape, of in parts)
+    values = values + random.normal(0, math.sqrt(spread.both), (SEEDS, splits, 1))
+    # Half of what seeds differ by is of single images.
+    values = values + random.normal(0, math.sqrt(spread.seed / 2 * IMAGES), (SEEDS, 1, IMAGES))
+    values = values + random.normal(0, math.sqrt(spread.images * IMAGES), (1, 1, IMAGES))
+    known = [
+        replicates.make_replicate_id(seed, split)
+        for seed in range(SEEDS)
+        for split in range(splits)
+    ]
+    two = ("seed", "split", "image") if splits > 1 else ("seed", "image")
+    second = (
+        ImageLevelEstimate(decompose_variance(values if splits > 1 else values[:, 0], *two))
+        if spread.images
+        else None
+    )
+    by_unit = pd.Series(values.mean(2).ravel(), known)
+    return Contrast("x", by_unit, asks, 1.0, image_estimate=second)
+
+
+@pytest.mark.parametrize(
+    ("asks", "effect", "spread", "splits"),
+    [
+        ("not better", 0.1, Spread(0.8**2), 1),  # what is seen is near delta
+        ("same", 0.0, Spread(0.75**2), 1),
+        ("above", 1.0, Spread(0.4**2, images=0.3**2), 1),
+        ("not better", 0.0, Spread(0.45**2, images=0.25**2), 1),
+        ("above", 1.5, Spread(0.3**2, 0.35**2, 0.3**2), 3),
+    ],
+)
+def test_verdicts_come_out_as_often_as_is_said(asks, effect, spread, splits):
+    """400 studies; a standard error of 2.5 %. Alone in its family a test has 0.025."""
+    random, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        finding = Finding([drawn(random, effect, asks, spread, splits)], "")
+        hits += judge_findings({"X": ("title", True, finding)})[0].verdict == "supports"
+    said = compute_contrast_power(asks, effect, 1.0, spread, SEEDS, splits, 0.025)
+    assert 0.1 < said < 0.95 and hits / 400 == pytest.approx(said, abs=0.075)
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tiny_study.write(tmp_path / "small.yaml", STUDY)
+
+    def say(*arguments: str) -> tuple[int, str]:
+        code = main(["plan", "small.yaml", *arguments])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return say
+
+
+def test_the_plan_says_chances_seeds_and_costs(typed):
+    code, said = typed("--effect", "0.6", "--sd", "0.5")
+    assert code == 0 and "if the true effect is 0.6 points as claimed (sd 0.5 over seeds; " in said
+    assert "; the noise of test images is not counted)" in said
+    line = next(line for line in said.splitlines() if line.startswith("C11c"))
+    seeds = of_this()["C11c"].seeds
+    assert line.split()[:4] == ["C11c", "◆", "1", "above"] and f" {seeds}  " in line
+    assert "mult-adds" in line or "minutes" in line or "seconds" in line or "hours" in line
+    assert "can tell nothing" not in said
+    less = typed("--effect", "0.6", "--sd", "0.5", "--images-se", "0.3")[1]
+    assert "(sd 0.5 over seeds, 0.3 of the images)" in less
+    other = next(part for part in less.splitlines() if part.startswith("C11c"))
+    percent = [int(part.split()[5].removesuffix("%")) for part in (line, other)]
+    assert percent[0] > percent[1] + 20
+    code, said = typed("--effect", "0.1", "--sd", "5")
+    assert "this study can tell nothing: with 8 seeds no claim has a chance of 20%" in said
+    assert "chance of a verdict" not in typed()[1]
+
+
+def test_the_spread_may_be_that_of_a_pilot_by_its_name(typed, tmp_path):
+    pilot = STUDY | {"study": "before", "seeds": [20, 21, 22]}
+    path = tiny_study.write(tmp_path / "pilot.yaml", pilot)
+    code, said = typed("--effect", "0.6", "--pilot", "before")
+    assert code == 2 and "has no records of two seeds of it" in said and "--sd" in said
+    synthetic_study.write(planner.build_plan(load.load_study(path)), Store(tmp_path / "results"))
+    code, said = typed("--effect", "0.6", "--pilot", "before")
+    assert code == 0 and "(sd over seeds of the records of before)" in said
+    study = load.validate_study(STUDY, "f")
+    spread = power_report.estimate_pilot_spreads(
+        "before", tmp_path, Store(tmp_path / "results"), study
+    )
+    line = next(line for line in said.splitlines() if line.startswith("C11c"))
+    assert f"{math.sqrt(spread['C11c'].seed):.2g}" in line
+    code, said = typed("--pilot", "befor")
+    assert code == 2 and "--pilot befor: no study file says study: befor" in said
+
+
+def test_a_pilot_is_read_as_the_study_reads_and_its_splits_are_no_seeds(tmp_path):
+    pilot = STUDY | {"study": "before", "seeds": [20, 21, 22], "splits": [0, 1, 2]}
+    study = load.validate_study(STUDY | {"reading": "best", "claims": {"C6": ["size"]}}, "f")
+    made = planner.build_plan(load.load_study(tiny_study.write(tmp_path / "pilot.yaml", pilot)))
+    place = Store(tmp_path / "results")
+    synthetic_study.write(made, place)
+    found = power_report.estimate_pilot_spreads("before", tmp_path, place, study)
+    frame = eval_point.select_eval_point(dataframe.build_results_frame(made, place), "best")
+    curves = dataframe.build_curves_frame(made, place)
+    finding = claim.evaluate_claim(claim.load_claims()["C11c"], frame, curves, 1.0)
+    assert isinstance(finding, Finding)
+    (needed,) = finding.needed_contrasts
+    (known,) = needed.estimates
+    assert found["C11c"].seed == known.components["seed",]
+    assert found["C11c"].split == known.components["split",]
+    assert found["C11c"].both == known.components["seed", "split"] != 0
+    last = power_report.estimate_pilot_spreads(
+        "before", tmp_path, place, load.validate_study(STUDY, "f")
+    )
+    assert last["C11c"] != found["C11c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--effect", "0.5"], "give one of the two"),
+        (["--sd", "1", "--pilot", "x"], "give one of the two"),
+        (["--images-se", "1"], "give one of the two"),
+        (["--images-se", "1", "--pilot", "x"], "--pilot STUDY has it from its records"),
+    ],
+)
+def test_half_a_question_is_refused(typed, arguments, says):
+    code, said = typed(*arguments)
+    assert code == 2 and says in said
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "inf", "much"])
+def test_an_effect_is_a_number_above_0(typed, value):
+    with pytest.raises(SystemExit):
+        typed("--effect", value)
+
+
+def test_a_study_of_few_seeds_or_splits_can_tell_nothing(typed, tmp_path):
+    for keys, what in (({"seeds": [0, 1]}, "seeds"), ({"splits": [0, 1]}, "splits")):
+        tiny_study.write(tmp_path / "small.yaml", STUDY | keys)
+        assert f"this study can tell nothing: of fewer than 3 {what}" in typed()[1]

@@ -1,0 +1,501 @@
+"""Every claim on made data where the answer is known: both ways, noisy, with holes, one seed."""
+
+import math
+import sys
+
+import pandas as pd
+import pytest
+from helpers.synthetic_frames import SCRATCH, cell, frame
+from scipy import stats
+
+from kdpipe.analysis.claim import (
+    Finding,
+    UntestableClaim,
+    evaluate_claim,
+    judge_claims,
+    judge_findings,
+    load_claims,
+    verdicts_to_json,
+)
+from kdpipe.analysis.contrasts import Contrast
+
+NOISE = [0.00, 0.11, -0.07, 0.05, -0.09]
+ESKD = {"method": "early", "method_kind": "eskd", "kd_epochs": 12, "ce_weight_after_stop": 1.0}
+NO_CURVES = pd.DataFrame(columns=["run", "epoch", "lr", "val_error"])
+
+
+def around(mean, scale=1.0, seeds=5):
+    """Errors by seed around a mean; another order of the noise for each mean."""
+    turn = round(mean * 10) % 5
+    return [mean + scale * noise for noise in (NOISE[turn:] + NOISE[:turn])[:seeds]]
+
+
+def alone(mean=12.0, **labels):
+    return cell(around(mean), kind="scratch", **labels)
+
+
+def taught(mean, teacher, scale=1.0, seeds=5, **labels):
+    errors = around(mean, scale, seeds)
+    return cell(errors, teacher=teacher, val_error=list(errors), **labels)
+
+
+def sized(large, mid, small=None, **labels):
+    found = [taught(large, "large", **labels), taught(mid, "mid", **labels)]
+    return [*found, *([taught(small, "small", **labels)] if small is not None else [])]
+
+
+def verdict(claim, *cells, curves=NO_CURVES, delta=0.5):
+    facts = load_claims()[claim]
+    found = evaluate_claim(facts, frame(*cells), curves, delta)
+    return judge_findings({claim: (facts.title, facts.primary, found)})[0]
+
+
+# --- Each claim in both directions ----------------------------------------------------------------
+
+GENERATIONS = {"teacher": "small", "block": "again"}
+CHAIN = {"teacher": "large", "via": "mid"}
+
+
+def generations(last):
+    return [
+        taught(11.0, **GENERATIONS),
+        taught(last, generation=2, **GENERATIONS),
+    ]
+
+
+def teams(sequence, equal):
+    path = {"teacher": "small", "method": "kd", "of": "again: small", "size": 2}
+    return [
+        *generations(11.0),
+        cell(around(sequence), kind="ensemble", ensemble="sequence", **path),
+        cell(around(equal), kind="ensemble", ensemble="twice", size=2, of="small"),
+    ]
+
+
+def improved(student, chain, teacher_error=3.0):
+    names = {"teacher": "better", "teacher_network": "mid", "teacher_val_error": teacher_error}
+    return [
+        *sized(10.0, 10.0),
+        taught(student, **names),
+        taught(chain, **CHAIN),
+    ]
+
+
+def stopped(gain, kind="schedule 10/35", **labels):
+    return [
+        *sized(11.0, 10.0, **labels),
+        taught(11.0 - gain, "large", stop=kind, **labels),
+        taught(10.0 - gain, "mid", stop=kind, **labels),
+    ]
+
+
+def families(wrn, densenet):
+    names = {"wrn10-1": wrn, "densenet-bc40-12": densenet}
+    rows = []
+    for network, gain in names.items():
+        labels = {"teacher_network": network, "teacher_multiply_adds": 100 + len(network)}
+        rows += [taught(11.0, network, **labels)]
+        rows += [taught(11.0 - gain, network, stop="schedule 10/35", **labels)]
+    return rows
+
+
+def two_students(by_student, by_teacher):
+    return [
+        taught(10.0 + s + t, teacher, student=student)
+        for student, s in (("small", by_student), ("mid", 0.0))
+        for teacher, t in (("large", by_teacher), ("mid", 0.0))
+    ]
+
+
+def losses(ce, kl):
+    full = {"val_nll": around(2.0), "val_kl": around(1.0), "train_nll": around(9.0)}
+    eskd = {"val_nll": around(2.0 - ce), "val_kl": around(1.0 + kl), "train_nll": around(0.0)}
+    return [taught(11.0, "mid", **full), taught(10.0, "mid", **ESKD, **eskd)]
+
+
+def attention(kd, at, kind="at"):
+    method = {"method": kind, "method_kind": kind}
+    return [*stopped(kd), *stopped(at, **method)]
+
+
+def teachers(fall):
+    return [
+        cell(
+            around(4.0),
+            kind="teacher",
+            student="small",
+            teacher=network,
+            train_entropy=around(1.0 - fall * i, 0.1),
+        )
+        for i, network in enumerate(("mid", "large"))
+    ]
+
+
+def staged(plain, straight, mixed):
+    return [
+        taught(plain, **CHAIN),
+        taught(straight, "large"),
+        taught(mixed, method="warm > kd", **CHAIN),
+    ]
+
+
+def mimics(error):
+    close = {"train_kd_error": around(5.0), "test_kd_error": around(6.0)}
+    far = {"train_kd_error": around(5.0 + error), "test_kd_error": around(6.0 + error)}
+    return [taught(10.0, "mid", **close), taught(10.0, "large", **far)]
+
+
+def tried(**means):
+    """Full KD and other methods from one teacher; the label of a method is its kind."""
+    return [
+        taught(mean, "mid", method=name, method_kind=name.replace("_", "+"))
+        for name, mean in means.items()
+    ]
+
+
+WARM = {"method": "warm", "temperature": 20}
+BOTH_WAYS = {
+    "C1": (sized(10.8, 10.0), sized(9.0, 10.0)),
+    "C2": (sized(13.0, 13.5), sized(11.0, 13.5)),
+    "C3": (
+        [*sized(10.8, 10.0), *sized(10.9, 10.0, **WARM)],
+        [*sized(10.8, 10.0), *sized(9.5, 10.0, **WARM)],
+    ),
+    "C4": (mimics(2.0), mimics(-2.0)),
+    "C6": (
+        [*sized(11.0, 10.5), *sized(10.0, 9.5, **ESKD)],
+        [*sized(11.0, 10.5), *sized(10.0, 11.5, **ESKD)],
+    ),
+    "C7": (sized(10.8, 10.0, **ESKD), sized(9.0, 10.0, **ESKD)),
+    "C8": (generations(12.1), generations(10.0)),
+    "C9": (teams(9.5, 9.4), teams(8.0, 9.5)),
+    "C10": (improved(10.1, 10.1), improved(8.0, 10.1)),
+    "C11s": (stopped(1.0), stopped(-1.0)),
+    "C11c": (stopped(1.0, "checkpoint 12"), stopped(-1.0, "checkpoint 12")),
+    "C12": (stopped(2.0), stopped(-1.0)),
+    "C13": (
+        [*stopped(0.1)[:2], *sized(9.9, 9.8, stop="schedule 10/35")],
+        [*stopped(0.1)[:2], *sized(13.0, 9.8, stop="schedule 10/35")],
+    ),
+    "C14": (families(1.0, 1.2), families(1.0, -1.2)),
+    "C15": (two_students(5.0, 0.5), two_students(0.5, 5.0)),
+    "C16": (losses(0.5, 0.5), losses(0.5, -0.5)),
+    "C17": (attention(0.2, 1.5), attention(1.5, 0.2)),
+    "C18": (teachers(0.5), teachers(-0.5)),
+    "M1": (tried(kd=10.0, dkd=10.1, at=11.0), tried(kd=10.0, dkd=8.5, at=11.0)),
+    "M2": (
+        tried(dkd=9.0, ttm=9.5, kd=10.0, at=10.5, sp=11.0),  # as published
+        tried(dkd=11.0, ttm=10.5, kd=10.0, at=9.5, sp=9.0),
+    ),
+    "Q1": (staged(10.0, 10.5, 9.0), staged(8.0, 10.5, 9.0)),
+}
+
+
+@pytest.mark.parametrize("claim", BOTH_WAYS)
+def test_it_is_supported_and_contradicted(claim):
+    yes, no = BOTH_WAYS[claim]
+    supported = verdict(claim, alone(), *yes)
+    assert (supported.verdict, supported.n) == ("supports", 5), supported
+    contradicted = verdict(claim, alone(), *no)
+    assert (contradicted.verdict, contradicted.n) == ("contradicts", 5), contradicted
+    assert supported.effect > contradicted.effect
+    assert supported.p_corrected >= supported.p and supported.missing == []
+
+
+def test_attention_transfer_with_kd_stands_in_where_it_never_goes_alone():
+    both = verdict("C17", alone(), *attention(0.2, 1.5, "at+kd"))
+    assert both.verdict == "supports" and both.reason.startswith("at+kd, stopped by")
+    mixed = [*attention(0.2, 1.5), *stopped(-3.0, method="both", method_kind="at+kd")]
+    assert verdict("C17", alone(), *mixed).effect == pytest.approx(
+        verdict("C17", alone(), *attention(0.2, 1.5)).effect
+    )
+
+
+@pytest.mark.parametrize("claim", BOTH_WAYS)
+def test_with_one_seed_it_is_not_tested(claim):
+    cells = [rows[:1] for rows in (alone(), *BOTH_WAYS[claim][0])]
+    assert verdict(claim, *cells).verdict == "not tested"
+
+
+@pytest.mark.parametrize("claim", BOTH_WAYS)
+def test_with_a_cell_missing_it_says_which(claim):
+    cells = [list(rows) for rows in BOTH_WAYS[claim][0]]
+    last = cells[-1]
+    cells[-1] = [
+        {k: v for k, v in row.items() if not k.endswith("error") and k != "train_entropy"}
+        | {"status": "diverged", "reason": "a loss that is not finite", "train_nll": None}
+        for row in last
+    ]
+    found = verdict(claim, alone(), *cells)
+    assert found.verdict == "not tested", found
+    assert any("5 diverged" in text for text in found.missing) or "no results" in found.reason, (
+        found
+    )
+
+
+def test_every_claim_has_a_case_and_an_id_in_its_docstring():
+    assert {*BOTH_WAYS, "C5"} == set(load_claims())  # C5 is one of curves, below
+    for key, claim in load_claims().items():
+        docstring = sys.modules[claim.function.__module__].__doc__
+        assert docstring.startswith(f"{key}. ")
+
+
+def test_the_primary_claims_are_those_that_were_fixed_before_any_study():
+    primary = {key for key, claim in load_claims().items() if claim.primary}
+    assert primary == {"C1", "C6", "C9", "C11s", "C11c"}
+
+
+# --- Noise, premises, holes -----------------------------------------------------------------------
+
+
+def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs():
+    """The first by label, and so good that the generations would lose to it by far."""
+    named = {"kind": "ensemble", "ensemble": "aaa", "size": 2, "of": "small"}
+    shots = cell(around(2.0), whole=False, **named)
+    found = verdict("C9", *teams(8.0, 9.5), shots)
+    assert found.contrasts[0]["text"].endswith("of as many scratch runs (twice)")
+    assert found.effect == verdict("C9", *teams(8.0, 9.5)).effect
+    alone = verdict("C9", *teams(8.0, 9.5)[:-1], shots)
+    assert alone.verdict == "not tested"
+
+
+def in_splits(cells, splits, points):
+    """The cells in several splits; in split 1 the small student has bad luck by so many points."""
+    found = []
+    for rows in cells:
+        for split in range(splits):
+            luck = points * (split == 1 and rows[0]["student"] == "small")
+            told = [{"split": split, "run": f"{row['run']}-p{split}"} for row in rows]
+            moved = [{"test_error": row["test_error"] + luck} for row in rows]
+            found.append([r | t | m for r, t, m in zip(rows, told, moved, strict=True)])
+    return found
+
+
+def test_the_luck_of_a_student_in_one_split_is_not_its_capacity():
+    one = verdict("C15", *two_students(0.0, 0.0))
+    found = verdict("C15", *in_splits(two_students(0.0, 0.0), 3, 3.0))
+    assert one.verdict == found.verdict == "cannot tell"
+    assert found.n == 15 and found.effect < 0.1 and found.low < 0  # 1.1 points² by its square
+    assert [one["needed"] for one in found.contrasts] == [True]
+    assert "the seed and the split" in found.reason
+    assert verdict("C15", *in_splits(two_students(5.0, 0.5), 3, 0.3)).verdict == "supports"
+    few = verdict("C15", *in_splits(two_students(5.0, 0.5), 2, 0.3))
+    assert few.verdict == "not tested" and "5 seeds x 2 splits have every cell" in few.reason
+
+
+def test_noise_is_not_told_apart_and_the_seeds_needed_are_said():
+    found = verdict("C1", *sized(10.1, 10.0, scale=12.0), delta=0.2)
+    assert found.verdict == "cannot tell"
+    assert found.half_width > 0.2 and found.seeds_needed > 5
+
+
+def test_the_numbers_agree_with_scipy():
+    large, mid = taught(10.8, "large"), taught(10.0, "mid")
+    found = verdict("C1", large, mid)
+    a, b = ([row["test_error"] for row in rows] for rows in (large, mid))
+    oracle = stats.ttest_rel(a, b)
+    interval = oracle.confidence_interval(0.95)
+    assert found.effect == pytest.approx(sum(a) / 5 - sum(b) / 5)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    shifted = stats.ttest_1samp(
+        [x - y for x, y in zip(a, b, strict=True)], -0.5, alternative="greater"
+    )
+    assert found.p == pytest.approx(shifted.pvalue)
+    worse = next(c for c in found.contrasts if c["text"].startswith("(b)"))
+    assert worse["p"] == pytest.approx(stats.ttest_rel(a, b, alternative="greater").pvalue)
+
+
+def test_a_largest_teacher_that_is_worse_itself_is_no_test():
+    found = verdict("C1", *sized(10.8, 10.0, teacher_val_error=4.0))
+    assert found.verdict == "not tested" and "not the more accurate one" in found.reason
+
+
+def test_the_smaller_teacher_is_chosen_without_the_tested_seed():
+    # On seed 0 alone `small` would win by far; the other seeds prefer `mid`.
+    small = cell([1.0, 11.0, 11.1, 11.0, 11.2], teacher="small", val_error=[1.0, 11, 11, 11, 11])
+    mid = cell(around(10.0), teacher="mid", val_error=[10.0] * 5)
+    found = verdict(
+        "C1", taught(10.5, "large"), mid, [r | {"teacher_val_error": 5.0} for r in small]
+    )
+    effect = next(c for c in found.contrasts if c["text"].startswith("(a)"))
+    assert effect["values"][0] == pytest.approx(around(10.5)[0] - around(10.0)[0])
+
+
+@pytest.mark.parametrize("claim", ["C11c", "C12"])
+def test_an_untrained_teacher_was_not_stopped_early(claim):
+    """It is a control: alone it tests nothing, and beside others it is not among the lengths."""
+    full, known = sized(11.0, 10.0), stopped(1.0, "checkpoint 12")
+    untrained = taught(1.0, "large", stop="checkpoint 0")
+    assert verdict(claim, *full, untrained).verdict == "not tested"
+    with_it, without = verdict(claim, *known, untrained), verdict(claim, *known)
+    assert (with_it.verdict, with_it.effect) == (without.verdict, without.effect)
+
+
+def test_without_validation_the_report_refuses_to_choose():
+    cells = [cell(around(10.0), teacher=t) for t in ("large", "mid", "small")]
+    for rows in cells:
+        for row in rows:
+            row["teacher_val_error"] = {"large": 3.0}.get(row["teacher"], 4.0)
+    found = verdict("C1", *cells)
+    assert found.verdict == "not tested" and "no validation errors" in found.reason
+
+
+def test_temperature_needs_the_effect_it_is_to_remove():
+    cells = [*sized(10.0, 10.0), *sized(10.9, 10.0, **WARM)]
+    found = verdict("C3", *cells)
+    assert found.verdict == "not tested" and "nothing to remove" in found.reason
+
+
+def test_a_premise_of_c10_is_that_the_teacher_improved():
+    found = verdict("C10", *improved(10.1, 10.1, teacher_error=5.0))
+    assert found.verdict == "not tested" and "no better than mid itself" in found.reason
+    assert found.contrasts[1]["n"] == 5  # the chain is shown all the same
+
+
+def test_seeds_with_holes_are_left_out_and_named():
+    large = taught(10.8, "large")
+    broken = cell([*around(10.0)[:4], "diverged"], teacher="mid", val_error=10.0)
+    found = verdict("C1", large, broken)
+    assert found.n == 4 and found.missing == ["mid > small (kd): 1 diverged"]
+
+
+def test_one_teacher_for_all_seeds_is_said():
+    labels = {"teacher_run": "one"}
+    assert verdict("C1", *sized(10.8, 10.0, **labels)).one_teacher
+    assert not verdict("C1", *sized(10.8, 10.0)).one_teacher
+
+
+def test_the_length_is_chosen_by_validation():
+    good = {"stop": "schedule 10/35", "val_error": 1.0}
+    bad = {"stop": "schedule 15/50", "val_error": 9.0}
+    cells = [
+        taught(11.0, "mid"),
+        cell(around(10.0), teacher="mid", **good),
+        cell(around(5.0), teacher="mid", **bad),  # better on test, which must not matter
+    ]
+    assert verdict("C11s", *cells).effect == pytest.approx(1.0, abs=0.2)
+
+
+# --- Curves ---------------------------------------------------------------------------------------
+
+
+def curve(rows, early, late):
+    lines = []
+    for row in rows:
+        for epoch in range(1, 10):
+            rate = 0.1 * 0.2 ** ((epoch > 3) + (epoch > 6))
+            shift = early if epoch <= 6 else late
+            lines.append({"run": row["run"], "epoch": epoch, "lr": rate, "val_error": 20 + shift})
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "word"),
+    [(-2.0, 2.0, "supports"), (-2.0, -2.0, "contradicts"), (2.0, 2.0, "contradicts")],
+)
+def test_helps_early_and_hurts_late(early, late, word):
+    scratch, students = alone(), taught(11.0, "mid")
+    curves = curve(scratch, 0.0, 0.0)
+    for row, noise in zip(students, NOISE, strict=True):
+        curves += curve([row], early + noise, late + noise)
+    found = verdict("C5", scratch, students, curves=pd.DataFrame(curves))
+    assert found.verdict == word
+    assert [round(c["effect"], 6) for c in found.contrasts] == [-early, late]
+
+
+def test_without_curves_or_drops_c5_is_not_tested():
+    cells = alone(), taught(11.0, "mid")
+    assert "no curves" in verdict("C5", *cells).reason
+    lines = pd.DataFrame(curve([*cells[0], *cells[1]], 0.0, 0.0)).assign(lr=0.1)
+    assert "drops 0 times" in verdict("C5", *cells, curves=lines).reason
+
+
+# --- The rules ------------------------------------------------------------------------------------
+
+
+def decided(contrast, primary=True):
+    return judge_findings({"X": ("title", primary, Finding([contrast], "how"))})[0]
+
+
+@pytest.mark.parametrize(
+    ("asks", "mean", "word"),
+    [
+        ("above", 1.0, "supports"),
+        ("above", 0.02, "contradicts"),  # practically nothing
+        ("above", -1.0, "contradicts"),
+        ("not better", 1.0, "supports"),
+        ("not better", 0.0, "supports"),
+        ("not better", -0.3, "supports"),
+        ("not better", -0.7, "contradicts"),
+        ("same", 0.0, "supports"),
+        ("same", 0.8, "contradicts"),
+        ("same", -0.8, "contradicts"),
+    ],
+)
+def test_what_is_asked_of_an_effect(asks, mean, word):
+    values = pd.Series([mean + noise for noise in NOISE])
+    assert decided(Contrast("x", values, asks, 0.5)).verdict == word
+
+
+@pytest.mark.parametrize("asks", ["above", "not better", "same"])
+def test_wide_intervals_tell_nothing(asks):
+    values = pd.Series([0.4 + 20 * noise for noise in NOISE])
+    found = decided(Contrast("x", values, asks, 0.5))
+    assert found.verdict == "cannot tell" and found.seeds_needed > 5
+
+
+def test_same_is_two_one_sided_tests():
+    values = pd.Series([0.1 + noise for noise in NOISE])
+    found = decided(Contrast("x", values, "same", 0.3))
+    above = stats.ttest_1samp(values, -0.3, alternative="greater").pvalue
+    below = stats.ttest_1samp(values, 0.3, alternative="less").pvalue
+    assert found.p == pytest.approx(max(above, below)) and found.level == 0.90
+
+
+def test_losses_have_no_smallest_effect():
+    tiny = pd.Series([1e-3 * (1 + noise) for noise in NOISE])
+    assert decided(Contrast("x", tiny, unit="nat")).verdict == "supports"
+    nothing = pd.Series([1e-3 * noise for noise in NOISE])
+    assert decided(Contrast("x", nothing, unit="nat")).verdict == "cannot tell"
+
+
+def test_a_claim_for_all_rests_on_its_weakest():
+    strong, weak = (pd.Series([m + n for n in NOISE]) for m in (2.0, 0.09))
+    finding = Finding([Contrast("a", strong, delta=5.0), Contrast("b", weak, delta=0.01)], "how")
+    found = judge_findings({"X": ("title", True, finding)})[0]
+    assert found.p == pytest.approx(stats.ttest_1samp(weak, 0, alternative="greater").pvalue)
+    assert found.effect == pytest.approx(weak.mean())
+
+
+def test_holm_runs_over_the_tested_primary_claims_and_apart_over_the_rest():
+    means = {"P1": 0.2, "P2": 0.15, "R1": 0.15}
+    found = {
+        key: ("title", key[0] == "P", Finding([Contrast("x", pd.Series(around(m)), delta=0.0)], ""))
+        for key, m in means.items()
+    }
+    found["P3"] = ("title", True, UntestableClaim("no data"))
+    verdicts = {v.id: v for v in judge_findings(found)}
+    first, second = sorted((verdicts["P1"], verdicts["P2"]), key=lambda v: v.p)
+    assert first.p_corrected == pytest.approx(4 * first.p)  # two claims, both directions
+    assert second.p_corrected == pytest.approx(max(3 * second.p, 4 * first.p))
+    assert verdicts["R1"].p_corrected == pytest.approx(2 * verdicts["R1"].p)
+    assert [verdicts[key].tests for key in ("P1", "P2", "R1", "P3")] == [4, 4, 2, 0]
+    assert verdicts["P3"].verdict == "not tested" and math.isnan(verdicts["P3"].p_corrected)
+
+
+def test_a_claim_reads_its_blocks():
+    here, there = sized(10.8, 10.0, block="a"), sized(9.0, 10.0, block="b", seeds=4)
+    for rows in there:
+        for row in rows:
+            row["seed"] += 10
+            row["run"] += "b"
+    rows = frame(*here, *there)
+    found = {v.id: v for v in judge_claims(rows, NO_CURVES, 0.5, {"C1": ["a"]})}
+    assert found["C1"].n == 5 and found["C1"].verdict == "supports"
+
+
+def test_json_has_no_nan():
+    verdicts = judge_claims(frame(SCRATCH), NO_CURVES, 0.5)
+    plain = verdicts_to_json(verdicts)
+    assert {v["verdict"] for v in plain} == {"not tested"}
+    assert plain[0]["p"] is None and len(plain) == len(load_claims())

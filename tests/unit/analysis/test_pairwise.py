@@ -1,0 +1,157 @@
+"""A or B, against a paired t test of scipy and by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.synthetic_frames import cell, frame
+from scipy import stats
+
+from kdpipe.analysis import recommendation
+from kdpipe.analysis.pairwise import MAX_PAIRS, compare_pairwise
+from kdpipe.report.builtin_tables import a_or_b
+from kdpipe.stats.ranks import rank_options
+
+BIG = [10.0, 11.2, 9.1, 10.4, 10.9]
+MID = [9.0, 9.9, 8.4, 9.2, 9.9]
+
+
+def taught(errors, **labels):
+    return cell(errors, **{"method": "kd", "teacher": "mid", **labels})
+
+
+def of(found, factor):
+    return [pair for pair in found if pair.factor == factor]
+
+
+def test_two_teachers_are_compared_as_scipy_does_and_negative_is_for_a():
+    (pair,) = compare_pairwise(frame(taught(MID), taught(BIG, teacher="big")))
+    assert (pair.factor, pair.a, pair.b, pair.n_cells, pair.n_pairs) == (
+        "teacher",
+        "mid",
+        "big",
+        1,
+        1,
+    )
+    test = stats.ttest_rel(MID, BIG).confidence_interval(0.95)
+    d = pair.gain.difference
+    assert d.mean == pytest.approx(np.mean(MID) - np.mean(BIG)) and d.n == 5
+    assert (d.low, d.high) == pytest.approx((test.low, test.high))
+    assert pair.gain.mark == "better"
+
+
+def test_only_cells_that_agree_in_all_else_are_compared():
+    """Of mid there is ESKD too, of big there is none: it does not count."""
+    rows = [taught(MID), taught(BIG, teacher="big"), taught([2.0] * 5, method="eskd")]
+    found = compare_pairwise(frame(*rows))
+    (teachers,) = of(found, "teacher")
+    assert teachers.n_cells == 1 and teachers.gain.difference.mean == pytest.approx(-1.04)
+    (methods,) = of(found, "method")
+    assert {methods.a, methods.b} == {"kd", "eskd"} and methods.n_cells == 1
+    both = frame(*rows, taught([3.0] * 5, method="eskd", teacher="big"))
+    (teachers,) = of(compare_pairwise(both), "teacher")
+    assert teachers.n_cells == 2
+    assert teachers.gain.difference.mean == pytest.approx((-1.04 - 1.0) / 2)
+
+
+def test_an_untrained_teacher_is_a_control_and_says_nothing_of_methods():
+    kinds = {"kd": 30.0, "eskd": 10.0}
+    rows = [taught(MID), taught(BIG, method="eskd")]
+    rows += [taught([e] * 5, method=m, stop="checkpoint 0") for m, e in kinds.items()]
+    found = compare_pairwise(frame(*rows))
+    (methods,) = of(found, "method")
+    assert methods.n_cells == 1 and abs(methods.gain.difference.mean) == pytest.approx(1.04)
+    (stops,) = of(found, "stop")
+    assert stops.n_cells == 2 and {stops.a, stops.b} == {"full", "checkpoint 0"}
+
+
+def test_all_pairs_of_a_question_hold_together():
+    rows = [taught(MID), taught(BIG, teacher="big"), taught([8.0, 9, 8, 9, 9.5], teacher="small")]
+    found = of(compare_pairwise(frame(*rows)), "teacher")
+    assert len(found) == 3 and {pair.n_pairs for pair in found} == {3}
+    first = next(pair for pair in found if {pair.a, pair.b} == {"mid", "big"})
+    alone = stats.ttest_rel(MID, BIG).confidence_interval(1 - 0.05 / 3)
+    width = first.gain.difference.high - first.gain.difference.low
+    assert width == pytest.approx(alone.high - alone.low)
+
+
+def test_of_many_each_stands_against_the_best_on_validation_and_all_pairs_count():
+    random = np.random.default_rng(0)
+    rows = [taught((9 + random.normal(0, 0.3, 5)).tolist(), method=f"m{i}") for i in range(8)]
+    known = frame(*rows)
+    known["val_error"] = known.test_error.where(known.method != "m5", 1.0)
+    found = of(compare_pairwise(known), "method")
+    assert MAX_PAIRS < 8 * 7 / 2 and len(found) == 7
+    assert all(pair.b == "m5" and pair.n_pairs == 28 for pair in found)
+
+
+def test_the_one_that_all_others_stand_against_says_how_sure_it_is():
+    random = np.random.default_rng(4)
+    rows = [taught(random.normal(10, 1, 6), method=f"m{i}") for i in range(8)]
+    rows += [taught(random.normal(20, 1, 6), method=f"m{i}", teacher="big") for i in range(8)]
+    known = frame(*rows)
+    known["val_error"] = known.test_error + random.normal(0, 1, len(known))
+    found = of(compare_pairwise(known), "method")
+    # All methods are in both cells, so their ranks are those of the means over these.
+    means = known.pivot_table("val_error", "seed", "method")
+    assert {pair.b for pair in found} == {means.mean().idxmin()}
+    place = rank_options(means)[found[0].b]
+    assert found[0].rank == pytest.approx(place) and 0.2 < place.p_best < 1
+    shown = a_or_b.render_pairs_table(found)
+    assert set(shown.display["B"]) == {f"{found[0].b} (first in {place.p_best:.0%})"}
+    assert set(shown.data["b_first"]) == {place.p_best}
+    few = a_or_b.render_pairs_table(of(compare_pairwise(known[known.method < "m3"]), "method"))
+    assert "first in" not in "".join(few.display["B"]) and few.data["b_first"].isna().all()
+
+
+def test_the_wider_interval_gives_the_mark():
+    """Seeds that agree on few images: other images could say otherwise."""
+    random = np.random.default_rng(1)
+    known = frame(taught([10.0] * 5), taught([12.0] * 5, teacher="big"))
+    wrong = {}
+    for teacher, errors in (("mid", 5), ("big", 6)):
+        row = np.zeros(50, bool)
+        row[random.permutation(50)[:errors]] = True
+        wrong |= dict.fromkeys(known.run[known.teacher == teacher], row)
+    (pair,) = compare_pairwise(known, wrong.get)
+    assert pair.gain.difference.high < 0  # every seed says so, and all say the same
+    assert pair.gain.image_estimate is not None and pair.gain.mark == "cannot tell"
+
+
+def test_one_option_or_another_student_is_no_question():
+    assert compare_pairwise(frame(taught(MID))) == []
+    assert compare_pairwise(frame(taught(MID), taught(BIG, teacher="big", student="large"))) == []
+    assert compare_pairwise(pd.DataFrame(frame(cell(MID, "scratch")))) == []
+
+
+def test_an_untrained_teacher_is_no_option_of_the_answer():
+    lucky = taught([1.0] * 5, stop="checkpoint 0")
+    known = frame(cell(BIG, "scratch"), taught(MID), lucky)
+    known["val_error"] = known.test_error
+    (found,) = recommendation.recommend_options(known)
+    assert (found.n_options, found.option["stop"]) == (1, "full")
+
+
+def test_a_seed_that_one_of_many_lacks_does_not_move_the_best_on_validation():
+    rows = [taught([9.0 + i, 9.1 + i, 9.2 + i], method=f"m{i}") for i in range(8)]
+    known = frame(*rows)
+    known["val_error"] = known.test_error.where(known.method != "m5", 1.0)
+    lost = (known.method == "m2") & (known.seed == 1)
+    known.loc[lost, ["test_error", "val_error"]] = float("nan")
+    known.loc[lost, "status"] = "diverged"
+    found = of(compare_pairwise(known), "method")
+    assert {pair.b for pair in found} == {"m5"}
+    assert {pair.a: pair.gain.difference.n for pair in found} == dict.fromkeys(
+        ("m0", "m1", "m3", "m4", "m6", "m7"), 3
+    ) | {"m2": 2}
+
+
+def test_a_choice_is_not_compared_with_itself():
+    """Chosen by all seeds is the one full teacher with full KD, which is a rival for others."""
+    options = [taught(MID), taught(BIG, method="eskd", method_kind="eskd")]
+    for errors, themselves in (([9.0] * 5, True), ([30.0] * 5, False)):
+        known = frame(cell(BIG, "scratch"), *options)
+        known["val_error"] = known.test_error.where(known.method != "kd", errors[0])
+        (found,) = recommendation.recommend_options(known)
+        assert (found.option["method"] == "kd") == themselves
+        rivals = [gain.baseline for gain in found.gains]
+        assert any("full KD" in name for name in rivals) != themselves

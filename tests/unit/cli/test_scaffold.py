@@ -1,0 +1,230 @@
+"""`kdpipe init`: a valid study for whatever lies there, and nothing is written over."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import synthetic_data
+
+from kdpipe.cli import scaffold
+from kdpipe.cli.main import main
+from kdpipe.config import load
+from kdpipe.data import cards
+from kdpipe.plan import benchmark_cache, estimate, planner
+from kdpipe.workflow import machine_benchmark
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """Two cores that take a millisecond a step, and a folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scaffold, "time_step", lambda *_: 0.001)
+    monkeypatch.setattr(estimate, "count_cores", lambda: 2)
+    monkeypatch.setattr(machine_benchmark, "measure_missing", lambda *_: None)
+    monkeypatch.setenv(benchmark_cache.CACHE_ENV, str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Photographs of many sizes: photos/train and photos/test."""
+    return synthetic_data.photographs(tmp_path / "my photos", ["cat", "dog", "owl"], 60, 15)
+
+
+def init(capsys, *arguments, code=0):
+    assert main(["init", *map(str, arguments)]) == code
+    said = capsys.readouterr()
+    return said.err if code else said.out
+
+
+def planned(path):
+    return planner.build_plan(load.load_study(path))
+
+
+def test_a_folder_of_photographs_gets_a_card_and_a_study_of_two_dozen_lines(photos, capsys):
+    said = init(capsys, "my photos")
+    assert "my-photos: 60 training and 15 test images of 3 x 28 x 28 in 3 classes" in said
+    assert ("next: kdpipe run my-photos.yaml" in said and "9 runs" in said) or "15 runs" in said
+    study = load.load_study("my-photos.yaml")
+    assert study.data.validation == 9 and study.data.path == str(photos)
+    assert list(study.methods) == ["kd"] and study.experiments[0].methods == ["kd"]
+    assert Path("my-photos.yaml").read_text().count("\n") <= 24
+    assert load.collect_notes(study) == []
+
+
+def test_a_study_is_there_whole_or_not_at_all(photos, capsys, monkeypatch):
+    """Killed before its end, or the disk is full: typed again it is written."""
+    real = os.replace
+
+    def replace(source, target):
+        if Path(target).suffix == ".yaml":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    assert "no space left to write my-photos.yaml" in init(capsys, "my photos", code=2)
+    assert not list(Path().glob("*my-photos.yaml*"))
+    monkeypatch.setattr(os, "replace", real)
+    init(capsys, "my photos")
+    assert planned("my-photos.yaml").runs
+
+
+def test_nothing_is_written_over(photos, capsys):
+    init(capsys, "my photos")
+    text = Path("my-photos.yaml").read_text()
+    card = cards.get_card_path(photos).read_bytes()
+    assert "nothing is written over" in init(capsys, "my photos", code=2)
+    assert "note: " in init(capsys, "my photos", "--study", "other.yaml")
+    assert (
+        Path("my-photos.yaml").read_text() == text
+        and cards.get_card_path(photos).read_bytes() == card
+    )
+    assert list(planned("other.yaml").runs) == list(planned("my-photos.yaml").runs)
+
+
+def test_a_folder_without_a_test_set_gets_one(photos, tmp_path, capsys):
+    (photos / "train").rename(tmp_path / "digits")
+    assert "is a known data set, and" in init(capsys, "digits", code=2)
+    said = init(capsys, "./digits")
+    assert "digits-own: 48 training and 12 test images" in said
+    assert "note: 20% of each class are held out as the test set" in said
+
+
+def test_val_is_asked_about(photos, capsys):
+    (photos / "test").rename(photos / "val")
+    assert "Are choices made on val/" in init(capsys, "my photos", code=2)
+    assert "60 training and 15 test" in init(capsys, "my photos", "--val-is", "test")
+
+
+def test_val_that_is_validation_gets_a_test_set(photos, capsys):
+    (photos / "test").rename(photos / "val")
+    said = init(capsys, "my photos", "--val-is", "validation")
+    assert "48 training, 15 validation and 12 test" in said
+    assert "note: 20% of each class are held out as the test set" in said
+    assert load.load_study("my-photos.yaml").data.validation == 0
+
+
+def test_classes_of_unequal_size_each_give_their_share(photos, capsys):
+    """Of 20, 20 and 5 the smallest keeps images to be trained on, and is tested too."""
+    for file in sorted((photos / "train" / "owl").iterdir())[5:]:
+        file.unlink()
+    (photos / "train").rename(photos.parent / "birds")
+    said = init(capsys, "birds")
+    assert "birds: 36 training and 9 test images of" in said
+    assert "(training: cat 16, dog 16, owl 4)" in said
+    data = load.load_study("birds.yaml").data
+    assert (data.draw, data.validation) == ("share", 5)
+
+
+def test_what_does_not_fit_into_the_minutes_is_said(photos, capsys, monkeypatch):
+    init(capsys, "my photos")
+    assert "the largest tried that take less than 5 minutes" in Path("my-photos.yaml").read_text()
+    monkeypatch.setattr(scaffold, "time_step", lambda *_: 1.0)
+    init(capsys, "my photos", "--study", "slow.yaml", "--minutes", "1")
+    said = "the smallest there are, though they take more than 1 minute here"
+    assert said in Path("slow.yaml").read_text()
+
+
+def test_the_price_is_the_one_that_plan_and_status_say(photos, capsys, monkeypatch):
+    found = benchmark_cache.Speed(
+        step=0.5, epoch=0.1, image=0.001, setup=0.5, start=2.0, megabytes=600
+    )
+
+    def measured(plan, names, device):
+        benchmark_cache.save_speeds(
+            {benchmark_cache.make_speed_key(plan, plan.runs[name], device): found for name in names}
+        )
+
+    monkeypatch.setattr(machine_benchmark, "measure_missing", measured)
+    said = init(capsys, "my photos")
+    (time,) = [line for line in said.splitlines() if line.startswith("time: ")]
+    assert "2 jobs at a time" in time and "unknown" not in time
+    assert main(["plan", "my-photos.yaml"]) == main(["status", "my-photos.yaml"]) == 0
+    out = capsys.readouterr().out
+    (planned,) = [line for line in out.splitlines() if line.startswith("time: ")]
+    assert planned.startswith(f"{time} (plain snakemake: ")
+    assert f"time left: {time.removeprefix('time: ').partition(';')[0]}" in out.splitlines()
+
+
+def test_a_name_that_yaml_would_read_as_a_number(photos, capsys):
+    photos.rename(photos.parent / "2024")
+    init(capsys, "2024")
+    study = load.load_study("2024.yaml")
+    assert (study.study, study.data.name) == ("2024", "2024")
+
+
+def test_a_folder_that_is_not_ours_to_write_in_has_its_card_beside_the_study(
+    photos, tmp_path, capsys, monkeypatch
+):
+    elsewhere = tmp_path / "shared"
+    elsewhere.mkdir()
+    photos.rename(elsewhere / "birds")
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != elsewhere and may(path, mode))
+    (tmp_path / "mine").mkdir()
+    init(capsys, "shared/birds", "--study", "mine/first.yaml")
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["birds"]
+    made = planned("mine/first.yaml")
+    assert made.study.data.card == str(tmp_path / "mine" / "birds.card.json")
+    init(capsys, "shared/birds", "--study", "mine/second.yaml")
+    assert list(planned("mine/second.yaml").runs) == list(made.runs)
+
+
+@pytest.mark.parametrize("inside", ["flowers/flowers", "flowers/train"])
+def test_one_folder_too_many_is_said_with_the_one_to_name(inside, photos, capsys):
+    photos.parent.joinpath("flowers").mkdir()
+    (photos / "train").rename(photos.parent / inside)
+    said = init(capsys, "flowers", code=2)
+    assert f"name it instead: {inside}" in said
+    assert "48 training and 12 test images" in init(capsys, inside)
+
+
+def test_validation_of_its_own_is_used(photos, capsys):
+    shutil.copytree(photos / "test", photos / "val")
+    for file in (photos / "val").rglob("*.JPEG"):
+        file.unlink()
+    synthetic_data.photographs(photos, ["cat", "dog", "owl"], 0, 12, held="val")
+    for file in (photos / "val").rglob("*.JPEG"):  # not the images of test
+        file.write_bytes(made_bytes(file))
+    assert "60 training, 12 validation and 15 test" in init(capsys, "my photos")
+    assert load.load_study("my-photos.yaml").data.validation == 0
+
+
+def made_bytes(file):
+    from io import BytesIO
+
+    from PIL import Image, ImageOps
+
+    image, buffer = ImageOps.flip(Image.open(file)), BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10", "fashion-mnist"])
+def test_a_known_data_set_needs_no_folder(name, capsys):
+    init(capsys, name)
+    made = planned(f"{name}.yaml")
+    assert made.card.name == name and made.study.data.path is None
+    assert made.study.data.flip is (name == "cifar10")
+
+
+def test_an_npz_is_taken_as_it_is(tmp_path, capsys):
+    np.savez(tmp_path / "mine.npz", **synthetic_data.arrays((1, 12, 12), 4, 80, 20))
+    init(capsys, "mine.npz")
+    assert planned("mine.yaml").card.shape == (1, 12, 12)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("nowhere", "there is no folder or file nowhere (known"), ("imagenet", "begin with a copy")],
+)
+def test_what_is_not_there_is_said(what, said, capsys):
+    assert said in init(capsys, what, code=2)
+
+
+def test_the_speed_of_this_machine_is_measured(monkeypatch):
+    monkeypatch.undo()
+    assert 0 < scaffold.time_step("wrn10-0.5", (1, 8, 8), 10, 8) < 5
+    assert estimate.count_cores() >= 1

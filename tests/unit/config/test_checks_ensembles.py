@@ -1,0 +1,18 @@
+"""Ensembles: their networks, stops and references."""
+
+import pytest
+from helpers.rich_study import assert_named, said_of
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "begins", "says"),
+    [
+        ("ensembles.three.networks", ["wrn10-1"] * 2, "ensembles.three.networks: ", "stands twice"),
+        ("ensembles.three.networks", ["wrn"], "ensembles.three.networks: ", "no network 'wrn'"),
+        ("ensembles.line.block", "agains", "ensembles.line.block: ", "did you mean again?"),
+        ("ensembles.equal.operations_of", "shot", "ensembles.equal.operations_of: ", "mean shots?"),
+        ("ensembles.shots.stops", ["checkpoint 11"], "ensembles.shots.stops: ", "past the end"),
+    ],
+)
+def test_each_mistake_is_named(where, value, begins, says):
+    assert_named(said_of(where, value), begins, says)

@@ -1,0 +1,19 @@
+"""Names that are taken or mean a network, and seeds that stand twice."""
+
+import pytest
+from helpers.rich_study import assert_named, said_of
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "begins", "says"),
+    [
+        ("experiments.3.name", "size", "experiments[3].name: ", "taken by experiments[0].name"),
+        ("experiments.3.name", "three", "ensembles.three: ", "taken by experiments[3].name"),
+        ("experiments.3.name", "self", "experiments[3].name: ", "self means a network here"),
+        ("experiments.3.name", "wrn16-4", "experiments[3].name: ", "wrn16-4 means a network here"),
+        ("seeds", [0, 1, 0], "seeds: ", "0 stands twice"),
+        ("experiments.2.seeds", [7, 7], "experiments[2] (steps).seeds: ", "7 stands twice"),
+    ],
+)
+def test_each_mistake_is_named(where, value, begins, says):
+    assert_named(said_of(where, value), begins, says)

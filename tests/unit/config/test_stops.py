@@ -1,0 +1,83 @@
+"""Where a teacher stops, by hand."""
+
+import pytest
+
+from kdpipe.config import stops
+from kdpipe.config.stops import Stop
+from kdpipe.errors import KdpipeError
+from kdpipe.runs.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "epochs", "expected"),
+    [
+        ("full", 10, [Stop("full", 10)]),
+        ("checkpoint 0", 10, [Stop("checkpoint", 0)]),
+        ("checkpoint 9", 10, [Stop("checkpoint", 9)]),
+        ("checkpoint 10", 10, [Stop("full", 10)]),  # the last epoch is the full teacher
+        ("every 3", 10, [Stop("checkpoint", 3), Stop("checkpoint", 6), Stop("checkpoint", 9)]),
+        ("every 5", 10, [Stop("checkpoint", 5)]),  # 10 is the end
+        ("schedule 10/35", 200, [Stop("schedule", 35, 10)]),
+        ("schedule 4/4", 10, [Stop("schedule", 4, 4)]),
+        ("schedule 4", 10, [Stop("schedule", 4)]),
+        ("schedule 10", 10, [Stop("full", 10)]),
+    ],
+)
+def test_parse(text, epochs, expected):
+    assert stops.parse_stops(text, epochs) == expected
+    assert stops.count_stops(text, epochs) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "drops"),
+    [
+        ("schedule 10/35", [10, 20, 30]),  # the paper's modes
+        ("schedule 15/50", [15, 30, 45]),
+        ("schedule 20/65", [20, 40, 60]),
+        ("schedule 25/80", [25, 50, 75]),
+        ("schedule 60/200", [60, 120, 180]),
+        ("schedule 4/4", []),
+        ("schedule 2/4", [2]),
+        ("schedule 50", [15, 30, 45]),  # the full one's, at the same shares
+        ("schedule 4", [1, 2]),  # 1.2, 2.4 and 3.6, which is the end
+    ],
+)
+def test_drops_of_a_schedule(text, drops):
+    (stop,) = stops.parse_stops(text, 200)
+    full = Recipe(epochs=200, lr=1, drop_epochs=[60, 120, 180])
+    assert stop.scale_recipe(full).drop_epochs == drops
+    assert stop.scale_recipe(full).epochs == stop.epochs
+    assert stop.label == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "checkpoint 11",
+        "every 0",
+        "every 10",
+        "schedule 0/4",
+        "schedule 5/4",
+        "schedule 3/11",
+        "schedule 0",
+        "schedule 11",
+    ],
+)
+def test_past_the_end(text):
+    for function in (stops.parse_stops, stops.count_stops):
+        with pytest.raises(KdpipeError, match=text):
+            function(text, 10)
+
+
+def test_a_stop_stands_once():
+    texts = ["every 4", "checkpoint 8", "full", "checkpoint 10", "checkpoint 1"]
+    assert [stop.label for stop in stops.expand_stops(texts, 10)] == [
+        "checkpoint 4",
+        "checkpoint 8",
+        "full",
+        "checkpoint 1",
+    ]
+
+
+def test_counting_makes_no_list():
+    assert stops.count_stops("every 1", 10**15) == 10**15 - 1

@@ -1,0 +1,119 @@
+"""What a gauge says of a network is what its export says of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from helpers import exported_study, tiny_study
+
+from kdpipe.config import load
+from kdpipe.data import splits
+from kdpipe.errors import KdpipeError
+from kdpipe.export import onnx_graph
+from kdpipe.export.evaluate import evaluate_export
+from kdpipe.plan import planner
+from kdpipe.runs.files import read_arrays
+from kdpipe.runs.store import Store
+
+STUDY = exported_study.STUDY | {"export": True}
+
+
+@pytest.fixture
+def place(copied, monkeypatch):
+    """The study that was run; its graphs are those of the export, a second in place of ten."""
+    known = {name: (copied / "export" / name).read_bytes() for name in ("model.onnx", INT8)}
+    monkeypatch.setattr(onnx_graph, "to_onnx", lambda *_: known["model.onnx"])
+    monkeypatch.setattr(onnx_graph, "quantize", lambda *_: known[INT8])
+    tiny_study.write(copied / "study.yaml", STUDY)
+    return Store(Path("results"))
+
+
+INT8 = "model.int8.onnx"
+
+
+def plan():
+    return planner.build_plan(load.load_study("study.yaml"))
+
+
+def of(role: str):
+    (found,) = {row.export_eval for row in plan().export_eval_rows if row.role == role}
+    return found
+
+
+def record(one, place) -> dict:
+    return json.loads((place.export_eval(one.name) / "record.json").read_bytes())
+
+
+def test_it_says_of_the_students_files_what_their_export_says(copied, place):
+    one = of("student")
+    said = evaluate_export(one.spec, place)
+    assert "validation error" in said and "test" not in said  # a registered study may be sealed
+    found = record(one, place)
+    export = json.loads((copied / "export" / "config.json").read_bytes())
+    rows = export["measured"]["files"]
+    assert {k: v["bytes"] for k, v in found["graphs"].items()} == {
+        "float32": export["files"]["model.onnx"]["bytes"],
+        "int8": export["files"][INT8]["bytes"],
+    }
+    assert 100 * found["last"]["test"]["accuracy"] == pytest.approx(rows[INT8]["accuracy"][0])
+    assert 100 * found["agreement"] == pytest.approx(rows[INT8]["agreement"][0])
+    for facts in found["graphs"].values():
+        assert {"1", "64"} == set(facts["latency"])
+        assert all(0 < t["low"] <= t["median"] <= t["high"] for t in facts["latency"].values())
+
+
+def test_what_is_stored_is_what_the_8_bit_graph_says_of_every_image(copied, place):
+    one = of("student")
+    evaluate_export(one.spec, place)
+    arrays, about = read_arrays(place.export_eval(one.name) / "outputs.safetensors")
+    assert about == {"run": one.digest, "epoch": 4}
+    split = splits.load_split(one.spec.data, place)
+    asked = onnxruntime.InferenceSession((copied / "export" / INT8).read_bytes())
+    for part, images in (("val", split.val), ("test", split.test)):
+        pixels = np.array(images.images)
+        (logits,) = asked.run(None, {"pixels": pixels})
+        np.testing.assert_allclose(arrays[f"{part}_logits"], logits, atol=1e-5)
+        np.testing.assert_array_equal(arrays[f"{part}_labels"], images.labels)
+
+
+def test_a_second_time_it_is_finished_and_stays(place):
+    one = of("student")
+    evaluate_export(one.spec, place)
+    before = record(one, place)
+    assert "finished before (done)" in evaluate_export(one.spec, place)
+    assert record(one, place) == before
+
+
+def test_a_graph_that_is_not_the_network_is_refused(place):
+    one = of("scratch")  # the graphs of the fixture are the student's
+    with pytest.raises(KdpipeError, match="its graph says other logits than PyTorch"):
+        evaluate_export(one.spec, place)
+    assert not (place.export_eval(one.name) / "record.json").exists()
+    assert "other logits" in place.failure_reason("gauges", one.name)
+
+
+def test_what_diverged_is_skipped(place):
+    one = of("student")
+    path = place.run(one.run.name) / "record.json"
+    changed = json.loads(path.read_bytes()) | {"status": "diverged", "reason": "loss is nan"}
+    from kdpipe.runs import records
+
+    records.publish_record(path.parent, changed)
+    assert "skipped" in evaluate_export(one.spec, place)
+    assert record(one, place)["reason"].endswith("diverged: loss is nan")
+
+
+def test_really_made_for_the_best_epoch_where_the_study_reads_there(copied):
+    """No graph of the fixture: torch's exporter and ONNX Runtime, on the weights of that epoch."""
+    tiny_study.write(copied / "study.yaml", STUDY | {"reading": "best"})
+    place, one = Store(Path("results")), of("student")
+    evaluate_export(one.spec, place)
+    found, run = record(one, place), place.run(one.run.name)
+    trained = json.loads((run / "record.json").read_bytes())
+    assert found["last"]["epoch"] == trained["best"]["epoch"]
+    assert found["last"]["test"]["accuracy"] == pytest.approx(
+        trained["best"]["test"]["accuracy"], abs=0.05
+    )
+    assert found["graphs"]["int8"]["bytes"] < found["graphs"]["float32"]["bytes"]

@@ -1,0 +1,393 @@
+"""An export is what it says: the run's weights, graphs that are its network, numbers by hand."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from helpers import exported_study, tiny_study
+from onnx import numpy_helper
+
+import kdpipe
+from kdpipe.cli.main import main
+from kdpipe.config import load
+from kdpipe.data import splits
+from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.export import onnx_graph
+from kdpipe.export.select import ExportBudget, ExportFile, select_within_budget
+from kdpipe.plan import planner
+from kdpipe.runs import records
+from kdpipe.runs.files import read_arrays
+from kdpipe.runs.store import Store
+
+FILES = {"README.md", "config.json", "model.int8.onnx", "model.onnx", "model.safetensors"}
+
+
+@pytest.fixture
+def quick(copied, monkeypatch):
+    """The graphs of the export that is there, in place of new ones: a second, not ten."""
+    known = {name: (copied / "export" / name).read_bytes() for name in FILES}
+    monkeypatch.setattr(onnx_graph, "to_onnx", lambda *_: known["model.onnx"])
+    monkeypatch.setattr(onnx_graph, "quantize", lambda *_: known["model.int8.onnx"])
+    return known
+
+
+def refused(capsys, *arguments: str) -> str:
+    """What an export says that is refused, and leaves nothing."""
+    before = sorted(Path().rglob("*"))
+    assert main(["export", "study.yaml", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "Traceback" not in said.err
+    assert sorted(Path().rglob("*")) == before
+    return said.err
+
+
+def student(folder: Path) -> Path:
+    """The folder of the run that the study chose: there is one student."""
+    (found,) = (folder / "results" / "runs").glob("wrn10-0.5-from-*")
+    return found
+
+
+def test_it_holds_the_weights_of_the_choice_and_says_what_every_file_is(made):
+    folder, run = made / "export", student(made)
+    assert {path.name for path in folder.iterdir()} == FILES
+    config = json.loads((folder / "config.json").read_text())
+    assert config["run"] == run.name and config["model"] == "model.onnx"
+    assert (folder / "model.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()
+    assert config["files"].keys() == FILES - {"README.md", "config.json"}
+    for name, facts in config["files"].items():
+        content = (folder / name).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        assert facts == {"bytes": len(content), "sha256": digest}
+    assert config["classes"] == [str(label) for label in range(10)]
+    assert config["input"]["mean"] == [0.3] and config["input"]["std"] == [0.35]
+    for name in ("README.md", "config.json"):
+        assert str(made) not in (folder / name).read_text()
+
+
+def test_the_graph_says_what_the_run_said_of_every_test_image(made):
+    arrays, _ = read_arrays(student(made) / "outputs.safetensors")
+    config = json.loads((made / "export" / "config.json").read_text())
+    split = splits.load_split(planned(made).runs[config["run"]].spec.data, Store(made / "results"))
+    ours = kdpipe.load(made / "export").logits_from_pixels(np.asarray(split.test.images))
+    assert np.abs(ours - arrays["test_logits"]).max() < 1e-5
+    small = kdpipe.load(made / "export", "int8").logits_from_pixels(np.asarray(split.test.images))
+    right, less = (one.argmax(1) == arrays["test_labels"] for one in (ours, small))
+    rows = config["measured"]["files"]
+    assert rows["model.onnx"]["accuracy"][0] == pytest.approx(100 * right.mean())
+    assert rows["model.int8.onnx"]["accuracy"][0] == pytest.approx(100 * less.mean())
+    gap = 100 * (less.mean() - right.mean())
+    assert rows["model.int8.onnx"]["difference"][0] == pytest.approx(gap)
+    same = 100 * (small.argmax(1) == ours.argmax(1)).mean()
+    assert rows["model.int8.onnx"]["agreement"][0] == pytest.approx(same)
+    record = json.loads((student(made) / "record.json").read_text())
+    assert rows["model.onnx"]["accuracy"][0] == pytest.approx(
+        100 * record["last"]["test"]["accuracy"]
+    )
+
+
+def planned(folder: Path):
+    return planner.build_plan(load.load_study(folder / "study.yaml"))
+
+
+def test_the_card_has_a_front_matter_and_the_numbers_of_the_config(made):
+    text = (made / "export" / "README.md").read_text()
+    _, matter, body = text.split("---\n", 2)
+    facts = yaml.safe_load(matter)
+    config = json.loads((made / "export" / "config.json").read_text())
+    assert facts["pipeline_tag"] == "image-classification"
+    (model,) = facts["model-index"]
+    values = [one["metrics"][0]["value"] for one in model["results"]]
+    rows = config["measured"]["files"].values()
+    assert values == [pytest.approx(row["accuracy"][0] / 100, abs=1e-6) for row in rows]
+    heads = re.findall(r"^## (.*)$", body, re.M)
+    assert heads == ["Use", "Measured", "Input", "Data", "Training", "Limits", "Files"]
+    for row in rows:
+        assert f"{row['accuracy'][0]:.2f} (" in body
+        assert f"{row['latency']['64']['median']:.3g} (" in body
+    assert "on 64 images" in body and "40 validation images" in body and "700 test images" in body
+    assert config["measured"]["processor"] in body and "1 thread of ONNX Runtime" in body
+
+
+# --- what is exported
+
+
+def test_the_best_reading_is_exported_where_the_study_reads_there(copied, quick, monkeypatch):
+    """By the weights that are put into the network: those of the file of that reading."""
+    runs = [path.parent for path in Path("results/runs").glob("*/best-weights.safetensors")]
+    assert runs, "no run of the tiny study has a best epoch of its own"
+    run = sorted(runs)[0]
+    taken = []
+
+    def of(name, network, *_):
+        taken.append({key: value.numpy() for key, value in network.state_dict().items()})
+        raise KdpipeError("far enough")
+
+    monkeypatch.setattr(onnx_graph, "to_onnx", of)
+    for reading, file in (("last", "weights"), ("best", "best-weights")):
+        tiny_study.write(Path("study.yaml"), exported_study.STUDY | {"reading": reading})
+        assert main(["export", "study.yaml", run.name]) == 2
+        arrays, _ = read_arrays(run / f"{file}.safetensors")
+        assert all(np.array_equal(arrays[key], value) for key, value in taken[-1].items())
+    assert any(not np.array_equal(taken[0][key], taken[1][key]) for key in taken[0])
+
+
+def test_a_run_is_exported_by_its_name_into_a_folder_of_its_name(copied, quick, capsys):
+    name = student(copied).name
+    assert main(["export", "study.yaml", name]) == 0
+    said = capsys.readouterr().out
+    assert f"exports/{name}: run {name}, last reading, to ship: model.onnx" in said
+    assert f"kdpipe predict exports/{name} IMAGE" in said
+    assert {path.name for path in Path("exports", name).iterdir()} == FILES
+    assert f"exports/{name} is there already" in refused(capsys, name)
+    assert "export is there already" in refused(capsys, "--best", "--to", "export")
+
+
+def test_what_is_no_run_is_said_with_the_nearest(copied, capsys):
+    name = student(copied).name
+    assert f"did you mean {name}?" in refused(capsys, name[:-1])
+    assert "not allowed with argument" in exits(capsys, name, "--best")
+    shutil.rmtree(student(copied))
+    assert f"run {name} has no record yet" in refused(capsys, name)
+    assert "the study has no answer yet (wrn10-0.5: no result)" in refused(capsys)
+
+
+def exits(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit):
+        main(["export", "study.yaml", *arguments])
+    return capsys.readouterr().err
+
+
+def test_weights_that_are_damaged_or_gone_are_not_exported(copied, capsys):
+    path = student(copied) / "weights.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "weights.safetensors is damaged" in refused(capsys)
+    path.unlink()
+    assert "no answer yet" in refused(capsys)
+
+
+# --- a wrong normalisation
+
+
+def test_a_student_of_a_teacher_that_was_made_again_is_said_to_be(copied, quick, capsys):
+    assert main(["export", "study.yaml", "--to", "whole"]) == 0
+    assert "utdated" not in capsys.readouterr().out + Path("whole/README.md").read_text()
+    (teacher,) = Path("results/runs").glob("wrn10-1-*")
+    record = records.read_record(teacher, None)
+    assert record is not None
+    record["files"]["weights.safetensors"]["sha256"] = 64 * "a"  # as another machine trained it
+    records.publish_record(teacher, record)
+    assert main(["export", "study.yaml", "--to", "old"]) == 0
+    for said in (capsys.readouterr().out, Path("old/README.md").read_text()):
+        assert f"This run is outdated: made of {teacher.name} as it was" in said
+        assert "--outdated" in said
+
+
+def test_a_graph_that_normalises_otherwise_is_refused(copied, quick, capsys, monkeypatch):
+    """A mean that is off by a fiftieth, in the graph alone."""
+    model = onnx.load_from_string(quick["model.onnx"])
+    (shift,) = (one for one in model.graph.initializer if one.name == "shift")
+    changed = numpy_helper.to_array(shift) + np.float32(0.02)
+    shift.CopyFrom(numpy_helper.from_array(changed, "shift"))
+    monkeypatch.setattr(onnx_graph, "to_onnx", lambda *_: model.SerializeToString())
+    said = refused(capsys, "--to", "other")
+    assert "network wrn10-0.5 cannot be exported to ONNX: on the 700 test images its graph" in said
+
+
+def test_a_normalisation_that_is_not_the_runs_is_refused(copied, quick, capsys, monkeypatch):
+    """The same in kdpipe itself: graph and PyTorch agree then, and the run said something else."""
+    load = splits.load_split
+
+    def otherwise(*arguments):
+        split = load(*arguments)
+        return dataclasses.replace(split, mean=split.mean + 0.02)
+
+    monkeypatch.setattr(splits, "load_split", otherwise)
+    assert "said other logits of the test images when it ended" in refused(capsys, "--to", "other")
+
+
+# --- what is not said
+
+
+def test_a_registered_study_before_its_look_is_not_exported(copied, quick, capsys):
+    shutil.move("results", "kept")
+    three = exported_study.STUDY | {"seeds": [0, 1, 2]}
+    tiny_study.write(Path("study.yaml"), three)
+    assert main(["register", "study.yaml"]) == 0
+    shutil.copytree("kept", "results", dirs_exist_ok=True)
+    capsys.readouterr()
+    for arguments in ((), (student(copied).name,)):
+        said = refused(capsys, *arguments)
+        assert "nothing was exported" in said and "the study is registered" in said
+    # Under another name its runs are known: the results have a copy of the registration.
+    Path("tiny.registration.json").unlink()
+    tiny_study.write(Path("study.yaml"), exported_study.STUDY | {"study": "other"})
+    assert "are those of the study tiny, which is registered" in refused(capsys)
+
+
+# --- budgets
+
+
+def test_the_offer_that_fits_and_is_best_on_validation_ships():
+    offers = [
+        ExportFile(0, "model.onnx", 4.0, 900, 3.0),
+        ExportFile(0, "model.int8.onnx", 4.5, 300, 1.0),
+        ExportFile(1, "model.onnx", 5.0, 400, 1.5),
+        ExportFile(1, "model.int8.onnx", 5.0, 150, 0.7),
+    ]
+
+    def chosen(**budget) -> ExportFile:
+        return select_within_budget(offers, ExportBudget(**budget))
+
+    assert chosen(max_milliseconds=5.0) is offers[0]
+    assert chosen(max_milliseconds=2.0) is offers[1]
+    assert chosen(max_bytes=300) is offers[1]
+    assert chosen(max_bytes=299) is offers[3]
+    assert select_within_budget(offers[2:], ExportBudget(max_milliseconds=9.0)) is offers[3], (
+        "the smaller of equals"
+    )
+    assert chosen(max_milliseconds=2.0, max_bytes=500) is offers[1]
+    with pytest.raises(KdpipeError, match=r"nothing fits one image within 0.5 ms; .* 0.7 ms"):
+        chosen(max_milliseconds=0.5)
+    with pytest.raises(KdpipeError, match=r"at most 100 bytes; .* 150 bytes"):
+        chosen(max_bytes=100)
+    unknown = [dataclasses.replace(one, error=float("nan")) for one in offers]
+    assert select_within_budget(unknown, ExportBudget(max_milliseconds=2.0)) is unknown[3], (
+        "without validation the smallest"
+    )
+
+
+def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys):
+    sizes = {name: len(content) for name, content in quick.items()}
+    between = (sizes["model.onnx"] + sizes["model.int8.onnx"]) // 2
+    assert main(["export", "study.yaml", "--at-most", f"{between}B", "--to", "small"]) == 0
+    said = capsys.readouterr().out
+    assert f"model.int8.onnx is best on validation of what fits at most {between:,} bytes" in said
+    image = np.zeros((8, 8), np.uint8)
+    assert kdpipe.load("small")(image) == kdpipe.load("export", "int8")(image)
+    # The error by which it was compared is that of validation, never that of test.
+    (error,) = re.findall(r"bytes: validation error ([\d.]+) %", said)
+    run = planned(copied).runs[student(copied).name]
+    val = splits.load_split(run.spec.data, Store(Path("results"))).val
+    logits = kdpipe.load("small").logits_from_pixels(np.asarray(val.images))
+    assert float(error) == pytest.approx(100 * (logits.argmax(1) != val.labels).mean(), abs=0.01)
+    assert "nothing fits at most 1,000 bytes; the nearest" in refused(capsys, "--at-most", "1kB")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--within", "2"], "2 has no unit: ms, us, s"),
+        (["--within", "fastms"], "fastms is no number of ms"),
+        (["--at-most", "-1kB"], "-1 is no number above 0"),
+        (["--at-most", "100kb"], "100kb has no unit: kB, MB, GB, B"),
+    ],
+)
+def test_an_amount_has_a_number_and_a_unit(capsys, typed, said):
+    assert said in exits(capsys, f"{typed[0]}={typed[1]}")
+
+
+# --- calibration
+
+
+def test_ranges_are_set_on_training_images_alone(copied, quick, monkeypatch):
+    taken = []
+
+    def quantised(content, images):
+        taken.extend(image.tobytes() for batch in images for image in batch)
+        return quick["model.int8.onnx"]
+
+    monkeypatch.setattr(onnx_graph, "quantize", quantised)
+    assert main(["export", "study.yaml", "--to", "again"]) == 0
+    run = planned(copied).runs[student(copied).name]
+    split = splits.load_split(run.spec.data, Store(Path("results")))
+    trained = {image.tobytes() for image in np.asarray(split.train.images)}
+    assert len(taken) == 64 and set(taken) == trained
+    assert not trained & {image.tobytes() for image in np.asarray(split.test.images)}
+
+
+# --- what may be missing
+
+
+@pytest.mark.parametrize("library", ["onnx", "onnxscript", "onnxruntime"])
+def test_without_the_extra_it_says_what_to_install(copied, capsys, monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    said = refused(capsys)
+    assert f"{library} is not installed here: pip install 'kdpipe[export]'" in said
+
+
+def test_a_graph_that_has_no_int8_is_exported_without(copied, quick, capsys, monkeypatch):
+    def fail(*_):
+        raise KdpipeError("ONNX Runtime cannot quantise the graph (it is odd)")
+
+    monkeypatch.setattr(onnx_graph, "quantize", fail)
+    assert main(["export", "study.yaml", "--to", "float"]) == 0
+    assert {path.name for path in Path("float").iterdir()} == FILES - {"model.int8.onnx"}
+    assert "cannot quantise the graph (it is odd)" in Path("float/README.md").read_text()
+    capsys.readouterr()
+    with pytest.raises(KdpipeError, match="has no model int8; it has float"):
+        kdpipe.load("float", "int8")
+
+
+# --- networks of one's own, and what comes after
+
+
+OWN = """
+from torch import nn
+
+def small(num_classes, in_channels):
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 8, 3), nn.BatchNorm2d(8), nn.Hardswish(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes),
+    )
+"""
+
+
+def test_a_network_of_ones_own_is_exported_and_may_be_a_start(tmp_path, shared, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(OWN)
+    content = exported_study.STUDY | {"networks": {"small": {"build": "mine.small"}}}
+    content = json.loads(json.dumps(content))
+    content["experiments"][0] |= {"students": ["small"]}
+    tiny_study.write(Path("study.yaml"), content)
+    assert main(["network", "study.yaml"]) == 0
+    made = planned(tmp_path)
+    place = exported_study.run(tmp_path, shared, content)
+    assert main(["export", "study.yaml", "--to", "out"]) == 0
+    (run,) = (run for run in made.runs.values() if run.spec.teacher)
+    arrays, _ = read_arrays(place.run(run.name) / "outputs.safetensors")
+    images = splits.load_split(run.spec.data, place).test.images
+    ours = kdpipe.load("out").logits_from_pixels(np.asarray(images))
+    assert np.abs(ours - arrays["test_logits"]).max() < 1e-5
+    assert "needs their code, the graphs do not" in Path("out/README.md").read_text()
+    # Its weights are what a study may name as those of a teacher.
+    digest = hashlib.sha256(Path("out/model.safetensors").read_bytes()).hexdigest()
+    brought = {"network": "small", "path": "out/model.safetensors", "sha256": digest}
+    content["pretrained"] = {"shipped": brought}
+    content["experiments"][0] |= {"teachers": ["shipped"], "students": ["wrn10-0.5"]}
+    tiny_study.write(Path("next.yaml"), content)
+    assert main(["check", "next.yaml"]) == 0
+    # So is the export itself, which says how it is to be fed.
+    content["pretrained"]["shipped"] |= {"path": "out", "input": {"card": True}}
+    tiny_study.write(Path("next.yaml"), content)
+    assert main(["check", "next.yaml"]) == 0
+    plan = planner.build_plan(load.load_study("next.yaml"))
+    (teacher,) = (each for each in plan.runs.values() if each.spec.pretrained)
+    assert (
+        main([*tiny_study.train(teacher), "--weights", plan.weights[teacher.name], "--code=."]) == 0
+    )
+    fed, _ = read_arrays(place.run(teacher.name) / "outputs.safetensors")
+    assert np.abs(fed["test_logits"] - arrays["test_logits"]).max() < 1e-5
+    content["pretrained"]["shipped"] |= {"network": "wrn10-1"}
+    Path("out/config.json").write_text(Path("out/config.json").read_text().replace("0.", "1.", 1))
+    tiny_study.write(Path("next.yaml"), content)
+    with pytest.raises(StudyError, match="is not as kdpipe export has written it"):
+        load.load_study("next.yaml")

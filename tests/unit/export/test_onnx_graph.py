@@ -1,0 +1,115 @@
+"""Graphs compute what PyTorch computes, on pixels alone, and say nothing of this machine."""
+
+import os
+import re
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from kdpipe.errors import KdpipeError
+from kdpipe.export import onnx_graph
+from kdpipe.export.classifier import create_session
+
+MEAN, STD = np.array([0.1, 0.4, 0.7]), np.array([0.2, 0.5, 0.3])
+SHAPE = (3, 6, 5)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(96, 4)
+    made = nn.Sequential(*layers)
+    with torch.no_grad():
+        made[1].running_mean += 0.3
+        made[1].running_var *= 2
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def made(network):
+    return onnx_graph.to_onnx("mine", network, MEAN, STD, SHAPE)
+
+
+def images(count, seed=0, low=0):
+    return np.random.default_rng(seed).integers(low, 256, (count, *SHAPE), np.uint8)
+
+
+def answers(content, pixels):
+    return create_session(content).run(None, {"pixels": pixels})[0]
+
+
+def test_a_graph_normalises_and_answers_as_pytorch_for_any_batch(network, made):
+    for count in (1, 2, 7):
+        pixels = images(count, count)
+        # Written out, not by kdpipe's own function.
+        x = (pixels / 255 - MEAN[:, None, None]) / STD[:, None, None]
+        with torch.no_grad():
+            theirs = network(torch.from_numpy(x).float()).numpy()
+        assert np.abs(answers(made, pixels) - theirs).max() < 1e-5
+
+
+def test_pixels_that_somebody_has_normalised_are_refused(made):
+    with pytest.raises(Exception, match=r"tensor\(float\)\) , expected: \(tensor\(uint8\)"):
+        answers(made, images(2).astype(np.float32) / 255)
+
+
+def test_a_graph_does_not_say_where_it_was_made(made):
+    small = onnx_graph.quantize(made, [images(8)])
+    for content in (made, small):
+        assert b"/src/" not in content and os.fsencode(os.path.dirname(__file__)) not in content
+        assert not re.search(rb"\.py\b", content)
+        onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+
+
+def test_ranges_of_activations_are_those_of_the_images_given(made):
+    """By hand: what comes out of the normalisation is cut into 255 steps from least to most."""
+    given = [images(4, 1, low=100), images(4, 2, low=100)]
+    small = onnx.load_from_string(onnx_graph.quantize(made, given))
+    values = {one.name: numpy_helper.to_array(one) for one in small.graph.initializer}
+    first = next(node for node in small.graph.node if node.op_type == "QuantizeLinear")
+    x = np.concatenate(given) / 255
+    x = (x - MEAN[:, None, None]) / STD[:, None, None]
+    steps = (max(x.max(), 0) - min(x.min(), 0)) / 255
+    assert float(values[first.input[1]]) == pytest.approx(steps, rel=1e-5)
+    # What normalises stays in float: nothing is quantised before it.
+    (source,) = (node for node in small.graph.node if first.input[0] in node.output)
+    assert source.op_type == "Add"
+
+
+def test_int8_answers_nearly_as_float(made):
+    pixels = images(200, 3)
+    small = onnx_graph.quantize(made, [images(64, 4)])
+    ours, theirs = answers(small, pixels), answers(made, pixels)
+    assert 0 < np.abs(ours - theirs).mean() < 0.05 * np.abs(theirs).mean()
+    assert (ours.argmax(1) == theirs.argmax(1)).mean() > 0.9
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(90, 4)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1)) * (2 if float(x.sum()) > 0 else 1)
+
+
+class OfTwo(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(90, 4)
+
+    def forward(self, x):
+        return self.linear(x.reshape(2, 90))
+
+
+@pytest.mark.parametrize("network", [Branching(), OfTwo()])
+def test_what_cannot_be_a_graph_is_refused_by_its_name(network, capfd):
+    with pytest.raises(KdpipeError, match="network odd cannot be exported to ONNX") as refused:
+        onnx_graph.to_onnx("odd", network, MEAN, STD, SHAPE)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+    said = capfd.readouterr()
+    assert said.out == "" and said.err == ""

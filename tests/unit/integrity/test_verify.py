@@ -1,0 +1,544 @@
+"""verify: every fault of a results folder is one line that says what to do."""
+
+import dataclasses
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import tiny_study
+from helpers.finished_study import PLAN, SCRATCH, STUDENT, TEACHER
+
+from kdpipe.cli.main import main
+from kdpipe.jobs.train import train_run
+from kdpipe.runs import records, run_folder, store
+from kdpipe.runs.files import compute_file_info, read_arrays, write_arrays, write_json, write_npy
+
+
+def test_a_whole_folder(place, say):
+    assert say("verify") == "results: every file is whole\n"
+
+
+def damage_weights(place):
+    path = place.run(TEACHER.name) / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    return path, "altered"
+
+
+def cut_a_curve(place):
+    path = place.run(SCRATCH.name) / "curve.jsonl"
+    path.write_text("")
+    return path, "truncated"
+
+
+def remove_a_checkpoint(place):
+    path = place.run(TEACHER.name) / "checkpoints/epoch-0001.safetensors"
+    path.unlink()
+    return path, "missing"
+
+
+def exchange_weights(place):
+    path = place.run(STUDENT.name) / "weights.safetensors"
+    shutil.copy(place.run(SCRATCH.name) / "weights.safetensors", path)
+    return path, "altered"
+
+
+def leave_a_temporary_file(place):
+    path = place.run(TEACHER.name) / ".weights.safetensors.abc.tmp"
+    path.write_bytes(b"half")
+    return path, "killed"
+
+
+def add_a_file(place):
+    path = place.run(TEACHER.name) / "checkpoints/epoch-0007.safetensors"
+    path.write_bytes(b"what is this")
+    return path, "left by a process"
+
+
+def add_a_file_of_another_program(place):
+    path = place.run(TEACHER.name) / "notes.bin"
+    path.write_bytes(b"what is this")
+    return path, "not a file of this run"
+
+
+def rename_a_run(place):
+    path = place.run("wrn10-1-labels-2e-s9-0123456789ab")
+    place.run(TEACHER.name).rename(path)
+    return path, "the record of another run"
+
+
+def exchange_runs(place):
+    shutil.rmtree(place.run(STUDENT.name))
+    shutil.copytree(place.run(SCRATCH.name), place.run(STUDENT.name))
+    return place.run(STUDENT.name), "the record of another run"
+
+
+def improve_a_record(place):
+    for name in ("record.json", ".record.json"):
+        path = place.run(TEACHER.name) / name
+        text = path.read_text()
+        path.write_text(text.replace('"accuracy": 0.', '"accuracy": 1.', 1))
+    return place.run(TEACHER.name), "altered"
+
+
+def damage_an_ensemble(place):
+    path = next(place.root.glob("ensembles/*/record.json"))
+    path.write_text("{}")
+    return path, "damaged, and its copy is whole"
+
+
+def damage_a_kept_record(place):
+    path = place.run(TEACHER.name) / run_folder.RECORD_COPY_FILE
+    path.write_text("{}")
+    return path, "damaged, and its copy is whole"
+
+
+def lose_a_record(place):
+    path = next(place.root.glob("ensembles/*/record.json"))
+    path.unlink()
+    return path, "missing, and its copy is whole: it has been put back"
+
+
+def lose_a_kept_record(place):
+    path = place.run(TEACHER.name) / run_folder.RECORD_COPY_FILE
+    path.unlink()
+    return path, "missing, and its copy is whole: it has been put back"
+
+
+def put_a_folder_in_the_place_of_a_record(place):
+    path = place.run(TEACHER.name) / run_folder.RECORD_FILE
+    path.unlink()
+    path.mkdir()
+    return path, "damaged, and its copy is whole: it cannot be put back"
+
+
+def damage_an_ensemble_and_its_copy(place):
+    for path in place.root.glob("ensembles/*/*record.json"):
+        path.write_text("{}")
+    return path.parent, "not a record"
+
+
+def damage_data(place):
+    path = next(place.root.glob("data/*/train_labels.npy"))
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1
+    path.write_bytes(data)
+    return path.parent, "data set digits"
+
+
+def link_a_run(place):
+    path = place.run(TEACHER.name)
+    path.rename(place.root.parent / "elsewhere")
+    path.symlink_to(place.root.parent / "elsewhere")
+    return path, "a link"
+
+
+def leave_a_state(place):
+    """Killed after the record was written, and before it was tidied up."""
+    path = place.run(TEACHER.name) / ".state.safetensors"
+    shutil.copy(place.run(TEACHER.name) / "weights.safetensors", path)
+    return path, "killed"
+
+
+def leave_a_part_of_a_table(place):
+    """Killed after the table was renamed, and before its parts were removed."""
+    made_table(place)
+    path = place.logit_cache(".wrn10-1-e2-0123456789ab") / "0123456789ab-3.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"part")
+    (path.parent / ".lock").touch()
+    return path, "killed"
+
+
+def leave_a_temporary_archive(place):
+    path = place.root / ".records.jsonl.gz.abc.tmp"
+    path.write_bytes(b"half")
+    return path, "killed"
+
+
+def leave_a_temporary_file_of_data(place):
+    path = next(place.root.glob("data/*")) / ".card.json.abc.tmp"
+    path.write_bytes(b"half")
+    return path, "killed"
+
+
+def leave_a_temporary_file_of_an_ensemble(place):
+    path = next(place.root.glob("ensembles/*")) / ".record.json.abc.tmp"
+    path.write_bytes(b"half")
+    return path, "killed"
+
+
+def made_table(place):
+    made = place.logit_cache("wrn10-1-e2-0123456789ab")
+    array = np.arange(6, dtype=np.float16).reshape(1, 2, 3)
+    write_npy(made / "table.npy", array)
+    sha256 = hashlib.sha256(array.data).hexdigest()
+    digest = "0123456789ab".ljust(64, "0")  # its name ends in it
+    write_json(made / "about.json", {"digest": digest, "weights": "cd" * 32, "sha256": sha256})
+    return made
+
+
+def damage_a_table(place):
+    path = made_table(place) / "table.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    return path.parent, "damaged"
+
+
+def damage_the_header_of_a_table(place):
+    path = made_table(place) / "table.npy"
+    data = bytearray(path.read_bytes())
+    data[11] = 255
+    path.write_bytes(data)
+    return path.parent, "damaged"
+
+
+def damage_a_part_of_a_table(place):
+    path = place.logit_cache(".wrn10-1-e2-0123456789ab") / "0123456789ab-3.safetensors"
+    write_arrays(path, {"part": np.zeros((2, 3), np.float16)}, {"view": 3})
+    (path.parent / ".lock").touch()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    return path, "damaged"
+
+
+def leave_a_table_that_nobody_awaits(place):
+    """The last of its students was killed between its record and taking it away."""
+    made = made_table(place)
+    waiting = place.logit_cache(f".{made.name}") / "students" / STUDENT.name
+    waiting.parent.mkdir(parents=True)
+    waiting.touch()
+    (waiting.parents[1] / ".lock").touch()
+    return made, "killed"
+
+
+def leave_half_a_folder(place):
+    """Killed while it was removed."""
+    gone = place.root / "runs" / ".wrn10-1-labels-2e-s9-0123456789ab.removed"
+    gone.mkdir()
+    (gone / "outputs.safetensors").write_bytes(b"the rest")
+    return gone, "killed"
+
+
+def test_a_whole_table_is_whole(place, say):
+    made_table(place)
+    assert say("verify") == "results: every file is whole\n"
+
+
+LEFT = [
+    leave_a_table_that_nobody_awaits, leave_half_a_folder,
+    leave_a_temporary_file, leave_a_state, leave_a_part_of_a_table, leave_a_temporary_archive,
+    leave_a_temporary_file_of_data, leave_a_temporary_file_of_an_ensemble,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("leave", LEFT)
+def test_what_is_left_is_found_and_pruned(place, say, leave):
+    path, _ = leave(place)
+    assert str(path.relative_to(place.root.parent)) in say("verify", code=2)
+    assert "removed" in say("prune", "study.yaml", "--yes")
+    assert not path.exists() and say("verify") == "results: every file is whole\n"
+    assert say("prune", "study.yaml") == "results: everything in it is needed\n"
+
+
+def test_what_is_left_among_reports_is_found_and_pruned(place, say):
+    path = Path("reports/x/tables/.methods.csv.abcdefgh.tmp")
+    stranger = Path("reports/x/.mine.csv.abcdefgh.tmp")
+    path.parent.mkdir(parents=True)
+    for each in (path, stranger):
+        each.write_text("half")
+    assert say("verify", code=2).startswith(f"{path}: left by a process that was killed")
+    assert str(path) in say("prune", "study.yaml") and path.exists()
+    assert "removed" in say("prune", "study.yaml", "--yes") and not path.exists()
+    assert say("verify") == "results: every file is whole\n" and stranger.exists()
+
+
+FAULTS = [
+    damage_weights, cut_a_curve, remove_a_checkpoint, exchange_weights, *LEFT,
+    add_a_file, add_a_file_of_another_program, rename_a_run, exchange_runs, improve_a_record,
+    damage_an_ensemble, damage_a_kept_record, lose_a_record, lose_a_kept_record,
+    put_a_folder_in_the_place_of_a_record,
+    damage_an_ensemble_and_its_copy, damage_data,
+    link_a_run, damage_a_table, damage_the_header_of_a_table, damage_a_part_of_a_table,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_line_that_names_it(place, say, fault):
+    path, word = fault(place)
+    said = say("verify", "--results", str(place.root), code=2)
+    assert said.count("\n") == 1
+    assert str(path) in said and word in said and ("remove" in said or "put back" in said)
+
+
+@pytest.mark.parametrize("name", [run_folder.RECORD_FILE, run_folder.RECORD_COPY_FILE])
+def test_a_damaged_record_is_put_back_from_its_copy(place, say, name):
+    path = place.run(TEACHER.name) / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:99])
+    assert f"{path}: damaged" in say("verify", "--results", str(place.root), code=2)
+    assert path.read_bytes() == whole and say("verify") == "results: every file is whole\n"
+
+
+def test_nothing_is_called_whole_that_is_no_results_folder(place, say, tmp_path, capsys):
+    (tmp_path / "other" / "data" / "cats_raw").mkdir(parents=True)
+    (tmp_path / "other" / "runs" / "tensorboard_exp1").mkdir(parents=True)
+    for folder, why in [
+        ("nowhere", "no such folder"),
+        ("other", "no results folder"),
+        (".", "no "),
+    ]:
+        for command in (["verify"], ["prune", "study.yaml", "--yes"]):
+            assert main([*command, "--results", folder]) == 2
+            said = capsys.readouterr().err
+            assert f"--results {folder}: " in said and why in said and said.count("\n") == 1
+    assert (tmp_path / "other" / "data" / "cats_raw").exists()
+
+
+def test_what_lies_behind_a_linked_folder_is_looked_at(place, say, tmp_path):
+    """As where runs/ is on another disk."""
+    (place.root / "runs").rename(tmp_path / "disk")
+    (place.root / "runs").symlink_to(tmp_path / "disk")
+    assert say("verify") == "results: every file is whole\n"
+    damage_weights(place)
+    assert "altered" in say("verify", code=2)
+
+
+def test_a_folder_moved_aside_is_named_and_left(place, say, tmp_path):
+    run = place.run(TEACHER.name)
+    aside = run.with_name(f"old-{run.name}")
+    run.rename(aside)
+    before = tiny_study.exact(aside)
+    assert f"old-{run.name}: it holds the record of another run" in say("verify", code=2)
+    train_run(TEACHER.spec, [1], place)
+    assert (
+        tiny_study.exact(run) == tiny_study.exact(aside) == before
+    )  # its own folder was trained into
+    assert f"not kdpipe's, left: results/runs/old-{run.name}" in say("prune", "study.yaml", "--yes")
+    assert tiny_study.exact(aside) == before
+    (line,) = say("verify", code=2).splitlines()
+    assert f"old-{run.name}: " in line and "rename it back, move it out of here" in line
+
+
+def test_of_what_is_not_kdpipes_no_removal_is_advised(place, say):
+    """Somebody's backups, models and notes among the results: they are named, and no more."""
+    backup = place.root / "runs/backup"
+    backup.mkdir()
+    place.run(TEACHER.name).rename(backup / TEACHER.name)
+    (place.root / "runs/hf_model").mkdir()
+    (place.root / "runs/hf_model/model.safetensors").write_bytes(b"anybody's")
+    (place.root / "tables/paper").mkdir(parents=True)
+    (place.root / "tables/paper/t.tex").write_text("mine")
+    (place.root / "data/cats_raw").mkdir()
+    (place.root / "data/cats_raw/card.json").write_text('{"cats": 9}')
+    (place.root / "data/cats-0123456789ab").mkdir()
+    (place.root / "data/cats-0123456789ab/cat.npy").write_text("mine")
+    (place.root / ".draft.tmp").write_text("mine")
+    whole, *others = say("verify").splitlines()
+    assert whole == "results: every file is whole"
+    left = ["runs/backup", "runs/hf_model", "data/cats-0123456789ab", "data/cats_raw"]
+    assert [line.split(" (")[0] for line in others] == [
+        f"not kdpipe's, left: results/{name}" for name in [*left, "tables/paper"]
+    ]
+    say("prune", "study.yaml", "--yes")
+    assert (place.root / ".draft.tmp").exists()
+
+
+def cut_off(run):
+    """Of a finished run what one has that was killed early: its state and its lock."""
+    state = read_arrays(run_folder.weights_path(run))
+    for path in [each for each in run.iterdir() if each.name != run_folder.LOCK_FILE]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_arrays(run_folder.state_path(run), *state)
+
+
+def tear_its_records(run):
+    for name in (run_folder.RECORD_FILE, run_folder.RECORD_COPY_FILE):
+        (run / name).write_text("{")
+
+
+@pytest.mark.parametrize("planned", [True, False])
+@pytest.mark.parametrize("became", [cut_off, tear_its_records])
+def test_an_unfinished_or_damaged_run_moved_aside_is_left(place, say, tmp_path, became, planned):
+    """Whether or not a study still has the run that it was."""
+    study = tiny_study.write(
+        tmp_path / "other.yaml", tiny_study.study(seeds=[0 if planned else 7])
+    ).name
+    run = place.run(TEACHER.name)
+    became(run)
+    aside = run.rename(run.with_name(f"old-{run.name}"))
+    before = tiny_study.exact(aside) | {"state": run_folder.state_path(aside).exists()}
+    said = say("prune", study, "--yes")
+    assert f"not kdpipe's, left: results/runs/{aside.name} (" in said
+    assert tiny_study.exact(aside) | {"state": run_folder.state_path(aside).exists()} == before
+    assert aside.name in say("verify", code=2)
+
+
+def test_an_unfinished_run_of_another_digest_is_left(place, say):
+    """`backup-202401011230` ends as kdpipe's names do; and the lock of kdpipe 0.2 is empty."""
+    run = place.run(TEACHER.name)
+    cut_off(run)
+    (run / run_folder.LOCK_FILE).write_text("")
+    aside = run.rename(run.with_name("backup-202401011230"))
+    assert "is of another run" in say("prune", "study.yaml", "--yes")
+    assert run_folder.state_path(aside).exists()
+    assert "move it out of here" in say("verify", code=2)
+
+
+@pytest.mark.parametrize("lead", ["nowhere", "a file"])
+def test_a_folder_of_runs_that_is_none_is_a_fault(place, say, tmp_path, lead):
+    """As where the disk that it was on is not there."""
+    (place.root / "runs").rename(tmp_path / "disk")
+    if lead == "nowhere":
+        (place.root / "runs").symlink_to("/not/mounted")
+    else:
+        (place.root / "runs").write_text("")
+    said = say("verify", code=2)
+    assert f"results/runs: {'a link that leads ' * (lead == 'nowhere')}{lead}" in said
+
+
+def test_of_a_folder_of_records_alone_no_weights_are_asked(place, say):
+    """As kdpipe 0.1 kept records: weights were left out on purpose."""
+    for path in [*place.root.glob("runs/*/*.safetensors"), *place.root.glob("runs/*/checkpoints")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert say("verify", code=2).count("missing") == 10
+    (place.root / store.OUTCOMES_FILE).write_text("")
+    assert say("verify") == "results: every file is whole\n"
+    cut_a_curve(place)
+    assert "truncated" in say("verify", code=2)
+
+
+def test_a_list_of_wrong_images_that_is_torn_is_a_fault(place, say):
+    """Of kdpipe 0.1, beside its records: a report says the same."""
+    (place.root / store.OUTCOMES_FILE).write_text('{"name": "wrn10-1", "dig')
+    assert f"results/{store.OUTCOMES_FILE} is damaged" in say("verify", code=2)
+
+
+def test_all_faults_are_found_at_once(place, say):
+    damage_weights(place)
+    cut_a_curve(place)
+    leave_a_temporary_file(place)
+    assert say("verify", code=2).count("\n") == 3
+
+
+def test_what_is_being_trained_is_left_alone(place, say):
+    with store.lock_run_folder(place.run(TEACHER.name)):
+        leave_a_temporary_file(place)
+        assert "every file is whole" in say("verify")
+
+
+# --- an archive among the results
+
+
+def test_an_archive_among_the_results_is_whole_and_needed(place, say, archive):
+    assert say("verify") == "results: every file is whole\n"
+    assert say("prune", "study.yaml") == "results: everything in it is needed\n"
+
+
+def cut_the_archive(place, path):
+    path.write_bytes(path.read_bytes()[:-9])
+    return f"{path} is damaged"
+
+
+def exchange_two_lines(place, path):
+    first, second, *others = records.read_archive(path).values()
+    swapped = dataclasses.replace(first, name=second.name, kind=second.kind)
+    records.write_archive(path, [swapped, *others])
+    return f"{path}: what it holds as {second.name} is of another run: restore it"
+
+
+def publish_other_numbers(place, path):
+    folder = place.run(SCRATCH.name)
+    record = records.read_record(folder, None)
+    records.publish_record(folder, record | {"best": None})
+    return f"{folder}: its record and the one in {path} differ (best): remove one"
+
+
+@pytest.mark.parametrize("fault", [cut_the_archive, exchange_two_lines, publish_other_numbers])
+def test_a_fault_of_an_archive_is_one_line_too(place, say, archive, fault):
+    expected = fault(place, archive)
+    said = say("verify", "--results", str(place.root), code=2)
+    assert said.count("\n") == 1 and said.startswith(expected)
+
+
+# --- a teacher that was made again elsewhere
+
+
+def made_again(place):
+    """As on another machine: the same run, and other bytes."""
+    folder = place.run(TEACHER.name)
+    path = run_folder.weights_path(folder)
+    arrays, about = read_arrays(path)
+    write_arrays(path, {name: array * 1.001 for name, array in arrays.items()}, about)
+    record = records.read_record(folder, None)
+    files = record["files"] | {path.name: compute_file_info(path)}
+    records.publish_record(folder, record | {"files": files})
+
+
+def test_students_of_a_teacher_that_was_made_again_are_outdated(place, say):
+    assert "outdated" not in say("status", "study.yaml")
+    made_again(place)
+    (line,) = say("verify", code=2).splitlines()
+    assert f"{STUDENT.name}: outdated: made of {TEACHER.name} as it was" in line
+    said = say("status", "study.yaml")
+    (ensemble,) = PLAN.ensembles
+    assert "4 runs: 4 done" in said and f"  outdated  {STUDENT.name}: made of" in said
+    assert ensemble not in said  # of the scratch runs' outputs, which are what they were
+    say("report", "study.yaml")
+    for page in ("index.md", "index.html"):
+        assert "Outdated" in (place.root.parent / "reports/tiny" / page).read_text()
+    # kept, until they are asked to be made again
+    assert "1 outdated, kept" in say("prune", "study.yaml", "--yes")
+    assert f"runs/{STUDENT.name}" in say("prune", "study.yaml", "--outdated")
+    say("prune", "study.yaml", "--outdated", "--yes")
+    assert not place.run(STUDENT.name).exists() and place.run(TEACHER.name).exists()
+    train_run(STUDENT.spec, [], place)
+    assert say("verify") == "results: every file is whole\n"
+
+
+def test_students_of_a_teacher_that_diverged_when_made_again_are_outdated(place, say):
+    folder = place.run(TEACHER.name)
+    record = records.read_record(folder, None)
+    for path in run_folder.list_run_files(folder):
+        path.unlink()
+    gone = {"status": "diverged", "reason": "nan", "last": None, "best": None, "files": {}}
+    records.publish_record(folder, record | gone | {"checkpoints": {}})
+    lines = [line for line in say("verify", code=2).splitlines() if STUDENT.name in line]
+    assert len(lines) == 1 and f"outdated: made of {TEACHER.name} as it was" in lines[0]
+    assert "which has been made again since, and has diverged" in lines[0]
+    assert f"  outdated  {STUDENT.name}: made of" in say("status", "study.yaml")
+    say("prune", "study.yaml", "--outdated", "--yes")
+    assert not place.run(STUDENT.name).exists()
+    assert "skipped" in train_run(STUDENT.spec, [], place)
+
+
+def test_a_record_that_does_not_say_what_it_was_made_of_counts(place, say):
+    """As kdpipe wrote them until version 0.2."""
+    record = records.read_record(place.run(STUDENT.name), None)
+    assert [member["run"] for member in record.pop("parents")] == [TEACHER.digest]
+    records.publish_record(place.run(STUDENT.name), record)
+    made_again(place)
+    assert say("verify") == "results: every file is whole\n"
+    assert "outdated" not in say("status", "study.yaml")
+
+
+def test_a_registration_is_read_and_is_enough_to_know_a_folder_by(tmp_path, monkeypatch, say):
+    monkeypatch.chdir(tmp_path)
+    tiny_study.write(tmp_path / "study.yaml", tiny_study.study(seeds=[0, 1, 2]))
+    say("register", "study.yaml")
+    assert say("verify") == "results: every file is whole\n"
+    folder = tmp_path / "results/searches/tiny-0123456789ab"
+    folder.mkdir(parents=True)
+    (folder / ".round-1.json.abc.tmp").touch()
+    path = tmp_path / "results/registrations/tiny.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    (path.parent / ".tiny.json.abc.tmp").write_bytes(b"")
+    said = say("verify", code=2)
+    assert "tiny.json is not what kdpipe register has written" in said
+    assert "registrations/.tiny.json.abc.tmp: left by a process that was killed" in said
+    assert f"{folder.name}/.round-1.json.abc.tmp: left by a process that was killed" in said

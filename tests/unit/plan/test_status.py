@@ -1,0 +1,238 @@
+"""What is done and what is to do, from records made by hand."""
+
+import json
+import re
+
+import pytest
+from helpers import tiny_study
+
+from kdpipe.config import load
+from kdpipe.plan import planner, status
+from kdpipe.plan.nodes import Run
+from kdpipe.runs import records
+from kdpipe.runs.records import ArchiveEntry
+from kdpipe.runs.store import Store
+
+
+@pytest.fixture
+def made():
+    """A teacher kept at epoch 1, a scratch run, a student of each stop, and an ensemble."""
+    content = tiny_study.study(
+        main={"teachers": ["wrn16-1"], "stops": ["full", "checkpoint 1"]},
+        ensembles={"two": {"networks": ["wrn10-0.5"], "copies": 2}},
+    )
+    return planner.build_plan(load.validate_study(content, "f"))
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Store(tmp_path)
+
+
+def note(item, state, place, **more):
+    """Publish the record of a run or ensemble."""
+    folder = place.run(item.name) if isinstance(item, Run) else place.ensemble(item.name)
+    kept = {"checkpoints": {}, "reason": None}
+    records.publish_record(folder, {"digest": item.digest, "status": state, **kept, **more})
+    return folder
+
+
+def names(made):
+    """scratch, teacher, the two students, the other member."""
+    runs = list(made.runs.values())
+    (teacher,) = [run for run in runs if run.network == "wrn16-1"]
+    students = [run for run in runs if run.spec.teacher]
+    scratch = made.scratch["wrn10-0.5", 0, 0]
+    (member,) = [run for run in runs if run.spec.member == 1]
+    return scratch, teacher, *students, member
+
+
+def test_nothing_is_done_in_an_empty_folder(made, place):
+    assert set(status.get_plan_status(made, place).values()) == {"to do"}
+
+
+def test_what_is_done_and_what_has_diverged(made, place):
+    scratch, teacher, full, early, member = names(made)
+    note(scratch, "done", place)
+    note(member, "diverged", place)
+    note(early, "skipped", place)
+    states = status.get_plan_status(made, place)
+    assert states[scratch.name] == "done" and states[member.name] == "diverged"
+    assert states[teacher.name] == states[full.name] == "to do"
+    (ensemble,) = made.ensembles.values()
+    assert states[ensemble.name] == "to do"
+    note(ensemble, "skipped", place)
+    assert status.get_plan_status(made, place)[ensemble.name] == "skipped"  # a member diverged
+    note(member, "done", place)
+    assert status.get_plan_status(made, place)[ensemble.name] == "to do"
+    note(ensemble, "done", place)
+    assert status.get_plan_status(made, place)[ensemble.name] == "done"
+
+
+@pytest.mark.parametrize(
+    ("parent", "expected"),
+    [("diverged", "skipped"), ("skipped", "skipped"), ("done", "to do"), (None, "to do")],
+)
+def test_a_skipped_run_is_tried_as_soon_as_its_parent_may_succeed(made, place, parent, expected):
+    _, teacher, full, *_ = names(made)
+    note(full, "skipped", place)
+    if parent:
+        note(teacher, parent, place, checkpoints={"1": {}})
+    states = status.get_plan_status(made, place)
+    # A parent on labels has nobody to be skipped for, and is tried itself.
+    assert states[full.name] == ("to do" if parent == "skipped" else expected)
+
+
+def test_skipping_goes_down_a_chain(place):
+    content = tiny_study.study(main={"teachers": ["self"], "generations": 3})
+    made = planner.build_plan(load.validate_study(content, "f"))
+    first, *others = made.runs.values()
+    note(first, "diverged", place)
+    for run in others:
+        note(run, "skipped", place)
+    assert list(status.get_plan_status(made, place).values()) == ["diverged", *["skipped"] * 3]
+    note(first, "done", place)
+    assert list(status.get_plan_status(made, place).values()) == ["done", *["to do"] * 3]
+
+
+def test_a_checkpoint_that_is_asked_for_later_is_to_do(made, place):
+    _, teacher, *_ = names(made)
+    note(teacher, "done", place, checkpoints={"0": {}})
+    assert status.get_plan_status(made, place)[teacher.name] == "to do"
+    note(teacher, "done", place, checkpoints={"1": {}, "0": {}})
+    assert status.get_plan_status(made, place)[teacher.name] == "done"
+
+
+def test_a_finished_run_stays_so_when_its_parent_is_gone(made, place):
+    _, _, full, *_ = names(made)
+    note(full, "done", place)
+    assert status.get_plan_status(made, place)[full.name] == "done"
+
+
+def test_a_record_of_another_run_under_its_name(made, place):
+    scratch, teacher, full, *_ = names(made)
+    folder = note(scratch, "done", place)
+    note(full, "done", place)
+    (folder / records.RECORD_FILE).write_bytes(
+        (note(teacher, "done", place) / records.RECORD_FILE).read_bytes()
+    )
+    assert (
+        status.get_plan_status(made, place)[scratch.name] == "to do"
+    )  # and the others are told of
+    assert status.get_plan_status(made, place)[full.name] == "done"
+    said = place.scan_records("runs")[1][scratch.name]
+    assert re.search(f"{scratch.name} belongs to another spec.*remove", said)
+
+
+@pytest.mark.parametrize("where", ["folder", "archive"])
+def test_a_record_that_is_anothers_after_twelve_digits_blocks_itself_alone(made, place, where):
+    """Of its folder's name and its own, as somebody would make it by hand."""
+    scratch, teacher, *_ = names(made)
+    digest = scratch.digest[:12] + scratch.digest[12:][::-1]
+    altered = {
+        "digest": digest,
+        "status": "done",
+        "checkpoints": {},
+        "spec": scratch.spec.to_dict(),
+    }
+    altered |= {"name": scratch.name, "reason": None}
+    if where == "folder":
+        records.publish_record(place.run(scratch.name), altered)
+    else:
+        records.write_archive(
+            place.archive_path, [ArchiveEntry("runs", scratch.name, digest, altered)]
+        )
+    note(teacher, "done", place, checkpoints={"1": {}})
+    states = status.get_plan_status(made, place)
+    assert (states[scratch.name], states[teacher.name]) == ("to do", "done")
+    found, damaged = place.scan_records("runs")
+    assert set(found) == {teacher.name} and set(damaged) == {scratch.name}
+    assert f"{scratch.name} belongs to another spec (digest {digest})" in damaged[scratch.name]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flip", "pickle", "list", "folder"])
+def test_a_damaged_record_is_named(made, place, damage):
+    scratch, *_ = names(made)
+    path = note(scratch, "done", place) / records.RECORD_FILE
+    whole = path.read_bytes()
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(
+            {
+                "empty": b"",
+                "cut": whole[:-20],
+                "flip": whole.replace(b'"done"', b'"dome"'),
+                "pickle": b"\x80\x04\x8c\x02os\x94.",
+                "list": b"[1]",
+            }[damage]
+        )
+    # It hides no other; and it is put back from its copy, if that is whole.
+    other = note(names(made)[1], "done", place, checkpoints={"1": {}}).name
+    (path.parent / records.RECORD_COPY_FILE).write_bytes(b"")
+    states = status.get_plan_status(made, place)
+    assert (states[scratch.name], states[other]) == ("to do", "done")
+    assert str(path) in place.scan_records("runs")[1][scratch.name]
+    if damage != "folder":
+        (path.parent / records.RECORD_COPY_FILE).write_bytes(whole)
+        assert status.get_plan_status(made, place)[scratch.name] == "done"
+        assert path.read_bytes() == whole
+
+
+def archive(place, *items):
+    """Records of runs and ensembles in an archive, as if all had been done."""
+    kept = {"status": "done", "reason": None, "checkpoints": {"1": {}}}
+    records.write_archive(
+        place.archive_path,
+        [
+            records.ArchiveEntry(
+                "runs" if isinstance(item, Run) else "ensembles",
+                item.name,
+                item.digest,
+                {"digest": item.digest, **kept},
+            )
+            for item in items
+        ],
+    )
+
+
+def test_what_is_archived_is_done_until_its_weights_are_needed(made, place):
+    scratch, teacher, full, early, member = names(made)
+    (ensemble,) = made.ensembles.values()
+    archive(place, *made.runs.values(), ensemble)
+    assert set(status.get_plan_status(made, place).values()) == {"done"}
+    archive(place, scratch, teacher, full, member, ensemble)
+    states = status.get_plan_status(made, place)  # one student is to do, so its teacher is
+    to_do = {name for name, state in states.items() if state == "to do"}
+    assert to_do == {early.name, teacher.name}
+    note(teacher, "done", place, checkpoints={"1": {}})
+    to_do = {
+        name for name, state in status.get_plan_status(made, place).items() if state == "to do"
+    }
+    assert to_do == {early.name}
+    archive(place, *made.runs.values())  # the ensemble is to be scored from its members' outputs
+    to_do = {
+        name for name, state in status.get_plan_status(made, place).items() if state == "to do"
+    }
+    assert to_do == {ensemble.name, *(run.name for run, _ in ensemble.members)}
+
+
+def test_what_is_needed_of_an_archive_goes_down_a_chain(place):
+    content = tiny_study.study(main={"teachers": ["self"], "generations": 3})
+    made = planner.build_plan(load.validate_study(content, "f"))
+    *known, _ = made.runs.values()
+    archive(place, *known)
+    assert set(status.get_plan_status(made, place).values()) == {"to do"}
+    note(known[1], "done", place)
+    states = list(status.get_plan_status(made, place).values())
+    assert states == ["done", "done", "to do", "to do"]
+
+
+def test_folders_of_other_studies_and_litter_are_let_be(made, place):
+    runs = place.root / "runs"
+    (runs / "unfinished").mkdir(parents=True)
+    (runs / "a-file").write_text("x")
+    records.publish_record(runs / "of-another-study", {"digest": "0" * 64, "status": "done"})
+    assert set(status.get_plan_status(made, place).values()) == {"to do"}
+    assert json.dumps(place.load_records("runs")["of-another-study"]["status"]) == '"done"'

@@ -1,0 +1,25 @@
+"""Numbers as a reader sees them."""
+
+import math
+
+import pytest
+
+from kdpipe.report.format import format_estimate
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "said"),
+    [
+        (5.5e-15, math.nan, "+0"),  # what is left of 6.07 - 6.07
+        (-5.5e-15, 3e-15, "0"),
+        (1.25, 3e-15, "+1.25 ± 0"),
+        (1.2345, 0.0996, "+1.23 ± 0.10"),
+        (-0.004, 0.2, "+0.00 ± 0.20"),
+        (2.5, math.nan, "+2.5"),
+        (math.nan, 0.1, "-"),
+    ],
+)
+def test_a_mean_is_rounded_by_its_interval_and_what_floats_leave_of_nothing_is_nothing(
+    value, half, said
+):
+    assert format_estimate(value, half, sign="+") == said

@@ -1,0 +1,586 @@
+"""The report of a study with made results: its files, and its page in a real browser."""
+
+import dataclasses
+import errno
+import html
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from urllib.parse import urlparse
+
+import pandas as pd
+import pytest
+import yaml
+from helpers import synthetic_study
+from helpers.browser import CHROMIUM, browser
+from helpers.synthetic_study import STUDY, made_plan, made_store, write
+
+from kdpipe.analysis import dataframe, eval_point, recommendation
+from kdpipe.analysis.claim import judge_claims, load_claims
+from kdpipe.analysis.frame_queries import normalize_frame
+from kdpipe.cli.main import main
+from kdpipe.errors import StoreError
+from kdpipe.models import registry
+from kdpipe.plan.nodes import Plan
+from kdpipe.report import fingerprint, terminal_summary
+from kdpipe.report.builtin_tables import a_or_b
+from kdpipe.report.figure import load_figures
+from kdpipe.report.format import escape_markdown
+from kdpipe.report.page import ReportContext, render_markdown
+from kdpipe.report.render import render_report
+from kdpipe.report.table import RenderedTable, load_tables, table_to_markdown
+from kdpipe.runs.files import write_json
+from kdpipe.runs.store import OUTCOMES_FILE, Store
+
+# The study asks for no networks as files.
+FIGURES = [name for name, one in load_figures().items() if not one.uses_export_rows]
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """(folder, plan, store) of a report of a whole study."""
+    folder = tmp_path_factory.mktemp("report")
+    made, store = made_store(folder)
+    return render_report(made, store, folder / "reports" / "made"), made, store
+
+
+def test_everything_is_written(rendered):
+    folder, *_ = rendered
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        *("index.html", "index.md", "results.csv", "claims.json", ".files")
+    }
+    every = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    command = ["sha256sum", "--strict", "-c", ".files"]
+    checked = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert {line.removesuffix(": OK") for line in checked.stdout.splitlines()} == every - {".files"}
+    assert fingerprint.is_intact(folder)
+    written = {path.name for path in (folder / "tables").iterdir()}
+    names = {*load_tables(), a_or_b.NAME}
+    assert written == {f"{name}.{ending}" for name in names for ending in ("csv", "md", "tex")}
+    drawn = {path.name for path in (folder / "figures").iterdir()}
+    assert drawn == {f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png")}
+    verdicts = json.loads((folder / "claims.json").read_text())
+    assert [verdict["id"] for verdict in verdicts] == list(load_claims())
+    assert all(verdict["reason"] or verdict["n"] for verdict in verdicts)
+
+
+@pytest.mark.slow
+def test_the_same_records_give_the_same_bytes_and_nothing_else(rendered, tmp_path):
+    folder, made, store = rendered
+    (tmp_path / "made" / "figures").mkdir(parents=True)
+    (tmp_path / "made" / "figures" / "mine.svg").write_text("<svg/>")  # a person's own
+    again = render_report(made, store, tmp_path / "made")
+    written = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    for path in written:
+        assert (again / path).read_bytes() == (folder / path).read_bytes(), path
+    there = {path.relative_to(again) for path in again.rglob("*") if path.is_file()}
+    assert {str(path) for path in there - written} == {"figures/mine.svg"}
+
+
+@pytest.mark.slow
+def test_of_an_earlier_study_nothing_is_left_and_of_others_everything(rendered, tmp_path):
+    whole, made, store = rendered
+    folder = tmp_path / "made"
+    shutil.copytree(whole, folder)
+    mine = {"tables/mine.csv", "figures/mine.png", "tables/.draft.tmp", "figures/notes.txt"}
+    for name in mine:
+        (folder / name).write_text("a person's own")
+    (folder / "tables/.chains.csv.abc.tmp").write_text("half")  # killed there
+    less = made.study.model_copy(update={"tables": {"teacher_size": made.study.tables["chains"]}})
+    render_report(dataclasses.replace(made, study=less), store, folder)
+    there = {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
+    tables_there = {name for name in there if name.startswith("tables/")} - mine
+    assert tables_there == {
+        f"tables/{name}.{ending}"
+        for name in ("teacher_size", a_or_b.NAME)
+        for ending in ("csv", "md", "tex")
+    }
+    assert mine <= there
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("full_at", ["results.csv", "index.md"])
+def test_a_disk_that_is_full_leaves_the_report_that_is_there(
+    rendered, tmp_path, monkeypatch, full_at
+):
+    _, made, store = rendered
+    folder = render_report(made, store, tmp_path / "made")
+    for path in (folder / "results.csv", folder / "tables/chains.csv"):
+        path.write_text("an earlier one")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    real = os.fsync
+
+    def full(descriptor):
+        if f"/.{full_at}." in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=f"no space left to write .*{full_at}"):
+        render_report(made, store, folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_index_md_has_the_answer_the_claims_and_every_table(rendered):
+    text = (rendered[0] / "index.md").read_text()
+    assert "## What to ship\n\n**Ship wrn10-0.5 " in text and "## A or B?" in text
+    assert all(f"| {key}" in text for key in load_claims())
+    assert text.count("\n**") >= len(load_tables())
+    assert "±" in text and "against scratch" in text
+
+
+def test_latex_is_escaped_and_rounded(rendered):
+    text = (rendered[0] / "tables" / "teacher_size.tex").read_text()
+    assert r"\toprule" in text and r"$\pm$" in text
+    assert "±" not in text and not re.search(r"(?<!\\)%", text)
+
+
+HOSTILE = "<script>a|b</script>\n# c [d](javascript:e) `f` *g* ~~h~~ \\| &lt;"
+AS_TEXT = r"\<script>a\|b\</script> # c [d\](javascript:e) \`f\` \*g\* \~\~h\~\~ \\\| \&lt;"
+
+
+def test_markdown_is_escaped(rendered):
+    """As CommonMark has it: a backslash before what would be more than text."""
+    folder, made, _ = rendered
+    frame = pd.read_csv(folder / "results.csv")
+    named = dataclasses.replace(made, card=dataclasses.replace(made.card, title=HOSTILE))
+    text = render_markdown(ReportContext(named, frame, [], [], [], []))
+    assert f"- Data: {AS_TEXT}: 6" in text and HOSTILE not in text
+    grid = pd.DataFrame([{"student": HOSTILE, "n": "3"}])
+    lines = table_to_markdown(RenderedTable("x", "X", "How to read.", grid, grid, [])).splitlines()
+    assert lines[4] == f"| {AS_TEXT} | 3   |" and len(lines) == 5
+
+
+@pytest.mark.parametrize("text", ["wrn10-0.5", "a_b", "p < 0.0001", "kd > ce", "[full]", "a & b"])
+def test_what_means_nothing_in_markdown_stays_as_it_is(text):
+    assert escape_markdown(text) == text
+
+
+# --- Holes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_study_half_done_renders_with_its_holes(tmp_path):
+    made, store = made_plan(), Store(tmp_path / "results")
+    holes = {"wrn10-0.5-from-wrn16-2-e20": "diverged", "wrn10-1-from": "skipped"}
+    write(made, store, holes)
+    folder = render_report(made, store, tmp_path / "made")
+    page = (folder / "index.html").read_text()
+    assert "runs have no result" in page and "diverged for the sake of a test" in page
+    assert "5 diverged" in (folder / "index.md").read_text()
+    verdicts = {v["id"]: v for v in json.loads((folder / "claims.json").read_text())}
+    assert verdicts["C1"]["missing"]
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_with_few_seeds_there_is_no_verdict(tmp_path, seeds):
+    made, store = made_store(tmp_path, seeds=seeds)
+    frame = dataframe.build_results_frame(made, store)
+    verdicts = judge_claims(frame, dataframe.build_curves_frame(made, store), 0.5)
+    assert {verdict.verdict for verdict in verdicts} == {"not tested"}
+    assert not any("nan" in verdict.reason for verdict in verdicts)
+    marks = [gain.mark for one in recommendation.recommend_options(frame) for gain in one.gains]
+    assert set(marks) == {"too few seeds"}
+
+
+@pytest.mark.parametrize("there", ["nothing", "a folder", "another study", "a file"])
+def test_without_any_record_a_report_that_is_there_stays(tmp_path, capsys, monkeypatch, there):
+    content = {**STUDY, "tables": {}, "transfers": {}}
+    write_json(tmp_path / "made.yaml", content)
+    monkeypatch.chdir(tmp_path)
+    good = tmp_path / "reports" / "made" / "index.md"
+    good.parent.mkdir(parents=True)
+    good.write_text("a good report")
+    if there == "a folder":
+        (tmp_path / "results").mkdir()
+    elif there == "another study":
+        made_store(tmp_path, seeds=[77])
+    elif there == "a file":
+        (tmp_path / "results").write_text("not a folder")
+    verbs = ["report", "status", "plan"] if there == "a file" else ["report"]
+    for results in ("results", "results/runs")[: 2 if there == "a file" else 1]:
+        for verb in verbs:
+            assert main([verb, "made.yaml", "--results", results]) == 2
+            said = capsys.readouterr().err
+            assert "--results" in said and "results" in said and said.count("\n") == 1
+    assert [path.name for path in (tmp_path / "reports").rglob("*")] == ["made", "index.md"]
+    assert good.read_text() == "a good report"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["failed", "one failed", "diverged"])
+def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
+    """As Snakemake asks for it when a job has failed: the study on standard input."""
+    content = {**STUDY, "seeds": [0, 1, 2]}
+    made, store = made_plan(seeds=[0, 1, 2]), Store(tmp_path / "results")
+    names = list(made.runs)[: 1 if lost == "one failed" else None]
+    if lost == "diverged":
+        write(made, store, {"": "diverged"})
+        (store.root / OUTCOMES_FILE).unlink()
+    else:
+        for name in names:
+            write_json(store.run(name) / "failure.json", {"reason": "no memory", "traceback": ""})
+    done = subprocess.run(
+        [sys.executable, "-m", "kdpipe", "report", "-"],
+        input=json.dumps(content), text=True, cwd=tmp_path, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "reports" / "made" / "index.md").read_text()
+    assert "No answer for wrn10-0.5: no result." in text and "nan" not in text
+    page = (tmp_path / "reports" / "made" / "index.html").read_text()
+    assert ("no memory" if "failed" in lost else "for the sake of a test") in page
+
+
+def test_curves_are_a_frame_of_their_own(rendered, tmp_path):
+    _, made, store = rendered
+    frame = dataframe.build_results_frame(made, store)
+    assert dataframe.build_curves_frame(made, Store(tmp_path / "none")).empty
+    assert len(dataframe.build_curves_frame(made, store)) == 20 * len(made.runs) - _shorter(made)
+    kinds = {"scratch", "scratch_long", "teacher", "student", "ensemble", "probe"}
+    assert set(frame.kind) == kinds
+
+
+def _shorter(made: Plan) -> int:
+    return sum(20 - run.epochs for run in made.runs.values())
+
+
+# --- The answer ---------------------------------------------------------------------------------
+
+
+def test_the_answer_is_chosen_on_validation_and_tested_without_the_seed(rendered):
+    _, made, store = rendered
+    frame = dataframe.build_results_frame(made, store)
+    found = {one.student: one for one in recommendation.recommend_options(frame)}["wrn10-0.5"]
+    rows = frame[(frame.kind == "student") & (frame.student == "wrn10-0.5")]
+    rows = rows.drop_duplicates(["teacher", "stop", "via", "generation", "method", "seed"])
+    rows = rows[rows["last"].astype(bool)]
+    keys = ["teacher", "stop", "via", "generation", "method"]
+    means = rows.groupby(keys, sort=False).val_error.mean()
+    best = rows.set_index(keys).sort_index().loc[means.idxmin()]
+    assert found.validation.mean == pytest.approx(means.min())
+    assert found.test.mean == pytest.approx(best.test_error.mean())
+    assert found.n_options == len(means)
+    # The gain over scratch, by hand: each seed's option is the best of the four others.
+    gains = []
+    scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].set_index("seed")
+    for seed in made.study.seeds:
+        others = rows[rows.seed != seed].groupby(keys, sort=False).val_error.mean().round(9)
+        cell = rows.set_index([*keys, "seed"]).sort_index().loc[(*others.idxmin(), seed)]
+        gains.append(float(cell.test_error) - scratch.test_error[seed])
+    assert found.gains[0].difference.mean == pytest.approx(pd.Series(gains).mean())
+    names = " ".join(gain.baseline for gain in found.gains)
+    assert "best full teacher" in names and "3 scratch runs" in names and "epochs" in names
+    assert all(
+        gain.image_interval.keys() == {"why"} for gain in found.gains
+    )  # no outcomes were given
+
+
+def test_each_rival_is_singled_out_by_name_or_named_with_its_cure(rendered):
+    _, made, store = rendered
+    frame = dataframe.build_results_frame(made, store)
+    small, medium, *_ = recommendation.recommend_options(
+        frame, eval_point.PerImageErrors(made, store).load_error_mask
+    )
+    chosen = small.option
+    teacher = frame[(frame.kind == "teacher") & (frame.teacher == chosen["teacher"])].iloc[0]
+    scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].iloc[0]
+    copies = int(teacher.multiply_adds // scratch.multiply_adds)
+    size = 2 + (chosen["via"] != "")
+    said = [*(gain.baseline for gain in small.gains), *small.missing_baselines]
+    (equal_cost,) = [text for text in said if "equal operations" in text]
+    (equal_size,) = [text for text in said if "equal size" in text]
+    assert f"{copies} scratch runs" in equal_cost and chosen["teacher"] in equal_cost
+    assert f"{size} scratch runs" in equal_size
+    assert any(
+        "scratch for " in gain.baseline and "wrn16-1" in gain.baseline for gain in small.gains
+    )
+    # The other student has neither an ensemble nor a longer run.
+    missing = " ".join(medium.missing_baselines)
+    assert "scratch_long: true" in missing and "copies: 2" in missing
+    assert all(gain.image_interval["levels"]["image"] == 700 for gain in small.gains)
+    costs = {cost.name: cost for cost in small.costs}
+    assert costs["parameters"].student_alone == scratch.parameters
+    assert costs["parameters"].with_teacher == scratch.parameters + teacher.parameters
+
+
+def test_the_cure_for_a_missing_ensemble_can_be_pasted_as_it_is(tmp_path):
+    experiment = {"name": "one", "teachers": ["wrn16-2"], "students": ["wrn10-0.5"]}
+    changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
+    made, store = made_store(tmp_path, ensembles={}, **changes)
+    (found,) = recommendation.recommend_options(dataframe.build_results_frame(made, store))
+    cures = [text.split("write under ensembles: ")[1:] for text in found.missing_baselines]
+    entries: dict = {}
+    for (entry,) in filter(None, cures):
+        entries |= yaml.safe_load(entry)
+    large, small = (registry.compute_cost(name, (1, 8, 8), 10) for name in ("wrn16-2", "wrn10-0.5"))
+    dear = large.multiply_adds // small.multiply_adds
+    assert sorted(entry["copies"] for entry in entries.values()) == [2, dear]
+    made, store = made_store(tmp_path, ensembles=entries, **changes)
+    (found,) = recommendation.recommend_options(dataframe.build_results_frame(made, store))
+    assert not any("ensemble" in text for text in found.missing_baselines)
+    assert sum("scratch runs averaged" in gain.baseline for gain in found.gains) == 2
+
+
+@pytest.mark.parametrize("ships", ["student", "scratch", ""])
+def test_the_weights_are_those_of_the_seed_that_validates_best(rendered, ships):
+    _, made, store = rendered
+    frame = normalize_frame(
+        eval_point.select_eval_point(dataframe.build_results_frame(made, store), "last")
+    )
+    small = recommendation.recommend_options(frame)[0]
+    gain = dataclasses.replace(
+        small.gains[0], mark={"student": "better", "scratch": "worse", "": "too few seeds"}[ships]
+    )
+    decided = dataclasses.replace(small, gains=[gain, *small.gains[1:]])
+    assert decided.arm_to_ship == ships
+    listed = {"weights.safetensors": {"size": 1}}
+    known = {
+        name: {**one, "files": listed, "last": {"epoch": 20}}
+        for name, one in store.load_records("runs").items()
+    }
+    found = recommendation.find_weights(frame, [decided], known)
+    rows = frame[(frame.kind == (ships or "student")) & (frame.student == small.student)]
+    for name, value in small.option.items() if ships != "scratch" else ():
+        rows = rows[rows[name] == value]
+    best = rows.loc[rows.val_error.astype(float).idxmin(), "run"]
+    assert found == {small.student: f"runs/{best}/weights.safetensors"}
+
+
+def _taught_by_one(tmp_path, **changes):
+    """(index.md, index.html) of a study with one student, one teacher, one method."""
+    experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
+    only = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
+    teams = {"two": {"networks": ["wrn10-0.5"], "copies": 2}}
+    made, store = made_store(tmp_path, **{"ensembles": teams, **only, **changes})
+    folder = render_report(made, store, tmp_path / "made")
+    page = re.sub(r"<[^>]+>", "", (folder / "index.html").read_text())
+    return (folder / "index.md").read_text(), " ".join(html.unescape(page).split())
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (-4.0, "Ship wrn10-0.5 taught by wrn10-1 with kd: "),
+        (+6.0, "Ship wrn10-0.5 from scratch: "),
+        (None, "Ship wrn10-0.5 from scratch: "),
+    ],
+)
+def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, said):
+    """harm: points that being taught adds; None: none, and as much noise as would hide any."""
+    law = synthetic_study._error
+
+    def error(run, errors):
+        if harm is None:
+            return 20.0 + (1 if run.seed % 2 else -1) * (1 if run.spec.teacher else -1)
+        return law(run, errors) + (harm if run.spec.teacher else 0.0)
+
+    monkeypatch.setattr(synthetic_study, "_error", error)
+    text, page = _taught_by_one(tmp_path)
+    headline = re.search(r"\*\*(Ship.+)\*\*", text)[1]
+    assert headline.startswith(said) and headline in page
+    mark = {-4.0: "better", 6.0: "worse", None: "cannot tell"}[harm]
+    gain = re.search(rf"labels alone \(scratch\): ([+-]?[\d.]+ ± [\d.]+) points, {mark}", text)
+    assert gain is not None
+    assert f"; the difference is {gain[1]} points: {mark}." in headline
+    # the average of two is made 20 % better than one
+    better = (
+        "An ensemble of 2 scratch runs (as many networks as distilling trained) is better than "
+    )
+    assert (better in headline) == (harm != -4.0)
+
+
+@pytest.mark.parametrize("seeds", [[0, 1], [0, 1, 2, 3]])
+def test_one_option_few_seeds_and_no_tables_in_words(tmp_path, seeds):
+    text, page = _taught_by_one(tmp_path, seeds=seeds)
+    few = len(seeds) < 3
+    interval = re.search(r"Test error [\d.]+( ± [\d.]+)? % \(n \d(, too few seeds .+?)?\)", text)
+    assert bool(interval[1]) != few and (interval[2] == ", too few seeds for an interval") == few
+    shown = re.search(r"Test error [\d.]+( ± [\d.]+)? % .*?; validation error (.+?) %", page)
+    assert bool(shown[1]) != few and ("±" in shown[2]) != few
+    assert ("Too few seeds to decide for wrn10-0.5: from scratch " in text) == few
+    for said in (text, page):
+        assert "nan" not in said and "1 options" not in said and f"{len(seeds)} of " not in said
+        assert "No tables were asked for." in said and "tables: {teacher_size: [one]}" in said
+        assert ("3 seeds are needed, 2 are there" in said) == few
+    assert ("3 seeds with every cell are needed, 2 are there" in page) == few
+
+
+def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs(tmp_path):
+    teams = {
+        "two": {"networks": ["wrn10-0.5"], "copies": 2},
+        "shots": {"networks": ["wrn10-0.5"], "stops": ["checkpoint 12", "full"]},
+    }
+    experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
+    changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
+    made, store = made_store(tmp_path, ensembles=teams, **changes)
+    (found,) = recommendation.recommend_options(dataframe.build_results_frame(made, store))
+    named = [gain.baseline for gain in found.gains if "averaged" in gain.baseline]
+    assert named == ["two, 2 scratch runs averaged (equal size: the path has 2 networks)"]
+
+
+@pytest.mark.slow
+def test_without_validation_there_is_no_answer(rendered):
+    _, made, store = rendered
+    frame = dataframe.build_results_frame(made, store).assign(val_error=None)
+    found = recommendation.recommend_options(frame)[0]
+    assert not found.option and "refuses to choose" in found.reason
+
+
+@pytest.mark.slow
+def test_a_study_without_validation_images_has_a_page(tmp_path):
+    """All of it: tables, figures, the curve of each run, without a warning."""
+    made, store = made_plan(data=STUDY["data"] | {"validation": 0}), Store(tmp_path / "results")
+    write(made, store, validated=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        folder = render_report(made, store, tmp_path / "reports")
+    page = (folder / "index.html").read_text()
+    assert page.count("<polyline") == len(made.runs) - sum(not r.epochs for r in made.runs.values())
+    assert "refuses to choose" in page
+    claims = {one["id"]: one for one in json.loads((folder / "claims.json").read_text())}
+    assert claims["C1"]["reason"] == "there are no validation errors to choose by"
+    assert claims["C6"]["n"] == 5 and claims["C18"]["verdict"] == "supports"
+
+
+# --- In a browser -------------------------------------------------------------------------------
+
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None,
+    reason="NO CHROMIUM ON PATH: the page was not looked at (apt install chromium)",
+)
+
+
+@pytest.fixture(scope="module")
+def page(rendered, tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("browser")) as opened:
+        opened.file = rendered[0] / "index.html"
+        yield opened
+
+
+@needs_browser
+def test_no_error_and_no_request_leaves_the_page(page):
+    page.events.clear()
+    page.open(page.file, 1600)
+    page.run("[...document.querySelectorAll('details')].forEach(d => d.open = true)")
+    errors = [
+        event
+        for event in page.events
+        if event["method"]
+        in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+    ]
+    assert errors == []
+    asked = [
+        event["params"]["request"]["url"]
+        for event in page.events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert {urlparse(url).scheme for url in asked} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in asked) == 1
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_the_page_holds(page, width):
+    page.open(page.file, width)
+    page.run("[...document.querySelectorAll('details')].forEach(d => d.open = true)")
+    assert page.run("document.documentElement.scrollWidth") <= width
+    small = page.run(
+        "[...document.querySelectorAll('p, td, li, dd')]"
+        ".filter(e => parseFloat(getComputedStyle(e).fontSize) < 12).length"
+    )
+    assert small == 0
+
+
+@needs_browser
+def test_every_figure_has_a_size_words_in_its_place_and_a_caption(page):
+    page.open(page.file, 1600)
+    found = page.run(
+        """[...document.querySelectorAll("figure")].map(figure => {
+          const svg = figure.querySelector("svg"), box = svg.getBoundingClientRect();
+          const text = id => document.getElementById(svg.getAttribute(id))?.textContent ?? "";
+          return [svg.getAttribute("role"), text("aria-labelledby"), text("aria-describedby"),
+                  figure.querySelector("figcaption").textContent, box.width, box.height];
+        })"""
+    )
+    assert len(found) == len(FIGURES)
+    for role, name, description, caption, width, height in found:
+        assert role == "img" and len(name) > 5 and len(description) > 40
+        assert caption == f"{description} SVGPNG"
+        assert "n = 5" in caption and "test" in caption
+        assert width > 300 and height > 150
+    assert page.run("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == (
+        page.run("document.querySelectorAll('[id]').length")
+    )
+
+
+@needs_browser
+def test_tables_sort_by_mouse_and_by_keyboard(page):
+    page.open(page.file, 1600)
+    table = "document.querySelector('[aria-labelledby=table-teacher_size] table')"
+    column = f"(i => [...{table}.tBodies[0].rows].map(row => row.cells[i].textContent))"
+    heads = page.run(f"[...{table}.tHead.rows[0].cells].map(h => h.textContent)")
+    error = heads.index("error")
+    button = f"{table}.querySelectorAll('th button')[{error}]"
+    before = page.run(f"{column}({error})")
+    page.run(f"{button}.click()")
+    rising = page.run(f"{column}({error})")
+    numbers = [float(text.split()[0]) for text in rising]
+    assert numbers == sorted(numbers) and sorted(rising) == sorted(before)
+    assert page.run(f"{button}.parentElement.getAttribute('aria-sort')") == "ascending"
+    page.run(f"{button}.focus()")
+    page.press("Enter")
+    falling = [float(text.split()[0]) for text in page.run(f"{column}({error})")]
+    assert falling == sorted(numbers, reverse=True)
+    size = heads.index("parameters of the teacher")  # 77.56 k after 691.4 k if it went by text
+    page.run(button.replace(f"[{error}]", f"[{size}]") + ".click()")
+    sizes = page.run(f"{column}({size})")
+    assert sizes[0] == "77.56 k" and sizes[-1] == "-"
+
+
+@needs_browser
+def test_the_heading_of_a_long_table_stays_and_no_unit_stands_alone(page):
+    page.open(page.file, 1280)
+    page.run("[...document.querySelectorAll('details')].forEach(d => d.open = true)")
+    box = "document.querySelector('.scroll.long')"
+    assert page.run(f"{box}.querySelectorAll('tbody tr').length") > 40
+    head, row = (
+        f"{box}.querySelector('{part}').getBoundingClientRect().top" for part in ("th + th", "td")
+    )
+    before = page.run(f"[{head}, {row}]")
+    page.run(f"{box}.scrollTop = 300")
+    after = page.run(f"[{head}, {row}]")
+    assert after[0] == before[0] and after[1] == before[1] - 300
+    assert page.run(
+        "[...document.querySelectorAll('.do')].every(p => !/[0-9] %|± /.test(p.innerText))"
+    )
+
+
+@needs_browser
+def test_it_can_be_read_without_a_mouse_and_prints(page):
+    page.open(page.file, 1600)
+    regions = "[...document.querySelectorAll('.scroll')]"
+    named = "(e.ariaLabel || e.getAttribute('aria-labelledby'))"
+    assert page.run(f"{regions}.filter(e => e.tabIndex !== 0 || !{named}).length") == 0
+    levels = page.run("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert page.paper().startswith(b"%PDF")
+
+
+def test_the_last_words_name_the_weights_of_each_student(tmp_path, monkeypatch):
+    made, store = made_store(tmp_path)
+    page, shipped = tmp_path / "page", {"wrn10-0.5": "one", "wrn10-1": "two"}
+    monkeypatch.setattr(recommendation, "find_weights", lambda *_: shipped)
+    (store.root / "one").touch()
+    (store.root / "two").touch()
+    said = terminal_summary.describe_outcome(made, store, page)
+    after = [f"weights of {student}: {store.root / path}" for student, path in shipped.items()]
+    export = "files to ship: kdpipe export STUDY --best"
+    assert said[-4:] == [f"page: {page}", *after, export]
+    (store.root / "two").unlink()
+    assert terminal_summary.describe_outcome(made, store, page) == [*said[:-2], export]

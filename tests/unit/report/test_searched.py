@@ -1,0 +1,127 @@
+"""A searched study on a page: every cell with its end, and no claim by what chose the winner."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+from helpers.search_study import KEYS, study_of, to_the_end
+from helpers.synthetic_study import write
+
+from kdpipe.analysis import dataframe, recommendation
+from kdpipe.analysis.frame_queries import normalize_frame
+from kdpipe.analysis.search import rounds, search_space, uncertainty
+from kdpipe.cli.main import main
+from kdpipe.report.render import collect_context, render_report
+from kdpipe.runs.store import Store
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searched")
+    study, store = study_of(), Store(folder / "results")
+    plans, found = to_the_end(study, store)
+    return folder, plans[-1], store, found
+
+
+def test_the_table_has_every_cell_with_what_was_seen_of_it(ended):
+    folder, plan, store, _ = ended
+    render_report(plan, store, folder / "report")
+    table = pd.read_csv(folder / "report/tables/search.csv", keep_default_na=False)
+    assert len(table) == 27 and (table.end == "chosen").sum() == 1
+    assert set(table.end) <= {"chosen"} | {f"dropped in round {n}" for n in range(2, 9)} | {
+        "set aside for its teacher in round 1"
+    }
+    records = store.load_records("runs")
+    errors = {}
+    for cell in plan.cells:
+        if cell.seed < 4:
+            last = records[cell.run.name]["last"]["val"]
+            one = search_space.make_arm_key(cell)
+            errors.setdefault(one, []).append(100 * (1 - last["accuracy"]))
+    for row in table.to_dict("records"):
+        key = (row["student"], row["teacher"], row["stop"], row["via"], row["method"], 1)
+        seen = errors.get(search_space.ArmKey(*key), [])
+        assert row["seeds"] == len(seen)
+        if seen:
+            assert float(row["error"]) == pytest.approx(sum(seen) / len(seen))
+        else:
+            assert row["error"] == "" and row["end"] == "set aside for its teacher in round 1"
+    assert table["first"].astype(float).sum() == pytest.approx(1, abs=1e-6)
+    assert table.iloc[0].end == "chosen"
+    assert (folder / "report/figures/search.svg").stat().st_size > 5000
+
+
+def test_the_winner_is_judged_by_fresh_seeds_alone(ended):
+    _, plan, store, found = ended
+    frame = dataframe.build_results_frame(plan, store)
+    taught = frame[frame.kind == "student"]
+    assert set(taught.seed) == {4, 5, 6} and len(taught) == 3
+    assert len(frame[frame.kind == "tried"]) == sum(len(seen) for seen in found.errors.values())
+    assert "tried" not in set(normalize_frame(frame).kind)
+    (one,) = recommendation.recommend_options(frame)
+    assert one.test is not None and one.test.n == 3
+    assert one.test.mean == pytest.approx(taught.test_error.mean())
+    assert one.scratch_gain is not None and one.scratch_gain.difference.n == 3
+
+
+def test_a_figure_says_over_how_many_seeds_its_students_are_too(ended):
+    """Three are fresh; of the winner's teacher and others more are there."""
+    folder, plan, store, _ = ended
+    page = (render_report(plan, store, folder / "report") / "index.html").read_text()
+    seeds = {run.seed for run in plan.runs.values() if run.network != "wrn10-0.5"}
+    assert len(seeds) > 3
+    assert f"intervals over n = 3 seeds to {len(seeds)} seeds; test set" in page
+
+
+def test_claims_that_compare_cells_are_not_tested(ended):
+    _, plan, store, _ = ended
+    verdicts = {one.id: one for one in collect_context(plan, store)[0].verdicts}
+    for name in ("C1", "C6", "C11s", "C11c", "C5"):
+        assert verdicts[name].verdict == "not tested", name
+
+
+def test_how_sure_it_is_stands_on_the_page(ended):
+    folder, plan, store, found = ended
+    render_report(plan, store, folder / "report")
+    (one,) = uncertainty.estimate_uncertainties(found, plan.study.smallest_effect)
+    page = (folder / "report/index.md").read_text()
+    assert f"within {one.margin:.2f} points of the best of them with 90%" in page
+    assert math.isfinite(one.seed_gain.margin) and one.seed_gain.margin < one.margin
+
+
+def test_a_search_that_goes_on_says_which_round_is_due(tmp_path, capsys):
+    study, store = study_of(), Store(tmp_path / "results")
+    write(rounds.plan_due_runs(study, store), store)
+    path = tmp_path / "sought.yaml"
+    path.write_text(json.dumps(KEYS))
+    options = ["--results", str(store.root), "--reports", str(tmp_path / "reports")]
+    assert main(["report", str(path), *options]) == 0
+    page = (tmp_path / "reports/sought/index.md").read_text()
+    assert "The search goes on: round 2, students, seed 0." in page
+    assert main(["plan", str(path), "--results", str(store.root)]) == 0
+    said = capsys.readouterr().out
+    assert "search: round 2 is due (students, seed 0)" in said
+    # 27 cells of 20 epochs over 7 seeds; by hand: with the cut 3 x 3 + 2, 5, 2 with a seed each, at
+    # most 27, 11, 5, 2; and three fresh ones. (Two fifths of two is one, and needs no more seeds.)
+    assert f"{20 * (11 + 5 + 2 + 3):,} to {20 * (27 + 11 + 5 + 2 + 3):,} student-epochs" in said
+    assert f"of the {27 * 20 * 7:,} of the whole grid" in said
+
+
+def test_a_cell_that_diverged_is_not_the_best(tmp_path):
+    study, store = study_of(), Store(tmp_path / "results")
+    write(rounds.plan_due_runs(study, store), store)
+    worst = next(cell for cell in rounds.plan_due_runs(study, store).cells)
+    _, found = to_the_end(study, store, holes={worst.run.name: "diverged"})
+    (one,) = uncertainty.estimate_uncertainties(found, study.smallest_effect)
+    gone = search_space.make_arm_key(worst)
+    assert one.p_best[gone] == one.p_close[gone] == 0
+    assert sum(one.p_best.values()) == pytest.approx(1)
+
+
+def test_where_all_diverged_nothing_is_chosen(tmp_path):
+    study, store = study_of(), Store(tmp_path / "results")
+    plans, _ = to_the_end(study, store, holes={"wrn10-0.5-from": "diverged"})
+    render_report(plans[-1], store, tmp_path / "report")
+    page = (tmp_path / "report/index.md").read_text()
+    assert "no cell of 27 came to an end" in page and "is chosen of" not in page

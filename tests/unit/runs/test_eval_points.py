@@ -1,0 +1,44 @@
+"""Both readings of a run are found by one function, whenever the run was made."""
+
+from pathlib import Path
+
+from kdpipe.runs import eval_points
+
+RUN = Path("results/runs/x")
+FILES = ("weights", "outputs", "best-weights", "best-outputs")
+
+
+def record(best: int | None, *files: str) -> dict:
+    listed = {f"{name}.safetensors": {"bytes": 1, "sha256": "0"} for name in files}
+    at_best = None if best is None else {"epoch": best}
+    return {"last": {"epoch": 9}, "best": at_best, "files": listed}
+
+
+def found(best, *files):
+    made = record(best, *files)
+    paths = [
+        each(RUN, made, reading)
+        for reading in eval_points.EVAL_POINTS
+        for each in (eval_points.find_weights_path, eval_points.find_outputs_path)
+    ]
+    return [path and path.name.removesuffix(".safetensors") for path in paths]
+
+
+def test_where_each_reading_lies():
+    assert found(4, *FILES) == list(FILES)
+    assert found(9, *FILES[:2]) == [*FILES[:2], *FILES[:2]]  # the best epoch is the last
+    assert found(4, *FILES[:2]) == [*FILES[:2], None, None]  # made before both were kept
+    assert found(None, *FILES[:2]) == [*FILES[:2], None, None]  # no validation
+    assert found(4) == [None] * 4  # records alone
+
+
+def test_which_epoch_it_is():
+    assert [
+        eval_points.get_eval_epoch(record(4), reading) for reading in eval_points.EVAL_POINTS
+    ] == [9, 4]
+    assert eval_points.get_eval_epoch(record(None), "best") is None
+    assert eval_points.get_eval_epoch({"last": None, "best": None}, "last") is None  # diverged
+    assert [eval_points.other_eval_point(reading) for reading in eval_points.EVAL_POINTS] == [
+        "best",
+        "last",
+    ]

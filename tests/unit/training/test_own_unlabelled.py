@@ -1,0 +1,159 @@
+"""Images without labels of one's own: what a batch has of them, and that a run goes on with them.
+
+Digits with a folder of pictures of every kind; photographs of one's own with a .npz of grey ones.
+"""
+
+import numpy as np
+import pytest
+from helpers import plain_loop, synthetic_data, tiny_study
+from PIL import Image
+
+from kdpipe.config import load
+from kdpipe.data import splits
+from kdpipe.data.imagefolder import unlabelled_builder
+from kdpipe.data.imagefolder.custom_card import make_card
+from kdpipe.errors import DataError, InterruptedRun
+from kdpipe.jobs.cache_logits import cache_logits
+from kdpipe.jobs.prepare import prepare_dataset
+from kdpipe.jobs.train import train_run
+from kdpipe.plan import planner
+from kdpipe.runs.files import read_arrays
+from kdpipe.runs.store import Store
+
+METHOD = {"unlabelled": 20, "stop_epoch": 1, "ce_weight_after_stop": 0.5}
+RNG = np.random.RandomState(0)
+SIDEWAYS = 6  # of EXIF: the first row of the file is the right side
+
+
+def pictures(folder) -> np.ndarray:
+    """A folder of pictures of every kind, and what they are by hand: (N, 1, 8, 8)."""
+    (folder / "deep" / "deeper").mkdir(parents=True)
+    grey = synthetic_data.images(24, 4, (1, 8, 8), 5)[0]
+    found = {}
+    for index, image in enumerate(grey):
+        name = f"deep/{'deeper/' * (index % 2)}{index:02d}.png"
+        Image.fromarray(image[0]).save(folder / name)
+        found[name] = image[0]
+    wide = Image.fromarray(RNG.randint(0, 256, (9, 14), np.uint8))
+    wide.save(folder / "wide.png")
+    found["wide.png"] = np.asarray(wide.resize((8, 8), Image.Resampling.BILINEAR))
+    colours = RNG.randint(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(colours).save(folder / "colours.bmp")
+    r, g, b = (colours[:, :, k].astype(int) for k in range(3))
+    found["colours.bmp"] = (19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16  # ITU-R 601, of PIL
+    deep = RNG.randint(0, 2**16, (8, 8)).astype(np.uint16)
+    Image.fromarray(deep).save(folder / "deep.png")
+    found["deep.png"] = deep // 256
+    turned = RNG.randint(0, 256, (8, 8), np.uint8)
+    exif = Image.Exif()
+    exif[274] = SIDEWAYS
+    Image.fromarray(turned).save(folder / "turned.png", exif=exif)
+    found["turned.png"] = np.rot90(turned, -1)
+    (folder / "notes.txt").write_text("passed over")
+    order = sorted(found, key=lambda name: folder.joinpath(name).parts)
+    return np.array([found[name] for name in order], np.uint8)[:, None]
+
+
+def with_digits(folder) -> tuple[dict, np.ndarray]:
+    left = pictures(folder / "more")
+    data = {"name": "digits", "train_size": 206, "unlabelled": "more"}
+    return tiny_study.study(data=data), left
+
+
+def with_photographs(folder) -> tuple[dict, np.ndarray]:
+    """28 grey images of another size, in a .npz, beside coloured ones of 12 x 12."""
+    synthetic_data.photographs(folder / "mine", ["ant", "bee", "cat"], 240, 24)
+    make_card(folder / "mine", None, None, resize=12)
+    pixels = RNG.randint(0, 256, (28, 10, 16), np.uint8)
+    np.savez(folder / "more.npz", pixels)
+    left = [Image.fromarray(one).resize((12, 12), Image.Resampling.BILINEAR) for one in pixels]
+    data = {"name": "mine", "path": "mine", "train_size": 206, "validation": 24}
+    return tiny_study.study(data=data | {"unlabelled": "more.npz"}), np.array(
+        [[one] * 3 for one in left]
+    )
+
+
+@pytest.fixture(scope="module", params=[with_digits, with_photographs])
+def world(request, tmp_path_factory):
+    """Results with teacher and student; the runs, live and from tables; the images by hand."""
+    folder = tmp_path_factory.mktemp("own")
+    content, left = request.param(folder)
+    content["recipe"] |= {"batch_size": 103}
+    content["methods"] = {"kd": METHOD}
+    study = load.validate_study(content, "tiny", folder, require_cards=False)
+    place = Store(folder / "results")
+    unlabelled_builder.make_unlabelled_card(study.data, study.splits, "tiny.yaml", place)
+    data = study.data
+    prepare_dataset(data.name, place, data.path, data.card, data.unlabelled)
+    live, tables = (
+        list(planner.build_plan(load.validate_study(content, "tiny", folder)).runs.values())[-1]
+        for content in (content, content | {"teacher_outputs": "table"})
+    )
+    for run in (*live.parents, live):
+        train_run(run.spec, [], place)
+    return place, live, tables, left
+
+
+def weights(place, run):
+    return read_arrays(place.run(run.name) / "weights.safetensors")[0]
+
+
+def test_the_images_are_those_made_by_hand(world):
+    place, run, _, left = world
+    part = splits.load_unlabelled(run.spec.data, run.spec.method["unlabelled_from"], place)
+    assert np.array_equal(part.images, left)
+    assert set(part.labels) == {splits.NO_LABEL}
+
+
+def test_weights_are_those_of_a_plain_loop(world):
+    """So they are normalised by mean and deviation of the labelled training images."""
+    place, run, _, left = world
+    model = plain_loop.train_plain(run.spec, place, left)
+    for key, value in model.state_dict().items():
+        found = weights(place, run)[key]
+        np.testing.assert_allclose(found, value.numpy(), rtol=2e-3, atol=1e-3, err_msg=key)
+
+
+def test_cut_off_it_goes_on_to_the_same_bytes(world, monkeypatch):
+    place, run, _, _ = world
+    whole = tiny_study.exact(place.run(run.name))
+    folder = place.run(run.name).rename(place.root / "whole")
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRun):
+        tiny_study.stop_after(patch, 1)
+        train_run(run.spec, [], place)
+    train_run(run.spec, [], place)
+    assert tiny_study.exact(place.run(run.name)) == whole == tiny_study.exact(folder)
+
+
+def test_from_tables_it_learns_the_same(world):
+    place, live, run, left = world
+    labelled, others = run.logit_caches
+    for table in run.logit_caches:
+        cache_logits(table.spec, place, students=[run.name, "another"])
+    shape = np.load(place.logit_cache(others.name) / "table.npy").shape
+    assert shape[:2] == (len(left), 9)
+    assert np.load(place.logit_cache(labelled.name) / "table.npy").shape[:2] == (206, 9)
+    train_run(run.spec, [], place)
+    for key, value in weights(place, live).items():
+        np.testing.assert_allclose(weights(place, run)[key], value, rtol=0.02, atol=0.02)
+
+
+def test_a_job_refuses_images_that_are_damaged_or_gone(world):
+    place, run, _, _ = world
+    spec, source = run.spec.data, run.spec.method["unlabelled_from"]
+    folder = place.data(f"unlabelled-{source[:12]}")
+    path = folder / "unlabelled_images.npy"
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert f"{folder} are not what they were: remove the folder" in refused(spec, source, place)
+        path.unlink()
+        assert "unlabelled_images.npy is missing: remove the" in refused(spec, source, place)
+    finally:
+        path.write_bytes(whole)
+
+
+def refused(spec, source, place) -> str:
+    with pytest.raises(DataError) as error:
+        splits.load_unlabelled(spec, source, place)
+    return str(error.value)

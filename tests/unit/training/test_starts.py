@@ -1,0 +1,237 @@
+"""Runs that begin from weights: trained as torch alone would, with a teacher and without."""
+
+import hashlib
+
+import pytest
+import torch
+from helpers import tiny_study
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from kdpipe import hashing
+from kdpipe.analysis.preregistration import registration
+from kdpipe.cli.main import main
+from kdpipe.config import load
+from kdpipe.data import splits, streaming
+from kdpipe.data.views import Views
+from kdpipe.errors import StudyError
+from kdpipe.models.factory import build_named_model
+from kdpipe.models.pretrained import weights
+from kdpipe.plan import planner
+from kdpipe.runs import run_folder
+from kdpipe.training import loop
+
+FROZEN = ("stem.", "groups.0.")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Weights of a network for other classes."""
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    torch.manual_seed(7)
+    state = build_named_model("wrn10-0.5", num_classes=4, in_channels=1).state_dict()
+    save_file({key: value.clone() for key, value in state.items()}, path)
+    return path
+
+
+def study(file, keys=None, **changes) -> dict:
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    start = {"network": "wrn10-0.5", "path": str(file), "sha256": sha256, **(keys or {})}
+    main = {"students": ["warm", "wrn10-0.5"]} | changes.pop("main", {})
+    return tiny_study.study(starts={"warm": start}, main=main, **changes)
+
+
+def planned(file, keys=None, **changes):
+    return planner.build_plan(load.validate_study(study(file, keys, **changes), "tiny"))
+
+
+def command(run, file, place, keep=()):
+    return [*tiny_study.train(run, keep, str(place.root)), f"--weights={file}"]
+
+
+def of(made, network, taught):
+    """The one run of a network: on labels, or by a teacher."""
+    runs = made.runs.values()
+    (run,) = [r for r in runs if r.network == network and bool(r.spec.teacher) == taught]
+    return run
+
+
+def test_scratch_and_student_begin_from_the_same_weights(file, place):
+    made = planned(file, keep_checkpoints={"warm": ["checkpoint 0"]})
+    scratch, student, random = (
+        of(made, "warm", False),
+        of(made, "warm", True),
+        of(made, "wrn10-0.5", False),
+    )
+    assert set(made.weights) == {scratch.name, student.name}
+    assert made.weights[scratch.name] == str(file)
+    teacher = of(made, "wrn10-1", False)
+    assert main(tiny_study.train(teacher, (), str(place.root))) == 0
+    begun = []
+    for run in (scratch, student):
+        assert main(command(run, file, place, [0])) == 0
+        record = tiny_study.record(place, run)
+        assert record["start"]["new"] == ["linear.weight", "linear.bias"]
+        assert record["start"]["frozen"] == 0
+        begun.append(load_file(run_folder.weights_path(place.run(run.name), 0)))
+    theirs = load_file(file)
+    for key, value in begun[0].items():
+        assert torch.equal(value, begun[1][key]), key
+        assert key.startswith("linear.") or torch.equal(value, theirs[key]), key
+    assert main(tiny_study.train(random, [0], str(place.root))) == 0
+    assert "start" not in tiny_study.record(place, random)
+
+
+def test_it_is_trained_as_torch_alone_would(file, place):
+    """Two epochs by hand: torch's SGD with groups of its own, a frozen part in eval mode."""
+    keys = {"freeze": ["stem.*", "groups.0.*"], "backbone_lr": 0.1}
+    made = planned(file, keys)
+    run = of(made, "warm", False)
+    assert main(command(run, file, place)) == 0
+    spec = run.spec
+    split = splits.load_split(spec.data, place)
+    views = Views.from_spec(spec.data.views)
+    images = streaming.create_batches(split.train, views, split, torch.device("cpu"), 0)
+    with torch.random.fork_rng():
+        torch.manual_seed(hashing.derive_run_seed(spec, "init"))
+        model = build_named_model("wrn10-0.5", num_classes=10, in_channels=1)
+    theirs = {k: v for k, v in load_file(file).items() if not k.startswith("linear.")}
+    model.load_state_dict(theirs, strict=False)
+    recipe = spec.recipe
+    head = list(model.linear.parameters())
+    body = [p for name, p in model.named_parameters() if not name.startswith((*FROZEN, "linear."))]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(FROZEN))
+    groups = [{"params": head, "part": 1.0}, {"params": body, "part": 0.1}]
+    keys = {key: getattr(recipe, key) for key in ("momentum", "weight_decay")}
+    optimiser = torch.optim.SGD(groups, lr=recipe.lr, **keys)
+    for epoch in range(recipe.epochs):
+        lr = recipe.lr * recipe.drop_factor ** sum(epoch >= each for each in recipe.drop_epochs)
+        for group in optimiser.param_groups:
+            group["lr"] = lr * group["part"]
+        order, view = loop._draw_order_and_views(spec, epoch, len(images), views)
+        model.train()
+        model.stem.eval()
+        model.groups[0].eval()
+        for index, _, x in images.batches(order, view, recipe.batch_size, 0):
+            y = torch.as_tensor(split.train.labels)[index]
+            optimiser.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimiser.step()
+    written = load_file(place.run(run.name) / "weights.safetensors")
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(written[key], value, rtol=1e-4, atol=1e-5, msg=key)
+        if key.startswith(FROZEN):
+            assert torch.equal(written[key], theirs[key]), key
+        elif value.is_floating_point():
+            assert key.startswith("linear.") or not torch.equal(written[key], theirs[key]), key
+    assert tiny_study.record(place, run)["start"]["frozen"] == sum(
+        key.startswith(FROZEN) for key in theirs
+    )
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_cut_off_within_an_epoch_it_ends_in_the_same_bytes(
+    taught, file, tmp_path, shared, monkeypatch
+):
+    made = planned(file, {"freeze": ["stem.*"], "backbone_lr": 0.3}, recipe={"ema": 0.9})
+    run, ends = of(made, "warm", taught), []
+    for name in ("whole", "in parts"):
+        (tmp_path / name).mkdir()
+        place = tiny_study.results(tmp_path / name, shared)
+        if taught:
+            assert main(tiny_study.train(of(made, "wrn10-1", False), (), str(place.root))) == 0
+        for stop in (1, 2, 3) if name == "in parts" else ():
+            with monkeypatch.context() as patch:
+                tiny_study.stop_after(patch, stop)
+                assert main(command(run, file, place)) == 75
+        assert main(command(run, file, place)) == 0
+        ends.append(tiny_study.exact(place.run(run.name)))
+    assert ends[0] == ends[1]
+
+
+def test_all_that_decides_is_in_its_name(tmp_path, file):
+    one = set(planned(file).runs)
+    (tmp_path / "elsewhere").mkdir()
+    moved = tmp_path / "elsewhere" / "v.safetensors"
+    moved.write_bytes(file.read_bytes())
+    assert set(planned(moved).runs) == one  # where the file lies is not, nor is it registered
+    asked = [
+        registration.get_registered_content(load.validate_study(study(path), "s"))
+        for path in (file, moved)
+    ]
+    assert asked[0] == asked[1]
+    changed = [{"freeze": ["stem.*"]}, {"new": ["stem.*"]}, {"backbone_lr": 0.5}]
+    names = [set(planned(file, keys).runs) for keys in changed]
+    for other in names:
+        assert {name for name in one - other} == {name for name in one if "warm" in name}
+    state = load_file(file)
+    save_file({**state, "linear.bias": torch.ones(4)}, moved)
+    assert {name for name in one - set(planned(moved).runs)} == {n for n in one if "warm" in n}
+    random = {name for name in tiny_study.planned().runs}
+    assert random < one  # those at random keep theirs
+
+
+def test_it_teaches_and_is_averaged_as_any_network(file):
+    ensemble = {"two": {"networks": ["warm"], "copies": 2}}
+    made = planned(file, ensembles=ensemble, main={"teachers": ["warm", "two", "self"]})
+    taught = [run for run in made.runs.values() if run.spec.teacher]
+    assert {m.network for run in taught for m in run.spec.teacher.members} == {
+        "warm",
+        "wrn10-0.5",
+    }
+    members = [run for run in made.runs.values() if run.network == "warm" and run.spec.member]
+    assert len(members) == 1 and members[0].name in made.weights
+
+
+WRONG = {
+    "network": ({"network": "wrn10-0.7x"}, "starts.warm.network: "),
+    "itself": ({"network": "warm"}, "warm is one of `starts` itself"),
+    "file": ({"path": "/nowhere/w.pt"}, "starts.warm.path: there is no file"),
+    "weights": ({"weights": "IMAGENET1K_V1", "sha256": None}, "starts.warm.weights: "),
+    "both": ({"weights": "IMAGENET1K_V1"}, "leave sha256 out"),
+    "checksum": ({"sha256": None}, "starts.warm.sha256: this key is missing"),
+    "input": (
+        {"input": {"size": 64, "mean": [0.5], "std": [0.25]}},
+        "starts.warm.input: a network that begins from weights sees the study's images as every "
+        "student does: set data.mean, data.std and data.resize",
+    ),
+    "faster": ({"backbone_lr": 2}, "starts.warm.backbone_lr"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_mistakes_of_a_study_are_named(case, file):
+    keys, said = WRONG[case]
+    with pytest.raises(StudyError) as error:
+        planned(file, keys)
+    assert said in str(error.value), error.value
+
+
+def test_a_name_that_is_taken_is_refused(file):
+    for name in ("wrn16-1", "main"):
+        content = study(file)
+        content["starts"][name] = content["starts"]["warm"]
+        with pytest.raises(StudyError, match=name):
+            load.validate_study(content, "s")
+
+
+def test_a_normalisation_that_nobody_said_is_noticed(file):
+    said = "\n".join(load.collect_notes(load.validate_study(study(file), "s")))
+    assert "starts.warm: nothing says by what mean and std" in said
+    told = study(file, data={"mean": [0.5], "std": [0.25]})
+    assert "starts.warm" not in "\n".join(load.collect_notes(load.validate_study(told, "s")))
+
+
+def test_what_does_not_fit_is_said_before_anything_runs(file, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_study.write(tmp_path / "s.yaml", study(file))
+    read, whole = [], weights.read_weights
+    monkeypatch.setattr(weights, "read_weights", lambda *asked: read.append(asked) or whole(*asked))
+    assert main(["check", "s.yaml"]) == 0
+    assert len(read) == 1  # it may be of gigabytes
+    assert "new, at random: linear.weight, linear.bias" in capsys.readouterr().out
+    tiny_study.write(tmp_path / "s.yaml", study(file, {"network": "wrn16-1"}, main={}))
+    assert main(["check", "s.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert f"starts.warm: {file} does not fit wrn16-1" in said and said.count("starts.warm: ") == 1

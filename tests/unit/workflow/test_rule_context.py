@@ -1,0 +1,145 @@
+"""What a rule is answered, for each kind of job, without starting Snakemake."""
+
+import hashlib
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from helpers.job_specs import planned
+
+from kdpipe.workflow.rule_context import RuleContext, SnakemakeOptions
+
+PLAN = planned()
+MADE = {name: item for items in PLAN.recorded_nodes.values() for name, item in items.items()}
+
+
+def dag(to_do=tuple(MADE), ready=(), device="cpu", **options) -> RuleContext:
+    return RuleContext(
+        PLAN.study,
+        PLAN,
+        frozenset(to_do),
+        frozenset(ready),
+        device=device,
+        options=SnakemakeOptions(**options),
+    )
+
+
+def inputs(item, **known) -> list[str]:
+    return dag(**known).inputs(SimpleNamespace(name=item.name))
+
+
+def records(*runs) -> list[str]:
+    return [f"results/runs/{run.name}/record.json" for run in runs]
+
+
+def prepared(name: str) -> str:
+    (folder,) = [folder for folder in PLAN.datasets if folder.startswith(f"{name}-")]
+    return f"logs/data/{folder}.prepared"
+
+
+def test_each_kind_of_job_waits_for_its_parents_and_its_data():
+    student = next(cell.run for cell in PLAN.cells if cell.block == "main")
+    tables = [f"logs/tables/{table.name}.made" for table in student.logit_caches]
+    assert len(tables) == len(student.parents) == 2
+    assert inputs(student) == [prepared("digits"), *records(*student.parents), *tables]
+    scratch = PLAN.scratch["wrn10-0.5", 0, 0]
+    assert inputs(scratch) == [prepared("digits")]
+    for table in PLAN.logit_caches.values():
+        assert inputs(table) == [prepared("digits"), *records(table.parent)]
+    for probe in PLAN.probes.values():
+        assert inputs(probe) == [prepared("mnist"), *records(probe.run)]
+    (ensemble,) = PLAN.ensembles.values()
+    assert inputs(ensemble) == records(*(run for run, _ in ensemble.members))
+
+
+def test_a_table_is_told_who_learns_from_it_and_is_to_do():
+    for table in PLAN.logit_caches.values():
+        learners = [run.name for run in PLAN.runs.values() if table in run.logit_caches]
+        asked = SimpleNamespace(name=table.name)
+        assert dag().waiting_students(asked) == learners
+        assert dag(to_do=learners[:1]).waiting_students(asked) == learners[:1] != []
+
+
+def test_half_way_is_the_price_of_what_is_asked_for_and_no_more():
+    """The runs that a target wants and those that they learn from; the report wants everything."""
+    teachers = {name for name, roles in PLAN.roles.items() if "teacher" in roles}
+    asked = dag(targets=lambda: {"teachers"})
+    assert set(asked.partial_target("teachers")) == set(records(*(PLAN.runs[n] for n in teachers)))
+    descent = {run.name for name in teachers for run in PLAN.runs[name].parents}
+    assert asked.requested == teachers | descent < set(MADE)
+    done = next(iter(teachers))
+    less = dag(to_do=set(MADE) - {done}, targets=lambda: {"teachers"})
+    assert less.requested == asked.requested - {done}
+    for targets in ((), ("all",), ("teachers", "report"), ("results/runs/x/record.json",)):
+        assert dag(targets=lambda asked=targets: asked).requested == set(MADE)
+
+
+def test_what_is_there_is_waited_for_by_nobody():
+    done = [run.name for run in PLAN.runs.values()]
+    to_do = set(MADE) - set(done)
+    for item in [*PLAN.probes.values(), *PLAN.logit_caches.values(), *PLAN.ensembles.values()]:
+        assert inputs(item, to_do=to_do, ready=PLAN.datasets) == []
+
+
+def test_records_of_a_target_and_all_of_them():
+    everything = dag().records()
+    assert everything == [
+        f"results/{kind}/{name}/record.json"
+        for kind, items in (("runs", PLAN.runs), ("ensembles", PLAN.ensembles),
+                            ("probes", PLAN.probes))
+        for name in items
+    ]  # fmt: skip
+    scratch = records(PLAN.scratch["wrn10-0.5", 0, 0])
+    assert set(dag().partial_target("students")) == {*scratch} | {
+        *records(*(cell.run for cell in PLAN.cells)),
+    }
+    assert dag(to_do=()).records() == []
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_job_of_a_cluster_asks_for_more_at_the_next_attempt_and_within_the_site(device):
+    asked = dag(device=device, longest_job=15)
+    for item in [*PLAN.runs.values(), *PLAN.logit_caches.values(), *PLAN.probes.values()]:
+        name = SimpleNamespace(name=item.name)
+        assert [asked.minutes(name, attempt) for attempt in (1, 2)] == [10, 15]
+        memory = [asked.megabytes(name, attempt) for attempt in (1, 3)]
+        assert memory[1] == 2 * memory[0] > 0
+        assert asked.threads(name) == 1
+        assert asked.job_options(name) == (["--device=cuda"] if device == "cuda" else [])
+
+
+def test_a_job_on_a_gpu_is_told_which_kernels_to_ask_of_it():
+    name = SimpleNamespace(name=next(iter(PLAN.runs)))
+    study = PLAN.study.model_copy(update={"kernels": "any"})
+    told = {
+        where: replace(dag(device=where), study=study).job_options(name)
+        for where in ("cpu", "cuda")
+    }
+    assert told == {"cpu": [], "cuda": ["--device=cuda", "--kernels=any"]}
+
+
+def test_a_gpu_of_a_cluster_is_asked_for_as_its_site_names_it():
+    """The plugin takes one of both, and a site that wants a type, a shard or MPS has its own."""
+    asked = {
+        (device, remote): (made.gpus, made.gres)
+        for device in ("cpu", "cuda")
+        for remote in (False, True)
+        for made in [dag(device=device, is_remote=remote, gpu_gres="shard:1")]
+    }
+    assert asked.pop(("cuda", True)) == (0, "shard:1")
+    assert asked == {("cpu", False): (0, ""), ("cpu", True): (0, ""), ("cuda", False): (1, "")}
+    plain = dag(device="cuda", is_remote=True)
+    assert (plain.gpus, plain.gres) == (1, "")
+    # A probe fits on the CPU: here it waits for a lease, there its job has the GPU to the end.
+    assert plain.probe_gpus == 1 and dag(device="cuda").probe_gpus == 0
+
+
+def test_a_name_that_is_not_planned_is_an_error():
+    with pytest.raises(KeyError, match="of-another-study"):
+        dag().spec(SimpleNamespace(name="of-another-study"))
+
+
+def test_the_spec_of_each_is_what_its_name_rests_on():
+    for item in [*MADE.values(), *PLAN.logit_caches.values()]:
+        text = dag().spec(SimpleNamespace(name=item.name))
+        assert item.name.endswith(hashlib.sha256(text.encode()).hexdigest()[:12])

@@ -1,0 +1,105 @@
+"""README and docs hold together: every link leads somewhere, every page is built and listed."""
+
+import functools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+FENCE = re.compile(r"^```.*?^```$|^    .*?$", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"`[^`\n]*`")
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "config/*.md", "examples/*/*.md")
+    for path in ROOT.glob(pattern)
+    if "_build" not in path.parts
+)
+
+
+@functools.cache
+def anchors(path: Path) -> set[str]:
+    """Of the headings of a page, as forges and Sphinx make them."""
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def links(path: Path) -> list[str]:
+    text = CODE.sub("", FENCE.sub("", path.read_text()))
+    return re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path):
+    for link in links(path):
+        if re.match("https?://", link):
+            continue
+        file, _, anchor = link.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists() and there.is_relative_to(ROOT), f"{path}: {link} leads nowhere"
+        if anchor:
+            assert anchor in anchors(there), f"{path}: {link}: there is no such heading"
+
+
+def test_the_readme_is_short_and_says_how_to_test():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 120
+    assert "\nmake test\n" in text
+    for word in ("snakemake", "workflow"):  # by these the Snakemake workflow catalogue finds it
+        assert word in text.lower()
+
+
+@pytest.mark.parametrize(("page", "least"), [("README.md", 9), ("docs/fashion_mnist.md", 27)])
+def test_the_numbers_of_what_came_out_are_those_of_the_report(page, least):
+    """An effect is said with the sign that the sentence wants."""
+    text = (ROOT / page).read_text().split("## What came out")[1].split("\n## ")[0]
+    report = (ROOT / "reports/published/fashion_mnist/index.md").read_text()
+    said = re.findall(r"\d+\.\d+ ± \d+\.\d+", text)
+    assert len(said) >= least
+    assert not [number for number in said if not re.search(rf"\b{re.escape(number)}\b", report)]
+
+
+def test_the_effects_that_came_back_are_those_of_the_two_reports():
+    published = [f"reports/published/{name}" for name in ("fashion_mnist", "fashion_again")]
+    line = [sys.executable, "benchmarks/replication.py", *published]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    rows, said = done.stdout.splitlines(), done.stdout.splitlines()[-1]
+    text = (ROOT / "docs/fashion_mnist.md").read_text().split("## Done again")[1].split("\n## ")[0]
+    copied = [row for row in text.splitlines() if row.startswith("| C")]
+    assert len(copied) > 15 and set(copied) < set(rows)
+    met, of = re.findall(r"\*\*(\d+) of (\d+) effects", text)[0]
+    assert said.startswith(f"{met} of {of} effects lie where they were expected")
+    assert said.endswith("of 12 claims with a verdict 0 got the opposite one")
+    missed = [row for row in rows if row.endswith("| no |")]
+    assert len(missed) == int(of) - int(met) and set(missed) < set(copied)
+    assert f"{met} of {of} effects" in " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_the_index_lists_every_page():
+    listed = {(ROOT / "docs" / link).resolve() for link in links(ROOT / "docs/index.md")}
+    pages = {path for path in PAGES if path.parent != ROOT}
+    assert pages - listed == {ROOT / "docs/index.md"}
+
+
+def test_sphinx_builds_every_page_without_a_warning(tmp_path):
+    line = [
+        "-m",
+        "sphinx",
+        "-W",
+        "-q",
+        "-c",
+        "docs",
+        "-d",
+        tmp_path / "trees",
+        ".",
+        tmp_path / "out",
+    ]
+    done = subprocess.run([sys.executable, *line], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for path in PAGES:
+        if path.parent != ROOT:
+            assert (tmp_path / "out" / path.relative_to(ROOT)).with_suffix(".html").exists()
+    contents = (tmp_path / "out/docs/index.html").read_text()
+    assert 'href="how-to/term.html"' in contents and 'href="reference/study.html"' in contents

@@ -1,0 +1,145 @@
+"""`kdpipe run`: what it starts, from a clone and from a wheel alone, and what it refuses."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from helpers import tiny_study
+from helpers.snakemake_sandbox import ROOT
+
+from kdpipe.cli.main import main
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import benchmark_cache
+from kdpipe.workflow import run_snakemake
+
+HOME = Path("/there")
+
+
+def started(*options: str, study: str | None = "mine.yaml") -> list[str]:
+    """What follows `python -P -m snakemake`."""
+    return run_snakemake.build_command(HOME, study, options)[4:]
+
+
+def test_all_cores_are_used_unless_it_is_said_how_many():
+    assert started("-n")[-3:] == ["--cores", "all", "-n"]
+    for typed in (["--cores", "2"], ["--cores=2"], ["-c2"], ["-j", "1"], ["--profile", "mine"]):
+        assert "all" not in started(*typed) and started(*typed)[-len(typed) :] == typed
+
+
+def test_targets_follow_no_option_that_would_swallow_them():
+    assert started("teachers")[:2] == ["--configfile", "mine.yaml"]
+    assert started("teachers")[-3:] == ["--cores", "all", "teachers"]
+
+
+def test_without_a_study_it_is_the_one_beside_the_snakefile():
+    assert "--configfile" not in started(study=None)
+    assert started(study=None)[:2] == ["--snakefile", "/there/Snakefile"]
+
+
+def test_the_profiles_of_the_workflow_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = run_snakemake.build_command(
+        ROOT, None, ["--profile", "profiles/slurm", "profiles/mine"]
+    )
+    assert found[-2:] == [str(ROOT / "profiles/slurm"), "profiles/mine"]
+    (tmp_path / "profiles/slurm").mkdir(parents=True)  # one's own goes first
+    assert (
+        run_snakemake.build_command(ROOT, None, ["--profile=profiles/slurm"])[-1]
+        == "--profile=profiles/slurm"
+    )
+
+
+@pytest.mark.parametrize("option", ["--configfile", "--configfile=x", "-s", "--snakefile"])
+def test_what_it_says_itself_is_refused(option):
+    with pytest.raises(KdpipeError, match="the study stands first"):
+        started(option)
+
+
+@pytest.mark.parametrize("options", [["--results", "elsewhere"], ["--results=elsewhere"]])
+def test_an_option_of_the_other_commands_is_said_to_be_none_here(options):
+    with pytest.raises(KdpipeError, match="or in that of --directory"):
+        started(*options)
+
+
+def test_a_study_among_the_options_is_refused(tmp_path, monkeypatch):
+    """Snakemake would take it for a target, after the digits had been measured."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("flowers.yaml", "site.yaml"):
+        Path(name).touch()
+    with pytest.raises(KdpipeError, match=r"first: `kdpipe run flowers\.yaml --cores 2`$"):
+        started("--cores", "2", "flowers.yaml", study=None)
+    with pytest.raises(KdpipeError, match=r"mine\.yaml is the one"):
+        started("--cores", "2", "flowers.yaml")
+    assert started("--profile", "site.yaml", study=None)[-1] == "site.yaml"
+    assert started("--cores", "2", "missing.yaml")[-1] == "missing.yaml"  # Snakemake says it
+
+
+def test_measuring_ends_with_who_asked_for_it(tmp_path):
+    """In whatever way: it is killed before the study has begun."""
+    path = tiny_study.write(tmp_path / "study.yaml", tiny_study.study(device="cpu"))
+    env = os.environ | {benchmark_cache.CACHE_ENV: str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "kdpipe", "run", path, "--cores", "2"]
+    with open(tmp_path / "said", "wb") as said:
+        head = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=said, stderr=said)
+    below = psutil.Process(head.pid)
+    until = time.monotonic() + 60
+    while not (there := [each for each in below.children() if len(each.threads()) > 1]):
+        assert head.poll() is None and time.monotonic() < until, (tmp_path / "said").read_text()
+        time.sleep(0.01)
+    assert "measure" in there[0].cmdline()
+    head.kill()
+    head.wait()
+    _, left = psutil.wait_procs(there, timeout=20)
+    assert not left
+
+
+def test_what_check_refuses_is_not_started(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("was started"))
+    path = tiny_study.write(tmp_path / "wrong.yaml", tiny_study.study(seeds=[]))
+    assert main(["run", str(path), "--cores", "2"]) == 2
+    assert f"{path}" in capsys.readouterr().err
+
+
+def test_options_are_handed_on_as_they_are(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(os, "execv", lambda _, line: lines.append(line))
+    path = str(tiny_study.write(tmp_path / "study.yaml", tiny_study.study()))
+    typed = ["-n", "--set-threads", "train=2", "--", "teachers"]
+    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, "")
+    main(["run", path, *typed])
+    assert os.environ[run_snakemake.INVOCATION_ENV] == shlex.join([path, *typed])
+    assert lines == [run_snakemake.build_command(ROOT, path, typed)]
+
+
+def test_a_clone_is_its_own_home():
+    assert run_snakemake.find_workflow_dir() == ROOT
+
+
+def test_a_wheel_alone_runs_a_study_from_an_empty_folder(tmp_path):
+    def done(*command: str | Path, env=None, cwd: Path = ROOT) -> str:
+        line = [sys.executable, *map(str, command)]
+        ended = subprocess.run(line, capture_output=True, text=True, env=env, cwd=cwd)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout + ended.stderr
+
+    done("-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    done("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel)
+    empty.mkdir()
+    env = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    path = tiny_study.write(tmp_path / "study.yaml", tiny_study.study())
+    said = done("-m", "kdpipe", "run", path, "-n", "-q", "rules", env=env, cwd=empty)
+    assert re.search(r"^train +3$", said, re.MULTILINE)
+    # The environment may lie in the clone; nothing that a wheel carries is taken from there.
+    assert not any(
+        f"{ROOT}/{part}" in said for part in ("Snakefile", "workflow", "profiles", "src")
+    )
+    (study,) = (site / "kdpipe/carried/studies").glob("smoke.yaml")
+    assert "no mistakes" in done("-m", "kdpipe", "check", study, env=env, cwd=empty)
