@@ -378,11 +378,11 @@ class RunState:
 
     def _list_made_caches(self) -> list[LogitCache]:
         """Return the logit caches that are made, in this start or before it."""
-        made = self.ended | self.existing_caches
+        finished = self.ended | self.existing_caches
         return [
             node
             for node in self.nodes.values()
-            if isinstance(node, LogitCache) and node.name in made
+            if isinstance(node, LogitCache) and node.name in finished
         ]
 
     def _compute_seconds_done(self) -> dict[str, float]:
