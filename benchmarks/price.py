@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from kdpipe.config import load
-from kdpipe.plan import benchmark_cache, estimate, planner, status
+from kdpipe.plan import estimate, planner, status
 from kdpipe.runs.store import Store
 from kdpipe.workflow import machine_benchmark
 
@@ -27,7 +27,7 @@ def main() -> None:
     study = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "config.yaml"
     for number in range(int(sys.argv[2]) if len(sys.argv) > 2 else 1):
         with tempfile.TemporaryDirectory() as folder:
-            os.environ[benchmark_cache.CACHE_ENV] = str(Path(folder) / "cache")
+            os.environ[estimate.CACHE_ENV] = str(Path(folder) / "cache")
             print(f"round {number + 1}: {one(study, Path(folder))}", flush=True)
 
 

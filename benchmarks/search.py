@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from kdpipe.analysis.frame_queries import UNTRAINED_STOP
+from kdpipe.analysis.dataframe import UNTRAINED_STOP
 from kdpipe.analysis.search import elimination_rule, search_space
 from kdpipe.analysis.search.rounds import SearchRecords
 from kdpipe.config import load

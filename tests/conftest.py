@@ -11,14 +11,14 @@ from helpers import tiny_study
 from helpers.forkserver import Warm
 from helpers.layers import LAYER
 
-from kdpipe.plan import benchmark_cache
+from kdpipe.plan import estimate
 
 TESTS = Path(__file__).parent
 
 
 def pytest_configure():
     """What the user has measured of this machine is not for tests, nor theirs for the user."""
-    os.environ.setdefault(benchmark_cache.CACHE_ENV, tempfile.mkdtemp(prefix="kdpipe-tests-"))
+    os.environ.setdefault(estimate.CACHE_ENV, tempfile.mkdtemp(prefix="kdpipe-tests-"))
     # Arrays that are mapped keep their files open, of hundreds of results folders.
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if most == resource.RLIM_INFINITY else min(most, 8192)

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from kdpipe import registry
 from kdpipe.analysis.claim import load_claims
-from kdpipe.config import report_items
+from kdpipe.config import paths
 from kdpipe.data.cards import KnownDataset
 from kdpipe.losses import method as methods
 from kdpipe.models.family import Family
@@ -74,7 +74,7 @@ top-1 error on test in points, and every effect is positive as claimed. The rule
 how often it is wrong: [statistics](../statistics.md). The columns of `claims.json`:
 [results](results.md#claimsjson).
 """
-    files = report_items.list_claims()
+    files = paths.list_claims()
     for key, one in load_claims().items():
         yield f"## {key}\n"
         yield f"**{one.title}.**{' One of the primary claims.' if one.primary else ''}\n"

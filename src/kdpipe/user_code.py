@@ -33,7 +33,7 @@ INSTALL_DIRS = {"site-packages", "dist-packages"}
 FOREIGN_MODULES = {*sys.stdlib_module_names, "kdpipe", "__main__"}
 # Packages of kdpipe that users' code imported before they were renamed.
 RENAMED_PACKAGES = {
-    "kdpipe.evidence": "kdpipe.analysis (evidence.selections is analysis.frame_queries)",
+    "kdpipe.evidence": "kdpipe.analysis (evidence.selections is analysis.dataframe)",
     "kdpipe.report.rows": "kdpipe.report.table",
     "kdpipe.learning": "kdpipe.losses (learning.term is losses.base)",
     "kdpipe.networks": "kdpipe.models",

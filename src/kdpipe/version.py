@@ -16,8 +16,8 @@ VERDICT_PARTS = ("stats", "analysis")
 RESULT_PARTS = (
     *VERDICT_PARTS,
     *("data", "losses", "models", "plan", "training", "jobs"),
-    *("runs/spec.py", "runs/recipe.py", "runs/optim_info.py", "runs/mixup.py", "runs/validate.py"),
-    *("runs/execution_options.py", "runs/metrics.py", "runs/eval_points.py"),
+    *("runs/spec.py", "runs/recipe.py", "runs/execution_options.py"),
+    *("runs/metrics.py", "runs/records.py"),
     *("report/table.py", "report/tables"),
 )
 # What plans and registers a study makes no number and no verdict.

@@ -18,7 +18,7 @@ from helpers import every_file, tiny_study
 from helpers.every_file import World, commands
 
 from kdpipe.cli.main import main
-from kdpipe.plan import benchmark_cache
+from kdpipe.plan import estimate
 from kdpipe.report import render
 
 # How many cases are drawn of 31,500; `each`: one of each kind of file, damage and verb; or `all`.
@@ -89,7 +89,7 @@ def forgotten(monkeypatch):
     """The module of the study is imported again, as in a new process."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setenv(benchmark_cache.CACHE_ENV, every_file.CACHE)
+    monkeypatch.setenv(estimate.CACHE_ENV, every_file.CACHE)
     monkeypatch.chdir("/")  # and back, whatever happens
     yield
     sys.modules.pop("own_code", None)

@@ -21,7 +21,7 @@ from helpers.killing import AT, GRAPHS, PRETEND, TO
 
 from kdpipe.config import load
 from kdpipe.errors import StoreError
-from kdpipe.plan import benchmark_cache, planner
+from kdpipe.plan import estimate, planner
 from kdpipe.plan.nodes import ExportEval
 from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import compute_file_info, read_arrays, write_arrays
@@ -229,7 +229,7 @@ def test_killed_at_any_call_and_typed_again(verb, worlds, warm, tmp_path):
     before = records_of(base)
 
     whole = base.copied(tmp_path / "world")  # all in one place: paths are part of a report
-    steady = {PRETEND: "1", benchmark_cache.CACHE_ENV: "cache"}
+    steady = {PRETEND: "1", estimate.CACHE_ENV: "cache"}
     done = warm.run(*command, cwd=whole.folder, **{TO: str(tmp_path / "calls")}, **steady)
     assert is_well(done, verb), done.output
     expected, kept = plain(whole.files()), before & records_of(whole)

@@ -17,8 +17,8 @@ from torch import nn
 
 from kdpipe import registry as registry_module
 from kdpipe.cli.main import main
-from kdpipe.devices import determinism, leases, torch_probe
-from kdpipe.gpu_check import compare, fixtures, runner, subprocess_runner
+from kdpipe.devices import determinism, gpus, leases
+from kdpipe.gpu_check import compare, fixtures, runner
 from kdpipe.gpu_check.check import Check, Outcome
 from kdpipe.gpu_check.checks import agreement, families, terms
 from kdpipe.models import registry
@@ -67,7 +67,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, tmp_path, capsys):
     assert main(["gpu-check"]) == 2
     assert "there is no GPU here" in capsys.readouterr().err
     fake_nvidia_smi.nvidia_smi(monkeypatch, tmp_path, "GPU 0: Tesla T4 (UUID: GPU-aa)\n")
-    monkeypatch.setattr(torch_probe, "find_unusable_reason", lambda: "it wants driver 580")
+    monkeypatch.setattr(gpus, "find_unusable_reason", lambda: "it wants driver 580")
     assert main(["gpu-check"]) == 2
     assert "torch cannot use the GPU here: it wants driver 580" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["nvidia-smi"]
@@ -77,7 +77,7 @@ def test_it_does_not_wait_for_a_run_that_is_at_work(monkeypatch, capsys):
     name = f"GPU-busy-{os.getpid()}"
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
-    monkeypatch.setattr(torch_probe, "_find_reasons", dict.fromkeys)
+    monkeypatch.setattr(gpus, "_find_reasons", dict.fromkeys)
     with leases.lease_gpu():
         assert main(["gpu-check"]) == 2
     assert f"a run of kdpipe is at work on GPU {name}" in capsys.readouterr().err
@@ -121,8 +121,8 @@ def test_what_breaks_a_check_ends_there_and_is_a_failure(monkeypatch, capsys):
 
 def test_a_check_that_hangs_is_ended_with_the_time(tmp_path):
     began = time.monotonic()
-    with pytest.raises(subprocess_runner.SubprocessError, match="too long"):
-        subprocess_runner.run_parallel([lambda: hangs(None)], tmp_path / "log", began + 0.3)
+    with pytest.raises(fixtures.SubprocessError, match="too long"):
+        fixtures.run_parallel([lambda: hangs(None)], tmp_path / "log", began + 0.3)
     assert time.monotonic() - began < 60
     over = fixtures.CheckFixture(tmp_path, True, deadline=0.0)
     check = Check(1, "late", raises, "nothing")

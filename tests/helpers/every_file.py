@@ -19,7 +19,7 @@ from helpers import synthetic_data, tiny_study
 from kdpipe import hashing
 from kdpipe.cli.main import main
 from kdpipe.config import load
-from kdpipe.plan import benchmark_cache, planner
+from kdpipe.plan import estimate, planner
 from kdpipe.plan.nodes import Plan, Run
 from kdpipe.runs import records, run_folder
 from kdpipe.runs.store import OUTCOMES_FILE, Store
@@ -202,12 +202,10 @@ def half_done(folder: Path) -> World:
 def speeds_of(plan: Plan, cache: Path) -> None:
     """What a user has measured of this machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(benchmark_cache.CACHE_ENV, str(cache))
+        patch.setenv(estimate.CACHE_ENV, str(cache))
         runs = [run for run in plan.runs.values() if run.epochs]
-        one = benchmark_cache.Speed(0.25, 0.5, 0.125, 2.0, 4.0, 500.0)
-        benchmark_cache.save_speeds(
-            {benchmark_cache.make_speed_key(plan, run, "cpu"): one for run in runs}
-        )
+        one = estimate.Speed(0.25, 0.5, 0.125, 2.0, 4.0, 500.0)
+        estimate.save_speeds({estimate.make_speed_key(plan, run, "cpu"): one for run in runs})
 
 
 def outcomes_of(folder: Path) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from kdpipe.cli.main import main
-from kdpipe.devices import determinism, torch_probe
+from kdpipe.devices import determinism, gpus
 
 
 def torch_device(device: str, kernels: str = "deterministic"):
@@ -28,5 +28,5 @@ def torch_device(device: str, kernels: str = "deterministic"):
 
 
 determinism.prepare_torch_device = torch_device
-torch_probe._find_reasons = lambda gpus: dict.fromkeys(gpus)
+gpus._find_reasons = lambda gpus: dict.fromkeys(gpus)
 sys.exit(main())

@@ -13,8 +13,8 @@ from helpers import tiny_study
 from helpers.snakemake_sandbox import Lab
 from helpers.terminal import Terminal
 
-from kdpipe.plan import benchmark_cache
-from kdpipe.plan.benchmark_cache import Speed
+from kdpipe.plan import estimate
+from kdpipe.plan.estimate import Speed
 
 KEYS = {"recipe": {"epochs": 80}, "seeds": [0, 1], "teacher_outputs": "table"}
 CONTENT = tiny_study.study(**KEYS, study="forked")
@@ -25,8 +25,8 @@ SPEED = Speed(step=0.01, epoch=0.01, image=0.0001, setup=0.1, start=2.0, megabyt
 def measured():
     """Or each start would measure the machine first."""
     plan = tiny_study.planned(**KEYS)
-    benchmark_cache.save_speeds(
-        {benchmark_cache.make_speed_key(plan, run, "cpu"): SPEED for run in plan.runs.values()}
+    estimate.save_speeds(
+        {estimate.make_speed_key(plan, run, "cpu"): SPEED for run in plan.runs.values()}
     )
 
 

@@ -15,7 +15,7 @@ from helpers.snakemake_sandbox import ROOT
 
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
-from kdpipe.plan import benchmark_cache
+from kdpipe.plan import estimate
 from kdpipe.workflow import run_snakemake
 
 HOME = Path("/there")
@@ -83,7 +83,7 @@ def test_a_study_among_the_options_is_refused(tmp_path, monkeypatch):
 def test_measuring_ends_with_who_asked_for_it(tmp_path):
     """In whatever way: it is killed before the study has begun."""
     path = tiny_study.write(tmp_path / "study.yaml", tiny_study.study(device="cpu"))
-    env = os.environ | {benchmark_cache.CACHE_ENV: str(tmp_path / "cache")}
+    env = os.environ | {estimate.CACHE_ENV: str(tmp_path / "cache")}
     command = [sys.executable, "-m", "kdpipe", "run", path, "--cores", "2"]
     with open(tmp_path / "said", "wb") as said:
         head = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=said, stderr=said)

@@ -15,7 +15,7 @@ from helpers import tiny_study
 
 from kdpipe.analysis.search import rounds
 from kdpipe.config import load
-from kdpipe.plan import benchmark_cache, planner
+from kdpipe.plan import estimate, planner
 from kdpipe.runs.store import Store
 
 KEYS = {
@@ -65,7 +65,7 @@ def start(folder: Path) -> list[str]:
 
 
 def env(folder: Path) -> dict:
-    return os.environ | {benchmark_cache.CACHE_ENV: str(folder / "cache")}
+    return os.environ | {estimate.CACHE_ENV: str(folder / "cache")}
 
 
 def bytes_of(store: Store) -> dict[str, str]:

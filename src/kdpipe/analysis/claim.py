@@ -26,14 +26,10 @@ import pandas as pd
 from kdpipe import registry
 from kdpipe.analysis import eval_point
 from kdpipe.analysis.contrasts import TEST_DESCRIPTIONS, Contrast
-from kdpipe.analysis.frame_queries import (
-    add_error_provenance,
-    normalize_frame,
-    restrict_to_blocks,
-)
-from kdpipe.config import report_items
+from kdpipe.analysis.dataframe import add_error_provenance, normalize_frame, restrict_to_blocks
+from kdpipe.config import paths
 from kdpipe.config.schema import Study
-from kdpipe.runs.eval_points import EvalPoint, other_eval_point
+from kdpipe.runs.records import EvalPoint, other_eval_point
 from kdpipe.stats.error_provenance import ErrorMaskLookup, estimate_image_level
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.intervals import MIN_SEEDS
@@ -222,7 +218,7 @@ class Verdict:
 def load_claims() -> dict[str, Claim]:
     """Load every claim, by its id, in the order of a report."""
     files = registry.load_all_objects("kdpipe.analysis.claims", "CLAIM", Claim)
-    claims_by_id = {key: files[file] for key, file in report_items.list_claims().items()}
+    claims_by_id = {key: files[file] for key, file in paths.list_claims().items()}
     ids_by_number = itertools.groupby(
         claims_by_id, key=lambda key: key.rstrip(string.ascii_lowercase)
     )

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import TRAINED_KINDS
+from kdpipe.analysis.dataframe import TRAINED_KINDS
 from kdpipe.errors import MissingRunError, StoreError
 from kdpipe.plan.nodes import Plan
-from kdpipe.runs import eval_points, metrics, records, store, upstream
-from kdpipe.runs.eval_points import EvalPoint, other_eval_point
+from kdpipe.runs import metrics, records, store, upstream
 from kdpipe.runs.files import read_arrays
+from kdpipe.runs.records import EvalPoint, other_eval_point
 from kdpipe.stats.error_provenance import ErrorMaskLookup
 
 EVAL_POINT_TEXT: dict[str, str] = {"last": "the last epoch", "best": "the best epoch on validation"}
@@ -215,13 +215,13 @@ class PerImageErrors:
         """Return the stored outputs of a run, if it is finished and has them."""
         run, folder = self.plan.runs[name], self.store.run(name)
         record = _read_finished_record(folder, run.digest)
-        path = eval_points.find_outputs_path(folder, record, self.eval_point) if record else None
+        path = records.find_outputs_path(folder, record, self.eval_point) if record else None
         if record is None or path is None or not path.exists():
             return None
         arrays, header = read_arrays(path, records.find_file_info(record, folder, path))
         if header != {
             "run": run.digest,
-            "epoch": eval_points.get_eval_epoch(record, self.eval_point),
+            "epoch": records.get_eval_epoch(record, self.eval_point),
         }:
             raise StoreError(f"{path} is of another run or epoch: remove its folder")
         return arrays

@@ -14,7 +14,7 @@ from statistics import mean
 
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     UNTRAINED_STOP,
     add_error_provenance,
     filter_rows,

@@ -13,8 +13,8 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
+from kdpipe.analysis.dataframe import filter_rows
 from kdpipe.analysis.eval_point import MisclassifiedImages, PerImageErrors
-from kdpipe.analysis.frame_queries import filter_rows
 from kdpipe.analysis.recommendation import OPTION_COLUMNS, Recommendation
 from kdpipe.stats.error_provenance import ErrorWithProvenance, estimate_image_level
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis

@@ -21,7 +21,7 @@ import pandas as pd
 
 from kdpipe.analysis.claim import Evidence, Finding, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     PATH_SEPARATOR,
     SHARED_TEACHER_NOTE,
     describe_gaps,

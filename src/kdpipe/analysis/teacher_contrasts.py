@@ -14,7 +14,7 @@ import pandas as pd
 
 from kdpipe.analysis.claim import Evidence, Finding, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.frame_queries import UNTRAINED_STOP, filter_rows, group_rows, pivot_by_seed
+from kdpipe.analysis.dataframe import UNTRAINED_STOP, filter_rows, group_rows, pivot_by_seed
 from kdpipe.analysis.selection import (
     average_parts,
     build_finding,

@@ -4,9 +4,17 @@ The word is the name of the file, with `-` for `_`. Every file is imported for `
 it imports the libraries that it works with inside `run`.
 """
 
+from __future__ import annotations
+
+import argparse
+import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdpipe.errors import KdpipeError
 
 
 @dataclass(frozen=True)
@@ -36,3 +44,124 @@ class Command:
     run: Callable[[Namespace], int | None]
     never_imports: tuple[str, ...] = ()
     passes_through: bool = False
+
+
+# Arguments that several commands share, and the objects that they stand for.
+
+if TYPE_CHECKING:
+    from kdpipe.config.schema import Study
+    from kdpipe.runs.execution_options import ExecutionOptions
+    from kdpipe.runs.store import Store
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add `--results`, the results folder."""
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    )
+
+
+def add_reports(parser: argparse.ArgumentParser) -> None:
+    """Add `--reports`, the folder of the reports."""
+    parser.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="default: reports"
+    )
+
+
+def open_store(options: argparse.Namespace) -> Store:
+    """Return the store at `--results`, which need not exist yet.
+
+    Raises
+    ------
+    KdpipeError
+        If a file is in its place.
+    """
+    from kdpipe.runs.store import Store
+
+    existing_path = next(
+        path for path in (options.results, *options.results.parents) if path.exists()
+    )
+    if not existing_path.is_dir():
+        raise KdpipeError(
+            f"--results {options.results}: {existing_path} is a file; give the folder that has "
+            "runs/ in it"
+        )
+    return Store(options.results)
+
+
+def add_execution_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a job's device, code and workers."""
+    add = parser.add_argument
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    help = "jobs that share a GPU; default: 1"
+    add("--runs-per-gpu", type=_make_count_parser(1), default=1, metavar="N", help=help)
+    help = "what is asked of a GPU (any: other bytes each time); default: deterministic"
+    add("--kernels", choices=("deterministic", "any"), default="deterministic", help=help)
+    add("--code", type=Path, help="the folder of the modules of networks and terms of one's own")
+    help = "processes that read images, where these stream from their files; default: 0"
+    add("--workers", type=_make_count_parser(0), default=0, metavar="N", help=help)
+
+
+def parse_execution_options(options: argparse.Namespace) -> ExecutionOptions:
+    """Return how a job is executed, of the options of `add_execution_options`."""
+    from kdpipe.runs.execution_options import ExecutionOptions
+
+    weights = getattr(options, "weights", None)  # only `kdpipe train` has it
+    device_options = options.device, options.runs_per_gpu, options.kernels
+    return ExecutionOptions(*device_options, weights, options.code, options.workers)
+
+
+def resolve_device(study: Study) -> str:
+    """Return on which device a study would run on this machine: `cpu` or `cuda`."""
+    from kdpipe.devices import gpus
+
+    return gpus.select_local_device(study.device)
+
+
+def count_gpu_slots(study: Study) -> int | None:
+    """Return how many jobs of a study fit on the GPUs of this machine; None if it runs on CPUs."""
+    from kdpipe.devices import gpus
+
+    return len(gpus.list_gpus()) * study.runs_per_gpu if resolve_device(study) == "cuda" else None
+
+
+def parse_spec(kind: str, text: str) -> Any:
+    """Read the spec of a job of this kind from the JSON of `--spec`; the job checks its values.
+
+    Raises
+    ------
+    KdpipeError
+        If it is not a JSON object, or has not the keys of such a spec.
+    """
+    from kdpipe.jobs.validate import read_spec
+
+    try:
+        content = json.loads(text, parse_constant=_reject_constant)
+    except (ValueError, RecursionError) as error:
+        raise KdpipeError(f"--spec is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise KdpipeError("--spec is not a JSON object")
+    return read_spec(kind, content)
+
+
+def _reject_constant(text: str):
+    """Refuse NaN and infinity, which Python's JSON has and the standard has not."""
+    raise ValueError(f"{text} is not a number")
+
+
+def parse_positive(text: str) -> float:
+    """Parse a finite number above 0."""
+    if not 0 < (number := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+    return number
+
+
+def _make_count_parser(minimum: int):
+    """Return a parser of whole numbers from a minimum on."""
+
+    def parse_count(text: str) -> int:
+        if (number := int(text)) < minimum:
+            raise argparse.ArgumentTypeError(f"{number} is less than {minimum}")
+        return number
+
+    return parse_count

@@ -18,8 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from kdpipe.config import rule
-from kdpipe.config.error_messages import explain_errors
-from kdpipe.config.partial_config import PartialConfig
+from kdpipe.config.partial_config import PartialConfig, explain_errors
 from kdpipe.config.paths import resolve_paths
 from kdpipe.config.schema import RECIPE_ALIASES, Study
 from kdpipe.data.cards import load_section_card

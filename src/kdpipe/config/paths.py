@@ -1,11 +1,62 @@
-"""The paths in a study file: relative to the file when written, absolute in a `Study`."""
+"""The paths in a study file: relative to the file when written, absolute in a `Study`.
+
+The tables and claims that a study may name for its report.
+
+Both are files in folders of packages that import this one; only their names are read here, so a
+study is checked without pandas.
+"""
 
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kdpipe.config import report_items
+from kdpipe import registry
 from kdpipe.data.config import REST
+
+
+def list_tables() -> tuple[str, ...]:
+    """Return the names of the tables: those of the files in `report/tables`."""
+    return registry.list_names("kdpipe.report.tables")
+
+
+def select_custom(names: Iterable[object]) -> list[str]:
+    """Return the names of custom tables or figures: those written as module.NAME."""
+    return [name for name in names if isinstance(name, str) and "." in name]
+
+
+def find_custom_files(names: Iterable[object], code: str | None) -> Iterator[Path]:
+    """Yield the files of the modules that define custom tables or figures.
+
+    Parameters
+    ----------
+    names : iterable
+        Names of tables or figures, custom or not.
+    code : str or None
+        The folder of the modules.
+
+    Yields
+    ------
+    Path
+    """
+    for module in dict.fromkeys(name.rpartition(".")[0] for name in select_custom(names)):
+        path_stem = Path(code or "") / module.replace(".", "/")
+        candidates = (path_stem.with_suffix(".py"), path_stem / "__init__.py")
+        yield from (path for path in candidates if path.is_file())
+
+
+def list_claims() -> dict[str, str]:
+    """Return the ids of the claims (C1, C11s) with the names of their files, in numeric order."""
+    files = registry.list_names("kdpipe.analysis.claims")
+    return {
+        file.partition("_")[0].capitalize(): file for file in sorted(files, key=_claim_sort_key)
+    }
+
+
+def _claim_sort_key(file: str) -> tuple[str, int, str]:
+    """Return the letters and the number that a file begins with."""
+    match = re.match(r"([a-z]+)([0-9]+)", file)
+    return (match[1], int(match[2]), file) if match else (file, 0, file)
 
 
 def resolve_paths(content: object, folder: Path) -> object:
@@ -81,7 +132,7 @@ def has_custom_code(content: dict) -> bool:
     """Return whether a study has a custom network, loss term, table or figure."""
     sections = [content.get(key) for key in ("tables", "figures")]
     has_custom_reports = any(
-        report_items.select_custom(section) for section in sections if isinstance(section, dict)
+        select_custom(section) for section in sections if isinstance(section, dict)
     )
     return bool(content.get("networks")) or has_custom_terms(content) or has_custom_reports
 

@@ -22,8 +22,8 @@ from kdpipe.pydantic_base import (
     StopText,
     StrictModel,
 )
-from kdpipe.runs.eval_points import EvalPoint
 from kdpipe.runs.recipe import Recipe
+from kdpipe.runs.records import EvalPoint
 
 # Another spelling that a study may have, and the key that stands in its canonical form.
 RECIPE_ALIASES = {"optimizer": "optimiser"}

@@ -163,7 +163,7 @@ class KnownDataset:
     downloads : callable
         Returns the published files with their addresses.
     index_folder : callable or None
-        Maps the card and a folder to the arrays `file_index.INDEX_NAMES`. Raises DataError if the
+        Maps the card and a folder to the arrays `cache.INDEX_NAMES`. Raises DataError if the
         folder does not match the card.
     """
 

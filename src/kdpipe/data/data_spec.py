@@ -48,7 +48,7 @@ def build_unlabelled_spec(
 ) -> dict[str, Any]:
     """Return which unlabelled images a study has; a part of the methods and caches that use them.
 
-    `unlabelled_card` is that of images that are no part of the data set.
+    `unlabelled_card` is the card of images that are no part of the data set.
     """
     revision = {"unlabelled_revision": hashing.REVISIONS["unlabelled"]}
     if unlabelled_card is None:

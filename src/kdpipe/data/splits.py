@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdpipe.data import cards, file_index
+from kdpipe.data import cache, cards
 from kdpipe.data.arrays import compute_mean_std, draw_balanced_order, draw_proportional_order
 from kdpipe.data.cache import load_arrays, load_card_for_spec, read_notes
 from kdpipe.data.config import REST
@@ -36,7 +36,7 @@ class Subset:
         Classes, int64.
     """
 
-    images: np.ndarray | file_index.ImageFiles
+    images: np.ndarray | cache.ImageFiles
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class Split:
     def check_network(self, network: ModelSpec) -> None:
         """Raise DataError if the network of a spec was planned for other images."""
         images = self.test.images
-        channels = images.shape[0] if isinstance(images, file_index.ImageFiles) else images.shape[1]
+        channels = images.shape[0] if isinstance(images, cache.ImageFiles) else images.shape[1]
         for quantity, actual in (("classes", self.classes), ("channels", channels)):
             if getattr(network, quantity) != actual:
                 raise DataError(
@@ -239,7 +239,7 @@ def add_label_noise(
 
 def _image_files_factory(
     card: cards.DatasetCard, results_store: store.Store
-) -> Callable[[str, np.ndarray], file_index.ImageFiles]:
+) -> Callable[[str, np.ndarray], cache.ImageFiles]:
     """Return a function that makes the `ImageFiles` of some indices of a part.
 
     Raises DataError if the folder of the images is gone.
@@ -252,7 +252,7 @@ def _image_files_factory(
             f"bring it back, or type once: kdpipe prepare {card.name} --path FOLDER --results "
             f"{shlex.quote(str(results_store.root))} (data of one's own also want --card)"
         )
-    return lambda part, indices: file_index.ImageFiles(
+    return lambda part, indices: cache.ImageFiles(
         folder, part, indices, root, card.shape, is_custom=card.name not in cards.list_datasets()
     )
 

@@ -32,7 +32,7 @@ from kdpipe.data.batches import (
     normalize,
     to_device,
 )
-from kdpipe.data.file_index import ImageFiles
+from kdpipe.data.cache import ImageFiles
 from kdpipe.data.imagefolder import decoding
 from kdpipe.data.splits import Split, Subset
 from kdpipe.data.views import IDENTITY_VIEWS, Views

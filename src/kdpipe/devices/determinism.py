@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from kdpipe.devices import host, nvidia_smi
+from kdpipe.devices import gpus, host
 from kdpipe.errors import KdpipeError
 from kdpipe.runs.execution_options import KernelMode
 
@@ -99,7 +99,7 @@ def get_gpu_info() -> Mapping[str, str | bool]:
     return {
         "name": torch.cuda.get_device_name(),
         "capability": ".".join(map(str, torch.cuda.get_device_capability())),
-        "driver": nvidia_smi.query_driver_version() or "unknown",
+        "driver": gpus.query_driver_version() or "unknown",
         "cuda": str(torch.version.cuda),
         "cudnn": "none" if cudnn is None else str(cudnn),
         "tf32": torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32,

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from kdpipe.devices import nvidia_smi
+from kdpipe.devices import gpus
 from kdpipe.errors import KdpipeError
 
 POLL_SECONDS = 0.5  # between two searches for a free GPU
@@ -64,7 +64,7 @@ def lease_gpu(runs_per_gpu: int = 1) -> Iterator[str]:
     KdpipeError
         If there is no GPU.
     """
-    ids = nvidia_smi.list_gpus()
+    ids = gpus.list_gpus()
     if not ids:
         raise KdpipeError("device: cuda, but no GPU can be seen here: write device: cpu")
     is_waiting = False
@@ -93,7 +93,7 @@ def _sort_by_usage(ids: list[str]) -> list[str]:
     """Return GPUs in the order in which to try them: last those whose memory others use."""
     if len(ids) == 1:
         return ids
-    usage = nvidia_smi.query_memory_usage()
+    usage = gpus.query_memory_usage()
     return sorted(ids, key=lambda gpu: usage.get(gpu, 0.0) > MAX_FREE_USAGE)
 
 

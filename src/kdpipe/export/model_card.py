@@ -4,9 +4,9 @@ import yaml
 
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.data.cards import DatasetCard
-from kdpipe.export import preprocess
+from kdpipe.export import classifier
 from kdpipe.export.classifier import FLOAT_FILE, INT8_FILE
-from kdpipe.plan.footprint import format_size
+from kdpipe.plan.resources import format_size
 from kdpipe.report.format import escape_markdown, format_headline, format_si
 from kdpipe.runs.spec import RunSpec
 from kdpipe.stats.proportions import ProportionEstimate
@@ -194,7 +194,7 @@ def _render_input(config: dict) -> str:
     kind = "grey" if input_config["channels"] == 1 else "RGB"
     upright = "" if input_config["by_mode_alone"] else "turned upright (EXIF), "
     return (
-        f"A picture is {upright}made {kind}, and then {preprocess.describe_steps(input_config)}. "
+        f"A picture is {upright}made {kind}, and then {classifier.describe_steps(input_config)}. "
         "`kdpipe.load` and `kdpipe predict` do so. The graphs normalise: pixels / 255, less mean "
         f"{_format_numbers(input_config['mean'])}, divided by std "
         f"{_format_numbers(input_config['std'])}, of each channel. "

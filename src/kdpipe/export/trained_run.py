@@ -10,9 +10,9 @@ from kdpipe.analysis.dataframe import compute_top1_error
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.models import factory
 from kdpipe.plan.nodes import Run
-from kdpipe.runs import eval_points, records, run_folder
-from kdpipe.runs.eval_points import EvalPoint
+from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import read_arrays, read_bytes
+from kdpipe.runs.records import EvalPoint
 from kdpipe.runs.store import Store
 
 
@@ -90,18 +90,18 @@ def load_trained_run(
         reading = "last"
     folder = store.run(run.name)
     epoch, path = (
-        eval_points.get_eval_epoch(record, reading),
-        eval_points.find_weights_path(folder, record, reading),
+        records.get_eval_epoch(record, reading),
+        records.find_weights_path(folder, record, reading),
     )
     if epoch is None or path is None:
         raise KdpipeError(
             f"run {run.name} has no weights of its {reading} reading, and the study reads there: "
-            f"write reading: {eval_points.other_eval_point(reading)} into the study, or train the "
+            f"write reading: {records.other_eval_point(reading)} into the study, or train the "
             "run again (remove its folder)"
         )
     decay = run.spec.recipe.ema if run.epochs else None
     error = compute_top1_error((record[reading] or {}).get("val"))
-    outputs = eval_points.find_outputs_path(folder, record, reading)
+    outputs = records.find_outputs_path(folder, record, reading)
     weights, network = _load_weights(run, record, path, epoch, code)
     return TrainedRun(run, record, folder, reading, epoch, decay, error, outputs, weights, network)
 

@@ -12,9 +12,9 @@ from importlib import metadata
 from pathlib import Path
 
 from kdpipe import registry
-from kdpipe.devices import leases, nvidia_smi, torch_probe
+from kdpipe.devices import gpus, leases
 from kdpipe.errors import KdpipeError
-from kdpipe.gpu_check import subprocess_runner
+from kdpipe.gpu_check import fixtures
 from kdpipe.gpu_check.check import Check, Outcome
 from kdpipe.gpu_check.fixtures import CheckFixture
 from kdpipe.runs.files import write_json
@@ -64,15 +64,15 @@ def select_gpu() -> str:
     KdpipeError
         If there is no GPU, none that torch can use, or a run is using it.
     """
-    ids = nvidia_smi.list_gpus()
+    ids = gpus.list_gpus()
     if not ids:
         raise KdpipeError(
             "there is no GPU here (CUDA_VISIBLE_DEVICES, nvidia-smi): nothing was looked at"
         )
-    if problem := torch_probe.find_unusable_reason():
+    if problem := gpus.find_unusable_reason():
         raise KdpipeError(f"torch cannot use the GPU here: {problem}")
-    torch_probe.hide_unusable_gpus()
-    ids = nvidia_smi.list_gpus()
+    gpus.hide_unusable_gpus()
+    ids = gpus.list_gpus()
     if not leases.is_free(ids[0]):
         raise KdpipeError(
             f"a run of kdpipe is at work on GPU {ids[0]}: wait for it, or name another in "
@@ -93,8 +93,8 @@ def query_gpu_info() -> dict:
             return dict(determinism.get_gpu_info())
 
     with tempfile.TemporaryDirectory() as folder:
-        (info,) = subprocess_runner.run_parallel(
-            [read_info], Path(folder) / "log", time.monotonic() + torch_probe.PROBE_TIMEOUT
+        (info,) = fixtures.run_parallel(
+            [read_info], Path(folder) / "log", time.monotonic() + gpus.PROBE_TIMEOUT
         )
     return info
 
@@ -126,7 +126,7 @@ def _run_check(check: Check, fixture: CheckFixture) -> Outcome:
         return Outcome(None, f"the {MAX_MINUTES} minutes were over")
     try:
         (fields,) = fixture.run_forked(lambda: vars(check.function(fixture)))
-    except subprocess_runner.SubprocessError as error:
+    except fixtures.SubprocessError as error:
         return Outcome(False, str(error))
     return Outcome(**fields)
 

@@ -10,8 +10,9 @@ import json
 from collections.abc import Collection
 
 from kdpipe.devices import leases
+from kdpipe.jobs import validate
 from kdpipe.jobs.run_record import record_failures
-from kdpipe.runs import ownership, upstream, validate
+from kdpipe.runs import ownership, upstream
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
 from kdpipe.runs.ownership import CACHE_INFO_FILE, STUDENTS_FOLDER
 from kdpipe.runs.spec import LogitCacheSpec

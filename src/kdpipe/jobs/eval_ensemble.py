@@ -8,8 +8,9 @@ has null, and the ensemble is scored again once all members have them.
 from collections.abc import Sequence
 
 from kdpipe.errors import StoreError
+from kdpipe.jobs import validate
 from kdpipe.jobs.run_record import clean_up, format_summary, new_record, record_failures
-from kdpipe.runs import records, run_folder, upstream, validate
+from kdpipe.runs import records, run_folder, upstream
 from kdpipe.runs.spec import EnsembleSpec, Member
 from kdpipe.runs.store import Store, lock_run_folder
 from kdpipe.runs.upstream import find_failed_parent, list_parent_checksums

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from kdpipe.jobs import validate
 from kdpipe.jobs.run_record import clean_up, format_summary, new_record, record_failures
-from kdpipe.runs import records, validate
+from kdpipe.runs import records
 from kdpipe.runs.spec import ExportEvalSpec, ProbeSpec
 from kdpipe.runs.store import Store, lock_run_folder
 from kdpipe.runs.upstream import find_failed_parent, list_parent_checksums

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kdpipe.devices import leases
 from kdpipe.errors import DivergedError, StoreError
+from kdpipe.jobs import validate
 from kdpipe.jobs.cache_logits import release_caches
 from kdpipe.jobs.run_record import (
     build_manifest,
@@ -22,7 +23,7 @@ from kdpipe.jobs.run_record import (
     new_record,
     record_failures,
 )
-from kdpipe.runs import records, run_folder, validate
+from kdpipe.runs import records, run_folder
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
 from kdpipe.runs.files import read_bytes
 from kdpipe.runs.spec import RunSpec

@@ -2,12 +2,25 @@
 
 Each file in `families/` defines one `FAMILY`. The name of the file is the family's, with `_` for
 `-`. A plan asks a family thousands of times: torch is imported inside `build` alone.
+
+Networks for small images, without torch: a stem, three groups, and a linear classifier.
+
+The second and the third group halve height and width. What the groups of a family are made of is
+in its file; what all have in common is here, and their modules are in `layers`.
+
+Names of the form `<kind><depth>-<width>`: wrn16-2, densenet-bc40-12.
+
+One network has one spelling, since its name is part of a run's identity. A name that is nearly
+right is answered with the right one.
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from kdpipe.errors import KdpipeError
 
 Shape = tuple[int, int, int]  # channels, height, width
 
@@ -141,3 +154,106 @@ class Family:
     cost: Callable[[Architecture, Shape, int], Cost]
     groups: Callable[[Architecture, Shape], list[Shape]]
     build: Callable[[Architecture, int, int], Any]
+
+
+DEPTHS = range(10, 2000, 6)  # three groups of n blocks, each of two layers, and four more: 6n+4
+MAX_WIDTH = 1000
+
+# From a width to what is wrong with it and the nearest right one, or None.
+WidthFix = Callable[[float], tuple[str, float] | None]
+
+
+def compile_name_pattern(prefix: str) -> re.Pattern[str]:
+    """Compile the pattern of the names of a kind, right or nearly so."""
+    # The digits are bounded, so that no name makes int() or float() fail.
+    return re.compile(rf"{prefix}([0-9]{{1,9}})-([0-9]{{0,9}}\.?[0-9]{{1,9}})")
+
+
+def parse_depth_width(
+    name: str, prefix: str, noun: str, fix_width: WidthFix
+) -> tuple[int, float] | None:
+    """Parse the numbers of a name.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    prefix : str
+        Name of the kind, before the numbers.
+    noun : str
+        What the width is called in messages.
+    fix_width : callable
+        From a width to what is wrong with it and the nearest right one, or None.
+
+    Returns
+    -------
+    tuple of (int, float), or None
+        Blocks of each group, and the width; None for a name of another form.
+
+    Raises
+    ------
+    KdpipeError
+        With the nearest names, if a number is out of bounds or the name is spelt differently.
+    """
+    if not (match := compile_name_pattern(prefix).fullmatch(name)):
+        return None
+    depth, width = int(match[1]), float(match[2])
+    errors, depths, nearest = [], [depth], width
+    if depth not in DEPTHS:
+        errors.append(f"depth must be 6n+4, from {DEPTHS[0]} to {DEPTHS[-1]}, not {depth}")
+        depths = sorted(sorted(DEPTHS, key=lambda d: abs(d - depth))[:2])
+    if width > MAX_WIDTH:
+        errors.append(f"{noun} must be at most {MAX_WIDTH}, not {width:g}")
+        nearest = MAX_WIDTH
+    elif fix := fix_width(width):
+        errors.append(fix[0])
+        nearest = fix[1]
+    names = ", ".join(f"{prefix}{d}-{nearest:g}" for d in depths)
+    if errors:
+        raise KdpipeError(f"network '{name}': {' and '.join(errors)}; nearest: {names}")
+    if name != names:
+        raise KdpipeError(f"network '{name}' must be written '{names}'")
+    return (depth - 4) // 6, width
+
+
+def suggest_from_numbers(name: str, prefix: str, parse: Callable[[str], object]) -> Iterator[str]:
+    """Yield the name of that kind made of a misspelt one's numbers, if there is one."""
+    numbers = re.findall(r"[0-9]{1,4}(?:\.[0-9]{1,4})?", name[:40])
+    candidate = f"{prefix}{'-'.join(numbers)}"
+    with contextlib.suppress(KdpipeError):
+        if parse(candidate) is not None:
+            yield candidate
+
+
+MIN_SIDE = 4  # pixels: one is left after two halvings
+
+
+def check_size(arch: Architecture, shape: Shape) -> None:
+    """Raise KdpipeError unless images of that shape can be halved twice."""
+    channels, height, width = shape
+    if channels < 1:
+        raise KdpipeError(f"network '{arch.name}': images need at least 1 channel, not {channels}")
+    if min(height, width) < MIN_SIDE:
+        raise KdpipeError(
+            f"network '{arch.name}': images of {height} x {width} pixels are too small; it "
+            f"halves height and width twice and needs at least {MIN_SIDE} x {MIN_SIDE}"
+        )
+
+
+def stage_shapes_strided(arch: Architecture, shape: Shape) -> list[Shape]:
+    """Return the output shape of each group where strides halve: an odd pixel is kept."""
+    return _halve_stages(arch, shape, extra=1)
+
+
+def stage_shapes_pooled(arch: Architecture, shape: Shape) -> list[Shape]:
+    """Return the output shape of each group where pooling halves: an odd pixel is dropped."""
+    return _halve_stages(arch, shape, extra=0)
+
+
+def _halve_stages(arch: Architecture, shape: Shape, extra: int) -> list[Shape]:
+    _, height, width = shape
+    shapes = []
+    for channels in arch.widths:
+        shapes.append((channels, height, width))
+        height, width = (height + extra) // 2, (width + extra) // 2
+    return shapes

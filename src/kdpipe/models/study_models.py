@@ -14,7 +14,7 @@ from kdpipe.models.config import CustomModelConfig, InitFrom
 from kdpipe.models.custom import card as network_card
 from kdpipe.models.custom.card import ModelInfo
 from kdpipe.models.family import DEFAULT_SHAPE, Cost, Shape
-from kdpipe.models.pretrained import init_spec, input_transform
+from kdpipe.models.pretrained import input_transform, weights_info
 from kdpipe.models.pretrained.input_transform import DataShape, InputSpec, InputSpecs, ModelInput
 from kdpipe.runs.spec import ModelSpec
 from kdpipe.text import did_you_mean, join_names
@@ -123,7 +123,7 @@ class StudyModels:
             If a custom network has no card.
         """
         if name in self.starts:
-            init = init_spec.build_init_spec(self.starts[name])
+            init = weights_info.build_init_spec(self.starts[name])
             return replace(self.spec(self.resolve_name(name)), name=name, start=init)
         if name in self.adapted:
             input_spec, network, adapted_models = self.adapted[name]

@@ -21,17 +21,9 @@ from kdpipe.losses.custom import card as term_card
 from kdpipe.losses.custom.card import TermCard
 from kdpipe.models import study_models
 from kdpipe.models.family import Cost
-from kdpipe.models.pretrained import init_spec, input_transform, weights_info
+from kdpipe.models.pretrained import input_transform, weights_info
 from kdpipe.models.pretrained.input_transform import DataShape
 from kdpipe.models.study_models import StudyModels
-from kdpipe.plan.footprint import (
-    BYTES_PER_LOGIT,
-    FORWARDS_PER_STEP,
-    MAX_EPOCHS_MULTIPLIER,
-    Lineage,
-    compute_epochs_multiplier,
-    count_ancestor_macs,
-)
 from kdpipe.plan.nodes import (
     Cell,
     Ensemble,
@@ -46,9 +38,17 @@ from kdpipe.plan.nodes import (
     Teacher,
     TeachingSpec,
 )
-from kdpipe.runs import mixup, spec
-from kdpipe.runs.eval_points import EvalPoint
-from kdpipe.runs.recipe import Recipe
+from kdpipe.plan.resources import (
+    BYTES_PER_LOGIT,
+    FORWARDS_PER_STEP,
+    MAX_EPOCHS_MULTIPLIER,
+    Lineage,
+    compute_epochs_multiplier,
+    count_ancestor_macs,
+)
+from kdpipe.runs import spec
+from kdpipe.runs.recipe import Recipe, enabled_mixes
+from kdpipe.runs.records import EvalPoint
 from kdpipe.runs.spec import DataSpec
 
 # How many students of a teacher checkpoint are assumed to share its logit cache if a study leaves
@@ -476,7 +476,7 @@ class RunPlanner:
         outputs = self.study.teacher_outputs
         if outputs == "auto":
             outputs = "table" if is_worth_caching(recipe.epochs, self.views) else "live"
-        if mixup.enabled_mixes(recipe):
+        if enabled_mixes(recipe):
             outputs = "live"
         return recipe, method_spec, methods.choose_teacher_source(method_spec, outputs)
 
@@ -571,7 +571,7 @@ class RunPlanner:
         """
         source = self.study.pretrained[label]
         recipe = self.get_recipe(source.network).model_copy(update={"epochs": 0, "drop_epochs": []})
-        checksum = init_spec.get_checksum(source)
+        checksum = weights_info.get_checksum(source)
         weights_spec = spec.PretrainedSpec(weights=source.weights, sha256=checksum)
         network = label if label in self.networks.adapted else source.network
         run = self._plan_run(network, recipe, 0, pretrained=weights_spec)

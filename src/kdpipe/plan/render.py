@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from kdpipe.data.data_spec import count_views
 from kdpipe.losses import method as methods
 from kdpipe.plan.estimate import CostModel
-from kdpipe.plan.footprint import (
+from kdpipe.plan.nodes import Plan, Run
+from kdpipe.plan.resources import (
     BYTES_PER_LOGIT,
     FORWARDS_PER_STEP,
     count_export_eval_bytes,
@@ -18,9 +19,8 @@ from kdpipe.plan.footprint import (
     count_run_bytes,
     format_size,
 )
-from kdpipe.plan.nodes import Plan, Run
 from kdpipe.plan.status import STATES
-from kdpipe.runs import mixup
+from kdpipe.runs import recipe
 from kdpipe.text import join_names
 
 WORTHWHILE_SHARE = 0.9  # of the operations: a smaller saving is not mentioned
@@ -175,13 +175,13 @@ def _format_teaching(plan: Plan) -> list[str]:
             continue
         is_live = run.spec.teacher.outputs == "live"
         needs_features = is_live and methods.required_features(run.spec.method)
-        group = mixed_runs if mixup.enabled_mixes(run.spec.recipe) else logit_runs
+        group = mixed_runs if recipe.enabled_mixes(run.spec.recipe) else logit_runs
         (feature_runs if needs_features else group).append(run)
     lines = _format_output_choice(plan, logit_runs)
     if mixed_runs:
         live_macs = sum(run.teacher_multiply_adds for run in mixed_runs)
         ways = dict.fromkeys(
-            key for run in mixed_runs for key in mixup.enabled_mixes(run.spec.recipe)
+            key for run in mixed_runs for key in recipe.enabled_mixes(run.spec.recipe)
         )
         lines.append(
             f"teacher outputs of {len(mixed_runs):,} students: {live_macs:.2e} mult-adds "

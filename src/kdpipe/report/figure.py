@@ -15,7 +15,7 @@ import pandas as pd
 
 from kdpipe import registry
 from kdpipe.analysis.claim import UntestableClaim
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     filter_rows,
     group_rows,
     normalize_frame,

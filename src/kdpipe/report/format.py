@@ -8,7 +8,7 @@ sentence, `format_headline`, which says the same wherever it is shown.
 import math
 import re
 
-from kdpipe.analysis.frame_queries import UNTRAINED_STOP
+from kdpipe.analysis.dataframe import UNTRAINED_STOP
 from kdpipe.analysis.recommendation import PairedGain, Recommendation
 from kdpipe.stats.intervals import MIN_SEEDS, Summary
 from kdpipe.stats.ranks import Rank

@@ -21,8 +21,8 @@ from markupsafe import Markup, escape
 
 from kdpipe import __version__
 from kdpipe.analysis.claim import Verdict, get_current_interim
+from kdpipe.analysis.dataframe import POST_HOC_KINDS
 from kdpipe.analysis.eval_point import EVAL_POINT_TEXT
-from kdpipe.analysis.frame_queries import POST_HOC_KINDS
 from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT
 from kdpipe.analysis.recommendation import PairedGain, Recommendation
 from kdpipe.config.schema import Study
@@ -46,7 +46,7 @@ from kdpipe.report.table import (
     frame_to_markdown,
     table_to_markdown,
 )
-from kdpipe.runs.eval_points import EvalPoint, other_eval_point
+from kdpipe.runs.records import EvalPoint, other_eval_point
 from kdpipe.text import join_names
 
 MAX_OPEN_ROWS = 40  # rows of a table, or curves; more are folded

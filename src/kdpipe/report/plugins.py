@@ -14,9 +14,9 @@ import pandas as pd
 
 from kdpipe.analysis import dataframe, eval_point
 from kdpipe.analysis.claim import UntestableClaim
-from kdpipe.analysis.frame_queries import restrict_to_blocks
-from kdpipe.analysis.preregistration.dry_analysis import SimulatedStore
-from kdpipe.config import report_items
+from kdpipe.analysis.dataframe import restrict_to_blocks
+from kdpipe.analysis.preregistration.register import SimulatedStore
+from kdpipe.config import paths
 from kdpipe.config.schema import Study
 from kdpipe.errors import KdpipeError
 from kdpipe.plan.nodes import Plan
@@ -30,7 +30,7 @@ from kdpipe.report.table import (
     table_to_latex,
     table_to_markdown,
 )
-from kdpipe.runs.eval_points import EvalPoint
+from kdpipe.runs.records import EvalPoint
 from kdpipe.runs.store import Store
 from kdpipe.stats.error_provenance import ErrorMaskLookup
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
@@ -136,7 +136,7 @@ def _render_each(
     """Render every custom object under a key of the study, in the order of their specs."""
     code = Path(study.code) if study.code else None
     specs, results, errors = [], [], []
-    for name in report_items.select_custom(blocks_by_name := getattr(study, key)):
+    for name in paths.select_custom(blocks_by_name := getattr(study, key)):
         label = f"{key}.{name}"
         try:
             spec = import_object(label, name, code)

@@ -16,12 +16,12 @@ import pandas as pd
 
 from kdpipe.analysis import claim, dataframe, eval_point, pairwise, per_class, recommendation
 from kdpipe.analysis.claim import Verdict
+from kdpipe.analysis.dataframe import normalize_frame, restrict_to_blocks
 from kdpipe.analysis.eval_point import PerImageErrors
-from kdpipe.analysis.frame_queries import normalize_frame, restrict_to_blocks
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.analysis.search import rounds, uncertainty
-from kdpipe.config import report_items
+from kdpipe.config import paths
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.pydantic_base import DOTTED_PATTERN
@@ -37,8 +37,8 @@ from kdpipe.report.table import (
     table_to_latex,
     table_to_markdown,
 )
-from kdpipe.runs.eval_points import EVAL_POINTS, EvalPoint
 from kdpipe.runs.files import atomic_replace_all, find_temporary_files
+from kdpipe.runs.records import EVAL_POINTS, EvalPoint
 from kdpipe.runs.store import Store
 from kdpipe.stats.error_provenance import ErrorMaskLookup
 from kdpipe.text import escape_lines
@@ -82,7 +82,7 @@ def render_report(plan: Plan, store: Store, folder: Path) -> Path:
     files = {
         folder / name: content for name, content in _render_files(report, frame, digest).items()
     }
-    custom_names = report_items.select_custom([*plan.study.tables, *plan.study.figures])
+    custom_names = paths.select_custom([*plan.study.tables, *plan.study.figures])
     if custom_files := _list_custom_files(custom_names):
         listing = "".join(f"{name}\n" for name in custom_files)
         files[folder / fingerprint.CUSTOM_FILES_LIST] = listing.encode()

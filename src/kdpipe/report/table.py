@@ -26,11 +26,11 @@ import numpy as np
 import pandas as pd
 
 from kdpipe import registry
-from kdpipe.analysis import eval_point, frame_queries
-from kdpipe.analysis.frame_queries import add_error_provenance, describe_gaps, get_series_by_seed
+from kdpipe.analysis import dataframe, eval_point
+from kdpipe.analysis.dataframe import add_error_provenance, describe_gaps, get_series_by_seed
 from kdpipe.losses.method import is_plain_kd, short_label
 from kdpipe.report.format import escape_markdown, format_estimate, format_si, format_stop
-from kdpipe.runs.eval_points import EvalPoint, other_eval_point
+from kdpipe.runs.records import EvalPoint, other_eval_point
 from kdpipe.stats.error_provenance import (
     ErrorMaskLookup,
     ErrorWithProvenance,
@@ -200,11 +200,11 @@ def summarize_cell(
     **partners : Series or None
         By the name of a difference, the errors by seed of its partner; None if it has none.
     """
-    finished = frame_queries.find_finished_rows(cell)
+    finished = dataframe.find_finished_rows(cell)
     costs = np.fmax.reduce(cell[list(COST_COLUMNS)].to_numpy(float), axis=0, initial=np.nan)
     fields = dict(zip(COST_COLUMNS, costs.tolist(), strict=True))
-    fields |= estimate_mean("teacher_error", frame_queries.get_teacher_errors(cell))
-    errors = frame_queries.get_values_by_seed(cell, "test_error", finished)
+    fields |= estimate_mean("teacher_error", dataframe.get_teacher_errors(cell))
+    errors = dataframe.get_values_by_seed(cell, "test_error", finished)
     fields |= _summarize_errors(errors, **partners)
     if measures:
         values = cell[list(measures)].to_numpy(float)[finished]
@@ -297,10 +297,10 @@ def estimate_difference(
 
 def get_scratch_errors(frame: pd.DataFrame) -> dict[str, pd.Series]:
     """Return the errors by seed of the runs on labels alone, by student."""
-    scratch = frame_queries.filter_rows(frame, kind="scratch")
+    scratch = dataframe.filter_rows(frame, kind="scratch")
     errors_by_student = {
         key["student"]: get_series_by_seed(cell)
-        for key, cell in frame_queries.group_rows(scratch, "student")
+        for key, cell in dataframe.group_rows(scratch, "student")
     }
     return dict.fromkeys(frame.student, pd.Series(dtype=float)) | errors_by_student
 

@@ -191,7 +191,6 @@ def _iter_kdpipe_folders(store: Store) -> Iterator[Path]:
                 yield path
 
 
-# ------------------------------------------------------------------------------
 # Leftovers, and the removal of folders
 
 

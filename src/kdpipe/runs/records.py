@@ -14,6 +14,13 @@ classes predicted for them in place of the logits, at the last epoch and at the 
 validation where that is another; the reason of a failure. It holds no weights, so nothing can be
 trained from it. Equal results give equal bytes: the lines are sorted, and the gzip header has
 neither a time nor a name. Each line ends in its SHA-256.
+
+The two evaluation points of a finished run: its last epoch, and its best one on validation.
+
+A run keeps weights and outputs of both. Where the best epoch is the last one they are equal and are
+written once, under the names of the last; `find_weights_path` and `find_outputs_path` return them
+either way. A run of a version that kept only the last has its best point as numbers in its record,
+and a run without validation has none.
 """
 
 import contextlib
@@ -29,7 +36,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from kdpipe import hashing
 from kdpipe.errors import StoreError
@@ -110,7 +117,6 @@ class ArchiveEntry:
 ArchiveEntries = dict[tuple[str, str], ArchiveEntry]  # by (kind, name)
 
 
-# ------------------------------------------------------------------------------
 # Reading and writing the record of a folder
 
 
@@ -261,7 +267,6 @@ def parse_record(data: bytes, path: Path | str) -> dict:
     )
 
 
-# ------------------------------------------------------------------------------
 # Whether a record can be used where it lies
 
 
@@ -353,7 +358,6 @@ def _compute_spec_digest(record: dict) -> str:
         return ""
 
 
-# ------------------------------------------------------------------------------
 # Two records of one run
 
 
@@ -403,7 +407,6 @@ def _is_optional_absent(key: str, record: dict) -> bool:
     return key in (PARENTS_KEY, "images", UNAVERAGED_KEY) and key not in record
 
 
-# ------------------------------------------------------------------------------
 # The schema of a record, as far as others rely on it
 
 
@@ -533,7 +536,6 @@ _KEY_CHECKS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-# ------------------------------------------------------------------------------
 # The archive
 
 
@@ -656,3 +658,48 @@ def _compress(text: bytes) -> bytes:
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
         file.write(text)
     return buffer.getvalue()
+
+
+EvalPoint = Literal["last", "best"]
+EVAL_POINTS: tuple[EvalPoint, ...] = get_args(EvalPoint)
+
+
+def other_eval_point(eval_point: EvalPoint) -> EvalPoint:
+    """Return the evaluation point that is not this one."""
+    return "best" if eval_point == "last" else "last"
+
+
+def get_eval_epoch(record: dict, eval_point: EvalPoint) -> int | None:
+    """Return the epoch of an evaluation point of a finished run; None if it has none."""
+    return (record.get(eval_point) or {}).get("epoch")
+
+
+def is_best_last(record: dict | None) -> bool:
+    """Return whether the best epoch of a run is its last one, so both points are equal."""
+    if record is None:
+        return False
+    best_epoch = get_eval_epoch(record, "best")
+    return best_epoch is not None and best_epoch == get_eval_epoch(record, "last")
+
+
+def find_weights_path(folder: Path, record: dict, eval_point: EvalPoint) -> Path | None:
+    """Return the file of weights at an evaluation point, if the record lists it."""
+    return _find_listed_path(
+        folder, record, eval_point, run_folder.weights_path, run_folder.best_weights_path
+    )
+
+
+def find_outputs_path(folder: Path, record: dict, eval_point: EvalPoint) -> Path | None:
+    """Return the file of logits and labels at an evaluation point, if the record lists it."""
+    return _find_listed_path(
+        folder, record, eval_point, run_folder.outputs_path, run_folder.best_outputs_path
+    )
+
+
+def _find_listed_path(
+    folder: Path, record: dict, eval_point: EvalPoint, last_path: Callable, best_path: Callable
+) -> Path | None:
+    if get_eval_epoch(record, eval_point) is None:
+        return None
+    path = (last_path if eval_point == "last" or is_best_last(record) else best_path)(folder)
+    return path if find_file_info(record, folder, path) else None

@@ -61,7 +61,7 @@ def outputs_path(folder: Path, epoch: int | None = None) -> Path:
 def best_weights_path(folder: Path) -> Path:
     """Return the path of the weights after the best epoch on validation.
 
-    There is no such file where the best epoch is the last one, see `eval_points.find_weights_path`.
+    There is no such file where the best epoch is the last one, see `records.find_weights_path`.
     """
     return folder / "best-weights.safetensors"
 

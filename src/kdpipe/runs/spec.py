@@ -44,7 +44,7 @@ class SpecPart:
         """Build the part from its JSON form, with the values exactly as they are written.
 
         Keys that the canonical form leaves out take their neutral value. The values are not
-        checked, `validate.validate_spec` does that.
+        checked, `jobs.validate.validate_spec` does that.
 
         Raises
         ------

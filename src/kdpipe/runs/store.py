@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from kdpipe.errors import MissingRunError, StoreError
-from kdpipe.runs import eval_points, records, run_folder
-from kdpipe.runs.eval_points import EvalPoint
+from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import read_bytes
+from kdpipe.runs.records import EvalPoint
 
 # In a folder of records of kdpipe 0.1: the misclassified test images of all runs in one file.
 OUTCOMES_FILE = "outcomes.jsonl"
@@ -254,7 +254,7 @@ class Store:
         by_name = {}
         for entry in self.read_archive().values():
             wrong, missed = entry.wrong, entry.missed
-            if eval_point == "best" and not eval_points.is_best_last(entry.record):
+            if eval_point == "best" and not records.is_best_last(entry.record):
                 wrong, missed = entry.wrong_at_best, entry.missed_at_best
             if wrong is not None:
                 by_name[entry.name] = {"digest": entry.digest, **wrong, "missed": missed}

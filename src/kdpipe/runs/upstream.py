@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdpipe.errors import MissingRunError, StoreError
-from kdpipe.runs import eval_points, records, run_folder
+from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.spec import Member, RunSpec
 from kdpipe.runs.store import Store
@@ -56,8 +56,8 @@ def load_best_outputs(member: Member, store: Store) -> dict | None:
     if path is None:
         return None
     best_member = member
-    if member.epoch == eval_points.get_eval_epoch(record, "last"):
-        best_member = replace(member, epoch=eval_points.get_eval_epoch(record, "best"))
+    if member.epoch == records.get_eval_epoch(record, "last"):
+        best_member = replace(member, epoch=records.get_eval_epoch(record, "best"))
     return _read_member_arrays(
         path, records.find_file_info(record, folder, path), best_member, store
     )
@@ -81,10 +81,10 @@ def load_best_checkpoint(member: Member, store: Store) -> tuple[int, dict, dict]
         If the run kept no files of its best epoch.
     """
     folder, record = _load_finished_member(member, store)
-    epoch = eval_points.get_eval_epoch(record, "best")
+    epoch = records.get_eval_epoch(record, "best")
     paths = [
-        eval_points.find_weights_path(folder, record, "best"),
-        eval_points.find_outputs_path(folder, record, "best"),
+        records.find_weights_path(folder, record, "best"),
+        records.find_outputs_path(folder, record, "best"),
     ]
     if epoch is None or None in paths:
         raise MissingRunError(
@@ -105,8 +105,8 @@ def find_best_outputs(folder: Path, record: dict, epoch: int) -> Path | None:
 
     `epoch` is that of the member in the ensemble, `record` that of its run in `folder`.
     """
-    if epoch == eval_points.get_eval_epoch(record, "last"):
-        return eval_points.find_outputs_path(folder, record, "best")
+    if epoch == records.get_eval_epoch(record, "last"):
+        return records.find_outputs_path(folder, record, "best")
     path = run_folder.outputs_path(folder, epoch)
     return path if records.find_file_info(record, folder, path) else None
 

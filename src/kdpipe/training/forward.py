@@ -1,16 +1,18 @@
 """Forward passes that return logits, and what terms of the loss compare beside them."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kdpipe.devices import host
 from kdpipe.errors import KdpipeError
-from kdpipe.losses.base import ModelOutput
-from kdpipe.models.classifier_head import InputHook
+from kdpipe.losses.base import ModelOutput, to_float32
+from kdpipe.models.layers import InputHook
 from kdpipe.models.pretrained.adapter import unwrap
 from kdpipe.runs.recipe import Recipe
 from kdpipe.runs.spec import ModelSpec
@@ -175,3 +177,27 @@ def make_train_forward(extractor: FeatureExtractor, recipe: Recipe) -> Callable:
         return output._replace(logits=output.logits.float())
 
     return forward
+
+
+# The average of an ensemble's members as one set of logits, which any loss can soften.
+
+
+def ensemble_logits(member_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return the logits of an ensemble that averages its members' probabilities.
+
+    softmax(result / T) is the mean of softmax(member / T). With T = 1, the default, the result is
+    the logarithm of the mean probability, and the loss softens it afterwards. That is neither the
+    mean of the members' logits nor, at T > 1, the mean of their softened probabilities.
+
+    Parameters
+    ----------
+    member_logits : Tensor of shape (M, B, C)
+    temperature : float
+        T, at which the probabilities are averaged.
+
+    Returns
+    -------
+    Tensor of shape (B, C)
+    """
+    log_p = F.log_softmax(to_float32(member_logits) / temperature, dim=-1)
+    return temperature * (torch.logsumexp(log_p, dim=0) - math.log(len(log_p)))

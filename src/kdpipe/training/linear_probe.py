@@ -27,7 +27,7 @@ from kdpipe.data.streaming import StreamedBatches
 from kdpipe.data.views import IDENTITY_VIEWS
 from kdpipe.devices import cuda_errors, determinism
 from kdpipe.errors import DivergedError, KdpipeError
-from kdpipe.models import classifier_head, factory
+from kdpipe.models import factory, layers
 from kdpipe.models.pretrained import adapter
 from kdpipe.runs import metrics, run_folder, store
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
@@ -148,7 +148,7 @@ def extract_features(
     def run_batches(size: int) -> torch.Tensor:
         batch_size = min(size, adapter.CPU_BATCH_SIZE) if network.input else size
         with (
-            classifier_head.record_head_input(model, network.classes, network.name) as get_input,
+            layers.record_head_input(model, network.classes, network.name) as get_input,
             contextlib.closing(images.unaugmented_batches(batch_size)) as batches,
         ):
             return torch.cat([get_input(x.contiguous(memory_format=layout)).cpu() for x in batches])

@@ -31,7 +31,6 @@ from kdpipe.models import factory
 from kdpipe.models.pretrained.weights import Backbone, load_init, load_pretrained
 from kdpipe.runs import run_folder, upstream
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
-from kdpipe.runs.mixup import BatchMixer
 from kdpipe.runs.recipe import learning_rate
 from kdpipe.runs.spec import RunSpec
 from kdpipe.runs.store import Store
@@ -44,6 +43,7 @@ from kdpipe.training.checkpoint import (
     save_state,
 )
 from kdpipe.training.forward import FeatureExtractor, make_train_forward
+from kdpipe.training.mixup import BatchMixer
 from kdpipe.training.objective import Objective, TermWeights, require_online
 from kdpipe.training.optim import Optimizer
 from kdpipe.training.teachers import cached, unlabelled

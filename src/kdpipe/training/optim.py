@@ -9,8 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kdpipe.runs.optim_info import load_optimizers
-from kdpipe.runs.recipe import Recipe
+from kdpipe.runs.recipe import Recipe, load_optimizers
 
 
 class Optimizer:

@@ -17,12 +17,12 @@ from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.search import rounds, state
 from kdpipe.config import load
 from kdpipe.config.schema import Study
-from kdpipe.devices import select
+from kdpipe.devices import gpus
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs import cache_logits, parent_watchdog
 from kdpipe.plan import planner, status
 from kdpipe.plan.nodes import Plan
-from kdpipe.report import fingerprint, orphans
+from kdpipe.report import fingerprint
 from kdpipe.runs.integrity import data_drift
 from kdpipe.runs.ownership import CARD_FILE
 from kdpipe.runs.records import ensure_record_backup, read_finished_record
@@ -104,10 +104,10 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
     preflight.check_output_dirs(kinds, store, Path(report_dir(study)))
     if plan.gauges.keys() & to_do:
         preflight.require_export_packages()
-    device = select.select_device(
+    device = gpus.select_device(
         study.device, options.is_remote, _find_finished_device(plan, to_do, store)
     )
-    os.environ[select.DEVICE_VARIABLE] = device  # for the jobs
+    os.environ[gpus.DEVICE_VARIABLE] = device  # for the jobs
     if not options.is_remote:
         preflight.require_compiler((plan.runs[name] for name in to_do & plan.runs.keys()), device)
 
@@ -152,7 +152,7 @@ def load_for_job(source: "StudySource", options: SnakemakeOptions) -> RuleContex
         plan,
         to_do=frozenset(name for nodes in decided_plan.recorded_nodes.values() for name in nodes),
         data_ready=frozenset(plan.datasets),
-        device=select.get_job_device(study.device),
+        device=gpus.get_job_device(study.device),
         store=store,
         options=options,
     )
@@ -249,7 +249,7 @@ def _clean_up(context: RuleContext) -> None:
     plan, store = context.plan, context.store
     with contextlib.suppress(OSError):  # somebody else's, which is no concern of this study
         cache_logits.release_all_caches(store)
-        for path in orphans.find_orphans_of_report(Path(context.report_dir)):
+        for path in fingerprint.find_orphans_of_report(Path(context.report_dir)):
             path.unlink(missing_ok=True)
     for name in (name for nodes in plan.recorded_nodes.values() for name in nodes):
         Path(stale_marker(name)).unlink(missing_ok=True)

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdpipe.errors import KdpipeError
-from kdpipe.plan import benchmark_cache, estimate
-from kdpipe.plan.benchmark_cache import Speed
+from kdpipe.plan import estimate
+from kdpipe.plan.estimate import Speed
 from kdpipe.plan.nodes import Plan, Run
 from kdpipe.runs.execution_options import ExecutionOptions
 
@@ -38,11 +38,11 @@ def find_unmeasured(plan: Plan, names: Collection[str], device: str) -> list[Run
     device : {"cpu", "cuda"}
         Device of the runs.
     """
-    measured, runs_by_key = benchmark_cache.load_speeds(), {}
+    measured, runs_by_key = estimate.load_speeds(), {}
     for run in sorted(plan.runs.values(), key=lambda run: run.cost.multiply_adds):
         if (
             run.name in names
-            and (key := benchmark_cache.make_speed_key(plan, run, device)) not in measured
+            and (key := estimate.make_speed_key(plan, run, device)) not in measured
         ):
             runs_by_key.setdefault(key, run)
     return list(runs_by_key.values())
@@ -133,9 +133,9 @@ def measure_speeds(plan: Plan, runs: list[Run], device: str) -> None:
         speed_by_run |= {
             run.name: _scale_speed(speed_by_run[last.name], last, run) for run in untimed
         }
-    benchmark_cache.save_speeds(
+    estimate.save_speeds(
         {
-            benchmark_cache.make_speed_key(plan, plan.runs[name], device): speed_by_run[name]
+            estimate.make_speed_key(plan, plan.runs[name], device): speed_by_run[name]
             for name in speed_by_run
         }
     )

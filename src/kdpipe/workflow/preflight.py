@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kdpipe.analysis.search import search_space
-from kdpipe.config import load, report_items
+from kdpipe.config import load, paths
 from kdpipe.devices import host
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
@@ -50,7 +50,7 @@ def run_preflight(path: Path | str) -> tuple[Plan, list[str]]:
     plan = planner.build_plan(load.load_study(path))
     search_space.check_search(plan)
     notes = data_drift.check_study_inputs(plan, str(path))
-    if report_items.select_custom([*plan.study.tables, *plan.study.figures]):
+    if paths.select_custom([*plan.study.tables, *plan.study.figures]):
         from kdpipe.report import plugins
 
         data_drift.raise_study_errors(str(path), plugins.find_plugin_errors(plan))

@@ -15,7 +15,7 @@ from kdpipe import hashing
 from kdpipe.config.schema import Study
 from kdpipe.data.cards import DatasetCard
 from kdpipe.data.data_spec import find_unlabelled_folder
-from kdpipe.devices import nvidia_smi
+from kdpipe.devices import gpus
 from kdpipe.losses.method import CUSTOM_TERM
 from kdpipe.plan import estimate, resources
 from kdpipe.plan.nodes import Ensemble, ExportEval, LogitCache, Node, Plan, Probe, Run
@@ -239,7 +239,7 @@ class RuleContext:
     @property
     def gpu_slots(self) -> int:
         """Return the number of runs that the GPUs of this machine hold at a time."""
-        return len(nvidia_smi.list_gpus()) * self.study.runs_per_gpu
+        return len(gpus.list_gpus()) * self.study.runs_per_gpu
 
     @property
     def max_jobs(self) -> int | None:

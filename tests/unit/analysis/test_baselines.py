@@ -2,8 +2,8 @@
 
 from helpers.synthetic_frames import cell, frame
 
-from kdpipe.analysis import baselines
-from kdpipe.analysis.frame_queries import filter_rows, normalize_frame
+from kdpipe.analysis import recommendation
+from kdpipe.analysis.dataframe import filter_rows, normalize_frame
 
 # 300 operations of its own, 100 of its teacher's answers, and what all before it took.
 PRICES = {"train_macs": 300.0, "teacher_macs": 100.0}
@@ -17,7 +17,7 @@ def named(ancestors, *others):
     student = cell([9.0] * 3, teacher="mid", ancestor_macs=ancestors, **PRICES)
     known = normalize_frame(frame(cell([10.0] * 3, "scratch"), student, *others))
     rows = filter_rows(known, kind="student")
-    found = baselines.find_baselines(known, "small", rows, rows)
+    found = recommendation.find_baselines(known, "small", rows, rows)
     return {r.name: r for r in found if "epochs" in r.name}
 
 

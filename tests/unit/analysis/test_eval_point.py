@@ -12,8 +12,8 @@ from scipy import stats
 
 from kdpipe.analysis import dataframe, eval_point, recommendation
 from kdpipe.analysis.claim import judge_both_eval_points, judge_claims, verdicts_to_json
+from kdpipe.analysis.dataframe import add_error_provenance
 from kdpipe.analysis.eval_point import PerImageErrors, pack_error_mask
-from kdpipe.analysis.frame_queries import add_error_provenance
 from kdpipe.errors import StoreError
 from kdpipe.report import page
 from kdpipe.runs import run_folder

@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.analysis.dataframe import _describe_device
-from kdpipe.analysis.frame_queries import describe_gaps
+from kdpipe.analysis.dataframe import _describe_device, describe_gaps
 
 GPU = {"type": "cuda", "name": "A100", "threads": 1, "capability": "8.0", "driver": "550.54"}
 GPU |= {"cuda": "13.0", "cudnn": "91002", "tf32": False, "kernels": "deterministic"}

@@ -10,8 +10,8 @@ from scipy import stats
 from sklearn import metrics
 
 from kdpipe.analysis import dataframe, recommendation
+from kdpipe.analysis.dataframe import filter_rows, normalize_frame
 from kdpipe.analysis.eval_point import PerImageErrors
-from kdpipe.analysis.frame_queries import filter_rows, normalize_frame
 from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT, compute_per_class_errors
 from kdpipe.errors import StoreError
 from kdpipe.report.builtin_tables.by_class import describe_worst_class, render_class_table

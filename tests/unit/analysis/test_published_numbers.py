@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from helpers.synthetic_frames import cell, frame
 
-from kdpipe.analysis.frame_queries import normalize_frame
+from kdpipe.analysis.dataframe import normalize_frame
 from kdpipe.analysis.published import (
     describe_published_error,
     get_published_errors_by_pair,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdpipe import hashing
-from kdpipe.cli import arguments
+from kdpipe.cli import command
 from kdpipe.errors import KdpipeError
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
 
@@ -18,28 +18,26 @@ def parsed(add, *words: str) -> argparse.Namespace:
 
 
 def test_results_need_not_be_there_yet(tmp_path):
-    assert parsed(arguments.add_results).results == Path("results")
-    options = parsed(arguments.add_results, "--results", str(tmp_path / "new" / "results"))
-    assert arguments.open_store(options).root == tmp_path / "new" / "results"
+    assert parsed(command.add_results).results == Path("results")
+    options = parsed(command.add_results, "--results", str(tmp_path / "new" / "results"))
+    assert command.open_store(options).root == tmp_path / "new" / "results"
     assert not (tmp_path / "new").exists()
 
 
 def test_a_file_in_the_place_of_results_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    options = parsed(arguments.add_results, "--results", str(tmp_path / "file" / "results"))
+    options = parsed(command.add_results, "--results", str(tmp_path / "file" / "results"))
     with pytest.raises(KdpipeError, match=r"file is a file; give the folder that has runs/ in it"):
-        arguments.open_store(options)
+        command.open_store(options)
 
 
 def test_means_are_what_the_words_say():
-    assert arguments.parse_execution_options(parsed(arguments.add_execution_options)) == CPU_OPTIONS
+    assert command.parse_execution_options(parsed(command.add_execution_options)) == CPU_OPTIONS
     told = ExecutionOptions(
         device="cuda", runs_per_gpu=2, kernels="any", code=Path("code"), workers=3
     )
     assert (
-        arguments.parse_execution_options(
-            parsed(arguments.add_execution_options, *told.to_arguments())
-        )
+        command.parse_execution_options(parsed(command.add_execution_options, *told.to_arguments()))
         == told
     )
 
@@ -49,7 +47,7 @@ def test_means_are_what_the_words_say():
 )
 def test_means_that_cannot_be_are_refused(word, capsys):
     with pytest.raises(SystemExit, match="2"):
-        parsed(arguments.add_execution_options, word)
+        parsed(command.add_execution_options, word)
     assert word.partition("=")[0] in capsys.readouterr().err
 
 
@@ -64,11 +62,11 @@ def test_means_that_cannot_be_are_refused(word, capsys):
 )
 def test_a_spec_that_is_no_object_is_refused(text, message):
     with pytest.raises(KdpipeError, match=message):
-        arguments.parse_spec("run", text)
+        command.parse_spec("run", text)
 
 
 def test_a_spec_is_its_object():
     text = (
         '{"evaluation":1,"kind":"ensemble","members":[{"epoch":2,"run":"d"}],"revision":1,"seed":0}'
     )
-    assert hashing.canonical_json(arguments.parse_spec("ensemble", text)) == text
+    assert hashing.canonical_json(command.parse_spec("ensemble", text)) == text

@@ -13,7 +13,7 @@ from kdpipe.cli import scaffold
 from kdpipe.cli.main import main
 from kdpipe.config import load
 from kdpipe.data import cards
-from kdpipe.plan import benchmark_cache, estimate, planner
+from kdpipe.plan import estimate, planner
 from kdpipe.workflow import machine_benchmark
 
 
@@ -24,7 +24,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(scaffold, "time_step", lambda *_: 0.001)
     monkeypatch.setattr(estimate, "count_cores", lambda: 2)
     monkeypatch.setattr(machine_benchmark, "measure_missing", lambda *_: None)
-    monkeypatch.setenv(benchmark_cache.CACHE_ENV, str(tmp_path / "cache"))
+    monkeypatch.setenv(estimate.CACHE_ENV, str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -128,13 +128,11 @@ def test_what_does_not_fit_into_the_minutes_is_said(photos, capsys, monkeypatch)
 
 
 def test_the_price_is_the_one_that_plan_and_status_say(photos, capsys, monkeypatch):
-    found = benchmark_cache.Speed(
-        step=0.5, epoch=0.1, image=0.001, setup=0.5, start=2.0, megabytes=600
-    )
+    found = estimate.Speed(step=0.5, epoch=0.1, image=0.001, setup=0.5, start=2.0, megabytes=600)
 
     def measured(plan, names, device):
-        benchmark_cache.save_speeds(
-            {benchmark_cache.make_speed_key(plan, plan.runs[name], device): found for name in names}
+        estimate.save_speeds(
+            {estimate.make_speed_key(plan, plan.runs[name], device): found for name in names}
         )
 
     monkeypatch.setattr(machine_benchmark, "measure_missing", measured)

@@ -10,7 +10,7 @@ from helpers import synthetic_data
 from PIL import Image
 from torchvision.transforms import v2
 
-from kdpipe.data import cards, file_index, splits, streaming
+from kdpipe.data import cache, cards, splits, streaming
 from kdpipe.data.imagefolder import decoding, reader
 from kdpipe.data.imagefolder.custom_card import make_card
 from kdpipe.data.views import IDENTITY_VIEWS
@@ -243,10 +243,10 @@ def test_deep_pictures_of_a_phone_are_one_array_and_a_stream(tmp_path):
     make_card(tmp_path / "mine", None, None, stream=16)
     card = cards.read_card(cards.get_card_path(tmp_path / "mine"))
     assert card.shape == (1, 16, 16)
-    arrays = file_index.read_index(card, tmp_path / "mine")
+    arrays = cache.read_index(card, tmp_path / "mine")
     for kind in ("paths", "sizes"):
         np.save(tmp_path / f"train_{kind}.npy", arrays[f"train_{kind}"])
-    files = file_index.ImageFiles(
+    files = cache.ImageFiles(
         tmp_path, "train", np.arange(4), tmp_path / "mine", card.shape, is_custom=True
     )
     (x,) = streaming.StreamedBatches(files, IDENTITY_VIEWS, [0.0], [1.0]).unaugmented_batches(4)
@@ -267,7 +267,7 @@ def test_imagenet_is_decoded_as_before(tmp_path):
     with Image.open(file) as image:
         lying = np.asarray(image.convert("RGB"))
     for own in (True, False):
-        files = file_index.ImageFiles(tmp_path, "train", np.arange(1), tmp_path, (3, 16, 16), own)
+        files = cache.ImageFiles(tmp_path, "train", np.arange(1), tmp_path, (3, 16, 16), own)
         found = np.asarray(streaming._DecodingDataset(files, IDENTITY_VIEWS).decode(0))
         assert np.array_equal(found, lying[::-1, ::-1] if own else lying)
 

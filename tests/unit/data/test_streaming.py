@@ -24,17 +24,17 @@ from torchvision.datasets import ImageFolder
 from kdpipe import hashing
 from kdpipe.cli.main import main
 from kdpipe.config import load
-from kdpipe.data import cards, file_index, splits, streaming
+from kdpipe.data import cache, cards, splits, streaming
 from kdpipe.data.arrays import hash_arrays
 from kdpipe.data.augmentations.random_crop import Crop
 from kdpipe.data.batches import to_device
 from kdpipe.data.imagefolder.custom_card import make_card
 from kdpipe.data.views import IDENTITY_VIEWS, Views
 from kdpipe.errors import DataError, InterruptedRun, KdpipeError, StudyError
+from kdpipe.jobs import validate
 from kdpipe.jobs.prepare import prepare_dataset
 from kdpipe.jobs.train import train_run
 from kdpipe.plan import planner, render
-from kdpipe.runs import validate
 from kdpipe.runs.execution_options import ExecutionOptions
 from kdpipe.runs.store import Store
 from kdpipe.training import loop
@@ -259,8 +259,8 @@ def test_what_is_made_of_a_file_is_in_the_name_of_a_run(folder, changed):
 def test_a_card_names_the_listing(photographs, folder):
     card = cards.read_card(cards.get_card_path(photographs))
     assert (card.train, card.test, card.classes, card.shape) == (60, 24, 3, (3, SIDE, SIDE))
-    arrays = file_index.read_index(card, photographs)
-    assert card.sha256 == hash_arrays(arrays, file_index.INDEX_NAMES)
+    arrays = cache.read_index(card, photographs)
+    assert card.sha256 == hash_arrays(arrays, cache.INDEX_NAMES)
     oracle = ImageFolder(photographs / "train")
     paths = [os.fsdecode(path) for path in arrays["train_paths"]]
     assert [str(photographs / path) for path in paths] == [path for path, _ in oracle.samples]

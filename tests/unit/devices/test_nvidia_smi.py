@@ -3,7 +3,7 @@
 import pytest
 from helpers import fake_nvidia_smi
 
-from kdpipe.devices import nvidia_smi
+from kdpipe.devices import gpus
 
 TWO = "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa11)\nGPU 1: Tesla T4 (UUID: GPU-bb22)\n"
 CUT = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa11)
@@ -30,9 +30,9 @@ GPU 1: Tesla T4 (UUID: GPU-bb22)
 )
 def test_a_gpu_has_one_name_by_index_and_by_uuid(monkeypatch, tmp_path, text, expected):
     fake_nvidia_smi.nvidia_smi(monkeypatch, tmp_path, TWO)
-    assert nvidia_smi.list_gpus() == ["GPU-aa11", "GPU-bb22"]
+    assert gpus.list_gpus() == ["GPU-aa11", "GPU-bb22"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
-    assert nvidia_smi.list_gpus() == expected
+    assert gpus.list_gpus() == expected
 
 
 @pytest.mark.parametrize(
@@ -48,22 +48,22 @@ def test_what_a_gpu_is_cut_into_is_leased_in_its_place(monkeypatch, tmp_path, te
     fake_nvidia_smi.nvidia_smi(monkeypatch, tmp_path, CUT)
     if text is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
-    assert nvidia_smi.list_gpus() == expected
+    assert gpus.list_gpus() == expected
 
 
 def test_a_gpu_that_has_fallen_off_the_bus_does_not_hide_the_others(monkeypatch, tmp_path):
     lost = "Unable to determine the device handle for GPU0000:0A:00.0: Unknown Error\n"
     fake_nvidia_smi.nvidia_smi(monkeypatch, tmp_path, f"{lost}\n{TWO.splitlines()[1]}\n", code=15)
-    assert nvidia_smi.list_gpus() == ["GPU-bb22"]
+    assert gpus.list_gpus() == ["GPU-bb22"]
 
 
 def test_no_driver_no_gpu(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert (
-        nvidia_smi.list_gpus(),
-        nvidia_smi.query_driver_version(),
-        nvidia_smi.query_memory_usage(),
+        gpus.list_gpus(),
+        gpus.query_driver_version(),
+        gpus.query_memory_usage(),
     ) == ([], None, {})
 
 
@@ -73,18 +73,18 @@ def test_no_driver_no_gpu(monkeypatch, tmp_path):
 def test_without_nvidia_smi_a_name_is_known_by_its_form(monkeypatch, tmp_path, text, expected):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
-    assert nvidia_smi.list_gpus() == expected
+    assert gpus.list_gpus() == expected
 
 
 def test_a_complaint_of_nvidia_smi_is_no_version(monkeypatch, tmp_path):
     fake_nvidia_smi.nvidia_smi(
         monkeypatch, tmp_path, TWO, driver="Unable to determine it\n580.65.06\n"
     )
-    assert nvidia_smi.query_driver_version() == "580.65.06"
+    assert gpus.query_driver_version() == "580.65.06"
 
 
 def test_how_full_a_gpu_is(monkeypatch, tmp_path):
     memory = "GPU-aa11, 30720, 40960\nGPU-bb22, [N/A], [N/A]\n"
     fake_nvidia_smi.nvidia_smi(monkeypatch, tmp_path, TWO, memory)
-    assert nvidia_smi.query_memory_usage() == {"GPU-aa11": 0.75}
-    assert nvidia_smi.query_driver_version() == "470.82.01"
+    assert gpus.query_memory_usage() == {"GPU-aa11": 0.75}
+    assert gpus.query_driver_version() == "470.82.01"

@@ -3,16 +3,16 @@
 import pytest
 from helpers import tiny_study
 
-from kdpipe.devices import select, torch_probe
+from kdpipe.devices import gpus
 from kdpipe.errors import KdpipeError
 from kdpipe.workflow.load import load_rule_context
 from kdpipe.workflow.rule_context import RuleContext
 
 
 @pytest.fixture
-def gpus(monkeypatch):
+def two_gpus(monkeypatch):
     """Two GPUs that torch can use."""
-    monkeypatch.setattr(torch_probe, "_find_reasons", dict.fromkeys)
+    monkeypatch.setattr(gpus, "_find_reasons", dict.fromkeys)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
 
 
@@ -30,22 +30,23 @@ def gpus(monkeypatch):
     ],
 )
 def test_who_decides(monkeypatch, capsys, wish, here, remote, begun, expected):
-    monkeypatch.setattr(select, "list_gpus", lambda: ["0"] if here else [])
-    assert select.select_device(wish, remote, begun) == expected
+    monkeypatch.setattr(gpus, "list_gpus", lambda: ["0"] if here else [])
+    monkeypatch.setattr(gpus, "_find_reasons", dict.fromkeys)  # all are usable
+    assert gpus.select_device(wish, remote, begun) == expected
     assert (f"auto is {expected}" in capsys.readouterr().err) == (wish == "auto")
 
 
 @pytest.mark.parametrize(("wish", "begun"), [("cuda", None), ("auto", "cuda")])
 def test_no_gpu_where_one_is_needed_is_an_error(monkeypatch, wish, begun):
-    monkeypatch.setattr(select, "list_gpus", lambda: [])
+    monkeypatch.setattr(gpus, "list_gpus", lambda: [])
     with pytest.raises(KdpipeError, match="write device: cpu"):
-        select.select_device(wish, False, begun)
+        gpus.select_device(wish, False, begun)
 
 
-def test_a_job_does_what_the_head_decided(monkeypatch, tmp_path, gpus):
+def test_a_job_does_what_the_head_decided(monkeypatch, tmp_path, two_gpus):
     """The node of a job may have other GPUs than the machine that decided."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(select.DEVICE_VARIABLE, "nothing yet")
+    monkeypatch.setenv(gpus.DEVICE_VARIABLE, "nothing yet")
     study = tiny_study.study()
 
     def load(head: bool) -> RuleContext:
@@ -61,10 +62,10 @@ def test_a_job_does_what_the_head_decided(monkeypatch, tmp_path, gpus):
 
 
 def test_a_job_that_cannot_know_says_so(monkeypatch):
-    monkeypatch.delenv(select.DEVICE_VARIABLE, raising=False)
-    assert select.get_job_device("cpu") == "cpu"
-    with pytest.raises(KdpipeError, match=select.DEVICE_VARIABLE):
-        select.get_job_device("auto")
+    monkeypatch.delenv(gpus.DEVICE_VARIABLE, raising=False)
+    assert gpus.get_job_device("cpu") == "cpu"
+    with pytest.raises(KdpipeError, match=gpus.DEVICE_VARIABLE):
+        gpus.get_job_device("auto")
 
 
 def test_the_device_is_in_no_name():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import fake_nvidia_smi
 
-from kdpipe.devices import host, select, torch_probe
+from kdpipe.devices import gpus, host
 from kdpipe.errors import KdpipeError
 
 LISTED = "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa11)\n"
@@ -21,26 +21,26 @@ TWO = LISTED + "GPU 1: Quadro K620 (UUID: GPU-bb22)\n"
 @pytest.fixture
 def listed(monkeypatch, tmp_path):
     fake_nvidia_smi.nvidia_smi(monkeypatch, tmp_path, LISTED)
-    monkeypatch.setattr(torch_probe, "_reason_cache", {})
+    monkeypatch.setattr(gpus, "_reason_cache", {})
 
 
 def test_torch_is_not_asked_where_there_is_no_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(torch_probe, "_run_probe", lambda _: 1 / 0)
-    assert torch_probe.find_unusable_reason() is None
+    monkeypatch.setattr(gpus, "_run_probe", lambda _: 1 / 0)
+    assert gpus.find_unusable_reason() is None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_real_torch_says_that_a_pretended_gpu_is_none(listed, capsys):
-    said = torch_probe.find_unusable_reason()
+    said = gpus.find_unusable_reason()
     assert said and torch.__version__ in said
-    assert select.select_device("auto", False, None) == select.select_local_device("auto") == "cpu"
+    assert gpus.select_device("auto", False, None) == gpus.select_local_device("auto") == "cpu"
     assert "there are GPUs here, but torch" in capsys.readouterr().err
     with pytest.raises(KdpipeError, match="torch cannot use the GPUs here"):
-        select.select_device("cuda", False, None)
+        gpus.select_device("cuda", False, None)
     with pytest.raises(KdpipeError, match="trained on a GPU, but torch cannot use"):
-        select.select_device("auto", False, "cuda")
-    assert select.select_device("auto", False, "cpu") == "cpu"
+        gpus.select_device("auto", False, "cuda")
+    assert gpus.select_device("auto", False, "cpu") == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_a_real_torch_says_that_a_pretended_gpu_is_none(listed, capsys):
     ],
 )
 def test_what_torch_wants(listed, monkeypatch, said, expected):
-    monkeypatch.setattr(torch_probe, "_run_probe", lambda _: SAID | said)
-    found = torch_probe.find_unusable_reason()
+    monkeypatch.setattr(gpus, "_run_probe", lambda _: SAID | said)
+    found = gpus.find_unusable_reason()
     assert found == expected if expected is None else expected in str(found)
 
 
@@ -72,8 +72,8 @@ def test_a_gpu_that_torch_cannot_use_is_left_out_for_all_jobs(
         asked.append(gpus)
         return SAID | {"errors": [wrong if gpu == "GPU-bb22" else None for gpu in gpus]}
 
-    monkeypatch.setattr(torch_probe, "_run_probe", answer)
-    assert select.select_device("auto", False, None) == "cuda" == select.select_local_device("cuda")
+    monkeypatch.setattr(gpus, "_run_probe", answer)
+    assert gpus.select_device("auto", False, None) == "cuda" == gpus.select_local_device("cuda")
     said = capsys.readouterr().err
     why = f"torch 2.14.1+cu130 with driver 580.65.06 says: {wrong}"
     assert f"GPU GPU-bb22 is left out: {why}" in said
@@ -81,15 +81,15 @@ def test_a_gpu_that_torch_cannot_use_is_left_out_for_all_jobs(
     assert asked == [["GPU-aa11", "GPU-bb22"]]  # once
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with pytest.raises(KdpipeError, match="no kernel image"):
-        select.select_device("cuda", False, None)
+        gpus.select_device("cuda", False, None)
 
 
 def test_each_gpu_is_asked_by_its_own_name_and_one_instance_for_all(listed, monkeypatch, tmp_path):
     """In the order of the bus, as leases count: CUDA's own is the fastest first."""
     said = "import json, os\nprint(json.dumps({'errors': [os.environ[k] for k in KEYS]}))"
     keys = ["CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES"]
-    monkeypatch.setattr(torch_probe, "_PROBE_SOURCE", said.replace("KEYS", str(keys)))
-    assert torch_probe._run_probe(["GPU-aa11", "GPU-bb22"])["errors"] == [
+    monkeypatch.setattr(gpus, "_PROBE_SOURCE", said.replace("KEYS", str(keys)))
+    assert gpus._run_probe(["GPU-aa11", "GPU-bb22"])["errors"] == [
         "PCI_BUS_ID",
         "GPU-aa11,GPU-bb22",
     ]
@@ -99,9 +99,9 @@ def test_each_gpu_is_asked_by_its_own_name_and_one_instance_for_all(listed, monk
         asked.append(gpus)
         return SAID | {"errors": [None] * len(gpus)}
 
-    monkeypatch.setattr(torch_probe, "_run_probe", answer)
+    monkeypatch.setattr(gpus, "_run_probe", answer)
     names = ["GPU-aa11", "MIG-cc33", "MIG-dd44"]
-    assert torch_probe._find_reasons(names) == dict.fromkeys(names)
+    assert gpus._find_reasons(names) == dict.fromkeys(names)
     assert asked == [["GPU-aa11"], ["MIG-cc33"]]
 
 
@@ -113,8 +113,8 @@ def test_one_that_cuda_does_not_show_hides_no_other(listed, monkeypatch, tmp_pat
         shown = gpus[: gpus.index("GPU-aa11")] if "GPU-aa11" in gpus else gpus
         return SAID | {"errors": [None if gpu in shown else GONE for gpu in gpus]}
 
-    monkeypatch.setattr(torch_probe, "_run_probe", answer)
-    assert select.select_device("cuda", False, "cpu") == "cuda"
+    monkeypatch.setattr(gpus, "_run_probe", answer)
+    assert gpus.select_device("cuda", False, "cpu") == "cuda"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-bb22"
     assert f"GPU GPU-aa11 is left out: torch 2.14.1+cu130 with driver 580.65.06 says: {GONE}" in (
         capsys.readouterr().err
@@ -122,12 +122,12 @@ def test_one_that_cuda_does_not_show_hides_no_other(listed, monkeypatch, tmp_pat
 
 
 def test_a_torch_that_is_not_there_is_an_error_of_its_own(listed, monkeypatch):
-    monkeypatch.setattr(torch_probe, "_PROBE_SOURCE", "import no_such_torch")
-    assert "no_such_torch" in str(torch_probe.find_unusable_reason())
+    monkeypatch.setattr(gpus, "_PROBE_SOURCE", "import no_such_torch")
+    assert "no_such_torch" in str(gpus.find_unusable_reason())
 
 
 def test_the_plans_side_stays_free_of_torch():
-    code = "import sys, kdpipe.devices.select, kdpipe.devices.leases, kdpipe.devices.determinism\n"
+    code = "import sys, kdpipe.devices.gpus, kdpipe.devices.leases, kdpipe.devices.determinism\n"
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 

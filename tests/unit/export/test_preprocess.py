@@ -16,7 +16,7 @@ from kdpipe.data.data_spec import build_data_spec
 from kdpipe.data.imagefolder import custom_card as own_card
 from kdpipe.data.views import IDENTITY_VIEWS
 from kdpipe.errors import DataError
-from kdpipe.export import preprocess
+from kdpipe.export import classifier
 from kdpipe.export.classifier import Classifier
 from kdpipe.export.exporter import build_input_config
 from kdpipe.runs.store import Store
@@ -43,7 +43,7 @@ def test_images_that_stream_are_scaled_and_cropped_as_torchvision_does(pictures)
         steps = [{"shorter": round(side * streaming.RESIZE_RATIO)}, {"centre": side}]
         for picture in pictures:
             theirs = np.asarray(by_torch(picture)).transpose(2, 0, 1)
-            assert np.array_equal(preprocess.preprocess_image(picture, "", asked(steps)), theirs)
+            assert np.array_equal(classifier.preprocess_image(picture, "", asked(steps)), theirs)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_the_study_scales_is_scaled_as_it_does():
         steps = [{"as_it_is": list(shape[1:])}, {"scale": side}]
         for image, one in zip(images, theirs, strict=True):
             picture = Image.fromarray(image.transpose(1, 2, 0).squeeze())
-            ours = preprocess.preprocess_image(picture, "", asked(steps, shape[0])).astype(int)
+            ours = classifier.preprocess_image(picture, "", asked(steps, shape[0])).astype(int)
             assert ours.shape == one.shape and np.abs(ours - one).max() <= 1
             different += (ours != one).sum()
     assert different <= 10
@@ -95,7 +95,7 @@ def test_what_the_study_scales_is_scaled_as_it_does():
 
 def test_a_picture_of_another_size_is_refused_where_nobody_said_how_it_is_scaled(pictures):
     with pytest.raises(DataError, match=r"one.jpg has 31 x 47 pixels, .* of 32 x 32 as they are"):
-        preprocess.preprocess_image(pictures[0], Path("one.jpg"), asked([{"as_it_is": [32, 32]}]))
+        classifier.preprocess_image(pictures[0], Path("one.jpg"), asked([{"as_it_is": [32, 32]}]))
 
 
 def test_steps_follow_from_the_card_and_the_study():
@@ -108,5 +108,5 @@ def test_steps_follow_from_the_card_and_the_study():
     assert streamed["steps"] == [{"shorter": 128}, {"centre": 112}] and streamed["by_mode_alone"]
     assert (
         "the shorter side scaled to 128 (bilinear), then the centre of 112"
-        in preprocess.describe_steps(streamed)
+        in classifier.describe_steps(streamed)
     )

@@ -7,7 +7,7 @@ from helpers.finished_study import PLAN, SCRATCH, TEACHER
 
 from kdpipe.cli.main import main
 from kdpipe.jobs.train import train_run
-from kdpipe.plan.footprint import format_size
+from kdpipe.plan.resources import format_size
 from kdpipe.runs import records, run_folder, store
 from kdpipe.runs.integrity import prune
 

@@ -14,8 +14,8 @@ from kdpipe.losses.attention import attention
 from kdpipe.losses.base import ModelOutput
 from kdpipe.losses.config import Method
 from kdpipe.losses.kd import kd
+from kdpipe.training.forward import ensemble_logits
 from kdpipe.training.objective import Objective
-from kdpipe.training.teachers.ensemble import ensemble_logits
 
 STUDENT = torch.tensor(
     [[2, -1, 0.5, 0], [0, 1, 2, -2], [1.5, 1.5, -0.5, 0.25]], dtype=torch.float64

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from kdpipe import hashing
 from kdpipe.errors import KdpipeError
+from kdpipe.jobs import validate
 from kdpipe.losses import method
 from kdpipe.losses.base import ModelOutput
 from kdpipe.losses.config import Method
 from kdpipe.losses.kd import kd
-from kdpipe.runs import validate
 from kdpipe.training.objective import Objective
 
 

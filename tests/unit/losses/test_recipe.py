@@ -5,8 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch.optim import lr_scheduler
 
-from kdpipe.runs.optim_info import StepCounts, load_optimizers, load_schedules
-from kdpipe.runs.recipe import Recipe, learning_rate
+from kdpipe.runs.recipe import Recipe, StepCounts, learning_rate, load_optimizers, load_schedules
 
 EPOCHS, STEPS = 6, 7
 TOTAL = EPOCHS * STEPS

@@ -137,7 +137,7 @@ def test_the_narrow_rule_and_the_names_of_the_formats():
 
 PLAIN = """import re
 
-from kdpipe.models import stages
+from kdpipe.models import family
 from kdpipe.models.family import Architecture, Family, Layer, classifier_layer, total_cost
 
 
@@ -171,9 +171,9 @@ FAMILY = Family(
     name_pattern=re.compile("plain[0-9]+"),
     suggest=lambda name: ["plain8", "plain16"],
     parse=parse,
-    check=stages.check_size,
+    check=family.check_size,
     cost=cost,
-    groups=stages.stage_shapes_pooled,
+    groups=family.stage_shapes_pooled,
     build=build,
 )
 """
@@ -182,7 +182,7 @@ import sys
 from helpers import tiny_study
 from kdpipe.errors import KdpipeError
 from kdpipe.models import registry
-from kdpipe.runs import validate
+from kdpipe.jobs import validate
 
 made = tiny_study.planned(main={"teachers": ["plain16"], "students": ["plain4", "wrn10-1"]})
 runs = {run.network: run for run in made.runs.values() if not run.spec.teacher}

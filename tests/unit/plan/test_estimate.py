@@ -6,8 +6,7 @@ import pytest
 from helpers.small_plans import block, make, study
 
 from kdpipe.plan import estimate
-from kdpipe.plan.benchmark_cache import Speed
-from kdpipe.plan.estimate import CostModel
+from kdpipe.plan.estimate import CostModel, Speed
 
 FAST = Speed(step=0.01, epoch=0.1, image=0.001, setup=0.5, start=2.0, megabytes=600)
 SLOW = Speed(step=0.04, epoch=0.2, image=0.002, setup=0.7, start=2.0, megabytes=800)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from helpers.small_plans import block, make, sound, study
 
+from kdpipe.jobs import validate
 from kdpipe.plan import render, status
 from kdpipe.plan.estimate import count_cores, count_threads
 from kdpipe.plan.resources import estimate_resources as needs
-from kdpipe.runs import validate
 from kdpipe.runs.store import Store
 
 STOPS = ["full", "checkpoint 1"]

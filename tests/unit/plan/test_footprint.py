@@ -3,7 +3,7 @@
 from helpers.small_plans import METHODS, block, make, study
 
 from kdpipe.models import registry
-from kdpipe.plan import footprint
+from kdpipe.plan import resources
 
 
 def wrn10_half():
@@ -30,12 +30,12 @@ def test_prices_by_hand():
     assert scratch.cost == (parameters, macs)
     assert scratch.train_multiply_adds == 3 * macs * 64 * 4
     assert scratch.teacher_multiply_adds == 0
-    assert footprint.count_run_bytes(made, scratch) == 4 * 2 * (
+    assert resources.count_run_bytes(made, scratch) == 4 * 2 * (
         parameters + (40 + 700) * 10
     )  # end, best
     with_ema = study(block(), network_recipes={"wrn10-0.5": {"ema": 0.9}})
     averaged = make(with_ema).scratch["wrn10-0.5", 0, 0]
-    assert footprint.count_run_bytes(made, averaged) == 4 * 3 * (
+    assert resources.count_run_bytes(made, averaged) == 4 * 3 * (
         parameters + (40 + 700) * 10
     )  # not averaged
     teacher = registry.compute_cost("wrn16-1", (1, 8, 8), 10)
@@ -45,20 +45,20 @@ def test_prices_by_hand():
     forwards = [run.teacher_multiply_adds for run in students]
     assert forwards == [4 * per_epoch, 2 * per_epoch] * 2
     big = students[0].parents[0]
-    assert footprint.count_run_bytes(made, big) == 4 * 3 * (
+    assert resources.count_run_bytes(made, big) == 4 * 3 * (
         teacher.parameters + 740 * 10
     )  # and epoch 1
     bare = make(study(block(), methods=METHODS, data={**study()["data"], "validation": 0}))
     alone = bare.scratch["wrn10-0.5", 0, 0]
-    assert footprint.count_run_bytes(bare, alone) == 4 * (
+    assert resources.count_run_bytes(bare, alone) == 4 * (
         parameters + 700 * 10
     )  # nothing to be best on
 
 
 def test_sizes_and_durations_have_the_unit_that_suits_them():
-    assert [footprint.format_size(n) for n in (0, 999, 1000, 123_456, 5e15)] == [
+    assert [resources.format_size(n) for n in (0, 999, 1000, 123_456, 5e15)] == [
         *("0 B", "999 B", "1 kB", "123 kB", "5 PB"),
     ]
-    assert [footprint.format_duration(n) for n in (59, 119, 120, 7200, 48 * 3600)] == [
+    assert [resources.format_duration(n) for n in (59, 119, 120, 7200, 48 * 3600)] == [
         *("59 seconds", "119 seconds", "2 minutes", "2.0 hours", "2.0 days"),
     ]

@@ -5,7 +5,7 @@ from helpers.small_plans import METHODS, block, make, study
 
 from kdpipe.models import registry
 from kdpipe.plan import render
-from kdpipe.plan.footprint import format_size
+from kdpipe.plan.resources import format_size
 from kdpipe.plan.status import STATES
 
 

@@ -3,7 +3,7 @@
 from helpers.small_plans import METHODS, block, make, sound, study
 
 from kdpipe.models import registry
-from kdpipe.plan.footprint import MAX_EPOCHS_MULTIPLIER
+from kdpipe.plan.resources import MAX_EPOCHS_MULTIPLIER
 
 
 def test_scratch_long_has_the_operations_of_its_distillation():

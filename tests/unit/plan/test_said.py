@@ -4,9 +4,8 @@ import pytest
 from helpers.small_plans import block, make, study
 
 from kdpipe.plan import estimate
-from kdpipe.plan.benchmark_cache import Speed
-from kdpipe.plan.estimate import CostModel
-from kdpipe.plan.footprint import count_run_bytes
+from kdpipe.plan.estimate import CostModel, Speed
+from kdpipe.plan.resources import count_run_bytes
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 from helpers.small_plans import block, make, study
 
-from kdpipe.plan import benchmark_cache
-from kdpipe.plan.benchmark_cache import Speed
+from kdpipe.plan import estimate
+from kdpipe.plan.estimate import Speed
 
 SPEED = Speed(step=0.01, epoch=0.1, image=0.001, setup=0.5, start=2.0, megabytes=600)
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(benchmark_cache.CACHE_ENV, str(tmp_path))
+    monkeypatch.setenv(estimate.CACHE_ENV, str(tmp_path))
     return tmp_path
 
 
@@ -25,27 +25,27 @@ def first(**keys):
 
 def test_a_speed_is_found_for_every_run_of_its_network():
     made, run = first(seeds=[0, 1])
-    assert benchmark_cache.find_speeds(made, "cpu") == {}
-    benchmark_cache.save_speeds({benchmark_cache.make_speed_key(made, run, "cpu"): SPEED})
+    assert estimate.find_speeds(made, "cpu") == {}
+    estimate.save_speeds({estimate.make_speed_key(made, run, "cpu"): SPEED})
     alike = {name for name, each in made.runs.items() if each.network == run.network}
-    assert benchmark_cache.find_speeds(made, "cpu") == dict.fromkeys(alike, SPEED)
-    assert benchmark_cache.find_speeds(made, "cuda") == {}
-    benchmark_cache.save_speeds({"other": SPEED})  # what was there stays
-    assert len(benchmark_cache.load_speeds()) == 2
+    assert estimate.find_speeds(made, "cpu") == dict.fromkeys(alike, SPEED)
+    assert estimate.find_speeds(made, "cuda") == {}
+    estimate.save_speeds({"other": SPEED})  # what was there stays
+    assert len(estimate.load_speeds()) == 2
 
 
 def test_another_batch_or_shape_or_torch_is_another_speed(monkeypatch):
     made, run = first()
-    before = benchmark_cache.make_speed_key(made, run, "cpu")
-    assert benchmark_cache.make_speed_key(*first(epochs=9), "cpu") == before
+    before = estimate.make_speed_key(made, run, "cpu")
+    assert estimate.make_speed_key(*first(epochs=9), "cpu") == before
     recipe = run.spec.recipe.model_copy(update={"batch_size": 99})
     smaller = replace(run, spec=replace(run.spec, recipe=recipe))
-    assert benchmark_cache.make_speed_key(made, smaller, "cpu") != before
+    assert estimate.make_speed_key(made, smaller, "cpu") != before
     bigger, other = first()
     object.__setattr__(bigger, "card", bigger.card.resize_to(16))
-    assert benchmark_cache.make_speed_key(bigger, other, "cpu") != before
-    monkeypatch.setattr(benchmark_cache, "_get_torch_version", lambda: "0.0")
-    assert benchmark_cache.make_speed_key(*first(), "cpu") != before
+    assert estimate.make_speed_key(bigger, other, "cpu") != before
+    monkeypatch.setattr(estimate, "_get_torch_version", lambda: "0.0")
+    assert estimate.make_speed_key(*first(), "cpu") != before
 
 
 NO_SPEEDS = [vars(SPEED) | {"step": value} for value in (None, "1", -1, [], float("nan"))]
@@ -56,6 +56,6 @@ TORN += [json.dumps({"a": facts}) for facts in NO_SPEEDS]
 @pytest.mark.parametrize("text", TORN, ids=lambda text: text[:40])
 def test_a_cache_that_is_torn_is_empty_and_written_anew(folder, text):
     (folder / "speeds.json").write_text(text)
-    assert benchmark_cache.load_speeds() == {}
-    benchmark_cache.save_speeds({"a": SPEED})
+    assert estimate.load_speeds() == {}
+    estimate.save_speeds({"a": SPEED})
     assert json.loads((folder / "speeds.json").read_text())["a"]["step"] == SPEED.step

@@ -7,13 +7,12 @@ from helpers.small_plans import block, make, sound, study
 
 from kdpipe import hashing
 from kdpipe.analysis.preregistration import registration
+from kdpipe.jobs import validate
 from kdpipe.models import registry
 from kdpipe.plan import render, resources
-from kdpipe.plan.benchmark_cache import Speed
-from kdpipe.plan.estimate import CostModel
+from kdpipe.plan.estimate import CostModel, Speed
 from kdpipe.plan.nodes import Plan
 from kdpipe.report import page
-from kdpipe.runs import validate
 from kdpipe.workflow.rule_context import RuleContext
 
 # Of 1,097 digits 64 are trained on, in 4 batches of 16, and 40 held out.

@@ -16,8 +16,8 @@ from helpers.synthetic_study import STUDY, made_store
 import kdpipe
 from kdpipe import registry
 from kdpipe.analysis.claim import Claim, UntestableClaim, load_claims
-from kdpipe.analysis.frame_queries import normalize_frame
-from kdpipe.config import report_items
+from kdpipe.analysis.dataframe import normalize_frame
+from kdpipe.config import paths
 from kdpipe.report.figure import FigureSpec, load_figures
 from kdpipe.report.table import TableSpec, load_tables
 
@@ -45,8 +45,8 @@ def test_no_two_have_one_title_or_one_place(folder):
 
 
 def test_what_a_study_may_ask_for_is_what_there_is():
-    assert set(report_items.list_tables()) == set(load_tables())
-    assert set(report_items.list_claims()) == set(load_claims())
+    assert set(paths.list_tables()) == set(load_tables())
+    assert set(paths.list_claims()) == set(load_claims())
 
 
 def test_they_stand_in_the_order_they_ask_for():
@@ -78,7 +78,7 @@ def test_a_figure_of_nothing_is_none(name):
 @pytest.mark.parametrize(
     ("script", "without"),
     [
-        ("from kdpipe.config.report_items import *; list_tables(), list_claims()", "pandas torch"),
+        ("from kdpipe.config.paths import *; list_tables(), list_claims()", "pandas torch"),
         ("from kdpipe.report import table; table.load_tables()", "torch matplotlib"),
         ("from kdpipe.report import render, figure; figure.load_figures()", "torch"),
         ("from kdpipe.analysis import claim; claim.load_claims()", "torch matplotlib"),
@@ -92,7 +92,7 @@ def test_listing_and_loading_import_nothing_that_they_do_not_need(script, withou
 NEW = {
     "report/tables/worst.py": '''
         """The worst seed of every student, whoever taught it."""
-        from kdpipe.analysis import frame_queries as frames
+        from kdpipe.analysis import dataframe as frames
         from kdpipe.report.table import TableSpec, build_table_data, summarize_cell
 
         CELL = ("student", "teacher", "stop", "method")

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from helpers.synthetic_frames import SCRATCH, cell, frame
 
-from kdpipe.analysis.frame_queries import normalize_frame, restrict_to_blocks
+from kdpipe.analysis.dataframe import normalize_frame, restrict_to_blocks
 from kdpipe.report.builtin_tables import as_files
 from kdpipe.report.figure import load_figures, render_figure
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.snakemake_sandbox import ROOT
 
-from kdpipe.report import orphans
+from kdpipe.report import fingerprint
 
 WHOLE = ROOT / "reports" / "published" / "digits"
 
@@ -37,7 +37,7 @@ def test_every_file_of_a_report_is_known_before_it_has_its_name(reports):
         (".own", ".files", "tables/by_class.csv", "tables/validation.md", "registrations/x.json"),
     )
     made = [temporary(reports / each / name) for name in names for each in ("x", "published/x")]
-    assert sorted(orphans.find_report_orphans(reports)) == sorted(made)
+    assert sorted(fingerprint.find_report_orphans(reports)) == sorted(made)
 
 
 def test_what_is_not_kdpipes_or_is_being_written_is_left(reports, tmp_path):
@@ -52,6 +52,6 @@ def test_what_is_not_kdpipes_or_is_being_written_is_left(reports, tmp_path):
     (reports / "link").symlink_to(tmp_path / "elsewhere")
     with temporary(reports / "x/index.md").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert orphans.find_report_orphans(reports) == [mine]
+        assert fingerprint.find_report_orphans(reports) == [mine]
     (tmp_path / "linked").symlink_to(reports)
-    assert orphans.find_report_orphans(tmp_path / "linked") == []
+    assert fingerprint.find_report_orphans(tmp_path / "linked") == []

@@ -235,7 +235,7 @@ def test_rendering_removes_what_it_wrote_and_nothing_of_the_user(study, tmp_path
         ("from kdpipe.report.figure import Figure", ".Figure is called FigureSpec now"),
         ("from kdpipe.report.rows import row", "it is kdpipe.report.table now"),
         ("from kdpipe.evidence.selections import tidy", "it is kdpipe.analysis ("),
-        ("from kdpipe.analysis.frame_queries import tidy", ".tidy is called normalize_frame now"),
+        ("from kdpipe.analysis.dataframe import tidy", ".tidy is called normalize_frame now"),
     ],
 )
 def test_a_name_of_before_is_answered_with_the_present_one(study, capsys, code, message):

@@ -22,7 +22,7 @@ from helpers.synthetic_study import STUDY, made_plan, made_store, write
 
 from kdpipe.analysis import dataframe, eval_point, recommendation
 from kdpipe.analysis.claim import judge_claims, load_claims
-from kdpipe.analysis.frame_queries import normalize_frame
+from kdpipe.analysis.dataframe import normalize_frame
 from kdpipe.cli.main import main
 from kdpipe.errors import StoreError
 from kdpipe.models import registry

@@ -9,7 +9,7 @@ from helpers.search_study import KEYS, study_of, to_the_end
 from helpers.synthetic_study import write
 
 from kdpipe.analysis import dataframe, recommendation
-from kdpipe.analysis.frame_queries import normalize_frame
+from kdpipe.analysis.dataframe import normalize_frame
 from kdpipe.analysis.search import rounds, search_space, uncertainty
 from kdpipe.cli.main import main
 from kdpipe.report.render import collect_context, render_report

@@ -10,7 +10,7 @@ import pytest
 from helpers.synthetic_frames import COLUMNS, SCRATCH, cell, frame
 from scipy import stats
 
-from kdpipe.analysis.frame_queries import filter_rows, get_series_by_seed, normalize_frame
+from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, normalize_frame
 from kdpipe.report import format
 from kdpipe.report.table import (
     adjust_differences,

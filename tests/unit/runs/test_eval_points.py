@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kdpipe.runs import eval_points
+from kdpipe.runs import records
 
 RUN = Path("results/runs/x")
 FILES = ("weights", "outputs", "best-weights", "best-outputs")
@@ -18,8 +18,8 @@ def found(best, *files):
     made = record(best, *files)
     paths = [
         each(RUN, made, reading)
-        for reading in eval_points.EVAL_POINTS
-        for each in (eval_points.find_weights_path, eval_points.find_outputs_path)
+        for reading in records.EVAL_POINTS
+        for each in (records.find_weights_path, records.find_outputs_path)
     ]
     return [path and path.name.removesuffix(".safetensors") for path in paths]
 
@@ -33,12 +33,10 @@ def test_where_each_reading_lies():
 
 
 def test_which_epoch_it_is():
-    assert [
-        eval_points.get_eval_epoch(record(4), reading) for reading in eval_points.EVAL_POINTS
-    ] == [9, 4]
-    assert eval_points.get_eval_epoch(record(None), "best") is None
-    assert eval_points.get_eval_epoch({"last": None, "best": None}, "last") is None  # diverged
-    assert [eval_points.other_eval_point(reading) for reading in eval_points.EVAL_POINTS] == [
+    assert [records.get_eval_epoch(record(4), reading) for reading in records.EVAL_POINTS] == [9, 4]
+    assert records.get_eval_epoch(record(None), "best") is None
+    assert records.get_eval_epoch({"last": None, "best": None}, "last") is None  # diverged
+    assert [records.other_eval_point(reading) for reading in records.EVAL_POINTS] == [
         "best",
         "last",
     ]

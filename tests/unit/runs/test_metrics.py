@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from kdpipe.losses.kd import kd
 from kdpipe.runs import metrics
-from kdpipe.training.teachers.ensemble import ensemble_logits
+from kdpipe.training.forward import ensemble_logits
 
 RNG = np.random.RandomState(0)
 LOGITS = (3 * RNG.standard_normal((200, 10))).astype(np.float32)

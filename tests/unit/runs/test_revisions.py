@@ -10,8 +10,8 @@ from helpers.job_specs import planned
 
 from kdpipe import hashing
 from kdpipe.errors import KdpipeError
+from kdpipe.jobs import validate
 from kdpipe.models import registry
-from kdpipe.runs import validate
 
 DATA = {"data set digits", "views", "split"}
 

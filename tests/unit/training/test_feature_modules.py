@@ -12,12 +12,12 @@ from kdpipe.devices import host
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.hashing import canonical_json
 from kdpipe.jobs.train import train_run
+from kdpipe.jobs.validate import validate_spec
 from kdpipe.losses import method
 from kdpipe.losses.config import Method
 from kdpipe.models.factory import build_named_model
 from kdpipe.runs.recipe import Recipe
 from kdpipe.runs.spec import ModelSpec
-from kdpipe.runs.validate import validate_spec
 from kdpipe.training.forward import FeatureExtractor, make_train_forward
 
 NETWORK = ModelSpec(name="wrn10-1", revision=1, classes=10, channels=1)

@@ -34,8 +34,8 @@ from kdpipe.devices import determinism, leases
 from kdpipe.errors import DivergedError, KdpipeError, StudyError
 from kdpipe.jobs.probe import probe_run as do_probe
 from kdpipe.jobs.train import train_run
-from kdpipe.models import classifier_head, factory, registry
-from kdpipe.plan import footprint, planner, render, resources, status
+from kdpipe.models import factory, layers, registry
+from kdpipe.plan import planner, render, resources, status
 from kdpipe.report.table import load_tables, render_table_by_name, table_to_markdown
 from kdpipe.runs import records
 from kdpipe.runs.execution_options import ExecutionOptions
@@ -105,12 +105,12 @@ def test_which_networks_end_in_a_linear_layer(name):
     with torch.device("meta"):
         model = get_model(name, num_classes=7)
     if registry.has_linear_head(name):
-        layer = classifier_head.find_head(model, 7, name)
+        layer = layers.find_head(model, 7, name)
         last = [module for module in model.modules() if not list(module.children())][-1]
         assert layer is last
     else:
         with pytest.raises(KdpipeError, match=f"{name} has no linear layer of 7 outputs"):
-            classifier_head.find_head(model, 7, name)
+            layers.find_head(model, 7, name)
 
 
 def test_a_network_that_goes_on_after_its_linear_layer_is_refused():
@@ -498,9 +498,9 @@ def test_plan_status_verify_and_prune_know_probes(done, tmp_path, waves):
         do_probe(probe.spec, place)
         written = (place.probe(probe.name) / "outputs.safetensors").stat().st_size
         assert (
-            footprint.count_probe_bytes(probe)
+            resources.count_probe_bytes(probe)
             <= written
-            < footprint.count_probe_bytes(probe) + 2000
+            < resources.count_probe_bytes(probe) + 2000
         )
     assert "5 probes on other data: 5 finished" in status_text.format_status(made, place)
     assert list(verify_store(place)) == []

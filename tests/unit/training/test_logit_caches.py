@@ -21,10 +21,10 @@ from kdpipe.data.views import IDENTITY_VIEWS, Views
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.jobs.cache_logits import cache_logits, release_caches
 from kdpipe.jobs.train import train_run
+from kdpipe.jobs.validate import read_spec
 from kdpipe.runs import store
 from kdpipe.runs.files import read_arrays, write_arrays
 from kdpipe.runs.spec import LogitCacheSpec, build_logit_cache_spec
-from kdpipe.runs.validate import read_spec
 from kdpipe.training.teachers import cached as teacher_tables
 from kdpipe.training.teachers import online
 

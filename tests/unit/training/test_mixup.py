@@ -8,9 +8,9 @@ import torch
 from helpers import tiny_study
 
 from kdpipe.cli.main import main
-from kdpipe.runs.mixup import BatchMixer
 from kdpipe.runs.recipe import Recipe
 from kdpipe.training import loop
+from kdpipe.training.mixup import BatchMixer
 from kdpipe.training.teachers.online import OnlineTeacher
 
 SEED = 2

@@ -22,7 +22,7 @@ NADAM = '''
 from pydantic import Field
 
 from kdpipe.pydantic_base import StrictModel
-from kdpipe.runs.optim_info import OptimizerInfo
+from kdpipe.runs.recipe import OptimizerInfo
 
 
 class NAdamConfig(StrictModel):
@@ -108,7 +108,7 @@ def test_a_run_states_its_revision(folder):
     code = """
 from kdpipe.config import load
 from kdpipe.plan import planner
-from kdpipe.runs.validate import validate_spec
+from kdpipe.jobs.validate import validate_spec
 
 plan = planner.build_plan(load.load_study("study.yaml"))
 for run in plan.runs.values():

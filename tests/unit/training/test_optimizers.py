@@ -8,8 +8,7 @@ from helpers import tiny_study
 from torch import nn
 
 from kdpipe.cli.main import main
-from kdpipe.runs.optim_info import load_optimizers
-from kdpipe.runs.recipe import Recipe
+from kdpipe.runs.recipe import Recipe, load_optimizers
 from kdpipe.training.optim import Optimizer
 
 STEPS = 5

@@ -19,7 +19,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.jobs.eval_ensemble import eval_ensemble
 from kdpipe.jobs.train import train_run
 from kdpipe.models import factory
-from kdpipe.runs import eval_points, metrics, run_folder
+from kdpipe.runs import metrics, records, run_folder
 from kdpipe.runs.execution_options import ExecutionOptions
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.recipe import Recipe, learning_rate
@@ -448,9 +448,9 @@ def test_the_best_epoch_has_weights_and_outputs_of_its_own(place):
     assert 1 < best < 5 and record["best"]["epoch"] == best
     files = {"best-weights.safetensors", "best-outputs.safetensors"}
     assert files < record["files"].keys()
-    weights, about = read_arrays(eval_points.find_weights_path(folder, record, "best"))
+    weights, about = read_arrays(records.find_weights_path(folder, record, "best"))
     assert about == {"run": run.digest, "epoch": best}
-    stored, said = read_arrays(eval_points.find_outputs_path(folder, record, "best"))
+    stored, said = read_arrays(records.find_outputs_path(folder, record, "best"))
     assert said == about
     model = factory.build_named_model("wrn10-0.5", num_classes=10, in_channels=1)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
@@ -466,7 +466,7 @@ def test_the_best_epoch_has_weights_and_outputs_of_its_own(place):
         right = (logits.argmax(1) == labels).mean()
         assert record["best"][name]["accuracy"] == pytest.approx(right, abs=1e-12)
     assert record["best"]["val"]["accuracy"] == accuracies[best - 1]
-    last = eval_points.find_outputs_path(folder, record, "last")
+    last = records.find_outputs_path(folder, record, "last")
     assert last.name == "outputs.safetensors" and read_arrays(last)[1]["epoch"] == 5
     # The same weights as those of a checkpoint there, so they are that epoch's and no other's.
     train_run(run.spec, [best], place)
@@ -484,8 +484,8 @@ def test_a_best_epoch_that_is_the_last_is_written_once(place):
     do(run, place)
     record = tiny_study.record(place, run)
     assert record["best"] == record["last"] and not any(path.exists() for path in left)
-    assert eval_points.find_weights_path(folder, record, "best") == run_folder.weights_path(folder)
-    assert eval_points.find_outputs_path(folder, record, "best") == run_folder.outputs_path(folder)
+    assert records.find_weights_path(folder, record, "best") == run_folder.weights_path(folder)
+    assert records.find_outputs_path(folder, record, "best") == run_folder.outputs_path(folder)
 
 
 def test_best_among_equals():
@@ -505,7 +505,7 @@ def test_without_validation_there_is_no_best(place):
         folder = do(run, place)
         record = tiny_study.record(place, run)
         assert record["best"] is None and record["last"]["val"] is None
-        assert eval_points.find_outputs_path(folder, record, "best") is None
+        assert records.find_outputs_path(folder, record, "best") is None
         assert not list(folder.glob("best-*"))
         assert curve(folder)[0]["val"] is None
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import tiny_study
 
 from kdpipe.errors import KdpipeError
-from kdpipe.plan import benchmark_cache, estimate
+from kdpipe.plan import estimate
 from kdpipe.plan.estimate import CostModel
 from kdpipe.workflow import machine_benchmark
 
@@ -17,7 +17,7 @@ FOUND = {"step": 1.0, "epoch": 2.0, "image": 3.0, "setup": 4.0, "start": 5.0, "m
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(benchmark_cache.CACHE_ENV, str(tmp_path / "cache"))
+    monkeypatch.setenv(estimate.CACHE_ENV, str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_side_by_side_and_the_mean_of_them_is_kept(plan, monkeypatch):
     runs = machine_benchmark.find_unmeasured(plan, plan.runs, "cpu")
     machine_benchmark.measure_speeds(plan, runs, "cpu")
     assert machine_benchmark.find_unmeasured(plan, plan.runs, "cpu") == []
-    found = benchmark_cache.find_speeds(plan, "cpu")
+    found = estimate.find_speeds(plan, "cpu")
     assert {found[run.name].step for run in runs} == {1.0, 2.0}
     ((what, abreast, seconds),) = asked
     assert abreast == 2 and seconds <= machine_benchmark.TOTAL_SECONDS
@@ -68,8 +68,8 @@ def test_after_a_minute_it_is_stopped_and_the_rest_is_reckoned(plan, tmp_path, m
     machine_benchmark.measure_speeds(plan, [small, large], "cpu")
     assert time.monotonic() - began < 20
     times = large.cost.multiply_adds / small.cost.multiply_adds
-    found = benchmark_cache.find_speeds(plan, "cpu")
-    assert found[small.name] == benchmark_cache.Speed(**FOUND)
+    found = estimate.find_speeds(plan, "cpu")
+    assert found[small.name] == estimate.Speed(**FOUND)
     expected = {**FOUND, "step": pytest.approx(times), "image": pytest.approx(3 * times)}
     assert asdict(found[large.name]) == expected
     said = "there was no time for wrn10-1: reckoned from wrn10-0.5 by operations"
@@ -113,7 +113,7 @@ def test_what_is_measured_is_near_to_what_a_run_takes(place, monkeypatch):
     made = tiny_study.planned(recipe={"epochs": 12})
     run = made.scratch["wrn10-0.5", 0, 0]
     found = benchmark.benchmark_training(run.spec, made.card.shape, run.cost.multiply_adds, 0.6)
-    price = CostModel(made, {run.name: benchmark_cache.Speed(start=0.0, **found)}, start=0.0)
+    price = CostModel(made, {run.name: estimate.Speed(start=0.0, **found)}, start=0.0)
     began = time.process_time()  # the price leaves out what else a machine does, too
     train_run(run.spec, [], place)
     took = time.process_time() - began

@@ -20,7 +20,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from kdpipe.runs import records, run_folder, store
 from kdpipe.runs.files import write_json
 from kdpipe.runs.store import Store
-from kdpipe.workflow import live_display, progress, run_snakemake, run_state
+from kdpipe.workflow import progress, run_snakemake, run_state
 from kdpipe.workflow.rule_context import RuleContext, SnakemakeOptions
 from snakemake_logger_plugin_kdpipe import LogHandler
 
@@ -549,7 +549,7 @@ def test_a_job_may_end_while_the_display_looks(snakemake, monkeypatch):
     assert 0.0 < there.compute_fraction_done() < 1.0
 
 
-def text_of(display: live_display.LiveDisplay) -> list[str]:
+def text_of(display: progress.LiveDisplay) -> list[str]:
     console = Console(file=io.StringIO(), width=140)
     display._render_time = 0.0
     console.print(display.render())

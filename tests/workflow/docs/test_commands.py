@@ -43,7 +43,7 @@ ELSEWHERE = {
 MACHINE = """
 import sys
 from kdpipe.cli.main import main
-from kdpipe.plan import benchmark_cache as cache
+from kdpipe.plan import estimate as cache
 from kdpipe.cli import scaffold
 from kdpipe.workflow import machine_benchmark
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.frame_queries import filter_rows, pivot_by_seed
+from kdpipe.analysis.dataframe import filter_rows, pivot_by_seed
 from kdpipe.analysis.selection import build_finding, select_students_of_full_teachers
 from kdpipe.stats import replicates
 from kdpipe.stats.error_provenance import ErrorWithProvenance

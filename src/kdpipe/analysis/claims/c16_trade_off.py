@@ -7,7 +7,7 @@ stands beside and is not judged.
 import pandas as pd
 
 from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
-from kdpipe.analysis.frame_queries import pivot_by_seed
+from kdpipe.analysis.dataframe import pivot_by_seed
 from kdpipe.analysis.selection import (
     build_finding,
     build_trade_off_contrasts,

@@ -8,11 +8,7 @@ import pandas as pd
 
 from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.frame_queries import (
-    filter_rows,
-    pivot_by_seed,
-    select_label_trained_teachers,
-)
+from kdpipe.analysis.dataframe import filter_rows, pivot_by_seed, select_label_trained_teachers
 from kdpipe.analysis.selection import build_finding
 
 

@@ -2,7 +2,7 @@
 
 from kdpipe.analysis.claim import Claim, Evidence, Finding
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.frame_queries import pivot_by_seed
+from kdpipe.analysis.dataframe import pivot_by_seed
 from kdpipe.analysis.selection import (
     build_finding,
     pivot_scratch_errors,

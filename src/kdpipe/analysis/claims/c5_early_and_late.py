@@ -7,7 +7,7 @@ import pandas as pd
 
 from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.frame_queries import filter_rows
+from kdpipe.analysis.dataframe import filter_rows
 from kdpipe.analysis.selection import (
     average_parts,
     build_finding,

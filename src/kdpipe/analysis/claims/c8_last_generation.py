@@ -7,7 +7,7 @@ import pandas as pd
 
 from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.frame_queries import filter_rows, get_series_by_seed, group_rows
+from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, group_rows
 from kdpipe.analysis.selection import build_finding, find_main_method, pivot_scratch_errors
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     filter_rows,
     get_series_by_seed,
     group_rows,

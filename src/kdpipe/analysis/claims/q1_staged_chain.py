@@ -8,7 +8,7 @@ import pandas as pd
 
 from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     PATH_SEPARATOR,
     filter_rows,
     get_series_by_seed,

@@ -19,8 +19,8 @@ import pandas as pd
 
 from kdpipe.analysis import claim, dataframe, eval_point
 from kdpipe.analysis.claim import Contrast, Finding, UntestableClaim
-from kdpipe.analysis.frame_queries import restrict_to_blocks
-from kdpipe.analysis.preregistration import dry_analysis, pilots, registration
+from kdpipe.analysis.dataframe import restrict_to_blocks
+from kdpipe.analysis.preregistration import register, registration
 from kdpipe.config.schema import Study
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
@@ -92,7 +92,7 @@ def estimate_claim_power(
     """
     findings = {
         key: finding
-        for key, finding in dry_analysis.simulate_findings(study).items()
+        for key, finding in register.simulate_findings(study).items()
         if isinstance(finding, Finding)
     }
     primary = study.primary
@@ -210,7 +210,7 @@ def estimate_pilot_spreads(
     KdpipeError
         If the pilot has no file or no records of two seeds, or is blinded.
     """
-    pilot = pilots.load_pilot(name, folder)
+    pilot = registration.load_pilot(name, folder)
     plan = planner.build_plan(pilot)
     if (reason := registration.find_blinding_reason(plan, store)) is not None:
         raise KdpipeError(f"--pilot {name}: {reason}")

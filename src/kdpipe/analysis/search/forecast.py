@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from kdpipe.analysis.search import elimination_rule, search_space
 from kdpipe.analysis.search.search_space import Arm
 from kdpipe.analysis.search.state import SearchState
-from kdpipe.plan.footprint import format_duration
 from kdpipe.plan.nodes import Run
+from kdpipe.plan.resources import format_duration
 
 
 def format_forecast(search_state: SearchState) -> list[str]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from kdpipe.analysis.search import budget, elimination_rule, search_space, state
+from kdpipe.analysis.search import elimination_rule, search_space, state
 from kdpipe.analysis.search.search_space import Arm, ArmKey
 from kdpipe.analysis.search.state import (
     FRESH,
@@ -142,9 +142,9 @@ class _SearchRunner:
         self.state = SearchState(plan, search_space.collect_arms(plan))
         self.seeds = self.study.search_seeds
         self.fresh_seeds = self.study.due_seeds[len(self.seeds) :]
-        self.spent: dict[str, budget.Jobs] = {}  # by student: what was trained for it so far
+        self.spent: dict[str, state.Jobs] = {}  # by student: what was trained for it so far
         self.alive = {student: list(arms) for student, arms in self.state.competing.items()}
-        self.slow_jobs: budget.Jobs = {}  # what was trained for students that do not compete
+        self.slow_jobs: state.Jobs = {}  # what was trained for students that do not compete
         self.finished_jobs: set[str] = set()  # names of what ended rounds requested
         self.set_aside: dict[str, list[Arm]] = {student: [] for student in self.alive}
 
@@ -154,7 +154,7 @@ class _SearchRunner:
             self._train_winners()
         records = self.records.get_timed(self.finished_jobs)
         self.state.hours = sum(record["seconds"]["total"] for record in records.values()) / 3600
-        self.state.hour_price = budget.make_hour_price(self.plan, records)
+        self.state.hour_price = state.make_hour_price(self.plan, records)
         return self.state
 
     def _drop_slow_students(self) -> bool:
@@ -189,7 +189,7 @@ class _SearchRunner:
         }
         self.state.slow_students = {student: ms for student, ms in latencies.items() if ms > limit}
         for student in self.state.slow_students:
-            self.slow_jobs |= budget.collect_jobs(
+            self.slow_jobs |= state.collect_jobs(
                 [self._get_scratch_run(student, self.fresh_seeds[0])]
             )
             del self.alive[student], self.set_aside[student]
@@ -218,7 +218,7 @@ class _SearchRunner:
             return False
         for student, alive in self.alive.items():
             heads = [arm.get_teacher(self.seeds[0]) for arm in alive]
-            self.spent[student] = budget.collect_jobs(head[0] for head in heads if head is not None)
+            self.spent[student] = state.collect_jobs(head[0] for head in heads if head is not None)
         self.state.nll = {
             stop: self.records.get_nll(run, epoch) for stop, (run, epoch) in stops.items()
         }
@@ -339,7 +339,7 @@ class _SearchRunner:
         cells = [arm.cells[seed] for arm in arms]
         self.state.requested.add_cells(cells)
         for student, alive in arms_by_student.items():
-            jobs = budget.collect_jobs(arm.cells[seed].run for arm in alive)
+            jobs = state.collect_jobs(arm.cells[seed].run for arm in alive)
             self.spent.setdefault(student, {}).update(jobs)
         if not self._begin_round(
             phase, [seed], [arm.key for arm in arms], (cell.run for cell in cells)
@@ -371,7 +371,7 @@ class _SearchRunner:
         checkpoints = self.state.requested.checkpoints
         if not all(self.records.has_ended(run, checkpoints.get(run.name, ())) for run in runs):
             return False
-        self.finished_jobs |= budget.collect_jobs(runs).keys()
+        self.finished_jobs |= state.collect_jobs(runs).keys()
         return True
 
     def _end_round(self, measurements: dict[str, float], reasons: list[str]) -> None:
@@ -395,15 +395,15 @@ class _SearchRunner:
         seeds = self.seeds[self.seeds.index(seed) :]
         spent = self.spent.get(student, {})
         scratch = [self._get_scratch_run(student, seed) for seed in self.fresh_seeds]
-        return budget.select_affordable(
+        return state.select_affordable(
             self._get_limits(), arms, rivals or [], spent, seeds, scratch
         )
 
-    def _get_limits(self) -> list[budget.Limit]:
+    def _get_limits(self) -> list[state.Limit]:
         """Return what limits each student, by what is known."""
         records = self.records.get_timed(self.finished_jobs) if self.search.hours else {}
-        hours = budget.make_hour_price(self.plan, records)
-        return budget.make_limits(self.search, len(self.alive), hours, self.slow_jobs)
+        hours = state.make_hour_price(self.plan, records)
+        return state.make_limits(self.search, len(self.alive), hours, self.slow_jobs)
 
     def _select_first(self) -> list[str]:
         """Keep of each student what its budget pays for at first; return the reasons."""
@@ -416,7 +416,7 @@ class _SearchRunner:
             count = len(affordable)
             if not affordable:  # hours are not known before
                 affordable = [
-                    budget.find_cheapest(
+                    state.find_cheapest(
                         self._get_limits(), elimination_rule.sort_by_mean(nlls), self.seeds[0]
                     )
                 ]

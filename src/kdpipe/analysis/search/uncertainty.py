@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kdpipe.analysis.search import budget
+from kdpipe.analysis.search import state
 from kdpipe.analysis.search.search_space import ArmKey
 from kdpipe.analysis.search.state import SearchState
 from kdpipe.stats import posterior
@@ -127,7 +127,7 @@ def _estimate_uncertainty(
     arm_by_key = {arm.key: arm for arm in search_state.competing[student]}
     closest_arms = [arm_by_key[arm_keys[i]] for i in closest]
     epochs = sum(arm.count_epochs(min(arm.cells)) for arm in closest_arms)
-    jobs = budget.collect_jobs(arm.cells[min(arm.cells)].run for arm in closest_arms)
+    jobs = state.collect_jobs(arm.cells[min(arm.cells)].run for arm in closest_arms)
     seed_gain = SeedGain(
         tuple(arm_keys[i] for i in closest),
         count,

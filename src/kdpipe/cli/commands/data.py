@@ -59,7 +59,7 @@ def _make_image_card(options) -> str:
 
 def _make_unlabelled_card(options) -> str:
     """Make the card of a study's images without labels and return what it has."""
-    from kdpipe.cli.arguments import open_store
+    from kdpipe.cli.command import open_store
     from kdpipe.config import load
     from kdpipe.data.imagefolder import unlabelled_builder, unlabelled_card
 

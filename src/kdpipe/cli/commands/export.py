@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from kdpipe.cli.arguments import add_results, open_store, parse_positive
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, add_results, open_store, parse_positive
 
 UNITS_OF_TIME = {"ms": 1.0, "us": 1e-3, "s": 1e3}  # in milliseconds
 UNITS_OF_SIZE = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "B": 1}

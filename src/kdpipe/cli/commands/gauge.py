@@ -1,13 +1,13 @@
 """`kdpipe gauge --spec JSON`: error, size and latency of one network as an export."""
 
-from kdpipe.cli.arguments import (
+from kdpipe.cli.command import (
+    Command,
     add_execution_options,
     add_results,
     open_store,
     parse_execution_options,
     parse_spec,
 )
-from kdpipe.cli.command import Command
 
 
 def add_arguments(parser) -> None:

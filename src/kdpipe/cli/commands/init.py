@@ -4,8 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from kdpipe.cli.arguments import count_gpu_slots, resolve_device
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, count_gpu_slots, resolve_device
 
 
 def add_arguments(parser) -> None:

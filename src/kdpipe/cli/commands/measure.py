@@ -3,8 +3,7 @@
 import json
 import sys
 
-from kdpipe.cli.arguments import add_execution_options, parse_execution_options
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, add_execution_options, parse_execution_options
 from kdpipe.errors import KdpipeError
 
 

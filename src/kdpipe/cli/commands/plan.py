@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kdpipe.cli.arguments import (
+from kdpipe.cli.command import (
+    Command,
     add_results,
     count_gpu_slots,
     open_store,
     parse_positive,
     resolve_device,
 )
-from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
 
 
@@ -38,7 +38,7 @@ def run(options) -> None:
     from kdpipe.analysis.search import forecast, rounds
     from kdpipe.config import load
     from kdpipe.jobs import parent_watchdog
-    from kdpipe.plan import estimate, footprint, render
+    from kdpipe.plan import estimate, render, resources
     from kdpipe.runs.integrity import data_drift
     from kdpipe.workflow import machine_benchmark, run_state
 
@@ -68,7 +68,7 @@ def run(options) -> None:
     lines += _format_power(options, plan, cost_model, store)
     print("\n".join([*filter(None, lines), *load.collect_notes(plan.study)]))
     disk_bytes = estimate.estimate_peak_disk(plan, total, states)
-    if warning := footprint.warn_disk_space(disk_bytes, options.results):
+    if warning := resources.warn_disk_space(disk_bytes, options.results):
         print(warning, file=sys.stderr)
 
 
@@ -89,7 +89,7 @@ def _format_power(options, plan, cost_model, store) -> list[str]:
     if options.pilot is not None and options.images_se is not None:
         raise KdpipeError("plan: --images-se is beside --sd; --pilot STUDY has it from its records")
     from kdpipe.analysis.preregistration import power_report
-    from kdpipe.plan import estimate, footprint
+    from kdpipe.plan import estimate, resources
     from kdpipe.stats.power import Spread
 
     effect = study.smallest_effect if options.effect is None else options.effect
@@ -112,7 +112,7 @@ def _format_power(options, plan, cost_model, store) -> list[str]:
         share = seeds / len(study.due_seeds)
         if seconds is None:
             return f"{share * operations:.2e} mult-adds"
-        return footprint.format_duration(share * seconds)
+        return resources.format_duration(share * seconds)
 
     return power_report.format_power(
         study, effect, power_report.estimate_claim_power(study, effect, spread), cost, source

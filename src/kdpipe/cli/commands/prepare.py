@@ -1,7 +1,6 @@
 """`kdpipe prepare DATA`: the images of a data set, made ready once for all runs."""
 
-from kdpipe.cli.arguments import add_results, open_store
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, add_results, open_store
 
 
 def add_arguments(parser) -> None:

@@ -1,7 +1,6 @@
 """`kdpipe prune STUDY...`: what none of these studies needs; `--yes` removes it."""
 
-from kdpipe.cli.arguments import add_reports, add_results, open_store
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, add_reports, add_results, open_store
 
 
 def add_arguments(parser) -> None:
@@ -19,11 +18,11 @@ def run(options) -> None:
     """Print, or remove, what no study needs."""
     from kdpipe.config import load
     from kdpipe.plan import planner
-    from kdpipe.report import orphans
+    from kdpipe.report import fingerprint
     from kdpipe.runs.integrity.prune import prune_store
 
     plans = [planner.build_plan(load.load_study(path)) for path in options.studies]
-    old_reports = orphans.find_report_orphans(options.reports)
+    old_reports = fingerprint.find_report_orphans(options.reports)
     print(prune_store(plans, open_store(options), options.yes, options.outdated, old_reports))
 
 

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from kdpipe.cli.arguments import add_results, open_store
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, add_results, open_store
 from kdpipe.errors import KdpipeError
 
 

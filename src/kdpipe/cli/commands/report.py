@@ -3,8 +3,7 @@
 import sys
 from pathlib import Path
 
-from kdpipe.cli.arguments import add_reports, add_results, open_store
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, add_reports, add_results, open_store
 
 
 def add_arguments(parser) -> None:

@@ -12,8 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from kdpipe.cli.arguments import resolve_device
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, resolve_device
 from kdpipe.errors import KdpipeError
 from kdpipe.text import escape_lines
 

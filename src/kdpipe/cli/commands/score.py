@@ -1,7 +1,6 @@
 """`kdpipe score --spec JSON`: one ensemble, from the stored outputs of its members."""
 
-from kdpipe.cli.arguments import add_results, open_store, parse_spec
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, add_results, open_store, parse_spec
 
 
 def add_arguments(parser) -> None:

@@ -1,13 +1,13 @@
 """`kdpipe status STUDY`: how far a study has come, and why what failed has failed."""
 
-from kdpipe.cli.arguments import (
+from kdpipe.cli.command import (
+    Command,
     add_reports,
     add_results,
     count_gpu_slots,
     open_store,
     resolve_device,
 )
-from kdpipe.cli.command import Command
 
 
 def add_arguments(parser) -> None:

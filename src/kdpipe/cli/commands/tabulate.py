@@ -2,14 +2,14 @@
 
 import re
 
-from kdpipe.cli.arguments import (
+from kdpipe.cli.command import (
+    Command,
     add_execution_options,
     add_results,
     open_store,
     parse_execution_options,
     parse_spec,
 )
-from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")

@@ -4,8 +4,7 @@ import shlex
 from pathlib import Path
 
 from kdpipe import registry
-from kdpipe.cli.arguments import add_results, open_store
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, add_results, open_store
 
 
 def add_arguments(parser) -> None:

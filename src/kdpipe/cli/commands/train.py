@@ -4,14 +4,14 @@ import signal
 import sys
 from pathlib import Path
 
-from kdpipe.cli.arguments import (
+from kdpipe.cli.command import (
+    Command,
     add_execution_options,
     add_results,
     open_store,
     parse_execution_options,
     parse_spec,
 )
-from kdpipe.cli.command import Command
 from kdpipe.errors import InterruptedRun, KdpipeError
 
 

@@ -1,7 +1,6 @@
 """`kdpipe verify`: whether every file of the results folder is what its record says."""
 
-from kdpipe.cli.arguments import add_reports, add_results, open_store
-from kdpipe.cli.command import Command
+from kdpipe.cli.command import Command, add_reports, add_results, open_store
 
 
 def add_arguments(parser) -> None:
@@ -12,12 +11,12 @@ def add_arguments(parser) -> None:
 
 def run(options) -> int:
     """Check every file of the results folder against its record."""
-    from kdpipe.report import orphans
+    from kdpipe.report import fingerprint
     from kdpipe.runs.integrity.verify import format_orphan, list_foreign_folders, verify_store
 
     errors = [
         *verify_store(open_store(options)),
-        *map(format_orphan, orphans.find_report_orphans(options.reports)),
+        *map(format_orphan, fingerprint.find_report_orphans(options.reports)),
     ]
     lines = errors or [f"{options.results}: every file is whole"]
     print("\n".join([*lines, *list_foreign_folders(open_store(options))]))

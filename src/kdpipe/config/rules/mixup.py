@@ -7,7 +7,7 @@ from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
 from kdpipe.losses import method as methods
 from kdpipe.losses.custom.card import TermCard
-from kdpipe.runs import mixup
+from kdpipe.runs.recipe import enabled_mixes
 from kdpipe.text import join_names
 
 
@@ -20,7 +20,7 @@ def _check_mixing(config: PartialConfig) -> Iterator[str]:
         students: list[str] = [*(block.via or []), *block.students]
         for network in dict.fromkeys(students):
             recipe = config.get_recipe(network)
-            if recipe is None or not (mix_keys := list(mixup.enabled_mixes(recipe))):
+            if recipe is None or not (mix_keys := list(enabled_mixes(recipe))):
                 continue
             mix_names = mixed_networks.setdefault(network, " and ".join(mix_keys))
             names = [

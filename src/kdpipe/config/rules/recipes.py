@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from kdpipe.config import partial_config
-from kdpipe.config.error_messages import explain_errors
-from kdpipe.config.partial_config import PartialConfig
+from kdpipe.config.partial_config import PartialConfig, explain_errors
 from kdpipe.config.rule import Rule
 from kdpipe.runs.recipe import Recipe
 

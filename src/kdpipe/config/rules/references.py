@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kdpipe.config import partial_config, report_items
+from kdpipe.config import partial_config, paths
 from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
 from kdpipe.pydantic_base import DOTTED_PATTERN
@@ -13,9 +13,9 @@ from kdpipe.text import did_you_mean, find_duplicates, format_value
 def _check_references(config: PartialConfig) -> Iterator[str]:
     """Check that what the report names exists."""
     for key, noun, known in (
-        ("tables", "table", report_items.list_tables()),
+        ("tables", "table", paths.list_tables()),
         ("figures", "figure", ()),
-        ("claims", "claim", report_items.list_claims()),
+        ("claims", "claim", paths.list_claims()),
     ):
         for name, sources in partial_config.iter_items(config.content.get(key)):
             is_custom = key != "claims" and re.fullmatch(DOTTED_PATTERN, str(name)) is not None
@@ -33,7 +33,7 @@ def _check_references(config: PartialConfig) -> Iterator[str]:
                     yield from config.check_name(f"{key}.{name}", source, "experiment or ensemble")
 
     primary = config.content.get("primary")
-    claims = list(report_items.list_claims())
+    claims = list(paths.list_claims())
     for name in primary if isinstance(primary, list) else ():
         if isinstance(name, str) and name not in claims:
             guess = did_you_mean(name, claims)

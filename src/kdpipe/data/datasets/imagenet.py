@@ -15,12 +15,12 @@ TAR_NAMES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 def index_folder(card: DatasetCard, path: Path) -> dict:
     """Return the file index of the folder; raise DataError if it does not match the card."""
-    from kdpipe.data import file_index
+    from kdpipe.data import cache
     from kdpipe.data.imagefolder import class_folders
 
     _check_unpacked(card, path)
     listing = class_folders.list_images(path)  # its val is the test set
-    arrays = file_index.build_index(path, listing.files, listing.labels, card.shape)
+    arrays = cache.build_index(path, listing.files, listing.labels, card.shape)
     class_folders.raise_errors(_find_mismatches(card, path, listing.files, arrays), path)
     return arrays
 

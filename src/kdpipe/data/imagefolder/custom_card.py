@@ -28,7 +28,7 @@ import numpy as np
 import yaml
 
 from kdpipe import hashing
-from kdpipe.data import cache, cards, file_index
+from kdpipe.data import cache, cards
 from kdpipe.data.arrays import Arrays, compute_mean_std, hash_arrays
 from kdpipe.data.cards import DatasetCard
 from kdpipe.data.imagefolder import class_folders, reader
@@ -267,7 +267,7 @@ def _index_folder(path: Path, side: int, channels: int | None, listing: FolderLi
     )
     raise_errors(errors, path)
     channels = channels or class_folders.infer_channels(headers)
-    arrays = file_index.build_index(path, listing.files, listing.labels, (channels, side, side))
+    arrays = cache.build_index(path, listing.files, listing.labels, (channels, side, side))
     raise_errors(_find_duplicate_files(listing.files, arrays), path)
     return arrays
 
@@ -288,7 +288,7 @@ def _measure_sample(path: Path, arrays: Arrays) -> tuple[list[float], list[float
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("paths", "sizes"):
             np.save(Path(folder) / f"train_{kind}.npy", arrays[f"train_{kind}"])
-        files = file_index.ImageFiles(Path(folder), "train", indices, path, shape, is_custom=True)
+        files = cache.ImageFiles(Path(folder), "train", indices, path, shape, is_custom=True)
         batches = streaming.StreamedBatches(
             files, IDENTITY_VIEWS, [0.0] * shape[0], [1.0] * shape[0]
         )
@@ -490,9 +490,7 @@ def hash_card(card: object) -> str:
 def _reread_images(card: DatasetCard, path: Path) -> SnapshotCheck:
     """Read the images of a card, and return their digest and where the card differs from them."""
     arrays = (
-        file_index.read_index(card, path)
-        if card.is_streamed
-        else reader.read_custom_data(card, path)
+        cache.read_index(card, path) if card.is_streamed else reader.read_custom_data(card, path)
     )
     errors = cache.find_card_mismatches(card, arrays, path)
     return SnapshotCheck(hash_arrays(arrays, cache.list_array_names(card)), errors)

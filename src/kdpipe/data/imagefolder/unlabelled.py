@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kdpipe import hashing
-from kdpipe.data import file_index
+from kdpipe.data import cache
 from kdpipe.data.arrays import Arrays, hash_arrays
 from kdpipe.data.cache import format_repair_hint, memmap_array
 from kdpipe.data.cards import MAX_ARRAY_BYTES
@@ -100,7 +100,7 @@ def read_unlabelled(path: Path, shape: ImageShape, stream: bool) -> UnlabelledIm
         reader.find_skipped_warnings(path, {PART: files}),
     )
     if stream:
-        index_arrays = file_index.build_index(path, {PART: files}, {}, shape)
+        index_arrays = cache.build_index(path, {PART: files}, {}, shape)
         return UnlabelledImages({name: index_arrays[name] for name in INDEX_NAMES}, names, notes)
     channels, height, width = shape
     images = _allocate_images(path, len(files), shape)
@@ -205,7 +205,7 @@ def prepare_unlabelled(card: UnlabelledCard, path: Path, results_store: store.St
 
 def load_unlabelled_images(
     sha256: str, shape: ImageShape, stream: bool, results_store: store.Store
-) -> np.ndarray | file_index.ImageFiles:
+) -> np.ndarray | cache.ImageFiles:
     """Load prepared unlabelled images, verified.
 
     Parameters
@@ -238,7 +238,7 @@ def load_unlabelled_images(
             f"{SUBJECT} lay in {root}, and there is no such folder now: bring it back, or "
             f"{format_repair_hint(folder)}"
         )
-    return file_index.ImageFiles(folder, PART, np.arange(count), root, shape, is_custom=True)
+    return cache.ImageFiles(folder, PART, np.arange(count), root, shape, is_custom=True)
 
 
 def validate_unlabelled(folder: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 import time
 
-from kdpipe.gpu_check import subprocess_runner
+from kdpipe.gpu_check import fixtures
 from kdpipe.gpu_check.check import Check, Outcome
 from kdpipe.gpu_check.fixtures import CheckFixture, diff_files, load_run_record
 from kdpipe.runs import run_folder
@@ -14,7 +14,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
     whole_store, store = fixture.make_store("one"), fixture.make_store("killed")
     epochs = [run.epochs]  # as for the student's teacher
     fixture.run_forked(lambda: fixture.train(run, whole_store, epochs))
-    child = subprocess_runner.ForkedCall(lambda: fixture.train(run, store, epochs), fixture.log)
+    child = fixtures.ForkedCall(lambda: fixture.train(run, store, epochs), fixture.log)
     state_path, record_path = (
         run_folder.state_path(store.run(run.name)),
         store.run(run.name) / run_folder.RECORD_FILE,
@@ -25,7 +25,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
     was_running = state_path.exists() and not record_path.exists()
     try:
         child.result(fixture.deadline)
-    except subprocess_runner.SubprocessError as error:
+    except fixtures.SubprocessError as error:
         if "signal 9" not in str(error):
             raise
     if not was_running:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdpipe import meta_device_check
 from kdpipe.errors import KdpipeError
-from kdpipe.models import classifier_head
+from kdpipe.models import layers
 from kdpipe.models.config import CustomModelConfig
 from kdpipe.models.custom import builder, fingerprint
 from kdpipe.models.custom.builder import call_factory, import_factory
@@ -319,7 +319,7 @@ class _ModelValidator:
         """Return whether a probe finds features in it."""
         model = self.build_formatted(0)
         try:
-            with classifier_head.record_head_input(model, self.classes, self.name) as features:
+            with layers.record_head_input(model, self.classes, self.name) as features:
                 features(self.format_images())
         except KdpipeError:
             return False

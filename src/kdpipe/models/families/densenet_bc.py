@@ -6,7 +6,7 @@ Huang et al. 2017: dense blocks with bottlenecks, and transitions that halve the
 
 from collections.abc import Iterator
 
-from kdpipe.models import name_parser, stages
+from kdpipe.models import family
 from kdpipe.models.family import (
     Architecture,
     Cost,
@@ -21,14 +21,12 @@ from kdpipe.models.family import (
 def suggest(name: str) -> Iterator[str]:
     """Yield names that a misspelt one may have meant."""
     yield from (f"densenet-bc{depth}-{growth}" for depth in (40, 100) for growth in (12, 24, 48))
-    yield from name_parser.suggest_from_numbers(name, "densenet-bc", parse)
+    yield from family.suggest_from_numbers(name, "densenet-bc", parse)
 
 
 def parse(name: str) -> Architecture | None:
     """Return the architecture of a name; None for a name of another form."""
-    if (
-        numbers := name_parser.parse_depth_width(name, "densenet-bc", "growth", _fix_growth)
-    ) is None:
+    if (numbers := family.parse_depth_width(name, "densenet-bc", "growth", _fix_growth)) is None:
         return None
     blocks, growth = numbers[0], int(numbers[1])
     first = 2 * growth + blocks * growth
@@ -52,7 +50,7 @@ def compute_cost(arch: Architecture, shape: Shape, classes: int) -> Cost:
 
 def _iter_layers(arch: Architecture, shape: Shape, classes: int) -> Iterator[Layer]:
     """Yield the layers of a network."""
-    pixels = [height * width for _, height, width in stages.stage_shapes_pooled(arch, shape)]
+    pixels = [height * width for _, height, width in family.stage_shapes_pooled(arch, shape)]
     yield Layer(shape[0], arch.stem, 3, pixels[0], 0)
     channels = arch.stem
     for stage, size in enumerate(pixels):
@@ -96,11 +94,11 @@ FAMILY = Family(
     revision=1,
     order=2,
     name_format="densenet-bc<depth>-<growth>, depth 6n+4 (densenet-bc40-12)",
-    name_pattern=name_parser.compile_name_pattern("densenet-bc"),
+    name_pattern=family.compile_name_pattern("densenet-bc"),
     suggest=suggest,
     parse=parse,
-    check=stages.check_size,
+    check=family.check_size,
     cost=compute_cost,
-    groups=stages.stage_shapes_pooled,
+    groups=family.stage_shapes_pooled,
     build=build,
 )

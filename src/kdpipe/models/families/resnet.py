@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Iterator
 
-from kdpipe.models import stages
+from kdpipe.models import family
 from kdpipe.models.family import (
     Architecture,
     Cost,
@@ -43,7 +43,7 @@ def _iter_layers(arch: Architecture, shape: Shape, classes: int) -> Iterator[Lay
     """Yield the layers of a network."""
     yield Layer(shape[0], arch.stem, 3, shape[1] * shape[2], arch.stem)
     inputs = arch.stem
-    for outputs, height, width in stages.stage_shapes_strided(arch, shape):
+    for outputs, height, width in family.stage_shapes_strided(arch, shape):
         for _ in range(arch.blocks):
             yield Layer(inputs, outputs, 3, height * width, outputs)
             yield Layer(outputs, outputs, 3, height * width, outputs)
@@ -79,8 +79,8 @@ FAMILY = Family(
     name_pattern=re.compile("resnet[0-9]+"),
     suggest=lambda name: NAMES,
     parse=parse,
-    check=stages.check_size,
+    check=family.check_size,
     cost=compute_cost,
-    groups=stages.stage_shapes_strided,
+    groups=family.stage_shapes_strided,
     build=build,
 )

@@ -5,7 +5,7 @@ Zagoruyko and Komodakis 2016, without dropout.
 
 from collections.abc import Iterator
 
-from kdpipe.models import name_parser, stages
+from kdpipe.models import family
 from kdpipe.models.family import (
     Architecture,
     Cost,
@@ -25,12 +25,12 @@ def suggest(name: str) -> Iterator[str]:
     yield from (
         f"wrn{depth}-{width}" for depth in (10, 16, 22, 28, 40) for width in (0.5, 1, 2, 4, 8, 10)
     )
-    yield from name_parser.suggest_from_numbers(name, "wrn", parse)
+    yield from family.suggest_from_numbers(name, "wrn", parse)
 
 
 def parse(name: str) -> Architecture | None:
     """Return the architecture of a name; None for a name of another form."""
-    if (numbers := name_parser.parse_depth_width(name, "wrn", "width", _fix_width)) is None:
+    if (numbers := family.parse_depth_width(name, "wrn", "width", _fix_width)) is None:
         return None
     blocks, width = numbers
     widths = (int(16 * width), int(32 * width), int(64 * width))
@@ -53,7 +53,7 @@ def _iter_layers(arch: Architecture, shape: Shape, classes: int) -> Iterator[Lay
     """Yield the layers of a network."""
     yield Layer(shape[0], STEM, 3, shape[1] * shape[2], 0)
     inputs = STEM
-    for outputs, height, width in stages.stage_shapes_strided(arch, shape):
+    for outputs, height, width in family.stage_shapes_strided(arch, shape):
         pixels = height * width
         for _ in range(arch.blocks):
             yield Layer(inputs, outputs, 3, pixels, inputs)
@@ -85,11 +85,11 @@ FAMILY = Family(
     revision=1,
     order=1,
     name_format="wrn<depth>-<width>, depth 6n+4, width may be a fraction (wrn16-2, wrn10-0.5)",
-    name_pattern=name_parser.compile_name_pattern("wrn"),
+    name_pattern=family.compile_name_pattern("wrn"),
     suggest=suggest,
     parse=parse,
-    check=stages.check_size,
+    check=family.check_size,
     cost=compute_cost,
-    groups=stages.stage_shapes_strided,
+    groups=family.stage_shapes_strided,
     build=build,
 )

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError
-from kdpipe.models import classifier_head, factory
+from kdpipe.models import factory, layers
 from kdpipe.models.layers import TorchvisionNetwork
 from kdpipe.models.pretrained import hub
 from kdpipe.models.pretrained.adapter import set_normalization, unwrap
@@ -392,8 +392,7 @@ def _find_head_names(model: nn.Module, classes: int) -> set[str]:
     """Return the parameter names of the last linear layer, if there is one for the classes."""
     try:
         head_ids = {
-            id(parameter)
-            for parameter in classifier_head.find_head(model, classes, "").parameters()
+            id(parameter) for parameter in layers.find_head(model, classes, "").parameters()
         }
     except KdpipeError:
         return set()

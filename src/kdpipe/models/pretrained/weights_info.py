@@ -3,6 +3,16 @@
 torchvision states it of its weights: `torchvision_weights.json` beside this file holds it, taken
 from torchvision's own `transforms` and `meta` (a test compares), so that a plan needs no torch. An
 export of kdpipe states it in its config, and timm in another form. A plain file states nothing.
+
+A network that begins from weights, as the specs of its runs state it.
+
+It is known by the name that the study gives it, in place of the name of a network; `start` states
+which network that is, and all that decides how it begins and learns (`weights.load_init` does it).
+`input_transform.inner_spec` is the network itself.
+
+The config of an export, which states all that its weights want: a folder of `kdpipe export`.
+
+Imports nothing but Python's own: an export is read where nothing else is installed.
 """
 
 import functools
@@ -12,8 +22,43 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from kdpipe.models.config import PretrainedWeights
-from kdpipe.models.pretrained import hub, kdpipe_export
+from kdpipe import hashing
+from kdpipe.errors import KdpipeError
+from kdpipe.models import registry
+from kdpipe.models.config import InitFrom, PretrainedWeights
+from kdpipe.models.pretrained import hub
+from kdpipe.runs.spec import InitSpec, ModelSpec
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+FORMAT_VERSION = 1
+
+
+def read_export_config(folder: Path) -> dict:
+    """Read the config of an export.
+
+    Raises
+    ------
+    KdpipeError
+        If there is none, or it was changed.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(path.read_bytes())
+        is_intact = config == hashing.add_checksum(config) and config["format"] == FORMAT_VERSION
+    except FileNotFoundError:
+        raise KdpipeError(
+            f"{folder} is no export: it has no {CONFIG_FILE}; kdpipe export STUDY makes one"
+        ) from None
+    except OSError as error:
+        raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        is_intact, config = False, {}
+    if not is_intact:
+        raise KdpipeError(
+            f"{path} is not as kdpipe export has written it (altered, cut off or of another "
+            "version): export the run again"
+        )
+    return config
 
 
 @dataclass(frozen=True)
@@ -71,7 +116,7 @@ def load_weights_info(source: PretrainedWeights) -> WeightsInfo | None:
     if source.path is not None and os.path.isdir(source.path):
         if hub.is_timm_folder(source.path):
             return _info_from_timm(source.path, Path(source.path) / hub.CONFIG_FILE)
-        return _info_from_export(kdpipe_export.read_export_config(Path(source.path)))
+        return _info_from_export(read_export_config(Path(source.path)))
     return None
 
 
@@ -95,7 +140,7 @@ def find_weights_file(source: PretrainedWeights) -> str | None:
         return source.path
     if hub.is_timm_folder(source.path):
         return hub.choose_weights_file(source.path)
-    return os.path.join(source.path, kdpipe_export.WEIGHTS_FILE)
+    return os.path.join(source.path, WEIGHTS_FILE)
 
 
 @functools.cache
@@ -132,3 +177,41 @@ def _info_from_export(config: dict) -> WeightsInfo:
 
 def _info_from_timm(name: str, config: Path) -> WeightsInfo:
     return WeightsInfo(source=f"timm's config of {name}", **hub.parse_config(config))
+
+
+PATTERN_KEYS = ("new", "unused", "freeze")
+
+
+def get_checksum(source: PretrainedWeights) -> str | None:
+    """Return the SHA-256 of a file of weights; of torchvision's, its first digits."""
+    if source.weights is None:
+        return source.sha256
+    return registry.list_weights(source.network).get(source.weights, source.sha256)
+
+
+def build_init_spec(start: InitFrom) -> InitSpec:
+    """Build the `start` in the network of a spec."""
+    return InitSpec(
+        start_revision=hashing.REVISIONS["start"],
+        network=start.network,
+        weights=start.weights,
+        sha256=get_checksum(start),
+        new=sorted(set(start.new)),
+        unused=sorted(set(start.unused)),
+        freeze=sorted(set(start.freeze)),
+        backbone_lr=start.backbone_lr,
+    )
+
+
+def is_valid_init(network: ModelSpec) -> bool:
+    """Return whether the `start` in the network of a spec is well formed."""
+    start = network.start
+    return bool(
+        start is not None
+        and network.input is None
+        and isinstance(start.network, str)
+        and all(isinstance(value, str) or value is None for value in (start.weights, start.sha256))
+        and (start.weights or start.sha256)
+        and all(isinstance(pattern, str) for key in PATTERN_KEYS for pattern in getattr(start, key))
+        and 0 < start.backbone_lr <= 1
+    )

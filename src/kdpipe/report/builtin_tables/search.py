@@ -8,8 +8,8 @@ from kdpipe.analysis.search import elimination_rule, search_space
 from kdpipe.analysis.search.search_space import Arm, ArmKey
 from kdpipe.analysis.search.state import STUDENTS, TEACHERS, SearchState, describe_latency
 from kdpipe.analysis.search.uncertainty import Uncertainty
-from kdpipe.plan.footprint import format_duration
 from kdpipe.plan.nodes import Plan
+from kdpipe.plan.resources import format_duration
 from kdpipe.report import style
 from kdpipe.report.figure import RenderedFigure
 from kdpipe.report.format import format_stop

@@ -4,7 +4,7 @@ import pandas as pd
 
 from kdpipe.analysis import claim
 from kdpipe.analysis.claim import Verdict
-from kdpipe.analysis.frame_queries import get_series_by_seed, group_rows, normalize_frame
+from kdpipe.analysis.dataframe import get_series_by_seed, group_rows, normalize_frame
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.report.table import (
     RenderedTable,

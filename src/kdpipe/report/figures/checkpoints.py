@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     UNTRAINED_STOP,
     filter_rows,
     pivot_by_seed,

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullFormatter
 
-from kdpipe.analysis.frame_queries import get_series_by_seed, group_rows
+from kdpipe.analysis.dataframe import get_series_by_seed, group_rows
 from kdpipe.report import style
 from kdpipe.report.figure import FigureSpec, FigureWithCaption
 from kdpipe.stats.intervals import summarize

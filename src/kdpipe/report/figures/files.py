@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 
-from kdpipe.analysis.frame_queries import filter_rows, get_series_by_seed, group_rows
+from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, group_rows
 from kdpipe.analysis.recommendation import (
     OPTION_COLUMNS,
     find_best_option,

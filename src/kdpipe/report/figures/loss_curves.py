@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import filter_rows, group_rows
+from kdpipe.analysis.dataframe import filter_rows, group_rows
 from kdpipe.analysis.selection import find_main_method
 from kdpipe.report import style
 from kdpipe.report.figure import FigureSpec, FigureWithCaption, select_full_teacher_students

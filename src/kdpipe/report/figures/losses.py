@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     get_series_by_seed,
     group_rows,
     select_direct_students,

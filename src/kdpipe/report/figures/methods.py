@@ -5,7 +5,7 @@ import textwrap
 
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     UNTRAINED_STOP,
     filter_rows,
     get_series_by_seed,

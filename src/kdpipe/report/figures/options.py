@@ -4,7 +4,7 @@ import textwrap
 
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import filter_rows, get_series_by_seed, group_rows
+from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, group_rows
 from kdpipe.analysis.recommendation import (
     OPTION_COLUMNS,
     find_best_option,

@@ -6,12 +6,7 @@ that a chain stands above the single step it is compared with.
 
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import (
-    PATH_SEPARATOR,
-    filter_rows,
-    get_series_by_seed,
-    group_rows,
-)
+from kdpipe.analysis.dataframe import PATH_SEPARATOR, filter_rows, get_series_by_seed, group_rows
 from kdpipe.report import style
 from kdpipe.report.figure import FigureSpec, FigureWithCaption
 from kdpipe.report.format import format_estimate

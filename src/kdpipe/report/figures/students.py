@@ -2,7 +2,7 @@
 
 from matplotlib.ticker import LogLocator, NullLocator
 
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     filter_rows,
     get_series_by_seed,
     group_rows,

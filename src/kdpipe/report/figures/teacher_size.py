@@ -12,7 +12,7 @@ import re
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     filter_rows,
     get_series_by_seed,
     group_rows,

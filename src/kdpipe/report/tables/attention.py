@@ -8,7 +8,7 @@ full KD from the very same teacher.
 import pandas as pd
 
 from kdpipe.analysis.claim import UntestableClaim
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     filter_rows,
     get_series_by_seed,
     group_rows,

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     get_teacher_errors,
     group_rows,
     normalize_frame,

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from kdpipe.analysis.dataframe import filter_rows, group_rows, normalize_frame
 from kdpipe.analysis.eval_point import get_other_error_column
-from kdpipe.analysis.frame_queries import filter_rows, group_rows, normalize_frame
 from kdpipe.report.table import (
     HOW_TO_READ,
     TableData,

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from kdpipe.analysis import eval_point
-from kdpipe.analysis.frame_queries import LOSS_COLUMNS, group_rows, normalize_frame
+from kdpipe.analysis.dataframe import LOSS_COLUMNS, group_rows, normalize_frame
 from kdpipe.report.table import (
     TableData,
     TableSpec,

@@ -8,8 +8,7 @@ marks are corrected for their number in a student, teacher and stop (Bonferroni)
 import pandas as pd
 
 from kdpipe.analysis import published
-from kdpipe.analysis.eval_point import get_other_error_column
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     describe_gaps,
     filter_rows,
     get_series_by_seed,
@@ -19,6 +18,7 @@ from kdpipe.analysis.frame_queries import (
     pivot_by_seed,
     select_direct_students,
 )
+from kdpipe.analysis.eval_point import get_other_error_column
 from kdpipe.analysis.selection import MethodArm, build_method_arms, find_plain_kd
 from kdpipe.report.table import (
     HOW_TO_READ,

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     group_rows,
     list_weight_columns,
     normalize_frame,

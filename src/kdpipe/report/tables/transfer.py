@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdpipe.analysis.frame_queries import filter_rows, group_rows, normalize_frame
+from kdpipe.analysis.dataframe import filter_rows, group_rows, normalize_frame
 from kdpipe.report.table import (
     HOW_TO_READ,
     TableData,

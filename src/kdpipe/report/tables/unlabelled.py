@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from kdpipe.analysis.eval_point import get_other_error_column
-from kdpipe.analysis.frame_queries import (
+from kdpipe.analysis.dataframe import (
     get_series_by_seed,
     group_rows,
     list_weight_columns,
     normalize_frame,
     select_direct_students,
 )
+from kdpipe.analysis.eval_point import get_other_error_column
 from kdpipe.report.table import (
     HOW_TO_READ,
     TableData,

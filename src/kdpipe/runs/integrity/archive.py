@@ -12,7 +12,7 @@ from kdpipe.analysis.preregistration import registration
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
-from kdpipe.runs import eval_points, records
+from kdpipe.runs import records
 from kdpipe.runs.files import find_temporary_files
 from kdpipe.runs.records import ArchiveEntries, ArchiveEntry
 from kdpipe.runs.store import Store, lock_published_folder
@@ -68,9 +68,7 @@ def _collect_entries(plan: Plan, store: Store) -> Iterator[ArchiveEntry]:
 
     A failure is archived by its reason alone: its traceback names folders of this machine.
     """
-    last, best = (
-        eval_point.PerImageErrors(plan, store, point) for point in eval_points.EVAL_POINTS
-    )
+    last, best = (eval_point.PerImageErrors(plan, store, point) for point in records.EVAL_POINTS)
     for kind, items in plan.recorded_nodes.items():
         records_by_name, damaged = store.scan_records(kind)
         for name in items.keys() & damaged.keys():
@@ -82,7 +80,7 @@ def _collect_entries(plan: Plan, store: Store) -> Iterator[ArchiveEntry]:
                 image_fields = {}
                 if kind not in ("probes", "gauges"):
                     image_fields |= _collect_wrong_images(last, kind, name, "")
-                    if not eval_points.is_best_last(record):
+                    if not records.is_best_last(record):
                         image_fields |= _collect_wrong_images(best, kind, name, "_at_best")
                 yield ArchiveEntry(kind, name, record["digest"], record, curve, **image_fields)
             elif (reason := status.find_missing_reason(item, plan, store, damaged)[1]) is not None:

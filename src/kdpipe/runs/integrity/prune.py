@@ -14,8 +14,8 @@ from kdpipe.data import cards
 from kdpipe.data.imagefolder import unlabelled
 from kdpipe.errors import DataError, KdpipeError, StoreError
 from kdpipe.plan import status
-from kdpipe.plan.footprint import format_size
 from kdpipe.plan.nodes import Plan
+from kdpipe.plan.resources import format_size
 from kdpipe.runs import ownership, records, registrations, run_folder, store
 from kdpipe.runs.files import find_temporary_files
 from kdpipe.runs.records import ArchiveEntry

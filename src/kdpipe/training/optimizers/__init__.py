@@ -1,1 +1,1 @@
-"""Optimizers: one file each, which defines `OPTIMIZER` (see `kdpipe.runs.optim_info`)."""
+"""Optimizers: one file each, which defines `OPTIMIZER` (see `kdpipe.runs.recipe`)."""

@@ -5,7 +5,7 @@ The key `momentum` is its first beta; the second beta and epsilon are torch's de
 
 from typing import Any
 
-from kdpipe.runs.optim_info import OptimizerInfo
+from kdpipe.runs.recipe import OptimizerInfo
 
 BETA2, EPSILON = 0.999, 1e-8
 

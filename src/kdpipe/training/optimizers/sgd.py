@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kdpipe.runs.optim_info import OptimizerInfo
+from kdpipe.runs.recipe import OptimizerInfo
 
 
 def _step(parameters, gradients, state, recipe: Any, lr: float, weight_decay: float) -> None:

@@ -7,7 +7,7 @@ without restarts.
 import math
 from typing import Any
 
-from kdpipe.runs.optim_info import ScheduleInfo, StepCounts
+from kdpipe.runs.recipe import ScheduleInfo, StepCounts
 
 
 def _rate(recipe: Any, step: int, counts: StepCounts) -> float:

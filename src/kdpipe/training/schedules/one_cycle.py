@@ -7,7 +7,7 @@ in which the rate rises.
 import math
 from typing import Any
 
-from kdpipe.runs.optim_info import ScheduleInfo, StepCounts
+from kdpipe.runs.recipe import ScheduleInfo, StepCounts
 
 DEFAULT_WARMUP = 0.3
 START_FACTOR, END_FACTOR = 1 / 25, 1 / 25e4  # of the peak

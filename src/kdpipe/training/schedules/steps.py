@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kdpipe.runs.optim_info import ScheduleInfo, StepCounts
+from kdpipe.runs.recipe import ScheduleInfo, StepCounts
 
 
 def _rate(recipe: Any, step: int, counts: StepCounts) -> float:

@@ -24,13 +24,9 @@ from kdpipe.hashing import derive_seed
 from kdpipe.runs import ownership, store, upstream
 from kdpipe.runs.execution_options import CPU_OPTIONS, ExecutionOptions
 from kdpipe.runs.files import read_arrays, write_arrays, write_json, write_npy
-from kdpipe.runs.spec import (
-    LogitCacheSpec,
-    RunSpec,
-    build_logit_cache_spec,
-)
+from kdpipe.runs.spec import LogitCacheSpec, RunSpec, build_logit_cache_spec
+from kdpipe.training.forward import ensemble_logits
 from kdpipe.training.teachers import online
-from kdpipe.training.teachers.ensemble import ensemble_logits
 
 N_CHECKED = 16  # entries compared with a forward pass whenever a cache is opened
 # Half precision has 11 bits; and a cache may be older than the GPU's present mode (TF32).

@@ -23,8 +23,7 @@ from kdpipe.models import factory
 from kdpipe.models.pretrained.adapter import forward_in_chunks
 from kdpipe.runs import store, upstream
 from kdpipe.runs.spec import Member, ModelSpec, RunSpec
-from kdpipe.training.forward import FeatureExtractor
-from kdpipe.training.teachers.ensemble import ensemble_logits
+from kdpipe.training.forward import FeatureExtractor, ensemble_logits
 
 N_COMPARED = 16  # stored outputs of a custom network that are compared with its code
 

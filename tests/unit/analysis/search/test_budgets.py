@@ -6,7 +6,7 @@ import pytest
 from helpers.search_study import KEYS, study_of, to_the_end
 from helpers.synthetic_study import write
 
-from kdpipe.analysis.search import budget, rounds, search_space, state
+from kdpipe.analysis.search import rounds, search_space, state
 from kdpipe.analysis.search.state import FRESH, LATENCY, STUDENTS, TEACHERS
 from kdpipe.config.schema import SearchConfig
 from kdpipe.plan import planner
@@ -268,9 +268,9 @@ def test_what_is_paid_for_by_hand():
     assert len(three) == 3
 
     def paid(most, ones, **more):
-        limits = [budget.Limit(each, lambda job: 1.0) for each in most]
+        limits = [state.Limit(each, lambda job: 1.0) for each in most]
         asked = {"rivals": [], "spent": {}, "seeds": [0, 1, 2, 3], "fresh_runs": scratch, **more}
-        return len(budget.select_affordable(limits, ones, **asked))
+        return len(state.select_affordable(limits, ones, **asked))
 
     # One cell: 3, and for each of three fresh seeds as many and a scratch run.
     assert [paid([most], ones[:1]) for most in (14, 15)] == [0, 1]
@@ -279,7 +279,7 @@ def test_what_is_paid_for_by_hand():
     # Three: 5, of which two go on to a second seed, with their teacher and its table 4.
     assert [paid([most], three) for most in (20, 21)] == [2, 3]
     # What was made is not paid for again, but counts.
-    made = budget.collect_jobs([three[0].cells[0].run])
+    made = state.collect_jobs([three[0].cells[0].run])
     assert [paid([most], ones[:1], spent=made) for most in (14, 15)] == [0, 1]
     # Two that compete beside it go on too.
     assert [paid([most], three[:1], rivals=three[1:]) for most in (18, 19)] == [0, 1]
@@ -294,24 +294,24 @@ def test_hours_are_those_of_the_record_and_else_a_price_by_those_there_are(tmp_p
     small.runs.update(plan.runs)
     write(small, Store(tmp_path), seconds={"total": 36.0})
     records = Store(tmp_path).load_records("runs")
-    assert budget.make_hour_price(plan, {}) is None
+    assert state.make_hour_price(plan, {}) is None
     run = ones[0].cells[0].run
     others = {n: r for n, r in records.items() if n not in (run.name, ones[1].cells[0].run.name)}
     odd = records[run.name] | {"seconds": {"total": 7200.0}}
-    price = budget.make_hour_price(plan, others)
+    price = state.make_hour_price(plan, others)
     assert price(run) == pytest.approx(0.01, rel=0.2)  # as the others of its network
-    assert budget.make_hour_price(plan, others | {run.name: odd})(run) == 2.0
+    assert state.make_hour_price(plan, others | {run.name: odd})(run) == 2.0
 
 
 def test_each_student_has_its_share():
     search = SearchConfig.model_validate({"blocks": ["grid"], "hours": 6, "student_epochs": 100})
     _, ones, _ = of_grid(study_of())
-    gone = budget.collect_jobs([ones[0].cells[0].run])  # three jobs
-    assert [limit.maximum for limit in budget.make_limits(search, 2, lambda job: 1.0, {})] == [
+    gone = state.collect_jobs([ones[0].cells[0].run])  # three jobs
+    assert [limit.maximum for limit in state.make_limits(search, 2, lambda job: 1.0, {})] == [
         50,
         3,
     ]
-    assert [limit.maximum for limit in budget.make_limits(search, 2, lambda job: 1.0, gone)] == [
+    assert [limit.maximum for limit in state.make_limits(search, 2, lambda job: 1.0, gone)] == [
         50,
         1.5,
     ]
@@ -319,13 +319,13 @@ def test_each_student_has_its_share():
 
 def test_the_teachers_of_the_first_seed_have_been_paid_for(tmp_path, monkeypatch):
     asked = []
-    affordable = budget.select_affordable
+    affordable = state.select_affordable
 
     def watched(limits, ones, rivals, spent, *more):
         asked.append(set(spent))
         return affordable(limits, ones, rivals, spent, *more)
 
-    monkeypatch.setattr(budget, "select_affordable", watched)
+    monkeypatch.setattr(state, "select_affordable", watched)
     study, store = with_hours(1e6), Store(tmp_path)
     plan = rounds.plan_due_runs(study, store)
     write(plan, store)

@@ -19,7 +19,7 @@ from kdpipe.data.views import Views
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.train import train_run
 from kdpipe.models.custom import builder, fingerprint
-from kdpipe.models.custom.deterministic_rng import DeterministicRng
+from kdpipe.models.custom.fingerprint import DeterministicRng
 from kdpipe.runs.execution_options import ExecutionOptions
 from kdpipe.runs.recipe import learning_rate
 from kdpipe.training import loop

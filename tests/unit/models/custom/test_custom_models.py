@@ -25,12 +25,12 @@ from kdpipe.data.batches import ImageBatches
 from kdpipe.data.views import IDENTITY_VIEWS
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs.train import train_run
+from kdpipe.jobs.validate import read_spec
 from kdpipe.models import factory
 from kdpipe.models.custom import fingerprint
 from kdpipe.plan import planner
 from kdpipe.runs.execution_options import ExecutionOptions
 from kdpipe.runs.store import Store
-from kdpipe.runs.validate import read_spec
 from kdpipe.training import linear_probe, loop
 
 # --- what they cost

@@ -19,7 +19,8 @@ from kdpipe.data.batches import choose_eval_batch_size
 from kdpipe.jobs.cache_logits import cache_logits
 from kdpipe.jobs.prepare import prepare_dataset
 from kdpipe.jobs.train import train_run
-from kdpipe.models import classifier_head, factory
+from kdpipe.jobs.validate import read_spec
+from kdpipe.models import factory, layers
 from kdpipe.models.pretrained import adapter
 from kdpipe.plan import planner
 from kdpipe.runs import metrics
@@ -27,7 +28,6 @@ from kdpipe.runs.execution_options import ExecutionOptions
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.spec import AdapterSpec, ModelSpec
 from kdpipe.runs.store import Store
-from kdpipe.runs.validate import read_spec
 from kdpipe.training.teachers import online
 
 NAME, PICKED = "shufflenet_v2_x0_5", [11, 2, 970, 5]
@@ -213,7 +213,7 @@ def test_a_probe_hears_what_its_classifier_is_given(weights):
     x, seen = floats(images(1), 1), []
     weights[0].fc.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     said(weights[0], theirs.resize(x.expand(-1, 3, -1, -1), [64, 64]))
-    with classifier_head.record_head_input(model, 4, NAME) as heard:
+    with layers.record_head_input(model, 4, NAME) as heard:
         assert torch.allclose(heard(x), seen[0], atol=1e-5)
     parts = adapter.forward_in_chunks(
         model, torch.cat([x] * 5), choose_eval_batch_size

@@ -14,12 +14,12 @@ from kdpipe import hashing
 from kdpipe.cli.main import main
 from kdpipe.config import load
 from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.jobs import validate
 from kdpipe.models.config import PretrainedTeacher
 from kdpipe.models.factory import build_named_model
 from kdpipe.models.families import torchvision
 from kdpipe.models.pretrained import input_transform, weights_info
 from kdpipe.plan import planner
-from kdpipe.runs import validate
 
 DATA = input_transform.DataShape((1, 8, 8), 10)
 GIVEN = {"mean": [0.5], "std": [0.25], "size": 16}

@@ -13,7 +13,7 @@ from torchvision.models import get_model
 from kdpipe.errors import KdpipeError
 from kdpipe.models import factory
 from kdpipe.models.config import InitFrom
-from kdpipe.models.pretrained import init_spec, weights
+from kdpipe.models.pretrained import weights, weights_info
 from kdpipe.runs.spec import ModelSpec
 
 BASE = ModelSpec(name="wrn10-0.5", revision=1, classes=10, channels=1)
@@ -25,7 +25,7 @@ def spec(path, base=BASE, **keys) -> ModelSpec:
     asked = InitFrom.model_validate(
         {"network": base.name, "path": str(path), "sha256": sha256, **keys}
     )
-    return replace(base, name="warm", start=init_spec.build_init_spec(asked))
+    return replace(base, name="warm", start=weights_info.build_init_spec(asked))
 
 
 def saved(path, classes=10, **changes):
@@ -150,7 +150,7 @@ def test_all_of_the_backbone_can_stay_but_something_must_learn(tmp_path):
 def test_a_network_without_a_linear_classifier_that_all_stays_is_refused():
     model = nn.Sequential(OrderedDict(only=nn.Conv2d(1, 10, 1)))
     asked = InitFrom(network="own", path="x", sha256="0" * 64, freeze=["*"])
-    network = replace(BASE, name="warm", start=init_spec.build_init_spec(asked))
+    network = replace(BASE, name="warm", start=weights_info.build_init_spec(asked))
     with pytest.raises(KdpipeError, match="nothing of own is left to learn"):
         weights.Backbone(model, network)
 
@@ -182,7 +182,7 @@ def test_files_of_old_lack_counts_that_nobody_reads(tmp_path):
 
 def test_weights_that_are_nowhere(tmp_path):
     asked = InitFrom.model_validate({"network": "wrn10-0.5", "path": "x", "sha256": "0" * 64})
-    network = replace(BASE, name="warm", start=init_spec.build_init_spec(asked))
+    network = replace(BASE, name="warm", start=weights_info.build_init_spec(asked))
     with pytest.raises(KdpipeError, match="--weights is missing"):
         weights.load_init(fresh(network), network, None)
     with pytest.raises(KdpipeError, match="there is no file"):

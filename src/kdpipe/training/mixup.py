@@ -11,20 +11,10 @@ Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Lo
 ICCV 2019.
 """
 
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
 
-from kdpipe.runs.recipe import Recipe
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-MIX_KEYS = ("mixup", "cutmix")
-
-
-def enabled_mixes(recipe: Recipe) -> dict[str, float]:
-    """Return the alphas of the mixes that a recipe enables, by key."""
-    alphas = {key: getattr(recipe, key, None) for key in MIX_KEYS}
-    return {key: alpha for key, alpha in alphas.items() if alpha is not None}
+from kdpipe.runs.recipe import Recipe, enabled_mixes
 
 
 class BatchMixer:
@@ -49,7 +39,7 @@ class BatchMixer:
                 for key, alpha in alphas.items()
             ]
 
-    def __call__(self, x: "Tensor", labels: "Tensor", seed: int) -> "tuple[Tensor, Tensor]":
+    def __call__(self, x: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Return a mixed batch; the batch itself if the recipe mixes nothing.
 
         Each batch is mixed in one way, chosen with equal chances where both are enabled, with one
@@ -72,8 +62,6 @@ class BatchMixer:
         """
         if not self.transforms:
             return x, labels
-        import torch
-
         # torch.manual_seed would look for a GPU.
         torch.default_generator.manual_seed(seed)
         transform = self.transforms[int(torch.randint(len(self.transforms), ()))]

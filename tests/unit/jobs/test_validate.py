@@ -8,7 +8,7 @@ from helpers.job_specs import planned
 
 from kdpipe import hashing
 from kdpipe.errors import KdpipeError
-from kdpipe.runs import validate
+from kdpipe.jobs import validate
 
 
 def items() -> list[tuple[str, str, dict]]:

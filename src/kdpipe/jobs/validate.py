@@ -24,10 +24,9 @@ from kdpipe.losses import method as methods
 from kdpipe.losses.custom import card as term_card
 from kdpipe.models import registry
 from kdpipe.models.custom import card as network_card
-from kdpipe.models.pretrained import init_spec, input_transform
-from kdpipe.runs import eval_points, mixup
-from kdpipe.runs.optim_info import load_optimizers, load_schedules
-from kdpipe.runs.recipe import Recipe
+from kdpipe.models.pretrained import input_transform, weights_info
+from kdpipe.runs import recipe, records
+from kdpipe.runs.recipe import Recipe, load_optimizers, load_schedules
 from kdpipe.runs.spec import (
     SPEC_TYPES,
     DataSpec,
@@ -125,7 +124,7 @@ def _check_run(name: str, spec: RunSpec) -> None:
         _check_method(spec.method)
         if spec.method.get("student_modules") and spec.teacher.outputs != "live":
             raise KdpipeError(f"{name}: a logit cache has no outputs of its teacher's modules")
-        if mixup.enabled_mixes(spec.recipe) and spec.teacher.outputs != "live":
+        if recipe.enabled_mixes(spec.recipe) and spec.teacher.outputs != "live":
             raise KdpipeError(f"{name}: of mixed images no table has its teacher's outputs")
 
 
@@ -151,8 +150,8 @@ def _check_probe(name: str, spec: ProbeSpec) -> None:
 def _check_export_eval(name: str, spec: ExportEvalSpec) -> None:
     _check_network(spec.network)
     _check_threads(name, spec.threads)
-    if spec.reading not in eval_points.EVAL_POINTS:
-        raise KdpipeError(f"{name}: reading is one of {', '.join(eval_points.EVAL_POINTS)}")
+    if spec.reading not in records.EVAL_POINTS:
+        raise KdpipeError(f"{name}: reading is one of {', '.join(records.EVAL_POINTS)}")
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ def _check_network(network: ModelSpec) -> None:
     content = network.to_dict()
     if network.input is not None and not input_transform.is_valid_input(network):
         raise KdpipeError(f"--spec names no images that a network wants: {content['input']!r}")
-    if network.start is not None and not init_spec.is_valid_init(network):
+    if network.start is not None and not weights_info.is_valid_init(network):
         raise KdpipeError(f"--spec names no weights that a network begins from: {content!r}")
     network = input_transform.inner_spec(network)
     if not network.build:
