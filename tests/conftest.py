@@ -21,9 +21,9 @@ def pytest_configure():
     os.environ.setdefault(estimate.CACHE_ENV, tempfile.mkdtemp(prefix="kdpipe-tests-"))
     # Arrays that are mapped keep their files open, of hundreds of results folders.
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 8192 if most == resource.RLIM_INFINITY else min(most, 8192)
+    expected = 8192 if most == resource.RLIM_INFINITY else min(most, 8192)
     if now != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, wanted), most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, expected), most))
     # Under nohup, or in the background of a script, every command would inherit that they are
     # ignored, and no test of signals could be one.
     for number, usual in (
@@ -73,6 +73,6 @@ def warm(tmp_path_factory):
 
 
 @pytest.fixture
-def place(tmp_path, shared):
+def store(tmp_path, shared):
     """A results folder with the data set prepared."""
     return tiny_study.results(tmp_path, shared)

@@ -50,12 +50,12 @@ def flip(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
 
 
-def head_of(place: int, value: int):
+def head_of(store: int, value: int):
     def header(data: bytes) -> bytes:
         """One byte of what a reader looks at first."""
         if not data:
             return b"x"
-        at = min(place, len(data) - 1)
+        at = min(store, len(data) - 1)
         return data[:at] + bytes([data[at] ^ value]) + data[at + 1 :]
 
     return header
@@ -95,36 +95,36 @@ def forgotten(monkeypatch):
     sys.modules.pop("own_code", None)
 
 
-def kept(world: World) -> dict[str, str]:
+def remaining(world: World) -> dict[str, str]:
     """By kind one file of each; of a report one of each form."""
-    found = {}
+    actual = {}
     for path in world.files():
         folder = path.split("/")[0]
         if folder == "reports":
-            found.setdefault(folder + Path(path).suffix, path)
+            actual.setdefault(folder + Path(path).suffix, path)
         elif folder in ("results", "published") or "json" in path:
-            found.setdefault(NAMES.sub("", path), path)
-    return found
+            actual.setdefault(NAMES.sub("", path), path)
+    return actual
 
 
 def verbs(world: World) -> dict[str, list[str]]:
     """Every command that reads what is kept, by a name."""
     by = commands(world.plan())
-    asked = {
+    requests = {
         verb: [verb, "study.yaml"]
         for verb in ("check", "plan", "status", "prune", "report", "network", "term", "register")
     }
-    asked["track"] = ["track", "study.yaml", "--to", "tensorboard", "--folder", CURVES]
-    asked |= {"plan --json": ["plan", "study.yaml", "--json"], "verify": ["verify"]}
-    asked |= {"prune --yes": ["prune", "study.yaml", "--yes"], "archive": by["archive"][0]}
-    asked |= {
+    requests["track"] = ["track", "study.yaml", "--to", "tensorboard", "--folder", CURVES]
+    requests |= {"plan --json": ["plan", "study.yaml", "--json"], "verify": ["verify"]}
+    requests |= {"prune --yes": ["prune", "study.yaml", "--yes"], "archive": by["archive"][0]}
+    requests |= {
         f"{verb} of an archive": [*command, "--results", "published"]
-        for verb, command in asked.items()
+        for verb, command in requests.items()
         if verb in ("status", "report", "verify", "plan")
     }
     for verb in ("data", "prepare", "train", "tabulate", "score", "probe"):
-        asked |= {f"{verb} {number}": each for number, each in enumerate(by[verb])}
-    return asked
+        requests |= {f"{verb} {number}": each for number, each in enumerate(by[verb])}
+    return requests
 
 
 def outcome(world: World, command: list[str], capsys) -> tuple[int, str, dict]:
@@ -132,10 +132,10 @@ def outcome(world: World, command: list[str], capsys) -> tuple[int, str, dict]:
     sys.modules.pop("own_code", None)
     os.chdir(world.folder)
     code = main(command)
-    said = capsys.readouterr()
+    message = capsys.readouterr()
     return (
         code,
-        said.out + said.err,
+        message.out + message.err,
         {
             path: plain(path, data)
             for path, data in world.files().items()
@@ -161,15 +161,15 @@ def plain(path: str, data: bytes) -> object:
 
 def complaint(before, now, path: str) -> str | None:
     """What is wrong with the outcome of a command after damage to a file; None if nothing is."""
-    (code_before, said_before, files_before), (code, said, files) = before, now
+    (code_before, said_before, files_before), (code, message, files) = before, now
     folder = Path(path).parent.name or path
     if code == 2:
-        named = folder in said or Path(path).name in said
-        same = (code, said) == (code_before, said_before)
-        return None if named or same else f"says nothing of it: {said[:300]}"
+        named = folder in message or Path(path).name in message
+        same = (code, message) == (code_before, said_before)
+        return None if named or same else f"says nothing of it: {message[:300]}"
     if code != 0:
         return f"ends with {code}"
-    text = said + "".join(
+    text = message + "".join(
         files[name].decode(errors="replace")
         for name in files
         if name.endswith(("index.md", "results.csv"))
@@ -210,36 +210,36 @@ def test_a_damaged_file_is_said_or_does_not_matter(half_done, tmp_path, capsys, 
     if not FULL:  # figures show the frame and the curves that are read, and take ten times as long
         monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
     commands_of = verbs(half_done)
-    every = list(itertools.product(kept(half_done).values(), DAMAGES, commands_of))
+    every = list(itertools.product(remaining(half_done).values(), DAMAGES, commands_of))
     whole: dict[str, tuple] = {}
-    wrong = []
+    errors = []
     for path, damage, verb in sorted(chosen(every), key=lambda case: case[2]):
         if verb not in whole:
             whole[verb] = run(half_done, commands_of[verb], tmp_path / "world", capsys)
         try:
             now = run(half_done, commands_of[verb], tmp_path / "world", capsys, path, damage)
         except AssertionError as error:  # a traceback, with its case
-            wrong.append(str(error))
+            errors.append(str(error))
             continue
         if (why := complaint(whole[verb], now, path)) is not None:
-            wrong.append(f"{path}, {damage}, {verb}: {why}")
-    assert not wrong, "\n".join(wrong)
+            errors.append(f"{path}, {damage}, {verb}: {why}")
+    assert not errors, "\n".join(errors)
 
 
 def test_a_damaged_registration_is_said(shared, tmp_path, capsys):
     """Of a study that is registered, and of which nothing was run."""
     world = World(tiny_study.once(shared / "registered", every_file.registered))
     (path,) = [name for name in world.files() if name.endswith("registration.json")]
-    asked = {verb: [verb, "study.yaml"] for verb in ("check", "plan", "status", "register")}
-    every = list(itertools.product(DAMAGES, asked))
-    wrong = []
+    requests = {verb: [verb, "study.yaml"] for verb in ("check", "plan", "status", "register")}
+    every = list(itertools.product(DAMAGES, requests))
+    errors = []
     for damage, verb in every if FAULTS in ("all", "each") else random.Random(0).sample(every, 8):
-        command = asked[verb]
+        command = requests[verb]
         whole = run(world, command, tmp_path / "world", capsys)
         now = run(world, command, tmp_path / "world", capsys, path, damage)
         if (why := complaint(whole, now, path)) is not None:
-            wrong.append(f"{damage}, {verb}: {why}")
-    assert not wrong, "\n".join(wrong)
+            errors.append(f"{damage}, {verb}: {why}")
+    assert not errors, "\n".join(errors)
 
 
 def run(

@@ -56,22 +56,22 @@ def fields(value: object, path: tuple = ()) -> list[tuple]:
     below = value.items() if isinstance(value, dict) else ()
     if isinstance(value, list):
         below = list(enumerate(value))[:1]
-    found = [path] if path else []
+    actual = [path] if path else []
     for key, each in below:
-        found += fields(each, (*path, key))
-    return found
+        actual += fields(each, (*path, key))
+    return actual
 
 
 def changed(value, path: tuple, other: object):
     """A copy of a JSON value with another one in one place, or with none there."""
     copy = json.loads(json.dumps(value))
-    place = copy
+    store = copy
     for key in path[:-1]:
-        place = place[key]
+        store = store[key]
     if other is LOST:
-        del place[path[-1]]
+        del store[path[-1]]
     else:
-        place[path[-1]] = other
+        store[path[-1]] = other
     return copy
 
 
@@ -87,7 +87,7 @@ def sealed(record: dict) -> bytes:
 
 @pytest.mark.parametrize("kind", ["runs/wrn10-0.5-from", "runs/wrn10-1", "ensembles/", "probes/"])
 def test_of_a_record(kind, world, capsys, monkeypatch):
-    folder = next(world.place.root.glob(f"{kind}*"))
+    folder = next(world.store.root.glob(f"{kind}*"))
     paths = [folder / records.RECORD_FILE, folder / records.RECORD_COPY_FILE]
     record = records.read_record(folder, None)
     seal = paths[0].read_bytes().rpartition(records.RECORD_SEAL)[2]
@@ -107,10 +107,10 @@ def test_of_a_record(kind, world, capsys, monkeypatch):
             each.write_bytes(new)
         verbs = list(VERBS)
         # What is refused for its form is one fault to a report, and a spec is not looked into.
-        shown = (
+        displayed = (
             not any(records.find_schema_errors(changed(record, path, other))) and path[0] != "spec"
         )
-        if rendered < 1 or (FULL and shown):
+        if rendered < 1 or (FULL and displayed):
             verbs += REPORTS
             rendered += 1
         for command in verbs:
@@ -118,8 +118,12 @@ def test_of_a_record(kind, world, capsys, monkeypatch):
                 code = main(command)
             except Exception as error:
                 raise AssertionError(f"{command[0]} of {path}: {other!r}: {error!r}") from error
-            said = capsys.readouterr()
-            assert code in (0, 2) and (code == 0 or said.err or said.out), (path, other, command)
+            message = capsys.readouterr()
+            assert code in (0, 2) and (code == 0 or message.err or message.out), (
+                path,
+                other,
+                command,
+            )
         if rendered == 1:  # figures show the frame that they have just been drawn from
             monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
 
@@ -162,7 +166,7 @@ def test_of_a_teacher_table(half_done, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(copy.folder)
     plan = copy.plan()
     tables = {run.logit_caches[0].name: run for run in plan.runs.values() if run.logit_caches}
-    path = next(copy.place.root.glob(f"tables/[!.]*/{ownership.CACHE_INFO_FILE}"))
+    path = next(copy.store.root.glob(f"tables/[!.]*/{ownership.CACHE_INFO_FILE}"))
     whole = json.loads(path.read_text())
     student = every_file.train(tables[path.parent.name], plan)
     for field, other in cases(whole, "about"):

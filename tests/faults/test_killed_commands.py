@@ -38,9 +38,9 @@ def nothing(world: World) -> None:
 def without(*patterns: str) -> Callable[[World], None]:
     def remove(world: World) -> None:
         for pattern in patterns:
-            found = list(world.folder.glob(pattern))
-            assert found, pattern
-            for path in found:
+            actual = list(world.folder.glob(pattern))
+            assert actual, pattern
+            for path in actual:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     return remove
@@ -50,7 +50,7 @@ def first(verb: str, number: int = 0) -> Callable[[World], list[str]]:
     return lambda world: commands(world.plan())[verb][number]
 
 
-def said(*words: str) -> Callable[[World], list[str]]:
+def get_message(*words: str) -> Callable[[World], list[str]]:
     return lambda world: [*words]
 
 
@@ -59,7 +59,7 @@ def with_less_to_keep(world: World) -> None:
     content = every_file.STUDY | {"ensembles": {}, "transfers": {}, "tables": {}}
     content["experiments"] = [every_file.STUDY["experiments"][0] | {"stops": ["full"]}]
     tiny_study.write(world.folder / "less.yaml", content)
-    (next(world.place.root.glob("runs/*")) / ".weights.safetensors.x.tmp").write_text("half")
+    (next(world.store.root.glob("runs/*")) / ".weights.safetensors.x.tmp").write_text("half")
 
 
 def with_an_older_archive(world: World) -> None:
@@ -69,12 +69,12 @@ def with_an_older_archive(world: World) -> None:
 
 
 def with_a_damaged_record(world: World) -> None:
-    next(world.place.root.glob("runs/*/record.json")).write_text("")
+    next(world.store.root.glob("runs/*/record.json")).write_text("")
 
 
 def with_damaged_records(world: World) -> None:
     """Of one run the first of its two, of another the second."""
-    one, other, *_ = sorted(world.place.root.glob("runs/*"))
+    one, other, *_ = sorted(world.store.root.glob("runs/*"))
     (one / run_folder.RECORD_FILE).write_text("")
     (other / run_folder.RECORD_COPY_FILE).write_text("")
 
@@ -94,8 +94,8 @@ def with_a_teacher_made_again(world: World) -> None:
 def measured_as_a_file(world: World) -> ExportEval:
     """A student from scratch, in a study that asks for files."""
     path = tiny_study.write(world.folder / "files.yaml", every_file.STUDY | {"export": True})
-    (found, *_) = planner.build_plan(load.load_study(path)).gauges.values()
-    return found
+    (actual, *_) = planner.build_plan(load.load_study(path)).gauges.values()
+    return actual
 
 
 def with_graphs(world: World) -> None:
@@ -104,15 +104,15 @@ def with_graphs(world: World) -> None:
     from kdpipe.export import evaluate, onnx_graph, verify
 
     spec = measured_as_a_file(world).spec
-    split = splits.load_split(spec.data, world.place)
-    network, *_ = evaluate._load_network(spec, world.place, None)
+    split = splits.load_split(spec.data, world.store)
+    network, *_ = evaluate._load_network(spec, world.store, None)
     shape = split.train.images.shape[1:]
-    made = onnx_graph.to_onnx(spec.network.name, network, split.mean, split.std, shape)
+    result = onnx_graph.to_onnx(spec.network.name, network, split.mean, split.std, shape)
     folder = world.folder / GRAPHS
     folder.mkdir()
-    (folder / "float32.onnx").write_bytes(made)
+    (folder / "float32.onnx").write_bytes(result)
     (folder / "int8.onnx").write_bytes(
-        onnx_graph.quantize(made, verify.iterate_calibration_batches(split))
+        onnx_graph.quantize(result, verify.iterate_calibration_batches(split))
     )
 
 
@@ -127,9 +127,9 @@ def one_checkpoint_more(world: World) -> list[str]:
 TEACHER = "results/runs/wrn10-1-labels-*"
 # By what is done: from which world, what is taken from it, and the command.
 VERBS = {
-    "data": ("finished", without("mine.card.json"), said("data", "mine")),
-    "network": ("finished", without("small-*.network.json"), said("network", "study.yaml")),
-    "term": ("finished", without("*.term.json"), said("term", "study.yaml")),
+    "data": ("finished", without("mine.card.json"), get_message("data", "mine")),
+    "network": ("finished", without("small-*.network.json"), get_message("network", "study.yaml")),
+    "term": ("finished", without("*.term.json"), get_message("term", "study.yaml")),
     "prepare": ("finished", without("results/data/mine-*"), first("prepare")),
     "train a teacher": ("finished", without(TEACHER), first("train", 1)),
     "train the last student": ("half_done", nothing, first("train", 2)),
@@ -147,23 +147,23 @@ VERBS = {
     "report again": ("half_done", nothing, first("report")),
     "archive": ("finished", without("published"), first("archive")),
     "archive more": ("finished", with_an_older_archive, first("archive")),
-    "prune": ("half_done", with_less_to_keep, said("prune", "less.yaml", "--yes")),
+    "prune": ("half_done", with_less_to_keep, get_message("prune", "less.yaml", "--yes")),
     "prune outdated": (
         "finished",
         with_a_teacher_made_again,
-        said("prune", "study.yaml", "--outdated", "--yes"),
+        get_message("prune", "study.yaml", "--outdated", "--yes"),
     ),
-    "status": ("finished", with_a_damaged_record, said("status", "study.yaml")),
-    "verify": ("finished", with_damaged_records, said("verify")),
-    "check": ("finished", without("mine.card.files.json"), said("check", "study.yaml")),
-    "plan --measure": ("finished", nothing, said("plan", "study.yaml", "--measure")),
-    "register": ("finished", without("results/[!d]*/*"), said("register", "study.yaml")),
+    "status": ("finished", with_a_damaged_record, get_message("status", "study.yaml")),
+    "verify": ("finished", with_damaged_records, get_message("verify")),
+    "check": ("finished", without("mine.card.files.json"), get_message("check", "study.yaml")),
+    "plan --measure": ("finished", nothing, get_message("plan", "study.yaml", "--measure")),
+    "register": ("finished", without("results/[!d]*/*"), get_message("register", "study.yaml")),
     "init": (
         "finished",
         without("mine.card*"),
-        said("init", "mine", "--study", "first.yaml", "--minutes", "1"),
+        get_message("init", "mine", "--study", "first.yaml", "--minutes", "1"),
     ),
-    "archive and report": ("finished", nothing, said("archive", "study.yaml")),
+    "archive and report": ("finished", nothing, get_message("archive", "study.yaml")),
 }
 # Where something was found, or is there already, a command ends with 2.
 SAYS = {"verify": "it has been put back", "init": "is there already, and nothing is written over"}
@@ -185,17 +185,17 @@ def worlds(shared):
 
 def plain(files: dict[str, bytes]) -> dict[str, object]:
     """Their content without what another minute makes otherwise."""
-    found: dict[str, Any] = dict(files)
+    actual: dict[str, Any] = dict(files)
     for path, data in files.items():
         if path.endswith("record.json"):
-            found[path] = json.loads(data)
+            actual[path] = json.loads(data)
             for key in ("started", "seconds", "images_per_second", "sha256"):
-                found[path].pop(key, None)
+                actual[path].pop(key, None)
         elif path.endswith("registration.json") or "/registrations/" in path:
-            found[path] = json.loads(data)
+            actual[path] = json.loads(data)
             for key in ("registered", "sha256"):
-                found[path].pop(key)
-    return found
+                actual[path].pop(key)
+    return actual
 
 
 def is_well(child: Child, verb: str) -> bool:
@@ -204,7 +204,7 @@ def is_well(child: Child, verb: str) -> bool:
 
 def records_of(world: World) -> set[str]:
     """Names of what has a whole record, under either of its names; nothing is put back."""
-    folders = [path for kind in RECORD_KINDS for path in (world.place.root / kind).glob("*")]
+    folders = [path for kind in RECORD_KINDS for path in (world.store.root / kind).glob("*")]
     return {path.name for path in folders if finished(path) is not None}
 
 
@@ -230,9 +230,9 @@ def test_killed_at_any_call_and_typed_again(verb, worlds, warm, tmp_path):
 
     whole = base.copied(tmp_path / "world")  # all in one place: paths are part of a report
     steady = {PRETEND: "1", estimate.CACHE_ENV: "cache"}
-    done = warm.run(*command, cwd=whole.folder, **{TO: str(tmp_path / "calls")}, **steady)
-    assert is_well(done, verb), done.output
-    expected, kept = plain(whole.files()), before & records_of(whole)
+    process = warm.run(*command, cwd=whole.folder, **{TO: str(tmp_path / "calls")}, **steady)
+    assert is_well(process, verb), process.output
+    expected, remaining = plain(whole.files()), before & records_of(whole)
     published = archived_of(base)
     shutil.rmtree(whole.folder)
     calls = (tmp_path / "calls").read_text().splitlines()
@@ -245,14 +245,14 @@ def test_killed_at_any_call_and_typed_again(verb, worlds, warm, tmp_path):
         world = base.copied(tmp_path / "world")
         child = warm.run(*command, cwd=world.folder, **{AT: f"{number} {when}"}, **steady)
         assert child.code is None, f"{moment}: {child.output}"
-        assert kept <= records_of(world) and published <= archived_of(world), moment
+        assert remaining <= records_of(world) and published <= archived_of(world), moment
         again = warm.run(*command, cwd=world.folder, **steady)
         assert is_well(again, verb), f"{moment}: {again.output}"
-        found = plain(world.files())
-        left = found.keys() ^ expected.keys()
+        actual = plain(world.files())
+        left = actual.keys() ^ expected.keys()
         if again.code == 2 and verb == "init":  # the study was there; the next measuring tidies up
             left = {path for path in left if not path.startswith("cache/")}
         assert not left, f"{moment}: left {left}"
-        other = [path for path in found if found[path] != expected.get(path, found[path])]
+        other = [path for path in actual if actual[path] != expected.get(path, actual[path])]
         assert not other, f"{moment}: other bytes in {other}"
         shutil.rmtree(world.folder)

@@ -46,33 +46,33 @@ def read_by(world: World, *command: str) -> list[str]:
     """The files of the world that a command opens and has not written itself."""
     whole = world.files()
     script = [sys.executable, "-c", LISTEN, *command]
-    done = subprocess.run(script, cwd=world.folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    opened = json.loads(done.stderr.split("READ ")[1])
+    process = subprocess.run(script, cwd=world.folder, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    opened = json.loads(process.stderr.split("READ ")[1])
     return [path for path in opened if path in whole and not path.startswith("reports/")]
 
 
 def altered(data: bytes) -> bytes:
     """One digit is another: what a checksum finds, and no parser."""
-    for place in range(len(data) // 3, len(data)):
-        if chr(data[place]).isdigit():
-            new = b"1" if data[place : place + 1] != b"1" else b"2"
-            return data[:place] + new + data[place + 1 :]
-    place = len(data) // 2
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+    for store in range(len(data) // 3, len(data)):
+        if chr(data[store]).isdigit():
+            new = b"1" if data[store : store + 1] != b"1" else b"2"
+            return data[:store] + new + data[store + 1 :]
+    store = len(data) // 2
+    return data[:store] + bytes([data[store] ^ 1]) + data[store + 1 :]
 
 
 def chosen(opened: list[str]) -> list[tuple[str, list[Path]]]:
     """The files to look at, each with its copy, which would be taken in its place."""
-    found = []
+    actual = []
     for path in opened if FULL else {NAMES.sub("", path): path for path in opened}.values():
         # The card of what is prepared is compared with, and nothing of it is shown.
         of_data = re.fullmatch(r"results/data/[^/]+/card\.json", path)
         if not (of_data or path.endswith((".py", "study.yaml"))):
             is_record = path.endswith("record.json")
             copies = list(Path(path).parent.glob("*record.json")) if is_record else [Path(path)]
-            found.append((path, copies))
-    return found
+            actual.append((path, copies))
+    return actual
 
 
 @pytest.mark.parametrize("source", ["results", "published"])
@@ -89,15 +89,17 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
     monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
     assert main(command) == 0
     capsys.readouterr()
-    shown = Path("reports/world/results.csv").read_bytes(), Path("reports/world/claims.json")
-    csv, claims = shown[0], shown[1].read_bytes()
+    displayed = Path("reports/world/results.csv").read_bytes(), Path("reports/world/claims.json")
+    csv, claims = displayed[0], displayed[1].read_bytes()
     for path, copies in chosen(opened):
         whole = Path(path).read_bytes()
         for each in copies:
             each.write_bytes(altered(whole))
         code = main(command)
-        said = capsys.readouterr()
-        text = said.out + said.err + Path("reports/world/results.csv").read_text() * (code == 0)
+        message = capsys.readouterr()
+        text = (
+            message.out + message.err + Path("reports/world/results.csv").read_text() * (code == 0)
+        )
         folder = Path(path).parent.name or path
         named = folder in text and ("damaged" in text or "altered" in text)
         assert code in (0, 2), path
@@ -105,14 +107,14 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
             assert Path("reports/world/results.csv").read_bytes() == csv, path
             assert Path("reports/world/claims.json").read_bytes() == claims, path
             raise AssertionError(f"{path}: altered, and nothing is said of it")
-        assert named or (code == 2 and path.rsplit("/", 1)[-1] in said.err), (path, said.err)
+        assert named or (code == 2 and path.rsplit("/", 1)[-1] in message.err), (path, message.err)
         for each in copies:
             each.write_bytes(whole)
     assert main(command) == 0 and Path("reports/world/results.csv").read_bytes() == csv
     shutil.rmtree("reports")
 
 
-def shown(csv: bytes) -> list[tuple]:
+def displayed(csv: bytes) -> list[tuple]:
     """What, which, and its error, of each row."""
     frame = pd.read_csv(io.BytesIO(csv)).fillna("")
     return list(frame[["kind", "run", "status", "test_error"]].itertuples(index=False, name=None))
@@ -126,22 +128,22 @@ def test_a_run_of_which_a_file_is_altered_is_a_hole(finished, tmp_path, monkeypa
     command, csv = ["report", "study.yaml"], Path("reports/world/results.csv")
     assert main(command) == 0
     whole = csv.read_bytes()
-    (folder,) = world.place.root.glob("runs/wrn10-0.5-labels-*")
+    (folder,) = world.store.root.glob("runs/wrn10-0.5-labels-*")
     for name in ("curve.jsonl", "outputs.safetensors"):
-        kept = (folder / name).read_bytes()
-        (folder / name).write_bytes(altered(kept))
+        remaining = (folder / name).read_bytes()
+        (folder / name).write_bytes(altered(remaining))
         capsys.readouterr()
         assert main(command) == 0
         assert f"{folder.name}/{name} is damaged" in capsys.readouterr().err
-        before, now = shown(whole), shown(csv.read_bytes())
+        before, now = displayed(whole), displayed(csv.read_bytes())
         holes = [old for old, new in zip(before, now, strict=True) if old != new]
         assert len(before) > 10 and [hole[0] for hole in holes] == ["scratch", "ensemble"]
         assert csv.read_text().count(f'damaged,"{folder.relative_to(world.folder)}/{name}') == 2
-        plan, place = world.plan(), world.place
-        assert fingerprint.read_digest(csv.parent) != fingerprint.compute_digest(plan, place)
-        (folder / name).write_bytes(kept)
+        plan, store = world.plan(), world.store
+        assert fingerprint.read_digest(csv.parent) != fingerprint.compute_digest(plan, store)
+        (folder / name).write_bytes(remaining)
         assert main(command) == 0 and csv.read_bytes() == whole
-        assert fingerprint.read_digest(csv.parent) == fingerprint.compute_digest(plan, place)
+        assert fingerprint.read_digest(csv.parent) == fingerprint.compute_digest(plan, store)
 
 
 def test_of_altered_outputs_of_a_checkpoint_the_ensemble_is_a_hole(
@@ -151,20 +153,20 @@ def test_of_altered_outputs_of_a_checkpoint_the_ensemble_is_a_hole(
     monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
     shots = {"networks": ["wrn10-0.5"], "stops": ["checkpoint 1", "full"]}
     content = tiny_study.study(ensembles={"shots": shots}, tables={"ensembles": ["shots"]})
-    place = tiny_study.results(tmp_path, shared)
+    store = tiny_study.results(tmp_path, shared)
     plan = planner.build_plan(load.load_study(tiny_study.write(Path("study.yaml"), content)))
     for run in plan.runs.values():
-        train_run(run.spec, sorted(plan.checkpoints_to_keep.get(run.name, ())), place)
+        train_run(run.spec, sorted(plan.checkpoints_to_keep.get(run.name, ())), store)
     (team,) = plan.ensembles.values()
-    eval_ensemble(team.spec, place)
+    eval_ensemble(team.spec, store)
     command, csv = ["report", "study.yaml"], Path("reports/tiny/results.csv")
     assert main(command) == 0
-    before = shown(csv.read_bytes())
-    (path,) = place.root.glob("runs/*/checkpoints/epoch-0001-outputs.safetensors")
+    before = displayed(csv.read_bytes())
+    (path,) = store.root.glob("runs/*/checkpoints/epoch-0001-outputs.safetensors")
     path.write_bytes(altered(path.read_bytes()))
     capsys.readouterr()
     assert main(command) == 0
-    now = shown(csv.read_bytes())
+    now = displayed(csv.read_bytes())
     holes = [(old[0], new[2]) for old, new in zip(before, now, strict=True) if old != new]
     assert holes == [("ensemble", "damaged")]
     assert f"{path.relative_to(tmp_path)} is damaged" in csv.read_text()
@@ -178,10 +180,10 @@ def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys)
     command = ["report", "study.yaml", "--results", source]
     opened = read_by(world, *command)
     monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
-    said, csv = Path("reports/world/index.md"), Path("reports/world/results.csv")
-    whole, before = csv.read_bytes(), source_of(said)
+    message, csv = Path("reports/world/index.md"), Path("reports/world/results.csv")
+    whole, before = csv.read_bytes(), source_of(message)
     for path, copies in chosen(opened):
-        kept = {each: each.read_bytes() for each in copies}
+        remaining = {each: each.read_bytes() for each in copies}
         for each in copies:
             each.unlink()
         capsys.readouterr()
@@ -191,10 +193,10 @@ def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys)
             name, rows = Path(path).parent.name, csv.read_text().splitlines()
             why = "not run" if path.endswith("record.json") else "is missing"
             assert any(name in row and why in row for row in rows), path
-            assert source_of(said) != before, path
+            assert source_of(message) != before, path
         else:
             assert code == 2 and (Path(path).name in text or source in text), (path, text)
-        for each, data in kept.items():
+        for each, data in remaining.items():
             each.write_bytes(data)
         assert main(command) == 0 and csv.read_bytes() == whole, path
     shutil.rmtree("reports")

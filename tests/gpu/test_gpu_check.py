@@ -32,7 +32,7 @@ def test_all_of_it_runs_to_its_end_on_a_pretended_gpu(tmp_path):
     """What it compares is the CPU with itself: all equal but what is in half precision."""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": f"GPU-check-{os.getpid()}", "CXX": "none"}
     environment.pop("SLURM_JOB_ID", None)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, ROOT / "tests" / "helpers" / "fake_gpus.py", "gpu-check", "--quick"],
         cwd=tmp_path,
         env=environment | {"OMP_NUM_THREADS": "1"},
@@ -40,25 +40,28 @@ def test_all_of_it_runs_to_its_end_on_a_pretended_gpu(tmp_path):
         text=True,
         check=False,
     )
-    assert done.returncode in (0, 1), done.stderr
-    said = json.loads((tmp_path / "gpu-check.json").read_text())
+    assert process.returncode in (0, 1), process.stderr
+    message = json.loads((tmp_path / "gpu-check.json").read_text())
     assert os.listdir(tmp_path) == ["gpu-check.json"]
-    assert said["gpu"]["name"] == "pretended" and said["quick"] is True
-    assert said["versions"]["torch"] == torch.__version__.partition("+")[0]
-    found = {check["name"]: check for check in said["checks"]}
-    assert found.keys() == set(registry_module.list_names("kdpipe.gpu_check.checks"))
-    wrong = {name: one["said"] for name, one in found.items() if one["passed"] is False}
-    assert wrong.keys() <= TIMED, wrong
-    assert done.returncode == bool(wrong)
-    measured = {name for name, one in found.items() if one["passed"] is None}
-    assert measured == {"throughput", "concurrency"}, found
-    assert found["agreement"]["numbers"]["float32_logits"] == 0.0
-    assert found["agreement"]["numbers"]["bfloat16_logits"] > 1e-3
-    assert max(found["terms"]["numbers"].values()) == found["tables"]["numbers"]["off"] == 0.0
-    assert "compile was not tried: a C++ compiler" in found["options"]["said"]
-    for one in said["checks"]:
-        assert f"{one['title']:<44} {one['said']}" in done.stdout
-    assert f"{len(found) - len(wrong) - len(measured)} passed, {len(wrong)} failed" in done.stdout
+    assert message["gpu"]["name"] == "pretended" and message["quick"] is True
+    assert message["versions"]["torch"] == torch.__version__.partition("+")[0]
+    actual = {check["name"]: check for check in message["checks"]}
+    assert actual.keys() == set(registry_module.list_names("kdpipe.gpu_check.checks"))
+    errors = {name: one["said"] for name, one in actual.items() if one["passed"] is False}
+    assert errors.keys() <= TIMED, errors
+    assert process.returncode == bool(errors)
+    measured = {name for name, one in actual.items() if one["passed"] is None}
+    assert measured == {"throughput", "concurrency"}, actual
+    assert actual["agreement"]["numbers"]["float32_logits"] == 0.0
+    assert actual["agreement"]["numbers"]["bfloat16_logits"] > 1e-3
+    assert max(actual["terms"]["numbers"].values()) == actual["tables"]["numbers"]["off"] == 0.0
+    assert "compile was not tried: a C++ compiler" in actual["options"]["said"]
+    for one in message["checks"]:
+        assert f"{one['title']:<44} {one['said']}" in process.stdout
+    assert (
+        f"{len(actual) - len(errors) - len(measured)} passed, {len(errors)} failed"
+        in process.stdout
+    )
 
 
 def test_without_a_gpu_it_says_so(monkeypatch, tmp_path, capsys):
@@ -102,20 +105,20 @@ def test_what_breaks_a_check_ends_there_and_is_a_failure(monkeypatch, capsys):
         return Check(order, looks.__name__, looks, "device: cpu")
 
     passes = Check(9, "passes", lambda _: Outcome(True, "well", {"off": 0.0}), "nothing")
-    made = {"raises": check(1, raises), "dies": check(2, dies), "passes": passes}
-    monkeypatch.setattr(runner, "load_checks", lambda: made)
-    told = list(runner.run_checks(True))
-    found = {one.name: one.outcome for one in told}
-    assert found["raises"] == Outcome(False, "RuntimeError: CUDA error: an illegal memory access")
-    assert found["dies"] == Outcome(False, "its process ended by signal 11")
-    assert found["passes"] == Outcome(True, "well", {"off": 0.0})
-    assert [one.name for one in told] == list(made)
-    assert runner.format_row(told[0]).splitlines()[1].split(maxsplit=1) == [
+    result = {"raises": check(1, raises), "dies": check(2, dies), "passes": passes}
+    monkeypatch.setattr(runner, "load_checks", lambda: result)
+    report = list(runner.run_checks(True))
+    actual = {one.name: one.outcome for one in report}
+    assert actual["raises"] == Outcome(False, "RuntimeError: CUDA error: an illegal memory access")
+    assert actual["dies"] == Outcome(False, "its process ended by signal 11")
+    assert actual["passes"] == Outcome(True, "well", {"off": 0.0})
+    assert [one.name for one in report] == list(result)
+    assert runner.format_row(report[0]).splitlines()[1].split(maxsplit=1) == [
         "meanwhile",
         "device: cpu",
     ]
-    assert runner.format_row(told[2]) == f"pass  {'passes':<44} well"
-    last = runner.format_summary(told, Path("x.json"))
+    assert runner.format_row(report[2]) == f"pass  {'passes':<44} well"
+    last = runner.format_summary(report, Path("x.json"))
     assert last.startswith("1 passed, 2 failed, 0 measured") and "send it with an issue" in last
 
 
@@ -130,9 +133,9 @@ def test_a_check_that_hangs_is_ended_with_the_time(tmp_path):
 
 
 def test_distance_by_hand():
-    found = [torch.tensor([3.0, 4.0]), torch.tensor([12.0])]
-    assert compare.relative_error(found, found) == 0.0
-    off = compare.relative_error(found, [torch.tensor([3.0, 0.0]), torch.tensor([4.0])])
+    actual = [torch.tensor([3.0, 4.0]), torch.tensor([12.0])]
+    assert compare.relative_error(actual, actual) == 0.0
+    off = compare.relative_error(actual, [torch.tensor([3.0, 0.0]), torch.tensor([4.0])])
     assert off == pytest.approx(((16 + 64) / (9 + 16)) ** 0.5)
 
 
@@ -159,32 +162,39 @@ QUICK, WHOLE = (
 )
 
 
-def every_other(monkeypatch, where, name, change):
+def every_other(monkeypatch, path, name, change):
     """Every second call, those of the pretended GPU, gives something else."""
-    real, calls = getattr(where, name), []
+    real, calls = getattr(path, name), []
 
-    def called(*given, **more):
+    def called(*inputs, **more):
         calls.append(name)
-        found = real(*given, **more)
-        return change(found) if len(calls) % 2 == 0 else found
+        actual = real(*inputs, **more)
+        return change(actual) if len(calls) % 2 == 0 else actual
 
-    monkeypatch.setattr(where, name, called)
+    monkeypatch.setattr(path, name, called)
 
 
 def test_a_gpu_that_computes_something_else_fails(pretended, monkeypatch):
-    every_other(monkeypatch, compare, "run_training_step", lambda said: (said[0] * 1.0005, said[1]))
+    every_other(
+        monkeypatch, compare, "run_training_step", lambda message: (message[0] * 1.0005, message[1])
+    )
     outcome = agreement.run_check(QUICK)
     assert outcome.passed is False
     assert "logits in float32 are off by 5.0e-04, more than 0.0001" in outcome.message
     assert "TF32" not in outcome.message
     assert families.run_check(QUICK).passed is True, "within what a deep network may differ by"
-    every_other(monkeypatch, compare, "run_training_step", lambda said: (said[0] * 1.02, said[1]))
+    every_other(
+        monkeypatch, compare, "run_training_step", lambda message: (message[0] * 1.02, message[1])
+    )
     assert families.run_check(QUICK).passed is False
 
 
 def test_a_gradient_that_is_another_or_none_fails(pretended, monkeypatch):
     every_other(
-        monkeypatch, terms, "_compute_term", lambda said: (said[0], [g * 1.01 for g in said[1]])
+        monkeypatch,
+        terms,
+        "_compute_term",
+        lambda message: (message[0], [g * 1.01 for g in message[1]]),
     )
     outcome = terms.run_check(QUICK)
     assert outcome.passed is False and "kd is off by 9.9e-03" in outcome.message
@@ -192,7 +202,7 @@ def test_a_gradient_that_is_another_or_none_fails(pretended, monkeypatch):
         monkeypatch,
         compare,
         "run_training_step",
-        lambda said: (said[0], [g * float("nan") for g in said[1]]),
+        lambda message: (message[0], [g * float("nan") for g in message[1]]),
     )
     assert agreement.run_check(QUICK).passed is False
 
@@ -207,16 +217,16 @@ def test_a_right_gpu_passes_and_one_with_shorter_factors_does_not(
     """
     calls, real = [], compare.run_training_step
 
-    def step(*given, **more):
-        calls.append(given)
+    def step(*inputs, **more):
+        calls.append(inputs)
         there = len(calls) % 2 == 0 and not more.get("is_half")  # autocast rounds by itself
         with rounded_layers.factors(bits) if there else contextlib.nullcontext():
-            return real(*given, **more)
+            return real(*inputs, **more)
 
     monkeypatch.setattr(compare, "run_training_step", step)
     outcome = agreement.run_check(WHOLE)
-    wrong = {way for way in compare.TOLERANCE if f" in {way} " in outcome.message}
-    assert wrong == set(fails) and outcome.passed is not bool(fails), outcome
+    errors = {way for way in compare.TOLERANCE if f" in {way} " in outcome.message}
+    assert errors == set(fails) and outcome.passed is not bool(fails), outcome
     assert "gradients in float32" in outcome.message or not fails
     assert families.run_check(WHOLE).passed is (bits == 21)
 
@@ -248,10 +258,10 @@ def test_the_checks_that_take_time_run_with_what_they_really_show(pretended, mon
 
 def test_what_a_network_drops_is_left_out():
     """Two devices draw other numbers from one seed."""
-    given = compare.make_batch((3, 64, 64), 2)
+    inputs = compare.make_batch((3, 64, 64), 2)
     one, other = (compare.build_network("squeezenet1_1", (3, 64, 64)) for _ in range(2))
     torch.rand(1)
-    assert torch.equal(compare.run_training_step(one, *given)[0], other(given[0]))
+    assert torch.equal(compare.run_training_step(one, *inputs)[0], other(inputs[0]))
 
 
 def test_every_family_has_a_network_here():

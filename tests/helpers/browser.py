@@ -61,9 +61,9 @@ class Page:
 
     def run(self, script: str):
         """The value of a JavaScript expression."""
-        found = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        actual = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in actual, actual
+        return actual["result"].get("value")
 
     def press(self, key: str) -> None:
         """A key, as a person at a keyboard presses it."""
@@ -75,14 +75,14 @@ class Page:
 
     def picture(self) -> bytes:
         """The whole page as PNG."""
-        found = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        return base64.b64decode(found["data"])
+        actual = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        return base64.b64decode(actual["data"])
 
     def paper(self) -> bytes:
         """The page as it prints, as PDF."""
         return base64.b64decode(self.ask("Page.printToPDF", printBackground=True)["data"])
 
-    def _until(self, wanted, seconds: float = 60) -> dict:
+    def _until(self, expected, seconds: float = 60) -> dict:
         end = time.monotonic() + seconds
         while True:
             head, zero, rest = self.buffer.partition(b"\0")
@@ -92,7 +92,7 @@ class Page:
                 if "method" in message:
                     self.events.append(message)
                 assert "error" not in message, message
-                if wanted(message):
+                if expected(message):
                     return message
                 continue
             ready = readable(self.reads, max(0, end - time.monotonic()))

@@ -117,8 +117,8 @@ def forget():
     importlib.invalidate_caches()
 
 
-def trained(run, place, folder, keep=()):
-    made = [f"--code={folder.path}"]
+def trained(run, store, folder, keep=()):
+    result = [f"--code={folder.path}"]
     forget()
-    assert main([*tiny_study.train(run, keep, str(place.root)), *made]) == 0
-    return place.run(run.name)
+    assert main([*tiny_study.train(run, keep, str(store.root)), *result]) == 0
+    return store.run(run.name)

@@ -84,7 +84,7 @@ class World:
     folder: Path
 
     @property
-    def place(self) -> Store:
+    def store(self) -> Store:
         return Store(self.folder / "results")
 
     def plan(self) -> Plan:
@@ -105,8 +105,8 @@ class World:
 def begin(folder: Path) -> World:
     """The study, its images and its code, and nothing that kdpipe has made."""
     folder.mkdir()
-    made = synthetic_data.arrays((1, 8, 8), 4, train=48, test=20)
-    synthetic_data.class_folders(folder / "mine", made)
+    arrays = synthetic_data.arrays((1, 8, 8), 4, train=48, test=20)
+    synthetic_data.class_folders(folder / "mine", arrays)
     (folder / "own_code.py").write_text(CODE)
     tiny_study.write(folder / "study.yaml", STUDY)
     return World(folder)
@@ -180,18 +180,18 @@ def half_done(folder: Path) -> World:
     table is made, one is half made. The report and the archive are those of the whole study.
     """
     world = finished(folder)
-    plan, place = world.plan(), world.place
+    plan, store = world.plan(), world.store
     students = [run for run in plan.runs.values() if run.logit_caches]
     half = list(plan.logit_caches)[-1]
     for run in students:
-        shutil.rmtree(place.run(run.name))
+        shutil.rmtree(store.run(run.name))
     for name in plan.logit_caches:
         kdpipe(*tabulate(plan, name))
     with killed_at("weights.safetensors"):
         kdpipe(*train(students[0], plan))
-    (place.run(students[1].name)).mkdir()
-    run_folder.failure_path(place.run(students[1].name)).write_text('{"reason": "for a test"}')
-    shutil.rmtree(place.logit_cache(half))
+    (store.run(students[1].name)).mkdir()
+    run_folder.failure_path(store.run(students[1].name)).write_text('{"reason": "for a test"}')
+    shutil.rmtree(store.logit_cache(half))
     with killed_at("table.npy"):
         kdpipe(*tabulate(plan, half))
     speeds_of(plan, folder / CACHE)

@@ -16,11 +16,11 @@ STUDY = tiny_study.study(data={"mean": [0.3], "std": [0.35]}, recipe={"epochs": 
 
 def run(folder: Path, shared: Path, content: dict = STUDY) -> Store:
     """study.yaml in a folder, and all its runs trained."""
-    place = tiny_study.results(folder, shared)
-    made = planner.build_plan(load.load_study(tiny_study.write(folder / "study.yaml", content)))
-    for each in made.runs.values():
-        train_run(each.spec, sorted(made.checkpoints_to_keep.get(each.name, ())), place)
-    return place
+    store = tiny_study.results(folder, shared)
+    plan = planner.build_plan(load.load_study(tiny_study.write(folder / "study.yaml", content)))
+    for each in plan.runs.values():
+        train_run(each.spec, sorted(plan.checkpoints_to_keep.get(each.name, ())), store)
+    return store
 
 
 def once(shared: Path) -> Path:
@@ -37,6 +37,6 @@ def once(shared: Path) -> Path:
 
 def copy(shared: Path, folder: Path) -> Path:
     """The same, to be spoilt."""
-    made = folder / "copy"
-    shutil.copytree(once(shared), made)
-    return made
+    result = folder / "copy"
+    shutil.copytree(once(shared), result)
+    return result

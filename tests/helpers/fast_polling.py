@@ -19,8 +19,8 @@ SNAKEMAKE = [sys.executable, "-P", "-m", "snakemake"]
 command = run_snakemake.build_command
 
 
-def polling(*asked) -> list[str]:
-    line = command(*asked)
+def polling(*requests) -> list[str]:
+    line = command(*requests)
     assert line[: len(SNAKEMAKE)] == SNAKEMAKE
     return [sys.executable, "-P", __file__, *line[len(SNAKEMAKE) :]]
 

@@ -14,13 +14,13 @@ from kdpipe.runs.store import Store
 
 
 @pytest.fixture
-def place(tmp_path, shared, monkeypatch):
+def store(tmp_path, shared, monkeypatch):
     def build(folder):
-        made = tiny_study.results(folder, shared)
+        result = tiny_study.results(folder, shared)
         for run in PLAN.runs.values():
-            train_run(run.spec, sorted(PLAN.checkpoints_to_keep.get(run.name, ())), made)
+            train_run(run.spec, sorted(PLAN.checkpoints_to_keep.get(run.name, ())), result)
         for ensemble in PLAN.ensembles.values():
-            eval_ensemble(ensemble.spec, made)
+            eval_ensemble(ensemble.spec, result)
 
     source = tiny_study.once(shared / "housekeeping", build)
     shutil.copytree(source / "results", tmp_path / "results")
@@ -39,6 +39,6 @@ def say(capsys):
 
 
 @pytest.fixture
-def archive(place):
-    archived_now.archive_study(PLAN, place, place.root)
-    return place.archive_path
+def archive(store):
+    archived_now.archive_study(PLAN, store, store.root)
+    return store.archive_path

@@ -15,9 +15,9 @@ def short(shared):
     """SHORT, finished."""
 
     def build(folder):
-        place = tiny_study.results(folder, shared)
+        store = tiny_study.results(folder, shared)
         for run in runs():
-            do(run, place, SHORT.checkpoints_to_keep.get(run.name, ()))
+            do(run, store, SHORT.checkpoints_to_keep.get(run.name, ()))
 
     return Store(tiny_study.once(shared / "short", build) / "results")
 
@@ -27,8 +27,8 @@ def unkilled(shared):
     """A teacher of 40 epochs with two checkpoints, never interrupted."""
 
     def build(folder):
-        done = do(runs(LONG)[1], tiny_study.results(folder, shared), [0, 25])
-        assert len(list(done.glob("best-*"))) == 2  # its best epoch is not the last
+        finished_runs = do(runs(LONG)[1], tiny_study.results(folder, shared), [0, 25])
+        assert len(list(finished_runs.glob("best-*"))) == 2  # its best epoch is not the last
 
     return Store(tiny_study.once(shared / "unkilled", build) / "results")
 
@@ -43,22 +43,22 @@ def finished_state(shared, warm):
     """The folder of a run that was cut off after some epochs."""
 
     def build(folder):
-        place = tiny_study.results(folder, shared)
+        store = tiny_study.results(folder, shared)
         run = runs(LONG)[1]
         child = warm.start(*tiny_study.train(run, [0]), cwd=folder)
-        while not (place.run(run.name) / ".state.safetensors").exists():
+        while not (store.run(run.name) / ".state.safetensors").exists():
             time.sleep(0.02)
         child.kill(signal.SIGTERM)
         assert child.wait() == 75
 
-    made = tiny_study.once(shared / "cut-off", build)
-    return Store(made / "results").run(runs(LONG)[1].name)
+    result = tiny_study.once(shared / "cut-off", build)
+    return Store(result / "results").run(runs(LONG)[1].name)
 
 
 @pytest.fixture(scope="session")
 def pair(shared):
     """Ensembles of every kind over few runs: copies, checkpoints, several networks, generations."""
-    made = tiny_study.planned(
+    plan = tiny_study.planned(
         seeds=[0, 1],
         recipe={"epochs": 2},
         ensembles={
@@ -71,8 +71,8 @@ def pair(shared):
     )
 
     def build(folder):
-        place = tiny_study.results(folder, shared)
-        for run in made.runs.values():
-            do(run, place, made.checkpoints_to_keep.get(run.name, ()))
+        store = tiny_study.results(folder, shared)
+        for run in plan.runs.values():
+            do(run, store, plan.checkpoints_to_keep.get(run.name, ()))
 
-    return made, Store(tiny_study.once(shared / "pair", build) / "results")
+    return plan, Store(tiny_study.once(shared / "pair", build) / "results")

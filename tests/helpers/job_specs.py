@@ -40,5 +40,5 @@ def planned() -> Plan:
 def run_spec(recipe: dict | None = None, method: dict | None = None) -> RunSpec:
     """A run of no plan, with these keys of its recipe; a student if it has a method."""
     teacher = build_teacher_spec([("d" * 64, "wrn10-1", 1)], "one", "live") if method else None
-    made = Recipe(**({"epochs": 2, "lr": 0.1} | (recipe or {})))
-    return build_run_spec(DATA, NETWORK, made, seed=0, teacher=teacher, method=method)
+    result = Recipe(**({"epochs": 2, "lr": 0.1} | (recipe or {})))
+    return build_run_spec(DATA, NETWORK, result, seed=0, teacher=teacher, method=method)

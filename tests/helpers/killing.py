@@ -20,8 +20,8 @@ def arm(environment: dict[str, str]) -> None:
     if PRETEND in environment:
         _pretend()
     number, _, when = environment.get(AT, "-1 never").partition(" ")
-    told = environment.get(TO)
-    if AT not in environment and told is None:
+    report = environment.get(TO)
+    if AT not in environment and report is None:
         return
     seen = 0
 
@@ -29,8 +29,8 @@ def arm(environment: dict[str, str]) -> None:
         def one(*arguments, **keys):
             nonlocal seen
             mine, seen = seen, seen + 1
-            if told:
-                with open(told, "a") as file:
+            if report:
+                with open(report, "a") as file:
                     file.write(f"{name} {arguments[0]}\n")
             if mine == int(number) and when == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -57,12 +57,12 @@ def _pretend() -> None:
         times = verify.LatencySummary(1.5, 1.0, 2.0, 5)
         onnx_graph.to_onnx = lambda *_: Path(GRAPHS, "float32.onnx").read_bytes()
         onnx_graph.quantize = lambda *_: Path(GRAPHS, "int8.onnx").read_bytes()
-        verify.measure_latency = lambda asked, _: {
-            name: dict.fromkeys(verify.BATCH_SIZES, times) for name in asked
+        verify.measure_latency = lambda requests, _: {
+            name: dict.fromkeys(verify.BATCH_SIZES, times) for name in requests
         }
     facts = {"step": 0.25, "epoch": 0.5, "image": 0.125, "setup": 2.0, "start": 4.0}
     estimate.count_cores = lambda: 2
     scaffold.time_step = lambda *_: 0.001  # pyright: ignore[reportAttributeAccessIssue]
-    machine_benchmark._run_benchmarks = lambda asked, abreast, *_: [
-        [facts | {"megabytes": 500.0} for _ in json.loads(asked)] for _ in range(abreast)
+    machine_benchmark._run_benchmarks = lambda requests, abreast, *_: [
+        [facts | {"megabytes": 500.0} for _ in json.loads(requests)] for _ in range(abreast)
     ]

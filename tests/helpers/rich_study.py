@@ -97,18 +97,18 @@ def mistakes_of(content):
     return [line.strip() for line in lines]
 
 
-def put(content, where, value):
+def put(content, location, value):
     """Set one key of a study; `where` is its path, as in the answer."""
-    *path, last = (int(part) if part.isdigit() else part for part in where.split("."))
+    *path, last = (int(part) if part.isdigit() else part for part in location.split("."))
     for part in path:
         content = content[part]
     content[last] = value
 
 
-def said_of(where, value):
+def said_of(path, value):
     """The lines of the answer to the rich study with one other value."""
     content = rich()
-    put(content, where, value)
+    put(content, path, value)
     return mistakes_of(content)
 
 

@@ -152,7 +152,7 @@ class Slurm:
                 _kill(pid, signal.SIGKILL)
 
     def run(self, *command: str, check: bool = True) -> str:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             env=self.environment,
             capture_output=True,
@@ -160,19 +160,19 @@ class Slurm:
             timeout=30,
             check=False,
         )
-        if check and done.returncode:
-            raise AssertionError(f"{command}: {done.stderr or done.stdout}")
-        return done.stdout
+        if check and process.returncode:
+            raise AssertionError(f"{command}: {process.stderr or process.stdout}")
+        return process.stdout
 
     def jobs(self, *states: str) -> list[dict[str, str]]:
         """The jobs in these states, or all that are not over."""
         chosen = ["--states", ",".join(states)] if states else []
         lines = self.run("squeue", "-h", *chosen, "-o", "%i|%T|%r|%N|%Z|%k").splitlines()
         keys = ("id", "state", "reason", "node", "folder", "run")
-        found = [dict(zip(keys, line.split("|"), strict=True)) for line in lines]
-        for job in found:
+        actual = [dict(zip(keys, line.split("|"), strict=True)) for line in lines]
+        for job in actual:
             job["run"] = job["run"].rpartition("_wildcards_")[2]
-        return found
+        return actual
 
     def shown(self, job: str) -> dict[str, str]:
         """What the controller knows of a job."""
@@ -183,8 +183,8 @@ class Slurm:
         """Wait until a condition holds and return it."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if found := true():
-                return found
+            if actual := true():
+                return actual
             time.sleep(every)
         raise AssertionError(f"not true within {seconds} s")
 
@@ -200,8 +200,8 @@ class Slurm:
             words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except OSError:
             return False
-        ours = f"SLURM_CONF={self.root}/slurm.conf"
-        return {ours.encode(), f"SLURMD_NODENAME={node}".encode()} <= set(words)
+        actual = f"SLURM_CONF={self.root}/slurm.conf"
+        return {actual.encode(), f"SLURMD_NODENAME={node}".encode()} <= set(words)
 
 
 def _processes() -> list[int]:
@@ -209,14 +209,14 @@ def _processes() -> list[int]:
 
 
 def _ancestors(pid: int) -> list[int]:
-    found = []
+    actual = []
     while pid > 1:
         try:
             pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
         except OSError:
             break
-        found.append(pid)
-    return found
+        actual.append(pid)
+    return actual
 
 
 def _is_step_daemon(pid: int) -> bool:

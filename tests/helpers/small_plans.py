@@ -13,8 +13,8 @@ def make(content):
 
 def block(name="main", **keys):
     """One experiment, tiny unless said otherwise."""
-    made = {"name": name, "teachers": ["wrn16-1"], "students": ["wrn10-0.5"], "methods": ["kd"]}
-    return made | keys
+    result = {"name": name, "teachers": ["wrn16-1"], "students": ["wrn10-0.5"], "methods": ["kd"]}
+    return result | keys
 
 
 def study(*blocks, epochs=4, seeds=(0,), **keys):
@@ -37,8 +37,8 @@ def sound(made):
         for member in members:
             parent = seen[member.run]  # it came before
             assert parent.network == member.network and 0 <= member.epoch <= parent.epochs
-            kept = made.checkpoints_to_keep.get(parent.name, set())
-            assert member.epoch in kept | {parent.epochs}
+            remaining = made.checkpoints_to_keep.get(parent.name, set())
+            assert member.epoch in remaining | {parent.epochs}
         seen[run.digest] = run
     for ensemble in made.ensembles.values():
         assert all(seen[run.digest] is run for run, _ in ensemble.members)

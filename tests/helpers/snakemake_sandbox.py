@@ -19,7 +19,7 @@ class Lab:
 
     def __init__(self, folder: Path, warm: Warm, root: Path = ROOT):
         self.folder, self.warm, self.root = folder, warm, root
-        self.place = Store(folder / "results")
+        self.store = Store(folder / "results")
         self.env = os.environ | {
             "PATH": f"{warm.bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         }
@@ -38,29 +38,29 @@ class Lab:
 
     def run(self, content: dict | None, *options: str, code: int = 0) -> str:
         _, _, _, *command = self.command(*options, content=content)
-        done = self.warm.snakemake(*command, cwd=Path.cwd(), env=self.env)
-        assert done.code == code, done.output
-        return done.output
+        process = self.warm.snakemake(*command, cwd=Path.cwd(), env=self.env)
+        assert process.code == code, process.output
+        return process.output
 
     def dry(self, content: dict | None, *options: str, code: int = 0) -> str:
         return self.run(content, "--dry-run", *options, code=code)
 
     def planned(self, content: dict, *options: str) -> set[str]:
         """Names of the runs and ensembles that would be made, and of the rules but for those."""
-        said = self.dry(content, *options)
-        found = re.findall(r"output: results/(?:runs|ensembles)/([^/]+)/record.json", said)
-        rules = re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE)
-        render = {"render"} if RENDERS in said else set()
-        return {*found, *render, *(rule for rule in rules if rule in ("prepare", "table"))}
+        message = self.dry(content, *options)
+        actual = re.findall(r"output: results/(?:runs|ensembles)/([^/]+)/record.json", message)
+        rules = re.findall(r"^(?:local)?rule (\w+):", message, re.MULTILINE)
+        render = {"render"} if RENDERS in message else set()
+        return {*actual, *render, *(rule for rule in rules if rule in ("prepare", "table"))}
 
     def records(self) -> dict[str, dict]:
         return {
             path.parent.name: json.loads(path.read_text())
-            for path in self.place.root.glob("*/*/record.json")
+            for path in self.store.root.glob("*/*/record.json")
         }
 
     def exact(self) -> dict[str, dict[str, str]]:
-        return {folder.name: tiny_study.exact(folder) for folder in self.place.root.glob("runs/*")}
+        return {folder.name: tiny_study.exact(folder) for folder in self.store.root.glob("runs/*")}
 
     def results_csv(self) -> str:
         return (self.folder / "reports/tiny/results.csv").read_text()

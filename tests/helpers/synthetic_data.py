@@ -36,10 +36,10 @@ def images(count: int, classes: int, shape: tuple[int, int, int], seed: int):
 
 
 def arrays(shape, classes, train=100, test=40):
-    found = {}
+    actual = {}
     for seed, (part, count) in enumerate((("train", train), ("test", test))):
-        found[f"{part}_images"], found[f"{part}_labels"] = images(count, classes, shape, seed)
-    return found
+        actual[f"{part}_images"], actual[f"{part}_labels"] = images(count, classes, shape, seed)
+    return actual
 
 
 def mine(folder: Path, pixels: np.ndarray, classes: int) -> None:
@@ -186,8 +186,8 @@ def photographs(root: Path, classes: list[str], train: int, test: int, held: str
 
 # By name, who makes the files of a known set in the format that their authors publish.
 PUBLISHED = {
-    "cifar10": ((3, 32, 32), 4, lambda made: cifar_files(made, fine=False)),
-    "cifar100": ((3, 32, 32), 8, lambda made: cifar_files(made, fine=True)),
+    "cifar10": ((3, 32, 32), 4, lambda result: cifar_files(result, fine=False)),
+    "cifar100": ((3, 32, 32), 8, lambda result: cifar_files(result, fine=True)),
     "mnist": ((1, 28, 28), 4, idx_files),
     "fashion-mnist": ((1, 28, 28), 4, idx_files),
     "svhn": ((3, 32, 32), 4, svhn_files),

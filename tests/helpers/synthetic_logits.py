@@ -64,8 +64,8 @@ def divergence(p: list[float], q: list[float]) -> float:
     return math.fsum(a * (math.log(a) - math.log(b)) for a, b in zip(p, q, strict=True) if a > 0)
 
 
-def drop_entry(row: list[float], place: int) -> list[float]:
-    return [value for other, value in enumerate(row) if other != place]
+def drop_entry(row: list[float], store: int) -> list[float]:
+    return [value for other, value in enumerate(row) if other != store]
 
 
 def mean(values) -> float:
@@ -88,10 +88,10 @@ def call_loss(function, student, teacher, labels, **keys):
 def assert_matches(batch: Batch, loss, slow) -> None:
     """`loss` of tensors in double precision, `slow` of lists: value and gradient in the student."""
     student, teacher, labels = batch.tensors
-    found = loss(student, teacher, labels)
-    assert found.shape == () and found.dtype == torch.float64
+    actual = loss(student, teacher, labels)
+    assert actual.shape == () and actual.dtype == torch.float64
     size = 1 + abs(slow(batch.student))
-    assert found.item() == pytest.approx(slow(batch.student), rel=1e-9, abs=1e-10 * size)
+    assert actual.item() == pytest.approx(slow(batch.student), rel=1e-9, abs=1e-10 * size)
     step = 1e-5
     by_differences = [[0.0] * len(row) for row in batch.student]
     for i, row in enumerate(batch.student):

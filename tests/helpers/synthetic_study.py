@@ -227,12 +227,12 @@ def made_store(folder, **changes) -> tuple[Plan, Store]:
 
 def _outcomes(item, last: dict) -> str:
     """The line of a run or ensemble in outcomes.jsonl: as many wrong images as its record says."""
-    wrong = np.zeros(COUNTS["test"], bool)
-    count = round(len(wrong) * (1 - last["test"]["accuracy"]))
-    order = np.random.default_rng(zlib.crc32(item.name.encode())).permutation(len(wrong))
-    wrong[order[:count]] = True
-    bits = np.packbits(wrong).tobytes().hex()
-    line = {"name": item.name, "digest": item.digest, "images": len(wrong), "wrong": bits}
+    errors = np.zeros(COUNTS["test"], bool)
+    count = round(len(errors) * (1 - last["test"]["accuracy"]))
+    order = np.random.default_rng(zlib.crc32(item.name.encode())).permutation(len(errors))
+    errors[order[:count]] = True
+    bits = np.packbits(errors).tobytes().hex()
+    line = {"name": item.name, "digest": item.digest, "images": len(errors), "wrong": bits}
     return json.dumps(line) + "\n"
 
 
@@ -259,9 +259,9 @@ def _error(run, errors: dict[str, float]) -> float:
 def _metrics(name: str, error: float, teacher, epochs: int | None = None) -> dict:
     metrics: dict = {"epoch": epochs}
     for split, count in COUNTS.items():
-        wrong = round(count * max(0.0, error + _noise(name + split, 0.2)) / 100)
+        errors = round(count * max(0.0, error + _noise(name + split, 0.2)) / 100)
         metrics[split] = {
-            "n": count, "accuracy": 1 - wrong / count, "nll": error / 30 + 0.02,
+            "n": count, "accuracy": 1 - errors / count, "nll": error / 30 + 0.02,
             "ece": 0.02, "entropy": 0.1 + error / 40, "confidence": 0.97 - error / 200,
         }  # fmt: skip
         if teacher:

@@ -41,11 +41,11 @@ EXACT = ("*weights.safetensors", "curve.jsonl", "*outputs.safetensors", "checkpo
 
 def study(**changes) -> dict:
     """The tiny study with other keys; recipe, data and the block `main` are merged."""
-    made = copy.deepcopy(STUDY)
+    result = copy.deepcopy(STUDY)
     for key in ("recipe", "data"):
-        made[key].update(changes.pop(key, {}))
-    made["experiments"][0].update(changes.pop("main", {}))
-    return made | changes
+        result[key].update(changes.pop(key, {}))
+    result["experiments"][0].update(changes.pop("main", {}))
+    return result | changes
 
 
 def planned(**changes) -> Plan:
@@ -59,10 +59,10 @@ def write(path: Path, content: dict) -> Path:
 
 def results(folder: Path, shared: Path) -> Store:
     """A results folder with the data set prepared."""
-    place = Store(folder / "results")
+    store = Store(folder / "results")
     once(shared / "data", lambda new: cache.prepare_dataset(card("digits"), Store(new)))
-    shutil.copytree(shared / "data" / "data", place.root / "data")
-    return place
+    shutil.copytree(shared / "data" / "data", store.root / "data")
+    return store
 
 
 def once(folder: Path, build) -> Path:
@@ -99,8 +99,8 @@ def exact(folder: Path) -> dict[str, str]:
     }
 
 
-def record(place: Store, run) -> dict:
-    kind = place.run if isinstance(run, Run) else place.ensemble
+def record(store: Store, run) -> dict:
+    kind = store.run if isinstance(run, Run) else store.ensemble
     return json.loads((kind(run.name) / "record.json").read_text())
 
 

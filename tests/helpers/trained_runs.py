@@ -17,9 +17,9 @@ def runs(made=SHORT) -> list[Run]:
     return list(made.runs.values())
 
 
-def do(run, place, keep=()):
-    train_run(run.spec, sorted(keep), place)
-    return place.run(run.name)
+def do(run, store, keep=()):
+    train_run(run.spec, sorted(keep), store)
+    return store.run(run.name)
 
 
 def copied(source: Store, folder: Path) -> Store:

@@ -53,9 +53,9 @@ def python(folder: Path, *arguments: str) -> str:
     """What Python prints that finds its kdpipe in a folder, and works there."""
     env = os.environ | {"PYTHONPATH": str(folder)}
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_the_examples_are_a_table_and_a_term_of_thirty_lines_at_most():
@@ -76,8 +76,8 @@ def test_an_example_is_written_as_our_code_is(path, tmp_path):
 def test_the_table_is_rendered_by_its_name(tmp_path):
     folder = with_file(tmp_path, TABLE)
     content = tiny_study.study(seeds=[0, 1, 2])
-    made = planner.build_plan(load.validate_study(content, "study.yaml"))
-    synthetic_study.write(made, Store(folder / "results"))
+    plan = planner.build_plan(load.validate_study(content, "study.yaml"))
+    synthetic_study.write(plan, Store(folder / "results"))
     tiny_study.write(folder / "study.yaml", content | {"tables": {"spread": ["main"]}})
     python(folder, "-m", "kdpipe", "report", "study.yaml")
     report = folder / "reports/tiny"
@@ -90,7 +90,7 @@ def test_the_table_is_rendered_by_its_name(tmp_path):
     assert "Spread of the seeds" in (report / "index.html").read_text()
 
 
-def test_the_term_trains(tmp_path, place):
+def test_the_term_trains(tmp_path, store):
     folder = with_file(tmp_path, TERM)
     methods = {"mine": {"logits_weight": 1.0}}
     tiny_study.write(
@@ -98,7 +98,7 @@ def test_the_term_trains(tmp_path, place):
     )
     names = python(folder, "-c", TRAIN).split()
     (student,) = [name for name in names if "-from-" in name]
-    lines = [json.loads(line) for line in (place.run(student) / "curve.jsonl").open()]
+    lines = [json.loads(line) for line in (store.run(student) / "curve.jsonl").open()]
     assert len(lines) == 2
     for line in lines:
         part = line["train"]

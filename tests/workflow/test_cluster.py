@@ -50,8 +50,8 @@ def locally(tmp_path_factory):
     for name, study in STUDIES.items():
         folder = tmp_path_factory.mktemp(name)
         command = snakemake("--cores", "2", "--directory", folder, "--configfile", study)
-        with open(folder / "said", "w") as said:
-            options = {"cwd": ROOT, "stdout": said, "stderr": said, "text": True}
+        with open(folder / "said", "w") as message:
+            options = {"cwd": ROOT, "stdout": message, "stderr": message, "text": True}
             started[name] = folder, subprocess.Popen(["nice", *command], **options)
         if name == "cluster":
             ended(*started[name])
@@ -134,8 +134,8 @@ def runs(folder: Path) -> dict[str, dict[str, str]]:
 
 def named(folder: Path, part: str) -> str:
     """The one run of a folder whose name begins so."""
-    (found,) = (folder / "results" / "runs").glob(f"{part}*")
-    return found.name
+    (actual,) = (folder / "results" / "runs").glob(f"{part}*")
+    return actual.name
 
 
 def record(folder: Path, run: str) -> str:
@@ -161,8 +161,8 @@ def test_the_study_ends_in_the_same_bytes_as_without_slurm(slurm, cluster_locall
     Head(slurm, tmp_path, STUDIES["cluster"]).finished()
     assert runs(tmp_path) == runs(cluster_locally)
     for kind in ("runs", "ensembles"):
-        ours, theirs = (folder / "results" / kind for folder in (tmp_path, cluster_locally))
-        assert sorted(os.listdir(ours)) == sorted(os.listdir(theirs))
+        actual, reference = (folder / "results" / kind for folder in (tmp_path, cluster_locally))
+        assert sorted(os.listdir(actual)) == sorted(os.listdir(reference))
     assert (tmp_path / "reports/cluster/index.md").exists()
     jobs = [slurm.shown(job) for job in sent(slurm, tmp_path)]
     # One run is one job; beside them only the table of the teacher is sent.
@@ -185,12 +185,12 @@ def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tm
     study = STUDIES["cluster"]
     head = Head(slurm, tmp_path, study, "--retries", "1", by="kdpipe run")
     assert head.wait() == 1
-    said = head.log.read_text()
-    assert "and the time in the queue" in said and "one job at a time" not in said
-    assert said.count(f"failed  {failing.name}: ") == 2 and "CalledProcessError" not in said
+    message = head.log.read_text()
+    assert "and the time in the queue" in message and "one job at a time" not in message
+    assert message.count(f"failed  {failing.name}: ") == 2 and "CalledProcessError" not in message
     again = shlex.join(["kdpipe", *head.command[2:]])
-    assert f"`kdpipe status {study} --results {tmp_path}/results` says" in said
-    assert f"`{again}` goes on" in said
+    assert f"`kdpipe status {study} --results {tmp_path}/results` says" in message
+    assert f"`{again}` goes on" in message
     assert len(sent(slurm, tmp_path, failing.name)) == 2  # tried again once, by the head alone
     assert "directory" in json.loads((failing / "failure.json").read_text())["reason"]
     for folder in others:
@@ -207,13 +207,13 @@ def test_a_search_goes_through_its_rounds(slurm, tmp_path):
     for folder in (here, there):
         folder.mkdir()
     grid = {"methods": ["kd", "eskd"]}
-    asked = {"seeds": [0, 1, 2, 3], "search": {"blocks": ["main"], "fresh_seeds": 3}}
+    requests = {"seeds": [0, 1, 2, 3], "search": {"blocks": ["main"], "fresh_seeds": 3}}
     methods = {"kd": {}, "eskd": {"stop_epoch": 1}}
-    study = tiny_study.study(study="sought", device="cpu", main=grid, methods=methods, **asked)
+    study = tiny_study.study(study="sought", device="cpu", main=grid, methods=methods, **requests)
     path = tiny_study.write(tmp_path / "study.yaml", study)
     line = snakemake("run", path, "--directory", here, "--cores", "2")
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    process = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-3000:]
     head = Head(slurm, there, path, by="kdpipe run")
     slurm.until(lambda: "round 2 of the search is decided" in head.log.read_text(), PATIENCE)
     head.process.kill()
@@ -230,16 +230,16 @@ def test_a_search_goes_through_its_rounds(slurm, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("gpu_gres", "given"),
+    ("gpu_gres", "inputs"),
     [
         (None, ["n1 0", "n1 1", "n2 0", "n2 1"]),
         ("gpu:a100:1", ["n1 1", "n2 1"]),
         ("shard:1", ["n1 1", "n1 1", "n2 1", "n2 1"]),
     ],
 )
-def test_as_many_runs_as_gpus_and_the_others_wait(slurm, tmp_path, gpu_gres, given):
+def test_as_many_runs_as_gpus_and_the_others_wait(slurm, tmp_path, gpu_gres, inputs):
     """Of any type, of the one that the site's profile names, or in parts that it offers."""
-    count = len(given) + 1
+    count = len(inputs) + 1
     more = {"seeds": [*range(count)], "device": "cuda"}
     study = yaml.safe_load(STUDIES["cluster"].read_text()) | more
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
@@ -265,16 +265,16 @@ def test_as_many_runs_as_gpus_and_the_others_wait(slurm, tmp_path, gpu_gres, giv
         gpu_gres=gpu_gres,
         PRETENDED=str(tmp_path / "seen"),
     )
-    slurm.until(lambda: len(os.listdir(tmp_path / "seen")) == len(given), PATIENCE)
+    slurm.until(lambda: len(os.listdir(tmp_path / "seen")) == len(inputs), PATIENCE)
     seen = sorted(path.read_text() for path in (tmp_path / "seen").iterdir())
-    assert seen == given
+    assert seen == inputs
     slurm.until(lambda: len(slurm.jobs("PENDING")) == 1, PATIENCE)
     assert {job["reason"] for job in slurm.jobs("PENDING")} <= {"Resources", "Priority"}
     (tmp_path / "seen" / "go").touch()
     head.finished()
     assert len(os.listdir(tmp_path / "seen")) == count + 1
-    found = [json.loads((tmp_path / record(tmp_path, run)).read_text()) for run in teachers]
-    assert [each["device"]["type"] for each in found] == ["cuda"] * count
+    actual = [json.loads((tmp_path / record(tmp_path, run)).read_text()) for run in teachers]
+    assert [each["device"]["type"] for each in actual] == ["cuda"] * count
 
 
 def test_time_limit_dead_node_and_cancelling_end_in_the_same_bytes(slurm, long_locally, tmp_path):
@@ -309,10 +309,10 @@ def test_a_killed_head_starts_again_while_its_jobs_go_on(slurm, long_locally, tm
     """One orphan is cancelled with the manual's line, the other works on beside its twin."""
     teacher = named(long_locally, "wrn10-1-labels")
     cancelled = named(long_locally, "wrn10-0.5-labels-6e-s0")
-    wanted = (teacher, cancelled)
-    targets = ["--", *(record(tmp_path, run) for run in wanted)]
+    expected = (teacher, cancelled)
+    targets = ["--", *(record(tmp_path, run) for run in expected)]
     head = Head(slurm, tmp_path, STUDIES["long"], *targets)
-    orphans = {run: at_work(slurm, tmp_path, run)["id"] for run in wanted}
+    orphans = {run: at_work(slurm, tmp_path, run)["id"] for run in expected}
     os.kill(head.process.pid, signal.SIGKILL)
     head.wait()
     slurm.run("scontrol", "update", f"JobId={orphans[teacher]}", "JobName=forgotten")
@@ -322,7 +322,7 @@ def test_a_killed_head_starts_again_while_its_jobs_go_on(slurm, long_locally, tm
     again = Head(slurm, tmp_path, STUDIES["long"], *targets)
     again.finished()
     assert "the start before this one was killed" in again.log.read_text()
-    for run in wanted:
+    for run in expected:
         assert exact(tmp_path / "results/runs" / run) == exact(long_locally / "results/runs" / run)
         assert len(sent(slurm, tmp_path, run)) == 2
     twin = (tmp_path / "logs/runs" / f"{teacher}.log").read_text()

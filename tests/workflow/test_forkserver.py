@@ -51,9 +51,9 @@ class Started(Lab):
 
     def start(self, *options: str, python: Path | str = sys.executable) -> subprocess.Popen:
         command = self.build_command(*options, python=python)
-        with open(self.folder / "said", "ab") as said:
+        with open(self.folder / "said", "ab") as message:
             return subprocess.Popen(
-                command, env=self.env, cwd=self.folder, stdout=said, stderr=said
+                command, env=self.env, cwd=self.folder, stdout=message, stderr=message
             )
 
     def ended(self, *options: str) -> int:
@@ -61,14 +61,14 @@ class Started(Lab):
 
     def processes(self) -> list[psutil.Process]:
         """Those that work in this folder."""
-        found = []
+        actual = []
         for process in psutil.process_iter():
             try:
                 if process.cwd() == str(self.folder) and process.status() != "zombie":
-                    found.append(process)
+                    actual.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
-        return found
+        return actual
 
     def parent(self, head: subprocess.Popen) -> psutil.Process:
         while True:
@@ -84,7 +84,7 @@ class Started(Lab):
         while True:
             assert head.poll() is None, (self.folder / "said").read_text()
             forked = parent.children()
-            if forked and list(self.place.root.glob("runs/*/.state.safetensors")):
+            if forked and list(self.store.root.glob("runs/*/.state.safetensors")):
                 return forked[0]
             time.sleep(0.01)
 
@@ -143,9 +143,9 @@ def test_a_living_start_keeps_its_folder(lab):
     locks = list(lab.folder.glob(".snakemake/locks/*.lock"))
     for _ in range(2):
         assert lab.ended() == 1
-        said = (lab.folder / "said").read_text()
-        assert f"{lab.folder} is locked, since another start of this study works in it" in said
-        assert f"`kdpipe run {lab.study} --cores 2 --unlock`" in said
+        message = (lab.folder / "said").read_text()
+        assert f"{lab.folder} is locked, since another start of this study works in it" in message
+        assert f"`kdpipe run {lab.study} --cores 2 --unlock`" in message
         assert locks and locks == list(lab.folder.glob(".snakemake/locks/*.lock"))
     assert head.poll() is None
     head.kill()
@@ -156,7 +156,7 @@ def test_a_living_start_keeps_its_folder(lab):
 def test_ctrl_c_on_a_terminal(lab, plain):
     """All processes of a terminal get it; nothing of the study has failed by that."""
     terminal = Terminal(lab.build_command(), lab.folder, lab.env)
-    states = lab.place.root.glob
+    states = lab.store.root.glob
     terminal.until(lambda: list(states("runs/*/.state.safetensors")))
     terminal.type(b"\x03")
     assert terminal.ended() == 1, terminal.said
@@ -185,8 +185,10 @@ def test_a_forked_job_that_is_killed_fails_and_its_siblings_go_on(lab, plain):
     head = lab.start()
     lab.in_the_middle(head).kill()
     assert head.wait(timeout=300) == 1
-    said = (lab.folder / "said").read_text()
-    assert re.search(r"failed  \S+: killed from outside, as the system does for want of mem", said)
+    message = (lab.folder / "said").read_text()
+    assert re.search(
+        r"failed  \S+: killed from outside, as the system does for want of mem", message
+    )
     assert lab.ended() == 0 and lab.exact() == plain
 
 
@@ -196,14 +198,16 @@ def test_a_plain_job_that_is_killed_is_one_line(lab):
     name = next(iter(tiny_study.planned(**keys).runs))
     target = f"results/runs/{name}/record.json"
     command = lab.command("--", target, content=tiny_study.study(**keys))
-    with open(lab.folder / "said", "wb") as said:
-        head = subprocess.Popen(command, env=lab.env, stdout=said, stderr=said)
-    while not list(lab.place.root.glob("runs/*/.state.safetensors")):
+    with open(lab.folder / "said", "wb") as message:
+        head = subprocess.Popen(command, env=lab.env, stdout=message, stderr=message)
+    while not list(lab.store.root.glob("runs/*/.state.safetensors")):
         assert head.poll() is None, (lab.folder / "said").read_text()
         time.sleep(0.05)
     for job in psutil.Process(head.pid).children(recursive=True):
         job.kill()
     assert head.wait(timeout=300) == 1
-    said = (lab.folder / "said").read_text()
-    assert f"failed  {name}: it ended without a word, as a job does that the system kills" in said
-    assert "--spec" not in said
+    message = (lab.folder / "said").read_text()
+    assert (
+        f"failed  {name}: it ended without a word, as a job does that the system kills" in message
+    )
+    assert "--spec" not in message

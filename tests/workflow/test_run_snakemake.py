@@ -44,10 +44,10 @@ def test_without_a_study_it_is_the_one_beside_the_snakefile():
 
 def test_the_profiles_of_the_workflow_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = run_snakemake.build_command(
+    actual = run_snakemake.build_command(
         ROOT, None, ["--profile", "profiles/slurm", "profiles/mine"]
     )
-    assert found[-2:] == [str(ROOT / "profiles/slurm"), "profiles/mine"]
+    assert actual[-2:] == [str(ROOT / "profiles/slurm"), "profiles/mine"]
     (tmp_path / "profiles/slurm").mkdir(parents=True)  # one's own goes first
     assert (
         run_snakemake.build_command(ROOT, None, ["--profile=profiles/slurm"])[-1]
@@ -85,8 +85,8 @@ def test_measuring_ends_with_who_asked_for_it(tmp_path):
     path = tiny_study.write(tmp_path / "study.yaml", tiny_study.study(device="cpu"))
     env = os.environ | {estimate.CACHE_ENV: str(tmp_path / "cache")}
     command = [sys.executable, "-m", "kdpipe", "run", path, "--cores", "2"]
-    with open(tmp_path / "said", "wb") as said:
-        head = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=said, stderr=said)
+    with open(tmp_path / "said", "wb") as message:
+        head = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=message, stderr=message)
     below = psutil.Process(head.pid)
     until = time.monotonic() + 60
     while not (there := [each for each in below.children() if len(each.threads()) > 1]):
@@ -122,24 +122,24 @@ def test_a_clone_is_its_own_home():
 
 
 def test_a_wheel_alone_runs_a_study_from_an_empty_folder(tmp_path):
-    def done(*command: str | Path, env=None, cwd: Path = ROOT) -> str:
+    def run_to_end(*command: str | Path, env=None, cwd: Path = ROOT) -> str:
         line = [sys.executable, *map(str, command)]
         ended = subprocess.run(line, capture_output=True, text=True, env=env, cwd=cwd)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
 
-    done("-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path)
+    run_to_end("-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
     site, empty = tmp_path / "site", tmp_path / "empty"
-    done("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel)
+    run_to_end("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel)
     empty.mkdir()
     env = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
     path = tiny_study.write(tmp_path / "study.yaml", tiny_study.study())
-    said = done("-m", "kdpipe", "run", path, "-n", "-q", "rules", env=env, cwd=empty)
-    assert re.search(r"^train +3$", said, re.MULTILINE)
+    message = run_to_end("-m", "kdpipe", "run", path, "-n", "-q", "rules", env=env, cwd=empty)
+    assert re.search(r"^train +3$", message, re.MULTILINE)
     # The environment may lie in the clone; nothing that a wheel carries is taken from there.
     assert not any(
-        f"{ROOT}/{part}" in said for part in ("Snakefile", "workflow", "profiles", "src")
+        f"{ROOT}/{part}" in message for part in ("Snakefile", "workflow", "profiles", "src")
     )
     (study,) = (site / "kdpipe/carried/studies").glob("smoke.yaml")
-    assert "no mistakes" in done("-m", "kdpipe", "check", study, env=env, cwd=empty)
+    assert "no mistakes" in run_to_end("-m", "kdpipe", "check", study, env=env, cwd=empty)

@@ -77,44 +77,44 @@ def bytes_of(store: Store) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searching")
-    done = subprocess.run(
+    process = subprocess.run(
         start(folder), cwd=folder, env=env(folder), capture_output=True, text=True
     )
-    return folder, done
+    return folder, process
 
 
 def test_it_goes_through_all_rounds_by_itself(ended):
-    folder, done = ended
-    assert done.returncode == 0, done.stderr
+    folder, process = ended
+    assert process.returncode == 0, process.stderr
     study = load.validate_study(tiny_study.study(**KEYS), "study")
     store = Store(folder / "results")
-    found = rounds.get_search_state(study, store)
-    assert found.current_round is None and len(found.winners) == 1
-    starts = done.stderr.count("took ")
-    assert starts == len(found.rounds)
-    assert "round 2 of the search is decided (students, seed 1)" in done.stderr
+    actual = rounds.get_search_state(study, store)
+    assert actual.current_round is None and len(actual.winners) == 1
+    starts = process.stderr.count("took ")
+    assert starts == len(actual.rounds)
+    assert "round 2 of the search is decided (students, seed 1)" in process.stderr
     plan = rounds.plan_due_runs(study, store)
     assert bytes_of(store).keys() == plan.runs.keys() < planner.build_plan(study).runs.keys()
-    (place,) = (folder / "results/searches").iterdir()
-    assert len(list(place.iterdir())) == len(found.rounds)
+    (results_store,) = (folder / "results/searches").iterdir()
+    assert len(list(results_store.iterdir())) == len(actual.rounds)
     assert (folder / "reports/sought/tables/search.csv").exists()
 
 
 def test_again_it_does_nothing(ended):
     folder, _ = ended
     before = bytes_of(Store(folder / "results"))
-    done = subprocess.run(
+    process = subprocess.run(
         start(folder), cwd=folder, env=env(folder), capture_output=True, text=True
     )
-    assert done.returncode == 0 and "nothing to do" in done.stderr
+    assert process.returncode == 0 and "nothing to do" in process.stderr
     assert bytes_of(Store(folder / "results")) == before
 
 
 def test_killed_in_a_round_it_goes_on_and_ends_the_same(ended, tmp_path):
     """Who is killed is `kdpipe run` itself: its Snakemake ends with it, then it is typed again."""
     folder, _ = ended
-    with open(tmp_path / "said", "wb") as said:
-        head = subprocess.Popen(start(tmp_path), cwd=tmp_path, env=env(tmp_path), stderr=said)
+    with open(tmp_path / "said", "wb") as message:
+        head = subprocess.Popen(start(tmp_path), cwd=tmp_path, env=env(tmp_path), stderr=message)
     students = tmp_path / "results/runs"
     until = time.monotonic() + 240
     while not list(students.glob("*-from-*")):
@@ -125,8 +125,8 @@ def test_killed_in_a_round_it_goes_on_and_ends_the_same(ended, tmp_path):
     head.wait()
     assert below and not psutil.wait_procs(below, timeout=60)[1]
     assert "does the rest" in (tmp_path / "said").read_text()  # what was at work has ended
-    done = subprocess.run(start(tmp_path), cwd=tmp_path, env=env(tmp_path), capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
+    process = subprocess.run(start(tmp_path), cwd=tmp_path, env=env(tmp_path), capture_output=True)
+    assert process.returncode == 0, process.stderr.decode()
     assert bytes_of(Store(tmp_path / "results")) == bytes_of(Store(folder / "results"))
     one, other = (
         sorted((json.loads(p.read_bytes()) for p in d.glob("results/searches/*/*")), key=str)

@@ -154,8 +154,8 @@ def test_the_fields_pairs_are_taught_by_every_method_as_its_authors_do(field):
         }
         for keys in SETTINGS:
             keys = keys | ({"dkd_beta": beta} if "dkd_weight" in keys else {})
-            found = [m for m in methods.values() if keys == {key: m.get(key) for key in keys}]
-            assert len(found) == 1, (student, keys)
+            actual = [m for m in methods.values() if keys == {key: m.get(key) for key in keys}]
+            assert len(actual) == 1, (student, keys)
         at_work = {one.name for m in methods.values() for one in active_terms(m) if one.weight}
         assert at_work == set(load_terms()), "a method that the field's study does not try"
     assert all(
@@ -168,10 +168,10 @@ def test_the_fields_pairs_are_taught_by_every_method_as_its_authors_do(field):
 
 
 def test_the_fields_protocol(field):
-    wanted = {"epochs": 240, "lr": 0.05, "drop_epochs": [150, 180, 210], "drop_factor": 0.1}
-    wanted |= {"batch_size": 64, "momentum": 0.9, "weight_decay": 5e-4}
+    expected = {"epochs": 240, "lr": 0.05, "drop_epochs": [150, 180, 210], "drop_factor": 0.1}
+    expected |= {"batch_size": 64, "momentum": 0.9, "weight_decay": 5e-4}
     for run in field.runs.values():
-        assert wanted.items() <= vars(run.spec.recipe).items()
+        assert expected.items() <= vars(run.spec.recipe).items()
         assert run.spec.data.views["pad"] == 4
     live = {cell.method for cell in field.cells if cell.run.spec.teacher.outputs == "live"}
     assert live == {"at", "fitnet", "sp", "rkd"}
@@ -198,29 +198,29 @@ def test_a_study_is_sound_and_says_what_it_is_for(path):
 def test_the_rule_that_renders_is_given_the_same_study(path):
     """It gets the study as JSON, without the keys that say nothing."""
     study = load.load_study(path)
-    given = json.loads(study.model_dump_json(exclude_defaults=True))
-    assert load.validate_study(given, "standard input") == study
+    inputs = json.loads(study.model_dump_json(exclude_defaults=True))
+    assert load.validate_study(inputs, "standard input") == study
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_snakemake_builds_the_dag(path, tmp_path):
-    made = rounds.plan_due_runs(load.load_study(path), Store(tmp_path / "results"))
+    result = rounds.plan_due_runs(load.load_study(path), Store(tmp_path / "results"))
     command = [sys.executable, "-m", "snakemake", "-n", "-q", "rules", "-s", ROOT / "Snakefile"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*map(str, command), "--directory", str(tmp_path), "--configfile", str(path)],
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said[-2000:]
+    message = process.stdout + process.stderr
+    assert process.returncode == 0, message[-2000:]
     counts = {
         words[0]: int(words[1])
-        for words in (line.split() for line in said.splitlines())
+        for words in (line.split() for line in message.splitlines())
         if len(words) == 2 and words[1].isdigit()
     }
-    assert counts["train"] == len(made.runs)
-    assert counts.get("score", 0) == len(made.ensembles)
+    assert counts["train"] == len(result.runs)
+    assert counts.get("score", 0) == len(result.ensembles)
 
 
 def test_no_line_of_snakemake_has_every_run_in_it(tmp_path):
@@ -228,8 +228,10 @@ def test_no_line_of_snakemake_has_every_run_in_it(tmp_path):
     command = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile"]
     command += ["--workflow-profile", ROOT / "profiles" / "default"]
     command += ["--directory", tmp_path, "--configfile", ROOT / "studies" / "smoke.yaml"]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=ROOT)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0 and "report of smoke, from all its records" in said
-    lines = [line for line in said.splitlines() if "Command:" not in line]  # ours, as it was typed
+    process = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=ROOT)
+    message = process.stdout + process.stderr
+    assert process.returncode == 0 and "report of smoke, from all its records" in message
+    lines = [
+        line for line in message.splitlines() if "Command:" not in line
+    ]  # ours, as it was typed
     assert max(map(len, lines)) < 300

@@ -58,12 +58,12 @@ def study(**changes) -> dict:
     return content | changes
 
 
-def made(content: dict) -> Plan:
+def build(content: dict) -> Plan:
     return planner.build_plan(load.validate_study(content, "a test"))
 
 
 def names(content: dict) -> set[str]:
-    planned = made(content)
+    planned = build(content)
     return {*planned.runs, *planned.ensembles}
 
 
@@ -78,8 +78,8 @@ def finished(shared, warm):
     """The study, run to its end with two cores. Not to be changed."""
 
     def build(folder):
-        said = Lab(folder, warm).run(study())
-        (folder / "said").write_text(said)
+        message = Lab(folder, warm).run(study())
+        (folder / "said").write_text(message)
 
     return Lab(tiny_study.once(shared / "workflow", build), warm)
 
@@ -90,10 +90,12 @@ def copy(finished, lab):
     return lab
 
 
-def the(content, **wanted):
+def the(content, **expected):
     """Names of the runs of a study whose spec has these values, by a test of each."""
     return {
-        run.name for run in made(content).runs.values() if all(w(run.spec) for w in wanted.values())
+        run.name
+        for run in build(content).runs.values()
+        if all(w(run.spec) for w in expected.values())
     }
 
 
@@ -101,9 +103,9 @@ def the(content, **wanted):
 
 
 def test_from_nothing_everything_is_planned(lab):
-    found = lab.planned(study())
+    actual = lab.planned(study())
     assert len(names(study())) == 18
-    assert found == names(study()) | {"prepare", "render"}
+    assert actual == names(study()) | {"prepare", "render"}
 
 
 def test_a_study_runs_to_its_end(finished):
@@ -120,13 +122,13 @@ def test_a_study_runs_to_its_end(finished):
 
 
 def test_a_log_without_a_terminal_is_a_line_for_each_job_and_the_decision(finished):
-    said = (finished.folder / "said").read_text().splitlines()
+    message = (finished.folder / "said").read_text().splitlines()
     for name in names(study()):
-        (line,) = [line for line in said if f"] {name}: validation error " in line]
+        (line,) = [line for line in message if f"] {name}: validation error " in line]
         assert re.match(r"\[\d+ %(, .* left)?\] ", line)
-    assert not any("test error" in line or "rule train" in line for line in said)
-    done, first, page, weights, files, took = said[-6:]
-    assert done == "study tiny: all 16 runs are done"
+    assert not any("test error" in line or "rule train" in line for line in message)
+    finished_runs, first, page, weights, files, took = message[-6:]
+    assert finished_runs == "study tiny: all 16 runs are done"
     assert first.startswith("Too few seeds to decide for wrn10-0.5: from scratch ")
     # Both whole, since it was typed elsewhere; and where it ran has been renamed since.
     page, weights = (line.replace("workflow.new", "workflow") for line in (page, weights))
@@ -134,7 +136,7 @@ def test_a_log_without_a_terminal_is_a_line_for_each_job_and_the_decision(finish
     assert (finished.folder / weights.removeprefix("weights: ")).is_file()
     assert re.fullmatch(r"files to ship: kdpipe export .*study.*\.yaml --best --results .*", files)
     assert re.fullmatch(r"took [\d:.]+( s)?, \d\.\d\d core-hours", took)
-    assert len(said) < len(names(study())) + 12 and max(map(len, said)) < 200
+    assert len(message) < len(names(study())) + 12 and max(map(len, message)) < 200
     # Snakemake's own account is in its file.
     (log,) = (finished.folder / ".snakemake/log").glob("*.log")
     assert "21 of 21 steps (100%) done" in log.read_text()
@@ -158,16 +160,16 @@ def test_a_report_of_which_a_file_was_altered_or_removed_is_rendered_again(copy)
 
 def test_a_second_start_says_so_and_what_was_found_quiet_or_not(copy):
     for options in ((), ("--quiet", "all")):
-        said = copy.run(study(), *options)
-        assert "study tiny: nothing to do, all 16 runs are done\nToo few seeds to decide" in said
-        assert f"\npage: {copy.folder}/reports/tiny/index.html\n" in said
+        message = copy.run(study(), *options)
+        assert "study tiny: nothing to do, all 16 runs are done\nToo few seeds to decide" in message
+        assert f"\npage: {copy.folder}/reports/tiny/index.html\n" in message
 
 
 def test_verbose_brings_the_account_of_snakemake_back(copy):
     shutil.rmtree(copy.folder / "reports")
-    said = copy.run(study(), "--verbose")
-    assert RENDERS in said and "2 of 2 steps (100%) done" in said
-    assert "Too few seeds to decide" not in said
+    message = copy.run(study(), "--verbose")
+    assert RENDERS in message and "2 of 2 steps (100%) done" in message
+    assert "Too few seeds to decide" not in message
 
 
 def test_half_way_targets(lab):
@@ -178,25 +180,27 @@ def test_half_way_targets(lab):
     assert len(teachers) == 3  # two seeds, and the middle of the chain, which also teaches directly
     assert lab.planned(content, "--", "teachers") == teachers | {"prepare"}
     students = lab.planned(content, "--", "students")
-    assert students == names(content) - set(made(content).ensembles) | {"prepare"}
+    assert students == names(content) - set(build(content).ensembles) | {"prepare"}
     assert lab.planned(content, "--", "report") == names(content) | {"prepare", "render"}
 
 
 def test_a_start_that_finds_altered_files_says_so_and_decides_nothing_by_them(copy):
-    path = next(copy.place.root.glob("runs/wrn10-0.5-labels-*/curve.jsonl"))
+    path = next(copy.store.root.glob("runs/wrn10-0.5-labels-*/curve.jsonl"))
     path.write_text(path.read_text().replace("loss", "lost", 1))
-    said = copy.run(study())
-    assert "1 run has files that are altered, and count no more; the first, " in said
-    assert f"{path.parent.name}/curve.jsonl is damaged" in said and "from scratch" not in said
+    message = copy.run(study())
+    assert "1 run has files that are altered, and count no more; the first, " in message
+    assert f"{path.parent.name}/curve.jsonl is damaged" in message and "from scratch" not in message
 
 
 def test_what_a_cluster_measures_as_a_file_asks_for_no_gpu(lab):
     """Where a site names the model of its GPUs, the plugin asks one for each job that says so."""
-    said = lab.dry(study(export=True), "--default-resources", "gpu_model=a100")
-    asked = dict(re.findall(r"^rule (\w+):.*?gpu_model=(\w*)", said, re.MULTILINE | re.DOTALL))
-    assert asked["train"] == "a100" and asked["gauge"] == ""
-    given = [SimpleNamespace(resources={"gpu_model": model}) for model in ("", "a100")]
-    assert [set_gres_string(job) for job in given] == ["", " --gpus=a100:1"]
+    message = lab.dry(study(export=True), "--default-resources", "gpu_model=a100")
+    requests = dict(
+        re.findall(r"^rule (\w+):.*?gpu_model=(\w*)", message, re.MULTILINE | re.DOTALL)
+    )
+    assert requests["train"] == "a100" and requests["gauge"] == ""
+    inputs = [SimpleNamespace(resources={"gpu_model": model}) for model in ("", "a100")]
+    assert [set_gres_string(job) for job in inputs] == ["", " --gpus=a100:1"]
 
 
 # --- what is run again
@@ -237,7 +241,7 @@ def test_what_means_nothing_runs_nothing(copy, warm):
         path.write_text("# a comment\n" + path.read_text())
     for path in [root / "Snakefile", *root.glob("workflow/rules/*.smk")]:
         os.utime(path)
-    for number, path in enumerate(sorted(copy.place.root.rglob("*"))):
+    for number, path in enumerate(sorted(copy.store.root.rglob("*"))):
         os.utime(path, (1e9 + number, 1e9 - number))
     for path in (copy.folder / "reports").rglob("*"):
         os.utime(path)
@@ -266,7 +270,7 @@ def test_two_studies_share_their_runs(finished):
 
 def test_restored_results_without_snakemakes_memory(finished, lab):
     """As after a fresh clone: copied without times, in any order, and no .snakemake."""
-    shutil.copytree(finished.place.root, lab.place.root, copy_function=shutil.copyfile)
+    shutil.copytree(finished.store.root, lab.store.root, copy_function=shutil.copyfile)
     lab.run(study())
     (log,) = (lab.folder / ".snakemake/log").glob("*.log")
     jobs = re.findall(r"^(?:(?:local)?rule|Job \d+: )(.+)", log.read_text(), re.MULTILINE)
@@ -277,9 +281,9 @@ def test_restored_results_without_snakemakes_memory(finished, lab):
 
 def test_an_archived_run_is_done_until_something_new_is_to_learn_from_it(copy, finished):
     for name in ("kept", "results"):  # the first as a report of a clone has it
-        archive.archive_study(made(study()), copy.place, copy.folder / name)
+        archive.archive_study(build(study()), copy.store, copy.folder / name)
     for kind in ("runs", "ensembles"):
-        shutil.rmtree(copy.place.root / kind)
+        shutil.rmtree(copy.store.root / kind)
     assert copy.planned(study()) == set()  # it says the same
     shutil.rmtree(copy.folder / "reports")
     copy.run(study())
@@ -289,7 +293,7 @@ def test_an_archived_run_is_done_until_something_new_is_to_learn_from_it(copy, f
     team = study(ensembles={"pair": {"networks": ["wrn10-1", "wrn10-0.75"]}})
     members = the(team, m=lambda s: s.network.name != "wrn10-0.5" and not s.teacher)
     assert members & names(study())
-    assert copy.planned(team) == members | {*made(team).ensembles, "render"}
+    assert copy.planned(team) == members | {*build(team).ensembles, "render"}
 
     warmer = study(methods={"kd": {}, "hot": {"temperature": 9}})
     hot = the(warmer, hot=lambda s: s.method and s.method["temperature"] == 9)
@@ -301,9 +305,9 @@ def test_an_archived_run_is_done_until_something_new_is_to_learn_from_it(copy, f
     assert all(copy.exact()[name] == finished.exact()[name] for name in teachers)
     assert copy.planned(warmer) == set() and copy.planned(study()) == {"render"}
     # what was trained again is the same run; the archive takes what is new beside it
-    before = records.read_archive(copy.place.archive_path)
-    archive.archive_study(made(warmer), copy.place, copy.place.root)
-    after = records.read_archive(copy.place.archive_path)
+    before = records.read_archive(copy.store.archive_path)
+    archive.archive_study(build(warmer), copy.store, copy.store.root)
+    after = records.read_archive(copy.store.archive_path)
     assert {name for _, name in after.keys() - before.keys()} == hot
     assert before.keys() < after.keys()
 
@@ -311,14 +315,14 @@ def test_an_archived_run_is_done_until_something_new_is_to_learn_from_it(copy, f
 def test_a_removed_run_is_made_again(copy):
     """That is what messages tell a person to do with a damaged one."""
     student = next(name for name in names(study()) if "-from-wrn10-1-e2" in name and "s1" in name)
-    shutil.rmtree(copy.place.run(student))
+    shutil.rmtree(copy.store.run(student))
     assert copy.planned(study()) == {student, "render"}
 
 
 def test_a_report_that_lacks_a_record_is_rendered_again(copy):
     """Snakemake may have been killed between the last run and the report."""
     student = next(name for name in names(study()) if "-from-wrn10-1-e2" in name and "s1" in name)
-    shutil.rmtree(copy.place.run(student))
+    shutil.rmtree(copy.store.run(student))
     copy.run(study(), "--", "students")
     assert copy.planned(study()) == {"render"}
 
@@ -327,12 +331,12 @@ def test_a_report_is_fresh_by_what_it_says_and_not_by_its_age(copy):
     """A run that was missing comes back with the time it had; no time at all means anything."""
     student = next(name for name in names(study()) if "-from-wrn10-1-e2" in name and "s1" in name)
     aside = copy.folder / "aside"
-    shutil.move(copy.place.run(student), aside)
+    shutil.move(copy.store.run(student), aside)
     path = tiny_study.write(copy.folder / "study-now.yaml", study())
     assert copy.warm.run("report", str(path), cwd=copy.folder).code == 0
     assert "not run" in copy.results_csv()
-    shutil.move(aside, copy.place.run(student))
-    for record in copy.place.run(student).glob("*record.json"):
+    shutil.move(aside, copy.store.run(student))
+    for record in copy.store.run(student).glob("*record.json"):
         os.utime(record, (1e9, 1e9))
     assert copy.planned(study()) == {"render"}
     mine = [
@@ -364,12 +368,12 @@ def test_a_checkpoint_asked_for_later_is_replayed(copy, finished):
     shutil.rmtree(copy.folder / ".snakemake")  # it has no memory of how results came to be
     assert copy.planned(more) == teachers | {"render"}
     for name in teachers:  # Snakemake removes the one that it knows: the run is in the other
-        (copy.place.run(name) / ".record.json").unlink()
-    said = copy.run(more)
-    assert all(said.count(f"] {name}: ") == 1 for name in teachers)
+        (copy.store.run(name) / ".record.json").unlink()
+    message = copy.run(more)
+    assert all(message.count(f"] {name}: ") == 1 for name in teachers)
     assert copy.planned(more) == set()
     for name, files in finished.exact().items():
-        now = tiny_study.exact(copy.place.run(name))
+        now = tiny_study.exact(copy.store.run(name))
         added = set(now) - set(files)
         assert now.items() >= files.items()
         assert added == (
@@ -416,13 +420,13 @@ def test_a_raised_revision_reruns_what_it_touches(
 def test_a_diverged_middle_leaves_the_rest_alone(lab, finished):
     """The report renders, with the hole; and the exit code is 0: it is an outcome."""
     absurd = study(network_recipes={"wrn10-0.75": {"lr": 99.0, "epochs": 60, "drop_epochs": []}})
-    shutil.copytree(finished.place.root, lab.place.root)
+    shutil.copytree(finished.store.root, lab.store.root)
     lab.run(absurd)
-    found = {name: lab.records()[name]["status"] for name in names(absurd)}
+    actual = {name: lab.records()[name]["status"] for name in names(absurd)}
     middle = the(absurd, mid=lambda s: s.network.name == "wrn10-0.75")
     below = {name for name in names(absurd) if "from-wrn10-0.75" in name}
-    assert {name for name in found if found[name] == "diverged"} == middle
-    assert {name for name in found if found[name] == "skipped"} == below
+    assert {name for name in actual if actual[name] == "diverged"} == middle
+    assert {name for name in actual if actual[name] == "skipped"} == below
     assert len(middle) == len(below) == 2
     for name in middle | below:
         assert lab.records()[name]["reason"] in lab.results_csv()
@@ -433,23 +437,23 @@ def test_a_failed_run_leaves_the_rest_alone_and_is_tried_again(copy):
     seeds = study(seeds=[0, 1, 2])
     new = names(seeds) - names(study())
     teacher = next(name for name in new if name.startswith("wrn10-1-"))
-    broken = copy.place.run(teacher) / ".state.safetensors"
+    broken = copy.store.run(teacher) / ".state.safetensors"
     broken.parent.mkdir()
     broken.write_bytes(b"rubbish")
-    said = copy.run(seeds, code=1)
-    (line,) = [line for line in said.splitlines() if line.startswith("failed  ")]
+    message = copy.run(seeds, code=1)
+    (line,) = [line for line in message.splitlines() if line.startswith("failed  ")]
     assert line.startswith(f"failed  {teacher}: ") and f"logs/runs/{teacher}.log" in line
     assert str(broken.relative_to(copy.folder)) in line
-    first, then, _ = said.splitlines()[-3:]
+    first, then, _ = message.splitlines()[-3:]
     assert "17 of 22 runs are done, 1 failed" in first and "kdpipe status " in then
-    assert max(map(len, said.splitlines())) < 500 and '"recipe"' not in said
+    assert max(map(len, message.splitlines())) < 500 and '"recipe"' not in message
     log = (copy.folder / f"logs/runs/{teacher}.log").read_text()
     assert str(broken.relative_to(copy.folder)) in log and "Traceback" not in log
     assert set(copy.records()) & new == {name for name in new if "0.5-labels" in name}
     failed = [line for line in copy.results_csv().splitlines() if f",{teacher}," in line]
     assert any("failed" in line and "rubbish" not in line for line in failed)
     assert "not run" in copy.results_csv()
-    shutil.rmtree(copy.place.run(teacher))
+    shutil.rmtree(copy.store.run(teacher))
     assert copy.planned(seeds) == new - set(copy.records()) | {"render"}
     copy.run(seeds)
     assert new <= set(copy.records())
@@ -465,20 +469,22 @@ def test_snakemake_killed_in_the_middle(lab, finished):
         stderr=subprocess.DEVNULL,
     )
     middle = next(name for name in names(study()) if name.startswith("wrn10-0.75-from"))
-    while len(lab.records()) < 4 and not (lab.place.run(middle) / ".lock").exists():
+    while len(lab.records()) < 4 and not (lab.store.run(middle) / ".lock").exists():
         assert head.poll() is None
         time.sleep(0.02)
     head.send_signal(signal.SIGKILL)
     head.wait()
     before = lab.records()
     assert 0 < len(before) < len(names(study()))
-    said = lab.run(study(), "--cores", "1")
-    assert "\nthe start before this one was killed: its lock of this folder is taken away\n" in said
+    message = lab.run(study(), "--cores", "1")
+    assert (
+        "\nthe start before this one was killed: its lock of this folder is taken away\n" in message
+    )
     after = lab.records()
     assert {name: after[name] for name in before} == before  # nothing of it was done again
     assert lab.exact() == finished.exact()
     assert [
-        path.name for path in lab.place.root.rglob(".*") if path.suffix in (".tmp", ".safetensors")
+        path.name for path in lab.store.root.rglob(".*") if path.suffix in (".tmp", ".safetensors")
     ] == []
 
 
@@ -491,25 +497,25 @@ def test_two_snakemakes_on_shared_results_leave_each_other_their_tables(tmp_path
     more = content | {"methods": content["methods"] | {"cool": {"temperature": 3}}}
     more["experiments"] = [content["experiments"][0] | {"methods": ["kd", "hot", "cool"]}]
     one, two = Lab(tmp_path / "one", warm), Lab(tmp_path / "two", warm)
-    one.place.root.mkdir()
-    (two.folder / "results").symlink_to(one.place.root)
+    one.store.root.mkdir()
+    (two.folder / "results").symlink_to(one.store.root)
     started = []
-    for lab, asked in ((one, content), (two, more)):
-        command = lab.command("--cores", "1", content=asked)
-        with open(lab.folder / "said", "wb") as said:
-            started.append(subprocess.Popen(command, env=lab.env, stdout=said, stderr=said))
+    for lab, requests in ((one, content), (two, more)):
+        command = lab.command("--cores", "1", content=requests)
+        with open(lab.folder / "said", "wb") as message:
+            started.append(subprocess.Popen(command, env=lab.env, stdout=message, stderr=message))
     for lab, each in zip((one, two), started, strict=True):
         assert each.wait() == 0, (lab.folder / "said").read_text()
     assert set(one.records()) == names(more)
-    left = [path.relative_to(tmp_path) for path in one.place.root.glob("tables/[!.]*")]
+    left = [path.relative_to(tmp_path) for path in one.store.root.glob("tables/[!.]*")]
     left += tmp_path.glob("*/logs/tables/*.made")
     assert left == []
 
 
 def test_a_snakemake_that_fails_to_prepare_leaves_the_data_of_another(lab):
     """Which has prepared it in the meantime, and whose jobs read its card."""
-    (folder,) = made(tiny_study.study()).datasets
-    card = lab.place.data(folder) / "card.json"
+    (folder,) = build(tiny_study.study()).datasets
+    card = lab.store.data(folder) / "card.json"
     meanwhile = lab.folder / "bin"
     meanwhile.mkdir()
     (meanwhile / "kdpipe").write_text(
@@ -525,9 +531,9 @@ def test_a_table_that_nobody_awaits_is_taken_away_and_not_by_a_dry_run(lab):
     """A student has ended, and was killed before it could take its table away."""
     content = tiny_study.study(teacher_outputs="table")
     lab.run(content)
-    (name, *_) = made(content).logit_caches
-    student = next(run.name for run in made(content).runs.values() if run.logit_caches)
-    table, waiting = lab.place.logit_cache(name), lab.place.logit_cache(f".{name}") / "students"
+    (name, *_) = build(content).logit_caches
+    student = next(run.name for run in build(content).runs.values() if run.logit_caches)
+    table, waiting = lab.store.logit_cache(name), lab.store.logit_cache(f".{name}") / "students"
     for folder in (table, waiting):
         folder.mkdir(parents=True)
     (table / "about.json").write_text("{}")
@@ -541,18 +547,18 @@ def test_a_table_that_nobody_awaits_is_taken_away_and_not_by_a_dry_run(lab):
 # --- a wrong study, and the form of the workflow
 
 
-@pytest.mark.parametrize("place", ["--configfile", "config.yaml"])
-def test_a_wrong_study_is_one_message(lab, warm, place):
-    wrong = study(seeds=[])
-    wrong["methods"]["kd"]["alpha"] = 0.9
-    if place == "--configfile":
-        said = lab.run(wrong, code=2)
+@pytest.mark.parametrize("origin", ["--configfile", "config.yaml"])
+def test_a_wrong_study_is_one_message(lab, warm, origin):
+    errors = study(seeds=[])
+    errors["methods"]["kd"]["alpha"] = 0.9
+    if origin == "--configfile":
+        message = lab.run(errors, code=2)
     else:
         there = Lab(lab.folder, warm, copied_root(lab.folder.parent / "checkout"))
-        tiny_study.write(there.root / "config.yaml", wrong)
-        said = there.run(None, code=2)
-    assert "2 mistakes" in said and "seeds" in said and "alpha" in said
-    assert "Traceback" not in said
+        tiny_study.write(there.root / "config.yaml", errors)
+        message = there.run(None, code=2)
+    assert "2 mistakes" in message and "seeds" in message and "alpha" in message
+    assert "Traceback" not in message
     assert not (lab.folder / "results").exists()
 
 
@@ -568,18 +574,18 @@ def test_without_a_configfile_the_one_beside_the_snakefile_is_run(lab, warm):
 def test_lint_and_format(tmp_path):
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--lint"]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
     files = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk"))]
     snakefmt = Path(sys.executable).parent / "snakefmt"
-    done = subprocess.run([snakefmt, "--check", *files], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run([snakefmt, "--check", *files], capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_the_smoke_study_has_every_kind_and_the_same_bytes_again(lab):
     """studies/smoke.yaml to its end; then the ends of three roads once more, one after another."""
     content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
-    planned = made(content)
+    planned = build(content)
     assert (
         len(planned.runs) == 20 and len(planned.ensembles) == 3 and len(planned.logit_caches) >= 6
     )
@@ -591,7 +597,7 @@ def test_the_smoke_study_has_every_kind_and_the_same_bytes_again(lab):
     assert {record["status"] for record in records.values()} == {"done"}
     assert not list((lab.folder / "results/tables").glob("[!.]*")), "no table outlives its students"
     for name, run in planned.runs.items():
-        folder = lab.place.run(name)
+        folder = lab.store.run(name)
         assert {"weights.safetensors", "outputs.safetensors", "curve.jsonl"} <= set(
             os.listdir(folder)
         )
@@ -605,6 +611,6 @@ def test_the_smoke_study_has_every_kind_and_the_same_bytes_again(lab):
     before = lab.exact()
     ends = [cell.run.name for cell in planned.cells if cell.last and cell.block != "grid"][:3]
     for name in ends:
-        shutil.rmtree(lab.place.run(name))
+        shutil.rmtree(lab.store.run(name))
     lab.run(content, "--cores", "1")
     assert lab.exact() == before

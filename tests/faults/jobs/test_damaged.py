@@ -61,12 +61,12 @@ def test_a_damaged_teacher_never_teaches(finished, name, damage):
     path = finished.run(teacher.name) / name
     damage(path, finished.run(scratch.name) / "weights.safetensors")
     shutil.rmtree(finished.run(member[0].name))
-    with pytest.raises(StoreError) as found:
+    with pytest.raises(StoreError) as actual:
         train_run(member[0].spec, [], finished)
-    assert str(path) in str(found.value) and "remove the folder" in str(found.value)
+    assert str(path) in str(actual.value) and "remove the folder" in str(actual.value)
     assert not list(finished.root.rglob("exploded"))
     failure = json.loads((finished.run(member[0].name) / "failure.json").read_text())
-    assert failure["reason"] == str(found.value)
+    assert failure["reason"] == str(actual.value)
     assert any(str(path) in line for line in verify_store(finished))
 
 
@@ -84,44 +84,44 @@ def test_a_damaged_record_is_not_trusted(finished, damage):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("what", ["state", "checkpoint"])
-def test_a_damaged_state_is_not_gone_on_from(place, tmp_path, damage, what, finished_state):
+def test_a_damaged_state_is_not_gone_on_from(store, tmp_path, damage, what, finished_state):
     run = runs(LONG)[1]
-    shutil.copytree(finished_state, place.run(run.name))
-    path = place.run(run.name) / {"state": ".state.safetensors"}.get(
+    shutil.copytree(finished_state, store.run(run.name))
+    path = store.run(run.name) / {"state": ".state.safetensors"}.get(
         what, "checkpoints/epoch-0000.safetensors"
     )
-    other = do(runs()[0], place) / "weights.safetensors"
+    other = do(runs()[0], store) / "weights.safetensors"
     damage(path, other)
-    with pytest.raises(StoreError, match="remove") as found:
-        train_run(run.spec, [0], place)
-    assert str(path) in str(found.value)
-    assert not list(place.root.rglob("exploded"))
+    with pytest.raises(StoreError, match="remove") as actual:
+        train_run(run.spec, [0], store)
+    assert str(path) in str(actual.value)
+    assert not list(store.root.rglob("exploded"))
     if damage is foreign:  # whoever moved it there may have no other: it is said, and left
-        left = ownership.foreign_reason(place.run(run.name), "runs")
-        assert left is not None and path.relative_to(place.run(run.name)).as_posix() in left
+        left = ownership.foreign_reason(store.run(run.name), "runs")
+        assert left is not None and path.relative_to(store.run(run.name)).as_posix() in left
     else:
-        assert any(str(path) in line for line in verify_store(place))
+        assert any(str(path) in line for line in verify_store(store))
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, empty, foreign])
 def test_damaged_outputs_are_not_scored(tmp_path, pair, damage):
-    made, source = pair
-    place = copied(source, tmp_path)
-    ensemble = next(iter(made.ensembles.values()))
-    first, second = (place.run(run.name) / "outputs.safetensors" for run, _ in ensemble.members[:2])
+    result, source = pair
+    store = copied(source, tmp_path)
+    ensemble = next(iter(result.ensembles.values()))
+    first, second = (store.run(run.name) / "outputs.safetensors" for run, _ in ensemble.members[:2])
     damage(first, second)
-    with pytest.raises(StoreError, match="remove") as found:
-        eval_ensemble(ensemble.spec, place)
-    assert str(first) in str(found.value)
-    assert not (place.ensemble(ensemble.name) / "record.json").exists()
-    assert (place.ensemble(ensemble.name) / "failure.json").exists()
+    with pytest.raises(StoreError, match="remove") as actual:
+        eval_ensemble(ensemble.spec, store)
+    assert str(first) in str(actual.value)
+    assert not (store.ensemble(ensemble.name) / "record.json").exists()
+    assert (store.ensemble(ensemble.name) / "failure.json").exists()
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, empty, foreign])
-def test_damaged_data_is_not_trained_on(place, damage):
-    images = next(place.root.glob("data/*/train_images.npy"))
+def test_damaged_data_is_not_trained_on(store, damage):
+    images = next(store.root.glob("data/*/train_images.npy"))
     damage(images, images.with_name("test_images.npy"))
-    with pytest.raises(KdpipeError, match="remove the") as found:
-        train_run(runs()[0].spec, [], place)
-    assert str(images.parent) in str(found.value)
-    assert any(str(images.parent) in line for line in verify_store(place))
+    with pytest.raises(KdpipeError, match="remove the") as actual:
+        train_run(runs()[0].spec, [], store)
+    assert str(images.parent) in str(actual.value)
+    assert any(str(images.parent) in line for line in verify_store(store))

@@ -17,7 +17,7 @@ from helpers.trained_runs import LONG, do, runs, stripped
 from kdpipe.devices import determinism, host
 from kdpipe.errors import InterruptedRun
 from kdpipe.jobs import train
-from kdpipe.runs import store
+from kdpipe.runs import store as run_store
 from kdpipe.runs.files import read_arrays, write_arrays
 from kdpipe.runs.integrity.verify import verify_store
 
@@ -40,7 +40,7 @@ RECIPES = {
 }  # fmt: skip
 
 
-def test_killed_at_any_moment_it_ends_in_the_same_bytes(place, tmp_path, warm, unkilled):
+def test_killed_at_any_moment_it_ends_in_the_same_bytes(store, tmp_path, warm, unkilled):
     run, chance = runs(LONG)[1], random.Random(0)
     command = tiny_study.train(run, [0, 25])
     kills = 0
@@ -49,30 +49,30 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(place, tmp_path, warm, u
         time.sleep(chance.uniform(0.02, 0.5))
         child.kill()
         if child.wait() == 0:  # too late: it was done
-            assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
-            shutil.rmtree(place.run(run.name))
+            assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
+            shutil.rmtree(store.run(run.name))
             continue
         kills += 1
     assert warm.run(*command, cwd=tmp_path).code == 0
-    assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
-    assert not list(verify_store(place))  # nor is anything left behind
+    assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
+    assert not list(verify_store(store))  # nor is anything left behind
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_killed_in_a_recipe_of_today_a_student_ends_in_the_same_bytes(name, place, tmp_path, warm):
+def test_killed_in_a_recipe_of_today_a_student_ends_in_the_same_bytes(name, store, tmp_path, warm):
     """Taught live, with an average of the weights or without."""
     changes = RECIPES[name]
     drops = [] if "annealing" in changes.get("recipe", {}) else [8]
     recipe = changes.get("recipe", {}) | {"epochs": 24, "drop_epochs": drops}
-    made = tiny_study.planned(**changes | {"recipe": recipe})
-    _, teacher, student = runs(made)
-    do(teacher, place)
+    plan = tiny_study.planned(**changes | {"recipe": recipe})
+    _, teacher, student = runs(plan)
+    do(teacher, store)
     command = tiny_study.train(student, [0, 9])
     assert warm.run(*command, cwd=tmp_path).code == 0
-    unkilled = tiny_study.exact(place.run(student.name))
+    unkilled = tiny_study.exact(store.run(student.name))
     assert unkilled
-    shutil.rmtree(place.run(student.name))
-    state = place.run(student.name) / ".state.safetensors"
+    shutil.rmtree(store.run(student.name))
+    state = store.run(student.name) / ".state.safetensors"
     for moment in range(KILLS // 4):  # a little behind an epoch that is in the state
         epoch, child = saved_epoch(state), warm.start(*command, cwd=tmp_path)
         while saved_epoch(state) == epoch:
@@ -82,10 +82,10 @@ def test_killed_in_a_recipe_of_today_a_student_ends_in_the_same_bytes(name, plac
         child.wait()
     assert state.exists(), "it was done before it was killed"
     assert warm.run(*command, cwd=tmp_path).code == 0
-    assert tiny_study.exact(place.run(student.name)) == unkilled
+    assert tiny_study.exact(store.run(student.name)) == unkilled
 
 
-def test_killed_while_a_file_is_written(place, tmp_path, unkilled):
+def test_killed_while_a_file_is_written(store, tmp_path, unkilled):
     """In front of and behind every rename of a run: 2 x the number of files it writes."""
     run = runs(LONG)[1]
     rename = os.replace
@@ -109,20 +109,20 @@ def test_killed_while_a_file_is_written(place, tmp_path, unkilled):
 
             with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
                 patch.setattr(os, "replace", replace)
-                do(run, place, [0, 25])
-    do(run, place, [0, 25])
-    assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
-    assert stripped(tiny_study.record(place, run)) == stripped(tiny_study.record(unkilled, run))
+                do(run, store, [0, 25])
+    do(run, store, [0, 25])
+    assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
+    assert stripped(tiny_study.record(store, run)) == stripped(tiny_study.record(unkilled, run))
 
 
 def saved_epoch(state):
     return read_arrays(state)[1]["epoch"] if state.exists() else None
 
 
-def test_sigterm_saves_within_seconds_and_leaves_with_75(place, tmp_path, warm, unkilled):
+def test_sigterm_saves_within_seconds_and_leaves_with_75(store, tmp_path, warm, unkilled):
     run = runs(LONG)[1]
     command = tiny_study.train(run, [0, 25])
-    state = place.run(run.name) / ".state.safetensors"
+    state = store.run(run.name) / ".state.safetensors"
     steps = set()
     for moment in range(6):
         epoch = saved_epoch(state)
@@ -138,27 +138,27 @@ def test_sigterm_saves_within_seconds_and_leaves_with_75(place, tmp_path, warm, 
         steps.add(read_arrays(state)[1]["step"])
     assert steps - {0}, "none of them struck within an epoch"
     assert warm.run(*command, cwd=tmp_path).code == 0
-    assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
+    assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
 
 
-def interrupted(run, place, after=3):
+def interrupted(run, store, after=3):
     """A run that was told to end behind an epoch."""
     from kdpipe.training import loop
 
     keep = loop._save_checkpoint
 
-    def interrupt(folder, digest, model, epoch, kept):
-        keep(folder, digest, model, epoch, kept)
+    def interrupt(folder, digest, model, epoch, remaining):
+        keep(folder, digest, model, epoch, remaining)
         if epoch == after:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_save_checkpoint", interrupt)
         with pytest.raises(InterruptedRun):
-            do(run, place)
+            do(run, store)
 
 
-def test_a_record_names_every_machine_that_its_run_had(place):
+def test_a_record_names_every_machine_that_its_run_had(store):
     run = runs(LONG)[1]
     had = [("Xeon", "2.13.0"), ("Xeon", "2.14.1"), ("EPYC", "2.14.1"), ("EPYC", "2.14.1")]
     for number, (name, version) in enumerate(had, 1):
@@ -166,15 +166,15 @@ def test_a_record_names_every_machine_that_its_run_had(place):
             patch.setattr(host, "read_cpu_model", lambda name=name: name)
             patch.setattr(torch, "__version__", version)
             if number < len(had):
-                interrupted(run, place, after=number)
+                interrupted(run, store, after=number)
             else:
-                do(run, place)
-    record = tiny_study.record(place, run)
+                do(run, store)
+    record = tiny_study.record(store, run)
     assert record["device"]["name"] == "Xeon, then EPYC"
     assert record["versions"]["torch"] == "2.13.0, then 2.14.1"
 
 
-def test_of_a_gpu_its_driver_is_named_too(place):
+def test_of_a_gpu_its_driver_is_named_too(store):
     run = runs(LONG)[1]
     about = {"name": "A100", "capability": "8.0", "cuda": "13.0", "cudnn": "92400"}
     for number, driver in enumerate(("580.65", "590.10"), 1):
@@ -185,65 +185,65 @@ def test_of_a_gpu_its_driver_is_named_too(place):
             )
             fixed = {"type": "cuda", "tf32": False, **facts}
             patch.setattr(train, "describe_device", lambda *_, f=fixed: dict(f))
-            interrupted(run, place, after=number) if number == 1 else do(run, place)
-    device = tiny_study.record(place, run)["device"]
+            interrupted(run, store, after=number) if number == 1 else do(run, store)
+    device = tiny_study.record(store, run)["device"]
     assert device == {"type": "cuda", "tf32": False, **about, "driver": "580.65, then 590.10"}
 
 
-def test_a_state_of_an_older_version_says_where_it_was_trained(place):
+def test_a_state_of_an_older_version_says_where_it_was_trained(store):
     """It has pairs of a name and torch's version."""
     run = runs(LONG)[1]
-    interrupted(run, place)
-    state = place.run(run.name) / ".state.safetensors"
+    interrupted(run, store)
+    state = store.run(run.name) / ".state.safetensors"
     arrays, about = read_arrays(state)
     write_arrays(state, arrays, about | {"machines": [["Xeon", "2.13.0"]]})
-    do(run, place)
-    record = tiny_study.record(place, run)
+    do(run, store)
+    record = tiny_study.record(store, run)
     assert record["device"]["name"] == f"Xeon, then {host.read_cpu_model()}"
     assert record["versions"]["torch"] == f"2.13.0, then {torch.__version__}"
 
 
-def test_the_seconds_of_a_resumed_run_are_those_of_all_its_sessions(place):
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_sessions(store):
     run = runs(LONG)[1]
-    interrupted(run, place)
-    state = place.run(run.name) / ".state.safetensors"
+    interrupted(run, store)
+    state = store.run(run.name) / ".state.safetensors"
     arrays, about = read_arrays(state)
     assert about["epoch"] == 3 and about["seconds"] > 0
     write_arrays(state, arrays, about | {"seconds": 1000.0})  # as if it had been a long one
     began = time.monotonic()
-    do(run, place)
+    do(run, store)
     session = time.monotonic() - began
-    seconds = tiny_study.record(place, run)["seconds"]
+    seconds = tiny_study.record(store, run)["seconds"]
     assert 1000 < seconds["training"] < seconds["total"] < 1000 + session
     assert seconds["training"] + seconds["evaluation"] <= seconds["total"] + 0.002  # rounded
 
 
-def test_sigterm_ends_the_real_command_with_75(place, tmp_path):
+def test_sigterm_ends_the_real_command_with_75(store, tmp_path):
     """And where torch has not been imported yet, or a twin is waited for."""
     run = runs(LONG)[1]
     command = [sys.executable, "-m", "kdpipe", *tiny_study.train(run)]
-    with store.lock_run_folder(place.run(run.name)):
+    with run_store.lock_run_folder(store.run(run.name)):
         child = subprocess.Popen(
             command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert "another process works on it" in child.stdout.readline()
         child.terminate()
-        _, said = child.communicate(timeout=10)
+        _, message = child.communicate(timeout=10)
     assert child.returncode == 75
-    assert said.startswith("interrupted: SIGTERM")
-    assert "Traceback" not in said
+    assert message.startswith("interrupted: SIGTERM")
+    assert "Traceback" not in message
 
 
-def test_twins_on_one_run(place, tmp_path, warm, unkilled):
+def test_twins_on_one_run(store, tmp_path, warm, unkilled):
     run = runs(LONG)[1]
     twins = [warm.start(*tiny_study.train(run, [0, 25]), cwd=tmp_path) for _ in range(3)]
     assert [twin.wait() for twin in twins] == [0, 0, 0]
-    said = sorted("finished before" in twin.output for twin in twins)
-    assert said == [False, True, True]
-    assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
+    message = sorted("finished before" in twin.output for twin in twins)
+    assert message == [False, True, True]
+    assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
 
 
-def test_the_lock_dies_with_its_process(place, tmp_path, warm, unkilled):
+def test_the_lock_dies_with_its_process(store, tmp_path, warm, unkilled):
     run = runs(LONG)[1]
     first = warm.start(*tiny_study.train(run, [0, 25]), cwd=tmp_path)
     time.sleep(0.4)
@@ -251,4 +251,4 @@ def test_the_lock_dies_with_its_process(place, tmp_path, warm, unkilled):
     time.sleep(0.2)
     first.kill()
     assert second.wait() == 0
-    assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
+    assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(unkilled.run(run.name))

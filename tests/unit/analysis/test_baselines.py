@@ -17,24 +17,24 @@ def named(ancestors, *others):
     student = cell([9.0] * 3, teacher="mid", ancestor_macs=ancestors, **PRICES)
     known = normalize_frame(frame(cell([10.0] * 3, "scratch"), student, *others))
     rows = filter_rows(known, kind="student")
-    found = recommendation.find_baselines(known, "small", rows, rows)
-    return {r.name: r for r in found if "epochs" in r.name}
+    actual = recommendation.find_baselines(known, "small", rows, rows)
+    return {r.name: r for r in actual if "epochs" in r.name}
 
 
 def test_the_rivals_of_the_recommended_path_come_first_and_others_say_whose_price_they_are():
     """40 epochs: 40 x (1 + 100/300) with the answers, 40 x (1 + 600/300) for the path."""
-    found = named(500.0, longer(120, 8.0), longer(53, 9.5), longer(80, 9.0, "large"))
-    taught, path, other = found.items()
+    actual = named(500.0, longer(120, 8.0), longer(53, 9.5), longer(80, 9.0, "large"))
+    taught, path, other = actual.items()
     assert taught[0].startswith("scratch for 53 epochs, the operations of it and its teacher's")
     assert path[0].startswith("scratch for 120 epochs, the operations of all that is trained along")
     assert other[0] == "scratch for 80 epochs, a price of large as teacher"
-    assert [r.errors.tolist() for r in found.values()] == [[9.5] * 3, [8.0] * 3, [9.0] * 3]
+    assert [r.errors.tolist() for r in actual.values()] == [[9.5] * 3, [8.0] * 3, [9.0] * 3]
 
 
 def test_a_price_that_the_study_did_not_pay_is_named_with_its_cure():
-    found = named(500.0, longer(53, 9.5))
-    assert [len(rival.errors) for rival in found.values()] == [3, 0]
-    assert list(found.values())[1].remedy == "write scratch_long: true into the experiment main"
+    actual = named(500.0, longer(53, 9.5))
+    assert [len(rival.errors) for rival in actual.values()] == [3, 0]
+    assert list(actual.values())[1].remedy == "write scratch_long: true into the experiment main"
 
 
 def test_a_path_that_would_take_absurdly_long_says_where_it_is_held():

@@ -40,14 +40,14 @@ def taught(mean, teacher, scale=1.0, seeds=5, **labels):
 
 
 def sized(large, mid, small=None, **labels):
-    found = [taught(large, "large", **labels), taught(mid, "mid", **labels)]
-    return [*found, *([taught(small, "small", **labels)] if small is not None else [])]
+    actual = [taught(large, "large", **labels), taught(mid, "mid", **labels)]
+    return [*actual, *([taught(small, "small", **labels)] if small is not None else [])]
 
 
 def verdict(claim, *cells, curves=NO_CURVES, delta=0.5):
     facts = load_claims()[claim]
-    found = evaluate_claim(facts, frame(*cells), curves, delta)
-    return judge_findings({claim: (facts.title, facts.primary, found)})[0]
+    actual = evaluate_claim(facts, frame(*cells), curves, delta)
+    return judge_findings({claim: (facts.title, facts.primary, actual)})[0]
 
 
 # --- Each claim in both directions ----------------------------------------------------------------
@@ -226,10 +226,10 @@ def test_with_a_cell_missing_it_says_which(claim):
         | {"status": "diverged", "reason": "a loss that is not finite", "train_nll": None}
         for row in last
     ]
-    found = verdict(claim, alone(), *cells)
-    assert found.verdict == "not tested", found
-    assert any("5 diverged" in text for text in found.missing) or "no results" in found.reason, (
-        found
+    actual = verdict(claim, alone(), *cells)
+    assert actual.verdict == "not tested", actual
+    assert any("5 diverged" in text for text in actual.missing) or "no results" in actual.reason, (
+        actual
     )
 
 
@@ -252,72 +252,72 @@ def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs():
     """The first by label, and so good that the generations would lose to it by far."""
     named = {"kind": "ensemble", "ensemble": "aaa", "size": 2, "of": "small"}
     shots = cell(around(2.0), whole=False, **named)
-    found = verdict("C9", *teams(8.0, 9.5), shots)
-    assert found.contrasts[0]["text"].endswith("of as many scratch runs (twice)")
-    assert found.effect == verdict("C9", *teams(8.0, 9.5)).effect
+    actual = verdict("C9", *teams(8.0, 9.5), shots)
+    assert actual.contrasts[0]["text"].endswith("of as many scratch runs (twice)")
+    assert actual.effect == verdict("C9", *teams(8.0, 9.5)).effect
     alone = verdict("C9", *teams(8.0, 9.5)[:-1], shots)
     assert alone.verdict == "not tested"
 
 
 def in_splits(cells, splits, points):
     """The cells in several splits; in split 1 the small student has bad luck by so many points."""
-    found = []
+    actual = []
     for rows in cells:
         for split in range(splits):
             luck = points * (split == 1 and rows[0]["student"] == "small")
-            told = [{"split": split, "run": f"{row['run']}-p{split}"} for row in rows]
+            report = [{"split": split, "run": f"{row['run']}-p{split}"} for row in rows]
             moved = [{"test_error": row["test_error"] + luck} for row in rows]
-            found.append([r | t | m for r, t, m in zip(rows, told, moved, strict=True)])
-    return found
+            actual.append([r | t | m for r, t, m in zip(rows, report, moved, strict=True)])
+    return actual
 
 
 def test_the_luck_of_a_student_in_one_split_is_not_its_capacity():
     one = verdict("C15", *two_students(0.0, 0.0))
-    found = verdict("C15", *in_splits(two_students(0.0, 0.0), 3, 3.0))
-    assert one.verdict == found.verdict == "cannot tell"
-    assert found.n == 15 and found.effect < 0.1 and found.low < 0  # 1.1 points² by its square
-    assert [one["needed"] for one in found.contrasts] == [True]
-    assert "the seed and the split" in found.reason
+    actual = verdict("C15", *in_splits(two_students(0.0, 0.0), 3, 3.0))
+    assert one.verdict == actual.verdict == "cannot tell"
+    assert actual.n == 15 and actual.effect < 0.1 and actual.low < 0  # 1.1 points² by its square
+    assert [one["needed"] for one in actual.contrasts] == [True]
+    assert "the seed and the split" in actual.reason
     assert verdict("C15", *in_splits(two_students(5.0, 0.5), 3, 0.3)).verdict == "supports"
     few = verdict("C15", *in_splits(two_students(5.0, 0.5), 2, 0.3))
     assert few.verdict == "not tested" and "5 seeds x 2 splits have every cell" in few.reason
 
 
 def test_noise_is_not_told_apart_and_the_seeds_needed_are_said():
-    found = verdict("C1", *sized(10.1, 10.0, scale=12.0), delta=0.2)
-    assert found.verdict == "cannot tell"
-    assert found.half_width > 0.2 and found.seeds_needed > 5
+    actual = verdict("C1", *sized(10.1, 10.0, scale=12.0), delta=0.2)
+    assert actual.verdict == "cannot tell"
+    assert actual.half_width > 0.2 and actual.seeds_needed > 5
 
 
 def test_the_numbers_agree_with_scipy():
     large, mid = taught(10.8, "large"), taught(10.0, "mid")
-    found = verdict("C1", large, mid)
+    actual = verdict("C1", large, mid)
     a, b = ([row["test_error"] for row in rows] for rows in (large, mid))
     oracle = stats.ttest_rel(a, b)
     interval = oracle.confidence_interval(0.95)
-    assert found.effect == pytest.approx(sum(a) / 5 - sum(b) / 5)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert actual.effect == pytest.approx(sum(a) / 5 - sum(b) / 5)
+    assert (actual.low, actual.high) == pytest.approx((interval.low, interval.high))
     shifted = stats.ttest_1samp(
         [x - y for x, y in zip(a, b, strict=True)], -0.5, alternative="greater"
     )
-    assert found.p == pytest.approx(shifted.pvalue)
-    worse = next(c for c in found.contrasts if c["text"].startswith("(b)"))
+    assert actual.p == pytest.approx(shifted.pvalue)
+    worse = next(c for c in actual.contrasts if c["text"].startswith("(b)"))
     assert worse["p"] == pytest.approx(stats.ttest_rel(a, b, alternative="greater").pvalue)
 
 
 def test_a_largest_teacher_that_is_worse_itself_is_no_test():
-    found = verdict("C1", *sized(10.8, 10.0, teacher_val_error=4.0))
-    assert found.verdict == "not tested" and "not the more accurate one" in found.reason
+    actual = verdict("C1", *sized(10.8, 10.0, teacher_val_error=4.0))
+    assert actual.verdict == "not tested" and "not the more accurate one" in actual.reason
 
 
 def test_the_smaller_teacher_is_chosen_without_the_tested_seed():
     # On seed 0 alone `small` would win by far; the other seeds prefer `mid`.
     small = cell([1.0, 11.0, 11.1, 11.0, 11.2], teacher="small", val_error=[1.0, 11, 11, 11, 11])
     mid = cell(around(10.0), teacher="mid", val_error=[10.0] * 5)
-    found = verdict(
+    actual = verdict(
         "C1", taught(10.5, "large"), mid, [r | {"teacher_val_error": 5.0} for r in small]
     )
-    effect = next(c for c in found.contrasts if c["text"].startswith("(a)"))
+    effect = next(c for c in actual.contrasts if c["text"].startswith("(a)"))
     assert effect["values"][0] == pytest.approx(around(10.5)[0] - around(10.0)[0])
 
 
@@ -336,27 +336,27 @@ def test_without_validation_the_report_refuses_to_choose():
     for rows in cells:
         for row in rows:
             row["teacher_val_error"] = {"large": 3.0}.get(row["teacher"], 4.0)
-    found = verdict("C1", *cells)
-    assert found.verdict == "not tested" and "no validation errors" in found.reason
+    actual = verdict("C1", *cells)
+    assert actual.verdict == "not tested" and "no validation errors" in actual.reason
 
 
 def test_temperature_needs_the_effect_it_is_to_remove():
     cells = [*sized(10.0, 10.0), *sized(10.9, 10.0, **WARM)]
-    found = verdict("C3", *cells)
-    assert found.verdict == "not tested" and "nothing to remove" in found.reason
+    actual = verdict("C3", *cells)
+    assert actual.verdict == "not tested" and "nothing to remove" in actual.reason
 
 
 def test_a_premise_of_c10_is_that_the_teacher_improved():
-    found = verdict("C10", *improved(10.1, 10.1, teacher_error=5.0))
-    assert found.verdict == "not tested" and "no better than mid itself" in found.reason
-    assert found.contrasts[1]["n"] == 5  # the chain is shown all the same
+    actual = verdict("C10", *improved(10.1, 10.1, teacher_error=5.0))
+    assert actual.verdict == "not tested" and "no better than mid itself" in actual.reason
+    assert actual.contrasts[1]["n"] == 5  # the chain is shown all the same
 
 
 def test_seeds_with_holes_are_left_out_and_named():
     large = taught(10.8, "large")
     broken = cell([*around(10.0)[:4], "diverged"], teacher="mid", val_error=10.0)
-    found = verdict("C1", large, broken)
-    assert found.n == 4 and found.missing == ["mid > small (kd): 1 diverged"]
+    actual = verdict("C1", large, broken)
+    assert actual.n == 4 and actual.missing == ["mid > small (kd): 1 diverged"]
 
 
 def test_one_teacher_for_all_seeds_is_said():
@@ -398,9 +398,9 @@ def test_helps_early_and_hurts_late(early, late, word):
     curves = curve(scratch, 0.0, 0.0)
     for row, noise in zip(students, NOISE, strict=True):
         curves += curve([row], early + noise, late + noise)
-    found = verdict("C5", scratch, students, curves=pd.DataFrame(curves))
-    assert found.verdict == word
-    assert [round(c["effect"], 6) for c in found.contrasts] == [-early, late]
+    actual = verdict("C5", scratch, students, curves=pd.DataFrame(curves))
+    assert actual.verdict == word
+    assert [round(c["effect"], 6) for c in actual.contrasts] == [-early, late]
 
 
 def test_without_curves_or_drops_c5_is_not_tested():
@@ -440,16 +440,16 @@ def test_what_is_asked_of_an_effect(asks, mean, word):
 @pytest.mark.parametrize("asks", ["above", "not better", "same"])
 def test_wide_intervals_tell_nothing(asks):
     values = pd.Series([0.4 + 20 * noise for noise in NOISE])
-    found = decided(Contrast("x", values, asks, 0.5))
-    assert found.verdict == "cannot tell" and found.seeds_needed > 5
+    actual = decided(Contrast("x", values, asks, 0.5))
+    assert actual.verdict == "cannot tell" and actual.seeds_needed > 5
 
 
 def test_same_is_two_one_sided_tests():
     values = pd.Series([0.1 + noise for noise in NOISE])
-    found = decided(Contrast("x", values, "same", 0.3))
+    actual = decided(Contrast("x", values, "same", 0.3))
     above = stats.ttest_1samp(values, -0.3, alternative="greater").pvalue
     below = stats.ttest_1samp(values, 0.3, alternative="less").pvalue
-    assert found.p == pytest.approx(max(above, below)) and found.level == 0.90
+    assert actual.p == pytest.approx(max(above, below)) and actual.level == 0.90
 
 
 def test_losses_have_no_smallest_effect():
@@ -462,19 +462,19 @@ def test_losses_have_no_smallest_effect():
 def test_a_claim_for_all_rests_on_its_weakest():
     strong, weak = (pd.Series([m + n for n in NOISE]) for m in (2.0, 0.09))
     finding = Finding([Contrast("a", strong, delta=5.0), Contrast("b", weak, delta=0.01)], "how")
-    found = judge_findings({"X": ("title", True, finding)})[0]
-    assert found.p == pytest.approx(stats.ttest_1samp(weak, 0, alternative="greater").pvalue)
-    assert found.effect == pytest.approx(weak.mean())
+    actual = judge_findings({"X": ("title", True, finding)})[0]
+    assert actual.p == pytest.approx(stats.ttest_1samp(weak, 0, alternative="greater").pvalue)
+    assert actual.effect == pytest.approx(weak.mean())
 
 
 def test_holm_runs_over_the_tested_primary_claims_and_apart_over_the_rest():
     means = {"P1": 0.2, "P2": 0.15, "R1": 0.15}
-    found = {
+    actual = {
         key: ("title", key[0] == "P", Finding([Contrast("x", pd.Series(around(m)), delta=0.0)], ""))
         for key, m in means.items()
     }
-    found["P3"] = ("title", True, UntestableClaim("no data"))
-    verdicts = {v.id: v for v in judge_findings(found)}
+    actual["P3"] = ("title", True, UntestableClaim("no data"))
+    verdicts = {v.id: v for v in judge_findings(actual)}
     first, second = sorted((verdicts["P1"], verdicts["P2"]), key=lambda v: v.p)
     assert first.p_corrected == pytest.approx(4 * first.p)  # two claims, both directions
     assert second.p_corrected == pytest.approx(max(3 * second.p, 4 * first.p))
@@ -490,8 +490,8 @@ def test_a_claim_reads_its_blocks():
             row["seed"] += 10
             row["run"] += "b"
     rows = frame(*here, *there)
-    found = {v.id: v for v in judge_claims(rows, NO_CURVES, 0.5, {"C1": ["a"]})}
-    assert found["C1"].n == 5 and found["C1"].verdict == "supports"
+    actual = {v.id: v for v in judge_claims(rows, NO_CURVES, 0.5, {"C1": ["a"]})}
+    assert actual["C1"].n == 5 and actual["C1"].verdict == "supports"
 
 
 def test_json_has_no_nan():

@@ -26,7 +26,7 @@ def rates():
 
 
 @pytest.fixture(scope="module")
-def found(rates):
+def actual(rates):
     return {
         setting.name: rates.simulate(setting, WITH_LOOKS if setting.looks else STUDIES)
         for setting in rates.SETTINGS

@@ -63,13 +63,13 @@ NO_CURVES = pd.DataFrame(columns=["run", "epoch", "lr", "val_error"])
 def test_a_frame_at_the_best_epoch_has_its_numbers_and_the_teachers_as_they_taught():
     known = frame(SCRATCH_BOTH, TAUGHT_BOTH, both([4.0] * 5, [3.0] * 5, "teacher", teacher="mid"))
     last, best = (eval_point.select_eval_point(known, each) for each in ("last", "best"))
-    for found, column in ((last, "test_error"), (best, "best_test_error")):
+    for actual, column in ((last, "test_error"), (best, "best_test_error")):
         trained = known.kind != "teacher"
-        assert found.test_error[trained].tolist() == known[column][trained].tolist()
-        assert found.test_error[~trained].tolist() == [4.0] * 5
-        assert (found.teacher_test_error == known.teacher_test_error)[trained].any()
-        assert found.last_test_error.tolist() == known.test_error.tolist()
-        assert found.best_test_error.tolist() == known.best_test_error.tolist()
+        assert actual.test_error[trained].tolist() == known[column][trained].tolist()
+        assert actual.test_error[~trained].tolist() == [4.0] * 5
+        assert (actual.teacher_test_error == known.teacher_test_error)[trained].any()
+        assert actual.last_test_error.tolist() == known.test_error.tolist()
+        assert actual.best_test_error.tolist() == known.best_test_error.tolist()
     assert (
         eval_point.get_eval_point(last),
         eval_point.get_eval_point(best),
@@ -91,50 +91,50 @@ def test_readings_that_disagree_give_the_verdicts_worked_out_by_hand(read_at):
         interval = test.confidence_interval(0.95)
         by_hand[name] = ((rows[0] - rows[1]).mean(), interval.low, interval.high)
     words = {"last": "supports", "best": "contradicts"}
-    found = verdicts["C2"]
+    actual = verdicts["C2"]
     there = "best" if read_at == "last" else "last"
-    assert (found.verdict, found.reading) == (words[read_at], read_at)
-    assert (found.effect, found.low, found.high) == pytest.approx(by_hand[read_at])
-    beside = found.beside
+    assert (actual.verdict, actual.reading) == (words[read_at], read_at)
+    assert (actual.effect, actual.low, actual.high) == pytest.approx(by_hand[read_at])
+    beside = actual.beside
     assert (beside.verdict, beside.reading, beside.n) == (words[there], there, 5)
     assert (beside.effect, beside.low, beside.high) == pytest.approx(by_hand[there])
     assert beside.differs and beside.words.startswith("the readings differ: ")
     assert words[read_at] in beside.words and words[there] in beside.words
-    written = json.loads(json.dumps(verdicts_to_json([found])))[0]["beside"]
+    written = json.loads(json.dumps(verdicts_to_json([actual])))[0]["beside"]
     assert written["verdict"] == words[there] and written["differs"] is True
     untested = verdicts["C1"]
     assert not untested.beside.differs and untested.beside.words.endswith("not tested")
 
 
 def test_the_answer_compares_one_reading_and_has_the_other_beside_it():
-    (found,) = recommendation.recommend_at_both_eval_points(
+    (actual,) = recommendation.recommend_at_both_eval_points(
         frame(SCRATCH_BOTH, TAUGHT_BOTH), "last"
     )
-    gain = next(gain for gain in found.gains if gain.kind == "scratch")
-    assert (gain.mark, found.find_other_gain(gain).mark) == ("worse", "better")
+    gain = next(gain for gain in actual.gains if gain.kind == "scratch")
+    assert (gain.mark, actual.find_other_gain(gain).mark) == ("worse", "better")
     assert gain.difference.mean == pytest.approx(2.04)
-    assert found.find_other_gain(gain).difference.mean == pytest.approx(-2.02)
-    assert (found.arm_to_ship, found.other.arm_to_ship) == ("scratch", "student")
-    assert page.describe_other_recommendation(found).startswith(
+    assert actual.find_other_gain(gain).difference.mean == pytest.approx(-2.02)
+    assert (actual.arm_to_ship, actual.other.arm_to_ship) == ("scratch", "student")
+    assert page.describe_other_recommendation(actual).startswith(
         "The readings differ: read at the best epoch on validation: Ship small taught by mid"
     )
-    assert page.describe_other_difference(found, gain).endswith("better (the readings differ)")
+    assert page.describe_other_difference(actual, gain).endswith("better (the readings differ)")
 
 
 def test_what_was_made_before_both_were_kept_is_said():
     known = frame(SCRATCH_BOTH, TAUGHT_BOTH, cell([8.0] * 5, "ensemble", ensemble="two", size=2))
-    wrong = {"last": lambda name: np.zeros(9, bool), "best": lambda name: None}
-    assert eval_point.describe_missing_eval_points(known, wrong) == (
+    errors = {"last": lambda name: np.zeros(9, bool), "best": lambda name: None}
+    assert eval_point.describe_missing_eval_points(known, errors) == (
         "10 runs were made before both were kept: their best reading is a number only, with no "
         "interval over images; 5 ensembles have no best reading, for their members kept none"
     )
     assert (
-        eval_point.describe_missing_eval_points(known.assign(best_test_error=float("nan")), wrong)
+        eval_point.describe_missing_eval_points(known.assign(best_test_error=float("nan")), errors)
         == ""
     )
     assert (
         eval_point.describe_missing_eval_points(
-            frame(SCRATCH_BOTH), {"last": wrong["last"], "best": wrong["last"]}
+            frame(SCRATCH_BOTH), {"last": errors["last"], "best": errors["last"]}
         )
         == ""
     )
@@ -190,10 +190,10 @@ def test_outcomes_are_read_from_outputs_and_of_an_ensemble_from_its_members(tmp_
         if after < 20:
             logits_then = random.normal(size=(700, 10)).astype(np.float32)
             at_best.append(np.exp(logits_then) / np.exp(logits_then).sum(axis=1, keepdims=True))
-            where = run_folder.best_outputs_path(store.run(member.name))
+            location = run_folder.best_outputs_path(store.run(member.name))
             then = {"test_logits": logits_then, "test_labels": labels}
-            write_arrays(where, then, {"run": member.digest, "epoch": after})
-            record["files"] = record["files"] | {where.name: compute_file_info(where)}
+            write_arrays(location, then, {"run": member.digest, "epoch": after})
+            record["files"] = record["files"] | {location.name: compute_file_info(location)}
         publish_record(store.run(member.name), record)
     best = PerImageErrors(plan, store, "best")
     for (member, _), share in zip(team.members, at_best, strict=True):
@@ -209,12 +209,12 @@ def test_outcomes_are_read_from_outputs_and_of_an_ensemble_from_its_members(tmp_
         assert (there.load_error_mask(name) == best.load_error_mask(name)).all()
     lines = listed(plan, store)
     # other outputs of the same run, with a sound checksum of their own, are not what was recorded
-    kept = path.read_bytes()
+    remaining = path.read_bytes()
     write_arrays(path, arrays | {"test_labels": labels[::-1]}, {"run": run.digest, "epoch": epoch})
     for item in (run, team):
         with pytest.raises(StoreError, match="not what the record of its run says"):
             PerImageErrors(plan, store).load_error_mask(item.name)
-    path.write_bytes(kept)
+    path.write_bytes(remaining)
     assert set(lines) == {team.name, *(run.name for run, _ in team.members)}
     text = [json.dumps({"name": name, **line}) + "\n" for name, line in lines.items()]
     (store.root / OUTCOMES_FILE).write_text("".join(text))
@@ -228,9 +228,9 @@ def listed(plan, store) -> dict[str, dict]:
     known = PerImageErrors(plan, store)
     items = [*plan.runs.values(), *plan.ensembles.values()]
     return {
-        item.name: {"digest": item.digest, **pack_error_mask(wrong)}
+        item.name: {"digest": item.digest, **pack_error_mask(errors)}
         for item in items
-        if (wrong := known.load_error_mask(item.name)) is not None
+        if (errors := known.load_error_mask(item.name)) is not None
     }
 
 

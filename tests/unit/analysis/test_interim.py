@@ -18,12 +18,12 @@ CLEAR = finding(1.0, 1.4, 1.1)  # p 0.005 with three seeds
 
 
 def test_an_early_look_wants_more_than_a_late_one():
-    found = {"C1": ("one", True, CLEAR)}
+    actual = {"C1": ("one", True, CLEAR)}
     p = t_test_greater([1.0, 1.4, 1.1])
     assert 0.002 < p < 0.025
-    (alone,) = judge_findings(found)
-    (late,) = judge_findings(found, interim=InterimAnalysis((3, 5, 8), 3))
-    (early,) = judge_findings(found, interim=InterimAnalysis((3, 5, 8), 1))
+    (alone,) = judge_findings(actual)
+    (late,) = judge_findings(actual, interim=InterimAnalysis((3, 5, 8), 3))
+    (early,) = judge_findings(actual, interim=InterimAnalysis((3, 5, 8), 1))
     assert [one.verdict for one in (alone, late, early)] == ["supports", "supports", "cannot tell"]
     assert early.p == alone.p == pytest.approx(p)
     assert early.p_corrected > late.p_corrected >= alone.p_corrected
@@ -33,17 +33,17 @@ def test_holm_corrects_the_p_values_of_all_looks_together():
     """The smallest p counts as often at a look as without any, after it was turned into theirs."""
     look = InterimAnalysis((3, 8), 1)
     parts = {"C1": CLEAR, "C6": finding(2.0, 2.05, 2.1), "C9": finding(0.2, 1.5, 0.9)}
-    found = {key: (key, True, part) for key, part in parts.items()}
-    _, alone, _ = judge_findings(found)
-    _, early, _ = judge_findings(found, interim=look)
+    actual = {key: (key, True, part) for key, part in parts.items()}
+    _, alone, _ = judge_findings(actual)
+    _, early, _ = judge_findings(actual, interim=look)
     assert early.p_corrected / look.adjust_p(early.p) == pytest.approx(alone.p_corrected / alone.p)
     assert early.p_corrected > 10 * alone.p_corrected
 
 
 def test_primary_claims_may_be_named():
-    found = {key: (key, key == "C1", CLEAR) for key in ("C1", "C2", "C3")}
-    assert [one.primary for one in judge_findings(found)] == [True, False, False]
-    named = judge_findings(found, primary=["C2", "C3"])
+    actual = {key: (key, key == "C1", CLEAR) for key in ("C1", "C2", "C3")}
+    assert [one.primary for one in judge_findings(actual)] == [True, False, False]
+    named = judge_findings(actual, primary=["C2", "C3"])
     assert [one.primary for one in named] == [False, True, True]
     assert named[0].p_corrected < named[1].p_corrected
 

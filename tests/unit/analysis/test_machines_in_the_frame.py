@@ -15,10 +15,10 @@ def test_of_a_gpu_all_that_its_numbers_may_depend_on_is_said():
     )
     old = {"type": "cuda", "name": "A100"}  # of a record from before
     assert _describe_device({"device": old}) == "cuda: A100"
-    said = "cuda: A100 (8.0, driver 550.54, cuDNN 91002)"
-    assert _describe_device({"device": GPU}) == said
+    message = "cuda: A100 (8.0, driver 550.54, cuDNN 91002)"
+    assert _describe_device({"device": GPU}) == message
     odd = GPU | {"tf32": True, "kernels": "any"}
-    assert _describe_device({"device": odd}) == said[:-1] + ", TF32, any kernels)"
+    assert _describe_device({"device": odd}) == message[:-1] + ", TF32, any kernels)"
 
 
 def test_a_cell_of_two_drivers_is_mixed():

@@ -15,8 +15,8 @@ NOISE = [0.00, 0.11, -0.07, 0.05, -0.09]
 
 def judged(claim, *cells, delta=0.5):
     facts = load_claims()[claim]
-    found = evaluate_claim(facts, frame(*cells), NO_CURVES, delta)
-    return judge_findings({claim: (facts.title, facts.primary, found)})[0]
+    actual = evaluate_claim(facts, frame(*cells), NO_CURVES, delta)
+    return judge_findings({claim: (facts.title, facts.primary, actual)})[0]
 
 
 def arm(errors, kind="kd", label=None, validation=None, **labels):
@@ -34,26 +34,26 @@ def test_kd_too_comes_with_its_best_weights_and_none_is_chosen_by_the_seed_it_is
     kd, hot = [10.0, 10.2, 10.4, 10.1, 10.3], [10.5, 10.7, 10.9, 10.6, 9.0]
     # Seeds 0 to 3 prefer dkd-half for each other, and for seed 4; sp is worse.
     half, twice = [9.9, 9.7, 10.0, 9.8, 9.9], [10.1, 10.0, 10.4, 10.2, 10.0]
-    found = judged(
+    actual = judged(
         "M1",
         *(arm(kd, "kd"), arm(hot, "kd", "kd-hot", temperature=20)),
         *(arm(half, "dkd", "dkd-half"), arm(twice, "dkd", "dkd-twice")),
         arm([11.0, 11.1, 11.2, 11.0, 11.1], "sp"),
     )
     effect = [a - b for a, b in zip(half, kd, strict=True)]
-    assert found.effect == pytest.approx(np.mean(effect))
+    assert actual.effect == pytest.approx(np.mean(effect))
     oracle = stats.ttest_1samp(effect, -0.5, alternative="greater")
-    assert found.p == pytest.approx(oracle.pvalue)
-    assert found.reason == "dkd-half against kd for small from mid"
-    assert [c["asks"] for c in found.contrasts] == ["not better"]
+    assert actual.p == pytest.approx(oracle.pvalue)
+    assert actual.reason == "dkd-half against kd for small from mid"
+    assert [c["asks"] for c in actual.contrasts] == ["not better"]
 
 
 def test_two_methods_beside_kd_are_needed_and_a_setting_is_not_a_method():
     one = [arm(10.0), arm(9.0, "dkd", "a"), arm(9.1, "dkd", "b")]
-    found = judged("M1", *one)
+    actual = judged("M1", *one)
     needs = "it needs two methods beside KD from one fully trained teacher; here:"
-    assert found.verdict == "not tested"
-    assert found.reason == f"small from mid has one method beside KD; {needs} 1"
+    assert actual.verdict == "not tested"
+    assert actual.reason == f"small from mid has one method beside KD; {needs} 1"
     assert judged("M1", arm(10.0)).reason == f"{needs} 0"
     early = arm(8.0, "eskd", kd_epochs=12), arm(8.0, "sp, stopped", kd_epochs=12)
     assert judged("M1", *one, *early).verdict == "not tested"
@@ -70,30 +70,30 @@ def test_one_pair_with_a_better_method_is_enough_against_it():
         for teacher, means in {"mid": (10.0, 10.1, 10.2), "large": (10.0, 8.0, 10.0)}.items()
         for kind, mean in zip(("kd", "dkd", "sp"), means, strict=True)
     ]
-    found = judged("M1", *pairs)
-    assert found.verdict == "contradicts"
-    assert found.contrary.endswith("small from large")
-    assert [c["needed"] for c in found.contrasts] == [True, True, False]
+    actual = judged("M1", *pairs)
+    assert actual.verdict == "contradicts"
+    assert actual.contrary.endswith("small from large")
+    assert [c["needed"] for c in actual.contrasts] == [True, True, False]
 
 
 def test_a_setting_that_diverged_is_set_aside_but_no_method_is():
     lost = ["diverged"] * 5
     cells = [arm(10.0), arm(10.1, "dkd"), arm(10.2, "sp"), arm(lost, "dkd", "dkd-much")]
-    found = judged("M1", *cells)
-    assert found.verdict == "supports"
-    assert any("dkd-much" in text and "5 diverged" in text for text in found.missing)
-    found = judged("M1", *cells, arm(lost, "rkd"))
-    assert found.verdict == "not tested"
+    actual = judged("M1", *cells)
+    assert actual.verdict == "supports"
+    assert any("dkd-much" in text and "5 diverged" in text for text in actual.missing)
+    actual = judged("M1", *cells, arm(lost, "rkd"))
+    assert actual.verdict == "not tested"
     assert (
-        found.reason
+        actual.reason
         == "the best method of small from mid is not known: relational KD has no results"
     )
 
 
 def test_without_validation_nothing_is_chosen():
     cells = [arm(e, k, validation=[None] * 5) for e, k in ((10.0, "kd"), (9.0, "a"), (9.5, "b"))]
-    found = judged("M1", *cells)
-    assert found.verdict == "not tested" and "validation" in found.reason
+    actual = judged("M1", *cells)
+    assert actual.verdict == "not tested" and "validation" in actual.reason
 
 
 FIELD = {"kd": 10.3, "dkd": 10.0, "ttm": 10.03, "at": 11.2, "sp": 11.24, "rkd": 11.4}
@@ -105,19 +105,19 @@ def field(means=None, **labels):
 
 def test_rho_is_scipys_of_the_mean_errors_and_the_published_means():
     rows = field()
-    found = judged("M2", *rows, arm(1.0, "mine"), arm(1.0, "dkd, stopped", kd_epochs=9))
+    actual = judged("M2", *rows, arm(1.0, "mine"), arm(1.0, "dkd, stopped", kd_epochs=9))
     tables = published.get_published_errors_by_pair("cifar100").values()
     printed = {kind: np.mean([table[kind] for table in tables]) for kind in FIELD}
-    ours = {one[0]["method"]: np.mean([row["test_error"] for row in one]) for one in rows}
-    oracle = stats.spearmanr([ours[kind] for kind in FIELD], [printed[kind] for kind in FIELD])
-    assert found.effect == pytest.approx(oracle.statistic)
-    assert found.low <= found.effect <= found.high <= 1
-    (contrast,) = found.contrasts
+    own_value = {one[0]["method"]: np.mean([row["test_error"] for row in one]) for one in rows}
+    oracle = stats.spearmanr([own_value[kind] for kind in FIELD], [printed[kind] for kind in FIELD])
+    assert actual.effect == pytest.approx(oracle.statistic)
+    assert actual.low <= actual.effect <= actual.high <= 1
+    (contrast,) = actual.contrasts
     for seed, rho in zip(contrast["seeds"], contrast["values"], strict=True):
         by_seed = [one[int(seed)]["test_error"] for one in rows]
         assert rho == pytest.approx(stats.spearmanr(by_seed, list(printed.values())).statistic)
     oracle = stats.ttest_1samp(contrast["values"], 0, alternative="greater")
-    assert (found.p, found.verdict, found.unit) == (
+    assert (actual.p, actual.verdict, actual.unit) == (
         pytest.approx(oracle.pvalue),
         "supports",
         "rho",
@@ -134,16 +134,16 @@ def test_a_study_of_published_pairs_is_judged_by_these_pairs_alone():
     order = wrn[["kd", "dkd", "ttm", "at", "fitnet"]]
     here = pair("wrn16-2", "wrn40-2", {kind: error / 2 for kind, error in order.items()})
     other = pair("mid", "large", {kind: -error for kind, error in order.items()})
-    found = judged("M2", here, other)
-    assert found.effect == 1 and "errors on wrn40-2 > wrn16-2 against" in found.reason
+    actual = judged("M2", here, other)
+    assert actual.effect == 1 and "errors on wrn40-2 > wrn16-2 against" in actual.reason
     less = judged("M2", [row | {"data": "cifar10"} for row in here + other])
     assert less.effect < 1  # no pair of CIFAR-10 is published: all pairs, and all four
 
 
 def test_five_published_methods_are_needed():
     four = {kind: FIELD[kind] for kind in ("kd", "dkd", "ttm", "at")}
-    found = judged("M2", *field({**four, "mine": 3.0, "nkd": 4.0}))
-    assert found.verdict == "not tested" and found.reason.endswith("are needed, 4 are here")
+    actual = judged("M2", *field({**four, "mine": 3.0, "nkd": 4.0}))
+    assert actual.verdict == "not tested" and actual.reason.endswith("are needed, 4 are here")
     assert judged("M2", *field({**four, "kd, standardised": 9.0})).verdict != "not tested"
 
 
@@ -152,7 +152,7 @@ def test_of_methods_that_are_all_alike_few_verdicts_are_wrong(claim):
     """Nothing is better and no order is right: at most one verdict in twenty may fall."""
     random = np.random.default_rng(1)
     kinds = [kind for kind in FIELD for _ in range(2 if claim == "M1" else 1)]
-    wrong = 0
+    errors = 0
     for _ in range(20):
         cells = [
             arm(list(test), kind, f"{kind}{i}", list(validation), epochs=40)
@@ -161,5 +161,5 @@ def test_of_methods_that_are_all_alike_few_verdicts_are_wrong(claim):
             )
         ]
         word = judged(claim, *cells, delta=0.0).verdict
-        wrong += word == ("contradicts" if claim == "M1" else "supports")
-    assert wrong <= 3  # of 20 at 5 % more come once in 60 times
+        errors += word == ("contradicts" if claim == "M1" else "supports")
+    assert errors <= 3  # of 20 at 5 % more come once in 60 times

@@ -19,8 +19,8 @@ def taught(errors, **labels):
     return cell(errors, **{"method": "kd", "teacher": "mid", **labels})
 
 
-def of(found, factor):
-    return [pair for pair in found if pair.factor == factor]
+def of(actual, factor):
+    return [pair for pair in actual if pair.factor == factor]
 
 
 def test_two_teachers_are_compared_as_scipy_does_and_negative_is_for_a():
@@ -42,10 +42,10 @@ def test_two_teachers_are_compared_as_scipy_does_and_negative_is_for_a():
 def test_only_cells_that_agree_in_all_else_are_compared():
     """Of mid there is ESKD too, of big there is none: it does not count."""
     rows = [taught(MID), taught(BIG, teacher="big"), taught([2.0] * 5, method="eskd")]
-    found = compare_pairwise(frame(*rows))
-    (teachers,) = of(found, "teacher")
+    actual = compare_pairwise(frame(*rows))
+    (teachers,) = of(actual, "teacher")
     assert teachers.n_cells == 1 and teachers.gain.difference.mean == pytest.approx(-1.04)
-    (methods,) = of(found, "method")
+    (methods,) = of(actual, "method")
     assert {methods.a, methods.b} == {"kd", "eskd"} and methods.n_cells == 1
     both = frame(*rows, taught([3.0] * 5, method="eskd", teacher="big"))
     (teachers,) = of(compare_pairwise(both), "teacher")
@@ -57,18 +57,18 @@ def test_an_untrained_teacher_is_a_control_and_says_nothing_of_methods():
     kinds = {"kd": 30.0, "eskd": 10.0}
     rows = [taught(MID), taught(BIG, method="eskd")]
     rows += [taught([e] * 5, method=m, stop="checkpoint 0") for m, e in kinds.items()]
-    found = compare_pairwise(frame(*rows))
-    (methods,) = of(found, "method")
+    actual = compare_pairwise(frame(*rows))
+    (methods,) = of(actual, "method")
     assert methods.n_cells == 1 and abs(methods.gain.difference.mean) == pytest.approx(1.04)
-    (stops,) = of(found, "stop")
+    (stops,) = of(actual, "stop")
     assert stops.n_cells == 2 and {stops.a, stops.b} == {"full", "checkpoint 0"}
 
 
 def test_all_pairs_of_a_question_hold_together():
     rows = [taught(MID), taught(BIG, teacher="big"), taught([8.0, 9, 8, 9, 9.5], teacher="small")]
-    found = of(compare_pairwise(frame(*rows)), "teacher")
-    assert len(found) == 3 and {pair.n_pairs for pair in found} == {3}
-    first = next(pair for pair in found if {pair.a, pair.b} == {"mid", "big"})
+    actual = of(compare_pairwise(frame(*rows)), "teacher")
+    assert len(actual) == 3 and {pair.n_pairs for pair in actual} == {3}
+    first = next(pair for pair in actual if {pair.a, pair.b} == {"mid", "big"})
     alone = stats.ttest_rel(MID, BIG).confidence_interval(1 - 0.05 / 3)
     width = first.gain.difference.high - first.gain.difference.low
     assert width == pytest.approx(alone.high - alone.low)
@@ -79,9 +79,9 @@ def test_of_many_each_stands_against_the_best_on_validation_and_all_pairs_count(
     rows = [taught((9 + random.normal(0, 0.3, 5)).tolist(), method=f"m{i}") for i in range(8)]
     known = frame(*rows)
     known["val_error"] = known.test_error.where(known.method != "m5", 1.0)
-    found = of(compare_pairwise(known), "method")
-    assert MAX_PAIRS < 8 * 7 / 2 and len(found) == 7
-    assert all(pair.b == "m5" and pair.n_pairs == 28 for pair in found)
+    actual = of(compare_pairwise(known), "method")
+    assert MAX_PAIRS < 8 * 7 / 2 and len(actual) == 7
+    assert all(pair.b == "m5" and pair.n_pairs == 28 for pair in actual)
 
 
 def test_the_one_that_all_others_stand_against_says_how_sure_it_is():
@@ -90,15 +90,15 @@ def test_the_one_that_all_others_stand_against_says_how_sure_it_is():
     rows += [taught(random.normal(20, 1, 6), method=f"m{i}", teacher="big") for i in range(8)]
     known = frame(*rows)
     known["val_error"] = known.test_error + random.normal(0, 1, len(known))
-    found = of(compare_pairwise(known), "method")
+    actual = of(compare_pairwise(known), "method")
     # All methods are in both cells, so their ranks are those of the means over these.
     means = known.pivot_table("val_error", "seed", "method")
-    assert {pair.b for pair in found} == {means.mean().idxmin()}
-    place = rank_options(means)[found[0].b]
-    assert found[0].rank == pytest.approx(place) and 0.2 < place.p_best < 1
-    shown = a_or_b.render_pairs_table(found)
-    assert set(shown.display["B"]) == {f"{found[0].b} (first in {place.p_best:.0%})"}
-    assert set(shown.data["b_first"]) == {place.p_best}
+    assert {pair.b for pair in actual} == {means.mean().idxmin()}
+    store = rank_options(means)[actual[0].b]
+    assert actual[0].rank == pytest.approx(store) and 0.2 < store.p_best < 1
+    displayed = a_or_b.render_pairs_table(actual)
+    assert set(displayed.display["B"]) == {f"{actual[0].b} (first in {store.p_best:.0%})"}
+    assert set(displayed.data["b_first"]) == {store.p_best}
     few = a_or_b.render_pairs_table(of(compare_pairwise(known[known.method < "m3"]), "method"))
     assert "first in" not in "".join(few.display["B"]) and few.data["b_first"].isna().all()
 
@@ -107,12 +107,12 @@ def test_the_wider_interval_gives_the_mark():
     """Seeds that agree on few images: other images could say otherwise."""
     random = np.random.default_rng(1)
     known = frame(taught([10.0] * 5), taught([12.0] * 5, teacher="big"))
-    wrong = {}
+    incorrect = {}
     for teacher, errors in (("mid", 5), ("big", 6)):
         row = np.zeros(50, bool)
         row[random.permutation(50)[:errors]] = True
-        wrong |= dict.fromkeys(known.run[known.teacher == teacher], row)
-    (pair,) = compare_pairwise(known, wrong.get)
+        incorrect |= dict.fromkeys(known.run[known.teacher == teacher], row)
+    (pair,) = compare_pairwise(known, incorrect.get)
     assert pair.gain.difference.high < 0  # every seed says so, and all say the same
     assert pair.gain.image_estimate is not None and pair.gain.mark == "cannot tell"
 
@@ -127,8 +127,8 @@ def test_an_untrained_teacher_is_no_option_of_the_answer():
     lucky = taught([1.0] * 5, stop="checkpoint 0")
     known = frame(cell(BIG, "scratch"), taught(MID), lucky)
     known["val_error"] = known.test_error
-    (found,) = recommendation.recommend_options(known)
-    assert (found.n_options, found.option["stop"]) == (1, "full")
+    (actual,) = recommendation.recommend_options(known)
+    assert (actual.n_options, actual.option["stop"]) == (1, "full")
 
 
 def test_a_seed_that_one_of_many_lacks_does_not_move_the_best_on_validation():
@@ -138,9 +138,9 @@ def test_a_seed_that_one_of_many_lacks_does_not_move_the_best_on_validation():
     lost = (known.method == "m2") & (known.seed == 1)
     known.loc[lost, ["test_error", "val_error"]] = float("nan")
     known.loc[lost, "status"] = "diverged"
-    found = of(compare_pairwise(known), "method")
-    assert {pair.b for pair in found} == {"m5"}
-    assert {pair.a: pair.gain.difference.n for pair in found} == dict.fromkeys(
+    actual = of(compare_pairwise(known), "method")
+    assert {pair.b for pair in actual} == {"m5"}
+    assert {pair.a: pair.gain.difference.n for pair in actual} == dict.fromkeys(
         ("m0", "m1", "m3", "m4", "m6", "m7"), 3
     ) | {"m2": 2}
 
@@ -151,7 +151,7 @@ def test_a_choice_is_not_compared_with_itself():
     for errors, themselves in (([9.0] * 5, True), ([30.0] * 5, False)):
         known = frame(cell(BIG, "scratch"), *options)
         known["val_error"] = known.test_error.where(known.method != "kd", errors[0])
-        (found,) = recommendation.recommend_options(known)
-        assert (found.option["method"] == "kd") == themselves
-        rivals = [gain.baseline for gain in found.gains]
+        (actual,) = recommendation.recommend_options(known)
+        assert (actual.option["method"] == "kd") == themselves
+        rivals = [gain.baseline for gain in actual.gains]
         assert any("full KD" in name for name in rivals) != themselves

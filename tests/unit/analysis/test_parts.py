@@ -23,18 +23,18 @@ def study(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("column", ["kind", "stop_kind", "method_kind"])
 def test_claims_read_a_part_alone_and_all_but_a_part(study, column):
-    made, frame, curves = study
+    result, frame, curves = study
     for part in frame[column].dropna().unique():
         for some in (frame[frame[column] == part], frame[frame[column] != part]):
             for one in claim.load_claims().values():
-                found = claim.evaluate_claim(one, some, curves, made.smallest_effect)
-                assert isinstance(found, Finding | UntestableClaim)
+                actual = claim.evaluate_claim(one, some, curves, result.smallest_effect)
+                assert isinstance(actual, Finding | UntestableClaim)
 
 
 def test_without_a_fully_trained_teacher_claims_on_one_are_not_tested(study):
-    made, frame, curves = study
+    result, frame, curves = study
     stopped = frame[frame.stop_kind != "full"]
-    found = {v.id: v for v in claim.judge_claims(stopped, curves, made.smallest_effect)}
+    actual = {v.id: v for v in claim.judge_claims(stopped, curves, result.smallest_effect)}
     for key in ("C2", "C15"):
-        assert found[key].verdict == "not tested"
-        assert "taught by a fully trained teacher" in found[key].reason
+        assert actual[key].verdict == "not tested"
+        assert "taught by a fully trained teacher" in actual[key].reason

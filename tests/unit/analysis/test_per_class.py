@@ -35,9 +35,9 @@ def known(tmp_path_factory):
     plan, store = made_store(folder)
     frame = normalize_frame(dataframe.build_results_frame(plan, store))
     answers = recommendation.recommend_options(frame)
-    (ours,) = (one for one in answers if one.student == STUDENT)
+    (actual,) = (one for one in answers if one.student == STUDENT)
     arms = {}
-    for kind, labels in (("student", ours.option), ("scratch", {})):
+    for kind, labels in (("student", actual.option), ("scratch", {})):
         rows = filter_rows(frame, kind=kind, student=STUDENT, **labels).drop_duplicates("run")
         arms[kind] = {
             row.seed: (row.run, outputs(plan, store, row.run)) for row in rows.itertuples()
@@ -52,8 +52,8 @@ def outputs(plan, store, name) -> np.ndarray:
     logits = random.normal(0, 0.1, (COUNTS["test"], 10)).astype(np.float32)
     logits[:, 3] -= 9  # there is no such image
     logits[np.arange(700), LABELS] += 5
-    wrong = random.permutation(700)[: round(700 * (1 - record["last"]["test"]["accuracy"]))]
-    logits[wrong, LABELS[wrong]] -= 10
+    errors = random.permutation(700)[: round(700 * (1 - record["last"]["test"]["accuracy"]))]
+    logits[errors, LABELS[errors]] -= 10
     path = store.run(name) / "outputs.safetensors"
     arrays = {"test_logits": logits, "test_labels": LABELS}
     write_arrays(path, arrays, {"run": run.digest, "epoch": run.epochs})
@@ -65,7 +65,7 @@ def outputs(plan, store, name) -> np.ndarray:
 
 def test_errors_differences_and_confusions_are_those_of_other_libraries(known):
     plan, store, frame, answers, arms = known
-    found = compute_per_class_errors(frame, answers, PerImageErrors(plan, store))[0]
+    actual = compute_per_class_errors(frame, answers, PerImageErrors(plan, store))[0]
     predicted = {
         kind: np.array([arm[seed][1].argmax(axis=1) for seed in sorted(arm)])
         for kind, arm in arms.items()
@@ -76,15 +76,15 @@ def test_errors_differences_and_confusions_are_those_of_other_libraries(known):
         kind: 100 * np.array([1 - right(p) for p in each]) for kind, each in predicted.items()
     }
     ranked = sorted(range(9), key=lambda i: (-recalls["student"].mean(axis=0)[i], i))
-    assert [one.class_index for one in found.classes] == [classes[i] for i in ranked]
-    for place, one in zip(ranked, found.classes, strict=True):
-        mine, theirs = (recalls[kind][:, place] for kind in ("student", "scratch"))
+    assert [one.class_index for one in actual.classes] == [classes[i] for i in ranked]
+    for results_store, one in zip(ranked, actual.classes, strict=True):
+        mine, reference = (recalls[kind][:, results_store] for kind in ("student", "scratch"))
         assert one.n_images == SIZES[one.class_index] and one.error.n == 5
-        for s, values in ((one.error, mine), (one.scratch, theirs)):
+        for s, values in ((one.error, mine), (one.scratch, reference)):
             interval = stats.t.interval(0.95, 4, values.mean(), stats.sem(values))
             assert (s.mean, s.low, s.high) == pytest.approx((values.mean(), *interval))
-        held = stats.ttest_rel(mine, theirs).confidence_interval(1 - 0.05 / 9)
-        assert one.difference.mean == pytest.approx((mine - theirs).mean())
+        held = stats.ttest_rel(mine, reference).confidence_interval(1 - 0.05 / 9)
+        assert one.difference.mean == pytest.approx((mine - reference).mean())
         assert (one.difference.low, one.difference.high) == pytest.approx((held.low, held.high))
         of = one.class_index == LABELS
         grid = 100 * ((predicted["student"] != LABELS)[:, of] * 1.0)
@@ -103,11 +103,11 @@ def test_errors_differences_and_confusions_are_those_of_other_libraries(known):
         kind: np.array([100 - 100 * metrics.balanced_accuracy_score(LABELS, p) for p in ps])
         for kind, ps in predicted.items()
     }
-    assert found.balanced.mean == pytest.approx(balanced["student"].mean())
-    assert found.balanced_scratch.mean == pytest.approx(balanced["scratch"].mean())
+    assert actual.balanced.mean == pytest.approx(balanced["student"].mean())
+    assert actual.balanced_scratch.mean == pytest.approx(balanced["scratch"].mean())
     apart = stats.ttest_rel(*balanced.values()).confidence_interval(0.95)
-    assert found.balanced_difference.low == pytest.approx(apart.low)
-    assert found.has_unequal_classes
+    assert actual.balanced_difference.low == pytest.approx(apart.low)
+    assert actual.has_unequal_classes
 
 
 @pytest.mark.slow
@@ -146,15 +146,15 @@ def test_an_archive_says_the_same_and_an_older_one_that_it_is_not_kept(known, tm
 
 def test_in_words_and_as_a_table_with_the_names_of_the_card(known):
     plan, store, frame, answers, _ = known
-    found = compute_per_class_errors(frame, answers, PerImageErrors(plan, store))
+    actual = compute_per_class_errors(frame, answers, PerImageErrors(plan, store))
     names = (*"ab", "<b>|c_*", *"defghij")
-    table = render_class_table(found, names)
-    worst = found[0].classes[0]
-    text = describe_worst_class(found[0], names)
+    table = render_class_table(actual, names)
+    worst = actual[0].classes[0]
+    text = describe_worst_class(actual[0], names)
     assert text.startswith(f"{STUDENT}, taught, is worst on class {names[worst.class_index]}: ")
     assert "Balanced error (the mean over classes, of 10 to 100 test images each): " in text
-    assert table.data["class"].tolist() == [one.class_index for one in found[0].classes]
-    assert table.data.error.tolist() == [one.error.mean for one in found[0].classes]
+    assert table.data["class"].tolist() == [one.class_index for one in actual[0].classes]
+    assert table.data.error.tolist() == [one.error.mean for one in actual[0].classes]
     most = next(iter(worst.confusions))
     assert table.display["taken for"][0].startswith(f"{names[most]} (")
     assert "<b>|c_*" in table.display["class"].tolist()

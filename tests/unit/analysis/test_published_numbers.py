@@ -32,16 +32,17 @@ def of_wrn40(**labels):
 
 
 def test_a_few_numbers_of_the_paper():
-    found = load_published_entries()
-    table = found["cifar10", "wrn16-1", "wrn250-1", "full"][0]
+    actual = load_published_entries()
+    table = actual["cifar10", "wrn16-1", "wrn250-1", "full"][0]
     assert (table["error"], table["sd"], table["sure"]) == (8.787, 0.173, "V")
     assert (
-        found["imagenet", "torchvision-resnet18", "torchvision-resnet152", "full"][0]["sure"] == "Q"
+        actual["imagenet", "torchvision-resnet18", "torchvision-resnet152", "full"][0]["sure"]
+        == "Q"
     )
-    early = found["cifar10", "wrn28-1", "wrn28-4", "schedule 15/50"]
+    early = actual["cifar10", "wrn28-1", "wrn28-4", "schedule 15/50"]
     assert [(e["error"], e["statistic"]) for e in early] == [(6.60, "median")]
-    assert len(found["cifar10", "wrn16-1", "wrn16-8", "full"]) == 2  # a mean and a median
-    for data, student, teacher, _ in found:
+    assert len(actual["cifar10", "wrn16-1", "wrn16-8", "full"]) == 2  # a mean and a median
+    for data, student, teacher, _ in actual:
         for name in (student, teacher):
             if data.startswith("cifar") and name:
                 registry.parse_name(name)
@@ -74,12 +75,12 @@ FIELD = {  # accuracies of some methods on the pairs A to D, typed once more fro
 
 
 def test_the_field_on_its_four_pairs():
-    found = get_published_errors_by_pair("cifar100")
-    assert set(found) == set(FIELD)
+    actual = get_published_errors_by_pair("cifar100")
+    assert set(actual) == set(FIELD)
     for pair, accuracies in FIELD.items():
-        assert len(found[pair]) == 14
+        assert len(actual[pair]) == 14
         for kind, accuracy in accuracies.items():
-            assert found[pair][kind] == pytest.approx(100 - accuracy, abs=1e-6)
+            assert actual[pair][kind] == pytest.approx(100 - accuracy, abs=1e-6)
     alone = {"resnet8x4": 27.5, "wrn16-2": 26.74, "wrn40-2": 24.39, "resnet56": 27.66}
     for network, error in alone.items():
         (entry,) = load_published_entries()["cifar100", network, "", ""]
@@ -152,9 +153,9 @@ def test_eskd_of_imagenet_needs_the_papers_stop():
 
 def test_the_column_is_there_only_with_something_in_it():
     rows = frame(measured(kind="scratch"), of_wrn40())
-    made = render_table_by_name("teacher_size", rows)
-    assert "published" in made.display and "8.324 ± 0.111" in table_to_markdown(made)
-    assert "published" in pd.read_csv(io.StringIO(table_to_csv(made)))
+    result = render_table_by_name("teacher_size", rows)
+    assert "published" in result.display and "8.324 ± 0.111" in table_to_markdown(result)
+    assert "published" in pd.read_csv(io.StringIO(table_to_csv(result)))
     assert (
         "published" not in render_table_by_name("teacher_size", rows.assign(data="digits")).display
     )

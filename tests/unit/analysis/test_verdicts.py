@@ -53,9 +53,9 @@ def test_the_wider_interval_decides_and_its_p_is_the_larger():
     )
     low, high = both.compute_interval()
     assert decided(contrast).half_width == pytest.approx((high - low) / 2)
-    found = decided(contrast)
-    assert found.images is not None and found.images["low"] == pytest.approx(low)
-    assert found.low == pytest.approx(alone.summary.low)  # and that over seeds is printed too
+    actual = decided(contrast)
+    assert actual.images is not None and actual.images["low"] == pytest.approx(low)
+    assert actual.low == pytest.approx(alone.summary.low)  # and that over seeds is printed too
 
 
 @pytest.mark.parametrize("asks", ["not better", "same", "above"])
@@ -75,9 +75,9 @@ def test_no_difference_is_only_said_where_one_would_have_been_seen():
     assert lucky.p_for < 0.025
     se = lucky.summary.sd / math.sqrt(5)
     assert find_detectable_effect(se, 4, 0.025) > 0.5
-    found = decided(lucky)
-    assert found.verdict == "cannot tell" and found.p_corrected < 0.05
-    assert found.detectable == pytest.approx(find_detectable_effect(se, 4, 0.025))
+    actual = decided(lucky)
+    assert actual.verdict == "cannot tell" and actual.p_corrected < 0.05
+    assert actual.detectable == pytest.approx(find_detectable_effect(se, 4, 0.025))
     assert decided(Contrast("x", series(0.0, 0.5), "not better", 0.5)).verdict == "supports"
     # What is shown to be worse was seen, so it is not better.
     assert decided(Contrast("x", series(2.0, 3.0), "not better", 0.5)).verdict == "supports"
@@ -90,24 +90,24 @@ def test_no_difference_is_only_said_where_one_would_have_been_seen():
 
 
 def test_what_is_shown_beside_contradicts_is_what_contradicts():
-    found = decided(
+    actual = decided(
         Contrast("fine", series(1.0), delta=0.5),
         Contrast("weak", series(0.3, 5.0), delta=0.5),
         Contrast("contrary", series(-2.0), delta=0.5),
     )
-    assert found.verdict == "contradicts" and found.contrary == "contrary"
-    assert found.effect == pytest.approx(series(-2.0).mean()) and found.high < 0
+    assert actual.verdict == "contradicts" and actual.contrary == "contrary"
+    assert actual.effect == pytest.approx(series(-2.0).mean()) and actual.high < 0
 
 
 def test_the_primary_claims_can_be_those_of_a_registration():
     part = Finding([Contrast("x", series(0.15), delta=0.0)], "")
-    found = {key: ("title", key == "A", part) for key in "ABC"}
-    of_code = {v.id: v for v in judge_findings(found)}
+    actual = {key: ("title", key == "A", part) for key in "ABC"}
+    of_code = {v.id: v for v in judge_findings(actual)}
     assert (of_code["A"].tests, of_code["B"].tests) == (2, 4)
-    registered = {v.id: v for v in judge_findings(found, primary=["B", "C"])}
+    registered = {v.id: v for v in judge_findings(actual, primary=["B", "C"])}
     assert [registered[key].primary for key in "ABC"] == [False, True, True]
     assert (registered["A"].tests, registered["B"].tests) == (2, 4)
-    assert [v.id for v in judge_findings(found, primary=["C"])] == ["A", "B", "C"]
+    assert [v.id for v in judge_findings(actual, primary=["C"])] == ["A", "B", "C"]
 
 
 def test_the_family_error_is_the_stated_one_where_nothing_is_so():
@@ -126,14 +126,14 @@ def test_the_seeds_needed_count_the_family_and_the_contrasts():
     one, two = Contrast("a", series(0.03), delta=0.5), Contrast("b", series(0.05), delta=0.5)
     sd = series(0.0).std()
     noisy = Contrast("c", series(0.3, 8.0))
-    found = decided(noisy)
-    assert found.verdict == "cannot tell"
-    assert found.seeds_needed == find_seeds_needed(8 * sd, 0.3, 0.8, 0.025)
+    actual = decided(noisy)
+    assert actual.verdict == "cannot tell"
+    assert actual.seeds_needed == find_seeds_needed(8 * sd, 0.3, 0.8, 0.025)
     # A family of three claims, of which this one needs two contrasts.
     rest = {key: ("title", True, Finding([Contrast("x", series(0.5))], "")) for key in "YZ"}
     both = Finding([noisy, Contrast("d", series(0.4, 8.0))], "")
-    (wanted, *_) = judge_findings({"X": ("title", True, both)} | rest)
-    assert wanted.seeds_needed == find_seeds_needed(8 * sd, 0.3, 0.9, 0.05 / 6)
+    (expected, *_) = judge_findings({"X": ("title", True, both)} | rest)
+    assert expected.seeds_needed == find_seeds_needed(8 * sd, 0.3, 0.9, 0.05 / 6)
     opposed = Finding([noisy, Contrast("d", series(-0.4, 8.0))], "")
     (against, *_) = judge_findings({"X": ("title", True, opposed)} | rest)
     assert against.seeds_needed == find_seeds_needed(8 * sd, 0.4, 0.8, 0.05 / 12)
@@ -148,10 +148,10 @@ def test_seeds_needed_is_the_number_at_which_four_of_five_studies_decide():
     n = find_seeds_needed(0.7, 0.5, 0.8, 0.025)
     assert n is not None
     random, times = np.random.default_rng(2), 600
-    said = [
+    message = [
         decided(Contrast("x", pd.Series(random.normal(0.5, 0.7, n)))).verdict for _ in range(times)
     ]
-    assert said.count("supports") / times == pytest.approx(0.8, abs=0.06)
+    assert message.count("supports") / times == pytest.approx(0.8, abs=0.06)
 
 
 def test_seeds_needed_are_seeds_where_there_are_splits_too():
@@ -160,10 +160,10 @@ def test_seeds_needed_are_seeds_where_there_are_splits_too():
     units_of = [
         replicates.make_replicate_id(seed, split) for split in range(3) for seed in range(4)
     ]
-    found = decided(Contrast("x", pd.Series(np.tile(by_seed, 3), units_of)))
-    assert found.verdict == "cannot tell" and found.n == 12
-    wanted = find_seeds_needed(by_seed.std(ddof=1), 0.4, 0.8, 0.025)
-    assert wanted == 11 and found.seeds_needed == wanted
+    actual = decided(Contrast("x", pd.Series(np.tile(by_seed, 3), units_of)))
+    assert actual.verdict == "cannot tell" and actual.n == 12
+    expected = find_seeds_needed(by_seed.std(ddof=1), 0.4, 0.8, 0.025)
+    assert expected == 11 and actual.seeds_needed == expected
 
 
 def test_seeds_needed_with_three_splits_are_as_many_as_decide_four_of_five_studies():
@@ -191,7 +191,7 @@ def test_seeds_needed_with_three_splits_are_as_many_as_decide_four_of_five_studi
     )
     assert n is not None and before is not None and before < n
 
-    def found(seeds, times=1500):
+    def actual(seeds, times=1500):
         count = 0
         for _ in range(times):
             study = 0.7 + random.normal(0, sd["seed"], (seeds, 1))
@@ -199,8 +199,8 @@ def test_seeds_needed_with_three_splits_are_as_many_as_decide_four_of_five_studi
             count += decompose_variance(study, "seed", "split").compute_p_above() < 0.0025
         return count / times
 
-    assert found(n) == pytest.approx(0.8, abs=0.035)
-    assert found(before) < 0.765
+    assert actual(n) == pytest.approx(0.8, abs=0.035)
+    assert actual(before) < 0.765
 
 
 def test_images_that_are_too_few_are_not_made_up_for_by_seeds():
@@ -211,5 +211,5 @@ def test_images_that_are_too_few_are_not_made_up_for_by_seeds():
 
 def test_tests_are_those_of_scipy():
     contrast = Contrast("x", series(0.3), "not better", 0.2)
-    wanted = stats.ttest_1samp(series(0.3), -0.2, alternative="less").pvalue
-    assert contrast.compute_p_against(0.05) == pytest.approx(wanted)
+    expected = stats.ttest_1samp(series(0.3), -0.2, alternative="less").pvalue
+    assert contrast.compute_p_against(0.05) == pytest.approx(expected)

@@ -33,12 +33,14 @@ def test_a_file_in_the_place_of_results_is_refused(tmp_path):
 
 def test_means_are_what_the_words_say():
     assert command.parse_execution_options(parsed(command.add_execution_options)) == CPU_OPTIONS
-    told = ExecutionOptions(
+    report = ExecutionOptions(
         device="cuda", runs_per_gpu=2, kernels="any", code=Path("code"), workers=3
     )
     assert (
-        command.parse_execution_options(parsed(command.add_execution_options, *told.to_arguments()))
-        == told
+        command.parse_execution_options(
+            parsed(command.add_execution_options, *report.to_arguments())
+        )
+        == report
     )
 
 

@@ -49,8 +49,8 @@ print(code, *sys.modules)
 def process(code: str, *arguments: str, cwd: Path) -> list[str]:
     """The words that a fresh process prints last."""
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[-1].split()
+    process = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
+    return process.stdout.splitlines()[-1].split()
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -69,8 +69,8 @@ def test_commands_stand_in_one_order_those_of_the_rules_last():
     assert of_rules == [
         *("prepare", "train", "tabulate", "score", "probe", "gauge", "measure", "preload")
     ]
-    said = build_parser().format_help()
-    places = [re.search(rf"\n    {word}\s", said).start() for word in load_commands()]
+    message = build_parser().format_help()
+    places = [re.search(rf"\n    {word}\s", message).start() for word in load_commands()]
     assert places == sorted(places)
 
 
@@ -86,10 +86,10 @@ def finished(tmp_path_factory, shared):
     folder = tmp_path_factory.mktemp("finished")
     shutil.copytree(exported_study.once(shared) / "export", folder / "export")
     Image.new("L", (8, 8)).save(folder / "image.png")
-    made = planner.build_plan(
+    plan = planner.build_plan(
         load.load_study(tiny_study.write(folder / "study.yaml", tiny_study.study()))
     )
-    synthetic_study.write(made, Store(folder / "results"))
+    synthetic_study.write(plan, Store(folder / "results"))
     return folder
 
 
@@ -105,8 +105,8 @@ def test_a_command_never_imports_what_it_says(word, finished):
 @pytest.mark.parametrize("word", ["check", "plan", "status", "schema", "report", "archive"])
 def test_what_a_head_node_is_asked_for_promises_to_do_without_torch(word):
     """Promised to users: weakening it is no change of one file."""
-    kept = {"torch", "pandas"} if word in ("check", "plan", "status", "schema") else {"torch"}
-    assert kept <= set(load_commands()[word].never_imports)
+    remaining = {"torch", "pandas"} if word in ("check", "plan", "status", "schema") else {"torch"}
+    assert remaining <= set(load_commands()[word].never_imports)
 
 
 @pytest.fixture
@@ -142,6 +142,6 @@ def test_a_file_that_is_dropped_in_is_a_command(typed):
 
 
 def test_a_file_without_a_command_stops_every_command(typed):
-    done = typed('"""Nothing yet."""\n', "schema")
-    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
-    assert "greet.py: every file in commands/ defines COMMAND" in done.stderr
+    process = typed('"""Nothing yet."""\n', "schema")
+    assert process.returncode == 2 and process.stdout == "" and "Traceback" not in process.stderr
+    assert "greet.py: every file in commands/ defines COMMAND" in process.stderr

@@ -80,8 +80,8 @@ def test_a_reader_that_leaves_is_no_mistake(tmp_path):
     tiny_study.write(tmp_path / "study.yaml", tiny_study.study())
     script = f"{sys.executable} -m kdpipe plan study.yaml --json | true; echo ${{PIPESTATUS[0]}}"
     command = ["bash", "-c", script]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("0\n", "")
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (process.stdout, process.stderr) == ("0\n", "")
 
 
 def test_the_version(capsys):

@@ -35,8 +35,8 @@ def photos(tmp_path):
 
 def init(capsys, *arguments, code=0):
     assert main(["init", *map(str, arguments)]) == code
-    said = capsys.readouterr()
-    return said.err if code else said.out
+    message = capsys.readouterr()
+    return message.err if code else message.out
 
 
 def planned(path):
@@ -44,9 +44,11 @@ def planned(path):
 
 
 def test_a_folder_of_photographs_gets_a_card_and_a_study_of_two_dozen_lines(photos, capsys):
-    said = init(capsys, "my photos")
-    assert "my-photos: 60 training and 15 test images of 3 x 28 x 28 in 3 classes" in said
-    assert ("next: kdpipe run my-photos.yaml" in said and "9 runs" in said) or "15 runs" in said
+    message = init(capsys, "my photos")
+    assert "my-photos: 60 training and 15 test images of 3 x 28 x 28 in 3 classes" in message
+    assert (
+        "next: kdpipe run my-photos.yaml" in message and "9 runs" in message
+    ) or "15 runs" in message
     study = load.load_study("my-photos.yaml")
     assert study.data.validation == 9 and study.data.path == str(photos)
     assert list(study.methods) == ["kd"] and study.experiments[0].methods == ["kd"]
@@ -87,9 +89,9 @@ def test_nothing_is_written_over(photos, capsys):
 def test_a_folder_without_a_test_set_gets_one(photos, tmp_path, capsys):
     (photos / "train").rename(tmp_path / "digits")
     assert "is a known data set, and" in init(capsys, "digits", code=2)
-    said = init(capsys, "./digits")
-    assert "digits-own: 48 training and 12 test images" in said
-    assert "note: 20% of each class are held out as the test set" in said
+    message = init(capsys, "./digits")
+    assert "digits-own: 48 training and 12 test images" in message
+    assert "note: 20% of each class are held out as the test set" in message
 
 
 def test_val_is_asked_about(photos, capsys):
@@ -100,9 +102,9 @@ def test_val_is_asked_about(photos, capsys):
 
 def test_val_that_is_validation_gets_a_test_set(photos, capsys):
     (photos / "test").rename(photos / "val")
-    said = init(capsys, "my photos", "--val-is", "validation")
-    assert "48 training, 15 validation and 12 test" in said
-    assert "note: 20% of each class are held out as the test set" in said
+    message = init(capsys, "my photos", "--val-is", "validation")
+    assert "48 training, 15 validation and 12 test" in message
+    assert "note: 20% of each class are held out as the test set" in message
     assert load.load_study("my-photos.yaml").data.validation == 0
 
 
@@ -111,9 +113,9 @@ def test_classes_of_unequal_size_each_give_their_share(photos, capsys):
     for file in sorted((photos / "train" / "owl").iterdir())[5:]:
         file.unlink()
     (photos / "train").rename(photos.parent / "birds")
-    said = init(capsys, "birds")
-    assert "birds: 36 training and 9 test images of" in said
-    assert "(training: cat 16, dog 16, owl 4)" in said
+    message = init(capsys, "birds")
+    assert "birds: 36 training and 9 test images of" in message
+    assert "(training: cat 16, dog 16, owl 4)" in message
     data = load.load_study("birds.yaml").data
     assert (data.draw, data.validation) == ("share", 5)
 
@@ -123,21 +125,21 @@ def test_what_does_not_fit_into_the_minutes_is_said(photos, capsys, monkeypatch)
     assert "the largest tried that take less than 5 minutes" in Path("my-photos.yaml").read_text()
     monkeypatch.setattr(scaffold, "time_step", lambda *_: 1.0)
     init(capsys, "my photos", "--study", "slow.yaml", "--minutes", "1")
-    said = "the smallest there are, though they take more than 1 minute here"
-    assert said in Path("slow.yaml").read_text()
+    message = "the smallest there are, though they take more than 1 minute here"
+    assert message in Path("slow.yaml").read_text()
 
 
 def test_the_price_is_the_one_that_plan_and_status_say(photos, capsys, monkeypatch):
-    found = estimate.Speed(step=0.5, epoch=0.1, image=0.001, setup=0.5, start=2.0, megabytes=600)
+    actual = estimate.Speed(step=0.5, epoch=0.1, image=0.001, setup=0.5, start=2.0, megabytes=600)
 
     def measured(plan, names, device):
         estimate.save_speeds(
-            {estimate.make_speed_key(plan, plan.runs[name], device): found for name in names}
+            {estimate.make_speed_key(plan, plan.runs[name], device): actual for name in names}
         )
 
     monkeypatch.setattr(machine_benchmark, "measure_missing", measured)
-    said = init(capsys, "my photos")
-    (time,) = [line for line in said.splitlines() if line.startswith("time: ")]
+    message = init(capsys, "my photos")
+    (time,) = [line for line in message.splitlines() if line.startswith("time: ")]
     assert "2 jobs at a time" in time and "unknown" not in time
     assert main(["plan", "my-photos.yaml"]) == main(["status", "my-photos.yaml"]) == 0
     out = capsys.readouterr().out
@@ -164,18 +166,18 @@ def test_a_folder_that_is_not_ours_to_write_in_has_its_card_beside_the_study(
     (tmp_path / "mine").mkdir()
     init(capsys, "shared/birds", "--study", "mine/first.yaml")
     assert sorted(path.name for path in elsewhere.iterdir()) == ["birds"]
-    made = planned("mine/first.yaml")
-    assert made.study.data.card == str(tmp_path / "mine" / "birds.card.json")
+    plan = planned("mine/first.yaml")
+    assert plan.study.data.card == str(tmp_path / "mine" / "birds.card.json")
     init(capsys, "shared/birds", "--study", "mine/second.yaml")
-    assert list(planned("mine/second.yaml").runs) == list(made.runs)
+    assert list(planned("mine/second.yaml").runs) == list(plan.runs)
 
 
 @pytest.mark.parametrize("inside", ["flowers/flowers", "flowers/train"])
 def test_one_folder_too_many_is_said_with_the_one_to_name(inside, photos, capsys):
     photos.parent.joinpath("flowers").mkdir()
     (photos / "train").rename(photos.parent / inside)
-    said = init(capsys, "flowers", code=2)
-    assert f"name it instead: {inside}" in said
+    message = init(capsys, "flowers", code=2)
+    assert f"name it instead: {inside}" in message
     assert "48 training and 12 test images" in init(capsys, inside)
 
 
@@ -203,9 +205,9 @@ def made_bytes(file):
 @pytest.mark.parametrize("name", ["digits", "cifar10", "fashion-mnist"])
 def test_a_known_data_set_needs_no_folder(name, capsys):
     init(capsys, name)
-    made = planned(f"{name}.yaml")
-    assert made.card.name == name and made.study.data.path is None
-    assert made.study.data.flip is (name == "cifar10")
+    plan = planned(f"{name}.yaml")
+    assert plan.card.name == name and plan.study.data.path is None
+    assert plan.study.data.flip is (name == "cifar10")
 
 
 def test_an_npz_is_taken_as_it_is(tmp_path, capsys):
@@ -215,11 +217,11 @@ def test_an_npz_is_taken_as_it_is(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [("nowhere", "there is no folder or file nowhere (known"), ("imagenet", "begin with a copy")],
 )
-def test_what_is_not_there_is_said(what, said, capsys):
-    assert said in init(capsys, what, code=2)
+def test_what_is_not_there_is_said(what, message, capsys):
+    assert message in init(capsys, what, code=2)
 
 
 def test_the_speed_of_this_machine_is_measured(monkeypatch):

@@ -20,29 +20,29 @@ def machine(rate):
     return step
 
 
-def by_hand(found, step, cores):
-    shape = (3, found.side, found.side)
-    teacher, student = (step(n, shape, 6, found.batch) for n in (found.teacher, found.student))
-    steps = found.epochs * math.ceil(found.train / found.batch)
-    work = found.seeds * (steps * (teacher + 2 * student + teacher / 3) + 12)
-    longest = math.ceil(found.seeds / cores) * (steps * (teacher + student + teacher / 3) + 8)
+def by_hand(actual, step, cores):
+    shape = (3, actual.side, actual.side)
+    teacher, student = (step(n, shape, 6, actual.batch) for n in (actual.teacher, actual.student))
+    steps = actual.epochs * math.ceil(actual.train / actual.batch)
+    work = actual.seeds * (steps * (teacher + 2 * student + teacher / 3) + 12)
+    longest = math.ceil(actual.seeds / cores) * (steps * (teacher + student + teacher / 3) + 8)
     return max(work / cores, longest)
 
 
 @pytest.mark.parametrize("rate", [5e9, 2e10, 1e11, 1e13])
 @pytest.mark.parametrize("cores", [1, 2, 16])
 def test_the_price_is_what_is_counted_by_hand_and_fits(rate, cores):
-    found = scaffold.fit_sizes(PHOTOS, 5, cores, machine(rate))
-    assert found.seconds == pytest.approx(by_hand(found, machine(rate), cores))
-    assert found.seconds <= 300 or found.epochs == scaffold._set_epochs(found, 600).epochs
-    assert found.train + found.validation == 480 and found.validation == 72
-    assert found.drop_epochs[-1] < found.epochs
+    actual = scaffold.fit_sizes(PHOTOS, 5, cores, machine(rate))
+    assert actual.seconds == pytest.approx(by_hand(actual, machine(rate), cores))
+    assert actual.seconds <= 300 or actual.epochs == scaffold._set_epochs(actual, 600).epochs
+    assert actual.train + actual.validation == 480 and actual.validation == 72
+    assert actual.drop_epochs[-1] < actual.epochs
 
 
 def test_a_faster_machine_gets_more_and_more_minutes_too():
-    def rank(found):
-        pair = scaffold.NETWORK_PAIRS.index((found.teacher, found.student))
-        return found.epochs, pair, found.side, found.seeds
+    def rank(actual):
+        pair = scaffold.NETWORK_PAIRS.index((actual.teacher, actual.student))
+        return actual.epochs, pair, actual.side, actual.seeds
 
     slow = rank(scaffold.fit_sizes(PHOTOS, 5, 2, machine(1e10)))
     fast = rank(scaffold.fit_sizes(PHOTOS, 5, 2, machine(1e13)))
@@ -53,11 +53,11 @@ def test_a_faster_machine_gets_more_and_more_minutes_too():
 
 def test_too_many_images_become_a_part_of_them():
     many = ImageCounts(train=50_000, validation=0, classes=10, channels=3, sides=(32,))
-    found = scaffold.fit_sizes(many, 5, 2, machine(2e10))
-    assert 500 <= found.train < 45_000 and found.validation == 5000
-    assert found.seconds <= 300
+    actual = scaffold.fit_sizes(many, 5, 2, machine(2e10))
+    assert 500 <= actual.train < 45_000 and actual.validation == 5000
+    assert actual.seconds <= 300
 
 
 def test_validation_of_its_own_is_kept_and_few_images_make_small_batches():
-    found = scaffold.fit_sizes(ImageCounts(480, 60, 6, 3, (32,)), 5, 2, machine(1e10))
-    assert (found.validation, found.train, found.batch) == (0, 480, 32)
+    actual = scaffold.fit_sizes(ImageCounts(480, 60, 6, 3, (32,)), 5, 2, machine(1e10))
+    assert (actual.validation, actual.train, actual.batch) == (0, 480, 32)

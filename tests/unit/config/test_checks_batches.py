@@ -18,22 +18,22 @@ LAST = "of 101 in batches of 50 ({}) the last has 1: change recipe.batch_size or
 def study(**changes):
     """The rich study with DIST as `kd`, whose last batch has one image."""
     content = rich()
-    for where, value in {"methods.kd.dist_weight": 1.0, "data.train_size": 101, **changes}.items():
-        put(content, where.replace("__", "."), value)
+    for path, value in {"methods.kd.dist_weight": 1.0, "data.train_size": 101, **changes}.items():
+        put(content, path.replace("__", "."), value)
     return content
 
 
 def test_the_last_batch_of_every_network_that_learns_by_it_is_looked_at():
-    found = mistakes_of(study())
+    actual = mistakes_of(study())
     # wrn16-2 teaches, and learns nothing by this method.
-    assert [line.split("(")[1].split(")")[0] for line in found] == [
+    assert [line.split("(")[1].split(")")[0] for line in actual] == [
         "wrn10-0.5",
         "wrn10-1",
         "wrn16-1",
     ]
-    where = "methods.kd.dist_weight: "
-    for line, network in zip(found, ["wrn10-0.5", "wrn10-1", "wrn16-1"], strict=True):
-        assert line.startswith(where) and line.endswith(LAST.format(network))
+    path = "methods.kd.dist_weight: "
+    for line, network in zip(actual, ["wrn10-0.5", "wrn10-1", "wrn16-1"], strict=True):
+        assert line.startswith(path) and line.endswith(LAST.format(network))
         assert "DIST compares the images of a batch and needs 2" in line
 
 
@@ -67,9 +67,9 @@ def test_what_fitnet_has_learnt_normalises_over_a_batch(size, fits, tmp_path):
         "linear": True, "groups": ((4, 2, 2), (8, 1, 1), (8, 1, 1)), "state": {"a": "float32 9"},
         "answer": (1.0,), "trained": (1.0,), "fewest": 1,
     }  # fmt: skip
-    made = ModelInfo(**facts)
-    where = network_card.card_path(tmp_path, "own", made.shape, made.classes)
-    where.write_text(json.dumps(network_card.serialize_card(made)))
+    result = ModelInfo(**facts)
+    path = network_card.card_path(tmp_path, "own", result.shape, result.classes)
+    path.write_text(json.dumps(network_card.serialize_card(result)))
     content = tiny_study.study(
         code=str(tmp_path),
         networks={"own": {"build": "mine.own"}},

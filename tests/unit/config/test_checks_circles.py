@@ -11,7 +11,7 @@ TWICE = ["again -> better"]
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "begins", "says"),
+    ("path", "value", "begins", "says"),
     [
         (
             "experiments.1.teachers",
@@ -34,8 +34,8 @@ TWICE = ["again -> better"]
         ("ensembles.equal.operations_of", "equal", "these need each other in a circle: ", "equal"),
     ],
 )
-def test_each_mistake_is_named(where, value, begins, says):
-    assert_named(said_of(where, value), begins, says, 2 if says in TWICE else 1)
+def test_each_mistake_is_named(path, value, begins, says):
+    assert_named(said_of(path, value), begins, says, 2 if says in TWICE else 1)
 
 
 def chain_of_blocks(count):
@@ -48,7 +48,7 @@ def chain_of_blocks(count):
 
 def test_experiments_may_lean_on_one_another_but_not_without_end(content):
     content["experiments"] = chain_of_blocks(50)
-    made = planner.build_plan(load.validate_study(content, "f"))
-    assert len(made.runs) == 51  # the scratch run and 50 generations
+    plan = planner.build_plan(load.validate_study(content, "f"))
+    assert len(plan.runs) == 51  # the scratch run and 50 generations
     content["experiments"] = chain_of_blocks(600)
     assert mistakes_of(content) == ["b50 leans on others that lean on others, more than 50 deep"]

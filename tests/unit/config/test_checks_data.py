@@ -13,7 +13,7 @@ from kdpipe.plan import planner
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "begins", "says"),
+    ("path", "value", "begins", "says"),
     [
         ("data.name", "digit", "data.name: ", "did you mean digits?"),
         ("data.train_size", 1048, "data: ", "exceed the 1,097 training images of digits"),
@@ -22,8 +22,8 @@ from kdpipe.plan import planner
         ("reading", "worst", "reading: ", "last"),
     ],
 )
-def test_each_mistake_is_named(where, value, begins, says):
-    assert_named(said_of(where, value), begins, says)
+def test_each_mistake_is_named(path, value, begins, says):
+    assert_named(said_of(path, value), begins, says)
 
 
 def test_the_best_epoch_on_validation_wants_images_to_be_best_on():
@@ -40,10 +40,10 @@ def test_validation_that_would_take_every_image_of_a_class_is_refused(tmp_path):
     (tmp_path / "mine.card.json").write_text(json.dumps(resealed(facts)))
     data = {"name": "mine", "path": str(tmp_path / "mine")}
     study = {**tiny_study.STUDY, "data": data | {"validation": 72}}
-    said = (
+    message = (
         r"data.validation: 72 .* leave none of owl to train on, which has 8: at most 28, or write"
     )
-    with pytest.raises(KdpipeError, match=said):
+    with pytest.raises(KdpipeError, match=message):
         load.validate_study(study, "f")
     for other in ({"validation": 28}, {"validation": 72, "draw": "share"}):
         assert load.validate_study({**study, "data": data | other}, "f")

@@ -5,7 +5,7 @@ from helpers.rich_study import assert_named, said_of
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "begins", "says"),
+    ("path", "value", "begins", "says"),
     [
         ("ensembles.three.networks", ["wrn10-1"] * 2, "ensembles.three.networks: ", "stands twice"),
         ("ensembles.three.networks", ["wrn"], "ensembles.three.networks: ", "no network 'wrn'"),
@@ -14,5 +14,5 @@ from helpers.rich_study import assert_named, said_of
         ("ensembles.shots.stops", ["checkpoint 11"], "ensembles.shots.stops: ", "past the end"),
     ],
 )
-def test_each_mistake_is_named(where, value, begins, says):
-    assert_named(said_of(where, value), begins, says)
+def test_each_mistake_is_named(path, value, begins, says):
+    assert_named(said_of(path, value), begins, says)

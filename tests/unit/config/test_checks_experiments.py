@@ -18,7 +18,7 @@ TWICE = [
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "begins", "says"),
+    ("path", "value", "begins", "says"),
     [
         (
             "experiments.0.students",
@@ -167,5 +167,5 @@ TWICE = [
         ),
     ],
 )
-def test_each_mistake_is_named(where, value, begins, says):
-    assert_named(said_of(where, value), begins, says, 2 if says in TWICE else 1)
+def test_each_mistake_is_named(path, value, begins, says):
+    assert_named(said_of(path, value), begins, says, 2 if says in TWICE else 1)

@@ -31,10 +31,10 @@ def study(tmp_path):
 
 
 def test_it_is_refused_with_the_sizes_that_fit(study):
-    found = mistakes_of(study(33, 16))
-    assert [line.split(" learns")[0].split()[-1] for line in found] == ["wrn10-1", "wrn10-0.5"]
-    assert found[0].startswith("recipe.batch_size: of 33 images in batches of 16 the last has 1, ")
-    below, above = map(int, re.findall(r"(\d+) or (\d+) fit", found[0])[0])
+    actual = mistakes_of(study(33, 16))
+    assert [line.split(" learns")[0].split()[-1] for line in actual] == ["wrn10-1", "wrn10-0.5"]
+    assert actual[0].startswith("recipe.batch_size: of 33 images in batches of 16 the last has 1, ")
+    below, above = map(int, re.findall(r"(\d+) or (\d+) fit", actual[0])[0])
     assert (below, above) == (15, 17)
     for size in (below, above):
         load.validate_study(study(33, size), "f")

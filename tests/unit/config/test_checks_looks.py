@@ -47,10 +47,10 @@ def test_only_the_seeds_of_the_look_that_is_due_are_planned():
     planned = {}
     for look in (1, 2, 3):
         content = looking(looks=[3, 4, 5], look=look, ensembles={"two": {"networks": ["wrn10-1"]}})
-        made = planner.build_plan(load.validate_study(content, "f"))
-        planned[look] = set(made.runs)
-        assert {run.seed for run in made.runs.values()} == set(range(look + 2))
-        assert {row.ensemble.seed for row in made.ensemble_rows} == set(range(look + 2))
+        plan = planner.build_plan(load.validate_study(content, "f"))
+        planned[look] = set(plan.runs)
+        assert {run.seed for run in plan.runs.values()} == set(range(look + 2))
+        assert {row.ensemble.seed for row in plan.ensemble_rows} == set(range(look + 2))
     assert planned[1] < planned[2] < planned[3]
     everything = planner.build_plan(
         load.validate_study(looking(ensembles=content["ensembles"]), "f")

@@ -11,12 +11,12 @@ from kdpipe.plan import planner, render
 BLIND = {"attention", "dist", "fitnet", "kd", "rkd", "sp", "ttm", "wttm"}
 
 
-def said(capsys, tmp_path, **changes) -> str:
+def get_message(capsys, tmp_path, **changes) -> str:
     study = tiny_study.write(tmp_path / "study.yaml", tiny_study.study(**changes))
     code = main(["check", str(study)])
-    found = capsys.readouterr()
-    assert code == (2 if found.err else 0)
-    return found.err
+    actual = capsys.readouterr()
+    assert code == (2 if actual.err else 0)
+    return actual.err
 
 
 @pytest.mark.parametrize("term", methods.load_terms())
@@ -26,19 +26,19 @@ def test_a_term_that_looks_at_labels_is_refused(term, tmp_path, capsys):
         "main": {"methods": ["this"]},
         "teacher_outputs": "auto",
     }
-    text = said(capsys, tmp_path, recipe={"mixup": 0.2}, **changes)
+    text = get_message(capsys, tmp_path, recipe={"mixup": 0.2}, **changes)
     if term in BLIND:
         assert text == ""
     else:
         assert "experiments[0] (main).methods: this: " in text
         assert "looks at the label of each image, and wrn10-0.5 learns from images mixed" in text
         only = {"wrn10-0.5": {"mixup": None}}
-        text = said(capsys, tmp_path, recipe={"mixup": 0.2}, network_recipes=only, **changes)
+        text = get_message(capsys, tmp_path, recipe={"mixup": 0.2}, network_recipes=only, **changes)
         assert text == ""
 
 
 def test_tables_are_refused_and_auto_is_live_and_priced(tmp_path, capsys):
-    text = said(capsys, tmp_path, recipe={"cutmix": 1.0}, teacher_outputs="table")
+    text = get_message(capsys, tmp_path, recipe={"cutmix": 1.0}, teacher_outputs="table")
     assert "teacher_outputs: table holds images as they are, and wrn10-0.5 learns from" in text
     # Nine views, and twenty epochs: a table would pay.
     for recipe, outputs in (({"epochs": 20}, "float16"), ({"epochs": 20, "mixup": 0.2}, "live")):
@@ -52,6 +52,6 @@ def test_tables_are_refused_and_auto_is_live_and_priced(tmp_path, capsys):
 
 
 def test_alphas_are_above_zero(tmp_path, capsys):
-    assert "recipe.mixup: 0: input should be greater than 0" in said(
+    assert "recipe.mixup: 0: input should be greater than 0" in get_message(
         capsys, tmp_path, recipe={"mixup": 0}
     )

@@ -5,7 +5,7 @@ from helpers.rich_study import assert_named, said_of
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "begins", "says"),
+    ("path", "value", "begins", "says"),
     [
         ("experiments.3.name", "size", "experiments[3].name: ", "taken by experiments[0].name"),
         ("experiments.3.name", "three", "ensembles.three: ", "taken by experiments[3].name"),
@@ -15,5 +15,5 @@ from helpers.rich_study import assert_named, said_of
         ("experiments.2.seeds", [7, 7], "experiments[2] (steps).seeds: ", "7 stands twice"),
     ],
 )
-def test_each_mistake_is_named(where, value, begins, says):
-    assert_named(said_of(where, value), begins, says)
+def test_each_mistake_is_named(path, value, begins, says):
+    assert_named(said_of(path, value), begins, says)

@@ -5,7 +5,7 @@ from helpers.rich_study import assert_named, said_of
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "begins", "says"),
+    ("path", "value", "begins", "says"),
     [
         ("network_recipes.wrn16-2.epoch", 4, "network_recipes.wrn16-2.epoch: 4: ", "mean epochs?"),
         ("network_recipes.wrn16-2.epochs", 5, "network_recipes.wrn16-2: ", "the drop at 5 is not"),
@@ -26,5 +26,5 @@ from helpers.rich_study import assert_named, said_of
         ),
     ],
 )
-def test_each_mistake_is_named(where, value, begins, says):
-    assert_named(said_of(where, value), begins, says)
+def test_each_mistake_is_named(path, value, begins, says):
+    assert_named(said_of(path, value), begins, says)

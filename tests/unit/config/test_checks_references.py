@@ -5,7 +5,7 @@ from helpers.rich_study import assert_named, said_of
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "begins", "says"),
+    ("path", "value", "begins", "says"),
     [
         ("tables.eskds", ["size"], "tables: there is no table 'eskds'", "did you mean eskd?"),
         ("claims", {"c1": ["size"]}, "claims: there is no claim 'c1'", "(known: C1, C2, C3, "),
@@ -18,5 +18,5 @@ from helpers.rich_study import assert_named, said_of
         ),
     ],
 )
-def test_each_mistake_is_named(where, value, begins, says):
-    assert_named(said_of(where, value), begins, says)
+def test_each_mistake_is_named(path, value, begins, says):
+    assert_named(said_of(path, value), begins, says)

@@ -10,7 +10,7 @@ from kdpipe.config.partial_config import PartialConfig
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "begins", "says"),
+    ("path", "value", "begins", "says"),
     [
         ("splits", [0, 2, 0], "splits: ", "0 stands twice"),
         ("splits", [], "splits: ", "at least 1 entry is wanted"),
@@ -19,8 +19,8 @@ from kdpipe.config.partial_config import PartialConfig
         ("splts", [0, 1], "splts: ", "did you mean splits?"),
     ],
 )
-def test_each_mistake_is_named(where, value, begins, says):
-    assert_named(said_of(where, value), begins, says)
+def test_each_mistake_is_named(path, value, begins, says):
+    assert_named(said_of(path, value), begins, says)
 
 
 def test_splits_between_which_nothing_differs_are_refused():

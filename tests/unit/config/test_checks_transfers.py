@@ -7,7 +7,7 @@ CLOTHES = "transfers.clothes"
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "begins", "says"),
+    ("path", "value", "begins", "says"),
     [
         (
             f"{CLOTHES}.blocks",
@@ -53,5 +53,5 @@ CLOTHES = "transfers.clothes"
         ),
     ],
 )
-def test_each_mistake_is_named(where, value, begins, says):
-    assert_named(said_of(where, value), begins, says)
+def test_each_mistake_is_named(path, value, begins, says):
+    assert_named(said_of(path, value), begins, says)

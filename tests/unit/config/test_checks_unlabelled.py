@@ -64,11 +64,11 @@ def test_those_of_ones_own_are_enough_and_of_this_study(tmp_path):
 
 def test_a_path_is_seen_from_the_study_file(tmp_path):
     synthetic_data.unlabelled_card(tmp_path / "more", 64)
-    found = load.validate_study(content(unlabelled="more"), "tiny", tmp_path)
-    assert found.data.unlabelled == str(tmp_path / "more")
+    actual = load.validate_study(content(unlabelled="more"), "tiny", tmp_path)
+    assert actual.data.unlabelled == str(tmp_path / "more")
     synthetic_data.unlabelled_card(tmp_path / "rest", 64)
-    found = load.validate_study(content(unlabelled="./rest"), "tiny", tmp_path)
-    assert found.data.unlabelled == str(tmp_path / "rest")
+    actual = load.validate_study(content(unlabelled="./rest"), "tiny", tmp_path)
+    assert actual.data.unlabelled == str(tmp_path / "rest")
     assert load.validate_study(content(), "tiny", tmp_path).data.unlabelled == "rest"
 
 

@@ -13,21 +13,23 @@ from kdpipe.plan import planner
 
 def test_ends_and_members_are_as_many_as_the_plan_makes():
     content = rich()
-    size, made = (
+    size, result = (
         RunCounter(PartialConfig(content, "f")),
         planner.build_plan(load.validate_study(content, "f")),
     )
-    for block in made.study.experiments:
-        seed = (block.seeds or made.study.seeds)[0]
-        cells = [cell for cell in made.cells if cell.block == block.name and cell.seed == seed]
+    for block in result.study.experiments:
+        seed = (block.seeds or result.study.seeds)[0]
+        cells = [cell for cell in result.cells if cell.block == block.name and cell.seed == seed]
         ends = [cell for cell in cells if cell.last and (cell.via or not block.via)]
         assert len(ends) == size.count_end_networks(block), block.name
     for name in ("three", "shots", "equal"):
-        ensemble = made.study.ensembles[name]
-        (members,) = {len(row.ensemble.members) for row in made.ensemble_rows if row.label == name}
+        ensemble = result.study.ensembles[name]
+        (members,) = {
+            len(row.ensemble.members) for row in result.ensemble_rows if row.label == name
+        }
         assert members == size.count_copies(name) * size.count_members(ensemble), name
-    distilled = [run for run in made.runs.values() if run.spec.teacher]
-    assert len(distilled) <= size.count_runs() <= 2 * len(made.runs)
+    distilled = [run for run in result.runs.values() if run.spec.teacher]
+    assert len(distilled) <= size.count_runs() <= 2 * len(result.runs)
 
 
 def doubling(count):
@@ -76,9 +78,9 @@ def test_what_is_trained_besides_is_counted_too(content):
     }
     content |= {"experiments": [block], "seeds": [0, 1, 2]}
     content["recipe"]["epochs"] = 4
-    made = planner.build_plan(load.validate_study(content, "f"))
+    plan = planner.build_plan(load.validate_study(content, "f"))
     assert RunCounter(PartialConfig(content, "f")).count_runs() == 3 * (2 + 4 + 8 + 4 + 8)
-    assert len(made.runs) == 3 * (2 + 4 + 8 + 4 + 6)  # two paths are held at one length
+    assert len(plan.runs) == 3 * (2 + 4 + 8 + 4 + 6)  # two paths are held at one length
     block["scratch_long"] = False
     many = content | {"seeds": list(range(7200))}  # 57,600 distilled, 100,800 in all
     assert "at most 100,000" in mistakes_of(many)[0]
@@ -100,8 +102,8 @@ def test_every_probe_of_a_transfer_is_counted(content, more, probes):
     runs = RunCounter(PartialConfig(content, "f")).count_runs()
     mnist = {"name": "mnist", "train_size": 40, "validation": 20, "resize": 8}
     content["transfers"] = {"mnist": {"data": mnist, "blocks": ["main"]}}
-    made = planner.build_plan(load.validate_study(content, "f"))
-    assert len(made.probes) == probes
+    plan = planner.build_plan(load.validate_study(content, "f"))
+    assert len(plan.probes) == probes
     assert RunCounter(PartialConfig(content, "f")).count_runs() - runs == probes
     content["seeds"] = list(range(100_000 // (runs + probes) + 1))
     assert "at most 100,000" in mistakes_of(content)[0]
@@ -121,8 +123,8 @@ def test_every_gauge_is_counted_where_files_are_asked_for(content, more, gauges)
     runs = RunCounter(PartialConfig(content, "f")).count_runs()
     assert RunCounter(PartialConfig(content | {"export": False}, "f")).count_runs() == runs
     content["export"] = True
-    made = planner.build_plan(load.validate_study(content, "f"))
-    assert len(made.gauges) == gauges
+    plan = planner.build_plan(load.validate_study(content, "f"))
+    assert len(plan.gauges) == gauges
     assert RunCounter(PartialConfig(content, "f")).count_runs() - runs == gauges
     content["seeds"] = list(range(100_000 // (runs + gauges) + 1))
     assert "at most 100,000" in mistakes_of(content)[0]

@@ -11,7 +11,7 @@ INTEGER = "input should be a valid integer"
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "begins", "says"),
+    ("path", "value", "begins", "says"),
     [
         ("study", "a/b", "study: 'a/b': ", NAME),
         ("study", "../up", "study: '../up': ", NAME),
@@ -132,18 +132,18 @@ INTEGER = "input should be a valid integer"
         ("experiments.0.stops", ["5"], "experiments[0] (size).stops[0]: '5': ", STOP),
     ],
 )
-def test_each_mistake_is_named(where, value, begins, says):
-    assert_named(said_of(where, value), begins, says)
+def test_each_mistake_is_named(path, value, begins, says):
+    assert_named(said_of(path, value), begins, says)
 
 
 @pytest.mark.parametrize(
-    ("where", "key"),
+    ("path", "key"),
     [("", "study"), ("", "recipe"), ("data", "name"), ("recipe", "lr"), ("experiments.0", "name")],
 )
-def test_a_missing_key_is_named(where, key):
+def test_a_missing_key_is_named(path, key):
     part = content = rich()
-    for step in filter(None, where.split(".")):
+    for step in filter(None, path.split(".")):
         part = part[int(step) if step.isdigit() else step]
     del part[key]
-    place = f"{where}.{key}".removeprefix(".").replace(".0.", "[0].")
-    assert f"{place}: this key is missing" in mistakes_of(content)
+    store = f"{path}.{key}".removeprefix(".").replace(".0.", "[0].")
+    assert f"{store}: this key is missing" in mistakes_of(content)

@@ -185,8 +185,8 @@ def mutate(content, path, action, value):
     elif action == "remove":
         content.pop(last, None)
     elif last in content:
-        found = content[last] if action == "copy" else content.pop(last)
-        content[f"{last}x" if action == "copy" else str(last)[:-1]] = found
+        actual = content[last] if action == "copy" else content.pop(last)
+        content[f"{last}x" if action == "copy" else str(last)[:-1]] = actual
 
 
 @given(st.lists(MUTATION, min_size=1, max_size=4))
@@ -214,8 +214,8 @@ def check(path, folder):
     """What the command did, and the seconds of a core that it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     command = [sys.executable, "-m", "kdpipe", "check", str(path)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
-    return done, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    return process, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
 HUGE = {"a": ["x"] * 40_000}
@@ -236,17 +236,17 @@ def test_the_command_refuses_with_one_message_and_writes_nothing(kind, tmp_path)
     text = NO_STUDY[kind]
     path = tmp_path / "study.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    done, seconds = check(path, tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == "" and "Traceback" not in done.stderr
-    assert done.stderr.startswith(f"kdpipe: {path}: ") and done.stderr.count("kdpipe: ") == 1
+    process, seconds = check(path, tmp_path)
+    assert process.returncode == 2
+    assert process.stdout == "" and "Traceback" not in process.stderr
+    assert process.stderr.startswith(f"kdpipe: {path}: ") and process.stderr.count("kdpipe: ") == 1
     assert seconds < 2
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_command_passes_the_studies_that_ship(tmp_path):
     for path in [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]:
-        done, _ = check(path, tmp_path)
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr
-        assert "no mistakes" in done.stdout
+        process, _ = check(path, tmp_path)
+        assert (process.returncode, process.stderr) == (0, ""), process.stderr
+        assert "no mistakes" in process.stdout
     assert list(tmp_path.iterdir()) == []

@@ -58,7 +58,7 @@ def test_who_teaches_under_a_name(teacher, head):
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "epochs"),
+    ("path", "value", "epochs"),
     [
         ("study", "s", (10, 6)),
         ("recipe.epochs", 12, (12, 6)),
@@ -69,9 +69,9 @@ def test_who_teaches_under_a_name(teacher, head):
         ("network_recipes.wrn16-2.epochs", 0, (10, None)),
     ],
 )
-def test_how_long_a_network_trains(where, value, epochs):
+def test_how_long_a_network_trains(path, value, epochs):
     content = rich()
-    put(content, where, value)
+    put(content, path, value)
     parsed = PartialConfig(content, "f")
     assert (parsed.get_epochs("wrn16-1"), parsed.get_epochs("wrn16-2")) == epochs
 

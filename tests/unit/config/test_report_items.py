@@ -32,5 +32,5 @@ from kdpipe.config import paths
 assert paths.list_tables() and paths.list_claims()
 print(*(name for name in sys.modules if name.startswith(("kdpipe.report.", "kdpipe.analysis."))))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (process.returncode, process.stdout.strip()) == (0, ""), process.stderr

@@ -49,8 +49,8 @@ CASES = {
 
 def apply_case(case):
     content = rich()
-    for where, value in case.items():
-        put(content, where, value)
+    for path, value in case.items():
+        put(content, path, value)
     return content
 
 
@@ -90,5 +90,5 @@ from kdpipe.config import rule
 assert rule.load_rules()
 print(*{{"torch", "torchvision", "pandas", "numpy", "scipy"}} & set(sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (process.returncode, process.stdout.strip()) == (0, ""), process.stderr

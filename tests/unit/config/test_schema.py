@@ -19,10 +19,10 @@ SCHEMA = Path(__file__).parents[3] / "workflow" / "schemas" / "study.schema.json
 
 def test_the_schema_is_in_step():
     """If this fails: python -m kdpipe schema > workflow/schemas/study.schema.json"""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "kdpipe", "schema"], capture_output=True, text=True, check=True
     )
-    assert SCHEMA.read_text() == done.stdout, test_the_schema_is_in_step.__doc__
+    assert SCHEMA.read_text() == process.stdout, test_the_schema_is_in_step.__doc__
 
 
 def test_the_schema_describes_every_key():
@@ -87,6 +87,6 @@ def test_a_recipe_for_one_network_changes_just_what_it_says(content):
     content["network_recipes"] = {"wrn16-1": {"lr": 0.01, "epochs": 8}}
     study = load.validate_study(content, "f")
     assert study.get_recipe("wrn10-0.5") == study.recipe
-    found = study.get_recipe("wrn16-1")
-    assert (found.lr, found.epochs) == (0.01, 8)
-    assert found.model_copy(update={"lr": 0.05, "epochs": 2}) == study.recipe
+    actual = study.get_recipe("wrn16-1")
+    assert (actual.lr, actual.epochs) == (0.01, 8)
+    assert actual.model_copy(update={"lr": 0.05, "epochs": 2}) == study.recipe

@@ -26,7 +26,7 @@ SOUND = {
 }
 
 
-def said(change) -> str:
+def get_message(change) -> str:
     content = copy.deepcopy(SOUND)
     change(content)
     with pytest.raises(StudyError) as refused:
@@ -42,14 +42,14 @@ def test_a_sound_one_is_taken():
 
 
 def test_an_unknown_block_is_named_with_the_nearest():
-    assert "no experiment gird" in said(lambda c: c["search"].update(blocks=["gird"]))
-    assert "stands twice" in said(lambda c: c["search"].update(blocks=["grid", "grid"]))
+    assert "no experiment gird" in get_message(lambda c: c["search"].update(blocks=["gird"]))
+    assert "stands twice" in get_message(lambda c: c["search"].update(blocks=["grid", "grid"]))
 
 
 def test_there_have_to_be_seeds_to_choose_by():
-    message = said(lambda c: c.update(seeds=[0, 1, 2]))
+    message = get_message(lambda c: c.update(seeds=[0, 1, 2]))
     assert "search.fresh_seeds: 3 of 3 seeds (0, 1, 2) leave none" in message
-    assert "fresh_seeds" in said(lambda c: c["search"].update(fresh_seeds=2))
+    assert "fresh_seeds" in get_message(lambda c: c["search"].update(fresh_seeds=2))
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_there_have_to_be_seeds_to_choose_by():
     ],
 )
 def test_what_needs_every_cell_or_cannot_choose_is_refused(change, words):
-    assert words in said(change)
+    assert words in get_message(change)

@@ -25,7 +25,7 @@ def test_plain_yaml_is_read_as_yaml_reads_it():
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "output"),
     [
         (b"", "this is empty"),
         (b"[1, 2]", "this is a list"),
@@ -57,12 +57,12 @@ def test_plain_yaml_is_read_as_yaml_reads_it():
         (b"a: '" + b"x" * 100_000 + b"'", "too long; a study file has at most 65,536 bytes"),
     ],
 )
-def test_what_is_not_plain_yaml_is_refused(data, said):
+def test_what_is_not_plain_yaml_is_refused(data, output):
     started = time.process_time()
     with pytest.raises(StudyError) as error:
         load.parse_yaml(data, "study.yaml")
     message = str(error.value)
-    assert message.startswith("study.yaml: ") and said in message
+    assert message.startswith("study.yaml: ") and output in message
     assert "\n" not in message and len(message) < 400
     assert time.process_time() - started < 1
 

@@ -45,64 +45,68 @@ def test_operations_and_strengths_are_torchvisions(policy, size):
     space = THEIRS[policy]._AUGMENTATION_SPACE
     assert list(space) == list(augment.OPERATIONS)
     for name, (strengths, signed) in space.items():
-        ours, theirs = augment.compute_magnitudes(policy, name, *size), strengths(31, *size)
-        assert (ours is None) == (theirs is None) == (name in augment.WITHOUT_MAGNITUDE)
-        assert ours is None or torch.equal(ours, theirs), name
+        actual, reference = augment.compute_magnitudes(policy, name, *size), strengths(31, *size)
+        assert (actual is None) == (reference is None) == (name in augment.WITHOUT_MAGNITUDE)
+        assert actual is None or torch.equal(actual, reference), name
         assert signed == (name not in augment.WITHOUT_MAGNITUDE | augment.UNSIGNED)
 
 
 def drawn(seed: int, policy: str, operations: int, magnitude: int | None) -> list:
     """What one image goes through, drawn one number after the other from its own seed."""
-    space, found = THEIRS[policy]._AUGMENTATION_SPACE, []
+    space, actual = THEIRS[policy]._AUGMENTATION_SPACE, []
     for step in range(operations):
         which, strong, sign = (splitmix(seed, 3 * step + part) % 2**63 for part in range(3))
         name = list(space)[which % len(space)]
         strengths, signed = space[name]
         values = strengths(31, 10, 9)
         if values is None:
-            found.append((name, 0.0))
+            actual.append((name, 0.0))
             continue
         value = float(values[strong % 31 if magnitude is None else magnitude])
-        found.append((name, -value if signed and sign % 2 == 0 else value))
-    return found
+        actual.append((name, -value if signed and sign % 2 == 0 else value))
+    return actual
 
 
 @pytest.mark.parametrize("channels", IMAGES)
 @pytest.mark.parametrize(
-    "asked",
+    "requests",
     [{"policy": "rand", "operations": 2, "magnitude": 20}, {"policy": "trivial"}],
     ids=["rand", "trivial"],
 )
-def test_groups_are_what_torchvision_does_to_an_image_at_a_time(channels, asked):
-    keys = augment.Keys.model_validate({"augment": asked})
+def test_groups_are_what_torchvision_does_to_an_image_at_a_time(channels, requests):
+    keys = augment.Keys.model_validate({"augment": requests})
     many = seeds(80)
     index = torch.arange(80) % 4
     images = torch.from_numpy(IMAGES[channels])[index]
-    given = images.permute(0, 2, 3, 1).clone()
-    found = augment.transform_uint8(keys, many, given).permute(0, 3, 1, 2)
-    theirs, names = THEIRS[asked["policy"]], set()
+    inputs = images.permute(0, 2, 3, 1).clone()
+    actual = augment.transform_uint8(keys, many, inputs).permute(0, 3, 1, 2)
+    reference, names = THEIRS[requests["policy"]], set()
     for one, seed in enumerate(many.tolist()):
         image = images[one]
-        steps = drawn(seed, asked["policy"], asked.get("operations", 1), asked.get("magnitude"))
+        steps = drawn(
+            seed, requests["policy"], requests.get("operations", 1), requests.get("magnitude")
+        )
         for name, strength in steps:
-            image = theirs._apply_image_or_video_transform(
-                image, name, strength, interpolation=theirs.interpolation, fill=theirs._fill
+            image = reference._apply_image_or_video_transform(
+                image, name, strength, interpolation=reference.interpolation, fill=reference._fill
             )
             names.add(name)
-        assert torch.equal(found[one], image), steps
+        assert torch.equal(actual[one], image), steps
     assert names == set(augment.OPERATIONS), "not every operation was tried"
 
 
-def rectangle(seed: int, asked: dict, height: int, width: int) -> tuple[int, int, int, int] | None:
+def rectangle(
+    seed: int, requests: dict, height: int, width: int
+) -> tuple[int, int, int, int] | None:
     """As torchvision's RandomErasing draws it, with its numbers from a seed."""
 
     def uniform(number: int) -> float:
         return (splitmix(seed, number) % 2**63 >> 10) / 2**53
 
-    if uniform(0) >= asked["probability"]:
+    if uniform(0) >= requests["probability"]:
         return None
-    low, high = (math.log(value) for value in asked["ratio"])
-    least, most = asked["scale"]
+    low, high = (math.log(value) for value in requests["ratio"])
+    least, most = requests["scale"]
     for turn in range(10):
         area = height * width * (least + (most - least) * uniform(3 + 2 * turn))
         ratio = math.exp(low + (high - low) * uniform(4 + 2 * turn))
@@ -116,21 +120,21 @@ def rectangle(seed: int, asked: dict, height: int, width: int) -> tuple[int, int
 
 def test_erased_is_what_is_erased_in_an_image_at_a_time():
     """Of large rectangles many do not fit at once; none at all where none ever does."""
-    asked = {"probability": 0.6, "scale": [0.3, 1.0], "ratio": [0.2, 5.0]}
-    keys = erase.Keys.model_validate({"erase": asked})
+    requests = {"probability": 0.6, "scale": [0.3, 1.0], "ratio": [0.2, 5.0]}
+    keys = erase.Keys.model_validate({"erase": requests})
     many = seeds(300)
     x = torch.rand(300, 2, 10, 9) + 1
-    given = x.clone(memory_format=torch.channels_last)
-    found = erase.transform_tensor(keys, many, given)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    inputs = x.clone(memory_format=torch.channels_last)
+    actual = erase.transform_tensor(keys, many, inputs)
+    assert actual.is_contiguous(memory_format=torch.channels_last)
     erased = 0
     for one, seed in enumerate(many.tolist()):
         expected = x[one].clone()
-        if (place := rectangle(seed, asked, 10, 9)) is not None:
-            top, left, tall, wide = place
+        if (store := rectangle(seed, requests, 10, 9)) is not None:
+            top, left, tall, wide = store
             expected[:, top : top + tall, left : left + wide] = 0
             erased += 1
-        assert torch.equal(found[one], expected)
+        assert torch.equal(actual[one], expected)
     assert 130 < erased < 210
     never = erase.Keys.model_validate({"erase": {"probability": 1.0, "scale": [1.0, 1.0]}})
     assert torch.equal(erase.transform_tensor(never, many, x.clone()), x)
@@ -160,8 +164,8 @@ def test_a_view_is_its_seed_and_not_its_batch():
 
 
 def test_without_end_every_place_of_a_crop_is_equally_often_taken():
-    made = Views.from_spec({"pad": 1, "flip": True, "erase": {"probability": 0.1}})
-    values = {digit.position: value for digit, _, value in made.decode(seeds(9000))}
+    result = Views.from_spec({"pad": 1, "flip": True, "erase": {"probability": 0.1}})
+    values = {digit.position: value for digit, _, value in result.decode(seeds(9000))}
     places, mirrored = torch.bincount(values[2]), torch.bincount(values[1])
     assert len(places) == 9 and all(880 < n < 1120 for n in places.tolist())
     assert len(mirrored) == 2 and abs(int(mirrored[0]) - 4500) < 200

@@ -39,8 +39,8 @@ def planned(folder, **of_data):
 @pytest.fixture(params=["array", "stream"])
 def mine(request, tmp_path):
     """The data, their card as JSON, and what a study says besides."""
-    made = synthetic_data.arrays((3, 16, 16), 4, 48, 16)
-    folder = synthetic_data.class_folders(tmp_path / "mine", made)
+    arrays = synthetic_data.arrays((3, 16, 16), 4, 48, 16)
+    folder = synthetic_data.class_folders(tmp_path / "mine", arrays)
     streams = request.param == "stream"
     make_card(folder, "mine", None, **({"stream": 16} if streams else {}))
     keys = {"mean": [0.5] * 3, "std": [0.2] * 3} if streams else {}
@@ -77,23 +77,23 @@ def test_a_card_without_a_seal_is_to_be_made_again_and_is_then_the_same(mine):
     """As kdpipe wrote it once; the message has the command."""
     folder, facts, keys = mine
     text = list(planned(folder, **keys).runs)
-    place = cards.get_card_path(folder)
-    place.write_text(json.dumps({key: facts[key] for key in facts if key != "seal"}))
+    store = cards.get_card_path(folder)
+    store.write_text(json.dumps({key: facts[key] for key in facts if key != "seal"}))
     with pytest.raises(KdpipeError, match="has no seal") as error:
         planned(folder, **keys)
     typed = shlex.split(str(error.value).partition("type once: ")[2])
     assert typed[0] == "kdpipe" and main(typed[1:]) == 0
-    assert json.loads(place.read_text()) == facts and list(planned(folder, **keys).runs) == text
+    assert json.loads(store.read_text()) == facts and list(planned(folder, **keys).runs) == text
 
 
 def test_a_card_that_was_sealed_again_is_compared_with_the_arrays(mine, tmp_path):
     """What it says wrong ends before there is a result of it."""
     folder, facts, keys = mine
     facts = facts | {"counts": []}  # or the card itself would say that train is another
-    made = planned(folder, **keys)
-    place = Store(tmp_path / "results")
-    prepare_dataset("mine", place, str(folder))
-    labels = splits.load_split(next(iter(made.runs.values())).spec.data, place).train.labels
+    plan = planned(folder, **keys)
+    store = Store(tmp_path / "results")
+    prepare_dataset("mine", store, str(folder))
+    labels = splits.load_split(next(iter(plan.runs.values())).spec.data, store).train.labels
     passed = {key: 0 for key in COUNTS}
     for field, other in changed(facts):
         other = other if field == "seal" else resealed(other)
@@ -107,29 +107,29 @@ def test_a_card_that_was_sealed_again_is_compared_with_the_arrays(mine, tmp_path
             with pytest.raises(DataError, match=r"its card says|not those of its card"):
                 prepare_dataset("mine", Store(tmp_path / "other"), str(folder))
         try:  # what was prepared before
-            split = splits.load_split(run.spec.data, place)
+            split = splits.load_split(run.spec.data, store)
             split.check_network(run.spec.network)
         except KdpipeError:
             continue
         assert len(split.train) == run.spec.data.train_size
         if field != "train":  # fewer are a subset, and the run is another and says so
-            assert run.digest in {each.digest for each in made.runs.values()}, (field, other)
+            assert run.digest in {each.digest for each in plan.runs.values()}, (field, other)
             assert split.train.labels.tolist() == labels.tolist()
     assert all(passed[key] for key in ("train", "test", "sha256")), passed  # names count classes
 
 
 def test_every_field_of_a_prepared_card_that_is_changed_is_found_or_does_not_matter(mine, tmp_path):
     folder, _, keys = mine
-    place = Store(tmp_path / "results")
-    prepare_dataset("mine", place, str(folder))
+    store = Store(tmp_path / "results")
+    prepare_dataset("mine", store, str(folder))
     run = next(iter(planned(folder, **keys).runs.values()))
-    labels = splits.load_split(run.spec.data, place).train.labels.tolist()
-    path = place.data(planned(folder, **keys).card.folder) / "card.json"
+    labels = splits.load_split(run.spec.data, store).train.labels.tolist()
+    path = store.data(planned(folder, **keys).card.folder) / "card.json"
     facts = json.loads(path.read_text())
     for field, other in changed(facts):
         path.write_text(json.dumps(other))
         try:
-            split = splits.load_split(run.spec.data, place)
+            split = splits.load_split(run.spec.data, store)
         except KdpipeError:
             continue
         if field in (*COUNTS, "name", "files"):

@@ -64,5 +64,5 @@ def test_planning_from_a_card_reads_no_image():
         "config.DataConfig(name='digits'); "
         "print(sorted({'numpy', 'torch', 'torchvision', 'pandas', 'scipy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (process.stdout, process.stderr) == ("[]\n", "")

@@ -82,8 +82,8 @@ def test_every_mode_of_pil_is_converted_or_refused():
 def test_a_mode_is_converted_as_by_hand(mode):
     image, expected, near = CONVERTED[mode]
     assert image.mode == mode
-    found = np.asarray(decoding.convert_image(image, "x", 3)).astype(float)
-    assert np.abs(found - np.clip(expected, 0, 255)).max() <= near
+    actual = np.asarray(decoding.convert_image(image, "x", 3)).astype(float)
+    assert np.abs(actual - np.clip(expected, 0, 255)).max() <= near
     luma = np.clip(expected, 0, 255) @ [0.299, 0.587, 0.114]
     assert np.abs(np.asarray(decoding.convert_image(image, "x", 1)) - luma).max() <= near + 1
 
@@ -118,8 +118,8 @@ def test_sixteen_bits_keep_their_high_byte_in_every_format(ending):
 
 def test_colour_of_sixteen_bits_is_as_grey_of_sixteen_bits():
     body = np.repeat(DEEP[:, :, None], 3, axis=2).astype(">u2").tobytes()
-    found = pixels_of(io.BytesIO(b"P6 7 5 65535\n" + body), 3)
-    assert np.abs(found[:, :, 0].astype(int) - pixels_of(pgm(DEEP, 65535))).max() <= 1
+    actual = pixels_of(io.BytesIO(b"P6 7 5 65535\n" + body), 3)
+    assert np.abs(actual[:, :, 0].astype(int) - pixels_of(pgm(DEEP, 65535))).max() <= 1
 
 
 def test_white_is_white_whatever_full_is():
@@ -130,12 +130,12 @@ def test_white_is_white_whatever_full_is():
     ("tag", "value", "expected"), [(262, 0, 255 - (DEEP >> 8)), (262, 1, None)]
 )
 def test_a_tiff_may_have_its_white_at_nought(tag, value, expected):
-    found = pixels_of(saved(Image.fromarray(DEEP), "TIFF", tiffinfo={tag: value}))
-    assert np.array_equal(found, DEEP >> 8 if expected is None else expected)
+    actual = pixels_of(saved(Image.fromarray(DEEP), "TIFF", tiffinfo={tag: value}))
+    assert np.array_equal(actual, DEEP >> 8 if expected is None else expected)
 
 
 @pytest.mark.parametrize(
-    ("file", "said"),
+    ("file", "message"),
     [
         (saved(Image.new("I", (3, 3)), "TIFF"), "a TIFF of mode I,"),
         (saved(Image.new("F", (3, 3)), "TIFF"), "a TIFF of mode F,"),
@@ -148,14 +148,14 @@ def test_a_tiff_may_have_its_white_at_nought(tag, value, expected):
         (saved(Image.new("RGB", (3, 3)), "EPS"), "none of BMP, GIF, JPEG, PNG"),
     ],
 )
-def test_what_a_file_does_not_say_is_not_guessed(file, said):
+def test_what_a_file_does_not_say_is_not_guessed(file, message):
     with (
-        pytest.raises(DataError, match=f"mine.* {said}"),
+        pytest.raises(DataError, match=f"mine.* {message}"),
         decoding.open_image(file, "mine") as image,
     ):
         decoding.convert_image(image, "mine", 3)
     file.seek(0)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         decoding.read_header(file)
 
 
@@ -183,9 +183,9 @@ def test_a_picture_is_turned_upright(ending, orientation):
     expected = TURNED[orientation](smooth)
     assert decoding.read_header(file).size == expected.shape[1::-1]
     file.seek(0)
-    found = pixels_of(file, 3)
-    assert found.shape == expected.shape
-    assert np.abs(found.astype(int) - expected).max() <= (6 if ending == "JPEG" else 0)
+    actual = pixels_of(file, 3)
+    assert actual.shape == expected.shape
+    assert np.abs(actual.astype(int) - expected).max() <= (6 if ending == "JPEG" else 0)
 
 
 @pytest.mark.parametrize("orientation", TURNED)
@@ -203,9 +203,9 @@ def test_a_tiff_is_turned_upright_however_it_lies_in_its_file(
     image.save(tmp_path / "x.tif", exif=exif, compression=compression)
     lying = np.asarray(image.convert("L")) if mode == "1" else grey
     expected = TURNED[orientation](lying[:, :, None])[:, :, 0]
-    found = decoding.decode_image(tmp_path / "x.tif", 1, None)[0]
-    assert found.shape == expected.shape == decoding.read_header(tmp_path / "x.tif").size[::-1]
-    assert np.abs(found.astype(int) - expected).max() <= (1 if mode == "CMYK" else 0)
+    actual = decoding.decode_image(tmp_path / "x.tif", 1, None)[0]
+    assert actual.shape == expected.shape == decoding.read_header(tmp_path / "x.tif").size[::-1]
+    assert np.abs(actual.astype(int) - expected).max() <= (1 if mode == "CMYK" else 0)
 
 
 def test_pictures_that_differ_below_8_bits_are_not_called_one_twice(tmp_path):
@@ -236,9 +236,9 @@ def test_deep_pictures_of_a_phone_are_one_array_and_a_stream(tmp_path):
     make_card(tmp_path / "mine", None, None)
     card = cards.read_card(cards.get_card_path(tmp_path / "mine"))
     assert card.shape == (1, 20, 16)
-    found = reader.read_custom_data(card, tmp_path / "mine")["train_images"][0, 0]
+    actual = reader.read_custom_data(card, tmp_path / "mine")["train_images"][0, 0]
     with Image.open(tmp_path / "mine" / "train" / "c0" / "train0.png") as image:
-        assert np.array_equal(found, np.rot90(np.asarray(image) >> 8, -1))
+        assert np.array_equal(actual, np.rot90(np.asarray(image) >> 8, -1))
 
     make_card(tmp_path / "mine", None, None, stream=16)
     card = cards.read_card(cards.get_card_path(tmp_path / "mine"))
@@ -250,7 +250,7 @@ def test_deep_pictures_of_a_phone_are_one_array_and_a_stream(tmp_path):
         tmp_path, "train", np.arange(4), tmp_path / "mine", card.shape, is_custom=True
     )
     (x,) = streaming.StreamedBatches(files, IDENTITY_VIEWS, [0.0], [1.0]).unaugmented_batches(4)
-    oracle = v2.CenterCrop(16)(v2.Resize(18)(Image.fromarray(found)))
+    oracle = v2.CenterCrop(16)(v2.Resize(18)(Image.fromarray(actual)))
     assert np.array_equal((x[0, 0] * 255).round().numpy(), np.asarray(oracle))
 
 
@@ -268,8 +268,8 @@ def test_imagenet_is_decoded_as_before(tmp_path):
         lying = np.asarray(image.convert("RGB"))
     for own in (True, False):
         files = cache.ImageFiles(tmp_path, "train", np.arange(1), tmp_path, (3, 16, 16), own)
-        found = np.asarray(streaming._DecodingDataset(files, IDENTITY_VIEWS).decode(0))
-        assert np.array_equal(found, lying[::-1, ::-1] if own else lying)
+        actual = np.asarray(streaming._DecodingDataset(files, IDENTITY_VIEWS).decode(0))
+        assert np.array_equal(actual, lying[::-1, ::-1] if own else lying)
 
 
 def test_only_a_known_set_is_decoded_as_before(tmp_path, monkeypatch):

@@ -28,83 +28,87 @@ FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 def make(name, **sizes):
     shape, classes, files = synthetic_data.PUBLISHED[name]
-    made = synthetic_data.arrays(shape, classes, **sizes)
-    content = files(made)
-    return made, content, synthetic_data.card(name, made, content)
+    arrays = synthetic_data.arrays(shape, classes, **sizes)
+    content = files(arrays)
+    return arrays, content, synthetic_data.card(name, arrays, content)
 
 
-def same(found, made):
-    assert list(found) == list(made)
-    for key in made:
-        assert found[key].dtype == made[key].dtype and np.array_equal(found[key], made[key]), key
+def same(actual, result):
+    assert list(actual) == list(result)
+    for key in result:
+        assert actual[key].dtype == result[key].dtype and np.array_equal(
+            actual[key], result[key]
+        ), key
 
 
 @pytest.mark.parametrize("name", synthetic_data.PUBLISHED)
 def test_files_in_the_true_format_are_read(name, tmp_path):
-    made, files, card = make(name)
-    same(download.read_published(card, synthetic_data.write(tmp_path, files), tmp_path), made)
+    result, files, card = make(name)
+    same(download.read_published(card, synthetic_data.write(tmp_path, files), tmp_path), result)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-@pytest.mark.parametrize("where", ["the archive", "a folder with the archive", "extracted"])
-def test_cifar_is_found_in_its_archive_and_beside_it(name, where, tmp_path):
-    made, files, card = make(name)
+@pytest.mark.parametrize("path", ["the archive", "a folder with the archive", "extracted"])
+def test_cifar_is_found_in_its_archive_and_beside_it(name, path, tmp_path):
+    result, files, card = make(name)
     inner = "cifar-10-batches-py" if name == "cifar10" else "cifar-100-python"
-    place = tmp_path / "x"
-    if where == "extracted":
-        synthetic_data.write(place / inner, files)
+    store = tmp_path / "x"
+    if path == "extracted":
+        synthetic_data.write(store / inner, files)
     else:
-        archive = synthetic_data.tar(place / f"{name}-python.tar.gz", inner, files)
-        place = archive if where == "the archive" else place
-    same(download.read_published(card, place, tmp_path), made)
+        archive = synthetic_data.tar(store / f"{name}-python.tar.gz", inner, files)
+        store = archive if path == "the archive" else store
+    same(download.read_published(card, store, tmp_path), result)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_is_what_torchvision_reads(name, tmp_path, monkeypatch):
-    made, files, card = make(name)
-    theirs = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
-    synthetic_data.write(tmp_path / theirs.base_folder, files)
-    meta = {theirs.meta["key"]: [str(label) for label in range(card.classes)]}
-    (tmp_path / theirs.base_folder / theirs.meta["filename"]).write_bytes(pickle.dumps(meta, 2))
+    result, files, card = make(name)
+    reference = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
+    synthetic_data.write(tmp_path / reference.base_folder, files)
+    meta = {reference.meta["key"]: [str(label) for label in range(card.classes)]}
+    (tmp_path / reference.base_folder / reference.meta["filename"]).write_bytes(
+        pickle.dumps(meta, 2)
+    )
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    found = download.read_published(card, tmp_path, tmp_path)
+    actual = download.read_published(card, tmp_path, tmp_path)
     for part in ("train", "test"):
-        oracle = theirs(str(tmp_path), train=part == "train")
-        assert np.array_equal(found[f"{part}_images"].transpose(0, 2, 3, 1), oracle.data)
-        assert found[f"{part}_labels"].tolist() == oracle.targets
-    assert len(found["train_labels"]) == len(made["train_labels"])
+        oracle = reference(str(tmp_path), train=part == "train")
+        assert np.array_equal(actual[f"{part}_images"].transpose(0, 2, 3, 1), oracle.data)
+        assert actual[f"{part}_labels"].tolist() == oracle.targets
+    assert len(actual["train_labels"]) == len(result["train_labels"])
 
 
 def test_idx_is_what_torchvision_reads(tmp_path):
     _, files, card = make("mnist")
     synthetic_data.write(tmp_path, files)
-    found = download.read_published(card, tmp_path, tmp_path)
+    actual = download.read_published(card, tmp_path, tmp_path)
     for name, key in (
         ("train-images-idx3-ubyte", "train_images"),
         ("t10k-images-idx3-ubyte", "test_images"),
     ):
         (tmp_path / name).write_bytes(gzip.decompress(files[f"{name}.gz"]))
         oracle = mnist.read_image_file(str(tmp_path / name))
-        assert np.array_equal(found[key][:, 0], oracle.numpy())
+        assert np.array_equal(actual[key][:, 0], oracle.numpy())
 
 
 def test_svhn_is_what_torchvision_reads(tmp_path, monkeypatch):
     _, files, card = make("svhn")
     synthetic_data.write(tmp_path, files)
     monkeypatch.setattr("torchvision.datasets.svhn.check_integrity", lambda *_: True)
-    found = download.read_published(card, tmp_path, tmp_path)
+    actual = download.read_published(card, tmp_path, tmp_path)
     for part in ("train", "test"):
         oracle = datasets.SVHN(str(tmp_path), split=part)
-        assert np.array_equal(found[f"{part}_images"], oracle.data)
-        assert np.array_equal(found[f"{part}_labels"], oracle.labels)
+        assert np.array_equal(actual[f"{part}_images"], oracle.data)
+        assert np.array_equal(actual[f"{part}_labels"], oracle.labels)
 
 
 def test_a_batch_pickled_by_python_3_is_read_too(tmp_path):
-    made, files, _ = make("cifar10")
-    rows = made["test_images"].reshape(-1, 3072)
-    files["test_batch"] = synthetic_data.python3_pickle(rows, made["test_labels"].tolist())
-    card = synthetic_data.card("cifar10", made, files)
-    same(download.read_published(card, synthetic_data.write(tmp_path, files), tmp_path), made)
+    result, files, _ = make("cifar10")
+    rows = result["test_images"].reshape(-1, 3072)
+    files["test_batch"] = synthetic_data.python3_pickle(rows, result["test_labels"].tolist())
+    card = synthetic_data.card("cifar10", result, files)
+    same(download.read_published(card, synthetic_data.write(tmp_path, files), tmp_path), result)
 
 
 class Hostile:
@@ -127,9 +131,9 @@ class Hostile:
 )
 def test_a_hostile_pickle_is_refused_and_not_executed(content, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made, files, _ = make("cifar10")
+    result, files, _ = make("cifar10")
     files["data_batch_2"] = content
-    card = synthetic_data.card("cifar10", made, files)
+    card = synthetic_data.card("cifar10", result, files)
     with pytest.raises(DataError, match="cifar10"):
         download.read_published(card, synthetic_data.write(tmp_path / "x", files), tmp_path)
     assert not (tmp_path / "was-executed").exists()
@@ -158,29 +162,29 @@ def test_a_missing_file_and_a_missing_folder_are_named(tmp_path):
         download.read_published(card, tmp_path / "y", tmp_path)
 
 
-@pytest.mark.parametrize("wrong", ["magic", "length", "count"])
-def test_a_malformed_idx_file_is_refused(wrong, tmp_path):
-    made, files, _ = make("mnist")
+@pytest.mark.parametrize("errors", ["magic", "length", "count"])
+def test_a_malformed_idx_file_is_refused(errors, tmp_path):
+    result, files, _ = make("mnist")
     name = "t10k-labels-idx1-ubyte.gz"
     content = gzip.decompress(files[name])
     content = {
         "magic": b"\x00\x00\x0d" + content[3:],
         "length": content[:-1],
         "count": content[:7] + bytes([content[7] - 1]) + content[8:-1],
-    }[wrong]
+    }[errors]
     files[name] = gzip.compress(content)
     with pytest.raises(DataError, match=r"idx1|test has 39 labels"):
-        card = synthetic_data.card("mnist", made, files)
+        card = synthetic_data.card("mnist", result, files)
         download.read_published(card, synthetic_data.write(tmp_path, files), tmp_path)
 
 
 def test_labels_out_of_range_are_refused(tmp_path):
-    made, files, _ = make("mnist")
-    card = synthetic_data.card("mnist", made, files)
-    made["test_labels"][3] = 11
-    files = synthetic_data.idx_files(made)
+    result, files, _ = make("mnist")
+    card = synthetic_data.card("mnist", result, files)
+    result["test_labels"][3] = 11
+    files = synthetic_data.idx_files(result)
     card = cards.DatasetCard(
-        **{**vars(card), "files": synthetic_data.card("mnist", made, files).files}
+        **{**vars(card), "files": synthetic_data.card("mnist", result, files).files}
     )
     with pytest.raises(DataError, match="test has labels from 0 to 11, expected 0 to 3"):
         download.read_published(card, synthetic_data.write(tmp_path, files), tmp_path)
@@ -193,20 +197,20 @@ def test_labels_out_of_range_are_refused(tmp_path):
 def test_without_a_path_torchvision_downloads_what_it_has_the_checksum_of(
     name, tmp_path, monkeypatch
 ):
-    made, files, card = make(name)
-    asked = []
+    result, files, card = make(name)
+    requests = []
 
     def fetch(url, root, filename, md5):
         assert url.startswith("http") and len(md5) == 32
-        asked.append(filename)
+        requests.append(filename)
         if filename.endswith(".tar.gz"):
             synthetic_data.tar(Path(root) / filename, "inner", files)
         else:
             synthetic_data.write(Path(root), {filename: files[filename]})
 
     monkeypatch.setattr("torchvision.datasets.utils.download_url", fetch)
-    same(download.read_published(card, None, tmp_path / "downloads"), made)
-    assert len(asked) == (1 if name.startswith("cifar") else len(files))
+    same(download.read_published(card, None, tmp_path / "downloads"), result)
+    assert len(requests) == (1 if name.startswith("cifar") else len(files))
 
 
 def test_without_a_network_the_message_says_what_to_do(tmp_path, monkeypatch):
@@ -268,19 +272,19 @@ def test_a_run_learns_from_it(name, tmp_path, monkeypatch):
         ],
     }
     made_plan = planner.build_plan(load.validate_study(study, "made", tmp_path))
-    place = Store(tmp_path / "results")
-    prepare_dataset(name, place, str(tmp_path / "files"))
+    store = Store(tmp_path / "results")
+    prepare_dataset(name, store, str(tmp_path / "files"))
     for run in made_plan.runs.values():
-        train_run(run.spec, [], place)
-        folder = place.run(run.name)
+        train_run(run.spec, [], store)
+        folder = store.run(run.name)
         losses = [json.loads(line)["train"]["loss"] for line in (folder / "curve.jsonl").open()]
         assert losses[-1] < 0.7 * losses[0], losses
     shutil.rmtree(tmp_path / "files")  # a job needs the prepared arrays alone
-    split = splits.load_split(run.spec.data, place)
+    split = splits.load_split(run.spec.data, store)
     assert len(split.train) == 80 and len(split.val) == 20
-    victim = place.data(card.folder) / "test_images.npy"
+    victim = store.data(card.folder) / "test_images.npy"
     content = bytearray(victim.read_bytes())
     content[-1] ^= 1
     victim.write_bytes(content)
     with pytest.raises(DataError, match=r"test_images.npy is not what its card says"):
-        splits.load_split(run.spec.data, place)
+        splits.load_split(run.spec.data, store)

@@ -29,32 +29,32 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "errors",
     [
         {"class_names": ["class-1", "class-0", "class-2", "class-3"]},
         {"mean": [0.1, 0.2, 0.3]},
         {"std": [0.1, 0.2, 0.3]},
     ],
-    ids=lambda wrong: next(iter(wrong)),
+    ids=lambda errors: next(iter(errors)),
 )
-def test_those_of_a_card_are_compared_with_the_images(wrong, folder, tmp_path):
+def test_those_of_a_card_are_compared_with_the_images(errors, folder, tmp_path):
     """They are in no digest; a card with other ones may have been sealed by hand."""
     path = cards.get_card_path(folder)
     card = json.loads(path.read_text())
-    path.write_text(json.dumps(hashing.add_checksum(card | wrong)))
-    (key,) = wrong
+    path.write_text(json.dumps(hashing.add_checksum(card | errors)))
+    (key,) = errors
     with pytest.raises(DataError, match=f"its card says {key} .*, found .*make its card again"):
         prepare_dataset("mine", Store(tmp_path / "results"), str(folder))
 
 
 def test_those_of_a_prepared_card_are_sealed(folder, tmp_path):
-    place = Store(tmp_path / "results")
-    prepare_dataset("mine", place, str(folder))
-    (path,) = place.root.glob("data/mine-*/card.json")
+    store = Store(tmp_path / "results")
+    prepare_dataset("mine", store, str(folder))
+    (path,) = store.root.glob("data/mine-*/card.json")
     whole = json.loads(path.read_text())
     assert cards.read_card(path).class_names[0] == "class-0"
-    for wrong in ({"scaled": "not at all"}, {"class_names": whole["class_names"][::-1]}):
-        path.write_text(json.dumps(whole | wrong))
+    for errors in ({"scaled": "not at all"}, {"class_names": whole["class_names"][::-1]}):
+        path.write_text(json.dumps(whole | errors))
         with pytest.raises(DataError, match="it was changed after it was made"):
             cards.read_card(path)
     del whole["seal"]  # as earlier versions wrote it
@@ -63,8 +63,8 @@ def test_those_of_a_prepared_card_are_sealed(folder, tmp_path):
 
 
 def test_they_are_in_the_record_and_on_the_page(tmp_path):
-    made = synthetic_data.arrays((3, 12, 12), 4, 48, 16)
-    folder = synthetic_data.class_folders(tmp_path / "mine", made)
+    arrays = synthetic_data.arrays((3, 12, 12), 4, 48, 16)
+    folder = synthetic_data.class_folders(tmp_path / "mine", arrays)
     make_card(folder, None, None, resize=10)
     content = {
         "study": "mine",
@@ -74,20 +74,22 @@ def test_they_are_in_the_record_and_on_the_page(tmp_path):
         "experiments": [{"name": "a", "teachers": ["wrn10-0.5"], "students": ["wrn10-0.5"]}],
     }
     plan = planner.build_plan(load.validate_study(content, "s"))
-    place = Store(tmp_path / "results")
-    prepare_dataset("mine", place, str(folder))
+    store = Store(tmp_path / "results")
+    prepare_dataset("mine", store, str(folder))
     run = next(iter(plan.runs.values()))
-    train_run(run.spec, [], place)
-    said = place.load_records("runs")[run.name]["images"]
-    assert said["classes"] == ["class-0", "class-1", "class-2", "class-3"]
-    assert said["scaled"] == (
+    train_run(run.spec, [], store)
+    message = store.load_records("runs")[run.name]["images"]
+    assert message["classes"] == ["class-0", "class-1", "class-2", "class-3"]
+    assert message["scaled"] == (
         "each stretched to 10 x 10 (PIL, bilinear), then scaled to 8 x 8 (bilinear, antialiased)"
     )
-    pixels = np.asarray(splits.load_split(run.spec.data, place).train.images) / 255
-    assert said["mean"] == pytest.approx(pixels.mean((0, 2, 3)), abs=1e-6)
-    assert said["std"] == pytest.approx(pixels.std((0, 2, 3)), abs=1e-6)
+    pixels = np.asarray(splits.load_split(run.spec.data, store).train.images) / 255
+    assert message["mean"] == pytest.approx(pixels.mean((0, 2, 3)), abs=1e-6)
+    assert message["std"] == pytest.approx(pixels.std((0, 2, 3)), abs=1e-6)
     columns = ["kind", "run", "status", "seconds", "device", "torch", "kdpipe"]
-    found = dict(list_facts(ReportContext(plan, pd.DataFrame(columns=columns), [], [], [], [])))
-    assert found["Classes"] == "class-0, class-1, class-2, class-3"
-    assert found["Images"].startswith("each stretched to 10 x 10 (PIL, bilinear), then scaled to 8")
-    assert str(plan.card.mean[0]) in found["Images"]
+    actual = dict(list_facts(ReportContext(plan, pd.DataFrame(columns=columns), [], [], [], [])))
+    assert actual["Classes"] == "class-0, class-1, class-2, class-3"
+    assert actual["Images"].startswith(
+        "each stretched to 10 x 10 (PIL, bilinear), then scaled to 8"
+    )
+    assert str(plan.card.mean[0]) in actual["Images"]

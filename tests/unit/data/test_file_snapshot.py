@@ -28,9 +28,9 @@ def folder(tmp_path, monkeypatch):
     return folder
 
 
-def said(folder):
-    place = cards.get_card_path(folder)
-    return custom_card.diff_card(place, cards.read_card(place), folder)
+def get_message(folder):
+    store = cards.get_card_path(folder)
+    return custom_card.diff_card(store, cards.read_card(store), folder)
 
 
 def replace(file):
@@ -40,12 +40,12 @@ def replace(file):
 
 def test_files_that_are_as_they_were_are_not_read(folder, monkeypatch):
     monkeypatch.setattr(custom_card, "_reread_images", lambda *_: pytest.fail("it was read"))
-    assert said(folder) is None
+    assert get_message(folder) is None
 
 
 def test_a_replaced_image_is_named(folder):
     replace(folder / "train" / "class-1" / "00005.png")
-    message = said(folder)
+    message = get_message(folder)
     assert "1 changed: train/class-1/00005.png" in message
     assert f"kdpipe data {folder} --name mine" in message
 
@@ -53,39 +53,39 @@ def test_a_replaced_image_is_named(folder):
 def test_images_that_came_and_went_are_counted(folder):
     replace(folder / "train" / "class-1" / "new.png")
     (folder / "train" / "class-0" / "00000.png").unlink()
-    message = said(folder)
+    message = get_message(folder)
     assert "1 came, 1 went: train/class-0/00000.png, train/class-1/new.png" in message
 
 
 def test_a_copy_with_other_times_is_read_once(folder, monkeypatch):
     for file in folder.rglob("*.png"):
         os.utime(file, (1, 1))
-    assert said(folder) is None
+    assert get_message(folder) is None
     monkeypatch.setattr(custom_card, "_reread_images", lambda *_: pytest.fail("it was read again"))
-    assert said(folder) is None
+    assert get_message(folder) is None
 
 
 def test_a_card_from_before_is_compared_by_content(folder):
     custom_card.get_snapshot_path(cards.get_card_path(folder)).unlink()
-    assert said(folder) is None
+    assert get_message(folder) is None
     custom_card.get_snapshot_path(cards.get_card_path(folder)).unlink()
     replace(folder / "train" / "class-1" / "00005.png")
-    assert "are not those of its card, and runs" in said(folder)
+    assert "are not those of its card, and runs" in get_message(folder)
 
 
 def test_a_folder_that_is_gone_is_not_missed(folder, tmp_path):
     folder.rename(tmp_path / "away")
-    assert said(folder) is None
+    assert get_message(folder) is None
 
 
 def test_of_images_that_stream_times_are_said(folder):
     make_card(folder, None, None, stream=16)
-    assert said(folder) is None
+    assert get_message(folder) is None
     file = folder / "train" / "class-1" / "00005.png"
     os.utime(file, (1, 1))
-    assert "pixels are not compared" in said(folder)
+    assert "pixels are not compared" in get_message(folder)
     replace(file)
-    assert "are not those of its card" in said(folder)
+    assert "are not those of its card" in get_message(folder)
 
 
 def test_check_status_and_a_start_say_it(folder, tmp_path, capsys):
@@ -120,13 +120,13 @@ def test_check_status_and_a_start_say_it(folder, tmp_path, capsys):
     ],
 )
 def test_a_card_that_is_changed_and_sealed_again_is_compared_with_its_images(folder, key, value):
-    place = cards.get_card_path(folder)
-    facts = json.loads(place.read_bytes()) | {key: value}
+    store = cards.get_card_path(folder)
+    facts = json.loads(store.read_bytes()) | {key: value}
     if key in ("train", "classes"):  # else the card does not agree with itself
         facts |= {"counts": [], "class_names": []}
-    place.write_text(json.dumps(hashing.add_checksum(facts)))
-    message = said(folder)
-    assert message is not None and f"{place} says {key} " in message
+    store.write_text(json.dumps(hashing.add_checksum(facts)))
+    message = get_message(folder)
+    assert message is not None and f"{store} says {key} " in message
     assert "sealed again" in message and f"kdpipe data {folder} --name mine" in message
 
 
@@ -134,5 +134,5 @@ def test_a_list_of_files_from_before_cards_were_noted_in_it_costs_one_reading(fo
     path = custom_card.get_snapshot_path(cards.get_card_path(folder))
     noted = json.loads(path.read_bytes())
     path.write_text(json.dumps({key: noted[key] for key in ("card", "files")}))
-    assert said(folder) is None
+    assert get_message(folder) is None
     assert json.loads(path.read_bytes()) == noted

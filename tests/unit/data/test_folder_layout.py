@@ -15,9 +15,9 @@ from kdpipe.errors import DataError
 @pytest.fixture
 def folder(tmp_path):
     """train, val and test of four classes."""
-    made = synthetic_data.arrays((3, 12, 12), 4, 48, 16)
-    made["val_images"], made["val_labels"] = synthetic_data.images(12, 4, (3, 12, 12), seed=7)
-    return synthetic_data.class_folders(tmp_path / "mine", made, parts=("train", "val", "test"))
+    arrays = synthetic_data.arrays((3, 12, 12), 4, 48, 16)
+    arrays["val_images"], arrays["val_labels"] = synthetic_data.images(12, 4, (3, 12, 12), seed=7)
+    return synthetic_data.class_folders(tmp_path / "mine", arrays, parts=("train", "val", "test"))
 
 
 @pytest.mark.parametrize(
@@ -27,19 +27,19 @@ def test_parts_under_other_names_are_the_same_data(names, folder):
     plain = build_card(folder, "mine").card
     for part, name in zip(("train", "test", "val"), names, strict=True):
         (folder / part).rename(folder / name)
-    found = build_card(folder, "mine").card
-    assert found.sha256 == plain.sha256 and found.class_names == plain.class_names
-    assert found.made["parts"] == dict(zip(("train", "test", "val"), names, strict=True))
+    actual = build_card(folder, "mine").card
+    assert actual.sha256 == plain.sha256 and actual.class_names == plain.class_names
+    assert actual.made["parts"] == dict(zip(("train", "test", "val"), names, strict=True))
     assert "parts" not in plain.made
-    assert cards.load_card("mine", str(folder), None) == found  # as it is read again
+    assert cards.load_card("mine", str(folder), None) == actual  # as it is read again
 
 
 def test_a_card_of_two_classes_that_are_called_so_stays_one(folder):
     """As it was made before these names were known."""
     (folder / "train").rename(folder / "Training")
     (folder / "test").rename(folder / "Testing")
-    found = class_folders.list_images(folder, {"test_share": 0.2, "val": None, "parts": None})
-    assert found.classes == ["Testing", "Training", "val"]
+    actual = class_folders.list_images(folder, {"test_share": 0.2, "val": None, "parts": None})
+    assert actual.classes == ["Testing", "Training", "val"]
 
 
 def test_a_class_that_is_called_training_is_a_class(tmp_path):
@@ -49,7 +49,7 @@ def test_a_class_that_is_called_training_is_a_class(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("inside", "said"),
+    ("inside", "message"),
     [
         ([], "has no folders: its images are to lie in one folder for each class"),
         (["flowers"], "has one folder only, flowers, which would be one class"),
@@ -57,10 +57,10 @@ def test_a_class_that_is_called_training_is_a_class(tmp_path):
         (["train", "test", "testing"], "test, testing may each be test"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(inside, said, tmp_path):
+def test_what_cannot_be_meant_is_refused(inside, message, tmp_path):
     for name in inside:
         (tmp_path / name).mkdir()
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         class_folders.detect_layout(tmp_path)
 
 

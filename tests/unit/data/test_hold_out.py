@@ -22,20 +22,20 @@ FIRST = {
 @pytest.fixture
 def folder(tmp_path):
     """Four classes of 10, 10, 10 and 3 images, and no test set."""
-    made = synthetic_data.arrays((3, 12, 12), 4, 40, 4)
-    path = synthetic_data.class_folders(tmp_path, made, parts=["train"]) / "train"
+    arrays = synthetic_data.arrays((3, 12, 12), 4, 40, 4)
+    path = synthetic_data.class_folders(tmp_path, arrays, parts=["train"]) / "train"
     for file in sorted((path / "class-3").iterdir())[3:]:
         file.unlink()
     return path
 
 
 def classes(tmp_path, counts):
-    found = []
+    actual = []
     for label, count in enumerate(counts):
-        found.append([tmp_path / f"{label}-{index}" for index in range(count)])
-        for index, file in enumerate(found[-1]):
+        actual.append([tmp_path / f"{label}-{index}" for index in range(count)])
+        for index, file in enumerate(actual[-1]):
             file.write_bytes(b"%d %d" % (label, index) + b"." * index)
-    return found
+    return actual
 
 
 def counted(by_class, held):

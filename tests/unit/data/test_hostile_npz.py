@@ -45,10 +45,10 @@ def everywhere(at: int, value: bytes) -> bytearray:
     """Bytes of every local header and of every entry of the directory replaced."""
     data = packed()
     for begin, offset in ((b"PK\x03\x04", at), (b"PK\x01\x02", at + 2)):
-        place = data.find(begin)
-        while place >= 0:
-            data[place + offset : place + offset + len(value)] = value
-            place = data.find(begin, place + 4)
+        store = data.find(begin)
+        while store >= 0:
+            data[store + offset : store + offset + len(value)] = value
+            store = data.find(begin, store + 4)
     return data
 
 
@@ -57,9 +57,9 @@ def torn(share: float) -> bytearray:
     return data[: int(share * len(data))]
 
 
-def flipped(place: int) -> bytearray:
+def flipped(store: int) -> bytearray:
     data = packed()
-    data[place] ^= 0x55
+    data[store] ^= 0x55
     return data
 
 
@@ -107,7 +107,7 @@ HOSTILE = {
     "a header with a null": packed(train_images=header("{'descr\0'}")),
     "a header of another version": packed(train_images=header("{}", b"\x09\x00")),
     "a name that leads out": packed(**{"../../x": npy(np.zeros(3))}),
-    **{f"flipped at {place}": flipped(place) for place in range(0, 1500, 83)},
+    **{f"flipped at {store}": flipped(store) for store in range(0, 1500, 83)},
 }
 
 
@@ -159,22 +159,22 @@ def test_a_damaged_header_of_a_prepared_array_is_one_message(name, tmp_path):
     from kdpipe.runs.spec import DataSpec
     from kdpipe.runs.store import Store
 
-    place = Store(tmp_path / "results")
+    store = Store(tmp_path / "results")
     card = cards.load_card("mine", str(tmp_path / "mine.npz"), None)
-    cache.prepare_dataset(card, place, tmp_path / "mine.npz")
-    path = place.data(card.folder) / f"{name}.npy"
+    cache.prepare_dataset(card, store, tmp_path / "mine.npz")
+    path = store.data(card.folder) / f"{name}.npy"
     whole = path.read_bytes()
     spec = DataSpec(
         name="mine", card=card.sha256, revision=1, train_size=16, validation=8, label_noise=0.0,
         split_seed=0, split_revision=1, views={},
     )  # fmt: skip
-    expected = splits.load_split(spec, place)
+    expected = splits.load_split(spec, store)
     for kind, damage in HEADERS.items():
         path.write_bytes(damage(whole))
         try:
-            found = splits.load_split(spec, place)
+            actual = splits.load_split(spec, store)
         except DataError as error:
             assert str(path.parent) in str(error) and "remove the folder" in str(error), kind
             assert "pickle" not in str(error) and "unsafe" not in str(error), kind
         else:  # a blank of the header
-            assert np.array_equal(found.train.images, expected.train.images), kind
+            assert np.array_equal(actual.train.images, expected.train.images), kind

@@ -29,9 +29,9 @@ def test_one_image_in_two_classes_is_said(options, folder):
     twin = folder / "train" / "class-0" / "00000.png"
     shutil.copy(twin, folder / "train" / "class-2" / "twin.png")
     shutil.copy(twin, folder / "train" / "class-0" / "again.png")  # in its own class: no matter
-    said = make_card(folder, "mine", None, **options)
-    assert "note: 1 training image(s) stand in more than one class" in said
-    assert "train/class-0/00000.png" in said and "train/class-2/twin.png" in said
+    message = make_card(folder, "mine", None, **options)
+    assert "note: 1 training image(s) stand in more than one class" in message
+    assert "train/class-0/00000.png" in message and "train/class-2/twin.png" in message
 
 
 def test_files_of_several_pictures_and_dark_ones_of_16_bits_are_said(folder):
@@ -42,18 +42,21 @@ def test_files_of_several_pictures_and_dark_ones_of_16_bits_are_said(folder):
     first.save(train / "stack.tif", save_all=True, append_images=rest)
     Image.fromarray(draw(0, 4096, SHAPE[1:], np.uint16)).save(test / "dark.png")  # 12 bits
     Image.fromarray(draw(0, 65536, SHAPE[1:], np.uint16)).save(train / "deep.png")
-    said = make_card(folder, "mine", None)
+    message = make_card(folder, "mine", None)
     assert (
-        "1 file(s) hold several pictures, of which the first is taken: train/class-0/stack" in said
+        "1 file(s) hold several pictures, of which the first is taken: train/class-0/stack"
+        in message
     )
-    assert "1 picture(s) of 16 bits are nearly black" in said and "test/class-0/dark.png" in said
-    assert "deep.png" not in said
+    assert (
+        "1 picture(s) of 16 bits are nearly black" in message and "test/class-0/dark.png" in message
+    )
+    assert "deep.png" not in message
 
 
 def test_of_an_npz_the_places_are_said(tmp_path):
-    made = synthetic_data.arrays(SHAPE, 4, 48, 16)
-    made["train_images"][5] = made["train_images"][8]  # classes 1 and 0
-    np.savez(tmp_path / "mine.npz", **made)
+    arrays = synthetic_data.arrays(SHAPE, 4, 48, 16)
+    arrays["train_images"][5] = arrays["train_images"][8]  # classes 1 and 0
+    np.savez(tmp_path / "mine.npz", **arrays)
     assert "train image 5 (class 1) = train image 8 (class 0)" in make_card(
         tmp_path / "mine.npz", None, None
     )
@@ -69,10 +72,10 @@ def test_more_files_than_can_soon_be_read_are_not_compared_and_that_is_said(fold
 def test_a_test_set_without_a_class_is_said(folder):
     assert "has no image of" not in make_card(folder, "mine", None)
     shutil.rmtree(folder / "test" / "class-2")
-    said = make_card(folder, "mine", None)
+    message = make_card(folder, "mine", None)
     assert (
         "note: test has no image of 1 of 4 classes, of which its error says nothing: class-2"
-        in (said)
+        in (message)
     )
 
 
@@ -105,9 +108,9 @@ def test_what_is_not_read_and_what_is_damaged_is_one_answer(of, folder):
             make_card(folder, "mine", None)
         else:
             scaffold.init_study(scaffold.parse_source(str(folder)), None, 10.0, None)
-    said = str(refused.value)
-    assert "3 mistakes" in said and "IMG_1.HEIC: .HEIC is not read" in said
-    assert "empty.png cannot be read" in said and "half.png cannot be read" in said
+    message = str(refused.value)
+    assert "3 mistakes" in message and "IMG_1.HEIC: .HEIC is not read" in message
+    assert "empty.png cannot be read" in message and "half.png cannot be read" in message
 
 
 def test_the_card_says_what_its_images_are(folder):

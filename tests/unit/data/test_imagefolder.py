@@ -40,8 +40,8 @@ def folder(tmp_path):
 
 
 def save(path, **changed):
-    made = synthetic_data.arrays(SHAPE, 4, 48, 16) | changed
-    np.savez_compressed(path, **{key: value for key, value in made.items() if value is not None})
+    result = synthetic_data.arrays(SHAPE, 4, 48, 16) | changed
+    np.savez_compressed(path, **{key: value for key, value in result.items() if value is not None})
     return path
 
 
@@ -71,8 +71,8 @@ def test_a_folder_is_what_torchvision_reads(folder):
     for part in ("train", "test"):
         oracle = ImageFolder(folder / part)
         assert arrays[f"{part}_labels"].tolist() == oracle.targets
-        for image, (theirs, _) in zip(arrays[f"{part}_images"], oracle, strict=True):
-            assert np.array_equal(image.transpose(1, 2, 0), np.asarray(theirs))
+        for image, (reference, _) in zip(arrays[f"{part}_images"], oracle, strict=True):
+            assert np.array_equal(image.transpose(1, 2, 0), np.asarray(reference))
 
 
 def card_of(path, **options):
@@ -81,13 +81,13 @@ def card_of(path, **options):
 
 
 def test_the_card_says_what_is_there(folder, tmp_path):
-    said = make_card(folder, None, None)
+    message = make_card(folder, None, None)
     card = cards.read_card(tmp_path / "shapes.card.json")
     assert (card.name, card.train, card.test, card.classes) == ("shapes", 48, 16, 4)
     assert card.shape == SHAPE
     assert card.sha256 == hash_arrays(reader.read_custom_data(card, folder))
-    assert said.endswith(f"In the study: data: {{name: shapes, path: {folder}}}")
-    assert "48 training and 16 test images" in said
+    assert message.endswith(f"In the study: data: {{name: shapes, path: {folder}}}")
+    assert "48 training and 16 test images" in message
 
 
 def test_val_serves_as_test(folder):
@@ -103,17 +103,17 @@ def test_a_part_that_leads_nowhere_is_not_taken_for_none(folder, tmp_path, val_i
     """test/ on a disk that is not mounted: else val/ would be the test set without a word."""
     (folder / "test").rename(folder / "val")
     (folder / "test").symlink_to(tmp_path / "unmounted")
-    said = refused(folder, val_is=val_is)
-    assert f"{folder / 'test'}: a link that leads nowhere" in said
+    message = refused(folder, val_is=val_is)
+    assert f"{folder / 'test'}: a link that leads nowhere" in message
 
 
 def test_grey_images_have_one_channel_unless_one_is_coloured(tmp_path):
-    made = synthetic_data.arrays((1, 9, 9), 3, 12, 6)
-    folder = synthetic_data.class_folders(tmp_path / "grey", made)
+    arrays = synthetic_data.arrays((1, 9, 9), 3, 12, 6)
+    folder = synthetic_data.class_folders(tmp_path / "grey", arrays)
     assert card_of(folder).shape == (1, 9, 9)
     assert np.array_equal(
         np.sort(reader.read_custom_data(card_of(folder), folder)["train_images"].sum((1, 2, 3))),
-        np.sort(made["train_images"].sum((1, 2, 3))),
+        np.sort(arrays["train_images"].sum((1, 2, 3))),
     )
     Image.new("RGB", (9, 9)).save(folder / "train" / "class-0" / "colour.png")
     assert card_of(folder).shape == (3, 9, 9)
@@ -134,8 +134,8 @@ def test_images_of_many_sizes_are_scaled_on_request(folder):
 
 
 def test_a_share_of_each_class_is_held_out(tmp_path):
-    made = synthetic_data.arrays(SHAPE, 4, 40, 4)
-    folder = synthetic_data.class_folders(tmp_path, made, parts=["train"]) / "train"
+    data = synthetic_data.arrays(SHAPE, 4, 40, 4)
+    folder = synthetic_data.class_folders(tmp_path, data, parts=["train"]) / "train"
     assert "give --test-share" in refused(folder)
     card = card_of(folder, test_share=0.25)
     arrays = reader.read_custom_data(card, folder)
@@ -147,10 +147,10 @@ def test_a_share_of_each_class_is_held_out(tmp_path):
 @pytest.mark.parametrize("form", ["NHWC", "NCHW", "NHW", "keras"])
 def test_npz_files_of_each_form(form, tmp_path):
     shape = (1, 12, 12) if form == "NHW" else SHAPE
-    made = synthetic_data.arrays(shape, 4, 48, 16)
-    file = dict(made)
+    arrays = synthetic_data.arrays(shape, 4, 48, 16)
+    file = dict(arrays)
     for part in ("train", "test"):
-        images = made[f"{part}_images"]
+        images = arrays[f"{part}_images"]
         if form in ("NHWC", "keras"):
             file[f"{part}_images"] = images.transpose(0, 2, 3, 1)
         elif form == "NHW":
@@ -159,9 +159,9 @@ def test_npz_files_of_each_form(form, tmp_path):
             file[f"x_{part}"] = file.pop(f"{part}_images")
             file[f"y_{part}"] = file.pop(f"{part}_labels").astype(np.uint8)[:, None]
     np.savez(tmp_path / "mine.npz", **file)
-    found = reader.read_custom_data(card_of(tmp_path / "mine.npz"), tmp_path / "mine.npz")
-    assert all(np.array_equal(found[key], made[key]) for key in made)
-    assert found["train_labels"].dtype == np.int64
+    actual = reader.read_custom_data(card_of(tmp_path / "mine.npz"), tmp_path / "mine.npz")
+    assert all(np.array_equal(actual[key], arrays[key]) for key in arrays)
+    assert actual["train_labels"].dtype == np.int64
 
 
 # --- every mistake, by file
@@ -212,7 +212,7 @@ def test_a_missing_folder_and_an_empty_one_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"train_images": np.zeros((48, 3, 12, 12), np.float32)}, "train images are float32"),
         ({"train_images": np.zeros((48, 5, 7, 9), np.uint8)}, "1 or 3 channels"),
@@ -228,8 +228,8 @@ def test_a_missing_folder_and_an_empty_one_are_named(tmp_path):
         ({"y_train": np.zeros(48, int)}, "it has train_labels and y_train: leave one"),
     ],
 )
-def test_mistakes_of_an_npz_are_named(changed, said, tmp_path):
-    assert said in refused(save(tmp_path / "mine.npz", **changed))
+def test_mistakes_of_an_npz_are_named(changed, message, tmp_path):
+    assert message in refused(save(tmp_path / "mine.npz", **changed))
 
 
 def test_a_pickle_under_the_name_of_an_npz_is_not_executed(tmp_path, monkeypatch):
@@ -262,8 +262,8 @@ def test_links_that_lead_nowhere_or_to_folders_are_named(folder, tmp_path):
     (inside / "more").symlink_to(folder / "test" / "class-1")
     (folder / "train" / "class-8").symlink_to(tmp_path / "unmounted")
     message = refused(folder)
-    for said in ("gone.png: a link that", "more: a link to a folder", "class-8: a link that"):
-        assert said in message
+    for output in ("gone.png: a link that", "more: a link to a folder", "class-8: a link that"):
+        assert output in message
     assert "3 mistakes" in message
 
 
@@ -281,9 +281,11 @@ def test_what_is_passed_over_is_named(folder):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(some, folder / name)
     (folder / "train" / "class-0" / ".hidden").touch()
-    said = make_card(folder, "mine", None)
-    assert said.endswith(": more/a.png, test/class-1/a.txt, train/class-0/picture, train/loose.png")
-    assert "note: passed over, since they lie in no class or do not end in one of .jpg" in said
+    message = make_card(folder, "mine", None)
+    assert message.endswith(
+        ": more/a.png, test/class-1/a.txt, train/class-0/picture, train/loose.png"
+    )
+    assert "note: passed over, since they lie in no class or do not end in one of .jpg" in message
 
 
 def test_jfif_is_a_picture(folder):
@@ -295,12 +297,12 @@ def test_names_of_files_do_not_steer_a_terminal(folder, capsys):
     (folder / "train" / "class-0" / "\x1b[2J\n\u202e.png").write_text("hello")
     (folder / "test" / "class-1" / "\x1b]0;x\a.txt").write_text("hello")
     assert main(["data", str(folder)]) == 2
-    said = capsys.readouterr().err
-    assert r"\x1b[2J\n\u202e.png cannot be read" in said and said.count("\n") == 2
+    message = capsys.readouterr().err
+    assert r"\x1b[2J\n\u202e.png cannot be read" in message and message.count("\n") == 2
     next(folder.rglob("train/class-0/*[[]2J*")).unlink()
     assert main(["data", str(folder)]) == 0
-    said = capsys.readouterr().out
-    assert r"\x1b]0;x\x07.txt" in said and "\x1b" not in said
+    message = capsys.readouterr().out
+    assert r"\x1b]0;x\x07.txt" in message and "\x1b" not in message
 
 
 @pytest.mark.parametrize("name", ["my data, {x}: #1", "it's", "on", "$(touch x)"])
@@ -313,8 +315,8 @@ def test_hints_can_be_pasted_whatever_a_folder_is_called(name, folder, tmp_path,
     command = shlex.split(str(error.value).split("type once: kdpipe ")[1])
     assert main(command) == 0
     keys = said_keys(make_card(Path(name), "mine", None))
-    made = load.validate_study(study() | {"data": keys | {"validation": 8}}, "s", tmp_path)
-    assert planner.build_plan(made).card.shape == SHAPE
+    result = load.validate_study(study() | {"data": keys | {"validation": 8}}, "s", tmp_path)
+    assert planner.build_plan(result).card.shape == SHAPE
 
 
 # --- in a study
@@ -329,25 +331,25 @@ def test_a_study_of_ones_own_data_runs(kind, tmp_path, folder, capsys, monkeypat
     (tmp_path / "studies").mkdir()
     path = tmp_path / "studies" / "mine.yaml"
     path.write_text(json.dumps(study(path=f"../{name}", resize=10)))
-    made = planner.build_plan(load.load_study(path))
-    assert made.card.shape == (3, 10, 10)
+    plan = planner.build_plan(load.load_study(path))
+    assert plan.card.shape == (3, 10, 10)
     assert main(["prepare", "mine", f"--path={name}"]) == 0
-    for run in made.runs.values():
+    for run in plan.runs.values():
         assert main(["train", "--spec", hashing.canonical_json(run.spec)]) == 0
     split = splits.load_split(run.spec.data, Store())
     assert split.train.images.shape == (40, 3, 10, 10)
 
 
-def said_keys(said):
+def said_keys(message):
     """What a card's line says to write under `data`."""
-    return yaml.safe_load(said.split("In the study: ")[1].split("\n")[0])["data"]
+    return yaml.safe_load(message.split("In the study: ")[1].split("\n")[0])["data"]
 
 
 def test_what_is_said_of_a_card_elsewhere_can_be_pasted(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keys = said_keys(make_card(Path("shapes"), "mine", "shapes8.json", resize=8))
-    made = load.validate_study(study() | {"data": keys | {"validation": 8}}, "s", tmp_path)
-    assert planner.build_plan(made).card.shape == (3, 8, 8)
+    result = load.validate_study(study() | {"data": keys | {"validation": 8}}, "s", tmp_path)
+    assert planner.build_plan(result).card.shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize("count", [2000, 30])
@@ -355,8 +357,8 @@ def test_mean_and_std_of_images_that_stream_are_measured(count, tmp_path, monkey
     """Against torchvision's own transforms, on all images, be they a sample or not."""
     folder = synthetic_data.photographs(tmp_path / "photos", ["a", "b"], 60, 4)
     monkeypatch.setattr(custom_card, "SAMPLE_SIZE", count)
-    said = make_card(folder, "mine", None, stream=16)
-    keys = said_keys(said)
+    message = make_card(folder, "mine", None, stream=16)
+    keys = said_keys(message)
     centre = v2.Compose(
         [
             v2.Resize(round(16 * 256 / 224)),
@@ -370,10 +372,10 @@ def test_mean_and_std_of_images_that_stream_are_measured(count, tmp_path, monkey
     pixels = torch.stack([oracle[index][0] for index in chosen])
     assert np.allclose(keys["mean"], pixels.mean((0, 2, 3)), atol=6e-5)
     assert np.allclose(keys["std"], pixels.std((0, 2, 3), correction=0), atol=6e-5)
-    assert ("30 training images drawn at random" in said) == (count == 30)
-    assert ("measured on all of train" in said) == (count == 2000)
-    made = load.validate_study(study() | {"data": keys | {"validation": 8}}, "s", tmp_path)
-    assert planner.build_plan(made).card.shape == (3, 16, 16)
+    assert ("30 training images drawn at random" in message) == (count == 30)
+    assert ("measured on all of train" in message) == (count == 2000)
+    result = load.validate_study(study() | {"data": keys | {"validation": 8}}, "s", tmp_path)
+    assert planner.build_plan(result).card.shape == (3, 16, 16)
 
 
 def test_coloured_images_for_grey_networks_are_said_with_the_cure(folder, tmp_path, monkeypatch):
@@ -381,12 +383,12 @@ def test_coloured_images_for_grey_networks_are_said_with_the_cure(folder, tmp_pa
     monkeypatch.chdir(tmp_path)
     make_card(Path("shapes"), "mine", None)
     other = {"data": {"name": "mine", "path": "shapes", "validation": 8}, "blocks": ["a"]}
-    given = study() | {"data": {"name": "digits"}, "transfers": {"t": other}}
+    inputs = study() | {"data": {"name": "digits"}, "transfers": {"t": other}}
     with pytest.raises(StudyError, match=r"--name mine --resize 8 --channels 1") as error:
-        load.validate_study(given, "s", tmp_path)
+        load.validate_study(inputs, "s", tmp_path)
     command = shlex.split(str(error.value).split("again: kdpipe ")[1])
     assert main(command) == 0
-    assert planner.build_plan(load.validate_study(given, "s", tmp_path)).probes
+    assert planner.build_plan(load.validate_study(inputs, "s", tmp_path)).probes
 
 
 def test_the_digest_of_a_run_does_not_see_where_the_data_lie(tmp_path, folder):
@@ -423,14 +425,14 @@ def test_data_changed_after_the_card_is_found_before_training(folder, tmp_path):
 def test_mean_and_std_of_the_study_replace_those_of_train(tmp_path):
     save(tmp_path / "mine.npz")
     card_of(tmp_path / "mine.npz")
-    given = study(path="mine.npz", mean=[0.4, 0.5, 0.6], std=[0.2, 0.2, 0.3])
-    made = planner.build_plan(load.validate_study(given, "s", tmp_path))
-    place = Store(tmp_path / "results")
-    prepare_dataset("mine", place, str(tmp_path / "mine.npz"))
-    spec = next(iter(made.runs.values())).spec.data
-    split = splits.load_split(spec, place)
+    inputs = study(path="mine.npz", mean=[0.4, 0.5, 0.6], std=[0.2, 0.2, 0.3])
+    plan = planner.build_plan(load.validate_study(inputs, "s", tmp_path))
+    store = Store(tmp_path / "results")
+    prepare_dataset("mine", store, str(tmp_path / "mine.npz"))
+    spec = next(iter(plan.runs.values())).spec.data
+    split = splits.load_split(spec, store)
     assert (split.mean.tolist(), split.std.tolist()) == ([0.4, 0.5, 0.6], [0.2, 0.2, 0.3])
-    measured = splits.load_split(replace(spec, mean=None, std=None), place)
+    measured = splits.load_split(replace(spec, mean=None, std=None), store)
     pixels = measured.train.images / 255
     assert np.allclose(measured.mean, pixels.mean((0, 2, 3)))
     with pytest.raises(StudyError, match="give one number for each"):
@@ -454,15 +456,15 @@ def test_a_run_of_each_family_learns(network, tmp_path):
     large = network.startswith("shuffle")
     np.savez(tmp_path / "mine.npz", **synthetic_data.arrays(SHAPE, 3, 48, 6))
     card_of(tmp_path / "mine.npz")
-    given = study(path="mine.npz", resize=224 if large else None, validation=0)
-    given["recipe"] |= {"epochs": 4 if large else 6}
-    given["experiments"][0] |= {"teachers": ["self"], "students": [network]}
-    made = planner.build_plan(load.validate_study(given, "s", tmp_path))
-    place = Store(tmp_path / "results")
-    prepare_dataset("mine", place, str(tmp_path / "mine.npz"))
-    for run in made.runs.values():
-        train_run(run.spec, [], place)
-        curve = (place.run(run.name) / "curve.jsonl").read_text().splitlines()
+    inputs = study(path="mine.npz", resize=224 if large else None, validation=0)
+    inputs["recipe"] |= {"epochs": 4 if large else 6}
+    inputs["experiments"][0] |= {"teachers": ["self"], "students": [network]}
+    plan = planner.build_plan(load.validate_study(inputs, "s", tmp_path))
+    store = Store(tmp_path / "results")
+    prepare_dataset("mine", store, str(tmp_path / "mine.npz"))
+    for run in plan.runs.values():
+        train_run(run.spec, [], store)
+        curve = (store.run(run.name) / "curve.jsonl").read_text().splitlines()
         losses = [json.loads(line)["train"]["loss"] for line in curve]
         assert losses[-1] < 0.8 * losses[0], losses
 

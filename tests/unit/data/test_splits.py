@@ -33,9 +33,9 @@ def spec(**changes):
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory):
     """A results folder with the digits prepared; not to be changed."""
-    place = Store(tmp_path_factory.mktemp("digits"))
-    cache.prepare_dataset(CARD, place)
-    return place
+    store = Store(tmp_path_factory.mktemp("digits"))
+    cache.prepare_dataset(CARD, store)
+    return store
 
 
 def rows(images):
@@ -47,10 +47,10 @@ def test_the_arrays_are_scikit_learns_images_each_once(ready):
     arrays = cache.load_arrays(CARD, ready)
     images = np.concatenate([arrays["train_images"], arrays["test_images"]])
     labels = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
-    ours = sorted(zip(rows(images), labels, strict=True))
+    actual = sorted(zip(rows(images), labels, strict=True))
     digits = load_digits()
-    theirs = (digits.images * 15).astype(np.uint8)  # 17 grey levels, 0 ... 16
-    assert ours == sorted(zip(rows(theirs), digits.target, strict=True))
+    reference = (digits.images * 15).astype(np.uint8)  # 17 grey levels, 0 ... 16
+    assert actual == sorted(zip(rows(reference), digits.target, strict=True))
     assert images.dtype == np.uint8 and labels.dtype == np.int64
 
 
@@ -63,13 +63,13 @@ def test_the_card_says_what_is_there(ready):
 
 
 def test_preparing_twice_gives_the_same_bytes(ready, tmp_path):
-    place = Store(tmp_path)
-    cache.prepare_dataset(CARD, place)
-    first, second = ready.data(CARD.folder), place.data(CARD.folder)
+    store = Store(tmp_path)
+    cache.prepare_dataset(CARD, store)
+    first, second = ready.data(CARD.folder), store.data(CARD.folder)
     names = [f"{name}.npy" for name in ARRAY_NAMES] + ["card.json"]
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes()
-    cache.prepare_dataset(CARD, place)
+    cache.prepare_dataset(CARD, store)
     assert {path.name for path in second.iterdir()} == {*names, ".lock"}
 
 
@@ -103,14 +103,16 @@ def test_any_size_is_as_balanced_as_it_can_be(ready, train_size, validation):
 
 
 def test_each_split_draws_train_validation_and_noise_anew_and_the_first_is_what_it_was(ready):
-    made = spec(label_noise=0.4)
-    first = splits.load_split(made, ready)
-    again = splits.load_split(replace(made, split=0), ready)
-    others = [splits.load_split(replace(made, split=number), ready) for number in (1, 2)]
+    result = spec(label_noise=0.4)
+    first = splits.load_split(result, ready)
+    again = splits.load_split(replace(result, split=0), ready)
+    others = [splits.load_split(replace(result, split=number), ready) for number in (1, 2)]
     for part in ("train", "val"):
         for split in others:
-            ours, theirs = getattr(first, part), getattr(split, part)
-            assert len(ours) == len(theirs) and not np.array_equal(ours.images, theirs.images)
+            actual, reference = getattr(first, part), getattr(split, part)
+            assert len(actual) == len(reference) and not np.array_equal(
+                actual.images, reference.images
+            )
         np.testing.assert_array_equal(getattr(first, part).images, getattr(again, part).images)
         np.testing.assert_array_equal(getattr(first, part).labels, getattr(again, part).labels)
         np.testing.assert_array_equal(first.test.images, others[0].test.images)
@@ -147,9 +149,9 @@ def test_a_split_depends_on_its_seed_alone(ready):
     np.random.seed(1)
     again, other = (splits.load_split(spec(label_noise=0.4, split_seed=s), ready) for s in (3, 4))
     for part in ("train", "val"):
-        for found in (same, again):
-            np.testing.assert_array_equal(getattr(one, part).images, getattr(found, part).images)
-            np.testing.assert_array_equal(getattr(one, part).labels, getattr(found, part).labels)
+        for actual in (same, again):
+            np.testing.assert_array_equal(getattr(one, part).images, getattr(actual, part).images)
+            np.testing.assert_array_equal(getattr(one, part).labels, getattr(actual, part).labels)
         assert rows(getattr(one, part).images) != rows(getattr(other, part).images)
     np.testing.assert_array_equal(one.test.images, other.test.images)
 
@@ -206,19 +208,19 @@ def test_proportional_order_by_hand():
 
 def test_draw_says_how_many_of_each_class_are_held_out(tmp_path):
     """Of a folder of unequal classes; `equal` is what a spec means that says nothing."""
-    made = synthetic_data.arrays((3, 12, 12), 4, 160, 16)
-    keep = ~((made["train_labels"] == 3) & (np.arange(160) >= 32))
-    made |= {key: made[key][keep] for key in ("train_images", "train_labels")}
-    np.savez(tmp_path / "mine.npz", **made)
+    arrays = synthetic_data.arrays((3, 12, 12), 4, 160, 16)
+    keep = ~((arrays["train_labels"] == 3) & (np.arange(160) >= 32))
+    arrays |= {key: arrays[key][keep] for key in ("train_images", "train_labels")}
+    np.savez(tmp_path / "mine.npz", **arrays)
     make_card(tmp_path / "mine.npz", "mine", None)
-    place, found = Store(tmp_path / "results"), {}
-    prepare_dataset("mine", place, str(tmp_path / "mine.npz"))
+    store, actual = Store(tmp_path / "results"), {}
+    prepare_dataset("mine", store, str(tmp_path / "mine.npz"))
     for draw in ("equal", "share"):
         keys = {"name": "mine", "path": str(tmp_path / "mine.npz"), "validation": 16, "draw": draw}
         spec = build_data_spec(DataConfig(**keys), cards.load_card("mine", keys["path"], None))
         assert spec.to_dict().get("draw") == (None if draw == "equal" else "share")
-        found[draw] = np.bincount(splits.load_split(spec, place).val.labels).tolist()
-    assert found == {"equal": [4, 4, 4, 4], "share": [5, 5, 5, 1]}
+        actual[draw] = np.bincount(splits.load_split(spec, store).val.labels).tolist()
+    assert actual == {"equal": [4, 4, 4, 4], "share": [5, 5, 5, 1]}
 
 
 # --- damage
@@ -240,8 +242,8 @@ def damage(path, how):
     elif how == "pickle":
         path.write_bytes(pickle.dumps({"images": 1}))
     else:
-        found = {"empty": b"", "cut": whole[:-5], "flip": bytes(flipped), "head": whole[:40]}
-        path.write_bytes(found[how])
+        actual = {"empty": b"", "cut": whole[:-5], "flip": bytes(flipped), "head": whole[:40]}
+        path.write_bytes(actual[how])
 
 
 @pytest.mark.parametrize("how", ["gone", "empty", "cut", "flip", "pickle", "head"])
@@ -277,10 +279,10 @@ def test_a_source_that_is_another_version_is_not_prepared(tmp_path, monkeypatch)
     digits = load_digits()
     digits.target = digits.target[::-1]
     monkeypatch.setattr("sklearn.datasets.load_digits", lambda: digits)
-    place = Store(tmp_path)
+    store = Store(tmp_path)
     with pytest.raises(DataError, match="not those of its card"):
-        cache.prepare_dataset(CARD, place)
-    assert not (place.data(CARD.folder) / "card.json").exists()
+        cache.prepare_dataset(CARD, store)
+    assert not (store.data(CARD.folder) / "card.json").exists()
 
 
 def test_an_unknown_data_set_has_no_card():

@@ -69,12 +69,12 @@ def folder(photographs, tmp_path):
 
 
 def study(folder, **of_data):
-    wanted = {"validation": 12, "crop": {"scale": [0.3, 1.0]}, "flip": True}
+    expected = {"validation": 12, "crop": {"scale": [0.3, 1.0]}, "flip": True}
     return {
         "study": "photos",
         "seeds": [0],
         "data": {"name": "photos", "path": str(folder), "mean": MEAN, "std": STD}
-        | wanted
+        | expected
         | of_data,
         "recipe": {"epochs": 2, "batch_size": 10, "lr": 0.05},
         "methods": {"kd": {}},
@@ -88,16 +88,16 @@ def planned(folder, **of_data):
     return planner.build_plan(load.validate_study(study(folder, **of_data), "photos"))
 
 
-def prepared(folder, place):
-    prepare_dataset("photos", place, str(folder))
-    return place
+def prepared(folder, store):
+    prepare_dataset("photos", store, str(folder))
+    return store
 
 
 def loaded(folder, root, **of_data):
     """The split, and the whole training part with some view."""
-    place = prepared(folder, Store(root / "results"))
+    store = prepared(folder, Store(root / "results"))
     spec = next(iter(planned(folder, **of_data).runs.values())).spec
-    return spec, splits.load_split(spec.data, place)
+    return spec, splits.load_split(spec.data, store)
 
 
 # --- decoding, against torchvision
@@ -114,16 +114,16 @@ def test_an_image_as_it_is_is_resized_and_cropped_as_torchvision_does(
     workers, photographs, tmp_path
 ):
     _, split = loaded(photographs, tmp_path)
-    found = streaming.create_batches(split.test, IDENTITY_VIEWS, split, workers=workers)
+    actual = streaming.create_batches(split.test, IDENTITY_VIEWS, split, workers=workers)
     oracle = ImageFolder(
         photographs / "test",
         transforms.Compose([transforms.Resize(18), transforms.CenterCrop(SIDE)]),  # 16 * 256 / 224
     )
-    assert len(found) == len(oracle) == 24
-    x = torch.cat(list(found.unaugmented_batches(10)))
+    assert len(actual) == len(oracle) == 24
+    x = torch.cat(list(actual.unaugmented_batches(10)))
     assert x.shape == (24, 3, SIDE, SIDE) and x.is_contiguous(memory_format=torch.channels_last)
-    for image, (theirs, _) in zip(x, oracle, strict=True):
-        assert np.array_equal(pixels_of(image), np.asarray(theirs))
+    for image, (reference, _) in zip(x, oracle, strict=True):
+        assert np.array_equal(pixels_of(image), np.asarray(reference))
     assert split.test.labels.tolist() == oracle.targets
 
 
@@ -146,8 +146,8 @@ def test_a_random_view_is_torchvisions_crop_of_its_seed(flip, photographs, tmp_p
     assert torch.equal(index, order) and torch.equal(view, seeds)
     assert torch.equal(torch.get_rng_state(), before)
     flipped = 0
-    for image, place, seed in zip(x, order.tolist(), seeds.tolist(), strict=True):
-        photograph = oracle[place][0]
+    for image, store, seed in zip(x, order.tolist(), seeds.tolist(), strict=True):
+        photograph = oracle[store][0]
         torch.manual_seed(seed)
         # The parameters by the older transforms, the pixels by PIL alone.
         top, left, height, width = transforms.RandomResizedCrop.get_params(
@@ -204,7 +204,7 @@ def test_on_a_device_the_next_images_are_on_their_way_and_the_rest_is_there(phot
     images = streaming.create_batches(split.train, Views.from_spec(spec.data.views), split, "meta")
     order, view = loop._draw_order_and_views(spec, 0, len(images), images.views)
     decoded, load = [], images.load_pixels
-    images.load_pixels = lambda *asked: (decoded.append(x) or x for x in load(*asked))
+    images.load_pixels = lambda *requests: (decoded.append(x) or x for x in load(*requests))
     batches = images.batches(order, view, 10)
     with Copies() as copies:
         for number, batch in enumerate(batches, start=1):
@@ -217,23 +217,23 @@ def test_on_a_device_the_next_images_are_on_their_way_and_the_rest_is_there(phot
 
 
 def test_what_goes_over_to_a_gpu_is_pinned_and_not_waited_for():
-    done = []
+    finished_runs = []
 
     class Tensor:
         def pin_memory(self):
-            done.append("pinned")
+            finished_runs.append("pinned")
             return self
 
         def to(self, device, non_blocking=False):
-            done.append((device.type, non_blocking))
+            finished_runs.append((device.type, non_blocking))
 
     to_device(Tensor(), torch.device("cuda"))
-    assert done == ["pinned", ("cuda", True)]
+    assert finished_runs == ["pinned", ("cuda", True)]
 
 
 def test_grey_images_have_one_channel(tmp_path):
-    made = synthetic_data.arrays((1, 20, 24), 3, 12, 6)
-    synthetic_data.class_folders(tmp_path / "photos", made)
+    arrays = synthetic_data.arrays((1, 20, 24), 3, 12, 6)
+    synthetic_data.class_folders(tmp_path / "photos", arrays)
     make_card(tmp_path / "photos", None, None, stream=SIDE)
     of_data = {"mean": [0.5], "std": [0.5], "validation": 0}
     _, split = loaded(tmp_path / "photos", tmp_path, **of_data)
@@ -270,9 +270,9 @@ def test_a_card_names_the_listing(photographs, folder):
         shutil.copytree(photographs, folder.parent / "changed" / "photos")
         change(folder.parent / "changed" / "photos")
         make_card(folder.parent / "changed" / "photos", None, None, stream=SIDE)
-        found = cards.read_card(folder.parent / "changed" / "photos.card.json").sha256
+        actual = cards.read_card(folder.parent / "changed" / "photos.card.json").sha256
         shutil.rmtree(folder.parent / "changed")
-        return found
+        return actual
 
     assert name_after(lambda _: None) == card.sha256  # wherever it lies
     first = "train/ant/00000.JPEG"
@@ -283,9 +283,9 @@ def test_a_card_names_the_listing(photographs, folder):
 
 def test_the_command_says_what_the_study_wants(folder, capsys):
     assert main(["data", str(folder), "--stream", "24"]) == 0
-    said = capsys.readouterr().out
-    assert "60 training and 24 test images of 3 x 24 x 24, read from their files" in said
-    assert f"data: {{name: photos, path: {folder}, mean: [0.5" in said
+    message = capsys.readouterr().out
+    assert "60 training and 24 test images of 3 x 24 x 24, read from their files" in message
+    assert f"data: {{name: photos, path: {folder}, mean: [0.5" in message
     assert cards.read_card(cards.get_card_path(folder)).shape == (3, 24, 24)
 
 
@@ -317,14 +317,14 @@ def test_a_share_is_held_out(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"stream": 8}, "16 to 1024"),
         ({"stream": 32, "resize": 32}, "no --resize beside it"),
     ],
 )
-def test_options_that_do_not_fit(options, said, folder):
-    with pytest.raises(DataError, match=said):
+def test_options_that_do_not_fit(options, message, folder):
+    with pytest.raises(DataError, match=message):
         make_card(folder, "photos", None, **options)
 
 
@@ -344,46 +344,50 @@ def test_the_split_is_as_of_arrays(photographs, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def done(photographs, tmp_path_factory):
+def finished_runs(photographs, tmp_path_factory):
     """Teacher, scratch and student, read by one process of their own."""
-    place = prepared(photographs, Store(tmp_path_factory.mktemp("done") / "results"))
+    store = prepared(photographs, Store(tmp_path_factory.mktemp("done") / "results"))
     for run in planned(photographs).runs.values():
-        train_run(run.spec, [], place, ExecutionOptions(workers=1))
-    return place
+        train_run(run.spec, [], store, ExecutionOptions(workers=1))
+    return store
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_number_of_workers_does_not_matter(workers, photographs, done, tmp_path):
-    place = prepared(photographs, Store(tmp_path / "results"))
+def test_the_number_of_workers_does_not_matter(workers, photographs, finished_runs, tmp_path):
+    store = prepared(photographs, Store(tmp_path / "results"))
     for run in list(planned(photographs).runs.values())[: 3 if workers == 0 else 1]:
-        train_run(run.spec, [], place, ExecutionOptions(workers=workers))
-        assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(done.run(run.name))
-        assert tiny_study.exact(place.run(run.name)).keys() >= {
+        train_run(run.spec, [], store, ExecutionOptions(workers=workers))
+        assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(
+            finished_runs.run(run.name)
+        )
+        assert tiny_study.exact(store.run(run.name)).keys() >= {
             "weights.safetensors",
             "curve.jsonl",
         }
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_stopped_within_an_epoch_and_resumed(workers, photographs, done, tmp_path, monkeypatch):
-    place = prepared(photographs, Store(tmp_path / "results"))
+def test_stopped_within_an_epoch_and_resumed(
+    workers, photographs, finished_runs, tmp_path, monkeypatch
+):
+    store = prepared(photographs, Store(tmp_path / "results"))
     run = next(iter(planned(photographs).runs.values()))
     steps = []
     loss = Objective.compute_terms
 
-    def killed(*given):
+    def killed(*inputs):
         steps.append(1)
         if len(steps) in (3, 9):
             os.kill(os.getpid(), signal.SIGTERM)
-        return loss(*given)
+        return loss(*inputs)
 
     monkeypatch.setattr(Objective, "compute_terms", killed)
     for _ in range(2):
         with pytest.raises(InterruptedRun):
-            train_run(run.spec, [], place, ExecutionOptions(workers=workers))
-    train_run(run.spec, [], place, ExecutionOptions(workers=workers))
+            train_run(run.spec, [], store, ExecutionOptions(workers=workers))
+    train_run(run.spec, [], store, ExecutionOptions(workers=workers))
     assert len(steps) == 2 * 5  # no step was made twice
-    assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(done.run(run.name))
+    assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(finished_runs.run(run.name))
 
 
 PRELOADING = """
@@ -399,16 +403,16 @@ worker.join()
 
 def test_a_worker_is_forked_with_all_that_it_needs(tmp_path):
     """A server swallows an import that fails: every worker would spend seconds on its own."""
-    found = tmp_path / "modules.json"
-    subprocess.run([sys.executable, "-c", PRELOADING, str(found)], check=True, timeout=120)
-    modules = set(json.loads(found.read_text()))
+    actual = tmp_path / "modules.json"
+    subprocess.run([sys.executable, "-c", PRELOADING, str(actual)], check=True, timeout=120)
+    modules = set(json.loads(actual.read_text()))
     assert streaming.PRELOADED_MODULES[0] == "kdpipe.data.streaming"
     assert {"torch", "PIL.Image", *streaming.PRELOADED_MODULES} <= modules
 
 
 def children_of(pid):
     """Processes below one, by /proc."""
-    found, parents = [], {pid}
+    actual, parents = [], {pid}
     lines = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -417,15 +421,15 @@ def children_of(pid):
         except OSError:
             continue
     while below := [p for p, parent, state in lines if parent in parents and state != "Z"]:
-        found, parents = found + below, set(below)
-    return found
+        actual, parents = actual + below, set(below)
+    return actual
 
 
 @pytest.mark.slow
-def test_by_the_command_line_killed_and_started_again(photographs, done, tmp_path, warm):
+def test_by_the_command_line_killed_and_started_again(photographs, finished_runs, tmp_path, warm):
     """The real commands: no process is left over, whatever ended the run."""
-    said = warm.run("prepare", "photos", "--path", str(photographs), cwd=tmp_path)
-    assert said.code == 0 and "60 training and 24 test images listed" in said.output
+    message = warm.run("prepare", "photos", "--path", str(photographs), cwd=tmp_path)
+    assert message.code == 0 and "60 training and 24 test images listed" in message.output
     run = next(iter(planned(photographs).runs.values()))
     command = [*tiny_study.train(run), "--workers", "2"]
     ends, below, outs = [], set(), []
@@ -443,7 +447,7 @@ def test_by_the_command_line_killed_and_started_again(photographs, done, tmp_pat
     assert ends == [75, None], outs
     assert warm.run(*tiny_study.train(run), cwd=tmp_path).code == 0
     assert tiny_study.exact(Store(tmp_path / "results").run(run.name)) == tiny_study.exact(
-        done.run(run.name)
+        finished_runs.run(run.name)
     )
     assert len(below) >= 8
     until = time.monotonic() + 15
@@ -458,28 +462,28 @@ def test_it_learns(photographs, tmp_path):
     content = study(photographs)
     content["recipe"] |= {"epochs": 8, "lr": 0.1}
     runs = planner.build_plan(load.validate_study(content, "photos")).runs
-    place = prepared(photographs, Store(tmp_path / "results"))
+    store = prepared(photographs, Store(tmp_path / "results"))
     run = next(iter(runs.values()))
-    train_run(run.spec, [], place)
-    curve = (place.run(run.name) / "curve.jsonl").read_text().splitlines()
+    train_run(run.spec, [], store)
+    curve = (store.run(run.name) / "curve.jsonl").read_text().splitlines()
     losses = [json.loads(line)["train"]["loss"] for line in curve]
     assert losses[-1] < 0.7 * losses[0], losses
-    assert tiny_study.record(place, run)["last"]["test"]["accuracy"] > 0.5  # of three classes
+    assert tiny_study.record(store, run)["last"]["test"]["accuracy"] > 0.5  # of three classes
 
 
 def test_tables_of_the_centre_and_its_mirror_teach_as_a_live_teacher(photographs, tmp_path):
     losses = []
     for outputs in ("table", "live"):
         content = study(photographs, crop=None) | {"teacher_outputs": outputs}
-        made = planner.build_plan(load.validate_study(content, "photos"))
-        place = prepared(photographs, Store(tmp_path / outputs))
-        for run in made.runs.values():
+        plan = planner.build_plan(load.validate_study(content, "photos"))
+        store = prepared(photographs, Store(tmp_path / outputs))
+        for run in plan.runs.values():
             for table in run.logit_caches:
-                teacher_tables.build_logit_cache(table.spec, place)
-            train_run(run.spec, [], place)
-        lines = (place.run(run.name) / "curve.jsonl").read_text().splitlines()
+                teacher_tables.build_logit_cache(table.spec, store)
+            train_run(run.spec, [], store)
+        lines = (store.run(run.name) / "curve.jsonl").read_text().splitlines()
         losses.append([json.loads(line)["train"]["kd"] for line in lines])
-    assert len(made.logit_caches) == 0 and losses[0] == pytest.approx(losses[1], rel=2e-2)
+    assert len(plan.logit_caches) == 0 and losses[0] == pytest.approx(losses[1], rel=2e-2)
 
 
 # --- what goes wrong later
@@ -487,38 +491,38 @@ def test_tables_of_the_centre_and_its_mirror_teach_as_a_live_teacher(photographs
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "output"),
     [
         (lambda path: path.unlink(), "was listed and cannot be read now (No such file"),
         (lambda path: path.write_bytes(b"short"), "has 5 bytes, and"),
         (lambda path: path.write_bytes(bytes(path.stat().st_size)), "cannot be read as an image"),
     ],
 )
-def test_a_file_that_is_spoilt_later_is_one_message(spoil, said, workers, folder, tmp_path):
-    place = prepared(folder, Store(tmp_path / "results"))
+def test_a_file_that_is_spoilt_later_is_one_message(spoil, output, workers, folder, tmp_path):
+    store = prepared(folder, Store(tmp_path / "results"))
     run = next(iter(planned(folder).runs.values()))
     victim = folder / "train" / "bee" / "00010.JPEG"
     spoil(victim)
     with pytest.raises(DataError) as error:
-        train_run(run.spec, [], place, ExecutionOptions(workers=workers))
+        train_run(run.spec, [], store, ExecutionOptions(workers=workers))
     message = str(error.value)
-    assert message.startswith(f"{victim} ") and said in message and "\n" not in message
+    assert message.startswith(f"{victim} ") and output in message and "\n" not in message
     assert "0x" not in message
-    noted = json.loads((place.run(run.name) / "failure.json").read_text())
+    noted = json.loads((store.run(run.name) / "failure.json").read_text())
     assert noted == {"reason": message, "traceback": None}
     servers = [p for p in children_of(os.getpid()) if "forkserver" in command_of(p)]
     assert not any(children_of(server) for server in servers), "a worker outlives its stream"
 
 
 def test_a_worker_that_is_killed_is_one_message(folder, tmp_path, monkeypatch):
-    place = prepared(folder, Store(tmp_path / "results"))
+    store = prepared(folder, Store(tmp_path / "results"))
     parent, loss = os.getpid(), Objective.compute_terms
 
-    def without_workers(*given):
+    def without_workers(*inputs):
         server = next(p for p in children_of(parent) if "forkserver" in command_of(p))
         for pid in children_of(server):
             os.kill(pid, signal.SIGKILL)
-        return loss(*given)
+        return loss(*inputs)
 
     monkeypatch.setattr(Objective, "compute_terms", without_workers)
     content = planner.build_plan(load.validate_study(study(folder, train_size=48), "photos"))
@@ -526,7 +530,7 @@ def test_a_worker_that_is_killed_is_one_message(folder, tmp_path, monkeypatch):
     recipe = run.spec.recipe.model_copy(update={"batch_size": 3})
     spec = replace(run.spec, recipe=recipe)  # more batches than workers hold ready
     with pytest.raises(DataError, match=r"ended by itself .* fewer `workers`"):
-        train_run(spec, [], place, ExecutionOptions(workers=1))
+        train_run(spec, [], store, ExecutionOptions(workers=1))
 
 
 def command_of(pid):
@@ -534,14 +538,14 @@ def command_of(pid):
 
 
 def test_a_folder_that_moved_is_listed_again(folder, tmp_path):
-    place = prepared(folder, Store(tmp_path / "results"))
+    store = prepared(folder, Store(tmp_path / "results"))
     spec = next(iter(planned(folder).runs.values())).spec
     card = cards.get_card_path(folder)
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"lay in .*own/photos.* kdpipe prepare photos --path"):
-        splits.load_split(spec.data, place)
-    prepare_dataset("photos", place, str(tmp_path / "elsewhere"), str(card))
-    split = splits.load_split(spec.data, place)
+        splits.load_split(spec.data, store)
+    prepare_dataset("photos", store, str(tmp_path / "elsewhere"), str(card))
+    split = splits.load_split(spec.data, store)
     assert (
         len(
             list(
@@ -553,12 +557,12 @@ def test_a_folder_that_moved_is_listed_again(folder, tmp_path):
 
 
 def test_a_listing_that_was_altered_is_refused(folder, tmp_path):
-    place = prepared(folder, Store(tmp_path / "results"))
+    store = prepared(folder, Store(tmp_path / "results"))
     spec = next(iter(planned(folder).runs.values())).spec
-    victim = next(place.root.glob("data/*/train_labels.npy"))
+    victim = next(store.root.glob("data/*/train_labels.npy"))
     np.save(victim, 1 - np.load(victim))
     with pytest.raises(DataError, match=r"train_labels.npy is not what its card says"):
-        splits.load_split(spec.data, place)
+        splits.load_split(spec.data, store)
 
 
 # --- ImageNet, in its true form
@@ -585,17 +589,17 @@ def test_imagenet_is_listed_planned_and_trained_on(imagenet, tmp_path):
     content = study(imagenet, name="imagenet", validation=6)
     run = next(iter(planner.build_plan(load.validate_study(content, "f")).runs.values()))
     assert str(tmp_path) not in hashing.canonical_json(run.spec)
-    place = Store(tmp_path / "results")
-    said = prepare_dataset("imagenet", place, str(imagenet))
-    assert said == "imagenet: 30 training and 12 test images listed"
-    train_run(run.spec, [], place)
-    assert tiny_study.record(place, run)["last"]["test"]["n"] == 12
-    split = splits.load_split(run.spec.data, place)
+    store = Store(tmp_path / "results")
+    message = prepare_dataset("imagenet", store, str(imagenet))
+    assert message == "imagenet: 30 training and 12 test images listed"
+    train_run(run.spec, [], store)
+    assert tiny_study.record(store, run)["last"]["test"]["n"] == 12
+    split = splits.load_split(run.spec.data, store)
     assert split.test.labels.tolist() == ImageFolder(imagenet / "val").targets
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda folder: next(folder.glob("train/*/*")).unlink(), "train holds 29 images, exp.* 30"),
         (lambda folder: next(folder.glob("val/*/*")).unlink(), "val holds 11 images, expected 12"),
@@ -612,9 +616,9 @@ def test_imagenet_is_listed_planned_and_trained_on(imagenet, tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_what_is_not_imagenet_is_refused(change, said, imagenet, tmp_path):
+def test_what_is_not_imagenet_is_refused(change, message, imagenet, tmp_path):
     change(imagenet)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         prepare_dataset("imagenet", Store(tmp_path / "results"), str(imagenet))
 
 
@@ -627,7 +631,7 @@ def test_imagenet_is_not_downloaded(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("of_data", "said"),
+    ("of_data", "message"),
     [
         ({"pad": 2}, "data.pad: images that stream are not padded: leave pad out"),
         ({"pad": 2, "crop": None}, "data.pad: .* write crop: {} instead"),
@@ -638,20 +642,20 @@ def test_imagenet_is_not_downloaded(tmp_path):
         ({"crop": {"size": 3}}, "data.crop.*size"),
     ],
 )
-def test_mistakes_of_a_study(of_data, said, photographs):
-    with pytest.raises(StudyError, match=said):
+def test_mistakes_of_a_study(of_data, message, photographs):
+    with pytest.raises(StudyError, match=message):
         planned(photographs, **of_data)
 
 
 def test_views_without_end_make_no_table(photographs):
     with pytest.raises(StudyError, match=r"teacher_outputs: table holds every view .* write live"):
         load.validate_study(study(photographs) | {"teacher_outputs": "table"}, "f")
-    made = planned(photographs)
-    assert not made.logit_caches
-    taught = [run.spec.teacher for run in made.runs.values() if run.spec.teacher]
+    plan = planned(photographs)
+    assert not plan.logit_caches
+    taught = [run.spec.teacher for run in plan.runs.values() if run.spec.teacher]
     assert [teacher.outputs for teacher in taught] == ["live"]
     assert "live (views without end make no table)" in render.render_plan_text(
-        made, dict.fromkeys(made.runs, "to do")
+        plan, dict.fromkeys(plan.runs, "to do")
     )
     assert planned(photographs, crop=None).logit_caches
 
@@ -663,13 +667,13 @@ def test_an_array_has_no_crop():
 
 
 def test_workers_are_in_no_name(photographs):
-    made = planned(photographs)
+    plan = planned(photographs)
     content = study(photographs) | {"workers": 9}
     other = planner.build_plan(load.validate_study(content, "photos"))
-    assert list(made.runs) == list(other.runs)
-    asked = RuleContext(other.study, other, frozenset(other.runs), frozenset())
+    assert list(plan.runs) == list(other.runs)
+    requests = RuleContext(other.study, other, frozenset(other.runs), frozenset())
     name = SimpleNamespace(name=next(iter(other.runs)))
-    assert asked.job_options(name) == ["--workers=9"] and asked.threads(name) == 1 + 9
+    assert requests.job_options(name) == ["--workers=9"] and requests.threads(name) == 1 + 9
     of_digits = tiny_study.planned()
     name = SimpleNamespace(name=next(iter(of_digits.runs)))
     plain = RuleContext(of_digits.study, of_digits, frozenset(), frozenset())

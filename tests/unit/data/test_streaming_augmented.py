@@ -37,7 +37,7 @@ def photographs(shared):
 
 
 @pytest.mark.parametrize(
-    ("asked", "theirs"),
+    ("requests", "reference"),
     [
         (
             {"crop": CROP, "flip": True, "augment": RAND},
@@ -54,16 +54,16 @@ def photographs(shared):
     ],
     ids=["rand", "trivial"],
 )
-def test_a_view_is_torchvisions_and_then_erased(asked, theirs, photographs, tmp_path):
+def test_a_view_is_torchvisions_and_then_erased(requests, reference, photographs, tmp_path):
     data = {"name": "photos", "path": str(photographs), "mean": [0.5] * 3, "std": [0.25] * 3}
-    data |= {"train_size": None, "validation": 0, "pad": 0} | asked
+    data |= {"train_size": None, "validation": 0, "pad": 0} | requests
     data["erase"] = {"probability": 0.7}
     study = tiny_study.study(data=data, teacher_outputs="auto", recipe={"batch_size": 4})
-    made = planner.build_plan(load.validate_study(study, "photos"))
-    assert not made.logit_caches
-    place = Store(tmp_path / "results")
-    prepare_dataset("photos", place, str(photographs))
-    split = splits.load_split(next(iter(made.runs.values())).spec.data, place)
+    plan = planner.build_plan(load.validate_study(study, "photos"))
+    assert not plan.logit_caches
+    store = Store(tmp_path / "results")
+    prepare_dataset("photos", store, str(photographs))
+    split = splits.load_split(next(iter(plan.runs.values())).spec.data, store)
     views = Views.from_spec(data)
     images = streaming.create_batches(split.test, views, split)
     view = torch.arange(8) * 7919
@@ -72,16 +72,16 @@ def test_a_view_is_torchvisions_and_then_erased(asked, theirs, photographs, tmp_
     ((_, seeds),) = [(d, value) for d, _, value in views.decode(view) if d.transform_tensor]
     erased = 0
     for _, seen, x in images.batches(torch.arange(8), view, 3, start=1):
-        for number, found in zip(seen.tolist(), x, strict=True):
+        for number, actual in zip(seen.tolist(), x, strict=True):
             one = number // 7919
             image = oracle[one][0]
             torch.manual_seed(number)
-            for change in theirs:
+            for change in reference:
                 image = change(image)
             expected = (np.asarray(image).transpose(2, 0, 1) / 255 - 0.5) / 0.25
             (place_,) = erase.draw_rectangles(keys.erase, seeds[one : one + 1], SIDE, SIDE).tolist()
             top, left, rows, columns = place_
             expected[:, top : top + rows, left : left + columns] = 0
             erased += rows > 0
-            np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)
+            np.testing.assert_allclose(actual.numpy(), expected, atol=2e-6)
     assert 0 < erased < 5

@@ -54,14 +54,14 @@ def written(splits=(0,), **data):
 
 
 def digits(part="test") -> np.ndarray:
-    place = Store()
-    return cache.load_arrays(cards.load_known_card("digits"), place)[f"{part}_images"]
+    store = Store()
+    return cache.load_arrays(cards.load_known_card("digits"), store)[f"{part}_images"]
 
 
 def say(capsys, *typed, code=0) -> str:
     assert main(list(typed)) == code
-    found = capsys.readouterr()
-    return found.out if code == 0 else found.err
+    actual = capsys.readouterr()
+    return actual.out if code == 0 else actual.err
 
 
 def carded():
@@ -75,26 +75,26 @@ def save(image, name):
 
 
 def test_the_card_says_what_is_there(here, capsys):
-    said = say(capsys, "data", "study.yaml")
-    assert said == (
+    message = say(capsys, "data", "study.yaml")
+    assert message == (
         f"{here}/more.unlabelled.digits.json: 12 images of 1 x 8 x 8 without labels, beside "
         "digits\n"
     )
-    found = carded()
-    assert (found.source, found.data, found.count, found.twins) == ("more", "digits", COUNT, 0)
-    assert found.of == cards.load_known_card("digits").sha256
+    actual = carded()
+    assert (actual.source, actual.data, actual.count, actual.twins) == ("more", "digits", COUNT, 0)
+    assert actual.of == cards.load_known_card("digits").sha256
     assert "no mistakes" in say(capsys, "check", "study.yaml")
     assert "unlabelled images: 12 of more, of which 8 stand" in say(capsys, "plan", "study.yaml")
 
 
 def test_without_a_card_every_command_says_what_to_type(here, capsys):
     for command in ("check", "plan", "status"):
-        said = say(capsys, command, "study.yaml", code=2)
-        assert "study.yaml: 1 mistake\n  data.unlabelled: the images have no card yet" in said
-        assert "type once: kdpipe data study.yaml" in said
+        message = say(capsys, command, "study.yaml", code=2)
+        assert "study.yaml: 1 mistake\n  data.unlabelled: the images have no card yet" in message
+        assert "type once: kdpipe data study.yaml" in message
     shutil.rmtree("more")
-    said = say(capsys, "check", "study.yaml", code=2)
-    assert f"nor is there a folder or .npz file {here}/more" in said
+    message = say(capsys, "check", "study.yaml", code=2)
+    assert f"nor is there a folder or .npz file {here}/more" in message
 
 
 def test_what_they_are_is_in_the_spec_and_where_they_lie_is_not(here, capsys):
@@ -118,21 +118,21 @@ def test_what_they_are_is_in_the_spec_and_where_they_lie_is_not(here, capsys):
 def test_images_of_test_are_refused_with_their_names(here, capsys, mode):
     """Stored in colour they are still the same, once they are prepared."""
     Image.fromarray(digits()[5][0]).convert(mode).save("more/same.png")
-    said = say(capsys, "data", "study.yaml", code=2)
+    message = say(capsys, "data", "study.yaml", code=2)
     assert "1 of 13 images are images of the data set, of which nothing may learn (1 of test)" in (
-        said
+        message
     )
-    assert said.endswith("take them out and type it again: same.png (test image 5)\n")
+    assert message.endswith("take them out and type it again: same.png (test image 5)\n")
     assert not unlabelled_cards.get_unlabelled_card_path("more", "digits").exists()
 
 
 def test_of_many_images_of_test_a_file_has_all_names(here, capsys):
     for index, image in enumerate(digits()[:30]):
         save(image, f"more/{index:02d}.png")
-    said = say(capsys, "data", "study.yaml", code=2)
+    message = say(capsys, "data", "study.yaml", code=2)
     every = here / "more.unlabelled.digits.same.txt"
-    assert "30 of 42 images" in said and "09.png (test image 9), ... (all in " in said
-    assert str(every) in said and "10.png" not in said
+    assert "30 of 42 images" in message and "09.png (test image 9), ... (all in " in message
+    assert str(every) in message and "10.png" not in message
     names = every.read_text().splitlines()
     assert names == [f"{index:02d}.png" for index in range(30)]
     for name in names:
@@ -152,13 +152,13 @@ def test_images_of_validation_are_refused_and_those_of_train_are_said(here, caps
     inside, outside = held[0], next(i for i in range(1000) if i not in {*held, *held_out(split=1)})
     save(train[outside], "more/known.png")
     shutil.copy("more/known.png", "more/again.png")
-    said = say(capsys, "data", "study.yaml")
-    assert "note: 2 are training images of digits too" in said
-    assert "note: 1 are copies of others among them" in said
+    message = say(capsys, "data", "study.yaml")
+    assert "note: 2 are training images of digits too" in message
+    assert "note: 1 are copies of others among them" in message
     assert carded().twins == 2
     save(train[inside], "more/held.png")
-    said = say(capsys, "data", "study.yaml", code=2)
-    assert "(1 of validation)" in said and f"held.png (validation image {inside})" in said
+    message = say(capsys, "data", "study.yaml", code=2)
+    assert "(1 of validation)" in message and f"held.png (validation image {inside})" in message
 
 
 def test_of_another_draw_of_validation_nothing_is_known(here, capsys):
@@ -173,11 +173,13 @@ def test_of_another_draw_of_validation_nothing_is_known(here, capsys):
         assert "no mistakes" in say(capsys, "check", "study.yaml")
     for differs in ({"validation": 41}, {"split_seed": 1}, {"draw": "share"}, {"splits": [0, 1]}):
         written(**differs)
-        said = say(capsys, "check", "study.yaml", code=2)
-        assert "1 of the images are training images of digits too, and validation is drawn" in said
-        assert "type once: kdpipe data study.yaml" in said
-    said = say(capsys, "data", "study.yaml", code=2)
-    assert f"known.png (validation image {known})" in said
+        message = say(capsys, "check", "study.yaml", code=2)
+        assert (
+            "1 of the images are training images of digits too, and validation is drawn" in message
+        )
+        assert "type once: kdpipe data study.yaml" in message
+    message = say(capsys, "data", "study.yaml", code=2)
+    assert f"known.png (validation image {known})" in message
 
 
 def test_a_folder_that_has_changed_since_is_said(here, capsys):
@@ -187,10 +189,10 @@ def test_a_folder_that_has_changed_since_is_said(here, capsys):
     )
     save(np.zeros((1, 8, 8), np.uint8), "more/black.png")
     for command in ("check", "plan"):
-        said = say(capsys, command, "study.yaml", code=2)
-        assert "study.yaml: 1 mistake\n  data.unlabelled: the images in" in said
-        assert "(files: 1 came: black.png since its card was made)" in said
-        assert "make the card again: kdpipe data study.yaml" in said
+        message = say(capsys, command, "study.yaml", code=2)
+        assert "study.yaml: 1 mistake\n  data.unlabelled: the images in" in message
+        assert "(files: 1 came: black.png since its card was made)" in message
+        assert "make the card again: kdpipe data study.yaml" in message
     with pytest.raises(SystemExit):
         load_rule_context({}, [], here / "study.yaml", is_head=True)
     assert "data.unlabelled: the images in" in capsys.readouterr().err
@@ -216,14 +218,14 @@ def test_a_folder_that_has_changed_since_is_said(here, capsys):
 
 def test_a_card_that_was_changed_or_is_of_other_data_is_refused(here, capsys):
     say(capsys, "data", "study.yaml")
-    place = unlabelled_cards.get_unlabelled_card_path("more", "digits")
-    facts = json.loads(place.read_text())
-    place.write_text(json.dumps(facts | {"count": 500}))
+    store = unlabelled_cards.get_unlabelled_card_path("more", "digits")
+    facts = json.loads(store.read_text())
+    store.write_text(json.dumps(facts | {"count": 500}))
     assert "is no card of images without labels" in say(capsys, "check", "study.yaml", code=2)
-    place.write_text(json.dumps(synthetic_data.resealed(facts | {"of": "0" * 64})))
-    said = say(capsys, "check", "study.yaml", code=2)
-    assert "was made for images of digits that are others now" in said
-    place.write_text(json.dumps(synthetic_data.resealed(facts | {"sha256": "../.."})))
+    store.write_text(json.dumps(synthetic_data.resealed(facts | {"of": "0" * 64})))
+    message = say(capsys, "check", "study.yaml", code=2)
+    assert "was made for images of digits that are others now" in message
+    store.write_text(json.dumps(synthetic_data.resealed(facts | {"sha256": "../.."})))
     assert "is not 64 hexadecimal digits" in say(capsys, "check", "study.yaml", code=2)
 
 
@@ -248,30 +250,30 @@ def test_coloured_images_of_a_npz_are_made_grey_and_stretched(here, capsys):
     pixels = np.random.RandomState(3).randint(0, 256, (9, 10, 14, 3), np.uint8)
     np.savez("more.npz", anything=pixels)
     written(unlabelled="more.npz")
-    said = say(capsys, "data", "study.yaml")
-    assert "note: 9 are of another size and are stretched to 8 x 8" in said
-    assert "note: 9 are coloured and are made grey" in said
+    message = say(capsys, "data", "study.yaml")
+    assert "note: 9 are of another size and are stretched to 8 x 8" in message
+    assert "note: 9 are coloured and are made grey" in message
     card = unlabelled_cards.read_unlabelled_card(
         unlabelled_cards.get_unlabelled_card_path("more.npz", "digits")
     )
     prepare_dataset("digits", Store(), unlabelled="more.npz")
-    found = np.load(Store().data(card.folder) / "unlabelled_images.npy")
+    actual = np.load(Store().data(card.folder) / "unlabelled_images.npy")
     r, g, b = (pixels[..., k].astype(int) for k in range(3))
     grey = ((19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16).astype(np.uint8)
-    for image, one in zip(found, grey, strict=True):
-        wanted = Image.fromarray(one).resize((8, 8), Image.Resampling.BILINEAR)
-        assert np.array_equal(image[0], np.asarray(wanted))
+    for image, one in zip(actual, grey, strict=True):
+        expected = Image.fromarray(one).resize((8, 8), Image.Resampling.BILINEAR)
+        assert np.array_equal(image[0], np.asarray(expected))
 
 
 def test_every_mistake_of_a_folder_is_said_at_once(here, capsys):
     (here / "more" / "half.png").write_bytes((here / "more/deep/00.png").read_bytes()[:40])
     Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save("more/clear.png")
     (here / "more" / "gone.png").symlink_to("nowhere")
-    said = say(capsys, "data", "study.yaml", code=2)
-    assert "gone.png: a link that leads nowhere" in said
+    message = say(capsys, "data", "study.yaml", code=2)
+    assert "gone.png: a link that leads nowhere" in message
     (here / "more" / "gone.png").unlink()
-    said = say(capsys, "data", "study.yaml", code=2)
-    assert "2 mistakes" in said and "half.png" in said and "clear.png" in said
+    message = say(capsys, "data", "study.yaml", code=2)
+    assert "2 mistakes" in message and "half.png" in message and "clear.png" in message
     shutil.rmtree("more"), (here / "more").mkdir()
     assert "no image in it" in say(capsys, "data", "study.yaml", code=2)
 
@@ -295,8 +297,8 @@ def test_verify_and_prune_know_them(here, capsys):
     assert "everything in it is needed" in say(capsys, "prune", "study.yaml")
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps(card | {"count": 500}))
-    said = damaged(capsys)
-    assert "not the card of what lies beside it: remove the folder" in said
+    message = damaged(capsys)
+    assert "not the card of what lies beside it: remove the folder" in message
     (folder / "card.json").write_text(json.dumps(card))
     path = folder / "unlabelled_images.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -318,24 +320,24 @@ def test_they_are_scaled_as_the_data_are(here, capsys):
     prepare_dataset("digits", Store(), unlabelled="more")
     plan = planner.build_plan(load.load_study("study.yaml"))
     spec = next(run.spec for run in plan.runs.values() if "own_revision" in str(run.spec))
-    found = splits.load_unlabelled(spec.data, spec.method["unlabelled_from"], Store()).images
-    for image, file in zip(found, sorted(Path("more").rglob("*.png")), strict=True):
+    actual = splits.load_unlabelled(spec.data, spec.method["unlabelled_from"], Store()).images
+    for image, file in zip(actual, sorted(Path("more").rglob("*.png")), strict=True):
         x = torch.from_numpy(np.asarray(Image.open(file), np.float32))[None, None]
-        wanted = F.interpolate(x, (16, 16), mode="bilinear", antialias=True)[0].round()
-        assert np.array_equal(image, wanted.clamp(0, 255).numpy())
+        expected = F.interpolate(x, (16, 16), mode="bilinear", antialias=True)[0].round()
+        assert np.array_equal(image, expected.clamp(0, 255).numpy())
 
 
 def test_of_a_validation_that_is_a_part_of_the_data_none_is_taken(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    made = synthetic_data.arrays((1, 9, 9), 4, 80, 16)
+    arrays = synthetic_data.arrays((1, 9, 9), 4, 80, 16)
     val, labels = synthetic_data.images(16, 4, (1, 9, 9), 9)
-    np.savez("mine.npz", **made, val_images=val, val_labels=labels)
+    np.savez("mine.npz", **arrays, val_images=val, val_labels=labels)
     make_card(tmp_path / "mine.npz", None, None)
-    np.savez("more.npz", np.concatenate([made["train_images"][:9], val[3:4]]))
+    np.savez("more.npz", np.concatenate([arrays["train_images"][:9], val[3:4]]))
     written(name="mine", path="mine.npz", unlabelled="more.npz", validation=0, train_size=64)
-    said = say(capsys, "data", "study.yaml", code=2)
-    assert "1 of 10 images" in said and "image 9 (validation image 3)" in said
-    np.savez("more.npz", made["train_images"][:9])
+    message = say(capsys, "data", "study.yaml", code=2)
+    assert "1 of 10 images" in message and "image 9 (validation image 3)" in message
+    np.savez("more.npz", arrays["train_images"][:9])
     assert "note: 9 are training images of mine too" in say(capsys, "data", "study.yaml")
     assert "no mistakes" in say(capsys, "check", "study.yaml")
 
@@ -359,20 +361,20 @@ def test_beside_images_that_stream_they_are_listed(streamed, capsys):
     assert "no mistakes" in say(capsys, "check", "study.yaml")
     plan = planner.build_plan(load.load_study("study.yaml"))
     spec = next(run.spec for run in plan.runs.values() if "own_revision" in str(run.spec))
-    data, place = plan.study.data, Store()
-    prepare_dataset("mine", place, data.path, unlabelled=str(data.unlabelled))
-    found = splits.load_unlabelled(spec.data, spec.method["unlabelled_from"], place).images
-    assert not isinstance(found, np.ndarray) and len(found) == 12 and found.shape == (3, 16, 16)
-    paths, sizes = found.open_index()
+    data, store = plan.study.data, Store()
+    prepare_dataset("mine", store, data.path, unlabelled=str(data.unlabelled))
+    actual = splits.load_unlabelled(spec.data, spec.method["unlabelled_from"], store).images
+    assert not isinstance(actual, np.ndarray) and len(actual) == 12 and actual.shape == (3, 16, 16)
+    paths, sizes = actual.open_index()
     files = sorted(Path("more").iterdir())
     assert [path.decode() for path in paths] == [file.name for file in files]
     assert list(sizes) == [file.stat().st_size for file in files]
     crop = v2.Compose([v2.Resize(18), v2.CenterCrop(16)])  # 256/224 of 16
-    wanted = [np.asarray(crop(Image.open(file))).transpose(2, 0, 1) for file in files]
-    pixels = np.concatenate([*streaming.iterate_pixels(splits.Subset(found, np.zeros(12)), 5)])
-    assert np.array_equal(pixels, wanted)
+    expected = [np.asarray(crop(Image.open(file))).transpose(2, 0, 1) for file in files]
+    pixels = np.concatenate([*streaming.iterate_pixels(splits.Subset(actual, np.zeros(12)), 5)])
+    assert np.array_equal(pixels, expected)
     for run in plan.runs.values():
-        assert "validation error" in train_run(run.spec, [], place)
+        assert "validation error" in train_run(run.spec, [], store)
     assert say(capsys, "verify") == "results: every file is whole\n"
 
 
@@ -383,8 +385,8 @@ def test_of_images_that_stream_equal_files_are_found(streamed, capsys):
     Path("more/again.JPEG").unlink()
     test = sorted(Path("mine/test").rglob("*.JPEG"))
     shutil.copy(test[3], "more/same.JPEG")
-    said = say(capsys, "data", "study.yaml", code=2)
-    assert "1 of 13 images" in said and "same.JPEG (test image 3)" in said
+    message = say(capsys, "data", "study.yaml", code=2)
+    assert "1 of 13 images" in message and "same.JPEG (test image 3)" in message
 
 
 def test_a_npz_does_not_stream(streamed, capsys):

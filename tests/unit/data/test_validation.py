@@ -21,9 +21,9 @@ SHAPE, CLASSES = (3, 12, 12), 4
 @pytest.fixture
 def parts():
     """train, val and test: 48, 12 and 16 images."""
-    made = synthetic_data.arrays(SHAPE, CLASSES, 48, 16)
-    made["val_images"], made["val_labels"] = synthetic_data.images(12, CLASSES, SHAPE, seed=7)
-    return made
+    arrays = synthetic_data.arrays(SHAPE, CLASSES, 48, 16)
+    arrays["val_images"], arrays["val_labels"] = synthetic_data.images(12, CLASSES, SHAPE, seed=7)
+    return arrays
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def study(folder, **of_data):
 
 def split_of(folder, tmp_path, **of_data):
     plan = planner.build_plan(load.validate_study(study(folder, **of_data), "s"))
-    place = Store(tmp_path / "results")
-    prepare_dataset("mine", place, str(folder))
+    store = Store(tmp_path / "results")
+    prepare_dataset("mine", store, str(folder))
     spec = next(iter(plan.runs.values())).spec.data
-    return spec, splits.load_split(spec, place)
+    return spec, splits.load_split(spec, store)
 
 
 def in_order(images, labels):
@@ -70,16 +70,16 @@ def test_it_is_used_as_validation_and_a_redrawn_split_redraws_train_alone(
     other = splits.load_split(replace(spec, split_seed=1), Store(tmp_path / "results"))
     assert not np.array_equal(other.train.images, split.train.images)
     for part in ("val", "test"):
-        ours, theirs = getattr(split, part), getattr(other, part)
-        assert np.array_equal(ours.images, theirs.images)
+        actual, reference = getattr(split, part), getattr(other, part)
+        assert np.array_equal(actual.images, reference.images)
     whole, everything = split_of(folder, tmp_path)
     assert whole.train_size == len(everything.train) == 48
 
 
 def test_images_that_stream_have_theirs_too(folder, tmp_path):
     make_card(folder, "mine", None, stream=16)
-    given = {"mean": [0.5] * 3, "std": [0.2] * 3, "train_size": 24}
-    spec, split = split_of(folder, tmp_path, **given)
+    inputs = {"mean": [0.5] * 3, "std": [0.2] * 3, "train_size": 24}
+    spec, split = split_of(folder, tmp_path, **inputs)
     assert spec.validation == len(split.val) == 12 and split.val.images.part == "val"
     paths = {path.decode() for path in split.val.images.open_index()[0]}
     assert len(paths) == 12 and all(path.startswith("val/") for path in paths)
@@ -107,16 +107,16 @@ def test_what_val_is_is_asked_and_not_guessed(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("left", "said", "message"),
+    ("left", "output", "message"),
     [
         (("train", "test"), "test", "has not both train/ and val/"),
         (("train", "val", "test"), "test", "no --val-is test"),
     ],
 )
-def test_an_answer_that_does_not_fit_is_refused(left, said, message, parts, tmp_path):
+def test_an_answer_that_does_not_fit_is_refused(left, output, message, parts, tmp_path):
     folder = synthetic_data.class_folders(tmp_path / "other", parts, parts=left)
     with pytest.raises(DataError, match=message):
-        make_card(folder, None, None, val_is=said)
+        make_card(folder, None, None, val_is=output)
 
 
 def test_a_card_from_before_means_what_it_meant(folder):

@@ -41,10 +41,10 @@ def test_every_view_is_the_twins(pad, padding, flip):
     images = ImageBatches(IMAGES, views, MEAN, STD)
     pairs = list(itertools.product(range(len(IMAGES)), range(views.count)))
     index, view = torch.tensor(pairs).T
-    found = images.batch(index, view)
+    actual = images.batch(index, view)
     expected = np.stack([twin(IMAGES[i], pad, padding, flip, v) for i, v in pairs])
-    assert found.dtype == torch.float32 and found.shape == expected.shape
-    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=2e-6)
+    assert actual.dtype == torch.float32 and actual.shape == expected.shape
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_counts(pad, flip, count):
 @pytest.mark.parametrize("pad", [0, 1, 4])
 def test_the_centre_is_the_image_itself(pad, flip):
     views = Views.from_spec({"pad": pad, "flip": flip})
-    found = ImageBatches(IMAGES, views, MEAN, STD).unaugmented_batch(1, 99)
+    actual = ImageBatches(IMAGES, views, MEAN, STD).unaugmented_batch(1, 99)
     expected = (IMAGES[1:] / 255 - MEAN[:, None, None]) / STD[:, None, None]
-    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=0, atol=2e-6)
     assert 0 <= views.identity_view < views.count
 
 
@@ -68,8 +68,8 @@ def test_the_centre_is_the_image_itself(pad, flip):
 def test_the_views_of_an_image_are_all_different(pad):
     views = Views.from_spec({"pad": pad, "flip": True})
     everything = torch.arange(views.count)
-    found = ImageBatches(IMAGES, views, MEAN, STD).batch(torch.zeros_like(everything), everything)
-    assert len({image.numpy().tobytes() for image in found}) == views.count
+    actual = ImageBatches(IMAGES, views, MEAN, STD).batch(torch.zeros_like(everything), everything)
+    assert len({image.numpy().tobytes() for image in actual}) == views.count
 
 
 def test_a_view_does_not_depend_on_its_batch():

@@ -19,18 +19,18 @@ def pretended(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 6))
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    kept = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    remaining = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
     cudnn.benchmark = matmul.allow_tf32 = True
     filling = torch.utils.deterministic.fill_uninitialized_memory
     yield
     torch.use_deterministic_algorithms(False)
     torch.utils.deterministic.fill_uninitialized_memory = filling
-    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = kept
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = remaining
 
 
 def test_deterministic_kernels_and_float32_are_asked_of_a_gpu(pretended):
-    where = determinism.prepare_torch_device("cuda")
-    assert where.type == "cuda"
+    path = determinism.prepare_torch_device("cuda")
+    assert path.type == "cuda"
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
     assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
@@ -40,21 +40,21 @@ def test_deterministic_kernels_and_float32_are_asked_of_a_gpu(pretended):
     assert torch.backends.cudnn.conv.fp32_precision != "tf32"
     assert torch.get_float32_matmul_precision() == "highest"
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-    said = determinism.get_gpu_info()
-    assert said.items() >= {"name": "pretended", "capability": "8.6", "tf32": False}.items()
-    assert said["kernels"] == "deterministic" and said["cuda"] == str(torch.version.cuda)
-    assert determinism.format_device_key(where) == "cuda"
+    message = determinism.get_gpu_info()
+    assert message.items() >= {"name": "pretended", "capability": "8.6", "tf32": False}.items()
+    assert message["kernels"] == "deterministic" and message["cuda"] == str(torch.version.cuda)
+    assert determinism.format_device_key(path) == "cuda"
 
 
 def test_any_kernels_are_said(pretended):
-    where = determinism.prepare_torch_device("cuda", "any")
+    path = determinism.prepare_torch_device("cuda", "any")
     assert not torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
     assert (
         determinism.get_gpu_info()["kernels"] == "any"
         and determinism.get_gpu_info()["tf32"] is False
     )
-    assert determinism.format_device_key(where) == "cuda, any kernels"
+    assert determinism.format_device_key(path) == "cuda, any kernels"
 
 
 def test_a_state_of_other_kernels_is_not_gone_on_with(tmp_path):
@@ -84,10 +84,12 @@ def test_cuda_that_torch_cannot_use_is_an_error(monkeypatch):
 def test_an_operation_without_a_deterministic_kernel_is_named(pretended):
     """With torch's own error: `put_` has none on a CPU either."""
     determinism.set_deterministic("deterministic")
-    with pytest.raises(RuntimeError) as found:
+    with pytest.raises(RuntimeError) as actual:
         torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
-    assert cuda_errors.explain_gpu_error(found.value).startswith("put_ has no deterministic kernel")
-    assert "kernels: any" in cuda_errors.explain_gpu_error(found.value)
+    assert cuda_errors.explain_gpu_error(actual.value).startswith(
+        "put_ has no deterministic kernel"
+    )
+    assert "kernels: any" in cuda_errors.explain_gpu_error(actual.value)
     determinism.set_deterministic("any")
     torch.zeros(3).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
 
@@ -122,10 +124,10 @@ def test_no_memory_in_the_words_of_the_libraries(text):
     ],
 )
 def test_a_gpu_that_has_failed_is_a_fault_of_the_machine(text, gone):
-    said = cuda_errors.explain_gpu_error(RuntimeError(text))
-    assert cuda_errors.is_gpu_lost(RuntimeError(text)) == gone == (said is not None)
-    if said is not None:
-        assert "CUDA kernel" not in said and "CUDA_VISIBLE_DEVICES" in said
+    message = cuda_errors.explain_gpu_error(RuntimeError(text))
+    assert cuda_errors.is_gpu_lost(RuntimeError(text)) == gone == (message is not None)
+    if message is not None:
+        assert "CUDA kernel" not in message and "CUDA_VISIBLE_DEVICES" in message
 
 
 def test_a_gpu_that_another_process_has_for_itself_has_not_failed():

@@ -51,7 +51,7 @@ def start():
         process.stdout.close()
 
 
-def said(process: subprocess.Popen, word: str) -> str:
+def get_message(process: subprocess.Popen, word: str) -> str:
     """The next line of a process that begins with this word."""
     for line in process.stdout:
         if line.startswith(word):
@@ -61,30 +61,30 @@ def said(process: subprocess.Popen, word: str) -> str:
 
 def test_each_run_has_a_gpu_of_its_own_and_one_too_many_waits(gpus, start):
     first, second = start(), start()
-    assert sorted([said(first, "holds"), said(second, "holds")]) == gpus
+    assert sorted([get_message(first, "holds"), get_message(second, "holds")]) == gpus
     third = start()
-    said(third, "all GPUs are taken")
+    get_message(third, "all GPUs are taken")
     time.sleep(3 * leases.POLL_SECONDS)
     assert third.poll() is None
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_the_lease_of_a_killed_run_is_free(gpus, start, end):
-    held = {said(process, "holds"): process for process in (start(), start())}
+    held = {get_message(process, "holds"): process for process in (start(), start())}
     third = start()
-    said(third, "all GPUs are taken")
+    get_message(third, "all GPUs are taken")
     held[gpus[1]].send_signal(end)
-    assert said(third, "holds") == gpus[1]
+    assert get_message(third, "holds") == gpus[1]
 
 
 def test_a_stopped_run_keeps_its_lease(gpus, start):
     """Nothing is taken over by age."""
     held = [start(), start()]
     for process in held:
-        said(process, "holds")
+        get_message(process, "holds")
         process.send_signal(signal.SIGSTOP)
     third = start()
-    said(third, "all GPUs are taken")
+    get_message(third, "all GPUs are taken")
     time.sleep(3 * leases.POLL_SECONDS)
     with pytest.raises(BlockingIOError):
         os.set_blocking(third.stdout.fileno(), False)
@@ -92,35 +92,35 @@ def test_a_stopped_run_keeps_its_lease(gpus, start):
 
 
 def test_runs_share_gpus_evenly(gpus, start):
-    seen = [said(start(2), "holds") for _ in range(4)]
+    seen = [get_message(start(2), "holds") for _ in range(4)]
     assert sorted(seen[:2]) == gpus  # each once, before one is shared
     assert sorted(seen) == sorted(gpus * 2)
-    said(start(2), "all GPUs are taken")
+    get_message(start(2), "all GPUs are taken")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_a_lease_holds_between_users(gpus):
     """Each takes a GPU of its own; the second user's lease is one for the first, too."""
 
-    def nobody(said, may_end) -> None:
+    def nobody(message, may_end) -> None:
         os.setgid(65534)
         os.setuid(65534)
         with leases.lease_gpu() as gpu:
-            said.send(gpu)
+            message.send(gpu)
             may_end.wait(60)
 
     apart = multiprocessing.get_context("fork")
-    hear, said = apart.Pipe(duplex=False)
+    hear, message = apart.Pipe(duplex=False)
     may_end = apart.Event()
     with leases.lease_gpu() as mine:
-        other = apart.Process(target=nobody, args=(said, may_end))
+        other = apart.Process(target=nobody, args=(message, may_end))
         other.start()
-        theirs = hear.recv() if hear.poll(60) else None
-        assert {mine, theirs} == set(gpus)
-        assert theirs is not None and not leases.is_free(theirs)
+        reference = hear.recv() if hear.poll(60) else None
+        assert {mine, reference} == set(gpus)
+        assert reference is not None and not leases.is_free(reference)
         may_end.set()
         other.join(60)
-        assert other.exitcode == 0 and leases.is_free(theirs)
+        assert other.exitcode == 0 and leases.is_free(reference)
 
 
 def test_jobs_of_slurm_do_not_wait_for_each_others_numbers(gpus, monkeypatch):

@@ -28,12 +28,12 @@ class Tight(torch.nn.Module):
 
 
 def images(size: int = 16) -> ImageBatches:
-    found = ImageBatches(PIXELS, IDENTITY_VIEWS, np.zeros(1), np.ones(1))
-    found.eval_batch_size = size
-    return found
+    actual = ImageBatches(PIXELS, IDENTITY_VIEWS, np.zeros(1), np.ones(1))
+    actual.eval_batch_size = size
+    return actual
 
 
-def asked(model, of):
+def requests(model, of):
     return retry_halving_batch(
         of, lambda size: torch.cat([model(x) for x in of.unaugmented_batches(size)])
     )
@@ -49,44 +49,44 @@ def test_of_a_network_that_scales_them_half_as_many_too():
 
 
 def test_a_teacher_shows_such_a_network_half_as_many_after_the_first_time(monkeypatch):
-    asked, of = [], images(32)
+    requests, of = [], images(32)
     of.max_eval_batch_size = 32
 
     def no_room_at_first(model, x, at_once):
-        asked.append(at_once(224, 224, torch.device("meta")))
-        if len(asked) == 1:
+        requests.append(at_once(224, 224, torch.device("meta")))
+        if len(requests) == 1:
             raise RuntimeError("CUDA out of memory")
         return x.flatten(1)[:, :3]
 
     monkeypatch.setattr(online, "forward_in_chunks", no_room_at_first)
     OnlineTeacher([(torch.contiguous_format, torch.nn.Identity())]).predict_split("test", of)
-    assert asked == [83, 41, 41, 41]
+    assert requests == [83, 41, 41, 41]
 
 
 def test_half_as_many_are_asked_once_more_and_it_is_said(capsys):
     tight, of = Tight(8), images()
-    assert torch.equal(asked(tight, of), asked(Tight(99), images()))
+    assert torch.equal(requests(tight, of), requests(Tight(99), images()))
     assert tight.seen == [16, 8, 8, 8, 8, 8] and of.eval_batch_size == 8
-    said = capsys.readouterr().out
-    assert said == (
+    message = capsys.readouterr().out
+    assert message == (
         "out of memory with 16 images at a time (CUDA out of memory. Tried to allocate 2 GiB): "
         "8 from here on\n"
     )
-    asked(tight, of)  # it is known from then on
+    requests(tight, of)  # it is known from then on
     assert capsys.readouterr().out == ""
 
 
 def test_a_second_time_is_an_error_and_so_is_what_is_none_of_memory():
     tight = Tight(4)
     with pytest.raises(RuntimeError, match="out of memory"):
-        asked(tight, images())
+        requests(tight, images())
     assert tight.seen == [16, 8]
     other = Tight(4, "device-side assert triggered")
     with pytest.raises(RuntimeError, match="device-side"):
-        asked(other, images())
+        requests(other, images())
     assert other.seen == [16]
     with pytest.raises(RuntimeError):
-        asked(Tight(0), images(1))
+        requests(Tight(0), images(1))
 
 
 def test_a_live_teacher_goes_on_with_half(capsys):

@@ -32,8 +32,8 @@ def test_torch_is_not_asked_where_there_is_no_gpu(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_real_torch_says_that_a_pretended_gpu_is_none(listed, capsys):
-    said = gpus.find_unusable_reason()
-    assert said and torch.__version__ in said
+    message = gpus.find_unusable_reason()
+    assert message and torch.__version__ in message
     assert gpus.select_device("auto", False, None) == gpus.select_local_device("auto") == "cpu"
     assert "there are GPUs here, but torch" in capsys.readouterr().err
     with pytest.raises(KdpipeError, match="torch cannot use the GPUs here"):
@@ -44,7 +44,7 @@ def test_a_real_torch_says_that_a_pretended_gpu_is_none(listed, capsys):
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("message", "expected"),
     [
         ({"errors": [None]}, None),
         ({"errors": ["CUDA out of memory. Tried to allocate 2 MiB"]}, None),  # others fill it
@@ -55,10 +55,10 @@ def test_a_real_torch_says_that_a_pretended_gpu_is_none(listed, capsys):
         ({"cuda": None}, "is one without CUDA"),
     ],
 )
-def test_what_torch_wants(listed, monkeypatch, said, expected):
-    monkeypatch.setattr(gpus, "_run_probe", lambda _: SAID | said)
-    found = gpus.find_unusable_reason()
-    assert found == expected if expected is None else expected in str(found)
+def test_what_torch_wants(listed, monkeypatch, message, expected):
+    monkeypatch.setattr(gpus, "_run_probe", lambda _: SAID | message)
+    actual = gpus.find_unusable_reason()
+    assert actual == expected if expected is None else expected in str(actual)
 
 
 def test_a_gpu_that_torch_cannot_use_is_left_out_for_all_jobs(
@@ -66,19 +66,19 @@ def test_a_gpu_that_torch_cannot_use_is_left_out_for_all_jobs(
 ):
     """And the others are used: a card for a screen keeps no study from the one beside it."""
     fake_nvidia_smi.nvidia_smi(monkeypatch, tmp_path, TWO, driver="580.65.06\n")
-    asked, wrong = [], "CUDA error: no kernel image is available for execution on the device"
+    requests, errors = [], "CUDA error: no kernel image is available for execution on the device"
 
     def answer(gpus):
-        asked.append(gpus)
-        return SAID | {"errors": [wrong if gpu == "GPU-bb22" else None for gpu in gpus]}
+        requests.append(gpus)
+        return SAID | {"errors": [errors if gpu == "GPU-bb22" else None for gpu in gpus]}
 
     monkeypatch.setattr(gpus, "_run_probe", answer)
     assert gpus.select_device("auto", False, None) == "cuda" == gpus.select_local_device("cuda")
-    said = capsys.readouterr().err
-    why = f"torch 2.14.1+cu130 with driver 580.65.06 says: {wrong}"
-    assert f"GPU GPU-bb22 is left out: {why}" in said
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aa11" and "1 GPUs here" in said
-    assert asked == [["GPU-aa11", "GPU-bb22"]]  # once
+    message = capsys.readouterr().err
+    why = f"torch 2.14.1+cu130 with driver 580.65.06 says: {errors}"
+    assert f"GPU GPU-bb22 is left out: {why}" in message
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aa11" and "1 GPUs here" in message
+    assert requests == [["GPU-aa11", "GPU-bb22"]]  # once
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with pytest.raises(KdpipeError, match="no kernel image"):
         gpus.select_device("cuda", False, None)
@@ -86,23 +86,23 @@ def test_a_gpu_that_torch_cannot_use_is_left_out_for_all_jobs(
 
 def test_each_gpu_is_asked_by_its_own_name_and_one_instance_for_all(listed, monkeypatch, tmp_path):
     """In the order of the bus, as leases count: CUDA's own is the fastest first."""
-    said = "import json, os\nprint(json.dumps({'errors': [os.environ[k] for k in KEYS]}))"
+    message = "import json, os\nprint(json.dumps({'errors': [os.environ[k] for k in KEYS]}))"
     keys = ["CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES"]
-    monkeypatch.setattr(gpus, "_PROBE_SOURCE", said.replace("KEYS", str(keys)))
+    monkeypatch.setattr(gpus, "_PROBE_SOURCE", message.replace("KEYS", str(keys)))
     assert gpus._run_probe(["GPU-aa11", "GPU-bb22"])["errors"] == [
         "PCI_BUS_ID",
         "GPU-aa11,GPU-bb22",
     ]
-    asked = []
+    requests = []
 
     def answer(gpus):
-        asked.append(gpus)
+        requests.append(gpus)
         return SAID | {"errors": [None] * len(gpus)}
 
     monkeypatch.setattr(gpus, "_run_probe", answer)
     names = ["GPU-aa11", "MIG-cc33", "MIG-dd44"]
     assert gpus._find_reasons(names) == dict.fromkeys(names)
-    assert asked == [["GPU-aa11"], ["MIG-cc33"]]
+    assert requests == [["GPU-aa11"], ["MIG-cc33"]]
 
 
 def test_one_that_cuda_does_not_show_hides_no_other(listed, monkeypatch, tmp_path, capsys):
@@ -110,8 +110,8 @@ def test_one_that_cuda_does_not_show_hides_no_other(listed, monkeypatch, tmp_pat
     fake_nvidia_smi.nvidia_smi(monkeypatch, tmp_path, TWO, driver="580.65.06\n")
 
     def answer(gpus):
-        shown = gpus[: gpus.index("GPU-aa11")] if "GPU-aa11" in gpus else gpus
-        return SAID | {"errors": [None if gpu in shown else GONE for gpu in gpus]}
+        displayed = gpus[: gpus.index("GPU-aa11")] if "GPU-aa11" in gpus else gpus
+        return SAID | {"errors": [None if gpu in displayed else GONE for gpu in gpus]}
 
     monkeypatch.setattr(gpus, "_run_probe", answer)
     assert gpus.select_device("cuda", False, "cpu") == "cuda"

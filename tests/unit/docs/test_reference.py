@@ -39,8 +39,8 @@ def generated():
 
 def rows(text: str) -> list[list[str]]:
     """The cells of the rows of its tables, which begin with code."""
-    found = [line for line in text.splitlines() if line.startswith("| `")]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in found]
+    actual = [line for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in actual]
 
 
 def section(page: str, title: str) -> str:
@@ -106,14 +106,17 @@ def test_a_key_takes_its_example_and_its_default_and_keeps_to_its_range(model, t
         assert bool(default) != field.is_required(), key
         if "keys of its own" in value:
             continue
-        shown = yaml.safe_load(example.strip("`"))
-        assert list(shown) == [key], f"{key} has no example of its own"
+        displayed = yaml.safe_load(example.strip("`"))
+        assert list(displayed) == [key], f"{key} has no example of its own"
         if "..." not in example:
-            kind.validate_python(shown[key], strict=True)
+            kind.validate_python(displayed[key], strict=True)
         if default:
-            real, said = field.get_default(call_default_factory=True), yaml.safe_load(default[1:-1])
+            real, message = (
+                field.get_default(call_default_factory=True),
+                yaml.safe_load(default[1:-1]),
+            )
             numbers = re.fullmatch(r"`\[?[\d., ]+\]?`", default)
-            assert said == (pytest.approx(real, rel=1e-3) if numbers else real)
+            assert message == (pytest.approx(real, rel=1e-3) if numbers else real)
         if re.fullmatch(r"(whole )?number (?!.*number)[^`]*", value.removesuffix(" or `null`")):
             refused_outside(kind, value)
 
@@ -123,11 +126,11 @@ def refused_outside(kind: TypeAdapter, value: str) -> None:
     whole = value.startswith("whole")
     step = 1 if whole else 1e-6
     edges = {"above": 0, "from": -step, "below": 0, "to": step}
-    found = re.findall(
+    actual = re.findall(
         r"(above|from|below|to) ([\d.,]*\d)", re.sub(r"number (\d)", r"number from \1", value)
     )
-    assert found, value
-    for word, bound in found:
+    assert actual, value
+    for word, bound in actual:
         number = float(bound.replace(",", "")) + edges[word]
         with pytest.raises(ValidationError):
             kind.validate_python(round(number) if whole else number, strict=True)
@@ -140,8 +143,8 @@ def test_every_command_has_its_options():
         parser = argparse.ArgumentParser(add_help=False)
         command.add_arguments(parser)
         below = section("commands.md", f"kdpipe {word}")
-        said = set(re.findall(r"--[a-z][a-z-]+", " ".join(row[0] for row in rows(below))))
-        assert said == set(re.findall(r"(?<!\w)--[a-z][a-z-]+", parser.format_usage())), word
+        message = set(re.findall(r"--[a-z][a-z-]+", " ".join(row[0] for row in rows(below))))
+        assert message == set(re.findall(r"(?<!\w)--[a-z][a-z-]+", parser.format_usage())), word
         assert all(row[1] for row in rows(below)), f"{word}: an argument without a meaning"
 
 
@@ -167,8 +170,8 @@ def test_every_column_of_results_csv_has_a_meaning(tmp_path):
     other = {"name": "fashion-mnist", "resize": 8, "train_size": 2000, "validation": 500}
     content["export"] = True
     content["transfers"] = {"clothes": {"data": other, "blocks": [size]}}
-    made = planner.build_plan(load.validate_study(content, "a test"))
-    columns = set(dataframe.build_results_frame(made, Store(tmp_path)).columns)
+    plan = planner.build_plan(load.validate_study(content, "a test"))
+    columns = set(dataframe.build_results_frame(plan, Store(tmp_path)).columns)
     documented = names(section("results.md", "results.csv"))
     at_best = {f"best_{name}" for name in documented if re.match("(train|val|test)_(?!macs)", name)}
     assert columns - documented - at_best == set()
@@ -181,9 +184,9 @@ def test_every_column_of_results_csv_has_a_meaning(tmp_path):
 def test_every_key_of_claims_json_has_a_meaning():
     known, contrasts = names(section("results.md", "claims.json")), set()
     for study in ("digits", "digits_methods"):
-        found = json.loads((ROOT / "reports/published" / study / "claims.json").read_text())
-        assert found and all(verdict.keys() <= known for verdict in found)
-        contrasts |= {key for verdict in found for one in verdict["contrasts"] for key in one}
+        actual = json.loads((ROOT / "reports/published" / study / "claims.json").read_text())
+        assert actual and all(verdict.keys() <= known for verdict in actual)
+        contrasts |= {key for verdict in actual for one in verdict["contrasts"] for key in one}
     verdicts = judge_findings({"C1": ("a title", True, UntestableClaim("no data"))})
     assert contrasts and contrasts | claim.verdicts_to_json(verdicts)[0].keys() == known
 

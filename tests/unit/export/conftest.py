@@ -5,7 +5,7 @@ from helpers import exported_study
 
 
 @pytest.fixture
-def made(shared):
+def built(shared):
     """A folder with a study that was run, and its export; to be read."""
     return exported_study.once(shared)
 

@@ -23,13 +23,13 @@ def overconfident(images=4000, classes=5, factor=2.5):
 
 def test_it_finds_the_factor_that_logits_were_made_too_large_by():
     logits, labels = overconfident()
-    found = verify.fit_temperature(logits, labels)
-    assert found == pytest.approx(2.5, rel=0.1)
+    actual = verify.fit_temperature(logits, labels)
+    assert actual == pytest.approx(2.5, rel=0.1)
     grid = np.exp(np.linspace(-3, 3, 6001))
     nll = [-log_softmax(logits / t, axis=1)[range(len(labels)), labels].mean() for t in grid]
-    assert found == pytest.approx(grid[int(np.argmin(nll))], rel=2e-3)
+    assert actual == pytest.approx(grid[int(np.argmin(nll))], rel=2e-3)
     before, after = (
-        metrics.compute_metrics(each, labels)["ece"] for each in (logits, logits / found)
+        metrics.compute_metrics(each, labels)["ece"] for each in (logits, logits / actual)
     )
     assert after < before / 3
 

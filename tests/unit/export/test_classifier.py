@@ -38,40 +38,40 @@ def digits(shared):
     return np.array(arrays["test_images"][:, 0]), arrays["test_labels"]
 
 
-def by_hand(made: Path, images: np.ndarray) -> np.ndarray:
+def by_hand(result: Path, images: np.ndarray) -> np.ndarray:
     """Probabilities by PyTorch, from the files and the words of the config."""
-    config = json.loads((made / "export" / "config.json").read_text())
-    name, given = config["network"]["name"], config["input"]
+    config = json.loads((result / "export" / "config.json").read_text())
+    name, inputs = config["network"]["name"], config["input"]
     network = factory.build_named_model(name, num_classes=10, in_channels=1).eval()
-    network.load_state_dict(load_file(made / "export" / "model.safetensors"))
-    x = (images[:, None] / 255 - given["mean"][0]) / given["std"][0]
+    network.load_state_dict(load_file(result / "export" / "model.safetensors"))
+    x = (images[:, None] / 255 - inputs["mean"][0]) / inputs["std"][0]
     with torch.no_grad():
         return network(torch.from_numpy(x).float()).softmax(1).numpy()
 
 
-def test_it_gives_the_probabilities_that_pytorch_gives(made, digits):
+def test_it_gives_the_probabilities_that_pytorch_gives(built, digits):
     images, _ = digits
-    found = kdpipe.load(made / "export")(list(images[:40]))
-    theirs = by_hand(made, images[:40])
-    assert isinstance(found, list)
-    for shares, row in zip(found, theirs, strict=True):
+    actual = kdpipe.load(built / "export")(list(images[:40]))
+    reference = by_hand(built, images[:40])
+    assert isinstance(actual, list)
+    for shares, row in zip(actual, reference, strict=True):
         assert list(shares.values()) == sorted(shares.values(), reverse=True)
         assert [shares[str(label)] for label in range(10)] == pytest.approx(list(row), abs=1e-5)
 
 
-def test_a_path_a_picture_and_an_array_are_one_image(made, digits, tmp_path):
+def test_a_path_a_picture_and_an_array_are_one_image(built, digits, tmp_path):
     image = digits[0][0]
     Image.fromarray(image).save(tmp_path / "one.png")
-    classify = kdpipe.load(str(made / "export"))
-    found = classify(image)
-    assert isinstance(found, dict)
+    classify = kdpipe.load(str(built / "export"))
+    actual = classify(image)
+    assert isinstance(actual, dict)
     picture = Image.open(tmp_path / "one.png")
     for same in (tmp_path / "one.png", str(tmp_path / "one.png"), picture, picture.convert("RGB")):
-        assert classify(same) == found
-    assert classify(image[:, :, None]) == found
+        assert classify(same) == actual
+    assert classify(image[:, :, None]) == actual
     for several in ([image, picture], np.stack([image, image])[..., None]):
         answers = classify(several)
-        assert len(answers) == 2 and all(one == pytest.approx(found) for one in answers)
+        assert len(answers) == 2 and all(one == pytest.approx(actual) for one in answers)
     assert classify([]) == []
 
 
@@ -79,16 +79,16 @@ def test_a_path_a_picture_and_an_array_are_one_image(made, digits, tmp_path):
     "spoilt",
     [lambda x: x / np.float32(255), lambda x: x.astype(int), lambda x: x[None, :, :, None, None]],
 )
-def test_an_array_that_may_be_normalised_is_refused(made, digits, spoilt):
+def test_an_array_that_may_be_normalised_is_refused(built, digits, spoilt):
     with pytest.raises(DataError, match=r"as uint8, .* not normalised"):
-        kdpipe.load(made / "export")(spoilt(digits[0][0]))
+        kdpipe.load(built / "export")(spoilt(digits[0][0]))
 
 
-def test_int8_is_another_graph(made, digits):
-    one, other = (kdpipe.load(made / "export", model)(digits[0][0]) for model in ("float", "int8"))
-    assert one != other and one == kdpipe.load(made / "export", threads=2)(digits[0][0])
+def test_int8_is_another_graph(built, digits):
+    one, other = (kdpipe.load(built / "export", model)(digits[0][0]) for model in ("float", "int8"))
+    assert one != other and one == kdpipe.load(built / "export", threads=2)(digits[0][0])
     with pytest.raises(KdpipeError, match="model 'int4': float, int8"):
-        kdpipe.load(made / "export", "int4")
+        kdpipe.load(built / "export", "int4")
 
 
 # --- damage
@@ -153,21 +153,21 @@ def test_the_three_lines_of_the_card_run_where_there_is_no_torch(fresh, copied, 
     (snippet,) = re.findall(r"```python\n(.*?)```", (copied / "export/README.md").read_text(), re.S)
     assert len(snippet.splitlines()) == 3
     snippet += "import sys; print(*sys.modules)"
-    done = ran(fresh, "-c", snippet, cwd=copied / "export")
-    assert done.returncode == 0, done.stderr
-    said, modules = done.stdout.splitlines()
+    process = ran(fresh, "-c", snippet, cwd=copied / "export")
+    assert process.returncode == 0, process.stderr
+    message, modules = process.stdout.splitlines()
     here = kdpipe.load("export")(copied / "export" / "image.jpg")
-    assert said == str(here) and len(here) == 10
+    assert message == str(here) and len(here) == 10
     assert not {"torch", "snakemake", "pandas", "pydantic", "onnx"} & set(modules.split())
     assert ran(fresh, "-c", "import torch", cwd=copied).returncode == 1
 
 
 def test_predict_runs_there_too(fresh, copied, digits, capsys):
     Image.fromarray(digits[0][0]).save(copied / "one.png")
-    done = ran(fresh, "-m", "kdpipe", "predict", "export", "one.png", cwd=copied)
-    assert done.returncode == 0, done.stderr
+    process = ran(fresh, "-m", "kdpipe", "predict", "export", "one.png", cwd=copied)
+    assert process.returncode == 0, process.stderr
     assert main(["predict", "export", "one.png"]) == 0
-    assert done.stdout == capsys.readouterr().out
+    assert process.stdout == capsys.readouterr().out
 
 
 # --- the command
@@ -199,27 +199,27 @@ def test_predict_goes_on_after_a_picture_that_it_cannot_use(copied, digits, caps
     Image.fromarray(np.zeros((9, 8), np.uint8)).save(copied / "some" / "large.png")
     (copied / "some" / "bad.png").write_text("no picture")
     assert main(["predict", "export", "some"]) == 2
-    said = capsys.readouterr()
-    assert said.out.startswith("some/good.png  ") and said.out.count("\n") == 1
-    assert "some/bad.png cannot be read as an image" in said.err
-    assert "some/large.png has 8 x 9 pixels, and the network was trained on" in said.err
-    assert "Traceback" not in said.err
+    message = capsys.readouterr()
+    assert message.out.startswith("some/good.png  ") and message.out.count("\n") == 1
+    assert "some/bad.png cannot be read as an image" in message.err
+    assert "some/large.png has 8 x 9 pixels, and the network was trained on" in message.err
+    assert "Traceback" not in message.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["none", "a.png"], "none is no export"),
         (["export", "a.png"], "there is no picture or folder a.png"),
         (["export", "results"], "results has no pictures in it"),
     ],
 )
-def test_predict_says_what_is_wrong(copied, capsys, arguments, said):
+def test_predict_says_what_is_wrong(copied, capsys, arguments, message):
     assert main(["predict", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_without_onnxruntime_it_says_what_to_install(made, monkeypatch, capsys):
+def test_without_onnxruntime_it_says_what_to_install(built, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert main(["predict", str(made / "export"), "a.png"]) == 2
+    assert main(["predict", str(built / "export"), "a.png"]) == 2
     assert "pip install onnxruntime" in capsys.readouterr().err

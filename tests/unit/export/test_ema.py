@@ -28,14 +28,14 @@ def trained(tmp_path, shared, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(onnx_graph, "quantize", none)  # seconds less, as the next line
     monkeypatch.setattr(verify, "MEASURE_SECONDS", 0.1)
-    place = tiny_study.results(tmp_path, shared)
+    store = tiny_study.results(tmp_path, shared)
 
     def of(decay: float) -> Path:
         content = exported_study.STUDY | {"recipe": exported_study.STUDY["recipe"] | {"ema": decay}}
-        made = planner.build_plan(load.load_study(tiny_study.write(Path("study.yaml"), content)))
-        run = next(iter(made.runs.values()))
-        train_run(run.spec, [], place)
-        return place.run(run.name)
+        plan = planner.build_plan(load.load_study(tiny_study.write(Path("study.yaml"), content)))
+        run = next(iter(plan.runs.values()))
+        train_run(run.spec, [], store)
+        return store.run(run.name)
 
     return of
 
@@ -56,25 +56,25 @@ def exported_of(run: Path, capsys) -> tuple[dict, str, str]:
 
 def accuracy(path: Path) -> float:
     """In points, by hand."""
-    found = load_file(path)
-    return 100 * float(np.mean(found["test_logits"].argmax(1) == found["test_labels"]))
+    actual = load_file(path)
+    return 100 * float(np.mean(actual["test_logits"].argmax(1) == actual["test_labels"]))
 
 
 def test_of_equals_the_average_ships(trained, capsys):
     run = trained(0.5)
-    said = records.read_record(run, None)
-    assert said is not None
-    changed(run, unaveraged=said["unaveraged"] | {"val": said["last"]["val"]})
-    config, card, told = exported_of(run, capsys)
-    assert "last reading, weights averaged with decay 0.5, to ship" in told
+    message = records.read_record(run, None)
+    assert message is not None
+    changed(run, unaveraged=message["unaveraged"] | {"val": message["last"]["val"]})
+    config, card, report = exported_of(run, capsys)
+    assert "last reading, weights averaged with decay 0.5, to ship" in report
     assert re.search(
         r"What ships is averaged \(decay 0.5\): validation error ([\d.]+) %, not averaged \1 %",
-        told,
+        report,
     )
     assert config["ema"] == 0.5
     assert "those, averaged over its steps (exponentially, decay 0.5), after epoch 4" in card
-    ours = run_folder.weights_path(run).read_bytes()
-    assert Path("export/model.safetensors").read_bytes() == ours
+    actual = run_folder.weights_path(run).read_bytes()
+    assert Path("export/model.safetensors").read_bytes() == actual
     beside, row = config["measured"]["beside"], config["measured"]["files"]["model.onnx"]
     assert (beside["ema"], beside["epoch"]) == (None, 4)
     here, there = (
@@ -97,20 +97,20 @@ def test_of_equals_the_average_ships(trained, capsys):
 
 def test_an_average_that_is_mostly_beginning_does_not_ship(trained, capsys):
     run = trained(0.999)
-    config, card, told = exported_of(run, capsys)
-    said = records.read_record(run, None)
-    assert said is not None
-    errors = [100 * (1 - said[key]["val"]["accuracy"]) for key in ("unaveraged", "last")]
+    config, card, report = exported_of(run, capsys)
+    message = records.read_record(run, None)
+    assert message is not None
+    errors = [100 * (1 - message[key]["val"]["accuracy"]) for key in ("unaveraged", "last")]
     assert errors[0] < errors[1]  # else this tests nothing
     assert (
         f"What ships is not averaged: validation error {errors[0]:.2f} %, averaged (decay 0.999) "
         f"{errors[1]:.2f} %"
-    ) in told
+    ) in report
     assert config["ema"] is None and config["measured"]["beside"]["ema"] == 0.999
-    ours = run_folder.unaveraged_weights_path(run).read_bytes()
-    assert Path("export/model.safetensors").read_bytes() == ours
-    found = config["measured"]["files"]["model.onnx"]["accuracy"][0]
-    assert found == pytest.approx(accuracy(run_folder.unaveraged_outputs_path(run)))
+    own_value = run_folder.unaveraged_weights_path(run).read_bytes()
+    assert Path("export/model.safetensors").read_bytes() == own_value
+    actual = config["measured"]["files"]["model.onnx"]["accuracy"][0]
+    assert actual == pytest.approx(accuracy(run_folder.unaveraged_outputs_path(run)))
     assert "those, not averaged over its steps as the study judged them, after epoch 4" in card
 
 

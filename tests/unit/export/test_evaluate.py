@@ -21,7 +21,7 @@ STUDY = exported_study.STUDY | {"export": True}
 
 
 @pytest.fixture
-def place(copied, monkeypatch):
+def store(copied, monkeypatch):
     """The study that was run; its graphs are those of the export, a second in place of ten."""
     known = {name: (copied / "export" / name).read_bytes() for name in ("model.onnx", INT8)}
     monkeypatch.setattr(onnx_graph, "to_onnx", lambda *_: known["model.onnx"])
@@ -38,82 +38,84 @@ def plan():
 
 
 def of(role: str):
-    (found,) = {row.export_eval for row in plan().export_eval_rows if row.role == role}
-    return found
+    (actual,) = {row.export_eval for row in plan().export_eval_rows if row.role == role}
+    return actual
 
 
-def record(one, place) -> dict:
-    return json.loads((place.export_eval(one.name) / "record.json").read_bytes())
+def record(one, store) -> dict:
+    return json.loads((store.export_eval(one.name) / "record.json").read_bytes())
 
 
-def test_it_says_of_the_students_files_what_their_export_says(copied, place):
+def test_it_says_of_the_students_files_what_their_export_says(copied, store):
     one = of("student")
-    said = evaluate_export(one.spec, place)
-    assert "validation error" in said and "test" not in said  # a registered study may be sealed
-    found = record(one, place)
+    message = evaluate_export(one.spec, store)
+    assert (
+        "validation error" in message and "test" not in message
+    )  # a registered study may be sealed
+    actual = record(one, store)
     export = json.loads((copied / "export" / "config.json").read_bytes())
     rows = export["measured"]["files"]
-    assert {k: v["bytes"] for k, v in found["graphs"].items()} == {
+    assert {k: v["bytes"] for k, v in actual["graphs"].items()} == {
         "float32": export["files"]["model.onnx"]["bytes"],
         "int8": export["files"][INT8]["bytes"],
     }
-    assert 100 * found["last"]["test"]["accuracy"] == pytest.approx(rows[INT8]["accuracy"][0])
-    assert 100 * found["agreement"] == pytest.approx(rows[INT8]["agreement"][0])
-    for facts in found["graphs"].values():
+    assert 100 * actual["last"]["test"]["accuracy"] == pytest.approx(rows[INT8]["accuracy"][0])
+    assert 100 * actual["agreement"] == pytest.approx(rows[INT8]["agreement"][0])
+    for facts in actual["graphs"].values():
         assert {"1", "64"} == set(facts["latency"])
         assert all(0 < t["low"] <= t["median"] <= t["high"] for t in facts["latency"].values())
 
 
-def test_what_is_stored_is_what_the_8_bit_graph_says_of_every_image(copied, place):
+def test_what_is_stored_is_what_the_8_bit_graph_says_of_every_image(copied, store):
     one = of("student")
-    evaluate_export(one.spec, place)
-    arrays, about = read_arrays(place.export_eval(one.name) / "outputs.safetensors")
+    evaluate_export(one.spec, store)
+    arrays, about = read_arrays(store.export_eval(one.name) / "outputs.safetensors")
     assert about == {"run": one.digest, "epoch": 4}
-    split = splits.load_split(one.spec.data, place)
-    asked = onnxruntime.InferenceSession((copied / "export" / INT8).read_bytes())
+    split = splits.load_split(one.spec.data, store)
+    requests = onnxruntime.InferenceSession((copied / "export" / INT8).read_bytes())
     for part, images in (("val", split.val), ("test", split.test)):
         pixels = np.array(images.images)
-        (logits,) = asked.run(None, {"pixels": pixels})
+        (logits,) = requests.run(None, {"pixels": pixels})
         np.testing.assert_allclose(arrays[f"{part}_logits"], logits, atol=1e-5)
         np.testing.assert_array_equal(arrays[f"{part}_labels"], images.labels)
 
 
-def test_a_second_time_it_is_finished_and_stays(place):
+def test_a_second_time_it_is_finished_and_stays(store):
     one = of("student")
-    evaluate_export(one.spec, place)
-    before = record(one, place)
-    assert "finished before (done)" in evaluate_export(one.spec, place)
-    assert record(one, place) == before
+    evaluate_export(one.spec, store)
+    before = record(one, store)
+    assert "finished before (done)" in evaluate_export(one.spec, store)
+    assert record(one, store) == before
 
 
-def test_a_graph_that_is_not_the_network_is_refused(place):
+def test_a_graph_that_is_not_the_network_is_refused(store):
     one = of("scratch")  # the graphs of the fixture are the student's
     with pytest.raises(KdpipeError, match="its graph says other logits than PyTorch"):
-        evaluate_export(one.spec, place)
-    assert not (place.export_eval(one.name) / "record.json").exists()
-    assert "other logits" in place.failure_reason("gauges", one.name)
+        evaluate_export(one.spec, store)
+    assert not (store.export_eval(one.name) / "record.json").exists()
+    assert "other logits" in store.failure_reason("gauges", one.name)
 
 
-def test_what_diverged_is_skipped(place):
+def test_what_diverged_is_skipped(store):
     one = of("student")
-    path = place.run(one.run.name) / "record.json"
+    path = store.run(one.run.name) / "record.json"
     changed = json.loads(path.read_bytes()) | {"status": "diverged", "reason": "loss is nan"}
     from kdpipe.runs import records
 
     records.publish_record(path.parent, changed)
-    assert "skipped" in evaluate_export(one.spec, place)
-    assert record(one, place)["reason"].endswith("diverged: loss is nan")
+    assert "skipped" in evaluate_export(one.spec, store)
+    assert record(one, store)["reason"].endswith("diverged: loss is nan")
 
 
 def test_really_made_for_the_best_epoch_where_the_study_reads_there(copied):
     """No graph of the fixture: torch's exporter and ONNX Runtime, on the weights of that epoch."""
     tiny_study.write(copied / "study.yaml", STUDY | {"reading": "best"})
-    place, one = Store(Path("results")), of("student")
-    evaluate_export(one.spec, place)
-    found, run = record(one, place), place.run(one.run.name)
+    store, one = Store(Path("results")), of("student")
+    evaluate_export(one.spec, store)
+    actual, run = record(one, store), store.run(one.run.name)
     trained = json.loads((run / "record.json").read_bytes())
-    assert found["last"]["epoch"] == trained["best"]["epoch"]
-    assert found["last"]["test"]["accuracy"] == pytest.approx(
+    assert actual["last"]["epoch"] == trained["best"]["epoch"]
+    assert actual["last"]["test"]["accuracy"] == pytest.approx(
         trained["best"]["test"]["accuracy"], abs=0.05
     )
-    assert found["graphs"]["int8"]["bytes"] < found["graphs"]["float32"]["bytes"]
+    assert actual["graphs"]["int8"]["bytes"] < actual["graphs"]["float32"]["bytes"]

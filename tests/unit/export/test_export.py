@@ -43,20 +43,20 @@ def refused(capsys, *arguments: str) -> str:
     """What an export says that is refused, and leaves nothing."""
     before = sorted(Path().rglob("*"))
     assert main(["export", "study.yaml", *arguments]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and "Traceback" not in said.err
+    message = capsys.readouterr()
+    assert message.out == "" and "Traceback" not in message.err
     assert sorted(Path().rglob("*")) == before
-    return said.err
+    return message.err
 
 
 def student(folder: Path) -> Path:
     """The folder of the run that the study chose: there is one student."""
-    (found,) = (folder / "results" / "runs").glob("wrn10-0.5-from-*")
-    return found
+    (actual,) = (folder / "results" / "runs").glob("wrn10-0.5-from-*")
+    return actual
 
 
-def test_it_holds_the_weights_of_the_choice_and_says_what_every_file_is(made):
-    folder, run = made / "export", student(made)
+def test_it_holds_the_weights_of_the_choice_and_says_what_every_file_is(built):
+    folder, run = built / "export", student(built)
     assert {path.name for path in folder.iterdir()} == FILES
     config = json.loads((folder / "config.json").read_text())
     assert config["run"] == run.name and config["model"] == "model.onnx"
@@ -69,25 +69,27 @@ def test_it_holds_the_weights_of_the_choice_and_says_what_every_file_is(made):
     assert config["classes"] == [str(label) for label in range(10)]
     assert config["input"]["mean"] == [0.3] and config["input"]["std"] == [0.35]
     for name in ("README.md", "config.json"):
-        assert str(made) not in (folder / name).read_text()
+        assert str(built) not in (folder / name).read_text()
 
 
-def test_the_graph_says_what_the_run_said_of_every_test_image(made):
-    arrays, _ = read_arrays(student(made) / "outputs.safetensors")
-    config = json.loads((made / "export" / "config.json").read_text())
-    split = splits.load_split(planned(made).runs[config["run"]].spec.data, Store(made / "results"))
-    ours = kdpipe.load(made / "export").logits_from_pixels(np.asarray(split.test.images))
-    assert np.abs(ours - arrays["test_logits"]).max() < 1e-5
-    small = kdpipe.load(made / "export", "int8").logits_from_pixels(np.asarray(split.test.images))
-    right, less = (one.argmax(1) == arrays["test_labels"] for one in (ours, small))
+def test_the_graph_says_what_the_run_said_of_every_test_image(built):
+    arrays, _ = read_arrays(student(built) / "outputs.safetensors")
+    config = json.loads((built / "export" / "config.json").read_text())
+    split = splits.load_split(
+        planned(built).runs[config["run"]].spec.data, Store(built / "results")
+    )
+    actual = kdpipe.load(built / "export").logits_from_pixels(np.asarray(split.test.images))
+    assert np.abs(actual - arrays["test_logits"]).max() < 1e-5
+    small = kdpipe.load(built / "export", "int8").logits_from_pixels(np.asarray(split.test.images))
+    right, less = (one.argmax(1) == arrays["test_labels"] for one in (actual, small))
     rows = config["measured"]["files"]
     assert rows["model.onnx"]["accuracy"][0] == pytest.approx(100 * right.mean())
     assert rows["model.int8.onnx"]["accuracy"][0] == pytest.approx(100 * less.mean())
     gap = 100 * (less.mean() - right.mean())
     assert rows["model.int8.onnx"]["difference"][0] == pytest.approx(gap)
-    same = 100 * (small.argmax(1) == ours.argmax(1)).mean()
+    same = 100 * (small.argmax(1) == actual.argmax(1)).mean()
     assert rows["model.int8.onnx"]["agreement"][0] == pytest.approx(same)
-    record = json.loads((student(made) / "record.json").read_text())
+    record = json.loads((student(built) / "record.json").read_text())
     assert rows["model.onnx"]["accuracy"][0] == pytest.approx(
         100 * record["last"]["test"]["accuracy"]
     )
@@ -97,11 +99,11 @@ def planned(folder: Path):
     return planner.build_plan(load.load_study(folder / "study.yaml"))
 
 
-def test_the_card_has_a_front_matter_and_the_numbers_of_the_config(made):
-    text = (made / "export" / "README.md").read_text()
+def test_the_card_has_a_front_matter_and_the_numbers_of_the_config(built):
+    text = (built / "export" / "README.md").read_text()
     _, matter, body = text.split("---\n", 2)
     facts = yaml.safe_load(matter)
-    config = json.loads((made / "export" / "config.json").read_text())
+    config = json.loads((built / "export" / "config.json").read_text())
     assert facts["pipeline_tag"] == "image-classification"
     (model,) = facts["model-index"]
     values = [one["metrics"][0]["value"] for one in model["results"]]
@@ -142,9 +144,9 @@ def test_the_best_reading_is_exported_where_the_study_reads_there(copied, quick,
 def test_a_run_is_exported_by_its_name_into_a_folder_of_its_name(copied, quick, capsys):
     name = student(copied).name
     assert main(["export", "study.yaml", name]) == 0
-    said = capsys.readouterr().out
-    assert f"exports/{name}: run {name}, last reading, to ship: model.onnx" in said
-    assert f"kdpipe predict exports/{name} IMAGE" in said
+    message = capsys.readouterr().out
+    assert f"exports/{name}: run {name}, last reading, to ship: model.onnx" in message
+    assert f"kdpipe predict exports/{name} IMAGE" in message
     assert {path.name for path in Path("exports", name).iterdir()} == FILES
     assert f"exports/{name} is there already" in refused(capsys, name)
     assert "export is there already" in refused(capsys, "--best", "--to", "export")
@@ -186,9 +188,9 @@ def test_a_student_of_a_teacher_that_was_made_again_is_said_to_be(copied, quick,
     record["files"]["weights.safetensors"]["sha256"] = 64 * "a"  # as another machine trained it
     records.publish_record(teacher, record)
     assert main(["export", "study.yaml", "--to", "old"]) == 0
-    for said in (capsys.readouterr().out, Path("old/README.md").read_text()):
-        assert f"This run is outdated: made of {teacher.name} as it was" in said
-        assert "--outdated" in said
+    for message in (capsys.readouterr().out, Path("old/README.md").read_text()):
+        assert f"This run is outdated: made of {teacher.name} as it was" in message
+        assert "--outdated" in message
 
 
 def test_a_graph_that_normalises_otherwise_is_refused(copied, quick, capsys, monkeypatch):
@@ -198,8 +200,10 @@ def test_a_graph_that_normalises_otherwise_is_refused(copied, quick, capsys, mon
     changed = numpy_helper.to_array(shift) + np.float32(0.02)
     shift.CopyFrom(numpy_helper.from_array(changed, "shift"))
     monkeypatch.setattr(onnx_graph, "to_onnx", lambda *_: model.SerializeToString())
-    said = refused(capsys, "--to", "other")
-    assert "network wrn10-0.5 cannot be exported to ONNX: on the 700 test images its graph" in said
+    message = refused(capsys, "--to", "other")
+    assert (
+        "network wrn10-0.5 cannot be exported to ONNX: on the 700 test images its graph" in message
+    )
 
 
 def test_a_normalisation_that_is_not_the_runs_is_refused(copied, quick, capsys, monkeypatch):
@@ -225,8 +229,8 @@ def test_a_registered_study_before_its_look_is_not_exported(copied, quick, capsy
     shutil.copytree("kept", "results", dirs_exist_ok=True)
     capsys.readouterr()
     for arguments in ((), (student(copied).name,)):
-        said = refused(capsys, *arguments)
-        assert "nothing was exported" in said and "the study is registered" in said
+        message = refused(capsys, *arguments)
+        assert "nothing was exported" in message and "the study is registered" in message
     # Under another name its runs are known: the results have a copy of the registration.
     Path("tiny.registration.json").unlink()
     tiny_study.write(Path("study.yaml"), exported_study.STUDY | {"study": "other"})
@@ -269,12 +273,14 @@ def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys
     sizes = {name: len(content) for name, content in quick.items()}
     between = (sizes["model.onnx"] + sizes["model.int8.onnx"]) // 2
     assert main(["export", "study.yaml", "--at-most", f"{between}B", "--to", "small"]) == 0
-    said = capsys.readouterr().out
-    assert f"model.int8.onnx is best on validation of what fits at most {between:,} bytes" in said
+    message = capsys.readouterr().out
+    assert (
+        f"model.int8.onnx is best on validation of what fits at most {between:,} bytes" in message
+    )
     image = np.zeros((8, 8), np.uint8)
     assert kdpipe.load("small")(image) == kdpipe.load("export", "int8")(image)
     # The error by which it was compared is that of validation, never that of test.
-    (error,) = re.findall(r"bytes: validation error ([\d.]+) %", said)
+    (error,) = re.findall(r"bytes: validation error ([\d.]+) %", message)
     run = planned(copied).runs[student(copied).name]
     val = splits.load_split(run.spec.data, Store(Path("results"))).val
     logits = kdpipe.load("small").logits_from_pixels(np.asarray(val.images))
@@ -283,7 +289,7 @@ def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         (["--within", "2"], "2 has no unit: ms, us, s"),
         (["--within", "fastms"], "fastms is no number of ms"),
@@ -291,8 +297,8 @@ def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys
         (["--at-most", "100kb"], "100kb has no unit: kB, MB, GB, B"),
     ],
 )
-def test_an_amount_has_a_number_and_a_unit(capsys, typed, said):
-    assert said in exits(capsys, f"{typed[0]}={typed[1]}")
+def test_an_amount_has_a_number_and_a_unit(capsys, typed, message):
+    assert message in exits(capsys, f"{typed[0]}={typed[1]}")
 
 
 # --- calibration
@@ -320,8 +326,8 @@ def test_ranges_are_set_on_training_images_alone(copied, quick, monkeypatch):
 @pytest.mark.parametrize("library", ["onnx", "onnxscript", "onnxruntime"])
 def test_without_the_extra_it_says_what_to_install(copied, capsys, monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
-    said = refused(capsys)
-    assert f"{library} is not installed here: pip install 'kdpipe[export]'" in said
+    message = refused(capsys)
+    assert f"{library} is not installed here: pip install 'kdpipe[export]'" in message
 
 
 def test_a_graph_that_has_no_int8_is_exported_without(copied, quick, capsys, monkeypatch):
@@ -359,14 +365,14 @@ def test_a_network_of_ones_own_is_exported_and_may_be_a_start(tmp_path, shared, 
     content["experiments"][0] |= {"students": ["small"]}
     tiny_study.write(Path("study.yaml"), content)
     assert main(["network", "study.yaml"]) == 0
-    made = planned(tmp_path)
-    place = exported_study.run(tmp_path, shared, content)
+    study_plan = planned(tmp_path)
+    store = exported_study.run(tmp_path, shared, content)
     assert main(["export", "study.yaml", "--to", "out"]) == 0
-    (run,) = (run for run in made.runs.values() if run.spec.teacher)
-    arrays, _ = read_arrays(place.run(run.name) / "outputs.safetensors")
-    images = splits.load_split(run.spec.data, place).test.images
-    ours = kdpipe.load("out").logits_from_pixels(np.asarray(images))
-    assert np.abs(ours - arrays["test_logits"]).max() < 1e-5
+    (run,) = (run for run in study_plan.runs.values() if run.spec.teacher)
+    arrays, _ = read_arrays(store.run(run.name) / "outputs.safetensors")
+    images = splits.load_split(run.spec.data, store).test.images
+    actual = kdpipe.load("out").logits_from_pixels(np.asarray(images))
+    assert np.abs(actual - arrays["test_logits"]).max() < 1e-5
     assert "needs their code, the graphs do not" in Path("out/README.md").read_text()
     # Its weights are what a study may name as those of a teacher.
     digest = hashlib.sha256(Path("out/model.safetensors").read_bytes()).hexdigest()
@@ -384,7 +390,7 @@ def test_a_network_of_ones_own_is_exported_and_may_be_a_start(tmp_path, shared, 
     assert (
         main([*tiny_study.train(teacher), "--weights", plan.weights[teacher.name], "--code=."]) == 0
     )
-    fed, _ = read_arrays(place.run(teacher.name) / "outputs.safetensors")
+    fed, _ = read_arrays(store.run(teacher.name) / "outputs.safetensors")
     assert np.abs(fed["test_logits"] - arrays["test_logits"]).max() < 1e-5
     content["pretrained"]["shipped"] |= {"network": "wrn10-1"}
     Path("out/config.json").write_text(Path("out/config.json").read_text().replace("0.", "1.", 1))

@@ -26,9 +26,9 @@ def written(target: Path, environment: dict[str, str]) -> int:
 
 
 def test_killed_at_any_moment_it_leaves_nothing_half(tmp_path):
-    told = tmp_path / "calls"
-    assert written(tmp_path / "seen" / "out", {killing.TO: str(told)}) == 0
-    calls = told.read_text().splitlines()
+    report = tmp_path / "calls"
+    assert written(tmp_path / "seen" / "out", {killing.TO: str(report)}) == 0
+    calls = report.read_text().splitlines()
     assert sum(line.startswith("rename ") for line in calls) == 1 and len(calls) >= 8
     seen = {True: 0, False: 0}
     for number in range(len(calls)):

@@ -31,7 +31,7 @@ def pictures():
     return [Image.fromarray(rng.integers(0, 256, (h, w, 3), np.uint8)) for w, h in SIZES]
 
 
-def asked(steps, channels=3):
+def requests(steps, channels=3):
     return {"channels": channels, "by_mode_alone": False, "steps": steps}
 
 
@@ -42,8 +42,10 @@ def test_images_that_stream_are_scaled_and_cropped_as_torchvision_does(pictures)
         )
         steps = [{"shorter": round(side * streaming.RESIZE_RATIO)}, {"centre": side}]
         for picture in pictures:
-            theirs = np.asarray(by_torch(picture)).transpose(2, 0, 1)
-            assert np.array_equal(classifier.preprocess_image(picture, "", asked(steps)), theirs)
+            reference = np.asarray(by_torch(picture)).transpose(2, 0, 1)
+            assert np.array_equal(
+                classifier.preprocess_image(picture, "", requests(steps)), reference
+            )
 
 
 @pytest.mark.parametrize(
@@ -60,21 +62,23 @@ def test_a_file_is_what_training_was_given_of_it(tmp_path, how, resize):
     folder = tmp_path / "photos"
     synthetic_data.photographs(folder, ["ant", "bee"], 6, 5)
     card = own_card.build_card(folder, "photos", **how).card
-    place = Store(tmp_path / "results")
-    cache.prepare_dataset(card, place, folder)
-    said = {key: [value] * card.shape[0] for key, value in (("mean", 0.3), ("std", 0.35))}
-    data = DataConfig(name="photos", path=str(folder), resize=resize, **said)
-    split = splits.load_split(build_data_spec(data, card), place)
+    store = Store(tmp_path / "results")
+    cache.prepare_dataset(card, store, folder)
+    message = {key: [value] * card.shape[0] for key, value in (("mean", 0.3), ("std", 0.35))}
+    data = DataConfig(name="photos", path=str(folder), resize=resize, **message)
+    split = splits.load_split(build_data_spec(data, card), store)
     images = streaming.create_batches(split.test, IDENTITY_VIEWS, split)
-    theirs = torch.cat(list(images.unaugmented_batches(3))).permute(0, 2, 3, 1).numpy() * 0.35 + 0.3
-    theirs = (255 * theirs).round().astype(np.uint8).transpose(0, 3, 1, 2)
+    reference = (
+        torch.cat(list(images.unaugmented_batches(3))).permute(0, 2, 3, 1).numpy() * 0.35 + 0.3
+    )
+    reference = (255 * reference).round().astype(np.uint8).transpose(0, 3, 1, 2)
     about = build_input_config(card, resize, split)
-    assert theirs.shape[1:] == (about["channels"], about["height"], about["width"])
+    assert reference.shape[1:] == (about["channels"], about["height"], about["width"])
     classifier = Classifier({"classes": ["ant", "bee"], "input": about}, None)
     paths = sorted((folder / "test").rglob("*.JPEG"))
-    assert np.array_equal(np.stack([classifier.preprocess(path) for path in paths]), theirs)
+    assert np.array_equal(np.stack([classifier.preprocess(path) for path in paths]), reference)
     # What a graph is asked is the same too.
-    assert np.array_equal(np.concatenate(list(streaming.iterate_pixels(split.test, 2))), theirs)
+    assert np.array_equal(np.concatenate(list(streaming.iterate_pixels(split.test, 2))), reference)
 
 
 def test_what_the_study_scales_is_scaled_as_it_does():
@@ -83,19 +87,21 @@ def test_what_the_study_scales_is_scaled_as_it_does():
     sizes = {(3, 32, 32): 24, (1, 28, 28): 32, (3, 8, 8): 20, (3, 64, 48): 48, (3, 100, 80): 32}
     for shape, side in sizes.items():
         images = rng.integers(0, 256, (40, *shape), np.uint8)
-        theirs = splits._resize_images(images, side).astype(int)
+        reference = splits._resize_images(images, side).astype(int)
         steps = [{"as_it_is": list(shape[1:])}, {"scale": side}]
-        for image, one in zip(images, theirs, strict=True):
+        for image, one in zip(images, reference, strict=True):
             picture = Image.fromarray(image.transpose(1, 2, 0).squeeze())
-            ours = classifier.preprocess_image(picture, "", asked(steps, shape[0])).astype(int)
-            assert ours.shape == one.shape and np.abs(ours - one).max() <= 1
-            different += (ours != one).sum()
+            actual = classifier.preprocess_image(picture, "", requests(steps, shape[0])).astype(int)
+            assert actual.shape == one.shape and np.abs(actual - one).max() <= 1
+            different += (actual != one).sum()
     assert different <= 10
 
 
 def test_a_picture_of_another_size_is_refused_where_nobody_said_how_it_is_scaled(pictures):
     with pytest.raises(DataError, match=r"one.jpg has 31 x 47 pixels, .* of 32 x 32 as they are"):
-        classifier.preprocess_image(pictures[0], Path("one.jpg"), asked([{"as_it_is": [32, 32]}]))
+        classifier.preprocess_image(
+            pictures[0], Path("one.jpg"), requests([{"as_it_is": [32, 32]}])
+        )
 
 
 def test_steps_follow_from_the_card_and_the_study():

@@ -1,3 +1,3 @@
 """A finished study."""
 
-from helpers.finished_results import archive, place, say  # noqa: F401
+from helpers.finished_results import archive, say, store  # noqa: F401

@@ -16,8 +16,8 @@ def world(tmp_path, monkeypatch):
     """The study with its cards, its images prepared; nothing was trained."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    made = every_file.carded(tmp_path / "world")
-    yield made
+    result = every_file.carded(tmp_path / "world")
+    yield result
     sys.modules.pop("own_code", None)
 
 
@@ -36,17 +36,17 @@ CLASSES = ["a", "b", "c", "d"]
 
 @pytest.mark.parametrize("command", [["check"], ["plan"], ["report"], ["archive"]])
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [({"test": 19}, "test 19, "), ({"class_names": CLASSES}, "class_names ")],
 )
-def test_a_card_that_is_sealed_again_is_refused(world, capsys, command, keys, said):
+def test_a_card_that_is_sealed_again_is_refused(world, capsys, command, keys, message):
     prepare(world)
     reseal(world, **keys)
     if command[0] in ("report", "archive"):  # where there may be no images
         shutil.rmtree(world.folder / "mine")
     assert main([*command, "study.yaml"]) == 2
     error = capsys.readouterr().err
-    assert "mine.card.json says" in error and said in error
+    assert "mine.card.json says" in error and message in error
     assert f"kdpipe data {world.folder}" in error
 
 
@@ -59,13 +59,13 @@ def test_a_class_that_is_called_otherwise_than_in_finished_runs_is_said_by_check
     every_file.kdpipe("data", "mine")
     capsys.readouterr()
     assert main(["check", "study.yaml"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("kdpipe: study.yaml: 1 mistake") and "aaa" in said
+    message = capsys.readouterr().err
+    assert message.startswith("kdpipe: study.yaml: 1 mistake") and "aaa" in message
 
 
 def test_a_card_of_which_less_was_known_is_none_that_was_changed(world, capsys):
     prepare(world)
-    (path,) = world.place.root.glob("data/mine-*/card.json")
+    (path,) = world.store.root.glob("data/mine-*/card.json")
     noted = json.loads(path.read_bytes())
     path.write_text(json.dumps(hashing.add_checksum(noted | {"counts": [], "class_names": []})))
     assert main(["report", "study.yaml"]) == 2
@@ -80,14 +80,14 @@ def test_images_that_are_gone_and_not_prepared_are_said(world, capsys, verb):
     prepare(world)
     folder.rename(world.folder / "elsewhere")
     assert main([verb, "study.yaml"]) == 0 and gone not in capsys.readouterr().out
-    shutil.rmtree(next(world.place.root.glob("data/mine-*")))
+    shutil.rmtree(next(world.store.root.glob("data/mine-*")))
     assert main([verb, "study.yaml"]) == 0 and gone in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"{}"])
 def test_the_card_of_prepared_images_is_not_made_by_kdpipe_data(world, capsys, damage):
     prepare(world)
-    (path,) = world.place.root.glob("data/mine-*/card.json")
+    (path,) = world.store.root.glob("data/mine-*/card.json")
     path.unlink()
     if damage is not None:
         path.write_bytes(damage)

@@ -19,41 +19,41 @@ from kdpipe.runs import records
 from kdpipe.runs.integrity.verify import verify_store
 
 
-def test_a_diverged_run_says_where_and_its_students_are_skipped(place, tmp_path, warm):
-    made = tiny_study.planned(
+def test_a_diverged_run_says_where_and_its_students_are_skipped(store, tmp_path, warm):
+    plan = tiny_study.planned(
         network_recipes={"wrn10-1": {"lr": 99.0, "epochs": 30, "drop_epochs": []}}
     )
-    scratch, teacher, student = runs(made)
+    scratch, teacher, student = runs(plan)
     for run in (scratch, teacher):
         assert warm.run(*tiny_study.train(run, [0]), cwd=tmp_path).code == 0
-    record = tiny_study.record(place, teacher)
+    record = tiny_study.record(store, teacher)
     assert record["status"] == "diverged"
     assert "epoch" in record["reason"]
     script = (
         "import sys; from kdpipe.cli.main import main; code = main(sys.argv[1:]); "
         "print(code, 'torch' in sys.modules)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script, *tiny_study.train(student)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
-    assert done.stdout.splitlines()[-1] == "0 False", done.stderr
-    skipped = tiny_study.record(place, student)
+    assert process.stdout.splitlines()[-1] == "0 False", process.stderr
+    skipped = tiny_study.record(store, student)
     assert skipped["status"] == "skipped"
     assert teacher.name in skipped["reason"] and record["reason"] in skipped["reason"]
-    assert "finished before" in train_run(teacher.spec, [0], place)  # never retried
+    assert "finished before" in train_run(teacher.spec, [0], store)  # never retried
 
 
-def test_a_loss_that_is_not_finite_names_epoch_step_and_last_loss(place, monkeypatch):
+def test_a_loss_that_is_not_finite_names_epoch_step_and_last_loss(store, monkeypatch):
     from kdpipe.training.objective import Objective
 
     loss, calls = Objective.compute_terms, []
 
-    def spoiled(*given):
+    def spoiled(*inputs):
         calls.append(1)
-        parts = loss(*given)
+        parts = loss(*inputs)
         return (
             {key: value * float("nan") for key, value in parts.items()}
             if len(calls) == 7
@@ -61,21 +61,21 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_last_loss(place, monkeyp
         )
 
     monkeypatch.setattr(Objective, "compute_terms", spoiled)
-    do(runs()[0], place)
-    record = tiny_study.record(place, runs()[0])
+    do(runs()[0], store)
+    record = tiny_study.record(store, runs()[0])
     assert record["status"] == "diverged"
     assert record["reason"].startswith("the loss is nan in epoch 2, step 3 (last finite loss: 2.")
 
 
-def test_weights_that_are_not_finite_at_the_end_are_diverged(place, monkeypatch):
+def test_weights_that_are_not_finite_at_the_end_are_diverged(store, monkeypatch):
     """The last step's loss is finite, what it does to the weights is not."""
     from kdpipe.models import factory
     from kdpipe.training import evaluate
 
     note, calls = evaluate.log_batch, []
 
-    def spoils_after(*given):
-        note(*given)
+    def spoils_after(*inputs):
+        note(*inputs)
         calls.append(1)
         if len(calls) == 8:
             built[-1].linear.weight.data.fill_(float("inf"))
@@ -85,8 +85,8 @@ def test_weights_that_are_not_finite_at_the_end_are_diverged(place, monkeypatch)
         factory, "create_model", lambda spec, code: built.append(fresh(spec)) or built[-1]
     )
     monkeypatch.setattr(evaluate, "log_batch", spoils_after)
-    do(runs()[0], place)
-    record = tiny_study.record(place, runs()[0])
+    do(runs()[0], store)
+    record = tiny_study.record(store, runs()[0])
     assert (record["status"], record["reason"]) == (
         "diverged",
         "the outputs on val are not finite after epoch 2",
@@ -114,30 +114,30 @@ def test_a_skipped_student_is_trained_when_its_parent_has_come(finished):
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
-def test_out_of_memory_says_what_to_change(place, monkeypatch, error, capsys):
+def test_out_of_memory_says_what_to_change(store, monkeypatch, error, capsys):
     from kdpipe.training import loop
 
     def fails(*_):
         raise error
 
     monkeypatch.setattr(loop, "train", fails)
-    code = main(tiny_study.train(runs()[0], results=str(place.root)))
-    said = capsys.readouterr().err
+    code = main(tiny_study.train(runs()[0], results=str(store.root)))
+    message = capsys.readouterr().err
     assert code not in (0, 75)
-    assert "out of memory" in said and "batch_size 16" in said and "Traceback" not in said
-    failure = json.loads((place.run(runs()[0].name) / "failure.json").read_text())
+    assert "out of memory" in message and "batch_size 16" in message and "Traceback" not in message
+    failure = json.loads((store.run(runs()[0].name) / "failure.json").read_text())
     assert "out of memory" in failure["reason"] and "Traceback" in failure["traceback"]
-    assert not (place.run(runs()[0].name) / "record.json").exists()
+    assert not (store.run(runs()[0].name) / "record.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("CUDA error: uncorrectable ECC error encountered", "a fault of the machine"),
         ("put_ does not have a deterministic implementation, but you set", "kernels: any"),
     ],
 )
-def test_what_a_gpu_cannot_do_is_no_bug(place, monkeypatch, capsys, text, said):
+def test_what_a_gpu_cannot_do_is_no_bug(store, monkeypatch, capsys, text, message):
     from kdpipe.training import loop
 
     def fails(*_):
@@ -145,37 +145,39 @@ def test_what_a_gpu_cannot_do_is_no_bug(place, monkeypatch, capsys, text, said):
 
     monkeypatch.setattr(loop, "train", fails)
     run = runs()[0]
-    assert main(tiny_study.train(run, results=str(place.root))) == 2
+    assert main(tiny_study.train(run, results=str(store.root))) == 2
     heard = capsys.readouterr().err
-    assert said in heard and heard.count("\n") == 1 and run.name in heard
-    assert said in place.failure_reason("runs", run.name)
+    assert message in heard and heard.count("\n") == 1 and run.name in heard
+    assert message in store.failure_reason("runs", run.name)
 
 
-def test_a_bug_says_where_its_traceback_is_kept(place, monkeypatch):
+def test_a_bug_says_where_its_traceback_is_kept(store, monkeypatch):
     from kdpipe.training import loop
 
     run = runs()[0]
     monkeypatch.setattr(loop, "train", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError) as found:  # Python prints the traceback and the note
-        main(tiny_study.train(run, results=str(place.root)))
-    kept = place.run(run.name) / "failure.json"
-    assert found.value.__notes__ == [f"This is a bug of kdpipe; the traceback is also in {kept}"]
-    failure = json.loads(kept.read_text())
+    with pytest.raises(ZeroDivisionError) as actual:  # Python prints the traceback and the note
+        main(tiny_study.train(run, results=str(store.root)))
+    remaining = store.run(run.name) / "failure.json"
+    assert actual.value.__notes__ == [
+        f"This is a bug of kdpipe; the traceback is also in {remaining}"
+    ]
+    failure = json.loads(remaining.read_text())
     assert failure["reason"] == "ZeroDivisionError: division by zero"
     assert "Traceback" in failure["traceback"]
 
 
 @pytest.mark.parametrize("code", [0, 1, "no licence"])
-def test_a_network_that_ends_the_process_is_a_failure_that_is_noted(place, monkeypatch, code):
+def test_a_network_that_ends_the_process_is_a_failure_that_is_noted(store, monkeypatch, code):
     from kdpipe.training import loop
 
     run = runs()[0]
     monkeypatch.setattr(loop, "train", lambda *_: sys.exit(code))
-    assert main(tiny_study.train(run, results=str(place.root))) == 2
-    assert f"SystemExit: {code}" in place.failure_reason("runs", run.name)
+    assert main(tiny_study.train(run, results=str(store.root))) == 2
+    assert f"SystemExit: {code}" in store.failure_reason("runs", run.name)
 
 
-def test_one_that_ends_it_at_once_too_and_a_child_may_end(place, monkeypatch):
+def test_one_that_ends_it_at_once_too_and_a_child_may_end(store, monkeypatch):
     from kdpipe.training import loop
 
     def leave(*_):
@@ -186,17 +188,17 @@ def test_one_that_ends_it_at_once_too_and_a_child_may_end(place, monkeypatch):
 
     run, whole = runs()[0], os._exit
     monkeypatch.setattr(loop, "train", leave)
-    assert main(tiny_study.train(run, results=str(place.root))) == 2
-    assert "SystemExit: os._exit(0)" in place.failure_reason("runs", run.name)
+    assert main(tiny_study.train(run, results=str(store.root))) == 2
+    assert "SystemExit: os._exit(0)" in store.failure_reason("runs", run.name)
     assert os._exit is whole
 
 
-def test_a_failure_is_forgotten_once_the_run_succeeds(place):
+def test_a_failure_is_forgotten_once_the_run_succeeds(store):
     run = runs()[0]
-    place.run(run.name).mkdir(parents=True)
-    (place.run(run.name) / "failure.json").write_text("{}")
-    do(run, place)
-    assert not (place.run(run.name) / "failure.json").exists()
+    store.run(run.name).mkdir(parents=True)
+    (store.run(run.name) / "failure.json").write_text("{}")
+    do(run, store)
+    assert not (store.run(run.name) / "failure.json").exists()
 
 
 @pytest.fixture
@@ -243,19 +245,19 @@ def test_the_plan_warns_of_a_disk_that_is_too_small(tmp_path, monkeypatch, capsy
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert main(["plan", study]) == 0
-    said = capsys.readouterr()
-    assert "warning: the runs to do write" in said.err and "1 kB free" in said.err
+    message = capsys.readouterr()
+    assert "warning: the runs to do write" in message.err and "1 kB free" in message.err
 
 
-def test_the_line_of_a_job_says_nothing_of_test(place):
+def test_the_line_of_a_job_says_nothing_of_test(store):
     """A study may be registered, and a job knows no study."""
     run = runs()[0]
-    train_run(run.spec, [], place)
-    record = tiny_study.record(place, run)
-    said = format_summary(record)
+    train_run(run.spec, [], store)
+    record = tiny_study.record(store, run)
+    message = format_summary(record)
     error = 100 * (1 - record["last"]["val"]["accuracy"])
-    assert f"validation error {error:.2f} %" in said
+    assert f"validation error {error:.2f} %" in message
     record["last"]["test"]["accuracy"] = record["best"]["test"]["accuracy"] = 0.123456
-    assert format_summary(record) == said
+    assert format_summary(record) == message
     record["last"]["val"] = None
     assert format_summary(record).startswith(f"{run.name}: done, ")

@@ -44,11 +44,11 @@ def altered(spec, path, value):
     ],
 )
 def test_a_hostile_or_foreign_spec_is_refused(tmp_path, capsys, path, value):
-    place = Store(tmp_path / "inner" / "results")
+    store = Store(tmp_path / "inner" / "results")
     spec = altered(runs()[2].spec, path, value)
-    code = main(["train", "--spec", json.dumps(spec), "--results", str(place.root)])
-    said = capsys.readouterr().err
-    assert code == 2 and said.startswith("kdpipe: ") and "Traceback" not in said
+    code = main(["train", "--spec", json.dumps(spec), "--results", str(store.root)])
+    message = capsys.readouterr().err
+    assert code == 2 and message.startswith("kdpipe: ") and "Traceback" not in message
     assert not list(tmp_path.rglob("*")), "something was written"
 
 
@@ -77,9 +77,9 @@ def test_checkpoints_that_are_never_passed_are_refused(finished, capsys, keep):
     assert tiny_study.exact(finished.run(run.name)) == before
 
 
-def test_a_student_waits_for_its_teacher(place):
+def test_a_student_waits_for_its_teacher(store):
     with pytest.raises(StoreError, match="a parent is missing"):
-        train_run(runs()[2].spec, [], place)
-    place.run(runs()[1].name).mkdir(parents=True)
+        train_run(runs()[2].spec, [], store)
+    store.run(runs()[1].name).mkdir(parents=True)
     with pytest.raises(StoreError, match="have to wait"):
-        train_run(runs()[2].spec, [], place)
+        train_run(runs()[2].spec, [], store)

@@ -31,23 +31,23 @@ def test_either_name_of_a_record_is_enough(finished):
     assert "validation error" in train_run(student.spec, [], finished)
 
 
-def test_a_checkpoint_asked_for_later_has_the_same_bytes(place, tmp_path, warm, unkilled):
+def test_a_checkpoint_asked_for_later_has_the_same_bytes(store, tmp_path, warm, unkilled):
     run = runs(LONG)[1]
-    do(run, place)
-    first = tiny_study.exact(place.run(run.name))
-    record = tiny_study.record(place, run)
+    do(run, store)
+    first = tiny_study.exact(store.run(run.name))
+    record = tiny_study.record(store, run)
     chance = random.Random(1)
     for _ in range(4):  # killed in the middle of the replay, it loses nothing
         child = warm.start(*tiny_study.train(run, [0, 25]), cwd=tmp_path)
         time.sleep(chance.uniform(0.1, 0.5))
         child.kill()
         child.wait()
-        kept = records.read_finished_record(place.run(run.name), run.digest)
-        assert kept["status"] == "done" and kept["last"] == record["last"]
-        assert tiny_study.exact(place.run(run.name)).items() >= first.items()
+        remaining = records.read_finished_record(store.run(run.name), run.digest)
+        assert remaining["status"] == "done" and remaining["last"] == record["last"]
+        assert tiny_study.exact(store.run(run.name)).items() >= first.items()
     assert warm.run(*tiny_study.train(run, [0, 25]), cwd=tmp_path).code == 0
-    assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
-    again, at_first = tiny_study.record(place, run), tiny_study.record(unkilled, run)
+    assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
+    again, at_first = tiny_study.record(store, run), tiny_study.record(unkilled, run)
     assert stripped(again) == stripped(at_first)
     assert again["seconds"] == record["seconds"]  # of the training, not of the replay
 
@@ -83,11 +83,11 @@ def test_a_replay_that_goes_another_way_is_refused(finished, monkeypatch):
     assert before.items() <= after.items()
 
 
-def test_a_checkpoint_asked_for_in_the_middle_starts_the_run_anew(place, tmp_path, warm, unkilled):
+def test_a_checkpoint_asked_for_in_the_middle_starts_the_run_anew(store, tmp_path, warm, unkilled):
     run = runs(LONG)[1]
     child = warm.start(*tiny_study.train(run, [25]), cwd=tmp_path)
     time.sleep(0.5)
     child.kill()
     child.wait()
     assert warm.run(*tiny_study.train(run, [0, 25]), cwd=tmp_path).code == 0
-    assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
+    assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(unkilled.run(run.name))

@@ -19,19 +19,19 @@ from kdpipe.runs.spec import build_ensemble_spec
 
 
 def test_every_kind_of_ensemble_is_scored_as_computed_directly(tmp_path, pair):
-    made, source = pair
-    place = copied(source, tmp_path)
-    assert len(made.ensembles) == 8
-    members = [{run.name for run, _ in e.members} for e in made.ensembles.values() if e.seed == 0]
-    others = [{run.name for run, _ in e.members} for e in made.ensembles.values() if e.seed == 1]
+    result, source = pair
+    store = copied(source, tmp_path)
+    assert len(result.ensembles) == 8
+    members = [{run.name for run, _ in e.members} for e in result.ensembles.values() if e.seed == 0]
+    others = [{run.name for run, _ in e.members} for e in result.ensembles.values() if e.seed == 1]
     assert not set().union(*members) & set().union(*others)  # seeds share no member
-    for ensemble in made.ensembles.values():
-        eval_ensemble(ensemble.spec, place)
-        scored = tiny_study.record(place, ensemble)
+    for ensemble in result.ensembles.values():
+        eval_ensemble(ensemble.spec, store)
+        scored = tiny_study.record(store, ensemble)
         for reading, split in itertools.product(("last", "best"), ("val", "test")):
-            found, probabilities = scored[reading], []
+            actual, probabilities = scored[reading], []
             for run, epoch in ensemble.members:
-                folder = place.run(run.name)
+                folder = store.run(run.name)
                 path = folder / "outputs.safetensors"
                 if epoch < run.epochs:
                     path = folder / "checkpoints" / f"epoch-{epoch:04d}-outputs.safetensors"
@@ -41,40 +41,40 @@ def test_every_kind_of_ensemble_is_scored_as_computed_directly(tmp_path, pair):
                 probabilities.append(softmax(stored[f"{split}_logits"].astype(np.float64), axis=1))
             labels = stored[f"{split}_labels"]
             mean = np.mean(probabilities, axis=0)
-            assert found[split]["accuracy"] == pytest.approx((mean.argmax(1) == labels).mean())
+            assert actual[split]["accuracy"] == pytest.approx((mean.argmax(1) == labels).mean())
             nll = -np.log(mean[np.arange(len(labels)), labels]).mean()
-            assert found[split]["nll"] == pytest.approx(nll)
+            assert actual[split]["nll"] == pytest.approx(nll)
 
 
 def test_an_ensemble_of_older_members_has_no_best_until_they_have_theirs(tmp_path, pair):
     """Scored again then, under the same name, and never asked for before."""
-    made, source = pair
-    place = copied(source, tmp_path)
+    result, source = pair
+    store = copied(source, tmp_path)
     team = next(
         team
-        for team in made.ensembles.values()
-        if any(list(place.run(run.name).glob("best-*")) for run, _ in team.members)
+        for team in result.ensembles.values()
+        if any(list(store.run(run.name).glob("best-*")) for run, _ in team.members)
     )
-    older = next(run for run, _ in team.members if list(place.run(run.name).glob("best-*")))
-    folder = place.run(older.name)
-    record = tiny_study.record(place, older)
+    older = next(run for run, _ in team.members if list(store.run(run.name).glob("best-*")))
+    folder = store.run(older.name)
+    record = tiny_study.record(store, older)
     record.pop("sha256")
     aside = [path.rename(tmp_path / path.name) for path in folder.glob("best-*")]
     files = {name: facts for name, facts in record["files"].items() if name[:5] != "best-"}
     records.publish_record(folder, record | {"files": files})
-    assert train_run(older.spec, [], place).endswith("finished before (done)")
-    eval_ensemble(team.spec, place)
-    before = tiny_study.record(place, team)
+    assert train_run(older.spec, [], store).endswith("finished before (done)")
+    eval_ensemble(team.spec, store)
+    before = tiny_study.record(store, team)
     assert before["best"] is None and before["last"]
-    assert status.get_plan_status(made, place)[team.name] == "done"
+    assert status.get_plan_status(result, store)[team.name] == "done"
     for path in aside:
         path.rename(folder / path.name)
     records.publish_record(folder, record)
-    assert status.get_plan_status(made, place)[team.name] == "to do"
-    eval_ensemble(team.spec, place)
-    after = tiny_study.record(place, team)
+    assert status.get_plan_status(result, store)[team.name] == "to do"
+    eval_ensemble(team.spec, store)
+    after = tiny_study.record(store, team)
     assert after["last"] == before["last"] and after["best"]["test"]["n"] == 700
-    assert status.get_plan_status(made, place)[team.name] == "done"
+    assert status.get_plan_status(result, store)[team.name] == "done"
     for scored in (before, after):
         scored.pop("sha256")
     assert records.diff_records(before, after) is None
@@ -85,30 +85,30 @@ def test_an_ensemble_of_older_members_has_no_best_until_they_have_theirs(tmp_pat
 
 def test_a_checkpoint_of_a_run_whose_curve_is_gone_is_refused_by_name(pair, tmp_path):
     """With what it would be compared with; nothing is trained."""
-    made, source = pair
-    place = copied(source, tmp_path)
-    run = next(iter(made.runs.values()))
-    curve = place.run(run.name) / "curve.jsonl"
+    result, source = pair
+    store = copied(source, tmp_path)
+    run = next(iter(result.runs.values()))
+    curve = store.run(run.name) / "curve.jsonl"
     curve.unlink()
     with pytest.raises(KdpipeError, match=f"{curve} is missing, which its record lists: put it"):
-        train_run(run.spec, [0], place)
-    record = records.read_record(place.run(run.name), None)
+        train_run(run.spec, [0], store)
+    record = records.read_record(store.run(run.name), None)
     files = {name: facts for name, facts in record["files"].items() if name != curve.name}
-    records.publish_record(place.run(run.name), record | {"files": files})
+    records.publish_record(store.run(run.name), record | {"files": files})
     with pytest.raises(KdpipeError, match=r"its record lists no curve.jsonl, which a training up"):
-        train_run(run.spec, [0], place)
-    assert not list(place.run(run.name).glob("checkpoints/epoch-0000*"))
+        train_run(run.spec, [0], store)
+    assert not list(store.run(run.name).glob("checkpoints/epoch-0000*"))
 
 
 def test_an_ensemble_of_copies_of_one_run_equals_it(finished):
     run = runs()[0]
     spec = build_ensemble_spec([(run.digest, run.epochs)] * 3, seed=0)
     eval_ensemble(spec, finished)
-    found = json.loads((finished.ensemble(spec.name) / "record.json").read_text())
+    actual = json.loads((finished.ensemble(spec.name) / "record.json").read_text())
     alone = tiny_study.record(finished, run)["last"]
     for split in ("val", "test"):
         for key in ("accuracy", "nll", "ece", "entropy", "confidence"):
-            assert found["last"][split][key] == pytest.approx(alone[split][key])
+            assert actual["last"][split][key] == pytest.approx(alone[split][key])
 
 
 def test_members_with_other_images_are_not_averaged(finished):

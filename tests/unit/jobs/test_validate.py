@@ -18,8 +18,8 @@ def items() -> list[tuple[str, str, dict]]:
     kinds["probe"] = plan.probes
     return [
         (kind, name, item.spec.to_dict())
-        for kind, found in kinds.items()
-        for name, item in found.items()
+        for kind, actual in kinds.items()
+        for name, item in actual.items()
     ]
 
 
@@ -46,7 +46,7 @@ def test_what_is_of_another_kind_is_refused_by_the_kind(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "path", "value", "said"),
+    ("kind", "path", "value", "message"),
     [
         ("run", ["network", "name"], "../x", "network"),
         ("run", ["recipe", "epochs"], 0, "not the spec of a run"),
@@ -62,13 +62,13 @@ def test_what_is_of_another_kind_is_refused_by_the_kind(kind):
         ("probe", ["epoch"], "1", "a member that is not"),
     ],
 )
-def test_what_is_refused_and_how(kind, path, value, said):
-    spec = copy.deepcopy(next(spec for found, _, spec in items() if found == kind))
+def test_what_is_refused_and_how(kind, path, value, message):
+    spec = copy.deepcopy(next(spec for actual, _, spec in items() if actual == kind))
     part = spec
     for key in path[:-1]:
         part = part[key]
     part[path[-1]] = value
-    with pytest.raises(KdpipeError, match=said):
+    with pytest.raises(KdpipeError, match=message):
         admitted(kind, spec)
 
 

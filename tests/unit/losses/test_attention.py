@@ -30,28 +30,28 @@ def planned(**method):
     return tiny_study.planned(methods={"kd": {**AT, **method}}, recipe={"epochs": 3})
 
 
-def trained(place, **method):
+def trained(store, **method):
     """The student of a study with one method; its curve and record."""
     runs = list(planned(**method).runs.values())
     for run in runs:
-        train_run(run.spec, [0, 1], place)
-    folder = place.run(runs[-1].name)
+        train_run(run.spec, [0, 1], store)
+    folder = store.run(runs[-1].name)
     curve = [json.loads(line) for line in (folder / "curve.jsonl").open()]
-    return runs[-1], curve, tiny_study.record(place, runs[-1])
+    return runs[-1], curve, tiny_study.record(store, runs[-1])
 
 
 def maps(groups):
     """Attention by hand: squares, mean over channels, each image's map of length one."""
-    found = []
+    actual = []
     for group in groups:
         flat = (group.double().numpy() ** 2).mean(axis=1).reshape(len(group), -1)
-        found.append(flat / np.sqrt((flat**2).sum(axis=1, keepdims=True)))
-    return found
+        actual.append(flat / np.sqrt((flat**2).sum(axis=1, keepdims=True)))
+    return actual
 
 
-def network(place, run, name, epoch):
+def network(store, run, name, epoch):
     model = build_named_model(name, num_classes=10, in_channels=1)
-    folder = place.run(run.name)
+    folder = store.run(run.name)
     path = folder / "weights.safetensors"
     if epoch < 3:
         path = run_folder.weights_path(folder, epoch)
@@ -60,68 +60,68 @@ def network(place, run, name, epoch):
     return model.eval()
 
 
-def test_the_record_says_the_distance_of_the_maps(place):
-    run, curve, record = trained(place)
-    split = splits.load_split(run.spec.data, place)
+def test_the_record_says_the_distance_of_the_maps(store):
+    run, curve, record = trained(store)
+    split = splits.load_split(run.spec.data, store)
     teacher, student = (
-        network(place, run.parents[0], "wrn10-1", 3),
-        network(place, run, "wrn10-0.5", 3),
+        network(store, run.parents[0], "wrn10-1", 3),
+        network(store, run, "wrn10-0.5", 3),
     )
     for name, part in (("val", split.val), ("test", split.test), ("train", split.train)):
         pixels = (part.images / 255 - split.mean[:, None, None]) / split.std[:, None, None]
         x = torch.tensor(pixels, dtype=torch.float32)
         with torch.no_grad():
-            ours, theirs = maps(student.features(x)[1]), maps(teacher.features(x)[1])
-        expected = sum(((a - b) ** 2).mean() for a, b in zip(ours, theirs, strict=True))
+            actual, reference = maps(student.features(x)[1]), maps(teacher.features(x)[1])
+        expected = sum(((a - b) ** 2).mean() for a, b in zip(actual, reference, strict=True))
         assert record["last"][name]["at"] == pytest.approx(expected, rel=1e-4)
     assert curve[-1]["val"]["at"] == pytest.approx(record["last"]["val"]["at"], rel=1e-6)
     assert record["checkpoints"]["1"]["val"]["at"] > 0
 
 
-def test_the_loss_of_a_step_is_its_parts(place):
-    _, curve, _ = trained(place)
+def test_the_loss_of_a_step_is_its_parts(store):
+    _, curve, _ = trained(store)
     for line in curve:
         parts = line["train"]
         assert parts["loss"] == pytest.approx(parts["ce"] + 50 * parts["at"], rel=1e-5)
         assert "kd" not in parts
 
 
-def test_with_kd_all_three_parts_are_learned(place):
-    _, curve, _ = trained(place, kd_weight=0.9, ce_weight=0.1)
+def test_with_kd_all_three_parts_are_learned(store):
+    _, curve, _ = trained(store, kd_weight=0.9, ce_weight=0.1)
     for line in curve:
         parts = line["train"]
         expected = 0.1 * parts["ce"] + 0.9 * parts["kd"] + 50 * parts["at"]
         assert parts["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_stop_ends_it_and_cross_entropy_goes_on(place):
-    _, curve, record = trained(place, stop_epoch=2, ce_weight_after_stop=0.5)
+def test_the_stop_ends_it_and_cross_entropy_goes_on(store):
+    _, curve, record = trained(store, stop_epoch=2, ce_weight_after_stop=0.5)
     assert ["at" in line["train"] for line in curve] == [True, True, False]
     assert curve[2]["train"]["loss"] == pytest.approx(0.5 * curve[2]["train"]["ce"], rel=1e-6)
     assert record["last"]["test"]["at"] > 0  # it is still looked at
 
 
-def test_the_maps_come_closer_than_without_it(place):
-    _, _, record = trained(place, attention_weight=2000.0)
-    run, _, plain = trained(place, attention_weight=1e-9)
+def test_the_maps_come_closer_than_without_it(store):
+    _, _, record = trained(store, attention_weight=2000.0)
+    run, _, plain = trained(store, attention_weight=1e-9)
     assert record["last"]["test"]["at"] < 0.8 * plain["last"]["test"]["at"]
     assert run.spec.teacher.outputs == "live"
 
 
-def test_the_first_step_is_that_of_a_second_implementation(place):
+def test_the_first_step_is_that_of_a_second_implementation(store):
     """One step of SGD on CE + weight * AT, from the same weights, images and views, by hand."""
-    made = tiny_study.planned(
+    plan = tiny_study.planned(
         methods={"kd": AT}, recipe={"epochs": 1, "batch_size": 64, "drop_epochs": []}
     )
-    *_, run = made.runs.values()
-    for each in made.runs.values():
-        train_run(each.spec, [], place)
+    *_, run = plan.runs.values()
+    for each in plan.runs.values():
+        train_run(each.spec, [], store)
     model = factory.create_model(run.spec).train()
     teacher = build_named_model("wrn10-1", num_classes=10, in_channels=1)
-    arrays, _ = read_arrays(place.run(run.parents[0].name) / "weights.safetensors")
+    arrays, _ = read_arrays(store.run(run.parents[0].name) / "weights.safetensors")
     teacher.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
     teacher.eval()
-    split = splits.load_split(run.spec.data, place)
+    split = splits.load_split(run.spec.data, store)
     views = loop.Views.from_spec(run.spec.data.views)
     order, view = loop._draw_order_and_views(run.spec, 0, 64, views)
     x = ImageBatches(split.train.images, views, split.mean, split.std).batch(order, view)
@@ -130,25 +130,25 @@ def test_the_first_step_is_that_of_a_second_implementation(place):
     def attention(group):
         return F.normalize(group.pow(2).mean(1).reshape(len(group), -1))
 
-    logits, ours = model.features(x)
+    logits, own_value = model.features(x)
     with torch.no_grad():
-        theirs = teacher.features(x)[1]
+        reference = teacher.features(x)[1]
     loss = F.cross_entropy(logits, y) + 50 * sum(
-        F.mse_loss(attention(a), attention(b)) for a, b in zip(ours, theirs, strict=True)
+        F.mse_loss(attention(a), attention(b)) for a, b in zip(own_value, reference, strict=True)
     )
     loss.backward()
-    written, _ = read_arrays(place.run(run.name) / "weights.safetensors")
+    written, _ = read_arrays(store.run(run.name) / "weights.safetensors")
     for name, parameter in model.named_parameters():
         expected = parameter - 0.05 * (parameter.grad + 5e-4 * parameter)
-        found = torch.from_numpy(written[name])
-        torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
+        actual = torch.from_numpy(written[name])
+        torch.testing.assert_close(actual, expected.detach(), rtol=1e-4, atol=1e-6)
 
 
-def test_a_run_killed_on_the_way_ends_the_same(place, monkeypatch):
+def test_a_run_killed_on_the_way_ends_the_same(store, monkeypatch):
     runs = list(planned().runs.values())
     for run in runs:
-        train_run(run.spec, [], place)
-    folder = place.run(runs[-1].name)
+        train_run(run.spec, [], store)
+    folder = store.run(runs[-1].name)
     whole = tiny_study.exact(folder)
     for path in [*folder.rglob("*.json"), *folder.glob("*.safetensors"), folder / "curve.jsonl"]:
         path.unlink(missing_ok=True)
@@ -163,9 +163,9 @@ def test_a_run_killed_on_the_way_ends_the_same(place, monkeypatch):
     training_save = loop.save_state
     monkeypatch.setattr(loop, "save_state", dies)
     with pytest.raises(KeyboardInterrupt):
-        train_run(runs[-1].spec, [], place)
+        train_run(runs[-1].spec, [], store)
     monkeypatch.undo()
-    train_run(runs[-1].spec, [], place)
+    train_run(runs[-1].spec, [], store)
     assert tiny_study.exact(folder) == whole
 
 

@@ -55,8 +55,8 @@ def test_the_correlation_is_scipys():
     rows = mean(pearsonr(p[0][i], p[1][i])[0] for i in range(6))
     columns = mean(pearsonr(p[0][:, j], p[1][:, j])[0] for j in range(5))
     expected = 16 * (1 - rows) + 2 * 16 * (1 - columns)
-    found = dist(student, teacher, beta=1.0, gamma=2.0, temperature=4.0)
-    assert found.item() == pytest.approx(expected, rel=1e-5)  # SciPy adds no 1e-8
+    actual = dist(student, teacher, beta=1.0, gamma=2.0, temperature=4.0)
+    assert actual.item() == pytest.approx(expected, rel=1e-5)  # SciPy adds no 1e-8
 
 
 def test_a_copy_has_no_loss_and_neither_has_another_scale_of_two_classes():
@@ -65,16 +65,16 @@ def test_a_copy_has_no_loss_and_neither_has_another_scale_of_two_classes():
     assert dist(teacher, teacher, **keys).item() == pytest.approx(0, abs=1e-4)
     # Two probabilities are always on a line: what is compared is which is larger.
     same = (student.argmax(1) == teacher.argmax(1)).double().mean().item()
-    found = dist(student, teacher, beta=1.0, gamma=0.0, temperature=1.0).item()
-    assert found == pytest.approx(1 - (2 * same - 1), abs=1e-4)
+    actual = dist(student, teacher, beta=1.0, gamma=0.0, temperature=1.0).item()
+    assert actual == pytest.approx(1 - (2 * same - 1), abs=1e-4)
 
 
 def test_a_class_that_is_the_same_in_every_image_correlates_with_nothing():
     """Certain of one class, in all images: columns are constant, and nothing of it is nan."""
     student = torch.tensor([[1e4, 0.0, 0.0], [1e4, 0.0, 0.0]])
     teacher = draw_batch(1, images=2, classes=3).tensors[1].float()
-    found = dist(student, teacher, beta=0.0, gamma=1.0, temperature=4.0)
-    assert found.item() == pytest.approx(16.0)
+    actual = dist(student, teacher, beta=0.0, gamma=1.0, temperature=4.0)
+    assert actual.item() == pytest.approx(16.0)
     moved = gradient(lambda s: dist(s, teacher, beta=1.0, gamma=1.0, temperature=4.0), student)
     assert moved.isfinite().all()
 

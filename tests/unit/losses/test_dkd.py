@@ -24,12 +24,14 @@ from kdpipe.losses.kd import kd
 def slow(batch, alpha, beta, temperature):
     def loss(student):
         parts = []
-        for ours, theirs, y in zip(student, batch.teacher, batch.labels, strict=True):
-            p_s, p_t = softmax(ours, temperature), softmax(theirs, temperature)
+        for actual, reference, y in zip(student, batch.teacher, batch.labels, strict=True):
+            p_s, p_t = softmax(actual, temperature), softmax(reference, temperature)
             target = divergence(
                 [p_t[y], math.fsum(drop_entry(p_t, y))], [p_s[y], math.fsum(drop_entry(p_s, y))]
             )
-            rest = divergence(*(softmax(drop_entry(r, y), temperature) for r in (theirs, ours)))
+            rest = divergence(
+                *(softmax(drop_entry(r, y), temperature) for r in (reference, actual))
+            )
             parts.append(alpha * target + beta * rest)
         return temperature**2 * mean(parts)
 
@@ -40,19 +42,19 @@ def slow(batch, alpha, beta, temperature):
 @given(batches(), st.sampled_from([0.0, 1.0, 2.5]), st.sampled_from([0.0, 2.0, 8.0]), TEMPERATURES)
 def test_it_is_what_a_slow_loop_makes(batch, alpha, beta, temperature):
     keys = {"alpha": alpha, "beta": beta, "temperature": temperature}
-    assert_matches(batch, lambda *said: dkd(*said, **keys), slow(batch, **keys))
+    assert_matches(batch, lambda *message: dkd(*message, **keys), slow(batch, **keys))
 
 
 def test_by_hand():
     # Odds 1:1:2 and 1:2:1 at T = 1, label 0. Label and rest: [1/4, 3/4] in both, so TCKD is 0.
     # The rest: teacher [2/3, 1/3], student [1/3, 2/3].
     student, teacher = torch.tensor([[1.0, 1, 2], [1.0, 2, 1]], dtype=torch.float64).log()
-    found = [
+    actual = [
         dkd(student[None], teacher[None], torch.tensor([0]), alpha=a, beta=b, temperature=1.0)
         for a, b in [(1, 0), (0, 1)]
     ]
-    assert found[0].item() == pytest.approx(0, abs=1e-15)
-    assert found[1].item() == pytest.approx(math.log(2) / 3)
+    assert actual[0].item() == pytest.approx(0, abs=1e-15)
+    assert actual[1].item() == pytest.approx(math.log(2) / 3)
 
 
 @FEW

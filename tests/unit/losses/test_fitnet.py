@@ -25,13 +25,13 @@ def slowly(student: np.ndarray, teacher: np.ndarray) -> float:
 def test_it_and_its_gradient_are_those_of_a_loop():
     rng = np.random.default_rng(1)
     student, teacher = rng.normal(size=(2, 2, 3, 2, 2))
-    ours, theirs = (torch.tensor(one, requires_grad=True) for one in (student, teacher))
-    loss = fitnet(ours, theirs)
+    actual, reference = (torch.tensor(one, requires_grad=True) for one in (student, teacher))
+    loss = fitnet(actual, reference)
     assert loss.item() == pytest.approx(slowly(student, teacher), rel=1e-12)
     loss.backward()
     expected = numeric_gradient.numeric_gradient(lambda x: slowly(x, teacher), student)
-    np.testing.assert_allclose(ours.grad, expected, rtol=1e-6, atol=1e-9)
-    assert theirs.grad is None
+    np.testing.assert_allclose(actual.grad, expected, rtol=1e-6, atol=1e-9)
+    assert reference.grad is None
 
 
 def test_the_regressor_of_the_middle_group_by_hand():
@@ -50,9 +50,9 @@ def test_the_regressor_of_the_middle_group_by_hand():
     pixels = groups[1].numpy().astype(np.float64).transpose(0, 2, 3, 1).reshape(-1, 5)
     moved = pixels @ weight[:, :, 0, 0].T  # what a bias adds, the mean takes away
     moved = (moved - moved.mean(axis=0)) / np.sqrt(moved.var(axis=0) + 1e-5)
-    wanted = others[1].numpy().transpose(0, 2, 3, 1).reshape(-1, 10)
+    target = others[1].numpy().transpose(0, 2, 3, 1).reshape(-1, 10)
     loss = module.TERM.compute(student, teacher, torch.zeros(2), keys, regressor)
-    expected = ((np.maximum(moved, 0) - wanted) ** 2).mean()
+    expected = ((np.maximum(moved, 0) - target) ** 2).mean()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     loss.backward()
     assert regressor[0].weight.grad.any()
@@ -87,8 +87,8 @@ def test_it_is_finite_in_half_precision(seed, scale, brain):
     ],
 )
 def test_what_can_be_convolved_into_what(teacher, student, message):
-    said = module.TERM.check_shapes("big", teacher, "small", student)
-    assert (said is None) == (message is None) and (message or "") in (said or "")
+    output = module.TERM.check_shapes("big", teacher, "small", student)
+    assert (output is None) == (message is None) and (message or "") in (output or "")
 
 
 def test_an_ensemble_has_no_middle_group():

@@ -34,7 +34,7 @@ ON_LABELS = ("dkd", "nkd", "wsl", "rld")
 OF_LOGITS = sorted(name for name, term in load_terms().items() if term.needs == "logits")
 
 
-def said(*, double=True):
+def get_message(*, double=True):
     student, teacher, labels = draw_batch(11, images=5, classes=6).tensors
     return (student, teacher, labels) if double else (student.float(), teacher.float(), labels)
 
@@ -46,11 +46,11 @@ def test_each_term_on_logits_is_here_or_is_kd():
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_term_is_its_function_with_the_keys_of_a_method(name):
     function, keys = LOSSES[name]
-    student, teacher, labels = said()
+    student, teacher, labels = get_message()
     term = load_terms()[name]
-    given = term.keys(**{f"{name}_{key}": value for key, value in keys.items()}).model_dump()
-    found = term.compute(ModelOutput(student, []), ModelOutput(teacher, []), labels, given)
-    assert found == call_loss(function, student, teacher, labels, **keys)
+    inputs = term.keys(**{f"{name}_{key}": value for key, value in keys.items()}).model_dump()
+    actual = term.compute(ModelOutput(student, []), ModelOutput(teacher, []), labels, inputs)
+    assert actual == call_loss(function, student, teacher, labels, **keys)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -82,24 +82,24 @@ def test_it_is_finite_whatever_it_is_given(name, seed, classes, size, other, tem
 @pytest.mark.parametrize("name", LOSSES)
 def test_half_precision_is_computed_in_float32(name):
     function, keys = LOSSES[name]
-    student, teacher, labels = said()
+    student, teacher, labels = get_message()
     student, teacher = student.half(), teacher.half()
-    found = call_loss(function, student, teacher, labels, **keys)
+    actual = call_loss(function, student, teacher, labels, **keys)
     exact = call_loss(function, student.double(), teacher.double(), labels, **keys)
-    assert found.dtype == torch.float32 and found.item() == pytest.approx(exact.item(), rel=1e-5)
+    assert actual.dtype == torch.float32 and actual.item() == pytest.approx(exact.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_it_cannot_be_computed_of_is_refused(name):
     function, keys = LOSSES[name]
-    student, teacher, labels = said()
-    for wrong, message in [
+    student, teacher, labels = get_message()
+    for errors, message in [
         ((student, teacher[:, :5], labels), r"of one shape are wanted; the student has \(5, 6\)"),
         ((student[0], teacher[0], labels), "of one shape"),
         ((student[:, :1], teacher[:, :1], labels), "1 class, where it needs 2"),
     ]:
         with pytest.raises(KdpipeError, match=f"{name}: .*{message}"):
-            call_loss(function, *wrong, **keys)
+            call_loss(function, *errors, **keys)
     for key in {"temperature", "alpha_temperature", "gamma"} & keys.keys():
         if key != "gamma" or "temperature" not in keys:
             with pytest.raises(KdpipeError, match=f"{name}: {key} 0.0: a number above 0"):
@@ -109,21 +109,21 @@ def test_what_it_cannot_be_computed_of_is_refused(name):
 @pytest.mark.parametrize("name", ON_LABELS)
 def test_labels_that_are_missing_or_none_are_refused(name):
     function, keys = LOSSES[name]
-    student, teacher, labels = said()
+    student, teacher, labels = get_message()
     with pytest.raises(KdpipeError, match=f"{name}: labels are missing"):
         function(student, teacher, None, **keys)
-    for wrong in (labels[:3], labels.float(), labels[:, None]):
+    for errors in (labels[:3], labels.float(), labels[:, None]):
         with pytest.raises(KdpipeError, match=f"{name}: labels: a whole number for each of 5"):
-            function(student, teacher, wrong, **keys)
+            function(student, teacher, errors, **keys)
 
 
 @pytest.mark.parametrize("name", ["dkd", "rld", "ttm"])
 def test_a_copy_of_the_teacher_has_no_loss(name):
     function, keys = LOSSES[name]
-    _, teacher, _ = said()
+    _, teacher, _ = get_message()
     keys |= {"gamma": 1.0} if name == "ttm" else {}
-    found = call_loss(function, teacher, teacher, teacher.argmax(1), **keys)
-    assert found.item() == pytest.approx(0, abs=1e-12)
+    actual = call_loss(function, teacher, teacher, teacher.argmax(1), **keys)
+    assert actual.item() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", OF_LOGITS)
@@ -155,8 +155,8 @@ def test_standardised_logits_are_what_the_standard_library_makes():
 @given(st.integers(0, 10_000), st.sampled_from([0.01, 1.0, 50.0]), st.floats(-100, 100))
 def test_neither_shift_nor_scale_is_seen(seed, scale, shift):
     student = draw_batch(seed, images=3, classes=5).tensors[0]
-    found = standardize(scale * student + shift)
-    torch.testing.assert_close(found, standardize(student), rtol=1e-4, atol=1e-5)
+    actual = standardize(scale * student + shift)
+    torch.testing.assert_close(actual, standardize(student), rtol=1e-4, atol=1e-5)
 
 
 def test_its_gradient_is_that_of_differences():

@@ -27,8 +27,8 @@ STANDARD = {"temperature": 4.0, "ce_weight": 0.1, "kd_weight": 0.9}
 
 def kd_loss(student, teacher, labels, label_smoothing=0.0, **keys):
     """The parts of a batch's loss, as a run computes them."""
-    asked = method.build_method_spec(Method(**keys), epochs=1)
-    objective = Objective(job_specs.run_spec({"label_smoothing": label_smoothing}, asked))
+    requests = method.build_method_spec(Method(**keys), epochs=1)
+    objective = Objective(job_specs.run_spec({"label_smoothing": label_smoothing}, requests))
     weights = objective.weights(0)
     return objective.compute_terms(
         ModelOutput(student, []), ModelOutput(teacher, []), labels, weights

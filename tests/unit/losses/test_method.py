@@ -25,7 +25,7 @@ def objective(epochs=24, **keys):
 
 
 @pytest.mark.parametrize(
-    ("keys", "asked", "expected"),
+    ("keys", "requests", "expected"),
     [
         ({}, "table", "float16"),
         ({"temperature": 2}, "table", "float16"),
@@ -40,9 +40,9 @@ def objective(epochs=24, **keys):
         ({"temperature": 1}, "live", "live"),
     ],
 )
-def test_how_the_outputs_of_a_teacher_come(keys, asked, expected):
-    made = method.build_method_spec(Method(**keys), epochs=3)
-    assert method.choose_teacher_source(made, asked) == expected
+def test_how_the_outputs_of_a_teacher_come(keys, requests, expected):
+    result = method.build_method_spec(Method(**keys), epochs=3)
+    assert method.choose_teacher_source(result, requests) == expected
 
 
 # --- KD beside another term
@@ -64,23 +64,23 @@ def test_how_the_outputs_of_a_teacher_come(keys, asked, expected):
     ],
 )
 def test_a_method_that_names_another_term_has_kd_only_if_it_asks(keys, kd_weight, ce_weight):
-    asked = Method(**keys)
-    assert (asked.kd_weight, asked.ce_weight) == (kd_weight, ce_weight)
-    made = method.build_method_spec(asked, epochs=3)
-    assert (made["kd_weight"], made["ce_weight"]) == (kd_weight, ce_weight)
+    requests = Method(**keys)
+    assert (requests.kd_weight, requests.ce_weight) == (kd_weight, ce_weight)
+    result = method.build_method_spec(requests, epochs=3)
+    assert (result["kd_weight"], result["ce_weight"]) == (kd_weight, ce_weight)
     # As it goes from the check to the rule that renders: without what says nothing.
-    assert Method.model_validate(asked.model_dump(exclude_defaults=True)) == asked
+    assert Method.model_validate(requests.model_dump(exclude_defaults=True)) == requests
 
 
 def test_a_weight_that_is_no_number_is_still_a_mistake():
-    for wrong in ("1", None, -1, [1]):
+    for errors in ("1", None, -1, [1]):
         with pytest.raises(ValidationError, match="dkd_weight"):
-            Method(dkd_weight=wrong)
+            Method(dkd_weight=errors)
 
 
 def test_the_spec_says_every_key_of_a_term_at_work_and_none_of_the_others():
-    made = method.build_method_spec(Method(dkd_weight=2, dkd_beta=6), epochs=240)
-    assert {key: value for key, value in made.items() if key.startswith("dkd")} == {
+    result = method.build_method_spec(Method(dkd_weight=2, dkd_beta=6), epochs=240)
+    assert {key: value for key, value in result.items() if key.startswith("dkd")} == {
         "dkd_weight": 2.0,
         "dkd_alpha": 1.0,
         "dkd_beta": 6.0,
@@ -88,7 +88,7 @@ def test_the_spec_says_every_key_of_a_term_at_work_and_none_of_the_others():
         "dkd_warmup": 20,  # the authors' 20 of 240
         "dkd_revision": 1,
     }
-    assert not any(key.startswith(("nkd", "rld", "standardise")) for key in made)
+    assert not any(key.startswith(("nkd", "rld", "standardise")) for key in result)
     plain = method.build_method_spec(Method(), epochs=240)
     assert plain.keys() == {
         *("loss", "revision", "ce_weight", "kd_epochs", "ce_weight_after_stop"),
@@ -100,24 +100,24 @@ def test_the_spec_says_every_key_of_a_term_at_work_and_none_of_the_others():
 
 
 @pytest.mark.parametrize(
-    ("asked", "epochs", "written"),
+    ("requests", "epochs", "written"),
     [(1 / 12, 240, 20), (1 / 12, 40, 3), (1 / 12, 2, 1), (0.5, 24, 12), (20, 40, 20), (0, 40, 0)],
 )
-def test_a_share_of_the_epochs_is_written_as_epochs(asked, epochs, written):
-    made = method.build_method_spec(Method(rld_weight=1, rld_warmup=asked), epochs)
-    assert made["rld_warmup"] == written and type(made["rld_warmup"]) is int
+def test_a_share_of_the_epochs_is_written_as_epochs(requests, epochs, written):
+    result = method.build_method_spec(Method(rld_weight=1, rld_warmup=requests), epochs)
+    assert result["rld_warmup"] == written and type(result["rld_warmup"]) is int
 
 
-@pytest.mark.parametrize("wrong", [-1, 1.0, 1.5, -0.5, "20", None])
-def test_a_warmup_is_epochs_or_a_share_of_them(wrong):
+@pytest.mark.parametrize("errors", [-1, 1.0, 1.5, -0.5, "20", None])
+def test_a_warmup_is_epochs_or_a_share_of_them(errors):
     with pytest.raises(ValidationError, match="dkd_warmup"):
-        Method(dkd_warmup=wrong)
+        Method(dkd_warmup=errors)
 
 
 def test_the_weight_rises_epoch_by_epoch_and_stays():
     """min(epoch / 4, 1), the epochs counted from 1; KD and CE are there at once."""
-    made = objective(24, dkd_weight=2, dkd_warmup=4, kd_weight=0.5, stop_epoch=8)
-    weights = [made.weights(epoch) for epoch in range(9)]
+    objective_value = objective(24, dkd_weight=2, dkd_warmup=4, kd_weight=0.5, stop_epoch=8)
+    weights = [objective_value.weights(epoch) for epoch in range(9)]
     assert [one.terms.get("dkd") for one in weights] == [0.5, 1.0, 1.5, 2, 2, 2, 2, 2, None]
     assert [one.terms.get("kd") for one in weights] == [0.5] * 8 + [None]
     assert {one.ce for one in weights} == {1.0}
@@ -127,10 +127,15 @@ def test_the_weight_rises_epoch_by_epoch_and_stays():
 
 
 def test_a_share_that_is_left_in_the_keys_of_a_term_of_ones_own_is_one_of_epochs():
-    made = objective(24, attention_weight=1.0)
-    term, weight, _ = made.terms["at"]
-    made.terms["at"] = (dataclasses.replace(term, warmup="slow"), weight, {"slow": 0.5})
-    assert [made.weights(epoch).terms["at"] for epoch in (0, 5, 11, 12)] == [1 / 12, 0.5, 1, 1]
+    objective_value = objective(24, attention_weight=1.0)
+    term, weight, _ = objective_value.terms["at"]
+    objective_value.terms["at"] = (dataclasses.replace(term, warmup="slow"), weight, {"slow": 0.5})
+    assert [objective_value.weights(epoch).terms["at"] for epoch in (0, 5, 11, 12)] == [
+        1 / 12,
+        0.5,
+        1,
+        1,
+    ]
 
 
 # --- standardised logits
@@ -139,9 +144,9 @@ def test_a_share_that_is_left_in_the_keys_of_a_term_of_ones_own_is_one_of_epochs
 def test_terms_on_logits_see_them_standardised_and_ce_does_not():
     batch = draw_batch(5, images=4, classes=5)
     student, teacher, labels = batch.tensors
-    made = objective(standardise=True, kd_weight=9.0, temperature=2.0, ce_weight=0.1)
-    parts = made.compute_terms(
-        ModelOutput(student, []), ModelOutput(teacher, []), labels, made.weights(0)
+    objective_value = objective(standardise=True, kd_weight=9.0, temperature=2.0, ce_weight=0.1)
+    parts = objective_value.compute_terms(
+        ModelOutput(student, []), ModelOutput(teacher, []), labels, objective_value.weights(0)
     )
     z = [
         (x - x.mean(1, keepdim=True)) / (1e-7 + x.std(1, keepdim=True)) for x in (student, teacher)
@@ -160,13 +165,13 @@ def test_a_term_on_groups_sees_logits_and_groups_as_they_are():
         seen.extend([student, teacher])
         return torch.zeros(())
 
-    made = objective(standardise=True, attention_weight=1.0, kd_weight=1.0)
-    term, *rest = made.terms["at"]
-    made.terms["at"] = (dataclasses.replace(term, loss=spy), *rest)
+    objective_value = objective(standardise=True, attention_weight=1.0, kd_weight=1.0)
+    term, *rest = objective_value.terms["at"]
+    objective_value.terms["at"] = (dataclasses.replace(term, loss=spy), *rest)
     student, teacher, labels = draw_batch(6).tensors
-    said = ModelOutput(student, [student]), ModelOutput(teacher, [teacher])
-    made.compute_terms(*said, labels, made.weights(0))
-    assert seen[0] is said[0] and seen[1] is said[1]
+    message = ModelOutput(student, [student]), ModelOutput(teacher, [teacher])
+    objective_value.compute_terms(*message, labels, objective_value.weights(0))
+    assert seen[0] is message[0] and seen[1] is message[1]
 
 
 def test_the_switch_is_in_the_spec_only_where_it_is_on():
@@ -230,9 +235,9 @@ def test_where_no_term_looks_at_logits_it_is_refused():
     ],
 )
 def test_the_kind_of_a_method(keys, kind, heading, words):
-    found = method.method_kind(method.build_method_spec(Method(**keys), epochs=3), 3)
-    assert (found, method.short_label(found), method.long_label(found)) == (kind, heading, words)
-    assert method.is_plain_kd(found) == (kind in ("kd", "eskd"))
+    actual = method.method_kind(method.build_method_spec(Method(**keys), epochs=3), 3)
+    assert (actual, method.short_label(actual), method.long_label(actual)) == (kind, heading, words)
+    assert method.is_plain_kd(actual) == (kind in ("kd", "eskd"))
 
 
 @pytest.mark.parametrize(
@@ -256,16 +261,16 @@ def test_a_report_says_what_else_is_in_it(keys, terms):
 
 
 def test_a_method_with_unlabelled_images_is_a_kind_of_its_own():
-    made = method.build_method_spec(Method.model_validate({"unlabelled": 8}), 4) | {
+    result = method.build_method_spec(Method.model_validate({"unlabelled": 8}), 4) | {
         "unlabelled_images": 20
     }
-    assert method.method_kind(made, 4) == "kd, unlabelled"
+    assert method.method_kind(result, 4) == "kd, unlabelled"
     assert method.short_label("kd, unlabelled") == "KD with unlabelled images"
     assert method.long_label("at+kd, unlabelled").endswith("with KD with unlabelled images")
     assert not method.is_plain_kd("kd, unlabelled")
     stopped = method.build_method_spec(Method.model_validate({"unlabelled": 8, "stop_epoch": 1}), 4)
     assert method.method_kind(stopped, 4) == "kd, unlabelled, stopped"
-    found = method.report_columns(made)
-    assert (found["unlabelled"], found["unlabelled_images"]) == (8, 20)
+    actual = method.report_columns(result)
+    assert (actual["unlabelled"], actual["unlabelled_images"]) == (8, 20)
     plain = method.build_method_spec(Method.model_validate({}), 4)
     assert not any("unlabelled" in key for key in plain | method.report_columns(plain))

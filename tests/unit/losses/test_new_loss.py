@@ -76,13 +76,13 @@ METHOD = {"kd_weight": 0.5, "ce_weight": 0.5, "hint_weight": 2.0}
 
 
 @pytest.fixture
-def folder(tmp_path, place):
+def folder(tmp_path, store):
     """A copy of the package with the term in it, and a study that uses it."""
     source = Path(kdpipe.__file__).parent
     shutil.copytree(source, tmp_path / "kdpipe", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "kdpipe/losses/hint.py").write_text(TERM.lstrip())
     write(tmp_path)
-    shutil.copytree(place.root, tmp_path / "whole")
+    shutil.copytree(store.root, tmp_path / "whole")
     return tmp_path
 
 
@@ -98,23 +98,23 @@ def write(folder, **method):
 def python(folder, *arguments, code=0):
     env = os.environ | {"PYTHONPATH": str(folder)}
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
+    process = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert process.returncode == code, process.stderr
+    return process.stdout + process.stderr
 
 
 @pytest.mark.slow
-def test_it_is_trained_killed_resumed_and_reported(folder, place):
+def test_it_is_trained_killed_resumed_and_reported(folder, store):
     assert "no mistakes; 4 runs" in python(folder, "-m", "kdpipe", "check", "study.yaml")
     *_, student = python(folder, "-c", TRAIN, "whole").split()
     python(folder, "-c", TRAIN, "results", "die", code=-9)
-    state = place.run(student) / ".state.safetensors"
+    state = store.run(student) / ".state.safetensors"
     assert b"learnt/hint.weight" in state.read_bytes()[:20_000]
     assert b"momentum/learnt/hint.weight" in state.read_bytes()[:20_000]
     python(folder, "-c", TRAIN, "results")
-    assert tiny_study.exact(place.run(student)) == tiny_study.exact(folder / "whole/runs" / student)
+    assert tiny_study.exact(store.run(student)) == tiny_study.exact(folder / "whole/runs" / student)
 
-    lines = [json.loads(line) for line in (place.run(student) / "curve.jsonl").open()]
+    lines = [json.loads(line) for line in (store.run(student) / "curve.jsonl").open()]
     for line in lines:
         parts = line["train"]
         expected = 0.5 * parts["ce"] + 0.5 * parts["kd"] + 2.0 * parts["hint"]
@@ -135,11 +135,11 @@ def test_it_is_trained_killed_resumed_and_reported(folder, place):
 
 def test_its_keys_are_the_grammars(folder):
     write(folder, hint_scale=-1.0)
-    said = python(folder, "-m", "kdpipe", "check", "study.yaml", code=2)
-    assert "methods.fitted.hint_scale: -1.0: input should be greater than 0" in said
+    message = python(folder, "-m", "kdpipe", "check", "study.yaml", code=2)
+    assert "methods.fitted.hint_scale: -1.0: input should be greater than 0" in message
     write(folder, hint_skale=1.0)
-    said = python(folder, "-m", "kdpipe", "check", "study.yaml", code=2)
-    assert "did you mean hint_scale?" in said
+    message = python(folder, "-m", "kdpipe", "check", "study.yaml", code=2)
+    assert "did you mean hint_scale?" in message
 
 
 def test_it_renames_no_run_that_does_not_use_it(folder):
@@ -157,5 +157,5 @@ def test_a_teacher_without_groups_is_refused(folder):
         main={"teachers": ["pair"], "methods": ["fitted"]},
     )  # fmt: skip
     tiny_study.write(folder / "study.yaml", content)
-    said = python(folder, "-m", "kdpipe", "check", "study.yaml", code=2)
-    assert "hints needs one network, and pair is an ensemble" in said
+    message = python(folder, "-m", "kdpipe", "check", "study.yaml", code=2)
+    assert "hints needs one network, and pair is an ensemble" in message

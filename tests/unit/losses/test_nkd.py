@@ -26,14 +26,16 @@ from kdpipe.losses.nkd import nkd
 def test_it_is_what_a_slow_loop_makes(batch, gamma, temperature):
     def slow(student):
         parts = []
-        for ours, theirs, y in zip(student, batch.teacher, batch.labels, strict=True):
-            target = softmax(theirs)[y] * math.log(softmax(ours)[y])
-            q_s, q_t = (softmax(drop_entry(row, y), temperature) for row in (ours, theirs))
+        for actual, reference, y in zip(student, batch.teacher, batch.labels, strict=True):
+            target = softmax(reference)[y] * math.log(softmax(actual)[y])
+            q_s, q_t = (softmax(drop_entry(row, y), temperature) for row in (actual, reference))
             rest = math.fsum(a * math.log(b) for a, b in zip(q_t, q_s, strict=True))
             parts.append(-target - gamma * temperature**2 * rest)
         return mean(parts)
 
-    assert_matches(batch, lambda *said: nkd(*said, gamma=gamma, temperature=temperature), slow)
+    assert_matches(
+        batch, lambda *message: nkd(*message, gamma=gamma, temperature=temperature), slow
+    )
 
 
 def test_a_copy_of_the_teacher_has_the_entropy_of_the_rest_left():
@@ -51,5 +53,5 @@ def test_a_copy_of_the_teacher_has_the_entropy_of_the_rest_left():
 
 def test_of_two_classes_the_label_alone_is_left():
     student, teacher, labels = draw_batch(8, images=3, classes=2).tensors
-    found = [nkd(student, teacher, labels, gamma=g, temperature=3.0).item() for g in (0.0, 9.0)]
-    assert found[0] == pytest.approx(found[1])
+    actual = [nkd(student, teacher, labels, gamma=g, temperature=3.0).item() for g in (0.0, 9.0)]
+    assert actual[0] == pytest.approx(actual[1])

@@ -51,7 +51,7 @@ def test_names_are_those_of_files_the_default_first():
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ({"annealing": "cosine", "drop_epochs": [2]}, "with cosine write drop_epochs: "),
         ({"annealing": "one-cycle", "warmup": 0}, "one-cycle rises first"),
@@ -60,6 +60,6 @@ def test_names_are_those_of_files_the_default_first():
         ({"warmup": 1.0}, "less than 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(keys, said):
-    with pytest.raises(ValidationError, match=said):
+def test_what_does_not_fit_is_refused(keys, message):
+    with pytest.raises(ValidationError, match=message):
         recipe(**keys)

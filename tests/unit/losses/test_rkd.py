@@ -21,20 +21,20 @@ def smooth(a: float, b: float) -> float:
 
 def distances(features: np.ndarray) -> list[float]:
     """Every pair in order, an image with itself too; in units of the mean of two images."""
-    found = [math.dist(a, b) for a in features for b in features]
-    mean = math.fsum(found) / (len(features) * (len(features) - 1))
-    return [one / mean for one in found]
+    actual = [math.dist(a, b) for a in features for b in features]
+    mean = math.fsum(actual) / (len(features) * (len(features) - 1))
+    return [one / mean for one in actual]
 
 
 def angles(features: np.ndarray) -> list[float]:
     """Every triple in order: the cosine at the first image, 0 where a side has no length."""
-    found = []
+    actual = []
     for a in features:
         for b in features:
             for c in features:
                 sides = math.dist(a, b) * math.dist(a, c)
-                found.append(float((b - a) @ (c - a)) / sides if sides else 0.0)
-    return found
+                actual.append(float((b - a) @ (c - a)) / sides if sides else 0.0)
+    return actual
 
 
 def slowly(student: np.ndarray, teacher: np.ndarray, far: float = 25, turned: float = 50) -> float:
@@ -53,13 +53,13 @@ def draw_batch(*shapes: tuple[int, int]) -> list[np.ndarray]:
 @pytest.mark.parametrize("weights", [(25, 50), (1, 0), (0, 1)])
 def test_it_and_its_gradient_are_those_of_loops(weights):
     student, teacher = draw_batch((5, 3), (5, 4))
-    ours, theirs = (torch.tensor(one, requires_grad=True) for one in (student, teacher))
-    loss = rkd(ours, theirs, distance_weight=weights[0], angle_weight=weights[1])
+    actual, reference = (torch.tensor(one, requires_grad=True) for one in (student, teacher))
+    loss = rkd(actual, reference, distance_weight=weights[0], angle_weight=weights[1])
     assert loss.item() == pytest.approx(slowly(student, teacher, *weights), rel=1e-12)
     loss.backward()
     expected = numeric_gradient.numeric_gradient(lambda x: slowly(x, teacher, *weights), student)
-    np.testing.assert_allclose(ours.grad, expected, rtol=1e-5, atol=1e-7)
-    assert theirs.grad is None
+    np.testing.assert_allclose(actual.grad, expected, rtol=1e-5, atol=1e-7)
+    assert reference.grad is None
 
 
 def test_three_images_by_hand():
@@ -97,10 +97,10 @@ def test_images_in_one_point_learn_nothing_from_each_other():
     student = torch.randn(4, 3)
     student[2] = student[0]
     for points in (student, torch.zeros(4, 3)):
-        ours = points.clone().requires_grad_()
-        loss = rkd(ours, torch.randn(4, 5, generator=torch.Generator().manual_seed(0)))
+        actual = points.clone().requires_grad_()
+        loss = rkd(actual, torch.randn(4, 5, generator=torch.Generator().manual_seed(0)))
         loss.backward()
-        assert loss.isfinite() and ours.grad is not None and ours.grad.abs().max() < 100
+        assert loss.isfinite() and actual.grad is not None and actual.grad.abs().max() < 100
 
 
 @FAST

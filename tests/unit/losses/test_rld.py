@@ -28,16 +28,18 @@ KEYS = {"alpha": 1.0, "beta": 8.0, "alpha_temperature": 1.0, "temperature": 4.0}
 def slow(batch, alpha, beta, alpha_temperature, temperature):
     def loss(student):
         parts = []
-        for ours, theirs, y in zip(student, batch.teacher, batch.labels, strict=True):
-            p_s, p_t = (softmax(row, alpha_temperature) for row in (ours, theirs))
+        for actual, reference, y in zip(student, batch.teacher, batch.labels, strict=True):
+            p_s, p_t = (softmax(row, alpha_temperature) for row in (actual, reference))
             top = p_t.index(max(p_t))
             sure = divergence(
                 [p_t[top], math.fsum(drop_entry(p_t, top))], [p_s[y], math.fsum(drop_entry(p_s, y))]
             )
-            kept = [i for i, value in enumerate(theirs) if value < theirs[y]]
+            remaining = [i for i, value in enumerate(reference) if value < reference[y]]
             below = 0.0
-            if kept:
-                q_s, q_t = (softmax([r[i] for i in kept], temperature) for r in (ours, theirs))
+            if remaining:
+                q_s, q_t = (
+                    softmax([r[i] for i in remaining], temperature) for r in (actual, reference)
+                )
                 below = divergence(q_t, q_s)
             parts.append(alpha * alpha_temperature**2 * sure + beta * temperature**2 * below)
         return mean(parts)
@@ -51,7 +53,7 @@ def slow(batch, alpha, beta, alpha_temperature, temperature):
 def test_it_is_what_a_slow_loop_makes(batch, alpha, beta, alpha_temperature, temperature):
     keys = {"alpha": alpha, "beta": beta, "temperature": temperature}
     keys |= {"alpha_temperature": alpha_temperature}
-    assert_matches(batch, lambda *said: rld(*said, **keys), slow(batch, **keys))
+    assert_matches(batch, lambda *message: rld(*message, **keys), slow(batch, **keys))
 
 
 def test_a_label_that_is_the_teachers_last_choice_has_no_second_part():
@@ -77,5 +79,5 @@ def test_of_a_teacher_that_is_right_it_is_decoupled_kd():
     student, teacher, _ = draw_batch(3, images=5).tensors
     right = teacher.argmax(1)
     expected = dkd(student, teacher, right, alpha=1.0, beta=8.0, temperature=4.0)
-    found = rld(student, teacher, right, **KEYS | {"alpha_temperature": 4.0})
-    torch.testing.assert_close(found, expected)
+    actual = rld(student, teacher, right, **KEYS | {"alpha_temperature": 4.0})
+    torch.testing.assert_close(actual, expected)

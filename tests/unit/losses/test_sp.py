@@ -43,13 +43,13 @@ def tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
 
 def test_it_and_its_gradient_are_those_of_loops():
     student, teacher = draw_batch((4, 3, 2, 2), (4, 5, 1, 2))
-    ours, theirs = tensors(student, teacher)
-    loss = sp(ours, theirs)
+    actual, reference = tensors(student, teacher)
+    loss = sp(actual, reference)
     assert loss.item() == pytest.approx(slowly(student, teacher), rel=1e-12)
     loss.backward()
     expected = numeric_gradient.numeric_gradient(lambda x: slowly(x, teacher), student)
-    np.testing.assert_allclose(ours.grad, expected, rtol=1e-5, atol=1e-9)
-    assert theirs.grad is None
+    np.testing.assert_allclose(actual.grad, expected, rtol=1e-5, atol=1e-9)
+    assert reference.grad is None
 
 
 def test_two_images_by_hand():

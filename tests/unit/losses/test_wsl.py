@@ -23,20 +23,20 @@ from kdpipe.losses.wsl import wsl
 def test_it_is_what_a_slow_loop_makes(batch, temperature):
     """The weights are those of the student as it is: no gradient runs through them."""
     weights = []
-    for ours, theirs, y in zip(*batch, strict=True):
-        ce_s, ce_t = (-math.log(softmax(row)[y]) for row in (ours, theirs))
+    for actual, reference, y in zip(*batch, strict=True):
+        ce_s, ce_t = (-math.log(softmax(row)[y]) for row in (actual, reference))
         weights.append(1 - math.exp(-ce_s / (ce_t + 1e-7)))
 
     def slow(student):
         parts = []
-        for weight, ours, theirs in zip(weights, student, batch.teacher, strict=True):
-            p_s, p_t = softmax(ours, temperature), softmax(theirs, temperature)
+        for weight, actual, reference in zip(weights, student, batch.teacher, strict=True):
+            p_s, p_t = softmax(actual, temperature), softmax(reference, temperature)
             parts.append(
                 weight * -math.fsum(a * math.log(b) for a, b in zip(p_t, p_s, strict=True))
             )
         return temperature**2 * mean(parts)
 
-    assert_matches(batch, lambda *said: wsl(*said, temperature=temperature), slow)
+    assert_matches(batch, lambda *message: wsl(*message, temperature=temperature), slow)
 
 
 def test_what_the_student_knows_counts_little_and_what_the_teacher_alone_knows_fully():
@@ -52,5 +52,5 @@ def test_equal_cross_entropies_weigh_alike():
     batch = draw_batch(9)
     student, _, labels = batch.tensors
     plain = mean(-math.fsum(p * math.log(p) for p in softmax(row, 2.0)) for row in batch.student)
-    found = wsl(student, student, labels, temperature=2.0).item()
-    assert found == pytest.approx(4 * (1 - math.exp(-1)) * plain, rel=1e-6)
+    actual = wsl(student, student, labels, temperature=2.0).item()
+    assert actual == pytest.approx(4 * (1 - math.exp(-1)) * plain, rel=1e-6)

@@ -25,10 +25,10 @@ from kdpipe.losses.wttm import wttm
 def test_it_is_what_a_slow_loop_makes(batch, gamma):
     def slow(student):
         parts = []
-        for ours, theirs in zip(student, batch.teacher, strict=True):
-            powers = [p**gamma for p in softmax(theirs)]
+        for actual, reference in zip(student, batch.teacher, strict=True):
+            powers = [p**gamma for p in softmax(reference)]
             total = math.fsum(powers)
-            parts.append(total * divergence([power / total for power in powers], softmax(ours)))
+            parts.append(total * divergence([power / total for power in powers], softmax(actual)))
         return mean(parts)
 
     assert_matches(batch, lambda student, teacher, _: wttm(student, teacher, gamma=gamma), slow)
@@ -42,6 +42,6 @@ def test_gamma_1_is_ttm():
 @pytest.mark.parametrize(("teacher", "weight"), [([900.0, 0, 0, 0], 1.0), ([0.0, 0, 0, 0], 4**0.7)])
 def test_the_weight_of_a_certain_teacher_and_of_one_that_knows_nothing(teacher, weight):
     student = draw_batch(6, images=1).tensors[0]
-    theirs = torch.tensor([teacher], dtype=torch.float64)
-    ratio = wttm(student, theirs, gamma=0.3) / ttm(student, theirs, gamma=0.3)
+    reference = torch.tensor([teacher], dtype=torch.float64)
+    ratio = wttm(student, reference, gamma=0.3) / ttm(student, reference, gamma=0.3)
     assert ratio.item() == pytest.approx(weight)

@@ -82,8 +82,8 @@ def same_output(model, oracle):
     """Both define their parameters in one order, so those of the one fit the other."""
     oracle.double()
     with torch.no_grad():
-        for ours, theirs in zip(model.parameters(), oracle.parameters(), strict=True):
-            theirs.copy_(ours)
+        for actual, reference in zip(model.parameters(), oracle.parameters(), strict=True):
+            reference.copy_(actual)
     x = torch.randn(4, 3, 12, 12, dtype=torch.float64)
     torch.testing.assert_close(model(x), oracle(x))
     torch.testing.assert_close(model.eval()(x), oracle.eval()(x))  # running statistics
@@ -192,8 +192,8 @@ print("whole")
 
 def test_narrow_shortcuts_of_large_images_do_not_crash():
     """The backward pass of torch alone segfaults there on some CPUs, so in its own process."""
-    done = subprocess.run([sys.executable, "-c", LARGE_IMAGES], capture_output=True, text=True)
-    assert done.stdout == "whole\n", (done.returncode, done.stderr[-500:])
+    process = subprocess.run([sys.executable, "-c", LARGE_IMAGES], capture_output=True, text=True)
+    assert process.stdout == "whole\n", (process.returncode, process.stderr[-500:])
 
 
 @pytest.mark.parametrize("side", [8, 32, 44, 63])

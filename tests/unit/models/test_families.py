@@ -270,14 +270,14 @@ def test_a_wide_block_beside_the_layers_one_by_one():
         return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
 
     with torch.no_grad():
-        given = normal(convolved(x, model.stem[0].weight), model.stem[1][0]).relu()
+        inputs = normal(convolved(x, model.stem[0].weight), model.stem[1][0]).relu()
         for number, (block,) in enumerate(model.groups):
             stride = 2 if number else 1
-            out = normal(convolved(given, block.conv1.weight, stride), block.after1[0]).relu()
+            out = normal(convolved(inputs, block.conv1.weight, stride), block.after1[0]).relu()
             out = normal(convolved(out, block.conv2.weight), block.norm2)
-            around = normal(convolved(given, block.shortcut[0].weight, stride), block.shortcut[1])
-            given = (out + around).relu()
-        by_hand = given.mean((2, 3)) @ model.linear.weight.T + model.linear.bias
+            around = normal(convolved(inputs, block.shortcut[0].weight, stride), block.shortcut[1])
+            inputs = (out + around).relu()
+        by_hand = inputs.mean((2, 3)) @ model.linear.weight.T + model.linear.bias
         torch.testing.assert_close(model(x), by_hand, rtol=1e-4, atol=1e-4)
     narrow = factory.build_named_model("resnet8", num_classes=7, in_channels=3)
     assert not any("shortcut" in name for name in narrow.state_dict())
@@ -295,10 +295,10 @@ def test_parameter_counts_that_are_printed_everywhere(name, millions):
 
 
 def test_names_and_weights_are_torchvisions():
-    known, ours = set(theirs.list_models(module=theirs)), set(torchvision.load_table())
-    assert ours <= known
-    assert {"googlenet", "inception_v3"} <= known - ours
-    for name in ours:
+    known, actual = set(theirs.list_models(module=theirs)), set(torchvision.load_table())
+    assert actual <= known
+    assert {"googlenet", "inception_v3"} <= known - actual
+    for name in actual:
         for weights, digits in registry.list_weights(name).items():
             assert theirs.get_model_weights(name)[weights].url.endswith(f"-{digits}.pth")
 

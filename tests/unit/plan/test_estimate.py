@@ -19,29 +19,33 @@ def plan(**keys):
     return make(study(block(stops=["full", "checkpoint 1"]), **keys))
 
 
-def speeds(made):
-    return {name: SLOW if run.network == "wrn16-1" else FAST for name, run in made.runs.items()}
+def speeds(result):
+    return {name: SLOW if run.network == "wrn16-1" else FAST for name, run in result.runs.items()}
 
 
 def record(seconds):
     return {"status": "done", "seconds": {"total": seconds}}
 
 
-def reading(made):
-    return (made.card.train + made.card.test) * 64 * 5e-9
+def reading(result):
+    return (result.card.train + result.card.test) * 64 * 5e-9
 
 
 def test_a_run_by_hand():
     """4 epochs of 4 steps; validation after each; at the end train, val and test twice."""
-    made = plan()
-    scratch = made.scratch["wrn10-0.5", 0, 0]
+    study_plan = plan()
+    scratch = study_plan.scratch["wrn10-0.5", 0, 0]
     at_end = 2 * (TRAIN + VAL + TEST)
-    seconds = 0.5 + 4 * (4 * 0.01 + 0.1 + 0.001 * VAL) + 0.001 * at_end + reading(made)
-    assert CostModel(made, speeds(made)).estimate_seconds(scratch) == pytest.approx(START + seconds)
-    teacher = next(run for run in made.runs.values() if run.network == "wrn16-1")
+    seconds = 0.5 + 4 * (4 * 0.01 + 0.1 + 0.001 * VAL) + 0.001 * at_end + reading(study_plan)
+    assert CostModel(study_plan, speeds(study_plan)).estimate_seconds(scratch) == pytest.approx(
+        START + seconds
+    )
+    teacher = next(run for run in study_plan.runs.values() if run.network == "wrn16-1")
     at_end += VAL + TEST  # of the checkpoint that is kept
-    seconds = 0.7 + 4 * (4 * 0.04 + 0.2 + 0.002 * VAL) + 0.002 * at_end + reading(made)
-    assert CostModel(made, speeds(made)).estimate_seconds(teacher) == pytest.approx(START + seconds)
+    seconds = 0.7 + 4 * (4 * 0.04 + 0.2 + 0.002 * VAL) + 0.002 * at_end + reading(study_plan)
+    assert CostModel(study_plan, speeds(study_plan)).estimate_seconds(teacher) == pytest.approx(
+        START + seconds
+    )
 
 
 def test_a_live_teacher_is_asked_for_each_image_and_a_table_once():
@@ -61,17 +65,21 @@ def test_a_live_teacher_is_asked_for_each_image_and_a_table_once():
 
 def test_images_that_stream_are_read_beside_the_work_or_before_it():
     """By workers beside it, so that the slower of the two counts; else one after the other."""
-    made = plan()
-    scratch = made.scratch["wrn10-0.5", 0, 0]
-    streams = dataclasses.replace(made.card, made={"stream": 32})
+    study_plan = plan()
+    scratch = study_plan.scratch["wrn10-0.5", 0, 0]
+    streams = dataclasses.replace(study_plan.card, made={"stream": 32})
     read = 4 * (TRAIN + VAL) + 2 * (TRAIN + VAL + TEST)
 
     def seconds(workers, speed):
-        asked = made.study.model_copy(update={"workers": workers})
-        other = dataclasses.replace(made, card=streams, study=asked)
+        requests = study_plan.study.model_copy(update={"workers": workers})
+        other = dataclasses.replace(study_plan, card=streams, study=requests)
         return CostModel(other, {scratch.name: speed}).estimate_seconds(scratch) - START
 
-    work = CostModel(made, speeds(made)).estimate_seconds(scratch) - START - reading(made)
+    work = (
+        CostModel(study_plan, speeds(study_plan)).estimate_seconds(scratch)
+        - START
+        - reading(study_plan)
+    )
     assert seconds(0, FAST) == pytest.approx(work + read * estimate.IMAGE_READ_SECONDS)
     assert seconds(2, FAST) == pytest.approx(max(work, read * estimate.IMAGE_READ_SECONDS / 2))
     nothing = Speed(step=0.0, epoch=0.0, image=0.0, setup=0.0, start=2.0, megabytes=600)
@@ -79,32 +87,32 @@ def test_images_that_stream_are_read_beside_the_work_or_before_it():
 
 
 def test_finished_runs_correct_the_price_of_their_network_and_then_of_all():
-    made = plan(seeds=[0, 1])
-    first, second = (made.scratch["wrn10-0.5", seed, 0] for seed in (0, 1))
-    teacher = next(run for run in made.runs.values() if run.network == "wrn16-1")
-    alone = CostModel(made, speeds(made))
+    study_plan = plan(seeds=[0, 1])
+    first, second = (study_plan.scratch["wrn10-0.5", seed, 0] for seed in (0, 1))
+    teacher = next(run for run in study_plan.runs.values() if run.network == "wrn16-1")
+    alone = CostModel(study_plan, speeds(study_plan))
     work = alone.estimate_seconds(first) - START
-    found = CostModel(made, speeds(made), {first.name: record(3 * work)})
-    assert found.estimate_seconds(second) == pytest.approx(START + 3 * work)
-    assert found.estimate_seconds(teacher) == pytest.approx(
+    actual = CostModel(study_plan, speeds(study_plan), {first.name: record(3 * work)})
+    assert actual.estimate_seconds(second) == pytest.approx(START + 3 * work)
+    assert actual.estimate_seconds(teacher) == pytest.approx(
         START + 3 * (alone.estimate_seconds(teacher) - START)
     )
     both = {
         first.name: record(3 * work),
         teacher.name: record(alone.estimate_seconds(teacher) - START),
     }
-    assert CostModel(made, speeds(made), both).estimate_seconds(teacher) == pytest.approx(
-        alone.estimate_seconds(teacher)
-    )
+    assert CostModel(study_plan, speeds(study_plan), both).estimate_seconds(
+        teacher
+    ) == pytest.approx(alone.estimate_seconds(teacher))
 
 
 def test_without_speeds_finished_runs_price_all_others():
-    made = plan(seeds=[0, 1])
-    first, second = (made.scratch["wrn10-0.5", seed, 0] for seed in (0, 1))
-    assert CostModel(made).estimate_total(made.runs, 1).seconds is None
-    found = CostModel(made, {}, {first.name: record(10.0)})
-    assert found.is_known
-    assert found.estimate_seconds(second) == pytest.approx(
+    study_plan = plan(seeds=[0, 1])
+    first, second = (study_plan.scratch["wrn10-0.5", seed, 0] for seed in (0, 1))
+    assert CostModel(study_plan).estimate_total(study_plan.runs, 1).seconds is None
+    actual = CostModel(study_plan, {}, {first.name: record(10.0)})
+    assert actual.is_known
+    assert actual.estimate_seconds(second) == pytest.approx(
         estimate.SNAKEMAKE_SECONDS + estimate.START_SECONDS + 10.0
     )
 
@@ -114,19 +122,19 @@ def test_weights_that_are_brought_price_nothing(tmp_path):
     path = tmp_path / "w.pt"
     path.touch()
     pretrained = {"given": {"network": "wrn16-1", "path": str(path), "sha256": "ab" * 32}}
-    made = make(study(block(teachers=["given"]), pretrained=pretrained))
-    (brought,) = [run for run in made.runs.values() if run.spec.pretrained]
-    assert not CostModel(made, {}, {brought.name: record(5000.0)}).is_known
+    result = make(study(block(teachers=["given"]), pretrained=pretrained))
+    (brought,) = [run for run in result.runs.values() if run.spec.pretrained]
+    assert not CostModel(result, {}, {brought.name: record(5000.0)}).is_known
 
 
 def test_the_width_is_that_of_finished_runs_and_narrows():
-    made = plan(seeds=list(range(9)))
-    scratch = [made.scratch["wrn10-0.5", seed, 0] for seed in range(9)]
-    work = CostModel(made, speeds(made)).estimate_seconds(scratch[0]) - START
+    study_plan = plan(seeds=list(range(9)))
+    scratch = [study_plan.scratch["wrn10-0.5", seed, 0] for seed in range(9)]
+    work = CostModel(study_plan, speeds(study_plan)).estimate_seconds(scratch[0]) - START
 
     def width(*shares):
         seen = {run.name: record(share * work) for run, share in zip(scratch, shares, strict=False)}
-        return CostModel(made, speeds(made), seen).width
+        return CostModel(study_plan, speeds(study_plan), seen).width
 
     assert width() == width(1.0, 2.0) == estimate.WIDTH_UNSEEN
     assert width(2.0, 2.0, 2.0) == estimate.WIDTH_SEEN  # all alike, though other than priced
@@ -135,12 +143,15 @@ def test_the_width_is_that_of_finished_runs_and_narrows():
 
 
 def test_what_is_behind_a_run_is_not_to_come():
-    made = plan()
-    found, scratch = CostModel(made, speeds(made)), made.scratch["wrn10-0.5", 0, 0]
-    whole = found.estimate_total([scratch.name], 1).seconds
-    assert whole == pytest.approx(found.estimate_seconds(scratch) + estimate.REPORT_SECONDS)
-    half = found.estimate_total(
-        [scratch.name], 1, {scratch.name: found.estimate_done(scratch, 2)}
+    study_plan = plan()
+    actual, scratch = (
+        CostModel(study_plan, speeds(study_plan)),
+        study_plan.scratch["wrn10-0.5", 0, 0],
+    )
+    whole = actual.estimate_total([scratch.name], 1).seconds
+    assert whole == pytest.approx(actual.estimate_seconds(scratch) + estimate.REPORT_SECONDS)
+    half = actual.estimate_total(
+        [scratch.name], 1, {scratch.name: actual.estimate_done(scratch, 2)}
     ).seconds
-    assert half == pytest.approx(found.estimate_seconds(scratch) / 2 + estimate.REPORT_SECONDS)
-    assert found.estimate_total([], 2).seconds == 0
+    assert half == pytest.approx(actual.estimate_seconds(scratch) / 2 + estimate.REPORT_SECONDS)
+    assert actual.estimate_total([], 2).seconds == 0

@@ -15,17 +15,17 @@ STOPS = ["full", "checkpoint 1"]
 
 
 def test_the_ends_of_paths_their_scratch_runs_and_their_teachers():
-    made = sound(make(study(block(stops=STOPS, generations=2), export=True)))
+    samples = sound(make(study(block(stops=STOPS, generations=2), export=True)))
     rows = [
         (row.role, row.cell, row.export_eval.run, row.export_eval.spec.epoch)
-        for row in made.export_eval_rows
+        for row in samples.export_eval_rows
     ]
     expected = []
-    for cell in [cell for cell in made.cells if cell.last]:
-        expected += [("scratch", cell, made.scratch["wrn10-0.5", 0, 0], 4)]
+    for cell in [cell for cell in samples.cells if cell.last]:
+        expected += [("scratch", cell, samples.scratch["wrn10-0.5", 0, 0], 4)]
         expected += [("student", cell, cell.run, 4), ("teacher", cell, *cell.teacher.members[0])]
     assert rows == expected
-    assert len(made.gauges) == 1 + 2 + 2  # the scratch run is measured once
+    assert len(samples.gauges) == 1 + 2 + 2  # the scratch run is measured once
 
 
 def test_asking_for_it_renames_no_run_and_without_it_there_is_none():
@@ -36,12 +36,12 @@ def test_asking_for_it_renames_no_run_and_without_it_there_is_none():
 
 @pytest.mark.parametrize("reading", ["last", "best"])
 def test_students_are_measured_where_the_study_reads_them_and_teachers_where_they_taught(reading):
-    made = make(study(block(stops=STOPS), export=True, reading=reading))
-    said = {
+    result = make(study(block(stops=STOPS), export=True, reading=reading))
+    message = {
         (row.role, row.export_eval.spec.epoch): row.export_eval.spec.reading
-        for row in made.export_eval_rows
+        for row in result.export_eval_rows
     }
-    assert said == {
+    assert message == {
         **{("scratch", 4): reading, ("student", 4): reading},
         **{("teacher", 4): "last", ("teacher", 1): "last"},
     }
@@ -49,8 +49,8 @@ def test_students_are_measured_where_the_study_reads_them_and_teachers_where_the
 
 def test_an_ensemble_that_teaches_is_not_measured():
     ensembles = {"three": {"networks": ["wrn10-1"], "copies": 3}}
-    made = make(study(block(teachers=["three"]), ensembles=ensembles, export=True))
-    assert [row.role for row in made.export_eval_rows] == ["scratch", "student"]
+    result = make(study(block(teachers=["three"]), ensembles=ensembles, export=True))
+    assert [row.role for row in result.export_eval_rows] == ["scratch", "student"]
 
 
 def test_its_spec_is_taken_and_another_reading_is_refused():
@@ -63,12 +63,12 @@ def test_its_spec_is_taken_and_another_reading_is_refused():
 
 
 def test_it_is_counted_priced_and_has_this_machine_to_itself(tmp_path):
-    made = make(study(block(), export=True))
-    states = status.get_plan_status(made, Store(tmp_path))
+    result = make(study(block(), export=True))
+    states = status.get_plan_status(result, Store(tmp_path))
     assert "3 networks to measure as files, float32 and int8: 3 to do" in render.render_plan_text(
-        made, states
+        result, states
     )
-    for gauge in made.gauges.values():
-        assert count_threads(gauge, made) == count_cores()
-        asked = needs(gauge, made.card, "cpu")
-        assert asked.minutes >= 10 and asked.megabytes > 1000
+    for gauge in result.gauges.values():
+        assert count_threads(gauge, result) == count_cores()
+        requests = needs(gauge, result.card, "cpu")
+        assert requests.minutes >= 10 and requests.megabytes > 1000

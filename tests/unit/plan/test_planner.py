@@ -32,11 +32,11 @@ def test_two_studies_share_their_runs():
 
 def test_kept_checkpoints_belong_to_the_full_training():
     """A schedule of three epochs has no fourth; asking for one of the full run is no mistake."""
-    asked = {"wrn16-1": ["checkpoint 3", "every 2"], "wrn10-0.5": ["checkpoint 4"]}
-    made = sound(make(study(block(stops=["full", "schedule 1/2"]), keep_checkpoints=asked)))
-    (name,) = made.checkpoints_to_keep
-    assert made.checkpoints_to_keep[name] == {2, 3}
-    assert (made.runs[name].network, made.runs[name].epochs) == ("wrn16-1", 4)
+    requests = {"wrn16-1": ["checkpoint 3", "every 2"], "wrn10-0.5": ["checkpoint 4"]}
+    samples = sound(make(study(block(stops=["full", "schedule 1/2"]), keep_checkpoints=requests)))
+    (name,) = samples.checkpoints_to_keep
+    assert samples.checkpoints_to_keep[name] == {2, 3}
+    assert (samples.runs[name].network, samples.runs[name].epochs) == ("wrn16-1", 4)
 
 
 def test_ten_thousand_runs():
@@ -50,9 +50,9 @@ def test_ten_thousand_runs():
         methods=list(methods),
     )
     content = study(big, epochs=100, seeds=range(10), methods=methods)
-    made = sound(make(content))
-    assert len(made.cells) == 2 * 25 * 5 * 4 * 10 == 10_000
-    assert len(made.runs) == 10_000 + 2 * 10 + 5 * 10
+    samples = sound(make(content))
+    assert len(samples.cells) == 2 * 25 * 5 * 4 * 10 == 10_000
+    assert len(samples.runs) == 10_000 + 2 * 10 + 5 * 10
 
 
 def test_planning_imports_no_torch(tmp_path):
@@ -62,8 +62,8 @@ def test_planning_imports_no_torch(tmp_path):
         f"assert main(['plan', {str(path)!r}]) == 0 and main(['check', {str(path)!r}]) == 0; "
         "print([name for name in ('torch', 'torchvision', 'pandas') if name in sys.modules])"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert process.stdout.splitlines()[-1] == "[]"
     assert list(tmp_path.iterdir()) == [path]

@@ -72,12 +72,12 @@ def test_images_that_stream_take_time_and_no_memory():
     study = load.load_study(ROOT / "studies" / "imagenet_paper.yaml")
     plan = planner.build_plan(study)
     run = plan.scratch["resnet18", 1, 0]
-    found = {
+    actual = {
         each: resources.estimate_resources(run, plan.card, "cuda", each) for each in (0, 1, 4, 16)
     }
-    minutes = [found[each].minutes for each in (1, 4, 16)]
+    minutes = [actual[each].minutes for each in (1, 4, 16)]
     assert minutes[0] > minutes[1] > minutes[2] > 2 * DAY
-    memory = [found[each].megabytes for each in (0, 16)]
+    memory = [actual[each].megabytes for each in (0, 16)]
     assert memory[0] + 16 * 200 < memory[1] < 64_000
     assert memory[0] > 2 * 1_281_167 * 1000 * 4 / 1e6  # its outputs on train, in two copies
 
@@ -87,11 +87,11 @@ def test_a_table_and_a_probe_ask_too():
     transfers = {"other": {"data": OTHER, "blocks": ["main"]}}
     plan = planned(teacher_outputs="table", data={"pad": 4}, transfers=transfers)
     (table,) = plan.logit_caches.values()
-    asked = resources.estimate_resources(table, plan.card, "cpu")
+    requests = resources.estimate_resources(table, plan.card, "cpu")
     images = 3 * (plan.card.train + plan.card.test) * 40 * 40  # as wide as a view can be
     held = round(1.5 * (images + 4 * table.bytes) / 1e6)
-    assert asked.megabytes == resources.BASE_MEGABYTES["cpu"] + held
-    assert asked.minutes == resources.MIN_MINUTES
+    assert requests.megabytes == resources.BASE_MEGABYTES["cpu"] + held
+    assert requests.minutes == resources.MIN_MINUTES
     (probe, *_) = plan.probes.values()
     assert resources.estimate_resources(probe, probe.card, "cuda").minutes >= resources.MIN_MINUTES
 

@@ -8,10 +8,10 @@ from kdpipe.plan.resources import MAX_EPOCHS_MULTIPLIER
 
 def test_scratch_long_has_the_operations_of_its_distillation():
     """Three forwards of the student to one of the teacher: epochs x (1 + T / 3S)."""
-    made = sound(make(study(block(scratch_long=True, methods=["kd", "eskd"]), methods=METHODS)))
+    samples = sound(make(study(block(scratch_long=True, methods=["kd", "eskd"]), methods=METHODS)))
     student = registry.compute_cost("wrn10-0.5", (1, 8, 8), 10).multiply_adds
     teacher = registry.compute_cost("wrn16-1", (1, 8, 8), 10).multiply_adds
-    priced = made.scratch_long[::2]  # each is followed by the one that costs what its path does
+    priced = samples.scratch_long[::2]  # each is followed by the one that costs what its path does
     longer = [run for _, run, _ in priced]
     factors = [1 + teacher / (3 * student), 1 + 2 / 4 * teacher / (3 * student)]
     assert [run.epochs for run in longer] == [round(4 * factor) for factor in factors]
@@ -33,7 +33,7 @@ def test_a_rival_costs_what_everything_along_the_path_cost():
     again = block(name="again", teachers=["self"], students=["wrn10-0.5"], generations=3)
     early = block(name="early", teachers=["wrn10-1"], stops=["checkpoint 1"])
     blocks = [{**one, "scratch_long": True} for one in (chain, again, early)]
-    made = sound(make(study(*blocks)))
+    samples = sound(make(study(*blocks)))
     step = 3 * small + small  # a student of its own kind, with the answers
     by_hand = {
         "chain": (3 * mid) + (3 * small + mid) + step,
@@ -42,7 +42,7 @@ def test_a_rival_costs_what_everything_along_the_path_cost():
         "again": 3 * small + 3 * step,
         "early": 3 * mid / 4 + 3 * small + mid,  # one epoch of four
     }
-    paths = [(run, cell) for _, run, cell in made.scratch_long[1::2]]
+    paths = [(run, cell) for _, run, cell in samples.scratch_long[1::2]]
     factors = [cost / (3 * small) for cost in by_hand.values()]
     assert [run.epochs for run, _ in paths] == [round(4 * factor) for factor in factors]
     assert [cell.block for _, cell in paths] == ["main", "main", "main", "again", "early"]
@@ -50,8 +50,8 @@ def test_a_rival_costs_what_everything_along_the_path_cost():
 
 
 def test_a_rival_that_would_be_absurdly_long_is_held():
-    made = sound(make(study(block(teachers=["wrn16-4"], scratch_long=True))))
-    taught, path = (run for _, run, _ in made.scratch_long)
+    samples = sound(make(study(block(teachers=["wrn16-4"], scratch_long=True))))
+    taught, path = (run for _, run, _ in samples.scratch_long)
     assert path.epochs == 4 * MAX_EPOCHS_MULTIPLIER and path.spec.recipe.drop_epochs == [
         2 * MAX_EPOCHS_MULTIPLIER
     ]
@@ -66,16 +66,16 @@ def test_tables_are_shared_by_all_who_ask_the_same():
     blocks = block(
         students=["wrn10-0.5", "wrn10-1"], stops=["full", "checkpoint 1"], methods=list(methods)
     )
-    made = sound(make(study(blocks, methods=methods, teacher_outputs="table")))
-    teacher = made.cells[0].teacher.members[0][0]
-    found = {(table.parent, table.spec.epoch, table.spec.precision): table
-             for table in made.logit_caches.values()}  # fmt: skip
-    assert set(found) == {(teacher, e, p) for e in (1, 4) for p in ("float16", "float32")}
+    samples = sound(make(study(blocks, methods=methods, teacher_outputs="table")))
+    teacher = samples.cells[0].teacher.members[0][0]
+    actual = {(table.parent, table.spec.epoch, table.spec.precision): table
+             for table in samples.logit_caches.values()}  # fmt: skip
+    assert set(actual) == {(teacher, e, p) for e in (1, 4) for p in ("float16", "float32")}
     entries = 64 * 9  # images, and views of pad 1 without flip
-    for (_, _, precision), table in found.items():
+    for (_, _, precision), table in actual.items():
         assert table.bytes == entries * 10 * {"float16": 2, "float32": 4}[precision]
         assert table.multiply_adds == entries * teacher.cost.multiply_adds
-    for run in (cell.run for cell in made.cells):
+    for run in (cell.run for cell in samples.cells):
         (table,) = run.logit_caches
         (member,) = run.spec.teacher.members
         assert (table.spec.run, table.spec.epoch) == (member.run, member.epoch)
@@ -84,8 +84,8 @@ def test_tables_are_shared_by_all_who_ask_the_same():
 
 def test_no_student_draws_from_a_stream_of_its_teacher():
     """Stage 0 is the scratch run's; a network that taught itself is one stage further each time."""
-    made = make(study(block(), block("again", teachers=["self"], generations=2)))
-    assert [cell.run.spec.stage for cell in made.cells] == [0, 1, 2]
+    result = make(study(block(), block("again", teachers=["self"], generations=2)))
+    assert [cell.run.spec.stage for cell in result.cells] == [0, 1, 2]
     chained = make(study(block(via=["wrn10-1"])))
     stages = {(cell.student, len(cell.via)): cell.run.spec.stage for cell in chained.cells}
     assert stages == {("wrn10-1", 0): 0, ("wrn10-0.5", 1): 1, ("wrn10-0.5", 0): 0}
@@ -93,5 +93,5 @@ def test_no_student_draws_from_a_stream_of_its_teacher():
 
 def test_the_smoothing_of_a_method_stands_in_the_recipe():
     methods = {"kd": {}, "smooth": {"label_smoothing": 0.1}}
-    made = make(study(block(methods=list(methods)), methods=methods))
-    assert [cell.run.spec.recipe.label_smoothing for cell in made.cells] == [0.0, 0.1]
+    result = make(study(block(methods=list(methods)), methods=methods))
+    assert [cell.run.spec.recipe.label_smoothing for cell in result.cells] == [0.0, 0.1]

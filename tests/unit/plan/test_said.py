@@ -25,38 +25,40 @@ def test_a_range_has_one_unit(seconds, width, text):
 
 
 def test_seconds_that_have_gone_by():
-    shown = [estimate.format_seconds(n) for n in (4.21, 60, 336, 3936)]
-    assert shown == ["4.2 s", "1:00", "5:36", "1:05:36"]
+    displayed = [estimate.format_seconds(n) for n in (4.21, 60, 336, 3936)]
+    assert displayed == ["4.2 s", "1:00", "5:36", "1:05:36"]
 
 
 def test_a_price_has_hours_core_hours_disk_and_memory():
-    made = make(study(block(), seeds=range(9), teacher_outputs="table"))
-    states = dict.fromkeys(made.runs, "to do")
+    result = make(study(block(), seeds=range(9), teacher_outputs="table"))
+    states = dict.fromkeys(result.runs, "to do")
     speed = Speed(step=0.5, epoch=0.1, image=0.0, setup=0.0, start=2.0, megabytes=600)
-    found = CostModel(made, dict.fromkeys(made.runs, speed))
-    total = found.estimate_total(made.runs, 2)
-    text = estimate.describe_estimate(found, total, states)
+    actual = CostModel(result, dict.fromkeys(result.runs, speed))
+    total = actual.estimate_total(result.runs, 2)
+    text = estimate.describe_estimate(actual, total, states)
     assert "minutes, 2 jobs at a time" in text and "core-hours" in text
     assert "of it teacher tables that are removed again; memory: about 1.2" in text
     assert "plain snakemake" not in text
-    plainly = CostModel(made, found.speeds, start=None).estimate_total(made.runs, 2)
-    both = estimate.describe_estimate(found, total, states, plainly)
+    plainly = CostModel(result, actual.speeds, start=None).estimate_total(result.runs, 2)
+    both = estimate.describe_estimate(actual, total, states, plainly)
     assert f" (plain snakemake: {estimate.format_range(plainly.seconds, plainly.width)})" in both
-    assert estimate.describe_estimate(found, total, dict.fromkeys(made.runs, "done")) is None
+    assert estimate.describe_estimate(actual, total, dict.fromkeys(result.runs, "done")) is None
     assert "unknown until a run has finished" in estimate.describe_estimate(
-        CostModel(made), CostModel(made).estimate_total(made.runs, 2), states
+        CostModel(result), CostModel(result).estimate_total(result.runs, 2), states
     )
 
 
 def test_the_disk_holds_images_states_and_what_is_kept():
     """Images until something is done; a state, 3 numbers a weight, for each run at work."""
-    made = make(study(block(), seeds=range(3)))
-    states = dict.fromkeys(made.runs, "to do")
-    total = CostModel(made).estimate_total(made.runs, 2)
-    kept = sum(count_run_bytes(made, run) for run in made.runs.values())
-    largest = max(run.cost.parameters for run in made.runs.values())
+    result = make(study(block(), seeds=range(3)))
+    states = dict.fromkeys(result.runs, "to do")
+    total = CostModel(result).estimate_total(result.runs, 2)
+    remaining = sum(count_run_bytes(result, run) for run in result.runs.values())
+    largest = max(run.cost.parameters for run in result.runs.values())
     images = 1797 * 8 * 8
-    assert estimate.estimate_peak_disk(made, total, states) == kept + 2 * 12 * largest + images
-    (first, *_) = made.runs.values()
-    less = estimate.estimate_peak_disk(made, total, states | {first.name: "done"})
-    assert less == kept - count_run_bytes(made, first) + 2 * 12 * largest
+    assert (
+        estimate.estimate_peak_disk(result, total, states) == remaining + 2 * 12 * largest + images
+    )
+    (first, *_) = result.runs.values()
+    less = estimate.estimate_peak_disk(result, total, states | {first.name: "done"})
+    assert less == remaining - count_run_bytes(result, first) + 2 * 12 * largest

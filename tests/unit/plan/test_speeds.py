@@ -19,28 +19,28 @@ def folder(tmp_path, monkeypatch):
 
 
 def first(**keys):
-    made = make(study(block(), **keys))
-    return made, made.scratch["wrn10-0.5", 0, 0]
+    result = make(study(block(), **keys))
+    return result, result.scratch["wrn10-0.5", 0, 0]
 
 
 def test_a_speed_is_found_for_every_run_of_its_network():
-    made, run = first(seeds=[0, 1])
-    assert estimate.find_speeds(made, "cpu") == {}
-    estimate.save_speeds({estimate.make_speed_key(made, run, "cpu"): SPEED})
-    alike = {name for name, each in made.runs.items() if each.network == run.network}
-    assert estimate.find_speeds(made, "cpu") == dict.fromkeys(alike, SPEED)
-    assert estimate.find_speeds(made, "cuda") == {}
+    result, run = first(seeds=[0, 1])
+    assert estimate.find_speeds(result, "cpu") == {}
+    estimate.save_speeds({estimate.make_speed_key(result, run, "cpu"): SPEED})
+    alike = {name for name, each in result.runs.items() if each.network == run.network}
+    assert estimate.find_speeds(result, "cpu") == dict.fromkeys(alike, SPEED)
+    assert estimate.find_speeds(result, "cuda") == {}
     estimate.save_speeds({"other": SPEED})  # what was there stays
     assert len(estimate.load_speeds()) == 2
 
 
 def test_another_batch_or_shape_or_torch_is_another_speed(monkeypatch):
-    made, run = first()
-    before = estimate.make_speed_key(made, run, "cpu")
+    result, run = first()
+    before = estimate.make_speed_key(result, run, "cpu")
     assert estimate.make_speed_key(*first(epochs=9), "cpu") == before
     recipe = run.spec.recipe.model_copy(update={"batch_size": 99})
     smaller = replace(run, spec=replace(run.spec, recipe=recipe))
-    assert estimate.make_speed_key(made, smaller, "cpu") != before
+    assert estimate.make_speed_key(result, smaller, "cpu") != before
     bigger, other = first()
     object.__setattr__(bigger, "card", bigger.card.resize_to(16))
     assert estimate.make_speed_key(bigger, other, "cpu") != before

@@ -15,7 +15,7 @@ from kdpipe.runs.store import Store
 
 
 @pytest.fixture
-def made():
+def built():
     """A teacher kept at epoch 1, a scratch run, a student of each stop, and an ensemble."""
     content = tiny_study.study(
         main={"teachers": ["wrn16-1"], "stops": ["full", "checkpoint 1"]},
@@ -25,109 +25,109 @@ def made():
 
 
 @pytest.fixture
-def place(tmp_path):
+def store(tmp_path):
     return Store(tmp_path)
 
 
-def note(item, state, place, **more):
+def note(item, state, store, **more):
     """Publish the record of a run or ensemble."""
-    folder = place.run(item.name) if isinstance(item, Run) else place.ensemble(item.name)
-    kept = {"checkpoints": {}, "reason": None}
-    records.publish_record(folder, {"digest": item.digest, "status": state, **kept, **more})
+    folder = store.run(item.name) if isinstance(item, Run) else store.ensemble(item.name)
+    remaining = {"checkpoints": {}, "reason": None}
+    records.publish_record(folder, {"digest": item.digest, "status": state, **remaining, **more})
     return folder
 
 
-def names(made):
+def names(result):
     """scratch, teacher, the two students, the other member."""
-    runs = list(made.runs.values())
+    runs = list(result.runs.values())
     (teacher,) = [run for run in runs if run.network == "wrn16-1"]
     students = [run for run in runs if run.spec.teacher]
-    scratch = made.scratch["wrn10-0.5", 0, 0]
+    scratch = result.scratch["wrn10-0.5", 0, 0]
     (member,) = [run for run in runs if run.spec.member == 1]
     return scratch, teacher, *students, member
 
 
-def test_nothing_is_done_in_an_empty_folder(made, place):
-    assert set(status.get_plan_status(made, place).values()) == {"to do"}
+def test_nothing_is_done_in_an_empty_folder(built, store):
+    assert set(status.get_plan_status(built, store).values()) == {"to do"}
 
 
-def test_what_is_done_and_what_has_diverged(made, place):
-    scratch, teacher, full, early, member = names(made)
-    note(scratch, "done", place)
-    note(member, "diverged", place)
-    note(early, "skipped", place)
-    states = status.get_plan_status(made, place)
+def test_what_is_done_and_what_has_diverged(built, store):
+    scratch, teacher, full, early, member = names(built)
+    note(scratch, "done", store)
+    note(member, "diverged", store)
+    note(early, "skipped", store)
+    states = status.get_plan_status(built, store)
     assert states[scratch.name] == "done" and states[member.name] == "diverged"
     assert states[teacher.name] == states[full.name] == "to do"
-    (ensemble,) = made.ensembles.values()
+    (ensemble,) = built.ensembles.values()
     assert states[ensemble.name] == "to do"
-    note(ensemble, "skipped", place)
-    assert status.get_plan_status(made, place)[ensemble.name] == "skipped"  # a member diverged
-    note(member, "done", place)
-    assert status.get_plan_status(made, place)[ensemble.name] == "to do"
-    note(ensemble, "done", place)
-    assert status.get_plan_status(made, place)[ensemble.name] == "done"
+    note(ensemble, "skipped", store)
+    assert status.get_plan_status(built, store)[ensemble.name] == "skipped"  # a member diverged
+    note(member, "done", store)
+    assert status.get_plan_status(built, store)[ensemble.name] == "to do"
+    note(ensemble, "done", store)
+    assert status.get_plan_status(built, store)[ensemble.name] == "done"
 
 
 @pytest.mark.parametrize(
     ("parent", "expected"),
     [("diverged", "skipped"), ("skipped", "skipped"), ("done", "to do"), (None, "to do")],
 )
-def test_a_skipped_run_is_tried_as_soon_as_its_parent_may_succeed(made, place, parent, expected):
-    _, teacher, full, *_ = names(made)
-    note(full, "skipped", place)
+def test_a_skipped_run_is_tried_as_soon_as_its_parent_may_succeed(built, store, parent, expected):
+    _, teacher, full, *_ = names(built)
+    note(full, "skipped", store)
     if parent:
-        note(teacher, parent, place, checkpoints={"1": {}})
-    states = status.get_plan_status(made, place)
+        note(teacher, parent, store, checkpoints={"1": {}})
+    states = status.get_plan_status(built, store)
     # A parent on labels has nobody to be skipped for, and is tried itself.
     assert states[full.name] == ("to do" if parent == "skipped" else expected)
 
 
-def test_skipping_goes_down_a_chain(place):
+def test_skipping_goes_down_a_chain(store):
     content = tiny_study.study(main={"teachers": ["self"], "generations": 3})
-    made = planner.build_plan(load.validate_study(content, "f"))
-    first, *others = made.runs.values()
-    note(first, "diverged", place)
+    plan = planner.build_plan(load.validate_study(content, "f"))
+    first, *others = plan.runs.values()
+    note(first, "diverged", store)
     for run in others:
-        note(run, "skipped", place)
-    assert list(status.get_plan_status(made, place).values()) == ["diverged", *["skipped"] * 3]
-    note(first, "done", place)
-    assert list(status.get_plan_status(made, place).values()) == ["done", *["to do"] * 3]
+        note(run, "skipped", store)
+    assert list(status.get_plan_status(plan, store).values()) == ["diverged", *["skipped"] * 3]
+    note(first, "done", store)
+    assert list(status.get_plan_status(plan, store).values()) == ["done", *["to do"] * 3]
 
 
-def test_a_checkpoint_that_is_asked_for_later_is_to_do(made, place):
-    _, teacher, *_ = names(made)
-    note(teacher, "done", place, checkpoints={"0": {}})
-    assert status.get_plan_status(made, place)[teacher.name] == "to do"
-    note(teacher, "done", place, checkpoints={"1": {}, "0": {}})
-    assert status.get_plan_status(made, place)[teacher.name] == "done"
+def test_a_checkpoint_that_is_asked_for_later_is_to_do(built, store):
+    _, teacher, *_ = names(built)
+    note(teacher, "done", store, checkpoints={"0": {}})
+    assert status.get_plan_status(built, store)[teacher.name] == "to do"
+    note(teacher, "done", store, checkpoints={"1": {}, "0": {}})
+    assert status.get_plan_status(built, store)[teacher.name] == "done"
 
 
-def test_a_finished_run_stays_so_when_its_parent_is_gone(made, place):
-    _, _, full, *_ = names(made)
-    note(full, "done", place)
-    assert status.get_plan_status(made, place)[full.name] == "done"
+def test_a_finished_run_stays_so_when_its_parent_is_gone(built, store):
+    _, _, full, *_ = names(built)
+    note(full, "done", store)
+    assert status.get_plan_status(built, store)[full.name] == "done"
 
 
-def test_a_record_of_another_run_under_its_name(made, place):
-    scratch, teacher, full, *_ = names(made)
-    folder = note(scratch, "done", place)
-    note(full, "done", place)
+def test_a_record_of_another_run_under_its_name(built, store):
+    scratch, teacher, full, *_ = names(built)
+    folder = note(scratch, "done", store)
+    note(full, "done", store)
     (folder / records.RECORD_FILE).write_bytes(
-        (note(teacher, "done", place) / records.RECORD_FILE).read_bytes()
+        (note(teacher, "done", store) / records.RECORD_FILE).read_bytes()
     )
     assert (
-        status.get_plan_status(made, place)[scratch.name] == "to do"
+        status.get_plan_status(built, store)[scratch.name] == "to do"
     )  # and the others are told of
-    assert status.get_plan_status(made, place)[full.name] == "done"
-    said = place.scan_records("runs")[1][scratch.name]
-    assert re.search(f"{scratch.name} belongs to another spec.*remove", said)
+    assert status.get_plan_status(built, store)[full.name] == "done"
+    message = store.scan_records("runs")[1][scratch.name]
+    assert re.search(f"{scratch.name} belongs to another spec.*remove", message)
 
 
-@pytest.mark.parametrize("where", ["folder", "archive"])
-def test_a_record_that_is_anothers_after_twelve_digits_blocks_itself_alone(made, place, where):
+@pytest.mark.parametrize("path", ["folder", "archive"])
+def test_a_record_that_is_anothers_after_twelve_digits_blocks_itself_alone(built, store, path):
     """Of its folder's name and its own, as somebody would make it by hand."""
-    scratch, teacher, *_ = names(made)
+    scratch, teacher, *_ = names(built)
     digest = scratch.digest[:12] + scratch.digest[12:][::-1]
     altered = {
         "digest": digest,
@@ -136,24 +136,24 @@ def test_a_record_that_is_anothers_after_twelve_digits_blocks_itself_alone(made,
         "spec": scratch.spec.to_dict(),
     }
     altered |= {"name": scratch.name, "reason": None}
-    if where == "folder":
-        records.publish_record(place.run(scratch.name), altered)
+    if path == "folder":
+        records.publish_record(store.run(scratch.name), altered)
     else:
         records.write_archive(
-            place.archive_path, [ArchiveEntry("runs", scratch.name, digest, altered)]
+            store.archive_path, [ArchiveEntry("runs", scratch.name, digest, altered)]
         )
-    note(teacher, "done", place, checkpoints={"1": {}})
-    states = status.get_plan_status(made, place)
+    note(teacher, "done", store, checkpoints={"1": {}})
+    states = status.get_plan_status(built, store)
     assert (states[scratch.name], states[teacher.name]) == ("to do", "done")
-    found, damaged = place.scan_records("runs")
-    assert set(found) == {teacher.name} and set(damaged) == {scratch.name}
+    actual, damaged = store.scan_records("runs")
+    assert set(actual) == {teacher.name} and set(damaged) == {scratch.name}
     assert f"{scratch.name} belongs to another spec (digest {digest})" in damaged[scratch.name]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flip", "pickle", "list", "folder"])
-def test_a_damaged_record_is_named(made, place, damage):
-    scratch, *_ = names(made)
-    path = note(scratch, "done", place) / records.RECORD_FILE
+def test_a_damaged_record_is_named(built, store, damage):
+    scratch, *_ = names(built)
+    path = note(scratch, "done", store) / records.RECORD_FILE
     whole = path.read_bytes()
     if damage == "folder":
         path.unlink()
@@ -169,70 +169,70 @@ def test_a_damaged_record_is_named(made, place, damage):
             }[damage]
         )
     # It hides no other; and it is put back from its copy, if that is whole.
-    other = note(names(made)[1], "done", place, checkpoints={"1": {}}).name
+    other = note(names(built)[1], "done", store, checkpoints={"1": {}}).name
     (path.parent / records.RECORD_COPY_FILE).write_bytes(b"")
-    states = status.get_plan_status(made, place)
+    states = status.get_plan_status(built, store)
     assert (states[scratch.name], states[other]) == ("to do", "done")
-    assert str(path) in place.scan_records("runs")[1][scratch.name]
+    assert str(path) in store.scan_records("runs")[1][scratch.name]
     if damage != "folder":
         (path.parent / records.RECORD_COPY_FILE).write_bytes(whole)
-        assert status.get_plan_status(made, place)[scratch.name] == "done"
+        assert status.get_plan_status(built, store)[scratch.name] == "done"
         assert path.read_bytes() == whole
 
 
-def archive(place, *items):
+def archive(store, *items):
     """Records of runs and ensembles in an archive, as if all had been done."""
-    kept = {"status": "done", "reason": None, "checkpoints": {"1": {}}}
+    remaining = {"status": "done", "reason": None, "checkpoints": {"1": {}}}
     records.write_archive(
-        place.archive_path,
+        store.archive_path,
         [
             records.ArchiveEntry(
                 "runs" if isinstance(item, Run) else "ensembles",
                 item.name,
                 item.digest,
-                {"digest": item.digest, **kept},
+                {"digest": item.digest, **remaining},
             )
             for item in items
         ],
     )
 
 
-def test_what_is_archived_is_done_until_its_weights_are_needed(made, place):
-    scratch, teacher, full, early, member = names(made)
-    (ensemble,) = made.ensembles.values()
-    archive(place, *made.runs.values(), ensemble)
-    assert set(status.get_plan_status(made, place).values()) == {"done"}
-    archive(place, scratch, teacher, full, member, ensemble)
-    states = status.get_plan_status(made, place)  # one student is to do, so its teacher is
+def test_what_is_archived_is_done_until_its_weights_are_needed(built, store):
+    scratch, teacher, full, early, member = names(built)
+    (ensemble,) = built.ensembles.values()
+    archive(store, *built.runs.values(), ensemble)
+    assert set(status.get_plan_status(built, store).values()) == {"done"}
+    archive(store, scratch, teacher, full, member, ensemble)
+    states = status.get_plan_status(built, store)  # one student is to do, so its teacher is
     to_do = {name for name, state in states.items() if state == "to do"}
     assert to_do == {early.name, teacher.name}
-    note(teacher, "done", place, checkpoints={"1": {}})
+    note(teacher, "done", store, checkpoints={"1": {}})
     to_do = {
-        name for name, state in status.get_plan_status(made, place).items() if state == "to do"
+        name for name, state in status.get_plan_status(built, store).items() if state == "to do"
     }
     assert to_do == {early.name}
-    archive(place, *made.runs.values())  # the ensemble is to be scored from its members' outputs
+    archive(store, *built.runs.values())  # the ensemble is to be scored from its members' outputs
     to_do = {
-        name for name, state in status.get_plan_status(made, place).items() if state == "to do"
+        name for name, state in status.get_plan_status(built, store).items() if state == "to do"
     }
     assert to_do == {ensemble.name, *(run.name for run, _ in ensemble.members)}
 
 
-def test_what_is_needed_of_an_archive_goes_down_a_chain(place):
+def test_what_is_needed_of_an_archive_goes_down_a_chain(store):
     content = tiny_study.study(main={"teachers": ["self"], "generations": 3})
-    made = planner.build_plan(load.validate_study(content, "f"))
-    *known, _ = made.runs.values()
-    archive(place, *known)
-    assert set(status.get_plan_status(made, place).values()) == {"to do"}
-    note(known[1], "done", place)
-    states = list(status.get_plan_status(made, place).values())
+    plan = planner.build_plan(load.validate_study(content, "f"))
+    *known, _ = plan.runs.values()
+    archive(store, *known)
+    assert set(status.get_plan_status(plan, store).values()) == {"to do"}
+    note(known[1], "done", store)
+    states = list(status.get_plan_status(plan, store).values())
     assert states == ["done", "done", "to do", "to do"]
 
 
-def test_folders_of_other_studies_and_litter_are_let_be(made, place):
-    runs = place.root / "runs"
+def test_folders_of_other_studies_and_litter_are_let_be(built, store):
+    runs = store.root / "runs"
     (runs / "unfinished").mkdir(parents=True)
     (runs / "a-file").write_text("x")
     records.publish_record(runs / "of-another-study", {"digest": "0" * 64, "status": "done"})
-    assert set(status.get_plan_status(made, place).values()) == {"to do"}
-    assert json.dumps(place.load_records("runs")["of-another-study"]["status"]) == '"done"'
+    assert set(status.get_plan_status(built, store).values()) == {"to do"}
+    assert json.dumps(store.load_records("runs")["of-another-study"]["status"]) == '"done"'

@@ -27,8 +27,8 @@ METHODS = {
 def planned(*names, unlabelled="rest", **changes) -> Plan:
     methods = {name: METHODS[name] for name in names}
     data = tiny_study.STUDY["data"] | ({"unlabelled": unlabelled} if unlabelled else {})
-    made = make(study(block(methods=list(names)), methods=methods, data=data, **changes))
-    return sound(made)
+    result = make(study(block(methods=list(names)), methods=methods, data=data, **changes))
+    return sound(result)
 
 
 def by_method(plan):
@@ -42,10 +42,10 @@ def test_only_runs_that_use_them_say_so():
         new = {by_method(after)[name].name for name in ("more", "stopped")}
         assert set(after.runs) - set(before.runs) == new and set(before.runs) < set(after.runs)
         assert set(before.logit_caches) < set(after.logit_caches) or outputs == "live"
-        said = [run.name for run in after.runs.values() if "unlabelled" in str(run.spec)]
-        assert set(said) == new
-    asked = by_method(after)["more"].spec.method
-    assert {key: value for key, value in asked.items() if "unlabelled" in key} == {
+        message = [run.name for run in after.runs.values() if "unlabelled" in str(run.spec)]
+        assert set(message) == new
+    requests = by_method(after)["more"].spec.method
+    assert {key: value for key, value in requests.items() if "unlabelled" in key} == {
         "unlabelled": BESIDE,
         "unlabelled_from": "rest",
         "unlabelled_images": LEFT,
@@ -57,11 +57,11 @@ def test_prices_by_hand():
     runs = by_method(planned("kd", "more", "stopped"))
     costs = [registry.compute_cost(name, (1, 8, 8), 10) for name in ("wrn10-0.5", "wrn16-1")]
     student, teacher = (cost.multiply_adds for cost in costs)
-    shown = {"kd": 0, "more": EPOCHS * STEPS * BESIDE, "stopped": STEPS * BESIDE}
-    asked = {"kd": EPOCHS * 64, "more": EPOCHS * 64, "stopped": 64}
+    displayed = {"kd": 0, "more": EPOCHS * STEPS * BESIDE, "stopped": STEPS * BESIDE}
+    requests = {"kd": EPOCHS * 64, "more": EPOCHS * 64, "stopped": 64}
     for name, run in runs.items():
-        assert run.train_multiply_adds == 3 * student * (EPOCHS * 64 + shown[name])
-        assert run.teacher_multiply_adds == teacher * (asked[name] + shown[name])
+        assert run.train_multiply_adds == 3 * student * (EPOCHS * 64 + displayed[name])
+        assert run.teacher_multiply_adds == teacher * (requests[name] + displayed[name])
 
 
 def test_a_table_of_them_is_a_second_one_and_shared():
@@ -76,9 +76,9 @@ def test_a_table_of_them_is_a_second_one_and_shared():
     text = render.render_plan_text(plan, dict.fromkeys([*plan.runs, *plan.logit_caches], "to do"))
     both = (64 + LEFT) * 9
     assert f"{both * teacher:.2e} mult-adds and {both * 20 / 1000:.3g} kB at a time as 2" in text
-    shown = (EPOCHS + 1) * STEPS * BESIDE
-    said = "unlabelled images: 993, of which 30 stand beside each batch of 2 students"
-    assert f"{said}: shown {shown} times" in text
+    displayed = (EPOCHS + 1) * STEPS * BESIDE
+    message = "unlabelled images: 993, of which 30 stand beside each batch of 2 students"
+    assert f"{message}: shown {displayed} times" in text
     plain = planned("kd", unlabelled=None)
     assert "unlabelled" not in render.render_plan_text(plain, dict.fromkeys(plain.runs, "to do"))
 
@@ -116,12 +116,12 @@ def test_time_and_memory_grow_by_them():
 def test_the_rival_for_the_same_price_pays_for_them():
     """As many epochs on labels as student, unlabelled images and teacher cost together."""
     data = tiny_study.STUDY["data"] | {"unlabelled": "rest"}
-    made = make(
+    result = make(
         study(block(methods=["more"], scratch_long=True), methods=METHODS, data=data, epochs=4)
     )
-    (cell,) = made.cells
-    price = cell.run.multiply_adds / made.get_scratch_run(cell).train_multiply_adds
-    assert round(4 * price) in {run.epochs for _, run, _ in made.scratch_long}
+    (cell,) = result.cells
+    price = cell.run.multiply_adds / result.get_scratch_run(cell).train_multiply_adds
+    assert round(4 * price) in {run.epochs for _, run, _ in result.scratch_long}
 
 
 def test_those_of_ones_own_are_known_by_what_they_are(tmp_path):
@@ -129,14 +129,14 @@ def test_those_of_ones_own_are_known_by_what_they_are(tmp_path):
     rest = planned("kd", "more", teacher_outputs="table")
     card = synthetic_data.unlabelled_card(tmp_path / "more", 500)
     own = planned("kd", "more", unlabelled=str(tmp_path / "more"), teacher_outputs="table")
-    asked = by_method(own)["more"].spec.method
-    assert {key: value for key, value in asked.items() if "unlabelled" in key} == {
+    requests = by_method(own)["more"].spec.method
+    assert {key: value for key, value in requests.items() if "unlabelled" in key} == {
         "unlabelled": BESIDE,
         "unlabelled_from": card.sha256,
         "unlabelled_images": 500,
         "unlabelled_revision": 1,
     }
-    assert asked["own_revision"] == hashing.REVISIONS["own"]
+    assert requests["own_revision"] == hashing.REVISIONS["own"]
     names = {by_method(plan)["more"].name for plan in (rest, own)}
     assert set(rest.runs) ^ set(own.runs) == names
     labelled, others = own.logit_caches.values()
@@ -174,8 +174,8 @@ def test_whoever_sees_them_waits_for_them(tmp_path):
     assert waits(runs["more"]) == waits(table) == [digits, others]
     assert waits(runs["kd"]) == waits(labelled) == waits(runs["kd"].parents[0]) == [digits]
     assert dag.data_source(SimpleNamespace(name=plan.card.folder)) == ["digits"]
-    asked = dag.data_source(SimpleNamespace(name=card.folder))
-    assert asked == ["digits", f"--unlabelled={path}"]
+    requests = dag.data_source(SimpleNamespace(name=card.folder))
+    assert requests == ["digits", f"--unlabelled={path}"]
     ready = RuleContext(plan.study, plan, names, frozenset(plan.datasets))
     assert not any("logs/data" in one for one in ready.inputs(SimpleNamespace(name=table.name)))
 

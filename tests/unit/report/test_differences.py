@@ -17,24 +17,24 @@ IMAGES = 200
 
 def images(missed, count=IMAGES):
     """Wrong images by run: the runs of a cell get its own first ones wrong, and some of luck."""
-    random, found = np.random.default_rng(3), {}
+    random, actual = np.random.default_rng(3), {}
     for run, (first, number) in missed.items():
-        wrong = np.zeros(count, bool)
-        wrong[first : first + number] = True
-        wrong[random.integers(0, count, 3)] ^= True
-        found[run] = wrong
-    return found
+        errors = np.zeros(count, bool)
+        errors[first : first + number] = True
+        errors[random.integers(0, count, 3)] ^= True
+        actual[run] = errors
+    return actual
 
 
-def made(**labels):
+def build(**labels):
     """A student that gets other images wrong than scratch does, and each seed the same ones."""
     rows = [cell([0.0] * 5, "scratch"), cell([0.0] * 5, teacher="mid", val_error=1.0, **labels)]
     names = [row["run"] for part in rows for row in part]
-    wrong = images({name: (0, 40) if i < 5 else (100, 30) for i, name in enumerate(names)})
+    errors = images({name: (0, 40) if i < 5 else (100, 30) for i, name in enumerate(names)})
     for part in rows:
         for row in part:
-            row["test_error"] = 100 * wrong[row["run"]].mean()
-    return frame(*rows), wrong
+            row["test_error"] = 100 * errors[row["run"]].mean()
+    return frame(*rows), errors
 
 
 def two_way(values):
@@ -52,44 +52,44 @@ def two_way(values):
 
 
 def test_the_wider_interval_gives_a_difference_its_width_and_its_mark():
-    rows, wrong = made()
-    scratch, taught = ([wrong[run] for run in rows.run[rows.kind == kind]]
+    rows, errors = build()
+    scratch, taught = ([errors[run] for run in rows.run[rows.kind == kind]]
                        for kind in ("scratch", "student"))  # fmt: skip
     apart = 100 * (np.array(taught, float) - np.array(scratch, float))
     alone = stats.ttest_1samp(apart.mean(axis=1), 0)
     assert alone.pvalue < 0.01 and alone.statistic < 0  # over seeds it is better
-    found = render_table_by_name("teacher_size", rows, error_masks={"last": wrong.get})
-    row = found.data.iloc[1]
+    actual = render_table_by_name("teacher_size", rows, error_masks={"last": errors.get})
+    row = actual.data.iloc[1]
     half = two_way(apart)
     assert half > -row.vs_scratch > alone.confidence_interval().high - row.vs_scratch
     assert (row.vs_scratch_low, row.vs_scratch_high) == pytest.approx(
         (row.vs_scratch - half, row.vs_scratch + half)
     )
     assert row.vs_scratch_mark == "cannot tell" and row.vs_scratch_images_high > 0
-    assert "cannot tell" in found.display["against scratch"][1]
-    assert found.caption.count("wider of two") == 1 and "alone" not in found.caption
+    assert "cannot tell" in actual.display["against scratch"][1]
+    assert actual.caption.count("wider of two") == 1 and "alone" not in actual.caption
     blind = render_table_by_name("teacher_size", rows)
     assert blind.data.vs_scratch_mark[1] == "better" and "over seeds alone" in blind.caption
 
 
 def test_a_table_never_says_better_where_the_answer_cannot_tell_of_the_same_difference():
-    rows, wrong = made()
-    (of_answer,) = recommendation.recommend_options(rows, wrong.get)
+    rows, errors = build()
+    (of_answer,) = recommendation.recommend_options(rows, errors.get)
     gain = of_answer.scratch_gain
     assert gain is not None
     for name in ("teacher_size", "losses", "mimicry", "checkpoints"):
-        data = render_table_by_name(name, rows, error_masks={"last": wrong.get}).data
+        data = render_table_by_name(name, rows, error_masks={"last": errors.get}).data
         (mark,) = data.vs_scratch_mark[data.teacher == "mid"]
         assert mark == gain.mark == "cannot tell"
 
 
 def test_a_caption_says_how_many_have_no_images():
-    rows, wrong = made()
+    rows, errors = build()
     more = frame(cell([1.0, 1.5, 1.2, 1.1, 1.0], teacher="large", val_error=1.0))
     both = pd.concat([rows, more], ignore_index=True)
-    found = render_table_by_name("teacher_size", both, error_masks={"last": wrong.get})
-    assert "(of 1 the first alone is known, about this test set)" in found.caption
-    lone = found.data.set_index("teacher").loc["large"]
+    actual = render_table_by_name("teacher_size", both, error_masks={"last": errors.get})
+    assert "(of 1 the first alone is known, about this test set)" in actual.caption
+    lone = actual.data.set_index("teacher").loc["large"]
     assert math.isnan(lone.vs_scratch_images_low) and lone.vs_scratch_mark == "better"
 
 
@@ -108,16 +108,16 @@ def both_readings(stop="full", **labels):
 )
 def test_where_the_other_reading_says_something_else_it_stands_in_brackets(read_at, marks, there):
     other = {"worse": "better", "better": "worse"}[marks]
-    found = render_table_by_name(
+    actual = render_table_by_name(
         "teacher_size", eval_point.select_eval_point(frame(*both_readings()), read_at)
     )
-    row = found.data.iloc[1]
+    row = actual.data.iloc[1]
     here = {"last": LAST, "best": BEST}[read_at]
     test = stats.ttest_rel(here, ALONE).confidence_interval()
     assert (row.vs_scratch_low, row.vs_scratch_high) == pytest.approx(tuple(test))
     assert row.vs_scratch_mark == marks and row[f"vs_scratch_mark_at_{there}"] == other
-    assert found.display["against scratch"][1].endswith(f"{marks} ({there} epoch: {other})")
-    assert f"In brackets the mark at the {there} epoch where it differs." in found.caption
+    assert actual.display["against scratch"][1].endswith(f"{marks} ({there} epoch: {other})")
+    assert f"In brackets the mark at the {there} epoch where it differs." in actual.caption
     checked = render_table_by_name(
         "checkpoints", eval_point.select_eval_point(frame(*both_readings()), read_at)
     )
@@ -126,18 +126,20 @@ def test_where_the_other_reading_says_something_else_it_stands_in_brackets(read_
 
 def test_where_both_readings_agree_nothing_is_added():
     same = both_readings(best_test_error=LAST)
-    found = render_table_by_name("teacher_size", eval_point.select_eval_point(frame(*same), "last"))
-    assert found.data["vs_scratch_mark_at_best"][1] == "worse" == found.data.vs_scratch_mark[1]
-    assert "epoch:" not in found.display["against scratch"][1] and "brackets" not in found.caption
+    actual = render_table_by_name(
+        "teacher_size", eval_point.select_eval_point(frame(*same), "last")
+    )
+    assert actual.data["vs_scratch_mark_at_best"][1] == "worse" == actual.data.vs_scratch_mark[1]
+    assert "epoch:" not in actual.display["against scratch"][1] and "brackets" not in actual.caption
 
 
 def test_a_run_that_kept_no_best_epoch_has_one_reading():
     alone, taught = both_readings(best_test_error=[7.0, 7.5, math.nan, 6.7, 7.0])
-    found = render_table_by_name(
+    actual = render_table_by_name(
         "teacher_size", eval_point.select_eval_point(frame(alone, taught), "last")
     )
-    assert "vs_scratch_mark_at_best" not in found.data
-    assert format_mark(found.data.iloc[1].to_dict(), "vs_scratch") == "worse"
+    assert "vs_scratch_mark_at_best" not in actual.data
+    assert format_mark(actual.data.iloc[1].to_dict(), "vs_scratch") == "worse"
 
 
 def test_the_other_reading_is_of_the_lengths_that_this_one_chose():
@@ -148,10 +150,10 @@ def test_the_other_reading_is_of_the_lengths_that_this_one_chose():
                  best_val_error=9.0)  # fmt: skip
     long = cell(BEST, teacher="mid", stop="schedule 10/35", val_error=9.0, best_test_error=LAST,
                 best_val_error=1.0)  # fmt: skip
-    found = render_table_by_name(
+    actual = render_table_by_name(
         "early_stopped", eval_point.select_eval_point(frame(alone, full, short, long), "last")
     ).data
-    chosen = found.set_index("stop").loc["schedule, chosen"]
+    chosen = actual.set_index("stop").loc["schedule, chosen"]
     assert chosen.error == pytest.approx(np.mean(LAST))
     assert (chosen.vs_full_mark, chosen.vs_full_mark_at_best) == ("worse", "better")
 

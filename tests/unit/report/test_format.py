@@ -8,7 +8,7 @@ from kdpipe.report.format import format_estimate
 
 
 @pytest.mark.parametrize(
-    ("value", "half", "said"),
+    ("value", "half", "message"),
     [
         (5.5e-15, math.nan, "+0"),  # what is left of 6.07 - 6.07
         (-5.5e-15, 3e-15, "0"),
@@ -20,6 +20,6 @@ from kdpipe.report.format import format_estimate
     ],
 )
 def test_a_mean_is_rounded_by_its_interval_and_what_floats_leave_of_nothing_is_nothing(
-    value, half, said
+    value, half, message
 ):
-    assert format_estimate(value, half, sign="+") == said
+    assert format_estimate(value, half, sign="+") == message

@@ -158,12 +158,12 @@ def test_a_file_that_is_dropped_in_can_be_asked_for_and_is_rendered(tmp_path):
     made_store(tmp_path, seeds=[0, 1, 2])
     study = {**STUDY, "seeds": [0, 1, 2], "claims": {"C19": ["size"]}}
     study["tables"] = {"eskd": ["size"], "worst": ["size"]}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "kdpipe", "report", "-"],
         input=json.dumps(study), text=True, cwd=tmp_path, capture_output=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     report = tmp_path / "reports" / "made"
     table = (report / "tables" / "worst.md").read_text()
     assert table.startswith("**Worst seeds.** Of each cell.") and "| worst seed" in table

@@ -30,21 +30,23 @@ def table(*cells):
     return render_table_by_name("methods", frame(*cells).sample(frac=1, random_state=1))
 
 
-def by_method(made):
+def by_method(result):
     names = ("method", "stop")
-    rows = made.data.astype(object).where(made.data.notna(), math.nan).to_dict("records")
+    rows = result.data.astype(object).where(result.data.notna(), math.nan).to_dict("records")
     return {tuple(row[n] for n in names if row[n] == row[n]): row for row in rows}
 
 
-def difference(ours, theirs, level):
-    found = stats.ttest_rel(ours, theirs).confidence_interval(level)
-    return pytest.approx(np.mean(ours) - np.mean(theirs)), pytest.approx((found.low, found.high))
+def difference(own_value, reference, level):
+    actual = stats.ttest_rel(own_value, reference).confidence_interval(level)
+    return pytest.approx(np.mean(own_value) - np.mean(reference)), pytest.approx(
+        (actual.low, actual.high)
+    )
 
 
 def test_differences_hold_together():
-    made = table(SCRATCH, arm(KD), arm(DKD, "dkd"), arm(AT, "at"))
-    rows = by_method(made)
-    assert list(made.data.method) == ["scratch", "dkd", "kd", "at"]  # the best first
+    built_table = table(SCRATCH, arm(KD), arm(DKD, "dkd"), arm(AT, "at"))
+    rows = by_method(built_table)
+    assert list(built_table.data.method) == ["scratch", "dkd", "kd", "at"]  # the best first
     # Three differences to scratch and two to KD: five intervals at 1 - 0.05 / 5.
     for errors, kind in ((DKD, "dkd"), (AT, "at"), (KD, "kd")):
         row = rows[kind, "full"]
@@ -55,7 +57,10 @@ def test_differences_hold_together():
             mean, ends = difference(errors, KD, 0.99)
             assert (row["vs_kd"], (row["vs_kd_low"], row["vs_kd_high"])) == (mean, ends)
     assert math.isnan(rows["kd", "full"]["vs_kd"])
-    assert "The 5 differences" in made.caption and "1 - 0.05 / their number" in made.caption
+    assert (
+        "The 5 differences" in built_table.caption
+        and "1 - 0.05 / their number" in built_table.caption
+    )
     # Alone this one would be better; as one of five it cannot be told.
     near = [a + d for a, d in zip(ALONE, (-0.4, -0.1, -0.3, -0.5, 0.0), strict=True)]
     wide = by_method(table(SCRATCH, arm(KD), arm(DKD, "dkd"), arm(near, "at")))["at", "full"]
@@ -67,11 +72,11 @@ def test_a_method_stands_at_the_setting_that_the_other_seeds_prefer():
     # Without seed 0, `half` is the better one for it; on seed 0 alone `twice` would win by far.
     half = arm(DKD, "dkd", "half", test_nll=[0.1] * 5, best_test_error=[9.0] * 5)
     twice = arm([1.0, 30.0, 30.0, 30.0, 30.0], "dkd", "twice", test_nll=[0.9] * 5)
-    made = table(
+    built_table = table(
         SCRATCH, arm(KD), half, twice, arm(AT, "at", "at", train_macs=3.0, teacher_macs=4.0)
     )
-    rows = by_method(made)
-    assert list(made.data.method) == ["scratch", "half", "kd", "at"]
+    rows = by_method(built_table)
+    assert list(built_table.data.method) == ["scratch", "half", "kd", "at"]
     row = rows["half", "full"]
     assert row["error"] == pytest.approx(np.mean(DKD)) and row["n"] == 5
     assert (row["test_nll"], row["best_test_error"]) == (pytest.approx(0.1), 9.0)
@@ -84,8 +89,8 @@ def test_a_method_stands_at_the_setting_that_the_other_seeds_prefer():
         f"the best on validation of half, twice (half first in {sure:.0%} of draws of the seeds)"
     )
     assert rows["at", "full"]["operations"] == 7 and rows["scratch",]["operations"] == 7
-    shown = made.display.set_index("method")
-    assert shown.loc["at", "operations to train"] == "7"
+    displayed = built_table.display.set_index("method")
+    assert displayed.loc["at", "operations to train"] == "7"
 
 
 def test_without_validation_each_setting_stands_for_itself():
@@ -104,22 +109,22 @@ def test_without_validation_each_setting_stands_for_itself():
 
 def test_an_untrained_teacher_is_a_control_and_told_so():
     control = {"stop": "checkpoint 0"}
-    made = table(
+    built_table = table(
         SCRATCH, arm(KD), arm(DKD, "dkd"), arm(ALONE, **control), arm(ALONE, "dkd", **control)
     )
-    rows = by_method(made)
+    rows = by_method(built_table)
     row = rows["dkd", "checkpoint 0"]
     assert row["vs_full"] == pytest.approx(np.mean(ALONE) - np.mean(DKD))
     assert row["vs_kd"] == 0 and row["compared"] == 5 and rows["dkd", "full"]["compared"] == 3
     assert math.isnan(rows["dkd", "full"]["vs_full"])
-    stops = list(made.display["stop of the teacher"])
+    stops = list(built_table.display["stop of the teacher"])
     assert stops == ["-", "full", "full", *["checkpoint 0 (untrained)"] * 2]
-    assert "The 3 or 5 differences" in made.caption
+    assert "The 3 or 5 differences" in built_table.caption
 
 
 def test_ranks_come_with_their_uncertainty_from_five_seeds_on():
-    made = table(SCRATCH, arm(KD), arm(DKD, "dkd"), arm(AT, "at"))
-    rows = by_method(made)
+    built_table = table(SCRATCH, arm(KD), arm(DKD, "dkd"), arm(AT, "at"))
+    rows = by_method(built_table)
     assert [rows[kind, "full"]["rank"] for kind in ("dkd", "kd", "at")] == [1, 2, 3]
     assert (rows["dkd", "full"]["p_best"], rows["dkd", "full"]["ranks"]) == (1, "1 to 1")
     assert math.isnan(rows["scratch",]["rank"])
@@ -130,15 +135,15 @@ def test_ranks_come_with_their_uncertainty_from_five_seeds_on():
 def test_holes_stay_visible():
     lost = ["diverged"] * 5
     part = [9.0, 9.1, "diverged", 9.2, 9.3]
-    made = table(
+    built_table = table(
         SCRATCH, arm(KD), arm(part, "dkd"), arm(lost, "sp"), arm(KD, "at", teacher="large")
     )
-    rows = by_method(made)
-    assert list(made.data.method) == ["scratch", "dkd", "kd", "sp", "at"]
+    rows = by_method(built_table)
+    assert list(built_table.data.method) == ["scratch", "dkd", "kd", "sp", "at"]
     assert rows["sp", "full"]["notes"].startswith("5 diverged") and rows["sp", "full"]["n"] == 0
     assert (rows["dkd", "full"]["n"], rows["dkd", "full"]["vs_kd_n"]) == (4, 4)
     assert math.isnan(rows["at", "full"]["vs_kd"])  # no KD from this teacher
-    assert "diverged" in table_to_markdown(made)
+    assert "diverged" in table_to_markdown(built_table)
 
 
 def test_published_numbers_stand_beside():
@@ -149,9 +154,9 @@ def test_published_numbers_stand_beside():
         for one in (arm(KD, **facts), arm(DKD, "dkd", **facts))
         for row in one
     ]
-    shown = table(rows).display.set_index("method")
-    assert shown.loc["dkd", "published"].startswith("23.76 (mdistiller README")
-    assert shown.loc["kd", "published"].startswith("25.08 (RepDistiller README")
+    displayed = table(rows).display.set_index("method")
+    assert displayed.loc["dkd", "published"].startswith("23.76 (mdistiller README")
+    assert displayed.loc["kd", "published"].startswith("25.08 (RepDistiller README")
 
 
 # --- The figure -----------------------------------------------------------------------------------
@@ -164,19 +169,19 @@ def panel(*cells):
 
 def dots(axis):
     """By label of a series: {place: mean}."""
-    found = {}
+    actual = {}
     for bars in axis.containers:
         x, y = bars.lines[0].get_data()
-        found[bars.get_label()] = dict(
+        actual[bars.get_label()] = dict(
             zip(*(np.round(p.astype(float), 3) for p in (y, x)), strict=True)
         )
-    return found
+    return actual
 
 
 def test_the_best_method_is_on_top_and_plain_kd_is_marked():
     long = "dkd_with_weights_that_the_authors_never_tried"
-    made = panel(SCRATCH, arm(AT, "at"), arm(KD), arm(DKD, "dkd", long))
-    (axis,) = made.figure.axes
+    result = panel(SCRATCH, arm(AT, "at"), arm(KD), arm(DKD, "dkd", long))
+    (axis,) = result.figure.axes
     labels = [tick.get_text() for tick in axis.get_yticklabels()]
     assert [text.replace("\n", "") for text in labels] == [long, "kd", "at"]
     assert max(len(line) for text in labels for line in text.splitlines()) <= 26
@@ -192,17 +197,17 @@ def test_the_best_method_is_on_top_and_plain_kd_is_marked():
 def test_the_control_is_open_and_does_not_order():
     untrained = {"kd": 13.0, "dkd": 19.0, "at": 1.0}  # the other way round
     control = [arm([error] * 5, kind, stop="checkpoint 0") for kind, error in untrained.items()]
-    made = panel(SCRATCH, arm(KD), arm(DKD, "dkd"), arm(AT, "at"), *control)
-    (axis,) = made.figure.axes
+    result = panel(SCRATCH, arm(KD), arm(DKD, "dkd"), arm(AT, "at"), *control)
+    (axis,) = result.figure.axes
     assert [tick.get_text() for tick in axis.get_yticklabels()] == ["dkd", "kd", "at"]
     open_ones = [bars.lines[0].get_markerfacecolor() for bars in axis.containers]
-    assert open_ones[1] == "white" and "untrained" in made.caption
+    assert open_ones[1] == "white" and "untrained" in result.caption
     assert set(dots(axis)) == {"from mid", "from mid, untrained"}
 
 
 def test_several_settings_stand_as_one_and_are_named_by_their_kind():
-    made = panel(SCRATCH, arm(KD), arm([20.0] * 5, "kd", "hot"), arm(DKD, "dkd"), arm(AT, "at"))
-    (axis,) = made.figure.axes
+    result = panel(SCRATCH, arm(KD), arm([20.0] * 5, "kd", "hot"), arm(DKD, "dkd"), arm(AT, "at"))
+    (axis,) = result.figure.axes
     assert [tick.get_text() for tick in axis.get_yticklabels()] == ["dkd", "full KD", "at"]
 
 

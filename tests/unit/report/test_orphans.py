@@ -36,8 +36,8 @@ def test_every_file_of_a_report_is_known_before_it_has_its_name(reports):
         Path,
         (".own", ".files", "tables/by_class.csv", "tables/validation.md", "registrations/x.json"),
     )
-    made = [temporary(reports / each / name) for name in names for each in ("x", "published/x")]
-    assert sorted(fingerprint.find_report_orphans(reports)) == sorted(made)
+    result = [temporary(reports / each / name) for name in names for each in ("x", "published/x")]
+    assert sorted(fingerprint.find_report_orphans(reports)) == sorted(result)
 
 
 def test_what_is_not_kdpipes_or_is_being_written_is_left(reports, tmp_path):

@@ -33,8 +33,8 @@ def study(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("my_")]:
         monkeypatch.delitem(sys.modules, name)
     content = tiny_study.study(seeds=[0, 1, 2])
-    made = planner.build_plan(load.validate_study(content, "study.yaml"))
-    synthetic_study.write(made, Store(tmp_path / "results"))
+    plan = planner.build_plan(load.validate_study(content, "study.yaml"))
+    synthetic_study.write(plan, Store(tmp_path / "results"))
 
     def write(text, **own):
         sys.modules.pop("my_tables", None)
@@ -46,8 +46,8 @@ def study(tmp_path, monkeypatch):
 
 def says(command, capsys) -> tuple[int, str]:
     code = main([command, "study.yaml"])
-    said = capsys.readouterr()
-    return code, said.out + said.err
+    message = capsys.readouterr()
+    return code, message.out + message.err
 
 
 @pytest.mark.slow
@@ -57,10 +57,10 @@ def test_the_example_of_the_docs_is_checked_and_rendered_without_torch(study, tm
         script = "import sys; from kdpipe.cli.main import main; "
         script += f"code = main(['{command}', 'study.yaml']); "
         script += "sys.exit(code or 'torch' in sys.modules)"
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert process.returncode == 0, process.stdout + process.stderr
     report = tmp_path / "reports/tiny"
     rows = list(csv.DictReader((report / "results.csv").open()))
     errors = [float(row["test_error"]) for row in rows if row["kind"] == "student"]
@@ -109,9 +109,9 @@ EACH = {
 
 def test_check_says_every_one_that_fails_and_where(study, capsys):
     study(BROKEN, **EACH)
-    code, said = says("check", capsys)
-    assert code == 2 and "study.yaml: 4 mistakes" in said
-    lines = said.splitlines()[1:]
+    code, message = says("check", capsys)
+    assert code == 2 and "study.yaml: 4 mistakes" in message
+    lines = message.splitlines()[1:]
     (first,) = [line for line in lines if "my_tables.RAISES" in line]
     assert "tables.my_tables.RAISES: it failed: KeyError: 'no_such_column' (" in first
     assert first.endswith("/my_tables.py, line 8); tried on this study without results")
@@ -126,8 +126,8 @@ def test_check_says_every_one_that_fails_and_where(study, capsys):
 
 def test_a_report_is_rendered_without_those_that_fail_and_says_so(study, tmp_path, capsys):
     study(BROKEN, **EACH)
-    code, said = says("report", capsys)
-    assert code == 0 and "kdpipe: tables.my_tables.RAISES: it failed: KeyError" in said
+    code, message = says("report", capsys)
+    assert code == 0 and "kdpipe: tables.my_tables.RAISES: it failed: KeyError" in message
     report = tmp_path / "reports/tiny"
     page = (report / "index.html").read_text()
     assert page.count('<p class="warn">Left out: ') == 3
@@ -140,7 +140,7 @@ def test_a_report_is_rendered_without_those_that_fail_and_says_so(study, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("own", "said"),
+    ("own", "message"),
     [
         ({"tables": {"my_tables.NONE": ["main"]}}, "my_tables.py has no NONE"),
         ({"tables": {"my_other.SPREAD": ["main"]}}, "there is no module my_other in "),
@@ -162,10 +162,10 @@ def test_a_report_is_rendered_without_those_that_fail_and_says_so(study, tmp_pat
         ({"code": "."}, "code: it is where networks, terms, tables or figures of one's own lie"),
     ],
 )
-def test_a_wrong_name_is_a_message(study, capsys, own, said):
+def test_a_wrong_name_is_a_message(study, capsys, own, message):
     study(CODE, **own)
     code, text = says("check", capsys)
-    assert code == 2 and said in text and "Traceback" not in text
+    assert code == 2 and message in text and "Traceback" not in text
 
 
 HOSTILE = """
@@ -212,8 +212,8 @@ def test_rendering_removes_what_it_wrote_and_nothing_of_the_user(study, tmp_path
     mine = [report / name for name in ("notes.txt", "tables/my.csv", "figures/my_tables.OLD.svg")]
     for path in mine:
         path.write_text("mine")
-    theirs = {path.name for path in report.rglob("my_tables.*")} - {"my_tables.OLD.svg"}
-    assert len(theirs) == 5
+    reference = {path.name for path in report.rglob("my_tables.*")} - {"my_tables.OLD.svg"}
+    assert len(reference) == 5
     study(CODE, tables={"teacher_size": ["main"]})
     assert main(["report", "study.yaml"]) == 0
     assert {path.name for path in report.rglob("my_tables.*")} == {"my_tables.OLD.svg"}
@@ -245,11 +245,11 @@ def test_a_name_of_before_is_answered_with_the_present_one(study, capsys, code, 
 
 
 def test_a_changed_file_makes_the_report_stale(study, tmp_path):
-    place = Store(tmp_path / "results")
+    store = Store(tmp_path / "results")
     digests = []
     for code in (CODE, CODE, CODE + "\n# changed\n"):
-        made = planner.build_plan(load.load_study(study(code)))
-        digests.append(fingerprint.compute_digest(made, place))
+        plan = planner.build_plan(load.load_study(study(code)))
+        digests.append(fingerprint.compute_digest(plan, store))
     assert digests[0] == digests[1] != digests[2]
 
 

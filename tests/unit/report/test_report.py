@@ -45,8 +45,8 @@ FIGURES = [name for name, one in load_figures().items() if not one.uses_export_r
 def rendered(tmp_path_factory):
     """(folder, plan, store) of a report of a whole study."""
     folder = tmp_path_factory.mktemp("report")
-    made, store = made_store(folder)
-    return render_report(made, store, folder / "reports" / "made"), made, store
+    result, store = made_store(folder)
+    return render_report(result, store, folder / "reports" / "made"), result, store
 
 
 def test_everything_is_written(rendered):
@@ -71,10 +71,10 @@ def test_everything_is_written(rendered):
 
 @pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_and_nothing_else(rendered, tmp_path):
-    folder, made, store = rendered
+    folder, result, store = rendered
     (tmp_path / "made" / "figures").mkdir(parents=True)
     (tmp_path / "made" / "figures" / "mine.svg").write_text("<svg/>")  # a person's own
-    again = render_report(made, store, tmp_path / "made")
+    again = render_report(result, store, tmp_path / "made")
     written = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     for path in written:
         assert (again / path).read_bytes() == (folder / path).read_bytes(), path
@@ -84,15 +84,17 @@ def test_the_same_records_give_the_same_bytes_and_nothing_else(rendered, tmp_pat
 
 @pytest.mark.slow
 def test_of_an_earlier_study_nothing_is_left_and_of_others_everything(rendered, tmp_path):
-    whole, made, store = rendered
+    whole, result, store = rendered
     folder = tmp_path / "made"
     shutil.copytree(whole, folder)
     mine = {"tables/mine.csv", "figures/mine.png", "tables/.draft.tmp", "figures/notes.txt"}
     for name in mine:
         (folder / name).write_text("a person's own")
     (folder / "tables/.chains.csv.abc.tmp").write_text("half")  # killed there
-    less = made.study.model_copy(update={"tables": {"teacher_size": made.study.tables["chains"]}})
-    render_report(dataclasses.replace(made, study=less), store, folder)
+    less = result.study.model_copy(
+        update={"tables": {"teacher_size": result.study.tables["chains"]}}
+    )
+    render_report(dataclasses.replace(result, study=less), store, folder)
     there = {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
     tables_there = {name for name in there if name.startswith("tables/")} - mine
     assert tables_there == {
@@ -108,8 +110,8 @@ def test_of_an_earlier_study_nothing_is_left_and_of_others_everything(rendered, 
 def test_a_disk_that_is_full_leaves_the_report_that_is_there(
     rendered, tmp_path, monkeypatch, full_at
 ):
-    _, made, store = rendered
-    folder = render_report(made, store, tmp_path / "made")
+    _, result, store = rendered
+    folder = render_report(result, store, tmp_path / "made")
     for path in (folder / "results.csv", folder / "tables/chains.csv"):
         path.write_text("an earlier one")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -122,7 +124,7 @@ def test_a_disk_that_is_full_leaves_the_report_that_is_there(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match=f"no space left to write .*{full_at}"):
-        render_report(made, store, folder)
+        render_report(result, store, folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -146,9 +148,9 @@ AS_TEXT = r"\<script>a\|b\</script> # c [d\](javascript:e) \`f\` \*g\* \~\~h\~\~
 
 def test_markdown_is_escaped(rendered):
     """As CommonMark has it: a backslash before what would be more than text."""
-    folder, made, _ = rendered
+    folder, result, _ = rendered
     frame = pd.read_csv(folder / "results.csv")
-    named = dataclasses.replace(made, card=dataclasses.replace(made.card, title=HOSTILE))
+    named = dataclasses.replace(result, card=dataclasses.replace(result.card, title=HOSTILE))
     text = render_markdown(ReportContext(named, frame, [], [], [], []))
     assert f"- Data: {AS_TEXT}: 6" in text and HOSTILE not in text
     grid = pd.DataFrame([{"student": HOSTILE, "n": "3"}])
@@ -166,10 +168,10 @@ def test_what_means_nothing_in_markdown_stays_as_it_is(text):
 
 @pytest.mark.slow
 def test_a_study_half_done_renders_with_its_holes(tmp_path):
-    made, store = made_plan(), Store(tmp_path / "results")
+    result, store = made_plan(), Store(tmp_path / "results")
     holes = {"wrn10-0.5-from-wrn16-2-e20": "diverged", "wrn10-1-from": "skipped"}
-    write(made, store, holes)
-    folder = render_report(made, store, tmp_path / "made")
+    write(result, store, holes)
+    folder = render_report(result, store, tmp_path / "made")
     page = (folder / "index.html").read_text()
     assert "runs have no result" in page and "diverged for the sake of a test" in page
     assert "5 diverged" in (folder / "index.md").read_text()
@@ -179,9 +181,9 @@ def test_a_study_half_done_renders_with_its_holes(tmp_path):
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1]])
 def test_with_few_seeds_there_is_no_verdict(tmp_path, seeds):
-    made, store = made_store(tmp_path, seeds=seeds)
-    frame = dataframe.build_results_frame(made, store)
-    verdicts = judge_claims(frame, dataframe.build_curves_frame(made, store), 0.5)
+    result, store = made_store(tmp_path, seeds=seeds)
+    frame = dataframe.build_results_frame(result, store)
+    verdicts = judge_claims(frame, dataframe.build_curves_frame(result, store), 0.5)
     assert {verdict.verdict for verdict in verdicts} == {"not tested"}
     assert not any("nan" in verdict.reason for verdict in verdicts)
     marks = [gain.mark for one in recommendation.recommend_options(frame) for gain in one.gains]
@@ -206,8 +208,8 @@ def test_without_any_record_a_report_that_is_there_stays(tmp_path, capsys, monke
     for results in ("results", "results/runs")[: 2 if there == "a file" else 1]:
         for verb in verbs:
             assert main([verb, "made.yaml", "--results", results]) == 2
-            said = capsys.readouterr().err
-            assert "--results" in said and "results" in said and said.count("\n") == 1
+            message = capsys.readouterr().err
+            assert "--results" in message and "results" in message and message.count("\n") == 1
     assert [path.name for path in (tmp_path / "reports").rglob("*")] == ["made", "index.md"]
     assert good.read_text() == "a good report"
 
@@ -217,19 +219,19 @@ def test_without_any_record_a_report_that_is_there_stays(tmp_path, capsys, monke
 def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
     """As Snakemake asks for it when a job has failed: the study on standard input."""
     content = {**STUDY, "seeds": [0, 1, 2]}
-    made, store = made_plan(seeds=[0, 1, 2]), Store(tmp_path / "results")
-    names = list(made.runs)[: 1 if lost == "one failed" else None]
+    result, store = made_plan(seeds=[0, 1, 2]), Store(tmp_path / "results")
+    names = list(result.runs)[: 1 if lost == "one failed" else None]
     if lost == "diverged":
-        write(made, store, {"": "diverged"})
+        write(result, store, {"": "diverged"})
         (store.root / OUTCOMES_FILE).unlink()
     else:
         for name in names:
             write_json(store.run(name) / "failure.json", {"reason": "no memory", "traceback": ""})
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "kdpipe", "report", "-"],
         input=json.dumps(content), text=True, cwd=tmp_path, capture_output=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     text = (tmp_path / "reports" / "made" / "index.md").read_text()
     assert "No answer for wrn10-0.5: no result." in text and "nan" not in text
     page = (tmp_path / "reports" / "made" / "index.html").read_text()
@@ -237,63 +239,65 @@ def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
 
 
 def test_curves_are_a_frame_of_their_own(rendered, tmp_path):
-    _, made, store = rendered
-    frame = dataframe.build_results_frame(made, store)
-    assert dataframe.build_curves_frame(made, Store(tmp_path / "none")).empty
-    assert len(dataframe.build_curves_frame(made, store)) == 20 * len(made.runs) - _shorter(made)
+    _, result, store = rendered
+    frame = dataframe.build_results_frame(result, store)
+    assert dataframe.build_curves_frame(result, Store(tmp_path / "none")).empty
+    assert len(dataframe.build_curves_frame(result, store)) == 20 * len(result.runs) - _shorter(
+        result
+    )
     kinds = {"scratch", "scratch_long", "teacher", "student", "ensemble", "probe"}
     assert set(frame.kind) == kinds
 
 
-def _shorter(made: Plan) -> int:
-    return sum(20 - run.epochs for run in made.runs.values())
+def _shorter(result: Plan) -> int:
+    return sum(20 - run.epochs for run in result.runs.values())
 
 
 # --- The answer ---------------------------------------------------------------------------------
 
 
 def test_the_answer_is_chosen_on_validation_and_tested_without_the_seed(rendered):
-    _, made, store = rendered
-    frame = dataframe.build_results_frame(made, store)
-    found = {one.student: one for one in recommendation.recommend_options(frame)}["wrn10-0.5"]
+    _, result, store = rendered
+    frame = dataframe.build_results_frame(result, store)
+    actual = {one.student: one for one in recommendation.recommend_options(frame)}["wrn10-0.5"]
     rows = frame[(frame.kind == "student") & (frame.student == "wrn10-0.5")]
     rows = rows.drop_duplicates(["teacher", "stop", "via", "generation", "method", "seed"])
     rows = rows[rows["last"].astype(bool)]
     keys = ["teacher", "stop", "via", "generation", "method"]
     means = rows.groupby(keys, sort=False).val_error.mean()
     best = rows.set_index(keys).sort_index().loc[means.idxmin()]
-    assert found.validation.mean == pytest.approx(means.min())
-    assert found.test.mean == pytest.approx(best.test_error.mean())
-    assert found.n_options == len(means)
+    assert actual.validation.mean == pytest.approx(means.min())
+    assert actual.test.mean == pytest.approx(best.test_error.mean())
+    assert actual.n_options == len(means)
     # The gain over scratch, by hand: each seed's option is the best of the four others.
     gains = []
     scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].set_index("seed")
-    for seed in made.study.seeds:
+    for seed in result.study.seeds:
         others = rows[rows.seed != seed].groupby(keys, sort=False).val_error.mean().round(9)
         cell = rows.set_index([*keys, "seed"]).sort_index().loc[(*others.idxmin(), seed)]
         gains.append(float(cell.test_error) - scratch.test_error[seed])
-    assert found.gains[0].difference.mean == pytest.approx(pd.Series(gains).mean())
-    names = " ".join(gain.baseline for gain in found.gains)
+    assert actual.gains[0].difference.mean == pytest.approx(pd.Series(gains).mean())
+    names = " ".join(gain.baseline for gain in actual.gains)
     assert "best full teacher" in names and "3 scratch runs" in names and "epochs" in names
     assert all(
-        gain.image_interval.keys() == {"why"} for gain in found.gains
+        gain.image_interval.keys() == {"why"} for gain in actual.gains
     )  # no outcomes were given
 
 
 def test_each_rival_is_singled_out_by_name_or_named_with_its_cure(rendered):
-    _, made, store = rendered
-    frame = dataframe.build_results_frame(made, store)
+    _, result, store = rendered
+    frame = dataframe.build_results_frame(result, store)
     small, medium, *_ = recommendation.recommend_options(
-        frame, eval_point.PerImageErrors(made, store).load_error_mask
+        frame, eval_point.PerImageErrors(result, store).load_error_mask
     )
     chosen = small.option
     teacher = frame[(frame.kind == "teacher") & (frame.teacher == chosen["teacher"])].iloc[0]
     scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].iloc[0]
     copies = int(teacher.multiply_adds // scratch.multiply_adds)
     size = 2 + (chosen["via"] != "")
-    said = [*(gain.baseline for gain in small.gains), *small.missing_baselines]
-    (equal_cost,) = [text for text in said if "equal operations" in text]
-    (equal_size,) = [text for text in said if "equal size" in text]
+    message = [*(gain.baseline for gain in small.gains), *small.missing_baselines]
+    (equal_cost,) = [text for text in message if "equal operations" in text]
+    (equal_size,) = [text for text in message if "equal size" in text]
     assert f"{copies} scratch runs" in equal_cost and chosen["teacher"] in equal_cost
     assert f"{size} scratch runs" in equal_size
     assert any(
@@ -311,26 +315,26 @@ def test_each_rival_is_singled_out_by_name_or_named_with_its_cure(rendered):
 def test_the_cure_for_a_missing_ensemble_can_be_pasted_as_it_is(tmp_path):
     experiment = {"name": "one", "teachers": ["wrn16-2"], "students": ["wrn10-0.5"]}
     changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
-    made, store = made_store(tmp_path, ensembles={}, **changes)
-    (found,) = recommendation.recommend_options(dataframe.build_results_frame(made, store))
-    cures = [text.split("write under ensembles: ")[1:] for text in found.missing_baselines]
+    result, store = made_store(tmp_path, ensembles={}, **changes)
+    (actual,) = recommendation.recommend_options(dataframe.build_results_frame(result, store))
+    cures = [text.split("write under ensembles: ")[1:] for text in actual.missing_baselines]
     entries: dict = {}
     for (entry,) in filter(None, cures):
         entries |= yaml.safe_load(entry)
     large, small = (registry.compute_cost(name, (1, 8, 8), 10) for name in ("wrn16-2", "wrn10-0.5"))
     dear = large.multiply_adds // small.multiply_adds
     assert sorted(entry["copies"] for entry in entries.values()) == [2, dear]
-    made, store = made_store(tmp_path, ensembles=entries, **changes)
-    (found,) = recommendation.recommend_options(dataframe.build_results_frame(made, store))
-    assert not any("ensemble" in text for text in found.missing_baselines)
-    assert sum("scratch runs averaged" in gain.baseline for gain in found.gains) == 2
+    result, store = made_store(tmp_path, ensembles=entries, **changes)
+    (actual,) = recommendation.recommend_options(dataframe.build_results_frame(result, store))
+    assert not any("ensemble" in text for text in actual.missing_baselines)
+    assert sum("scratch runs averaged" in gain.baseline for gain in actual.gains) == 2
 
 
 @pytest.mark.parametrize("ships", ["student", "scratch", ""])
 def test_the_weights_are_those_of_the_seed_that_validates_best(rendered, ships):
-    _, made, store = rendered
+    _, result, store = rendered
     frame = normalize_frame(
-        eval_point.select_eval_point(dataframe.build_results_frame(made, store), "last")
+        eval_point.select_eval_point(dataframe.build_results_frame(result, store), "last")
     )
     small = recommendation.recommend_options(frame)[0]
     gain = dataclasses.replace(
@@ -343,12 +347,12 @@ def test_the_weights_are_those_of_the_seed_that_validates_best(rendered, ships):
         name: {**one, "files": listed, "last": {"epoch": 20}}
         for name, one in store.load_records("runs").items()
     }
-    found = recommendation.find_weights(frame, [decided], known)
+    actual = recommendation.find_weights(frame, [decided], known)
     rows = frame[(frame.kind == (ships or "student")) & (frame.student == small.student)]
     for name, value in small.option.items() if ships != "scratch" else ():
         rows = rows[rows[name] == value]
     best = rows.loc[rows.val_error.astype(float).idxmin(), "run"]
-    assert found == {small.student: f"runs/{best}/weights.safetensors"}
+    assert actual == {small.student: f"runs/{best}/weights.safetensors"}
 
 
 def _taught_by_one(tmp_path, **changes):
@@ -356,21 +360,21 @@ def _taught_by_one(tmp_path, **changes):
     experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
     only = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
     teams = {"two": {"networks": ["wrn10-0.5"], "copies": 2}}
-    made, store = made_store(tmp_path, **{"ensembles": teams, **only, **changes})
-    folder = render_report(made, store, tmp_path / "made")
+    result, store = made_store(tmp_path, **{"ensembles": teams, **only, **changes})
+    folder = render_report(result, store, tmp_path / "made")
     page = re.sub(r"<[^>]+>", "", (folder / "index.html").read_text())
     return (folder / "index.md").read_text(), " ".join(html.unescape(page).split())
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (-4.0, "Ship wrn10-0.5 taught by wrn10-1 with kd: "),
         (+6.0, "Ship wrn10-0.5 from scratch: "),
         (None, "Ship wrn10-0.5 from scratch: "),
     ],
 )
-def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, said):
+def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, message):
     """harm: points that being taught adds; None: none, and as much noise as would hide any."""
     law = synthetic_study._error
 
@@ -382,7 +386,7 @@ def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, said):
     monkeypatch.setattr(synthetic_study, "_error", error)
     text, page = _taught_by_one(tmp_path)
     headline = re.search(r"\*\*(Ship.+)\*\*", text)[1]
-    assert headline.startswith(said) and headline in page
+    assert headline.startswith(message) and headline in page
     mark = {-4.0: "better", 6.0: "worse", None: "cannot tell"}[harm]
     gain = re.search(rf"labels alone \(scratch\): ([+-]?[\d.]+ ± [\d.]+) points, {mark}", text)
     assert gain is not None
@@ -400,13 +404,17 @@ def test_one_option_few_seeds_and_no_tables_in_words(tmp_path, seeds):
     few = len(seeds) < 3
     interval = re.search(r"Test error [\d.]+( ± [\d.]+)? % \(n \d(, too few seeds .+?)?\)", text)
     assert bool(interval[1]) != few and (interval[2] == ", too few seeds for an interval") == few
-    shown = re.search(r"Test error [\d.]+( ± [\d.]+)? % .*?; validation error (.+?) %", page)
-    assert bool(shown[1]) != few and ("±" in shown[2]) != few
+    displayed = re.search(r"Test error [\d.]+( ± [\d.]+)? % .*?; validation error (.+?) %", page)
+    assert bool(displayed[1]) != few and ("±" in displayed[2]) != few
     assert ("Too few seeds to decide for wrn10-0.5: from scratch " in text) == few
-    for said in (text, page):
-        assert "nan" not in said and "1 options" not in said and f"{len(seeds)} of " not in said
-        assert "No tables were asked for." in said and "tables: {teacher_size: [one]}" in said
-        assert ("3 seeds are needed, 2 are there" in said) == few
+    for message in (text, page):
+        assert (
+            "nan" not in message
+            and "1 options" not in message
+            and f"{len(seeds)} of " not in message
+        )
+        assert "No tables were asked for." in message and "tables: {teacher_size: [one]}" in message
+        assert ("3 seeds are needed, 2 are there" in message) == few
     assert ("3 seeds with every cell are needed, 2 are there" in page) == few
 
 
@@ -417,30 +425,32 @@ def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs(tmp_path):
     }
     experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
     changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
-    made, store = made_store(tmp_path, ensembles=teams, **changes)
-    (found,) = recommendation.recommend_options(dataframe.build_results_frame(made, store))
-    named = [gain.baseline for gain in found.gains if "averaged" in gain.baseline]
+    result, store = made_store(tmp_path, ensembles=teams, **changes)
+    (actual,) = recommendation.recommend_options(dataframe.build_results_frame(result, store))
+    named = [gain.baseline for gain in actual.gains if "averaged" in gain.baseline]
     assert named == ["two, 2 scratch runs averaged (equal size: the path has 2 networks)"]
 
 
 @pytest.mark.slow
 def test_without_validation_there_is_no_answer(rendered):
-    _, made, store = rendered
-    frame = dataframe.build_results_frame(made, store).assign(val_error=None)
-    found = recommendation.recommend_options(frame)[0]
-    assert not found.option and "refuses to choose" in found.reason
+    _, result, store = rendered
+    frame = dataframe.build_results_frame(result, store).assign(val_error=None)
+    actual = recommendation.recommend_options(frame)[0]
+    assert not actual.option and "refuses to choose" in actual.reason
 
 
 @pytest.mark.slow
 def test_a_study_without_validation_images_has_a_page(tmp_path):
     """All of it: tables, figures, the curve of each run, without a warning."""
-    made, store = made_plan(data=STUDY["data"] | {"validation": 0}), Store(tmp_path / "results")
-    write(made, store, validated=False)
+    result, store = made_plan(data=STUDY["data"] | {"validation": 0}), Store(tmp_path / "results")
+    write(result, store, validated=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        folder = render_report(made, store, tmp_path / "reports")
+        folder = render_report(result, store, tmp_path / "reports")
     page = (folder / "index.html").read_text()
-    assert page.count("<polyline") == len(made.runs) - sum(not r.epochs for r in made.runs.values())
+    assert page.count("<polyline") == len(result.runs) - sum(
+        not r.epochs for r in result.runs.values()
+    )
     assert "refuses to choose" in page
     claims = {one["id"]: one for one in json.loads((folder / "claims.json").read_text())}
     assert claims["C1"]["reason"] == "there are no validation errors to choose by"
@@ -474,13 +484,13 @@ def test_no_error_and_no_request_leaves_the_page(page):
         in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
     ]
     assert errors == []
-    asked = [
+    requests = [
         event["params"]["request"]["url"]
         for event in page.events
         if event["method"] == "Network.requestWillBeSent"
     ]
-    assert {urlparse(url).scheme for url in asked} <= {"file", "data"}
-    assert sum(url.startswith("file:") for url in asked) == 1
+    assert {urlparse(url).scheme for url in requests} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in requests) == 1
 
 
 @needs_browser
@@ -499,7 +509,7 @@ def test_the_page_holds(page, width):
 @needs_browser
 def test_every_figure_has_a_size_words_in_its_place_and_a_caption(page):
     page.open(page.file, 1600)
-    found = page.run(
+    actual = page.run(
         """[...document.querySelectorAll("figure")].map(figure => {
           const svg = figure.querySelector("svg"), box = svg.getBoundingClientRect();
           const text = id => document.getElementById(svg.getAttribute(id))?.textContent ?? "";
@@ -507,8 +517,8 @@ def test_every_figure_has_a_size_words_in_its_place_and_a_caption(page):
                   figure.querySelector("figcaption").textContent, box.width, box.height];
         })"""
     )
-    assert len(found) == len(FIGURES)
-    for role, name, description, caption, width, height in found:
+    assert len(actual) == len(FIGURES)
+    for role, name, description, caption, width, height in actual:
         assert role == "img" and len(name) > 5 and len(description) > 40
         assert caption == f"{description} SVGPNG"
         assert "n = 5" in caption and "test" in caption
@@ -573,14 +583,14 @@ def test_it_can_be_read_without_a_mouse_and_prints(page):
 
 
 def test_the_last_words_name_the_weights_of_each_student(tmp_path, monkeypatch):
-    made, store = made_store(tmp_path)
+    result, store = made_store(tmp_path)
     page, shipped = tmp_path / "page", {"wrn10-0.5": "one", "wrn10-1": "two"}
     monkeypatch.setattr(recommendation, "find_weights", lambda *_: shipped)
     (store.root / "one").touch()
     (store.root / "two").touch()
-    said = terminal_summary.describe_outcome(made, store, page)
+    message = terminal_summary.describe_outcome(result, store, page)
     after = [f"weights of {student}: {store.root / path}" for student, path in shipped.items()]
     export = "files to ship: kdpipe export STUDY --best"
-    assert said[-4:] == [f"page: {page}", *after, export]
+    assert message[-4:] == [f"page: {page}", *after, export]
     (store.root / "two").unlink()
-    assert terminal_summary.describe_outcome(made, store, page) == [*said[:-2], export]
+    assert terminal_summary.describe_outcome(result, store, page) == [*message[:-2], export]

@@ -20,8 +20,8 @@ from kdpipe.runs.store import Store
 def ended(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
     study, store = study_of(), Store(folder / "results")
-    plans, found = to_the_end(study, store)
-    return folder, plans[-1], store, found
+    plans, actual = to_the_end(study, store)
+    return folder, plans[-1], store, actual
 
 
 def test_the_table_has_every_cell_with_what_was_seen_of_it(ended):
@@ -53,11 +53,11 @@ def test_the_table_has_every_cell_with_what_was_seen_of_it(ended):
 
 
 def test_the_winner_is_judged_by_fresh_seeds_alone(ended):
-    _, plan, store, found = ended
+    _, plan, store, actual = ended
     frame = dataframe.build_results_frame(plan, store)
     taught = frame[frame.kind == "student"]
     assert set(taught.seed) == {4, 5, 6} and len(taught) == 3
-    assert len(frame[frame.kind == "tried"]) == sum(len(seen) for seen in found.errors.values())
+    assert len(frame[frame.kind == "tried"]) == sum(len(seen) for seen in actual.errors.values())
     assert "tried" not in set(normalize_frame(frame).kind)
     (one,) = recommendation.recommend_options(frame)
     assert one.test is not None and one.test.n == 3
@@ -82,9 +82,9 @@ def test_claims_that_compare_cells_are_not_tested(ended):
 
 
 def test_how_sure_it_is_stands_on_the_page(ended):
-    folder, plan, store, found = ended
+    folder, plan, store, actual = ended
     render_report(plan, store, folder / "report")
-    (one,) = uncertainty.estimate_uncertainties(found, plan.study.smallest_effect)
+    (one,) = uncertainty.estimate_uncertainties(actual, plan.study.smallest_effect)
     page = (folder / "report/index.md").read_text()
     assert f"within {one.margin:.2f} points of the best of them with 90%" in page
     assert math.isfinite(one.seed_gain.margin) and one.seed_gain.margin < one.margin
@@ -100,20 +100,20 @@ def test_a_search_that_goes_on_says_which_round_is_due(tmp_path, capsys):
     page = (tmp_path / "reports/sought/index.md").read_text()
     assert "The search goes on: round 2, students, seed 0." in page
     assert main(["plan", str(path), "--results", str(store.root)]) == 0
-    said = capsys.readouterr().out
-    assert "search: round 2 is due (students, seed 0)" in said
+    message = capsys.readouterr().out
+    assert "search: round 2 is due (students, seed 0)" in message
     # 27 cells of 20 epochs over 7 seeds; by hand: with the cut 3 x 3 + 2, 5, 2 with a seed each, at
     # most 27, 11, 5, 2; and three fresh ones. (Two fifths of two is one, and needs no more seeds.)
-    assert f"{20 * (11 + 5 + 2 + 3):,} to {20 * (27 + 11 + 5 + 2 + 3):,} student-epochs" in said
-    assert f"of the {27 * 20 * 7:,} of the whole grid" in said
+    assert f"{20 * (11 + 5 + 2 + 3):,} to {20 * (27 + 11 + 5 + 2 + 3):,} student-epochs" in message
+    assert f"of the {27 * 20 * 7:,} of the whole grid" in message
 
 
 def test_a_cell_that_diverged_is_not_the_best(tmp_path):
     study, store = study_of(), Store(tmp_path / "results")
     write(rounds.plan_due_runs(study, store), store)
     worst = next(cell for cell in rounds.plan_due_runs(study, store).cells)
-    _, found = to_the_end(study, store, holes={worst.run.name: "diverged"})
-    (one,) = uncertainty.estimate_uncertainties(found, study.smallest_effect)
+    _, actual = to_the_end(study, store, holes={worst.run.name: "diverged"})
+    (one,) = uncertainty.estimate_uncertainties(actual, study.smallest_effect)
     gone = search_space.make_arm_key(worst)
     assert one.p_best[gone] == one.p_close[gone] == 0
     assert sum(one.p_best.values()) == pytest.approx(1)

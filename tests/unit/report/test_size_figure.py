@@ -14,14 +14,14 @@ def panels(*cells):
     """By title and label of the x axis: {label of a line: [(x, y), ...]}, x to two digits."""
     rows = frame(SCRATCH, *cells).assign(test_n=700)
     drawings = {one.name: one.figure for one in render_figures(rows, pd.DataFrame())}
-    found = {}
+    actual = {}
     for axis in drawings["teacher_size"].axes if "teacher_size" in drawings else []:
         lines = {}
         for bars in axis.containers:
             x, y = bars.lines[0].get_data()
             lines[bars.get_label()] = list(zip(x, y, strict=True))
-        found[axis.get_title(), axis.get_xlabel()] = lines
-    return found
+        actual[axis.get_title(), axis.get_xlabel()] = lines
+    return actual
 
 
 def taught(network, errors, **labels):
@@ -31,23 +31,23 @@ def taught(network, errors, **labels):
 
 
 def test_depth_and_width_have_a_panel_each():
-    found = panels(
+    actual = panels(
         taught("wrn16-1", [9.0, 9.0, 9.0]),
         taught("wrn40-1", [8.0, 8.0, 8.0]),
         taught("wrn16-8", [7.0, 7.0, 7.0]),
         taught("wrn28-8", [1.0, 1.0, 1.0], stop="schedule 4/14"),
     )
-    depth = found["small", "depth of the teacher, K of wrnK-1"]
-    width = found["small", "width of the teacher, K of wrn16-K"]
-    assert len(found) == 2
+    depth = actual["small", "depth of the teacher, K of wrnK-1"]
+    width = actual["small", "width of the teacher, K of wrn16-K"]
+    assert len(actual) == 2
     assert depth["kd"] == [(pytest.approx(16), 9.0), (pytest.approx(40), 8.0)]
     assert width["kd"] == [(pytest.approx(1), 9.0), (pytest.approx(8), 7.0)]
 
 
 def test_lines_of_several_widths_are_told_apart():
     errors = {"wrn16-1": 9.0, "wrn40-1": 8.0, "wrn16-2": 7.0, "wrn40-2": 6.0}
-    found = panels(*(taught(name, [error] * 3) for name, error in errors.items()))
-    depth = found["small", "depth of the teacher, K"]
+    actual = panels(*(taught(name, [error] * 3) for name, error in errors.items()))
+    depth = actual["small", "depth of the teacher, K"]
     assert {label: [y for _, y in line] for label, line in depth.items()} == {
         "kd, wrnK-1": [9.0, 8.0],
         "kd, wrnK-2": [7.0, 6.0],
@@ -55,32 +55,32 @@ def test_lines_of_several_widths_are_told_apart():
 
 
 def test_other_families_stand_by_their_parameters():
-    found = panels(
+    actual = panels(
         taught("wrn16-1", [9.0, 9.0, 9.0]),
         taught("wrn40-1", [8.0, 8.0, 8.0]),
         taught("resnet20", [7.0, 7.0, 7.0], teacher_parameters=300),
         taught("resnet56", [6.0, 6.0, 6.0], teacher_parameters=900),
     )
-    assert set(found) == {
+    assert set(actual) == {
         ("small", "depth of the teacher, K of wrnK-1"),
         ("small", "parameters of the teacher"),
     }
-    line = found["small", "parameters of the teacher"]["kd"]
+    line = actual["small", "parameters of the teacher"]["kd"]
     assert np.allclose(line, [(300, 7.0), (900, 6.0)])
 
 
 def test_teachers_that_share_neither_depth_nor_width_are_not_lost():
-    found = panels(taught("wrn10-1", [9.0] * 3), taught("wrn16-2", [8.0] * 3))
-    assert set(found) == {("small", "parameters of the teacher")}
+    actual = panels(taught("wrn10-1", [9.0] * 3), taught("wrn16-2", [8.0] * 3))
+    assert set(actual) == {("small", "parameters of the teacher")}
 
 
 def test_attention_transfer_is_named_in_the_legend():
     at = {"method": "mine", "method_kind": "at+kd"}
-    found = panels(
+    actual = panels(
         *(taught(name, [9.0] * 3) for name in ("wrn16-1", "wrn40-1")),
         *(taught(name, [8.0] * 3, **at) for name in ("wrn16-1", "wrn40-1")),
     )
-    assert set(found["small", "depth of the teacher, K of wrnK-1"]) == {"kd", "mine (AT + KD)"}
+    assert set(actual["small", "depth of the teacher, K of wrnK-1"]) == {"kd", "mine (AT + KD)"}
 
 
 def test_one_teacher_is_no_figure():

@@ -17,8 +17,8 @@ def table(*cells):
 
 
 def test_by_hand():
-    made = table(SCRATCH, TAUGHT, WARM_SCRATCH, WARM_TAUGHT)
-    rows = made.data.to_dict("records")
+    built_table = table(SCRATCH, TAUGHT, WARM_SCRATCH, WARM_TAUGHT)
+    rows = built_table.data.to_dict("records")
     assert [(row["student"], row["begins"], row["method"]) for row in rows] == [
         ("small", "at random", "scratch"),
         ("small", "at random", "kd"),

@@ -28,15 +28,15 @@ def table(name, *cells):
     return render_table_by_name(name, frame(*cells).sample(frac=1, random_state=1))
 
 
-def rows_of(made, *keys):
+def rows_of(result, *keys):
     """The data by the given columns; an empty label in place of nan."""
-    data = made.data.copy()
+    data = result.data.copy()
     data[list(keys)] = data[list(keys)].astype(object).where(data[list(keys)].notna(), "")
     return {tuple(row[key] for key in keys): row for row in data.to_dict("records")}
 
 
 def test_teacher_size():
-    made = table(
+    built_table = table(
         "teacher_size",
         SCRATCH,
         cell([9.0, 9.0, 10.0], teacher="large"),
@@ -45,9 +45,9 @@ def test_teacher_size():
         cell([1.0, 1.0, 1.0], teacher="large", via="mid"),
         cell([1.0, 1.0, 1.0], teacher="large", generation=2),
     )
-    assert list(made.data.method) == ["scratch", "kd", "kd"]
-    assert list(made.data.teacher) == ["", "mid", "large"]  # by multiply-adds, not by name
-    scratch, mid, large = made.data.to_dict("records")
+    assert list(built_table.data.method) == ["scratch", "kd", "kd"]
+    assert list(built_table.data.teacher) == ["", "mid", "large"]  # by multiply-adds, not by name
+    scratch, mid, large = built_table.data.to_dict("records")
     assert (scratch["n"], scratch["error"], scratch["error_sd"]) == (3, 11.0, 1.0)
     assert math.isnan(scratch["vs_scratch"])
     assert (mid["teacher_error"], mid["teacher_parameters"]) == (4.0, 200)
@@ -56,61 +56,63 @@ def test_teacher_size():
     assert large["vs_scratch"] == pytest.approx(-5 / 3)
     assert (large["vs_scratch_low"], large["vs_scratch_high"]) == pytest.approx(tuple(oracle))
     assert large["vs_scratch_mark"] == "cannot tell"  # alone it would be better
-    assert "The 2 differences of this table hold together" in made.caption
-    assert "marks are for this test set" in made.caption
+    assert "The 2 differences of this table hold together" in built_table.caption
+    assert "marks are for this test set" in built_table.caption
     assert mid["vs_scratch"] == pytest.approx(-5 / 3)  # -2, -1, -2
-    shown = made.display.iloc[2]
-    assert shown["against scratch"] == "-1.7 ± 2.1, cannot tell"
-    assert shown["error"] == "9.3 ± 1.4"
-    assert shown["parameters of the teacher"] == "2 k"
+    displayed = built_table.display.iloc[2]
+    assert displayed["against scratch"] == "-1.7 ± 2.1, cannot tell"
+    assert displayed["error"] == "9.3 ± 1.4"
+    assert displayed["parameters of the teacher"] == "2 k"
 
 
 def test_holes_stay_visible():
-    made = table(
+    built_table = table(
         "teacher_size",
         SCRATCH,
         cell([9.0, "diverged", "skipped"], teacher="mid"),
         cell(["diverged", "diverged", "not tried"], teacher="large"),
     )
-    _, mid, large = made.data.to_dict("records")
+    _, mid, large = built_table.data.to_dict("records")
     assert mid["n"] == 1 and mid["vs_scratch_mark"] == "too few seeds"
     assert mid["notes"] == "1 diverged; 1 skipped"
     assert large["n"] == 0 and math.isnan(large["error"])
     assert large["notes"] == "2 diverged; 1 not tried; diverged for a reason"
-    shown = made.display.to_dict("records")
-    assert (shown[1]["error"], shown[1]["against scratch"]) == ("9", "-1, too few seeds")
-    assert (shown[2]["error"], shown[2]["against scratch"]) == ("-", "-")
+    displayed = built_table.display.to_dict("records")
+    assert (displayed[1]["error"], displayed[1]["against scratch"]) == ("9", "-1, too few seeds")
+    assert (displayed[2]["error"], displayed[2]["against scratch"]) == ("-", "-")
 
 
 def test_unmatched_seeds_are_counted():
-    made = table(
+    built_table = table(
         "teacher_size",
         cell([10.0, 11.0, 12.0, "diverged"], kind="scratch"),
         cell([9.0, 9.0, 10.0, 2.0], teacher="mid"),
     )
-    assert made.data.vs_scratch_n[1] == 3 and made.data.n[1] == 4
-    assert made.display["against scratch"][1] == "-1.7 ± 1.4, better (3 pairs)"
+    assert built_table.data.vs_scratch_n[1] == 3 and built_table.data.n[1] == 4
+    assert built_table.display["against scratch"][1] == "-1.7 ± 1.4, better (3 pairs)"
 
 
 def test_one_teacher_for_all_seeds_is_said():
-    made = table("teacher_size", SCRATCH, cell([9.0, 9, 9], teacher="mid", teacher_run="one"))
-    assert made.data.notes[1] == "one teacher for all seeds"
-    assert made.display["error of the teacher"][1] == "4"
+    built_table = table(
+        "teacher_size", SCRATCH, cell([9.0, 9, 9], teacher="mid", teacher_run="one")
+    )
+    assert built_table.data.notes[1] == "one teacher for all seeds"
+    assert built_table.display["error of the teacher"][1] == "4"
 
 
 def test_a_run_of_two_blocks_counts_once_and_members_do_not():
     twice = cell([9.0, 9.0, 10.0], teacher="mid"), cell([9.0, 9.0, 10.0], teacher="mid", block="b")
     member = cell([1.0, 1.0, 1.0], kind="scratch", member=1)
-    made = table("teacher_size", SCRATCH, member, *twice)
-    assert list(made.data.n) == [3, 3]
+    built_table = table("teacher_size", SCRATCH, member, *twice)
+    assert list(built_table.data.n) == [3, 3]
 
 
 def test_blocks_that_disagree_are_told_apart():
     own = cell([9.0, 9.0, 10.0], teacher="mid")
     fixed = cell([9.0, 8.0, 8.0], teacher="mid", block="fixed", run=["f0", "f1", "f2"])
-    made = table("teacher_size", SCRATCH, own, fixed)
-    assert list(made.data.teacher) == ["", "mid [fixed]", "mid [main]"]
-    assert list(made.data.n) == [3, 3, 3]
+    built_table = table("teacher_size", SCRATCH, own, fixed)
+    assert list(built_table.data.teacher) == ["", "mid [fixed]", "mid [main]"]
+    assert list(built_table.data.n) == [3, 3, 3]
 
 
 def test_two_runs_of_one_seed_are_refused():
@@ -122,7 +124,7 @@ def test_attention_transfer_stands_beside_kd_from_the_same_teacher():
     at = {"method": "at", "method_kind": "at", "kd_weight": 0.0, "attention_weight": 60.0}
     both = {"method": "both", "method_kind": "at+kd", "attention_weight": 60.0}
     short = {"teacher": "mid", "stop": "schedule 4/14"}
-    made = table(
+    built_table = table(
         "attention",
         SCRATCH,
         cell([9.0, 9.0, 10.0], teacher="mid"),
@@ -132,18 +134,24 @@ def test_attention_transfer_stands_beside_kd_from_the_same_teacher():
         cell([7.0, 7.0, 9.0], **short),
         cell([6.0, 8.0, 7.0], **short, **at),
     )
-    assert list(zip(made.data.stop, made.data.method_kind, strict=True)) == [
+    assert list(zip(built_table.data.stop, built_table.data.method_kind, strict=True)) == [
         ("full", "kd"), ("full", "at"), ("full", "at+kd"), ("schedule 4/14", "kd"),
         ("schedule 4/14", "at"),
     ]  # fmt: skip
-    kd, alone, together, stopped_kd, stopped = made.data.to_dict("records")
+    kd, alone, together, stopped_kd, stopped = built_table.data.to_dict("records")
     assert math.isnan(kd["vs_full_kd"]) and math.isnan(kd["vs_full"])
     assert alone["vs_full_kd"] == pytest.approx(-2 / 3)  # -1, 0, -1
     assert together["vs_full_kd"] == pytest.approx(-4 / 3)  # -1, -1, -2
     assert stopped_kd["vs_full"] == pytest.approx(-5 / 3)  # -2, -2, -1
     assert stopped["vs_full"] == pytest.approx(-5 / 3)  # -2, -1, -2 against AT from the full one
     assert stopped["vs_full_kd"] == pytest.approx(-2 / 3)  # -1, 1, -2 at the same stop
-    assert list(made.display["kind of method"]) == ["full KD", "AT", "AT + KD", "full KD", "AT"]
+    assert list(built_table.display["kind of method"]) == [
+        "full KD",
+        "AT",
+        "AT + KD",
+        "full KD",
+        "AT",
+    ]
 
 
 @pytest.mark.parametrize("name", ["teacher_size", "early_stopped", "losses", "mimicry"])
@@ -159,7 +167,7 @@ def test_attention_transfer_is_told_from_kd_where_both_stand(name):
 
 
 def test_mimicry():
-    made = table(
+    built_table = table(
         "mimicry",
         SCRATCH,
         cell(
@@ -173,21 +181,21 @@ def test_mimicry():
         cell([9.0, 9.0, 9.0], teacher="mid", train_kd_error=[1.0, 2.0, 3.0]),
         cell([9.0, 9.0, 9.0], teacher="mid", stop="schedule 10/20", train_kd_error=0.0),
     )
-    assert list(made.data.teacher) == ["mid", "large"]
-    large = made.data.iloc[1]
+    assert list(built_table.data.teacher) == ["mid", "large"]
+    large = built_table.data.iloc[1]
     assert (large.train_kd_error, large.train_kd_error_sd) == (5.0, 1.0)
     assert large.train_kd_error_high == pytest.approx(5 + 4.302653 / math.sqrt(3))
     assert (large.test_kd_error, large.test_cross_entropy) == (7.0, 4.0)
-    shown = made.display.iloc[1]
-    assert shown["KD error, train"] == "5.0 ± 2.5"
-    assert shown["KD error, test"] == "7 ± 0"
-    assert shown["KL, train"] == "0.20 ± 0.25"
-    assert shown["KL, test"] == "-"
+    displayed = built_table.display.iloc[1]
+    assert displayed["KD error, train"] == "5.0 ± 2.5"
+    assert displayed["KD error, test"] == "7 ± 0"
+    assert displayed["KL, train"] == "0.20 ± 0.25"
+    assert displayed["KL, test"] == "-"
 
 
 def test_eskd_finds_its_full_partner():
     stopped = {"method_kind": "eskd", "kd_epochs": 12, "ce_weight_after_stop": 1.0}
-    made = table(
+    built_table = table(
         "eskd",
         SCRATCH,
         cell([9.0, 10.0, 11.0], teacher="mid", train_nll=[1.0, 2.0, 3.0]),
@@ -196,14 +204,14 @@ def test_eskd_finds_its_full_partner():
         cell([7.0, 7.0, 7.0], teacher="large", method="early", **stopped),
         cell([6.0, 6.0, 6.0], teacher="mid", method="at", method_kind="at"),
     )
-    found = rows_of(made, "teacher", "method")
-    assert list(found) == [("mid", "kd"), ("mid", "early"), ("large", "early")]
-    early = found["mid", "early"]
+    actual = rows_of(built_table, "teacher", "method")
+    assert list(actual) == [("mid", "kd"), ("mid", "early"), ("large", "early")]
+    early = actual["mid", "early"]
     assert early["vs_full_kd"] == pytest.approx((-1 - 0.5 - 2) / 3)
     assert (early["train_kl"], early["ce_weight_after_stop"], early["kd_epochs"]) == (2.0, 1.0, 12)
-    assert found["mid", "kd"]["train_nll"] == 2.0
-    assert math.isnan(found["mid", "kd"]["vs_full_kd"])
-    alone = found["large", "early"]
+    assert actual["mid", "kd"]["train_nll"] == 2.0
+    assert math.isnan(actual["mid", "kd"]["vs_full_kd"])
+    alone = actual["large", "early"]
     assert (alone["vs_full_kd_n"], alone["vs_full_kd_mark"]) == (0, "too few seeds")
 
 
@@ -213,30 +221,30 @@ def test_an_untrained_teacher_is_called_one():
     stops["checkpoint 0"] = "checkpoint 0 (untrained)"
     early = {"method": "early", "method_kind": "eskd", "kd_epochs": 2, "ce_weight_after_stop": 1.0}
     arms = [(stop, more) for stop in stops for more in ({}, early)]
-    made = table(
+    built_table = table(
         "eskd",
         SCRATCH,
         *(cell([9.0, 9.5], teacher="mid", stop=stop, **more) for stop, more in arms),
     )
-    assert set(made.data.stop) == set(stops)
-    assert set(made.display["stop of the teacher"]) == set(stops.values())
+    assert set(built_table.data.stop) == set(stops)
+    assert set(built_table.display["stop of the teacher"]) == set(stops.values())
 
 
 @pytest.mark.parametrize(
-    ("stop", "said"),
+    ("stop", "message"),
     [
         ("full", "by big with kd"),
         ("checkpoint 0", "by big, untrained, with kd"),
         ("checkpoint 3", "by big stopped at checkpoint 3 with kd"),
     ],
 )
-def test_the_answer_calls_it_one_too(stop, said):
+def test_the_answer_calls_it_one_too(stop, message):
     chosen = {"teacher": "big", "stop": stop, "via": "", "generation": 1.0, "method": "kd"}
-    assert format._describe_option(SimpleNamespace(student="small", option=chosen)) == said
+    assert format._describe_option(SimpleNamespace(student="small", option=chosen)) == message
 
 
 def test_temperature_shows_methods_that_differ_in_nothing_else():
-    made = table(
+    built_table = table(
         "temperature",
         SCRATCH,
         cell([9.0, 9.0, 9.0], teacher="mid"),
@@ -245,13 +253,13 @@ def test_temperature_shows_methods_that_differ_in_nothing_else():
         cell([6.0, 6.0, 6.0], teacher="mid", method="other", temperature=20, kd_weight=0.5),
         cell([5.0, 5.0, 5.0], teacher="large"),
     )
-    assert list(made.data.temperature) == [1.5, 4, 20]
-    assert list(made.data.error) == [7.0, 9.0, 8.0]
-    assert list(made.display.temperature) == ["1.5", "4", "20"]
+    assert list(built_table.data.temperature) == [1.5, 4, 20]
+    assert list(built_table.data.error) == [7.0, 9.0, 8.0]
+    assert list(built_table.display.temperature) == ["1.5", "4", "20"]
 
 
 def test_checkpoints_are_a_grid():
-    made = table(
+    built_table = table(
         "checkpoints",
         SCRATCH,
         cell([20.0, 20.0, 20.0], kind="scratch", student="mid"),
@@ -261,20 +269,20 @@ def test_checkpoints_are_a_grid():
         cell([30.0, 30.0, "diverged"], teacher="large", stop="checkpoint 4", student="mid",
              teacher_lr=0.1),
     )  # fmt: skip
-    assert list(made.data.stop) == ["full", "checkpoint 4", "checkpoint 4", "checkpoint 12"]
-    assert list(made.display.columns[:5]) == [
+    assert list(built_table.data.stop) == ["full", "checkpoint 4", "checkpoint 4", "checkpoint 12"]
+    assert list(built_table.display.columns[:5]) == [
         "teacher", "stop", "epochs", "lr", "error of the teacher",
     ]  # fmt: skip
-    four = made.display.iloc[1]
+    four = built_table.display.iloc[1]
     assert (four["epochs"], four["lr"]) == ("4", "0.1")
     assert four["small, kd"] == "7 ± 0 (n 3, cannot tell)"  # -4 ± 2.5 alone, of three ± 4.4
-    assert "The 3 differences of this table hold together" in made.caption
+    assert "The 3 differences of this table hold together" in built_table.caption
     assert four["mid, kd"] == "30 (n 2, too few seeds)"
-    assert made.display.iloc[0]["mid, kd"] == "-"
+    assert built_table.display.iloc[0]["mid, kd"] == "-"
 
 
 def test_early_stopped_chooses_without_the_tested_seed():
-    made = table(
+    built_table = table(
         "early_stopped",
         SCRATCH,
         cell([9.0, 9.0, 10.0], teacher="large"),
@@ -283,20 +291,20 @@ def test_early_stopped_chooses_without_the_tested_seed():
         cell([1.0, 2.0, 6.0], teacher="large", stop="checkpoint 12"),
         cell([1.0, 1.0, 1.0], teacher="mid"),
     )
-    found = rows_of(made, "stop")
-    assert [stop for (stop,) in found] == [
+    actual = rows_of(built_table, "stop")
+    assert [stop for (stop,) in actual] == [
         "full",
         *("schedule 10/30", "schedule 15/35", "schedule, chosen"),
         *("checkpoint 12", "checkpoint, chosen"),
     ]
     # Seed 0 is left to 1 and 2, who prefer 35; with seed 0 in, 30 has the lower mean (2.5 to 5).
-    chosen = found["schedule, chosen",]
+    chosen = actual["schedule, chosen",]
     assert chosen["error"] == pytest.approx((7.0 + 8.5 + 8.0) / 3)
     assert chosen["vs_full"] == pytest.approx((-2 - 0.5 - 2) / 3)
     assert chosen["notes"] == "schedule 10/30 for 2 seeds; schedule 15/35 for 1 seeds"
-    assert found["checkpoint 12",]["error_median"] == 2.0
-    assert found["checkpoint 12",]["vs_full"] == pytest.approx((-8 - 7 - 4) / 3)
-    unchosen = found["checkpoint, chosen",]
+    assert actual["checkpoint 12",]["error_median"] == 2.0
+    assert actual["checkpoint 12",]["vs_full"] == pytest.approx((-8 - 7 - 4) / 3)
+    unchosen = actual["checkpoint, chosen",]
     assert unchosen["n"] == 0 and "nothing to choose by" in unchosen["notes"]
 
 
@@ -304,9 +312,9 @@ def test_marks_at_a_look_have_what_it_may_spend():
     errors = [cell([10.0, 11.0, 12.0], kind="scratch"), cell([8.0, 9.1, 9.9], teacher="mid")]
     once, look = table("teacher_size", *errors), InterimAnalysis((3, 8), 1)
     early = render_table_by_name("teacher_size", frame(*errors), look)
-    found = [one.data.dropna(subset="vs_scratch").iloc[0] for one in (once, early)]
-    assert [row.vs_scratch_mark for row in found] == ["better", "cannot tell"]
-    half = found[1].vs_scratch_high - found[1].vs_scratch
+    actual = [one.data.dropna(subset="vs_scratch").iloc[0] for one in (once, early)]
+    assert [row.vs_scratch_mark for row in actual] == ["better", "cannot tell"]
+    half = actual[1].vs_scratch_high - actual[1].vs_scratch
     difference = np.subtract([8.0, 9.1, 9.9], [10.0, 11.0, 12.0])
     se = difference.std(ddof=1) / math.sqrt(3)
     assert half == pytest.approx(stats.t.isf(look.compute_level(0.025), 2) * se)
@@ -317,7 +325,7 @@ def test_marks_at_a_look_have_what_it_may_spend():
 def test_generations():
     again = {"teacher": "small", "block": "again"}
     scratch = {"kind": "ensemble", "of": "small"}
-    made = table(
+    built_table = table(
         "generations",
         cell([10.0, 11.0, 12.0], kind="scratch", test_nll=[1.0, 2.0, 3.0]),
         cell([9.0, 10.0, 11.5], **again),
@@ -336,18 +344,18 @@ def test_generations():
         cell([1.0, 1.0, 1.0], ensemble="thrice", size=3, whole=True, **scratch),
         cell([5.0, 5.0, 5.0], teacher="mid"),
     )
-    found = rows_of(made, "what")
-    assert [what for (what,) in found] == [
+    actual = rows_of(built_table, "what")
+    assert [what for (what,) in actual] == [
         *("scratch", "generation 1", "generation 2"),
         *("twice, 2 scratch runs", "sequence, 2 generations"),
     ]
-    assert found["scratch",]["test_nll"] == 2.0
-    assert found["generation 2",]["vs_scratch"] == pytest.approx((-0.5 - 1.5 - 1.5) / 3)
-    sequence = found["sequence, 2 generations",]
+    assert actual["scratch",]["test_nll"] == 2.0
+    assert actual["generation 2",]["vs_scratch"] == pytest.approx((-0.5 - 1.5 - 1.5) / 3)
+    sequence = actual["sequence, 2 generations",]
     assert sequence["vs_scratch_ensemble"] == pytest.approx(0.5)  # 0, 0.5, 1
     assert sequence["vs_scratch_ensemble_mark"] == "cannot tell"
     assert sequence["vs_scratch"] == pytest.approx(-2.5)
-    assert found["twice, 2 scratch runs",]["test_ece"] == 0.02
+    assert actual["twice, 2 scratch runs",]["test_ece"] == 0.02
 
 
 def test_generations_of_two_methods_have_ensembles_of_their_own():
@@ -359,15 +367,15 @@ def test_generations_of_two_methods_have_ensembles_of_their_own():
         cells.append(
             cell([error - 1] * 3, kind="ensemble", ensemble="seq", size=2, of="again", **path)
         )
-    made = rows_of(table("generations", *cells), "method", "what")
-    assert made["kd", "seq, 2 generations"]["error"] == 8.0
-    assert made["warm", "seq, 2 generations"]["error"] == 7.0
-    assert len(made) == 8
+    result = rows_of(table("generations", *cells), "method", "what")
+    assert result["kd", "seq, 2 generations"]["error"] == 8.0
+    assert result["warm", "seq, 2 generations"]["error"] == 7.0
+    assert len(result) == 8
     assert sorted(table("ensembles", *cells).data.error) == [7.0, 8.0, 11.0]
 
 
 def test_chains():
-    made = table(
+    built_table = table(
         "chains",
         SCRATCH,
         cell([9.0, 9.0, 9.0], teacher="large"),
@@ -376,27 +384,27 @@ def test_chains():
         cell([5.0, 5.0, 5.0], teacher="large", via="mid", method="kd > warm"),
         cell([5.0, 5.0, 5.0], teacher="large", student="mid"),
     )
-    found = rows_of(made, "path")
-    assert [path for (path,) in found] == [
+    actual = rows_of(built_table, "path")
+    assert [path for (path,) in actual] == [
         "large > small",
         "mid > small",
         "large > mid > small",
     ]
-    chain = found["large > mid > small",]
+    chain = actual["large > mid > small",]
     assert chain["vs_direct"] == pytest.approx((-0.5 - 1 - 1) / 3)
     assert chain["vs_medium"] == pytest.approx((0.5 + 0 - 1) / 3)
     assert chain["vs_scratch"] == pytest.approx((-1.5 - 3 - 4) / 3)
 
 
 def test_chains_say_what_is_not_there():
-    made = table("chains", SCRATCH, cell([8.5, 8.0, 8.0], teacher="large", via="mid"))
-    assert list(made.data.notes) == ["not in this study", "not in this study", ""]
-    assert made.display["against large to small"][2] == "-"
+    built_table = table("chains", SCRATCH, cell([8.5, 8.0, 8.0], teacher="large", via="mid"))
+    assert list(built_table.data.notes) == ["not in this study", "not in this study", ""]
+    assert built_table.display["against large to small"][2] == "-"
 
 
 def test_improved_teacher():
     names = [f"mid-from-large-s{seed}" for seed in range(3)]
-    made = table(
+    built_table = table(
         "improved_teacher",
         SCRATCH,
         cell([3.5, 3.5, 3.5], student="mid", teacher="large", block="better", run=names),
@@ -404,7 +412,7 @@ def test_improved_teacher():
         cell([9.0, 9.5, 10.0], teacher="better", teacher_run=names, teacher_network="mid",
              teacher_test_error=[3.5, 3.6, 3.7]),
     )  # fmt: skip
-    plain, improved = made.data.to_dict("records")
+    plain, improved = built_table.data.to_dict("records")
     assert (plain["teacher"], improved["teacher"]) == ("mid", "better")
     assert improved["vs_plain"] == pytest.approx(0.5)
     assert improved["teacher_vs_plain"] == pytest.approx((-0.5 - 0.6 - 0.4) / 3)
@@ -413,7 +421,7 @@ def test_improved_teacher():
 
 def test_staged():
     chain = {"teacher": "large", "via": "mid"}
-    made = table(
+    built_table = table(
         "staged",
         SCRATCH,
         cell([7.0, 8.0, 8.5], method="kd > warm", **chain),
@@ -421,19 +429,19 @@ def test_staged():
         cell([9.0, 9.0, 9.0], method="warm", teacher="large"),
         cell([1.0, 1.0, 1.0], method="kd", **chain),
     )
-    found = rows_of(made, "path", "method")
-    assert list(found) == [
+    actual = rows_of(built_table, "path", "method")
+    assert list(actual) == [
         ("large > small", "warm"),
         ("large > mid > small", "warm"),
         ("large > mid > small", "kd > warm"),
     ]
-    mixed = found["large > mid > small", "kd > warm"]
+    mixed = actual["large > mid > small", "kd > warm"]
     assert mixed["vs_plain"] == pytest.approx((-1 + 0 - 0.5) / 3)
     assert mixed["vs_direct"] == pytest.approx((-2 - 1 - 0.5) / 3)
 
 
 def test_ensembles():
-    made = table(
+    built_table = table(
         "ensembles",
         SCRATCH,
         cell([9.0, 10.5, 11.0], kind="scratch_long", epochs=160, train_macs=4e9),
@@ -441,22 +449,23 @@ def test_ensembles():
              test_nll=[0.1, 0.2, 0.3], test_ece=0.01),
         cell([3.0, 3.0, 3.0], kind="ensemble", ensemble="mixed", size=2, student=""),
     )  # fmt: skip
-    found = rows_of(made, "ensemble")
-    assert [name for (name,) in found if name != "mixed"] == ["scratch", "scratch long", "five"]
-    assert found["mixed",]["student"] == "" and found["mixed",]["error"] == 3.0
-    five = found["five",]
+    actual = rows_of(built_table, "ensemble")
+    assert [name for (name,) in actual if name != "mixed"] == ["scratch", "scratch long", "five"]
+    assert actual["mixed",]["student"] == "" and actual["mixed",]["error"] == 3.0
+    five = actual["five",]
     assert (five["size"], five["multiply_adds"], five["test_ece"]) == (5, 50, 0.01)
     assert five["test_nll"] == pytest.approx(0.2)
     assert five["vs_scratch"] == pytest.approx((-2 - 2 - 2.5) / 3)
-    assert found["scratch long",]["vs_scratch"] == pytest.approx((-1 - 0.5 - 1) / 3)
-    assert math.isnan(found["mixed",]["vs_scratch"])
-    assert dict(zip(made.display.ensemble, made.display["training operations"], strict=True)) == {
+    assert actual["scratch long",]["vs_scratch"] == pytest.approx((-1 - 0.5 - 1) / 3)
+    assert math.isnan(actual["mixed",]["vs_scratch"])
+    display = built_table.display
+    assert dict(zip(display.ensemble, display["training operations"], strict=True)) == {
         "scratch": "-", "scratch long": "4 G", "five": "-", "mixed": "-",
     }  # fmt: skip
 
 
 def test_losses_cover_every_kind():
-    made = table(
+    built_table = table(
         "losses",
         SCRATCH,
         cell(
@@ -473,23 +482,23 @@ def test_losses_cover_every_kind():
         ),
         cell([8.0, 8.0, 8.0], kind="ensemble", ensemble="five", size=5, test_nll=0.3),
     )
-    found = rows_of(made, "kind")
-    assert {kind for (kind,) in found} == {"scratch", "teacher", "student", "ensemble"}
-    student = found["student",]
+    actual = rows_of(built_table, "kind")
+    assert {kind for (kind,) in actual} == {"scratch", "teacher", "student", "ensemble"}
+    student = actual["student",]
     assert (student["train_kl"], student["train_cross_entropy"]) == pytest.approx((0.6, 6.0))
     assert (student["best_epoch"], student["best_test_error"]) == (31, 8.5)
     assert student["best_train_kl"] == pytest.approx(0.4)
-    assert found["teacher",]["train_nll"] == pytest.approx(0.2)
-    assert found["ensemble",]["test_nll"] == pytest.approx(0.3)
+    assert actual["teacher",]["train_nll"] == pytest.approx(0.2)
+    assert actual["ensemble",]["test_nll"] == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("name", load_tables())
 def test_a_table_of_nothing(name):
     empty = pd.DataFrame(columns=COLUMNS)
-    made = render_table_by_name(name, empty)
-    assert made.name == name and made.data.empty
-    assert "No run of this study" in table_to_markdown(made)
-    assert isinstance(table_to_csv(made), str)
+    result = render_table_by_name(name, empty)
+    assert result.name == name and result.data.empty
+    assert "No run of this study" in table_to_markdown(result)
+    assert isinstance(table_to_csv(result), str)
 
 
 @pytest.mark.parametrize("name", load_tables())
@@ -504,20 +513,20 @@ def test_a_frame_from_csv_gives_the_same_and_is_left_alone(name):
         cell([8.0, 8.0, 8.0], kind="ensemble", ensemble="five", size=5),
     )
     before = rows.copy()
-    made = render_table_by_name(name, rows)
+    result = render_table_by_name(name, rows)
     pd.testing.assert_frame_equal(rows, before)
     read = pd.read_csv(io.StringIO(rows.to_csv(index=False)))
-    assert table_to_markdown(render_table_by_name(name, read)) == table_to_markdown(made)
-    assert table_to_csv(render_table_by_name(name, read)) == table_to_csv(made)
+    assert table_to_markdown(render_table_by_name(name, read)) == table_to_markdown(result)
+    assert table_to_csv(render_table_by_name(name, read)) == table_to_csv(result)
 
 
 def test_markdown_and_csv():
-    made = table("teacher_size", SCRATCH, cell([9.0, 9.0, 10.0], teacher="mid"))
-    lines = table_to_markdown(made).splitlines()
+    built_table = table("teacher_size", SCRATCH, cell([9.0, 9.0, 10.0], teacher="mid"))
+    lines = table_to_markdown(built_table).splitlines()
     assert lines[0].startswith("**Teachers of rising size.** Top-1 test error")
     assert lines[1] == "" and lines[2].startswith("| student")
     assert len(lines) == 6
-    back = pd.read_csv(io.StringIO(table_to_csv(made)))
+    back = pd.read_csv(io.StringIO(table_to_csv(built_table)))
     assert back.vs_scratch[1] == pytest.approx(-5 / 3)
 
 

@@ -22,8 +22,8 @@ def table(*cells):
 def test_by_hand():
     """Each stands against the method that is alike in all else, paired by seed."""
     cold = cell([1.0, 1.0, 1.0], method="cold", **OTHER)  # without, and of nobody here
-    made = table(SCRATCH, MUCH, PLAIN, LITTLE, cold)
-    rows = made.data.to_dict("records")
+    built_table = table(SCRATCH, MUCH, PLAIN, LITTLE, cold)
+    rows = built_table.data.to_dict("records")
     assert [(row["method"], row["unlabelled"]) for row in rows] == [
         *(("kd", 0), ("little", 16), ("much", 64)),
     ]
@@ -36,19 +36,21 @@ def test_by_hand():
     # Five differences hold together: each has the interval of 1 - 0.05 / 5.
     oracle = stats.ttest_rel([6.0, 7.0, 9.0], [9.0, 9.0, 10.0]).confidence_interval(0.99)
     assert (much["vs_without_low"], much["vs_without_high"]) == pytest.approx(tuple(oracle))
-    shown = made.display.iloc[2]
-    assert shown["unlabelled beside a batch"] == "64" and shown["unlabelled in all"] == "500"
-    assert shown["kind of method"] == "KD with unlabelled images"
-    assert shown["against without"].startswith("-2.0 ± ")
+    displayed = built_table.display.iloc[2]
+    assert (
+        displayed["unlabelled beside a batch"] == "64" and displayed["unlabelled in all"] == "500"
+    )
+    assert displayed["kind of method"] == "KD with unlabelled images"
+    assert displayed["against without"].startswith("-2.0 ± ")
 
 
 def test_what_has_no_partner_says_nothing_of_one():
     more = cell([5.0, 5.0, 5.0], method="more", unlabelled=8, **MORE, **OTHER)
-    made = table(SCRATCH, more, PLAIN)
-    (row,) = made.data.to_dict("records")
+    built_table = table(SCRATCH, more, PLAIN)
+    (row,) = built_table.data.to_dict("records")
     assert row["method"] == "more" and "vs_without" not in row
     assert row["vs_scratch"] == pytest.approx(-6)
-    assert made.display["against without"][0] == "-"
+    assert built_table.display["against without"][0] == "-"
 
 
 def test_a_study_without_any_has_no_row():

@@ -134,33 +134,33 @@ def test_a_sealed_line_of_another_form_is_refused(path):
 
 
 def test_a_store_knows_what_its_archive_knows(path):
-    place = Store(path.parent)
-    assert place.load_records("runs") == {"b": RECORD} and set(place.load_records("probes")) == {
+    store = Store(path.parent)
+    assert store.load_records("runs") == {"b": RECORD} and set(store.load_records("probes")) == {
         "d"
     }
     assert (
-        place.load_curve("b") == CURVE
-        and place.load_curve("a") is None
-        and place.load_curve("x") is None
+        store.load_curve("b") == CURVE
+        and store.load_curve("a") is None
+        and store.load_curve("x") is None
     )
     assert (
-        place.failure_reason("runs", "a") == "no memory: ü"
-        and place.failure_reason("runs", "b") is None
+        store.failure_reason("runs", "a") == "no memory: ü"
+        and store.failure_reason("runs", "b") is None
     )
-    assert place.load_wrong_images()["b"] == {"digest": "ab" * 32, **WRONG, "missed": None}
-    assert place.archive_only_names("runs") == {"b"}
-    assert place.has_record("runs", "b") and not place.has_record("runs", "a")
+    assert store.load_wrong_images()["b"] == {"digest": "ab" * 32, **WRONG, "missed": None}
+    assert store.archive_only_names("runs") == {"b"}
+    assert store.has_record("runs", "b") and not store.has_record("runs", "a")
 
 
 def test_where_both_are_there_the_folder_speaks(path):
-    place = Store(path.parent)
-    path = run_folder.curve_path(place.run("b"))
+    store = Store(path.parent)
+    path = run_folder.curve_path(store.run("b"))
     write_bytes(path, b'{"epoch": 9}\n')
     listed = {"files": {path.name: compute_file_info(path)}}
-    records.publish_record(place.run("b"), RECORD | {"status": "diverged"} | listed)
-    assert place.load_records("runs")["b"]["status"] == "diverged"
-    assert place.archive_only_names("runs") == set()
-    assert place.load_curve("b") == [{"epoch": 9}]
-    (place.run("a")).mkdir()
-    (place.run("a") / "failure.json").write_text('{"reason": "killed"}')
-    assert place.failure_reason("runs", "a") == "killed"
+    records.publish_record(store.run("b"), RECORD | {"status": "diverged"} | listed)
+    assert store.load_records("runs")["b"]["status"] == "diverged"
+    assert store.archive_only_names("runs") == set()
+    assert store.load_curve("b") == [{"epoch": 9}]
+    (store.run("a")).mkdir()
+    (store.run("a") / "failure.json").write_text('{"reason": "killed"}')
+    assert store.failure_reason("runs", "a") == "killed"

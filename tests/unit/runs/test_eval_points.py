@@ -14,10 +14,10 @@ def record(best: int | None, *files: str) -> dict:
     return {"last": {"epoch": 9}, "best": at_best, "files": listed}
 
 
-def found(best, *files):
-    made = record(best, *files)
+def actual(best, *files):
+    result = record(best, *files)
     paths = [
-        each(RUN, made, reading)
+        each(RUN, result, reading)
         for reading in records.EVAL_POINTS
         for each in (records.find_weights_path, records.find_outputs_path)
     ]
@@ -25,11 +25,11 @@ def found(best, *files):
 
 
 def test_where_each_reading_lies():
-    assert found(4, *FILES) == list(FILES)
-    assert found(9, *FILES[:2]) == [*FILES[:2], *FILES[:2]]  # the best epoch is the last
-    assert found(4, *FILES[:2]) == [*FILES[:2], None, None]  # made before both were kept
-    assert found(None, *FILES[:2]) == [*FILES[:2], None, None]  # no validation
-    assert found(4) == [None] * 4  # records alone
+    assert actual(4, *FILES) == list(FILES)
+    assert actual(9, *FILES[:2]) == [*FILES[:2], *FILES[:2]]  # the best epoch is the last
+    assert actual(4, *FILES[:2]) == [*FILES[:2], None, None]  # made before both were kept
+    assert actual(None, *FILES[:2]) == [*FILES[:2], None, None]  # no validation
+    assert actual(4) == [None] * 4  # records alone
 
 
 def test_which_epoch_it_is():

@@ -169,8 +169,8 @@ def test_a_killed_writer_leaves_the_old_file(path):
         "os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
         f"write_bytes({str(path)!r}, b'new')"
     )
-    done = subprocess.run([sys.executable, "-c", code])
-    assert done.returncode == -signal.SIGKILL
+    process = subprocess.run([sys.executable, "-c", code])
+    assert process.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
 
 
@@ -192,10 +192,10 @@ def small_disk(tmp_path):
     """A file system of 64 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(
+    process = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True
     )
-    if done.returncode:
+    if process.returncode:
         pytest.skip("a file system cannot be mounted here")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)

@@ -21,14 +21,14 @@ LABELS = RNG.randint(0, 10, 200)
 
 
 def test_against_scipy_and_scikit_learn():
-    found = metrics.compute_metrics(LOGITS, LABELS)
+    actual = metrics.compute_metrics(LOGITS, LABELS)
     p = softmax(LOGITS.astype(np.float64), axis=1)
-    assert found["n"] == 200
-    assert found["accuracy"] == accuracy_score(LABELS, p.argmax(1))
-    assert found["nll"] == pytest.approx(log_loss(LABELS, p, labels=range(10)))
-    assert found["entropy"] == pytest.approx(stats.entropy(p, axis=1).mean())
-    assert found["confidence"] == pytest.approx(p.max(1).mean())
-    assert not {"kl", "agreement", "cross_entropy"} & set(found)
+    assert actual["n"] == 200
+    assert actual["accuracy"] == accuracy_score(LABELS, p.argmax(1))
+    assert actual["nll"] == pytest.approx(log_loss(LABELS, p, labels=range(10)))
+    assert actual["entropy"] == pytest.approx(stats.entropy(p, axis=1).mean())
+    assert actual["confidence"] == pytest.approx(p.max(1).mean())
+    assert not {"kl", "agreement", "cross_entropy"} & set(actual)
 
 
 def test_a_million_images_are_looked_at_in_parts(monkeypatch):
@@ -39,46 +39,46 @@ def test_a_million_images_are_looked_at_in_parts(monkeypatch):
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
 def test_against_a_teacher_by_scipy(temperature):
-    found = metrics.compute_metrics(LOGITS, LABELS, TEACHER, temperature)
+    actual = metrics.compute_metrics(LOGITS, LABELS, TEACHER, temperature)
     student, teacher = (softmax(z.astype(float) / temperature, axis=1) for z in (LOGITS, TEACHER))
     scale = temperature**2
     kl = scale * stats.entropy(teacher, student, axis=1).mean()
-    assert found["kl"] == pytest.approx(kl)
+    assert actual["kl"] == pytest.approx(kl)
     entropy = scale * stats.entropy(teacher, axis=1).mean()
-    assert found["cross_entropy"] == pytest.approx(kl + entropy)
-    assert found["agreement"] == (LOGITS.argmax(1) == TEACHER.argmax(1)).mean()
-    assert found["teacher_accuracy"] == accuracy_score(LABELS, TEACHER.argmax(1))
+    assert actual["cross_entropy"] == pytest.approx(kl + entropy)
+    assert actual["agreement"] == (LOGITS.argmax(1) == TEACHER.argmax(1)).mean()
+    assert actual["teacher_accuracy"] == accuracy_score(LABELS, TEACHER.argmax(1))
     # What does not concern the teacher stays what it was, at T = 1.
-    assert metrics.compute_metrics(LOGITS, LABELS).items() <= found.items()
+    assert metrics.compute_metrics(LOGITS, LABELS).items() <= actual.items()
 
 
 def test_the_values_of_the_peers():
     """peers.md, 6.2: worked out by hand there."""
     student = np.array([[2, -1, 0.5, 0], [0, 1, 2, -2], [1.5, 1.5, -0.5, 0.25]])
     teacher = np.array([[3, 0, -1, 1], [-1, 2, 2.5, -3], [4, 0.5, -2, 0]])
-    found = metrics.compute_metrics(student, np.array([0, 2, 1]), teacher, 4)
-    assert found["nll"] == pytest.approx(0.5488646145, abs=1e-10)
-    assert found["kl"] == pytest.approx(0.7410657469, abs=1e-10)
+    actual = metrics.compute_metrics(student, np.array([0, 2, 1]), teacher, 4)
+    assert actual["nll"] == pytest.approx(0.5488646145, abs=1e-10)
+    assert actual["kl"] == pytest.approx(0.7410657469, abs=1e-10)
 
 
 def test_the_loss_and_the_metric_are_the_same_distance():
     student, teacher, labels = map(torch.from_numpy, (LOGITS, TEACHER, LABELS))
-    found = metrics.compute_metrics(LOGITS, LABELS, TEACHER, 4.0)
-    assert float(kd(student, teacher, temperature=4.0)) == pytest.approx(found["kl"], rel=1e-5)
-    assert float(cross_entropy(student, labels)) == pytest.approx(found["nll"], rel=1e-5)
+    actual = metrics.compute_metrics(LOGITS, LABELS, TEACHER, 4.0)
+    assert float(kd(student, teacher, temperature=4.0)) == pytest.approx(actual["kl"], rel=1e-5)
+    assert float(cross_entropy(student, labels)) == pytest.approx(actual["nll"], rel=1e-5)
 
 
 def test_a_student_that_is_its_teacher():
-    found = metrics.compute_metrics(LOGITS, LABELS, LOGITS, 4.0)
-    assert found["kl"] == 0 and found["agreement"] == 1
-    assert found["teacher_accuracy"] == found["accuracy"]
+    actual = metrics.compute_metrics(LOGITS, LABELS, LOGITS, 4.0)
+    assert actual["kl"] == 0 and actual["agreement"] == 1
+    assert actual["teacher_accuracy"] == actual["accuracy"]
 
 
 def test_logits_of_any_size_give_finite_numbers():
     logits = np.array([[1000.0, -1000.0], [-1000.0, 1000.0]], np.float32)
-    found = metrics.compute_metrics(logits, np.array([0, 0]), -logits, 4.0)
-    assert all(math.isfinite(value) for value in found.values())
-    assert found["nll"] == pytest.approx(1000) and found["accuracy"] == 0.5
+    actual = metrics.compute_metrics(logits, np.array([0, 0]), -logits, 4.0)
+    assert all(math.isfinite(value) for value in actual.values())
+    assert actual["nll"] == pytest.approx(1000) and actual["accuracy"] == 0.5
     shifted = metrics.compute_metrics(LOGITS + 500, LABELS, TEACHER - 300, 4.0)
     for key, value in metrics.compute_metrics(LOGITS, LABELS, TEACHER, 4.0).items():
         assert shifted[key] == pytest.approx(value, rel=1e-3)
@@ -115,8 +115,8 @@ def test_calibration_against_a_slow_twin():
         rng = np.random.RandomState(seed)
         confidence = rng.uniform(0.01, 1, 300)
         correct = rng.uniform(size=300) < confidence
-        found = metrics.calibration_error(confidence, correct)
-        assert found == pytest.approx(slow_twin(confidence, correct))
+        actual = metrics.calibration_error(confidence, correct)
+        assert actual == pytest.approx(slow_twin(confidence, correct))
 
 
 def test_calibration_at_the_ends():

@@ -12,15 +12,15 @@ RECORD = {"digest": "ab" * 32, "status": "done", "reason": None, "last": {"accur
 
 
 def test_a_record_comes_back_under_both_of_its_names(tmp_path):
-    place = Store(tmp_path)
-    folder = place.run("wrn-1")
+    store = Store(tmp_path)
+    folder = store.run("wrn-1")
     assert records.read_record(folder, RECORD["digest"]) is None
     records.publish_record(folder, RECORD)
     for name in (records.RECORD_FILE, records.RECORD_COPY_FILE):
         assert records.read_record(folder, RECORD["digest"], name) == RECORD
         assert RECORD.items() <= json.loads((folder / name).read_text()).items()
-    assert place.load_records("runs") == {"wrn-1": RECORD}
-    assert place.load_records("ensembles") == {}
+    assert store.load_records("runs") == {"wrn-1": RECORD}
+    assert store.load_records("ensembles") == {}
 
 
 def test_a_record_read_and_published_again_is_the_same(tmp_path):
@@ -41,11 +41,11 @@ def test_every_flipped_bit_and_truncation_of_a_record_is_found(tmp_path):
         for damaged in (flipped, whole[:position]):
             path.write_bytes(damaged)
             try:
-                found = records.read_record(tmp_path, RECORD["digest"])
+                actual = records.read_record(tmp_path, RECORD["digest"])
             except StoreError as error:
                 assert str(path) in str(error) and f"remove its folder {tmp_path}" in str(error)
             else:
-                assert found == RECORD  # only the last brace and line feed were hit
+                assert actual == RECORD  # only the last brace and line feed were hit
                 harmless += 1
     assert harmless <= 8
 
@@ -73,7 +73,7 @@ def test_time_and_machine_do_not_make_another_run():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"status": "diverged"}, "status"),
         ({"last": {"accuracy": 0.2}}, "last"),
@@ -82,9 +82,9 @@ def test_time_and_machine_do_not_make_another_run():
         ({"files": {"b": {"sha256": "z"}, "c": {}}}, "file b"),
     ],
 )
-def test_what_two_records_disagree_about(change, said):
-    assert records.diff_records(FULL, FULL | change) == said
-    assert records.diff_records(FULL | change, FULL) == said
+def test_what_two_records_disagree_about(change, message):
+    assert records.diff_records(FULL, FULL | change) == message
+    assert records.diff_records(FULL | change, FULL) == message
 
 
 def test_more_or_fewer_checkpoints_do_not_make_another_run():

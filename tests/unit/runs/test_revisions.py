@@ -21,9 +21,9 @@ def specs() -> dict[str, dict]:
     plan = planned()
     kd, at = (cell.run for cell in plan.cells)
     kinds = {"table": plan.logit_caches, "ensemble": plan.ensembles, "probe": plan.probes}
-    found = {kind: next(iter(items.values())).spec.to_dict() for kind, items in kinds.items()}
+    actual = {kind: next(iter(items.values())).spec.to_dict() for kind, items in kinds.items()}
     runs = {"labels": next(iter(plan.runs.values())), "kd": kd, "at": at}
-    return found | {name: run.spec.to_dict() for name, run in runs.items()}
+    return actual | {name: run.spec.to_dict() for name, run in runs.items()}
 
 
 RUN = DATA | {"wrn", "training", "evaluation"}
@@ -41,8 +41,8 @@ EXPECTED = {
 def test_what_each_kind_of_spec_states_by_hand(kind):
     spec = specs()[kind]
     for form in (spec, json.loads(hashing.canonical_json(spec))):  # as a job gets it
-        found = list(validate.find_revisions(form))
-        assert {behaviour for behaviour, _ in found} == EXPECTED[kind]
+        actual = list(validate.find_revisions(form))
+        assert {behaviour for behaviour, _ in actual} == EXPECTED[kind]
         validate.check_revisions("it", form, EXPECTED[kind])
 
 
@@ -60,18 +60,20 @@ def places(spec, path=()):
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_every_one_that_is_raised_is_refused_by_its_name(kind):
     spec = specs()[kind]
-    found = list(places(spec))
-    assert len(found) == len(EXPECTED[kind])
+    actual = list(places(spec))
+    assert len(actual) == len(EXPECTED[kind])
     refused = set()
-    for *keys, last in found:
+    for *keys, last in actual:
         older = copy.deepcopy(spec)
         part = older
         for key in keys:
             part = part[key]
         part[last] = 99
-        with pytest.raises(KdpipeError, match=r"it: its spec means revision 99 of .*again") as said:
+        with pytest.raises(
+            KdpipeError, match=r"it: its spec means revision 99 of .*again"
+        ) as message:
             validate.check_revisions("it", older, ())
-        refused.add(str(said.value).split(" of ")[1].split(",")[0])
+        refused.add(str(message.value).split(" of ")[1].split(",")[0])
     assert refused == EXPECTED[kind]
 
 

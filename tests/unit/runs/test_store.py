@@ -17,72 +17,72 @@ from kdpipe.runs.store import Store
 
 
 def test_a_run_is_found_by_its_digest(tmp_path):
-    place = Store(tmp_path)
-    folder = place.run("wrn10-1-labels-2e-s0-" + "ab" * 6)
+    store = Store(tmp_path)
+    folder = store.run("wrn10-1-labels-2e-s0-" + "ab" * 6)
     folder.mkdir(parents=True)
-    place.run("wrn10-1-labels-2e-s0-" + "cd" * 6).mkdir()
-    assert place.find_run("ab" * 32) == folder
+    store.run("wrn10-1-labels-2e-s0-" + "cd" * 6).mkdir()
+    assert store.find_run("ab" * 32) == folder
     with pytest.raises(StoreError, match=r"no run with digest efefefefefef.*run the study again"):
-        place.find_run("ef" * 32)
+        store.find_run("ef" * 32)
 
 
 def test_a_folder_moved_aside_is_not_the_run(tmp_path):
     """Neither to write into nor to learn from; what it holds is said where a parent is missing."""
-    place, name = Store(tmp_path), "wrn10-1-labels-2e-s0-" + "ab" * 6
-    aside = place.run(f"old-{name}")
+    store, name = Store(tmp_path), "wrn10-1-labels-2e-s0-" + "ab" * 6
+    aside = store.run(f"old-{name}")
     records.publish_record(aside, {"digest": "ab" * 32, "status": "done", "name": name})
     with pytest.raises(StoreError, match=f"rename {aside} to {name}, or run the study again"):
-        place.find_run("ab" * 32)
-    assert set(place.load_records("runs")) == set()
-    place.run(name).mkdir()
-    assert place.find_run("ab" * 32) == place.run(name)  # at work on it
-    records.publish_record(place.run(name), {"digest": "ab" * 32, "status": "done", "name": name})
+        store.find_run("ab" * 32)
+    assert set(store.load_records("runs")) == set()
+    store.run(name).mkdir()
+    assert store.find_run("ab" * 32) == store.run(name)  # at work on it
+    records.publish_record(store.run(name), {"digest": "ab" * 32, "status": "done", "name": name})
     records.publish_record(
-        place.run(f"z-{name}"), {"digest": "ab" * 32, "status": "done", "name": name}
+        store.run(f"z-{name}"), {"digest": "ab" * 32, "status": "done", "name": name}
     )
-    assert place.find_run("ab" * 32) == place.run(name)
-    assert set(place.load_records("runs")) == {name}
+    assert store.find_run("ab" * 32) == store.run(name)
+    assert set(store.load_records("runs")) == {name}
 
 
 # --- one damaged record
 
 
-def published(place, name, **more):
+def published(store, name, **more):
     digest = f"{name:0<64}"
     records.publish_record(
-        place.run(name), {"digest": digest, "status": "done", "name": name, **more}
+        store.run(name), {"digest": digest, "status": "done", "name": name, **more}
     )
-    return place.run(name)
+    return store.run(name)
 
 
 def test_a_damaged_record_hides_no_other_and_is_put_back_from_its_copy(tmp_path):
-    place = Store(tmp_path)
+    store = Store(tmp_path)
     for name in "abc":
-        published(place, name)
-    whole = (place.run("a") / "record.json").read_bytes()
-    (place.run("a") / "record.json").write_bytes(whole[:-30])
+        published(store, name)
+    whole = (store.run("a") / "record.json").read_bytes()
+    (store.run("a") / "record.json").write_bytes(whole[:-30])
     for name in ("record.json", ".record.json"):
-        (place.run("b") / name).write_bytes(b"")
-    found, damaged = place.scan_records("runs")
-    assert set(found) == {"a", "c"} and set(damaged) == {"b"}
-    assert str(place.run("b") / "record.json") in damaged["b"]
-    assert (place.run("a") / "record.json").read_bytes() == whole
+        (store.run("b") / name).write_bytes(b"")
+    actual, damaged = store.scan_records("runs")
+    assert set(actual) == {"a", "c"} and set(damaged) == {"b"}
+    assert str(store.run("b") / "record.json") in damaged["b"]
+    assert (store.run("a") / "record.json").read_bytes() == whole
 
 
 def test_a_record_that_is_gone_is_put_back_from_its_copy(tmp_path):
     """Snakemake removes the one that it knows before a job adds to a run, and may be killed."""
-    place = Store(tmp_path)
+    store = Store(tmp_path)
     for name in "abc":
-        (published(place, name) / "record.json").unlink()
-    whole = (place.run("a") / ".record.json").read_bytes()
-    (place.run("b") / ".record.json").write_bytes(whole[:-30])
-    os.rename(place.run("c"), place.run("moved"))
-    assert place.has_record("runs", "a") and not place.archive_only_names("runs")
-    found, damaged = place.scan_records("runs")
-    assert set(found) == {"a"} and set(damaged) == {"b", "moved"}
-    assert str(place.run("b") / ".record.json") in damaged["b"]
-    assert (place.run("a") / "record.json").read_bytes() == whole
-    assert not (place.run("moved") / "record.json").exists()
+        (published(store, name) / "record.json").unlink()
+    whole = (store.run("a") / ".record.json").read_bytes()
+    (store.run("b") / ".record.json").write_bytes(whole[:-30])
+    os.rename(store.run("c"), store.run("moved"))
+    assert store.has_record("runs", "a") and not store.archive_only_names("runs")
+    actual, damaged = store.scan_records("runs")
+    assert set(actual) == {"a"} and set(damaged) == {"b", "moved"}
+    assert str(store.run("b") / ".record.json") in damaged["b"]
+    assert (store.run("a") / "record.json").read_bytes() == whole
+    assert not (store.run("moved") / "record.json").exists()
 
 
 def test_a_damaged_copy_is_no_obstacle(tmp_path):
@@ -92,12 +92,12 @@ def test_a_damaged_copy_is_no_obstacle(tmp_path):
 
 
 def test_done_without_its_weights_is_damaged_among_results_alone(tmp_path):
-    place = Store(tmp_path)
-    published(place, "a", files={"weights.safetensors": {"bytes": 1, "sha256": "ab" * 32}})
-    found, damaged = place.scan_records("runs")
-    assert not found and "weights.safetensors is missing" in damaged["a"]
+    results_store = Store(tmp_path)
+    published(results_store, "a", files={"weights.safetensors": {"bytes": 1, "sha256": "ab" * 32}})
+    actual, damaged = results_store.scan_records("runs")
+    assert not actual and "weights.safetensors is missing" in damaged["a"]
     (tmp_path / store.OUTCOMES_FILE).write_text("")  # a folder of records, as kdpipe 0.1 made it
-    assert set(place.load_records("runs")) == {"a"}
+    assert set(results_store.load_records("runs")) == {"a"}
 
 
 FACTS = {"bytes": 1, "sha256": "ab" * 32}
@@ -107,38 +107,38 @@ READ = ["curve.jsonl", "outputs.safetensors", "best-outputs.safetensors"]  # by 
 @pytest.mark.parametrize("name", ["weights.safetensors", *READ])
 def test_a_file_that_a_record_lists_and_that_is_gone_is_damage(name, tmp_path):
     """Else a report is silent on the runs whose curve or outputs somebody has removed."""
-    place = Store(tmp_path)
-    folder = published(place, "a", files={name: FACTS})
+    results_store = Store(tmp_path)
+    folder = published(results_store, "a", files={name: FACTS})
     (folder / name).touch()
-    assert set(place.load_records("runs")) == {"a"}
+    assert set(results_store.load_records("runs")) == {"a"}
     (folder / name).unlink()
-    found, damaged = place.scan_records("runs")
-    assert not found and f"{folder / name} is missing" in damaged["a"]
+    actual, damaged = results_store.scan_records("runs")
+    assert not actual and f"{folder / name} is missing" in damaged["a"]
     (tmp_path / store.OUTCOMES_FILE).write_text("")  # there it may have been left out
-    assert set(place.load_records("runs")) == {"a"}
+    assert set(results_store.load_records("runs")) == {"a"}
 
 
 @pytest.mark.parametrize("name", READ)
 def test_what_an_archive_beside_them_holds_of_a_file_will_do(name, tmp_path):
-    place = Store(tmp_path)
-    published(place, "a", files={name: FACTS})
+    store = Store(tmp_path)
+    published(store, "a", files={name: FACTS})
     bits = {"images": 1, "wrong": "00"}
     held = ({"curve": []}, {"wrong": bits}, {"wrong_at_best": bits})
     for other, what in zip(READ, held, strict=True):
         entry = records.ArchiveEntry("runs", "a", "a".ljust(64, "0"), **what)
-        records.write_archive(place.archive_path, [entry])
-        found, damaged = place.scan_records("runs")
-        assert (set(found), set(damaged)) == (({"a"}, set()) if other == name else (set(), {"a"}))
+        records.write_archive(store.archive_path, [entry])
+        actual, damaged = store.scan_records("runs")
+        assert (set(actual), set(damaged)) == (({"a"}, set()) if other == name else (set(), {"a"}))
 
 
 def test_a_run_that_is_done_and_lists_no_weights_is_damaged_among_results_alone(tmp_path):
-    place = Store(tmp_path)
+    results_store = Store(tmp_path)
     trained = {"kind": "run", "device": {"type": "cpu", "name": "x"}, "seconds": {"total": 1.0}}
-    published(place, "a", spec={"recipe": {"epochs": 1}}, files={}, **trained)
-    found, damaged = place.scan_records("runs")
-    assert not found and "lists no weights.safetensors" in damaged["a"]
+    published(results_store, "a", spec={"recipe": {"epochs": 1}}, files={}, **trained)
+    actual, damaged = results_store.scan_records("runs")
+    assert not actual and "lists no weights.safetensors" in damaged["a"]
     (tmp_path / store.OUTCOMES_FILE).write_text("")
-    assert set(place.load_records("runs")) == {"a"}
+    assert set(results_store.load_records("runs")) == {"a"}
 
 
 # --- the lock

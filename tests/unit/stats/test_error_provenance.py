@@ -26,7 +26,7 @@ def error(name, row):
     return ErrorWithProvenance(100 * np.mean(row), {name: 1.0})
 
 
-def made(seeds, images, seed=0):
+def build(seeds, images, seed=0):
     """Two methods whose errors depend on the seed and on how hard the image is."""
     random = np.random.default_rng(seed)
     hard = random.normal(0, 1, images)
@@ -45,28 +45,28 @@ def grid(known, seeds):
 
 
 def test_it_is_the_crossed_estimate_of_the_outcomes_by_hand():
-    values, known = made(5, 60)
-    found = estimate_image_level(values, known.wrong).estimate
-    assert found is not None
-    assert found == decompose_variance(grid(known, 5), "seed", "image")
-    assert found.mean == pytest.approx(values.astype(float).mean())
-    assert found.levels == {"seed": 5, "image": 60}
+    values, known = build(5, 60)
+    actual = estimate_image_level(values, known.wrong).estimate
+    assert actual is not None
+    assert actual == decompose_variance(grid(known, 5), "seed", "image")
+    assert actual.mean == pytest.approx(values.astype(float).mean())
+    assert actual.levels == {"seed": 5, "image": 60}
 
 
 def test_a_constant_moves_a_seed_and_no_image():
-    values, known = made(5, 60)
+    values, known = build(5, 60)
     moved = [
         ErrorWithProvenance(one + c, one.parts, c) for one, c in zip(values, range(5), strict=True)
     ]
-    found = estimate_image_level(pd.Series(moved, dtype=object), known.wrong).estimate
-    wanted = decompose_variance(grid(known, 5) + np.arange(5)[:, None], "seed", "image")
-    assert found is not None and found.variance == pytest.approx(wanted.variance)
+    actual = estimate_image_level(pd.Series(moved, dtype=object), known.wrong).estimate
+    expected = decompose_variance(grid(known, 5) + np.arange(5)[:, None], "seed", "image")
+    assert actual is not None and actual.variance == pytest.approx(expected.variance)
     twice = moved[1] * 2 - moved[3]
     assert isinstance(twice, ErrorWithProvenance) and twice.constant == 2 * 1 - 3
 
 
 def test_its_facts_are_plain():
-    values, known = made(5, 60)
+    values, known = build(5, 60)
     facts = estimate_image_level(values, known.wrong).to_json(0.9)
     assert json.loads(json.dumps(facts)) == facts
     assert facts["low"] < float(values.mean()) < facts["high"] and facts["level"] == 0.9
@@ -74,7 +74,7 @@ def test_its_facts_are_plain():
 
 
 def test_what_has_no_second_interval_says_why():
-    values, known = made(6, 100)
+    values, known = build(6, 100)
     one_less = {name: row for name, row in known.rows.items() if name != "b3"}
     cases = [
         (pd.Series([0.5, 0.7, 0.2, 0.1, 0.4]), known.wrong, "not a sum of test errors"),
@@ -85,17 +85,17 @@ def test_what_has_no_second_interval_says_why():
         (values, Known({}).wrong, "holds no outputs"),
         (values, Known(one_less).wrong, "no outputs of b3"),
     ]
-    for one, wrong, why in cases:
-        found = estimate_image_level(one, wrong)
+    for one, errors, why in cases:
+        actual = estimate_image_level(one, errors)
         assert (
-            why in found.why
-            and found.estimate is None
-            and found.to_json(0.95) == {"why": found.why}
+            why in actual.why
+            and actual.estimate is None
+            and actual.to_json(0.95) == {"why": actual.why}
         )
 
 
 def test_outcomes_of_other_runs_are_refused():
-    values, known = made(6, 100)
+    values, known = build(6, 100)
     known.rows["a2"] = ~known.rows["a2"]
     with pytest.raises(StoreError, match="a2, b2 are not those of their records"):
         estimate_image_level(values, known.wrong)

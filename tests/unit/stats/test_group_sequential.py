@@ -29,8 +29,8 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("count", PUBLISHED)
 def test_bounds_are_the_published_ones(count):
-    found = compute_nominal_levels([(i + 1) / count for i in range(count)], 0.025)
-    assert stats.norm.isf(found) == pytest.approx(PUBLISHED[count], abs=2e-4)
+    actual = compute_nominal_levels([(i + 1) / count for i in range(count)], 0.025)
+    assert stats.norm.isf(actual) == pytest.approx(PUBLISHED[count], abs=2e-4)
 
 
 @pytest.mark.parametrize("times", [[0.375, 0.625, 1.0], [0.3, 1.0], [1.0]])
@@ -113,12 +113,12 @@ def test_a_family_at_looks_errs_in_5_percent_too():
     values = np.random.default_rng(1).normal(size=(8, 4_000, 3))
     p = t_tests(values, counts)
     both = np.concatenate([p, 1 - p], axis=2)
-    wrong = np.zeros(len(both[0]), bool)
+    errors = np.zeros(len(both[0]), bool)
     for number, at_look in enumerate(both, 1):
         look = InterimAnalysis(counts, number)
         least = np.array([look.adjust_p(one) for one in at_look.min(axis=1)])
-        wrong |= least * 6 < 0.05  # Holm's first step, the only one that counts of pure noise
-    assert 0.038 < wrong.mean() < 0.06
+        errors |= least * 6 < 0.05  # Holm's first step, the only one that counts of pure noise
+    assert 0.038 < errors.mean() < 0.06
     few = [[InterimAnalysis(counts, 2).adjust_p(one) for one in row] for row in both[1][:200]]
     firsts = [min(adjust_holm(row)) < 0.05 for row in few]
     assert firsts == [min(row) * 6 < 0.05 for row in few]

@@ -49,7 +49,7 @@ def written_out(y, variances, x):
 
 def test_with_known_variances_it_is_the_conditional_normal(monkeypatch):
     variances = np.array([0.4, 0.2, 0.05, 0.1])
-    monkeypatch.setattr(posterior, "_fit_variances", lambda *given: variances)
+    monkeypatch.setattr(posterior, "_fit_variances", lambda *inputs: variances)
     y = some()
     belief = posterior.fit_posterior(y, GROUPS, X)
     mean, covariance = written_out(y, variances, X)
@@ -73,7 +73,7 @@ def test_the_variances_are_the_likeliest_weighed():
         np.eye(24),
     ]
     same = [one.astype(float) for one in same]
-    found = posterior._fit_variances(y.ravel(), levels, same, 1.0)
+    actual = posterior._fit_variances(y.ravel(), levels, same, 1.0)
     contrasts = np.linalg.svd(levels.T)[2][3:]
 
     def density(variances):
@@ -82,10 +82,10 @@ def test_the_variances_are_the_likeliest_weighed():
         value = multivariate_normal(np.zeros(21), at).logpdf(contrasts @ y.ravel())
         return value + np.log(variances).sum() / 2
 
-    best = density(found)
+    best = density(actual)
     for factor in (0.8, 0.95, 1.05, 1.25):
         for i in range(4):
-            other = found.copy()
+            other = actual.copy()
             other[i] *= factor
             assert density(other) < best + 1e-6
 

@@ -12,9 +12,9 @@ from kdpipe.stats.variance_components import CrossedMean, decompose_variance
 
 def test_power_is_that_of_the_noncentral_t():
     for df, level, effect in ((4, 0.05, 1.3), (2, 0.01, 3.0), (29, 0.002, 0.7)):
-        found = compute_power(effect, 0.4, df, level)
-        wanted = stats.nct.sf(stats.t.isf(level, df), df, effect / 0.4)
-        assert found == pytest.approx(wanted, rel=1e-6)
+        actual = compute_power(effect, 0.4, df, level)
+        expected = stats.nct.sf(stats.t.isf(level, df), df, effect / 0.4)
+        assert actual == pytest.approx(expected, rel=1e-6)
     assert compute_power(0.0, 1.0, 4, 0.05) == pytest.approx(0.05)
     assert (compute_power(0.1, 0.0, 4), compute_power(0.0, 0.0, 4)) == (1.0, 0.0)
     assert math.isnan(compute_power(math.nan, 1.0, 4)) and math.isnan(
@@ -25,8 +25,8 @@ def test_power_is_that_of_the_noncentral_t():
 def test_power_is_the_share_of_simulated_tests():
     values = np.random.default_rng(0).normal(0.8, 1.0, (20_000, 5))
     t = values.mean(axis=1) / (values.std(axis=1, ddof=1) / math.sqrt(5))
-    found = (t > stats.t.isf(0.05, 4)).mean()
-    assert compute_power(0.8, 1 / math.sqrt(5), 4) == pytest.approx(found, abs=0.012)
+    actual = (t > stats.t.isf(0.05, 4)).mean()
+    assert compute_power(0.8, 1 / math.sqrt(5), 4) == pytest.approx(actual, abs=0.012)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.05 / 8, 0.05 / 44])
@@ -68,12 +68,12 @@ def test_three_splits_keep_the_degrees_of_freedom_down():
     )
     n = find_seeds_needed(sd, 1.1, 0.8, 0.0125, fixed)  # as if they were known
     assert n is not None
-    random, found = np.random.default_rng(0), []
+    random, actual = np.random.default_rng(0), []
     for _ in range(400):
         by_seed, by_split = random.normal(0, 0.3, (n, 1)), random.normal(0, 0.35, 3)
         values = 1.1 + by_seed + by_split + random.normal(0, 0.5, (n, 3))
-        found.append(decompose_variance(values, "seed", "split").compute_p_above() < 0.0125)
-    assert np.mean(found) < 0.7
+        actual.append(decompose_variance(values, "seed", "split").compute_p_above() < 0.0125)
+    assert np.mean(actual) < 0.7
 
 
 def test_many_seeds_are_counted_where_splits_leave_enough():

@@ -27,23 +27,23 @@ def every_draw():
 
 
 def test_ranks_are_those_of_every_draw_of_the_seeds():
-    found = rank_options(ERRORS)
-    assert [(found[name].rank, found[name].total) for name in "abc"] == [(1, 3), (2, 3), (3, 3)]
+    actual = rank_options(ERRORS)
+    assert [(actual[name].rank, actual[name].total) for name in "abc"] == [(1, 3), (2, 3), (3, 3)]
     draws = every_draw()
     share = np.mean([0.5 if abs(a - b) < 1e-9 else float(a < b) for a, b, _ in draws])
-    assert found["a"].p_best == pytest.approx(share, abs=0.02)
-    assert found["b"].p_best == pytest.approx(1 - share, abs=0.02) and found["c"].p_best == 0
-    assert (found["a"].low, found["a"].high) == (1, 2)
-    assert (found["c"].low, found["c"].high) == (3, 3)
-    assert rank_options(ERRORS) == found  # drawn, and yet the same
+    assert actual["a"].p_best == pytest.approx(share, abs=0.02)
+    assert actual["b"].p_best == pytest.approx(1 - share, abs=0.02) and actual["c"].p_best == 0
+    assert (actual["a"].low, actual["a"].high) == (1, 2)
+    assert (actual["c"].low, actual["c"].high) == (3, 3)
+    assert rank_options(ERRORS) == actual  # drawn, and yet the same
 
 
 def test_ties_share_their_place():
-    found = rank_options(
+    actual = rank_options(
         pd.DataFrame({"a": [1.0] * 5, "b": [1.0] * 5, "c": [0.1, 0.2, 0.3, 0.1, 0.1]})
     )
-    assert (found["a"].rank, found["b"].rank, found["c"].rank) == (2.5, 2.5, 1.0)
-    assert (found["a"].low, found["a"].high, found["a"].p_best, found["c"].p_best) == (
+    assert (actual["a"].rank, actual["b"].rank, actual["c"].rank) == (2.5, 2.5, 1.0)
+    assert (actual["a"].low, actual["a"].high, actual["a"].p_best, actual["c"].p_best) == (
         2.5,
         2.5,
         0,
@@ -58,10 +58,10 @@ def test_ties_share_their_place():
 def test_what_has_no_result_is_set_aside_and_seeds_are_those_of_all():
     holes = ERRORS.assign(d=math.nan)
     holes.loc[0, "a"] = math.nan
-    found = rank_options(holes)
-    assert set(found) == {"a", "b", "c"}
-    assert math.isnan(found["a"].p_best)  # four seeds have all
-    assert found["a"].rank == 1 and found["a"].total == 3
+    actual = rank_options(holes)
+    assert set(actual) == {"a", "b", "c"}
+    assert math.isnan(actual["a"].p_best)  # four seeds have all
+    assert actual["a"].rank == 1 and actual["a"].total == 3
     assert rank_options(holes[["d"]]) == {} == rank_options(pd.DataFrame())
 
 
@@ -88,18 +88,18 @@ def test_of_several_splits_these_are_drawn_too():
     values = np.zeros((5, 3, 2))
     values[:, :, 1] = by_split
     draws = [by_split[list(draw)].mean() for draw in itertools.product(range(3), repeat=3)]
-    found = rank_options(of_units(values))
-    assert found["a"].rank == 1 and (found["a"].low, found["a"].high) == (1, 2)
-    assert found["a"].p_best == pytest.approx(np.mean(np.array(draws) > 0), abs=0.02)
+    actual = rank_options(of_units(values))
+    assert actual["a"].rank == 1 and (actual["a"].low, actual["a"].high) == (1, 2)
+    assert actual["a"].p_best == pytest.approx(np.mean(np.array(draws) > 0), abs=0.02)
     # Fifteen seeds would be sure, or nearly: seeds alone say nothing of other splits.
     alone = rank_options(pd.DataFrame(values.reshape(15, 2), columns=["a", "b"]))
-    assert alone["a"].p_best > found["a"].p_best + 0.05
+    assert alone["a"].p_best > actual["a"].p_best + 0.05
 
     whole = of_units(values)
     lacking = pd.concat(
         [whole, pd.DataFrame([[9.0, 0.0]], [replicates.make_replicate_id(5, 0)], ["a", "b"])]
     )
-    assert rank_options(lacking) == found  # a seed that lacks two splits
+    assert rank_options(lacking) == actual  # a seed that lacks two splits
     two = rank_options(of_units(values[:, :2]))
     assert two["a"].rank == 1 and math.isnan(two["a"].p_best)
 

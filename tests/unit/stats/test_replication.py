@@ -24,11 +24,11 @@ def mean(values):
 
 
 def claim(key, verdict, *contrasts):
-    found = [
+    actual = [
         {"text": text, "unit": "points", "effect": mean(values), "values": values}
         for text, values in contrasts
     ]
-    return {"id": key, "verdict": verdict, "contrasts": found}
+    return {"id": key, "verdict": verdict, "contrasts": actual}
 
 
 def test_the_interval_by_hand(replication):

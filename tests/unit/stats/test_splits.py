@@ -23,11 +23,11 @@ BY_HAND = np.array([[1.0, 4.0, 1.0], [2.0, 5.0, 5.0], [3.0, 9.0, 6.0]])
 def by_unit(values: np.ndarray) -> pd.Series:
     """A table of seeds x splits as a series by unit, in no order."""
     places = [(seed, split) for seed in range(len(values)) for split in range(len(values[0]))]
-    found = {
+    actual = {
         replicates.make_replicate_id(10 + seed, split): values[seed, split]
         for seed, split in places
     }
-    return pd.Series(dict(reversed(found.items())))
+    return pd.Series(dict(reversed(actual.items())))
 
 
 def test_a_mean_over_seeds_and_splits_by_hand():
@@ -71,8 +71,8 @@ def test_one_split_is_what_it_was_whatever_its_number():
 def test_a_seed_that_lacks_a_split_is_left_out_and_counted():
     whole, holed = by_unit(BY_HAND), by_unit(np.vstack([BY_HAND, [7.0, 8.0, math.nan]]))
     assert summarize(holed) == summarize(whole)
-    found = summarize_paired(holed + 1, by_unit(np.ones((4, 3))))
-    assert (found.n, found.mean, found.dropped) == (9, 4.0, 3)
+    actual = summarize_paired(holed + 1, by_unit(np.ones((4, 3))))
+    assert (actual.n, actual.mean, actual.dropped) == (9, 4.0, 3)
 
 
 @pytest.mark.parametrize("shape", [(5, 2), (2, 5)])
@@ -94,8 +94,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say_and_seeds_alone_do_not():
     shape = (1000, 5, 4)
     noise = random.normal(0, 0.4, (1000, 5, 1)) + random.normal(0, 1.0, (1000, 1, 4))
     values = noise + random.normal(0, 0.5, shape)
-    found = [summarize(by_unit(study)) for study in values]
-    hit = np.mean([s.low < 0 < s.high for s in found])
+    actual = [summarize(by_unit(study)) for study in values]
+    hit = np.mean([s.low < 0 < s.high for s in actual])
     of_one_kind = [summarize(study.ravel()) for study in values]
     naive = np.mean([s.low < 0 < s.high for s in of_one_kind])
     assert 0.93 <= hit <= 0.98 and naive < 0.75

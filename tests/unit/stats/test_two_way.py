@@ -29,13 +29,13 @@ def mean_squares(y):
         - y.mean(axis=1)[:, None]
         + y.mean(axis=(1, 2))[:, None, None]
     )
-    found = []
+    actual = []
     parts = ((a, rows - 1, columns), (b, columns - 1, rows), (g, (rows - 1) * (columns - 1), 1))
     for effects, df, size in parts:
         between = n * size * (effects.mean(axis=0) ** 2).sum() / df
         within = size * ((effects - effects.mean(axis=0)) ** 2).sum() / (df * (n - 1))
-        found.append((between, within))
-    return found
+        actual.append((between, within))
+    return actual
 
 
 @pytest.mark.parametrize("shape", [(5, 8, 2), (3, 2, 4), (10, 3, 3)])
@@ -44,15 +44,17 @@ def test_components_are_those_of_the_mean_squares(shape):
     y = drawn(*shape, by_row=1.0, by_column=0.7)
     (row, row_seed), (column, column_seed), (cell, cell_seed) = mean_squares(y)
     cells = (cell - cell_seed) / n
-    wanted = {
+    expected = {
         "rows": (row - row_seed) / (n * columns) - cells / columns,
         "columns": (column - column_seed) / (n * rows) - cells / rows,
         "cells": cells,
     }
-    for part, value in wanted.items():
+    for part, value in expected.items():
         assert _estimate_component(y, part) == pytest.approx(value)
     assert estimate_two_way_components(y)["seeds"] == pytest.approx(y.var(axis=0, ddof=1).mean())
-    assert compare_components(y).values.mean() == pytest.approx(wanted["rows"] - wanted["columns"])
+    assert compare_components(y).values.mean() == pytest.approx(
+        expected["rows"] - expected["columns"]
+    )
 
 
 def test_the_pseudo_values_are_those_of_leaving_each_seed_out():
@@ -66,23 +68,23 @@ def test_the_pseudo_values_are_those_of_leaving_each_seed_out():
 
 def test_the_weights_say_how_the_estimate_moves():
     y = drawn(5, 2, 3, by_row=2.0)
-    found, step = compare_components(y), 1e-6
+    actual, step = compare_components(y), 1e-6
     shift = np.random.default_rng(1).normal(0, 1, (2, 3))
-    moved = compare_components(y + step * shift).values.mean() - found.values.mean()
-    assert (found.weights * shift).sum(axis=(1, 2)).mean() == pytest.approx(moved / step, rel=1e-4)
+    moved = compare_components(y + step * shift).values.mean() - actual.values.mean()
+    assert (actual.weights * shift).sum(axis=(1, 2)).mean() == pytest.approx(moved / step, rel=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(5, 8, 2), (3, 2, 2)])
 def test_pure_noise_and_equal_shares_are_rarely_taken_for_a_difference(shape):
     # Standard deviations of unequal counts said so in 53 to 88 of 100 studies of pure noise.
     for by_both in (0.0, 1.0):
-        said = 0
+        message = 0
         for seed in range(400):
             y = drawn(*shape, seed=seed, by_row=by_both, by_column=by_both)
-            said += (
+            message += (
                 decompose_variance(compare_components(y).values, "seed").compute_p_above() < 0.05
             )
-        assert said / 400 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+        assert message / 400 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
 
 def in_splits(seeds, splits, rows, columns, seed, by_both):
@@ -102,8 +104,8 @@ def test_products_are_of_values_that_differ_in_seed_and_split():
     pairs = [(a, b) for a in flat for b in flat if a[0] != b[0] and a[1] != b[1]]
     # A form is found from that of sums: Q(a, b) = (Q(a + b) - Q(a) - Q(b)) / 2.
     one = {a: mean_form(y[a]) for a in flat}
-    wanted = np.mean([(mean_form(y[a] + y[b]) - one[a] - one[b]) / 2 for a, b in pairs])
-    assert compare_components(y).values.mean() == pytest.approx(wanted)
+    expected = np.mean([(mean_form(y[a] + y[b]) - one[a] - one[b]) / 2 for a, b in pairs])
+    assert compare_components(y).values.mean() == pytest.approx(expected)
     left = np.mean([(y[a] - y[b]) ** 2 / 2 for a, b in pairs])
     assert estimate_two_way_components(y)["seeds"] == pytest.approx(left)
 
@@ -120,8 +122,8 @@ def mean_form(layout):
 @pytest.mark.parametrize("by_both", [0.0, 1.0])
 def test_the_noise_of_splits_is_not_taken_for_capacity(by_both):
     # Products of one split made it 0.25 more.
-    found = [compare_components(in_splits(3, 3, 4, 2, seed, by_both)) for seed in range(400)]
-    judged = [decompose_variance(one.values, "seed", "split") for one in found]
+    actual = [compare_components(in_splits(3, 3, 4, 2, seed, by_both)) for seed in range(400)]
+    judged = [decompose_variance(one.values, "seed", "split") for one in actual]
     assert abs(np.mean([one.mean for one in judged])) < 0.12
     assert np.mean([one.compute_p_above() < 0.05 for one in judged]) < 0.05
     inside = [low < 0 < high for low, high in (one.compute_interval() for one in judged)]

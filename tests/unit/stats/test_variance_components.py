@@ -40,36 +40,36 @@ def squares_by_hand(values):
 
 def test_two_factors_are_the_analysis_of_variance_by_hand():
     values = drawn((5, 40), {"0": 1.0, "1": 2.0, "01": 1.0})
-    found = decompose_variance(values, "seed", "image")
+    actual = decompose_variance(values, "seed", "image")
     rows, columns, rest = squares_by_hand(values)
-    wanted = {("seed",): (rows - rest) / 40, ("image",): (columns - rest) / 5}
-    assert found.components == pytest.approx(wanted | {("seed", "image"): rest})
+    expected = {("seed",): (rows - rest) / 40, ("image",): (columns - rest) / 5}
+    assert actual.components == pytest.approx(expected | {("seed", "image"): rest})
     variance = (rows + columns - rest) / 200
     spread = (rows**2 / 4 + columns**2 / 39 + rest**2 / 156) / 200**2
-    assert (found.mean, found.variance) == pytest.approx((values.mean(), variance))
-    assert found.df == pytest.approx(variance**2 / spread)
-    assert found.compute_variance_without("seed") == pytest.approx((columns - rest) / 5 / 40)
-    half = stats.t.ppf(0.975, found.df) * math.sqrt(variance)
-    assert found.compute_interval() == pytest.approx((values.mean() - half, values.mean() + half))
+    assert (actual.mean, actual.variance) == pytest.approx((values.mean(), variance))
+    assert actual.df == pytest.approx(variance**2 / spread)
+    assert actual.compute_variance_without("seed") == pytest.approx((columns - rest) / 5 / 40)
+    half = stats.t.ppf(0.975, actual.df) * math.sqrt(variance)
+    assert actual.compute_interval() == pytest.approx((values.mean() - half, values.mean() + half))
     t = (values.mean() - 1) / math.sqrt(variance)
-    assert found.compute_p_above(1.0) == pytest.approx(stats.t.sf(t, found.df))
-    assert found.compute_p_below(1.0) == pytest.approx(stats.t.cdf(t, found.df))
+    assert actual.compute_p_above(1.0) == pytest.approx(stats.t.sf(t, actual.df))
+    assert actual.compute_p_below(1.0) == pytest.approx(stats.t.cdf(t, actual.df))
 
 
 def test_balanced_components_are_those_of_restricted_likelihood():
     # Where no component is at its border, REML of a balanced design is the analysis of variance.
     values = drawn((6, 9), {"0": 1.5, "1": 1.0, "01": 0.7}, seed=3)
-    found = decompose_variance(values, "a", "b").components
+    actual = decompose_variance(values, "a", "b").components
     table = pd.DataFrame([(i, j, y, 1) for (i, j), y in np.ndenumerate(values)], columns=[*"abyg"])
     parts = {"a": "0 + C(a)", "b": "0 + C(b)"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = smf.mixedlm("y ~ 1", table, groups="g", vc_formula=parts)
         fit = model.fit(reml=True, method=["bfgs", "powell"])
-    theirs = dict(zip(model.exog_vc.names, fit.vcomp, strict=True))
-    assert found["a",] == pytest.approx(theirs["a"], rel=0.01)
-    assert found["b",] == pytest.approx(theirs["b"], rel=0.01)
-    assert found["a", "b"] == pytest.approx(fit.scale, rel=0.01)
+    reference = dict(zip(model.exog_vc.names, fit.vcomp, strict=True))
+    assert actual["a",] == pytest.approx(reference["a"], rel=0.01)
+    assert actual["b",] == pytest.approx(reference["b"], rel=0.01)
+    assert actual["a", "b"] == pytest.approx(fit.scale, rel=0.01)
 
 
 SEEDS = {(3, 4): 0, (3, 2, 4): 1, (4, 3, 5): 0}  # of draws that leave no component below 0
@@ -106,17 +106,17 @@ def twin(values):
 def test_any_number_of_factors_agrees_with_products_of_pairs(shape):
     sets = itertools.chain(*(itertools.combinations("012"[: len(shape)], n) for n in (1, 2, 3)))
     values = drawn(shape, {"".join(some): 0.5 ** len(some) for some in sets}, seed=SEEDS[shape])
-    found = decompose_variance(values, *"abc"[: len(shape)])
-    assert min(found.components.values()) > 0
-    assert found.variance == pytest.approx(twin(values))
+    actual = decompose_variance(values, *"abc"[: len(shape)])
+    assert min(actual.components.values()) > 0
+    assert actual.variance == pytest.approx(twin(values))
 
 
 def test_of_one_factor_it_is_the_t_interval():
     values = np.array([0.3, 1.2, -0.4, 2.2, 0.9])
-    found, s = decompose_variance(values, "seed"), summarize(values)
-    assert found.compute_interval() == pytest.approx((s.low, s.high))
+    actual, s = decompose_variance(values, "seed"), summarize(values)
+    assert actual.compute_interval() == pytest.approx((s.low, s.high))
     assert (
-        found.compute_p_above(0.2) == pytest.approx(t_test_greater(values, 0.2)) and found.df == 4
+        actual.compute_p_above(0.2) == pytest.approx(t_test_greater(values, 0.2)) and actual.df == 4
     )
 
 
@@ -124,15 +124,19 @@ def test_it_never_says_less_than_the_images_allow():
     # Seeds that agree by luck: their spread is below what the images alone would give.
     values = drawn((5, 200), {"01": 3.0}, seed=1)
     values -= values.mean(axis=1, keepdims=True)
-    found = decompose_variance(values, "seed", "image")
-    assert found.components["seed",] == 0.0
-    assert found.variance >= found.components["seed", "image"] / values.size
+    actual = decompose_variance(values, "seed", "image")
+    assert actual.components["seed",] == 0.0
+    assert actual.variance >= actual.components["seed", "image"] / values.size
 
 
 def test_values_without_any_spread_have_an_interval_of_no_width():
-    found = decompose_variance(np.ones((3, 7)), "seed", "image")
-    assert found.variance == 0.0 and found.compute_interval() == (1.0, 1.0)
-    assert (found.compute_p_above(0.5), found.compute_p_above(1.0), found.compute_p_above(2.0)) == (
+    actual = decompose_variance(np.ones((3, 7)), "seed", "image")
+    assert actual.variance == 0.0 and actual.compute_interval() == (1.0, 1.0)
+    assert (
+        actual.compute_p_above(0.5),
+        actual.compute_p_above(1.0),
+        actual.compute_p_above(2.0),
+    ) == (
         0.0,
         0.5,
         1.0,
@@ -164,10 +168,10 @@ def test_what_is_not_a_full_grid_is_refused():
 def test_degrees_of_freedom_to_be_expected_are_those_found_where_nothing_is_below_0():
     a, b = np.linspace(-3, 3, 6)[:, None], np.linspace(-2, 2, 4)
     values = a + b + np.random.default_rng(3).normal(0, 0.3, (6, 4))
-    found = decompose_variance(values, "seed", "split")
-    assert min(found.components.values()) > 0
-    assert found.compute_expected_df("seed", 6) == pytest.approx(found.df)
+    actual = decompose_variance(values, "seed", "split")
+    assert min(actual.components.values()) > 0
+    assert actual.compute_expected_df("seed", 6) == pytest.approx(actual.df)
     # More seeds: their part goes and that of four splits stays.
-    assert found.compute_expected_df("seed", 10_000) == pytest.approx(3.0, abs=0.01)
+    assert actual.compute_expected_df("seed", 10_000) == pytest.approx(3.0, abs=0.01)
     one = decompose_variance(np.array([1.0, 2.0, 4.0]), "seed")
     assert one.compute_expected_df("seed", 11) == pytest.approx(10.0)

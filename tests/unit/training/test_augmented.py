@@ -27,8 +27,8 @@ def test_cut_off_it_ends_in_the_same_bytes_and_no_two_epochs_are_alike(
     ends = []
     for name in ("whole", "in parts"):
         (tmp_path / name).mkdir()
-        place = tiny_study.results(tmp_path / name, shared)
-        command = tiny_study.train(run, (), str(place.root))
+        store = tiny_study.results(tmp_path / name, shared)
+        command = tiny_study.train(run, (), str(store.root))
         for stop in (1, 2, 3) if name == "in parts" else ():
             with monkeypatch.context() as patch:
                 tiny_study.stop_after(patch, stop)
@@ -37,14 +37,14 @@ def test_cut_off_it_ends_in_the_same_bytes_and_no_two_epochs_are_alike(
             if name == "whole":
                 patch.setattr(ImageBatches, "_apply_augmentations", batch)
             assert main(command) == 0
-        ends.append(place.run(run.name))
+        ends.append(store.run(run.name))
     assert tiny_study.exact(ends[0]) == tiny_study.exact(ends[1])
-    first, second = (dict(shown(seen[half : half + 4])) for half in (0, 4))
+    first, second = (dict(displayed(seen[half : half + 4])) for half in (0, 4))
     assert first.keys() == second.keys() == set(range(64))
     assert sum(torch.equal(first[one], second[one]) for one in first) < 3
 
 
-def shown(batches):
+def displayed(batches):
     for index, x in batches:
         yield from zip(index.tolist(), x, strict=True)
 
@@ -52,10 +52,10 @@ def shown(batches):
 def test_teachers_answer_live_which_is_priced_and_no_table_is_taken():
     for data in ({"augment": {"policy": "trivial"}}, {"erase": {}}):
         study = tiny_study.study(recipe={"epochs": 50}, data=data, teacher_outputs="auto")
-        made = planner.build_plan(load.validate_study(study, "tiny"))
-        (student,) = (run for run in made.runs.values() if run.spec.teacher)
-        assert student.spec.teacher.outputs == "live" and not made.logit_caches
-        text = render.render_plan_text(made, dict.fromkeys(made.runs, "to do"))
+        plan = planner.build_plan(load.validate_study(study, "tiny"))
+        (student,) = (run for run in plan.runs.values() if run.spec.teacher)
+        assert student.spec.teacher.outputs == "live" and not plan.logit_caches
+        text = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
         price = f"{student.teacher_multiply_adds:.2e} mult-adds live"
         assert f"teacher outputs: {price} (views without end make no table)" in text
 
@@ -63,8 +63,8 @@ def test_teachers_answer_live_which_is_priced_and_no_table_is_taken():
 def test_mistakes_are_named():
     for key, value in (("augment", {"policy": "trivial"}), ("erase", {})):
         study = tiny_study.study(data={key: value}, teacher_outputs="table")
-        (said,) = [str(each) for each in mistakes(study)]
-        assert f"teacher_outputs: table holds every view of every image, and data.{key}" in said
+        (message,) = [str(each) for each in mistakes(study)]
+        assert f"teacher_outputs: table holds every view of every image, and data.{key}" in message
     for key, value, says in (
         ("augment", {"policy": "auto"}, "data.augment.policy"),
         ("augment", {"policy": "trivial", "magnitude": 1}, "are of policy: rand"),
@@ -72,8 +72,8 @@ def test_mistakes_are_named():
         ("erase", {"scale": [0.5, 0.1]}, "scale: must rise, got [0.5, 0.1]"),
         ("erase", {"probability": 0}, "data.erase.probability"),
     ):
-        (said,) = [str(each) for each in mistakes(tiny_study.study(data={key: value}))]
-        assert says in said, said
+        (message,) = [str(each) for each in mistakes(tiny_study.study(data={key: value}))]
+        assert says in message, message
 
 
 def mistakes(study):

@@ -43,35 +43,35 @@ class Calls(TorchDispatchMode):
         self.now = Counter()
 
 
-def steps(place, monkeypatch, **changes):
+def steps(store, monkeypatch, **changes):
     """The calls of each step of a student's second epoch."""
     plan = tiny_study.planned(**{"teacher_outputs": "table", "data": {"pad": 4}} | changes)
     student = next(run for run in plan.runs.values() if run.parents)
     epoch = student.spec.teacher.members[0].epoch
-    train_run(student.parents[0].spec, [epoch], place)
+    train_run(student.parents[0].spec, [epoch], store)
     for table in student.logit_caches:
-        cache_logits(table.spec, place)
+        cache_logits(table.spec, store)
     calls, note = Calls(), evaluate.log_batch
 
-    def noted(*given):
-        note(*given)
+    def noted(*inputs):
+        note(*inputs)
         calls.note()
 
     monkeypatch.setattr(evaluate, "log_batch", noted)
     with calls:
-        train_run(student.spec, [], place)
+        train_run(student.spec, [], store)
     a_epoch = len(calls.steps) // 2
     return calls.steps[a_epoch + 1 :]  # the first has validation before it
 
 
-def test_kernels_of_a_step_stay_below_a_ceiling(place, monkeypatch):
-    found = steps(place, monkeypatch, main={"students": ["wrn16-1"]})
-    assert len(found) == 3 and all(step == found[0] for step in found)
-    assert found[0].total() <= CEILING, found[0].most_common()
+def test_kernels_of_a_step_stay_below_a_ceiling(store, monkeypatch):
+    actual = steps(store, monkeypatch, main={"students": ["wrn16-1"]})
+    assert len(actual) == 3 and all(step == actual[0] for step in actual)
+    assert actual[0].total() <= CEILING, actual[0].most_common()
     # 15 convolutions, 13 normalisations and activations, forward and backward: nothing for counts.
-    assert found[0]["convolution"] == 15 and found[0]["native_batch_norm_backward"] == 13
-    assert found[0]["add_"] == 0 and found[0]["copy_"] == 1
-    assert "_local_scalar_dense" not in found[0] and "nonzero" not in found[0]
+    assert actual[0]["convolution"] == 15 and actual[0]["native_batch_norm_backward"] == 13
+    assert actual[0]["add_"] == 0 and actual[0]["copy_"] == 1
+    assert "_local_scalar_dense" not in actual[0] and "nonzero" not in actual[0]
 
 
 class Fused(TorchDispatchMode):
@@ -123,7 +123,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_no_step_reads_a_value_back(place, monkeypatch, case):
+def test_no_step_reads_a_value_back(store, monkeypatch, case):
     """The real loop on `meta`, a device without numbers: whatever reads one fails there, and so
     does what is on two devices at once. What is read at the end of an epoch is left out.
     """
@@ -134,9 +134,9 @@ def test_no_step_reads_a_value_back(place, monkeypatch, case):
     run = next(run for run in plan.runs.values() if bool(run.parents) == taught)
     if taught:
         epoch = run.spec.teacher.members[0].epoch
-        train_run(run.parents[0].spec, [epoch], place)
+        train_run(run.parents[0].spec, [epoch], store)
     for table in run.logit_caches:
-        cache_logits(table.spec, place)
+        cache_logits(table.spec, store)
     noted, note = [], evaluate.log_batch
     monkeypatch.setattr(determinism, "prepare_torch_device", lambda *_: torch.device("meta"))
     monkeypatch.setattr(cached, "_check_against_teacher", lambda *_: None)
@@ -149,8 +149,8 @@ def test_no_step_reads_a_value_back(place, monkeypatch, case):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     fused = Fused()
 
-    def step_is_over(*given):
-        noted.append(note(*given))
+    def step_is_over(*inputs):
+        noted.append(note(*inputs))
         fused.steps = True
 
     def epoch_is_over(*_):
@@ -160,6 +160,6 @@ def test_no_step_reads_a_value_back(place, monkeypatch, case):
     monkeypatch.setattr(evaluate, "raise_if_nonfinite", epoch_is_over)
     monkeypatch.setattr(evaluate, "compute_epoch_means", lambda *_: {})
     with meta_device_check._DeviceWatch(), fused:
-        loop.train(run.spec, run.digest, place.run(run.name), [], 2, place)
+        loop.train(run.spec, run.digest, store.run(run.name), [], 2, store)
     assert len(noted) == 8
     assert not fused.waits

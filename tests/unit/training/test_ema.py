@@ -33,7 +33,7 @@ def test_it_is_torchs_average_and_an_index_stays_an_index():
     model = Indexed()
     average = ema.build_ema(model, Recipe(epochs=1, lr=0.1, ema=0.9))
     assert average is not None
-    theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    reference = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
     first: list[float] = []
     for step in range(4):
         model(torch.randn(6, 4))  # moves the statistics
@@ -42,12 +42,12 @@ def test_it_is_torchs_average_and_an_index_stays_an_index():
                 parameter.add_(0.1 * (step + 1))
         first.append(model.layers[0].weight[0, 0].item())
         average.update_parameters(model)
-        theirs.update_parameters(model)
-    for (name, ours), other in zip(
-        average.module.state_dict().items(), theirs.module.state_dict().values(), strict=True
+        reference.update_parameters(model)
+    for (name, actual), other in zip(
+        average.module.state_dict().items(), reference.module.state_dict().values(), strict=True
     ):
-        if ours.is_floating_point():
-            assert torch.equal(ours, other), name
+        if actual.is_floating_point():
+            assert torch.equal(actual, other), name
     by_hand = first[0]
     for value in first[1:]:
         by_hand = 0.9 * by_hand + 0.1 * value
@@ -76,8 +76,8 @@ def test_what_a_run_leaves_is_its_average_whatever_cut_it_off(tmp_path, shared, 
     ends = []
     for name in ("whole", "in parts"):
         (tmp_path / name).mkdir()
-        place = tiny_study.results(tmp_path / name, shared)
-        command = tiny_study.train(run, (0, 1), str(place.root))
+        store = tiny_study.results(tmp_path / name, shared)
+        command = tiny_study.train(run, (0, 1), str(store.root))
         for stop in (1, 3, 4) if name == "in parts" else ():
             with monkeypatch.context() as patch:
                 tiny_study.stop_after(patch, stop)
@@ -86,42 +86,42 @@ def test_what_a_run_leaves_is_its_average_whatever_cut_it_off(tmp_path, shared, 
             if name == "whole":
                 patch.setattr(Optimizer, "step", step)
             assert main(command) == 0
-        ends.append(place.run(run.name))
+        ends.append(store.run(run.name))
     assert tiny_study.exact(ends[0]) == tiny_study.exact(ends[1])
     steps = len(seen) // 3
     by_hand = {key: value.astype(np.float64) for key, value in seen[0].items()}
     for number, weights in enumerate(seen[1:], 2):
         by_hand = {key: 0.8 * value + 0.2 * weights[key] for key, value in by_hand.items()}
         if number in (steps, len(seen)):
-            kept = run_folder.weights_path(ends[0], 1 if number == steps else None)
-            found = load_file(kept)
+            remaining = run_folder.weights_path(ends[0], 1 if number == steps else None)
+            actual = load_file(remaining)
             for key, value in by_hand.items():
-                np.testing.assert_allclose(found[key], value, rtol=1e-4, atol=1e-6)
-                assert not np.allclose(found[key], weights[key], rtol=1e-4, atol=1e-6), key
+                np.testing.assert_allclose(actual[key], value, rtol=1e-4, atol=1e-6)
+                assert not np.allclose(actual[key], weights[key], rtol=1e-4, atol=1e-6), key
     raw = load_file(run_folder.unaveraged_weights_path(ends[0]))
     for key, value in seen[-1].items():
         np.testing.assert_array_equal(raw[key], value)
 
 
 def test_the_network_itself_is_judged_beside_its_average(tmp_path, shared):
-    place = tiny_study.results(tmp_path, shared)
+    store = tiny_study.results(tmp_path, shared)
     plain, averaged_ = (
         next(iter(tiny_study.planned(recipe={"epochs": 3} | more).runs.values()))
         for more in ({}, {"ema": 0.999})
     )
     for run in (plain, averaged_):
-        assert main(tiny_study.train(run, (), str(place.root))) == 0
-    alone, beside = place.run(plain.name), place.run(averaged_.name)
+        assert main(tiny_study.train(run, (), str(store.root))) == 0
+    alone, beside = store.run(plain.name), store.run(averaged_.name)
     # Training does not know of the average: the network itself is that of a run without one.
     for one, other in (
         (run_folder.weights_path(alone), run_folder.unaveraged_weights_path(beside)),
         (run_folder.outputs_path(alone), run_folder.unaveraged_outputs_path(beside)),
     ):
-        ours, theirs = load_file(one), load_file(other)
-        assert ours.keys() == theirs.keys()
-        for key, value in ours.items():
-            np.testing.assert_array_equal(theirs[key], value)
-    records = [tiny_study.record(place, run) for run in (plain, averaged_)]
+        actual, reference = load_file(one), load_file(other)
+        assert actual.keys() == reference.keys()
+        for key, value in actual.items():
+            np.testing.assert_array_equal(reference[key], value)
+    records = [tiny_study.record(store, run) for run in (plain, averaged_)]
     assert records[1]["unaveraged"] == records[0]["last"] != records[1]["last"]
     assert "unaveraged" not in records[0] and not list(alone.glob("unaveraged*"))
     listed = {path.name for path in beside.glob("unaveraged*")}

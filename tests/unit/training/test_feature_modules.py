@@ -38,10 +38,10 @@ def train(plan, store):
     return tiny_study.record(store, student)
 
 
-def test_the_groups_by_their_paths_are_the_groups(place):
+def test_the_groups_by_their_paths_are_the_groups(store):
     """Not the same run, but the same numbers: of values, gradients and parameters of terms."""
-    named = train(plan(), place)
-    grouped = train(tiny_study.planned(methods={"kd": FEATURES}, recipe=RECIPE), place)
+    named = train(plan(), store)
+    grouped = train(tiny_study.planned(methods={"kd": FEATURES}, recipe=RECIPE), store)
     assert named["name"] != grouped["name"]
     assert named["last"] == grouped["last"]
 
@@ -101,13 +101,13 @@ def test_a_module_without_one_output_is_refused(path, message):
     assert message in str(error.value)
 
 
-def test_a_path_that_does_not_exist_ends_a_job_before_it_trains(place, capsys):
+def test_a_path_that_does_not_exist_ends_a_job_before_it_trains(store, capsys):
     runs = plan(teacher=["groups.0", "groups.1", "groups.7"])
     with pytest.raises(KdpipeError, match=r"wrn10-1 has no module 'groups\.7'; did you mean"):
-        train(runs, place)
+        train(runs, store)
     runs = plan(student=["group", "groups.1", "groups.2"])
     with pytest.raises(KdpipeError, match=r"wrn10-0.5 has no module 'group'"):
-        train(runs, place)
+        train(runs, store)
 
 
 @pytest.mark.parametrize(

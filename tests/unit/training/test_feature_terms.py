@@ -35,14 +35,14 @@ def planned(recipe=None, **method):
     return tiny_study.planned(methods={"kd": METHOD | method}, recipe=recipe)
 
 
-def done(made, place):
-    for run in made.runs.values():
-        train_run(run.spec, [], place)
-    return list(made.runs.values())[-1]
+def run_to_end(result, store):
+    for run in result.runs.values():
+        train_run(run.spec, [], store)
+    return list(result.runs.values())[-1]
 
 
-def weights(place, run):
-    return read_arrays(place.run(run.name) / "weights.safetensors")[0]
+def weights(store, run):
+    return read_arrays(store.run(run.name) / "weights.safetensors")[0]
 
 
 def embedded(model, groups):
@@ -66,27 +66,27 @@ def relations(features):
 
 def by_hand(student, teacher, x, y, regressor):
     """The sum of the terms, by other calls of torch than ours."""
-    logits, ours = student.features(x)
+    logits, actual = student.features(x)
     with torch.no_grad():
-        theirs = teacher.features(x)[1]
-        there = relations(embedded(teacher, theirs))
-    here = relations(embedded(student, ours))
+        reference = teacher.features(x)[1]
+        there = relations(embedded(teacher, reference))
+    here = relations(embedded(student, actual))
     parts = {
         "ce": F.cross_entropy(logits, y),
-        "sp": F.mse_loss(alike(ours), alike(theirs)),
+        "sp": F.mse_loss(alike(actual), alike(reference)),
         "rkd": 25 * F.smooth_l1_loss(here[0], there[0]) + 50 * F.smooth_l1_loss(here[1], there[1]),
-        "fitnet": F.mse_loss(regressor(ours[1]), theirs[1]),
+        "fitnet": F.mse_loss(regressor(actual[1]), reference[1]),
     }
     return parts
 
 
-def test_the_first_step_is_that_of_a_second_implementation(place):
+def test_the_first_step_is_that_of_a_second_implementation(store):
     """One step of SGD on all three, from the same weights, images and views; and its curve."""
-    made = planned()
-    run = done(made, place)
+    plan = planned()
+    run = run_to_end(plan, store)
     student = factory.create_model(run.spec).train()
     teacher = build_named_model("wrn10-1", num_classes=10, in_channels=1)
-    arrays = weights(place, run.parents[0])
+    arrays = weights(store, run.parents[0])
     teacher.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
     teacher.eval()
     torch.manual_seed(derive_run_seed(run.spec, "learnt fitnet"))
@@ -95,7 +95,7 @@ def test_the_first_step_is_that_of_a_second_implementation(place):
     def regressor(group):
         return F.batch_norm(convolution(group), None, None, training=True).clamp(min=0)
 
-    split = splits.load_split(run.spec.data, place)
+    split = splits.load_split(run.spec.data, store)
     views = loop.Views.from_spec(run.spec.data.views)
     order, view = loop._draw_order_and_views(run.spec, 0, 64, views)
     x = ImageBatches(split.train.images, views, split.mean, split.std).batch(order, view)
@@ -103,29 +103,29 @@ def test_the_first_step_is_that_of_a_second_implementation(place):
     parts = by_hand(student, teacher, x, y, regressor)
     loss = parts["ce"] + 30 * parts["sp"] + 0.5 * parts["rkd"] + 3 * parts["fitnet"]
     loss.backward()
-    (line,) = map(json.loads, (place.run(run.name) / "curve.jsonl").open())
+    (line,) = map(json.loads, (store.run(run.name) / "curve.jsonl").open())
     for part, value in parts.items():
         assert line["train"][part] == pytest.approx(value.item(), rel=1e-4), part
     assert line["train"]["loss"] == pytest.approx(loss.item(), rel=1e-4)
-    found = weights(place, run)
-    assert not any("learnt" in name or "fitnet" in name for name in found), "it is thrown away"
+    actual = weights(store, run)
+    assert not any("learnt" in name or "fitnet" in name for name in actual), "it is thrown away"
     for name, parameter in student.named_parameters():
         expected = parameter - 0.05 * (parameter.grad + 5e-4 * parameter)
-        after = torch.from_numpy(found[name])
+        after = torch.from_numpy(actual[name])
         torch.testing.assert_close(after, expected.detach(), rtol=1e-3, atol=1e-5)
 
 
-def test_validation_is_looked_at_in_batches_of_training(place):
+def test_validation_is_looked_at_in_batches_of_training(store):
     """40 images in batches of 16: the values of terms that compare images depend on it."""
-    run = done(planned({"batch_size": 16}), place)
+    run = run_to_end(planned({"batch_size": 16}), store)
     student, teacher = (
         build_named_model(name, num_classes=10, in_channels=1) for name in ("wrn10-0.5", "wrn10-1")
     )
-    for model, made in ((student, run), (teacher, run.parents[0])):
-        arrays = weights(place, made)
+    for model, result in ((student, run), (teacher, run.parents[0])):
+        arrays = weights(store, result)
         model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
         model.eval()
-    split = splits.load_split(run.spec.data, place)
+    split = splits.load_split(run.spec.data, store)
     pixels = (split.val.images / 255 - split.mean[:, None, None]) / split.std[:, None, None]
     x = torch.tensor(pixels, dtype=torch.float32)
     y = torch.from_numpy(np.array(split.val.labels))
@@ -137,16 +137,16 @@ def test_validation_is_looked_at_in_batches_of_training(place):
             parts = by_hand(student, teacher, x[rows], y[rows], ones)
             for part in totals:
                 totals[part] += parts[part].item() * len(x[rows]) / 40
-    record = tiny_study.record(place, run)
+    record = tiny_study.record(store, run)
     for part, value in totals.items():
         assert record["last"]["val"][part] == pytest.approx(value, rel=1e-4)
 
 
-def test_a_run_killed_on_the_way_ends_the_same(place, monkeypatch):
+def test_a_run_killed_on_the_way_ends_the_same(store, monkeypatch):
     """Its regressor and the momentum of it are part of the state."""
-    made = planned({"epochs": 3, "batch_size": 16}, stop_epoch=2)
-    run = done(made, place)
-    folder = place.run(run.name)
+    plan = planned({"epochs": 3, "batch_size": 16}, stop_epoch=2)
+    run = run_to_end(plan, store)
+    folder = store.run(run.name)
     whole = tiny_study.exact(folder)
     lines = [json.loads(line) for line in (folder / "curve.jsonl").open()]
     assert [sorted({"sp", "rkd", "fitnet"} & line["train"].keys()) for line in lines] == [
@@ -163,16 +163,16 @@ def test_a_run_killed_on_the_way_ends_the_same(place, monkeypatch):
 
     monkeypatch.setattr(loop, "save_state", dies)
     with pytest.raises(KeyboardInterrupt):
-        train_run(run.spec, [], place)
+        train_run(run.spec, [], store)
     monkeypatch.undo()
-    train_run(run.spec, [], place)
+    train_run(run.spec, [], store)
     assert tiny_study.exact(folder) == whole
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++: the loop refuses to compile")
 def test_a_compiled_student_says_the_same(monkeypatch):
     """The embedding of a step traced as a compiler does, and its gradient, beside a plain one."""
-    found, real = [], torch.compile
+    actual, real = [], torch.compile
     monkeypatch.setattr(torch, "compile", lambda *a, **k: real(*a, backend="aot_eager", **k))
     for compiled in (False, True):
         torch.manual_seed(0)
@@ -184,27 +184,27 @@ def test_a_compiled_student_says_the_same(monkeypatch):
         )
         forward = make_train_forward(answers, Recipe(epochs=1, lr=0.1, compile=compiled))
         torch.manual_seed(1)
-        said = forward(torch.randn(4, 1, 8, 8), {"rkd": 1.0})
-        (said.embedding.pow(2).sum() + said.groups[1].sum()).backward()
+        message = forward(torch.randn(4, 1, 8, 8), {"rkd": 1.0})
+        (message.embedding.pow(2).sum() + message.groups[1].sum()).backward()
         slopes = [torch.zeros(()) if p.grad is None else p.grad for p in model.parameters()][:-2]
-        found.append([said.logits, said.embedding, *said.groups, *slopes])
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+        actual.append([message.logits, message.embedding, *message.groups, *slopes])
+    for own_value, reference in zip(*actual, strict=True):
+        torch.testing.assert_close(own_value, reference, rtol=1e-3, atol=1e-4)
 
 
 # --- the plan, and what it refuses
 
 
 def test_the_plan_makes_their_runs_live_and_says_so():
-    made = tiny_study.planned(
+    plan = tiny_study.planned(
         teacher_outputs="table",
         methods={"kd": {}, "rkd": {"ce_weight": 1.0, "kd_weight": 0.0, "rkd_weight": 1.0}},
         main={"methods": ["kd", "rkd"]},
     )
-    ways = {cell.method: cell.run.spec.teacher.outputs for cell in made.cells}
+    ways = {cell.method: cell.run.spec.teacher.outputs for cell in plan.cells}
     assert ways == {"kd": "float16", "rkd": "live"}
-    text = render.render_plan_text(made, dict.fromkeys(made.runs, "to do"))
-    (macs,) = {cell.run.teacher_multiply_adds for cell in made.cells}
+    text = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
+    (macs,) = {cell.run.teacher_multiply_adds for cell in plan.cells}
     assert f"as 1 tables of 9 views; {macs:.2e} mult-adds live (the study says table)" in text
     assert f"of 1 students: {macs:.2e} mult-adds live in any case" in text
     assert text.splitlines()[-1].endswith("compare: relational KD")
@@ -239,12 +239,12 @@ def test_an_ensemble_has_no_embedding():
 
 
 def test_features_that_memory_was_not_enough_for_are_asked_half_as_many_at_a_time(
-    place, shared, tmp_path, monkeypatch, capfd
+    store, shared, tmp_path, monkeypatch, capfd
 ):
     """Attention transfer compares images one by one: its loss over a split is the same."""
     method = {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 60.0}
-    made = tiny_study.planned(methods={"kd": method}, data={"validation": 400})
-    run, elsewhere = done(made, place), tiny_study.results(tmp_path / "tight", shared)
+    plan = tiny_study.planned(methods={"kd": method}, data={"validation": 400})
+    run, elsewhere = run_to_end(plan, store), tiny_study.results(tmp_path / "tight", shared)
     most: list[int] = []
 
     class Tight(FeatureExtractor):
@@ -256,8 +256,8 @@ def test_features_that_memory_was_not_enough_for_are_asked_half_as_many_at_a_tim
 
     monkeypatch.setattr(evaluate, "FeatureExtractor", Tight)
     capfd.readouterr()
-    done(made, elsewhere)
+    run_to_end(plan, elsewhere)
     assert max(most) == 256 and "out of memory with 256 images" in capfd.readouterr().out
-    one, other = (tiny_study.record(of, run)["last"] for of in (place, elsewhere))
+    one, other = (tiny_study.record(of, run)["last"] for of in (store, elsewhere))
     for split in ("train", "val", "test"):
         assert one[split]["at"] == pytest.approx(other[split]["at"], rel=1e-5)

@@ -13,7 +13,7 @@ def spec(name: str, classes: int) -> ModelSpec:
     return ModelSpec(name=name, revision=1, classes=classes, channels=1)
 
 
-def asked(name, *needs, classes=7):
+def requests(name, *needs, classes=7):
     torch.manual_seed(0)
     model = factory.build_named_model(name, num_classes=classes, in_channels=1).train()
     return model, FeatureExtractor(model, spec(name, classes), frozenset(needs))
@@ -28,26 +28,26 @@ def slopes(model, embedding):
 @pytest.mark.parametrize("name", ["wrn10-1", "resnet8", "densenet-bc10-8"])
 def test_the_embedding_is_what_the_classifier_is_given_with_its_gradient(name):
     """Beside the network taken apart by hand."""
-    model, answers = asked(name, "embedding", "groups")
+    model, answers = requests(name, "embedding", "groups")
     x = torch.randn(5, 1, 8, 8)
     logits, groups, embedding = answers(x)
     by_hand = model.tail(model.features(x)[1][-1]).mean((2, 3))
     torch.testing.assert_close(embedding, by_hand)
     torch.testing.assert_close(model.linear(by_hand), logits)
     assert len(groups) == 3
-    ours, theirs = slopes(model, embedding), slopes(model, by_hand)
-    assert ours and all(map(torch.allclose, ours, theirs))
+    actual, reference = slopes(model, embedding), slopes(model, by_hand)
+    assert actual and all(map(torch.allclose, actual, reference))
 
 
 def test_nothing_is_said_that_nobody_asked_for():
     for needs, has in (((), (False, False)), (("groups",), (True, False))):
-        _, answers = asked("wrn10-1", *needs)
-        said = answers(torch.randn(2, 1, 8, 8))
-        assert (bool(said.groups), said.embedding is not None) == has
+        _, answers = requests("wrn10-1", *needs)
+        message = answers(torch.randn(2, 1, 8, 8))
+        assert (bool(message.groups), message.embedding is not None) == has
 
 
 def test_no_batch_is_kept_alive_and_the_network_is_left_as_it_was():
-    model, answers = asked("wrn10-1", "embedding")
+    model, answers = requests("wrn10-1", "embedding")
     answers(torch.randn(2, 1, 8, 8))
     assert answers.input_hook is not None and answers.input_hook.last is None
     assert model.linear._forward_hooks

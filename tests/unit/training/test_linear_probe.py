@@ -69,15 +69,15 @@ def test_features_are_what_the_pooled_tail_puts_out(name):
     torch.manual_seed(0)
     model = factory.build_named_model(name, num_classes=7, in_channels=1).eval()
     images, x = pictures((1, 8, 8), count=300)  # more than a batch
-    found = linear_probe.extract_features(model, net(name, 7), images)
+    actual = linear_probe.extract_features(model, net(name, 7), images)
     with torch.no_grad():
         expected = model.stem(x)
         for group in model.groups:
             expected = group(expected)
         expected = F.adaptive_avg_pool2d(model.tail(expected), 1).flatten(1)
         logits = model(x)
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
-    by_hand = found @ model.linear.weight.detach().numpy().T + model.linear.bias.detach().numpy()
+    np.testing.assert_allclose(actual, expected.numpy(), rtol=1e-4, atol=1e-5)
+    by_hand = actual @ model.linear.weight.detach().numpy().T + model.linear.bias.detach().numpy()
     np.testing.assert_allclose(by_hand, logits.numpy(), rtol=1e-4, atol=1e-5)
     assert not model.linear._forward_hooks
 
@@ -89,10 +89,10 @@ def test_features_of_torchvisions_networks(name, node):
     torch.manual_seed(0)
     model = factory.build_named_model(name, num_classes=7, in_channels=3).eval()
     images, x = pictures((3, 224, 224), count=2)
-    found = linear_probe.extract_features(model, net(name, 7), images)
+    actual = linear_probe.extract_features(model, net(name, 7), images)
     with torch.no_grad():
         expected = create_feature_extractor(model.network, [node])(x)[node]
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(actual, expected.numpy(), rtol=1e-4, atol=1e-4)
 
 
 HEADS = ("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "maxvit_t", "mnasnet0_5")
@@ -130,10 +130,10 @@ def test_the_last_of_several_layers_of_that_size_is_the_classifier():
     sizes = [torch.nn.Linear(64, 7), torch.nn.ReLU(), torch.nn.Linear(7, 7)]
     model = torch.nn.Sequential(torch.nn.Flatten(), *sizes)
     images, x = pictures((1, 8, 8))
-    found = linear_probe.extract_features(model, net("wrn10-1", 7), images)
+    actual = linear_probe.extract_features(model, net("wrn10-1", 7), images)
     with torch.no_grad():
         expected = sizes[0](x.flatten(1)).relu()
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(actual, expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_features_that_are_not_finite_are_an_outcome():
@@ -146,16 +146,16 @@ def test_features_that_are_not_finite_are_an_outcome():
 # --- the classifier
 
 
-def made(classes, noise, counts=(120, 60, 90), width=6, seed=0):
+def build(classes, noise, counts=(120, 60, 90), width=6, seed=0):
     """Features whose class is their nearest centre, and noise."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(classes, width)) * 10
-    given, labels = {}, {}
+    inputs, labels = {}, {}
     for part, count in zip(("train", "val", "test"), counts, strict=True):
         labels[part] = np.arange(count) % classes
-        given[part] = centres[labels[part]] + rng.normal(0, noise, (count, width))
-        given[part] = given[part].astype(np.float32)
-    return given, labels
+        inputs[part] = centres[labels[part]] + rng.normal(0, noise, (count, width))
+        inputs[part] = inputs[part].astype(np.float32)
+    return inputs, labels
 
 
 def error(fitted, labels, part="test"):
@@ -164,24 +164,24 @@ def error(fitted, labels, part="test"):
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_separable_features_have_no_error(classes):
-    given, labels = made(classes, noise=0.1)
-    assert error(linear_probe.fit_classifier(given, labels, classes), labels) == 0
+    inputs, labels = build(classes, noise=0.1)
+    assert error(linear_probe.fit_classifier(inputs, labels, classes), labels) == 0
 
 
 def test_features_of_noise_are_chance():
-    given, labels = made(4, noise=1, counts=(2000, 500, 2000))
+    inputs, labels = build(4, noise=1, counts=(2000, 500, 2000))
     rng = np.random.default_rng(1)
-    given = {part: rng.normal(size=each.shape) for part, each in given.items()}
-    found = error(linear_probe.fit_classifier(given, labels, 4), labels)
-    assert abs(found - 0.75) < 3.5 * math.sqrt(0.75 * 0.25 / 2000)
+    inputs = {part: rng.normal(size=each.shape) for part, each in inputs.items()}
+    actual = error(linear_probe.fit_classifier(inputs, labels, 4), labels)
+    assert abs(actual - 0.75) < 3.5 * math.sqrt(0.75 * 0.25 / 2000)
 
 
 def test_the_loss_is_minimised_by_another_minimiser_too():
     """mean CE + strength / 2 |W|^2 on standardised features, by hand and by scipy."""
-    given, labels = made(3, noise=12, counts=(90, 45, 30))
-    fitted = linear_probe.fit_classifier(given, labels, 3)
-    x = given["train"].astype(float)
-    scaled = {part: (each - x.mean(0)) / x.std(0) for part, each in given.items()}
+    inputs, labels = build(3, noise=12, counts=(90, 45, 30))
+    fitted = linear_probe.fit_classifier(inputs, labels, 3)
+    x = inputs["train"].astype(float)
+    scaled = {part: (each - x.mean(0)) / x.std(0) for part, each in inputs.items()}
     y = labels["train"]
 
     def loss(flat):
@@ -191,51 +191,51 @@ def test_the_loss_is_minimised_by_another_minimiser_too():
 
     best = minimize(loss, np.zeros(21), method="BFGS", options={"gtol": 1e-8}).x
     logits = scaled["test"] @ best[:18].reshape(3, 6).T + best[18:]
-    ours = log_softmax(fitted.logits["test"], axis=1)
-    np.testing.assert_allclose(ours, log_softmax(logits, axis=1), atol=5e-3)
+    actual = log_softmax(fitted.logits["test"], axis=1)
+    np.testing.assert_allclose(actual, log_softmax(logits, axis=1), atol=5e-3)
 
 
 def test_the_strength_is_that_of_the_lowest_validation_error():
-    given, labels = made(3, noise=12, seed=4)  # neither the first of equals nor the lowest NLL
-    fitted = linear_probe.fit_classifier(given, labels, 3)
-    x = given["train"].astype(float)
-    found = {}
+    inputs, labels = build(3, noise=12, seed=4)  # neither the first of equals nor the lowest NLL
+    fitted = linear_probe.fit_classifier(inputs, labels, 3)
+    x = inputs["train"].astype(float)
+    actual = {}
     for strength in linear_probe.L2_STRENGTHS:
         model = LogisticRegression(C=1 / (120 * strength), max_iter=1000)
         model.fit((x - x.mean(0)) / x.std(0), labels["train"])
-        scaled = (given["val"] - x.mean(0)) / x.std(0)
+        scaled = (inputs["val"] - x.mean(0)) / x.std(0)
         p = model.predict_proba(scaled)[np.arange(60), labels["val"]]
-        found[strength] = 1 - model.score(scaled, labels["val"]), -np.log(p).mean()
-    assert fitted.strength == min(found, key=found.get)
-    others = {min(found, key=lambda s: found[s][which]) for which in (0, 1)}
+        actual[strength] = 1 - model.score(scaled, labels["val"]), -np.log(p).mean()
+    assert fitted.strength == min(actual, key=actual.get)
+    others = {min(actual, key=lambda s: actual[s][which]) for which in (0, 1)}
     assert len(others) == 2 and fitted.strength not in others
     for one in fitted.sweep:
-        wrong, nll = found[one["strength"]]
-        assert (1 - one["val_accuracy"], one["val_nll"]) == pytest.approx((wrong, nll), abs=1e-5)
+        errors, nll = actual[one["strength"]]
+        assert (1 - one["val_accuracy"], one["val_nll"]) == pytest.approx((errors, nll), abs=1e-5)
     assert not fitted.unconverged
 
 
 def test_test_images_decide_nothing():
-    given, labels = made(3, noise=12)
-    fitted = linear_probe.fit_classifier(given, labels, 3)
-    given["test"] = given["test"][::-1] * 3
-    again = linear_probe.fit_classifier(given, labels, 3)
+    inputs, labels = build(3, noise=12)
+    fitted = linear_probe.fit_classifier(inputs, labels, 3)
+    inputs["test"] = inputs["test"][::-1] * 3
+    again = linear_probe.fit_classifier(inputs, labels, 3)
     assert again.sweep == fitted.sweep and again.strength == fitted.strength
 
 
 def test_what_has_not_converged_is_said(monkeypatch):
     monkeypatch.setattr(linear_probe, "MAX_ITER", 2)
-    given, labels = made(3, noise=12)
-    fitted = linear_probe.fit_classifier(given, labels, 3)
+    inputs, labels = build(3, noise=12)
+    fitted = linear_probe.fit_classifier(inputs, labels, 3)
     assert fitted.unconverged == list(linear_probe.L2_STRENGTHS)
     assert {one["rounds"] for one in fitted.sweep} == {2}
 
 
 def test_a_class_without_images_is_named():
-    given, labels = made(3, noise=1)
+    inputs, labels = build(3, noise=1)
     labels["train"][labels["train"] == 1] = 0
     with pytest.raises(KdpipeError, match="class 1 has no training image left"):
-        linear_probe.fit_classifier(given, labels, 3)
+        linear_probe.fit_classifier(inputs, labels, 3)
 
 
 # --- the job
@@ -267,53 +267,53 @@ def planned(waves, **changes):
 
 
 @pytest.fixture
-def done(tmp_path, shared, waves):
+def finished_runs(tmp_path, shared, waves):
     """(plan, store) with every run trained and nothing probed."""
-    made = planned(waves)
+    plan = planned(waves)
 
     def build(folder):
-        place = tiny_study.results(folder, shared)
-        for run in made.runs.values():
-            train_run(run.spec, sorted(made.checkpoints_to_keep.get(run.name, ())), place)
-        cache.prepare_dataset(next(iter(made.probes.values())).card, place, waves)
+        store = tiny_study.results(folder, shared)
+        for run in plan.runs.values():
+            train_run(run.spec, sorted(plan.checkpoints_to_keep.get(run.name, ())), store)
+        cache.prepare_dataset(next(iter(plan.probes.values())).card, store, waves)
 
     source = tiny_study.once(shared / "probed", build)
     shutil.copytree(source / "results", tmp_path / "results")
-    return made, Store(tmp_path / "results")
+    return plan, Store(tmp_path / "results")
 
 
 def test_what_is_planned(waves):
-    made = planned(waves, seeds=[0, 1])
-    asked = {
+    plan = planned(waves, seeds=[0, 1])
+    requests = {
         (row.role, row.probe.run.name, row.probe.spec.epoch, row.cell.seed)
-        for row in made.probe_rows
+        for row in plan.probe_rows
     }
     expected = set()
-    for each in made.cells:
+    for each in plan.cells:
         (teacher, epoch), seed = each.teacher.members[0], each.seed
         expected |= {("student", each.run.name, 2, seed), ("teacher", teacher.name, epoch, seed)}
-        expected |= {("scratch", made.scratch["wrn10-0.5", seed, 0].name, 2, seed)}
-    assert asked == expected and len(made.probes) == 2 * (1 + 2 + 2)
-    for name, probe in made.probes.items():
+        expected |= {("scratch", plan.scratch["wrn10-0.5", seed, 0].name, 2, seed)}
+    assert requests == expected and len(plan.probes) == 2 * (1 + 2 + 2)
+    for name, probe in plan.probes.items():
         assert name == probe.spec.name
         assert name.startswith(f"{probe.run.network}-on-waves-s{probe.seed}-")
         assert probe.multiply_adds == (80 + 40 + 80) * probe.run.cost.multiply_adds
     without = study(waves, seeds=[0, 1])
     without.pop("transfers")
-    assert list(planner.build_plan(load.validate_study(without, "f")).runs) == list(made.runs)
+    assert list(planner.build_plan(load.validate_study(without, "f")).runs) == list(plan.runs)
 
 
 def test_only_the_last_networks_of_a_chain_are_probed_and_no_ensemble(waves):
-    made = planned(
+    plan = planned(
         waves,
         main={"teachers": ["self"], "stops": ["full"], "generations": 2},
         ensembles={"pair": {"networks": ["wrn10-0.5"], "copies": 2}},
     )
-    last = made.cells[-1]
-    asked = {(row.role, row.probe.run.name) for row in made.probe_rows}
-    scratch = made.scratch["wrn10-0.5", 0, 0].name
-    assert asked == {("scratch", scratch), ("teacher", scratch), ("student", last.run.name)}
-    assert len(made.probes) == 2
+    last = plan.cells[-1]
+    requests = {(row.role, row.probe.run.name) for row in plan.probe_rows}
+    scratch = plan.scratch["wrn10-0.5", 0, 0].name
+    assert requests == {("scratch", scratch), ("teacher", scratch), ("student", last.run.name)}
+    assert len(plan.probes) == 2
     team = planned(
         waves,
         main={"teachers": ["pair"], "stops": ["full"]},
@@ -341,19 +341,19 @@ def test_what_renames_a_probe(waves, change, renames):
     assert (set(after.probes) == set(before.probes)) is not renames
 
 
-def test_a_probe_is_what_it_is_computed_by_hand(done):
+def test_a_probe_is_what_it_is_computed_by_hand(finished_runs):
     """The network read from its file, the images from theirs, the classifier by scikit-learn."""
-    made, place = done
-    probe = next(row.probe for row in made.probe_rows if row.probe.spec.epoch == 1)
-    do_probe(probe.spec, place)
-    record = tiny_study.record_of(place.probe(probe.name))
+    result, store = finished_runs
+    probe = next(row.probe for row in result.probe_rows if row.probe.spec.epoch == 1)
+    do_probe(probe.spec, store)
+    record = tiny_study.record_of(store.probe(probe.name))
 
-    file = place.run(probe.run.name) / "checkpoints/epoch-0001.safetensors"
+    file = store.run(probe.run.name) / "checkpoints/epoch-0001.safetensors"
     weights, _ = read_arrays(file)
     model = factory.build_named_model("wrn10-1", num_classes=10, in_channels=1)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
     model.linear = torch.nn.Identity()
-    split = splits.load_split(probe.spec.data, place)
+    split = splits.load_split(probe.spec.data, store)
     assert split.train.images.mean() / 255 == pytest.approx(split.mean[0])  # the other set's own
     x = {
         part: ((images.images / 255 - split.mean[0]) / split.std[0]).astype(np.float32)
@@ -372,32 +372,32 @@ def test_a_probe_is_what_it_is_computed_by_hand(done):
     assert record["features"] == 64 and record["spec"]["run"] == probe.run.digest
     assert record["last"]["test"]["n"] == 80 and record["seconds"]["total"] > 0
     assert {"torch", "scikit-learn", "kdpipe"} <= set(record["versions"])
-    outputs, about = read_arrays(place.probe(probe.name) / "outputs.safetensors")
+    outputs, about = read_arrays(store.probe(probe.name) / "outputs.safetensors")
     assert about == {"run": probe.digest, "epoch": 1}
     right = (outputs["test_logits"].argmax(1) == outputs["test_labels"]).mean()
     assert right == pytest.approx(record["last"]["test"]["accuracy"])
 
 
-def test_a_probe_is_the_same_again_and_is_not_made_twice(done, monkeypatch):
-    made, place = done
-    probe = next(iter(made.probes.values()))
-    folder = place.probe(probe.name)
-    do_probe(probe.spec, place)
+def test_a_probe_is_the_same_again_and_is_not_made_twice(finished_runs, monkeypatch):
+    result, store = finished_runs
+    probe = next(iter(result.probes.values()))
+    folder = store.probe(probe.name)
+    do_probe(probe.spec, store)
     first = tiny_study.record_of(folder), (folder / "outputs.safetensors").read_bytes()
     shutil.rmtree(folder)
-    do_probe(probe.spec, place)
+    do_probe(probe.spec, store)
     second = tiny_study.record_of(folder), (folder / "outputs.safetensors").read_bytes()
     assert second[1] == first[1]
     for key in ("last", "sweep", "strength", "files", "digest"):
         assert second[0][key] == first[0][key]
     (folder / records.RECORD_FILE).unlink()  # as Snakemake does before it starts a job again
     monkeypatch.setattr(linear_probe, "extract_probe_data", None)
-    assert "finished before" in do_probe(probe.spec, place)
+    assert "finished before" in do_probe(probe.spec, store)
     assert tiny_study.record_of(folder) == second[0]
 
 
-def test_others_have_its_gpu_while_a_probe_fits_on_the_cpu(done, monkeypatch):
-    plan, place = done
+def test_others_have_its_gpu_while_a_probe_fits_on_the_cpu(finished_runs, monkeypatch):
+    plan, store = finished_runs
     probe = next(iter(plan.probes.values()))
     gpu = f"GPU-probe-{os.getpid()}"
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
@@ -409,44 +409,44 @@ def test_others_have_its_gpu_while_a_probe_fits_on_the_cpu(done, monkeypatch):
     for name in ("extract_features", "fit_classifier"):
         real = getattr(linear_probe, name)
 
-        def noted(*given, name=name, real=real):
+        def noted(*inputs, name=name, real=real):
             free[name] = leases.is_free(gpu)
-            return real(*given)
+            return real(*inputs)
 
         monkeypatch.setattr(linear_probe, name, noted)
-    do_probe(probe.spec, place, ExecutionOptions("cuda"))
+    do_probe(probe.spec, store, ExecutionOptions("cuda"))
     assert free == {"extract_features": False, "fit_classifier": True}
-    device = tiny_study.record_of(place.probe(probe.name))["device"]
+    device = tiny_study.record_of(store.probe(probe.name))["device"]
     assert device["type"] == "cuda" and device["name"] == "pretended"
 
 
-def test_a_diverged_parent_skips_its_probe_until_it_has_come(done):
-    made, place = done
-    probe = next(row.probe for row in made.probe_rows if row.role == "student")
-    whole = tiny_study.record(place, probe.run)
+def test_a_diverged_parent_skips_its_probe_until_it_has_come(finished_runs):
+    result, store = finished_runs
+    probe = next(row.probe for row in result.probe_rows if row.role == "student")
+    whole = tiny_study.record(store, probe.run)
     whole.pop("sha256")
     bad = whole | {"status": "diverged", "reason": "the loss is nan"}
-    records.publish_record(place.run(probe.run.name), bad)
-    assert "skipped" in do_probe(probe.spec, place)
-    record = tiny_study.record_of(place.probe(probe.name))
+    records.publish_record(store.run(probe.run.name), bad)
+    assert "skipped" in do_probe(probe.spec, store)
+    record = tiny_study.record_of(store.probe(probe.name))
     assert record["status"] == "skipped" and "the loss is nan" in record["reason"]
-    assert status.get_plan_status(made, place)[probe.name] == "skipped"
-    records.publish_record(place.run(probe.run.name), whole)
-    assert status.get_plan_status(made, place)[probe.name] == "to do"
-    assert "validation error" in do_probe(probe.spec, place)
-    assert status.get_plan_status(made, place)[probe.name] == "done"
+    assert status.get_plan_status(result, store)[probe.name] == "skipped"
+    records.publish_record(store.run(probe.run.name), whole)
+    assert status.get_plan_status(result, store)[probe.name] == "to do"
+    assert "validation error" in do_probe(probe.spec, store)
+    assert status.get_plan_status(result, store)[probe.name] == "done"
 
 
-def test_what_has_not_converged_stands_in_record_and_table(done, monkeypatch):
-    made, place = done
+def test_what_has_not_converged_stands_in_record_and_table(finished_runs, monkeypatch):
+    result, store = finished_runs
     monkeypatch.setattr(linear_probe, "MAX_ITER", 1)
-    for probe in made.probes.values():
-        do_probe(probe.spec, place)
-        record = tiny_study.record_of(place.probe(probe.name))
+    for probe in result.probes.values():
+        do_probe(probe.spec, store)
+        record = tiny_study.record_of(store.probe(probe.name))
         assert record["status"] == "done" and not record["converged"]
         assert "L-BFGS stopped after 1 rounds at strength 1, 0.1, 0.01" in record["reason"]
-    found = render_table_by_name("transfer", dataframe.build_results_frame(made, place)).data
-    assert found.notes.str.contains("1 classifiers had not converged").all()
+    actual = render_table_by_name("transfer", dataframe.build_results_frame(result, store)).data
+    assert actual.notes.str.contains("1 classifiers had not converged").all()
 
 
 @pytest.mark.parametrize(
@@ -471,50 +471,50 @@ def test_a_hostile_or_foreign_spec_is_refused(waves, tmp_path, capsys, path, val
     for key in keys:
         part = part[key]
     part[last] = value
-    place = tmp_path / "inner" / "results"
-    assert main(["probe", "--spec", json.dumps(spec), "--results", str(place)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("kdpipe: ") and "Traceback" not in said
+    store = tmp_path / "inner" / "results"
+    assert main(["probe", "--spec", json.dumps(spec), "--results", str(store)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("kdpipe: ") and "Traceback" not in message
     assert not list(tmp_path.iterdir()), "something was written"
 
 
-def test_a_run_that_is_not_there_is_a_fault(done):
-    made, place = done
-    probe = next(iter(made.probes.values()))
-    shutil.rmtree(place.run(probe.run.name))
+def test_a_run_that_is_not_there_is_a_fault(finished_runs):
+    result, store = finished_runs
+    probe = next(iter(result.probes.values()))
+    shutil.rmtree(store.run(probe.run.name))
     with pytest.raises(KdpipeError, match="a parent is missing"):
-        do_probe(probe.spec, place)
-    assert "a parent is missing" in status_text.format_status(made, place)
-    assert status.get_plan_status(made, place)[probe.name] == "to do"
+        do_probe(probe.spec, store)
+    assert "a parent is missing" in status_text.format_status(result, store)
+    assert status.get_plan_status(result, store)[probe.name] == "to do"
 
 
-def test_plan_status_verify_and_prune_know_probes(done, tmp_path, waves):
-    made, place = done
-    states = status.get_plan_status(made, place)
-    assert "5 probes on waves" in render.render_plan_text(made, states)
-    assert len(render.render_plan_json(made, states)["probes"]) == 5
-    assert "5 probes on other data: 0 finished" in status_text.format_status(made, place)
-    for probe in made.probes.values():
-        do_probe(probe.spec, place)
-        written = (place.probe(probe.name) / "outputs.safetensors").stat().st_size
+def test_plan_status_verify_and_prune_know_probes(finished_runs, tmp_path, waves):
+    result, store = finished_runs
+    states = status.get_plan_status(result, store)
+    assert "5 probes on waves" in render.render_plan_text(result, states)
+    assert len(render.render_plan_json(result, states)["probes"]) == 5
+    assert "5 probes on other data: 0 finished" in status_text.format_status(result, store)
+    for probe in result.probes.values():
+        do_probe(probe.spec, store)
+        written = (store.probe(probe.name) / "outputs.safetensors").stat().st_size
         assert (
             resources.count_probe_bytes(probe)
             <= written
             < resources.count_probe_bytes(probe) + 2000
         )
-    assert "5 probes on other data: 5 finished" in status_text.format_status(made, place)
-    assert list(verify_store(place)) == []
-    assert "everything in it is needed" in prune_store([made], place, apply=False)
-    path = place.probe(probe.name) / "outputs.safetensors"
+    assert "5 probes on other data: 5 finished" in status_text.format_status(result, store)
+    assert list(verify_store(store)) == []
+    assert "everything in it is needed" in prune_store([result], store, apply=False)
+    path = store.probe(probe.name) / "outputs.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    (fault,) = verify_store(place)
+    (fault,) = verify_store(store)
     assert str(path) in fault and "altered" in fault
     content = study(waves)
     content.pop("transfers")
     alone = planner.build_plan(load.validate_study(content, "f"))
-    prune_store([alone], place, apply=True)
-    assert not list((place.root / "probes").iterdir())
-    assert [path.name.split("-")[0] for path in (place.root / "data").iterdir()] == ["digits"]
+    prune_store([alone], store, apply=True)
+    assert not list((store.root / "probes").iterdir())
+    assert [path.name.split("-")[0] for path in (store.root / "data").iterdir()] == ["digits"]
 
 
 def test_what_a_cluster_is_asked_for_grows_with_the_network(waves):
@@ -529,7 +529,7 @@ def test_what_a_cluster_is_asked_for_grows_with_the_network(waves):
 
 def test_images_that_stream_are_probed_as_they_are(tmp_path, shared):
     """The features of a folder of files, against the network by hand on their batches."""
-    place = tiny_study.results(tmp_path, shared)
+    store = tiny_study.results(tmp_path, shared)
     folder = class_folders(tmp_path / "files", arrays((1, 16, 16), 4, train=60, test=20))
     make_card(folder, "files", None, stream=16)
     other = {"name": "files", "path": str(folder), "train_size": 32, "validation": 12}
@@ -540,18 +540,18 @@ def test_images_that_stream_are_probed_as_they_are(tmp_path, shared):
     with pytest.raises(StudyError, match=r"transfers\.other\.data\.mean: this key is missing"):
         load.validate_study(content, "f")
     other |= {"mean": [0.5], "std": [0.3]}
-    made = planner.build_plan(load.validate_study(content, "f"))
-    (probe,) = [row.probe for row in made.probe_rows if row.role == "scratch"]
-    train_run(probe.run.spec, [], place)
-    cache.prepare_dataset(probe.card, place, folder)
-    do_probe(probe.spec, place)
-    record = tiny_study.record_of(place.probe(probe.name))
+    plan = planner.build_plan(load.validate_study(content, "f"))
+    (probe,) = [row.probe for row in plan.probe_rows if row.role == "scratch"]
+    train_run(probe.run.spec, [], store)
+    cache.prepare_dataset(probe.card, store, folder)
+    do_probe(probe.spec, store)
+    record = tiny_study.record_of(store.probe(probe.name))
     assert [record["last"][part]["n"] for part in ("train", "val", "test")] == [32, 12, 20]
-    split = splits.load_split(probe.spec.data, place)
-    weights, _ = read_arrays(place.run(probe.run.name) / "weights.safetensors")
+    split = splits.load_split(probe.spec.data, store)
+    weights, _ = read_arrays(store.run(probe.run.name) / "weights.safetensors")
     model = factory.build_named_model("wrn10-0.5", num_classes=10, in_channels=1).eval()
     model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
-    found = linear_probe.extract_features(
+    actual = linear_probe.extract_features(
         model, net("wrn10-0.5", 10), streaming.create_batches(split.test, IDENTITY_VIEWS, split)
     )
     model.linear = torch.nn.Identity()
@@ -559,7 +559,7 @@ def test_images_that_stream_are_probed_as_they_are(tmp_path, shared):
         x = torch.cat(
             list(streaming.create_batches(split.test, IDENTITY_VIEWS, split).unaugmented_batches(7))
         )
-        np.testing.assert_allclose(found, model(x).numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(actual, model(x).numpy(), rtol=1e-4, atol=1e-5)
     alone, with_workers = (
         resources.estimate_resources(probe, probe.card, "cpu", n) for n in (0, 4)
     )
@@ -608,8 +608,8 @@ def test_the_table_of_a_transfer_by_hand():
         probed([31.0, "skipped", 35.0], "student", teacher="large"),
         probed([20.0, 21.0, 22.0], "teacher", teacher="mid", student="", block="main"),
     ).assign(converged=True)
-    found = render_table_by_name("transfer", rows.sample(frac=1, random_state=0))
-    lines = found.data.fillna({"teacher": ""}).set_index(["features", "teacher"])
+    actual = render_table_by_name("transfer", rows.sample(frac=1, random_state=0))
+    lines = actual.data.fillna({"teacher": ""}).set_index(["features", "teacher"])
     assert list(lines.index) == [
         ("scratch", ""), ("student", "mid"), ("student", "large"), ("teacher", "mid"),
     ]  # fmt: skip
@@ -624,7 +624,7 @@ def test_the_table_of_a_transfer_by_hand():
     assert "1 skipped" in large.notes and large.vs_scratch_mark == "too few seeds"
     assert lines.loc["teacher", "mid"].error == 21.0
     assert pd.isna(lines.loc["teacher", "mid"].vs_scratch)
-    assert set(found.data.data) == {"clothes"}
+    assert set(actual.data.data) == {"clothes"}
     read = pd.read_csv(io.StringIO(rows.to_csv(index=False)))
     assert table_to_markdown(render_table_by_name("transfer", read)) == table_to_markdown(
         render_table_by_name("transfer", rows)
@@ -642,9 +642,9 @@ def test_two_transfers_are_not_mixed():
     ]
     rows = frame(*parts).assign(converged=True)
     rows["run"] = rows.run + rows.seed.astype(str)
-    found = render_table_by_name("transfer", rows).data
-    assert list(found.error) == [30.0, 29.0, 50.0, 49.0]
-    assert list(found.vs_scratch.dropna()) == [-1.0, -1.0]
+    actual = render_table_by_name("transfer", rows).data
+    assert list(actual.error) == [30.0, 29.0, 50.0, 49.0]
+    assert list(actual.vs_scratch.dropna()) == [-1.0, -1.0]
 
 
 @pytest.mark.parametrize("name", [name for name in load_tables() if name != "transfer"])
@@ -660,20 +660,20 @@ def test_probes_are_in_no_other_table(name):
     )
 
 
-def test_the_frame_of_a_study_with_probes(done):
-    made, place = done
-    for probe in made.probes.values():
-        do_probe(probe.spec, place)
-    rows = dataframe.build_results_frame(made, place)
-    asked = rows[rows.kind == "probe"]
-    assert set(asked.data) == {"waves"} and set(rows[rows.kind != "probe"].data) == {"digits"}
-    assert set(asked.run) == set(made.probes) and list(asked.columns[:3]) == [
+def test_the_frame_of_a_study_with_probes(finished_runs):
+    result, store = finished_runs
+    for probe in result.probes.values():
+        do_probe(probe.spec, store)
+    rows = dataframe.build_results_frame(result, store)
+    requests = rows[rows.kind == "probe"]
+    assert set(requests.data) == {"waves"} and set(rows[rows.kind != "probe"].data) == {"digits"}
+    assert set(requests.run) == set(result.probes) and list(requests.columns[:3]) == [
         "kind",
         "block",
         "data",
     ]
-    student = asked[(asked.of == "student") & (asked.stop == "full")].iloc[0]
-    record = tiny_study.record_of(place.probe(student.run))
+    student = requests[(requests.of == "student") & (requests.stop == "full")].iloc[0]
+    record = tiny_study.record_of(store.probe(student.run))
     assert student.test_error == 100 * (1 - record["last"]["test"]["accuracy"])
     at_home = rows[(rows.kind == "student") & (rows.stop == "full")].iloc[0]
     assert student.own_error == at_home.test_error and student.method == at_home.method
@@ -693,23 +693,23 @@ def test_the_real_snakemake_with_a_parent_that_diverges_and_a_probe_that_fails(
         main={"students": ["wrn10-0.5", "wrn10-0.75"], "stops": ["full"]},
         network_recipes=absurd,
     )
-    made = planner.build_plan(load.validate_study(content, "f"))
-    assert (len(made.runs), len(made.probes)) == (5, 5)
-    said = re.findall(
+    plan = planner.build_plan(load.validate_study(content, "f"))
+    assert (len(plan.runs), len(plan.probes)) == (5, 5)
+    message = re.findall(
         r"^(?:local)?rule probe:\n +input: (.*)\n +output: (.*)$", lab.dry(content), re.M
     )
-    waits = {output.split("/")[2]: needs for needs, output in said}
-    assert set(waits) == set(made.probes)
-    for name, probe in made.probes.items():
+    waits = {output.split("/")[2]: needs for needs, output in message}
+    assert set(waits) == set(plan.probes)
+    for name, probe in plan.probes.items():
         needs = waits[name].split(", ")
         assert f"results/runs/{probe.run.name}/record.json" in needs and len(needs) == 2
         assert f"logs/data/{probe.card.folder}.prepared" in needs
     lab.run(content)
-    found = lab.records()
-    assert set(found) == {*made.runs, *made.probes}
-    for name, probe in made.probes.items():
-        parent = found[probe.run.name]["status"]
-        assert (parent, found[name]["status"]) == (
+    actual = lab.records()
+    assert set(actual) == {*plan.runs, *plan.probes}
+    for name, probe in plan.probes.items():
+        parent = actual[probe.run.name]["status"]
+        assert (parent, actual[name]["status"]) == (
             ("diverged", "skipped") if "0.75" in name else ("done", "done")
         )
     table = (lab.folder / "reports/tiny/tables/transfer.csv").read_text()
@@ -720,12 +720,12 @@ def test_the_real_snakemake_with_a_parent_that_diverges_and_a_probe_that_fails(
     assert prepared == {"digits", "waves"}
 
     # A fault leaves the rest alone, stands in the report, and is tried again.
-    probe = next(row.probe for row in made.probe_rows if row.role == "teacher")
-    weights = lab.place.run(probe.run.name) / "weights.safetensors"
-    shutil.rmtree(lab.place.probe(probe.name))
+    probe = next(row.probe for row in plan.probe_rows if row.role == "teacher")
+    weights = lab.store.run(probe.run.name) / "weights.safetensors"
+    shutil.rmtree(lab.store.probe(probe.name))
     weights.write_bytes(weights.read_bytes()[:-1])
-    said = lab.run(content, code=1)
-    assert f"logs/probes/{probe.name}.log" in said
+    message = lab.run(content, code=1)
+    assert f"logs/probes/{probe.name}.log" in message
     (line,) = [line for line in lab.results_csv().splitlines() if f",{probe.name}," in line]
     assert "failed" in line and "weights.safetensors is damaged" in line
     assert f"results/probes/{probe.name}/record.json" in lab.dry(content)

@@ -34,12 +34,12 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory, shared):
     """Two trained teachers: (results folder, runs)."""
-    place = tiny_study.results(tmp_path_factory.mktemp("taught"), shared)
-    made = tiny_study.planned(main={"teachers": ["wrn10-1", "wrn10-0.5"]})
-    runs = [run for run in made.runs.values() if run.spec.teacher is None]
+    store = tiny_study.results(tmp_path_factory.mktemp("taught"), shared)
+    plan = tiny_study.planned(main={"teachers": ["wrn10-1", "wrn10-0.5"]})
+    runs = [run for run in plan.runs.values() if run.spec.teacher is None]
     for run in runs:
-        train_run(run.spec, [], place)
-    return place, runs
+        train_run(run.spec, [], store)
+    return store, runs
 
 
 def _spec(run, precision: str, **views) -> LogitCacheSpec:
@@ -47,95 +47,95 @@ def _spec(run, precision: str, **views) -> LogitCacheSpec:
     return replace(spec, data=replace(spec.data, views={**spec.data.views, **views}))
 
 
-def _live(spec: LogitCacheSpec, place) -> np.ndarray:
+def _live(spec: LogitCacheSpec, store) -> np.ndarray:
     """(N, V, C): one forward for each view, images cropped by hand."""
-    split = splits.load_split(spec.data, place)
+    split = splits.load_split(spec.data, store)
     views = Views.from_spec(spec.data.views)
     images = ImageBatches(split.train.images, views, split.mean, split.std)
-    teacher = teacher_tables._load_cache_teacher(spec, place)
+    teacher = teacher_tables._load_cache_teacher(spec, store)
     every = torch.arange(len(images))
-    found = [
+    actual = [
         teacher.forward(images.batch(every, torch.full_like(every, view)))
         for view in range(views.count)
     ]
-    return torch.stack(found, 1).numpy()
+    return torch.stack(actual, 1).numpy()
 
 
 @pytest.mark.parametrize("views", [{"pad": 1}, {"pad": 2, "padding": "reflect", "flip": True}])
 @pytest.mark.parametrize("precision", ["float16", "float32"])
 def test_every_view_says_what_a_live_teacher_says(taught, views, precision):
-    place, runs = taught
+    store, runs = taught
     for run in runs:
         spec = _spec(run, precision, **views)
-        folder = teacher_tables.build_logit_cache(spec, place)
+        folder = teacher_tables.build_logit_cache(spec, store)
         table = np.load(folder / "table.npy")
-        live = _live(spec, place)
+        live = _live(spec, store)
         assert table.dtype == precision and table.shape == live.shape
         for temperature in (1, 4, 20):
-            ours = softmax(table.astype(np.float64) / temperature, axis=2)
-            theirs = softmax(live.astype(np.float64) / temperature, axis=2)
+            actual = softmax(table.astype(np.float64) / temperature, axis=2)
+            reference = softmax(live.astype(np.float64) / temperature, axis=2)
             # rounding z to 11 bits moves a probability by at most |z| 2^-11 / T at half slope
             bound = 1e-5 if precision == "float32" else 4e-3 / temperature
-            assert np.abs(ours - theirs).max() < bound
+            assert np.abs(actual - reference).max() < bound
         assert np.abs(table.astype(np.float64).mean(2)).max() < 1e-2, "rows are centred"
         shutil.rmtree(folder)
 
 
 def test_an_ensemble_of_tables_is_the_live_ensemble(taught):
-    place, runs = taught
+    store, runs = taught
     for temperature in (1.0, 4.0):  # where the probabilities are averaged
         specs = [_spec(run, "float32") for run in runs]
         for spec in specs:
-            teacher_tables.build_logit_cache(spec, place)
-        tables = teacher_tables.CachedTeacher(specs, temperature, place)
-        said = online.OnlineTeacher(
-            [teacher_tables._load_cache_teacher(spec, place).members[0] for spec in specs],
+            teacher_tables.build_logit_cache(spec, store)
+        tables = teacher_tables.CachedTeacher(specs, temperature, store)
+        message = online.OnlineTeacher(
+            [teacher_tables._load_cache_teacher(spec, store).members[0] for spec in specs],
             temperature,
         )
-        split = splits.load_split(specs[0].data, place)
+        split = splits.load_split(specs[0].data, store)
         images = ImageBatches(split.train.images, tables.views, split.mean, split.std)
         index = torch.arange(20)
         view = index % images.views.count
         x = images.batch(index, view)
-        ours = torch.softmax(tables.logits(x, index, view) / 4, 1)
-        assert torch.allclose(ours, torch.softmax(said.forward(x) / 4, 1), atol=1e-5)
+        actual = torch.softmax(tables.logits(x, index, view) / 4, 1)
+        assert torch.allclose(actual, torch.softmax(message.forward(x) / 4, 1), atol=1e-5)
         plain = ImageBatches(split.val.images, IDENTITY_VIEWS, split.mean, split.std)
-        ours, theirs = tables.predict_split("val", plain), said.predict_split("val", plain)
-        np.testing.assert_allclose(softmax(ours, 1), softmax(theirs, 1), atol=1e-5)
+        actual, reference = tables.predict_split("val", plain), message.predict_split("val", plain)
+        np.testing.assert_allclose(softmax(actual, 1), softmax(reference, 1), atol=1e-5)
 
 
 def test_a_student_from_a_table_learns_what_one_from_a_live_teacher_learns(tmp_path, shared):
-    place = tiny_study.results(tmp_path, shared)
+    store = tiny_study.results(tmp_path, shared)
     outputs = {}
     for way in ("live", "table"):
-        made = tiny_study.planned(teacher_outputs=way)
-        for table in made.logit_caches.values():
-            teacher_tables.build_logit_cache(table.spec, place)
-        for run in made.runs.values():
-            train_run(run.spec, [], place)
-        record = tiny_study.record(place, made.cells[-1].run)
+        plan = tiny_study.planned(teacher_outputs=way)
+        for table in plan.logit_caches.values():
+            teacher_tables.build_logit_cache(table.spec, store)
+        for run in plan.runs.values():
+            train_run(run.spec, [], store)
+        record = tiny_study.record(store, plan.cells[-1].run)
         outputs[way] = record["last"]["test"]
     for key in ("nll", "kl", "entropy"):
         assert outputs["live"][key] == pytest.approx(outputs["table"][key], rel=1e-2)
 
 
 def test_an_interrupted_table_goes_on_and_ends_in_the_same_bytes(taught, monkeypatch):
-    place, runs = taught
+    store, runs = taught
     spec = _spec(runs[0], "float16", padding="reflect")
-    whole = (teacher_tables.build_logit_cache(spec, place) / "table.npy").read_bytes()
-    real, asked = teacher_tables._compute_view, []
+    whole = (teacher_tables.build_logit_cache(spec, store) / "table.npy").read_bytes()
+    real, requests = teacher_tables._compute_view, []
 
     def of_view(teacher, images, view, spec):
-        asked.append(view)
-        if len(asked) == 4:
+        requests.append(view)
+        if len(requests) == 4:
             raise KeyboardInterrupt
         return real(teacher, images, view, spec)
 
     monkeypatch.setattr(teacher_tables, "_compute_view", of_view)
     with pytest.raises(KeyboardInterrupt):
-        teacher_tables.build_logit_cache(spec, place)
-    again = teacher_tables.build_logit_cache(spec, place)
-    assert asked == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8], "9 views of pad 1; the fourth was lost"
+        teacher_tables.build_logit_cache(spec, store)
+    again = teacher_tables.build_logit_cache(spec, store)
+    assert requests == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8], "9 views of pad 1; the fourth was lost"
     assert (again / "table.npy").read_bytes() == whole
     left = {path.name for path in again.parent.glob(".*/*")}
     assert left <= {".lock"}, "nothing but locks is left beside it"
@@ -143,14 +143,14 @@ def test_an_interrupted_table_goes_on_and_ends_in_the_same_bytes(taught, monkeyp
 
 def test_an_altered_part_of_a_table_is_made_again(taught, monkeypatch):
     """Cut off, altered, of another table, of other weights: its whole table comes out the same."""
-    place, runs = taught
+    store, runs = taught
     spec = _spec(runs[0], "float16", padding="reflect")
-    whole = (teacher_tables.build_logit_cache(spec, place) / "table.npy").read_bytes()
-    work = teacher_tables.cache_build_dir(place.logit_cache(spec.name))
+    whole = (teacher_tables.build_logit_cache(spec, store) / "table.npy").read_bytes()
+    work = teacher_tables.cache_build_dir(store.logit_cache(spec.name))
     with monkeypatch.context() as patch:
         patch.setattr(np, "stack", lambda *_, **__: 1 / 0)  # all parts are there, and no table
         with pytest.raises(ZeroDivisionError):
-            teacher_tables.build_logit_cache(spec, place)
+            teacher_tables.build_logit_cache(spec, store)
     parts = sorted(work.glob("*-?.safetensors"))
     assert len(parts) == 9
     arrays, about = read_arrays(parts[0])
@@ -161,47 +161,47 @@ def test_an_altered_part_of_a_table_is_made_again(taught, monkeypatch):
     parts[2].write_bytes(b"")
     write_arrays(parts[3], other, about)
     write_arrays(parts[4], other, about | {"view": 4, "weights": "ab"})
-    asked = []
+    requests = []
     real = teacher_tables._compute_view
     monkeypatch.setattr(
-        teacher_tables, "_compute_view", lambda *of: asked.append(of[2]) or real(*of)
+        teacher_tables, "_compute_view", lambda *of: requests.append(of[2]) or real(*of)
     )
-    again = teacher_tables.build_logit_cache(spec, place)
-    assert asked == [1, 2, 3, 4]
+    again = teacher_tables.build_logit_cache(spec, store)
+    assert requests == [1, 2, 3, 4]
     assert (again / "table.npy").read_bytes() == whole
 
 
 def test_a_table_of_other_weights_is_made_again(taught):
-    place, runs = taught
+    store, runs = taught
     spec = _spec(runs[0], "float16")
-    cache_logits(spec, place)
+    cache_logits(spec, store)
     name = spec.name
-    assert cache_logits(spec, place) == f"{name}: made before"
-    about = place.logit_cache(name) / "about.json"
+    assert cache_logits(spec, store) == f"{name}: made before"
+    about = store.logit_cache(name) / "about.json"
     of_others = json.loads(about.read_text()) | {"weights": "ab" * 32}
     about.write_text(json.dumps(of_others))
     with pytest.raises(StoreError, match=r"is of other weights than now.*made anew"):
-        teacher_tables.CachedTeacher([spec], 1.0, place)
-    assert cache_logits(spec, place) == f"{name}: made"
-    teacher_tables.CachedTeacher([spec], 1.0, place)
-    shutil.rmtree(place.logit_cache(name))
+        teacher_tables.CachedTeacher([spec], 1.0, store)
+    assert cache_logits(spec, store) == f"{name}: made"
+    teacher_tables.CachedTeacher([spec], 1.0, store)
+    shutil.rmtree(store.logit_cache(name))
 
 
 def test_a_second_job_takes_over_what_the_first_has_made(taught):
     """With a real process that waits for the lock while the table is made."""
-    place, runs = taught
+    results_store, runs = taught
     spec = _spec(runs[0], "float32", padding="reflect")
     name = spec.name
-    command = [sys.executable, "-m", "kdpipe", "tabulate", "--results", str(place.root)]
-    with store.lock_run_folder(place.logit_cache(f".{name}")):
+    command = [sys.executable, "-m", "kdpipe", "tabulate", "--results", str(results_store.root)]
+    with store.lock_run_folder(results_store.logit_cache(f".{name}")):
         twin = subprocess.Popen(
             [*command, "--spec", hashing.canonical_json(spec)], stdout=subprocess.PIPE, text=True
         )
         assert twin.stdout and "another process works on it" in twin.stdout.readline()
-        made = teacher_tables.build_logit_cache(spec, place)
-        before = (made / "table.npy").stat()
+        result = teacher_tables.build_logit_cache(spec, results_store)
+        before = (result / "table.npy").stat()
     assert "made before" in twin.communicate()[0] and twin.returncode == 0
-    after = (made / "table.npy").stat()
+    after = (result / "table.npy").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
@@ -210,26 +210,26 @@ def test_a_second_job_takes_over_what_the_first_has_made(taught):
     [{"threads": "x"}, {"threads": 0}, {"precision": "int8"}, {"revision": 99}, {"run": "../x"}],
 )
 def test_a_spec_of_no_table_is_refused(taught, change):
-    place, runs = taught
+    store, runs = taught
     for content in ({}, _spec(runs[0], "float16").to_dict() | change):
         with pytest.raises(KdpipeError):
-            cache_logits(read_spec("table", content), place)
+            cache_logits(read_spec("table", content), store)
 
 
 def test_a_table_that_cannot_be_made_says_why_in_its_folder(taught, monkeypatch):
-    place, runs = taught
+    store, runs = taught
     real = online.OnlineTeacher.forward
     monkeypatch.setattr(online.OnlineTeacher, "forward", lambda self, x, *_: 1e6 * real(self, x))
     with pytest.raises(StoreError, match="do not fit"):
-        cache_logits(_spec(runs[0], "float16"), place)
-    (failure,) = (place.root / "tables").glob(".*/failure.json")
+        cache_logits(_spec(runs[0], "float16"), store)
+    (failure,) = (store.root / "tables").glob(".*/failure.json")
     assert "do not fit" in json.loads(failure.read_text())["reason"]
 
 
 def test_damage_is_found_before_use(taught):
-    place, runs = taught
+    store, runs = taught
     spec = _spec(runs[0], "float16")
-    folder = teacher_tables.build_logit_cache(spec, place)
+    folder = teacher_tables.build_logit_cache(spec, store)
     table = folder / "table.npy"
     whole = table.read_bytes()
     headers = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(0, 128, 5)]
@@ -244,9 +244,9 @@ def test_damage_is_found_before_use(taught):
             continue  # a space of the header
         table.write_bytes(broken)
         with pytest.raises(StoreError, match=r"teacher table.*made anew"):
-            teacher_tables.CachedTeacher([spec], 1.0, place)
+            teacher_tables.CachedTeacher([spec], 1.0, store)
     table.write_bytes(whole)
-    teacher_tables.CachedTeacher([spec], 1.0, place)
+    teacher_tables.CachedTeacher([spec], 1.0, store)
 
 
 def _loaded(data: bytes):
@@ -257,61 +257,61 @@ def _loaded(data: bytes):
 
 
 def test_a_table_of_other_pixels_is_found_by_asking_the_teacher(taught):
-    place, runs = taught
+    store, runs = taught
     spec, other = _spec(runs[0], "float16"), _spec(runs[0], "float16", padding="reflect")
-    folder = teacher_tables.build_logit_cache(spec, place)
-    array = np.load(teacher_tables.build_logit_cache(other, place) / "table.npy")
+    folder = teacher_tables.build_logit_cache(spec, store)
+    array = np.load(teacher_tables.build_logit_cache(other, store) / "table.npy")
     np.save(folder / "table.npy", array)
     about = json.loads((folder / "about.json").read_text())
     about["sha256"] = teacher_tables._digest_array(array)
     (folder / "about.json").write_text(json.dumps(about))
     with pytest.raises(StoreError, match="does not say what its teacher says"):
-        teacher_tables.CachedTeacher([spec], 1.0, place)
+        teacher_tables.CachedTeacher([spec], 1.0, store)
 
 
 def test_the_last_student_takes_a_table_away_whoever_started_it(taught, monkeypatch):
     """Two Snakemakes name their students; one was killed when its record was written."""
-    place, runs = taught
+    results_store, runs = taught
     spec = _spec(runs[0], "float16", padding="reflect")
-    table = place.logit_cache(spec.name)
-    assert cache_logits(spec, place, students=["one", "killed"])
-    assert cache_logits(spec, place, students=["two", "one"]).endswith("made before")
+    table = results_store.logit_cache(spec.name)
+    assert cache_logits(spec, results_store, students=["one", "killed"])
+    assert cache_logits(spec, results_store, students=["two", "one"]).endswith("made before")
     known = set()
     monkeypatch.setattr(store.Store, "has_record", lambda self, kind, name: name in known)
     for student in ("stranger", "one", "killed"):
-        release_caches(student, place)
+        release_caches(student, results_store)
         known.add(student)
         assert table.exists()
     known.remove("killed")
-    cache_logits(spec, place, students=["killed"])
-    release_caches("two", place)
+    cache_logits(spec, results_store, students=["killed"])
+    release_caches("two", results_store)
     assert table.exists()
-    cache_logits(spec, place, students=["two"])
+    cache_logits(spec, results_store, students=["two"])
     known.add("killed")
-    release_caches("two", place)
+    release_caches("two", results_store)
     assert not table.exists()
     assert {path.name for path in table.parent.glob(f".{table.name}/*")} == {".lock"}
 
 
 def test_outputs_that_do_not_fit_are_refused(taught, monkeypatch):
-    place, runs = taught
+    store, runs = taught
     real = online.OnlineTeacher.forward
     monkeypatch.setattr(online.OnlineTeacher, "forward", lambda self, x, *_: 1e6 * real(self, x))
     with pytest.raises(StoreError, match=r"do not fit in float16.*live"):
-        teacher_tables.build_logit_cache(_spec(runs[0], "float16"), place)
+        teacher_tables.build_logit_cache(_spec(runs[0], "float16"), store)
 
 
 def test_tables_are_shared_and_cold_students_get_single_precision():
-    made = tiny_study.planned(
+    plan = tiny_study.planned(
         teacher_outputs="table",
         methods={"kd": {}, "hot": {"temperature": 20.0}, "cold": {"temperature": 1.0}},
         main={"methods": ["kd", "hot", "cold"], "students": ["wrn10-0.5", "wrn16-0.5"]},
     )
-    assert len(made.logit_caches) == 2, (
+    assert len(plan.logit_caches) == 2, (
         "one in half precision for kd and hot, one in single for cold"
     )
     entries = 64 * 9  # images x views of pad 1
-    sizes = {table.spec.precision: table.bytes for table in made.logit_caches.values()}
+    sizes = {table.spec.precision: table.bytes for table in plan.logit_caches.values()}
     assert sizes == {"float16": entries * 10 * 2, "float32": entries * 10 * 4}
 
 
@@ -331,6 +331,6 @@ def test_a_student_more_costs_one_table_and_one_student(tmp_path, shared):
 def _snakemake(folder, study, *options) -> str:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--configfile", str(study), *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout + process.stderr

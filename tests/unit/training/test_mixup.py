@@ -55,8 +55,10 @@ def test_cutmix_by_hand():
     assert len(rows) <= math.ceil(side) and len(columns) <= math.ceil(side)
     for one in range(6):
         assert torch.equal(mixed[one][:, pasted[one]], x[one - 1][:, pasted[one]])
-    kept = 1 - int(pasted[0].sum()) / 64
-    torch.testing.assert_close(shares.max(1).values, torch.full((6,), max(kept, 1 - kept)))
+    remaining = 1 - int(pasted[0].sum()) / 64
+    torch.testing.assert_close(
+        shares.max(1).values, torch.full((6,), max(remaining, 1 - remaining))
+    )
 
 
 def test_both_take_turns_and_none_changes_nothing():
@@ -73,9 +75,9 @@ def test_the_teacher_sees_what_the_student_sees_whatever_cut_the_run_off(
 ):
     """And labels are mixed: hits are no whole numbers."""
     recipe = {"mixup": 0.5, "cutmix": 1.0}
-    made = tiny_study.planned(recipe=recipe, teacher_outputs="auto")
-    student = next(run for run in made.runs.values() if run.spec.teacher)
-    teacher = next(run for run in made.runs.values() if run.network == "wrn10-1")
+    plan = tiny_study.planned(recipe=recipe, teacher_outputs="auto")
+    student = next(run for run in plan.runs.values() if run.spec.teacher)
+    teacher = next(run for run in plan.runs.values() if run.network == "wrn10-1")
     taught, trained = [], []
     answer, forward = OnlineTeacher.forward, loop.make_train_forward
 
@@ -96,9 +98,9 @@ def test_the_teacher_sees_what_the_student_sees_whatever_cut_the_run_off(
     ends = []
     for name in ("whole", "in parts"):
         (tmp_path / name).mkdir()
-        place = tiny_study.results(tmp_path / name, shared)
-        assert main(tiny_study.train(teacher, (), str(place.root))) == 0
-        command = tiny_study.train(student, (), str(place.root))
+        store = tiny_study.results(tmp_path / name, shared)
+        assert main(tiny_study.train(teacher, (), str(store.root))) == 0
+        command = tiny_study.train(student, (), str(store.root))
         for stop in (1, 2, 3) if name == "in parts" else ():
             with monkeypatch.context() as patch:
                 tiny_study.stop_after(patch, stop)
@@ -108,7 +110,7 @@ def test_the_teacher_sees_what_the_student_sees_whatever_cut_the_run_off(
                 patch.setattr(OnlineTeacher, "forward", hear)
                 patch.setattr(loop, "make_train_forward", listen)
             assert main(command) == 0
-        ends.append(place.run(student.name))
+        ends.append(store.run(student.name))
     assert tiny_study.exact(ends[0]) == tiny_study.exact(ends[1])
     assert len(trained) == 8 and all(map(torch.equal, taught, trained))
     lines = (ends[0] / "curve.jsonl").read_text().splitlines()

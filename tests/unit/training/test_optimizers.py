@@ -63,8 +63,8 @@ def test_steps_are_those_of_torch(name, example, clip, decayed, factor):
         for group in torch_optimizer.param_groups:
             group["lr"] = lr * group["factor"]
         torch_optimizer.step()
-    for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    for actual, expected in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -84,8 +84,8 @@ def test_a_restored_state_goes_on_with_the_same_bytes(name, example):
         for model, optimizer in ((whole, first), (resumed, before)):
             backward(model, step)
             optimizer.step(0.01)
-    for ours, theirs in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    for actual, reference in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(actual, reference)
 
 
 def test_states_have_names_of_their_own():
@@ -114,15 +114,18 @@ def test_cut_off_within_an_epoch_it_ends_in_the_same_bytes(case, tmp_path, share
     ends = []
     for name in ("whole", "in parts"):
         (tmp_path / name).mkdir()
-        place = tiny_study.results(tmp_path / name, shared)
-        command = tiny_study.train(student, (), str(place.root))
+        store = tiny_study.results(tmp_path / name, shared)
+        command = tiny_study.train(student, (), str(store.root))
         for stop in (1, 2, 3) if name == "in parts" else ():
             with monkeypatch.context() as patch:
                 tiny_study.stop_after(patch, stop)
                 assert main(command) == 75
         assert main(command) == 0
-        where = place.run(student.name)
+        path = store.run(student.name)
         ends.append(
-            [(where / kept).read_bytes() for kept in ("weights.safetensors", "curve.jsonl")]
+            [
+                (path / remaining).read_bytes()
+                for remaining in ("weights.safetensors", "curve.jsonl")
+            ]
         )
     assert ends[0] == ends[1]

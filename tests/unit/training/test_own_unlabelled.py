@@ -29,29 +29,29 @@ def pictures(folder) -> np.ndarray:
     """A folder of pictures of every kind, and what they are by hand: (N, 1, 8, 8)."""
     (folder / "deep" / "deeper").mkdir(parents=True)
     grey = synthetic_data.images(24, 4, (1, 8, 8), 5)[0]
-    found = {}
+    actual = {}
     for index, image in enumerate(grey):
         name = f"deep/{'deeper/' * (index % 2)}{index:02d}.png"
         Image.fromarray(image[0]).save(folder / name)
-        found[name] = image[0]
+        actual[name] = image[0]
     wide = Image.fromarray(RNG.randint(0, 256, (9, 14), np.uint8))
     wide.save(folder / "wide.png")
-    found["wide.png"] = np.asarray(wide.resize((8, 8), Image.Resampling.BILINEAR))
+    actual["wide.png"] = np.asarray(wide.resize((8, 8), Image.Resampling.BILINEAR))
     colours = RNG.randint(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(colours).save(folder / "colours.bmp")
     r, g, b = (colours[:, :, k].astype(int) for k in range(3))
-    found["colours.bmp"] = (19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16  # ITU-R 601, of PIL
+    actual["colours.bmp"] = (19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16  # ITU-R 601, of PIL
     deep = RNG.randint(0, 2**16, (8, 8)).astype(np.uint16)
     Image.fromarray(deep).save(folder / "deep.png")
-    found["deep.png"] = deep // 256
+    actual["deep.png"] = deep // 256
     turned = RNG.randint(0, 256, (8, 8), np.uint8)
     exif = Image.Exif()
     exif[274] = SIDEWAYS
     Image.fromarray(turned).save(folder / "turned.png", exif=exif)
-    found["turned.png"] = np.rot90(turned, -1)
+    actual["turned.png"] = np.rot90(turned, -1)
     (folder / "notes.txt").write_text("passed over")
-    order = sorted(found, key=lambda name: folder.joinpath(name).parts)
-    return np.array([found[name] for name in order], np.uint8)[:, None]
+    order = sorted(actual, key=lambda name: folder.joinpath(name).parts)
+    return np.array([actual[name] for name in order], np.uint8)[:, None]
 
 
 def with_digits(folder) -> tuple[dict, np.ndarray]:
@@ -81,79 +81,79 @@ def world(request, tmp_path_factory):
     content["recipe"] |= {"batch_size": 103}
     content["methods"] = {"kd": METHOD}
     study = load.validate_study(content, "tiny", folder, require_cards=False)
-    place = Store(folder / "results")
-    unlabelled_builder.make_unlabelled_card(study.data, study.splits, "tiny.yaml", place)
+    store = Store(folder / "results")
+    unlabelled_builder.make_unlabelled_card(study.data, study.splits, "tiny.yaml", store)
     data = study.data
-    prepare_dataset(data.name, place, data.path, data.card, data.unlabelled)
+    prepare_dataset(data.name, store, data.path, data.card, data.unlabelled)
     live, tables = (
         list(planner.build_plan(load.validate_study(content, "tiny", folder)).runs.values())[-1]
         for content in (content, content | {"teacher_outputs": "table"})
     )
     for run in (*live.parents, live):
-        train_run(run.spec, [], place)
-    return place, live, tables, left
+        train_run(run.spec, [], store)
+    return store, live, tables, left
 
 
-def weights(place, run):
-    return read_arrays(place.run(run.name) / "weights.safetensors")[0]
+def weights(store, run):
+    return read_arrays(store.run(run.name) / "weights.safetensors")[0]
 
 
 def test_the_images_are_those_made_by_hand(world):
-    place, run, _, left = world
-    part = splits.load_unlabelled(run.spec.data, run.spec.method["unlabelled_from"], place)
+    store, run, _, left = world
+    part = splits.load_unlabelled(run.spec.data, run.spec.method["unlabelled_from"], store)
     assert np.array_equal(part.images, left)
     assert set(part.labels) == {splits.NO_LABEL}
 
 
 def test_weights_are_those_of_a_plain_loop(world):
     """So they are normalised by mean and deviation of the labelled training images."""
-    place, run, _, left = world
-    model = plain_loop.train_plain(run.spec, place, left)
+    store, run, _, left = world
+    model = plain_loop.train_plain(run.spec, store, left)
     for key, value in model.state_dict().items():
-        found = weights(place, run)[key]
-        np.testing.assert_allclose(found, value.numpy(), rtol=2e-3, atol=1e-3, err_msg=key)
+        actual = weights(store, run)[key]
+        np.testing.assert_allclose(actual, value.numpy(), rtol=2e-3, atol=1e-3, err_msg=key)
 
 
 def test_cut_off_it_goes_on_to_the_same_bytes(world, monkeypatch):
-    place, run, _, _ = world
-    whole = tiny_study.exact(place.run(run.name))
-    folder = place.run(run.name).rename(place.root / "whole")
+    store, run, _, _ = world
+    whole = tiny_study.exact(store.run(run.name))
+    folder = store.run(run.name).rename(store.root / "whole")
     with monkeypatch.context() as patch, pytest.raises(InterruptedRun):
         tiny_study.stop_after(patch, 1)
-        train_run(run.spec, [], place)
-    train_run(run.spec, [], place)
-    assert tiny_study.exact(place.run(run.name)) == whole == tiny_study.exact(folder)
+        train_run(run.spec, [], store)
+    train_run(run.spec, [], store)
+    assert tiny_study.exact(store.run(run.name)) == whole == tiny_study.exact(folder)
 
 
 def test_from_tables_it_learns_the_same(world):
-    place, live, run, left = world
+    store, live, run, left = world
     labelled, others = run.logit_caches
     for table in run.logit_caches:
-        cache_logits(table.spec, place, students=[run.name, "another"])
-    shape = np.load(place.logit_cache(others.name) / "table.npy").shape
+        cache_logits(table.spec, store, students=[run.name, "another"])
+    shape = np.load(store.logit_cache(others.name) / "table.npy").shape
     assert shape[:2] == (len(left), 9)
-    assert np.load(place.logit_cache(labelled.name) / "table.npy").shape[:2] == (206, 9)
-    train_run(run.spec, [], place)
-    for key, value in weights(place, live).items():
-        np.testing.assert_allclose(weights(place, run)[key], value, rtol=0.02, atol=0.02)
+    assert np.load(store.logit_cache(labelled.name) / "table.npy").shape[:2] == (206, 9)
+    train_run(run.spec, [], store)
+    for key, value in weights(store, live).items():
+        np.testing.assert_allclose(weights(store, run)[key], value, rtol=0.02, atol=0.02)
 
 
 def test_a_job_refuses_images_that_are_damaged_or_gone(world):
-    place, run, _, _ = world
+    store, run, _, _ = world
     spec, source = run.spec.data, run.spec.method["unlabelled_from"]
-    folder = place.data(f"unlabelled-{source[:12]}")
+    folder = store.data(f"unlabelled-{source[:12]}")
     path = folder / "unlabelled_images.npy"
     whole = path.read_bytes()
     try:
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        assert f"{folder} are not what they were: remove the folder" in refused(spec, source, place)
+        assert f"{folder} are not what they were: remove the folder" in refused(spec, source, store)
         path.unlink()
-        assert "unlabelled_images.npy is missing: remove the" in refused(spec, source, place)
+        assert "unlabelled_images.npy is missing: remove the" in refused(spec, source, store)
     finally:
         path.write_bytes(whole)
 
 
-def refused(spec, source, place) -> str:
+def refused(spec, source, store) -> str:
     with pytest.raises(DataError) as error:
-        splits.load_unlabelled(spec, source, place)
+        splits.load_unlabelled(spec, source, store)
     return str(error.value)

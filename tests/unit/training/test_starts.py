@@ -45,58 +45,58 @@ def planned(file, keys=None, **changes):
     return planner.build_plan(load.validate_study(study(file, keys, **changes), "tiny"))
 
 
-def command(run, file, place, keep=()):
-    return [*tiny_study.train(run, keep, str(place.root)), f"--weights={file}"]
+def command(run, file, store, keep=()):
+    return [*tiny_study.train(run, keep, str(store.root)), f"--weights={file}"]
 
 
-def of(made, network, taught):
+def of(result, network, taught):
     """The one run of a network: on labels, or by a teacher."""
-    runs = made.runs.values()
+    runs = result.runs.values()
     (run,) = [r for r in runs if r.network == network and bool(r.spec.teacher) == taught]
     return run
 
 
-def test_scratch_and_student_begin_from_the_same_weights(file, place):
-    made = planned(file, keep_checkpoints={"warm": ["checkpoint 0"]})
+def test_scratch_and_student_begin_from_the_same_weights(file, store):
+    plan = planned(file, keep_checkpoints={"warm": ["checkpoint 0"]})
     scratch, student, random = (
-        of(made, "warm", False),
-        of(made, "warm", True),
-        of(made, "wrn10-0.5", False),
+        of(plan, "warm", False),
+        of(plan, "warm", True),
+        of(plan, "wrn10-0.5", False),
     )
-    assert set(made.weights) == {scratch.name, student.name}
-    assert made.weights[scratch.name] == str(file)
-    teacher = of(made, "wrn10-1", False)
-    assert main(tiny_study.train(teacher, (), str(place.root))) == 0
+    assert set(plan.weights) == {scratch.name, student.name}
+    assert plan.weights[scratch.name] == str(file)
+    teacher = of(plan, "wrn10-1", False)
+    assert main(tiny_study.train(teacher, (), str(store.root))) == 0
     begun = []
     for run in (scratch, student):
-        assert main(command(run, file, place, [0])) == 0
-        record = tiny_study.record(place, run)
+        assert main(command(run, file, store, [0])) == 0
+        record = tiny_study.record(store, run)
         assert record["start"]["new"] == ["linear.weight", "linear.bias"]
         assert record["start"]["frozen"] == 0
-        begun.append(load_file(run_folder.weights_path(place.run(run.name), 0)))
-    theirs = load_file(file)
+        begun.append(load_file(run_folder.weights_path(store.run(run.name), 0)))
+    reference = load_file(file)
     for key, value in begun[0].items():
         assert torch.equal(value, begun[1][key]), key
-        assert key.startswith("linear.") or torch.equal(value, theirs[key]), key
-    assert main(tiny_study.train(random, [0], str(place.root))) == 0
-    assert "start" not in tiny_study.record(place, random)
+        assert key.startswith("linear.") or torch.equal(value, reference[key]), key
+    assert main(tiny_study.train(random, [0], str(store.root))) == 0
+    assert "start" not in tiny_study.record(store, random)
 
 
-def test_it_is_trained_as_torch_alone_would(file, place):
+def test_it_is_trained_as_torch_alone_would(file, store):
     """Two epochs by hand: torch's SGD with groups of its own, a frozen part in eval mode."""
     keys = {"freeze": ["stem.*", "groups.0.*"], "backbone_lr": 0.1}
-    made = planned(file, keys)
-    run = of(made, "warm", False)
-    assert main(command(run, file, place)) == 0
+    plan = planned(file, keys)
+    run = of(plan, "warm", False)
+    assert main(command(run, file, store)) == 0
     spec = run.spec
-    split = splits.load_split(spec.data, place)
+    split = splits.load_split(spec.data, store)
     views = Views.from_spec(spec.data.views)
     images = streaming.create_batches(split.train, views, split, torch.device("cpu"), 0)
     with torch.random.fork_rng():
         torch.manual_seed(hashing.derive_run_seed(spec, "init"))
         model = build_named_model("wrn10-0.5", num_classes=10, in_channels=1)
-    theirs = {k: v for k, v in load_file(file).items() if not k.startswith("linear.")}
-    model.load_state_dict(theirs, strict=False)
+    reference = {k: v for k, v in load_file(file).items() if not k.startswith("linear.")}
+    model.load_state_dict(reference, strict=False)
     recipe = spec.recipe
     head = list(model.linear.parameters())
     body = [p for name, p in model.named_parameters() if not name.startswith((*FROZEN, "linear."))]
@@ -118,15 +118,15 @@ def test_it_is_trained_as_torch_alone_would(file, place):
             optimiser.zero_grad()
             F.cross_entropy(model(x), y).backward()
             optimiser.step()
-    written = load_file(place.run(run.name) / "weights.safetensors")
+    written = load_file(store.run(run.name) / "weights.safetensors")
     for key, value in model.state_dict().items():
         torch.testing.assert_close(written[key], value, rtol=1e-4, atol=1e-5, msg=key)
         if key.startswith(FROZEN):
-            assert torch.equal(written[key], theirs[key]), key
+            assert torch.equal(written[key], reference[key]), key
         elif value.is_floating_point():
-            assert key.startswith("linear.") or not torch.equal(written[key], theirs[key]), key
-    assert tiny_study.record(place, run)["start"]["frozen"] == sum(
-        key.startswith(FROZEN) for key in theirs
+            assert key.startswith("linear.") or not torch.equal(written[key], reference[key]), key
+    assert tiny_study.record(store, run)["start"]["frozen"] == sum(
+        key.startswith(FROZEN) for key in reference
     )
 
 
@@ -134,19 +134,19 @@ def test_it_is_trained_as_torch_alone_would(file, place):
 def test_cut_off_within_an_epoch_it_ends_in_the_same_bytes(
     taught, file, tmp_path, shared, monkeypatch
 ):
-    made = planned(file, {"freeze": ["stem.*"], "backbone_lr": 0.3}, recipe={"ema": 0.9})
-    run, ends = of(made, "warm", taught), []
+    plan = planned(file, {"freeze": ["stem.*"], "backbone_lr": 0.3}, recipe={"ema": 0.9})
+    run, ends = of(plan, "warm", taught), []
     for name in ("whole", "in parts"):
         (tmp_path / name).mkdir()
-        place = tiny_study.results(tmp_path / name, shared)
+        store = tiny_study.results(tmp_path / name, shared)
         if taught:
-            assert main(tiny_study.train(of(made, "wrn10-1", False), (), str(place.root))) == 0
+            assert main(tiny_study.train(of(plan, "wrn10-1", False), (), str(store.root))) == 0
         for stop in (1, 2, 3) if name == "in parts" else ():
             with monkeypatch.context() as patch:
                 tiny_study.stop_after(patch, stop)
-                assert main(command(run, file, place)) == 75
-        assert main(command(run, file, place)) == 0
-        ends.append(tiny_study.exact(place.run(run.name)))
+                assert main(command(run, file, store)) == 75
+        assert main(command(run, file, store)) == 0
+        ends.append(tiny_study.exact(store.run(run.name)))
     assert ends[0] == ends[1]
 
 
@@ -156,11 +156,11 @@ def test_all_that_decides_is_in_its_name(tmp_path, file):
     moved = tmp_path / "elsewhere" / "v.safetensors"
     moved.write_bytes(file.read_bytes())
     assert set(planned(moved).runs) == one  # where the file lies is not, nor is it registered
-    asked = [
+    requests = [
         registration.get_registered_content(load.validate_study(study(path), "s"))
         for path in (file, moved)
     ]
-    assert asked[0] == asked[1]
+    assert requests[0] == requests[1]
     changed = [{"freeze": ["stem.*"]}, {"new": ["stem.*"]}, {"backbone_lr": 0.5}]
     names = [set(planned(file, keys).runs) for keys in changed]
     for other in names:
@@ -174,14 +174,14 @@ def test_all_that_decides_is_in_its_name(tmp_path, file):
 
 def test_it_teaches_and_is_averaged_as_any_network(file):
     ensemble = {"two": {"networks": ["warm"], "copies": 2}}
-    made = planned(file, ensembles=ensemble, main={"teachers": ["warm", "two", "self"]})
-    taught = [run for run in made.runs.values() if run.spec.teacher]
+    plan = planned(file, ensembles=ensemble, main={"teachers": ["warm", "two", "self"]})
+    taught = [run for run in plan.runs.values() if run.spec.teacher]
     assert {m.network for run in taught for m in run.spec.teacher.members} == {
         "warm",
         "wrn10-0.5",
     }
-    members = [run for run in made.runs.values() if run.network == "warm" and run.spec.member]
-    assert len(members) == 1 and members[0].name in made.weights
+    members = [run for run in plan.runs.values() if run.network == "warm" and run.spec.member]
+    assert len(members) == 1 and members[0].name in plan.weights
 
 
 WRONG = {
@@ -202,10 +202,10 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_mistakes_of_a_study_are_named(case, file):
-    keys, said = WRONG[case]
+    keys, message = WRONG[case]
     with pytest.raises(StudyError) as error:
         planned(file, keys)
-    assert said in str(error.value), error.value
+    assert message in str(error.value), error.value
 
 
 def test_a_name_that_is_taken_is_refused(file):
@@ -217,21 +217,26 @@ def test_a_name_that_is_taken_is_refused(file):
 
 
 def test_a_normalisation_that_nobody_said_is_noticed(file):
-    said = "\n".join(load.collect_notes(load.validate_study(study(file), "s")))
-    assert "starts.warm: nothing says by what mean and std" in said
-    told = study(file, data={"mean": [0.5], "std": [0.25]})
-    assert "starts.warm" not in "\n".join(load.collect_notes(load.validate_study(told, "s")))
+    message = "\n".join(load.collect_notes(load.validate_study(study(file), "s")))
+    assert "starts.warm: nothing says by what mean and std" in message
+    report = study(file, data={"mean": [0.5], "std": [0.25]})
+    assert "starts.warm" not in "\n".join(load.collect_notes(load.validate_study(report, "s")))
 
 
 def test_what_does_not_fit_is_said_before_anything_runs(file, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny_study.write(tmp_path / "s.yaml", study(file))
     read, whole = [], weights.read_weights
-    monkeypatch.setattr(weights, "read_weights", lambda *asked: read.append(asked) or whole(*asked))
+    monkeypatch.setattr(
+        weights, "read_weights", lambda *requests: read.append(requests) or whole(*requests)
+    )
     assert main(["check", "s.yaml"]) == 0
     assert len(read) == 1  # it may be of gigabytes
     assert "new, at random: linear.weight, linear.bias" in capsys.readouterr().out
     tiny_study.write(tmp_path / "s.yaml", study(file, {"network": "wrn16-1"}, main={}))
     assert main(["check", "s.yaml"]) == 2
-    said = capsys.readouterr().err
-    assert f"starts.warm: {file} does not fit wrn16-1" in said and said.count("starts.warm: ") == 1
+    message = capsys.readouterr().err
+    assert (
+        f"starts.warm: {file} does not fit wrn16-1" in message
+        and message.count("starts.warm: ") == 1
+    )

@@ -31,21 +31,21 @@ def world(tmp_path_factory):
         data=data, methods={"kd": METHOD}, recipe={"epochs": 3, "batch_size": 12}
     )
     study = load.validate_study(content, "tiny", folder, require_cards=False)
-    place = Store(folder / "results")
-    unlabelled_builder.make_unlabelled_card(study.data, study.splits, "tiny.yaml", place)
+    store = Store(folder / "results")
+    unlabelled_builder.make_unlabelled_card(study.data, study.splits, "tiny.yaml", store)
     data = study.data
-    prepare_dataset(data.name, place, data.path, data.card, data.unlabelled)
+    prepare_dataset(data.name, store, data.path, data.card, data.unlabelled)
     run = list(planner.build_plan(load.validate_study(content, "tiny", folder)).runs.values())[-1]
     assert run.spec.method["unlabelled"] == 12
     for each in (*run.parents, run):
-        train_run(each.spec, [], place)
-    return place, run
+        train_run(each.spec, [], store)
+    return store, run
 
 
 def without_the_student(world, folder) -> tuple[Store, list[str]]:
     """A copy, and the command that trains the student there."""
-    place, run = world
-    shutil.copytree(place.root, folder / "results")
+    store, run = world
+    shutil.copytree(store.root, folder / "results")
     copy = Store(folder / "results")
     shutil.rmtree(copy.run(run.name))
     return copy, tiny_study.train(run)
@@ -54,17 +54,17 @@ def without_the_student(world, folder) -> tuple[Store, list[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_however_many_processes_read_the_bytes_are_the_same(world, workers, tmp_path, warm):
-    place, run = world
+    store, run = world
     copy, command = without_the_student(world, tmp_path)
-    done = warm.run(*command, "--workers", str(workers), cwd=tmp_path)
-    assert done.code == 0, done.output
-    assert tiny_study.exact(copy.run(run.name)) == tiny_study.exact(place.run(run.name))
+    process = warm.run(*command, "--workers", str(workers), cwd=tmp_path)
+    assert process.code == 0, process.output
+    assert tiny_study.exact(copy.run(run.name)) == tiny_study.exact(store.run(run.name))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_between_epochs_it_ends_in_the_same_bytes(world, workers, tmp_path, warm):
-    place, run = world
+    store, run = world
     (tmp_path / "counted").mkdir()
     _, command = without_the_student(world, tmp_path / "counted")
     command += ["--workers", str(workers)]
@@ -76,6 +76,6 @@ def test_killed_between_epochs_it_ends_in_the_same_bytes(world, workers, tmp_pat
     for moment in (f"{states[0]} before", f"{states[0]} after", f"{states[0] + 1} before"):
         killed = warm.run(*command, cwd=tmp_path, **{AT: moment})
         assert killed.code is None, killed.output
-    done = warm.run(*command, cwd=tmp_path)
-    assert done.code == 0, done.output
-    assert tiny_study.exact(copy.run(run.name)) == tiny_study.exact(place.run(run.name))
+    process = warm.run(*command, cwd=tmp_path)
+    assert process.code == 0, process.output
+    assert tiny_study.exact(copy.run(run.name)) == tiny_study.exact(store.run(run.name))

@@ -12,7 +12,7 @@ from kdpipe.runs.files import compute_file_info, read_arrays, write_arrays
 _, TEACHER, STUDENT = tiny_study.planned(recipe={"epochs": 3}).runs.values()
 
 
-def half_done(place, monkeypatch) -> None:
+def half_done(store, monkeypatch) -> None:
     """The student, killed where its last state was saved."""
 
     class Killed(BaseException):
@@ -24,15 +24,15 @@ def half_done(place, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("kdpipe.training.evaluate.finalize_run", finish)
         try:
-            train_run(STUDENT.spec, [], place)
+            train_run(STUDENT.spec, [], store)
         except Killed:
             return
     raise AssertionError("it was not killed")
 
 
-def made_again(place) -> None:
+def made_again(store) -> None:
     """The teacher with other weights, as another machine would make it."""
-    folder = place.run(TEACHER.name)
+    folder = store.run(TEACHER.name)
     path = run_folder.weights_path(folder)
     arrays, about = read_arrays(path)
     kind = np.float32
@@ -44,24 +44,24 @@ def made_again(place) -> None:
     records.publish_record(folder, record)
 
 
-def test_it_begins_anew_where_its_teacher_was_made_again(place, monkeypatch):
-    train_run(TEACHER.spec, [], place)
-    half_done(place, monkeypatch)
-    _, about = read_arrays(run_folder.state_path(place.run(STUDENT.name)))
+def test_it_begins_anew_where_its_teacher_was_made_again(store, monkeypatch):
+    train_run(TEACHER.spec, [], store)
+    half_done(store, monkeypatch)
+    _, about = read_arrays(run_folder.state_path(store.run(STUDENT.name)))
     assert about["taught_by"] == [
-        compute_file_info(run_folder.weights_path(place.run(TEACHER.name)))["sha256"]
+        compute_file_info(run_folder.weights_path(store.run(TEACHER.name)))["sha256"]
     ]
-    made_again(place)
-    train_run(STUDENT.spec, [], place)
-    resumed = tiny_study.exact(place.run(STUDENT.name))
-    shutil.rmtree(place.run(STUDENT.name))
-    train_run(STUDENT.spec, [], place)
-    assert resumed == tiny_study.exact(place.run(STUDENT.name))
+    made_again(store)
+    train_run(STUDENT.spec, [], store)
+    resumed = tiny_study.exact(store.run(STUDENT.name))
+    shutil.rmtree(store.run(STUDENT.name))
+    train_run(STUDENT.spec, [], store)
+    assert resumed == tiny_study.exact(store.run(STUDENT.name))
 
 
-def test_it_goes_on_where_its_teacher_is_the_same(place, monkeypatch):
-    train_run(TEACHER.spec, [], place)
-    half_done(place, monkeypatch)
+def test_it_goes_on_where_its_teacher_is_the_same(store, monkeypatch):
+    train_run(TEACHER.spec, [], store)
+    half_done(store, monkeypatch)
     with monkeypatch.context() as patch:  # no batch is seen again
         patch.setattr("kdpipe.training.loop.evaluate.log_batch", None)
-        assert " error " in train_run(STUDENT.spec, [], place)
+        assert " error " in train_run(STUDENT.spec, [], store)

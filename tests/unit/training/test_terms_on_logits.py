@@ -35,40 +35,44 @@ def planned(**methods):
 
 
 @pytest.fixture(scope="module")
-def done(shared):
+def finished_runs(shared):
     """Both students, taught from one table; (plan, place)."""
     plan = planned(**METHODS)
 
     def build(folder):
-        place = tiny_study.results(folder, shared)
+        store = tiny_study.results(folder, shared)
         for run in plan.runs.values():
             if run.parents:
                 for table in run.logit_caches:
-                    cached.build_logit_cache(table.spec, place)
-            train_run(run.spec, [], place)
+                    cached.build_logit_cache(table.spec, store)
+            train_run(run.spec, [], store)
 
     return plan, Store(tiny_study.once(shared / "terms-on-logits", build) / "results")
 
 
-def student(done, name):
+def student(finished_runs, name):
     """Of a method's run: spec, curve, record, and (student, teacher, labels) of a split."""
-    plan, place = done
+    plan, store = finished_runs
     (run,) = {cell.run for cell in plan.cells if cell.method == name}
-    curve = [json.loads(line) for line in (place.run(run.name) / "curve.jsonl").open()]
+    curve = [json.loads(line) for line in (store.run(run.name) / "curve.jsonl").open()]
 
     def outputs(split):
-        ours, theirs = (
-            read_arrays(place.run(one.name) / "outputs.safetensors")[0]
+        own_value, reference = (
+            read_arrays(store.run(one.name) / "outputs.safetensors")[0]
             for one in (run, run.parents[0])
         )
-        found = ours[f"{split}_logits"], theirs[f"{split}_logits"], ours[f"{split}_labels"]
-        return [torch.from_numpy(one) for one in found]
+        actual = (
+            own_value[f"{split}_logits"],
+            reference[f"{split}_logits"],
+            own_value[f"{split}_labels"],
+        )
+        return [torch.from_numpy(one) for one in actual]
 
-    return run.spec, curve, tiny_study.record(place, run), outputs
+    return run.spec, curve, tiny_study.record(store, run), outputs
 
 
-def test_the_loss_is_the_sum_of_all_terms_each_warmed_up_as_it_asks(done):
-    spec, curve, _, _ = student(done, "every")
+def test_the_loss_is_the_sum_of_all_terms_each_warmed_up_as_it_asks(finished_runs):
+    spec, curve, _, _ = student(finished_runs, "every")
     assert spec.teacher.outputs == "float32"
     assert (spec.method["dkd_warmup"], spec.method["rld_warmup"]) == (2, 3)
     warmth = {"dkd": [0.5, 1, 1], "rld": [1 / 3, 2 / 3, 1]}
@@ -84,8 +88,8 @@ def test_the_loss_is_the_sum_of_all_terms_each_warmed_up_as_it_asks(done):
     assert all(line["val"].keys() > set(WEIGHTS) for line in curve)
 
 
-def test_an_image_left_alone_is_not_compared_with_itself(done):
-    _, _, record, outputs = student(done, "every")
+def test_an_image_left_alone_is_not_compared_with_itself(finished_runs):
+    _, _, record, outputs = student(finished_runs, "every")
     assert record["last"]["val"]["n"] == 257
     batches = zip(*(one[:256].split(16) for one in outputs("val")), strict=True)
     parts = [dist(*batch[:2], beta=1.0, gamma=1.0, temperature=4.0).item() for batch in batches]
@@ -96,25 +100,25 @@ def test_an_image_left_alone_is_not_compared_with_itself(done):
     assert record["last"]["val"]["dkd"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_standardised_terms_are_looked_at_standardised_and_metrics_are_not(done):
-    spec, curve, record, outputs = student(done, "lskd")
+def test_standardised_terms_are_looked_at_standardised_and_metrics_are_not(finished_runs):
+    spec, curve, record, outputs = student(finished_runs, "lskd")
     assert spec.teacher.outputs == "float16" and spec.method["standardise"] is True
-    ours, theirs, labels = outputs("val")
-    z = [(x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True) for x in (ours, theirs)]
-    found = record["last"]["val"]
-    assert found["kd"] == pytest.approx(kd(*z, temperature=4.0).item(), rel=1e-4)
+    own_value, reference, labels = outputs("val")
+    z = [(x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True) for x in (own_value, reference)]
+    actual = record["last"]["val"]
+    assert actual["kd"] == pytest.approx(kd(*z, temperature=4.0).item(), rel=1e-4)
     parts = {"alpha": 1.0, "beta": 8.0, "temperature": 4.0}
-    assert found["dkd"] == pytest.approx(dkd(*z, labels, **parts).item(), rel=1e-4)
-    assert found["kl"] == pytest.approx(kd(ours, theirs, temperature=4.0).item(), rel=1e-4)
-    assert curve[-1]["val"]["kd"] == pytest.approx(found["kd"], rel=1e-6)
+    assert actual["dkd"] == pytest.approx(dkd(*z, labels, **parts).item(), rel=1e-4)
+    assert actual["kl"] == pytest.approx(kd(own_value, reference, temperature=4.0).item(), rel=1e-4)
+    assert curve[-1]["val"]["kd"] == pytest.approx(actual["kd"], rel=1e-6)
     for line in curve:
         parts = line["train"]
         expected = parts["ce"] + 9 * parts["kd"] + 2 * parts["dkd"]
         assert parts["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_report_tells_them_from_the_papers_kd(done):
-    frame = dataframe.build_results_frame(*done)
+def test_the_report_tells_them_from_the_papers_kd(finished_runs):
+    frame = dataframe.build_results_frame(*finished_runs)
     kinds = dict(frame.loc[frame.kind == "student", ["method", "method_kind"]].to_numpy())
     assert kinds["lskd"] == "dkd+kd, standardised"
     assert kinds["every"] == "dist+dkd+kd+nkd+rld+ttm+wsl+wttm, stopped"

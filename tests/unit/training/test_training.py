@@ -34,9 +34,9 @@ def chain(**changes):
     return list(tiny_study.planned(**changes).runs.values())
 
 
-def do(run, place, keep=()):
-    train_run(run.spec, sorted(keep), place)
-    return place.run(run.name)
+def do(run, store, keep=()):
+    train_run(run.spec, sorted(keep), store)
+    return store.run(run.name)
 
 
 def arrays(path):
@@ -48,15 +48,15 @@ def curve(folder):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory, shared):
+def finished_runs(tmp_path_factory, shared):
     """A finished study: teacher with checkpoints, scratch, two students, one of an ensemble."""
 
     def build(folder: Path) -> None:
-        place = tiny_study.results(folder, shared)
+        store = tiny_study.results(folder, shared)
         for run in PLAN.runs.values():
-            do(run, place, PLAN.checkpoints_to_keep.get(run.name, ()))
+            do(run, store, PLAN.checkpoints_to_keep.get(run.name, ()))
         for ensemble in PLAN.ensembles.values():
-            eval_ensemble(ensemble.spec, place)
+            eval_ensemble(ensemble.spec, store)
 
     return Store(tiny_study.once(shared / "training", build) / "results")
 
@@ -78,16 +78,16 @@ PLAN = tiny_study.planned(
 )
 
 
-def the(role=None, **wanted):
+def the(role=None, **expected):
     """The one run of PLAN that has the spec values wanted."""
-    found = [
+    actual = [
         run
         for run in PLAN.runs.values()
-        if all(get(run.spec) == value for get, value in wanted.values())
+        if all(get(run.spec) == value for get, value in expected.values())
         and (role is None or role in PLAN.roles[run.name])
     ]
-    assert len(found) == 1, [run.name for run in found]
-    return found[0]
+    assert len(actual) == 1, [run.name for run in actual]
+    return actual[0]
 
 
 def student(method="kd", epoch=4, members=1):
@@ -112,26 +112,28 @@ def teacher():
 # --- the same bytes
 
 
-def test_the_same_bytes_in_another_process_folder_and_order(tmp_path, shared, warm, done):
-    place = tiny_study.results(tmp_path, shared)
+def test_the_same_bytes_in_another_process_folder_and_order(tmp_path, shared, warm, finished_runs):
+    store = tiny_study.results(tmp_path, shared)
     order = [teacher(), student(), scratch()]  # `done` trained the scratch run first
     for run in order:
         command = tiny_study.train(run, PLAN.checkpoints_to_keep.get(run.name, ()))
         assert warm.run(*command, cwd=tmp_path).code == 0
     for run in order:
-        assert tiny_study.exact(place.run(run.name)) == tiny_study.exact(done.run(run.name))
+        assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(
+            finished_runs.run(run.name)
+        )
     assert (
-        len(tiny_study.exact(place.run(teacher().name))) == 7
+        len(tiny_study.exact(store.run(teacher().name))) == 7
     )  # weights, curve, outputs; best; checkpoint
 
 
-def test_what_ran_before_in_the_process_does_not_matter(place, done):
+def test_what_ran_before_in_the_process_does_not_matter(store, finished_runs):
     torch.manual_seed(123)
     np.random.seed(5)
     torch.rand(7)
     before = torch.get_rng_state()
-    folder = do(scratch(), place)
-    assert tiny_study.exact(folder) == tiny_study.exact(done.run(folder.name))
+    folder = do(scratch(), store)
+    assert tiny_study.exact(folder) == tiny_study.exact(finished_runs.run(folder.name))
     assert torch.equal(torch.get_rng_state(), before)  # nor does a run change what comes after
 
 
@@ -146,12 +148,12 @@ def view_by_hand(image, view, pad):
 
 
 @pytest.mark.parametrize("kind", ["labels", "full kd", "eskd"])
-def test_weights_are_those_of_a_plain_loop(kind, done):
+def test_weights_are_those_of_a_plain_loop(kind, finished_runs):
     run = {"labels": scratch(), "full kd": student(), "eskd": student("eskd")}[kind]
     spec = run.spec
-    split = splits.load_split(spec.data, done)
+    split = splits.load_split(spec.data, finished_runs)
     model = factory.create_model(spec).to(memory_format=torch.contiguous_format)
-    taught = online.load_online_teacher(spec, done) if spec.teacher else None
+    taught = online.load_online_teacher(spec, finished_runs) if spec.teacher else None
     optimiser = torch.optim.SGD(model.parameters(), lr=1, momentum=0.9, weight_decay=5e-4)
     views = Views.from_spec(spec.data.views)
     rates = [0.05, 0.05, 0.01, 0.002]
@@ -174,15 +176,15 @@ def test_weights_are_those_of_a_plain_loop(kind, done):
             loss = F.cross_entropy(logits, y)
             if taught:
                 with torch.no_grad():
-                    wanted = taught.members[0][1](x)
-                p, q = F.softmax(wanted / 4, 1), F.log_softmax(logits / 4, 1)
+                    expected = taught.members[0][1](x)
+                p, q = F.softmax(expected / 4, 1), F.log_softmax(logits / 4, 1)
                 kl = (p * (p.log() - q)).sum(1).mean()
                 teaching = kind == "full kd" or epoch < 2
                 loss = 0.1 * loss + 0.9 * 16 * kl if teaching else 0.5 * loss
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    weights = arrays(done.run(run.name) / "weights.safetensors")
+    weights = arrays(finished_runs.run(run.name) / "weights.safetensors")
     for key, value in model.state_dict().items():
         np.testing.assert_allclose(weights[key], value.numpy(), rtol=2e-3, atol=2e-4, err_msg=key)
 
@@ -190,8 +192,8 @@ def test_weights_are_those_of_a_plain_loop(kind, done):
 # --- the schedule
 
 
-def test_learning_rate_of_every_epoch(done):
-    assert [line["lr"] for line in curve(done.run(scratch().name))] == pytest.approx(
+def test_learning_rate_of_every_epoch(finished_runs):
+    assert [line["lr"] for line in curve(finished_runs.run(scratch().name))] == pytest.approx(
         [0.05, 0.05, 0.01, 0.002]
     )
     recipe = Recipe(epochs=200, lr=0.1, drop_epochs=[60, 120], drop_factor=0.2)
@@ -199,8 +201,8 @@ def test_learning_rate_of_every_epoch(done):
     assert rates == pytest.approx([0.1] * 60 + [0.02] * 60 + [0.004] * 80)
 
 
-def test_after_the_stop_labels_alone_teach_with_their_own_weight(done):
-    lines = curve(done.run(student("eskd").name))
+def test_after_the_stop_labels_alone_teach_with_their_own_weight(finished_runs):
+    lines = curve(finished_runs.run(student("eskd").name))
     for line in lines[:2]:
         train = line["train"]
         assert train["loss"] == pytest.approx(0.1 * train["ce"] + 0.9 * train["kd"], rel=1e-5)
@@ -210,8 +212,11 @@ def test_after_the_stop_labels_alone_teach_with_their_own_weight(done):
         assert "kd" in line["val"]  # still measured, no longer taught
 
 
-def test_eskd_is_full_kd_until_its_stop(done):
-    full, early = curve(done.run(student().name)), curve(done.run(student("eskd").name))
+def test_eskd_is_full_kd_until_its_stop(finished_runs):
+    full, early = (
+        curve(finished_runs.run(student().name)),
+        curve(finished_runs.run(student("eskd").name)),
+    )
     assert full[:2] == early[:2]
     assert full[2] != early[2]
 
@@ -222,12 +227,12 @@ def test_eskd_that_stops_at_the_end_is_full_kd():
     assert list(at_end.runs) == list(full.runs)
 
 
-def test_parts_of_the_loss_are_means_over_images(place):
+def test_parts_of_the_loss_are_means_over_images(store):
     """A last batch of 4 counts as 4 images; by hand from a run of one step per epoch."""
     runs = chain(data={"train_size": 20}, recipe={"epochs": 1, "lr": 1e-9, "drop_epochs": []})
     run = runs[0]
-    line = curve(do(run, place))[0]
-    split = splits.load_split(run.spec.data, place)
+    line = curve(do(run, store))[0]
+    split = splits.load_split(run.spec.data, store)
     images = ImageBatches(
         split.train.images, Views.from_spec(run.spec.data.views), split.mean, split.std
     )
@@ -287,11 +292,11 @@ def test_members_of_an_ensemble_start_apart():
     assert not same(*map(initial, members))
 
 
-def test_checkpoint_0_is_the_initialisation(place):
+def test_checkpoint_0_is_the_initialisation(store):
     run = scratch()
-    folder = do(run, place, [0, 4])
-    found = arrays(run_folder.weights_path(folder, 0))
-    assert all(np.array_equal(found[key], value.numpy()) for key, value in initial(run).items())
+    folder = do(run, store, [0, 4])
+    actual = arrays(run_folder.weights_path(folder, 0))
+    assert all(np.array_equal(actual[key], value.numpy()) for key, value in initial(run).items())
     last = arrays(run_folder.weights_path(folder, 4))
     final = arrays(folder / "weights.safetensors")
     assert all(np.array_equal(last[key], final[key]) for key in final)
@@ -300,12 +305,12 @@ def test_checkpoint_0_is_the_initialisation(place):
 # --- what is read when
 
 
-def test_validation_is_never_taught_and_test_is_read_last(place, monkeypatch):
+def test_validation_is_never_taught_and_test_is_read_last(store, monkeypatch):
     """Every batch is noted with the split it comes from, and every loss with its batch's."""
     runs = chain()
     for run in runs[:2]:
-        do(run, place)
-    split = splits.load_split(runs[2].spec.data, place)
+        do(run, store)
+    split = splits.load_split(runs[2].spec.data, store)
     of_train, of_val = (
         {image.tobytes() for image in part.images} for part in (split.train, split.val)
     )
@@ -319,22 +324,22 @@ def test_validation_is_never_taught_and_test_is_read_last(place, monkeypatch):
         Objective.compute_terms,
     )
 
-    def noted_batch(images, *given):
+    def noted_batch(images, *inputs):
         seen.append(("seen", sizes[len(images)]))
-        return batch(images, *given)
+        return batch(images, *inputs)
 
-    def noted_centre(images, *given):
+    def noted_centre(images, *inputs):
         seen.append(("seen", sizes[len(images)]))
-        return centre(images, *given)
+        return centre(images, *inputs)
 
-    def noted_loss(*given):
+    def noted_loss(*inputs):
         seen.append(("taught", seen[-1][1]))
-        return loss(*given)
+        return loss(*inputs)
 
     monkeypatch.setattr(ImageBatches, "_apply_augmentations", noted_batch)
     monkeypatch.setattr(ImageBatches, "unaugmented_batch", noted_centre)
     monkeypatch.setattr(Objective, "compute_terms", noted_loss)
-    do(runs[2], place)
+    do(runs[2], store)
     assert {name for purpose, name in seen if purpose == "taught"} == {"train"}
     assert seen.count(("taught", "train")) == 2 * 4  # epochs, steps
     last_taught = max(i for i, (purpose, _) in enumerate(seen) if purpose == "taught")
@@ -342,119 +347,119 @@ def test_validation_is_never_taught_and_test_is_read_last(place, monkeypatch):
     assert seen.index(("seen", "val")) < last_taught
 
 
-def test_the_teacher_is_the_same_before_and_after(place, monkeypatch):
+def test_the_teacher_is_the_same_before_and_after(store, monkeypatch):
     runs = chain()
     for run in runs[:2]:
-        do(run, place)
-    before = tiny_study.exact(place.run(runs[1].name))
+        do(run, store)
+    before = tiny_study.exact(store.run(runs[1].name))
     lent = []
     real = online.load_online_teacher
     monkeypatch.setattr(
-        online, "load_online_teacher", lambda *given: lent.append(real(*given)) or lent[-1]
+        online, "load_online_teacher", lambda *inputs: lent.append(real(*inputs)) or lent[-1]
     )
-    do(runs[2], place)
-    assert tiny_study.exact(place.run(runs[1].name)) == before
+    do(runs[2], store)
+    assert tiny_study.exact(store.run(runs[1].name)) == before
     model = lent[0].members[0][1]
-    weights = arrays(place.run(runs[1].name) / "weights.safetensors")
+    weights = arrays(store.run(runs[1].name) / "weights.safetensors")
     for key, value in model.state_dict().items():
         assert np.array_equal(weights[key], value.numpy()), key
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_a_teacher_that_changes_is_a_fault(place, monkeypatch):
+def test_a_teacher_that_changes_is_a_fault(store, monkeypatch):
     runs = chain()
     for run in runs[:2]:
-        do(run, place)
+        do(run, store)
     real = online.OnlineTeacher.logits
 
-    def drifting(self, *given):
+    def drifting(self, *inputs):
         self.members[0][1].train()  # batch statistics: the trap of other people's code
-        return real(self, *given)
+        return real(self, *inputs)
 
     monkeypatch.setattr(online.OnlineTeacher, "logits", drifting)
     with pytest.raises(RuntimeError, match="the teacher changed"):
-        do(runs[2], place)
+        do(runs[2], store)
 
 
 # --- what a record says
 
 
 @pytest.mark.parametrize("which", ["scratch", "student", "ensemble's student"])
-def test_metrics_are_those_of_the_stored_outputs(which, done):
+def test_metrics_are_those_of_the_stored_outputs(which, finished_runs):
     run = {"scratch": scratch(), "student": student()}.get(which) or student("kd", 4, 2)
-    folder, record = done.run(run.name), tiny_study.record(done, run)
+    folder, record = finished_runs.run(run.name), tiny_study.record(finished_runs, run)
     stored = arrays(folder / "outputs.safetensors")
-    split = splits.load_split(run.spec.data, done)
+    split = splits.load_split(run.spec.data, finished_runs)
     for name in ("val", "test"):
         logits, labels = stored[f"{name}_logits"].astype(np.float64), stored[f"{name}_labels"]
         assert np.array_equal(labels, getattr(split, name).labels)
-        found, p = record["last"][name], softmax(logits, axis=1)
-        assert found["n"] == len(labels)
-        assert found["accuracy"] == pytest.approx((p.argmax(1) == labels).mean())
+        actual, p = record["last"][name], softmax(logits, axis=1)
+        assert actual["n"] == len(labels)
+        assert actual["accuracy"] == pytest.approx((p.argmax(1) == labels).mean())
         right = p[np.arange(len(labels)), labels]
-        assert found["nll"] == pytest.approx(-np.log(right).mean())
+        assert actual["nll"] == pytest.approx(-np.log(right).mean())
         if run.spec.teacher:
             parents = [
-                arrays(done.find_run(member.run) / "outputs.safetensors")[f"{name}_logits"]
+                arrays(finished_runs.find_run(member.run) / "outputs.safetensors")[f"{name}_logits"]
                 for member in run.spec.teacher.members
             ]
             # an ensemble teaches with the logarithm of its mean probability at T = 1
             taught = np.log(np.mean([softmax(z.astype(np.float64), 1) for z in parents], axis=0))
             t, s = softmax(taught / 4, 1), softmax(logits / 4, 1)
             kl = 16 * (t * (np.log(t) - np.log(s))).sum(1).mean()
-            assert found["kl"] == pytest.approx(kl, rel=1e-3)
+            assert actual["kl"] == pytest.approx(kl, rel=1e-3)
             agreement = (taught.argmax(1) == logits.argmax(1)).mean()
-            assert found["agreement"] == pytest.approx(agreement)
+            assert actual["agreement"] == pytest.approx(agreement)
 
 
-def test_metrics_on_train_are_of_the_final_network_and_plain_images(done):
+def test_metrics_on_train_are_of_the_final_network_and_plain_images(finished_runs):
     run = student()
-    split = splits.load_split(run.spec.data, done)
+    split = splits.load_split(run.spec.data, finished_runs)
     model = factory.build_named_model("wrn10-0.5", num_classes=10, in_channels=1)
-    weights = arrays(done.run(run.name) / "weights.safetensors")
+    weights = arrays(finished_runs.run(run.name) / "weights.safetensors")
     model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
     mean, std = split.mean[:, None, None], split.std[:, None, None]
     x = torch.tensor((split.train.images / 255 - mean) / std, dtype=torch.float32)
     with torch.no_grad():
         logits = model.eval()(x).numpy()
-    found = tiny_study.record(done, run)["last"]["train"]
+    actual = tiny_study.record(finished_runs, run)["last"]["train"]
     expected = metrics.compute_metrics(logits, np.array(split.train.labels))
-    assert found["accuracy"] == expected["accuracy"]
-    assert found["nll"] == pytest.approx(expected["nll"], rel=1e-4)
-    assert "kl" in found and "agreement" in found
+    assert actual["accuracy"] == expected["accuracy"]
+    assert actual["nll"] == pytest.approx(expected["nll"], rel=1e-4)
+    assert "kl" in actual and "agreement" in actual
 
 
-def test_best_is_the_earliest_epoch_that_is_best_on_validation(place):
+def test_best_is_the_earliest_epoch_that_is_best_on_validation(store):
     runs = chain(recipe={"epochs": 8, "drop_epochs": [4]})
-    folder = do(runs[0], place, range(9))
+    folder = do(runs[0], store, range(9))
     accuracies = [line["val"]["accuracy"] for line in curve(folder)]
     best = 1 + int(np.argmax(accuracies))
-    record = tiny_study.record(place, runs[0])
+    record = tiny_study.record(store, runs[0])
     assert record["best"]["epoch"] == best
     assert record["best"]["val"]["accuracy"] == max(accuracies)
     at_best = record["checkpoints"][str(best)]
     assert at_best["test"] == record["best"]["test"]
 
 
-def test_the_best_epoch_has_weights_and_outputs_of_its_own(place):
+def test_the_best_epoch_has_weights_and_outputs_of_its_own(store):
     """Against a network built here with its weights, and against the curve."""
     recipe = {"epochs": 5, "lr": 0.2, "drop_epochs": []}
     run = chain(recipe=recipe, data={"validation": 100})[0]
-    folder = do(run, place)
+    folder = do(run, store)
     accuracies = [line["val"]["accuracy"] for line in curve(folder)]
     best = accuracies.index(max(accuracies)) + 1
-    record = tiny_study.record(place, run)
+    record = tiny_study.record(store, run)
     assert 1 < best < 5 and record["best"]["epoch"] == best
     files = {"best-weights.safetensors", "best-outputs.safetensors"}
     assert files < record["files"].keys()
     weights, about = read_arrays(records.find_weights_path(folder, record, "best"))
     assert about == {"run": run.digest, "epoch": best}
-    stored, said = read_arrays(records.find_outputs_path(folder, record, "best"))
-    assert said == about
+    stored, message = read_arrays(records.find_outputs_path(folder, record, "best"))
+    assert message == about
     model = factory.build_named_model("wrn10-0.5", num_classes=10, in_channels=1)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
-    split = splits.load_split(run.spec.data, place)
+    split = splits.load_split(run.spec.data, store)
     mean, std = split.mean[:, None, None], split.std[:, None, None]
     for name, part in (("val", split.val), ("test", split.test)):
         x = torch.tensor((part.images / 255 - mean) / std, dtype=torch.float32)
@@ -469,20 +474,20 @@ def test_the_best_epoch_has_weights_and_outputs_of_its_own(place):
     last = records.find_outputs_path(folder, record, "last")
     assert last.name == "outputs.safetensors" and read_arrays(last)[1]["epoch"] == 5
     # The same weights as those of a checkpoint there, so they are that epoch's and no other's.
-    train_run(run.spec, [best], place)
-    kept = arrays(run_folder.weights_path(folder, best))
-    assert all(np.array_equal(kept[key], weights[key]) for key in kept)
+    train_run(run.spec, [best], store)
+    remaining = arrays(run_folder.weights_path(folder, best))
+    assert all(np.array_equal(remaining[key], weights[key]) for key in remaining)
 
 
-def test_a_best_epoch_that_is_the_last_is_written_once(place):
+def test_a_best_epoch_that_is_the_last_is_written_once(store):
     run = chain(recipe={"epochs": 1, "drop_epochs": []})[0]
-    folder = place.run(run.name)
+    folder = store.run(run.name)
     left = [run_folder.best_weights_path(folder), run_folder.best_outputs_path(folder)]
     folder.mkdir(parents=True)
     for path in left:
         path.write_bytes(b"of a try on another device")
-    do(run, place)
-    record = tiny_study.record(place, run)
+    do(run, store)
+    record = tiny_study.record(store, run)
     assert record["best"] == record["last"] and not any(path.exists() for path in left)
     assert records.find_weights_path(folder, record, "best") == run_folder.weights_path(folder)
     assert records.find_outputs_path(folder, record, "best") == run_folder.outputs_path(folder)
@@ -499,11 +504,11 @@ def test_best_among_equals():
     assert float(progress.best["weight"]) == 2
 
 
-def test_without_validation_there_is_no_best(place):
+def test_without_validation_there_is_no_best(store):
     runs = chain(data={"validation": 0})
     for run in runs:
-        folder = do(run, place)
-        record = tiny_study.record(place, run)
+        folder = do(run, store)
+        record = tiny_study.record(store, run)
         assert record["best"] is None and record["last"]["val"] is None
         assert records.find_outputs_path(folder, record, "best") is None
         assert not list(folder.glob("best-*"))
@@ -514,28 +519,28 @@ def test_without_validation_there_is_no_best(place):
 
 
 @pytest.mark.parametrize("network", ["wrn10-0.0625", "wrn10-0.25", "wrn10-0.375", "resnet8"])
-def test_narrow_networks_train(network, place):
+def test_narrow_networks_train(network, store):
     runs = chain(recipe={"epochs": 1, "drop_epochs": []}, main={"students": [network]})
     for run in runs:
-        do(run, place)
-        assert tiny_study.record(place, run)["status"] == "done"
+        do(run, store)
+        assert tiny_study.record(store, run)["status"] == "done"
 
 
-def test_an_ensemble_teaches_with_the_logarithm_of_its_mean_probability(done):
-    taught = online.load_online_teacher(student("kd", 4, 2).spec, done)
+def test_an_ensemble_teaches_with_the_logarithm_of_its_mean_probability(finished_runs):
+    taught = online.load_online_teacher(student("kd", 4, 2).spec, finished_runs)
     x = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         each = [F.softmax(model(x).double(), 1) for _, model in taught.members]
-    mean, found = sum(each) / 2, taught.logits(x, None, None).double()
-    torch.testing.assert_close(F.softmax(found, 1), mean, rtol=1e-5, atol=1e-6)
+    mean, actual = sum(each) / 2, taught.logits(x, None, None).double()
+    torch.testing.assert_close(F.softmax(actual, 1), mean, rtol=1e-5, atol=1e-6)
     softened = F.softmax(mean.log() / 4, 1)
-    torch.testing.assert_close(F.softmax(found / 4, 1), softened, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(F.softmax(actual / 4, 1), softened, rtol=1e-5, atol=1e-6)
 
 
 # --- the golden run
 
 
-def test_golden_run(done):
+def test_golden_run(finished_runs):
     """What three small runs compute, pinned.
 
     Where this is red, a run means something else than before. If that was not intended, mend the
@@ -543,12 +548,12 @@ def test_golden_run(done):
     in `networks/families` for a network), so that finished runs of older code are made again, and
     put the new values here. The tolerance is for other CPUs, which round otherwise.
     """
-    found = {}
+    actual = {}
     for name, run in {"labels": scratch(), "kd": student(), "eskd": student("eskd")}.items():
-        lines = curve(done.run(run.name))
-        found[name] = [lines[0]["train"]["loss"], lines[3]["train"]["loss"], lines[3]["val"]["ce"]]
+        lines = curve(finished_runs.run(run.name))
+        actual[name] = [lines[0]["train"]["loss"], lines[3]["train"]["loss"], lines[3]["val"]["ce"]]
     for name, values in GOLDEN.items():
-        assert found[name] == pytest.approx(values, rel=2e-3), (name, found)
+        assert actual[name] == pytest.approx(values, rel=2e-3), (name, actual)
 
 
 GOLDEN = {  # loss of the first and the last epoch, validation cross-entropy of the last
@@ -558,51 +563,51 @@ GOLDEN = {  # loss of the first and the last epoch, validation cross-entropy of 
 }
 
 
-def _weights(place, **recipe) -> dict:
+def _weights(store, **recipe) -> dict:
     """The weights of the tiny scratch run after two epochs."""
-    return arrays(do(chain(recipe=recipe)[0], place) / "weights.safetensors")
+    return arrays(do(chain(recipe=recipe)[0], store) / "weights.safetensors")
 
 
-def _distance(found: dict, expected: dict) -> float:
+def _distance(actual: dict, expected: dict) -> float:
     """The distance of two networks, as a share of the length of the second."""
     keys = [key for key in expected if expected[key].dtype == np.float32]
-    difference = sum(float(((found[key] - expected[key]) ** 2).sum()) for key in keys)
+    difference = sum(float(((actual[key] - expected[key]) ** 2).sum()) for key in keys)
     return (difference / sum(float((expected[key] ** 2).sum()) for key in keys)) ** 0.5
 
 
-def test_half_precision_is_near_single_precision_and_is_not_it(place):
-    assert 1e-4 < _distance(_weights(place, autocast="bfloat16"), _weights(place)) < 0.05
+def test_half_precision_is_near_single_precision_and_is_not_it(store):
+    assert 1e-4 < _distance(_weights(store, autocast="bfloat16"), _weights(store)) < 0.05
 
 
-def test_in_half_precision_a_teacher_still_teaches(place):
+def test_in_half_precision_a_teacher_still_teaches(store):
     """Losses are in single precision, the teacher's and the weights' too."""
     for run in (runs := chain(recipe={"autocast": "bfloat16"})):
-        do(run, place)
-    weights = arrays(place.run(runs[-1].name) / "weights.safetensors")
+        do(run, store)
+    weights = arrays(store.run(runs[-1].name) / "weights.safetensors")
     assert {array.dtype for array in weights.values()} == {np.dtype("f4"), np.dtype("i8")}
-    measured, stored = curve(place.run(runs[-1].name))[-1], tiny_study.record(place, runs[-1])
+    measured, stored = curve(store.run(runs[-1].name))[-1], tiny_study.record(store, runs[-1])
     assert measured["train"]["kd"] > 0 and stored["last"]["train"]["kl"] > 0
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++: torch.compile cannot be tried")
-def test_a_compiled_network_learns_the_same(place, monkeypatch):
+def test_a_compiled_network_learns_the_same(store, monkeypatch):
     compiled, real = [], torch.compile
     monkeypatch.setattr(torch, "compile", lambda *a, **k: compiled.append(a) or real(*a, **k))
-    assert _distance(_weights(place, compile=True), _weights(place)) < 1e-4
+    assert _distance(_weights(store, compile=True), _weights(store)) < 1e-4
     assert len(compiled) == 1, "one of the two"
 
 
-def test_compile_without_a_compiler_is_one_message(place, monkeypatch):
+def test_compile_without_a_compiler_is_one_message(store, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(KdpipeError, match=r"needs a C\+\+ compiler.*compile: false"):
-        _weights(place, compile=True)
+        _weights(store, compile=True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: CUDA was not tried")
 @pytest.mark.parametrize("recipe", [{}, {"autocast": "bfloat16"}, {"compile": True}])
-def test_on_a_gpu_the_same_is_learned(place, recipe):
+def test_on_a_gpu_the_same_is_learned(store, recipe):
     run = chain(recipe=recipe)[0]
-    train_run(run.spec, [], place, ExecutionOptions("cuda"))
-    trained = arrays(place.run(run.name) / "weights.safetensors")
-    assert _distance(trained, _weights(place)) < (0.05 if "autocast" in recipe else 0.01)
+    train_run(run.spec, [], store, ExecutionOptions("cuda"))
+    trained = arrays(store.run(run.name) / "weights.safetensors")
+    assert _distance(trained, _weights(store)) < (0.05 if "autocast" in recipe else 0.01)

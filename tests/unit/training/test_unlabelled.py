@@ -33,34 +33,34 @@ FROM_TABLES = list(tiny_study.planned(**STUDY, teacher_outputs="table").runs.val
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory, shared):
+def finished_runs(tmp_path_factory, shared):
     """The results of teacher and student."""
-    place = tiny_study.results(tmp_path_factory.mktemp("done"), shared)
+    store = tiny_study.results(tmp_path_factory.mktemp("done"), shared)
     for run in (TEACHER, STUDENT):
-        train_run(run.spec, [], place)
-    return place
+        train_run(run.spec, [], store)
+    return store
 
 
-def weights(place, run):
-    return read_arrays(place.run(run.name) / "weights.safetensors")[0]
+def weights(store, run):
+    return read_arrays(store.run(run.name) / "weights.safetensors")[0]
 
 
-def left_by_hand(place) -> np.ndarray:
+def left_by_hand(store) -> np.ndarray:
     """The training images that are in no part of the split, as a set of pixels."""
-    split = splits.load_split(STUDENT.spec.data, place)
+    split = splits.load_split(STUDENT.spec.data, store)
     used = {image.tobytes() for part in (split.train, split.val) for image in part.images}
-    (folder,) = (place.root / "data").iterdir()
+    (folder,) = (store.root / "data").iterdir()
     every = np.load(folder / "train_images.npy")
     return np.array([image for image in every if image.tobytes() not in used])
 
 
-def test_weights_are_those_of_a_plain_loop(done):
-    left = left_by_hand(done)
+def test_weights_are_those_of_a_plain_loop(finished_runs):
+    left = left_by_hand(finished_runs)
     assert len(left) == THERE
-    model = plain_loop.train_plain(STUDENT.spec, done, left)
-    found = weights(done, STUDENT)
+    model = plain_loop.train_plain(STUDENT.spec, finished_runs, left)
+    actual = weights(finished_runs, STUDENT)
     for key, value in model.state_dict().items():
-        np.testing.assert_allclose(found[key], value.numpy(), rtol=2e-3, atol=1e-3, err_msg=key)
+        np.testing.assert_allclose(actual[key], value.numpy(), rtol=2e-3, atol=1e-3, err_msg=key)
 
 
 def test_epochs_take_on_where_the_one_before_ended():
@@ -75,56 +75,56 @@ def test_epochs_take_on_where_the_one_before_ended():
 
 
 @pytest.mark.parametrize("steps", [1, 6])
-def test_cut_off_it_goes_on_to_the_same_bytes(done, monkeypatch, steps):
-    whole = tiny_study.exact(done.run(STUDENT.name))
-    folder = done.run(STUDENT.name).rename(done.root / f"whole-{steps}")
+def test_cut_off_it_goes_on_to_the_same_bytes(finished_runs, monkeypatch, steps):
+    whole = tiny_study.exact(finished_runs.run(STUDENT.name))
+    folder = finished_runs.run(STUDENT.name).rename(finished_runs.root / f"whole-{steps}")
     with monkeypatch.context() as patch, pytest.raises(InterruptedRun):
         tiny_study.stop_after(patch, steps)
-        train_run(STUDENT.spec, [], done)
-    train_run(STUDENT.spec, [], done)
-    assert tiny_study.exact(done.run(STUDENT.name)) == whole == tiny_study.exact(folder)
+        train_run(STUDENT.spec, [], finished_runs)
+    train_run(STUDENT.spec, [], finished_runs)
+    assert tiny_study.exact(finished_runs.run(STUDENT.name)) == whole == tiny_study.exact(folder)
 
 
-def test_mixed_images_have_others_behind_them_as_they_are(done, monkeypatch):
+def test_mixed_images_have_others_behind_them_as_they_are(finished_runs, monkeypatch):
     """Mixup is of labelled images alone; cut off, the run goes on to the same bytes."""
     recipe = STUDENT.spec.recipe.model_copy(update={"mixup": 0.5})
     mixed = replace(STUDENT.spec, recipe=recipe)
-    shown, left = [], torch.from_numpy(left_by_hand(done))
+    displayed, left = [], torch.from_numpy(left_by_hand(finished_runs))
     joined = unlabelled.UnlabelledImages.append_unlabelled
 
-    def noted(self, x, taught, beside, *given):
-        found = joined(self, x, taught, beside, *given)
-        shown.append((len(x), found[0][len(x) :], beside[0], beside[1]))
-        return found
+    def noted(self, x, taught, beside, *inputs):
+        actual = joined(self, x, taught, beside, *inputs)
+        displayed.append((len(x), actual[0][len(x) :], beside[0], beside[1]))
+        return actual
 
     monkeypatch.setattr(unlabelled.UnlabelledImages, "append_unlabelled", noted)
     name = mixed.name
-    train_run(mixed, [], done)
-    whole = tiny_study.exact(done.run(name))
-    split = splits.load_split(mixed.data, done)
-    for size, others, index, view in shown:
+    train_run(mixed, [], finished_runs)
+    whole = tiny_study.exact(finished_runs.run(name))
+    split = splits.load_split(mixed.data, finished_runs)
+    for size, others, index, view in displayed:
         assert size == BATCH and len(others) == BESIDE
-        wanted = [
+        expected = [
             view_image(left[i].numpy(), int(v), split) for i, v in zip(index, view, strict=True)
         ]
-        np.testing.assert_allclose(others.numpy(), np.array(wanted), rtol=1e-5, atol=1e-5)
-    assert len(shown) == 10
-    done.run(name).rename(done.root / "whole-mixed")
+        np.testing.assert_allclose(others.numpy(), np.array(expected), rtol=1e-5, atol=1e-5)
+    assert len(displayed) == 10
+    finished_runs.run(name).rename(finished_runs.root / "whole-mixed")
     with monkeypatch.context() as patch, pytest.raises(InterruptedRun):
         tiny_study.stop_after(patch, 3)
-        train_run(mixed, [], done)
-    train_run(mixed, [], done)
-    assert tiny_study.exact(done.run(name)) == whole
+        train_run(mixed, [], finished_runs)
+    train_run(mixed, [], finished_runs)
+    assert tiny_study.exact(finished_runs.run(name)) == whole
 
 
-def test_their_labels_are_not_looked_at(done, monkeypatch):
+def test_their_labels_are_not_looked_at(finished_runs, monkeypatch):
     """Others in their place, and the same images held out and left: the same bytes."""
-    whole = tiny_study.exact(done.run(STUDENT.name))
-    done.run(STUDENT.name).rename(done.root / "whole-labels")
+    whole = tiny_study.exact(finished_runs.run(STUDENT.name))
+    finished_runs.run(STUDENT.name).rename(finished_runs.root / "whole-labels")
     read, ordered = splits.load_arrays, splits.draw_balanced_order
 
-    def relabelled(card, place):
-        arrays = read(card, place)
+    def relabelled(card, store):
+        arrays = read(card, store)
         true = np.array(arrays["train_labels"])
         monkeypatch.setattr(splits, "draw_balanced_order", lambda _, rng: ordered(true, rng))
         left = {image.tobytes() for image in images}
@@ -133,39 +133,41 @@ def test_their_labels_are_not_looked_at(done, monkeypatch):
         false[changed] = (true[changed] + 1 + np.arange(THERE) % 9) % 10
         return arrays | {"train_labels": false}
 
-    images = left_by_hand(done)
+    images = left_by_hand(finished_runs)
     monkeypatch.setattr(splits, "load_arrays", relabelled)
-    train_run(STUDENT.spec, [], done)
-    assert tiny_study.exact(done.run(STUDENT.name)) == whole
+    train_run(STUDENT.spec, [], finished_runs)
+    assert tiny_study.exact(finished_runs.run(STUDENT.name)) == whole
 
 
-def test_from_tables_it_learns_the_same(done):
+def test_from_tables_it_learns_the_same(finished_runs):
     """Two tables: of the labelled, and of the others, which holds what the teacher says of them."""
     labelled, others = FROM_TABLES.logit_caches
     for table in FROM_TABLES.logit_caches:
-        cache_logits(table.spec, done, students=[FROM_TABLES.name, "another"])
-    split, left = splits.load_split(STUDENT.spec.data, done), left_by_hand(done)
+        cache_logits(table.spec, finished_runs, students=[FROM_TABLES.name, "another"])
+    split, left = splits.load_split(STUDENT.spec.data, finished_runs), left_by_hand(finished_runs)
     x = np.array([[view_image(image, view, split) for image in left] for view in range(9)])
     with torch.no_grad():
-        teacher = online.load_online_teacher(STUDENT.spec, done).members[0][1]
-        said = torch.stack([teacher(torch.tensor(one, dtype=torch.float32)) for one in x], 1)
-    found = np.load(done.logit_cache(others.name) / "table.npy").astype(float)
-    assert np.load(done.logit_cache(labelled.name) / "table.npy").shape == (1030, 9, 10)
-    np.testing.assert_allclose(found, said - said.mean(2, keepdim=True), rtol=0, atol=0.02)
-    train_run(FROM_TABLES.spec, [], done)
-    for key, value in weights(done, STUDENT).items():
-        np.testing.assert_allclose(weights(done, FROM_TABLES)[key], value, rtol=0.02, atol=0.02)
+        teacher = online.load_online_teacher(STUDENT.spec, finished_runs).members[0][1]
+        message = torch.stack([teacher(torch.tensor(one, dtype=torch.float32)) for one in x], 1)
+    actual = np.load(finished_runs.logit_cache(others.name) / "table.npy").astype(float)
+    assert np.load(finished_runs.logit_cache(labelled.name) / "table.npy").shape == (1030, 9, 10)
+    np.testing.assert_allclose(actual, message - message.mean(2, keepdim=True), rtol=0, atol=0.02)
+    train_run(FROM_TABLES.spec, [], finished_runs)
+    for key, value in weights(finished_runs, STUDENT).items():
+        np.testing.assert_allclose(
+            weights(finished_runs, FROM_TABLES)[key], value, rtol=0.02, atol=0.02
+        )
 
 
-def test_a_table_of_other_images_is_found_out(done):
+def test_a_table_of_other_images_is_found_out(finished_runs):
     _, others = FROM_TABLES.logit_caches
-    cache_logits(others.spec, done, students=["another"])
-    table = torch.from_numpy(np.load(done.logit_cache(others.name) / "table.npy"))
-    cached._check_against_teacher(others.spec, table, done, "cpu", None)
+    cache_logits(others.spec, finished_runs, students=["another"])
+    table = torch.from_numpy(np.load(finished_runs.logit_cache(others.name) / "table.npy"))
+    cached._check_against_teacher(others.spec, table, finished_runs, "cpu", None)
     with pytest.raises(KdpipeError, match="does not say what its teacher says"):
-        cached._check_against_teacher(others.spec, table.roll(1, 0), done, "cpu", None)
+        cached._check_against_teacher(others.spec, table.roll(1, 0), finished_runs, "cpu", None)
     with pytest.raises(KdpipeError, match="is no float16 of 27 images in 9 views"):
-        cached._check_against_teacher(others.spec, table[:20], done, "cpu", None)
+        cached._check_against_teacher(others.spec, table[:20], finished_runs, "cpu", None)
 
 
 @pytest.mark.parametrize("name", method.load_terms())

@@ -27,35 +27,35 @@ def together(names):
 
 
 @pytest.mark.parametrize("way", TOGETHER)
-def test_it_teaches_by_every_term(way, place):
+def test_it_teaches_by_every_term(way, store):
     names = TOGETHER[way]
     assert names
-    made = tiny_study.planned(
+    plan = tiny_study.planned(
         teacher_outputs="table",
         methods={"kd": together(names)},
         main={"stops": ["checkpoint 0"]},
         recipe={"epochs": 1, "drop_epochs": []},
     )
-    (cell,) = made.cells
+    (cell,) = plan.cells
     ((teacher, epoch),) = cell.teacher.members
     assert epoch == 0 and cell.run.spec.teacher.members[0].epoch == 0
-    train_run(teacher.spec, [0], place)
-    for table in made.logit_caches.values():
-        cached.build_logit_cache(table.spec, place)
-    assert bool(made.logit_caches) == (way == "table")
-    train_run(cell.run.spec, [], place)
-    (line,) = map(json.loads, (place.run(cell.run.name) / "curve.jsonl").open())
+    train_run(teacher.spec, [0], store)
+    for table in plan.logit_caches.values():
+        cached.build_logit_cache(table.spec, store)
+    assert bool(plan.logit_caches) == (way == "table")
+    train_run(cell.run.spec, [], store)
+    (line,) = map(json.loads, (store.run(cell.run.name) / "curve.jsonl").open())
     for name in names:
         assert np.isfinite(line["train"][ALL[name].part]), name
-    record = tiny_study.record(place, cell.run)
+    record = tiny_study.record(store, cell.run)
     assert record["status"] == "done"
     # It agrees with the network as it is before any training, and with nothing else.
-    split = splits.load_split(cell.run.spec.data, place)
+    split = splits.load_split(cell.run.spec.data, store)
     pixels = (split.test.images / 255 - split.mean[:, None, None]) / split.std[:, None, None]
     with torch.no_grad():
-        theirs = factory.create_model(teacher.spec).eval()(
+        reference = factory.create_model(teacher.spec).eval()(
             torch.tensor(pixels, dtype=torch.float32)
         )
-    ours = read_arrays(place.run(cell.run.name) / "outputs.safetensors")[0]["test_logits"]
-    expected = (theirs.argmax(1).numpy() == ours.argmax(1)).mean()
+    actual = read_arrays(store.run(cell.run.name) / "outputs.safetensors")[0]["test_logits"]
+    expected = (reference.argmax(1).numpy() == actual.argmax(1)).mean()
     assert record["last"]["test"]["agreement"] == pytest.approx(expected, abs=2e-3)

@@ -7,10 +7,10 @@ from helpers import tiny_study
 from helpers.snakemake_sandbox import ROOT, Lab
 
 
-def rules(said: str) -> list[tuple[str, str]]:
+def rules(message: str) -> list[tuple[str, str]]:
     """The jobs of a dry run: their rules and outputs, without the targets."""
-    found = re.findall(r"^(?:local)?rule (\w+):.*?\n    output: (.*?)\n", said, re.M | re.S)
-    return sorted(found)
+    actual = re.findall(r"^(?:local)?rule (\w+):.*?\n    output: (.*?)\n", message, re.M | re.S)
+    return sorted(actual)
 
 
 def test_the_snakefile_in_its_place_makes_the_same(tmp_path, warm):
@@ -20,17 +20,17 @@ def test_the_snakefile_in_its_place_makes_the_same(tmp_path, warm):
     tiny_study.write(lab.folder / "study.yaml", tiny_study.study())
     line = ["--dry-run", "--cores", "2", "--configfile", path]
     line += ["--snakefile", str(ROOT / "workflow/Snakefile")]
-    done = warm.snakemake(*line, cwd=lab.folder, env=lab.env)
-    assert done.code == 0, done.output
-    assert len(rules(here)) == 4 and rules(done.output) == rules(here)
+    process = warm.snakemake(*line, cwd=lab.folder, env=lab.env)
+    assert process.code == 0, process.output
+    assert len(rules(here)) == 4 and rules(process.output) == rules(here)
 
 
 def test_without_a_study_it_is_the_digits(tmp_path, warm):
     lab = Lab(tmp_path / "lab", warm)
     line = ["--dry-run", "-q", "rules", "--cores", "2"]
     line += ["--snakefile", str(ROOT / "workflow/Snakefile")]
-    done = warm.snakemake(*line, cwd=lab.folder, env=lab.env)
-    assert re.search(r"^train +145$", done.output, re.MULTILINE), done.output
+    process = warm.snakemake(*line, cwd=lab.folder, env=lab.env)
+    assert re.search(r"^train +145$", process.output, re.MULTILINE), process.output
 
 
 def test_the_files_that_it_asks_for():

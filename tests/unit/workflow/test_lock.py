@@ -9,15 +9,15 @@ from kdpipe.workflow import preflight
 def test_only_who_is_alone_takes_locks_away(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     preflight.SNAKEMAKE_LOCKS.mkdir(parents=True)
-    theirs = [preflight.SNAKEMAKE_LOCKS / f"0.{kind}.lock" for kind in ("input", "output")]
-    for path in theirs:
+    reference = [preflight.SNAKEMAKE_LOCKS / f"0.{kind}.lock" for kind in ("input", "output")]
+    for path in reference:
         path.write_text("results/runs/x/record.json\n")
     other = os.open(preflight.LOCK_FILE, os.O_RDWR | os.O_CREAT)
     fcntl.flock(other, fcntl.LOCK_SH)  # a start that is alive
-    assert preflight.acquire_lock() is None and all(path.exists() for path in theirs)
+    assert preflight.acquire_lock() is None and all(path.exists() for path in reference)
     os.close(other)
     assert preflight.acquire_lock() is None and all(
-        path.exists() for path in theirs
+        path.exists() for path in reference
     )  # this one is alive too
 
 

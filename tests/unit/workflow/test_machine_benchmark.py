@@ -38,10 +38,10 @@ def test_each_network_is_measured_once_the_cheapest_first(plan):
 
 
 def test_side_by_side_and_the_mean_of_them_is_kept(plan, monkeypatch):
-    asked = []
+    requests = []
 
     def answers(text, abreast, seconds, means):
-        asked.append((json.loads(text), abreast, seconds))
+        requests.append((json.loads(text), abreast, seconds))
         return [[FOUND, FOUND], [{**FOUND, "step": 3.0}, FOUND]]
 
     monkeypatch.setattr(machine_benchmark, "_run_benchmarks", answers)
@@ -49,9 +49,9 @@ def test_side_by_side_and_the_mean_of_them_is_kept(plan, monkeypatch):
     runs = machine_benchmark.find_unmeasured(plan, plan.runs, "cpu")
     machine_benchmark.measure_speeds(plan, runs, "cpu")
     assert machine_benchmark.find_unmeasured(plan, plan.runs, "cpu") == []
-    found = estimate.find_speeds(plan, "cpu")
-    assert {found[run.name].step for run in runs} == {1.0, 2.0}
-    ((what, abreast, seconds),) = asked
+    actual = estimate.find_speeds(plan, "cpu")
+    assert {actual[run.name].step for run in runs} == {1.0, 2.0}
+    ((what, abreast, seconds),) = requests
     assert abreast == 2 and seconds <= machine_benchmark.TOTAL_SECONDS
     assert [one["spec"]["network"]["name"] for one in what] == ["wrn10-0.5", "wrn10-1"]
 
@@ -68,12 +68,12 @@ def test_after_a_minute_it_is_stopped_and_the_rest_is_reckoned(plan, tmp_path, m
     machine_benchmark.measure_speeds(plan, [small, large], "cpu")
     assert time.monotonic() - began < 20
     times = large.cost.multiply_adds / small.cost.multiply_adds
-    found = estimate.find_speeds(plan, "cpu")
-    assert found[small.name] == estimate.Speed(**FOUND)
+    actual = estimate.find_speeds(plan, "cpu")
+    assert actual[small.name] == estimate.Speed(**FOUND)
     expected = {**FOUND, "step": pytest.approx(times), "image": pytest.approx(3 * times)}
-    assert asdict(found[large.name]) == expected
-    said = "there was no time for wrn10-1: reckoned from wrn10-0.5 by operations"
-    assert said in capsys.readouterr().err
+    assert asdict(actual[large.name]) == expected
+    message = "there was no time for wrn10-1: reckoned from wrn10-0.5 by operations"
+    assert message in capsys.readouterr().err
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(machine_benchmark, "TIMEOUT_SECONDS", 0.2)
     with pytest.raises(KdpipeError, match="took more than a minute: there is no price yet"):
@@ -82,10 +82,10 @@ def test_after_a_minute_it_is_stopped_and_the_rest_is_reckoned(plan, tmp_path, m
 
 def test_no_more_processes_measure_than_jobs_can_run(monkeypatch):
     """On many cores a study of four runs asks for no more than it can use."""
-    asked = []
+    requests = []
 
     def answers(text, abreast, seconds, means):
-        asked.append(abreast)
+        requests.append(abreast)
         return [[FOUND]] * abreast
 
     monkeypatch.setattr(machine_benchmark, "_run_benchmarks", answers)
@@ -94,7 +94,7 @@ def test_no_more_processes_measure_than_jobs_can_run(monkeypatch):
     machine_benchmark.measure_speeds(
         small, machine_benchmark.find_unmeasured(small, small.runs, "cpu"), "cpu"
     )
-    assert 1 <= asked[0] <= len(small.runs)
+    assert 1 <= requests[0] <= len(small.runs)
 
 
 def test_a_machine_that_cannot_be_measured_is_one_message(plan, monkeypatch):
@@ -105,17 +105,17 @@ def test_a_machine_that_cannot_be_measured_is_one_message(plan, monkeypatch):
         )
 
 
-def test_what_is_measured_is_near_to_what_a_run_takes(place, monkeypatch):
+def test_what_is_measured_is_near_to_what_a_run_takes(store, monkeypatch):
     """The real measurement and a real run, each by its own work: within a factor of 4."""
     from kdpipe.jobs.train import train_run
     from kdpipe.training import benchmark
 
-    made = tiny_study.planned(recipe={"epochs": 12})
-    run = made.scratch["wrn10-0.5", 0, 0]
-    found = benchmark.benchmark_training(run.spec, made.card.shape, run.cost.multiply_adds, 0.6)
-    price = CostModel(made, {run.name: estimate.Speed(start=0.0, **found)}, start=0.0)
+    plan = tiny_study.planned(recipe={"epochs": 12})
+    run = plan.scratch["wrn10-0.5", 0, 0]
+    actual = benchmark.benchmark_training(run.spec, plan.card.shape, run.cost.multiply_adds, 0.6)
+    price = CostModel(plan, {run.name: estimate.Speed(start=0.0, **actual)}, start=0.0)
     began = time.process_time()  # the price leaves out what else a machine does, too
-    train_run(run.spec, [], place)
+    train_run(run.spec, [], store)
     took = time.process_time() - began
     assert price.estimate_seconds(run) / 4 < took < 4 * price.estimate_seconds(run)
-    assert min(found.values()) >= 0 and found["step"] > 0 and found["image"] > 0
+    assert min(actual.values()) >= 0 and actual["step"] > 0 and actual["image"] > 0

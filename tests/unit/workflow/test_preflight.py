@@ -34,7 +34,7 @@ def lab(tmp_path, warm):
 @pytest.mark.parametrize("option", ["--configfile", "--configfiles", "--configfile="])
 @pytest.mark.parametrize("case", FILES)
 def test_a_file_that_snakemake_would_stumble_over_is_one_message(case, option, tmp_path, capsys):
-    data, said = FILES[case]
+    data, output = FILES[case]
     path = tmp_path / "study.yaml"
     if data is not None:
         path.write_bytes(data)
@@ -43,7 +43,7 @@ def test_a_file_that_snakemake_would_stumble_over_is_one_message(case, option, t
         preflight.check_files(["--cores", "2", *named, "--config", "device=cpu", "--", "report"])
     assert left.value.code == 2
     message = capsys.readouterr().err
-    assert message.startswith(f"kdpipe: {path}: ") and said in message
+    assert message.startswith(f"kdpipe: {path}: ") and output in message
     assert message.count("\n") == 1
 
 
@@ -63,8 +63,8 @@ def test_snakemake_itself_never_reads_it(lab):
     """Not in a dry run either: what a template says is run when it is read."""
     path = lab.folder / "study.yaml"
     path.write_bytes(FILES["a template"][0])
-    said = lab.run(None, "--configfile", str(path), "--dry-run", code=2)
-    assert "__use_yte__ is refused" in said and "Traceback" not in said
+    message = lab.run(None, "--configfile", str(path), "--dry-run", code=2)
+    assert "__use_yte__ is refused" in message and "Traceback" not in message
     assert {path.name for path in lab.folder.iterdir()} == {"study.yaml"}
     assert not os.path.exists("ran")  # what the template would make
 
@@ -82,8 +82,8 @@ def test_braces_in_paths(tmp_path, warm):
         shutil.copytree(ROOT / part, checkout / part)
     for part in ("Snakefile", "config.yaml"):
         shutil.copy(ROOT / part, checkout / part)
-    said = Lab(tmp_path / "other", warm, checkout).dry(tiny_study.study(), code=2)
-    assert f"kdpipe: {checkout}: Snakemake takes braces" in said
+    message = Lab(tmp_path / "other", warm, checkout).dry(tiny_study.study(), code=2)
+    assert f"kdpipe: {checkout}: Snakemake takes braces" in message
 
 
 def test_what_compiled_runs_need_is_looked_for_before_any_of_them(tmp_path, monkeypatch, capsys):
@@ -97,8 +97,8 @@ def test_what_compiled_runs_need_is_looked_for_before_any_of_them(tmp_path, monk
     assert load_rule_context(plain, [path], ROOT / "config.yaml", is_head=True).records()
     with pytest.raises(SystemExit):
         load_rule_context(compiled, [path], ROOT / "config.yaml", is_head=True)
-    said = capsys.readouterr().err
-    assert "recipe.compile needs a C++ compiler, and there is no no-such-compiler here" in said
+    message = capsys.readouterr().err
+    assert "recipe.compile needs a C++ compiler, and there is no no-such-compiler here" in message
     for more in (
         {"is_head": False},
         {"is_head": True, "options": SnakemakeOptions(is_remote=True)},
@@ -122,12 +122,12 @@ def test_a_folder_that_cannot_be_written_in_is_named(name, tmp_path, monkeypatch
         return os.path.abspath(folder) != str(tmp_path / name) and allowed(folder, mode)
 
     monkeypatch.setattr(os, "access", access)
-    given = (tiny_study.study(device="cpu"), [path], ROOT / "config.yaml")
+    inputs = (tiny_study.study(device="cpu"), [path], ROOT / "config.yaml")
     with pytest.raises(SystemExit):
-        load_rule_context(*given, is_head=True)
-    said = capsys.readouterr().err
-    assert said.startswith(f"kdpipe: {tmp_path / name} cannot be written in: results, logs and")
-    assert load_rule_context(*given, is_head=False).records()  # a job was let in by its head
+        load_rule_context(*inputs, is_head=True)
+    message = capsys.readouterr().err
+    assert message.startswith(f"kdpipe: {tmp_path / name} cannot be written in: results, logs and")
+    assert load_rule_context(*inputs, is_head=False).records()  # a job was let in by its head
 
 
 def test_a_mistake_steers_no_terminal(capsys):
@@ -177,5 +177,5 @@ def test_a_name_that_is_too_long_is_one_message(verb, tmp_path, capsys):
         commands.append([verb, *study, "--results", str(tmp_path / long)])
     for command in commands:
         assert main(command) == 2
-        said = capsys.readouterr().err
-        assert "File name too long" in said and said.count("\n") == 1
+        message = capsys.readouterr().err
+        assert "File name too long" in message and message.count("\n") == 1

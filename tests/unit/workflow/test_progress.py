@@ -39,9 +39,9 @@ class Pretended:
     """A Snakemake that says what it is told to, of a study of which nothing is done."""
 
     def __init__(self, stream, **settings):
-        given = {"dryrun": False, "verbose": False, "quiet": None, "debug_dag": False}
-        given |= {"printshellcmds": False, "show_failed_logs": False, "nocolor": True}
-        self.handler = LogHandler(SimpleNamespace(**(given | settings)), None)  # type: ignore
+        inputs = {"dryrun": False, "verbose": False, "quiet": None, "debug_dag": False}
+        inputs |= {"printshellcmds": False, "show_failed_logs": False, "nocolor": True}
+        self.handler = LogHandler(SimpleNamespace(**(inputs | settings)), None)  # type: ignore
         self.handler.reporter.stream = stream
         self.stream = stream
         self.ids: dict[str, int] = {}
@@ -76,15 +76,15 @@ class Pretended:
         """As Snakemake does: the command of a job on this machine first, then that it has failed;
         of one in a queue what the executor says of it (RemoteExecutor.print_job_error).
         """
-        said = {"jobid": self.ids[name], "rule_name": rule, "log": [log], "rule_msg": None}
-        said["aux"] = {"external_jobid": slurm_job} if slurm_job else {}
+        output = {"jobid": self.ids[name], "rule_name": rule, "log": [log], "rule_msg": None}
+        output["aux"] = {"external_jobid": slurm_job} if slurm_job else {}
         if message is None:
             command = "RuleException:\nCalledProcessError in file runs.smk: kdpipe train --spec {}"
             more = {"exception": "RuleException"}
             self.say(LogEvent.ERROR, command, logging.ERROR, **more)
         else:
-            said["rule_msg"] = message + FURTHER
-        self.say(LogEvent.JOB_ERROR, "Error in rule", logging.ERROR, **said)
+            output["rule_msg"] = message + FURTHER
+        self.say(LogEvent.JOB_ERROR, "Error in rule", logging.ERROR, **output)
 
     @property
     def lines(self) -> list[str]:
@@ -207,8 +207,8 @@ def test_a_failed_job_is_its_reason_in_one_line_and_not_its_spec(snakemake, tmp_
     assert first.startswith(f"{begins}{scratch.name}: no space x")
     assert then.startswith("`kdpipe status mine.yaml` says why")
     assert "`kdpipe run mine.yaml --cores 2` goes on" in then
-    said = snakemake.stream.getvalue()
-    assert "--spec" not in said and "Exiting" not in said and "the disk is slow" in said
+    message = snakemake.stream.getvalue()
+    assert "--spec" not in message and "Exiting" not in message and "the disk is slow" in message
 
 
 def test_of_a_job_that_noted_nothing_the_last_line_of_its_log_is_the_reason(snakemake, tmp_path):
@@ -281,8 +281,8 @@ def test_a_start_that_is_stopped_renders_no_report(snakemake, monkeypatch):
 
 def test_a_folder_that_another_start_works_in(snakemake, tmp_path):
     snakemake.study()
-    said = "LockException:\nError: Directory cannot be locked. Please make sure that"
-    snakemake.say(LogEvent.ERROR, said, logging.ERROR)
+    message = "LockException:\nError: Directory cannot be locked. Please make sure that"
+    snakemake.say(LogEvent.ERROR, message, logging.ERROR)
     (line,) = snakemake.lines
     assert line.startswith(f"{tmp_path} is locked, since another start of this study works in it")
     assert "`kdpipe run mine.yaml --cores 2 --unlock`" in line
@@ -327,7 +327,7 @@ def test_a_terminal_has_a_bar_and_what_runs_now():
     for run in (scratch, teacher):
         head.begin("train", run.name)
     with store.lock_run_folder(Store().run(scratch.name)):
-        shown = text_of(head.handler.reporter.display)
+        displayed = text_of(head.handler.reporter.display)
     head.end(scratch.name)
     head.begin("train", "unknown")
     later = text_of(head.handler.reporter.display)
@@ -335,7 +335,7 @@ def test_a_terminal_has_a_bar_and_what_runs_now():
     head.handler.reporter.print_line("\x1b]0;a title\a")
     head.handler.close()
     assert "\\x1b]0;a title" in head.stream.getvalue() and "\x1b]0;" not in head.stream.getvalue()
-    bar, times, counts, *rows = shown
+    bar, times, counts, *rows = displayed
     assert re.fullmatch(r"tiny .* 0 %", bar) and re.match(r"\S+ s gone, time left: ", times)
     assert all(len(line) <= 80 for line in (bar, times))  # a narrow terminal breaks none of them
     assert counts.startswith("runs 0 of 4")
@@ -359,10 +359,10 @@ def test_a_run_that_diverged_is_said_and_counted(stream):
         head.begin("train", run.name)
         head.end(run.name)
     head.handler.close()
-    said = head.stream.getvalue()
-    assert f"{teacher.name}: diverged (epoch 1: the loss is nan), 0.0 s" in said
-    assert (f"{scratch.name}: " in said) == (stream is io.StringIO)
-    assert "study tiny: all 3 runs are done (1 diverged)" in said
+    message = head.stream.getvalue()
+    assert f"{teacher.name}: diverged (epoch 1: the loss is nan), 0.0 s" in message
+    assert (f"{scratch.name}: " in message) == (stream is io.StringIO)
+    assert "study tiny: all 3 runs are done (1 diverged)" in message
 
 
 def test_a_terminal_that_cannot_go_back_has_lines(monkeypatch):
@@ -456,14 +456,15 @@ def test_a_job_that_the_queue_refuses(cluster, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "state, shown", [("TIMEOUT", "TIMEOUT"), ("OUT_OF_MEMORY", "MEMORY"), ("FAILED", "no space")]
+    "state, displayed",
+    [("TIMEOUT", "TIMEOUT"), ("OUT_OF_MEMORY", "MEMORY"), ("FAILED", "no space")],
 )
-def test_a_job_that_the_queue_ended_and_one_that_failed(cluster, tmp_path, state, shown):
+def test_a_job_that_the_queue_ended_and_one_that_failed(cluster, tmp_path, state, displayed):
     log = tmp_path / "x.log"
     log.write_text("training\nno space\n")
     cluster.fail("train", cluster.name, str(log), STATUS.format(state), slurm_job="12")
     (line,) = [line for line in cluster.lines if line.startswith("failed")]
-    assert shown in line and line.endswith(f" ({log})") and "further" not in line
+    assert displayed in line and line.endswith(f" ({log})") and "further" not in line
     cluster.say(text="one more thing", level=logging.WARNING)
     assert cluster.lines[-1] == "one more thing"
 
@@ -537,11 +538,11 @@ def test_a_job_may_end_while_the_display_looks(snakemake, monkeypatch):
     there = snakemake.handler.reporter.run_state
     one, *others = there.nodes
     there.ended.add(one)
-    before, asked = run_state.CostModel.estimate_seconds, []
+    before, requests = run_state.CostModel.estimate_seconds, []
 
     def of(price, item):
-        asked.append(item)
-        if len(asked) > len(there.nodes):  # of all that is to do; now of what has ended
+        requests.append(item)
+        if len(requests) > len(there.nodes):  # of all that is to do; now of what has ended
             there.ended.update(others)
         return before(price, item)
 

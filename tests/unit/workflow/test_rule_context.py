@@ -55,28 +55,30 @@ def test_each_kind_of_job_waits_for_its_parents_and_its_data():
 def test_a_table_is_told_who_learns_from_it_and_is_to_do():
     for table in PLAN.logit_caches.values():
         learners = [run.name for run in PLAN.runs.values() if table in run.logit_caches]
-        asked = SimpleNamespace(name=table.name)
-        assert dag().waiting_students(asked) == learners
-        assert dag(to_do=learners[:1]).waiting_students(asked) == learners[:1] != []
+        requests = SimpleNamespace(name=table.name)
+        assert dag().waiting_students(requests) == learners
+        assert dag(to_do=learners[:1]).waiting_students(requests) == learners[:1] != []
 
 
 def test_half_way_is_the_price_of_what_is_asked_for_and_no_more():
     """The runs that a target wants and those that they learn from; the report wants everything."""
     teachers = {name for name, roles in PLAN.roles.items() if "teacher" in roles}
-    asked = dag(targets=lambda: {"teachers"})
-    assert set(asked.partial_target("teachers")) == set(records(*(PLAN.runs[n] for n in teachers)))
+    requests = dag(targets=lambda: {"teachers"})
+    assert set(requests.partial_target("teachers")) == set(
+        records(*(PLAN.runs[n] for n in teachers))
+    )
     descent = {run.name for name in teachers for run in PLAN.runs[name].parents}
-    assert asked.requested == teachers | descent < set(MADE)
-    done = next(iter(teachers))
-    less = dag(to_do=set(MADE) - {done}, targets=lambda: {"teachers"})
-    assert less.requested == asked.requested - {done}
+    assert requests.requested == teachers | descent < set(MADE)
+    finished_runs = next(iter(teachers))
+    less = dag(to_do=set(MADE) - {finished_runs}, targets=lambda: {"teachers"})
+    assert less.requested == requests.requested - {finished_runs}
     for targets in ((), ("all",), ("teachers", "report"), ("results/runs/x/record.json",)):
-        assert dag(targets=lambda asked=targets: asked).requested == set(MADE)
+        assert dag(targets=lambda requests=targets: requests).requested == set(MADE)
 
 
 def test_what_is_there_is_waited_for_by_nobody():
-    done = [run.name for run in PLAN.runs.values()]
-    to_do = set(MADE) - set(done)
+    finished_runs = [run.name for run in PLAN.runs.values()]
+    to_do = set(MADE) - set(finished_runs)
     for item in [*PLAN.probes.values(), *PLAN.logit_caches.values(), *PLAN.ensembles.values()]:
         assert inputs(item, to_do=to_do, ready=PLAN.datasets) == []
 
@@ -98,36 +100,35 @@ def test_records_of_a_target_and_all_of_them():
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_every_job_of_a_cluster_asks_for_more_at_the_next_attempt_and_within_the_site(device):
-    asked = dag(device=device, longest_job=15)
+    requests = dag(device=device, longest_job=15)
     for item in [*PLAN.runs.values(), *PLAN.logit_caches.values(), *PLAN.probes.values()]:
         name = SimpleNamespace(name=item.name)
-        assert [asked.minutes(name, attempt) for attempt in (1, 2)] == [10, 15]
-        memory = [asked.megabytes(name, attempt) for attempt in (1, 3)]
+        assert [requests.minutes(name, attempt) for attempt in (1, 2)] == [10, 15]
+        memory = [requests.megabytes(name, attempt) for attempt in (1, 3)]
         assert memory[1] == 2 * memory[0] > 0
-        assert asked.threads(name) == 1
-        assert asked.job_options(name) == (["--device=cuda"] if device == "cuda" else [])
+        assert requests.threads(name) == 1
+        assert requests.job_options(name) == (["--device=cuda"] if device == "cuda" else [])
 
 
 def test_a_job_on_a_gpu_is_told_which_kernels_to_ask_of_it():
     name = SimpleNamespace(name=next(iter(PLAN.runs)))
     study = PLAN.study.model_copy(update={"kernels": "any"})
-    told = {
-        where: replace(dag(device=where), study=study).job_options(name)
-        for where in ("cpu", "cuda")
+    report = {
+        path: replace(dag(device=path), study=study).job_options(name) for path in ("cpu", "cuda")
     }
-    assert told == {"cpu": [], "cuda": ["--device=cuda", "--kernels=any"]}
+    assert report == {"cpu": [], "cuda": ["--device=cuda", "--kernels=any"]}
 
 
 def test_a_gpu_of_a_cluster_is_asked_for_as_its_site_names_it():
     """The plugin takes one of both, and a site that wants a type, a shard or MPS has its own."""
-    asked = {
-        (device, remote): (made.gpus, made.gres)
+    requests = {
+        (device, remote): (result.gpus, result.gres)
         for device in ("cpu", "cuda")
         for remote in (False, True)
-        for made in [dag(device=device, is_remote=remote, gpu_gres="shard:1")]
+        for result in [dag(device=device, is_remote=remote, gpu_gres="shard:1")]
     }
-    assert asked.pop(("cuda", True)) == (0, "shard:1")
-    assert asked == {("cpu", False): (0, ""), ("cpu", True): (0, ""), ("cuda", False): (1, "")}
+    assert requests.pop(("cuda", True)) == (0, "shard:1")
+    assert requests == {("cpu", False): (0, ""), ("cpu", True): (0, ""), ("cuda", False): (1, "")}
     plain = dag(device="cuda", is_remote=True)
     assert (plain.gpus, plain.gres) == (1, "")
     # A probe fits on the CPU: here it waits for a lease, there its job has the GPU to the end.

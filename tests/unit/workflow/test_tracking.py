@@ -36,10 +36,10 @@ def experiment(folder: Path, run: str) -> tuple[dict[str, list[tuple[int, float]
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=folder.absolute().as_uri())
-    found = client.get_experiment_by_name("tiny")
-    assert found is not None
+    actual = client.get_experiment_by_name("tiny")
+    assert actual is not None
     query = f"tags.`kdpipe.run` = '{run}'"
-    (one,) = client.search_runs([found.experiment_id], query)
+    (one,) = client.search_runs([actual.experiment_id], query)
     metrics = {
         tag: [(m.step, m.value) for m in client.get_metric_history(one.info.run_id, tag)]
         for tag in one.data.metrics
@@ -88,12 +88,12 @@ def test_curves_and_records_are_as_they_were_left(name, here):
     assert len(left) == 3
     for tag in ("train/loss", "val/accuracy", "lr"):
         part, _, key = tag.partition("/")
-        wanted = [line[part][key] if key else line[part] for line in left]
+        expected = [line[part][key] if key else line[part] for line in left]
         assert [step for step, _ in metrics[tag]] == [1, 2, 3]
-        assert [value for _, value in metrics[tag]] == pytest.approx(wanted, rel=1e-6)
+        assert [value for _, value in metrics[tag]] == pytest.approx(expected, rel=1e-6)
     record = tiny_study.record(Store(), first)
-    said = record["last"]["val"]["accuracy"]
-    assert metrics["last/val/accuracy"] == [(3, pytest.approx(said, rel=1e-6))]
+    message = record["last"]["val"]["accuracy"]
+    assert metrics["last/val/accuracy"] == [(3, pytest.approx(message, rel=1e-6))]
     assert text is not None and json.loads(text)["network"] == first.network
     assert not any("test" in tag for tag in metrics)
     metrics, text = READERS[name](Path(name), unfinished.name)
@@ -130,8 +130,10 @@ def test_one_that_was_killed_loses_nothing(name, here, monkeypatch, number):
         main(["track", "study.yaml", "--to", name, "--folder", "again"])
     assert main(["track", "study.yaml", "--to", name, "--folder", "again"]) == 0
     for run in plan.runs:
-        (before, said), (after, again) = (READERS[name](Path(f), run) for f in ("whole", "again"))
-        assert said == again
+        (before, message), (after, again) = (
+            READERS[name](Path(f), run) for f in ("whole", "again")
+        )
+        assert message == again
         assert {k: set(v) for k, v in before.items()} == {k: set(v) for k, v in after.items()}
 
 
@@ -198,25 +200,25 @@ def test_a_study_is_followed_to_its_end(here, monkeypatch):
     plan, *_ = here
     looks, to = [], Here()
     monkeypatch.setattr(tracking.time, "sleep", lambda _: write(plan, Store()))
-    told = tracking.sync_until_done(lambda: plan, Store(), to, lambda *added: looks.append(added))
-    assert told == (0, len(plan.runs))
+    report = tracking.sync_until_done(lambda: plan, Store(), to, lambda *added: looks.append(added))
+    assert report == (0, len(plan.runs))
     assert looks == [(17, 5), (1, 1)]
     assert to.ended == set(plan.runs) and set(map(tuple, to.steps.values())) == {(1, 2, 3)}
 
 
 def test_a_search_is_followed_through_its_rounds(tmp_path, monkeypatch):
-    study, place, to = search_study.study_of(), Store(tmp_path / "results"), Here()
+    study, store, to = search_study.study_of(), Store(tmp_path / "results"), Here()
     monkeypatch.setattr(
-        tracking.time, "sleep", lambda _: write(rounds.plan_due_runs(study, place), place)
+        tracking.time, "sleep", lambda _: write(rounds.plan_due_runs(study, store), store)
     )
     left, runs = tracking.sync_until_done(
-        lambda: rounds.plan_due_runs(study, place), place, to, lambda *_: None
+        lambda: rounds.plan_due_runs(study, store), store, to, lambda *_: None
     )
-    found = rounds.get_search_state(study, place)
-    assert found is not None and found.current_round is None  # it has come to its end
+    actual = rounds.get_search_state(study, store)
+    assert actual is not None and actual.current_round is None  # it has come to its end
     assert (
         left == 0
-        and to.ended == set(rounds.plan_due_runs(study, place).runs)
+        and to.ended == set(rounds.plan_due_runs(study, store).runs)
         and runs == len(to.ended)
     )
 

@@ -111,8 +111,8 @@ def bin(tmp_path_factory, warm):
 def env(bin, tmp_path_factory):
     path = f"{bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     cache = str(tmp_path_factory.mktemp("cache"))
-    found = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
-    return found | {"KDPIPE_CACHE": cache, "MAKEFLAGS": "--dry-run"}
+    actual = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
+    return actual | {"KDPIPE_CACHE": cache, "MAKEFLAGS": "--dry-run"}
 
 
 @pytest.fixture(scope="session")
@@ -123,8 +123,8 @@ def finished(shared, env):
         folder.mkdir()
         tiny_study.write(folder / "mine.yaml", MINE)
         line = ["kdpipe", "run", "mine.yaml", "--cores", "2"]
-        done = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+        process = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True)
+        assert process.returncode == 0, process.stdout + process.stderr
 
     return tiny_study.once(shared / "docs", build)
 
@@ -151,15 +151,15 @@ def scene(page: Path, here: Path, finished) -> None:
         shutil.copytree(finished / "results", here / "old", symlinks=True)
 
 
-def shown(name: str, lang: str, text: str, folder: Path) -> str:
+def displayed(name: str, lang: str, text: str, folder: Path) -> str:
     """A line that writes a file which the page shows; to a study that is there it adds."""
     if lang == "yaml" and name == "mine.yaml":
         before = [file for file in sorted(folder.iterdir()) if file.name.endswith("-mine.yaml")]
         there = yaml.safe_load(before[-1].read_text()) if before else MINE
         text = yaml.safe_dump(there | yaml.safe_load(text), sort_keys=False)
-    kept = folder / f"{len(list(folder.iterdir())):02d}-{Path(name).name}"
-    kept.write_text(text)
-    return f"mkdir -p {shlex.quote(str(Path(name).parent))} && cp {kept} {shlex.quote(name)}"
+    remaining = folder / f"{len(list(folder.iterdir())):02d}-{Path(name).name}"
+    remaining.write_text(text)
+    return f"mkdir -p {shlex.quote(str(Path(name).parent))} && cp {remaining} {shlex.quote(name)}"
 
 
 def script(
@@ -169,19 +169,19 @@ def script(
 
     but: how commands begin that are not typed.
     """
-    lines, wanted = [], []
+    lines, expected = [], []
     for lang, text in blocks(page):
         name = re.match(r"# ([\w./-]+\.\w+|Snakefile)(?::.*)?\n", text)
         if lang == "sh":
             for line in (one for one in typed(text) if not bare(one).startswith(tuple(but))):
                 code = int((re.search(r"# exit code (\d)", line) or [0, 0])[1])
-                lines += [line, f'echo "<<<{len(wanted)} $?>>>"']
-                wanted.append((bare(line), code, []))
+                lines += [line, f'echo "<<<{len(expected)} $?>>>"']
+                expected.append((bare(line), code, []))
         elif lang == "text":
-            wanted[-1][2].extend(text.splitlines())
+            expected[-1][2].extend(text.splitlines())
         elif name:
-            lines.append(shown(name[1], lang, text, folder))
-    return lines, wanted
+            lines.append(displayed(name[1], lang, text, folder))
+    return lines, expected
 
 
 def has_commands(page: Path) -> bool:
@@ -196,8 +196,8 @@ def test_the_commands_of_a_page_are_typed(page, tmp_path, env, finished):
     here, files = tmp_path / "here", tmp_path / "files"
     here.mkdir(), files.mkdir()
     scene(page, here, finished)
-    lines, wanted = script(page, files)
-    done = subprocess.run(
+    lines, expected = script(page, files)
+    process = subprocess.run(
         ["bash", "-c", "\n".join(lines)],
         cwd=here,
         env=env,
@@ -205,14 +205,16 @@ def test_the_commands_of_a_page_are_typed(page, tmp_path, env, finished):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    parts = re.split(r"<<<\d+ (\d+)>>>\n", done.stdout)
-    assert len(parts) // 2 == len(wanted), done.stdout
-    for (command, code, says), said, ended in zip(wanted, parts[::2], parts[1::2], strict=False):
-        assert int(ended) == code, f"{command} ended with {ended}:\n{said}"
+    parts = re.split(r"<<<\d+ (\d+)>>>\n", process.stdout)
+    assert len(parts) // 2 == len(expected), process.stdout
+    for (command, code, says), message, ended in zip(
+        expected, parts[::2], parts[1::2], strict=False
+    ):
+        assert int(ended) == code, f"{command} ended with {ended}:\n{message}"
         for line in says:
             pattern = ".*".join(map(re.escape, line.split("...")))
-            assert re.search(f"^{pattern}$", said, re.MULTILINE), (
-                f"{command} says not: {line}\n{said}"
+            assert re.search(f"^{pattern}$", message, re.MULTILINE), (
+                f"{command} says not: {line}\n{message}"
             )
 
 
@@ -239,16 +241,16 @@ def test_no_command_hides_where_it_is_not_typed(page):
     plain = BLOCK.sub("", text)
     hidden = re.findall(r"^    ((?:kdpipe|snakemake|make|pip|git|sbatch) .*)$", plain, re.MULTILINE)
     assert not hidden
-    for said in re.findall(r"`kdpipe ([^`]+)`", plain.replace("\n", " ")):
-        word, *rest = said.split()
+    for message in re.findall(r"`kdpipe ([^`]+)`", plain.replace("\n", " ")):
+        word, *rest = message.split()
         if word in ("COMMAND", "--version"):
             continue
-        assert word in main.load_commands(), said
+        assert word in main.load_commands(), message
         if word != "run":
             known = (ROOT / "docs/reference/commands.md").read_text()
             below = known.split(f"### kdpipe {word}\n")[1].split("\n### ")[0]
             options = {one.partition("=")[0] for one in rest if one.startswith("--")} - {"--help"}
-            assert all(f"`{one}" in below for one in options), said
+            assert all(f"`{one}" in below for one in options), message
 
 
 def test_the_whole_road_of_the_example(tmp_path):
@@ -262,18 +264,18 @@ def test_the_whole_road_of_the_example(tmp_path):
             text = text.replace(before, after)
         (here / name).write_text(text)
     (tmp_path / "files").mkdir()
-    lines, wanted = script(EXAMPLE / "README.md", tmp_path / "files", {"pip install"})
+    lines, expected = script(EXAMPLE / "README.md", tmp_path / "files", {"pip install"})
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-c", "\n".join(lines)], cwd=tmp_path, env=env, capture_output=True, text=True
     )
-    parts = re.split(r"<<<\d+ (\d+)>>>\n", done.stdout)
-    assert len(parts) // 2 == len(wanted), done.stdout + done.stderr
-    for (command, _, says), said, ended in zip(wanted, parts[::2], parts[1::2], strict=False):
-        assert int(ended) == 0, f"{command}:\n{said}\n{done.stderr}"
+    parts = re.split(r"<<<\d+ (\d+)>>>\n", process.stdout)
+    assert len(parts) // 2 == len(expected), process.stdout + process.stderr
+    for (command, _, says), message, ended in zip(expected, parts[::2], parts[1::2], strict=False):
+        assert int(ended) == 0, f"{command}:\n{message}\n{process.stderr}"
         for line in says:
-            assert line in said.splitlines(), f"{command} says not: {line}\n{said}"
+            assert line in message.splitlines(), f"{command} says not: {line}\n{message}"
     assert len(list((here / "results" / "runs").iterdir())) == 7
     classes = ["cat", "coffee", "flower", "rocket", "stars", "temple"]
     *_, predicted = [part for part in parts[::2] if "cat" in part and ".jpg" in part]

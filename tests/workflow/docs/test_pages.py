@@ -56,22 +56,22 @@ def test_the_numbers_of_what_came_out_are_those_of_the_report(page, least):
     """An effect is said with the sign that the sentence wants."""
     text = (ROOT / page).read_text().split("## What came out")[1].split("\n## ")[0]
     report = (ROOT / "reports/published/fashion_mnist/index.md").read_text()
-    said = re.findall(r"\d+\.\d+ ± \d+\.\d+", text)
-    assert len(said) >= least
-    assert not [number for number in said if not re.search(rf"\b{re.escape(number)}\b", report)]
+    message = re.findall(r"\d+\.\d+ ± \d+\.\d+", text)
+    assert len(message) >= least
+    assert not [number for number in message if not re.search(rf"\b{re.escape(number)}\b", report)]
 
 
 def test_the_effects_that_came_back_are_those_of_the_two_reports():
     published = [f"reports/published/{name}" for name in ("fashion_mnist", "fashion_again")]
     line = [sys.executable, "benchmarks/replication.py", *published]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
-    rows, said = done.stdout.splitlines(), done.stdout.splitlines()[-1]
+    process = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    rows, message = process.stdout.splitlines(), process.stdout.splitlines()[-1]
     text = (ROOT / "docs/fashion_mnist.md").read_text().split("## Done again")[1].split("\n## ")[0]
     copied = [row for row in text.splitlines() if row.startswith("| C")]
     assert len(copied) > 15 and set(copied) < set(rows)
     met, of = re.findall(r"\*\*(\d+) of (\d+) effects", text)[0]
-    assert said.startswith(f"{met} of {of} effects lie where they were expected")
-    assert said.endswith("of 12 claims with a verdict 0 got the opposite one")
+    assert message.startswith(f"{met} of {of} effects lie where they were expected")
+    assert message.endswith("of 12 claims with a verdict 0 got the opposite one")
     missed = [row for row in rows if row.endswith("| no |")]
     assert len(missed) == int(of) - int(met) and set(missed) < set(copied)
     assert f"{met} of {of} effects" in " ".join((ROOT / "README.md").read_text().split())
@@ -96,8 +96,8 @@ def test_sphinx_builds_every_page_without_a_warning(tmp_path):
         ".",
         tmp_path / "out",
     ]
-    done = subprocess.run([sys.executable, *line], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, *line], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
     for path in PAGES:
         if path.parent != ROOT:
             assert (tmp_path / "out" / path.relative_to(ROOT)).with_suffix(".html").exists()

@@ -57,13 +57,13 @@ def power(distance: float, claims: int, n: int = SEEDS) -> float:
 
 def test_chances_are_those_of_the_non_central_t():
     """Primary here: C1 (not better), C6 (two teachers), C11c (a mean over pairs)."""
-    found = of_this()
-    assert {key for key, one in found.items() if one.primary} == {"C1", "C6", "C11c"}
-    assert found["C11c"].power == pytest.approx(power(EFFECT, 3), abs=1e-6)
-    assert found["C6"].needs == 2
+    actual = of_this()
+    assert {key for key, one in actual.items() if one.primary} == {"C1", "C6", "C11c"}
+    assert actual["C11c"].power == pytest.approx(power(EFFECT, 3), abs=1e-6)
+    assert actual["C6"].needs == 2
     both = max(0, 1 - 2 * (1 - power(EFFECT, 3)))
-    assert found["C6"].power == pytest.approx(both, abs=1e-6)
-    enough = found["C11c"].seeds
+    assert actual["C6"].power == pytest.approx(both, abs=1e-6)
+    enough = actual["C11c"].seeds
     assert enough is not None and power(EFFECT, 3, enough) >= 0.8 > power(EFFECT, 3, enough - 1)
     named = of(primary=["C11c"])
     assert named["C11c"].power == pytest.approx(power(EFFECT, 1), abs=1e-6)
@@ -78,11 +78,11 @@ def test_not_better_counts_only_where_a_difference_would_be_seen():
 
 
 def test_claims_that_are_not_of_points_are_named_without_a_chance():
-    found = of(experiments=[STUDY["experiments"][0] | {"students": ["wrn10-0.5", "wrn10-0.7"]}])
-    assert {key for key, one in found.items() if not one.is_known} == {"C15", "C16", "C18"}
+    actual = of(experiments=[STUDY["experiments"][0] | {"students": ["wrn10-0.5", "wrn10-0.7"]}])
+    assert {key for key, one in actual.items() if not one.is_known} == {"C15", "C16", "C18"}
     study = load.validate_study(STUDY, "f")
-    lines = power_report.format_power(study, EFFECT, list(found.values()), str, "sd 1")
-    assert all(any(line.startswith(key) for line in lines) for key in found)
+    lines = power_report.format_power(study, EFFECT, list(actual.values()), str, "sd 1")
+    assert all(any(line.startswith(key) for line in lines) for key in actual)
     (line,) = (line for line in lines if line.startswith("C15"))
     assert line.split()[:5] == ["C15", "1", "above", "-", "-"]
     assert line.endswith("no smallest effect in points of error")
@@ -149,8 +149,8 @@ def test_verdicts_come_out_as_often_as_is_said(asks, effect, spread, splits):
     for _ in range(400):
         finding = Finding([drawn(random, effect, asks, spread, splits)], "")
         hits += judge_findings({"X": ("title", True, finding)})[0].verdict == "supports"
-    said = compute_contrast_power(asks, effect, 1.0, spread, SEEDS, splits, 0.025)
-    assert 0.1 < said < 0.95 and hits / 400 == pytest.approx(said, abs=0.075)
+    message = compute_contrast_power(asks, effect, 1.0, spread, SEEDS, splits, 0.025)
+    assert 0.1 < message < 0.95 and hits / 400 == pytest.approx(message, abs=0.075)
 
 
 @pytest.fixture
@@ -167,62 +167,64 @@ def typed(tmp_path, monkeypatch, capsys):
 
 
 def test_the_plan_says_chances_seeds_and_costs(typed):
-    code, said = typed("--effect", "0.6", "--sd", "0.5")
-    assert code == 0 and "if the true effect is 0.6 points as claimed (sd 0.5 over seeds; " in said
-    assert "; the noise of test images is not counted)" in said
-    line = next(line for line in said.splitlines() if line.startswith("C11c"))
+    code, message = typed("--effect", "0.6", "--sd", "0.5")
+    assert (
+        code == 0 and "if the true effect is 0.6 points as claimed (sd 0.5 over seeds; " in message
+    )
+    assert "; the noise of test images is not counted)" in message
+    line = next(line for line in message.splitlines() if line.startswith("C11c"))
     seeds = of_this()["C11c"].seeds
     assert line.split()[:4] == ["C11c", "◆", "1", "above"] and f" {seeds}  " in line
     assert "mult-adds" in line or "minutes" in line or "seconds" in line or "hours" in line
-    assert "can tell nothing" not in said
+    assert "can tell nothing" not in message
     less = typed("--effect", "0.6", "--sd", "0.5", "--images-se", "0.3")[1]
     assert "(sd 0.5 over seeds, 0.3 of the images)" in less
     other = next(part for part in less.splitlines() if part.startswith("C11c"))
     percent = [int(part.split()[5].removesuffix("%")) for part in (line, other)]
     assert percent[0] > percent[1] + 20
-    code, said = typed("--effect", "0.1", "--sd", "5")
-    assert "this study can tell nothing: with 8 seeds no claim has a chance of 20%" in said
+    code, message = typed("--effect", "0.1", "--sd", "5")
+    assert "this study can tell nothing: with 8 seeds no claim has a chance of 20%" in message
     assert "chance of a verdict" not in typed()[1]
 
 
 def test_the_spread_may_be_that_of_a_pilot_by_its_name(typed, tmp_path):
     pilot = STUDY | {"study": "before", "seeds": [20, 21, 22]}
     path = tiny_study.write(tmp_path / "pilot.yaml", pilot)
-    code, said = typed("--effect", "0.6", "--pilot", "before")
-    assert code == 2 and "has no records of two seeds of it" in said and "--sd" in said
+    code, message = typed("--effect", "0.6", "--pilot", "before")
+    assert code == 2 and "has no records of two seeds of it" in message and "--sd" in message
     synthetic_study.write(planner.build_plan(load.load_study(path)), Store(tmp_path / "results"))
-    code, said = typed("--effect", "0.6", "--pilot", "before")
-    assert code == 0 and "(sd over seeds of the records of before)" in said
+    code, message = typed("--effect", "0.6", "--pilot", "before")
+    assert code == 0 and "(sd over seeds of the records of before)" in message
     study = load.validate_study(STUDY, "f")
     spread = power_report.estimate_pilot_spreads(
         "before", tmp_path, Store(tmp_path / "results"), study
     )
-    line = next(line for line in said.splitlines() if line.startswith("C11c"))
+    line = next(line for line in message.splitlines() if line.startswith("C11c"))
     assert f"{math.sqrt(spread['C11c'].seed):.2g}" in line
-    code, said = typed("--pilot", "befor")
-    assert code == 2 and "--pilot befor: no study file says study: befor" in said
+    code, message = typed("--pilot", "befor")
+    assert code == 2 and "--pilot befor: no study file says study: befor" in message
 
 
 def test_a_pilot_is_read_as_the_study_reads_and_its_splits_are_no_seeds(tmp_path):
     pilot = STUDY | {"study": "before", "seeds": [20, 21, 22], "splits": [0, 1, 2]}
     study = load.validate_study(STUDY | {"reading": "best", "claims": {"C6": ["size"]}}, "f")
-    made = planner.build_plan(load.load_study(tiny_study.write(tmp_path / "pilot.yaml", pilot)))
-    place = Store(tmp_path / "results")
-    synthetic_study.write(made, place)
-    found = power_report.estimate_pilot_spreads("before", tmp_path, place, study)
-    frame = eval_point.select_eval_point(dataframe.build_results_frame(made, place), "best")
-    curves = dataframe.build_curves_frame(made, place)
+    plan = planner.build_plan(load.load_study(tiny_study.write(tmp_path / "pilot.yaml", pilot)))
+    store = Store(tmp_path / "results")
+    synthetic_study.write(plan, store)
+    actual = power_report.estimate_pilot_spreads("before", tmp_path, store, study)
+    frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), "best")
+    curves = dataframe.build_curves_frame(plan, store)
     finding = claim.evaluate_claim(claim.load_claims()["C11c"], frame, curves, 1.0)
     assert isinstance(finding, Finding)
     (needed,) = finding.needed_contrasts
     (known,) = needed.estimates
-    assert found["C11c"].seed == known.components["seed",]
-    assert found["C11c"].split == known.components["split",]
-    assert found["C11c"].both == known.components["seed", "split"] != 0
+    assert actual["C11c"].seed == known.components["seed",]
+    assert actual["C11c"].split == known.components["split",]
+    assert actual["C11c"].both == known.components["seed", "split"] != 0
     last = power_report.estimate_pilot_spreads(
-        "before", tmp_path, place, load.validate_study(STUDY, "f")
+        "before", tmp_path, store, load.validate_study(STUDY, "f")
     )
-    assert last["C11c"] != found["C11c"]
+    assert last["C11c"] != actual["C11c"]
 
 
 @pytest.mark.parametrize(
@@ -235,8 +237,8 @@ def test_a_pilot_is_read_as_the_study_reads_and_its_splits_are_no_seeds(tmp_path
     ],
 )
 def test_half_a_question_is_refused(typed, arguments, says):
-    code, said = typed(*arguments)
-    assert code == 2 and says in said
+    code, message = typed(*arguments)
+    assert code == 2 and says in message
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "inf", "much"])

@@ -66,22 +66,22 @@ def changed(folder, **keys):
 
 def words(folder) -> list[str]:
     """What a report says of the registration."""
-    made = planner.build_plan(load.load_study(folder / "small.yaml"))
-    return registration.describe_registration(made, Store(folder / "results"))
+    plan = planner.build_plan(load.load_study(folder / "small.yaml"))
+    return registration.describe_registration(plan, Store(folder / "results"))
 
 
 def known_to(folder) -> dict:
-    found = registration.read_registration(load.load_study(folder / "small.yaml"))
-    assert found is not None
-    return found
+    actual = registration.read_registration(load.load_study(folder / "small.yaml"))
+    assert actual is not None
+    return actual
 
 
 # --- what is written
 
 
 def test_what_will_be_tested_is_frozen_in_a_file_beside_the_study(typed, tmp_path):
-    code, said = typed("register", "small.yaml")
-    assert code == 0 and "small.registration.json: written; commit it with small.yaml" in said
+    code, message = typed("register", "small.yaml")
+    assert code == 0 and "small.registration.json: written; commit it with small.yaml" in message
     known = known_to(tmp_path)
     primary = [key for key, claim in known["claims"].items() if claim["primary"]]
     assert primary == ["C1", "C6"] == known["primary"]
@@ -103,18 +103,18 @@ def test_a_registration_is_written_once(typed, tmp_path):
     before = (tmp_path / "small.registration.json").read_bytes()
     assert "registration.json: written before" in typed("register", "small.yaml")[1]
     changed(tmp_path, smallest_effect=0.75)
-    code, said = typed("register", "small.yaml")
-    assert code == 2 and "is registered, and once is all" in said and "another name" in said
+    code, message = typed("register", "small.yaml")
+    assert code == 2 and "is registered, and once is all" in message and "another name" in message
     assert (tmp_path / "small.registration.json").read_bytes() == before
 
 
 def test_what_has_been_run_cannot_be_registered(typed, tmp_path):
-    made = planner.build_plan(load.load_study("small.yaml"))
-    synthetic_study.write(made, Store(tmp_path / "results"))
+    plan = planner.build_plan(load.load_study("small.yaml"))
+    synthetic_study.write(plan, Store(tmp_path / "results"))
     for path in sorted((tmp_path / "results" / "runs").iterdir())[1:]:
         shutil.rmtree(path)
-    code, said = typed("register", "small.yaml")
-    assert code == 2 and "has records of" in said and "seeds that were never run" in said
+    code, message = typed("register", "small.yaml")
+    assert code == 2 and "has records of" in message and "seeds that were never run" in message
     assert not list(tmp_path.glob("*.json"))
     assert typed("register", "small.yaml", "--results", "elsewhere")[0] == 0
 
@@ -123,8 +123,8 @@ def test_pilots_are_named_and_share_no_run(typed, tmp_path):
     changed(tmp_path, pilots=["before", "lost"])
     pilot = copy.deepcopy(STUDY) | {"study": "before", "seeds": [4, 9]}
     tiny_study.write(tmp_path / "pilot.yaml", pilot)
-    code, said = typed("register", "small.yaml")
-    assert code == 2 and "pilots: before (pilot.yaml) has" in said and "other seeds" in said
+    code, message = typed("register", "small.yaml")
+    assert code == 2 and "pilots: before (pilot.yaml) has" in message and "other seeds" in message
     tiny_study.write(tmp_path / "pilot.yaml", pilot | {"seeds": [8, 9]})
     assert typed("register", "small.yaml")[0] == 0
     assert known_to(tmp_path)["pilots"] == [
@@ -142,8 +142,12 @@ def test_an_altered_registration_is_refused(typed, tmp_path, harm):
     path.write_text(
         {"seed": text.replace("\n  4\n", "\n  5\n"), "cut": text[:400], "empty": ""}[harm]
     )
-    code, said = typed("status", "small.yaml")
-    assert code == 2 and "is not what kdpipe register has written" in said and "restore it" in said
+    code, message = typed("status", "small.yaml")
+    assert (
+        code == 2
+        and "is not what kdpipe register has written" in message
+        and "restore it" in message
+    )
 
 
 def test_a_registration_of_another_study_or_of_none_is_refused(typed, tmp_path):
@@ -151,19 +155,19 @@ def test_a_registration_of_another_study_or_of_none_is_refused(typed, tmp_path):
     tiny_study.write(
         tmp_path / "other.yaml", STUDY | {"study": "other", "registration": "gone.json"}
     )
-    code, said = typed("check", "other.yaml")
-    assert code == 2 and "registration: there is no file" in said
+    code, message = typed("check", "other.yaml")
+    assert code == 2 and "registration: there is no file" in message
     keys = {"study": "other", "registration": "small.registration.json"}
     tiny_study.write(tmp_path / "other.yaml", STUDY | keys)
-    code, said = typed("status", "other.yaml")
-    assert code == 2 and "is that of the study small, not of other" in said
+    code, message = typed("status", "other.yaml")
+    assert code == 2 and "is that of the study small, not of other" in message
 
 
 # --- deviations
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ({"seeds": [0, 1, 2, 3, 4, 5, 6]}, "seeds: 0, 1, 2, 3, 4 were registered, they are 0, "),
         ({"seeds": [0, 1, 2, 3, 9]}, "they are 0, 1, 2, 3, 9: other ones"),
@@ -180,14 +184,14 @@ def test_a_registration_of_another_study_or_of_none_is_refused(typed, tmp_path):
         ),
     ],
 )
-def test_each_deviation_is_said(typed, tmp_path, keys, said):
+def test_each_deviation_is_said(typed, tmp_path, keys, message):
     typed("register", "small.yaml")
     study = changed(tmp_path, **keys)
-    found = registration.find_study_deviations(study, known_to(tmp_path))
-    line, *runs = found
-    assert said in line and all(one.endswith(" asked for now.") for one in runs)
+    actual = registration.find_study_deviations(study, known_to(tmp_path))
+    line, *runs = actual
+    assert message in line and all(one.endswith(" asked for now.") for one in runs)
     head, *rest = words(tmp_path)
-    assert head.endswith("Deviations.") and rest == found
+    assert head.endswith("Deviations.") and rest == actual
 
 
 def test_an_unplanned_look_says_what_it_does_to_the_error(typed, tmp_path):
@@ -218,8 +222,8 @@ def test_other_code_is_a_deviation_and_paths_tables_and_devices_are_none(
 
 
 def test_who_names_no_registration_has_explored(tmp_path):
-    made = planner.build_plan(load.validate_study(STUDY, "f"))
-    assert registration.describe_registration(made, Store(tmp_path))[0].startswith(
+    plan = planner.build_plan(load.validate_study(STUDY, "f"))
+    assert registration.describe_registration(plan, Store(tmp_path))[0].startswith(
         "Explored, not registered"
     )
 
@@ -235,10 +239,10 @@ def otherwise(store: Store) -> None:
         assert record is not None
         parts = [record["last"], record["best"], *record["checkpoints"].values()]
         for part in filter(None, parts):
-            wrong = round(700 * (1 - part["test"]["accuracy"] / 3))
+            errors = round(700 * (1 - part["test"]["accuracy"] / 3))
             rest = {key: value / 3 for key, value in part["test"].items()}
-            part["test"] = rest | {"n": 700, "accuracy": 1 - wrong / 700}
-            bits.setdefault(record["name"], np.packbits(np.arange(700) < wrong).tobytes().hex())
+            part["test"] = rest | {"n": 700, "accuracy": 1 - errors / 700}
+            bits.setdefault(record["name"], np.packbits(np.arange(700) < errors).tobytes().hex())
         records.publish_record(path.parent, record)
     path = store.root / OUTCOMES_FILE
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -246,38 +250,38 @@ def otherwise(store: Store) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def shown(typed, folder) -> dict[str, str]:
+def displayed(typed, folder) -> dict[str, str]:
     """All that is said and rendered of the study, but for the digest of its records."""
-    found = {word: typed(word, "small.yaml")[1] for word in ("status", "plan", "report")}
-    made, place = planner.build_plan(load.load_study("small.yaml")), Store(folder / "results")
-    found["decision"] = "\n".join(terminal_summary.describe_outcome(made, place, folder))
-    found["json"] = typed("plan", "small.yaml", "--json")[1]
+    actual = {word: typed(word, "small.yaml")[1] for word in ("status", "plan", "report")}
+    result, store = planner.build_plan(load.load_study("small.yaml")), Store(folder / "results")
+    actual["decision"] = "\n".join(terminal_summary.describe_outcome(result, store, folder))
+    actual["json"] = typed("plan", "small.yaml", "--json")[1]
     for path in sorted((folder / "results").glob("*/*/record.json")):
         record = records.read_record(path.parent, None)
         assert record is not None
-        found[path.parent.name] = format_summary(record)
+        actual[path.parent.name] = format_summary(record)
     shutil.rmtree(folder / "reports" / "published", ignore_errors=True)
-    found["archive"] = typed("archive", "small.yaml")[1]
+    actual["archive"] = typed("archive", "small.yaml")[1]
     for path in (folder / "reports").rglob("*"):
         if path.is_file() and path.suffix != ".gz":  # the records hold it
             text = path.read_bytes().decode(errors="replace")
             text = re.sub(r"\(sha256 [0-9a-f]{64}\)", "", text)
             # Of the pages in which that digest stands too.
             text = re.sub(r"^[0-9a-f]{64}  index\.(md|html)\n", "", text, flags=re.M)
-            found[str(path.relative_to(folder))] = text
-    return found
+            actual[str(path.relative_to(folder))] = text
+    return actual
 
 
 def test_nothing_shows_test_before_the_look_is_reached(typed, tmp_path):
     """Two studies that differ in test alone look alike everywhere, until the last run is done."""
     changed(tmp_path, seeds=[0, 1, 2])
     typed("register", "small.yaml")
-    made = planner.build_plan(load.load_study("small.yaml"))
+    plan = planner.build_plan(load.load_study("small.yaml"))
     store = Store(tmp_path / "results")
-    synthetic_study.write(made, store)
-    last = store.run(list(made.runs)[-1])
+    synthetic_study.write(plan, store)
+    last = store.run(list(plan.runs)[-1])
     shutil.move(last, tmp_path / "kept")
-    before = shown(typed, tmp_path)
+    before = displayed(typed, tmp_path)
     page = before["reports/small/index.html"]
     assert "test is not looked at before the look at 3 seeds is reached: " in page
     assert "Registered on " in page and "sealed: the study is registered" in before["status"]
@@ -287,18 +291,18 @@ def test_nothing_shows_test_before_the_look_is_reached(typed, tmp_path):
     verdicts = json.loads(before["reports/small/claims.json"])
     assert {verdict["verdict"] for verdict in verdicts} == {"not tested"}
     otherwise(store)
-    assert shown(typed, tmp_path) == before
+    assert displayed(typed, tmp_path) == before
     shutil.move(tmp_path / "kept", last)
     assert "sealed" not in typed("status", "small.yaml")[1]
 
 
 def test_of_an_unregistered_study_the_same_would_be_seen(tmp_path):
     """Or the test above could not fail."""
-    made, store = planner.build_plan(load.validate_study(STUDY, "f")), Store(tmp_path / "results")
-    synthetic_study.write(made, store)
-    before = dataframe.build_results_frame(made, store)
+    result, store = planner.build_plan(load.validate_study(STUDY, "f")), Store(tmp_path / "results")
+    synthetic_study.write(result, store)
+    before = dataframe.build_results_frame(result, store)
     otherwise(store)
-    after = dataframe.build_results_frame(made, store)
+    after = dataframe.build_results_frame(result, store)
     assert before.to_csv() != after.to_csv()
     assert validation.blind_frame(before).to_csv() == validation.blind_frame(after).to_csv()
 
@@ -306,9 +310,11 @@ def test_of_an_unregistered_study_the_same_would_be_seen(tmp_path):
 def test_fewer_seeds_than_the_first_look_show_nothing(typed, tmp_path):
     typed("register", "small.yaml")
     study = changed(tmp_path, seeds=[0, 1, 2])
-    made, store = planner.build_plan(study), Store(tmp_path / "results")
-    synthetic_study.write(made, store)
-    assert "the study asks for 3 seeds only" in str(registration.find_blinding_reason(made, store))
+    result, store = planner.build_plan(study), Store(tmp_path / "results")
+    synthetic_study.write(result, store)
+    assert "the study asks for 3 seeds only" in str(
+        registration.find_blinding_reason(result, store)
+    )
 
 
 def test_a_study_goes_on_to_its_next_look_and_is_sealed_again(typed, tmp_path):

@@ -56,27 +56,27 @@ def planned(file: str = "small.yaml", **keys) -> Plan:
     return planner.build_plan(load.load_study(file))
 
 
-def done(made: Plan, **facts) -> Store:
+def run_to_end(result: Plan, **facts) -> Store:
     """Results with all of a plan in them."""
-    synthetic_study.write(made, Store(), **facts)
+    synthetic_study.write(result, Store(), **facts)
     return Store()
 
 
-def seal(made: Plan) -> str:
-    return str(registration.find_blinding_reason(made, Store()))
+def seal(result: Plan) -> str:
+    return str(registration.find_blinding_reason(result, Store()))
 
 
 def test_no_part_of_a_sealed_record_says_what_test_images_say():
-    said = {"epoch": 2, "val": {"accuracy": 0.5}, "test": {"accuracy": 0.5}}
-    whole = {"last": said, "best": None, "unaveraged": said, "checkpoints": {"1": said}}
-    without = said | {"test": None}
+    message = {"epoch": 2, "val": {"accuracy": 0.5}, "test": {"accuracy": 0.5}}
+    whole = {"last": message, "best": None, "unaveraged": message, "checkpoints": {"1": message}}
+    without = message | {"test": None}
     assert blind_record(whole) == {
         "last": without,
         "best": None,
         "unaveraged": without,
         "checkpoints": {"1": without},
     }
-    plain = {"last": said, "best": said, "checkpoints": {}}
+    plain = {"last": message, "best": message, "checkpoints": {}}
     assert blind_record(plain) == {"last": without, "best": without, "checkpoints": {}}
 
 
@@ -84,7 +84,7 @@ def test_no_part_of_a_sealed_record_says_what_test_images_say():
 
 
 def test_what_was_run_first_is_said_though_it_was_registered_elsewhere(typed):
-    done(planned(), started=BEFORE)
+    run_to_end(planned(), started=BEFORE)
     assert typed("register", "small.yaml")[0] == 2
     assert typed("register", "small.yaml", "--results", "empty")[0] == 0
     head, *rest = registration.describe_registration(planned(), Store())
@@ -98,7 +98,7 @@ def test_what_was_run_first_is_said_though_it_was_registered_elsewhere(typed):
 def test_of_runs_that_came_later_nothing_is_said(typed):
     planned()
     typed("register", "small.yaml")
-    done(planned(), started=AFTER, versions={"kdpipe": __version__, "git": "abc"})
+    run_to_end(planned(), started=AFTER, versions={"kdpipe": __version__, "git": "abc"})
     (line,) = registration.describe_registration(planned(), Store())
     assert ", before the first run, with kdpipe" in line and line.endswith("No deviation.")
     assert "; run at git abc" in line
@@ -107,7 +107,7 @@ def test_of_runs_that_came_later_nothing_is_said(typed):
 def test_runs_that_do_not_say_when_they_were_made_are_counted(typed):
     planned()
     typed("register", "small.yaml")
-    done(planned(), started="some day")
+    run_to_end(planned(), started="some day")
     head, *rest = registration.describe_registration(planned(), Store())
     assert "before the first run" not in head
     assert any("records of 25 of 25 runs and ensembles do not say" in line for line in rest)
@@ -120,7 +120,7 @@ def test_runs_that_do_not_say_when_they_were_made_are_counted(typed):
 def test_another_count_of_seeds_is_no_look(typed):
     planned(looks=[3, 5])
     assert typed("register", "small.yaml")[0] == 0
-    done(planned(seeds=[0, 1, 2, 3]))
+    run_to_end(planned(seeds=[0, 1, 2, 3]))
     assert "the study asks for 4 seeds only" in seal(planned(seeds=[0, 1, 2, 3]))
     assert "the study asks for 4 seeds only" in seal(planned(looks=[4, 5]))
     assert seal(planned(looks=[3, 5])) == "None"
@@ -130,9 +130,9 @@ def test_what_is_taken_out_of_the_study_is_waited_for(typed):
     planned()
     assert typed("register", "small.yaml")[0] == 0
     less = planned(experiments=[BLOCK])
-    done(less)
+    run_to_end(less)
     assert "the look at 5 seeds is reached: 10 of 25 runs and ensembles are to do" in seal(less)
-    done(planned())
+    run_to_end(planned())
     assert seal(planned(experiments=[BLOCK])) == "None"
 
 
@@ -140,21 +140,21 @@ def test_other_runs_of_the_same_study_do_not_show_before_its_own(typed):
     planned()
     typed("register", "small.yaml")
     others = planned(seeds=[5, 6, 7, 8, 9])
-    done(others)
+    run_to_end(others)
     assert "25 of 50 runs and ensembles are to do" in seal(others)
-    said = registration.describe_registration(others, Store())
-    assert "25 of 25 registered runs and ensembles are not asked for now." in said
-    found = ReportContext(others, pd.DataFrame(), [], [], [], [], registration_lines=said)
-    assert "deviates from its registration" in describe_error_rate(found)
+    message = registration.describe_registration(others, Store())
+    assert "25 of 25 registered runs and ensembles are not asked for now." in message
+    actual = ReportContext(others, pd.DataFrame(), [], [], [], [], registration_lines=message)
+    assert "deviates from its registration" in describe_error_rate(actual)
 
 
 @pytest.mark.parametrize(("look", "spent"), [(1, "1.1 %"), (2, "5 %")])
 def test_a_page_at_a_look_says_what_its_error_rate_is(here, look, spent):
     """O'Brien-Fleming's: 2 - 2 Phi(1.96 / sqrt(3 / 5)) = 0.0114."""
-    found = ReportContext(planned(looks=[3, 5], look=look), pd.DataFrame(), [], [], [], [])
-    said = describe_error_rate(found)
-    assert "those of all 2 looks together" in said
-    assert f"at look {look} or before it is at most {spent}" in said
+    actual = ReportContext(planned(looks=[3, 5], look=look), pd.DataFrame(), [], [], [], [])
+    message = describe_error_rate(actual)
+    assert "those of all 2 looks together" in message
+    assert f"at look {look} or before it is at most {spent}" in message
     once = ReportContext(planned(), pd.DataFrame(), [], [], [], [])
     assert "look" not in describe_error_rate(once)
 
@@ -165,7 +165,7 @@ def test_a_page_at_a_look_says_what_its_error_rate_is(here, look, spent):
 def test_a_copy_shows_nothing_whatever_it_is_called(typed, here):
     planned()
     typed("register", "small.yaml")
-    done(planned(experiments=[BLOCK]))
+    run_to_end(planned(experiments=[BLOCK]))
     copied = planned("copy.yaml", study="copy", experiments=[BLOCK])
     assert "15 of its runs and ensembles are those of the study small" in seal(copied)
     assert terminal_summary.describe_outcome(copied, Store(), here / "page")[0].startswith(
@@ -177,11 +177,11 @@ def test_a_copy_shows_nothing_whatever_it_is_called(typed, here):
     page = (here / "reports" / "copy" / "index.md").read_text()
     assert "those of the study small, which is registered" in page and "Test error" not in page
     assert "test" not in (here / "reports" / "copy" / "results.csv").read_text().splitlines()[0]
-    code, said = typed("plan", "small.yaml", "--effect", "0.5", "--pilot", "copy")
-    assert code == 2 and "--pilot copy: 15 of its runs" in said
-    code, said = typed("archive", "copy.yaml")
-    assert code == 2 and "nothing was archived" in said and not list(here.glob("reports/pub*"))
-    done(planned())
+    code, message = typed("plan", "small.yaml", "--effect", "0.5", "--pilot", "copy")
+    assert code == 2 and "--pilot copy: 15 of its runs" in message
+    code, message = typed("archive", "copy.yaml")
+    assert code == 2 and "nothing was archived" in message and not list(here.glob("reports/pub*"))
+    run_to_end(planned())
     assert (
         seal(copied) == "None"
         and dataframe.build_results_frame(copied, Store()).test_error.notna().all()
@@ -193,17 +193,17 @@ def test_the_file_in_another_folder_is_the_registered_study(typed, here):
     typed("register", "small.yaml")
     (here / "x").mkdir()
     less = planned("x/small.yaml", experiments=[BLOCK])
-    done(less)
+    run_to_end(less)
     assert less.study.registration is None
     assert "the study is registered" in seal(less)
     assert registration.describe_registration(less, Store())[0].startswith("Registered on ")
 
 
 def test_an_archive_has_the_registration_in_it(typed, here):
-    made = planned()
+    plan = planned()
     typed("register", "small.yaml")
-    done(made)
-    shutil.rmtree(Store().run(list(made.runs)[-1]))
+    run_to_end(plan)
+    shutil.rmtree(Store().run(list(plan.runs)[-1]))
     assert typed("archive", "small.yaml", "--to", "there")[0] == 0
     copied = planned("x.yaml", study="copy")
     assert "those of the study small" in str(
@@ -226,8 +226,8 @@ def test_one_name_is_registered_once_in_a_results_folder(typed, here):
     typed("register", "small.yaml")
     (here / "x").mkdir()
     planned("x/small.yaml", smallest_effect=1.0)
-    code, said = typed("register", "x/small.yaml")
-    assert code == 2 and "results/registrations/small.json: a study small is registered" in said
+    code, message = typed("register", "x/small.yaml")
+    assert code == 2 and "results/registrations/small.json: a study small is registered" in message
     assert not (here / "x" / "small.registration.json").exists()
 
 
@@ -245,7 +245,7 @@ def test_a_registration_that_was_killed_before_its_copy_is_gone_on_with(typed):
 
 
 def test_one_of_the_first_form_is_read_and_seals_its_own_study(typed, here):
-    made = planned()
+    plan = planned()
     typed("register", "small.yaml")
     path = here / "small.registration.json"
     known = registrations.read_registration(path)
@@ -258,14 +258,14 @@ def test_one_of_the_first_form_is_read_and_seals_its_own_study(typed, here):
     }
     path.write_bytes(registrations.encode_registration(known))
     shutil.rmtree(Store().root)
-    assert registration.find_study_deviations(made.study, known) == []
+    assert registration.find_study_deviations(plan.study, known) == []
     assert (
         registration.find_study_deviations(planned(seeds=[0, 1]).study, known)[-1]
         == "The runs are other ones."
     )
-    done(planned(experiments=[BLOCK]), started=AFTER)
+    run_to_end(planned(experiments=[BLOCK]), started=AFTER)
     assert "the look at 5 seeds is reached: 10 of 25" in seal(planned())
-    done(planned(), started=AFTER)
+    run_to_end(planned(), started=AFTER)
     assert seal(planned()) == "None"
     registration.store_registration(planned().study, Store())
     assert json.loads(registrations.registration_path("small", Store()).read_bytes())["format"] == 1

@@ -50,20 +50,20 @@ def test_the_first_round_of_hours_trains_the_teachers_and_the_student_on_labels(
 
 def test_enough_hours_change_no_round_but_the_first(tmp_path):
     freely, plainly = Store(tmp_path / "freely"), Store(tmp_path / "plainly")
-    _, found = to_the_end(with_hours(1e6), freely)
+    _, actual = to_the_end(with_hours(1e6), freely)
     _, other = to_the_end(study_of(), plainly)
-    assert [r.arm_keys for r in found.rounds] == [r.arm_keys for r in other.rounds]
-    assert found.winners == other.winners and not found.unaffordable
+    assert [r.arm_keys for r in actual.rounds] == [r.arm_keys for r in other.rounds]
+    assert actual.winners == other.winners and not actual.unaffordable
 
 
 @pytest.mark.parametrize("runs", [25, 34, 46, 60])
 def test_hours_are_kept_and_the_winner_has_its_fresh_seeds(runs, tmp_path):
     """Made runs take ten seconds, of which a price by multiply-adds learns that they all do."""
     study, store = with_hours(runs * SECONDS), Store(tmp_path / "results")
-    plans, found = to_the_end(study, store)
+    plans, actual = to_the_end(study, store)
     assert took(plans[-1]) <= runs * SECONDS
-    assert found.rounds[-1].phase == FRESH and found.rounds[-1].decided
-    assert found.hours == pytest.approx(took(plans[-1]) / 3600)
+    assert actual.rounds[-1].phase == FRESH and actual.rounds[-1].decided
+    assert actual.hours == pytest.approx(took(plans[-1]) / 3600)
     freely = Store(tmp_path / "freely")
     assert len(plans[-1].runs) <= len(to_the_end(study_of(), freely)[0][-1].runs)
 
@@ -78,8 +78,8 @@ def test_fewer_hours_train_fewer_students(tmp_path):
 
 def test_hours_that_pay_for_nobody_are_said_and_one_cell_goes_on(tmp_path):
     study, store = with_hours(SECONDS), Store(tmp_path / "results")
-    plans, found = to_the_end(study, store)
-    assert "pays for 0 of" in found.rounds[0].why[-1] and len(found.rounds[1].arm_keys) == 1
+    plans, actual = to_the_end(study, store)
+    assert "pays for 0 of" in actual.rounds[0].why[-1] and len(actual.rounds[1].arm_keys) == 1
     page = (render_report(plans[-1], store, tmp_path / "report") / "index.md").read_text()
     assert "of 10 seconds that they may take" in page
 
@@ -96,14 +96,14 @@ def test_both_budgets_bind(tmp_path):
 def test_what_was_trained_for_something_else_decides_nothing(tmp_path):
     """Hours are those of what the rounds asked for, whatever else the results hold."""
     study, store = with_hours(34 * SECONDS), Store(tmp_path / "results")
-    plans, found = to_the_end(study, store)
+    plans, actual = to_the_end(study, store)
     whole = planner.build_plan(study)
     rest = type(whole)(study, whole.card)
     rest.runs.update({n: r for n, r in whole.runs.items() if n not in plans[-1].runs})
     rest.checkpoints_to_keep.update(whole.checkpoints_to_keep)
     write(rest, store, seconds={"total": 1e6})
-    assert rounds.get_search_state(study, store).rounds == found.rounds
-    assert rounds.get_search_state(study, store).hours == found.hours
+    assert rounds.get_search_state(study, store).rounds == actual.rounds
+    assert rounds.get_search_state(study, store).hours == actual.hours
 
 
 def fast(plan, network):
@@ -123,14 +123,14 @@ def test_a_student_that_is_too_slow_does_not_compete(tmp_path):
     study, store = with_latency((small + large) / 2), Store(tmp_path / "results")
     first = rounds.get_search_state(study, store).current_round
     assert first.phase == LATENCY and first.seeds == (4,)
-    asked = rounds.plan_due_runs(study, store)
-    assert asked.runs.keys() == first.runs and len(asked.gauges) == 2
-    plans, found = to_the_end(study, store)
-    assert found.winners.keys() == {"wrn10-0.5"}
-    assert found.slow_students == {"wrn10-1": pytest.approx(large)}
+    requests = rounds.plan_due_runs(study, store)
+    assert requests.runs.keys() == first.runs and len(requests.gauges) == 2
+    plans, actual = to_the_end(study, store)
+    assert actual.winners.keys() == {"wrn10-0.5"}
+    assert actual.slow_students == {"wrn10-1": pytest.approx(large)}
     taught = {r.network for r in plans[-1].runs.values() if r.spec.teacher}
     assert taught == {"wrn10-0.5"}
-    state.save_journal(found, store)
+    state.save_journal(actual, store)
     page = (render_report(plans[-1], store, tmp_path / "report") / "index.md").read_text()
     assert f"wrn10-1 does not compete: an image takes {large:.3g} ms." in page
     assert (
@@ -142,9 +142,9 @@ def test_a_student_that_is_too_slow_does_not_compete(tmp_path):
 def test_a_latency_that_all_keep_changes_nothing_else(tmp_path):
     other = study_of(experiments=[TWO], export=True)
     _, freely = to_the_end(other, Store(tmp_path / "freely"))
-    _, found = to_the_end(with_latency(1e3), Store(tmp_path / "results"))
-    assert found.winners == freely.winners and not found.slow_students
-    assert [r.arm_keys for r in found.rounds[1:]] == [r.arm_keys for r in freely.rounds]
+    _, actual = to_the_end(with_latency(1e3), Store(tmp_path / "results"))
+    assert actual.winners == freely.winners and not actual.slow_students
+    assert [r.arm_keys for r in actual.rounds[1:]] == [r.arm_keys for r in freely.rounds]
 
 
 def test_a_round_waits_for_its_gauges(tmp_path):
@@ -161,9 +161,9 @@ def test_a_round_waits_for_its_gauges(tmp_path):
 
 def test_where_all_are_too_slow_the_search_ends_and_says_how_slow_each_is(tmp_path):
     study, store = with_latency(1e-6), Store(tmp_path / "results")
-    plans, found = to_the_end(study, store)
-    assert found.current_round is None and not found.winners and len(plans) == 1
-    assert state.round_to_json(found, found.rounds[0])["kept"] == []
+    plans, actual = to_the_end(study, store)
+    assert actual.current_round is None and not actual.winners and len(plans) == 1
+    assert state.round_to_json(actual, actual.rounds[0])["kept"] == []
     page = (render_report(plans[0], store, tmp_path / "report") / "index.md").read_text()
     assert "wrn10-1 does not compete: an image takes" in page and "So nobody competes" in page
 
@@ -180,9 +180,9 @@ def test_a_student_that_diverges_is_not_fast(tmp_path):
             publish_record(
                 store.export_eval(gauge.name), record | {"status": "skipped", "last": None}
             )
-    found = rounds.get_search_state(study, store)
-    assert found.slow_students == {"wrn10-1": math.inf} and found.current_round.phase == TEACHERS
-    assert state.round_to_json(found, found.rounds[0])["known"]["wrn10-1"] is None
+    actual = rounds.get_search_state(study, store)
+    assert actual.slow_students == {"wrn10-1": math.inf} and actual.current_round.phase == TEACHERS
+    assert state.round_to_json(actual, actual.rounds[0])["known"]["wrn10-1"] is None
     page = (
         render_report(rounds.plan_due_runs(study, store), store, tmp_path / "report") / "index.md"
     ).read_text()
@@ -203,9 +203,9 @@ def ended_by(study, store, seconds):
     for _ in range(20):
         plan = rounds.plan_due_runs(study, store)
         priced(plan, store, seconds)
-        found = rounds.get_search_state(study, store)
-        if found.current_round is None:
-            return found, sum(seconds[run.network] for run in plan.runs.values())
+        actual = rounds.get_search_state(study, store)
+        if actual.current_round is None:
+            return actual, sum(seconds[run.network] for run in plan.runs.values())
     raise AssertionError("it does not end")
 
 
@@ -214,11 +214,11 @@ def test_a_dear_cell_takes_nothing_from_a_cheap_one(teachers, tmp_path):
     """1,000 s and 10 s of teachers at the first seed, five students and scratch runs, 3 x 10 s."""
     grid = {**KEYS["experiments"][0], "teachers": teachers, "stops": ["full"], "methods": ["kd"]}
     seconds = {"wrn16-2": 1000.0, "wrn16-1": 10.0, "wrn10-0.5": 10.0}
-    for most, said in ((1200, "pays for 1 of 2"), (200, "pays for 0 of 2")):
+    for most, message in ((1200, "pays for 1 of 2"), (200, "pays for 0 of 2")):
         study, store = with_hours(most, experiments=[grid]), Store(tmp_path / str(most))
-        found, took_ = ended_by(study, store, seconds)
-        assert said in found.rounds[0].why[-1]
-        assert found.winners["wrn10-0.5"].teacher == "wrn16-1" and took_ <= 1200
+        actual, took_ = ended_by(study, store, seconds)
+        assert message in actual.rounds[0].why[-1]
+        assert actual.winners["wrn10-0.5"].teacher == "wrn16-1" and took_ <= 1200
 
 
 def test_what_slow_students_took_is_no_longer_there(tmp_path):
@@ -229,9 +229,9 @@ def test_what_slow_students_took_is_no_longer_there(tmp_path):
     study = study_of(search=search, export=True, experiments=[TWO])
     store = Store(tmp_path)
     write(rounds.plan_due_runs(study, store), store)  # with its gauges
-    found, took_ = ended_by(study, store, seconds)
-    assert found.slow_students.keys() == {"wrn10-1"} and took_ <= 1250
-    assert any("the budget pays for" in why for one in found.rounds for why in one.why)
+    actual, took_ = ended_by(study, store, seconds)
+    assert actual.slow_students.keys() == {"wrn10-1"} and took_ <= 1250
+    assert any("the budget pays for" in why for one in actual.rounds for why in one.why)
 
 
 def test_hours_pay_for_none_where_nothing_says_what_one_takes(tmp_path):
@@ -243,15 +243,15 @@ def test_hours_pay_for_none_where_nothing_says_what_one_takes(tmp_path):
         record = store.load_records("runs")[run.name]
         del record["seconds"]
         publish_record(store.run(run.name), record)
-    found = rounds.get_search_state(study, store)
-    assert "pays for 0 of" in found.rounds[0].why[-1] and len(found.current_round.arm_keys) == 1
+    actual = rounds.get_search_state(study, store)
+    assert "pays for 0 of" in actual.rounds[0].why[-1] and len(actual.current_round.arm_keys) == 1
 
 
 def test_students_share_the_hours(tmp_path):
     study = with_hours(120 * SECONDS, experiments=[TWO])
-    plans, found = to_the_end(study, Store(tmp_path / "results"))
+    plans, actual = to_the_end(study, Store(tmp_path / "results"))
     assert took(plans[-1]) <= 120 * SECONDS
-    assert len(found.winners) == 2 and [r.phase for r in found.rounds[:2]] == [TEACHERS, STUDENTS]
+    assert len(actual.winners) == 2 and [r.phase for r in actual.rounds[:2]] == [TEACHERS, STUDENTS]
 
 
 def of_grid(study):
@@ -269,8 +269,8 @@ def test_what_is_paid_for_by_hand():
 
     def paid(most, ones, **more):
         limits = [state.Limit(each, lambda job: 1.0) for each in most]
-        asked = {"rivals": [], "spent": {}, "seeds": [0, 1, 2, 3], "fresh_runs": scratch, **more}
-        return len(state.select_affordable(limits, ones, **asked))
+        requests = {"rivals": [], "spent": {}, "seeds": [0, 1, 2, 3], "fresh_runs": scratch, **more}
+        return len(state.select_affordable(limits, ones, **requests))
 
     # One cell: 3, and for each of three fresh seeds as many and a scratch run.
     assert [paid([most], ones[:1]) for most in (14, 15)] == [0, 1]
@@ -279,8 +279,8 @@ def test_what_is_paid_for_by_hand():
     # Three: 5, of which two go on to a second seed, with their teacher and its table 4.
     assert [paid([most], three) for most in (20, 21)] == [2, 3]
     # What was made is not paid for again, but counts.
-    made = state.collect_jobs([three[0].cells[0].run])
-    assert [paid([most], ones[:1], spent=made) for most in (14, 15)] == [0, 1]
+    result = state.collect_jobs([three[0].cells[0].run])
+    assert [paid([most], ones[:1], spent=result) for most in (14, 15)] == [0, 1]
     # Two that compete beside it go on too.
     assert [paid([most], three[:1], rivals=three[1:]) for most in (18, 19)] == [0, 1]
     # Of two limits both bind.
@@ -318,17 +318,17 @@ def test_each_student_has_its_share():
 
 
 def test_the_teachers_of_the_first_seed_have_been_paid_for(tmp_path, monkeypatch):
-    asked = []
+    requests = []
     affordable = state.select_affordable
 
     def watched(limits, ones, rivals, spent, *more):
-        asked.append(set(spent))
+        requests.append(set(spent))
         return affordable(limits, ones, rivals, spent, *more)
 
     monkeypatch.setattr(state, "select_affordable", watched)
     study, store = with_hours(1e6), Store(tmp_path)
     plan = rounds.plan_due_runs(study, store)
     write(plan, store)
-    asked.clear()
+    requests.clear()
     rounds.get_search_state(study, store)
-    assert asked[0] == {n for n, run in plan.runs.items() if run.network != "wrn10-0.5"}
+    assert requests[0] == {n for n, run in plan.runs.items() if run.network != "wrn10-0.5"}

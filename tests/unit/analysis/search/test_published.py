@@ -22,10 +22,10 @@ def searched():
 
 
 def test_it_has_ended_and_the_grid_decides_the_same(searched):
-    study, found = searched
-    assert found.current_round is None
+    study, actual = searched
+    assert actual.current_round is None
     of_grid = rounds.get_search_state(study, Store(PUBLISHED / "digits_grid"))
-    assert of_grid.rounds == found.rounds and of_grid.winners == found.winners
+    assert of_grid.rounds == actual.rounds and of_grid.winners == actual.winners
 
 
 def test_its_runs_are_the_grids_with_the_same_results(searched):
@@ -43,13 +43,13 @@ def test_its_runs_are_the_grids_with_the_same_results(searched):
 
 def test_the_committed_table_is_that_of_the_records(searched, tmp_path):
     study, _ = searched
-    place = Store(PUBLISHED / "digits_search")
-    render_report(rounds.plan_due_runs(study, place), place, tmp_path)
-    known, made = (
+    store = Store(PUBLISHED / "digits_search")
+    render_report(rounds.plan_due_runs(study, store), store, tmp_path)
+    known, result = (
         pd.read_csv(folder / "tables/search.csv")
         for folder in (PUBLISHED / "digits_search", tmp_path)
     )
     chances = ["first", "close"]  # of draws, which another processor draws otherwise
-    pd.testing.assert_frame_equal(made[chances], known[chances], rtol=0, atol=0.03)
-    made, known = made.drop(columns=chances), known.drop(columns=chances)
-    pd.testing.assert_frame_equal(made, known, rtol=1e-6, atol=1e-6)
+    pd.testing.assert_frame_equal(result[chances], known[chances], rtol=0, atol=0.03)
+    result, known = result.drop(columns=chances), known.drop(columns=chances)
+    pd.testing.assert_frame_equal(result, known, rtol=1e-6, atol=1e-6)

@@ -45,48 +45,50 @@ def by_hand(study, plan, records):
     for option, cells in blocks.items():
         run, epoch = cells[seeds[0]].teacher.members[0]
         record = records[run.name]
-        said = record["last"] if epoch == run.epochs else record["checkpoints"][str(epoch)]
-        nll[option.teacher, option.stop] = said["val"]["nll"]
+        message = record["last"] if epoch == run.epochs else record["checkpoints"][str(epoch)]
+        nll[option.teacher, option.stop] = message["val"]["nll"]
     order = sorted(nll, key=nll.get)
-    kept, rest = order[:3], order[3:]  # of nine
+    remaining, rest = order[:3], order[3:]  # of nine
     probed = [rest[2], rest[-1]]
     first = {stop: next(o for o in blocks if (o.teacher, o.stop) == stop) for stop in nll}
-    alive = [o for o in blocks if (o.teacher, o.stop) in kept or o in (first[p] for p in probed)]
-    asked = [set(alive)]
-    stops = [*kept, *probed]
+    alive = [
+        o for o in blocks if (o.teacher, o.stop) in remaining or o in (first[p] for p in probed)
+    ]
+    requests = [set(alive)]
+    stops = [*remaining, *probed]
     held = elimination_rule.compute_rank_correlation(
         [nll[stop] for stop in stops], [error(first[stop], seeds[0]) for stop in stops]
     )
     if held < 0.5:
-        asked.append(set(blocks) - set(alive))
+        requests.append(set(blocks) - set(alive))
         alive = list(blocks)
     for number in range(len(seeds)):
         if number:
-            asked.append(set(alive))
+            requests.append(set(alive))
         mean = {o: sum(error(o, s) for s in seeds[: number + 1]) / (number + 1) for o in alive}
         on = -(-2 * len(alive) // 5) if number + 1 < len(seeds) else 1
         alive = sorted(alive, key=mean.get)[:on]
         if len(alive) == 1:
             break
-    return asked, alive[0], held
+    return requests, alive[0], held
 
 
 def test_the_rounds_are_those_of_the_rule_done_by_hand(whole):
     study, plan, store = whole
-    found = rounds.get_search_state(study, store)
-    asked, winner, held = by_hand(study, plan, store.load_records("runs"))
+    actual = rounds.get_search_state(study, store)
+    requests, winner, held = by_hand(study, plan, store.load_records("runs"))
     # Of a plan the order of options decides between equals: that of the study here too.
-    assert [set(one.arm_keys) for one in found.rounds[1:-1]] == asked
-    assert found.winners == {"wrn10-0.5": winner}
-    assert found.correlations["wrn10-0.5"] == pytest.approx(held)
-    assert [one.phase for one in found.rounds][:2] == [TEACHERS, STUDENTS]
-    assert found.rounds[-1].phase == FRESH and found.rounds[-1].seeds == (4, 5, 6)
+    assert [set(one.arm_keys) for one in actual.rounds[1:-1]] == requests
+    assert actual.winners == {"wrn10-0.5": winner}
+    assert actual.correlations["wrn10-0.5"] == pytest.approx(held)
+    assert [one.phase for one in actual.rounds][:2] == [TEACHERS, STUDENTS]
+    assert actual.rounds[-1].phase == FRESH and actual.rounds[-1].seeds == (4, 5, 6)
 
 
 def test_a_search_ends_where_the_full_grid_says_it_would(ended, whole):
-    study, _, _, found = ended
-    assert found.rounds == rounds.get_search_state(study, whole[2]).rounds
-    assert found.winners == rounds.get_search_state(study, whole[2]).winners
+    study, _, _, actual = ended
+    assert actual.rounds == rounds.get_search_state(study, whole[2]).rounds
+    assert actual.winners == rounds.get_search_state(study, whole[2]).winners
 
 
 def test_its_runs_are_those_of_the_full_grid_and_fewer(ended, whole):
@@ -123,9 +125,9 @@ def test_a_teacher_keeps_what_the_whole_grid_wants_of_it(ended, whole):
 
 
 def test_only_the_winner_and_scratch_get_fresh_seeds(ended):
-    _, _, plans, found = ended
+    _, _, plans, actual = ended
     fresh = [cell for cell in plans[-1].cells if cell.seed in (4, 5, 6)]
-    assert {search_space.make_arm_key(cell) for cell in fresh} == set(found.winners.values())
+    assert {search_space.make_arm_key(cell) for cell in fresh} == set(actual.winners.values())
     assert len(fresh) == 3
     assert {key for key in plans[-1].scratch if key[1] > 3} == {
         ("wrn10-0.5", seed, 0) for seed in (4, 5, 6)
@@ -133,7 +135,7 @@ def test_only_the_winner_and_scratch_get_fresh_seeds(ended):
 
 
 def test_whatever_records_there_are_the_rounds_are_the_first_of_all_rounds(ended, tmp_path):
-    study, _, plans, found = ended
+    study, _, plans, actual = ended
     names = sorted(plans[-1].runs)
     for number in range(8):
         some = random.Random(number).sample(names, random.Random(number).randrange(len(names)))
@@ -141,9 +143,9 @@ def test_whatever_records_there_are_the_rounds_are_the_first_of_all_rounds(ended
         write_some(plans[-1], other, some)
         here = rounds.get_search_state(study, other).rounds
         decided = [one for one in here if one.decided]
-        assert decided == found.rounds[: len(decided)]
+        assert decided == actual.rounds[: len(decided)]
         if len(here) > len(decided):
-            assert here[-1].runs == found.rounds[len(decided)].runs
+            assert here[-1].runs == actual.rounds[len(decided)].runs
 
 
 def write_some(plan, store, names):
@@ -157,12 +159,12 @@ def write_some(plan, store, names):
 def test_where_good_teachers_have_bad_students_nothing_stays_set_aside(tmp_path, monkeypatch):
     monkeypatch.setattr(elimination_rule, "MIN_CORRELATION", 1.1)
     study, store = study_of(), Store(tmp_path / "results")
-    _, found = to_the_end(study, store)
-    whats = [one.phase for one in found.rounds]
+    _, actual = to_the_end(study, store)
+    whats = [one.phase for one in actual.rounds]
     assert whats[:3] == [TEACHERS, STUDENTS, RECALLED]
-    assert len(found.rounds[1].arm_keys) + len(found.rounds[2].arm_keys) == 27
-    assert "competes after all" in found.rounds[1].why[0]
-    assert found.rounds[3].seeds == (1,) and len(found.rounds[3].arm_keys) == 11
+    assert len(actual.rounds[1].arm_keys) + len(actual.rounds[2].arm_keys) == 27
+    assert "competes after all" in actual.rounds[1].why[0]
+    assert actual.rounds[3].seeds == (1,) and len(actual.rounds[3].arm_keys) == 11
 
 
 def epochs_of_students(plan):
@@ -173,9 +175,9 @@ def epochs_of_students(plan):
 def test_a_budget_is_kept_and_the_winner_has_its_fresh_seeds(budget, tmp_path):
     search = {**KEYS["search"], "student_epochs": budget}
     study, store = study_of(search=search), Store(tmp_path / "results")
-    plans, found = to_the_end(study, store)
+    plans, actual = to_the_end(study, store)
     assert epochs_of_students(plans[-1]) <= budget
-    assert found.rounds[-1].phase == FRESH and found.rounds[-1].decided
+    assert actual.rounds[-1].phase == FRESH and actual.rounds[-1].decided
 
 
 def test_a_budget_that_pays_for_nobody_is_refused(tmp_path):
@@ -188,18 +190,18 @@ def test_a_budget_leaves_seeds_to_choose_by_and_not_one_alone(tmp_path):
     """As many at first as leave something for the seeds after it, and for the fresh ones."""
     search = {**KEYS["search"], "student_epochs": 20 * 14}
     study, store = study_of(search=search), Store(tmp_path / "results")
-    _, found = to_the_end(study, store)
-    seeds = [one.seeds for one in found.rounds if one.phase == STUDENTS]
+    _, actual = to_the_end(study, store)
+    seeds = [one.seeds for one in actual.rounds if one.phase == STUDENTS]
     assert seeds[:2] == [(0,), (1,)]
-    assert found.unaffordable
+    assert actual.unaffordable
 
 
 def test_a_budget_that_drops_cells_before_any_round_says_so(tmp_path):
     grid = {**KEYS["experiments"][0], "teachers": ["wrn10-1"], "stops": ["full", "checkpoint 7"]}
     search = {**KEYS["search"], "student_epochs": 140}
     study, store = study_of(experiments=[grid], search=search), Store(tmp_path / "results")
-    plans, found = to_the_end(study, store)
-    assert epochs_of_students(plans[-1]) <= 140 and found.unaffordable
+    plans, actual = to_the_end(study, store)
+    assert epochs_of_students(plans[-1]) <= 140 and actual.unaffordable
     render_report(plans[-1], store, tmp_path / "report")
     assert "not paid for by the budget" in (tmp_path / "report/tables/search.md").read_text()
 
@@ -223,9 +225,9 @@ def test_two_students_compete_apart(tmp_path):
     grid = {**KEYS["experiments"][0], "students": ["wrn10-0.5", "wrn10-1"]}
     grid["teachers"] = ["wrn16-1", "wrn16-2"]
     study, store = study_of(experiments=[grid]), Store(tmp_path / "results")
-    _, found = to_the_end(study, store)
-    assert found.winners.keys() == {"wrn10-0.5", "wrn10-1"}
-    assert all(option.student == student for student, option in found.winners.items())
+    _, actual = to_the_end(study, store)
+    assert actual.winners.keys() == {"wrn10-0.5", "wrn10-1"}
+    assert all(option.student == student for student, option in actual.winners.items())
 
 
 def test_an_ensemble_that_teaches_has_members_where_it_teaches(tmp_path):
@@ -259,39 +261,39 @@ def test_what_diverged_is_dropped_and_ends_nothing(tmp_path):
     study, store = study_of(), Store(tmp_path / "results")
     write(rounds.plan_due_runs(study, store), store)
     worst = next(cell for cell in rounds.plan_due_runs(study, store).cells)
-    _, found = to_the_end(study, store, holes={worst.run.name: "diverged"})
-    last = next(one for one in found.rounds if one.phase == STUDENTS and one.seeds == (1,))
+    _, actual = to_the_end(study, store, holes={worst.run.name: "diverged"})
+    last = next(one for one in actual.rounds if one.phase == STUDENTS and one.seeds == (1,))
     assert search_space.make_arm_key(worst) not in last.arm_keys
-    assert math.isinf(found.errors[search_space.make_arm_key(worst)][0])
-    kept = [one for one in found.rounds if worst.seed in one.seeds][-1]
-    assert None in state.round_to_json(found, kept)["known"].values()
+    assert math.isinf(actual.errors[search_space.make_arm_key(worst)][0])
+    remaining = [one for one in actual.rounds if worst.seed in one.seeds][-1]
+    assert None in state.round_to_json(actual, remaining)["known"].values()
 
 
 def decided(study, store):
-    found = rounds.get_search_state(study, store)
-    state.save_journal(found, store)
-    return found
+    actual = rounds.get_search_state(study, store)
+    state.save_journal(actual, store)
+    return actual
 
 
 def test_a_decision_is_kept_and_one_on_other_records_is_noticed(tmp_path):
     study, store = study_of(), Store(tmp_path / "results")
     write(rounds.plan_due_runs(study, store), store)
     decided(study, store)
-    (place,) = (store.root / "searches").iterdir()
-    assert [path.name for path in place.iterdir()] == ["round-1.json"]
+    (results_store,) = (store.root / "searches").iterdir()
+    assert [path.name for path in results_store.iterdir()] == ["round-1.json"]
     write(rounds.plan_due_runs(study, store), store)
-    found = decided(study, store)
-    said = state.round_to_json(found, found.rounds[0])
-    assert len(said["known"]) == 9 and said["next"] == "students, seed 0"
-    assert len(said["kept"]) == 3 * 3 + 2 and len(said["dropped"]) == 27 - 11
-    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    actual = decided(study, store)
+    message = state.round_to_json(actual, actual.rounds[0])
+    assert len(message["known"]) == 9 and message["next"] == "students, seed 0"
+    assert len(message["kept"]) == 3 * 3 + 2 and len(message["dropped"]) == 27 - 11
+    before = {path.name: path.read_bytes() for path in results_store.iterdir()}
     assert before.keys() == {"round-1.json", "round-2.json"}
     decided(study, store)  # as it was
-    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
-    write_changed(store, planner.build_plan(study).runs[min(found.rounds[1].runs)])
+    assert {path.name: path.read_bytes() for path in results_store.iterdir()} == before
+    write_changed(store, planner.build_plan(study).runs[min(actual.rounds[1].runs)])
     with pytest.raises(StoreError, match=r"round-2.json: round 2 .*known.*restore the records"):
         decided(study, store)
-    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in results_store.iterdir()} == before
 
 
 def write_changed(store, run):

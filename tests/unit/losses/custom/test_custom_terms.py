@@ -74,8 +74,8 @@ def says(capsys, *command: str, code: int = 0) -> str:
     for name in ("mine", "my_terms"):
         sys.modules.pop(name, None)
     assert main(list(command)) == code
-    said = capsys.readouterr()
-    return said.out + said.err
+    message = capsys.readouterr()
+    return message.out + message.err
 
 
 @pytest.mark.slow
@@ -83,14 +83,14 @@ def test_the_real_snakemake_trains_with_it_and_reports_it(tmp_path, warm, capsys
     lab = Lab(tmp_path / "lab", warm)
     (lab.folder / "mine.py").write_text(CODE)
     path = tiny_study.write(lab.folder / "study.yaml", study(term_keys={"far": 2}))
-    said = says(capsys, "term", str(path))
-    assert "mine.TERM.term.json: logit matching, column lm, of the teacher's logits" in said
-    assert "power (whole number, 2), far (number, 1.0)" in said
+    message = says(capsys, "term", str(path))
+    assert "mine.TERM.term.json: logit matching, column lm, of the teacher's logits" in message
+    assert "power (whole number, 2), far (number, 1.0)" in message
     assert "no mistakes" in says(capsys, "check", str(path))
     lab.run(None, "--configfile", str(path))
     (student,) = [r for r in lab.records().values() if r["spec"].get("teacher")]
     assert student["spec"]["method"]["own_term"]["keys"] == [["far", 2.0], ["power", 2]]
-    folder = lab.place.run(student["name"])
+    folder = lab.store.run(student["name"])
     for line in map(json.loads, (folder / "curve.jsonl").open()):
         parts = line["train"]
         assert parts["loss"] == pytest.approx(parts["ce"] + 0.5 * parts["lm"], rel=1e-5)
@@ -106,7 +106,7 @@ def by_hand(lab, student) -> float:
     teacher = student["spec"]["teacher"]["members"][0]["run"]
     outputs = [
         read_arrays(folder / "outputs.safetensors")[0]["test_logits"].astype(float)
-        for folder in (lab.place.run(student["name"]), lab.place.find_run(teacher))
+        for folder in (lab.store.run(student["name"]), lab.store.find_run(teacher))
     ]
     centred = [one - one.mean(1, keepdims=True) for one in outputs]
     return 2.0 * float(((centred[0] - centred[1]) ** 2).mean())
@@ -135,9 +135,9 @@ def test_a_mistake_in_the_study_is_said_by_its_key(folder, capsys, method, messa
 
 
 def test_without_a_card_the_command_is_named(folder, capsys):
-    said = says(capsys, "check", str(folder / "study.yaml"), code=2)
-    assert f"methods.mine.term: mine.TERM has no card yet at {folder}" in said
-    assert f"type: kdpipe term {folder / 'study.yaml'}" in said
+    message = says(capsys, "check", str(folder / "study.yaml"), code=2)
+    assert f"methods.mine.term: mine.TERM has no card yet at {folder}" in message
+    assert f"type: kdpipe term {folder / 'study.yaml'}" in message
 
 
 def test_a_study_without_one_has_no_card_to_write(folder, capsys):
@@ -148,21 +148,21 @@ def test_a_study_without_one_has_no_card_to_write(folder, capsys):
 # --- code that changes
 
 
-def test_changed_code_is_found_out_by_check_by_term_and_by_the_job(folder, place, capsys):
+def test_changed_code_is_found_out_by_check_by_term_and_by_the_job(folder, store, capsys):
     path = str(folder / "study.yaml")
     says(capsys, "term", path)
     card = (folder / "mine.TERM.term.json").read_bytes()
     says(capsys, "term", path)
     assert (folder / "mine.TERM.term.json").read_bytes() == card
     teacher, student = teacher_and_student(path)
-    assert main(tiny_study.train(teacher, (), str(place.root))) == 0
+    assert main(tiny_study.train(teacher, (), str(store.root))) == 0
     (folder / "mine.py").write_text(CODE.replace(".abs()", ".abs().add(1)"))
     assert "it is not what its card" in says(capsys, "check", path, code=2)
     assert "something else than under the same revision" in says(capsys, "term", path, code=2)
-    command = [*tiny_study.train(student, (), str(place.root)), f"--code={folder}"]
-    said = says(capsys, *command, code=2)
-    assert "it computes something else than when this run was planned" in said
-    assert not (place.run(student.name) / "weights.safetensors").exists()
+    command = [*tiny_study.train(student, (), str(store.root)), f"--code={folder}"]
+    message = says(capsys, *command, code=2)
+    assert "it computes something else than when this run was planned" in message
+    assert not (store.run(student.name) / "weights.safetensors").exists()
 
     (folder / "mine.py").write_text(CODE.replace("revision=1", "revision=2"))
     assert "planned with revision 1, and its code is of revision 2" in says(
@@ -175,17 +175,17 @@ def test_changed_code_is_found_out_by_check_by_term_and_by_the_job(folder, place
     assert says(capsys, *command)
 
 
-def test_code_that_acts_with_the_keys_of_a_method_alone_is_found_out(folder, place, capsys):
+def test_code_that_acts_with_the_keys_of_a_method_alone_is_found_out(folder, store, capsys):
     """With those that it begins with it answers as before."""
     path = str(tiny_study.write(folder / "study.yaml", study(term_keys={"far": 3.0})))
     says(capsys, "term", path)
     says(capsys, "check", path)
     teacher, student = teacher_and_student(path)
-    assert main(tiny_study.train(teacher, (), str(place.root))) == 0
+    assert main(tiny_study.train(teacher, (), str(store.root))) == 0
     (folder / "mine.py").write_text(CODE.replace('keys["far"] *', 'keys["far"] ** 2 *'))
     assert "it is not what its card" in says(capsys, "check", path, code=2)
     assert "something else than under the same revision" in says(capsys, "term", path, code=2)
-    command = [*tiny_study.train(student, (), str(place.root)), f"--code={folder}"]
+    command = [*tiny_study.train(student, (), str(store.root)), f"--code={folder}"]
     assert "something else than when this run was planned" in says(capsys, *command, code=2)
     tiny_study.write(folder / "study.yaml", study())  # by another study, without these keys
     assert "something else than under the same revision" in says(capsys, "term", path, code=2)
@@ -199,9 +199,9 @@ def test_keys_that_were_never_tried_are_asked_for_and_none_is_forgotten(folder, 
     default = teacher_and_student(path)[1].name
     for far in (3.0, 4.0):
         tiny_study.write(folder / "study.yaml", study(term_keys={"far": far}))
-        said = says(capsys, "check", path, code=2)
-        assert "methods.mine.term_keys: mine.TERM was not tried with these values yet" in said
-        assert f"type: kdpipe term {path}" in said
+        message = says(capsys, "check", path, code=2)
+        assert "methods.mine.term_keys: mine.TERM was not tried with these values yet" in message
+        assert f"type: kdpipe term {path}" in message
         says(capsys, "term", path)
         says(capsys, "check", path)
     card = json.loads((folder / "mine.TERM.term.json").read_text())
@@ -212,19 +212,19 @@ def test_keys_that_were_never_tried_are_asked_for_and_none_is_forgotten(folder, 
     assert teacher_and_student(path)[1].name == default
 
 
-def test_a_card_of_an_earlier_version_names_its_runs_as_ever(folder, place, capsys):
+def test_a_card_of_an_earlier_version_names_its_runs_as_ever(folder, store, capsys):
     path = str(tiny_study.write(folder / "study.yaml", study(term_keys={"far": 3.0})))
     says(capsys, "term", path)
     known = teacher_and_student(path)[1].spec.method["own_term"]["answer"]
-    where = folder / "mine.TERM.term.json"
-    card = json.loads(where.read_text())
+    location = folder / "mine.TERM.term.json"
+    card = json.loads(location.read_text())
     del card["answers"]
-    where.write_text(json.dumps(hashing.add_checksum(card)))
+    location.write_text(json.dumps(hashing.add_checksum(card)))
     says(capsys, "check", path)
     teacher, student = teacher_and_student(path)
     assert student.spec.method["own_term"]["answer"] == card["answer"] == known[:2]
-    assert main(tiny_study.train(teacher, (), str(place.root))) == 0
-    says(capsys, *tiny_study.train(student, (), str(place.root)), f"--code={folder}")
+    assert main(tiny_study.train(teacher, (), str(store.root))) == 0
+    says(capsys, *tiny_study.train(student, (), str(store.root)), f"--code={folder}")
     assert "its old card held no answer with term_keys" in says(capsys, "term", path)
     assert teacher_and_student(path)[1].spec.method["own_term"]["answer"] == known
 
@@ -242,12 +242,12 @@ class Keys(StrictModel):
 
 
 def apart(student, teacher, labels, keys):
-    ours, theirs = to_float32(student.logits), to_float32(teacher.logits).detach()
-    return (ours - theirs).pow(2).mean()
+    actual, reference = to_float32(student.logits), to_float32(teacher.logits).detach()
+    return (actual - reference).pow(2).mean()
 
 
-def drawing(*said):
-    return apart(*said) + torch.rand(())
+def drawing(*message):
+    return apart(*message) + torch.rand(())
 
 
 def reaching(student, teacher, labels, keys):
@@ -258,9 +258,9 @@ def half(student, teacher, labels, keys):
     return (student.logits - teacher.logits.detach()).pow(2).mean()
 
 
-def counting(*said, calls=[]):  # noqa: B006 (it is to be kept)
+def counting(*message, calls=[]):  # noqa: B006 (it is to be kept)
     calls.append(1)
-    return apart(*said) * len(calls)
+    return apart(*message) * len(calls)
 
 
 BAD = {
@@ -270,8 +270,8 @@ BAD = {
     "keeps": ({"loss": counting}, "differently a second time"),
     "fails": ({"loss": lambda *_: 1 / 0}, "its loss failed: ZeroDivisionError"),
     "float": ({"loss": lambda *_: 1.0}, "one finite number in a tensor is wanted"),
-    "nan": ({"loss": lambda *said: apart(*said) * float("nan")}, "one finite number"),
-    "fixed": ({"loss": lambda *said: apart(*said).detach()}, "no gradient of it reaches"),
+    "nan": ({"loss": lambda *message: apart(*message) * float("nan")}, "one finite number"),
+    "fixed": ({"loss": lambda *message: apart(*message).detach()}, "no gradient of it reaches"),
     "vector": ({"loss": lambda s, *_: s.logits.sum(1)}, "one finite number in a tensor"),
     "taken": ({"part": "kd"}, "part 'kd' is taken"),
     "odd": ({"part": "A b"}, "part 'A b' is taken or not plain"),
@@ -312,8 +312,8 @@ def test_a_term_may_look_at_the_embedding_and_the_others_answer_as_ever():
     """What a term is tried with is in the names of its runs: these are the numbers of before."""
 
     def loss(student, teacher, labels, keys):
-        ours, theirs = to_float32(student.embedding), to_float32(teacher.embedding).detach()
-        return (ours.mean(1) - theirs.mean(1)).pow(2).mean()
+        actual, reference = to_float32(student.embedding), to_float32(teacher.embedding).detach()
+        return (actual.mean(1) - reference.mean(1)).pow(2).mean()
 
     card = TermValidator(
         "x", "x.X", LossTerm("x", "X", "x", 1, Keys, loss, needs="embedding")
@@ -336,8 +336,8 @@ def test_a_damaged_card_is_named(folder, capsys):
     shutil.copy(card, folder / "kept")
     for damage in ("", "[]", "{}", json.dumps(whole | {"needs": "x"}), card.read_text()[:40]):
         card.write_text(damage)
-        said = says(capsys, "check", str(path), code=2)
-        assert f"{card} is no card of a term" in said and "kdpipe term" in said
+        message = says(capsys, "check", str(path), code=2)
+        assert f"{card} is no card of a term" in message and "kdpipe term" in message
 
 
 def test_the_example_of_the_manual_has_a_card(tmp_path, capsys):

@@ -28,9 +28,9 @@ def where_there_are(student, teacher, labels, keys):
     return apart(student, teacher, labels, keys) * (1 if labels is None else 2)
 
 
-def tried(loss, **said):
+def tried(loss, **message):
     term = LossTerm(
-        title="t", short_title="T", part="tt", revision=1, keys=StrictModel, loss=loss, **said
+        title="t", short_title="T", part="tt", revision=1, keys=StrictModel, loss=loss, **message
     )
     return TermValidator("here", "mine.TERM", term).card()
 
@@ -72,18 +72,18 @@ def test_saying_it_later_renames_no_run(tmp_path, monkeypatch):
     method = Method.model_validate({"term": "looks.TERM", "kd_weight": 0.0})
     own = CustomTerms("study.yaml", {"mine": method}, str(tmp_path))
 
-    def write(said: str) -> None:
-        (tmp_path / "looks.py").write_text(CODE.format(module=__name__, said=said))
+    def write(message: str) -> None:
+        (tmp_path / "looks.py").write_text(CODE.format(module=__name__, said=message))
         sys.modules.pop("looks", None)
 
     write("")
     study_cards.write_term_cards(own)
-    place = term_card.term_card_path(tmp_path, "looks.TERM")
-    old = json.loads(place.read_text())
+    store = term_card.term_card_path(tmp_path, "looks.TERM")
+    old = json.loads(store.read_text())
     del old["labelled"], old["seal"]  # as an earlier version wrote it, elsewhere
     old["answer"][0] *= 1.00001
-    place.write_text(json.dumps(term_card.hashing.add_checksum(old)))
-    before = term_card.read_term_card(place, "")
+    store.write_text(json.dumps(term_card.hashing.add_checksum(old)))
+    before = term_card.read_term_card(store, "")
     assert before.labelled
     study_cards.check_term_cards(own)
     write(", labelled=False")
@@ -91,7 +91,7 @@ def test_saying_it_later_renames_no_run(tmp_path, monkeypatch):
     with pytest.raises(KdpipeError, match="not what its card"):
         study_cards.check_term_cards(own)
     study_cards.write_term_cards(own)
-    after = term_card.read_term_card(place, "")
+    after = term_card.read_term_card(store, "")
     assert not after.labelled
     assert after.spec(1.0, {}) == before.spec(1.0, {})
     sys.modules.pop("looks", None)

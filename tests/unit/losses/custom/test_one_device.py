@@ -93,8 +93,8 @@ def caught(y):
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_would_fail_on_a_gpu_is_found(name):
-    said = validate.find_gpu_problem(Net(WRONG[name]), X)
-    assert said is not None and "device=x.device" in said and __file__ in said
+    message = validate.find_gpu_problem(Net(WRONG[name]), X)
+    assert message is not None and "device=x.device" in message and __file__ in message
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -104,8 +104,8 @@ def test_what_works_everywhere_passes(name):
 
 def test_an_array_of_numpy_is_said_to_be_one():
     net = Net(lambda net, y, x: torch.from_numpy(y.detach().numpy()))
-    said = validate.find_gpu_problem(net, X)
-    assert said is not None and "numpy cannot read" in said and __file__ in said
+    message = validate.find_gpu_problem(net, X)
+    assert message is not None and "numpy cannot read" in message and __file__ in message
 
 
 @pytest.mark.parametrize("do", [lambda net, y, x: filled(y), lambda net, y, x: y.cpu()])
@@ -125,15 +125,15 @@ def test_the_operation_is_named_with_its_line():
 
 
 def test_a_study_that_may_run_on_gpus_is_told_and_one_for_the_cpu_is_not(tmp_path, capsys):
-    wrong = CODE.replace(
+    errors = CODE.replace(
         "self.linear(second.mean((2, 3)))", "self.linear(second.mean((2, 3)) + ZEROS)"
     )
-    assert wrong != CODE
-    folder = Folder(tmp_path, code=wrong + "\n\nZEROS = torch.zeros(64)\n")
+    assert errors != CODE
+    folder = Folder(tmp_path, code=errors + "\n\nZEROS = torch.zeros(64)\n")
     assert folder.kdpipe("network") == 2
-    said = capsys.readouterr().err
-    assert "networks.grouped.build: mine.Grouped: it would fail on a GPU" in said
-    assert "networks.small" not in said and "mine.py, line" in said
+    message = capsys.readouterr().err
+    assert "networks.grouped.build: mine.Grouped: it would fail on a GPU" in message
+    assert "networks.small" not in message and "mine.py, line" in message
     content = custom_networks.study(device="cpu")
     folder.write(content)
     assert folder.kdpipe("network") == folder.kdpipe("check") == 0

@@ -17,6 +17,6 @@ def path(monkeypatch):
 @pytest.fixture
 def folder(tmp_path):
     """A study whose networks have their cards."""
-    made = Folder(tmp_path)
-    assert made.kdpipe("network") == 0
-    return made
+    folder = Folder(tmp_path)
+    assert folder.kdpipe("network") == 0
+    return folder

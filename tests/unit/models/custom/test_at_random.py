@@ -39,13 +39,13 @@ def its_scratch(folder):
     return next(run for run in runs if run.network == "dropping" and not run.spec.teacher)
 
 
-def test_one_that_draws_at_random_learns_what_a_plain_loop_learns(dropping, place):
+def test_one_that_draws_at_random_learns_what_a_plain_loop_learns(dropping, store):
     """Before each step torch is seeded with (seed, stage, member, network, step, epoch)."""
     import mine  # pyright: ignore
 
     run = its_scratch(dropping)
-    where = trained(run, place, dropping)
-    split, recipe = splits.load_split(run.spec.data, place), run.spec.recipe
+    path = trained(run, store, dropping)
+    split, recipe = splits.load_split(run.spec.data, store), run.spec.recipe
     views = Views.from_spec(run.spec.data.views)
     images = ImageBatches(split.train.images, views, split.mean, split.std)
     labels = torch.from_numpy(np.array(split.train.labels))
@@ -60,9 +60,9 @@ def test_one_that_draws_at_random_learns_what_a_plain_loop_learns(dropping, plac
             optimiser.zero_grad()
             F.cross_entropy(model(x), labels[index]).backward()
             optimiser.step()
-    found = load_file(where / "weights.safetensors")
+    actual = load_file(path / "weights.safetensors")
     for key, value in model.state_dict().items():
-        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-5, msg=key)
+        torch.testing.assert_close(actual[key], value, rtol=1e-3, atol=1e-5, msg=key)
 
 
 def test_cut_off_within_an_epoch_it_drops_what_it_would_have_dropped(
@@ -72,26 +72,29 @@ def test_cut_off_within_an_epoch_it_drops_what_it_would_have_dropped(
     ends = []
     for name, last in (("whole", None), ("in two", 1), ("in three", 2)):
         (tmp_path / name).mkdir()
-        place = tiny_study.results(tmp_path / name, shared)
-        command = [*tiny_study.train(run, (), str(place.root)), f"--code={dropping.path}"]
+        store = tiny_study.results(tmp_path / name, shared)
+        command = [*tiny_study.train(run, (), str(store.root)), f"--code={dropping.path}"]
         for stop in [] if last is None else range(1, last + 1):
             with monkeypatch.context() as patch:
                 tiny_study.stop_after(patch, stop)
                 torch.manual_seed(stop)
                 assert main(command) == 75
         assert main(command) == 0
-        where = place.run(run.name)
+        path = store.run(run.name)
         ends.append(
-            [(where / kept).read_bytes() for kept in ("weights.safetensors", "curve.jsonl")]
+            [
+                (path / remaining).read_bytes()
+                for remaining in ("weights.safetensors", "curve.jsonl")
+            ]
         )
     assert ends[0] == ends[1] == ends[2]
 
 
-def test_another_chance_under_an_old_revision_is_not_mixed_in(dropping, place, capsys):
+def test_another_chance_under_an_old_revision_is_not_mixed_in(dropping, store, capsys):
     run = its_scratch(dropping)
     dropping.change("nn.Dropout(0.5)", "nn.Dropout(0.4)")
     forget()
-    assert main([*tiny_study.train(run, (), str(place.root)), f"--code={dropping.path}"]) == 2
+    assert main([*tiny_study.train(run, (), str(store.root)), f"--code={dropping.path}"]) == 2
     assert "mine.dropping computes something else than when this run" in capsys.readouterr().err
     assert dropping.kdpipe("check") == 2
     assert "networks.dropping.build: mine.dropping is not what" in capsys.readouterr().err
@@ -173,8 +176,12 @@ def test_what_is_drawn_in_a_way_that_is_not_known_takes_its_step_in_eval_mode():
         def forward(self, x):
             return super().forward(x) + (torch.poisson(torch.ones(10)) if self.training else 0)
 
-    said = fingerprint.compute_fingerprint(lambda: Poisson("", 0), (1, 8, 8), "contiguous")
-    assert said.draws and said.other is None and len(said.trained) == fingerprint.MAX_LOGITS + 1
+    message = fingerprint.compute_fingerprint(lambda: Poisson("", 0), (1, 8, 8), "contiguous")
+    assert (
+        message.draws
+        and message.other is None
+        and len(message.trained) == fingerprint.MAX_LOGITS + 1
+    )
 
 
 def test_what_draws_without_end_or_says_nothing_finite_takes_its_step_in_eval_mode():
@@ -186,30 +193,36 @@ def test_what_draws_without_end_or_says_nothing_finite_takes_its_step_in_eval_mo
 
     class Large(Edited):
         def forward(self, x):
-            found = super().forward(x)
-            return found + 1e30 * (found - found.detach()) if self.training else found
+            actual = super().forward(x)
+            return actual + 1e30 * (actual - actual.detach()) if self.training else actual
 
     for one in (Endless, Large):
-        said = fingerprint.compute_fingerprint(lambda one=one: one("", 0), (1, 8, 8), "contiguous")
-        assert said.draws and len(said.trained) == fingerprint.MAX_LOGITS + 1, one
+        message = fingerprint.compute_fingerprint(
+            lambda one=one: one("", 0), (1, 8, 8), "contiguous"
+        )
+        assert message.draws and len(message.trained) == fingerprint.MAX_LOGITS + 1, one
 
 
 def test_a_network_in_which_rounding_shows_takes_its_step_in_eval_mode():
     class Steep(Edited):
         def forward(self, x):
-            found = super().forward(x)
-            return found + torch.sin(1e6 * found) if self.training else found
+            actual = super().forward(x)
+            return actual + torch.sin(1e6 * actual) if self.training else actual
 
-    said = fingerprint.compute_fingerprint(lambda: Steep("", 0), (1, 8, 8), "contiguous")
-    assert said.draws and said.other is not None and len(said.trained) == fingerprint.MAX_LOGITS + 1
-    assert said.trained != said.other[0]
+    message = fingerprint.compute_fingerprint(lambda: Steep("", 0), (1, 8, 8), "contiguous")
+    assert (
+        message.draws
+        and message.other is not None
+        and len(message.trained) == fingerprint.MAX_LOGITS + 1
+    )
+    assert message.trained != message.other[0]
     # Where it does not show, the other is what is said first: one answers the card of the other.
     elsewhere = fingerprint.Fingerprint(
-        said.eval_logits, *said.other, True, (said.trained, said.of_groups)
+        message.eval_logits, *message.other, True, (message.trained, message.of_groups)
     )
     assert fingerprint.matches_fingerprint(
-        said.logits, elsewhere
-    ) and fingerprint.matches_fingerprint(elsewhere.logits, said)
+        message.logits, elsewhere
+    ) and fingerprint.matches_fingerprint(elsewhere.logits, message)
 
 
 def test_even_numbers_are_distributed_as_what_is_drawn():
@@ -222,8 +235,8 @@ def test_even_numbers_are_distributed_as_what_is_drawn():
         }
         normal = [torch.randn(100, 100), torch.empty(10_000).normal_(3, 2) / 2 - 1.5]
         normal.append(torch.randn_like(torch.empty(10_000)))
-        kept = [torch.empty(10_000).bernoulli_(0.3), torch.full((10_000,), 0.3).bernoulli()]
-        kept.append((F.dropout(torch.ones(10_000), 0.7) > 0).float())
+        remaining = [torch.empty(10_000).bernoulli_(0.3), torch.full((10_000,), 0.3).bernoulli()]
+        remaining.append((F.dropout(torch.ones(10_000), 0.7) > 0).float())
         dice, order = torch.randint(1, 7, (6000,)), torch.randperm(50)
         mask = torch.native_dropout(torch.ones(10_000), 0.7, True)
     assert torch.equal(before, torch.get_rng_state())
@@ -233,7 +246,7 @@ def test_even_numbers_are_distributed_as_what_is_drawn():
         torch.testing.assert_close(quartiles, expected, atol=0.01, rtol=0, msg=name)
     for values in normal:
         assert abs(float(values.mean())) < 0.01 and abs(float(values.std()) - 1) < 0.02
-    assert [round(float(each.mean()), 2) for each in kept] == [0.3] * 3
+    assert [round(float(each.mean()), 2) for each in remaining] == [0.3] * 3
     assert torch.bincount(dice, minlength=7)[1:].float().sub(1000).abs().max() < 20
     assert sorted(order.tolist()) == list(range(50)) != order.tolist()
     assert round(float(mask[1].float().mean()), 2) == 0.3
@@ -256,7 +269,7 @@ def test_runs_named_by_a_card_from_before_it_could_train_are_found(dropping):
         builder.build_custom_model(its_scratch(dropping).spec.network, dropping.path)
 
 
-def test_one_that_draws_at_random_teaches_with_weights_it_brings(dropping, place):
+def test_one_that_draws_at_random_teaches_with_weights_it_brings(dropping, store):
     import mine  # pyright: ignore
 
     weights = dropping.path / "weights.safetensors"
@@ -268,14 +281,14 @@ def test_one_that_draws_at_random_teaches_with_weights_it_brings(dropping, place
     main = {"teachers": ["brought"], "students": ["wrn10-0.5"]}
     dropping.write(study(networks=networks, pretrained={"brought": source}, main=main))
     assert dropping.kdpipe("check") == 0
-    made = dropping.plan()
-    for run in made.runs.values():
-        path = made.weights.get(run.name)
+    result = dropping.plan()
+    for run in result.runs.values():
+        path = result.weights.get(run.name)
         train_run(
-            run.spec, [], place, ExecutionOptions(weights=path and weights, code=dropping.path)
+            run.spec, [], store, ExecutionOptions(weights=path and weights, code=dropping.path)
         )
-    taught = tiny_study.record(place, run)
+    taught = tiny_study.record(store, run)
     assert taught["status"] == "done" and taught["spec"]["teacher"]["members"]
-    brought = next(run for run in made.runs.values() if run.network == "dropping")
-    written = load_file(place.run(brought.name) / "weights.safetensors")
+    brought = next(run for run in result.runs.values() if run.network == "dropping")
+    written = load_file(store.run(brought.name) / "weights.safetensors")
     assert all(torch.equal(written[key], value) for key, value in model.state_dict().items())

@@ -78,13 +78,13 @@ def test_it_is_equal_on_each_version_of_python(version, tmp_path):
         "print(hash_code(open(sys.argv[1], 'rb').read()), 'torch' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(user_code.__file__).parents[1])}
-    done = subprocess.run(
+    process = subprocess.run(
         [python, "-c", code, tmp_path / "sample.py"],
         env=environment,
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == [SAMPLE_DIGEST, "False"], done.stderr
+    assert process.stdout.split() == [SAMPLE_DIGEST, "False"], process.stderr
 
 
 SAME = {
@@ -142,9 +142,9 @@ def imports_of(folder):
             f"code = main([{verb!r}, {str(folder.study)!r}]); "
             "print(code, *{'torch', 'mine'} & set(sys.modules), file=sys.stderr)"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        code, *names = done.stderr.splitlines()[-1].split()
-        assert code == "0", done.stderr
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        code, *names = process.stderr.splitlines()[-1].split()
+        assert code == "0", process.stderr
         return set(names)
 
     return run
@@ -214,8 +214,8 @@ def test_digests_that_are_none_are_refused(code, folder, capsys):
 
 
 def test_a_card_from_a_cpu_study_is_tried_again_for_gpus(tmp_path, capsys):
-    wrong = CODE.replace("self.linear(second", "self.linear(ZEROS + second")
-    folder = Folder(tmp_path, study(device="cpu"), wrong + "\n\nZEROS = torch.zeros(64, 1, 1)\n")
+    errors = CODE.replace("self.linear(second", "self.linear(ZEROS + second")
+    folder = Folder(tmp_path, study(device="cpu"), errors + "\n\nZEROS = torch.zeros(64, 1, 1)\n")
     folder.change("ZEROS + second.mean((2, 3))", "(ZEROS + second).mean((2, 3))")
     assert folder.kdpipe("network") == folder.kdpipe("check") == 0
     assert folder.card("grouped")["gpu_checked"] is False
@@ -249,15 +249,17 @@ def test_cards_of_the_version_before_name_the_same_runs(tmp_path):
     assert sorted(folder.plan().runs) == before["runs"]
     for name in DROPPING:
         added = {"code", "gpu_checked", "seal"}
-        kept = {key: value for key, value in folder.card(name).items() if key not in added}
-        assert kept == {key: value for key, value in before["cards"][name].items() if key != "seal"}
+        remaining = {key: value for key, value in folder.card(name).items() if key not in added}
+        assert remaining == {
+            key: value for key, value in before["cards"][name].items() if key != "seal"
+        }
     for path in paths.values():
         path.unlink()
     assert folder.kdpipe("network") == 0, "made anew"
     for name in DROPPING:
-        made, old = folder.card(name), before["cards"][name]
+        result, old = folder.card(name), before["cards"][name]
         for key in ("answer", "trained", "of_groups"):
-            assert made.get(key, ()) == pytest.approx(old.get(key, ()), rel=1e-3, abs=1e-4)
+            assert result.get(key, ()) == pytest.approx(old.get(key, ()), rel=1e-3, abs=1e-4)
 
 
 TERM = """

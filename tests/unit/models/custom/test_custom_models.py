@@ -70,7 +70,7 @@ def test_planning_imports_no_torch(folder):
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 
-def test_what_is_counted_names_no_run_and_a_job_counts_without_a_card(folder, place):
+def test_what_is_counted_names_no_run_and_a_job_counts_without_a_card(folder, store):
     before = folder.plan()
     for name in NETWORKS:  # as another torch would count
         path = folder.path / f"{name}-1x8x8-10.network.json"
@@ -82,8 +82,8 @@ def test_what_is_counted_names_no_run_and_a_job_counts_without_a_card(folder, pl
     assert run.cost == (5, 7)
     for path in folder.path.glob("*.json"):
         path.unlink()
-    trained(run, place, folder)
-    record = tiny_study.record(place, run)
+    trained(run, store, folder)
+    record = tiny_study.record(store, run)
     counted = (32 + 64 * 8 * 9 + 64 * 10 + 10, 32 * 64 + 64 * 8 * 9 * 16 + 64 * 10)
     assert (record["parameters"], record["multiply_adds"]) == counted
 
@@ -220,49 +220,55 @@ MAIN = {"teachers": ["own"], "students": ["own"]}
 
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_failure_is_one_message(case, tmp_path, capsys):
-    network, code, said = FAILURES[case]
+    network, code, output = FAILURES[case]
     networks = {"own": {"build": "mine.changed"} | network}
-    made = Folder(tmp_path, study(networks=networks, main=MAIN), code)
-    assert made.kdpipe("network") == 2
+    folder = Folder(tmp_path, study(networks=networks, main=MAIN), code)
+    assert folder.kdpipe("network") == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 2 and "networks.own.build: " in message
-    assert said.format(path=tmp_path / "mine.py") in message
+    assert output.format(path=tmp_path / "mine.py") in message
 
 
 @pytest.mark.parametrize("case", [case for case in FAILURES if FAILURES[case][0] == {}])
 def test_check_finds_what_has_come_since_the_card(case, tmp_path, capsys):
-    _, code, said = FAILURES[case]
+    _, code, output = FAILURES[case]
     networks = {"own": {"build": "mine.changed"}}
-    made = Folder(tmp_path, study(networks=networks, main=MAIN), CODE + "\nchanged = small\n")
-    assert made.kdpipe("network") == 0 and made.kdpipe("check") == 0
-    made.code(code)
+    folder = Folder(tmp_path, study(networks=networks, main=MAIN), CODE + "\nchanged = small\n")
+    assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
+    folder.code(code)
     capsys.readouterr()
-    assert made.kdpipe("check") == 2
+    assert folder.kdpipe("check") == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 2 and "networks.own.build: " in message
-    assert said.format(path=tmp_path / "mine.py") in message
+    assert output.format(path=tmp_path / "mine.py") in message
 
 
 def test_all_failures_are_in_one_answer(tmp_path, capsys):
     networks = {f"n{i}": {"build": f"mine.{name}"} for i, name in enumerate(["a", "b", "small"])}
-    made = Folder(tmp_path, study(networks=networks, main={"teachers": ["n0"], "students": ["n2"]}))
-    assert made.kdpipe("network") == 2
-    said = capsys.readouterr().err
-    assert "2 mistakes" in said and "networks.n0.build" in said and "networks.n1.build" in said
+    folder = Folder(
+        tmp_path, study(networks=networks, main={"teachers": ["n0"], "students": ["n2"]})
+    )
+    assert folder.kdpipe("network") == 2
+    message = capsys.readouterr().err
+    assert (
+        "2 mistakes" in message
+        and "networks.n0.build" in message
+        and "networks.n1.build" in message
+    )
     assert not list(tmp_path.glob("*.json"))
 
 
 @pytest.mark.parametrize("verb", ["check", "plan", "status"])
 def test_without_cards_the_message_has_the_command(verb, tmp_path, capsys):
-    made = Folder(tmp_path)
-    assert made.kdpipe(verb) == 2
-    said = capsys.readouterr().err
-    assert said.count(f"type: kdpipe network {made.study}") == 2
-    assert said.count("mistake") == 1 and "2 mistakes" in said
+    folder = Folder(tmp_path)
+    assert folder.kdpipe(verb) == 2
+    message = capsys.readouterr().err
+    assert message.count(f"type: kdpipe network {folder.study}") == 2
+    assert message.count("mistake") == 1 and "2 mistakes" in message
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "errors",
     [
         {"parameters": "many"},
         {"layout": "odd"},
@@ -272,8 +278,8 @@ def test_without_cards_the_message_has_the_command(verb, tmp_path, capsys):
         [],
     ],
 )
-def test_a_card_that_is_none_is_refused(wrong, folder, capsys):
-    text = folder.card("small") | wrong if isinstance(wrong, dict) else wrong
+def test_a_card_that_is_none_is_refused(errors, folder, capsys):
+    text = folder.card("small") | errors if isinstance(errors, dict) else errors
     (folder.path / "small-1x8x8-10.network.json").write_text(json.dumps(text))
     assert folder.kdpipe("plan") == 2
     assert "is no card of a network" in capsys.readouterr().err
@@ -327,11 +333,11 @@ def test_a_card_says_whether_a_probe_can_be_made(case, tmp_path, capsys):
     """The same as a probe itself finds."""
     code, linear = HEADS[case]
     content = study(networks={"own": {"build": "mine.changed"}}, main=MAIN)
-    made = Folder(tmp_path, content, code)
-    assert made.kdpipe("network") == 0
+    folder = Folder(tmp_path, content, code)
+    assert folder.kdpipe("network") == 0
     assert ("no probe can be made of it" in capsys.readouterr().out) is not linear
-    assert made.card("own")["linear"] is linear
-    run = next(iter(made.plan().runs.values()))
+    assert folder.card("own")["linear"] is linear
+    run = next(iter(folder.plan().runs.values()))
     pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), np.uint8)
     images = ImageBatches(pixels, IDENTITY_VIEWS, [0.5], [0.5])
     with contextlib.nullcontext() if linear else pytest.raises(KdpipeError, match="linear"):
@@ -345,11 +351,11 @@ def test_a_planned_probe_of_it_is_refused_before_any_training(role, tmp_path, ca
     networks = {"own": {"build": "mine.changed"}, "small": {"build": "mine.small"}}
     plain = {"teachers": ["small"], "students": ["wrn10-0.5"]}
     first = tiny_study.study()["experiments"][0] | {"name": "first", **plain}
-    main, more, found = plain, {}, "teacher"
+    main, more, actual = plain, {}, "teacher"
     if role == "student":
-        main, found = plain | {"students": ["own"]}, "student"
+        main, actual = plain | {"students": ["own"]}, "student"
     if role == "self":
-        main, found = MAIN | {"teachers": ["self"]}, "student"
+        main, actual = MAIN | {"teachers": ["self"]}, "student"
     if role == "teacher":
         main = plain | {"teachers": ["own"]}
     if role == "pretrained":
@@ -366,21 +372,21 @@ def test_a_planned_probe_of_it_is_refused_before_any_training(role, tmp_path, ca
     content = study(networks=networks, main=main, transfers={"other": OTHER}, **more)
     content["experiments"] = [first, *content["experiments"]]
     content = json.loads(json.dumps(content))  # YAML would point at what stands twice
-    made = Folder(tmp_path, content, wrapped("self.net(x) * 2", "x"))
-    assert made.kdpipe("network") == 0
+    folder = Folder(tmp_path, content, wrapped("self.net(x) * 2", "x"))
+    assert folder.kdpipe("network") == 0
     capsys.readouterr()
     if role == "elsewhere":  # in a block that is not probed
-        assert made.kdpipe("check") == 0 and made.plan().probes
+        assert folder.kdpipe("check") == 0 and folder.plan().probes
         return
-    assert made.kdpipe("check") == 2
-    said = capsys.readouterr().err
-    assert "1 mistake\n" in said
-    assert f"transfers.other.blocks: own, a {found} of main, does not end in a linear" in said
-    made.code(wrapped(features="x"))
-    assert made.kdpipe("network") == 2, "another computation under one revision"
+    assert folder.kdpipe("check") == 2
+    message = capsys.readouterr().err
+    assert "1 mistake\n" in message
+    assert f"transfers.other.blocks: own, a {actual} of main, does not end in a linear" in message
+    folder.code(wrapped(features="x"))
+    assert folder.kdpipe("network") == 2, "another computation under one revision"
     content["networks"]["own"]["revision"] = 2
-    made.write(content)
-    assert made.kdpipe("network") == 0 and made.kdpipe("check") == 0
+    folder.write(content)
+    assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
 
 
 def test_a_card_from_before_is_written_anew(folder, capsys):
@@ -388,9 +394,9 @@ def test_a_card_from_before_is_written_anew(folder, capsys):
     old.pop("linear")
     (folder.path / "small-1x8x8-10.network.json").write_text(json.dumps(old))
     assert folder.kdpipe("check") == 2
-    said = capsys.readouterr().err
-    assert "1 mistake" in said and "it does not say whether a probe can be made" in said
-    assert f"type: kdpipe network {folder.study}" in said
+    message = capsys.readouterr().err
+    assert "1 mistake" in message and "it does not say whether a probe can be made" in message
+    assert f"type: kdpipe network {folder.study}" in message
     assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
 
 
@@ -400,9 +406,9 @@ def test_a_card_from_before_is_written_anew(folder, capsys):
 def test_a_changed_structure_is_listed(folder, capsys):
     folder.change("6 * 4, num_classes", "6 * 4, num_classes, bias=False")
     assert folder.kdpipe("check") == 2
-    said = capsys.readouterr().err
-    assert "networks.small.build: mine.small is not what its card says" in said
-    assert "parameters 322 -> 312; 5.bias float32 10 -> not there" in said
+    message = capsys.readouterr().err
+    assert "networks.small.build: mine.small is not what its card says" in message
+    assert "parameters 322 -> 312; 5.bias float32 10 -> not there" in message
     before = set(folder.plan().runs)
     assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
     assert {name.partition("-")[0] for name in before & set(folder.plan().runs)} == {
@@ -437,8 +443,8 @@ def epoch_is_over(monkeypatch):
 
     keep = loop._save_checkpoint
 
-    def interrupt(folder, digest, model, epoch, kept):
-        keep(folder, digest, model, epoch, kept)
+    def interrupt(folder, digest, model, epoch, remaining):
+        keep(folder, digest, model, epoch, remaining)
         if epoch == 1:
             signal.raise_signal(signal.SIGTERM)
 
@@ -454,33 +460,33 @@ EDITS = {
 @pytest.mark.parametrize("edit", ["another computation", "only in training"])
 @pytest.mark.parametrize("use", ["trained", "resumed", "replayed"])
 def test_edited_code_under_an_old_revision_is_not_mixed_in(
-    use, edit, folder, place, capsys, monkeypatch
+    use, edit, folder, store, capsys, monkeypatch
 ):
     """Seed 1 beside seed 0 of the old code, a run cut off in the middle, one more checkpoint."""
     folder.write(study(seeds=[0, 1]))
     runs = [run for run in folder.plan().runs.values() if run.network == "small"]
     first, other = [run for run in runs if not run.spec.teacher]
     if use == "trained":
-        trained(first, place, folder)
+        trained(first, store, folder)
         first = other
     elif use == "replayed":
-        trained(first, place, folder)
+        trained(first, store, folder)
     else:
         with monkeypatch.context() as patch:
             epoch_is_over(patch)
             assert (
-                main([*tiny_study.train(first, (), str(place.root)), f"--code={folder.path}"]) == 75
+                main([*tiny_study.train(first, (), str(store.root)), f"--code={folder.path}"]) == 75
             )
     folder.change(*EDITS[edit])
     forget()
     capsys.readouterr()
-    command = [*tiny_study.train(first, [0], str(place.root)), f"--code={folder.path}"]
+    command = [*tiny_study.train(first, [0], str(store.root)), f"--code={folder.path}"]
     assert main(command) == 2
-    said = capsys.readouterr().err
-    assert "networks.small.build: mine.small computes something else than when this run" in said
-    assert "put its code back, or raise networks.small.revision and type: kdpipe network" in said
+    message = capsys.readouterr().err
+    assert "networks.small.build: mine.small computes something else than when this run" in message
+    assert "put its code back, or raise networks.small.revision and type: kdpipe network" in message
     folder.change(*reversed(EDITS[edit]))
-    trained(first, place, folder, [0])
+    trained(first, store, folder, [0])
 
 
 GROUPS = {
@@ -491,49 +497,49 @@ GROUPS = {
 
 
 @pytest.mark.parametrize("edit", GROUPS)
-def test_group_outputs_that_were_edited_are_not_mixed_in(edit, folder, place, capsys):
+def test_group_outputs_that_were_edited_are_not_mixed_in(edit, folder, store, capsys):
     """The logits are the same: terms that learn from groups alone would see it."""
     run = next(run for run in folder.plan().runs.values() if run.network == "grouped")
     folder.change(*GROUPS[edit])
     assert folder.kdpipe("check") == 2 and folder.kdpipe("network") == 2
-    said = capsys.readouterr().err
-    assert "networks.grouped.build: mine.Grouped is not what its card says" in said
-    assert "networks.grouped.revision: mine.Grouped computes something else" in said
-    command = [*tiny_study.train(run, (), str(place.root)), f"--code={folder.path}"]
+    message = capsys.readouterr().err
+    assert "networks.grouped.build: mine.Grouped is not what its card says" in message
+    assert "networks.grouped.revision: mine.Grouped computes something else" in message
+    command = [*tiny_study.train(run, (), str(store.root)), f"--code={folder.path}"]
     assert main(command) == 2
     assert "mine.Grouped computes something else than when this" in capsys.readouterr().err
 
 
-def test_a_card_that_says_nothing_of_groups_names_its_runs_as_ever(folder, place, capsys):
+def test_a_card_that_says_nothing_of_groups_names_its_runs_as_ever(folder, store, capsys):
     """Until it is typed again, or its revision is raised."""
     path = folder.path / "grouped-1x8x8-10.network.json"
     facts = folder.card("grouped")
-    said = facts.pop("of_groups")
-    assert len(said) == 2 * 2 * 2 and "of_groups" not in folder.card("small")
+    message = facts.pop("of_groups")
+    assert len(message) == 2 * 2 * 2 and "of_groups" not in folder.card("small")
     path.write_text(json.dumps(hashing.add_checksum(facts)))
     before = folder.plan()
     run = next(run for run in before.runs.values() if run.network == "grouped")
     assert run.spec.network.answer == [*facts["answer"], *facts["trained"]]
     assert folder.kdpipe("check") == 0
-    trained(run, place, folder)
+    trained(run, store, folder)
     capsys.readouterr()
     assert folder.kdpipe("network") == 0
     lines = capsys.readouterr().out.splitlines()
     assert ["which its old card did not hold" in line for line in lines] == [False, True]
     again = [run for run in folder.plan().runs.values() if run.network == "grouped"]
     assert not {run.name for run in again} & before.runs.keys()
-    assert all(run.spec.network.answer[-8:] == said for run in again)
+    assert all(run.spec.network.answer[-8:] == message for run in again)
 
 
 def test_what_only_training_shows_is_a_changed_computation(folder, capsys):
     folder.change(*EDITS["only in training"])
     assert folder.kdpipe("check") == 2 and folder.kdpipe("network") == 2
-    said = capsys.readouterr().err
-    assert "it computes something else with the same parameters" in said
-    assert "networks.small.revision: mine.small computes something else" in said
+    message = capsys.readouterr().err
+    assert "it computes something else with the same parameters" in message
+    assert "networks.small.revision: mine.small computes something else" in message
 
 
-def test_an_answer_is_kept_where_it_agrees(folder, place):
+def test_an_answer_is_kept_where_it_agrees(folder, store):
     """Another machine rounds differently: neither its card nor its runs are another's."""
     path = folder.path / "small-1x8x8-10.network.json"
     rounded = [value + 1e-5 for value in folder.card("small")["answer"]]
@@ -542,17 +548,17 @@ def test_an_answer_is_kept_where_it_agrees(folder, place):
     assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
     assert json.loads(path.read_bytes()) == json.loads(before)
     assert list(folder.plan().runs) == names
-    trained(next(r for r in folder.plan().runs.values() if r.network == "small"), place, folder)
+    trained(next(r for r in folder.plan().runs.values() if r.network == "small"), store, folder)
 
 
 def test_two_projects_whose_networks_differ_share_no_run(folder, tmp_path):
     """The same names, revisions and parameters, and results in one folder."""
     other = tmp_path / "other"
     other.mkdir()
-    theirs = Folder(other, code=CODE.replace("nn.ReLU(inplace=True)", "nn.GELU()"))
+    reference = Folder(other, code=CODE.replace("nn.ReLU(inplace=True)", "nn.GELU()"))
     sys.path.remove(str(tmp_path))
-    assert theirs.kdpipe("network") == 0
-    shared = set(folder.plan().runs) & set(theirs.plan().runs)
+    assert reference.kdpipe("network") == 0
+    shared = set(folder.plan().runs) & set(reference.plan().runs)
     assert {name.partition("-")[0] for name in shared} == {"grouped", "wrn10"}
     assert not any("small" in name for name in shared)
 
@@ -614,60 +620,60 @@ def test_a_spec_that_names_no_network_is_refused(key, value, folder, tmp_path):
 # --- trained
 
 
-def test_it_trains_teaches_live_and_as_a_table(folder, place):
+def test_it_trains_teaches_live_and_as_a_table(folder, store):
     """By the commands that the rules call; its weights and outputs are those of its own module."""
-    found = {}
+    actual = {}
     for way in ("live", "table"):
         folder.write(study(teacher_outputs=way))
-        made = folder.plan()
-        for table in made.logit_caches.values():
-            trained(table.parent, place, folder)
-            options = ["--spec", hashing.canonical_json(table.spec), "--results", str(place.root)]
+        result = folder.plan()
+        for table in result.logit_caches.values():
+            trained(table.parent, store, folder)
+            options = ["--spec", hashing.canonical_json(table.spec), "--results", str(store.root)]
             assert main(["tabulate", *options, f"--code={folder.path}"]) == 0
-        for run in made.runs.values():
-            trained(run, place, folder, keep=[0])
-            found[way, run.name.rsplit("-", 1)[0]] = tiny_study.record(place, run)
-    assert {record["status"] for record in found.values()} == {"done"}
-    record = found["live", "small-from-grouped-e2-s0"]
+        for run in result.runs.values():
+            trained(run, store, folder, keep=[0])
+            actual[way, run.name.rsplit("-", 1)[0]] = tiny_study.record(store, run)
+    assert {record["status"] for record in actual.values()} == {"done"}
+    record = actual["live", "small-from-grouped-e2-s0"]
     assert (record["parameters"], record["multiply_adds"]) == (322, 3696)
-    for (way, name), record in found.items():
+    for (way, name), record in actual.items():
         if way == "table":  # as near as half precision is
-            loss = found["live", name]["last"]["test"]["nll"]
+            loss = actual["live", name]["last"]["test"]["nll"]
             assert record["last"]["test"]["nll"] == pytest.approx(loss, abs=2e-3)
 
     import mine  # pyright: ignore
 
     run = next(r for r in folder.plan().runs.values() if r.name.startswith("small-from-grouped"))
-    where = place.run(run.name)
-    split = splits.load_split(run.spec.data, place)
+    path = store.run(run.name)
+    split = splits.load_split(run.spec.data, store)
     images = ImageBatches(split.val.images, IDENTITY_VIEWS, split.mean, split.std)
     model = mine.small(num_classes=10, in_channels=1)
-    model.load_state_dict(load_file(where / "weights.safetensors"))
+    model.load_state_dict(load_file(path / "weights.safetensors"))
     with torch.no_grad():
-        ours = model.eval()(images.unaugmented_batch(0, len(images))).numpy()
-    stored = load_file(where / "outputs.safetensors")["val_logits"].numpy()
-    np.testing.assert_allclose(ours, stored, atol=1e-5)
+        own_value = model.eval()(images.unaugmented_batch(0, len(images))).numpy()
+    stored = load_file(path / "outputs.safetensors")["val_logits"].numpy()
+    np.testing.assert_allclose(own_value, stored, atol=1e-5)
     # and it began where its own initialisation puts it, from the stream of its name
     torch.manual_seed(hashing.derive_seed(0, 0, 0, "small", "init"))
     start = mine.small(num_classes=10, in_channels=1).state_dict()
-    kept = load_file(where / "checkpoints" / "epoch-0000.safetensors")
-    assert all(torch.equal(start[key], kept[key]) for key in start)
+    remaining = load_file(path / "checkpoints" / "epoch-0000.safetensors")
+    assert all(torch.equal(start[key], remaining[key]) for key in start)
 
 
-def test_without_its_code_or_with_other_code_a_job_says_so(folder, place, capsys):
-    made = folder.plan()
-    teacher = next(r for r in made.runs.values() if r.network == "grouped")
+def test_without_its_code_or_with_other_code_a_job_says_so(folder, store, capsys):
+    result = folder.plan()
+    teacher = next(r for r in result.runs.values() if r.network == "grouped")
     forget()
     # Its own folder, and that of another test that has a module of the same name.
     sys.path[:] = [path for path in sys.path if not (Path(path) / "mine.py").exists()]
-    assert main(tiny_study.train(teacher, (), str(place.root))) == 2
+    assert main(tiny_study.train(teacher, (), str(store.root))) == 2
     assert "there is no module mine (no folder was given: --code)" in capsys.readouterr().err
-    trained(teacher, place, folder)
+    trained(teacher, store, folder)
     student = next(
-        r for r in made.runs.values() if teacher in r.parents and r.network == "wrn10-0.5"
+        r for r in result.runs.values() if teacher in r.parents and r.network == "wrn10-0.5"
     )
     folder.change("(64, num_classes)", "(64, num_classes, bias=False)")
-    command = [*tiny_study.train(student, (), str(place.root)), f"--code={folder.path}"]
+    command = [*tiny_study.train(student, (), str(store.root)), f"--code={folder.path}"]
     assert main(command) == 2
     assert "has other parameters than when this run was planned" in capsys.readouterr().err
 
@@ -675,15 +681,15 @@ def test_without_its_code_or_with_other_code_a_job_says_so(folder, place, capsys
 def says_otherwise(command, folder, capsys):
     forget()
     assert main([*command, f"--code={folder.path}"]) == 2
-    said = capsys.readouterr().err
-    assert "mine.small computes something else than when " in said
-    assert "put its code back, or raise networks.small.revision" in said
+    message = capsys.readouterr().err
+    assert "mine.small computes something else than when " in message
+    assert "put its code back, or raise networks.small.revision" in message
 
 
 @pytest.mark.parametrize("found_by", ["the spec", "the outputs"])
 @pytest.mark.parametrize("stop", ["full", "checkpoint 1"])
 def test_code_under_an_old_revision_does_not_teach(
-    stop, found_by, folder, place, capsys, monkeypatch
+    stop, found_by, folder, store, capsys, monkeypatch
 ):
     """The same parameters, another computation: neither live, nor as a table, nor for a probe.
 
@@ -695,15 +701,17 @@ def test_code_under_an_old_revision_does_not_teach(
     commands = {}
     for way in ("live", "table"):
         folder.write(study(teacher_outputs=way, main=block, transfers={"other": OTHER}))
-        made = folder.plan()
-        student = next(run for run in made.runs.values() if run.parents)
-        commands[way] = tiny_study.train(student, (), str(place.root))
-    trained(student.parents[0], place, folder, keep=[1])
-    (table,) = made.logit_caches.values()
-    (asked,) = (p for p in made.probes.values() if p.run.network == "small")
-    results = ["--results", str(place.root)]
+        result = folder.plan()
+        student = next(run for run in result.runs.values() if run.parents)
+        commands[way] = tiny_study.train(student, (), str(store.root))
+    trained(student.parents[0], store, folder, keep=[1])
+    (table,) = result.logit_caches.values()
+    (requests,) = (p for p in result.probes.values() if p.run.network == "small")
+    results = ["--results", str(store.root)]
     tabulate = ["tabulate", "--spec", hashing.canonical_json(table.spec), *results]
-    spec = replace(asked.spec, data=asked.run.spec.data)  # another set would have to be prepared
+    spec = replace(
+        requests.spec, data=requests.run.spec.data
+    )  # another set would have to be prepared
     probe = ["probe", "--spec", hashing.canonical_json(spec), *results]
 
     text = (folder.path / "mine.py").read_text()
@@ -721,33 +729,33 @@ def test_code_under_an_old_revision_does_not_teach(
         assert main([*command, f"--code={folder.path}"]) == 0
 
 
-def test_attention_transfer_to_a_network_with_group_outputs(folder, place, capsys):
+def test_attention_transfer_to_a_network_with_group_outputs(folder, store, capsys):
     methods = {"kd": {}, "at": {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 10.0}}
-    wrong = {"teachers": ["wrn10-1"], "students": ["grouped", "small"], "methods": ["at"]}
-    folder.write(study(methods=methods, main=wrong))
+    errors = {"teachers": ["wrn10-1"], "students": ["grouped", "small"], "methods": ["at"]}
+    folder.write(study(methods=methods, main=errors))
     assert folder.kdpipe("check") == 2
-    said = capsys.readouterr().err
-    assert "wrn10-1 has 8x8, 4x4, 2x2 where grouped has 8x8, 4x4" in said
-    assert "where small has no groups" in said
+    message = capsys.readouterr().err
+    assert "wrn10-1 has 8x8, 4x4, 2x2 where grouped has 8x8, 4x4" in message
+    assert "where small has no groups" in message
     folder.write(
-        study(methods=methods, main={**wrong, "teachers": ["self"], "students": ["grouped"]})
+        study(methods=methods, main={**errors, "teachers": ["self"], "students": ["grouped"]})
     )
     for run in folder.plan().runs.values():
-        trained(run, place, folder)
-    assert tiny_study.record(place, run)["last"]["val"]["at"] > 0
+        trained(run, store, folder)
+    assert tiny_study.record(store, run)["last"]["val"]["at"] > 0
 
 
-def test_the_manuals_network_that_gives_more_than_logits_trains(tmp_path, place, capsys):
+def test_the_manuals_network_that_gives_more_than_logits_trains(tmp_path, store, capsys):
     """As it stands in docs/: torchvision's GoogLeNet on grey images of another size."""
     torch.set_num_threads(1)
     page = (Path(__file__).parents[4] / "docs/how-to/network.md").read_text()
     (code,) = [part for part in page.split("```python\n") if "class Adapted" in part]
     networks = {"own": {"build": "mine.google"}}
-    made = Folder(tmp_path, study(networks=networks, main=MAIN), code.split("```")[0])
-    assert made.kdpipe("network") == 0, capsys.readouterr().err
+    folder = Folder(tmp_path, study(networks=networks, main=MAIN), code.split("```")[0])
+    assert folder.kdpipe("network") == 0, capsys.readouterr().err
     assert "it draws at random in training" in capsys.readouterr().out
-    made.code(code.split("```")[0].replace('getattr(said, "logits", said)', "said"))
-    assert made.kdpipe("network") == 2
+    folder.code(code.split("```")[0].replace('getattr(said, "logits", said)', "said"))
+    assert folder.kdpipe("network") == 2
     assert "in training mode it gives GoogLeNetOutputs, logits in" in capsys.readouterr().err
 
 
@@ -767,17 +775,17 @@ def test_a_study_runs_to_its_end(tmp_path, warm):
         main=main,
         tables={"teacher_size": ["main"]},
     )
-    made = Folder(code, content)
-    assert made.kdpipe("network") == 0
+    folder = Folder(code, content)
+    assert folder.kdpipe("network") == 0
     lab = Lab(tmp_path / "lab", warm)
-    said = lab.run(None, "--configfile", str(made.study))
-    assert "study tiny: all " in said and " runs are done" in said
+    message = lab.run(None, "--configfile", str(folder.study))
+    assert "study tiny: all " in message and " runs are done" in message
     records = lab.records()
-    planned = made.plan()
+    planned = folder.plan()
     assert set(records) == {*planned.runs, *planned.ensembles}
     assert {record["status"] for record in records.values()} == {"done"}
     assert "small" in lab.results_csv()
-    assert "Nothing to be done" in lab.dry(None, "--configfile", str(made.study))
+    assert "Nothing to be done" in lab.dry(None, "--configfile", str(folder.study))
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def images(channels=3, height=30, width=30, count=8):
     return (smooth + rng.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8)
 
 
-def made(tmp_path, weights, pretrained, main=None, shape=(3, 30, 30), **changes):
+def build(tmp_path, weights, pretrained, main=None, shape=(3, 30, 30), **changes):
     """A study on such images, and where they are prepared; `pretrained` by label, of those weights
     unless it says others.
     """
@@ -79,19 +79,19 @@ def made(tmp_path, weights, pretrained, main=None, shape=(3, 30, 30), **changes)
     content["recipe"] = {"epochs": 1, "batch_size": 4, "lr": 0.01}
     content["data"] = {"name": "mine", "path": "mine.npz"} | changes.get("data", {})
     plan = planner.build_plan(load.validate_study(content, "s", tmp_path))
-    place = Store(tmp_path / "results")
-    prepare_dataset("mine", place, str(tmp_path / "mine.npz"))
+    store = Store(tmp_path / "results")
+    prepare_dataset("mine", store, str(tmp_path / "mine.npz"))
     teachers = {run.name: run for run in plan.runs.values() if run.spec.pretrained}
     for run in teachers.values():
         spec = json.loads(hashing.canonical_json(run.spec))  # as a job is told it
-        train_run(read_spec("run", spec), [], place, ExecutionOptions(weights=weights[1]))
+        train_run(read_spec("run", spec), [], store, ExecutionOptions(weights=weights[1]))
     return SimpleNamespace(
-        plan=plan, place=place, teachers=list(teachers.values()), test=255 - pixels
+        plan=plan, store=store, teachers=list(teachers.values()), test=255 - pixels
     )
 
 
 def outputs(study, run, split="test"):
-    arrays, _ = read_arrays(study.place.run(run.name) / "outputs.safetensors")
+    arrays, _ = read_arrays(study.store.run(run.name) / "outputs.safetensors")
     return torch.from_numpy(arrays[f"{split}_logits"])
 
 
@@ -99,7 +99,7 @@ def floats(pixels, channels=3):
     return torch.from_numpy(pixels).float().div(255).expand(-1, channels, -1, -1)
 
 
-def said(network, x, mean=MEAN, std=STD):
+def get_message(network, x, mean=MEAN, std=STD):
     with torch.no_grad():
         return network(theirs.normalize(x, mean, std))[:, PICKED]
 
@@ -111,8 +111,8 @@ def said(network, x, mean=MEAN, std=STD):
 @pytest.mark.parametrize("shape", [(3, 30, 30), (1, 28, 28), (3, 260, 240)])
 def test_logits_are_those_of_torchvisions_own_transforms(shape, interpolation, tmp_path, weights):
     """By its own rule for pictures: the shorter side to 256, the centre of 224."""
-    given = {"mean": MEAN, "std": STD, "size": 224, "resize": 256, "interpolation": interpolation}
-    study = made(tmp_path, weights, {"big": {"input": given}}, shape=shape)
+    inputs = {"mean": MEAN, "std": STD, "size": 224, "resize": 256, "interpolation": interpolation}
+    study = build(tmp_path, weights, {"big": {"input": inputs}}, shape=shape)
     transforms = ImageClassification(
         crop_size=224, resize_size=256, interpolation=InterpolationMode(interpolation)
     )
@@ -120,7 +120,7 @@ def test_logits_are_those_of_torchvisions_own_transforms(shape, interpolation, t
         x = floats(study.test)
         if interpolation == "bicubic":  # of floats, which overshoot; of pictures it is cut off
             x = theirs.resize(x, [256], InterpolationMode.BICUBIC).clamp(0, 1)
-            expected = said(weights[0], theirs.center_crop(x, [224]))
+            expected = get_message(weights[0], theirs.center_crop(x, [224]))
         else:
             expected = weights[0](transforms(x))[:, PICKED]
     assert expected.std() > 0.1
@@ -129,32 +129,32 @@ def test_logits_are_those_of_torchvisions_own_transforms(shape, interpolation, t
 
 @pytest.mark.parametrize("shape", [(3, 224, 224), (3, 30, 30)])
 def test_the_whole_crop_is_scaled_and_at_its_own_size_nothing_is(shape, tmp_path, weights):
-    given = {"mean": MEAN, "std": STD, "size": 224}
-    study = made(tmp_path, weights, {"big": {"input": given}}, shape=shape)
-    expected = said(weights[0], theirs.resize(floats(study.test), [224, 224]))
+    inputs = {"mean": MEAN, "std": STD, "size": 224}
+    study = build(tmp_path, weights, {"big": {"input": inputs}}, shape=shape)
+    expected = get_message(weights[0], theirs.resize(floats(study.test), [224, 224]))
     assert torch.allclose(outputs(study, study.teachers[0]), expected, **TOLERANCE)
 
 
 def test_a_wrong_normalisation_is_another_error(tmp_path, weights):
     """The labels are what the network says of the images when it is fed as it wants."""
     right = {"mean": MEAN, "std": STD, "size": 224}
-    wrong = right | {"mean": [0.9, 0.1, 0.5], "std": [1.0, 0.05, 0.3]}
-    study = made(tmp_path, weights, {"right": {"input": right}, "wrong": {"input": wrong}})
-    ours, other = (outputs(study, run) for run in study.teachers)
-    truth = said(weights[0], theirs.resize(floats(study.test), [224, 224])).argmax(1).numpy()
-    assert metrics.compute_metrics(ours.numpy(), truth)["accuracy"] == 1
+    errors = right | {"mean": [0.9, 0.1, 0.5], "std": [1.0, 0.05, 0.3]}
+    study = build(tmp_path, weights, {"right": {"input": right}, "wrong": {"input": errors}})
+    actual, other = (outputs(study, run) for run in study.teachers)
+    truth = get_message(weights[0], theirs.resize(floats(study.test), [224, 224])).argmax(1).numpy()
+    assert metrics.compute_metrics(actual.numpy(), truth)["accuracy"] == 1
     assert metrics.compute_metrics(other.numpy(), truth)["accuracy"] < 1
-    kept = [
-        tiny_study.record(study.place, run)["last"]["test"]["accuracy"] for run in study.teachers
+    remaining = [
+        tiny_study.record(study.store, run)["last"]["test"]["accuracy"] for run in study.teachers
     ]
-    assert kept[0] == (truth == np.arange(8) % 4).mean()
+    assert remaining[0] == (truth == np.arange(8) % 4).mean()
 
 
 def test_a_coloured_crop_becomes_a_grey_one_as_pil_makes_it():
-    given = {"channels": 1, "classes": 2, "size": [8, 8], "resize": None, "picked": None}
-    given |= {"mean": [0.5], "std": [0.25], "interpolation": "bilinear"}
+    inputs = {"channels": 1, "classes": 2, "size": [8, 8], "resize": None, "picked": None}
+    inputs |= {"mean": [0.5], "std": [0.25], "interpolation": "bilinear"}
     model = adapter.InputAdapter(
-        torch.nn.Identity(), 3, AdapterSpec(input_revision=1, **given), torch.contiguous_format
+        torch.nn.Identity(), 3, AdapterSpec(input_revision=1, **inputs), torch.contiguous_format
     )
     adapter.set_normalization(model, [0.4, 0.5, 0.6], [0.2, 0.3, 0.1])
     pixels = floats(images(height=8, width=8))
@@ -174,7 +174,7 @@ def test_several_with_several_inputs_teach_together(tmp_path, weights):
     other = {"input": {"mean": [0.5] * 3, "std": [0.5] * 3, "size": 224, "resize": 240}}
     for way in ("live", "table"):
         (tmp_path / way).mkdir()
-        study = made(
+        study = build(
             tmp_path / way,
             weights,
             {"one": one, "other": other},
@@ -184,16 +184,16 @@ def test_several_with_several_inputs_teach_together(tmp_path, weights):
         )
         assert len(study.teachers) == 2
         for table in study.plan.logit_caches.values():
-            cache_logits(table.spec, study.place)
+            cache_logits(table.spec, study.store)
         (cell,) = study.plan.cells
-        train_run(cell.run.spec, [], study.place)
-        assert tiny_study.record(study.place, cell.run)["status"] == "done"
+        train_run(cell.run.spec, [], study.store)
+        assert tiny_study.record(study.store, cell.run)["status"] == "done"
         if way == "live":
-            teacher = online.load_online_teacher(cell.run.spec, study.place)
+            teacher = online.load_online_teacher(cell.run.spec, study.store)
             x = theirs.normalize(floats(study.test), *measured(255 - study.test))
-            found = teacher.forward(x).softmax(1)
+            actual = teacher.forward(x).softmax(1)
             apart = [outputs(study, run).softmax(1) for run in study.teachers]
-            assert torch.allclose(found, (apart[0] + apart[1]) / 2, atol=1e-5)
+            assert torch.allclose(actual, (apart[0] + apart[1]) / 2, atol=1e-5)
             assert (apart[0] - apart[1]).abs().max() > 0.05
 
 
@@ -204,15 +204,15 @@ def measured(pixels):
 
 
 def test_a_probe_hears_what_its_classifier_is_given(weights):
-    given = {"channels": 3, "classes": 1000, "size": [64, 64], "resize": None, "picked": PICKED}
-    given |= {"mean": MEAN, "std": STD, "interpolation": "bilinear"}
-    adapter_spec = AdapterSpec(input_revision=1, **given)
+    inputs = {"channels": 3, "classes": 1000, "size": [64, 64], "resize": None, "picked": PICKED}
+    inputs |= {"mean": MEAN, "std": STD, "interpolation": "bilinear"}
+    adapter_spec = AdapterSpec(input_revision=1, **inputs)
     network = ModelSpec(name=NAME, revision=1, classes=4, channels=1, input=adapter_spec)
     model = factory.build_model(network)
     adapter.unwrap(model).network.load_state_dict(weights[0].state_dict())
     x, seen = floats(images(1), 1), []
     weights[0].fc.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    said(weights[0], theirs.resize(x.expand(-1, 3, -1, -1), [64, 64]))
+    get_message(weights[0], theirs.resize(x.expand(-1, 3, -1, -1), [64, 64]))
     with layers.record_head_input(model, 4, NAME) as heard:
         assert torch.allclose(heard(x), seen[0], atol=1e-5)
     parts = adapter.forward_in_chunks(
@@ -223,9 +223,9 @@ def test_a_probe_hears_what_its_classifier_is_given(weights):
 
 def test_a_gpu_is_shown_as_many_as_it_would_be_of_what_the_network_wants():
     """Not of the study's small images. `meta` is no CPU either, and has no numbers to compute."""
-    given = {"channels": 3, "classes": 1000, "size": [224, 224], "resize": None, "picked": PICKED}
-    given |= {"mean": MEAN, "std": STD, "interpolation": "bilinear"}
-    adapter_spec = AdapterSpec(input_revision=1, **given)
+    inputs = {"channels": 3, "classes": 1000, "size": [224, 224], "resize": None, "picked": PICKED}
+    inputs |= {"mean": MEAN, "std": STD, "interpolation": "bilinear"}
+    adapter_spec = AdapterSpec(input_revision=1, **inputs)
     network = ModelSpec(name=NAME, revision=1, classes=4, channels=1, input=adapter_spec)
     model, seen = factory.build_model(network).to("meta").eval(), []
     adapter.unwrap(model).network.register_forward_pre_hook(

@@ -49,13 +49,13 @@ def test_torchvisions_own_transforms_are_what_its_cards_say():
             card = weights_info.load_weights_info(
                 PretrainedTeacher(network=name, weights=weights.name)
             )
-            said = weights.transforms()
+            message = weights.transforms()
             assert card is not None and card.classes == tuple(weights.meta["categories"])
-            assert card.size == (*said.crop_size, *said.crop_size)
-            assert (list(card.mean), list(card.std)) == (said.mean, said.std)
+            assert card.size == (*message.crop_size, *message.crop_size)
+            assert (list(card.mean), list(card.std)) == (message.mean, message.std)
             assert (card.interpolation, [card.resize]) == (
-                said.interpolation.value,
-                said.resize_size,
+                message.interpolation.value,
+                message.resize_size,
             )
 
 
@@ -63,18 +63,18 @@ def test_numbers_of_a_card_and_of_the_file():
     source = {"network": "efficientnet_b1", "weights": "IMAGENET1K_V1", "input": {"card": True}}
     names = ["tench", "goldfish", "great white shark"]
     seen = input_transform.DataShape((3, 32, 32), 3, names)
-    given = input_transform.resolve_input(
+    inputs = input_transform.resolve_input(
         PretrainedTeacher.model_validate(source | {"classes": "by-name"}), seen
     )
-    assert given is not None
-    assert (given.shape, given.classes, given.class_indices) == ((3, 240, 240), 1000, (0, 1, 2))
-    assert (given.interpolation, given.resize, given.card_resize) == ("bicubic", None, 256)
+    assert inputs is not None
+    assert (inputs.shape, inputs.classes, inputs.class_indices) == ((3, 240, 240), 1000, (0, 1, 2))
+    assert (inputs.interpolation, inputs.resize, inputs.card_resize) == ("bicubic", None, 256)
     source["input"] |= {"resize": 256, "interpolation": "bilinear"}
-    given = input_transform.resolve_input(
+    inputs = input_transform.resolve_input(
         PretrainedTeacher.model_validate(source | {"classes": [3, "tench", 5]}), seen
     )
-    assert given is not None and given.class_indices == (3, 0, 5)
-    assert (given.resize, given.interpolation) == (256, "bilinear")
+    assert inputs is not None and inputs.class_indices == (3, 0, 5)
+    assert (inputs.resize, inputs.interpolation) == (256, "bilinear")
     assert (
         input_transform.resolve_input(
             PretrainedTeacher(network="resnet18", weights="IMAGENET1K_V1"), seen
@@ -85,8 +85,8 @@ def test_numbers_of_a_card_and_of_the_file():
 
 def test_it_is_in_the_spec_and_nothing_else_is_renamed(tmp_path, weights):
     plain = {"weights": None, "sha256": weights}
-    made = planner.build_plan(load.validate_study(study(tmp_path, weights), "s"))
-    (run,) = (run for run in made.runs.values() if run.spec.pretrained)
+    plan = planner.build_plan(load.validate_study(study(tmp_path, weights), "s"))
+    (run,) = (run for run in plan.runs.values() if run.spec.pretrained)
     assert run.spec.network.to_dict().keys() == {"name", "revision", "classes", "channels"}
     assert run.spec.pretrained.to_dict() == plain
     content = study(tmp_path, weights, input=GIVEN, **TEN)
@@ -101,15 +101,15 @@ def test_it_is_in_the_spec_and_nothing_else_is_renamed(tmp_path, weights):
     validate.validate_spec(other.spec)
     # Twice the side: four times the operations, but for the classifier.
     assert other.cost.multiply_adds == pytest.approx(4 * run.cost.multiply_adds, rel=0.01)
-    told = json.loads(hashing.canonical_json(other.spec))
-    assert validate.read_spec("run", told).name == other.name
+    report = json.loads(hashing.canonical_json(other.spec))
+    assert validate.read_spec("run", report).name == other.name
     broken = other.spec.to_dict()
     broken["network"]["input"]["picked"] = [99] * 10
     with pytest.raises(KdpipeError, match="no images that a network wants"):
         validate.validate_spec(validate.read_spec("run", broken))
 
 
-def said(tmp_path, sha256, **source):
+def get_message(tmp_path, sha256, **source):
     with pytest.raises(StudyError) as error:
         load.validate_study(study(tmp_path, sha256, **source), "s")
     return str(error.value)
@@ -138,7 +138,7 @@ def said(tmp_path, sha256, **source):
     ],
 )
 def test_what_cannot_be_is_refused_with_its_key(source, message, tmp_path, weights):
-    assert message in said(tmp_path, weights, **source)
+    assert message in get_message(tmp_path, weights, **source)
 
 
 def test_classes_of_torchvision_by_a_wrong_name():
@@ -173,9 +173,9 @@ def test_check_and_plan_say_what_it_is_fed(tmp_path, weights, capsys):
         assert "nothing says" not in out
     path.write_text(yaml.safe_dump(study(tmp_path, weights)))
     assert main(["plan", str(path), "--results", str(tmp_path / "r")]) == 0
-    said = capsys.readouterr().out
-    assert "note: pretrained.mine brings weights, and nothing says what images they want" in said
-    assert "it is fed as the students are" in said
+    message = capsys.readouterr().out
+    assert "note: pretrained.mine brings weights, and nothing says what images they want" in message
+    assert "it is fed as the students are" in message
 
 
 def test_a_network_of_ones_own_is_built_for_its_teachers_images_alone(tmp_path, capsys):
@@ -188,8 +188,8 @@ def test_a_network_of_ones_own_is_built_for_its_teachers_images_alone(tmp_path, 
     state = {"1.weight": torch.randn(12, 3 * 256), "1.bias": torch.zeros(12)}
     save_file(state, tmp_path / "w.safetensors")
     sha256 = hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
-    given = GIVEN | {"mean": [0.5] * 3, "std": [0.25] * 3}
-    content = study(tmp_path, sha256, network="large", input=given, **TEN)
+    inputs = GIVEN | {"mean": [0.5] * 3, "std": [0.25] * 3}
+    content = study(tmp_path, sha256, network="large", input=inputs, **TEN)
     content["networks"] = {"large": {"build": "far_sighted.large"}}
     path = tiny_study.write(tmp_path / "study.yaml", content)
     assert main(["check", str(path)]) == 2

@@ -65,27 +65,27 @@ def pixels(count=8, side=40):
     return large.clamp(0, 255).to(torch.uint8).numpy()
 
 
-def study(place, **changes) -> dict:
+def study(store, **changes) -> dict:
     """On coloured images of four classes, beside its card in `place`; timm's as `small`."""
-    synthetic_data.mine(place, pixels(), 4)
+    synthetic_data.mine(store, pixels(), 4)
     networks = {"small": {"build": f"timm.models.{NAME}"}}
     content = tiny_study.study(code=".", networks=networks, **json.loads(json.dumps(changes)))
     content["data"] = {"name": "mine", "path": "mine.npz", **changes.get("data", {})}
     content["recipe"] = {"epochs": 1, "batch_size": 4, "lr": 0.01}
-    (place / "study.yaml").write_text(yaml.safe_dump(content))
+    (store / "study.yaml").write_text(yaml.safe_dump(content))
     return content
 
 
-def kdpipe(place, *words, **environment):
+def kdpipe(store, *words, **environment):
     """As typed there; the answer, and all that was said."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "kdpipe", *words],
-        cwd=place,
-        env=os.environ | {"HF_HUB_CACHE": str(place / "hub")} | environment,
+        cwd=store,
+        env=os.environ | {"HF_HUB_CACHE": str(store / "hub")} | environment,
         capture_output=True,
         text=True,
     )
-    return done.returncode, done.stdout + done.stderr
+    return process.returncode, process.stdout + process.stderr
 
 
 # --- what timm itself says
@@ -94,18 +94,18 @@ def kdpipe(place, *words, **environment):
 def test_a_config_says_what_timm_makes_of_it(tmp_path):
     """Of every network that timm has weights for: size, numbers, and its own eval transform."""
     for name in list_pretrained():
-        given = get_pretrained_cfg(name)
-        model = SimpleNamespace(pretrained_cfg=given.to_dict(), num_classes=given.num_classes)
+        inputs = get_pretrained_cfg(name)
+        model = SimpleNamespace(pretrained_cfg=inputs.to_dict(), num_classes=inputs.num_classes)
         model.num_features = 1
         save_config_for_hf(model, str(tmp_path / "config.json"))
         known = hub.parse_config(tmp_path / "config.json")
-        wanted = resolve_data_config({}, pretrained_cfg=model.pretrained_cfg)
-        assert known["size"] == wanted["input_size"][1:], name
-        assert (known["mean"], known["std"]) == (wanted["mean"], wanted["std"]), name
-        assert known["interpolation"] == wanted["interpolation"], name
-        assert known["outputs"] == given.num_classes, name
-        resize, cut, *_ = create_transform(**wanted).transforms
-        if wanted["crop_mode"] == "center":
+        expected = resolve_data_config({}, pretrained_cfg=model.pretrained_cfg)
+        assert known["size"] == expected["input_size"][1:], name
+        assert (known["mean"], known["std"]) == (expected["mean"], expected["std"]), name
+        assert known["interpolation"] == expected["interpolation"], name
+        assert known["outputs"] == inputs.num_classes, name
+        resize, cut, *_ = create_transform(**expected).transforms
+        if expected["crop_mode"] == "center":
             assert known["resize"] == resize.size and known["size"] == tuple(cut.size), name
         else:
             assert known["resize"] is None, name
@@ -123,27 +123,27 @@ def test_logits_are_those_of_timms_own_transforms(folder, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     assert main(["network", "study.yaml"]) == 0 and main(["check", "study.yaml"]) == 0
     assert f"timm's config of {folder.path}" in capsys.readouterr().out
-    plan, place = (
+    plan, store = (
         planner.build_plan(load.validate_study(content, "s", tmp_path)),
         Store(tmp_path / "r"),
     )
-    prepare_dataset("mine", place, str(tmp_path / "mine.npz"))
+    prepare_dataset("mine", store, str(tmp_path / "mine.npz"))
     run = next(run for run in plan.runs.values() if run.spec.pretrained)
     path = folder.path / "model.safetensors"
     assert plan.weights == {run.name: str(path)}
-    train_run(run.spec, [], place, ExecutionOptions(weights=path, code=tmp_path))
-    arrays, _ = read_arrays(place.run(run.name) / "outputs.safetensors")
+    train_run(run.spec, [], store, ExecutionOptions(weights=path, code=tmp_path))
+    arrays, _ = read_arrays(store.run(run.name) / "outputs.safetensors")
 
-    wanted = resolve_data_config({}, pretrained_cfg=folder.network.pretrained_cfg)
-    resize, cut, _, normalise = create_transform(**wanted).transforms
+    target = resolve_data_config({}, pretrained_cfg=folder.network.pretrained_cfg)
+    resize, cut, _, normalise = create_transform(**target).transforms
     with torch.no_grad():
         x = torch.from_numpy(255 - pixels()).float() / 255
         # Of floats bicubic overshoots; of pictures that is cut off.
         expected = folder.network(normalise(cut(resize(x).clamp(0, 1))))
         whole = folder.network(normalise(resize(x).clamp(0, 1)))
     assert expected.std(0).min() > 0.1 and (whole - expected).abs().max() > 0.1
-    found = torch.from_numpy(arrays["test_logits"])
-    assert torch.allclose(found, expected, rtol=0, atol=1e-3)
+    actual = torch.from_numpy(arrays["test_logits"])
+    assert torch.allclose(actual, expected, rtol=0, atol=1e-3)
 
 
 # --- a folder of timm's
@@ -155,10 +155,10 @@ def test_a_student_begins_from_a_folder(folder, tmp_path):
     studied = {"starts": {"tuned": begun}, "main": {"students": ["tuned"]}}
     study(tmp_path, **studied)
     assert kdpipe(tmp_path, "network", "study.yaml")[0] == 0
-    code, said = kdpipe(tmp_path, "check", "study.yaml")
+    code, message = kdpipe(tmp_path, "check", "study.yaml")
     arrays = len(folder.network.state_dict())
-    assert code == 0 and f"{arrays} arrays taken over, nothing is new" in said, said
-    assert "had images of 160 x 160, normalised by mean [0.5, 0.5, 0.5]" in said
+    assert code == 0 and f"{arrays} arrays taken over, nothing is new" in message, message
+    assert "had images of 160 x 160, normalised by mean [0.5, 0.5, 0.5]" in message
     study(tmp_path, **studied, data={"mean": [0.5] * 3, "std": [0.5] * 3})
     assert "note: starts" not in kdpipe(tmp_path, "check", "study.yaml")[1]
 
@@ -216,15 +216,15 @@ def test_its_names_of_classes_are_known_and_so_is_their_number(folder, tmp_path)
         config.update(num_classes=3, label_names=["ant", "bee", "cat"])
 
     source = changed(folder, tmp_path / "named", named) | {"classes": ["cat", "ant"]}
-    given = input_transform.resolve_input(
+    inputs = input_transform.resolve_input(
         PretrainedTeacher.model_validate(source), input_transform.DataShape((3, 40, 40), 2)
     )
-    assert given is not None and (given.classes, given.class_indices) == (3, (2, 0))
+    assert inputs is not None and (inputs.classes, inputs.class_indices) == (3, (2, 0))
     source = changed(folder, tmp_path / "plain", lambda c: None) | {"classes": [3, 1]}
-    given = input_transform.resolve_input(
+    inputs = input_transform.resolve_input(
         PretrainedTeacher.model_validate(source), input_transform.DataShape((3, 40, 40), 2)
     )
-    assert given is not None and (given.classes, given.class_indices) == (4, (3, 1))
+    assert inputs is not None and (inputs.classes, inputs.class_indices) == (4, (3, 1))
 
 
 # --- a repository of the Hub
@@ -236,19 +236,19 @@ def hub_of(tmp_path):
 
     @contextlib.contextmanager
     def started(folder):
-        asked = []
+        requests = []
 
         class Answer(http.server.BaseHTTPRequestHandler):
             def do_HEAD(self):
                 self.answer(b"")
 
             def do_GET(self):
-                asked.append(self.path)
+                requests.append(self.path)
                 self.answer(None)
 
             def answer(self, body):
-                found = re.fullmatch(f"/{REPOSITORY}/resolve/[^/]+/([^/]+)", self.path)
-                path = folder / found[1] if found else None
+                actual = re.fullmatch(f"/{REPOSITORY}/resolve/[^/]+/([^/]+)", self.path)
+                path = folder / actual[1] if actual else None
                 if path is None or not path.exists():
                     self.send_response(404)
                     self.send_header("X-Error-Code", "EntryNotFound")
@@ -269,7 +269,7 @@ def hub_of(tmp_path):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
+            yield f"http://127.0.0.1:{server.server_port}", requests
         finally:
             server.shutdown()
             server.server_close()
@@ -277,11 +277,11 @@ def hub_of(tmp_path):
     return started
 
 
-def of_the_hub(place, folder, **more):
+def of_the_hub(store, folder, **more):
     """A study whose student begins from the repository, and whose teacher brings it."""
     source = {"network": "small", "weights": REPOSITORY} | more
     study(
-        place,
+        store,
         starts={"tuned": source},
         pretrained={"big": source},
         main={"students": ["tuned"], "teachers": ["big"]},
@@ -291,37 +291,37 @@ def of_the_hub(place, folder, **more):
 @pytest.mark.slow
 def test_jobs_fetch_what_is_not_in_the_cache(folder, hub_of, tmp_path):
     of_the_hub(tmp_path, folder, sha256=folder.sha256)
-    with hub_of(folder.path) as (address, asked):
+    with hub_of(folder.path) as (address, requests):
         there = {"HF_ENDPOINT": address}
         assert kdpipe(tmp_path, "network", "study.yaml", **there)[0] == 0
-        code, said = kdpipe(tmp_path, "check", "study.yaml", **there)
-        assert code == 0, said
-        assert not [path for path in asked if REPOSITORY in path], "a check fetches nothing"
-        code, said = kdpipe(tmp_path, "run", "study.yaml", "--cores", "1", **there)
-        assert code == 0, said
-        assert len([path for path in asked if path.endswith("model.safetensors")]) == 1
+        code, message = kdpipe(tmp_path, "check", "study.yaml", **there)
+        assert code == 0, message
+        assert not [path for path in requests if REPOSITORY in path], "a check fetches nothing"
+        code, message = kdpipe(tmp_path, "run", "study.yaml", "--cores", "1", **there)
+        assert code == 0, message
+        assert len([path for path in requests if path.endswith("model.safetensors")]) == 1
     (run,) = (tmp_path / "results/runs").glob("small-pretrained-*")
     written, _ = read_arrays(run / "weights.safetensors")
     for key, value in folder.network.state_dict().items():
         assert np.array_equal(written[key], value.numpy()), key
-    code, said = kdpipe(tmp_path, "check", "study.yaml")  # in the cache, without the Hub
-    assert code == 0 and "arrays taken over" in said, said
+    code, message = kdpipe(tmp_path, "check", "study.yaml")  # in the cache, without the Hub
+    assert code == 0 and "arrays taken over" in message, message
 
 
 @pytest.mark.slow
 def test_a_checksum_and_a_config_are_asked_for_with_the_command(folder, hub_of, tmp_path):
     of_the_hub(tmp_path, folder)
     assert kdpipe(tmp_path, "network", "study.yaml")[0] == 2
-    code, said = kdpipe(tmp_path, "check", "study.yaml")
+    code, message = kdpipe(tmp_path, "check", "study.yaml")
     missing = f"this key is missing, and {REPOSITORY} is not on this machine; type: hf download"
-    assert code == 2 and f"starts.tuned.sha256: {missing} {REPOSITORY}" in said, said
+    assert code == 2 and f"starts.tuned.sha256: {missing} {REPOSITORY}" in message, message
     of_the_hub(tmp_path, folder, sha256=folder.sha256)
     content = yaml.safe_load((tmp_path / "study.yaml").read_text())
     content["pretrained"]["big"]["input"] = {"card": True}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
-    code, said = kdpipe(tmp_path, "check", "study.yaml")
-    wanted = f"input.card: the config of {REPOSITORY} is not on this machine; type: hf download"
-    assert code == 2 and wanted in said, said
+    code, message = kdpipe(tmp_path, "check", "study.yaml")
+    expected = f"input.card: the config of {REPOSITORY} is not on this machine; type: hf download"
+    assert code == 2 and expected in message, message
 
     with hub_of(folder.path) as (address, _):  # what the command does
         get = "import sys, huggingface_hub as hub; hub.hf_hub_download(*sys.argv[1:])"
@@ -330,11 +330,11 @@ def test_a_checksum_and_a_config_are_asked_for_with_the_command(folder, hub_of, 
             line = [sys.executable, "-c", get, REPOSITORY, name]
             subprocess.run(line, env=os.environ | there, check=True)
     assert kdpipe(tmp_path, "network", "study.yaml")[0] == 0
-    code, said = kdpipe(tmp_path, "check", "study.yaml")
-    assert code == 0 and f"(timm's config of {REPOSITORY})" in said, said
+    code, message = kdpipe(tmp_path, "check", "study.yaml")
+    assert code == 0 and f"(timm's config of {REPOSITORY})" in message, message
     of_the_hub(tmp_path, folder)
-    code, said = kdpipe(tmp_path, "check", "study.yaml")
-    assert code == 2 and f"of the file that is there it is {folder.sha256}" in said, said
+    code, message = kdpipe(tmp_path, "check", "study.yaml")
+    assert code == 2 and f"of the file that is there it is {folder.sha256}" in message, message
 
 
 @pytest.mark.parametrize("why", ["offline", "not installed"])
@@ -347,11 +347,11 @@ def test_without_the_hub_a_job_says_what_to_type(why, tmp_path):
     )
     there = {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     line = [sys.executable, "-c", call]
-    done = subprocess.run(line, env=os.environ | there, capture_output=True, text=True)
-    assert f"the weights {REPOSITORY} are not here and cannot be fetched" in done.stderr
-    assert f"type: hf download {REPOSITORY}" in done.stderr
-    assert ("huggingface_hub is not installed" in done.stderr) is (why == "not installed")
-    assert ("'kdpipe[timm]'" in done.stderr) is (why == "not installed")
+    process = subprocess.run(line, env=os.environ | there, capture_output=True, text=True)
+    assert f"the weights {REPOSITORY} are not here and cannot be fetched" in process.stderr
+    assert f"type: hf download {REPOSITORY}" in process.stderr
+    assert ("huggingface_hub is not installed" in process.stderr) is (why == "not installed")
+    assert ("'kdpipe[timm]'" in process.stderr) is (why == "not installed")
 
 
 def test_a_plan_needs_neither_timm_nor_the_hub(folder, tmp_path):
@@ -363,8 +363,8 @@ def test_a_plan_needs_neither_timm_nor_the_hub(folder, tmp_path):
         "from kdpipe.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     line = [sys.executable, "-c", without, "plan", "study.yaml"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize(

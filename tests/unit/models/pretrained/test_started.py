@@ -22,10 +22,10 @@ BASE = ModelSpec(name="wrn10-0.5", revision=1, classes=10, channels=1)
 def spec(path, base=BASE, **keys) -> ModelSpec:
     """The network of a spec that begins from a file."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    asked = InitFrom.model_validate(
+    requests = InitFrom.model_validate(
         {"network": base.name, "path": str(path), "sha256": sha256, **keys}
     )
-    return replace(base, name="warm", start=weights_info.build_init_spec(asked))
+    return replace(base, name="warm", start=weights_info.build_init_spec(requests))
 
 
 def saved(path, classes=10, **changes):
@@ -61,8 +61,8 @@ def test_a_classifier_of_other_classes_is_new(tmp_path):
     for key, value in model.state_dict().items():
         origin = random.state_dict() if key in head else state
         assert torch.equal(value, origin[key]), key
-    said = str(weights.match_init_weights(network, tmp_path / "w.safetensors"))
-    assert said.endswith("arrays taken over, new, at random: linear.weight, linear.bias")
+    message = str(weights.match_init_weights(network, tmp_path / "w.safetensors"))
+    assert message.endswith("arrays taken over, new, at random: linear.weight, linear.bias")
 
 
 def test_what_is_new_by_pattern_is_not_taken_over(tmp_path):
@@ -88,9 +88,9 @@ def test_what_is_missing_or_too_much_is_named_unless_allowed(tmp_path):
     path = tmp_path / "w.safetensors"
     more = {"aux.weight": torch.ones(3), "aux.bias": torch.ones(1)}
     saved(path, more=more, less=["stem.weight"])
-    said = refused(spec(path), path)
-    assert "stem.weight is missing" in said and "aux.bias is none of its parameters" in said
-    assert "starts.warm.new" in said and "starts.warm.unused" in said
+    message = refused(spec(path), path)
+    assert "stem.weight is missing" in message and "aux.bias is none of its parameters" in message
+    assert "starts.warm.new" in message and "starts.warm.unused" in message
     begun = weights.match_init_weights(spec(path, new=["stem.*"], unused=["aux.*"]), path)
     assert begun.new == ("stem.weight",)
     wider = {"stem.weight": torch.ones(16, 3, 3, 3)}
@@ -105,8 +105,8 @@ def test_what_is_missing_or_too_much_is_named_unless_allowed(tmp_path):
 def test_a_pattern_that_matches_nothing_is_refused(key, tmp_path):
     path = tmp_path / "w.safetensors"
     saved(path)
-    said = refused(spec(path, **{key: ["linaer.*"]}), path)
-    assert f"starts.warm.{key}: 'linaer.*' matches none of" in said
+    message = refused(spec(path, **{key: ["linaer.*"]}), path)
+    assert f"starts.warm.{key}: 'linaer.*' matches none of" in message
 
 
 def test_another_file_is_refused(tmp_path):
@@ -149,8 +149,8 @@ def test_all_of_the_backbone_can_stay_but_something_must_learn(tmp_path):
 
 def test_a_network_without_a_linear_classifier_that_all_stays_is_refused():
     model = nn.Sequential(OrderedDict(only=nn.Conv2d(1, 10, 1)))
-    asked = InitFrom(network="own", path="x", sha256="0" * 64, freeze=["*"])
-    network = replace(BASE, name="warm", start=weights_info.build_init_spec(asked))
+    requests = InitFrom(network="own", path="x", sha256="0" * 64, freeze=["*"])
+    network = replace(BASE, name="warm", start=weights_info.build_init_spec(requests))
     with pytest.raises(KdpipeError, match="nothing of own is left to learn"):
         weights.Backbone(model, network)
 
@@ -159,13 +159,13 @@ def test_torchvisions_names_are_those_of_its_files(tmp_path):
     """As somebody has fine-tuned it, and saved it with torch alone."""
     base = ModelSpec(name="shufflenet_v2_x0_5", revision=1, classes=10, channels=3)
     torch.manual_seed(3)
-    theirs = get_model("shufflenet_v2_x0_5", num_classes=6)
-    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "w.pth")
+    reference = get_model("shufflenet_v2_x0_5", num_classes=6)
+    torch.save({"state_dict": reference.state_dict()}, tmp_path / "w.pth")
     network = spec(tmp_path / "w.pth", base, freeze=["conv1.*", "stage2.*"])
     assert weights.match_init_weights(network, tmp_path / "w.pth").new == ("fc.weight", "fc.bias")
     model = fresh(network)
     backbone = weights.load_init(model, network, tmp_path / "w.pth")
-    for key, value in theirs.state_dict().items():
+    for key, value in reference.state_dict().items():
         same = torch.equal(model.state_dict()[f"network.{key}"], value)
         assert same != key.startswith("fc.") or value.numel() == 0, key
     backbone.train()
@@ -181,8 +181,8 @@ def test_files_of_old_lack_counts_that_nobody_reads(tmp_path):
 
 
 def test_weights_that_are_nowhere(tmp_path):
-    asked = InitFrom.model_validate({"network": "wrn10-0.5", "path": "x", "sha256": "0" * 64})
-    network = replace(BASE, name="warm", start=weights_info.build_init_spec(asked))
+    requests = InitFrom.model_validate({"network": "wrn10-0.5", "path": "x", "sha256": "0" * 64})
+    network = replace(BASE, name="warm", start=weights_info.build_init_spec(requests))
     with pytest.raises(KdpipeError, match="--weights is missing"):
         weights.load_init(fresh(network), network, None)
     with pytest.raises(KdpipeError, match="there is no file"):
