@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import made
+import cifar_runs
 import numpy as np
 import torch
 from PIL import Image
@@ -36,6 +36,7 @@ from kdpipe.jobs.train import train_run
 from kdpipe.models import factory
 from kdpipe.plan.nodes import LogitCache, Run
 from kdpipe.runs import store
+from kdpipe.runs.spec import RunSpec
 from kdpipe.training.teachers import cached as teacher_tables
 from kdpipe.training.teachers import online
 
@@ -54,21 +55,21 @@ def main() -> None:
         measure(options, store.Store(Path(folder)))
 
 
-def measure(options, place: store.Store) -> None:
-    split = made.split(options.images)
-    splits.load_split = lambda spec, place: split
+def measure(options, results_store: store.Store) -> None:
+    split = cifar_runs.split(options.images)
+    splits.load_split = lambda spec, results_store: split
     teacher, student = _runs(options.images, "table")
     run = _runs(options.images, "live")[1]
-    print(train_run(teacher.spec, [], place))
+    print(train_run(teacher.spec, [], results_store))
     (table,) = student.logit_caches
     ways = {
-        f"torchdistill, {workers} workers": _torchdistill(run.spec, split, place, workers)
+        f"torchdistill, {workers} workers": _torchdistill(run.spec, split, results_store, workers)
         for workers in WORKERS
     }
     ways |= {
-        "kdpipe, a view of the table": lambda: _build(table, place),
-        "kdpipe, table": lambda: made.train(student, place),
-        "kdpipe, live": lambda: made.train(run, place),
+        "kdpipe, a view of the table": lambda: _build(table, results_store),
+        "kdpipe, table": lambda: cifar_runs.train(student, results_store),
+        "kdpipe, live": lambda: cifar_runs.train(run, results_store),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for round_ in range(options.rounds + 1):  # the first warms up and is not counted
@@ -76,28 +77,32 @@ def measure(options, place: store.Store) -> None:
             seconds = part()
             if round_:
                 times[name].append(seconds)
-    for name, found in times.items():
-        print(f"{name:28} {statistics.median(found):6.2f} s (min {min(found):.2f})")
-    theirs = min(
+    for name, seconds in times.items():
+        print(f"{name:28} {statistics.median(seconds):6.2f} s (min {min(seconds):.2f})")
+    reference = min(
         (times[name] for name in times if name.startswith("torchdistill")), key=statistics.median
     )
     for students in (6, 1):
-        ours = [
+        own_value = [
             VIEWS * view + students * EPOCHS * epoch
             for view, epoch in zip(
                 times["kdpipe, a view of the table"], times["kdpipe, table"], strict=True
             )
         ]
-        grid = [students * EPOCHS * epoch for epoch in theirs]
-        print(made.ratio(f"torchdistill / kdpipe from a table, {students} student(s)", grid, ours))
-    print(made.ratio("torchdistill / kdpipe, live teacher", theirs, times["kdpipe, live"]))
+        grid = [students * EPOCHS * epoch for epoch in reference]
+        print(
+            cifar_runs.ratio(
+                f"torchdistill / kdpipe from a table, {students} student(s)", grid, own_value
+            )
+        )
+    print(cifar_runs.ratio("torchdistill / kdpipe, live teacher", reference, times["kdpipe, live"]))
 
 
-def _build(table: LogitCache, place: store.Store) -> float:
+def _build(table: LogitCache, results_store: store.Store) -> float:
     """Seconds a view of building the teacher's table, its checksum and file included."""
     started = time.perf_counter()
-    teacher_tables.build_logit_cache(table.spec, place)
-    return made.since(started) / count_views(table.spec.data)
+    teacher_tables.build_logit_cache(table.spec, results_store)
+    return cifar_runs.since(started) / count_views(table.spec.data)
 
 
 class _Pictures(torch.utils.data.Dataset):
@@ -115,7 +120,7 @@ class _Pictures(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
-def _torchdistill(spec: dict, split: splits.Split, place: store.Store, workers: int):
+def _torchdistill(spec: RunSpec, split: splits.Split, results_store: store.Store, workers: int):
     """A function that trains for one epoch and returns its seconds."""
     seen = transforms.Compose(
         [
@@ -125,8 +130,8 @@ def _torchdistill(spec: dict, split: splits.Split, place: store.Store, workers: 
             transforms.Normalize(split.mean, split.std),
         ]
     )
-    ((_, teacher),) = online.load_online_teacher(spec, place).members
-    student = factory.build_named_model(STUDENT, num_classes=made.CLASSES, in_channels=3)
+    ((_, teacher),) = online.load_online_teacher(spec, results_store).members
+    student = factory.build_named_model(STUDENT, num_classes=cifar_runs.CLASSES, in_channels=3)
     loss = {
         "key": "KDLoss",
         "kwargs": {
@@ -179,7 +184,7 @@ def _torchdistill(spec: dict, split: splits.Split, place: store.Store, workers: 
         for images, labels, extra in box.train_data_loader:
             box.pre_forward_process()
             box.post_forward_process(loss=box.forward_process(images, labels, extra))
-        seconds = made.since(started)
+        seconds = cifar_runs.since(started)
         box.post_epoch_process()
         return seconds
 
@@ -187,7 +192,7 @@ def _torchdistill(spec: dict, split: splits.Split, place: store.Store, workers: 
 
 
 def _runs(images: int, way: str) -> tuple[Run, Run]:
-    return made.runs(
+    return cifar_runs.runs(
         TEACHER, STUDENT, images, outputs=way, epochs=2, batch=BATCH, pad=1, flip=False
     )
 

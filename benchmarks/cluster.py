@@ -25,10 +25,10 @@ STUDY = ROOT / "tests" / "workflow" / "cluster.yaml"
 
 
 def main() -> None:
-    made = planner.build_plan(load.load_study(STUDY))
-    runs = [run for run in made.runs.values() if not run.parents]
+    plan = planner.build_plan(load.load_study(STUDY))
+    runs = [run for run in plan.runs.values() if not run.parents]
     with tempfile.TemporaryDirectory(prefix="kdpipe-slurm-") as folder:
-        bare = list(by_hand(runs, made.card.name, Path(folder) / "bare"))
+        bare = list(by_hand(runs, plan.card.name, Path(folder) / "bare"))
         there = Path(folder) / "cluster"
         there.mkdir()
         started = time.monotonic()
@@ -44,11 +44,11 @@ def main() -> None:
 
 def by_hand(runs, data: str, folder: Path):
     kdpipe = [sys.executable, "-m", "kdpipe"]
-    place = ["--results", str(folder)]
-    subprocess.run([*kdpipe, "prepare", data, *place], check=True)
+    results_store = ["--results", str(folder)]
+    subprocess.run([*kdpipe, "prepare", data, *results_store], check=True)
     for run in runs:
         began = time.monotonic()
-        command = [*kdpipe, "train", "--spec", hashing.canonical_json(run.spec), *place]
+        command = [*kdpipe, "train", "--spec", hashing.canonical_json(run.spec), *results_store]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         yield time.monotonic() - began
 

@@ -75,16 +75,18 @@ def main() -> None:
         print(table({name: known[name] for name in names if name in known}))
         return
     draw = cover_same if options.same else simulate
-    asked = options.settings.split(";") if options.settings else names
-    found = json.loads(options.out.read_text()) if options.out.exists() else {}
+    requests = options.settings.split(";") if options.settings else names
+    results = json.loads(options.out.read_text()) if options.out.exists() else {}
     for start in range(0, options.studies, CHUNK):
         for setting in SETTINGS:
-            done = found.get(setting.name, {}).get("studies", 0)
-            if setting.name in asked and done <= start:
+            n_done = results.get(setting.name, {}).get("studies", 0)
+            if setting.name in requests and n_done <= start:
                 count = min(CHUNK, options.studies - start)
-                found[setting.name] = _added(found.get(setting.name), draw(setting, count, start))
-                options.out.write_text(json.dumps(found, indent=1))
-    print(same(found) if options.same else table(found))
+                results[setting.name] = _added(
+                    results.get(setting.name), draw(setting, count, start)
+                )
+                options.out.write_text(json.dumps(results, indent=1))
+    print(same(results) if options.same else table(results))
 
 
 def simulate(setting: Setting, count: int, start: int = 0) -> dict:
@@ -108,19 +110,19 @@ def _counted(
         random = np.random.default_rng([number, *setting.name.encode()])
         counts(total, studies, truths, *studies.draw(random))
         _cover_seeds(total, setting, random)
-    said = {"studies": count, "cpu_seconds": time.process_time() - began}
-    said["counts"] = {key: int(number) for key, number in total.items()}
-    said["looks"] = list(setting.looks)
-    said["truth"] = {
+    message = {"studies": count, "cpu_seconds": time.process_time() - began}
+    message["counts"] = {key: int(number) for key, number in total.items()}
+    message["looks"] = list(setting.looks)
+    message["truth"] = {
         key: [word for word in ("supports", "contradicts") if truth[word]]
         for key, truth in truths.items()
     }
-    return said
+    return message
 
 
 def _judged(total: Counter, studies: Studies, truths: dict, frame, curves) -> None:
     """Count what the verdicts of one study say, at each of its looks."""
-    looks, wrong = _looks(studies.setting), set()
+    looks, errors = _looks(studies.setting), set()
     at_looks = [
         judge_claims(*_seen(frame, curves, look), DELTA, None, studies.outcomes.get, interim=look)
         for look in looks
@@ -128,9 +130,9 @@ def _judged(total: Counter, studies: Studies, truths: dict, frame, curves) -> No
     for number in range(len(looks)):
         for one in at_looks[number]:
             if _is_false(one, truths[one.id]):
-                wrong.add("primary" if one.primary else "rest")
-        total.update({f"family: {family} by look {number + 1}": 1 for family in wrong})
-    total.update({f"family: {family}": 1 for family in wrong})
+                errors.add("primary" if one.primary else "rest")
+        total.update({f"family: {family} by look {number + 1}": 1 for family in errors})
+    total.update({f"family: {family}": 1 for family in errors})
     for of_looks in zip(*at_looks, strict=True):
         last = of_looks[-1]
         truth = truths[last.id]
@@ -165,8 +167,8 @@ def _seen(frame, curves, look: InterimAnalysis):
 
 
 def _is_false(verdict: Verdict, truth: dict) -> bool:
-    said = verdict.verdict
-    return said in ("supports", "contradicts") and not truth[said]
+    message = verdict.verdict
+    return message in ("supports", "contradicts") and not truth[message]
 
 
 def _added(before: dict | None, more: dict) -> dict:
@@ -181,19 +183,19 @@ def _added(before: dict | None, more: dict) -> dict:
 def _truths(studies: Studies) -> dict[str, dict]:
     """For each claim whether it may be supported and contradicted, and its contrasts' effects."""
     frame, curves = studies.truth()
-    found = {}
+    results = {}
     for key, claim in load_claims().items():
         part = evaluate_claim(claim, frame, curves, DELTA)
         if not isinstance(part, Finding):
             part = Finding([], str(part))
         effects = {one.text: one.summary.mean for one in part.contrasts}
         needed = [(one.hypothesis, one.delta, effects[one.text]) for one in part.needed_contrasts]
-        found[key] = {
+        results[key] = {
             "effects": effects,
             "supports": all(_holds(*one) for one in needed),
             "contradicts": any(_fails(*one) for one in needed) or not needed,
         }
-    return found
+    return results
 
 
 CLOSE = 1e-6
@@ -244,20 +246,20 @@ def _cover_seeds(total: Counter, s: Setting, random: np.random.Generator) -> Non
     score = image + random.normal(0, s.taste, (2, s.images))
     run = random.normal(0, 1, (2, s.seeds)) * shift[:, None]
     noise = random.normal(0, 1, (2, s.seeds, s.images)) * luck[:, None, None]
-    wrong = score[:, None] + run[:, :, None] + noise > threshold[:, None, None]
-    difference = 100.0 * (wrong[0].astype(float) - wrong[1])
+    errors = score[:, None] + run[:, :, None] + noise > threshold[:, None, None]
+    difference = 100.0 * (errors[0].astype(float) - errors[1])
     inner = np.hypot(luck, shift)[:, None]
     here = 100 * special.ndtr((score - threshold[:, None]) / np.maximum(inner, 1e-9)).mean(axis=1)
     seeds, both = (
         decompose_variance(difference.mean(axis=1), "seed"),
         decompose_variance(difference, "seed", "image"),
     )
-    for level, said in ((0.95, ""), (0.90, " 90%")):
+    for level, message in ((0.95, ""), (0.90, " 90%")):
         (low, high), wide = seeds.compute_interval(level), both.compute_interval(level)
-        total[f"one: seeds, these images{said}"] += low <= here[0] - here[1] <= high
-        total[f"one: seeds{said}"] += low <= 0 <= high
-        total[f"one: seeds and images{said}"] += wide[0] <= 0 <= wide[1]
-        total[f"one: wider{said}"] += min(low, wide[0]) <= 0 <= max(high, wide[1])
+        total[f"one: seeds, these images{message}"] += low <= here[0] - here[1] <= high
+        total[f"one: seeds{message}"] += low <= 0 <= high
+        total[f"one: seeds and images{message}"] += wide[0] <= 0 <= wide[1]
+        total[f"one: wider{message}"] += min(low, wide[0]) <= 0 <= max(high, wide[1])
     part = random.normal(0, 1, (s.seeds, 3, 1)) + random.normal(0, 1, (3, 1))  # of seeds, splits
     part = part + random.normal(0, 10, (s.seeds, 3, s.images)) + random.normal(0, 5, s.images)
     low, high = decompose_variance(part, "seed", "split", "image").compute_interval()

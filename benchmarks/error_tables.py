@@ -51,11 +51,11 @@ printed beside each verdict, say.
 """
 
 
-def table(found: dict) -> str:
-    """The results in Markdown. found: of each setting, in their order."""
+def table(results: dict) -> str:
+    """The results in Markdown. results: of each setting, in their order."""
     lines = ["| setting | studies | primary | rest | most of one claim | uncorrected |"]
     lines.append("|---" * 6 + "|")
-    for name, one in found.items():
+    for name, one in results.items():
         counts, n = Counter(one["counts"]), one["studies"]
         false = {key: counts[f"{key}: false"] for key in one["truth"]}
         cells = [_share(counts["family: primary"], n), _share(counts["family: rest"], n)]
@@ -70,18 +70,18 @@ def table(found: dict) -> str:
         key, way = max(raw, key=lambda one: raw[one])
         cells.append(f"{key} {way} {_share(raw[key, way], n - counts[f'{key}: not tested'])}")
         lines.append(f"| {name} | {n:,} | {' | '.join(cells)} |")
-    parts = [HEAD, *lines, "", LOOKS, _looks(found), "", COVERAGE, _coverage(found)]
-    return "\n".join([*parts, "", same(found), "", POWER, _power(found)])
+    parts = [HEAD, *lines, "", LOOKS, _looks(results), "", COVERAGE, _coverage(results)]
+    return "\n".join([*parts, "", same(results), "", POWER, _power(results)])
 
 
-def _coverage(found: dict) -> str:
+def _coverage(results: dict) -> str:
     names = {"seeds and images": "of", "wider": "of", "wider C15": "of C15"}
     names |= {"seeds losses": "of losses", "seeds validation": "of validation"}
     alone = ("seeds, these images", "seeds", "seeds and images", "wider")
     alone = [f"one: {name}" for name in (*alone, "seeds, splits and images")]
     head = [*names, *alone]
     lines = ["| setting | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
-    for name, one in found.items():
+    for name, one in results.items():
         counts = Counter(one["counts"])
         cells = [_share(counts[key], counts[of], error=False) for key, of in names.items()]
         cells += [_share(counts[key], one["studies"], error=False) for key in alone]
@@ -89,13 +89,13 @@ def _coverage(found: dict) -> str:
     return "\n".join(lines)
 
 
-def same(found: dict) -> str:
+def same(results: dict) -> str:
     """The section on the intervals of 90 %."""
     names = ("seeds and images", "wider")
     alone = ("seeds, these images", "seeds", "seeds and images", "wider")
     head = ["n", *(f"C10: {name}" for name in names), "studies", *(f"one: {a}" for a in alone)]
     lines = ["| setting | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
-    for name, one in found.items():
+    for name, one in results.items():
         counts, n = Counter(one["counts"]), one["studies"]
         tested = counts["of 90%"]
         cells = [f"{tested:,}", *(_share(counts[f"{key} 90%"], tested, False) for key in names)]
@@ -104,9 +104,9 @@ def same(found: dict) -> str:
     return "\n".join([SAME, *lines])
 
 
-def _looks(found: dict) -> str:
+def _looks(results: dict) -> str:
     lines = ["| setting | look after | spent | primary | rest |", "|---" * 5 + "|"]
-    for name, one in found.items():
+    for name, one in results.items():
         for number, seeds in enumerate(one.get("looks", []), 1):
             stated = 100 * compute_alpha_spent(seeds / one["looks"][-1], LEVEL)
             cells = [
@@ -117,19 +117,19 @@ def _looks(found: dict) -> str:
     return "\n".join(lines)
 
 
-def _power(found: dict) -> str:
+def _power(results: dict) -> str:
     keys = list(load_claims())
     lines = ["| setting | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
-    for name, one in found.items():
+    for name, one in results.items():
         counts, cells = Counter(one["counts"]), []
         for key in keys:
             tested = one["studies"] - counts[f"{key}: not tested"]
-            said = [
+            message = [
                 f"{100 * counts[f'{key}: {word}'] / tested:.0f} {mark}"
                 for word, mark in (("supports", "✓"), ("contradicts", "✗"))
                 if word in one["truth"][key] and tested
             ]
-            cells.append(" ".join(said) or "-")
+            cells.append(" ".join(message) or "-")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import made
+import cifar_runs
 import numpy as np
 
 from kdpipe.data import splits
@@ -33,16 +33,16 @@ def main() -> None:
             subprocess.run([sys.executable, __file__, part, folder], check=True)
 
 
-def _part(part: str, place: store.Store) -> None:
-    split = made.split(TRAIN, TEST)
-    splits.load_split = lambda spec, place: split
-    teacher, student = made.runs(
+def _part(part: str, results_store: store.Store) -> None:
+    split = cifar_runs.split(TRAIN, TEST)
+    splits.load_split = lambda spec, results_store: split
+    teacher, student = cifar_runs.runs(
         "wrn10-0.5", "wrn16-1", TRAIN, outputs="table", epochs=1, batch=64, pad=0, flip=False
     )
     if part == "table":
-        teacher_tables.build_logit_cache(student.logit_caches[0].spec, place)
+        teacher_tables.build_logit_cache(student.logit_caches[0].spec, results_store)
     elif part != "nothing":
-        print(train_run({"teacher": teacher, "student": student}[part].spec, [], place))
+        print(train_run({"teacher": teacher, "student": student}[part].spec, [], results_store))
     train_images, test_images = split.train.images, split.test.images
     assert isinstance(train_images, np.ndarray) and isinstance(test_images, np.ndarray)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -12,7 +12,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import made
+import cifar_runs
 import torch
 
 from kdpipe.data import splits
@@ -40,48 +40,50 @@ def main() -> None:
         measure(options, store.Store(Path(folder)))
 
 
-def measure(options, place: store.Store) -> None:
-    split = made.split(options.images, classes=CLASSES)
-    splits.load_split = lambda spec, place: split
+def measure(options, results_store: store.Store) -> None:
+    split = cifar_runs.split(options.images, classes=CLASSES)
+    splits.load_split = lambda spec, results_store: split
     pairs = {name: _runs(options, keys) for name, keys in _methods(options).items()}
     teacher = pairs["kd"][0]
-    print(train_run(teacher.spec, [], place))
+    print(train_run(teacher.spec, [], results_store))
     for table in {
         table.name: table for _, run in pairs.values() for table in run.logit_caches
     }.values():
-        cached.build_logit_cache(table.spec, place)
+        cached.build_logit_cache(table.spec, results_store)
     times: dict[str, list[float]] = {name: [] for name in pairs}
     for round_ in range(options.rounds + 1):  # the first warms up and is not counted
         for name, (_, run) in pairs.items():
-            seconds = made.train(run, place)
+            seconds = cifar_runs.train(run, results_store)
             if round_:
                 times[name].append(seconds)
-    for name, found in times.items():
-        middle = statistics.median(found)
+    for name, seconds in times.items():
+        middle = statistics.median(seconds)
         rate = options.images / middle
-        ratio = "" if name == "kd" else f"; {made.ratio(f'{name} / kd', found, times['kd'])}"
+        ratio = (
+            "" if name == "kd" else f"; {cifar_runs.ratio(f'{name} / kd', seconds, times['kd'])}"
+        )
         print(f"{name:18} {middle:6.2f} s an epoch, {rate:7.1f} images/s{ratio}")
     print(f"wanted: at most {WANTED} of an epoch with plain KD")
 
 
 def _on_logits() -> list[str]:
     """The terms that a table is enough for."""
-    found = {name for name, term in method.load_terms().items() if term.needs == "logits"}
-    return sorted(found - {method.KD_TERM})
+    names = {name for name, term in method.load_terms().items() if term.needs == "logits"}
+    return sorted(names - {method.KD_TERM})
 
 
 def _methods(options) -> dict[str, dict]:
     """Plain KD, standardised KD, and each term alone with its own settings, at work at once."""
-    found: dict[str, dict] = {"kd": {}, "standardised kd": {"standardise": True}}
+    actual: dict[str, dict] = {"kd": {}, "standardised kd": {"standardise": True}}
     for name in options.terms.split(","):
         warmup = method.load_terms()[name].warmup
-        found[name] = {"kd_weight": 0.0, "ce_weight": 1.0, f"{name}_weight": 1.0}
-        found[name] |= {warmup: 0} if warmup else {}
-    return found
+        actual[name] = {"kd_weight": 0.0, "ce_weight": 1.0, f"{name}_weight": 1.0}
+        actual[name] |= {warmup: 0} if warmup else {}
+    return actual
 
 
 def _runs(options, keys: dict) -> tuple[Run, Run]:
-    return made.runs(
+    return cifar_runs.runs(
         options.teacher,
         options.student,
         options.images,

@@ -43,11 +43,11 @@ def main() -> None:
         command += ["--snakefile", ROOT / "Snakefile", "--configfile", study]
         path = os.pathsep.join([str(bin_), os.environ["PATH"]])
         started = time.monotonic()
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PATH": path}
         )
-        if done.returncode:
-            sys.exit(done.stderr)
+        if process.returncode:
+            sys.exit(process.stderr)
         wall = time.monotonic() - started
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         records = [

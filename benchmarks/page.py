@@ -67,17 +67,17 @@ def main() -> None:
         study = folder / "thousand.yaml"
         study.write_text(yaml.safe_dump(STUDY, sort_keys=False))
         plan = planner.build_plan(load.load_study(study))
-        place = folder / "results"
-        place.mkdir(exist_ok=True)
+        results_store = folder / "results"
+        results_store.mkdir(exist_ok=True)
         records.write_archive(
-            place / records.ARCHIVE_FILE,
+            results_store / records.ARCHIVE_FILE,
             (_entry(run, plan.checkpoints_to_keep) for run in plan.runs.values()),
         )
-        found = [_seconds(study, folder) for _ in range(options.rounds)]
+        actual = [_seconds(study, folder) for _ in range(options.rounds)]
         page = folder / "reports" / "thousand" / "index.html"
         print(
-            f"{len(plan.runs):,} runs: {statistics.median(found):.1f} s of CPU (min "
-            f"{min(found):.1f}, max {max(found):.1f}, n {len(found)}); the page has "
+            f"{len(plan.runs):,} runs: {statistics.median(actual):.1f} s of CPU (min "
+            f"{min(actual):.1f}, max {max(actual):.1f}, n {len(actual)}); the page has "
             f"{page.stat().st_size / 1e6:.1f} MB"
         )
 
@@ -95,8 +95,8 @@ def _entry(run: Run, keep: dict) -> records.ArchiveEntry:
     random = np.random.default_rng(zlib.crc32(run.name.encode()))
     size = np.log10(run.cost.multiply_adds)
     error = 14 - 2 * size + 3 * bool(not run.spec.teacher) + random.normal(0, 0.5)
-    wrong = random.random(TEST) < max(0.5, error + 5) / 100
-    images = np.flatnonzero(wrong)
+    errors = random.random(TEST) < max(0.5, error + 5) / 100
+    images = np.flatnonzero(errors)
     predicted = (LABELS[images] + random.integers(1, CLASSES, len(images))) % CLASSES
     missed = MisclassifiedImages(
         np.bincount(LABELS, minlength=CLASSES), images, LABELS[images], predicted
@@ -104,7 +104,7 @@ def _entry(run: Run, keep: dict) -> records.ArchiveEntry:
     known = {"train": 997, "val": 400, "test": TEST}
     taught = bool(run.spec.teacher)
     part = {
-        split: _metrics(n, 1 - wrong.mean() if split == "test" else 1 - error / 100, taught)
+        split: _metrics(n, 1 - errors.mean() if split == "test" else 1 - error / 100, taught)
         for split, n in known.items()
     }
     curve = [
@@ -125,7 +125,13 @@ def _entry(run: Run, keep: dict) -> records.ArchiveEntry:
         "started": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
     return records.ArchiveEntry(
-        "runs", run.name, run.digest, record, curve, pack_error_mask(wrong), missed=missed.to_json()
+        "runs",
+        run.name,
+        run.digest,
+        record,
+        curve,
+        pack_error_mask(errors),
+        missed=missed.to_json(),
     )
 
 

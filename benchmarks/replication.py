@@ -60,10 +60,10 @@ def compared(first: list[dict], again: list[dict]) -> Iterator[Met]:
     Left out are those that are no mean of their seeds or the same for every seed, so that nothing
     says how far they spread, and what a claim before had too.
     """
-    theirs = {claim["id"]: claim for claim in again}
+    reference = {claim["id"]: claim for claim in again}
     seen = []
     for claim in first:
-        other = theirs[claim["id"]]
+        other = reference[claim["id"]]
         # By their place: the text of a contrast may name what validation chose.
         for one, two in zip(claim["contrasts"], other["contrasts"], strict=False):
             known, new = (
@@ -87,10 +87,10 @@ def compared(first: list[dict], again: list[dict]) -> Iterator[Met]:
             )
 
 
-def table(found: list[Met]) -> str:
+def table(actual: list[Met]) -> str:
     """In Markdown."""
     lines = ["| claim | contrast | first | expected again | again | met |", "|---" * 6 + "|"]
-    for one in found:
+    for one in actual:
         lines.append(
             f"| {one.claim} | {one.text} | {one.first:+.3g} {one.unit} | {one.low:+.3g} to "
             f"{one.high:+.3g} | {one.again:+.3g} | {'yes' if one.within else 'no'} |"
@@ -102,14 +102,14 @@ def main() -> None:
     first, again = (
         json.loads((Path(folder) / "claims.json").read_text()) for folder in sys.argv[1:3]
     )
-    found = list(compared(first, again))
-    print(table(found))
-    met, same = (sum(getattr(one, name) for one in found) for name in ("within", "one_direction"))
-    told = [one for one in found if one.verdicts[0] in ("supports", "contradicts")]
-    turned = {one.claim for one in told if set(one.verdicts) == {"supports", "contradicts"}}
+    actual = list(compared(first, again))
+    print(table(actual))
+    met, same = (sum(getattr(one, name) for one in actual) for name in ("within", "one_direction"))
+    report = [one for one in actual if one.verdicts[0] in ("supports", "contradicts")]
+    turned = {one.claim for one in report if set(one.verdicts) == {"supports", "contradicts"}}
     print(
-        f"\n{met} of {len(found)} effects lie where they were expected, {same} have the first's "
-        f"direction; of {len({one.claim for one in told})} claims with a verdict "
+        f"\n{met} of {len(actual)} effects lie where they were expected, {same} have the first's "
+        f"direction; of {len({one.claim for one in report})} claims with a verdict "
         f"{len(turned)} got the opposite one"
     )
 

@@ -41,10 +41,10 @@ def main() -> None:
                     "snakemake -n": [*DRY, "--configfile", study, "--directory", folder],
                 }
             for label, command in commands.items():
-                found = [_seconds(command) for _ in range(rounds)]
+                actual = [_seconds(command) for _ in range(rounds)]
                 print(
-                    f"{name:28} {label:18} {statistics.median(found):6.2f} s "
-                    f"(min {min(found):.2f}, max {max(found):.2f}, n {rounds})"
+                    f"{name:28} {label:18} {statistics.median(actual):6.2f} s "
+                    f"(min {min(actual):.2f}, max {max(actual):.2f}, n {rounds})"
                 )
 
 
@@ -71,11 +71,11 @@ def _large() -> dict:
 def _seconds(command: list) -> float:
     bin_ = Path(sys.executable).parent
     started = time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.run(
         [bin_ / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True
     )
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
+    if process.returncode:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{process.stdout}{process.stderr}")
     return time.perf_counter() - started
 
 

@@ -181,13 +181,13 @@ def top_two(grid: Grid, cut: float = 1.0, share: float = 1 / 8) -> tuple[int, np
         belief = posterior.fit_posterior(np.where(seen, grid.val, np.nan), grid.stop)
         if belief is None:
             break
-        asked = set()
+        requests = set()
         for draw in belief.draw_errors(8, seed=int(rng.integers(1 << 30))):
-            asked |= {int(i) for i in np.argsort(draw)[:2]}
-        asked = {i for i in asked if seen[i].sum() < grid.used}
-        if not asked:
+            requests |= {int(i) for i in np.argsort(draw)[:2]}
+        requests = {i for i in requests if seen[i].sum() < grid.used}
+        if not requests:
             break
-        for i in list(asked)[:4]:
+        for i in list(requests)[:4]:
             seen[i, seen[i].sum()] = True
     belief = posterior.fit_posterior(np.where(seen, grid.val, np.nan), grid.stop)
     mean = grid.val[:, 0] if belief is None else belief.mean
@@ -199,15 +199,15 @@ def _cut(grid: Grid, share: float, tested: bool, seen: np.ndarray) -> np.ndarray
     nll = {int(s): grid.nll[grid.stop == s][0, 0] for s in dict.fromkeys(grid.stop)}
     nll = {stop: value for stop, value in nll.items() if math.isfinite(value)}
     everyone = np.ones(len(grid.val), bool)
-    if share == 1 or not (found := elimination_rule.screen_stops(nll, share)).probed:
+    if share == 1 or not (actual := elimination_rule.screen_stops(nll, share)).probed:
         return everyone
-    alive = ~np.isin(grid.stop, [*found.probed, *found.set_aside])
+    alive = ~np.isin(grid.stop, [*actual.probed, *actual.set_aside])
     if not tested:
         return alive
     first = {stop: int(np.argmax(grid.stop == stop)) for stop in nll}
-    alive[[first[stop] for stop in found.probed]] = True
+    alive[[first[stop] for stop in actual.probed]] = True
     seen[alive, 0] = True
-    stops = [*found.selected, *found.probed]
+    stops = [*actual.selected, *actual.probed]
     errors = [grid.val[first[stop], 0] for stop in stops]
     if not elimination_rule.is_assumption_met(
         elimination_rule.compute_rank_correlation([nll[stop] for stop in stops], errors)
@@ -218,9 +218,9 @@ def _cut(grid: Grid, share: float, tested: bool, seen: np.ndarray) -> np.ndarray
 
 def _lowest(grid: Grid, alive: np.ndarray, seeds: int, count: int) -> np.ndarray:
     means = np.where(alive, grid.val[:, :seeds].mean(axis=1), np.inf)
-    found = np.zeros(len(alive), bool)
-    found[np.argsort(means, kind="stable")[:count]] = True
-    return found & alive
+    actual = np.zeros(len(alive), bool)
+    actual[np.argsort(means, kind="stable")[:count]] = True
+    return actual & alive
 
 
 def _best(grid: Grid, seen: np.ndarray, alive: np.ndarray | None = None) -> int:
@@ -279,7 +279,7 @@ def published(path: Path, records: Path) -> list[Grid]:
     )
     known = SearchRecords(plan, Store(records))
     lines = Store(records).load_records("runs")
-    found = []
+    actual = []
     for student, ones in search_space.collect_arms(plan).items():
         seeds = [s for s in study.due_seeds if all(s in one.cells for one in ones)]
         ones = [o for o in ones if o.key.stop != UNTRAINED_STOP]
@@ -310,8 +310,8 @@ def published(path: Path, records: Path) -> list[Grid]:
         points = [one.get_teacher(seeds[0]) for one in ones]
         part = np.array([1.0 if p is None else p[1] / max(1, p[0].epochs) for p in points])
         hours = Hours(own, head, np.array([*(t for _, t in heads.values()), 0.0]), part)
-        found.append(Grid(f"{study.study}, {student}", val, test, nll, stop, price, held, hours))
-    return found
+        actual.append(Grid(f"{study.study}, {student}", val, test, nll, stop, price, held, hours))
+    return actual
 
 
 def took(record: dict) -> float:
@@ -348,11 +348,11 @@ class Score:
 
     def row(self, name: str) -> str:
         r, e = np.array(self.regrets), np.array(self.excess)
-        found = np.mean(r <= 1e-9)
+        actual = np.mean(r <= 1e-9)
         hours = f"{np.mean(self.hours, axis=0)[0]:.3f}" if self.hours else "-"
         return (
             f"| {name} | {np.mean(self.prices):.3f} | {hours} | {r.mean():.2f} | {e.mean():+.3f} | "
-            f"{np.quantile(e, 0.95):+.2f} | {e.max():+.2f} | {found:.0%} |"
+            f"{np.quantile(e, 0.95):+.2f} | {e.max():+.2f} | {actual:.0%} |"
         )
 
 

@@ -72,9 +72,9 @@ class Layout:
 
 def layout(setting: Setting) -> Layout:
     """The cells of every claim, with the effects of a setting."""
-    made = Layout(setting)
+    result = Layout(setting)
     e, lost, apart = setting.effect, setting.lost, setting.apart
-    add = made.add
+    add = result.add
     add(-e, "scratch", student=SMALL)  # C2: full KD is worse
     add(-3 * e, "scratch", student=MIDDLE)
     kd = {M: 0.0, D: 0.0, L: e - lost}  # C1: the largest teacher is worse, or better by `lost`
@@ -103,19 +103,19 @@ def layout(setting: Setting) -> Layout:
     add(kd[L] - e, student=SMALL, teacher=L, via=M, **PLAIN | {"method": "warm > kd"})
     for teacher in (M, D, L):
         add(0.0, "teacher", student="", teacher=teacher)
-    return made
+    return result
 
 
-def _labels(kind: str, given: dict) -> dict:
-    teacher, student = given.get("teacher", ""), given.get("student", "")
+def _labels(kind: str, inputs: dict) -> dict:
+    teacher, student = inputs.get("teacher", ""), inputs.get("student", "")
     row = {"kind": kind, "block": "", "via": "", "method": "", "method_kind": "", "ensemble": ""}
     row |= {"stop": "full" if teacher else "", "member": 0, "epochs": EPOCHS, "status": "done"}
     row |= {"generation": 1 if kind == "student" else 0, "device": "cpu", "torch": "2"}
     row |= {"teacher_network": teacher if teacher in SIZES else ""}
-    row |= {"teacher_multiply_adds": SIZES.get(given.get("teacher_network", teacher))}
+    row |= {"teacher_multiply_adds": SIZES.get(inputs.get("teacher_network", teacher))}
     row |= {"multiply_adds": SIZES.get(student), "reason": "", "ce_weight": 0.1, "kd_weight": 0.9}
     row |= {"label_smoothing": 0.0, "ce_weight_after_stop": 1.0}
-    row |= {"teacher": teacher, "student": student, **given}
+    row |= {"teacher": teacher, "student": student, **inputs}
     stop, _, epochs = str(row["stop"]).partition(" ")
     name = "-".join(str(row[key]) for key in ("kind", "teacher", "stop", "via", "student"))
     name += f"-{row['method']}-{row['generation']}{row['block']}{row['ensemble']}"
@@ -135,9 +135,9 @@ class Studies:
         self.setting = setting
         self.layout = layout(setting)
         if chains:
-            kept = [place for place, cell in enumerate(self.layout.cells) if _of_chains(cell)]
-            self.layout.cells = [self.layout.cells[place] for place in kept]
-            self.layout.errors = [self.layout.errors[place] for place in kept]
+            remaining = [index for index, cell in enumerate(self.layout.cells) if _of_chains(cell)]
+            self.layout.cells = [self.layout.cells[index] for index in remaining]
+            self.layout.errors = [self.layout.errors[index] for index in remaining]
         self.labels = self._frame(setting.seeds, setting.splits)
         self.outcomes: dict[str, np.ndarray] = {}
 
@@ -162,12 +162,13 @@ class Studies:
         score = image + random.normal(0, s.taste, (cells, s.images))
         score = score[:, None, :] + run[:, :, None]
         noise = random.standard_normal((cells, runs, s.images), dtype=np.float32)
-        wrong = score + luck[:, :, None] * noise > threshold[:, :, None]
+        incorrect = score + luck[:, :, None] * noise > threshold[:, :, None]
         names = self.labels.run.to_numpy().reshape(cells, runs)
         self.outcomes = {
-            name: row for name, row in zip(names.ravel(), wrong.reshape(-1, s.images), strict=True)
+            name: row
+            for name, row in zip(names.ravel(), incorrect.reshape(-1, s.images), strict=True)
         }
-        errors = 100 * wrong.mean(axis=2)
+        errors = 100 * incorrect.mean(axis=2)
         inner = np.sqrt(s.difficulty**2 + s.taste**2 + luck**2)
         expected = 100 * special.ndtr((run - threshold) / inner)
         validation = expected + random.normal(0, 1.0, expected.shape)
@@ -210,10 +211,10 @@ class Studies:
 
     def _curves(self, frame, errors, random) -> pd.DataFrame:
         """Validation errors of scratch and full KD: better early by the effect, and worse late."""
-        asked = (frame.kind == "scratch") | (frame.method == "kd") & (frame.stop == "full")
-        asked &= (frame.generation <= 1) & (frame.block == "")
-        runs, known = frame.run[asked].tolist(), errors.ravel()[asked.to_numpy()]
-        taught = (frame.kind[asked] == "student").to_numpy()
+        requests = (frame.kind == "scratch") | (frame.method == "kd") & (frame.stop == "full")
+        requests &= (frame.generation <= 1) & (frame.block == "")
+        runs, known = frame.run[requests].tolist(), errors.ravel()[requests.to_numpy()]
+        taught = (frame.kind[requests] == "student").to_numpy()
         epochs = np.arange(1, 9)  # two of each rate
         rates = 0.1 * 0.2 ** ((epochs - 1) // 2)
         gain = self.setting.effect * np.where(epochs < 5, -1.0, 1.0)

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import made
+import cifar_runs
 import torch
 import torch.nn.functional as F
 
@@ -42,38 +42,38 @@ def main() -> None:
         measure(options, store.Store(Path(folder)))
 
 
-def measure(options, place: store.Store) -> None:
-    split = made.split(options.images)
-    splits.load_split = lambda spec, place: split
+def measure(options, results_store: store.Store) -> None:
+    split = cifar_runs.split(options.images)
+    splits.load_split = lambda spec, results_store: split
     runs = {way: _runs(options, way) for way in ("table", "live")}
     teacher = runs["live"][0]
-    print(train_run(teacher.spec, [], place))
+    print(train_run(teacher.spec, [], results_store))
     started = time.perf_counter()
     (table,) = runs["table"][1].logit_caches
-    teacher_tables.build_logit_cache(table.spec, place)
+    teacher_tables.build_logit_cache(table.spec, results_store)
     views = count_views(table.spec.data)
-    print(f"table of {options.images} images x {views} views: {made.since(started):.1f} s")
+    print(f"table of {options.images} images x {views} views: {cifar_runs.since(started):.1f} s")
 
     times: dict[str, list[float]] = {}
     for round_ in range(options.rounds + 1):  # the first warms up and is not counted
         ways = {
             "bare student": lambda: _bare(options, teacher=False),
-            "kdpipe, table": lambda: made.train(runs["table"][1], place),
+            "kdpipe, table": lambda: cifar_runs.train(runs["table"][1], results_store),
             "bare teacher + student": lambda: _bare(options, teacher=True),
-            "kdpipe, live": lambda: made.train(runs["live"][1], place),
+            "kdpipe, live": lambda: cifar_runs.train(runs["live"][1], results_store),
         }
         for name, epoch in ways.items():
             seconds = epoch()
             if round_:
                 times.setdefault(name, []).append(seconds)
-    for name, found in times.items():
-        rate = options.images / statistics.median(found)
-        print(f"{name:24} {statistics.median(found):6.2f} s an epoch, {rate:7.1f} images/s")
-    for ours, bare in [
+    for name, actual in times.items():
+        rate = options.images / statistics.median(actual)
+        print(f"{name:24} {statistics.median(actual):6.2f} s an epoch, {rate:7.1f} images/s")
+    for own_value, bare in [
         ("kdpipe, table", "bare student"),
         ("kdpipe, live", "bare teacher + student"),
     ]:
-        print(made.ratio(f"{ours} / {bare}", times[ours], times[bare]))
+        print(cifar_runs.ratio(f"{own_value} / {bare}", times[own_value], times[bare]))
     _share_of_the_machine(options, times["kdpipe, table"])
 
 
@@ -87,7 +87,7 @@ def _bare(options, teacher: bool) -> float:
         memory_format=layout
     )
     big.eval()
-    x = torch.randn(BATCH, *made.SHAPE).contiguous(memory_format=layout)
+    x = torch.randn(BATCH, *cifar_runs.SHAPE).contiguous(memory_format=layout)
     y = torch.randint(10, (BATCH,))
     started = time.perf_counter()
     for _ in range(EPOCHS * options.images // BATCH):
@@ -96,7 +96,7 @@ def _bare(options, teacher: bool) -> float:
                 big(x)
         student.zero_grad()
         F.cross_entropy(student(x), y).backward()
-    return made.since(started) / EPOCHS
+    return cifar_runs.since(started) / EPOCHS
 
 
 def _share_of_the_machine(options, seconds: list[float]) -> None:
@@ -105,8 +105,10 @@ def _share_of_the_machine(options, seconds: list[float]) -> None:
     started = time.perf_counter()
     for _ in range(5):
         torch.matmul(a, a)
-    peak = 5 * 2048**3 / made.since(started)
-    cost = registry.compute_cost(options.student, made.SHAPE, made.CLASSES).multiply_adds
+    peak = 5 * 2048**3 / cifar_runs.since(started)
+    cost = registry.compute_cost(
+        options.student, cifar_runs.SHAPE, cifar_runs.CLASSES
+    ).multiply_adds
     rate = 3 * cost * options.images / statistics.median(seconds)
     print(
         f"the student's step does {rate:.2e} multiply-adds a second, {100 * rate / peak:.0f} % of "
@@ -115,7 +117,7 @@ def _share_of_the_machine(options, seconds: list[float]) -> None:
 
 
 def _runs(options, way: str) -> tuple[Run, Run]:
-    return made.runs(
+    return cifar_runs.runs(
         options.teacher,
         options.student,
         options.images,

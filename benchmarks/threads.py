@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import made
+import cifar_runs
 
 from kdpipe.config import load
 from kdpipe.data import splits
@@ -46,7 +46,7 @@ def main() -> None:
                 f"{network} at {shape[1]} x {shape[2]}: two runs of one thread "
                 f"{statistics.median(times['one']):.0f} images/s, one run of two "
                 f"{statistics.median(times['two']):.0f}; "
-                + made.ratio("the first is faster by", times["one"], times["two"]),
+                + cifar_runs.ratio("the first is faster by", times["one"], times["two"]),
                 flush=True,
             )
 
@@ -69,8 +69,8 @@ def _rate(runs: int, name: str, network: str, images: int, threads: int) -> floa
 
 
 def _job(name: str, network: str, images: int, threads: int) -> None:
-    split = made.split(images, shape=SETS[name])
-    splits.load_split = lambda spec, place: split
+    split = cifar_runs.split(images, shape=SETS[name])
+    splits.load_split = lambda spec, results_store: split
     study = {
         "study": "bench",
         "seeds": [0],
@@ -89,11 +89,11 @@ def _job(name: str, network: str, images: int, threads: int) -> None:
     }
     run = next(iter(planner.build_plan(load.validate_study(study, "the benchmark")).runs.values()))
     with tempfile.TemporaryDirectory() as folder:
-        place = store.Store(Path(folder))
-        made.train(run, place)
+        results_store = store.Store(Path(folder))
+        cifar_runs.train(run, results_store)
         print("ready", flush=True)
         sys.stdin.readline()
-        print(images / made.train(run, place))
+        print(images / cifar_runs.train(run, results_store))
 
 
 if __name__ == "__main__":

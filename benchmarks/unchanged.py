@@ -64,8 +64,8 @@ def main() -> int:
         )
     kdpipe = str(args.kdpipe.absolute())
     readers = {"plans": read_plans, "published": render_published, "bytes": train_studies}
-    wanted = [args.only] if args.only else PARTS
-    args.file.write_text(json.dumps({part: readers[part](kdpipe) for part in wanted}, indent=1))
+    expected = [args.only] if args.only else PARTS
+    args.file.write_text(json.dumps({part: readers[part](kdpipe) for part in expected}, indent=1))
     return 0
 
 
@@ -75,11 +75,11 @@ def read_plans(kdpipe: str) -> dict[str, dict]:
     for study in list_studies():
         with tempfile.TemporaryDirectory() as folder:
             command = [kdpipe, "plan", str(study), "--json", "--results", folder]
-            done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-        if done.returncode:  # a study of data that are not here says so, in the same words
-            plans[study.name] = {"refused": done.stderr.replace(str(ROOT), "")}
+            process = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+        if process.returncode:  # a study of data that are not here says so, in the same words
+            plans[study.name] = {"refused": process.stderr.replace(str(ROOT), "")}
             continue
-        plan = json.loads(done.stdout)
+        plan = json.loads(process.stdout)
         runs = {run["name"]: digest(json.dumps(run, sort_keys=True)) for run in plan.pop("runs")}
         plans[study.name] = runs | {"the rest": digest(json.dumps(plan, sort_keys=True))}
     return plans

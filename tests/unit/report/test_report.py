@@ -27,7 +27,7 @@ from kdpipe.cli.main import main
 from kdpipe.errors import StoreError
 from kdpipe.models import registry
 from kdpipe.plan.nodes import Plan
-from kdpipe.report import fingerprint, terminal_summary
+from kdpipe.report import fingerprint, render, terminal_summary
 from kdpipe.report.builtin_tables import a_or_b
 from kdpipe.report.figure import load_figures
 from kdpipe.report.format import escape_markdown
@@ -111,6 +111,7 @@ def test_a_disk_that_is_full_leaves_the_report_that_is_there(
     rendered, tmp_path, monkeypatch, full_at
 ):
     _, result, store = rendered
+    monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])  # they take longest
     folder = render_report(result, store, tmp_path / "made")
     for path in (folder / "results.csv", folder / "tables/chains.csv"):
         path.write_text("an earlier one")

@@ -5,7 +5,7 @@ turns, each in an empty folder; core-seconds are of all processes, as the kernel
 share of training is what the records say of the time that all cores were there for. On a machine
 that has nothing else to do:
 
-    python benchmarks/preloaded.py [STUDY.yaml] [ROUNDS]
+    python benchmarks/forkserver.py [STUDY.yaml] [ROUNDS]
 """
 
 import json
@@ -26,20 +26,18 @@ ROOT = Path(__file__).parent.parent
 def main() -> None:
     study = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "config.yaml"
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    found: dict[str, list[tuple[float, float, float]]] = {"plain": [], "forked": []}
+    rows: dict[str, list[tuple[float, float, float]]] = {"plain": [], "forked": []}
     for number in range(rounds):
         for kind in ("plain", "forked") if number % 2 else ("forked", "plain"):
             wall, cores, training = one(study, kind == "forked")
-            found[kind].append((wall, cores, training))
+            rows[kind].append((wall, cores, training))
             print(
                 f"{kind}: {wall:.0f} s, {cores:.0f} core-seconds of work, {training:.0f} s of "
                 f"training ({training / (wall * estimate.count_cores()):.0%} of the cores' time)",
                 flush=True,
             )
     for column, what in ((0, "seconds"), (1, "core-seconds")):
-        ratios = [
-            p[column] / f[column] for p, f in zip(found["plain"], found["forked"], strict=True)
-        ]
+        ratios = [p[column] / f[column] for p, f in zip(rows["plain"], rows["forked"], strict=True)]
         print(
             f"{what}, plain / forked: {statistics.median(ratios):.2f} "
             f"({min(ratios):.2f} to {max(ratios):.2f}), n {rounds}"
@@ -60,12 +58,12 @@ def one(study: Path, forked: bool) -> tuple[float, float, float]:
             command += ["--configfile", str(study)]
         before = _used()
         began = time.monotonic()
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", REAPER, *command], cwd=folder, capture_output=True, text=True
         )
         wall = time.monotonic() - began
-        if done.returncode:
-            sys.exit(done.stderr)
+        if process.returncode:
+            sys.exit(process.stderr)
         records = Path(folder).glob("results/runs/*/record.json")
         training = sum(json.loads(p.read_text())["seconds"]["training"] for p in records)
         return wall, _used() - before, training

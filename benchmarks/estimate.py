@@ -4,7 +4,7 @@ Measures this machine anew, takes the price that `kdpipe plan --measure` tells, 
 `kdpipe run` in an empty folder, and compares seconds from start to end, core-hours, and the most
 bytes on the disk. On a machine that has nothing else to do:
 
-    python benchmarks/price.py [STUDY.yaml] [ROUNDS]
+    python benchmarks/estimate.py [STUDY.yaml] [ROUNDS]
 """
 
 import os
@@ -33,33 +33,34 @@ def main() -> None:
 
 def one(study: Path, folder: Path) -> str:
     """One round, in an empty folder."""
-    made = planner.build_plan(load.load_study(study))
-    states = status.get_plan_status(made, Store(folder / "results"))
+    plan = planner.build_plan(load.load_study(study))
+    states = status.get_plan_status(plan, Store(folder / "results"))
     began = time.monotonic()
     machine_benchmark.measure_speeds(
-        made, machine_benchmark.find_unmeasured(made, made.runs, "cpu"), "cpu"
+        plan, machine_benchmark.find_unmeasured(plan, plan.runs, "cpu"), "cpu"
     )
     measured = time.monotonic() - began
-    found = estimate.build_cost_model(made, "cpu", {})
-    total = found.estimate_total(list(states), estimate.count_cores())
+    cost_model = estimate.build_cost_model(plan, "cpu", {})
+    total = cost_model.estimate_total(list(states), estimate.count_cores())
     assert total.seconds is not None
     most, watching = [0], threading.Event()
     watcher = threading.Thread(target=_watch, args=(folder / "results", most, watching))
     watcher.start()
     began = time.monotonic()
     command = [sys.executable, "-m", "kdpipe", "run", str(study)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     took = time.monotonic() - began
     watching.set()
     watcher.join()
-    if done.returncode:
-        sys.exit(done.stderr)
-    told = estimate.format_range(total.seconds, total.width)
-    said_at_end = done.stderr.strip().splitlines()[-1]
+    if process.returncode:
+        sys.exit(process.stderr)
+    report = estimate.format_range(total.seconds, total.width)
+    last_line = process.stderr.strip().splitlines()[-1]
     return (
-        f"told {told} ({total.seconds:.0f} s), took {took:.0f} s: {took / total.seconds - 1:+.0%}; "
-        f"core-hours told {total.schedule.core_seconds / 3600:.2f}, at the end: {said_at_end}; "
-        f"disk told {estimate.estimate_peak_disk(made, total, states) / 1e6:.1f} MB, most seen "
+        f"told {report} ({total.seconds:.0f} s), took {took:.0f} s: "
+        f"{took / total.seconds - 1:+.0%}; "
+        f"core-hours told {total.schedule.core_seconds / 3600:.2f}, at the end: {last_line}; "
+        f"disk told {estimate.estimate_peak_disk(plan, total, states) / 1e6:.1f} MB, most seen "
         f"{most[0] / 1e6:.1f} MB; measuring took {measured:.0f} s"
     )
 

@@ -61,18 +61,18 @@ def runs(
         },
         "the benchmark",
     )
-    made = planner.build_plan(study)
-    return made.cells[0].teacher.members[0][0], made.cells[0].run
+    plan = planner.build_plan(study)
+    return plan.cells[0].teacher.members[0][0], plan.cells[0].run
 
 
-def train(run: Run, place: store.Store) -> float:
+def train(run: Run, results_store: store.Store) -> float:
     """Seconds an epoch of the real training: state saved, curve noted, test read at the end."""
-    folder = place.run(run.name)
+    folder = results_store.run(run.name)
     for path in [*folder.glob("*"), *folder.glob(".*")]:
         if path.is_file():
             path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    result = loop.train(run.spec, run.digest, folder, [], run.epochs, place)
+    result = loop.train(run.spec, run.digest, folder, [], run.epochs, results_store)
     return result.training_seconds / run.epochs
 
 
