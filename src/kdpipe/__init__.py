@@ -1,4 +1,4 @@
-"""kdpipe: which teacher, stopped when, distilled how, gives the best small model?"""
+"""Plan, run and report studies of distillation: which teacher, stopped when, distilled how."""
 
 from importlib import import_module
 from typing import Any
@@ -7,8 +7,8 @@ __version__ = "0.1.0"
 
 
 def load(export: Any, model: str | None = None, threads: int = 1) -> Any:
-    """What answers for an export: `kdpipe.load(FOLDER)(image)`; see `shipping.classifier.load`.
+    """Load an exported model: `kdpipe.load(FOLDER)(image)`.
 
-    It stands above this face of the package, so it is found by its name, and only when asked for.
+    See `kdpipe.export.classifier.load_classifier`, which is imported only when this is called.
     """
     return import_module("kdpipe.export.classifier").load_classifier(export, model, threads)

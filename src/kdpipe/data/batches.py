@@ -59,6 +59,7 @@ class ImageBatches:
         self.columns = torch.arange(self.width, device=device)[None]
 
     def __len__(self) -> int:
+        """Return the number of images."""
         return len(self.padded)
 
     def batch(self, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:

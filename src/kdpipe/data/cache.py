@@ -75,6 +75,7 @@ class ImageFiles:
     is_custom: bool
 
     def __len__(self) -> int:
+        """Return the number of files."""
         return len(self.indices)
 
     def open_index(self) -> tuple[np.ndarray, np.ndarray]:

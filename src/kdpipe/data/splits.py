@@ -40,6 +40,7 @@ class Subset:
     labels: np.ndarray
 
     def __len__(self) -> int:
+        """Return the number of labeled images."""
         return len(self.labels)
 
 

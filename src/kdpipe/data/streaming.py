@@ -149,6 +149,7 @@ class StreamedBatches:
         self.scale, self.shift = compute_scale_and_shift(mean, std, device)
 
     def __len__(self) -> int:
+        """Return the number of images."""
         return len(self.files)
 
     def batches(

@@ -42,6 +42,7 @@ class ExportBudget:
     max_bytes: int | None = None
 
     def __bool__(self) -> bool:
+        """Return whether the budget limits anything."""
         return self.max_milliseconds is not None or self.max_bytes is not None
 
     def fits(self, size: int, milliseconds: float) -> bool:
@@ -50,6 +51,7 @@ class ExportBudget:
         return not is_slow and (self.max_bytes is None or size <= self.max_bytes)
 
     def __str__(self) -> str:
+        """Return the limits in words."""
         limits = (
             [f"one image within {self.max_milliseconds:g} ms"]
             if self.max_milliseconds is not None
@@ -84,6 +86,7 @@ class ExportFile:
     milliseconds: float
 
     def __str__(self) -> str:
+        """Return error, size and latency in words."""
         return (
             f"validation error {self.error:.2f} %, {self.size:,} bytes, {self.milliseconds:.3g} ms "
             "for one image"

@@ -46,6 +46,7 @@ class StudyModels:
     starts: Mapping[str, InitFrom] = field(default_factory=dict)
 
     def __contains__(self, name: object) -> bool:
+        """Return whether a study can name this network."""
         return name in self.starts or name in self.custom or registry.is_model_name(str(name))
 
     def resolve_name(self, name: str) -> str:

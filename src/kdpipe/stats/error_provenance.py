@@ -68,26 +68,32 @@ class ErrorWithProvenance(float):
         return ErrorWithProvenance(float(self) * factor, parts, self.constant * factor)
 
     def __add__(self, other):
+        """Return the sum, with its provenance if the other error has one."""
         return self._add_scaled(other, 1)
 
     __radd__ = __add__
 
     def __sub__(self, other):
+        """Return the difference, with its provenance if the other error has one."""
         return self._add_scaled(other, -1)
 
     def __rsub__(self, other):
+        """Return the other error minus this one."""
         return self._scale(-1)._add_scaled(other, 1)
 
     def __neg__(self):
+        """Return the negated error with its provenance."""
         return self._scale(-1)
 
     def __mul__(self, other):
+        """Return the product, with its provenance if the factor is a constant."""
         has_provenance = isinstance(other, ErrorWithProvenance)
         return float(self) * float(other) if has_provenance else self._scale(float(other))
 
     __rmul__ = __mul__
 
     def __truediv__(self, other):
+        """Return the quotient, with its provenance if the divisor is a constant."""
         has_provenance = isinstance(other, ErrorWithProvenance)
         return float(self) / float(other) if has_provenance else self._scale(1 / float(other))
 

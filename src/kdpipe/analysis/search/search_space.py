@@ -19,6 +19,7 @@ class ArmKey(NamedTuple):
     generation: int
 
     def __str__(self) -> str:
+        """Return the arm in words, as the messages of a search name it."""
         stop = "" if self.stop == "full" else f" at {self.stop}"
         via = f" through {self.via}" if self.via else ""
         generation = f", generation {self.generation}" if self.generation > 1 else ""

@@ -309,6 +309,7 @@ class Round:
     why: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        """Return the phase and its seeds in words."""
         seeds = "seed" if len(self.seeds) == 1 else "seeds"
         return f"{self.phase}, {seeds} {', '.join(map(str, self.seeds))}"
 

@@ -43,6 +43,7 @@ class DeterministicRng(TorchDispatchMode):
         self.n_draws = self.n_drawn = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+        """Call an operation of torch, or its deterministic replacement if it draws at random."""
         kwargs = kwargs or {}
         replacement = _REPLACEMENTS.get(func.overloadpacket.__name__)
         if replacement is None:

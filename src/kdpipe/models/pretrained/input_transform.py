@@ -75,6 +75,7 @@ class InputSpec:
         )
 
     def __str__(self) -> str:
+        """Return the images that the network takes in words."""
         channels, height, width = self.shape
         if self.mean is None or self.std is None:
             text = "as the students are"

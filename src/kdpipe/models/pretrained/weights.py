@@ -226,6 +226,7 @@ class InitReport(NamedTuple):
     frozen: int
 
     def __str__(self) -> str:
+        """Return what was loaded, is new and is frozen in words."""
         new = f"new, at random: {', '.join(self.new)}" if self.new else "nothing is new"
         frozen = f"; {self.frozen:,} frozen" if self.frozen else ""
         return f"{self.taken:,} arrays taken over, {new}{frozen}"
