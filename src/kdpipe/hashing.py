@@ -13,7 +13,9 @@ others.
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from kdpipe.json_types import JsonObject
 
 if TYPE_CHECKING:
     from kdpipe.runs.spec import RunSpec, SpecPart
@@ -59,7 +61,7 @@ NEUTRAL_VALUES: dict[str, object] = {
 }
 
 
-def canonical_json(spec: "dict | SpecPart") -> str:
+def canonical_json(spec: "JsonObject | SpecPart") -> str:
     """Return the text that is hashed.
 
     Raises
@@ -71,12 +73,12 @@ def canonical_json(spec: "dict | SpecPart") -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def hash_spec(spec: "dict | SpecPart") -> str:
+def hash_spec(spec: "JsonObject | SpecPart") -> str:
     """Return the SHA-256 of the canonical spec, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(spec).encode()).hexdigest()
 
 
-def add_checksum(card: dict) -> dict:
+def add_checksum(card: JsonObject) -> JsonObject:
     """Return the content of a card with the SHA-256 of its JSON under the key `seal`.
 
     A number that was changed by hand is noticed by it before there is a result to compare.
@@ -121,7 +123,7 @@ def is_neutral(key: str, value: object) -> bool:
     return key in NEUTRAL_VALUES and value == NEUTRAL_VALUES[key]
 
 
-def drop_neutral(value):
+def drop_neutral(value: Any) -> Any:
     """Return a JSON value without the keys that are at their neutral value, at any depth."""
     # Called for each of a plan's thousands of specs, so only containers are recursed into.
     if isinstance(value, dict):

@@ -7,13 +7,14 @@ import difflib
 import itertools
 import textwrap
 from collections import Counter
+from collections.abc import Iterable
 
 # Names that a misspelt one is compared with: more would take minutes in a hostile file.
 MAX_COMPARED_NAMES = 200
 MAX_LINE_LENGTH = 300  # characters of a message from another program
 
 
-def did_you_mean(word: object, known_names) -> str:
+def did_you_mean(word: object, known_names: Iterable[object]) -> str:
     """Return `; did you mean X?` with the nearest name, or an empty text if none is near.
 
     A slip of the finger is seldom in the first letter, so a name that begins otherwise must be
@@ -39,14 +40,14 @@ def did_you_mean(word: object, known_names) -> str:
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
-def join_names(names) -> str:
+def join_names(names: Iterable[object]) -> str:
     """Return names as a comma-separated list, of many the first twenty; `none` of none."""
     names = list(names)
     more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
     return ", ".join(map(str, names[:20])) + more or "none"
 
 
-def dotted_path(location) -> str:
+def dotted_path(location: Iterable[object]) -> str:
     """Return a location such as (experiments, 0, methods) as experiments[0].methods."""
     text = ""
     for part in location:
@@ -84,7 +85,7 @@ def format_value(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def find_duplicates(values: list) -> list[str]:
+def find_duplicates(values: Iterable[object]) -> list[str]:
     """Return the values that occur more than once, formatted for a message."""
     counts = Counter(value if isinstance(value, str) else format_value(value) for value in values)
     return [value for value in counts if counts[value] > 1]

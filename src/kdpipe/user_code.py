@@ -159,7 +159,7 @@ def format_user_error(error: BaseException, code: Path | None = None) -> str:
     return f"{text} ({user_frames[-1].filename}, line {user_frames[-1].lineno})"
 
 
-def get_rng_states() -> tuple:
+def get_rng_states() -> tuple[Any, ...]:
     """Return the states of torch's, Python's and NumPy's generators; that of torch comes first."""
     import numpy as np
     import torch

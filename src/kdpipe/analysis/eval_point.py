@@ -15,6 +15,7 @@ that were made since they keep it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -264,6 +265,6 @@ def _read_finished_record(folder: Path, digest: str) -> dict | None:
     return record if record and record["status"] == "done" else None
 
 
-def pack_error_mask(error_mask: np.ndarray) -> dict:
+def pack_error_mask(error_mask: np.ndarray) -> dict[str, Any]:
     """Return which images are wrong as an archive stores it."""
     return {"images": len(error_mask), "wrong": np.packbits(error_mask).tobytes().hex()}

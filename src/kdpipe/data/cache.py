@@ -36,6 +36,7 @@ from kdpipe.data.arrays import (
 from kdpipe.data.cards import DatasetCard
 from kdpipe.data.imagefolder import class_folders, reader
 from kdpipe.errors import DataError
+from kdpipe.json_types import JsonObject, is_object
 from kdpipe.runs import store
 from kdpipe.runs.files import write_json, write_npy
 from kdpipe.runs.spec import DataSpec
@@ -382,11 +383,11 @@ def _find_statistics_mismatches(card: cards.DatasetCard, arrays: Arrays, path: P
     return errors
 
 
-def read_notes(folder: Path) -> dict:
+def read_notes(folder: Path) -> JsonObject:
     """Return the content of the card file of prepared arrays; empty where it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
         content = json.loads((folder / "card.json").read_bytes())
-        return content if isinstance(content, dict) else {}
+        return content if is_object(content) else {}
     return {}
 
 

@@ -24,7 +24,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
@@ -337,7 +337,7 @@ def read_card(path: Path, data_path: str | None = None) -> DatasetCard:
         ) from None
 
 
-def seal_card(card: DatasetCard) -> dict:
+def seal_card(card: DatasetCard) -> dict[str, Any]:
     """Return the content of the file of a card, with its checksum."""
     return hashing.add_checksum(dataclasses.asdict(card))
 

@@ -3,7 +3,7 @@
 The keys of an augmentation are in its file in `augmentations/`; here they are combined.
 """
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -85,7 +85,17 @@ _SECTIONS = [augmentation.keys for augmentation in views.load_augmentations().va
 AUGMENTATION_KEYS = tuple(key for section in _SECTIONS for key in section.model_fields)
 
 
-# The fields of the last base come first: those of the subset, then those of the augmentations in
-# their order.
-class DataConfig(*reversed(_SECTIONS), DataSubset):
+if TYPE_CHECKING:  # the bases are discovered: to a type checker their keys are of any type
+
+    class _AllKeys(DataSubset):
+        def __getattr__(self, key: str) -> Any: ...
+
+else:
+    # The fields of the last base come first: those of the subset, then those of the augmentations
+    # in their order.
+    class _AllKeys(*reversed(_SECTIONS), DataSubset):
+        pass
+
+
+class DataConfig(_AllKeys):
     """The data set, which of its images a study uses, and how an image is augmented."""

@@ -21,6 +21,7 @@ import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from kdpipe import hashing
 from kdpipe.errors import KdpipeError
@@ -33,7 +34,7 @@ CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
 
 
-def read_export_config(folder: Path) -> dict:
+def read_export_config(folder: Path) -> dict[str, Any]:
     """Read the config of an export.
 
     Raises
