@@ -5,11 +5,14 @@ records, tables and figures know no term by name, only the fields of `LossTerm`.
 inside a term's functions, since the plan reads terms and imports no torch.
 """
 
+# torch leaves some of its functions partly without types.
+# pyright: reportUnknownMemberType=false
+
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 from pydantic import Field
 
@@ -46,7 +49,7 @@ class ModelOutput(NamedTuple):
     embedding: "Tensor | None" = None
 
 
-def always_fp32(keys: dict) -> bool:
+def always_fp32(keys: dict[str, Any]) -> bool:
     """Keep the teacher's logits in single precision, whatever the keys."""
     return True
 
@@ -111,17 +114,24 @@ class LossTerm:
     labelled: bool = True
     is_batch_dependent: bool = False
     metric: str | None = None
-    needs_fp32: Callable[[dict], bool] = always_fp32
+    needs_fp32: Callable[[dict[str, Any]], bool] = always_fp32
     warmup: str | None = None
     images: int = 1
     classes: int = 1
     min_batch_size: Callable[[Shapes], int] = lambda shapes: 1
-    check_shapes: Callable[[str, Shapes, str, Shapes], str | None] = lambda *_: None
+    check_shapes: Callable[[str, Shapes, str, Shapes], str | None] = (
+        lambda teacher, teacher_shapes, student, student_shapes: None
+    )
     learnt: Callable[..., Any] | None = None
     is_in_every_report: bool = False
 
     def compute(
-        self, student: ModelOutput, teacher: ModelOutput, labels: Any, keys: dict, *module: Any
+        self,
+        student: ModelOutput,
+        teacher: ModelOutput,
+        labels: Any,
+        keys: dict[str, Any],
+        *module: Any,
     ) -> Any:
         """Return the loss of a batch, without its weight.
 
@@ -178,5 +188,5 @@ def l2_normalize(x: "Tensor") -> "Tensor":
     """
     import torch
 
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    norm = cast("Tensor", torch.linalg.vector_norm(x, dim=-1, keepdim=True))
     return x / norm.masked_fill(norm < MIN_NORM, torch.inf)

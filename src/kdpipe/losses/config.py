@@ -5,7 +5,7 @@
 
 import functools
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     Field,
@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from kdpipe import registry
+from kdpipe.json_types import is_object
 from kdpipe.losses.base import LossTerm
 from kdpipe.pydantic_base import DOTTED_PATTERN, StrictModel
 
@@ -38,7 +39,7 @@ def load_terms() -> dict[str, LossTerm]:
     return {KD_TERM: by_name[KD_TERM]} | by_name
 
 
-def _has_other_term(keys: dict) -> bool:
+def _has_other_term(keys: dict[str, Any]) -> bool:
     """Return whether a method names a term other than KD; its keys need not be valid."""
     weights = [keys.get(f"{name}_weight") for name in load_terms() if name != KD_TERM]
     is_weighted = any(isinstance(weight, int | float) and weight > 0 for weight in weights)
@@ -100,19 +101,21 @@ class MethodConfig(StrictModel):
         1.0, description="the weight of the term of one's own"
     )
     term_keys: dict[str, bool | int | float | str] = Field(
-        default_factory=dict, description="the keys of that term", examples=[{"power": 2}]
+        default_factory=dict[str, bool | int | float | str],
+        description="the keys of that term",
+        examples=[{"power": 2}],
     )
 
     @model_validator(mode="before")
     @classmethod
     def _default_kd_weight(cls, values: Any) -> Any:
         """Give a method that names another term CE at weight 1, and KD only if it names it too."""
-        if isinstance(values, dict) and _has_other_term(values):
+        if is_object(values) and _has_other_term(values):
             return DEFAULTS_WITH_OTHER_TERM | values
         return values
 
     @model_serializer(mode="wrap")
-    def _serialize_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict:
+    def _serialize_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Write what `_default_kd_weight` decided, which differs from the fields' defaults."""
         data = serialize(self)
         if _has_other_term(vars(self)):
@@ -166,9 +169,12 @@ class MethodConfig(StrictModel):
         return self
 
 
-# The last of the bases gives the first fields.
-Method = create_model(
-    "Method",
-    __doc__=MethodConfig.__doc__,
-    __base__=(MethodConfig, *(term.keys for term in reversed(load_terms().values()))),
-)
+if TYPE_CHECKING:  # the bases are discovered: the keys of terms are read by name
+    Method = MethodConfig
+else:
+    # The last of the bases gives the first fields.
+    Method = create_model(
+        "Method",
+        __doc__=MethodConfig.__doc__,
+        __base__=(MethodConfig, *(term.keys for term in reversed(load_terms().values()))),
+    )

@@ -10,7 +10,10 @@ the last images of a split are evaluated. The authors' settings are beta = gamma
 weight of 2 for CIFAR, T 1 for ImageNet.
 """
 
-from typing import TYPE_CHECKING
+# torch leaves some of its functions partly without types.
+# pyright: reportUnknownMemberType=false
+
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import Field
 
@@ -80,10 +83,11 @@ def _correlation(a: "Tensor", b: "Tensor") -> "Tensor":
     # Not left to the 1e-8: a student whose outputs are still constant would have a gradient of 1e8.
     a = torch.where(varies, a - a.mean(1, keepdim=True), 0.0)
     b = b - b.mean(1, keepdim=True)
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-8)
+    a_norm, b_norm = cast("Tensor", a.norm(dim=1)), cast("Tensor", b.norm(dim=1))
+    return (a * b).sum(1) / (a_norm * b_norm + 1e-8)
 
 
-def _loss(student: ModelOutput, teacher: ModelOutput, keys: dict) -> "Tensor":
+def _loss(student: ModelOutput, teacher: ModelOutput, keys: dict[str, Any]) -> "Tensor":
     """Return the term of a run."""
     return dist(
         student.logits,

@@ -11,7 +11,7 @@ resnet8x4), 6 (WRN-40-2) or 2 (resnet56 -> resnet20), with a warm-up of 20 of 24
 ImageNet T 1 and beta 0.5.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -92,7 +92,9 @@ def dkd(
     return temperature**2 * (alpha * target + beta * rest)
 
 
-def _loss(student: ModelOutput, teacher: ModelOutput, labels: "Tensor", keys: dict) -> "Tensor":
+def _loss(
+    student: ModelOutput, teacher: ModelOutput, labels: "Tensor", keys: dict[str, Any]
+) -> "Tensor":
     """Return the term of a run."""
     return dkd(
         student.logits,

@@ -8,7 +8,7 @@ in one stage, as it is done here (RepDistiller, `models/util.py`); a convolution
 that weight within the first steps. The middle of three groups is the second.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field
 
@@ -17,7 +17,10 @@ from kdpipe.losses.base import LossTerm, ModelOutput, Shapes, to_float32
 from kdpipe.pydantic_base import StrictModel
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+
+T = TypeVar("T")
 
 
 class FitNetConfig(StrictModel):
@@ -57,18 +60,20 @@ def fitnet(student: "Tensor", teacher: "Tensor") -> "Tensor":
     return (to_float32(student) - to_float32(teacher).detach()).pow(2).mean()
 
 
-def _middle_group(groups: list):
+def _middle_group(groups: list[T]) -> T:
     """Return the middle one, of an even number the second of the two."""
     return groups[len(groups) // 2]
 
 
-def _loss(student: ModelOutput, teacher: ModelOutput, regressor) -> "Tensor":
+def _loss(student: ModelOutput, teacher: ModelOutput, regressor: "nn.Module") -> "Tensor":
     """Return the term of a run."""
     regressed = regressor(to_float32(_middle_group(student.groups)))
     return fitnet(regressed, _middle_group(teacher.groups))
 
 
-def _make_regressor(student: ModelOutput, teacher: ModelOutput, keys: dict):
+def _make_regressor(
+    student: ModelOutput, teacher: ModelOutput, keys: dict[str, Any]
+) -> "nn.Module":
     """Return the regressor from the student's channels to the teacher's."""
     from torch import nn
 

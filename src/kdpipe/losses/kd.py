@@ -5,7 +5,7 @@ paper prints a cross-entropy in place of KL: the gradient is the same, and the v
 Table 3 are only possible for KL.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -65,7 +65,7 @@ def kd(
     return temperature**2 * kl  # T^2 keeps the gradient's size when the temperature changes
 
 
-def _loss(student: ModelOutput, teacher: ModelOutput, keys: dict) -> "Tensor":
+def _loss(student: ModelOutput, teacher: ModelOutput, keys: dict[str, Any]) -> "Tensor":
     """Return the term of a run."""
     return kd(student.logits, teacher.logits, temperature=keys["temperature"])
 

@@ -29,12 +29,14 @@ class ActiveTerm:
     name: str
     part: str
     weight: float
-    keys: dict
+    keys: dict[str, Any]
     needs: str
     term: LossTerm | None
 
 
-def build_method_spec(method: MethodConfig, epochs: int, card: TermCard | None = None) -> dict:
+def build_method_spec(
+    method: MethodConfig, epochs: int, card: TermCard | None = None
+) -> dict[str, Any]:
     """Return the `method` of a run's spec.
 
     Parameters
@@ -48,7 +50,7 @@ def build_method_spec(method: MethodConfig, epochs: int, card: TermCard | None =
     stop_epoch = None if method.stop_epoch is None else resolve_epochs(method.stop_epoch, epochs)
     is_stopped = stop_epoch is not None and stop_epoch < epochs
     weight_after_stop = 1.0 if method.ce_weight_after_stop is None else method.ce_weight_after_stop
-    spec = {
+    spec: dict[str, Any] = {
         "loss": KD_TERM,
         "revision": load_terms()[KD_TERM].revision,
         "ce_weight": method.ce_weight,
@@ -83,7 +85,7 @@ def resolve_epochs(epochs_or_share: float, epochs: int) -> int:
 
 def active_terms(method: Mapping[str, Any]) -> list[ActiveTerm]:
     """Return the terms of a spec's `method` in the order of the sum: KD, at weight 0 too, first."""
-    entries = []
+    entries: list[ActiveTerm] = []
     for name, term in load_terms().items():
         if weight := method.get(f"{name}_weight", 0.0) or name == KD_TERM:
             keys = {key: method[key] for key in term.keys.model_fields}
@@ -105,7 +107,7 @@ def active_terms(method: Mapping[str, Any]) -> list[ActiveTerm]:
 
 def required_features(method: Mapping[str, Any]) -> frozenset[str]:
     """Return what the terms of a spec's `method` look at beside logits: groups, embedding."""
-    return frozenset().union(
+    return frozenset[str]().union(
         *(parse_needs(entry.needs) for entry in active_terms(method) if entry.weight)
     )
 

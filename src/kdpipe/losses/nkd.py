@@ -7,7 +7,7 @@ cross-entropy: its minimum is not 0. The authors' settings are gamma 3.5 and T 3
 gamma 1.5 and T 1 for ImageNet.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -74,7 +74,9 @@ def nkd(
     return -target - gamma * temperature**2 * rest
 
 
-def _loss(student: ModelOutput, teacher: ModelOutput, labels: "Tensor", keys: dict) -> "Tensor":
+def _loss(
+    student: ModelOutput, teacher: ModelOutput, labels: "Tensor", keys: dict[str, Any]
+) -> "Tensor":
     """Return the term of a run."""
     return nkd(
         student.logits,

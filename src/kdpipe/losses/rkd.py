@@ -6,7 +6,10 @@ cosines that two images make as seen from a third. Means are over all B^2 and B^
 an image with itself included, as in the authors' code. The authors' weight is 1, with CE at 1.
 """
 
-from typing import TYPE_CHECKING
+# torch leaves some of its functions partly without types.
+# pyright: reportUnknownMemberType=false
+
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import Field
 
@@ -74,7 +77,7 @@ def _distances(differences: "Tensor") -> "Tensor":
     """Return the lengths in units of their mean over pairs of two images: (B, B)."""
     import torch
 
-    length = torch.linalg.vector_norm(differences, dim=2)
+    length = cast("Tensor", torch.linalg.vector_norm(differences, dim=2))
     pairs = len(length) * (len(length) - 1)
     return length / (length.sum() / max(1, pairs)).clamp(min=MIN_NORM)
 
@@ -85,7 +88,7 @@ def _angles(differences: "Tensor") -> "Tensor":
     return directions @ directions.mT
 
 
-def _loss(student: ModelOutput, teacher: ModelOutput, keys: dict) -> "Tensor":
+def _loss(student: ModelOutput, teacher: ModelOutput, keys: dict[str, Any]) -> "Tensor":
     """Return the term of a run."""
     assert student.embedding is not None and teacher.embedding is not None
     return rkd(

@@ -11,7 +11,7 @@ authors' settings for CIFAR-100 are alpha 1, beta 8, a 1 and T 4, with a warm-up
 epochs.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -105,7 +105,9 @@ def rld(
     return alpha * alpha_temperature**2 * confidence_loss + beta * temperature**2 * masked_loss
 
 
-def _loss(student: ModelOutput, teacher: ModelOutput, labels: "Tensor", keys: dict) -> "Tensor":
+def _loss(
+    student: ModelOutput, teacher: ModelOutput, labels: "Tensor", keys: dict[str, Any]
+) -> "Tensor":
     """Return the term of a run."""
     return rld(
         student.logits,

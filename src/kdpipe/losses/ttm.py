@@ -7,7 +7,7 @@ t is the teacher's probabilities to the power of gamma, made to sum to 1: its so
 is large: 45 with gamma 0.1 in the authors' example.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -56,7 +56,7 @@ def ttm(
     return kl_divergence(F.log_softmax(student, dim=1), F.log_softmax(gamma * teacher, dim=1))
 
 
-def _loss(student: ModelOutput, teacher: ModelOutput, keys: dict) -> "Tensor":
+def _loss(student: ModelOutput, teacher: ModelOutput, keys: dict[str, Any]) -> "Tensor":
     """Return the term of a run."""
     return ttm(student.logits, teacher.logits, gamma=keys["ttm_gamma"])
 

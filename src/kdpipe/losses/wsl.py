@@ -8,7 +8,7 @@ teacher with the label, at T = 1, and no gradient runs through w. A cross-entrop
 not 0. The authors' settings are T 4 and a weight of 2.25 for CIFAR-100, T 2 and 2.5 for ImageNet.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -67,7 +67,9 @@ def wsl(
     return temperature**2 * (weight * soft).mean()
 
 
-def _loss(student: ModelOutput, teacher: ModelOutput, labels: "Tensor", keys: dict) -> "Tensor":
+def _loss(
+    student: ModelOutput, teacher: ModelOutput, labels: "Tensor", keys: dict[str, Any]
+) -> "Tensor":
     """Return the term of a run."""
     return wsl(student.logits, teacher.logits, labels, temperature=keys["wsl_temperature"])
 

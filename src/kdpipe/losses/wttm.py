@@ -8,7 +8,7 @@ for one that knows nothing, so its weight is not TTM's. The one example of the a
 0.2 and a weight of 4, beside another method.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -64,7 +64,7 @@ def wttm(
     return (powers.exp().sum(1) * kl.sum(1)).mean()
 
 
-def _loss(student: ModelOutput, teacher: ModelOutput, keys: dict) -> "Tensor":
+def _loss(student: ModelOutput, teacher: ModelOutput, keys: dict[str, Any]) -> "Tensor":
     """Return the term of a run."""
     return wttm(student.logits, teacher.logits, gamma=keys["wttm_gamma"])
 

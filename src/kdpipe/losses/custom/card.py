@@ -59,15 +59,15 @@ class TermCard:
     part: str
     revision: int
     needs: str
-    keys: dict[str, list]
+    keys: dict[str, list[Any]]
     learnt: bool
     answer: list[float]
-    answers: list[list] | None = None
+    answers: list[list[Any]] | None = None
     labelled: bool = True
     code: dict[str, str] | None = field(default=None, compare=False)
     gpu_checked: bool = field(default=False, compare=False)
 
-    def values(self, term_keys: dict) -> dict:
+    def values(self, term_keys: dict[str, Any]) -> dict[str, Any]:
         """Return every key of the term with its value: that of a method, or the default."""
         values = {key: term_keys.get(key, value) for key, (_, value) in self.keys.items()}
         return {
@@ -75,11 +75,11 @@ class TermCard:
             for key, value in values.items()
         }
 
-    def pairs(self, term_keys: dict) -> list[list]:
+    def pairs(self, term_keys: dict[str, Any]) -> list[list[Any]]:
         """Return the values of every key as a spec has them."""
         return sorted([key, value] for key, value in self.values(term_keys).items())
 
-    def with_keys(self, term_keys: dict) -> list[float] | None:
+    def with_keys(self, term_keys: dict[str, Any]) -> list[float] | None:
         """Return the answer with a method's keys beside that of the defaults.
 
         None where these keys were never tried; empty where they are the defaults.
@@ -89,7 +89,7 @@ class TermCard:
             return []
         return next((answer for keys, answer in self.answers or () if keys == pairs), None)
 
-    def spec(self, weight: float, term_keys: dict) -> dict:
+    def spec(self, weight: float, term_keys: dict[str, Any]) -> dict[str, Any]:
         """Return the `own_term` of a run's spec: what decides its bytes."""
         return {
             "term": self.term,
@@ -101,9 +101,9 @@ class TermCard:
             "answer": [*self.answer, *(self.with_keys(term_keys) or ())],
         }
 
-    def find_key_errors(self, term_keys: dict) -> list[str]:
+    def find_key_errors(self, term_keys: dict[str, Any]) -> list[str]:
         """Return the mistakes in a method's keys, each as `key: message`."""
-        errors = []
+        errors: list[str] = []
         for key, value in term_keys.items():
             if key not in self.keys:
                 guess = did_you_mean(key, self.keys)
@@ -148,7 +148,7 @@ def load_term_card(folder: Path, term: str, config_key: str, study: str) -> Term
     return card
 
 
-def dump_term_card(card: TermCard) -> dict:
+def dump_term_card(card: TermCard) -> dict[str, Any]:
     """Return a card as it is written, with its checksum."""
     content = json.loads(json.dumps(vars(card)))
     if card.code is None:
@@ -190,7 +190,7 @@ def read_term_card(path: Path, hint: str, require_seal: bool = True) -> TermCard
     return card
 
 
-def is_valid_term_spec(term_spec: dict) -> bool:
+def is_valid_term_spec(term_spec: dict[str, Any]) -> bool:
     """Return whether the `own_term` of a spec is well formed."""
     expected = {"term", "revision", "part", "needs", "weight", "keys", "answer"}
     return bool(

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.losses.config import MethodConfig
@@ -74,7 +74,7 @@ def write_term_cards(custom_terms: CustomTerms) -> list[str]:
         raise StudyError(
             f"{custom_terms.source}: there are no terms of your own in it (methods: term)"
         )
-    lines = []
+    lines: list[str] = []
     for card in _validate_each(custom_terms, custom_terms.terms, _merge_old_card):
         path = custom_terms.card_path(card.term)
         renames_runs = card.answers and _lacks_key_answers(path)
@@ -141,7 +141,8 @@ def _validate_each(
     from kdpipe.losses.custom.validate import TermValidator, import_term  # torch
 
     code = Path(custom_terms.code) if custom_terms.code else None
-    cards, errors = [], []
+    cards: list[TermCard] = []
+    errors: list[str] = []
     for term, names in terms.items():
         config_key = f"methods.{names[0]}.term"
         try:
@@ -152,7 +153,7 @@ def _validate_each(
         except KdpipeError as error:
             errors.append(str(error))
             continue
-        answers: list[list] = []
+        answers: list[list[Any]] = []
         for name in names:
             term_keys = custom_terms.methods[name].term_keys
             try:

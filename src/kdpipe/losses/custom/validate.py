@@ -4,7 +4,11 @@ It is given fixed logits, stage outputs and embeddings, in float32 and in half p
 make its runs wrong, or impossible to repeat, is reported under the key of the study.
 """
 
+# torch leaves some of its functions partly without types.
+# pyright: reportUnknownMemberType=false
+
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,7 +56,7 @@ def import_term(config_key: str, path: str, code: Path | None) -> LossTerm:
     return term
 
 
-def load_term_from_spec(term_spec: dict, code: Path | None) -> LossTerm:
+def load_term_from_spec(term_spec: dict[str, Any], code: Path | None) -> LossTerm:
     """Import the term of a run's spec, and compare what it computes.
 
     Parameters
@@ -139,7 +143,7 @@ class TermValidator:
             gpu_checked=self.on_gpus,
         )
 
-    def with_keys(self, term_keys: dict) -> list[float]:
+    def with_keys(self, term_keys: dict[str, Any]) -> list[float]:
         """Try the term with the keys of a method and return its answer.
 
         Raises
@@ -154,7 +158,7 @@ class TermValidator:
             self._fail(f"term_keys: {'; '.join(lines)}")
         return self.answer(values)
 
-    def answer(self, keys: dict) -> list[float]:
+    def answer(self, keys: dict[str, Any]) -> list[float]:
         """Try the term with the values of all its keys and return its losses of two batches.
 
         Raises
@@ -197,7 +201,7 @@ class TermValidator:
             self._fail(f"revision {term.revision!r}: a whole number from 1 on")
         if term.needs not in FEATURE_REQUIREMENTS:
             self._fail(f"needs {term.needs!r}: one of {'; '.join(FEATURE_REQUIREMENTS)}")
-        if not (isinstance(term.keys, type) and issubclass(term.keys, StrictModel)):
+        if not _is_key_class(term.keys):
             self._fail("keys: a subclass of kdpipe.pydantic_base.StrictModel is wanted")
         try:
             term.keys()
@@ -208,7 +212,7 @@ class TermValidator:
         if term.warmup is not None and term.warmup not in term.keys.model_fields:
             self._fail(f"warmup {term.warmup!r}: the name of one of its keys")
 
-    def _describe_key(self, key: str, value: Any) -> list:
+    def _describe_key(self, key: str, value: Any) -> list[Any]:
         """Return the kind of a key and its default."""
         for kind, types in KEY_TYPES.items():
             if type(value) is types[-1] and _is_plain_name(key):
@@ -216,7 +220,7 @@ class TermValidator:
         self._fail(f"keys: {key} = {value!r}: a plain name, and a number, a switch or a text")
 
     def _make_module(
-        self, student: ModelOutput, teacher: ModelOutput, keys: dict
+        self, student: ModelOutput, teacher: ModelOutput, keys: dict[str, Any]
     ) -> torch.nn.Module | None:
         """Build the module with the term's own parameters; None if it has none."""
         if self.term.learnt is None:
@@ -234,7 +238,7 @@ class TermValidator:
         student: ModelOutput,
         teacher: ModelOutput,
         labels: Tensor,
-        keys: dict,
+        keys: dict[str, Any],
         module: torch.nn.Module | None,
     ) -> Tensor:
         """Return the loss of a batch; refuse what is not one finite number."""
@@ -252,7 +256,7 @@ class TermValidator:
         loss: Tensor,
         student: ModelOutput,
         teacher: ModelOutput,
-        keys: dict,
+        keys: dict[str, Any],
         module: torch.nn.Module | None,
     ) -> None:
         """Refuse a term that says it does not look at labels, and does."""
@@ -289,7 +293,7 @@ class TermValidator:
                 f"{value:.4g}: compute in float32 (kdpipe.losses.base.to_float32)"
             )
 
-    def _run_on_meta(self, keys: dict) -> None:
+    def _run_on_meta(self, keys: dict[str, Any]) -> None:
         """Take a step on the device `meta`."""
         student, teacher, labels = make_sample_inputs()
         student, teacher = (
@@ -332,7 +336,7 @@ def _to_bfloat16(output: ModelOutput) -> ModelOutput:
     return _map_tensors(output, Tensor.bfloat16)
 
 
-def _map_tensors(output: ModelOutput, transform: Any) -> ModelOutput:
+def _map_tensors(output: ModelOutput, transform: Callable[[Tensor], Tensor]) -> ModelOutput:
     """Return the outputs of a network with each tensor transformed."""
     logits, *groups, embedding = map(transform, _list_tensors(output))
     return ModelOutput(logits, groups, embedding)
@@ -342,6 +346,10 @@ def _list_tensors(output: ModelOutput) -> list[Tensor]:
     """Return all tensors of a network's outputs."""
     assert output.embedding is not None
     return [output.logits, *output.groups, output.embedding]
+
+
+def _is_key_class(keys: object) -> bool:
+    return isinstance(keys, type) and issubclass(keys, StrictModel)
 
 
 def _is_plain_name(text: str) -> bool:
