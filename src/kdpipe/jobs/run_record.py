@@ -23,7 +23,7 @@ from kdpipe.models import registry
 from kdpipe.models.family import Cost
 from kdpipe.models.pretrained import input_transform
 from kdpipe.runs import run_folder
-from kdpipe.runs.files import compute_file_info, write_json
+from kdpipe.runs.files import FileInfo, compute_file_info, write_json
 from kdpipe.runs.spec import RecordedSpec, RunSpec
 from kdpipe.runs.store import Store
 from kdpipe.user_code import forbid_exit
@@ -134,7 +134,7 @@ def format_summary(record: dict) -> str:
     return f"{record['name']}: validation error {error:.2f} %{time_taken}"
 
 
-def build_manifest(folder: Path) -> dict[str, dict]:
+def build_manifest(folder: Path) -> dict[str, FileInfo]:
     """Return the size and SHA-256 of every file of a run by its relative path."""
     return {
         str(path.relative_to(folder)): compute_file_info(path)

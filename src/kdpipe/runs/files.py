@@ -15,9 +15,32 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from kdpipe.errors import StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Arrays = dict[str, "np.ndarray"]
+
+
+class FileInfo(TypedDict):
+    """Size and checksum of a file, as a record lists them."""
+
+    bytes: int
+    sha256: str
+
+
+class _ArrayFile(Protocol):
+    """An open file of safetensors, for which that package has no types."""
+
+    def metadata(self) -> dict[str, str] | None: ...
+    def keys(self) -> list[str]: ...
+    def get_tensor(self, name: str) -> "np.ndarray": ...
+
 
 # What reading a damaged or malicious file may raise.
 READ_ERRORS = (
@@ -75,7 +98,8 @@ def atomic_replace_all(
 
 def _write_all(files: dict[Path, bytes], before_rename: Callable[[], None] = lambda: None) -> None:
     """Write all files under temporary names, call `before_rename`, then rename them."""
-    path, temporaries = Path(), {}
+    path = Path()
+    temporaries: dict[Path, str] = {}
     with contextlib.ExitStack() as stack:
         try:
             for path, data in files.items():
@@ -110,7 +134,7 @@ def _write_error(path: Path, size: int, error: OSError) -> StoreError:
     return StoreError(f"{path} cannot be written: {error.strerror}")
 
 
-def _open_temporary(path: Path):
+def _open_temporary(path: Path) -> IO[bytes]:
     """Return a new temporary file for a path, open and locked."""
     while True:
         file = tempfile.NamedTemporaryFile(  # noqa: SIM115
@@ -156,7 +180,7 @@ def write_json(path: Path, value: object) -> None:
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
-def write_npy(path: Path, array) -> None:
+def write_npy(path: Path, array: "np.ndarray") -> None:
     """Write a numpy array as a .npy file, which can be memory-mapped."""
     import numpy as np
 
@@ -165,7 +189,7 @@ def write_npy(path: Path, array) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def write_arrays(path: Path, arrays: dict, metadata: dict) -> None:
+def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, Any]) -> None:
     """Write named numpy arrays as safetensors, with `metadata` as JSON in the header.
 
     The header also has the SHA-256 of the content. Equal arrays give equal bytes: the header has
@@ -180,7 +204,7 @@ def write_arrays(path: Path, arrays: dict, metadata: dict) -> None:
     write_bytes(path, save(arrays, metadata={"kdpipe": json.dumps(header, sort_keys=True)}))
 
 
-def read_arrays(path: Path, file_info: dict | None = None) -> tuple[dict, dict]:
+def read_arrays(path: Path, file_info: FileInfo | None = None) -> tuple[Arrays, dict[str, Any]]:
     """Return the verified arrays and the metadata of a file written by `write_arrays`.
 
     Parameters
@@ -208,7 +232,8 @@ def read_arrays(path: Path, file_info: dict | None = None) -> tuple[dict, dict]:
     try:
         if file_info is not None and compute_file_info(path) != file_info:
             raise ValueError(MISMATCH_TEXT)
-        with safe_open(path, framework="numpy") as file:
+        opened = cast("AbstractContextManager[_ArrayFile]", safe_open(path, framework="numpy"))
+        with opened as file:
             header = json.loads((file.metadata() or {})["kdpipe"])
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if (
@@ -225,7 +250,7 @@ def read_arrays(path: Path, file_info: dict | None = None) -> tuple[dict, dict]:
         ) from None
 
 
-def read_header(path: Path) -> dict:
+def read_header(path: Path) -> dict[str, Any]:
     """Return the metadata of a file written by `write_arrays` without reading its arrays.
 
     Nothing is verified: a file that is damaged or not kdpipe's raises one of `READ_ERRORS`.
@@ -236,7 +261,7 @@ def read_header(path: Path) -> dict:
     return json.loads(header["__metadata__"]["kdpipe"])["about"]
 
 
-def read_bytes(path: Path, file_info: dict) -> bytes:
+def read_bytes(path: Path, file_info: FileInfo) -> bytes:
     """Return the content of a file after comparing it with its size and SHA-256 from a record.
 
     Raises
@@ -257,7 +282,7 @@ def read_bytes(path: Path, file_info: dict) -> bytes:
     return data
 
 
-def compute_file_info(path: Path) -> dict:
+def compute_file_info(path: Path) -> FileInfo:
     """Return the size and SHA-256 of a file, as a record lists them."""
     with open(path, "rb") as file:
         return {
@@ -266,7 +291,7 @@ def compute_file_info(path: Path) -> dict:
         }
 
 
-def _compute_content_digest(arrays: dict, metadata: object) -> str:
+def _compute_content_digest(arrays: Arrays, metadata: object) -> str:
     total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]

@@ -4,6 +4,9 @@ They need numpy only: the same functions score a run at its end and an ensemble 
 Everything is in nats; shares are in [0, 1].
 """
 
+# scipy has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false
+
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
@@ -39,7 +42,7 @@ def compute_metrics(
     dict
         `n`, the number of images, and means over them by name.
     """
-    parts = []
+    parts: list[dict[str, np.ndarray]] = []
     for start in range(0, max(1, len(labels)), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
         teacher_rows = None if teacher_logits is None else teacher_logits[rows]
@@ -62,12 +65,17 @@ def compute_metrics(
     return values
 
 
-def _compute_per_image(logits, labels, teacher_logits, temperature: float) -> dict[str, np.ndarray]:
+def _compute_per_image(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    teacher_logits: np.ndarray | None,
+    temperature: float,
+) -> dict[str, np.ndarray]:
     """Return the values of each image that the metrics of a split are means of."""
     log_p = log_softmax(logits.astype(np.float64), axis=1)
     p = np.exp(log_p)
     predicted = logits.argmax(axis=1)
-    values = {
+    values: dict[str, np.ndarray] = {
         "correct": predicted == labels,
         "log_p": log_p[np.arange(len(labels)), labels],
         "confidence": p.max(axis=1),

@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.runs import records, registrations, run_folder
@@ -27,6 +28,8 @@ CACHE_INFO_FILE = "about.json"  # of a logit cache
 # In the build folder of a logit cache: an empty file for each student that waits for it.
 STUDENTS_FOLDER = "students"
 CARD_FILE = "card.json"  # of a data set
+# Of an exception, as `shutil.rmtree` hands it on.
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType]
 REMOVED_SUFFIX = ".removed"  # how the name of a folder ends that is being removed
 
 _FOLDER_NAME = re.compile(r"\.?[^.].*-[0-9a-f]{12}")
@@ -206,7 +209,7 @@ def remove_tree(folder: Path) -> None:
 def remove_renamed_tree(renamed: Path) -> None:
     """Remove a folder that `remove_tree` has renamed; another process may do the same."""
 
-    def raise_error(_call, _path, error_info) -> None:
+    def raise_error(_call: object, _path: str, error_info: ExceptionInfo) -> None:
         if not isinstance(error_info[1], FileNotFoundError):
             raise error_info[1]
 

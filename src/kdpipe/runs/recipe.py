@@ -61,13 +61,13 @@ class OptimizerInfo:
     """
 
     torch_class: str
-    torch_arguments: Callable[[Any], dict]
+    torch_arguments: Callable[[Any], dict[str, Any]]
     state: tuple[str, ...]
     step: Callable[..., None]
     keys: type[StrictModel] = StrictModel
     check: Callable[[Any], str | None] = accept
     revision: int | None = None
-    examples: tuple[dict, ...] = ({},)
+    examples: tuple[dict[str, Any], ...] = ({},)
 
 
 class StepCounts(NamedTuple):
@@ -97,13 +97,13 @@ class ScheduleInfo:
     """
 
     torch_class: str
-    torch_arguments: Callable[[Any, StepCounts], dict]
+    torch_arguments: Callable[[Any, StepCounts], dict[str, Any]]
     rate: Callable[[Any, int, StepCounts], float]
     has_own_warmup: bool = False
     keys: type[StrictModel] = StrictModel
     check: Callable[[Any], str | None] = accept
     revision: int | None = None
-    examples: tuple[dict, ...] = ({},)
+    examples: tuple[dict[str, Any], ...] = ({},)
 
 
 @functools.cache
@@ -120,7 +120,7 @@ def load_schedules() -> dict[str, ScheduleInfo]:
     return {DEFAULT_SCHEDULE: by_name[DEFAULT_SCHEDULE]} | _with_dashes(by_name)
 
 
-def _with_dashes(by_name: dict) -> dict:
+def _with_dashes(by_name: dict[str, Any]) -> dict[str, Any]:
     """Turn names of files into words of a study."""
     return {name.replace("_", "-"): info for name, info in by_name.items()}
 
@@ -151,7 +151,7 @@ class RecipeConfig(StrictModel):
         description="how the rate falls: at drop_epochs, along a cosine to 0, or up and down",
     )
     drop_epochs: list[PositiveCount] = Field(
-        default_factory=list,
+        default_factory=list[PositiveCount],
         description="epochs after which the learning rate is multiplied",
         examples=[[12, 24, 36]],
     )
@@ -259,8 +259,18 @@ _KEY_CLASSES = [keys for keys in dict.fromkeys(info.keys for info in _INFOS) if 
 _ADDED_KEYS = {key: keys for keys in _KEY_CLASSES for key in keys.model_fields}
 
 
-# The fields of the last base come first.
-class Recipe(*_KEY_CLASSES, RecipeConfig):
+if TYPE_CHECKING:  # the bases are discovered: to a type checker their keys are of any type
+
+    class _AllKeys(RecipeConfig):
+        def __getattr__(self, key: str) -> Any: ...
+
+else:
+    # The fields of the last base come first.
+    class _AllKeys(*_KEY_CLASSES, RecipeConfig):
+        pass
+
+
+class Recipe(_AllKeys):
     """How one network is trained."""
 
     @classmethod
@@ -309,7 +319,7 @@ class Recipe(*_KEY_CLASSES, RecipeConfig):
         return self
 
     @model_serializer(mode="wrap")
-    def _serialize_used(self, serialize: SerializerFunctionWrapHandler) -> dict:
+    def _serialize_used(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out keys of other optimizers and schedules: a new file renames no run."""
         unused = self._unused_keys()
         return {key: value for key, value in serialize(self).items() if key not in unused}

@@ -40,8 +40,9 @@ from typing import Any, Literal, get_args
 
 from kdpipe import hashing
 from kdpipe.errors import StoreError
+from kdpipe.json_types import is_list, is_object
 from kdpipe.runs import run_folder
-from kdpipe.runs.files import write_bytes
+from kdpipe.runs.files import FileInfo, write_bytes
 from kdpipe.runs.run_folder import RECORD_COPY_FILE, RECORD_FILE
 
 # The last key of a record is the SHA-256 of the text before it.
@@ -105,13 +106,13 @@ class ArchiveEntry:
     kind: str
     name: str
     digest: str
-    record: dict | None = None
-    curve: list[dict] | None = None
-    wrong: dict | None = None
+    record: dict[str, Any] | None = None
+    curve: list[dict[str, Any]] | None = None
+    wrong: dict[str, Any] | None = None
     failure: str | None = None
-    wrong_at_best: dict | None = None
-    missed: dict | None = None
-    missed_at_best: dict | None = None
+    wrong_at_best: dict[str, Any] | None = None
+    missed: dict[str, Any] | None = None
+    missed_at_best: dict[str, Any] | None = None
 
 
 ArchiveEntries = dict[tuple[str, str], ArchiveEntry]  # by (kind, name)
@@ -120,7 +121,7 @@ ArchiveEntries = dict[tuple[str, str], ArchiveEntry]  # by (kind, name)
 # Reading and writing the record of a folder
 
 
-def publish_record(folder: Path, record: dict) -> None:
+def publish_record(folder: Path, record: dict[str, Any]) -> None:
     """Write the record of a run under both of its names, after all its other files."""
     body = json.dumps(record, indent=1, allow_nan=False).removesuffix("\n}").encode()
     sealed = body + RECORD_SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
@@ -128,7 +129,9 @@ def publish_record(folder: Path, record: dict) -> None:
     write_bytes(folder / RECORD_FILE, sealed)
 
 
-def read_record(folder: Path, digest: str | None, filename: str = RECORD_FILE) -> dict | None:
+def read_record(
+    folder: Path, digest: str | None, filename: str = RECORD_FILE
+) -> dict[str, Any] | None:
     """Return the record in a folder, or None if there is none.
 
     Parameters
@@ -161,7 +164,7 @@ def read_record(folder: Path, digest: str | None, filename: str = RECORD_FILE) -
     return record
 
 
-def read_finished_record(folder: Path, digest: str | None) -> dict | None:
+def read_finished_record(folder: Path, digest: str | None) -> dict[str, Any] | None:
     """Return the record of a finished run from whichever copy is whole; None if it is unfinished.
 
     If both are, the hidden copy is the newer one.
@@ -183,7 +186,7 @@ def read_finished_record(folder: Path, digest: str | None) -> dict | None:
     return None
 
 
-def read_or_repair_record(folder: Path) -> dict | None:
+def read_or_repair_record(folder: Path) -> dict[str, Any] | None:
     """Return the record of a folder, of which there are two copies; None if it is unfinished.
 
     A copy that is damaged or missing is restored from the other, on disk too if that is possible:
@@ -236,7 +239,7 @@ def restore_record(folder: Path, filename: str) -> bool:
     return False
 
 
-def parse_record(data: bytes, path: Path | str) -> dict:
+def parse_record(data: bytes, path: Path | str) -> dict[str, Any]:
     """Return the record in the bytes of a file.
 
     Parameters
@@ -251,6 +254,7 @@ def parse_record(data: bytes, path: Path | str) -> dict:
     StoreError
         If it is not a record.
     """
+    record: dict[str, Any] = {}
     try:
         body, _, seal = data.rpartition(RECORD_SEAL)
         if hashlib.sha256(body).hexdigest() != seal[:64].decode():
@@ -270,13 +274,16 @@ def parse_record(data: bytes, path: Path | str) -> dict:
 # Whether a record can be used where it lies
 
 
-def find_file_info(record: dict, folder: Path, path: Path) -> dict | None:
+def find_file_info(record: dict[str, Any], folder: Path, path: Path) -> FileInfo | None:
     """Return the size and SHA-256 of a file of a run as its record lists it, or None."""
     return record.get("files", {}).get(path.relative_to(folder).as_posix())
 
 
 def record_problem(
-    record: dict, folder: Path, is_without_weights: bool = False, entry: ArchiveEntry | None = None
+    record: dict[str, Any],
+    folder: Path,
+    is_without_weights: bool = False,
+    entry: ArchiveEntry | None = None,
 ) -> str:
     """Return why a whole record cannot be used where it lies; empty if it can.
 
@@ -332,7 +339,7 @@ def _has_in_archive(entry: ArchiveEntry | None, name: str) -> bool:
     return contents.get(name) is not None
 
 
-def wrong_owner_reason(record: dict, name: str) -> str:
+def wrong_owner_reason(record: dict[str, Any], name: str) -> str:
     """Return why a record does not belong to the run of this name; empty if it does.
 
     The whole digest is compared with that of the spec; a name has only its first twelve digits.
@@ -345,12 +352,12 @@ def wrong_owner_reason(record: dict, name: str) -> str:
     return ""
 
 
-def has_matching_name(record: dict, name: str) -> bool:
+def has_matching_name(record: dict[str, Any], name: str) -> bool:
     """Return whether a record lies in the folder of its name, so was not moved there."""
     return record.get("name", name) == name
 
 
-def _compute_spec_digest(record: dict) -> str:
+def _compute_spec_digest(record: dict[str, Any]) -> str:
     """Return the digest of the spec in a record; records of kdpipe 0.1 may have no spec."""
     try:
         return hashing.hash_spec(record["spec"]) if "spec" in record else record["digest"]
@@ -361,7 +368,7 @@ def _compute_spec_digest(record: dict) -> str:
 # Two records of one run
 
 
-def diff_records(a: dict, b: dict) -> str | None:
+def diff_records(a: dict[str, Any], b: dict[str, Any]) -> str | None:
     """Return the first difference between two records of one run; None if they agree.
 
     Time, machine and versions may differ, and so may which checkpoints were kept and whether an
@@ -381,7 +388,7 @@ def diff_records(a: dict, b: dict) -> str | None:
     return None
 
 
-def merge_records(a: dict, b: dict) -> dict:
+def merge_records(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     """Return the first of two records of one run with the checkpoints that only the second has.
 
     That of an ensemble gets the best evaluation point of the second if it has none itself; that of
@@ -396,7 +403,7 @@ def merge_records(a: dict, b: dict) -> dict:
     return a | larger
 
 
-def _is_optional_absent(key: str, record: dict) -> bool:
+def _is_optional_absent(key: str, record: dict[str, Any]) -> bool:
     """Return whether a record lacks a value that not every record has.
 
     These are the parents, the images and the metrics without weight averaging, which earlier
@@ -412,7 +419,7 @@ def _is_optional_absent(key: str, record: dict) -> bool:
 
 def find_schema_errors(record: Any) -> Iterator[str]:
     """Yield what is wrong with the form of a record, key by key, as clauses of a message."""
-    if not isinstance(record, dict):
+    if not is_object(record):
         yield "it is no mapping"
         return
     status, is_run = record.get("status"), record.get("kind") == "run"
@@ -456,15 +463,14 @@ def _is_mapping_of(
 ) -> Callable[[Any], bool]:
     """Return a check for a mapping with valid keys and valid values."""
     return lambda value: (
-        isinstance(value, dict)
-        and all(is_key(key) and is_value(item) for key, item in value.items())
+        is_object(value) and all(is_key(key) and is_value(item) for key, item in value.items())
     )
 
 
 def _has_keys(**keys: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """Return a check for a mapping with valid values of these keys, and maybe other keys."""
     return lambda value: (
-        isinstance(value, dict)
+        is_object(value)
         and all(key in value and is_valid(value[key]) for key, is_valid in keys.items())
     )
 
@@ -479,7 +485,7 @@ def _is_split_metrics(value: Any) -> bool:
 
 def _is_metrics(value: Any) -> bool:
     """Return whether a value is the metrics of all splits after an epoch."""
-    if not isinstance(value, dict) or not _is_none_or(_is_count)(value.get("epoch")):
+    if not is_object(value) or not _is_none_or(_is_count)(value.get("epoch")):
         return False
     splits = [value.get(split) for split in ("train", "val", "test")]
     return all(map(_is_split_metrics, splits)) and _is_none_or(_is_number)(value.get("lr"))
@@ -497,7 +503,7 @@ def _is_run_spec(spec: Any) -> bool:
 
 def _is_parents(value: Any) -> bool:
     is_parent = _has_keys(run=_is_hex(64), epoch=_is_count, sha256=_is_hex(64))
-    return isinstance(value, list) and all(map(is_parent, value))
+    return is_list(value) and all(map(is_parent, value))
 
 
 def _is_graph(value: Any) -> bool:
@@ -669,12 +675,13 @@ def other_eval_point(eval_point: EvalPoint) -> EvalPoint:
     return "best" if eval_point == "last" else "last"
 
 
-def get_eval_epoch(record: dict, eval_point: EvalPoint) -> int | None:
+def get_eval_epoch(record: dict[str, Any], eval_point: EvalPoint) -> int | None:
     """Return the epoch of an evaluation point of a finished run; None if it has none."""
-    return (record.get(eval_point) or {}).get("epoch")
+    metrics: dict[str, Any] = record.get(eval_point) or {}
+    return metrics.get("epoch")
 
 
-def is_best_last(record: dict | None) -> bool:
+def is_best_last(record: dict[str, Any] | None) -> bool:
     """Return whether the best epoch of a run is its last one, so both points are equal."""
     if record is None:
         return False
@@ -682,14 +689,14 @@ def is_best_last(record: dict | None) -> bool:
     return best_epoch is not None and best_epoch == get_eval_epoch(record, "last")
 
 
-def find_weights_path(folder: Path, record: dict, eval_point: EvalPoint) -> Path | None:
+def find_weights_path(folder: Path, record: dict[str, Any], eval_point: EvalPoint) -> Path | None:
     """Return the file of weights at an evaluation point, if the record lists it."""
     return _find_listed_path(
         folder, record, eval_point, run_folder.weights_path, run_folder.best_weights_path
     )
 
 
-def find_outputs_path(folder: Path, record: dict, eval_point: EvalPoint) -> Path | None:
+def find_outputs_path(folder: Path, record: dict[str, Any], eval_point: EvalPoint) -> Path | None:
     """Return the file of logits and labels at an evaluation point, if the record lists it."""
     return _find_listed_path(
         folder, record, eval_point, run_folder.outputs_path, run_folder.best_outputs_path
@@ -697,7 +704,11 @@ def find_outputs_path(folder: Path, record: dict, eval_point: EvalPoint) -> Path
 
 
 def _find_listed_path(
-    folder: Path, record: dict, eval_point: EvalPoint, last_path: Callable, best_path: Callable
+    folder: Path,
+    record: dict[str, Any],
+    eval_point: EvalPoint,
+    last_path: Callable[[Path], Path],
+    best_path: Callable[[Path], Path],
 ) -> Path | None:
     if get_eval_epoch(record, eval_point) is None:
         return None

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kdpipe.errors import KdpipeError
 from kdpipe.runs.files import write_bytes
@@ -39,7 +40,7 @@ def copy_registration(path: Path, study: str, store: Store) -> None:
         write_bytes(target, path.read_bytes())
 
 
-def read_registration(path: Path) -> dict:
+def read_registration(path: Path) -> dict[str, Any]:
     """Return the content of a registration, without its checksum.
 
     Raises
@@ -55,7 +56,7 @@ def read_registration(path: Path) -> dict:
     except OSError as error:
         raise KdpipeError(f"registration: {path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        is_intact, registration = False, {}
+        is_intact, registration = False, dict[str, Any]()
     if not is_intact:
         raise KdpipeError(
             f"registration: {path} is not what kdpipe register has written (altered, cut off or of "
@@ -78,19 +79,19 @@ def find_registration_errors(store: Store) -> Iterator[str]:
                 )
 
 
-def encode_registration(registration: dict) -> bytes:
+def encode_registration(registration: dict[str, Any]) -> bytes:
     """Return the bytes of a registration's file, whose last key is the checksum of the others."""
     body = json.dumps(registration, indent=1, allow_nan=False).removesuffix("\n}")
     return f'{body},\n "sha256": "{compute_registration_digest(registration)}"\n}}\n'.encode()
 
 
-def compute_registration_digest(registration: dict) -> str:
+def compute_registration_digest(registration: dict[str, Any]) -> str:
     """Return the SHA-256 of the canonical JSON of a registration."""
     compact = json.dumps(registration, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(compact.encode()).hexdigest()
 
 
-def load_registration(study: str, store: Store) -> dict | None:
+def load_registration(study: str, store: Store) -> dict[str, Any] | None:
     """Return the registration of a study in a results folder, or None.
 
     Raises
@@ -102,7 +103,7 @@ def load_registration(study: str, store: Store) -> dict | None:
     return read_registration(path) if path.exists() else None
 
 
-def list_registered_names(registration: dict, interim: int | None = None) -> set[str]:
+def list_registered_names(registration: dict[str, Any], interim: int | None = None) -> set[str]:
     """Return the names that a registration lists.
 
     Parameters
@@ -139,7 +140,7 @@ def find_sealed_names(store: Store) -> dict[str, tuple[str, int]]:
     reasons: dict[str, tuple[str, int]] = {}
     if not (registrations := [read_registration(path) for path in list_registrations(store)]):
         return reasons
-    recorded, unsealed = list_recorded_names(store), set()
+    recorded, unsealed = list_recorded_names(store), set[str]()
     for registration in registrations:
         for interim in registration["looks"]:
             registered_names = list_registered_names(registration, interim)

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 from kdpipe import hashing
+from kdpipe.json_types import is_mapping, is_tuple
 from kdpipe.runs.recipe import Recipe
 
 # A trained network as a spec names it: the digest of its run, and the epoch that it is taken after.
@@ -40,7 +41,7 @@ class SpecPart:
     _READERS: ClassVar[_Readers] = {}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+    def from_dict(cls, content: object) -> Self:
         """Build the part from its JSON form, with the values exactly as they are written.
 
         Keys that the canonical form leaves out take their neutral value. The values are not
@@ -51,7 +52,7 @@ class SpecPart:
         TypeError
             If a key is missing or unknown.
         """
-        if not isinstance(content, Mapping):
+        if not is_mapping(content):
             raise TypeError(f"{content!r} is no object")
         values = dict(content)
         for key, read in cls._READERS.items():
@@ -87,7 +88,7 @@ def _to_canonical(value: Any) -> Any:
     """Return the canonical JSON form of a value."""
     if isinstance(value, SpecPart):
         return value.canonical
-    if isinstance(value, tuple):
+    if is_tuple(value):
         return [_to_canonical(item) for item in value]
     return hashing.drop_neutral(_to_plain(value))
 
@@ -98,7 +99,7 @@ def _to_plain(value: Any) -> Any:
         return value.to_dict()
     if isinstance(value, Recipe):
         return value.to_spec()
-    if isinstance(value, tuple):
+    if is_tuple(value):
         return [_to_plain(item) for item in value]
     return value
 

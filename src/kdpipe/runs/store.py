@@ -9,12 +9,13 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from kdpipe.errors import MissingRunError, StoreError
+from kdpipe.json_types import JsonObject
 from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import read_bytes
 from kdpipe.runs.records import EvalPoint
@@ -36,7 +37,9 @@ class Store:
     """
 
     root: Path = Path("results")
-    altered: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False)
+    altered: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict[str, Mapping[str, str]], compare=False
+    )
 
     def run(self, name: str) -> Path:
         """Return the folder of a run."""
@@ -113,11 +116,11 @@ class Store:
         """
         return records.read_archive(self.archive_path)
 
-    def load_records(self, kind: str) -> dict[str, dict]:
+    def load_records(self, kind: str) -> dict[str, dict[str, Any]]:
         """Return every usable record of a kind (`records.RECORD_KINDS`) by name."""
         return self.scan_records(kind)[0]
 
-    def scan_records(self, kind: str) -> tuple[dict[str, dict], dict[str, str]]:
+    def scan_records(self, kind: str) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
         """Read every record of a kind.
 
         A record that is damaged or missing is restored from its copy, if that is whole.
@@ -135,7 +138,7 @@ class Store:
             By name, why a record cannot be used.
         """
         entries = self.read_archive()
-        usable: dict[str, dict] = {}
+        usable: dict[str, dict[str, Any]] = {}
         damaged: dict[str, str] = {}
         archived = [entry for entry in entries.values() if entry.kind == kind]
         for name, record in ((entry.name, entry.record) for entry in archived):
@@ -192,7 +195,7 @@ class Store:
             for filename in (run_folder.RECORD_FILE, run_folder.RECORD_COPY_FILE)
         )
 
-    def load_curve(self, name: str) -> list[dict] | None:
+    def load_curve(self, name: str) -> list[dict[str, Any]] | None:
         """Return what a run noted after each epoch; None if it is not there or the run is damaged.
 
         Raises
@@ -230,7 +233,7 @@ class Store:
         entry = self.read_archive().get((kind, name))
         return entry.failure if entry else None
 
-    def load_wrong_images(self, eval_point: EvalPoint = "last") -> dict[str, dict]:
+    def load_wrong_images(self, eval_point: EvalPoint = "last") -> dict[str, dict[str, Any]]:
         """Return the misclassified test images of the runs and ensembles at an evaluation point.
 
         Parameters
@@ -251,7 +254,7 @@ class Store:
             If the file is damaged.
         """
         path = self.root / OUTCOMES_FILE
-        by_name = {}
+        by_name: dict[str, JsonObject] = {}
         for entry in self.read_archive().values():
             wrong, missed = entry.wrong, entry.missed
             if eval_point == "best" and not records.is_best_last(entry.record):
@@ -270,7 +273,7 @@ class Store:
             ) from None
 
 
-def _parse_wrong_images(line: dict) -> dict:
+def _parse_wrong_images(line: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a line of outcomes.jsonl; raise ValueError or TypeError."""
     digest, images, wrong = line["digest"], line["images"], line["wrong"]
     if type(digest) is not str or type(images) is not int:
@@ -281,7 +284,7 @@ def _parse_wrong_images(line: dict) -> dict:
 
 
 @contextlib.contextmanager
-def lock_run_folder(folder: Path) -> Iterator[None]:
+def lock_run_folder(folder: Path) -> Generator[None, None, None]:
     """Hold the lock of a folder; wait while another process holds it.
 
     The lock ends with the process that holds it.
@@ -303,14 +306,14 @@ def lock_run_folder(folder: Path) -> Iterator[None]:
                 return
 
 
-def _write_lock_owner(file: IO, folder: Path) -> None:
+def _write_lock_owner(file: IO[str], folder: Path) -> None:
     """Write the name of the folder into its lock, to know an unfinished run that was moved."""
     with contextlib.suppress(OSError):  # a full disk, reported when the job writes
         os.ftruncate(file.fileno(), 0)
         os.write(file.fileno(), folder.name.encode())
 
 
-def _acquire_lock(file: IO, folder: Path) -> None:
+def _acquire_lock(file: IO[str], folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -325,7 +328,7 @@ def _acquire_lock(file: IO, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def lock_published_folder(folder: Path) -> Iterator[None]:
+def lock_published_folder(folder: Path) -> Generator[None, None, None]:
     """Lock a published folder, which must not hold a lock file, while it is changed.
 
     Raises

@@ -7,10 +7,11 @@ the digest, and a file that belongs to another run or epoch is refused. Nothing 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypedDict
 
 from kdpipe.errors import MissingRunError, StoreError
 from kdpipe.runs import records, run_folder
-from kdpipe.runs.files import read_arrays
+from kdpipe.runs.files import Arrays, FileInfo, read_arrays
 from kdpipe.runs.spec import Member, RunSpec
 from kdpipe.runs.store import Store
 
@@ -18,7 +19,15 @@ from kdpipe.runs.store import Store
 PathBuilder = Callable[[Path, int | None], Path]
 
 
-def load_weights(member: Member, store: Store) -> dict:
+class ParentInfo(TypedDict):
+    """A network that a result was computed from, as the record of the result lists it."""
+
+    run: str
+    epoch: int
+    sha256: str
+
+
+def load_weights(member: Member, store: Store) -> Arrays:
     """Return the weights of a member after its epoch, as named arrays.
 
     Raises
@@ -29,7 +38,7 @@ def load_weights(member: Member, store: Store) -> dict:
     return _read_member(member, store, run_folder.weights_path)
 
 
-def load_outputs(member: Member, store: Store) -> dict:
+def load_outputs(member: Member, store: Store) -> Arrays:
     """Return the outputs of a member after its epoch.
 
     Returns
@@ -45,7 +54,7 @@ def load_outputs(member: Member, store: Store) -> dict:
     return _read_member(member, store, run_folder.outputs_path)
 
 
-def load_best_outputs(member: Member, store: Store) -> dict | None:
+def load_best_outputs(member: Member, store: Store) -> Arrays | None:
     """Return the outputs of a member at its best epoch on validation; None if it kept none.
 
     A member that names an epoch before the last one of its run was chosen by that epoch: its
@@ -63,7 +72,7 @@ def load_best_outputs(member: Member, store: Store) -> dict | None:
     )
 
 
-def load_best_checkpoint(member: Member, store: Store) -> tuple[int, dict, dict]:
+def load_best_checkpoint(member: Member, store: Store) -> tuple[int, Arrays, Arrays]:
     """Return a run at its best epoch on validation.
 
     Returns
@@ -100,7 +109,7 @@ def load_best_checkpoint(member: Member, store: Store) -> tuple[int, dict, dict]
     return epoch, weights, outputs
 
 
-def find_best_outputs(folder: Path, record: dict, epoch: int) -> Path | None:
+def find_best_outputs(folder: Path, record: dict[str, Any], epoch: int) -> Path | None:
     """Return the file of outputs that an ensemble reads of a member at its best, if it is listed.
 
     `epoch` is that of the member in the ensemble, `record` that of its run in `folder`.
@@ -111,7 +120,7 @@ def find_best_outputs(folder: Path, record: dict, epoch: int) -> Path | None:
     return path if records.find_file_info(record, folder, path) else None
 
 
-def load_parent_record(member: Member, store: Store) -> dict:
+def load_parent_record(member: Member, store: Store) -> dict[str, Any]:
     """Return the record of a finished run."""
     return _load_finished_member(member, store)[1]
 
@@ -141,7 +150,7 @@ def find_failed_parent(members: Sequence[Member], store: Store) -> str | None:
 
 def list_parent_checksums(
     members: Sequence[Member], store: Store, build_path: PathBuilder = run_folder.weights_path
-) -> list[dict]:
+) -> list[ParentInfo]:
     """Return the parents of a run or ensemble as its record lists them.
 
     Parameters
@@ -158,14 +167,14 @@ def list_parent_checksums(
     list of dict
         {"run", "epoch", "sha256"} for each member.
     """
-    checksums = []
+    checksums: list[ParentInfo] = []
     for member in members:
         _, file_info = _find_member_file(member, store, build_path)
         checksums.append({"run": member.run, "epoch": member.epoch, "sha256": file_info["sha256"]})
     return checksums
 
 
-def stale_reason(record: dict, runs: dict[str, dict]) -> str | None:
+def stale_reason(record: dict[str, Any], runs: dict[str, dict[str, Any]]) -> str | None:
     """Return why a record is stale, or None: a parent has other bytes than when it was computed.
 
     Parameters
@@ -195,19 +204,21 @@ def stale_reason(record: dict, runs: dict[str, dict]) -> str | None:
     return None
 
 
-def _format_stale_parent(parent: dict, member: dict) -> str:
+def _format_stale_parent(parent: dict[str, Any], member: dict[str, Any]) -> str:
     return (
         f"made of {parent['name']} as it was (sha256 {member['sha256'][:12]}), which has been made "
         "again since"
     )
 
 
-def _read_member(member: Member, store: Store, build_path: PathBuilder) -> dict:
+def _read_member(member: Member, store: Store, build_path: PathBuilder) -> Arrays:
     path, file_info = _find_member_file(member, store, build_path)
     return _read_member_arrays(path, file_info, member, store)
 
 
-def _read_member_arrays(path: Path, file_info: dict | None, member: Member, store: Store) -> dict:
+def _read_member_arrays(
+    path: Path, file_info: FileInfo | None, member: Member, store: Store
+) -> Arrays:
     """Return the arrays in a file of a member; raise StoreError for another run or epoch."""
     epoch = member.epoch
     if store.is_without_weights and not path.exists():
@@ -222,7 +233,9 @@ def _read_member_arrays(path: Path, file_info: dict | None, member: Member, stor
     return arrays
 
 
-def _find_member_file(member: Member, store: Store, build_path: PathBuilder) -> tuple[Path, dict]:
+def _find_member_file(
+    member: Member, store: Store, build_path: PathBuilder
+) -> tuple[Path, FileInfo]:
     """Return a file of a member, with its size and SHA-256 from the record of its run."""
     folder, record = _load_finished_member(member, store)
     path = _member_path(folder, record, member.epoch, build_path)
@@ -235,12 +248,12 @@ def _find_member_file(member: Member, store: Store, build_path: PathBuilder) -> 
     return path, file_info
 
 
-def _member_path(folder: Path, record: dict, epoch: int, build_path: PathBuilder) -> Path:
+def _member_path(folder: Path, record: dict[str, Any], epoch: int, build_path: PathBuilder) -> Path:
     epochs = record["spec"]["recipe"]["epochs"]
     return build_path(folder, None if epoch == epochs else epoch)
 
 
-def _load_finished_member(member: Member, store: Store) -> tuple[Path, dict]:
+def _load_finished_member(member: Member, store: Store) -> tuple[Path, dict[str, Any]]:
     """Return the folder of the finished run of a member, and its record."""
     folder = store.find_run(member.run)
     record = records.read_finished_record(folder, member.run)

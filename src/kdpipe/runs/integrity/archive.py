@@ -6,6 +6,7 @@ a second record of a run that says something else is refused. `runs.records` has
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kdpipe.analysis import eval_point
 from kdpipe.analysis.preregistration import registration
@@ -77,7 +78,7 @@ def _collect_entries(plan: Plan, store: Store) -> Iterator[ArchiveEntry]:
             record = records_by_name.get(name)
             if record is not None:
                 curve = store.load_curve(name) if kind == "runs" else None
-                image_fields = {}
+                image_fields: dict[str, Any] = {}
                 if kind not in ("probes", "gauges"):
                     image_fields |= _collect_wrong_images(last, kind, name, "")
                     if not records.is_best_last(record):
@@ -89,11 +90,11 @@ def _collect_entries(plan: Plan, store: Store) -> Iterator[ArchiveEntry]:
 
 def _collect_wrong_images(
     outcomes: eval_point.PerImageErrors, kind: str, name: str, suffix: str
-) -> dict:
+) -> dict[str, Any]:
     """Return the misclassified test images, and for a run what it takes them for."""
     error_mask = outcomes.load_error_mask(name)
     packed = None if error_mask is None else eval_point.pack_error_mask(error_mask)
-    fields: dict = {f"wrong{suffix}": packed}
+    fields: dict[str, Any] = {f"wrong{suffix}": packed}
     if kind == "runs" and (misclassified := outcomes.load_misclassified(name)) is not None:
         fields[f"missed{suffix}"] = misclassified.to_json()
     return fields
@@ -104,7 +105,7 @@ def _require_same_records(new_entries: ArchiveEntries, store: Store, target: Sto
     # In the archive itself, and in folders of records as kdpipe 0.1 wrote them.
     old_entries = target.read_archive()
     target_records = {kind: target.load_records(kind) for kind in records.RECORD_KINDS}
-    conflicts = []
+    conflicts: list[tuple[Path, str, dict[str, Any], dict[str, Any]]] = []
     for (kind, name), entry in new_entries.items():
         old_entry = old_entries.get((kind, name))
         for old in (old_entry.record if old_entry else None, target_records[kind].get(name)):
@@ -123,9 +124,10 @@ def _require_same_records(new_entries: ArchiveEntries, store: Store, target: Sto
         )
 
 
-def _describe_record(record: dict) -> str:
+def _describe_record(record: dict[str, Any]) -> str:
     """Return what distinguishes two records of a run: results, time and machine."""
-    validation = (record["last"] or {}).get("val")
+    last: dict[str, Any] = record["last"] or {}
+    validation = last.get("val")
     parts = [record["status"], *([record["reason"]] if record["reason"] else [])]
     parts += [f"validation error {100 * (1 - validation['accuracy']):.2f} %"] if validation else []
     parts += [f"started {record['started']}"] if record.get("started") else []

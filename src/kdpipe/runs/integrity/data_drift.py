@@ -135,7 +135,7 @@ def find_changed_preparations(plan: Plan, store: Store) -> list[str]:
     """
     from kdpipe.data import cache  # numpy
 
-    errors = []
+    errors: list[str] = []
     for folder, data in plan.datasets.items():
         snapshot = cache.read_notes(store.data(folder))
         if data.path is None or data.name in cards.list_datasets():
@@ -177,7 +177,7 @@ def find_missing_images(plan: Plan, store: Store) -> list[str]:
         Results with the prepared images.
     """
     data, card = plan.study.data, cards.load_section_card(plan.study.data)
-    locations = []
+    locations: list[tuple[str, str | None, str]] = []
     if card.name not in cards.list_datasets():
         locations.append(("data.path", data.path, card.folder))
     if plan.unlabelled is not None:

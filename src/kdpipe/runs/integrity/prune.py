@@ -6,8 +6,9 @@ No link is followed, and what another process works on is left alone.
 import contextlib
 import fcntl
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from kdpipe.analysis.search import state
 from kdpipe.data import cards
@@ -116,7 +117,8 @@ def _find_unneeded(
         "tables": {name for plan in plans for name in _find_awaited_caches(plan, run_store)},
     }
     names_by_digest = {name[-12:]: name for plan in plans for name in _iter_names(plan)}
-    unneeded, foreign = [], {}
+    unneeded: list[Path] = []
+    foreign: dict[Path, str] = {}
     for kind in needed:
         base = run_store.root / kind
         if base.is_symlink():
@@ -200,7 +202,7 @@ def _remove_path(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _try_lock(folder: Path) -> Iterator[bool]:
+def _try_lock(folder: Path) -> Generator[bool, None, None]:
     """Hold the lock of a folder; yield False if another process has it."""
     with open(folder / run_folder.LOCK_FILE, "a") as lock_file:
         try:
@@ -223,7 +225,8 @@ def _split_entries(
     planned: NamesByKind, run_store: store.Store
 ) -> tuple[list[ArchiveEntry], list[ArchiveEntry]]:
     """Return the entries of the archive that no plan has, and the others."""
-    surplus, remaining = [], []
+    surplus: list[ArchiveEntry] = []
+    remaining: list[ArchiveEntry] = []
     for entry in run_store.read_archive().values():
         (remaining if entry.name in planned[entry.kind] else surplus).append(entry)
     return surplus, remaining
@@ -240,7 +243,7 @@ def _find_awaited_caches(plan: Plan, run_store: store.Store) -> Iterator[str]:
 
 def _find_unneeded_checkpoints(plans: list[Plan], run_store: store.Store) -> dict[Path, list[int]]:
     """Return by the folder of a finished run the epochs whose checkpoints no plan needs."""
-    unneeded = {}
+    unneeded: dict[Path, list[int]] = {}
     for name in sorted({name for plan in plans for name in plan.runs}):
         folder = run_store.run(name)
         planned_epochs = {
@@ -284,7 +287,7 @@ def _remove_checkpoints(folder: Path, epochs: list[int]) -> None:
         _remove_path(path)
 
 
-def _read_own_record(folder: Path) -> dict | None:
+def _read_own_record(folder: Path) -> dict[str, Any] | None:
     """Return the record of a folder if it is intact and belongs to the folder's name.
 
     Nothing is removed of a run that is damaged, or was moved there.
@@ -299,5 +302,5 @@ def _read_own_record(folder: Path) -> dict | None:
 
 def _compute_size(path: Path) -> int:
     """Return the size of a file, or of a folder with all that is in it, in bytes."""
-    inside = [] if path.is_symlink() else path.rglob("*")
+    inside: Iterable[Path] = [] if path.is_symlink() else path.rglob("*")
     return sum(entry.lstat().st_size for entry in [path, *inside] if not entry.is_dir())

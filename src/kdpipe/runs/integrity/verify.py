@@ -8,8 +8,9 @@ which is damaged or missing is restored from an intact copy.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -156,7 +157,7 @@ def _verify_run(folder: Path, orphans: list[Path], is_without_weights: bool) -> 
             yield f"{path}: not a file of this run: move it out of here, or remove it"
 
 
-def _verify_record_copies(folder: Path, record: dict) -> Iterator[str]:
+def _verify_record_copies(folder: Path, record: dict[str, Any]) -> Iterator[str]:
     """Verify both copies of a run's record, and restore one from the other."""
     for name in (run_folder.RECORD_FILE, run_folder.RECORD_COPY_FILE):
         try:
@@ -186,7 +187,7 @@ def _verify_unfinished(folder: Path) -> Iterator[str]:
                 yield str(error)
 
 
-def _list_files(folder: Path, excluded=run_folder.UNLISTED_FILES) -> list[Path]:
+def _list_files(folder: Path, excluded: Collection[str] = run_folder.UNLISTED_FILES) -> list[Path]:
     """Return the files below a folder that a record should list."""
     return [
         path
@@ -217,7 +218,7 @@ def _verify_entry(entry: ArchiveEntry, run_store: store.Store) -> Iterator[str]:
         )
 
 
-def _is_record_of(record: dict, name: str) -> bool:
+def _is_record_of(record: dict[str, Any], name: str) -> bool:
     """Return whether a record belongs to the run or other node of that name."""
     try:
         spec = SPEC_TYPES[record["kind"]].from_dict(record["spec"])
