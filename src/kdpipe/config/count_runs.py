@@ -8,6 +8,7 @@ compares specs, can tell.
 """
 
 import itertools
+from collections.abc import Iterator
 
 from kdpipe.config import partial_config
 from kdpipe.config.partial_config import PartialConfig
@@ -139,6 +140,6 @@ class RunCounter:
         )
 
 
-def _member_points(ensemble: EnsembleConfig) -> itertools.product:
+def _member_points(ensemble: EnsembleConfig) -> Iterator[tuple[str, str]]:
     """Return the (stop, network) pairs of one copy of an ensemble."""
     return itertools.product(ensemble.stops, ensemble.networks or [])

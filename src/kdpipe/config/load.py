@@ -10,9 +10,10 @@ that passes can be planned.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from kdpipe.config.schema import RECIPE_ALIASES, Study
 from kdpipe.data.cards import load_section_card
 from kdpipe.data.config import DataConfig
 from kdpipe.errors import StudyError
+from kdpipe.json_types import is_object
 from kdpipe.models.config import InitFrom
 from kdpipe.models.pretrained import input_transform, weights_info
 from kdpipe.models.pretrained.input_transform import DataShape
@@ -91,7 +93,7 @@ def validate_study(
         study = Study.model_validate(content)
     except ValidationError as error:
         errors += explain_errors(error, content, Study)
-    if isinstance(content, dict):
+    if is_object(content):
         config = PartialConfig(content, source, require_cards)
         errors += islice(_apply_rules(config, last=False), MAX_ERRORS)
         if not errors and require_cards:
@@ -167,7 +169,7 @@ def parse_yaml(data: bytes, source: str) -> object:
         raise StudyError(f"{source}: not a plain YAML file: {_format_yaml_error(error)}") from None
     except ValueError as error:  # a date that does not exist
         raise StudyError(f"{source}: not a plain YAML file: {error}") from None
-    if not isinstance(content, dict):
+    if not is_object(content):
         raise StudyError(
             f"{source}: a study is a mapping of keys at top level, this is "
             f"{_describe_type(content)}"
@@ -193,7 +195,7 @@ def collect_notes(study: Study) -> list[str]:
     """
     data, card = study.data, load_section_card(study.data)
     train_count = data.train_size or card.train - data.validation
-    notes = []
+    notes: list[str] = []
     if not card.count_validation(data.validation):
         notes.append(
             "no validation images: the report will not choose a best teacher; set data.validation"
@@ -204,7 +206,7 @@ def collect_notes(study: Study) -> list[str]:
         notes.append(
             f"{train_count:,} training images of {card.classes:,} classes: some classes have none"
         )
-    input_lines = []
+    input_lines: list[str] = []
     data_shape = DataShape(card.shape, card.classes, card.class_names)
     for name, source in study.pretrained.items():
         input_spec = input_transform.resolve_input(source, data_shape)
@@ -249,7 +251,7 @@ def _rename_aliases(content: object) -> tuple[object, list[tuple[str, str]], lis
     errors: list[str] = []
 
     def rename(location: str, recipe: object) -> object:
-        if not isinstance(recipe, dict):
+        if not is_object(recipe):
             return recipe
         canonical_recipe = dict(recipe)
         for alias, key in RECIPE_ALIASES.items():
@@ -261,15 +263,15 @@ def _rename_aliases(content: object) -> tuple[object, list[tuple[str, str]], lis
                 renamed_keys.append((f"{location}.{alias}", f"{location}.{key}"))
         return canonical_recipe
 
-    if not isinstance(content, dict):
+    if not is_object(content):
         return content, renamed_keys, errors
     canonical_content = dict(content)
     if "recipe" in content:
         canonical_content["recipe"] = rename("recipe", content["recipe"])
-    if isinstance(content.get("network_recipes"), dict):
+    if is_object(recipes := content.get("network_recipes")):
         canonical_content["network_recipes"] = {
             network: rename(f"network_recipes.{network}", changes)
-            for network, changes in content["network_recipes"].items()
+            for network, changes in recipes.items()
         }
     return canonical_content, renamed_keys, errors
 
@@ -297,12 +299,12 @@ def _build_error(source: str, lines: list[str]) -> StudyError:
     return StudyError("\n  ".join([f"{source}: {count}", *lines[:MAX_ERRORS]]))
 
 
-def _add_experiment_name(line: str, content: object) -> str:
+def _add_experiment_name(line: str, content: Any) -> str:
     """Return a message with names after the numbers of experiments, as experiments[0] (size)."""
 
     def add_name(match: re.Match[str]) -> str:
         try:
-            name = content["experiments"][int(match[1])]["name"]  # pyright: ignore
+            name = content["experiments"][int(match[1])]["name"]
         except (TypeError, KeyError, IndexError, ValueError):
             return match[0]
         is_plain = isinstance(name, str) and re.fullmatch("[A-Za-z0-9_-]{1,40}", name)
@@ -319,7 +321,13 @@ class _StrictLoader(yaml.SafeLoader):
 
     depth = 0
 
-    def compose_node(self, parent, index):
+    if TYPE_CHECKING:  # these have no types in the stubs of PyYAML
+
+        def check_event(self, *choices: type[yaml.Event]) -> bool: ...
+        def peek_event(self) -> Any: ...
+        def construct_object(self, node: yaml.Node, deep: bool = False) -> Any: ...
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose a node, unless it is an alias, has a tag or is nested too deeply."""
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
@@ -338,9 +346,9 @@ class _StrictLoader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Construct a mapping whose keys are text and differ."""
-        keys = set()
+        keys: set[str] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1

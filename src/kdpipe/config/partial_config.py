@@ -29,6 +29,7 @@ from kdpipe.config.schema import BlockConfig, EnsembleConfig
 from kdpipe.data import cards
 from kdpipe.data.config import DataConfig
 from kdpipe.errors import KdpipeError
+from kdpipe.json_types import JsonObject, is_list, is_object
 from kdpipe.losses.config import Method, MethodConfig
 from kdpipe.losses.custom import card as term_card
 from kdpipe.losses.custom.card import TermCard
@@ -45,7 +46,7 @@ from kdpipe.runs.recipe import Recipe, load_schedules
 from kdpipe.text import did_you_mean, dotted_path, format_value, join_names
 
 # What a file means that leaves the section out, as `schema.Study` has it.
-DEFAULTS = {"methods": {"kd": {}}}
+DEFAULTS: JsonObject = {"methods": {"kd": {}}}
 # Stands in for a recipe that is itself malformed, while changes to it are checked.
 PLACEHOLDER_RECIPE = {"epochs": 100_000, "batch_size": 64, "lr": 0.1}
 
@@ -91,7 +92,7 @@ def parse_lenient(model: type[BaseModel], value: object) -> tuple[Any, bool]:
     try:
         return model.model_construct(keys, **dict(model.model_validate(value))), True
     except ValidationError as error:
-        if not isinstance(value, dict):
+        if not is_object(value):
             return None, False
         error_locations = [
             details["loc"] for details in error.errors(include_url=False) if details["loc"]
@@ -99,22 +100,22 @@ def parse_lenient(model: type[BaseModel], value: object) -> tuple[Any, bool]:
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         field_errors = [location for location in error_locations if location[0] == name]
-        is_list = get_origin(field.annotation) is list
+        takes_list = get_origin(field.annotation) is list
         if not field_errors and name in value:
             fields[name] = value[name]
-        elif field_errors and is_list and isinstance(value.get(name), list):
+        elif field_errors and takes_list and is_list(value.get(name)):
             bad_indices = {location[1] for location in field_errors if len(location) > 1}
             fields[name] = [
                 entry for index, entry in enumerate(value[name]) if index not in bad_indices
             ]
         elif field.is_required():
-            fields[name] = [] if is_list else None
+            fields[name] = [] if takes_list else None
     return model.model_construct(
         keys - {location[0] for location in error_locations}, **fields
     ), False
 
 
-def parse_all_lenient(model: type[BaseModel], values: object) -> dict:
+def parse_all_lenient(model: type[BaseModel], values: object) -> dict[Any, Any]:
     """Parse the entries of a section, of malformed ones the valid part.
 
     Parameters
@@ -138,9 +139,9 @@ def invalid_keys(section: BaseModel) -> set[str]:
     return type(section).model_fields.keys() - section.model_fields_set
 
 
-def iter_items(value: object) -> Iterable[tuple]:
+def iter_items(value: object) -> Iterable[tuple[Any, Any]]:
     """Return the items of a mapping; none of a value that is no mapping."""
-    return value.items() if isinstance(value, dict) else ()
+    return value.items() if is_object(value) else ()
 
 
 def list_keys(value: object) -> dict[str, None]:
@@ -151,8 +152,8 @@ def list_keys(value: object) -> dict[str, None]:
 def keep_valid_stops(texts: object) -> list[str]:
     """Return the well-formed stops of a list; none of a value that is no list."""
     adapter = TypeAdapter(StopText)
-    valid = []
-    for text in texts if isinstance(texts, list) else ():
+    valid: list[str] = []
+    for text in texts if is_list(texts) else ():
         with contextlib.suppress(ValidationError):
             valid.append(adapter.validate_python(text))
     return valid
@@ -182,8 +183,8 @@ class PartialConfig:
         Whether custom networks and loss terms must have their cards.
     """
 
-    def __init__(self, content: dict, source: str, require_cards: bool = True):
-        self.content = DEFAULTS | content
+    def __init__(self, content: dict[str, Any], source: str, require_cards: bool = True):
+        self.content: JsonObject = DEFAULTS | content
         self.source = source
         self.require_cards = require_cards
         self._recipes: dict[str, Recipe | None] = {}
@@ -196,10 +197,10 @@ class PartialConfig:
         return self.content.get("seeds")
 
     @property
-    def splits(self) -> list:
+    def splits(self) -> list[Any]:
         """Return the study's splits; the default if they are no list."""
         splits = self.content.get("splits", [0])
-        return splits if isinstance(splits, list) else [0]
+        return splits if is_list(splits) else [0]
 
     @cached_property
     def data_section(self) -> DataSection:
@@ -266,10 +267,10 @@ class PartialConfig:
         return {name: block for name, block in blocks.items() if name != "self"}
 
     @property
-    def _experiments(self) -> list:
+    def _experiments(self) -> list[Any]:
         """Return the entries of `experiments`, as the file has them."""
         experiments = self.content.get("experiments")
-        return experiments if isinstance(experiments, list) else []
+        return experiments if is_list(experiments) else []
 
     @cached_property
     def custom_model_cards(self) -> dict[ModelInput, ModelInfo | KdpipeError | None]:
@@ -302,7 +303,7 @@ class PartialConfig:
         None where no cards are required, or where the folder of the code is unknown.
         """
         code = self.content.get("code")
-        results: dict = {}
+        results: dict[str, TermCard | KdpipeError | None] = {}
         for name, method in self.methods.items():
             if method.term is not None and "term" not in invalid_keys(method):
                 results[name] = None
@@ -363,12 +364,12 @@ class PartialConfig:
     @cached_property
     def _block_names(self) -> list[str]:
         """Return the names of the experiments that have one."""
-        blocks = [block for block in self._experiments if isinstance(block, dict)]
+        blocks = [block for block in self._experiments if is_object(block)]
         return [block["name"] for block in blocks if isinstance(block.get("name"), str)]
 
     # What its keys mean.
 
-    def merge_recipe(self, changes: dict) -> dict:
+    def merge_recipe(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Return the study's recipe with the changes for one network, not validated."""
         recipe, is_valid = self._recipe
         return {**(recipe.model_dump() if recipe and is_valid else PLACEHOLDER_RECIPE), **changes}
@@ -378,7 +379,7 @@ class PartialConfig:
         if network not in self._recipes:
             changes = dict(iter_items(self.content.get("network_recipes"))).get(network)
             needed_keys = {"epochs", "annealing", *recipe.MIX_KEYS}
-            if isinstance(changes, dict) and not needed_keys.isdisjoint(changes):
+            if is_object(changes) and not needed_keys.isdisjoint(changes):
                 self._recipes[network], _ = parse_lenient(Recipe, self.merge_recipe(changes))
             else:
                 self._recipes[network], _ = self._recipe
@@ -451,7 +452,7 @@ class PartialConfig:
     def check_stop(self, location: str, text: str, network: str) -> Iterator[str]:
         """Yield a message if a stop does not lie within the training of its network."""
         recipe = self.get_recipe(network)
-        if recipe and recipe.epochs is not None and network in self.networks:
+        if recipe and "epochs" not in invalid_keys(recipe) and network in self.networks:
             try:
                 stops.count_stops(text, recipe.epochs)
             except KdpipeError as error:
@@ -556,23 +557,28 @@ def _describe_expected(details: Any) -> str:
     return message[0].lower() + message[1:]
 
 
-def _file_location(location: tuple, content: Any) -> list:
+def _file_location(location: tuple[Any, ...], content: Any) -> list[Any]:
     """Return the keys and indices of a location, without the union branches that pydantic adds."""
-    keys: list = []
+    keys: list[Any] = []
     for part in location:
         if part == "[key]":
             continue  # the error is in the key itself, which precedes it
-        in_mapping = isinstance(content, dict) and part in content
-        in_list = isinstance(content, list) and isinstance(part, int) and part < len(content)
-        if in_mapping or in_list:
+        if _has_entry(content, part):
             content = content[part]
-        elif part != location[-1] or not isinstance(content, dict):
+        elif part != location[-1] or not is_object(content):
             continue
         keys.append(part)
     return keys
 
 
-def _allowed_keys(model: Any, location) -> list[str]:
+def _has_entry(content: object, part: object) -> bool:
+    """Return whether a mapping has this key, or a list this index."""
+    if is_object(content):
+        return part in content
+    return is_list(content) and isinstance(part, int) and part < len(content)
+
+
+def _allowed_keys(model: Any, location: Iterable[object]) -> list[str]:
     """Return the keys that a model allows at a location."""
     for part in location:
         model = _field_annotation(model, part)

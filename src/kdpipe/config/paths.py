@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kdpipe import registry
 from kdpipe.data.config import REST
+from kdpipe.json_types import JsonObject, is_object
 
 
 def list_tables() -> tuple[str, ...]:
@@ -75,7 +76,7 @@ def resolve_paths(content: object, folder: Path) -> object:
         A copy, in which `code` has its default and `registration` names the file that lies beside
         the study, if there is one.
     """
-    if not isinstance(content, dict):
+    if not is_object(content):
         return content
     content = dict(content)
     if has_custom_code(content):
@@ -88,14 +89,14 @@ def resolve_paths(content: object, folder: Path) -> object:
     if "data" in content:
         content["data"] = _resolve_section(folder, content["data"])
     for key in ("pretrained", "starts"):
-        if isinstance(content.get(key), dict):
+        if is_object(content.get(key)):
             content[key] = {
                 name: _resolve_section(folder, source) for name, source in content[key].items()
             }
-    if isinstance(content.get("transfers"), dict):
+    if is_object(content.get("transfers")):
         content["transfers"] = {
             name: section | {"data": _resolve_section(folder, section["data"])}
-            if isinstance(section, dict) and "data" in section
+            if is_object(section) and "data" in section
             else section
             for name, section in content["transfers"].items()
         }
@@ -128,25 +129,23 @@ def _find_registration(folder: Path, study: object) -> Path | None:
     return path if path.is_file() else None
 
 
-def has_custom_code(content: dict) -> bool:
+def has_custom_code(content: JsonObject) -> bool:
     """Return whether a study has a custom network, loss term, table or figure."""
     sections = [content.get(key) for key in ("tables", "figures")]
-    has_custom_reports = any(
-        select_custom(section) for section in sections if isinstance(section, dict)
-    )
+    has_custom_reports = any(select_custom(section) for section in sections if is_object(section))
     return bool(content.get("networks")) or has_custom_terms(content) or has_custom_reports
 
 
-def has_custom_terms(content: dict) -> bool:
+def has_custom_terms(content: JsonObject) -> bool:
     """Return whether a method of a study has a custom loss term."""
     methods = content.get("methods")
-    sections = methods.values() if isinstance(methods, dict) else ()
-    return any(isinstance(method, dict) and method.get("term") for method in sections)
+    sections = methods.values() if is_object(methods) else ()
+    return any(is_object(method) and method.get("term") for method in sections)
 
 
 def _resolve_section(folder: Path, section: object) -> object:
     """Return a section with its paths absolute."""
-    if not isinstance(section, dict):
+    if not is_object(section):
         return section
     path_keys = (
         ("path", "card") if section.get("unlabelled") == REST else ("path", "card", "unlabelled")

@@ -6,7 +6,7 @@ runs a study needs is for the planner to say.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -259,7 +259,7 @@ class Study(StrictModel):
         examples=[["C1", "C6"]],
     )
     pilots: list[Name] = Field(
-        default_factory=list,
+        default_factory=list[Name],
         description="studies by which this one's choices were made; each with seeds of its own",
         examples=[["digits_pilot"]],
     )
@@ -280,10 +280,11 @@ class Study(StrictModel):
     data: DataConfig = Field(description="the images")
     recipe: Recipe = Field(description="how every network is trained")
     networks: dict[Name, CustomModelConfig] = Field(
-        default_factory=dict, description="custom networks, each under a name"
+        default_factory=dict[Name, CustomModelConfig],
+        description="custom networks, each under a name",
     )
     starts: dict[Name, InitFrom] = Field(
-        default_factory=dict,
+        default_factory=dict[Name, InitFrom],
         description="networks that begin from weights, each under a name that means it wherever "
         "a network is named; its scratch run begins from them too",
     )
@@ -293,13 +294,13 @@ class Study(StrictModel):
         "and of the cards of the first two, seen from this file; null: its own folder",
         examples=["../models"],
     )
-    network_recipes: dict[NetworkName, dict] = Field(
-        default_factory=dict,
+    network_recipes: dict[NetworkName, dict[str, Any]] = Field(
+        default_factory=dict[NetworkName, dict[str, Any]],
         description="keys of the recipe that differ for one network",
         examples=[{"wrn16-2": {"lr": 0.05}}],
     )
     keep_checkpoints: dict[NetworkName, list[StopText]] = Field(
-        default_factory=dict,
+        default_factory=dict[NetworkName, list[StopText]],
         description="checkpoints to keep although no block asks for them",
         examples=[{"wrn16-2": ["checkpoint 0", "every 10"]}],
     )
@@ -322,15 +323,17 @@ class Study(StrictModel):
     workers: Annotated[int, Field(ge=0, le=256)] = Field(
         4, description="processes that read images beside a run, where they stream; renames no run"
     )
-    methods: dict[Name, Method] = Field(  # pyright: ignore (a model made of the listed terms)
+    methods: dict[Name, Method] = Field(
         default_factory=lambda: {"kd": Method.model_validate({})},
         description="ways to distil, each under a name; default: kd, plain",
     )
     ensembles: dict[Name, EnsembleConfig] = Field(
-        default_factory=dict, description="runs averaged, each ensemble under a name"
+        default_factory=dict[Name, EnsembleConfig],
+        description="runs averaged, each ensemble under a name",
     )
     pretrained: dict[Name, PretrainedTeacher] = Field(
-        default_factory=dict, description="teachers that bring their weights, under a name"
+        default_factory=dict[Name, PretrainedTeacher],
+        description="teachers that bring their weights, under a name",
     )
     experiments: list[BlockConfig] = Field(
         min_length=1, description="the blocks; the plan is their union"
@@ -341,7 +344,8 @@ class Study(StrictModel):
         "no run",
     )
     transfers: dict[Name, TransferConfig] = Field(
-        default_factory=dict, description="linear probes on other data, each under a name"
+        default_factory=dict[Name, TransferConfig],
+        description="linear probes on other data, each under a name",
     )
     export: bool = Field(
         False,
@@ -350,19 +354,19 @@ class Study(StrictModel):
         "run",
     )
     tables: dict[str, list[Name]] = Field(
-        default_factory=dict,
+        default_factory=dict[str, list[Name]],
         description="for each table the blocks and ensembles it reads; custom ones are named as "
         "module.TABLE",
         examples=[{"teacher_size": ["size"]}, {"my_tables.TABLE": ["size"]}],
     )
     figures: dict[str, list[Name]] = Field(
-        default_factory=dict,
+        default_factory=dict[str, list[Name]],
         description="custom figures, each as module.FIGURE, and the blocks and ensembles it reads; "
         "those of kdpipe are always drawn; renames no run",
         examples=[{"my_figures.FIGURE": ["size"]}],
     )
     claims: dict[str, list[Name]] = Field(
-        default_factory=dict,
+        default_factory=dict[str, list[Name]],
         description="for a claim the blocks and ensembles it reads; without an entry it reads all",
         examples=[{"C1": ["size"]}],
     )
@@ -403,7 +407,7 @@ class Study(StrictModel):
         return Recipe.model_validate({**self.recipe.model_dump(), **changes})
 
 
-def build_json_schema() -> dict:
+def build_json_schema() -> dict[str, Any]:
     """Build the JSON schema of a study file, for editors.
 
     Returns

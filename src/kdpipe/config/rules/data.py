@@ -41,7 +41,7 @@ def check_data_section(
     str
     """
     data, card = section.data, section.card
-    if data is None or data.name is None:
+    if data is None or "name" in partial_config.invalid_keys(data):
         return
     if data.card is not None and (data.path is None or data.name in cards.list_datasets()):
         yield (

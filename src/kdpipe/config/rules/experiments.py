@@ -8,6 +8,7 @@ from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
 from kdpipe.config.rules import cycles
 from kdpipe.config.schema import BlockConfig
+from kdpipe.json_types import is_list
 from kdpipe.text import did_you_mean, find_duplicates, format_value, join_names
 
 
@@ -17,7 +18,8 @@ def _check_experiments(config: PartialConfig) -> Iterator[str]:
     for index, block in config.blocks.items():
         location = f"experiments[{index}]"
         for key in ("students", "via"):
-            for network in getattr(block, key) or []:
+            networks: list[str] | None = getattr(block, key)
+            for network in networks or []:
                 yield from config.check_network(f"{location}.{key}", network)
         for teacher in block.teachers:
             yield from _check_teacher(config, counter, location, teacher, block)
@@ -109,7 +111,7 @@ def _check_seeds(
     source_seeds, needed_seeds = source_block.seeds or config.seeds, block.seeds or config.seeds
     if block.teacher_seed != "paired":
         needed_seeds = [block.teacher_seed]
-    if isinstance(source_seeds, list) and isinstance(needed_seeds, list):
+    if is_list(source_seeds) and is_list(needed_seeds):
         missing = [format_value(seed) for seed in needed_seeds if seed not in source_seeds]
         if missing:
             yield (

@@ -3,9 +3,11 @@
 import itertools
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
+from kdpipe.json_types import is_list
 from kdpipe.text import find_duplicates, format_value
 
 MIN_SEEDS = 3  # fewer have no confidence interval
@@ -14,14 +16,14 @@ MIN_SEEDS = 3  # fewer have no confidence interval
 def _check_interim(config: PartialConfig) -> Iterator[str]:
     """Check the counts of seeds, the one that is due, the pilots and the registration."""
     looks, look = config.content.get("looks"), config.content.get("look")
-    if isinstance(looks, list) and _has_only_counts(looks):
+    if is_list(looks) and _has_only_counts(looks):
         yield from _check_seed_counts(config, looks)
         if type(look) is int and look > len(looks):
             yield f"look: {look}: looks has {len(looks)} of them"
     elif looks is None and look is not None:
         yield f"look: {format_value(look)} of what? say after how many seeds: looks: [3, 5, 8]"
     pilots = config.content.get("pilots")
-    pilot_names = pilots if isinstance(pilots, list) else []
+    pilot_names = pilots if is_list(pilots) else []
     for pilot in find_duplicates(pilot_names):
         yield f"pilots: {pilot} stands twice"
     registration = config.content.get("registration")
@@ -34,7 +36,7 @@ def _check_interim(config: PartialConfig) -> Iterator[str]:
         yield f"pilots: {study_name} is this study: a pilot has a name, a file and seeds of its own"
 
 
-def _has_only_counts(looks: list) -> bool:
+def _has_only_counts(looks: list[Any]) -> bool:
     """Return whether a list has entries, and only positive integers."""
     return bool(looks) and all(type(count) is int and count > 0 for count in looks)
 
@@ -46,7 +48,7 @@ def _check_seed_counts(config: PartialConfig, looks: list[int]) -> Iterator[str]
         yield f"looks: {counts_text}: counts of seeds have to rise"
     elif looks[0] < MIN_SEEDS:
         yield f"looks: {counts_text}: a look at fewer than {MIN_SEEDS} seeds can tell nothing"
-    elif isinstance(config.seeds, list) and looks[-1] != len(config.seeds):
+    elif is_list(config.seeds) and looks[-1] != len(config.seeds):
         yield (
             f"looks: {counts_text}: the last look is at all seeds, of which there are "
             f"{len(config.seeds)}: change one of the two"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
+from kdpipe.json_types import is_list
 from kdpipe.models import registry
 from kdpipe.text import find_duplicates
 
@@ -22,7 +23,7 @@ def _check_names(config: PartialConfig) -> Iterator[str]:
         first_locations.setdefault(name, location)
     seeds = {f"experiments[{index}].seeds": block.seeds for index, block in config.blocks.items()}
     for location, values in {"seeds": config.seeds, **seeds}.items():
-        for seed in find_duplicates(values if isinstance(values, list) else []):
+        for seed in find_duplicates(values if is_list(values) else []):
             yield f"{location}: {seed} stands twice"
 
 

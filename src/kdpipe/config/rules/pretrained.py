@@ -19,7 +19,7 @@ from kdpipe.text import format_value, join_names
 def _check_pretrained(config: PartialConfig) -> Iterator[str]:
     """Check each pretrained teacher whose section is valid."""
     for name, source in config.pretrained.items():
-        if source.network is not None and not partial_config.invalid_keys(source):
+        if not partial_config.invalid_keys(source):
             yield from _check_source(config, name, source)
 
 

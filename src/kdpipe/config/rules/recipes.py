@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from kdpipe.config import partial_config
 from kdpipe.config.partial_config import PartialConfig, explain_errors
 from kdpipe.config.rule import Rule
+from kdpipe.json_types import is_object
 from kdpipe.runs.recipe import Recipe
 
 
@@ -15,7 +16,7 @@ def _check_recipes(config: PartialConfig) -> Iterator[str]:
     for network, change in partial_config.iter_items(config.content.get("network_recipes")):
         location = f"network_recipes.{network}"
         yield from config.check_network(location, network)
-        if isinstance(change, dict):
+        if is_object(change):
             recipe = config.merge_recipe(change)
             try:
                 Recipe.model_validate(recipe)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from kdpipe.config import partial_config, paths
 from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
+from kdpipe.json_types import is_list
 from kdpipe.pydantic_base import DOTTED_PATTERN
 from kdpipe.text import did_you_mean, find_duplicates, format_value
 
@@ -28,20 +29,20 @@ def _check_references(config: PartialConfig) -> Iterator[str]:
                 guess = did_you_mean(name, known)
                 names = ", ".join(known)
                 yield f"{key}: there is no {noun} {format_value(name)}{guess} (known: {names})"
-            for source in sources if isinstance(sources, list) else ():
+            for source in sources if is_list(sources) else ():
                 if isinstance(source, str):
                     yield from config.check_name(f"{key}.{name}", source, "experiment or ensemble")
 
     primary = config.content.get("primary")
     claims = list(paths.list_claims())
-    for name in primary if isinstance(primary, list) else ():
+    for name in primary if is_list(primary) else ():
         if isinstance(name, str) and name not in claims:
             guess = did_you_mean(name, claims)
             yield (
                 f"primary: there is no claim {format_value(name)}{guess} "
                 f"(known: {', '.join(claims)})"
             )
-    for name in find_duplicates(primary if isinstance(primary, list) else []):
+    for name in find_duplicates(primary if is_list(primary) else []):
         yield f"primary: {name} stands twice"
 
 

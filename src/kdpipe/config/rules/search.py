@@ -6,6 +6,7 @@ from kdpipe.config import partial_config
 from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
 from kdpipe.config.schema import BlockConfig, SearchConfig
+from kdpipe.json_types import is_list
 from kdpipe.text import find_duplicates, join_names
 
 
@@ -25,7 +26,7 @@ def _check_search(config: PartialConfig) -> Iterator[str]:
     if config.content.get("looks") is not None:
         yield "search: a search looks after every seed, which looks cannot count: leave one out"
     splits = config.content.get("splits")
-    if isinstance(splits, list) and len(splits) > 1:
+    if is_list(splits) and len(splits) > 1:
         yield f"search: its seeds are of one split, and there are {len(splits)}: leave one"
     if search.latency is not None and config.content.get("export") is not True:
         yield "search.latency: it is measured of graphs that ship: set `export: true` beside it"
@@ -46,7 +47,7 @@ def _check_block(config: PartialConfig, block: BlockConfig) -> Iterator[str]:
             yield f"search.blocks: {block.name} teaches in {other.name}: leave one of them out"
     for key in ("tables", "figures", "claims"):
         for name, sources in partial_config.iter_items(config.content.get(key)):
-            if isinstance(sources, list) and block.name in sources:
+            if is_list(sources) and block.name in sources:
                 yield (
                     f"{key}.{name}: {block.name} is searched, so most of its cells are not run; "
                     "the page has a table of the search without being asked: leave it out here"
@@ -56,7 +57,7 @@ def _check_block(config: PartialConfig, block: BlockConfig) -> Iterator[str]:
 def _check_seeds(config: PartialConfig, search: SearchConfig) -> Iterator[str]:
     """Check that seeds to choose by are left beside the fresh ones."""
     seeds, fresh_count = config.seeds, search.fresh_seeds
-    is_known = isinstance(seeds, list) and "fresh_seeds" not in partial_config.invalid_keys(search)
+    is_known = is_list(seeds) and "fresh_seeds" not in partial_config.invalid_keys(search)
     if is_known and len(seeds) <= fresh_count:
         yield (
             f"search.fresh_seeds: {fresh_count} of {len(seeds)} seeds "

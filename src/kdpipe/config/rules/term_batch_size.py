@@ -10,6 +10,7 @@ from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
 from kdpipe.config.schema import BlockConfig
 from kdpipe.errors import KdpipeError
+from kdpipe.json_types import is_object
 from kdpipe.losses import method as methods
 from kdpipe.losses.base import LossTerm, Shapes
 from kdpipe.runs.recipe import Recipe
@@ -110,7 +111,7 @@ def get_valid_recipe(config: PartialConfig, network: str) -> Recipe | None:
     """Return the recipe of a network; None if it has a mistake."""
     change = dict(partial_config.iter_items(config.content.get("network_recipes"))).get(network, {})
     with contextlib.suppress(ValidationError):
-        if isinstance(change, dict):
+        if is_object(change):
             return Recipe.model_validate(config.merge_recipe(change))
     return None
 
