@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from kdpipe import hashing
 from kdpipe.data.cards import DatasetCard
@@ -136,7 +137,7 @@ def load_speeds() -> dict[str, Speed]:
         return {}
 
 
-def _is_valid_speed(fields: dict) -> bool:
+def _is_valid_speed(fields: dict[str, Any]) -> bool:
     """Return whether all fields are plausible numbers."""
     return all(type(value) in (int, float) and 0 <= value < 1e9 for value in fields.values())
 
@@ -235,7 +236,7 @@ class Estimate:
 
 
 def build_cost_model(
-    plan: Plan, device: str, records: Mapping[str, dict], on_gpus: int | None = None
+    plan: Plan, device: str, records: Mapping[str, dict[str, Any]], on_gpus: int | None = None
 ) -> "CostModel":
     """Build the cost model of a plan on this machine.
 
@@ -300,8 +301,8 @@ class CostModel:
     """
 
     plan: Plan
-    speeds: Mapping[str, Speed] = field(default_factory=dict)
-    records: Mapping[str, dict] = field(default_factory=dict)
+    speeds: Mapping[str, Speed] = field(default_factory=dict[str, Speed])
+    records: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     start: float | None = None
     on_gpus: int | None = None
 
@@ -474,7 +475,7 @@ class CostModel:
     @functools.cached_property
     def _ratios(self) -> list[tuple[str, float, float]]:
         """Return (network, estimated seconds, ratio of measured to them) of finished runs."""
-        ratios = []
+        ratios: list[tuple[str, float, float]] = []
         for name, run in self.plan.runs.items():
             record = self.records.get(name)
             if record and record["status"] == "done" and run.epochs and "seconds" in record:

@@ -7,6 +7,7 @@ node is used; several may share a run.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kdpipe.config.schema import Study
 from kdpipe.config.stops import Stop
@@ -258,7 +259,7 @@ class TeachingSpec:
     """
 
     teacher: Teacher
-    method: dict
+    method: dict[str, Any]
     outputs: str
 
     def compute_stage(self, student: str) -> int:
@@ -402,21 +403,23 @@ class Plan:
     study: Study
     card: DatasetCard
     unlabelled: UnlabelledCard | None = None
-    runs: dict[str, Run] = field(default_factory=dict)
-    ensembles: dict[str, Ensemble] = field(default_factory=dict)
-    logit_caches: dict[str, LogitCache] = field(default_factory=dict)
-    cells: list[Cell] = field(default_factory=list)
-    ensemble_rows: list[EnsembleRow] = field(default_factory=list)
-    probes: dict[str, Probe] = field(default_factory=dict)
-    probe_rows: list[ProbeRow] = field(default_factory=list)
-    gauges: dict[str, ExportEval] = field(default_factory=dict)
-    export_eval_rows: list[ExportEvalRow] = field(default_factory=list)
-    datasets: dict[str, DataConfig] = field(default_factory=dict)
-    scratch: dict[tuple[str, int, int], Run] = field(default_factory=dict)
-    scratch_long: list[tuple[str, Run, Cell]] = field(default_factory=list)
-    checkpoints_to_keep: dict[str, set[int]] = field(default_factory=dict)
-    roles: dict[str, set[str]] = field(default_factory=dict)
-    weights: dict[str, str] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict[str, Run])
+    ensembles: dict[str, Ensemble] = field(default_factory=dict[str, Ensemble])
+    logit_caches: dict[str, LogitCache] = field(default_factory=dict[str, LogitCache])
+    cells: list[Cell] = field(default_factory=list[Cell])
+    ensemble_rows: list[EnsembleRow] = field(default_factory=list[EnsembleRow])
+    probes: dict[str, Probe] = field(default_factory=dict[str, Probe])
+    probe_rows: list[ProbeRow] = field(default_factory=list[ProbeRow])
+    gauges: dict[str, ExportEval] = field(default_factory=dict[str, ExportEval])
+    export_eval_rows: list[ExportEvalRow] = field(default_factory=list[ExportEvalRow])
+    datasets: dict[str, DataConfig] = field(default_factory=dict[str, DataConfig])
+    scratch: dict[tuple[str, int, int], Run] = field(
+        default_factory=dict[tuple[str, int, int], Run]
+    )
+    scratch_long: list[tuple[str, Run, Cell]] = field(default_factory=list[tuple[str, Run, Cell]])
+    checkpoints_to_keep: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    roles: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    weights: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def recorded_nodes(self) -> dict[str, Mapping[str, RecordedNode]]:

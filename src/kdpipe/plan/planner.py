@@ -8,6 +8,7 @@ names and cards.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kdpipe.config import stops
 from kdpipe.config.schema import BlockConfig, EnsembleConfig, Study, TransferConfig
@@ -195,7 +196,8 @@ class ExperimentPlanner:
         via = block.via or []
         path = [*via, *[student] * block.generations]
         labels = [method] * len(path) if isinstance(method, str) else method
-        teacher, cells = head, []
+        teacher = head
+        cells: list[Cell] = []
         for step, (network, label) in enumerate(zip(path, labels, strict=True)):
             run = self.runs.plan_student_run(network, seed, teacher, label)
             self.plan.add_role(run, "student")
@@ -315,7 +317,7 @@ class ExperimentPlanner:
             reference = self._plan_ensembles(ensemble.operations_of, first_seed)[0].ensemble
             macs = sum(self.runs.get_cost(network).multiply_adds for network, _ in points)
             copies = max(1, reference.cost.multiply_adds // macs)
-        members = []
+        members: list[tuple[Run, int]] = []
         for name in pretrained:
             run = self.runs.plan_pretrained_run(name)
             self.plan.add_role(run, "member")
@@ -401,14 +403,14 @@ class RunPlanner:
         self.train_size = self.data.train_size
         self.views = count_views(self.data)
         self._runs_by_digest: dict[str, Run] = {}
-        self._scratch_runs: dict[tuple, Run] = {}
-        self._logit_caches: dict[tuple, LogitCache] = {}
+        self._scratch_runs: dict[tuple[str, int, Stop | None, int], Run] = {}
+        self._logit_caches: dict[tuple[str, int, str, bool], LogitCache] = {}
         self._recipes: dict[str, Recipe] = {}
         self._costs: dict[str, Cost] = {}
         self._model_specs: dict[str, spec.ModelSpec] = {}
         self._lineages: dict[tuple[str, int], Lineage] = {}
         self._term_infos: dict[str, TermCard] = {}
-        self._resolved_methods: dict[tuple[str, str], tuple[Recipe, dict, str]] = {}
+        self._resolved_methods: dict[tuple[str, str], tuple[Recipe, dict[str, Any], str]] = {}
 
     def plan_scratch_run(
         self, network: str, seed: int, stop: Stop | None = None, member: int = 0
@@ -466,7 +468,9 @@ class RunPlanner:
         recipe, method_spec, outputs = self._resolved_methods[network, method]
         return self._plan_run(network, recipe, seed, TeachingSpec(teacher, method_spec, outputs))
 
-    def _resolve_method(self, network: str, method: MethodConfig) -> tuple[Recipe, dict, str]:
+    def _resolve_method(
+        self, network: str, method: MethodConfig
+    ) -> tuple[Recipe, dict[str, Any], str]:
         """Return a method's recipe for a network, its spec, and the source of teacher outputs."""
         recipe = self.get_recipe(network)
         if method.label_smoothing is not None:
@@ -686,7 +690,7 @@ class RunPlanner:
         )
 
     def _plan_logit_cache(
-        self, run: Run, epoch: int, precision: str, unlabelled: dict
+        self, run: Run, epoch: int, precision: str, unlabelled: dict[str, Any]
     ) -> LogitCache:
         """Return the logit cache of the training images, or of unlabelled ones."""
         key = (run.digest, epoch, precision, bool(unlabelled))

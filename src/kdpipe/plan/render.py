@@ -6,6 +6,7 @@ image and epoch.
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from kdpipe.data.data_spec import count_views
 from kdpipe.losses import method as methods
@@ -26,7 +27,7 @@ from kdpipe.text import join_names
 WORTHWHILE_SHARE = 0.9  # of the operations: a smaller saving is not mentioned
 
 
-def render_plan_json(plan: Plan, states: dict[str, str]) -> dict:
+def render_plan_json(plan: Plan, states: dict[str, str]) -> dict[str, Any]:
     """Return the whole plan in plain values, run by run.
 
     Parameters
@@ -169,7 +170,9 @@ def _format_teaching(plan: Plan) -> list[str]:
 
     Loss terms that read more than logits leave no choice, nor do mixed images.
     """
-    logit_runs, feature_runs, mixed_runs = [], [], []
+    logit_runs: list[Run] = []
+    feature_runs: list[Run] = []
+    mixed_runs: list[Run] = []
     for run in plan.runs.values():
         if run.spec.teacher is None or run.spec.method is None:
             continue

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan.nodes import Ensemble, Node, Plan, Probe, RecordedNode, Run
@@ -68,7 +69,7 @@ def get_plan_status(plan: Plan, store: Store) -> dict[str, str]:
     return states
 
 
-def _get_state(node: RecordedNode, record: dict | None, states: dict[str, str]) -> str:
+def _get_state(node: RecordedNode, record: dict[str, Any] | None, states: dict[str, str]) -> str:
     """Return the state by a node's own record and by the states of its parents."""
     if record is None or record["digest"] != node.digest:
         return "to do"
@@ -78,7 +79,9 @@ def _get_state(node: RecordedNode, record: dict | None, states: dict[str, str]) 
     return record["status"]
 
 
-def _can_score_best(ensemble: Ensemble, record: dict, runs: dict[str, dict], store: Store) -> bool:
+def _can_score_best(
+    ensemble: Ensemble, record: dict[str, Any], runs: dict[str, dict[str, Any]], store: Store
+) -> bool:
     """Return whether an ensemble lacks the best evaluation point and its inputs exist."""
     if record.get("best") is not None:
         return False
@@ -92,7 +95,7 @@ def _can_score_best(ensemble: Ensemble, record: dict, runs: dict[str, dict], sto
     return True
 
 
-def _lacks_checkpoints(record: dict, epochs: Iterable[int]) -> bool:
+def _lacks_checkpoints(record: dict[str, Any], epochs: Iterable[int]) -> bool:
     """Return whether a finished run lacks a checkpoint that is to be kept."""
     return any(str(epoch) not in record["checkpoints"] for epoch in epochs)
 
@@ -230,11 +233,12 @@ def hide_altered(plan: Plan, store: Store) -> Store:
     """
     if store.altered:
         return store
-    run_reasons, records = {}, store.load_records("runs")
+    records = store.load_records("runs")
+    run_reasons: dict[str, str] = {}
     for name, record in records.items():
         if name in plan.runs and (reason := _describe_altered(record, store.run(name))) is not None:
             run_reasons[name] = reason
-    ensemble_reasons = {}
+    ensemble_reasons: dict[str, str] = {}
     for name, ensemble in plan.ensembles.items():
         for run, epoch in ensemble.members:
             record, reason = records.get(run.name), run_reasons.get(run.name)
@@ -253,7 +257,7 @@ def hide_altered(plan: Plan, store: Store) -> Store:
 
 
 def _describe_altered(
-    record: dict, folder: Path, file_names: Collection[str] = REPORT_FILES
+    record: dict[str, Any], folder: Path, file_names: Collection[str] = REPORT_FILES
 ) -> str | None:
     """Describe which file of a run, beside its record, was altered."""
     for name, file_info in record.get("files", {}).items():
