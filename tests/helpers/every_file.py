@@ -6,7 +6,6 @@ student is to do, so its teacher's table is there; another is half done.
 """
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,8 +20,8 @@ from kdpipe.cli.main import main
 from kdpipe.config import load
 from kdpipe.plan import estimate, planner
 from kdpipe.plan.nodes import Plan, Run
-from kdpipe.runs import records, run_folder
-from kdpipe.runs.store import OUTCOMES_FILE, Store
+from kdpipe.runs import run_folder
+from kdpipe.runs.store import Store
 
 CODE = """
 from torch import nn
@@ -195,7 +194,6 @@ def half_done(folder: Path) -> World:
     with killed_at("table.npy"):
         kdpipe(*tabulate(plan, half))
     speeds_of(plan, folder / CACHE)
-    outcomes_of(folder / "published")
     return world
 
 
@@ -206,16 +204,6 @@ def speeds_of(plan: Plan, cache: Path) -> None:
         runs = [run for run in plan.runs.values() if run.epochs]
         one = estimate.Speed(0.25, 0.5, 0.125, 2.0, 4.0, 500.0)
         estimate.save_speeds({estimate.make_speed_key(plan, run, "cpu"): one for run in runs})
-
-
-def outcomes_of(folder: Path) -> None:
-    """The wrong images as kdpipe 0.1 listed them, beside an archive."""
-    lines = [
-        {"name": entry.name, "digest": entry.digest, **entry.wrong}
-        for entry in records.read_archive(folder / records.ARCHIVE_FILE).values()
-        if entry.wrong is not None
-    ]
-    (folder / OUTCOMES_FILE).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
 def registered(folder: Path) -> World:

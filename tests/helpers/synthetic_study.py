@@ -12,9 +12,10 @@ import numpy as np
 from kdpipe.config import load
 from kdpipe.plan import planner
 from kdpipe.plan.nodes import Plan
+from kdpipe.runs import run_folder
 from kdpipe.runs.files import compute_file_info, write_bytes
-from kdpipe.runs.records import publish_record
-from kdpipe.runs.store import OUTCOMES_FILE, Store
+from kdpipe.runs.records import ArchiveEntry, publish_record, write_archive
+from kdpipe.runs.store import Store
 
 STUDY = {
     "study": "made",
@@ -134,7 +135,8 @@ def write(
     """Records of every run, ensemble, probe and gauge. holes: status by (the start of) a name.
 
     validated: whether there are validation images, and so a best epoch on them; facts: keys of
-    every record, as started or versions.
+    every record, as started or versions. The wrong images are in an archive, as outputs are in no
+    file; weights are empty files.
     """
     errors: dict[str, float] = {}
     outcomes = []
@@ -163,8 +165,10 @@ def write(
                     del part["val"]
             path = store.run(run.name) / "curve.jsonl"
             write_bytes(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
-            record["files"] = {path.name: compute_file_info(path)}
-            outcomes.append(_outcomes(run, record["last"]))
+            weights = run_folder.weights_path(path.parent)
+            weights.touch()
+            record["files"] = {file.name: compute_file_info(file) for file in (path, weights)}
+            outcomes.append(_outcomes("runs", run, record["last"]))
         publish_record(store.run(run.name), record | facts)
     for ensemble in plan.ensembles.values():
         mean = np.mean([errors[run.digest] for run, _ in ensemble.members])
@@ -177,8 +181,8 @@ def write(
         if not validated:
             del record["last"]["val"]
         publish_record(store.ensemble(ensemble.name), record | facts)
-        outcomes.append(_outcomes(ensemble, record["last"]))
-    write_bytes(store.root / OUTCOMES_FILE, "".join(outcomes).encode())
+        outcomes.append(_outcomes("ensembles", ensemble, record["last"]))
+    write_archive(store.archive_path, outcomes)
     for probe in plan.probes.values():
         error = 15 + errors[probe.run.digest] + _noise(probe.name, 0.3)
         record = {
@@ -225,15 +229,14 @@ def made_store(folder, **changes) -> tuple[Plan, Store]:
     return plan, store
 
 
-def _outcomes(item, last: dict) -> str:
-    """The line of a run or ensemble in outcomes.jsonl: as many wrong images as its record says."""
+def _outcomes(kind: str, item, last: dict) -> ArchiveEntry:
+    """The wrong images of a run or ensemble: as many as its record says."""
     errors = np.zeros(COUNTS["test"], bool)
     count = round(len(errors) * (1 - last["test"]["accuracy"]))
     order = np.random.default_rng(zlib.crc32(item.name.encode())).permutation(len(errors))
     errors[order[:count]] = True
     bits = np.packbits(errors).tobytes().hex()
-    line = {"name": item.name, "digest": item.digest, "images": len(errors), "wrong": bits}
-    return json.dumps(line) + "\n"
+    return ArchiveEntry(kind, item.name, item.digest, wrong={"images": len(errors), "wrong": bits})
 
 
 def _status(name: str, holes: dict[str, str]) -> str:

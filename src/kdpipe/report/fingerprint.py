@@ -24,7 +24,7 @@ from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs.files import find_temporary_files
 from kdpipe.runs.records import ARCHIVE_FILE
-from kdpipe.runs.store import OUTCOMES_FILE, Store
+from kdpipe.runs.store import Store
 
 PAGE_FILE = "index.md"  # written after all other files of a report
 CUSTOM_FILES_LIST = ".own"  # in a report: the files that custom tables and figures may have in it
@@ -49,8 +49,6 @@ def compute_digest(plan: Plan, store: Store) -> str:
             checksum.update(json.dumps([name, content], sort_keys=True).encode())
     for path in paths.find_custom_files([*plan.study.tables, *plan.study.figures], plan.study.code):
         checksum.update(path.read_bytes())
-    if (store.root / OUTCOMES_FILE).exists():
-        checksum.update((store.root / OUTCOMES_FILE).read_bytes())
     return checksum.hexdigest()
 
 

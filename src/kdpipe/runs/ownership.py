@@ -20,8 +20,8 @@ from types import TracebackType
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.runs import records, registrations, run_folder
 from kdpipe.runs.files import READ_ERRORS, find_temporary_files, read_header
-from kdpipe.runs.records import ARCHIVE_FILE, RECORD_KINDS
-from kdpipe.runs.store import OUTCOMES_FILE, Store
+from kdpipe.runs.records import RECORD_KINDS
+from kdpipe.runs.store import Store
 
 STORE_FOLDERS = (*RECORD_KINDS, "data", "tables")  # below a results folder
 CACHE_INFO_FILE = "about.json"  # of a logit cache
@@ -175,9 +175,9 @@ def require_results_folder(store: Store) -> None:
     """
     if not store.root.is_dir():
         raise KdpipeError(f"--results {store.root}: there is no such folder")
-    is_known = any((store.root / name).is_file() for name in (ARCHIVE_FILE, OUTCOMES_FILE))
+    store.refuse_old_form()
     if (
-        not is_known
+        not store.archive_path.is_file()
         and not registrations.list_registrations(store)
         and not any(_iter_kdpipe_folders(store))
     ):

@@ -279,12 +279,7 @@ def find_file_info(record: dict[str, Any], folder: Path, path: Path) -> FileInfo
     return record.get("files", {}).get(path.relative_to(folder).as_posix())
 
 
-def record_problem(
-    record: dict[str, Any],
-    folder: Path,
-    is_without_weights: bool = False,
-    entry: ArchiveEntry | None = None,
-) -> str:
+def record_problem(record: dict[str, Any], folder: Path, entry: ArchiveEntry | None = None) -> str:
     """Return why a whole record cannot be used where it lies; empty if it can.
 
     Parameters
@@ -293,16 +288,12 @@ def record_problem(
         The record.
     folder : Path
         The folder in which it lies.
-    is_without_weights : bool
-        Whether the files that it lists were left out on purpose, see `Store.is_without_weights`.
     entry : ArchiveEntry or None
         The entry of the run in an archive, which may hold the content of a missing file.
     """
     if reason := wrong_owner_reason(record, folder.name):
         return f"{reason}: remove or rename the folder {folder}, the run is then made again"
-    if (
-        is_without_weights or record["status"] == "skipped"  # a skipped run has no files
-    ):
+    if record["status"] == "skipped":  # it has no files
         return ""
     listed_files = record.get("files", {})
     weights = run_folder.weights_path(folder)

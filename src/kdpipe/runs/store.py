@@ -20,8 +20,8 @@ from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import read_bytes
 from kdpipe.runs.records import EvalPoint
 
-# In a folder of records of kdpipe 0.1: the misclassified test images of all runs in one file.
-OUTCOMES_FILE = "outcomes.jsonl"
+# In a folder of records of kdpipe 0.1, which this version does not read.
+OLD_FORM_FILE = "outcomes.jsonl"
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,20 @@ class Store:
         Raises
         ------
         StoreError
-            If the archive is damaged.
+            If the archive is damaged, or the folder one of kdpipe 0.1.
         """
+        self.refuse_old_form()
         return records.read_archive(self.archive_path)
+
+    def refuse_old_form(self) -> None:
+        """Raise StoreError for a folder of records as kdpipe 0.1 published them."""
+        if (path := self.root / OLD_FORM_FILE).exists():
+            raise StoreError(
+                f"{path}: a folder of records as kdpipe 0.1 kept them, which the source up to "
+                f"commit 87090b7 reads: make an archive of it there (kdpipe archive STUDY "
+                f"--results {self.root} --to NEW) and give NEW; beside an archive this file is not "
+                "needed: remove it"
+            )
 
     def load_records(self, kind: str) -> dict[str, dict[str, Any]]:
         """Return every usable record of a kind (`records.RECORD_KINDS`) by name."""
@@ -151,7 +162,6 @@ class Store:
         folder, altered = self.root / kind, self.altered.get(kind, {})
         if not folder.is_dir():
             return usable, damaged
-        is_without_weights = self.is_without_weights
         for entry_dir in os.scandir(folder):
             path, record, problem = Path(entry_dir.path), None, ""
             try:
@@ -162,7 +172,7 @@ class Store:
                 continue
             if record is not None:
                 entry = entries.get((kind, entry_dir.name))
-                problem = records.record_problem(record, path, is_without_weights, entry)
+                problem = records.record_problem(record, path, entry)
                 problem = problem or altered.get(entry_dir.name, "")
             if record is None or problem:
                 usable.pop(entry_dir.name, None)
@@ -171,11 +181,6 @@ class Store:
                 usable[entry_dir.name] = record
                 damaged.pop(entry_dir.name, None)
         return usable, damaged
-
-    @property
-    def is_without_weights(self) -> bool:
-        """Return whether these are records of kdpipe 0.1, which left weights out on purpose."""
-        return (self.root / OUTCOMES_FILE).exists()
 
     def has_record(self, kind: str, name: str) -> bool:
         """Return whether a result has a record, in its folder or in the archive."""
@@ -247,13 +252,7 @@ class Store:
             By name {"digest", "images", "wrong", "missed"}: `images` is their number, `wrong` a bit
             for each in hexadecimal, and `missed` (see `records.ArchiveEntry`) None where it is not
             kept.
-
-        Raises
-        ------
-        StoreError
-            If the file is damaged.
         """
-        path = self.root / OUTCOMES_FILE
         by_name: dict[str, JsonObject] = {}
         for entry in self.read_archive().values():
             wrong, missed = entry.wrong, entry.missed
@@ -261,26 +260,7 @@ class Store:
                 wrong, missed = entry.wrong_at_best, entry.missed_at_best
             if wrong is not None:
                 by_name[entry.name] = {"digest": entry.digest, **wrong, "missed": missed}
-        if eval_point == "best" or not path.exists():  # kdpipe 0.1 listed those of the last epoch
-            return by_name
-        try:
-            lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-            return by_name | {line["name"]: _parse_wrong_images(line) for line in lines}
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            raise StoreError(
-                f"{path} is damaged ({error}): restore it, or remove it; the report is then "
-                "rendered without the intervals that rest on it"
-            ) from None
-
-
-def _parse_wrong_images(line: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a line of outcomes.jsonl; raise ValueError or TypeError."""
-    digest, images, wrong = line["digest"], line["images"], line["wrong"]
-    if type(digest) is not str or type(images) is not int:
-        raise TypeError("digest is a text, images a number")
-    if images < 0 or len(bytes.fromhex(wrong)) != (images + 7) // 8:
-        raise ValueError(f"the bits of {line['name']} are not those of {images} images")
-    return {"digest": digest, "images": images, "wrong": wrong, "missed": None}
+        return by_name
 
 
 @contextlib.contextmanager

@@ -221,8 +221,6 @@ def _read_member_arrays(
 ) -> Arrays:
     """Return the arrays in a file of a member; raise StoreError for another run or epoch."""
     epoch = member.epoch
-    if store.is_without_weights and not path.exists():
-        raise MissingRunError(f"{path} was left out, as kdpipe 0.1 left out weights and outputs")
     arrays, metadata = read_arrays(path, file_info)
     if (metadata["run"], metadata["epoch"]) != (member.run, epoch):
         raise StoreError(
@@ -259,6 +257,6 @@ def _load_finished_member(member: Member, store: Store) -> tuple[Path, dict[str,
     record = records.read_finished_record(folder, member.run)
     if record is None or record["status"] != "done":
         raise MissingRunError(f"{folder} is not a finished run: its students cannot be trained")
-    if problem := records.record_problem(record, folder, store.is_without_weights):
+    if problem := records.record_problem(record, folder):
         raise MissingRunError(problem)
     return folder, record

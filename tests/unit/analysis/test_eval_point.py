@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.synthetic_frames import cell, frame
-from helpers.synthetic_study import made_plan, made_store
+from helpers.synthetic_study import made_store
 from scipy import stats
 
 from kdpipe.analysis import dataframe, eval_point, recommendation
@@ -20,7 +20,7 @@ from kdpipe.runs import run_folder
 from kdpipe.runs.files import compute_file_info, write_arrays
 from kdpipe.runs.integrity import archive
 from kdpipe.runs.records import publish_record
-from kdpipe.runs.store import OUTCOMES_FILE, Store
+from kdpipe.runs.store import Store
 
 
 def test_contrasts_of_errors_have_both_intervals_and_the_larger_p_counts(tmp_path):
@@ -155,7 +155,7 @@ def test_a_contrast_is_made_of_the_runs_that_it_names(tmp_path):
 
 def test_outcomes_are_read_from_outputs_and_of_an_ensemble_from_its_members(tmp_path):
     plan, store = made_store(tmp_path, seeds=[0])
-    (store.root / OUTCOMES_FILE).write_text("")
+    store.archive_path.unlink()
     assert listed(plan, store) == {}
     team = next(t for t in plan.ensembles.values() if len(t.members) == 3)
     random = np.random.default_rng(0)
@@ -216,11 +216,6 @@ def test_outcomes_are_read_from_outputs_and_of_an_ensemble_from_its_members(tmp_
             PerImageErrors(plan, store).load_error_mask(item.name)
     path.write_bytes(remaining)
     assert set(lines) == {team.name, *(run.name for run, _ in team.members)}
-    text = [json.dumps({"name": name, **line}) + "\n" for name, line in lines.items()]
-    (store.root / OUTCOMES_FILE).write_text("".join(text))
-    for run, _ in team.members:
-        (store.run(run.name) / "outputs.safetensors").unlink()
-    assert listed(plan, store) == lines
 
 
 def listed(plan, store) -> dict[str, dict]:
@@ -232,31 +227,3 @@ def listed(plan, store) -> dict[str, dict]:
         for item in items
         if (errors := known.load_error_mask(item.name)) is not None
     }
-
-
-LINE = {"name": "x", "digest": "ab", "images": 9, "wrong": "ff00"}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"name": "x"\n',
-        "[1]\n",
-        "[" * 100_000,
-        "\xff",
-        *(
-            json.dumps(LINE | {key: value})
-            for key, value in [
-                ("name", ["x"]), ("digest", None), ("images", "9"), ("images", 99), ("images", -1),
-                ("images", True), ("wrong", "ff"), ("wrong", "fz00"), ("wrong", None),
-            ]
-        ),
-    ],
-)  # fmt: skip
-def test_damaged_outcomes_are_named(tmp_path, line):
-    plan, store = made_plan(seeds=[0]), Store(tmp_path)
-    (store.root / OUTCOMES_FILE).write_bytes(json.dumps(LINE).encode())
-    assert PerImageErrors(plan, store).archive_entries["x"]["wrong"] == "ff00"
-    (store.root / OUTCOMES_FILE).write_bytes(line.encode("latin-1"))
-    with pytest.raises(StoreError, match=r"outcomes\.jsonl is damaged"):
-        PerImageErrors(plan, store)

@@ -25,7 +25,7 @@ from kdpipe.runs import records, run_folder
 from kdpipe.runs import records as records_module
 from kdpipe.runs.files import write_json
 from kdpipe.runs.integrity import archive
-from kdpipe.runs.store import OUTCOMES_FILE, Store, lock_published_folder
+from kdpipe.runs.store import Store, lock_published_folder
 
 REPOSITORY = Path(__file__).parents[3]
 PUBLISHED = REPOSITORY / "reports" / "published"
@@ -248,14 +248,15 @@ def test_checkpoints_that_were_pruned_stay_in_the_archive(tmp_path):
 def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, differs):
     result, store = made_store(tmp_path, seeds=[0])
     name = next(name for name, epochs in result.checkpoints_to_keep.items() if 7 in epochs)
-    changed(store, name, files={"outputs.safetensors": facts(1)}, started="1 May")
+    files = store.load_records("runs")[name]["files"]
+    changed(store, name, files=files | {"outputs.safetensors": facts(1)}, started="1 May")
     archive.archive_study(result, store, tmp_path / "archive")
     before = _files(tmp_path / "archive")
     old = store.load_records("runs")[name]
     change: dict = {
         "status": {"status": "diverged", "last": None, "reason": "not finite"},
         "last": {"last": {**old["last"], "val": {**old["last"]["val"], "accuracy": 0.5}}},
-        "file outputs.safetensors": {"files": {"outputs.safetensors": facts(2)}},
+        "file outputs.safetensors": {"files": files | {"outputs.safetensors": facts(2)}},
         "checkpoint 7": {"checkpoints": {"7": {"val": None}}},
     }[differs]
     changed(store, name, started="2 May", **change)
@@ -330,12 +331,8 @@ def test_a_damaged_record_is_never_left_out_in_silence(tmp_path):
     assert not (tmp_path / "archive").exists()
 
 
-def test_a_folder_of_records_as_they_were_kept_once_becomes_an_archive(tmp_path):
-    """runs/<name>/record.json and curve.jsonl, and outcomes.jsonl for all."""
+def test_an_archive_has_all_that_a_report_reads(tmp_path):
     result, store = made_store(tmp_path, seeds=[0])
-    for remaining in store.root.rglob(run_folder.RECORD_COPY_FILE):
-        remaining.unlink()
-    assert (store.root / OUTCOMES_FILE).exists()
     write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0]})
     command = ["archive", str(tmp_path / "made.yaml"), "--results", str(store.root)]
     assert main([*command, "--to", str(tmp_path / "new")]) == 0

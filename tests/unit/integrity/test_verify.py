@@ -407,21 +407,20 @@ def test_a_folder_of_runs_that_is_none_is_a_fault(store, say, tmp_path, lead):
     assert f"results/runs: {'a link that leads ' * (lead == 'nowhere')}{lead}" in message
 
 
-def test_of_a_folder_of_records_alone_no_weights_are_asked(store, say):
-    """As kdpipe 0.1 kept records: weights were left out on purpose."""
+@pytest.mark.parametrize("word", ["verify", "prune"])
+def test_a_folder_of_records_of_the_first_version_is_refused_in_one_message(
+    word, store, monkeypatch, capsys
+):
+    """Weights were left out there on purpose: no advice to train all of it again."""
     for path in [*store.root.glob("runs/*/*.safetensors"), *store.root.glob("runs/*/checkpoints")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert say("verify", code=2).count("missing") == 10
-    (store.root / run_store.OUTCOMES_FILE).write_text("")
-    assert say("verify") == "results: every file is whole\n"
-    cut_a_curve(store)
-    assert "truncated" in say("verify", code=2)
-
-
-def test_a_list_of_wrong_images_that_is_torn_is_a_fault(store, say):
-    """Of kdpipe 0.1, beside its records: a report says the same."""
-    (store.root / run_store.OUTCOMES_FILE).write_text('{"name": "wrn10-1", "dig')
-    assert f"results/{run_store.OUTCOMES_FILE} is damaged" in say("verify", code=2)
+    (store.root / run_store.OLD_FORM_FILE).write_text("")
+    before = sorted(store.root.rglob("*"))
+    assert main([word, *(["--yes", "study.yaml"] if word == "prune" else [])]) == 2
+    message = capsys.readouterr()
+    assert "results/outcomes.jsonl: a folder of records as kdpipe 0.1 kept them" in message.err
+    assert (message.out + message.err).count("\n") == 1
+    assert sorted(store.root.rglob("*")) == before
 
 
 def test_all_faults_are_found_at_once(store, say):

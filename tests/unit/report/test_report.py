@@ -35,7 +35,7 @@ from kdpipe.report.page import ReportContext, render_markdown
 from kdpipe.report.render import render_report
 from kdpipe.report.table import RenderedTable, load_tables, table_to_markdown
 from kdpipe.runs.files import write_json
-from kdpipe.runs.store import OUTCOMES_FILE, Store
+from kdpipe.runs.store import Store
 
 # The study asks for no networks as files.
 FIGURES = [name for name, one in load_figures().items() if not one.uses_export_rows]
@@ -224,7 +224,7 @@ def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
     names = list(result.runs)[: 1 if lost == "one failed" else None]
     if lost == "diverged":
         write(result, store, {"": "diverged"})
-        (store.root / OUTCOMES_FILE).unlink()
+        store.archive_path.unlink()
     else:
         for name in names:
             write_json(store.run(name) / "failure.json", {"reason": "no memory", "traceback": ""})

@@ -102,7 +102,7 @@ def _collect_wrong_images(
 
 def _require_same_records(new_entries: ArchiveEntries, store: Store, target: Store) -> None:
     """Raise KdpipeError if the target has a different record of a run, with both in the message."""
-    # In the archive itself, and in folders of records as kdpipe 0.1 wrote them.
+    # In the archive itself, and in folders of runs beside it.
     old_entries = target.read_archive()
     target_records = {kind: target.load_records(kind) for kind in records.RECORD_KINDS}
     conflicts: list[tuple[Path, str, dict[str, Any], dict[str, Any]]] = []

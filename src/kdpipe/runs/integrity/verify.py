@@ -81,7 +81,6 @@ def verify_store(run_store: store.Store) -> Iterator[str]:
     try:
         for entry in run_store.read_archive().values():
             yield from _verify_entry(entry, run_store)
-        run_store.load_wrong_images()
         runs = {record["digest"]: record for record in run_store.load_records("runs").values()}
         for kind in RECORD_KINDS:
             for name, record in run_store.load_records(kind).items():
@@ -120,11 +119,11 @@ def _verify_folder(
     elif kind == "tables":
         yield from _verify_logit_cache(folder, orphans)
     elif kind in RECORD_KINDS:
-        yield from _verify_run(folder, orphans, run_store.is_without_weights)
+        yield from _verify_run(folder, orphans)
 
 
-def _verify_run(folder: Path, orphans: list[Path], is_without_weights: bool) -> Iterator[str]:
-    """Verify a run: its record, and the files that this lists, maybe but the weights."""
+def _verify_run(folder: Path, orphans: list[Path]) -> Iterator[str]:
+    """Verify a run: its record, and the files that this lists."""
     if (reason := ownership.moved_reason(folder)) is not None:
         yield f"{folder}: {reason}: rename it back, move it out of here or remove it"
         return
@@ -135,14 +134,12 @@ def _verify_run(folder: Path, orphans: list[Path], is_without_weights: bool) -> 
     if not _is_record_of(record, folder.name):
         yield f"{folder}: the record of another run ({record['name']}): remove the folder"
         return
-    if not is_without_weights:  # kdpipe 0.1 wrote only one record there
-        yield from _verify_record_copies(folder, record)
+    yield from _verify_record_copies(folder, record)
     listed_files = record["files"]
     for name, file_info in listed_files.items():
         path = folder / name
         if not path.is_file() or path.is_symlink():
-            if not (is_without_weights and path.suffix == ".safetensors"):
-                yield f"{path}: missing: remove the folder {folder}, the run is then made again"
+            yield f"{path}: missing: remove the folder {folder}, the run is then made again"
         elif (current := compute_file_info(path)) != file_info:
             problem = (
                 "truncated or altered" if current["bytes"] != file_info["bytes"] else "altered"

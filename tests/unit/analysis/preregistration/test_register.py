@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from kdpipe.plan import planner
 from kdpipe.report import terminal_summary
 from kdpipe.report.builtin_tables import validation
 from kdpipe.runs import records
-from kdpipe.runs.store import OUTCOMES_FILE, Store
+from kdpipe.runs.store import Store
 
 STUDY = {
     key: synthetic_study.STUDY[key] for key in ("data", "recipe", "smallest_effect", "transfers")
@@ -244,10 +245,12 @@ def otherwise(store: Store) -> None:
             part["test"] = rest | {"n": 700, "accuracy": 1 - errors / 700}
             bits.setdefault(record["name"], np.packbits(np.arange(700) < errors).tobytes().hex())
         records.publish_record(path.parent, record)
-    path = store.root / OUTCOMES_FILE
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    lines = [line | {"wrong": bits.get(line["name"], line["wrong"])} for line in lines]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    entries = [
+        replace(entry, wrong=entry.wrong | {"wrong": bits.get(entry.name, entry.wrong["wrong"])})
+        for entry in store.read_archive().values()
+        if entry.wrong is not None
+    ]
+    records.write_archive(store.archive_path, entries)
 
 
 def displayed(typed, folder) -> dict[str, str]:
