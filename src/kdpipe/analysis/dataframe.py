@@ -28,19 +28,17 @@ from kdpipe.losses.method import load_terms
 from kdpipe.plan import resources, status
 from kdpipe.plan.nodes import (
     Cell,
-    Ensemble,
     EnsembleRow,
     ExportEval,
     ExportEvalRow,
     Plan,
-    Probe,
     ProbeRow,
     RecordedNode,
     Run,
     Teacher,
 )
 from kdpipe.runs import registrations
-from kdpipe.runs.records import UNAVERAGED_KEY
+from kdpipe.runs.records import RECORD_KINDS, UNAVERAGED_KEY
 from kdpipe.runs.store import Store
 from kdpipe.stats import replicates
 from kdpipe.stats.error_provenance import ErrorWithProvenance
@@ -136,15 +134,14 @@ class RecordLookup:
     def __init__(self, plan: Plan, store: Store):
         self.plan = plan
         self.store = store
-        self.runs, damaged_runs = store.scan_records("runs")
-        self.ensembles, damaged_ensembles = store.scan_records("ensembles")
-        self.probes, damaged_probes = store.scan_records("probes")
-        self.gauges, damaged_gauges = store.scan_records("gauges")
-        self.damaged = damaged_runs | damaged_ensembles | damaged_probes | damaged_gauges
-        for name in registrations.find_sealed_names(store):
-            for records_by_name in (self.runs, self.ensembles, self.probes, self.gauges):
-                if name in records_by_name:
-                    records_by_name[name] = blind_record(records_by_name[name])
+        self.records: dict[tuple[str, str], dict] = {}  # by kind and name
+        self.damaged: dict[str, str] = {}
+        sealed_names = registrations.find_sealed_names(store)
+        for kind in RECORD_KINDS:
+            records, damaged = store.scan_records(kind)
+            self.damaged |= damaged
+            for name, record in records.items():
+                self.records[kind, name] = blind_record(record) if name in sealed_names else record
         self.lineages: dict[tuple[str, int], resources.Lineage] = {}
 
     def get_outcome(self, item: RecordedNode) -> tuple[dict | None, str, str | None]:
@@ -152,13 +149,7 @@ class RecordLookup:
 
         The record is None for what is damaged, failed or not run.
         """
-        kinds = {
-            Run: self.runs,
-            Ensemble: self.ensembles,
-            Probe: self.probes,
-            ExportEval: self.gauges,
-        }
-        record = kinds[type(item)].get(item.name)
+        record = self.records.get((item.kind, item.name))
         if record is None or record["digest"] != item.digest:
             return None, *status.find_missing_reason(item, self.plan, self.store, self.damaged)
         return record, record["status"], record["reason"]

@@ -641,9 +641,7 @@ def count_threads(node: Node, plan: Plan) -> int:
 
 def _collect_nodes(plan: Plan, to_do: Collection[str]) -> dict[str, Node]:
     """Return what is to do by name, with the logit caches that its runs learn from."""
-    nodes: dict[str, Node] = {}
-    for recorded in plan.recorded_nodes.values():
-        nodes |= {name: node for name, node in recorded.items() if name in to_do}
+    nodes = {name: node for name, node in plan.nodes_by_name.items() if name in to_do}
     runs = [node for node in nodes.values() if isinstance(node, Run)]
     return {cache.name: cache for run in runs for cache in run.logit_caches} | nodes
 

@@ -7,7 +7,7 @@ node is used; several may share a run.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from kdpipe.config.schema import Study
 from kdpipe.config.stops import Stop
@@ -48,6 +48,7 @@ class Run:
     train_multiply_adds: int
     teacher_multiply_adds: int
     logit_caches: tuple["LogitCache", ...] = ()
+    kind: ClassVar[str] = "runs"  # as the store names it
 
     @property
     def network(self) -> str:
@@ -87,6 +88,7 @@ class LogitCache:
     parent: Run
     multiply_adds: int
     bytes: int
+    kind: ClassVar[str] = "tables"
 
     @property
     def parents(self) -> tuple[Run, ...]:
@@ -103,6 +105,7 @@ class Ensemble:
     spec: EnsembleSpec
     members: tuple[tuple[Run, int], ...]
     cost: Cost
+    kind: ClassVar[str] = "ensembles"
 
     @property
     def seed(self) -> int:
@@ -138,6 +141,7 @@ class Probe:
     run: Run
     card: DatasetCard
     multiply_adds: int
+    kind: ClassVar[str] = "probes"
 
     @property
     def seed(self) -> int:
@@ -166,6 +170,7 @@ class ExportEval:
     digest: str
     spec: ExportEvalSpec
     run: Run
+    kind: ClassVar[str] = "gauges"
 
     @property
     def seed(self) -> int:
@@ -430,6 +435,11 @@ class Plan:
             "probes": self.probes,
             "gauges": self.gauges,
         }
+
+    @property
+    def nodes_by_name(self) -> dict[str, RecordedNode]:
+        """Return the nodes that leave a record by name, parents first."""
+        return {**self.runs, **self.ensembles, **self.probes, **self.gauges}
 
     def get_scratch_run(self, cell: Cell) -> Run:
         """Return the run on labels alone that a cell is compared with.

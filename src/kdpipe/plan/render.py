@@ -249,8 +249,7 @@ def _format_output_choice(plan: Plan, students: list[Run]) -> list[str]:
         chosen = f"auto: {'tables' if cached else 'live'}"
     peak_bytes = cache_bytes // n_caches
     if plan.logit_caches:  # as many as exist at a time, with two jobs at a time
-        names = [name for items in plan.recorded_nodes.values() for name in items]
-        peak_bytes = CostModel(plan).estimate_total(names, 2).schedule.cache_bytes
+        peak_bytes = CostModel(plan).estimate_total(plan.nodes_by_name, 2).schedule.cache_bytes
     line = (
         f"teacher outputs: {cache_macs:.2e} mult-adds and {format_size(peak_bytes)} "
         f"{'at a time' if plan.logit_caches else 'each'} as "

@@ -23,9 +23,6 @@ from kdpipe.runs.upstream import find_best_outputs
 
 STATES = ("done", "diverged", "skipped", "to do")
 
-# Kinds of records, as the store names them.
-STORE_KINDS = {"Run": "runs", "Ensemble": "ensembles", "Probe": "probes", "ExportEval": "gauges"}
-
 # Files that a report reads of a run; outputs of its checkpoints are read by ensembles alone.
 REPORT_FILES = {each(Path()).name for each in (curve_path, outputs_path, best_outputs_path)}
 
@@ -105,9 +102,7 @@ def _reopen_archived(plan: Plan, archived: set[str], states: dict[str, str]) -> 
     if not archived:
         return
     needed: set[str] = set()
-    for node in reversed(
-        [node for nodes in plan.recorded_nodes.values() for node in nodes.values()]
-    ):
+    for node in reversed(plan.nodes_by_name.values()):
         if node.name in needed and node.name in archived:
             states[node.name] = "to do"
         if states[node.name] == "to do":
@@ -132,10 +127,9 @@ def require_records(plan: Plan, store: Store, failures: bool = False) -> None:
         If there is none.
     """
     if any(
-        store.has_record(kind, name)
+        store.has_record(node.kind, name)
         or (failures and find_missing_reason(node, plan, store, {})[1] is not None)
-        for kind, nodes in plan.recorded_nodes.items()
-        for name, node in nodes.items()
+        for name, node in plan.nodes_by_name.items()
     ):
         return
     clause = "holds" if store.root.exists() else "is not there, so there is"
@@ -173,7 +167,7 @@ def find_missing_reason(
     """
     if node.name in damaged:
         return "damaged", damaged[node.name]
-    reason = store.failure_reason(STORE_KINDS[type(node).__name__], node.name)
+    reason = store.failure_reason(node.kind, node.name)
     if reason is None:
         failed_input = next(iter(iter_failed_inputs(node, plan, store)), None)
         reason = failed_input and f"{failed_input[0]} failed: {failed_input[1]}"

@@ -92,8 +92,7 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
     data_drift.raise_study_errors(source.name, errors)
 
     states = status.get_plan_status(plan, store)
-    names = [name for nodes in plan.recorded_nodes.values() for name in nodes]
-    to_do = frozenset(name for name in names if states.get(name, "to do") == "to do")
+    to_do = frozenset(name for name in plan.nodes_by_name if states.get(name, "to do") == "to do")
     data_ready = frozenset(
         folder for folder in plan.datasets if (store.data(folder) / CARD_FILE).exists()
     )
@@ -150,7 +149,7 @@ def load_for_job(source: "StudySource", options: SnakemakeOptions) -> RuleContex
     return RuleContext(
         study,
         plan,
-        to_do=frozenset(name for nodes in decided_plan.recorded_nodes.values() for name in nodes),
+        to_do=frozenset(decided_plan.nodes_by_name),
         data_ready=frozenset(plan.datasets),
         device=gpus.get_job_device(study.device),
         store=store,
@@ -213,9 +212,9 @@ def _find_stale_folders(plan: Plan, to_do: Collection[str], store: Store) -> dic
     Snakemake takes an existing record for up to date where it does not remember how it was made.
     """
     folders = {
-        name: store.root / kind / name
-        for kind, nodes in plan.recorded_nodes.items()
-        for name in nodes.keys() & set(to_do)
+        name: store.root / node.kind / name
+        for name, node in plan.nodes_by_name.items()
+        if name in to_do
     }
     return {name: folder for name, folder in folders.items() if (folder / RECORD_FILE).exists()}
 
@@ -251,7 +250,7 @@ def _clean_up(context: RuleContext) -> None:
         cache_logits.release_all_caches(store)
         for path in fingerprint.find_orphans_of_report(Path(context.report_dir)):
             path.unlink(missing_ok=True)
-    for name in (name for nodes in plan.recorded_nodes.values() for name in nodes):
+    for name in plan.nodes_by_name:
         Path(stale_marker(name)).unlink(missing_ok=True)
     for marker in Path("logs/reports").glob(f"{plan.study.study}.{'[0-9a-f]' * 12}"):
         marker.unlink(missing_ok=True)

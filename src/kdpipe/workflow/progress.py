@@ -298,10 +298,8 @@ class ProgressReporter:
             return store.failure_reason("tables", f".{name}")
         if rule == "prepare":
             return store.failure_reason("data", name)
-        for nodes in plan.recorded_nodes.values():
-            if name in nodes:
-                return status.find_missing_reason(nodes[name], plan, store, {})[1]
-        return None
+        node = plan.nodes_by_name.get(name)
+        return node and status.find_missing_reason(node, plan, store, {})[1]
 
 
 # Of this process: the logger plugin makes it before the Snakefile is read.

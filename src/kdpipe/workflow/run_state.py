@@ -10,14 +10,13 @@ import statistics
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from kdpipe.errors import StoreError
 from kdpipe.plan import estimate, status
 from kdpipe.plan.estimate import CostModel, Estimate
-from kdpipe.plan.nodes import Ensemble, ExportEval, LogitCache, Node, Plan, Probe, Run
+from kdpipe.plan.nodes import LogitCache, Node, Plan, Run
 from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import READ_ERRORS, read_header
 from kdpipe.runs.store import Store, is_running
@@ -65,17 +64,8 @@ def _read_state_header(folder: Path) -> dict:
 
 def get_job_folder(node: Node, store: Store) -> Path:
     """Return the folder in which the job of a node works and holds its lock."""
-    match node:
-        case Run():
-            return store.run(node.name)
-        case LogitCache():
-            return store.logit_cache(f".{node.name}")
-        case Ensemble():
-            return store.ensemble(node.name)
-        case Probe():
-            return store.probe(node.name)
-        case ExportEval():
-            return store.export_eval(node.name)
+    name = f".{node.name}" if isinstance(node, LogitCache) else node.name
+    return store.root / node.kind / name
 
 
 def find_running_jobs(nodes: Iterable[Node], store: Store) -> list[Node]:
@@ -87,7 +77,7 @@ def is_active(plan: Plan, store: Store) -> bool:
     """Return whether a job of the plan runs, or a Snakemake holds the folder of the results."""
     if any((store.root.absolute().parent / ".snakemake" / "locks").glob("*.lock")):
         return True
-    nodes = chain(*(kind.values() for kind in (*plan.recorded_nodes.values(), plan.logit_caches)))
+    nodes = (*plan.nodes_by_name.values(), *plan.logit_caches.values())
     return any(is_running(get_job_folder(node, store)) for node in nodes)
 
 
@@ -257,10 +247,7 @@ class RunState:
         """Collect the nodes that are to be made, with the logit caches of their runs."""
         self.records = dict(self.initial_cost_model.records)
         pending = {
-            name: node
-            for nodes in self.plan.recorded_nodes.values()
-            for name, node in nodes.items()
-            if name in self.to_do
+            name: node for name, node in self.plan.nodes_by_name.items() if name in self.to_do
         }
         runs = [node for node in pending.values() if isinstance(node, Run)]
         caches = {cache.name: cache for run in runs for cache in run.logit_caches}

@@ -133,7 +133,7 @@ def find_renamed_reports(plan: Plan, reports: Path) -> list[str]:
     reports : Path
         Folder of the reports of all studies.
     """
-    run_names = {name for nodes in plan.recorded_nodes.values() for name in nodes}
+    run_names = plan.nodes_by_name.keys()
     lines = []
     for path in sorted(reports.glob("*/results.csv")):
         if path.parent.name == plan.study.study:
@@ -181,10 +181,9 @@ def format_incomplete(plan: Plan, store: Store, study: str) -> str:
 def _failed_inputs(plan: Plan, store: Store, states: dict[str, str]) -> dict[str, str]:
     """Return by name why data sets and logit caches failed that pending jobs wait for."""
     reasons: dict[str, str] = {}
-    for nodes in plan.recorded_nodes.values():
-        for name, node in nodes.items():
-            if states[name] == "to do":
-                reasons |= dict(status.iter_failed_inputs(node, plan, store))
+    for name, node in plan.nodes_by_name.items():
+        if states[name] == "to do":
+            reasons |= dict(status.iter_failed_inputs(node, plan, store))
     return reasons
 
 

@@ -181,8 +181,7 @@ def describe_registration(plan: Plan, store: Store) -> list[str]:
 
 def _load_records(plan: Plan, registration: dict, store: Store) -> list[dict]:
     """Load the records of all that was registered, and of all that the study has now."""
-    names = {name for items in plan.recorded_nodes.values() for name in items}
-    names |= registrations.list_registered_names(registration)
+    names = {*plan.nodes_by_name, *registrations.list_registered_names(registration)}
     return [
         record
         for kind in RECORD_KINDS
@@ -254,9 +253,7 @@ def find_shared_reason(plan: Plan, store: Store, except_study: str | None = None
         None if they may be shown.
     """
     blinded = registrations.find_sealed_names(store)
-    registered_runs = [
-        blinded[name] for items in plan.recorded_nodes.values() for name in items if name in blinded
-    ]
+    registered_runs = [blinded[name] for name in plan.nodes_by_name if name in blinded]
     if not (waiting := Counter(owner for owner in registered_runs if owner[0] != except_study)):
         return None
     (study, interim), count = waiting.most_common(1)[0]
@@ -271,8 +268,7 @@ def _describe_missing(plan: Plan, registration: dict, store: Store) -> str | Non
     looks, count = registration["looks"], len(plan.study.due_seeds)
     if count < looks[-1] and count not in looks:
         return f"the study asks for {count} seeds only"
-    names = {name for items in plan.recorded_nodes.values() for name in items}
-    names |= registrations.list_registered_names(registration, count)
+    names = {*plan.nodes_by_name, *registrations.list_registered_names(registration, count)}
     waiting = names - registrations.list_recorded_names(store)
     return f"{len(waiting):,} of {len(names):,} runs and ensembles are to do" if waiting else None
 
@@ -379,7 +375,7 @@ def list_planned_names(study: Study) -> list[list[str]]:
     names_by_look, seen = [], set()
     for interim in range(1, len(study.looks or [0]) + 1):
         plan = planner.build_plan(study.model_copy(update={"look": interim}))
-        new_names = {name for items in plan.recorded_nodes.values() for name in items} - seen
+        new_names = plan.nodes_by_name.keys() - seen
         names_by_look.append(sorted(new_names))
         seen |= new_names
     return names_by_look

@@ -103,8 +103,7 @@ def _format_power(options, plan, cost_model, store) -> list[str]:
         )
         source = f"sd over seeds of the records of {options.pilot}"
     source += power_report.describe_missing_noise(study, spread)
-    all_names = [name for items in plan.recorded_nodes.values() for name in items]
-    seconds = cost_model.estimate_total(all_names, estimate.count_cores()).seconds
+    seconds = cost_model.estimate_total(plan.nodes_by_name, estimate.count_cores()).seconds
     operations = sum(run.multiply_adds for run in plan.runs.values())
 
     def cost(seeds: int) -> str:

@@ -102,7 +102,7 @@ def _order_children_first(plans: list[Plan]) -> Callable[[Path], int]:
     Outdated records are known by their parents: if these were removed first and the process was
     killed, the others could not be found any more.
     """
-    names = (name for plan in plans for items in plan.recorded_nodes.values() for name in items)
+    names = (name for plan in plans for name in plan.nodes_by_name)
     positions = {name: number for number, name in enumerate(dict.fromkeys(names))}  # parents first
     return lambda path: -positions.get(path.name, 0)
 
@@ -139,7 +139,7 @@ def _find_unneeded(
 
 def _iter_names(plan: Plan) -> Iterator[str]:
     """Yield the names of all folders of a plan."""
-    yield from itertools.chain(*plan.recorded_nodes.values(), plan.logit_caches, plan.datasets)
+    yield from itertools.chain(plan.nodes_by_name, plan.logit_caches, plan.datasets)
 
 
 def _doubt_reason(path: Path, kind: str, names_by_digest: dict[str, str]) -> str | None:
