@@ -258,10 +258,7 @@ class PerImageErrors:
 
 def _read_finished_record(folder: Path, digest: str) -> dict | None:
     """Return the record of a finished run; a damaged one is reported elsewhere."""
-    try:
-        record = records.read_finished_record(folder, digest)
-    except StoreError:
-        return None
+    record = records.find_whole_record(folder, digest)
     return record if record and record["status"] == "done" else None
 
 

@@ -261,6 +261,24 @@ def read_header(path: Path) -> dict[str, Any]:
     return json.loads(header["__metadata__"]["kdpipe"])["about"]
 
 
+def read_existing(path: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StoreError
+        If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+
+
 def read_bytes(path: Path, file_info: FileInfo) -> bytes:
     """Return the content of a file after comparing it with its size and SHA-256 from a record.
 
@@ -271,12 +289,7 @@ def read_bytes(path: Path, file_info: FileInfo) -> bytes:
     StoreError
         If it differs, or cannot be read.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    data = read_existing(path)
     if {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} != file_info:
         raise StoreError(f"{path} is damaged ({MISMATCH_TEXT}): {_repair_hint(path)}")
     return data

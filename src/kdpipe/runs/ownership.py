@@ -247,10 +247,7 @@ def list_build_leftovers(folder: Path) -> list[Path]:
 
 
 def _list_run_orphans(folder: Path) -> list[Path]:
-    try:
-        record = records.read_finished_record(folder, None)
-    except StoreError:
-        record = None
+    record = records.find_whole_record(folder)
     if record is None:
         return find_temporary_files(folder, below=True)
     listed_files = record.get("files", {})

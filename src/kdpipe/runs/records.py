@@ -42,7 +42,7 @@ from kdpipe import hashing
 from kdpipe.errors import StoreError
 from kdpipe.json_types import is_list, is_object
 from kdpipe.runs import run_folder
-from kdpipe.runs.files import FileInfo, write_bytes
+from kdpipe.runs.files import FileInfo, read_existing, write_bytes
 from kdpipe.runs.run_folder import RECORD_COPY_FILE, RECORD_FILE
 
 # The last key of a record is the SHA-256 of the text before it.
@@ -183,6 +183,13 @@ def read_finished_record(folder: Path, digest: str | None) -> dict[str, Any] | N
             damaged = error
     if damaged is not None:
         raise damaged
+    return None
+
+
+def find_whole_record(folder: Path, digest: str | None = None) -> dict[str, Any] | None:
+    """Return the record of a finished run; None if it is unfinished or damaged."""
+    with contextlib.suppress(StoreError):
+        return read_finished_record(folder, digest)
     return None
 
 
@@ -604,12 +611,7 @@ def _read_archive_version(path: Path, *_version: int) -> ArchiveEntries:
 
 
 def _decompress(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    data = read_existing(path)
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:

@@ -83,10 +83,7 @@ class Store:
         """
         moved, unfinished = None, None
         for folder in sorted((self.root / "runs").glob(f"*-{digest[:12]}")):
-            try:
-                record = records.read_finished_record(folder, digest)
-            except StoreError:  # reported when it is read
-                record = None
+            record = records.find_whole_record(folder, digest)  # damage is reported when it is read
             if record is None:
                 unfinished = unfinished or folder
             elif records.has_matching_name(record, folder.name):

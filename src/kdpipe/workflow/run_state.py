@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from kdpipe.errors import StoreError
 from kdpipe.plan import estimate, status
 from kdpipe.plan.estimate import CostModel, Estimate
 from kdpipe.plan.nodes import LogitCache, Node, Plan, Run
@@ -270,10 +269,7 @@ class RunState:
         """Note that a job has ended; return a line on what it made of the plan, if anything."""
         node, record = self.nodes.get(name), None
         if node is not None and not isinstance(node, LogitCache):
-            try:
-                record = records.read_finished_record(get_job_folder(node, self.store), node.digest)
-            except StoreError:  # whoever reads it says so
-                record = None
+            record = records.find_whole_record(get_job_folder(node, self.store), node.digest)
         duration = self._remove_running(name, record)
         if node is None:
             return None

@@ -292,12 +292,7 @@ def _read_own_record(folder: Path) -> dict[str, Any] | None:
 
     Nothing is removed of a run that is damaged, or was moved there.
     """
-    try:
-        return (
-            None if ownership.moved_reason(folder) else records.read_finished_record(folder, None)
-        )
-    except StoreError:
-        return None
+    return None if ownership.moved_reason(folder) else records.find_whole_record(folder)
 
 
 def _compute_size(path: Path) -> int:
