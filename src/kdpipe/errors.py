@@ -13,6 +13,21 @@ class StudyError(KdpipeError):
     """The mistakes of a study file, one per line."""
 
 
+def raise_study_errors(source: str, errors: list[str]) -> None:
+    """Raise one StudyError for all mistakes of a study file, if there are any.
+
+    Parameters
+    ----------
+    source : str
+        The study file.
+    errors : list of str
+        The messages.
+    """
+    if errors:
+        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
+        raise StudyError("\n  ".join([f"{source}: {count}", *errors]))
+
+
 class DataError(KdpipeError):
     """A data set that is missing, damaged, or not the one its card describes."""
 

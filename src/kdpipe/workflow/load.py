@@ -18,7 +18,7 @@ from kdpipe.analysis.search import rounds, state
 from kdpipe.config import load
 from kdpipe.config.schema import Study
 from kdpipe.devices import gpus
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import KdpipeError, raise_study_errors
 from kdpipe.jobs import cache_logits, parent_watchdog
 from kdpipe.plan import planner, status
 from kdpipe.plan.nodes import Plan
@@ -89,7 +89,7 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
     plan, search_state = rounds.advance_search(study, store)
     errors = data_drift.find_changed_images(study, source.name)
     errors += data_drift.find_changed_preparations(plan, store)
-    data_drift.raise_study_errors(source.name, errors)
+    raise_study_errors(source.name, errors)
 
     states = status.get_plan_status(plan, store)
     to_do = frozenset(name for name in plan.nodes_by_name if states.get(name, "to do") == "to do")
@@ -98,7 +98,7 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
     )
     stale_folders = _find_stale_folders(plan, to_do, store)
     if to_do:
-        data_drift.raise_study_errors(source.name, data_drift.find_missing_images(plan, store))
+        raise_study_errors(source.name, data_drift.find_missing_images(plan, store))
     kinds = _list_pending_kinds(plan, to_do, data_ready)
     preflight.check_output_dirs(kinds, store, Path(report_dir(study)))
     if plan.gauges.keys() & to_do:

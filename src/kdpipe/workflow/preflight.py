@@ -13,7 +13,7 @@ from typing import NoReturn
 from kdpipe.analysis.search import search_space
 from kdpipe.config import load, paths
 from kdpipe.devices import host
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import KdpipeError, raise_study_errors
 from kdpipe.plan import planner
 from kdpipe.plan.nodes import Plan, Run
 from kdpipe.runs.integrity import data_drift
@@ -53,7 +53,7 @@ def run_preflight(path: Path | str) -> tuple[Plan, list[str]]:
     if paths.select_custom([*plan.study.tables, *plan.study.figures]):
         from kdpipe.report import plugins
 
-        data_drift.raise_study_errors(str(path), plugins.find_plugin_errors(plan))
+        raise_study_errors(str(path), plugins.find_plugin_errors(plan))
     return plan, notes
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kdpipe.cli.command import Command, add_results, open_store
+from kdpipe.errors import raise_study_errors
 
 
 def add_arguments(parser) -> None:
@@ -25,7 +26,7 @@ def run(options) -> None:
 
     store = open_store(options)
     plan = rounds.plan_due_runs(load.load_study(options.study), store)
-    data_drift.raise_study_errors(options.study, data_drift.find_changed_preparations(plan, store))
+    raise_study_errors(options.study, data_drift.find_changed_preparations(plan, store))
     folder = options.to or Path("reports") / "published" / plan.study.study
     print(archive.archive_study(plan, store, folder))
     if not options.to:

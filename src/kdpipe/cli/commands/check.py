@@ -1,6 +1,7 @@
 """`kdpipe check STUDY`: every mistake of a study file in one answer, before anything runs."""
 
 from kdpipe.cli.command import Command
+from kdpipe.errors import raise_study_errors
 
 
 def add_arguments(parser) -> None:
@@ -16,9 +17,7 @@ def run(options) -> None:
     from kdpipe.workflow import preflight
 
     plan, starts = preflight.run_preflight(options.study)
-    data_drift.raise_study_errors(
-        options.study, data_drift.find_changed_preparations(plan, Store())
-    )
+    raise_study_errors(options.study, data_drift.find_changed_preparations(plan, Store()))
     first_line = f"{options.study}: no mistakes; {len(plan.runs):,} runs"
     messages = [
         *starts,

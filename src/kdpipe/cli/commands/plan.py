@@ -13,7 +13,7 @@ from kdpipe.cli.command import (
     parse_positive,
     resolve_device,
 )
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import KdpipeError, raise_study_errors
 
 
 def add_arguments(parser) -> None:
@@ -44,9 +44,7 @@ def run(options) -> None:
 
     store = open_store(options)
     plan, search_state = rounds.advance_search(load.load_study(options.study), store)
-    data_drift.raise_study_errors(
-        options.study, data_drift.find_changed_images(plan.study, options.study)
-    )
+    raise_study_errors(options.study, data_drift.find_changed_images(plan.study, options.study))
     device = resolve_device(plan.study)
     if options.measure:
         with parent_watchdog.tie_children():

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from kdpipe.cli.command import Command, add_reports, add_results, open_store
+from kdpipe.errors import raise_study_errors
 
 
 def add_arguments(parser) -> None:
@@ -29,7 +30,7 @@ def run(options) -> None:
     study = load.validate_study(content, options.study, Path(options.study).parent)
     store = open_store(options)
     plan, search_state = rounds.advance_search(study, store)
-    data_drift.raise_study_errors(options.study, data_drift.find_changed_preparations(plan, store))
+    raise_study_errors(options.study, data_drift.find_changed_preparations(plan, store))
     # An archive has no journal of a search: its records tell the decisions.
     if search_state is not None and (store.root / "runs").is_dir():
         state.save_journal(search_state, store)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.errors import KdpipeError, StudyError, raise_study_errors
 from kdpipe.losses.config import MethodConfig
 from kdpipe.losses.custom import card as term_card
 from kdpipe.losses.custom.card import TermCard, answers_match
@@ -169,9 +169,7 @@ def _validate_each(
             cards.append(compare_card(validator, replace(card, answers=answers), path))
         except KdpipeError as error:
             errors.append(str(error))
-    if errors:
-        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
-        raise StudyError("\n  ".join([f"{custom_terms.source}: {count}", *errors]))
+    raise_study_errors(custom_terms.source, errors)
     return cards
 
 

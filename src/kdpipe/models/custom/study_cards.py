@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.errors import KdpipeError, StudyError, raise_study_errors
 from kdpipe.models.config import CustomModelConfig
 from kdpipe.models.custom import card as network_card
 from kdpipe.models.custom.card import ModelInfo
@@ -138,9 +138,7 @@ def _validate_each(
             cards.append(compare_card(card, models.card_path(model_input)))
         except KdpipeError as error:
             errors.append(str(error))
-    if errors:
-        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
-        raise StudyError("\n  ".join([f"{models.source}: {count}", *errors]))
+    raise_study_errors(models.source, errors)
     return cards
 
 

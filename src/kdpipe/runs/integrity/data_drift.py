@@ -14,7 +14,7 @@ from kdpipe.config.schema import Study
 from kdpipe.data import cards
 from kdpipe.data.config import DataConfig
 from kdpipe.data.imagefolder import unlabelled_card as unlabelled
-from kdpipe.errors import KdpipeError, StudyError
+from kdpipe.errors import KdpipeError, raise_study_errors
 from kdpipe.models.pretrained import input_transform
 from kdpipe.models.pretrained.input_transform import ModelInput
 from kdpipe.plan.nodes import Plan
@@ -78,21 +78,6 @@ def resolve_custom_inputs(study: Study) -> list[ModelInput]:
     return input_transform.list_custom_inputs(
         study.networks, model_inputs, study.network_names, data_shape
     )
-
-
-def raise_study_errors(source: str, errors: list[str]) -> None:
-    """Raise one StudyError for all errors of a study, if there are any.
-
-    Parameters
-    ----------
-    source : str
-        The study file.
-    errors : list of str
-        The messages.
-    """
-    if errors:
-        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
-        raise StudyError("\n  ".join([f"{source}: {count}", *errors]))
 
 
 def find_changed_images(study: Study, source: str = "STUDY") -> list[str]:
