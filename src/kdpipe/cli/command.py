@@ -144,6 +144,11 @@ def parse_spec(kind: str, text: str) -> Any:
     return read_spec(kind, content)
 
 
+def parse_job(kind: str, options: argparse.Namespace) -> tuple[Any, Store, ExecutionOptions]:
+    """Return what a job is given: its spec, the results folder, and how it is executed."""
+    return parse_spec(kind, options.spec), open_store(options), parse_execution_options(options)
+
+
 def _reject_constant(text: str):
     """Refuse NaN and infinity, which Python's JSON has and the standard has not."""
     raise ValueError(f"{text} is not a number")

@@ -1,13 +1,6 @@
 """`kdpipe gauge --spec JSON`: error, size and latency of one network as an export."""
 
-from kdpipe.cli.command import (
-    Command,
-    add_execution_options,
-    add_results,
-    open_store,
-    parse_execution_options,
-    parse_spec,
-)
+from kdpipe.cli.command import Command, add_execution_options, add_results, parse_job
 
 
 def add_arguments(parser) -> None:
@@ -21,11 +14,7 @@ def run(options) -> None:
     """Measure one network as an export."""
     from kdpipe.export.evaluate import evaluate_export
 
-    print(
-        evaluate_export(
-            parse_spec("gauge", options.spec), open_store(options), parse_execution_options(options)
-        )
-    )
+    print(evaluate_export(*parse_job("gauge", options)))
 
 
 COMMAND = Command(

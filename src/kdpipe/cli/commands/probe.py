@@ -1,13 +1,6 @@
 """`kdpipe probe --spec JSON`: how well the features of one network serve another data set."""
 
-from kdpipe.cli.command import (
-    Command,
-    add_execution_options,
-    add_results,
-    open_store,
-    parse_execution_options,
-    parse_spec,
-)
+from kdpipe.cli.command import Command, add_execution_options, add_results, parse_job
 
 
 def add_arguments(parser) -> None:
@@ -21,11 +14,7 @@ def run(options) -> None:
     """Fit a linear probe on the features of one network."""
     from kdpipe.jobs.probe import probe_run
 
-    print(
-        probe_run(
-            parse_spec("probe", options.spec), open_store(options), parse_execution_options(options)
-        )
-    )
+    print(probe_run(*parse_job("probe", options)))
 
 
 COMMAND = Command(

@@ -2,14 +2,7 @@
 
 import re
 
-from kdpipe.cli.command import (
-    Command,
-    add_execution_options,
-    add_results,
-    open_store,
-    parse_execution_options,
-    parse_spec,
-)
+from kdpipe.cli.command import Command, add_execution_options, add_results, parse_job
 from kdpipe.errors import KdpipeError
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
@@ -31,14 +24,7 @@ def run(options) -> None:
     students = options.students
     if invalid_names := [name for name in students if not RUN_NAME.fullmatch(name)]:
         raise KdpipeError(f"--students: {invalid_names[0]!r} is no name of a run")
-    print(
-        cache_logits(
-            parse_spec("table", options.spec),
-            open_store(options),
-            parse_execution_options(options),
-            students,
-        )
-    )
+    print(cache_logits(*parse_job("table", options), students))
 
 
 COMMAND = Command(

@@ -4,14 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from kdpipe.cli.command import (
-    Command,
-    add_execution_options,
-    add_results,
-    open_store,
-    parse_execution_options,
-    parse_spec,
-)
+from kdpipe.cli.command import Command, add_execution_options, add_results, parse_job
 from kdpipe.errors import InterruptedRun, KdpipeError
 
 
@@ -36,15 +29,8 @@ def run(options) -> int:
         raise KdpipeError(f"--keep {options.keep}: write epochs as 0,10,20") from None
     signal.signal(signal.SIGTERM, _raise_interrupted)  # training itself saves its state first
     try:
-        store = open_store(options)
-        print(
-            train_run(
-                parse_spec("run", options.spec),
-                keep_epochs,
-                store,
-                parse_execution_options(options),
-            )
-        )
+        spec, store, execution_options = parse_job("run", options)
+        print(train_run(spec, keep_epochs, store, execution_options))
     except InterruptedRun as interruption:
         print(f"interrupted: {interruption}", file=sys.stderr)
         return 75
