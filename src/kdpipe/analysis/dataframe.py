@@ -64,7 +64,7 @@ def build_results_frame(plan: Plan, store: Store) -> pd.DataFrame:
     """
     lookup = RecordLookup(plan, store)
     rows = [
-        _build_scratch_row(lookup, network, seed, run)
+        {"kind": "scratch", "block": "", "student": network} | _get_run_columns(lookup, run, seed)
         for (network, seed, _), run in plan.scratch.items()
     ]
     rows += _build_teacher_rows(lookup)
@@ -154,14 +154,6 @@ class RecordLookup:
             return None, *status.find_missing_reason(item, self.plan, self.store, self.damaged)
         return record, record["status"], record["reason"]
 
-    def get_full_epochs(self, run: Run) -> int:
-        """Return the epochs of the full training of a run's network."""
-        return self.plan.study.get_recipe(run.network).epochs
-
-    def compute_ancestor_macs(self, run: Run) -> float:
-        """Return the multiply-adds of training all ancestors of a run, each once."""
-        return resources.count_ancestor_macs(run, self.lineages)
-
     def get_metrics(self, run: Run, epoch: int) -> dict[str, Any]:
         """Return the metrics of a run at an epoch, by split; empty where there are none."""
         record, _, _ = self.get_outcome(run)
@@ -199,13 +191,6 @@ def fill_missing_metrics(table: pd.DataFrame) -> pd.DataFrame:
 
 
 # --- Rows
-
-
-def _build_scratch_row(lookup: RecordLookup, network: str, seed: int, run: Run) -> dict:
-    """Return the row of a run on labels alone."""
-    return {"kind": "scratch", "block": "", "student": network} | _get_run_columns(
-        lookup, run, seed
-    )
 
 
 def _build_scratch_long_row(lookup: RecordLookup, block: str, run: Run, cell: Cell) -> dict:
@@ -272,7 +257,10 @@ def _build_ensemble_row(lookup: RecordLookup, ensemble_row: EnsembleRow) -> dict
         "of": ensemble_row.source,
         "method": ensemble_row.method,
         "size": len(ensemble.members),
-        "whole": all(epoch == lookup.get_full_epochs(run) for run, epoch in ensemble.members),
+        "whole": all(
+            epoch == lookup.plan.study.get_recipe(run.network).epochs
+            for run, epoch in ensemble.members
+        ),
         "student": networks[0] if len(networks) == 1 else "",
         "seed": ensemble.seed,
         "split": ensemble.split,
@@ -417,7 +405,7 @@ def _get_run_columns(lookup: RecordLookup, run: Run, seed: int, epoch: int | Non
         "multiply_adds": run.cost.multiply_adds,
         "train_macs": run.train_multiply_adds,
         "teacher_macs": run.teacher_multiply_adds,
-        "ancestor_macs": lookup.compute_ancestor_macs(run),
+        "ancestor_macs": resources.count_ancestor_macs(run, lookup.lineages),
         "device": _describe_device(record),
         "torch": _get_library_version(record, "torch"),
         "kdpipe": _get_library_version(record, "kdpipe"),

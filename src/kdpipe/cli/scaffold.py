@@ -552,11 +552,12 @@ def format_study(
     reason = f"the largest tried that take less than {minutes_text}"
     if sizes.seconds > 60 * minutes:
         reason = f"the smallest there are, though they take more than {minutes_text}"
+    cores = estimate.count_cores()
     header = [
         f"# By kdpipe init. Does {sizes.teacher} (teacher) teach {sizes.student} (student) more "
         "than labels",
         "# do? Both are wide residual networks, of 10 layers and more; kdpipe networks lists all.",
-        f"# Sizes: {reason} here, on {_format_cores(estimate.count_cores())};",
+        f"# Sizes: {reason} here, on {cores} core{'s' * (cores != 1)};",
         f"# a step of {sizes.batch} images was measured: {steps}. To grow it: more epochs,",
         "# seeds, teachers, methods, or kdpipe init --minutes 60.",
     ]
@@ -574,11 +575,6 @@ def _format_step_time(card: DatasetCard, sizes: StudySizes, network: str) -> str
     """Return the time of one step in milliseconds."""
     shape = (card.shape[0], sizes.side, sizes.side)
     return f"{1000 * time_step(network, shape, card.classes, sizes.batch):.2g} ms"
-
-
-def _format_cores(count: int) -> str:
-    """Return a number of cores in words."""
-    return "1 core" if count == 1 else f"{count} cores"
 
 
 def _quote_yaml(text: str) -> str:

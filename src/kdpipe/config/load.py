@@ -166,7 +166,8 @@ def parse_yaml(data: bytes, source: str) -> object:
     try:
         content = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader made stricter
     except yaml.YAMLError as error:
-        raise StudyError(f"{source}: not a plain YAML file: {_format_yaml_error(error)}") from None
+        text = " ".join(str(error).split())[:300]
+        raise StudyError(f"{source}: not a plain YAML file: {text}") from None
     except ValueError as error:  # a date that does not exist
         raise StudyError(f"{source}: not a plain YAML file: {error}") from None
     if not is_object(content):
@@ -374,11 +375,6 @@ def _construct_number(loader: _StrictLoader, node: yaml.ScalarNode) -> int | flo
 
 for _number_type in ("int", "float"):
     _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_number_type}", _construct_number)
-
-
-def _format_yaml_error(error: yaml.YAMLError) -> str:
-    """Return PyYAML's message on one line."""
-    return " ".join(str(error).split())[:300]
 
 
 def _describe_type(value: object) -> str:

@@ -38,7 +38,7 @@ def render_model_card(
     """
     parts = [
         _render_front_matter(config, card),
-        f"# {_render_title(config, card)}",
+        "# " + escape_markdown(f"{config['network']['name']} on {card.title}"),
         _render_about(config, card),
     ]
     if answer is not None:
@@ -55,11 +55,6 @@ def render_model_card(
     ]
     parts.append(_render_files(config))
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def _render_title(config: dict, card: DatasetCard) -> str:
-    """Return the title of the card."""
-    return escape_markdown(f"{config['network']['name']} on {card.title}")
 
 
 def _render_front_matter(config: dict, card: DatasetCard) -> str:

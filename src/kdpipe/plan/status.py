@@ -9,7 +9,7 @@ has left no weights: it is finished until something that is to do descends from 
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ def get_plan_status(plan: Plan, store: Store) -> dict[str, str]:
         for name, node in nodes.items():
             states[name] = _get_state(node, records.get(name), states)
             if states[name] == "done" and (
-                _lacks_checkpoints(records[name], plan.checkpoints_to_keep.get(name, ()))
+                not records[name]["checkpoints"].keys()
+                >= set(map(str, plan.checkpoints_to_keep.get(name, ())))
                 or (
                     isinstance(node, Ensemble) and _can_score_best(node, records[name], runs, store)
                 )
@@ -90,11 +91,6 @@ def _can_score_best(
         if path is None or not path.exists():
             return False
     return True
-
-
-def _lacks_checkpoints(record: dict[str, Any], epochs: Iterable[int]) -> bool:
-    """Return whether a finished run lacks a checkpoint that is to be kept."""
-    return any(str(epoch) not in record["checkpoints"] for epoch in epochs)
 
 
 def _reopen_archived(plan: Plan, archived: set[str], states: dict[str, str]) -> None:

@@ -41,7 +41,7 @@ class RunProgress(NamedTuple):
 def read_progress(folder: Path) -> RunProgress:
     """Return how far the run of a folder has come, by its saved state."""
     try:
-        header = _read_state_header(folder)
+        header = read_header(run_folder.state_path(folder))
         last = header["curve"][-1]["val"] if header["curve"] else None
         return RunProgress(int(header["epoch"]), 100 * (1 - last["accuracy"]) if last else None)
     except READ_ERRORS:  # there may be none yet
@@ -51,14 +51,9 @@ def read_progress(folder: Path) -> RunProgress:
 def read_curve(folder: Path) -> list[dict]:
     """Return the curve of an unfinished run as far as its state is saved: one line an epoch."""
     try:
-        return list(_read_state_header(folder)["curve"])
+        return list(read_header(run_folder.state_path(folder))["curve"])
     except READ_ERRORS:  # there may be none yet
         return []
-
-
-def _read_state_header(folder: Path) -> dict:
-    """Return the header of the saved state of a run."""
-    return read_header(run_folder.state_path(folder))
 
 
 def get_job_folder(node: Node, store: Store) -> Path:

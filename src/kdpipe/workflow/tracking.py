@@ -74,11 +74,6 @@ class Tracker:
     open: Callable[[Path, str], TrackerRun]
 
 
-def list_trackers() -> tuple[str, ...]:
-    """Return the names of the trackers."""
-    return registry.list_names(TRACKERS_PACKAGE)
-
-
 def open_tracker(name: str, folder: Path, study: str) -> tuple[Tracker, TrackerRun]:
     """Open a tracker by its name; raise KdpipeError if its library is not installed."""
     tracker = registry.load_object(TRACKERS_PACKAGE, name, "TRACKER", Tracker)

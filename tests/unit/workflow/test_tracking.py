@@ -8,6 +8,7 @@ import pytest
 from helpers import search_study, tiny_study
 from helpers.synthetic_study import write
 
+from kdpipe import registry
 from kdpipe.analysis.search import rounds
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
@@ -76,7 +77,7 @@ def state(run, curve: list[dict]) -> None:
 
 
 def test_every_listed_tracker_is_read_back_here():
-    assert set(tracking.list_trackers()) == set(READERS)
+    assert set(registry.list_names(tracking.TRACKERS_PACKAGE)) == set(READERS)
 
 
 def test_curves_and_records_are_as_they_were_left(name, here):

@@ -171,7 +171,9 @@ def describe_registration(plan: Plan, store: Store) -> list[str]:
         f"smallest effect {registration['smallest_effect']:g}"
     )
     commits = {
-        str(git) for git in map(_get_commit, records) if git not in (None, registration["git"])
+        str(git)
+        for record in records
+        if (git := (record.get("versions") or {}).get("git")) not in (None, registration["git"])
     }
     line += f"; run at git {join_names(sorted(commits))}" if commits else ""
     if registration["pilots"]:
@@ -193,11 +195,6 @@ def _load_records(plan: Plan, registration: dict, store: Store) -> list[dict]:
 def _shorten_digest(registration: dict) -> str:
     """Return the first twelve digits of a registration's SHA-256."""
     return registrations.compute_registration_digest(registration)[:12]
-
-
-def _get_commit(record: dict) -> str | None:
-    """Return the commit that a record was made by."""
-    return (record.get("versions") or {}).get("git")
 
 
 # --- blinding of test results
@@ -454,17 +451,12 @@ def _find_code_change(registration: dict) -> Iterator[str]:
         changed = version.find_changed_parts(registration["code"])
     if changed or registration["kdpipe"] != __version__:
         parts = f" ({join_names(changed)})" if changed else ""
-        registered = _format_version(registration["kdpipe"], registration["git"])
+        kdpipe, git = (registration[key] or "unknown" for key in ("kdpipe", "git"))
         suffix = "" if registration["kdpipe"] == __version__ else f", this is kdpipe {__version__}"
         yield (
             f"The code that rendered this is another one{parts}: "
-            f"{registered} was registered{suffix}."
+            f"kdpipe {kdpipe} (git {git}) was registered{suffix}."
         )
-
-
-def _format_version(kdpipe: str | None, git: str | None) -> str:
-    """Format a version and its commit."""
-    return f"kdpipe {kdpipe or 'unknown'} (git {git or 'unknown'})"
 
 
 def _find_run_changes(registration: dict, names_by_look: list[list[str]]) -> Iterator[str]:

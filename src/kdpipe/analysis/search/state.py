@@ -82,7 +82,7 @@ def make_limits(
     if search.student_epochs is not None:
         limits.append(Limit(search.student_epochs / students, _count_student_epochs))
     if search.hours is not None:
-        price = hours or _price_unknown
+        price = hours or (lambda job: math.inf)  # unknown: nothing is affordable
         remaining = search.hours - sum(map(price, excluded_jobs.values()))
         limits.append(Limit(remaining / students, price))
     return limits
@@ -254,11 +254,6 @@ def _iter_survivor_counts(cells: int, seeds: int) -> Iterator[int]:
         if (cells := elimination_rule.count_survivors(cells)) == 1:
             return
         yield cells
-
-
-def _price_unknown(job: Job) -> float:
-    """Return infinity: nothing is affordable."""
-    return math.inf
 
 
 def _count_student_epochs(job: Job) -> float:

@@ -193,7 +193,7 @@ def build_card(
     new_card = dataclasses.replace(
         new_card, sha256=hash_arrays(arrays, cache.list_array_names(new_card))
     )
-    save_card_snapshot(card_file, new_card, path)
+    save_snapshot(_card_snapshot(card_file, new_card, path))
     write_json(card_file, cards.seal_card(new_card))  # last: its snapshot is there if it is
     return CardResult(new_card, card_file, count, notes)
 
@@ -363,11 +363,6 @@ class FileSnapshot:
     files: Callable[[], list[Path]]
     read: Callable[[], SnapshotCheck]
     rebuild_command: str
-
-
-def save_card_snapshot(card_file: Path, card: DatasetCard, path: Path) -> None:
-    """Write the snapshot of the images that a card was made of."""
-    save_snapshot(_card_snapshot(card_file, card, path))
 
 
 def save_snapshot(snapshot: FileSnapshot) -> None:

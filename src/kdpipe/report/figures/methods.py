@@ -37,7 +37,8 @@ def plot_methods(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption
     if not students:
         return None
     panels = {student: _collect_arms(part) for student, part in students}
-    teachers = {teacher: i for i, teacher in enumerate(_list_teachers(panels))}
+    names = dict.fromkeys(teacher for arms in panels.values() for teacher, _ in arms)
+    teachers = {teacher: i for i, teacher in enumerate(names)}  # of all: one legend serves them
     rows = {student: _order_methods(arms) for student, arms in panels.items()}
     max_rows = max(map(len, rows.values()))
     height = 1.3 + max_rows * (0.24 + 0.1 * len({key for arms in panels.values() for key in arms}))
@@ -109,11 +110,6 @@ def _collect_arms(part: pd.DataFrame) -> Arms:
     """Return the methods of one student, by teacher and stop."""
     cells = group_rows(part, "teacher", "stop")
     return {(key["teacher"], key["stop"]): build_method_arms(cell) for key, cell in cells}
-
-
-def _list_teachers(panels: dict[str, Arms]) -> list[str]:
-    """Return the teachers of all panels, so that one legend serves them."""
-    return list(dict.fromkeys(teacher for arms in panels.values() for teacher, _ in arms))
 
 
 def _order_methods(arms: Arms) -> dict[str, int]:

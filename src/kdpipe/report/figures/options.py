@@ -14,7 +14,7 @@ from kdpipe.analysis.recommendation import (
 from kdpipe.report import style
 from kdpipe.report.figure import ERROR_LABEL, FigureSpec, FigureWithCaption, group_by_student
 from kdpipe.report.format import format_stop
-from kdpipe.stats.intervals import Summary, summarize
+from kdpipe.stats.intervals import summarize
 
 MAX_OPTIONS = 24  # options in a panel
 LINE_LENGTH = 44  # in a line of a name
@@ -109,7 +109,7 @@ def _collect_options(frame: pd.DataFrame, student: str, part: pd.DataFrame) -> l
         name = f"from scratch, {key['epochs']:g} epochs"
         entries.append(("scratch", name, get_series_by_seed(cell), price, False))
     entries = [row for row in entries if len(row[2])]
-    return sorted(entries, key=lambda row: _summarize_row(row).mean)
+    return sorted(entries, key=lambda row: summarize(row[2]).mean)
 
 
 def _select_visible(rows: list[OptionRow]) -> list[OptionRow]:
@@ -118,11 +118,6 @@ def _select_visible(rows: list[OptionRow]) -> list[OptionRow]:
         return rows
     chosen = [row for row in rows[MAX_OPTIONS - 1 :] if row[4]]
     return rows[: MAX_OPTIONS - len(chosen)] + chosen
-
-
-def _summarize_row(row: OptionRow) -> Summary:
-    """Return the summary of the errors of an option."""
-    return summarize(row[2])
 
 
 def _format_option(key: dict, student: str) -> str:

@@ -86,7 +86,7 @@ def build_methods_table(frame: pd.DataFrame) -> TableData:
 def _summarize_group(key: dict, arms: list[tuple[MethodArm, Partners]]) -> list[dict]:
     """Return the rows of one student, teacher and stop, the best method first."""
     count = sum(
-        _has_enough_pairs(method_arm, partner)
+        len(method_arm.errors.index.intersection(partner.index)) >= MIN_SEEDS
         for method_arm, partners in arms
         for partner in partners.values()
     )
@@ -128,11 +128,6 @@ def _summarize_with_operations(cell: pd.DataFrame) -> dict:
     return fields | {
         "operations": fields["train_macs"] + (teacher_macs if teacher_macs == teacher_macs else 0)
     }
-
-
-def _has_enough_pairs(method_arm: MethodArm, partner: pd.Series) -> bool:
-    """Return whether there are enough seeds for an interval of this difference."""
-    return len(method_arm.errors.index.intersection(partner.index)) >= MIN_SEEDS
 
 
 def _format_caption(counts: set[int]) -> str:
