@@ -59,19 +59,15 @@ def find_main_method(frame: pd.DataFrame, kind: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def select_students(
-    evidence: Evidence, kind: str = "kd", method: str | None = None
-) -> pd.DataFrame:
-    """Select the direct students of networks trained on labels, by one method; all stops.
+def select_students(evidence: Evidence, kind: str) -> pd.DataFrame:
+    """Select the direct students of networks trained on labels by one method; all stops.
 
     Parameters
     ----------
     evidence : Evidence
         The data of the study.
     kind : str
-        The kind of the method.
-    method : str or None
-        The method; by default the main method of the kind.
+        Of methods, the main one of which is selected.
 
     Raises
     ------
@@ -79,7 +75,7 @@ def select_students(
         If there is none.
     """
     frame = evidence.frame
-    label = method or find_main_method(frame, kind)
+    label = find_main_method(frame, kind)
     students = select_label_trained_teachers(select_direct_students(frame))
     students = students.loc[students.method == label]
     if students.empty:
@@ -87,7 +83,7 @@ def select_students(
     return students
 
 
-def select_students_of_full_teachers(evidence: Evidence, kind: str = "kd") -> pd.DataFrame:
+def select_students_of_full_teachers(evidence: Evidence, kind: str) -> pd.DataFrame:
     """Select those of `select_students` whose teacher was trained to its end.
 
     Raises
@@ -103,9 +99,9 @@ def select_students_of_full_teachers(evidence: Evidence, kind: str = "kd") -> pd
     return students
 
 
-def pivot_scratch_errors(frame: pd.DataFrame, column: str = "test_error") -> pd.DataFrame:
-    """Return errors of runs on labels alone, of shape (n_seeds, n_students)."""
-    errors = pivot_by_seed(frame.loc[frame.kind == "scratch"], "student", column=column)
+def pivot_scratch_errors(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return test errors of runs on labels alone, of shape (n_seeds, n_students)."""
+    errors = pivot_by_seed(frame.loc[frame.kind == "scratch"], "student")
     return errors.reindex(columns=sorted(set(frame.student) - {""}))
 
 

@@ -63,7 +63,7 @@ def get_plan_status(plan: Plan, store: Store) -> dict[str, str]:
                 )
             ):
                 states[name] = "to do"
-    _reopen_archived(plan, store.archive_only_names("runs"), states)
+    _reopen_archived(plan, store.archive_only_runs(), states)
     return states
 
 

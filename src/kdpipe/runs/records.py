@@ -448,8 +448,8 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 10**18
 
 
-def _is_hex(length: int) -> Callable[[Any], bool]:
-    return lambda value: _is_text(value) and bool(re.fullmatch(f"[0-9a-f]{{{length}}}", value))
+def _is_digest(value: Any) -> bool:
+    return _is_text(value) and bool(re.fullmatch("[0-9a-f]{64}", value))
 
 
 def _is_none_or(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -500,7 +500,7 @@ def _is_run_spec(spec: Any) -> bool:
 
 
 def _is_parents(value: Any) -> bool:
-    is_parent = _has_keys(run=_is_hex(64), epoch=_is_count, sha256=_is_hex(64))
+    is_parent = _has_keys(run=_is_digest, epoch=_is_count, sha256=_is_digest)
     return is_list(value) and all(map(is_parent, value))
 
 
@@ -516,7 +516,7 @@ _KEY_CHECKS: dict[str, Callable[[Any], bool]] = {
     "format": lambda value: value == 1 and type(value) is int,
     "kind": lambda value: value in ("run", "ensemble", "probe", "gauge"),
     "name": _is_text,
-    "digest": _is_hex(64),
+    "digest": _is_digest,
     "status": lambda value: value in STATUSES,
     "reason": _is_none_or(_is_text),
     "spec": lambda value: isinstance(value, dict),
@@ -536,7 +536,7 @@ _KEY_CHECKS: dict[str, Callable[[Any], bool]] = {
     "best": _is_none_or(_is_metrics),
     "unaveraged": _is_none_or(_is_metrics),
     "checkpoints": _is_mapping_of(lambda key: _is_text(key) and key.isdecimal(), _is_metrics),
-    "files": _is_mapping_of(_is_text, _has_keys(bytes=_is_count, sha256=_is_hex(64))),
+    "files": _is_mapping_of(_is_text, _has_keys(bytes=_is_count, sha256=_is_digest)),
 }
 
 

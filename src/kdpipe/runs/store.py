@@ -184,11 +184,13 @@ class Store:
         entry = self.read_archive().get((kind, name))
         return self._has_record_file(kind, name) or (entry is not None and entry.record is not None)
 
-    def archive_only_names(self, kind: str) -> set[str]:
-        """Return the names of results that only the archive has, so without weights."""
-        archived = [entry for entry in self.read_archive().values() if entry.kind == kind]
-        names = {entry.name for entry in archived if entry.record is not None}
-        return {name for name in names if not self._has_record_file(kind, name)}
+    def archive_only_runs(self) -> set[str]:
+        """Return the names of runs that only the archive has, so without weights."""
+        return {
+            name
+            for (kind, name), entry in self.read_archive().items()
+            if kind == "runs" and entry.record and not self._has_record_file(kind, name)
+        }
 
     def _has_record_file(self, kind: str, name: str) -> bool:
         folder = self.root / kind / name

@@ -92,20 +92,9 @@ class InterimAnalysis:
             return max(p, float(rates[0]))
         return float(np.exp(PchipInterpolator(np.log(nominal_levels), np.log(rates))(math.log(p))))
 
-    def compute_alpha_so_far(self, alpha: float = 0.05) -> float:
-        """Return the share of the overall error rate spent up to this look.
-
-        Parameters
-        ----------
-        alpha : float
-            Error rate of all looks together.
-
-        Returns
-        -------
-        float
-            Error rate spent at this look and those before.
-        """
-        return compute_alpha_spent(self._information[self.number - 1], alpha)
+    def compute_alpha_so_far(self) -> float:
+        """Return how much of the error rate of 0.05 is spent at this look and those before."""
+        return compute_alpha_spent(self._information[self.number - 1], 0.05)
 
     @property
     def description(self) -> str:

@@ -192,20 +192,18 @@ def summarize_columns(
     return results
 
 
-def summarize_paired(a: pd.Series, b: pd.Series, level: float = 0.95) -> Summary:
+def summarize_paired(a: pd.Series, b: pd.Series) -> Summary:
     """Summarise a - b over the seeds that both have; the others are dropped and counted.
 
     Parameters
     ----------
     a, b : Series of float
         Values indexed by replicate, in any order.
-    level : float
-        Confidence level.
 
     Returns
     -------
     Summary
-        The mean difference and its interval.
+        The mean difference and its 95% interval.
 
     Raises
     ------
@@ -216,7 +214,7 @@ def summarize_paired(a: pd.Series, b: pd.Series, level: float = 0.95) -> Summary
         if series.index.has_duplicates:
             raise ValueError(f"a replicate occurs twice: {sorted(series.index)}")
     difference = a.astype(float).sub(b.astype(float))  # aligned on the union of the seeds
-    result = summarize(difference, level)
+    result = summarize(difference)
     return replace(result, dropped=len(difference) - result.n)
 
 

@@ -63,10 +63,8 @@ def compute_power(effect: float, se: float, df: float, level: float = LEVEL) -> 
     return 1.0 - float(special.nctdtr(df, effect / se, t_ppf(1 - level, df)))
 
 
-def find_detectable_effect(
-    se: float, df: float, level: float = LEVEL, power: float = POWER
-) -> float:
-    """Find the smallest effect that a one-sided t test detects with a power.
+def find_detectable_effect(se: float, df: float, level: float = LEVEL) -> float:
+    """Find the smallest effect that a one-sided t test detects with a power of `POWER`.
 
     Parameters
     ----------
@@ -76,8 +74,6 @@ def find_detectable_effect(
         Degrees of freedom.
     level : float
         One-sided error rate.
-    power : float
-        Power that is required.
 
     Returns
     -------
@@ -87,7 +83,7 @@ def find_detectable_effect(
     if math.isnan(se) or df < 1:
         return math.nan
     critical = t_ppf(1 - level, df)
-    return se * float(special.nctdtrinc(df, 1 - power, critical)) if se else 0.0
+    return se * float(special.nctdtrinc(df, 1 - POWER, critical)) if se else 0.0
 
 
 def find_seeds_needed(

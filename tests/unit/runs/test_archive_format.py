@@ -148,7 +148,7 @@ def test_a_store_knows_what_its_archive_knows(path):
         and store.failure_reason("runs", "b") is None
     )
     assert store.load_wrong_images()["b"] == {"digest": "ab" * 32, **WRONG, "missed": None}
-    assert store.archive_only_names("runs") == {"b"}
+    assert store.archive_only_runs() == {"b"}
     assert store.has_record("runs", "b") and not store.has_record("runs", "a")
 
 
@@ -159,7 +159,7 @@ def test_where_both_are_there_the_folder_speaks(path):
     listed = {"files": {path.name: compute_file_info(path)}}
     records.publish_record(store.run("b"), RECORD | {"status": "diverged"} | listed)
     assert store.load_records("runs")["b"]["status"] == "diverged"
-    assert store.archive_only_names("runs") == set()
+    assert store.archive_only_runs() == set()
     assert store.load_curve("b") == [{"epoch": 9}]
     (store.run("a")).mkdir()
     (store.run("a") / "failure.json").write_text('{"reason": "killed"}')

@@ -77,7 +77,7 @@ def test_a_record_that_is_gone_is_put_back_from_its_copy(tmp_path):
     whole = (store.run("a") / ".record.json").read_bytes()
     (store.run("b") / ".record.json").write_bytes(whole[:-30])
     os.rename(store.run("c"), store.run("moved"))
-    assert store.has_record("runs", "a") and not store.archive_only_names("runs")
+    assert store.has_record("runs", "a") and not store.archive_only_runs()
     actual, damaged = store.scan_records("runs")
     assert set(actual) == {"a"} and set(damaged) == {"b", "moved"}
     assert str(store.run("b") / ".record.json") in damaged["b"]
