@@ -38,7 +38,7 @@ from kdpipe.data.imagefolder import class_folders, reader
 from kdpipe.errors import DataError
 from kdpipe.json_types import JsonObject, is_object
 from kdpipe.runs import store
-from kdpipe.runs.files import write_json, write_npy
+from kdpipe.runs.files import READ_ERRORS, write_json, write_npy
 from kdpipe.runs.spec import DataSpec
 from kdpipe.text import escape, join_names
 
@@ -385,7 +385,7 @@ def _find_statistics_mismatches(card: cards.DatasetCard, arrays: Arrays, path: P
 
 def read_notes(folder: Path) -> JsonObject:
     """Return the content of the card file of prepared arrays; empty where it cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(*READ_ERRORS):
         content = json.loads((folder / "card.json").read_bytes())
         return content if is_object(content) else {}
     return {}

@@ -8,6 +8,8 @@ import shutil
 import sysconfig
 from pathlib import Path
 
+from kdpipe.errors import KdpipeError
+
 
 @functools.cache
 def read_cpu_model() -> str:
@@ -17,6 +19,15 @@ def read_cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def require_toolchain(device: str) -> None:
+    """Raise KdpipeError if this machine lacks what torch.compile needs for a device."""
+    if missing := find_missing_toolchain(device):
+        raise KdpipeError(
+            f"recipe.compile needs {missing}: install it, or write compile: false (which makes "
+            "other runs)"
+        )
 
 
 def find_missing_toolchain(device: str) -> str | None:

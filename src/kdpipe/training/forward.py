@@ -162,11 +162,7 @@ def make_train_forward(extractor: FeatureExtractor, recipe: Recipe) -> Callable:
     run = run_plain
     if recipe.compile:
         device = next(extractor.model.parameters()).device.type
-        if missing := host.find_missing_toolchain(device):
-            raise KdpipeError(
-                f"recipe.compile needs {missing}: install it, or write compile: false (which makes "
-                "other runs)"
-            )
+        host.require_toolchain(device)
         # Each size of batch compiled by itself: which came first must not change the bytes.
         run = torch.compile(run_plain, dynamic=False)
     use_autocast = recipe.autocast is not None

@@ -8,7 +8,6 @@ that streams, they stay in their files and are indexed.
 the file index, and last the card. A job finds them by the digest in its spec.
 """
 
-import json
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from kdpipe import hashing
 from kdpipe.data import cache
 from kdpipe.data.arrays import Arrays, hash_arrays
-from kdpipe.data.cache import format_repair_hint, memmap_array
+from kdpipe.data.cache import format_repair_hint, memmap_array, read_notes
 from kdpipe.data.cards import MAX_ARRAY_BYTES
 from kdpipe.data.imagefolder import class_folders, decoding, reader
 from kdpipe.data.imagefolder.class_folders import raise_errors
@@ -32,7 +31,7 @@ from kdpipe.data.imagefolder.unlabelled_card import (
 )
 from kdpipe.errors import DataError
 from kdpipe.runs import store
-from kdpipe.runs.files import READ_ERRORS, write_json, write_npy
+from kdpipe.runs.files import write_json, write_npy
 from kdpipe.runs.ownership import CARD_FILE
 from kdpipe.text import escape
 
@@ -232,7 +231,7 @@ def load_unlabelled_images(
     count = _verify_count(folder, sha256, stream)
     if not stream:
         return memmap_array(SUBJECT, list_unlabelled_arrays(stream)[0], folder)
-    root = Path(str(_read_notes(folder).get("root")))
+    root = Path(str(read_notes(folder).get("root")))
     if not root.is_dir():
         raise DataError(
             f"{SUBJECT} lay in {root}, and there is no such folder now: bring it back, or "
@@ -243,7 +242,7 @@ def load_unlabelled_images(
 
 def validate_unlabelled(folder: Path) -> str | None:
     """Return what is wrong with a folder of prepared unlabelled images; None if nothing is."""
-    notes = _read_notes(folder)
+    notes = read_notes(folder)
     sha256 = str(notes.get("sha256"))
     if notes != hashing.add_checksum(notes) or format_unlabelled_folder(sha256) != folder.name:
         return (
@@ -259,7 +258,7 @@ def validate_unlabelled(folder: Path) -> str | None:
 
 def is_unlabelled(folder: Path) -> bool:
     """Return whether a folder of prepared data holds unlabelled images."""
-    return _read_notes(folder).get("kind") == CARD_KIND
+    return read_notes(folder).get("kind") == CARD_KIND
 
 
 def _verify_count(folder: Path, sha256: str, stream: bool) -> int:
@@ -272,12 +271,3 @@ def _verify_count(folder: Path, sha256: str, stream: bool) -> int:
             f"{format_repair_hint(folder)}"
         )
     return len(arrays[names[0]])
-
-
-def _read_notes(folder: Path) -> dict:
-    """Return the content of the card file of a folder; empty where it cannot be read."""
-    try:
-        content = json.loads((folder / CARD_FILE).read_bytes())
-    except READ_ERRORS:
-        return {}
-    return content if isinstance(content, dict) else {}
