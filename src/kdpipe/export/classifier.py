@@ -29,7 +29,7 @@ import numpy as np
 
 from kdpipe.data.imagefolder import decoding
 from kdpipe.errors import DataError, KdpipeError
-from kdpipe.models.pretrained.weights_info import CONFIG_FILE, read_export_config
+from kdpipe.models.pretrained.kdpipe_export import CONFIG_FILE, read_export_config
 from kdpipe.text import escape, join_names
 
 

@@ -37,7 +37,7 @@ from kdpipe.export.select import ExportBudget, ExportCandidate, ExportFile
 from kdpipe.export.trained_run import TrainedRun
 from kdpipe.export.verify import LatencySummary
 from kdpipe.jobs.run_record import describe_device
-from kdpipe.models.pretrained.weights_info import CONFIG_FILE, FORMAT_VERSION, WEIGHTS_FILE
+from kdpipe.models.pretrained.kdpipe_export import CONFIG_FILE, FORMAT_VERSION, WEIGHTS_FILE
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs import metrics

@@ -119,7 +119,7 @@ class Store:
         if (path := self.root / OLD_FORM_FILE).exists():
             raise StoreError(
                 f"{path}: a folder of records as kdpipe 0.1 kept them, which the source up to "
-                f"commit 87090b7 reads: make an archive of it there (kdpipe archive STUDY "
+                f"commit 834bd78 reads: make an archive of it there (kdpipe archive STUDY "
                 f"--results {self.root} --to NEW) and give NEW; beside an archive this file is not "
                 "needed: remove it"
             )

@@ -11,7 +11,7 @@ from kdpipe.config.rule import Rule
 from kdpipe.errors import KdpipeError
 from kdpipe.models import registry
 from kdpipe.models.config import PretrainedTeacher, PretrainedWeights
-from kdpipe.models.pretrained import hub, input_transform, weights_info
+from kdpipe.models.pretrained import hub, input_transform, kdpipe_export, weights_info
 from kdpipe.runs.spec import ModelSpec
 from kdpipe.text import format_value, join_names
 
@@ -110,7 +110,7 @@ def check_weights_file(location: str, source: PretrainedWeights) -> Iterator[str
 def _check_export(location: str, source: PretrainedWeights) -> Iterator[str]:
     """Check that the export in a folder is of the network that is named."""
     try:
-        config = weights_info.read_export_config(Path(str(source.path)))
+        config = kdpipe_export.read_export_config(Path(str(source.path)))
     except KdpipeError as error:
         yield f"{location}.path: {error}"
         return

@@ -9,10 +9,6 @@ A network that begins from weights, as the specs of its runs state it.
 It is known by the name that the study gives it, in place of the name of a network; `start` states
 which network that is, and all that decides how it begins and learns (`weights.load_init` does it).
 `input_transform.inner_spec` is the network itself.
-
-The config of an export, which states all that its weights want: a folder of `kdpipe export`.
-
-Imports nothing but Python's own: an export is read where nothing else is installed.
 """
 
 import functools
@@ -21,45 +17,12 @@ import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from kdpipe import hashing
-from kdpipe.errors import KdpipeError
 from kdpipe.models import registry
 from kdpipe.models.config import InitFrom, PretrainedWeights
-from kdpipe.models.pretrained import hub
+from kdpipe.models.pretrained import hub, kdpipe_export
 from kdpipe.runs.spec import InitSpec, ModelSpec
-
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-FORMAT_VERSION = 1
-
-
-def read_export_config(folder: Path) -> dict[str, Any]:
-    """Read the config of an export.
-
-    Raises
-    ------
-    KdpipeError
-        If there is none, or it was changed.
-    """
-    path = folder / CONFIG_FILE
-    try:
-        config = json.loads(path.read_bytes())
-        is_intact = config == hashing.add_checksum(config) and config["format"] == FORMAT_VERSION
-    except FileNotFoundError:
-        raise KdpipeError(
-            f"{folder} is no export: it has no {CONFIG_FILE}; kdpipe export STUDY makes one"
-        ) from None
-    except OSError as error:
-        raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        is_intact, config = False, {}
-    if not is_intact:
-        raise KdpipeError(
-            f"{path} is not as kdpipe export has written it (altered, cut off or of another "
-            "version): export the run again"
-        )
-    return config
 
 
 @dataclass(frozen=True)
@@ -117,7 +80,7 @@ def load_weights_info(source: PretrainedWeights) -> WeightsInfo | None:
     if source.path is not None and os.path.isdir(source.path):
         if hub.is_timm_folder(source.path):
             return _info_from_timm(source.path, Path(source.path) / hub.CONFIG_FILE)
-        return _info_from_export(read_export_config(Path(source.path)))
+        return _info_from_export(kdpipe_export.read_export_config(Path(source.path)))
     return None
 
 
@@ -141,7 +104,7 @@ def find_weights_file(source: PretrainedWeights) -> str | None:
         return source.path
     if hub.is_timm_folder(source.path):
         return hub.choose_weights_file(source.path)
-    return os.path.join(source.path, WEIGHTS_FILE)
+    return os.path.join(source.path, kdpipe_export.WEIGHTS_FILE)
 
 
 @functools.cache
