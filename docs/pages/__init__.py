@@ -1,1 +1,1 @@
-"""The pages of docs/reference that are made, one function each, of what the code says."""
+"""The generated pages of docs/reference, one function each."""

@@ -11,17 +11,17 @@ def commands() -> Iterator[str]:
     yield """
 # Commands
 
-`kdpipe COMMAND --help` says the same. A mistake of yours is one message and exit code 2
+`kdpipe COMMAND --help` prints the same. A user error is one message, with exit code 2
 ([errors](errors.md)).
 
-## What a person types
+## Commands for users
 """
     known = main.load_commands()
     yield from (line for word, one in known.items() if one.order < 200 for line in _command(word))
     yield """
-## What the rules call
+## Commands called by rules
 
-Each can be typed by hand: the spec is the JSON that the plan prints (`kdpipe plan --json`).
+They can also be called by hand: the spec is the JSON that the plan prints (`kdpipe plan --json`).
 """
     yield from (line for word, one in known.items() if one.order >= 200 for line in _command(word))
 
@@ -42,7 +42,7 @@ def _command(word: str) -> Iterator[str]:
             long = action.option_strings[-1]
             value = typed if action.metavar or action.choices else typed.upper()
             options = options.replace(f"`{long}`", f"`{long} {value}`")
-        need = "" if action.required else " (may be left out)" if not action.option_strings else ""
+        need = "" if action.required else " (optional)" if not action.option_strings else ""
         rows.append((options or f"`{typed}`", cell(sentence(action.help or "")) + need))
-    yield from table(("Argument", "Meaning"), rows) if rows else ("It takes no argument.",)
+    yield from table(("Argument", "Meaning"), rows) if rows else ("It takes no arguments.",)
     yield ""

@@ -51,18 +51,18 @@ def study() -> Iterator[str]:
 # Keys of a study
 
 A study is one YAML file. [config.yaml](../../config.yaml) is the shortest complete example, with a
-comment for each key. `kdpipe check FILE` says every mistake of yours; `kdpipe schema` prints this
-grammar for an editor, which completes from it. A key without a default must be written. Nothing is
-converted (`"5"` is a text and no number) and nothing is ignored (an unknown key is a mistake).
+comment for each key. `kdpipe check FILE` lists all its errors; `kdpipe schema` prints this
+schema as JSON for completion in editors. A key without a default is required. Nothing is
+converted (`"5"` is a string, not a number) and nothing is ignored (an unknown key is an error).
 
-Some kinds of value come often. A **name** has letters, digits, `-` and `_`, at most 40. A
-**network** is [the name of one](names.md#networks), or of one of your own. A **block** is one entry
-of `experiments`. A **stop** is `full`, `checkpoint E` (cut out of the full training after E
-epochs), `every K` (checkpoints K, 2K, ...), `schedule N` (a training of its own, annealed in N
+Common types of values: a **name** has letters, digits, `-` and `_`, at most 40. A **network** is
+[the name of a built-in one](names.md#networks) or of a custom one. A **block** is one entry of
+`experiments`. A **stop** is `full`, `checkpoint E` (taken from the full training after E
+epochs), `every K` (checkpoints K, 2K, ...), `schedule N` (a separate run, annealed in N
 epochs) or `schedule A/N` (the same, with the learning rate dropped every A).
 
-"Renames no run": the key says how a study is run, or what is said of it, so changing it retrains
-nothing. Of the others each [decides which runs there are, or what they are](../identity.md).
+"Renames no run": the key concerns how a study is run or reported, so changing it retrains nothing.
+All other keys [determine which runs there are, or what they compute](../identity.md).
 """
     yield "## The whole file\n"
     yield from _keys(Study, schema)
@@ -81,13 +81,13 @@ def _method(section: dict) -> Iterator[str]:
     terms = methods.load_terms()
     own = {key for term in terms.values() for key in term.keys.model_fields}
     yield from _keys(Method, section, set(Method.model_fields) - own)
-    yield "\nThe terms, each with the keys that are its own. A term of weight 0 is not there."
+    yield "\nThe terms, each with its own keys. A term with weight 0 is not used."
     for name, term in terms.items():
         module = import_module(f"{LOSSES_PACKAGE}.{name}")
         yield f"\n### {name}: {term.title}\n"
         yield paragraphs(inspect.cleandoc(module.__doc__ or ""))
         needs = "logits, which a logit cache holds" if term.needs == "logits" else term.needs
-        yield f"\nLooks at: {needs}. Column of the curve: `{term.part}`.\n"
+        yield f"\nUses: {needs}. Column of the curve: `{term.part}`.\n"
         yield from _keys(Method, section, term.keys.model_fields)
 
 

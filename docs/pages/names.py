@@ -19,7 +19,7 @@ def names() -> Iterator[str]:
     yield """
 # Names that a study may use
 
-Each is a file in a folder of the package. Your own need no file there: see
+Each is a file in a folder of the package. Custom ones need no file there: see
 [a network](../how-to/network.md), [a term](../how-to/term.md), [data](../how-to/data.md) and
 [a table](../how-to/table.md).
 
@@ -33,7 +33,7 @@ Each is a file in a folder of the package. Your own need no file there: see
         rows.append((f"`{card.name}`", card.title, shape, *counts))
     yield from table(("Name", "Data set", "Shape", "Classes", "Train", "Test"), rows)
     yield "\n## Networks\n"
-    yield "`kdpipe networks` lists them with their prices.\n"
+    yield "`kdpipe networks` lists them with their costs.\n"
     families = registry.load_all_objects("kdpipe.models.families", "FAMILY", Family)
     for family in sorted(families.values(), key=lambda one: one.order):
         yield f"- {code(family.name_format)}"
@@ -49,7 +49,7 @@ Each is a file in a folder of the package. Your own need no file there: see
         for name, one in load_tables().items()
     ]
     yield from table(("Name", "Title", "What it shows"), rows)
-    yield "\n## Figures\n\nEach is drawn where the study has what it shows.\n"
+    yield "\n## Figures\n\nEach is drawn if the study has the data for it.\n"
     figures = registry.load_all_objects("kdpipe.report.figures", "FIGURE", FigureSpec)
     rows = [
         (f"`{name}`", one.title, _first("report.figures", name))

@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 
 
 def load(export: Any, model: str | None = None, threads: int = 1) -> Any:
-    """Load an exported model: `kdpipe.load(FOLDER)(image)`.
+    """Load an export for inference: `kdpipe.load(FOLDER)(image)`; see `export.classifier.load`.
 
     See `kdpipe.export.classifier.load_classifier`, which is imported only when this is called.
     """

@@ -4,13 +4,13 @@ import sys
 
 
 def main() -> int:
-    """Run one command; Ctrl-C while its modules are still being imported is no traceback."""
+    """Run one command, without a traceback for Ctrl-C while its modules are imported."""
     try:
         from kdpipe.cli.main import main
 
         return main()
     except KeyboardInterrupt:
-        print("kdpipe: interrupted; nothing was begun", file=sys.stderr)
+        print("kdpipe: interrupted; nothing was started", file=sys.stderr)
         return 130
 
 

@@ -6,15 +6,15 @@ Every other exception is a bug in kdpipe and shows its traceback.
 
 
 class KdpipeError(Exception):
-    """A mistake that the user can mend; its text says what is wrong and what to do."""
+    """An error that the user can fix; its message says what is wrong and what to do."""
 
 
 class StudyError(KdpipeError):
-    """The mistakes of a study file, one per line."""
+    """The errors of a study file, one per line."""
 
 
 def raise_study_errors(source: str, errors: list[str]) -> None:
-    """Raise one StudyError for all mistakes of a study file, if there are any.
+    """Raise one StudyError for all errors of a study file, if there are any.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def raise_study_errors(source: str, errors: list[str]) -> None:
         The messages.
     """
     if errors:
-        count = "1 mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
         raise StudyError("\n  ".join([f"{source}: {count}", *errors]))
 
 

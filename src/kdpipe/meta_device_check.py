@@ -22,18 +22,17 @@ CONTROL_FLOW_OPS = ("_local_scalar_dense", "nonzero")  # their results may steer
 JOIN_OPS = ("cat", "stack")
 INDEX_OPS = ("index", "_unsafe_index", "index_put", "index_put_", "_index_put_impl_")
 MIXED_DEVICES_HINT = (
-    "it would fail on a GPU, where it puts together what it was given and what it makes on the CPU "
-    "({}): make tensors with device=x.device, and keep them by register_buffer; "
-    "or write device: cpu in the study"
+    "it would fail on a GPU, where it combines its inputs with tensors that it creates on the CPU "
+    "({}): create tensors with device=x.device, and store them with register_buffer; or write "
+    "device: cpu in the study"
 )
 CPU_OUTPUT_HINT = (
-    "it would fail on a GPU: its answer is on the CPU whatever it is given: bring it back by "
-    ".to(x.device), or compute it there; or write device: cpu in the study"
+    "it would fail on a GPU: its output is on the CPU for any input: move it with .to(x.device), "
+    "or compute it there; or write device: cpu in the study"
 )
 NUMPY_HINT = (
-    "it would fail on a GPU, whose tensors numpy cannot read ({}): compute with torch, or take "
-    "x.detach().cpu() first and bring what comes out back to x.device; or write device: cpu in the "
-    "study"
+    "it would fail on a GPU, whose tensors numpy cannot read ({}): compute with torch, or call "
+    "x.detach().cpu() first and move the result back to x.device; or write device: cpu in the study"
 )
 
 

@@ -1,8 +1,7 @@
-"""The strict base model of every section of a study, and the types of its values.
+"""The strict base model of the sections of a study, and the types of their values.
 
-Nothing is converted: a text is not a number, and a whole number is accepted as a fraction but
-never the reverse. Nothing is ignored: an unknown key is an error. The descriptions go into the
-JSON schema.
+Nothing is converted: a string is not a number, and an integer is accepted as a float but never the
+reverse. Nothing is ignored: an unknown key is an error. The descriptions go into the JSON schema.
 """
 
 from typing import Annotated
@@ -36,14 +35,14 @@ PositiveShare = Annotated[float, Field(gt=0, le=1)]
 
 
 def _check_rising(bounds: list[float]) -> list[float]:
-    """Check that a range does not fall."""
+    """Check that a range is in ascending order."""
     low, high = bounds
     if low > high:
-        raise ValueError(f"must rise, got [{low:g}, {high:g}]")
+        raise ValueError(f"must be in ascending order, got [{low:g}, {high:g}]")
     return bounds
 
 
-# Ranges [low, high]: of shares of an area, and of ratios of two sides.
+# Ranges [low, high]: of area fractions, and of aspect ratios.
 ShareRange = Annotated[
     list[PositiveShare], Field(min_length=2, max_length=2), AfterValidator(_check_rising)
 ]
@@ -55,6 +54,6 @@ RatioRange = Annotated[
 
 
 class StrictModel(BaseModel):
-    """The keys of one mapping in a study file, frozen since the names of runs depend on them."""
+    """The keys of one mapping in a study file; frozen, since run names depend on them."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)

@@ -63,7 +63,7 @@ def import_object(config_key: str, path: str, code: Path | None) -> Any:
     name, _, attribute = path.rpartition(".")
     first = name.partition(".")[0]
     if first in sys.stdlib_module_names:
-        raise KdpipeError(f"{config_key}: {first} is a module of Python itself: rename yours")
+        raise KdpipeError(f"{config_key}: {first} is a standard library module: rename yours")
     if code is not None and os.path.abspath(code) not in sys.path:
         sys.path.insert(0, os.path.abspath(code))
     location = f"in {code}" if code is not None else "(no folder was given: --code)"
@@ -72,7 +72,7 @@ def import_object(config_key: str, path: str, code: Path | None) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise KdpipeError(
-                f"{config_key}: there is no module {error.name} {location}, nor is one installed"
+                f"{config_key}: there is no module {error.name} {location}, and none is installed"
             ) from None
         new_name = RENAMED_PACKAGES.get(error.name or "")
         hint = f"; it is {new_name} now" if new_name else ""
@@ -104,7 +104,7 @@ def explain_renamed(module: str, /, **renamed: str) -> Callable[[str], NoReturn]
 
     def getattr_of_module(name: str) -> NoReturn:
         if name in renamed:
-            raise ImportError(f"{module}.{name} is called {renamed[name]} now")
+            raise ImportError(f"{module}.{name} was renamed to {renamed[name]}")
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return getattr_of_module

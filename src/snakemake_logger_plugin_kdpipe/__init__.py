@@ -1,7 +1,7 @@
 """Snakemake's logger plugin `kdpipe` (see profiles/default): its events, passed to a reporter.
 
-Snakemake finds a logger by the name of its package, so this one is outside of kdpipe. It only
-translates; kdpipe.workflow.progress decides what is shown, and how.
+Snakemake finds a logger by its package name, so this package is outside of kdpipe. It only
+translates events; kdpipe.workflow.progress decides what is shown, and how.
 """
 
 import logging
@@ -16,19 +16,19 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from kdpipe.text import shorten_line
 from kdpipe.workflow import progress
 
-# How messages of Snakemake begin that are no events.
+# Prefixes of Snakemake's messages that are not events.
 NOTHING_PREFIX = "Nothing to be done"
 STOP_PREFIX = "Terminating processes on user request"
 LAST_JOBS_PREFIX = "Will exit after finishing currently running jobs"
 LOCKED_TEXT = "Directory cannot be locked"
-MARKER_RULE = "again"  # its job does not make what its wildcard names
-# Messages about every job that fails: its whole command, and that one has failed.
+MARKER_RULE = "again"  # its wildcard is not the target of its job
+# Messages about each failed job: its whole command, and that a job has failed.
 JOB_ERROR_TEXTS = (
     "CalledProcessError",
     "Exiting because a job execution failed",
     "At least one job did not complete successfully",
 )
-# The end of the queue's messages: advice, and the command that was submitted.
+# The end of the queue's messages: advice, and the submitted command.
 QUEUE_TAIL = re.compile(
     r"For further error details see the cluster/cloud log.*|\n *sbatch call:.*", re.S
 )
@@ -37,13 +37,13 @@ QUEUE_TAIL = re.compile(
 class LogHandler(LogHandlerBase):
     """Handler that passes on what Snakemake logs about its jobs.
 
-    Other messages before the first job are kept until it is known whether jobs are started, and
-    printed if none are: `--unlock`, `--lint` and the like answer by them. The output of a dry run,
-    and that of `--verbose`, is Snakemake's own.
+    Other messages before the first job are buffered until it is known whether jobs are started, and
+    printed if none are: they are the output of `--unlock`, `--lint` and others. The output of a dry
+    run, and of `--verbose`, is Snakemake's own.
     """
 
     def __post_init__(self) -> None:
-        """Make the reporter of this process."""
+        """Create the reporter of this process."""
         settings = self.common_settings
         quiet = settings.quiet or ()
         self.uses_own_output = settings.dryrun or settings.verbose
@@ -61,14 +61,14 @@ class LogHandler(LogHandlerBase):
         self.has_begun = False  # jobs are started, or there is nothing to do
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Handle a record; as in every handler, an error does not stop the program."""
+        """Handle a record; as in any handler, an error does not stop the program."""
         try:
             self._handle_record(record)
         except Exception:
             self.handleError(record)
 
     def close(self) -> None:
-        """Print the messages that were kept if no job was started, and the summary."""
+        """Print the buffered messages if no job was started, and the summary."""
         if not self.has_begun and not self.uses_own_output:
             for record in self.early_records:
                 self._print_as_snakemake(record)
@@ -101,7 +101,7 @@ class LogHandler(LogHandlerBase):
             self._handle_message(record)
 
     def _handle_failure(self, fields: Mapping[str, Any]) -> None:
-        """Pass on that a job has failed, and what its queue says of it."""
+        """Pass on the failure of a job, with the message of its queue."""
         rule = fields["rule_name"]
         queue = QUEUE_TAIL.sub("", fields.get("rule_msg") or "").strip()
         is_submitted = not queue or "external_jobid" in fields.get("aux", {})
@@ -109,7 +109,7 @@ class LogHandler(LogHandlerBase):
         self.reporter.fail_job(rule, name, fields["log"], queue, is_submitted)
 
     def _handle_message(self, record: logging.LogRecord) -> None:
-        """Pass on a message that is no event, or keep it, or drop it."""
+        """Pass on, buffer or drop a message that is not an event."""
         text = str(record.msg or "")
         if text.startswith(NOTHING_PREFIX):
             self.early_records.clear()
@@ -124,7 +124,7 @@ class LogHandler(LogHandlerBase):
             self._handle_warning(record, text)
 
     def _is_known_error(self, text: str) -> bool:
-        """Return whether a message says only what the reporter has printed already."""
+        """Return whether a message only repeats what the reporter has printed."""
         return self.reporter.is_stopped or any(words in text for words in JOB_ERROR_TEXTS)
 
     def _handle_warning(self, record: logging.LogRecord, text: str) -> None:
@@ -132,7 +132,7 @@ class LogHandler(LogHandlerBase):
         if self.has_begun:
             self.reporter.print_once(shorten_line(text))
             return
-        if record.levelno >= logging.ERROR:  # as of a locked folder: nothing else matters
+        if record.levelno >= logging.ERROR:  # for example a locked folder: nothing else matters
             self.early_records.clear()
         if LOCKED_TEXT in text:
             self.reporter.report_lock()
@@ -174,12 +174,12 @@ class LogHandler(LogHandlerBase):
 
     @property
     def needs_rulegraph(self) -> bool:
-        """Return that it draws no rules."""
+        """Return that it needs no rule graph."""
         return False
 
 
 def _get_job_name(fields: Mapping[str, Any]) -> str:
-    """Return the name of what a job makes, the wildcard of its rule; else that of the rule."""
+    """Return a job's target, the wildcard of its rule; else the name of the rule."""
     if fields["rule_name"] == MARKER_RULE:
         return MARKER_RULE
     return (fields.get("wildcards") or {}).get("name") or fields["rule_name"]

@@ -166,7 +166,7 @@ VERBS = {
     "archive and report": ("finished", nothing, get_message("archive", "study.yaml")),
 }
 # Where something was found, or is there already, a command ends with 2.
-SAYS = {"verify": "it has been put back", "init": "is there already, and nothing is written over"}
+SAYS = {"verify": "restored from the copy", "init": "is there already, and is not overwritten"}
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ RICH = {
     },
     "tables": {"eskd": ["size"], "ensembles": ["three", "line"], "transfer": ["size"]},
 }
-NAME = "a name has letters, digits, - and _ only"
+NAME = "a name may have letters, digits, - and _ only"
 STOP = "a stop is one of: full, checkpoint E, every K, schedule N, schedule A/N"
 NUMBER = "input should be a valid number"
 
@@ -91,7 +91,7 @@ def mistakes_of(content):
     with pytest.raises(StudyError) as error:
         load.validate_study(content, "study.yaml")
     head, *lines = str(error.value).split("\n")
-    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
     assert head == f"study.yaml: {count}"
     assert all(line.startswith("  ") and len(line) < 700 for line in lines)
     return [line.strip() for line in lines]

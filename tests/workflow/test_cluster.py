@@ -190,7 +190,7 @@ def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tm
     assert message.count(f"failed  {failing.name}: ") == 2 and "CalledProcessError" not in message
     again = shlex.join(["kdpipe", *head.command[2:]])
     assert f"`kdpipe status {study} --results {tmp_path}/results` says" in message
-    assert f"`{again}` goes on" in message
+    assert f"`{again}` continues" in message
     assert len(sent(slurm, tmp_path, failing.name)) == 2  # tried again once, by the head alone
     assert "directory" in json.loads((failing / "failure.json").read_text())["reason"]
     for folder in others:
@@ -321,7 +321,7 @@ def test_a_killed_head_starts_again_while_its_jobs_go_on(slurm, long_locally, tm
 
     again = Head(slurm, tmp_path, STUDIES["long"], *targets)
     again.finished()
-    assert "the start before this one was killed" in again.log.read_text()
+    assert "the previous invocation was killed" in again.log.read_text()
     for run in expected:
         assert exact(tmp_path / "results/runs" / run) == exact(long_locally / "results/runs" / run)
         assert len(sent(slurm, tmp_path, run)) == 2

@@ -133,7 +133,7 @@ def test_the_head_killed_in_the_middle(lab, plain):
     assert list(lab.folder.glob(".snakemake/locks/*.lock"))  # which nobody takes away by hand
     assert lab.ended() == 0, (lab.folder / "said").read_text()
     assert lab.exact() == plain
-    assert "the start before this one was killed" in (lab.folder / "said").read_text()
+    assert "the previous invocation was killed" in (lab.folder / "said").read_text()
 
 
 def test_a_living_start_keeps_its_folder(lab):
@@ -144,7 +144,10 @@ def test_a_living_start_keeps_its_folder(lab):
     for _ in range(2):
         assert lab.ended() == 1
         message = (lab.folder / "said").read_text()
-        assert f"{lab.folder} is locked, since another start of this study works in it" in message
+        assert (
+            f"{lab.folder} is locked, since another invocation of this study is running in it"
+            in message
+        )
         assert f"`kdpipe run {lab.study} --cores 2 --unlock`" in message
         assert locks and locks == list(lab.folder.glob(".snakemake/locks/*.lock"))
     assert head.poll() is None
@@ -161,8 +164,8 @@ def test_ctrl_c_on_a_terminal(lab, plain):
     terminal.type(b"\x03")
     assert terminal.ended() == 1, terminal.said
     *_, stopping, stopped, took = terminal.said.strip().splitlines()
-    assert stopping.endswith("stopping: its jobs end now, and what they have done so far stays")
-    again = f"`kdpipe run {lab.study} --cores 2` goes on where each run stood"
+    assert stopping.endswith("stopping: its jobs end now, their progress is kept")
+    again = f"`kdpipe run {lab.study} --cores 2` resumes each run from its saved state"
     assert stopped.endswith(f"runs are done; it was stopped, {again}")
     assert took.startswith("took ")
     assert not re.search("failed|Traceback|KeyboardInterrupt|render", terminal.said)
@@ -208,6 +211,7 @@ def test_a_plain_job_that_is_killed_is_one_line(lab):
     assert head.wait(timeout=300) == 1
     message = (lab.folder / "said").read_text()
     assert (
-        f"failed  {name}: it ended without a word, as a job does that the system kills" in message
+        f"failed  {name}: it ended without a message, as a job does that the system kills"
+        in message
     )
     assert "--spec" not in message

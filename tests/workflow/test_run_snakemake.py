@@ -57,7 +57,7 @@ def test_the_profiles_of_the_workflow_are_found_from_any_folder(tmp_path, monkey
 
 @pytest.mark.parametrize("option", ["--configfile", "--configfile=x", "-s", "--snakefile"])
 def test_what_it_says_itself_is_refused(option):
-    with pytest.raises(KdpipeError, match="the study stands first"):
+    with pytest.raises(KdpipeError, match="give the study first"):
         started(option)
 
 
@@ -142,4 +142,4 @@ def test_a_wheel_alone_runs_a_study_from_an_empty_folder(tmp_path):
         f"{ROOT}/{part}" in message for part in ("Snakefile", "workflow", "profiles", "src")
     )
     (study,) = (site / "kdpipe/carried/studies").glob("smoke.yaml")
-    assert "no mistakes" in run_to_end("-m", "kdpipe", "check", study, env=env, cwd=empty)
+    assert "no errors" in run_to_end("-m", "kdpipe", "check", study, env=env, cwd=empty)

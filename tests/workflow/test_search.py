@@ -124,7 +124,7 @@ def test_killed_in_a_round_it_goes_on_and_ends_the_same(ended, tmp_path):
     head.send_signal(signal.SIGKILL)
     head.wait()
     assert below and not psutil.wait_procs(below, timeout=60)[1]
-    assert "does the rest" in (tmp_path / "said").read_text()  # what was at work has ended
+    assert "runs the rest" in (tmp_path / "said").read_text()  # what was at work has ended
     process = subprocess.run(start(tmp_path), cwd=tmp_path, env=env(tmp_path), capture_output=True)
     assert process.returncode == 0, process.stderr.decode()
     assert bytes_of(Store(tmp_path / "results")) == bytes_of(Store(folder / "results"))

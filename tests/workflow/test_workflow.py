@@ -188,7 +188,7 @@ def test_a_start_that_finds_altered_files_says_so_and_decides_nothing_by_them(co
     path = next(copy.store.root.glob("runs/wrn10-0.5-labels-*/curve.jsonl"))
     path.write_text(path.read_text().replace("loss", "lost", 1))
     message = copy.run(study())
-    assert "1 run has files that are altered, and count no more; the first, " in message
+    assert "1 run has altered files and cannot be used; the first, " in message
     assert f"{path.parent.name}/curve.jsonl is damaged" in message and "from scratch" not in message
 
 
@@ -477,9 +477,7 @@ def test_snakemake_killed_in_the_middle(lab, finished):
     before = lab.records()
     assert 0 < len(before) < len(names(study()))
     message = lab.run(study(), "--cores", "1")
-    assert (
-        "\nthe start before this one was killed: its lock of this folder is taken away\n" in message
-    )
+    assert "\nthe previous invocation was killed: its lock of this folder is removed\n" in message
     after = lab.records()
     assert {name: after[name] for name in before} == before  # nothing of it was done again
     assert lab.exact() == finished.exact()
@@ -557,7 +555,7 @@ def test_a_wrong_study_is_one_message(lab, warm, origin):
         there = Lab(lab.folder, warm, copied_root(lab.folder.parent / "checkout"))
         tiny_study.write(there.root / "config.yaml", errors)
         message = there.run(None, code=2)
-    assert "2 mistakes" in message and "seeds" in message and "alpha" in message
+    assert "2 errors" in message and "seeds" in message and "alpha" in message
     assert "Traceback" not in message
     assert not (lab.folder / "results").exists()
 

@@ -1,1 +1,1 @@
-"""The command line: what a person types, and what the rules of the workflow call."""
+"""The command line: commands for users, and those that the workflow's rules call."""

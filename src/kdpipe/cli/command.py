@@ -1,7 +1,7 @@
-"""What a file of `commands/` defines: one word of the command line and what it does.
+"""The interface of a command, and the arguments that several commands share.
 
-The word is the name of the file, with `-` for `_`. Every file is imported for `kdpipe --help`, so
-it imports the libraries that it works with inside `run`.
+A command is named after its file, with `-` for `_`. `kdpipe --help` imports every file, so heavy
+libraries are imported inside `run`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ class Command:
     Attributes
     ----------
     order : int
-        Its position in the help: below 200 for a person, above for the rules of the workflow.
+        Its position in the help: below 200 for users' commands, above for those that rules call.
     help : str
         One line without a period.
     add_arguments : callable
-        Adds to a parser what may follow the word.
+        Adds the command's arguments to a parser.
     run : callable
-        Does it, and returns an exit code, or None for 0.
+        Runs the command and returns an exit code, or None for 0.
     never_imports : tuple of str
-        Libraries that it does without, since it is typed on a head node or called thousands of
-        times; a test holds it to that.
+        Libraries that it must not import, since it runs on a head node or is called thousands of
+        times; verified by a test.
     passes_through : bool
-        Whether all that follows the word, options too, is meant for another program.
+        Whether all arguments, options too, are passed to another program.
     """
 
     order: int
@@ -46,7 +46,7 @@ class Command:
     passes_through: bool = False
 
 
-# Arguments that several commands share, and the objects that they stand for.
+# Shared arguments, and the objects that are built from them.
 
 if TYPE_CHECKING:
     from kdpipe.config.schema import Study
@@ -95,15 +95,15 @@ def add_execution_options(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     help = "jobs that share a GPU; default: 1"
     add("--runs-per-gpu", type=_make_count_parser(1), default=1, metavar="N", help=help)
-    help = "what is asked of a GPU (any: other bytes each time); default: deterministic"
+    help = "GPU kernels (any: results differ between repetitions); default: deterministic"
     add("--kernels", choices=("deterministic", "any"), default="deterministic", help=help)
-    add("--code", type=Path, help="the folder of the modules of networks and terms of one's own")
-    help = "processes that read images, where these stream from their files; default: 0"
+    add("--code", type=Path, help="folder with the modules of custom networks and terms")
+    help = "worker processes that read streamed images; default: 0"
     add("--workers", type=_make_count_parser(0), default=0, metavar="N", help=help)
 
 
 def parse_execution_options(options: argparse.Namespace) -> ExecutionOptions:
-    """Return how a job is executed, of the options of `add_execution_options`."""
+    """Return a job's execution options, from the arguments of `add_execution_options`."""
     from kdpipe.runs.execution_options import ExecutionOptions
 
     weights = getattr(options, "weights", None)  # only `kdpipe train` has it
@@ -119,7 +119,7 @@ def resolve_device(study: Study) -> str:
 
 
 def count_gpu_slots(study: Study) -> int | None:
-    """Return how many jobs of a study fit on the GPUs of this machine; None if it runs on CPUs."""
+    """Return how many jobs of a study fit on this machine's GPUs; None if it runs on CPUs."""
     from kdpipe.devices import gpus
 
     return len(gpus.list_gpus()) * study.runs_per_gpu if resolve_device(study) == "cuda" else None
@@ -131,7 +131,7 @@ def parse_spec(kind: str, text: str) -> Any:
     Raises
     ------
     KdpipeError
-        If it is not a JSON object, or has not the keys of such a spec.
+        If it is not a JSON object, or lacks keys of such a spec.
     """
     from kdpipe.jobs.validate import read_spec
 
@@ -150,19 +150,19 @@ def parse_job(kind: str, options: argparse.Namespace) -> tuple[Any, Store, Execu
 
 
 def _reject_constant(text: str):
-    """Refuse NaN and infinity, which Python's JSON has and the standard has not."""
+    """Reject NaN and infinity, which Python's JSON parser accepts and the standard does not."""
     raise ValueError(f"{text} is not a number")
 
 
 def parse_positive(text: str) -> float:
     """Parse a finite number above 0."""
     if not 0 < (number := float(text)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return number
 
 
 def _make_count_parser(minimum: int):
-    """Return a parser of whole numbers from a minimum on."""
+    """Return a parser of integers with a lower bound."""
 
     def parse_count(text: str) -> int:
         if (number := int(text)) < minimum:

@@ -1,8 +1,8 @@
-"""The entry point of the command line: one verb for each thing that a person or a rule does.
+"""The entry point of the command line.
 
 `init` writes a study; `run`, `check`, `plan`, `status`, `report`, `archive` and `prune` take one;
 `prepare`, `train`, `score` and `probe` are called by the rules of the workflow, and can be typed by
-hand. A mistake of the user is one message and exit code 2.
+hand. A user error is printed as one message, with exit code 2.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.jobs import parent_watchdog
 from kdpipe.text import escape, escape_lines
 
-# Faults of the machine, not bugs: no space, no permission, a name too long, a failing disk.
+# Errors of the machine, not bugs: no space, no permission, a name too long, a failing disk.
 SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 SYSTEM_ERRORS += (errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENOLCK)
 
@@ -28,13 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     Parameters
     ----------
     arguments : list of str or None
-        What was typed after `kdpipe`; None: the arguments of the process.
+        The command line after `kdpipe`; None: the arguments of the process.
 
     Returns
     -------
     int
-        The exit code: 0 done, 2 a mistake of the user, 75 interrupted and to be continued, 130
-        ended by Ctrl-C.
+        The exit code: 0 success, 2 user error, 75 interrupted and resumable, 130 stopped by Ctrl-C.
     """
     try:
         options = build_parser().parse_args(
@@ -50,9 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"kdpipe: {escape_lines(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("kdpipe: interrupted; nothing is half-written", file=sys.stderr)
+        print("kdpipe: interrupted; no file is left incomplete", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of `kdpipe plan | head` has gone
+    except BrokenPipeError:  # the reader of `kdpipe plan | head` has exited
         sys.stderr.close()
         return 0
     except OSError as error:
@@ -64,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _insert_separator(typed: list[str]) -> list[str]:
-    """Return the arguments with `--` before those for another program, so argparse keeps them."""
+    """Return the arguments with `--` before those that argparse must pass on."""
     command = load_commands().get(typed[0]) if typed else None
     if command is None or not command.passes_through or typed[1:] in (["-h"], ["--help"]):
         return typed
@@ -72,7 +71,7 @@ def _insert_separator(typed: list[str]) -> list[str]:
 
 
 class _EscapedStream:
-    """Standard output with control characters escaped, since names of files may have them."""
+    """Standard output with control characters escaped, since file names may contain them."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -90,14 +89,14 @@ class _EscapedStream:
 
 
 def load_commands() -> dict[str, Command]:
-    """Load the commands by word, in the order of the help."""
+    """Load the commands by name, in the order of the help."""
     files = registry.load_all_objects("kdpipe.cli.commands", "COMMAND", Command)
     commands = {name.replace("_", "-"): command for name, command in files.items()}
     return dict(sorted(commands.items(), key=lambda item: item[1].order))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser with the words and options of every command."""
+    """Build the parser with the names and options of all commands."""
     parser = argparse.ArgumentParser(
         prog="kdpipe", description="Which teacher, stopped when, distilled how?"
     )

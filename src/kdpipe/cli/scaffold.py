@@ -1,10 +1,10 @@
-"""`kdpipe init`: the card of a folder of images, and a study of a dozen lines to begin with.
+"""`kdpipe init`: the data card of an image folder, and a first study of a dozen lines.
 
-The sizes of a first study are as good as fits into the minutes that it may take on this machine. It
-begins with the smallest that can show anything, and takes the next better one in turns (epochs,
-networks, larger images, seeds) as long as the price fits. The price is that of three runs a seed:
-the teacher, the student on labels, and the student that is distilled. Where even the smallest does
-not fit, it trains on a part of the images. Prices come from a few timed steps on random images, on
+The sizes of a first study are the largest that fit its time budget on this machine. It starts from
+the smallest sizes that can give a result, and increases epochs, networks, image size and seeds in
+turn while the estimated time fits. The estimate is that of three runs per seed: the teacher, the
+student trained on labels, and the distilled student. If even the smallest sizes do not fit, the
+study trains on a subset of the images. Estimates come from a few timed steps on random images, on
 one thread as in a run.
 """
 
@@ -44,15 +44,15 @@ NETWORK_PAIRS = (
     ("wrn28-2", "wrn16-1"),
     ("wrn40-2", "wrn16-2"),
 )
-IMAGE_SIDES = (32, 48, 64)  # pixels; small networks with three groups are made for 32
+IMAGE_SIDES = (32, 48, 64)  # pixels; small networks with three groups are designed for 32
 MAX_UNSCALED_SIDE = 64  # pixels; images up to this side are left as they are
-UNFLIPPED_DATASETS = {"digits", "mnist", "svhn"}  # mirrored, their images mean something else
+UNFLIPPED_DATASETS = {"digits", "mnist", "svhn"}  # a flipped image has another meaning
 TEST_SHARE = 0.2  # of each class, held out where there is no test set
 VALIDATION_SHARE, MAX_VALIDATION = 0.15, 5000  # of train, held out
-MIN_STEPS, GOOD_STEPS = 600, 2500  # of the optimizer: to learn anything, and to learn it well
+MIN_STEPS, GOOD_STEPS = 600, 2500  # of the optimizer: to learn anything, and to learn well
 MIN_EPOCHS, MAX_EPOCHS = 10, 120
-SEED_COUNTS = (3, 5)  # three are the fewest that give an interval
-STARTUP_SECONDS = 4.0  # of each run beside its steps: imports, data, evaluation
+SEED_COUNTS = (3, 5)  # at least three give an interval
+STARTUP_SECONDS = 4.0  # of each run apart from its steps: imports, data, evaluation
 FORWARD_SHARE = 1 / 3  # of a step: the teacher's, in each step of its student
 TIMED_STEPS = 3
 
@@ -64,7 +64,7 @@ class DataSource:
     Attributes
     ----------
     name : str
-        The name that the data get in the study.
+        The name of the data in the study.
     path : Path or None
         The folder or .npz; None of a known data set.
     """
@@ -74,7 +74,7 @@ class DataSource:
 
 
 class NewStudy(NamedTuple):
-    """A first study that was written: its file, its plan, and lines for the user."""
+    """A new study: its file, its plan, and messages for the user."""
 
     path: Path
     plan: Plan
@@ -83,10 +83,10 @@ class NewStudy(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """What is known of the images, with the sides that they may have in a study."""
+    """Metadata of the images, with the sizes that they may have in a study."""
 
     train: int
-    validation: int  # of a part of its own
+    validation: int  # if there is such a split
     classes: int
     channels: int
     sides: tuple[int, ...]  # pixels, rising
@@ -94,7 +94,7 @@ class ImageCounts:
 
 @dataclass(frozen=True)
 class ImageSurvey:
-    """Images, whether their sides are kept, and whether there is a test set."""
+    """Images, whether their size is kept, and whether there is a test set."""
 
     images: ImageCounts
     keeps_sides: bool
@@ -103,7 +103,7 @@ class ImageSurvey:
 
 @dataclass(frozen=True)
 class StudySizes:
-    """The sizes of a study, and about how long it will take."""
+    """The sizes of a study, and its estimated time."""
 
     side: int  # pixels
     teacher: str
@@ -117,12 +117,12 @@ class StudySizes:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Return the steps of the optimizer in an epoch."""
+        """Return the optimizer steps in an epoch."""
         return -(-self.train // self.batch)
 
     @property
     def drop_epochs(self) -> list[int]:
-        """Return the drops of the paper: after 0.3, 0.6 and 0.9 of the epochs."""
+        """Return the milestones of the paper: 0.3, 0.6 and 0.9 of the epochs."""
         return [round(share * self.epochs) for share in (0.3, 0.6, 0.9)]
 
 
@@ -130,7 +130,7 @@ StepTimer = Callable[[str, Shape, int, int], float]  # seconds of a step, as `ti
 
 
 def parse_source(word: str) -> DataSource:
-    """Parse what `kdpipe init` is given.
+    """Parse the argument of `kdpipe init`.
 
     Parameters
     ----------
@@ -144,23 +144,23 @@ def parse_source(word: str) -> DataSource:
     Raises
     ------
     KdpipeError
-        If it is neither, or both, or a data set that streams.
+        If it is neither, or both, or a streamed data set.
     """
     path = Path(word)
     if word in cards.list_datasets():
         if path.exists():
             raise KdpipeError(
-                f"{word} is a known data set, and {path.absolute()} is there too: write ./{word} "
-                "for the second"
+                f"{word} is both a built-in data set and {path.absolute()}: write ./{word} for the "
+                "latter"
             )
         if cards.load_known_card(word).is_streamed:
             raise KdpipeError(
-                f"{word} streams from its files: begin with a copy of studies/{word}_paper.yaml"
+                f"the images of {word} are streamed: start from a copy of studies/{word}_paper.yaml"
             )
         return DataSource(word, None)
     if not path.exists():
         raise KdpipeError(
-            f"there is no folder or file {path} (known data sets: "
+            f"there is no folder or file {path} (built-in data sets: "
             f"{', '.join(cards.list_datasets())})"
         )
     name = re.sub("[^A-Za-z0-9_-]+", "-", path.absolute().name.removesuffix(".npz")).strip("-_")
@@ -179,9 +179,9 @@ def init_study(
     path : Path or None
         The study file; None: NAME.yaml in the current folder.
     minutes : float
-        What the study may take on this machine.
+        The time budget on this machine.
     val_is : str or None
-        What a folder `val` is: `validation` or `test`.
+        The role of a folder `val`: `validation` or `test`.
 
     Returns
     -------
@@ -190,7 +190,7 @@ def init_study(
     Raises
     ------
     KdpipeError
-        If the study file exists, or the images have mistakes.
+        If the study file exists, or the images are invalid.
     """
     path = path or Path(f"{source.name}.yaml")
     _check_absent(path)
@@ -233,8 +233,8 @@ def _check_absent(path: Path) -> None:
     """Raise KdpipeError if a study file exists."""
     if path.exists():
         raise KdpipeError(
-            f"{path} is there already, and nothing is written over: say --study FILE for another "
-            f"one, or go on with it: kdpipe run {shlex.quote(str(path))}"
+            f"{path} exists already and is not overwritten: choose another file with --study FILE, "
+            f"or run it: kdpipe run {shlex.quote(str(path))}"
         )
 
 
@@ -250,12 +250,12 @@ def _choose_card_path(source: DataSource, study_path: Path) -> Path | None:
 def _load_existing_card(
     source: DataSource, card_path: Path | None
 ) -> tuple[DatasetCard | None, list[str]]:
-    """Return the card, made at once of a .npz, and notes; None of a folder that has none yet."""
+    """Return the card and notes; creates that of a .npz, and is None for a folder without one."""
     if source.path is None:
         return cards.load_known_card(source.name), []
     if (path := card_path or cards.get_card_path(source.path)).exists():
         card = cards.load_card(source.name, str(source.path), str(path))
-        return card, [f"note: {path} was there already"]
+        return card, [f"note: {path} already exists and is used"]
     if source.path.is_dir():
         return None, []
     card_result = custom_card.build_card(source.path, source.name, card_path and str(card_path))
@@ -263,11 +263,11 @@ def _load_existing_card(
 
 
 def _survey_card(card: DatasetCard) -> ImageSurvey:
-    """Survey images that have a card: the study scales them if they are large."""
+    """Survey images that have a card: the study resizes them if they are large."""
     if card.is_streamed:
         raise KdpipeError(
-            f"the card of {card.name} says that its images stream: begin with a copy of "
-            "studies/imagenet_paper.yaml, or remove the card, and init makes another one"
+            f"the images of {card.name} are streamed, as its card states: start from a copy of "
+            "studies/imagenet_paper.yaml, or remove the card for init to create another"
         )
     side = max(card.shape[1:])
     sides = (side,) if side <= MAX_UNSCALED_SIDE else IMAGE_SIDES
@@ -305,7 +305,7 @@ def _survey_folder(source: DataSource, val_is: str | None) -> ImageSurvey:
 
 
 def _format_class_counts(card: DatasetCard) -> str:
-    """Return ` (training: cat 120, dog 80)`, or nothing of many classes."""
+    """Return ` (training: cat 120, dog 80)`, or an empty string for many classes."""
     if not (card.counts and card.class_names and card.classes <= 12):
         return ""
     class_counts = zip(card.class_names, card.counts, strict=True)
@@ -322,16 +322,16 @@ def fit_sizes(images: ImageCounts, minutes: float, cores: int, step_timer: StepT
     ----------
     images : ImageCounts
     minutes : float
-        What the study may take.
+        The time budget.
     cores : int
-        On which it runs.
+        Number of cores.
     step_timer : callable
         Times a training step, as `time_step`.
 
     Returns
     -------
     StudySizes
-        The best that fit into the minutes, or the smallest there are.
+        The largest that fit the time budget, or the smallest of all.
     """
     sizes = _add_seconds(_smallest_sizes(images), images, cores, step_timer)
     while sizes.seconds > 60 * minutes and sizes.train > max(500, 20 * images.classes):
@@ -341,7 +341,7 @@ def fit_sizes(images: ImageCounts, minutes: float, cores: int, step_timer: StepT
         )
         sizes = _add_seconds(smaller, images, cores, step_timer)
     kinds = ["epochs", "networks", "images", "seeds"]
-    while kinds:  # in turns; a kind that does not fit once is not tried again
+    while kinds:  # in turn; a kind that does not fit once is not tried again
         for kind in list(kinds):
             larger = dict(_iter_larger_sizes(sizes, images)).get(kind)
             larger_sizes = _add_seconds(larger, images, cores, step_timer) if larger else None
@@ -353,7 +353,7 @@ def fit_sizes(images: ImageCounts, minutes: float, cores: int, step_timer: StepT
 
 
 def _smallest_sizes(images: ImageCounts) -> StudySizes:
-    """Return the smallest sizes that can show anything."""
+    """Return the smallest sizes that can give a result."""
     validation = 0
     if not images.validation:
         share = min(MAX_VALIDATION, round(VALIDATION_SHARE * images.train))
@@ -374,18 +374,18 @@ def _smallest_sizes(images: ImageCounts) -> StudySizes:
 
 
 def _choose_batch_size(train: int) -> int:
-    """Return the batch size: small for few images, or an epoch has too few steps."""
+    """Return the batch size: small for few images, so that an epoch has enough steps."""
     return 128 if train >= 5000 else 64 if train >= 1500 else 32
 
 
 def _set_epochs(sizes: StudySizes, steps: int) -> StudySizes:
-    """Return sizes with the epochs of a number of steps."""
+    """Return sizes with the epochs that give a number of steps."""
     epochs = math.ceil(steps / sizes.steps_per_epoch)
     return replace(sizes, epochs=min(max(epochs, MIN_EPOCHS), MAX_EPOCHS))
 
 
 def _iter_larger_sizes(sizes: StudySizes, images: ImageCounts) -> Iterator[tuple[str, StudySizes]]:
-    """Yield the next better sizes of each kind, in the order in which they are tried."""
+    """Yield the next larger sizes of each kind, in the order in which they are tried."""
     longer = _set_epochs(sizes, GOOD_STEPS)
     if longer.epochs > sizes.epochs:
         yield "epochs", replace(sizes, epochs=min(longer.epochs, math.ceil(1.5 * sizes.epochs)))
@@ -404,7 +404,7 @@ def _iter_larger_sizes(sizes: StudySizes, images: ImageCounts) -> Iterator[tuple
 def _add_seconds(
     sizes: StudySizes, images: ImageCounts, cores: int, step_timer: StepTimer
 ) -> StudySizes:
-    """Return sizes with their seconds: the runs of one seed wait for each other."""
+    """Return sizes with their estimated seconds; the runs of one seed are sequential."""
     shape = (images.channels, sizes.side, sizes.side)
     teacher, student = (
         step_timer(network, shape, images.classes, sizes.batch)
@@ -420,7 +420,7 @@ def _add_seconds(
 
 @functools.cache
 def time_step(network: str, shape: Shape, classes: int, batch: int) -> float:
-    """Return the seconds of one training step: the fastest of a few, after one that warms up.
+    """Return the seconds of one training step: the fastest of a few, after a warm-up.
 
     On the first GPU, if there is one, else on one thread of the CPU.
 
@@ -455,7 +455,7 @@ def time_step(network: str, shape: Shape, classes: int, batch: int) -> float:
 
 def _time_one_step(model, x: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the seconds of one step of plain SGD."""
-    # On a CPU the time of the thread, whatever else the machine does.
+    # On a CPU the thread's time, so that the machine's load does not count.
     clock = time.perf_counter if x.is_cuda else time.thread_time
     start = clock()
     model.zero_grad()

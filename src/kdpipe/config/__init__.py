@@ -1,1 +1,1 @@
-"""The study file: its schema, and every mistake in it, found before any job."""
+"""The study file: its schema and its validation before any job."""

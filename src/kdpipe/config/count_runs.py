@@ -1,10 +1,10 @@
-"""An estimate of how many runs a study has, counted from its lists without a plan.
+"""An estimate of the number of runs of a study, counted from its lists without a plan.
 
-A plan of millions of runs takes minutes and gigabytes, so a study is counted before it is planned.
-The count is made of products of lists: distilled networks and those trained on labels for as long,
-networks on labels, members of ensembles, probes, measured exports. A distilled run that two
+A plan of millions of runs takes minutes and gigabytes, so runs are counted before they are planned.
+The count is a sum of products of list lengths: distilled networks and baselines of equal cost,
+networks trained on labels, members of ensembles, probes, measured exports. A distilled run that two
 experiments share counts twice, and so does a stop that is written in two ways: only the plan, which
-compares specs, can tell.
+compares specs, can detect these.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from kdpipe.config.schema import BlockConfig, EnsembleConfig, TransferConfig
 
 
 class RunCounter:
-    """Counts of a study whose names are defined and have no cycles.
+    """Counts of a study with defined names and without cycles.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ class RunCounter:
         self._end_counts: dict[str, int] = {}
 
     def count_runs(self) -> int:
-        """Return about how many runs, probes and measured exports the study has."""
+        """Return the approximate number of runs, probes and measured exports of the study."""
         seeds, count = self.config.seeds, self._count_label_runs()
         for block in self.config.blocks.values():
             times = len(block.seeds or seeds)
             count += times * self.count_end_networks(block) * block.steps * (2 if block.via else 1)
-            if block.scratch_long:  # of equal cost to KD, whatever the stop; and to each path
+            if block.scratch_long:  # of equal cost to KD, for any stop; and to each path
                 count += times * len(block.teachers) * len(block.students)
                 count += times * self.count_end_networks(block)
         for name, ensemble in self.config.ensembles.items():
@@ -53,7 +53,7 @@ class RunCounter:
     def _count_label_runs(self) -> int:
         """Count the networks trained on labels: students from scratch and scheduled teachers.
 
-        One that several experiments share counts with the most seeds that one of them has.
+        One that several experiments share counts with the largest number of seeds among them.
         """
         seed_counts: dict[tuple[str, str], int] = {}
         for block in self.config.blocks.values():
@@ -70,17 +70,18 @@ class RunCounter:
         return sum(seed_counts.values())
 
     def count_end_networks(self, block: BlockConfig) -> int:
-        """Count the last networks for one seed: teachers x stops x students x methods."""
+        """Count the final networks for one seed: teachers x stops x students x methods."""
         if block.name not in self._end_counts:
             head_count = sum(self._count_heads(block, teacher) for teacher in block.teachers)
             self._end_counts[block.name] = head_count * len(block.methods)
         return self._end_counts[block.name]
 
     def _count_measured(self, block: BlockConfig) -> int:
-        """Count the networks of a block for one seed that are probed, or measured as exports.
+        """Count the networks of a block for one seed that are probed or measured as exports.
 
-        These are the last of each path, the single teachers that paths begin with, and the students
-        from scratch. A chain is compared with two shorter ones, from either of its teachers.
+        These are the last network of each path, the single teachers at the start of paths, and the
+        students from scratch. A chain is compared with two shorter ones, from either of its
+        teachers.
         """
         end_count = self.count_end_networks(block) * (3 if block.via else 1)
         single_teachers = {name for name in block.teachers if name not in self.config.ensembles}
@@ -95,7 +96,7 @@ class RunCounter:
         return end_count + teacher_count + len(block.students)
 
     def _count_heads(self, block: BlockConfig, teacher: str) -> int:
-        """Count the single teachers that one name means, for all students of a block."""
+        """Count the single teachers that one name refers to, for all students of a block."""
         if teacher in self.config.ensembles:
             source_block = self.config.named_blocks.get(self.config.ensembles[teacher].block or "")
             return len(block.students) * (
@@ -108,7 +109,7 @@ class RunCounter:
         )
 
     def count_copies(self, name: str) -> int:
-        """Count the members that an ensemble has of each network and stop."""
+        """Count an ensemble's members per network and stop."""
         ensemble = self.config.ensembles[name]
         if ensemble.operations_of is None:
             return ensemble.copies or 1
@@ -130,7 +131,7 @@ class RunCounter:
         )
 
     def inference_cost(self, name: str) -> int:
-        """Return the multiply-adds of an ensemble, at most."""
+        """Return an upper bound of the multiply-adds of an ensemble."""
         ensemble = self.config.ensembles[name]
         if ensemble.block is None:
             return self.count_copies(name) * self.copy_cost(ensemble)

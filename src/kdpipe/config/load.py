@@ -1,12 +1,12 @@
-"""Read a study file and find every mistake in it at once, before any job is started.
+"""Read a study file and report all its errors at once, before any job is started.
 
-A study is loaded in three steps. The YAML is read by a loader that is stricter than PyYAML's safe
-one: duplicate keys, aliases, tags, deep nesting and large files are refused, since each of them is
-either a mistake or an attack. Then pydantic validates every key by itself. Then the rules in
-`rules/` follow the names: networks that exist and fit the images, methods, experiments and
-ensembles that are defined, epochs that lie within the training, references without cycles. The
-rules also see the valid keys of a malformed section, so one mistake does not hide another. A study
-that passes can be planned.
+A study is loaded in three steps. The YAML is parsed by a loader that is stricter than PyYAML's safe
+loader: duplicate keys, aliases, tags, deep nesting and large files are rejected, since each is
+either an error or an attack. Then pydantic validates each key by itself. Then the rules in `rules/`
+check references between keys: networks exist and fit the images, methods, experiments and ensembles
+are defined, epochs lie within the training, references have no cycles. The rules also see the valid
+keys of a malformed section, so that one error does not hide another. A study that passes can be
+planned.
 """
 
 import re
@@ -31,10 +31,10 @@ from kdpipe.models.pretrained import input_transform, weights_info
 from kdpipe.models.pretrained.input_transform import DataShape
 from kdpipe.text import format_value
 
-MAX_BYTES = 64 * 1024  # YAML is read at about 100 kB a second
+MAX_BYTES = 64 * 1024  # YAML is parsed at about 100 kB per second
 MAX_DEPTH = 12  # levels of nesting
-MAX_ERRORS = 100  # lines of one message
-TEMPLATE_KEY = "__use_yte__"  # makes Snakemake run a file as a program
+MAX_ERRORS = 100  # maximum lines of one message
+TEMPLATE_KEY = "__use_yte__"  # makes Snakemake execute a file as a program
 
 
 def load_study(path: Path | str, require_cards: bool = True) -> Study:
@@ -45,8 +45,8 @@ def load_study(path: Path | str, require_cards: bool = True) -> Study:
     path : Path or str
         The study file.
     require_cards : bool
-        Whether custom networks and loss terms must have their cards; a study without them cannot
-        be planned.
+        Whether custom networks and loss terms must have cards; a study without them cannot be
+        planned.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def load_study(path: Path | str, require_cards: bool = True) -> Study:
     Raises
     ------
     StudyError
-        With every mistake of the file, one per line.
+        With all errors of the file, one per line.
     """
     return validate_study(read_yaml(path), str(path), Path(path).parent, require_cards)
 
@@ -69,11 +69,11 @@ def validate_study(
     Parameters
     ----------
     content : object
-        What the YAML file holds; a mapping, if it is right.
+        The content of the YAML file, which should be a mapping.
     source : str
-        The file as messages name it.
+        Name of the file in messages.
     folder : Path
-        The folder that the paths in the study are relative to.
+        The folder to which paths in the study are relative.
     require_cards : bool
         See `load_study`.
 
@@ -85,7 +85,7 @@ def validate_study(
     Raises
     ------
     StudyError
-        With every mistake, one per line.
+        With all errors, one per line.
     """
     content, renamed_keys, errors = _rename_aliases(resolve_paths(content, folder))
     study = None
@@ -120,7 +120,7 @@ def read_yaml(path: Path | str) -> object:
     Raises
     ------
     StudyError
-        If the file cannot be read or is not plain YAML.
+        If the file cannot be read or is not valid YAML.
     """
     path = Path(path)
     try:
@@ -129,7 +129,7 @@ def read_yaml(path: Path | str) -> object:
     except FileNotFoundError:
         raise StudyError(f"{path}: there is no such file") from None
     except IsADirectoryError:
-        raise StudyError(f"{path}: this is a folder, a study file is wanted") from None
+        raise StudyError(f"{path}: this is a folder; give a study file") from None
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
     return parse_yaml(data, str(path))
@@ -143,7 +143,7 @@ def parse_yaml(data: bytes, source: str) -> object:
     data : bytes
         YAML as UTF-8.
     source : str
-        The file as messages name it.
+        Name of the file in messages.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def parse_yaml(data: bytes, source: str) -> object:
     Raises
     ------
     StudyError
-        If the bytes are not plain YAML with a mapping at top level.
+        If the bytes are not valid YAML with a mapping at top level.
     """
     if len(data) > MAX_BYTES:
         raise StudyError(f"{source}: too long; a study file has at most {MAX_BYTES:,} bytes")
@@ -167,21 +167,23 @@ def parse_yaml(data: bytes, source: str) -> object:
         content = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader made stricter
     except yaml.YAMLError as error:
         text = " ".join(str(error).split())[:300]
-        raise StudyError(f"{source}: not a plain YAML file: {text}") from None
+        raise StudyError(f"{source}: not valid YAML: {text}") from None
     except ValueError as error:  # a date that does not exist
-        raise StudyError(f"{source}: not a plain YAML file: {error}") from None
+        raise StudyError(f"{source}: not valid YAML: {error}") from None
     if not is_object(content):
         raise StudyError(
-            f"{source}: a study is a mapping of keys at top level, this is "
+            f"{source}: a study file must be a mapping at top level, this is "
             f"{_describe_type(content)}"
         )
     if TEMPLATE_KEY in content:
-        raise StudyError(f"{source}: the key {TEMPLATE_KEY} is refused: a study is no template")
+        raise StudyError(
+            f"{source}: the key {TEMPLATE_KEY} is not allowed: a study file is not a template"
+        )
     return content
 
 
 def collect_notes(study: Study) -> list[str]:
-    """Collect what a user should know of a study that has no mistakes.
+    """Collect notes on a valid study.
 
     Parameters
     ----------
@@ -191,55 +193,57 @@ def collect_notes(study: Study) -> list[str]:
     Returns
     -------
     list of str
-        A line for each pretrained teacher with its input, then notes on choices that are allowed
-        and yet seldom intended.
+        A line for each pretrained teacher with its input, then notes on choices that are valid but
+        rarely intended.
     """
     data, card = study.data, load_section_card(study.data)
     train_count = data.train_size or card.train - data.validation
     notes: list[str] = []
     if not card.count_validation(data.validation):
         notes.append(
-            "no validation images: the report will not choose a best teacher; set data.validation"
+            "no validation images: the report will not select a best teacher; set data.validation"
         )
     if card.classes == 1:
-        notes.append("the data have one class: every answer is right, and nothing can be learned")
+        notes.append(
+            "the data have only one class: every prediction is correct, and nothing can be learned"
+        )
     elif train_count < card.classes:
         notes.append(
-            f"{train_count:,} training images of {card.classes:,} classes: some classes have none"
+            f"{train_count:,} training images for {card.classes:,} classes: some classes have none"
         )
     input_lines: list[str] = []
     data_shape = DataShape(card.shape, card.classes, card.class_names)
     for name, source in study.pretrained.items():
         input_spec = input_transform.resolve_input(source, data_shape)
         if input_spec is not None:
-            input_lines.append(f"pretrained.{name} is fed {input_spec}")
+            input_lines.append(f"pretrained.{name}: input {input_spec}")
         if input_spec is None or input_spec.mean is None:
             notes.append(
-                f"pretrained.{name} brings weights, and nothing says what images they want: it is "
-                "fed as the students are, at the study's size and normalised by the study's mean "
-                f"and std; write its own under pretrained.{name}.input"
+                f"pretrained.{name}: its weights do not specify their input, so it gets the "
+                "students' images, at the study's size and normalized by the study's mean and std; "
+                f"if they expect another input, set pretrained.{name}.input"
             )
     notes += [_normalization_note(name, start, data) for name, start in study.starts.items()]
     return [*input_lines, *(f"note: {note}" for note in notes if note)]
 
 
 def _normalization_note(name: str, start: InitFrom, data: DataConfig) -> str:
-    """Return a note if the study normalizes images otherwise than the weights expect."""
+    """Return a note if the study normalizes images differently from what the weights expect."""
     info = weights_info.load_weights_info(start)
-    info = info if info and info.mean else None  # it may have none for these channels
+    info = info if info and info.mean else None  # there may be none for these channels
     if info is None and data.mean is None:
         return (
-            f"starts.{name}: nothing says by what mean and std its weights had their images "
-            "normalised; the study's are normalised by those of its training images: write the "
-            "weights' own as data.mean and data.std"
+            f"starts.{name}: its weights do not specify the mean and std of their images; the "
+            "study's images are normalized by the statistics of its training images: set data.mean "
+            "and data.std to those of the weights"
         )
     if info is None or (data.mean, data.std) == (list(info.mean), list(info.std)):
         return ""
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (info.mean, info.std))
     return (
-        f"starts.{name}: {info.source} had images of {info.size[0]} x {info.size[1]}, normalised "
-        f"by mean [{mean}] and std [{std}]; the study's are not: write these as data.mean and "
-        "data.std"
+        f"starts.{name}: {info.source} was trained on images of {info.size[0]} x {info.size[1]}, "
+        f"normalized by mean [{mean}] and std [{std}]; the study's images are not: set data.mean "
+        "and data.std to these"
     )
 
 
@@ -258,7 +262,7 @@ def _rename_aliases(content: object) -> tuple[object, list[tuple[str, str]], lis
         for alias, key in RECIPE_ALIASES.items():
             if alias in recipe and key in recipe:
                 del canonical_recipe[alias]
-                errors.append(f"{location}.{alias}: the same key as {key}: give one of the two")
+                errors.append(f"{location}.{alias}: an alias of {key}: give only one of the two")
             elif alias in recipe:
                 canonical_recipe[key] = canonical_recipe.pop(alias)
                 renamed_keys.append((f"{location}.{alias}", f"{location}.{key}"))
@@ -278,7 +282,7 @@ def _rename_aliases(content: object) -> tuple[object, list[tuple[str, str]], lis
 
 
 def _restore_aliases(line: str, renamed_keys: list[tuple[str, str]]) -> str:
-    """Return a message with the key that its user has written."""
+    """Return a message with the key as the user wrote it."""
     for alias, key in renamed_keys:
         if line.startswith(f"{key}:"):
             return alias + line.removeprefix(key)
@@ -286,22 +290,22 @@ def _restore_aliases(line: str, renamed_keys: list[tuple[str, str]]) -> str:
 
 
 def _apply_rules(config: PartialConfig, last: bool) -> Iterator[str]:
-    """Yield the messages of the rules, of those that are last or of the others."""
+    """Yield the messages of the rules, either of the last ones or of the others."""
     for study_rule in rule.load_rules():
         if study_rule.last is last:
             yield from study_rule.function(config)
 
 
 def _build_error(source: str, lines: list[str]) -> StudyError:
-    """Return the error that lists the mistakes of a file."""
-    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    """Return the error that lists all errors of a file."""
+    count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
     if len(lines) > MAX_ERRORS:
-        count = f"very many mistakes, of which {MAX_ERRORS} are listed"
+        count = f"too many errors; the first {MAX_ERRORS} are listed"
     return StudyError("\n  ".join([f"{source}: {count}", *lines[:MAX_ERRORS]]))
 
 
 def _add_experiment_name(line: str, content: Any) -> str:
-    """Return a message with names after the numbers of experiments, as experiments[0] (size)."""
+    """Return a message with experiment names after their indices, as in experiments[0] (size)."""
 
     def add_name(match: re.Match[str]) -> str:
         try:
@@ -329,16 +333,17 @@ class _StrictLoader(yaml.SafeLoader):
         def construct_object(self, node: yaml.Node, deep: bool = False) -> Any: ...
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose a node, unless it is an alias, has a tag or is nested too deeply."""
+        """Compose a node; reject aliases, tags and deep nesting."""
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.YAMLError(
-                f"alias *{event.anchor} in line {event.start_mark.line + 1}: write it out"
+                f"alias *{event.anchor} in line {event.start_mark.line + 1}: not allowed, "
+                "write out the value"
             )
         tag = self.peek_event().tag if self.check_event(yaml.NodeEvent) else None
         if tag:
             line = self.peek_event().start_mark.line + 1
-            raise yaml.YAMLError(f"line {line}: the tag {format_value(tag)}: tags are refused")
+            raise yaml.YAMLError(f"line {line}: the tag {format_value(tag)}: tags are not allowed")
         self.depth += 1
         if self.depth > MAX_DEPTH:
             line = self.peek_event().start_mark.line + 1
@@ -348,26 +353,26 @@ class _StrictLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Construct a mapping whose keys are text and differ."""
+        """Construct a mapping with unique string keys."""
         keys: set[str] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if not isinstance(key, str):
-                raise yaml.YAMLError(f"line {line}: the key {format_value(key)} is not text")
+                raise yaml.YAMLError(f"line {line}: the key {format_value(key)} is not a string")
             if key in keys:
-                raise yaml.YAMLError(f"line {line}: the key {key} stands here a second time")
+                raise yaml.YAMLError(f"line {line}: duplicate key {key}")
             keys.add(key)
         return super().construct_mapping(node, deep)
 
 
 def _construct_number(loader: _StrictLoader, node: yaml.ScalarNode) -> int | float:
-    """Construct a number, unless YAML reads it otherwise than people: 010 as 8, 1:30 as 90."""
+    """Construct a number; reject those that YAML reads unexpectedly: 010 as 8, 1:30 as 90."""
     text = node.value.lstrip("+-")
     if re.match(r"0[0-9_]", text) or ":" in text:
         line = node.start_mark.line + 1
         raise yaml.YAMLError(
-            f"line {line}: {format_value(node.value)}: write the number in plain decimals"
+            f"line {line}: {format_value(node.value)}: write the number as a plain decimal"
         )
     number_type = node.tag.rpartition(":")[2]
     return getattr(yaml.SafeLoader, f"construct_yaml_{number_type}")(loader, node)
@@ -378,7 +383,7 @@ for _number_type in ("int", "float"):
 
 
 def _describe_type(value: object) -> str:
-    """Return what kind of value stands where a mapping should."""
+    """Describe the type of a value that should be a mapping."""
     if value is None:
         return "empty"
     return {"list": "a list", "str": "a text"}.get(type(value).__name__, type(value).__name__)

@@ -1,15 +1,15 @@
-"""The valid parts of a study file, and the questions that the rules ask of them.
+"""The valid parts of a study file, as the rules see them.
 
-pydantic refuses a file as a whole. Here each section is rebuilt from the keys and list entries that
-are valid, without further validation, so that names can be followed although something else is
-wrong, and a user sees every mistake at once. What a malformed section leaves unknown is in
-`invalid_keys`, and a rule says nothing that would rest on it. Every section is parsed when it is
-first needed.
+pydantic rejects a file as a whole. Here each section is rebuilt from its valid keys and list
+entries, without further validation, so that references can be checked although other parts are
+invalid, and a user sees all errors at once. `invalid_keys` are the keys that are unknown in a
+malformed section; a rule reports nothing that would depend on them. Each section is parsed when it
+is first needed.
 
-Plain messages for pydantic's errors: the key, the value and what is allowed.
+Readable messages for pydantic's errors: the key, the value and what is allowed.
 
-pydantic's own messages name classes and types. A line here names the key as it stands in the file,
-shows the value, and offers the nearest known key for a misspelt one.
+pydantic's own messages name classes and types. A message here has the key as in the file, its
+value, and the nearest known key for a misspelled one.
 """
 
 import contextlib
@@ -58,10 +58,10 @@ class DataSection:
     Attributes
     ----------
     data : DataConfig or None
-        The valid keys; None if the section is no mapping.
+        The valid keys; None if the section is not a mapping.
     card : DatasetCard or None
     card_error : str
-        Why there is no card.
+        The reason if there is no card.
     """
 
     data: DataConfig | None
@@ -77,16 +77,16 @@ def parse_lenient(model: type[BaseModel], value: object) -> tuple[Any, bool]:
     model : type of BaseModel
         The model of the section.
     value : object
-        The section as the file has it.
+        The section as in the file.
 
     Returns
     -------
     section : model or None
-        Without the invalid entries of lists; an invalid key has its default, or is empty. Its
-        `model_fields_set` are the keys that are known, be it by default (see `invalid_keys`). None
-        if the value is no mapping.
+        Without invalid list entries; an invalid key has its default, or is empty. Its
+        `model_fields_set` are the known keys, including defaults (see `invalid_keys`). None if the
+        value is not a mapping.
     is_valid : bool
-        Whether the section has no mistake.
+        Whether the section has no errors.
     """
     keys = set(model.model_fields)
     try:
@@ -116,19 +116,19 @@ def parse_lenient(model: type[BaseModel], value: object) -> tuple[Any, bool]:
 
 
 def parse_all_lenient(model: type[BaseModel], values: object) -> dict[Any, Any]:
-    """Parse the entries of a section, of malformed ones the valid part.
+    """Parse the entries of a section; of malformed ones the valid part.
 
     Parameters
     ----------
     model : type of BaseModel
         The model of each entry.
     values : object
-        The section as the file has it.
+        The section as in the file.
 
     Returns
     -------
     dict
-        The entries by name; without those of which nothing is valid.
+        The entries by name, without those that have no valid part.
     """
     sections = {name: parse_lenient(model, value)[0] for name, value in iter_items(values)}
     return {name: section for name, section in sections.items() if section is not None}
@@ -140,17 +140,17 @@ def invalid_keys(section: BaseModel) -> set[str]:
 
 
 def iter_items(value: object) -> Iterable[tuple[Any, Any]]:
-    """Return the items of a mapping; none of a value that is no mapping."""
+    """Return the items of a mapping; none if the value is not a mapping."""
     return value.items() if is_object(value) else ()
 
 
 def list_keys(value: object) -> dict[str, None]:
-    """Return the keys of a mapping as an ordered set; none of a value that is no mapping."""
+    """Return the keys of a mapping as an ordered set; none if the value is not a mapping."""
     return {str(name): None for name, _ in iter_items(value)}
 
 
 def keep_valid_stops(texts: object) -> list[str]:
-    """Return the well-formed stops of a list; none of a value that is no list."""
+    """Return the well-formed stops of a list; none if the value is not a list."""
     adapter = TypeAdapter(StopText)
     valid: list[str] = []
     for text in texts if is_list(texts) else ():
@@ -193,12 +193,12 @@ class PartialConfig:
 
     @property
     def seeds(self) -> Any:
-        """Return the study's seeds, as the file has them."""
+        """Return the study's seeds, as in the file."""
         return self.content.get("seeds")
 
     @property
     def splits(self) -> list[Any]:
-        """Return the study's splits; the default if they are no list."""
+        """Return the study's splits; the default if they are not a list."""
         splits = self.content.get("splits", [0])
         return splits if is_list(splits) else [0]
 
@@ -234,7 +234,7 @@ class PartialConfig:
 
     @cached_property
     def starts(self) -> dict[str, InitFrom]:
-        """Return the networks that begin from weights by name, those with a network."""
+        """Return the networks with initial weights by name, where the network is valid."""
         sections = parse_all_lenient(InitFrom, self.content.get("starts"))
         return {name: start for name, start in sections.items() if start.network is not None}
 
@@ -262,13 +262,13 @@ class PartialConfig:
 
     @cached_property
     def named_blocks(self) -> dict[str, BlockConfig]:
-        """Return the experiments by name; without one called `self`, a name that is refused."""
+        """Return the experiments by name; without one called `self`, which is not allowed."""
         blocks = {block.name: block for block in self.blocks.values() if block.name}
         return {name: block for name, block in blocks.items() if name != "self"}
 
     @property
     def _experiments(self) -> list[Any]:
-        """Return the entries of `experiments`, as the file has them."""
+        """Return the entries of `experiments`, as in the file."""
         experiments = self.content.get("experiments")
         return experiments if is_list(experiments) else []
 
@@ -276,7 +276,7 @@ class PartialConfig:
     def custom_model_cards(self) -> dict[ModelInput, ModelInfo | KdpipeError | None]:
         """Return the card of each custom network and input, or the error of loading it.
 
-        None where that is unknown, or where no cards are required.
+        None if that is unknown, or if no cards are required.
         """
         sections = parse_all_lenient(CustomModelConfig, self.content.get("networks"))
         valid_networks = {
@@ -300,7 +300,7 @@ class PartialConfig:
     def term_cards(self) -> dict[str, TermCard | KdpipeError | None]:
         """Return the card of the custom term of each method that has one, or its error.
 
-        None where no cards are required, or where the folder of the code is unknown.
+        None if no cards are required, or if the folder of the code is unknown.
         """
         code = self.content.get("code")
         results: dict[str, TermCard | KdpipeError | None] = {}
@@ -320,7 +320,7 @@ class PartialConfig:
     @cached_property
     def networks(self) -> StudyModels:
         """Return the networks that can be named."""
-        # Where the images are unknown, a shape that every network takes.
+        # If the images are unknown, a shape that every network accepts.
         data_shape = self.data_shape or DataShape(DEFAULT_SHAPE, 0)
         names = list_keys(self.content.get("networks"))
         model_cards: dict[ModelInput, ModelInfo | None] = {
@@ -367,7 +367,7 @@ class PartialConfig:
         blocks = [block for block in self._experiments if is_object(block)]
         return [block["name"] for block in blocks if isinstance(block.get("name"), str)]
 
-    # What its keys mean.
+    # Derived values.
 
     def merge_recipe(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Return the study's recipe with the changes for one network, not validated."""
@@ -375,7 +375,7 @@ class PartialConfig:
         return {**(recipe.model_dump() if recipe and is_valid else PLACEHOLDER_RECIPE), **changes}
 
     def get_recipe(self, network: str) -> Recipe | None:
-        """Return the recipe of a network, as far as the rules need and know it."""
+        """Return the recipe of a network, as far as it is known."""
         if network not in self._recipes:
             changes = dict(iter_items(self.content.get("network_recipes"))).get(network)
             needed_keys = {"epochs", "annealing", *recipe.MIX_KEYS}
@@ -386,19 +386,19 @@ class PartialConfig:
         return self._recipes[network]
 
     def get_epochs(self, network: str) -> int | None:
-        """Return for how many epochs a network trains; None if that is unknown."""
+        """Return the training epochs of a network; None if unknown."""
         recipe = self.get_recipe(network)
         return recipe.epochs if recipe else None
 
     def count_stops(self, text: str, network: str) -> int:
-        """Count the stops that a text means for a network; 1 where it means none, a mistake."""
+        """Count the stops that a string means for a network; 1 if it is invalid."""
         try:
             return stops.count_stops(text, self.get_epochs(network) or 1)
         except KdpipeError:
             return 1
 
     def resolve_teacher(self, teacher: str, student: str) -> str | None:
-        """Return the network that teaches a student under a name.
+        """Return the network of a student's teacher.
 
         Parameters
         ----------
@@ -410,8 +410,8 @@ class PartialConfig:
         Returns
         -------
         str or None
-            A network; the name in the study of a pretrained one with an input of its own. None of
-            an ensemble, or if it is unknown.
+            A network; for a pretrained one with a custom input, its name in the study. None for an
+            ensemble, or if it is unknown.
         """
         if teacher in self.defined_names["ensemble"]:
             return None
@@ -423,7 +423,7 @@ class PartialConfig:
             return teacher if teacher in self.model_inputs else source.network if source else None
         return student if teacher == "self" else teacher
 
-    # Mistakes in names and stops.
+    # Errors in names and stops.
 
     def check_name(self, location: str, name: str | None, kind: str) -> Iterator[str]:
         """Yield a message if a name is not defined.
@@ -443,7 +443,7 @@ class PartialConfig:
             yield f"{location}: there is no {kind} {name}{guess} (defined: {join_names(names)})"
 
     def check_network(self, location: str, name: str) -> Iterator[str]:
-        """Yield a message if a network does not exist or cannot take the study's images."""
+        """Yield a message if a network does not exist or does not fit the study's images."""
         try:
             self.networks.check(str(name))
         except KdpipeError as error:
@@ -467,13 +467,12 @@ class PartialConfig:
 
 
 ALPHA_ADVICE = (
-    "means the KD weight in half of the field and the CE weight in the other half; write "
-    "kd_weight and ce_weight instead"
+    "is the weight of KD in some papers and of CE in others; use kd_weight and ce_weight instead"
 )
 INPUT_ADVICE = (
-    "a network that begins from weights sees the study's images as every student does: set "
-    "data.mean, data.std and data.resize to what its weights expect; an input of its own is for a "
-    "teacher that is not trained (pretrained)"
+    "a network with initial weights gets the study's images, like every student: set data.mean, "
+    "data.std and data.resize to what its weights expect; a custom input is only for teachers that "
+    "are not trained (pretrained)"
 )
 
 
@@ -488,14 +487,14 @@ def explain_errors(
     content : object
         What was validated.
     model : type of BaseModel
-        By which it was validated.
+        Model of the validation.
     prefix : str
         The location of the content in the file, as a dotted path.
 
     Returns
     -------
     list of str
-        A line for each value; what it may be instead is on one line, of however many types.
+        One line per value, with all allowed types on it.
     """
     lines: dict[str, list[str]] = {}
     for details in error.errors(include_url=False):
@@ -509,14 +508,14 @@ def explain_errors(
 
 
 def _explain_error(details: Any, content: object, model: type[BaseModel]) -> tuple[str, str]:
-    """Return the key and value that are wrong, and what is expected of them."""
+    """Return the key, its value and what is expected."""
     location = _file_location(details["loc"], content)
     key_path = dotted_path(location)
     value, kind = details["input"], details["type"]
     subject = f"{key_path or 'the file'}: {format_value(value)}"
     if kind == "extra_forbidden":
         if location[-1] in ("alpha", "alphas"):
-            return key_path, f"alpha is refused: it {ALPHA_ADVICE}"
+            return key_path, f"alpha is ambiguous: it {ALPHA_ADVICE}"
         if location[0] == "starts" and location[-1] == "input":
             return key_path, INPUT_ADVICE
         allowed = _allowed_keys(model, location[:-1])
@@ -525,34 +524,34 @@ def _explain_error(details: Any, content: object, model: type[BaseModel]) -> tup
             f"unknown key{did_you_mean(location[-1], allowed)} (allowed: {join_names(allowed)})",
         )
     if kind == "missing":
-        return key_path, "this key is missing"
+        return key_path, "missing required key"
     if kind == "value_error":
         return key_path, str(details["ctx"]["error"])
     if isinstance(value, str) and kind.startswith(("int", "float", "literal")):
         if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d{1,9}", value):
             mantissa, exponent = re.split("[eE]", value)
             number = f"{mantissa if '.' in mantissa else mantissa + '.0'}e{int(exponent):+d}"
-            return subject, f"this is text to YAML; write {number[:40]}"
+            return subject, f"YAML reads this as a string; write {number[:40]}"
         if re.fullmatch(r"[-+]?\d+(\.\d+)?", value):
-            return subject, "this is text; write the number without quotes"
+            return subject, "this is a string; write the number without quotes"
     return subject, _describe_expected(details)
 
 
 def _describe_expected(details: Any) -> str:
-    """Return what is expected of a value."""
+    """Describe the expected value."""
     kind = details["type"]
     if kind == "string_pattern_mismatch":
         if details["ctx"]["pattern"] == SHA256_PATTERN:
             return "a SHA-256 has 64 hexadecimal digits in lower case, as sha256sum prints them"
         if "full" in details["ctx"]["pattern"]:
             return "a stop is one of: full, checkpoint E, every K, schedule N, schedule A/N"
-        return "a name has letters, digits, - and _ only (no dots, slashes or spaces)"
+        return "a name may have letters, digits, - and _ only (no dots, slashes or spaces)"
     if kind == "string_type":
-        return "a text is wanted; put it in quotes"
+        return "expected a string; put it in quotes"
     if kind == "too_short":
-        return f"at least {details['ctx']['min_length']} entry is wanted"
+        return f"expected at least {details['ctx']['min_length']} entry"
     if kind in ("model_type", "dict_type"):
-        return "a mapping of keys is wanted"
+        return "expected a mapping"
     message = details["msg"]
     return message[0].lower() + message[1:]
 
@@ -562,7 +561,7 @@ def _file_location(location: tuple[Any, ...], content: Any) -> list[Any]:
     keys: list[Any] = []
     for part in location:
         if part == "[key]":
-            continue  # the error is in the key itself, which precedes it
+            continue  # the error is in the preceding key itself
         if _has_entry(content, part):
             content = content[part]
         elif part != location[-1] or not is_object(content):

@@ -1,9 +1,9 @@
-"""The paths in a study file: relative to the file when written, absolute in a `Study`.
+"""The paths in a study file: relative to the file, absolute in a `Study`.
 
-The tables and claims that a study may name for its report.
+The names of tables and claims for the report of a study.
 
-Both are files in folders of packages that import this one; only their names are read here, so a
-study is checked without pandas.
+Both are files of packages that import this one; only file names are read here, so that a study is
+checked without pandas.
 """
 
 import os
@@ -17,12 +17,12 @@ from kdpipe.json_types import JsonObject, is_object
 
 
 def list_tables() -> tuple[str, ...]:
-    """Return the names of the tables: those of the files in `report/tables`."""
+    """Return the names of the tables, the files in `report/tables`."""
     return registry.list_names("kdpipe.report.tables")
 
 
 def select_custom(names: Iterable[object]) -> list[str]:
-    """Return the names of custom tables or figures: those written as module.NAME."""
+    """Return the names of custom tables or figures, written as module.NAME."""
     return [name for name in names if isinstance(name, str) and "." in name]
 
 
@@ -55,7 +55,7 @@ def list_claims() -> dict[str, str]:
 
 
 def _claim_sort_key(file: str) -> tuple[str, int, str]:
-    """Return the letters and the number that a file begins with."""
+    """Return the letters and the number at the start of a file name."""
     match = re.match(r"([a-z]+)([0-9]+)", file)
     return (match[1], int(match[2]), file) if match else (file, 0, file)
 
@@ -73,8 +73,8 @@ def resolve_paths(content: object, folder: Path) -> object:
     Returns
     -------
     object
-        A copy, in which `code` has its default and `registration` names the file that lies beside
-        the study, if there is one.
+        A copy, in which `code` has its default and `registration` is the file next to the study, if
+        there is one.
     """
     if not is_object(content):
         return content
@@ -122,7 +122,7 @@ def registration_path(folder: Path, study: str) -> Path:
 
 
 def _find_registration(folder: Path, study: object) -> Path | None:
-    """Return the registration beside a study file, if there is one."""
+    """Return the registration next to a study file, if there is one."""
     if not isinstance(study, str) or not re.fullmatch(r"[\w-]{1,40}", study):
         return None
     path = registration_path(folder, study)
@@ -157,7 +157,7 @@ def _resolve_section(folder: Path, section: object) -> object:
 
 
 def _make_absolute(folder: Path, value: object) -> object:
-    """Return a path as absolute; any other value as it is, for pydantic to refuse."""
+    """Return a path as absolute; any other value unchanged, for pydantic to reject."""
     if isinstance(value, str) and value and "\0" not in value:
         return os.path.abspath(folder / value)
     return value

@@ -1,7 +1,7 @@
-"""The rules of a study: each file in `rules/` finds one kind of mistake.
+"""The rules for study files: each file in `rules/` finds one kind of error.
 
-pydantic validates a key by itself; a rule follows what a key says into the rest of the study, the
-data sets and networks that there are, and the disk.
+pydantic validates each key by itself; a rule checks keys against the rest of the study, the
+available data sets and networks, and the disk.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,16 +13,16 @@ from kdpipe.config.partial_config import PartialConfig
 
 @dataclass(frozen=True)
 class Rule:
-    """A function that yields a message for each mistake of one kind.
+    """A function that yields a message for each error of one kind.
 
     Attributes
     ----------
     order : int
-        Rules are applied in this order, which is that of their messages.
+        Rules are applied, and their messages listed, in this order.
     function : callable
-        Takes the valid parts of a study.
+        Function of the valid parts of a study.
     last : bool
-        Whether the rule needs a study without other mistakes; it is not applied to any other.
+        Whether the rule is applied only to a study without other errors.
     """
 
     order: int

@@ -1,1 +1,1 @@
-"""Data sets: their cards, and how their images reach a network."""
+"""Data sets: cards, splits, views, and batches of images."""

@@ -1,7 +1,7 @@
-"""Plain arrays, the form of every data set in memory: hashed, measured and ordered.
+"""Hashes, statistics and balanced orders of data sets as plain arrays.
 
-Images are uint8 (N, C, H, W) and labels int64 (N,), of train, of test, and of validation where that
-is a part of the data and is not held out of train.
+Images are uint8 (N, C, H, W) and labels int64 (N,), of train, test and, for data with a fixed
+validation set, of validation.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ PARTS = ("train", "test")
 VAL = "val"
 ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 VAL_ARRAY_NAMES = (f"{VAL}_images", f"{VAL}_labels")
-MAX_FLOAT_PIXELS = 2**24  # pixels: more are not turned into float64 all together
+MAX_FLOAT_PIXELS = 2**24  # pixels converted to float64 at a time
 
 
 def hash_arrays(arrays: Arrays, names: tuple[str, ...] = ARRAY_NAMES) -> str:
@@ -25,7 +25,7 @@ def hash_arrays(arrays: Arrays, names: tuple[str, ...] = ARRAY_NAMES) -> str:
     arrays : dict of str to ndarray
         The arrays by name.
     names : tuple of str
-        Which of them to hash, in this order.
+        Names of the arrays to hash, in this order.
     """
     hasher = hashlib.sha256()
     for name in names:
@@ -48,7 +48,7 @@ def _update_hash(hasher, name: str, array: np.ndarray) -> None:
 
 
 def draw_balanced_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Draw an order of which every prefix has (nearly) equally many images of each class.
+    """Draw an order whose prefixes all have (nearly) equally many images of each class.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def draw_balanced_order(labels: np.ndarray, rng: np.random.RandomState) -> np.nd
 
 
 def draw_proportional_order(labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Draw an order of which every prefix has (nearly) the same share of each class.
+    """Draw an order whose prefixes all have (nearly) the same class proportions.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def draw_proportional_order(labels: np.ndarray, rng: np.random.RandomState) -> n
 
 
 def compute_mean_std(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each channel, of pixels in [0, 1].
+    """Return the mean and standard deviation of each channel, of pixels in [0, 1].
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def compute_mean_std(images: np.ndarray) -> tuple[list[float], list[float]]:
     Returns
     -------
     mean, std : list of float
-        One number for each channel.
+        One number per channel.
     """
     if images.size <= MAX_FLOAT_PIXELS:
         pixels = images.astype(np.float64) / 255

@@ -1,6 +1,6 @@
-"""Batches of normalized views of images that lie in one array on a device.
+"""Batches of normalized views of images in one array on a device.
 
-A batch is one gather: no image is touched by Python.
+A batch is one gather operation, without a Python loop over images.
 """
 
 from collections.abc import Callable, Generator
@@ -11,18 +11,18 @@ import torch
 
 from kdpipe.data.views import Augmentation, Views
 
-# Of the largest activation of a network on a GPU, float32.
+# Maximum size of a network's largest activation on a GPU, float32.
 MAX_ACTIVATION_BYTES = 2**30
 ACTIVATION_CHANNELS = 64  # at full resolution
-# An augmentation with its keys; its values on the CPU, as seeds, and on the device, to gather by.
+# An augmentation with its keys; its values on the CPU, as seeds, and on the device, as indices.
 AppliedAugmentation = tuple[Augmentation, Any, torch.Tensor, torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # index (B,), view (B,), x (B, C, H, W)
 
 
 class ImageBatches:
-    """Images on a device, of which batches of normalized views are taken.
+    """Images on a device that yield batches of normalized views.
 
-    Raises DataError for views that images in an array cannot have.
+    Raises DataError for views that are not supported for images in memory.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class ImageBatches:
     mean, std : array-like of shape (C,)
         Of pixels in [0, 1].
     device : torch.device or str
-        Where the images are put.
+        Device of the images.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ImageBatches:
         for augmentation, keys in views.augmentations:
             if augmentation.pad_images is not None:
                 padded = augmentation.pad_images(keys, padded)
-        # Channels last, so that a batch comes out of the gather in the layout of convolutions.
+        # Channels last, so that gathered batches have the memory format of convolutions.
         self.padded = torch.from_numpy(np.ascontiguousarray(padded.transpose(0, 2, 3, 1))).to(
             device
         )
@@ -68,7 +68,7 @@ class ImageBatches:
         Parameters
         ----------
         index, view : Tensor of shape (B,)
-            The image and the number of the view of each entry.
+            Image index and view number of each entry.
 
         Returns
         -------
@@ -78,7 +78,7 @@ class ImageBatches:
         return self._apply_augmentations(index, self._augmentation_values(view))
 
     def _augmentation_values(self, view: torch.Tensor) -> list[AppliedAugmentation]:
-        """Return the value of each augmentation in views (N,), on the device that it is used on."""
+        """Return the value of each augmentation in views (N,), on the device where it is used."""
         return [
             (
                 augmentation,
@@ -118,12 +118,12 @@ class ImageBatches:
     ) -> Generator[Batch, None, None]:
         """Yield the batches of an epoch, from batch `start` on.
 
-        All that an epoch needs apart from its images is copied to the device at its beginning.
+        All data of an epoch apart from the images is copied to the device at its beginning.
 
         Parameters
         ----------
         order, view : Tensor of shape (N,)
-            The image and the number of the view of each entry.
+            Image index and view number of each entry.
         size : int
             Images in a batch.
         start : int
@@ -159,11 +159,11 @@ class ImageBatches:
 
 
 def choose_eval_batch_size(height: int, width: int, device: torch.device) -> int:
-    """Return how many images of height x width are classified at once.
+    """Return the evaluation batch size for images of height x width.
 
-    On a CPU what fits its caches was fastest: 256 of 8 x 8 pixels, 32 of 32 x 32, a quarter faster
-    than 256 of those (measured with WRN16-1 to WRN40-2). On a GPU, where it was not measured, 256,
-    or as many as make one activation of a gibibyte: 83 of 224 x 224.
+    On a CPU, batches that fit its caches were fastest: 256 of 8 x 8 pixels, 32 of 32 x 32, a
+    quarter faster than 256 of those (measured with WRN16-1 to WRN40-2). On a GPU (not measured)
+    256, or as many as give a largest activation of one gibibyte: 83 of 224 x 224.
     """
     if device.type != "cpu":
         return max(16, min(256, MAX_ACTIVATION_BYTES // (4 * ACTIVATION_CHANNELS * height * width)))
@@ -173,12 +173,12 @@ def choose_eval_batch_size(height: int, width: int, device: torch.device) -> int
 def limit_batch_size(batches: Any) -> Callable[[int, int, torch.device], int]:
     """Return `choose_eval_batch_size` for a network that rescales its input.
 
-    It allows fewer images, by as much as the batch size of `batches` was reduced for want of memory
-    (`devices.cuda_errors`).
+    It is smaller by the factor by which the batch size of `batches` was reduced after out-of-memory
+    errors (`devices.cuda_errors`).
     """
 
     def choose_batch_size(height: int, width: int, device: torch.device) -> int:
-        """Return how many images of height x width are classified at once."""
+        """Return the evaluation batch size for images of height x width."""
         size = choose_eval_batch_size(height, width, device)
         return max(1, size * batches.eval_batch_size // batches.max_eval_batch_size)
 
@@ -195,14 +195,14 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def compute_scale_and_shift(
     mean, std, device: torch.device | str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return scale and shift by which pixels from 0 to 255 are normalized.
+    """Return the scale and shift that normalize pixels from 0 to 255.
 
     Parameters
     ----------
     mean, std : array-like of shape (C,)
         Of pixels in [0, 1].
     device : torch.device or str
-        Where the result is put.
+        Device of the result.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def compute_scale_and_shift(
 
 
 def normalize(pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Return pixels as a network takes them.
+    """Return pixels as network input.
 
     Parameters
     ----------

@@ -1,16 +1,16 @@
-"""Prepared data sets: written once as plain arrays, and verified whenever they are read.
+"""Prepared data sets: written once as plain arrays, and verified whenever they are loaded.
 
 `kdpipe prepare` writes `results/data/<name>-<12 hex>/`: uint8 images (N, C, H, W) and int64 labels,
-as .npy files that are memory-mapped, and last their card; of a data set that streams, the index of
-its files. A job reads them by the card in its spec.
+as .npy files that are memory-mapped, and finally their card; for a streamed data set, the index of
+its files. A job finds them by the card in its spec.
 
-File indices of data sets that stream: their images do not fit into one array.
+File indices of streamed data sets, whose images do not fit into one array.
 
-A data set whose card says `made: {"stream": SIDE}` is prepared by indexing its files once: path
-below the folder, size in bytes, label. Training then reads the files themselves (`streaming`).
-Verified is that every file is there under its name and has its size, and for a known data set the
-number of images of each part and of classes. Not verified are the pixels: nobody reads 140 GB for a
-checksum, so that a file that was replaced by another of the same length goes unnoticed.
+A data set whose card has `made: {"stream": SIDE}` is prepared by indexing its files once: relative
+path, size in bytes, label. Training then reads the files themselves (`streaming`). It is verified
+that every file exists and has its size, and for a built-in data set the number of classes and of
+images of each part. Pixels are not verified, since a checksum would require reading 140 GB: a file
+that was replaced by another of the same length goes unnoticed.
 """
 
 import contextlib
@@ -58,14 +58,14 @@ class ImageFiles:
     part : str
         The part of the data set that is indexed.
     indices : ndarray of shape (N,)
-        Which images of that part.
+        Indices of the images of that part.
     root : Path
-        The folder that the paths of the index are relative to.
+        The folder to which the paths of the index are relative.
     shape : tuple of int
-        Channels, height and width of what a network gets of each image.
+        Channels, height and width of the network input.
     is_custom : bool
-        Whether the images are converted as those of custom data (`decoding`), or by PIL alone, as
-        the revision of a known data set has it.
+        Whether images are converted as those of custom data (`decoding`), or by PIL alone, as in
+        the revision of a built-in data set.
     """
 
     index_dir: Path
@@ -80,7 +80,7 @@ class ImageFiles:
         return len(self.indices)
 
     def open_index(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return paths and sizes of the whole part, memory-mapped, so that workers copy nothing."""
+        """Return paths and sizes of the whole part, memory-mapped, so that workers share them."""
         paths, sizes = (
             np.load(self.index_dir / f"{self.part}_{kind}.npy", mmap_mode="r")
             for kind in ("paths", "sizes")
@@ -101,7 +101,7 @@ def read_index(card: DatasetCard, path: Path | None) -> Arrays:
     Returns
     -------
     dict of str to ndarray
-        The arrays `INDEX_NAMES`, and `VAL_INDEX_NAMES` where validation is a part of its own.
+        The arrays `INDEX_NAMES`, and `VAL_INDEX_NAMES` for data with a fixed validation set.
 
     Raises
     ------
@@ -109,10 +109,9 @@ def read_index(card: DatasetCard, path: Path | None) -> Arrays:
         If there is no such folder, or it does not match the card.
     """
     if path is None or not path.is_dir():
-        reason = f"there is no folder {path}" if path else "it is not downloaded"
+        reason = f"there is no folder {path}" if path else "it cannot be downloaded"
         raise DataError(
-            f"data set {card.name}: {reason}: name the folder that holds its files in the study, "
-            "as data.path"
+            f"data set {card.name}: {reason}: set data.path in the study to the folder of its files"
         )
     if card.name in cards.list_datasets():
         dataset = cards.get_dataset(card.name)
@@ -130,23 +129,23 @@ def build_index(
 ) -> Arrays:
     """Build the file index of images in a folder.
 
-    The same files cropped to another side are other images: `shape` is part of the digest.
+    The same files cropped to another size are different data: `shape` is part of the digest.
 
     Parameters
     ----------
     path : Path
-        The folder that all files are below.
+        The common parent folder of all files.
     files : dict of str to list of Path
         The files of each part.
     labels : dict of str to ndarray
-        The label of each file, of the parts that have labels.
+        The label of each file, for the parts that have labels.
     shape : tuple of int
-        Channels, height and width of what a network gets of each image.
+        Channels, height and width of the network input.
 
     Returns
     -------
     dict of str to ndarray
-        Of each part `<part>_paths` (bytes), `<part>_sizes` and `<part>_labels` (int64), and
+        For each part `<part>_paths` (bytes), `<part>_sizes` and `<part>_labels` (int64), and
         `shape`.
     """
     arrays: Arrays = {"shape": np.array(shape)}
@@ -160,7 +159,7 @@ def build_index(
     return arrays
 
 
-STATISTICS_TOLERANCE = 2e-4  # a card has four digits of mean and standard deviation
+STATISTICS_TOLERANCE = 2e-4  # a card rounds mean and standard deviation to four digits
 
 
 def prepare_dataset(
@@ -173,9 +172,9 @@ def prepare_dataset(
     card : DatasetCard
         The card of the data set.
     results_store : Store
-        The results folder to write into.
+        The results folder to write to.
     path : Path or None
-        Where the source files lie; None: they are downloaded.
+        Folder of the source files; None: they are downloaded.
 
     Returns
     -------
@@ -200,12 +199,13 @@ def prepare_dataset(
             )
         names = list_array_names(card)
         sha256 = hash_arrays(arrays, names)
-        # A card that lists its source files was written without them: those were compared instead.
+        # A card that lists its source files was written without the arrays: the files were verified
+        # instead.
         if sha256 != card.sha256 and not card.files:
-            hint = "make its card again" if card.made else "the source is damaged or another one"
+            hint = "recreate its card" if card.made else "the source is damaged or a different one"
             raise DataError(
-                f"data set {card.name}: the images in {path or card.source} are not those of its "
-                f"card (sha256 {sha256[:12]}, expected {card.sha256[:12]}): {hint}"
+                f"data set {card.name}: the images in {path or card.source} do not match its card "
+                f"(sha256 {sha256[:12]}, expected {card.sha256[:12]}): {hint}"
             )
         _raise_mismatches(card, find_card_mismatches(card, arrays, path))
         for name in names:
@@ -231,7 +231,7 @@ def load_card_for_spec(spec: DataSpec, results_store: store.Store) -> cards.Data
     Raises
     ------
     DataError
-        If the card is missing, damaged, or another than that of the spec.
+        If the card is missing, damaged, or does not match the spec.
     """
     if spec.name in cards.list_datasets():
         card = cards.load_known_card(spec.name)
@@ -239,18 +239,18 @@ def load_card_for_spec(spec: DataSpec, results_store: store.Store) -> cards.Data
         folder = results_store.data(f"{spec.name}-{spec.card[:12]}")
         try:
             card = cards.read_card(folder / "card.json")
-        except DataError:  # not the card that `kdpipe data` makes
+        except DataError:  # not the card that `kdpipe data` creates
             raise DataError(
                 f"data set {spec.name}: {folder / 'card.json'} is missing or damaged: "
                 f"{format_repair_hint(folder)}"
             ) from None
     if (card.name, card.sha256) != (spec.name, spec.card):
-        raise DataError(f"data set {spec.name}: its card is another: make the plan again")
+        raise DataError(f"data set {spec.name}: its card has changed: recreate the plan")
     return card
 
 
 def list_array_names(card: cards.DatasetCard) -> tuple[str, ...]:
-    """Return the names of the arrays that a prepared data set consists of."""
+    """Return the names of the arrays of a prepared data set."""
     if card.is_streamed:
         return INDEX_NAMES + (VAL_INDEX_NAMES if card.validation else ())
     return ARRAY_NAMES + (VAL_ARRAY_NAMES if card.validation else ())
@@ -262,14 +262,14 @@ def load_arrays(card: cards.DatasetCard, results_store: store.Store) -> Arrays:
     Raises
     ------
     DataError
-        If an array is missing, or they do not match the card; the message names the damaged one.
+        If an array is missing or does not match the card; the message names it.
     """
     folder, names = results_store.data(card.folder), list_array_names(card)
     arrays = {name: memmap_array(f"data set {card.name}", name, folder) for name in names}
     expected = read_notes(folder).get("arrays_sha256") if card.files else card.sha256
     if hash_arrays(arrays, names) != expected:
         raise DataError(
-            f"data set {card.name}: {_describe_altered(folder, arrays)} not what its card says: "
+            f"data set {card.name}: {_describe_altered(folder, arrays)} not as in its card: "
             f"{format_repair_hint(folder)}"
         )
     _raise_mismatches(card, _find_count_mismatches(card, arrays))
@@ -282,11 +282,11 @@ def memmap_array(label: str, name: str, folder: Path) -> np.ndarray:
     Parameters
     ----------
     label : str
-        What the images are called in messages.
+        Name of the images in messages.
     name : str
         The name of the array.
     folder : Path
-        Where it lies.
+        Its folder.
 
     Raises
     ------
@@ -296,20 +296,20 @@ def memmap_array(label: str, name: str, folder: Path) -> np.ndarray:
     path = folder / f"{name}.npy"
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-        memoryview(array)  # raises for a type that has a size and nothing else
-    except Exception as error:  # numpy parses a header as Python: it may raise anything
+        memoryview(array)  # raises for a type that has only a size
+    except Exception as error:  # numpy evaluates a header as Python: any exception is possible
         missing = isinstance(error, FileNotFoundError)
-        # Not numpy's message: it takes what it does not know for a pickle, and advises to load it.
+        # Not numpy's message: it treats unknown content as a pickle, and advises to load it.
         reason = "missing" if missing else f"damaged ({type(error).__name__} in its header)"
         raise DataError(f"{label}: {path} is {reason}: {format_repair_hint(folder)}") from None
     return array
 
 
 def _raise_mismatches(card: cards.DatasetCard, errors: list[str]) -> None:
-    """Raise DataError for what the card of a custom data set states otherwise than its arrays."""
+    """Raise DataError if the card of a custom data set contradicts its arrays."""
     if errors:
         raise DataError(
-            f"data set {card.name}: its card says {'; '.join(errors)}: make its card again with "
+            f"data set {card.name}: its card has {'; '.join(errors)}: recreate its card with "
             "kdpipe data"
         )
 
@@ -317,25 +317,25 @@ def _raise_mismatches(card: cards.DatasetCard, errors: list[str]) -> None:
 def find_card_mismatches(
     card: cards.DatasetCard, arrays: Arrays, path: Path | None = None
 ) -> list[str]:
-    """Return where the card of a custom data set differs from its images.
+    """Return the mismatches between the card of a custom data set and its images.
 
-    Classes, mean and standard deviation are in no digest, and are in the record of every run. Where
-    the images stream, mean and standard deviation are those of a sample, and are not measured
+    Classes, mean and standard deviation are not part of any digest, but of the record of every run.
+    For streamed images, mean and standard deviation are those of a sample, and are not measured
     again.
 
     Parameters
     ----------
     card : DatasetCard
-        The card of a data set; one of a known data set has no mismatches.
+        The card of a data set; that of a built-in data set has no mismatches.
     arrays : dict of str to ndarray
         The prepared arrays.
     path : Path or None
-        Where the source lies; None: names and statistics are not compared.
+        The source; None: names and statistics are not compared.
 
     Returns
     -------
     list of str
-        One phrase for each field that differs.
+        One phrase per field that differs.
     """
     return _find_count_mismatches(card, arrays) + (
         _find_statistics_mismatches(card, arrays, path) if path else []
@@ -343,7 +343,7 @@ def find_card_mismatches(
 
 
 def _find_count_mismatches(card: cards.DatasetCard, arrays: Arrays) -> list[str]:
-    """Return where the card of a custom data set differs from shapes and labels."""
+    """Return the mismatches between the card of a custom data set and shapes and labels."""
     if card.name in cards.list_datasets():
         return []
     images = arrays["shape"] if card.is_streamed else arrays["train_images"].shape[1:]
@@ -364,7 +364,8 @@ def _find_count_mismatches(card: cards.DatasetCard, arrays: Arrays) -> list[str]
 
 
 def _find_statistics_mismatches(card: cards.DatasetCard, arrays: Arrays, path: Path) -> list[str]:
-    """Return where class names, mean or standard deviation of a card differ from its images."""
+    """Return the mismatches of class names, mean or standard deviation of a card with its
+    images."""
     if card.name in cards.list_datasets():
         return []
     errors = []
@@ -384,7 +385,7 @@ def _find_statistics_mismatches(card: cards.DatasetCard, arrays: Arrays, path: P
 
 
 def read_notes(folder: Path) -> JsonObject:
-    """Return the content of the card file of prepared arrays; empty where it cannot be read."""
+    """Return the content of the card file of prepared arrays; empty if it cannot be read."""
     with contextlib.suppress(*READ_ERRORS):
         content = json.loads((folder / "card.json").read_bytes())
         return content if is_object(content) else {}
@@ -392,7 +393,7 @@ def read_notes(folder: Path) -> JsonObject:
 
 
 def _describe_altered(folder: Path, arrays: Arrays) -> str:
-    """Return which arrays differ from what was prepared, if that can be told."""
+    """Return which arrays differ from those that were prepared, if known."""
     with contextlib.suppress(LookupError, TypeError):
         digests = read_notes(folder)["arrays"]
         changed_names = [name for name in arrays if hash_array(name, arrays[name]) != digests[name]]
@@ -402,5 +403,5 @@ def _describe_altered(folder: Path, arrays: Arrays) -> str:
 
 
 def format_repair_hint(folder: Path) -> str:
-    """Return what to do about prepared images that are missing or damaged."""
+    """Return advice on missing or damaged prepared images."""
     return f"remove the folder {folder} and run the study again"

@@ -1,6 +1,6 @@
-"""The section `data` of a study: which images, and how they are augmented.
+"""The section `data` of a study: the data set, its split and its augmentations.
 
-The keys of an augmentation are in its file in `augmentations/`; here they are combined.
+The keys of each augmentation are in its file in `augmentations/`; here they are combined.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,69 +14,75 @@ REST = "rest"  # the value of `unlabelled` that is not a path
 
 
 class DataSubset(StrictModel):
-    """The data set, and which of its images a study uses."""
+    """The data set, and the subset of its images that a study uses."""
 
     name: Name = Field(
-        description="a known data set (digits, cifar10, ...), or one's own", examples=["cifar10"]
+        description="a built-in data set (digits, cifar10, ...), or the name of a custom one",
+        examples=["cifar10"],
     )
     path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
-        description="where its files lie, seen from this file; null: downloaded if it is known",
+        description=(
+            "folder or file of the data, relative to this file; null: a built-in data set is "
+            "downloaded"
+        ),
         examples=["../data/flowers"],
     )
     card: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
-        description="the card of one's own data; null: beside the data, as PATH.card.json",
+        description="card of a custom data set; null: PATH.card.json, next to the data",
         examples=["flowers.json"],
     )
     train_size: PositiveCount | None = Field(
-        None, description="images to train on, see draw; null: all that are left", examples=[600]
+        None,
+        description="number of training images, see draw; null: all remaining ones",
+        examples=[600],
     )
     validation: int = Field(
         0,
         ge=0,
-        description="images held out of train, see draw; every choice is made on them",
+        description="number of images held out of train, see draw; all selections are made on them",
         examples=[400],
     )
     draw: Literal["equal", "share"] = Field(
         "equal",
-        description="what train_size and validation take: equal, as many of each class; share, of "
-        "each class its share",
+        description="how train_size and validation are drawn: equal, equally many of each class; "
+        "share, in proportion to class sizes (stratified)",
     )
     label_noise: Share = Field(
         0.0,
-        description="share of the train labels redrawn uniformly over the classes",
+        description="fraction of the train labels that are redrawn uniformly over the classes",
         examples=[0.2],
     )
     split_seed: Seed = Field(
         0,
-        description="draws training subset, validation and label noise, for each split others",
+        description="seed of training subset, validation and label noise; each split has others",
         examples=[1],
     )
     resize: Annotated[int, Field(ge=4, le=1024)] | None = Field(
         None,
-        description="scale every image to this height and width; of images that stream, the side "
-        "that is cropped out; null: as they are",
+        description="resize all images to this height and width; for streamed images, the size of "
+        "the crop; null: unchanged",
         examples=[32],
     )
     mean: list[Share] | None = Field(
         None,
         min_length=1,
-        description="of each channel, in [0, 1]; null: measured on train",
+        description="mean of each channel, in [0, 1]; null: measured on train",
         examples=[[0.3]],
     )
     std: list[PositiveShare] | None = Field(
         None,
         min_length=1,
-        description="of each channel, in (0, 1]; null: measured on train",
+        description="standard deviation of each channel, in (0, 1]; null: measured on train",
         examples=[[0.4]],
     )
     unlabelled: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
-        description="images that the teacher's terms alone see, of methods that ask for some "
-        "(`unlabelled`). rest: the training images that train_size leaves out; their labels are "
-        "not looked at. A path: a folder of images at any depth, or a .npz of one array, which are "
-        "no part of the data; their card is made by `kdpipe data STUDY`",
+        description="unlabelled images for the teacher's loss terms, in methods with `unlabelled`. "
+        "rest: the training images that train_size leaves out, without their labels. A path: a "
+        "folder of images at any depth, or a .npz with one array, which are not part of the data "
+        "set; `kdpipe data STUDY` creates their card",
         examples=["rest", "../data/more"],
     )
 
@@ -98,4 +104,4 @@ else:
 
 
 class DataConfig(_AllKeys):
-    """The data set, which of its images a study uses, and how an image is augmented."""
+    """The data set, the subset of its images that a study uses, and its augmentations."""

@@ -1,6 +1,6 @@
-"""What the specs of a study's jobs state of its images: data set, splits, views, unlabelled images.
+"""The data part of job specs: data set, splits, views, unlabelled images.
 
-A key that is added or written in another way renames the runs that have it, see `runs.spec`.
+Adding or changing a key renames the runs that have it, see `runs.spec`.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from kdpipe.runs.spec import DataSpec
 
 
 def build_data_spec(data: DataConfig, card: cards.DatasetCard, split: int = 0) -> DataSpec:
-    """Return the `data` of a spec: which images, and in which views.
+    """Return the `data` of a spec: the images and their views.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def build_data_spec(data: DataConfig, card: cards.DatasetCard, split: int = 0) -
     card : DatasetCard
         The card of its data set.
     split : int
-        Which of the draws of `split_seed`.
+        The number of the split, drawn from `split_seed`.
     """
     return DataSpec(
         name=card.name,
@@ -46,9 +46,9 @@ def build_data_spec(data: DataConfig, card: cards.DatasetCard, split: int = 0) -
 def build_unlabelled_spec(
     data: DataConfig, card: cards.DatasetCard, unlabelled_card: UnlabelledCard | None = None
 ) -> dict[str, Any]:
-    """Return which unlabelled images a study has; a part of the methods and caches that use them.
+    """Return the source of a study's unlabelled images, for the methods and caches that use them.
 
-    `unlabelled_card` is the card of images that are no part of the data set.
+    `unlabelled_card` is the card of images that are not part of the data set.
     """
     revision = {"unlabelled_revision": hashing.REVISIONS["unlabelled"]}
     if unlabelled_card is None:
@@ -63,7 +63,7 @@ def build_unlabelled_spec(
 
 
 def find_unlabelled_folder(source: str | None) -> str | None:
-    """Return the folder of prepared unlabelled images; None if there are none beside the data set.
+    """Return the folder of prepared unlabelled images; None if all are part of the data set.
 
     `source` is the `unlabelled_from` of a method or a logit cache.
     """
@@ -71,6 +71,6 @@ def find_unlabelled_folder(source: str | None) -> str | None:
 
 
 def count_views(data: DataSpec) -> int:
-    """Return the number of views of an image: 162 for pad 4 with flip; 0 for endless views."""
+    """Return the number of views of an image: 162 for pad 4 with flip; 0 if infinite."""
     view_set = views.Views.from_spec(data.views)
     return 0 if view_set.is_infinite else view_set.count

@@ -1,11 +1,11 @@
-"""Known data sets as their authors publish them: found or downloaded, verified, made into arrays.
+"""Built-in data sets as published: located or downloaded, verified, and read into arrays.
 
-Which files there are and how they are read is in the file of a data set in `datasets/`. They lie
-where the study says, loose or in an archive, or are downloaded from the addresses that torchvision
-knows, with its checksums. Where a card lists MD5 sums, a file is compared before it is read.
+The files and their reader are defined in the file of a data set in `datasets/`. They are in the
+folder given by the study, loose or in an archive, or are downloaded from torchvision's URLs, with
+its checksums. If a card lists MD5 sums, a file is verified before it is read.
 
-Formats that several data sets are published in are parsed here. Nothing is unpickled but numbers,
-texts, lists and arrays.
+Formats that several data sets share are parsed here. Unpickling is restricted to numbers, strings,
+lists and arrays.
 """
 
 import gzip
@@ -29,16 +29,16 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
 def read_published(card: DatasetCard, path: Path | None, download_dir: Path) -> Arrays:
-    """Return the arrays of a known data set.
+    """Return the arrays of a built-in data set.
 
     Parameters
     ----------
     card : DatasetCard
         The card of the data set.
     path : Path or None
-        The folder of the published files, or their archive; None: they are downloaded.
+        The folder of the published files, or their archive; None: download them.
     download_dir : Path
-        The folder to download into.
+        The download folder.
 
     Raises
     ------
@@ -53,9 +53,7 @@ def read_published(card: DatasetCard, path: Path | None, download_dir: Path) -> 
     try:
         arrays = dataset.read(content)
     except (ValueError, KeyError, TypeError, IndexError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(
-            f"data set {card.name}: its files are not what they should be: {error}"
-        ) from None
+        raise DataError(f"data set {card.name}: its files are invalid: {error}") from None
     _check_arrays(card, arrays)
     return arrays
 
@@ -68,7 +66,7 @@ def download_files(card: DatasetCard, folder: Path) -> Path:
     card : DatasetCard
         The card of the data set.
     folder : Path
-        The folder to download into.
+        The download folder.
 
     Returns
     -------
@@ -78,7 +76,7 @@ def download_files(card: DatasetCard, folder: Path) -> Path:
     Raises
     ------
     DataError
-        If a file cannot be downloaded from any of its addresses.
+        If a file cannot be downloaded from any of its URLs.
     """
     from torchvision.datasets.utils import download_url
 
@@ -89,18 +87,18 @@ def download_files(card: DatasetCard, folder: Path) -> Path:
             try:
                 download_url(url, str(folder), name, md5)
                 break
-            except (OSError, RuntimeError) as error:  # no network; another file than expected
+            except (OSError, RuntimeError) as error:  # no network; an unexpected file
                 errors.append(f"{url}: {error}")
         else:
             raise DataError(
-                f"data set {card.name} cannot be downloaded ({'; '.join(errors)}): bring its files "
-                "to this machine and name their folder in the study, as data.path"
+                f"data set {card.name} cannot be downloaded ({'; '.join(errors)}): copy its files "
+                "to this machine and set data.path in the study to their folder"
             )
     return folder
 
 
 def _check_arrays(card: DatasetCard, arrays: Arrays) -> None:
-    """Raise DataError for arrays whose numbers, shapes or labels do not match the card."""
+    """Raise DataError for arrays whose lengths, shapes or labels do not match the card."""
     for part, count in (("train", card.train), ("test", card.test)):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if images.shape != (count, *card.shape) or len(labels) != count:
@@ -115,11 +113,11 @@ def _check_arrays(card: DatasetCard, arrays: Arrays) -> None:
             )
 
 
-# --- finding files, loose or in an archive
+# --- locating files, loose or in an archive
 
 
 def _read_files(card: DatasetCard, names: Iterable[str], path: Path) -> dict[str, bytes]:
-    """Return the content of each file below `path`, verified where its checksum is known."""
+    """Return the content of each file below `path`, verified if its checksum is known."""
     if not path.exists():
         raise DataError(f"data set {card.name}: there is no {path}")
     archives = [path] if path.is_file() else sorted(p for p in path.iterdir() if _is_archive(p))
@@ -137,16 +135,16 @@ def _read_files(card: DatasetCard, names: Iterable[str], path: Path) -> dict[str
                 break
         else:
             if candidates:
-                errors.append(f"{candidates[0][0]} is damaged or another file (MD5 differs)")
+                errors.append(f"{candidates[0][0]} is damaged or a different file (MD5 differs)")
             else:
-                errors.append(f"{name} is neither in {path} nor in an archive there")
+                errors.append(f"{name} is not in {path} or in an archive there")
     if errors:
         raise DataError(f"data set {card.name}: {'; '.join(errors)}")
     return contents
 
 
 def _find_loose_files(path: Path, name: str) -> list[tuple[str, bytes]]:
-    """Return path and content of files of that name in a folder, or at most two levels below it."""
+    """Return path and content of files with a name in a folder, at most two levels deep."""
     if not path.is_dir():
         return []
     candidates = [path / name, *sorted(path.glob(f"*/{name}")), *sorted(path.glob(f"*/*/{name}"))]
@@ -156,7 +154,7 @@ def _find_loose_files(path: Path, name: str) -> list[tuple[str, bytes]]:
 
 
 def _read_archives(archives: list[Path], names: set[str]) -> dict[str, list[tuple[str, bytes]]]:
-    """Return the members of tar archives by the last part of their names, read in memory."""
+    """Return the members of tar archives by their base names, read into memory."""
     contents: dict[str, list[tuple[str, bytes]]] = {}
     for archive in archives:
         try:
@@ -168,12 +166,12 @@ def _read_archives(archives: list[Path], names: set[str]) -> dict[str, list[tupl
                         assert content is not None
                         contents.setdefault(name, []).append((f"{archive}: {name}", content.read()))
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{archive} is damaged or no archive: {error}") from None
+            raise DataError(f"{archive} is damaged or not an archive: {error}") from None
     return contents
 
 
 def _is_archive(path: Path) -> bool:
-    """Return whether a path is a tar archive by its name."""
+    """Return whether a path has the name of a tar archive."""
     return path.is_file() and path.name.endswith(ARCHIVE_SUFFIXES)
 
 
@@ -204,7 +202,7 @@ def parse_idx(content: dict[str, bytes]) -> Arrays:
 
 
 def _parse_idx_array(content: dict[str, bytes], name: str, dimensions: int) -> np.ndarray:
-    """Return the array of bytes in a gzipped IDX file of so many dimensions."""
+    """Return the bytes of a gzipped IDX file with a number of dimensions."""
     try:
         data = gzip.decompress(content[name])
     except (OSError, EOFError, zlib.error) as error:
@@ -214,7 +212,7 @@ def _parse_idx_array(content: dict[str, bytes], name: str, dimensions: int) -> n
         raise ValueError(f"{name} is not an IDX file of bytes in {dimensions} dimension(s)")
     shape = np.frombuffer(data, ">u4", count=dimensions, offset=4).astype(np.int64)
     if len(data) != header + shape.prod():
-        raise ValueError(f"{name} holds {len(data) - header:,} bytes for a shape of {shape}")
+        raise ValueError(f"{name} has {len(data) - header:,} bytes for a shape of {shape}")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
@@ -229,7 +227,7 @@ def parse_cifar(content: dict[str, bytes]) -> Arrays:
     Raises
     ------
     UnpicklingError
-        If a pickle asks for anything but numbers, texts, lists and arrays.
+        If a pickle needs anything but numbers, strings, lists and arrays.
     """
     arrays: Arrays = {}
     train_names = [name for name in content if name.startswith(("data_batch", "train"))]
@@ -250,10 +248,10 @@ def parse_cifar(content: dict[str, bytes]) -> Arrays:
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """An unpickler that loads arrays, numbers, texts, lists and dicts, and nothing else."""
+    """An unpickler restricted to arrays, numbers, strings, lists and dicts."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return one of the few classes and functions that a pickle may ask for."""
+        """Return one of the allowed classes and functions."""
         module = module.replace("numpy.core", "numpy._core")
         allowed = {
             ("numpy._core.multiarray", "_reconstruct"): _empty_array,
@@ -262,15 +260,15 @@ class _RestrictedUnpickler(pickle.Unpickler):
             ("_codecs", "encode"): _encode_latin1,  # how Python 3 pickles bytes for Python 2
         }
         if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"a pickle that asks for {module}.{name} is not loaded")
+            raise pickle.UnpicklingError(f"refusing to load a pickle that needs {module}.{name}")
         return allowed[module, name]
 
 
 def _empty_array(*_) -> np.ndarray:
-    """Return the array that numpy's pickles begin from."""
+    """Return the empty array with which numpy's pickles start."""
     return np.ndarray((0,), np.uint8)
 
 
 def _encode_latin1(text: str, *_) -> bytes:
-    """Return a text as bytes, as Python 3 pickles them for Python 2."""
+    """Encode a string as bytes, as Python 3 pickles them for Python 2."""
     return text.encode("latin1")

@@ -1,4 +1,4 @@
-"""The split of a run: train, validation and test, the same in every job.
+"""The split of a run into train, validation and test, identical in every job.
 
 Validation is held out of train, or is a part of the data; label noise affects train alone. Only
 scaling needs torch: the evaluation of ensembles does not.
@@ -72,9 +72,8 @@ class Split:
         for quantity, actual in (("classes", self.classes), ("channels", channels)):
             if getattr(network, quantity) != actual:
                 raise DataError(
-                    f"network {network.name}: planned for {getattr(network, quantity)} "
-                    f"{quantity}, and the data have {actual}: make the card of the data and the "
-                    "plan again"
+                    f"network {network.name}: planned for {getattr(network, quantity)} {quantity}, "
+                    f"but the data have {actual}: recreate the data card and the plan"
                 )
 
 
@@ -102,9 +101,9 @@ def load_split(spec: DataSpec, results_store: store.Store) -> Split:
     labels, test_labels = arrays["train_labels"], np.asarray(arrays["test_labels"])
     if (spec.stream_revision is not None) != card.is_streamed:
         raise DataError(
-            f"data set {card.name}: its images "
-            f"{'stream' if card.is_streamed else 'are one array'}, and the run was planned "
-            "otherwise: make its card and the plan again"
+            f"data set {card.name}: its images are "
+            f"{'streamed' if card.is_streamed else 'in one array'}, but the run was planned "
+            "otherwise: recreate its card and the plan"
         )
     side = spec.resize
     val_indices, train_indices, _, rng = _draw_indices(spec, card, labels)
@@ -112,7 +111,7 @@ def load_split(spec: DataSpec, results_store: store.Store) -> Split:
     mean, std = spec.mean, spec.std
     if card.is_streamed:
         if mean is None or std is None:
-            raise DataError(f"data set {card.name} streams: its mean and std have to be given")
+            raise DataError(f"data set {card.name} is streamed: its mean and std must be given")
         image_files = _image_files_factory(card.resize_to(side), results_store)
         train = Subset(image_files("train", train_indices), noisy_labels)
         val = Subset(image_files("train", val_indices), labels[val_indices])
@@ -204,8 +203,8 @@ def _draw_indices(
     validation_size = 0 if card.validation else spec.validation  # out of train
     if (required_size := spec.train_size + validation_size) > len(labels):
         raise DataError(
-            f"data set {card.name}: {required_size:,} training and validation images are asked "
-            f"for, and there are {len(labels):,}: make its card and the plan again"
+            f"data set {card.name}: {required_size:,} training and validation images are required, "
+            f"but there are {len(labels):,}: recreate its card and the plan"
         )
     rng = np.random.RandomState(derive_seed(spec.split_seed, spec.split, 0, "", "split") % 2**32)
     draw_order = draw_proportional_order if spec.draw == "share" else draw_balanced_order
@@ -249,9 +248,9 @@ def _image_files_factory(
     root = Path(str(read_notes(folder).get("root")))
     if not root.is_dir():
         raise DataError(
-            f"data set {card.name}: its images lay in {root}, and there is no such folder now: "
-            f"bring it back, or type once: kdpipe prepare {card.name} --path FOLDER --results "
-            f"{shlex.quote(str(results_store.root))} (data of one's own also want --card)"
+            f"data set {card.name}: the folder {root} of its images no longer exists: restore it, "
+            f"or run once: kdpipe prepare {card.name} --path FOLDER --results "
+            f"{shlex.quote(str(results_store.root))} (custom data also need --card)"
         )
     return lambda part, indices: cache.ImageFiles(
         folder, part, indices, root, card.shape, is_custom=card.name not in cards.list_datasets()

@@ -244,9 +244,8 @@ def _check_batches(iterator: Iterator) -> Generator[torch.Tensor, None, None]:
             ):
                 raise
             raise DataError(
-                f"a process that reads images ended by itself ({last}): "
-                "mostly for want of memory, or of shared memory (/dev/shm): start it again "
-                "with fewer `workers`"
+                f"a data loading worker exited unexpectedly ({last}), usually out of memory or "
+                "shared memory (/dev/shm): restart with fewer `workers`"
             ) from None
         if isinstance(pixels, str):
             raise DataError(pixels)
@@ -337,13 +336,13 @@ class _DecodingDataset(Dataset):
             content = path.read_bytes()
         except OSError as error:
             raise DataError(
-                f"{path} was listed and cannot be read now ({error.strerror}): bring it back, or "
+                f"{path} was indexed but can no longer be read ({error.strerror}): restore it, or "
                 "prepare the data set again"
             ) from None
         if len(content) != sizes[row]:
             raise DataError(
-                f"{path} has {len(content):,} bytes, and {sizes[row]:,} when it was listed: "
-                "bring the old file back, or prepare the data set again"
+                f"{path} has {len(content):,} bytes, but had {sizes[row]:,} when it was indexed: "
+                "restore the old file, or prepare the data set again"
             )
         channels = self.files.shape[0]
         with decoding.open_image(io.BytesIO(content), path) as image:

@@ -210,7 +210,7 @@ class Views:
             ):
                 key = next(iter(augmentation.keys.model_fields))
                 storage = "are one array" if in_memory else "stream"
-                raise DataError(f"data.{key}: is not for images that {storage}")
+                raise DataError(f"data.{key}: not supported for images that {storage}")
 
 
 def split_seed(seed: Any, number: int) -> Any:

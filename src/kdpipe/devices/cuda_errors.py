@@ -55,21 +55,20 @@ def explain_gpu_error(error: BaseException) -> str | None:
     if is_gpu_lost(error):
         first_line = str(error).strip().splitlines()[0]
         return (
-            f"the GPU has failed ({first_line}): a fault of the machine, and the run goes on from "
-            "its saved state when it is started again; nvidia-smi and dmesg (Xid) say more, and "
-            "CUDA_VISIBLE_DEVICES leaves that GPU out"
+            f"the GPU has failed ({first_line}), a hardware error; the run resumes from its saved "
+            "state when it is started again; see nvidia-smi and dmesg (Xid) for details, and "
+            "exclude the GPU with CUDA_VISIBLE_DEVICES"
         )
     if isinstance(error, RuntimeError) and _BUSY in str(error):
         return (
-            "another process has this GPU for itself: its compute mode is exclusive (nvidia-smi -q "
-            "-d COMPUTE), so one run at a time, runs_per_gpu: 1, or another GPU by "
-            "CUDA_VISIBLE_DEVICES; if no other process is there, the GPU has failed"
+            "another process has exclusive use of this GPU, whose compute mode is exclusive "
+            "(nvidia-smi -q -d COMPUTE): set runs_per_gpu: 1, or choose another GPU with "
+            "CUDA_VISIBLE_DEVICES; if there is no other process, the GPU has failed"
         )
     if isinstance(error, RuntimeError) and "to be on the same device" in str(error):
         return (
-            "code of your own puts tensors of two devices together: make them with "
-            "device=x.device, or register_buffer; kdpipe network STUDY, or kdpipe term STUDY, says "
-            "where"
+            "custom code combines tensors on two devices: create them with device=x.device, or use "
+            "register_buffer; kdpipe network STUDY, or kdpipe term STUDY, shows where"
         )
     return explain_missing_kernel(error)
 
@@ -106,8 +105,8 @@ def retry_halving_batch(images: Any, function: Callable[[int], T]) -> T:
         torch.cuda.empty_cache()
     images.eval_batch_size = batch_size // 2
     print(
-        f"out of memory with {batch_size} images at a time ({first_line}): {batch_size // 2} from "
-        "here on",
+        f"out of memory with batches of {batch_size} images ({first_line}): using "
+        f"{batch_size // 2} from here on",
         flush=True,
     )
     return function(batch_size // 2)

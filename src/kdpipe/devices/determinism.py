@@ -114,6 +114,6 @@ def explain_missing_kernel(error: BaseException) -> str | None:
         return None
     return (
         f"{match[1]} has no deterministic kernel here: use a network, or a term, without it; or "
-        "write kernels: any in the study, which takes whatever kernel there is: such runs are not "
-        "equal to the byte when they are repeated, and their records say so (docs/how-to/gpu.md)"
+        "write kernels: any in the study, which allows nondeterministic kernels: repeated runs are "
+        "then not bit-identical, as their records state (docs/how-to/gpu.md)"
     )

@@ -154,7 +154,7 @@ def hide_unusable_gpus() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(usable)
     for gpu, reason in reasons.items():
         if reason is not None:
-            print(f"kdpipe: GPU {gpu} is left out: {escape_lines(reason)}", file=sys.stderr)
+            print(f"kdpipe: GPU {gpu} is excluded: {escape_lines(reason)}", file=sys.stderr)
 
 
 def _find_reasons(gpus: list[str]) -> Mapping[str, str | None]:
@@ -185,7 +185,7 @@ def _explain_probe_error(report: Mapping, error: str | None) -> str | None:
     if error is None or any(words in error for words in _BUSY_ERRORS):
         return None
     if report.get("cuda") is None and report.get("torch"):
-        return f"torch {report['torch']} is one without CUDA: install one with it"
+        return f"torch {report['torch']} is a build without CUDA: install one with CUDA"
     driver = query_driver_version() or "unknown"
     min_driver = MIN_DRIVERS.get(_major_version(str(report.get("cuda"))))
     if (
@@ -194,8 +194,9 @@ def _explain_probe_error(report: Mapping, error: str | None) -> str | None:
         and int(_major_version(driver)) < int(min_driver)
     ):
         return (
-            f"torch {report['torch']} is for CUDA {report['cuda']} and wants driver {min_driver} "
-            f"or newer, and this is driver {driver}: renew it, or install a torch for an older CUDA"
+            f"torch {report['torch']} is built for CUDA {report['cuda']} and requires driver "
+            f"{min_driver} or newer, but this is driver {driver}: update it, or install a torch "
+            "for an older CUDA"
         )
     return f"torch {report.get('torch', '')} with driver {driver} says: {error}"
 
@@ -219,7 +220,7 @@ def _run_probe(gpus: list[str]) -> dict:
         )
         return json.loads(process.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        error = f"nothing within {PROBE_TIMEOUT} seconds"
+        error = f"no response within {PROBE_TIMEOUT} seconds"
     except (OSError, ValueError, IndexError):
         last = process.stderr.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
         error = last[0]

@@ -25,8 +25,8 @@ def require_toolchain(device: str) -> None:
     """Raise KdpipeError if this machine lacks what torch.compile needs for a device."""
     if missing := find_missing_toolchain(device):
         raise KdpipeError(
-            f"recipe.compile needs {missing}: install it, or write compile: false (which makes "
-            "other runs)"
+            f"recipe.compile requires {missing}: install it, or set compile: false (which renames "
+            "the runs)"
         )
 
 

@@ -76,7 +76,7 @@ def lease_gpu(runs_per_gpu: int = 1) -> Iterator[str]:
                         yield gpu
                     return
         if not is_waiting:
-            print(f"all GPUs are taken ({', '.join(ids)}); waiting for one", flush=True)
+            print(f"all GPUs are in use ({', '.join(ids)}); waiting for one", flush=True)
             is_waiting = True
         time.sleep(POLL_SECONDS)
 

@@ -59,10 +59,7 @@ if code == 137:
     print({killed!r}, file=sys.stderr)
 sys.exit(code)
 """
-KILLED_MESSAGE = (
-    "killed from outside, as the system does for want of memory: fewer jobs at a time (--cores) "
-    "need less"
-)
+KILLED_MESSAGE = "killed by the system, usually out of memory: run fewer jobs at a time (--cores)"
 # A fork has only the thread that forks, so the libraries may have started no other.
 SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
 # Seconds after the head's end until a job that it has just started has surely read its command.

@@ -57,4 +57,4 @@ def _prepare_unlabelled(name: str, path: Path, store: Store) -> str:
     with record_failures(store.data(card.folder), f"{card.count:,} images"):
         unlabelled_images.prepare_unlabelled(card, path, store)
     verb = "listed" if card.stream else "prepared"
-    return f"{card.source}: {card.count:,} images without labels {verb}, beside {name}"
+    return f"{card.source}: {card.count:,} unlabelled images {verb}, for {name}"

@@ -61,8 +61,8 @@ def record_failures(folder: Path, size: str, code: Path | None = None) -> Iterat
         raise
     except SystemExit as error:  # raised by custom code, which must not end a job
         user_error = KdpipeError(
-            f"{folder.name}: the code of the job ended the process (SystemExit: {error}): a "
-            "network or term of your own must not call sys.exit or os._exit"
+            f"{folder.name}: the code of the job ended the process (SystemExit: {error}): custom "
+            "networks and terms must not call sys.exit or os._exit"
         )
         _write_failure(folder, str(user_error), traceback.format_exc())
         raise user_error from None
@@ -75,9 +75,9 @@ def record_failures(folder: Path, size: str, code: Path | None = None) -> Iterat
         if cuda_errors.is_out_of_memory(error):
             user_error = KdpipeError(
                 f"{folder.name}: out of memory with {size} ({str(error) or 'MemoryError'}): give "
-                "the job more memory, run fewer jobs at once (of a GPU fewer runs_per_gpu, or none "
-                "of somebody else's), or make it smaller; the recipe of a run is part of its name, "
-                "so a smaller batch_size makes other runs"
+                "the job more memory, run fewer jobs at once (on a GPU: reduce runs_per_gpu, or "
+                "use a GPU without other processes), or make it smaller; the recipe is part of a "
+                "run's name, so a smaller batch_size gives new runs"
             )
             _write_failure(folder, str(user_error), detail)
             raise user_error from None

@@ -80,8 +80,8 @@ def train_run(
         missing = _missing_checkpoints(folder, old_record, keep_epochs) if old_record else []
         if old_record is not None and missing and run_folder.CURVE_FILE not in old_record["files"]:
             raise StoreError(
-                f"{folder}: its record lists no {run_folder.CURVE_FILE}, which a training up to "
-                f"epoch {max(missing)} is compared with: remove the folder, the run is then made "
+                f"{folder}: its record lists no {run_folder.CURVE_FILE}, with which retraining up "
+                f"to epoch {max(missing)} is compared: remove the folder, and the run is trained "
                 "again"
             )
         if old_record is not None and not missing:

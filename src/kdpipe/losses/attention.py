@@ -26,7 +26,7 @@ class AttentionConfig(StrictModel):
         0.0,
         ge=0,
         le=1_000_000,
-        description="the weight of attention transfer; good for one image size only",
+        description="the weight of attention transfer; suitable values depend on the image size",
         examples=[60.0],
     )
 

@@ -53,56 +53,57 @@ class MethodConfig(StrictModel):
         0.1,
         ge=0,
         le=1000,
-        description="the weight of CE with the labels; beside another term than KD 1 if not given",
+        description="the weight of CE with the labels; default with other terms than KD: 1",
     )
     stop_epoch: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="ESKD: what the teacher adds to the loss ends after this epoch, or share of "
-        "epochs; null: it stays",
+        description="ESKD: distillation terms are dropped after this epoch, or fraction of epochs; "
+        "null: never",
         examples=[0.3],
     )
     ce_weight_after_stop: Annotated[float, Field(gt=0, le=1000)] | None = Field(
         None, description="the weight of CE after the stop; null: 1.0", examples=[1.0]
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="of the CE term, instead of the recipe's", examples=[0.1]
+        None, description="label smoothing of the CE term, instead of the recipe's", examples=[0.1]
     )
     standardise: bool = Field(
         False,
-        description="LSKD: terms on logits see each image's logits less their mean, divided by "
-        "their standard deviation, of student and teacher; CE sees them as they are",
+        description="LSKD: terms on logits use z-scores of each image's logits, for student and "
+        "teacher; CE uses the original logits",
         examples=[True],
     )
     unlabelled: Annotated[int, Field(ge=0, le=65_536)] = Field(
         0,
-        description="how many images of data.unlabelled a batch has beside the labelled ones while "
-        "the teacher teaches: its terms see both, CE those with labels alone; BatchNorm sees the "
-        "joined batch; mixup and CutMix leave these as they are; the steps stay as many",
+        description="number of images of data.unlabelled per batch, in addition to the labelled "
+        "ones, while distillation terms are active: these use both, CE only labelled images; "
+        "BatchNorm gets the joint batch; mixup and CutMix are not applied to them; the number of "
+        "steps does not change",
         examples=[64],
     )
     student_modules: Annotated[list[ModulePath], Field(min_length=1)] | None = Field(
         None,
-        description="the student's modules whose outputs the terms on groups compare, by their "
-        "paths in the network (`named_modules` of torch); null: its groups",
+        description="the student's modules whose outputs are compared by terms on groups, as paths "
+        "in the network (torch's `named_modules`); null: its groups",
         examples=[["layer2", "layer3"]],
     )
     teacher_modules: Annotated[list[ModulePath], Field(min_length=1)] | None = Field(
         None,
-        description="the teacher's modules, one for each of the student's; null: its groups",
+        description="the teacher's modules, one per module of the student; null: its groups",
         examples=[["layer2", "layer4"]],
     )
     term: DottedPath | None = Field(
         None,
-        description="a term of one's own, as module.NAME; the module is found in the folder "
-        "`code`, or installed",
+        description="a custom loss term, as module.NAME; the module is in the folder `code` or "
+        "installed",
         examples=["my_terms.TERM"],
     )
     term_weight: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
-        1.0, description="the weight of the term of one's own"
+        1.0, description="the weight of the custom term"
     )
     term_keys: dict[str, bool | int | float | str] = Field(
         default_factory=dict[str, bool | int | float | str],
-        description="the keys of that term",
+        description="the keys of the custom term",
         examples=[{"power": 2}],
     )
 
@@ -130,12 +131,11 @@ class MethodConfig(StrictModel):
             return self
         if students is None or teachers is None or len(students) != len(teachers):
             raise ValueError(
-                "student_modules and teacher_modules: as many paths of the one as of the other "
-                "are compared"
+                "student_modules and teacher_modules must have the same number of paths"
             )
         active = [term for name, term in load_terms().items() if getattr(self, f"{name}_weight")]
         if self.term is None and not any("groups" in term.needs for term in active):
-            raise ValueError("student_modules: no term of this method compares features of modules")
+            raise ValueError("student_modules: no term of this method compares module outputs")
         return self
 
     @field_validator("term")
@@ -153,18 +153,18 @@ class MethodConfig(StrictModel):
         active = [term for weight, term in weights.items() if getattr(self, weight)]
         if self.term is None and not active:
             raise ValueError(
-                f"every weight of a term is 0: the teacher would teach nothing (the weights are "
+                "all distillation weights are 0: the teacher would have no effect (the weights are "
                 f"{', '.join(weights)})"
             )
         uses_logits = any(term.needs == "logits" for term in active)
         if self.standardise and self.term is None and not uses_logits:
-            raise ValueError("standardise: no term of this method looks at logits")
+            raise ValueError("standardise: no term of this method uses logits")
         if self.stop_epoch is None and self.ce_weight_after_stop is not None:
-            raise ValueError("ce_weight_after_stop needs a stop_epoch")
+            raise ValueError("ce_weight_after_stop requires stop_epoch")
         custom_keys = {"term_weight", "term_keys"} & self.model_fields_set
         if self.term is None and custom_keys:
             raise ValueError(
-                f"{' and '.join(sorted(custom_keys))}: of a term of one's own; name it (term)"
+                f"{' and '.join(sorted(custom_keys))}: only for a custom term: set term"
             )
         return self
 

@@ -30,13 +30,16 @@ class DISTConfig(StrictModel):
 
     dist_weight: float = Field(0.0, ge=0, le=1000, description="the weight of DIST", examples=[2.0])
     dist_beta: float = Field(
-        1.0, ge=0, le=1000, description="the weight of its part on the classes of each image"
+        1.0,
+        ge=0,
+        le=1000,
+        description="the weight of its inter-class part, on the classes of each image",
     )
     dist_gamma: float = Field(
         1.0,
         ge=0,
         le=1000,
-        description="the weight of its part on the images of a batch, class by class",
+        description="the weight of its intra-class part, on the images of a batch for each class",
     )
     dist_temperature: float = Field(4.0, ge=0.01, le=1000, description="its temperature")
 

@@ -38,17 +38,17 @@ class DKDConfig(StrictModel):
         1.0,
         ge=0,
         le=1000,
-        description="the weight of its part on the label against all other classes",
+        description="the weight of its part on the target class against all others (TCKD)",
     )
     dkd_beta: float = Field(
         8.0,
         ge=0,
         le=1000,
-        description="the weight of its part on the other classes among themselves",
+        description="the weight of its part on the non-target classes (NCKD)",
     )
     dkd_temperature: float = Field(4.0, ge=0.01, le=1000, description="its temperature")
     dkd_warmup: Warmup = Field(
-        1 / 12, description="epochs, or share of epochs, over which its weight rises; 0: none"
+        1 / 12, description="warm-up of its weight, in epochs or as a fraction of epochs; 0: none"
     )
 
 

@@ -30,7 +30,7 @@ class FitNetConfig(StrictModel):
         0.0,
         ge=0,
         le=1_000_000,
-        description="the weight of FitNet's regression (usual: 100)",
+        description="the weight of FitNet's hint regression (usual: 100)",
         examples=[100.0],
     )
 

@@ -20,13 +20,16 @@ class KDConfig(StrictModel):
     """The keys of KD."""
 
     temperature: float = Field(
-        4.0, gt=0, le=1000, description="both networks' logits are divided by it in the KD term"
+        4.0,
+        gt=0,
+        le=1000,
+        description="temperature that divides both networks' logits in the KD term",
     )
     kd_weight: float = Field(
         0.9,
         ge=0,
         le=1000,
-        description="the weight of KL to the teacher; beside another term 0 if not given",
+        description="the weight of KL to the teacher; default with other terms: 0",
     )
 
 

@@ -23,10 +23,10 @@ class NKDConfig(StrictModel):
     """The keys of normalised KD."""
 
     nkd_weight: float = Field(
-        0.0, ge=0, le=1000, description="the weight of normalised KD", examples=[1.0]
+        0.0, ge=0, le=1000, description="the weight of normalized KD", examples=[1.0]
     )
     nkd_gamma: float = Field(
-        3.5, ge=0, le=1000, description="the weight of its part on the classes other than the label"
+        3.5, ge=0, le=1000, description="the weight of its part on the non-target classes"
     )
     nkd_temperature: float = Field(
         3.0, ge=0.01, le=1000, description="the temperature of that part"

@@ -31,10 +31,10 @@ class RKDConfig(StrictModel):
         examples=[1.0],
     )
     rkd_distance_weight: float = Field(
-        25.0, ge=0, le=1_000_000, description="within relational KD: the weight of distances"
+        25.0, ge=0, le=1_000_000, description="the weight of distances within relational KD"
     )
     rkd_angle_weight: float = Field(
-        50.0, ge=0, le=1_000_000, description="within relational KD: the weight of angles"
+        50.0, ge=0, le=1_000_000, description="the weight of angles within relational KD"
     )
 
 

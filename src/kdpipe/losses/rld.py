@@ -47,7 +47,7 @@ class RLDConfig(StrictModel):
         8.0,
         ge=0,
         le=1000,
-        description="the weight of its part on what the teacher ranks below the label",
+        description="the weight of its part on the classes that the teacher ranks below the label",
     )
     rld_alpha_temperature: float = Field(
         1.0, ge=0.01, le=1000, description="the temperature of the first part"
@@ -56,7 +56,7 @@ class RLDConfig(StrictModel):
         4.0, ge=0.01, le=1000, description="the temperature of the second part"
     )
     rld_warmup: Warmup = Field(
-        1 / 12, description="epochs, or share of epochs, over which its weight rises; 0: none"
+        1 / 12, description="warm-up of its weight, in epochs or as a fraction of epochs; 0: none"
     )
 
 

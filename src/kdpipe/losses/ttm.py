@@ -26,7 +26,10 @@ class TTMConfig(StrictModel):
         0.0, ge=0, le=10_000, description="the weight of TTM", examples=[45.0]
     )
     ttm_gamma: float = Field(
-        0.1, gt=0, le=100, description="the power that flattens the teacher: a temperature of 1/it"
+        0.1,
+        gt=0,
+        le=100,
+        description="exponent of the teacher's probabilities: a temperature of 1/exponent",
     )
 
 

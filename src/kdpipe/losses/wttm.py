@@ -27,7 +27,10 @@ class WTTMConfig(StrictModel):
         0.0, ge=0, le=10_000, description="the weight of weighted TTM", examples=[4.0]
     )
     wttm_gamma: float = Field(
-        0.2, gt=0, le=100, description="the power that flattens the teacher: a temperature of 1/it"
+        0.2,
+        gt=0,
+        le=100,
+        description="exponent of the teacher's probabilities: a temperature of 1/exponent",
     )
 
 

@@ -27,50 +27,50 @@ class InputConfig(StrictModel):
 
     card: bool = Field(
         False,
-        description="take what is not written here from the card of the weights: torchvision's, "
-        "or the config of an export or of timm",
+        description="fill in missing keys from the metadata of the weights: torchvision's, or the "
+        "config of an export or of timm",
         examples=[True],
     )
     size: SideLength | None = Field(
         None,
-        description="pixels a side that the whole crop is scaled to, antialiased; null: the card's "
-        "or the study's",
+        description="size to which the whole crop is resized, antialiased; null: that of the "
+        "metadata or the study",
         examples=[224],
     )
     resize: SideLength | None = Field(
         None,
-        description="scale the shorter side to this first and cut `size` out of the centre, as "
-        "torchvision does with whole pictures; null: scale the whole crop to `size`",
+        description="first resize the shorter side to this and take a center crop of `size`, as "
+        "torchvision does with whole images; null: resize the whole crop to `size`",
         examples=[256],
     )
     interpolation: Literal["bilinear", "bicubic"] | None = Field(
         None,
-        description="how it is scaled; null: the card's, or bilinear",
+        description="interpolation; null: that of the metadata, or bilinear",
         examples=["bicubic"],
     )
     mean: Annotated[list[Share], Field(min_length=1, max_length=3)] | None = Field(
         None,
-        description="by which pixels in [0, 1] are normalised, of each channel that the network "
-        "takes: 1 (colours are made grey) or 3 (grey is repeated)",
+        description="mean of pixels in [0, 1] for normalization, one per input channel: 1 (color "
+        "images are converted to grayscale) or 3 (grayscale is repeated)",
         examples=[[0.485, 0.456, 0.406]],
     )
     std: Annotated[list[PositiveShare], Field(min_length=1, max_length=3)] | None = Field(
         None,
-        description="by which they are divided then, of each channel",
+        description="standard deviation for normalization, one per input channel",
         examples=[[0.229, 0.224, 0.225]],
     )
 
     @model_validator(mode="after")
     def _check_normalization(self):
         if (self.mean is None) != (self.std is None):
-            raise ValueError("give mean and std together: one normalises by both")
+            raise ValueError("give both mean and std")
         if self.mean is None and not self.card:
             raise ValueError(
-                "give the mean and std that the network was trained with, or card: true where its "
-                "weights have a card"
+                "give the mean and std with which the network was trained, or card: true if its "
+                "weights have metadata"
             )
         if len(self.mean or []) != len(self.std or []) or len(self.mean or []) == 2:
-            raise ValueError("mean and std have one number for each channel: 1 or 3 each")
+            raise ValueError("mean and std must have one number per channel: 1 or 3 each")
         return self
 
 
@@ -81,36 +81,37 @@ class PretrainedWeights(StrictModel):
     repository of the Hugging Face Hub, or a file of one's own; the last two with their SHA-256.
     """
 
-    network: NetworkName = Field(
-        description="the network that the weights belong to", examples=["resnet34"]
-    )
+    network: NetworkName = Field(description="the network of the weights", examples=["resnet34"])
     weights: Annotated[str, Field(min_length=1, max_length=80)] | None = Field(
         None,
-        description="weights by name: torchvision's, e.g. IMAGENET1K_V1; or a repository of the "
-        "Hub as timm keeps them, OWNER/NAME (wants kdpipe[timm])",
+        description="weights by name: torchvision's, e.g. IMAGENET1K_V1; or a timm repository on "
+        "the Hub, OWNER/NAME (requires kdpipe[timm])",
         examples=["IMAGENET1K_V1", "timm/resnet18.a1_in1k"],
     )
     path: Annotated[str, Field(min_length=1, max_length=4000)] | None = Field(
         None,
-        description="the file, safetensors or a state dict, or a folder with a config, an export's "
-        "or timm's; seen from this file",
+        description="a file (safetensors or a state dict), or a folder with the config of an "
+        "export or of timm; relative to this file",
         examples=["../weights/wrn16-2.safetensors"],
     )
     sha256: Annotated[str, Field(pattern=SHA256_PATTERN)] | None = Field(
         None,
-        description="of the file, as sha256sum prints it; torchvision's have one of their own",
+        description=(
+            "SHA-256 of the file, as printed by sha256sum; not for torchvision's weights, which "
+            "have their own"
+        ),
         examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
     )
 
     @model_validator(mode="after")
     def _check_source(self):
         if self.weights is None and self.path is None:
-            raise ValueError("give weights (by name) or path (a file of your own)")
+            raise ValueError("give either weights (by name) or path (a file)")
         if self.weights is not None and is_repository(self.weights):
             if self.path is not None:
-                raise ValueError("weights of the Hub lie in its own cache: leave path out")
+                raise ValueError("weights of the Hub are in its own cache: remove path")
         elif self.weights is not None and self.sha256 is not None:
-            raise ValueError("torchvision's weights have a checksum: leave sha256 out")
+            raise ValueError("torchvision's weights have their own checksum: remove sha256")
         return self
 
 
@@ -119,20 +120,19 @@ class PretrainedTeacher(PretrainedWeights):
 
     input: InputConfig | None = Field(
         None,
-        description="the images that it wants; null: it is fed as the students are, at the study's "
-        "size and normalised by the study's mean and std",
+        description="its input images; null: those of the students, at the study's size and "
+        "normalized by the study's mean and std",
         examples=[{"card": True}],
     )
     outputs: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None,
-        description="how many classes it tells apart; null: as many as its card says, else as the "
-        "data have",
+        description="number of its classes; null: that of its metadata, else that of the data",
         examples=[1000],
     )
     classes: list[Annotated[int, Field(ge=0)] | str] | Literal["by-name"] | None = Field(
         None,
-        description="for each class of the data, in their order, which of its classes that is, by "
-        "number from 0 or by the name on its card; by-name: the one that is called as in the data",
+        description="for each class of the data, in order, the corresponding class of the network, "
+        "by index from 0 or by its name in the metadata; by-name: the class with the same name",
         examples=[[281, "tabby", 285], "by-name"],
     )
 
@@ -147,23 +147,23 @@ class InitFrom(PretrainedWeights):
 
     new: list[NamePattern] = Field(
         default_factory=list,
-        description="what begins at random, although the file may have it",
+        description="parameters to initialize randomly, even if they are in the file",
         examples=[["conv1.weight"]],
     )
     unused: list[NamePattern] = Field(
         default_factory=list,
-        description="what the file has and the network has not",
+        description="parameters in the file that the network does not have",
         examples=[["aux_head.*"]],
     )
     freeze: list[NamePattern] = Field(
         default_factory=list,
-        description="what of the backbone stays as it is; a normalisation that does keeps its "
-        "statistics too",
+        description="frozen parts of the backbone; frozen normalization layers also keep their "
+        "statistics",
         examples=[["layer1.*", "layer2.*"], ["*"]],
     )
     backbone_lr: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
-        description="the backbone learns at the recipe's learning rate times this",
+        description="factor on the recipe's learning rate for the backbone",
         examples=[0.1],
     )
 
@@ -177,13 +177,14 @@ class CustomModelConfig(StrictModel):
 
     build: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": DOTTED_PATTERN})] = (
         Field(
-            description="the callable, as module.callable; the module is found in the folder "
-            "`code`, or installed: timm's networks are timm.models.NAME",
+            description="the callable, as module.callable; the module is in the folder `code` or "
+            "installed: timm's networks are timm.models.NAME",
             examples=["my_networks.tiny", "timm.models.resnet18"],
         )
     )
     revision: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        1, description="raised by hand when what the network computes changes; part of its runs"
+        1,
+        description="to be raised when the network's computation changes; part of its runs",
     )
 
     @field_validator("build")

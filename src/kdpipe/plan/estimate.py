@@ -691,9 +691,9 @@ def describe_estimate(
                 f" (plain snakemake: {format_range(plain_total.seconds, plain_total.width)})"
             )
     peak_bytes, cache_bytes = estimate_peak_disk(plan, total, states), total.schedule.cache_bytes
-    line = f"disk: {format_size(peak_bytes)} at the most"
+    line = f"disk: at most {format_size(peak_bytes)}"
     line += (
-        f", {format_size(cache_bytes)} of it teacher tables that are removed again"
+        f", of which {format_size(cache_bytes)} are logit caches that are removed again"
         if cache_bytes
         else ""
     )
@@ -721,7 +721,7 @@ def format_time_left(total: Estimate) -> str:
     if not total.schedule.max_jobs:
         return "seconds, for the report"
     if total.seconds is None:
-        return "unknown until a run has finished (kdpipe plan --measure tries the networks here)"
+        return "unknown until a run has finished (kdpipe plan --measure benchmarks the networks)"
     return (
         f"{format_range(total.seconds, total.width)}, {format_concurrency(total.schedule.max_jobs)}"
     )

@@ -134,7 +134,7 @@ def render_plan_text(plan: Plan, states: dict[str, str]) -> str:
     lines += _format_unlabelled(plan)
     if plan.ensembles:
         text = _format_states(plan.ensembles, states)
-        lines.append(f"{len(plan.ensembles):,} ensembles to score from stored outputs: {text}")
+        lines.append(f"{len(plan.ensembles):,} ensembles, evaluated from stored outputs: {text}")
     if plan.probes:
         probes = plan.probes.values()
         names = ", ".join(dict.fromkeys(probe.card.name for probe in probes))
@@ -144,7 +144,7 @@ def render_plan_text(plan: Plan, states: dict[str, str]) -> str:
         )
     if plan.gauges:
         text = _format_states(plan.gauges, states)
-        lines.append(f"{len(plan.gauges):,} networks to measure as files, float32 and int8: {text}")
+        lines.append(f"{len(plan.gauges):,} exported networks to measure, float32 and int8: {text}")
     return "\n".join(lines)
 
 
@@ -187,9 +187,8 @@ def _format_teaching(plan: Plan) -> list[str]:
             key for run in mixed_runs for key in recipe.enabled_mixes(run.spec.recipe)
         )
         lines.append(
-            f"teacher outputs of {len(mixed_runs):,} students: {live_macs:.2e} mult-adds "
-            "live in any case; "
-            f"no table has mixed images ({', '.join(ways)})"
+            f"teacher outputs of {len(mixed_runs):,} students: {live_macs:.2e} mult-adds, always "
+            f"live, since mixed images cannot be cached ({', '.join(ways)})"
         )
     if feature_runs:
         live_macs = sum(run.teacher_multiply_adds for run in feature_runs)
@@ -204,9 +203,8 @@ def _format_teaching(plan: Plan) -> list[str]:
             if active_term.needs != "logits"
         )
         lines.append(
-            f"teacher outputs of {len(feature_runs):,} students: {live_macs:.2e} mult-adds "
-            "live in any case; "
-            f"no table has what these compare: {', '.join(titles)}"
+            f"teacher outputs of {len(feature_runs):,} students: {live_macs:.2e} mult-adds, always "
+            f"live, since only logits are cached: {', '.join(titles)}"
         )
     return lines
 
@@ -238,13 +236,19 @@ def _format_output_choice(plan: Plan, students: list[Run]) -> list[str]:
     live_macs = sum(run.teacher_multiply_adds for run in students)
     if not views:
         return [
-            f"teacher outputs: {live_macs:.2e} mult-adds live (views without end make no table)"
+            (
+                f"teacher outputs: {live_macs:.2e} mult-adds live (infinitely many views cannot be "
+                "cached)"
+            )
         ]
     n_caches, cache_macs, cache_bytes = _count_cache_cost(plan, students, views)
     cached = [run for run in students if run.logit_caches]
     chosen = plan.study.teacher_outputs
     if chosen == "auto" and len(students) > len(cached) > 0:
-        chosen = f"auto: {len(cached):,} students take tables, {len(students) - len(cached):,} live"
+        chosen = (
+            f"auto: {len(cached):,} students use a cache, {len(students) - len(cached):,} live "
+            "teachers"
+        )
     elif chosen == "auto":
         chosen = f"auto: {'tables' if cached else 'live'}"
     peak_bytes = cache_bytes // n_caches

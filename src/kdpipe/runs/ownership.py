@@ -182,8 +182,8 @@ def require_results_folder(store: Store) -> None:
         and not any(_iter_kdpipe_folders(store))
     ):
         raise KdpipeError(
-            f"--results {store.root}: no results folder (no run, no data set and no archive of "
-            "kdpipe is in it): give the folder that has runs/ in it"
+            f"--results {store.root}: not a results folder (it has no run, data set or archive of "
+            "kdpipe): give the folder that contains runs/"
         )
 
 

@@ -137,97 +137,99 @@ class RecipeConfig(StrictModel):
     """The keys of every recipe."""
 
     epochs: int = Field(
-        ge=1, le=100_000, description="how often it sees all training images", examples=[40]
+        ge=1, le=100_000, description="number of passes over the training images", examples=[40]
     )
     lr: float = Field(
         gt=0,
         le=100,
-        description="the learning rate at the start; its peak, with a warm-up or one-cycle",
+        description="the initial learning rate; with a warm-up or one-cycle, the peak",
         examples=[0.1],
     )
-    batch_size: int = Field(128, ge=2, le=65_536, description="images of one step")
+    batch_size: int = Field(128, ge=2, le=65_536, description="images per step")
     annealing: ScheduleName = Field(
         DEFAULT_SCHEDULE,
-        description="how the rate falls: at drop_epochs, along a cosine to 0, or up and down",
+        description="learning-rate schedule: drops at drop_epochs, cosine to 0, or one-cycle",
     )
     drop_epochs: list[PositiveCount] = Field(
         default_factory=list[PositiveCount],
-        description="epochs after which the learning rate is multiplied",
+        description="epochs after which the learning rate drops (milestones)",
         examples=[[12, 24, 36]],
     )
-    drop_factor: float = Field(0.2, gt=0, lt=1, description="what it is multiplied by at a drop")
+    drop_factor: float = Field(0.2, gt=0, lt=1, description="factor of each drop (gamma)")
     warmup: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="share of the steps in which the rate rises; null: none, one-cycle 0.3",
+        description="fraction of the steps for warm-up; null: none, one-cycle 0.3",
         examples=[0.05],
     )
     optimiser: OptimizerName = Field(
         DEFAULT_OPTIMIZER,
-        description="what makes a step of a gradient: torch's SGD or AdamW; `optimizer` means the "
-        "same key",
+        description="torch's SGD or AdamW; `optimizer` is an alias of this key",
     )
     momentum: float = Field(
         0.9, ge=0, lt=1, description="the momentum of SGD; the first beta of AdamW"
     )
-    nesterov: bool = Field(False, description="whether SGD's momentum is Nesterov's")
+    nesterov: bool = Field(False, description="use Nesterov momentum in SGD")
     weight_decay: float = Field(
         5.0e-4, ge=0, le=1, description="the weight decay of SGD, or of AdamW (decoupled)"
     )
     weight_decay_on: Literal["all", "weights"] = Field(
-        "all", description="what decays: every parameter, or neither norms nor biases"
+        "all", description="parameters with weight decay: all, or all except norms and biases"
     )
     clip_norm: float | None = Field(
         None,
         gt=0,
-        description="the norm to which a longer gradient is scaled down; null: none is",
+        description="maximum norm for gradient clipping; null: no clipping",
         examples=[1.0],
     )
     ema: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="decay a step of an average of the weights, 0.99 over about 100 steps; what is "
-        "judged, kept and taught from is then the average, and an export ships it unless the "
-        "network itself is better on validation; tables or live; null: none",
+        description="decay per step of an exponential moving average of the weights; 0.99 averages "
+        "over about 100 steps. The average is evaluated, stored and used as teacher, and exported "
+        "unless the raw weights are better on validation; null: no averaging",
         examples=[0.99],
     )
     mixup: float | None = Field(
         None,
         gt=0,
         le=100,
-        description="alpha of mixup: images and labels of a batch are mixed in pairs, with a share "
-        "of Beta(alpha, alpha); the teacher sees them mixed, live; null: none",
+        description="alpha of mixup: images and labels of a batch are mixed in pairs, with weights "
+        "from Beta(alpha, alpha); the teacher gets the mixed images, which requires live teachers; "
+        "null: no mixup",
         examples=[0.2],
     )
     cutmix: float | None = Field(
         None,
         gt=0,
         le=100,
-        description="alpha of CutMix: the same with a rectangle of the other image; beside mixup "
-        "half of the batches each; live; null: none",
+        description="alpha of CutMix: the same with a rectangle of the other image; if combined "
+        "with mixup, each is applied to half of the batches; requires live teachers; null: no "
+        "CutMix",
         examples=[1.0],
     )
     label_smoothing: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of a label spread evenly over the classes",
+        description="fraction of the label that is spread uniformly over the classes",
         examples=[0.1],
     )
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        1, description="CPU threads of a run; part of its identity, since it changes the bytes"
+        1,
+        description="CPU threads of a run; part of its identity, since it changes the bytes",
     )
 
     autocast: Literal["bfloat16"] | None = Field(
         None,
-        description="bfloat16: a network in training is run in half precision; null: float32",
+        description="bfloat16: train in mixed precision; null: float32",
         examples=["bfloat16"],
     )
     compile: bool = Field(
         False,
-        description="torch.compile the network in training; wants a C++ compiler there",
+        description="use torch.compile for training; requires a C++ compiler",
         examples=[True],
     )
 
@@ -236,12 +238,13 @@ class RecipeConfig(StrictModel):
         """Raise ValueError for drops that cannot be made."""
         drops = self.drop_epochs
         if any(a >= b for a, b in itertools.pairwise(drops)):
-            raise ValueError(f"drop_epochs must rise, got {drops}")
+            raise ValueError(f"drop_epochs must increase, got {drops}")
         if drops and drops[-1] >= self.epochs:
             raise ValueError(f"the drop at {drops[-1]} is not before the last epoch, {self.epochs}")
         if drops and self.annealing != "steps":
             raise ValueError(
-                f"drop_epochs are of annealing: steps; with {self.annealing} write drop_epochs: []"
+                f"drop_epochs apply only to annealing: steps; with {self.annealing} write "
+                "drop_epochs: []"
             )
         return self
 
@@ -249,7 +252,7 @@ class RecipeConfig(StrictModel):
     def _check_nesterov(self):
         """Raise ValueError for Nesterov's momentum where there is none."""
         if self.nesterov and (self.optimiser != "sgd" or not self.momentum):
-            raise ValueError("nesterov is of optimiser: sgd with a momentum")
+            raise ValueError("nesterov requires optimiser: sgd with a momentum above 0")
         return self
 
 
@@ -312,7 +315,7 @@ class Recipe(_AllKeys):
         """Raise ValueError for keys that optimizer and schedule refuse, or do not have."""
         for key in self._unused_keys():
             if getattr(self, key) != type(self).model_fields[key].get_default():
-                raise ValueError(f"{key} is not of {' or '.join(self.infos)}: leave it out")
+                raise ValueError(f"{key} does not apply to {' or '.join(self.infos)}: remove it")
         for info in self.infos.values():
             if problem := info.check(self):
                 raise ValueError(problem)

@@ -1,1 +1,1 @@
-"""What Snakemake asks: the study of a start, what is to do in it, and what it waits for."""
+"""The workflow's Python side: loading the study, rule inputs and resources, progress."""

@@ -1,8 +1,8 @@
-"""Loading the study that a start of Snakemake is about, and what of it is to do.
+"""Loading the study of a Snakemake invocation, and finding what is to do.
 
-The Snakefile is read by the head process, which plans, checks and starts jobs, and again by each
-job. The head looks at the results folder and decides once for all jobs; a job needs only its own
-spec and finds everything to do.
+The Snakefile is parsed by the head process, which plans, checks and starts jobs, and again by each
+job. Only the head reads the results folder and decides what is to do; a job needs only its own spec
+and counts everything as to do.
 """
 
 import contextlib
@@ -38,12 +38,10 @@ from kdpipe.workflow.rule_context import (
     stale_marker,
 )
 
-# Keys that say how a study is run; `--config device=cuda` alone still means the default study.
+# Keys for how a study is run; with `--config device=cuda` alone the default study is still used.
 EXECUTION_KEYS = {"device", "runs_per_gpu", "kernels", "workers", "look"}
-KILLED_MESSAGE = "the start before this one was killed: its lock of this folder is taken away"
-QUEUED_MESSAGE = (
-    "; jobs that it sent to the queue are still there (squeue --me), and are waited for"
-)
+KILLED_MESSAGE = "the previous invocation was killed: its lock of this folder is removed"
+QUEUED_MESSAGE = "; its jobs are still in the queue (squeue --me), and are waited for"
 REPORT_FILES = ("index.html", "index.md", "results.csv", "claims.json")  # outputs of `render`
 
 
@@ -54,7 +52,7 @@ def load_rule_context(
     is_head: bool,
     options: SnakemakeOptions | None = None,
 ) -> RuleContext:
-    """Load the study of a start; print errors and end the process with exit code 2.
+    """Load the study of an invocation; print errors and exit with code 2.
 
     Parameters
     ----------
@@ -63,13 +61,13 @@ def load_rule_context(
     config_files : list of str or Path
         Files of --configfile.
     default_file : Path
-        Study file that is used where `config` has no study.
+        Study file that is used if `config` has no study.
     is_head : bool
         Whether this is the head process, not one of its jobs.
     options : SnakemakeOptions, optional
-        Options of the start.
+        Options of the invocation.
     """
-    if shutil.which("kdpipe") is None:  # Snakemake was started by its path, without an environment
+    if shutil.which("kdpipe") is None:  # Snakemake was called by its path
         os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     source = StudySource(config, config_files, Path(default_file))
     load_context = load_for_head if is_head else load_for_job
@@ -80,9 +78,9 @@ def load_rule_context(
 
 
 def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleContext:
-    """Load the study for the head process: plan it, see what is to do, and prepare the folders.
+    """Load the study for the head process: plan it, find what is to do, and prepare the folders.
 
-    Raises KdpipeError for all that would go wrong later: in Snakemake, or in every job.
+    Raises KdpipeError for errors that would otherwise occur later, in Snakemake or in every job.
     """
     preflight.check_workdir(source.default_file.parent)
     study, store = source.load_study(), Store()
@@ -138,10 +136,10 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
 
 
 def load_for_job(source: "StudySource", options: SnakemakeOptions) -> RuleContext:
-    """Load the study for a job, which finds everything to do and nothing stale.
+    """Load the study for a job, which counts everything as to do and nothing as stale.
 
-    Its plan is that of the whole study: the machine of a job may not see yet what a search was
-    decided by.
+    The plan is that of the whole study: a job's machine may not see yet the results on which a
+    search was decided.
     """
     study, store = source.load_study(), Store()
     decided_plan, _ = rounds.advance_search(study, store)
@@ -159,7 +157,7 @@ def load_for_job(source: "StudySource", options: SnakemakeOptions) -> RuleContex
 
 @dataclass(frozen=True)
 class StudySource:
-    """Where a start has its study from; see `load_rule_context`."""
+    """The source of the study; see `load_rule_context`."""
 
     config: dict
     config_files: list
@@ -179,14 +177,14 @@ class StudySource:
 
     @property
     def display_path(self) -> str:
-        """Return the study file as somebody would type it here."""
+        """Return the study file as a path for command lines in this folder."""
         path = Path(self.config_files[-1]) if self.config_files else self.default_file
         return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
     def load_study(self) -> Study:
         """Load and validate the study; raise KdpipeError for its errors."""
         for path in self.config_files:
-            load.read_yaml(path)  # stricter than Snakemake's own reading
+            load.read_yaml(path)  # stricter than Snakemake's loader
         if not self.is_default:
             folder = Path(self.config_files[-1]).parent if self.config_files else Path()
             return load.validate_study(dict(self.config), self.name, folder)
@@ -207,9 +205,9 @@ def _list_pending_kinds(
 
 
 def _find_stale_folders(plan: Plan, to_do: Collection[str], store: Store) -> dict[str, Path]:
-    """Return by name the folders of what is to do although it has a record.
+    """Return by name the folders of nodes that are to do although they have a record.
 
-    Snakemake takes an existing record for up to date where it does not remember how it was made.
+    Snakemake treats an existing record as up to date if it has no metadata of the job that made it.
     """
     folders = {
         name: store.root / node.kind / name
@@ -229,11 +227,11 @@ def _find_finished_device(plan: Plan, to_do: Collection[str], store: Store) -> s
 
 
 def _find_outdated_report_digest(plan: Plan, store: Store) -> str | None:
-    """Return the digest of what the report has to be rendered from again; None if it is up to date.
+    """Return the digest of the content of a report that must be rendered again, else None.
 
-    Snakemake may have been killed between the last run and the report, or the report may be that of
-    another study with the same name, or one of its files altered. Snakemake itself notices a file
-    that is missing.
+    Snakemake may have been killed between the last run and the report, the report may be that of
+    another study with the same name, or one of its files may be altered. Snakemake itself detects a
+    missing file.
     """
     folder = Path(report_dir(plan.study))
     if not all((folder / name).exists() for name in REPORT_FILES):
@@ -244,9 +242,9 @@ def _find_outdated_report_digest(plan: Plan, store: Store) -> str | None:
 
 
 def _clean_up(context: RuleContext) -> None:
-    """Remove what killed starts and jobs have left, and markers that have done their work."""
+    """Remove leftovers of killed invocations and jobs, and markers that are no longer needed."""
     plan, store = context.plan, context.store
-    with contextlib.suppress(OSError):  # somebody else's, which is no concern of this study
+    with contextlib.suppress(OSError):  # another user's, which this study does not need
         cache_logits.release_all_caches(store)
         for path in fingerprint.find_orphans_of_report(Path(context.report_dir)):
             path.unlink(missing_ok=True)
@@ -263,7 +261,8 @@ def _clean_up(context: RuleContext) -> None:
 
 
 def _tie_processes(options: SnakemakeOptions) -> None:
-    """End this process with the one that started it for a round of a search, and jobs with this."""
+    """End this process with the parent that started it for a search round, and jobs with this
+    one."""
     starter = os.environ.pop(parent_watchdog.HEAD_VARIABLE, None)
     parent_watchdog.watch_parents(parent_watchdog.open_parent_fd(starter))
     if not options.is_remote:

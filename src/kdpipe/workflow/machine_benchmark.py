@@ -1,7 +1,7 @@
-"""Benchmarking this machine for a study: a few steps of each of its networks, a minute at most.
+"""Benchmarking this machine for a study: a few steps of each network, in at most a minute.
 
-As many processes are timed side by side as jobs will run: cores share caches and memory, and one
-process alone is faster than it will be among others.
+As many processes are timed in parallel as jobs will run: cores share caches and memory, so that one
+process alone would be faster than the jobs.
 """
 
 import json
@@ -19,22 +19,22 @@ from kdpipe.plan.estimate import Speed
 from kdpipe.plan.nodes import Plan, Run
 from kdpipe.runs.execution_options import ExecutionOptions
 
-TOTAL_SECONDS = 45.0  # of timing, so that with the start of processes it is below a minute
-SECONDS_PER_MODEL = 6.0  # are enough for a network
-TIMEOUT_SECONDS = 58.0  # from the start of the processes, after which they are stopped
+TOTAL_SECONDS = 45.0  # of timing, so that the total with process startup is below a minute
+SECONDS_PER_MODEL = 6.0  # enough for one network
+TIMEOUT_SECONDS = 58.0  # from the start of the processes to when they are stopped
 
 
 def find_unmeasured(plan: Plan, names: Collection[str], device: str) -> list[Run]:
-    """Return one run for each speed that is not known yet, the cheapest first.
+    """Return one run for each speed that is not measured yet, the cheapest first.
 
-    A network that is trained for no epoch has a speed too, since it may teach.
+    A network that is not trained is measured too, since it may be a teacher.
 
     Parameters
     ----------
     plan : Plan
         The plan.
     names : collection of str
-        Names of the runs that matter.
+        Names of the relevant runs.
     device : {"cpu", "cuda"}
         Device of the runs.
     """
@@ -49,21 +49,21 @@ def find_unmeasured(plan: Plan, names: Collection[str], device: str) -> list[Run
 
 
 def format_announcement(runs: list[Run]) -> str:
-    """Return what is printed before the benchmark."""
+    """Return the message that is printed before the benchmark."""
     names = ", ".join(dict.fromkeys(run.network for run in runs))
     seconds = f"{_budget_seconds(runs):.0f} seconds, once"
-    return f"timing {names} on this machine, to say how long the study takes: {seconds}"
+    return f"benchmarking {names} on this machine, to estimate how long the study takes: {seconds}"
 
 
 def measure_missing(plan: Plan, names: Collection[str], device: str) -> None:
-    """Measure the speeds that are not known yet, after saying so.
+    """Measure the speeds that are not known yet, and print a message.
 
     Parameters
     ----------
     plan : Plan
         The plan.
     names : collection of str
-        Names of the runs that matter.
+        Names of the relevant runs.
     device : {"cpu", "cuda"}
         Device of the runs.
 
@@ -80,8 +80,8 @@ def measure_missing(plan: Plan, names: Collection[str], device: str) -> None:
 def measure_speeds(plan: Plan, runs: list[Run], device: str) -> None:
     """Measure the speeds of these runs and store them in the benchmark cache.
 
-    Speeds for which there was no time are scaled from the most expensive that was measured, with a
-    message.
+    Speeds for which there was no time are extrapolated from the most expensive network that was
+    measured, with a message.
 
     Parameters
     ----------
@@ -121,12 +121,14 @@ def measure_speeds(plan: Plan, runs: list[Run], device: str) -> None:
         for run, measurements in zip(runs, zip(*results, strict=False), strict=False)
     }
     if not speed_by_run:
-        raise KdpipeError("measuring this machine took more than a minute: there is no price yet")
+        raise KdpipeError(
+            "the benchmark of this machine took more than a minute: there is no time estimate yet"
+        )
     if untimed := runs[len(speed_by_run) :]:
         last = runs[len(speed_by_run) - 1]
         names = ", ".join(dict.fromkeys(run.network for run in untimed))
         print(
-            f"there was no time for {names}: reckoned from {last.network} by operations",
+            f"there was no time for {names}: extrapolated from {last.network} by multiply-adds",
             file=sys.stderr,
             flush=True,
         )
@@ -142,7 +144,7 @@ def measure_speeds(plan: Plan, runs: list[Run], device: str) -> None:
 
 
 def _scale_speed(speed: Speed, reference: Run, run: Run) -> Speed:
-    """Return the speed of a run by that of another, in proportion to their multiply-adds."""
+    """Return the speed of a run extrapolated from another, in proportion to their multiply-adds."""
     cost_ratio = run.cost.multiply_adds / reference.cost.multiply_adds
     batch_ratio = run.spec.recipe.batch_size / reference.spec.recipe.batch_size
     return replace(
@@ -158,7 +160,7 @@ def _budget_seconds(runs: list[Run]) -> float:
 def _run_benchmarks(
     requests: str, n_parallel: int, seconds: float, options: ExecutionOptions
 ) -> list[list[dict]]:
-    """Return the measurements of parallel processes, as far as each came before the timeout."""
+    """Return the measurements that each of the parallel processes finished before the timeout."""
     command = [sys.executable, "-P", "-m", "kdpipe", "measure", f"--seconds={seconds}"]
     command += [f"--since={time.time()}", *options.to_arguments()]
     with tempfile.TemporaryFile("w+") as request_file:
@@ -166,7 +168,7 @@ def _run_benchmarks(
         request_file.flush()
         processes = []
         for _ in range(n_parallel):
-            # Opened for each process: one file description would share its position.
+            # Opened for each process, since a shared file description has a shared position.
             with open(f"/proc/self/fd/{request_file.fileno()}") as stdin_file:
                 processes.append(
                     subprocess.Popen(
@@ -186,8 +188,8 @@ def _run_benchmarks(
     for _, errors, code in outputs:
         if code:
             last_lines = errors.strip().splitlines()[-1:] or [f"exit code {code}"]
-            raise KdpipeError(f"measuring this machine failed: {last_lines[0]}")
-    # A line for each network; the last line of a process that was stopped may be torn.
+            raise KdpipeError(f"the benchmark of this machine failed: {last_lines[0]}")
+    # A line for each network; the last line of a stopped process may be incomplete.
     complete_lines = [output.splitlines()[: output.count("\n")] for output, _, _ in outputs]
     return [[json.loads(line) for line in lines] for lines in complete_lines]
 

@@ -1,4 +1,4 @@
-"""What is checked before anything is started: the study, its files, the machine and the folders."""
+"""Checks before anything is started: of the study, its files, the machine and the folders."""
 
 import contextlib
 import fcntl
@@ -26,9 +26,9 @@ SNAKEMAKE_LOCKS = Path(".snakemake") / "locks"
 
 
 def run_preflight(path: Path | str) -> tuple[Plan, list[str]]:
-    """Check a study file with all that it names.
+    """Check a study file with all files and code that it refers to.
 
-    This imports torch where there is custom code or weights to try.
+    Torch is imported only for custom code or weights.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def run_preflight(path: Path | str) -> tuple[Plan, list[str]]:
     plan : Plan
         Its plan.
     notes : list of str
-        What networks take over from the weights that they start from.
+        How networks match the weights that they are initialized from.
 
     Raises
     ------
     KdpipeError
-        For all that would go wrong in its jobs.
+        For all errors that would otherwise occur in its jobs.
     """
     plan = planner.build_plan(load.load_study(path))
     search_space.check_search(plan)
@@ -58,10 +58,10 @@ def run_preflight(path: Path | str) -> tuple[Plan, list[str]]:
 
 
 def check_files(arguments: list[str]) -> None:
-    """Check the files that `--configfile` names, before Snakemake reads them.
+    """Check the files of `--configfile` before Snakemake reads them.
 
-    Snakemake would run a file that is a template, and fail with a traceback for one that is no
-    text. Errors are printed and end the process with exit code 2. profiles/default calls this.
+    Snakemake would execute a template, and fail with a traceback for a file that is not text.
+    Errors are printed, with exit code 2. profiles/default calls this.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ def check_files(arguments: list[str]) -> None:
     """
     parser = ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[])
-    parser.add_argument("--config", "-C", nargs="*")  # or it would be an abbreviation of the other
+    parser.add_argument("--config", "-C", nargs="*")  # else an abbreviation of the other
     try:
         for path in parser.parse_known_args(arguments)[0].configfile:
             load.read_yaml(path)
     except ArgumentError:
-        return  # Snakemake reports what is wrong with its arguments
+        return  # Snakemake reports errors in its arguments
     except KdpipeError as error:
         exit_with_error(error)
 
@@ -87,14 +87,14 @@ def exit_with_error(error: KdpipeError) -> NoReturn:
 
 
 def require_export_packages() -> None:
-    """Raise KdpipeError if a package is missing that exports networks, where a study needs it.
+    """Raise KdpipeError if the study exports networks and a package for this is missing.
 
-    The packages are looked for and not imported, which would take seconds.
+    The packages are located but not imported, which would take seconds.
     """
     missing = [name for name in EXPORT_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise KdpipeError(
-            f"export: true needs {join_names(missing)}, which are not installed here: pip install "
+            f"export: true requires {join_names(missing)}, not installed here: pip install "
             "'kdpipe[export]', in a clone pip install -c requirements.lock -e '.[export]'"
         )
 
@@ -106,7 +106,7 @@ def require_compiler(runs: Iterable[Run], device: str) -> None:
 
 
 def check_workdir(checkout: Path) -> None:
-    """Raise KdpipeError for folders in which Snakemake would fail, in some of them silently.
+    """Raise KdpipeError for folders in which Snakemake would fail, in some cases silently.
 
     Parameters
     ----------
@@ -115,15 +115,15 @@ def check_workdir(checkout: Path) -> None:
     """
     if set("{}") & set(str(checkout.absolute())):
         raise KdpipeError(
-            f"{checkout.absolute()}: Snakemake takes braces in the path of its Snakefile for "
-            "wildcards: move this checkout, or rename the folder"
+            f"{checkout.absolute()}: Snakemake would interpret braces in the path of its Snakefile "
+            "as wildcards: move this checkout, or rename the folder"
         )
     for name in (".snakemake", "logs", "reports", "results"):
         _require_writable(Path(name) if os.path.exists(name) else Path())
 
 
 def check_output_dirs(kinds: Iterable[str], store: Store, report: Path) -> None:
-    """Raise KdpipeError if a folder cannot be written to in which something will be made.
+    """Raise KdpipeError if an output folder is not writable.
 
     Parameters
     ----------
@@ -141,26 +141,26 @@ def check_output_dirs(kinds: Iterable[str], store: Store, report: Path) -> None:
 
 
 def _require_writable(folder: Path) -> None:
-    """Raise KdpipeError if a folder cannot be written to."""
+    """Raise KdpipeError if a folder is not writable."""
     if not os.access(folder, os.W_OK | os.X_OK):
         raise KdpipeError(
-            f"{folder.absolute()} cannot be written in: results, logs and reports lie in the "
-            "folder that snakemake is started in, or in that of --directory"
+            f"{folder.absolute()} is not writable: results, logs and reports are written to the "
+            "folder in which snakemake is started, or to that of --directory"
         )
 
 
 def acquire_lock() -> int | None:
-    """Hold a lock of the folder that a start works in until the process ends.
+    """Hold a lock of the working folder until the process ends.
 
-    Snakemake locks a folder by files, which stay when it is killed. Each start of a study also
-    holds a lock of the kernel, which does not: a start that gets it alone knows that no other one
-    works there, and removes the files that a killed one has left.
+    Snakemake locks a folder by files, which remain when it is killed. Each invocation also holds a
+    kernel lock, which does not: an invocation that acquires it exclusively is the only one in the
+    folder, and removes the lock files of a killed one.
 
     Returns
     -------
     int or None
-        Number of files of a killed Snakemake that were removed. None where another start works, or
-        where the file system has no locks: then Snakemake's own locks decide.
+        Number of files of a killed Snakemake that were removed. None if another invocation is
+        running, or if the file system has no locks: then Snakemake's own locks decide.
     """
     with contextlib.suppress(OSError):
         LOCK_FILE.parent.mkdir(exist_ok=True)
@@ -175,6 +175,6 @@ def acquire_lock() -> int | None:
         except BlockingIOError:
             return None
         finally:
-            # Shared: two studies that have no file in common may run side by side.
+            # Shared: two studies without common files may run at the same time.
             fcntl.flock(lock_fd, fcntl.LOCK_SH)
     return None

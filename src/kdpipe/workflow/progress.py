@@ -1,10 +1,9 @@
-"""What a start prints while it runs, and when it has ended.
+"""The messages of a Snakemake invocation while it runs, and its summary.
 
-On a terminal that is one live display, elsewhere a line for each job that made something. What goes
-wrong, and what Snakemake warns of, is one line each either way. Snakemake's own account is in its
-log file, and comes back with `--verbose`. The logger plugin makes the reporter and says which jobs
-begin and end, the head process which study it is (`attach_study`); the last lines are those of
-`status_text`.
+On a terminal this is a live display, otherwise one line per finished job. Errors and warnings of
+Snakemake are one line each in both cases. Snakemake's own output is in its log file, and is shown
+with `--verbose`. The logger plugin creates the reporter and passes on the start and end of jobs,
+the head process adds the study (`attach_study`); the summary comes from `status_text`.
 """
 
 import os
@@ -30,20 +29,19 @@ from kdpipe.workflow import status_text
 from kdpipe.workflow.rule_context import RuleContext
 from kdpipe.workflow.run_state import JobRow, RunState
 
-# The live display of a start on a terminal, by rich: a bar, the time left, and what runs
-# now.
+# The live display on a terminal, by rich: a progress bar, the time left and the running jobs.
 
-REFRESH_SECONDS = 1.0  # seconds between two readings of the results folder
+REFRESH_SECONDS = 1.0  # seconds between two scans of the results folder
 MAX_ROWS = 12  # of running jobs; the others are counted
 
 
 class LiveDisplay:
-    """Live display of a start; lines that are printed meanwhile scroll away above it.
+    """Live display of an invocation; lines that are printed meanwhile scroll above it.
 
     Parameters
     ----------
     run_state : RunState
-        The jobs of the start.
+        The jobs of the invocation.
     stream : file
         A terminal.
     """
@@ -57,7 +55,7 @@ class LiveDisplay:
             console=self.console,
             get_renderable=self.render,
             refresh_per_second=2,
-            transient=True,  # the summary takes its place
+            transient=True,  # replaced by the summary
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -67,7 +65,7 @@ class LiveDisplay:
         self.live.start()
 
     def stop(self) -> None:
-        """Take the display away."""
+        """Remove the display."""
         self._render_time = 0.0
         self.live.stop()
 
@@ -82,7 +80,7 @@ class LiveDisplay:
         return self._last_render
 
     def _render_now(self) -> RenderableType:
-        """Render what the results folder holds now."""
+        """Render the present state of the results folder."""
         run_state = self.run_state
         share = run_state.estimate_eta().share
         elapsed = estimate.format_seconds(time.monotonic() - run_state.start_time)
@@ -92,7 +90,7 @@ class LiveDisplay:
             ProgressBar(total=1.0, completed=share, width=40),
             f"{100 * share:.0f} %",
         )
-        times = f"{elapsed} gone, time left: {run_state.format_time_left()}"
+        times = f"{elapsed} elapsed, time left: {run_state.format_time_left()}"
         counts = Text(run_state.format_counts(), style="dim")
         rows = Table.grid(padding=(0, 2))
         jobs = run_state.list_jobs()
@@ -100,32 +98,32 @@ class LiveDisplay:
             rows.add_row("", job.activity, job.name, *_format_progress(job))
         lines: list[RenderableType] = [bar, times, counts, rows]
         if len(jobs) > MAX_ROWS:
-            lines.append(f"   and {len(jobs) - MAX_ROWS} more at work")
+            lines.append(f"   and {len(jobs) - MAX_ROWS} more running")
         if run_state.failed:
             lines.append(Text(f"{len(run_state.failed)} failed", style="red"))
         return Group(*lines)
 
 
 def _format_progress(job: JobRow) -> tuple[str, str]:
-    """Return the epoch and the validation error of a job, empty where it has none."""
+    """Return the epoch and the validation error of a job, empty if it has none."""
     if not job.epochs:
         return "", ""
     error = "" if job.progress.error is None else f"validation error {job.progress.error:.1f} %"
     return f"epoch {job.progress.epoch} of {job.epochs}", error
 
 
-KILLED_REASON = "it ended without a word, as a job does that the system kills for want of memory"
-# How the log of a job ends that was interrupted.
+KILLED_REASON = "it ended without a message, as a job does that the system kills when out of memory"
+# The end of the log of an interrupted job.
 INTERRUPTED_PREFIXES = ("interrupted: ", "kdpipe: interrupted; ")
 
 
 class ProgressReporter:
-    """Reporter of one start of Snakemake.
+    """Reporter of one Snakemake invocation.
 
     Parameters
     ----------
     stream : file, optional
-        Where it prints; standard error by default.
+        Output stream; standard error by default.
     """
 
     def __init__(self, stream: TextIO | None = None):
@@ -138,7 +136,7 @@ class ProgressReporter:
         self.cores = 1
         self.has_forkserver = forkserver.FORKSERVER_VARIABLE in os.environ
         self.start_time = status_text.read_start_time()
-        self.benchmark_seconds = time.monotonic() - self.start_time  # one core's, before any job
+        self.benchmark_seconds = time.monotonic() - self.start_time  # on one core, before any job
         self.is_stopped = False  # by Ctrl-C
         self.is_idle = False  # there was nothing to do
         self._printed_once: set[str] = set()
@@ -146,7 +144,7 @@ class ProgressReporter:
     # Events of Snakemake.
 
     def start(self) -> None:
-        """Show what is to do, before the first job is started."""
+        """Show what is to do before the first job starts."""
         if self.context is None:
             return
         plan, requested = self.context.plan, self.context.requested
@@ -167,7 +165,7 @@ class ProgressReporter:
         )
         if not requested:
             return
-        # A terminal that cannot go back to an earlier line gets lines.
+        # A terminal that cannot move the cursor gets plain lines.
         if self.stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):
             self.display = LiveDisplay(self.run_state, self.stream)
             self.display.start()
@@ -176,12 +174,12 @@ class ProgressReporter:
             self.print_line(f"study {plan.study.study}: {counts}; time left: {time_left}")
 
     def begin_job(self, name: str) -> None:
-        """Note that a job has begun."""
+        """Handle the start of a job."""
         if self.run_state:
             self.run_state.begin_job(name)
 
     def end_job(self, name: str) -> None:
-        """Note that a job has ended, and print what it made."""
+        """Handle the end of a job, and print its result."""
         line = self.run_state.end_job(name) if self.run_state else None
         if not self.run_state or not line:
             return
@@ -197,18 +195,19 @@ class ProgressReporter:
     def fail_job(
         self, rule: str, name: str, logs: Sequence[str], queue: str = "", is_submitted: bool = True
     ) -> None:
-        """Note that a job has failed, and print why.
+        """Handle the failure of a job, and print its reason.
 
         Parameters
         ----------
         rule, name : str
-            Rule of the job, and what it was to make.
+            Rule and target of the job.
         logs : sequence of str
             Its log files.
         queue : str
-            What the cluster's queue says of it.
+            Message of the cluster's queue.
         is_submitted : bool
-            Whether the queue accepted it; a job that it refused or ended cannot say why itself.
+            Whether the queue accepted it; a job that the queue rejected or ended cannot give the
+            reason itself.
         """
         logs = [log for log in logs if os.path.exists(log)]
         last_line = _read_last_line(logs[0]) if logs and is_submitted else None
@@ -216,7 +215,9 @@ class ProgressReporter:
             if self.run_state:
                 self.run_state.interrupt_job(name)
             if not self.is_stopped:
-                self.print_line(f"interrupted  {name}: its state is saved, it goes on from there")
+                self.print_line(
+                    f"interrupted  {name}: its state is saved, it will resume from there"
+                )
             return
         reason = self._read_failure_reason(rule, name) if is_submitted else None
         reason = reason or last_line or queue
@@ -229,23 +230,23 @@ class ProgressReporter:
         self.print_line(f"failed  {name}: {reason}{log}")
 
     def report_stop(self) -> None:
-        """Print that Ctrl-C ends the jobs."""
+        """Print that Ctrl-C stops the jobs."""
         self.is_stopped = True
         self._stop_display()
         is_remote = self.run_state is not None and self.run_state.is_remote
-        jobs = "its jobs are taken out of the queue" if is_remote else "its jobs end now"
-        self.print_once(f"stopping: {jobs}, and what they have done so far stays")
+        jobs = "its jobs are removed from the queue" if is_remote else "its jobs end now"
+        self.print_once(f"stopping: {jobs}, their progress is kept")
 
     def report_last_jobs(self) -> None:
-        """Print that no job is begun any more, after SIGTERM."""
-        self.print_once("stopping when the jobs that are at work have ended; Ctrl-C stops them too")
+        """Print that no further job is started after SIGTERM."""
+        self.print_once("stopping when the running jobs have ended; Ctrl-C stops them too")
 
     def report_lock(self) -> None:
-        """Print that another start works in this folder, and what to do."""
+        """Print that another invocation is running in this folder, and what to do."""
         self.print_line(
-            f"{Path.cwd()} is locked, since another start of this study works in it: wait for it, "
-            "or stop it. If you know that there is none, which a file system without locks cannot "
-            f"tell, type `{self.invocation.repeat_command('--unlock')}`, and then start again"
+            f"{Path.cwd()} is locked, since another invocation of this study is running in it: "
+            "wait for it, or stop it. If there is none, which cannot be detected on a file system "
+            f"without locks, run `{self.invocation.repeat_command('--unlock')}` and start again"
         )
 
     def close(self) -> None:
@@ -266,31 +267,31 @@ class ProgressReporter:
                 self.print_line(line)
         elif self.is_stopped:
             command = self.invocation.repeat_command()
-            self.print_line(f"stopped before anything was begun; `{command}` begins")
+            self.print_line(f"stopped before anything was started; `{command}` starts it")
 
     # Lines.
 
     def print_line(self, text: str) -> None:
-        """Print a line, above the live display where there is one."""
+        """Print a line, above the live display if there is one."""
         if self.display:
             self.display.print_line(escape(text))
         else:
             print(escape(text), file=self.stream, flush=True)
 
     def print_once(self, text: str) -> None:
-        """Print a line that may come again with every job."""
+        """Print a line that every job may repeat."""
         if text not in self._printed_once:
             self._printed_once.add(text)
             self.print_line(text)
 
     def _stop_display(self) -> None:
-        """Take the live display away."""
+        """Remove the live display."""
         if self.display:
             self.display.stop()
             self.display = None
 
     def _read_failure_reason(self, rule: str, name: str) -> str | None:
-        """Return what a job itself has noted of why it failed."""
+        """Return the reason that a job itself has logged for its failure."""
         if self.context is None:
             return None
         plan, store = self.context.plan, self.context.store
@@ -302,19 +303,19 @@ class ProgressReporter:
         return node and status.find_missing_reason(node, plan, store, {})[1]
 
 
-# Of this process: the logger plugin makes it before the Snakefile is read.
+# Of this process: created by the logger plugin before the Snakefile is parsed.
 current_reporter: ProgressReporter | None = None
 
 
 def attach_study(context: RuleContext, study_file: str) -> None:
-    """Tell the reporter of this process, if there is one, which study the start is of.
+    """Attach the study to the reporter of this process, if there is one.
 
     Parameters
     ----------
     context : RuleContext
         The study.
     study_file : str
-        Its file as somebody would type it.
+        Its file, as for command lines.
     """
     if current_reporter is not None:
         current_reporter.context, current_reporter.study_file = context, study_file
@@ -323,7 +324,7 @@ def attach_study(context: RuleContext, study_file: str) -> None:
 
 
 def render_partial_report(context: RuleContext) -> None:
-    """Render the report of a start in which something failed, from the records that there are."""
+    """Render the report of an invocation with failures, from the records that exist."""
     if current_reporter is not None and current_reporter.is_stopped:
         return
     states = status.get_plan_status(context.plan, context.store)
@@ -335,14 +336,15 @@ def render_partial_report(context: RuleContext) -> None:
         [sys.executable, "-m", "kdpipe", "report", "-"],
         input=context.study_json,
         text=True,
-        stdout=subprocess.DEVNULL,  # the summary says what is missing
+        stdout=subprocess.DEVNULL,  # the summary lists what is missing
     )
     if current_reporter is not None:
         current_reporter.end_job("render")
 
 
 def _on_sigint(number, frame) -> None:
-    """Note the stop at once: the jobs get the same signal, and have not failed by ending."""
+    """Register the stop at once: the jobs get the same signal, and have not failed when they
+    end."""
     if current_reporter is not None:
         current_reporter.is_stopped = True
     signal.default_int_handler(number, frame)

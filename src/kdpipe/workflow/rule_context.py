@@ -1,8 +1,8 @@
-"""What the rules of the Snakefile ask about a study: inputs, parameters and resources of each job.
+"""The study for the rules of the Snakefile: inputs, parameters and resources of each job.
 
-A finished run is not in Snakemake's DAG at all: no rule asks for it and no rule takes it as input,
-so neither file times nor a lost `.snakemake` folder can retrain anything. Only the head process
-knows what is finished; a job, which parses the Snakefile again, counts everything as to do, since
+A finished run is not in Snakemake's DAG at all: no rule requests it and no rule has it as input, so
+neither file times nor a lost `.snakemake` folder can retrain anything. Only the head process knows
+what is finished; a job, which parses the Snakefile again, counts everything as to do, since
 otherwise it could not find its own target.
 """
 
@@ -23,27 +23,27 @@ from kdpipe.runs.execution_options import ExecutionOptions
 from kdpipe.runs.run_folder import RECORD_FILE
 from kdpipe.runs.store import Store
 
-# Targets of the Snakefile short of the end, and the roles of the runs that each of them wants.
+# Partial targets of the Snakefile, and the roles of the runs that each of them requires.
 PARTIAL_TARGETS = {"teachers": ("teacher",), "students": ("student", "scratch", "scratch_long")}
 
 
 @dataclass(frozen=True)
 class SnakemakeOptions:
-    """Options of a start: what Snakemake's command line and its profiles say.
+    """Options of a Snakemake invocation, from its command line and profiles.
 
     Attributes
     ----------
     is_dry_run : bool
-        Whether nothing is to be run.
+        Whether this is a dry run.
     is_remote : bool
-        Whether jobs run on other machines, those of a cluster.
+        Whether jobs run on a cluster.
     longest_job : int or None
         Time limit of the cluster's jobs in minutes.
     gpu_gres : str
-        How the cluster wants GPUs to be requested (`gpu:a100:1`, `shard:1`); empty: by number.
+        How GPUs are requested on the cluster (`gpu:a100:1`, `shard:1`); empty: by number.
     targets : callable
-        Return the targets as they were typed, none for everything. Snakemake knows them only after
-        it has read the Snakefile.
+        Return the targets of the command line, none for everything. Snakemake knows them only after
+        it has parsed the Snakefile.
     """
 
     is_dry_run: bool = False
@@ -55,20 +55,20 @@ class SnakemakeOptions:
 
 @dataclass(frozen=True)
 class RuleContext:
-    """A study as its rules see it; most methods take the wildcards of a job, chiefly its `name`.
+    """A study for its rules; most methods take the wildcards of a job, usually its `name`.
 
     Attributes
     ----------
     study : Study
         The study.
     plan : Plan
-        Its plan; in a search the part of it that is decided.
+        Its plan; in a search the part that is decided.
     to_do : frozenset of str
         Names of the runs, ensembles, probes and export evaluations that lack a finished record.
     data_ready : frozenset of str
         Folders of the data sets that are prepared.
     stale : frozenset of str
-        Names of those to do that have a record which lacks something.
+        Names of those to do that have an incomplete record.
     device : {"cpu", "cuda"}
         Device of every run.
     store : Store
@@ -89,19 +89,20 @@ class RuleContext:
     report_digest: str | None = None
     options: SnakemakeOptions = field(default_factory=SnakemakeOptions)
 
-    # Targets: what is to be made.
+    # Targets.
 
     def records(self) -> list[str]:
         """Return the paths of all records that are still to do."""
         return [path for kind in self.plan.recorded_nodes for path in self._pending_records(kind)]
 
     def partial_target(self, target: str) -> list[str]:
-        """Return the records still to do of the runs that a partial target wants."""
+        """Return the records still to do of the runs that a partial target requires."""
         return self._pending_records("runs", self._runs_in_roles(PARTIAL_TARGETS[target]))
 
     @property
     def requested(self) -> frozenset[str]:
-        """Return what is to do for the typed targets: the runs of partial ones, else everything."""
+        """Return what is to do for the requested targets: the runs of partial ones, else
+        everything."""
         targets = set(self.options.targets())
         if not targets or targets - PARTIAL_TARGETS.keys():
             return self.to_do
@@ -121,7 +122,7 @@ class RuleContext:
 
     @property
     def report_markers(self) -> list[str]:
-        """Return a file that is missing where an existing report has to be rendered again."""
+        """Return a file that is missing if an existing report has to be rendered again."""
         if self.report_digest is None:
             return []
         return [f"logs/reports/{self.study.study}.{self.report_digest[:12]}"]
@@ -129,9 +130,9 @@ class RuleContext:
     # Inputs of a job.
 
     def inputs(self, wildcards: Any) -> list[str]:
-        """Return what a job waits for: its data set, its parents and logit caches still to do.
+        """Return a job's inputs: its data set, its parents and logit caches that are still to do.
 
-        An ensemble sees no image: the outputs of its members lie in their folders.
+        An ensemble needs no images: the outputs of its members are in their folders.
         """
         node = self._node(wildcards)
         data = [] if isinstance(node, Ensemble) else self._pending_data(node)
@@ -151,7 +152,7 @@ class RuleContext:
         return hashing.canonical_json(self._node(wildcards).spec)
 
     def job_options(self, wildcards: Any) -> list[str]:
-        """Return the command-line options of a job for what its spec does not say."""
+        """Return the command-line options of a job that are not part of its spec."""
         node = self._node(wildcards)
         models = (node, *node.parents) if isinstance(node, Run) else (node,)
         uses_user_code = any(
@@ -196,13 +197,13 @@ class RuleContext:
 
     @property
     def study_json(self) -> str:
-        """Return the study as the job that renders the report reads it on standard input."""
+        """Return the study as the report job reads it on standard input."""
         return self.study.model_dump_json(exclude_defaults=True)
 
     # Resources of a job.
 
     def threads(self, wildcards: Any) -> int:
-        """Return the number of threads of a job and of its processes that read images."""
+        """Return the number of threads of a job, including its data-loading workers."""
         node = self._node(wildcards)
         if isinstance(node, ExportEval) and self.options.is_remote:  # a large node may be shared
             return node.spec.threads + self._workers(self.plan.card)
@@ -226,14 +227,15 @@ class RuleContext:
     def probe_gpus(self) -> int:
         """Return the number of GPUs of a probe.
 
-        None of this machine's are counted: a probe waits for a lease and gives it back early. A
-        cluster gives a job its GPU to the end.
+        GPUs of this machine are not counted: a probe waits for a lease and releases it early. On a
+        cluster a job keeps its GPU to the end.
         """
         return self.gpus if self.options.is_remote else 0
 
     @property
     def gres(self) -> str:
-        """Return what a run requests of a cluster as its site names it: gpu:a100:1, shard:1."""
+        """Return a run's generic resources on a cluster, as its site names them: gpu:a100:1,
+        shard:1."""
         return self.options.gpu_gres if self.device == "cuda" and self.options.is_remote else ""
 
     @property
@@ -243,7 +245,7 @@ class RuleContext:
 
     @property
     def max_jobs(self) -> int | None:
-        """Return the number of jobs that GPUs allow at a time; None where no GPU is used here."""
+        """Return the number of jobs that GPUs allow at a time; None if no GPU is used here."""
         return self.gpu_slots if self.gpus and not self.options.is_remote else None
 
     def _node(self, wildcards: Any) -> Node:
@@ -256,18 +258,18 @@ class RuleContext:
     def _pending_records(self, kind: str, names: Iterable[str] | None = None) -> list[str]:
         """Return the records still to do of these names, or of a whole kind, and their markers.
 
-        The markers by themselves too: of a file that exists Snakemake makes no missing input.
+        The markers are targets too: Snakemake does not create missing inputs of an existing file.
         """
         names = self.plan.recorded_nodes[kind] if names is None else names
         folder, names = self.store.root / kind, [name for name in names if name in self.to_do]
         return [f"{folder}/{name}/{RECORD_FILE}" for name in names] + self._stale_markers(names)
 
     def _stale_markers(self, names: Iterable[str]) -> list[str]:
-        """Return the markers of those names whose records lack something."""
+        """Return the markers of those names whose records are incomplete."""
         return [stale_marker(name) for name in names if name in self.stale]
 
     def _pending_data(self, node: Node) -> list[str]:
-        """Return the markers of the data sets that a job sees and that are not prepared yet."""
+        """Return the markers of a job's data sets that are not prepared yet."""
         source = None
         if isinstance(node, LogitCache):
             source = node.spec.unlabelled_from
@@ -287,13 +289,13 @@ class RuleContext:
     def _resources(self, wildcards: Any) -> resources.JobResources:
         """Return the time and the memory that a job needs."""
         node = self._node(wildcards)
-        assert not isinstance(node, Ensemble)  # evaluated by the head's machine, on no cluster
+        assert not isinstance(node, Ensemble)  # evaluated on the head's machine, not on a cluster
         card = self._card(node)
         device = "cpu" if isinstance(node, ExportEval) else self.device
         return resources.estimate_resources(node, card, device, self._workers(card))
 
     def _card(self, node: Node) -> DatasetCard:
-        """Return the card of the data set that a job sees."""
+        """Return the card of a job's data set."""
         return node.card if isinstance(node, Probe) else self.plan.card
 
     def _workers(self, card: DatasetCard) -> int:
@@ -302,17 +304,17 @@ class RuleContext:
 
 
 def cache_marker(cache: str) -> str:
-    """Return the file that stands for a logit cache; see workflow/rules/logit_cache.smk."""
+    """Return the marker file of a logit cache; see workflow/rules/logit_cache.smk."""
     return f"logs/tables/{cache}.made"
 
 
 def prepared_marker(folder: str) -> str:
-    """Return the file that stands for a prepared data set; see workflow/rules/data.smk."""
+    """Return the marker file of a prepared data set; see workflow/rules/data.smk."""
     return f"logs/data/{folder}.prepared"
 
 
 def stale_marker(name: str) -> str:
-    """Return the file that is younger than a stale record; see workflow/rules/stale.smk."""
+    """Return the marker file that is newer than a stale record; see workflow/rules/stale.smk."""
     return f"logs/again/{name}"
 
 

@@ -19,12 +19,12 @@ from kdpipe.errors import KdpipeError
 from kdpipe.jobs import parent_watchdog
 
 BUNDLED_DIR = "carried"  # folder of the package that a wheel has in place of a clone
-# Environment of a head that `kdpipe run` has started: what was typed, and when (monotonic clock).
+# Environment of a head that `kdpipe run` has started: command line and time (monotonic clock).
 INVOCATION_ENV = "KDPIPE_TYPED"
 START_TIME_ENV = "KDPIPE_BEGAN"
-# Each of these says how much may run at a time, or names a profile that does.
+# Each of these limits how much runs at a time, or names a profile that does.
 PARALLELISM_OPTIONS = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
-# With these, networks are trained on other machines; with NO_RUN_OPTIONS, none is trained.
+# With these, networks are trained on other machines; with NO_RUN_OPTIONS, not at all.
 REMOTE_OPTIONS = ("--profile", "--executor", "-e")
 NO_RUN_OPTIONS = (
     *("-n", "--dry-run", "--dryrun", "--unlock", "--lint", "--touch", "--archive", "--report"),
@@ -35,18 +35,16 @@ NO_RUN_OPTIONS = (
 
 
 def find_workflow_dir() -> Path:
-    """Return the folder of the Snakefile; raise KdpipeError if the package came without one."""
+    """Return the folder of the Snakefile; raise KdpipeError if the package has none."""
     package = Path(kdpipe.__file__).absolute().parent
     for candidate in (package / BUNDLED_DIR, package.parents[1]):
         if (candidate / "Snakefile").is_file() and (candidate / "workflow").is_dir():
             return candidate
-    raise KdpipeError(
-        f"{package} came without its Snakefile: install kdpipe again, from a wheel or a clone"
-    )
+    raise KdpipeError(f"{package} has no Snakefile: reinstall kdpipe, from a wheel or a clone")
 
 
 def is_local(options: Sequence[str]) -> bool:
-    """Return whether the study is run, and on this machine, by these options."""
+    """Return whether these options run the study on this machine."""
     return not any(
         _is_option(option, other)
         for option in options
@@ -55,7 +53,7 @@ def is_local(options: Sequence[str]) -> bool:
 
 
 def is_one_shot(options: Sequence[str]) -> bool:
-    """Return whether these options ask for something else than to run the study."""
+    """Return whether these options do something else than run the study."""
     return any(_is_option(option, other) for option in options for other in NO_RUN_OPTIONS)
 
 
@@ -85,7 +83,7 @@ def run_rounds(command_line: list[str], read_search: Callable[[], SearchState | 
         with contextlib.suppress(ProcessLookupError):
             if heads and number == signal.SIGTERM:
                 heads[-1].send_signal(number)
-            elif heads:  # as a terminal does it
+            elif heads:  # as a terminal does
                 os.killpg(heads[-1].pid, number)
 
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
@@ -95,7 +93,7 @@ def run_rounds(command_line: list[str], read_search: Callable[[], SearchState | 
     while not signals:
         env = os.environ | {parent_watchdog.HEAD_VARIABLE: str(os.getpid())}
         heads.append(subprocess.Popen(command_line, env=env, process_group=0))
-        if signals:  # it came before the process could get it
+        if signals:  # received before the process could get it
             heads[-1].send_signal(signals[-1])
         code = heads[-1].wait()
         heads.clear()
@@ -110,7 +108,7 @@ def run_rounds(command_line: list[str], read_search: Callable[[], SearchState | 
 
 
 def _due_round(search_state: SearchState | None) -> int | None:
-    """Return the number of the round that is due."""
+    """Return the number of the next round."""
     return (
         search_state.current_round.number
         if search_state is not None and search_state.current_round is not None
@@ -131,8 +129,8 @@ def find_workdir(options: Sequence[str]) -> Path:
 def build_command(workflow_dir: Path, study: str | None, options: Sequence[str]) -> list[str]:
     """Return the command line of Snakemake.
 
-    All cores are used unless the options say how many. A profile of the workflow is found from any
-    folder, as `profiles/slurm`.
+    All cores are used unless an option limits them. Profiles of the workflow, such as
+    `profiles/slurm`, are found from any folder.
 
     Parameters
     ----------
@@ -141,7 +139,7 @@ def build_command(workflow_dir: Path, study: str | None, options: Sequence[str])
     study : str or None
         Study file; None for the study of that folder.
     options : sequence of str
-        Other arguments for Snakemake, as they were typed.
+        Other arguments for Snakemake.
 
     Raises
     ------
@@ -151,17 +149,17 @@ def build_command(workflow_dir: Path, study: str | None, options: Sequence[str])
     for reserved in ("--configfile", "--configfiles", "--snakefile", "-s"):
         if any(_is_option(option, reserved) for option in options):
             raise KdpipeError(
-                f"kdpipe run {reserved}: the study stands first, as in `kdpipe run mine.yaml`; the "
-                "Snakefile is kdpipe's own"
+                f"kdpipe run {reserved}: not allowed: give the study first, as in `kdpipe run "
+                "mine.yaml`; the Snakefile is that of kdpipe"
             )
     if any(_is_option(option, "--results") for option in options):
         raise KdpipeError(
-            "kdpipe run --results: results, logs and reports lie in the folder that it is typed "
-            "in, or in that of --directory"
+            "kdpipe run --results: not allowed: results, logs and reports are written to the "
+            "current folder, or to that of --directory"
         )
     _reject_studies(study, options)
     command_line = [sys.executable, "-P", "-m", "snakemake"]
-    # First, since it would take a target that follows for one more file.
+    # First, since it would take a following target for one more file.
     command_line += ["--configfile", study] if study is not None else []
     command_line += ["--snakefile", str(workflow_dir / "Snakefile")]
     if not any(_is_option(option, "--workflow-profile") for option in options):
@@ -172,27 +170,28 @@ def build_command(workflow_dir: Path, study: str | None, options: Sequence[str])
 
 
 def _reject_studies(study: str | None, options: Sequence[str]) -> None:
-    """Raise KdpipeError for a study among the options, which Snakemake would take for a target."""
+    """Raise KdpipeError for a study file among the options, which Snakemake would take for a
+    target."""
     for previous, word in zip(("", *options), options, strict=False):
         if previous.endswith("profile") or not word.endswith((".yaml", ".yml")):
             continue
         if Path(word).is_file():
             others = [option for option in options if option is not word]
             first = shlex.join(["kdpipe", "run", word, *others])
-            advice = f"the study stands first: `{first}`"
+            advice = f"give the study first: `{first}`"
             if study is not None:
-                advice = f"one study at a time, and {study} is the one: start the other by itself"
-            raise KdpipeError(f"kdpipe run: {word} stands among the options; {advice}")
+                advice = f"only one study can be run at a time ({study}): run the other separately"
+            raise KdpipeError(f"kdpipe run: {word} is among the options; {advice}")
 
 
 def _is_option(option: str, name: str) -> bool:
-    """Return whether an argument is this option, with its value joined to it or not."""
+    """Return whether an argument is this option, with its value attached or not."""
     short = len(name) == 2 and option.startswith(name) and not option.startswith("--")
     return option == name or option.startswith(f"{name}=") or short
 
 
 def _resolve_profile(option: str, workflow_dir: Path) -> str:
-    """Return an argument with the path of a profile of the workflow resolved."""
+    """Return an argument with the path of a workflow profile resolved."""
     head, equals, path = option.rpartition("=")
     if path.startswith("profiles/") and not Path(path).exists() and (workflow_dir / path).exists():
         return f"{head}{equals}{workflow_dir / path}"

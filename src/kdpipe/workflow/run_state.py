@@ -1,9 +1,9 @@
-"""The state of a start: which jobs are done, running or failed, and how long the rest will take.
+"""The state of an invocation: jobs done, running and failed, and the time left.
 
-Snakemake says which jobs begin and end; how far they have come is read in the results folder. A job
-runs while a process holds the lock of its folder, and its epoch is in the header of its saved
-state. So both are seen next to a running Snakemake, from another terminal, and where its jobs are
-on a cluster. The bar is over the estimated seconds of what is to do, not over the number of jobs.
+Snakemake reports the start and end of jobs; their progress is read from the results folder. A job
+is running while a process holds the lock of its folder, and its epoch is in the header of its saved
+state. Both are visible to a running Snakemake, from another terminal, and on a cluster. Progress is
+measured in estimated seconds, not in the number of jobs.
 """
 
 import statistics
@@ -20,11 +20,11 @@ from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import READ_ERRORS, read_header
 from kdpipe.runs.store import Store, is_running
 
-SLOW_SECONDS = 0.05  # an estimate that takes longer is not made anew for every line
+SLOW_SECONDS = 0.05  # an estimate that takes longer is not repeated for every line
 
 
 class RunProgress(NamedTuple):
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class RunProgress(NamedTuple):
 
 
 def read_progress(folder: Path) -> RunProgress:
-    """Return how far the run of a folder has come, by its saved state."""
+    """Return the progress of the run in a folder, from its saved state."""
     try:
         header = read_header(run_folder.state_path(folder))
         last = header["curve"][-1]["val"] if header["curve"] else None
@@ -49,7 +49,7 @@ def read_progress(folder: Path) -> RunProgress:
 
 
 def read_curve(folder: Path) -> list[dict]:
-    """Return the curve of an unfinished run as far as its state is saved: one line an epoch."""
+    """Return the curve of an unfinished run up to its saved state: one line per epoch."""
     try:
         return list(read_header(run_folder.state_path(folder))["curve"])
     except READ_ERRORS:  # there may be none yet
@@ -63,7 +63,7 @@ def get_job_folder(node: Node, store: Store) -> Path:
 
 
 def find_running_jobs(nodes: Iterable[Node], store: Store) -> list[Node]:
-    """Return those of the nodes whose jobs run now."""
+    """Return those nodes whose jobs are running."""
     return [node for node in nodes if is_running(get_job_folder(node, store))]
 
 
@@ -75,7 +75,7 @@ def is_active(plan: Plan, store: Store) -> bool:
     return any(is_running(get_job_folder(node, store)) for node in nodes)
 
 
-# What is to do in a results folder, and its estimated cost: `init`, `plan` and `status` show it.
+# Pending nodes and their estimated cost, shown by `init`, `plan` and `status`.
 
 
 class PricedPlan(NamedTuple):
@@ -90,7 +90,7 @@ class PricedPlan(NamedTuple):
     total : Estimate
         Estimate of all that is to do.
     plain_total : Estimate or None
-        The same by Snakemake alone, where `kdpipe run` would fork its jobs.
+        The same without the fork server of `kdpipe run`, if it would use one.
     """
 
     states: dict[str, str]
@@ -115,7 +115,7 @@ def price_plan(
     gpu_jobs : int, optional
         Jobs that the GPUs hold at a time; None without GPUs.
     n_running : int
-        Jobs that run already, which may be more than this machine has cores.
+        Jobs that are running already, which may be more than this machine has cores.
     """
     states = status.get_plan_status(plan, store)
     to_do = [name for name, node_state in states.items() if node_state == "to do"]
@@ -148,25 +148,25 @@ def _estimate_seconds_done(
 
 
 def _find_existing_caches(run: Run, store: Store) -> list[LogitCache]:
-    """Return the logit caches of a run that are made and not yet removed."""
+    """Return the logit caches of a run that exist and are not yet removed."""
     return [cache for cache in run.logit_caches if store.logit_cache(cache.name).exists()]
 
 
-# The jobs of one start.
+# The jobs of one invocation.
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """A running job as the live display shows it.
+    """A running job in the live display.
 
     Attributes
     ----------
     name : str
-        What it makes.
+        Its target.
     activity : str
-        What it does: training, making a table, scoring, ..., or starting.
+        Its activity: training, caching logits, scoring, ..., or starting.
     progress : RunProgress
-        How far a run has come.
+        The progress of a run.
     epochs : int
         Epochs of a run, else 0.
     """
@@ -179,7 +179,7 @@ class JobRow:
 
 @dataclass(frozen=True)
 class Eta:
-    """How much of the cost of a start is behind it, and an estimate of what is left."""
+    """The share of an invocation's cost that is done, and an estimate of the time left."""
 
     share: float
     left: Estimate
@@ -187,14 +187,14 @@ class Eta:
 
 @dataclass
 class RunState:
-    """The jobs of one start.
+    """The jobs of one invocation.
 
     Attributes
     ----------
     plan, store : Plan, Store
         The study and its results.
     to_do : frozenset of str
-        Names of what the start was asked to make.
+        Names of the requested nodes.
     initial_cost_model : CostModel
         Estimates as they were before any job ran.
     cores : int
@@ -202,13 +202,13 @@ class RunState:
     is_remote : bool
         Whether jobs run on other machines.
     deferred : frozenset of str
-        What is to do, and not by this start.
+        Nodes to do that are not part of this invocation.
     start_time : float
         When it started, by the monotonic clock; the other times too.
     running : dict of str to float
-        When each running job began, by name.
+        When each running job started, by name.
     ended : set of str
-        Names of jobs that have made something.
+        Names of jobs that succeeded.
     failed : dict of str to str
         Why jobs failed, by name.
     not_done : dict of str to str
@@ -238,7 +238,7 @@ class RunState:
     core_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        """Collect the nodes that are to be made, with the logit caches of their runs."""
+        """Collect the pending nodes, with the logit caches of their runs."""
         self.records = dict(self.initial_cost_model.records)
         pending = {
             name: node for name, node in self.plan.nodes_by_name.items() if name in self.to_do
@@ -261,7 +261,7 @@ class RunState:
         self.failed.pop(name, None)
 
     def end_job(self, name: str) -> str | None:
-        """Note that a job has ended; return a line on what it made of the plan, if anything."""
+        """Note that a job has ended; return a line on its result, if it is part of the plan."""
         node, record = self.nodes.get(name), None
         if node is not None and not isinstance(node, LogitCache):
             record = records.find_whole_record(get_job_folder(node, self.store), node.digest)
@@ -285,14 +285,14 @@ class RunState:
         self.failed[name] = reason
 
     def interrupt_job(self, name: str) -> None:
-        """Note that a job was interrupted: it goes on when it is started again."""
+        """Note that a job was interrupted: it resumes when it is started again."""
         self._remove_running(name)
 
     def _remove_running(self, name: str, record: dict | None = None) -> float | None:
-        """Return the seconds of a job that has ended; None if nobody saw it leave the queue."""
+        """Return the seconds of a job that has ended; None if its start is unknown."""
         now = time.monotonic()
         duration: float | None = now - self.running.pop(name, now)
-        if self.is_remote:  # its end is noticed late, and the time in the queue is not its own
+        if self.is_remote:  # its end is noticed late, and its time in the queue does not count
             times = [record["seconds"]["total"]] if record and "seconds" in record else []
             times += [now - self.working_since.pop(name)] if name in self.working_since else []
             duration = min(times, default=None)
@@ -305,13 +305,13 @@ class RunState:
 
     @property
     def slots(self) -> int:
-        """Return the cores; of other machines as many as the widest job has, for each job."""
+        """Return the cores; on other machines as many as the widest job has, for each job."""
         threads = (estimate.count_threads(node, self.plan) for node in self.nodes.values())
         return self.cores * max(threads, default=1) if self.is_remote else self.cores
 
     @property
     def cost_model(self) -> CostModel:
-        """Return the estimates with what has been learned since the start."""
+        """Return the estimates, updated with measurements of this invocation."""
         if self._cost_model is None:
             start = self.initial_cost_model.start
             if self.startup_seconds:
@@ -320,7 +320,7 @@ class RunState:
         return self._cost_model
 
     def estimate_eta(self) -> Eta:
-        """Estimate what is left; where that takes long, return an estimate of shortly before."""
+        """Estimate what is left; if that takes long, return a recent estimate."""
         now = time.monotonic()
         is_slow = self._eta_duration > SLOW_SECONDS
         is_recent = is_slow and now - self._eta_time < 10 * self._eta_duration
@@ -331,7 +331,7 @@ class RunState:
         return self._eta
 
     def compute_fraction_done(self) -> float:
-        """Return the share of the cost of all that was to do that is behind."""
+        """Return the share of the total cost that is done."""
         cost_model = self.cost_model
         total_seconds = sum(cost_model.estimate_seconds(node) for node in self.nodes.values())
         # A copy, since another thread adds to the jobs that have ended.
@@ -345,7 +345,7 @@ class RunState:
         return min(1.0, done_seconds / total_seconds) if total_seconds else 1.0
 
     def estimate_left(self) -> Estimate:
-        """Return an estimate of what is still to do."""
+        """Return an estimate of the remaining cost."""
         waiting = self.to_do - self.ended - self.failed.keys()
         cache_seconds = {
             cache.name: self.cost_model.estimate_seconds(cache)
@@ -355,7 +355,7 @@ class RunState:
         return self.cost_model.estimate_total(waiting, self.slots, seconds_done)
 
     def _list_made_caches(self) -> list[LogitCache]:
-        """Return the logit caches that are made, in this start or before it."""
+        """Return the logit caches that exist, from this invocation or an earlier one."""
         finished = self.ended | self.existing_caches
         return [
             node
@@ -364,7 +364,7 @@ class RunState:
         ]
 
     def _compute_seconds_done(self) -> dict[str, float]:
-        """Return the estimated seconds that each running job has behind it."""
+        """Return the estimated seconds that each running job has done."""
         seconds_done = {}
         for name, since in self.running.copy().items():
             if (node := self.nodes.get(name)) is None:
@@ -380,13 +380,13 @@ class RunState:
         return seconds_done
 
     def _is_working(self, node: Node) -> bool:
-        """Return whether a job works, which may be long after it was started or submitted."""
+        """Return whether a job is running, which may be long after it was submitted."""
         if is_running(get_job_folder(node, self.store)):
             self.working_since.setdefault(node.name, time.monotonic())
             return True
         return False
 
-    # What is shown.
+    # Display.
 
     def format_time_left(self) -> str:
         """Return the time left in words."""
@@ -402,10 +402,10 @@ class RunState:
         caches = {name for name, node in self.nodes.items() if isinstance(node, LogitCache)}
         names_by_kind = {
             "runs": self.plan.runs,
-            "teacher tables": caches,
+            "logit caches": caches,
             "ensembles": self.plan.ensembles,
             "probes": self.plan.probes,
-            "networks as files": self.plan.gauges,
+            "exported networks": self.plan.gauges,
         }
         parts = []
         for kind, names in names_by_kind.items():
@@ -420,12 +420,12 @@ class RunState:
 
     def _make_row(self, name: str, node: Node | None) -> JobRow:
         """Return the row of a running job."""
-        if node is None:  # not of the plan: the data set before it, the report after it
+        if node is None:  # not in the plan: the data set before it, the report after it
             activity = "rendering the report" if name == "render" else "preparing the data"
             return JobRow("" if name == "render" else name, activity, RunProgress(), 0)
         folder = get_job_folder(node, self.store)
         progress = read_progress(folder) if isinstance(node, Run) else RunProgress()
-        activities = {"Run": "training", "LogitCache": "making a table", "Ensemble": "scoring"}
+        activities = {"Run": "training", "LogitCache": "caching logits", "Ensemble": "scoring"}
         activity = activities.get(type(node).__name__, "probing")
         if not self._is_working(node):
             activity = "queued" if self.is_remote else "starting"
@@ -433,7 +433,7 @@ class RunState:
 
 
 def _describe_outcome(node: Node, record: dict | None) -> str:
-    """Return what came out, on validation images: only the report reads those of test."""
+    """Return the result on validation images; only the report reads that on test images."""
     if record is None:
         return "made" if isinstance(node, LogitCache) else "done"
     if record["status"] != "done":

@@ -1,4 +1,4 @@
-"""The state of a study in words: done, running, failed, to do, and how long it will take.
+"""Text on the state of a study: done, running, failed, to do, and the time left.
 
 It is read from the results folder alone, so it works next to a running Snakemake, and needs no
 torch.
@@ -68,27 +68,27 @@ def format_status(
         lines.append(f"no results yet at {store.root.absolute()}")
     if plan.ensembles:
         done = sum(states[name] != "to do" for name in plan.ensembles)
-        lines.append(f"{len(plan.ensembles):,} ensembles: {done:,} scored")
+        lines.append(f"{len(plan.ensembles):,} ensembles: {done:,} evaluated")
     if plan.probes:
         done = sum(states[name] != "to do" for name in plan.probes)
         lines.append(f"{len(plan.probes):,} probes on other data: {done:,} finished")
     if plan.gauges:
         done = sum(states[name] != "to do" for name in plan.gauges)
-        lines.append(f"{len(plan.gauges):,} networks to measure as files: {done:,} measured")
+        lines.append(f"{len(plan.gauges):,} exported networks: {done:,} measured")
     caches = {cache.name: cache for run in pending for cache in run.logit_caches}
     caches_in_progress = find_running_jobs(caches.values(), store)
     if caches:
         n_made = sum(store.logit_cache(name).exists() for name in caches)
         lines.append(
-            f"{len(caches):,} teacher tables for what is to do: {n_made:,} made, "
-            f"{len(caches_in_progress):,} being made"
+            f"{len(caches):,} logit caches for pending runs: {n_made:,} done, "
+            f"{len(caches_in_progress):,} in progress"
         )
     progress = {run.name: read_progress(store.run(run.name)) for run in pending}
     for run in running:
         epoch, error = progress[run.name]
         error_text = "" if error is None else f", validation error {error:.1f} %"
         lines.append(f"  running  {run.name}: epoch {epoch} of {run.epochs} done{error_text}")
-    lines += [f"  running  table {cache.name}" for cache in caches_in_progress]
+    lines += [f"  running  logit cache {cache.name}" for cache in caches_in_progress]
     for name in plan.runs:
         if states[name] in ("diverged", "skipped"):
             lines.append(f"  {states[name]}  {name}: {records[name]['reason']}")
@@ -111,7 +111,7 @@ def format_status(
     if stale:
         lines.append(
             f"{len(stale):,} outdated: kdpipe prune with --outdated and --yes removes them, the "
-            "next start makes them again"
+            "next kdpipe run computes them again"
         )
     lines += data_drift.find_changed_images(plan.study)
     if "to do" in states.values():
@@ -124,7 +124,7 @@ def format_status(
 def find_renamed_reports(plan: Plan, reports: Path) -> list[str]:
     """Return a line for each report of the same runs under another study's name.
 
-    A study that is renamed leaves such a report behind.
+    Renaming a study leaves such a report behind.
 
     Parameters
     ----------
@@ -145,21 +145,21 @@ def find_renamed_reports(plan: Plan, reports: Path) -> list[str]:
             continue
         if report_names == run_names:
             lines.append(
-                f"{path.parent} is a report of these runs under another name: if the study was "
+                f"{path.parent} is a report of the same runs under another name: if the study was "
                 "renamed, remove it"
             )
     return lines
 
 
 def format_incomplete(plan: Plan, store: Store, study: str) -> str:
-    """Return how many runs a report lacks, and which command says why; empty if it lacks none.
+    """Return how many runs a report lacks, and the command that shows why; empty if it lacks none.
 
     Parameters
     ----------
     plan, store : Plan, Store
         The study and its results.
     study : str
-        Its file, or `-` where it came by standard input.
+        Its file, or `-` for standard input.
     """
     states = status.get_plan_status(plan, store)
     pending = [name for name in plan.runs if states[name] == "to do"]
@@ -175,11 +175,11 @@ def format_incomplete(plan: Plan, store: Store, study: str) -> str:
     if not failed:
         return text
     file = "FILE" if study == "-" else shlex.quote(study)
-    return f"{text}, of which {failed:,} failed: kdpipe status {file} says why"
+    return f"{text}, of which {failed:,} failed: see kdpipe status {file}"
 
 
 def _failed_inputs(plan: Plan, store: Store, states: dict[str, str]) -> dict[str, str]:
-    """Return by name why data sets and logit caches failed that pending jobs wait for."""
+    """Return the reasons, by name, why inputs of pending jobs (data sets, logit caches) failed."""
     reasons: dict[str, str] = {}
     for name, node in plan.nodes_by_name.items():
         if states[name] == "to do":
@@ -187,19 +187,19 @@ def _failed_inputs(plan: Plan, store: Store, states: dict[str, str]) -> dict[str
     return reasons
 
 
-# The summary of a start: what came of it, where that is, and what to type next.
+# The summary of an invocation: its results, where they are, and the next command.
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """What was typed to start a study.
+    """The command line that started a study.
 
     Attributes
     ----------
     words : tuple of str
         The command line.
     folder : Path
-        Folder that it was typed in.
+        Working folder of the command.
     """
 
     words: tuple[str, ...]
@@ -207,7 +207,8 @@ class Invocation:
 
     @classmethod
     def from_process(cls) -> "Invocation":
-        """Return what started this process: `kdpipe run`, by the environment, or Snakemake."""
+        """Return the invocation of this process: `kdpipe run`, from the environment, or
+        Snakemake."""
         words = os.environ.get(run_snakemake.INVOCATION_ENV)
         if words is None:
             return cls(("snakemake", *sys.argv[1:]), Path.cwd())
@@ -227,11 +228,12 @@ class Invocation:
         return shlex.join(words[:-1] if words[-1] == "--" else words)
 
     def display_path(self, path: Path) -> Path:
-        """Return a path as seen from where this was typed, though Snakemake works elsewhere."""
+        """Return a path relative to the user's folder, though Snakemake may work elsewhere."""
         return path if Path.cwd() == self.folder else path.absolute()
 
     def study_command(self, word: str, study: str, *options: str) -> str:
-        """Return the command line of another verb for the same study, as `kdpipe status`."""
+        """Return the command line of another command for the same study, such as `kdpipe
+        status`."""
         results_option = (
             [] if Path.cwd() == self.folder else ["--results", str(Path("results").absolute())]
         )
@@ -245,7 +247,7 @@ def format_summary(
     invocation: Invocation,
     is_stopped: bool,
 ) -> list[str]:
-    """Return the lines that are printed at the end of a start.
+    """Return the summary that is printed at the end of an invocation.
 
     Parameters
     ----------
@@ -256,9 +258,9 @@ def format_summary(
     run_state : RunState or None
         The jobs; None if none ran.
     invocation : Invocation
-        What was typed.
+        The command line.
     is_stopped : bool
-        Whether it was stopped by Ctrl-C.
+        Whether it was stopped with Ctrl-C.
     """
     try:
         states = status.get_plan_status(context.plan, context.store)
@@ -273,13 +275,13 @@ def format_summary(
     heading += _format_counts(run_counts)
     if is_stopped and (has_pending or failed):
         command = invocation.repeat_command()
-        return [f"{heading}; it was stopped, `{command}` goes on where each run stood"]
+        return [f"{heading}; it was stopped, `{command}` resumes each run from its saved state"]
     if failed:
         return _failure_lines(heading, failed, context, study, invocation, has_pending)
     if has_pending:
-        return [f"{heading}; `{invocation.full_command()}` does the rest"]
+        return [f"{heading}; `{invocation.full_command()}` runs the rest"]
     if (next_round := _describe_next_round(context)) is not None:
-        return [heading, f"{next_round}: `{invocation.repeat_command()}` goes on"]
+        return [heading, f"{next_round}: `{invocation.repeat_command()}` continues"]
     page = Path(context.report_dir) / "index.html"
     return [
         heading,
@@ -288,7 +290,7 @@ def format_summary(
 
 
 def read_start_time() -> float:
-    """Return when this start was typed, by the monotonic clock, maybe before a benchmark."""
+    """Return the start time of the command by the monotonic clock, maybe before a benchmark."""
     now = time.monotonic()
     try:
         return min(now, float(os.environ.pop(run_snakemake.START_TIME_ENV, now)))
@@ -297,12 +299,12 @@ def read_start_time() -> float:
 
 
 def format_duration(core_seconds: float, seconds: float) -> str:
-    """Return the line on the wall time and the core-hours of a start."""
+    """Return the line on the wall time and the core-hours of an invocation."""
     return f"took {estimate.format_seconds(seconds)}, {core_seconds / 3600:.2f} core-hours"
 
 
 def _describe_next_round(context: RuleContext) -> str | None:
-    """Return the round of a search that is decided and not begun; None if there is none."""
+    """Return the round of a search that is decided and not started; None if there is none."""
     search_state = rounds.get_search_state(context.study, context.store)
     if search_state is None or search_state.current_round is None:
         return None
@@ -333,14 +335,14 @@ def _failure_lines(
     if not has_pending:  # so it is the report that could not be rendered
         report_command = invocation.study_command("report", study)
         return [
-            f"{heading}, its report failed: {shorten_line(reason)}",
+            f"{heading}, the report failed: {shorten_line(reason)}",
             f"`{report_command}` renders it again",
         ]
     status_command = invocation.study_command("status", study)
     return [
         f"{heading}, {len(failed):,} failed; the first, {first}: {shorten_line(reason)}",
-        f"`{status_command}` says why each has failed; when it is mended, "
-        f"`{invocation.repeat_command()}` goes on",
+        f"`{status_command}` shows the reasons; after fixing them, `{invocation.repeat_command()}` "
+        "continues",
     ]
 
 
@@ -358,8 +360,7 @@ def _recommendation_lines(
         reason = shorten_line(store.altered["runs"][altered_runs[0]])
         return [
             f"page: {page}",
-            f"{runs} files that are altered, and count no more; the first, {altered_runs[0]}: "
-            f"{reason}",
+            f"{runs} altered files and cannot be used; the first, {altered_runs[0]}: {reason}",
         ]
     try:
         export = invocation.study_command("export", study, "--best")

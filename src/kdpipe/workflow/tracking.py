@@ -1,9 +1,9 @@
-"""Mirroring a study into an experiment tracker (TensorBoard, MLflow), once or while it runs.
+"""Logging a study to an experiment tracker (TensorBoard, MLflow), once or while it runs.
 
-Jobs know nothing of it. Curves are read from the saved state of unfinished runs and the files of
-finished ones, so it works from any machine that sees the results folder. Of a record the main keys
-of its spec, seconds, and results on train and validation are mirrored; those on test are for the
-report. Each file of `trackers/` defines one tracker.
+Jobs are not involved. Curves are read from the saved state of unfinished runs and the files of
+finished ones, so it works from any machine with access to the results folder. From a record, the
+main keys of its spec, seconds, and results on train and validation are logged; test results are
+left to the report. Each file of `trackers/` defines one tracker.
 """
 
 import time
@@ -20,23 +20,23 @@ from kdpipe.runs.store import Store
 from kdpipe.workflow import run_state
 
 TRACKERS_PACKAGE = "kdpipe.workflow.trackers"
-POLL_SECONDS = 5.0  # seconds between two readings while a study is followed
-IDLE_POLLS = 12  # readings in a row without a running job, after which a study has ended
+POLL_SECONDS = 5.0  # polling interval in seconds
+IDLE_POLLS = 12  # consecutive polls without a running job, after which a study has ended
 
 
 class TrackerRun(Protocol):
     """A study in a tracker's own format.
 
-    It is read, not remembered, what is there already: so a call that was killed can be repeated,
+    What is already logged is read from the tracker's files, so that a killed call can be repeated
     and nothing is added twice.
     """
 
     def count_epochs(self, run: str) -> int:
-        """Return how many epochs of a run are there."""
+        """Return how many epochs of a run are logged."""
         ...
 
     def is_finished(self, run: str) -> bool:
-        """Return whether the record of a run is there."""
+        """Return whether the record of a run is logged."""
         ...
 
     def add_epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
@@ -44,7 +44,7 @@ class TrackerRun(Protocol):
         ...
 
     def add_record(self, run: str, facts: Mapping[str, str], values: Mapping[str, float]) -> None:
-        """Add what a run was and what came out, after its last epoch."""
+        """Log the parameters and results of a run, after its last epoch."""
         ...
 
     def close(self) -> None:
@@ -54,18 +54,18 @@ class TrackerRun(Protocol):
 
 @dataclass(frozen=True)
 class Tracker:
-    """A program that shows curves: `TRACKER` of a file in `trackers/`.
+    """An experiment tracker: `TRACKER` of a file in `trackers/`.
 
     Attributes
     ----------
     title : str
         Its name.
     package : str
-        Package that has to be installed, by `kdpipe[<name of the file>]`.
+        Required package, installed by `kdpipe[<name of the file>]`.
     show : str
         Command that shows the curves, with {folder}.
     open : callable
-        Import its library and open a folder for the study of that name.
+        Import its library and open a folder for a study by its name.
     """
 
     title: str
@@ -81,13 +81,13 @@ def open_tracker(name: str, folder: Path, study: str) -> tuple[Tracker, TrackerR
         return tracker, tracker.open(folder, study)
     except ModuleNotFoundError as error:
         raise KdpipeError(
-            f"kdpipe track --to {name} needs {tracker.package}, which is not installed "
+            f"kdpipe track --to {name} requires {tracker.package}, which is not installed "
             f"({error.name} is missing): pip install 'kdpipe[{name}]'"
         ) from None
 
 
 def sync_study(plan: Plan, store: Store, tracker_run: TrackerRun) -> tuple[int, int]:
-    """Add what is not there yet; return how many epochs and how many records were added."""
+    """Add what is not logged yet; return the numbers of added epochs and records."""
     records = store.load_records("runs")
     n_epochs = n_records = 0
     for run in plan.runs.values():
@@ -107,25 +107,25 @@ def sync_until_done(
     tracker_run: TrackerRun,
     report: Callable[[int, int], None],
 ) -> tuple[int, int]:
-    """Mirror a study until no run is to do, or no job has run for a minute.
+    """Log a study until no run is to do, or no job has been running for a minute.
 
     A Snakemake that holds the folder counts as a running job: on a cluster its jobs may wait.
 
     Parameters
     ----------
     make_plan : callable
-        Return the plan as far as it is decided; the rounds of a search extend it.
+        Return the plan as far as it is decided; search rounds extend it.
     store : Store
         The results.
     tracker_run : TrackerRun
-        Where they are mirrored.
+        The tracker.
     report : callable
         Called with the numbers of epochs and records that were added.
 
     Returns
     -------
     tuple of int
-        How many runs are left to do, and of how many.
+        The numbers of runs left to do, and of all runs.
     """
     plan, idle_polls = make_plan(), 0
     while True:
@@ -145,7 +145,7 @@ def sync_until_done(
 
 
 def _read_run_curve(run: Run, record: dict | None, store: Store) -> list[dict]:
-    """Return the curve of a run, one line an epoch, as far as it has come."""
+    """Return the curve of a run so far, one line per epoch."""
     if record is not None:
         return store.load_curve(run.name) or []
     return run_state.read_curve(store.run(run.name))
@@ -174,7 +174,7 @@ def _result_values(record: dict) -> dict[str, float]:
 
 
 def _run_facts(run: Run, record: dict) -> dict[str, str]:
-    """Return what a run was, as text."""
+    """Return the parameters of a run as text."""
     spec = run.spec
     teacher_names = [f"{member.network} after {member.epoch}" for member in run.spec.members]
     facts = {

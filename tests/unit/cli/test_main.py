@@ -41,7 +41,7 @@ def test_a_command_says_its_exit_code(failing, returned, code):
 def test_ctrl_c_is_one_line(failing, capsys):
     failing(KeyboardInterrupt())
     assert main(["do"]) == 130
-    assert capsys.readouterr().err == "kdpipe: interrupted; nothing is half-written\n"
+    assert capsys.readouterr().err == "kdpipe: interrupted; no file is left incomplete\n"
 
 
 def test_ctrl_c_while_modules_are_imported_is_one_line(monkeypatch, capsys):
@@ -53,7 +53,7 @@ def test_ctrl_c_while_modules_are_imported_is_one_line(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "kdpipe.cli.main")
     monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
     assert entry.main() == 130
-    assert capsys.readouterr().err == "kdpipe: interrupted; nothing was begun\n"
+    assert capsys.readouterr().err == "kdpipe: interrupted; nothing was started\n"
 
 
 def test_a_mistake_of_the_user_is_one_message(failing, capsys):

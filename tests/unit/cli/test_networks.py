@@ -44,7 +44,7 @@ def test_at_224_they_have_prices_and_those_without_a_linear_end_are_marked(monke
     lines = {
         line.split()[0]: line for line in get_message(capsys).splitlines() if "mult-adds  " in line
     }
-    assert "no linear end" in lines["squeezenet1_0"] and "resnet18" not in lines
+    assert "no linear classifier" in lines["squeezenet1_0"] and "resnet18" not in lines
     assert f"{registry.compute_cost('resnet18', (3, 224, 224), 10).multiply_adds:,}" in get_message(
         capsys
     )

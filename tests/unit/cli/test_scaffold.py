@@ -77,7 +77,7 @@ def test_nothing_is_written_over(photos, capsys):
     init(capsys, "my photos")
     text = Path("my-photos.yaml").read_text()
     card = cards.get_card_path(photos).read_bytes()
-    assert "nothing is written over" in init(capsys, "my photos", code=2)
+    assert "is not overwritten" in init(capsys, "my photos", code=2)
     assert "note: " in init(capsys, "my photos", "--study", "other.yaml")
     assert (
         Path("my-photos.yaml").read_text() == text
@@ -88,7 +88,7 @@ def test_nothing_is_written_over(photos, capsys):
 
 def test_a_folder_without_a_test_set_gets_one(photos, tmp_path, capsys):
     (photos / "train").rename(tmp_path / "digits")
-    assert "is a known data set, and" in init(capsys, "digits", code=2)
+    assert "is both a built-in data set and" in init(capsys, "digits", code=2)
     message = init(capsys, "./digits")
     assert "digits-own: 48 training and 12 test images" in message
     assert "note: 20% of each class are held out as the test set" in message
@@ -96,7 +96,9 @@ def test_a_folder_without_a_test_set_gets_one(photos, tmp_path, capsys):
 
 def test_val_is_asked_about(photos, capsys):
     (photos / "test").rename(photos / "val")
-    assert "Are choices made on val/" in init(capsys, "my photos", code=2)
+    assert "Is val/ for model selection or for the final results" in init(
+        capsys, "my photos", code=2
+    )
     assert "60 training and 15 test" in init(capsys, "my photos", "--val-is", "test")
 
 
@@ -177,7 +179,7 @@ def test_one_folder_too_many_is_said_with_the_one_to_name(inside, photos, capsys
     photos.parent.joinpath("flowers").mkdir()
     (photos / "train").rename(photos.parent / inside)
     message = init(capsys, "flowers", code=2)
-    assert f"name it instead: {inside}" in message
+    assert f"give it instead: {inside}" in message
     assert "48 training and 12 test images" in init(capsys, inside)
 
 
@@ -218,7 +220,10 @@ def test_an_npz_is_taken_as_it_is(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("what", "message"),
-    [("nowhere", "there is no folder or file nowhere (known"), ("imagenet", "begin with a copy")],
+    [
+        ("nowhere", "there is no folder or file nowhere (built-in"),
+        ("imagenet", "start from a copy"),
+    ],
 )
 def test_what_is_not_there_is_said(what, message, capsys):
     assert message in init(capsys, what, code=2)

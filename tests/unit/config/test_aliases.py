@@ -49,7 +49,7 @@ def test_both_spellings_are_one_mistake(content, location):
     content["recipe"] |= both if location == "recipe" else {}
     content["network_recipes"] = {"wrn10-0.5": {} if location == "recipe" else both}
     assert mistakes_of(content) == [
-        f"{location}.optimizer: the same key as optimiser: give one of the two"
+        f"{location}.optimizer: an alias of optimiser: give only one of the two"
     ]
     if location == "recipe":
         with pytest.raises(jsonschema.ValidationError):

@@ -12,7 +12,9 @@ from kdpipe.config.partial_config import PartialConfig
 from kdpipe.models.custom import card as network_card
 from kdpipe.models.custom.card import ModelInfo
 
-LAST = "of 101 in batches of 50 ({}) the last has 1: change recipe.batch_size or data.train_size"
+LAST = (
+    "the last of the batches of 50 of 101 ({}) has 1: change recipe.batch_size or data.train_size"
+)
 
 
 def study(**changes):
@@ -45,7 +47,7 @@ def test_two_left_over_are_enough_and_so_are_none(size):
 def test_a_network_of_another_batch_size_is_looked_at_by_it():
     content = study(data__train_size=100)
     content["network_recipes"]["wrn16-1"] = {"batch_size": 33}
-    assert_named(mistakes_of(content), "methods.kd.dist_weight: ", "batches of 33 (wrn16-1)")
+    assert_named(mistakes_of(content), "methods.kd.dist_weight: ", "of 33 of 100 (wrn16-1)")
 
 
 def test_a_step_that_learns_by_another_method_is_not():
@@ -82,8 +84,8 @@ def test_what_fitnet_has_learnt_normalises_over_a_batch(size, fits, tmp_path):
         load.validate_study(content, "f")
     else:
         (line,) = mistakes_of(content)
-        assert line.startswith("methods.kd.fitnet_weight: FitNet normalises over a batch what is 1")
-        assert "needs 2; " in line and "(own) the last has 1" in line
+        assert line.startswith("methods.kd.fitnet_weight: FitNet has batch normalization of 1")
+        assert "needs 2; " in line and "(own) has 1" in line
 
 
 def test_images_of_one_class_have_nothing_to_be_compared():
@@ -96,6 +98,9 @@ def test_images_of_one_class_have_nothing_to_be_compared():
     from kdpipe.config.rules.term_batch_size import RULE
 
     assert list(RULE.function(config)) == [
-        "methods.kd.dkd_weight: decoupled KD needs 2 classes, and the data has one",
-        "methods.eskd.standardise: standardising logits needs 2 classes, and the data has one",
+        "methods.kd.dkd_weight: decoupled KD needs at least 2 classes, and the data have one",
+        (
+            "methods.eskd.standardise: standardizing logits needs at least 2 classes, and the data "
+            "have one"
+        ),
     ]

@@ -16,22 +16,22 @@ TWICE = ["again -> better"]
         (
             "experiments.1.teachers",
             ["again"],
-            "these need each other in a circle: ",
+            "circular dependency: ",
             "again -> again",
         ),
         (
             "experiments.1.teachers",
             ["better"],
-            "these need each other in a circle: ",
+            "circular dependency: ",
             "again -> better",
         ),
         (
             "experiments.1.teachers",
             ["line"],
-            "these need each other in a circle: ",
+            "circular dependency: ",
             "again -> line",
         ),
-        ("ensembles.equal.operations_of", "equal", "these need each other in a circle: ", "equal"),
+        ("ensembles.equal.operations_of", "equal", "circular dependency: ", "equal"),
     ],
 )
 def test_each_mistake_is_named(path, value, begins, says):
@@ -51,4 +51,4 @@ def test_experiments_may_lean_on_one_another_but_not_without_end(content):
     plan = planner.build_plan(load.validate_study(content, "f"))
     assert len(plan.runs) == 51  # the scratch run and 50 generations
     content["experiments"] = chain_of_blocks(600)
-    assert mistakes_of(content) == ["b50 leans on others that lean on others, more than 50 deep"]
+    assert mistakes_of(content) == ["b50 is at the end of a chain of more than 50 dependencies"]

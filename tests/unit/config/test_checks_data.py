@@ -18,7 +18,7 @@ from kdpipe.plan import planner
         ("data.name", "digit", "data.name: ", "did you mean digits?"),
         ("data.train_size", 1048, "data: ", "exceed the 1,097 training images of digits"),
         ("data.validation", 1097, "data: ", "exceed the 1,097 training images"),
-        ("data.pad", 8, "data.pad: 8 ", "cannot be reflected in images of 8x8"),
+        ("data.pad", 8, "data.pad: ", "images of 8x8 are too small for reflection padding by 8"),
         ("reading", "worst", "reading: ", "last"),
     ],
 )
@@ -30,7 +30,7 @@ def test_the_best_epoch_on_validation_wants_images_to_be_best_on():
     study = {**tiny_study.STUDY, "reading": "best"}
     assert load.validate_study(study, "f").reading == "best"
     none = {**study, "data": {**tiny_study.STUDY["data"], "validation": 0}}
-    with pytest.raises(KdpipeError, match=r"reading: best .* data\.validation is 0: hold images"):
+    with pytest.raises(KdpipeError, match=r"reading: best .* data\.validation is 0: hold out"):
         load.validate_study(none, "f")
 
 
@@ -40,9 +40,7 @@ def test_validation_that_would_take_every_image_of_a_class_is_refused(tmp_path):
     (tmp_path / "mine.card.json").write_text(json.dumps(resealed(facts)))
     data = {"name": "mine", "path": str(tmp_path / "mine")}
     study = {**tiny_study.STUDY, "data": data | {"validation": 72}}
-    message = (
-        r"data.validation: 72 .* leave none of owl to train on, which has 8: at most 28, or write"
-    )
+    message = r"data.validation: 72 .* no training image of owl, which has 8: use at most 28, or"
     with pytest.raises(KdpipeError, match=message):
         load.validate_study(study, "f")
     for other in ({"validation": 28}, {"validation": 72, "draw": "share"}):

@@ -5,7 +5,7 @@ from helpers.rich_study import assert_named, said_of
 
 # Where one wrong value makes two lines: for each of two networks or teachers.
 TWICE = [
-    "its epochs are 1 to 10",
+    "epochs must be 1 to 10",
     "trains for 10 epochs",
     "A <= N <= 10",
     "0 < A",
@@ -13,7 +13,7 @@ TWICE = [
     "no such checkpoint",
     "needed for seed 5",
     "needed for seed 9",
-    "no stops but full",
+    "only the stop full",
 ]
 
 
@@ -24,25 +24,25 @@ TWICE = [
             "experiments.0.students",
             ["wrn10-1"] * 2,
             "experiments[0] (size).students: ",
-            "stands twice",
+            "is listed twice",
         ),
         (
             "experiments.0.teachers",
             ["self"] * 2,
             "experiments[0] (size).teachers: ",
-            "self stands twice",
+            "self is listed twice",
         ),
         (
             "experiments.0.methods",
             ["kd", "kd"],
             "experiments[0] (size).methods: ",
-            "kd stands twice",
+            "kd is listed twice",
         ),
         (
             "experiments.0.stops",
             ["full", "full"],
             "experiments[0] (size).stops: ",
-            "full stands twice",
+            "full is listed twice",
         ),
         (
             "experiments.2.methods",
@@ -54,7 +54,7 @@ TWICE = [
             "experiments.2.methods",
             [["kd"] * 3],
             "experiments[2] (steps).methods: ",
-            "names 3 methods",
+            "has 3 methods",
         ),
         (
             "experiments.1.methods",
@@ -118,7 +118,7 @@ TWICE = [
             "experiments.0.stops",
             ["schedule 0"],
             "experiments[0] (size).stops: ",
-            "its epochs are 1 to 10",
+            "epochs must be 1 to 10",
         ),
         ("experiments.0.stops", ["schedule 0/4"], "experiments[0] (size).stops: ", "0 < A"),
         ("experiments.0.stops", ["schedule 5/4"], "experiments[0] (size).stops: ", "A <= N"),
@@ -163,7 +163,7 @@ TWICE = [
             "experiments.3.stops",
             ["checkpoint 1"],
             "experiments[3] (better).stops: three ",
-            "no stops but full",
+            "only the stop full",
         ),
     ],
 )

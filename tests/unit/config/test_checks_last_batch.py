@@ -32,8 +32,10 @@ def study(tmp_path):
 
 def test_it_is_refused_with_the_sizes_that_fit(study):
     actual = mistakes_of(study(33, 16))
-    assert [line.split(" learns")[0].split()[-1] for line in actual] == ["wrn10-1", "wrn10-0.5"]
-    assert actual[0].startswith("recipe.batch_size: of 33 images in batches of 16 the last has 1, ")
+    assert [line.split(" needs")[0].split()[-1] for line in actual] == ["wrn10-1", "wrn10-0.5"]
+    assert actual[0].startswith(
+        "recipe.batch_size: the last of the batches of 16 of 33 images has 1, "
+    )
     below, above = map(int, re.findall(r"(\d+) or (\d+) fit", actual[0])[0])
     assert (below, above) == (15, 17)
     for size in (below, above):
@@ -48,7 +50,7 @@ def test_it_is_refused_with_the_sizes_that_fit(study):
 def test_the_recipe_of_a_network_is_its_own(study):
     content = study(33, 16, network_recipes={"wrn10-1": {"batch_size": 11}})
     (line,) = mistakes_of(content)
-    assert "wrn10-0.5 learns" in line
+    assert "wrn10-0.5 needs" in line
 
 
 def test_larger_images_have_more_than_one_value(study):
@@ -77,7 +79,7 @@ def test_few_images_and_one_class_are_noted(study, tmp_path):
         return "\n".join(load.collect_notes(load.validate_study(content, "f")))
 
     assert "classes" not in notes(study(32, 16))
-    assert "2 training images of 4 classes" in notes(study(2, 16))
+    assert "2 training images for 4 classes" in notes(study(2, 16))
     arrays = synthetic_data.arrays((1, 4, 4), 1, 24, 8)
     np.savez(tmp_path / "one.npz", **arrays)
     make_card(tmp_path / "one.npz", "one", None)

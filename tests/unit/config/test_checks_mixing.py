@@ -31,7 +31,7 @@ def test_a_term_that_looks_at_labels_is_refused(term, tmp_path, capsys):
         assert text == ""
     else:
         assert "experiments[0] (main).methods: this: " in text
-        assert "looks at the label of each image, and wrn10-0.5 learns from images mixed" in text
+        assert "uses the label of each image, and wrn10-0.5 is trained on images mixed" in text
         only = {"wrn10-0.5": {"mixup": None}}
         text = get_message(capsys, tmp_path, recipe={"mixup": 0.2}, network_recipes=only, **changes)
         assert text == ""
@@ -39,7 +39,10 @@ def test_a_term_that_looks_at_labels_is_refused(term, tmp_path, capsys):
 
 def test_tables_are_refused_and_auto_is_live_and_priced(tmp_path, capsys):
     text = get_message(capsys, tmp_path, recipe={"cutmix": 1.0}, teacher_outputs="table")
-    assert "teacher_outputs: table holds images as they are, and wrn10-0.5 learns from" in text
+    assert (
+        "teacher_outputs: table caches outputs for unmixed images, and wrn10-0.5 is trained on"
+        in text
+    )
     # Nine views, and twenty epochs: a table would pay.
     for recipe, outputs in (({"epochs": 20}, "float16"), ({"epochs": 20, "mixup": 0.2}, "live")):
         study = tiny_study.study(recipe=recipe, teacher_outputs="auto")
@@ -48,7 +51,7 @@ def test_tables_are_refused_and_auto_is_live_and_priced(tmp_path, capsys):
         assert student.spec.teacher.outputs == outputs
     text = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
     price = f"{student.teacher_multiply_adds:.2e}"
-    assert f"of 1 students: {price} mult-adds live in any case; no table has mixed" in text
+    assert f"of 1 students: {price} mult-adds, always live, since mixed" in text
 
 
 def test_alphas_are_above_zero(tmp_path, capsys):

@@ -15,9 +15,14 @@ from helpers.rich_study import assert_named, said_of
             "keep_checkpoints.wrn16-1",
             ["checkpoint 11"],
             "keep_checkpoints.wrn16-1: ",
-            "past the end",
+            "after the last epoch",
         ),
-        ("keep_checkpoints.wrn16-1", ["schedule 1/2"], "keep_checkpoints.wrn16-1: ", "of its own"),
+        (
+            "keep_checkpoints.wrn16-1",
+            ["schedule 1/2"],
+            "keep_checkpoints.wrn16-1: ",
+            "is a separate run",
+        ),
         (
             "network_recipes.wrn16-2",
             {"epochs": 6, "annealing": "cosine", "drop_epochs": []},

@@ -12,8 +12,8 @@ from kdpipe.config.partial_config import PartialConfig
 @pytest.mark.parametrize(
     ("path", "value", "begins", "says"),
     [
-        ("splits", [0, 2, 0], "splits: ", "0 stands twice"),
-        ("splits", [], "splits: ", "at least 1 entry is wanted"),
+        ("splits", [0, 2, 0], "splits: ", "0 is listed twice"),
+        ("splits", [], "splits: ", "expected at least 1 entry"),
         ("splits", ["a"], "splits[0]: ", "valid integer"),
         ("splits", [-1], "splits[0]: ", "greater than or equal to 0"),
         ("splts", [0, 1], "splts: ", "did you mean splits?"),
@@ -26,7 +26,7 @@ def test_each_mistake_is_named(path, value, begins, says):
 def test_splits_between_which_nothing_differs_are_refused():
     whole = {"train_size": None, "validation": 0}
     content = tiny_study.study(splits=[0, 1], data=whole)
-    assert_named(mistakes_of(content), "splits: [0, 1]: ", "nothing would differ between them")
+    assert_named(mistakes_of(content), "splits: [0, 1]: ", "they would not differ")
     for draws in ({"train_size": 64}, {"validation": 40}, {"label_noise": 0.1}):
         load.validate_study(tiny_study.study(splits=[0, 1], data=whole | draws), "f")
     load.validate_study(tiny_study.study(splits=[4], data=whole), "f")
@@ -38,7 +38,7 @@ def test_images_that_stream_have_one_split(tmp_path):
         "data": data | {"train_size": 1000, "validation": 40}
     }
     lines = [line for line in mistakes_of(content) if line.startswith("splits")]
-    assert_named(lines, "splits: [0, 1]: ", "of which there is one split only: leave splits out")
+    assert_named(lines, "splits: [0, 1]: ", "have a single split: remove splits")
 
 
 def test_a_study_is_counted_with_its_splits():

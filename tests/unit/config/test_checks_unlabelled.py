@@ -26,13 +26,16 @@ def test_it_is_no_mistake():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"train_size": 1057}, "data.unlabelled: rest: of the 1,097 training images of digits"),
-        ({"train_size": None}, "none is left over: give data.train_size less"),
+        (
+            {"train_size": 1057},
+            "data.unlabelled: rest: none of the 1,097 training images of digits",
+        ),
+        ({"train_size": None}, "is left over: reduce data.train_size"),
         ({"unlabelled": "all"}, "data.unlabelled: the images have no card yet at "),
         ({"unlabelled": ""}, "data.unlabelled: "),
         ({"unlabelled": None}, "methods.more.unlabelled: the data have no unlabelled images"),
-        ({"method": {"unlabelled": 994}}, "methods.more.unlabelled: 994 in each batch, and there"),
-        ({"method": {"unlabelled": 0}}, "data.unlabelled: rest: no method asks for them"),
+        ({"method": {"unlabelled": 994}}, "methods.more.unlabelled: 994 per batch, but there"),
+        ({"method": {"unlabelled": 0}}, "data.unlabelled: rest: no method uses them"),
         ({"method": {"unlabelled": -1}}, "methods.more.unlabelled: "),
         ({"method": {"unlabelled": 1.5}}, "methods.more.unlabelled: "),
         *[
@@ -45,7 +48,7 @@ def test_each_mistake_is_named(changes, says):
     (mistake,) = mistakes_of(content(**changes))
     assert says in mistake
     if "_weight" in says:
-        assert "looks at the label of each image, and unlabelled ones have none" in mistake
+        assert "uses the label of each image, and unlabelled images have none" in mistake
 
 
 def test_those_of_ones_own_are_enough_and_of_this_study(tmp_path):
@@ -53,13 +56,13 @@ def test_those_of_ones_own_are_enough_and_of_this_study(tmp_path):
     synthetic_data.unlabelled_card(path, 64)
     load.validate_study(content(unlabelled=str(path), train_size=None), "tiny")
     (mistake,) = mistakes_of(content({"unlabelled": 65}, unlabelled=str(path)))
-    assert mistake == "methods.more.unlabelled: 65 in each batch, and there are 64: at most 64"
+    assert mistake == "methods.more.unlabelled: 65 per batch, but there are only 64: use at most 64"
     (mistake,) = mistakes_of(content({"unlabelled": 0}, unlabelled=str(path)))
-    assert f"data.unlabelled: {path}: no method asks for them" in mistake
+    assert f"data.unlabelled: {path}: no method uses them" in mistake
     synthetic_data.unlabelled_card(path, 64, of="0" * 64)
     (mistake,) = mistakes_of(content(unlabelled=str(path)))
-    assert "was made for images of digits that are others now" in mistake
-    assert "type once: kdpipe data study.yaml" in mistake
+    assert "was created for other images of digits" in mistake
+    assert "run once: kdpipe data study.yaml" in mistake
 
 
 def test_a_path_is_seen_from_the_study_file(tmp_path):
@@ -76,6 +79,6 @@ def test_a_probe_has_no_use_for_them():
     assert_named(
         said_of("transfers.clothes.data.unlabelled", "rest"),
         "transfers.clothes: ",
-        "a probe learns from images with labels alone",
+        "a probe is fitted on labelled images only",
     )
     assert "unlabelled" not in rich()["data"]

@@ -54,34 +54,34 @@ def test_all_mistakes_of_a_file_come_in_one_answer():
     expected = {
         "study: 'a b': " + NAME,
         "sedes: [1]: unknown key; did you mean seeds?",
-        "seeds: 0 stands twice",
-        "seeds[2]: '1': this is text",
+        "seeds: 0 is listed twice",
+        "seeds[2]: '1': this is a string",
         "data.name: ",
         "data.pad: -1: input should be greater than or equal to 0",
-        "recipe.batch_size: '50': this is text",
-        "recipe.lr: '5e-4': this is text to YAML; write 5.0e-4",
+        "recipe.batch_size: '50': this is a string",
+        "recipe.lr: '5e-4': YAML reads this as a string; write 5.0e-4",
         "recipe.drops: [1]: unknown key; did you mean drop_",
         "network_recipes.wrn16: there is no network 'wrn16'",
         "network_recipes.wrn16.lr: -1: input should be greater than 0",
         "network_recipes.wrn16-2.epoch: 3: unknown key; did you mean epochs?",
         "network_recipes.wrn16-2.momentum: True: " + NUMBER,
-        "keep_checkpoints.wrn16-1: checkpoint 11 is past the end",
+        "keep_checkpoints.wrn16-1: checkpoint 11 is after the last epoch",
         "keep_checkpoints.wrn16-1[1]: 'later': " + STOP,
-        "methods.kd.alpha: alpha is refused",
+        "methods.kd.alpha: alpha is ambiguous",
         "methods.eskd.temperature: 0: input should be greater than 0",
-        "methods.eskd.stop_epoch: 10 is not before the end: wrn10-0.5 trains for 10",
+        "methods.eskd.stop_epoch: 10 is not before the last epoch: wrn10-0.5 trains for 10",
         "ensembles.three.networks: there is no network 'wrn10'",
         "ensembles.three.copies: 0: input should be greater than or equal to 1",
         "ensembles.line.block: there is no experiment agan; did you mean again?",
         "experiments[0] (again).teachers: there is no network 'siz'",
-        "experiments[0] (again).students[1]: 5: a text is wanted",
+        "experiments[0] (again).students[1]: 5: expected a string",
         "experiments[0] (again).methods: there is no method esk; did you mean eskd?",
-        "experiments[0] (again).stops: checkpoint 11 is past the end",
+        "experiments[0] (again).stops: checkpoint 11 is after the last epoch",
         "experiments[0] (again).stops[1]: 'half': " + STOP,
         "experiments[0] (again).generations: 0: input should be greater than or equal to 1",
         "experiments[0] (again).sends: [1]: unknown key; did you mean seeds?",
-        "experiments[1].name: the name again is taken by experiments[0].name",
-        "experiments[1] (again).teachers: this key is missing",
+        "experiments[1].name: the name again is already used by experiments[0].name",
+        "experiments[1] (again).teachers: missing required key",
         "tables: there is no table 'ekd'; did you mean eskd?",
         "tables.eskd: there is no experiment or ensemble agian; did you mean again?",
     }
@@ -116,7 +116,7 @@ def test_thousands_of_mistakes_are_not_all_listed_and_take_no_time(content):
     with pytest.raises(StudyError) as error:
         load.validate_study(content, "f")
     head, *lines = str(error.value).split("\n")
-    assert head == "f: very many mistakes, of which 100 are listed" and len(lines) == 100
+    assert head == "f: too many errors; the first 100 are listed" and len(lines) == 100
     assert time.process_time() - started < 2
 
 
@@ -248,5 +248,5 @@ def test_the_command_passes_the_studies_that_ship(tmp_path):
     for path in [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]:
         process, _ = check(path, tmp_path)
         assert (process.returncode, process.stderr) == (0, ""), process.stderr
-        assert "no mistakes" in process.stdout
+        assert "no errors" in process.stdout
     assert list(tmp_path.iterdir()) == []

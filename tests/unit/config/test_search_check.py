@@ -43,7 +43,7 @@ def test_a_sound_one_is_taken():
 
 def test_an_unknown_block_is_named_with_the_nearest():
     assert "no experiment gird" in get_message(lambda c: c["search"].update(blocks=["gird"]))
-    assert "stands twice" in get_message(lambda c: c["search"].update(blocks=["grid", "grid"]))
+    assert "is listed twice" in get_message(lambda c: c["search"].update(blocks=["grid", "grid"]))
 
 
 def test_there_have_to_be_seeds_to_choose_by():
@@ -55,15 +55,18 @@ def test_there_have_to_be_seeds_to_choose_by():
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda c: c["experiments"][0].update(seeds=[0, 1]), "seeds of its own"),
-        (lambda c: c["experiments"][1].update(teachers=["grid"], methods=["kd"]), "teaches in"),
+        (lambda c: c["experiments"][0].update(seeds=[0, 1]), "its own seeds"),
+        (
+            lambda c: c["experiments"][1].update(teachers=["grid"], methods=["kd"]),
+            "is a teacher in",
+        ),
         (lambda c: c.update(tables={"eskd": ["grid"]}), "tables.eskd: grid is searched"),
         (lambda c: c.update(claims={"C6": ["other", "grid"]}), "claims.C6: grid is searched"),
-        (lambda c: c.update(looks=[3, 5]), "leave one out"),
-        (lambda c: c["search"].update(latency=2), "set `export: true` beside it"),
+        (lambda c: c.update(looks=[3, 5]), "remove one of the two"),
+        (lambda c: c["search"].update(latency=2), "also set `export: true`"),
         (lambda c: c["search"].update(latency=0), "search.latency"),
         (lambda c: c["search"].update(hours=0), "search.hours"),
-        (lambda c: c.update(splits=[0, 1]), "there are 2: leave one"),
+        (lambda c: c.update(splits=[0, 1]), "there are 2: keep one"),
         (lambda c: c["data"].update(validation=0), "hold some out (data.validation)"),
         (lambda c: c.update(ensembles={"team": {"block": "grid"}}), "averaged by the ensemble"),
     ],

@@ -175,5 +175,5 @@ def test_rand_has_its_numbers_and_trivial_has_none():
     rand = augment.Augment.model_validate({"policy": "rand", "magnitude": None})
     assert (rand.operations, rand.magnitude) == (2, 9)
     assert augment.Augment.model_validate(rand.model_dump()) == rand
-    with pytest.raises(ValidationError, match="are of policy: rand"):
+    with pytest.raises(ValidationError, match="apply only to policy: rand"):
         augment.Augment.model_validate({"policy": "trivial", "magnitude": 3})

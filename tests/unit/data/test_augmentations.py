@@ -122,9 +122,9 @@ def test_of_a_stream_a_view_is_drawn_from_torchs_generator_alone(name):
 
 
 def test_images_that_cannot_have_it_refuse_it():
-    with pytest.raises(DataError, match=r"data\.crop: is not for images that are one array"):
+    with pytest.raises(DataError, match=r"data\.crop: not supported for images that are one array"):
         ImageBatches(IMAGES, Views.from_spec(KEYS["random_crop"]), [0.5] * 3, [0.5] * 3)
-    with pytest.raises(DataError, match=r"data\.pad: is not for images that stream"):
+    with pytest.raises(DataError, match=r"data\.pad: not supported for images that stream"):
         Views.from_spec(KEYS["pad"]).check_supported("transform_pil")
 
 
@@ -242,7 +242,10 @@ def test_one_file_more_is_planned_tabulated_and_trained_with(dropped_in):
 
 
 def test_one_file_more_is_refused_where_images_are_seen_as_they_are(dropped_in):
-    assert "data.upside_down: a probe sees images and labels as they are" in dropped_in["probed"]
+    assert (
+        "data.upside_down: not allowed: a probe uses unmodified images and labels"
+        in dropped_in["probed"]
+    )
 
 
 def test_in_front_of_the_number_it_changes_no_view_that_was_there(dropped_in):

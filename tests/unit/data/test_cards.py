@@ -66,7 +66,7 @@ def test_every_field_of_a_card_that_is_changed_is_refused(mine):
         if other == facts:
             assert list(planned(folder, **keys).runs) == text
             continue
-        with pytest.raises(KdpipeError, match=r"is no card|is the card of|has no seal"):
+        with pytest.raises(KdpipeError, match=r"not a card|is the card of|has no checksum"):
             planned(folder, **keys)
 
 
@@ -79,7 +79,7 @@ def test_a_card_without_a_seal_is_to_be_made_again_and_is_then_the_same(mine):
     text = list(planned(folder, **keys).runs)
     store = cards.get_card_path(folder)
     store.write_text(json.dumps({key: facts[key] for key in facts if key != "seal"}))
-    with pytest.raises(KdpipeError, match="has no seal") as error:
+    with pytest.raises(KdpipeError, match="has no checksum") as error:
         planned(folder, **keys)
     typed = shlex.split(str(error.value).partition("type once: ")[2])
     assert typed[0] == "kdpipe" and main(typed[1:]) == 0
@@ -104,7 +104,7 @@ def test_a_card_that_was_sealed_again_is_compared_with_the_arrays(mine, tmp_path
             continue
         if field in COUNTS and {**other, "seal": 0} != {**facts, "seal": 0}:
             passed[field] += 1
-            with pytest.raises(DataError, match=r"its card says|not those of its card"):
+            with pytest.raises(DataError, match=r"its card has|not match its card"):
                 prepare_dataset("mine", Store(tmp_path / "other"), str(folder))
         try:  # what was prepared before
             split = splits.load_split(run.spec.data, store)
@@ -142,7 +142,7 @@ def test_files_that_were_invented_do_not_skip_the_comparison(mine, tmp_path):
     folder, facts, _ = mine
     facts = resealed(facts | {"files": {"a.tar": "0" * 32}, "sha256": "ab" * 32})
     cards.get_card_path(folder).write_text(json.dumps(facts))
-    with pytest.raises(DataError, match=r"files: .* belong to known data sets"):
+    with pytest.raises(DataError, match=r"files: .* are only allowed for built-in data sets"):
         prepare_dataset("mine", Store(tmp_path / "results"), str(folder))
 
 
@@ -158,6 +158,6 @@ def test_a_card_is_not_bound_to_how_its_file_is_laid_out(mine):
 def test_what_is_no_card_is_said_in_one_message(text, mine):
     folder, _, keys = mine
     cards.get_card_path(folder).write_text(text)
-    with pytest.raises(KdpipeError, match="is missing or is no card") as error:
+    with pytest.raises(KdpipeError, match="is missing or not a card") as error:
         planned(folder, **keys)
     assert len(str(error.value)) < 600

@@ -215,7 +215,7 @@ def test_pictures_that_differ_below_8_bits_are_not_called_one_twice(tmp_path):
         folder.mkdir(parents=True)
         deep = (pixels + RNG.randint(0, 200, (8, 8))).astype(np.uint16)
         Image.fromarray(deep).save(folder / f"{index}.png")
-    with pytest.raises(DataError, match="16 bits, of which the upper 8 are kept, and differ below"):
+    with pytest.raises(DataError, match="16 bits, of which the upper 8 are kept, and differ only"):
         make_card(tmp_path / "mine", None, None)
     with Image.open(tmp_path / "mine/train/a/0.png") as image:  # the same, in another file
         image.save(tmp_path / "mine/test/a/1.png", compress_level=1)
@@ -298,7 +298,9 @@ def test_a_picture_that_turns_out_sideways_is_named(tmp_path):
     at = content.index(b"eXIf") - 4
     end = at + 12 + int.from_bytes(content[at : at + 4], "big")
     file.write_bytes(content[:at] + content[end:-12] + content[at:end] + content[-12:])
-    with pytest.raises(DataError, match=rf"{file.name} is 8 x 12 once it is upright"):
+    with pytest.raises(
+        DataError, match=rf"{file.name} is 8 x 12 after its EXIF orientation is applied"
+    ):
         make_card(folder, None, None)
     shutil.copy(tmp_path / "turned.png", file)
     with pytest.raises(DataError, match=r"images of 2 sizes"):

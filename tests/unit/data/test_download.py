@@ -144,7 +144,7 @@ def test_a_changed_file_is_named(name, tmp_path):
     _, files, card = make(name)
     victim = sorted(files)[-1]
     files[victim] = files[victim][:-9] + b"x" + files[victim][-8:]
-    with pytest.raises(DataError, match=f"{victim} is damaged or another file"):
+    with pytest.raises(DataError, match=f"{victim} is damaged or a different file"):
         download.read_published(card, synthetic_data.write(tmp_path, files), tmp_path)
 
 
@@ -152,13 +152,13 @@ def test_a_missing_file_and_a_missing_folder_are_named(tmp_path):
     _, files, card = make("cifar10")
     del files["data_batch_4"]
     synthetic_data.write(tmp_path / "x", files)
-    with pytest.raises(DataError, match=r"data_batch_4 is neither in .*x nor in an archive there"):
+    with pytest.raises(DataError, match=r"data_batch_4 is not in .*x or in an archive there"):
         download.read_published(card, tmp_path / "x", tmp_path)
     with pytest.raises(DataError, match=r"there is no .*nowhere"):
         download.read_published(card, tmp_path / "nowhere", tmp_path)
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / "cifar-10-python.tar.gz").write_bytes(b"\x1f\x8bno archive")
-    with pytest.raises(DataError, match=r"tar.gz is damaged or no archive"):
+    with pytest.raises(DataError, match=r"tar.gz is damaged or not an archive"):
         download.read_published(card, tmp_path / "y", tmp_path)
 
 
@@ -218,7 +218,7 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr("torchvision.datasets.utils.download_url", fetch)
-    with pytest.raises(DataError, match=r"cannot be downloaded .*no route.* as data.path"):
+    with pytest.raises(DataError, match=r"cannot be downloaded .*no route.* set data.path"):
         download.read_published(cards.load_known_card("mnist"), None, tmp_path)
 
 
@@ -286,5 +286,5 @@ def test_a_run_learns_from_it(name, tmp_path, monkeypatch):
     content = bytearray(victim.read_bytes())
     content[-1] ^= 1
     victim.write_bytes(content)
-    with pytest.raises(DataError, match=r"test_images.npy is not what its card says"):
+    with pytest.raises(DataError, match=r"test_images.npy is not as in its card"):
         splits.load_split(run.spec.data, store)

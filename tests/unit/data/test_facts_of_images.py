@@ -43,7 +43,7 @@ def test_those_of_a_card_are_compared_with_the_images(errors, folder, tmp_path):
     card = json.loads(path.read_text())
     path.write_text(json.dumps(hashing.add_checksum(card | errors)))
     (key,) = errors
-    with pytest.raises(DataError, match=f"its card says {key} .*, found .*make its card again"):
+    with pytest.raises(DataError, match=f"its card has {key} .*, found .*recreate its card"):
         prepare_dataset("mine", Store(tmp_path / "results"), str(folder))
 
 
@@ -55,7 +55,7 @@ def test_those_of_a_prepared_card_are_sealed(folder, tmp_path):
     assert cards.read_card(path).class_names[0] == "class-0"
     for errors in ({"scaled": "not at all"}, {"class_names": whole["class_names"][::-1]}):
         path.write_text(json.dumps(whole | errors))
-        with pytest.raises(DataError, match="it was changed after it was made"):
+        with pytest.raises(DataError, match="it was modified after its creation"):
             cards.read_card(path)
     del whole["seal"]  # as earlier versions wrote it
     path.write_text(json.dumps(whole))

@@ -70,7 +70,7 @@ def test_a_card_from_before_is_compared_by_content(folder):
     assert get_message(folder) is None
     custom_card.get_snapshot_path(cards.get_card_path(folder)).unlink()
     replace(folder / "train" / "class-1" / "00005.png")
-    assert "are not those of its card, and runs" in get_message(folder)
+    assert "do not match its card, and finished" in get_message(folder)
 
 
 def test_a_folder_that_is_gone_is_not_missed(folder, tmp_path):
@@ -83,9 +83,9 @@ def test_of_images_that_stream_times_are_said(folder):
     assert get_message(folder) is None
     file = folder / "train" / "class-1" / "00005.png"
     os.utime(file, (1, 1))
-    assert "pixels are not compared" in get_message(folder)
+    assert "pixels of streamed images are not compared" in get_message(folder)
     replace(file)
-    assert "are not those of its card" in get_message(folder)
+    assert "do not match its card" in get_message(folder)
 
 
 def test_check_status_and_a_start_say_it(folder, tmp_path, capsys):
@@ -96,7 +96,7 @@ def test_check_status_and_a_start_say_it(folder, tmp_path, capsys):
     replace(folder / "train" / "class-1" / "00005.png")
     capsys.readouterr()
     assert main(["check", "study.yaml"]) == 2
-    assert "study.yaml: 1 mistake\n  data.path: the images in" in capsys.readouterr().err
+    assert "study.yaml: 1 error\n  data.path: the images in" in capsys.readouterr().err
     assert main(["status", "study.yaml"]) == 0
     assert "data.path: the images in" in capsys.readouterr().out
     with pytest.raises(SystemExit):

@@ -51,10 +51,10 @@ def test_a_class_that_is_called_training_is_a_class(tmp_path):
 @pytest.mark.parametrize(
     ("inside", "message"),
     [
-        ([], "has no folders: its images are to lie in one folder for each class"),
-        (["flowers"], "has one folder only, flowers, which would be one class"),
-        (["train"], "If the classes lie in it, name it instead: "),
-        (["train", "test", "testing"], "test, testing may each be test"),
+        ([], "has no folders: its images must be in one folder per class"),
+        (["flowers"], "has only one folder, flowers, and so only one class"),
+        (["train"], "If the classes are in that folder, give it instead: "),
+        (["train", "test", "testing"], "test, testing could each be test"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(inside, message, tmp_path):

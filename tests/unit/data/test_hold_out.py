@@ -67,7 +67,7 @@ def test_a_folder_with_copies_gets_its_card(folder):
     shutil.copy(folder / "class-0" / "00000.png", folder / "class-0" / "again.png")
     shutil.copy(folder / "class-0" / "00000.png", folder / "class-1" / "again.png")
     for share in (0.2, 0.8):
-        assert "stand in more than one class" in make_card(folder, "mine", None, test_share=share)
+        assert "are in more than one class" in make_card(folder, "mine", None, test_share=share)
 
 
 def test_the_same_image_in_other_bytes_is_told_as_what_it_is(folder):
@@ -77,7 +77,7 @@ def test_the_same_image_in_other_bytes_is_told_as_what_it_is(folder):
         )
         with (folder / "class-0" / f"{4 * number:05}.png").open("ab") as file:
             file.write(b"." * number)
-    with pytest.raises(DataError, match="one of them was held out as test, and train has the"):
+    with pytest.raises(DataError, match="one is held out as test and the other is in train"):
         make_card(folder, "mine", None, test_share=0.25)
 
 
@@ -100,6 +100,8 @@ def test_a_card_from_before_means_what_it_meant(stream, folder):
         ]
     again = build_card(folder, "mine", None, **how)
     assert again.card.sha256 == FIRST[stream] and "draw" not in again.card.made
-    assert "as many of each class are held out as test, as the card has it" in again.notes[0]
+    assert (
+        "the test set has equally many images per class, as in the existing card" in again.notes[0]
+    )
     cards.get_card_path(folder).unlink()
     assert build_card(folder, "mine", None, **how).card == new

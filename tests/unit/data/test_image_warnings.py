@@ -30,7 +30,7 @@ def test_one_image_in_two_classes_is_said(options, folder):
     shutil.copy(twin, folder / "train" / "class-2" / "twin.png")
     shutil.copy(twin, folder / "train" / "class-0" / "again.png")  # in its own class: no matter
     message = make_card(folder, "mine", None, **options)
-    assert "note: 1 training image(s) stand in more than one class" in message
+    assert "note: 1 training image(s) are in more than one class" in message
     assert "train/class-0/00000.png" in message and "train/class-2/twin.png" in message
 
 
@@ -44,12 +44,10 @@ def test_files_of_several_pictures_and_dark_ones_of_16_bits_are_said(folder):
     Image.fromarray(draw(0, 65536, SHAPE[1:], np.uint16)).save(train / "deep.png")
     message = make_card(folder, "mine", None)
     assert (
-        "1 file(s) hold several pictures, of which the first is taken: train/class-0/stack"
+        "1 file(s) have several frames, of which only the first is used: train/class-0/stack"
         in message
     )
-    assert (
-        "1 picture(s) of 16 bits are nearly black" in message and "test/class-0/dark.png" in message
-    )
+    assert "1 16-bit image(s) are nearly black" in message and "test/class-0/dark.png" in message
     assert "deep.png" not in message
 
 
@@ -64,7 +62,7 @@ def test_of_an_npz_the_places_are_said(tmp_path):
 
 def test_more_files_than_can_soon_be_read_are_not_compared_and_that_is_said(folder, monkeypatch):
     monkeypatch.setattr(reader, "MAX_COMPARED_BYTES", 10)
-    assert "whether an image stands in two classes is not known" in make_card(
+    assert "duplicate images in different classes were not searched for" in make_card(
         folder, "mine", None, stream=16
     )
 
@@ -73,9 +71,8 @@ def test_a_test_set_without_a_class_is_said(folder):
     assert "has no image of" not in make_card(folder, "mine", None)
     shutil.rmtree(folder / "test" / "class-2")
     message = make_card(folder, "mine", None)
-    assert (
-        "note: test has no image of 1 of 4 classes, of which its error says nothing: class-2"
-        in (message)
+    assert "note: test has no image of 1 of 4 classes, which its error does not cover: class-2" in (
+        message
     )
 
 
@@ -85,14 +82,18 @@ def test_a_class_of_nothing_else_is_not_told_to_be_empty(how, folder):
     folder = folder / "train" if how else folder
     for file in folder.rglob("class-0/*.png"):
         file.rename(file.with_suffix(".heic"))
-    with pytest.raises(DataError, match=r"00000.heic: .heic is not read: save it as JPEG or PNG"):
+    with pytest.raises(
+        DataError, match=r"00000.heic: .heic is not supported: convert it to JPEG or PNG"
+    ):
         make_card(folder, "mine", None, **how)
 
 
 def test_pictures_that_are_not_read_are_refused_by_name(folder):
     some = next((folder / "train" / "class-0").iterdir())
     shutil.copy(some, folder / "train" / "class-1" / "IMG_1.HEIC")
-    with pytest.raises(DataError, match=r"class-1/IMG_1.HEIC: .HEIC is not read: save it as JPEG"):
+    with pytest.raises(
+        DataError, match=r"class-1/IMG_1.HEIC: .HEIC is not supported: convert it to JPEG"
+    ):
         make_card(folder, "mine", None)
 
 
@@ -109,7 +110,7 @@ def test_what_is_not_read_and_what_is_damaged_is_one_answer(of, folder):
         else:
             scaffold.init_study(scaffold.parse_source(str(folder)), None, 10.0, None)
     message = str(refused.value)
-    assert "3 mistakes" in message and "IMG_1.HEIC: .HEIC is not read" in message
+    assert "3 errors" in message and "IMG_1.HEIC: .HEIC is not supported" in message
     assert "empty.png cannot be read" in message and "half.png cannot be read" in message
 
 

@@ -94,7 +94,7 @@ def test_val_serves_as_test(folder):
     expected = card_of(folder).sha256
     cards.get_card_path(folder).unlink()
     (folder / "test").rename(folder / "val")
-    assert "Are choices made on val/, or are results reported on it?" in refused(folder)
+    assert "Is val/ for model selection or for the final results?" in refused(folder)
     assert card_of(folder, val_is="test").sha256 == expected
 
 
@@ -172,25 +172,25 @@ def test_a_corrupt_image_among_many_is_named(folder):
         file = next(folder.rglob(f"train/*/{name}"))
         file.write_bytes(file.read_bytes()[:content])
     message = refused(folder)  # though only decoding finds the first one
-    assert "2 mistakes" in message
-    assert "class-1/00013.png cannot be read as an image" in message
-    assert "class-0/00008.png cannot be read as an image" in message
+    assert "2 errors" in message
+    assert "class-1/00013.png cannot be decoded" in message
+    assert "class-0/00008.png cannot be decoded" in message
 
 
 def test_a_text_with_the_name_of_an_image_is_named(folder):
     (folder / "test" / "class-2" / "notes.jpg").write_text("hello")
-    assert "class-2/notes.jpg cannot be read as an image" in refused(folder)
+    assert "class-2/notes.jpg cannot be decoded" in refused(folder)
 
 
 def test_a_class_with_no_image_is_named(folder):
     (folder / "train" / "class-9").mkdir()
     (folder / "train" / "class-9" / "readme.txt").write_text("soon")
-    assert "train/class-9: a class with no image" in refused(folder)
+    assert "train/class-9: a class without images" in refused(folder)
 
 
 def test_a_class_that_training_has_not_is_named(folder):
     shutil.copytree(folder / "test" / "class-1", folder / "test" / "class-7")
-    assert "test/class-7: training has no such class" in refused(folder)
+    assert "test/class-7: there is no such class in train" in refused(folder)
 
 
 def test_an_image_in_train_and_test_is_named(folder):
@@ -203,12 +203,12 @@ def test_an_image_in_train_and_test_is_named(folder):
 def test_a_missing_folder_and_an_empty_one_are_named(tmp_path):
     assert "there is no folder or file" in refused(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    assert "has no folders: its images are to lie in one folder for each class" in refused(
+    assert "has no folders: its images must be in one folder per class" in refused(
         tmp_path / "empty"
     )
     (tmp_path / "empty" / "train").mkdir()
     (tmp_path / "empty" / "test").mkdir()
-    assert "no folder of a class in it" in refused(tmp_path / "empty")
+    assert "contains no class folder" in refused(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_missing_folder_and_an_empty_one_are_named(tmp_path):
         ({"test_labels": np.arange(16)}, r"test_labels[4] is 4, training has 0 to 3"),
         ({"test_images": np.zeros((16, 3, 9, 9), np.uint8)}, "(3, 9, 9) in test"),
         ({"test_labels": None}, "test_labels (or y_test) is missing"),
-        ({"train_labels": np.array([{}] * 48)}, "no plain .npz file"),
+        ({"train_labels": np.array([{}] * 48)}, "not a plain .npz file"),
         ({"y_train": np.zeros(48, int)}, "it has train_labels and y_train: leave one"),
     ],
 )
@@ -262,9 +262,13 @@ def test_links_that_lead_nowhere_or_to_folders_are_named(folder, tmp_path):
     (inside / "more").symlink_to(folder / "test" / "class-1")
     (folder / "train" / "class-8").symlink_to(tmp_path / "unmounted")
     message = refused(folder)
-    for output in ("gone.png: a link that", "more: a link to a folder", "class-8: a link that"):
+    for output in (
+        "gone.png: a link that",
+        "more: links to folders are not followed",
+        "class-8: a link that",
+    ):
         assert output in message
-    assert "3 mistakes" in message
+    assert "3 errors" in message
 
 
 def test_a_class_that_is_a_link_to_a_folder_is_read(folder, tmp_path):
@@ -285,7 +289,7 @@ def test_what_is_passed_over_is_named(folder):
     assert message.endswith(
         ": more/a.png, test/class-1/a.txt, train/class-0/picture, train/loose.png"
     )
-    assert "note: passed over, since they lie in no class or do not end in one of .jpg" in message
+    assert "note: skipped files, which are in no class or do not end in one of .jpg" in message
 
 
 def test_jfif_is_a_picture(folder):
@@ -312,7 +316,7 @@ def test_hints_can_be_pasted_whatever_a_folder_is_called(name, folder, tmp_path,
     folder.rename(name)
     with pytest.raises(StudyError) as error:
         load.validate_study(study(path=name), "s", tmp_path)
-    command = shlex.split(str(error.value).split("type once: kdpipe ")[1])
+    command = shlex.split(str(error.value).split("run once: kdpipe ")[1])
     assert main(command) == 0
     keys = said_keys(make_card(Path(name), "mine", None))
     result = load.validate_study(study() | {"data": keys | {"validation": 8}}, "s", tmp_path)
@@ -407,7 +411,7 @@ def test_the_digest_of_a_run_does_not_see_where_the_data_lie(tmp_path, folder):
 def test_without_a_card_the_message_has_the_command(tmp_path, folder):
     with pytest.raises(StudyError, match=r"has no card yet .*: kdpipe data .*shapes --name mine"):
         load.validate_study(study(path="shapes"), "s", tmp_path)
-    with pytest.raises(StudyError, match=r"has no card .*own is named with a `path`"):
+    with pytest.raises(StudyError, match=r"has no card .*custom data need a `path`"):
         load.validate_study(study(), "s", tmp_path)
     (tmp_path / "shapes.card.json").write_text("{}")
     with pytest.raises(StudyError, match="is no card"):
@@ -417,7 +421,7 @@ def test_without_a_card_the_message_has_the_command(tmp_path, folder):
 def test_data_changed_after_the_card_is_found_before_training(folder, tmp_path):
     card_of(folder)
     next(folder.rglob("train/class-0/*.png")).unlink()
-    with pytest.raises(DataError, match=r"are not those of its card .*make its card again"):
+    with pytest.raises(DataError, match=r"do not match its card .*recreate its card"):
         prepare_dataset("mine", Store(tmp_path / "results"), str(folder))
     assert not list((tmp_path / "results").rglob("*.npy"))
 
@@ -435,7 +439,7 @@ def test_mean_and_std_of_the_study_replace_those_of_train(tmp_path):
     measured = splits.load_split(replace(spec, mean=None, std=None), store)
     pixels = measured.train.images / 255
     assert np.allclose(measured.mean, pixels.mean((0, 2, 3)))
-    with pytest.raises(StudyError, match="give one number for each"):
+    with pytest.raises(StudyError, match="give one number per channel"):
         load.validate_study(study(path="mine.npz", mean=[0.4]), "s", tmp_path)
 
 

@@ -262,7 +262,7 @@ def test_a_damaged_array_is_found_without_the_list_of_checksums(copied):
     folder = copied.data(CARD.folder)
     damage(folder / "test_labels.npy", "flip")
     (folder / "card.json").write_text("{}")
-    with pytest.raises(DataError, match="are not what its card says"):
+    with pytest.raises(DataError, match="are not as in its card"):
         splits.load_split(spec(), copied)
 
 
@@ -280,7 +280,7 @@ def test_a_source_that_is_another_version_is_not_prepared(tmp_path, monkeypatch)
     digits.target = digits.target[::-1]
     monkeypatch.setattr("sklearn.datasets.load_digits", lambda: digits)
     store = Store(tmp_path)
-    with pytest.raises(DataError, match="not those of its card"):
+    with pytest.raises(DataError, match="not match its card"):
         cache.prepare_dataset(CARD, store)
     assert not (store.data(CARD.folder) / "card.json").exists()
 

@@ -77,24 +77,23 @@ def save(image, name):
 def test_the_card_says_what_is_there(here, capsys):
     message = say(capsys, "data", "study.yaml")
     assert message == (
-        f"{here}/more.unlabelled.digits.json: 12 images of 1 x 8 x 8 without labels, beside "
-        "digits\n"
+        f"{here}/more.unlabelled.digits.json: 12 unlabelled images of 1 x 8 x 8, for digits\n"
     )
     actual = carded()
     assert (actual.source, actual.data, actual.count, actual.twins) == ("more", "digits", COUNT, 0)
     assert actual.of == cards.load_known_card("digits").sha256
-    assert "no mistakes" in say(capsys, "check", "study.yaml")
+    assert "no errors" in say(capsys, "check", "study.yaml")
     assert "unlabelled images: 12 of more, of which 8 stand" in say(capsys, "plan", "study.yaml")
 
 
 def test_without_a_card_every_command_says_what_to_type(here, capsys):
     for command in ("check", "plan", "status"):
         message = say(capsys, command, "study.yaml", code=2)
-        assert "study.yaml: 1 mistake\n  data.unlabelled: the images have no card yet" in message
-        assert "type once: kdpipe data study.yaml" in message
+        assert "study.yaml: 1 error\n  data.unlabelled: the images have no card yet" in message
+        assert "run once: kdpipe data study.yaml" in message
     shutil.rmtree("more")
     message = say(capsys, "check", "study.yaml", code=2)
-    assert f"nor is there a folder or .npz file {here}/more" in message
+    assert f"and there is no folder or .npz file {here}/more" in message
 
 
 def test_what_they_are_is_in_the_spec_and_where_they_lie_is_not(here, capsys):
@@ -119,10 +118,10 @@ def test_images_of_test_are_refused_with_their_names(here, capsys, mode):
     """Stored in colour they are still the same, once they are prepared."""
     Image.fromarray(digits()[5][0]).convert(mode).save("more/same.png")
     message = say(capsys, "data", "study.yaml", code=2)
-    assert "1 of 13 images are images of the data set, of which nothing may learn (1 of test)" in (
+    assert "1 of 13 images are also validation or test images of the data set (1 of test)" in (
         message
     )
-    assert message.endswith("take them out and type it again: same.png (test image 5)\n")
+    assert message.endswith("remove them and run it again: same.png (test image 5)\n")
     assert not unlabelled_cards.get_unlabelled_card_path("more", "digits").exists()
 
 
@@ -153,8 +152,8 @@ def test_images_of_validation_are_refused_and_those_of_train_are_said(here, caps
     save(train[outside], "more/known.png")
     shutil.copy("more/known.png", "more/again.png")
     message = say(capsys, "data", "study.yaml")
-    assert "note: 2 are training images of digits too" in message
-    assert "note: 1 are copies of others among them" in message
+    assert "note: 2 are also training images of digits" in message
+    assert "note: 1 are duplicates of others among them" in message
     assert carded().twins == 2
     save(train[inside], "more/held.png")
     message = say(capsys, "data", "study.yaml", code=2)
@@ -170,14 +169,14 @@ def test_of_another_draw_of_validation_nothing_is_known(here, capsys):
     say(capsys, "data", "study.yaml")
     for fits in ({}, {"validation": 39}, {"train_size": 100}):
         written(**fits)
-        assert "no mistakes" in say(capsys, "check", "study.yaml")
+        assert "no errors" in say(capsys, "check", "study.yaml")
     for differs in ({"validation": 41}, {"split_seed": 1}, {"draw": "share"}, {"splits": [0, 1]}):
         written(**differs)
         message = say(capsys, "check", "study.yaml", code=2)
         assert (
-            "1 of the images are training images of digits too, and validation is drawn" in message
+            "1 of the images are also training images of digits, and the validation draw" in message
         )
-        assert "type once: kdpipe data study.yaml" in message
+        assert "run once: kdpipe data study.yaml" in message
     message = say(capsys, "data", "study.yaml", code=2)
     assert f"known.png (validation image {known})" in message
 
@@ -185,25 +184,25 @@ def test_of_another_draw_of_validation_nothing_is_known(here, capsys):
 def test_a_folder_that_has_changed_since_is_said(here, capsys):
     say(capsys, "data", "study.yaml")
     assert prepare_dataset("digits", Store(), unlabelled="more") == (
-        "more: 12 images without labels prepared, beside digits"
+        "more: 12 unlabelled images prepared, beside digits"
     )
     save(np.zeros((1, 8, 8), np.uint8), "more/black.png")
     for command in ("check", "plan"):
         message = say(capsys, command, "study.yaml", code=2)
-        assert "study.yaml: 1 mistake\n  data.unlabelled: the images in" in message
+        assert "study.yaml: 1 error\n  data.unlabelled: the images in" in message
         assert "(files: 1 came: black.png since its card was made)" in message
-        assert "make the card again: kdpipe data study.yaml" in message
+        assert "recreate the card: kdpipe data study.yaml" in message
     with pytest.raises(SystemExit):
         load_rule_context({}, [], here / "study.yaml", is_head=True)
     assert "data.unlabelled: the images in" in capsys.readouterr().err
     assert load_rule_context({}, [], here / "study.yaml", is_head=False)  # a job looks at none
-    with pytest.raises(DataError, match="are not those of their card"):
+    with pytest.raises(DataError, match="do not match their card"):
         prepare_dataset("digits", Store(), unlabelled="more")
     (here / "more" / "black.png").unlink()
-    assert "no mistakes" in say(capsys, "check", "study.yaml")
+    assert "no errors" in say(capsys, "check", "study.yaml")
     prepare_dataset("digits", Store(), unlabelled="more")
     shutil.rmtree("more")  # what is prepared of it stands alone
-    assert "no mistakes" in say(capsys, "check", "study.yaml")
+    assert "no errors" in say(capsys, "check", "study.yaml")
     assert load_rule_context(
         {}, [], here / "study.yaml", is_head=True, options=SnakemakeOptions(is_dry_run=True)
     )
@@ -221,10 +220,10 @@ def test_a_card_that_was_changed_or_is_of_other_data_is_refused(here, capsys):
     store = unlabelled_cards.get_unlabelled_card_path("more", "digits")
     facts = json.loads(store.read_text())
     store.write_text(json.dumps(facts | {"count": 500}))
-    assert "is no card of images without labels" in say(capsys, "check", "study.yaml", code=2)
+    assert "is no card of unlabelled images" in say(capsys, "check", "study.yaml", code=2)
     store.write_text(json.dumps(synthetic_data.resealed(facts | {"of": "0" * 64})))
     message = say(capsys, "check", "study.yaml", code=2)
-    assert "was made for images of digits that are others now" in message
+    assert "was created for other images of digits" in message
     store.write_text(json.dumps(synthetic_data.resealed(facts | {"sha256": "../.."})))
     assert "is not 64 hexadecimal digits" in say(capsys, "check", "study.yaml", code=2)
 
@@ -236,7 +235,7 @@ def test_a_card_that_was_changed_or_is_of_other_data_is_refused(here, capsys):
         ({}, "it has none"),
         ({"x": np.zeros((3, 8, 8))}, "x are float64"),
         ({"x": np.zeros((0, 8, 8), np.uint8)}, "x have shape (0, 8, 8)"),
-        ({"x": np.zeros((3, 8, 8, 2), np.uint8)}, "1 or 3 channels are wanted"),
+        ({"x": np.zeros((3, 8, 8, 2), np.uint8)}, "must have 1 or 3 channels"),
     ],
 )
 def test_a_npz_is_one_array_of_images(here, capsys, arrays, says):
@@ -251,8 +250,8 @@ def test_coloured_images_of_a_npz_are_made_grey_and_stretched(here, capsys):
     np.savez("more.npz", anything=pixels)
     written(unlabelled="more.npz")
     message = say(capsys, "data", "study.yaml")
-    assert "note: 9 are of another size and are stretched to 8 x 8" in message
-    assert "note: 9 are coloured and are made grey" in message
+    assert "note: 9 have another size and are stretched to 8 x 8" in message
+    assert "note: 9 are color images and are converted to grayscale" in message
     card = unlabelled_cards.read_unlabelled_card(
         unlabelled_cards.get_unlabelled_card_path("more.npz", "digits")
     )
@@ -273,9 +272,9 @@ def test_every_mistake_of_a_folder_is_said_at_once(here, capsys):
     assert "gone.png: a link that leads nowhere" in message
     (here / "more" / "gone.png").unlink()
     message = say(capsys, "data", "study.yaml", code=2)
-    assert "2 mistakes" in message and "half.png" in message and "clear.png" in message
+    assert "2 errors" in message and "half.png" in message and "clear.png" in message
     shutil.rmtree("more"), (here / "more").mkdir()
-    assert "no image in it" in say(capsys, "data", "study.yaml", code=2)
+    assert "contains no images" in say(capsys, "data", "study.yaml", code=2)
 
 
 def test_the_command_is_told_what_it_is_for(here, capsys):
@@ -286,23 +285,23 @@ def test_the_command_is_told_what_it_is_for(here, capsys):
         capsys, "data", "more", "--results", "there", code=2
     )
     written(unlabelled="rest")
-    assert "names no folder or .npz" in say(capsys, "data", "study.yaml", code=2)
+    assert "does not name a folder or .npz" in say(capsys, "data", "study.yaml", code=2)
 
 
 def test_verify_and_prune_know_them(here, capsys):
     say(capsys, "data", "study.yaml")
     prepare_dataset("digits", Store(), unlabelled="more")
     folder = Store().data(carded().folder)
-    assert say(capsys, "verify") == "results: every file is whole\n"
-    assert "everything in it is needed" in say(capsys, "prune", "study.yaml")
+    assert say(capsys, "verify") == "results: all files are intact\n"
+    assert "all results are needed" in say(capsys, "prune", "study.yaml")
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps(card | {"count": 500}))
     message = damaged(capsys)
-    assert "not the card of what lies beside it: remove the folder" in message
+    assert "not the card of the data in its folder: remove the folder" in message
     (folder / "card.json").write_text(json.dumps(card))
     path = folder / "unlabelled_images.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    assert "are not what they were: remove the folder" in damaged(capsys)
+    assert "have changed: remove the folder" in damaged(capsys)
     written(unlabelled="rest")
     assert folder.name in say(capsys, "prune", "study.yaml")
 
@@ -338,8 +337,8 @@ def test_of_a_validation_that_is_a_part_of_the_data_none_is_taken(tmp_path, monk
     message = say(capsys, "data", "study.yaml", code=2)
     assert "1 of 10 images" in message and "image 9 (validation image 3)" in message
     np.savez("more.npz", arrays["train_images"][:9])
-    assert "note: 9 are training images of mine too" in say(capsys, "data", "study.yaml")
-    assert "no mistakes" in say(capsys, "check", "study.yaml")
+    assert "note: 9 are also training images of mine" in say(capsys, "data", "study.yaml")
+    assert "no errors" in say(capsys, "check", "study.yaml")
 
 
 @pytest.fixture
@@ -358,7 +357,7 @@ def streamed(tmp_path, monkeypatch):
 
 def test_beside_images_that_stream_they_are_listed(streamed, capsys):
     say(capsys, "data", "study.yaml")
-    assert "no mistakes" in say(capsys, "check", "study.yaml")
+    assert "no errors" in say(capsys, "check", "study.yaml")
     plan = planner.build_plan(load.load_study("study.yaml"))
     spec = next(run.spec for run in plan.runs.values() if "own_revision" in str(run.spec))
     data, store = plan.study.data, Store()
@@ -375,13 +374,13 @@ def test_beside_images_that_stream_they_are_listed(streamed, capsys):
     assert np.array_equal(pixels, expected)
     for run in plan.runs.values():
         assert "validation error" in train_run(run.spec, [], store)
-    assert say(capsys, "verify") == "results: every file is whole\n"
+    assert say(capsys, "verify") == "results: all files are intact\n"
 
 
 def test_of_images_that_stream_equal_files_are_found(streamed, capsys):
     first = min(Path("more").iterdir())
     shutil.copy(first, "more/again.JPEG")
-    assert "note: 1 are copies of others among them" in say(capsys, "data", "study.yaml")
+    assert "note: 1 are duplicates of others among them" in say(capsys, "data", "study.yaml")
     Path("more/again.JPEG").unlink()
     test = sorted(Path("mine/test").rglob("*.JPEG"))
     shutil.copy(test[3], "more/same.JPEG")
@@ -392,7 +391,7 @@ def test_of_images_that_stream_equal_files_are_found(streamed, capsys):
 def test_a_npz_does_not_stream(streamed, capsys):
     np.savez("more.npz", np.zeros((3, 16, 16), np.uint8))
     written(**streamed, unlabelled="more.npz")
-    assert "a folder is wanted" in say(capsys, "data", "study.yaml", code=2)
+    assert "must be a folder" in say(capsys, "data", "study.yaml", code=2)
 
 
 def test_a_study_is_checked_without_the_images_card_before_it_is_made(here):

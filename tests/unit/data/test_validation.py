@@ -87,14 +87,14 @@ def test_images_that_stream_have_theirs_too(folder, tmp_path):
 
 def test_validation_beside_it_is_refused(folder):
     make_card(folder, "mine", None)
-    with pytest.raises(StudyError, match="12 validation images of its own, which are used: leave"):
+    with pytest.raises(StudyError, match="a validation set of 12 images, which is used: remove"):
         load.validate_study(study(folder, validation=8), "s")
     assert load.collect_notes(load.validate_study(study(folder), "s")) == []
 
 
 def test_what_val_is_is_asked_and_not_guessed(folder, tmp_path):
     (folder / "test").rename(tmp_path / "away")
-    with pytest.raises(DataError, match="Are choices made on val/, or are results reported on it"):
+    with pytest.raises(DataError, match="Is val/ for model selection or for the final results"):
         make_card(folder, "mine", None)
     make_card(folder, "mine", None, val_is="test")
     card = cards.read_card(cards.get_card_path(folder))
@@ -109,8 +109,8 @@ def test_what_val_is_is_asked_and_not_guessed(folder, tmp_path):
 @pytest.mark.parametrize(
     ("left", "output", "message"),
     [
-        (("train", "test"), "test", "has not both train/ and val/"),
-        (("train", "val", "test"), "test", "no --val-is test"),
+        (("train", "test"), "test", "does not have both train/ and val/"),
+        (("train", "val", "test"), "test", "--val-is test is not allowed"),
     ],
 )
 def test_an_answer_that_does_not_fit_is_refused(left, output, message, parts, tmp_path):
@@ -142,5 +142,5 @@ def test_an_image_in_val_and_train_is_named(folder, parts):
 
 def test_a_part_of_its_own_is_the_same_in_every_split(folder):
     make_card(folder, "mine", None, val_is="validation")
-    with pytest.raises(StudyError, match=r"splits: .* a part of their own and the same in every"):
+    with pytest.raises(StudyError, match=r"splits: .* a fixed validation set, the same in every"):
         load.validate_study(study(folder) | {"splits": [0, 1, 2]}, "s")

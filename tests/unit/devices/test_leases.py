@@ -63,7 +63,7 @@ def test_each_run_has_a_gpu_of_its_own_and_one_too_many_waits(gpus, start):
     first, second = start(), start()
     assert sorted([get_message(first, "holds"), get_message(second, "holds")]) == gpus
     third = start()
-    get_message(third, "all GPUs are taken")
+    get_message(third, "all GPUs are in use")
     time.sleep(3 * leases.POLL_SECONDS)
     assert third.poll() is None
 
@@ -72,7 +72,7 @@ def test_each_run_has_a_gpu_of_its_own_and_one_too_many_waits(gpus, start):
 def test_the_lease_of_a_killed_run_is_free(gpus, start, end):
     held = {get_message(process, "holds"): process for process in (start(), start())}
     third = start()
-    get_message(third, "all GPUs are taken")
+    get_message(third, "all GPUs are in use")
     held[gpus[1]].send_signal(end)
     assert get_message(third, "holds") == gpus[1]
 
@@ -84,7 +84,7 @@ def test_a_stopped_run_keeps_its_lease(gpus, start):
         get_message(process, "holds")
         process.send_signal(signal.SIGSTOP)
     third = start()
-    get_message(third, "all GPUs are taken")
+    get_message(third, "all GPUs are in use")
     time.sleep(3 * leases.POLL_SECONDS)
     with pytest.raises(BlockingIOError):
         os.set_blocking(third.stdout.fileno(), False)
@@ -95,7 +95,7 @@ def test_runs_share_gpus_evenly(gpus, start):
     seen = [get_message(start(2), "holds") for _ in range(4)]
     assert sorted(seen[:2]) == gpus  # each once, before one is shared
     assert sorted(seen) == sorted(gpus * 2)
-    get_message(start(2), "all GPUs are taken")
+    get_message(start(2), "all GPUs are in use")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")

@@ -69,8 +69,8 @@ def test_half_as_many_are_asked_once_more_and_it_is_said(capsys):
     assert tight.seen == [16, 8, 8, 8, 8, 8] and of.eval_batch_size == 8
     message = capsys.readouterr().out
     assert message == (
-        "out of memory with 16 images at a time (CUDA out of memory. Tried to allocate 2 GiB): "
-        "8 from here on\n"
+        "out of memory with batches of 16 images (CUDA out of memory. Tried to allocate 2 GiB): "
+        "using 8 from here on\n"
     )
     requests(tight, of)  # it is known from then on
     assert capsys.readouterr().out == ""

@@ -49,10 +49,10 @@ def test_a_real_torch_says_that_a_pretended_gpu_is_none(listed, capsys):
         ({"errors": [None]}, None),
         ({"errors": ["CUDA out of memory. Tried to allocate 2 MiB"]}, None),  # others fill it
         ({"errors": ["CUDA error: CUDA-capable device(s) is/are busy or unavailable"]}, None),
-        ({}, "wants driver 580 or newer, and this is driver 470.82.01"),
-        ({"cuda": "12.6"}, "wants driver 525 or newer"),
+        ({}, "requires driver 580 or newer, but this is driver 470.82.01"),
+        ({"cuda": "12.6"}, "requires driver 525 or newer"),
         ({"cuda": "11.8"}, "with driver 470.82.01 says: The driver is too old"),
-        ({"cuda": None}, "is one without CUDA"),
+        ({"cuda": None}, "is a build without CUDA"),
     ],
 )
 def test_what_torch_wants(listed, monkeypatch, message, expected):
@@ -76,7 +76,7 @@ def test_a_gpu_that_torch_cannot_use_is_left_out_for_all_jobs(
     assert gpus.select_device("auto", False, None) == "cuda" == gpus.select_local_device("cuda")
     message = capsys.readouterr().err
     why = f"torch 2.14.1+cu130 with driver 580.65.06 says: {errors}"
-    assert f"GPU GPU-bb22 is left out: {why}" in message
+    assert f"GPU GPU-bb22 is excluded: {why}" in message
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aa11" and "1 GPUs here" in message
     assert requests == [["GPU-aa11", "GPU-bb22"]]  # once
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
@@ -116,7 +116,7 @@ def test_one_that_cuda_does_not_show_hides_no_other(listed, monkeypatch, tmp_pat
     monkeypatch.setattr(gpus, "_run_probe", answer)
     assert gpus.select_device("cuda", False, "cpu") == "cuda"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-bb22"
-    assert f"GPU GPU-aa11 is left out: torch 2.14.1+cu130 with driver 580.65.06 says: {GONE}" in (
+    assert f"GPU GPU-aa11 is excluded: torch 2.14.1+cu130 with driver 580.65.06 says: {GONE}" in (
         capsys.readouterr().err
     )
 

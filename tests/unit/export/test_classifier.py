@@ -201,7 +201,7 @@ def test_predict_goes_on_after_a_picture_that_it_cannot_use(copied, digits, caps
     assert main(["predict", "export", "some"]) == 2
     message = capsys.readouterr()
     assert message.out.startswith("some/good.png  ") and message.out.count("\n") == 1
-    assert "some/bad.png cannot be read as an image" in message.err
+    assert "some/bad.png cannot be decoded" in message.err
     assert "some/large.png has 8 x 9 pixels, and the network was trained on" in message.err
     assert "Traceback" not in message.err
 
@@ -210,8 +210,8 @@ def test_predict_goes_on_after_a_picture_that_it_cannot_use(copied, digits, caps
     ("arguments", "message"),
     [
         (["none", "a.png"], "none is no export"),
-        (["export", "a.png"], "there is no picture or folder a.png"),
-        (["export", "results"], "results has no pictures in it"),
+        (["export", "a.png"], "there is no image file or folder a.png"),
+        (["export", "results"], "results has no image files"),
     ],
 )
 def test_predict_says_what_is_wrong(copied, capsys, arguments, message):

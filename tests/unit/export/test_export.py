@@ -292,8 +292,8 @@ def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys
     ("typed", "message"),
     [
         (["--within", "2"], "2 has no unit: ms, us, s"),
-        (["--within", "fastms"], "fastms is no number of ms"),
-        (["--at-most", "-1kB"], "-1 is no number above 0"),
+        (["--within", "fastms"], "fastms is not a number of ms"),
+        (["--at-most", "-1kB"], "-1 is not a number above 0"),
         (["--at-most", "100kb"], "100kb has no unit: kB, MB, GB, B"),
     ],
 )

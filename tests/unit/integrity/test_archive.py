@@ -414,7 +414,7 @@ def test_nothing_is_written_where_there_is_nothing_to_merge(tmp_path, capsys, mo
     message = {
         "a folder": "results is not there",
         "the study": "results holds no record of the study made",
-        "the archive": "records.jsonl.gz is damaged or no archive",
+        "the archive": "records.jsonl.gz is damaged or not an archive",
     }
     if lost == "a folder":
         store.root.rename(tmp_path / "elsewhere")

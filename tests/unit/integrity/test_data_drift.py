@@ -60,7 +60,7 @@ def test_a_class_that_is_called_otherwise_than_in_finished_runs_is_said_by_check
     capsys.readouterr()
     assert main(["check", "study.yaml"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("kdpipe: study.yaml: 1 mistake") and "aaa" in message
+    assert message.startswith("kdpipe: study.yaml: 1 error") and "aaa" in message
 
 
 def test_a_card_of_which_less_was_known_is_none_that_was_changed(world, capsys):

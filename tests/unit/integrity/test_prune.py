@@ -18,7 +18,7 @@ def tree(store):
 
 
 def test_nothing_to_prune(store, say):
-    assert say("prune", "study.yaml") == "results: everything in it is needed\n"
+    assert say("prune", "study.yaml") == "results: all results are needed\n"
 
 
 def test_prune_shows_first_and_removes_only_with_yes(store, say, tmp_path):
@@ -29,7 +29,7 @@ def test_prune_shows_first_and_removes_only_with_yes(store, say, tmp_path):
     before = tree(store)
     displayed = say("prune", "less.yaml")
     assert tree(store) == before
-    assert "with --yes it is removed" in displayed
+    assert "use --yes to remove it" in displayed
     expected = {
         f"runs/{gone.name}",
         f"runs/{TEACHER.name}/checkpoints/epoch-0001.safetensors",
@@ -43,23 +43,23 @@ def test_prune_shows_first_and_removes_only_with_yes(store, say, tmp_path):
     assert listed == expected
     removed = say("prune", "less.yaml", "--yes")
     assert removed.replace("removed", "") == displayed.replace(
-        "not needed; with --yes it is removed", ""
+        "not needed; use --yes to remove it", ""
     )
     after = tree(store)
     assert set(before) - set(after) == {
         path for path in before if any(path == e or path.startswith(f"{e}/") for e in expected)
     }
-    assert "every file is whole" in say("verify")
+    assert "all files are intact" in say("verify")
     assert tiny_study.record(store, TEACHER)["checkpoints"] == {}
-    assert say("prune", "less.yaml") == "results: everything in it is needed\n"
+    assert say("prune", "less.yaml") == "results: all results are needed\n"
     # what is wanted again is made again, to the same bytes
     train_run(TEACHER.spec, [1], store)
-    assert "every file is whole" in say("verify")
+    assert "all files are intact" in say("verify")
 
 
 def test_what_any_study_needs_stays(store, say, tmp_path):
     tiny_study.write(tmp_path / "less.yaml", tiny_study.study())
-    assert "everything in it is needed" in say("prune", "less.yaml", "study.yaml")
+    assert "all results are needed" in say("prune", "less.yaml", "study.yaml")
 
 
 def test_prune_with_a_wrong_study_removes_nothing(store, say, tmp_path):
@@ -162,7 +162,7 @@ def test_a_run_that_lies_under_the_name_of_another_keeps_its_checkpoints(store, 
     there = store.run(TEACHER.name).rename(store.run(SCRATCH.name))
     before = {path: path.read_bytes() for path in there.rglob("*") if path.is_file()}
     assert there / "checkpoints/epoch-0001.safetensors" in before
-    assert "everything in it is needed" in say("prune", "study.yaml", "--yes")
+    assert "all results are needed" in say("prune", "study.yaml", "--yes")
     assert {path: path.read_bytes() for path in before} == before
     assert "rename it back" in say("verify", code=2)
 

@@ -18,7 +18,7 @@ from kdpipe.runs.files import compute_file_info, read_arrays, write_arrays, writ
 
 
 def test_a_whole_folder(store, say):
-    assert say("verify") == "results: every file is whole\n"
+    assert say("verify") == "results: all files are intact\n"
 
 
 def damage_weights(store):
@@ -56,7 +56,7 @@ def leave_a_temporary_file(store):
 def add_a_file(store):
     path = store.run(TEACHER.name) / "checkpoints/epoch-0007.safetensors"
     path.write_bytes(b"what is this")
-    return path, "left by a process"
+    return path, "left by a killed process"
 
 
 def add_a_file_of_another_program(store):
@@ -88,32 +88,32 @@ def improve_a_record(store):
 def damage_an_ensemble(store):
     path = next(store.root.glob("ensembles/*/record.json"))
     path.write_text("{}")
-    return path, "damaged, and its copy is whole"
+    return path, "damaged, but its copy is intact"
 
 
 def damage_a_kept_record(store):
     path = store.run(TEACHER.name) / run_folder.RECORD_COPY_FILE
     path.write_text("{}")
-    return path, "damaged, and its copy is whole"
+    return path, "damaged, but its copy is intact"
 
 
 def lose_a_record(store):
     path = next(store.root.glob("ensembles/*/record.json"))
     path.unlink()
-    return path, "missing, and its copy is whole: it has been put back"
+    return path, "missing, but its copy is intact: restored from the copy"
 
 
 def lose_a_kept_record(store):
     path = store.run(TEACHER.name) / run_folder.RECORD_COPY_FILE
     path.unlink()
-    return path, "missing, and its copy is whole: it has been put back"
+    return path, "missing, but its copy is intact: restored from the copy"
 
 
 def put_a_folder_in_the_place_of_a_record(store):
     path = store.run(TEACHER.name) / run_folder.RECORD_FILE
     path.unlink()
     path.mkdir()
-    return path, "damaged, and its copy is whole: it cannot be put back"
+    return path, "damaged, but its copy is intact: it cannot be restored"
 
 
 def damage_an_ensemble_and_its_copy(store):
@@ -228,7 +228,7 @@ def leave_half_a_folder(store):
 
 def test_a_whole_table_is_whole(store, say):
     made_table(store)
-    assert say("verify") == "results: every file is whole\n"
+    assert say("verify") == "results: all files are intact\n"
 
 
 LEFT = [
@@ -243,8 +243,8 @@ def test_what_is_left_is_found_and_pruned(store, say, leave):
     path, _ = leave(store)
     assert str(path.relative_to(store.root.parent)) in say("verify", code=2)
     assert "removed" in say("prune", "study.yaml", "--yes")
-    assert not path.exists() and say("verify") == "results: every file is whole\n"
-    assert say("prune", "study.yaml") == "results: everything in it is needed\n"
+    assert not path.exists() and say("verify") == "results: all files are intact\n"
+    assert say("prune", "study.yaml") == "results: all results are needed\n"
 
 
 def test_what_is_left_among_reports_is_found_and_pruned(store, say):
@@ -253,10 +253,10 @@ def test_what_is_left_among_reports_is_found_and_pruned(store, say):
     path.parent.mkdir(parents=True)
     for each in (path, stranger):
         each.write_text("half")
-    assert say("verify", code=2).startswith(f"{path}: left by a process that was killed")
+    assert say("verify", code=2).startswith(f"{path}: left by a killed process")
     assert str(path) in say("prune", "study.yaml") and path.exists()
     assert "removed" in say("prune", "study.yaml", "--yes") and not path.exists()
-    assert say("verify") == "results: every file is whole\n" and stranger.exists()
+    assert say("verify") == "results: all files are intact\n" and stranger.exists()
 
 
 FAULTS = [
@@ -285,7 +285,7 @@ def test_a_damaged_record_is_put_back_from_its_copy(store, say, name):
     whole = path.read_bytes()
     path.write_bytes(whole[:99])
     assert f"{path}: damaged" in say("verify", "--results", str(store.root), code=2)
-    assert path.read_bytes() == whole and say("verify") == "results: every file is whole\n"
+    assert path.read_bytes() == whole and say("verify") == "results: all files are intact\n"
 
 
 def test_nothing_is_called_whole_that_is_no_results_folder(store, say, tmp_path, capsys):
@@ -293,7 +293,7 @@ def test_nothing_is_called_whole_that_is_no_results_folder(store, say, tmp_path,
     (tmp_path / "other" / "runs" / "tensorboard_exp1").mkdir(parents=True)
     for folder, why in [
         ("nowhere", "no such folder"),
-        ("other", "no results folder"),
+        ("other", "not a results folder"),
         (".", "no "),
     ]:
         for command in (["verify"], ["prune", "study.yaml", "--yes"]):
@@ -309,7 +309,7 @@ def test_what_lies_behind_a_linked_folder_is_looked_at(store, say, tmp_path):
     """As where runs/ is on another disk."""
     (store.root / "runs").rename(tmp_path / "disk")
     (store.root / "runs").symlink_to(tmp_path / "disk")
-    assert say("verify") == "results: every file is whole\n"
+    assert say("verify") == "results: all files are intact\n"
     damage_weights(store)
     assert "altered" in say("verify", code=2)
 
@@ -345,7 +345,7 @@ def test_of_what_is_not_kdpipes_no_removal_is_advised(store, say):
     (store.root / "data/cats-0123456789ab/cat.npy").write_text("mine")
     (store.root / ".draft.tmp").write_text("mine")
     whole, *others = say("verify").splitlines()
-    assert whole == "results: every file is whole"
+    assert whole == "results: all files are intact"
     left = ["runs/backup", "runs/hf_model", "data/cats-0123456789ab", "data/cats_raw"]
     assert [line.split(" (")[0] for line in others] == [
         f"not kdpipe's, left: results/{name}" for name in [*left, "tables/paper"]
@@ -433,15 +433,15 @@ def test_all_faults_are_found_at_once(store, say):
 def test_what_is_being_trained_is_left_alone(store, say):
     with run_store.lock_run_folder(store.run(TEACHER.name)):
         leave_a_temporary_file(store)
-        assert "every file is whole" in say("verify")
+        assert "all files are intact" in say("verify")
 
 
 # --- an archive among the results
 
 
 def test_an_archive_among_the_results_is_whole_and_needed(store, say, archive):
-    assert say("verify") == "results: every file is whole\n"
-    assert say("prune", "study.yaml") == "results: everything in it is needed\n"
+    assert say("verify") == "results: all files are intact\n"
+    assert say("prune", "study.yaml") == "results: all results are needed\n"
 
 
 def cut_the_archive(store, path):
@@ -502,7 +502,7 @@ def test_students_of_a_teacher_that_was_made_again_are_outdated(store, say):
     say("prune", "study.yaml", "--outdated", "--yes")
     assert not store.run(STUDENT.name).exists() and store.run(TEACHER.name).exists()
     train_run(STUDENT.spec, [], store)
-    assert say("verify") == "results: every file is whole\n"
+    assert say("verify") == "results: all files are intact\n"
 
 
 def test_students_of_a_teacher_that_diverged_when_made_again_are_outdated(store, say):
@@ -527,7 +527,7 @@ def test_a_record_that_does_not_say_what_it_was_made_of_counts(store, say):
     assert [member["run"] for member in record.pop("parents")] == [TEACHER.digest]
     records.publish_record(store.run(STUDENT.name), record)
     made_again(store)
-    assert say("verify") == "results: every file is whole\n"
+    assert say("verify") == "results: all files are intact\n"
     assert "outdated" not in say("status", "study.yaml")
 
 
@@ -535,7 +535,7 @@ def test_a_registration_is_read_and_is_enough_to_know_a_folder_by(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     tiny_study.write(tmp_path / "study.yaml", tiny_study.study(seeds=[0, 1, 2]))
     say("register", "study.yaml")
-    assert say("verify") == "results: every file is whole\n"
+    assert say("verify") == "results: all files are intact\n"
     folder = tmp_path / "results/searches/tiny-0123456789ab"
     folder.mkdir(parents=True)
     (folder / ".round-1.json.abc.tmp").touch()
@@ -544,5 +544,5 @@ def test_a_registration_is_read_and_is_enough_to_know_a_folder_by(tmp_path, monk
     (path.parent / ".tiny.json.abc.tmp").write_bytes(b"")
     message = say("verify", code=2)
     assert "tiny.json is not what kdpipe register has written" in message
-    assert "registrations/.tiny.json.abc.tmp: left by a process that was killed" in message
-    assert f"{folder.name}/.round-1.json.abc.tmp: left by a process that was killed" in message
+    assert "registrations/.tiny.json.abc.tmp: left by a killed process" in message
+    assert f"{folder.name}/.round-1.json.abc.tmp: left by a killed process" in message

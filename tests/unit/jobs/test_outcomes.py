@@ -133,7 +133,7 @@ def test_out_of_memory_says_what_to_change(store, monkeypatch, error, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("CUDA error: uncorrectable ECC error encountered", "a fault of the machine"),
+        ("CUDA error: uncorrectable ECC error encountered", "a hardware error"),
         ("put_ does not have a deterministic implementation, but you set", "kernels: any"),
     ],
 )

@@ -95,7 +95,9 @@ def test_a_checkpoint_of_a_run_whose_curve_is_gone_is_refused_by_name(pair, tmp_
     record = records.read_record(store.run(run.name), None)
     files = {name: facts for name, facts in record["files"].items() if name != curve.name}
     records.publish_record(store.run(run.name), record | {"files": files})
-    with pytest.raises(KdpipeError, match=r"its record lists no curve.jsonl, which a training up"):
+    with pytest.raises(
+        KdpipeError, match=r"its record lists no curve.jsonl, with which retraining up"
+    ):
         train_run(run.spec, [0], store)
     assert not list(store.run(run.name).glob("checkpoints/epoch-0000*"))
 

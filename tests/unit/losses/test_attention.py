@@ -207,7 +207,7 @@ def refused(**changes):
 
 def test_weights_of_which_none_is_the_teachers():
     message = refused(methods={"kd": {"kd_weight": 0.0}})
-    assert "every weight of a term is 0" in message and "kd_weight, attention_weight" in message
+    assert "all distillation weights are 0" in message and "kd_weight, attention_weight" in message
 
 
 def test_maps_of_other_sizes_are_refused(tmp_path, monkeypatch):

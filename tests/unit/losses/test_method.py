@@ -199,7 +199,7 @@ def test_a_spec_of_another_revision_of_it_is_refused(monkeypatch):
 
 
 def test_where_no_term_looks_at_logits_it_is_refused():
-    with pytest.raises(ValidationError, match="standardise: no term of this method looks at"):
+    with pytest.raises(ValidationError, match="standardise: no term of this method uses"):
         Method(standardise=True, attention_weight=1.0)
     Method(standardise=True, attention_weight=1.0, kd_weight=0.9)
 

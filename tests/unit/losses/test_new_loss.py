@@ -105,7 +105,7 @@ def python(folder, *arguments, code=0):
 
 @pytest.mark.slow
 def test_it_is_trained_killed_resumed_and_reported(folder, store):
-    assert "no mistakes; 4 runs" in python(folder, "-m", "kdpipe", "check", "study.yaml")
+    assert "no errors; 4 runs" in python(folder, "-m", "kdpipe", "check", "study.yaml")
     *_, student = python(folder, "-c", TRAIN, "whole").split()
     python(folder, "-c", TRAIN, "results", "die", code=-9)
     state = store.run(student) / ".state.safetensors"

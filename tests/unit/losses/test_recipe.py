@@ -55,8 +55,11 @@ def test_names_are_those_of_files_the_default_first():
     [
         ({"annealing": "cosine", "drop_epochs": [2]}, "with cosine write drop_epochs: "),
         ({"annealing": "one-cycle", "warmup": 0}, "one-cycle rises first"),
-        ({"nesterov": True, "optimiser": "adamw"}, "nesterov is of optimiser: sgd"),
-        ({"nesterov": True, "momentum": 0}, "nesterov is of optimiser: sgd with a momentum"),
+        ({"nesterov": True, "optimiser": "adamw"}, "nesterov requires optimiser: sgd"),
+        (
+            {"nesterov": True, "momentum": 0},
+            "nesterov requires optimiser: sgd with a momentum above 0",
+        ),
         ({"warmup": 1.0}, "less than 1"),
     ],
 )

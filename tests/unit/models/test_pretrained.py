@@ -170,7 +170,7 @@ def test_mistakes_are_found_before_any_job(tmp_path):
             load.validate_study(content, "s")
         return str(error.value)
 
-    assert f"this key is missing; of the file that is there it is {sha256}" in get_message(
+    assert f"missing required key; that of the existing file is {sha256}" in get_message(
         sha256=None
     )
     assert "there is no file" in get_message(path=str(tmp_path / "v.pt"))
@@ -180,7 +180,7 @@ def test_mistakes_are_found_before_any_job(tmp_path):
     assert "sha256: 'abc': a SHA-256 has 64 hexadecimal digits" in get_message(sha256="abc")
     content = study(tmp_path / "w.pt", sha256)
     content["experiments"][0]["stops"] = ["checkpoint 1"]
-    with pytest.raises(StudyError, match="is pretrained, and has no stops but full"):
+    with pytest.raises(StudyError, match="is pretrained, so it has only the stop full"):
         load.validate_study(content, "s")
     content = study(tmp_path / "w.pt", sha256)
     content["experiments"][0]["teachers"] = ["min"]

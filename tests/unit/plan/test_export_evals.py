@@ -65,7 +65,7 @@ def test_its_spec_is_taken_and_another_reading_is_refused():
 def test_it_is_counted_priced_and_has_this_machine_to_itself(tmp_path):
     result = make(study(block(), export=True))
     states = status.get_plan_status(result, Store(tmp_path))
-    assert "3 networks to measure as files, float32 and int8: 3 to do" in render.render_plan_text(
+    assert "3 exported networks to measure, float32 and int8: 3 to do" in render.render_plan_text(
         result, states
     )
     for gauge in result.gauges.values():

@@ -72,7 +72,7 @@ def test_a_mixture_is_said_and_one_more_student_renames_nothing():
     content["network_recipes"] = {"wrn10-1": {"epochs": 4}}
     result = make(content)
     text = render.render_plan_text(result, dict.fromkeys(result.runs, "to do"))
-    assert "the study says auto: 1 students take tables, 1 live)" in text
+    assert "the study says auto: 1 students use a cache, 1 live teachers)" in text
     more = content | {"experiments": [block(students=["wrn10-0.5", "wrn10-1", "wrn10-2"])]}
     assert list(result.runs) == [name for name in make(more).runs if name in result.runs]
 

@@ -37,7 +37,7 @@ def test_a_price_has_hours_core_hours_disk_and_memory():
     total = actual.estimate_total(result.runs, 2)
     text = estimate.describe_estimate(actual, total, states)
     assert "minutes, 2 jobs at a time" in text and "core-hours" in text
-    assert "of it teacher tables that are removed again; memory: about 1.2" in text
+    assert "are logit caches that are removed again; memory: about 1.2" in text
     assert "plain snakemake" not in text
     plainly = CostModel(result, actual.speeds, start=None).estimate_total(result.runs, 2)
     both = estimate.describe_estimate(actual, total, states, plainly)

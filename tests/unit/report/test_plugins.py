@@ -110,7 +110,7 @@ EACH = {
 def test_check_says_every_one_that_fails_and_where(study, capsys):
     study(BROKEN, **EACH)
     code, message = says("check", capsys)
-    assert code == 2 and "study.yaml: 4 mistakes" in message
+    assert code == 2 and "study.yaml: 4 errors" in message
     lines = message.splitlines()[1:]
     (first,) = [line for line in lines if "my_tables.RAISES" in line]
     assert "tables.my_tables.RAISES: it failed: KeyError: 'no_such_column' (" in first
@@ -151,15 +151,15 @@ def test_a_report_is_rendered_without_those_that_fail_and_says_so(study, tmp_pat
         ({"tables": {"my_tables.spread": ["main"]}}, "is of type function, a "),
         ({"tables": {"my tables.SPREAD": ["main"]}}, "there is no table 'my tables.SPREAD'"),
         ({"tables": {"my_tables.SPREAD": ["mian"]}}, "there is no experiment or ensemble mian"),
-        ({"figures": {"losses": ["main"]}}, "figures: 'losses': a figure of your own is wanted"),
+        ({"figures": {"losses": ["main"]}}, "figures: 'losses': give a custom figure"),
         ({"figures": {"my_tables.ERRORS": ["mian"]}}, "there is no experiment or ensemble mian"),
         (
             {"figures": {"my_tables.SPREAD": ["main"]}},
             "of type TableSpec, a kdpipe.report.figure.Fig",
         ),
-        ({"tables": {"json.TABLE": ["main"]}}, "json is a module of Python itself"),
+        ({"tables": {"json.TABLE": ["main"]}}, "json is a standard library module"),
         ({"code": "nowhere", **OWN}, "code: there is no folder"),
-        ({"code": "."}, "code: it is where networks, terms, tables or figures of one's own lie"),
+        ({"code": "."}, "code: only for custom networks, terms, tables or figures"),
     ],
 )
 def test_a_wrong_name_is_a_message(study, capsys, own, message):

@@ -58,7 +58,7 @@ def refused(path) -> str:
     with pytest.raises(StoreError) as error:
         records.read_archive(path)
     message = str(error.value)
-    assert message.startswith(f"{path} is damaged or no archive (")
+    assert message.startswith(f"{path} is damaged or not an archive (")
     assert "restore it (git, a backup), or remove it" in message
     return message
 

@@ -57,19 +57,22 @@ def test_teachers_answer_live_which_is_priced_and_no_table_is_taken():
         assert student.spec.teacher.outputs == "live" and not plan.logit_caches
         text = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
         price = f"{student.teacher_multiply_adds:.2e} mult-adds live"
-        assert f"teacher outputs: {price} (views without end make no table)" in text
+        assert f"teacher outputs: {price} (infinitely many views cannot be cached)" in text
 
 
 def test_mistakes_are_named():
     for key, value in (("augment", {"policy": "trivial"}), ("erase", {})):
         study = tiny_study.study(data={key: value}, teacher_outputs="table")
         (message,) = [str(each) for each in mistakes(study)]
-        assert f"teacher_outputs: table holds every view of every image, and data.{key}" in message
+        assert (
+            f"teacher_outputs: table caches a finite number of views per image, and data.{key}"
+            in message
+        )
     for key, value, says in (
         ("augment", {"policy": "auto"}, "data.augment.policy"),
-        ("augment", {"policy": "trivial", "magnitude": 1}, "are of policy: rand"),
+        ("augment", {"policy": "trivial", "magnitude": 1}, "apply only to policy: rand"),
         ("augment", {"policy": "rand", "operations": 0}, "data.augment.operations"),
-        ("erase", {"scale": [0.5, 0.1]}, "scale: must rise, got [0.5, 0.1]"),
+        ("erase", {"scale": [0.5, 0.1]}, "scale: must be in ascending order, got [0.5, 0.1]"),
         ("erase", {"probability": 0}, "data.erase.probability"),
     ):
         (message,) = [str(each) for each in mistakes(tiny_study.study(data={key: value}))]

@@ -113,9 +113,12 @@ def test_a_path_that_does_not_exist_ends_a_job_before_it_trains(store, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"teacher_modules": None}, "as many paths of the one as of the other"),
-        ({"teacher_modules": ["a", "b"]}, "as many paths of the one as of the other"),
-        ({"attention_weight": 0.0, "kd_weight": 1.0}, "no term of this method compares features"),
+        ({"teacher_modules": None}, "must have the same number of paths"),
+        ({"teacher_modules": ["a", "b"]}, "must have the same number of paths"),
+        (
+            {"attention_weight": 0.0, "kd_weight": 1.0},
+            "no term of this method compares module outputs",
+        ),
     ],
 )
 def test_mistakes_of_a_study_are_named(changes, message):
@@ -127,7 +130,7 @@ def test_mistakes_of_a_study_are_named(changes, message):
 def test_a_logit_cache_is_refused():
     keys = {"attention_weight": 1.0, "student_modules": ["a"], "teacher_modules": ["a"]}
     content = tiny_study.study(methods={"kd": keys}) | {"teacher_outputs": "table"}
-    with pytest.raises(StudyError, match="teacher_outputs: table holds logits alone"):
+    with pytest.raises(StudyError, match="teacher_outputs: table caches logits only"):
         load.validate_study(content, "tiny")
     student = next(run for run in plan().runs.values() if run.parents)
     assert student.spec.teacher.outputs == "live"

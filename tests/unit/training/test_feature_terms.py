@@ -206,7 +206,7 @@ def test_the_plan_makes_their_runs_live_and_says_so():
     text = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
     (macs,) = {cell.run.teacher_multiply_adds for cell in plan.cells}
     assert f"as 1 tables of 9 views; {macs:.2e} mult-adds live (the study says table)" in text
-    assert f"of 1 students: {macs:.2e} mult-adds live in any case" in text
+    assert f"of 1 students: {macs:.2e} mult-adds, always live" in text
     assert text.splitlines()[-1].endswith("compare: relational KD")
     plain = tiny_study.planned(teacher_outputs="table")
     assert "in any case" not in render.render_plan_text(plain, dict.fromkeys(plain.runs, "to do"))
@@ -223,7 +223,10 @@ def test_networks_that_do_not_end_in_a_linear_classifier_are_refused(monkeypatch
     monkeypatch.setattr(StudyModels, "is_linear", lambda self, name: name != scaled)
     changes = {"methods": {"kd": {"kd_weight": 0.0, "rkd_weight": 1.0}}}
     message = refused(**changes)
-    assert "experiments[0] (main).methods: relational KD compares what the linear" in message
+    assert (
+        "experiments[0] (main).methods: relational KD compares the inputs of final linear"
+        in message
+    )
     assert f"{scaled} does not end in one" in message and message.count("end in one") == 1
     changes["methods"]["kd"] = {"kd_weight": 0.0, "sp_weight": 1.0}
     assert load.validate_study(tiny_study.study(**changes), "s")

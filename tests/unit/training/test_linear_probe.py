@@ -504,7 +504,7 @@ def test_plan_status_verify_and_prune_know_probes(finished_runs, tmp_path, waves
         )
     assert "5 probes on other data: 5 finished" in status_text.format_status(result, store)
     assert list(verify_store(store)) == []
-    assert "everything in it is needed" in prune_store([result], store, apply=False)
+    assert "all results are needed" in prune_store([result], store, apply=False)
     path = store.probe(probe.name) / "outputs.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     (fault,) = verify_store(store)
@@ -537,7 +537,7 @@ def test_images_that_stream_are_probed_as_they_are(tmp_path, shared):
         data={"resize": 16},
         transfers={"other": {"data": other, "blocks": ["main"]}},
     )
-    with pytest.raises(StudyError, match=r"transfers\.other\.data\.mean: this key is missing"):
+    with pytest.raises(StudyError, match=r"transfers\.other\.data\.mean: missing required key"):
         load.validate_study(content, "f")
     other |= {"mean": [0.5], "std": [0.3]}
     plan = planner.build_plan(load.validate_study(content, "f"))
@@ -580,7 +580,7 @@ def test_a_teacher_that_does_not_end_in_a_linear_layer_is_refused():
             }
         },
     )
-    with pytest.raises(StudyError, match=r"1 mistake\n  transfers.small.blocks: squeezenet1_0, a"):
+    with pytest.raises(StudyError, match=r"1 error\n  transfers.small.blocks: squeezenet1_0, a"):
         load.validate_study(content, "f")
     content["pretrained"]["tiny"] |= {"network": "resnet34"}
     assert planner.build_plan(load.validate_study(content, "f")).probes

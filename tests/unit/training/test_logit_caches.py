@@ -243,7 +243,7 @@ def test_damage_is_found_before_use(taught):
         if np.array_equal(_loaded(broken), _loaded(whole)):
             continue  # a space of the header
         table.write_bytes(broken)
-        with pytest.raises(StoreError, match=r"teacher table.*made anew"):
+        with pytest.raises(StoreError, match=r"logit cache.*computed again"):
             teacher_tables.CachedTeacher([spec], 1.0, store)
     table.write_bytes(whole)
     teacher_tables.CachedTeacher([spec], 1.0, store)

@@ -101,7 +101,7 @@ def test_it_names_its_own_runs_alone(folder):
 def test_its_key_is_refused_elsewhere(folder):
     tiny_study.write(folder / "study.yaml", tiny_study.study(recipe={"momentum_decay": 0.5}))
     message = run_python(folder, "-m", "kdpipe", "check", "study.yaml", code=2)
-    assert "momentum_decay is not of optimizer sgd or schedule steps" in message
+    assert "momentum_decay does not apply to optimizer sgd or schedule steps" in message
 
 
 def test_a_run_states_its_revision(folder):

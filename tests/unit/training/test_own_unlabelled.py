@@ -146,7 +146,7 @@ def test_a_job_refuses_images_that_are_damaged_or_gone(world):
     whole = path.read_bytes()
     try:
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        assert f"{folder} are not what they were: remove the folder" in refused(spec, source, store)
+        assert f"{folder} have changed: remove the folder" in refused(spec, source, store)
         path.unlink()
         assert "unlabelled_images.npy is missing: remove the" in refused(spec, source, store)
     finally:

@@ -186,15 +186,15 @@ def test_it_teaches_and_is_averaged_as_any_network(file):
 
 WRONG = {
     "network": ({"network": "wrn10-0.7x"}, "starts.warm.network: "),
-    "itself": ({"network": "warm"}, "warm is one of `starts` itself"),
+    "itself": ({"network": "warm"}, "warm is an entry of `starts` itself"),
     "file": ({"path": "/nowhere/w.pt"}, "starts.warm.path: there is no file"),
     "weights": ({"weights": "IMAGENET1K_V1", "sha256": None}, "starts.warm.weights: "),
-    "both": ({"weights": "IMAGENET1K_V1"}, "leave sha256 out"),
-    "checksum": ({"sha256": None}, "starts.warm.sha256: this key is missing"),
+    "both": ({"weights": "IMAGENET1K_V1"}, "remove sha256"),
+    "checksum": ({"sha256": None}, "starts.warm.sha256: missing required key"),
     "input": (
         {"input": {"size": 64, "mean": [0.5], "std": [0.25]}},
-        "starts.warm.input: a network that begins from weights sees the study's images as every "
-        "student does: set data.mean, data.std and data.resize",
+        "starts.warm.input: a network with initial weights gets the study's images, like every "
+        "student: set data.mean, data.std and data.resize",
     ),
     "faster": ({"backbone_lr": 2}, "starts.warm.backbone_lr"),
 }
@@ -218,7 +218,7 @@ def test_a_name_that_is_taken_is_refused(file):
 
 def test_a_normalisation_that_nobody_said_is_noticed(file):
     message = "\n".join(load.collect_notes(load.validate_study(study(file), "s")))
-    assert "starts.warm: nothing says by what mean and std" in message
+    assert "starts.warm: its weights do not specify the mean and std" in message
     report = study(file, data={"mean": [0.5], "std": [0.25]})
     assert "starts.warm" not in "\n".join(load.collect_notes(load.validate_study(report, "s")))
 

@@ -33,7 +33,7 @@ def test_each_network_is_measured_once_the_cheapest_first(plan):
         "wrn10-1"
     ]
     assert machine_benchmark.format_announcement(runs).startswith(
-        "timing wrn10-0.5, wrn10-1 on this machine"
+        "benchmarking wrn10-0.5, wrn10-1 on this machine"
     )
 
 
@@ -72,11 +72,11 @@ def test_after_a_minute_it_is_stopped_and_the_rest_is_reckoned(plan, tmp_path, m
     assert actual[small.name] == estimate.Speed(**FOUND)
     expected = {**FOUND, "step": pytest.approx(times), "image": pytest.approx(3 * times)}
     assert asdict(actual[large.name]) == expected
-    message = "there was no time for wrn10-1: reckoned from wrn10-0.5 by operations"
+    message = "there was no time for wrn10-1: extrapolated from wrn10-0.5 by multiply-adds"
     assert message in capsys.readouterr().err
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(machine_benchmark, "TIMEOUT_SECONDS", 0.2)
-    with pytest.raises(KdpipeError, match="took more than a minute: there is no price yet"):
+    with pytest.raises(KdpipeError, match="took more than a minute: there is no time estimate yet"):
         machine_benchmark.measure_speeds(plan, [small], "cpu")
 
 
@@ -99,7 +99,7 @@ def test_no_more_processes_measure_than_jobs_can_run(monkeypatch):
 
 def test_a_machine_that_cannot_be_measured_is_one_message(plan, monkeypatch):
     monkeypatch.setattr(machine_benchmark.sys, "executable", "/bin/false")
-    with pytest.raises(KdpipeError, match="measuring this machine failed"):
+    with pytest.raises(KdpipeError, match="the benchmark of this machine failed"):
         machine_benchmark.measure_speeds(
             plan, machine_benchmark.find_unmeasured(plan, plan.runs, "cpu"), "cpu"
         )

@@ -20,8 +20,8 @@ TEMPLATE = "__use_yte__: true\n__definitions__:\n- open('ran', 'w').close()\n"
 FILES = {
     "UTF-16": (TEXT.encode("utf-16"), "not UTF-8 text"),
     "deep": (f"{TEXT}x: {'[' * 3000}{']' * 3000}\n".encode(), "is nested deeper than 12 levels"),
-    "digits": (TEXT.replace("- 0", f"- {'9' * 5000}", 1).encode(), "not a plain YAML file"),
-    "a template": ((TEMPLATE + TEXT).encode(), "the key __use_yte__ is refused"),
+    "digits": (TEXT.replace("- 0", f"- {'9' * 5000}", 1).encode(), "not valid YAML"),
+    "a template": ((TEMPLATE + TEXT).encode(), "the key __use_yte__ is not allowed"),
     "gone": (None, "there is no such file"),
 }
 
@@ -64,7 +64,7 @@ def test_snakemake_itself_never_reads_it(lab):
     path = lab.folder / "study.yaml"
     path.write_bytes(FILES["a template"][0])
     message = lab.run(None, "--configfile", str(path), "--dry-run", code=2)
-    assert "__use_yte__ is refused" in message and "Traceback" not in message
+    assert "__use_yte__ is not allowed" in message and "Traceback" not in message
     assert {path.name for path in lab.folder.iterdir()} == {"study.yaml"}
     assert not os.path.exists("ran")  # what the template would make
 
@@ -83,7 +83,7 @@ def test_braces_in_paths(tmp_path, warm):
     for part in ("Snakefile", "config.yaml"):
         shutil.copy(ROOT / part, checkout / part)
     message = Lab(tmp_path / "other", warm, checkout).dry(tiny_study.study(), code=2)
-    assert f"kdpipe: {checkout}: Snakemake takes braces" in message
+    assert f"kdpipe: {checkout}: Snakemake would interpret braces" in message
 
 
 def test_what_compiled_runs_need_is_looked_for_before_any_of_them(tmp_path, monkeypatch, capsys):
@@ -98,7 +98,9 @@ def test_what_compiled_runs_need_is_looked_for_before_any_of_them(tmp_path, monk
     with pytest.raises(SystemExit):
         load_rule_context(compiled, [path], ROOT / "config.yaml", is_head=True)
     message = capsys.readouterr().err
-    assert "recipe.compile needs a C++ compiler, and there is no no-such-compiler here" in message
+    assert (
+        "recipe.compile requires a C++ compiler, and there is no no-such-compiler here" in message
+    )
     for more in (
         {"is_head": False},
         {"is_head": True, "options": SnakemakeOptions(is_remote=True)},
@@ -126,7 +128,7 @@ def test_a_folder_that_cannot_be_written_in_is_named(name, tmp_path, monkeypatch
     with pytest.raises(SystemExit):
         load_rule_context(*inputs, is_head=True)
     message = capsys.readouterr().err
-    assert message.startswith(f"kdpipe: {tmp_path / name} cannot be written in: results, logs and")
+    assert message.startswith(f"kdpipe: {tmp_path / name} is not writable: results, logs and")
     assert load_rule_context(*inputs, is_head=False).records()  # a job was let in by its head
 
 

@@ -119,7 +119,7 @@ def test_a_line_for_each_job_that_made_something(snakemake):
         snakemake.begin(rule, name)
         snakemake.end(name)
     first, *lines = snakemake.lines
-    assert first.startswith("study tiny: runs 0 of 4, teacher tables 0 of 1, ensembles 0 of 1; ")
+    assert first.startswith("study tiny: runs 0 of 4, logit caches 0 of 1, ensembles 0 of 1; ")
     error = 100 * (1 - tiny_study.record(Store(), scratch)["last"]["val"]["accuracy"])
     assert re.fullmatch(
         rf"\[\d+ %, .* left\] {scratch.name}: validation error {error:.2f} %, 0.0 s", lines[0]
@@ -205,8 +205,8 @@ def test_a_failed_job_is_its_reason_in_one_line_and_not_its_spec(snakemake, tmp_
     first, then, _ = snakemake.lines[-3:]
     begins = "study tiny: 0 of 4 runs are done, 1 failed; the first, "
     assert first.startswith(f"{begins}{scratch.name}: no space x")
-    assert then.startswith("`kdpipe status mine.yaml` says why")
-    assert "`kdpipe run mine.yaml --cores 2` goes on" in then
+    assert then.startswith("`kdpipe status mine.yaml` shows the reasons")
+    assert "`kdpipe run mine.yaml --cores 2` continues" in then
     message = snakemake.stream.getvalue()
     assert "--spec" not in message and "Exiting" not in message and "the disk is slow" in message
 
@@ -245,9 +245,9 @@ def test_what_was_stopped_goes_on_and_nothing_of_it_has_failed(snakemake, tmp_pa
     snakemake.say(LogEvent.ERROR, "Cancelling", logging.ERROR)
     snakemake.handler.close()
     assert snakemake.lines[1:3] == [
-        "stopping: its jobs end now, and what they have done so far stays",
-        "study tiny: 0 of 4 runs are done; it was stopped, `kdpipe run mine.yaml --cores 2` goes "
-        "on where each run stood",
+        "stopping: its jobs end now, their progress is kept",
+        "study tiny: 0 of 4 runs are done; it was stopped, `kdpipe run mine.yaml --cores 2` "
+        "resumes each run from its saved state",
     ]
 
 
@@ -257,8 +257,8 @@ def test_stopped_before_the_first_job(snakemake):
         signal.raise_signal(signal.SIGINT)
     snakemake.say(LogEvent.ERROR, "Cancelling snakemake on user request.", logging.ERROR)
     snakemake.handler.close()
-    begins = "`kdpipe run mine.yaml --cores 2` begins"
-    assert snakemake.lines == [f"stopped before anything was begun; {begins}"]
+    begins = "`kdpipe run mine.yaml --cores 2` starts it"
+    assert snakemake.lines == [f"stopped before anything was started; {begins}"]
 
 
 def test_a_start_that_is_stopped_renders_no_report(snakemake, monkeypatch):
@@ -284,7 +284,9 @@ def test_a_folder_that_another_start_works_in(snakemake, tmp_path):
     message = "LockException:\nError: Directory cannot be locked. Please make sure that"
     snakemake.say(LogEvent.ERROR, message, logging.ERROR)
     (line,) = snakemake.lines
-    assert line.startswith(f"{tmp_path} is locked, since another start of this study works in it")
+    assert line.startswith(
+        f"{tmp_path} is locked, since another invocation of this study is running in it"
+    )
     assert "`kdpipe run mine.yaml --cores 2 --unlock`" in line
 
 
@@ -336,7 +338,7 @@ def test_a_terminal_has_a_bar_and_what_runs_now():
     head.handler.close()
     assert "\\x1b]0;a title" in head.stream.getvalue() and "\x1b]0;" not in head.stream.getvalue()
     bar, times, counts, *rows = displayed
-    assert re.fullmatch(r"tiny .* 0 %", bar) and re.match(r"\S+ s gone, time left: ", times)
+    assert re.fullmatch(r"tiny .* 0 %", bar) and re.match(r"\S+ s elapsed, time left: ", times)
     assert all(len(line) <= 80 for line in (bar, times))  # a narrow terminal breaks none of them
     assert counts.startswith("runs 0 of 4")
     assert rows[0].split() == ["training", scratch.name, *["epoch", "0", "of", "2"]]
@@ -381,7 +383,7 @@ def test_a_report_that_could_not_be_rendered(snakemake):
     snakemake.say(LogEvent.JOB_INFO, jobid=number, rule_name="render", wildcards={})
     snakemake.fail("render", "render")
     snakemake.handler.close()
-    assert "study tiny: all 4 runs are done, its report failed: it ended" in snakemake.lines[-3]
+    assert "study tiny: all 4 runs are done, the report failed: it ended" in snakemake.lines[-3]
     assert snakemake.lines[-2] == "`kdpipe report mine.yaml` renders it again"
 
 
@@ -399,8 +401,11 @@ def test_with_directory_what_is_said_can_be_typed_where_it_was(monkeypatch, tmp_
     head.fail("train", name, "x.log")
     head.handler.close()
     assert f"failed  {name}: no space ({log})" in head.lines
-    assert f"`kdpipe status mine.yaml --results {tmp_path}/there/results` says" in head.lines[-2]
-    assert "`kdpipe run mine.yaml --directory there` goes on" in head.lines[-2]
+    assert (
+        f"`kdpipe status mine.yaml --results {tmp_path}/there/results` shows the reasons"
+        in head.lines[-2]
+    )
+    assert "`kdpipe run mine.yaml --directory there` continues" in head.lines[-2]
 
 
 @pytest.mark.parametrize(
@@ -413,7 +418,7 @@ def test_targets_are_left_out_of_what_does_the_rest(typed, monkeypatch):
     head.study()
     head.started()
     head.handler.close()
-    assert head.lines[-1].endswith("`kdpipe run mine.yaml -c2` does the rest")
+    assert head.lines[-1].endswith("`kdpipe run mine.yaml -c2` runs the rest")
 
 
 def test_what_snakemake_itself_was_typed_for(monkeypatch):
@@ -423,7 +428,7 @@ def test_what_snakemake_itself_was_typed_for(monkeypatch):
     head.study()
     head.started()
     head.handler.close()
-    assert head.lines[-1].endswith("`snakemake --profile profiles/slurm` does the rest")
+    assert head.lines[-1].endswith("`snakemake --profile profiles/slurm` runs the rest")
 
 
 # --- a cluster: events as the SLURM plugin 2.8 sends them
@@ -503,8 +508,8 @@ def test_what_goes_on_is_typed_with_its_profile(monkeypatch):
     head.started(nodes=100)
     head.say(text="Terminating processes on user request, this might take some time.")
     head.handler.close()
-    assert "`kdpipe run mine.yaml --profile profiles/slurm` goes on" in head.lines[-1]
-    assert "out of the queue" in head.lines[-2]
+    assert "`kdpipe run mine.yaml --profile profiles/slurm` resumes" in head.lines[-1]
+    assert "from the queue" in head.lines[-2]
 
 
 # --- large plans

@@ -24,7 +24,7 @@ from kdpipe.workflow import run_state
 
 def test_status_of_a_finished_study(store, say):
     message = say("status", "study.yaml")
-    assert "4 runs: 4 done" in message and "1 ensembles: 1 scored" in message
+    assert "4 runs: 4 done" in message and "1 ensembles: 1 evaluated" in message
     assert "time left" not in message
 
 
@@ -127,7 +127,7 @@ def test_a_table_or_data_set_that_failed_says_why_in_status_and_report(tmp_path,
         "failed",
         f"table {table} failed: do not fit in half",
     )
-    assert say("report", "study.yaml").endswith("kdpipe status study.yaml says why\n")
+    assert say("report", "study.yaml").endswith("kdpipe status study.yaml\n")
     reasons = pd.read_csv("reports/tiny/results.csv").set_index("run").reason.dropna()
     assert list(reasons) == [f"table {table} failed: do not fit in half"]
     write_json(run_folder.failure_path(store.data(data)), {"reason": "another file"})
@@ -178,10 +178,10 @@ def test_status_counts_teacher_tables_and_their_time(tmp_path, say, monkeypatch)
     content = tiny_study.study(teacher_outputs="table")
     tiny_study.write(tmp_path / "tables.yaml", content)
     (table,) = tiny_study.planned(teacher_outputs="table").logit_caches.values()
-    assert "1 teacher tables for what is to do: 0 made" in say("status", "tables.yaml")
+    assert "1 logit caches for pending runs: 0 done" in say("status", "tables.yaml")
     with run_store.lock_run_folder(run_store.Store().logit_cache(f".{table.name}")):
         now = say("status", "tables.yaml")
-    assert "0 made, 1 being made" in now and f"  running  table {table.name}" in now
+    assert "0 done, 1 in progress" in now and f"  running  logit cache {table.name}" in now
 
 
 def test_a_table_that_stands_and_the_epochs_of_a_run_are_no_time_to_come(tmp_path, monkeypatch):
@@ -221,7 +221,7 @@ def test_no_validation_is_noted(store, say):
     without = {**STUDY, "data": STUDY["data"] | {"validation": 0}}
     tiny_study.write(store.root.parent / "without.yaml", without)
     for verb in ("check", "plan"):
-        assert "note: no validation images: the report will not choose a best teacher" in say(
+        assert "note: no validation images: the report will not select a best teacher" in say(
             verb, "without.yaml"
         )
         assert "note" not in say(verb, "study.yaml")
@@ -237,7 +237,7 @@ def test_a_report_with_holes_says_how_many_and_where_the_reasons_are(store, say)
     run_folder.failure_path(store.run(TEACHER.name)).write_text('{"reason": "no space"}')
     message = say("report", "study.yaml")
     assert message.endswith(
-        "without 2 of 4 runs, of which 1 failed: kdpipe status study.yaml says why\n"
+        "without 2 of 4 runs, of which 1 failed: see kdpipe status study.yaml\n"
     )
     assert f"failed  {TEACHER.name}: no space" in say("status", "study.yaml")
 
@@ -247,7 +247,7 @@ def test_a_run_of_which_a_file_was_altered_is_counted_as_missing(store, say):
     path.write_text(path.read_text().replace("loss", "lost", 1))
     message = say("report", "study.yaml")
     assert message.endswith(
-        ": rendered without 1 of 4 runs, of which 1 failed: kdpipe status study.yaml says why\n"
+        ": rendered without 1 of 4 runs, of which 1 failed: see kdpipe status study.yaml\n"
     ), message
 
 
@@ -266,7 +266,7 @@ def test_status_counts_what_is_archived(store, say, archive):
     for kind in records.RECORD_KINDS:
         shutil.rmtree(store.root / kind, ignore_errors=True)
     message = say("status", "study.yaml")
-    assert "4 runs: 4 done" in message and "1 ensembles: 1 scored" in message
+    assert "4 runs: 4 done" in message and "1 ensembles: 1 evaluated" in message
 
 
 def test_the_report_of_a_renamed_study_is_said(store, say):
@@ -275,7 +275,7 @@ def test_the_report_of_a_renamed_study_is_said(store, say):
     renamed = STUDY | {"study": "renamed"}
     tiny_study.write(store.root.parent / "renamed.yaml", renamed)
     message = say("status", "renamed.yaml")
-    assert f"reports/{STUDY['study']} is a report of these runs under another name" in message
+    assert f"reports/{STUDY['study']} is a report of the same runs under another name" in message
     fewer = tiny_study.study(study="fewer", seeds=[0, 7])
     tiny_study.write(store.root.parent / "fewer.yaml", fewer)
     assert "under another name" not in say("status", "fewer.yaml")

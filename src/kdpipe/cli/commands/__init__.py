@@ -1,1 +1,1 @@
-"""One file, one command: each defines `COMMAND`, and the name of the file is its word."""
+"""One command per file: each file defines `COMMAND` and gives the command its name."""

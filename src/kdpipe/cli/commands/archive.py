@@ -1,4 +1,4 @@
-"""`kdpipe archive STUDY`: its records in one file, and the report rendered from it."""
+"""`kdpipe archive STUDY`: archive a study's records and its report."""
 
 from pathlib import Path
 
@@ -13,13 +13,16 @@ def add_arguments(parser) -> None:
         "--to",
         type=Path,
         metavar="DIR",
-        help="the records alone, into this folder; default: both into reports/published/STUDY",
+        help=(
+            "write only the records, to this folder; default: records and report, to "
+            "reports/published/STUDY"
+        ),
     )
     add_results(parser)
 
 
 def run(options) -> None:
-    """Write the records of a study into one file, and render the report from it."""
+    """Write the records of a study to one file, and render the report from it."""
     from kdpipe.analysis.search import rounds
     from kdpipe.config import load
     from kdpipe.runs.integrity import archive, data_drift
@@ -38,7 +41,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=40,
-    help="put the records of a study, and its report, where they are kept",
+    help="archive the records and the report of a study",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch",),

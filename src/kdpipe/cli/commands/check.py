@@ -1,4 +1,4 @@
-"""`kdpipe check STUDY`: every mistake of a study file in one answer, before anything runs."""
+"""`kdpipe check STUDY`: validate a study file and report all errors at once."""
 
 from kdpipe.cli.command import Command
 from kdpipe.errors import raise_study_errors
@@ -10,7 +10,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> None:
-    """Print every mistake of a study, or that it has none."""
+    """Print all errors of a study file, or that it has none."""
     from kdpipe.config import load
     from kdpipe.runs.integrity import data_drift
     from kdpipe.runs.store import Store
@@ -18,7 +18,7 @@ def run(options) -> None:
 
     plan, starts = preflight.run_preflight(options.study)
     raise_study_errors(options.study, data_drift.find_changed_preparations(plan, Store()))
-    first_line = f"{options.study}: no mistakes; {len(plan.runs):,} runs"
+    first_line = f"{options.study}: no errors; {len(plan.runs):,} runs"
     messages = [
         *starts,
         *data_drift.find_missing_images(plan, Store()),
@@ -29,7 +29,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=10,
-    help="say every mistake of a study file, or that it has none",
+    help="validate a study file and list all its errors",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch", "pandas"),

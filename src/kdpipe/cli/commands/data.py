@@ -1,6 +1,6 @@
-"""`kdpipe data PATH`: the card of custom images, made once before a study can be planned.
+"""`kdpipe data PATH`: create the card of custom images, which a plan needs.
 
-`kdpipe data STUDY` makes the card of the images without labels that a study names.
+`kdpipe data STUDY` creates the card of the unlabelled images that a study names.
 """
 
 from pathlib import Path
@@ -16,29 +16,31 @@ def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe data`."""
     add = parser.add_argument
     help = "PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or a .npz; or a study file (YAML), "
-    add("path", help=help + "for the images without labels that it names as data.unlabelled")
-    add("--name", help="what studies call it; default: that of the folder or file")
-    add("--card", help="where to write the card; default: PATH.card.json")
-    add("--resize", type=int, help="scale every image to this height and width (4 to 1024)")
+    add("path", help=help + "for its unlabelled images (data.unlabelled)")
+    add("--name", help="name of the data set in studies; default: that of the folder or file")
+    add("--card", help="file of the card; default: PATH.card.json")
+    add("--resize", type=int, help="resize all images to this height and width (4 to 1024)")
     add(
         "--stream",
         type=int,
         metavar="SIDE",
-        help="leave the images in their files, to be cropped to SIDE x SIDE (16 to 1024) as they "
-        "are read; measures mean and std, which the study then wants",
+        help="stream the images from their files, cropped to SIDE x SIDE (16 to 1024) when read; "
+        "also measures mean and std, which the study then requires",
     )
-    help = "1: grey, 3: colour; default: 1 if all are grey"
+    help = "1: grayscale, 3: color; default: 1 if all images are grayscale"
     add("--channels", type=int, choices=(1, 3), help=help)
-    help = "hold this share of each class out, if there is no test"
+    help = "fraction of each class to hold out as the test set, if there is none"
     add("--test-share", type=float, help=help)
-    help = "what PATH/val is: choices are made on validation, results are reported on test"
+    help = "role of PATH/val: models are selected on validation, results are reported on test"
     add("--val-is", choices=("validation", "test"), help=help)
-    help = "of a study: where its data are prepared, which the images are compared with; default: "
+    help = (
+        "with a study: folder of its prepared data, with which the images are compared; default: "
+    )
     add("--results", type=Path, metavar="DIR", help=help + "results")
 
 
 def run(options) -> None:
-    """Make the card of a folder, a .npz, or a study's images without labels."""
+    """Create the card of a folder, a .npz, or a study's unlabelled images."""
     is_study = Path(options.path).suffix in STUDY_SUFFIXES
     for key in PATH_OPTIONS if is_study else ("results",):
         if getattr(options, key) is not None:
@@ -50,7 +52,7 @@ def run(options) -> None:
 
 
 def _make_image_card(options) -> str:
-    """Make the card of a folder or .npz and return what it has."""
+    """Create the card of a folder or .npz and return its summary."""
     from kdpipe.data.imagefolder.custom_card import make_card
 
     settings = {key: getattr(options, key) for key in PATH_OPTIONS if key not in ("name", "card")}
@@ -58,7 +60,7 @@ def _make_image_card(options) -> str:
 
 
 def _make_unlabelled_card(options) -> str:
-    """Make the card of a study's images without labels and return what it has."""
+    """Create the card of a study's unlabelled images and return its summary."""
     from kdpipe.cli.command import open_store
     from kdpipe.config import load
     from kdpipe.data.imagefolder import unlabelled_builder, unlabelled_card
@@ -67,7 +69,7 @@ def _make_unlabelled_card(options) -> str:
     study = load.load_study(options.path, require_cards=False)
     if not unlabelled_card.has_unlabelled_images(study.data):
         raise KdpipeError(
-            f"{options.path}: it names no folder or .npz of images without labels (data.unlabelled)"
+            f"{options.path}: data.unlabelled does not name a folder or .npz of images"
         )
     return unlabelled_builder.make_unlabelled_card(
         study.data, study.splits, options.path, open_store(options)
@@ -76,7 +78,7 @@ def _make_unlabelled_card(options) -> str:
 
 COMMAND = Command(
     order=80,
-    help="make the card of one's own folder of classes or .npz file, or of images without labels",
+    help="create the card of an image folder or .npz file, or of unlabelled images",
     add_arguments=add_arguments,
     run=run,
 )

@@ -1,4 +1,4 @@
-"""`kdpipe export STUDY [RUN | --best]`: a folder with all that is needed to ship a network."""
+"""`kdpipe export STUDY [RUN | --best]`: write a network in a form that can be deployed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,29 @@ def add_arguments(parser) -> None:
     add = parser.add_argument
     add("study", help="a study file")
     group = parser.add_mutually_exclusive_group()
-    help = "the name of a run; without one: what the study's answer chose on validation"
+    help = "name of a run; default: the study's recommendation, selected on validation"
     group.add_argument("name", nargs="?", metavar="RUN", help=help)
-    group.add_argument("--best", action="store_true", help="the same as no RUN")
-    help = "the most that one image may take here, as 2ms"
+    group.add_argument("--best", action="store_true", help="the same as giving no RUN")
+    help = "maximum latency for one image on this machine, e.g. 2ms"
     add("--within", type=_make_unit_parser(UNITS_OF_TIME), metavar="TIME", help=help)
-    help = "the most that the file may have, as 100kB"
+    help = "maximum size of the file, e.g. 100kB"
     add("--at-most", type=_make_unit_parser(UNITS_OF_SIZE), metavar="SIZE", help=help)
-    help = "scale probabilities by a temperature that is fitted on validation; classes stay"
+    help = (
+        "calibrate probabilities by a temperature fitted on validation; predicted classes stay the "
+        "same"
+    )
     add("--calibrate", action="store_true", help=help)
-    add("--to", type=Path, metavar="DIR", help="a new folder; default: exports/RUN")
+    add(
+        "--to",
+        type=Path,
+        metavar="DIR",
+        help="output folder, which must not exist; default: exports/RUN",
+    )
     add_results(parser)
 
 
 def _make_unit_parser(units: dict[str, float] | dict[str, int]):
-    """Return a parser of a number with a unit, as the number of unit 1."""
+    """Return a parser of a number with a unit."""
 
     def parse_amount(text: str) -> float:
         """Parse a number with a unit."""
@@ -40,7 +48,7 @@ def _make_unit_parser(units: dict[str, float] | dict[str, int]):
         try:
             return parse_positive(text.removesuffix(unit)) * units[unit]
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text} is no number of {unit}") from None
+            raise argparse.ArgumentTypeError(f"{text} is not a number of {unit}") from None
 
     return parse_amount
 
@@ -62,7 +70,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=37,
-    help="write weights, ONNX graphs (float32, int8) and card of what is to ship",
+    help="export a network: weights, ONNX graphs (float32, int8) and model card",
     add_arguments=add_arguments,
     run=run,
 )

@@ -1,4 +1,4 @@
-"""`kdpipe gpu-check`: whether this machine's GPU computes what it should, and how fast."""
+"""`kdpipe gpu-check`: check the results and the speed of this machine's GPU."""
 
 from pathlib import Path
 
@@ -7,16 +7,16 @@ from kdpipe.cli.command import Command
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe gpu-check`."""
-    help = "the file that is written, to be sent with an issue; default: gpu-check.json"
+    help = "output file, to attach to an issue; default: gpu-check.json"
     parser.add_argument(
         "--json", type=Path, default=Path("gpu-check.json"), metavar="FILE", help=help
     )
-    help = "with the smallest networks, in a minute or two: whether everything runs"
+    help = "only check that everything runs, with the smallest networks, in a minute or two"
     parser.add_argument("--quick", action="store_true", help=help)
 
 
 def run(options) -> int:
-    """Compare this machine's GPU with what it should compute."""
+    """Compare the results of this machine's GPU with reference results."""
     from kdpipe.gpu_check import runner
 
     name = runner.select_gpu()
@@ -33,7 +33,7 @@ def run(options) -> int:
 
 COMMAND = Command(
     order=105,
-    help="compare what this machine's GPU computes, and how fast, with what it should",
+    help="check the results and the speed of this machine's GPU",
     add_arguments=add_arguments,
     run=run,
 )

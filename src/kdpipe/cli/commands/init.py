@@ -1,4 +1,4 @@
-"""`kdpipe init PATH`: a card and a first study for a folder of images, or for a known data set."""
+"""`kdpipe init PATH`: create a card and a first study for a data set."""
 
 import shlex
 import sys
@@ -10,16 +10,20 @@ from kdpipe.cli.command import Command, count_gpu_slots, resolve_device
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe init`."""
     add = parser.add_argument
-    add("what", metavar="PATH", help="a folder of classes, a .npz, or the name of a known data set")
-    add("--study", type=Path, metavar="FILE", help="where to write it; default: NAME.yaml")
-    help = "what the study may take on this machine; its sizes follow from it; default: 5"
+    add(
+        "what",
+        metavar="PATH",
+        help="a folder of classes, a .npz, or the name of a built-in data set",
+    )
+    add("--study", type=Path, metavar="FILE", help="study file to write; default: NAME.yaml")
+    help = "time budget of the study on this machine, which determines its sizes; default: 5"
     add("--minutes", type=float, default=5.0, metavar="M", help=help)
-    help = "what PATH/val is, where there is no PATH/test"
+    help = "role of PATH/val, if there is no PATH/test"
     add("--val-is", choices=("validation", "test"), help=help)
 
 
 def run(options) -> None:
-    """Write a first study, with the card of its images, and print its price."""
+    """Write a first study with the card of its images, and print its estimated cost."""
     from kdpipe.cli import scaffold
     from kdpipe.errors import KdpipeError
     from kdpipe.jobs import parent_watchdog
@@ -28,7 +32,7 @@ def run(options) -> None:
     from kdpipe.workflow import machine_benchmark, run_state
 
     if not 0 < options.minutes < 1e6:
-        raise KdpipeError(f"--minutes {options.minutes:g}: more than 0")
+        raise KdpipeError(f"--minutes {options.minutes:g}: must be more than 0")
     source = scaffold.parse_source(options.what)
     path, plan, lines = scaffold.init_study(source, options.study, options.minutes, options.val_is)
     print("\n".join(lines), flush=True)
@@ -36,19 +40,19 @@ def run(options) -> None:
     try:
         with parent_watchdog.tie_children():
             machine_benchmark.measure_missing(plan, plan.runs, device)
-    except (KdpipeError, OSError) as error:  # the study is there, without its price
+    except (KdpipeError, OSError) as error:  # the study is written, without a cost estimate
         print(f"kdpipe: {error}", file=sys.stderr)
     states, cost_model, total, _ = run_state.price_plan(
         plan, device, Store(), count_gpu_slots(plan.study)
     )
-    print(estimate.describe_estimate(cost_model, total, states) or "everything of it is done")
+    print(estimate.describe_estimate(cost_model, total, states) or "all of its runs are done")
     quoted = shlex.quote(str(path))
-    print(f"next: kdpipe run {quoted}    (before: kdpipe plan {quoted}, what will be run)")
+    print(f"next: kdpipe run {quoted}    (or first kdpipe plan {quoted}, to see the runs)")
 
 
 COMMAND = Command(
     order=5,
-    help="write a first study for a folder of images, with its card",
+    help="create a first study, and a data card, for a folder of images",
     add_arguments=add_arguments,
     run=run,
 )

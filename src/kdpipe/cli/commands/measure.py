@@ -1,4 +1,4 @@
-"""`kdpipe measure`: how fast networks train here; JSON on standard input, a line for each."""
+"""`kdpipe measure`: benchmark networks given as JSON on standard input."""
 
 import json
 import sys
@@ -9,21 +9,21 @@ from kdpipe.errors import KdpipeError
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe measure`."""
-    help = "how long it may take"
+    help = "time limit"
     parser.add_argument("--seconds", type=float, required=True, metavar="N", help=help)
-    help = "when the process was started, in seconds of the machine's clock"
+    help = "start time of the process, in seconds of the machine's clock"
     parser.add_argument("--since", type=float, required=True, metavar="T", help=help)
     add_execution_options(parser)
 
 
 def run(options) -> None:
-    """Time networks that are given as JSON on standard input."""
+    """Benchmark networks that are given as JSON on standard input."""
     from kdpipe.jobs.measure import measure_speeds
 
     try:
         request = json.load(sys.stdin)
     except ValueError as error:
-        raise KdpipeError(f"kdpipe measure: what is asked is not JSON ({error})") from None
+        raise KdpipeError(f"kdpipe measure: standard input is not JSON ({error})") from None
     for speed in measure_speeds(
         request, options.seconds, options.since, parse_execution_options(options)
     ):
@@ -32,7 +32,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=260,
-    help="time networks for a price (called by plan --measure and run)",
+    help="benchmark networks for a cost estimate (called by plan --measure and run)",
     add_arguments=add_arguments,
     run=run,
 )

@@ -1,11 +1,11 @@
-"""`kdpipe network STUDY`: custom networks, built once; the plan then reads only their cards."""
+"""`kdpipe network STUDY`: build a study's custom networks and write their cards."""
 
 from kdpipe.cli.command import Command
 
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe network`."""
-    parser.add_argument("study", help="the study file that names them under `networks`")
+    parser.add_argument("study", help="a study file with custom networks under `networks`")
 
 
 def run(options) -> None:
@@ -27,7 +27,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=90,
-    help="build the networks of one's own and write their cards",
+    help="validate the custom networks of a study and write their cards",
     add_arguments=add_arguments,
     run=run,
 )

@@ -1,4 +1,4 @@
-"""`kdpipe networks [STUDY]`: every name that a network may have, with its size and its cost."""
+"""`kdpipe networks [STUDY]`: list the available networks with their size and cost."""
 
 import textwrap
 
@@ -9,12 +9,14 @@ SHAPE, CLASSES = (3, 32, 32), 10  # without a study: CIFAR's
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe networks`."""
-    help = "a study file, for its images, classes and own networks; default: those of CIFAR-10"
+    help = (
+        "a study file, for its image size, classes and custom networks; default: those of CIFAR-10"
+    )
     parser.add_argument("study", nargs="?", help=help)
 
 
 def run(options) -> None:
-    """Print every network by name, with its parameters and operations."""
+    """Print the available networks with their parameters and multiply-adds."""
     from kdpipe.config import load
     from kdpipe.data.cards import load_section_card
     from kdpipe.models import registry
@@ -26,11 +28,11 @@ def run(options) -> None:
         card = load_section_card(study.data)
         custom_inputs, shape, classes = resolve_custom_inputs(study), card.shape, card.classes
     size = " x ".join(map(str, shape))
-    lines = [f"for images of {size} in {classes:,} classes; multiply-adds are those of one image"]
+    lines = [f"for images of {size} in {classes:,} classes; mult-adds are per image"]
     for kind, family in registry.load_families().items():
         lines += ["", f"{kind}: {family.name_format}", *_format_family(kind, shape, classes)]
     if custom_inputs:
-        lines += ["", f"of one's own, as {options.study} names them"]
+        lines += ["", f"custom networks of {options.study}"]
         lines += [
             _format_custom(options.study, study, model_input) for model_input in custom_inputs
         ]
@@ -38,7 +40,7 @@ def run(options) -> None:
 
 
 def _format_family(kind: str, shape: tuple, classes: int) -> list[str]:
-    """Return the lines of the names that a family suggests, the cheapest first."""
+    """Return the lines of a family's networks, the cheapest first."""
     from kdpipe.errors import KdpipeError
     from kdpipe.models import registry
     from kdpipe.models.family import DEFAULT_SHAPE
@@ -54,7 +56,7 @@ def _format_family(kind: str, shape: tuple, classes: int) -> list[str]:
         except KdpipeError as error:
             refusals[name] = str(error)
         else:
-            rows.append((cost, name, "" if network.linear else "no linear end"))
+            rows.append((cost, name, "" if network.linear else "no linear classifier"))
     rows.sort(key=lambda row: row[0].multiply_adds)
     lines = [
         _format_row(name, cost.parameters, cost.multiply_adds, marks) for cost, name, marks in rows
@@ -91,7 +93,7 @@ def _format_custom(source: str, study, model_input) -> str:
 
 COMMAND = Command(
     order=88,
-    help="list every network that can be named, with parameters and operations",
+    help="list the available networks with parameters and multiply-adds",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch", "pandas"),

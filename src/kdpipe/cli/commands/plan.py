@@ -1,4 +1,4 @@
-"""`kdpipe plan STUDY`: what would run, what it costs and what is done, before a core is spent."""
+"""`kdpipe plan STUDY`: list a study's runs, their estimated cost and what is done."""
 
 import json
 import sys
@@ -19,22 +19,24 @@ from kdpipe.errors import KdpipeError, raise_study_errors
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe plan`."""
     parser.add_argument("study", help="a study file")
-    parser.add_argument("--json", action="store_true", help="the whole plan, run by run, as JSON")
-    help = "first time the networks of the study on this machine, a minute at the most"
+    parser.add_argument(
+        "--json", action="store_true", help="print the whole plan as JSON, run by run"
+    )
+    help = "first benchmark the study's networks on this machine, for at most a minute"
     parser.add_argument("--measure", action="store_true", help=help)
-    help = "the chance of each verdict, if this is the true effect; default: smallest_effect"
+    help = "true effect for which the power of each test is estimated; default: smallest_effect"
     parser.add_argument("--effect", type=parse_positive, metavar="POINTS", help=help)
     help = "standard deviation over seeds of a paired difference, for --effect"
     parser.add_argument("--sd", type=parse_positive, metavar="POINTS", help=help)
-    help = "standard error of the difference that is of the test images alone, beside --sd"
+    help = "standard error of the difference due to the test images alone; with --sd"
     parser.add_argument("--images-se", type=parse_positive, metavar="POINTS", help=help)
-    help = "or the study, by its name, from whose records both are taken"
+    help = "name of a study from whose records both are estimated"
     parser.add_argument("--pilot", metavar="STUDY", help=help)
     add_results(parser)
 
 
 def run(options) -> None:
-    """Print the runs of a study, their price and what is done."""
+    """Print the runs of a study, their estimated cost and what is done."""
     from kdpipe.analysis.search import forecast, rounds
     from kdpipe.config import load
     from kdpipe.jobs import parent_watchdog
@@ -71,21 +73,25 @@ def run(options) -> None:
 
 
 def _format_power(options, plan, cost_model, store) -> list[str]:
-    """Return lines on the power of a study, if requested, or that it has no interval at all."""
+    """Return lines on the power of a study, if requested, or on why it has no intervals."""
     study = plan.study
     for unit, levels in (("seeds", study.seeds), ("splits", study.splits)):
         if len(levels) < 3 and (unit == "seeds" or len(levels) > 1):
-            return [f"this study can tell nothing: of fewer than 3 {unit} there is no interval"]
+            return [
+                f"this study can reach no verdict: fewer than 3 {unit} give no confidence interval"
+            ]
     power_options = (options.effect, options.sd, options.images_se, options.pilot)
     if all(option is None for option in power_options):
         return []
     if (options.sd is None) == (options.pilot is None):
         raise KdpipeError(
-            "plan: how far differences lie apart is said by --sd POINTS, or by --pilot STUDY: give "
-            "one of the two"
+            "plan: the power depends on the standard deviation of differences: give either --sd "
+            "POINTS or --pilot STUDY"
         )
     if options.pilot is not None and options.images_se is not None:
-        raise KdpipeError("plan: --images-se is beside --sd; --pilot STUDY has it from its records")
+        raise KdpipeError(
+            "plan: --images-se goes with --sd; --pilot STUDY takes it from the study's records"
+        )
     from kdpipe.analysis.preregistration import power_report
     from kdpipe.plan import estimate, resources
     from kdpipe.stats.power import Spread
@@ -105,7 +111,7 @@ def _format_power(options, plan, cost_model, store) -> list[str]:
     operations = sum(run.multiply_adds for run in plan.runs.values())
 
     def cost(seeds: int) -> str:
-        """Return the price of a number of seeds."""
+        """Return the cost of a number of seeds."""
         share = seeds / len(study.due_seeds)
         if seconds is None:
             return f"{share * operations:.2e} mult-adds"
@@ -118,7 +124,7 @@ def _format_power(options, plan, cost_model, store) -> list[str]:
 
 COMMAND = Command(
     order=20,
-    help="print the runs of a study, what they cost and what is done",
+    help="print the runs of a study, their estimated cost and what is done",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch", "pandas"),

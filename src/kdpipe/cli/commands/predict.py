@@ -1,4 +1,4 @@
-"""`kdpipe predict EXPORT IMAGE...`: the classes that an exported network gives to images."""
+"""`kdpipe predict EXPORT IMAGE...`: classify images with an exported network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ TOP_CLASSES = 3  # classes of an image, in the table
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe predict`."""
     add = parser.add_argument
-    add("export", type=Path, metavar="EXPORT", help="a folder that kdpipe export has written")
-    help = "pictures, and folders of them"
+    add("export", type=Path, metavar="EXPORT", help="a folder written by kdpipe export")
+    help = "image files, or folders of images"
     add("images", type=Path, nargs="+", metavar="IMAGE", help=help)
-    add("--json", action="store_true", help="a line of JSON for each, with every class")
-    help = "which of its graphs; default: the one that it was made to ship"
+    add(
+        "--json",
+        action="store_true",
+        help="print one line of JSON per image, with the probabilities of all classes",
+    )
+    help = "graph to use; default: the one that was selected for deployment"
     add("--model", choices=("float", "int8"), help=help)
 
 
@@ -55,13 +59,13 @@ def run(options) -> int:
 
 
 def _find_images(paths: list[Path]):
-    """Yield the image files that are named, and those below the folders that are."""
+    """Yield the given image files, and those in the given folders."""
     from kdpipe.data.imagefolder.decoding import IMAGE_SUFFIXES
     from kdpipe.errors import KdpipeError
 
     for path in paths:
         if not path.exists():
-            raise KdpipeError(f"there is no picture or folder {path}")
+            raise KdpipeError(f"there is no image file or folder {path}")
         candidates = sorted(path.rglob("*")) if path.is_dir() else [path]
         images = [
             candidate
@@ -69,13 +73,13 @@ def _find_images(paths: list[Path]):
             if candidate.is_file() and candidate.suffix.lower() in IMAGE_SUFFIXES
         ]
         if path.is_dir() and not images:
-            raise KdpipeError(f"{path} has no pictures in it ({', '.join(IMAGE_SUFFIXES)})")
+            raise KdpipeError(f"{path} has no image files ({', '.join(IMAGE_SUFFIXES)})")
         yield from images if path.is_dir() else [path]
 
 
 COMMAND = Command(
     order=38,
-    help="ask an exported network about pictures",
+    help="classify images with an exported network",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch", "pandas", "snakemake"),

@@ -1,4 +1,4 @@
-"""`kdpipe preload FOLDER PID`: the parent from which the jobs of a study are forked."""
+"""`kdpipe preload FOLDER PID`: start the fork server of a study's jobs."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from kdpipe.cli.command import Command
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe preload`."""
-    parser.add_argument("folder", type=Path, help="where its socket is made")
-    parser.add_argument("head", help="the process id of the head of the study")
+    parser.add_argument("folder", type=Path, help="folder of its socket")
+    parser.add_argument("head", help="process id of the study's head process")
 
 
 def run(options) -> None:
@@ -21,7 +21,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=270,
-    help="import torch once and fork jobs (called by run)",
+    help="start a fork server, which imports torch once (called by run)",
     add_arguments=add_arguments,
     run=run,
 )

@@ -1,15 +1,15 @@
-"""`kdpipe prepare DATA`: the images of a data set, made ready once for all runs."""
+"""`kdpipe prepare DATA`: prepare a data set, once for all runs."""
 
 from kdpipe.cli.command import Command, add_results, open_store
 
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe prepare`."""
-    parser.add_argument("data", help="its name")
-    parser.add_argument("--path", help="where its files lie; else they are downloaded")
-    parser.add_argument("--card", help="the card of one's own data, if it is not beside them")
+    parser.add_argument("data", help="name of the data set")
+    parser.add_argument("--path", help="folder of its files; by default they are downloaded")
+    parser.add_argument("--card", help="card of a custom data set, if it is not next to the data")
     parser.add_argument(
-        "--unlabelled", metavar="PATH", help="prepare images without labels beside it instead"
+        "--unlabelled", metavar="PATH", help="prepare unlabelled images for it instead"
     )
     add_results(parser)
 

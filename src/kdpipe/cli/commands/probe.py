@@ -1,11 +1,11 @@
-"""`kdpipe probe --spec JSON`: how well the features of one network serve another data set."""
+"""`kdpipe probe --spec JSON`: evaluate a network's features on another data set."""
 
 from kdpipe.cli.command import Command, add_execution_options, add_results, parse_job
 
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe probe`."""
-    parser.add_argument("--spec", required=True, help="the probe's canonical JSON")
+    parser.add_argument("--spec", required=True, help="spec of the probe, as canonical JSON")
     add_execution_options(parser)
     add_results(parser)
 
@@ -19,7 +19,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=250,
-    help="probe one network on another data set (called by a rule)",
+    help="fit a linear probe on one network's features (called by a rule)",
     add_arguments=add_arguments,
     run=run,
 )

@@ -1,14 +1,18 @@
-"""`kdpipe prune STUDY...`: what none of these studies needs; `--yes` removes it."""
+"""`kdpipe prune STUDY...`: list the results that no study needs; `--yes` removes them."""
 
 from kdpipe.cli.command import Command, add_reports, add_results, open_store
 
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe prune`."""
-    parser.add_argument("studies", nargs="+", metavar="STUDY", help="every study to be kept")
-    parser.add_argument("--yes", action="store_true", help="remove what is shown")
     parser.add_argument(
-        "--outdated", action="store_true", help="and what is made of weights made again since"
+        "studies", nargs="+", metavar="STUDY", help="study files whose results are kept"
+    )
+    parser.add_argument("--yes", action="store_true", help="remove the listed results")
+    parser.add_argument(
+        "--outdated",
+        action="store_true",
+        help="also list results computed from weights that were retrained since",
     )
     add_reports(parser)
     add_results(parser)
@@ -28,7 +32,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=70,
-    help="show what none of the studies needs; with --yes, remove it",
+    help="list results that none of the studies needs; remove them with --yes",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch",),

@@ -1,4 +1,4 @@
-"""`kdpipe register STUDY`: freeze what will be tested, in a file, before the first run."""
+"""`kdpipe register STUDY`: preregister a study's hypotheses before the first run."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> None:
-    """Write the registration of a study and print what it will test."""
+    """Write the registration of a study and print the hypotheses that it will test."""
     from kdpipe.analysis.preregistration import register, registration
     from kdpipe.config import load
     from kdpipe.plan import planner
@@ -21,20 +21,20 @@ def run(options) -> None:
     study = load.load_study(options.study)
     if study.search is not None:
         raise KdpipeError(
-            f"{options.study}: a search chooses while it runs what is tested, so it cannot be "
-            "registered; register a study of the cell that it finds, with seeds of its own"
+            f"{options.study}: a search cannot be registered, since its results determine what is "
+            "tested; register a study of the cell that it selects, with new seeds"
         )
     store = open_store(options)
     path, is_new = register.register_study(study, Path(options.study).parent, store)
     study = study.model_copy(update={"registration": str(path)})
     when = "written" if is_new else "written before"
-    print(f"{path}: {when}; commit it with {options.study}, and leave it as it is")
+    print(f"{path}: {when}; commit it with {options.study}, and do not edit it")
     print("\n".join(registration.describe_registration(planner.build_plan(study), store)))
 
 
 COMMAND = Command(
     order=17,
-    help="freeze what a study will test, before its first run",
+    help="preregister the hypotheses of a study, before its first run",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch",),

@@ -1,4 +1,4 @@
-"""`kdpipe report STUDY`: the page, tables and figures again, from the records alone."""
+"""`kdpipe report STUDY`: render page, tables and figures from the records."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ def run(options) -> None:
     store = open_store(options)
     plan, search_state = rounds.advance_search(study, store)
     raise_study_errors(options.study, data_drift.find_changed_preparations(plan, store))
-    # An archive has no journal of a search: its records tell the decisions.
+    # An archive has no search journal: the decisions follow from its records.
     if search_state is not None and (store.root / "runs").is_dir():
         state.save_journal(search_state, store)
     store = status.hide_altered(plan, store)
@@ -43,7 +43,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=30,
-    help="render tables from the records, without torch",
+    help="render the report of a study from its records",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch",),

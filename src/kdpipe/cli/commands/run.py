@@ -1,7 +1,7 @@
-"""`kdpipe run [STUDY] [OPTION...]`: a study from its first run to its report, by Snakemake.
+"""`kdpipe run [STUDY] [OPTION...]`: run a study with Snakemake.
 
-Works in any folder, in which results, logs and reports are written. The options are Snakemake's
-own, and it reports what is wrong with them. A search starts Snakemake once for each of its rounds.
+Results, logs and reports are written to the current folder. Options are passed to Snakemake, which
+validates them. A search starts Snakemake once per round.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def run(options) -> int | None:
     if plan.study.search is None or run_snakemake.is_one_shot(typed):
         os.execv(
             command_line[0], command_line
-        )  # so that there is one process to stop, as if snakemake was typed
+        )  # so that there is one process to stop, as when snakemake is called directly
     return run_snakemake.run_rounds(
         command_line, lambda: rounds.get_search_state(plan.study, store)
     )
 
 
 def _measure_and_preload(plan: Plan, store: Store) -> None:
-    """Time the networks of the runs to do, for a price, and preload what short jobs import."""
+    """Benchmark the networks of the pending runs, and start the fork server for short jobs."""
     from kdpipe.jobs import forkserver, parent_watchdog
     from kdpipe.plan import estimate, status
     from kdpipe.workflow import machine_benchmark
@@ -79,7 +79,7 @@ def _measure_and_preload(plan: Plan, store: Store) -> None:
 
 COMMAND = Command(
     order=15,
-    help="run a study: train, distil, score, report",
+    help="run a study: train, distill, evaluate, report",
     add_arguments=add_arguments,
     run=run,
     passes_through=True,

@@ -1,4 +1,4 @@
-"""`kdpipe schema`: the JSON schema of a study file, for completion in an editor."""
+"""`kdpipe schema`: print the JSON schema of study files, for completion in editors."""
 
 import json
 
@@ -18,7 +18,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=100,
-    help="print the JSON schema of a study file",
+    help="print the JSON schema of study files",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch", "pandas"),

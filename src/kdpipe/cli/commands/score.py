@@ -1,11 +1,11 @@
-"""`kdpipe score --spec JSON`: one ensemble, from the stored outputs of its members."""
+"""`kdpipe score --spec JSON`: evaluate an ensemble from its members' stored outputs."""
 
 from kdpipe.cli.command import Command, add_results, open_store, parse_spec
 
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe score`."""
-    parser.add_argument("--spec", required=True, help="the ensemble's canonical JSON")
+    parser.add_argument("--spec", required=True, help="spec of the ensemble, as canonical JSON")
     add_results(parser)
 
 
@@ -18,7 +18,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=240,
-    help="score one ensemble from stored outputs (called by a rule)",
+    help="evaluate one ensemble from its members' stored outputs (called by a rule)",
     add_arguments=add_arguments,
     run=run,
 )

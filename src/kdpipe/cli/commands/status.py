@@ -1,4 +1,4 @@
-"""`kdpipe status STUDY`: how far a study has come, and why what failed has failed."""
+"""`kdpipe status STUDY`: show a study's progress, and why jobs failed."""
 
 from kdpipe.cli.command import (
     Command,
@@ -18,7 +18,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> None:
-    """Print how far a study has come."""
+    """Print the progress of a study."""
     from kdpipe.analysis.search import rounds
     from kdpipe.config import load
     from kdpipe.workflow import status_text
@@ -36,7 +36,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=50,
-    help="what is done, running, failed and to do, and the time left",
+    help="show what is done, running, failed and to do, and the time left",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch", "pandas"),

@@ -1,15 +1,15 @@
-"""`kdpipe term STUDY`: custom loss terms, tried once; the plan then reads only their cards."""
+"""`kdpipe term STUDY`: validate a study's custom loss terms and write their cards."""
 
 from kdpipe.cli.command import Command
 
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe term`."""
-    parser.add_argument("study", help="the study file whose methods name them (`term`)")
+    parser.add_argument("study", help="a study file whose methods use custom terms (`term`)")
 
 
 def run(options) -> None:
-    """Try the custom loss terms of a study and write their cards."""
+    """Validate the custom loss terms of a study and write their cards."""
     from kdpipe.config import load
     from kdpipe.losses.custom import study_cards
 
@@ -22,7 +22,7 @@ def run(options) -> None:
 
 COMMAND = Command(
     order=92,
-    help="try the terms of one's own and write their cards",
+    help="validate the custom loss terms of a study and write their cards",
     add_arguments=add_arguments,
     run=run,
 )

@@ -1,4 +1,4 @@
-"""`kdpipe track STUDY --to TRACKER`: curves and records, mirrored into TensorBoard or MLflow."""
+"""`kdpipe track STUDY --to TRACKER`: log curves and results to TensorBoard or MLflow."""
 
 import shlex
 from pathlib import Path
@@ -10,18 +10,21 @@ from kdpipe.cli.command import Command, add_results, open_store
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe track`."""
     parser.add_argument("study", help="a study file")
-    # Only the names of the files: the one that is chosen is imported later.
+    # Only the file names are listed here: the selected tracker is imported later.
     tracker_names = registry.list_names("kdpipe.workflow.trackers")
-    parser.add_argument("--to", choices=tracker_names, required=True, help="whose format")
-    help = "its folder; default: the name of the tracker"
+    parser.add_argument("--to", choices=tracker_names, required=True, help="the experiment tracker")
+    help = "output folder; default: the name of the tracker"
     parser.add_argument("--folder", type=Path, metavar="DIR", help=help)
-    help = "go on while the study runs, here or elsewhere, until nothing of it is to do, or goes on"
+    help = (
+        "keep logging while the study runs, here or elsewhere, until it is finished or no job is "
+        "running"
+    )
     parser.add_argument("--follow", action="store_true", help=help)
     add_results(parser)
 
 
 def run(options) -> None:
-    """Mirror curves and records into a tracker, once or until the study ends."""
+    """Log curves and records to a tracker, once or until the study ends."""
     from kdpipe.analysis.search import rounds
     from kdpipe.config import load
     from kdpipe.workflow import tracking
@@ -41,8 +44,8 @@ def run(options) -> None:
             )
             if remaining:
                 print(
-                    f"{remaining:,} of {runs:,} runs are to do, and nothing of the study goes "
-                    f"on: kdpipe status {shlex.quote(options.study)} says why"
+                    f"{remaining:,} of {runs:,} runs are to do, and no job is running: see kdpipe "
+                    f"status {shlex.quote(options.study)}"
                 )
         else:
             report_sync(
@@ -50,12 +53,12 @@ def run(options) -> None:
             )
     finally:
         tracker_run.close()
-    print(f"to look at it: {tracker.show.format(folder=folder)}")
+    print(f"to view it: {tracker.show.format(folder=folder)}")
 
 
 COMMAND = Command(
     order=55,
-    help="mirror curves and records into TensorBoard or MLflow",
+    help="log curves and results to TensorBoard or MLflow",
     add_arguments=add_arguments,
     run=run,
 )

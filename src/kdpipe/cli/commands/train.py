@@ -1,4 +1,4 @@
-"""`kdpipe train --spec JSON`: one run, to the end or to where it is interrupted (code 75)."""
+"""`kdpipe train --spec JSON`: train one run; exit code 75 if it is interrupted."""
 
 import signal
 import sys
@@ -10,10 +10,12 @@ from kdpipe.errors import InterruptedRun, KdpipeError
 
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe train`."""
-    parser.add_argument("--spec", required=True, help="the run's canonical JSON")
-    parser.add_argument("--keep", default="", help="epochs whose checkpoints stay, as 0,10,20")
+    parser.add_argument("--spec", required=True, help="spec of the run, as canonical JSON")
     parser.add_argument(
-        "--weights", type=Path, help="the file that a network brings or begins from"
+        "--keep", default="", help="epochs whose checkpoints are kept, e.g. 0,10,20"
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="file with a network's pretrained or initial weights"
     )
     add_execution_options(parser)
     add_results(parser)
@@ -26,7 +28,7 @@ def run(options) -> int:
     try:
         keep_epochs = sorted({int(epoch) for epoch in options.keep.split(",") if epoch})
     except ValueError:
-        raise KdpipeError(f"--keep {options.keep}: write epochs as 0,10,20") from None
+        raise KdpipeError(f"--keep {options.keep}: give epochs as 0,10,20") from None
     signal.signal(signal.SIGTERM, _raise_interrupted)  # training itself saves its state first
     try:
         spec, store, execution_options = parse_job("run", options)
@@ -38,8 +40,8 @@ def run(options) -> int:
 
 
 def _raise_interrupted(*_) -> None:
-    """Handle SIGTERM by an exception."""
-    raise InterruptedRun("SIGTERM; nothing is lost, start it again to go on")
+    """Raise an exception on SIGTERM."""
+    raise InterruptedRun("SIGTERM; the state is saved, start it again to continue")
 
 
 COMMAND = Command(

@@ -1,4 +1,4 @@
-"""`kdpipe verify`: whether every file of the results folder is what its record says."""
+"""`kdpipe verify`: check the results folder against the checksums in its records."""
 
 from kdpipe.cli.command import Command, add_reports, add_results, open_store
 
@@ -18,14 +18,14 @@ def run(options) -> int:
         *verify_store(open_store(options)),
         *map(format_orphan, fingerprint.find_report_orphans(options.reports)),
     ]
-    lines = errors or [f"{options.results}: every file is whole"]
+    lines = errors or [f"{options.results}: all files are intact"]
     print("\n".join([*lines, *list_foreign_folders(open_store(options))]))
     return 2 if errors else 0
 
 
 COMMAND = Command(
     order=60,
-    help="check every file of the results folder by its checksum",
+    help="verify the checksums of all files in the results folder",
     add_arguments=add_arguments,
     run=run,
     never_imports=("torch",),

@@ -1,1 +1,1 @@
-"""The rules of a study: each file defines `RULE` (`kdpipe.config.rule.Rule`)."""
+"""The rules for study files: each file defines `RULE` (`kdpipe.config.rule.Rule`)."""

@@ -9,9 +9,9 @@ from kdpipe.config.rules.term_batch_size import get_valid_recipe
 
 
 def _check_last_batch(config: PartialConfig) -> Iterator[str]:
-    """Check that the last batch has images enough for each network.
+    """Check that the last batch has enough images for each network.
 
-    Batch normalization over 1 x 1 pixels of one image has one value, and no variance.
+    Batch normalization over 1 x 1 pixels of one image has a single value, and no variance.
     """
     data, card = config.data_section.data, config.card
     if (
@@ -29,9 +29,9 @@ def _check_last_batch(config: PartialConfig) -> Iterator[str]:
         last_size = images % recipe.batch_size or recipe.batch_size
         if 0 < last_size < minimum:
             yield (
-                f"recipe.batch_size: of {images:,} images in batches of {recipe.batch_size} the "
-                f"last has {last_size}, and {network} learns from {minimum} or more (it normalises "
-                "over a batch what is 1 x 1): "
+                f"recipe.batch_size: the last of the batches of {recipe.batch_size} of {images:,} "
+                f"images has {last_size}, and {network} needs at least {minimum} (it has batch "
+                "normalization of 1 x 1 features): "
                 f"{_suggest_batch_sizes(images, recipe.batch_size, minimum)}"
             )
 
@@ -48,9 +48,9 @@ def _trained_networks(config: PartialConfig) -> dict[str, None]:
 
 
 def _suggest_batch_sizes(images: int, batch: int, minimum: int) -> str:
-    """Return advice: the nearest batch sizes, below and above, that leave images enough."""
+    """Return advice: the nearest batch sizes, below and above, whose last batch is large enough."""
     if images < minimum:
-        return f"give data.train_size at least {minimum}"
+        return f"set data.train_size to at least {minimum}"
     fitting_sizes = [
         next((size for size in sizes if (images % size or size) >= minimum), None)
         for sizes in (range(batch - 1, 1, -1), range(batch + 1, images + 1))

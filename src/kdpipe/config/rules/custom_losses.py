@@ -1,4 +1,4 @@
-"""Custom loss terms: the card of each, and the keys that methods give it."""
+"""Custom loss terms: their cards, and the keys that methods pass to them."""
 
 import shlex
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ def _check_custom_losses(config: PartialConfig) -> Iterator[str]:
             is_current = card.answers is not None
             if is_current and not errors and card.with_keys(method.term_keys) is None:
                 yield (
-                    f"methods.{name}.term_keys: {card.term} was not tried with these values yet, "
-                    f"by which changed code is found out; type: kdpipe term "
+                    f"methods.{name}.term_keys: {card.term} is not validated with these values "
+                    "yet, which are needed to detect changed code; run: kdpipe term "
                     f"{shlex.quote(config.source)}"
                 )
 

@@ -1,4 +1,4 @@
-"""Custom networks: the folder of their code, and the card of each."""
+"""Custom networks: the folder of their code, and their cards."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ def _check_custom_models(config: PartialConfig) -> Iterator[str]:
     """Check that the folder of custom code exists and each custom network has a card."""
     code = config.content.get("code")
     if code is not None and not has_custom_code(config.content):
-        yield "code: it is where networks, terms, tables or figures of one's own lie: none is named"
+        yield "code: only for custom networks, terms, tables or figures, and the study has none"
     elif isinstance(code, str) and not os.path.isdir(code):
         yield f"code: there is no folder {format_value(code)}"
     for card in config.custom_model_cards.values():

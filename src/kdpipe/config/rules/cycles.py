@@ -1,4 +1,4 @@
-"""Experiments and ensembles that need each other in a cycle, or form too long a chain."""
+"""Experiments and ensembles that depend on each other in a cycle, or in too long a chain."""
 
 import functools
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
 
-MAX_CHAIN_DEPTH = 50  # of experiments that teach one another
+MAX_CHAIN_DEPTH = 50  # of experiments whose networks are teachers of the next
 
 
 def find_cycles(needs: dict[str, list[str]]) -> Iterator[str]:
@@ -15,7 +15,7 @@ def find_cycles(needs: dict[str, list[str]]) -> Iterator[str]:
     Parameters
     ----------
     needs : dict of str to list of str
-        For each name those that it depends on.
+        The dependencies of each name.
 
     Yields
     ------
@@ -30,7 +30,7 @@ def find_cycles(needs: dict[str, list[str]]) -> Iterator[str]:
                 if other in path:
                     names = list(path)
                     cycle = [*names[names.index(other) :], other]
-                    yield f"these need each other in a circle: {' -> '.join(cycle)}"
+                    yield f"circular dependency: {' -> '.join(cycle)}"
                 elif other in needs and other not in depth:
                     path[other] = iter(needs[other])
                     break
@@ -38,10 +38,10 @@ def find_cycles(needs: dict[str, list[str]]) -> Iterator[str]:
                 depth[name] = 1 + max((depth.get(other, 0) for other in needs[name]), default=0)
                 del path[name]
     for name in [name for name in depth if depth[name] == MAX_CHAIN_DEPTH + 1][:1]:
-        yield f"{name} leans on others that lean on others, more than {MAX_CHAIN_DEPTH} deep"
+        yield f"{name} is at the end of a chain of more than {MAX_CHAIN_DEPTH} dependencies"
 
 
-@functools.lru_cache(1)  # every experiment of a study needs them
+@functools.lru_cache(1)  # they would be repeated for every experiment
 def list_cycle_errors(config: PartialConfig) -> tuple[str, ...]:
     """Return a message for each cycle of experiments and ensembles in a study."""
     needs = {name: list(block.teachers) for name, block in config.named_blocks.items()}

@@ -1,4 +1,4 @@
-"""A data set: it has a card, and images enough, of the kind that its keys are for."""
+"""A data set: it has a card, enough images, and keys that fit its kind of images."""
 
 from collections.abc import Iterator
 
@@ -18,15 +18,15 @@ def _check_data(config: PartialConfig) -> Iterator[str]:
     data = config.data_section.data
     if config.content.get("reading") == "best" and data is not None and data.validation == 0:
         yield (
-            "reading: best is the best epoch on validation, and data.validation is 0: hold images "
-            "out, or write reading: last"
+            "reading: best is the best epoch on validation, and data.validation is 0: hold out "
+            "validation images, or write reading: last"
         )
 
 
 def check_data_section(
     location: str, section: DataSection, teacher_outputs: object = None
 ) -> Iterator[str]:
-    """Yield the mistakes of a section `data`.
+    """Yield the errors of a section `data`.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def check_data_section(
         The section as a dotted path.
     section : DataSection
     teacher_outputs : object
-        The study's key of that name, if students learn from these images.
+        The study's key of that name, if students are trained on these images.
 
     Yields
     ------
@@ -44,9 +44,7 @@ def check_data_section(
     if data is None or "name" in partial_config.invalid_keys(data):
         return
     if data.card is not None and (data.path is None or data.name in cards.list_datasets()):
-        yield (
-            f"{location}.card: belongs to data of one's own, which has a path and a name of its own"
-        )
+        yield (f"{location}.card: only for custom data, with their own name and path")
     if card is None:
         guess = "" if data.path else did_you_mean(data.name, cards.list_datasets())
         yield f"{location}.name: {section.card_error}{guess}"
@@ -55,12 +53,12 @@ def check_data_section(
         if values is not None and len(values) != card.shape[0]:
             yield (
                 f"{location}.{key}: {format_value(values)} for images of {card.shape[0]} "
-                "channel(s): give one number for each"
+                "channel(s): give one number per channel"
             )
     if card.validation and data.validation:
         yield (
-            f"{location}.validation: {data.name} has {card.validation:,} validation images of its "
-            "own, which are used: leave validation out"
+            f"{location}.validation: {data.name} has a validation set of {card.validation:,} "
+            "images, which is used: remove this key"
         )
         return
     needed = (data.train_size or 0) + data.validation
@@ -79,55 +77,57 @@ def check_data_section(
     endless_keys = [next(iter(augmentation.keys.model_fields)) for augmentation in endless]
     if endless_keys and teacher_outputs == "table":
         yield (
-            f"teacher_outputs: table holds every view of every image, and data.{endless_keys[0]} "
-            "makes views without end: write live, or leave one of the two keys out"
+            "teacher_outputs: table caches a finite number of views per image, and "
+            f"data.{endless_keys[0]} has no such limit: write live, or remove one of the two keys"
         )
     if data.augment is not None and card.shape[0] not in (1, 3):
         yield (
-            f"{location}.augment: its operations are for grey or coloured images, and those of "
-            f"{data.name} have {card.shape[0]} channels: leave it out"
+            f"{location}.augment: only for grayscale or color images, and those of {data.name} "
+            f"have {card.shape[0]} channels: remove this key"
         )
     if card.is_streamed:
         yield from _check_streamed(location, data)
     elif data.crop is not None:
         yield (
-            f"{location}.crop: is for images that stream from their files; those of "
-            f"{data.name} are one array: take pad, flip and augment, or make a card of "
-            "their folder with kdpipe data PATH --stream SIDE"
+            f"{location}.crop: only for streamed images, and those of {data.name} are in one "
+            "array: use pad, flip and augment, or create a card of their folder with kdpipe data "
+            "PATH --stream SIDE"
         )
     height, width = card.shape[1:]
     if data.padding == "reflect" and data.pad >= min(height, width):
-        yield f"{location}.pad: {data.pad} pixels cannot be reflected in images of {height}x{width}"
+        yield (
+            f"{location}.pad: images of {height}x{width} are too small for reflection padding by "
+            f"{data.pad} pixels"
+        )
 
 
 def _check_emptied_class(location: str, data: DataConfig, card: cards.DatasetCard) -> Iterator[str]:
-    """Check that a validation set of equal classes leaves training images of each class."""
+    """Check that a class-balanced validation set leaves training images of each class."""
     fewest = min(card.counts)
     most = (fewest - 1) * card.classes
     if data.validation > most:
         index = card.counts.index(fewest)
         class_label = card.class_names[index] if card.class_names else f"class {index}"
         yield (
-            f"{location}.validation: {data.validation} images, as many of each of {card.classes} "
-            f"classes, leave none of {class_label} to train on, which has {fewest}: at most "
-            f"{most:,}, or write draw: share, and each class gives its share"
+            f"{location}.validation: {data.validation} images, equally many of each of "
+            f"{card.classes} classes, leave no training image of {class_label}, which has "
+            f"{fewest}: use at most {most:,}, or write draw: share to draw in proportion to class "
+            "sizes"
         )
 
 
 def _check_streamed(location: str, data: DataConfig) -> Iterator[str]:
-    """Check the keys that differ between streamed images and those in an array."""
+    """Check the keys that differ between streamed images and those in memory."""
     if data.path is None:
-        yield (
-            f"{location}.path: {data.name} is not downloaded: name the folder that holds its files"
-        )
+        yield (f"{location}.path: {data.name} cannot be downloaded: give the folder of its files")
     if data.pad:
-        advice = "leave pad out" if data.crop else "write crop: {} instead"
-        yield f"{location}.pad: images that stream are not padded: {advice}"
+        advice = "remove this key" if data.crop else "write crop: {} instead"
+        yield f"{location}.pad: streamed images are not padded: {advice}"
     for key in ("mean", "std"):
         if key not in partial_config.invalid_keys(data) and getattr(data, key) is None:
             yield (
-                f"{location}.{key}: this key is missing; it is not measured where images stream. "
-                f"Of ImageNet they are {cards.IMAGENET_STATS_HINT}"
+                f"{location}.{key}: missing required key; it is not measured for streamed images. "
+                f"The values for ImageNet are {cards.IMAGENET_STATS_HINT}"
             )
 
 

@@ -8,7 +8,7 @@ from kdpipe.text import find_duplicates
 
 
 def _check_ensembles(config: PartialConfig) -> Iterator[str]:
-    """Check what each ensemble averages."""
+    """Check the members of each ensemble."""
     for name, ensemble in config.ensembles.items():
         location = f"ensembles.{name}"
         pretrained = [
@@ -18,8 +18,8 @@ def _check_ensembles(config: PartialConfig) -> Iterator[str]:
         ]
         if pretrained and (ensemble.stops != ["full"] or ensemble.copies or ensemble.operations_of):
             yield (
-                f"{location}.networks: {pretrained[0]} is pretrained, and has no stops but full "
-                "and no copies: give networks alone"
+                f"{location}.networks: {pretrained[0]} is pretrained, so it has only the stop full "
+                "and no copies: give only networks"
             )
         for network in ensemble.networks or []:
             if network in pretrained:
@@ -28,7 +28,10 @@ def _check_ensembles(config: PartialConfig) -> Iterator[str]:
             for text in ensemble.stops:
                 yield from config.check_stop(f"{location}.stops", text, network)
         for network in find_duplicates(ensemble.networks or []):
-            yield f"{location}.networks: {network} stands twice; copies makes more of a network"
+            yield (
+                f"{location}.networks: {network} is listed twice; for several members of a network "
+                "set copies"
+            )
         yield from config.check_name(f"{location}.block", ensemble.block, "experiment")
         yield from config.check_name(
             f"{location}.operations_of", ensemble.operations_of, "ensemble"

@@ -27,7 +27,7 @@ def _check_experiments(config: PartialConfig) -> Iterator[str]:
             yield from _check_method(config, location, method, block)
         for key in ("teachers", "students", "methods", "stops"):
             for item in find_duplicates(getattr(block, key)):
-                yield f"{location}.{key}: {item} stands twice"
+                yield f"{location}.{key}: {item} is listed twice"
 
 
 def _check_teacher(
@@ -36,14 +36,14 @@ def _check_teacher(
     """Check that a teacher exists, with the stops and seeds of its experiment."""
     if teacher in config.defined_names["ensemble"]:
         if block.stops != ["full"]:
-            yield f"{location}.stops: {teacher} is an ensemble, which has no stops but full"
+            yield f"{location}.stops: {teacher} is an ensemble, which has only the stop full"
         ensemble = config.ensembles.get(teacher)
         if ensemble is not None and ensemble.block in config.named_blocks:
             source_block = config.named_blocks[ensemble.block]
             yield from _check_seeds(config, f"{location}.teachers: {teacher}", block, source_block)
     elif teacher in config.defined_names["pretrained"]:
         if block.stops != ["full"]:
-            yield f"{location}.stops: {teacher} is pretrained, and has no stops but full"
+            yield f"{location}.stops: {teacher} is pretrained, so it has only the stop full"
     elif teacher in config.defined_names["experiment"]:
         source_block = config.named_blocks.get(teacher)
         if source_block is not None:
@@ -73,12 +73,12 @@ def _check_block_teacher(
     block: BlockConfig,
     source_block: BlockConfig,
 ) -> Iterator[str]:
-    """Check that a block that teaches ends in one network for each seed and stop."""
+    """Check that a teacher block ends in one network for each seed and stop."""
     for text in block.stops:
         if text.startswith("schedule"):
             yield (
-                f"{location}.stops: {source_block.name} is an experiment: its student cannot be "
-                f"trained again by {text}; write `checkpoint E` or `full`"
+                f"{location}.stops: {source_block.name} is an experiment, whose student cannot be "
+                f"retrained with {text}; write `checkpoint E` or `full`"
             )
         else:
             for student in source_block.students[:1]:
@@ -95,8 +95,8 @@ def _check_block_teacher(
         return
     if (end_count := counter.count_end_networks(source_block)) != 1:
         yield (
-            f"{location}.teachers: {source_block.name} ends in {end_count} networks for each seed, "
-            "and must end in one to teach: one teacher, one stop, one student, one method"
+            f"{location}.teachers: {source_block.name} ends in {end_count} networks per seed; as a "
+            "teacher it must end in one: one teacher, one stop, one student, one method"
         )
 
 
@@ -116,7 +116,7 @@ def _check_seeds(
         if missing:
             yield (
                 f"{subject} is needed for seed {join_names(missing)}, which experiment "
-                f"{source_block.name} has not: add it there"
+                f"{source_block.name} does not have: add it there"
             )
 
 
@@ -128,8 +128,8 @@ def _check_method(
     has_step_count = partial_config.invalid_keys(block).isdisjoint({"via", "generations"})
     if not isinstance(method, str) and has_step_count and len(names) != block.steps:
         yield (
-            f"{location}.methods: {format_value(method)} names {len(names)} methods, the "
-            f"experiment has {block.steps} step(s) (via and generations): give one for each step"
+            f"{location}.methods: {format_value(method)} has {len(names)} methods, but the "
+            f"experiment has {block.steps} step(s) (via and generations): give one per step"
         )
     for name in names:
         yield from config.check_name(f"{location}.methods", name, "method")
@@ -137,7 +137,7 @@ def _check_method(
 
 
 def _check_stop_epoch(config: PartialConfig, name: str, block: BlockConfig) -> Iterator[str]:
-    """Check that a method's `stop_epoch` is before the end of each training by it."""
+    """Check that a method's `stop_epoch` is before the last epoch of each run that uses it."""
     method = config.methods.get(name)
     if method is None or not isinstance(method.stop_epoch, int):
         return
@@ -145,7 +145,7 @@ def _check_stop_epoch(config: PartialConfig, name: str, block: BlockConfig) -> I
         epochs = config.get_epochs(network)
         if epochs is not None and method.stop_epoch >= epochs:
             yield (
-                f"methods.{name}.stop_epoch: {method.stop_epoch} is not before the end: "
+                f"methods.{name}.stop_epoch: {method.stop_epoch} is not before the last epoch: "
                 f"{network} trains for {epochs} epochs (experiment {block.name})"
             )
 

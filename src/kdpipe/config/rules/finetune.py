@@ -1,4 +1,4 @@
-"""Networks that begin from weights: the network exists, and so do its weights."""
+"""Networks with initial weights: the network and its weights exist."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,10 @@ def _check_starts(config: PartialConfig) -> Iterator[str]:
     for name, start in config.starts.items():
         location = f"starts.{name}"
         if start.network in config.starts:
-            yield f"{location}.network: {start.network} is one of `starts` itself: name its network"
+            yield (
+                f"{location}.network: {start.network} is an entry of `starts` itself: give its "
+                "network"
+            )
         elif not partial_config.invalid_keys(start) & {"network", "weights", "path", "sha256"}:
             yield from config.check_network(f"{location}.network", start.network)
             yield from pretrained.check_weights_file(location, start)

@@ -1,4 +1,4 @@
-"""Mixed images: they need live teachers, and loss terms that use no single label."""
+"""Mixed images: they need live teachers, and loss terms without hard labels."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from kdpipe.text import join_names
 
 
 def _check_mixing(config: PartialConfig) -> Iterator[str]:
-    """Check the methods of the students whose images are mixed, and how teachers answer."""
+    """Check the methods and teacher outputs of students that are trained on mixed images."""
     mixed_networks: dict[str, str] = {}
     for index, block in config.blocks.items():
         if {"students", "via"} & partial_config.invalid_keys(block):
@@ -32,16 +32,16 @@ def _check_mixing(config: PartialConfig) -> Iterator[str]:
             ):
                 for title in _label_using_terms(config, name):
                     yield (
-                        f"experiments[{index}].methods: {name}: {title} looks at the label of each "
-                        f"image, and {network} learns from images mixed by {mix_names}, which have "
-                        f"two: set {mix_names} to null for it, or take terms that look at none "
+                        f"experiments[{index}].methods: {name}: {title} uses the label of each "
+                        f"image, and {network} is trained on images mixed by {mix_names}, which "
+                        f"have two: set {mix_names} to null for it, or use terms without labels "
                         f"({join_names(_label_free_keys())})"
                     )
     if mixed_networks and config.content.get("teacher_outputs") == "table":
         network, mix_keys = next(iter(mixed_networks.items()))
         yield (
-            f"teacher_outputs: table holds images as they are, and {network} learns from images "
-            f"mixed by {mix_keys}: write live or auto, or set {mix_keys} to null for it"
+            f"teacher_outputs: table caches outputs for unmixed images, and {network} is trained "
+            f"on images mixed by {mix_keys}: write live or auto, or set {mix_keys} to null for it"
         )
 
 

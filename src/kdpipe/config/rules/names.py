@@ -1,4 +1,4 @@
-"""Names that a study defines, each once and none that means a network; seeds, each once."""
+"""Names that a study defines: unique, and not those of networks; unique seeds."""
 
 from collections.abc import Iterator
 
@@ -15,20 +15,20 @@ def _check_names(config: PartialConfig) -> Iterator[str]:
     for location, name in _iter_names(config):
         if name in first_locations:
             yield (
-                f"{location}: the name {name} is taken by {first_locations[name]}; each needs its "
-                "own"
+                f"{location}: the name {name} is already used by {first_locations[name]}; names "
+                "must be unique"
             )
         elif name == "self" or registry.looks_like_name(name):
-            yield f"{location}: {name} means a network here; take another name"
+            yield f"{location}: {name} is the name of a network; choose another name"
         first_locations.setdefault(name, location)
     seeds = {f"experiments[{index}].seeds": block.seeds for index, block in config.blocks.items()}
     for location, values in {"seeds": config.seeds, **seeds}.items():
         for seed in find_duplicates(values if is_list(values) else []):
-            yield f"{location}: {seed} stands twice"
+            yield f"{location}: {seed} is listed twice"
 
 
 def _iter_names(config: PartialConfig) -> Iterator[tuple[str, str]]:
-    """Yield the location and the name of everything that can be a teacher."""
+    """Yield the location and the name of each possible teacher."""
     for index, block in config.blocks.items():
         if block.name:
             yield f"experiments[{index}].name", block.name

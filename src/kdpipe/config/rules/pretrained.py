@@ -1,4 +1,4 @@
-"""Pretrained teachers: torchvision's weights by name, or a file that is there."""
+"""Pretrained teachers: named weights of torchvision, or an existing file."""
 
 import hashlib
 import os
@@ -41,7 +41,7 @@ def _check_source(config: PartialConfig, name: str, source: PretrainedTeacher) -
     else:
         yield from config.check_network(f"{location}.network", source.network)
     if source.network in config.starts:
-        yield f"{location}.network: {source.network} is one of `starts`: name the network itself"
+        yield f"{location}.network: {source.network} is an entry of `starts`: give its network"
     yield from check_weights_file(location, source)
     of_torchvision = source.weights in registry.list_weights(source.network)
     if (
@@ -51,16 +51,16 @@ def _check_source(config: PartialConfig, name: str, source: PretrainedTeacher) -
         and config.card.classes != 1000
     ):
         yield (
-            f"{location}.weights: of 1,000 classes, and the data have {config.card.classes}: say "
-            "which of them these are (classes: a list, or by-name)"
+            f"{location}.weights: they have 1,000 classes, and the data have "
+            f"{config.card.classes}: map the classes (classes: a list, or by-name)"
         )
 
 
 def check_weights_file(location: str, source: PretrainedWeights) -> Iterator[str]:
-    """Yield the mistakes in where weights come from.
+    """Yield the errors in the source of weights.
 
-    torchvision must have them, or their file must exist. Those of the Hugging Face Hub may be
-    downloaded later, if their checksum is known.
+    They must exist in torchvision or as a file. Weights of the Hugging Face Hub may be downloaded
+    later if their checksum is given.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def check_weights_file(location: str, source: PretrainedWeights) -> Iterator[str
     if path is None:
         if lacks_checksum:
             yield (
-                f"{location}.sha256: this key is missing, and {repository} is not on this machine; "
-                f"type: {hub.download_command(str(repository))}"
+                f"{location}.sha256: missing required key, and {repository} is not on this "
+                f"machine; run: {hub.download_command(str(repository))}"
             )
         return
     if not os.path.isfile(path):
@@ -98,7 +98,7 @@ def check_weights_file(location: str, source: PretrainedWeights) -> Iterator[str
     elif lacks_checksum:
         with open(path, "rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        yield f"{location}.sha256: this key is missing; of the file that is there it is {checksum}"
+        yield f"{location}.sha256: missing required key; that of the existing file is {checksum}"
     if (
         source.path is not None
         and os.path.isdir(source.path)
@@ -108,7 +108,7 @@ def check_weights_file(location: str, source: PretrainedWeights) -> Iterator[str
 
 
 def _check_export(location: str, source: PretrainedWeights) -> Iterator[str]:
-    """Check that the export in a folder is of the network that is named."""
+    """Check that the export in a folder has the given network."""
     try:
         config = kdpipe_export.read_export_config(Path(str(source.path)))
     except KdpipeError as error:
@@ -116,13 +116,16 @@ def _check_export(location: str, source: PretrainedWeights) -> Iterator[str]:
         return
     exported_network = ModelSpec.from_dict(config["network"])
     if exported_network.input is not None:
-        yield f"{location}.path: it is of a network with an input of its own: name its own weights"
+        yield (
+            f"{location}.path: this export has a network with a custom input: give the weights of "
+            "that network"
+        )
     elif (
         not exported_network.build
         and input_transform.inner_spec(exported_network).name != source.network
     ):
         network = input_transform.inner_spec(exported_network).name
-        yield f"{location}.network: {source.network}, and the export is of {network}"
+        yield f"{location}.network: {source.network}, but the export has {network}"
 
 
 RULE = Rule(60, _check_pretrained)

@@ -1,4 +1,4 @@
-"""What differs for one network: keys of its recipe, and checkpoints to keep."""
+"""Settings for single networks: recipe keys, and checkpoints to keep."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def _check_recipes(config: PartialConfig) -> Iterator[str]:
         yield from config.check_network(location, network)
         for text in partial_config.keep_valid_stops(texts):
             if text.startswith("schedule"):
-                yield f"{location}: {text} is a training of its own; write checkpoint E or every K"
+                yield f"{location}: {text} is a separate run; write checkpoint E or every K"
             else:
                 yield from config.check_stop(location, text, network)
 

@@ -12,7 +12,7 @@ from kdpipe.text import did_you_mean, find_duplicates, format_value
 
 
 def _check_references(config: PartialConfig) -> Iterator[str]:
-    """Check that what the report names exists."""
+    """Check that the tables, figures and claims of the report exist."""
     for key, noun, known in (
         ("tables", "table", paths.list_tables()),
         ("figures", "figure", ()),
@@ -22,8 +22,8 @@ def _check_references(config: PartialConfig) -> Iterator[str]:
             is_custom = key != "claims" and re.fullmatch(DOTTED_PATTERN, str(name)) is not None
             if key == "figures" and not is_custom:
                 yield (
-                    f"figures: {format_value(name)}: a figure of your own is wanted, as "
-                    "module.FIGURE; those of kdpipe are drawn unasked"
+                    f"figures: {format_value(name)}: give a custom figure as module.FIGURE; those "
+                    "of kdpipe are always drawn"
                 )
             elif name not in known and not is_custom:
                 guess = did_you_mean(name, known)
@@ -43,7 +43,7 @@ def _check_references(config: PartialConfig) -> Iterator[str]:
                 f"(known: {', '.join(claims)})"
             )
     for name in find_duplicates(primary if is_list(primary) else []):
-        yield f"primary: {name} stands twice"
+        yield f"primary: {name} is listed twice"
 
 
 RULE = Rule(110, _check_references)

@@ -1,4 +1,4 @@
-"""The number of runs: no more than can be planned."""
+"""The maximum number of runs of a plan."""
 
 from collections.abc import Iterator
 
@@ -14,8 +14,8 @@ def _check_run_count(config: PartialConfig) -> Iterator[str]:
     count = RunCounter(config).count_runs()
     if count > MAX_RUNS:
         yield (
-            f"this study asks for about {count:,} runs, and at most {MAX_RUNS:,} can be "
-            "planned: make its lists shorter"
+            f"this study has about {count:,} runs, and at most {MAX_RUNS:,} can be planned: "
+            "shorten its lists"
         )
 
 

@@ -1,4 +1,4 @@
-"""Loss terms that compare images or classes: every batch, the last too, has enough of them."""
+"""Loss terms that compare images or classes: every batch has enough of them, the last too."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from kdpipe.runs.recipe import Recipe
 
 
 def _check_term_batches(config: PartialConfig) -> Iterator[str]:
-    """Check the terms of each method against the batches of the networks that learn by it."""
+    """Check the terms of each method against the batches of the networks that use it."""
     if config.card is None:
         return
     if config.card.classes < 2:
@@ -29,27 +29,27 @@ def _check_term_batches(config: PartialConfig) -> Iterator[str]:
                 for network in networks:
                     shapes = _get_group_shapes(config, network)
                     if getattr(method, "student_modules", None) is not None:
-                        shapes = [(1, 1, 1)]  # the worst case: theirs are not known here
+                        shapes = [(1, 1, 1)]  # the worst case: their shapes are not known here
                     yield from _check_last_batch(
                         config, f"methods.{name}.{key}_weight", term, network, shapes
                     )
 
 
 def _check_one_class(config: PartialConfig) -> Iterator[str]:
-    """Check that no method compares classes, where the data have one class."""
+    """Check that no method compares classes if the data have only one."""
     for name, method in config.methods.items():
         titles = {
             f"{key}_weight": term.title
             for key, term in methods.load_terms().items()
             if term.classes > 1 and getattr(method, f"{key}_weight", 0)
         }
-        titles |= {"standardise": "standardising logits"} if method.standardise else {}
+        titles |= {"standardise": "standardizing logits"} if method.standardise else {}
         for key, title in titles.items():
-            yield f"methods.{name}.{key}: {title} needs 2 classes, and the data has one"
+            yield f"methods.{name}.{key}: {title} needs at least 2 classes, and the data have one"
 
 
 def _networks_by_method(config: PartialConfig) -> dict[str, dict[str, None]]:
-    """Return, for each method, the networks that learn by it in any experiment."""
+    """Return, for each method, the networks that use it in any experiment."""
     networks: dict[str, dict[str, None]] = {}
     for block in config.blocks.values():
         if {"students", "via"} & partial_config.invalid_keys(block):
@@ -64,7 +64,7 @@ def _networks_by_method(config: PartialConfig) -> dict[str, dict[str, None]]:
 def _iter_steps(block: BlockConfig, names: list[str]) -> Iterator[tuple[str, str]]:
     """Yield the method and the network of each step of a block.
 
-    The last of `names` serves for the remaining steps, and for the direct students that a chain is
+    The last of `names` is used for the remaining steps, and for the direct students that a chain is
     compared with.
     """
     for student in block.students:
@@ -76,7 +76,7 @@ def _iter_steps(block: BlockConfig, names: list[str]) -> Iterator[tuple[str, str
 def _check_last_batch(
     config: PartialConfig, location: str, term: LossTerm, network: str, shapes: Shapes
 ) -> Iterator[str]:
-    """Check that the last batch of an epoch has images enough for a term."""
+    """Check that the last batch of an epoch has enough images for a term."""
     data, recipe = config.data_section.data, get_valid_recipe(config, network)
     assert config.card is not None
     if (
@@ -92,23 +92,23 @@ def _check_last_batch(
     if 0 < last_size < needed:
         reason = "compares the images of a batch"
         if learned_needs > term.images:
-            reason = "normalises over a batch what is 1 x 1"
+            reason = "has batch normalization of 1 x 1 features"
         yield (
-            f"{location}: {term.title} {reason} and needs {needed}; of "
-            f"{size:,} in batches of {recipe.batch_size} ({network}) the last has {last_size}: "
-            "change recipe.batch_size or data.train_size"
+            f"{location}: {term.title} {reason} and needs {needed}; the last of the batches of "
+            f"{recipe.batch_size} of {size:,} ({network}) has {last_size}: change "
+            "recipe.batch_size or data.train_size"
         )
 
 
 def _get_group_shapes(config: PartialConfig, network: str) -> Shapes:
     """Return the shapes of the group outputs of a network; none if they are unknown."""
-    with contextlib.suppress(KdpipeError):  # another rule reports a network that is missing
+    with contextlib.suppress(KdpipeError):  # another rule reports a missing network
         return config.networks.stage_shapes(network) or []
     return []
 
 
 def get_valid_recipe(config: PartialConfig, network: str) -> Recipe | None:
-    """Return the recipe of a network; None if it has a mistake."""
+    """Return the recipe of a network; None if it is invalid."""
     change = dict(partial_config.iter_items(config.content.get("network_recipes"))).get(network, {})
     with contextlib.suppress(ValidationError):
         if is_object(change):

@@ -1,4 +1,4 @@
-"""Loss terms and networks: what a method compares of a teacher must fit its student."""
+"""Loss terms and networks: the outputs that a method compares must fit teacher and student."""
 
 import contextlib
 import itertools
@@ -21,7 +21,7 @@ def _check_terms(config: PartialConfig) -> Iterator[str]:
         for name, method in config.methods.items():
             if method.student_modules is not None:
                 yield (
-                    f"methods.{name}.teacher_modules: teacher_outputs: table holds logits alone; "
+                    f"methods.{name}.teacher_modules: teacher_outputs: table caches logits only; "
                     "write teacher_outputs: live, or auto"
                 )
     for index, block in config.blocks.items():
@@ -93,13 +93,13 @@ def _comparing_terms(config: PartialConfig, name: str) -> Iterator[ComparingTerm
 def _accept_modules(
     teacher: str, teacher_shapes: Shapes, student: str, student_shapes: Shapes
 ) -> None:
-    """Find nothing wrong: what modules put out, which a method names, is known in the job alone."""
+    """Accept any shapes: the outputs of modules that a method names are known only in the job."""
 
 
 def _explain_missing_groups(
     teacher: str, teacher_shapes: Shapes, student: str, student_shapes: Shapes
 ) -> str | None:
-    """Return why two networks do not fit a custom term, whose own check only a job can make."""
+    """Return why two networks do not fit a custom term, whose own check runs only in a job."""
     networks_without = [
         name
         for name, shapes in ((teacher, teacher_shapes), (student, student_shapes))
@@ -107,21 +107,23 @@ def _explain_missing_groups(
     ]
     if not networks_without:
         return None
-    return f"a term that compares group outputs needs them, and {networks_without[0]} has no groups"
+    return (
+        f"a term that compares group outputs requires them, and {networks_without[0]} has no groups"
+    )
 
 
 def _check_fit(
     config: PartialConfig, location: str, term: ComparingTerm, teacher: str, student: str
 ) -> Iterator[str]:
-    """Check that two networks have what a term compares."""
+    """Check that two networks have the outputs that a term compares."""
     if "groups" in term.needs:
         yield from _check_group_fit(config, location, term, teacher, student)
     if "embedding" in term.needs:
         for network in dict.fromkeys((teacher, student)):
             if not config.networks.is_linear(network):
                 yield (
-                    f"{location}: {term.title} compares what the linear classifiers at the end of "
-                    f"networks are given, and {network} does not end in one"
+                    f"{location}: {term.title} compares the inputs of final linear classifiers, "
+                    f"and {network} does not end in one"
                 )
 
 
@@ -134,7 +136,7 @@ def _check_group_fit(
             config.networks.stage_shapes(name) for name in (teacher, student)
         )
         if teacher_shapes is None or student_shapes is None:
-            return  # of a network without a card
+            return  # for a network without a card
         if problem := term.check_shapes(teacher, teacher_shapes, student, student_shapes):
             yield f"{location}: {problem}"
 

@@ -1,4 +1,4 @@
-"""Linear probes: other images of the shape that the networks take, and blocks to probe."""
+"""Linear probes: other images of the networks' input shape, and blocks to probe."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def _check_transfers(config: PartialConfig) -> Iterator[str]:
         for block in transfer.blocks:
             yield from config.check_name(f"{location}.blocks", block, "experiment")
         for block in find_duplicates(transfer.blocks):
-            yield f"{location}.blocks: {block} stands twice"
+            yield f"{location}.blocks: {block} is listed twice"
         data_section = partial_config.parse_data_section(
             dict(partial_config.iter_items(content)).get("data")
         )
@@ -38,18 +38,18 @@ def _check_transfers(config: PartialConfig) -> Iterator[str]:
 
 
 def _check_probe_images(location: str, data: DataConfig, card: cards.DatasetCard) -> Iterator[str]:
-    """Check that there are images to choose the strength of a probe on, and to fit it."""
+    """Check that there are images to select the strength of a probe on, and to fit it."""
     if not card.count_validation(
         data.validation
     ) and "validation" not in partial_config.invalid_keys(data):
         yield (
-            f"{location}.data.validation: the strength of a probe is chosen on validation images: "
-            "hold some out"
+            f"{location}.data.validation: the regularization of a probe is selected on validation "
+            "images: hold some out"
         )
     train_count = data.train_size or card.train - data.validation
     if train_count < card.classes:
         yield (
-            f"{location}.data: {train_count} training images are too few for {card.classes} classes"
+            f"{location}.data: too few training images ({train_count}) for {card.classes} classes"
         )
 
 
@@ -62,13 +62,13 @@ def _check_last_layers(
             if not config.networks.is_linear(network):
                 yield (
                     f"{location}.blocks: {network}, a {role} of {block.name}, does not end in a "
-                    f"linear classifier, whose input a probe takes: leave {block.name} out, or "
-                    "take another network"
+                    f"linear classifier, whose input a probe uses: remove {block.name}, or use "
+                    "another network"
                 )
 
 
 def _probed_networks(config: PartialConfig, block: BlockConfig) -> list[tuple[str, str]]:
-    """Return the networks of a block that a plan probes, each with its role."""
+    """Return the probed networks of a block, each with its role."""
     networks = [(student, "student") for student in block.students]
     for teacher in block.teachers:
         if teacher in config.named_blocks:
@@ -83,16 +83,16 @@ def _probed_networks(config: PartialConfig, block: BlockConfig) -> list[tuple[st
 def _check_images_match(
     location: str, study_card: cards.DatasetCard, data: DataConfig, probe_card: cards.DatasetCard
 ) -> Iterator[str]:
-    """Check that the images are not the study's own, and yet of their shape."""
+    """Check that the images are not the study's own, but have the same shape."""
     if probe_card.sha256 == study_card.sha256:
-        yield f"{location}.data.name: {data.name} is the study's own data set: name another one"
+        yield f"{location}.data.name: {data.name} is the study's own data set: use another one"
     if probe_card.shape != study_card.shape and "resize" not in partial_config.invalid_keys(data):
         probe_size, study_size = (
             " x ".join(map(str, card.shape)) for card in (probe_card, study_card)
         )
         advice = _suggest_card_change(probe_card, data, study_card.shape)
         yield (
-            f"{location}.data: its images are {probe_size}, the study's networks take "
+            f"{location}.data: its images are {probe_size}, but the study's networks expect "
             f"{study_size}{advice}"
         )
 
@@ -100,23 +100,24 @@ def _check_images_match(
 def _suggest_card_change(
     card: cards.DatasetCard, data: DataConfig, shape: tuple[int, int, int]
 ) -> str:
-    """Return the end of a message: how to give images another shape (C, H, W)."""
+    """Return the end of a message: how to convert images to another shape (C, H, W)."""
     channels, height, width = shape
     square = height == width
     if card.shape[0] == channels:
-        return f"; resize: {height} scales them" if square else ""
+        return f"; set resize: {height}" if square else ""
     kind = "grey" if channels == 1 else "coloured"
     if data.path is None or data.name in cards.list_datasets():
-        return f"; they cannot be made {kind}: name a data set that is"
+        return f"; they cannot be converted to {kind}: use a data set of {kind} images"
     if data.path.endswith(".npz"):
         return (
-            f"; a .npz is taken as it is: store its images as {kind} ones, of {channels} channel(s)"
+            f"; a .npz is not converted: store its images as {kind} ones, with {channels} "
+            "channel(s)"
         )
     changes: dict[str, object] = {"channels": channels}
     if card.is_streamed or square:
         changes["stream" if card.is_streamed else "resize"] = height
     command = cards.format_rebuild_command(card, data.path, data.card, **changes)
-    return f"; make its card again: {command}"
+    return f"; recreate its card: {command}"
 
 
 RULE = Rule(100, _check_transfers)

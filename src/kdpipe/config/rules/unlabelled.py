@@ -1,4 +1,4 @@
-"""Images without labels: they exist, a method uses them, and its terms need no label."""
+"""Unlabelled images: they exist, a method uses them, and its terms need no labels."""
 
 from collections.abc import Iterator
 
@@ -26,9 +26,9 @@ def _check_unlabelled(config: PartialConfig) -> Iterator[str]:
     if data.unlabelled is None:
         for name in batch_counts:
             yield (
-                f"methods.{name}.unlabelled: the data have no unlabelled images: name them with "
-                "data.unlabelled (rest: the training images that train_size leaves out; or a path, "
-                "of a folder or a .npz)"
+                f"methods.{name}.unlabelled: the data have no unlabelled images: set "
+                "data.unlabelled (rest: the training images that train_size leaves out; or the "
+                "path of a folder or a .npz)"
             )
         return
     is_unknown = any(
@@ -36,8 +36,8 @@ def _check_unlabelled(config: PartialConfig) -> Iterator[str]:
     )
     if not batch_counts and not is_unknown and not config.is_incomplete["method"]:
         yield (
-            f"data.unlabelled: {data.unlabelled}: no method asks for them: write how many a batch "
-            "has, as methods.NAME.unlabelled, or leave data.unlabelled out"
+            f"data.unlabelled: {data.unlabelled}: no method uses them: set "
+            "methods.NAME.unlabelled, their number per batch, or remove data.unlabelled"
         )
     if unlabelled.has_unlabelled_images(data):
         yield from _check_custom_images(config, data, batch_counts)
@@ -68,24 +68,24 @@ def _check_custom_images(
 
 
 def _check_batch_counts(batch_counts: dict[str, int], available: int) -> Iterator[str]:
-    """Check that a batch does not have more images than there are."""
+    """Check that a batch does not have more images than are available."""
     for name, size in batch_counts.items():
         if size > available:
             yield (
-                f"methods.{name}.unlabelled: {size:,} in each batch, and there are {available:,}: "
-                f"at most {available:,}"
+                f"methods.{name}.unlabelled: {size:,} per batch, but there are only {available:,}: "
+                f"use at most {available:,}"
             )
 
 
 def _check_leftover_images(config: PartialConfig, batch_counts: dict[str, int]) -> Iterator[str]:
-    """Check that `train_size` leaves training images enough."""
+    """Check that `train_size` leaves enough training images."""
     data, card = config.data_section.data, config.card
     assert data is not None and card is not None
     available = card.train - data.validation - (data.train_size or card.train)
     if available < 1 and (data.train_size or 0) + data.validation <= card.train:
         yield (
-            f"data.unlabelled: rest: of the {card.train:,} training images of {data.name} none is "
-            "left over: give data.train_size less"
+            f"data.unlabelled: rest: none of the {card.train:,} training images of {data.name} is "
+            "left over: reduce data.train_size"
         )
         return
     if available > 0:
@@ -101,16 +101,16 @@ def _check_label_use(config: PartialConfig, name: str) -> Iterator[str]:
     for key, term in methods.load_terms().items():
         if term.labelled and getattr(method, f"{key}_weight", 0):
             yield (
-                f"methods.{name}.{key}_weight: {term.title} looks at the label of each image, and "
-                f"unlabelled ones have none: leave unlabelled out, or take other terms "
+                f"methods.{name}.{key}_weight: {term.title} uses the label of each image, and "
+                "unlabelled images have none: remove unlabelled, or use other terms "
                 f"({join_names(label_free_titles)})"
             )
     card = config.term_cards.get(name)
     if isinstance(card, TermCard) and card.labelled:
         yield (
-            f"methods.{name}.term: {card.title} looks at the label of each image, and unlabelled "
-            "ones have none: leave unlabelled out; if it does not, say labelled=False in its code "
-            "and type: kdpipe term STUDY"
+            f"methods.{name}.term: {card.title} uses the label of each image, and unlabelled "
+            "images have none: remove unlabelled; if it uses no labels, set labelled=False in its "
+            "code and run: kdpipe term STUDY"
         )
 
 

@@ -1,10 +1,10 @@
 """Augment: RandAugment (Cubuk et al., 2020) or TrivialAugment (Mueller and Hutter, 2021).
 
-RandAugment applies some operations one after another, each drawn uniformly from the fourteen and
-all of one strength; TrivialAugment applies one, of any strength, from a wider range. The
-operations, their 31 strengths and their probabilities are torchvision's. Images in one array are
-changed in groups of equal operation and strength; those that stream are changed by torchvision's
-own transforms where they are read. What a rotation leaves empty is black, as there.
+RandAugment applies several operations in sequence, each drawn uniformly from fourteen and all of
+one magnitude; TrivialAugment applies one, of any magnitude, from a wider range. The operations,
+their 31 magnitudes and their probabilities are torchvision's. Images in memory are transformed in
+groups of equal operation and magnitude; streamed images by torchvision's own transforms when they
+are read. Areas that a rotation leaves empty are black, as in torchvision.
 """
 
 import math
@@ -17,7 +17,7 @@ from kdpipe.pydantic_base import StrictModel
 
 NUM_MAGNITUDES = 31
 WITHOUT_MAGNITUDE = {"Identity", "AutoContrast", "Equalize"}
-UNSIGNED = {"Posterize", "Solarize"}  # the others have negative strengths half of the time
+UNSIGNED = {"Posterize", "Solarize"}  # the others have negative magnitudes half of the time
 OPERATIONS = (
     *("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color"),
     *("Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize"),
@@ -29,34 +29,36 @@ RAND_DEFAULTS = {"operations": 2, "magnitude": 9}  # of null
 
 
 class Augment(StrictModel):
-    """Infinitely many views: operations on whole images, drawn for each image."""
+    """Infinitely many views: operations on whole images, drawn per image."""
 
     policy: Literal["rand", "trivial"] = Field(
-        description="rand: RandAugment; trivial: TrivialAugment, one operation of any strength",
+        description="rand: RandAugment; trivial: TrivialAugment, one operation of any magnitude",
         examples=["trivial"],
     )
     operations: int | None = Field(
-        None, ge=1, le=8, description="of rand: how many follow each other; null: 2", examples=[1]
+        None,
+        ge=1,
+        le=8,
+        description="rand only: number of operations in sequence; null: 2",
+        examples=[1],
     )
     magnitude: int | None = Field(
-        None, ge=0, le=30, description="of rand: the strength, of 31; null: 9", examples=[14]
+        None, ge=0, le=30, description="rand only: the magnitude, of 31; null: 9", examples=[14]
     )
 
     @model_validator(mode="before")
     @classmethod
     def _fill_defaults(cls, values: Any) -> Any:
-        """Write out the numbers of RandAugment, so that 2 and null are one run."""
+        """Fill in the defaults of RandAugment, so that 2 and null give the same run."""
         if isinstance(values, dict) and values.get("policy") == "rand":
             return values | {k: v for k, v in RAND_DEFAULTS.items() if values.get(k) is None}
         return values
 
     @model_validator(mode="after")
     def _check_policy(self):
-        """Refuse the numbers of RandAugment where TrivialAugment is used."""
+        """Reject the parameters of RandAugment if TrivialAugment is used."""
         if self.policy == "trivial" and not self.operations is self.magnitude is None:
-            raise ValueError(
-                "operations and magnitude are of policy: rand; TrivialAugment has none"
-            )
+            raise ValueError("operations and magnitude apply only to policy: rand")
         return self
 
 
@@ -65,8 +67,8 @@ class Keys(StrictModel):
 
     augment: Augment | None = Field(
         None,
-        description="RandAugment or TrivialAugment, drawn for each image: views without end, "
-        "teachers answer live; null: none",
+        description="RandAugment or TrivialAugment, drawn per image: an infinite number of views, "
+        "which requires live teachers; null: none",
         examples=[{"policy": "trivial"}],
     )
 
@@ -77,7 +79,7 @@ def count(keys: Keys) -> int:
 
 
 def compute_magnitudes(policy: str, operation: str, height: int, width: int) -> Any:
-    """Return the strengths (31,) of an operation on images of that size; None if it has none."""
+    """Return the magnitudes (31,) of an operation on images of a size; None if it has none."""
     import torch
 
     shear, angle, factor, bits = MAX_MAGNITUDES[policy]
@@ -95,7 +97,7 @@ def compute_magnitudes(policy: str, operation: str, height: int, width: int) -> 
 
 
 def apply_operation(images: Any, operation: str, strength: float) -> Any:
-    """Apply one operation of one strength to images (B, C, H, W) uint8."""
+    """Apply one operation of one magnitude to images (B, C, H, W) uint8."""
     from torchvision.transforms.v2 import functional as F
 
     def affine(translate=(0, 0), shear=(0.0, 0.0), center=None) -> Any:
@@ -142,14 +144,14 @@ def sample_operations(augment: Augment, seed: Any, height: int, width: int) -> l
     augment : Augment
         The keys of the augmentation.
     seed : Tensor of shape (B,)
-        A seed for each image, on the CPU.
+        One seed per image, on the CPU.
     height, width : int
         The size of the images.
 
     Returns
     -------
     list of ndarray of shape (B, 2)
-        Of each step the number of the operation and its strength.
+        For each step, the index of the operation and its magnitude.
     """
     import numpy as np
 
@@ -172,7 +174,7 @@ def sample_operations(augment: Augment, seed: Any, height: int, width: int) -> l
 
 
 def transform_uint8(keys: Keys, seed: Any, images: Any) -> Any:
-    """Return images (B, H, W, C) uint8, each changed as its seed determines."""
+    """Return images (B, H, W, C) uint8, each transformed as determined by its seed."""
     import numpy as np
     import torch
 
@@ -187,7 +189,7 @@ def transform_uint8(keys: Keys, seed: Any, images: Any) -> Any:
             if operation != "Identity":
                 rows = torch.from_numpy(np.flatnonzero(group.reshape(-1) == group_index))
                 rows = to_device(rows, batch.device)
-                selected = batch[rows].contiguous()  # sums as of each image alone
+                selected = batch[rows].contiguous()  # sums as for single images
                 batch[rows] = apply_operation(selected, operation, float(strength))
     return batch.permute(0, 2, 3, 1)
 

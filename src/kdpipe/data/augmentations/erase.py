@@ -1,9 +1,8 @@
 """Erase: a rectangle of some images is erased (random erasing, Zhong et al., 2020).
 
-It is drawn as torchvision does: a share of the area, and height by width on a logarithmic scale,
-again up to ten times until the rectangle is within the image; then its position. Erased pixels get
-the mean by which pixels are normalized, 0 after that. It comes last, for images in an array and for
-those that stream.
+It is drawn as in torchvision: a fraction of the area and an aspect ratio on a logarithmic scale, up
+to ten times until the rectangle fits into the image; then its position. Erased pixels are set to
+the mean, 0 after normalization. It is applied last, both to images in memory and to streamed ones.
 """
 
 import math
@@ -18,18 +17,18 @@ MAX_TRIES = 10
 
 
 class Erase(StrictModel):
-    """Infinitely many views: torchvision's RandomErasing, drawn for each image."""
+    """Infinitely many views: torchvision's RandomErasing, drawn per image."""
 
     probability: PositiveShare = Field(
-        0.25, description="share of the images in which something is erased"
+        0.25, description="probability that an image has an erased rectangle"
     )
     scale: ShareRange = Field(
         default_factory=lambda: [0.02, 0.33],
-        description="from .. to which share of an image's area is erased",
+        description="range of the erased fraction of an image's area",
     )
     ratio: RatioRange = Field(
         default_factory=lambda: [0.3, 3.3],
-        description="from .. to which height by width the rectangle has",
+        description="range of the rectangle's aspect ratio, height / width",
     )
 
 
@@ -38,8 +37,8 @@ class Keys(StrictModel):
 
     erase: Erase | None = Field(
         None,
-        description="random erasing, drawn for each image: views without end, teachers answer "
-        "live; null: none",
+        description="random erasing, drawn per image: an infinite number of views, which requires "
+        "live teachers; null: none",
         examples=[{"probability": 0.25}],
     )
 
@@ -57,14 +56,14 @@ def draw_rectangles(erase: Erase, seed: Any, height: int, width: int) -> Any:
     erase : Erase
         The keys of the augmentation.
     seed : Tensor of shape (B,)
-        A seed for each image, on the CPU.
+        One seed per image, on the CPU.
     height, width : int
         The size of the images.
 
     Returns
     -------
     Tensor of shape (B, 4)
-        First row, first column, rows and columns; no rows where nothing is erased.
+        First row, first column, rows and columns; zero rows if nothing is erased.
     """
     import torch
 

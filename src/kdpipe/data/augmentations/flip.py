@@ -1,4 +1,4 @@
-"""Flip: half of the images are mirrored left to right."""
+"""Flip: half of the images are flipped horizontally."""
 
 from typing import Any
 
@@ -11,9 +11,7 @@ from kdpipe.pydantic_base import StrictModel
 class Keys(StrictModel):
     """The keys of the augmentation."""
 
-    flip: bool = Field(
-        False, description="mirror half of the images left to right", examples=[True]
-    )
+    flip: bool = Field(False, description="flip half of the images horizontally", examples=[True])
 
 
 def count(keys: Keys) -> int:
@@ -29,14 +27,14 @@ def transform_indices(keys: Keys, value: Any, rows: Any, columns: Any) -> tuple[
 
 
 def transform_pil(keys: Keys, value: int, image: Any) -> Any:
-    """Return the image, mirrored if the value is 1."""
+    """Return the image, flipped if the value is 1."""
     from torchvision.transforms import v2
 
     return v2.functional.horizontal_flip(image) if value else image
 
 
 def build_transform(keys: Keys, side: int) -> Any:
-    """Return torchvision's flip of every other image."""
+    """Return torchvision's horizontal flip with probability 0.5."""
     from torchvision.transforms import v2
 
     return v2.RandomHorizontalFlip(0.5)

@@ -1,7 +1,7 @@
 """Pad: crops of the original size from images with a margin of p pixels, at (2p+1)^2 offsets.
 
 The value is the row of the offset times 2p+1, plus its column. Pixels are padded before they are
-normalized. Images that stream are not padded: they have more pixels than a network sees already.
+normalized. Streamed images are not padded: they are larger than a network's input already.
 """
 
 from typing import Any, Literal
@@ -18,7 +18,7 @@ class Keys(StrictModel):
     pad: int = Field(
         0, ge=0, le=16, description="pixels padded on each side before a crop", examples=[4]
     )
-    padding: Literal["zero", "reflect"] = Field("zero", description="what the padding is made of")
+    padding: Literal["zero", "reflect"] = Field("zero", description="padding mode")
 
 
 def count(keys: Keys) -> int:

@@ -1,7 +1,7 @@
-"""Random crop: infinitely many views of images that stream.
+"""Random crop: infinitely many views of streamed images.
 
-Its digit has one value or infinitely many. In the latter case the number of a view is a seed, and
-the crop is the first to draw from it.
+Its digit has either one value or infinitely many. In the latter case the number of a view is a
+seed, and the crop is the first to draw from it.
 """
 
 from typing import Any
@@ -13,15 +13,15 @@ from kdpipe.pydantic_base import RatioRange, ShareRange, StrictModel
 
 
 class Crop(StrictModel):
-    """Infinitely many views: torchvision's RandomResizedCrop, for images that stream."""
+    """Infinitely many views: torchvision's RandomResizedCrop, for streamed images."""
 
     scale: ShareRange = Field(
         default_factory=lambda: [0.08, 1.0],
-        description="from .. to which share of an image's area a crop takes",
+        description="range of the crop's fraction of an image's area",
     )
     ratio: RatioRange = Field(
         default_factory=lambda: [0.75, 4 / 3],
-        description="from .. to which width by height it has, before it is made a square",
+        description="range of its aspect ratio, width / height, before it is resized to a square",
     )
 
 
@@ -30,7 +30,7 @@ class Keys(StrictModel):
 
     crop: Crop | None = Field(
         None,
-        description="random crops without end, of images that stream; instead of pad",
+        description="random resized crops of streamed images, infinitely many views; replaces pad",
         examples=[{"scale": [0.08, 1.0]}],
     )
 
@@ -41,7 +41,7 @@ def count(keys: Keys) -> int:
 
 
 def build_transform(keys: Keys, side: int) -> Any:
-    """Return torchvision's crop of random position, area and shape, scaled to a square."""
+    """Return torchvision's crop of random position, area and shape, resized to a square."""
     from torchvision.transforms import v2
 
     crop: Any = keys.crop

@@ -1,1 +1,1 @@
-"""The known data sets: each file defines `DATASET` (`cards.KnownDataset`)."""
+"""The built-in data sets: each file defines `DATASET` (`cards.KnownDataset`)."""

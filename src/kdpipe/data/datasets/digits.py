@@ -8,7 +8,7 @@ from kdpipe.data.cards import DatasetCard, KnownDataset
 def read_arrays(_: dict[str, bytes]) -> dict:
     """Return the 1,797 images, 8 x 8, of 17 grey levels (UCI optdigits, test part).
 
-    They come without a split; 700 images, balanced over the classes, are the test set.
+    They have no official split; 700 images, balanced over the classes, are the test set.
     """
     import numpy as np
     from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: clothes in the format of MNIST, which a Debian package carries too."""
+"""Fashion-MNIST: clothes in the format of MNIST, also available as a Debian package."""
 
 from kdpipe.data.cards import DatasetCard, Download, KnownDataset
 

@@ -1,6 +1,6 @@
-"""ImageNet: 1.3 million photographs, which stay in their files.
+"""ImageNet: 1.3 million photographs, streamed from their files.
 
-They are indexed in the folders of classes that torchvision unpacks the published archives into.
+They are indexed in the class folders to which torchvision extracts the published archives.
 """
 
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from kdpipe.data.cards import DatasetCard, KnownDataset
 from kdpipe.errors import DataError
 
-WORDNET_ID = re.compile(r"n[0-9]{8}")  # how ImageNet names a class
+WORDNET_ID = re.compile(r"n[0-9]{8}")  # the name of a class (WordNet ID)
 TAR_NAMES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
@@ -26,42 +26,42 @@ def index_folder(card: DatasetCard, path: Path) -> dict:
 
 
 def _check_unpacked(card: DatasetCard, path: Path) -> None:
-    """Raise DataError that says how the published archives become folders of classes."""
+    """Raise DataError with instructions to extract the published archives to class folders."""
     for part, tar in zip(("train", "val"), TAR_NAMES, strict=True):
         loose = (path / part).is_dir() and not any(p.is_dir() for p in (path / part).iterdir())
         if (path / part).is_dir() and not loose:
             continue
         if (path / tar).is_file():
-            instead = "remove that folder, then " if loose else ""
+            instead = "remove that folder, then run " if loose else ""
             raise DataError(
-                f"data set {card.name}: {path / part} holds no folders of classes, but {tar} lies "
-                f"beside it. Unpack it once (torchvision does, with the devkit's tar in the same "
-                f"folder, and compares MD5 sums; 140 GB for train): {instead}python -c "
-                f"\"from torchvision.datasets import ImageNet; ImageNet('{path}', '{part}')\""
+                f"data set {card.name}: {path / part} has no class folders, but {tar} exists. "
+                "Extract it once with torchvision (which needs the devkit's tar in the same folder "
+                f'and compares MD5 sums; 140 GB for train): {instead}python -c "from '
+                f"torchvision.datasets import ImageNet; ImageNet('{path}', '{part}')\""
             )
         raise DataError(
-            f"data set {card.name}: {path / part} holds no folders of classes; expected are "
+            f"data set {card.name}: {path / part} has no class folders; expected "
             f"{path}/train/n01440764/*.JPEG and {path}/val/n01440764/*.JPEG, or the published "
-            f"{' and '.join(TAR_NAMES)}, which torchvision.datasets.ImageNet unpacks"
+            f"{' and '.join(TAR_NAMES)}, which torchvision.datasets.ImageNet extracts"
         )
 
 
 def _find_mismatches(
     card: DatasetCard, path: Path, files: dict[str, list[Path]], arrays: dict
 ) -> list[str]:
-    """Return where the folder differs from the card."""
+    """Return the mismatches between the folder and the card."""
     errors = []
     for part, count in (("train", card.train), ("test", card.test)):
         actual = len(arrays[f"{part}_labels"])
         if actual != count:
             folder = path / ("train" if part == "train" else "val")
-            errors.append(f"{folder} holds {actual:,} images, expected {count:,}")
+            errors.append(f"{folder} has {actual:,} images, expected {count:,}")
     classes = sorted({file.relative_to(path).parts[1] for file in files["train"]})
     if len(classes) != card.classes:
-        errors.append(f"{path / 'train'} holds {len(classes):,} classes, not {card.classes:,}")
+        errors.append(f"{path / 'train'} has {len(classes):,} classes, expected {card.classes:,}")
     odd = [name for name in classes if not WORDNET_ID.fullmatch(name)]
     if odd:
-        errors.append(f"{path / 'train' / odd[0]} is not named like a class (n01440764)")
+        errors.append(f"{path / 'train' / odd[0]} is not a class name such as n01440764")
     (empty,) = (arrays["train_sizes"] == 0).nonzero()
     return errors + [f"{files['train'][index]} is empty" for index in empty]
 

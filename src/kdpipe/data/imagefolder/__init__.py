@@ -1,1 +1,1 @@
-"""Custom data sets: a folder of classes or a .npz file, read and given a card."""
+"""Custom data sets, from a folder of classes or a .npz file, and their cards."""

@@ -1,4 +1,4 @@
-"""Folders of classes, read into plain arrays: each image is decoded once and scaled.
+"""Class folders, read into plain arrays: each image is decoded once and resized.
 
     PATH/train/CLASS/*.jpg, PATH/test/CLASS/*.jpg    and PATH/val/CLASS, for what the user says
     PATH/CLASS/*.jpg                                 with a share of each class held out as test
@@ -80,8 +80,8 @@ def read_folder(path: Path, options: dict) -> tuple[Arrays, ImageNames]:
             for index in (0, other)
         )
         raise DataError(
-            f"{path}: images of {len(set(sizes)):,} sizes ({', '.join(examples)}): give --resize, "
-            "which scales each to a square, or --stream, which crops"
+            f"{path}: images of {len(set(sizes)):,} sizes ({', '.join(examples)}): use --resize, "
+            "which stretches each to a square, or --stream, which crops"
         )
     width, height = (side, side) if side else sizes[0]
     arrays: Arrays = {}
@@ -89,8 +89,8 @@ def read_folder(path: Path, options: dict) -> tuple[Arrays, ImageNames]:
         shape = (len(files[part]), channels, height, width)
         if np.prod(shape, dtype=float) > MAX_ARRAY_BYTES:
             raise DataError(
-                f"{path}: {shape} pixels are too many for one array: give --resize, or "
-                "--stream, which leaves them in their files"
+                f"{path}: {shape} pixels are too many for one array: use --resize, or --stream, "
+                "which reads them from their files"
             )
         images = np.empty(shape, np.uint8)
         for index, file in enumerate(files[part]):
@@ -100,7 +100,10 @@ def read_folder(path: Path, options: dict) -> tuple[Arrays, ImageNames]:
                 errors.append(str(error))
                 continue
             if pixels.shape != images[index].shape:  # its EXIF came after its pixels
-                errors.append(f"{file} is {pixels.shape[2]} x {pixels.shape[1]} once it is upright")
+                errors.append(
+                    f"{file} is {pixels.shape[2]} x {pixels.shape[1]} after its EXIF orientation "
+                    "is applied"
+                )
                 continue
             images[index] = pixels
         arrays |= {f"{part}_images": images, f"{part}_labels": labels[part]}
@@ -112,7 +115,7 @@ def raise_errors(errors: list[str], path: Path) -> None:
     """Raise one DataError with all errors, if there are any."""
     if errors:
         plural = "s" * (len(errors) > 1)
-        lines = [f"{path}: {len(errors)} mistake{plural}", *errors[:MAX_ERRORS_SHOWN]]
+        lines = [f"{path}: {len(errors)} error{plural}", *errors[:MAX_ERRORS_SHOWN]]
         if len(errors) > MAX_ERRORS_SHOWN:
             lines.append(f"and {len(errors) - MAX_ERRORS_SHOWN:,} more")
         raise DataError("\n  ".join(map(escape, lines)))
@@ -237,8 +240,8 @@ def _find_images_by_part(
         names = list_classes(path)
         if share is None or "train" in names:
             raise DataError(
-                f"{path}: expected PATH/train/CLASS/ and PATH/test/CLASS/ (or val); where it has "
-                "only PATH/CLASS/, give --test-share 0.2"
+                f"{path}: expected PATH/train/CLASS/ and PATH/test/CLASS/ (or val); with only "
+                "PATH/CLASS/, use --test-share 0.2"
             )
         return {"train": _find_images_by_class(path, names)}, names
     if options.get("val") != "validation":
@@ -247,24 +250,24 @@ def _find_images_by_part(
     elif not part_dirs["test"].is_dir():
         del part_dirs["test"]
     if share is not None and "test" in part_dirs:
-        raise DataError(f"{path} has a test set: leave --test-share out")
+        raise DataError(f"{path} has a test set: remove --test-share")
     if share is None and "test" not in part_dirs:
         raise DataError(
-            f"{path} has no test set where val/ is for validation: give --test-share 0.2, which "
-            "holds that share of train out"
+            f"{path} has no test set if val/ is for validation: use --test-share 0.2, which holds "
+            "out that fraction of train"
         )
     names = list_classes(part_dirs["train"])
-    errors = [f"{part_dirs['train']}: no folder of a class in it"] * (not names)
+    errors = [f"{part_dirs['train']}: contains no class folder"] * (not names)
     for part in part_dirs.keys() - {"train"}:
         unknown = sorted(set(list_classes(part_dirs[part])) - set(names))
-        errors += [f"{part_dirs[part] / name}: training has no such class" for name in unknown]
+        errors += [f"{part_dirs[part] / name}: there is no such class in train" for name in unknown]
     images = {part: _find_images_by_class(folder, names) for part, folder in part_dirs.items()}
     for name, files in zip(names, images["train"], strict=True):
         if not files:
-            errors.append(f"{part_dirs['train'] / name}: a class with no image")
+            errors.append(f"{part_dirs['train'] / name}: a class without images")
     for part in part_dirs.keys() - {"train"}:
         if not any(images[part]):
-            errors.append(f"{part_dirs[part]}: no image in it")
+            errors.append(f"{part_dirs[part]}: contains no images")
     raise_errors(sorted(errors), path)
     return images, names
 
@@ -288,7 +291,7 @@ def _find_images_by_class(folder: Path, names: list[str]) -> list[list[Path]]:
         errors: list[OSError] = []
         for directory, subfolders, filenames in os.walk(folder / name, onerror=errors.append):
             links = [p for entry in subfolders if (p := Path(directory, entry)).is_symlink()]
-            messages += [f"{p}: a link to a folder, which is not followed" for p in links]
+            messages += [f"{p}: links to folders are not followed" for p in links]
             paths = [Path(directory, entry) for entry in filenames if not entry.startswith(".")]
             messages += [_broken_link_message(file) for file in paths if not file.is_file()]
             files += [file for file in paths if file.suffix.lower() in decoding.IMAGE_SUFFIXES]
@@ -315,7 +318,7 @@ def _find_broken_links(folder: Path) -> list[str]:
 
 def _broken_link_message(file: Path) -> str:
     """Return the message about a broken link."""
-    return f"{file}: a link that leads nowhere, or no file: remove it, or bring it back"
+    return f"{file}: a broken link or not a regular file: remove it, or restore it"
 
 
 def list_skipped_files(path: Path, files: dict[str, list[Path]]) -> list[Path]:
@@ -486,7 +489,7 @@ def detect_layout(path: Path, val_is: str | None = None) -> FolderLayout:
         if len(names) < 2:
             raise DataError(_no_classes_message(path, names))
         if val_is is not None:
-            raise DataError(f"--val-is {val_is}: {path} has not both train/ and val/")
+            raise DataError(f"--val-is {val_is}: {path} does not have both train/ and val/")
         return FolderLayout({}, None)
     return FolderLayout(parts, _resolve_val(path, parts, val_is))
 
@@ -499,7 +502,7 @@ def _detect_parts(path: Path, names: list[str]) -> dict[str, str]:
     for part, candidates in matches.items():
         if len(candidates) > 1:
             raise DataError(
-                f"{path}: {join_names(map(escape, candidates))} may each be {part}: move all but "
+                f"{path}: {join_names(map(escape, candidates))} could each be {part}: move all but "
                 "one of them out of the folder"
             )
     return {part: folder_names[0] for part, folder_names in matches.items() if folder_names}
@@ -509,13 +512,12 @@ def _no_classes_message(path: Path, names: list[str]) -> str:
     """Return what to say of a folder that has no classes."""
     if not names:
         return (
-            f"{path} has no folders: its images are to lie in one folder for each class, as "
-            "PATH/cat/1.jpg and PATH/dog/1.jpg"
+            f"{path} has no folders: its images must be in one folder per class, as PATH/cat/1.jpg "
+            "and PATH/dog/1.jpg"
         )
     return (
-        f"{path} has one folder only, {escape(names[0])}, which would be one class, and nothing "
-        f"can be learned of one. If the classes lie in it, name it instead: "
-        f"{escape(path / names[0])}"
+        f"{path} has only one folder, {escape(names[0])}, and so only one class. If the classes "
+        f"are in that folder, give it instead: {escape(path / names[0])}"
     )
 
 
@@ -523,18 +525,20 @@ def _resolve_val(path: Path, parts: dict[str, str], val_is: str | None) -> str |
     """Return what val is for; raise DataError where that has to be said."""
     if "val" not in parts:
         if val_is is not None:
-            raise DataError(f"--val-is {val_is}: {path} has not both train/ and val/")
+            raise DataError(f"--val-is {val_is}: {path} does not have both train/ and val/")
         return None
     name = escape(parts["val"])
     if "test" in parts and val_is == "test":
         raise DataError(
-            f"{path} has {parts['test']}/ beside {name}/, which is for validation: no --val-is test"
+            f"{path} has {parts['test']}/, so {name}/ is for validation: --val-is test is not "
+            "allowed"
         )
     if "test" not in parts and val_is is None:
         raise DataError(
-            f"{path} has {parts['train']}/ and {name}/ and no test/. Are choices made on {name}/, "
-            "or are results reported on it? Say --val-is test (nothing is chosen on it; the study "
-            "holds validation images out of train), or --val-is validation (a share of train is "
-            "held out as test: a fifth by kdpipe init, and kdpipe data wants --test-share 0.2)"
+            f"{path} has {parts['train']}/ and {name}/, but no test/. Is {name}/ for model "
+            "selection or for the final results? Use --val-is test (not used for selection; the "
+            "study holds validation images out of train), or --val-is validation (a fraction of "
+            "train is held out as test: a fifth by kdpipe init; kdpipe data requires --test-share "
+            "0.2)"
         )
     return val_is or "validation"

@@ -1,4 +1,4 @@
-"""Making the card of a custom data set, a folder of classes or a .npz file.
+"""Creating the card of a custom data set, a folder of classes or a .npz file.
 
 `make_card` reads every image once, as `reader` does again when the data set is prepared. Errors
 name their files and are raised all at once, before anything is trained. Of a folder that streams
@@ -132,13 +132,13 @@ def build_card(
     name = name or path.name.removesuffix(".npz")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name) or name in cards.list_datasets():
         raise DataError(
-            f"the name {name!r} is taken or not plain: give another with --name (letters, digits, "
+            f"the name {name!r} is in use or invalid: choose another with --name (letters, digits, "
             "- and _, at most 40)"
         )
     if resize is not None and not 4 <= resize <= 1024:
-        raise DataError(f"--resize {resize}: 4 to 1024 pixels")
+        raise DataError(f"--resize {resize}: must be 4 to 1024 pixels")
     if test_share is not None and not 0 < test_share < 1:
-        raise DataError(f"--test-share {test_share}: more than 0 and less than 1")
+        raise DataError(f"--test-share {test_share}: must be more than 0 and less than 1")
     card_file = Path(card) if card else cards.get_card_path(path)
     options: dict = {"resize": resize, "channels": channels, "test_share": test_share}
     options |= (
@@ -151,17 +151,17 @@ def build_card(
         reader.check_formats(path, decode=stream is None)
         if test_share is not None and _is_equal_draw(card_file, test_share):
             draw_notes = [
-                f"note: as many of each class are held out as test, as the card has it that is "
-                f"there; where each class is to give its share, remove {card_file} first"
+                "note: the test set has equally many images per class, as in the existing card; "
+                f"for a stratified test set, remove {card_file} first"
             ]
         elif test_share is not None:
             options["draw"] = "share"
         listing = class_folders.list_images(path, options)
     if stream is not None:
         if resize is not None or not 16 <= stream <= 1024:
-            raise DataError(f"--stream {stream}: 16 to 1024 pixels, and no --resize beside it")
+            raise DataError(f"--stream {stream}: must be 16 to 1024 pixels, without --resize")
         if listing is None:
-            raise DataError(f"{path}: --stream is for a folder of classes")
+            raise DataError(f"{path}: --stream requires a folder of classes")
         arrays = _index_folder(path, stream, channels, listing)
         shape = tuple(arrays["shape"].tolist())
         options |= {"channels": shape[0], "stream": stream}
@@ -232,7 +232,7 @@ def _describe_card(result: CardResult, path: Path) -> str:
 def _npz_options(path: Path, val_is: str | None) -> dict:
     """Return the options of the card of a .npz file."""
     if val_is is not None:
-        raise DataError(f"--val-is {val_is}: is for a folder with train/ and val/")
+        raise DataError(f"--val-is {val_is}: only for a folder with train/ and val/")
     return {"val": "validation" if path.is_file() and reader.has_validation(path) else None}
 
 
@@ -419,20 +419,20 @@ def diff_snapshot(snapshot: FileSnapshot) -> str | None:
         same, changed, reason = False, [], str(error)
     if not same:
         return (
-            f"the images in {snapshot.path} are not those of its card"
-            f"{f' ({reason})' if reason else ''}, and runs that are finished are of the old ones: "
-            f"bring those back, or make the card again: {snapshot.rebuild_command}; runs on the "
-            "new ones get new names"
+            f"the images in {snapshot.path} do not match its "
+            f"card{f' ({reason})' if reason else ''}, and finished runs were trained on the old "
+            f"images: restore those, or recreate the card: {snapshot.rebuild_command}; runs on the "
+            "new images get new names"
         )
     if check.errors:
         return (
-            f"{snapshot.card_file} says {'; '.join(check.errors)}: it was changed after it was "
-            f"made, and sealed again: {snapshot.rebuild_command}"
+            f"{snapshot.card_file} has {'; '.join(check.errors)}: it was modified after its "
+            f"creation, and its checksum updated: {snapshot.rebuild_command}"
         )
     if snapshot.is_streamed and before and changed:
         return (
-            f"{reason}; all sizes are the same, and of images that stream pixels are not "
-            f"compared. If they hold the same images, type: {snapshot.rebuild_command}"
+            f"{reason}; all sizes are equal, and pixels of streamed images are not compared. If "
+            f"the images are the same, run: {snapshot.rebuild_command}"
         )
     with contextlib.suppress(OSError):  # the folder may be read-only
         save_snapshot(snapshot)

@@ -1,4 +1,4 @@
-"""Decoding of image files, of a fixed list of formats: upright, in grey or in color.
+"""Decoding of image files in a fixed list of formats, upright, as grayscale or color.
 
 PIL would choose the format by the content of a file, and one of the formats it knows starts
 Ghostscript. The orientation of an image (EXIF) is respected, as viewers do. 16-bit grey keeps its
@@ -79,12 +79,12 @@ def open_image(source, name: object) -> Iterator:
             file = source if hasattr(source, "read") else stack.enter_context(open(source, "rb"))
             yield stack.enter_context(Image.open(file, formats=IMAGE_FORMATS))
     except UnidentifiedImageError:
-        reason = f"its content is none of {', '.join(IMAGE_FORMATS)}"
+        reason = f"its format is none of {', '.join(IMAGE_FORMATS)}"
     except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
         reason = str(error).split("<")[0].strip() or repr(error)  # without an address in memory
     else:
         return
-    raise DataError(f"{escape(name)} cannot be read as an image: {escape(reason)}")
+    raise DataError(f"{escape(name)} cannot be decoded: {escape(reason)}")
 
 
 def read_header(file) -> ImageHeader:
@@ -211,8 +211,8 @@ def _check_mode(image, name: object) -> None:
     ):
         return
     raise DataError(
-        f"{escape(name)} is a {image.format} of mode {image.mode}, which says not what is black "
-        "and what is white: save it in 8 bits, grey or RGB"
+        f"{escape(name)} is a {image.format} of mode {image.mode}, whose black and white levels "
+        "are undefined: convert it to 8 bits, grayscale or RGB"
     )
 
 
@@ -222,6 +222,6 @@ def _check_opaque(image, name: object) -> None:
     if darkest < 255:
         raise DataError(
             f"{escape(name)} is a {image.format} of mode {image.mode} with transparent pixels, "
-            "and nobody says what lies behind them: save it on a background (ImageMagick: mogrify "
+            "whose background is undefined: flatten it onto a background (ImageMagick: mogrify "
             "-background white -alpha remove)"
         )

@@ -81,11 +81,14 @@ def _find_label_errors(path: Path, arrays: Arrays) -> list[str]:
     """Return a message for each class without training images, and each label without a class."""
     classes = int(arrays["train_labels"].max()) + 1
     missing = np.flatnonzero(np.bincount(arrays["train_labels"], minlength=classes) == 0)
-    errors = [f"class {label} has no training image: labels go from 0 up" for label in missing[:10]]
+    errors = [
+        f"class {label} has no training images: labels must be consecutive from 0"
+        for label in missing[:10]
+    ]
     for part in list_parts(arrays):
         beyond = np.flatnonzero(arrays[f"{part}_labels"] >= classes)
         errors += [
-            f"{part}_labels[{index}] is {arrays[f'{part}_labels'][index]}, training has 0 to "
+            f"{part}_labels[{index}] is {arrays[f'{part}_labels'][index]}, but training has 0 to "
             f"{classes - 1}"
             for index in beyond[:10]
         ]
@@ -112,11 +115,11 @@ def _find_overlap_errors(arrays: Arrays, names: ImageNames, is_held_out: bool) -
                 part_names = f"{other} and {part}"
                 reason = f"{part_names} must not overlap"
                 if is_held_out and VAL not in (other, part):
-                    reason = "one of them was held out as test, and train has the other: remove one"
+                    reason = "one is held out as test and the other is in train: remove one"
                 if _differ_below_8_bits(name, first):
                     reason = (
-                        "they have 16 bits, of which the upper 8 are kept, and differ below: "
-                        "scale them to 8 bits first"
+                        "they have 16 bits, of which the upper 8 are kept, and differ only in the "
+                        "lower bits: rescale them to 8 bits first"
                     )
                 errors.append(f"{name} is the same image as {first}: {reason}")
         first_owners |= {
@@ -148,7 +151,9 @@ def _read_npz(path: Path, options: dict) -> tuple[Arrays, ImageNames]:
         or options["channels"] is not None
         or options["resize"] is not None
     ):
-        raise DataError(f"{path}: a .npz is taken as it is; scale it in the study (data.resize)")
+        raise DataError(
+            f"{path}: a .npz is not converted; resize its images in the study (data.resize)"
+        )
     contents = load_npz(path)
     parts = [*PARTS, VAL] if options["val"] == "validation" else PARTS
     arrays: Arrays = {}
@@ -156,7 +161,7 @@ def _read_npz(path: Path, options: dict) -> tuple[Arrays, ImageNames]:
         for kind, short in NPZ_KINDS:
             name, keras_name = f"{part}_{kind}", f"{short}_{part}"
             if name in contents and keras_name in contents:
-                raise DataError(f"{path}: it has {name} and {keras_name}: leave one of them out")
+                raise DataError(f"{path}: it has both {name} and {keras_name}: remove one of them")
             if name not in contents and keras_name not in contents:
                 present = ", ".join(contents) or "nothing"
                 raise DataError(f"{path}: {name} (or {keras_name}) is missing; it has {present}")
@@ -169,7 +174,7 @@ def _read_npz(path: Path, options: dict) -> tuple[Arrays, ImageNames]:
     for part in parts:
         if shapes[part] != shapes["train"]:
             raise DataError(
-                f"{path}: images of {shapes['train']} in train and of {shapes[part]} in {part}"
+                f"{path}: images are {shapes['train']} in train, but {shapes[part]} in {part}"
             )
     return arrays, {
         part: [f"{part} image {index}" for index in range(len(arrays[f"{part}_labels"]))]
@@ -198,17 +203,18 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
             size = sum(member.file_size for member in archive.infolist())
         if size > 2 * MAX_ARRAY_BYTES:
             raise ValueError(
-                f"unpacked it has {size:,} bytes, at most {2 * MAX_ARRAY_BYTES:,} are read"
+                f"uncompressed it has {size:,} bytes, more than the maximum of "
+                f"{2 * MAX_ARRAY_BYTES:,}"
             )
         with np.load(path, allow_pickle=False) as file:
             return {key: np.asarray(file[key]) for key in file.files}
     except Exception as error:  # zip, deflate and numpy's header, parsed as Python, all have their
         reason = f"{type(error).__name__}: {error}"  # own exceptions
         if "pickle" in reason:  # numpy takes what it cannot read for a pickle
-            reason = "an array in it is of Python objects, or its header is damaged"
+            reason = "it contains an array of Python objects, or a damaged header"
         raise DataError(
-            f"{path} is damaged or no plain .npz file ({escape(reason)[:200]}): write it with "
-            "numpy.savez, images uint8 and labels whole numbers"
+            f"{path} is damaged or not a plain .npz file ({escape(reason)[:200]}): write it with "
+            "numpy.savez, with uint8 images and integer labels"
         ) from None
 
 
@@ -218,14 +224,15 @@ def _find_part_errors(part: str, arrays: Arrays) -> list[str]:
     errors = validate_images(f"{part} images", images)
     if labels.dtype.kind not in "iu" or labels.ndim == 0 or labels.size != len(labels):
         errors.append(
-            f"{part} labels are {labels.dtype} of shape {labels.shape}: one whole number each"
+            f"{part} labels are {labels.dtype} of shape {labels.shape}: must be one integer "
+            "per image"
         )
     elif images.ndim and len(labels) != len(images):
         errors.append(f"{part} has {len(images):,} images and {len(labels):,} labels")
     else:
         invalid = np.flatnonzero((labels.reshape(-1) < 0) | (labels.reshape(-1) >= 100_000))
         errors += [
-            f"{part} label {index} is {labels.reshape(-1)[index]}: 0 to 99,999"
+            f"{part} label {index} is {labels.reshape(-1)[index]}: must be 0 to 99,999"
             for index in invalid[:10]
         ]
     return errors
@@ -235,11 +242,13 @@ def validate_images(label: str, images: np.ndarray) -> list[str]:
     """Return what is wrong with an array that should be images; `label` is its name in messages."""
     errors = []
     if images.dtype != np.uint8:
-        errors.append(f"{label} are {images.dtype}: whole numbers from 0 to 255 (uint8)")
+        errors.append(f"{label} are {images.dtype}: must be integers from 0 to 255 (uint8)")
     if images.ndim not in (3, 4) or images.size == 0:
-        errors.append(f"{label} have shape {images.shape}: (N, H, W), (N, H, W, C) or (N, C, H, W)")
+        errors.append(
+            f"{label} have shape {images.shape}: must be (N, H, W), (N, H, W, C) or (N, C, H, W)"
+        )
     elif images.ndim == 4 and not {images.shape[1], images.shape[3]} & {1, 3}:
-        errors.append(f"{label} have shape {images.shape}: 1 or 3 channels are wanted")
+        errors.append(f"{label} have shape {images.shape}: must have 1 or 3 channels")
     return errors
 
 
@@ -269,7 +278,7 @@ def check_formats(path: Path, decode: bool = True) -> None:
     """
     skipped = class_folders.list_skipped_files(path, {})
     errors = [
-        f"{path / other}: {other.suffix} is not read: save it as JPEG or PNG (ImageMagick: "
+        f"{path / other}: {other.suffix} is not supported: convert it to JPEG or PNG (ImageMagick: "
         f"mogrify -format jpg *{other.suffix}), and move the original out of the folder"
         for other in skipped
         if other.suffix.lower() in UNSUPPORTED_SUFFIXES
@@ -329,7 +338,10 @@ def find_streaming_warnings(path: Path, arrays: Arrays, listing: FolderListing) 
     rest = _find_folder_warnings(path, arrays, listing)
     if (total := int(sizes[same_size].sum())) > MAX_COMPARED_BYTES:
         reason = f"{len(same_size):,} files of equal sizes, {total / 1e9:.0f} GB, were not compared"
-        return [f"note: whether an image stands in two classes is not known: {reason}", *rest]
+        return [
+            f"note: duplicate images in different classes were not searched for: {reason}",
+            *rest,
+        ]
     files = [listing.files["train"][index] for index in same_size]
     digests = [compute_file_info(file)["sha256"] for file in files]
     names = [_relative_name(path, file) for file in files]
@@ -354,7 +366,7 @@ def _find_conflicting_labels(
     )
     more = f" and {len(pairs) - MAX_PAIRS_SHOWN:,} more" if len(pairs) > MAX_PAIRS_SHOWN else ""
     yield (
-        f"note: {len(pairs):,} training image(s) stand in more than one class, so that a label is "
+        f"note: {len(pairs):,} training image(s) are in more than one class, so some labels are "
         f"wrong: {'; '.join(examples)}{more}"
     )
 
@@ -372,11 +384,11 @@ def _find_folder_warnings(
         if missing:
             names = (escape(listing.classes[i]) if listing else str(i) for i in missing)
             yield (
-                f"note: {part} has no image of {len(missing)} of {classes} classes, of which its "
-                f"error says nothing: {join_names(names)}"
+                f"note: {part} has no image of {len(missing)} of {classes} classes, which its "
+                f"error does not cover: {join_names(names)}"
             )
     if listing:
-        yield from find_skipped_warnings(path, listing.files, "lie in no class or ")
+        yield from find_skipped_warnings(path, listing.files, "are in no class or ")
 
 
 def find_decoding_warnings(path: Path, files: list[Path]) -> Iterator[str]:
@@ -386,15 +398,15 @@ def find_decoding_warnings(path: Path, files: list[Path]) -> Iterator[str]:
         _relative_name(path, file) for file in files if decoding.is_multiframe(file)
     ]:
         yield (
-            f"note: {len(multiframe_names):,} file(s) hold several pictures, of which the first "
-            f"is taken: {join_names(multiframe_names)}"
+            f"note: {len(multiframe_names):,} file(s) have several frames, of which only the first "
+            f"is used: {join_names(multiframe_names)}"
         )
     if dark_names := [
         _relative_name(path, file) for file in files if decoding.is_almost_black(file)
     ]:
         yield (
-            f"note: {len(dark_names):,} picture(s) of 16 bits are nearly black, since the upper "
-            f"eight are kept: scale them first, all by one factor: {join_names(dark_names)}"
+            f"note: {len(dark_names):,} 16-bit image(s) are nearly black, since only the upper 8 "
+            f"bits are kept: rescale all images first, by a common factor: {join_names(dark_names)}"
         )
 
 
@@ -405,7 +417,7 @@ def find_skipped_warnings(
     if others := class_folders.list_skipped_files(path, files):
         endings = ", ".join(decoding.IMAGE_SUFFIXES)
         yield (
-            f"note: passed over, since they {reason}do not end in one of {endings}: "
+            f"note: skipped files, which {reason}do not end in one of {endings}: "
             f"{join_names(map(escape, others))}"
         )
 

@@ -1,4 +1,4 @@
-"""Unlabelled images: read, prepared beside the data set, and verified whenever they are loaded.
+"""Unlabelled images: read, prepared like a data set, and verified whenever they are loaded.
 
 They lie in a folder, at any depth, or are the one array of a .npz. They are converted as those of a
 custom data set, and stretched to the size of the images of the data set that they are for. Where
@@ -38,7 +38,7 @@ from kdpipe.text import escape
 PART = "unlabelled"
 ARRAY_NAMES = (f"{PART}_images",)
 INDEX_NAMES = (f"{PART}_paths", f"{PART}_sizes", "shape")
-SUBJECT = "images without labels"  # what they are called in messages
+SUBJECT = "unlabelled images"  # what they are called in messages
 ImageShape = tuple[int, int, int]  # channels, height, width
 
 
@@ -85,12 +85,12 @@ def read_unlabelled(path: Path, shape: ImageShape, stream: bool) -> UnlabelledIm
     if path.is_file() and not stream:
         return _read_npz(path, shape)
     if not path.is_dir():
-        reason = "a folder is wanted, since the data stream from files" if path.is_file() else ""
+        reason = "must be a folder, since the data set is streamed" if path.is_file() else ""
         raise DataError(f"{path}: {reason or 'there is no such folder or .npz file'}")
     reader.check_formats(path, decode=not stream)
     files = class_folders.find_images(path)
     if not files:
-        raise DataError(f"{path}: no image in it ({', '.join(decoding.IMAGE_SUFFIXES)})")
+        raise DataError(f"{path}: contains no images ({', '.join(decoding.IMAGE_SUFFIXES)})")
     headers, errors = class_folders.read_headers(files)
     raise_errors(errors, path)
     names = [escape(file.relative_to(path)) for file in files]
@@ -121,7 +121,8 @@ def _read_npz(path: Path, shape: ImageShape) -> UnlabelledImages:
     contents = reader.load_npz(path)
     if len(contents) != 1:
         raise DataError(
-            f"{path}: one array is wanted, the images alone; it has {', '.join(contents) or 'none'}"
+            f"{path}: must contain exactly one array, the images; it has "
+            f"{', '.join(contents) or 'none'}"
         )
     ((key, pixels),) = contents.items()
     raise_errors(reader.validate_images(escape(key), pixels), path)
@@ -153,10 +154,10 @@ def _conversion_notes(shape: ImageShape, stretched: int, colored: int) -> list[s
     notes = []
     if stretched:
         notes.append(
-            f"note: {stretched:,} are of another size and are stretched to {width} x {height}"
+            f"note: {stretched:,} have another size and are stretched to {width} x {height}"
         )
     if colored and channels == 1:
-        notes.append(f"note: {colored:,} are coloured and are made grey")
+        notes.append(f"note: {colored:,} are color images and are converted to grayscale")
     return notes
 
 
@@ -190,8 +191,8 @@ def prepare_unlabelled(card: UnlabelledCard, path: Path, results_store: store.St
         arrays = read_unlabelled(path, card.shape, card.stream).arrays
         if (actual := hash_arrays(arrays, names)) != card.sha256:
             raise DataError(
-                f"the images in {path} are not those of their card (sha256 {actual[:12]}, expected "
-                f"{card.sha256[:12]}): make it again: {format_unlabelled_card_command('STUDY')}"
+                f"the images in {path} do not match their card (sha256 {actual[:12]}, expected "
+                f"{card.sha256[:12]}): recreate it: {format_unlabelled_card_command('STUDY')}"
             )
         for name in names:
             write_npy(folder / f"{name}.npy", arrays[name])
@@ -234,7 +235,7 @@ def load_unlabelled_images(
     root = Path(str(read_notes(folder).get("root")))
     if not root.is_dir():
         raise DataError(
-            f"{SUBJECT} lay in {root}, and there is no such folder now: bring it back, or "
+            f"the folder {root} of the {SUBJECT} no longer exists: restore it, or "
             f"{format_repair_hint(folder)}"
         )
     return cache.ImageFiles(folder, PART, np.arange(count), root, shape, is_custom=True)
@@ -246,7 +247,7 @@ def validate_unlabelled(folder: Path) -> str | None:
     sha256 = str(notes.get("sha256"))
     if notes != hashing.add_checksum(notes) or format_unlabelled_folder(sha256) != folder.name:
         return (
-            f"{folder / CARD_FILE}: not the card of what lies beside it: "
+            f"{folder / CARD_FILE}: not the card of the data in its folder: "
             f"{format_repair_hint(folder)}"
         )
     try:
@@ -267,7 +268,6 @@ def _verify_count(folder: Path, sha256: str, stream: bool) -> int:
     arrays = {name: memmap_array(SUBJECT, name, folder) for name in names}
     if hash_arrays(arrays, names) != sha256:
         raise DataError(
-            f"{SUBJECT}: the arrays in {folder} are not what they were: "
-            f"{format_repair_hint(folder)}"
+            f"{SUBJECT}: the arrays in {folder} have changed: {format_repair_hint(folder)}"
         )
     return len(arrays[names[0]])

@@ -1,4 +1,4 @@
-"""Making the card of unlabelled images, each of which is compared with those of the data set.
+"""Creating the card of unlabelled images, which are compared with those of the data set.
 
 An image that is also one of test, or of validation in a split of the study, is refused: nothing may
 be learned from it. One that is also a training image, or a copy of another, is reported. In arrays
@@ -93,9 +93,9 @@ def make_unlabelled_card(
     write_json(card_file, unlabelled_cards.seal_unlabelled_card(new_card))
     notes = list(unlabelled_images.notes)
     if twin_count:
-        notes.append(f"note: {twin_count:,} are training images of {card.name} too")
+        notes.append(f"note: {twin_count:,} are also training images of {card.name}")
     if duplicate_index.copy_count:
-        notes.append(f"note: {duplicate_index.copy_count:,} are copies of others among them")
+        notes.append(f"note: {duplicate_index.copy_count:,} are duplicates of others among them")
     return "\n".join([_describe_card(new_card, card_file), *notes])
 
 
@@ -193,8 +193,8 @@ def _raise_overlap(
         write_bytes(names_file, "".join(f"{names[index]}\n" for index in sorted(overlap)).encode())
         more = f", ... (all in {names_file})"
     raise DataError(
-        f"{path}: {len(overlap):,} of {len(names):,} images are images of the data set, of which "
-        f"nothing may learn ({', '.join(counts)}): take them out and type it again: "
+        f"{path}: {len(overlap):,} of {len(names):,} images are also validation or test images of "
+        f"the data set ({', '.join(counts)}): remove them and run it again: "
         f"{', '.join(examples[:MAX_NAMES_SHOWN])}{more}"
     )
 
@@ -202,7 +202,7 @@ def _raise_overlap(
 def _describe_card(card: UnlabelledCard, card_file: Path) -> str:
     """Return what a card was made of."""
     size = " x ".join(map(str, card.shape)) + (", read from their files," if card.stream else "")
-    return f"{card_file}: {card.count:,} images of {size} without labels, beside {card.data}"
+    return f"{card_file}: {card.count:,} unlabelled images of {size}, for {card.data}"
 
 
 # --- images that are the same

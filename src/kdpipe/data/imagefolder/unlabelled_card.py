@@ -1,4 +1,4 @@
-"""Cards of unlabelled images: what a study that uses some is planned from.
+"""Cards of unlabelled images, from which a study that uses some is planned.
 
 `kdpipe data STUDY` writes the card beside the folder or .npz, as PATH.unlabelled.<data set>.json,
 since the images are brought to the shape of the images of the data set and compared with those of
@@ -116,13 +116,13 @@ def load_unlabelled_card(
     DataError
         If there is no card, or it was made for another data set or another draw of validation.
     """
-    path, hint = str(data.unlabelled), f"type once: {format_unlabelled_card_command(study)}"
+    path, hint = str(data.unlabelled), f"run once: {format_unlabelled_card_command(study)}"
     card_file, dataset_card = (
         get_unlabelled_card_path(path, data.name),
         cards.load_section_card(data),
     )
     if not os.path.exists(card_file):
-        missing = "" if os.path.exists(path) else f", nor is there a folder or .npz file {path}"
+        missing = "" if os.path.exists(path) else f", and there is no folder or .npz file {path}"
         raise DataError(
             f"the images have no card yet at {card_file}{missing}: {hint} (rest: the training "
             "images that train_size leaves out)"
@@ -134,8 +134,8 @@ def load_unlabelled_card(
         dataset_card.is_streamed,
     ):
         raise DataError(
-            f"{card_file} was made for images of {card.data} that are others now, or are read in "
-            f"another way: {hint}"
+            f"{card_file} was created for other images of {card.data}, or for other settings: "
+            f"{hint}"
         )
     if (
         card.twins
@@ -143,9 +143,9 @@ def load_unlabelled_card(
         and not _covers_validation(card.held, data, splits)
     ):
         raise DataError(
-            f"{card.twins:,} of the images are training images of {data.name} too, and validation "
-            f"is drawn otherwise than when {card_file} was made, so that it may have some of "
-            f"them: {hint}"
+            f"{card.twins:,} of the images are also training images of {data.name}, and the "
+            f"validation draw has changed since {card_file} was created, so that validation may "
+            f"contain some of them: {hint}"
         )
     return card
 
@@ -161,7 +161,7 @@ def read_unlabelled_card(path: Path) -> UnlabelledCard:
     try:
         content, data = read_card_json(path)
         if content.get("kind") != CARD_KIND or content != hashing.add_checksum(content):
-            raise ValueError("it is another kind of file, or was changed after it was made")
+            raise ValueError("it is another kind of file, or was modified after its creation")
         card = _card_adapter().validate_json(data)
         try:
             ValidationDraw.model_validate(card.held)
@@ -170,9 +170,8 @@ def read_unlabelled_card(path: Path) -> UnlabelledCard:
         return card
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} is missing or is no card of images without labels "
-            f"({describe_card_error(error)}): remove it, and make it with "
-            f"{format_unlabelled_card_command('STUDY')}"
+            f"{path} is missing or not a card of unlabelled images ({describe_card_error(error)}): "
+            f"remove it, and recreate it with {format_unlabelled_card_command('STUDY')}"
         ) from None
 
 

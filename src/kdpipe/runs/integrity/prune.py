@@ -75,7 +75,7 @@ def prune_store(
     if stale and not remake_stale:
         notes.append(f"{len(stale):,} outdated, kept: with --outdated they count as not needed")
     if not unneeded and not surplus:
-        return "\n".join([f"{run_store.root}: everything in it is needed", *notes])
+        return "\n".join([f"{run_store.root}: all results are needed", *notes])
     sizes = {str(path): _compute_size(path) for path in unneeded}
     if surplus:
         count = f"{len(surplus):,} of its {len(surplus) + len(remaining):,} records"
@@ -91,7 +91,7 @@ def prune_store(
                     _remove_checkpoints(folder, epochs)
         for path in sorted(removals, key=_order_children_first(plans)):
             _remove_path(path)
-    verb = "removed" if apply else "not needed; with --yes it is removed"
+    verb = "removed" if apply else "not needed; use --yes to remove it"
     lines = [f"{format_size(size):>10}  {label}" for label, size in sizes.items()]
     return "\n".join([*lines, f"{format_size(sum(sizes.values())):>10}  {verb}", *notes])
 
@@ -196,8 +196,8 @@ def _remove_path(path: Path) -> None:
                     ownership.remove_tree(path)
     except OSError as error:
         raise KdpipeError(
-            f"{path} cannot be removed: {error.strerror}; what was shown before it is gone, the "
-            "rest is there"
+            f"{path} cannot be removed: {error.strerror}; everything listed before it is removed, "
+            "the rest is not"
         ) from None
 
 

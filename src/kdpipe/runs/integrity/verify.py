@@ -107,7 +107,7 @@ def list_foreign_folders(run_store: store.Store) -> Iterator[str]:
 
 def format_orphan(path: Path) -> str:
     """Return the message on a file or folder that a killed process has left."""
-    return f"{path}: left by a process that was killed: remove it (kdpipe prune does)"
+    return f"{path}: left by a killed process: remove it (or run kdpipe prune)"
 
 
 def _verify_folder(
@@ -139,7 +139,7 @@ def _verify_run(folder: Path, orphans: list[Path]) -> Iterator[str]:
     for name, file_info in listed_files.items():
         path = folder / name
         if not path.is_file() or path.is_symlink():
-            yield f"{path}: missing: remove the folder {folder}, the run is then made again"
+            yield f"{path}: missing: remove the folder {folder}, and the run is trained again"
         elif (current := compute_file_info(path)) != file_info:
             problem = (
                 "truncated or altered" if current["bytes"] != file_info["bytes"] else "altered"
@@ -163,15 +163,18 @@ def _verify_record_copies(folder: Path, record: dict[str, Any]) -> Iterator[str]
         except KdpipeError:
             copy, state = None, "damaged"
         if state:
-            problem = f"{folder / name}: {state}, and its copy is whole"
+            problem = f"{folder / name}: {state}, but its copy is intact"
             yield (
-                f"{problem}: it has been put back from that; if it is said again, the disk is "
-                "failing: move the results to another one"
+                f"{problem}: restored from the copy; if this happens again, the disk is failing: "
+                "move the results to another one"
                 if records.restore_record(folder, name)
-                else f"{problem}: it cannot be put back from that: remove it, or make it writable"
+                else (
+                    f"{problem}: it cannot be restored from the copy: remove it, or make it "
+                    "writable"
+                )
             )
         elif copy and records.diff_records(copy, record):
-            yield f"{folder}: its two records differ: remove the folder, the run is then made again"
+            yield f"{folder}: its two records differ: remove it, and the run is trained again"
 
 
 def _verify_unfinished(folder: Path) -> Iterator[str]:
@@ -231,7 +234,7 @@ def _verify_logit_cache(folder: Path, orphans: list[Path]) -> Iterator[str]:
             try:
                 read_arrays(path)
             except KdpipeError:
-                yield f"{path}: damaged: remove it, it is then made again"
+                yield f"{path}: damaged: remove it, and it is created again"
     if folder.name.startswith(".") or not any(folder.iterdir()):
         return
     try:
@@ -246,7 +249,7 @@ def _verify_logit_cache(folder: Path, orphans: list[Path]) -> Iterator[str]:
     except Exception:  # numpy parses a header as Python, which may raise anything
         is_sound = False
     if not is_sound:
-        yield f"{folder}: a teacher table that is damaged: remove the folder, it is then made again"
+        yield f"{folder}: damaged logit cache: remove the folder, and it is computed again"
 
 
 def _verify_data(folder: Path, run_store: store.Store) -> Iterator[str]:

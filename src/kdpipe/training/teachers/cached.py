@@ -31,7 +31,7 @@ from kdpipe.training.teachers import online
 N_CHECKED = 16  # entries compared with a forward pass whenever a cache is opened
 # Half precision has 11 bits; and a cache may be older than the GPU's present mode (TF32).
 TOLERANCE = 5e-3
-_REBUILD_HINT = "remove it and run the study again, it is then made anew"
+_REBUILD_HINT = "remove it and run the study again, and it is computed again"
 
 
 def build_logit_cache(
@@ -228,14 +228,12 @@ def _open_cache(spec: LogitCacheSpec, store: store.Store) -> np.ndarray:
     except Exception as error:  # NumPy reads a header as Python text, and raises anything
         error_name = type(error).__name__  # its message would advise to unpickle the file
         raise StoreError(
-            f"the teacher table {folder} cannot be read ({error_name}): {_REBUILD_HINT}"
+            f"the logit cache {folder} cannot be read ({error_name}): {_REBUILD_HINT}"
         ) from None
     if not is_valid:
-        raise StoreError(f"the teacher table {folder} is damaged or another's: {_REBUILD_HINT}")
+        raise StoreError(f"the logit cache {folder} is damaged or another's: {_REBUILD_HINT}")
     if weights_digest != _weights_digest(spec, store):
-        raise StoreError(
-            f"the teacher table {folder} is of other weights than now: {_REBUILD_HINT}"
-        )
+        raise StoreError(f"the logit cache {folder} is of other weights than now: {_REBUILD_HINT}")
     return table
 
 
@@ -254,15 +252,15 @@ def _check_against_teacher(
     shape = (len(images), images.views.count)
     if table.shape[:2] != shape or table.dtype != getattr(torch, spec.precision):
         raise StoreError(
-            f"the teacher table of {spec.network.name} has the shape {tuple(table.shape)} "
-            f"and is no {spec.precision} of {shape[0]} images in {shape[1]} views: {_REBUILD_HINT}"
+            f"the logit cache of {spec.network.name} has the shape {tuple(table.shape)} and is no "
+            f"{spec.precision} of {shape[0]} images in {shape[1]} views: {_REBUILD_HINT}"
         )
     ((_, _, x),) = images.batches(index, view, N_CHECKED)
     logits = _center_logits(_load_cache_teacher(spec, store, device, code).forward(x)).cpu()
     tolerance = TOLERANCE * (1 + float(logits.abs().max()))
     if not torch.allclose(table[index, view].float(), logits, rtol=0, atol=tolerance):
         raise StoreError(
-            f"the teacher table of {spec.network.name} does not say what its teacher says: "
+            f"the logit cache of {spec.network.name} does not say what its teacher says: "
             f"{_REBUILD_HINT}"
         )
 

@@ -1,1 +1,1 @@
-"""Programs that show curves: one file each, which mirrors a study into its own format."""
+"""Experiment trackers, one per file: each logs a study in the tracker's own format."""

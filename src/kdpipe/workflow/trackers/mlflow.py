@@ -1,4 +1,4 @@
-"""MLflow: an experiment for the study, in it a run for each run; its own files, and no server."""
+"""MLflow: an experiment for the study with a run for each run, in a local file store."""
 
 import os
 import time
@@ -13,10 +13,10 @@ EPOCH_METRIC = "train/loss"  # the metric that every epoch has
 
 
 class Experiment:
-    """A study as one experiment, in a folder that `mlflow ui` reads."""
+    """A study as one experiment, in a folder for `mlflow ui`."""
 
     def __init__(self, folder: Path, study: str):
-        # MLflow wants this variable before it writes files in a folder, without a database.
+        # MLflow requires this variable before it writes a file store, without a database.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         entities = import_module("mlflow.entities")
         self.metric, self.param = entities.Metric, entities.Param
@@ -41,7 +41,7 @@ class Experiment:
                 break
 
     def count_epochs(self, run: str) -> int:
-        """Return how many epochs of a run are there."""
+        """Return how many epochs of a run are logged."""
         if run not in self.epoch_counts:
             run_id = self.run_ids.get(run)
             history = self.client.get_metric_history(run_id, EPOCH_METRIC) if run_id else []
@@ -49,21 +49,21 @@ class Experiment:
         return self.epoch_counts[run]
 
     def is_finished(self, run: str) -> bool:
-        """Return whether the record of a run is there."""
+        """Return whether the record of a run is logged."""
         return run in self.finished_runs
 
     def add_epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
         """Add one line of a curve."""
-        # Each metric is a file of its own: the one by which an epoch is known is written last.
+        # Each metric is a separate file: the one that marks an epoch as logged is written last.
         ordered = dict(sorted(values.items(), key=lambda item: item[0] == EPOCH_METRIC))
         self.client.log_batch(self._id(run), metrics=self._metrics(ordered, epoch))
         self.epoch_counts[run] = epoch
 
     def add_record(self, run: str, facts: Mapping[str, str], values: Mapping[str, float]) -> None:
-        """Add what a run was and what came out."""
+        """Log the parameters and results of a run."""
         run_id = self._id(run)
         params = [self.param(key, value[:500]) for key, value in facts.items()]
-        # What is there already is written again, with the same value.
+        # Existing values are written again unchanged.
         self.client.log_batch(
             run_id, metrics=self._metrics(values, self.count_epochs(run)), params=params
         )

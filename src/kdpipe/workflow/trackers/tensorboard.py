@@ -1,4 +1,4 @@
-"""TensorBoard: a folder of events for each run, scalars for its curve and a text for its record."""
+"""TensorBoard: an event folder per run, with scalars for its curve and a text for its record."""
 
 import json
 import time
@@ -14,7 +14,7 @@ EPOCH_TAG = "train/loss"  # the tag that every epoch has
 
 
 class Events:
-    """A study as event files below a folder, by tensorboard's own library."""
+    """A study as event files in a folder, written by tensorboard's library."""
 
     def __init__(self, folder: Path, study: str):
         reader = import_module("tensorboard.backend.event_processing.event_accumulator")
@@ -31,11 +31,11 @@ class Events:
         self.run_states: dict[str, tuple[int, bool]] = {}
 
     def count_epochs(self, run: str) -> int:
-        """Return how many epochs of a run are there."""
+        """Return how many epochs of a run are logged."""
         return self._read_run_state(run)[0]
 
     def is_finished(self, run: str) -> bool:
-        """Return whether the record of a run is there."""
+        """Return whether the record of a run is logged."""
         return self._read_run_state(run)[1]
 
     def add_epoch(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
@@ -47,7 +47,7 @@ class Events:
         self.run_states[run] = (epoch, self.is_finished(run))
 
     def add_record(self, run: str, facts: Mapping[str, str], values: Mapping[str, float]) -> None:
-        """Add what a run was and what came out."""
+        """Log the parameters and results of a run."""
         epoch = self.count_epochs(run)
         entries = [
             self.summary.Value(tag=tag, simple_value=number) for tag, number in values.items()
@@ -78,7 +78,7 @@ class Events:
         self.writers[run].flush()
 
     def _read_run_state(self, run: str) -> tuple[int, bool]:
-        """Return how many epochs of a run are there, and whether its record is; read once."""
+        """Return how many epochs of a run are logged, and whether its record is; read once."""
         if run not in self.run_states:
             self.run_states[run] = (0, False)
             if (self.folder / run).is_dir():

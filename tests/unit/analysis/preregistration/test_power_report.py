@@ -230,10 +230,10 @@ def test_a_pilot_is_read_as_the_study_reads_and_its_splits_are_no_seeds(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--effect", "0.5"], "give one of the two"),
-        (["--sd", "1", "--pilot", "x"], "give one of the two"),
-        (["--images-se", "1"], "give one of the two"),
-        (["--images-se", "1", "--pilot", "x"], "--pilot STUDY has it from its records"),
+        (["--effect", "0.5"], "give either --sd POINTS or --pilot STUDY"),
+        (["--sd", "1", "--pilot", "x"], "give either --sd POINTS or --pilot STUDY"),
+        (["--images-se", "1"], "give either --sd POINTS or --pilot STUDY"),
+        (["--images-se", "1", "--pilot", "x"], "--pilot STUDY takes it from the study's records"),
     ],
 )
 def test_half_a_question_is_refused(typed, arguments, says):
@@ -250,4 +250,7 @@ def test_an_effect_is_a_number_above_0(typed, value):
 def test_a_study_of_few_seeds_or_splits_can_tell_nothing(typed, tmp_path):
     for keys, what in (({"seeds": [0, 1]}, "seeds"), ({"splits": [0, 1]}, "splits")):
         tiny_study.write(tmp_path / "small.yaml", STUDY | keys)
-        assert f"this study can tell nothing: of fewer than 3 {what}" in typed()[1]
+        assert (
+            f"this study can reach no verdict: fewer than 3 {what} give no confidence interval"
+            in typed()[1]
+        )

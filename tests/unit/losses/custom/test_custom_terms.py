@@ -86,7 +86,7 @@ def test_the_real_snakemake_trains_with_it_and_reports_it(tmp_path, warm, capsys
     message = says(capsys, "term", str(path))
     assert "mine.TERM.term.json: logit matching, column lm, of the teacher's logits" in message
     assert "power (whole number, 2), far (number, 1.0)" in message
-    assert "no mistakes" in says(capsys, "check", str(path))
+    assert "no errors" in says(capsys, "check", str(path))
     lab.run(None, "--configfile", str(path))
     (student,) = [r for r in lab.records().values() if r["spec"].get("teacher")]
     assert student["spec"]["method"]["own_term"]["keys"] == [["far", 2.0], ["power", 2]]
@@ -119,9 +119,9 @@ def by_hand(lab, student) -> float:
     ("method", "message"),
     [
         ({"term_keys": {"powr": 3}}, "term_keys.powr: unknown key; did you mean power?"),
-        ({"term_keys": {"power": 2.5}}, "term_keys.power: 2.5: a whole number is wanted"),
+        ({"term_keys": {"power": 2.5}}, "term_keys.power: 2.5: expected a whole number"),
         ({"term": "mine"}, "write module.NAME, e.g. my_terms.TERM"),
-        ({"term": None}, "term_weight: of a term of one's own; name it"),
+        ({"term": None}, "term_weight: only for a custom term"),
         ({"term_weight": 0.0}, "term_weight: 0.0: input should be greater than 0"),
     ],
 )
@@ -200,7 +200,7 @@ def test_keys_that_were_never_tried_are_asked_for_and_none_is_forgotten(folder, 
     for far in (3.0, 4.0):
         tiny_study.write(folder / "study.yaml", study(term_keys={"far": far}))
         message = says(capsys, "check", path, code=2)
-        assert "methods.mine.term_keys: mine.TERM was not tried with these values yet" in message
+        assert "methods.mine.term_keys: mine.TERM is not validated with these values yet" in message
         assert f"type: kdpipe term {path}" in message
         says(capsys, "term", path)
         says(capsys, "check", path)
@@ -348,4 +348,4 @@ def test_the_example_of_the_manual_has_a_card(tmp_path, capsys):
     content = tiny_study.study(main={"methods": ["matched"]}) | yaml.safe_load(methods)
     path = tiny_study.write(tmp_path / "mine.yaml", content)
     assert "logit matching, column lm" in says(capsys, "term", str(path))
-    assert "no mistakes" in says(capsys, "check", str(path))
+    assert "no errors" in says(capsys, "check", str(path))

@@ -110,7 +110,7 @@ def test_an_array_of_numpy_is_said_to_be_one():
 
 @pytest.mark.parametrize("do", [lambda net, y, x: filled(y), lambda net, y, x: y.cpu()])
 def test_an_answer_that_stays_on_the_cpu_is_found(do):
-    assert "its answer is on the CPU" in validate.find_gpu_problem(Net(do), X)
+    assert "its output is on the CPU" in validate.find_gpu_problem(Net(do), X)
 
 
 def test_the_operation_is_named_with_its_line():

@@ -306,7 +306,7 @@ def test_the_card_of_a_term_has_them_too(tmp_path, capsys):
     content["methods"]["mine"]["term_keys"] = {"power": 3}
     folder.write(content)
     assert folder.kdpipe("check") == 2
-    assert "was not tried with these values yet" in capsys.readouterr().err
+    assert "is not validated with these values yet" in capsys.readouterr().err
     for key in ("code", "gpu_checked"):
         del card[key]
     path.write_text(json.dumps(hashing.add_checksum(card)))

@@ -50,7 +50,7 @@ def test_costs_by_hand(folder, capsys):
     assert folder.card("grouped")["groups"] == [[32, 8, 8], [64, 4, 4]]
     assert folder.card("small")["groups"] == []
     assert folder.kdpipe("check") == 0 and folder.kdpipe("plan") == 0
-    assert "no mistakes" in capsys.readouterr().out
+    assert "no errors" in capsys.readouterr().out
 
 
 def test_the_memory_format_follows_the_narrowest_convolution(folder):
@@ -132,7 +132,7 @@ BATCH = "nn.BatchNorm2d(1, track_running_stats=False)"
 FAILURES = {
     "no module": ({"build": "mine2.small"}, CODE, "there is no module mine2 in "),
     "no package": ({"build": "mine.sub.small"}, CODE, "there is no module mine.sub in "),
-    "Python's own": ({"build": "json.loads"}, CODE, "json is a module of Python itself"),
+    "Python's own": ({"build": "json.loads"}, CODE, "json is a standard library module"),
     "no attribute": ({"build": "mine.smal"}, CODE, "mine.py has no smal; did you mean small?"),
     "no callable": ({"build": "mine.F"}, CODE, "mine.F is of type module, and cannot be called"),
     "no path": ({"build": "mine"}, CODE, "'mine': write module.callable"),
@@ -251,9 +251,7 @@ def test_all_failures_are_in_one_answer(tmp_path, capsys):
     assert folder.kdpipe("network") == 2
     message = capsys.readouterr().err
     assert (
-        "2 mistakes" in message
-        and "networks.n0.build" in message
-        and "networks.n1.build" in message
+        "2 errors" in message and "networks.n0.build" in message and "networks.n1.build" in message
     )
     assert not list(tmp_path.glob("*.json"))
 
@@ -264,7 +262,7 @@ def test_without_cards_the_message_has_the_command(verb, tmp_path, capsys):
     assert folder.kdpipe(verb) == 2
     message = capsys.readouterr().err
     assert message.count(f"type: kdpipe network {folder.study}") == 2
-    assert message.count("mistake") == 1 and "2 mistakes" in message
+    assert message.count(" errors") == 1 and "2 errors" in message
 
 
 @pytest.mark.parametrize(
@@ -300,10 +298,7 @@ def test_the_folder_of_the_code_must_be_there(folder, capsys):
     content = tiny_study.study(code=".")
     folder.write(content)
     assert folder.kdpipe("plan") == 2
-    assert (
-        "code: it is where networks, terms, tables or figures of one's own lie"
-        in capsys.readouterr().err
-    )
+    assert "code: only for custom networks, terms, tables or figures" in capsys.readouterr().err
 
 
 def test_a_misspelt_one_is_answered_with_the_right_one(folder, capsys):
@@ -371,7 +366,7 @@ def test_a_planned_probe_of_it_is_refused_before_any_training(role, tmp_path, ca
         main = plain | {"teachers": ["first"]}
     content = study(networks=networks, main=main, transfers={"other": OTHER}, **more)
     content["experiments"] = [first, *content["experiments"]]
-    content = json.loads(json.dumps(content))  # YAML would point at what stands twice
+    content = json.loads(json.dumps(content))  # YAML would point at what is listed twice
     folder = Folder(tmp_path, content, wrapped("self.net(x) * 2", "x"))
     assert folder.kdpipe("network") == 0
     capsys.readouterr()
@@ -380,7 +375,7 @@ def test_a_planned_probe_of_it_is_refused_before_any_training(role, tmp_path, ca
         return
     assert folder.kdpipe("check") == 2
     message = capsys.readouterr().err
-    assert "1 mistake\n" in message
+    assert "1 error\n" in message
     assert f"transfers.other.blocks: own, a {actual} of main, does not end in a linear" in message
     folder.code(wrapped(features="x"))
     assert folder.kdpipe("network") == 2, "another computation under one revision"
@@ -395,7 +390,7 @@ def test_a_card_from_before_is_written_anew(folder, capsys):
     (folder.path / "small-1x8x8-10.network.json").write_text(json.dumps(old))
     assert folder.kdpipe("check") == 2
     message = capsys.readouterr().err
-    assert "1 mistake" in message and "it does not say whether a probe can be made" in message
+    assert "1 error" in message and "it does not say whether a probe can be made" in message
     assert f"type: kdpipe network {folder.study}" in message
     assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
 
@@ -407,7 +402,7 @@ def test_a_changed_structure_is_listed(folder, capsys):
     folder.change("6 * 4, num_classes", "6 * 4, num_classes, bias=False")
     assert folder.kdpipe("check") == 2
     message = capsys.readouterr().err
-    assert "networks.small.build: mine.small is not what its card says" in message
+    assert "networks.small.build: mine.small is not as in its card" in message
     assert "parameters 322 -> 312; 5.bias float32 10 -> not there" in message
     before = set(folder.plan().runs)
     assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
@@ -503,7 +498,7 @@ def test_group_outputs_that_were_edited_are_not_mixed_in(edit, folder, store, ca
     folder.change(*GROUPS[edit])
     assert folder.kdpipe("check") == 2 and folder.kdpipe("network") == 2
     message = capsys.readouterr().err
-    assert "networks.grouped.build: mine.Grouped is not what its card says" in message
+    assert "networks.grouped.build: mine.Grouped is not as in its card" in message
     assert "networks.grouped.revision: mine.Grouped computes something else" in message
     command = [*tiny_study.train(run, (), str(store.root)), f"--code={folder.path}"]
     assert main(command) == 2

@@ -118,13 +118,13 @@ def get_message(tmp_path, sha256, **source):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"input": {"mean": [0.5]}}, "give mean and std together"),
-        ({"input": {"size": 16}}, "give the mean and std that the network was trained with"),
-        ({"input": {"mean": [0.5, 0.5], "std": [0.5, 0.5]}}, "one number for each channel"),
+        ({"input": {"mean": [0.5]}}, "give both mean and std"),
+        ({"input": {"size": 16}}, "give the mean and std with which the network was trained"),
+        ({"input": {"mean": [0.5, 0.5], "std": [0.5, 0.5]}}, "one number per channel"),
         ({"input": {"card": True}}, "mine.input.card: only weights of torchvision and of the Hub"),
         ({"input": GIVEN | {"resize": 12}}, "mine.input.resize: 12 is less than size, 16"),
         ({"outputs": 12}, "mine.outputs: it tells 12 classes apart, and the data have 10"),
-        ({"classes": list(range(10))}, "mine.outputs: this key is missing"),
+        ({"classes": list(range(10))}, "mine.outputs: missing required key"),
         (TEN | {"classes": [0, 1]}, "mine.classes: 2 for the 10 classes of the data"),
         (TEN | {"classes": [*range(9), 12]}, "mine.classes: 12 is not below 12"),
         (TEN | {"classes": [*range(9), 0]}, "two classes of the data are its class 0"),
@@ -167,15 +167,15 @@ def test_check_and_plan_say_what_it_is_fed(tmp_path, weights, capsys):
         assert main([command[0], str(path), *command[1:]]) == 0
         out = capsys.readouterr().out
         assert (
-            "pretrained.mine is fed the crop scaled to 16 x 16 (bilinear, antialiased), grey, mean "
+            "pretrained.mine: input the crop scaled to 16 x 16 (bilinear, antialiased), grey, mean "
             "0.5, std 0.25 (the study); 10 of its 12 classes are asked for"
         ) in out
         assert "nothing says" not in out
     path.write_text(yaml.safe_dump(study(tmp_path, weights)))
     assert main(["plan", str(path), "--results", str(tmp_path / "r")]) == 0
     message = capsys.readouterr().out
-    assert "note: pretrained.mine brings weights, and nothing says what images they want" in message
-    assert "it is fed as the students are" in message
+    assert "note: pretrained.mine: its weights do not specify their input" in message
+    assert "so it gets the students' images" in message
 
 
 def test_a_network_of_ones_own_is_built_for_its_teachers_images_alone(tmp_path, capsys):
@@ -209,7 +209,7 @@ def test_a_network_of_ones_own_is_built_for_its_teachers_images_alone(tmp_path, 
 def test_an_ensemble_of_pretrained_teachers_has_one_of_each(tmp_path, weights):
     content = study(tmp_path, weights, input=GIVEN, **TEN)
     content["ensembles"] = {"both": {"networks": ["mine"], "copies": 2}}
-    with pytest.raises(StudyError, match="mine is pretrained, and has no stops but full and no"):
+    with pytest.raises(StudyError, match="mine is pretrained, so it has only the stop full and no"):
         load.validate_study(content, "s")
     feeding = input_transform.resolve_inputs({}, DATA)
     assert input_transform.list_custom_inputs(["a"], feeding, [], DATA) == [("a", (1, 8, 8), 10)]

@@ -158,7 +158,7 @@ def test_a_student_begins_from_a_folder(folder, tmp_path):
     code, message = kdpipe(tmp_path, "check", "study.yaml")
     arrays = len(folder.network.state_dict())
     assert code == 0 and f"{arrays} arrays taken over, nothing is new" in message, message
-    assert "had images of 160 x 160, normalised by mean [0.5, 0.5, 0.5]" in message
+    assert "was trained on images of 160 x 160, normalized by mean [0.5, 0.5, 0.5]" in message
     study(tmp_path, **studied, data={"mean": [0.5] * 3, "std": [0.5] * 3})
     assert "note: starts" not in kdpipe(tmp_path, "check", "study.yaml")[1]
 
@@ -313,7 +313,7 @@ def test_a_checksum_and_a_config_are_asked_for_with_the_command(folder, hub_of, 
     of_the_hub(tmp_path, folder)
     assert kdpipe(tmp_path, "network", "study.yaml")[0] == 2
     code, message = kdpipe(tmp_path, "check", "study.yaml")
-    missing = f"this key is missing, and {REPOSITORY} is not on this machine; type: hf download"
+    missing = f"missing required key, and {REPOSITORY} is not on this machine; type: hf download"
     assert code == 2 and f"starts.tuned.sha256: {missing} {REPOSITORY}" in message, message
     of_the_hub(tmp_path, folder, sha256=folder.sha256)
     content = yaml.safe_load((tmp_path / "study.yaml").read_text())
@@ -334,7 +334,7 @@ def test_a_checksum_and_a_config_are_asked_for_with_the_command(folder, hub_of, 
     assert code == 0 and f"(timm's config of {REPOSITORY})" in message, message
     of_the_hub(tmp_path, folder)
     code, message = kdpipe(tmp_path, "check", "study.yaml")
-    assert code == 2 and f"of the file that is there it is {folder.sha256}" in message, message
+    assert code == 2 and f"that of the existing file is {folder.sha256}" in message, message
 
 
 @pytest.mark.parametrize("why", ["offline", "not installed"])
@@ -370,7 +370,7 @@ def test_a_plan_needs_neither_timm_nor_the_hub(folder, tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"weights": "timm/x", "path": "x.safetensors"}, "leave path out"),
+        ({"weights": "timm/x", "path": "x.safetensors"}, "remove path"),
         ({"weights": "timm/x y", "sha256": "0" * 64}, "Repo id must use"),
         ({"weights": "timm/x/y", "sha256": "0" * 64}, "timm/x/y"),
         ({"weights": "IMAGENET1K_V1"}, "torchvision has none for small"),
