@@ -364,8 +364,7 @@ def _find_count_mismatches(card: cards.DatasetCard, arrays: Arrays) -> list[str]
 
 
 def _find_statistics_mismatches(card: cards.DatasetCard, arrays: Arrays, path: Path) -> list[str]:
-    """Return the mismatches of class names, mean or standard deviation of a card with its
-    images."""
+    """Return where a card's class names, mean or standard deviation are not its images'."""
     if card.name in cards.list_datasets():
         return []
     errors = []

@@ -261,8 +261,7 @@ def _clean_up(context: RuleContext) -> None:
 
 
 def _tie_processes(options: SnakemakeOptions) -> None:
-    """End this process with the parent that started it for a search round, and jobs with this
-    one."""
+    """End this process with the parent of its search round, and jobs with this process."""
     starter = os.environ.pop(parent_watchdog.HEAD_VARIABLE, None)
     parent_watchdog.watch_parents(parent_watchdog.open_parent_fd(starter))
     if not options.is_remote:

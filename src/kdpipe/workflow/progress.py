@@ -343,8 +343,7 @@ def render_partial_report(context: RuleContext) -> None:
 
 
 def _on_sigint(number, frame) -> None:
-    """Register the stop at once: the jobs get the same signal, and have not failed when they
-    end."""
+    """Register the stop at once: jobs that the same signal ends have not failed."""
     if current_reporter is not None:
         current_reporter.is_stopped = True
     signal.default_int_handler(number, frame)

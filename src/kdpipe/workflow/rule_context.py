@@ -101,8 +101,7 @@ class RuleContext:
 
     @property
     def requested(self) -> frozenset[str]:
-        """Return what is to do for the requested targets: the runs of partial ones, else
-        everything."""
+        """Return the runs of the requested partial targets, or all nodes without any."""
         targets = set(self.options.targets())
         if not targets or targets - PARTIAL_TARGETS.keys():
             return self.to_do
@@ -234,8 +233,7 @@ class RuleContext:
 
     @property
     def gres(self) -> str:
-        """Return a run's generic resources on a cluster, as its site names them: gpu:a100:1,
-        shard:1."""
+        """Return a run's generic resources on a cluster, such as gpu:a100:1 or shard:1."""
         return self.options.gpu_gres if self.device == "cuda" and self.options.is_remote else ""
 
     @property

@@ -170,8 +170,7 @@ def build_command(workflow_dir: Path, study: str | None, options: Sequence[str])
 
 
 def _reject_studies(study: str | None, options: Sequence[str]) -> None:
-    """Raise KdpipeError for a study file among the options, which Snakemake would take for a
-    target."""
+    """Raise KdpipeError for a study file among the options, which would be taken as a target."""
     for previous, word in zip(("", *options), options, strict=False):
         if previous.endswith("profile") or not word.endswith((".yaml", ".yml")):
             continue

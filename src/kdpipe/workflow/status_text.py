@@ -207,8 +207,7 @@ class Invocation:
 
     @classmethod
     def from_process(cls) -> "Invocation":
-        """Return the invocation of this process: `kdpipe run`, from the environment, or
-        Snakemake."""
+        """Return the invocation of this process: `kdpipe run` or Snakemake."""
         words = os.environ.get(run_snakemake.INVOCATION_ENV)
         if words is None:
             return cls(("snakemake", *sys.argv[1:]), Path.cwd())
@@ -232,8 +231,7 @@ class Invocation:
         return path if Path.cwd() == self.folder else path.absolute()
 
     def study_command(self, word: str, study: str, *options: str) -> str:
-        """Return the command line of another command for the same study, such as `kdpipe
-        status`."""
+        """Return the command line of another command, such as `status`, for the same study."""
         results_option = (
             [] if Path.cwd() == self.folder else ["--results", str(Path("results").absolute())]
         )
