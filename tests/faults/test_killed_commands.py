@@ -166,7 +166,7 @@ VERBS = {
     "archive and report": ("finished", nothing, get_message("archive", "study.yaml")),
 }
 # Where something was found, or is there already, a command ends with 2.
-SAYS = {"verify": "restored from the copy", "init": "is there already, and is not overwritten"}
+SAYS = {"verify": "restored from the copy", "init": "exists already and is not overwritten"}
 
 
 @pytest.fixture(scope="session")

@@ -247,7 +247,7 @@ def load_card(
     card_file = Path(card) if card else get_card_path(Path(path))
     if not os.path.exists(card_file):
         raise DataError(
-            f"data set {name!r} has no card yet at {card_file}; create it once with: "
+            f"data set {name!r} has no card yet at {card_file}; run once: "
             f"{format_card_command(name, path, card)}"
         )
     dataset_card = read_card(card_file, path)
@@ -327,7 +327,7 @@ def read_card(path: Path, data_path: str | None = None) -> DatasetCard:
             rebuild = format_rebuild_command(card, data_path, path)
             raise DataError(
                 f"{path} has no checksum (key `seal`), so manual changes cannot be detected "
-                f"(kdpipe before 0.3 wrote none); recreate it once with: {rebuild}"
+                f"(kdpipe before 0.3 wrote none); run once: {rebuild}"
             )
         return card
     except (OSError, ValueError, RecursionError) as error:

@@ -81,7 +81,7 @@ def test_a_card_without_a_seal_is_to_be_made_again_and_is_then_the_same(mine):
     store.write_text(json.dumps({key: facts[key] for key in facts if key != "seal"}))
     with pytest.raises(KdpipeError, match="has no checksum") as error:
         planned(folder, **keys)
-    typed = shlex.split(str(error.value).partition("type once: ")[2])
+    typed = shlex.split(str(error.value).partition("run once: ")[2])
     assert typed[0] == "kdpipe" and main(typed[1:]) == 0
     assert json.loads(store.read_text()) == facts and list(planned(folder, **keys).runs) == text
 

@@ -126,8 +126,8 @@ def test_a_card_that_is_changed_and_sealed_again_is_compared_with_its_images(fol
         facts |= {"counts": [], "class_names": []}
     store.write_text(json.dumps(hashing.add_checksum(facts)))
     message = get_message(folder)
-    assert message is not None and f"{store} says {key} " in message
-    assert "sealed again" in message and f"kdpipe data {folder} --name mine" in message
+    assert message is not None and f"{store} has {key} " in message
+    assert "its checksum updated" in message and f"kdpipe data {folder} --name mine" in message
 
 
 def test_a_list_of_files_from_before_cards_were_noted_in_it_costs_one_reading(folder, monkeypatch):

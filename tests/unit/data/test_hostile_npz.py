@@ -130,7 +130,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr("kdpipe.data.imagefolder.reader.MAX_ARRAY_BYTES", 10**4)
     (tmp_path / "mine.npz").write_bytes(packed(train_images=npy(np.zeros((24, 3, 99, 99), "u1"))))
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was opened"))
-    with pytest.raises(DataError, match="at most 20,000 are read"):
+    with pytest.raises(DataError, match="more than the maximum of 20,000"):
         make_card(tmp_path / "mine.npz", "mine", None)
 
 

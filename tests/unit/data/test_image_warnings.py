@@ -111,7 +111,7 @@ def test_what_is_not_read_and_what_is_damaged_is_one_answer(of, folder):
             scaffold.init_study(scaffold.parse_source(str(folder)), None, 10.0, None)
     message = str(refused.value)
     assert "3 errors" in message and "IMG_1.HEIC: .HEIC is not supported" in message
-    assert "empty.png cannot be read" in message and "half.png cannot be read" in message
+    assert "empty.png cannot be decoded" in message and "half.png cannot be decoded" in message
 
 
 def test_the_card_says_what_its_images_are(folder):

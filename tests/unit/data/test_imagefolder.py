@@ -104,7 +104,7 @@ def test_a_part_that_leads_nowhere_is_not_taken_for_none(folder, tmp_path, val_i
     (folder / "test").rename(folder / "val")
     (folder / "test").symlink_to(tmp_path / "unmounted")
     message = refused(folder, val_is=val_is)
-    assert f"{folder / 'test'}: a link that leads nowhere" in message
+    assert f"{folder / 'test'}: a broken link" in message
 
 
 def test_grey_images_have_one_channel_unless_one_is_coloured(tmp_path):
@@ -136,7 +136,7 @@ def test_images_of_many_sizes_are_scaled_on_request(folder):
 def test_a_share_of_each_class_is_held_out(tmp_path):
     data = synthetic_data.arrays(SHAPE, 4, 40, 4)
     folder = synthetic_data.class_folders(tmp_path, data, parts=["train"]) / "train"
-    assert "give --test-share" in refused(folder)
+    assert "use --test-share" in refused(folder)
     card = card_of(folder, test_share=0.25)
     arrays = reader.read_custom_data(card, folder)
     assert np.bincount(arrays["train_labels"]).tolist() == [8, 8, 8, 8]
@@ -221,11 +221,11 @@ def test_a_missing_folder_and_an_empty_one_are_named(tmp_path):
         ({"train_labels": np.arange(48) % 4 * 2}, "class 1 has no training image"),
         ({"train_labels": np.arange(48) - 1}, "train label 0 is -1"),
         ({"train_labels": np.ones(48)}, "labels are float64"),
-        ({"test_labels": np.arange(16)}, r"test_labels[4] is 4, training has 0 to 3"),
+        ({"test_labels": np.arange(16)}, r"test_labels[4] is 4, but training has 0 to 3"),
         ({"test_images": np.zeros((16, 3, 9, 9), np.uint8)}, "(3, 9, 9) in test"),
         ({"test_labels": None}, "test_labels (or y_test) is missing"),
         ({"train_labels": np.array([{}] * 48)}, "not a plain .npz file"),
-        ({"y_train": np.zeros(48, int)}, "it has train_labels and y_train: leave one"),
+        ({"y_train": np.zeros(48, int)}, "it has both train_labels and y_train: remove one"),
     ],
 )
 def test_mistakes_of_an_npz_are_named(changed, message, tmp_path):
@@ -249,7 +249,7 @@ def test_a_pickle_under_the_name_of_an_npz_is_not_executed(tmp_path, monkeypatch
 def test_names_that_are_taken_or_not_plain(name, folder):
     if not name:
         return
-    with pytest.raises(DataError, match="taken or not plain"):
+    with pytest.raises(DataError, match="in use or invalid"):
         make_card(folder, name, None)
 
 
@@ -263,9 +263,9 @@ def test_links_that_lead_nowhere_or_to_folders_are_named(folder, tmp_path):
     (folder / "train" / "class-8").symlink_to(tmp_path / "unmounted")
     message = refused(folder)
     for output in (
-        "gone.png: a link that",
+        "gone.png: a broken link",
         "more: links to folders are not followed",
-        "class-8: a link that",
+        "class-8: a broken link",
     ):
         assert output in message
     assert "3 errors" in message
@@ -302,7 +302,7 @@ def test_names_of_files_do_not_steer_a_terminal(folder, capsys):
     (folder / "test" / "class-1" / "\x1b]0;x\a.txt").write_text("hello")
     assert main(["data", str(folder)]) == 2
     message = capsys.readouterr().err
-    assert r"\x1b[2J\n\u202e.png cannot be read" in message and message.count("\n") == 2
+    assert r"\x1b[2J\n\u202e.png cannot be decoded" in message and message.count("\n") == 2
     next(folder.rglob("train/class-0/*[[]2J*")).unlink()
     assert main(["data", str(folder)]) == 0
     message = capsys.readouterr().out
@@ -390,7 +390,7 @@ def test_coloured_images_for_grey_networks_are_said_with_the_cure(folder, tmp_pa
     inputs = study() | {"data": {"name": "digits"}, "transfers": {"t": other}}
     with pytest.raises(StudyError, match=r"--name mine --resize 8 --channels 1") as error:
         load.validate_study(inputs, "s", tmp_path)
-    command = shlex.split(str(error.value).split("again: kdpipe ")[1])
+    command = shlex.split(str(error.value).split("its card: kdpipe ")[1])
     assert main(command) == 0
     assert planner.build_plan(load.validate_study(inputs, "s", tmp_path)).probes
 
@@ -414,7 +414,7 @@ def test_without_a_card_the_message_has_the_command(tmp_path, folder):
     with pytest.raises(StudyError, match=r"has no card .*custom data need a `path`"):
         load.validate_study(study(), "s", tmp_path)
     (tmp_path / "shapes.card.json").write_text("{}")
-    with pytest.raises(StudyError, match="is no card"):
+    with pytest.raises(StudyError, match="not a card"):
         load.validate_study(study(path="shapes"), "s", tmp_path)
 
 
@@ -490,7 +490,7 @@ def test_a_card_that_is_none_is_refused(changed, folder, tmp_path):
     card_of(folder)
     path = tmp_path / "shapes.card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
-    with pytest.raises(StudyError, match=r"is no card|is the card of"):
+    with pytest.raises(StudyError, match=r"not a card|is the card of"):
         load.validate_study(study(path="shapes"), "s", tmp_path)
 
 

@@ -271,7 +271,7 @@ def test_arrays_that_changed_places_are_found(copied):
     images, labels = np.load(folder / "train_images.npy"), np.load(folder / "train_labels.npy")
     write_npy(folder / "train_images.npy", images[::-1])
     write_npy(folder / "train_labels.npy", labels.astype(np.int32))
-    with pytest.raises(DataError, match=r"train_images.npy, .*train_labels.npy is not what"):
+    with pytest.raises(DataError, match=r"train_images.npy, .*train_labels.npy is not as"):
         splits.load_split(spec(), copied)
 
 

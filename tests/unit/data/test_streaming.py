@@ -494,7 +494,7 @@ def test_tables_of_the_centre_and_its_mirror_teach_as_a_live_teacher(photographs
     ("spoil", "output"),
     [
         (lambda path: path.unlink(), "was indexed but can no longer be read (No such file"),
-        (lambda path: path.write_bytes(b"short"), "has 5 bytes, and"),
+        (lambda path: path.write_bytes(b"short"), "has 5 bytes, but"),
         (lambda path: path.write_bytes(bytes(path.stat().st_size)), "cannot be decoded"),
     ],
 )
@@ -542,7 +542,7 @@ def test_a_folder_that_moved_is_listed_again(folder, tmp_path):
     spec = next(iter(planned(folder).runs.values())).spec
     card = cards.get_card_path(folder)
     folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"lay in .*own/photos.* kdpipe prepare photos --path"):
+    with pytest.raises(DataError, match=r"folder .*own/photos.* kdpipe prepare photos --path"):
         splits.load_split(spec.data, store)
     prepare_dataset("photos", store, str(tmp_path / "elsewhere"), str(card))
     split = splits.load_split(spec.data, store)
@@ -601,8 +601,8 @@ def test_imagenet_is_listed_planned_and_trained_on(imagenet, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: next(folder.glob("train/*/*")).unlink(), "train holds 29 images, exp.* 30"),
-        (lambda folder: next(folder.glob("val/*/*")).unlink(), "val holds 11 images, expected 12"),
+        (lambda folder: next(folder.glob("train/*/*")).unlink(), "train has 29 images, exp.* 30"),
+        (lambda folder: next(folder.glob("val/*/*")).unlink(), "val has 11 images, expected 12"),
         (
             lambda folder: [(folder / part / WORDNET[0]).rename(folder / part / "tench")
                             for part in ("train", "val")],
@@ -623,7 +623,7 @@ def test_what_is_not_imagenet_is_refused(change, message, imagenet, tmp_path):
 
 
 def test_imagenet_is_not_downloaded(tmp_path):
-    with pytest.raises(DataError, match=r"not downloaded: name the folder .* as data.path"):
+    with pytest.raises(DataError, match=r"cannot be downloaded: set data.path"):
         prepare_dataset("imagenet", Store(tmp_path / "results"))
 
 

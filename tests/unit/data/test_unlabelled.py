@@ -136,7 +136,7 @@ def test_of_many_images_of_test_a_file_has_all_names(here, capsys):
     assert names == [f"{index:02d}.png" for index in range(30)]
     for name in names:
         (here / "more" / name).unlink()
-    assert "12 images" in say(capsys, "data", "study.yaml") and not every.exists()
+    assert "12 unlabelled images" in say(capsys, "data", "study.yaml") and not every.exists()
 
 
 def held_out(**keys):
@@ -184,7 +184,7 @@ def test_of_another_draw_of_validation_nothing_is_known(here, capsys):
 def test_a_folder_that_has_changed_since_is_said(here, capsys):
     say(capsys, "data", "study.yaml")
     assert prepare_dataset("digits", Store(), unlabelled="more") == (
-        "more: 12 unlabelled images prepared, beside digits"
+        "more: 12 unlabelled images prepared, for digits"
     )
     save(np.zeros((1, 8, 8), np.uint8), "more/black.png")
     for command in ("check", "plan"):
@@ -220,7 +220,9 @@ def test_a_card_that_was_changed_or_is_of_other_data_is_refused(here, capsys):
     store = unlabelled_cards.get_unlabelled_card_path("more", "digits")
     facts = json.loads(store.read_text())
     store.write_text(json.dumps(facts | {"count": 500}))
-    assert "is no card of unlabelled images" in say(capsys, "check", "study.yaml", code=2)
+    assert "is missing or not a card of unlabelled images" in say(
+        capsys, "check", "study.yaml", code=2
+    )
     store.write_text(json.dumps(synthetic_data.resealed(facts | {"of": "0" * 64})))
     message = say(capsys, "check", "study.yaml", code=2)
     assert "was created for other images of digits" in message
@@ -269,7 +271,7 @@ def test_every_mistake_of_a_folder_is_said_at_once(here, capsys):
     Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save("more/clear.png")
     (here / "more" / "gone.png").symlink_to("nowhere")
     message = say(capsys, "data", "study.yaml", code=2)
-    assert "gone.png: a link that leads nowhere" in message
+    assert "gone.png: a broken link" in message
     (here / "more" / "gone.png").unlink()
     message = say(capsys, "data", "study.yaml", code=2)
     assert "2 errors" in message and "half.png" in message and "clear.png" in message

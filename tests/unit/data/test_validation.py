@@ -99,7 +99,7 @@ def test_what_val_is_is_asked_and_not_guessed(folder, tmp_path):
     make_card(folder, "mine", None, val_is="test")
     card = cards.read_card(cards.get_card_path(folder))
     assert (card.train, card.validation, card.test) == (48, 0, 12)
-    with pytest.raises(DataError, match="give --test-share"):
+    with pytest.raises(DataError, match="use --test-share"):
         make_card(folder, "mine", None, val_is="validation")
     make_card(folder, "mine", None, val_is="validation", test_share=0.25)
     card = cards.read_card(cards.get_card_path(folder))

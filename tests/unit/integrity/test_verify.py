@@ -275,7 +275,9 @@ def test_a_fault_is_one_line_that_names_it(store, say, fault):
     message = say("verify", "--results", str(store.root), code=2)
     assert message.count("\n") == 1
     assert (
-        str(path) in message and word in message and ("remove" in message or "put back" in message)
+        str(path) in message
+        and word in message
+        and ("remove" in message or "restored from" in message)
     )
 
 

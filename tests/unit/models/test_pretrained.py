@@ -174,7 +174,7 @@ def test_mistakes_are_found_before_any_job(tmp_path):
         sha256=None
     )
     assert "there is no file" in get_message(path=str(tmp_path / "v.pt"))
-    assert "give weights" in get_message(path=None, sha256=None)
+    assert "give either weights" in get_message(path=None, sha256=None)
     assert "there is no network 'wrn'" in get_message(network="wrn")
     assert "torchvision has none for wrn10-1" in get_message(weights="IMAGENET1K_V1", sha256=None)
     assert "sha256: 'abc': a SHA-256 has 64 hexadecimal digits" in get_message(sha256="abc")

@@ -229,13 +229,13 @@ def test_rendering_removes_what_it_wrote_and_nothing_of_the_user(study, tmp_path
     [
         (
             "from kdpipe.report.table import Table",
-            "kdpipe.report.table.Table is called TableSpec now",
+            "kdpipe.report.table.Table was renamed to TableSpec",
         ),
-        ("from kdpipe.report.table import made", ".made is called build_table_data now"),
-        ("from kdpipe.report.figure import Figure", ".Figure is called FigureSpec now"),
+        ("from kdpipe.report.table import made", ".made was renamed to build_table_data"),
+        ("from kdpipe.report.figure import Figure", ".Figure was renamed to FigureSpec"),
         ("from kdpipe.report.rows import row", "it is kdpipe.report.table now"),
         ("from kdpipe.evidence.selections import tidy", "it is kdpipe.analysis ("),
-        ("from kdpipe.analysis.dataframe import tidy", ".tidy is called normalize_frame now"),
+        ("from kdpipe.analysis.dataframe import tidy", ".tidy was renamed to normalize_frame"),
     ],
 )
 def test_a_name_of_before_is_answered_with_the_present_one(study, capsys, code, message):

@@ -111,7 +111,7 @@ class TermCard:
                 continue
             kind = self.keys[key][0]
             if type(value) not in KEY_TYPES[kind]:
-                errors.append(f"{key}: {format_value(value)}: a {kind} is wanted")
+                errors.append(f"{key}: {format_value(value)}: expected a {kind}")
         return errors
 
 

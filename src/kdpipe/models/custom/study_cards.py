@@ -187,8 +187,8 @@ def _check_unchanged(card: ModelInfo, path: Path, source: str) -> ModelInfo:
     hint = f"type: kdpipe network {shlex.quote(source)}"
     if differences := _diff_cards(network_card.read_card(path, hint), card):
         raise KdpipeError(
-            f"networks.{card.name}.build: {card.build} is not what its card says "
-            f"({'; '.join(differences)}): if that is meant, raise networks.{card.name}.revision "
+            f"networks.{card.name}.build: {card.build} is not as in its card "
+            f"({'; '.join(differences)}): if this is intended, raise networks.{card.name}.revision "
             f"and {hint}"
         )
     return card

@@ -323,7 +323,7 @@ def _match_classes(
             )
         return None
     if n_outputs is None and source.outputs is None:
-        raise KdpipeError("outputs: this key is missing; how many classes does it tell apart?")
+        raise KdpipeError("outputs: missing required key, the number of its classes")
     if class_names == "by-name":
         if not data.names:
             raise KdpipeError("classes: by-name, and the card of the data names no classes")

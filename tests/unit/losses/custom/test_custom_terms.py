@@ -201,7 +201,7 @@ def test_keys_that_were_never_tried_are_asked_for_and_none_is_forgotten(folder, 
         tiny_study.write(folder / "study.yaml", study(term_keys={"far": far}))
         message = says(capsys, "check", path, code=2)
         assert "methods.mine.term_keys: mine.TERM is not validated with these values yet" in message
-        assert f"type: kdpipe term {path}" in message
+        assert f"run: kdpipe term {path}" in message
         says(capsys, "term", path)
         says(capsys, "check", path)
     card = json.loads((folder / "mine.TERM.term.json").read_text())

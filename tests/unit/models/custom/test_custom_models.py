@@ -810,4 +810,4 @@ def test_strange_values_are_refused_in_one_message(verb, changed, folder, capsys
     folder.write(study(**changed))
     capsys.readouterr()
     assert folder.kdpipe(verb) == 2
-    assert "mistake" in capsys.readouterr().err
+    assert " error" in capsys.readouterr().err
