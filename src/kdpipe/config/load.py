@@ -216,7 +216,7 @@ def collect_notes(study: Study) -> list[str]:
     for name, source in study.pretrained.items():
         input_spec = input_transform.resolve_input(source, data_shape)
         if input_spec is not None:
-            input_lines.append(f"pretrained.{name}: input {input_spec}")
+            input_lines.append(f"pretrained.{name} is fed {input_spec}")
         if input_spec is None or input_spec.mean is None:
             notes.append(
                 f"pretrained.{name}: its weights do not specify their input, so it gets the "

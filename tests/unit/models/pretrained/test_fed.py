@@ -167,7 +167,7 @@ def test_check_and_plan_say_what_it_is_fed(tmp_path, weights, capsys):
         assert main([command[0], str(path), *command[1:]]) == 0
         out = capsys.readouterr().out
         assert (
-            "pretrained.mine: input the crop scaled to 16 x 16 (bilinear, antialiased), grey, mean "
+            "pretrained.mine is fed the crop scaled to 16 x 16 (bilinear, antialiased), grey, mean "
             "0.5, std 0.25 (the study); 10 of its 12 classes are asked for"
         ) in out
         assert "nothing says" not in out
