@@ -46,7 +46,7 @@ def test_a_card_that_is_sealed_again_is_refused(world, capsys, command, keys, me
         shutil.rmtree(world.folder / "mine")
     assert main([*command, "study.yaml"]) == 2
     error = capsys.readouterr().err
-    assert "mine.card.json says" in error and message in error
+    assert "mine.card.json " in error and message in error
     assert f"kdpipe data {world.folder}" in error
 
 

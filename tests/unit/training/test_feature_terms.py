@@ -207,7 +207,7 @@ def test_the_plan_makes_their_runs_live_and_says_so():
     (macs,) = {cell.run.teacher_multiply_adds for cell in plan.cells}
     assert f"as 1 tables of 9 views; {macs:.2e} mult-adds live (the study says table)" in text
     assert f"of 1 students: {macs:.2e} mult-adds, always live" in text
-    assert text.splitlines()[-1].endswith("compare: relational KD")
+    assert text.splitlines()[-1].endswith("since only logits are cached: relational KD")
     plain = tiny_study.planned(teacher_outputs="table")
     assert "in any case" not in render.render_plan_text(plain, dict.fromkeys(plain.runs, "to do"))
 
@@ -260,7 +260,7 @@ def test_features_that_memory_was_not_enough_for_are_asked_half_as_many_at_a_tim
     monkeypatch.setattr(evaluate, "FeatureExtractor", Tight)
     capfd.readouterr()
     run_to_end(plan, elsewhere)
-    assert max(most) == 256 and "out of memory with 256 images" in capfd.readouterr().out
+    assert max(most) == 256 and "out of memory with batches of 256 images" in capfd.readouterr().out
     one, other = (tiny_study.record(of, run)["last"] for of in (store, elsewhere))
     for split in ("train", "val", "test"):
         assert one[split]["at"] == pytest.approx(other[split]["at"], rel=1e-5)

@@ -180,7 +180,7 @@ def test_a_table_of_other_weights_is_made_again(taught):
     about = store.logit_cache(name) / "about.json"
     of_others = json.loads(about.read_text()) | {"weights": "ab" * 32}
     about.write_text(json.dumps(of_others))
-    with pytest.raises(StoreError, match=r"is of other weights than now.*made anew"):
+    with pytest.raises(StoreError, match=r"is of other weights than now.*computed again"):
         teacher_tables.CachedTeacher([spec], 1.0, store)
     assert cache_logits(spec, store) == f"{name}: made"
     teacher_tables.CachedTeacher([spec], 1.0, store)

@@ -600,7 +600,7 @@ def test_a_compiled_network_learns_the_same(store, monkeypatch):
 
 def test_compile_without_a_compiler_is_one_message(store, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(KdpipeError, match=r"needs a C\+\+ compiler.*compile: false"):
+    with pytest.raises(KdpipeError, match=r"requires a C\+\+ compiler.*compile: false"):
         _weights(store, compile=True)
 
 

@@ -97,7 +97,7 @@ def test_another_chance_under_an_old_revision_is_not_mixed_in(dropping, store, c
     assert main([*tiny_study.train(run, (), str(store.root)), f"--code={dropping.path}"]) == 2
     assert "mine.dropping computes something else than when this run" in capsys.readouterr().err
     assert dropping.kdpipe("check") == 2
-    assert "networks.dropping.build: mine.dropping is not what" in capsys.readouterr().err
+    assert "networks.dropping.build: mine.dropping is not as in its card" in capsys.readouterr().err
 
 
 class Edited(torch.nn.Module):
