@@ -620,8 +620,8 @@ def _decompress(path: Path) -> bytes:
 
 def _damaged_archive_error(path: Path, reason: str) -> StoreError:
     return StoreError(
-        f"{path} is damaged or not an archive ({reason}): restore it (git, a backup), or remove it; "
-        "the runs that it alone knows are then to do again"
+        f"{path} is damaged or not an archive ({reason}): restore it (git, a backup), or remove "
+        "it; the runs that it alone knows are then to do again"
     )
 
 
