@@ -189,7 +189,7 @@ def test_a_failing_job_leaves_a_hole_and_nothing_else(slurm, cluster_locally, tm
     assert "and the time in the queue" in message and "one job at a time" not in message
     assert message.count(f"failed  {failing.name}: ") == 2 and "CalledProcessError" not in message
     again = shlex.join(["kdpipe", *head.command[2:]])
-    assert f"`kdpipe status {study} --results {tmp_path}/results` says" in message
+    assert f"`kdpipe status {study} --results {tmp_path}/results` shows the reasons" in message
     assert f"`{again}` continues" in message
     assert len(sent(slurm, tmp_path, failing.name)) == 2  # tried again once, by the head alone
     assert "directory" in json.loads((failing / "failure.json").read_text())["reason"]

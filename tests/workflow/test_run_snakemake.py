@@ -63,7 +63,7 @@ def test_what_it_says_itself_is_refused(option):
 
 @pytest.mark.parametrize("options", [["--results", "elsewhere"], ["--results=elsewhere"]])
 def test_an_option_of_the_other_commands_is_said_to_be_none_here(options):
-    with pytest.raises(KdpipeError, match="or in that of --directory"):
+    with pytest.raises(KdpipeError, match="or to that of --directory"):
         started(*options)
 
 
@@ -74,7 +74,7 @@ def test_a_study_among_the_options_is_refused(tmp_path, monkeypatch):
         Path(name).touch()
     with pytest.raises(KdpipeError, match=r"first: `kdpipe run flowers\.yaml --cores 2`$"):
         started("--cores", "2", "flowers.yaml", study=None)
-    with pytest.raises(KdpipeError, match=r"mine\.yaml is the one"):
+    with pytest.raises(KdpipeError, match=r"only one study can be run at a time \(mine\.yaml\)"):
         started("--cores", "2", "flowers.yaml")
     assert started("--profile", "site.yaml", study=None)[-1] == "site.yaml"
     assert started("--cores", "2", "missing.yaml")[-1] == "missing.yaml"  # Snakemake says it

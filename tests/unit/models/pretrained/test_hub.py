@@ -313,7 +313,7 @@ def test_a_checksum_and_a_config_are_asked_for_with_the_command(folder, hub_of, 
     of_the_hub(tmp_path, folder)
     assert kdpipe(tmp_path, "network", "study.yaml")[0] == 2
     code, message = kdpipe(tmp_path, "check", "study.yaml")
-    missing = f"missing required key, and {REPOSITORY} is not on this machine; type: hf download"
+    missing = f"missing required key, and {REPOSITORY} is not on this machine; run: hf download"
     assert code == 2 and f"starts.tuned.sha256: {missing} {REPOSITORY}" in message, message
     of_the_hub(tmp_path, folder, sha256=folder.sha256)
     content = yaml.safe_load((tmp_path / "study.yaml").read_text())
