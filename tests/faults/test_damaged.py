@@ -132,10 +132,10 @@ def outcome(world: World, command: list[str], capsys) -> tuple[int, str, dict]:
     sys.modules.pop("own_code", None)
     os.chdir(world.folder)
     code = main(command)
-    message = capsys.readouterr()
+    captured = capsys.readouterr()
     return (
         code,
-        message.out + message.err,
+        captured.out + captured.err,
         {
             path: plain(path, data)
             for path, data in world.files().items()

@@ -118,8 +118,8 @@ def test_of_a_record(kind, world, capsys, monkeypatch):
                 code = main(command)
             except Exception as error:
                 raise AssertionError(f"{command[0]} of {path}: {other!r}: {error!r}") from error
-            message = capsys.readouterr()
-            assert code in (0, 2) and (code == 0 or message.err or message.out), (
+            captured = capsys.readouterr()
+            assert code in (0, 2) and (code == 0 or captured.err or captured.out), (
                 path,
                 other,
                 command,

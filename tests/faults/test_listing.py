@@ -89,16 +89,18 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
     monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
     assert main(command) == 0
     capsys.readouterr()
-    displayed = Path("reports/world/results.csv").read_bytes(), Path("reports/world/claims.json")
-    csv, claims = displayed[0], displayed[1].read_bytes()
+    before = Path("reports/world/results.csv").read_bytes(), Path("reports/world/claims.json")
+    csv, claims = before[0], before[1].read_bytes()
     for path, copies in chosen(opened):
         whole = Path(path).read_bytes()
         for each in copies:
             each.write_bytes(altered(whole))
         code = main(command)
-        message = capsys.readouterr()
+        captured = capsys.readouterr()
         text = (
-            message.out + message.err + Path("reports/world/results.csv").read_text() * (code == 0)
+            captured.out
+            + captured.err
+            + Path("reports/world/results.csv").read_text() * (code == 0)
         )
         folder = Path(path).parent.name or path
         named = folder in text and ("damaged" in text or "altered" in text)
@@ -107,7 +109,10 @@ def test_an_altered_file_is_never_shown(source, finished, tmp_path, monkeypatch,
             assert Path("reports/world/results.csv").read_bytes() == csv, path
             assert Path("reports/world/claims.json").read_bytes() == claims, path
             raise AssertionError(f"{path}: altered, and nothing is said of it")
-        assert named or (code == 2 and path.rsplit("/", 1)[-1] in message.err), (path, message.err)
+        assert named or (code == 2 and path.rsplit("/", 1)[-1] in captured.err), (
+            path,
+            captured.err,
+        )
         for each in copies:
             each.write_bytes(whole)
     assert main(command) == 0 and Path("reports/world/results.csv").read_bytes() == csv
@@ -180,8 +185,8 @@ def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys)
     command = ["report", "study.yaml", "--results", source]
     opened = read_by(world, *command)
     monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
-    message, csv = Path("reports/world/index.md"), Path("reports/world/results.csv")
-    whole, before = csv.read_bytes(), source_of(message)
+    page, csv = Path("reports/world/index.md"), Path("reports/world/results.csv")
+    whole, before = csv.read_bytes(), source_of(page)
     for path, copies in chosen(opened):
         remaining = {each: each.read_bytes() for each in copies}
         for each in copies:
@@ -193,7 +198,7 @@ def test_a_deleted_file_is_said(source, finished, tmp_path, monkeypatch, capsys)
             name, rows = Path(path).parent.name, csv.read_text().splitlines()
             why = "not run" if path.endswith("record.json") else "is missing"
             assert any(name in row and why in row for row in rows), path
-            assert source_of(message) != before, path
+            assert source_of(page) != before, path
         else:
             assert code == 2 and (Path(path).name in text or source in text), (path, text)
         for each, data in remaining.items():

@@ -41,11 +41,11 @@ def test_all_of_it_runs_to_its_end_on_a_pretended_gpu(tmp_path):
         check=False,
     )
     assert process.returncode in (0, 1), process.stderr
-    message = json.loads((tmp_path / "gpu-check.json").read_text())
+    content = json.loads((tmp_path / "gpu-check.json").read_text())
     assert os.listdir(tmp_path) == ["gpu-check.json"]
-    assert message["gpu"]["name"] == "pretended" and message["quick"] is True
-    assert message["versions"]["torch"] == torch.__version__.partition("+")[0]
-    actual = {check["name"]: check for check in message["checks"]}
+    assert content["gpu"]["name"] == "pretended" and content["quick"] is True
+    assert content["versions"]["torch"] == torch.__version__.partition("+")[0]
+    actual = {check["name"]: check for check in content["checks"]}
     assert actual.keys() == set(registry_module.list_names("kdpipe.gpu_check.checks"))
     errors = {name: one["said"] for name, one in actual.items() if one["passed"] is False}
     assert errors.keys() <= TIMED, errors
@@ -56,7 +56,7 @@ def test_all_of_it_runs_to_its_end_on_a_pretended_gpu(tmp_path):
     assert actual["agreement"]["numbers"]["bfloat16_logits"] > 1e-3
     assert max(actual["terms"]["numbers"].values()) == actual["tables"]["numbers"]["off"] == 0.0
     assert "compile was not tried: a C++ compiler" in actual["options"]["said"]
-    for one in message["checks"]:
+    for one in content["checks"]:
         assert f"{one['title']:<44} {one['said']}" in process.stdout
     assert (
         f"{len(actual) - len(errors) - len(measured)} passed, {len(errors)} failed"

@@ -44,10 +44,10 @@ class Page:
     def ask(self, method: str, **params) -> dict:
         """Send one command and wait for its answer."""
         self.number += 1
-        message = {"id": self.number, "method": method, "params": params}
+        content = {"id": self.number, "method": method, "params": params}
         if self.session:
-            message["sessionId"] = self.session
-        os.write(self.writes, json.dumps(message).encode() + b"\0")
+            content["sessionId"] = self.session
+        os.write(self.writes, json.dumps(content).encode() + b"\0")
         return self._until(lambda m: m.get("id") == self.number)["result"]
 
     def open(self, path: Path, width: int, height: int = 900) -> None:
@@ -88,12 +88,12 @@ class Page:
             head, zero, rest = self.buffer.partition(b"\0")
             if zero:
                 self.buffer = rest
-                message = json.loads(head)
-                if "method" in message:
-                    self.events.append(message)
-                assert "error" not in message, message
-                if expected(message):
-                    return message
+                content = json.loads(head)
+                if "method" in content:
+                    self.events.append(content)
+                assert "error" not in content, content
+                if expected(content):
+                    return content
                 continue
             ready = readable(self.reads, max(0, end - time.monotonic()))
             assert ready, "the browser does not answer"

@@ -204,7 +204,7 @@ def test_the_rule_that_renders_is_given_the_same_study(path):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_snakemake_builds_the_dag(path, tmp_path):
-    result = rounds.plan_due_runs(load.load_study(path), Store(tmp_path / "results"))
+    plan = rounds.plan_due_runs(load.load_study(path), Store(tmp_path / "results"))
     command = [sys.executable, "-m", "snakemake", "-n", "-q", "rules", "-s", ROOT / "Snakefile"]
     process = subprocess.run(
         [*map(str, command), "--directory", str(tmp_path), "--configfile", str(path)],
@@ -219,8 +219,8 @@ def test_snakemake_builds_the_dag(path, tmp_path):
         for words in (line.split() for line in message.splitlines())
         if len(words) == 2 and words[1].isdigit()
     }
-    assert counts["train"] == len(result.runs)
-    assert counts.get("score", 0) == len(result.ensembles)
+    assert counts["train"] == len(plan.runs)
+    assert counts.get("score", 0) == len(plan.ensembles)
 
 
 def test_no_line_of_snakemake_has_every_run_in_it(tmp_path):

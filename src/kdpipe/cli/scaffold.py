@@ -282,7 +282,7 @@ def _survey_folder(source: DataSource, val_is: str | None) -> ImageSurvey:
     folder_layout = class_folders.detect_layout(path, val_is)
     reader.check_formats(path)
     holdout = {} if folder_layout.has_test else {"test_share": TEST_SHARE, "draw": "share"}
-    folder_images = class_folders.list_images(path, folder_layout.made | holdout)
+    folder_images = class_folders.list_images(path, folder_layout.build_options | holdout)
     files = [file for part in folder_images.files.values() for file in part]
     print(f"reading {len(files):,} images below {path}", file=sys.stderr, flush=True)
     headers, errors = class_folders.read_headers(files)

@@ -105,9 +105,9 @@ def test_a_damaged_state_is_not_gone_on_from(store, tmp_path, damage, what, fini
 
 @pytest.mark.parametrize("damage", [truncate, flip, empty, foreign])
 def test_damaged_outputs_are_not_scored(tmp_path, pair, damage):
-    result, source = pair
+    plan, source = pair
     store = copied(source, tmp_path)
-    ensemble = next(iter(result.ensembles.values()))
+    ensemble = next(iter(plan.ensembles.values()))
     first, second = (store.run(run.name) / "outputs.safetensors" for run, _ in ensemble.members[:2])
     damage(first, second)
     with pytest.raises(StoreError, match="remove") as actual:

@@ -35,8 +35,8 @@ def photos(tmp_path):
 
 def init(capsys, *arguments, code=0):
     assert main(["init", *map(str, arguments)]) == code
-    message = capsys.readouterr()
-    return message.err if code else message.out
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
 
 
 def planned(path):

@@ -13,23 +13,21 @@ from kdpipe.plan import planner
 
 def test_ends_and_members_are_as_many_as_the_plan_makes():
     content = rich()
-    size, result = (
+    size, plan = (
         RunCounter(PartialConfig(content, "f")),
         planner.build_plan(load.validate_study(content, "f")),
     )
-    for block in result.study.experiments:
-        seed = (block.seeds or result.study.seeds)[0]
-        cells = [cell for cell in result.cells if cell.block == block.name and cell.seed == seed]
+    for block in plan.study.experiments:
+        seed = (block.seeds or plan.study.seeds)[0]
+        cells = [cell for cell in plan.cells if cell.block == block.name and cell.seed == seed]
         ends = [cell for cell in cells if cell.last and (cell.via or not block.via)]
         assert len(ends) == size.count_end_networks(block), block.name
     for name in ("three", "shots", "equal"):
-        ensemble = result.study.ensembles[name]
-        (members,) = {
-            len(row.ensemble.members) for row in result.ensemble_rows if row.label == name
-        }
+        ensemble = plan.study.ensembles[name]
+        (members,) = {len(row.ensemble.members) for row in plan.ensemble_rows if row.label == name}
         assert members == size.count_copies(name) * size.count_members(ensemble), name
-    distilled = [run for run in result.runs.values() if run.spec.teacher]
-    assert len(distilled) <= size.count_runs() <= 2 * len(result.runs)
+    distilled = [run for run in plan.runs.values() if run.spec.teacher]
+    assert len(distilled) <= size.count_runs() <= 2 * len(plan.runs)
 
 
 def doubling(count):

@@ -50,13 +50,13 @@ def family():
     return copy.deepcopy(FAMILY)
 
 
-def descendants(result, runs):
+def descendants(plan, runs):
     """These runs, and all that descend from them."""
     touched = {run.digest for run in runs}
-    for run in result.runs.values():  # parents first
+    for run in plan.runs.values():  # parents first
         if touched & {parent.digest for parent in run.parents}:
             touched.add(run.digest)
-    return {run.name for run in result.runs.values() if run.digest in touched}
+    return {run.name for run in plan.runs.values() if run.digest in touched}
 
 
 def renamed(before, after):
@@ -142,14 +142,14 @@ def test_pinned_digests():
     If a behaviour changed: raise its revision in `identity.REVISIONS` (or in `networks/families`),
     and pin anew. If a key was added: declare its neutral value in `identity.NEUTRAL` instead.
     """
-    result = make(copy.deepcopy(FAMILY))
-    assert [name for name, run in result.runs.items() if run.seed == 0] == PINNED
-    rows = {row.label: row.ensemble.name for row in result.ensemble_rows if row.ensemble.seed == 0}
+    plan = make(copy.deepcopy(FAMILY))
+    assert [name for name, run in plan.runs.items() if run.seed == 0] == PINNED
+    rows = {row.label: row.ensemble.name for row in plan.ensemble_rows if row.ensemble.seed == 0}
     assert rows == {
         "three": "ensemble-of-3-s0-029645cdcbad",
         "line": "ensemble-of-2-s0-d3116464e012",
     }
-    run = result.runs[PINNED[0]]
+    run = plan.runs[PINNED[0]]
     assert run.digest == "302868e313d46c73b7dc2f26415b02b56e5ffa1c5b5d99eaf0f8765cddcdba8c"
 
 
@@ -169,14 +169,14 @@ PINNED = [
 
 
 def test_names_are_for_people(family):
-    result = make(family)
-    for name, run in result.runs.items():
+    plan = make(family)
+    for name, run in plan.runs.items():
         assert (name, run.digest) == (run.spec.name, run.spec.digest)
         assert name.startswith(f"{run.network}-") and name.endswith(
             f"-s{run.seed}-{run.digest[:12]}"
         )
         assert run.digest == hash_spec(run.spec) == hash_spec(json.loads(canonical_json(run.spec)))
-    starts = {name.split("-s")[0] for name in result.runs}
+    starts = {name.split("-s")[0] for name in plan.runs}
     assert starts == {
         "wrn16-1-labels-2e",
         "wrn10-1-labels-2e",
@@ -337,10 +337,10 @@ def key(run):
 
 
 def test_scratch_runs_and_direct_students_are_paired(family):
-    result = make(family)
-    for cell in result.cells:
+    plan = make(family)
+    for cell in plan.cells:
         if cell.block == "big":
-            assert key(cell.run) == key(result.scratch["wrn10-0.5", cell.seed, 0])
+            assert key(cell.run) == key(plan.scratch["wrn10-0.5", cell.seed, 0])
 
 
 def test_members_of_an_ensemble_differ(family):
@@ -371,12 +371,12 @@ def test_no_student_is_on_the_stream_of_a_teacher_of_its():
             {"name": "fixed", "teachers": ["self", "wrn16-1", "three"], "teacher_seed": 0, **block},
         ],
     )  # fmt: skip
-    result = make(content)
+    plan = make(content)
     ancestors = defaultdict(set)
-    for run in result.runs.values():
+    for run in plan.runs.values():
         for parent in run.parents:
             ancestors[run.name] |= {key(parent)} | ancestors[parent.name]
         assert key(run) not in ancestors[run.name], run.name
     assert sum(map(len, ancestors.values())) > 200
-    stages = {run.spec.stage for run in result.runs.values()}
+    stages = {run.spec.stage for run in plan.runs.values()}
     assert stages == set(range(max(stages) + 1)) and max(stages) >= 5

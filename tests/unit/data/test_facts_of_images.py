@@ -78,14 +78,14 @@ def test_they_are_in_the_record_and_on_the_page(tmp_path):
     prepare_dataset("mine", store, str(folder))
     run = next(iter(plan.runs.values()))
     train_run(run.spec, [], store)
-    message = store.load_records("runs")[run.name]["images"]
-    assert message["classes"] == ["class-0", "class-1", "class-2", "class-3"]
-    assert message["scaled"] == (
+    values = store.load_records("runs")[run.name]["images"]
+    assert values["classes"] == ["class-0", "class-1", "class-2", "class-3"]
+    assert values["scaled"] == (
         "each stretched to 10 x 10 (PIL, bilinear), then scaled to 8 x 8 (bilinear, antialiased)"
     )
     pixels = np.asarray(splits.load_split(run.spec.data, store).train.images) / 255
-    assert message["mean"] == pytest.approx(pixels.mean((0, 2, 3)), abs=1e-6)
-    assert message["std"] == pytest.approx(pixels.std((0, 2, 3)), abs=1e-6)
+    assert values["mean"] == pytest.approx(pixels.mean((0, 2, 3)), abs=1e-6)
+    assert values["std"] == pytest.approx(pixels.std((0, 2, 3)), abs=1e-6)
     columns = ["kind", "run", "status", "seconds", "device", "torch", "kdpipe"]
     actual = dict(list_facts(ReportContext(plan, pd.DataFrame(columns=columns), [], [], [], [])))
     assert actual["Classes"] == "class-0, class-1, class-2, class-3"

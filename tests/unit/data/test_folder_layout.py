@@ -29,8 +29,8 @@ def test_parts_under_other_names_are_the_same_data(names, folder):
         (folder / part).rename(folder / name)
     actual = build_card(folder, "mine").card
     assert actual.sha256 == plain.sha256 and actual.class_names == plain.class_names
-    assert actual.made["parts"] == dict(zip(("train", "test", "val"), names, strict=True))
-    assert "parts" not in plain.made
+    assert actual.build_options["parts"] == dict(zip(("train", "test", "val"), names, strict=True))
+    assert "parts" not in plain.build_options
     assert cards.load_card("mine", str(folder), None) == actual  # as it is read again
 
 
@@ -66,8 +66,8 @@ def test_what_cannot_be_meant_is_refused(inside, message, tmp_path):
 
 @pytest.mark.parametrize("parts", [{"train": "../x"}, {"other": "x"}, {"train": 1}, ["train"]])
 def test_a_card_whose_parts_lead_elsewhere_is_none(parts, folder):
-    result = build_card(folder, "mine")
-    changed = dataclasses.replace(result.card, made=result.card.made | {"parts": parts})
-    result.path.write_text(json.dumps(cards.seal_card(changed)))
+    plan = build_card(folder, "mine")
+    changed = dataclasses.replace(plan.card, made=plan.card.made | {"parts": parts})
+    plan.path.write_text(json.dumps(cards.seal_card(changed)))
     with pytest.raises(DataError, match=r"made\.parts"):
-        cards.read_card(result.path)
+        cards.read_card(plan.path)

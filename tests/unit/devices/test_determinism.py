@@ -40,9 +40,9 @@ def test_deterministic_kernels_and_float32_are_asked_of_a_gpu(pretended):
     assert torch.backends.cudnn.conv.fp32_precision != "tf32"
     assert torch.get_float32_matmul_precision() == "highest"
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-    message = determinism.get_gpu_info()
-    assert message.items() >= {"name": "pretended", "capability": "8.6", "tf32": False}.items()
-    assert message["kernels"] == "deterministic" and message["cuda"] == str(torch.version.cuda)
+    content = determinism.get_gpu_info()
+    assert content.items() >= {"name": "pretended", "capability": "8.6", "tf32": False}.items()
+    assert content["kernels"] == "deterministic" and content["cuda"] == str(torch.version.cuda)
     assert determinism.format_device_key(path) == "cuda"
 
 

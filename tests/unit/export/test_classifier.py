@@ -199,11 +199,11 @@ def test_predict_goes_on_after_a_picture_that_it_cannot_use(copied, digits, caps
     Image.fromarray(np.zeros((9, 8), np.uint8)).save(copied / "some" / "large.png")
     (copied / "some" / "bad.png").write_text("no picture")
     assert main(["predict", "export", "some"]) == 2
-    message = capsys.readouterr()
-    assert message.out.startswith("some/good.png  ") and message.out.count("\n") == 1
-    assert "some/bad.png cannot be decoded" in message.err
-    assert "some/large.png has 8 x 9 pixels, and the network was trained on" in message.err
-    assert "Traceback" not in message.err
+    captured = capsys.readouterr()
+    assert captured.out.startswith("some/good.png  ") and captured.out.count("\n") == 1
+    assert "some/bad.png cannot be decoded" in captured.err
+    assert "some/large.png has 8 x 9 pixels, and the network was trained on" in captured.err
+    assert "Traceback" not in captured.err
 
 
 @pytest.mark.parametrize(

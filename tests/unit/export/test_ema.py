@@ -62,9 +62,9 @@ def accuracy(path: Path) -> float:
 
 def test_of_equals_the_average_ships(trained, capsys):
     run = trained(0.5)
-    message = records.read_record(run, None)
-    assert message is not None
-    changed(run, unaveraged=message["unaveraged"] | {"val": message["last"]["val"]})
+    content = records.read_record(run, None)
+    assert content is not None
+    changed(run, unaveraged=content["unaveraged"] | {"val": content["last"]["val"]})
     config, card, report = exported_of(run, capsys)
     assert "last reading, weights averaged with decay 0.5, to ship" in report
     assert re.search(

@@ -72,10 +72,10 @@ def test_what_is_stored_is_what_the_8_bit_graph_says_of_every_image(copied, stor
     arrays, about = read_arrays(store.export_eval(one.name) / "outputs.safetensors")
     assert about == {"run": one.digest, "epoch": 4}
     split = splits.load_split(one.spec.data, store)
-    requests = onnxruntime.InferenceSession((copied / "export" / INT8).read_bytes())
+    context = onnxruntime.InferenceSession((copied / "export" / INT8).read_bytes())
     for part, images in (("val", split.val), ("test", split.test)):
         pixels = np.array(images.images)
-        (logits,) = requests.run(None, {"pixels": pixels})
+        (logits,) = context.run(None, {"pixels": pixels})
         np.testing.assert_allclose(arrays[f"{part}_logits"], logits, atol=1e-5)
         np.testing.assert_array_equal(arrays[f"{part}_labels"], images.labels)
 

@@ -43,10 +43,10 @@ def refused(capsys, *arguments: str) -> str:
     """What an export says that is refused, and leaves nothing."""
     before = sorted(Path().rglob("*"))
     assert main(["export", "study.yaml", *arguments]) == 2
-    message = capsys.readouterr()
-    assert message.out == "" and "Traceback" not in message.err
+    captured = capsys.readouterr()
+    assert captured.out == "" and "Traceback" not in captured.err
     assert sorted(Path().rglob("*")) == before
-    return message.err
+    return captured.err
 
 
 def student(folder: Path) -> Path:

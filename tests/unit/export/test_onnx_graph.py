@@ -111,5 +111,5 @@ def test_what_cannot_be_a_graph_is_refused_by_its_name(network, capfd):
     with pytest.raises(KdpipeError, match="network odd cannot be exported to ONNX") as refused:
         onnx_graph.to_onnx("odd", network, MEAN, STD, SHAPE)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
-    message = capfd.readouterr()
-    assert message.out == "" and message.err == ""
+    captured = capfd.readouterr()
+    assert captured.out == "" and captured.err == ""

@@ -98,34 +98,32 @@ def _close(result, known) -> bool:
 
 @pytest.mark.slow
 def test_an_archive_renders_as_its_results_do_holes_included(tmp_path):
-    result, store = made_plan(seeds=[0, 1]), Store(tmp_path / "results")
-    write(result, store, {"wrn10-0.5-from-wrn16-2-e20": "diverged"})
-    failed = next(name for name in result.runs if name.startswith("wrn16-1-from"))
+    plan, store = made_plan(seeds=[0, 1]), Store(tmp_path / "results")
+    write(plan, store, {"wrn10-0.5-from-wrn16-2-e20": "diverged"})
+    failed = next(name for name in plan.runs if name.startswith("wrn16-1-from"))
     shutil.rmtree(store.run(failed))
     reason = {"reason": "no memory", "traceback": "at /x"}
     write_json(run_folder.failure_path(store.run(failed)), reason)
-    message = archive.archive_study(result, store, tmp_path / "archive")
+    message = archive.archive_study(plan, store, tmp_path / "archive")
     assert (
-        f"{len(result.runs) - 1:,} runs" in message
-        and f"{len(result.ensembles)} ensembles" in message
+        f"{len(plan.runs) - 1:,} runs" in message and f"{len(plan.ensembles)} ensembles" in message
     )
-    assert f"{len(result.probes)} probes" in message
+    assert f"{len(plan.probes)} probes" in message
     there = Store(tmp_path / "archive")
     assert [path.name for path in there.root.iterdir()] == ["records.jsonl.gz"]
-    frame = dataframe.build_results_frame(result, store)
+    frame = dataframe.build_results_frame(plan, store)
     assert {"done", "diverged", "failed"} == set(frame.status)
-    pd.testing.assert_frame_equal(dataframe.build_results_frame(result, there), frame)
+    pd.testing.assert_frame_equal(dataframe.build_results_frame(plan, there), frame)
     pd.testing.assert_frame_equal(
-        dataframe.build_curves_frame(result, there), dataframe.build_curves_frame(result, store)
+        dataframe.build_curves_frame(plan, there), dataframe.build_curves_frame(plan, store)
     )
-    for name in {*result.runs, *result.ensembles} - {failed}:
+    for name in {*plan.runs, *plan.ensembles} - {failed}:
         mine, reference = (
-            eval_point.PerImageErrors(result, store).load_error_mask(name)
-            for store in (store, there)
+            eval_point.PerImageErrors(plan, store).load_error_mask(name) for store in (store, there)
         )
         assert (mine is None and reference is None) or (mine == reference).all()
     assert "/x" not in gzip.decompress(there.archive_path.read_bytes()).decode()
-    pages = [render_report(result, store, tmp_path / store.root.name) for store in (store, there)]
+    pages = [render_report(plan, store, tmp_path / store.root.name) for store in (store, there)]
     assert _files(pages[0] / "tables") and _alike(*pages)
 
 
@@ -143,28 +141,28 @@ def _alike(one: Path, other: Path) -> bool:
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
-    result, store = made_store(tmp_path, seeds=[0])
-    archive.archive_study(result, store, tmp_path / "one")
+    plan, store = made_store(tmp_path, seeds=[0])
+    archive.archive_study(plan, store, tmp_path / "one")
     one = tmp_path / "one" / records_module.ARCHIVE_FILE
     before = one.read_bytes()
     assert before[3:8] == bytes(5)  # gzip: no flags, so no file name, and no time
     shutil.copytree(store.root, tmp_path / "elsewhere")
-    archive.archive_study(result, Store(tmp_path / "elsewhere"), tmp_path / "two")
+    archive.archive_study(plan, Store(tmp_path / "elsewhere"), tmp_path / "two")
     assert (tmp_path / "two" / records_module.ARCHIVE_FILE).read_bytes() == before
     lines = gzip.decompress(before).splitlines()
     assert lines == sorted(lines)
     # another zlib may pack the same lines differently: then they are left as they were packed
     one.write_bytes(gzip.compress(gzip.decompress(before), compresslevel=1))
     other = one.read_bytes()
-    archive.archive_study(result, store, tmp_path / "one")
+    archive.archive_study(plan, store, tmp_path / "one")
     assert other != before and one.read_bytes() == other
 
 
 def test_what_the_results_lack_stays(tmp_path):
     """An older version of a study, another study of the same name, a run that has gone since."""
-    result, store = made_store(tmp_path, seeds=[0, 1])
+    plan, store = made_store(tmp_path, seeds=[0, 1])
     folder = tmp_path / "archive"
-    archive.archive_study(result, store, folder)
+    archive.archive_study(plan, store, folder)
     before = records_module.read_archive(folder / records_module.ARCHIVE_FILE)
     fewer = made_plan(seeds=[0])
     shutil.rmtree(store.run(next(iter(fewer.runs))))
@@ -175,25 +173,25 @@ def test_what_the_results_lack_stays(tmp_path):
 
 
 def test_what_is_new_is_added_and_a_failure_gives_way_to_its_record(tmp_path):
-    result, store = made_store(tmp_path, seeds=[0])
-    name = list(result.runs)[3]
+    plan, store = made_store(tmp_path, seeds=[0])
+    name = list(plan.runs)[3]
     shutil.move(store.run(name), tmp_path / "finished")
     write_json(run_folder.failure_path(store.run(name)), {"reason": "no memory", "traceback": None})
-    archive.archive_study(result, store, tmp_path / "archive")
+    archive.archive_study(plan, store, tmp_path / "archive")
     there = Store(tmp_path / "archive")
     assert (
         name not in there.load_records("runs") and there.failure_reason("runs", name) == "no memory"
     )
     shutil.rmtree(store.run(name))
-    archive.archive_study(result, store, there.root)  # nothing is known of it now
+    archive.archive_study(plan, store, there.root)  # nothing is known of it now
     assert there.failure_reason("runs", name) == "no memory"
     shutil.move(tmp_path / "finished", store.run(name))
-    archive.archive_study(result, store, there.root)
+    archive.archive_study(plan, store, there.root)
     assert there.load_records("runs") == store.load_records("runs")
     assert there.failure_reason("runs", name) is None
     shutil.rmtree(store.run(name))
     write_json(run_folder.failure_path(store.run(name)), {"reason": "again", "traceback": None})
-    archive.archive_study(result, store, there.root)
+    archive.archive_study(plan, store, there.root)
     assert name in there.load_records("runs")
 
 
@@ -209,48 +207,48 @@ def facts(size: int) -> dict:
 
 def test_the_same_run_trained_again_is_the_same_run(tmp_path):
     """Other seconds, another day, another version of torch: what came out is what counts."""
-    result, store = made_store(tmp_path, seeds=[0])
-    name = list(result.runs)[3]
-    archive.archive_study(result, store, tmp_path / "archive")
+    plan, store = made_store(tmp_path, seeds=[0])
+    name = list(plan.runs)[3]
+    archive.archive_study(plan, store, tmp_path / "archive")
     changed(store, name, seconds={"total": 99.0}, started="2030", versions={"torch": "9"})
-    archive.archive_study(result, store, tmp_path / "archive")
+    archive.archive_study(plan, store, tmp_path / "archive")
     (record,) = [Store(tmp_path / store).load_records("runs")[name] for store in ["archive"]]
     assert record["seconds"] == {"total": 99.0} and record["started"] == "2030"
 
 
 def test_a_record_that_says_more_of_its_images_is_of_the_same_run(tmp_path):
     """Records did not always say what images are; what an archive holds of then is no other run."""
-    result, store = made_store(tmp_path, seeds=[0])
-    name = list(result.runs)[3]
-    archive.archive_study(result, store, tmp_path / "archive")
+    plan, store = made_store(tmp_path, seeds=[0])
+    name = list(plan.runs)[3]
+    archive.archive_study(plan, store, tmp_path / "archive")
     changed(store, name, images={"classes": ["0", "1"]})
-    archive.archive_study(result, store, tmp_path / "archive")
+    archive.archive_study(plan, store, tmp_path / "archive")
     remaining = Store(tmp_path / "archive").load_records("runs")[name]
     assert remaining["images"] == {"classes": ["0", "1"]}
     changed(store, name, images={"classes": ["0", "2"]})
     with pytest.raises(KdpipeError, match=f"{name} the first .images."):
-        archive.archive_study(result, store, tmp_path / "archive")
+        archive.archive_study(plan, store, tmp_path / "archive")
 
 
 def test_checkpoints_that_were_pruned_stay_in_the_archive(tmp_path):
-    result, store = made_store(tmp_path, seeds=[0])
-    name = next(name for name, epochs in result.checkpoints_to_keep.items() if epochs)
+    plan, store = made_store(tmp_path, seeds=[0])
+    name = next(name for name, epochs in plan.checkpoints_to_keep.items() if epochs)
     curve = store.load_records("runs")[name]["files"]
     changed(store, name, files=curve | {"checkpoints/epoch-0007.safetensors": facts(2)})
     before = store.load_records("runs")[name]
-    archive.archive_study(result, store, tmp_path / "archive")
+    archive.archive_study(plan, store, tmp_path / "archive")
     changed(store, name, checkpoints={}, files=curve)
-    archive.archive_study(result, store, tmp_path / "archive")
+    archive.archive_study(plan, store, tmp_path / "archive")
     assert Store(tmp_path / "archive").load_records("runs")[name] == before
 
 
 @pytest.mark.parametrize("differs", ["status", "last", "file outputs.safetensors", "checkpoint 7"])
 def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, differs):
-    result, store = made_store(tmp_path, seeds=[0])
-    name = next(name for name, epochs in result.checkpoints_to_keep.items() if 7 in epochs)
+    plan, store = made_store(tmp_path, seeds=[0])
+    name = next(name for name, epochs in plan.checkpoints_to_keep.items() if 7 in epochs)
     files = store.load_records("runs")[name]["files"]
     changed(store, name, files=files | {"outputs.safetensors": facts(1)}, started="1 May")
-    archive.archive_study(result, store, tmp_path / "archive")
+    archive.archive_study(plan, store, tmp_path / "archive")
     before = _files(tmp_path / "archive")
     old = store.load_records("runs")[name]
     change: dict = {
@@ -261,7 +259,7 @@ def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, 
     }[differs]
     changed(store, name, started="2 May", **change)
     with pytest.raises(KdpipeError) as error:
-        archive.archive_study(result, store, tmp_path / "archive")
+        archive.archive_study(plan, store, tmp_path / "archive")
     message = str(error.value)
     assert f"other records of 1 runs or ensembles than {store.root}, {name} the first" in message
     assert f" the first ({differs}): there " in message
@@ -278,22 +276,22 @@ def test_another_record_of_a_run_is_refused_and_both_are_said(tmp_path, capsys, 
 
 def test_another_record_in_the_archive_among_the_results_is_refused(tmp_path):
     """Where the archive lies beside the folders the folder speaks: it must not be what is asked."""
-    result, store = made_store(tmp_path, seeds=[0])
-    name = list(result.runs)[3]
-    archive.archive_study(result, store, store.root)
+    plan, store = made_store(tmp_path, seeds=[0])
+    name = list(plan.runs)[3]
+    archive.archive_study(plan, store, store.root)
     before = store.archive_path.read_bytes()
     changed(store, name, best=None)
     with pytest.raises(KdpipeError, match=f"{name} the first .best."):
-        archive.archive_study(result, store, store.root)
+        archive.archive_study(plan, store, store.root)
     assert store.archive_path.read_bytes() == before
 
 
 def test_two_studies_put_into_one_archive_at_once_are_both_in_it(tmp_path):
     """The second waits, and merges into what the first has written."""
-    result, store = made_store(tmp_path, seeds=[0])
+    plan, store = made_store(tmp_path, seeds=[0])
     folder = tmp_path / "archive"
     with ThreadPoolExecutor() as pool, lock_published_folder(folder):
-        later = pool.submit(archive.archive_study, result, store, folder)
+        later = pool.submit(archive.archive_study, plan, store, folder)
         time.sleep(0.3)
         assert not later.done()
         another = {"digest": "ab" * 32, "status": "skipped"}
@@ -306,33 +304,33 @@ def test_two_studies_put_into_one_archive_at_once_are_both_in_it(tmp_path):
 
 
 def test_a_full_disk_or_a_kill_leaves_the_archive_as_it_was(tmp_path, monkeypatch):
-    result, store = made_store(tmp_path, seeds=[0])
-    archive.archive_study(result, store, tmp_path / "archive")
+    plan, store = made_store(tmp_path, seeds=[0])
+    archive.archive_study(plan, store, tmp_path / "archive")
     before = _files(tmp_path / "archive")
-    name = list(result.runs)[3]
+    name = list(plan.runs)[3]
     changed(store, name, started="2030")
     for path, error in [("fsync", OSError(28, "no space")), ("replace", KeyboardInterrupt())]:
         with monkeypatch.context() as patch, pytest.raises((KdpipeError, KeyboardInterrupt)):
             patch.setattr(os, path, lambda *_, error=error: (_ for _ in ()).throw(error))
-            archive.archive_study(result, store, tmp_path / "archive")
+            archive.archive_study(plan, store, tmp_path / "archive")
         assert _files(tmp_path / "archive") == before
     (tmp_path / "archive" / ".records.jsonl.gz.x.tmp").write_bytes(b"half")  # of a killed one
-    archive.archive_study(result, store, tmp_path / "archive")
+    archive.archive_study(plan, store, tmp_path / "archive")
     assert [path.name for path in _files(tmp_path / "archive")] == [records_module.ARCHIVE_FILE]
 
 
 def test_a_damaged_record_is_never_left_out_in_silence(tmp_path):
-    result, store = made_store(tmp_path, seeds=[0])
-    folder = store.run(list(result.runs)[3])
+    plan, store = made_store(tmp_path, seeds=[0])
+    folder = store.run(list(plan.runs)[3])
     for name in ("record.json", ".record.json"):
         (folder / name).write_bytes(b"{}")
     with pytest.raises(KdpipeError, match=r"record.json is not a record.*nothing was archived"):
-        archive.archive_study(result, store, tmp_path / "archive")
+        archive.archive_study(plan, store, tmp_path / "archive")
     assert not (tmp_path / "archive").exists()
 
 
 def test_an_archive_has_all_that_a_report_reads(tmp_path):
-    result, store = made_store(tmp_path, seeds=[0])
+    plan, store = made_store(tmp_path, seeds=[0])
     write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0]})
     command = ["archive", str(tmp_path / "made.yaml"), "--results", str(store.root)]
     assert main([*command, "--to", str(tmp_path / "new")]) == 0
@@ -343,18 +341,18 @@ def test_an_archive_has_all_that_a_report_reads(tmp_path):
         there.load_wrong_images() == store.load_wrong_images()
         and len(there.load_wrong_images()) > 10
     )
-    assert all(there.load_curve(name) == store.load_curve(name) is not None for name in result.runs)
+    assert all(there.load_curve(name) == store.load_curve(name) is not None for name in plan.runs)
 
 
 @pytest.mark.slow
 def test_archive_publishes_records_and_report(tmp_path, capsys, monkeypatch):
-    result, store = made_store(tmp_path, seeds=[0])
+    plan, store = made_store(tmp_path, seeds=[0])
     write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0]})
     monkeypatch.chdir(tmp_path)
     assert main(["archive", "made.yaml"]) == 0
     message = capsys.readouterr().out.splitlines()
     folder = Path("reports/published/made")
-    assert message[0].startswith(f"{folder}/records.jsonl.gz: {len(result.runs)} runs")
+    assert message[0].startswith(f"{folder}/records.jsonl.gz: {len(plan.runs)} runs")
     assert message[1] == f"{folder}/index.html: rendered from it"
     known = {"records.jsonl.gz", "index.html", "index.md", "results.csv", "claims.json"}
     assert {path.name for path in folder.iterdir()} == known | {"tables", "figures"}
@@ -369,10 +367,10 @@ def test_archive_publishes_records_and_report(tmp_path, capsys, monkeypatch):
 
 def test_a_curve_that_its_record_does_not_describe_is_refused(tmp_path, capsys, monkeypatch):
     """A report has a hole there: tests/faults/test_listing.py."""
-    result, store = made_store(tmp_path, seeds=[0])
+    plan, store = made_store(tmp_path, seeds=[0])
     write_json(tmp_path / "made.yaml", {**STUDY, "seeds": [0]})
     monkeypatch.chdir(tmp_path)
-    path = run_folder.curve_path(store.run(list(result.runs)[3]))
+    path = run_folder.curve_path(store.run(list(plan.runs)[3]))
     path.write_bytes(path.read_bytes().replace(b'"ce": 0.', b'"ce": 9.', 1))
     assert main(["archive", "made.yaml"]) == 2
     message = capsys.readouterr().err
@@ -434,12 +432,12 @@ def test_nothing_is_written_where_there_is_nothing_to_merge(tmp_path, capsys, mo
 
 
 def test_a_record_under_the_name_of_another_is_refused(tmp_path):
-    result, store = made_store(tmp_path, seeds=[0])
-    archive.archive_study(result, store, tmp_path / "archive")
+    plan, store = made_store(tmp_path, seeds=[0])
+    archive.archive_study(plan, store, tmp_path / "archive")
     path = tmp_path / "archive" / records_module.ARCHIVE_FILE
     entries = records_module.read_archive(path)
     one, two = [entry for entry in entries.values() if entry.kind == "runs"][:2]
     swapped = dataclasses.replace(one, digest=two.digest, record=two.record)
     records_module.write_archive(path, [*(e for e in entries.values() if e is not one), swapped])
     with pytest.raises(KdpipeError, match=f"{one.name} the first"):
-        archive.archive_study(result, store, tmp_path / "archive")
+        archive.archive_study(plan, store, tmp_path / "archive")

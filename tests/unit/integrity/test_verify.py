@@ -419,9 +419,9 @@ def test_a_folder_of_records_of_the_first_version_is_refused_in_one_message(
     (store.root / run_store.OLD_FORM_FILE).write_text("")
     before = sorted(store.root.rglob("*"))
     assert main([word, *(["--yes", "study.yaml"] if word == "prune" else [])]) == 2
-    message = capsys.readouterr()
-    assert "results/outcomes.jsonl: a folder of records as kdpipe 0.1 kept them" in message.err
-    assert (message.out + message.err).count("\n") == 1
+    captured = capsys.readouterr()
+    assert "results/outcomes.jsonl: a folder of records as kdpipe 0.1 kept them" in captured.err
+    assert (captured.out + captured.err).count("\n") == 1
     assert sorted(store.root.rglob("*")) == before
 
 

@@ -245,8 +245,8 @@ def test_the_plan_warns_of_a_disk_that_is_too_small(tmp_path, monkeypatch, capsy
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert main(["plan", study]) == 0
-    message = capsys.readouterr()
-    assert "warning: the runs to do write" in message.err and "1 kB free" in message.err
+    captured = capsys.readouterr()
+    assert "warning: the runs to do write" in captured.err and "1 kB free" in captured.err
 
 
 def test_the_line_of_a_job_says_nothing_of_test(store):

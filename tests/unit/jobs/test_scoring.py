@@ -19,13 +19,13 @@ from kdpipe.runs.spec import build_ensemble_spec
 
 
 def test_every_kind_of_ensemble_is_scored_as_computed_directly(tmp_path, pair):
-    result, source = pair
+    plan, source = pair
     store = copied(source, tmp_path)
-    assert len(result.ensembles) == 8
-    members = [{run.name for run, _ in e.members} for e in result.ensembles.values() if e.seed == 0]
-    others = [{run.name for run, _ in e.members} for e in result.ensembles.values() if e.seed == 1]
+    assert len(plan.ensembles) == 8
+    members = [{run.name for run, _ in e.members} for e in plan.ensembles.values() if e.seed == 0]
+    others = [{run.name for run, _ in e.members} for e in plan.ensembles.values() if e.seed == 1]
     assert not set().union(*members) & set().union(*others)  # seeds share no member
-    for ensemble in result.ensembles.values():
+    for ensemble in plan.ensembles.values():
         eval_ensemble(ensemble.spec, store)
         scored = tiny_study.record(store, ensemble)
         for reading, split in itertools.product(("last", "best"), ("val", "test")):
@@ -48,11 +48,11 @@ def test_every_kind_of_ensemble_is_scored_as_computed_directly(tmp_path, pair):
 
 def test_an_ensemble_of_older_members_has_no_best_until_they_have_theirs(tmp_path, pair):
     """Scored again then, under the same name, and never asked for before."""
-    result, source = pair
+    plan, source = pair
     store = copied(source, tmp_path)
     team = next(
         team
-        for team in result.ensembles.values()
+        for team in plan.ensembles.values()
         if any(list(store.run(run.name).glob("best-*")) for run, _ in team.members)
     )
     older = next(run for run, _ in team.members if list(store.run(run.name).glob("best-*")))
@@ -66,15 +66,15 @@ def test_an_ensemble_of_older_members_has_no_best_until_they_have_theirs(tmp_pat
     eval_ensemble(team.spec, store)
     before = tiny_study.record(store, team)
     assert before["best"] is None and before["last"]
-    assert status.get_plan_status(result, store)[team.name] == "done"
+    assert status.get_plan_status(plan, store)[team.name] == "done"
     for path in aside:
         path.rename(folder / path.name)
     records.publish_record(folder, record)
-    assert status.get_plan_status(result, store)[team.name] == "to do"
+    assert status.get_plan_status(plan, store)[team.name] == "to do"
     eval_ensemble(team.spec, store)
     after = tiny_study.record(store, team)
     assert after["last"] == before["last"] and after["best"]["test"]["n"] == 700
-    assert status.get_plan_status(result, store)[team.name] == "done"
+    assert status.get_plan_status(plan, store)[team.name] == "done"
     for scored in (before, after):
         scored.pop("sha256")
     assert records.diff_records(before, after) is None
@@ -85,9 +85,9 @@ def test_an_ensemble_of_older_members_has_no_best_until_they_have_theirs(tmp_pat
 
 def test_a_checkpoint_of_a_run_whose_curve_is_gone_is_refused_by_name(pair, tmp_path):
     """With what it would be compared with; nothing is trained."""
-    result, source = pair
+    plan, source = pair
     store = copied(source, tmp_path)
-    run = next(iter(result.runs.values()))
+    run = next(iter(plan.runs.values()))
     curve = store.run(run.name) / "curve.jsonl"
     curve.unlink()
     with pytest.raises(KdpipeError, match=f"{curve} is missing, which its record lists: put it"):

@@ -19,16 +19,16 @@ def plan(**keys):
     return make(study(block(stops=["full", "checkpoint 1"]), **keys))
 
 
-def speeds(result):
-    return {name: SLOW if run.network == "wrn16-1" else FAST for name, run in result.runs.items()}
+def speeds(plan):
+    return {name: SLOW if run.network == "wrn16-1" else FAST for name, run in plan.runs.items()}
 
 
 def record(seconds):
     return {"status": "done", "seconds": {"total": seconds}}
 
 
-def reading(result):
-    return (result.card.train + result.card.test) * 64 * 5e-9
+def reading(plan):
+    return (plan.card.train + plan.card.test) * 64 * 5e-9
 
 
 def test_a_run_by_hand():
@@ -122,9 +122,9 @@ def test_weights_that_are_brought_price_nothing(tmp_path):
     path = tmp_path / "w.pt"
     path.touch()
     pretrained = {"given": {"network": "wrn16-1", "path": str(path), "sha256": "ab" * 32}}
-    result = make(study(block(teachers=["given"]), pretrained=pretrained))
-    (brought,) = [run for run in result.runs.values() if run.spec.pretrained]
-    assert not CostModel(result, {}, {brought.name: record(5000.0)}).is_known
+    plan = make(study(block(teachers=["given"]), pretrained=pretrained))
+    (brought,) = [run for run in plan.runs.values() if run.spec.pretrained]
+    assert not CostModel(plan, {}, {brought.name: record(5000.0)}).is_known
 
 
 def test_the_width_is_that_of_finished_runs_and_narrows():

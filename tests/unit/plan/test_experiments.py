@@ -45,22 +45,22 @@ def test_a_block_is_a_product():
 
 
 def test_a_seed_learns_from_its_own_teacher_or_from_one():
-    result = make(study(block(), block("one", teacher_seed=5), seeds=[0, 1]))
-    pairs = [(cell.block, cell.seed, cell.teacher.members[0][0].seed) for cell in result.cells]
+    plan = make(study(block(), block("one", teacher_seed=5), seeds=[0, 1]))
+    pairs = [(cell.block, cell.seed, cell.teacher.members[0][0].seed) for cell in plan.cells]
     assert pairs == [("main", 0, 0), ("main", 1, 1), ("one", 0, 5), ("one", 1, 5)]
     # Three teachers, four students, and two scratch runs - none for the teacher's own seed.
-    assert len(sound(result).runs) == 3 + 4 + 2
-    assert set(result.scratch) == {("wrn10-0.5", 0, 0), ("wrn10-0.5", 1, 0)}
+    assert len(sound(plan).runs) == 3 + 4 + 2
+    assert set(plan.scratch) == {("wrn10-0.5", 0, 0), ("wrn10-0.5", 1, 0)}
 
 
 def test_every_student_has_its_scratch_run_for_every_seed():
     blocks = [block(students=["wrn10-1", "wrn10-0.5"], seeds=[3, 4]), block("b", via=["wrn16-2"])]
-    result = make(study(*blocks, seeds=[0, 1]))
+    plan = make(study(*blocks, seeds=[0, 1]))
     expected = set(itertools.product(["wrn10-1", "wrn10-0.5"], [3, 4]))
     expected |= set(itertools.product(["wrn16-2", "wrn10-0.5"], [0, 1]))
-    assert set(result.scratch) == {(*pair, 0) for pair in expected}
-    for cell in result.cells:
-        run = result.get_scratch_run(cell)
+    assert set(plan.scratch) == {(*pair, 0) for pair in expected}
+    for cell in plan.cells:
+        run = plan.get_scratch_run(cell)
         assert (run.network, run.seed, run.spec.teacher) == (cell.student, cell.seed, None)
 
 

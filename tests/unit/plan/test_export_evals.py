@@ -63,12 +63,12 @@ def test_its_spec_is_taken_and_another_reading_is_refused():
 
 
 def test_it_is_counted_priced_and_has_this_machine_to_itself(tmp_path):
-    result = make(study(block(), export=True))
-    states = status.get_plan_status(result, Store(tmp_path))
+    plan = make(study(block(), export=True))
+    states = status.get_plan_status(plan, Store(tmp_path))
     assert "3 exported networks to measure, float32 and int8: 3 to do" in render.render_plan_text(
-        result, states
+        plan, states
     )
-    for gauge in result.gauges.values():
-        assert count_threads(gauge, result) == count_cores()
-        requests = needs(gauge, result.card, "cpu")
+    for gauge in plan.gauges.values():
+        assert count_threads(gauge, plan) == count_cores()
+        requests = needs(gauge, plan.card, "cpu")
         assert requests.minutes >= 10 and requests.megabytes > 1000

@@ -22,30 +22,30 @@ def wrn10_half():
 
 def test_prices_by_hand():
     """Train 64 images, hold out 40; the digits have 700 to test and 10 classes."""
-    result = make(
+    plan = make(
         study(block(stops=["full", "checkpoint 1"], methods=["kd", "eskd"]), methods=METHODS)
     )
     macs, parameters = wrn10_half()
-    scratch = result.scratch["wrn10-0.5", 0, 0]
+    scratch = plan.scratch["wrn10-0.5", 0, 0]
     assert scratch.cost == (parameters, macs)
     assert scratch.train_multiply_adds == 3 * macs * 64 * 4
     assert scratch.teacher_multiply_adds == 0
-    assert resources.count_run_bytes(result, scratch) == 4 * 2 * (
+    assert resources.count_run_bytes(plan, scratch) == 4 * 2 * (
         parameters + (40 + 700) * 10
     )  # end, best
     with_ema = study(block(), network_recipes={"wrn10-0.5": {"ema": 0.9}})
     averaged = make(with_ema).scratch["wrn10-0.5", 0, 0]
-    assert resources.count_run_bytes(result, averaged) == 4 * 3 * (
+    assert resources.count_run_bytes(plan, averaged) == 4 * 3 * (
         parameters + (40 + 700) * 10
     )  # not averaged
     teacher = registry.compute_cost("wrn16-1", (1, 8, 8), 10)
-    students = [cell.run for cell in result.cells]
+    students = [cell.run for cell in plan.cells]
     assert [run.train_multiply_adds for run in students] == [scratch.train_multiply_adds] * 4
     per_epoch = teacher.multiply_adds * 64  # ESKD asks the teacher in 2 of 4 epochs
     forwards = [run.teacher_multiply_adds for run in students]
     assert forwards == [4 * per_epoch, 2 * per_epoch] * 2
     big = students[0].parents[0]
-    assert resources.count_run_bytes(result, big) == 4 * 3 * (
+    assert resources.count_run_bytes(plan, big) == 4 * 3 * (
         teacher.parameters + 740 * 10
     )  # and epoch 1
     bare = make(study(block(), methods=METHODS, data={**study()["data"], "validation": 0}))

@@ -12,16 +12,16 @@ from kdpipe.plan.status import STATES
 def test_the_plan_as_json_and_on_one_screen_by_hand():
     """One teacher at two stops, two methods: 2 runs on labels and 4 students of 4 epochs."""
     stopped = block(stops=["full", "checkpoint 1"], methods=["kd", "eskd"])
-    result = make(study(stopped, methods=METHODS))
-    macs = result.scratch["wrn10-0.5", 0, 0].cost.multiply_adds
+    plan = make(study(stopped, methods=METHODS))
+    macs = plan.scratch["wrn10-0.5", 0, 0].cost.multiply_adds
     teacher = registry.compute_cost("wrn16-1", (1, 8, 8), 10)
     per_epoch = teacher.multiply_adds * 64  # ESKD asks the teacher in 2 of 4 epochs
-    message = render.render_plan_json(result, dict.fromkeys([*result.runs], "to do"))
-    assert sum(run["epochs"] for run in message["runs"]) == 4 * (1 + 1 + 4)
-    total = sum(run["multiply_adds"] for run in message["runs"])
+    content = render.render_plan_json(plan, dict.fromkeys([*plan.runs], "to do"))
+    assert sum(run["epochs"] for run in content["runs"]) == 4 * (1 + 1 + 4)
+    total = sum(run["multiply_adds"] for run in content["runs"])
     assert total == 3 * 64 * 4 * (5 * macs + teacher.multiply_adds) + 12 * per_epoch
-    assert [run["blocks"] for run in message["runs"]] == [["main"]] * 6
-    text = render.render_plan_text(result, dict.fromkeys([*result.runs], "to do"))
+    assert [run["blocks"] for run in content["runs"]] == [["main"]] * 6
+    text = render.render_plan_text(plan, dict.fromkeys([*plan.runs], "to do"))
     rows = {line.split("  ")[0]: line.split() for line in text.splitlines() if "to do" in line}
     assert rows["teacher"][1:3] == ["1", "4"] and rows["student"][1:3] == ["4", "16"]
     assert rows["main"][1:3] == ["6", "24"] and rows["all runs, each once"][4:6] == ["6", "24"]
@@ -32,14 +32,14 @@ def test_the_price_of_tables_is_that_of_the_planned_ones():
     """One teacher, asked in half and in single precision: two tables of 64 images by 9 views."""
     methods = {"kd": {}, "cold": {"temperature": 1.0}}
     content = study(block(methods=["kd", "cold"]), methods=methods, teacher_outputs="table")
-    result = make(content)
-    views = result.cells[0].run.logit_caches[0].bytes // (64 * 10 * 2)
+    plan = make(content)
+    views = plan.cells[0].run.logit_caches[0].bytes // (64 * 10 * 2)
     teacher = registry.compute_cost("wrn16-1", (1, 8, 8), 10).multiply_adds
-    text = render.render_plan_text(result, dict.fromkeys(result.runs, "to do"))
+    text = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
     size = format_size(64 * views * 10 * (2 + 4))
     assert f"{2 * 64 * views * teacher:.2e} mult-adds and {size} at a time as 2" in text
-    result = make(content | {"teacher_outputs": "live"})
-    live = render.render_plan_text(result, dict.fromkeys(result.runs, "to do"))
+    plan = make(content | {"teacher_outputs": "live"})
+    live = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
     assert (
         f"mult-adds and {format_size(64 * views * 10 * 3)} each as 2 tables" in live
     )  # the same price, whatever is chosen
@@ -60,7 +60,7 @@ def test_the_plan_says_where_the_other_choice_is_cheaper(epochs, students, chose
     """A table of 9 views costs 9 forwards of each image, live one for each epoch of a student."""
     blocks = block(students=["wrn10-0.5", "wrn10-1", "wrn10-2"][:students], methods=["kd"])
     content = study(blocks, epochs=epochs, teacher_outputs=chosen)
-    text = render.render_plan_text(result := make(content), dict.fromkeys(result.runs, "to do"))
+    text = render.render_plan_text(plan := make(content), dict.fromkeys(plan.runs, "to do"))
     (line,) = [line for line in text.splitlines() if line.startswith("teacher outputs")]
     assert line.partition("the study ")[2].startswith(message)
     assert line.endswith(message) or "would take" in message
@@ -70,16 +70,16 @@ def test_a_mixture_is_said_and_one_more_student_renames_nothing():
     two = block(students=["wrn10-0.5", "wrn10-1"])
     content = study(two, epochs=5, teacher_outputs="auto")
     content["network_recipes"] = {"wrn10-1": {"epochs": 4}}
-    result = make(content)
-    text = render.render_plan_text(result, dict.fromkeys(result.runs, "to do"))
+    plan = make(content)
+    text = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
     assert "the study says auto: 1 students use a cache, 1 live teachers)" in text
     more = content | {"experiments": [block(students=["wrn10-0.5", "wrn10-1", "wrn10-2"])]}
-    assert list(result.runs) == [name for name in make(more).runs if name in result.runs]
+    assert list(plan.runs) == [name for name in make(more).runs if name in plan.runs]
 
 
 def test_the_states_in_a_plan_are_counted():
-    result = make(study(block(), seeds=[0, 1]))
-    states = dict(zip(result.runs, [*STATES, "done", "to do"], strict=True))
-    lines = render.render_plan_text(result, states).splitlines()
+    plan = make(study(block(), seeds=[0, 1]))
+    states = dict(zip(plan.runs, [*STATES, "done", "to do"], strict=True))
+    lines = render.render_plan_text(plan, states).splitlines()
     (line,) = [line for line in lines if line.startswith("all runs")]
     assert line.endswith("2 done, 1 diverged, 1 skipped, 2 to do")

@@ -84,8 +84,8 @@ def test_tables_are_shared_by_all_who_ask_the_same():
 
 def test_no_student_draws_from_a_stream_of_its_teacher():
     """Stage 0 is the scratch run's; a network that taught itself is one stage further each time."""
-    result = make(study(block(), block("again", teachers=["self"], generations=2)))
-    assert [cell.run.spec.stage for cell in result.cells] == [0, 1, 2]
+    plan = make(study(block(), block("again", teachers=["self"], generations=2)))
+    assert [cell.run.spec.stage for cell in plan.cells] == [0, 1, 2]
     chained = make(study(block(via=["wrn10-1"])))
     stages = {(cell.student, len(cell.via)): cell.run.spec.stage for cell in chained.cells}
     assert stages == {("wrn10-1", 0): 0, ("wrn10-0.5", 1): 1, ("wrn10-0.5", 0): 0}
@@ -93,5 +93,5 @@ def test_no_student_draws_from_a_stream_of_its_teacher():
 
 def test_the_smoothing_of_a_method_stands_in_the_recipe():
     methods = {"kd": {}, "smooth": {"label_smoothing": 0.1}}
-    result = make(study(block(methods=list(methods)), methods=methods))
-    assert [cell.run.spec.recipe.label_smoothing for cell in result.cells] == [0.0, 0.1]
+    plan = make(study(block(methods=list(methods)), methods=methods))
+    assert [cell.run.spec.recipe.label_smoothing for cell in plan.cells] == [0.0, 0.1]

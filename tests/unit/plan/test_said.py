@@ -30,35 +30,33 @@ def test_seconds_that_have_gone_by():
 
 
 def test_a_price_has_hours_core_hours_disk_and_memory():
-    result = make(study(block(), seeds=range(9), teacher_outputs="table"))
-    states = dict.fromkeys(result.runs, "to do")
+    plan = make(study(block(), seeds=range(9), teacher_outputs="table"))
+    states = dict.fromkeys(plan.runs, "to do")
     speed = Speed(step=0.5, epoch=0.1, image=0.0, setup=0.0, start=2.0, megabytes=600)
-    actual = CostModel(result, dict.fromkeys(result.runs, speed))
-    total = actual.estimate_total(result.runs, 2)
+    actual = CostModel(plan, dict.fromkeys(plan.runs, speed))
+    total = actual.estimate_total(plan.runs, 2)
     text = estimate.describe_estimate(actual, total, states)
     assert "minutes, 2 jobs at a time" in text and "core-hours" in text
     assert "are logit caches that are removed again; memory: about 1.2" in text
     assert "plain snakemake" not in text
-    plainly = CostModel(result, actual.speeds, start=None).estimate_total(result.runs, 2)
+    plainly = CostModel(plan, actual.speeds, start=None).estimate_total(plan.runs, 2)
     both = estimate.describe_estimate(actual, total, states, plainly)
     assert f" (plain snakemake: {estimate.format_range(plainly.seconds, plainly.width)})" in both
-    assert estimate.describe_estimate(actual, total, dict.fromkeys(result.runs, "done")) is None
+    assert estimate.describe_estimate(actual, total, dict.fromkeys(plan.runs, "done")) is None
     assert "unknown until a run has finished" in estimate.describe_estimate(
-        CostModel(result), CostModel(result).estimate_total(result.runs, 2), states
+        CostModel(plan), CostModel(plan).estimate_total(plan.runs, 2), states
     )
 
 
 def test_the_disk_holds_images_states_and_what_is_kept():
     """Images until something is done; a state, 3 numbers a weight, for each run at work."""
-    result = make(study(block(), seeds=range(3)))
-    states = dict.fromkeys(result.runs, "to do")
-    total = CostModel(result).estimate_total(result.runs, 2)
-    remaining = sum(count_run_bytes(result, run) for run in result.runs.values())
-    largest = max(run.cost.parameters for run in result.runs.values())
+    plan = make(study(block(), seeds=range(3)))
+    states = dict.fromkeys(plan.runs, "to do")
+    total = CostModel(plan).estimate_total(plan.runs, 2)
+    remaining = sum(count_run_bytes(plan, run) for run in plan.runs.values())
+    largest = max(run.cost.parameters for run in plan.runs.values())
     images = 1797 * 8 * 8
-    assert (
-        estimate.estimate_peak_disk(result, total, states) == remaining + 2 * 12 * largest + images
-    )
-    (first, *_) = result.runs.values()
-    less = estimate.estimate_peak_disk(result, total, states | {first.name: "done"})
-    assert less == remaining - count_run_bytes(result, first) + 2 * 12 * largest
+    assert estimate.estimate_peak_disk(plan, total, states) == remaining + 2 * 12 * largest + images
+    (first, *_) = plan.runs.values()
+    less = estimate.estimate_peak_disk(plan, total, states | {first.name: "done"})
+    assert less == remaining - count_run_bytes(plan, first) + 2 * 12 * largest

@@ -11,8 +11,8 @@ from kdpipe.plan.estimate import count_threads, simulate_schedule
 from kdpipe.plan.nodes import LogitCache, Run
 
 
-def everything(result):
-    return [name for items in result.recorded_nodes.values() for name in items]
+def everything(plan):
+    return [name for items in plan.recorded_nodes.values() for name in items]
 
 
 def test_by_hand():
@@ -31,69 +31,67 @@ def test_by_hand():
 
 
 def test_threads_take_cores_and_never_more_than_there_are():
-    result = make(study(block(), seeds=[0, 1]))
-    wide = next(iter(result.runs.values()))
-    assert count_threads(wide, result) == 1
-    for run in result.runs.values():
+    plan = make(study(block(), seeds=[0, 1]))
+    wide = next(iter(plan.runs.values()))
+    assert count_threads(wide, plan) == 1
+    for run in plan.runs.values():
         recipe = run.spec.recipe.model_copy(update={"threads": 2})
         object.__setattr__(run, "spec", replace(run.spec, recipe=recipe))
-    actual = simulate_schedule(result, result.runs, lambda _: 1.0, 3)
-    assert actual.max_jobs == 1 and actual.seconds == len(result.runs)
+    actual = simulate_schedule(plan, plan.runs, lambda _: 1.0, 3)
+    assert actual.max_jobs == 1 and actual.seconds == len(plan.runs)
     assert actual.core_seconds == 2 * actual.seconds
-    assert simulate_schedule(result, result.runs, lambda _: 1.0, 1).core_seconds == actual.seconds
+    assert simulate_schedule(plan, plan.runs, lambda _: 1.0, 1).core_seconds == actual.seconds
 
 
 def test_no_more_jobs_run_than_the_gpus_hold():
-    result = make(study(block(), seeds=range(4)))
-    names = list(result.runs)
-    one = simulate_schedule(result, names, lambda _: 1.0, 16, 1)
+    plan = make(study(block(), seeds=range(4)))
+    names = list(plan.runs)
+    one = simulate_schedule(plan, names, lambda _: 1.0, 16, 1)
     assert one.max_jobs == 1 and one.seconds == len(names)
-    assert simulate_schedule(result, names, lambda _: 1.0, 16, 2).max_jobs == 2
-    assert simulate_schedule(result, names, lambda _: 1.0, 16).max_jobs > 2
+    assert simulate_schedule(plan, names, lambda _: 1.0, 16, 2).max_jobs == 2
+    assert simulate_schedule(plan, names, lambda _: 1.0, 16).max_jobs > 2
 
 
 def test_the_processes_that_read_images_take_cores_too():
-    result = make(study(block()))
-    streams = dataclasses.replace(result.card, made={"stream": 32})
-    result = dataclasses.replace(
-        result, card=streams, study=result.study.model_copy(update={"workers": 3})
+    plan = make(study(block()))
+    streams = dataclasses.replace(plan.card, made={"stream": 32})
+    plan = dataclasses.replace(
+        plan, card=streams, study=plan.study.model_copy(update={"workers": 3})
     )
-    assert {count_threads(run, result) for run in result.runs.values()} == {4}
-    assert simulate_schedule(result, result.runs, lambda _: 1.0, 4).max_jobs == 1
-    assert simulate_schedule(result, result.runs, lambda _: 1.0, 8).max_jobs == 2
+    assert {count_threads(run, plan) for run in plan.runs.values()} == {4}
+    assert simulate_schedule(plan, plan.runs, lambda _: 1.0, 4).max_jobs == 1
+    assert simulate_schedule(plan, plan.runs, lambda _: 1.0, 8).max_jobs == 2
 
 
 def test_only_as_many_tables_stand_as_are_used_at_a_time():
     """Of eight teachers: two cores make and use two, not all."""
-    result = make(study(block(), seeds=range(8), teacher_outputs="table"))
-    size = next(iter(result.logit_caches.values())).bytes
-    assert len(result.logit_caches) == 8
-    actual = simulate_schedule(result, everything(result), lambda _: 1.0, 2)
+    plan = make(study(block(), seeds=range(8), teacher_outputs="table"))
+    size = next(iter(plan.logit_caches.values())).bytes
+    assert len(plan.logit_caches) == 8
+    actual = simulate_schedule(plan, everything(plan), lambda _: 1.0, 2)
     assert size <= actual.cache_bytes <= 2 * size
-    assert simulate_schedule(result, everything(result), lambda _: 1.0, 1).cache_bytes == size
+    assert simulate_schedule(plan, everything(plan), lambda _: 1.0, 1).cache_bytes == size
 
 
 @pytest.mark.parametrize("cores", [1, 2, 5])
 def test_no_schedule_beats_its_bounds(cores):
     """Neither the longest way through parents and tables, nor all seconds on all cores."""
     chain = block("chain", via=["wrn10-1"], generations=2)
-    result = make(study(block(), chain, seeds=range(3), teacher_outputs="table"))
+    plan = make(study(block(), chain, seeds=range(3), teacher_outputs="table"))
     draw = random.Random(cores)
     took: dict[str, float] = {}
 
     def seconds(item):
         return took.setdefault(item.name, draw.uniform(0.1, 9.0))
 
-    actual = simulate_schedule(result, everything(result), seconds, cores)
+    actual = simulate_schedule(plan, everything(plan), seconds, cores)
 
     def way(item):
         before = (*item.parents, *(item.logit_caches if isinstance(item, Run) else ()))
         return seconds(item) + max(map(way, before), default=0.0)
 
-    assert {Run, LogitCache} == {
-        type(result.runs.get(n) or result.logit_caches.get(n)) for n in took
-    }
+    assert {Run, LogitCache} == {type(plan.runs.get(n) or plan.logit_caches.get(n)) for n in took}
     assert actual.core_seconds == pytest.approx(sum(took.values()))
-    longest, least = max(map(way, result.runs.values())), sum(took.values()) / cores
+    longest, least = max(map(way, plan.runs.values())), sum(took.values()) / cores
     assert max(longest, least) <= actual.seconds + 1e-9
     assert actual.seconds <= longest + least + 1e-9  # Graham's bound of list scheduling

@@ -19,17 +19,17 @@ def folder(tmp_path, monkeypatch):
 
 
 def first(**keys):
-    result = make(study(block(), **keys))
-    return result, result.scratch["wrn10-0.5", 0, 0]
+    plan = make(study(block(), **keys))
+    return plan, plan.scratch["wrn10-0.5", 0, 0]
 
 
 def test_a_speed_is_found_for_every_run_of_its_network():
-    result, run = first(seeds=[0, 1])
-    assert estimate.find_speeds(result, "cpu") == {}
-    estimate.save_speeds({estimate.make_speed_key(result, run, "cpu"): SPEED})
-    alike = {name for name, each in result.runs.items() if each.network == run.network}
-    assert estimate.find_speeds(result, "cpu") == dict.fromkeys(alike, SPEED)
-    assert estimate.find_speeds(result, "cuda") == {}
+    plan, run = first(seeds=[0, 1])
+    assert estimate.find_speeds(plan, "cpu") == {}
+    estimate.save_speeds({estimate.make_speed_key(plan, run, "cpu"): SPEED})
+    alike = {name for name, each in plan.runs.items() if each.network == run.network}
+    assert estimate.find_speeds(plan, "cpu") == dict.fromkeys(alike, SPEED)
+    assert estimate.find_speeds(plan, "cuda") == {}
     estimate.save_speeds({"other": SPEED})  # what was there stays
     assert len(estimate.load_speeds()) == 2
 

@@ -24,8 +24,8 @@ def test_the_ends_of_paths_their_scratch_runs_and_their_teachers():
 
 
 def test_a_probe_is_priced_by_its_images_and_names_its_run():
-    result = transferred(block())
-    for name, probe in result.probes.items():
+    plan = transferred(block())
+    for name, probe in plan.probes.items():
         assert probe.parents == (probe.run,) and probe.spec.run == probe.run.digest
         assert probe.multiply_adds == (80 + 30 + 10_000) * probe.run.cost.multiply_adds
         assert name.startswith(f"{probe.run.network}-on-mnist-s0-")
@@ -33,10 +33,10 @@ def test_a_probe_is_priced_by_its_images_and_names_its_run():
 
 def test_an_ensemble_that_teaches_is_not_probed():
     ensembles = {"three": {"networks": ["wrn10-1"], "copies": 3}}
-    result = transferred(block(teachers=["three"]), ensembles=ensembles)
-    assert [row.role for row in result.probe_rows] == ["scratch", "student"]
+    plan = transferred(block(teachers=["three"]), ensembles=ensembles)
+    assert [row.role for row in plan.probe_rows] == ["scratch", "student"]
 
 
 def test_blocks_that_are_not_named_are_not_probed():
-    result = transferred(block(), block("b", students=["wrn10-1"]), of=["b"])
-    assert {row.cell.block for row in result.probe_rows} == {"b"}
+    plan = transferred(block(), block("b", students=["wrn10-1"]), of=["b"])
+    assert {row.cell.block for row in plan.probe_rows} == {"b"}

@@ -116,12 +116,12 @@ def test_time_and_memory_grow_by_them():
 def test_the_rival_for_the_same_price_pays_for_them():
     """As many epochs on labels as student, unlabelled images and teacher cost together."""
     data = tiny_study.STUDY["data"] | {"unlabelled": "rest"}
-    result = make(
+    plan = make(
         study(block(methods=["more"], scratch_long=True), methods=METHODS, data=data, epochs=4)
     )
-    (cell,) = result.cells
-    price = cell.run.multiply_adds / result.get_scratch_run(cell).train_multiply_adds
-    assert round(4 * price) in {run.epochs for _, run, _ in result.scratch_long}
+    (cell,) = plan.cells
+    price = cell.run.multiply_adds / plan.get_scratch_run(cell).train_multiply_adds
+    assert round(4 * price) in {run.epochs for _, run, _ in plan.scratch_long}
 
 
 def test_those_of_ones_own_are_known_by_what_they_are(tmp_path):

@@ -46,8 +46,8 @@ def study(tmp_path, monkeypatch):
 
 def says(command, capsys) -> tuple[int, str]:
     code = main([command, "study.yaml"])
-    message = capsys.readouterr()
-    return code, message.out + message.err
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
 
 
 @pytest.mark.slow

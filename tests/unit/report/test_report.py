@@ -45,8 +45,8 @@ FIGURES = [name for name, one in load_figures().items() if not one.uses_export_r
 def rendered(tmp_path_factory):
     """(folder, plan, store) of a report of a whole study."""
     folder = tmp_path_factory.mktemp("report")
-    result, store = made_store(folder)
-    return render_report(result, store, folder / "reports" / "made"), result, store
+    plan, store = made_store(folder)
+    return render_report(plan, store, folder / "reports" / "made"), plan, store
 
 
 def test_everything_is_written(rendered):
@@ -84,17 +84,15 @@ def test_the_same_records_give_the_same_bytes_and_nothing_else(rendered, tmp_pat
 
 @pytest.mark.slow
 def test_of_an_earlier_study_nothing_is_left_and_of_others_everything(rendered, tmp_path):
-    whole, result, store = rendered
+    whole, plan, store = rendered
     folder = tmp_path / "made"
     shutil.copytree(whole, folder)
     mine = {"tables/mine.csv", "figures/mine.png", "tables/.draft.tmp", "figures/notes.txt"}
     for name in mine:
         (folder / name).write_text("a person's own")
     (folder / "tables/.chains.csv.abc.tmp").write_text("half")  # killed there
-    less = result.study.model_copy(
-        update={"tables": {"teacher_size": result.study.tables["chains"]}}
-    )
-    render_report(dataclasses.replace(result, study=less), store, folder)
+    less = plan.study.model_copy(update={"tables": {"teacher_size": plan.study.tables["chains"]}})
+    render_report(dataclasses.replace(plan, study=less), store, folder)
     there = {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
     tables_there = {name for name in there if name.startswith("tables/")} - mine
     assert tables_there == {
@@ -149,9 +147,9 @@ AS_TEXT = r"\<script>a\|b\</script> # c [d\](javascript:e) \`f\` \*g\* \~\~h\~\~
 
 def test_markdown_is_escaped(rendered):
     """As CommonMark has it: a backslash before what would be more than text."""
-    folder, result, _ = rendered
+    folder, plan, _ = rendered
     frame = pd.read_csv(folder / "results.csv")
-    named = dataclasses.replace(result, card=dataclasses.replace(result.card, title=HOSTILE))
+    named = dataclasses.replace(plan, card=dataclasses.replace(plan.card, title=HOSTILE))
     text = render_markdown(ReportContext(named, frame, [], [], [], []))
     assert f"- Data: {AS_TEXT}: 6" in text and HOSTILE not in text
     grid = pd.DataFrame([{"student": HOSTILE, "n": "3"}])
@@ -169,10 +167,10 @@ def test_what_means_nothing_in_markdown_stays_as_it_is(text):
 
 @pytest.mark.slow
 def test_a_study_half_done_renders_with_its_holes(tmp_path):
-    result, store = made_plan(), Store(tmp_path / "results")
+    plan, store = made_plan(), Store(tmp_path / "results")
     holes = {"wrn10-0.5-from-wrn16-2-e20": "diverged", "wrn10-1-from": "skipped"}
-    write(result, store, holes)
-    folder = render_report(result, store, tmp_path / "made")
+    write(plan, store, holes)
+    folder = render_report(plan, store, tmp_path / "made")
     page = (folder / "index.html").read_text()
     assert "runs have no result" in page and "diverged for the sake of a test" in page
     assert "5 diverged" in (folder / "index.md").read_text()
@@ -182,9 +180,9 @@ def test_a_study_half_done_renders_with_its_holes(tmp_path):
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1]])
 def test_with_few_seeds_there_is_no_verdict(tmp_path, seeds):
-    result, store = made_store(tmp_path, seeds=seeds)
-    frame = dataframe.build_results_frame(result, store)
-    verdicts = judge_claims(frame, dataframe.build_curves_frame(result, store), 0.5)
+    plan, store = made_store(tmp_path, seeds=seeds)
+    frame = dataframe.build_results_frame(plan, store)
+    verdicts = judge_claims(frame, dataframe.build_curves_frame(plan, store), 0.5)
     assert {verdict.verdict for verdict in verdicts} == {"not tested"}
     assert not any("nan" in verdict.reason for verdict in verdicts)
     marks = [gain.mark for one in recommendation.recommend_options(frame) for gain in one.gains]
@@ -220,10 +218,10 @@ def test_without_any_record_a_report_that_is_there_stays(tmp_path, capsys, monke
 def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
     """As Snakemake asks for it when a job has failed: the study on standard input."""
     content = {**STUDY, "seeds": [0, 1, 2]}
-    result, store = made_plan(seeds=[0, 1, 2]), Store(tmp_path / "results")
-    names = list(result.runs)[: 1 if lost == "one failed" else None]
+    plan, store = made_plan(seeds=[0, 1, 2]), Store(tmp_path / "results")
+    names = list(plan.runs)[: 1 if lost == "one failed" else None]
     if lost == "diverged":
-        write(result, store, {"": "diverged"})
+        write(plan, store, {"": "diverged"})
         store.archive_path.unlink()
     else:
         for name in names:
@@ -240,26 +238,24 @@ def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
 
 
 def test_curves_are_a_frame_of_their_own(rendered, tmp_path):
-    _, result, store = rendered
-    frame = dataframe.build_results_frame(result, store)
-    assert dataframe.build_curves_frame(result, Store(tmp_path / "none")).empty
-    assert len(dataframe.build_curves_frame(result, store)) == 20 * len(result.runs) - _shorter(
-        result
-    )
+    _, plan, store = rendered
+    frame = dataframe.build_results_frame(plan, store)
+    assert dataframe.build_curves_frame(plan, Store(tmp_path / "none")).empty
+    assert len(dataframe.build_curves_frame(plan, store)) == 20 * len(plan.runs) - _shorter(plan)
     kinds = {"scratch", "scratch_long", "teacher", "student", "ensemble", "probe"}
     assert set(frame.kind) == kinds
 
 
-def _shorter(result: Plan) -> int:
-    return sum(20 - run.epochs for run in result.runs.values())
+def _shorter(plan: Plan) -> int:
+    return sum(20 - run.epochs for run in plan.runs.values())
 
 
 # --- The answer ---------------------------------------------------------------------------------
 
 
 def test_the_answer_is_chosen_on_validation_and_tested_without_the_seed(rendered):
-    _, result, store = rendered
-    frame = dataframe.build_results_frame(result, store)
+    _, plan, store = rendered
+    frame = dataframe.build_results_frame(plan, store)
     actual = {one.student: one for one in recommendation.recommend_options(frame)}["wrn10-0.5"]
     rows = frame[(frame.kind == "student") & (frame.student == "wrn10-0.5")]
     rows = rows.drop_duplicates(["teacher", "stop", "via", "generation", "method", "seed"])
@@ -273,7 +269,7 @@ def test_the_answer_is_chosen_on_validation_and_tested_without_the_seed(rendered
     # The gain over scratch, by hand: each seed's option is the best of the four others.
     gains = []
     scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].set_index("seed")
-    for seed in result.study.seeds:
+    for seed in plan.study.seeds:
         others = rows[rows.seed != seed].groupby(keys, sort=False).val_error.mean().round(9)
         cell = rows.set_index([*keys, "seed"]).sort_index().loc[(*others.idxmin(), seed)]
         gains.append(float(cell.test_error) - scratch.test_error[seed])
@@ -316,8 +312,8 @@ def test_each_rival_is_singled_out_by_name_or_named_with_its_cure(rendered):
 def test_the_cure_for_a_missing_ensemble_can_be_pasted_as_it_is(tmp_path):
     experiment = {"name": "one", "teachers": ["wrn16-2"], "students": ["wrn10-0.5"]}
     changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
-    result, store = made_store(tmp_path, ensembles={}, **changes)
-    (actual,) = recommendation.recommend_options(dataframe.build_results_frame(result, store))
+    plan, store = made_store(tmp_path, ensembles={}, **changes)
+    (actual,) = recommendation.recommend_options(dataframe.build_results_frame(plan, store))
     cures = [text.split("write under ensembles: ")[1:] for text in actual.missing_baselines]
     entries: dict = {}
     for (entry,) in filter(None, cures):
@@ -325,8 +321,8 @@ def test_the_cure_for_a_missing_ensemble_can_be_pasted_as_it_is(tmp_path):
     large, small = (registry.compute_cost(name, (1, 8, 8), 10) for name in ("wrn16-2", "wrn10-0.5"))
     dear = large.multiply_adds // small.multiply_adds
     assert sorted(entry["copies"] for entry in entries.values()) == [2, dear]
-    result, store = made_store(tmp_path, ensembles=entries, **changes)
-    (actual,) = recommendation.recommend_options(dataframe.build_results_frame(result, store))
+    plan, store = made_store(tmp_path, ensembles=entries, **changes)
+    (actual,) = recommendation.recommend_options(dataframe.build_results_frame(plan, store))
     assert not any("ensemble" in text for text in actual.missing_baselines)
     assert sum("scratch runs averaged" in gain.baseline for gain in actual.gains) == 2
 
@@ -361,8 +357,8 @@ def _taught_by_one(tmp_path, **changes):
     experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
     only = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
     teams = {"two": {"networks": ["wrn10-0.5"], "copies": 2}}
-    result, store = made_store(tmp_path, **{"ensembles": teams, **only, **changes})
-    folder = render_report(result, store, tmp_path / "made")
+    plan, store = made_store(tmp_path, **{"ensembles": teams, **only, **changes})
+    folder = render_report(plan, store, tmp_path / "made")
     page = re.sub(r"<[^>]+>", "", (folder / "index.html").read_text())
     return (folder / "index.md").read_text(), " ".join(html.unescape(page).split())
 
@@ -426,8 +422,8 @@ def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs(tmp_path):
     }
     experiment = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"]}
     changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
-    result, store = made_store(tmp_path, ensembles=teams, **changes)
-    (actual,) = recommendation.recommend_options(dataframe.build_results_frame(result, store))
+    plan, store = made_store(tmp_path, ensembles=teams, **changes)
+    (actual,) = recommendation.recommend_options(dataframe.build_results_frame(plan, store))
     named = [gain.baseline for gain in actual.gains if "averaged" in gain.baseline]
     assert named == ["two, 2 scratch runs averaged (equal size: the path has 2 networks)"]
 
@@ -443,15 +439,13 @@ def test_without_validation_there_is_no_answer(rendered):
 @pytest.mark.slow
 def test_a_study_without_validation_images_has_a_page(tmp_path):
     """All of it: tables, figures, the curve of each run, without a warning."""
-    result, store = made_plan(data=STUDY["data"] | {"validation": 0}), Store(tmp_path / "results")
-    write(result, store, validated=False)
+    plan, store = made_plan(data=STUDY["data"] | {"validation": 0}), Store(tmp_path / "results")
+    write(plan, store, validated=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        folder = render_report(result, store, tmp_path / "reports")
+        folder = render_report(plan, store, tmp_path / "reports")
     page = (folder / "index.html").read_text()
-    assert page.count("<polyline") == len(result.runs) - sum(
-        not r.epochs for r in result.runs.values()
-    )
+    assert page.count("<polyline") == len(plan.runs) - sum(not r.epochs for r in plan.runs.values())
     assert "refuses to choose" in page
     claims = {one["id"]: one for one in json.loads((folder / "claims.json").read_text())}
     assert claims["C1"]["reason"] == "there are no validation errors to choose by"
@@ -584,14 +578,14 @@ def test_it_can_be_read_without_a_mouse_and_prints(page):
 
 
 def test_the_last_words_name_the_weights_of_each_student(tmp_path, monkeypatch):
-    result, store = made_store(tmp_path)
+    plan, store = made_store(tmp_path)
     page, shipped = tmp_path / "page", {"wrn10-0.5": "one", "wrn10-1": "two"}
     monkeypatch.setattr(recommendation, "find_weights", lambda *_: shipped)
     (store.root / "one").touch()
     (store.root / "two").touch()
-    message = terminal_summary.describe_outcome(result, store, page)
+    message = terminal_summary.describe_outcome(plan, store, page)
     after = [f"weights of {student}: {store.root / path}" for student, path in shipped.items()]
     export = "files to ship: kdpipe export STUDY --best"
     assert message[-4:] == [f"page: {page}", *after, export]
     (store.root / "two").unlink()
-    assert terminal_summary.describe_outcome(result, store, page) == [*message[:-2], export]
+    assert terminal_summary.describe_outcome(plan, store, page) == [*message[:-2], export]

@@ -71,9 +71,9 @@ def test_every_one_that_is_raised_is_refused_by_its_name(kind):
         part[last] = 99
         with pytest.raises(
             KdpipeError, match=r"it: its spec means revision 99 of .*again"
-        ) as message:
+        ) as error:
             validate.check_revisions("it", older, ())
-        refused.add(str(message.value).split(" of ")[1].split(",")[0])
+        refused.add(str(error.value).split(" of ")[1].split(",")[0])
     assert refused == EXPECTED[kind]
 
 

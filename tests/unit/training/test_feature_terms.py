@@ -35,10 +35,10 @@ def planned(recipe=None, **method):
     return tiny_study.planned(methods={"kd": METHOD | method}, recipe=recipe)
 
 
-def run_to_end(result, store):
-    for run in result.runs.values():
+def run_to_end(plan, store):
+    for run in plan.runs.values():
         train_run(run.spec, [], store)
-    return list(result.runs.values())[-1]
+    return list(plan.runs.values())[-1]
 
 
 def weights(store, run):

@@ -343,8 +343,8 @@ def test_what_renames_a_probe(waves, change, renames):
 
 def test_a_probe_is_what_it_is_computed_by_hand(finished_runs):
     """The network read from its file, the images from theirs, the classifier by scikit-learn."""
-    result, store = finished_runs
-    probe = next(row.probe for row in result.probe_rows if row.probe.spec.epoch == 1)
+    plan, store = finished_runs
+    probe = next(row.probe for row in plan.probe_rows if row.probe.spec.epoch == 1)
     do_probe(probe.spec, store)
     record = tiny_study.record_of(store.probe(probe.name))
 
@@ -379,8 +379,8 @@ def test_a_probe_is_what_it_is_computed_by_hand(finished_runs):
 
 
 def test_a_probe_is_the_same_again_and_is_not_made_twice(finished_runs, monkeypatch):
-    result, store = finished_runs
-    probe = next(iter(result.probes.values()))
+    plan, store = finished_runs
+    probe = next(iter(plan.probes.values()))
     folder = store.probe(probe.name)
     do_probe(probe.spec, store)
     first = tiny_study.record_of(folder), (folder / "outputs.safetensors").read_bytes()
@@ -421,8 +421,8 @@ def test_others_have_its_gpu_while_a_probe_fits_on_the_cpu(finished_runs, monkey
 
 
 def test_a_diverged_parent_skips_its_probe_until_it_has_come(finished_runs):
-    result, store = finished_runs
-    probe = next(row.probe for row in result.probe_rows if row.role == "student")
+    plan, store = finished_runs
+    probe = next(row.probe for row in plan.probe_rows if row.role == "student")
     whole = tiny_study.record(store, probe.run)
     whole.pop("sha256")
     bad = whole | {"status": "diverged", "reason": "the loss is nan"}
@@ -430,22 +430,22 @@ def test_a_diverged_parent_skips_its_probe_until_it_has_come(finished_runs):
     assert "skipped" in do_probe(probe.spec, store)
     record = tiny_study.record_of(store.probe(probe.name))
     assert record["status"] == "skipped" and "the loss is nan" in record["reason"]
-    assert status.get_plan_status(result, store)[probe.name] == "skipped"
+    assert status.get_plan_status(plan, store)[probe.name] == "skipped"
     records.publish_record(store.run(probe.run.name), whole)
-    assert status.get_plan_status(result, store)[probe.name] == "to do"
+    assert status.get_plan_status(plan, store)[probe.name] == "to do"
     assert "validation error" in do_probe(probe.spec, store)
-    assert status.get_plan_status(result, store)[probe.name] == "done"
+    assert status.get_plan_status(plan, store)[probe.name] == "done"
 
 
 def test_what_has_not_converged_stands_in_record_and_table(finished_runs, monkeypatch):
-    result, store = finished_runs
+    plan, store = finished_runs
     monkeypatch.setattr(linear_probe, "MAX_ITER", 1)
-    for probe in result.probes.values():
+    for probe in plan.probes.values():
         do_probe(probe.spec, store)
         record = tiny_study.record_of(store.probe(probe.name))
         assert record["status"] == "done" and not record["converged"]
         assert "L-BFGS stopped after 1 rounds at strength 1, 0.1, 0.01" in record["reason"]
-    actual = render_table_by_name("transfer", dataframe.build_results_frame(result, store)).data
+    actual = render_table_by_name("transfer", dataframe.build_results_frame(plan, store)).data
     assert actual.notes.str.contains("1 classifiers had not converged").all()
 
 
@@ -479,22 +479,22 @@ def test_a_hostile_or_foreign_spec_is_refused(waves, tmp_path, capsys, path, val
 
 
 def test_a_run_that_is_not_there_is_a_fault(finished_runs):
-    result, store = finished_runs
-    probe = next(iter(result.probes.values()))
+    plan, store = finished_runs
+    probe = next(iter(plan.probes.values()))
     shutil.rmtree(store.run(probe.run.name))
     with pytest.raises(KdpipeError, match="a parent is missing"):
         do_probe(probe.spec, store)
-    assert "a parent is missing" in status_text.format_status(result, store)
-    assert status.get_plan_status(result, store)[probe.name] == "to do"
+    assert "a parent is missing" in status_text.format_status(plan, store)
+    assert status.get_plan_status(plan, store)[probe.name] == "to do"
 
 
 def test_plan_status_verify_and_prune_know_probes(finished_runs, tmp_path, waves):
-    result, store = finished_runs
-    states = status.get_plan_status(result, store)
-    assert "5 probes on waves" in render.render_plan_text(result, states)
-    assert len(render.render_plan_json(result, states)["probes"]) == 5
-    assert "5 probes on other data: 0 finished" in status_text.format_status(result, store)
-    for probe in result.probes.values():
+    plan, store = finished_runs
+    states = status.get_plan_status(plan, store)
+    assert "5 probes on waves" in render.render_plan_text(plan, states)
+    assert len(render.render_plan_json(plan, states)["probes"]) == 5
+    assert "5 probes on other data: 0 finished" in status_text.format_status(plan, store)
+    for probe in plan.probes.values():
         do_probe(probe.spec, store)
         written = (store.probe(probe.name) / "outputs.safetensors").stat().st_size
         assert (
@@ -502,9 +502,9 @@ def test_plan_status_verify_and_prune_know_probes(finished_runs, tmp_path, waves
             <= written
             < resources.count_probe_bytes(probe) + 2000
         )
-    assert "5 probes on other data: 5 finished" in status_text.format_status(result, store)
+    assert "5 probes on other data: 5 finished" in status_text.format_status(plan, store)
     assert list(verify_store(store)) == []
-    assert "all results are needed" in prune_store([result], store, apply=False)
+    assert "all results are needed" in prune_store([plan], store, apply=False)
     path = store.probe(probe.name) / "outputs.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     (fault,) = verify_store(store)
@@ -661,18 +661,18 @@ def test_probes_are_in_no_other_table(name):
 
 
 def test_the_frame_of_a_study_with_probes(finished_runs):
-    result, store = finished_runs
-    for probe in result.probes.values():
+    plan, store = finished_runs
+    for probe in plan.probes.values():
         do_probe(probe.spec, store)
-    rows = dataframe.build_results_frame(result, store)
-    requests = rows[rows.kind == "probe"]
-    assert set(requests.data) == {"waves"} and set(rows[rows.kind != "probe"].data) == {"digits"}
-    assert set(requests.run) == set(result.probes) and list(requests.columns[:3]) == [
+    rows = dataframe.build_results_frame(plan, store)
+    context = rows[rows.kind == "probe"]
+    assert set(context.data) == {"waves"} and set(rows[rows.kind != "probe"].data) == {"digits"}
+    assert set(context.run) == set(plan.probes) and list(context.columns[:3]) == [
         "kind",
         "block",
         "data",
     ]
-    student = requests[(requests.of == "student") & (requests.stop == "full")].iloc[0]
+    student = context[(context.of == "student") & (context.stop == "full")].iloc[0]
     record = tiny_study.record_of(store.probe(student.run))
     assert student.test_error == 100 * (1 - record["last"]["test"]["accuracy"])
     at_home = rows[(rows.kind == "student") & (rows.stop == "full")].iloc[0]

@@ -122,10 +122,5 @@ def test_cut_off_within_an_epoch_it_ends_in_the_same_bytes(case, tmp_path, share
                 assert main(command) == 75
         assert main(command) == 0
         path = store.run(student.name)
-        ends.append(
-            [
-                (path / remaining).read_bytes()
-                for remaining in ("weights.safetensors", "curve.jsonl")
-            ]
-        )
+        ends.append([(path / name).read_bytes() for name in ("weights.safetensors", "curve.jsonl")])
     assert ends[0] == ends[1]

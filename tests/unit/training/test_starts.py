@@ -49,9 +49,9 @@ def command(run, file, store, keep=()):
     return [*tiny_study.train(run, keep, str(store.root)), f"--weights={file}"]
 
 
-def of(result, network, taught):
+def of(plan, network, taught):
     """The one run of a network: on labels, or by a teacher."""
-    runs = result.runs.values()
+    runs = plan.runs.values()
     (run,) = [r for r in runs if r.network == network and bool(r.spec.teacher) == taught]
     return run
 

@@ -63,15 +63,15 @@ def test_a_table_is_told_who_learns_from_it_and_is_to_do():
 def test_half_way_is_the_price_of_what_is_asked_for_and_no_more():
     """The runs that a target wants and those that they learn from; the report wants everything."""
     teachers = {name for name, roles in PLAN.roles.items() if "teacher" in roles}
-    requests = dag(targets=lambda: {"teachers"})
-    assert set(requests.partial_target("teachers")) == set(
+    context = dag(targets=lambda: {"teachers"})
+    assert set(context.partial_target("teachers")) == set(
         records(*(PLAN.runs[n] for n in teachers))
     )
     descent = {run.name for name in teachers for run in PLAN.runs[name].parents}
-    assert requests.requested == teachers | descent < set(MADE)
+    assert context.requested == teachers | descent < set(MADE)
     finished_runs = next(iter(teachers))
     less = dag(to_do=set(MADE) - {finished_runs}, targets=lambda: {"teachers"})
-    assert less.requested == requests.requested - {finished_runs}
+    assert less.requested == context.requested - {finished_runs}
     for targets in ((), ("all",), ("teachers", "report"), ("results/runs/x/record.json",)):
         assert dag(targets=lambda requests=targets: requests).requested == set(MADE)
 

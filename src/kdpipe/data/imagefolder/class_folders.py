@@ -461,7 +461,7 @@ class FolderLayout(NamedTuple):
         return "test" in self.parts or self.val == "test"
 
     @property
-    def made(self) -> dict:
+    def build_options(self) -> dict:
         """Return the layout as a card has it (`cards.BuildOptions`)."""
         other = {part: name for part, name in self.parts.items() if name != part}
         return {"val": self.val} | ({"parts": other} if other else {})

@@ -142,7 +142,7 @@ def build_card(
     card_file = Path(card) if card else cards.get_card_path(path)
     options: dict = {"resize": resize, "channels": channels, "test_share": test_share}
     options |= (
-        class_folders.detect_layout(path, val_is).made
+        class_folders.detect_layout(path, val_is).build_options
         if path.is_dir()
         else _npz_options(path, val_is)
     )

@@ -45,8 +45,8 @@ def by_hand(study, plan, records):
     for option, cells in blocks.items():
         run, epoch = cells[seeds[0]].teacher.members[0]
         record = records[run.name]
-        message = record["last"] if epoch == run.epochs else record["checkpoints"][str(epoch)]
-        nll[option.teacher, option.stop] = message["val"]["nll"]
+        content = record["last"] if epoch == run.epochs else record["checkpoints"][str(epoch)]
+        nll[option.teacher, option.stop] = content["val"]["nll"]
     order = sorted(nll, key=nll.get)
     remaining, rest = order[:3], order[3:]  # of nine
     probed = [rest[2], rest[-1]]
@@ -283,9 +283,9 @@ def test_a_decision_is_kept_and_one_on_other_records_is_noticed(tmp_path):
     assert [path.name for path in results_store.iterdir()] == ["round-1.json"]
     write(rounds.plan_due_runs(study, store), store)
     actual = decided(study, store)
-    message = state.round_to_json(actual, actual.rounds[0])
-    assert len(message["known"]) == 9 and message["next"] == "students, seed 0"
-    assert len(message["kept"]) == 3 * 3 + 2 and len(message["dropped"]) == 27 - 11
+    content = state.round_to_json(actual, actual.rounds[0])
+    assert len(content["known"]) == 9 and content["next"] == "students, seed 0"
+    assert len(content["kept"]) == 3 * 3 + 2 and len(content["dropped"]) == 27 - 11
     before = {path.name: path.read_bytes() for path in results_store.iterdir()}
     assert before.keys() == {"round-1.json", "round-2.json"}
     decided(study, store)  # as it was

@@ -74,8 +74,8 @@ def says(capsys, *command: str, code: int = 0) -> str:
     for name in ("mine", "my_terms"):
         sys.modules.pop(name, None)
     assert main(list(command)) == code
-    message = capsys.readouterr()
-    return message.out + message.err
+    captured = capsys.readouterr()
+    return captured.out + captured.err
 
 
 @pytest.mark.slow

@@ -81,12 +81,7 @@ def test_cut_off_within_an_epoch_it_drops_what_it_would_have_dropped(
                 assert main(command) == 75
         assert main(command) == 0
         path = store.run(run.name)
-        ends.append(
-            [
-                (path / remaining).read_bytes()
-                for remaining in ("weights.safetensors", "curve.jsonl")
-            ]
-        )
+        ends.append([(path / name).read_bytes() for name in ("weights.safetensors", "curve.jsonl")])
     assert ends[0] == ends[1] == ends[2]
 
 
@@ -281,14 +276,14 @@ def test_one_that_draws_at_random_teaches_with_weights_it_brings(dropping, store
     main = {"teachers": ["brought"], "students": ["wrn10-0.5"]}
     dropping.write(study(networks=networks, pretrained={"brought": source}, main=main))
     assert dropping.kdpipe("check") == 0
-    result = dropping.plan()
-    for run in result.runs.values():
-        path = result.weights.get(run.name)
+    plan = dropping.plan()
+    for run in plan.runs.values():
+        path = plan.weights.get(run.name)
         train_run(
             run.spec, [], store, ExecutionOptions(weights=path and weights, code=dropping.path)
         )
     taught = tiny_study.record(store, run)
     assert taught["status"] == "done" and taught["spec"]["teacher"]["members"]
-    brought = next(run for run in result.runs.values() if run.network == "dropping")
+    brought = next(run for run in plan.runs.values() if run.network == "dropping")
     written = load_file(store.run(brought.name) / "weights.safetensors")
     assert all(torch.equal(written[key], value) for key, value in model.state_dict().items())

@@ -620,12 +620,12 @@ def test_it_trains_teaches_live_and_as_a_table(folder, store):
     actual = {}
     for way in ("live", "table"):
         folder.write(study(teacher_outputs=way))
-        result = folder.plan()
-        for table in result.logit_caches.values():
+        plan = folder.plan()
+        for table in plan.logit_caches.values():
             trained(table.parent, store, folder)
             options = ["--spec", hashing.canonical_json(table.spec), "--results", str(store.root)]
             assert main(["tabulate", *options, f"--code={folder.path}"]) == 0
-        for run in result.runs.values():
+        for run in plan.runs.values():
             trained(run, store, folder, keep=[0])
             actual[way, run.name.rsplit("-", 1)[0]] = tiny_study.record(store, run)
     assert {record["status"] for record in actual.values()} == {"done"}
@@ -656,8 +656,8 @@ def test_it_trains_teaches_live_and_as_a_table(folder, store):
 
 
 def test_without_its_code_or_with_other_code_a_job_says_so(folder, store, capsys):
-    result = folder.plan()
-    teacher = next(r for r in result.runs.values() if r.network == "grouped")
+    plan = folder.plan()
+    teacher = next(r for r in plan.runs.values() if r.network == "grouped")
     forget()
     # Its own folder, and that of another test that has a module of the same name.
     sys.path[:] = [path for path in sys.path if not (Path(path) / "mine.py").exists()]
@@ -665,7 +665,7 @@ def test_without_its_code_or_with_other_code_a_job_says_so(folder, store, capsys
     assert "there is no module mine (no folder was given: --code)" in capsys.readouterr().err
     trained(teacher, store, folder)
     student = next(
-        r for r in result.runs.values() if teacher in r.parents and r.network == "wrn10-0.5"
+        r for r in plan.runs.values() if teacher in r.parents and r.network == "wrn10-0.5"
     )
     folder.change("(64, num_classes)", "(64, num_classes, bias=False)")
     command = [*tiny_study.train(student, (), str(store.root)), f"--code={folder.path}"]
@@ -696,16 +696,16 @@ def test_code_under_an_old_revision_does_not_teach(
     commands = {}
     for way in ("live", "table"):
         folder.write(study(teacher_outputs=way, main=block, transfers={"other": OTHER}))
-        result = folder.plan()
-        student = next(run for run in result.runs.values() if run.parents)
+        plan = folder.plan()
+        student = next(run for run in plan.runs.values() if run.parents)
         commands[way] = tiny_study.train(student, (), str(store.root))
     trained(student.parents[0], store, folder, keep=[1])
-    (table,) = result.logit_caches.values()
-    (requests,) = (p for p in result.probes.values() if p.run.network == "small")
+    (table,) = plan.logit_caches.values()
+    (context,) = (p for p in plan.probes.values() if p.run.network == "small")
     results = ["--results", str(store.root)]
     tabulate = ["tabulate", "--spec", hashing.canonical_json(table.spec), *results]
     spec = replace(
-        requests.spec, data=requests.run.spec.data
+        context.spec, data=context.run.spec.data
     )  # another set would have to be prepared
     probe = ["probe", "--spec", hashing.canonical_json(spec), *results]
 
