@@ -29,8 +29,8 @@ def test_parts_under_other_names_are_the_same_data(names, folder):
         (folder / part).rename(folder / name)
     actual = build_card(folder, "mine").card
     assert actual.sha256 == plain.sha256 and actual.class_names == plain.class_names
-    assert actual.build_options["parts"] == dict(zip(("train", "test", "val"), names, strict=True))
-    assert "parts" not in plain.build_options
+    assert actual.made["parts"] == dict(zip(("train", "test", "val"), names, strict=True))
+    assert "parts" not in plain.made
     assert cards.load_card("mine", str(folder), None) == actual  # as it is read again
 
 
