@@ -83,8 +83,13 @@ def compared(first: list[dict], again: list[dict]) -> Iterator[Met]:
                 round(one["effect"], 9),
                 *expected(known, len(new)),
                 round(two["effect"], 9),
-                (claim["verdict"], other["verdict"]),
+                (_verdict(claim), _verdict(other)),
             )
+
+
+def _verdict(claim: dict) -> str:
+    """By the rules that the study was registered under, where these are kept."""
+    return (claim.get("registered") or claim)["verdict"]
 
 
 def table(actual: list[Met]) -> str:

@@ -184,6 +184,9 @@ class Verdict:
         The evaluation point.
     beside : OtherEvalPointVerdict or None
         The verdict at the other evaluation point.
+    registered : Verdict or None
+        The verdict by the rules that the study was registered under, where they are not those of
+        this code. The verdict itself is then an explored one.
     """
 
     id: str
@@ -213,6 +216,24 @@ class Verdict:
     contrasts: list[dict] = field(default_factory=list)
     reading: str = "last"
     beside: OtherEvalPointVerdict | None = None
+    registered: "Verdict | None" = None
+
+    @property
+    def shown(self) -> "Verdict":
+        """Return the verdict that a report shows first: the registered one, if there is one."""
+        return self.registered or self
+
+    @property
+    def differs_from_registered(self) -> bool:
+        """Return whether the registered rules gave another verdict."""
+        return self.registered is not None and self.registered.verdict != self.verdict
+
+
+# What claims.json has of a registered verdict; all of it is in the file that it was read from.
+REGISTERED_FIELDS = (
+    *("primary", "verdict", "effect", "low", "high", "level", "unit", "n", "p", "p_corrected"),
+    *("p_against", "p_against_corrected", "contrary", "tests", "test"),
+)
 
 
 def load_claims() -> dict[str, Claim]:
@@ -347,7 +368,51 @@ def evaluate_claim(
 
 def verdicts_to_json(verdicts: list[Verdict]) -> list[dict]:
     """Return verdicts as claims.json lists them, with null for NaN."""
-    return [_to_plain_json(dataclasses.asdict(verdict)) for verdict in verdicts]
+    rows = []
+    for verdict in verdicts:
+        row = dataclasses.asdict(verdict)
+        if verdict.registered is not None:
+            row["registered"] = {key: row["registered"][key] for key in REGISTERED_FIELDS}
+        rows.append(_to_plain_json(row))
+    return rows
+
+
+def attach_registered(verdicts: list[Verdict], claims: list[dict]) -> list[Verdict]:
+    """Return verdicts with those by the rules that the study was registered under.
+
+    Parameters
+    ----------
+    verdicts : list of Verdict
+        The verdicts by the current rules.
+    claims : list of dict
+        The registered ones, as claims.json lists them; a claim that is not among them has none.
+    """
+    registered = {row["id"]: _verdict_from_json(row) for row in claims}
+    return [replace(verdict, registered=registered.get(verdict.id)) for verdict in verdicts]
+
+
+def _verdict_from_json(row: dict) -> Verdict:
+    """Return a verdict as claims.json lists it, with NaN for null."""
+    numbers = {spec.name for spec in dataclasses.fields(Verdict) if isinstance(spec.default, float)}
+    known = {spec.name for spec in dataclasses.fields(Verdict)} - {"registered"}
+    values = _fill_missing_numbers({key: row[key] for key in row if key in known}, numbers)
+    values["contrasts"] = [
+        _fill_missing_numbers(part, ("effect", "sd", "low", "high", "p"))
+        for part in values.get("contrasts", [])
+    ]
+    if values.get("beside"):
+        numbers = ("effect", "low", "high", "p_corrected")
+        fields = {spec.name for spec in dataclasses.fields(OtherEvalPointVerdict)}
+        beside = {key: value for key, value in values["beside"].items() if key in fields}
+        values["beside"] = OtherEvalPointVerdict(**_fill_missing_numbers(beside, numbers))
+    return Verdict(**values)
+
+
+def _fill_missing_numbers(row: dict, numbers: Collection[str]) -> dict:
+    """Return a row of JSON with NaN for numbers that are null."""
+    return {
+        key: math.nan if value is None and key in numbers else value for key, value in row.items()
+    }
 
 
 def _prepare_frame(frame: pd.DataFrame) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from kdpipe.analysis.claim import Verdict, get_current_interim
 from kdpipe.analysis.dataframe import POST_HOC_KINDS
 from kdpipe.analysis.eval_point import EVAL_POINT_TEXT
 from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT
+from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import PairedGain, Recommendation
 from kdpipe.config.schema import Study
 from kdpipe.plan.nodes import Plan
@@ -174,12 +175,11 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         tables=[part for table in report.tables for part in _list_parts(table)],
         decision_figures=[item for item in drawings if item[0].name in DECISION_FIGURES],
         other_figures=[item for item in drawings if item[0].name not in DECISION_FIGURES],
-        tested=[verdict for verdict in report.verdicts if verdict.verdict != "not tested"],
-        untested=[verdict for verdict in report.verdicts if verdict.verdict == "not tested"],
-        verdict_counts={
-            word: sum(verdict.verdict == word for verdict in report.verdicts)
-            for word in VERDICT_MARKS
-        },
+        tested=[verdict for verdict in report.verdicts if _is_tested(verdict)],
+        untested=[verdict for verdict in report.verdicts if not _is_tested(verdict)],
+        verdict_counts=count_verdicts(report.verdicts),
+        has_registered=_has_registered(report.verdicts),
+        rules=registration.RULES,
         verdict_marks=VERDICT_MARKS,
         no_tables="" if study.tables else suggest_tables(report.plan),
         names={*study.methods, *study.ensembles, *(block.name for block in study.experiments)},
@@ -191,6 +191,8 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         format_effect=format_effect,
         format_estimate=format_estimate,
         describe_uncertainty=describe_uncertainty,
+        describe_rules_difference=describe_rules_difference,
+        get_deciding_p=get_deciding_p,
         describe_other_verdict=describe_other_verdict,
         describe_other_recommendation=describe_other_recommendation,
         describe_other_difference=describe_other_difference,
@@ -381,37 +383,38 @@ def _format_comparisons(recommendation: Recommendation, is_searched: bool) -> st
 
 def _format_claims(report: ReportContext) -> str:
     """Return the table of the claims, and how to read it."""
-    rows = []
+    rows, has_registered = [], _has_registered(report.verdicts)
     for verdict in report.verdicts:
-        contradicts = verdict.verdict == "contradicts"
-        interval = verdict.images
-        rows.append(
-            {
-                "": f"{verdict.id}{' ◆' if verdict.primary else ''}",
-                "claim": verdict.title,
-                "verdict": verdict.verdict,
-                "effect": format_effect(verdict.effect, verdict.low, verdict.high, verdict.unit)
-                if verdict.n
-                else "-",
-                "images too": "-"
-                if not interval or "why" in interval
-                else format_interval(interval),
-                "n": verdict.n or "-",
-                "p": format_p_value(verdict.p_against if contradicts else verdict.p),
-                "corrected": format_p_value(
-                    verdict.p_against_corrected if contradicts else verdict.p_corrected
-                ),
-                "the other reading": describe_other_verdict(verdict),
-            }
-        )
-    return (
-        f"{frame_to_markdown(pd.DataFrame(rows))}\n\nEffects are signed so that positive is as "
-        "claimed, and are those of the "
-        "contrast that decides; p is the larger one of two tests, over seeds, and over seeds and "
-        "images. ◆ are the primary claims, corrected (Holm, both directions at once) for their "
+        shown = verdict.shown
+        interval = shown.images
+        p, corrected = get_deciding_p(shown)
+        row = {
+            "": f"{verdict.id}{' ◆' if shown.primary else ''}",
+            "claim": verdict.title,
+            "verdict": shown.verdict,
+            "effect": format_effect(shown.effect, shown.low, shown.high, shown.unit)
+            if shown.n
+            else "-",
+            "images too": "-" if not interval or "why" in interval else format_interval(interval),
+            "n": shown.n or "-",
+            "p": format_p_value(p),
+            "corrected": format_p_value(corrected),
+        }
+        if has_registered:
+            row[f"by rules {registration.RULES}, explored"] = format_explored(verdict)
+        rows.append(row | {"the other reading": describe_other_verdict(shown)})
+    differences = [describe_rules_difference(v) for v in report.verdicts]
+    parts = [frame_to_markdown(pd.DataFrame(rows))]
+    if any(differences):
+        parts.append(" ".join(f"{text}." for text in differences if text))
+    parts.append(
+        "Effects are signed so that positive is as claimed, and are those of the contrast that "
+        "decides; p is the larger one of two tests, over seeds, and over seeds and images. ◆ are the primary claims, corrected (Holm, both directions at once) for their "
         "number, the others for theirs. C: of the paper; M: of the field's methods; Q: a reader's. "
-        f"Reasons: claims.json.\n\nHow often is this page wrong? {describe_error_rate(report)}"
+        "Reasons: claims.json."
     )
+    parts.append(f"How often is this page wrong? {describe_error_rate(report)}")
+    return "\n\n".join(parts)
 
 
 # --- Facts about the study
@@ -558,6 +561,11 @@ def describe_error_rate(report: ReportContext) -> str:
             f"{interim.number} or before it is at most "
             f"{100 * interim.compute_alpha_so_far():.2g} %."
         )
+    if _has_registered(report.verdicts):
+        text += (
+            f" That is said of the registered verdicts. Those by rules {registration.RULES} were "
+            "computed when results had been seen, and have no error rate."
+        )
     if len(report.registration_lines) > 1:  # a line for each deviation after the first
         text += (
             " This study deviates from its registration, and then that is not known: the 5 % are "
@@ -591,6 +599,57 @@ def describe_second_interval(recommendations: list[Recommendation], verdicts: li
         f"{text} It needs the outputs beside the records, or an archive that was made of them "
         "(kdpipe archive)."
     )
+
+
+def count_verdicts(verdicts: list[Verdict]) -> str:
+    """Return how many claims have which verdict, the registered ones apart from explored ones."""
+    texts = []
+    for prefix, words in (
+        (
+            "As registered: ",
+            [verdict.registered.verdict for verdict in verdicts if verdict.registered],
+        ),
+        (f"By rules {registration.RULES}: ", [verdict.verdict for verdict in verdicts]),
+    ):
+        counts = ", ".join(f"{words.count(word)} {word}" for word in VERDICT_MARKS)
+        texts += [f"{prefix}{counts}."] if words else []
+    return " ".join(texts) if len(texts) > 1 else texts[0].partition(": ")[2]
+
+
+def get_deciding_p(verdict: Verdict) -> tuple[float, float]:
+    """Return the p-value of the test that decides, or would support, raw and corrected."""
+    if verdict.verdict == "contradicts":
+        return verdict.p_against, verdict.p_against_corrected
+    return verdict.p, verdict.p_corrected
+
+
+def format_explored(verdict: Verdict) -> str:
+    """Return a verdict by the current rules beside a registered one, with its corrected p."""
+    _, corrected = get_deciding_p(verdict)
+    p = f", p {format_p_value(corrected)} corrected" if verdict.n else ""
+    differs = "differs: " if verdict.differs_from_registered else ""
+    return f"{differs}{verdict.verdict}{p}"
+
+
+def describe_rules_difference(verdict: Verdict) -> str:
+    """Return both verdicts where the registered rules and the current ones give different ones."""
+    if not verdict.differs_from_registered:
+        return ""
+    why = f" ({verdict.reason})" if verdict.verdict == "not tested" else ""
+    return (
+        f"{verdict.id}: {verdict.shown.verdict} by the registered rules, {verdict.verdict} by "
+        f"rules {registration.RULES}{why}"
+    )
+
+
+def _has_registered(verdicts: list[Verdict]) -> bool:
+    """Return whether some claim has a verdict by rules that are not those of this code."""
+    return any(verdict.registered is not None for verdict in verdicts)
+
+
+def _is_tested(verdict: Verdict) -> bool:
+    """Return whether a claim was tested, by the registered rules or by the current ones."""
+    return not verdict.verdict == verdict.shown.verdict == "not tested"
 
 
 def describe_uncertainty(verdict: Verdict) -> str:

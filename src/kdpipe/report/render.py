@@ -174,6 +174,8 @@ def _analyze(
         study.primary,
         interim,
     )
+    if (registered := registration.load_registered_verdicts(plan, store)) is not None:
+        verdicts = claim.attach_registered(verdicts, registered.claims)
     recommendations: list[Recommendation] = recommendation.recommend_at_both_eval_points(
         full_frame, eval_at, error_masks, interim
     )

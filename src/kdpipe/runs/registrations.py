@@ -9,6 +9,7 @@ have a record, its test numbers are sealed: not shown, though the records hold t
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,32 @@ REGISTRATIONS_FOLDER = "registrations"
 REGISTRATION_FORMAT = 2
 # A registration of this format lists no names: it seals the runs of its own study.
 FORMAT_WITHOUT_NAMES = 1
+FIRST_RULES = 1  # of verdicts, in a registration that names none
+
+
+@dataclass(frozen=True)
+class RegisteredVerdicts:
+    """The verdicts of a registered study by the rules that it was registered under.
+
+    They were computed by an earlier version and are kept in the results folder, since the code
+    holds the current rules alone.
+
+    Attributes
+    ----------
+    rules : int
+        The rules.
+    seeds : list of int
+        The seeds that were judged.
+    commit : str
+        The commit of kdpipe that computes them again.
+    claims : list of dict
+        The claims.json of that commit.
+    """
+
+    rules: int
+    seeds: list[int]
+    commit: str
+    claims: list[dict]
 
 
 def list_registrations(store: Store) -> list[Path]:
@@ -65,11 +92,61 @@ def read_registration(path: Path) -> dict[str, Any]:
     return registration
 
 
+def get_rules(registration: dict) -> int:
+    """Return the rules of verdicts that a registration was made under."""
+    return registration.get("rules", FIRST_RULES)
+
+
+def registered_verdicts_path(registration: dict, store: Store) -> Path:
+    """Return the path of the verdicts by the rules of a registration."""
+    return store.root / f"claims_rules_{get_rules(registration)}.json"
+
+
+def load_registered_verdicts(registration: dict, store: Store) -> RegisteredVerdicts | None:
+    """Return the kept verdicts of a registered study, or None.
+
+    Those of another study in the same results folder are none of it.
+
+    Raises
+    ------
+    KdpipeError
+        If the file cannot be read, or holds no verdicts.
+    """
+    path = registered_verdicts_path(registration, store)
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        registered = content["registration"]
+        verdicts = RegisteredVerdicts(
+            content["rules"], content["seeds"], content["commit"], list(content["claims"])
+        )
+        if any(not {"id", "verdict"} <= claim.keys() for claim in verdicts.claims):
+            raise ValueError("no verdicts")
+    except OSError as error:
+        raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        raise KdpipeError(
+            f"{path} does not hold the verdicts of a registered study (altered or cut off): "
+            "restore it, from git or a backup"
+        ) from None
+    return verdicts if registered == compute_registration_digest(registration) else None
+
+
+def copy_registered_verdicts(registration: dict, store: Store, target: Store) -> None:
+    """Copy the kept verdicts of a registered study into another results folder, if any."""
+    if load_registered_verdicts(registration, store) is not None:
+        path = registered_verdicts_path(registration, target)
+        if not path.exists():
+            write_bytes(path, registered_verdicts_path(registration, store).read_bytes())
+
+
 def find_registration_errors(store: Store) -> Iterator[str]:
     """Yield a message for each registration that was altered or renamed."""
     for path in list_registrations(store):
         try:
             registration = read_registration(path)
+            load_registered_verdicts(registration, store)
         except KdpipeError as error:
             yield str(error)
         else:

@@ -249,6 +249,7 @@ def _make_content(study: Study, plan: Plan, pilot_entries: list[dict]) -> dict:
     primary = study.primary
     return {
         "format": registrations.REGISTRATION_FORMAT,
+        "rules": registration.RULES,
         "study": study.study,
         "registered": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "kdpipe": __version__,

@@ -28,6 +28,7 @@ from kdpipe.plan import planner
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs import registrations
 from kdpipe.runs.records import RECORD_KINDS
+from kdpipe.runs.registrations import RegisteredVerdicts
 from kdpipe.runs.store import Store
 from kdpipe.text import format_value, join_names
 
@@ -42,6 +43,9 @@ UNTESTED_KEYS = {
     "code",
     "tables",
 }
+
+# The rules of verdicts that this code has (docs/statistics.md); a registration names its own.
+RULES = 2
 
 # Keys of a study that a registration lists one by one.
 REGISTERED_KEYS = (
@@ -125,6 +129,33 @@ def store_registration(study: Study, store: Store, target: Store | None = None) 
         path = Path(str(study.registration))
     if path.exists():
         registrations.copy_registration(path, study.study, target or store)
+        if target is not None:
+            content = registrations.read_registration(path)
+            registrations.copy_registered_verdicts(content, store, target)
+
+
+def load_registered_verdicts(plan: Plan, store: Store) -> RegisteredVerdicts | None:
+    """Load the verdicts by the rules that a study was registered under, if they are others.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    RegisteredVerdicts or None
+        None if the study was registered under the current rules or not at all, if its verdicts
+        were not kept, or if they are of other seeds than the plan has now.
+    """
+    registration = find_registration(plan.study, store)
+    if registration is None or registrations.get_rules(registration) == RULES:
+        return None
+    verdicts = registrations.load_registered_verdicts(registration, store)
+    has_same_seeds = verdicts is not None and verdicts.seeds == plan.study.due_seeds
+    return verdicts if has_same_seeds else None
 
 
 def describe_registration(plan: Plan, store: Store) -> list[str]:
@@ -147,8 +178,9 @@ def describe_registration(plan: Plan, store: Store) -> list[str]:
     if registration is None:
         return ["Explored, not registered: nothing says what was to be tested before it was run."]
     records = _load_records(plan, registration, store)
+    verdicts = load_registered_verdicts(plan, store)
     deviations = [
-        *find_study_deviations(study, registration),
+        *find_study_deviations(study, registration, has_verdicts=verdicts is not None),
         *find_run_deviations(records, registration),
     ]
     timing = "" if any(find_early_runs(records, registration)) else ", before the first run"
@@ -178,6 +210,13 @@ def describe_registration(plan: Plan, store: Store) -> list[str]:
     line += f"; run at git {join_names(sorted(commits))}" if commits else ""
     if registration["pilots"]:
         line += f"; pilots {join_names(pilot['study'] for pilot in registration['pilots'])}"
+    if verdicts is not None:
+        line += (
+            "; verdicts, p and families are those of the registered rules "
+            f"{verdicts.rules}, as git {verdicts.commit[:7]} computes them "
+            f"({registrations.registered_verdicts_path(registration, store).name}), those by rules "
+            f"{RULES} beside them are explored"
+        )
     return [f"{line}. {'Deviations' if deviations else 'No deviation'}.", *deviations]
 
 
@@ -273,7 +312,9 @@ def _describe_missing(plan: Plan, registration: dict, store: Store) -> str | Non
 # --- deviations from a registration
 
 
-def find_study_deviations(study: Study, registration: dict) -> list[str]:
+def find_study_deviations(
+    study: Study, registration: dict, has_verdicts: bool = False
+) -> list[str]:
     """Find in what a study and this version differ from its registration.
 
     Parameters
@@ -282,6 +323,8 @@ def find_study_deviations(study: Study, registration: dict) -> list[str]:
         The study.
     registration : dict
         Its registration.
+    has_verdicts : bool
+        Whether its verdicts by the rules that it was registered under are kept and shown.
 
     Returns
     -------
@@ -289,6 +332,11 @@ def find_study_deviations(study: Study, registration: dict) -> list[str]:
         One sentence for each deviation.
     """
     deviations = list(_find_code_change(registration))
+    if (rules := registrations.get_rules(registration)) != RULES and not has_verdicts:
+        source = "" if "rules" in registration else ", since it names none"
+        deviations.append(
+            f"Claims are judged by rules {RULES}, registered were rules {rules}{source}."
+        )
     content = get_registered_content(study)
     if content["seeds"] != registration["seeds"]:
         deviations.append(_describe_seed_change(registration, content["seeds"]))
