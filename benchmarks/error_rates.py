@@ -1,8 +1,11 @@
 """How often a verdict is wrong: studies of known truth, judged by the code that judges a study.
 
 Each setting draws studies (see simulated.py), single images and all, and sends them through
-`evidence.claim.judge`. A verdict is false if it says `supports` of what is not so, or `contradicts`
-of what is. The rates are stated at 5 % for each of the two families; a claim alone is far below.
+`analysis.claim.judge_claims`. A direction is false if it says `supports` of what is not so, or
+`contradicts` of what is; a size is false if the difference is not beyond the smallest effect, or
+not within it, as it says (`no worthwhile difference` says the latter). The rates are stated at 5 %
+for the directions of each of the two families and, apart, for its sizes; a claim alone is far
+below.
 A study with looks is judged at each of them, and one false verdict at any of them counts.
 Coverage: how often an interval of 95 % (90 % where `the same` is judged) holds the true effect,
 over all contrasts of errors: the one over seeds and images, and the wider of the two, which
@@ -33,7 +36,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from error_tables import same, table
 from simulated import BASE, DELTA, Setting, Studies
 
-from kdpipe.analysis.claim import Finding, Verdict, evaluate_claim, judge_claims, load_claims
+from kdpipe.analysis.claim import (
+    LESS,
+    WORTH_HAVING,
+    Finding,
+    Verdict,
+    evaluate_claim,
+    judge_claims,
+    load_claims,
+)
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.power import LEVEL
 from kdpipe.stats.variance_components import decompose_variance
@@ -122,7 +133,7 @@ def _counted(
 
 def _judged(total: Counter, studies: Studies, truths: dict, frame, curves) -> None:
     """Count what the verdicts of one study say, at each of its looks."""
-    looks, errors = _looks(studies.setting), set()
+    looks, errors, size_errors = _looks(studies.setting), set(), set()
     at_looks = [
         judge_claims(*_seen(frame, curves, look), DELTA, None, studies.outcomes.get, interim=look)
         for look in looks
@@ -131,14 +142,19 @@ def _judged(total: Counter, studies: Studies, truths: dict, frame, curves) -> No
         for one in at_looks[number]:
             if _is_false(one, truths[one.id]):
                 errors.add("primary" if one.primary else "rest")
+            if _is_false_size(one, truths[one.id]):
+                size_errors.add("primary" if one.primary else "rest")
         total.update({f"family: {family} by look {number + 1}": 1 for family in errors})
     total.update({f"family: {family}": 1 for family in errors})
+    total.update({f"sizes: {family}": 1 for family in size_errors})
     for of_looks in zip(*at_looks, strict=True):
         last = of_looks[-1]
         truth = truths[last.id]
-        settled = [one.verdict for one in of_looks if one.verdict in ("supports", "contradicts")]
+        settled = [one.verdict for one in of_looks if one.verdict in SETTLED]
         total[f"{last.id}: {[*settled, last.verdict][0]}"] += 1  # the first is reported
         total[f"{last.id}: false"] += any(_is_false(one, truth) for one in of_looks)
+        total[f"{last.id}: size {last.size or 'not asked'}"] += 1
+        total[f"{last.id}: false size"] += any(_is_false_size(one, truth) for one in of_looks)
         for way in ("for", "against"):
             p = [one.p if way == "for" else one.p_against for one in of_looks]
             p = [look.adjust_p(each) for look, each in zip(looks, p, strict=True)]
@@ -171,6 +187,21 @@ def _is_false(verdict: Verdict, truth: dict) -> bool:
     return message in ("supports", "contradicts") and not truth[message]
 
 
+SETTLED = ("supports", "contradicts", "no worthwhile difference")
+
+
+def _is_false_size(verdict: Verdict, truth: dict) -> bool:
+    """Whether the size of a difference is said and is another one."""
+    effects = truth["sizes"]  # in smallest effects
+    if verdict.size == LESS:
+        return any(abs(effect) > 1 - CLOSE for effect in effects)
+    if verdict.size != WORTH_HAVING:
+        return False
+    if verdict.verdict == "contradicts":
+        return not min(effects) < -1 - CLOSE
+    return not min(effects) > 1 + CLOSE
+
+
 def _added(before: dict | None, more: dict) -> dict:
     if before is None:
         return more
@@ -194,6 +225,7 @@ def _truths(studies: Studies) -> dict[str, dict]:
             "effects": effects,
             "supports": all(_holds(*one) for one in needed),
             "contradicts": any(_fails(*one) for one in needed) or not needed,
+            "sizes": [effect / delta for _, delta, effect in needed if delta],
         }
     return results
 
@@ -210,7 +242,7 @@ def _holds(asks: str, delta: float | None, effect: float) -> bool:
 
 def _fails(asks: str, delta: float | None, effect: float) -> bool:
     if asks == "above":
-        return effect < -CLOSE or (delta is not None and abs(effect) < delta - CLOSE)
+        return effect < -CLOSE
     assert delta is not None
     return effect < -delta - CLOSE or (asks == "same" and effect > delta + CLOSE)
 

@@ -16,6 +16,7 @@ Shares are in percent, with their standard errors, of so many studies as each ro
 most 5 % for each family; of a study with looks that is the rate of all its looks together.
 
 - *primary*, *rest*: studies with any false verdict, in either direction, in that family.
+- *sizes*: studies with any false size in that family, which has 5 % of its own.
 - *most of one claim*: the claim that was falsely judged most often.
 - *uncorrected*: the largest rate, over all claims and both directions, at which the p of a single
   test fell below 0.05 although its side is false. It is the largest of some forty, so a few
@@ -44,21 +45,22 @@ a family may have erred in by then; the settings have it of O'Brien-Fleming's ty
 """
 POWER = """\
 ## Power
-How often a claim was supported (✓) and contradicted (✗) where that is so, in percent of the
-studies that tested it; `-` where neither is. With five seeds and two families of some ten and
-thirty tests, effects of one smallest effect are rarely found: that is what the seeds needed,
-printed beside each verdict, say.
+How often a claim was supported (✓) and contradicted (✗) where that is so, and how often it read "no
+worthwhile difference" (≈), in percent of the studies that tested it; `-` where there is none. With
+five seeds and two families of some ten and thirty tests, effects of one smallest effect are rarely
+found: that is what the seeds needed, printed beside each verdict, say.
 """
 
 
 def table(results: dict) -> str:
     """The results in Markdown. results: of each setting, in their order."""
-    lines = ["| setting | studies | primary | rest | most of one claim | uncorrected |"]
-    lines.append("|---" * 6 + "|")
+    head = "primary | rest | sizes, primary | sizes, rest | most of one claim | uncorrected"
+    lines = [f"| setting | studies | {head} |", "|---" * 8 + "|"]
     for name, one in results.items():
         counts, n = Counter(one["counts"]), one["studies"]
         false = {key: counts[f"{key}: false"] for key in one["truth"]}
-        cells = [_share(counts["family: primary"], n), _share(counts["family: rest"], n)]
+        of = [f"{what}: {family}" for what in ("family", "sizes") for family in ("primary", "rest")]
+        cells = [_share(counts[key], n) for key in of]
         worst = max(false, key=lambda key: false[key])
         cells.append(f"{worst} {_share(false[worst], n)}")
         raw = {
@@ -129,6 +131,8 @@ def _power(results: dict) -> str:
                 for word, mark in (("supports", "✓"), ("contradicts", "✗"))
                 if word in one["truth"][key] and tested
             ]
+            none = counts[f"{key}: no worthwhile difference"]
+            message += [f"{100 * none / tested:.0f} ≈"] if none else []
             cells.append(" ".join(message) or "-")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -110,7 +110,8 @@ def main() -> None:
     actual = list(compared(first, again))
     print(table(actual))
     met, same = (sum(getattr(one, name) for one in actual) for name in ("within", "one_direction"))
-    report = [one for one in actual if one.verdicts[0] in ("supports", "contradicts")]
+    settled = ("supports", "contradicts", "no worthwhile difference")
+    report = [one for one in actual if one.verdicts[0] in settled]
     turned = {one.claim for one in report if set(one.verdicts) == {"supports", "contradicts"}}
     print(
         f"\n{met} of {len(actual)} effects lie where they were expected, {same} have the first's "

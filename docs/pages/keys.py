@@ -8,7 +8,14 @@ from importlib import import_module
 
 from pydantic import BaseModel
 
-from kdpipe.config.schema import BlockConfig, EnsembleConfig, SearchConfig, Study, TransferConfig
+from kdpipe.config.schema import (
+    BlockConfig,
+    EnsembleConfig,
+    SearchConfig,
+    SmallestEffects,
+    Study,
+    TransferConfig,
+)
 from kdpipe.data.augmentations.augment import Augment
 from kdpipe.data.augmentations.erase import Erase
 from kdpipe.data.augmentations.random_crop import Crop
@@ -21,6 +28,7 @@ from pages.markdown import cell, paragraphs, table
 
 # Sections of a study, and where their keys stand in the file.
 SECTIONS = {
+    SmallestEffects: "smallest_effects",
     DataConfig: "data",
     Erase: "data.erase",
     Augment: "data.augment",
@@ -100,6 +108,8 @@ def _keys(
         if only is None or key in only:
             value = section["properties"][key]
             default = None if field.is_required() else field.get_default(call_default_factory=True)
+            if isinstance(default, BaseModel):  # its own section says its defaults
+                default = {}
             said = "" if field.is_required() else f"`{_yaml(default)}`"
             example = (field.examples or [default])[0]
             shown = "" if example in (None, {}, []) else f"`{key}: {_yaml(example)}`"

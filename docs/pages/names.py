@@ -14,6 +14,12 @@ from kdpipe.report.figure import FigureSpec
 from kdpipe.report.table import load_tables
 from pages.markdown import cell, code, paragraphs, table
 
+QUESTION_TEXTS = {
+    "difference": "a difference, its direction and its size",
+    "not better": "not better, by the smallest effect",
+    "not better and same": "not better, and the same, by the smallest effect",
+}
+
 
 def names() -> Iterator[str]:
     yield """
@@ -79,4 +85,5 @@ how often it is wrong: [statistics](../statistics.md). The columns of `claims.js
         yield f"## {key}\n"
         yield f"**{one.title}.**{' One of the primary claims.' if one.primary else ''}\n"
         doc = inspect.cleandoc(import_module(f"kdpipe.analysis.claims.{files[key]}").__doc__ or "")
+        yield f"It asks for: {QUESTION_TEXTS[one.question]}.\n"
         yield paragraphs(doc.removeprefix(f"{key}. ")) + "\n"

@@ -5,12 +5,21 @@ compares, and when it counts as supported, was fixed before any study was run: t
 `contrasts`, and in docs/statistics.md. The unit of analysis is the seed, effects are signed so that
 positive is as claimed, and a choice never uses the seed it is tested on.
 
+A claim asks one of three questions (`Claim.question`). Of a *difference* two statements are made.
+Its direction: the study supports it (above 0) or contradicts it (below 0), by tests. Its size: it
+is worth having (beyond the smallest effect), less than worth having (within it), or neither can be
+said, by an interval; a difference whose direction is not told and whose size is less than worth
+having is no worthwhile difference. The other two questions, *not better* and *same*, have regions
+of their own that do not overlap (see `contrasts`) and no size.
+
 A claim that needs several contrasts is an intersection-union test: the p that supports it is the
 largest of theirs, the p that contradicts it their smallest times their number. Holm's correction
 runs once over both directions of all tested primary claims and, separately, once over both
-directions of the others. A verdict that a difference is too small to matter counts only where the
-study would have seen one that matters: the effect that it detects with power 0.8 at the level of
-the family's first step, 0.05 / (2 x claims), has to be below the smallest effect.
+directions of the others. Sizes are read from intervals that hold jointly for all tested claims of a
+family (Bonferroni), so a false size stands in a family in at most 5 % of studies, apart from the 5
+% of the directions. That one thing is not better than another, or the same, counts only where the
+study would have seen a difference: the effect that it detects with power 0.8 at the level of the
+family's first step, 0.05 / (2 x claims), has to be below the smallest effect.
 """
 
 import dataclasses
@@ -28,13 +37,24 @@ from kdpipe.analysis import eval_point
 from kdpipe.analysis.contrasts import TEST_DESCRIPTIONS, Contrast
 from kdpipe.analysis.dataframe import add_error_provenance, normalize_frame, restrict_to_blocks
 from kdpipe.config import paths
-from kdpipe.config.schema import Study
+from kdpipe.config.schema import SmallestEffects, Study
 from kdpipe.runs.records import EvalPoint, other_eval_point
 from kdpipe.stats.error_provenance import ErrorMaskLookup, estimate_image_level
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.intervals import MIN_SEEDS
 from kdpipe.stats.multiple_testing import adjust_holm
 from kdpipe.stats.power import LEVEL, POWER
+
+# The verdicts, and what is said of the size of a difference beside them.
+VERDICTS = ("supports", "contradicts", "no worthwhile difference", "cannot tell", "not tested")
+WORTH_HAVING, LESS, NO_SIZE = "worth having", "less than worth having", "none"
+DEFAULT_EFFECTS = SmallestEffects()
+# What a claim may ask, and the hypotheses of the contrasts that it needs.
+QUESTIONS = {
+    "difference": ("above",),
+    "not better": ("not better",),
+    "not better and same": ("not better", "same"),
+}
 
 
 class UntestableClaim(Exception):
@@ -87,11 +107,14 @@ class Evidence:
         The learning curves.
     delta : float
         The smallest difference worth having, in points.
+    smallest : SmallestEffects
+        Those of what is not the error of a network.
     """
 
     frame: pd.DataFrame
     curves: pd.DataFrame
     delta: float
+    smallest: SmallestEffects = DEFAULT_EFFECTS
 
 
 @dataclass(frozen=True)
@@ -104,6 +127,8 @@ class Claim:
         The claim in a sentence.
     function : callable
         Makes a `Finding` of the `Evidence`; raises `UntestableClaim` where a study cannot test it.
+    question : {"difference", "not better", "not better and same"}
+        What it asks of the contrasts that it needs, see `QUESTIONS`.
     primary : bool
         Whether it is corrected with the primary claims.
     order : int
@@ -112,6 +137,7 @@ class Claim:
 
     title: str
     function: Callable[[Evidence], Finding]
+    question: str = "difference"
     primary: bool = False
     order: int = 0
 
@@ -129,6 +155,50 @@ class OtherEvalPointVerdict:
     p_corrected: float
     differs: bool
     words: str
+    size: str = ""
+
+    @property
+    def words_alone(self) -> str:
+        """Return this verdict with the size of the difference, if that is told beside it."""
+        return _join_size(self.verdict, self.size)
+
+
+def _join_size(verdict: str, size: str) -> str:
+    """Return a verdict with a size, if that says something beside it."""
+    is_told = verdict in ("supports", "contradicts") and size in (WORTH_HAVING, LESS)
+    return f"{verdict}, {size}" if is_told else verdict
+
+
+@dataclass(frozen=True)
+class SizeInterval:
+    """The interval that the size of a claim's difference is read from, and what it says.
+
+    Of a claim that needs several contrasts it covers all of them, each in its own interval. Numbers
+    are in the unit of the claim; where its contrasts have different ones, in smallest effects.
+
+    Attributes
+    ----------
+    low, high : float
+        The interval.
+    level : float
+        Its confidence level: it holds jointly with those of the other tested claims of the family.
+    delta : float
+        The smallest difference worth having.
+    unit : str
+        The unit.
+    worth_below : float
+        With a smallest effect below this the difference would be worth having; 0 with none.
+    less_above : float
+        With a smallest effect above this it would be less than worth having.
+    """
+
+    low: float
+    high: float
+    level: float
+    delta: float
+    unit: str
+    worth_below: float
+    less_above: float
 
 
 @dataclass(frozen=True)
@@ -144,8 +214,12 @@ class Verdict:
         The claim.
     primary : bool
         Whether it was corrected with the primary claims.
-    verdict : {"supports", "contradicts", "cannot tell", "not tested"}
-        What the study says.
+    verdict : str
+        What the study says, one of `VERDICTS`.
+    size : {"worth having", "less than worth having", "none", ""}
+        How large the difference is; empty where the claim asks for none, or was not tested.
+    size_interval : SizeInterval or None
+        What the size was read from.
     reason : str
         How the contrasts were made, or why the claim was not tested.
     effect, low, high : float
@@ -194,6 +268,8 @@ class Verdict:
     primary: bool
     verdict: str
     reason: str
+    size: str = ""
+    size_interval: SizeInterval | None = None
     effect: float = math.nan
     low: float = math.nan
     high: float = math.nan
@@ -219,13 +295,18 @@ class Verdict:
     registered: "Verdict | None" = None
 
     @property
+    def words(self) -> str:
+        """Return the verdict with the size of the difference, if that is told beside it."""
+        return _join_size(self.verdict, self.size)
+
+    @property
     def shown(self) -> "Verdict":
         """Return the verdict that a report shows first: the registered one, if there is one."""
         return self.registered or self
 
     @property
     def differs_from_registered(self) -> bool:
-        """Return whether the registered rules gave another verdict."""
+        """Return whether the registered rules gave another verdict (they had no sizes)."""
         return self.registered is not None and self.registered.verdict != self.verdict
 
 
@@ -267,6 +348,7 @@ def judge_both_eval_points(
     error_masks: Mapping[EvalPoint, ErrorMaskLookup] | None = None,
     primary: Collection[str] | None = None,
     interim: InterimAnalysis = SINGLE_ANALYSIS,
+    smallest: SmallestEffects | None = None,
 ) -> list[Verdict]:
     """Judge every claim at the evaluation point of a study, and compare with the other point.
 
@@ -274,7 +356,7 @@ def judge_both_eval_points(
     ----------
     frame : DataFrame
         The results frame of both evaluation points.
-    curves, delta, reads, primary
+    curves, delta, reads, primary, smallest
         As in `judge_claims`.
     eval_at : {"last", "best"}
         The evaluation point of the study.
@@ -293,6 +375,7 @@ def judge_both_eval_points(
             masks_by_point.get(point),
             primary,
             interim,
+            smallest,
         )
         for point in (eval_at, other_eval_point(eval_at))
     )
@@ -313,6 +396,7 @@ def judge_claims(
     error_masks: ErrorMaskLookup | None = None,
     primary: Collection[str] | None = None,
     interim: InterimAnalysis = SINGLE_ANALYSIS,
+    smallest: SmallestEffects | None = None,
 ) -> list[Verdict]:
     """Judge every claim on a results frame.
 
@@ -332,14 +416,17 @@ def judge_claims(
         The primary claims, where they are not those of the code.
     interim : InterimAnalysis
         The interim analysis that the study is at; p-values become those of all of them together.
+    smallest : SmallestEffects or None
+        The smallest differences worth having of what is not the error of a network.
     """
-    full_evidence = Evidence(_prepare_frame(frame), curves, delta)
+    smallest = smallest or DEFAULT_EFFECTS
+    full_evidence = Evidence(_prepare_frame(frame), curves, delta, smallest)
     findings = {}
     for key, claim in load_claims().items():
         evidence = full_evidence
         if reads and key in reads:
             evidence = Evidence(
-                _prepare_frame(restrict_to_blocks(frame, reads[key])), curves, delta
+                _prepare_frame(restrict_to_blocks(frame, reads[key])), curves, delta, smallest
             )
         finding = _run_claim(claim, evidence)
         findings[key] = (claim.title, claim.primary, _add_image_estimates(finding, error_masks))
@@ -352,6 +439,7 @@ def evaluate_claim(
     curves: pd.DataFrame,
     delta: float,
     error_masks: ErrorMaskLookup | None = None,
+    smallest: SmallestEffects | None = None,
 ) -> Finding | UntestableClaim:
     """Return what one claim finds in a results frame, or why it cannot be tested there.
 
@@ -359,10 +447,11 @@ def evaluate_claim(
     ----------
     claim : Claim
         The claim.
-    frame, curves, delta, error_masks
+    frame, curves, delta, error_masks, smallest
         As in `judge_claims`.
     """
-    finding = _run_claim(claim, Evidence(_prepare_frame(frame), curves, delta))
+    evidence = Evidence(_prepare_frame(frame), curves, delta, smallest or DEFAULT_EFFECTS)
+    finding = _run_claim(claim, evidence)
     return finding if error_masks is None else _add_image_estimates(finding, error_masks)
 
 
@@ -452,11 +541,11 @@ def _compare_eval_points(
         eval_point.EVAL_POINT_TEXT[eval_at],
         eval_point.EVAL_POINT_TEXT[other_eval_point(eval_at)],
     )
-    message = f"read at {other_text}: {other_verdict.verdict}"
+    message = f"read at {other_text}: {other_verdict.words}"
     if differs:
         message = (
-            f"the readings differ: {verdict.verdict} at {eval_text}, "
-            f"{other_verdict.verdict} at {other_text}"
+            f"the readings differ: {verdict.words} at {eval_text}, "
+            f"{other_verdict.words} at {other_text}"
         )
     numbers = (
         other_verdict.effect,
@@ -466,7 +555,12 @@ def _compare_eval_points(
         other_verdict.p_corrected,
     )
     return OtherEvalPointVerdict(
-        other_eval_point(eval_at), other_verdict.verdict, *numbers, differs, message
+        other_eval_point(eval_at),
+        other_verdict.verdict,
+        *numbers,
+        differs,
+        message,
+        other_verdict.size,
     )
 
 
@@ -514,7 +608,7 @@ def judge_findings(
         # The level of one test at this interim analysis.
         rate = interim.compute_level(LEVEL / (2 * max(1, len(tested))))
         drafts = {
-            key: _draft_verdict(key, title, family, result, rate)
+            key: _draft_verdict(key, title, family, result)
             for key, (title, _, result) in members.items()
         }
         p = [drafts[key].p for key in tested] + [drafts[key].p_against for key in tested]
@@ -542,9 +636,9 @@ def _explain_untestable(finding: Finding | UntestableClaim) -> str | None:
 
 
 def _draft_verdict(
-    key: str, title: str, primary: bool, finding: Finding | UntestableClaim, rate: float
+    key: str, title: str, primary: bool, finding: Finding | UntestableClaim
 ) -> Verdict:
-    """Make the verdict on a claim before the correction, at the level of one test."""
+    """Make the verdict on a claim before the correction."""
     if isinstance(finding, UntestableClaim):
         return Verdict(key, title, primary, "not tested", str(finding))
     common = {
@@ -558,9 +652,7 @@ def _draft_verdict(
             key, title, primary, "not tested", f"{reason}. {finding.description}", **common
         )
     needed = finding.needed_contrasts
-    against = min(
-        needed_contrast.compute_p_against(rate / len(needed)) for needed_contrast in needed
-    )
+    against = min(needed_contrast.p_against for needed_contrast in needed)
     decisive = max(needed, key=lambda needed_contrast: needed_contrast.p_for)
     test = TEST_DESCRIPTIONS[decisive.hypothesis].format(delta=decisive.delta or 0)
     if len(needed) > 1:
@@ -588,17 +680,89 @@ def _settle_verdict(
     undetectable = [
         contrast.compute_detectable(rate) for contrast in needed if contrast.is_underpowered(rate)
     ]
+    sizes = _measure_sizes(needed, rate)
+    if sizes is not None:
+        verdict = replace(verdict, size=NO_SIZE, size_interval=sizes.interval)
+    if sizes is not None and sizes.is_within:
+        verdict = replace(verdict, size=LESS)
     if p_for < LEVEL and not undetectable:
-        return replace(verdict, verdict="supports")
+        is_beyond = sizes is not None and sizes.is_above
+        return replace(
+            verdict, verdict="supports", size=WORTH_HAVING if is_beyond else verdict.size
+        )
     if against < LEVEL:
-        contrary = min(needed, key=lambda contrast: contrast.compute_p_against(rate / len(needed)))
-        fields = {"verdict": "contradicts", "contrary": contrary.text}
+        contrary = min(needed, key=lambda contrast: contrast.p_against)
+        is_beyond = sizes is not None and sizes.is_below
+        fields = {
+            "verdict": "contradicts",
+            "contrary": contrary.text,
+            "size": WORTH_HAVING if is_beyond else verdict.size,
+        }
         return replace(verdict, **fields, **_extract_contrast_fields(contrary))
+    if verdict.size == LESS:
+        return replace(verdict, verdict="no worthwhile difference")
     return replace(
         verdict,
         seeds_needed=_estimate_seeds_needed(needed, rate),
         detectable=max(undetectable, default=math.nan) if p_for < LEVEL else math.nan,
     )
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What the intervals of a claim's contrasts say of its size.
+
+    `is_above`: all of them are above the smallest effect; `is_within`: all are within it;
+    `is_below`: one of them is below minus the smallest effect.
+    """
+
+    interval: SizeInterval
+    is_above: bool
+    is_within: bool
+    is_below: bool
+
+
+def _measure_sizes(needed: list[Contrast], rate: float) -> _Sizes | None:
+    """Read the sizes of a claim from the intervals of the contrasts that it needs.
+
+    That all are beyond the smallest effect, or all within it, needs no correction for their number
+    (intersection-union): one of them is not, and its own interval would have to be wrong. That one
+    is below minus the smallest effect, no matter which, is read at the rate over their number.
+
+    Parameters
+    ----------
+    needed : list of Contrast
+        The contrasts.
+    rate : float
+        The one-sided error rate of one bound, that of one test of the family.
+
+    Returns
+    -------
+    _Sizes or None
+        None if the claim asks for no size, or a contrast has no smallest effect.
+    """
+    scales = [contrast.delta for contrast in needed if contrast.delta]
+    if len(scales) < len(needed) or any(contrast.hypothesis != "above" for contrast in needed):
+        return None
+    bounds = [contrast.compute_bounds(rate) for contrast in needed]
+    strict_bounds = [contrast.compute_bounds(rate / len(needed)) for contrast in needed]
+    # In smallest effects, in which several units are comparable.
+    low = min(low / scale for (low, _), scale in zip(bounds, scales, strict=True))
+    high = max(high / scale for (_, high), scale in zip(bounds, scales, strict=True))
+    lowest = min(high / scale for (_, high), scale in zip(strict_bounds, scales, strict=True))
+    units = {(contrast.unit, contrast.delta) for contrast in needed}
+    unit, delta = units.pop() if len(units) == 1 else ("smallest effects", 1.0)
+    assert delta is not None
+    interval = SizeInterval(
+        low * delta,
+        high * delta,
+        1 - 2 * rate,
+        delta,
+        unit,
+        worth_below=max(0.0, low, -lowest) * delta,
+        less_above=max(-low, high) * delta,
+    )
+    return _Sizes(interval, low > 1, low > -1 and high < 1, lowest < -1)
 
 
 def _extract_contrast_fields(contrast: Contrast) -> dict:
@@ -620,13 +784,19 @@ def _estimate_seeds_needed(needed: list[Contrast], rate: float) -> int | None:
     """Return the seeds that decide a claim with power 0.8, if effects are as measured.
 
     To support it all k contrasts have to hold, each with power 1 - 0.2 / k at the level of one test
-    of the family; to contradict it one is enough, at 1 / k of the level. The smaller number of the
-    two ways; None if there is none.
+    of the family; to contradict it one is enough, at 1 / k of the level; and the intervals of all
+    may come to lie within the smallest effect, of a claim of a difference. The smallest number of
+    these ways; None if there is none.
     """
     k = len(needed)
     supported = [contrast.solve_seeds_to_support(1 - (1 - POWER) / k, rate) for contrast in needed]
     opposed = [contrast.solve_seeds_to_oppose(POWER, rate / k) for contrast in needed]
     ways = [n_seeds for n_seeds in opposed if n_seeds is not None]
-    if None not in supported:
-        ways.append(max(n_seeds for n_seeds in supported if n_seeds is not None))
+    if all(contrast.hypothesis == "above" for contrast in needed):
+        bounded = [contrast.solve_seeds_to_bound(1 - (1 - POWER) / k, rate) for contrast in needed]
+    else:
+        bounded = [None]
+    for required in (supported, bounded):
+        if None not in required:
+            ways.append(max(n_seeds for n_seeds in required if n_seeds is not None))
     return max(min(ways), max(contrast.summary.seeds for contrast in needed) + 1) if ways else None

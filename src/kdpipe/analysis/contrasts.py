@@ -2,7 +2,8 @@
 
 An effect is signed so that positive is as claimed. There are three hypotheses:
 
-- `above`: the mean is above 0;
+- `above`: the mean is above 0, a direction; its opposite is that the mean is below 0. How large the
+  difference is, is another question, which an interval answers (`claim.measure_size`);
 - `not better`: the mean is above -delta, so nothing worth having is lost by the claim;
 - `same`: the mean is between -delta and +delta (two one-sided tests, a 90 % interval).
 
@@ -49,8 +50,8 @@ class Contrast:
     hypothesis : {"above", "not better", "same"}
         What is tested.
     delta : float or None
-        The smallest difference worth having, in the unit of the values. None where there is none
-        (losses): such a contrast is only ever above 0, below 0, or neither.
+        The smallest difference worth having, in the unit of the values. None where there is none:
+        of such a contrast nothing is said but the direction.
     is_needed : bool
         Whether the claim rests on it.
     unit : str
@@ -102,7 +103,7 @@ class Contrast:
     def half_width(self) -> float:
         """Return half of the width of the wider interval."""
         halves = [self.summary.half_width]
-        if len(self.estimates) > 1 and self.linear is None:
+        if len(self._own_unit_estimates) > 1:
             low, high = self.estimates[1].compute_interval(self.level)
             halves.append((high - low) / 2)
         return max(halves)
@@ -115,16 +116,11 @@ class Contrast:
         margin = -self._require_delta() if self.hypothesis == "not better" else 0.0
         return self._compute_max_p(lambda crossed: crossed.compute_p_above(margin))
 
-    def compute_p_against(self, rate: float) -> float:
-        """Return the p-value of the test that the effect is not as claimed.
+    @property
+    def p_against(self) -> float:
+        """Return the p-value of the test that the effect is the contrary of what is claimed.
 
-        That is: below 0 or practically 0, below -delta, or outside of ±delta. Practically 0 only
-        where the study would have seen more.
-
-        Parameters
-        ----------
-        rate : float
-            The level of this test.
+        That is: below 0, below -delta, or outside of ±delta.
         """
         if self.hypothesis == "not better":
             return self._compute_max_p(
@@ -137,10 +133,22 @@ class Contrast:
                     lambda crossed: crossed.compute_p_below(-self._require_delta())
                 ),
             )
-        below = self._compute_max_p(lambda crossed: crossed.compute_p_below(0.0))
-        if self.delta is None or not self.compute_detectable(rate) < self.delta:
-            return below
-        return _min_or_nan(below, self._compute_p_within_margin())
+        return self._compute_max_p(lambda crossed: crossed.compute_p_below(0.0))
+
+    def compute_bounds(self, rate: float) -> tuple[float, float]:
+        """Return the lower and the upper bound of the effect, each of a one-sided error rate.
+
+        They are those of the wider interval, in the unit of the values; NaN with too few seeds.
+
+        Parameters
+        ----------
+        rate : float
+            The error rate of one bound.
+        """
+        if not self._has_enough_seeds:
+            return math.nan, math.nan
+        intervals = [crossed.compute_interval(1 - 2 * rate) for crossed in self._own_unit_estimates]
+        return min(low for low, _ in intervals), max(high for _, high in intervals)
 
     def is_underpowered(self, rate: float) -> bool:
         """Return whether no difference is claimed where the study could hardly have seen one.
@@ -219,18 +227,22 @@ class Contrast:
         if self.hypothesis == "same":
             distance = abs(mean) - self._require_delta()
             return self._solve_seeds(distance, power, rate) if distance > 0 else None
-        ways = [self._solve_seeds(mean, power, rate) if mean < 0 else None]
-        if self.delta is not None and abs(mean) < self.delta:
-            seeds_to_show_same = self._solve_seeds(
-                self.delta - abs(mean), 1 - (1 - power) / 2, rate
-            )
-            seeds_to_detect = self._solve_seeds(self.delta, power, rate)
-            ways.append(
-                None
-                if seeds_to_show_same is None or seeds_to_detect is None
-                else max(seeds_to_show_same, seeds_to_detect)
-            )
-        return min((way for way in ways if way is not None), default=None)
+        return self._solve_seeds(mean, power, rate) if mean < 0 else None
+
+    def solve_seeds_to_bound(self, power: float, rate: float) -> int | None:
+        """Return the seeds whose interval is inside ±delta, if the effect is as measured, or None.
+
+        Parameters
+        ----------
+        power : float
+            The probability with which it has to be.
+        rate : float
+            The error rate of one bound.
+        """
+        mean = self._get_mean()
+        if self.delta is None or not abs(mean) < self.delta:
+            return None
+        return self._solve_seeds(self.delta - abs(mean), 1 - (1 - power) / 2, rate)
 
     def get_image_interval(self) -> dict | None:
         """Return the second interval in plain values, or why there is none."""
@@ -248,6 +260,7 @@ class Contrast:
             "asks": self.hypothesis,
             "needed": self.is_needed,
             "unit": self.unit,
+            "smallest": self.delta,
             "effect": interval.mean,
             "sd": interval.sd,
             "low": interval.low,
@@ -260,6 +273,16 @@ class Contrast:
             "values": [float(value) for value in self.values],
         }
 
+    @property
+    def _own_unit_estimates(self) -> list[CrossedMean]:
+        """Return the estimates that are in the unit of the values."""
+        return self.estimates if self.linear is None else self.estimates[:1]
+
+    @property
+    def _has_enough_seeds(self) -> bool:
+        """Return whether there are enough seeds (and splits) for a test."""
+        return bool(self.estimates) and min(self.estimates[0].levels.values()) >= MIN_SEEDS
+
     def _get_mean(self) -> float:
         """Return the mean of the values."""
         return self.estimates[0].mean if self.estimates else math.nan
@@ -267,7 +290,7 @@ class Contrast:
     def _solve_seeds(self, effect: float, power: float, rate: float) -> int | None:
         """Return the seeds that both of its tests need."""
         max_seeds = MIN_SEEDS
-        for crossed in self.estimates if self.linear is None else self.estimates[:1]:
+        for crossed in self._own_unit_estimates:
             fixed_variance = crossed.compute_variance_without("seed")
             seeds = crossed.levels.get("seed", 1)
             sd = math.sqrt(max(0.0, crossed.variance - fixed_variance) * seeds)
@@ -320,7 +343,7 @@ class Contrast:
 
     def _compute_max_p(self, p_value: Callable[[CrossedMean], float]) -> float:
         """Return the larger p-value over the estimates; NaN with too few seeds."""
-        if not self.estimates or min(self.estimates[0].levels.values()) < MIN_SEEDS:
+        if not self._has_enough_seeds:
             return math.nan
         return max(p_value(crossed) for crossed in self.estimates)
 

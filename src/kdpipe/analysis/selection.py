@@ -216,12 +216,14 @@ def _measure_distance_to_paper(row) -> tuple:
 
 
 def build_trade_off_contrasts(
-    parts: dict[str, dict], split: str, is_needed: bool
+    evidence: Evidence, parts: dict[str, dict], split: str, is_needed: bool
 ) -> list[Contrast]:
     """Build the contrasts of CE and KD loss on one split, from full KD to ESKD.
 
     Parameters
     ----------
+    evidence : Evidence
+        The data of the study.
     parts : dict of dict
         `<split>_nll` and `<split>_kl` of full KD less ESKD, by pair.
     split : {"train", "val"}
@@ -236,11 +238,16 @@ def build_trade_off_contrasts(
     split_name = {"train": "train", "val": "validation"}[split]
     return [
         Contrast(
-            f"CE on {split_name}, full KD - ESKD", ce_difference, is_needed=is_needed, unit="nat"
+            f"CE on {split_name}, full KD - ESKD",
+            ce_difference,
+            delta=evidence.smallest.nll,
+            is_needed=is_needed,
+            unit="nat",
         ),
         Contrast(
             f"KD loss on {split_name}, ESKD - full KD",
             kd_difference,
+            delta=evidence.smallest.kl,
             is_needed=is_needed,
             unit="nat",
         ),

@@ -232,6 +232,27 @@ def collect_network_names(
     return names.union(*(ensemble.networks or [] for ensemble in ensembles))
 
 
+class SmallestEffects(StrictModel):
+    """The smallest differences worth having, each in the unit of what is compared."""
+
+    kd_error: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=100,
+            description="of the KD error, in points: how often a student and its teacher disagree",
+        ),
+    ] = 1.0
+    nll: Annotated[float, Field(gt=0, description="of the cross-entropy, in nat")] = 0.01
+    kl: Annotated[float, Field(gt=0, description="of the KL to the teacher, in nat")] = 0.01
+    entropy: Annotated[
+        float, Field(gt=0, description="of the entropy of a teacher's outputs, in nat")
+    ] = 0.01
+    rank: Annotated[
+        float, Field(gt=0, le=2, description="of a rank correlation (Spearman's rho)")
+    ] = 0.3
+
+
 class Study(StrictModel):
     """A whole study file."""
 
@@ -284,6 +305,10 @@ class Study(StrictModel):
     )
     smallest_effect: Annotated[float, Field(gt=0, le=100)] = Field(
         0.2, description="the smallest difference of practical interest, in points of top-1 error"
+    )
+    smallest_effects: SmallestEffects = Field(
+        SmallestEffects(),
+        description="the smallest differences worth having of what is not the error of a network",
     )
     reading: EvalPoint = Field(
         "last",

@@ -20,7 +20,14 @@ import yaml
 from markupsafe import Markup, escape
 
 from kdpipe import __version__
-from kdpipe.analysis.claim import Verdict, get_current_interim
+from kdpipe.analysis.claim import (
+    LESS,
+    VERDICTS,
+    WORTH_HAVING,
+    SizeInterval,
+    Verdict,
+    get_current_interim,
+)
 from kdpipe.analysis.dataframe import POST_HOC_KINDS
 from kdpipe.analysis.eval_point import EVAL_POINT_TEXT
 from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT
@@ -53,16 +60,19 @@ from kdpipe.text import join_names
 MAX_OPEN_ROWS = 40  # rows of a table, or curves; more are folded
 WIDE_PIXELS = 800  # a wider figure has a line of its own
 DECISION_FIGURES = ("search", "options", "students")  # figures that stand beside the decision
-VERDICT_MARKS = {"supports": "✓", "contradicts": "✗", "cannot tell": "?", "not tested": "-"}
+VERDICT_MARKS = dict(zip(VERDICTS, "✓✗≈?-", strict=True))
+SIZE_MARKS = {WORTH_HAVING: "▲", LESS: "▽"}
+STRIP_WIDTH, STRIP_HEIGHT = 220, 12  # pixels of the strip of a size
 
 MAX_CURVES = 400  # curves on a page; `kdpipe track` has no such limit
 CURVE_WIDTH, CURVE_HEIGHT = 320, 120  # pixels
 CURVE_DASHES = {"val_error": "", "train_error": ' stroke-dasharray="4 3"'}
 
 ERROR_RATE_NOTE = (
-    "A false verdict, in either direction, stands among the claims of a family in at most 5 % of "
-    "studies. That is what studies of known truth gave, sent through the code that judged this one "
-    "(benchmarks/error_rates.md; the rules are in docs/statistics.md)."
+    "The rules allow a false direction among the claims of a family in 5 % of studies and, apart "
+    "from that, a false size in 5 %. How often that was so in simulated studies of known truth, and "
+    "by which rules these were judged, is in benchmarks/error_rates.md; the rules are in "
+    "docs/statistics.md."
 )
 
 
@@ -181,6 +191,9 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         has_registered=_has_registered(report.verdicts),
         rules=registration.RULES,
         verdict_marks=VERDICT_MARKS,
+        size_marks=SIZE_MARKS,
+        describe_size=describe_size,
+        draw_size_strip=draw_size_strip,
         no_tables="" if study.tables else suggest_tables(report.plan),
         names={*study.methods, *study.ensembles, *(block.name for block in study.experiments)},
         interim_text=get_current_interim(study).description,
@@ -391,7 +404,7 @@ def _format_claims(report: ReportContext) -> str:
         row = {
             "": f"{verdict.id}{' ◆' if shown.primary else ''}",
             "claim": verdict.title,
-            "verdict": shown.verdict,
+            "verdict": shown.words,
             "effect": format_effect(shown.effect, shown.low, shown.high, shown.unit)
             if shown.n
             else "-",
@@ -404,12 +417,17 @@ def _format_claims(report: ReportContext) -> str:
             row[f"by rules {registration.RULES}, explored"] = format_explored(verdict)
         rows.append(row | {"the other reading": describe_other_verdict(shown)})
     differences = [describe_rules_difference(v) for v in report.verdicts]
+    sizes = [(v.id, v.size_interval) for v in report.verdicts if v.size_interval is not None]
     parts = [frame_to_markdown(pd.DataFrame(rows))]
+    if sizes:
+        lines = [f"- {key}: {describe_size_range(size)}." for key, size in sizes]
+        parts.append("\n".join([f"{SIZE_NOTE}", "", *lines]))
     if any(differences):
         parts.append(" ".join(f"{text}." for text in differences if text))
     parts.append(
         "Effects are signed so that positive is as claimed, and are those of the contrast that "
-        "decides; p is the larger one of two tests, over seeds, and over seeds and images. ◆ are the primary claims, corrected (Holm, both directions at once) for their "
+        "decides; p is the larger one of two tests, over seeds, and over seeds and images. ◆ "
+        "are the primary claims, corrected (Holm, both directions at once) for their "
         "number, the others for theirs. C: of the paper; M: of the field's methods; Q: a reader's. "
         "Reasons: claims.json."
     )
@@ -601,6 +619,81 @@ def describe_second_interval(recommendations: list[Recommendation], verdicts: li
     )
 
 
+SIZE_NOTE = (
+    "Direction and size are two statements. The size of a difference is read from an interval that "
+    "holds jointly for all tested claims of its family (Bonferroni) and has 5 % of its own: worth "
+    "having if all of it is beyond the smallest effect, less than worth having if all of it is "
+    "within. For which smallest effects it would be the one or the other:"
+)
+
+
+def describe_size(verdict: Verdict) -> str:
+    """Return how large the difference of a claim is, and what that was read from."""
+    size = verdict.size_interval
+    if size is None:
+        return ""
+    low, high = _format_bounds(size)
+    where = {WORTH_HAVING: "beyond", LESS: "within"}.get(verdict.size)
+    delta = f"the smallest effect, {size.delta:g} {size.unit}"
+    text = f"{where} {delta}" if where else f"neither beyond {delta}, nor within"
+    level = f"{100 * size.level:.3g} %"
+    return f"Size: {low} to {high} {size.unit} at {level}, {text}; {describe_size_range(size)}."
+
+
+def describe_size_range(size: SizeInterval) -> str:
+    """Return for which smallest effects a difference would be worth having, or less than that."""
+    less = f"less than worth having above {_round_up(size.less_above, 2)} {size.unit}"
+    if not size.worth_below > 0:
+        return less
+    return f"worth having below {_round_down(size.worth_below, 2)} {size.unit}, {less}"
+
+
+def draw_size_strip(size: SizeInterval) -> Markup:
+    """Draw for which smallest effects a difference is worth having, and for which it is less.
+
+    From left to right the smallest effect: filled where the difference would be worth having,
+    dotted where it would be less than that, empty where neither could be said. The line is the
+    smallest effect of the study.
+    """
+    end = 1.25 * max(size.less_above, size.delta)
+    worth, less, delta = (
+        f"{STRIP_WIDTH * value / end:.1f}"
+        for value in (size.worth_below, size.less_above, size.delta)
+    )
+    middle = STRIP_HEIGHT / 2
+    return Markup(
+        f'<svg class="strip" viewBox="-1 -1 {STRIP_WIDTH + 2} {STRIP_HEIGHT + 2}" '
+        f'width="{STRIP_WIDTH}" height="{STRIP_HEIGHT}" role="img" '
+        f'aria-label="{escape(describe_size_range(size))}">'
+        f'<rect width="{worth}" height="{STRIP_HEIGHT}" fill="currentColor" opacity=".6"/>'
+        f'<path d="M{less} {middle}H{STRIP_WIDTH}" stroke="currentColor" '
+        f'stroke-dasharray="2 3" stroke-width="{STRIP_HEIGHT / 2}"/>'
+        f'<path d="M0 0V{STRIP_HEIGHT}H{STRIP_WIDTH}V0" fill="none" stroke="currentColor" '
+        f'opacity=".4"/><path d="M{delta} -1V{STRIP_HEIGHT + 1}" stroke="currentColor" '
+        f'stroke-width="2"/></svg>'
+    )
+
+
+def _format_bounds(size: SizeInterval) -> tuple[str, str]:
+    """Return the bounds of an interval, rounded outwards so that none is on another side."""
+    digits = 2
+    return f"{_round_down(size.low, digits)}", f"{_round_up(size.high, digits)}"
+
+
+def _round_down(value: float, digits: int) -> str:
+    """Return a number rounded down to significant digits."""
+    if not value or not math.isfinite(value):
+        return "0"
+    step = 10.0 ** (math.floor(math.log10(abs(value))) - digits + 1)
+    return f"{math.floor(value / step + 1e-9) * step:.{digits + 1}g}"
+
+
+def _round_up(value: float, digits: int) -> str:
+    """Return a number rounded up to significant digits."""
+    text = _round_down(-value, digits)
+    return text[1:] if text.startswith("-") else text if text == "0" else f"-{text}"
+
+
 def count_verdicts(verdicts: list[Verdict]) -> str:
     """Return how many claims have which verdict, the registered ones apart from explored ones."""
     texts = []
@@ -628,7 +721,7 @@ def format_explored(verdict: Verdict) -> str:
     _, corrected = get_deciding_p(verdict)
     p = f", p {format_p_value(corrected)} corrected" if verdict.n else ""
     differs = "differs: " if verdict.differs_from_registered else ""
-    return f"{differs}{verdict.verdict}{p}"
+    return f"{differs}{verdict.words}{p}"
 
 
 def describe_rules_difference(verdict: Verdict) -> str:
@@ -637,7 +730,7 @@ def describe_rules_difference(verdict: Verdict) -> str:
         return ""
     why = f" ({verdict.reason})" if verdict.verdict == "not tested" else ""
     return (
-        f"{verdict.id}: {verdict.shown.verdict} by the registered rules, {verdict.verdict} by "
+        f"{verdict.id}: {verdict.shown.verdict} by the registered rules, {verdict.words} by "
         f"rules {registration.RULES}{why}"
     )
 
@@ -673,7 +766,7 @@ def describe_other_verdict(verdict: Verdict) -> str:
     other = verdict.beside
     if other is None or not (verdict.n or other.n):
         return "-"
-    word = f"differs: {other.verdict}" if other.differs else other.verdict
+    word = f"differs: {other.words_alone}" if other.differs else other.words_alone
     if not other.n:
         return word
     return f"{word}, {format_effect(other.effect, other.low, other.high, verdict.unit)}"

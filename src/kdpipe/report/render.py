@@ -173,6 +173,7 @@ def _analyze(
         error_masks,
         study.primary,
         interim,
+        study.smallest_effects,
     )
     if (registered := registration.load_registered_verdicts(plan, store)) is not None:
         verdicts = claim.attach_registered(verdicts, registered.claims)

@@ -171,9 +171,9 @@ def compute_contrast_power(
 
     Parameters
     ----------
-    hypothesis : {'above', 'not better', 'same'}
+    hypothesis : {'above', 'not better', 'same', 'within'}
         What is claimed of the difference (see `analysis.contrasts`); of `same` the true effect is
-        0.
+        0. `within`: its interval is inside ±delta.
     effect : float
         True effect, in points.
     delta : float
@@ -267,6 +267,9 @@ def _compute_conditional_power(
     """
     if hypothesis == "above":
         return special.ndtr((effect - half_width) / se)
+    if hypothesis == "within":
+        above = special.ndtr((delta - half_width - effect) / se)
+        return np.maximum(above - special.ndtr((half_width - delta - effect) / se), 0.0)
     if hypothesis == "not better":  # where it would not have been seen it has to be above 0
         return special.ndtr((effect - half_width + delta * (detectable < delta)) / se)
     return np.maximum(2 * special.ndtr((delta - half_width) / se) - 1, 0.0) * (detectable < delta)

@@ -9,6 +9,7 @@ from helpers.synthetic_frames import SCRATCH, cell, frame
 from scipy import stats
 
 from kdpipe.analysis.claim import (
+    QUESTIONS,
     Finding,
     UntestableClaim,
     evaluate_claim,
@@ -18,6 +19,7 @@ from kdpipe.analysis.claim import (
     verdicts_to_json,
 )
 from kdpipe.analysis.contrasts import Contrast
+from kdpipe.config.schema import SmallestEffects
 
 NOISE = [0.00, 0.11, -0.07, 0.05, -0.09]
 ESKD = {"method": "early", "method_kind": "eskd", "kd_epochs": 12, "ce_weight_after_stop": 1.0}
@@ -200,6 +202,10 @@ def test_it_is_supported_and_contradicted(claim):
     assert (contradicted.verdict, contradicted.n) == ("contradicts", 5), contradicted
     assert supported.effect > contradicted.effect
     assert supported.p_corrected >= supported.p and supported.missing == []
+    asked = {contrast["asks"] for contrast in supported.contrasts if contrast["needed"]}
+    question = load_claims()[claim].question
+    assert asked == set(QUESTIONS[question])
+    assert (supported.size == "") == (question != "difference" or claim == "C15")
 
 
 def test_attention_transfer_with_kd_stands_in_where_it_never_goes_alone():
@@ -231,6 +237,25 @@ def test_with_a_cell_missing_it_says_which(claim):
     assert any("5 diverged" in text for text in actual.missing) or "no results" in actual.reason, (
         actual
     )
+
+
+@pytest.mark.parametrize(
+    ("claim", "cells", "key"),
+    [
+        ("C4", mimics(2.0), "kd_error"),
+        ("C16", losses(0.5, 0.5), "nll"),
+        ("C16", losses(0.5, 0.5), "kl"),
+        ("C18", teachers(0.5), "entropy"),
+        ("M2", tried(dkd=9.0, ttm=9.5, kd=10.0, at=10.5, sp=11.0), "rank"),
+    ],
+)
+def test_each_size_is_that_of_its_own_smallest_effect(claim, cells, key):
+    facts, smallest = load_claims()[claim], SmallestEffects(**{key: 0.7})
+    actual = evaluate_claim(facts, frame(alone(), *cells), NO_CURVES, 0.5, smallest=smallest)
+    deltas = {contrast.delta for contrast in actual.needed_contrasts}
+    others = {"kl": 0.01, "nll": 0.01}
+    others.pop(key, None)
+    assert deltas == ({0.7, *others.values()} if claim == "C16" else {0.7})
 
 
 def test_every_claim_has_a_case_and_an_id_in_its_docstring():
@@ -421,7 +446,7 @@ def decided(contrast, primary=True):
     ("asks", "mean", "word"),
     [
         ("above", 1.0, "supports"),
-        ("above", 0.02, "contradicts"),  # practically nothing
+        ("above", 0.02, "no worthwhile difference"),
         ("above", -1.0, "contradicts"),
         ("not better", 1.0, "supports"),
         ("not better", 0.0, "supports"),
@@ -452,7 +477,7 @@ def test_same_is_two_one_sided_tests():
     assert actual.p == pytest.approx(max(above, below)) and actual.level == 0.90
 
 
-def test_losses_have_no_smallest_effect():
+def test_without_a_smallest_effect_there_is_a_direction_alone():
     tiny = pd.Series([1e-3 * (1 + noise) for noise in NOISE])
     assert decided(Contrast("x", tiny, unit="nat")).verdict == "supports"
     nothing = pd.Series([1e-3 * noise for noise in NOISE])

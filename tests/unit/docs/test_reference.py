@@ -65,7 +65,13 @@ def test_what_is_made_is_what_lies_there(generated):
 
 def models():
     """Every section of a study with the heading of its keys."""
-    from kdpipe.config.schema import BlockConfig, EnsembleConfig, SearchConfig, TransferConfig
+    from kdpipe.config.schema import (
+        BlockConfig,
+        EnsembleConfig,
+        SearchConfig,
+        SmallestEffects,
+        TransferConfig,
+    )
     from kdpipe.data.augmentations.augment import Augment
     from kdpipe.data.augmentations.erase import Erase
     from kdpipe.data.augmentations.random_crop import Crop
@@ -87,6 +93,7 @@ def models():
         (BlockConfig, "experiments"),
         (SearchConfig, "search"),
         (TransferConfig, "transfers.NAME"),
+        (SmallestEffects, "smallest_effects"),
     ]
 
 

@@ -83,4 +83,5 @@ CLAIM = Claim(
     "A teacher improved by distillation is not a better teacher, and a chain through a medium "
     "network is the same as one step",
     evaluate_improved_teacher,
+    question="not better and same",
 )

@@ -17,4 +17,5 @@ CLAIM = Claim(
     evaluate_early_stopping_by_checkpoint,
     primary=True,
     order=1,
+    question="difference",
 )

@@ -16,4 +16,5 @@ CLAIM = Claim(
     "A teacher stopped early by a schedule of its own beats the fully trained one",
     evaluate_early_stopping_by_schedule,
     primary=True,
+    question="difference",
 )

@@ -37,4 +37,5 @@ def evaluate_every_early_teacher(evidence: Evidence) -> Finding:
 CLAIM = Claim(
     "Every early-stopped teacher, at its best length, beats the best full teacher",
     evaluate_every_early_teacher,
+    question="difference",
 )

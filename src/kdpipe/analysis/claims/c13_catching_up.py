@@ -40,4 +40,8 @@ def evaluate_catching_up(evidence: Evidence) -> Finding:
     return build_finding([contrast], describe_early_stopping(early_stopping), early_stopping.rows)
 
 
-CLAIM = Claim("Early stopping lets large teachers catch up", evaluate_catching_up)
+CLAIM = Claim(
+    "Early stopping lets large teachers catch up",
+    evaluate_catching_up,
+    question="difference",
+)

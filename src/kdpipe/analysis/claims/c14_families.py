@@ -42,4 +42,8 @@ def _get_family(network: str) -> str:
         return network.rstrip("0123456789.-")
 
 
-CLAIM = Claim("Early-stopped teachers are better in every network family", evaluate_families)
+CLAIM = Claim(
+    "Early-stopped teachers are better in every network family",
+    evaluate_families,
+    question="difference",
+)

@@ -91,4 +91,8 @@ def _find_largest_grid(pairs: list[tuple[str, str]]) -> tuple[list[str], list[st
     return best
 
 
-CLAIM = Claim("The student's capacity, not the teacher, sets the result", evaluate_capacity)
+CLAIM = Claim(
+    "The student's capacity, not the teacher, sets the result",
+    evaluate_capacity,
+    question="difference",
+)

@@ -31,9 +31,13 @@ def evaluate_trade_off(evidence: Evidence) -> Finding:
     description = (
         f"{full_kd_rows.method.iloc[0]} to {eskd_rows.method.iloc[0]}, mean over {pairs} pairs"
     )
-    contrasts = build_trade_off_contrasts(parts, "val", is_needed=True)
-    contrasts += build_trade_off_contrasts(parts, "train", is_needed=False)
+    contrasts = build_trade_off_contrasts(evidence, parts, "val", is_needed=True)
+    contrasts += build_trade_off_contrasts(evidence, parts, "train", is_needed=False)
     return build_finding(contrasts, description, pd.concat([full_kd_rows, eskd_rows]))
 
 
-CLAIM = Claim("A small student trades cross-entropy against the KD loss", evaluate_trade_off)
+CLAIM = Claim(
+    "A small student trades cross-entropy against the KD loss",
+    evaluate_trade_off,
+    question="difference",
+)

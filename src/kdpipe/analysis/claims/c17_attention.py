@@ -34,5 +34,7 @@ def evaluate_attention_transfer(evidence: Evidence) -> Finding:
 
 
 CLAIM = Claim(
-    "Early stopping helps attention transfer even more than KD", evaluate_attention_transfer
+    "Early stopping helps attention transfer even more than KD",
+    evaluate_attention_transfer,
+    question="difference",
 )

@@ -26,7 +26,12 @@ def evaluate_confidence(evidence: Evidence) -> Finding:
     text = "fall of the teacher's entropy on train for twice the operations"
     effect = pd.Series(-np.asarray(slopes), index=entropy.index, dtype=float)
     description = f"{len(size)} fully trained teachers, least squares for each seed"
-    return build_finding([Contrast(text, effect, unit="nat")], description, rows)
+    contrast = Contrast(text, effect, delta=evidence.smallest.entropy, unit="nat")
+    return build_finding([contrast], description, rows)
 
 
-CLAIM = Claim("Larger teachers are more confident", evaluate_confidence)
+CLAIM = Claim(
+    "Larger teachers are more confident",
+    evaluate_confidence,
+    question="difference",
+)

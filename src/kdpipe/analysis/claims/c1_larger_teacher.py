@@ -18,4 +18,5 @@ CLAIM = Claim(
     "Beyond some size, a larger and more accurate teacher is not a better one",
     evaluate_larger_teacher,
     primary=True,
+    question="not better",
 )

@@ -32,4 +32,5 @@ def evaluate_full_kd_against_scratch(evidence: Evidence) -> Finding:
 CLAIM = Claim(
     "Full KD is worse than training from scratch, whatever the teacher",
     evaluate_full_kd_against_scratch,
+    question="difference",
 )

@@ -66,5 +66,7 @@ def evaluate_temperature(evidence: Evidence) -> Finding:
 
 
 CLAIM = Claim(
-    "A higher temperature does not make the largest teacher a good one", evaluate_temperature
+    "A higher temperature does not make the largest teacher a good one",
+    evaluate_temperature,
+    question="difference",
 )

@@ -19,7 +19,7 @@ def evaluate_mimicry(evidence: Evidence) -> Finding:
             text.format("KD error", split),
             size_effect.compute_mean_effect(f"{split}_kd_error"),
             "above",
-            evidence.delta,
+            evidence.smallest.kd_error,
         )
         for split in ("train", "test")
     ]
@@ -27,6 +27,7 @@ def evaluate_mimicry(evidence: Evidence) -> Finding:
         Contrast(
             text.format("KL", split),
             size_effect.compute_mean_effect(f"{split}_kl"),
+            delta=evidence.smallest.kl,
             is_needed=False,
             unit="nat",
         )
@@ -35,4 +36,8 @@ def evaluate_mimicry(evidence: Evidence) -> Finding:
     return build_finding(contrasts, size_effect.description, size_effect.rows)
 
 
-CLAIM = Claim("Small students cannot mimic large teachers", evaluate_mimicry)
+CLAIM = Claim(
+    "Small students cannot mimic large teachers",
+    evaluate_mimicry,
+    question="difference",
+)

@@ -63,4 +63,8 @@ def evaluate_early_and_late(evidence: Evidence) -> Finding:
     return build_finding(contrasts, description, rows)
 
 
-CLAIM = Claim("KD helps early in training and hurts late", evaluate_early_and_late)
+CLAIM = Claim(
+    "KD helps early in training and hurts late",
+    evaluate_early_and_late,
+    question="difference",
+)

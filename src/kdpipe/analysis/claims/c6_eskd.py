@@ -65,7 +65,7 @@ def evaluate_eskd(evidence: Evidence) -> Finding:
         Contrast(
             "error, scratch - ESKD", average_parts(gains), "above", evidence.delta, is_needed=False
         ),
-        *build_trade_off_contrasts(lines, "train", is_needed=False),
+        *build_trade_off_contrasts(evidence, lines, "train", is_needed=False),
     ]
     description = (
         f"{full_kd_rows.method.iloc[0]} against {', '.join(eskd_rows.method.unique())}, "
@@ -76,4 +76,9 @@ def evaluate_eskd(evidence: Evidence) -> Finding:
     )
 
 
-CLAIM = Claim("KD stopped early (ESKD) beats KD to the end", evaluate_eskd, primary=True)
+CLAIM = Claim(
+    "KD stopped early (ESKD) beats KD to the end",
+    evaluate_eskd,
+    primary=True,
+    question="difference",
+)

@@ -10,4 +10,8 @@ def evaluate_larger_teacher_eskd(evidence: Evidence) -> Finding:
     return build_non_superiority_finding(evidence, select_students(evidence, "eskd"))
 
 
-CLAIM = Claim("Under ESKD, too, a larger teacher is not a better one", evaluate_larger_teacher_eskd)
+CLAIM = Claim(
+    "Under ESKD, too, a larger teacher is not a better one",
+    evaluate_larger_teacher_eskd,
+    question="not better",
+)

@@ -37,4 +37,5 @@ def evaluate_last_generation(evidence: Evidence) -> Finding:
 CLAIM = Claim(
     "The last of several generations is no better than training from scratch",
     evaluate_last_generation,
+    question="not better",
 )

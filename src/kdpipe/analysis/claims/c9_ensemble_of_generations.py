@@ -50,4 +50,5 @@ CLAIM = Claim(
     "An ensemble of the generations is no better than one of as many scratch runs",
     evaluate_ensemble_of_generations,
     primary=True,
+    question="not better",
 )

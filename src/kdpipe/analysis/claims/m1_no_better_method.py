@@ -66,5 +66,7 @@ def evaluate_no_better_method(evidence: Evidence) -> Finding:
 
 
 CLAIM = Claim(
-    "No method is better than plain KD with its own best weights", evaluate_no_better_method
+    "No method is better than plain KD with its own best weights",
+    evaluate_no_better_method,
+    question="not better",
 )

@@ -74,7 +74,12 @@ def evaluate_published_order(evidence: Evidence) -> Finding:
     )
     text = f"Spearman's rho of {len(methods)} methods, errors here and published"
     contrast = Contrast(
-        text, rho_by_seed, unit="rho", estimate=estimate, linear=_fit_trend(mean, published_means)
+        text,
+        rho_by_seed,
+        delta=evidence.smallest.rank,
+        unit="rho",
+        estimate=estimate,
+        linear=_fit_trend(mean, published_means),
     )
     return build_finding([contrast], description, pd.concat(used.values()))
 
@@ -100,4 +105,8 @@ def _join_pairs(pairs: Iterable[tuple[str, ...]]) -> str:
     return ", ".join(f"{pair[1]}{PATH_SEPARATOR}{pair[0]}" for pair in pairs)
 
 
-CLAIM = Claim("The order of methods is the published one", evaluate_published_order)
+CLAIM = Claim(
+    "The order of methods is the published one",
+    evaluate_published_order,
+    question="difference",
+)

@@ -69,4 +69,5 @@ def evaluate_staged_chain(evidence: Evidence) -> Finding:
 CLAIM = Claim(
     "Another temperature or label smoothing at each stage makes a chain worth while",
     evaluate_staged_chain,
+    question="difference",
 )

@@ -4,8 +4,9 @@ Given are a true effect, as claimed, and how far paired differences vary: over s
 it is known over splits and test images (`Spread`). One contrast is found with the power of
 `stats.power.compute_contrast_power`, at the rate of Holm's first step, 0.05 over twice the tested
 claims of its family, and at the last of several looks at what that rate leaves for it. If a claim
-says "same" the true effect is 0. A claim that needs k contrasts has at least 1 less the sum of
-their misses (Bonferroni). Later steps of Holm's and earlier looks add to the power.
+says "same" the true effect is 0. Beside it stands the chance that a claim of a difference reads "no
+worthwhile difference" where there is none. A claim that needs k contrasts has at least 1 less the
+sum of their misses (Bonferroni). Later steps of Holm's and earlier looks add to the power.
 """
 
 import functools
@@ -55,6 +56,9 @@ class PowerEstimate:
         no effect in points says anything of it.
     seeds : int or None
         Seeds at which the power is 0.8; None if no number is enough.
+    power_of_none : float
+        Of a claim of a difference the chance of `no worthwhile difference` if there is none; nan
+        for others.
     """
 
     id: str
@@ -64,6 +68,7 @@ class PowerEstimate:
     sd: float = math.nan
     power: float = math.nan
     seeds: int | None = None
+    power_of_none: float = math.nan
 
     @property
     def is_known(self) -> bool:
@@ -119,6 +124,11 @@ def estimate_claim_power(
                 "power": compute_power(len(study.seeds)),
                 "seeds": find_min_seeds(compute_power),
             }
+            if all(contrast.hypothesis == "above" for contrast in needed):
+                within = [replace(contrast, hypothesis="within") for contrast in needed]
+                numbers["power_of_none"] = _compute_claim_power(
+                    study, within, 0.0, claim_spread, family, len(study.seeds)
+                )
             sd = math.sqrt(claim_spread.seed + claim_spread.both / len(study.splits))
             estimate = replace(estimate, sd=sd, **numbers)
         estimates.append(estimate)
@@ -158,8 +168,9 @@ def format_power(
     lines = [
         f"chance of a verdict with {len(study.seeds)} seeds, if the true effect is {effect:g} "
         f"points as claimed ({source}); ◆ primary, corrected for their number (Holm), as the rest "
-        "for theirs",
-        f"{'claim':<8}{'needs':<18}{'sd':>6}{'chance':>10}{'seeds for 80 %':>17}  cost of these",
+        "for theirs; the last chance: of 'no worthwhile difference', if there is none at all",
+        f"{'claim':<8}{'needs':<18}{'sd':>6}{'chance':>10}{'seeds for 80 %':>17}"
+        f"{'of none':>10}  cost of these",
     ]
     for estimate in estimates:
         claim_id = f"{estimate.id} ◆" if estimate.primary else estimate.id
@@ -167,12 +178,15 @@ def format_power(
         label = f"{claim_id:<8}{needs:<18}"
         if not estimate.is_known:
             lines.append(
-                f"{label}{'-':>6}{'-':>10}{'-':>17}  no smallest effect in points of error"
+                f"{label}{'-':>6}{'-':>10}{'-':>17}{'-':>10}  no smallest effect in points of error"
             )
             continue
         seeds = "no number" if estimate.seeds is None else f"{estimate.seeds:,}"
         cost = "" if estimate.seeds is None else format_cost(estimate.seeds)
-        lines.append(f"{label}{estimate.sd:>6.2g}{estimate.power:>9.0%} {seeds:>17}  {cost}")
+        none = "-" if math.isnan(estimate.power_of_none) else f"{estimate.power_of_none:.0%}"
+        lines.append(
+            f"{label}{estimate.sd:>6.2g}{estimate.power:>9.0%} {seeds:>17}{none:>10}  {cost}"
+        )
     best = max(known_estimates, key=lambda estimate: estimate.power)
     if best.power < MIN_POWER:
         lines.append(
@@ -220,7 +234,14 @@ def estimate_pilot_spreads(
     spreads = {}
     for key, definition in claim.load_claims().items():
         rows = _select_claim_rows(frame, [study.claims.get(key), pilot.claims.get(key)])
-        finding = claim.evaluate_claim(definition, rows, curves, study.smallest_effect, error_masks)
+        finding = claim.evaluate_claim(
+            definition,
+            rows,
+            curves,
+            study.smallest_effect,
+            error_masks,
+            study.smallest_effects,
+        )
         if (spread := _average_spread(finding)) is not None:
             spreads[key] = spread
     if not spreads:

@@ -121,7 +121,9 @@ def simulate_findings(study: Study) -> dict[str, Finding | UntestableClaim]:
     results = {}
     for key, definition in claim.load_claims().items():
         rows = restrict_to_blocks(frame, study.claims[key]) if key in study.claims else frame
-        results[key] = claim.evaluate_claim(definition, rows, curves, study.smallest_effect)
+        results[key] = claim.evaluate_claim(
+            definition, rows, curves, study.smallest_effect, smallest=study.smallest_effects
+        )
     return results
 
 

@@ -164,6 +164,15 @@ def test_a_registration_of_another_study_or_of_none_is_refused(typed, tmp_path):
     assert code == 2 and "is that of the study small, not of other" in message
 
 
+def test_smallest_effects_that_are_left_out_or_as_they_would_be_change_nothing(typed, tmp_path):
+    typed("register", "small.yaml")
+    before = registration.get_registered_content(load.load_study("small.yaml"))
+    study = changed(tmp_path, smallest_effects={"nll": 0.01, "rank": 0.3})
+    assert registration.get_registered_content(study) == before
+    assert "smallest_effects" not in json.dumps(before)
+    assert registration.find_study_deviations(study, known_to(tmp_path)) == []
+
+
 # --- deviations
 
 
@@ -177,6 +186,7 @@ def test_a_registration_of_another_study_or_of_none_is_refused(typed, tmp_path):
         ({"claims": {"C1": ["size"]}}, "claims: {} was registered, it is {'C1': ['size']}"),
         ({"reading": "best"}, "reading: 'last' was registered, it is 'best'"),
         ({"smallest_effect": 0.4}, "smallest_effect: 0.5 was registered, it is 0.4"),
+        ({"smallest_effects": {"nll": 0.02}}, "smallest_effects of the study is another one: None"),
         ({"splits": [0, 1, 2]}, "splits: [0] was registered, it is [0, 1, 2]"),
         ({"pilots": ["late"]}, "pilots: [] was registered, it is ['late']"),
         (
