@@ -527,7 +527,10 @@ def _add_image_estimates(
     for contrast in finding.contrasts:
         values = contrast.values if contrast.linear is None else contrast.linear
         contrasts.append(
-            replace(contrast, image_estimate=estimate_image_level(values, error_masks))
+            replace(
+                contrast,
+                image_estimate=estimate_image_level(values, error_masks, contrast.halves),
+            )
         )
     return replace(finding, contrasts=contrasts)
 

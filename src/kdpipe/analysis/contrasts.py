@@ -28,6 +28,7 @@ from kdpipe.stats.power import (
     find_min_seeds,
     find_seeds_needed,
 )
+from kdpipe.stats.replicates import Halves
 from kdpipe.stats.variance_components import CrossedMean
 
 TEST_DESCRIPTIONS = {
@@ -64,6 +65,9 @@ class Contrast:
     linear : Series or None
         The same question as a sum of errors in points, where the values are none; the image
         estimate is then one of it.
+    halves : mapping of float to int, or None
+        The half of each seed, where the effect rests on a choice that two halves of the seeds made
+        for each other: its variance is that within the halves.
     """
 
     text: str
@@ -75,6 +79,7 @@ class Contrast:
     image_estimate: ImageLevelEstimate | None = None  # over seeds and test images
     estimate: Summary | None = None
     linear: pd.Series | None = None
+    halves: Halves | None = None
 
     @property
     def level(self) -> float:
@@ -84,13 +89,13 @@ class Contrast:
     @functools.cached_property
     def summary(self) -> Summary:
         """Return mean and interval of the effect over seeds."""
-        return self.estimate or summarize(self.values, self.level)
+        return self.estimate or summarize(self.values, self.level, self.halves)
 
     @functools.cached_property
     def estimates(self) -> list[CrossedMean]:
         """Return the estimates that its tests use: over seeds, and over images if known."""
         crossed_means = [
-            estimate_mean(self.values),
+            estimate_mean(self.values, self.halves),
             self.image_estimate.estimate if self.image_estimate else None,
         ]
         return (

@@ -80,6 +80,9 @@ def build_results_frame(plan: Plan, store: Store) -> pd.DataFrame:
     table.insert(2, "data", plan.card.name)
     if "probed_data" in table:  # a probe's numbers are those of the other set
         table["data"] = table.pop("probed_data").fillna(table.data)
+    if "seed" in table:
+        halves = replicates.assign_halves([*plan.study.seeds, *table.seed.dropna()])
+        table.insert(list(table).index("seed") + 1, "half", table.seed.map(halves))
     return table.drop(columns="split") if plan.study.splits == [0] else table
 
 
@@ -691,6 +694,15 @@ def get_series_by_seed(cell: pd.DataFrame, column: str = "test_error") -> pd.Ser
     # An error that knows its runs (see `stats.error_provenance`) stays what it is: an object.
     dtype = object if cell[column].dtype == object else float
     return pd.Series(get_values_by_seed(cell, column), dtype=dtype).rename_axis("seed")
+
+
+def get_halves(rows: pd.DataFrame) -> dict[float, int] | None:
+    """Return in which half of the study's seeds each is; None for a frame that says nothing."""
+    if "half" not in rows:
+        return None
+    known = rows.loc[rows.half.notna(), ["seed", "half"]].drop_duplicates()
+    seeds = replicates.get_seeds(known.seed)
+    return {seed: int(half) for seed, half in zip(seeds, known.half, strict=True)}
 
 
 def get_values_by_seed(

@@ -2,8 +2,8 @@
 
 Options are chosen on validation and reported on test. The recommendation uses every seed. An effect
 is claimed only for choices that did not see the tested seed (for each seed the option that the
-validation errors of the other seeds prefer), so that picking the best of many does not count as a
-gain.
+validation errors of other seeds prefer, see `intervals.select_options`), so that picking the best
+of many does not count as a gain.
 
 Baselines: what the chosen student is compared with, each by its name.
 
@@ -29,6 +29,7 @@ from kdpipe.analysis.dataframe import (
     UNTRAINED_STOP,
     add_error_provenance,
     filter_rows,
+    get_halves,
     get_series_by_seed,
     group_rows,
     normalize_frame,
@@ -53,12 +54,13 @@ from kdpipe.stats.intervals import (
     MIN_SEEDS,
     Summary,
     describe_difference,
-    select_leave_one_out,
+    select_options,
     summarize,
     summarize_paired,
 )
 from kdpipe.stats.power import LEVEL
 from kdpipe.stats.ranks import Rank, rank_options
+from kdpipe.stats.replicates import Halves, merge_halves
 
 NO_ERRORS = pd.Series(dtype=float)
 
@@ -79,6 +81,8 @@ class Baseline:
         `scratch`; `equal size`: as many scratch runs as the path has networks; else empty.
     copies : int
         Networks that answer together.
+    halves : mapping of float to int, or None
+        The half of each seed, where two halves chose it for each other.
     """
 
     name: str
@@ -86,6 +90,7 @@ class Baseline:
     remedy: str = "not run yet"
     kind: str = ""  # scratch; equal size: as many scratch runs as the path has networks
     copies: int = 1  # networks that answer together
+    halves: Halves | None = None
 
 
 def find_baselines(
@@ -123,7 +128,8 @@ def _find_full_teacher(student: str, rows: pd.DataFrame) -> Baseline:
     validation, test = (pivot_by_seed(full_kd, "teacher", "method", column=c) for c in columns)
     if len(test.columns) == 1:
         return Baseline("its fully trained teacher with full KD", test.iloc[:, 0].dropna())
-    return Baseline(name, select_leave_one_out(validation, test)[1])
+    choice = select_options(validation, test, get_halves(full_kd))
+    return Baseline(name, choice.errors, halves=choice.halves)
 
 
 def _find_scratch_long(frame: pd.DataFrame, student: str, cell: pd.DataFrame) -> Iterator[Baseline]:
@@ -243,6 +249,8 @@ class PairedGain:
         The estimate over seeds and test images.
     kind, copies : str, int
         Those of the `Baseline`.
+    halves : mapping of float to int, or None
+        The half of each seed, where two halves chose one of the two for each other.
     """
 
     baseline: str
@@ -253,6 +261,7 @@ class PairedGain:
     image_estimate: ImageLevelEstimate | None = None
     kind: str = ""
     copies: int = 1
+    halves: Halves | None = None
 
     @property
     def image_interval(self) -> dict | None:
@@ -294,7 +303,9 @@ class Recommendation:
     settings : str
         The settings of the method.
     n_agreeing_seeds : int
-        Seeds for which the other seeds choose the same option.
+        Seeds for which other seeds choose the same option.
+    is_by_halves : bool
+        Whether two halves of the seeds chose for each other; else each was left out in turn.
     rank : Rank or None
         The rank of the option on validation, and how sure it is.
     gains : list of PairedGain
@@ -318,6 +329,7 @@ class Recommendation:
     scratch: Summary | None = None
     settings: str = ""
     n_agreeing_seeds: int = 0
+    is_by_halves: bool = False
     rank: Rank | None = None
     gains: list[PairedGain] = field(default_factory=list)
     missing_baselines: list[str] = field(default_factory=list)
@@ -548,8 +560,10 @@ def adjust_gains_jointly(
     level = 1 - 2 * interim.compute_level(LEVEL / 2 / max(count, 1))
     adjusted_gains = []
     for gain in gains:
-        difference = replace(summarize(gain.values, level), dropped=gain.difference.dropped)
-        image_estimate = estimate_image_level(gain.values, error_masks)
+        difference = replace(
+            summarize(gain.values, level, gain.halves), dropped=gain.difference.dropped
+        )
+        image_estimate = estimate_image_level(gain.values, error_masks, gain.halves)
         low, high = choose_wider_interval(difference, image_estimate, level)
         adjusted_gains.append(
             replace(
@@ -576,7 +590,8 @@ def _recommend_for_student(frame: pd.DataFrame, student: str, rows: pd.DataFrame
         return Recommendation(student, n_options, reason, scratch=scratch)
     n_set_aside = n_options - len(test.columns)
     rank_by_option: dict = rank_options(validation)
-    choices, errors = select_leave_one_out(validation, test)
+    choice = select_options(validation, test, get_halves(rows))
+    choices, errors = choice.chosen, choice.errors
     cell = filter_rows(rows, **dict(zip(OPTION_COLUMNS, best_option, strict=True)))
     gains, missing_baselines = [], []
     for baseline in find_baselines(frame, student, rows, cell):
@@ -595,6 +610,9 @@ def _recommend_for_student(frame: pd.DataFrame, student: str, rows: pd.DataFrame
                 values,
                 kind=baseline.kind,
                 copies=baseline.copies,
+                halves=merge_halves(choice.halves, baseline.halves)
+                if len(test.columns) > 1
+                else baseline.halves,
             )
         )
     return Recommendation(
@@ -607,6 +625,7 @@ def _recommend_for_student(frame: pd.DataFrame, student: str, rows: pd.DataFrame
         scratch=scratch,
         settings=_describe_settings(cell.iloc[0], frame),
         n_agreeing_seeds=int((choices == best_option).sum()) if len(choices) else 0,
+        is_by_halves=choice.halves is not None,
         rank=rank_by_option.get(best_option),
         gains=gains,
         missing_baselines=missing_baselines,

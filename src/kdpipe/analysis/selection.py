@@ -1,8 +1,8 @@
 """What claims share: the cells that a claim rests on, choices on validation, and holes.
 
 Everything here is decided by names and settings, never by test errors: which method counts as the
-study's KD, which teacher is the largest, and, seed by seed, the option that the validation errors
-of the other seeds prefer.
+study's KD, which teacher is the largest, and, for each seed, the option that the validation errors
+of other seeds prefer.
 
 A method of the field is a kind: its loss terms, to the end or stopped. What a study tries of one
 kind (weights, temperatures, when it stops) are its settings, and a `MethodArm` is the method at the
@@ -26,6 +26,7 @@ from kdpipe.analysis.dataframe import (
     SHARED_TEACHER_NOTE,
     describe_gaps,
     filter_rows,
+    get_halves,
     get_series_by_seed,
     group_rows,
     pivot_by_seed,
@@ -33,7 +34,8 @@ from kdpipe.analysis.dataframe import (
     select_label_trained_teachers,
 )
 from kdpipe.losses.method import long_label
-from kdpipe.stats.intervals import select_leave_one_out
+from kdpipe.stats.intervals import Choice, select_options
+from kdpipe.stats.replicates import Halves
 
 PAPER_SETTINGS = {"temperature": 4.0, "ce_weight": 0.1, "kd_weight": 0.9}  # section 3
 FIRST_LR_DROP = 0.3  # the share of the epochs after which the paper's ESKD stops (inferred)
@@ -105,13 +107,17 @@ def pivot_scratch_errors(frame: pd.DataFrame) -> pd.DataFrame:
     return errors.reindex(columns=sorted(set(frame.student) - {""}))
 
 
-def choose_on_validation(validation: pd.DataFrame, test: pd.DataFrame) -> pd.Series:
-    """Return for each seed the option with the lowest mean validation error of the other seeds.
+def choose_on_validation(
+    rows: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame
+) -> Choice:
+    """Return for each seed the option with the lowest mean validation error of other seeds.
 
     One option is no choice.
 
     Parameters
     ----------
+    rows : DataFrame
+        The rows of the options, which say in which half each seed is.
     validation, test : DataFrame of shape (n_seeds, n_options)
         Errors.
 
@@ -121,15 +127,16 @@ def choose_on_validation(validation: pd.DataFrame, test: pd.DataFrame) -> pd.Ser
         If there are no validation errors to choose by.
     """
     if len(test.columns) == 1:
-        return pd.Series(test.columns[0], index=test.index)
+        return Choice(pd.Series(test.columns[0], index=test.index), test.iloc[:, 0])
     if validation.isna().to_numpy().all():
         raise UntestableClaim("there are no validation errors to choose by")
-    return select_leave_one_out(validation, test)[0]
+    return select_options(validation, test, get_halves(rows))
 
 
-def take_choice(values: pd.DataFrame, choice: pd.Series) -> pd.Series:
+def take_choice(values: pd.DataFrame, choice: Choice) -> pd.Series:
     """Return the values of each seed's chosen option."""
-    chosen_values = {seed: values.at[seed, choice[seed]] for seed in choice.index}
+    chosen = choice.chosen
+    chosen_values = {seed: values.at[seed, chosen[seed]] for seed in chosen.index}
     has_objects = any(dtype.hasobject for dtype in values.dtypes)  # errors that know their runs
     return pd.Series(chosen_values, dtype=object if has_objects else float)
 
@@ -142,9 +149,9 @@ def average_parts(parts: Mapping) -> pd.Series:
     return functools.reduce(operator.add, (part for _, part in table.items())) / len(parts)
 
 
-def describe_choice(choice: pd.Series) -> str:
+def describe_choice(choice: Choice) -> str:
     """Return a choice in words: `wrn10-1 for 4 seeds, wrn16-1 for 1`."""
-    counts = Counter(choice)
+    counts = Counter(choice.chosen)
     if len(counts) == 1:
         return str(next(iter(counts)))
     return ", ".join(f"{option} for {count} seeds" for option, count in counts.most_common())
@@ -216,7 +223,11 @@ def _measure_distance_to_paper(row) -> tuple:
 
 
 def build_trade_off_contrasts(
-    evidence: Evidence, parts: dict[str, dict], split: str, is_needed: bool
+    evidence: Evidence,
+    parts: dict[str, dict],
+    split: str,
+    is_needed: bool,
+    halves: Halves | None = None,
 ) -> list[Contrast]:
     """Build the contrasts of CE and KD loss on one split, from full KD to ESKD.
 
@@ -230,6 +241,8 @@ def build_trade_off_contrasts(
         The split.
     is_needed : bool
         Whether the claim rests on them.
+    halves : mapping of float to int, or None
+        The half of each seed, where two halves chose for each other.
     """
     ce_difference, kd_difference = (
         average_parts(parts[f"{split}_nll"]),
@@ -242,6 +255,7 @@ def build_trade_off_contrasts(
             ce_difference,
             delta=evidence.smallest.nll,
             is_needed=is_needed,
+            halves=halves,
             unit="nat",
         ),
         Contrast(
@@ -249,6 +263,7 @@ def build_trade_off_contrasts(
             kd_difference,
             delta=evidence.smallest.kl,
             is_needed=is_needed,
+            halves=halves,
             unit="nat",
         ),
     ]
@@ -270,6 +285,8 @@ class MethodArm:
         The rows of the chosen settings, and those of all.
     name : str
         The same at every stop: the kind, or the label where settings stand apart.
+    halves : mapping of float to int, or None
+        The half of each seed, where two halves chose the setting for each other.
     """
 
     kind: str
@@ -278,6 +295,7 @@ class MethodArm:
     cell: pd.DataFrame
     rows: pd.DataFrame  # of all settings
     name: str = ""  # the same at every stop: the kind, or the label where settings stand apart
+    halves: Halves | None = None
 
     @property
     def errors(self) -> pd.Series:
@@ -322,11 +340,11 @@ def select_best_setting(kind: str, rows: pd.DataFrame) -> MethodArm:
         pivot_by_seed(rows, "method"),
         pivot_by_seed(rows, "method", column="val_error"),
     )
-    choice = choose_on_validation(validation, test)
-    if choice.empty:
+    choice = choose_on_validation(rows, validation, test)
+    if choice.chosen.empty:
         raise UntestableClaim(f"fewer than two seeds to choose among {', '.join(test)}")
-    cell = rows.loc[rows.method == rows.seed.map(choice)]
-    return MethodArm(kind, describe_choice(choice), list(test), cell, rows, kind)
+    cell = rows.loc[rows.method == rows.seed.map(choice.chosen)]
+    return MethodArm(kind, describe_choice(choice), list(test), cell, rows, kind, choice.halves)
 
 
 def select_full_kd_students(rows: pd.DataFrame) -> pd.DataFrame:

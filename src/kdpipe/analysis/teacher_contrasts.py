@@ -2,13 +2,13 @@
 
 What C1, C3, C4 and C7 ask of teacher size, and C11 to C14 and C17 of early stopping. Which smaller
 teacher is the best one, and how early a teacher stops, is chosen on validation, for each seed by
-the other seeds; so is whether the largest teacher is the more accurate one, a premise of C1. A
+other seeds; so is whether the largest teacher is the more accurate one, a premise of C1. A
 teacher stopped by a schedule of its own and one cut out of the full training are two kinds, which
 are never mixed.
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -23,6 +23,8 @@ from kdpipe.analysis.selection import (
     select_students,
     take_choice,
 )
+from kdpipe.stats.intervals import Choice
+from kdpipe.stats.replicates import Halves, merge_halves
 
 StudentTeacher = tuple[str, str]  # student, teacher
 
@@ -40,7 +42,7 @@ class TeacherSizeEffect:
         The rows of full teachers.
     largest : dict of str
         By student, its largest teacher.
-    choices : dict of Series
+    choices : dict of Choice
         By student, for each seed the best smaller teacher.
     reasons : list of str
         Why some students do not take part.
@@ -48,7 +50,7 @@ class TeacherSizeEffect:
 
     rows: pd.DataFrame
     largest: dict[str, str]  # by student
-    choices: dict[str, pd.Series]  # by student: seed -> smaller teacher
+    choices: dict[str, Choice]  # by student: the smaller teacher
     reasons: list[str]  # students that do not take part
 
     def compute_mean_effect(self, column: str) -> pd.Series:
@@ -56,6 +58,11 @@ class TeacherSizeEffect:
         return average_parts(
             {student: self.compute_effect(student, column) for student in self.largest}
         )
+
+    @property
+    def halves(self) -> Halves | None:
+        """Return the half of each seed, where two halves chose for each other."""
+        return merge_halves(*(choice.halves for choice in self.choices.values()))
 
     def compute_effect(self, student: str, column: str) -> pd.Series:
         """Return largest - smaller in a column, for one student, by seed."""
@@ -104,7 +111,7 @@ def compute_teacher_size_effect(rows: pd.DataFrame, premise: bool = True) -> Tea
             reasons.append(f"no smaller teacher of {student} has a result ({', '.join(smaller)})")
             continue
         validation = pivot_by_seed(cell, "teacher", column="val_error")
-        choice = choose_on_validation(validation.loc[:, smaller], test.loc[:, smaller])
+        choice = choose_on_validation(cell, validation.loc[:, smaller], test.loc[:, smaller])
         errors = pivot_by_seed(cell, "teacher", column="teacher_val_error")
         improvement = (take_choice(errors, choice) - errors[largest_name]).dropna()
         measured = (take_choice(test, choice) - test[largest_name]).notna().any()
@@ -138,9 +145,10 @@ def build_non_superiority_finding(evidence: Evidence, rows: pd.DataFrame) -> Fin
     size_effect = compute_teacher_size_effect(rows)
     text = "error with the largest teacher - with the best smaller one"
     effect, delta = size_effect.compute_mean_effect("test_error"), evidence.delta
+    halves = size_effect.halves
     contrasts = [
-        Contrast(f"(a) not better: {text}", effect, "not better", delta),
-        Contrast(f"(b) worse: {text}", effect, "above", delta, is_needed=False),
+        Contrast(f"(a) not better: {text}", effect, "not better", delta, halves=halves),
+        Contrast(f"(b) worse: {text}", effect, "above", delta, is_needed=False, halves=halves),
     ]
     if len(size_effect.largest) > 1:
         contrasts += [
@@ -150,6 +158,7 @@ def build_non_superiority_finding(evidence: Evidence, rows: pd.DataFrame) -> Fin
                 "not better",
                 delta,
                 False,
+                halves=size_effect.choices[student].halves,
             )
             for student in size_effect.largest
         ]
@@ -175,6 +184,8 @@ class EarlyStoppedErrors:
         Test errors by pair.
     full_validation, early_validation : dict of Series
         Validation errors by pair.
+    choices : dict of Choice
+        The chosen lengths by pair.
     """
 
     rows: pd.DataFrame
@@ -183,6 +194,12 @@ class EarlyStoppedErrors:
     early: dict[StudentTeacher, pd.Series]
     full_validation: dict[StudentTeacher, pd.Series]
     early_validation: dict[StudentTeacher, pd.Series]
+    choices: dict[StudentTeacher, Choice]
+
+    @property
+    def halves(self) -> Halves | None:
+        """Return the half of each seed, where two halves chose a length for each other."""
+        return merge_halves(*(choice.halves for choice in self.choices.values()))
 
     @property
     def gains(self) -> dict[StudentTeacher, pd.Series]:
@@ -217,7 +234,7 @@ def compute_early_stopped_errors(
     if kind is None:
         kind = "schedule" if (rows.stop_kind == "schedule").any() else "checkpoint"
     rows = filter_rows(rows, stop_kind=["full", kind])
-    early_stopping = EarlyStoppedErrors(rows, kind, {}, {}, {}, {})
+    early_stopping = EarlyStoppedErrors(rows, kind, {}, {}, {}, {}, {})
     for key, cell in group_rows(rows, "student", "teacher"):
         pair = (key["student"], key["teacher"])
         test, validation = (
@@ -229,7 +246,8 @@ def compute_early_stopped_errors(
             early_stopping.full[pair] = test.loc[:, "full"]
             early_stopping.full_validation[pair] = validation.loc[:, "full"]
         if lengths and "full" in test:
-            choice = choose_on_validation(validation.loc[:, lengths], test.loc[:, lengths])
+            choice = choose_on_validation(cell, validation.loc[:, lengths], test.loc[:, lengths])
+            early_stopping.choices[pair] = choice
             early_stopping.early[pair] = take_choice(test, choice)
             early_stopping.early_validation[pair] = take_choice(validation, choice)
     if not early_stopping.early:
@@ -241,21 +259,32 @@ def build_mean_gain_finding(evidence: Evidence, early_stopping: EarlyStoppedErro
     """Build the finding that the mean gain over pairs is above 0, with that of each pair."""
     text = "error, full teacher - early-stopped teacher"
     delta, gains = evidence.delta, early_stopping.gains
-    contrasts = [Contrast(f"{text}, mean over pairs", average_parts(gains), "above", delta)]
+    mean_text = f"{text}, mean over pairs"
+    contrasts = [
+        Contrast(mean_text, average_parts(gains), "above", delta, halves=early_stopping.halves)
+    ]
     if len(gains) > 1:
         contrasts += [
-            Contrast(f"{text}: {student} from {teacher}", gain.dropna(), "above", delta, False)
+            Contrast(
+                f"{text}: {student} from {teacher}",
+                gain.dropna(),
+                "above",
+                delta,
+                False,
+                halves=early_stopping.choices[student, teacher].halves,
+            )
             for (student, teacher), gain in gains.items()
         ]
     return build_finding(contrasts, describe_early_stopping(early_stopping), early_stopping.rows)
 
 
 def select_best_teacher_errors(
+    rows: pd.DataFrame,
     errors: dict[StudentTeacher, pd.Series],
     validation: dict[StudentTeacher, pd.Series],
     student: str,
-) -> pd.Series:
-    """Return the errors of the teacher that validation chose among a student's, seed by seed.
+) -> Choice:
+    """Return the teacher that validation chose among a student's for each seed, and its errors.
 
     Raises
     ------
@@ -270,7 +299,8 @@ def select_best_teacher_errors(
             raise UntestableClaim(
                 f"the best teacher of {student} is not known: {teacher} has no results"
             )
-    return take_choice(test, choose_on_validation(validation_table, test))
+    choice = choose_on_validation(rows, validation_table, test)
+    return replace(choice, errors=take_choice(test, choice))
 
 
 def describe_early_stopping(early_stopping: EarlyStoppedErrors) -> str:

@@ -70,8 +70,8 @@ CURVE_DASHES = {"val_error": "", "train_error": ' stroke-dasharray="4 3"'}
 
 ERROR_RATE_NOTE = (
     "The rules allow a false direction among the claims of a family in 5 % of studies and, apart "
-    "from that, a false size in 5 %. How often that was so in simulated studies of known truth, and "
-    "by which rules these were judged, is in benchmarks/error_rates.md; the rules are in "
+    "from that, a false size in 5 %. How often that was so in simulated studies of known truth, "
+    "and by which rules these were judged, is in benchmarks/error_rates.md; the rules are in "
     "docs/statistics.md."
 )
 
@@ -371,7 +371,7 @@ def _format_comparisons(recommendation: Recommendation, is_searched: bool) -> st
         f"Test error {format_estimate(test.mean, test.half_width)} % "
         f"(n {test.n}{format_few_seeds(test.n)}), "
         f"{best if recommendation.n_options > 1 else only}. "
-        "Against (paired by seed, the tested seed left out of the choice):",
+        "Against (paired by seed, the choice made without the tested seed):",
         "",
     ]
     for gain in recommendation.gains:

@@ -41,12 +41,13 @@ from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.intervals import (
     Summary,
     describe_difference,
-    select_leave_one_out,
+    select_options,
     summarize,
     summarize_columns,
 )
 from kdpipe.stats.power import LEVEL
 from kdpipe.stats.ranks import rank_options
+from kdpipe.stats.replicates import Halves
 from kdpipe.user_code import explain_renamed
 
 HOW_TO_READ = (
@@ -218,7 +219,7 @@ def summarize_cell(
 def summarize_chosen_length(lengths: dict[str, pd.DataFrame], **partners: pd.Series) -> dict:
     """Return the row of an early-stopped teacher at the length that validation chose.
 
-    For each seed the length is chosen by the validation errors of the other seeds.
+    For each seed the length is chosen by the validation errors of other seeds.
 
     Parameters
     ----------
@@ -231,13 +232,17 @@ def summarize_chosen_length(lengths: dict[str, pd.DataFrame], **partners: pd.Ser
         {stop: get_series_by_seed(cell, "val_error") for stop, cell in lengths.items()}
     )
     test = pd.DataFrame({stop: get_series_by_seed(cell) for stop, cell in lengths.items()})
-    choice, errors = select_leave_one_out(validation, test)
+    selection = select_options(validation, test, dataframe.get_halves(pd.concat(lengths.values())))
+    choice, errors = selection.chosen, selection.errors
     counts = Counter(choice[seed] for seed in choice.index)
     choice_text = "; ".join(
         f"{stop} for {counts[stop]} seeds" for stop in lengths if stop in counts
     )
     notes = "; ".join(filter(None, (choice_text, describe_winner_confidence(validation))))
-    return _summarize_errors(dict(zip(errors.index, errors, strict=True)), **partners) | {
+    fields = _summarize_errors(dict(zip(errors.index, errors, strict=True)), **partners)
+    if len(lengths) > 1:
+        fields |= {f"{name}_halves": selection.halves for name in partners}
+    return fields | {
         "notes": notes or "nothing to choose by: fewer than two seeds with validation errors"
     }
 
@@ -574,13 +579,16 @@ def adjust_differences(
     n_differences = sum(low == low for low in lows)  # not nan
     adjusted_rows, n_seeds_only, n_differing = [], 0, 0
     for row, names in zip(rows, names_by_row, strict=True):
-        fields = {key: value for key, value in row.items() if not key.endswith("_values")}
+        fields = {
+            key: value for key, value in row.items() if not key.endswith(("_values", "_halves"))
+        }
         count = max(1, row.get("compared", n_differences))
         level = 1 - 2 * interim.compute_level(LEVEL / 2 / count)
         for name in names:
             if math.isnan(row[f"{name}_low"]):
                 continue
-            adjusted = _adjust_difference(row[f"{name}_values"], level, context)
+            halves = row.get(f"{name}_halves")
+            adjusted = _adjust_difference(row[f"{name}_values"], level, context, halves)
             fields |= {f"{name}_{key}": value for key, value in adjusted.items()}
             n_seeds_only += "images_low" not in adjusted
             n_differing += format_mark(fields, name) != fields[f"{name}_mark"]
@@ -588,11 +596,17 @@ def adjust_differences(
     return AdjustedRows(adjusted_rows, n_differences, n_seeds_only, n_differing)
 
 
-def _adjust_difference(values: dict[float, float], level: float, context: EvalPointContext) -> dict:
+def _adjust_difference(
+    values: dict[float, float],
+    level: float,
+    context: EvalPointContext,
+    halves: Halves | None = None,
+) -> dict:
     """Return interval and mark, the second interval if there is one, and the other mark."""
     other_point = other_eval_point(context.eval_point)
-    summary = summarize(values, level)
-    estimate = estimate_image_level(_to_series(values), context.error_masks.get(context.eval_point))
+    summary = summarize(values, level, halves)
+    error_masks = context.error_masks.get(context.eval_point)
+    estimate = estimate_image_level(_to_series(values), error_masks, halves)
     low, high = choose_wider_interval(summary, estimate, level)
     mark = describe_difference(replace(summary, low=low, high=high))
     fields = {"low": low, "high": high, "mark": mark}
@@ -601,20 +615,23 @@ def _adjust_difference(values: dict[float, float], level: float, context: EvalPo
         fields |= {"images_low": image_low, "images_high": image_high}
     if other_values := _find_other_values(values, context):
         fields[f"mark_at_{other_point}"] = _compute_mark(
-            other_values, level, context.error_masks.get(other_point)
+            other_values, level, context.error_masks.get(other_point), halves
         )
     return fields
 
 
 def _compute_mark(
-    values: dict[float, float], level: float, error_masks: ErrorMaskLookup | None
+    values: dict[float, float],
+    level: float,
+    error_masks: ErrorMaskLookup | None,
+    halves: Halves | None = None,
 ) -> str:
     """Return the mark of a difference by the wider of its two intervals."""
-    summary = summarize(values, level)
+    summary = summarize(values, level, halves)
     mark = describe_difference(summary)
     if mark not in ("better", "worse"):
         return mark  # and so it is with a wider interval
-    estimate = estimate_image_level(_to_series(values), error_masks)
+    estimate = estimate_image_level(_to_series(values), error_masks, halves)
     low, high = choose_wider_interval(summary, estimate, level)
     return describe_difference(replace(summary, low=low, high=high))
 

@@ -142,7 +142,7 @@ class ImageLevelEstimate:
 
 
 def estimate_image_level(
-    values: pd.Series, error_masks: ErrorMaskLookup | None
+    values: pd.Series, error_masks: ErrorMaskLookup | None, halves: replicates.Halves | None = None
 ) -> ImageLevelEstimate:
     """Estimate the mean of a difference over seeds and test images.
 
@@ -152,6 +152,9 @@ def estimate_image_level(
         Differences by replicate, in points, with provenance; nan is no value.
     error_masks : callable or None
         Returns the images that a run gets wrong, by its name; None if no images are known at all.
+    halves : mapping of float to int, optional
+        The half of each seed, where two halves chose for each other: the variance of seeds is that
+        within the halves.
 
     Returns
     -------
@@ -167,16 +170,17 @@ def estimate_image_level(
     differences = compute_image_differences(known_values, error_masks)
     if isinstance(differences, str):
         return ImageLevelEstimate(why=differences)
-    positions = replicates.to_grid(
-        pd.Series(range(len(differences)), index=known_values.index)
-    ).to_numpy(int)
+    by_seed = replicates.to_grid(pd.Series(range(len(differences)), index=known_values.index))
+    positions = by_seed.to_numpy(int)
     grid = differences[positions]  # seeds, splits, images; what there is one of is no factor
     factors = zip(("seed", "split", "image"), grid.shape, strict=True)
     levels = {name: size for name, size in factors if size > 1}
     min_levels = min(levels.get("split", MIN_SEEDS), grid.shape[0])
     if min_levels < MIN_SEEDS:
         return ImageLevelEstimate(why=f"{MIN_SEEDS} seeds are needed, {min_levels} are there")
-    return ImageLevelEstimate(decompose_variance(grid.reshape(tuple(levels.values())), *levels))
+    groups = replicates.find_groups(by_seed.index, halves)
+    crossed = grid.reshape(tuple(levels.values()))
+    return ImageLevelEstimate(decompose_variance(crossed, *levels, groups=groups))
 
 
 def compute_image_differences(

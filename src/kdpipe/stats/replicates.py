@@ -6,11 +6,12 @@ series and frames are paired and indexed by a plain `seed` column: the seed itse
 2^31 more for each further split.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
+Halves = Mapping[float, int]  # by seed: 1 or 2, see `assign_halves`
 SPLIT_STRIDE = (
     2**31
 )  # seeds lie below it; splits below 2^20, so a float64 holds every replicate exactly
@@ -110,6 +111,36 @@ def to_grid(values: pd.Series) -> pd.DataFrame:
     grid[row, column] = values
     is_complete = ~np.isnan(grid).any(axis=1)
     return pd.DataFrame(grid[is_complete], seeds[is_complete], splits)
+
+
+def assign_halves(seeds: Iterable[float]) -> dict[float, int]:
+    """Return in which half each seed is: the 1st, 3rd, 5th ... are half 1, the others half 2.
+
+    Parameters
+    ----------
+    seeds : iterable of float
+        All seeds of a study in its order, so that more seeds move none to the other half.
+
+    Returns
+    -------
+    dict of float to int
+        1 or 2 by seed.
+    """
+    return {seed: 1 + position % 2 for position, seed in enumerate(dict.fromkeys(seeds))}
+
+
+def merge_halves(*halves: "Halves | None") -> "Halves | None":
+    """Return the halves of values that rest on several choices; None if none was by halves."""
+    known = [half for half in halves if half is not None]
+    return {seed: group for half in known for seed, group in half.items()} if known else None
+
+
+def find_groups(seeds: Iterable[float], halves: "Halves | None") -> list[int] | None:
+    """Return the half of each seed; None if there are no halves, or these are of one only."""
+    if halves is None:
+        return None
+    groups = [halves[seed] for seed in seeds]
+    return groups if len(set(groups)) > 1 else None
 
 
 def describe_replicates(replicate_ids: Iterable[float]) -> str:

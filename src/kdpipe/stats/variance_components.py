@@ -12,7 +12,9 @@ The first two are the analysis of variance of a balanced random model (Searle, C
 McCulloch, Variance Components, 1992, sections 4.3 and 5.2); a negative estimate counts as 0. The
 degrees of freedom of the variance are Satterthwaite's (1946), its squares summed over all mean
 squares, and not below those of the factor with the fewest levels. With one factor all this is the t
-interval.
+interval. Levels of the first factor may come in groups that differ in their means, as seeds do
+whose options were chosen apart (`intervals.select_options`): its mean squares are then those within
+groups, with n - groups degrees of freedom for n - 1; with one factor that is the pooled variance.
 
 The second half compares the two fixed factors of a layout (these students, these teachers), with
 one value in each cell for each seed. Let y(r) be the layout of seed r, all independent and
@@ -34,7 +36,7 @@ each axis by its own (n - 1) / (n - 2), are again crossed values.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -63,6 +65,8 @@ class CrossedMean:
     components : dict of tuple of str to float
         Variance that each set of factors adds to a single value, in the unit of the values squared.
         A set is written in the order of `levels`.
+    groups : int
+        Number of groups of the first factor within which its variance was estimated.
     """
 
     mean: float
@@ -70,6 +74,12 @@ class CrossedMean:
     df: float
     levels: dict[str, int]
     components: dict[Factors, float]
+    groups: int = 1
+
+    def _count_df(self, subset: Factors, levels: dict[str, int]) -> int:
+        """Return the degrees of freedom of the effects of a set of factors."""
+        first = next(iter(levels))
+        return math.prod(levels[name] - (self.groups if name == first else 1) for name in subset)
 
     def compute_variance_without(self, *factors: str) -> float:
         """Return the variance of the mean without the components of some factors.
@@ -114,8 +124,8 @@ class CrossedMean:
         for subset in self.components:
             above = [other for other in self.components if set(subset) <= set(other)]
             square = sum(self.components[other] / cells[other] for other in above)
-            df_terms += square**2 / math.prod(levels[name] - 1 for name in subset)
-        min_df = float(min(levels.values()) - 1)
+            df_terms += square**2 / self._count_df(subset, levels)
+        min_df = float(min(self._count_df((name,), levels) for name in levels))
         return max(min_df, variance**2 / df_terms) if df_terms > 0 else min_df
 
     def compute_interval(self, level: float = 0.95) -> tuple[float, float]:
@@ -143,7 +153,9 @@ class CrossedMean:
         return t_sf(margin - self.mean, math.sqrt(self.variance), self.df)
 
 
-def decompose_variance(values: np.ndarray, *factors: str) -> CrossedMean:
+def decompose_variance(
+    values: np.ndarray, *factors: str, groups: Sequence[int] | None = None
+) -> CrossedMean:
     """Estimate the variance components of values crossed over random factors.
 
     Parameters
@@ -152,6 +164,10 @@ def decompose_variance(values: np.ndarray, *factors: str) -> CrossedMean:
         One value in each cell, one axis for each factor.
     *factors : str
         Names of the axes.
+    groups : sequence of int, optional
+        The group of each level of the first factor. Groups may differ in their means: the effects
+        of the first factor, alone and with others, are then those within groups, with as many
+        degrees of freedom less as there are further groups.
 
     Returns
     -------
@@ -176,8 +192,19 @@ def decompose_variance(values: np.ndarray, *factors: str) -> CrossedMean:
         raise ValueError(f"every cell of two levels and more is needed: {values.shape}")
     mean, axes = float(values.mean()), tuple(range(values.ndim))
     squares, df = _compute_sums_of_squares(values - mean), {}
+    n_groups = len(set(groups)) if groups is not None else 1
+    if groups is not None and n_groups > 1:
+        if values.shape[0] <= n_groups:
+            raise ValueError(f"{n_groups} groups of {values.shape[0]} levels leave no variance")
+        within = _compute_sums_of_squares(_center_groups(values, np.asarray(groups)))
+        rounding = 1e-12 * float(((values - mean) ** 2).sum())
+        squares |= {
+            subset: square if square > rounding else 0.0
+            for subset, square in within.items()
+            if 0 in subset
+        }
     for subset in _iter_subsets(axes):
-        df[subset] = math.prod(values.shape[axis] - 1 for axis in subset)
+        df[subset] = math.prod(values.shape[axis] - (1 if axis else n_groups) for axis in subset)
         squares[subset] /= df[subset]
     components, variance = {}, 0.0
     for subset in _iter_subsets(axes):
@@ -191,10 +218,18 @@ def decompose_variance(values: np.ndarray, *factors: str) -> CrossedMean:
         components[tuple(factors[axis] for axis in subset)] = component
         variance += component / cells
     df_terms = sum((squares[subset] / values.size) ** 2 / df[subset] for subset in squares)
-    min_df = min(values.shape) - 1
+    min_df = min(df[axis,] for axis in axes)
     df_mean = max(float(min_df), variance**2 / df_terms) if df_terms > 0 else float(min_df)
     levels = dict(zip(factors, values.shape, strict=True))
-    return CrossedMean(mean, variance, df_mean, levels, components)
+    return CrossedMean(mean, variance, df_mean, levels, components, n_groups)
+
+
+def _center_groups(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return values less the mean of their group over the first axis."""
+    centered = values.astype(float)
+    for group in np.unique(groups):
+        centered[groups == group] -= centered[groups == group].mean(axis=0)
+    return centered
 
 
 def _compute_sums_of_squares(centered: np.ndarray) -> dict[tuple[int, ...], float]:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from kdpipe.stats.intervals import (
     describe_difference,
-    select_leave_one_out,
+    select_options,
     summarize,
     summarize_columns,
     summarize_paired,
@@ -145,18 +145,21 @@ def test_choose_leaves_the_tested_seed_out():
     # Alone on seed 0, `b` would win by far; the other seeds prefer `a`.
     validation = pd.DataFrame({"a": [5.0, 1.0, 1.0], "b": [0.0, 2.0, 2.5]})
     test = pd.DataFrame({"a": [50.0, 51.0, 52.0], "b": [60.0, 61.0, 62.0]})
-    chosen, errors = select_leave_one_out(validation, test)
-    assert chosen.to_dict() == {0: "a", 1: "b", 2: "b"}
-    assert errors.to_dict() == {0: 50.0, 1: 61.0, 2: 62.0}
+    choice = select_options(validation, test)
+    assert choice.chosen.to_dict() == {0: "a", 1: "b", 2: "b"}
+    assert choice.errors.to_dict() == {0: 50.0, 1: 61.0, 2: 62.0}
 
 
 def test_choose_with_holes():
     hole = math.nan
     validation = pd.DataFrame({"a": [1.0, 1, 1], "b": [2.0, hole, 2], "dead": [hole] * 3})
     test = validation + 10
-    chosen, errors = select_leave_one_out(validation, test)
-    assert chosen.to_dict() == {0: "a", 2: "a"} and errors.to_dict() == {0: 11.0, 2: 11.0}
-    chosen, errors = select_leave_one_out(validation[:1], test[:1])
-    assert chosen.empty and errors.empty
-    chosen, errors = select_leave_one_out(validation * hole, test)
-    assert chosen.empty and errors.empty
+    choice = select_options(validation, test)
+    assert choice.chosen.to_dict() == {0: "a", 2: "a"} and choice.errors.to_dict() == {
+        0: 11.0,
+        2: 11.0,
+    }
+    choice = select_options(validation[:1], test[:1])
+    assert choice.chosen.empty and choice.errors.empty
+    choice = select_options(validation * hole, test)
+    assert choice.chosen.empty and choice.errors.empty

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kdpipe.stats import replicates
-from kdpipe.stats.intervals import select_leave_one_out
+from kdpipe.stats.intervals import select_options
 
 LARGEST = 2**31 - 1, 2**20 - 1
 
@@ -52,7 +52,8 @@ def test_a_choice_does_not_see_the_tested_seed_or_split():
         for unit in grid
     ]
     validation = pd.DataFrame({"a": low, "b": [5.0] * 6}, index=pd.Index(grid))
-    chosen, errors = select_leave_one_out(validation, validation + 0.5)
+    choice = select_options(validation, validation + 0.5)
+    chosen, errors = choice.chosen, choice.errors
     assert chosen[tested] == "b" and errors[tested] == 5.5
     assert (
         chosen[replicates.make_replicate_id(2, 1)] == "a"

@@ -11,6 +11,7 @@ from kdpipe.analysis.teacher_contrasts import (
     describe_early_stopping,
     select_best_teacher_errors,
 )
+from kdpipe.stats.replicates import merge_halves
 
 
 def evaluate_every_early_teacher(evidence: Evidence) -> Finding:
@@ -19,14 +20,17 @@ def evaluate_every_early_teacher(evidence: Evidence) -> Finding:
     contrasts = []
     for student in dict.fromkeys(student for student, _ in early_stopping.early):
         best_full = select_best_teacher_errors(
-            early_stopping.full, early_stopping.full_validation, student
+            early_stopping.rows, early_stopping.full, early_stopping.full_validation, student
         )
         contrasts += [
             Contrast(
                 f"error of {student}: best full teacher - early-stopped {teacher}",
-                (best_full - early).dropna(),
+                (best_full.errors - early).dropna(),
                 "above",
                 evidence.delta,
+                halves=merge_halves(
+                    best_full.halves, early_stopping.choices[student, teacher].halves
+                ),
             )
             for (other_student, teacher), early in early_stopping.early.items()
             if other_student == student

@@ -11,13 +11,14 @@ from kdpipe.analysis.teacher_contrasts import (
     describe_early_stopping,
     select_best_teacher_errors,
 )
+from kdpipe.stats.replicates import merge_halves
 
 
 def evaluate_catching_up(evidence: Evidence) -> Finding:
     """Compare the gap of the largest teacher among full and early-stopped teachers."""
     early_stopping = compute_early_stopped_errors(evidence)
     rank = early_stopping.rows.drop_duplicates("teacher").set_index("teacher").teacher_rank
-    parts = {}
+    parts, halves = {}, [early_stopping.halves]
     for student in dict.fromkeys(student for student, _ in early_stopping.early):
         teachers = [
             teacher for other_student, teacher in early_stopping.early if other_student == student
@@ -26,17 +27,20 @@ def evaluate_catching_up(evidence: Evidence) -> Finding:
             continue
         largest = (student, max(teachers, key=lambda teacher: rank[teacher]))
         full = {pair: early_stopping.full[pair] for pair in early_stopping.early}
-        gap = early_stopping.full[largest] - select_best_teacher_errors(
-            full, early_stopping.full_validation, student
+        rows = early_stopping.rows
+        best_full = select_best_teacher_errors(rows, full, early_stopping.full_validation, student)
+        best_early = select_best_teacher_errors(
+            rows, early_stopping.early, early_stopping.early_validation, student
         )
-        early_gap = early_stopping.early[largest] - select_best_teacher_errors(
-            early_stopping.early, early_stopping.early_validation, student
-        )
+        gap = early_stopping.full[largest] - best_full.errors
+        early_gap = early_stopping.early[largest] - best_early.errors
         parts[student] = gap - early_gap
+        halves += [best_full.halves, best_early.halves]
     if not parts:
         raise UntestableClaim("no student has two teachers that are also stopped early")
     text = "gap of the largest teacher to the best, full - early-stopped"
-    contrast = Contrast(text, average_parts(parts), "above", evidence.delta)
+    effect = average_parts(parts)
+    contrast = Contrast(text, effect, "above", evidence.delta, halves=merge_halves(*halves))
     return build_finding([contrast], describe_early_stopping(early_stopping), early_stopping.rows)
 
 

@@ -12,6 +12,7 @@ from kdpipe.analysis.teacher_contrasts import (
 )
 from kdpipe.errors import KdpipeError
 from kdpipe.models import registry
+from kdpipe.stats.replicates import merge_halves
 
 
 def evaluate_families(evidence: Evidence) -> Finding:
@@ -27,7 +28,11 @@ def evaluate_families(evidence: Evidence) -> Finding:
     text = "error, full teacher - early-stopped teacher"
     contrasts = [
         Contrast(
-            f"{text}: {family}, {len(gains)} pairs", average_parts(gains), "above", evidence.delta
+            f"{text}: {family}, {len(gains)} pairs",
+            average_parts(gains),
+            "above",
+            evidence.delta,
+            halves=merge_halves(*(early_stopping.choices[pair].halves for pair in gains)),
         )
         for family, gains in families.items()
     ]

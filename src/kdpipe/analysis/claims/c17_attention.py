@@ -10,6 +10,7 @@ from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
 from kdpipe.analysis.selection import average_parts, build_finding
 from kdpipe.analysis.teacher_contrasts import compute_early_stopped_errors
+from kdpipe.stats.replicates import merge_halves
 
 
 def evaluate_attention_transfer(evidence: Evidence) -> Finding:
@@ -30,7 +31,9 @@ def evaluate_attention_transfer(evidence: Evidence) -> Finding:
         f"mean over {len(pairs)} pairs"
     )
     used = pd.concat([attention.rows, kd.rows])
-    return build_finding([Contrast(text, effect, "above", evidence.delta)], description, used)
+    halves = merge_halves(attention.halves, kd.halves)
+    contrast = Contrast(text, effect, "above", evidence.delta, halves=halves)
+    return build_finding([contrast], description, used)
 
 
 CLAIM = Claim(

@@ -33,10 +33,9 @@ def evaluate_temperature(evidence: Evidence) -> Finding:
     )
     if sweep.temperature.nunique() < 2:
         raise UntestableClaim("no two methods of this study differ in temperature alone")
-    base_effect = (
-        compute_teacher_size_effect(base_students).compute_mean_effect("val_error").dropna()
-    )
-    p = t_test_greater(base_effect)
+    base = compute_teacher_size_effect(base_students)
+    base_effect = base.compute_mean_effect("val_error").dropna()
+    p = t_test_greater(base_effect, halves=base.halves)
     if len(base_effect) < MIN_SEEDS:
         raise UntestableClaim(
             f"{MIN_SEEDS} seeds at T = {base_row.temperature:g} are needed, "
@@ -56,7 +55,13 @@ def evaluate_temperature(evidence: Evidence) -> Finding:
         used.append(size_effect.rows)
         text = f"T = {key['temperature']:g}: error with the largest teacher - the best smaller one"
         contrasts.append(
-            Contrast(text, size_effect.compute_mean_effect("test_error"), "above", evidence.delta)
+            Contrast(
+                text,
+                size_effect.compute_mean_effect("test_error"),
+                "above",
+                evidence.delta,
+                halves=size_effect.halves,
+            )
         )
     return build_finding(
         contrasts,

@@ -20,6 +20,7 @@ def evaluate_mimicry(evidence: Evidence) -> Finding:
             size_effect.compute_mean_effect(f"{split}_kd_error"),
             "above",
             evidence.smallest.kd_error,
+            halves=size_effect.halves,
         )
         for split in ("train", "test")
     ]
@@ -30,6 +31,7 @@ def evaluate_mimicry(evidence: Evidence) -> Finding:
             delta=evidence.smallest.kl,
             is_needed=False,
             unit="nat",
+            halves=size_effect.halves,
         )
         for split in ("train", "test")
     ]

@@ -25,6 +25,7 @@ from kdpipe.analysis.selection import (
     select_students_of_full_teachers,
     take_choice,
 )
+from kdpipe.stats.replicates import merge_halves
 
 
 def evaluate_eskd(evidence: Evidence) -> Finding:
@@ -48,24 +49,31 @@ def evaluate_eskd(evidence: Evidence) -> Finding:
     columns = ("test_error", "val_error", "train_nll", "train_kl")
     kd = {c: pivot_by_seed(full_kd_rows, "student", "teacher", column=c) for c in columns}
     main_contrasts, gains, lines = [], {}, {"train_nll": {}, "train_kl": {}}
+    halves = []
     for pair, cell in group_rows(eskd_rows, "student", "teacher"):
         key = (pair["student"], pair["teacher"])
         if key not in kd["test_error"]:
             continue
         arms = {c: pivot_by_seed(cell, "method", column=c) for c in columns}
-        choice = choose_on_validation(arms["val_error"], arms["test_error"])
+        choice = choose_on_validation(cell, arms["val_error"], arms["test_error"])
+        halves.append(choice.halves)
         errors = take_choice(arms["test_error"], choice)
         text = f"error of {key[0]} from {key[1]}: full KD - ESKD"
         gain = (kd["test_error"][key] - errors).dropna()
-        main_contrasts.append(Contrast(text, gain, "above", evidence.delta))
+        main_contrasts.append(Contrast(text, gain, "above", evidence.delta, halves=choice.halves))
         gains[key] = scratch_errors[key[0]] - errors
         for column, line in lines.items():
             line[key] = kd[column][key] - take_choice(arms[column], choice)
     secondary_contrasts = [
         Contrast(
-            "error, scratch - ESKD", average_parts(gains), "above", evidence.delta, is_needed=False
+            "error, scratch - ESKD",
+            average_parts(gains),
+            "above",
+            evidence.delta,
+            is_needed=False,
+            halves=merge_halves(*halves),
         ),
-        *build_trade_off_contrasts(evidence, lines, "train", is_needed=False),
+        *build_trade_off_contrasts(evidence, lines, "train", False, merge_halves(*halves)),
     ]
     description = (
         f"{full_kd_rows.method.iloc[0]} against {', '.join(eskd_rows.method.unique())}, "

@@ -22,6 +22,7 @@ from kdpipe.analysis.selection import (
     select_best_setting,
     select_full_kd_students,
 )
+from kdpipe.stats.replicates import merge_halves
 
 
 def evaluate_no_better_method(evidence: Evidence) -> Finding:
@@ -29,7 +30,7 @@ def evaluate_no_better_method(evidence: Evidence) -> Finding:
     rows = select_full_kd_students(
         select_label_trained_teachers(select_direct_students(evidence.frame))
     )
-    effects, used, descriptions, reasons, max_methods = {}, [], [], [], 0
+    effects, halves, used, descriptions, reasons, max_methods = {}, {}, [], [], [], 0
     for key, cells in group_rows(rows, "student", "teacher"):
         pair = f"{key['student']} from {key['teacher']}"
         plain, others = filter_rows(cells, method_kind="kd"), cells.loc[cells.method_kind != "kd"]
@@ -47,6 +48,7 @@ def evaluate_no_better_method(evidence: Evidence) -> Finding:
             continue
         kd, best_other = select_best_setting("kd", plain), select_best_setting("", others)
         effects[pair] = (best_other.errors - kd.errors).dropna()
+        halves[pair] = merge_halves(kd.halves, best_other.halves)
         used.append(cells)
         descriptions.append(f"{best_other.label} against {kd.label} for {pair}")
     if not effects:
@@ -57,11 +59,13 @@ def evaluate_no_better_method(evidence: Evidence) -> Finding:
     text = "error, best other method - KD"
     delta = evidence.delta
     contrasts = [
-        Contrast(f"{text}: {pair}", effect, "not better", delta) for pair, effect in effects.items()
+        Contrast(f"{text}: {pair}", effect, "not better", delta, halves=halves[pair])
+        for pair, effect in effects.items()
     ]
     if len(effects) > 1:
         mean = average_parts(effects)
-        contrasts.append(Contrast(f"{text}, mean over pairs", mean, "not better", delta, False))
+        merged, mean_text = merge_halves(*halves.values()), f"{text}, mean over pairs"
+        contrasts.append(Contrast(mean_text, mean, "not better", delta, False, halves=merged))
     return build_finding(contrasts, "; ".join([*descriptions, *reasons]), pd.concat(used))
 
 

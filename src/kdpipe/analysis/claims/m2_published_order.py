@@ -26,8 +26,14 @@ from kdpipe.analysis.dataframe import (
     select_direct_students,
     select_label_trained_teachers,
 )
-from kdpipe.analysis.selection import build_finding, select_best_setting, select_full_kd_students
+from kdpipe.analysis.selection import (
+    MethodArm,
+    build_finding,
+    select_best_setting,
+    select_full_kd_students,
+)
 from kdpipe.stats.ranks import correlate_ranks
+from kdpipe.stats.replicates import merge_halves
 
 PUBLISHED_DATA = "cifar100"
 MIN_METHODS = 5
@@ -62,7 +68,8 @@ def evaluate_published_order(evidence: Evidence) -> Finding:
     published_table = pd.DataFrame(
         {pair[:2]: published_errors[pair[:2]] for pair in same_pairs} or published_errors
     ).loc[methods]
-    errors = [_compute_method_errors(cells, methods) for cells in used.values()]
+    arms = [_select_method_arms(cells, methods) for cells in used.values()]
+    errors = [pd.DataFrame({kind: arm.errors for kind, arm in by.items()}) for by in arms]
     mean = functools.reduce(operator.add, errors) / len(errors)
     published_means = published_table.mean(axis=1)
     rho_by_seed, estimate = correlate_ranks(mean.astype(float), published_means)
@@ -80,16 +87,16 @@ def evaluate_published_order(evidence: Evidence) -> Finding:
         unit="rho",
         estimate=estimate,
         linear=_fit_trend(mean, published_means),
+        halves=merge_halves(*(arm.halves for by in arms for arm in by.values())),
     )
     return build_finding([contrast], description, pd.concat(used.values()))
 
 
-def _compute_method_errors(cells: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
-    """Return errors of shape (n_seeds, n_methods), each method at its chosen setting."""
-    arms = {
+def _select_method_arms(cells: pd.DataFrame, methods: list[str]) -> dict[str, MethodArm]:
+    """Return each method at its chosen setting."""
+    return {
         kind: select_best_setting(kind, filter_rows(cells, method_kind=kind)) for kind in methods
     }
-    return pd.DataFrame({kind: arm.errors for kind, arm in arms.items()})
 
 
 def _fit_trend(errors: pd.DataFrame, published_means: pd.Series) -> pd.Series:

@@ -22,6 +22,7 @@ from kdpipe.analysis.selection import (
     choose_on_validation,
     take_choice,
 )
+from kdpipe.stats.replicates import merge_halves
 
 
 def evaluate_staged_chain(evidence: Evidence) -> Finding:
@@ -33,10 +34,11 @@ def evaluate_staged_chain(evidence: Evidence) -> Finding:
     if staged.empty:
         raise UntestableClaim("no chain of this study has a method of its own for each step")
     path = ("student", "teacher", "stop", "via", "generation")
-    plain_gain, direct_gain, used = {}, {}, []
+    plain_gain, direct_gain, used, halves = {}, {}, [], []
     for key, cells in group_rows(staged, *path):
         arms = {c: pivot_by_seed(cells, "method", column=c) for c in ("test_error", "val_error")}
-        choice = choose_on_validation(arms["val_error"], arms["test_error"])
+        choice = choose_on_validation(cells, arms["val_error"], arms["test_error"])
+        halves.append(choice.halves)
         gains = {"plain": {}, "direct": {}}
         for arm in arms["test_error"]:
             last = arm.split(PATH_SEPARATOR)[-1]
@@ -48,18 +50,17 @@ def evaluate_staged_chain(evidence: Evidence) -> Finding:
             for name, partner in (("plain", plain), ("direct", direct_cell)):
                 gains[name][arm] = get_series_by_seed(partner) - arms["test_error"][arm]
         for name, gain_by_path in (("plain", plain_gain), ("direct", direct_gain)):
-            table = pd.DataFrame(gains[name]).reindex(choice.index)
+            table = pd.DataFrame(gains[name]).reindex(choice.chosen.index)
             gain_by_path[tuple(key.values())] = take_choice(table, choice)
     contrasts = [
         Contrast(
-            "error, plain chain - staged chain", average_parts(plain_gain), "above", evidence.delta
-        ),
-        Contrast(
-            "error, direct student - staged chain",
-            average_parts(direct_gain),
+            f"error, {name} - staged chain",
+            average_parts(gains),
             "above",
             evidence.delta,
-        ),
+            halves=merge_halves(*halves),
+        )
+        for name, gains in (("plain chain", plain_gain), ("direct student", direct_gain))
     ]
     method_names = ", ".join(staged.method.unique())
     description = f"staged by {method_names} (chosen on validation where there are several)"

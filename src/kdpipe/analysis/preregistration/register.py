@@ -167,8 +167,9 @@ def _simulate_metrics(error: float, validation: int, has_teacher: bool) -> dict:
 
 
 CHOICE_RULE = (
-    "every choice is made on validation, for each seed by the other seeds; the tested seed, and of "
-    "several splits the tested split, are left out"
+    "every choice is made on validation; from five seeds on two halves of them (the 1st, 3rd, 5th "
+    "... of the study, and the others; all splits of a seed in one half) choose for each other; "
+    "with three and four each is left out in turn, and of several splits the tested one too"
 )
 
 

@@ -32,9 +32,11 @@ from kdpipe.report.table import (
 from kdpipe.stats.intervals import MIN_SEEDS
 from kdpipe.stats.power import LEVEL
 from kdpipe.stats.ranks import rank_options
+from kdpipe.stats.replicates import Halves, merge_halves
 
 MEASURES = ("test_kd_error", "test_nll", "test_ece", "seconds")
-Partners = dict[str, pd.Series]  # by the name of a difference: errors by seed
+# By the name of a difference: errors by seed, and the halves of the seeds that chose.
+Partners = dict[str, tuple[pd.Series, Halves | None]]
 
 
 def build_methods_table(frame: pd.DataFrame) -> TableData:
@@ -50,21 +52,23 @@ def build_methods_table(frame: pd.DataFrame) -> TableData:
         }
         rows.append(student | label | _summarize_with_operations(scratch))
         for teacher, stops in group_rows(student_rows, "teacher"):
-            full: dict[str, pd.Series] = {}  # by method, the full teacher's: it comes first
+            full: dict[str, MethodArm] = {}  # by method, the full teacher's: it comes first
             for stop, cells in group_rows(stops, "stop"):
                 method_arms = build_method_arms(cells)
                 kd = find_plain_kd(method_arms)
                 arms = []
                 for method_arm in method_arms:
-                    partners = {"vs_scratch": get_series_by_seed(scratch)}
+                    partners = {"vs_scratch": (get_series_by_seed(scratch), method_arm.halves)}
+                    others = {"vs_full": full[method_arm.name]} if method_arm.name in full else {}
                     if kd is not None and method_arm is not kd:
-                        partners["vs_kd"] = kd.errors
-                    if method_arm.name in full:
-                        partners["vs_full"] = full[method_arm.name]
+                        others = {"vs_kd": kd} | others
+                    for name, other in others.items():
+                        halves = merge_halves(method_arm.halves, other.halves)
+                        partners[name] = (other.errors, halves)
                     arms.append((method_arm, partners))
                 rows += _summarize_group(student | teacher | stop, arms)
                 if stop["stop"] == "full":
-                    full = {method_arm.name: method_arm.errors for method_arm in method_arms}
+                    full = {method_arm.name: method_arm for method_arm in method_arms}
     columns = (
         f"student teacher stop method error {get_other_error_column(frame)} vs_scratch vs_kd "
         "vs_full rank ranks p_best test_kd_error test_nll test_ece seconds operations"
@@ -88,7 +92,7 @@ def _summarize_group(key: dict, arms: list[tuple[MethodArm, Partners]]) -> list[
     count = sum(
         len(method_arm.errors.index.intersection(partner.index)) >= MIN_SEEDS
         for method_arm, partners in arms
-        for partner in partners.values()
+        for partner, _ in partners.values()
     )
     rank_by_label = rank_options(
         pd.DataFrame({method_arm.label: method_arm.errors.astype(float) for method_arm, _ in arms})
@@ -99,9 +103,9 @@ def _summarize_group(key: dict, arms: list[tuple[MethodArm, Partners]]) -> list[
         arm |= {
             "published": published.describe_published_error(method_arm.rows)
         } | _summarize_with_operations(method_arm.cell)
-        for name, partner in partners.items():
+        for name, (partner, halves) in partners.items():
             errors = get_values_by_seed(method_arm.cell, "test_error")
-            arm |= estimate_difference(name, errors, partner)
+            arm |= estimate_difference(name, errors, partner) | {f"{name}_halves": halves}
         if rank := rank_by_label.get(method_arm.label):
             arm |= {"rank": rank.rank, "rank_of": rank.total, "p_best": round(rank.p_best, 3)}
             arm |= {"rank_from": rank.low, "rank_to": rank.high}
