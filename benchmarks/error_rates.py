@@ -193,6 +193,8 @@ SETTLED = ("supports", "contradicts", "no worthwhile difference")
 def _is_false_size(verdict: Verdict, truth: dict) -> bool:
     """Whether the size of a difference is said and is another one."""
     effects = truth["sizes"]  # in smallest effects
+    if not effects:  # its premise does not hold in truth
+        return False
     if verdict.size == LESS:
         return any(abs(effect) > 1 - CLOSE for effect in effects)
     if verdict.size != WORTH_HAVING:

@@ -630,12 +630,21 @@ def _explain_untestable(finding: Finding | UntestableClaim) -> str | None:
     if isinstance(finding, UntestableClaim):
         return str(finding)
     if finding.n_seeds >= MIN_SEEDS:
-        return None
+        return _explain_no_spread(finding)
     cell_text = ""
     if len(finding.needed_contrasts) > 1:
         fewest = min(finding.needed_contrasts, key=lambda contrast: contrast.summary.min_levels)
         cell_text = f" ({fewest.text})"
     return f"{MIN_SEEDS} seeds with every cell are needed, {finding.n_seeds} are there{cell_text}"
+
+
+def _explain_no_spread(finding: Finding) -> str | None:
+    """Return which needed contrast has a standard error of 0, of which no test says anything."""
+    for contrast in finding.needed_contrasts:
+        if any(crossed.variance == 0 for crossed in contrast.estimates):
+            which = f" ({contrast.text})" if len(finding.needed_contrasts) > 1 else ""
+            return f"the standard error is 0, every seed has the same effect{which}"
+    return None
 
 
 def _draft_verdict(

@@ -7,6 +7,7 @@ narrow: they are taken as far out as makes the interval of a single mean as wide
 (Hesterberg, 2015, section 4.1.3, the expanded percentile interval). Earlier choices are held fixed.
 """
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ from kdpipe.stats import replicates
 from kdpipe.stats.intervals import MIN_SEEDS, Summary, summarize
 
 N_RESAMPLES = 5_000
+MAX_PERMUTED = 8  # options of which all orders are tried: 40,320
+N_PERMUTATIONS = 50_000
 MIN_BOOTSTRAP_SEEDS = 5  # seeds: of four there are only 35 different resamples
 BOOTSTRAP_SEED = 0  # of the resampling: a report rendered again is the same
 
@@ -121,6 +124,40 @@ def correlate_ranks(errors: pd.DataFrame, expected: pd.Series) -> tuple[pd.Serie
             _compute_spearman(_bootstrap_means(values), target), _compute_tails(values)
         ).tolist()
     return by_replicate, replace(result, mean=rho, low=low, high=high)
+
+
+def compute_permutation_p(errors: pd.DataFrame, expected: pd.Series) -> float:
+    """Return the one-sided p of the rho of the mean errors over all orders of the options.
+
+    That is the share of orders of the expected values whose rho is as large; all of them up to
+    `MAX_PERMUTED` options, else a sample.
+
+    Parameters
+    ----------
+    errors : DataFrame of float, shape (replicates, options)
+        Errors in points; only replicates that have every option count.
+    expected : Series of float
+        Expected value by option.
+
+    Returns
+    -------
+    float
+        The p-value; nan without any replicate.
+    """
+    values = _cross_errors(errors.reindex(columns=expected.index).astype(float).dropna())
+    if not values.size:
+        return math.nan
+    ranks = stats.rankdata(np.round(values.mean(axis=(0, 1)), 9))
+    target = stats.rankdata(expected.to_numpy(float))
+    if len(ranks) <= MAX_PERMUTED:
+        orders = np.array(list(itertools.permutations(target)))
+    else:
+        rng = np.random.default_rng(BOOTSTRAP_SEED)
+        orders = rng.permuted(np.tile(target, (N_PERMUTATIONS, 1)), axis=1)
+        orders[0] = target  # the observed one is among them
+    products = orders @ (ranks - ranks.mean())  # rho rises with it, whatever the order
+    observed = target @ (ranks - ranks.mean())
+    return float((products >= observed - 1e-9).mean())
 
 
 def _cross_errors(errors: pd.DataFrame) -> np.ndarray:

@@ -8,6 +8,7 @@ from scipy import stats
 
 from kdpipe.analysis import published
 from kdpipe.analysis.claim import evaluate_claim, judge_findings, load_claims
+from kdpipe.stats.ranks import compute_permutation_p
 
 NO_CURVES = pd.DataFrame(columns=["run", "epoch", "lr", "val_error"])
 NOISE = [0.00, 0.11, -0.07, 0.05, -0.09]
@@ -50,8 +51,19 @@ def test_kd_too_comes_with_its_best_weights_and_none_is_chosen_by_the_seed_it_is
     assert [c["asks"] for c in actual.contrasts] == ["not better"]
 
 
+HOT = arm(12.0, "kd", "kd-hot", temperature=20)  # another setting of KD
+
+
+def test_kd_of_a_single_setting_has_no_best_weights_of_its_own():
+    cells = [arm(10.0), arm(10.1, "dkd"), arm(10.2, "sp")]
+    actual = judged("M1", *cells)
+    assert actual.verdict == "not tested"
+    assert actual.reason.startswith("plain KD of small from mid has a single setting (kd), so")
+    assert judged("M1", *cells, HOT).verdict == "supports"
+
+
 def test_two_methods_beside_kd_are_needed_and_a_setting_is_not_a_method():
-    one = [arm(10.0), arm(9.0, "dkd", "a"), arm(9.1, "dkd", "b")]
+    one = [arm(10.0), arm(9.0, "dkd", "a"), arm(9.1, "dkd", "b"), HOT]
     actual = judged("M1", *one)
     needs = "it needs two methods beside KD from one fully trained teacher; here:"
     assert actual.verdict == "not tested"
@@ -60,7 +72,7 @@ def test_two_methods_beside_kd_are_needed_and_a_setting_is_not_a_method():
     early = arm(8.0, "eskd", kd_epochs=12), arm(8.0, "sp, stopped", kd_epochs=12)
     assert judged("M1", *one, *early).verdict == "not tested"
     assert judged("M1", *one, arm(9.0, "sp", stop="schedule 4/14")).verdict == "not tested"
-    assert judged("M1", *one[1:], arm(9.0, "sp")).reason == "small from mid has no full KD"
+    assert judged("M1", *one[1:3], arm(9.0, "sp")).reason == "small from mid has no full KD"
     lskd = judged("M1", *one, arm(8.0, "kd, standardised"))  # which is not plain KD
     assert lskd.verdict == "contradicts"
     assert lskd.reason.startswith("kd, standardised against kd")
@@ -72,6 +84,9 @@ def test_one_pair_with_a_better_method_is_enough_against_it():
         for teacher, means in {"mid": (10.0, 10.1, 10.2), "large": (10.0, 8.0, 10.0)}.items()
         for kind, mean in zip(("kd", "dkd", "sp"), means, strict=True)
     ]
+    pairs += [
+        arm(12.0, "kd", "kd-hot", temperature=20, teacher=teacher) for teacher in ("mid", "large")
+    ]
     actual = judged("M1", *pairs)
     assert actual.verdict == "contradicts"
     assert actual.contrary.endswith("small from large")
@@ -80,7 +95,7 @@ def test_one_pair_with_a_better_method_is_enough_against_it():
 
 def test_a_setting_that_diverged_is_set_aside_but_no_method_is():
     lost = ["diverged"] * 5
-    cells = [arm(10.0), arm(10.1, "dkd"), arm(10.2, "sp"), arm(lost, "dkd", "dkd-much")]
+    cells = [arm(10.0), arm(10.1, "dkd"), arm(10.2, "sp"), arm(lost, "dkd", "dkd-much"), HOT]
     actual = judged("M1", *cells)
     assert actual.verdict == "supports"
     assert any("dkd-much" in text and "5 diverged" in text for text in actual.missing)
@@ -93,7 +108,9 @@ def test_a_setting_that_diverged_is_set_aside_but_no_method_is():
 
 
 def test_without_validation_nothing_is_chosen():
-    cells = [arm(e, k, validation=[None] * 5) for e, k in ((10.0, "kd"), (9.0, "a"), (9.5, "b"))]
+    arms = ((10.0, "kd"), (9.0, "a"), (9.5, "b"))
+    cells = [arm(e, k, validation=[None] * 5) for e, k in arms]
+    cells.append(arm(9.0, "kd", "kd-hot", validation=[None] * 5, temperature=20))
     actual = judged("M1", *cells)
     assert actual.verdict == "not tested" and "validation" in actual.reason
 
@@ -137,16 +154,44 @@ def test_a_study_of_published_pairs_is_judged_by_these_pairs_alone():
     here = pair("wrn16-2", "wrn40-2", {kind: error / 2 for kind, error in order.items()})
     other = pair("mid", "large", {kind: -error for kind, error in order.items()})
     actual = judged("M2", here, other)
-    assert actual.effect == 1 and "errors on wrn40-2 > wrn16-2 against" in actual.reason
+    assert (
+        actual.contrasts[0]["effect"] == 1
+        and "errors on wrn40-2 > wrn16-2 against" in actual.reason
+    )
     less = judged("M2", [row | {"data": "cifar10"} for row in here + other])
-    assert less.effect < 1  # no pair of CIFAR-10 is published: all pairs, and all four
+    assert (
+        less.contrasts[0]["effect"] < 1
+    )  # no pair of CIFAR-10 is published: all pairs, and all four
 
 
 def test_five_published_methods_are_needed():
     four = {kind: FIELD[kind] for kind in ("kd", "dkd", "ttm", "at")}
     actual = judged("M2", *field({**four, "mine": 3.0, "nkd": 4.0}))
     assert actual.verdict == "not tested" and actual.reason.endswith("are needed, 4 are here")
-    assert judged("M2", *field({**four, "kd, standardised": 9.0})).verdict != "not tested"
+    assert "are needed" not in judged("M2", *field({**four, "kd, standardised": 9.0})).reason
+
+
+def test_the_permutation_p_is_scipys_over_all_orders():
+    rows = field()
+    actual = judged("M2", *rows)
+    tables = published.get_published_errors_by_pair("cifar100").values()
+    printed = [np.mean([table[kind] for table in tables]) for kind in FIELD]
+    here = [np.mean([row["test_error"] for row in one]) for one in rows]
+    oracle = stats.permutation_test(
+        (here,),
+        lambda x: stats.spearmanr(x, printed).statistic,
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=np.inf,
+    )
+    assert f"over all orders of the methods p {oracle.pvalue:.2g} (one-sided)" in actual.reason
+    errors = pd.DataFrame([range(10)] * 3, columns=list("abcdefghij"))
+    exact = compute_permutation_p(errors.iloc[:, :4], pd.Series([1, 2, 3, 4], list("abcd")))
+    assert exact == 1 / 24
+    sampled = compute_permutation_p(
+        errors, pd.Series([3, 1, 2, 4, 5, 7, 6, 9, 8, 10], errors.columns)
+    )
+    assert 0 < sampled < 0.001
 
 
 @pytest.mark.parametrize("claim", ["M1", "M2"])

@@ -1,7 +1,8 @@
 """C15. Variance component of the student - variance component of the teacher > 0.
 
 Both from the errors of one grid, the largest in which every student shares every teacher, crossed
-with the seeds; these students and these teachers are what it speaks of.
+with the seeds; these students and these teachers are what it speaks of, so it depends on the ranges
+of both that the study chose.
 """
 
 import functools
@@ -65,6 +66,7 @@ def evaluate_capacity(evidence: Evidence) -> Finding:
         f"{name} {part / total:.0%}" for name, part in zip(names, parts.values(), strict=True)
     )
     description += f"; of the variance of a single error: {shares_text}"
+    description += "; it depends on the ranges of students and teachers that the study chose"
     return build_finding(contrasts, description, rows)
 
 

@@ -1,7 +1,8 @@
 """C16. On validation: CE(full KD) - CE(ESKD) > 0 and KD loss(ESKD) - KD loss(full KD) > 0.
 
 On train it follows from the weights, of the one and of the other, and could not fail: there it
-stands beside and is not judged.
+stands beside and is not judged. On validation part of it follows from them too: after the stop
+cross-entropy has all the weight.
 """
 
 import pandas as pd
@@ -29,7 +30,8 @@ def evaluate_trade_off(evidence: Evidence) -> Finding:
     if not pairs:
         raise UntestableClaim("no pair of student and teacher has both full KD and ESKD")
     description = (
-        f"{full_kd_rows.method.iloc[0]} to {eskd_rows.method.iloc[0]}, mean over {pairs} pairs"
+        f"{full_kd_rows.method.iloc[0]} to {eskd_rows.method.iloc[0]}, mean over {pairs} pairs; "
+        "part of it follows from the weight of cross-entropy, which rises when KD stops"
     )
     contrasts = build_trade_off_contrasts(evidence, parts, "val", is_needed=True)
     contrasts += build_trade_off_contrasts(evidence, parts, "train", is_needed=False)

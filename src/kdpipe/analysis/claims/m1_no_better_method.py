@@ -1,8 +1,8 @@
 """M1. For every pair: err(KD) - err(the best other method) < delta, KD at its own best weights.
 
 Which method is the best one, and which of KD's settings, is chosen on validation, for each seed by
-the other seeds. Methods that teach to the end, from fully trained teachers; needs two beside KD.
-KD that stops early is C6's.
+other seeds. Methods that teach to the end, from fully trained teachers; needs two beside KD, and
+two settings of KD, or there are no best weights of its own. KD that stops early is C6's.
 """
 
 import pandas as pd
@@ -40,6 +40,12 @@ def evaluate_no_better_method(evidence: Evidence) -> Finding:
             if count:
                 shortage = "one method beside KD" if len(plain) else "no full KD"
                 reasons.append(f"{pair} has {shortage}")
+            continue
+        if plain.method.nunique() < 2:
+            reasons.append(
+                f"plain KD of {pair} has a single setting ({plain.method.iloc[0]}), so it does not "
+                "come with its own best weights"
+            )
             continue
         if methods_without_results := name_methods_without_results(cells):
             reasons.append(
