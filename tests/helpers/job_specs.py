@@ -25,7 +25,7 @@ OTHER = {"name": "mnist", "resize": 8, "train_size": 80, "validation": 30}
 
 
 @functools.cache
-def planned() -> Plan:
+def planned(**changes) -> Plan:
     """Two that teach together by KD, one that teaches by attention, an ensemble, and probes."""
     one = {"name": "one", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"], "methods": ["at"]}
     return tiny_study.planned(
@@ -34,6 +34,7 @@ def planned() -> Plan:
         ensembles={"two": {"networks": ["wrn10-1"], "copies": 2}},
         experiments=[one | {"name": "main", "teachers": ["two"], "methods": ["kd"]}, one],
         transfers={"other": {"data": OTHER, "blocks": ["main"]}},
+        **changes,
     )
 
 

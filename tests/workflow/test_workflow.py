@@ -99,6 +99,24 @@ def the(content, **expected):
     }
 
 
+# --- in which order
+
+
+@pytest.mark.parametrize("options", [(), ("--scheduler", "greedy")], ids=["default", "greedy"])
+def test_seeds_are_run_one_after_another_in_the_order_of_the_study(lab, options):
+    """On one core the last of a seed ends before the first of the next, its ensemble too."""
+    content = study(seeds=[7, 3, 5], teacher_outputs="table")
+    content["experiments"][1] |= {"seeds": [5]}
+    lab.run(content, "--cores", "1", *options)
+    plan = build(content)
+    seeds = {
+        node.name: node.seed for items in plan.recorded_nodes.values() for node in items.values()
+    }
+    paths = sorted(lab.store.root.glob("*/*/record.json"), key=lambda path: path.stat().st_mtime_ns)
+    order = [seeds[path.parent.name] for path in paths]
+    assert len(order) == len(seeds) and order == sorted(order, key=[7, 3, 5].index)
+
+
 # --- the whole
 
 

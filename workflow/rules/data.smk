@@ -10,6 +10,7 @@ rule prepare:
         temp(touch("logs/data/{name}.prepared")),
     log:
         "logs/data/{name}.log",
+    priority: context.first_priority
     conda:
         "../../envs/kdpipe.yaml"
     params:

@@ -10,6 +10,7 @@ rule score:
         "results/ensembles/{name}/record.json",
     log:
         "logs/ensembles/{name}.log",
+    priority: context.priority
     conda:
         "../../envs/kdpipe.yaml"
     params:

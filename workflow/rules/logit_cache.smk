@@ -10,6 +10,7 @@ rule table:
         temp(touch("logs/tables/{name}.made")),
     log:
         "logs/tables/{name}.log",
+    priority: context.priority
     conda:
         "../../envs/kdpipe.yaml"
     threads: context.threads

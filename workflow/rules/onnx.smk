@@ -9,6 +9,7 @@ rule gauge:
         "results/gauges/{name}/record.json",
     log:
         "logs/gauges/{name}.log",
+    priority: context.priority
     conda:
         "../../envs/kdpipe.yaml"
     threads: context.threads

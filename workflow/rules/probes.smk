@@ -9,6 +9,7 @@ rule probe:
         "results/probes/{name}/record.json",
     log:
         "logs/probes/{name}.log",
+    priority: context.priority
     conda:
         "../../envs/kdpipe.yaml"
     threads: context.threads

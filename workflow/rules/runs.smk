@@ -9,8 +9,8 @@ rule train:
         "results/runs/{name}/record.json",
     log:
         "logs/runs/{name}.log",
-    # Before logit caches for other runs, or all caches would be on the disk at once.
-    priority: 1
+    # Earlier seeds first; of one seed runs before logit caches, or all would be on the disk at once.
+    priority: context.priority
     conda:
         "../../envs/kdpipe.yaml"
     threads: context.threads

@@ -9,5 +9,6 @@ localrules:
 rule again:
     output:
         touch("logs/again/{name}"),
+    priority: context.first_priority
     message:
         "{wildcards.name}: it is there, and lacks something"

@@ -554,13 +554,12 @@ def simulate_schedule(
                 dependents[input_name].append(node)
     students = {n: len(dependents[n]) for n, node in nodes.items() if isinstance(node, LogitCache)}
     order = {name: number for number, name in enumerate(nodes)}
+    ranks = rank_by_seed(plan)
 
-    def make_priority(node: Node) -> tuple[bool, int, str]:
-        return (
-            isinstance(node, LogitCache),
-            order[node.name],
-            node.name,
-        )  # runs first
+    def make_priority(node: Node) -> tuple[tuple[int, bool, int], str]:
+        # Earlier seeds first, and of one seed runs before logit caches.
+        rank = (ranks[node.name], isinstance(node, LogitCache), order[node.name])
+        return rank, node.name
 
     ready = [make_priority(node) for name, node in nodes.items() if not n_waiting[name]]
     heapq.heapify(ready)
@@ -570,7 +569,7 @@ def simulate_schedule(
     on_gpu = 0
     while ready or running:
         while ready and free_cores > 0:
-            node = nodes[heapq.heappop(ready)[2]]
+            node = nodes[heapq.heappop(ready)[1]]
             n_threads = min(count_threads(node, plan), cores)
             uses_gpu = on_gpus is not None and not isinstance(node, (Ensemble, ExportEval))
             if running and (n_threads > free_cores or (uses_gpu and on_gpu >= (on_gpus or 1))):
@@ -599,6 +598,49 @@ def simulate_schedule(
             if not students[cache.name]:
                 cache_bytes -= cache.bytes
     return Schedule(now, core_seconds, peak_bytes, max_jobs)
+
+
+def rank_by_seed(plan: Plan) -> dict[str, int]:
+    """Return which seed of a study needs each node first: 0 is the first seed of the study.
+
+    What several seeds need, as a teacher of all of them, is needed by the first of these. All
+    splits of a seed have its rank; a seed that only a block has comes after those of the study.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+
+    Returns
+    -------
+    dict of str to int
+        The rank by the name of the node.
+    """
+    order = {seed: position for position, seed in enumerate(plan.study.seeds)}
+    nodes = _collect_nodes(plan, [*plan.logit_caches, *_list_recorded_names(plan)])
+    by_name = plan.runs | nodes
+    own = {name: order.get(_get_seed(node), len(order)) for name, node in by_name.items()}
+    ranks: dict[str, int] = {}
+    for name in sorted(
+        own, key=lambda name: own[name]
+    ):  # so the first rank that a node gets is its least
+        waiting = [by_name[name]]
+        while waiting:
+            node = waiting.pop()
+            if node.name not in ranks:
+                ranks[node.name] = own[name]
+                waiting += [*node.parents, *_get_caches(node)]
+    return ranks
+
+
+def _list_recorded_names(plan: Plan) -> list[str]:
+    """Return the names of all nodes that have a record."""
+    return [name for items in plan.recorded_nodes.values() for name in items]
+
+
+def _get_seed(node: Node) -> int:
+    """Return the seed of a node; that of the run that a logit cache is of."""
+    return node.parent.seed if isinstance(node, LogitCache) else node.seed
 
 
 def count_cores() -> int:

@@ -6,6 +6,7 @@ what is finished; a job, which parses the Snakefile again, counts everything as 
 otherwise it could not find its own target.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,7 +200,27 @@ class RuleContext:
         """Return the study as the report job reads it on standard input."""
         return self.study.model_dump_json(exclude_defaults=True)
 
-    # Resources of a job.
+    # Order and resources of jobs.
+
+    def priority(self, wildcards: Any) -> int:
+        """Return the priority of a job: earlier seeds first, so that looks come one by one.
+
+        An interrupted study then has whole seeds. Of one seed runs come before the logit caches of
+        others, or all caches would be on the disk at once.
+        """
+        node = self._node(wildcards)
+        rank = self._seed_ranks[node.name]
+        return self.first_priority - 2 * (1 + rank) + (not isinstance(node, LogitCache))
+
+    @property
+    def first_priority(self) -> int:
+        """Return the priority of what other jobs wait for and what takes no time to speak of."""
+        return 2 * (len(self.study.seeds) + 2)
+
+    @functools.cached_property
+    def _seed_ranks(self) -> dict[str, int]:
+        """Return which seed of the study needs each node first."""
+        return estimate.rank_by_seed(self.plan)
 
     def threads(self, wildcards: Any) -> int:
         """Return the number of threads of a job, including its data-loading workers."""

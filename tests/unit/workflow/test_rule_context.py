@@ -52,6 +52,26 @@ def test_each_kind_of_job_waits_for_its_parents_and_its_data():
     assert inputs(ensemble) == records(*(run for run, _ in ensemble.members))
 
 
+def test_earlier_seeds_come_first_and_of_one_seed_runs_before_logit_caches():
+    content = planned.__wrapped__(seeds=[4, 1, 9])
+    context = RuleContext(content.study, content, frozenset(), frozenset())
+
+    def priority(node):
+        return context.priority(SimpleNamespace(name=node.name))
+
+    by_seed = {
+        seed: {priority(run) for run in content.runs.values() if run.seed == seed}
+        for seed in (4, 1, 9)
+    }
+    caches = {priority(cache) for cache in content.logit_caches.values() if cache.parent.seed == 4}
+    assert min(by_seed[4]) > max(by_seed[1]) and min(by_seed[1]) > max(by_seed[9])
+    assert caches and max(caches) < min(by_seed[4]) and min(caches) > max(by_seed[1])
+    for nodes in (content.ensembles, content.probes, content.gauges):
+        for node in nodes.values():
+            assert priority(node) in by_seed[node.seed]
+    assert context.first_priority > max(by_seed[4]) and min(by_seed[9]) > 0
+
+
 def test_a_table_is_told_who_learns_from_it_and_is_to_do():
     for table in PLAN.logit_caches.values():
         learners = [run.name for run in PLAN.runs.values() if table in run.logit_caches]
