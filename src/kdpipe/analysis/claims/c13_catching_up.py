@@ -38,8 +38,8 @@ def evaluate_catching_up(evidence: Evidence) -> Finding:
         validation = pd.DataFrame(
             {pair[1]: early_stopping.full_validation[pair] for pair in full if pair[0] == student}
         )
-        premise = validation[largest[1]] - take_choice(validation, best_full)
-        if not premise.mean() > 0:
+        premise = (validation[largest[1]] - take_choice(validation, best_full)).dropna()
+        if len(premise) and premise.mean() <= 0:
             reasons.append(
                 f"on validation {largest[1]}, the largest teacher of {student}, has no gap to the "
                 f"best one ({premise.mean():+.2g} points)"
