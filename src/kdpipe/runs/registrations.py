@@ -47,7 +47,7 @@ class RegisteredVerdicts:
     rules: int
     seeds: list[int]
     commit: str
-    claims: list[dict]
+    claims: list[dict[str, Any]]
 
 
 def list_registrations(store: Store) -> list[Path]:
@@ -92,17 +92,19 @@ def read_registration(path: Path) -> dict[str, Any]:
     return registration
 
 
-def get_rules(registration: dict) -> int:
+def get_rules(registration: dict[str, Any]) -> int:
     """Return the rules of verdicts that a registration was made under."""
     return registration.get("rules", FIRST_RULES)
 
 
-def registered_verdicts_path(registration: dict, store: Store) -> Path:
+def registered_verdicts_path(registration: dict[str, Any], store: Store) -> Path:
     """Return the path of the verdicts by the rules of a registration."""
     return store.root / f"claims_rules_{get_rules(registration)}.json"
 
 
-def load_registered_verdicts(registration: dict, store: Store) -> RegisteredVerdicts | None:
+def load_registered_verdicts(
+    registration: dict[str, Any], store: Store
+) -> RegisteredVerdicts | None:
     """Return the kept verdicts of a registered study, or None.
 
     Those of another study in the same results folder are none of it.
@@ -133,7 +135,7 @@ def load_registered_verdicts(registration: dict, store: Store) -> RegisteredVerd
     return verdicts if registered == compute_registration_digest(registration) else None
 
 
-def copy_registered_verdicts(registration: dict, store: Store, target: Store) -> None:
+def copy_registered_verdicts(registration: dict[str, Any], store: Store, target: Store) -> None:
     """Copy the kept verdicts of a registered study into another results folder, if any."""
     if load_registered_verdicts(registration, store) is not None:
         path = registered_verdicts_path(registration, target)
