@@ -316,6 +316,7 @@ class Contrast:
         So few splits make the variance itself uncertain.
         """
         variances, splits = self.estimates[0].components, self.estimates[0].levels["split"]
+        groups = self.estimates[0].groups
         parts = [variances[factors] for factors in (("seed",), ("split",), ("seed", "split"))]
         if not any(parts):
             return lower_bound
@@ -328,7 +329,7 @@ class Contrast:
         )
         return find_min_seeds(
             lambda seeds: compute_contrast_power(
-                "above", abs(effect), 0.0, spread, seeds, splits, rate
+                "above", abs(effect), 0.0, spread, seeds, splits, rate, groups
             ),
             power,
             lower_bound,

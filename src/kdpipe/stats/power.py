@@ -166,6 +166,7 @@ def compute_contrast_power(
     seeds: int,
     splits: int,
     rate: float,
+    groups: int = 1,
 ) -> float:
     """Compute the power of a contrast: the probability that it comes out as claimed.
 
@@ -184,21 +185,25 @@ def compute_contrast_power(
         Number of seeds, three and more, and of splits, one or three and more.
     rate : float
         Error rate of one one-sided test.
+    groups : int
+        Groups of seeds within which the variance of seeds is estimated: two where two halves choose
+        for each other.
 
     Returns
     -------
     float
         The power.
     """
+    seed_df = seeds - groups
     both_variance = spread.both / splits / seeds
     seed_variance, split_variance = (
         spread.seed / seeds + both_variance,
         spread.split / splits + both_variance,
     )
     nodes = SEED_NODES if splits == 1 else SEED_SPLIT_NODES
-    seed_factors, weights = _compute_chi_squared_nodes(seeds - 1, nodes)
-    mean_variance, min_df = seed_variance * seed_factors, seeds - 1
-    variance_of_variance = mean_variance**2 / (seeds - 1)
+    seed_factors, weights = _compute_chi_squared_nodes(seed_df, nodes)
+    mean_variance, min_df = seed_variance * seed_factors, seed_df
+    variance_of_variance = mean_variance**2 / seed_df
     if splits > 1:
         split_factors, split_weights = _compute_chi_squared_nodes(splits - 1, nodes)
         weights = weights[:, None] * split_weights
@@ -206,9 +211,7 @@ def compute_contrast_power(
         mean_variance = mean_variance[:, None] + np.maximum(mean_square - both_variance, 0.0)
         min_df = min(min_df, splits - 1)
         variance_of_variance = variance_of_variance[:, None] + mean_square**2 / (splits - 1)
-        variance_of_variance = variance_of_variance + both_variance**2 / (
-            (seeds - 1) * (splits - 1)
-        )
+        variance_of_variance = variance_of_variance + both_variance**2 / (seed_df * (splits - 1))
     half_width, detectable = np.zeros_like(mean_variance), np.zeros_like(mean_variance)
     for variance in (mean_variance, mean_variance + spread.images):
         df = np.clip(variance**2 / variance_of_variance, min_df, MAX_DF)

@@ -6,7 +6,9 @@ it is known over splits and test images (`Spread`). One contrast is found with t
 claims of its family, and at the last of several looks at what that rate leaves for it. If a claim
 says "same" the true effect is 0. Beside it stands the chance that a claim of a difference reads "no
 worthwhile difference" where there is none. A claim that needs k contrasts has at least 1 less the
-sum of their misses (Bonferroni). Later steps of Holm's and earlier looks add to the power.
+sum of their misses (Bonferroni). A contrast that rests on a choice has n - 2 degrees of freedom
+from five seeds on, since two halves of the seeds choose for each other. Later steps of Holm's and
+earlier looks add to the power.
 """
 
 import functools
@@ -27,7 +29,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.runs.store import Store
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
-from kdpipe.stats.intervals import MIN_SEEDS
+from kdpipe.stats.intervals import MIN_SEEDS, MIN_SEEDS_FOR_HALVES
 from kdpipe.stats.power import LEVEL, Spread, compute_contrast_power, find_min_seeds
 
 MIN_POWER = 0.2  # a study none of whose claims has this chance tells nothing
@@ -315,11 +317,13 @@ def _compute_claim_power(
     interim = InterimAnalysis(tuple(counts), len(counts)) if len(counts) > 1 else SINGLE_ANALYSIS
     rate = interim.compute_level(LEVEL / (2 * family))
     missed = 0.0
-    for (hypothesis, delta), number in Counter(
-        (contrast.hypothesis, contrast.delta) for contrast in needed
+    for (hypothesis, delta, is_chosen), number in Counter(
+        (contrast.hypothesis, contrast.delta, contrast.halves is not None) for contrast in needed
     ).items():
         assert delta is not None
-        missed += number * (
-            1 - compute_contrast_power(hypothesis, effect, delta, spread, seeds, splits, rate)
+        groups = 2 if is_chosen and seeds >= MIN_SEEDS_FOR_HALVES else 1
+        power = compute_contrast_power(
+            hypothesis, effect, delta, spread, seeds, splits, rate, groups
         )
+        missed += number * (1 - power)
     return max(0.0, 1 - missed)

@@ -29,8 +29,9 @@ from kdpipe.plan.nodes import Ensemble, Plan, RecordedNode, Run
 from kdpipe.runs import registrations
 from kdpipe.runs.files import write_bytes
 from kdpipe.runs.store import Store
+from kdpipe.stats.intervals import MIN_SEEDS_FOR_HALVES
 
-N_SEEDS = 3  # enough to see what is compared
+N_SEEDS = MIN_SEEDS_FOR_HALVES  # enough to see what is compared, and which contrasts choose
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,11 @@ def of(**keys) -> dict[str, power_report.PowerEstimate]:
     return {one.id: one for one in power_report.estimate_claim_power(study, EFFECT, Spread(SD**2))}
 
 
-def power(distance: float, claims: int, n: int = SEEDS) -> float:
-    """Of one contrast in a family of so many claims, both directions."""
-    critical = stats.t.isf(0.05 / (2 * claims), n - 1)
-    return float(stats.nct.sf(critical, n - 1, distance / SD * math.sqrt(n)))
+def power(distance: float, claims: int, n: int = SEEDS, df: int | None = None) -> float:
+    """Of one contrast in a family of so many claims, both directions; df: n - 1 if left out."""
+    df = df or n - 1
+    critical = stats.t.isf(0.05 / (2 * claims), df)
+    return float(stats.nct.sf(critical, df, distance / SD * math.sqrt(n)))
 
 
 def test_chances_are_those_of_the_non_central_t():
@@ -67,6 +68,17 @@ def test_chances_are_those_of_the_non_central_t():
     assert enough is not None and power(EFFECT, 3, enough) >= 0.8 > power(EFFECT, 3, enough - 1)
     named = of(primary=["C11c"])
     assert named["C11c"].power == pytest.approx(power(EFFECT, 1), abs=1e-6)
+
+
+def test_what_rests_on_a_choice_has_two_degrees_of_freedom_less():
+    """Two lengths of an early-stopped teacher; below five seeds one is left out in turn."""
+    lengths = STUDY["experiments"][0] | {"stops": ["full", "checkpoint 5", "checkpoint 7"]}
+    actual = of(experiments=[lengths])
+    assert actual["C11c"].power == pytest.approx(power(EFFECT, 3, df=SEEDS - 2), abs=1e-6)
+    assert actual["C11c"].power < of_this()["C11c"].power - 0.01
+    assert actual["C1"].power == of_this()["C1"].power  # it has one smaller teacher
+    few = of(experiments=[lengths], seeds=[0, 1, 2, 3])["C11c"]
+    assert few.power == pytest.approx(power(EFFECT, 3, 4), abs=1e-6)
 
 
 def test_not_better_counts_only_where_a_difference_would_be_seen():
