@@ -22,6 +22,8 @@ from helpers.waiting import readable
 
 SHIM = """#!{python} -IS
 import json, os, socket, sys
+if sys.argv[1:2] == ["run"]:  # executes itself anew, and what is forked cannot
+    os.execv({python!r}, [{python!r}, "-m", "kdpipe", *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect({path!r})
 order = {{"argv": ["kdpipe", *sys.argv[1:]], "cwd": os.getcwd(), "env": dict(os.environ)}}

@@ -16,7 +16,7 @@ from helpers.terminal import Terminal
 from kdpipe.plan import estimate
 from kdpipe.plan.estimate import Speed
 
-KEYS = {"recipe": {"epochs": 80}, "seeds": [0, 1], "teacher_outputs": "table"}
+KEYS = {"recipe": {"epochs": 80}, "teacher_outputs": "table"}
 CONTENT = tiny_study.study(**KEYS, study="forked")
 SPEED = Speed(step=0.01, epoch=0.01, image=0.0001, setup=0.1, start=2.0, megabytes=600)
 

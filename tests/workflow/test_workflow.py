@@ -105,8 +105,8 @@ def the(content, **expected):
 @pytest.mark.parametrize("options", [(), ("--scheduler", "greedy")], ids=["default", "greedy"])
 def test_seeds_are_run_one_after_another_in_the_order_of_the_study(lab, options):
     """On one core the last of a seed ends before the first of the next, its ensemble too."""
-    content = study(seeds=[7, 3, 5], teacher_outputs="table")
-    content["experiments"][1] |= {"seeds": [5]}
+    pair = {"pair": {"networks": ["wrn10-1", "wrn10-0.5"]}}
+    content = tiny_study.study(seeds=[7, 3], teacher_outputs="table", ensembles=pair)
     lab.run(content, "--cores", "1", *options)
     plan = build(content)
     seeds = {
@@ -114,7 +114,7 @@ def test_seeds_are_run_one_after_another_in_the_order_of_the_study(lab, options)
     }
     paths = sorted(lab.store.root.glob("*/*/record.json"), key=lambda path: path.stat().st_mtime_ns)
     order = [seeds[path.parent.name] for path in paths]
-    assert len(order) == len(seeds) and order == sorted(order, key=[7, 3, 5].index)
+    assert len(order) == len(seeds) and order == sorted(order, key=[7, 3].index)
 
 
 # --- the whole

@@ -73,7 +73,7 @@ def test_killed_in_a_recipe_of_today_a_student_ends_in_the_same_bytes(name, stor
     assert unkilled
     shutil.rmtree(store.run(student.name))
     state = store.run(student.name) / ".state.safetensors"
-    for moment in range(KILLS // 4):  # a little behind an epoch that is in the state
+    for moment in range(KILLS // 10):  # a little behind an epoch that is in the state
         epoch, child = saved_epoch(state), warm.start(*command, cwd=tmp_path)
         while saved_epoch(state) == epoch:
             assert not child.ends_within(0.005), child.output

@@ -104,10 +104,7 @@ def test_of_an_earlier_study_nothing_is_left_and_of_others_everything(rendered, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("full_at", ["results.csv", "index.md"])
-def test_a_disk_that_is_full_leaves_the_report_that_is_there(
-    rendered, tmp_path, monkeypatch, full_at
-):
+def test_a_disk_that_is_full_leaves_the_report_that_is_there(rendered, tmp_path, monkeypatch):
     _, result, store = rendered
     monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])  # they take longest
     folder = render_report(result, store, tmp_path / "made")
@@ -117,12 +114,12 @@ def test_a_disk_that_is_full_leaves_the_report_that_is_there(
     real = os.fsync
 
     def full(descriptor):
-        if f"/.{full_at}." in os.readlink(f"/proc/self/fd/{descriptor}"):
+        if "/.index.md." in os.readlink(f"/proc/self/fd/{descriptor}"):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match=f"no space left to write .*{full_at}"):
+    with pytest.raises(StoreError, match=r"no space left to write .*index\.md"):
         render_report(result, store, folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
@@ -214,17 +211,16 @@ def test_without_any_record_a_report_that_is_there_stays(tmp_path, capsys, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", ["failed", "one failed", "diverged"])
+@pytest.mark.parametrize("lost", ["failed", "diverged"])
 def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
     """As Snakemake asks for it when a job has failed: the study on standard input."""
     content = {**STUDY, "seeds": [0, 1, 2]}
     plan, store = made_plan(seeds=[0, 1, 2]), Store(tmp_path / "results")
-    names = list(plan.runs)[: 1 if lost == "one failed" else None]
     if lost == "diverged":
         write(plan, store, {"": "diverged"})
         store.archive_path.unlink()
     else:
-        for name in names:
+        for name in plan.runs:
             write_json(store.run(name) / "failure.json", {"reason": "no memory", "traceback": ""})
     process = subprocess.run(
         [sys.executable, "-m", "kdpipe", "report", "-"],
@@ -234,7 +230,7 @@ def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
     text = (tmp_path / "reports" / "made" / "index.md").read_text()
     assert "No answer for wrn10-0.5: no result." in text and "nan" not in text
     page = (tmp_path / "reports" / "made" / "index.html").read_text()
-    assert ("no memory" if "failed" in lost else "for the sake of a test") in page
+    assert ("no memory" if lost == "failed" else "for the sake of a test") in page
 
 
 def test_curves_are_a_frame_of_their_own(rendered, tmp_path):

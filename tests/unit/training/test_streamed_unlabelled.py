@@ -73,7 +73,8 @@ def test_killed_between_epochs_it_ends_in_the_same_bytes(world, workers, tmp_pat
     states = [n for n, call in enumerate(calls) if call.startswith("replace ") and ".state" in call]
     assert len(states) == 3  # one an epoch
     copy, _ = without_the_student(world, tmp_path)
-    for moment in (f"{states[0]} before", f"{states[0]} after", f"{states[0] + 1} before"):
+    moments = [f"{states[0]} after", f"{states[0]} before", f"{states[0] + 1} before"]
+    for moment in moments[: 1 if workers else None]:  # each start of a worker imports torch
         killed = warm.run(*command, cwd=tmp_path, **{AT: moment})
         assert killed.code is None, killed.output
     process = warm.run(*command, cwd=tmp_path)

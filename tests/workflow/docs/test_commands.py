@@ -253,7 +253,7 @@ def test_no_command_hides_where_it_is_not_typed(page):
             assert all(f"`{one}" in below for one in options), message
 
 
-def test_the_whole_road_of_the_example(tmp_path):
+def test_the_whole_road_of_the_example(tmp_path, warm):
     """From photographs to a file that ships, with fewer epochs; but for its pip install."""
     here = tmp_path / "examples" / "own_images"
     shutil.copytree(EXAMPLE, here, ignore=shutil.ignore_patterns("__pycache__", "results"))
@@ -266,7 +266,7 @@ def test_the_whole_road_of_the_example(tmp_path):
     (tmp_path / "files").mkdir()
     lines, expected = script(EXAMPLE / "README.md", tmp_path / "files", {"pip install"})
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    env["PATH"] = f"{warm.bin}:{Path(sys.executable).parent}:{env['PATH']}"
     process = subprocess.run(
         ["bash", "-c", "\n".join(lines)], cwd=tmp_path, env=env, capture_output=True, text=True
     )
