@@ -544,10 +544,10 @@ def _compare_eval_points(
         eval_point.EVAL_POINT_TEXT[eval_at],
         eval_point.EVAL_POINT_TEXT[other_eval_point(eval_at)],
     )
-    message = f"read at {other_text}: {other_verdict.words}"
+    message = f"at {other_text}: {other_verdict.words}"
     if differs:
         message = (
-            f"the readings differ: {verdict.words} at {eval_text}, "
+            f"the evaluation points differ: {verdict.words} at {eval_text}, "
             f"{other_verdict.words} at {other_text}"
         )
     numbers = (
@@ -641,7 +641,7 @@ def _explain_untestable(finding: Finding | UntestableClaim) -> str | None:
 def _explain_no_spread(finding: Finding) -> str | None:
     """Return which needed contrast has a standard error of 0, of which no test says anything."""
     for contrast in finding.needed_contrasts:
-        if any(crossed.variance == 0 for crossed in contrast.estimates):
+        if any(not crossed.has_spread for crossed in contrast.estimates):
             which = f" ({contrast.text})" if len(finding.needed_contrasts) > 1 else ""
             return f"the standard error is 0, every seed has the same effect{which}"
     return None

@@ -1,4 +1,4 @@
-"""Evaluation points: a study read at the last epoch, or at the best epoch on validation.
+"""Evaluation points: a study evaluated at the last epoch, or at the best epoch on validation.
 
 `select_eval_point` moves a results frame to one point: its columns `<split>_<metric>` are then
 those of that point for whatever was trained on the study's data (students, scratch runs,
@@ -99,12 +99,13 @@ def describe_missing_eval_points(
     messages = []
     if n_runs:
         messages.append(
-            f"{n_runs:,} runs were made before both were kept: their best reading is a number "
-            "only, with no interval over images"
+            f"{n_runs:,} runs were made before both were kept: of their best epoch the "
+            "error is known, but no interval over images"
         )
     if n_ensembles:
         messages.append(
-            f"{n_ensembles:,} ensembles have no best reading, for their members kept none"
+            f"{n_ensembles:,} ensembles have no error at the best epoch, since their members have "
+            "none"
         )
     return "; ".join(messages)
 

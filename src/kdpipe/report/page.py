@@ -415,7 +415,7 @@ def _format_claims(report: ReportContext) -> str:
         }
         if has_registered:
             row[f"by rules {registration.RULES}, explored"] = format_explored(verdict)
-        rows.append(row | {"the other reading": describe_other_verdict(shown)})
+        rows.append(row | {"other evaluation point": describe_other_verdict(shown)})
     differences = [describe_rules_difference(v) for v in report.verdicts]
     sizes = [(v.id, v.size_interval) for v in report.verdicts if v.size_interval is not None]
     parts = [frame_to_markdown(pd.DataFrame(rows))]
@@ -467,7 +467,7 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
         ("Machines", _count_values(finished, "device")),
         ("torch", _count_values(finished, "torch")),
         ("kdpipe of the runs", _count_values(finished, "kdpipe")),
-        ("Networks are read at", "; ".join(eval_points)),
+        ("Networks are evaluated at", "; ".join(eval_points)),
     ]
     if has_choice and report.class_table is None:
         facts.append(("Error by class", MISSING_OUTPUTS_TEXT))
@@ -565,7 +565,7 @@ def _count_values(runs: pd.DataFrame, column: str) -> str:
 
 
 def describe_eval_points(eval_at: EvalPoint) -> str:
-    """Return at which evaluation point networks are read, and which one is shown beside it."""
+    """Return the evaluation point of all networks, and the one that is shown beside it."""
     other = EVAL_POINT_TEXT[other_eval_point(eval_at)]
     return f"{EVAL_POINT_TEXT[eval_at]}, all arms alike; beside it at {other}"
 
@@ -782,7 +782,7 @@ def describe_other_recommendation(recommendation: Recommendation) -> str:
     if is_same_arm and (recommendation.arm_to_ship == "scratch" or is_same_option):
         return ""
     return (
-        f"The readings differ: read at {EVAL_POINT_TEXT[other.eval_point]}: "
+        f"The evaluation points differ: at {EVAL_POINT_TEXT[other.eval_point]}: "
         f"{format_headline(other)}"
     )
 
@@ -794,6 +794,6 @@ def describe_other_difference(recommendation: Recommendation, gain: PairedGain) 
         return ""
     difference = other_gain.difference
     size = format_estimate(difference.mean, difference.half_width, sign="+")
-    differs = " (the readings differ)" if other_gain.mark != gain.mark else ""
+    differs = " (the evaluation points differ)" if other_gain.mark != gain.mark else ""
     point = EVAL_POINT_TEXT[recommendation.other.eval_point]
-    return f"; read at {point}: {size}, {other_gain.mark}{differs}"
+    return f"; at {point}: {size}, {other_gain.mark}{differs}"

@@ -18,7 +18,7 @@ import pandas as pd
 from kdpipe.stats import replicates
 from kdpipe.stats.replicates import Halves, assign_halves, find_groups
 from kdpipe.stats.t_dist import t_ppf, t_sf
-from kdpipe.stats.variance_components import CrossedMean, decompose_variance
+from kdpipe.stats.variance_components import MIN_SE, CrossedMean, decompose_variance
 
 MIN_SEEDS_FOR_HALVES = 5  # of which two halves choose for each other
 MIN_SEEDS = 3  # below this there is no interval: of two, half of one is 12.7 standard errors
@@ -69,6 +69,11 @@ class Summary:
         if self.crossed_mean:
             return math.sqrt(self.crossed_mean.variance)
         return self.sd / math.sqrt(self.n) if self.n else math.nan
+
+    @property
+    def has_spread(self) -> bool:
+        """Return whether the values vary: if they do not, no test says anything of their mean."""
+        return not self.se < MIN_SE
 
     @property
     def df(self) -> float:
@@ -250,11 +255,14 @@ def describe_difference(difference: Summary) -> str:
     Returns
     -------
     str
-        'better' or 'worse' if the interval excludes 0, 'cannot tell' if it does not, and
-        'too few seeds' below three seeds (or splits, of several).
+        'better' or 'worse' if the interval excludes 0, 'cannot tell' if it does not, 'no spread'
+        if it is the same for every seed, and 'too few seeds' below three seeds (or splits, of
+        several).
     """
     if difference.min_levels < MIN_SEEDS:
         return "too few seeds"
+    if not difference.has_spread:
+        return "no spread"
     return describe_interval(difference.low, difference.high)
 
 

@@ -45,6 +45,7 @@ import numpy as np
 from kdpipe.stats.t_dist import t_ppf, t_sf
 
 TWO_WAY_PARTS = ("rows", "columns", "cells")
+MIN_SE = 1e-9  # a standard error below this, in points or nats, is that of rounding
 Factors = tuple[str, ...]
 
 
@@ -75,6 +76,11 @@ class CrossedMean:
     levels: dict[str, int]
     components: dict[Factors, float]
     groups: int = 1
+
+    @property
+    def has_spread(self) -> bool:
+        """Return whether the values vary: if they do not, no test says anything of their mean."""
+        return math.sqrt(self.variance) >= MIN_SE
 
     def _count_df(self, subset: Factors, levels: dict[str, int]) -> int:
         """Return the degrees of freedom of the effects of a set of factors."""

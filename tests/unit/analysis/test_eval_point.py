@@ -98,7 +98,7 @@ def test_readings_that_disagree_give_the_verdicts_worked_out_by_hand(read_at):
     beside = actual.beside
     assert (beside.verdict, beside.reading, beside.n) == (words[there], there, 5)
     assert (beside.effect, beside.low, beside.high) == pytest.approx(by_hand[there])
-    assert beside.differs and beside.words.startswith("the readings differ: ")
+    assert beside.differs and beside.words.startswith("the evaluation points differ: ")
     assert words[read_at] in beside.words and words[there] in beside.words
     written = json.loads(json.dumps(verdicts_to_json([actual])))[0]["beside"]
     assert written["verdict"] == words[there] and written["differs"] is True
@@ -116,17 +116,20 @@ def test_the_answer_compares_one_reading_and_has_the_other_beside_it():
     assert actual.find_other_gain(gain).difference.mean == pytest.approx(-2.02)
     assert (actual.arm_to_ship, actual.other.arm_to_ship) == ("scratch", "student")
     assert page.describe_other_recommendation(actual).startswith(
-        "The readings differ: read at the best epoch on validation: Ship small taught by mid"
+        "The evaluation points differ: at the best epoch on validation: Ship small taught by mid"
     )
-    assert page.describe_other_difference(actual, gain).endswith("better (the readings differ)")
+    assert page.describe_other_difference(actual, gain).endswith(
+        "better (the evaluation points differ)"
+    )
 
 
 def test_what_was_made_before_both_were_kept_is_said():
     known = frame(SCRATCH_BOTH, TAUGHT_BOTH, cell([8.0] * 5, "ensemble", ensemble="two", size=2))
     errors = {"last": lambda name: np.zeros(9, bool), "best": lambda name: None}
     assert eval_point.describe_missing_eval_points(known, errors) == (
-        "10 runs were made before both were kept: their best reading is a number only, with no "
-        "interval over images; 5 ensembles have no best reading, for their members kept none"
+        "10 runs were made before both were kept: of their best epoch the error is known, but no "
+        "interval over images; 5 ensembles have no error at the best epoch, since their members "
+        "have none"
     )
     assert (
         eval_point.describe_missing_eval_points(known.assign(best_test_error=float("nan")), errors)

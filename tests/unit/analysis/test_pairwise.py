@@ -106,14 +106,16 @@ def test_the_one_that_all_others_stand_against_says_how_sure_it_is():
 def test_the_wider_interval_gives_the_mark():
     """Seeds that agree on few images: other images could say otherwise."""
     random = np.random.default_rng(1)
-    known = frame(taught([10.0] * 5), taught([12.0] * 5, teacher="big"))
+    known = frame(taught([10.0] * 5), taught([12.0] * 4 + [14.0], teacher="big"))
     incorrect = {}
     for teacher, errors in (("mid", 5), ("big", 6)):
         row = np.zeros(50, bool)
         row[random.permutation(50)[:errors]] = True
         incorrect |= dict.fromkeys(known.run[known.teacher == teacher], row)
+    last = known.run.iloc[-1]
+    incorrect[last] = incorrect[last] | (np.arange(50) == np.flatnonzero(~incorrect[last])[0])
     (pair,) = compare_pairwise(known, incorrect.get)
-    assert pair.gain.difference.high < 0  # every seed says so, and all say the same
+    assert pair.gain.difference.high < 0  # every seed says so, by one image or two
     assert pair.gain.image_estimate is not None and pair.gain.mark == "cannot tell"
 
 

@@ -119,8 +119,9 @@ def test_paired_refuses_a_seed_twice():
         ([1.0, 1.1, 0.9], "worse"),
         ([-1.0, 1.0, 0.2], "cannot tell"),
         ([-1.0, 1.0, -0.2], "cannot tell"),
-        ([0.0, 0.0, 0.0], "cannot tell"),
-        ([-0.5, -0.5, -0.5], "better"),
+        ([0.0, 0.0, 0.0], "no spread"),
+        ([-0.5, -0.5, -0.5], "no spread"),
+        ([5.1 - 4.9, 7.3 - 7.1, 0.2], "no spread"),  # equal but for rounding
         ([-9.0, -9.1], "too few seeds"),
         ([], "too few seeds"),
     ],
