@@ -36,7 +36,10 @@ STUDY = {
     ],
 }
 # The files of a run that must come out the same, byte by byte.
-EXACT = ("*weights.safetensors", "curve.jsonl", "*outputs.safetensors", "checkpoints/*")
+EXACT = (
+    "*weights.safetensors", "curve.jsonl", "*outputs.safetensors", "*errors.safetensors",
+    "checkpoints/*",
+)  # fmt: skip
 
 
 def study(**changes) -> dict:

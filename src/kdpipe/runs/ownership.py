@@ -38,7 +38,7 @@ _TEMPORARY_FILES = r"(.*/)?\..+\.tmp"
 _JOB_FILES = r"\.lock|failure\.json"
 _RUN_FILES = (
     rf"record\.json|\.record\.json|curve\.jsonl|\.state.*|"
-    r"((best|unaveraged)-)?(weights|outputs)\.safetensors|"
+    r"((best|unaveraged)-)?(weights|outputs)\.safetensors|validation-errors\.safetensors|"
     rf"checkpoints(/epoch-\d+(-outputs)?\.safetensors)?|{_JOB_FILES}|{_TEMPORARY_FILES}"
 )
 _CACHE_FILES = r"(table/?)?(table\.npy|about\.json)?"

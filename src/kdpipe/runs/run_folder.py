@@ -81,6 +81,11 @@ def unaveraged_outputs_path(folder: Path) -> Path:
     return folder / "unaveraged-outputs.safetensors"
 
 
+def validation_errors_path(folder: Path) -> Path:
+    """Return the path of the misclassified validation images of each epoch, as bits."""
+    return folder / "validation-errors.safetensors"
+
+
 def find_checkpoint_files(folder: Path, epoch: int) -> list[Path]:
     """Return the files of a checkpoint that exist: its weights, its outputs."""
     paths = (weights_path(folder, epoch), outputs_path(folder, epoch))

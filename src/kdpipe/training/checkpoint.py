@@ -38,6 +38,9 @@ class TrainingState:
         The best epoch on validation so far.
     best : dict of Tensor
         The weights after that epoch.
+    val_errors : list of ndarray
+        For each epoch which validation images were wrong, as packed bits. A state that was saved by
+        a version that did not keep them has none of its epochs.
     parts : Tensor of shape (steps, columns) or None
         Losses and hits of the batches of the epoch in training, see `evaluate.log_batch`.
     seconds : float
@@ -55,6 +58,7 @@ class TrainingState:
     curve: list[dict] = field(default_factory=list)
     best_epoch: int | None = None
     best: dict[str, torch.Tensor] = field(default_factory=dict)
+    val_errors: list[np.ndarray] = field(default_factory=list)
     parts: torch.Tensor | None = None
     seconds: float = 0.0
     taught_by: list[str] = field(default_factory=list)
@@ -128,6 +132,9 @@ def save_state(
     tensors |= {f"best/{key}": value for key, value in progress.best.items()}
     if progress.parts is not None:
         tensors["parts"] = progress.parts
+    arrays = to_arrays(tensors)
+    if progress.val_errors:
+        arrays["val_errors"] = np.stack(progress.val_errors)
     header = {
         "run": digest,
         "device": determinism.format_device_key(next(model.parameters()).device),
@@ -139,7 +146,7 @@ def save_state(
         "taught_by": progress.taught_by,
         "machines": progress.machines,
     }
-    write_arrays(run_folder.state_path(folder), to_arrays(tensors), header)
+    write_arrays(run_folder.state_path(folder), arrays, header)
 
 
 def read_state(folder: Path, digest: str) -> tuple[dict[str, np.ndarray], dict] | None:
@@ -193,6 +200,7 @@ def restore_state(
         curve=header["curve"],
         best_epoch=header["best_epoch"],
         best=groups["best"],
+        val_errors=list(arrays.get("val_errors", ())),
         parts=torch.from_numpy(arrays["parts"]).to(device) if "parts" in arrays else None,
         seconds=header["seconds"],
         taught_by=header.get("taught_by", []),

@@ -2,7 +2,8 @@
 
 Validation is evaluated after every epoch, train and test once, when training has ended: for the
 last weights, for the best on validation, and for every checkpoint that is kept. The logits of each
-on validation and test are stored, so that ensembles need no network afterwards.
+on validation and test are stored, so that ensembles need no network afterwards; of the other epochs
+which validation images were wrong, a bit for each.
 
 The losses of an epoch's batches are logged on the device and read once, a row a batch, a column for
 each part of the loss and one for the hits. A loss that is not finite ends the run; else their means
@@ -279,8 +280,11 @@ class Evaluator:
 
     def evaluate_epoch(
         self, model: factory.Classifier, epoch: int, pause: Callable[[], None]
-    ) -> dict[str, float] | None:
-        """Return the line of a curve on validation; None without a validation split."""
+    ) -> tuple[dict[str, float], np.ndarray] | None:
+        """Return the line of a curve on validation, and which images are wrong: (images,) bool.
+
+        None without a validation split.
+        """
         if "val" not in self.images:
             return None
         logits = self.logits(model, "val", epoch, pause)
@@ -289,7 +293,8 @@ class Evaluator:
         for part in self.objective.terms:
             metric = self.objective.metric(part)
             line |= {part: values[metric]} if metric else {}
-        return line | self.compute_terms(model, logits, "val")
+        errors = logits.argmax(axis=1) != self.labels["val"]
+        return line | self.compute_terms(model, logits, "val"), errors
 
 
 def finalize_run(
@@ -308,6 +313,7 @@ def finalize_run(
     # Sorted, since a state that was saved and read again has lost the order of its keys.
     curve = "".join(json.dumps(line, sort_keys=True) + "\n" for line in progress.curve)
     write_bytes(run_folder.curve_path(folder), curve.encode())
+    _store_validation_errors(folder, digest, progress, evaluator)
     last = {"epoch": epoch} | evaluator.evaluate_splits(model, epoch, "train")
     last |= _store_outputs(run_folder.outputs_path(folder), digest, epoch, model, evaluator)
     weights, outputs = run_folder.best_weights_path(folder), run_folder.best_outputs_path(folder)
@@ -320,6 +326,21 @@ def finalize_run(
     write_weights(weights, digest, model, best)
     best_metrics = {"epoch": best} | evaluator.evaluate_splits(model, best, "train")
     return last, best_metrics | _store_outputs(outputs, digest, best, model, evaluator)
+
+
+def _store_validation_errors(
+    folder: Path, digest: str, progress: TrainingState, evaluator: Evaluator
+) -> None:
+    """Write which validation images were wrong after each epoch.
+
+    Not where an epoch lacks them: one that a version trained which did not keep them.
+    """
+    path = run_folder.validation_errors_path(folder)
+    if len(progress.val_errors) < progress.epoch or not progress.val_errors:
+        path.unlink(missing_ok=True)  # of a try that was cut off, on another device
+        return
+    arrays = {"errors": np.stack(progress.val_errors)}
+    write_arrays(path, arrays, {"run": digest, "images": len(evaluator.labels["val"])})
 
 
 def eval_raw_weights(

@@ -389,14 +389,18 @@ class _TrainingRun:
         train_means = evaluate.compute_epoch_means(
             progress.parts, self.metric_names, self.batch_size, n_images, weights
         )
+        evaluation = student.evaluator.evaluate_epoch(student.eval_model, epoch + 1, pause)
+        val_line, val_errors = evaluation or (None, None)
         progress.curve.append(
             {
                 "epoch": epoch + 1,
                 "lr": self.learning_rate(epoch),
                 "train": train_means,
-                "val": student.evaluator.evaluate_epoch(student.eval_model, epoch + 1, pause),
+                "val": val_line,
             }
         )
+        if val_errors is not None:
+            progress.val_errors.append(np.packbits(val_errors))
         progress.epoch, progress.step, progress.parts = epoch + 1, 0, None
         _update_best(progress, student.eval_model)
         self._save_checkpoint(epoch + 1)

@@ -18,6 +18,8 @@ def test_names():
     assert run_folder.best_outputs_path(RUN) == RUN / "best-outputs.safetensors"
     assert run_folder.unaveraged_weights_path(RUN) == RUN / "unaveraged-weights.safetensors"
     assert run_folder.unaveraged_outputs_path(RUN) == RUN / "unaveraged-outputs.safetensors"
+    errors = RUN / "validation-errors.safetensors"
+    assert run_folder.validation_errors_path(RUN) == errors
     assert run_folder.curve_path(RUN) == RUN / "curve.jsonl"
     assert run_folder.state_path(RUN) == RUN / ".state.safetensors"
     assert run_folder.failure_path(RUN) == RUN / "failure.json"

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from kdpipe.data import splits
 from kdpipe.data.batches import ImageBatches
 from kdpipe.data.views import Views
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import InterruptedRun, KdpipeError
 from kdpipe.jobs.eval_ensemble import eval_ensemble
 from kdpipe.jobs.train import train_run
 from kdpipe.models import factory
 from kdpipe.runs import metrics, records, run_folder
 from kdpipe.runs.execution_options import ExecutionOptions
-from kdpipe.runs.files import read_arrays
+from kdpipe.runs.files import read_arrays, write_arrays
 from kdpipe.runs.recipe import Recipe, learning_rate
 from kdpipe.runs.store import Store
 from kdpipe.training import loop
@@ -123,8 +123,8 @@ def test_the_same_bytes_in_another_process_folder_and_order(tmp_path, shared, wa
             finished_runs.run(run.name)
         )
     assert (
-        len(tiny_study.exact(store.run(teacher().name))) == 7
-    )  # weights, curve, outputs; best; checkpoint
+        len(tiny_study.exact(store.run(teacher().name))) == 8
+    )  # weights, curve, outputs, errors; best; checkpoint
 
 
 def test_what_ran_before_in_the_process_does_not_matter(store, finished_runs):
@@ -493,6 +493,47 @@ def test_a_best_epoch_that_is_the_last_is_written_once(store):
     assert records.find_outputs_path(folder, record, "best") == run_folder.outputs_path(folder)
 
 
+def validation_errors(folder):
+    """Which validation images were wrong, (epochs, images)."""
+    stored, about = read_arrays(run_folder.validation_errors_path(folder))
+    bits = np.unpackbits(stored["errors"], axis=1, count=about["images"]).astype(bool)
+    return bits, about
+
+
+def test_the_validation_errors_of_each_epoch_are_those_of_curve_and_outputs(store):
+    run = chain(recipe={"epochs": 5, "lr": 0.2, "drop_epochs": []}, data={"validation": 100})[0]
+    folder = do(run, store)
+    bits, about = validation_errors(folder)
+    record = tiny_study.record(store, run)
+    assert about == {"run": run.digest, "images": 100} and bits.shape == (5, 100)
+    assert "validation-errors.safetensors" in record["files"]
+    accuracies = [line["val"]["accuracy"] for line in curve(folder)]
+    assert [1 - row.mean() for row in bits] == pytest.approx(accuracies, abs=1e-12)
+    for point in records.EVAL_POINTS:
+        outputs = arrays(records.find_outputs_path(folder, record, point))
+        wrong = outputs["val_logits"].argmax(1) != outputs["val_labels"]
+        assert np.array_equal(bits[record[point]["epoch"] - 1], wrong)
+
+
+def test_a_state_without_validation_errors_goes_on_without_them(store, monkeypatch):
+    """As a version has saved it that did not keep them; all other bytes are the same."""
+    run = chain(recipe={"epochs": 3, "drop_epochs": []})[0]
+    folder = do(run, store)
+    path = run_folder.validation_errors_path(folder)
+    expected = tiny_study.exact(folder)
+    shutil.rmtree(folder)
+    tiny_study.stop_after(monkeypatch, 6)
+    with pytest.raises(InterruptedRun):
+        do(run, store)
+    state = run_folder.state_path(folder)
+    saved, header = read_arrays(state)
+    assert header["epoch"] == 1 and len(saved.pop("val_errors")) == 1
+    write_arrays(state, saved, header)
+    path.write_bytes(b"of a try on another device")
+    do(run, store)
+    assert expected.pop(path.name) and tiny_study.exact(folder) == expected
+
+
 def test_best_among_equals():
     progress = loop.TrainingState()
     model = torch.nn.Linear(1, 1)
@@ -512,6 +553,7 @@ def test_without_validation_there_is_no_best(store):
         assert record["best"] is None and record["last"]["val"] is None
         assert records.find_outputs_path(folder, record, "best") is None
         assert not list(folder.glob("best-*"))
+        assert not run_folder.validation_errors_path(folder).exists()
         assert curve(folder)[0]["val"] is None
 
 
