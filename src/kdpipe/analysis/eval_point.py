@@ -23,7 +23,7 @@ import pandas as pd
 from kdpipe.analysis.dataframe import TRAINED_KINDS
 from kdpipe.errors import MissingRunError, StoreError
 from kdpipe.plan.nodes import Plan
-from kdpipe.runs import metrics, records, store, upstream
+from kdpipe.runs import metrics, per_image, records, store, upstream
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.records import EvalPoint, other_eval_point
 from kdpipe.stats.error_provenance import ErrorMaskLookup
@@ -179,7 +179,7 @@ class PerImageErrors:
         StoreError
             If what is stored is damaged or another run's.
         """
-        if (arrays := self._read_outputs(name)) is not None:
+        if (arrays := self.read_outputs(name)) is not None:
             logits, labels = arrays["test_logits"], arrays["test_labels"]
             predicted = logits.argmax(axis=1)
             images = np.flatnonzero(predicted != labels)
@@ -191,10 +191,13 @@ class PerImageErrors:
         )
         if error_mask is None or entry is None:
             return None
-        fields = [np.asarray(entry[key], dtype=int) for key in ("sizes", "labels", "predicted")]
-        misclassified = MisclassifiedImages(
-            fields[0], np.flatnonzero(error_mask), fields[1], fields[2]
+        labels = entry.get("labels")
+        if labels is None:
+            labels = self._read_archived_labels(name, error_mask)
+        sizes, labels, predicted = (
+            np.asarray(values, dtype=int) for values in (entry["sizes"], labels, entry["predicted"])
         )
+        misclassified = MisclassifiedImages(sizes, np.flatnonzero(error_mask), labels, predicted)
         counts = {
             len(misclassified.images),
             len(misclassified.labels),
@@ -203,6 +206,19 @@ class PerImageErrors:
         if len(counts) > 1 or misclassified.sizes.sum() != len(error_mask):
             raise StoreError(f"{self.store.archive_path}: the wrong images of {name} disagree")
         return misclassified
+
+    def _read_archived_labels(self, name: str, error_mask: np.ndarray) -> np.ndarray:
+        """Return the labels of the images that a run gets wrong, which an archive holds once."""
+        archived = self.store.load_per_image(name, self.plan.runs[name].digest) or {"labels": {}}
+        digest = archived["labels"].get("test")
+        try:
+            stored = self.store.load_archived_labels()[digest]
+            return per_image.decode_labels(digest, stored)[error_mask]
+        except per_image.DAMAGE_ERRORS:
+            raise StoreError(
+                f"{self.store.archive_path}: the labels of the test images of {name} are missing "
+                "or damaged: restore it (git, a backup)"
+            ) from None
 
     def _read_archived_mask(self, name: str) -> np.ndarray | None:
         """Return the mask of a run or ensemble that an archive stores, if it is of this plan."""
@@ -213,8 +229,14 @@ class PerImageErrors:
         bits = np.frombuffer(bytes.fromhex(entry["wrong"]), np.uint8)
         return np.unpackbits(bits, count=entry["images"]).astype(bool)
 
-    def _read_outputs(self, name: str) -> dict[str, np.ndarray] | None:
-        """Return the stored outputs of a run, if it is finished and has them."""
+    def read_outputs(self, name: str) -> dict[str, np.ndarray] | None:
+        """Return the stored outputs of a run, if it is finished and has them.
+
+        Raises
+        ------
+        StoreError
+            If they are damaged or another run's.
+        """
         run, folder = self.plan.runs[name], self.store.run(name)
         record = _read_finished_record(folder, run.digest)
         path = records.find_outputs_path(folder, record, self.eval_point) if record else None
@@ -231,7 +253,7 @@ class PerImageErrors:
     def _compute_mask(self, name: str) -> np.ndarray | None:
         """Return the mask of a run or ensemble from stored outputs, if they are there."""
         if name in self.plan.runs:
-            arrays = self._read_outputs(name)
+            arrays = self.read_outputs(name)
             if arrays is None:
                 return None
             return arrays["test_logits"].argmax(axis=1) != arrays["test_labels"]

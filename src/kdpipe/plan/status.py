@@ -17,14 +17,22 @@ from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan.nodes import Ensemble, Node, Plan, Probe, RecordedNode, Run
 from kdpipe.runs import upstream
 from kdpipe.runs.files import read_bytes
-from kdpipe.runs.run_folder import best_outputs_path, curve_path, outputs_path
+from kdpipe.runs.run_folder import (
+    best_outputs_path,
+    curve_path,
+    outputs_path,
+    validation_errors_path,
+)
 from kdpipe.runs.store import Store
 from kdpipe.runs.upstream import find_best_outputs
 
 STATES = ("done", "diverged", "skipped", "to do")
 
 # Files that a report reads of a run; outputs of its checkpoints are read by ensembles alone.
-REPORT_FILES = {each(Path()).name for each in (curve_path, outputs_path, best_outputs_path)}
+REPORT_FILES = {
+    build_path(Path()).name
+    for build_path in (curve_path, outputs_path, best_outputs_path, validation_errors_path)
+}
 
 
 def get_plan_status(plan: Plan, store: Store) -> dict[str, str]:

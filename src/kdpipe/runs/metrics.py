@@ -42,12 +42,7 @@ def compute_metrics(
     dict
         `n`, the number of images, and means over them by name.
     """
-    parts: list[dict[str, np.ndarray]] = []
-    for start in range(0, max(1, len(labels)), CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        teacher_rows = None if teacher_logits is None else teacher_logits[rows]
-        parts.append(_compute_per_image(logits[rows], labels[rows], teacher_rows, temperature))
-    per_image = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    per_image = compute_image_metrics(logits, labels, teacher_logits, temperature)
     values: dict[str, float | int] = {
         "n": len(labels),
         "accuracy": float(per_image["correct"].mean()),
@@ -57,7 +52,7 @@ def compute_metrics(
         "confidence": float(per_image["confidence"].mean()),
     }
     if teacher_logits is not None:
-        scale = temperature**2
+        scale = temperature**2  # of the means, as it always was: bytes of records depend on it
         values["agreement"] = float(per_image["agrees"].mean())
         values["kl"] = float(scale * per_image["kl"].mean())
         values["cross_entropy"] = float(scale * -per_image["t_log_s"].mean())
@@ -65,13 +60,41 @@ def compute_metrics(
     return values
 
 
-def _compute_per_image(
+def compute_image_metrics(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    teacher_logits: np.ndarray | None = None,
+    temperature: float = 1.0,
+) -> dict[str, np.ndarray]:
+    """Return the values of each image that the metrics of a split are means of.
+
+    Parameters
+    ----------
+    logits, labels, teacher_logits, temperature
+        As in `compute_metrics`.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (N,)
+        `correct`, `log_p` (of the true class), `confidence` and `p_log_p` (minus the entropy); with
+        a teacher also `agrees`, `kl` and `t_log_s` (both without the factor T^2), and
+        `teacher_correct`.
+    """
+    parts: list[dict[str, np.ndarray]] = []
+    for start in range(0, max(1, len(labels)), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        teacher_rows = None if teacher_logits is None else teacher_logits[rows]
+        parts.append(_compute_chunk(logits[rows], labels[rows], teacher_rows, temperature))
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def _compute_chunk(
     logits: np.ndarray,
     labels: np.ndarray,
     teacher_logits: np.ndarray | None,
     temperature: float,
 ) -> dict[str, np.ndarray]:
-    """Return the values of each image that the metrics of a split are means of."""
+    """Return the values of `compute_image_metrics` for images that fit into memory together."""
     log_p = log_softmax(logits.astype(np.float64), axis=1)
     p = np.exp(log_p)
     predicted = logits.argmax(axis=1)

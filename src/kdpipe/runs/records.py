@@ -11,9 +11,11 @@ The archive `records.jsonl.gz` holds the records of a study in one file, from wh
 rendered. It has one line for each run, ensemble, probe and evaluation of an export: the record; the
 training curve of a run; the misclassified test images of a run or ensemble as bits, with the
 classes predicted for them in place of the logits, at the last epoch and at the best one on
-validation where that is another; the reason of a failure. It holds no weights, so nothing can be
-trained from it. Equal results give equal bytes: the lines are sorted, and the gzip header has
-neither a time nor a name. Each line ends in its SHA-256.
+validation where that is another; what validation and the teacher say of single images (see
+`per_image`), and which validation images were wrong after each epoch; the reason of a failure. The
+labels of a split that these refer to have a line of their own, once for all runs. It holds no
+weights, so nothing can be trained from it. Equal results give equal bytes: the lines are sorted,
+and the gzip header has neither a time nor a name. Each line ends in its SHA-256.
 
 The two evaluation points of a finished run: its last epoch, and its best one on validation.
 
@@ -77,6 +79,7 @@ PARENTS_KEY = "parents"  # what a run was computed from; missing before version 
 
 ARCHIVE_FILE = "records.jsonl.gz"
 ARCHIVE_SEAL = b',"sha256":"'
+LABELS_KIND = "labels"  # of the line with the labels of a split, whose name is their SHA-256
 _DIGEST_SUFFIX = re.compile("-[0-9a-f]{12}$")  # of a folder that is named after a digest
 
 
@@ -99,8 +102,18 @@ class ArchiveEntry:
     wrong_at_best : dict or None
         As `wrong`, at the best epoch on validation where that is not the last one.
     missed, missed_at_best : dict or None
-        Of the misclassified images, in their order, {"labels", "predicted"}, with the "sizes" of
-        all classes of the test set first; earlier archives have none.
+        Of the misclassified images, in their order, what they are taken for, {"predicted"}, with
+        the "sizes" of all classes of the test set first. Earlier archives have none, or have the
+        "labels" of these images here.
+    per_image : dict or None
+        Of a run, by evaluation point (`best` where that is not the last epoch) the values of single
+        images: on validation which are wrong and what they are taken for (`val`), their
+        cross-entropy (`nll`) and the entropy of the outputs (`entropy`; of a taught run the `kl` to
+        its teacher in its place); on test where it disagrees with its teacher (`disagrees`). Also
+        the validation errors of each epoch (`epochs`), and the SHA-256 of the `labels` of both
+        splits. `runs.per_image` has the encoding; earlier archives have none.
+    labels : dict or None
+        Of the kind `LABELS_KIND`: the labels of one split.
     """
 
     kind: str
@@ -113,6 +126,8 @@ class ArchiveEntry:
     wrong_at_best: dict[str, Any] | None = None
     missed: dict[str, Any] | None = None
     missed_at_best: dict[str, Any] | None = None
+    per_image: dict[str, Any] | None = None
+    labels: dict[str, Any] | None = None
 
 
 ArchiveEntries = dict[tuple[str, str], ArchiveEntry]  # by (kind, name)
@@ -334,6 +349,8 @@ def _has_in_archive(entry: ArchiveEntry | None, name: str) -> bool:
         run_folder.outputs_path(Path()).name: entry.wrong,
     }
     contents[run_folder.best_outputs_path(Path()).name] = entry.wrong_at_best
+    epochs = (entry.per_image or {}).get("epochs")
+    contents[run_folder.validation_errors_path(Path()).name] = epochs
     return contents.get(name) is not None
 
 
@@ -590,6 +607,18 @@ def write_archive(path: Path, entries: Iterable[ArchiveEntry]) -> None:
     write_bytes(path, _compress(text))
 
 
+def drop_unused_labels(entries: Iterable[ArchiveEntry]) -> list[ArchiveEntry]:
+    """Return the entries of an archive without labels that none of its runs refers to."""
+    entries = list(entries)
+    used = {
+        digest
+        for entry in entries
+        if entry.per_image is not None
+        for digest in entry.per_image.get("labels", {}).values()
+    }
+    return [entry for entry in entries if entry.kind != LABELS_KIND or entry.digest in used]
+
+
 def archive_size(entries: Iterable[ArchiveEntry]) -> int:
     """Return the size in bytes of an archive of these entries."""
     text = _encode_entries(entries)
@@ -634,9 +663,13 @@ def _decode_entry(line: bytes) -> ArchiveEntry | None:
         entry = ArchiveEntry(**json.loads(body + b"}"))
     except (ValueError, TypeError, RecursionError):
         return None
+    if entry.kind == LABELS_KIND:
+        return entry if is_object(entry.labels) else None
     if entry.kind not in RECORD_KINDS or (
         entry.record is not None and any(find_schema_errors(entry.record))
     ):
+        return None
+    if entry.per_image is not None and not is_object(entry.per_image.get("labels")):
         return None
     return entry
 

@@ -261,6 +261,30 @@ class Store:
                 by_name[entry.name] = {"digest": entry.digest, **wrong, "missed": missed}
         return by_name
 
+    def load_per_image(self, name: str, digest: str) -> JsonObject | None:
+        """Return what the archive holds of the single images of a run; None where it holds none.
+
+        Parameters
+        ----------
+        name, digest : str
+            The run.
+
+        Returns
+        -------
+        dict or None
+            `ArchiveEntry.per_image`; that of another digest counts as none.
+        """
+        entry = self.read_archive().get(("runs", name))
+        return None if entry is None or entry.digest != digest else entry.per_image
+
+    def load_archived_labels(self) -> dict[str, JsonObject]:
+        """Return the labels that the archive holds by their SHA-256, see `runs.per_image`."""
+        return {
+            entry.digest: entry.labels
+            for entry in self.read_archive().values()
+            if entry.kind == records.LABELS_KIND and entry.labels is not None
+        }
+
 
 @contextlib.contextmanager
 def lock_run_folder(folder: Path) -> Generator[None, None, None]:

@@ -1,5 +1,6 @@
 """Error by class of what was chosen, against scikit-learn and scipy on the same logits."""
 
+import dataclasses
 from functools import partial
 
 import numpy as np
@@ -138,10 +139,19 @@ def test_an_archive_says_the_same_and_an_older_one_that_it_is_not_kept(known, tm
     archive.archive_study(plan, store, tmp_path / "new")  # made again of the outputs, it is kept
     assert records.read_archive(path) == entries
     one = next(one for one in entries.values() if one.missed)
-    short = one.missed | {"labels": one.missed["labels"][1:]}
-    records.write_archive(path, [records.ArchiveEntry(**vars(one) | {"missed": short})])
-    with pytest.raises(StoreError, match="disagree"):
-        PerImageErrors(plan, Store(tmp_path / "new")).load_misclassified(one.name)
+    errors = PerImageErrors(plan, store).load_misclassified(one.name)
+    # as archives were that had the labels of wrong images with each run, and no others
+    earlier = one.missed | {"labels": errors.labels.tolist()}
+    records.write_archive(path, [dataclasses.replace(one, missed=earlier, per_image=None)])
+    actual = PerImageErrors(plan, Store(tmp_path / "new")).load_misclassified(one.name)
+    assert actual.to_json() == errors.to_json()
+    short = one.missed | {"predicted": one.missed["predicted"][1:]}
+    for changes, reason in (({"missed": short}, "disagree"), ({}, "labels of the test images")):
+        labels = [entry for entry in entries.values() if entry.kind == "labels"]
+        altered = dataclasses.replace(one, **changes)
+        records.write_archive(path, [altered, *(labels if changes else [])])
+        with pytest.raises(StoreError, match=reason):
+            PerImageErrors(plan, Store(tmp_path / "new")).load_misclassified(one.name)
 
 
 def test_in_words_and_as_a_table_with_the_names_of_the_card(known):

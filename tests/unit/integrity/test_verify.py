@@ -452,9 +452,11 @@ def cut_the_archive(store, path):
 
 
 def exchange_two_lines(store, path):
-    first, second, *others = records.read_archive(path).values()
+    entries = records.read_archive(path).values()
+    first, second, *others = [entry for entry in entries if entry.kind != "labels"]
     swapped = dataclasses.replace(first, name=second.name, kind=second.kind)
-    records.write_archive(path, [swapped, *others])
+    labels = [entry for entry in entries if entry.kind == "labels"]
+    records.write_archive(path, [swapped, *others, *labels])
     return f"{path}: what it holds as {second.name} is of another run: restore it"
 
 

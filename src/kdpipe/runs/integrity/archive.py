@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kdpipe.analysis import eval_point
+from kdpipe.analysis import eval_point, per_image
 from kdpipe.analysis.preregistration import registration
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import status
@@ -57,7 +57,8 @@ def archive_study(plan: Plan, store: Store, folder: Path) -> str:
         merged = old_entries | {
             key: _merge_entries(entry, old_entries.get(key)) for key, entry in new_entries.items()
         }
-        records.write_archive(target.archive_path, merged.values())
+        kept = records.drop_unused_labels(merged.values())
+        records.write_archive(target.archive_path, kept)
         registration.store_registration(plan.study, store, target)
         for path in find_temporary_files(folder, records.ARCHIVE_FILE):
             path.unlink(missing_ok=True)
@@ -69,7 +70,7 @@ def _collect_entries(plan: Plan, store: Store) -> Iterator[ArchiveEntry]:
 
     A failure is archived by its reason alone: its traceback names folders of this machine.
     """
-    last, best = (eval_point.PerImageErrors(plan, store, point) for point in records.EVAL_POINTS)
+    last, best = (per_image.PerImageMetrics(plan, store, point) for point in records.EVAL_POINTS)
     for kind, items in plan.recorded_nodes.items():
         records_by_name, damaged = store.scan_records(kind)
         for name in items.keys() & damaged.keys():
@@ -80,9 +81,15 @@ def _collect_entries(plan: Plan, store: Store) -> Iterator[ArchiveEntry]:
                 curve = store.load_curve(name) if kind == "runs" else None
                 image_fields: dict[str, Any] = {}
                 if kind not in ("probes", "gauges"):
-                    image_fields |= _collect_wrong_images(last, kind, name, "")
+                    image_fields |= _collect_wrong_images(last.errors, kind, name, "")
                     if not records.is_best_last(record):
-                        image_fields |= _collect_wrong_images(best, kind, name, "_at_best")
+                        image_fields |= _collect_wrong_images(best.errors, kind, name, "_at_best")
+                if kind == "runs":
+                    labels = last.export_labels(name)
+                    for digest, encoded in labels.values():
+                        yield ArchiveEntry(records.LABELS_KIND, digest, digest, labels=encoded)
+                    digests = {split: digest for split, (digest, _) in labels.items()}
+                    image_fields["per_image"] = _collect_per_image(last, best, record, digests)
                 yield ArchiveEntry(kind, name, record["digest"], record, curve, **image_fields)
             elif (reason := status.find_missing_reason(item, plan, store, damaged)[1]) is not None:
                 yield ArchiveEntry(kind, name, item.digest, failure=reason)
@@ -96,8 +103,27 @@ def _collect_wrong_images(
     packed = None if error_mask is None else eval_point.pack_error_mask(error_mask)
     fields: dict[str, Any] = {f"wrong{suffix}": packed}
     if kind == "runs" and (misclassified := outcomes.load_misclassified(name)) is not None:
-        fields[f"missed{suffix}"] = misclassified.to_json()
+        # Their labels are those of the test set, which has a line of its own.
+        missed = misclassified.to_json()
+        fields[f"missed{suffix}"] = {key: missed[key] for key in ("sizes", "predicted")}
     return fields
+
+
+def _collect_per_image(
+    last: per_image.PerImageMetrics,
+    best: per_image.PerImageMetrics,
+    record: dict[str, Any],
+    labels: dict[str, str],
+) -> dict[str, Any] | None:
+    """Return the metrics of single images of a run, with the SHA-256 of its labels by split."""
+    name = record["name"]
+    parts = {
+        "last": last.export_point(name),
+        "best": None if records.is_best_last(record) else best.export_point(name),
+        "epochs": last.export_epochs(name),
+    }
+    known = {key: part for key, part in parts.items() if part}
+    return {"labels": labels, **known} if labels else None
 
 
 def _require_same_records(new_entries: ArchiveEntries, store: Store, target: Store) -> None:
@@ -108,7 +134,10 @@ def _require_same_records(new_entries: ArchiveEntries, store: Store, target: Sto
     conflicts: list[tuple[Path, str, dict[str, Any], dict[str, Any]]] = []
     for (kind, name), entry in new_entries.items():
         old_entry = old_entries.get((kind, name))
-        for old in (old_entry.record if old_entry else None, target_records[kind].get(name)):
+        for old in (
+            old_entry.record if old_entry else None,
+            target_records.get(kind, {}).get(name),
+        ):
             if entry.record is not None and old is not None:
                 difference = records.diff_records(entry.record, old)
                 if difference is not None:
@@ -153,7 +182,19 @@ def _merge_entries(entry: ArchiveEntry, old_entry: ArchiveEntry | None) -> Archi
         wrong_at_best=entry.wrong_at_best or old_entry.wrong_at_best,
         missed=entry.missed or old_entry.missed,
         missed_at_best=entry.missed_at_best or old_entry.missed_at_best,
+        per_image=_merge_per_image(entry.per_image, old_entry.per_image),
     )
+
+
+def _merge_per_image(
+    new: dict[str, Any] | None, old: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Return the metrics of single images of the results, with those that only the archive has."""
+    if new is None or old is None:
+        return new or old
+    points = {point: old.get(point, {}) | new.get(point, {}) for point in records.EVAL_POINTS}
+    known = {point: metrics for point, metrics in points.items() if metrics}
+    return {"labels": old["labels"] | new["labels"]} | old | new | known
 
 
 def _format_archive(path: Path, merged: ArchiveEntries, unchanged: set[tuple[str, str]]) -> str:
@@ -163,9 +204,10 @@ def _format_archive(path: Path, merged: ArchiveEntries, unchanged: set[tuple[str
         sum(entry.kind == kind for entry in recorded) for kind in records.RECORD_KINDS
     )
     with_outcomes = sum(entry.wrong is not None for entry in recorded)
+    stayed = {key for key in unchanged if key[0] in records.RECORD_KINDS}
     text = (
         f"{path}: {runs:,} runs, {ensembles:,} ensembles, {with_outcomes:,} of them with outcomes"
     )
     text += f"; {probes:,} probes" if probes else ""
     text += f"; {gauges:,} gauges" if gauges else ""
-    return text + (f"; {len(unchanged):,} of them were there and stayed" if unchanged else "")
+    return text + (f"; {len(stayed):,} of them were there and stayed" if stayed else "")

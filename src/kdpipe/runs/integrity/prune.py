@@ -78,7 +78,8 @@ def prune_store(
         return "\n".join([f"{run_store.root}: all results are needed", *notes])
     sizes = {str(path): _compute_size(path) for path in unneeded}
     if surplus:
-        count = f"{len(surplus):,} of its {len(surplus) + len(remaining):,} records"
+        n_remaining = sum(entry.kind != records.LABELS_KIND for entry in remaining)
+        count = f"{len(surplus):,} of its {len(surplus) + n_remaining:,} records"
         freed = _compute_size(run_store.archive_path) - records.archive_size(remaining)
         sizes[f"{run_store.archive_path}: {count}"] = freed
     if apply:
@@ -228,8 +229,9 @@ def _split_entries(
     surplus: list[ArchiveEntry] = []
     remaining: list[ArchiveEntry] = []
     for entry in run_store.read_archive().values():
-        (remaining if entry.name in planned[entry.kind] else surplus).append(entry)
-    return surplus, remaining
+        is_needed = entry.kind == records.LABELS_KIND or entry.name in planned[entry.kind]
+        (remaining if is_needed else surplus).append(entry)
+    return surplus, records.drop_unused_labels(remaining)
 
 
 def _find_awaited_caches(plan: Plan, run_store: store.Store) -> Iterator[str]:

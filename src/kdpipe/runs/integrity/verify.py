@@ -18,7 +18,16 @@ from kdpipe.analysis.search import state
 from kdpipe.data import cache, cards
 from kdpipe.data.imagefolder import unlabelled
 from kdpipe.errors import DataError, KdpipeError
-from kdpipe.runs import ownership, records, registrations, run_folder, store, upstream
+from kdpipe.json_types import JsonObject
+from kdpipe.runs import (
+    ownership,
+    per_image,
+    records,
+    registrations,
+    run_folder,
+    store,
+    upstream,
+)
 from kdpipe.runs.files import compute_file_info, find_temporary_files, read_arrays
 from kdpipe.runs.records import ARCHIVE_FILE, RECORD_KINDS, ArchiveEntry
 from kdpipe.runs.spec import SPEC_TYPES
@@ -79,8 +88,14 @@ def verify_store(run_store: store.Store) -> Iterator[str]:
                 except KdpipeError as error:
                     yield str(error)
     try:
+        labels = run_store.load_archived_labels()
         for entry in run_store.read_archive().values():
             yield from _verify_entry(entry, run_store)
+            if (problem := _find_per_image_error(entry, labels)) is not None:
+                yield (
+                    f"{run_store.archive_path}: what it holds of the single images of {entry.name} "
+                    f"is damaged ({problem}): restore it (git, a backup)"
+                )
         runs = {record["digest"]: record for record in run_store.load_records("runs").values()}
         for kind in RECORD_KINDS:
             for name, record in run_store.load_records(kind).items():
@@ -216,6 +231,20 @@ def _verify_entry(entry: ArchiveEntry, run_store: store.Store) -> Iterator[str]:
             f"{folder}: its record and the one in {run_store.archive_path} differ ({difference}): "
             "remove one"
         )
+
+
+def _find_per_image_error(entry: ArchiveEntry, labels: dict[str, JsonObject]) -> str | None:
+    """Return what is wrong with an archive's metrics of single images, or None."""
+    if entry.kind == records.LABELS_KIND:
+        try:
+            per_image.decode_labels(entry.digest, labels[entry.digest])
+        except per_image.DAMAGE_ERRORS as error:
+            return str(error)
+    if entry.per_image is None or entry.record is None:
+        return None
+    return per_image.find_form_error(entry.per_image, labels) or per_image.find_mean_error(
+        entry.per_image, entry.record, entry.curve
+    )
 
 
 def _is_record_of(record: dict[str, Any], name: str) -> bool:
