@@ -636,8 +636,13 @@ def describe_size(verdict: Verdict) -> str:
     where = {WORTH_HAVING: "beyond", LESS: "within"}.get(verdict.size)
     delta = f"the smallest effect, {size.delta:g} {size.unit}"
     text = f"{where} {delta}" if where else f"neither beyond {delta}, nor within"
+    n_contrasts = sum(contrast["needed"] for contrast in verdict.contrasts)
+    over = f" over {n_contrasts} contrasts" if n_contrasts > 1 else ""
+    if over and verdict.verdict == "contradicts" and verdict.size == WORTH_HAVING:
+        text = f"one of them {text}, at its share of the level"
     level = f"{100 * size.level:.3g} %"
-    return f"Size: {low} to {high} {size.unit} at {level}, {text}; {describe_size_range(size)}."
+    interval = f"{low} to {high} {size.unit}{over} at {level}"
+    return f"Size: {interval}, {text}; {describe_size_range(size)}."
 
 
 def describe_size_range(size: SizeInterval) -> str:

@@ -260,6 +260,8 @@ def test_the_words_and_the_strip_of_the_page():
     assert page.describe_size(decided(contrast(1.0, delta=None))) == ""
     within = page.describe_size(decided(contrast(0.0, 0.1)))
     assert "within the smallest effect" in within and "worth having below" not in within
+    contrary = page.describe_size(decided(contrast(-1.0, 0.2), contrast(0.0, 0.2)))
+    assert " points over 2 contrasts at 95 %, one of them beyond the smallest effect" in contrary
 
 
 def test_every_verdict_has_a_mark_and_a_color():
