@@ -4,15 +4,22 @@ Two teachers are compared over the cells that agree in everything else (stop, me
 difference of a seed is the mean over these of error(A) - error(B), so negative is for A. Untrained
 teachers are controls: a stop to be compared with, and in no other question. All pairs of one
 student and factor hold jointly (Bonferroni over their number) over all interim analyses, and the
-wider of the two intervals gives the mark. Where there are more than `MAX_PAIRS` pairs, each level
-is compared with the one that has the lowest validation error over the cells that they share.
+wider of the two intervals gives the mark.
+
+Where there are more than `MAX_PAIRS` pairs, each level is compared with the best one on validation.
+Which is best is read from one additive fit, level + cell, since levels occur in different cells: a
+mean over a level's own cells would compare cells. Only cells with two levels or more tell levels
+apart, and only levels that a chain of shared cells connects can be compared: each such part has a
+best level of its own. Controls take no part in the fit.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
-from statistics import mean
 
+import numpy as np
 import pandas as pd
+from scipy.sparse import csgraph
 
 from kdpipe.analysis.dataframe import (
     UNTRAINED_STOP,
@@ -55,17 +62,45 @@ class PairwiseComparison:
     n_pairs : int
         The pairs that hold jointly with this one.
     rank : Rank or None
-        The rank of b on validation, where all others are compared with it.
+        The rank of b on validation, where it is the reference of the other levels.
+    best_on_shared : str or None
+        The best level on validation over the cells that all levels share, where that is not the
+        reference b.
     """
 
     student: str
-    factor: str  # teacher, stop or method
+    factor: str
     a: str
     b: str
     n_cells: int
     gain: PairedGain
-    n_pairs: int  # pairs that hold together with it
-    rank: Rank | None = None  # of b on validation, where it is what all others stand against
+    n_pairs: int
+    rank: Rank | None = None
+    best_on_shared: str | None = None
+
+
+@dataclass(frozen=True)
+class _LevelFit:
+    """The additive fit, level + cell, of the validation errors of one part of the levels.
+
+    Attributes
+    ----------
+    effects : dict of str to float
+        The effect of each level over all seeds, in points; their mean is 0.
+    ranks : dict of str to Rank
+        The ranks of the levels, the fit repeated in each draw of the seeds.
+    best_on_shared : str or None
+        The best level over the cells that all levels of the part share; None without such a cell.
+    """
+
+    effects: dict[str, float]
+    ranks: dict[str, Rank]
+    best_on_shared: str | None
+
+    @property
+    def best_level(self) -> str:
+        """The level with the lowest error."""
+        return min(self.effects, key=lambda level: self.effects[level])
 
 
 def compare_pairwise(
@@ -84,19 +119,56 @@ def compare_pairwise(
     interim : InterimAnalysis
         The interim analysis that the study is at.
     """
+    comparisons = []
+    for student, factor, rows in _split_by_factor(frame):
+        comparisons += _compare_levels(student, factor, rows, error_masks, interim)
+    return comparisons
+
+
+def find_incomparable_levels(frame: pd.DataFrame) -> list[tuple[str, str, list[list[str]]]]:
+    """Return the factors whose levels no chain of shared cells connects, with their parts.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The results frame at one evaluation point.
+
+    Returns
+    -------
+    list of (student, factor, parts)
+        Levels of one part can be compared with each other, those of two parts cannot. Controls are
+        left out.
+    """
+    incomparable = []
+    for student, factor, rows in _split_by_factor(frame):
+        test = pivot_by_seed(rows, factor, *_list_other_factors(factor))
+        levels, cube = _to_cube(_drop_controls(test))
+        parts = [[levels[position] for position in part] for part in _connect_levels(cube)]
+        if len(parts) > 1:
+            incomparable.append((student, factor, parts))
+    return incomparable
+
+
+def _split_by_factor(frame: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """Return the rows of each student and factor; controls are kept for stops alone."""
     students = filter_rows(
         select_terminal_students(add_error_provenance(normalize_frame(frame)), with_controls=True),
         status="done",
     )
-    comparisons = []
-    for key, rows in group_rows(students, "student"):
-        trained_rows = rows.loc[rows.stop != UNTRAINED_STOP]  # the others are controls
-        for factor in ("teacher", "stop", "method"):
-            factor_rows = rows if factor == "stop" else trained_rows
-            comparisons += _compare_levels(
-                key["student"], factor, factor_rows, error_masks, interim
-            )
-    return comparisons
+    return [
+        (
+            key["student"],
+            factor,
+            rows if factor == "stop" else rows.loc[rows.stop != UNTRAINED_STOP],
+        )
+        for key, rows in group_rows(students, "student")
+        for factor in ("teacher", "stop", "method")
+    ]
+
+
+def _list_other_factors(factor: str) -> list[str]:
+    """Return the columns that make a cell, but for one factor."""
+    return [name for name in OPTION_COLUMNS if name != factor]
 
 
 def _compare_levels(
@@ -107,29 +179,21 @@ def _compare_levels(
     interim: InterimAnalysis,
 ) -> list[PairwiseComparison]:
     """Compare the levels of one factor for one student."""
-    other_factors = [name for name in OPTION_COLUMNS if name != factor]
-    test, validation = (
-        pivot_by_seed(rows, factor, *other_factors),
-        pivot_by_seed(rows, factor, *other_factors, column="val_error"),
-    )
+    other_factors = _list_other_factors(factor)
+    test = pivot_by_seed(rows, factor, *other_factors)
     levels = list(dict.fromkeys(key[0] for key in test.columns))
     cells_of_level = {
         level: {key[1:] for key in test.columns if key[0] == level} for level in levels
     }
-    rank = None
     all_pairs = [
         (a, b) for a, b in combinations(levels, 2) if cells_of_level[a] & cells_of_level[b]
     ]
+    pairs, fit_of_level = all_pairs, {}
     if len(all_pairs) > MAX_PAIRS:
-        best_level = _find_best_level(levels, cells_of_level, validation)
-        rank = rank_options(_center_by_cell(levels, cells_of_level, validation)).get(best_level)
-        pairs = [
-            (level, best_level)
-            for level in levels
-            if level != best_level and cells_of_level[level] & cells_of_level[best_level]
-        ]
-    else:
-        pairs = all_pairs
+        validation = pivot_by_seed(rows, factor, *other_factors, column="val_error")
+        fits = _fit_levels(_drop_controls(validation))
+        pairs = _pair_with_references(levels, cells_of_level, fits)
+        fit_of_level = {fit.best_level: fit for fit in fits}
     gains, cells = [], []
     for a, b in pairs:
         values, count = _compute_difference(test, a, b, [k for k in test.columns if k[0] == a])
@@ -140,10 +204,33 @@ def _compare_levels(
             )
             cells.append((a, b, count))
     adjusted = adjust_gains_jointly(gains, error_masks, interim, n_total=len(all_pairs))
-    return [
-        PairwiseComparison(student, factor, a, b, count, gain, len(all_pairs), rank)
-        for (a, b, count), gain in zip(cells, adjusted, strict=True)
-    ]
+    comparisons = []
+    for (a, b, count), gain in zip(cells, adjusted, strict=True):
+        pair = PairwiseComparison(student, factor, a, b, count, gain, len(all_pairs))
+        if (fit := fit_of_level.get(b)) is not None:
+            other = None if fit.best_on_shared == b else fit.best_on_shared
+            pair = replace(pair, rank=fit.ranks.get(b), best_on_shared=other)
+        comparisons.append(pair)
+    return comparisons
+
+
+def _pair_with_references(
+    levels: list[str], cells_of_level: dict[str, set], fits: list[_LevelFit]
+) -> list[tuple[str, str]]:
+    """Return each level with the best one on validation that it shares a cell with."""
+    effects = {level: effect for fit in fits for level, effect in fit.effects.items()}
+    references = {fit.best_level for fit in fits}
+    pairs: dict[frozenset[str], tuple[str, str]] = {}
+    for level in levels:
+        others = [
+            other
+            for other in effects
+            if other != level and cells_of_level[level] & cells_of_level[other]
+        ]
+        if level not in references and others:
+            reference = min(others, key=lambda other: effects[other])
+            pairs.setdefault(frozenset((level, reference)), (level, reference))
+    return list(pairs.values())
 
 
 def _compute_difference(
@@ -162,40 +249,88 @@ def _compute_difference(
     )
 
 
-def _find_best_level(
-    levels: list[str], cells_of_level: dict[str, set], validation: pd.DataFrame
-) -> str:
-    """Return the level with the lowest mean validation error, relative to the cells it is in."""
-    mean_errors = {
-        key: float(validation[key].mean()) for key in validation.columns
-    }  # of what is there
-    of_cell: dict[tuple, list[float]] = {}
-    for key, error in mean_errors.items():
-        of_cell.setdefault(key[1:], []).append(error)
-    relative_error = {
-        level: mean(
-            mean_errors[(level, *cell)] - mean(of_cell[cell]) for cell in cells_of_level[level]
+def _drop_controls(errors: pd.DataFrame) -> pd.DataFrame:
+    """Return errors without the columns of untrained teachers; columns: level, *cell."""
+    return errors.drop(columns=[key for key in errors.columns if key[0] == UNTRAINED_STOP])
+
+
+def _to_cube(errors: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+    """Return the levels, and the errors of shape (replicates, cells, levels) with NaN as holes."""
+    levels = list(dict.fromkeys(key[0] for key in errors.columns))
+    cells = list(dict.fromkeys(key[1:] for key in errors.columns))
+    cube = np.full((len(errors), len(cells), len(levels)), np.nan)
+    values = errors.to_numpy(float)
+    for column, key in enumerate(errors.columns):
+        cube[:, cells.index(key[1:]), levels.index(key[0])] = values[:, column]
+    return levels, cube
+
+
+def _connect_levels(cube: np.ndarray) -> list[list[int]]:
+    """Return the positions of levels by parts that a chain of shared cells connects."""
+    blocks = np.isfinite(cube).reshape(-1, cube.shape[2]).astype(int)
+    count, part_of_level = csgraph.connected_components(blocks.T @ blocks, directed=False)
+    return [np.flatnonzero(part_of_level == part).tolist() for part in range(count)]
+
+
+def _fit_levels(validation: pd.DataFrame) -> list[_LevelFit]:
+    """Fit level + cell to the validation errors of each part that has two levels or more.
+
+    Each replicate has effects of its own for the cells, so that a run that is missing moves no
+    level. Where all runs are there, the mean of the fits of single replicates is the fit of all:
+    ranks are therefore taken from the former.
+    """
+    levels, cube = _to_cube(validation)
+    fits = []
+    for part in _connect_levels(cube):
+        if len(part) < 2:
+            continue
+        names = [levels[position] for position in part]
+        errors = cube[:, :, part]
+        is_used = np.isfinite(errors).any(axis=0)  # (cells, levels): what the study has
+        is_used &= is_used.sum(axis=1, keepdims=True) > 1
+        is_complete = np.isfinite(errors[:, is_used]).all(axis=1)
+        by_replicate = pd.DataFrame(
+            [_solve_effects(errors[[row]]) for row in range(len(errors))],
+            index=validation.index,
+            columns=pd.Index(names),
+        ).loc[is_complete]
+        fits.append(
+            _LevelFit(
+                dict(zip(names, _solve_effects(errors).tolist(), strict=True)),
+                rank_options(by_replicate),
+                _find_shared_best(errors, names),
+            )
         )
-        for level in levels
-    }
-    return min(
-        levels,
-        key=lambda level: (relative_error[level] != relative_error[level], relative_error[level]),
-    )
+    return fits
 
 
-def _center_by_cell(
-    levels: list[str], cells_of_level: dict[str, set], validation: pd.DataFrame
-) -> pd.DataFrame:
-    """Return the relative validation error of each seed, of shape (n_seeds, n_levels)."""
-    of_cell = {
-        cell: validation[[key for key in validation.columns if key[1:] == cell]].mean(axis=1)
-        for cell in {key[1:] for key in validation.columns}
-    }
-    return pd.DataFrame(
-        {
-            level: sum(validation[(level, *cell)] - of_cell[cell] for cell in cells_of_level[level])
-            / len(cells_of_level[level])
-            for level in levels
-        }
-    )
+def _solve_effects(errors: np.ndarray) -> np.ndarray:
+    """Return the least squares effects of levels, with a free effect for each cell and replicate.
+
+    The normal equations, cells eliminated; the pseudoinverse gives effects whose mean is 0.
+
+    Parameters
+    ----------
+    errors : ndarray of float, shape (replicates, cells, levels)
+        Errors in points, NaN as holes.
+
+    Returns
+    -------
+    ndarray of float, shape (levels,)
+        Effects in points.
+    """
+    blocks = errors.reshape(-1, errors.shape[2])
+    blocks = blocks[np.isfinite(blocks).sum(axis=1) > 1]  # the effect of its cell takes a lone one
+    is_there = np.isfinite(blocks).astype(float)
+    counts = is_there.sum(axis=1, keepdims=True)
+    deviations = np.nan_to_num(blocks - np.nanmean(blocks, axis=1, keepdims=True))
+    matrix = np.diag(is_there.sum(axis=0)) - is_there.T @ (is_there / counts)
+    return np.linalg.pinv(matrix, hermitian=True) @ deviations.sum(axis=0)
+
+
+def _find_shared_best(errors: np.ndarray, levels: Sequence[str]) -> str | None:
+    """Return the level with the lowest mean error over the cells that all levels share."""
+    is_shared = np.all(np.isfinite(errors).max(axis=0), axis=1)
+    shared = errors[:, is_shared]
+    complete = shared[np.isfinite(shared).reshape(len(shared), -1).all(axis=1)]
+    return levels[int(complete.mean(axis=(0, 1)).argmin())] if complete.size else None

@@ -213,7 +213,11 @@ def _analyze(
         "verdicts": verdicts,
         "tables": tables,
         "figures": figures,
-        "pairs_table": a_or_b.render_pairs_table(pairs, interim) if pairs else None,
+        "pairs_table": a_or_b.render_pairs_table(
+            pairs, interim, pairwise.find_incomparable_levels(frame)
+        )
+        if pairs
+        else None,
         "class_table": by_class.render_class_table(class_errors, class_names),
         "class_sentences": [by_class.describe_worst_class(e, class_names) for e in class_errors],
         "plugin_errors": [*table_errors, *figure_errors],

@@ -7,7 +7,7 @@ from helpers.synthetic_frames import cell, frame
 from scipy import stats
 
 from kdpipe.analysis import recommendation
-from kdpipe.analysis.pairwise import MAX_PAIRS, compare_pairwise
+from kdpipe.analysis.pairwise import MAX_PAIRS, compare_pairwise, find_incomparable_levels
 from kdpipe.report.builtin_tables import a_or_b
 from kdpipe.stats.ranks import rank_options
 
@@ -157,3 +157,77 @@ def test_a_choice_is_not_compared_with_itself():
         assert (actual.option["method"] == "kd") == themselves
         rivals = [gain.baseline for gain in actual.gains]
         assert any("full KD" in name for name in rivals) != themselves
+
+
+def draw_grid(random, true, n_cells, parts):
+    """A grid with holes and without noise: every level of a part is in a chain of shared cells."""
+    rows = []
+    for part in parts:
+        order = random.permutation(part)
+        for index in range(n_cells):
+            # Neighbours in a random order share cells; further levels join them at random.
+            members = {
+                *order[index % (len(order) - 1) :][:2],
+                *order[random.random(len(order)) < 0.2],
+            }
+            cell_effect = random.normal(0, 20)
+            for level in members:
+                errors = true[level] + cell_effect + np.arange(5.0)  # seeds differ, levels do not
+                rows.append(taught(errors.tolist(), method=level, teacher=f"{part[0]}-{index}"))
+    known = frame(*rows)
+    known["val_error"] = known.test_error
+    return known
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_in_a_grid_with_holes_the_reference_is_the_true_best_of_each_connected_part(seed):
+    random = np.random.default_rng(seed)
+    levels = [f"m{i}" for i in range(14)]
+    parts = [levels[:8], levels[8:]]
+    true = dict(zip(levels, random.permutation(len(levels)).astype(float), strict=True))
+    known = draw_grid(random, true, 30, parts)
+    actual = of(compare_pairwise(known), "method")
+    assert actual[0].n_pairs > MAX_PAIRS
+    best = {min(part, key=true.get) for part in parts}
+    named = {pair.b for pair in actual if pair.rank is not None}
+    assert named == best
+    assert all(pair.rank.p_best == 1 for pair in actual if pair.rank is not None)
+    assert {pair.a for pair in actual} >= set(levels) - best
+    for pair in actual:
+        assert pair.gain.difference.mean == pytest.approx(true[pair.a] - true[pair.b])
+    incomparable = [entry for entry in find_incomparable_levels(known) if entry[1] == "method"]
+    ((_, _, connected),) = incomparable
+    assert {frozenset(part) for part in connected} == {frozenset(part) for part in parts}
+
+
+def test_a_level_that_is_alone_in_its_cells_is_not_judged_by_them():
+    """m0 has easy cells to itself and is worse than m1 where both are."""
+    rows = [taught([10.0 + i] * 5, method=f"m{i}") for i in range(8)]
+    rows[0] = taught([12.5] * 5, method="m0")
+    rows += [taught([1.0] * 5, method="m0", teacher=f"easy-{i}") for i in range(9)]
+    known = frame(*rows)
+    known["val_error"] = known.test_error
+    assert {pair.b for pair in of(compare_pairwise(known), "method")} == {"m1"}
+
+
+def test_a_control_is_compared_and_is_no_candidate():
+    stops = ["full", *(f"checkpoint {epoch}" for epoch in (5, 10, 15, 20, 25))]
+    rows = [taught([10.0 + i] * 5, stop=stop) for i, stop in enumerate(stops)]
+    rows += [taught([1.0] * 5, stop="checkpoint 0")]
+    known = frame(*rows)
+    known["val_error"] = known.test_error
+    actual = of(compare_pairwise(known), "stop")
+    assert {pair.b for pair in actual} == {"full"} and "checkpoint 0" in {p.a for p in actual}
+
+
+def test_where_another_level_is_best_on_the_cells_that_all_share_it_is_named():
+    rows = [taught([10.0 + i] * 5, method=f"m{i}") for i in range(8)]
+    for index in range(9):  # where only these two are, m1 is far better
+        rows += [taught([9.0] * 5, method="m0", teacher=f"t{index}")]
+        rows += [taught([5.0] * 5, method="m1", teacher=f"t{index}")]
+    known = frame(*rows)
+    known["val_error"] = known.test_error
+    actual = of(compare_pairwise(known), "method")
+    assert {(pair.b, pair.best_on_shared) for pair in actual} == {("m1", "m0")}
+    displayed = a_or_b.render_pairs_table(actual)
+    assert all("on the cells that all share: m0)" in text for text in displayed.display["B"])

@@ -1,5 +1,7 @@
 """A or B: every pair of teachers, stops and methods of a student, paired by seed."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from kdpipe.analysis.pairwise import MAX_PAIRS, PairwiseComparison
@@ -10,32 +12,49 @@ from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 CAPTION = (
     "Error of A less that of B in points, paired by seed, over the cells that agree in everything "
     "else: negative is for A. All pairs of one student and question hold together (Bonferroni), "
-    "and the wider of the two intervals gives the mark. Of more than {most} pairs each level "
-    "stands against the one that is best on validation, with the share of draws of the seeds in "
-    "which it comes first."
+    "and the wider of the two intervals gives the mark. Of more than {most} pairs each level is "
+    "compared with the best one on validation, by an additive fit (level + cell) over the cells "
+    "that have two levels or more; with it stands the share of draws of the seeds in which it "
+    "comes first."
 )
 NAME, TITLE = "a_or_b", "A or B?"
 
 
 def render_pairs_table(
-    pairs: list[PairwiseComparison], interim: InterimAnalysis = SINGLE_ANALYSIS
+    pairs: list[PairwiseComparison],
+    interim: InterimAnalysis = SINGLE_ANALYSIS,
+    incomparable: Sequence[tuple[str, str, list[list[str]]]] = (),
 ) -> RenderedTable:
-    """Render pairwise comparisons that were made at an interim analysis."""
+    """Render pairwise comparisons that were made at an interim analysis.
+
+    Parameters
+    ----------
+    pairs : list of PairwiseComparison
+        The pairs, a row each.
+    interim : InterimAnalysis
+        The interim analysis, which the caption describes.
+    incomparable : sequence of (student, factor, parts)
+        What `find_incomparable_levels` returns, for the caption.
+    """
     rows, display_rows = [], []
     for pair in pairs:
         d, interval = pair.gain.difference, pair.gain.image_interval or {}
-        a, b = (
-            format_stop(level) if pair.factor == "stop" else level for level in (pair.a, pair.b)
-        )
+        a, b = (_format_level(pair.factor, level) for level in (pair.a, pair.b))
         row = {"student": pair.student, "question": pair.factor, "a": pair.a, "b": pair.b}
         row |= {"n": d.n, "difference": d.mean, "difference_sd": d.sd, "difference_low": d.low}
         row |= {"difference_high": d.high, "images_low": interval.get("low")}
         row |= {"images_high": interval.get("high"), "level": pair.gain.level}
         row |= {"difference_mark": pair.gain.mark, "cells": pair.n_cells, "of": pair.n_pairs}
-        rows.append(row | {"b_first": pair.rank.p_best if pair.rank else None})
+        row |= {"b_first": pair.rank.p_best if pair.rank else None}
+        rows.append(row | {"best_on_shared": pair.best_on_shared})
         size = format_estimate(d.mean, d.half_width, sign="+")
+        notes = []
         if pair.rank is not None and pair.rank.p_best == pair.rank.p_best:  # not nan
-            b = f"{b} (first in {pair.rank.p_best:.0%})"
+            notes.append(f"first in {pair.rank.p_best:.0%}")
+        if pair.best_on_shared is not None:
+            best = _format_level(pair.factor, pair.best_on_shared)
+            notes.append(f"on the cells that all share: {best}")
+        b = f"{b} ({'; '.join(notes)})" if notes else b
         fields = {"question": f"which {pair.factor}?", "A": a, "B": b}
         fields |= {"A less B": f"{size}, {pair.gain.mark}"}
         fields |= {
@@ -44,7 +63,21 @@ def render_pairs_table(
         fields |= {"n": d.n, "student": pair.student}
         display_rows.append(fields | {"over cells": pair.n_cells, "of pairs": pair.n_pairs})
     columns = ["question", "a", "b", "difference", "images_low", "n", "student", "cells", "of"]
-    caption = f"{CAPTION.format(most=MAX_PAIRS)} {interim.description}".strip()
+    sentences = [CAPTION.format(most=MAX_PAIRS), interim.description]
+    for student, factor, parts in incomparable:
+        listed = "; ".join(
+            ", ".join(_format_level(factor, level) for level in part) for part in parts
+        )
+        sentences.append(
+            f"Of {student} no chain of shared cells connects these {factor}s, which cannot be "
+            f"compared: {listed}."
+        )
+    caption = " ".join(filter(None, sentences))
     return RenderedTable(
         NAME, TITLE, caption, pd.DataFrame(rows), pd.DataFrame(display_rows), columns
     )
+
+
+def _format_level(factor: str, level: str) -> str:
+    """Return the level of a factor as the page shows it."""
+    return format_stop(level) if factor == "stop" else level
