@@ -124,14 +124,21 @@ def find_seeds_needed(
     ) ** 2 - fixed  # what is left for sd^2 / n, of the normal distribution
     if allowed_variance <= 0 or sd**2 / allowed_variance > SEEDS_LIMIT:
         return None
-    n = max(MIN_SEEDS, math.ceil(sd**2 / allowed_variance))  # the normal answer: never too many
-    while df(n) < NORMAL_DF:
-        if compute_power(abs(effect), math.sqrt(sd**2 / n + fixed), df(n), level) >= power:
-            return n
-        if n > NORMAL_DF and sd**2 / n < fixed / NORMAL_DF:  # more seeds change nothing any more
+
+    def is_enough(n: int) -> bool:
+        se = math.sqrt(sd**2 / n + fixed)
+        return df(n) >= NORMAL_DF or compute_power(abs(effect), se, df(n), level) >= power
+
+    high = max(MIN_SEEDS, math.ceil(sd**2 / allowed_variance))  # the normal answer: never too many
+    low = high - 1
+    while not is_enough(high):
+        if high > NORMAL_DF and sd**2 / high < fixed / NORMAL_DF:  # more seeds change nothing
             return None
-        n += max(1, n // NORMAL_DF)
-    return n
+        low, high = high, high + max(1, high // 10)  # df, and with it the power, may fall again
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
 
 
 @dataclass(frozen=True)
