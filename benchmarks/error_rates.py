@@ -59,7 +59,7 @@ SETTINGS = (
     Setting("at the border of what counts", seeds=10, lost=1.0, apart=1.0, luck=0.2, taste=0.05),
     Setting("equal, little noise, 10 seeds", seeds=10, luck=0.15, taste=0.03, images=2000),
     Setting("noise of seeds", taste=0.0, shift=0.12),
-    Setting("noise of images", taste=0.6, shift=0.0, luck=0.2),
+    Setting("noise of images", taste=0.6, shift=0.0, luck=0.2, image_noise=1.0),
     Setting("noise of splits", splits=3, luck=0.3, redrawn=0.1),
     Setting("unequal variances", uneven=4.0),
     Setting("ties", seeds=3, images=50, luck=0.1, taste=0.0, shift=0.0),
@@ -135,7 +135,7 @@ def _judged(total: Counter, studies: Studies, truths: dict, frame, curves) -> No
     """Count what the verdicts of one study say, at each of its looks."""
     looks, errors, size_errors = _looks(studies.setting), set(), set()
     at_looks = [
-        judge_claims(*_seen(frame, curves, look), DELTA, None, studies.outcomes.get, interim=look)
+        judge_claims(*_seen(frame, curves, look), DELTA, None, studies.load_images, interim=look)
         for look in looks
     ]
     for number in range(len(looks)):
@@ -164,7 +164,7 @@ def _judged(total: Counter, studies: Studies, truths: dict, frame, curves) -> No
 
 
 def _found_the_same(total: Counter, studies: Studies, truths: dict, frame, curves) -> None:
-    part = evaluate_claim(load_claims()["C10"], frame, curves, DELTA, studies.outcomes.get)
+    part = evaluate_claim(load_claims()["C10"], frame, curves, DELTA, studies.load_images)
     contrasts = part.contrasts if isinstance(part, Finding) else []
     _cover(total, [one.to_dict() for one in contrasts], truths["C10"]["effects"])
 
