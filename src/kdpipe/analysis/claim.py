@@ -15,11 +15,13 @@ of their own that do not overlap (see `contrasts`) and no size.
 A claim that needs several contrasts is an intersection-union test: the p that supports it is the
 largest of theirs, the p that contradicts it their smallest times their number. Holm's correction
 runs once over both directions of all tested primary claims and, separately, once over both
-directions of the others. Sizes are read from intervals that hold jointly for all tested claims of a
-family (Bonferroni), so a false size stands in a family in at most 5 % of studies, apart from the 5
-% of the directions. That one thing is not better than another, or the same, counts only where the
-study would have seen a difference: the effect that it detects with power 0.8 at the level of the
-family's first step, 0.05 / (2 x claims), has to be below the smallest effect.
+directions of the others. Claims that the registration of a study does not list are explored: they
+are a third family, so that a claim that is added to the code moves no p of a registered one. Sizes
+are read from intervals that hold jointly for all tested claims of a family (Bonferroni), so a false
+size stands in a family in at most 5 % of studies, apart from the 5 % of the directions. That one
+thing is not better than another, or the same, counts only where the study would have seen a
+difference: the effect that it detects with power 0.8 at the level of the family's first step, 0.05
+/ (2 x claims), has to be below the smallest effect.
 """
 
 import dataclasses
@@ -49,6 +51,8 @@ from kdpipe.stats.power import LEVEL, POWER
 VERDICTS = ("supports", "contradicts", "no worthwhile difference", "cannot tell", "not tested")
 WORTH_HAVING, LESS, NO_SIZE = "worth having", "less than worth having", "none"
 DEFAULT_EFFECTS = SmallestEffects()
+# Of claims whose p-values are corrected together. Explored are those that no registration lists.
+FAMILIES = ("primary", "rest", "explored")
 # What a claim may ask, and the hypotheses of the contrasts that it needs.
 QUESTIONS = {
     "difference": ("above",),
@@ -214,6 +218,9 @@ class Verdict:
         The claim.
     primary : bool
         Whether it was corrected with the primary claims.
+    explored : bool
+        Whether the registration of the study does not list it, so that it was corrected in a family
+        of its own, whether or not it is named as primary.
     verdict : str
         What the study says, one of `VERDICTS`.
     size : {"worth having", "less than worth having", "none", ""}
@@ -293,6 +300,7 @@ class Verdict:
     reading: str = "last"
     beside: OtherEvalPointVerdict | None = None
     registered: "Verdict | None" = None
+    explored: bool = False
 
     @property
     def words(self) -> str:
@@ -349,6 +357,7 @@ def judge_both_eval_points(
     primary: Collection[str] | None = None,
     interim: InterimAnalysis = SINGLE_ANALYSIS,
     smallest: SmallestEffects | None = None,
+    listed: Collection[str] | None = None,
 ) -> list[Verdict]:
     """Judge every claim at the evaluation point of a study, and compare with the other point.
 
@@ -356,7 +365,7 @@ def judge_both_eval_points(
     ----------
     frame : DataFrame
         The results frame of both evaluation points.
-    curves, delta, reads, primary, smallest
+    curves, delta, reads, primary, smallest, listed
         As in `judge_claims`.
     eval_at : {"last", "best"}
         The evaluation point of the study.
@@ -376,6 +385,7 @@ def judge_both_eval_points(
             primary,
             interim,
             smallest,
+            listed,
         )
         for point in (eval_at, other_eval_point(eval_at))
     )
@@ -397,6 +407,7 @@ def judge_claims(
     primary: Collection[str] | None = None,
     interim: InterimAnalysis = SINGLE_ANALYSIS,
     smallest: SmallestEffects | None = None,
+    listed: Collection[str] | None = None,
 ) -> list[Verdict]:
     """Judge every claim on a results frame.
 
@@ -418,6 +429,8 @@ def judge_claims(
         The interim analysis that the study is at; p-values become those of all of them together.
     smallest : SmallestEffects or None
         The smallest differences worth having of what is not the error of a network.
+    listed : collection of str or None
+        The claims that the registration of the study lists; None without a registration.
     """
     smallest = smallest or DEFAULT_EFFECTS
     full_evidence = Evidence(_prepare_frame(frame), curves, delta, smallest)
@@ -430,7 +443,7 @@ def judge_claims(
             )
         finding = _run_claim(claim, evidence)
         findings[key] = (claim.title, claim.primary, _add_image_estimates(finding, error_masks))
-    return judge_findings(findings, primary, interim)
+    return judge_findings(findings, primary, interim, listed)
 
 
 def evaluate_claim(
@@ -462,6 +475,8 @@ def verdicts_to_json(verdicts: list[Verdict]) -> list[dict]:
         row = dataclasses.asdict(verdict)
         if verdict.registered is not None:
             row["registered"] = {key: row["registered"][key] for key in REGISTERED_FIELDS}
+        if not verdict.explored:  # entries of registered claims stay as they are
+            del row["explored"]
         rows.append(_to_plain_json(row))
     return rows
 
@@ -583,6 +598,7 @@ def judge_findings(
     findings: dict[str, tuple[str, bool, Finding | UntestableClaim]],
     primary: Collection[str] | None = None,
     interim: InterimAnalysis = SINGLE_ANALYSIS,
+    listed: Collection[str] | None = None,
 ) -> list[Verdict]:
     """Judge the findings of several claims together.
 
@@ -594,6 +610,8 @@ def judge_findings(
         The primary claims, where they are not those of the code.
     interim : InterimAnalysis
         The interim analysis that the study is at; p-values become those of all of them together.
+    listed : collection of str or None
+        The claims that the registration of the study lists; None without a registration.
 
     Returns
     -------
@@ -601,17 +619,23 @@ def judge_findings(
         One for each claim, in the order of the findings.
     """
     primary_ids = {key for key, (_, of_code, _) in findings.items() if of_code}
-    primary_ids = primary_ids if primary is None else set(primary)
+    families = {
+        key: find_family(key, primary_ids if primary is None else primary, listed)
+        for key in findings
+    }
     verdicts = {}
-    for family in (True, False):
-        members = {key: parts for key, parts in findings.items() if (key in primary_ids) == family}
+    for family in FAMILIES:
+        members = {key: parts for key, parts in findings.items() if families[key] == family}
         tested = [
             key for key, (*_, result) in members.items() if _explain_untestable(result) is None
         ]
         # The level of one test at this interim analysis.
         rate = interim.compute_level(LEVEL / (2 * max(1, len(tested))))
         drafts = {
-            key: _draft_verdict(key, title, family, result)
+            key: replace(
+                _draft_verdict(key, title, family == "primary", result),
+                explored=family == "explored",
+            )
             for key, (title, _, result) in members.items()
         }
         p = [drafts[key].p for key in tested] + [drafts[key].p_against for key in tested]
@@ -623,6 +647,23 @@ def judge_findings(
             drafts[key] = _settle_verdict(drafts[key], finding, p_for, against, rate, len(p))
         verdicts |= drafts
     return [verdicts[key] for key in findings]
+
+
+def find_family(claim: str, primary: Collection[str], listed: Collection[str] | None = None) -> str:
+    """Return the family that a claim is corrected with, one of `FAMILIES`.
+
+    Parameters
+    ----------
+    claim : str
+        The id of the claim.
+    primary : collection of str
+        The primary claims of the study.
+    listed : collection of str or None
+        The claims that its registration lists; None without a registration.
+    """
+    if listed is not None and claim not in listed:
+        return "explored"
+    return "primary" if claim in primary else "rest"
 
 
 def _explain_untestable(finding: Finding | UntestableClaim) -> str | None:

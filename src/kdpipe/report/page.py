@@ -61,6 +61,8 @@ MAX_OPEN_ROWS = 40  # rows of a table, or curves; more are folded
 WIDE_PIXELS = 800  # a wider figure has a line of its own
 DECISION_FIGURES = ("search", "options", "students")  # figures that stand beside the decision
 VERDICT_MARKS = dict(zip(VERDICTS, "✓✗≈?-", strict=True))
+PRIMARY_MARK, EXPLORED_MARK = "◆", "◇"
+NOT_REGISTERED = "not registered"  # in the column of registered verdicts
 SIZE_MARKS = {WORTH_HAVING: "▲", LESS: "▽"}
 STRIP_WIDTH, STRIP_HEIGHT = 220, 12  # pixels of the strip of a size
 
@@ -207,6 +209,8 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         describe_rules_difference=describe_rules_difference,
         get_deciding_p=get_deciding_p,
         describe_other_verdict=describe_other_verdict,
+        explored_text=_describe_explored(report.verdicts),
+        not_registered=NOT_REGISTERED,
         describe_other_recommendation=describe_other_recommendation,
         describe_other_difference=describe_other_difference,
         config=yaml.safe_dump(
@@ -402,9 +406,9 @@ def _format_claims(report: ReportContext) -> str:
         interval = shown.images
         p, corrected = get_deciding_p(shown)
         row = {
-            "": f"{verdict.id}{' ◆' if shown.primary else ''}",
+            "": f"{verdict.id}{get_family_mark(verdict)}",
             "claim": verdict.title,
-            "verdict": shown.words,
+            "verdict": NOT_REGISTERED if has_registered and verdict.explored else shown.words,
             "effect": format_effect(shown.effect, shown.low, shown.high, shown.unit)
             if shown.n
             else "-",
@@ -428,7 +432,8 @@ def _format_claims(report: ReportContext) -> str:
         "Effects are signed so that positive is as claimed, and are those of the contrast that "
         "decides; p is the larger one of two tests, over seeds, and over seeds and images. ◆ "
         "are the primary claims, corrected (Holm, both directions at once) for their "
-        "number, the others for theirs. C: of the paper; M: of the field's methods; Q: a reader's. "
+        f"number, the others for theirs{_describe_explored(report.verdicts)}. C: of the paper; "
+        "M: of the field's methods; Q: a reader's. "
         "Reasons: claims.json."
     )
     parts.append(f"How often is this page wrong? {describe_error_rate(report)}")
@@ -584,6 +589,8 @@ def describe_error_rate(report: ReportContext) -> str:
             f" That is said of the registered verdicts. Those by rules {registration.RULES} were "
             "computed when results had been seen, and have no error rate."
         )
+    if any(verdict.explored for verdict in report.verdicts):
+        text += f" Claims with {EXPLORED_MARK} were not registered: theirs have none either."
     if len(report.registration_lines) > 1:  # a line for each deviation after the first
         text += (
             " This study deviates from its registration, and then that is not known: the 5 % are "
@@ -701,17 +708,36 @@ def _round_up(value: float, digits: int) -> str:
 
 def count_verdicts(verdicts: list[Verdict]) -> str:
     """Return how many claims have which verdict, the registered ones apart from explored ones."""
-    texts = []
+    texts, explored = [], [verdict.verdict for verdict in verdicts if verdict.explored]
+    listed = [verdict for verdict in verdicts if not verdict.explored]
     for prefix, words in (
         (
             "As registered: ",
-            [verdict.registered.verdict for verdict in verdicts if verdict.registered],
+            [verdict.registered.verdict for verdict in listed if verdict.registered],
         ),
-        (f"By rules {registration.RULES}: ", [verdict.verdict for verdict in verdicts]),
+        (f"By rules {registration.RULES}: ", [verdict.verdict for verdict in listed]),
+        (f"Not registered ({EXPLORED_MARK}): ", explored),
     ):
         counts = ", ".join(f"{words.count(word)} {word}" for word in VERDICT_MARKS)
         texts += [f"{prefix}{counts}."] if words else []
     return " ".join(texts) if len(texts) > 1 else texts[0].partition(": ")[2]
+
+
+def get_family_mark(verdict: Verdict) -> str:
+    """Return the mark of a claim that is primary, or that the registration does not list."""
+    if verdict.explored:
+        return f" {EXPLORED_MARK}"
+    return f" {PRIMARY_MARK}" if verdict.shown.primary else ""
+
+
+def _describe_explored(verdicts: list[Verdict]) -> str:
+    """Return how claims are marked that the registration does not list, if there are any."""
+    if not any(verdict.explored for verdict in verdicts):
+        return ""
+    return (
+        f"; {EXPLORED_MARK} are claims that the registration does not list: explored, and a "
+        "family of their own"
+    )
 
 
 def get_deciding_p(verdict: Verdict) -> tuple[float, float]:

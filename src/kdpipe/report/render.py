@@ -120,7 +120,8 @@ def collect_context(plan: Plan, store: Store) -> tuple[ReportContext, pd.DataFra
     blinding_reason = registration.find_blinding_reason(plan, store)
     if blinding_reason is not None:
         frame = validation.blind_frame(frame)
-        results = _analyze_blinded(plan, frame, blinding_reason)
+        listed = registration.list_registered_claims(plan.study, store)
+        results = _analyze_blinded(plan, frame, blinding_reason, listed)
     else:
         results = _analyze(plan, store, frame, curves, image_errors, error_masks)
     records = store.load_records("runs")
@@ -140,13 +141,15 @@ def collect_context(plan: Plan, store: Store) -> tuple[ReportContext, pd.DataFra
     return report, frame
 
 
-def _analyze_blinded(plan: Plan, frame: pd.DataFrame, reason: str) -> dict:
+def _analyze_blinded(
+    plan: Plan, frame: pd.DataFrame, reason: str, listed: list[str] | None
+) -> dict:
     """Return the fields of a context that shows validation numbers only."""
     frame = eval_point.select_eval_point(frame, plan.study.reading)
     return {
         "frame": frame,
         "recommendations": validation.make_blind_recommendations(frame, reason),
-        "verdicts": validation.make_blind_verdicts(reason, plan.study.primary),
+        "verdicts": validation.make_blind_verdicts(reason, plan.study.primary, listed),
         "tables": [validation.render_validation_table(frame)],
         "figures": [],
     }
@@ -174,6 +177,7 @@ def _analyze(
         study.primary,
         interim,
         study.smallest_effects,
+        registration.list_registered_claims(study, store),
     )
     if (registered := registration.load_registered_verdicts(plan, store)) is not None:
         verdicts = claim.attach_registered(verdicts, registered.claims)

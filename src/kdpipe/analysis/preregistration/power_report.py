@@ -102,19 +102,21 @@ def estimate_claim_power(
         for key, finding in register.simulate_findings(study).items()
         if isinstance(finding, Finding)
     }
-    primary = study.primary
-    primary_claims = {
-        key
-        for key, definition in claim.load_claims().items()
-        if (definition.primary if primary is None else key in primary)
+    content = registration.read_registration(study)
+    listed = None if content is None else content["claims"]
+    claims = claim.load_claims()
+    of_code = [key for key, definition in claims.items() if definition.primary]
+    families = {
+        key: claim.find_family(key, of_code if study.primary is None else study.primary, listed)
+        for key in claims
     }
     estimates = []
     for key, finding in findings.items():
         needed = [contrast for contrast in finding.contrasts if contrast.is_needed]
         asks = ", ".join(dict.fromkeys(contrast.hypothesis for contrast in needed))
-        estimate = PowerEstimate(key, key in primary_claims, len(needed), asks)
+        estimate = PowerEstimate(key, families[key] == "primary", len(needed), asks)
         if all(c.unit == "points" and c.delta is not None for c in needed):
-            family = sum((other in primary_claims) == (key in primary_claims) for other in findings)
+            family = sum(families[other] == families[key] for other in findings)
             claim_spread = spread
             if isinstance(spread, Mapping):
                 claim_spread = spread.get(key, max(spread.values(), key=lambda item: item.seed))

@@ -112,6 +112,25 @@ def find_registration(study: Study, store: Store) -> dict | None:
     return read_registration(study) or registrations.load_registration(study.study, store)
 
 
+def list_registered_claims(study: Study, store: Store) -> list[str] | None:
+    """List the claims that the registration of a study has; others are explored.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    store : Store
+        The results folder.
+
+    Returns
+    -------
+    list of str or None
+        The ids of the claims; None if the study is not registered.
+    """
+    registration = find_registration(study, store)
+    return None if registration is None else list(registration["claims"])
+
+
 def store_registration(study: Study, store: Store, target: Store | None = None) -> None:
     """Copy the registration of a study into its results.
 

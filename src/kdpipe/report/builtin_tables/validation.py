@@ -3,7 +3,7 @@
 import pandas as pd
 
 from kdpipe.analysis import claim
-from kdpipe.analysis.claim import Verdict
+from kdpipe.analysis.claim import Finding, UntestableClaim, Verdict
 from kdpipe.analysis.dataframe import get_series_by_seed, group_rows, normalize_frame
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.report.table import (
@@ -31,18 +31,15 @@ def blind_frame(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def make_blind_verdicts(reason: str, primary: list[str] | None) -> list[Verdict]:
-    """Return every claim as not tested."""
-    return [
-        Verdict(
-            key,
-            spec.title,
-            spec.primary if primary is None else key in primary,
-            "not tested",
-            reason,
-        )
+def make_blind_verdicts(
+    reason: str, primary: list[str] | None, listed: list[str] | None = None
+) -> list[Verdict]:
+    """Return every claim as not tested; `primary` and `listed` as in `claim.judge_claims`."""
+    findings: dict[str, tuple[str, bool, Finding | UntestableClaim]] = {
+        key: (spec.title, spec.primary, UntestableClaim(reason))
         for key, spec in claim.load_claims().items()
-    ]
+    }
+    return claim.judge_findings(findings, primary, listed=listed)
 
 
 def make_blind_recommendations(frame: pd.DataFrame, reason: str) -> list[Recommendation]:
