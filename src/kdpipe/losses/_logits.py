@@ -30,7 +30,7 @@ def validate_logits(
     if student.ndim != 2 or student.shape != teacher.shape:
         student_shape, teacher_shape = tuple(student.shape), tuple(teacher.shape)
         raise KdpipeError(
-            f"{name}: logits (images, classes) of one shape are wanted; the student has "
+            f"{name}: expected logits (images, classes) of equal shape; the student has "
             f"{student_shape}, the teacher {teacher_shape}"
         )
     if len(student) < min_images:

@@ -280,8 +280,8 @@ def find_head(model: nn.Module, classes: int, name: str) -> nn.Linear:
     ]
     if not layers:
         raise KdpipeError(
-            f"{name} has no linear layer of {classes} outputs: only what a linear classifier at "
-            "the end of a network is given can be probed, or compared"
+            f"{name} has no linear layer with {classes} outputs: only the input of a final linear "
+            "classifier can be probed or compared"
         )
     return layers[-1]
 
@@ -327,8 +327,8 @@ class InputHook:
         last, self.last = self.last, None  # it would keep the graph of a step alive
         if last is None or last[0].ndim != 2 or last[1] is not logits:
             raise KdpipeError(
-                f"{self.name} does not end in its linear classifier: what that is given can "
-                "neither be probed nor compared"
+                f"{self.name} does not end in its linear classifier: its input can be neither "
+                "probed nor compared"
             )
         return last[0]
 

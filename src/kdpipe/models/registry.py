@@ -122,7 +122,7 @@ def _find_family(name: str) -> tuple[str, Architecture] | None:
 def _describe_names() -> str:
     """Return the allowed forms of names, for a message."""
     formats = (family.name_format for family in load_families().values())
-    return f"allowed: {'; '.join(formats)}; or one of your own, defined under `networks`"
+    return f"allowed: {'; '.join(formats)}; or a custom network, defined under `networks`"
 
 
 def _suggest_names(name: str) -> str:

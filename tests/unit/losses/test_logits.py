@@ -94,8 +94,8 @@ def test_what_it_cannot_be_computed_of_is_refused(name):
     function, keys = LOSSES[name]
     student, teacher, labels = get_message()
     for errors, message in [
-        ((student, teacher[:, :5], labels), r"of one shape are wanted; the student has \(5, 6\)"),
-        ((student[0], teacher[0], labels), "of one shape"),
+        ((student, teacher[:, :5], labels), r"of equal shape; the student has \(5, 6\)"),
+        ((student[0], teacher[0], labels), "of equal shape"),
         ((student[:, :1], teacher[:, :1], labels), "1 class, where it needs 2"),
     ]:
         with pytest.raises(KdpipeError, match=f"{name}: .*{message}"):

@@ -194,7 +194,7 @@ def test_a_spec_of_another_revision_of_it_is_refused(monkeypatch):
     with pytest.raises(KeyError, match="standardise_revision"):
         method.check_revisions({**spec["method"], "standardise_revision": None})
     monkeypatch.setitem(hashing.REVISIONS, "standardise", 2)
-    with pytest.raises(KdpipeError, match="means revision 1 of standardise, this version"):
+    with pytest.raises(KdpipeError, match="has revision 1 of standardise, this version"):
         validate.check_revisions("x", spec, ())
 
 

@@ -54,7 +54,7 @@ def test_names_are_those_of_files_the_default_first():
     ("keys", "message"),
     [
         ({"annealing": "cosine", "drop_epochs": [2]}, "with cosine write drop_epochs: "),
-        ({"annealing": "one-cycle", "warmup": 0}, "one-cycle rises first"),
+        ({"annealing": "one-cycle", "warmup": 0}, "one-cycle starts with a warm-up"),
         ({"nesterov": True, "optimiser": "adamw"}, "nesterov requires optimiser: sgd"),
         (
             {"nesterov": True, "momentum": 0},

@@ -196,7 +196,7 @@ try:
     registry.parse_name("plain17000")
 except KdpipeError as error:
     said = str(error)
-assert "nearest: plain16" in said and "; plain<width> (plain16); or one of your own" in said, said
+assert "nearest: plain16" in said and "; plain<width> (plain16); or a custom network" in said, said
 assert registry.looks_like_name("plain17000")
 
 import torch

@@ -117,7 +117,7 @@ def attempt(path, sha256, store, name="wrn10-1"):
 def test_another_file_under_its_name_is_refused(store, tmp_path):
     sha256 = saved(tmp_path / "w.pt")
     saved(tmp_path / "w.pt", {**network().state_dict(), "linear.bias": torch.ones(10)})
-    assert "not the file that the study names" in attempt(tmp_path / "w.pt", sha256, store)
+    assert "not the file given in the study" in attempt(tmp_path / "w.pt", sha256, store)
 
 
 def test_weights_of_another_network_are_refused_by_name(store, tmp_path):
@@ -145,7 +145,7 @@ def test_a_pickle_of_something_else_is_not_executed(content, store, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     sha256 = saved(tmp_path / "w.pt", content)
     message = attempt(tmp_path / "w.pt", sha256, store)
-    assert "cannot be read" in message or "holds no state dict" in message
+    assert "cannot be read" in message or "does not contain a state dict" in message
     assert not (tmp_path / "was-executed").exists()
 
 
@@ -225,7 +225,7 @@ def test_a_network_of_torchvision_teaches_with_weights_it_brings(name, tmp_path,
     assert run.spec.pretrained.to_dict() == {"weights": "IMAGENET1K_V1", "sha256": "f707e7126e"}
     store = Store(tmp_path / "results")
     prepare_dataset("many", store, str(tmp_path / "many.npz"))
-    with pytest.raises(KdpipeError, match="not the file that the study names"):
+    with pytest.raises(KdpipeError, match="not the file given in the study"):
         train_run(run.spec, [], store)
     assert requests == [(requests[0][0], "f707e7126e")] and requests[0][0].startswith("https://")
     model = build_named_model(name, num_classes=1000, in_channels=3)
@@ -244,7 +244,7 @@ def test_a_network_of_torchvision_teaches_with_weights_it_brings(name, tmp_path,
     ("change", "message"),
     [
         ({}, None),
-        ({"sha256": "ab" * 32}, "is not the file that the study names: its sha256 is"),
+        ({"sha256": "ab" * 32}, "is not the file given in the study: its sha256 is"),
         ({"network": "wrn10-2"}, "has shape (16, 16, 3, 3), not (32, 16, 3, 3)"),
         ({"network": "wrn16-1"}, "does not fit wrn16-1"),
     ],

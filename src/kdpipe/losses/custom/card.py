@@ -1,10 +1,10 @@
-"""Cards of custom loss terms: what is known of a term without importing its code.
+"""Cards of custom loss terms: what is known about a term without importing its code.
 
-A method names a term as `term: module.NAME`. The plan must know what it needs of a teacher, and
+A method names a term as `term: module.NAME`. The plan must know what it needs from a teacher, but
 imports neither torch nor a user's code; so `kdpipe term STUDY` imports it once, tries it, and
-writes a card beside the code, `module.NAME.term.json`. What of it decides a run is part of the
-run's spec: a job needs the code, and no card. The digests of the code are in no name; with them
-`kdpipe check` compares a card without importing anything.
+writes a card next to the code, `module.NAME.term.json`. The fields that determine a run are part of
+the run's spec: a job needs the code but not the card. The digests of the code are not part of any
+name; with them `kdpipe check` compares a card without importing anything.
 """
 
 import json
@@ -24,34 +24,34 @@ from kdpipe.text import did_you_mean, format_value, join_names
 
 PLAIN_NAME = r"[a-z][a-z0-9_]{0,19}"
 KEY_TYPES = {"switch": (bool,), "whole number": (int,), "number": (int, float), "text": (str,)}
-CODE_KEYS = ("code", "gpu_checked")  # in no card from before there were digests
+CODE_KEYS = ("code", "gpu_checked")  # missing in cards from before digests
 
 
 @dataclass(frozen=True)
 class TermCard:
-    """What is known of one custom term.
+    """What is known about one custom term.
 
     Attributes
     ----------
     term : str
         Dotted path, `module.NAME`.
     title, part, revision, needs
-        As the term declares them (`LossTerm`).
+        As declared by the term (`LossTerm`).
     keys : dict of str to list
         Its keys, each with its kind (`KEY_TYPES`) and default.
     learnt : bool
-        Whether it has parameters of its own.
+        Whether it has trainable parameters.
     answer : list of float
-        Its values for fixed tensors: code that was changed gives others.
+        Its values for fixed tensors: changed code gives different ones.
     answers : list of list, or None
-        The same with other keys than the defaults: those of methods, each as `pairs`, and the
-        values. None in an older card, which has none.
+        The same for keys that differ from the defaults: those of methods, each as `pairs`, and the
+        values. None in an older card.
     labelled : bool
-        Whether it looks at labels; older cards do not say, and none was refused.
+        Whether it uses labels; older cards lack this key, and any term was accepted.
     code : dict of str to str, or None
-        Digests of the files that it was made from (`user_code.hash_loaded_code`).
+        Digests of the source files it was made from (`user_code.hash_loaded_code`).
     gpu_checked : bool
-        Whether it was also tried for what would fail on a GPU.
+        Whether it was also checked for what would fail on a GPU.
     """
 
     term: str
@@ -68,7 +68,7 @@ class TermCard:
     gpu_checked: bool = field(default=False, compare=False)
 
     def values(self, term_keys: dict[str, Any]) -> dict[str, Any]:
-        """Return every key of the term with its value: that of a method, or the default."""
+        """Return every key of the term with its value, from a method or by default."""
         values = {key: term_keys.get(key, value) for key, (_, value) in self.keys.items()}
         return {
             key: float(value) if self.keys[key][0] == "number" else value
@@ -76,13 +76,13 @@ class TermCard:
         }
 
     def pairs(self, term_keys: dict[str, Any]) -> list[list[Any]]:
-        """Return the values of every key as a spec has them."""
+        """Return the values of all keys in the form of a spec."""
         return sorted([key, value] for key, value in self.values(term_keys).items())
 
     def with_keys(self, term_keys: dict[str, Any]) -> list[float] | None:
-        """Return the answer with a method's keys beside that of the defaults.
+        """Return the values for a method's keys, in addition to those for the defaults.
 
-        None where these keys were never tried; empty where they are the defaults.
+        None if these keys were never tried; empty if they are the defaults.
         """
         pairs = self.pairs(term_keys)
         if pairs == self.pairs({}):
@@ -90,7 +90,7 @@ class TermCard:
         return next((answer for keys, answer in self.answers or () if keys == pairs), None)
 
     def spec(self, weight: float, term_keys: dict[str, Any]) -> dict[str, Any]:
-        """Return the `own_term` of a run's spec: what decides its bytes."""
+        """Return the `own_term` of a run's spec: what determines its bytes."""
         return {
             "term": self.term,
             "revision": self.revision,
@@ -102,7 +102,7 @@ class TermCard:
         }
 
     def find_key_errors(self, term_keys: dict[str, Any]) -> list[str]:
-        """Return the mistakes in a method's keys, each as `key: message`."""
+        """Return the errors in a method's keys, each as `key: message`."""
         errors: list[str] = []
         for key, value in term_keys.items():
             if key not in self.keys:
@@ -132,14 +132,14 @@ def load_term_card(folder: Path, term: str, config_key: str, study: str) -> Term
     config_key : str
         Key of the study that names it.
     study : str
-        The study's file, as messages name it.
+        The study's file, as named in messages.
 
     Raises
     ------
     KdpipeError
-        If it has none, with the command that writes it.
+        If it has none; the message has the command that writes it.
     """
-    path, hint = term_card_path(folder, term), f"type: kdpipe term {shlex.quote(study)}"
+    path, hint = term_card_path(folder, term), f"run: kdpipe term {shlex.quote(study)}"
     if not path.exists():
         raise KdpipeError(f"{config_key}: {term} has no card yet at {path}; {hint}")
     card = read_term_card(path, hint)
@@ -149,7 +149,7 @@ def load_term_card(folder: Path, term: str, config_key: str, study: str) -> Term
 
 
 def dump_term_card(card: TermCard) -> dict[str, Any]:
-    """Return a card as it is written, with its checksum."""
+    """Return a card as JSON text, with its checksum."""
     content = json.loads(json.dumps(vars(card)))
     if card.code is None:
         for key in CODE_KEYS:
@@ -165,28 +165,28 @@ def read_term_card(path: Path, hint: str, require_seal: bool = True) -> TermCard
     path : Path
         Its file.
     hint : str
-        What to do about a file that is no card; ends the message.
+        What to do about a file that is not a card; ends the message.
     require_seal : bool, default True
-        Whether to refuse a card from before cards had checksums.
+        Whether to reject a card from before cards had checksums.
 
     Raises
     ------
     KdpipeError
-        If the file is no card, or was changed by hand.
+        If the file is not a card, or was edited by hand.
     """
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(2**20))
         if require_seal and "seal" not in content:
-            raise ValueError("it has no seal: an earlier version wrote it")
+            raise ValueError("it has no checksum: an earlier version wrote it")
         if "seal" in content and content != hashing.add_checksum(content):
-            raise ValueError("it was changed by hand")
+            raise ValueError("it was edited by hand")
         content.pop("seal", None)
         card = TermCard(**content)
         _check_types(card)
     except READ_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
-        raise KdpipeError(f"{path} is no card of a term ({reason}); {hint}") from None
+        raise KdpipeError(f"{path} is not a card of a loss term ({reason}); {hint}") from None
     return card
 
 
@@ -208,16 +208,16 @@ def is_valid_term_spec(term_spec: dict[str, Any]) -> bool:
 
 
 def answers_match(a: list[float], b: list[float]) -> bool:
-    """Return whether two answers are equal up to rounding, which differs between machines."""
+    """Return whether values are equal up to rounding, which differs between machines."""
     return len(a) == len(b) and all(
         math.isclose(x, y, rel_tol=1e-3, abs_tol=1e-6) for x, y in zip(a, b, strict=True)
     )
 
 
 def _check_types(card: TermCard) -> None:
-    """Raise ValueError for a field that is not that of a term."""
+    """Raise ValueError for a field that is invalid for a term."""
     if not is_valid_term_spec(card.spec(1.0, {})) or type(card.title) is not str:
-        raise ValueError("its facts are not those of a term")
+        raise ValueError("its fields are not those of a term")
     for key in ("labelled", "gpu_checked"):
         if type(getattr(card, key)) is not bool:
             value = format_value(getattr(card, key))
@@ -229,7 +229,7 @@ def _check_types(card: TermCard) -> None:
         if keys != card.pairs(dict(keys)) or not all(map(_is_number, answer)):
             raise ValueError(f"answers: {format_value(keys)} are not its keys")
     if not user_code.are_code_digests(card.code):
-        raise ValueError("code: these are no digests of files")
+        raise ValueError("code: these are not digests of files")
 
 
 def _is_number(value: Any) -> bool:

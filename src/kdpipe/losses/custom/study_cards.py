@@ -1,8 +1,8 @@
-"""The cards of a study's custom terms: written after a trial, and compared with the code.
+"""The cards of a study's custom terms, written after a trial and compared with the code.
 
-A card whose digests are those of the files as they are now is true without a trial: nothing is
-imported for it. Where they differ (or an older card has none) the term is tried again with the keys
-of every method that names it. All mistakes of a study's terms are in one message.
+A card whose digests match the current files is valid without a trial: nothing is imported for it.
+Where they differ (or an older card has none) the term is tried again with the keys of every method
+that names it. All errors in a study's terms are in one message.
 """
 
 import shlex
@@ -33,9 +33,9 @@ class CustomTerms:
     methods : dict of str to MethodConfig
         The study's methods by name.
     code : str or None
-        Folder of the terms' code and their cards.
+        Folder of the terms' code and cards.
     on_gpus : bool
-        Whether they may run on GPUs, and are tried for it.
+        Whether they may run on GPUs, and are checked for that.
     """
 
     source: str
@@ -63,17 +63,15 @@ def write_term_cards(custom_terms: CustomTerms) -> list[str]:
     Returns
     -------
     list of str
-        A line about each card.
+        One line for each card.
 
     Raises
     ------
     StudyError
-        With all mistakes; no card is written then.
+        With all errors; then no card is written.
     """
     if not custom_terms.terms:
-        raise StudyError(
-            f"{custom_terms.source}: there are no terms of your own in it (methods: term)"
-        )
+        raise StudyError(f"{custom_terms.source}: it has no custom terms (methods: term)")
     lines: list[str] = []
     for card in _validate_each(custom_terms, custom_terms.terms, _merge_old_card):
         path = custom_terms.card_path(card.term)
@@ -84,20 +82,20 @@ def write_term_cards(custom_terms: CustomTerms) -> list[str]:
         line += f"; keys: {keys}" if keys else "; no keys"
         if renames_runs:
             line += (
-                "; its old card held no answer with term_keys: runs with these get other names, "
-                "and are made anew"
+                "; its old card had no values for term_keys: runs with these get new names and are "
+                "trained again"
             )
-        lines.append(line + ("; it has parameters of its own" if card.learnt else ""))
+        lines.append(line + ("; with trainable parameters" if card.learnt else ""))
     return lines
 
 
 def check_term_cards(custom_terms: CustomTerms) -> None:
-    """Compare the cards of a study with its code, which is imported only where they differ.
+    """Compare the cards of a study with its code, which is imported only if they differ.
 
     Raises
     ------
     StudyError
-        With all terms that fail, or are not what their cards say.
+        With all terms that fail, or do not match their cards.
     """
     terms = custom_terms.terms.items()
     _validate_each(
@@ -108,7 +106,7 @@ def check_term_cards(custom_terms: CustomTerms) -> None:
 
 
 def _is_current(custom_terms: CustomTerms, term: str, names: list[str]) -> bool:
-    """Return whether a term's code is to the letter what its card was made of.
+    """Return whether a term's code still has the digests in its card.
 
     It must have been tried with the keys of all methods that use it.
     """
@@ -134,7 +132,7 @@ def _validate_each(
 ) -> list[TermCard]:
     """Try terms with the keys of each of their methods and compare each with its old card.
 
-    All mistakes are raised together.
+    All errors are raised together.
     """
     if not terms:
         return []
@@ -174,10 +172,10 @@ def _validate_each(
 
 
 def _merge_old_card(validator: "TermValidator", card: TermCard, path: Path) -> TermCard:
-    """Return the card to be written, with the old answers where they agree.
+    """Return the card to be written, with the old values where they agree.
 
-    The old ones are in the names of runs, and machines round differently. Two computations under
-    one revision are refused.
+    The old ones are part of the names of runs, and machines round differently. Two computations
+    under one revision are rejected.
     """
     try:
         old = term_card.read_term_card(path, "", require_seal=False)
@@ -187,17 +185,17 @@ def _merge_old_card(validator: "TermValidator", card: TermCard, path: Path) -> T
         return card
     if _answers_differ(validator, card, old):
         raise KdpipeError(
-            f"{card.term}: it computes something else than under the same revision before: raise "
-            f"its revision (or remove {path}, if nothing was trained with it)"
+            f"{card.term}: its values have changed under the same revision: raise its revision (or "
+            f"remove {path}, if nothing was trained with it)"
         )
-    old_answers = old.answers or []  # of other studies too, which use the same term
+    old_answers = old.answers or []  # also of other studies that use the same term
     old_keys = [keys for keys, _ in old_answers]
     new_answers = [entry for entry in card.answers or () if entry[0] not in old_keys]
     return replace(card, answer=old.answer, answers=[*old_answers, *new_answers])
 
 
 def _lacks_key_answers(path: Path) -> bool:
-    """Return whether there is a card of an earlier version, by which runs were named."""
+    """Return whether there is a card of an earlier version, which runs were named by."""
     try:
         return term_card.read_term_card(path, "", require_seal=False).answers is None
     except KdpipeError:
@@ -205,9 +203,9 @@ def _lacks_key_answers(path: Path) -> bool:
 
 
 def _answers_differ(validator: "TermValidator", card: TermCard, old: TermCard) -> bool:
-    """Return whether a term gives other answers than its old card, with any keys of that card.
+    """Return whether a term's values differ from its old card, for any keys of that card.
 
-    Keys that the term refuses now count as another answer.
+    Keys that the term no longer accepts count as a difference.
     """
     try:
         current = [validator.answer(dict(keys)) for keys, _ in old.answers or ()]
@@ -224,13 +222,13 @@ def _answers_differ(validator: "TermValidator", card: TermCard, old: TermCard) -
 def _check_unchanged(
     validator: "TermValidator", card: TermCard, path: Path, source: str
 ) -> TermCard:
-    """Raise KdpipeError if a term is not what its card says."""
-    hint = f"type: kdpipe term {shlex.quote(source)}"
+    """Raise KdpipeError if a term does not match its card."""
+    hint = f"run: kdpipe term {shlex.quote(source)}"
     old = term_card.read_term_card(path, hint)
     is_same = replace(card, answer=old.answer, answers=old.answers) == old
     if not is_same or _answers_differ(validator, card, old):
         raise KdpipeError(
-            f"{card.term}: it is not what its card {path} says: if that is meant, raise its "
+            f"{card.term}: it does not match its card {path}: if this is intended, raise its "
             f"revision and {hint}"
         )
     return card

@@ -1,11 +1,10 @@
-"""Try a custom loss term before anything is trained: what a run asks of it, once.
+"""Try a custom loss term before anything is trained, once, as a run uses it.
 
-It is given fixed logits, stage outputs and embeddings, in float32 and in half precision. What would
-make its runs wrong, or impossible to repeat, is reported under the key of the study.
+It is given fixed logits, stage outputs and embeddings, in float32 and in half precision. Anything
+that would make its runs wrong, or impossible to reproduce, is reported under the key of the study.
 """
 
-# torch leaves some of its functions partly without types.
-# pyright: reportUnknownMemberType=false
+# Some functions of torch are only partly typed. pyright: reportUnknownMemberType=false
 
 import re
 from collections.abc import Callable
@@ -45,19 +44,19 @@ def import_term(config_key: str, path: str, code: Path | None) -> LossTerm:
     Raises
     ------
     KdpipeError
-        If it cannot be imported, or is no LossTerm.
+        If it cannot be imported, or is not a LossTerm.
     """
     term = import_object(config_key, path, code)
     if not isinstance(term, LossTerm):
         raise KdpipeError(
-            f"{config_key}: {path} is of type {type(term).__name__}, a kdpipe.losses.base.LossTerm "
-            "is wanted"
+            f"{config_key}: {path} is of type {type(term).__name__}, expected a "
+            "kdpipe.losses.base.LossTerm"
         )
     return term
 
 
 def load_term_from_spec(term_spec: dict[str, Any], code: Path | None) -> LossTerm:
-    """Import the term of a run's spec, and compare what it computes.
+    """Import the term of a run's spec, and compare its values.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ def load_term_from_spec(term_spec: dict[str, Any], code: Path | None) -> LossTer
     Raises
     ------
     KdpipeError
-        If its code is of another revision than the spec, or gives another answer.
+        If its code has another revision than the spec, or computes different values.
     """
     config_key = f"term {term_spec['term']}"
     term = import_term(config_key, term_spec["term"], code)
@@ -77,16 +76,16 @@ def load_term_from_spec(term_spec: dict[str, Any], code: Path | None) -> LossTer
     card = validator.card()
     if any(getattr(card, key) != term_spec[key] for key in ("revision", "part", "needs")):
         raise KdpipeError(
-            f"{config_key}: this run was planned with revision {term_spec['revision']}, and its "
-            f"code is of revision {card.revision}: type: kdpipe term STUDY, and start again"
+            f"{config_key}: this run was planned with revision {term_spec['revision']}, but its "
+            f"code has revision {card.revision}; run: kdpipe term STUDY, then start again"
         )
     answer = card.answer
-    if len(term_spec["answer"]) > len(answer):  # followed by that with the keys of its method
+    if len(term_spec["answer"]) > len(answer):  # followed by those for the keys of its method
         answer = [*answer, *validator.answer(dict(term_spec["keys"]))]
     if not answers_match(term_spec["answer"], answer):
         raise KdpipeError(
-            f"{config_key}: it computes something else than when this run was planned, under the "
-            "same revision: put its code back, or raise its revision and type: kdpipe term STUDY"
+            f"{config_key}: its values have changed since this run was planned, under the same "
+            "revision: restore its code, or raise its revision and run: kdpipe term STUDY"
         )
     return term
 
@@ -97,15 +96,15 @@ class TermValidator:
     Parameters
     ----------
     config_key : str
-        Key of the study that names the term, with which messages begin.
+        Key of the study that names the term; messages begin with it.
     path : str
         Dotted path of the term.
     term : LossTerm
         The term.
     on_gpus : bool, default False
-        Whether to look for what would fail on a GPU.
+        Whether to check for what would fail on a GPU.
     code : Path, optional
-        Folder of the user's code, whose files are digested for the card.
+        Folder of the user's code, whose files are hashed for the card.
     """
 
     def __init__(
@@ -125,7 +124,7 @@ class TermValidator:
         Raises
         ------
         KdpipeError
-            If no run could use it.
+            If no run can use it.
         """
         self._check_declaration()
         defaults = self.term.keys().model_dump()
@@ -144,12 +143,12 @@ class TermValidator:
         )
 
     def with_keys(self, term_keys: dict[str, Any]) -> list[float]:
-        """Try the term with the keys of a method and return its answer.
+        """Try the term with the keys of a method and return its values.
 
         Raises
         ------
         KdpipeError
-            If it refuses the keys, or fails with them.
+            If it rejects the keys, or fails with them.
         """
         try:
             values = self.term.keys.model_validate(term_keys).model_dump()
@@ -159,12 +158,12 @@ class TermValidator:
         return self.answer(values)
 
     def answer(self, keys: dict[str, Any]) -> list[float]:
-        """Try the term with the values of all its keys and return its losses of two batches.
+        """Try the term with the values of all its keys and return its losses for two batches.
 
         Raises
         ------
         KdpipeError
-            If it fails, or no run could use it with these keys.
+            If it fails, or no run can use it with these keys.
         """
         student, teacher, labels = make_sample_inputs()
         with torch.random.fork_rng(devices=[]):
@@ -174,9 +173,9 @@ class TermValidator:
             loss = self._compute_loss(student, teacher, labels, keys, module)
             repeated = self._compute_loss(student, teacher, labels, keys, module)
             if rng_states != get_rng_states():
-                self._fail("it draws random numbers: a run could not be repeated")
+                self._fail("it draws random numbers, so runs would not be reproducible")
             if not torch.equal(loss, repeated):
-                self._fail("it answers the same batch differently a second time")
+                self._fail("it gives different values for the same batch")
             if not self.term.labelled:
                 self._check_label_free(loss, student, teacher, keys, module)
             self._check_gradients(loss, student, teacher)
@@ -192,37 +191,41 @@ class TermValidator:
         return [float(f"{float(value.detach()):.6g}") for value in losses]
 
     def _check_declaration(self) -> None:
-        """Refuse attributes of a LossTerm that cannot be used."""
+        """Reject attributes of a LossTerm that cannot be used."""
         term = self.term
         reserved = {builtin.part for builtin in method.load_terms().values()} | RESERVED_NAMES
         if type(term.part) is not str or not _is_plain_name(term.part) or term.part in reserved:
-            self._fail(f"part {term.part!r} is taken or not plain (a-z, 0-9 and _)")
+            self._fail(
+                f"part {term.part!r} is reserved or has other characters than a-z, 0-9 and _"
+            )
         if type(term.revision) is not int or term.revision < 1:
-            self._fail(f"revision {term.revision!r}: a whole number from 1 on")
+            self._fail(f"revision {term.revision!r}: must be an integer of at least 1")
         if term.needs not in FEATURE_REQUIREMENTS:
-            self._fail(f"needs {term.needs!r}: one of {'; '.join(FEATURE_REQUIREMENTS)}")
+            self._fail(f"needs {term.needs!r}: must be one of {'; '.join(FEATURE_REQUIREMENTS)}")
         if not _is_key_class(term.keys):
-            self._fail("keys: a subclass of kdpipe.pydantic_base.StrictModel is wanted")
+            self._fail("keys: expected a subclass of kdpipe.pydantic_base.StrictModel")
         try:
             term.keys()
         except ValidationError:
-            self._fail("keys: each needs a value to begin with")
+            self._fail("keys: each needs a default value")
         if type(term.labelled) is not bool:
-            self._fail(f"labelled {term.labelled!r}: True or False")
+            self._fail(f"labelled {term.labelled!r}: must be True or False")
         if term.warmup is not None and term.warmup not in term.keys.model_fields:
-            self._fail(f"warmup {term.warmup!r}: the name of one of its keys")
+            self._fail(f"warmup {term.warmup!r}: must be the name of one of its keys")
 
     def _describe_key(self, key: str, value: Any) -> list[Any]:
         """Return the kind of a key and its default."""
         for kind, types in KEY_TYPES.items():
             if type(value) is types[-1] and _is_plain_name(key):
                 return [kind, value]
-        self._fail(f"keys: {key} = {value!r}: a plain name, and a number, a switch or a text")
+        self._fail(
+            f"keys: {key} = {value!r}: must be a plain name, and a number, a boolean or a string"
+        )
 
     def _make_module(
         self, student: ModelOutput, teacher: ModelOutput, keys: dict[str, Any]
     ) -> torch.nn.Module | None:
-        """Build the module with the term's own parameters; None if it has none."""
+        """Build the module with the term's parameters; None if it has none."""
         if self.term.learnt is None:
             return None
         try:
@@ -230,7 +233,7 @@ class TermValidator:
         except (Exception, SystemExit) as error:
             self._fail(f"learnt failed: {format_user_error(error)}")
         if not isinstance(module, torch.nn.Module) or not list(module.parameters()):
-            self._fail("learnt: a torch.nn.Module with parameters is wanted")
+            self._fail("learnt: expected a torch.nn.Module with parameters")
         return module
 
     def _compute_loss(
@@ -241,14 +244,14 @@ class TermValidator:
         keys: dict[str, Any],
         module: torch.nn.Module | None,
     ) -> Tensor:
-        """Return the loss of a batch; refuse what is not one finite number."""
+        """Return the loss of a batch; reject what is not one finite number."""
         modules = () if module is None else (module,)
         try:
             loss = self.term.compute(student, teacher, labels, keys, *modules)
         except (Exception, SystemExit) as error:
             self._fail(f"its loss failed: {format_user_error(error)}")
         if not isinstance(loss, Tensor) or loss.shape != () or not loss.isfinite():
-            self._fail(f"its loss is {str(loss)[:60]}: one finite number in a tensor is wanted")
+            self._fail(f"its loss is {str(loss)[:60]}: expected one finite number in a tensor")
         return loss
 
     def _check_label_free(
@@ -259,7 +262,7 @@ class TermValidator:
         keys: dict[str, Any],
         module: torch.nn.Module | None,
     ) -> None:
-        """Refuse a term that says it does not look at labels, and does."""
+        """Reject a term that declares not to use labels, and does."""
         modules = () if module is None else (module,)
         try:
             unlabelled_loss = self.term.compute(student, teacher, None, keys, *modules)
@@ -268,29 +271,32 @@ class TermValidator:
                 f"labelled=False, and without labels its loss failed: {format_user_error(error)}"
             )
         if not isinstance(unlabelled_loss, Tensor) or not torch.equal(loss, unlabelled_loss):
-            self._fail("labelled=False, and without labels it answers otherwise")
+            self._fail("labelled=False, but without labels its value differs")
 
     def _check_gradients(self, loss: Tensor, student: ModelOutput, teacher: ModelOutput) -> None:
-        """Refuse a loss without a finite gradient for the student, or with one for the teacher."""
+        """Reject a loss without a finite gradient for the student, or with one for the teacher."""
         if not loss.requires_grad:
-            self._fail("no gradient of it reaches the student")
+            self._fail("no gradient reaches the student")
         loss.backward()
         grads = [x.grad for x in _list_tensors(student) if x.grad is not None]
         if not grads or not any(bool(grad.any()) for grad in grads):
-            self._fail("no gradient of it reaches the student")
+            self._fail("no gradient reaches the student")
         if not all(bool(grad.isfinite().all()) for grad in grads):
             self._fail("its gradient is not finite")
         if any(x.grad is not None for x in _list_tensors(teacher)):
-            self._fail("its gradient reaches the teacher, which must stay fixed: detach its part")
+            self._fail(
+                "its gradient reaches the teacher, which must not change: detach the teacher's "
+                "outputs"
+            )
 
     def _check_half_precision(self, value: float, half_loss: Tensor) -> None:
-        """Refuse a loss of half-precision inputs that is not in float32, or far off."""
+        """Reject a loss for half-precision inputs that is not in float32, or is inaccurate."""
         half_value = float(half_loss.detach())
         is_close = abs(half_value - value) < HALF_PRECISION_TOLERANCE * (1 + abs(value))
         if half_loss.dtype != torch.float32 or not is_close:
             self._fail(
-                f"in half precision it gives {half_value:.4g} in {half_loss.dtype}, where it is "
-                f"{value:.4g}: compute in float32 (kdpipe.losses.base.to_float32)"
+                f"for half-precision inputs it returns {half_value:.4g} in {half_loss.dtype}, "
+                f"expected {value:.4g}: compute in float32 (kdpipe.losses.base.to_float32)"
             )
 
     def _run_on_meta(self, keys: dict[str, Any]) -> None:
@@ -306,7 +312,7 @@ class TermValidator:
         self.term.compute(student, teacher, labels.to(META), keys, *modules).backward()
 
     def _fail(self, problem: str) -> NoReturn:
-        """Raise KdpipeError for a problem."""
+        """Raise KdpipeError with a problem."""
         raise KdpipeError(f"{self.config_key}: {self.path}: {problem}")
 
 
@@ -324,7 +330,7 @@ def make_sample_inputs(seed: int = 0) -> tuple[ModelOutput, ModelOutput, Tensor]
         )
         for channels in (3, 6)
     ]
-    # Drawn last: the other numbers are in the names of runs, and must stay as they were.
+    # Drawn last: the other numbers are part of the names of runs, and must not change.
     student, teacher = (
         output._replace(embedding=draw(N_IMAGES, size))
         for output, size in zip(outputs, EMBEDDING_SIZES, strict=True)

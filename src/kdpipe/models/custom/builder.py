@@ -1,7 +1,6 @@
 """Build custom networks: import the callable that a dotted path names, and call it.
 
-What goes wrong in the user's code becomes one line with its file and line number
-(`kdpipe.user_code`).
+An error in the user's code becomes one line with its file and line number (`kdpipe.user_code`).
 """
 
 from collections.abc import Callable
@@ -36,16 +35,17 @@ def build_custom_model(network: ModelSpec, code: Path | None) -> nn.Module:
     Raises
     ------
     KdpipeError
-        If it cannot be built, or is not the network that the spec was made for: it has other
-        parameters, or computes something else.
+        If it cannot be built, or is not the network that the spec was made for: its parameters or
+        outputs differ.
     """
     key = f"networks.{network.name}.build"
     factory = import_factory(key, network.build, code)
     model = call_factory(key, network.build, factory, network.classes, network.channels)
     if network_card.hash_state(describe_state(key, model)) != network.state:
         raise KdpipeError(
-            f"{key}: {network.build} has other parameters than when this run was planned: its "
-            "code was changed, or another module of that name was found; see kdpipe check STUDY"
+            f"{key}: the parameters of {network.build} have changed since this run was planned: "
+            "its code was changed, or another module with that name was found; see kdpipe check "
+            "STUDY"
         )
     _check_fingerprint(key, network, factory)
     return model
@@ -71,14 +71,14 @@ def import_factory(key: str, path: str, code: Path | None) -> Callable[..., Any]
     factory = user_code.import_object(key, path, code)
     if not callable(factory):
         type_name = type(factory).__name__
-        raise KdpipeError(f"{key}: {path} is of type {type_name}, and cannot be called")
+        raise KdpipeError(f"{key}: {path} is of type {type_name}, which is not callable")
     return factory
 
 
 def call_factory(
     key: str, path: str, factory: Callable[..., Any], classes: int, channels: int
 ) -> nn.Module:
-    """Build a network for so many classes and channels.
+    """Build a network for the given numbers of classes and channels.
 
     Raises
     ------
@@ -93,20 +93,20 @@ def call_factory(
         raise KdpipeError(f"{key}: {call} failed: {user_code.format_user_error(error)}") from None
     if not isinstance(model, nn.Module):
         raise KdpipeError(
-            f"{key}: {call} returned {type(model).__name__}, a torch.nn.Module is wanted"
+            f"{key}: {call} returned {type(model).__name__}, expected a torch.nn.Module"
         )
     return model
 
 
 def measure_cost(model: nn.Module, shape: tuple[int, int, int], layout: str) -> Cost:
-    """Count learned parameters, and the multiply-adds of one image.
+    """Count the trainable parameters, and the multiply-adds for one image.
 
     The latter are half of what torch's FlopCounterMode counts. The model is on the CPU, in the
     memory format that it runs in, and is left in eval mode.
     """
     image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     model.eval()
-    # With gradients: without them torch takes shortcuts that it does not count.
+    # With gradients: without them torch uses fused operations that it does not count.
     with torch.enable_grad(), FlopCounterMode(display=False) as counter:
         model(image.contiguous(memory_format=memory_format.torch_memory_format(layout)))
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -114,12 +114,12 @@ def measure_cost(model: nn.Module, shape: tuple[int, int, int], layout: str) -> 
 
 
 def describe_state(key: str, model: nn.Module) -> dict[str, str]:
-    """Return type and shape of each parameter and buffer, and which parameters are not learned.
+    """Return the type and shape of each parameter and buffer, and which parameters are frozen.
 
     Raises
     ------
     KdpipeError
-        For a state that a checkpoint cannot hold.
+        If the state cannot be stored in a checkpoint.
     """
     frozen = {
         name
@@ -130,13 +130,13 @@ def describe_state(key: str, model: nn.Module) -> dict[str, str]:
     for name, value in model.state_dict().items():
         if not isinstance(value, torch.Tensor) or isinstance(value, nn.UninitializedParameter):
             raise KdpipeError(
-                f"{key}: {name} in its state is no tensor with a shape: checkpoints hold "
-                "parameters and buffers of a known size (no lazy layers, no extra state)"
+                f"{key}: {name} in its state_dict is not a tensor with a shape: checkpoints hold "
+                "parameters and buffers of known size (no lazy layers, no extra state)"
             )
         if value.device.type != "cpu" or value.dtype not in STATE_DTYPES:
             raise KdpipeError(
-                f"{key}: {name} is {value.dtype} on {value.device}: build it on the CPU, in "
-                "float32 (counters may be whole numbers); the run moves it"
+                f"{key}: {name} is {value.dtype} on {value.device}: create it on the CPU, in "
+                "float32 (counters may be integers); the run moves it to its device"
             )
         size = "x".join(map(str, value.shape)) or "one"
         kind = " fixed" if name in frozen else ""
@@ -145,7 +145,7 @@ def describe_state(key: str, model: nn.Module) -> dict[str, str]:
 
 
 def _check_fingerprint(key: str, network: ModelSpec, factory: Callable[..., Any]) -> None:
-    """Raise KdpipeError if a network computes something else than its spec was made for."""
+    """Raise KdpipeError if a network's outputs differ from those recorded in its spec."""
     classes, shape = network.classes, (network.channels, *network.size)
 
     def build() -> nn.Module:
@@ -159,7 +159,7 @@ def _check_fingerprint(key: str, network: ModelSpec, factory: Callable[..., Any]
         raise KdpipeError(f"{key}: {network.build}: {user_code.format_user_error(error)}") from None
     if not fingerprint.matches_fingerprint(network.answer, actual):
         raise KdpipeError(
-            f"{key}: {network.build} computes something else than when this run was planned, "
-            f"under the same revision: put its code back, or raise networks.{network.name}."
-            "revision and type: kdpipe network STUDY"
+            f"{key}: the outputs of {network.build} have changed since this run was planned, under "
+            f"the same revision: restore its code, or raise networks.{network.name}.revision and "
+            "run: kdpipe network STUDY"
         )

@@ -1,10 +1,11 @@
-"""Cards of custom networks: what is known of a network without importing its code.
+"""Cards of custom networks: what is known about a network without importing its code.
 
-A study names a callable that builds the network; the plan must know its cost and imports no torch.
-So `kdpipe network STUDY` builds it once for the images and classes of the study's data and writes
-a card beside the code, `<name>-<channels>x<height>x<width>-<classes>.network.json`. What of it
-decides a run is part of the run's spec: a job needs the code, and no card. The digests of the code
-are in no name; with them `kdpipe check` compares a card without importing anything.
+A study names a callable that builds the network; the plan must know its cost but does not import
+torch. So `kdpipe network STUDY` builds it once for the images and classes of the study's data and
+writes a card beside the code, `<name>-<channels>x<height>x<width>-<classes>.network.json`. The
+fields that determine a run are part of the run's spec: a job needs the code but not the card. The
+digests of the code are not part of any name; with them `kdpipe check` compares a card without
+importing anything.
 """
 
 import dataclasses
@@ -26,18 +27,18 @@ from kdpipe.runs.files import READ_ERRORS
 from kdpipe.runs.spec import ModelSpec
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-# Keys that cards of the first versions lack, and how a message describes each.
+# Keys that cards of early versions lack, and how a message describes each.
 LATER_KEYS = {
-    "linear": "whether a probe can be made",
-    "trained": "what a step of training gives",
-    "fewest": "how few images it learns from at once",
+    "linear": "its linear classifier (key linear)",
+    "trained": "its outputs after a training step",
+    "fewest": "its smallest training batch",
 }
-CODE_KEYS = ("code", "gpu_checked")  # in no card from before there were digests
+CODE_KEYS = ("code", "gpu_checked")  # missing in cards from before digests
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of one custom network, built for images of one shape.
+    """What is known about one custom network, built for images of one shape.
 
     Attributes
     ----------
@@ -46,37 +47,37 @@ class ModelInfo:
     build : str
         Dotted path of its callable.
     revision : int
-        Raised by its author when it computes something else.
+        Raised by its author when its outputs change.
     shape : tuple of int
         Channels, height and width of its images.
     classes : int
         Number of its classes.
     parameters : int
-        Number of learned parameters.
+        Number of trainable parameters.
     multiply_adds : int
-        Of one image: half of what torch's FlopCounterMode counts.
+        For one image: half of what torch's FlopCounterMode counts.
     layout : str
         Memory format that it runs in.
     random : bool
         Whether it draws random numbers in training mode.
     linear : bool
-        Whether it ends in a linear classifier, whose input a probe takes.
+        Whether it ends in a linear classifier, whose input a probe uses.
     groups : tuple of tuple of int
         Shapes of its stage outputs; empty without `features`.
     state : dict of str to str
-        Type, shape and fixing of each parameter and buffer.
+        Type and shape of each parameter and buffer, and whether it is frozen.
     answer, trained : tuple of float
         `Fingerprint.eval_logits` and `Fingerprint.trained`.
     fewest : int
-        Smallest batch that it learns from: 2 where it normalizes what is 1 x 1.
+        Smallest training batch: 2 where it normalizes over 1 x 1 pixels.
     of_groups : tuple of float
         `Fingerprint.of_groups`; empty in cards of earlier versions.
     other : StepOutputs or None
-        `Fingerprint.other` of a network that has just been tried; in no file.
+        `Fingerprint.other` of a network that has just been tried; not stored in the file.
     code : dict of str to str, or None
-        Digests of the files that it was built from (`user_code.hash_loaded_code`).
+        Digests of the source files it was built from (`user_code.hash_loaded_code`).
     gpu_checked : bool
-        Whether it was also tried for what would fail on a GPU.
+        Whether it was also checked for what would fail on a GPU.
     """
 
     name: str
@@ -101,11 +102,11 @@ class ModelInfo:
 
     @functools.cached_property
     def state_digest(self) -> str:
-        """Return the digest of names, types and shapes of its state."""
+        """Return the digest of the names, types and shapes in its state."""
         return hash_state(self.state)
 
     def spec(self) -> ModelSpec:
-        """Return the `network` of a run's spec: what decides its bytes, and nothing counted."""
+        """Return the `network` of a run's spec: what determines its bytes, without counts."""
         return ModelSpec(
             name=self.name,
             build=self.build,
@@ -120,7 +121,7 @@ class ModelInfo:
 
 
 def card_path(folder: Path, name: str, shape: tuple[int, int, int], classes: int) -> Path:
-    """Return the path of a network's card for such images."""
+    """Return the path of a network's card for images of this shape."""
     return folder / f"{name}-{'x'.join(map(str, shape))}-{classes}.network.json"
 
 
@@ -141,22 +142,22 @@ def load_card(
     name : str
         Name of the network in the study.
     config : CustomModelConfig
-        What the study says of it.
+        Its configuration in the study.
     shape : tuple of int
         Channels, height and width of its images.
     classes : int
         Number of its classes.
     study : str
-        The study's file, as messages name it.
+        The study's file, as named in messages.
 
     Raises
     ------
     KdpipeError
-        If there is none, or it is of another network, callable or revision; with the command that
-        writes it.
+        If there is none, or it is that of another network, callable or revision; the message has
+        the command that writes it.
     """
     path = card_path(folder, name, shape, classes)
-    hint = f"type: kdpipe network {shlex.quote(study)}"
+    hint = f"run: kdpipe network {shlex.quote(study)}"
     if not os.path.exists(path):
         raise KdpipeError(f"networks.{name}: it has no card yet at {path}; {hint}")
     card = read_card(path, hint)
@@ -172,10 +173,10 @@ def load_card(
 
 
 def serialize_card(card: ModelInfo) -> dict:
-    """Return a card as it is written, with its checksum."""
+    """Return a card as JSON text, with its checksum."""
     content = json.loads(json.dumps(dataclasses.asdict(card)))
     del content["other"]
-    if not card.of_groups:  # as it was written before there were any
+    if not card.of_groups:  # as it was written before checksums
         del content["of_groups"]
     if card.code is None:
         for key in CODE_KEYS:
@@ -191,30 +192,30 @@ def read_card(path: Path, hint: str, require_seal: bool = True) -> ModelInfo:
     path : Path
         Its file.
     hint : str
-        What to do about a file that is no card; ends the message.
+        What to do about a file that is not a card; ends the message.
     require_seal : bool, default True
-        Whether to refuse a card from before cards had checksums.
+        Whether to reject a card from before cards had checksums.
 
     Raises
     ------
     KdpipeError
-        If the file is no card, or was changed by hand.
+        If the file is not a card, or was edited by hand.
     """
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(2**24))
         for key, description in LATER_KEYS.items():
             if isinstance(content, dict) and key not in content:
-                raise ValueError(f"of this version: it does not say {description}")
+                raise ValueError(f"of this version: it lacks {description}")
         if not require_seal:
-            content.setdefault("fewest", 1)  # in no run's spec
+            content.setdefault("fewest", 1)  # not part of any run's spec
         elif "seal" not in content:
-            raise ValueError("of this version: it has no seal")
+            raise ValueError("of this version: it has no checksum")
         if "seal" in content and content != hashing.add_checksum(content):
-            raise ValueError("as it was made: it was changed by hand")
+            raise ValueError("as it was written: it was edited by hand")
         content.pop("seal", None)
         if "other" in content:
-            raise ValueError("as it was made: it says `other`")
+            raise ValueError("as it was written: it has the key `other`")
         content["shape"] = tuple(content["shape"])
         content["groups"] = tuple(tuple(group) for group in content["groups"])
         content.setdefault("of_groups", ())
@@ -224,12 +225,12 @@ def read_card(path: Path, hint: str, require_seal: bool = True) -> ModelInfo:
         _check_types(card)
     except READ_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
-        raise KdpipeError(f"{path} is no card of a network ({reason}); {hint}") from None
+        raise KdpipeError(f"{path} is not a card of a network ({reason}); {hint}") from None
     return card
 
 
 def is_valid_spec(network: ModelSpec) -> bool:
-    """Return whether the `network` of a spec is that of a custom network, and well formed."""
+    """Return whether the `network` of a spec is a well-formed custom network."""
     counts = (network.revision, network.classes, network.channels)
     return bool(
         network.input is None
@@ -246,12 +247,12 @@ def is_valid_spec(network: ModelSpec) -> bool:
 
 
 def hash_state(state: dict[str, str]) -> str:
-    """Return the SHA-256 of names, types and shapes, whatever their order."""
+    """Return the SHA-256 of names, types and shapes, independent of their order."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _check_types(card: ModelInfo) -> None:
-    """Raise ValueError for a field of another type, or a number out of bounds."""
+    """Raise ValueError for a field of the wrong type, or a number out of bounds."""
     for info in dataclasses.fields(ModelInfo):
         if isinstance(info.type, type) and type(getattr(card, info.name)) is not info.type:
             raise ValueError(f"{info.name} is {getattr(card, info.name)!r}")
@@ -259,13 +260,13 @@ def _check_types(card: ModelInfo) -> None:
     if not all(type(n) is int and 0 < n < 10**15 for n in counts):
         raise ValueError(f"{counts} are not counts")
     if not 0 <= card.multiply_adds < 10**18:
-        raise ValueError("multiply_adds is no count")
+        raise ValueError("multiply_adds is not a count")
     if card.layout not in memory_format.MEMORY_FORMATS:
         raise ValueError(f"layout is {card.layout!r}")
     if not all(map(_is_number, card.spec().answer)):
-        raise ValueError("its answers are not numbers")
+        raise ValueError("its outputs are not numbers")
     if not user_code.are_code_digests(card.code):
-        raise ValueError("code: these are no digests of files")
+        raise ValueError("code: these are not digests of files")
 
 
 def _is_number(value: object) -> bool:

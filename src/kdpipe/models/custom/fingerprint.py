@@ -1,16 +1,16 @@
 """Fingerprint of a custom network: its logits for fixed images, with fixed weights.
 
-Code that was changed gives other logits, in eval mode or after a training step; or it gives the
-same logits and other stage outputs, from which some loss terms learn alone. The numbers are in the
-network's card and in the specs of its runs, and a job compares them before it uses the network:
-two computations never come under one name.
+Changed code gives different logits, in eval mode or after a training step; or the same logits and
+different stage outputs, which some loss terms use alone. The numbers are in the network's card and
+in the specs of its runs, and a job compares them before it uses the network, so two computations
+never share a name.
 
-Random draws of a custom network replaced by numbers that are the same on every machine.
+Random draws of a custom network are replaced by numbers that are the same on every machine.
 
-Generators differ from one kind of processor to the next. Here draws are spread evenly over their
-range instead, each beginning where the last one ended, so that a training step with dropout can be
-compared with the same step elsewhere: another probability, or dropout in another place, gives
-another step. The numbers of that step are in the names of runs.
+Generators differ between kinds of processors. Here draws are spread evenly over their range
+instead, each starting where the last one ended, so that a training step with dropout can be
+compared with the same step on another machine: a different probability, or dropout in a different
+place, gives a different step. The numbers of that step are part of the names of runs.
 """
 
 import copy
@@ -28,14 +28,14 @@ from kdpipe.user_code import get_rng_states
 
 EvenDraw = Callable[[Tensor], Tensor]
 GOLDEN_RATIO = 0.6180339887498949  # the fractions of its multiples lie evenly in [0, 1)
-MAX_DRAWS = 10_000  # code that draws until some condition holds may never see it hold here
+MAX_DRAWS = 10_000  # code that draws until a condition holds may never stop here
 
 
 class DeterministicRng(TorchDispatchMode):
-    """Context in which torch's random operations are replaced where a replacement is known.
+    """Replace torch's random operations where a replacement is known, as a context manager.
 
-    Operations without one draw from torch's generator as ever. Raises RuntimeError after
-    `MAX_DRAWS` draws.
+    Operations without one still draw from torch's generator. Raises RuntimeError after `MAX_DRAWS`
+    draws.
     """
 
     def __init__(self):
@@ -55,7 +55,7 @@ class DeterministicRng(TorchDispatchMode):
         return replacement(self._draw_evenly, func, args, options)
 
     def _draw_evenly(self, like: Tensor) -> Tensor:
-        """Return the next numbers in [0, 1), in the shape of a tensor."""
+        """Return the next numbers in [0, 1), in a given shape."""
         start, self.n_drawn = self.n_drawn, self.n_drawn + like.numel()
         positions = torch.arange(start + 1, self.n_drawn + 1, dtype=torch.float64) * GOLDEN_RATIO
         return (positions % 1).to(like.device, torch.float32).view(like.shape)
@@ -89,7 +89,7 @@ def _normal_quantile(probabilities: Tensor) -> Tensor:
 
 
 def _like(transform: Callable[[Tensor], Tensor]) -> Any:
-    """Return the replacement of an operation that is given a tensor of the shape to draw."""
+    """Return the replacement of an operation that draws in the shape of its first argument."""
 
     def replacement(draw: EvenDraw, func: Any, args: Any, kwargs: dict) -> Tensor:
         x = torch.empty_like(args[0], **kwargs)
@@ -99,7 +99,7 @@ def _like(transform: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _sized(transform: Callable[[Tensor], Tensor]) -> Any:
-    """Return the replacement of an operation that is given the size to draw."""
+    """Return the replacement of an operation whose arguments begin with the size to draw."""
 
     def replacement(draw: EvenDraw, func: Any, args: Any, kwargs: dict) -> Tensor:
         x = torch.empty(args[0], **kwargs)
@@ -156,7 +156,7 @@ StepOutputs = tuple[tuple[float, ...], tuple[float, ...]]  # logits and stage nu
 
 
 class Fingerprint(NamedTuple):
-    """Numbers that identify a computation; empty where they are not finite or do not exist.
+    """Numbers that identify a computation; empty where they are not finite or not available.
 
     Attributes
     ----------
@@ -165,17 +165,17 @@ class Fingerprint(NamedTuple):
     trained : tuple of float
         The same after a training step. Random draws differ between kinds of processors, so a
         network that draws takes the step with `DeterministicRng`, and the dropout probabilities of
-        its modules follow the logits. Where rounding shows in that step, or where an operation
-        draws that has no replacement, the step is taken in eval mode.
+        its modules follow the logits. Where rounding affects that step, or an operation without a
+        replacement draws, the step is taken in eval mode.
     of_groups : tuple of float
         Two numbers for each stage, in eval mode and then after the step: the mean magnitude of its
-        outputs, and their sum with fixed signs over the square root of their number.
+        outputs, and their sum with fixed signs, divided by the square root of their number.
     draws : bool
         Whether the network draws random numbers in training mode.
     other : StepOutputs or None
-        `trained` and `of_groups` of the other kind of step: as a machine that rounds otherwise may
-        have them, or the card of an earlier version, which always took the step of a network that
-        draws in eval mode.
+        `trained` and `of_groups` of the other kind of step: a machine that rounds differently may
+        have these, or the card of an earlier version, which always took the step in eval mode if
+        the network draws.
     """
 
     eval_logits: tuple[float, ...]
@@ -216,12 +216,12 @@ def compute_fingerprint(
         x = make_images(shape).contiguous(memory_format=torch_memory_format(layout))
         eval_logits, eval_stages = _compute_logits(model, x), _summarize_stages(model, x)
         draws = _is_random(model, x)
-        # A deep copy: with the versions of the layers that the state dict has.
+        # A deep copy keeps the versions of the layers that the state dict has.
         state = copy.deepcopy(model.state_dict())
         rates = list_dropout_rates(model) if draws else ()
 
         def run_step(take: Callable[[nn.Module, Tensor], bool], x: Tensor) -> StepOutputs | None:
-            """Return the outputs after a step from the initial state; None if it fails."""
+            """Return the outputs after one step from the initial state; None if it fails."""
             model.load_state_dict(state)
             model.zero_grad()
             if not take(model, x):
@@ -245,10 +245,10 @@ def compute_fingerprint(
 
 
 def matches_fingerprint(expected: Sequence[float], fingerprint: Fingerprint) -> bool:
-    """Return whether the `answer` of a spec is a fingerprint, up to rounding.
+    """Return whether the `answer` of a spec equals a fingerprint, up to rounding.
 
-    It ends with the numbers of the stages, unless an earlier version of kdpipe wrote the card;
-    such a card of a network that draws may hold a step in eval mode, or none.
+    It ends with the numbers of the stages, unless an earlier version of kdpipe wrote the card; for
+    a network that draws, such a card may have a step in eval mode, or none.
     """
     if fingerprint.other is not None:
         other = Fingerprint(fingerprint.eval_logits, *fingerprint.other, fingerprint.draws)
@@ -275,7 +275,7 @@ def logits_match(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 def stages_match(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Return whether numbers of stages are equal up to rounding, which grows with a stage."""
+    """Return whether numbers of stages are equal up to rounding, which grows with each stage."""
     scales = [max(1e-3, size) for size in a[::2] for _ in range(2)]
     return len(a) == len(b) and all(
         abs(x - y) <= TOLERANCE * scale for x, y, scale in zip(a, b, scales, strict=True)
@@ -289,7 +289,7 @@ def list_dropout_rates(model: nn.Module) -> tuple[float, ...]:
 
 
 def perturb_weights(model: nn.Module) -> None:
-    """Add fixed noise to the initial weights, some of which may be zero."""
+    """Add fixed noise to the initial weights, since some may be zero."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for _, parameter in sorted(model.named_parameters()):
@@ -299,10 +299,9 @@ def perturb_weights(model: nn.Module) -> None:
 
 
 def get_stage_outputs(model: nn.Module, x: Tensor) -> tuple[Tensor, Sequence[Tensor]] | None:
-    """Return logits and stage outputs; None of a network without a method `features` for them.
+    """Return logits and stage outputs; None for the latter without a method `features`.
 
-    Something else under that name, a module or a method with another result, is the network's own
-    affair.
+    Any other attribute of that name, a module or a method with another result, is ignored.
     """
     features = getattr(model, "features", None)
     if isinstance(features, nn.Module) or not callable(features):
@@ -323,7 +322,7 @@ def _compute_logits(model: nn.Module, x: Tensor) -> tuple[float, ...]:
 
 
 def _summarize_stages(model: nn.Module, x: Tensor) -> tuple[float, ...]:
-    """Return the two numbers of each stage; none where the network has no stages."""
+    """Return the two numbers of each stage; empty where the network has no stages."""
     with torch.no_grad():
         outputs = get_stage_outputs(model.eval(), x.clone())
     if outputs is None:
@@ -352,7 +351,7 @@ def _is_random(model: nn.Module, x: Tensor) -> bool:
 def _is_reproducible(a: StepOutputs, b: StepOutputs, n_rates: int) -> bool:
     """Return whether two steps give the same finite numbers.
 
-    Where rounding shows, which differs between machines, nothing could be compared.
+    Where rounding, which differs between machines, is visible, nothing could be compared.
     """
     is_finite = len(a[0]) > n_rates
     return is_finite and logits_match(a[0], b[0]) and stages_match(a[1], b[1])
@@ -364,7 +363,7 @@ def _step_in_training_mode(model: nn.Module, x: Tensor) -> bool:
 
 
 def _step_with_even_draws(model: nn.Module, x: Tensor) -> bool:
-    """Take a training step without random numbers; return False where some are drawn still."""
+    """Take a training step without random numbers; return False if some are still drawn."""
     states_before = get_rng_states()
     with DeterministicRng():
         succeeded = _try_step(model.train(), x)
@@ -377,9 +376,9 @@ def _step_in_eval_mode(model: nn.Module, x: Tensor) -> bool:
 
 
 def _try_step(model: nn.Module, x: Tensor) -> bool:
-    """Return whether a step succeeds in a mode that the network may not be written for.
+    """Return whether a step succeeds in a mode that the network may not support.
 
-    Running out of memory says nothing about that, and is raised.
+    Running out of memory does not answer that, and is raised.
     """
     try:
         _take_step(model, x)

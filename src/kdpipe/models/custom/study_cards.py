@@ -1,9 +1,8 @@
-"""The cards of a study's custom networks: written after a trial, and compared with the code.
+"""The cards of a study's custom networks, written after a trial and compared with the code.
 
-A card whose digests are those of the files as they are now is true without a trial: nothing is
-imported for it. Where they differ (or an older card has none) the network is tried again, and its
-fingerprint decides whether it computes something else. All mistakes of a study's networks are in
-one message.
+A card whose digests match the current files is valid without a trial: nothing is imported for it.
+Where they differ (or an older card has none) the network is tried again, and its fingerprint
+decides whether its outputs have changed. All errors in a study's networks are in one message.
 """
 
 import shlex
@@ -35,9 +34,9 @@ class CustomModels:
     code : str or None
         Folder of their code and their cards.
     inputs : list of ModelInput
-        What each is built for; a network may have several.
+        The inputs that each is built for; a network may have several.
     on_gpus : bool
-        Whether they may run on GPUs, and are tried for it.
+        Whether they may run on GPUs, and are checked for that.
     """
 
     source: str
@@ -52,20 +51,20 @@ class CustomModels:
 
 
 def write_cards(models: CustomModels) -> list[str]:
-    """Try every network of a study and write its card.
+    """Try every custom network of a study and write its card.
 
     Returns
     -------
     list of str
-        A line about each card.
+        One line for each card.
 
     Raises
     ------
     StudyError
-        With all mistakes; no card is written then.
+        With all errors; then no card is written.
     """
     if not models.networks:
-        raise StudyError(f"{models.source}: there are no networks of your own in it (key networks)")
+        raise StudyError(f"{models.source}: it has no custom networks (key networks)")
     lines = []
     for card in _validate_each(models, models.inputs, _keep_old_fingerprint):
         path = models.card_path(ModelInput(card.name, card.shape, card.classes))
@@ -76,24 +75,24 @@ def write_cards(models: CustomModels) -> list[str]:
             f"classes: {card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds"
         )
         if card.random:
-            line += "; it draws at random in training (dropout)"
+            line += "; random in training mode (dropout)"
         if card.groups:
             line += f"; {len(card.groups)} group outputs"
         if renames_runs:
-            line += ", which its old card did not hold: its runs get other names, and are made anew"
+            line += ", missing in its old card: its runs get new names and are trained again"
         if not card.linear:
-            line += "; it does not end in a linear classifier: no probe can be made of it"
+            line += "; it does not end in a linear classifier, so it cannot be probed"
         lines.append(line)
     return lines
 
 
 def check_cards(models: CustomModels) -> None:
-    """Compare the cards of a study with its code, which is imported only where they differ.
+    """Compare the cards of a study with its code, which is imported only if they differ.
 
     Raises
     ------
     StudyError
-        With all networks that fail, or are not what their cards say.
+        With all networks that fail, or do not match their cards.
     """
     _validate_each(
         models,
@@ -103,7 +102,7 @@ def check_cards(models: CustomModels) -> None:
 
 
 def _is_current(models: CustomModels, model_input: ModelInput) -> bool:
-    """Return whether a network has a card, and its code is to the letter what that was made of."""
+    """Return whether a network has a card with the digests of its present code."""
     folder = Path(models.code or "")
     try:
         config = models.networks[model_input.name]
@@ -119,7 +118,7 @@ def _validate_each(
     inputs: list[ModelInput],
     compare_card: Callable[[ModelInfo, Path], ModelInfo],
 ) -> list[ModelInfo]:
-    """Try networks of a study and compare each with its old card; raise all mistakes together."""
+    """Try networks of a study and compare each with its old card; raise all errors together."""
     if not inputs:
         return []
     from kdpipe.models.custom import validate  # torch
@@ -145,8 +144,8 @@ def _validate_each(
 def _keep_old_fingerprint(card: ModelInfo, path: Path) -> ModelInfo:
     """Return the card to be written, with the old fingerprint where the two agree.
 
-    The old one is in the names of runs, and machines round differently. Two computations under one
-    revision are refused.
+    The old one is part of the names of runs, and machines round differently. Two computations under
+    one revision are rejected.
     """
     from kdpipe.models.custom import fingerprint  # torch
 
@@ -158,10 +157,10 @@ def _keep_old_fingerprint(card: ModelInfo, path: Path) -> ModelInfo:
         return card
     if not _fingerprints_match(old, card):
         raise KdpipeError(
-            f"networks.{card.name}.revision: {card.build} computes something else than under the "
-            f"same revision before: raise it (or remove {path}, if nothing was trained with it)"
+            f"networks.{card.name}.revision: the outputs of {card.build} have changed under the "
+            f"same revision: raise it (or remove {path}, if nothing was trained with it)"
         )
-    stage_numbers = card.of_groups  # of the kind of step that the old logits are of
+    stage_numbers = card.of_groups  # with the kind of step of the old logits
     if card.random and not old.trained:
         stage_numbers = stage_numbers[: len(stage_numbers) // 2]
     elif card.other is not None and fingerprint.logits_match(old.trained, card.other[0]):
@@ -175,7 +174,7 @@ def _keep_old_fingerprint(card: ModelInfo, path: Path) -> ModelInfo:
 
 
 def _lacks_stage_numbers(path: Path) -> bool:
-    """Return whether there is a card of an earlier version, by which runs were named."""
+    """Return whether there is a card of an earlier version, which runs were named by."""
     try:
         return not network_card.read_card(path, "", require_seal=False).of_groups
     except KdpipeError:
@@ -183,8 +182,8 @@ def _lacks_stage_numbers(path: Path) -> bool:
 
 
 def _check_unchanged(card: ModelInfo, path: Path, source: str) -> ModelInfo:
-    """Raise KdpipeError if a network is not what its card says."""
-    hint = f"type: kdpipe network {shlex.quote(source)}"
+    """Raise KdpipeError if a network does not match its card."""
+    hint = f"run: kdpipe network {shlex.quote(source)}"
     if differences := _diff_cards(network_card.read_card(path, hint), card):
         raise KdpipeError(
             f"networks.{card.name}.build: {card.build} is not as in its card "
@@ -195,7 +194,7 @@ def _check_unchanged(card: ModelInfo, path: Path, source: str) -> ModelInfo:
 
 
 def _diff_cards(old: ModelInfo, new: ModelInfo) -> list[str]:
-    """Return what differs between a card and its network now, as texts."""
+    """Return the differences between a card and its present network, as texts."""
     lines = [
         f"{key} {getattr(old, key)} -> {getattr(new, key)}"
         for key in ("parameters", "multiply_adds", "layout", "random", "linear", "groups")
@@ -206,13 +205,13 @@ def _diff_cards(old: ModelInfo, new: ModelInfo) -> list[str]:
         if before != now:
             lines.append(f"{key} {before} -> {now}")
     if not lines and not _fingerprints_match(old, new):
-        lines = ["it computes something else with the same parameters"]
+        lines = ["its outputs have changed, with the same parameters"]
     more = [f"and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
     return lines[:MAX_LISTED] + more
 
 
 def _fingerprints_match(old: ModelInfo, new: ModelInfo) -> bool:
-    """Return whether the fingerprint of a card is that of a network that was just tried."""
+    """Return whether the fingerprint of a card matches that of a network that was just tried."""
     from kdpipe.models.custom import fingerprint  # torch
 
     actual = fingerprint.Fingerprint(new.answer, new.trained, new.of_groups, new.random, new.other)

@@ -1,8 +1,8 @@
-"""Try a custom network before anything is trained: what a run does with it, once.
+"""Try a custom network before anything is trained, once, as a run uses it.
 
-It is built from a seed and shown two fixed images, in eval mode and in one training step. What
-would make its runs wrong, or impossible to resume, is reported under the key of the study; its cost
-is counted by torch. Where torch's channels_last convolutions may crash it stays contiguous.
+It is built from a seed and given two fixed images, in eval mode and in one training step. Anything
+that would make its runs wrong, or impossible to resume, is reported under the key of the study; its
+cost is counted by torch. Where torch's channels_last convolutions may crash it stays contiguous.
 """
 
 import copy
@@ -57,14 +57,14 @@ def validate_model(
     Raises
     ------
     KdpipeError
-        If no run could use it.
+        If no run can use it.
     """
     with forbid_exit(), torch.random.fork_rng(devices=[]):
         return _ModelValidator(name, network, shape, classes, code).build_card()
 
 
 def check_gpu(card: ModelInfo, code: Path | None) -> None:
-    """Raise KdpipeError if the network of a card would fail on a GPU, as far as can be seen."""
+    """Raise KdpipeError if the network of a card would detectably fail on a GPU."""
     key = f"networks.{card.name}.build"
     with torch.random.fork_rng(devices=[]):
         factory = import_factory(key, card.build, code)
@@ -75,7 +75,7 @@ def check_gpu(card: ModelInfo, code: Path | None) -> None:
 
 
 def find_gpu_problem(model: nn.Module, images: Tensor) -> str | None:
-    """Return why a network would fail on a GPU and what to do; None if nothing was seen.
+    """Return why a network would fail on a GPU and what to do; None if no reason is found.
 
     The model is moved to the device `meta`, and cannot be used afterwards.
     """
@@ -92,7 +92,7 @@ def find_gpu_problem(model: nn.Module, images: Tensor) -> str | None:
 
 
 class _ModelValidator:
-    """One network, and the images that it is tried with."""
+    """A trial of one network on fixed images."""
 
     def __init__(
         self,
@@ -106,10 +106,10 @@ class _ModelValidator:
         self.key, self.code = f"networks.{name}.build", code
         self.factory = import_factory(self.key, network.build, code)
         self.images = make_images(shape)
-        self.layout = "contiguous"  # the memory format that it is tried in
+        self.layout = "contiguous"  # the memory format of the trial
 
     def build_card(self) -> ModelInfo:
-        """Try the network in all ways and collect what is known of it."""
+        """Run all checks of the network and return its card."""
         raw = self.build_raw(0)
         state = builder.describe_state(self.key, raw)
         self.check_seed(raw)
@@ -148,29 +148,29 @@ class _ModelValidator:
         )
 
     def build_raw(self, seed: int) -> nn.Module:
-        """Build the network as its callable does, with the weights of that seed."""
+        """Build the network by its callable, with the weights of a seed."""
         torch.manual_seed(seed)
         build = self.network.build
         return call_factory(self.key, build, self.factory, self.classes, self.shape[0])
 
     def build_formatted(self, seed: int) -> nn.Module:
-        """Build the network in the memory format that it is tried in."""
+        """Build the network in the memory format of the trial."""
         return self.build_raw(seed).to(memory_format=torch_memory_format(self.layout))
 
     def format_images(self, images: Tensor | None = None) -> Tensor:
-        """Return a copy of the images, or of these, in that format."""
+        """Return a copy of the images, or of those given, in that format."""
         images = self.images if images is None else images
         return images.clone().contiguous(memory_format=torch_memory_format(self.layout))
 
     def may_crash(self) -> bool:
-        """Return whether a forward pass has a convolution whose backward pass may crash."""
+        """Return whether a forward pass includes a convolution whose backward pass may crash."""
         model = self.build_raw(0).eval()
         with torch.no_grad(), _ConvWatch() as watch:
             self.forward(model, "eval mode")
         return watch.may_crash
 
     def check_use(self) -> bool:
-        """Use the network as a run does; return whether it draws random numbers in training."""
+        """Use the network as a run does; return whether its training mode draws random numbers."""
         model = self.build_formatted(0)
         self.check_eval(model)
         is_random = self.check_training(model)
@@ -178,19 +178,19 @@ class _ModelValidator:
         return is_random
 
     def check_seed(self, model: nn.Module) -> None:
-        """Refuse initial weights that are not from torch's generator, and none to learn."""
+        """Reject initial weights not drawn from torch's generator, and networks without any."""
         second_state = self.build_raw(0).state_dict()
         for name, value in model.state_dict().items():
             if name not in second_state or not torch.equal(value, second_state[name]):
                 self.fail(
-                    f"{name} is another each time it is built: initial weights must come from "
-                    "torch's generator alone (torch.manual_seed)"
+                    f"{name} differs each time it is built: initial weights must depend only on "
+                    "torch's generator (torch.manual_seed)"
                 )
         if not any(p.requires_grad for p in model.parameters()):
-            self.fail("it has no parameters to learn")
+            self.fail("it has no trainable parameters")
 
     def check_eval(self, model: nn.Module) -> Tensor:
-        """Return the logits in eval mode, which must be the same twice."""
+        """Return the logits in eval mode, which must be repeatable."""
         model.eval()
         rng_states = get_rng_states()
         with torch.no_grad():
@@ -198,16 +198,16 @@ class _ModelValidator:
             second = self.forward(model, "eval mode")
         if not torch.equal(first, second) or rng_states != get_rng_states():
             self.fail(
-                "in eval mode it answers the same images differently, or draws random numbers: a "
-                "teacher must answer the same each time"
+                "in eval mode it gives different outputs for the same images, or draws random "
+                "numbers: a teacher must be deterministic"
             )
         return first
 
     def check_training(self, model: nn.Module) -> bool:
         """Take a training step; return whether it draws random numbers.
 
-        Its logits must be the same a second time. A run seeds torch's generator before each step,
-        and so does this.
+        Its logits must be repeatable. A run seeds torch's generator before each step, and so does
+        this.
         """
         model.train()
         state = copy.deepcopy(model.state_dict())  # with the versions that layers have
@@ -226,13 +226,13 @@ class _ModelValidator:
         torch.manual_seed(0)
         if not torch.equal(first, self.forward(model, "training mode")):
             self.fail(
-                "in training mode it answers the same images differently a second time: it keeps "
-                "something that is not in its state_dict, which an interruption would lose"
+                "in training mode it gives different outputs for the same images a second time: it "
+                "has state outside its state_dict, which an interruption would lose"
             )
         return torch_before != torch_after
 
     def check_gradients(self, model: nn.Module, logits: Tensor) -> None:
-        """Refuse gradients that cannot be computed, or are not finite."""
+        """Reject gradients that cannot be computed, or are not finite."""
         model.zero_grad()
         try:
             F.cross_entropy(logits, torch.arange(N_IMAGES) % self.classes).backward()
@@ -245,21 +245,21 @@ class _ModelValidator:
                 self.fail(f"the gradient of {name} is not finite at its initial weights")
 
     def check_state_dict(self, model: nn.Module) -> None:
-        """Refuse weights that a checkpoint would not hold."""
+        """Reject state that a checkpoint would not hold."""
         other = self.build_formatted(1)
         try:
             other.load_state_dict(model.state_dict())
         except RuntimeError as error:
-            self.fail(f"it cannot take up its own state again: {format_user_error(error)}")
+            self.fail(f"it cannot load its own state_dict: {format_user_error(error)}")
         logits, other_logits = self.check_eval(model), self.check_eval(other)
         if not torch.allclose(logits, other_logits, rtol=1e-4, atol=1e-5):
             self.fail(
-                "what it computes is not all in its state_dict: layers belong in nn.ModuleList "
-                "or nn.Sequential, tensors in nn.Parameter or register_buffer"
+                "its outputs depend on more than its state_dict: put layers in nn.ModuleList or "
+                "nn.Sequential, and tensors in nn.Parameter or register_buffer"
             )
 
     def check_batch_independence(self) -> None:
-        """Refuse logits of an image that depend on the other images of its batch."""
+        """Reject logits of an image that depend on the other images of its batch."""
         fingerprint.perturb_weights(model := self.build_formatted(0).eval())
         images = torch.cat([self.images, 2 * self.images, self.images / 2])
         with torch.no_grad():
@@ -269,12 +269,12 @@ class _ModelValidator:
             batched.flatten().tolist(), torch.cat(separate).flatten().tolist()
         ):
             self.fail(
-                "in eval mode it answers an image otherwise beside others than alone: it must not "
-                "use statistics of the batch (track_running_stats=False, means over the images)"
+                "in eval mode its output for an image depends on the other images of the batch: it "
+                "must not use batch statistics (track_running_stats=False, means over the images)"
             )
 
     def forward(self, model: nn.Module, mode: str, images: Tensor | None = None) -> Tensor:
-        """Return the logits for the images, or for these; refuse any other result."""
+        """Return the logits of the images, or of those given; reject any other result."""
         images = self.images if images is None else images
         x, size = self.format_images(images), " x ".join(map(str, images.shape))
         try:
@@ -283,31 +283,28 @@ class _ModelValidator:
             self.fail(f"in {mode} it failed on images of {size}: {format_user_error(error)}")
         if not isinstance(logits, Tensor):
             self.fail(
-                f"in {mode} it gives {type(logits).__name__}, logits in a tensor are wanted: wrap "
+                f"in {mode} it returns {type(logits).__name__}, expected a tensor of logits: wrap "
                 "it in a module that returns them (docs/how-to/network.md)"
             )
         expected = (len(images), self.classes)
         if tuple(logits.shape) != expected or logits.dtype != torch.float32:
             self.fail(
-                f"in {mode} it gives {logits.dtype} of shape {tuple(logits.shape)} for images of "
-                f"{size}; logits of shape {expected} in torch.float32 are wanted"
+                f"in {mode} it returns {logits.dtype} of shape {tuple(logits.shape)} for images of "
+                f"{size}; expected logits of shape {expected} in torch.float32"
             )
         if not bool(logits.isfinite().all()):
             self.fail(f"in {mode} its logits are not finite at its initial weights")
         total = logits.sum(1)
         if bool((logits >= 0).all()) and torch.allclose(total, torch.ones_like(total), atol=1e-4):
             self.fail(
-                f"in {mode} it gives probabilities: leave its last softmax out, logits are wanted"
+                f"in {mode} it returns probabilities: remove the final softmax to return logits"
             )
         if not torch.equal(x, images):
-            self.fail(
-                f"in {mode} it changes the images that it is given (an operation in place on its "
-                "input), which others still need"
-            )
+            self.fail(f"in {mode} it modifies its input in place, which other networks still need")
         return logits
 
     def find_min_batch(self) -> int:
-        """Return the smallest batch that it learns from: 1, or as many as it is tried with."""
+        """Return the smallest training batch: 1, or the number of images of the trial."""
         model = self.build_formatted(0).train()
         try:
             model(self.format_images(self.images[:1]))
@@ -316,7 +313,7 @@ class _ModelValidator:
         return 1
 
     def has_linear_head(self) -> bool:
-        """Return whether a probe finds features in it."""
+        """Return whether it has features for a probe."""
         model = self.build_formatted(0)
         try:
             with layers.record_head_input(model, self.classes, self.name) as features:
@@ -337,27 +334,27 @@ class _ModelValidator:
         if outputs is None:
             return ()
         if not isinstance(outputs[0], Tensor) or not torch.allclose(outputs[0], logits, atol=1e-5):
-            self.fail("its features(x) gives other logits than its forward(x)")
+            self.fail("its features(x) and forward(x) give different logits")
         for stage in outputs[1]:
             if not isinstance(stage, Tensor) or stage.dim() != 4 or len(stage) != N_IMAGES:
                 self.fail("the group outputs of its features(x) must be (B, C, H, W) each")
         return tuple((s.shape[1], s.shape[2], s.shape[3]) for s in outputs[1])
 
     def fail(self, reason: str) -> NoReturn:
-        """Raise KdpipeError for a reason."""
+        """Raise KdpipeError with a reason."""
         raise KdpipeError(f"{self.key}: {self.network.build}: {reason}")
 
 
 # --- Convolutions that may crash in channels_last -------------------------------------------------
 #
-# torch 2.14.1 writes beyond its buffers in their backward pass (`memory_format`): the process often
-# ends by a signal without a message, and sometimes nothing is seen. So they are found without one.
-# Families go around them; custom code cannot, and stays contiguous. The format is in the names of
-# runs.
+# torch 2.14.1 writes beyond its buffers in their backward pass (`memory_format`): the process is
+# often killed by a signal without a message, and sometimes nothing is visible. So they are detected
+# without running it. Families avoid them; custom code cannot, and stays contiguous. The format is
+# part of the names of runs.
 
 
 def _has_narrow_conv(model: nn.Module, channels: int) -> bool:
-    """Return whether a convolution has too few channels, besides those of the images."""
+    """Return whether a convolution has too few channels, apart from those of the images."""
     kernels = [p.shape[:2] for p in model.parameters() if p.dim() == 4]
     image_channels = (1, channels)
     return any(
@@ -367,7 +364,7 @@ def _has_narrow_conv(model: nn.Module, channels: int) -> bool:
 
 
 class _ConvWatch(TorchDispatchMode):
-    """Context that sees every convolution, of modules and of functions."""
+    """Record every convolution, of modules and of functions, as a context manager."""
 
     may_crash = False
 
@@ -384,6 +381,6 @@ class _ConvWatch(TorchDispatchMode):
 
 
 def _skips_last_pixels(sides: Sequence[int], stride: Sequence[int]) -> bool:
-    """Return whether a stride steps over the last pixels of a large image."""
+    """Return whether a stride skips the last pixels of a large image."""
     skips_pixels = any((side - 1) % step for side, step in zip(sides, stride, strict=True))
     return skips_pixels and max(sides) > MAX_SAFE_SIDE

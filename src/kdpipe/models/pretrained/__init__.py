@@ -1,1 +1,1 @@
-"""Pretrained networks: their weights, and the images that these want."""
+"""Pretrained networks: their weights, and the input that these expect."""

@@ -1,9 +1,9 @@
-"""A network that wants other images, or tells other classes apart, as one for those of the study.
+"""Adapts a network for other images or other classes to those of the study.
 
-It is given a batch as the students are, normalized, and makes of the same crop what its network
-wants: pixels in [0, 1] again, gray or colored, scaled, normalized by the network's own mean and
-std. Scaling starts from the pixels of the study's grid, which have 8 bits; its result is not
-rounded to 8 bits again, as torchvision does with pictures and not with arrays of floats.
+It receives the same normalized batch as the students, and converts the same crop to its network's
+input: back to pixels in [0, 1], gray or color, resized, normalized by the network's own mean and
+std. Resizing starts from the study's 8-bit pixels; its result is not rounded to 8 bits, as
+torchvision does with images but not with float arrays.
 """
 
 from collections.abc import Callable
@@ -20,18 +20,18 @@ GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue, as in PIL
 
 
 class InputAdapter(nn.Module):
-    """A network for the study's images and classes around one that wants other images.
+    """A network for the study's images and classes around one with another input.
 
-    The normalization of the study's pixels is in its buffers, and so in the file of its weights.
+    The normalization of the study's pixels is in its buffers, and hence in its weights file.
 
     Parameters
     ----------
     network : nn.Module
-        The network that is adapted.
+        The network to adapt.
     channels : int
         Channels of the study's images.
     input_spec : AdapterSpec
-        What it wants: the `input` of a spec's network.
+        Its input: the `input` of a spec's network.
     memory_format : torch.memory_format
         Memory format that it runs in.
     """
@@ -62,7 +62,7 @@ class InputAdapter(nn.Module):
             self.register_buffer("theirs", normalization, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, classes) of the study's normalized images (B, C, H, W)."""
+        """Return logits (B, classes) for the study's normalized images (B, C, H, W)."""
         return self.select_classes(self.network(self.adapt_images(x)))
 
     def features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -83,7 +83,7 @@ class InputAdapter(nn.Module):
 
 
 class SelectClasses(nn.Module):
-    """A layer that picks the logits of the study's classes; None picks all."""
+    """A layer that selects the logits of the study's classes; None selects all."""
 
     classes: Tensor | None
 
@@ -95,17 +95,17 @@ class SelectClasses(nn.Module):
             self.register_buffer("classes", torch.tensor(classes), persistent=False)
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Return the picked logits."""
+        """Return the selected logits."""
         return logits if self.classes is None else logits.index_select(1, self.classes)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the network that weights belong to: itself, or what is adapted."""
+    """Return the network that weights belong to: the network itself, or the adapted one."""
     return model.network if isinstance(model, InputAdapter) else model
 
 
 def set_normalization(model: nn.Module, mean: Any, std: Any) -> None:
-    """Tell a network how its images were normalized: (C,) of pixels in [0, 1]."""
+    """Store how the images of a network were normalized: (C,), for pixels in [0, 1]."""
     if isinstance(model, InputAdapter):
         model.mean.copy_(torch.as_tensor(mean))
         model.std.copy_(torch.as_tensor(std))
@@ -114,7 +114,7 @@ def set_normalization(model: nn.Module, mean: Any, std: Any) -> None:
 def forward_in_chunks(
     model: nn.Module, x: Tensor, max_batch_size: Callable[[int, int, torch.device], int]
 ) -> Tensor:
-    """Return the logits of a batch, a few images at a time where the network's are much larger.
+    """Return the logits of a batch, in chunks where the network's input is much larger.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def _match_channels(x: Tensor, channels: int, gray: Tensor) -> Tensor:
 
 
 def _resize(x: Tensor, input_spec: AdapterSpec) -> Tensor:
-    """Scale to the network's size: all of the crop, or what `resize` leaves of its center."""
+    """Resize to the network's size: the whole crop, or the center that `resize` leaves."""
     height, width = input_spec.size
     resized = [height, width]
     if input_spec.resize is not None:  # the shorter side, by torchvision's rule
@@ -153,7 +153,7 @@ def _resize(x: Tensor, input_spec: AdapterSpec) -> Tensor:
         resized = [int(input_spec.resize * side / shorter) for side in x.shape[2:]]
     if list(x.shape[2:]) != resized:
         x = F.interpolate(x, resized, mode=input_spec.interpolation, antialias=True)
-        if input_spec.interpolation == "bicubic":  # it overshoots, and there are no such pixels
+        if input_spec.interpolation == "bicubic":  # it overshoots the valid range
             x = x.clamp(0, 1)
     top, left = (
         round((length - cut) / 2) for length, cut in zip(resized, (height, width), strict=True)

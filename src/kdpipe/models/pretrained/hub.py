@@ -1,8 +1,8 @@
-"""Weights as timm keeps them: a repository of the Hugging Face Hub, or a folder like one.
+"""Weights in timm's format: a repository of the Hugging Face Hub, or a folder like one.
 
-Beside the weights is `config.json`: the architecture, and as `pretrained_cfg` the images that they
-were trained on. Repositories are named OWNER/NAME, as timm/resnet18.a1_in1k; what was downloaded of
-them is in the Hub's own cache. `timm.models.save_for_hf` writes such a folder.
+Next to the weights is `config.json`: the architecture, and as `pretrained_cfg` the images that they
+were trained on. Repositories are named OWNER/NAME, such as timm/resnet18.a1_in1k; downloaded files
+are in the Hub's own cache. `timm.models.save_for_hf` writes such a folder.
 """
 
 import importlib.util
@@ -22,12 +22,12 @@ WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order that 
 
 
 def is_repository(weights: str) -> bool:
-    """Return whether a name of weights is that of a repository; torchvision's have no slash."""
+    """Return whether weights are named by a repository; torchvision's names have no slash."""
     return "/" in weights
 
 
 def is_timm_folder(path: str | Path) -> bool:
-    """Return whether a folder holds weights with timm's config; kdpipe's exports have another."""
+    """Return whether a folder holds weights with timm's config, not a kdpipe export."""
     try:
         return "pretrained_cfg" in json.loads((Path(path) / CONFIG_FILE).read_bytes())
     except READ_ERRORS:
@@ -43,7 +43,7 @@ def choose_weights_file(folder: str | Path) -> str:
 def find_cached(repository: str, *names: str) -> Path | None:
     """Return the first of these files of a repository that is in the Hub's cache.
 
-    Nothing is downloaded. None, too, where huggingface_hub is not installed.
+    Nothing is downloaded. Also None if huggingface_hub is not installed.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def download_weights(repository: str) -> Path:
     Raises
     ------
     KdpipeError
-        If they cannot be downloaded; with the command that does it elsewhere.
+        If they cannot be downloaded; the message has the command for a machine with access.
     """
     if (path := find_cached(repository, *WEIGHTS_FILES)) is not None:
         return path
@@ -80,8 +80,8 @@ def download_weights(repository: str) -> Path:
     except (OSError, ValueError) as error:
         reason = _shorten(error)
     raise KdpipeError(
-        f"the weights {repository} are not here and cannot be fetched ({reason}): where the Hub "
-        f"can be reached, type: {download_command(repository)}"
+        f"the weights {repository} are not on this machine and cannot be downloaded ({reason}): on "
+        f"a machine with access to the Hub, run: {download_command(repository)}"
     )
 
 
@@ -97,18 +97,18 @@ def download_command(repository: str) -> str:
 
 
 def parse_config(path: Path) -> dict[str, Any]:
-    """Read what a config states of the images that its weights want, and of their classes.
+    """Read the input and the classes of weights from their config.
 
     Returns
     -------
     dict
-        Fields of a `weights_info.WeightsInfo`; mean and std are empty where they are for other
-        channels than the network takes.
+        Fields of a `weights_info.WeightsInfo`; mean and std are empty where they are not for the
+        channels of the network.
 
     Raises
     ------
     KdpipeError
-        If the file does not state it.
+        If the file does not specify them.
     """
     try:
         config = json.loads(path.read_bytes())
@@ -118,7 +118,7 @@ def parse_config(path: Path) -> dict[str, Any]:
         outputs = config.get("num_classes", pretrained_config["num_classes"])
         counts = [channels, *size, outputs + 1]  # some have no classifier
         if not all(type(count) is int and 0 < count < 10**6 for count in counts):
-            raise ValueError(f"{format_value(counts)} are no counts")
+            raise ValueError(f"{format_value(counts)} are not counts")
         height, width = size
         mean, std = (_per_channel(pretrained_config[key], channels) for key in ("mean", "std"))
         names = tuple(map(str, config.get("label_names") or ()))
@@ -126,9 +126,9 @@ def parse_config(path: Path) -> dict[str, Any]:
         resize = math.floor(height / pretrained_config.get("crop_pct", 1.0)) if centred else None
     except READ_ERRORS as error:
         raise KdpipeError(
-            f"{path} does not say as timm's do what images its weights want "
-            f"({type(error).__name__}: {_shorten(error)}): name the file of the "
-            "weights itself, and write `input` with mean, std and size"
+            f"{path} does not specify the input of its weights in timm's format "
+            f"({type(error).__name__}: {_shorten(error)}): give the path of the weights file "
+            "itself, and set `input` with mean, std and size"
         ) from None
     return {
         "size": (height, width),
@@ -142,7 +142,7 @@ def parse_config(path: Path) -> dict[str, Any]:
 
 
 def _per_channel(values: Any, channels: int) -> tuple[float, ...]:
-    """Return one number for each channel; none where they are for other channels."""
+    """Return one number for each channel; empty where they are for other channels."""
     values = [float(value) for value in values]
     if len(values) == 1:
         values = values * channels

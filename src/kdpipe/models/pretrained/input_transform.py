@@ -1,12 +1,12 @@
-"""The input of pretrained networks that want other images, or tell other classes apart.
+"""The input of pretrained networks that were trained on other images or classes.
 
-It is worked out from the keys of a study and what is known of the weights (`weights_info`), without
+It is derived from the keys of a study and the metadata of the weights (`weights_info`), without
 torch, and is the `input` in the `network` of a spec: the network of such a run is an adapter
-(`adapter`) around the one that the weights belong to, for images and classes of the study. A
-network that wants nothing else has no such part, and its runs keep the names that they always had.
+(`adapter`) around the one that the weights belong to, for the images and classes of the study. A
+network without such differences has no such part, and its runs keep their names.
 
-A custom network has a card for each input that it is built for; one that only teaches, on images of
-its own, is never built for the study's.
+A custom network has a card for each input that it is built for; one that is only a teacher, with
+its own input, is never built for the study's images.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The images and classes of a network, and how they come from the study's.
+    """The images and classes of a network, and how they are derived from the study's.
 
     Attributes
     ----------
@@ -37,17 +37,17 @@ class InputSpec:
     classes : int
         Number of its classes.
     mean, std : tuple of float, or None
-        Of each channel; None where pixels stay normalized as the students'.
+        Per channel; None where pixels stay normalized as for the students.
     resize : int or None
-        Length to which the shorter side of the crop is scaled before its center is cut out.
+        Length of the shorter side to which the crop is resized before its center is cropped.
     interpolation : str
         One of `INTERPOLATIONS`.
     class_indices : tuple of int, or None
-        For each class of the data the index among its `classes`; None where these are the same.
+        For each class of the data its index among `classes`; None where these are the same.
     source : str
-        Who states the images, for messages.
+        Where the input is specified, for messages.
     card_resize : int or None
-        The `resize` of its weights, whether or not it is used.
+        The `resize` of its weights, even if it is not used.
     """
 
     shape: Shape
@@ -75,7 +75,7 @@ class InputSpec:
         )
 
     def __str__(self) -> str:
-        """Return the images that the network takes in words."""
+        """Describe the input of the network."""
         channels, height, width = self.shape
         if self.mean is None or self.std is None:
             text = "as the students are"
@@ -97,7 +97,7 @@ class InputSpec:
 
 
 class DataShape(NamedTuple):
-    """The data of a study: images (channels, height, width), number of classes, and their names."""
+    """The data of a study: shape (channels, height, width), number of classes, class names."""
 
     shape: Shape
     classes: int
@@ -105,36 +105,36 @@ class DataShape(NamedTuple):
 
 
 class ModelInput(NamedTuple):
-    """A custom network, and images (channels, height, width) and classes that it is built for."""
+    """A custom network, with the shape (channels, height, width) and classes to build it for."""
 
     name: str
     shape: Shape
     classes: int
 
 
-# Of pretrained networks, by the names that a study gives them: the input, and the network.
+# The input and the network of pretrained networks, by their names in a study.
 InputSpecs = Mapping[str, tuple[InputSpec, str]]
 
 
 def resolve_input(source: PretrainedTeacher, data: DataShape) -> InputSpec | None:
-    """Work out the input of a pretrained network.
+    """Derive the input of a pretrained network.
 
     Parameters
     ----------
     source : PretrainedTeacher
-        What the study states of it.
+        Its configuration in the study.
     data : DataShape
-        What its students see.
+        The images and classes of its students.
 
     Returns
     -------
     InputSpec or None
-        None where the study states nothing.
+        None if the study specifies none.
 
     Raises
     ------
     KdpipeError
-        If it cannot be; the message begins with the key.
+        If it cannot be derived; the message begins with the key.
     """
     if source.input is None and source.classes is None and source.outputs is None:
         return None
@@ -156,16 +156,16 @@ def resolve_input(source: PretrainedTeacher, data: DataShape) -> InputSpec | Non
 def resolve_inputs(
     pretrained: Mapping[str, PretrainedTeacher], data: DataShape, strict: bool = True
 ) -> InputSpecs:
-    """Work out the inputs of a study's pretrained networks, where it states any.
+    """Derive the inputs of a study's pretrained networks, where it specifies any.
 
     Parameters
     ----------
     pretrained : mapping of str to PretrainedTeacher
-        The networks by the names that the study gives them.
+        The networks by their names in the study.
     data : DataShape
-        What students see.
+        The images and classes of students.
     strict : bool, default True
-        Whether to raise KdpipeError for one that cannot be, and not to leave it out.
+        Whether to raise KdpipeError for an invalid one, instead of omitting it.
     """
     input_specs = {}
     for label, source in pretrained.items():
@@ -190,7 +190,7 @@ def list_custom_inputs(
     input_specs : InputSpecs
         The inputs of pretrained networks.
     used_names : collection of str
-        Networks that see the study's images.
+        Networks that are applied to the study's images.
     data : DataShape
         The study's images and classes.
     """
@@ -205,9 +205,9 @@ def list_custom_inputs(
 
 
 def inner_spec(network: ModelSpec) -> ModelSpec:
-    """Return the spec of the network that weights belong to: itself, or what is adapted.
+    """Return the spec of the network that weights belong to, inside its adapter if it has one.
 
-    A network that begins from weights has a name of its own, and here that of its architecture.
+    A network that starts from weights has its own name, and here that of its architecture.
     """
     if network.start is not None:
         return replace(network, name=network.start.network, start=None)
@@ -247,7 +247,7 @@ def _resolve_images(
     classes: int,
     class_indices: tuple[int, ...] | None,
 ) -> InputSpec:
-    """Work out the images of a network for which the study has a key `input`."""
+    """Derive the images of a network for which the study has a key `input`."""
     assert source.input is not None
     config = source.input
     if config.card and weights_info is None:
@@ -259,8 +259,8 @@ def _resolve_images(
         interpolation = config.interpolation or defaults.interpolation
         if not mean or not std:
             raise KdpipeError(
-                f"input.card: {defaults.source} does not say mean and std for as many channels as "
-                "its network takes: write both"
+                f"input.card: {defaults.source} does not specify mean and std for the channels of "
+                "its network: set both"
             )
         if interpolation not in INTERPOLATIONS:
             raise KdpipeError(
@@ -274,13 +274,13 @@ def _resolve_images(
     )
     if len(mean) != data.shape[0] and data.shape[0] not in (1, 3):
         raise KdpipeError(
-            f"input.mean: of {len(mean)} channels, and images of {data.shape[0]} channels become "
-            "neither grey nor coloured ones"
+            f"input.mean: it has {len(mean)} channels, but images of {data.shape[0]} channels can "
+            "only be converted to 1 (gray) or 3 (color)"
         )
     height, width = size
     if config.resize is not None and config.resize < max(size):
         raise KdpipeError(
-            f"input.resize: {config.resize} is less than size, {max(size)}, which is cut out of it"
+            f"input.resize: {config.resize} is less than the size of the center crop, {max(size)}"
         )
     return InputSpec(
         (len(mean), height, width),
@@ -296,13 +296,13 @@ def _resolve_images(
 
 
 def _explain_missing_info(source: PretrainedTeacher) -> str:
-    """Return why nothing is known of weights, and what to do about it."""
+    """Return why weights have no metadata, and what to do about it."""
     if source.weights is not None and hub.is_repository(source.weights):
         command = hub.download_command(source.weights)
-        return f"the config of {source.weights} is not on this machine; type: {command}"
+        return f"the config of {source.weights} is not on this machine; run: {command}"
     return (
-        "only weights of torchvision and of the Hub by name, exports of kdpipe and timm's folders "
-        "have a card: write mean and std, and size where it is another one than the study's"
+        "only named weights of torchvision and the Hub, exports of kdpipe and timm's folders have "
+        "metadata: set mean and std, and size where it differs from the study's"
     )
 
 
@@ -313,26 +313,28 @@ def _match_classes(
     n_outputs: int | None,
     classes: int,
 ) -> tuple[int, ...] | None:
-    """Return for each class of the data the index of the network's class."""
+    """Return the index of the network's class for each class of the data."""
     class_names = source.classes
     if class_names is None:
         if classes != data.classes:
             raise KdpipeError(
-                f"outputs: it tells {classes:,} classes apart, and the data have {data.classes}: "
-                "say which is which (classes: a list, or by-name)"
+                f"outputs: it has {classes:,} classes, but the data have {data.classes}: map the "
+                "classes (classes: a list, or by-name)"
             )
         return None
     if n_outputs is None and source.outputs is None:
         raise KdpipeError("outputs: missing required key, the number of its classes")
     if class_names == "by-name":
         if not data.names:
-            raise KdpipeError("classes: by-name, and the card of the data names no classes")
+            raise KdpipeError("classes: by-name, but the card of the data has no class names")
         class_names = list(data.names)
     if len(class_names) != data.classes:
-        raise KdpipeError(f"classes: {len(class_names)} for the {data.classes} classes of the data")
+        raise KdpipeError(
+            f"classes: {len(class_names)} entries for the {data.classes} classes of the data"
+        )
     class_indices = [_find_class_index(name, names, classes) for name in class_names]
     if repeated := [index for index, count in Counter(class_indices).items() if count > 1]:
-        raise KdpipeError(f"classes: two classes of the data are its class {repeated[0]}")
+        raise KdpipeError(f"classes: two classes of the data are mapped to its class {repeated[0]}")
     return tuple(class_indices)
 
 
@@ -340,12 +342,12 @@ def _find_class_index(class_name: int | str, names: Sequence[str], classes: int)
     """Return the index of a class by its number or name."""
     if isinstance(class_name, int):
         if class_name >= classes:
-            raise KdpipeError(f"classes: {class_name} is not below {classes:,}, the classes it has")
+            raise KdpipeError(f"classes: {class_name} is out of range: it has {classes:,} classes")
         return class_name
     if not names:
         raise KdpipeError(
-            f"classes: {format_value(class_name)}: its weights have no card that names classes; "
-            "give numbers"
+            f"classes: {format_value(class_name)}: its weights have no metadata with class names; "
+            "give indices"
         )
     matches = [number for number, name in enumerate(names) if name == class_name]
     if not matches:
@@ -356,6 +358,7 @@ def _find_class_index(class_name: int | str, names: Sequence[str], classes: int)
         )
     if len(matches) > 1:
         raise KdpipeError(
-            f"classes: {format_value(class_name)} names its classes {join_names(matches)}: give one"
+            f"classes: {format_value(class_name)} matches its classes {join_names(matches)}: "
+            "give one of them"
         )
     return matches[0]

@@ -1,6 +1,6 @@
-"""The config of an export, which states all that its weights want: a folder of `kdpipe export`.
+"""The config of a folder written by `kdpipe export`, with the input of its weights.
 
-Imports nothing but Python's own: an export is read where nothing else is installed.
+It imports only the standard library: an export is read where nothing else is installed.
 """
 
 import json
@@ -20,7 +20,7 @@ def read_export_config(folder: Path) -> dict[str, Any]:
     Raises
     ------
     KdpipeError
-        If there is none, or it was changed.
+        If there is none, or it was altered.
     """
     path = folder / CONFIG_FILE
     try:
@@ -28,7 +28,8 @@ def read_export_config(folder: Path) -> dict[str, Any]:
         is_intact = config == hashing.add_checksum(config) and config["format"] == FORMAT_VERSION
     except FileNotFoundError:
         raise KdpipeError(
-            f"{folder} is no export: it has no {CONFIG_FILE}; kdpipe export STUDY makes one"
+            f"{folder} is not an export: it has no {CONFIG_FILE}; create one with kdpipe "
+            "export STUDY"
         ) from None
     except OSError as error:
         raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None

@@ -1,10 +1,10 @@
-"""Files of weights: a user's own, torchvision's or the Hub's; for teachers and to begin from.
+"""Weights files of a user, torchvision or the Hub, for teachers and for initialization.
 
-A file is compared with the SHA-256 that the study states before it is read. It is read as
-safetensors, or as a state dict by torch with `weights_only`: nothing in it is executed. What does
-not fit the network is listed by name, all in one message. A training that begins from weights may
-leave some out and keep some fixed, by the patterns of its `start`; only a classifier for other
-classes is new without a pattern, and reported.
+A file is compared with the SHA-256 in the study before it is read. It is read as safetensors, or as
+a state dict by torch with `weights_only`: nothing in it is executed. Everything that does not fit
+the network is listed by name in one message. A training run that starts from weights may omit some
+and freeze some, by the patterns of its `start`; only a classifier for other classes is initialized
+anew without a pattern, and reported.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ from kdpipe.models.pretrained import hub
 from kdpipe.models.pretrained.adapter import set_normalization, unwrap
 from kdpipe.runs.spec import ModelSpec, RunSpec
 
-# Where training scripts put weights in a checkpoint.
+# Keys under which training scripts store weights in a checkpoint.
 NESTED_KEYS = ("state_dict", "model", "net", "model_state_dict")
-# Old files lack these counters, and no network with a fixed momentum reads them.
+# Old files lack these counters, which no network with a fixed momentum reads.
 BATCH_COUNT_SUFFIX = "num_batches_tracked"
 MAX_LISTED = 8  # differences in a message
 
@@ -49,7 +49,7 @@ def load_pretrained(
     Raises
     ------
     KdpipeError
-        If the file is another, or does not fit the network.
+        If it is a different file, or does not fit the network.
     """
     assert spec.pretrained is not None
     if path is None:
@@ -60,9 +60,10 @@ def load_pretrained(
 
 
 def check_weights(spec: RunSpec, path: Path, code: Path | None = None) -> None:
-    """Raise KdpipeError if a file is not that of a run's spec, or does not fit its network.
+    """Raise KdpipeError if a weights file does not match a run's spec, or does not fit its network.
 
-    The network is built without numbers, unless it is a custom one; `code` is the folder of that.
+    The network is built on the meta device, unless it is a custom one; `code` is the folder of
+    that.
     """
     with torch.device("cpu" if spec.network.build else "meta"):
         model = factory.build_model(spec.network, code)
@@ -70,7 +71,7 @@ def check_weights(spec: RunSpec, path: Path, code: Path | None = None) -> None:
 
 
 def _match_state(model: nn.Module, spec: RunSpec, path: Path) -> dict[str, torch.Tensor]:
-    """Return the state in a file, if it is the one that the spec names and fits the network."""
+    """Return the state in a file, which must be the one in the spec and fit the network."""
     assert spec.pretrained is not None
     name = spec.network.name
     state = read_weights(path, str(spec.pretrained.sha256), name)
@@ -81,14 +82,14 @@ def _match_state(model: nn.Module, spec: RunSpec, path: Path) -> dict[str, torch
 
 
 def read_weights(path: Path, sha256: str, name: str) -> dict[str, torch.Tensor]:
-    """Read a file of weights.
+    """Read a weights file.
 
     Parameters
     ----------
     path : Path
         The file.
     sha256 : str
-        Its SHA-256, or the first digits of it.
+        Its SHA-256, or the first digits of that.
     name : str
         Name of the network, for messages.
 
@@ -99,7 +100,7 @@ def read_weights(path: Path, sha256: str, name: str) -> dict[str, torch.Tensor]:
     Raises
     ------
     KdpipeError
-        If it is another file, or holds no state dict.
+        If it is a different file, or holds no state dict.
     """
     if not path.is_file():
         raise KdpipeError(f"the weights of {name}: there is no file {path}")
@@ -107,14 +108,14 @@ def read_weights(path: Path, sha256: str, name: str) -> dict[str, torch.Tensor]:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(sha256):
         raise KdpipeError(
-            f"{path} is not the file that the study names: its sha256 is {digest[:12]}, expected "
+            f"{path} is not the file given in the study: its sha256 is {digest[:12]}, expected "
             f"{sha256[:12]}"
         )
     return _read_state(path)
 
 
 def download_by_name(name: str, weights: str | None) -> Path:
-    """Return the file of weights of torchvision or the Hub, downloaded if need be.
+    """Return the weights file of torchvision or the Hub, downloaded if necessary.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def download_by_name(name: str, weights: str | None) -> Path:
         If it cannot be downloaded.
     """
     if weights is None:
-        raise KdpipeError(f"the weights of {name}: --weights is missing, the file of one's own")
+        raise KdpipeError(f"the weights of {name}: --weights is missing, the file of the weights")
     if hub.is_repository(weights):
         return hub.download_weights(weights)
     from torchvision.models import get_model_weights
@@ -137,8 +138,8 @@ def download_by_name(name: str, weights: str | None) -> Path:
             torch.hub.download_url_to_file(url, str(path), prefix, progress=False)
         except (OSError, RuntimeError) as error:
             raise KdpipeError(
-                f"the weights {weights} of {name} cannot be downloaded ({url}: {error}): bring the "
-                "file to this machine and name it in the study (pretrained: path)"
+                f"the weights {weights} of {name} cannot be downloaded ({url}: {error}): copy the "
+                "file to this machine and set its path in the study (pretrained: path)"
             ) from None
     return path
 
@@ -154,13 +155,13 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # each format raises its own
         raise KdpipeError(
             f"{path} cannot be read as safetensors or as a plain state dict ({_shorten(error)}): "
-            "save model.state_dict() alone"
+            "save only model.state_dict()"
         ) from None
     for key in NESTED_KEYS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise KdpipeError(f"{path} holds no state dict: save model.state_dict()")
+        raise KdpipeError(f"{path} does not contain a state dict: save model.state_dict()")
     if state and all(str(key).startswith("module.") for key in state):  # of DataParallel
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return state
@@ -176,21 +177,21 @@ def check_state_dict(
     headline: str,
     advice: str | None = None,
 ) -> None:
-    """Raise KdpipeError if a state has not just the expected arrays.
+    """Raise KdpipeError if a state does not have exactly the expected arrays.
 
     Parameters
     ----------
     expected : mapping of str to Tensor
         State of the network.
     state : mapping of str to Tensor
-        State to compare: names, shapes, and whether all numbers are finite.
+        State to check: names, shapes, and whether all values are finite.
     headline : str
         First line of the message, which lists all differences.
     advice : str, optional
         Last line of the message.
     """
     errors = [f"{key} is missing" for key in expected if key not in state]
-    errors += [f"{key} is none of its parameters" for key in state if key not in expected]
+    errors += [f"{key} is not one of its parameters" for key in state if key not in expected]
     errors += [
         f"{key} has shape {tuple(value.shape)}, not {tuple(expected[key].shape)}"
         for key, value in state.items()
@@ -207,18 +208,18 @@ def check_state_dict(
 
 
 class InitReport(NamedTuple):
-    """What a network takes over from the weights that it begins from.
+    """What a network loads from the weights that it starts from.
 
-    Its fields are keys of a run's record.
+    The fields are keys of a run's record.
 
     Attributes
     ----------
     taken : int
         Number of arrays that were loaded.
     new : tuple of str
-        Arrays that begin at random instead.
+        Arrays that are initialized at random instead.
     frozen : int
-        Number of arrays that stay as they are.
+        Number of frozen arrays.
     """
 
     taken: int
@@ -226,16 +227,16 @@ class InitReport(NamedTuple):
     frozen: int
 
     def __str__(self) -> str:
-        """Return what was loaded, is new and is frozen in words."""
+        """Describe what was loaded, is new and is frozen."""
         new = f"new, at random: {', '.join(self.new)}" if self.new else "nothing is new"
         frozen = f"; {self.frozen:,} frozen" if self.frozen else ""
-        return f"{self.taken:,} arrays taken over, {new}{frozen}"
+        return f"{self.taken:,} arrays loaded, {new}{frozen}"
 
 
 class Backbone:
-    """What of a network is neither its classifier nor new: parts may stay, or learn slower.
+    """The part of a network that was loaded from weights: it may be frozen, or learn more slowly.
 
-    Nothing of a network that begins at random does.
+    It is empty for a network with random initialization.
 
     Parameters
     ----------
@@ -249,16 +250,16 @@ class Backbone:
     init_report : InitReport or None
         Report of `load_init`.
     frozen_modules : list of nn.Module
-        Modules that stay as they are, with their statistics.
+        Frozen modules, with their statistics.
     lr_factors : dict of str to float
         Factors on the learning rate by parameter.
     n_frozen : int
-        Number of arrays that stay as they are.
+        Number of frozen arrays.
 
     Raises
     ------
     KdpipeError
-        If a pattern matches nothing, or nothing is left to learn.
+        If a pattern matches nothing, or no trainable parameter is left.
     """
 
     init_report: InitReport | None = None
@@ -286,7 +287,7 @@ class Backbone:
                 self.lr_factors[prefix + name] = start.backbone_lr
         if not any(parameter.requires_grad for parameter in inner.parameters()):
             raise KdpipeError(
-                f"starts.{network.name}.freeze: nothing of {start.network} is left to learn"
+                f"starts.{network.name}.freeze: no trainable parameters of {start.network} are left"
             )
         for path, module in inner.named_modules():
             direct_names = [name for name, _ in module.named_parameters(path, recurse=False)]
@@ -297,14 +298,14 @@ class Backbone:
                 self.frozen_modules.append(module)
 
     def train(self) -> None:
-        """Put the network into training mode; what stays as it is keeps its statistics."""
+        """Put the network into training mode; frozen modules keep their statistics."""
         self.model.train()
         for module in self.frozen_modules:
             module.training = False
 
 
 def load_init(model: nn.Module, network: ModelSpec, path: Path | None) -> Backbone:
-    """Load the weights that the network of a spec begins from, if it begins from any.
+    """Load the weights that the network of a spec starts from, if any.
 
     Parameters
     ----------
@@ -318,7 +319,7 @@ def load_init(model: nn.Module, network: ModelSpec, path: Path | None) -> Backbo
     Raises
     ------
     KdpipeError
-        If the file is another, or does not fit.
+        If it is a different file, or does not fit.
     """
     backbone = Backbone(model, network)
     if (start := network.start) is not None:
@@ -331,14 +332,15 @@ def load_init(model: nn.Module, network: ModelSpec, path: Path | None) -> Backbo
 
 
 def match_init_weights(network: ModelSpec, path: Path, code: Path | None = None) -> InitReport:
-    """Return what a network would take over from a file.
+    """Return what a network would load from a file.
 
-    The network is built without numbers, unless it is a custom one; `code` is the folder of that.
+    The network is built on the meta device, unless it is a custom one; `code` is the folder of
+    that.
 
     Raises
     ------
     KdpipeError
-        If the file is another, or does not fit.
+        If it is a different file, or does not fit.
     """
     with torch.device("cpu" if network.build else "meta"):
         model = factory.build_model(network, code)
@@ -347,14 +349,14 @@ def match_init_weights(network: ModelSpec, path: Path, code: Path | None = None)
 
 
 def _unwrap_torchvision(model: nn.Module) -> nn.Module:
-    """Return the network with the parameter names of its authors."""
+    """Return the network with the original parameter names."""
     return model.network if isinstance(model, TorchvisionNetwork) else model
 
 
 def _match_init_state(
     model: nn.Module, network: ModelSpec, path: Path, frozen: int
 ) -> tuple[dict[str, Tensor], InitReport]:
-    """Return the whole state of a network at its start, and the report."""
+    """Return the complete initial state of a network, and the report."""
     start, name = network.start, network.name
     assert start is not None
     try:
@@ -382,8 +384,8 @@ def _match_init_state(
         expected,
         loaded,
         f"starts.{name}: {path} does not fit {start.network}",
-        f"what is to begin at random stands in starts.{name}.new, what the file has too much in "
-        f"starts.{name}.unused",
+        f"list arrays to initialize at random in starts.{name}.new, and arrays of the file to "
+        f"ignore in starts.{name}.unused",
     )
     report = InitReport(len(loaded), tuple(key for key in initial if key in new_names), frozen)
     return {**initial, **loaded}, report

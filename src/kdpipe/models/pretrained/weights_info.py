@@ -1,14 +1,14 @@
-"""What is known of pretrained weights beside their numbers: images that they want, and classes.
+"""Metadata of pretrained weights: their input and their classes.
 
-torchvision states it of its weights: `torchvision_weights.json` beside this file holds it, taken
-from torchvision's own `transforms` and `meta` (a test compares), so that a plan needs no torch. An
-export of kdpipe states it in its config, and timm in another form. A plain file states nothing.
+For torchvision's weights it is in `torchvision_weights.json` next to this file, taken from
+torchvision's own `transforms` and `meta` (a test compares), so that a plan needs no torch. An
+export of kdpipe has it in its config, and timm in another format. A plain file has none.
 
-A network that begins from weights, as the specs of its runs state it.
+A network that starts from weights, as in the specs of its runs.
 
-It is known by the name that the study gives it, in place of the name of a network; `start` states
-which network that is, and all that decides how it begins and learns (`weights.load_init` does it).
-`input_transform.inner_spec` is the network itself.
+It has the name that the study gives it, in place of the name of a network; `start` specifies which
+network that is, and everything that determines how it is initialized and trained (see
+`weights.load_init`). `input_transform.inner_spec` is the network itself.
 """
 
 import functools
@@ -27,25 +27,25 @@ from kdpipe.runs.spec import InitSpec, ModelSpec
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """The images that weights were made for, and the classes that they tell apart.
+    """The images and classes that weights were trained for.
 
     Attributes
     ----------
     source : str
-        Who states it, for messages.
+        Where it is specified, for messages.
     size : tuple of int
         Height and width.
     mean, std : tuple of float
-        Of each channel, for pixels in [0, 1]; empty where they are not stated for the channels that
-        the network takes.
+        Per channel, for pixels in [0, 1]; empty where they are not specified for the channels of
+        the network.
     interpolation : str
-        How pictures are scaled.
+        How images are resized.
     classes : tuple of str
-        Names of the classes; empty where they have none.
+        Names of the classes; empty where they are not specified.
     outputs : int
         Number of classes.
     resize : int or None
-        Length to which the shorter side of a picture is scaled before `size` is cut out of it.
+        Length of the shorter side to which an image is resized before `size` is cropped from it.
     """
 
     source: str
@@ -59,12 +59,12 @@ class WeightsInfo:
 
 
 def load_weights_info(source: PretrainedWeights) -> WeightsInfo | None:
-    """Return what is known of the weights that a study names.
+    """Return the metadata of the weights that a study names.
 
     Returns
     -------
     WeightsInfo or None
-        None for a plain file, and for weights of the Hub that are not in its cache.
+        None for a plain file, and for weights that are not in the cache of the Hub.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def load_weights_info(source: PretrainedWeights) -> WeightsInfo | None:
 
 
 def find_weights_file(source: PretrainedWeights) -> str | None:
-    """Return the file of the weights that a study names, or that of their folder.
+    """Return the weights file that a study names, or that of the named folder.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def _info_from_export(config: dict) -> WeightsInfo:
         size=(input_config["height"], input_config["width"]),
         mean=tuple(input_config["mean"]),
         std=tuple(input_config["std"]),
-        interpolation="bilinear",  # as kdpipe scales images
+        interpolation="bilinear",  # as kdpipe resizes images
         classes=tuple(config["classes"]),
         outputs=len(config["classes"]),
     )

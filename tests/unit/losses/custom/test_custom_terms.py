@@ -137,12 +137,12 @@ def test_a_mistake_in_the_study_is_said_by_its_key(folder, capsys, method, messa
 def test_without_a_card_the_command_is_named(folder, capsys):
     message = says(capsys, "check", str(folder / "study.yaml"), code=2)
     assert f"methods.mine.term: mine.TERM has no card yet at {folder}" in message
-    assert f"type: kdpipe term {folder / 'study.yaml'}" in message
+    assert f"run: kdpipe term {folder / 'study.yaml'}" in message
 
 
 def test_a_study_without_one_has_no_card_to_write(folder, capsys):
     tiny_study.write(folder / "study.yaml", tiny_study.study())
-    assert "no terms of your own" in says(capsys, "term", str(folder / "study.yaml"), code=2)
+    assert "no custom terms" in says(capsys, "term", str(folder / "study.yaml"), code=2)
 
 
 # --- code that changes
@@ -157,17 +157,15 @@ def test_changed_code_is_found_out_by_check_by_term_and_by_the_job(folder, store
     teacher, student = teacher_and_student(path)
     assert main(tiny_study.train(teacher, (), str(store.root))) == 0
     (folder / "mine.py").write_text(CODE.replace(".abs()", ".abs().add(1)"))
-    assert "it is not what its card" in says(capsys, "check", path, code=2)
-    assert "something else than under the same revision" in says(capsys, "term", path, code=2)
+    assert "it does not match its card" in says(capsys, "check", path, code=2)
+    assert "have changed under the same revision" in says(capsys, "term", path, code=2)
     command = [*tiny_study.train(student, (), str(store.root)), f"--code={folder}"]
     message = says(capsys, *command, code=2)
-    assert "it computes something else than when this run was planned" in message
+    assert "its values have changed since this run was planned" in message
     assert not (store.run(student.name) / "weights.safetensors").exists()
 
     (folder / "mine.py").write_text(CODE.replace("revision=1", "revision=2"))
-    assert "planned with revision 1, and its code is of revision 2" in says(
-        capsys, *command, code=2
-    )
+    assert "planned with revision 1, but its code has revision 2" in says(capsys, *command, code=2)
     says(capsys, "term", path)
     again = planner.build_plan(load.load_study(path))
     assert student.name not in again.runs and teacher.name in again.runs
@@ -183,12 +181,12 @@ def test_code_that_acts_with_the_keys_of_a_method_alone_is_found_out(folder, sto
     teacher, student = teacher_and_student(path)
     assert main(tiny_study.train(teacher, (), str(store.root))) == 0
     (folder / "mine.py").write_text(CODE.replace('keys["far"] *', 'keys["far"] ** 2 *'))
-    assert "it is not what its card" in says(capsys, "check", path, code=2)
-    assert "something else than under the same revision" in says(capsys, "term", path, code=2)
+    assert "it does not match its card" in says(capsys, "check", path, code=2)
+    assert "have changed under the same revision" in says(capsys, "term", path, code=2)
     command = [*tiny_study.train(student, (), str(store.root)), f"--code={folder}"]
-    assert "something else than when this run was planned" in says(capsys, *command, code=2)
+    assert "have changed since this run was planned" in says(capsys, *command, code=2)
     tiny_study.write(folder / "study.yaml", study())  # by another study, without these keys
-    assert "something else than under the same revision" in says(capsys, "term", path, code=2)
+    assert "have changed under the same revision" in says(capsys, "term", path, code=2)
     (folder / "mine.py").write_text(CODE)
     assert says(capsys, *command)
 
@@ -225,7 +223,7 @@ def test_a_card_of_an_earlier_version_names_its_runs_as_ever(folder, store, caps
     assert student.spec.method["own_term"]["answer"] == card["answer"] == known[:2]
     assert main(tiny_study.train(teacher, (), str(store.root))) == 0
     says(capsys, *tiny_study.train(student, (), str(store.root)), f"--code={folder}")
-    assert "its old card held no answer with term_keys" in says(capsys, "term", path)
+    assert "its old card had no values for term_keys" in says(capsys, "term", path)
     assert teacher_and_student(path)[1].spec.method["own_term"]["answer"] == known
 
 
@@ -266,19 +264,19 @@ def counting(*message, calls=[]):  # noqa: B006 (it is to be kept)
 BAD = {
     "draws": ({"loss": drawing}, "draws random numbers"),
     "teacher": ({"loss": reaching}, "reaches the teacher"),
-    "half": ({"loss": half}, "half precision it gives"),
-    "keeps": ({"loss": counting}, "differently a second time"),
+    "half": ({"loss": half}, "half-precision inputs it returns"),
+    "keeps": ({"loss": counting}, "different values for the same batch"),
     "fails": ({"loss": lambda *_: 1 / 0}, "its loss failed: ZeroDivisionError"),
-    "float": ({"loss": lambda *_: 1.0}, "one finite number in a tensor is wanted"),
+    "float": ({"loss": lambda *_: 1.0}, "expected one finite number in a tensor"),
     "nan": ({"loss": lambda *message: apart(*message) * float("nan")}, "one finite number"),
-    "fixed": ({"loss": lambda *message: apart(*message).detach()}, "no gradient of it reaches"),
+    "fixed": ({"loss": lambda *message: apart(*message).detach()}, "no gradient reaches"),
     "vector": ({"loss": lambda s, *_: s.logits.sum(1)}, "one finite number in a tensor"),
-    "taken": ({"part": "kd"}, "part 'kd' is taken"),
-    "odd": ({"part": "A b"}, "part 'A b' is taken or not plain"),
-    "needs": ({"needs": "weights"}, "needs 'weights': one of logits; groups; embedding"),
-    "revision": ({"revision": 0}, "revision 0: a whole number"),
-    "keys": ({"keys": dict}, "keys: a subclass"),
-    "warmup": ({"warmup": "warm"}, "warmup 'warm': the name of one of its keys"),
+    "taken": ({"part": "kd"}, "part 'kd' is reserved"),
+    "odd": ({"part": "A b"}, "part 'A b' is reserved or has other characters"),
+    "needs": ({"needs": "weights"}, "needs 'weights': must be one of logits; groups; embedding"),
+    "revision": ({"revision": 0}, "revision 0: must be an integer"),
+    "keys": ({"keys": dict}, "keys: expected a subclass"),
+    "warmup": ({"warmup": "warm"}, "warmup 'warm': must be the name of one of its keys"),
     "learnt": ({"learnt": lambda *_: torch.nn.ReLU()}, "a torch.nn.Module with parameters"),
 }
 
@@ -337,7 +335,7 @@ def test_a_damaged_card_is_named(folder, capsys):
     for damage in ("", "[]", "{}", json.dumps(whole | {"needs": "x"}), card.read_text()[:40]):
         card.write_text(damage)
         message = says(capsys, "check", str(path), code=2)
-        assert f"{card} is no card of a term" in message and "kdpipe term" in message
+        assert f"{card} is not a card of a loss term" in message and "kdpipe term" in message
 
 
 def test_the_example_of_the_manual_has_a_card(tmp_path, capsys):

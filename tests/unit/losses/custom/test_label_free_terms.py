@@ -45,8 +45,8 @@ def test_a_term_that_says_nothing_is_taken_to_look_at_them():
     ("loss", "labelled", "message"),
     [
         (with_labels, False, "labelled=False, and without labels its loss failed: TypeError"),
-        (where_there_are, False, "labelled=False, and without labels it answers otherwise"),
-        (apart, "no", "labelled 'no': True or False"),
+        (where_there_are, False, "labelled=False, but without labels its value differs"),
+        (apart, "no", "labelled 'no': must be True or False"),
     ],
 )
 def test_what_it_says_is_tried(loss, labelled, message):
@@ -88,7 +88,7 @@ def test_saying_it_later_renames_no_run(tmp_path, monkeypatch):
     study_cards.check_term_cards(own)
     write(", labelled=False")
     sys.modules.pop("looks", None)
-    with pytest.raises(KdpipeError, match="not what its card"):
+    with pytest.raises(KdpipeError, match="does not match its card"):
         study_cards.check_term_cards(own)
     study_cards.write_term_cards(own)
     after = term_card.read_term_card(store, "")

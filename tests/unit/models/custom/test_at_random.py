@@ -90,7 +90,7 @@ def test_another_chance_under_an_old_revision_is_not_mixed_in(dropping, store, c
     dropping.change("nn.Dropout(0.5)", "nn.Dropout(0.4)")
     forget()
     assert main([*tiny_study.train(run, (), str(store.root)), f"--code={dropping.path}"]) == 2
-    assert "mine.dropping computes something else than when this run" in capsys.readouterr().err
+    assert "the outputs of mine.dropping have changed since this run" in capsys.readouterr().err
     assert dropping.kdpipe("check") == 2
     assert "networks.dropping.build: mine.dropping is not as in its card" in capsys.readouterr().err
 
@@ -260,7 +260,7 @@ def test_runs_named_by_a_card_from_before_it_could_train_are_found(dropping):
     builder.build_custom_model(its_scratch(dropping).spec.network, dropping.path)
     dropping.change("        Noisy(),", "        nn.GELU(),")
     forget()
-    with pytest.raises(KdpipeError, match="computes something else than when this run"):
+    with pytest.raises(KdpipeError, match="have changed since this run"):
         builder.build_custom_model(its_scratch(dropping).spec.network, dropping.path)
 
 

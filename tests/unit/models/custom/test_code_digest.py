@@ -210,7 +210,7 @@ def test_digests_that_are_none_are_refused(code, folder, capsys):
     path = folder.path / "small-1x8x8-10.network.json"
     path.write_text(json.dumps(hashing.add_checksum(folder.card("small") | {"code": code})))
     assert folder.kdpipe("check") == 2
-    assert "is no card of a network" in capsys.readouterr().err
+    assert "is not a card of a network" in capsys.readouterr().err
 
 
 def test_a_card_from_a_cpu_study_is_tried_again_for_gpus(tmp_path, capsys):
@@ -301,7 +301,7 @@ def test_the_card_of_a_term_has_them_too(tmp_path, capsys):
     assert folder.kdpipe("check") == 0 and list(folder.plan().runs) == names
     folder.change(".add(0)", ".add(1)")
     assert folder.kdpipe("check") == 2
-    assert "it is not what its card" in capsys.readouterr().err
+    assert "it does not match its card" in capsys.readouterr().err
     folder.code(TERM)
     content["methods"]["mine"]["term_keys"] = {"power": 3}
     folder.write(content)

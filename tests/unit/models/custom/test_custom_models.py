@@ -134,7 +134,7 @@ FAILURES = {
     "no package": ({"build": "mine.sub.small"}, CODE, "there is no module mine.sub in "),
     "Python's own": ({"build": "json.loads"}, CODE, "json is a standard library module"),
     "no attribute": ({"build": "mine.smal"}, CODE, "mine.py has no smal; did you mean small?"),
-    "no callable": ({"build": "mine.F"}, CODE, "mine.F is of type module, and cannot be called"),
+    "no callable": ({"build": "mine.F"}, CODE, "mine.F is of type module, which is not callable"),
     "no path": ({"build": "mine"}, CODE, "'mine': write module.callable"),
     "bad syntax": ({}, CODE + "\ndef changed(:\n", "importing mine failed: SyntaxError"),
     "import fails": ({}, "import no_such\n" + CODE, "No module named 'no_such' ({path}, line 1)"),
@@ -156,61 +156,69 @@ FAILURES = {
         "(num_classes=10, in_channels=1) failed: ValueError: no way ({path}, line 55)",
     ),
     "no network": ({}, CODE + "\ndef changed(**_): return 3\n", "returned int"),
-    "no parameters": ({}, CODE + "\ndef changed(**_): return nn.Flatten()\n", "no parameters"),
+    "no parameters": (
+        {},
+        CODE + "\ndef changed(**_): return nn.Flatten()\n",
+        "no trainable parameters",
+    ),
     "lazy": ({}, CODE + "\ndef changed(**_): return nn.LazyLinear(10)\n", "weight in its state"),
     "double": ({}, wrapped(built="model.double()"), "is torch.float64 on cpu"),
     "one shape": ({}, wrapped("self.net(x)[0]"), "of shape (10,) for images of 2 x 1 x 8 x 8"),
     "classes": ({}, wrapped("self.net(x)[:, :9]"), "of shape (2, 9)"),
-    "probabilities": ({}, wrapped("self.net(x).softmax(1)"), "it gives probabilities: leave"),
-    "a tuple": ({}, wrapped("(self.net(x), x)"), "it gives tuple"),
+    "probabilities": ({}, wrapped("self.net(x).softmax(1)"), "it returns probabilities: remove"),
+    "a tuple": ({}, wrapped("(self.net(x), x)"), "it returns tuple"),
     "forward fails": ({}, wrapped("self.net(x) @ x"), "failed on images of 2 x 1 x 8 x 8: Runtime"),
     "only in training": ({}, wrapped("self.net(x[:1] if self.training else x)"), "training mode"),
     "not finite": ({}, wrapped("self.net(x) / 0"), "its logits are not finite"),
-    "random in eval": ({}, wrapped("self.net(x) + torch.rand(1)"), "in eval mode it answers"),
+    "random in eval": (
+        {},
+        wrapped("self.net(x) + torch.rand(1)"),
+        "in eval mode it gives different",
+    ),
     "random in numpy": (
         {},
         wrapped("self.net(x) + float(np.random.rand())"),
-        "in eval mode it ans",
+        "in eval mode it gi",
     ),
     "counts its calls": (
         {},
         wrapped("self.net(x) * (self.count() if self.training else 1)", built=COUNTING),
-        "in training mode it answers the same images differently a second time",
+        "in training mode it gives different outputs for the same images a second time",
     ),
     "batch statistics": (
         {},
         wrapped("self.net(self.norm(x))", built=f"model.norm = {BATCH}"),
-        "in eval mode it answers an image otherwise beside others than alone",
+        "in eval mode its output for an image depends on the other images of the batch",
     ),
     "batch mean, of many": (
         {},
         wrapped("self.net(x) - (self.net(x).mean(0) if len(x) > 2 else 0)"),
-        "in eval mode it answers an image otherwise beside others than alone",
+        "in eval mode its output for an image depends on the other images of the batch",
     ),
     "a hundredth of the batch mean": (
         {},
         wrapped("self.net(x - x.mean(0) / 100)"),
-        "in eval mode it answers an image otherwise beside others than alone",
+        "in eval mode its output for an image depends on the other images of the batch",
     ),
     "batch mean": (
         {},
         wrapped("self.net(x) - self.net(x).mean(0)"),
-        "in eval mode it answers an image otherwise beside others than alone",
+        "in eval mode its output for an image depends on the other images of the batch",
     ),
     "detached": ({}, wrapped("self.net(x).detach()"), "its gradient cannot be computed"),
-    "in place": ({}, wrapped("self.net(x.relu_())"), "it changes the images"),
+    "in place": ({}, wrapped("self.net(x.relu_())"), "it modifies its input"),
     "numpy's start": (
         {},
         wrapped(built="model.net.linear.bias.data[0] = np.random.rand()"),
-        "net.linear.bias is another each time it is built",
+        "net.linear.bias differs each time it is built",
     ),
     "not in its state": (
         {},
         wrapped("self.more[0](self.net(x))", built="model.more = [nn.Linear(10, 10)]"),
-        "is not all in its state_dict",
+        "depend on more than its state_dict",
     ),
     "features raise": ({}, wrapped(features="self.nothing"), "features(x) failed: AttributeError"),
-    "other features": ({}, wrapped(features="(self.net(x) + 1, [x])"), "gives other logits"),
+    "other features": ({}, wrapped(features="(self.net(x) + 1, [x])"), "give different logits"),
     "flat groups": ({}, wrapped(features="(self.net(x), [x[0]])"), "must be (B, C, H, W) each"),
 }
 
@@ -261,7 +269,7 @@ def test_without_cards_the_message_has_the_command(verb, tmp_path, capsys):
     folder = Folder(tmp_path)
     assert folder.kdpipe(verb) == 2
     message = capsys.readouterr().err
-    assert message.count(f"type: kdpipe network {folder.study}") == 2
+    assert message.count(f"run: kdpipe network {folder.study}") == 2
     assert message.count(" errors") == 1 and "2 errors" in message
 
 
@@ -280,7 +288,7 @@ def test_a_card_that_is_none_is_refused(errors, folder, capsys):
     text = folder.card("small") | errors if isinstance(errors, dict) else errors
     (folder.path / "small-1x8x8-10.network.json").write_text(json.dumps(text))
     assert folder.kdpipe("plan") == 2
-    assert "is no card of a network" in capsys.readouterr().err
+    assert "is not a card of a network" in capsys.readouterr().err
     assert folder.kdpipe("network") == 0 and folder.kdpipe("plan") == 0
 
 
@@ -330,7 +338,7 @@ def test_a_card_says_whether_a_probe_can_be_made(case, tmp_path, capsys):
     content = study(networks={"own": {"build": "mine.changed"}}, main=MAIN)
     folder = Folder(tmp_path, content, code)
     assert folder.kdpipe("network") == 0
-    assert ("no probe can be made of it" in capsys.readouterr().out) is not linear
+    assert ("it cannot be probed" in capsys.readouterr().out) is not linear
     assert folder.card("own")["linear"] is linear
     run = next(iter(folder.plan().runs.values()))
     pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), np.uint8)
@@ -390,8 +398,8 @@ def test_a_card_from_before_is_written_anew(folder, capsys):
     (folder.path / "small-1x8x8-10.network.json").write_text(json.dumps(old))
     assert folder.kdpipe("check") == 2
     message = capsys.readouterr().err
-    assert "1 error" in message and "it does not say whether a probe can be made" in message
-    assert f"type: kdpipe network {folder.study}" in message
+    assert "1 error" in message and "it lacks its linear classifier" in message
+    assert f"run: kdpipe network {folder.study}" in message
     assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
 
 
@@ -415,9 +423,9 @@ def test_a_changed_structure_is_listed(folder, capsys):
 def test_a_changed_computation_needs_another_revision(folder, capsys):
     folder.change("nn.ReLU(inplace=True)", "nn.GELU()")
     assert folder.kdpipe("check") == 2
-    assert "it computes something else with the same parameters" in capsys.readouterr().err
+    assert "its outputs have changed, with the same parameters" in capsys.readouterr().err
     assert folder.kdpipe("network") == 2
-    assert "networks.small.revision: mine.small computes something" in capsys.readouterr().err
+    assert "networks.small.revision: the outputs of mine.small have" in capsys.readouterr().err
     folder.write(study(networks=NETWORKS | {"small": {"build": "mine.small", "revision": 2}}))
     assert folder.kdpipe("check") == 2
     assert "networks.small.revision: 2, and the card" in capsys.readouterr().err
@@ -478,8 +486,8 @@ def test_edited_code_under_an_old_revision_is_not_mixed_in(
     command = [*tiny_study.train(first, [0], str(store.root)), f"--code={folder.path}"]
     assert main(command) == 2
     message = capsys.readouterr().err
-    assert "networks.small.build: mine.small computes something else than when this run" in message
-    assert "put its code back, or raise networks.small.revision and type: kdpipe network" in message
+    assert "networks.small.build: the outputs of mine.small have changed since this run" in message
+    assert "restore its code, or raise networks.small.revision and run: kdpipe network" in message
     folder.change(*reversed(EDITS[edit]))
     trained(first, store, folder, [0])
 
@@ -499,10 +507,10 @@ def test_group_outputs_that_were_edited_are_not_mixed_in(edit, folder, store, ca
     assert folder.kdpipe("check") == 2 and folder.kdpipe("network") == 2
     message = capsys.readouterr().err
     assert "networks.grouped.build: mine.Grouped is not as in its card" in message
-    assert "networks.grouped.revision: mine.Grouped computes something else" in message
+    assert "networks.grouped.revision: the outputs of mine.Grouped have changed" in message
     command = [*tiny_study.train(run, (), str(store.root)), f"--code={folder.path}"]
     assert main(command) == 2
-    assert "mine.Grouped computes something else than when this" in capsys.readouterr().err
+    assert "the outputs of mine.Grouped have changed since this" in capsys.readouterr().err
 
 
 def test_a_card_that_says_nothing_of_groups_names_its_runs_as_ever(folder, store, capsys):
@@ -520,7 +528,7 @@ def test_a_card_that_says_nothing_of_groups_names_its_runs_as_ever(folder, store
     capsys.readouterr()
     assert folder.kdpipe("network") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert ["which its old card did not hold" in line for line in lines] == [False, True]
+    assert ["missing in its old card" in line for line in lines] == [False, True]
     again = [run for run in folder.plan().runs.values() if run.network == "grouped"]
     assert not {run.name for run in again} & before.runs.keys()
     assert all(run.spec.network.answer[-8:] == message for run in again)
@@ -530,8 +538,8 @@ def test_what_only_training_shows_is_a_changed_computation(folder, capsys):
     folder.change(*EDITS["only in training"])
     assert folder.kdpipe("check") == 2 and folder.kdpipe("network") == 2
     message = capsys.readouterr().err
-    assert "it computes something else with the same parameters" in message
-    assert "networks.small.revision: mine.small computes something else" in message
+    assert "its outputs have changed, with the same parameters" in message
+    assert "networks.small.revision: the outputs of mine.small have changed" in message
 
 
 def test_an_answer_is_kept_where_it_agrees(folder, store):
@@ -670,15 +678,15 @@ def test_without_its_code_or_with_other_code_a_job_says_so(folder, store, capsys
     folder.change("(64, num_classes)", "(64, num_classes, bias=False)")
     command = [*tiny_study.train(student, (), str(store.root)), f"--code={folder.path}"]
     assert main(command) == 2
-    assert "has other parameters than when this run was planned" in capsys.readouterr().err
+    assert "have changed since this run was planned" in capsys.readouterr().err
 
 
 def says_otherwise(command, folder, capsys):
     forget()
     assert main([*command, f"--code={folder.path}"]) == 2
     message = capsys.readouterr().err
-    assert "mine.small computes something else than when " in message
-    assert "put its code back, or raise networks.small.revision" in message
+    assert "the outputs of mine.small have changed since " in message
+    assert "restore its code, or raise networks.small.revision" in message
 
 
 @pytest.mark.parametrize("found_by", ["the spec", "the outputs"])
@@ -748,10 +756,10 @@ def test_the_manuals_network_that_gives_more_than_logits_trains(tmp_path, store,
     networks = {"own": {"build": "mine.google"}}
     folder = Folder(tmp_path, study(networks=networks, main=MAIN), code.split("```")[0])
     assert folder.kdpipe("network") == 0, capsys.readouterr().err
-    assert "it draws at random in training" in capsys.readouterr().out
+    assert "random in training mode" in capsys.readouterr().out
     folder.code(code.split("```")[0].replace('getattr(said, "logits", said)', "said"))
     assert folder.kdpipe("network") == 2
-    assert "in training mode it gives GoogLeNetOutputs, logits in" in capsys.readouterr().err
+    assert "in training mode it returns GoogLeNetOutputs, expected" in capsys.readouterr().err
 
 
 # --- the whole

@@ -105,7 +105,7 @@ def test_it_is_in_the_spec_and_nothing_else_is_renamed(tmp_path, weights):
     assert validate.read_spec("run", report).name == other.name
     broken = other.spec.to_dict()
     broken["network"]["input"]["picked"] = [99] * 10
-    with pytest.raises(KdpipeError, match="no images that a network wants"):
+    with pytest.raises(KdpipeError, match="no valid input of a network"):
         validate.validate_spec(validate.read_spec("run", broken))
 
 
@@ -121,14 +121,20 @@ def get_message(tmp_path, sha256, **source):
         ({"input": {"mean": [0.5]}}, "give both mean and std"),
         ({"input": {"size": 16}}, "give the mean and std with which the network was trained"),
         ({"input": {"mean": [0.5, 0.5], "std": [0.5, 0.5]}}, "one number per channel"),
-        ({"input": {"card": True}}, "mine.input.card: only weights of torchvision and of the Hub"),
-        ({"input": GIVEN | {"resize": 12}}, "mine.input.resize: 12 is less than size, 16"),
-        ({"outputs": 12}, "mine.outputs: it tells 12 classes apart, and the data have 10"),
+        (
+            {"input": {"card": True}},
+            "mine.input.card: only named weights of torchvision and the Hub",
+        ),
+        (
+            {"input": GIVEN | {"resize": 12}},
+            "mine.input.resize: 12 is less than the size of the center crop, 16",
+        ),
+        ({"outputs": 12}, "mine.outputs: it has 12 classes, but the data have 10"),
         ({"classes": list(range(10))}, "mine.outputs: missing required key"),
-        (TEN | {"classes": [0, 1]}, "mine.classes: 2 for the 10 classes of the data"),
-        (TEN | {"classes": [*range(9), 12]}, "mine.classes: 12 is not below 12"),
-        (TEN | {"classes": [*range(9), 0]}, "two classes of the data are its class 0"),
-        (TEN | {"classes": [*range(9), "cat"]}, "no card that names classes; give numbers"),
+        (TEN | {"classes": [0, 1]}, "mine.classes: 2 entries for the 10 classes of the data"),
+        (TEN | {"classes": [*range(9), 12]}, "mine.classes: 12 is out of range"),
+        (TEN | {"classes": [*range(9), 0]}, "two classes of the data are mapped to its class 0"),
+        (TEN | {"classes": [*range(9), "cat"]}, "no metadata with class names; give indices"),
         (TEN | {"input": GIVEN | {"sice": 3}}, "sice"),
         (
             {"network": "resnet18", "input": GIVEN | {"size": 100}},
@@ -145,8 +151,8 @@ def test_classes_of_torchvision_by_a_wrong_name():
     source = {"network": "resnet18", "weights": "IMAGENET1K_V1"}
     for classes, message in (
         (["tensh"], "no class 'tensh'; did you mean tench"),
-        ("by-name", "the card of the data names no classes"),
-        ([1000], "1000 is not below 1,000"),
+        ("by-name", "the card of the data has no class names"),
+        ([1000], "1000 is out of range"),
     ):
         with pytest.raises(KdpipeError, match=message):
             input_transform.resolve_input(

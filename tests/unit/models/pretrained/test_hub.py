@@ -157,7 +157,7 @@ def test_a_student_begins_from_a_folder(folder, tmp_path):
     assert kdpipe(tmp_path, "network", "study.yaml")[0] == 0
     code, message = kdpipe(tmp_path, "check", "study.yaml")
     arrays = len(folder.network.state_dict())
-    assert code == 0 and f"{arrays} arrays taken over, nothing is new" in message, message
+    assert code == 0 and f"{arrays} arrays loaded, nothing is new" in message, message
     assert "was trained on images of 160 x 160, normalized by mean [0.5, 0.5, 0.5]" in message
     study(tmp_path, **studied, data={"mean": [0.5] * 3, "std": [0.5] * 3})
     assert "note: starts" not in kdpipe(tmp_path, "check", "study.yaml")[1]
@@ -189,15 +189,18 @@ CHANGES = {
     ),
     "grey": (
         lambda c: c["model_args"].update(in_chans=1),
-        "does not say mean and std for as many channels as its network takes: write both",
+        "does not specify mean and std for the channels of its network: set both",
     ),
-    "no size": (lambda c: c["pretrained_cfg"].pop("input_size"), "does not say as timm's do"),
-    "no crop": (lambda c: c["pretrained_cfg"].update(crop_pct=0), "does not say as timm's do"),
-    "no list": (lambda c: c["pretrained_cfg"].update(mean=0.5), "does not say as timm's do"),
-    "no number": (lambda c: c["pretrained_cfg"].update(std=[1, 1, "x"]), "does not say as timm's"),
+    "no size": (lambda c: c["pretrained_cfg"].pop("input_size"), "does not specify the input"),
+    "no crop": (lambda c: c["pretrained_cfg"].update(crop_pct=0), "does not specify the input"),
+    "no list": (lambda c: c["pretrained_cfg"].update(mean=0.5), "does not specify the input"),
+    "no number": (
+        lambda c: c["pretrained_cfg"].update(std=[1, 1, "x"]),
+        "does not specify the input",
+    ),
     "ten classes": (
         lambda c: c.update(num_classes=10),
-        "outputs: it tells 10 classes apart, and the data have 4",
+        "outputs: it has 10 classes, but the data have 4",
     ),
 }
 
@@ -305,7 +308,7 @@ def test_jobs_fetch_what_is_not_in_the_cache(folder, hub_of, tmp_path):
     for key, value in folder.network.state_dict().items():
         assert np.array_equal(written[key], value.numpy()), key
     code, message = kdpipe(tmp_path, "check", "study.yaml")  # in the cache, without the Hub
-    assert code == 0 and "arrays taken over" in message, message
+    assert code == 0 and "arrays loaded" in message, message
 
 
 @pytest.mark.slow
@@ -320,7 +323,7 @@ def test_a_checksum_and_a_config_are_asked_for_with_the_command(folder, hub_of, 
     content["pretrained"]["big"]["input"] = {"card": True}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
     code, message = kdpipe(tmp_path, "check", "study.yaml")
-    expected = f"input.card: the config of {REPOSITORY} is not on this machine; type: hf download"
+    expected = f"input.card: the config of {REPOSITORY} is not on this machine; run: hf download"
     assert code == 2 and expected in message, message
 
     with hub_of(folder.path) as (address, _):  # what the command does
@@ -348,8 +351,11 @@ def test_without_the_hub_a_job_says_what_to_type(why, tmp_path):
     there = {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     line = [sys.executable, "-c", call]
     process = subprocess.run(line, env=os.environ | there, capture_output=True, text=True)
-    assert f"the weights {REPOSITORY} are not here and cannot be fetched" in process.stderr
-    assert f"type: hf download {REPOSITORY}" in process.stderr
+    assert (
+        f"the weights {REPOSITORY} are not on this machine and cannot be downloaded"
+        in process.stderr
+    )
+    assert f"run: hf download {REPOSITORY}" in process.stderr
     assert ("huggingface_hub is not installed" in process.stderr) is (why == "not installed")
     assert ("'kdpipe[timm]'" in process.stderr) is (why == "not installed")
 

@@ -62,7 +62,7 @@ def test_a_classifier_of_other_classes_is_new(tmp_path):
         origin = random.state_dict() if key in head else state
         assert torch.equal(value, origin[key]), key
     message = str(weights.match_init_weights(network, tmp_path / "w.safetensors"))
-    assert message.endswith("arrays taken over, new, at random: linear.weight, linear.bias")
+    assert message.endswith("arrays loaded, new, at random: linear.weight, linear.bias")
 
 
 def test_what_is_new_by_pattern_is_not_taken_over(tmp_path):
@@ -89,7 +89,9 @@ def test_what_is_missing_or_too_much_is_named_unless_allowed(tmp_path):
     more = {"aux.weight": torch.ones(3), "aux.bias": torch.ones(1)}
     saved(path, more=more, less=["stem.weight"])
     message = refused(spec(path), path)
-    assert "stem.weight is missing" in message and "aux.bias is none of its parameters" in message
+    assert (
+        "stem.weight is missing" in message and "aux.bias is not one of its parameters" in message
+    )
     assert "starts.warm.new" in message and "starts.warm.unused" in message
     begun = weights.match_init_weights(spec(path, new=["stem.*"], unused=["aux.*"]), path)
     assert begun.new == ("stem.weight",)
@@ -113,7 +115,7 @@ def test_another_file_is_refused(tmp_path):
     saved(tmp_path / "w.safetensors")
     network = spec(tmp_path / "w.safetensors")
     saved(tmp_path / "w.safetensors", classes=4)
-    assert "not the file that the study names" in refused(network, tmp_path / "w.safetensors")
+    assert "not the file given in the study" in refused(network, tmp_path / "w.safetensors")
 
 
 def test_what_is_frozen_neither_learns_nor_counts(tmp_path):
@@ -151,7 +153,7 @@ def test_a_network_without_a_linear_classifier_that_all_stays_is_refused():
     model = nn.Sequential(OrderedDict(only=nn.Conv2d(1, 10, 1)))
     requests = InitFrom(network="own", path="x", sha256="0" * 64, freeze=["*"])
     network = replace(BASE, name="warm", start=weights_info.build_init_spec(requests))
-    with pytest.raises(KdpipeError, match="nothing of own is left to learn"):
+    with pytest.raises(KdpipeError, match="no trainable parameters of own are left"):
         weights.Backbone(model, network)
 
 
