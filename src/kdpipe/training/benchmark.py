@@ -1,10 +1,10 @@
-"""How fast this machine trains a network: the real loop, for a few steps on images of noise.
+"""Benchmark of training on this machine: the real loop, for a few steps on random images.
 
-Two trainings differ in the number of their steps alone, which separates the time of a step from
-that of an epoch without its steps (validation, the saved state), and both from the start of a job.
-The network learns from labels: a teacher's terms of the loss take little beside it. Seconds are
-those in which the thread did not wait for a core: the machine's other work is no part of a time
-that is kept.
+Two training runs differ only in their number of steps, which separates the time of a step from that
+of an epoch without its steps (validation, the saved state), and both from the startup of a job. The
+network is trained on labels: the terms of a teacher take little time in comparison. Time in which
+the thread waited for a core is not counted, so other work on the machine does not affect a stored
+time.
 """
 
 import resource
@@ -32,8 +32,8 @@ from kdpipe.runs.store import Store
 from kdpipe.training import loop
 
 MAX_PIXELS = 2**26  # of all images together
-N_EPOCHS = 3  # of the training with few steps
-OPS_PER_SECOND = 1e10  # multiply-adds a second: a guess, to begin with
+N_EPOCHS = 3  # of the run with few steps
+OPS_PER_SECOND = 1e10  # multiply-adds per second: an initial guess
 
 
 def benchmark_training(
@@ -53,18 +53,18 @@ def benchmark_training(
     operations : int
         Multiply-adds of one forward pass.
     seconds : float
-        About how long the measurement takes.
+        Approximate duration of the measurement.
     options : ExecutionOptions
 
     Returns
     -------
     dict
-        Seconds of a training `step`, of an `epoch` without its steps, of classifying an `image`, of
-        the `setup` of a job; and the `megabytes` that the process has used at most.
+        Seconds of a training `step`, of an `epoch` without its steps, of classifying an `image` and
+        of the `setup` of a job; and the peak memory of the process in `megabytes`.
     """
     network, recipe = spec.network, spec.recipe
     batch = recipe.batch_size
-    # Where one step would take too long, it has fewer images, and its time is scaled.
+    # Where one step would take too long, it has fewer images and its time is scaled.
     max_images = int(seconds / 20 * OPS_PER_SECOND / max(1, 3 * operations))
     n_images = min(batch, max(8, max_images))
     pixels_per_image = int(np.prod(shape))
@@ -72,7 +72,7 @@ def benchmark_training(
     with tempfile.TemporaryDirectory(prefix="kdpipe-speed-") as folder:
         store = Store(Path(folder))
         data = _write_noise_data(store, shape, network.classes, (steps + 1) * n_images)
-        # Images that stream are changed where they are read, not where they are trained on.
+        # Streamed images are augmented where they are read, not on the training device.
         streamed = spec.data.stream_revision is not None
         no_views = dict.fromkeys(("crop", "augment") if streamed else ())
         if network.start:
@@ -91,7 +91,7 @@ def benchmark_training(
         )
 
         def train(count: int, epochs: int) -> tuple[float, float]:
-            """Return the seconds of the epochs, with `count` steps in each, and of all else."""
+            """Return the seconds of the epochs, with `count` steps each, and of everything else."""
             data = replace(measured_spec.data, train_size=count * n_images)
             run_spec = replace(measured_spec, data=data)
             run = store.run(f"{count}-{epochs}")
@@ -100,10 +100,10 @@ def benchmark_training(
             wall = time.monotonic() - start_time
             cpu_share = (
                 1 - (read_cpu_wait() - wait_before) / wall
-            )  # of its seconds, those that it had a core for
+            )  # only the seconds in which it had a core
             return result.training_seconds * cpu_share, (wall - result.training_seconds) * cpu_share
 
-        first_seconds, _ = train(1, 1)  # what a process does once is no part of a step
+        first_seconds, _ = train(1, 1)  # one-time work of a process is not part of a step
         few_seconds, setup = train(1, N_EPOCHS)
         n_epochs = max(1, min(30, int(seconds / 3 / max(few_seconds / N_EPOCHS * steps, 1e-6))))
         many_seconds, _ = (
@@ -113,7 +113,7 @@ def benchmark_training(
         )
         step = max(0.0, many_seconds / n_epochs - few_seconds / N_EPOCHS) / (steps - 1)
         image = _time_image(measured_spec, store, options, seconds / 6)
-    # One that was taken with fewer images has its fixed part counted several times: too high.
+    # A step with fewer images counts its fixed part several times, so this is too high.
     return {
         "step": step * batch / n_images,
         "epoch": max(0.0, few_seconds / N_EPOCHS - step - n_images * image),
@@ -124,7 +124,7 @@ def benchmark_training(
 
 
 def read_cpu_wait() -> float:
-    """Return the seconds that this thread has waited for a core, as Linux counts them."""
+    """Return the seconds that this thread has waited for a core, from Linux's counters."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):  # another kernel
@@ -132,7 +132,7 @@ def read_cpu_wait() -> float:
 
 
 def _write_init_weights(folder: Path, spec: RunSpec, code: Path | None) -> Path:
-    """Write weights that the network of a spec can begin from: what it freezes takes less time."""
+    """Write initial weights for the network of a spec, since frozen parts take less time."""
     path = folder / "start.safetensors"
     state = {
         key: value.contiguous()
@@ -143,7 +143,7 @@ def _write_init_weights(folder: Path, spec: RunSpec, code: Path | None) -> Path:
 
 
 def _time_image(spec: RunSpec, store: Store, options: ExecutionOptions, seconds: float) -> float:
-    """Return the seconds of classifying one image, as logit caches and evaluation do it."""
+    """Return the seconds of classifying one image, as in logit caches and evaluation."""
     device = determinism.prepare_torch_device(options.device, options.kernels)
     split = splits.load_split(replace(spec.data, train_size=0), store)
     images = streaming.create_batches(split.train, IDENTITY_VIEWS, split, device)
@@ -167,7 +167,7 @@ def _time_image(spec: RunSpec, store: Store, options: ExecutionOptions, seconds:
 def _write_noise_data(
     store: Store, shape: tuple[int, int, int], classes: int, images: int
 ) -> DataSpec:
-    """Write a prepared data set of noise, and return the `data` of its specs."""
+    """Write a prepared data set of random images, and return the `data` of its specs."""
     rng = np.random.RandomState(0)
     count = max(images, classes)
     labels = np.arange(count, dtype=np.int64) % classes
@@ -185,7 +185,7 @@ def _write_noise_data(
     return DataSpec(
         name=card.name,
         card=card.sha256,
-        revision=0,  # of no account, like that of its split: no result is named by it
+        revision=0,  # arbitrary, like that of its split: no result is named by it
         train_size=0,
         validation=0,
         label_noise=0.0,

@@ -1,7 +1,7 @@
-"""The state of an unfinished run: enough to end in the same bytes as if never interrupted.
+"""The state of an unfinished run, which resumes to the same bytes as without interruption.
 
-All randomness of a run is a function of its epoch, so the state is weights, what the optimizer
-keeps, and a position; no generator is saved. It is a file of the run that Snakemake does not know,
+All randomness of a run is a function of its epoch, so the state consists of weights, optimizer
+state, and a position; no generator is saved. It is a file of the run that Snakemake does not track,
 and is removed when the record is written.
 """
 
@@ -26,14 +26,14 @@ from kdpipe.training.optim import Optimizer
 
 @dataclass
 class TrainingState:
-    """How far a run has been trained.
+    """The progress of a training run.
 
     Attributes
     ----------
     epoch, step : int
-        The epochs that are done, and the batches of the next.
+        Completed epochs, and completed batches of the next one.
     curve : list of dict
-        A line for each epoch that is done.
+        One line for each completed epoch.
     best_epoch : int or None
         The best epoch on validation so far.
     best : dict of Tensor
@@ -42,13 +42,13 @@ class TrainingState:
         For each epoch which validation images were wrong, as packed bits. A state that was saved by
         a version that did not keep them has none of its epochs.
     parts : Tensor of shape (steps, columns) or None
-        Losses and hits of the batches of the epoch in training, see `evaluate.log_batch`.
+        Losses and hits of the batches of the current epoch, see `evaluate.log_batch`.
     seconds : float
-        Of training, in all sessions.
+        Training time, over all sessions.
     taught_by : list of str
         The SHA-256 of each teacher's weights.
     machines : list of dict
-        Where it was trained so far, in order; see `determinism.get_machine_info`.
+        The machines so far, in order; see `determinism.get_machine_info`.
     clock : float
         The monotonic time up to which `seconds` counts.
     """
@@ -66,7 +66,7 @@ class TrainingState:
     clock: float = field(default_factory=time.monotonic)
 
     def add_machine(self, machine: dict[str, str]) -> None:
-        """Add the machine of the next step, if it is another one."""
+        """Add the machine of the next step, if it differs."""
         if self.machines[-1:] != [machine]:
             self.machines.append(machine)
 
@@ -78,7 +78,7 @@ class TrainingState:
 
 @contextlib.contextmanager
 def defer_sigterm(save_state: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """Let SIGTERM (a time limit, a pre-emption) wait for the next call of the yielded function.
+    """Defer SIGTERM (a time limit, a preemption) to the next call of the yielded function.
 
     That call saves the state and raises InterruptedRun: never between a step and its log.
     """
@@ -87,7 +87,7 @@ def defer_sigterm(save_state: Callable[[], None]) -> Iterator[Callable[[], None]
     def pause() -> None:
         if received:
             save_state()
-            raise InterruptedRun("SIGTERM; the state is saved, start it again to go on")
+            raise InterruptedRun("SIGTERM; the state is saved, start it again to resume")
 
     old_handler = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
     try:
@@ -116,7 +116,7 @@ def save_state(
         Of its spec.
     model : nn.Module
     term_modules : nn.ModuleDict
-        The parameters of its terms.
+        The parameters of its loss terms.
     average : nn.Module or None
         The average of the weights.
     optimizer : Optimizer
@@ -155,14 +155,14 @@ def read_state(folder: Path, digest: str) -> tuple[dict[str, np.ndarray], dict] 
     Raises
     ------
     StoreError
-        For a state that is damaged or another run's.
+        If the state is damaged or belongs to another run.
     """
     path = run_folder.state_path(folder)
     if not path.exists():
         return None
     arrays, header = read_arrays(path)
     if header["run"] != digest or "step" not in header:
-        raise StoreError(f"{path} is not the state of this run: remove it and start again")
+        raise StoreError(f"{path} is not the saved state of this run: remove it and start again")
     return arrays, header
 
 
@@ -174,7 +174,7 @@ def restore_state(
     average: nn.Module | None,
     optimizer: Optimizer,
 ) -> TrainingState:
-    """Restore model, terms, average and optimizer, and return how far the run had come."""
+    """Restore model, terms, average and optimizer, and return the progress of the run."""
     device = next(model.parameters()).device
     kinds = ("model", "learnt", "average", "best", *optimizer.state)
     groups: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in kinds}
@@ -189,7 +189,7 @@ def restore_state(
     for kind, values in optimizer.state.items():
         for name, value in groups[kind].items():
             parameter = optimizer.parameters[name]
-            # What is as large as its parameter has the parameter's memory format.
+            # State of the same size as its parameter has the parameter's memory format.
             target = (
                 torch.empty_like(parameter) if value.shape == parameter.shape else value.to(device)
             )

@@ -1,8 +1,8 @@
 """An exponential moving average (EMA) of a network's weights over its steps.
 
-Training goes on with the network itself; validation, the best epoch, checkpoints, outputs and the
-weights of the finished run are those of its average. Buffers that are numbers (the statistics of
-batch normalisation) are averaged alike; counts and indices are copied.
+Training continues with the network itself; validation, the best epoch, checkpoints, outputs and the
+weights of the finished run are those of the average. Floating-point buffers (the statistics of
+batch normalization) are averaged too; counts and indices are copied.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from kdpipe.runs.recipe import Recipe
 
 
 def build_ema(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """Return the average of an untrained network; None where the recipe has none.
+    """Return the average of an untrained network; None if the recipe has none.
 
     `update_parameters` after a step makes it decay * average + (1 - decay) * network; after the
     first step it is the network.
@@ -33,23 +33,23 @@ def build_ema(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
         return None
     try:
         return EMA(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    except Exception as error:  # a custom network: whatever its copying does
+    except Exception as error:  # a custom network can raise anything when copied
         raise KdpipeError(
-            f"recipe.ema keeps a copy of the network, and this one cannot be copied "
+            "recipe.ema keeps a copy of the network, but this one cannot be copied "
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]}): leave ema out"
         ) from None
 
 
 class EMA(AveragedModel):
-    """Torch's averaged model, updated without waiting for a GPU.
+    """Torch's averaged model, updated without GPU synchronization.
 
-    Torch copies the number of steps to the GPU after each. The counts of layers are kept on the
-    host and copied, as all whole numbers are: torch would round 3 between 3 and 3 down to 2.
+    Torch copies the number of steps to the GPU after each. The counters of layers are kept on the
+    host and copied, as all integers are: torch would round the average of 3 and 3 down to 2.
     """
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Move the average towards a network that has made a step."""
+        """Update the average after a step of the network."""
         for module in model.modules():
             if isinstance(module, HostCountBatchNorm):
                 module.count()

@@ -1,13 +1,13 @@
-"""Evaluation on train, validation and test, in eval mode and of unaugmented images.
+"""Evaluation on train, validation and test, in eval mode on unaugmented images.
 
-Validation is evaluated after every epoch, train and test once, when training has ended: for the
-last weights, for the best on validation, and for every checkpoint that is kept. The logits of each
-on validation and test are stored, so that ensembles need no network afterwards; of the other epochs
-which validation images were wrong, a bit for each.
+Validation is evaluated after every epoch, train and test once after training: for the last weights,
+for the best on validation, and for every checkpoint that is kept. The logits of each on validation
+and test are stored, so that ensembles do not need the networks. For every epoch, the misclassified
+validation images are stored, one bit per image.
 
-The losses of an epoch's batches are logged on the device and read once, a row a batch, a column for
-each part of the loss and one for the hits. A loss that is not finite ends the run; else their means
-are a line of the curve.
+The losses of an epoch's batches are logged on the device and read once: a row per batch, a column
+for each part of the loss and one for the hits. A non-finite loss ends the run; otherwise their
+means are a line of the curve.
 """
 
 import contextlib
@@ -56,20 +56,20 @@ def log_batch(
     Parameters
     ----------
     row : Tensor of shape (columns,)
-        Where they are written.
+        Output row.
     names : list of str
         The columns, see `metric_names`.
     parts : dict of Tensor
         The loss and its parts by name.
     logits : Tensor of shape (B, C)
     labels : Tensor of shape (B,) or (B, C)
-        Of mixed images shares of the classes: a hit then counts as the share of its class.
+        For mixed images the shares of the classes: a hit then counts as the share of its class.
     """
     with torch.no_grad():
         predictions = logits.argmax(1)
         hits = labels.gather(1, predictions[:, None]) if labels.ndim > 1 else predictions == labels
         by_name = {**parts, HITS: hits.sum()}
-        # In one copy; what an epoch does not have stays 0.
+        # In one copy; parts that an epoch does not have stay 0.
         values = [
             by_name[name] if name in by_name else row[column] for column, name in enumerate(names)
         ]
@@ -79,7 +79,7 @@ def log_batch(
 def compute_epoch_means(
     table: torch.Tensor, names: list[str], batch: int, images: int, weights: TermWeights
 ) -> dict[str, float]:
-    """Return the means over an epoch in training: of augmented views, with changing weights.
+    """Return the means over a training epoch: on augmented views, with changing weights.
 
     Parameters
     ----------
@@ -88,17 +88,17 @@ def compute_epoch_means(
     names : list of str
         The columns, see `metric_names`.
     batch : int
-        The images of a batch that have labels, by which batches count; the last has the rest.
+        The labelled images of a batch, which weight the batches; the last one has the rest.
     images : int
-        The training images.
+        The number of training images.
     weights : TermWeights
         Those of the epoch.
     """
     sizes = np.full(len(table), batch)
     sizes[-1] = images - batch * (len(table) - 1)
     values = table.double().cpu().numpy()
-    # NumPy adds down the rows of a table in another order than along one column: the first three
-    # are added as they always were, or the bytes of a curve would change.
+    # NumPy sums the rows of a table in another order than one column: the first three are summed as
+    # in earlier versions, or the bytes of a curve would change.
     first_means = (values[:, :3] * sizes[:, None]).sum(0) / images
     means = dict(zip(names[:3], first_means, strict=True))
     for column, name in list(enumerate(names))[4:]:
@@ -110,7 +110,7 @@ def compute_epoch_means(
 
 
 def raise_if_nonfinite(table: torch.Tensor, epoch: int, curve: list[dict]) -> None:
-    """Raise DivergedError with the step, and the last loss that was finite."""
+    """Raise DivergedError with the step, and the last finite loss."""
     losses = table[:, 0]
     nonfinite = (~torch.isfinite(losses)).nonzero()
     if len(nonfinite):
@@ -130,7 +130,7 @@ def raise_if_nonfinite(table: torch.Tensor, epoch: int, curve: list[dict]) -> No
 
 
 class Evaluator:
-    """The splits of a run, and the teacher's logits on them, which are computed once."""
+    """The splits of a run, and the teacher's logits on them, computed once."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Evaluator:
         self.teacher_cache: dict[str, np.ndarray] = {}
         self.temperature = spec.method["temperature"] if spec.method else 1.0
         self.objective = objective
-        # The images of a batch in which terms are evaluated; None: as many as are fast.
+        # The batch size for evaluating terms; None: as large as is fast.
         is_batch_dependent = any(term.is_batch_dependent for term, *_ in objective.terms.values())
         self.batch = spec.recipe.batch_size if is_batch_dependent else None
 
@@ -192,7 +192,7 @@ class Evaluator:
     def compute_terms(
         self, model: factory.Classifier, logits: np.ndarray, split: str
     ) -> dict[str, float]:
-        """Return the means over a split of the terms that `metrics` does not have."""
+        """Return the means over a split of the terms that are not in `metrics`."""
         min_images_by_part = {
             part: term.images
             for part, (term, *_) in self.objective.terms.items()
@@ -254,7 +254,7 @@ class Evaluator:
             yield student, teacher, labels[rows].to(self.device)
 
     def _teacher_logits(self, split: str) -> np.ndarray:
-        """Return the teacher's logits on a split, which are computed once."""
+        """Return the teacher's logits on a split, computed once."""
         assert self.teacher is not None
         if split not in self.teacher_cache:
             self.teacher_cache[split] = self.teacher.predict_split(split, self.images[split])
@@ -304,13 +304,13 @@ def finalize_run(
     progress: TrainingState,
     evaluator: Evaluator,
 ) -> tuple[dict, dict | None]:
-    """Write weights, curve and outputs of a run at its end, and return its metrics (last, best).
+    """Write weights, curve and outputs of a finished run, and return its metrics (last, best).
 
-    The best epoch on validation has weights and outputs of its own, unless it is the last one.
+    The best epoch on validation has separate weights and outputs, unless it is the last one.
     """
     epoch = progress.epoch
     write_weights(run_folder.weights_path(folder), digest, model, epoch)
-    # Sorted, since a state that was saved and read again has lost the order of its keys.
+    # Sorted, since a state that was saved and loaded has lost the order of its keys.
     curve = "".join(json.dumps(line, sort_keys=True) + "\n" for line in progress.curve)
     write_bytes(run_folder.curve_path(folder), curve.encode())
     _store_validation_errors(folder, digest, progress, evaluator)
@@ -319,7 +319,7 @@ def finalize_run(
     weights, outputs = run_folder.best_weights_path(folder), run_folder.best_outputs_path(folder)
     best = progress.best_epoch
     if best is None or best == epoch:
-        for path in (weights, outputs):  # of a try that was cut off, on another device
+        for path in (weights, outputs):  # left by an interrupted attempt on another device
             path.unlink(missing_ok=True)
         return last, None if best is None else dict(last)
     factory.load_state(model, progress.best)
@@ -348,13 +348,13 @@ def eval_raw_weights(
 ) -> dict | None:
     """Write the unaveraged weights of a run and their outputs, and return their metrics.
 
-    Returns None and writes nothing if the outputs are not finite: those of the average are.
+    Returns None and writes nothing if the outputs are not finite, unlike those of the average.
     """
     weights, outputs = (
         run_folder.unaveraged_weights_path(folder),
         run_folder.unaveraged_outputs_path(folder),
     )
-    for path in (weights, outputs):  # of a try that was cut off, on another device
+    for path in (weights, outputs):  # left by an interrupted attempt on another device
         path.unlink(missing_ok=True)
     try:
         results = {"epoch": epoch} | evaluator.evaluate_splits(model, epoch, "train")
@@ -368,13 +368,13 @@ def eval_raw_weights(
 def eval_checkpoint(
     folder: Path, digest: str, model: factory.Classifier, epoch: int, evaluator: Evaluator
 ) -> dict:
-    """Return the metrics of a kept checkpoint, and store its outputs beside it."""
+    """Return the metrics of a kept checkpoint, and store its outputs next to it."""
     factory.load_state(model, read_checkpoint(folder, digest, epoch))
     return _store_outputs(run_folder.outputs_path(folder, epoch), digest, epoch, model, evaluator)
 
 
 def read_checkpoint(folder: Path, digest: str, epoch: int) -> dict[str, torch.Tensor]:
-    """Return the weights of a run after an epoch. Raise StoreError if the file has others."""
+    """Return the weights of a run after an epoch; raise StoreError if the file has others."""
     path = run_folder.weights_path(folder, epoch)
     arrays, header = read_arrays(path)
     if header != {"run": digest, "epoch": epoch}:

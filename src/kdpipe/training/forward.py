@@ -1,4 +1,4 @@
-"""Forward passes that return logits, and what terms of the loss compare beside them."""
+"""Forward passes that return logits, and the features that loss terms compare."""
 
 import functools
 import math
@@ -20,7 +20,7 @@ from kdpipe.text import did_you_mean
 
 
 class FeatureExtractor:
-    """A network that returns its logits, and the features that terms of the loss need.
+    """A network that returns its logits, and the features that loss terms need.
 
     Parameters
     ----------
@@ -28,15 +28,15 @@ class FeatureExtractor:
     network : dict
         The `network` of its run's spec.
     needs : set of str
-        What terms look at beside logits: groups, embedding.
+        What terms use in addition to logits: groups, embedding.
     modules : sequence of str
-        Paths of modules whose outputs are the groups; none: the groups of the network.
+        Paths of modules whose outputs are the groups; empty: the groups of the network.
 
     Raises
     ------
     KdpipeError
-        For a network without a linear classifier where the embedding is needed, and for a path at
-        which there is no module.
+        If the embedding is needed and the network has no linear classifier, or if there is no
+        module at a path.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class FeatureExtractor:
         Raises
         ------
         KdpipeError
-            If the network does not end in its classifier where the embedding is needed, or if a
-            module did not run once.
+            If the embedding is needed and the network does not end in its classifier, or if a
+            module did not run exactly once.
         """
         if self.module_hooks is not None:
             logits, groups = self.module_hooks.run(x)
@@ -77,13 +77,13 @@ class FeatureExtractor:
 
 
 class ModuleHooks:
-    """Forward hooks on modules of a network, named by their paths as `named_modules` has them."""
+    """Forward hooks on modules of a network, named by their paths in `named_modules`."""
 
     def __init__(self, model: nn.Module, name: str, paths: Sequence[str]):
         self.model = model
         self.name = name
         self.paths = list(paths)
-        self.outputs: dict[str, list[Any]] | None = None  # while `run` is at work
+        self.outputs: dict[str, list[Any]] | None = None  # while `run` is executed
         network = unwrap(model)
         self.handles = [
             self._find_module(network, path).register_forward_hook(
@@ -93,7 +93,7 @@ class ModuleHooks:
         ]
 
     def run(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the logits of images, and the output (B, ...) of each module in its order."""
+        """Return the logits of images, and the output (B, ...) of each module, in order."""
         self.outputs = {path: [] for path in self.paths}
         logits = self.model(x)
         outputs, self.outputs = self.outputs, None
@@ -112,48 +112,48 @@ class ModuleHooks:
             guess = did_you_mean(path, [known for known, _ in network.named_modules() if known])
             raise KdpipeError(
                 f"methods: {self.name} has no module {path!r}{guess} (student_modules and "
-                "teacher_modules are paths as torch's named_modules has them)"
+                "teacher_modules are paths in torch's named_modules)"
             ) from None
 
     def _record(self, path: str, module: nn.Module, args: Any, output: Any) -> None:
-        """Keep an output as it is now: what follows may change it in place."""
+        """Copy an output, since a later operation may change it in place."""
         if self.outputs is not None:
             self.outputs[path].append(output.clone() if isinstance(output, Tensor) else output)
 
     def _check_output(self, path: str, outputs: list[Any], images: int) -> Tensor:
-        """Return the one output of a module. Raise KdpipeError if it is no tensor of the batch."""
+        """Return the single output of a module; raise KdpipeError unless it fits the batch."""
         if len(outputs) != 1:
             raise KdpipeError(
                 f"methods: the module {path} of {self.name} runs {len(outputs)} times in a forward "
-                "pass, where terms compare one output: name another module"
+                "pass, but terms compare one output: choose another module"
             )
         (output,) = outputs
         if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != images:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise KdpipeError(
-                f"methods: the module {path} of {self.name} puts out {shape}, where terms compare "
-                f"features of {images} images: name another module"
+                f"methods: the module {path} of {self.name} returns {shape}, but terms compare "
+                f"features of {images} images: choose another module"
             )
         return output
 
 
 def make_train_forward(extractor: FeatureExtractor, recipe: Recipe) -> Callable:
-    """Return the forward pass of training: a function of (x, weights of terms), logits in float32.
+    """Return the training forward pass: a function of (x, weights of terms), with float32 logits.
 
-    More than logits is computed where there are terms that may need it. Autocast and compilation
-    are the student's in training alone: teachers and every evaluation stay without them.
+    Features are computed only if terms may need them. Autocast and compilation apply to the student
+    in training only, not to teachers or evaluation.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Of the student.
+        That of the student.
     recipe : dict
         The recipe of a run's spec.
 
     Raises
     ------
     KdpipeError
-        Where torch.compile lacks a compiler.
+        If torch.compile has no compiler.
     """
 
     def run_plain(x: Tensor, with_features: bool) -> ModelOutput:
@@ -163,7 +163,7 @@ def make_train_forward(extractor: FeatureExtractor, recipe: Recipe) -> Callable:
     if recipe.compile:
         device = next(extractor.model.parameters()).device.type
         host.require_toolchain(device)
-        # Each size of batch compiled by itself: which came first must not change the bytes.
+        # Each batch size is compiled separately: their order must not change the bytes.
         run = torch.compile(run_plain, dynamic=False)
     use_autocast = recipe.autocast is not None
 
@@ -182,14 +182,14 @@ def ensemble_logits(member_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Return the logits of an ensemble that averages its members' probabilities.
 
     softmax(result / T) is the mean of softmax(member / T). With T = 1, the default, the result is
-    the logarithm of the mean probability, and the loss softens it afterwards. That is neither the
-    mean of the members' logits nor, at T > 1, the mean of their softened probabilities.
+    the logarithm of the mean probability, which the loss softens afterwards. This is neither the
+    mean of the members' logits nor, for T > 1, the mean of their softened probabilities.
 
     Parameters
     ----------
     member_logits : Tensor of shape (M, B, C)
     temperature : float
-        T, at which the probabilities are averaged.
+        Temperature T at which the probabilities are averaged.
 
     Returns
     -------

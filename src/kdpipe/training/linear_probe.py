@@ -1,11 +1,11 @@
 """Linear probes: how well a finished network's features classify another data set.
 
-Features are the inputs of its linear classifier, in eval mode and of unaugmented images. Pixels are
-normalised by the training statistics of the *other* set, as is common: the network was trained on
-inputs of mean 0 and deviation 1, and with the numbers of its own set a darker set would count as a
-worse representation. (A network with an input of its own has that.) On these features multinomial
-logistic regression is fitted to the training images of the other set; the network itself learns
-nothing (Kornblith et al., 2019).
+Features are the inputs of its linear classifier, in eval mode on unaugmented images. Pixels are
+normalized by the training statistics of the *other* set, as is common: the network was trained on
+inputs of mean 0 and standard deviation 1, and with the statistics of its own set a darker set would
+count as a worse representation. (A network with its own input normalization uses that.) Multinomial
+logistic regression is fitted to these features of the training images of the other set; the network
+itself is frozen (Kornblith et al., 2019).
 """
 
 import contextlib
@@ -35,9 +35,9 @@ from kdpipe.runs.files import write_arrays
 from kdpipe.runs.spec import ModelSpec, ProbeSpec
 from kdpipe.training.teachers import online
 
-# Weight of the L2 penalty, by image: mean cross-entropy + strength / 2 * the squared weights.
+# Weight of the L2 penalty per image: mean cross-entropy + strength / 2 * squared weights.
 L2_STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-MAX_ITER = 1000  # of L-BFGS, at most
+MAX_ITER = 1000  # limit of L-BFGS iterations
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class ProbeFit:
 
     @property
     def unconverged(self) -> list[float]:
-        """Return the strengths at which L-BFGS was stopped before it had converged."""
+        """Return the strengths at which L-BFGS did not converge."""
         return [entry["strength"] for entry in self.sweep if not entry["converged"]]
 
 
 @dataclass(frozen=True)
 class ProbeData:
-    """What a classifier is fitted to, by split: features (N, F) and labels (N,)."""
+    """Features (N, F) and labels (N,) by split, which a classifier is fitted to."""
 
     features: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
@@ -66,14 +66,14 @@ class ProbeData:
 def extract_probe_data(
     spec: ProbeSpec, store: store.Store, options: ExecutionOptions = CPU_OPTIONS
 ) -> ProbeData:
-    """Return the features of a probe: the only part that needs the device.
+    """Compute the features of a probe, the only part that needs the device.
 
     Raises
     ------
     DivergedError
         If a feature is not finite.
     KdpipeError
-        For damaged inputs, and for networks that cannot be probed.
+        If inputs are damaged, or the network cannot be probed.
     """
     network = spec.network
     torch.set_num_threads(spec.threads)
@@ -97,8 +97,8 @@ def extract_probe_data(
 
 
 def run_probe(spec: ProbeSpec, digest: str, folder: Path, data: ProbeData) -> dict:
-    """Fit a probe, write its outputs into its folder, and return the fields of its record."""
-    if torch.cuda.is_initialized():  # the network is dropped: another run may have its memory
+    """Fit a probe, write its outputs to its folder, and return the fields of its record."""
+    if torch.cuda.is_initialized():  # frees the network's memory for other runs
         torch.cuda.empty_cache()
     labels = data.labels
     with threadpool_limits(spec.threads):
@@ -127,13 +127,13 @@ def run_probe(spec: ProbeSpec, digest: str, folder: Path, data: ProbeData) -> di
 def extract_features(
     model: nn.Module, network: ModelSpec, images: ImageBatches | StreamedBatches
 ) -> np.ndarray:
-    """Return the inputs of a network's linear classifier: (N, F) float32, of unaugmented images.
+    """Return the inputs of a network's linear classifier, (N, F) float32, on unaugmented images.
 
     Parameters
     ----------
     model : nn.Module
     network : ModelSpec
-        That of its run.
+        The network of its run.
     images : ImageBatches or StreamedBatches
 
     Raises
@@ -162,10 +162,10 @@ def extract_features(
 def fit_classifier(
     inputs: dict[str, np.ndarray], labels: dict[str, np.ndarray], classes: int
 ) -> ProbeFit:
-    """Fit logistic regression on standardised features, and choose its strength on validation.
+    """Fit logistic regression on standardized features, and choose its strength on validation.
 
-    It is fitted to train alone, and not once more with validation: what is chosen is what is
-    tested. The lowest validation error wins, then the lowest cross-entropy.
+    It is fitted to train only and not refitted with validation: the chosen classifier is the one
+    that is tested. The lowest validation error wins, then the lowest cross-entropy.
 
     Parameters
     ----------
@@ -177,13 +177,13 @@ def fit_classifier(
     Raises
     ------
     KdpipeError
-        Where a class has no training image.
+        If a class has no training image.
     """
     missing = np.setdiff1d(np.arange(classes), labels["train"])
     if len(missing):
         raise KdpipeError(
-            f"class {missing[0]} has no training image left for the probe: raise train_size or "
-            "hold fewer images out for validation"
+            f"class {missing[0]} has no training image for the probe: increase train_size, or hold "
+            "out fewer images for validation"
         )
     scaler = StandardScaler().fit(inputs["train"].astype(np.float64))
     scaled = {
@@ -192,7 +192,7 @@ def fit_classifier(
     }
     best, sweep = None, []
     for strength in L2_STRENGTHS:
-        # scikit-learn's C weighs the sum over images against half of the squared weights.
+        # scikit-learn's C weights the sum over images against half of the squared weights.
         model = LogisticRegression(C=1 / (strength * len(scaled["train"])), max_iter=MAX_ITER)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

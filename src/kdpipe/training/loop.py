@@ -1,9 +1,9 @@
-"""Training one network: deterministic, resumable to the same bytes, without a per-step sync.
+"""Training of one network: deterministic, resumable to the same bytes, without per-step syncs.
 
-`train` is the story. All randomness is a function of (seed, stage, member, network, purpose,
-epoch), that of dropout of the step too, so the state of a run is its weights, what its optimizer
-keeps, and a position; it is saved after every epoch and on SIGTERM, in a file that Snakemake does
-not know. What a run computes, and in which order, is pinned by `hashing.REVISIONS["training"]`.
+`train` is the entry point. All randomness is a function of (seed, stage, member, network, purpose,
+epoch), for dropout also of the step, so the state of a run consists of its weights, optimizer
+state, and a position; it is saved after every epoch and on SIGTERM, in a file that Snakemake does
+not track. What a run computes, and in which order, is fixed by `hashing.REVISIONS["training"]`.
 """
 
 import contextlib
@@ -56,28 +56,28 @@ Teacher = OnlineTeacher | CachedTeacher | None
 
 @dataclass(frozen=True)
 class Result:
-    """What a training hands to its record; its files are in the run's folder.
+    """The results of a training run for its record; its files are in the run's folder.
 
     Attributes
     ----------
     last, best : dict or None
         Metrics after the last epoch, and after the best one on validation; None for a replay.
     unaveraged : dict or None
-        What `last` would be without averaging, where weights are averaged.
+        `last` without averaging, where weights are averaged.
     checkpoints : dict
         Metrics of the kept checkpoints by epoch.
     curve : list of dict
-        A line for each epoch.
+        One line for each epoch.
     training_seconds, evaluation_seconds : float
     earlier_seconds : float
-        Of the training seconds, those of earlier sessions, as far as their states were saved.
+        The part of the training seconds from earlier sessions whose states were saved.
     machines : list of dict
-        Where it was trained, see `TrainingState`.
+        The machines that trained it, see `TrainingState`.
     mean, std : list of float
-        Of each channel: what the pixels were normalised by.
+        Normalization of the pixels, per channel.
     start : dict or None
-        Of a network that began from weights: how many arrays were `taken` over, which are `new`,
-        and how many are `frozen`.
+        For a network that started from weights: how many arrays were `taken` from them, which are
+        `new`, and how many are `frozen`.
     """
 
     last: dict | None
@@ -105,7 +105,7 @@ def train(
 ) -> Result:
     """Train the run of a spec up to an epoch, in its folder, and evaluate it.
 
-    A pretrained network is evaluated and trained for no epoch.
+    A pretrained network is only evaluated.
 
     Parameters
     ----------
@@ -117,19 +117,19 @@ def train(
     keep_epochs : list of int
         The epochs whose checkpoints are kept.
     end_epoch : int
-        The epochs of the recipe, or less where a finished run is replayed to a checkpoint.
+        The epochs of the recipe, or fewer if a finished run is replayed to a checkpoint.
     store : Store
-        Where data and teachers are.
+        The store with data and teachers.
     options : ExecutionOptions
 
     Raises
     ------
     DivergedError
-        Where a loss or an output is not finite.
+        If a loss or an output is not finite.
     InterruptedRun
-        After SIGTERM, when the state is saved.
+        After SIGTERM, once the state is saved.
     KdpipeError
-        For damaged inputs.
+        If inputs are damaged.
     """
     torch.set_num_threads(spec.recipe.threads)
     device = determinism.prepare_torch_device(options.device, options.kernels)
@@ -147,7 +147,7 @@ def train(
 
 @dataclass(frozen=True)
 class _TrainingData:
-    """The training images of a run with their labels, and the split that they are of."""
+    """The training images of a run with their labels, and their split."""
 
     split: Split
     views: Views
@@ -160,7 +160,7 @@ class _TrainingData:
 def _load_data(
     spec: RunSpec, store: Store, device: torch.device, options: ExecutionOptions
 ) -> _TrainingData:
-    """Load the data of a run. Raise KdpipeError where its network takes other images."""
+    """Load the data of a run; raise KdpipeError if its network expects other images."""
     split = splits.load_split(spec.data, store)
     split.check_network(spec.network)
     views = Views.from_spec(spec.data.views)
@@ -171,7 +171,7 @@ def _load_data(
 
 @dataclass(frozen=True)
 class _Student:
-    """The network in training, what it learns, and its average where the recipe has one."""
+    """The network in training, its trainable parameters, and its average if the recipe has one."""
 
     model: Any
     objective: Objective
@@ -183,12 +183,12 @@ class _Student:
 
     @property
     def eval_model(self) -> Any:
-        """Return the network that is evaluated and kept."""
+        """Return the network that is evaluated and saved."""
         return self.model if self.average is None else self.average.module
 
     @property
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Return the parameters by name, those of terms under names that no network uses."""
+        """Return the parameters by name; those of terms have names that no network uses."""
         of_terms = self.objective.modules.named_parameters()
         named = {f"learnt/{name}": parameter for name, parameter in of_terms}
         return {**dict(self.model.named_parameters()), **named}
@@ -201,7 +201,7 @@ def _create_student(
     device: torch.device,
     options: ExecutionOptions,
 ) -> _Student:
-    """Create the network of a run on its device, with the parameters of its terms."""
+    """Create the network of a run on its device, with the parameters of its loss terms."""
     recipe, network = spec.recipe, spec.network
     objective = Objective(spec, options.code)
     evaluator = evaluate.Evaluator(spec, data.split, teacher, objective, device, options.workers)
@@ -226,7 +226,7 @@ def _run_one_image(
     images: ImageBatches | StreamedBatches,
     layout: torch.memory_format,
 ) -> tuple[ModelOutput, ModelOutput]:
-    """Return the outputs of student and teacher for one image: the shapes that terms compare."""
+    """Return the outputs of student and teacher for one image, whose shapes terms depend on."""
     assert teacher is not None
     index = torch.zeros(1, dtype=torch.int64)
     view = torch.full_like(index, images.views.identity_view)
@@ -242,7 +242,7 @@ def _run_one_image(
 
 @dataclass
 class _TrainingRun:
-    """A run in training: all that its steps use, and how far it has come."""
+    """A run in training: everything that its steps use, and its progress."""
 
     spec: RunSpec
     digest: str
@@ -266,7 +266,7 @@ class _TrainingRun:
     # --- saved states
 
     def resume(self, store: Store) -> None:
-        """Go on from the saved state, if there is one that can be used."""
+        """Resume from the saved state, if there is a usable one."""
         taught_by = [
             each["sha256"] for each in upstream.list_parent_checksums(self.spec.members, store)
         ]
@@ -293,14 +293,14 @@ class _TrainingRun:
             self._save_checkpoint(0)
 
     def save_state(self) -> None:
-        """Write the state from which the run goes on."""
+        """Write the state from which the run can be resumed."""
         student = self.student
         terms = student.objective.modules
         model_state = student.model, terms, student.average
         save_state(self.folder, self.digest, *model_state, self.optimizer, self.progress)
 
     def _save_checkpoint(self, epoch: int) -> None:
-        """Keep the weights after an epoch, if they are wanted."""
+        """Save the weights after an epoch, if they are to be kept."""
         model = self.student.eval_model
         _save_checkpoint(self.folder, self.digest, model, epoch, self.keep_epochs)
 
@@ -321,7 +321,7 @@ class _TrainingRun:
     def _train_epoch(
         self, epoch: int, extra_images: UnlabelledImages | None, pause: Callable[[], None]
     ) -> None:
-        """Make the steps of an epoch that are still to be made."""
+        """Run the remaining steps of an epoch."""
         progress = self.progress
         if progress.parts is None:
             shape = self.steps, len(self.metric_names)
@@ -339,7 +339,7 @@ class _TrainingRun:
     def _open_batches(
         self, epoch: int, weights: TermWeights, extra_images: UnlabelledImages | None
     ) -> Iterator[tuple[Iterator[Batch], Iterator[Batch] | None]]:
-        """Yield the batches of an epoch from the present step on, and those without labels."""
+        """Yield the remaining batches of an epoch, and those without labels."""
         images, step = self.data.images, self.progress.step
         order, view = _draw_order_and_views(self.spec, epoch, len(images), self.data.views)
         batches = images.batches(order, view, self.batch_size, step)
@@ -355,7 +355,7 @@ class _TrainingRun:
         extra_batches: Iterator[Batch] | None,
         weights: TermWeights,
     ) -> None:
-        """Make one step, and log it on the device."""
+        """Run one step, and log it on the device."""
         student, step = self.student, self.progress.step
         objective = student.objective
         index, view, x = batch
@@ -381,7 +381,7 @@ class _TrainingRun:
         evaluate.log_batch(row, self.metric_names, parts, logits, targets)
 
     def _end_epoch(self, epoch: int, pause: Callable[[], None]) -> None:
-        """Add a line to the curve, and save what is to be kept of the epoch."""
+        """Add a line to the curve, and save the results of the epoch."""
         progress, student = self.progress, self.student
         assert progress.parts is not None
         evaluate.raise_if_nonfinite(progress.parts, epoch, progress.curve)
@@ -412,13 +412,13 @@ class _TrainingRun:
         """Evaluate the run and its kept checkpoints, and write its weights and outputs."""
         start_time = time.monotonic()
         if self.teacher and self.teacher.digest() != self.teacher_digest:
-            raise RuntimeError("the teacher changed while it taught")
+            raise RuntimeError("the teacher's parameters changed during training")
         student, progress = self.student, self.progress
         run, evaluator = (self.folder, self.digest), student.evaluator
         last, best, unaveraged = None, None, None
         if end_epoch == self.spec.recipe.epochs:
             last, best = evaluate.finalize_run(*run, student.eval_model, progress, evaluator)
-            if student.average is not None and end_epoch:  # no step: there is no average
+            if student.average is not None and end_epoch:  # without steps there is no average
                 unaveraged = evaluate.eval_raw_weights(*run, student.model, end_epoch, evaluator)
         checkpoints = {
             str(epoch): {"lr": self.learning_rate(max(0, epoch - 1))}
@@ -445,32 +445,32 @@ class _TrainingRun:
 def _draw_order_and_views(
     spec: RunSpec, epoch: int, images: int, views: Views
 ) -> tuple[Tensor, Tensor]:
-    """Return the order of the images in an epoch, and the view of each: (images,) both."""
+    """Return the order of the images in an epoch, and the view of each, both (images,)."""
     order = torch.randperm(images, generator=_make_generator(spec, "order", epoch))
     view = torch.randint(views.count, (images,), generator=_make_generator(spec, "views", epoch))
     return order, view
 
 
 def _make_generator(spec: RunSpec, purpose: str, epoch: int) -> torch.Generator:
-    """Return the generator of one purpose in an epoch."""
+    """Return the generator for one purpose in an epoch."""
     return torch.Generator().manual_seed(derive_run_seed(spec, purpose, epoch))
 
 
 def _seed_step(spec: RunSpec, epoch: int, step: int, device: torch.device) -> None:
-    """Seed torch's global generators, which dropout and its kin draw from, for one step.
+    """Seed torch's global generators, which dropout and similar layers use, for one step.
 
-    So a run that goes on in the middle of an epoch drops what it would have dropped. Every network
-    is seeded: a hash costs less than to know which of them draw.
+    So a run that is resumed within an epoch draws the same dropout masks. Every network is seeded:
+    a hash is cheaper than finding out which networks draw.
     """
     seed = derive_run_seed(spec, f"step {step}", epoch)
-    # Of torch.manual_seed the part that does not look for a GPU.
+    # The part of torch.manual_seed that does not look for a GPU.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
 def _update_best(progress: TrainingState, model: nn.Module) -> None:
-    """Keep the weights of the epoch that is best on validation; the earliest of equals."""
+    """Keep the weights of the best epoch on validation, the earliest in a tie."""
     latest, best = progress.curve[-1], progress.best_epoch
     if latest["val"] is None:
         return
@@ -495,11 +495,11 @@ def _is_resumable(
     device: str,
     taught_by: list[str],
 ) -> bool:
-    """Return whether a run can go on from a saved state; else it starts anew.
+    """Return whether a run can resume from a saved state; otherwise it starts again.
 
-    It cannot where a checkpoint is missing that was asked for after its epoch had gone by, nor from
-    the state of another device, or of a student of other weights (a record has one set of them).
-    Raises StoreError for a checkpoint that is damaged or another run's, before an hour is spent.
+    It cannot if a checkpoint of a past epoch is missing because it was requested later, nor from
+    the state of another device or of a student of other weights (a record has one set of them).
+    Raises StoreError early for a checkpoint that is damaged or belongs to another run.
     """
     if header["device"] != device or header.get("taught_by", taught_by) != taught_by:
         return False

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: images of a batch mixed in pairs, and their labels in the same shares.
+"""Mixup and CutMix: images of a batch are mixed in pairs, and their labels in the same shares.
 
 Mixup adds the pixels of two images, CutMix puts a rectangle of one image into the other. Student
 and teacher see the same mixed image, so the teacher is evaluated online; a loss term that needs one

@@ -1,7 +1,7 @@
-"""The objective of a run: cross-entropy with labels, and terms with its teacher; a weighted sum.
+"""The objective of a run: a weighted sum of cross-entropy and terms that depend on its teacher.
 
-The terms are those of its spec, in a fixed order, and none is known here by name. Each epoch has
-its weights: the teacher's terms end at its stop (ESKD), and cross-entropy goes on alone.
+The terms are those of its spec, in a fixed order; this module knows none by name. Weights depend on
+the epoch: the teacher's terms end at its stop (ESKD), and cross-entropy continues alone.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from kdpipe.training.teachers.online import OnlineTeacher
 
 @dataclass(frozen=True)
 class TermWeights:
-    """Weights of one epoch: of cross-entropy, and of each active term by its part."""
+    """Weights in one epoch: of cross-entropy, and of each active term by its part."""
 
     ce: float
     terms: dict[str, float]
@@ -44,17 +44,17 @@ class Objective:
     terms : dict
         (term, weight, keys) by the part of each term.
     needs : frozenset of str
-        What its terms look at beside logits: groups, embedding.
+        What its terms use in addition to logits: groups, embedding.
     student_modules : list of str
-        Paths of the student's modules whose outputs are its groups; none: those of the network.
+        Paths of the student's modules whose outputs are its groups; empty: those of the network.
     modules : nn.ModuleDict
-        The parameters that terms have, by part (see `init_term_modules`).
+        The parameters of terms, by part (see `init_term_modules`).
 
     Raises
     ------
     KdpipeError
-        For a custom term whose code is not what the run was planned with, and for a term that
-        looks at labels beside images without them.
+        If the code of a custom term has changed since the run was planned, or a term uses labels
+        and some images have none.
     """
 
     def __init__(self, spec: RunSpec, code: Path | None = None):
@@ -66,8 +66,8 @@ class Objective:
             term = entry.term or validate.load_term_from_spec(method_spec[method.CUSTOM_TERM], code)
             if entry.weight and term.labelled and method_spec.get("unlabelled"):
                 raise KdpipeError(
-                    f"methods: {term.title} looks at labels, and {method_spec['unlabelled']} "
-                    "images of each batch have none: leave unlabelled out, or the term"
+                    f"methods: {term.title} uses labels, but {method_spec['unlabelled']} images of "
+                    "each batch have none: remove unlabelled or the term"
                 )
             self.terms[entry.part] = (term, entry.weight, entry.keys)
         self.needs = method.required_features(method_spec) if method_spec else frozenset()
@@ -90,7 +90,7 @@ class Objective:
         return TermWeights(method_spec["ce_weight"], term_weights)
 
     def _warmup_factor(self, part: str, epoch: int) -> float:
-        """Return the share of its weight that a term has: n/N in epoch n of N of its warm-up."""
+        """Return the warm-up factor of a term's weight: n/N in epoch n of N."""
         term, _, keys = self.terms[part]
         epochs_or_share = keys[term.warmup] if term.warmup else 0
         if not epochs_or_share:
@@ -99,22 +99,22 @@ class Objective:
         return min((epoch + 1) / warmup_epochs, 1.0)
 
     def metric(self, part: str) -> str | None:
-        """Return the metric that equals a part, if there is one: metrics see logits as they are."""
+        """Return the metric that equals a part, if there is one: metrics use unmodified logits."""
         return None if self._uses_standardized(part) else self.terms[part][0].metric
 
     def _uses_standardized(self, part: str) -> bool:
-        """Return whether a term sees standardised logits."""
+        """Return whether a term uses standardized logits."""
         return self.is_standardized and self.terms[part][0].needs == "logits"
 
     def init_term_modules(self, student: ModelOutput, teacher: ModelOutput) -> None:
-        """Make the parameters that terms have, for networks with such outputs.
+        """Create the parameters of terms, for networks with the given outputs.
 
-        They are drawn from a stream of the run; the global generator is left as it was.
+        They are drawn from a stream of the run; the global generator is restored.
 
         Parameters
         ----------
         student, teacher : ModelOutput
-            The outputs for one image, of which the shapes matter.
+            Their outputs for one image, of which only the shapes matter.
         """
         for part, (term, weight, keys) in self.terms.items():
             if weight and term.learnt is not None:
@@ -136,21 +136,21 @@ class Objective:
         view: torch.Tensor,
         weights: TermWeights,
     ) -> ModelOutput | None:
-        """Return the teacher's outputs for a batch, as far as the epoch's terms need them.
+        """Return the teacher's outputs for a batch that the epoch's terms need.
 
         Parameters
         ----------
         teacher : OnlineTeacher, CachedTeacher or None
         x : Tensor of shape (B, channels, H, W)
-            The normalised images.
+            The normalized images.
         index, view : Tensor of shape (B,)
-            Which images these are, in which views: a logit cache is read by them.
+            Indices of the images and their views, by which a logit cache is read.
         weights : TermWeights
 
         Returns
         -------
         ModelOutput or None
-            None where the epoch has no terms.
+            None if the epoch has no terms.
         """
         if teacher is None or not weights.terms:
             return None
@@ -165,15 +165,15 @@ class Objective:
         labels: torch.Tensor,
         weights: TermWeights,
     ) -> dict[str, torch.Tensor]:
-        """Return the parts of the loss by name, without weights, and their weighted sum.
+        """Compute the unweighted parts of the loss by name, and their weighted sum.
 
         Parameters
         ----------
         student, teacher : ModelOutput
-            The outputs for a batch, in which the images with labels come first.
+            The outputs for a batch, labelled images first.
         labels : Tensor of shape (B,) or (B, classes)
-            Of the images with labels, which cross-entropy sees; the terms see all images. Those of
-            mixed images are shares of the classes, which no labelled term is given.
+            Labels of the labelled images, which cross-entropy uses; terms use all images. Labels of
+            mixed images are shares of the classes, which terms with labels do not support.
         weights : TermWeights
 
         Returns
@@ -197,7 +197,7 @@ class Objective:
         teacher: ModelOutput | None,
         labels: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Return one term for a batch, without its weight."""
+        """Return one unweighted term for a batch."""
         assert teacher is not None
         term, _, keys = self.terms[part]
         modules = (self.modules[part],) if part in self.modules else ()
@@ -207,15 +207,15 @@ class Objective:
 
 
 def require_online(teacher: OnlineTeacher | CachedTeacher | None) -> OnlineTeacher:
-    """Return a teacher that computes features. Raise KdpipeError for a cache of its logits."""
+    """Return a teacher that computes features; raise KdpipeError for a logit cache."""
     if not isinstance(teacher, OnlineTeacher):
         raise KdpipeError(
-            "methods: a term compares features, and a logit cache has none: write "
+            "methods: a term compares features, which a logit cache does not have: set "
             "teacher_outputs: live in the study"
         )
     return teacher
 
 
 def _standardize_output(output: ModelOutput) -> ModelOutput:
-    """Return the outputs with standardised logits."""
+    """Return the outputs with standardized logits."""
     return output._replace(logits=logit_losses.standardize(output.logits))

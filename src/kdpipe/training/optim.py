@@ -1,7 +1,7 @@
-"""Steps down the gradient: what all optimizers share, around the one that a recipe names.
+"""The optimizer of a run: what all optimizers share, around the one that a recipe names.
 
-Parameters are grouped by learning rate and weight decay, long gradients are scaled down, and what
-the optimizer keeps of each parameter is stored under the parameter's name.
+Parameters are grouped by learning rate and weight decay, gradients are clipped by norm, and the
+optimizer state of each parameter is stored under the parameter's name.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from kdpipe.runs.recipe import Recipe, load_optimizers
 
 
 class Optimizer:
-    """Parameters by name, and the state that their optimizer keeps of each.
+    """Parameters by name, and the optimizer state of each.
 
     Parameters
     ----------
@@ -21,13 +21,13 @@ class Optimizer:
         The trainable parameters by name.
     recipe : Recipe
     lr_factors : mapping of float, optional
-        Factors on the learning rate, of parameters that learn slower than the rest.
+        Factors on the learning rate for parameters that learn more slowly than the rest.
 
     Attributes
     ----------
     state : dict of dict of Tensor
-        For each kind of state (SGD: momentum) a tensor for each parameter by name; empty before the
-        first step.
+        For each kind of state (SGD: momentum) a tensor by parameter name; empty before the first
+        step.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Make one step down the gradients that `backward` left, and drop them."""
+        """Make one step with the gradients of `backward`, and clear them."""
         trainable = {name: p for name, p in self.parameters.items() if p.grad is not None}
         if (max_norm := self.recipe.clip_norm) is not None:
             nn.utils.clip_grad_norm_(trainable.values(), max_norm)
@@ -61,7 +61,7 @@ class Optimizer:
             parameter.grad = None
 
     def _step_group(self, names: list[str], lr: float, weight_decay: float) -> None:
-        """Make the step of parameters that share a learning rate and a weight decay."""
+        """Make the step for parameters that share a learning rate and a weight decay."""
         parameters = [self.parameters[name] for name in names]
         gradients = [parameter.grad for parameter in parameters]
         state = {kind: [values.get(name) for name in names] for kind, values in self.state.items()}

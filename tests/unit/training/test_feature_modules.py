@@ -90,7 +90,7 @@ class Twice(nn.Module):
     [
         ("linear", "runs 2 times in a forward pass"),
         ("idle", "runs 0 times"),
-        ("lstm", "puts out tuple, where terms compare features of 4 images"),
+        ("lstm", "returns tuple, but terms compare features of 4 images"),
         ("linaer", "has no module 'linaer'; did you mean linear?"),
     ],
 )

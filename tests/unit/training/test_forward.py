@@ -67,5 +67,5 @@ def test_a_network_that_goes_on_after_its_linear_layer_is_refused():
     answers = FeatureExtractor(Scaled(), spec("scaled", 7), {"embedding"})
     with pytest.raises(KdpipeError, match="scaled does not end in its linear classifier"):
         answers(torch.randn(2, 1, 8, 8))
-    with pytest.raises(KdpipeError, match="other has no linear layer of 9 outputs"):
+    with pytest.raises(KdpipeError, match="other has no linear layer with 9 outputs"):
         FeatureExtractor(Scaled(), spec("other", 9), {"embedding"})

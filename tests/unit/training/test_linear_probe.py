@@ -109,7 +109,7 @@ def test_which_networks_end_in_a_linear_layer(name):
         last = [module for module in model.modules() if not list(module.children())][-1]
         assert layer is last
     else:
-        with pytest.raises(KdpipeError, match=f"{name} has no linear layer of 7 outputs"):
+        with pytest.raises(KdpipeError, match=f"{name} has no linear layer with 7 outputs"):
             layers.find_head(model, 7, name)
 
 
@@ -234,7 +234,7 @@ def test_what_has_not_converged_is_said(monkeypatch):
 def test_a_class_without_images_is_named():
     inputs, labels = build(3, noise=1)
     labels["train"][labels["train"] == 1] = 0
-    with pytest.raises(KdpipeError, match="class 1 has no training image left"):
+    with pytest.raises(KdpipeError, match="class 1 has no training image"):
         linear_probe.fit_classifier(inputs, labels, 3)
 
 

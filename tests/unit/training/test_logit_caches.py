@@ -176,11 +176,11 @@ def test_a_table_of_other_weights_is_made_again(taught):
     spec = _spec(runs[0], "float16")
     cache_logits(spec, store)
     name = spec.name
-    assert cache_logits(spec, store) == f"{name}: made before"
+    assert cache_logits(spec, store) == f"{name}: finished before"
     about = store.logit_cache(name) / "about.json"
     of_others = json.loads(about.read_text()) | {"weights": "ab" * 32}
     about.write_text(json.dumps(of_others))
-    with pytest.raises(StoreError, match=r"is of other weights than now.*computed again"):
+    with pytest.raises(StoreError, match=r"was computed from other weights.*recompute it"):
         teacher_tables.CachedTeacher([spec], 1.0, store)
     assert cache_logits(spec, store) == f"{name}: made"
     teacher_tables.CachedTeacher([spec], 1.0, store)
@@ -200,7 +200,7 @@ def test_a_second_job_takes_over_what_the_first_has_made(taught):
         assert twin.stdout and "another process works on it" in twin.stdout.readline()
         result = teacher_tables.build_logit_cache(spec, results_store)
         before = (result / "table.npy").stat()
-    assert "made before" in twin.communicate()[0] and twin.returncode == 0
+    assert "finished before" in twin.communicate()[0] and twin.returncode == 0
     after = (result / "table.npy").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
@@ -220,10 +220,10 @@ def test_a_table_that_cannot_be_made_says_why_in_its_folder(taught, monkeypatch)
     store, runs = taught
     real = online.OnlineTeacher.forward
     monkeypatch.setattr(online.OnlineTeacher, "forward", lambda self, x, *_: 1e6 * real(self, x))
-    with pytest.raises(StoreError, match="do not fit"):
+    with pytest.raises(StoreError, match="overflow float16"):
         cache_logits(_spec(runs[0], "float16"), store)
     (failure,) = (store.root / "tables").glob(".*/failure.json")
-    assert "do not fit" in json.loads(failure.read_text())["reason"]
+    assert "overflow float16" in json.loads(failure.read_text())["reason"]
 
 
 def test_damage_is_found_before_use(taught):
@@ -243,7 +243,7 @@ def test_damage_is_found_before_use(taught):
         if np.array_equal(_loaded(broken), _loaded(whole)):
             continue  # a space of the header
         table.write_bytes(broken)
-        with pytest.raises(StoreError, match=r"logit cache.*computed again"):
+        with pytest.raises(StoreError, match=r"logit cache.*recompute it"):
             teacher_tables.CachedTeacher([spec], 1.0, store)
     table.write_bytes(whole)
     teacher_tables.CachedTeacher([spec], 1.0, store)
@@ -265,7 +265,7 @@ def test_a_table_of_other_pixels_is_found_by_asking_the_teacher(taught):
     about = json.loads((folder / "about.json").read_text())
     about["sha256"] = teacher_tables._digest_array(array)
     (folder / "about.json").write_text(json.dumps(about))
-    with pytest.raises(StoreError, match="does not say what its teacher says"):
+    with pytest.raises(StoreError, match="differs from its teacher's outputs"):
         teacher_tables.CachedTeacher([spec], 1.0, store)
 
 
@@ -275,7 +275,7 @@ def test_the_last_student_takes_a_table_away_whoever_started_it(taught, monkeypa
     spec = _spec(runs[0], "float16", padding="reflect")
     table = results_store.logit_cache(spec.name)
     assert cache_logits(spec, results_store, students=["one", "killed"])
-    assert cache_logits(spec, results_store, students=["two", "one"]).endswith("made before")
+    assert cache_logits(spec, results_store, students=["two", "one"]).endswith("finished before")
     known = set()
     monkeypatch.setattr(store.Store, "has_record", lambda self, kind, name: name in known)
     for student in ("stranger", "one", "killed"):
@@ -297,7 +297,7 @@ def test_outputs_that_do_not_fit_are_refused(taught, monkeypatch):
     store, runs = taught
     real = online.OnlineTeacher.forward
     monkeypatch.setattr(online.OnlineTeacher, "forward", lambda self, x, *_: 1e6 * real(self, x))
-    with pytest.raises(StoreError, match=r"do not fit in float16.*live"):
+    with pytest.raises(StoreError, match=r"overflow float16.*live"):
         teacher_tables.build_logit_cache(_spec(runs[0], "float16"), store)
 
 

@@ -378,7 +378,7 @@ def test_a_teacher_that_changes_is_a_fault(store, monkeypatch):
         return real(self, *inputs)
 
     monkeypatch.setattr(online.OnlineTeacher, "logits", drifting)
-    with pytest.raises(RuntimeError, match="the teacher changed"):
+    with pytest.raises(RuntimeError, match="the teacher's parameters changed"):
         do(runs[2], store)
 
 

@@ -164,9 +164,9 @@ def test_a_table_of_other_images_is_found_out(finished_runs):
     cache_logits(others.spec, finished_runs, students=["another"])
     table = torch.from_numpy(np.load(finished_runs.logit_cache(others.name) / "table.npy"))
     cached._check_against_teacher(others.spec, table, finished_runs, "cpu", None)
-    with pytest.raises(KdpipeError, match="does not say what its teacher says"):
+    with pytest.raises(KdpipeError, match="differs from its teacher's outputs"):
         cached._check_against_teacher(others.spec, table.roll(1, 0), finished_runs, "cpu", None)
-    with pytest.raises(KdpipeError, match="is no float16 of 27 images in 9 views"):
+    with pytest.raises(KdpipeError, match="expected float16 of 27 images in 9 views"):
         cached._check_against_teacher(others.spec, table[:20], finished_runs, "cpu", None)
 
 
@@ -175,7 +175,7 @@ def test_a_job_refuses_terms_that_look_at_labels(name):
     keys = Method.model_validate({f"{name}_weight": 1.0, "unlabelled": 4})
     spec = replace(STUDENT.spec, method=method.build_method_spec(keys, 2))
     if method.load_terms()[name].labelled:
-        with pytest.raises(KdpipeError, match="looks at labels, and 4 images of each batch"):
+        with pytest.raises(KdpipeError, match="uses labels, but 4 images of each batch"):
             Objective(spec)
     else:
         Objective(spec)

@@ -11,7 +11,7 @@ BETA2, EPSILON = 0.999, 1e-8
 
 
 def _step(parameters, gradients, state, recipe: Any, lr: float, weight_decay: float) -> None:
-    """Make a step from the two moments and the number of steps, which begin at 0."""
+    """Make a step from the two moments and the number of steps, which start at 0."""
     import torch
     from torch.optim.adam import adam
 

@@ -1,4 +1,4 @@
-"""SGD with momentum, or with Nesterov's, and weight decay in the gradient."""
+"""SGD with momentum or Nesterov momentum, and weight decay in the gradient."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from kdpipe.runs.recipe import OptimizerInfo
 
 
 def _step(parameters, gradients, state, recipe: Any, lr: float, weight_decay: float) -> None:
-    """Make a step; torch puts the momentum of the first one into the list."""
+    """Make a step; torch adds the momentum of the first one to the list."""
     from torch.optim.sgd import sgd
 
     sgd(

@@ -1,1 +1,1 @@
-"""Schedules of the learning rate: one file each, which defines `SCHEDULE` (see `runs.recipe`)."""
+"""Learning-rate schedules: one file each, which defines `SCHEDULE` (see `runs.recipe`)."""

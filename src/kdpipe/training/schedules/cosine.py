@@ -11,13 +11,13 @@ from kdpipe.runs.recipe import ScheduleInfo, StepCounts
 
 
 def _rate(recipe: Any, step: int, counts: StepCounts) -> float:
-    """Return the rate at a step; during the warm-up the full one, which is scaled afterwards."""
+    """Return the rate at a step; during the warm-up the full rate, which is scaled afterwards."""
     progress = max(0, step - counts.warmup) / max(1, counts.total - counts.warmup)
     return recipe.lr * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _torch_arguments(recipe: Any, counts: StepCounts) -> dict:
-    """Return the number of steps in which the rate falls."""
+    """Return the number of steps over which the rate falls."""
     return {"T_max": counts.total - counts.warmup}
 
 

@@ -1,7 +1,7 @@
 """The rate rises from lr / 25 to lr and falls to lr / 250,000, each along half a cosine.
 
-It is the policy of Smith and Topin (2018) with torch's numbers; `warmup` is the share of the steps
-in which the rate rises.
+It is the policy of Smith and Topin (2018) with torch's defaults; `warmup` is the fraction of the
+steps in which the rate rises.
 """
 
 import math
@@ -14,7 +14,7 @@ START_FACTOR, END_FACTOR = 1 / 25, 1 / 25e4  # of the peak
 
 
 def _rate(recipe: Any, step: int, counts: StepCounts) -> float:
-    """Return the rate at a step; where it peaks may lie between two steps."""
+    """Return the rate at a step; the peak may lie between two steps."""
     peak, last_step = recipe.lr, counts.total - 1
     peak_step = max(0.0, _rising_share(recipe) * counts.total - 1)
     if step <= peak_step:
@@ -25,18 +25,18 @@ def _rate(recipe: Any, step: int, counts: StepCounts) -> float:
 
 
 def _rising_share(recipe: Any) -> float:
-    """Return the share of the steps in which the rate rises."""
+    """Return the fraction of the steps in which the rate rises."""
     warmup = recipe.warmup
     return DEFAULT_WARMUP if warmup is None else warmup
 
 
 def _interpolate_cosine(start: float, end: float, progress: float) -> float:
-    """Return the value between start and end along half a cosine."""
+    """Return the interpolation from start to end along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _torch_arguments(recipe: Any, counts: StepCounts) -> dict:
-    """Return torch's arguments; it would change the momentum too, which a recipe keeps."""
+    """Return torch's arguments; by default it would also change the momentum."""
     return {
         "max_lr": recipe.lr,
         "total_steps": counts.total,
@@ -46,9 +46,9 @@ def _torch_arguments(recipe: Any, counts: StepCounts) -> dict:
 
 
 def _check(recipe: Any) -> str | None:
-    """Explain why a recipe without a rise is none."""
+    """Return the error of a recipe without warm-up."""
     if recipe.warmup == 0:
-        return "one-cycle rises first: leave warmup out (0.3), or give it a share"
+        return "one-cycle starts with a warm-up: omit warmup (0.3), or set a fraction above 0"
     return None
 
 

@@ -12,7 +12,7 @@ def _rate(recipe: Any, step: int, counts: StepCounts) -> float:
 
 
 def _torch_arguments(recipe: Any, counts: StepCounts) -> dict:
-    """Return the drops in steps, as torch counts them after a warm-up."""
+    """Return the drops as step numbers, as torch counts them after a warm-up."""
     milestones = [epoch * counts.epoch - counts.warmup for epoch in recipe.drop_epochs]
     return {"milestones": milestones, "gamma": recipe.drop_factor}
 

@@ -1,1 +1,1 @@
-"""Teachers of a run: live or from a logit cache, one network or an ensemble."""
+"""Teachers of a run: online or from a logit cache, one network or an ensemble."""

@@ -1,9 +1,9 @@
 """Logit caches: the logits of one teacher for every image in every view, computed once.
 
 Views are a finite set, so the outputs of a teacher checkpoint are an array (image, view, class),
-shared by every student, seed, method and temperature that learns from it. Rows are centred (the
-softmax does not see it) and stored in half precision; below T = 2, where rounding would show, in
-single. A cache is in `results/tables/<name>/` until the last student that needs it is done.
+shared by every student, seed, method and temperature that uses it. Rows are centered (softmax is
+invariant to that) and stored in half precision; below T = 2, where rounding would matter, in single
+precision. A cache is in `results/tables/<name>/` until the last student that needs it is finished.
 """
 
 import contextlib
@@ -28,19 +28,19 @@ from kdpipe.runs.spec import LogitCacheSpec, RunSpec, build_logit_cache_spec
 from kdpipe.training.forward import ensemble_logits
 from kdpipe.training.teachers import online
 
-N_CHECKED = 16  # entries compared with a forward pass whenever a cache is opened
-# Half precision has 11 bits; and a cache may be older than the GPU's present mode (TF32).
+N_CHECKED = 16  # entries that are compared with a forward pass when a cache is opened
+# Half precision has 11 bits, and a cache may be older than the GPU's present mode (TF32).
 TOLERANCE = 5e-3
-_REBUILD_HINT = "remove it and run the study again, and it is computed again"
+_REBUILD_HINT = "remove it and run the study again to recompute it"
 
 
 def build_logit_cache(
     spec: LogitCacheSpec, store: store.Store, options: ExecutionOptions = CPU_OPTIONS
 ) -> Path:
-    """Write the logit cache of a spec, and return its folder.
+    """Compute and write the logit cache of a spec, and return its folder.
 
-    Each view is a file until all are there, so an interrupted build goes on. Two jobs must not
-    build one cache at the same time (`jobs.cache_logits` has a lock).
+    Each view is a file until all are complete, so an interrupted build can be resumed. Two jobs
+    must not build one cache at the same time (`jobs.cache_logits` has a lock).
 
     Raises
     ------
@@ -63,7 +63,7 @@ def build_logit_cache(
             write_arrays(part, {"part": _compute_view(teacher, images, view, spec)}, header)
         parts.append(_read_view(part, header))
     table = np.stack(parts, axis=1)
-    # Built in another folder and renamed: a cache is there whole or not at all.
+    # Built in another folder and renamed, so that a cache is complete or absent.
     new = build_dir / "table"
     write_npy(new / "table.npy", table)
     write_json(
@@ -78,12 +78,12 @@ def build_logit_cache(
 
 
 def cache_build_dir(folder: Path) -> Path:
-    """Return where a cache is built: a folder beside its own, which stays and holds the lock."""
+    """Return the build folder of a cache, next to its own, which stays and holds the lock."""
     return folder.with_name(f".{folder.name}")
 
 
 def _read_view(part: Path, header: dict) -> np.ndarray | None:
-    """Return one view as it was written; None where it is missing or damaged."""
+    """Return one view from its file; None if it is missing or damaged."""
     with contextlib.suppress(StoreError):
         arrays, stored_header = read_arrays(part)
         return arrays["part"] if stored_header == header else None
@@ -96,7 +96,7 @@ def _compute_view(
     view: int,
     spec: LogitCacheSpec,
 ) -> np.ndarray:
-    """Return the logits of one view (images, classes); the device is waited for once."""
+    """Return the logits of one view (images, classes), with a single device synchronization."""
     order = torch.arange(len(images))
 
     def run_batches(size: int) -> torch.Tensor:
@@ -110,10 +110,10 @@ def _compute_view(
         .cpu()
         .numpy()
     )
-    if not np.isfinite(outputs).all():  # what did not fit has become infinite
+    if not np.isfinite(outputs).all():  # overflows became infinite
         raise StoreError(
-            f"the outputs of {spec.network.name} do not fit in {spec.precision}: write "
-            "teacher_outputs: live in the study"
+            f"the outputs of {spec.network.name} overflow {spec.precision}: set teacher_outputs: "
+            "live in the study"
         )
     return outputs
 
@@ -121,7 +121,7 @@ def _compute_view(
 def load_teacher(
     spec: RunSpec, store: store.Store, device: torch.device, code: Path | None
 ) -> "online.OnlineTeacher | CachedTeacher | None":
-    """Return the teacher of a run, live or cached; None for a run on labels alone."""
+    """Return the teacher of a run, online or cached; None for a run on labels alone."""
     if spec.teacher is None:
         return None
     load_source = (
@@ -147,12 +147,12 @@ def load_cached_teacher(
     code : Path, optional
         The folder of custom code.
     unlabelled : dict, optional
-        Which images without labels the caches are of; left out: the training images.
+        The unlabelled images of the caches; by default the training images.
 
     Raises
     ------
     StoreError
-        For a cache that is damaged, or of another teacher.
+        If a cache is damaged, or belongs to another teacher.
     """
     assert spec.teacher is not None
     specs = [
@@ -169,7 +169,7 @@ def load_cached_teacher(
 
 
 class CachedTeacher:
-    """One logit cache, or those of an ensemble's members; used as a live teacher is."""
+    """One logit cache, or those of an ensemble's members; used like an online teacher."""
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class CachedTeacher:
         tables = [torch.from_numpy(_open_cache(spec, store)) for spec in specs]
         for spec, table in zip(specs, tables, strict=True):
             _check_against_teacher(spec, table, store, device, code)
-        self.tables = [table.to(device) for table in tables]  # mapped from disk where it is a CPU
+        self.tables = [table.to(device) for table in tables]  # memory-mapped on a CPU
 
     def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         """Return logits (B, C) float32 of images `index` (B,) in views `view` (B,)."""
@@ -215,7 +215,7 @@ class CachedTeacher:
 
 
 def _open_cache(spec: LogitCacheSpec, store: store.Store) -> np.ndarray:
-    """Return a cache that is mapped from disk. Raise StoreError if it is not the right one."""
+    """Return a memory-mapped cache; raise StoreError if it is not the expected one."""
     digest = spec.digest
     folder = store.logit_cache(spec.name)
     try:
@@ -223,17 +223,21 @@ def _open_cache(spec: LogitCacheSpec, store: store.Store) -> np.ndarray:
         table = np.load(folder / "table.npy", mmap_mode="c")
         weights_digest = header.get("weights")
         is_valid = header["digest"] == digest and header["sha256"] == _digest_array(table)
-        # The checksum is of the numbers alone: a damaged header may give them another type.
+        # The checksum covers the data only: a damaged header may give another type.
         is_valid &= table.dtype == np.dtype(spec.precision) and table.flags.c_contiguous
-    except Exception as error:  # NumPy reads a header as Python text, and raises anything
-        error_name = type(error).__name__  # its message would advise to unpickle the file
+    except Exception as error:  # NumPy evaluates a header as Python text and can raise anything
+        error_name = type(error).__name__  # its message would suggest unpickling the file
         raise StoreError(
             f"the logit cache {folder} cannot be read ({error_name}): {_REBUILD_HINT}"
         ) from None
     if not is_valid:
-        raise StoreError(f"the logit cache {folder} is damaged or another's: {_REBUILD_HINT}")
+        raise StoreError(
+            f"the logit cache {folder} is damaged or belongs to another spec: {_REBUILD_HINT}"
+        )
     if weights_digest != _weights_digest(spec, store):
-        raise StoreError(f"the logit cache {folder} is of other weights than now: {_REBUILD_HINT}")
+        raise StoreError(
+            f"the logit cache {folder} was computed from other weights: {_REBUILD_HINT}"
+        )
     return table
 
 
@@ -244,7 +248,7 @@ def _check_against_teacher(
     device: torch.device | str,
     code: Path | None,
 ) -> None:
-    """Raise StoreError if entries differ from a forward pass, as of other views or pixels."""
+    """Raise StoreError if entries differ from a forward pass, for instance for other views."""
     images = _load_images(spec, store, device)
     generator = torch.Generator().manual_seed(derive_seed(0, 0, 0, spec.run, "check"))
     index = torch.randint(len(images), (N_CHECKED,), generator=generator)
@@ -252,7 +256,7 @@ def _check_against_teacher(
     shape = (len(images), images.views.count)
     if table.shape[:2] != shape or table.dtype != getattr(torch, spec.precision):
         raise StoreError(
-            f"the logit cache of {spec.network.name} has the shape {tuple(table.shape)} and is no "
+            f"the logit cache of {spec.network.name} has shape {tuple(table.shape)}, expected "
             f"{spec.precision} of {shape[0]} images in {shape[1]} views: {_REBUILD_HINT}"
         )
     ((_, _, x),) = images.batches(index, view, N_CHECKED)
@@ -260,7 +264,7 @@ def _check_against_teacher(
     tolerance = TOLERANCE * (1 + float(logits.abs().max()))
     if not torch.allclose(table[index, view].float(), logits, rtol=0, atol=tolerance):
         raise StoreError(
-            f"the logit cache of {spec.network.name} does not say what its teacher says: "
+            f"the logit cache of {spec.network.name} differs from its teacher's outputs: "
             f"{_REBUILD_HINT}"
         )
 
@@ -271,7 +275,7 @@ def _load_cache_teacher(
     device: torch.device | str = "cpu",
     code: Path | None = None,
 ) -> online.OnlineTeacher:
-    """Return the live teacher whose logits are cached."""
+    """Return the online teacher whose logits are cached."""
     (parent,) = spec.members
     layout, model = online.load_member(parent, spec.network, store, code)
     return online.OnlineTeacher([(layout, model.to(device))])
@@ -300,5 +304,5 @@ def _digest_array(table: np.ndarray) -> str:
 
 
 def _center_logits(logits: torch.Tensor) -> torch.Tensor:
-    """Return the logits of each image less their mean."""
+    """Return the logits of each image minus their mean."""
     return logits - logits.mean(1, keepdim=True)

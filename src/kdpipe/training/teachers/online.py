@@ -1,7 +1,7 @@
-"""Teachers that run beside the student: a forward pass in eval mode, without gradient.
+"""Online teachers: a forward pass in eval mode, without gradients, for each batch.
 
 A teacher is one trained network at one epoch, or several whose probabilities are averaged. Its
-weights are looked up by the digest of the run that made them and verified before use.
+weights are found by the digest of the run that trained them and verified before use.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from kdpipe.runs import store, upstream
 from kdpipe.runs.spec import Member, ModelSpec, RunSpec
 from kdpipe.training.forward import FeatureExtractor, ensemble_logits
 
-N_COMPARED = 16  # stored outputs of a custom network that are compared with its code
+N_COMPARED = 16  # stored outputs of a custom network that its code is compared with
 
 
 class OnlineTeacher:
@@ -34,11 +34,11 @@ class OnlineTeacher:
     Parameters
     ----------
     members : list of (torch.memory_format, nn.Module)
-        The networks, each with the memory format that it runs in.
+        The networks, each with its memory format.
     temperature : float
-        Where their probabilities are averaged.
+        The temperature at which their probabilities are averaged.
     extractor : FeatureExtractor, optional
-        Of the one network, where terms look at more than logits.
+        That of a single network, if terms use more than logits.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class OnlineTeacher:
         self.extractor = extractor
 
     def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
-        """Return logits (B, C) of normalised images (B, channels, H, W), whichever they are."""
+        """Return logits (B, C) of normalized images (B, channels, H, W), ignoring their indices."""
         return self.forward(x)
 
     def forward(self, x: torch.Tensor, max_batch=choose_eval_batch_size) -> torch.Tensor:
-        """Return logits (B, C) of normalised images (B, channels, H, W).
+        """Return logits (B, C) of normalized images (B, channels, H, W).
 
         `max_batch` limits the images of a forward pass, see `adapter.forward_in_chunks`.
         """
@@ -70,7 +70,7 @@ class OnlineTeacher:
             return ensemble_logits(torch.stack(outputs), temperature=self.temperature)
 
     def forward_outputs(self, x: torch.Tensor) -> ModelOutput:
-        """Return all that terms look at, of the one network that this teacher is."""
+        """Return logits and features of this teacher's single network."""
         assert self.extractor is not None
         ((layout, _),) = self.members
         with torch.no_grad():
@@ -88,7 +88,7 @@ class OnlineTeacher:
         return cuda_errors.retry_halving_batch(images, run_batches).numpy()
 
     def digest(self) -> str:
-        """Return the SHA-256 of all parameters and buffers: of what must not change."""
+        """Return the SHA-256 of all parameters and buffers, which must not change."""
         total = hashlib.sha256()
         for _, model in self.members:
             for value in model.state_dict().values():
@@ -102,7 +102,7 @@ def load_online_teacher(
     device: torch.device | str = "cpu",
     code: Path | None = None,
 ) -> OnlineTeacher:
-    """Return the live teacher of a run.
+    """Return the online teacher of a run.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def load_online_teacher(
     Raises
     ------
     StoreError
-        If its weights are missing, damaged, or another run's.
+        If its weights are missing, damaged, or belong to another run.
     """
     members, extractor = [], None
     assert spec.method is not None
@@ -140,14 +140,14 @@ def average_temperature(spec: RunSpec) -> float:
 def load_member(
     parent: Member, network: ModelSpec, store: store.Store, code: Path | None = None
 ) -> tuple[torch.memory_format, factory.Classifier]:
-    """Return a trained network in eval mode and without gradient, with its memory format.
+    """Return a trained network in eval mode without gradients, with its memory format.
 
     Parameters
     ----------
     parent : Member
-        The run that it is of, and the epoch after which its weights are taken.
+        Its run, and the epoch of its weights.
     network : ModelSpec
-        That of the spec of the run.
+        The network in the spec of the run.
     store : Store
     code : Path, optional
         The folder of custom code.
@@ -155,8 +155,8 @@ def load_member(
     Raises
     ------
     StoreError
-        For weights that are missing or damaged, and for a custom network whose code computes
-        something else than when the run ended.
+        If weights are missing or damaged, or the outputs of a custom network's code have changed
+        since the run ended.
     """
     arrays = upstream.load_weights(parent, store)
     model = factory.build_model(network, code)
@@ -170,10 +170,10 @@ def load_member(
 def _check_stored_outputs(
     model: factory.Classifier, parent: Member, network: ModelSpec, store: store.Store
 ) -> None:
-    """Raise StoreError if a custom network's code computes other outputs than are stored.
+    """Raise StoreError if a custom network's outputs differ from the stored ones.
 
-    Parameters of the same shapes may be those of another computation. The images are those that
-    the parent was evaluated on, which therefore must be there.
+    Another computation may have parameters of the same shapes. The images are those that the parent
+    was evaluated on, which must therefore exist.
     """
     split = splits.load_split(upstream.load_parent_spec(parent, store).data, store)
     name, part = ("val", split.val) if len(split.val) else ("test", split.test)
@@ -184,11 +184,11 @@ def _check_stored_outputs(
     stored = torch.from_numpy(upstream.load_outputs(parent, store)[f"{name}_logits"][: len(order)])
     with torch.no_grad():
         outputs = model(x.contiguous(memory_format=factory.get_memory_format(network)))
-    # Wider than what two kinds of device differ by, of which one may multiply in TF32.
+    # Wider than the difference between two kinds of device, one of which may use TF32.
     tolerance = 1e-3 + 1e-2 * float(stored.abs().max())
     if outputs.shape != stored.shape or not torch.allclose(outputs, stored, rtol=0, atol=tolerance):
         raise StoreError(
-            f"{network.name}: {network.build} computes something else than when run "
-            f"{parent.run[:12]} ended, with the same parameters: put its code back, or raise "
-            f"networks.{network.name}.revision in the study and type: kdpipe network STUDY"
+            f"{network.name}: the outputs of {network.build} have changed since run "
+            f"{parent.run[:12]} ended, with the same parameters: restore its code, or raise "
+            f"networks.{network.name}.revision in the study and run: kdpipe network STUDY"
         )

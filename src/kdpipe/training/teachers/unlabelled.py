@@ -1,7 +1,7 @@
-"""Images without labels: some in each batch, which the teacher's terms see and CE does not.
+"""Unlabelled images: some in each batch, which the teacher's terms use and cross-entropy does not.
 
-They are drawn from streams of their own, in an order that is shuffled anew as often as it is used
-up: the n-th of a run is always the same image in the same view, so a run can be resumed anywhere.
+They are drawn from separate streams, in an order that is reshuffled whenever it is exhausted: the
+n-th of a run is always the same image in the same view, so a run can be resumed anywhere.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from kdpipe.training.teachers.online import OnlineTeacher
 
 
 class UnlabelledImages:
-    """The images without labels of a run, and the teacher that has outputs for them."""
+    """The unlabelled images of a run, and the teacher with outputs for them."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class UnlabelledImages:
         objective: Objective,
         weights: TermWeights,
     ) -> tuple[Tensor, ModelOutput]:
-        """Return a batch and its teacher's outputs with those without labels appended."""
+        """Return a batch and its teacher's outputs with unlabelled images appended."""
         index, view, y = extra_batch
         extra_output = objective.teacher_outputs(self.teacher, y, index, view, weights)
         assert extra_output is not None
@@ -73,7 +73,7 @@ def load_unlabelled(
     device: torch.device,
     options: ExecutionOptions,
 ) -> UnlabelledImages | None:
-    """Return the images without labels of a run; None where its method has none."""
+    """Return the unlabelled images of a run; None if its method uses none."""
     if teacher is None or not spec.method or not spec.method.get("unlabelled"):
         return None
     return UnlabelledImages(spec, split, teacher, store, device, options)
@@ -87,9 +87,9 @@ def iterate_batches(
     steps: int,
     start: int,
 ) -> Iterator[Iterator[Batch] | None]:
-    """Yield an iterator of (index, view, x) for the steps of an epoch from step `start` on.
+    """Yield an iterator of (index, view, x) over the steps of an epoch from step `start`.
 
-    It is None where there are no images without labels, or no terms to see them.
+    It is None if there are no unlabelled images, or no terms that use them.
     """
     if unlabelled_images is None or not weights.terms:
         yield None
@@ -110,9 +110,9 @@ def iterate_batches(
 def draw_unlabelled_order(
     spec: RunSpec, images: int, views: Views, epoch: int, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Return which images, in which views, an epoch has: (steps * images of a step,) each.
+    """Return the images and views of an epoch: (steps * images per step,) each.
 
-    Epochs cut theirs, one after the other, out of rounds that have each image once.
+    Epochs take consecutive slices of rounds that have each image once.
     """
     assert spec.method is not None
     n_drawn = steps * spec.method["unlabelled"]
@@ -129,7 +129,7 @@ def draw_unlabelled_order(
 
 
 def _concat_outputs(a: ModelOutput, b: ModelOutput) -> ModelOutput:
-    """Return the outputs for two batches as for one."""
+    """Return the concatenated outputs of two batches."""
     groups = [torch.cat(pair) for pair in zip(a.groups, b.groups, strict=True)]
     embedding = None
     if a.embedding is not None and b.embedding is not None:
@@ -138,5 +138,5 @@ def _concat_outputs(a: ModelOutput, b: ModelOutput) -> ModelOutput:
 
 
 def _make_generator(spec: RunSpec, purpose: str, number: int) -> torch.Generator:
-    """Return the generator of one purpose in a round."""
+    """Return the generator for one purpose in a round."""
     return torch.Generator().manual_seed(derive_run_seed(spec, f"unlabelled {purpose}", number))
