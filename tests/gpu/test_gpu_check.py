@@ -83,7 +83,7 @@ def test_it_does_not_wait_for_a_run_that_is_at_work(monkeypatch, capsys):
     monkeypatch.setattr(gpus, "_find_reasons", dict.fromkeys)
     with leases.lease_gpu():
         assert main(["gpu-check"]) == 2
-    assert f"a run of kdpipe is at work on GPU {name}" in capsys.readouterr().err
+    assert f"a run of kdpipe is using GPU {name}" in capsys.readouterr().err
     assert runner.select_gpu() == name
 
 
@@ -110,7 +110,7 @@ def test_what_breaks_a_check_ends_there_and_is_a_failure(monkeypatch, capsys):
     report = list(runner.run_checks(True))
     actual = {one.name: one.outcome for one in report}
     assert actual["raises"] == Outcome(False, "RuntimeError: CUDA error: an illegal memory access")
-    assert actual["dies"] == Outcome(False, "its process ended by signal 11")
+    assert actual["dies"] == Outcome(False, "its process ended with signal 11")
     assert actual["passes"] == Outcome(True, "well", {"off": 0.0})
     assert [one.name for one in report] == list(result)
     assert runner.format_row(report[0]).splitlines()[1].split(maxsplit=1) == [
@@ -119,7 +119,7 @@ def test_what_breaks_a_check_ends_there_and_is_a_failure(monkeypatch, capsys):
     ]
     assert runner.format_row(report[2]) == f"pass  {'passes':<44} well"
     last = runner.format_summary(report, Path("x.json"))
-    assert last.startswith("1 passed, 2 failed, 0 measured") and "send it with an issue" in last
+    assert last.startswith("1 passed, 2 failed, 0 measured") and "attach it to an issue" in last
 
 
 def test_a_check_that_hangs_is_ended_with_the_time(tmp_path):
@@ -129,7 +129,7 @@ def test_a_check_that_hangs_is_ended_with_the_time(tmp_path):
     assert time.monotonic() - began < 60
     over = fixtures.CheckFixture(tmp_path, True, deadline=0.0)
     check = Check(1, "late", raises, "nothing")
-    assert runner._run_check(check, over) == Outcome(None, "the 10 minutes were over")
+    assert runner._run_check(check, over) == Outcome(None, "the limit of 10 minutes was reached")
 
 
 def test_distance_by_hand():
@@ -180,7 +180,7 @@ def test_a_gpu_that_computes_something_else_fails(pretended, monkeypatch):
     )
     outcome = agreement.run_check(QUICK)
     assert outcome.passed is False
-    assert "logits in float32 are off by 5.0e-04, more than 0.0001" in outcome.message
+    assert "logits in float32 differ by 5.0e-04, more than 0.0001" in outcome.message
     assert "TF32" not in outcome.message
     assert families.run_check(QUICK).passed is True, "within what a deep network may differ by"
     every_other(
@@ -197,7 +197,7 @@ def test_a_gradient_that_is_another_or_none_fails(pretended, monkeypatch):
         lambda message: (message[0], [g * 1.01 for g in message[1]]),
     )
     outcome = terms.run_check(QUICK)
-    assert outcome.passed is False and "kd is off by 9.9e-03" in outcome.message
+    assert outcome.passed is False and "kd differs by 9.9e-03" in outcome.message
     every_other(
         monkeypatch,
         compare,

@@ -1,1 +1,1 @@
-"""Exports: the weights, ONNX graphs and model card of a run, and what loads them again."""
+"""Exports: the weights, ONNX graphs and model card of a run, and the classifier that loads them."""

@@ -214,7 +214,7 @@ def load_classifier(export: str | Path, model: str | None = None, threads: int =
     Raises
     ------
     KdpipeError
-        If the folder is no export, is damaged, or was changed.
+        If the folder is not an export, or is damaged or altered.
     """
     folder = Path(export)
     config = read_export_config(folder)

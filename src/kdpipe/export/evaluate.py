@@ -1,8 +1,8 @@
 """The job that evaluates the export of one run: its accuracy and latency in float32 and int8.
 
-Both graphs are made as an export makes them and are compared with what the run has stored; their
-accuracy and latency go into the record, and the outputs of the int8 graph beside it. The graphs
-themselves are not kept: `kdpipe export` makes them from the weights again.
+Both graphs are made as in an export and are compared with the stored outputs of the run; their
+accuracy and latency go into the record, and the outputs of the int8 graph next to it. The graphs
+themselves are not kept: `kdpipe export` recreates them from the weights.
 """
 
 import dataclasses
@@ -46,11 +46,11 @@ def evaluate_export(
     Returns
     -------
     str
-        A line about the outcome.
+        One line on the outcome.
     """
 
     def measure(record: dict, folder: Path) -> dict:
-        """Return the record with what was measured."""
+        """Return the record with the measurements."""
         measurements = _measure_graphs(spec, record["digest"], folder, store, options)
         versions = {package: metadata.version(package) for package in ("torch", "onnxruntime")}
         return record | measurements | {"versions": record["versions"] | versions}
@@ -61,7 +61,7 @@ def evaluate_export(
 def _measure_graphs(
     spec: ExportEvalSpec, digest: str, folder: Path, store: Store, options: ExecutionOptions
 ) -> dict:
-    """Return what was measured, and write the outputs of the int8 graph into the folder."""
+    """Return the measurements, and write the outputs of the int8 graph into the folder."""
     onnx_graph.require_onnx()
     start_time = time.monotonic()
     threads, name = spec.threads, spec.network.name
@@ -125,7 +125,7 @@ def _measure_graphs(
 def _load_network(
     spec: ExportEvalSpec, store: Store, code: Path | None
 ) -> tuple[nn.Module, dict, int]:
-    """Return the network in eval mode, the outputs that its run has stored, and its epoch."""
+    """Return the network in eval mode, the stored outputs of its run, and its epoch."""
     (member,) = spec.members
     _, network = online.load_member(member, spec.network, store, code)
     if spec.reading == "last":
@@ -142,7 +142,7 @@ def _store_outputs(
     split: Split,
     logits_by_part: dict[str, np.ndarray],
 ) -> dict[str, dict | None]:
-    """Write logits (N, C) by part, with their labels, into a file, and return their metrics."""
+    """Write logits (N, C) by split, with their labels, to a file, and return their metrics."""
     labels = {part: np.array(getattr(split, part).labels) for part in logits_by_part}
     arrays = {}
     for part, logits in logits_by_part.items():

@@ -1,12 +1,12 @@
-"""`kdpipe export`: the run of a study that is to ship, in one folder.
+"""`kdpipe export`: the run of a study that ships, in one folder.
 
-The run is chosen on validation, and so are the average of its weights or the network without
-averaging; it becomes a graph in float32 and one in int8; the graphs are run on every test image,
-and refused if they are not the network; the folder is written.
+The run is chosen on validation, and so is whether its averaged or its unaveraged weights ship; it
+is converted to a float32 and an int8 graph; the graphs are run on every test image, and rejected if
+they do not match the network; then the folder is written.
 
-The folder is written under a temporary name beside its target and renamed, so that it exists
-completely or not at all. What a killed process has left there, under a name with a dot, is removed
-by the next export to the same target.
+The folder is written under a temporary name next to its target and renamed, so that it is complete
+or absent. Leftovers of a killed process, under a name with a dot, are removed by the next export to
+the same target.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ from kdpipe.text import join_names
 
 README_FILE = "README.md"
 THREADS = 1
-ALTERNATIVE = "beside"  # in a config: the weights that are measured and do not ship
+ALTERNATIVE = "beside"  # in a config: weights that are measured but not shipped
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class BuiltExport:
     graphs : dict of str to bytes
         The ONNX graphs by file name, and that of the alternative.
     predictors : dict of str to callable
-        What runs each graph.
+        The predictor of each graph.
     times : dict
         The latency of each graph by batch size.
     notes : list of str
-        What the model card should mention.
+        Notes for the model card.
     """
 
     candidate: ExportCandidate
@@ -107,23 +107,23 @@ def export_network(
     store : Store
         The results folder.
     name : str or None
-        The name of the run; None: the one that the recommendation chooses.
+        The name of the run; by default that of the recommendation.
     budget : ExportBudget or None
         The limits of size and time.
     to : Path or None
-        The folder to write; None: exports/RUN.
+        The folder to write; by default exports/RUN.
     calibrate : bool
-        Whether probabilities are scaled by a temperature that is fitted on validation.
+        Whether to scale probabilities by a temperature that is fitted on validation.
 
     Returns
     -------
     list of str
-        Messages about what was exported.
+        Messages about the export.
 
     Raises
     ------
     KdpipeError
-        Before anything is written: if the study is sealed, nothing can be chosen or fits the
+        Before anything is written: if test results are blinded, nothing can be chosen or fits the
         budget, a graph differs from its network, there is no validation to calibrate on, or the
         folder exists.
     """
@@ -131,7 +131,7 @@ def export_network(
     budget = budget or ExportBudget()
     if (reason := registration.find_blinding_reason(plan, store)) is not None:
         raise KdpipeError(
-            f"nothing was exported, since its card says what test images say: {reason}"
+            f"nothing was exported, since the model card would show test results: {reason}"
         )
     if calibrate and not plan.card.count_validation(plan.study.data.validation):
         raise KdpipeError(
@@ -154,7 +154,7 @@ def export_network(
     if budget:
         best_file = select.select_within_budget(export_files, budget)
         selected_build, model_file = builds[best_file.candidate_index], best_file.file
-        messages.append(f"{model_file} is best on validation of what fits {budget}: {best_file}")
+        messages.append(f"{model_file} is the best on validation that fits {budget}: {best_file}")
     to = to or Path("exports") / selected_build.candidate.run.name
     outdated_notes = _find_outdated_notes(selected_build.candidate, plan, store)
     selected_build.notes.extend(outdated_notes)
@@ -164,13 +164,13 @@ def export_network(
 
 
 def _find_outdated_notes(candidate: ExportCandidate, plan: Plan, store: Store) -> list[str]:
-    """Return notes on a run whose teacher, or a competitor's, was trained again since."""
+    """Return notes on a run if its teacher, or that of a competitor, has since been retrained."""
     stale_runs = status.find_stale(plan, store)
     reason = stale_runs.pop(candidate.run.name, "")
     notes = [f"This run is outdated: {reason}."] if reason else []
     if stale_runs and candidate.answer is not None:
-        notes.append(f"Outdated is what it was compared with: {join_names(stale_runs)}.")
-    hint = "`kdpipe prune` with --outdated and --yes removes it, the next start makes it again."
+        notes.append(f"Runs that it was compared with are outdated: {join_names(stale_runs)}.")
+    hint = "`kdpipe prune` with --outdated and --yes removes it, the next start trains it again."
     return [*notes, hint] if notes else []
 
 
@@ -209,10 +209,10 @@ def _build_export(candidate: ExportCandidate, plan: Plan, store: Store) -> Built
 def _choose_weights(
     candidate: ExportCandidate, plan: Plan, store: Store, code: Path | None
 ) -> tuple[TrainedRun, TrainedRun | None, list[str]]:
-    """Return the weights that ship, the alternative to them, and notes.
+    """Return the weights that ship, their alternative, and notes.
 
-    Of a run whose weights are averaged it is the average or the network without averaging,
-    whichever is better on validation.
+    If the weights of a run are averaged, the averaged or unaveraged ones ship, whichever are better
+    on validation.
     """
     averaged_run = trained_run.load_trained_run(
         candidate.run, candidate.record, store, plan.study.reading, code
@@ -224,7 +224,7 @@ def _choose_weights(
         return (
             averaged_run,
             None,
-            ["What the network does without averaging was not kept by its run."],
+            ["The run did not keep its unaveraged weights."],
         )
     better = (
         averaged_run.error is not None
@@ -258,7 +258,7 @@ def _evaluate_files(candidate_index: int, build: BuiltExport, plan: Plan) -> lis
 
 
 def _without_alternative(graphs: dict) -> dict:
-    """Return a mapping by graph without the one that is only measured."""
+    """Return a mapping by graph without the one that does not ship."""
     return {name: value for name, value in graphs.items() if name != ALTERNATIVE}
 
 
@@ -298,7 +298,7 @@ def _build_files(
 
 
 def _file_info(content: bytes) -> dict:
-    """Return size and checksum of a file."""
+    """Return the size and checksum of a file."""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
@@ -315,7 +315,7 @@ def _fit_temperatures(build: BuiltExport, plan: Plan) -> dict[str, float]:
 
 
 def _measure_on_test(build: BuiltExport, plan: Plan, temperatures: dict[str, float]) -> dict:
-    """Return accuracy and latency of the graphs on test, which is read here and only here."""
+    """Measure accuracy and latency of the graphs on test, which only this function reads."""
     split, test = build.split, build.split.test
     workers = plan.study.workers if build.card.is_streamed else 0
     trained_runs = {FLOAT_FILE: build.trained} | (
@@ -368,7 +368,7 @@ def _measure_on_test(build: BuiltExport, plan: Plan, temperatures: dict[str, flo
 
 
 def _describe_alternative(build: BuiltExport, row: dict) -> dict:
-    """Return what was measured of the weights that do not ship, and both validation errors."""
+    """Return the measurements of the weights that do not ship, and both validation errors."""
     alternative = build.alternative
     assert alternative is not None
     on_validation = {"error": alternative.error, "error_of_shipped": build.trained.error}
@@ -386,9 +386,9 @@ def build_input_config(card: DatasetCard, resize: int | None, split: Split) -> d
     Parameters
     ----------
     card : DatasetCard
-        The card of the data as they are prepared.
+        The card of the prepared data.
     resize : int or None
-        The side that the study scales them to.
+        The side that the study resizes them to.
     split : Split
         The split, for mean and standard deviation.
     """
@@ -413,9 +413,9 @@ def build_input_config(card: DatasetCard, resize: int | None, split: Split) -> d
 
 def _describe_export(to: Path, config: dict) -> list[str]:
     """Return the messages about an export."""
-    reading_text = f"{config['reading']} reading"
+    reading_text = f"evaluation point {config['reading']}"
     reading_text += f", weights averaged with decay {config['ema']:g}" if config["ema"] else ""
-    lines = [f"{to}: run {config['run']}, {reading_text}, to ship: {config['model']}"]
+    lines = [f"{to}: run {config['run']}, {reading_text}, ships: {config['model']}"]
     if alternative := config["measured"].get(ALTERNATIVE):
         lines.append(model_card.describe_ema_choice(config["ema"], alternative))
     for name, row in config["measured"]["files"].items():
@@ -427,7 +427,7 @@ def _describe_export(to: Path, config: dict) -> list[str]:
             else f", {model_card.format_interval(row['difference'], '+')} points"
         )
         lines.append(f"{line}, {config['files'][name]['bytes']:,} bytes, {times:.3g} ms an image")
-    lines.append(f"`{shlex.join(['kdpipe', 'predict', str(to), 'IMAGE'])}` asks it")
+    lines.append(f"`{shlex.join(['kdpipe', 'predict', str(to), 'IMAGE'])}` classifies an image")
     return lines
 
 
@@ -438,12 +438,12 @@ def require_absent(target: Path) -> None:
     """Raise KdpipeError if the target of an export exists already."""
     if target.exists() or target.is_symlink():
         raise KdpipeError(
-            f"{target} is there already: remove it, or export to another folder with --to"
+            f"{target} exists already: remove it, or export to another folder with --to"
         )
 
 
 def to_json_bytes(value: dict) -> bytes:
-    """Return a mapping as the content of a JSON file of an export."""
+    """Encode a mapping as a JSON file of an export."""
     return (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
@@ -478,7 +478,7 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
 
 @contextlib.contextmanager
 def _temporary_folder(target: Path) -> Iterator[Path]:
-    """Create a locked temporary folder beside a target, and remove it if it was not renamed."""
+    """Create a locked temporary folder next to a target, and remove it unless it was renamed."""
     temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     temporary.mkdir()
     descriptor = os.open(temporary, os.O_RDONLY)
@@ -492,7 +492,7 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
 
 
 def _find_abandoned_folders(target: Path) -> Iterator[Path]:
-    """Yield the temporary folders beside a target that no process works in any more."""
+    """Yield the temporary folders next to a target that no process uses any more."""
     for path in target.parent.iterdir():
         if path.name.startswith(f".{target.name}.") and path.suffix == ".tmp" and path.is_dir():
             descriptor = os.open(path, os.O_RDONLY)

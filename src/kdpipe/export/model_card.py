@@ -34,7 +34,7 @@ def render_model_card(
     answer : Recommendation or None
         The recommendation that chose the run, if one did.
     notes : list of str
-        What is missing in the export.
+        Limitations of the export.
     """
     parts = [
         _render_front_matter(config, card),
@@ -42,7 +42,7 @@ def render_model_card(
         _render_about(config, card),
     ]
     if answer is not None:
-        best_seed_note = "This network is the one of its seeds that is best on validation."
+        best_seed_note = "Of its seeds, this network is the best on validation."
         parts.append(f"{escape_markdown(format_headline(answer))} {best_seed_note}")
     parts += ["## Use", _render_usage(), "## Measured", _render_measurements(config), *notes]
     parts += ["## Input", _render_input(config), "## Data", _render_data(config, card, spec)]
@@ -89,25 +89,25 @@ def _render_about(config: dict, card: DatasetCard) -> str:
     size = f"{input_config['channels']} x {input_config['height']} x {input_config['width']}"
     return (
         f"A {escape_markdown(network['name'])} ({format_si(config['parameters'])} parameters, "
-        f"{format_si(config['multiply_adds'])} multiply-adds an image) that sorts images of {size} "
-        f"into {len(config['classes'])} classes of {escape_markdown(card.title)}, made by kdpipe "
-        f"{config['kdpipe']} in the study {escape_markdown(config['study'])}."
+        f"{format_si(config['multiply_adds'])} multiply-adds per image) that classifies images of "
+        f"{size} into {len(config['classes'])} classes of {escape_markdown(card.title)}, made by "
+        f"kdpipe {config['kdpipe']} in the study {escape_markdown(config['study'])}."
     )
 
 
 def _render_usage() -> str:
-    """Return how an export is used."""
+    """Return how to use an export."""
     return (
-        "With kdpipe, onnxruntime, numpy and pillow; PyTorch is not needed:\n\n"
-        f"```python\n{USAGE_EXAMPLE}```\n\n"
-        "or `kdpipe predict THIS_FOLDER image.jpg folder/`. Without kdpipe, any ONNX Runtime runs "
-        "the graphs: they take `pixels`, uint8 (batch, channels, height, width), normalise them by "
-        "themselves, and give `logits`; see Input for how a picture becomes pixels."
+        "With kdpipe, onnxruntime, numpy and pillow; PyTorch is not "
+        f"needed:\n\n```python\n{USAGE_EXAMPLE}```\n\nor `kdpipe predict THIS_FOLDER image.jpg "
+        "folder/`. Without kdpipe, any ONNX Runtime runs the graphs: they take `pixels`, uint8 "
+        "(batch, channels, height, width), normalize them, and return `logits`; see Input for how "
+        "an image becomes pixels."
     )
 
 
 def _render_measurements(config: dict) -> str:
-    """Return the table of accuracy, size and latency, and how they were measured."""
+    """Return the table of accuracy, size and latency, with how they were measured."""
     measured = config["measured"]
     batches = [size for row in measured["files"].values() for size in row["latency"]]
     headers = ["", "accuracy, %", "less float32, points", "same answer as float32, %", "size"]
@@ -136,15 +136,14 @@ def _render_measurements(config: dict) -> str:
     rounds = min(t["rounds"] for row in measured["files"].values() for t in row["latency"].values())
     lines.append(
         f"\nOn the {measured['images']:,} test images, with 95 % intervals over these images "
-        "(Wilson; Agresti and Min for the paired difference): they say nothing of other seeds. "
-        "Times are "
-        f"medians and quartiles of {rounds} rounds in which all took turns, after a warm-up, with "
+        "(Wilson; Agresti and Min for the paired difference): they do not account for other seeds. "
+        f"Times are medians and quartiles of {rounds} interleaved rounds, after a warm-up, with "
         f"{measured['threads']} thread of ONNX Runtime {measured['onnxruntime']} on "
-        f"{escape_markdown(measured['processor'])}. The operations are the same, "
-        f"{format_si(config['multiply_adds'])} multiply-adds an image, in integers where int8."
+        f"{escape_markdown(measured['processor'])}. All graphs take "
+        f"{format_si(config['multiply_adds'])} multiply-adds per image, in integers for int8."
     )
     lines.append(
-        "\nFloat32 was compared with PyTorch on every test image: its logits are apart by at most "
+        "\nFloat32 was compared with PyTorch on every test image: its logits differ by at most "
         f"{measured['apart']:.2g}."
     )
     if alternative is not None:
@@ -158,22 +157,22 @@ def describe_ema_choice(ema: float | None, alternative: dict) -> str:
     Parameters
     ----------
     ema : float or None
-        The decay of the average, of the weights that ship.
+        The decay of the average, if the weights that ship are averaged.
     alternative : dict
-        The key `measured.beside` of the config: what was measured of the other weights.
+        The key `measured.beside` of the config: measurements of the other weights.
     """
     shipped_error, other_error = alternative["error_of_shipped"], alternative["error"]
-    reason = "there is no validation to tell them apart"
+    reason = "there is no validation to compare them"
     if shipped_error is not None and other_error is not None:
         reason = (
             f"validation error {shipped_error:.2f} %, {_describe_averaging(alternative['ema'])} "
             f"{other_error:.2f} %"
         )
-    return f"What ships is {_describe_averaging(ema)}: {reason}"
+    return f"The weights that ship are {_describe_averaging(ema)}: {reason}"
 
 
 def _describe_averaging(ema: float | None) -> str:
-    """Return how weights were averaged, in words."""
+    """Describe how weights were averaged."""
     return "not averaged" if ema is None else f"averaged (decay {ema:g})"
 
 
@@ -187,25 +186,25 @@ def _render_input(config: dict) -> str:
     """Return how an image becomes the input of the network."""
     input_config = config["input"]
     kind = "grey" if input_config["channels"] == 1 else "RGB"
-    upright = "" if input_config["by_mode_alone"] else "turned upright (EXIF), "
+    upright = "" if input_config["by_mode_alone"] else "rotated upright (EXIF), "
     return (
-        f"A picture is {upright}made {kind}, and then {classifier.describe_steps(input_config)}. "
-        "`kdpipe.load` and `kdpipe predict` do so. The graphs normalise: pixels / 255, less mean "
-        f"{_format_numbers(input_config['mean'])}, divided by std "
-        f"{_format_numbers(input_config['std'])}, of each channel. "
-        "`model.safetensors` is the network alone: who loads it normalises by these numbers."
+        f"An image is {upright}converted to {kind}, and then "
+        f"{classifier.describe_steps(input_config)}. `kdpipe.load` and `kdpipe predict` do this. "
+        f"The graphs normalize: pixels / 255, minus mean {_format_numbers(input_config['mean'])}, "
+        f"divided by std {_format_numbers(input_config['std'])}, per channel. `model.safetensors` "
+        "is the network alone: its inputs have to be normalized by these numbers."
     )
 
 
 def _format_numbers(values: list[float]) -> str:
-    """Return numbers in brackets."""
+    """Format numbers in brackets."""
     return "[" + ", ".join(f"{value:.6g}" for value in values) + "]"
 
 
 def _render_data(config: dict, card: DatasetCard, spec: RunSpec) -> str:
     """Return which images the network was trained, chosen and measured on."""
     data = spec.data
-    noise = f", a share of {data.label_noise:g} of their labels redrawn at random"
+    noise = f", a fraction of {data.label_noise:g} of their labels redrawn at random"
     names = ", ".join(escape_markdown(name) for name in config["classes"][:50])
     more = ", ..." if len(config["classes"]) > 50 else ""
     return (
@@ -218,11 +217,14 @@ def _render_data(config: dict, card: DatasetCard, spec: RunSpec) -> str:
 
 
 def _render_training(config: dict, spec: RunSpec, answer: Recommendation | None) -> str:
-    """Return how the network was trained."""
+    """Describe how the network was trained."""
     recipe, teacher = spec.recipe, spec.teacher
     pretrained = spec.pretrained
     if pretrained:
-        return f"Its weights were brought, not trained (sha256 {str(pretrained.sha256)[:12]})."
+        return (
+            "Its weights are pretrained, not trained in the study (sha256 "
+            f"{str(pretrained.sha256)[:12]})."
+        )
     origin = "on labels alone"
     if teacher:
         members = " and ".join(
@@ -234,21 +236,21 @@ def _render_training(config: dict, spec: RunSpec, answer: Recommendation | None)
     if spec.network.start:
         start = spec.network.start
         file = escape_markdown(start.weights or f"a file, sha256 {str(start.sha256)[:12]}")
-        origin += f", from the weights of a {escape_markdown(start.network)} ({file})"
+        origin += f", initialized from weights of a {escape_markdown(start.network)} ({file})"
     ema = config["ema"]
     averaged = f", averaged over its steps (exponentially, decay {ema:g})," if ema else ""
     if "beside" in config["measured"] and not ema:
-        averaged = ", not averaged over its steps as the study judged them,"
+        averaged = ", not averaged over its steps as in the study,"
     return (
-        f"Trained {origin}, for {recipe.epochs} epochs in batches of {recipe.batch_size} "
-        f"with seed {spec.seed}; the weights are those{averaged} after epoch "
-        f"{config['epoch']}, the {config['reading']} reading. Run {config['run']}, sha256 "
+        f"Trained {origin}, for {recipe.epochs} epochs in batches of {recipe.batch_size} with seed "
+        f"{spec.seed}; the weights are those{averaged} after epoch {config['epoch']}, the "
+        f"{config['reading']} evaluation point. Run {config['run']}, sha256 "
         f"{config['digest'][:12]}."
     )
 
 
 def _describe_method(spec: RunSpec, answer: Recommendation | None) -> str:
-    """Return the method of a distilled network, as the recommendation that chose it has it."""
+    """Return the method of a distilled network, as in the recommendation that chose it."""
     if answer is not None and answer.arm_to_ship != "scratch":
         return answer.settings
     method = spec.method or {}
@@ -258,30 +260,29 @@ def _describe_method(spec: RunSpec, answer: Recommendation | None) -> str:
 
 
 def _render_limits(config: dict) -> str:
-    """Return what does not follow from the measurements."""
+    """Return the limits of the measurements."""
     lines = [
-        "- Accuracy is that on images like those of the test set. On others it is not known, and "
+        "- Accuracy holds for images like those of the test set. On others it is unknown, and "
         "every image gets one of the classes, whatever it shows.",
         f"- {_describe_probabilities(config)}",
-        "- Times hold for the processor named.",
+        "- Times hold for the processor above.",
     ]
     if INT8_FILE in config["files"]:
         lines.append(
-            f"- int8: the ranges were set on {config['measured']['calibrated']:,} training images. "
-            "Processors without instructions for 8-bit products (VNNI) may round otherwise, and "
-            "answer otherwise: measure again where it is shipped."
+            f"- int8: the ranges were calibrated on {config['measured']['calibrated']:,} training "
+            "images. Processors without instructions for 8-bit products (VNNI) may round "
+            "differently and give other answers: measure again on the target machine."
         )
     if "build" in config["network"]:
         lines.append(
-            "- The network is one of its authors' own "
-            f"({escape_markdown(config['network']['build'])}): `model.safetensors` needs their "
-            "code, the graphs do not."
+            f"- The network is a custom one ({escape_markdown(config['network']['build'])}): "
+            "`model.safetensors` needs its code, the graphs do not."
         )
     return "\n".join(lines)
 
 
 def _describe_probabilities(config: dict) -> str:
-    """Return whether and how probabilities are calibrated."""
+    """Describe whether and how probabilities are calibrated."""
     if "temperature" not in config:
         return (
             "The probabilities are those of the network as it was trained; they were not "
@@ -295,8 +296,8 @@ def _describe_probabilities(config: dict) -> str:
     ]
     return (
         "The probabilities of `kdpipe.load` and `kdpipe predict` are calibrated: logits are "
-        f"divided by a temperature fitted on validation, {'; '.join(temperatures)}. The "
-        "graphs give logits as they are: who runs them alone divides before the softmax."
+        f"divided by a temperature fitted on validation, {'; '.join(temperatures)}. The graphs "
+        "return uncalibrated logits: divide them before the softmax."
     )
 
 

@@ -1,8 +1,8 @@
 """Networks as ONNX graphs, in float32 and in int8.
 
-A graph takes pixels as they are, (batch, C, H, W) uint8, and normalizes them itself, so that nobody
-can normalize them otherwise; it gives logits (batch, classes) float32. It contains nothing about
-the machine that it was made on.
+A graph takes unnormalized pixels, (batch, C, H, W) uint8, and normalizes them itself, so that
+nobody can normalize them differently; it returns logits (batch, classes) float32. It contains
+nothing about the machine that it was made on.
 
 The int8 graph comes from ONNX Runtime's static quantization: int8 weights with a scale for each
 channel, uint8 activations whose ranges are measured on training images. Normalization stays in
@@ -26,14 +26,12 @@ from kdpipe.data.batches import compute_scale_and_shift
 from kdpipe.errors import KdpipeError
 from kdpipe.text import shorten_line
 
-EXPORT_HINT = (
-    "torch.export has to follow it: no Python branches on values, and no fixed number of images"
-)
+EXPORT_HINT = "torch.export has to trace it: no Python branches on values, and no fixed batch size"
 INPUT_NAME, OUTPUT_NAME = "pixels", "logits"
 
 
 class _NormalizedNetwork(nn.Module):
-    """A network behind the normalization of its pixels."""
+    """A network preceded by the normalization of its pixels."""
 
     scale: torch.Tensor
     shift: torch.Tensor
@@ -46,12 +44,12 @@ class _NormalizedNetwork(nn.Module):
         self.register_buffer("shift", shift[:, None, None])
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the logits of pixels from 0 to 255."""
+        """Return the logits for pixels from 0 to 255."""
         return self.network(pixels.float() * self.scale + self.shift)
 
 
 def require_onnx() -> None:
-    """Raise KdpipeError if a package that makes graphs is not installed."""
+    """Raise KdpipeError if a package for making graphs is not installed."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -76,7 +74,7 @@ def to_onnx(
     network : Module
         The network.
     mean, std : ndarray of shape (C,)
-        Of pixels in [0, 1].
+        Mean and standard deviation of pixels in [0, 1].
     shape : tuple of int
         Channels, height and width of an image.
 
@@ -113,14 +111,14 @@ def to_onnx(
     graph = program.model_proto.graph
     if not all(_has_dynamic_batch(value) for value in (*graph.input, *graph.output)):
         raise KdpipeError(
-            f"network {name} cannot be exported to ONNX: its graph is for {len(pixels)} images at "
-            f"a time, as many as it was tried with; {EXPORT_HINT}"
+            f"network {name} cannot be exported to ONNX: its graph has a fixed batch size of "
+            f"{len(pixels)}, that of the trial; {EXPORT_HINT}"
         )
     return _strip_metadata(program.model_proto)
 
 
 def _has_dynamic_batch(value) -> bool:
-    """Return whether an input or output of a graph takes any number of images."""
+    """Return whether an input or output of a graph has a variable batch size."""
     return bool(value.type.tensor_type.shape.dim[0].dim_param)
 
 
@@ -132,7 +130,7 @@ def quantize(graph: bytes, images: Iterable[np.ndarray]) -> bytes:
     graph : bytes
         The graph.
     images : iterable of ndarray of shape (B, C, H, W)
-        Training images, uint8, that the ranges of activations are measured on.
+        Training images, uint8, on which the ranges of activations are measured.
 
     Returns
     -------
@@ -166,9 +164,9 @@ def quantize(graph: bytes, images: Iterable[np.ndarray]) -> bytes:
                 activation_type=QuantType.QUInt8,
                 nodes_to_exclude=_find_normalization_nodes(onnx.load(preprocessed_path)),
             )
-        except Exception as error:  # ONNX Runtime has many exceptions of its own
+        except Exception as error:  # ONNX Runtime raises many exception types
             reason = shorten_line(str(error) or type(error).__name__)
-            raise KdpipeError(f"ONNX Runtime cannot quantise the graph ({reason})") from None
+            raise KdpipeError(f"ONNX Runtime cannot quantize the graph ({reason})") from None
         return _strip_metadata(onnx.load(int8_path))
 
 
@@ -185,14 +183,14 @@ class _CalibrationReader:
 
 
 def _find_normalization_nodes(model) -> list[str]:
-    """Return the nodes between the pixels and the network: those that take one of its buffers."""
+    """Return the nodes between the pixels and the network: those that use one of its buffers."""
     return [
         node.name for node in model.graph.node if {"scale", "shift"} & set(map(str, node.input))
     ]
 
 
 def _strip_metadata(model) -> bytes:
-    """Return a graph without the notes of exporters: which file and line each node comes from."""
+    """Return a graph without exporters' metadata: the source file and line of each node."""
     graph = model.graph
     for node in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
         del node.metadata_props[:]
@@ -205,7 +203,7 @@ def _strip_metadata(model) -> bytes:
 
 @contextlib.contextmanager
 def _silence_exporters() -> Iterator[None]:
-    """Suppress what torch and ONNX Runtime print, which is for their authors."""
+    """Suppress the output of torch and ONNX Runtime, which is for their developers."""
     previous_level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

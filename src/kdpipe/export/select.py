@@ -1,8 +1,8 @@
-"""Which run is exported: one by its name, or the choice of the recommendation, within a budget.
+"""Choice of the exported run: one by name, or that of the recommendation, within a budget.
 
 Choices are made on validation. Under a budget the files of the choice of every student compete, in
 float32 and int8, each with its own validation error, size, and latency for one image on this
-machine; of those within the budget the best on validation ships, the smaller of equals.
+machine; of those within the budget the best on validation ships, the smaller one in a tie.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ class ExportBudget:
     Attributes
     ----------
     max_milliseconds : float or None
-        Of the latency of one image.
+        Limit of the latency for one image.
     max_bytes : int or None
-        Of the size of the file.
+        Limit of the size of the file.
     """
 
     max_milliseconds: float | None = None
@@ -51,7 +51,7 @@ class ExportBudget:
         return not is_slow and (self.max_bytes is None or size <= self.max_bytes)
 
     def __str__(self) -> str:
-        """Return the limits in words."""
+        """Describe the limits."""
         limits = (
             [f"one image within {self.max_milliseconds:g} ms"]
             if self.max_milliseconds is not None
@@ -86,7 +86,7 @@ class ExportFile:
     milliseconds: float
 
     def __str__(self) -> str:
-        """Return error, size and latency in words."""
+        """Describe error, size and latency."""
         return (
             f"validation error {self.error:.2f} %, {self.size:,} bytes, {self.milliseconds:.3g} ms "
             "for one image"
@@ -105,14 +105,14 @@ def find_candidates(
     store : Store
         The results folder.
     name : str or None
-        The name of a run, which is then the only candidate.
+        The name of a run, then the only candidate.
     budget : ExportBudget
-        Without limits only the best choice is a candidate.
+        Without limits, only the best choice is a candidate.
 
     Returns
     -------
     list of ExportCandidate
-        Best on validation first.
+        The best on validation first.
 
     Raises
     ------
@@ -128,8 +128,8 @@ def find_candidates(
     if name is not None:
         if name not in plan.runs:
             raise KdpipeError(
-                f"the study has no run {name!r}{did_you_mean(name, plan.runs)} (kdpipe status and "
-                "the column run of results.csv name them)"
+                f"the study has no run {name!r}{did_you_mean(name, plan.runs)} (see kdpipe status, "
+                "or the column run of results.csv)"
             )
         if name not in records:
             raise KdpipeError(f"run {name} has no record yet: run the study first")
@@ -137,8 +137,8 @@ def find_candidates(
     if not by_run:
         reasons = "; ".join(f"{item.student}: {item.reason}" for item in answers if item.reason)
         raise KdpipeError(
-            f"the study has no answer yet ({reasons or 'no student has been taught'}): run it to "
-            "its end, or name a run to export"
+            f"the study has no recommendation yet ({reasons or 'no student has been distilled'}): "
+            "run it to its end, or give a run to export"
         )
     export_candidates = [
         ExportCandidate(plan.runs[run], records[run], item) for run, item in by_run.items()
@@ -154,7 +154,7 @@ def select_within_budget(files: Sequence[ExportFile], budget: ExportBudget) -> E
     Raises
     ------
     KdpipeError
-        If there is none; the message names the nearest.
+        If there is none; the message names the closest file.
     """
     fitting_files = [file for file in files if budget.fits(file.size, file.milliseconds)]
     if not fitting_files:
@@ -163,13 +163,13 @@ def select_within_budget(files: Sequence[ExportFile], budget: ExportBudget) -> E
             key=lambda file: file.size if budget.max_milliseconds is None else file.milliseconds,
         )
         raise KdpipeError(
-            f"nothing fits {budget}; the nearest is {nearest_file.file}: {nearest_file}"
+            f"nothing fits {budget}; the closest is {nearest_file.file}: {nearest_file}"
         )
     return min(fitting_files, key=lambda file: (_nan_to_inf(file.error), file.size))
 
 
 def _nan_to_inf(error: float) -> float:
-    """Return an error that sorts last if it is nan."""
+    """Return a sort key for an error, with nan last."""
     return error if error == error else float("inf")
 
 
@@ -177,5 +177,5 @@ def _validation_error(candidate: ExportCandidate, plan: Plan) -> float:
     """Return the validation error of a candidate."""
     evaluation = (candidate.record.get(plan.study.reading) or {}).get("val")
     error = compute_top1_error(evaluation)
-    assert error is not None  # the recommendation has chosen it by this error
+    assert error is not None  # the error that the recommendation used
     return error

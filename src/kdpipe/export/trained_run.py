@@ -1,4 +1,4 @@
-"""Finished runs with the network and weights of the evaluation point of their study."""
+"""Finished runs with the network and weights at the evaluation point of their study."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,13 +33,13 @@ class TrainedRun:
     epoch : int
         The epoch of the weights.
     ema_decay : float or None
-        The decay of the average, if the weights are one.
+        The decay of the average, if the weights are averaged.
     error : float or None
         On validation, in percentage points.
     outputs : Path or None
-        The file of the outputs that the run has stored with these weights, if there is one.
+        The file of the stored outputs with these weights, if there is one.
     weights : bytes
-        The content of the file of weights.
+        The content of the weights file.
     network : Module
         The network, on the CPU, in eval mode.
     """
@@ -77,14 +77,14 @@ def load_trained_run(
     Raises
     ------
     KdpipeError
-        If the run is not done, or has no weights of the evaluation point.
+        If the run is not done, or has no weights at the evaluation point.
     StoreError
         If the weights are damaged.
     """
     if record["status"] != "done":
         raise KdpipeError(
-            f"run {run.name} {record['status']} ({record['reason']}): only a run that is done can "
-            "be exported"
+            f"run {run.name} {record['status']} ({record['reason']}): only a finished run can be "
+            "exported"
         )
     if not run.epochs:  # a pretrained network has only one set of weights
         reading = "last"
@@ -95,9 +95,9 @@ def load_trained_run(
     )
     if epoch is None or path is None:
         raise KdpipeError(
-            f"run {run.name} has no weights of its {reading} reading, and the study reads there: "
-            f"write reading: {records.other_eval_point(reading)} into the study, or train the "
-            "run again (remove its folder)"
+            f"run {run.name} has no weights at the evaluation point {reading} of the study: set "
+            f"reading: {records.other_eval_point(reading)} in the study, or train the run again "
+            "(remove its folder)"
         )
     decay = run.spec.recipe.ema if run.epochs else None
     error = compute_top1_error((record[reading] or {}).get("val"))
@@ -107,7 +107,7 @@ def load_trained_run(
 
 
 def load_raw_weights(averaged_run: TrainedRun, code: Path | None = None) -> TrainedRun | None:
-    """Load a run whose weights are averaged with those of its last epoch, without averaging.
+    """Load a run whose weights are averaged with the unaveraged weights of its last epoch.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def load_raw_weights(averaged_run: TrainedRun, code: Path | None = None) -> Trai
     Returns
     -------
     TrainedRun or None
-        None where the weights are no average, or the run has not kept those without averaging.
+        None if the weights are not averaged, or the run did not keep the unaveraged ones.
 
     Raises
     ------
@@ -151,23 +151,23 @@ def load_raw_weights(averaged_run: TrainedRun, code: Path | None = None) -> Trai
 def _load_weights(
     run: Run, record: dict, path: Path, epoch: int, code: Path | None
 ) -> tuple[bytes, nn.Module]:
-    """Return the content of a file of weights that the record lists, and the network with them."""
+    """Return the content of a weights file in the record, and the network with these weights."""
     folder = path.parent
     file_info = records.find_file_info(record, folder, path)
     if file_info is None:
         raise StoreError(
-            f"the record of {run.name} lists no {path.name}: remove the folder {folder}"
+            f"the record of {run.name} does not list {path.name}: remove the folder {folder}"
         )
     try:
         weights = read_bytes(path, file_info)
     except FileNotFoundError:
         raise KdpipeError(
-            f"{path} is not here, only the record of its run: export it where the study was run, "
-            "or run the study again with the archive moved away"
+            f"{path} does not exist, only the record of its run: export it on the machine where "
+            "the study was run, or move the archive away and run the study again"
         ) from None
     arrays, header = read_arrays(path, file_info)
     if header != {"run": run.digest, "epoch": epoch}:
-        raise StoreError(f"{path} is of another run or epoch: remove the folder {folder}")
+        raise StoreError(f"{path} belongs to another run or epoch: remove the folder {folder}")
     network = factory.build_model(run.spec.network, code)
     factory.load_state(network, {key: torch.from_numpy(value) for key, value in arrays.items()})
     return weights, network.eval().requires_grad_(False)

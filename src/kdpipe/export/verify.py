@@ -1,8 +1,8 @@
-"""Verification of exported graphs: their logits on whole parts of the data, and their latency.
+"""Verification of exported graphs: their logits on whole splits, and their latency.
 
-The graphs get raw pixels, as in use; PyTorch gets what training and evaluation get, pixels that
-kdpipe has normalized; and the run has stored its outputs when it ended. A graph that normalizes
-otherwise agrees with neither.
+The graphs get raw pixels, as in use; PyTorch gets pixels that kdpipe has normalized, as in training
+and evaluation; and the run has stored its outputs at its end. A graph with another normalization
+agrees with neither.
 """
 
 import dataclasses
@@ -35,8 +35,8 @@ from kdpipe.stats.proportions import (
     estimate_proportion,
 )
 
-# Allowed difference of logits as a share of the largest: float32 is summed in another order, and a
-# GPU may have multiplied in TF32.
+# Allowed difference of logits relative to the largest: float32 is summed in another order, and a
+# GPU may have used TF32.
 TOLERANCE = 1e-4
 GPU_TOLERANCE = 1e-2
 MAX_CALIBRATION_IMAGES = 512  # training images
@@ -44,7 +44,7 @@ MAX_TEMPERATURE = 20.0  # and the least is 1 / MAX_TEMPERATURE
 BATCH_SIZES = (1, 64)
 WARM_UP_ROUNDS = 3
 MIN_ROUNDS, MAX_ROUNDS = 5, 200  # after the warm-up
-MEASURE_SECONDS = 3.0  # after which no round begins, if there were MIN_ROUNDS
+MEASURE_SECONDS = 3.0  # no round starts after it, once there were MIN_ROUNDS
 Predictor = Callable[[np.ndarray], np.ndarray]  # logits (B, classes) of pixels (B, C, H, W) uint8
 
 
@@ -85,12 +85,12 @@ def create_onnx_predictor(content: bytes, threads: int) -> Predictor:
 def predict_all(
     predictors: Mapping[str, Predictor], part: Subset, shape: tuple[int, int, int], workers: int = 0
 ) -> dict[str, np.ndarray]:
-    """Return the logits of several predictors on all images of a part, which are read once.
+    """Return the logits of several predictors on all images of a split, which are read once.
 
     Parameters
     ----------
     predictors : mapping of str to callable
-        What to run, by name.
+        The predictors by name.
     part : Subset
         The images.
     shape : tuple of int
@@ -113,7 +113,7 @@ def predict_all(
 
 
 def iterate_calibration_batches(split: Split, workers: int = 0) -> Iterator[np.ndarray]:
-    """Yield batches of pixels of training images, evenly spread over the part."""
+    """Yield batches of pixels of training images, evenly spread over the split."""
     indices = np.unique(
         np.linspace(0, len(split.train) - 1, MAX_CALIBRATION_IMAGES).round().astype(int)
     )
@@ -126,21 +126,22 @@ def iterate_calibration_batches(split: Split, workers: int = 0) -> Iterator[np.n
 
 
 def check_agreement(name: str, onnx_logits: np.ndarray, torch_logits: np.ndarray) -> None:
-    """Raise KdpipeError if the logits of a graph are not those of PyTorch."""
+    """Raise KdpipeError if the logits of a graph differ from those of PyTorch."""
     max_diff, largest = _max_difference(onnx_logits, torch_logits)
     if not max_diff <= TOLERANCE * largest:
         raise KdpipeError(
             f"network {name} cannot be exported to ONNX: on the {len(onnx_logits):,} test images "
-            f"its graph says other logits than PyTorch, by up to {max_diff:.3g} where the largest "
-            f"is {largest:.3g} (allowed: {TOLERANCE:g} of it)"
+            f"the logits of its graph differ from PyTorch's by up to {max_diff:.3g}, where the "
+            f"largest is {largest:.3g} (allowed: {TOLERANCE:g} of it)"
         )
 
 
 def load_stored_outputs(trained_run: TrainedRun) -> dict:
-    """Return the outputs that a run has stored; raise StoreError if there are none."""
+    """Return the stored outputs of a run; raise StoreError if there are none."""
     if trained_run.outputs is None:
         raise StoreError(
-            f"run {trained_run.run.name} has stored no outputs of its {trained_run.reading} reading"
+            f"run {trained_run.run.name} has no stored outputs at the evaluation point "
+            f"{trained_run.reading}"
         )
     return read_arrays(
         trained_run.outputs,
@@ -151,18 +152,18 @@ def load_stored_outputs(trained_run: TrainedRun) -> dict:
 def check_stored(
     record: dict, stored_outputs: dict, torch_logits: np.ndarray, labels: np.ndarray
 ) -> None:
-    """Raise StoreError if a network's logits on test are not those that its run has stored.
+    """Raise StoreError if a network's logits on test differ from those that its run stored.
 
     Parameters
     ----------
     record : dict
         The record of the run.
     stored_outputs : dict of str to ndarray
-        The outputs that it has stored.
+        Its stored outputs.
     torch_logits : ndarray of shape (N, classes)
-        The logits of test images now.
+        The present logits of the test images.
     labels : ndarray of shape (N,)
-        Their labels now.
+        Their present labels.
     """
     on_cpu = (record.get("device") or {}).get("type") == "cpu"
     max_diff, largest = _max_difference(torch_logits, stored_outputs["test_logits"])
@@ -172,15 +173,15 @@ def check_stored(
         or not max_diff <= allowed * largest
     ):
         raise StoreError(
-            f"run {record['name']} said other logits of the test images when it ended, by up to "
-            f"{max_diff:.3g} where the largest is {largest:.3g} (allowed: {allowed:g} of it): the "
-            "images, their normalisation or the network's code have changed since; put them back, "
-            "or train the run again (remove its folder)"
+            f"the logits of run {record['name']} on the test images differ from those stored at "
+            f"its end by up to {max_diff:.3g}, where the largest is {largest:.3g} (allowed: "
+            f"{allowed:g} of it): the images, their normalization or the network's code have "
+            "changed since; restore them, or train the run again (remove its folder)"
         )
 
 
 def _max_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Return the largest difference of two arrays, infinite for other shapes, and largest value."""
+    """Return the largest difference, infinite for other shapes, and the largest value."""
     if a.shape != b.shape:
         return float("inf"), 0.0
     return float(np.abs(a - b).max()), float(np.abs(b).max())
@@ -192,12 +193,12 @@ def compute_error(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Fit the temperature by which logits are divided so that their NLL is least.
+    """Fit the temperature by which logits are divided to minimize their NLL.
 
     Parameters
     ----------
     logits : ndarray of shape (N, C)
-        Of validation images.
+        Logits of validation images.
     labels : ndarray of shape (N,)
         Their classes.
 
@@ -229,15 +230,15 @@ def compare_accuracy(
     Parameters
     ----------
     logits, float_logits : ndarray of shape (N, C)
-        Of the graph, and of the float32 graph.
+        Logits of the graph, and of the float32 graph.
     labels : ndarray of shape (N,)
         The classes of the images.
 
     Returns
     -------
     accuracy, difference, agreement : ProportionEstimate
-        The accuracy, its difference to that of the float32 graph, and the share of images on which
-        both agree; in percentage points, with intervals over the images.
+        The accuracy, its difference from that of the float32 graph, and the share of images on
+        which both agree; in percentage points, with intervals over the images.
     """
     predictions, float_predictions = logits.argmax(1), float_logits.argmax(1)
     gap = estimate_paired_difference(predictions == labels, float_predictions == labels)
@@ -264,15 +265,15 @@ class LatencySummary:
 def measure_latency(
     predictors: Mapping[str, Callable[[np.ndarray], object]], shape: tuple[int, int, int]
 ) -> dict[str, dict[int, LatencySummary]]:
-    """Measure how long graphs take for a batch, on this machine.
+    """Measure the latency of graphs for a batch, on this machine.
 
-    In every round each graph runs each batch size once, in an order that rotates: whatever else the
-    machine does affects all alike. The first rounds are not counted.
+    In every round each graph runs each batch size once, in rotating order, so that other load on
+    the machine affects all alike. The first rounds are not counted.
 
     Parameters
     ----------
     predictors : mapping of str to callable
-        What runs each graph on pixels (B, C, H, W) uint8.
+        The predictor of each graph for pixels (B, C, H, W) uint8.
     shape : tuple of int
         Channels, height and width of an image.
 

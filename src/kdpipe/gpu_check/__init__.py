@@ -1,1 +1,1 @@
-"""Whether kdpipe computes on the GPU of this machine what it computes elsewhere, and how fast."""
+"""Checks whether kdpipe computes correct results on this machine's GPU, and how fast."""

@@ -1,4 +1,4 @@
-"""What each file of `checks/` defines, and what a check returns."""
+"""Definition of a GPU check, one in each file of `checks/`, and of its outcome."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ class Outcome:
     Attributes
     ----------
     passed : bool or None
-        None for a check that only measures, or that could not be tried here.
+        None for a check that only measures, or that could not be run here.
     message : str
-        One line on what came out.
+        One line on the outcome.
     numbers : mapping
         Values for the report, with their units in the names.
     """
@@ -36,10 +36,10 @@ class Check:
     title : str
         Its title in the table.
     function : callable
-        The check. It is called in a process of its own, which has imported torch and not yet used
-        a GPU.
+        The check. It is called in a separate process, which has imported torch and not yet used a
+        GPU.
     meanwhile : str
-        What to set in a study until a failure is fixed.
+        Setting for studies until a failure is fixed.
     """
 
     order: int

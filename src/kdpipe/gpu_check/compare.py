@@ -1,4 +1,4 @@
-"""Comparing results of a GPU with those of the CPU, by their distance relative to their size."""
+"""Compares results of a GPU with those of the CPU by their relative error."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from kdpipe.models import factory
 
-# Largest relative errors of logits and of gradients against the CPU in float32, by the precision of
-# the GPU: at least three times those of WRN16-1 on a CPU whose factors are rounded in the same way
-# (the tests do that): 2e-6, 6e-4 and 6e-3 for logits. Those of gradients are 4e-3, 0.07 and 0.23,
+# Largest relative errors of logits and gradients compared to the CPU in float32, by the precision
+# of the GPU: at least three times those of WRN16-1 on a CPU whose factors are rounded in the same
+# way (as the tests do): 2e-6, 6e-4 and 6e-3 for logits. Those of gradients are 4e-3, 0.07 and 0.23,
 # since a change in the last bit may switch a ReLU.
 TOLERANCE = {"float32": (1e-4, 2e-2), "TF32": (1e-2, 2.5e-1), "bfloat16": (5e-2, 7e-1)}
 
 
 def relative_error(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Return the norm of the difference of all tensors together over that of the expected ones."""
+    """Return the joint norm of the differences of all tensors, relative to the expected ones."""
     pairs = [
         (a.detach().cpu().double(), b.detach().double())
         for a, b in zip(actual, expected, strict=True)
@@ -31,7 +31,7 @@ def relative_error(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> floa
 def build_network(name: str, shape: tuple[int, int, int]) -> nn.Module:
     """Return a network for ten classes in training mode, always with the same weights.
 
-    It has no dropout: another device draws other numbers from the same seed.
+    It has no dropout: devices draw different numbers from the same seed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -43,7 +43,7 @@ def build_network(name: str, shape: tuple[int, int, int]) -> nn.Module:
 
 
 def make_batch(shape: tuple[int, int, int], images: int) -> tuple[Tensor, Tensor]:
-    """Return random images and their labels."""
+    """Return random images and labels."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(images, *shape, generator=generator), torch.arange(images) % 10
 
@@ -65,7 +65,7 @@ def run_training_step(
 def compare_to_cpu(
     name: str, shape: tuple[int, int, int], images: int, device, precision: str
 ) -> tuple[float, float]:
-    """Return the relative errors of logits and gradients of a step, against the CPU in float32."""
+    """Return the relative errors of a step's logits and gradients against the CPU in float32."""
     inputs = make_batch(shape, images)
     expected = run_training_step(build_network(name, shape), *inputs)
     with allow_tf32(precision == "TF32"):

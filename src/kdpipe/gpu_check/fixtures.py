@@ -1,10 +1,10 @@
-"""What the checks work with: small studies, a folder for their runs, and processes of their own.
+"""Fixtures of the checks: small studies, a folder for their runs, and separate processes.
 
 Runs of `exact` are compared byte for byte: networks and images are as small as possible. Those of
-`timed` have images of 32 x 32 and the networks of the paper. Both use the digits, which come with
-scikit-learn, so that nothing is downloaded.
+`timed` have images of 32 x 32 and the networks of the paper. Both use the digits data, which comes
+with scikit-learn, so that nothing is downloaded.
 
-Calling functions in forked processes, so that a crash or a broken GPU context ends there.
+Functions are called in forked processes, so that a crash or a broken GPU context ends there.
 
 The parent has imported torch and never uses a GPU, since CUDA does not survive a fork.
 """
@@ -39,15 +39,15 @@ from kdpipe.runs.run_folder import RECORD_FILE
 from kdpipe.runs.store import Store
 
 _FORK = multiprocessing.get_context("fork")
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
+PR_SET_PDEATHSIG = 1  # for Linux's prctl
 
 
 class SubprocessError(KdpipeError):
-    """Error of a function that did not return: what it raised, or how its process ended."""
+    """A function in another process raised an exception, or its process ended."""
 
 
 class ForkedCall:
-    """A call of a function in a process of its own, whose output is added to the file `log`."""
+    """A call of a function in a separate process, whose output is appended to the file `log`."""
 
     def __init__(self, function: Callable[[], Any], log: Path):
         self.receiver, sender = _FORK.Pipe(duplex=False)
@@ -56,7 +56,7 @@ class ForkedCall:
         sender.close()
 
     def kill(self) -> None:
-        """Kill the process; processes that it has started end with it."""
+        """Kill the process, and with it the processes that it has started."""
         self.process.kill()
 
     def result(self, deadline: float) -> Any:
@@ -72,11 +72,11 @@ class ForkedCall:
         self.kill()
         self.process.join()
         if is_late:
-            raise SubprocessError("it took too long, and was ended")
+            raise SubprocessError("it took too long, and was killed")
         if reply is None:
             code = self.process.exitcode or 0
             raise SubprocessError(
-                f"its process ended by {f'signal {-code}' if code < 0 else f'code {code}'}"
+                f"its process ended with {f'signal {-code}' if code < 0 else f'code {code}'}"
             )
         if "error" in reply:
             raise SubprocessError(reply["error"])
@@ -91,9 +91,9 @@ def run_parallel(functions: Sequence[Callable[[], Any]], log: Path, deadline: fl
     functions : sequence of callable
         The functions; their results go through JSON.
     log : Path
-        File that their output is added to.
+        File that their output is appended to.
     deadline : float
-        When they have to have returned, by the monotonic clock.
+        Time limit by the monotonic clock.
     """
     children = [ForkedCall(function, log) for function in functions]
     results, errors = [], []
@@ -135,14 +135,14 @@ STUDIES: dict[str, dict] = {
         "recipe": {"epochs": 6, "batch_size": 32, "lr": 0.05, "drop_epochs": [4]},
         "networks": ("wrn10-1", "wrn10-0.5"),
     },
-    # The student has a thousand steps, so that what a process does once matters little.
+    # The student has a thousand steps, so that one-time work of a process matters little.
     "timed": {
         "data": {"train_size": 896, "validation": 128, "pad": 1, "resize": 32},
         "recipe": {"epochs": 150, "batch_size": 128, "lr": 0.05, "drop_epochs": [75]},
         "network_recipes": {"wrn40-2": {"epochs": 5, "drop_epochs": [3]}},
         "networks": ("wrn40-2", "wrn16-1"),
     },
-    # In place of both in a quick check, which shows that all checks run.
+    # Used instead of both in a quick check, which shows that all checks run.
     "quick": {
         "data": {"train_size": 64, "validation": 40, "pad": 1},
         "recipe": {"epochs": 3, "batch_size": 32, "lr": 0.05, "drop_epochs": [2]},
@@ -154,7 +154,7 @@ StudyKind = Literal["exact", "timed"]
 
 @dataclass(frozen=True)
 class RunPair:
-    """The plan of a study, its teacher, and the student of that."""
+    """The plan of a study, its teacher, and its student."""
 
     plan: Plan
     teacher: Run
@@ -170,9 +170,9 @@ class CheckFixture:
     folder : Path
         The folder.
     quick : bool
-        Whether the smallest study stands in for the others.
+        Whether the smallest study replaces the others.
     deadline : float
-        When the check has to have ended, by the monotonic clock.
+        Time limit of the check by the monotonic clock.
     """
 
     folder: Path
@@ -181,11 +181,11 @@ class CheckFixture:
 
     @property
     def log(self) -> Path:
-        """Return the file that the processes of the check write to."""
+        """Return the log file of the processes of the check."""
         return self.folder / "log"
 
     def get_runs(self, kind: StudyKind = "exact", outputs: str = "table") -> RunPair:
-        """Return the runs of a study, by logit cache (`table`) or with a live teacher."""
+        """Return the runs of a study, with a logit cache (`table`) or a live teacher."""
         return _plan_runs("quick" if self.quick else kind, outputs)
 
     def make_store(self, name: str) -> Store:
@@ -201,12 +201,12 @@ class CheckFixture:
     def train(
         self, run: Run, store: Store, keep_epochs: Sequence[int] = (), runs_per_gpu: int = 1
     ) -> dict:
-        """Train a run in this process as a job does, unless it is there; return its record."""
+        """Train a run in this process as a job does, unless it exists; return its record."""
         train_run(run.spec, sorted(keep_epochs), store, ExecutionOptions("cuda", runs_per_gpu))
         return load_run_record(run, store)
 
     def train_timed(self, run: Run, store: Store, runs_per_gpu: int = 1) -> dict:
-        """Train a run after an epoch of warm-up: what a process loads once is not timed."""
+        """Train a run after a warm-up epoch, so that one-time work of a process is not timed."""
         from kdpipe.training import loop
 
         execution_options = ExecutionOptions("cuda", runs_per_gpu)
@@ -215,7 +215,7 @@ class CheckFixture:
         return self.train(run, store, (), runs_per_gpu)
 
     def train_student(self, runs: RunPair, store: Store, is_timed: bool = False) -> dict:
-        """Train the student with all that it needs in this process; return its record."""
+        """Train the student and all that it needs in this process; return its record."""
         epochs = [member.epoch for member in runs.student.spec.members]
         self.train(runs.teacher, store, epochs)
         for logit_cache in runs.student.logit_caches:
@@ -225,11 +225,11 @@ class CheckFixture:
         )
 
     def run_forked(self, *functions: Callable[[], Any]) -> list[Any]:
-        """Call functions in parallel, each in a process of its own; return their results."""
+        """Call functions in parallel, each in a separate process; return their results."""
         return run_parallel(functions, self.log, self.deadline)
 
     def time_left(self) -> float:
-        """Return the seconds that are left for the check."""
+        """Return the seconds left for the check."""
         return max(0.0, self.deadline - time.monotonic())
 
 
@@ -239,7 +239,7 @@ def load_run_record(run: Run, store: Store) -> dict:
 
 
 def get_checksums(record: dict) -> dict[str, str]:
-    """Return the checksums of all files of a run by name, without its record."""
+    """Return the checksums of all files of a run by name, except its record."""
     return {name: file_info["sha256"] for name, file_info in record["files"].items()}
 
 

@@ -1,6 +1,6 @@
-"""Running all checks of a GPU: one after another, each in a process of its own, in ten minutes.
+"""Runs all checks of a GPU, one after another, each in a separate process, in ten minutes.
 
-The results become a table to read, and a JSON file to send.
+The results are printed as a table, and written to a JSON file.
 """
 
 import os
@@ -34,9 +34,9 @@ class CheckResult:
     check : Check
         The check.
     outcome : Outcome
-        What came out.
+        Its outcome.
     seconds : float
-        How long it took.
+        Its duration.
     """
 
     name: str
@@ -46,13 +46,13 @@ class CheckResult:
 
 
 def load_checks() -> dict[str, Check]:
-    """Return all checks by name, in their order."""
+    """Return all checks by name, in order."""
     checks = registry.load_all_objects("kdpipe.gpu_check.checks", "CHECK", Check)
     return dict(sorted(checks.items(), key=lambda item: item[1].order))
 
 
 def select_gpu() -> str:
-    """Select the GPU to check, and hide the others from all processes from here on.
+    """Select the GPU to check, and hide the others from all subsequent processes.
 
     Returns
     -------
@@ -62,12 +62,12 @@ def select_gpu() -> str:
     Raises
     ------
     KdpipeError
-        If there is no GPU, none that torch can use, or a run is using it.
+        If there is no GPU, torch cannot use it, or a run is using it.
     """
     ids = gpus.list_gpus()
     if not ids:
         raise KdpipeError(
-            "there is no GPU here (CUDA_VISIBLE_DEVICES, nvidia-smi): nothing was looked at"
+            "there is no GPU here (CUDA_VISIBLE_DEVICES, nvidia-smi): nothing was checked"
         )
     if problem := gpus.find_unusable_reason():
         raise KdpipeError(f"torch cannot use the GPU here: {problem}")
@@ -75,7 +75,7 @@ def select_gpu() -> str:
     ids = gpus.list_gpus()
     if not leases.is_free(ids[0]):
         raise KdpipeError(
-            f"a run of kdpipe is at work on GPU {ids[0]}: wait for it, or name another in "
+            f"a run of kdpipe is using GPU {ids[0]}: wait for it, or choose another with "
             "CUDA_VISIBLE_DEVICES"
         )
     os.environ["CUDA_VISIBLE_DEVICES"] = ids[0]
@@ -83,11 +83,11 @@ def select_gpu() -> str:
 
 
 def query_gpu_info() -> dict:
-    """Return what a record says of the GPU; a process of its own reads it."""
+    """Return the GPU as in a record; a separate process reads it."""
     from kdpipe.devices import determinism
 
     def read_info() -> dict:
-        """Read it in the child process."""
+        """Read it, in the child process."""
         with leases.acquire_gpu("cuda", 1):
             determinism.prepare_torch_device("cuda")
             return dict(determinism.get_gpu_info())
@@ -100,12 +100,12 @@ def query_gpu_info() -> dict:
 
 
 def run_checks(quick: bool) -> Iterator[CheckResult]:
-    """Run all checks, one after another; what takes too long is a failure.
+    """Run all checks, one after another; a timeout is a failure.
 
     Parameters
     ----------
     quick : bool
-        Whether to run the smallest study only, which shows that all checks run.
+        Whether to use only the smallest study, which shows that all checks run.
     """
     _import_libraries()
     deadline = time.monotonic() + 60 * MAX_MINUTES
@@ -116,14 +116,14 @@ def run_checks(quick: bool) -> Iterator[CheckResult]:
 
 
 def list_versions() -> dict[str, str]:
-    """Return the versions of the packages that matter."""
+    """Return the versions of the relevant packages."""
     return {name: metadata.version(name) for name in ("kdpipe", "torch", "torchvision", "numpy")}
 
 
 def _run_check(check: Check, fixture: CheckFixture) -> Outcome:
-    """Run one check in a process of its own."""
+    """Run one check in a separate process."""
     if not fixture.time_left():
-        return Outcome(None, f"the {MAX_MINUTES} minutes were over")
+        return Outcome(None, f"the limit of {MAX_MINUTES} minutes was reached")
     try:
         (fields,) = fixture.run_forked(lambda: vars(check.function(fixture)))
     except fixtures.SubprocessError as error:
@@ -132,7 +132,7 @@ def _run_check(check: Check, fixture: CheckFixture) -> Outcome:
 
 
 def _import_libraries() -> None:
-    """Import what the child processes need, without using a GPU or starting a thread."""
+    """Import the modules that child processes need, without using a GPU or starting a thread."""
     import torch
 
     torch.set_num_threads(1)
@@ -143,7 +143,7 @@ def _import_libraries() -> None:
 
 
 def format_row(result: CheckResult) -> str:
-    """Return a row of the table; for a failure also what to set meanwhile."""
+    """Return a row of the table; for a failure also the setting to use meanwhile."""
     outcome = result.outcome
     text = f"{STATUS_WORDS[outcome.passed]:<5} {result.check.title:<44} {outcome.message}"
     if outcome.passed is False:
@@ -152,12 +152,12 @@ def format_row(result: CheckResult) -> str:
 
 
 def format_summary(results: Sequence[CheckResult], path: Path) -> str:
-    """Return how many checks passed, and where the file is."""
+    """Return how many checks passed, and the path of the file."""
     failed = sum(result.outcome.passed is False for result in results)
     passed = sum(result.outcome.passed is True for result in results)
     seconds = sum(result.seconds for result in results)
-    rest_text = f", {len(results) - failed - passed} measured or not tried here"
-    advice = ": please send it with an issue" if failed else ""
+    rest_text = f", {len(results) - failed - passed} measured or not run here"
+    advice = ": please attach it to an issue" if failed else ""
     return f"{passed} passed, {failed} failed{rest_text}, in {seconds:.0f} seconds; {path}{advice}"
 
 
@@ -175,7 +175,7 @@ def write_report(
     versions : mapping
         Versions of packages.
     quick : bool
-        Whether the checks were quick ones.
+        Whether this was a quick check.
     results : sequence of CheckResult
         The results.
     """

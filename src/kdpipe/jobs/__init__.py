@@ -1,1 +1,1 @@
-"""What a rule calls: one file a verb, told everything by a spec."""
+"""Jobs, which rules start: one file for each command, with a spec as complete input."""

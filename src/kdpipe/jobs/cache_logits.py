@@ -1,8 +1,7 @@
 """The job that builds one logit cache: the logits of a checkpoint for every image and view.
 
-The build folder of a cache holds an empty file for each student that is to learn from it. The last
-student to end removes the cache, whether or not the studies that started the students know of each
-other.
+The build folder of a cache has an empty file for each student that will use it. The last student to
+end removes the cache, even if the students belong to different studies.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ def cache_logits(
     options: ExecutionOptions = CPU_OPTIONS,
     students: Collection[str] = (),
 ) -> str:
-    """Build a logit cache; a whole one that exists is left as it is.
+    """Build a logit cache, unless a complete one exists.
 
     It is kept until all of these students, and those of earlier calls, have ended.
 
@@ -38,7 +37,7 @@ def cache_logits(
     options : ExecutionOptions
         Device and files of the job.
     students : collection of str
-        The names of the runs that are to read it.
+        The names of the runs that will read it.
 
     Returns
     -------
@@ -48,7 +47,7 @@ def cache_logits(
     validate.validate_spec(spec)
     digest, name = spec.digest, spec.name
     build_folder = store.logit_cache(f".{name}")
-    size = f"a table of {spec.n_images} images"
+    size = f"a logit cache of {spec.n_images} images"
     with lock_run_folder(build_folder), record_failures(build_folder, size, options.code):
         for student in students:
             (build_folder / STUDENTS_FOLDER).mkdir(exist_ok=True)
@@ -59,7 +58,7 @@ def cache_logits(
             if info["digest"] == digest and info["weights"] == weights:
                 for path in ownership.list_orphans(build_folder, "tables"):
                     path.unlink()
-                return f"{name}: made before"
+                return f"{name}: finished before"
         with leases.acquire_gpu(options.device, options.runs_per_gpu):
             from kdpipe.training.teachers import cached  # torch has to find the leased GPU
 
@@ -73,19 +72,19 @@ def release_caches(student: str, store: Store) -> None:
         build_folder = marker.parents[1]
         with lock_run_folder(build_folder):
             markers = list(marker.parent.glob("*"))
-            # A student that was killed between its record and this line waits for nothing.
+            # A student that was killed between its record and this line no longer needs its caches.
             if all(other == marker or store.has_record("runs", other.name) for other in markers):
                 ownership.remove_tree(store.logit_cache(build_folder.name[1:]))
                 for other in markers:
                     if other != marker:
                         other.unlink(missing_ok=True)
             marker.unlink(missing_ok=True)  # last: if this process is killed, this is repeated
-            with contextlib.suppress(OSError):  # other students wait
+            with contextlib.suppress(OSError):  # other students need it
                 marker.parent.rmdir()
 
 
 def release_all_caches(store: Store) -> None:
-    """Release the caches of all students that ended, and were killed before they did so."""
+    """Release the caches of all finished students that were killed before they did so."""
     for build_folder in ownership.find_orphan_caches(store):
         if is_running(build_folder):
             continue

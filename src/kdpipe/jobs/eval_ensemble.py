@@ -1,8 +1,8 @@
-"""The job that scores one ensemble: the mean of its members' probabilities, from their outputs.
+"""The job that evaluates one ensemble: the mean of its members' probabilities, from stored outputs.
 
-Its record has both evaluation points: `last`, of its members as its spec names them, and `best`, of
-each at its own best epoch on validation. Where a member kept no outputs of that epoch the record
-has null, and the ensemble is scored again once all members have them.
+Its record has both evaluation points: `last`, with the members of its spec, and `best`, with each
+member at its best epoch on validation. If a member has no outputs of that epoch the record has
+null, and the ensemble is evaluated again once all members have them.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from kdpipe.runs.upstream import find_failed_parent, list_parent_checksums
 
 
 def eval_ensemble(spec: EnsembleSpec, store: Store) -> str:
-    """Score an ensemble from the stored outputs of its members; return the last line of the log."""
+    """Evaluate an ensemble from its members' stored outputs; return the last line of the log."""
     validate.validate_spec(spec)
     name = spec.name
     folder = store.ensemble(name)
@@ -36,7 +36,7 @@ def eval_ensemble(spec: EnsembleSpec, store: Store) -> str:
 
 
 def _eval_both_points(name: str, members: Sequence[Member], store: Store) -> dict:
-    """Return the metrics at both evaluation points; best is None where a member has none."""
+    """Return the metrics at both evaluation points; best is None if a member has none."""
     last = [upstream.load_outputs(member, store) for member in members]
     best = [upstream.load_best_outputs(member, store) for member in members]
     available = [outputs for outputs in best if outputs is not None]
@@ -48,7 +48,7 @@ def _eval_both_points(name: str, members: Sequence[Member], store: Store) -> dic
 
 
 def _eval_average(name: str, outputs: list[dict]) -> dict:
-    """Return the metrics by split; raise StoreError if the members saw different images."""
+    """Return the metrics by split; raise StoreError if the members' images differ."""
     import numpy as np
 
     from kdpipe.runs import metrics
@@ -58,7 +58,9 @@ def _eval_average(name: str, outputs: list[dict]) -> dict:
         if f"{split}_labels" in outputs[0]:
             labels = [output[f"{split}_labels"] for output in outputs]
             if not all(np.array_equal(labels[0], other) for other in labels):
-                raise StoreError(f"{name}: its members saw different images on {split}")
+                raise StoreError(
+                    f"{name}: its members were evaluated on different images of {split}"
+                )
             logits = np.stack([output[f"{split}_logits"] for output in outputs])
             scores[split] = metrics.compute_metrics(metrics.average_logits(logits), labels[0])
     return scores

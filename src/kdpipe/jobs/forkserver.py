@@ -1,6 +1,6 @@
 """A fork server: torch is imported once, and every job of a study is forked from that process.
 
-A job of some seconds spends more on its imports than on its training. So `kdpipe run` starts this
+A job of a few seconds spends more time on imports than on training. So `kdpipe run` starts this
 server, and puts a script called `kdpipe` (COMMAND_SCRIPT) first on the PATH of its jobs. It runs
 SHIM_SCRIPT, which hands arguments, folder, environment and streams over to the server and exits
 with the code that comes back. A job is still one process, forked for it alone, and computes the
@@ -31,7 +31,7 @@ from pathlib import Path
 
 from kdpipe.jobs import parent_watchdog
 
-# The script that is called `kdpipe`: unlike the kernel's `#!`, /bin/sh accepts paths with spaces.
+# The script called `kdpipe`: unlike the kernel's `#!`, /bin/sh accepts paths with spaces.
 COMMAND_SCRIPT = """#!/bin/sh
 exec {python} -IS {shim} "$@"
 """
@@ -60,9 +60,9 @@ if code == 137:
 sys.exit(code)
 """
 KILLED_MESSAGE = "killed by the system, usually out of memory: run fewer jobs at a time (--cores)"
-# A fork has only the thread that forks, so the libraries may have started no other.
+# A fork has only the forking thread, so libraries must not have started others.
 SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
-# Seconds after the head's end until a job that it has just started has surely read its command.
+# Seconds after the head's end until a job that it has just started has read its command.
 READ_SECONDS = 2.0
 FORKSERVER_VARIABLE = "KDPIPE_PRELOADED"  # in the environment of a head with such a server
 

@@ -21,9 +21,9 @@ def measure_speeds(
         {"spec", "shape", "operations"}: the spec of a run, the shape (C, H, W) of its images, and
         the multiply-adds of a forward pass of one image.
     seconds : float
-        About how long all measurements together may take.
+        Approximate total duration of the measurements.
     process_start : float
-        When this process was started, in seconds since the epoch.
+        Start time of this process, in seconds since the epoch.
     options : ExecutionOptions
         Device and files of the job.
 

@@ -1,4 +1,4 @@
-"""A job ends with the process that it works for, the head of its study, however that ends.
+"""A watchdog that ends a job when the head process of its study ends for any reason.
 
 The head writes its process id into the environment of its jobs on this machine. A thread of the job
 waits for the end of that process, which the kernel reports even if it was killed, and then sends
@@ -30,7 +30,7 @@ def tie_children() -> Iterator[None]:
 
 
 def open_parent_fd(head_pid: str | None) -> list[int]:
-    """Return a list of the descriptor that becomes readable when the head has ended.
+    """Return a list with the descriptor that becomes readable when the head ends.
 
     If the head has ended already, this process ends too. The list is empty without a process id, or
     for a process of another namespace.

@@ -1,9 +1,9 @@
 """What a job writes about itself: its record, and `failure.json` if it fails.
 
-A job learns everything from its spec; it reads no study file. A run that diverged or was skipped
-has a result, and ends in a record. Any other error is a failure: it is written into `failure.json`
-in the folder of the run and raised again, and the next start tries the job again. Torch is imported
-only where a network is trained.
+A job reads its spec, not a study file. A run that diverged or was skipped has a result, and gets a
+record. Any other error is a failure: it is written into `failure.json` in the folder of the run and
+raised again, and the next start tries the job again. Torch is imported only where a network is
+trained.
 """
 
 import contextlib
@@ -41,14 +41,14 @@ def record_failures(folder: Path, size: str, code: Path | None = None) -> Iterat
     folder : Path
         The folder of the run.
     size : str
-        What could be made smaller to need less memory, such as `batch_size 128`.
+        A setting that can be reduced to need less memory, such as `batch_size 128`.
     code : Path or None
         The folder of the code of custom networks, if the study has any.
 
     Raises
     ------
     KdpipeError
-        In place of an error with a known explanation, and of a SystemExit in custom code.
+        Instead of an error with a known explanation, and of a SystemExit in custom code.
     """
     run_folder.failure_path(folder).unlink(missing_ok=True)
     try:
@@ -59,7 +59,7 @@ def record_failures(folder: Path, size: str, code: Path | None = None) -> Iterat
     except KdpipeError as error:
         _write_failure(folder, str(error), None)
         raise
-    except SystemExit as error:  # raised by custom code, which must not end a job
+    except SystemExit as error:  # custom code must not end a job
         user_error = KdpipeError(
             f"{folder.name}: the code of the job ended the process (SystemExit: {error}): custom "
             "networks and terms must not call sys.exit or os._exit"
@@ -76,13 +76,13 @@ def record_failures(folder: Path, size: str, code: Path | None = None) -> Iterat
             user_error = KdpipeError(
                 f"{folder.name}: out of memory with {size} ({str(error) or 'MemoryError'}): give "
                 "the job more memory, run fewer jobs at once (on a GPU: reduce runs_per_gpu, or "
-                "use a GPU without other processes), or make it smaller; the recipe is part of a "
-                "run's name, so a smaller batch_size gives new runs"
+                "use a GPU without other processes), or reduce it; the recipe is part of a run's "
+                "name, so a smaller batch_size gives new runs"
             )
             _write_failure(folder, str(user_error), detail)
             raise user_error from None
         _write_failure(folder, f"{type(error).__name__}: {error}", detail)
-        origin = "of kdpipe" if code is None else "of kdpipe or of a network of your own"
+        origin = "of kdpipe" if code is None else "of kdpipe or of a custom network"
         error.add_note(
             f"This is a bug {origin}; the traceback is also in {run_folder.failure_path(folder)}"
         )
@@ -121,8 +121,8 @@ def new_record(spec: RecordedSpec) -> dict:
 def format_summary(record: dict) -> str:
     """Return the result of a job as the last line of its log.
 
-    It has the validation error only: a job knows no study, and the test numbers of a preregistered
-    one must not be seen yet.
+    It has only the validation error: a job does not know its study, and the test results of a
+    preregistered one must not be seen yet.
     """
     if record["status"] != "done":
         return f"{record['name']}: {record['status']}: {record['reason']}"
@@ -143,7 +143,7 @@ def build_manifest(folder: Path) -> dict[str, FileInfo]:
 
 
 def describe_device(device: str, threads: int) -> dict:
-    """Return the CPU, or the GPU with what its numbers may depend on, as a record has it."""
+    """Return the CPU, or the GPU with everything its results may depend on, as in a record."""
     if device == "cpu":
         return {"type": device, "name": host.read_cpu_model(), "threads": threads}
     return {"type": device, **determinism.get_gpu_info(), "threads": threads}
@@ -154,7 +154,7 @@ def describe_preprocessing(
 ) -> dict:
     """Return the class names and the preprocessing of the images, for the users of the weights.
 
-    Empty `classes` and `scaled` are those of a card that does not state them.
+    Empty `classes` and `scaled` mean that the card does not specify them.
     """
     card, side = cache.load_card_for_spec(spec.data, store), spec.data.resize
     scaled = f"scaled to {side} x {side} (bilinear, antialiased)" if side else ""

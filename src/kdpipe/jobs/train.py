@@ -1,6 +1,6 @@
 """The job that trains one run, or replays a finished one up to a missing checkpoint.
 
-A run that diverged, or was skipped because a parent did, has a result: that is in its record.
+A run that diverged, or was skipped because a parent did, has that as result in its record.
 """
 
 import itertools
@@ -80,9 +80,9 @@ def train_run(
         missing = _missing_checkpoints(folder, old_record, keep_epochs) if old_record else []
         if old_record is not None and missing and run_folder.CURVE_FILE not in old_record["files"]:
             raise StoreError(
-                f"{folder}: its record lists no {run_folder.CURVE_FILE}, with which retraining up "
-                f"to epoch {max(missing)} is compared: remove the folder, and the run is trained "
-                "again"
+                f"{folder}: its record does not list {run_folder.CURVE_FILE}, which retraining up "
+                f"to epoch {max(missing)} is compared with: remove the folder, and the run is "
+                "trained again"
             )
         if old_record is not None and not missing:
             records.publish_record(folder, old_record)
@@ -132,8 +132,8 @@ def _train_or_replay(
     except DivergedError as outcome:
         if old_record is not None:
             raise StoreError(
-                f"{folder} finished before and does not when trained again up to epoch "
-                f"{last_epoch} ({outcome}): another machine or torch; its record stays as it is"
+                f"{folder} has finished before, but fails when retrained up to epoch {last_epoch} "
+                f"({outcome}): the machine or torch differs; its record is unchanged"
             ) from None
         return record | {
             "status": "diverged",
@@ -197,7 +197,7 @@ def _find_failed_teacher(spec: RunSpec, store: Store) -> str | None:
 def _check_replay(folder: Path, record: dict, curve: list[dict], keep_epochs: list[int]) -> None:
     """Raise StoreError and remove the new checkpoints if a replay differs from the finished run.
 
-    On a GPU, another processor or another version of torch the same spec gives other numbers.
+    On a GPU, another processor or another version of torch the same spec gives different numbers.
     """
     path = run_folder.curve_path(folder)
     old_bytes = read_bytes(path, record["files"][path.name])
@@ -208,7 +208,7 @@ def _check_replay(folder: Path, record: dict, curve: list[dict], keep_epochs: li
         for path in run_folder.find_checkpoint_files(folder, epoch):
             path.unlink()
     raise StoreError(
-        f"{folder}: epoch {max(keep_epochs)} was asked for after the run had finished, and "
-        "training it again up to there goes another way (a GPU, another machine or torch): remove "
-        "the folder, the run and all that descends from it are then made anew with it"
+        f"{folder}: epoch {max(keep_epochs)} was requested after the run had finished, and "
+        "retraining up to there gives different results (a GPU, another machine or torch): remove "
+        "the folder; the run and its descendants are then trained again"
     )

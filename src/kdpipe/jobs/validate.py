@@ -1,13 +1,13 @@
-"""The check of a spec before a job works by it: this version means the same, and it stays in place.
+"""Validation of a spec before a job uses it: its revisions, values and names.
 
-A spec comes from the plan, but also from a queue that is older than the code, or from a keyboard.
-Names of folders are made from it, and files are looked up by it: nothing in it may point out of
-the results folder.
+A spec comes from the plan, but also from a queue that is older than the code, or from a user. Names
+of folders are derived from it, and files are found by it: nothing in it may point outside the
+results folder.
 
-A spec states revisions: of the images, the network, each loss term and so on. A revision tells what
-a part of a spec means (`hashing.REVISIONS`). It is under `revision` in the part that it belongs to,
-or under `<behaviour>_revision` beside what it is about. `find_revisions` walks the JSON form by
-this rule, so that what is added to a spec cannot be forgotten here.
+A spec has revisions: of the images, the network, each loss term and so on. A revision defines the
+meaning of a part of a spec (`hashing.REVISIONS`). It is under `revision` in that part, or under
+`<behaviour>_revision` next to its subject. `find_revisions` walks the JSON form by this rule, so
+that additions to a spec cannot be forgotten here.
 """
 
 import re
@@ -42,12 +42,12 @@ from kdpipe.runs.spec import (
 
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 _DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
-# What values of a wrong type raise somewhere in a check.
+# Exceptions that values of a wrong type can raise in a check.
 _MALFORMED = (KeyError, TypeError, AttributeError, ValidationError)
 
 
 def read_spec(kind: str, content: Mapping[str, Any]) -> Any:
-    """Return the spec that the JSON of `--spec` is; its values are checked by the job.
+    """Parse the JSON of `--spec` as a spec, whose values the job checks.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def read_spec(kind: str, content: Mapping[str, Any]) -> Any:
 
 
 def validate_spec(spec: Spec) -> None:
-    """Raise KdpipeError for a spec by which this version can do no job."""
+    """Raise KdpipeError for a spec that this version cannot run."""
     rules = _SPEC_RULES[spec.kind]
     try:
         if isinstance(spec, RunSpec):
@@ -91,7 +91,7 @@ def validate_spec(spec: Spec) -> None:
 
 
 def validate_checkpoints(keep_epochs: list[int], spec: RunSpec) -> None:
-    """Raise KdpipeError for checkpoints that the training never passes."""
+    """Raise KdpipeError for checkpoints beyond the epochs of the training."""
     epochs = spec.recipe.epochs
     if outside := [epoch for epoch in keep_epochs if not 0 <= epoch <= epochs]:
         raise KdpipeError(f"--keep: {outside} not within 0 and {epochs}, the epochs of the run")
@@ -106,8 +106,8 @@ def _malformed(kind: str, error: Exception) -> KdpipeError:
 
 
 def _check_recipe(spec: RunSpec) -> None:
-    """Raise pydantic's ValidationError for a recipe of which no JSON form can be made."""
-    # Pretrained weights are trained for no epoch.
+    """Raise pydantic's ValidationError for a recipe without a JSON form."""
+    # Pretrained weights are trained for 0 epochs.
     overrides = {"epochs": 1} if spec.pretrained else {}
     Recipe.model_validate({**vars(spec.recipe), **overrides})
 
@@ -115,51 +115,51 @@ def _check_recipe(spec: RunSpec) -> None:
 def _check_run(name: str, spec: RunSpec) -> None:
     _check_network(spec.network)
     for member in spec.members:
-        # What a parent is, is said in its own record; here its name must be that of a network.
+        # A parent is described by its own record; here its name must be that of a network.
         if not network_card.NAME_PATTERN.fullmatch(str(member.network)):
             registry.parse_name(str(member.network))
     if spec.teacher:
         if spec.method is None:
-            raise TypeError("a teacher, and no method")
+            raise TypeError("a teacher, but no method")
         _check_method(spec.method)
         if spec.method.get("student_modules") and spec.teacher.outputs != "live":
             raise KdpipeError(f"{name}: a logit cache has no outputs of its teacher's modules")
         if recipe.enabled_mixes(spec.recipe) and spec.teacher.outputs != "live":
-            raise KdpipeError(f"{name}: of mixed images no table has its teacher's outputs")
+            raise KdpipeError(f"{name}: a logit cache has no outputs for mixed images")
 
 
 def _check_ensemble(name: str, spec: EnsembleSpec) -> None:
     if not spec.members:
-        raise KdpipeError("--spec names an ensemble of nothing")
+        raise KdpipeError("--spec describes an ensemble without members")
 
 
 def _check_logit_cache(name: str, spec: LogitCacheSpec) -> None:
     _check_network(spec.network)
     _check_threads(name, spec.threads)
     if spec.precision not in ("float16", "float32"):
-        raise KdpipeError(f"{name}: precision is float16 or float32")
+        raise KdpipeError(f"{name}: precision must be float16 or float32")
 
 
 def _check_probe(name: str, spec: ProbeSpec) -> None:
     _check_network(spec.network)
     _check_threads(name, spec.threads)
     if spec.data.validation < 1 or spec.data.train_size < 1:
-        raise KdpipeError(f"{name}: a probe needs images to train on and to choose by")
+        raise KdpipeError(f"{name}: a probe needs training and validation images")
 
 
 def _check_export_eval(name: str, spec: ExportEvalSpec) -> None:
     _check_network(spec.network)
     _check_threads(name, spec.threads)
     if spec.reading not in records.EVAL_POINTS:
-        raise KdpipeError(f"{name}: reading is one of {', '.join(records.EVAL_POINTS)}")
+        raise KdpipeError(f"{name}: reading must be one of {', '.join(records.EVAL_POINTS)}")
 
 
 @dataclass(frozen=True)
 class _SpecRules:
-    """What a spec of one kind must be."""
+    """The requirements of a spec of one kind."""
 
-    check: Callable[[str, Any], None]  # what no other kind requires
-    revisions: tuple[str, ...]  # what it must state a revision of
+    check: Callable[[str, Any], None]  # checks of this kind only
+    revisions: tuple[str, ...]  # behaviours whose revision is required
 
 
 _SPEC_RULES = {
@@ -172,38 +172,38 @@ _SPEC_RULES = {
 
 
 def _check_method(method: Mapping[str, Any]) -> None:
-    """Raise unless a loss term at work states its revision, and a custom one is well formed."""
+    """Raise unless each active loss term has a revision, and a custom one is well formed."""
     methods.check_revisions(method)
     if (
         custom_term := method.get(methods.CUSTOM_TERM)
     ) is not None and not term_card.is_valid_term_spec(custom_term):
-        raise KdpipeError(f"--spec names no term of one's own: {custom_term!r}")
+        raise KdpipeError(f"--spec has no valid custom term: {custom_term!r}")
 
 
 def _check_network(network: ModelSpec) -> None:
     content = network.to_dict()
     if network.input is not None and not input_transform.is_valid_input(network):
-        raise KdpipeError(f"--spec names no images that a network wants: {content['input']!r}")
+        raise KdpipeError(f"--spec has no valid input of a network: {content['input']!r}")
     if network.start is not None and not weights_info.is_valid_init(network):
-        raise KdpipeError(f"--spec names no weights that a network begins from: {content!r}")
+        raise KdpipeError(f"--spec has no valid initial weights of a network: {content!r}")
     network = input_transform.inner_spec(network)
     if not network.build:
         registry.parse_name(network.name)
     elif not network_card.is_valid_spec(network):
-        raise KdpipeError(f"--spec names no network of one's own by name and build: {content!r}")
+        raise KdpipeError(f"--spec has no valid custom network: {content!r}")
 
 
 def _check_threads(name: str, threads: int) -> None:
     if type(threads) is not int or not 1 <= threads <= 256:
-        raise KdpipeError(f"{name}: threads are a number from 1 to 256")
+        raise KdpipeError(f"{name}: threads must be a number from 1 to 256")
 
 
 def _check_names(name: str, members: Sequence[Member]) -> None:
     if not _NAME_PATTERN.fullmatch(name):
-        raise KdpipeError(f"--spec makes the name {name[:80]!r}, which is no plain name")
+        raise KdpipeError(f"--spec gives the name {name[:80]!r}, which is not a plain name")
     for member in members:
         if not _DIGEST_PATTERN.fullmatch(member.run) or type(member.epoch) is not int:
-            raise KdpipeError("--spec names a member that is not (digest, epoch)")
+            raise KdpipeError("--spec has a member that is not (digest, epoch)")
 
 
 def _check_data(name: str, data: DataSpec) -> None:
@@ -211,17 +211,17 @@ def _check_data(name: str, data: DataSpec) -> None:
         cards.load_known_card(data.name).sha256 if data.name in cards.list_datasets() else data.card
     )
     if card_digest != data.card:
-        raise KdpipeError(f"{name}: its data set is not one whose card this version has")
+        raise KdpipeError(f"{name}: this version has no card of its data set")
     if not (
         _NAME_PATTERN.fullmatch(str(data.name)) and _DIGEST_PATTERN.fullmatch(str(card_digest))
     ):
-        raise KdpipeError(f"{name}: --spec names no data set by name and digest")
+        raise KdpipeError(f"{name}: --spec has no data set with name and digest")
 
 
 # --- revisions
 
 
-# What the `revision` of a part is of, by the key of the part; "" is the whole. One that is a
+# The behaviour that the `revision` of a part belongs to, by the key of the part; "" is the whole. A
 # mapping names its behaviours itself. Other parts (recipe, members) have none.
 _REVISION_OWNERS: dict[str, Callable[[dict], str]] = {
     "": lambda content: content["kind"],
@@ -236,16 +236,16 @@ _REVISION_OWNERS: dict[str, Callable[[dict], str]] = {
 
 
 def find_revisions(content: dict, part: str = "") -> Iterator[tuple[str, object]]:
-    """Yield (behaviour, revision) of all that the JSON form of a spec states.
+    """Yield each (behaviour, revision) in the JSON form of a spec.
 
-    `part` is the key under which `content` is found, "" for a whole spec.
+    `part` is the key of `content`, "" for a whole spec.
 
     Raises
     ------
     KeyError
-        For a part that must state its revision and does not.
+        If a part lacks its required revision.
     """
-    # What a custom network computes is not for this version to say.
+    # A custom network is not versioned by kdpipe.
     if part in _REVISION_OWNERS and not (part == "network" and "build" in content):
         revision = content["revision"]
         if isinstance(revision, dict):
@@ -257,12 +257,12 @@ def find_revisions(content: dict, part: str = "") -> Iterator[tuple[str, object]
             yield from find_revisions(value, key)
         elif key.endswith("_revision") and value is not None:
             yield key.removesuffix("_revision"), value
-        elif key == "evaluation":  # of an ensemble, which calls it by its name alone
+        elif key == "evaluation":  # of an ensemble, which has only its name
             yield key, value
 
 
 def check_revisions(name: str, content: dict, required: Collection[str]) -> None:
-    """Raise KdpipeError if a spec means another revision of anything than this version.
+    """Raise KdpipeError if a revision in a spec differs from that of this version.
 
     Parameters
     ----------
@@ -271,12 +271,12 @@ def check_revisions(name: str, content: dict, required: Collection[str]) -> None
     content : dict
         Its JSON form.
     required : collection of str
-        The behaviours that it must state a revision of.
+        The behaviours whose revision is required.
 
     Raises
     ------
     KeyError
-        If a behaviour does not exist, or a required one is not stated.
+        If a behaviour does not exist, or a required one is missing.
     """
     stated = list(find_revisions(content))
     if missing := set(required) - {behaviour for behaviour, _ in stated}:
@@ -284,8 +284,8 @@ def check_revisions(name: str, content: dict, required: Collection[str]) -> None
     for behaviour, stated_revision in stated:
         if stated_revision != (current := _current_revision(behaviour)):
             raise KdpipeError(
-                f"{name}: its spec means revision {stated_revision} of {behaviour}, this version "
-                f"computes revision {current}: make the plan again"
+                f"{name}: its spec has revision {stated_revision} of {behaviour}, this version "
+                f"computes revision {current}: plan the study again"
             )
 
 

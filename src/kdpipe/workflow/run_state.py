@@ -164,7 +164,7 @@ class JobRow:
     name : str
         Its target.
     activity : str
-        Its activity: training, caching logits, scoring, ..., or starting.
+        Its activity: training, caching logits, evaluating, ..., or starting.
     progress : RunProgress
         The progress of a run.
     epochs : int

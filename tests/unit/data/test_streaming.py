@@ -691,7 +691,7 @@ def test_what_a_view_is_made_of_is_in_the_name(photographs, monkeypatch):
     run = next(iter(planned(photographs).runs.values()))
     monkeypatch.setitem(hashing.REVISIONS, "stream", 99)
     assert before.isdisjoint(planned(photographs).runs)
-    with pytest.raises(KdpipeError, match="means revision 1 of stream"):
+    with pytest.raises(KdpipeError, match="has revision 1 of stream"):
         validate.validate_spec(run.spec)
 
 

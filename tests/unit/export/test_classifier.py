@@ -107,7 +107,7 @@ def test_a_config_that_somebody_changed_is_refused(copied):
         with pytest.raises(KdpipeError, match="is not as kdpipe export has written it"):
             kdpipe.load("export")
     path.unlink()
-    with pytest.raises(KdpipeError, match=r"export is no export: it has no config.json"):
+    with pytest.raises(KdpipeError, match=r"export is not an export: it has no config.json"):
         kdpipe.load("export")
 
 
@@ -209,7 +209,7 @@ def test_predict_goes_on_after_a_picture_that_it_cannot_use(copied, digits, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none", "a.png"], "none is no export"),
+        (["none", "a.png"], "none is not an export"),
         (["export", "a.png"], "there is no image file or folder a.png"),
         (["export", "results"], "results has no image files"),
     ],

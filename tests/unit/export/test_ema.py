@@ -66,9 +66,10 @@ def test_of_equals_the_average_ships(trained, capsys):
     assert content is not None
     changed(run, unaveraged=content["unaveraged"] | {"val": content["last"]["val"]})
     config, card, report = exported_of(run, capsys)
-    assert "last reading, weights averaged with decay 0.5, to ship" in report
+    assert "evaluation point last, weights averaged with decay 0.5, ships" in report
     assert re.search(
-        r"What ships is averaged \(decay 0.5\): validation error ([\d.]+) %, not averaged \1 %",
+        r"The weights that ship are averaged \(decay 0.5\): "
+        r"validation error ([\d.]+) %, not averaged \1 %",
         report,
     )
     assert config["ema"] == 0.5
@@ -103,15 +104,15 @@ def test_an_average_that_is_mostly_beginning_does_not_ship(trained, capsys):
     errors = [100 * (1 - message[key]["val"]["accuracy"]) for key in ("unaveraged", "last")]
     assert errors[0] < errors[1]  # else this tests nothing
     assert (
-        f"What ships is not averaged: validation error {errors[0]:.2f} %, averaged (decay 0.999) "
-        f"{errors[1]:.2f} %"
+        f"The weights that ship are not averaged: validation error {errors[0]:.2f} %, "
+        f"averaged (decay 0.999) {errors[1]:.2f} %"
     ) in report
     assert config["ema"] is None and config["measured"]["beside"]["ema"] == 0.999
     own_value = run_folder.unaveraged_weights_path(run).read_bytes()
     assert Path("export/model.safetensors").read_bytes() == own_value
     actual = config["measured"]["files"]["model.onnx"]["accuracy"][0]
     assert actual == pytest.approx(accuracy(run_folder.unaveraged_outputs_path(run)))
-    assert "those, not averaged over its steps as the study judged them, after epoch 4" in card
+    assert "those, not averaged over its steps as in the study, after epoch 4" in card
 
 
 def test_a_run_that_has_not_kept_the_network_itself_ships_its_average(trained, capsys):
@@ -126,7 +127,7 @@ def test_a_run_that_has_not_kept_the_network_itself_ships_its_average(trained, c
     records.publish_record(run, record)
     config, card, _ = exported_of(run, capsys)
     assert config["ema"] == 0.5 and "beside" not in config["measured"]
-    assert "What the network does without averaging was not kept by its run." in card
+    assert "The run did not keep its unaveraged weights." in card
 
 
 def test_altered_weights_of_the_network_itself_are_refused(trained, capsys):

@@ -145,11 +145,11 @@ def test_a_run_is_exported_by_its_name_into_a_folder_of_its_name(copied, quick, 
     name = student(copied).name
     assert main(["export", "study.yaml", name]) == 0
     message = capsys.readouterr().out
-    assert f"exports/{name}: run {name}, last reading, to ship: model.onnx" in message
+    assert f"exports/{name}: run {name}, evaluation point last, ships: model.onnx" in message
     assert f"kdpipe predict exports/{name} IMAGE" in message
     assert {path.name for path in Path("exports", name).iterdir()} == FILES
-    assert f"exports/{name} is there already" in refused(capsys, name)
-    assert "export is there already" in refused(capsys, "--best", "--to", "export")
+    assert f"exports/{name} exists already" in refused(capsys, name)
+    assert "export exists already" in refused(capsys, "--best", "--to", "export")
 
 
 def test_what_is_no_run_is_said_with_the_nearest(copied, capsys):
@@ -158,7 +158,7 @@ def test_what_is_no_run_is_said_with_the_nearest(copied, capsys):
     assert "not allowed with argument" in exits(capsys, name, "--best")
     shutil.rmtree(student(copied))
     assert f"run {name} has no record yet" in refused(capsys, name)
-    assert "the study has no answer yet (wrn10-0.5: no result)" in refused(capsys)
+    assert "the study has no recommendation yet (wrn10-0.5: no result)" in refused(capsys)
 
 
 def exits(capsys, *arguments: str) -> str:
@@ -173,7 +173,7 @@ def test_weights_that_are_damaged_or_gone_are_not_exported(copied, capsys):
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert "weights.safetensors is damaged" in refused(capsys)
     path.unlink()
-    assert "no answer yet" in refused(capsys)
+    assert "no recommendation yet" in refused(capsys)
 
 
 # --- a wrong normalisation
@@ -202,7 +202,8 @@ def test_a_graph_that_normalises_otherwise_is_refused(copied, quick, capsys, mon
     monkeypatch.setattr(onnx_graph, "to_onnx", lambda *_: model.SerializeToString())
     message = refused(capsys, "--to", "other")
     assert (
-        "network wrn10-0.5 cannot be exported to ONNX: on the 700 test images its graph" in message
+        "network wrn10-0.5 cannot be exported to ONNX: on the 700 test images the logits of its "
+        "graph" in message
     )
 
 
@@ -215,7 +216,9 @@ def test_a_normalisation_that_is_not_the_runs_is_refused(copied, quick, capsys, 
         return dataclasses.replace(split, mean=split.mean + 0.02)
 
     monkeypatch.setattr(splits, "load_split", otherwise)
-    assert "said other logits of the test images when it ended" in refused(capsys, "--to", "other")
+    assert "on the test images differ from those stored at its end" in refused(
+        capsys, "--to", "other"
+    )
 
 
 # --- what is not said
@@ -275,7 +278,7 @@ def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys
     assert main(["export", "study.yaml", "--at-most", f"{between}B", "--to", "small"]) == 0
     message = capsys.readouterr().out
     assert (
-        f"model.int8.onnx is best on validation of what fits at most {between:,} bytes" in message
+        f"model.int8.onnx is the best on validation that fits at most {between:,} bytes" in message
     )
     image = np.zeros((8, 8), np.uint8)
     assert kdpipe.load("small")(image) == kdpipe.load("export", "int8")(image)
@@ -285,7 +288,7 @@ def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys
     val = splits.load_split(run.spec.data, Store(Path("results"))).val
     logits = kdpipe.load("small").logits_from_pixels(np.asarray(val.images))
     assert float(error) == pytest.approx(100 * (logits.argmax(1) != val.labels).mean(), abs=0.01)
-    assert "nothing fits at most 1,000 bytes; the nearest" in refused(capsys, "--at-most", "1kB")
+    assert "nothing fits at most 1,000 bytes; the closest" in refused(capsys, "--at-most", "1kB")
 
 
 @pytest.mark.parametrize(
@@ -332,12 +335,12 @@ def test_without_the_extra_it_says_what_to_install(copied, capsys, monkeypatch, 
 
 def test_a_graph_that_has_no_int8_is_exported_without(copied, quick, capsys, monkeypatch):
     def fail(*_):
-        raise KdpipeError("ONNX Runtime cannot quantise the graph (it is odd)")
+        raise KdpipeError("ONNX Runtime cannot quantize the graph (it is odd)")
 
     monkeypatch.setattr(onnx_graph, "quantize", fail)
     assert main(["export", "study.yaml", "--to", "float"]) == 0
     assert {path.name for path in Path("float").iterdir()} == FILES - {"model.int8.onnx"}
-    assert "cannot quantise the graph (it is odd)" in Path("float/README.md").read_text()
+    assert "cannot quantize the graph (it is odd)" in Path("float/README.md").read_text()
     capsys.readouterr()
     with pytest.raises(KdpipeError, match="has no model int8; it has float"):
         kdpipe.load("float", "int8")
@@ -373,7 +376,7 @@ def test_a_network_of_ones_own_is_exported_and_may_be_a_start(tmp_path, shared, 
     images = splits.load_split(run.spec.data, store).test.images
     actual = kdpipe.load("out").logits_from_pixels(np.asarray(images))
     assert np.abs(actual - arrays["test_logits"]).max() < 1e-5
-    assert "needs their code, the graphs do not" in Path("out/README.md").read_text()
+    assert "needs its code, the graphs do not" in Path("out/README.md").read_text()
     # Its weights are what a study may name as those of a teacher.
     digest = hashlib.sha256(Path("out/model.safetensors").read_bytes()).hexdigest()
     brought = {"network": "small", "path": "out/model.safetensors", "sha256": digest}

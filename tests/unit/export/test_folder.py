@@ -49,7 +49,7 @@ def test_what_is_there_stays(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     (target / "mine").write_text("mine")
-    with pytest.raises(KdpipeError, match="out is there already: remove it, or export to another"):
+    with pytest.raises(KdpipeError, match="out exists already: remove it, or export to another"):
         exporter.write_folder(target, FILES)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (target / "mine").read_text() == "mine"

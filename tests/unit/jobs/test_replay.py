@@ -62,7 +62,7 @@ def test_a_replay_that_diverges_does_not_undo_the_run(finished, monkeypatch):
         raise DivergedError("the loss is nan")
 
     monkeypatch.setattr(loop, "train", diverges)
-    with pytest.raises(StoreError, match="its record stays"):
+    with pytest.raises(StoreError, match="its record is unchanged"):
         train_run(run.spec, [0, 1], finished)
     assert (finished.run(run.name) / "record.json").read_bytes() == before
 
@@ -75,7 +75,7 @@ def test_a_replay_that_goes_another_way_is_refused(finished, monkeypatch):
     before = {path: path.read_bytes() for path in finished.run(run.name).rglob("*.*")}
     real = learning_rate
     monkeypatch.setattr(loop, "learning_rate", lambda *of: 3 * real(*of))
-    with pytest.raises(StoreError, match=r"goes another way.*remove the folder"):
+    with pytest.raises(StoreError, match=r"gives different results.*remove the folder"):
         train_run(run.spec, [1], finished)
     after = {path: path.read_bytes() for path in finished.run(run.name).rglob("*.*")}
     new = {path.name for path in after.keys() - before.keys()}

@@ -96,7 +96,7 @@ def test_a_checkpoint_of_a_run_whose_curve_is_gone_is_refused_by_name(pair, tmp_
     files = {name: facts for name, facts in record["files"].items() if name != curve.name}
     records.publish_record(store.run(run.name), record | {"files": files})
     with pytest.raises(
-        KdpipeError, match=r"its record lists no curve.jsonl, with which retraining up"
+        KdpipeError, match=r"its record does not list curve.jsonl, which retraining up"
     ):
         train_run(run.spec, [0], store)
     assert not list(store.run(run.name).glob("checkpoints/epoch-0000*"))

@@ -58,7 +58,7 @@ def test_its_spec_is_taken_and_another_reading_is_refused():
     validate.validate_spec(gauge.spec)
     assert gauge.name.startswith("wrn10-0.5-as-file-e4-s0-")
     other = replace(gauge.spec, reading="first")
-    with pytest.raises(validate.KdpipeError, match="reading is one of last, best"):
+    with pytest.raises(validate.KdpipeError, match="reading must be one of last, best"):
         validate.validate_spec(other)
 
 

@@ -477,7 +477,7 @@ def test_a_job_that_the_queue_ended_and_one_that_failed(cluster, tmp_path, state
 def test_a_job_whose_time_was_over_has_not_failed(cluster, tmp_path):
     """It saves its state, leaves with 75, and is sent again."""
     log = tmp_path / "x.log"
-    log.write_text("interrupted: SIGTERM; the state is saved, start it again to go on\n")
+    log.write_text("interrupted: SIGTERM; the state is saved, start it again to resume\n")
     cluster.fail("train", cluster.name, str(log), STATUS.format("FAILED"), slurm_job="12")
     assert cluster.lines[-1].startswith(f"interrupted  {cluster.name}: its state is saved")
     assert (

@@ -1,4 +1,4 @@
-"""A step of WRN16-1 on the GPU in float32, TF32 and bfloat16, against the CPU in float32."""
+"""Compares a step of WRN16-1 on the GPU in float32, TF32 and bfloat16 with the CPU in float32."""
 
 from kdpipe.devices import determinism, leases
 from kdpipe.gpu_check.check import Check, Outcome
@@ -21,17 +21,17 @@ def run_check(fixture: CheckFixture) -> Outcome:
                 numbers[f"{precision}_{quantity}"] = value
                 if not value <= bound:  # nan too
                     errors.append(
-                        f"{quantity} in {precision} are off by {value:.1e}, more than {bound:g}"
+                        f"{quantity} in {precision} differ by {value:.1e}, more than {bound:g}"
                     )
     summary = ", ".join(
         f"{precision} {numbers[f'{precision}_logits']:.0e}" for precision in compare.TOLERANCE
     )
-    return Outcome(not errors, "; ".join(errors) or f"logits are off by: {summary}", numbers)
+    return Outcome(not errors, "; ".join(errors) or f"logits differ by: {summary}", numbers)
 
 
 CHECK = Check(
     order=50,
-    title="A step beside the CPU's",
+    title="A training step against the CPU",
     function=run_check,
-    meanwhile="device: cpu; in bfloat16 alone: leave autocast out of the recipe",
+    meanwhile="device: cpu; if only bfloat16 fails: remove autocast from the recipe",
 )

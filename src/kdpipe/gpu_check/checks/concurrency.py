@@ -1,4 +1,4 @@
-"""Throughput of one, two and four runs that share a GPU, all of them together."""
+"""Measures the total throughput of one, two and four runs that share a GPU."""
 
 from kdpipe.gpu_check.check import Check, Outcome
 from kdpipe.gpu_check.fixtures import CheckFixture
@@ -20,12 +20,12 @@ def run_check(fixture: CheckFixture) -> Outcome:
             record["images_per_second"] for record in records
         )
     message = ", ".join(f"{value:,.0f} of {key[0]}" for key, value in numbers.items())
-    return Outcome(None, f"images a second: {message} at a time", numbers)
+    return Outcome(None, f"images per second: {message} at a time", numbers)
 
 
 CHECK = Check(
     order=110,
     title="One, two and four runs on one GPU",
     function=run_check,
-    meanwhile="runs_per_gpu: the number with the most images a second",
+    meanwhile="runs_per_gpu: the number with the most images per second",
 )

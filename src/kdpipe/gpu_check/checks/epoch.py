@@ -1,4 +1,4 @@
-"""An epoch of CIFAR's shape and size in the training loop, against forward and backward alone."""
+"""Compares an epoch of CIFAR's size in the training loop with forward and backward alone."""
 
 import time
 from dataclasses import replace
@@ -9,7 +9,7 @@ from kdpipe.gpu_check.fixtures import CheckFixture
 from kdpipe.runs.execution_options import ExecutionOptions
 
 IMAGES, SHAPE = 50_000, (3, 32, 32)
-MAX_RATIO = 1.5  # of the loop to forward and backward alone
+MAX_RATIO = 1.5  # ratio of the loop to forward and backward alone
 
 
 def run_check(fixture: CheckFixture) -> Outcome:
@@ -39,7 +39,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
         for _ in range(3):
             run_bare()
         _synchronize(device)
-        # As in `measured`, without the seconds in which this thread waited for a core.
+        # Without the time in which this thread waited for a core.
         start, waited_before, steps = time.monotonic(), benchmark.read_cpu_wait(), 0
         while steps < 3 or time.monotonic() - start < seconds / 3:
             run_bare()
@@ -57,7 +57,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
         "bare_seconds": IMAGES / size * bare_seconds,
         "times": ratio,
     }
-    return Outcome(ratio <= MAX_RATIO, f"{message} ({MAX_RATIO:g} are allowed)", numbers)
+    return Outcome(ratio <= MAX_RATIO, f"{message} ({MAX_RATIO:g} is allowed)", numbers)
 
 
 def _synchronize(device) -> None:
@@ -72,5 +72,5 @@ CHECK = Check(
     order=120,
     title="An epoch of 50,000 images of 32 x 32",
     function=run_check,
-    meanwhile="nothing: runs are right, and slower than they could be; a larger batch_size helps",
+    meanwhile="nothing: results are correct, but runs are slow; a larger batch_size helps",
 )

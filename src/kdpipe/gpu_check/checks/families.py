@@ -1,4 +1,4 @@
-"""A training step of one network of every family, against the CPU."""
+"""Compares a training step of one network of every family with the CPU."""
 
 from kdpipe.devices import determinism, leases
 from kdpipe.gpu_check.check import Check, Outcome
@@ -26,15 +26,15 @@ def run_check(fixture: CheckFixture) -> Outcome:
             numbers[f"{family}_logits"], numbers[f"{family}_gradients"] = distances
             if not all(value <= 10 * bound for value, bound in zip(distances, bounds, strict=True)):
                 errors.append(
-                    f"{name}: logits off by {distances[0]:.1e}, gradients by {distances[1]:.1e}"
+                    f"{name}: logits differ by {distances[0]:.1e}, gradients by {distances[1]:.1e}"
                 )
-    message = f"{len(NETWORKS)} families are off by {max(numbers.values()):.0e} at most"
+    message = f"{len(NETWORKS)} families differ by at most {max(numbers.values()):.0e}"
     return Outcome(not errors, "; ".join(errors) or message, numbers)
 
 
 CHECK = Check(
     order=80,
-    title="A network of every family beside the CPU's",
+    title="One network of every family against the CPU",
     function=run_check,
-    meanwhile="leave networks of that family out on this GPU",
+    meanwhile="do not use networks of that family on this GPU",
 )

@@ -1,4 +1,4 @@
-"""Two runs on one GPU at a time (`runs_per_gpu: 2`), with NVIDIA's MPS where it is running."""
+"""Trains two runs at a time on one GPU (`runs_per_gpu: 2`), with NVIDIA's MPS if it is running."""
 
 import shutil
 import subprocess
@@ -20,17 +20,17 @@ def run_check(fixture: CheckFixture) -> Outcome:
     )
     records = [load_run_record(run, store) for store in stores]
     differences = sorted({name for other in records[1:] for name in diff_files(records[0], other)})
-    mps_note = "beside MPS" if has_mps() else "without MPS, which is not at work here"
+    mps_note = "with MPS" if has_mps() else "without MPS, which is not running here"
     message = (
         "other bytes in " + ", ".join(differences)
         if differences
-        else "the bytes of a run that is alone"
+        else "the same bytes as a run alone"
     )
     return Outcome(not differences, f"{message} ({mps_note})", {"mps": has_mps()})
 
 
 def has_mps() -> bool:
-    """Return whether the daemon of MPS answers here."""
+    """Return whether the MPS daemon is running."""
     if shutil.which(CONTROL) is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""A step in half precision and a compiled one (`autocast: bfloat16`, `compile: true`)."""
+"""Runs a step in half precision and a compiled one (`autocast: bfloat16`, `compile: true`)."""
 
 from kdpipe.devices import determinism, host, leases
 from kdpipe.gpu_check.check import Check, Outcome
@@ -38,9 +38,9 @@ def run_check(fixture: CheckFixture) -> Outcome:
             bound = compare.TOLERANCE["bfloat16" if option == "autocast" else "float32"][0]
             numbers[option] = distance
             if not distance <= bound:
-                errors.append(f"{option}: logits are off by {distance:.1e}, more than {bound:g}")
+                errors.append(f"{option}: logits differ by {distance:.1e}, more than {bound:g}")
     outputs = ", ".join(
-        f"{option} is off by {distance:.0e}" for option, distance in numbers.items()
+        f"{option} differs by {distance:.0e}" for option, distance in numbers.items()
     )
     return Outcome(not errors, "; ".join([*(errors or [outputs]), *skipped]), numbers)
 
@@ -49,5 +49,5 @@ CHECK = Check(
     order=90,
     title="Half precision, and a compiled network",
     function=run_check,
-    meanwhile="leave autocast, or compile, out of the recipe",
+    meanwhile="remove autocast, or compile, from the recipe",
 )

@@ -1,4 +1,4 @@
-"""A finished run that is trained again up to a checkpoint that it did not keep."""
+"""Retrains a finished run up to a checkpoint that it did not keep."""
 
 import shutil
 
@@ -19,7 +19,9 @@ def run_check(fixture: CheckFixture) -> Outcome:
     fixture.run_forked(lambda: fixture.train(run, full_store, [1, run.epochs]))
     differences = diff_files(load_run_record(run, store), load_run_record(run, full_store))
     message = (
-        "other bytes in " + ", ".join(differences) if differences else "the checkpoint's bytes too"
+        "other bytes in " + ", ".join(differences)
+        if differences
+        else "the same bytes of the checkpoint"
     )
     return Outcome(not differences, message)
 

@@ -1,4 +1,4 @@
-"""Two trainings of the same teacher, logit cache and student, each in a process of its own."""
+"""Trains the same teacher, logit cache and student twice, each in a separate process."""
 
 from kdpipe.gpu_check.check import Check, Outcome
 from kdpipe.gpu_check.fixtures import CheckFixture, diff_files, load_run_record
@@ -26,5 +26,5 @@ CHECK = Check(
     order=10,
     title="A run trained twice",
     function=run_check,
-    meanwhile="device: cpu where bytes matter; else go on, and read records as of `kernels: any`",
+    meanwhile="device: cpu where bytes matter; otherwise treat results as those of `kernels: any`",
 )

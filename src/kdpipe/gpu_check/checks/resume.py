@@ -1,4 +1,4 @@
-"""A run that is killed in the middle and started again, against one that is not interrupted."""
+"""Compares a run that is killed and resumed with one that is not interrupted."""
 
 import time
 
@@ -29,7 +29,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
         if "signal 9" not in str(error):
             raise
     if not was_running:
-        return Outcome(None, "it had ended before it could be killed")
+        return Outcome(None, "it ended before it could be killed")
     fixture.run_forked(lambda: fixture.train(run, store, epochs))
     differences = diff_files(load_run_record(run, whole_store), load_run_record(run, store))
     return Outcome(
@@ -42,5 +42,5 @@ CHECK = Check(
     order=20,
     title="A run killed and resumed",
     function=run_check,
-    meanwhile="jobs shorter than the time limit, or device: cpu: a resumed run is another one here",
+    meanwhile="jobs shorter than the time limit, or device: cpu: a resumed run differs here",
 )

@@ -1,4 +1,4 @@
-"""A logit cache built on the GPU, against one that the CPU builds from the same weights."""
+"""Compares a logit cache from the GPU with one from the CPU for the same weights."""
 
 from kdpipe.gpu_check.check import Check, Outcome
 from kdpipe.gpu_check.fixtures import CheckFixture
@@ -23,7 +23,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
     cpu_logits, gpu_logits = logits
     difference = float(np.abs(cpu_logits - gpu_logits).max())
     bound = cached.TOLERANCE * (1 + float(np.abs(cpu_logits).max()))
-    message = f"logits are off by {difference:.1e} at most, {bound:.1e} are allowed"
+    message = f"logits differ by at most {difference:.1e}, {bound:.1e} is allowed"
     return Outcome(
         difference <= bound,
         message,
@@ -33,7 +33,7 @@ def run_check(fixture: CheckFixture) -> Outcome:
 
 CHECK = Check(
     order=70,
-    title="A teacher table beside the CPU's",
+    title="A logit cache against the CPU",
     function=run_check,
     meanwhile="teacher_outputs: live",
 )

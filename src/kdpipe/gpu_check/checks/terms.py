@@ -1,4 +1,4 @@
-"""Each loss term and its gradient on the GPU, against the CPU."""
+"""Compares each loss term and its gradient on the GPU with the CPU."""
 
 from typing import Any
 
@@ -23,8 +23,8 @@ def run_check(fixture: CheckFixture) -> Outcome:
                 relative_error(*pair) for pair in zip(gpu_tensors, cpu_tensors, strict=True)
             )
             if not numbers[name] <= MAX_ERROR:
-                errors.append(f"{name} is off by {numbers[name]:.1e}")
-    message = f"{len(numbers)} terms are off by {max(numbers.values()):.0e} at most"
+                errors.append(f"{name} differs by {numbers[name]:.1e}")
+    message = f"{len(numbers)} terms differ by at most {max(numbers.values()):.0e}"
     return Outcome(not errors, "; ".join(errors) or message, numbers)
 
 
@@ -70,7 +70,7 @@ def _compute_term(name: str, device) -> tuple[list, list]:
 
 CHECK = Check(
     order=60,
-    title="Each term of the loss beside the CPU's",
+    title="Each loss term against the CPU",
     function=run_check,
-    meanwhile="leave the method with that term out on this GPU",
+    meanwhile="do not use methods with that term on this GPU",
 )

@@ -1,4 +1,4 @@
-"""Throughput of a student that learns from a logit cache, and from a live teacher."""
+"""Measures the throughput of a student with a logit cache, and with a live teacher."""
 
 from kdpipe.gpu_check.check import Check, Outcome
 from kdpipe.gpu_check.fixtures import CheckFixture
@@ -15,13 +15,13 @@ def run_check(fixture: CheckFixture) -> Outcome:
         numbers[f"{outputs}_images_per_second"] = student_record["images_per_second"]
     table, live = numbers.values()
     names = f"{runs.student.network} from {runs.teacher.network}"
-    message = f"{names}: {table:,.0f} images a second by table, {live:,.0f} live"
+    message = f"{names}: {table:,.0f} images per second with a logit cache, {live:,.0f} live"
     return Outcome(None, message, numbers)
 
 
 CHECK = Check(
     order=100,
-    title="Throughput, by table and live",
+    title="Throughput, with a logit cache and live",
     function=run_check,
     meanwhile="teacher_outputs: the faster of the two",
 )
