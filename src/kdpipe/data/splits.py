@@ -133,6 +133,18 @@ def load_split(spec: DataSpec, results_store: store.Store) -> Split:
     return Split(train, val, test, np.array(mean), np.maximum(std, 1e-6), card.classes)
 
 
+def load_normalization(spec: DataSpec, results_store: store.Store) -> tuple[np.ndarray, np.ndarray]:
+    """Load mean and std (C,) by which the pixels of a run are normalized.
+
+    Raises
+    ------
+    DataError
+        If the data are missing or damaged, or do not match the spec.
+    """
+    split = load_split(spec, results_store)
+    return split.mean, split.std
+
+
 def load_unlabelled(spec: DataSpec, source: str, results_store: store.Store) -> Subset:
     """Load unlabelled images.
 

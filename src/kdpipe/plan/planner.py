@@ -696,7 +696,9 @@ class RunPlanner:
         key = (run.digest, epoch, precision, bool(unlabelled))
         if key in self._logit_caches:
             return self._logit_caches[key]
-        cache_spec = spec.build_logit_cache_spec(run.spec, run.digest, epoch, precision, unlabelled)
+        cache_spec = spec.build_logit_cache_spec(
+            run.spec, run.digest, epoch, precision, unlabelled, self.data
+        )
         name = cache_spec.name
         entries = cache_spec.n_images * self.views
         bytes_each = BYTES_PER_LOGIT[precision] * self.plan.card.classes

@@ -546,16 +546,18 @@ def build_logit_cache_spec(
     epoch: int,
     precision: str,
     unlabelled: Mapping[str, Any] | None = None,
+    data: DataSpec | None = None,
 ) -> LogitCacheSpec:
     """Return the spec of the logit cache of a run after an epoch.
 
-    `unlabelled` is what a method states of its unlabelled images (`select_unlabelled_keys`);
-    without it the cache has the images that the run was trained on.
+    `data` has the images of its students, by default those that the run was trained on;
+    `unlabelled` is what a method states of its unlabelled images (`select_unlabelled_keys`), which
+    are cached in place of the training images.
     """
     return LogitCacheSpec(
         kind="table",
         revision=hashing.REVISIONS["table"],
-        data=run.data,
+        data=data or run.data,
         network=run.network,
         run=digest,
         epoch=epoch,

@@ -162,6 +162,7 @@ def load_cached_teacher(
             member.epoch,
             spec.teacher.outputs,
             unlabelled,
+            spec.data,
         )
         for member in spec.members
     ]
@@ -278,7 +279,9 @@ def _load_cache_teacher(
     """Return the online teacher whose logits are cached."""
     (parent,) = spec.members
     layout, model = online.load_member(parent, spec.network, store, code)
-    return online.OnlineTeacher([(layout, model.to(device))])
+    data = upstream.load_parent_spec(parent, store).data
+    renormalization = online.load_renormalization(spec.data, data, store, device)
+    return online.OnlineTeacher([(layout, model.to(device))], renormalizations=[renormalization])
 
 
 def _weights_digest(spec: LogitCacheSpec, store: store.Store) -> str:

@@ -6,6 +6,7 @@ weights are found by the digest of the run that trained them and verified before
 
 import contextlib
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from kdpipe.losses.base import ModelOutput
 from kdpipe.models import factory
 from kdpipe.models.pretrained.adapter import forward_in_chunks
 from kdpipe.runs import store, upstream
-from kdpipe.runs.spec import Member, ModelSpec, RunSpec
+from kdpipe.runs.spec import DataSpec, Member, ModelSpec, RunSpec
 from kdpipe.training.forward import FeatureExtractor, ensemble_logits
 
 N_COMPARED = 16  # stored outputs of a custom network that its code is compared with
@@ -39,6 +40,9 @@ class OnlineTeacher:
         The temperature at which their probabilities are averaged.
     extractor : FeatureExtractor, optional
         That of a single network, if terms use more than logits.
+    renormalizations : list of Renormalization or None, optional
+        For each network, the map from its students' pixels to those that it was trained on; None
+        where both are the same, the default.
     """
 
     def __init__(
@@ -46,10 +50,12 @@ class OnlineTeacher:
         members: list[tuple[torch.memory_format, factory.Classifier]],
         temperature: float = 1.0,
         extractor: FeatureExtractor | None = None,
+        renormalizations: "Sequence[Renormalization | None] | None" = None,
     ):
         self.members = members
         self.temperature = temperature
         self.extractor = extractor
+        self.renormalizations = renormalizations or [None] * len(members)
 
     def logits(self, x: torch.Tensor, index: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
         """Return logits (B, C) of normalized images (B, channels, H, W), ignoring their indices."""
@@ -62,8 +68,10 @@ class OnlineTeacher:
         """
         with torch.no_grad():
             outputs = [
-                forward_in_chunks(model, x.contiguous(memory_format=layout), max_batch)
-                for layout, model in self.members
+                forward_in_chunks(
+                    model, _renormalize(x, each).contiguous(memory_format=layout), max_batch
+                )
+                for (layout, model), each in zip(self.members, self.renormalizations, strict=True)
             ]
             if len(outputs) == 1:
                 return outputs[0]
@@ -73,7 +81,9 @@ class OnlineTeacher:
         """Return logits and features of this teacher's single network."""
         assert self.extractor is not None
         ((layout, _),) = self.members
+        (renormalization,) = self.renormalizations
         with torch.no_grad():
+            x = _renormalize(x, renormalization)
             return self.extractor(x.contiguous(memory_format=layout))
 
     def predict_split(self, split: str, images: ImageBatches | StreamedBatches) -> np.ndarray:
@@ -117,17 +127,61 @@ def load_online_teacher(
     StoreError
         If its weights are missing, damaged, or belong to another run.
     """
-    members, extractor = [], None
+    members, renormalizations, extractor = [], [], None
     assert spec.method is not None
     needs = method.required_features(spec.method)
     for member in spec.members:
-        network = upstream.load_parent_spec(member, store).network
+        parent = upstream.load_parent_spec(member, store)
+        network = parent.network
         layout, model = load_member(member, network, store, code)
         members.append((layout, model.to(device)))
+        renormalizations.append(load_renormalization(spec.data, parent.data, store, device))
         if needs:
             modules = spec.method.get("teacher_modules", [])
             extractor = FeatureExtractor(members[0][1], network, needs, modules)
-    return OnlineTeacher(members, average_temperature(spec), extractor)
+    return OnlineTeacher(members, average_temperature(spec), extractor, renormalizations)
+
+
+# Scale and shift (C, 1, 1) from pixels as the student's data are normalized to the teacher's.
+Renormalization = tuple[torch.Tensor, torch.Tensor]
+
+
+def load_renormalization(
+    student: DataSpec, teacher: DataSpec, store: store.Store, device: torch.device | str = "cpu"
+) -> Renormalization | None:
+    """Return what makes of a student's pixels those that its teacher was trained on.
+
+    Parameters
+    ----------
+    student, teacher : DataSpec
+        The images of each, which may be subsets of different size.
+    store : Store
+    device : torch.device or str
+
+    Returns
+    -------
+    tuple of Tensor, or None
+        Scale and shift; None where both are normalized alike.
+    """
+    if student.canonical == teacher.canonical:
+        return None
+    mean, std = splits.load_normalization(student, store)
+    teacher_mean, teacher_std = splits.load_normalization(teacher, store)
+    if np.array_equal(mean, teacher_mean) and np.array_equal(std, teacher_std):
+        return None
+    scale, shift = (
+        torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
+        for values in (std / teacher_std, (mean - teacher_mean) / teacher_std)
+    )
+    return scale, shift
+
+
+def _renormalize(x: torch.Tensor, renormalization: Renormalization | None) -> torch.Tensor:
+    """Return pixels (B, C, H, W) as a teacher wants them."""
+    if renormalization is None:
+        return x
+    scale, shift = renormalization
+    return x * scale + shift
 
 
 def average_temperature(spec: RunSpec) -> float:
