@@ -67,7 +67,9 @@ Common types of values: a **name** has letters, digits, `-` and `_`, at most 40.
 [the name of a built-in one](names.md#networks) or of a custom one. A **block** is one entry of
 `experiments`. A **stop** is `full`, `checkpoint E` (taken from the full training after E
 epochs), `every K` (checkpoints K, 2K, ...), `schedule N` (a separate run, annealed in N
-epochs) or `schedule A/N` (the same, with the learning rate dropped every A).
+epochs) or `schedule A/N` (the same, with the learning rate dropped every A). N may be a multiple of
+the teacher's epochs (`schedule 0.5x`); with more epochs than the full training has (`schedule 4x`)
+the teacher was trained longer, and is neither full nor stopped early.
 
 "Renames no run": the key concerns how a study is run or reported, so changing it retrains nothing.
 All other keys [determine which runs there are, or what they compute](../identity.md).

@@ -20,8 +20,10 @@ NetworkName = Annotated[str, Field(max_length=80, description="a network by name
 StopText = Annotated[
     str,
     Field(
-        pattern=r"^(full|(checkpoint|every) [0-9]{1,6}|schedule [0-9]{1,6}(/[0-9]{1,6})?)$",
-        description="full | checkpoint E | every K | schedule N | schedule A/N",
+        pattern=r"^(full|(checkpoint|every) [0-9]{1,6}"
+        r"|schedule ([0-9]{1,6}/)?([0-9]{1,6}|[0-9]{1,3}(\.[0-9]{1,3})?x))$",
+        description="full | checkpoint E | every K | schedule N | schedule A/N; N is a number of "
+        "epochs, or a multiple of the teacher's as in schedule 4x",
     ),
 ]
 # An object in a module, as module.name.

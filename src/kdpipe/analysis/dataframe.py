@@ -525,12 +525,12 @@ if not TYPE_CHECKING:
 def normalize_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame in a fixed order, with every column that is read.
 
-    Networks are ordered by multiply-adds, stops as full, schedule, checkpoint. Left out are further
-    members of a seed, which stand in ensembles only, probes, whose errors are on other data, and
-    exported networks, which are the same networks in 8 bits. A study of several splits is paired by
-    seed and split: `seed` is then the id of both (see `stats.replicates`). Where blocks disagree
-    about a cell (one has a fixed teacher, one a teacher for each seed) their teachers read `label
-    [block]`. Missing labels become empty texts.
+    Networks are ordered by multiply-adds, stops as full, longer, schedule, checkpoint. Left out are
+    further members of a seed, which stand in ensembles only, probes, whose errors are on other
+    data, and exported networks, which are the same networks in 8 bits. A study of several splits is
+    paired by seed and split: `seed` is then the id of both (see `stats.replicates`). Where blocks
+    disagree about a cell (one has a fixed teacher, one a teacher for each seed) their teachers read
+    `label [block]`. Missing labels become empty texts.
     """
     if "kind" in frame:
         frame = frame.loc[~frame.kind.isin((*POST_HOC_KINDS, SEARCH_TRIAL_KIND))]
@@ -557,7 +557,8 @@ def normalize_frame(frame: pd.DataFrame) -> pd.DataFrame:
     )
     frame["student_rank"] = frame.groupby("student").multiply_adds.transform("min")
     frame["teacher_rank"] = frame.groupby("teacher").teacher_multiply_adds.transform("min")
-    frame["stop_rank"] = frame.stop_kind.map({"full": 0, "schedule": 1, "checkpoint": 2})
+    stop_ranks = {"full": 0, "longer": 1, "schedule": 2, "checkpoint": 3}
+    frame["stop_rank"] = frame.stop_kind.map(stop_ranks)
     order = ("student_rank", "student", "teacher_rank", "teacher", "stop_rank", "stop_epochs")
     tie_breakers = ("via", "generation", "method", "ensemble", "kind", "block", "seed")
     return frame.sort_values([*order, *tie_breakers], kind="stable", ignore_index=True)
@@ -629,6 +630,11 @@ def filter_rows(frame: pd.DataFrame, **values) -> pd.DataFrame:
 def select_direct_students(frame: pd.DataFrame) -> pd.DataFrame:
     """Select the students with no network between them and their teacher, first generation."""
     return frame.loc[(frame.kind == "student") & (frame.via == "") & (frame.generation <= 1)]
+
+
+def drop_longer_teachers(frame: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the rows whose teacher was trained longer than its recipe says."""
+    return frame.loc[frame.stop_kind != "longer"]
 
 
 def select_label_trained_teachers(frame: pd.DataFrame) -> pd.DataFrame:

@@ -544,7 +544,10 @@ def _describe_expected(details: Any) -> str:
         if details["ctx"]["pattern"] == SHA256_PATTERN:
             return "a SHA-256 has 64 hexadecimal digits in lower case, as sha256sum prints them"
         if "full" in details["ctx"]["pattern"]:
-            return "a stop is one of: full, checkpoint E, every K, schedule N, schedule A/N"
+            return (
+                "a stop is one of: full, checkpoint E, every K, schedule N, schedule A/N, where N "
+                "may be a multiple: schedule 4x"
+            )
         return "a name may have letters, digits, - and _ only (no dots, slashes or spaces)"
     if kind == "string_type":
         return "expected a string; put it in quotes"

@@ -4,13 +4,17 @@ A checkpoint is taken from the full training after E epochs. A schedule is a sep
 epochs in total, with the learning rate annealed within them, either as in the full training or
 dropped every A epochs. The latter is the early-stopped teacher of the paper (its modes 10/35,
 15/50, 20/65, 25/80; the full training is 60/200). The two kinds of early stopping never share a
-table row.
+table row. N may also be a multiple of the full training's epochs (`schedule 4x`); a schedule of
+more epochs than these is a kind of its own, `longer`, which no statement about early stopping
+reads.
+
+Lengths of a student's training are written alike: epochs, or a multiple of its recipe's (`2x`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdpipe.errors import KdpipeError
-from kdpipe.runs.recipe import Recipe
+from kdpipe.runs.recipe import MAX_EPOCHS, Recipe
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Stop:
     Attributes
     ----------
     kind : str
-        `full`, `checkpoint` or `schedule`.
+        `full`, `checkpoint`, `schedule`, or `longer`: a schedule of more epochs than the full
+        training has.
     epochs : int
         The teacher's training epochs.
     drop_every : int or None
@@ -33,27 +38,60 @@ class Stop:
 
     @property
     def label(self) -> str:
-        """Return the stop as it is written in a study."""
-        if self.kind == "schedule":
+        """Return the stop as it is written in a study; one that is longer says so."""
+        if self.has_own_run:
             every = "" if self.drop_every is None else f"{self.drop_every}/"
-            return f"schedule {every}{self.epochs}"
+            mark = " (longer)" if self.kind == "longer" else ""
+            return f"schedule {every}{self.epochs}{mark}"
         return "full" if self.kind == "full" else f"checkpoint {self.epochs}"
+
+    @property
+    def has_own_run(self) -> bool:
+        """Return whether the teacher is a separate training, not the full one."""
+        return self.kind in ("schedule", "longer")
 
     def scale_recipe(self, full_recipe: Recipe) -> Recipe:
         """Return the recipe of a schedule, with the complete annealing of the full training."""
-        share = self.epochs / full_recipe.epochs
-        drops = [max(1, round(epoch * share)) for epoch in full_recipe.drop_epochs]
+        scaled = full_recipe.with_epochs(self.epochs)
+        if self.drop_every is None:
+            return scaled
+        drops = list(range(self.drop_every, self.epochs, self.drop_every))
+        return scaled.model_copy(update={"drop_epochs": drops})
+
+    def scale(self, epochs: int, length: int) -> "Stop":
+        """Return the stop at the same share of a full training of `length` epochs, not `epochs`."""
+        scaled = self.epochs and max(1, round(self.epochs * length / epochs))
         if self.drop_every is not None:
-            drops = range(self.drop_every, self.epochs, self.drop_every)
-        drops = [epoch for epoch in dict.fromkeys(drops) if epoch < self.epochs]
-        return full_recipe.model_copy(update={"epochs": self.epochs, "drop_epochs": drops})
+            drop_every = max(1, round(self.drop_every * length / epochs))
+            return replace(self, epochs=scaled, drop_every=drop_every)
+        return Stop("full", length) if scaled == length else replace(self, epochs=scaled)
+
+
+def resolve_length(length: int | str, epochs: int) -> int:
+    """Return a number of epochs that may be written as a multiple, such as `2x`.
+
+    Parameters
+    ----------
+    length : int or str
+        Epochs, or a multiple of them.
+    epochs : int
+        Epochs of the recipe.
+
+    Returns
+    -------
+    int
+        Epochs; 0 for a multiple that is rounded to none.
+    """
+    if isinstance(length, int):
+        return length
+    return round(float(length.removesuffix("x")) * epochs)
 
 
 def parse_stops(text: str, epochs: int) -> list[Stop]:
     """Return the stops that a string in a study means.
 
     `every K` means the checkpoints K, 2K, ... before the end. A checkpoint or a schedule at the
-    last epoch is the full teacher.
+    last epoch is the full teacher; a schedule beyond it is a longer training.
 
     Parameters
     ----------
@@ -69,7 +107,7 @@ def parse_stops(text: str, epochs: int) -> list[Stop]:
     Raises
     ------
     KdpipeError
-        If a stop lies past the end.
+        If a checkpoint lies past the end.
     """
     if text == "full":
         return [Stop("full", epochs)]
@@ -82,18 +120,20 @@ def parse_stops(text: str, epochs: int) -> list[Stop]:
         return [Stop("checkpoint", int(number)) if int(number) < epochs else Stop("full", epochs)]
     if kind == "every":
         return [Stop("checkpoint", epoch) for epoch in _checkpoint_epochs(text, epochs)]
-    *drops, total = (int(part) for part in number.split("/"))
-    if not drops:
-        if not 0 < total <= epochs:
-            raise KdpipeError(f"{text}: epochs must be 1 to {epochs} (the full training)")
-        return [Stop("schedule", total) if total < epochs else Stop("full", epochs)]
-    (drop,) = drops
-    if not 0 < drop <= total <= epochs:
+    drop_text, _, total_text = number.rpartition("/")
+    total = resolve_length(total_text if total_text.endswith("x") else int(total_text), epochs)
+    if not 0 < total <= MAX_EPOCHS:
+        raise KdpipeError(f"{text}: epochs must be 1 to {MAX_EPOCHS:,}")
+    kind = "longer" if total > epochs else "schedule"
+    if not drop_text:
+        return [Stop("full", epochs) if total == epochs else Stop(kind, total)]
+    drop = int(drop_text)
+    if not 0 < drop <= total:
         raise KdpipeError(
             f"{text}: in A/N, the learning rate drops every A of N epochs; write A/N with 0 < A <= "
-            f"N <= {epochs} (the full training)"
+            "N"
         )
-    return [Stop("schedule", total, drop)]
+    return [Stop(kind, total, drop)]
 
 
 def count_stops(text: str, epochs: int) -> int:
@@ -103,9 +143,16 @@ def count_stops(text: str, epochs: int) -> int:
     )
 
 
-def expand_stops(texts: list[str], epochs: int) -> list[Stop]:
-    """Return the stops of several strings, in their order and without duplicates."""
-    return list(dict.fromkeys(stop for text in texts for stop in parse_stops(text, epochs)))
+def expand_stops(texts: list[str], epochs: int, length: int | None = None) -> list[Stop]:
+    """Return the stops of several strings, in their order and without duplicates.
+
+    They count in a full training of so many epochs; where that is one of another length, they are
+    scaled with it.
+    """
+    stops = [stop for text in texts for stop in parse_stops(text, epochs)]
+    if length is not None:
+        stops = [stop.scale(epochs, length) for stop in stops]
+    return list(dict.fromkeys(stops))
 
 
 def _checkpoint_epochs(text: str, epochs: int) -> range:

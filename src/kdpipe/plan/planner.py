@@ -437,7 +437,7 @@ class RunPlanner:
         if key in self._scratch_runs:
             return self._scratch_runs[key]
         recipe = self.get_recipe(network)
-        if stop is not None and stop.kind == "schedule":
+        if stop is not None and stop.has_own_run:
             recipe = stop.scale_recipe(recipe)
         run = self._plan_run(network, recipe, seed, member=member)
         return self._scratch_runs.setdefault(key, run)

@@ -181,6 +181,8 @@ def _describe_option(recommendation: Recommendation) -> str:
         stop = ", untrained,"
     if option["stop"].startswith("schedule"):
         stop = f" stopped early by {option['stop']}"
+    if option["stop"].endswith("(longer)"):
+        stop = f" trained by {option['stop']}"
     via = f" through {option['via']}" if option["via"] else ""
     generation = f", generation {option['generation']:g}" if option["generation"] > 1 else ""
     teacher = "itself" if option["teacher"] == recommendation.student else option["teacher"]

@@ -21,6 +21,7 @@ from kdpipe.pydantic_base import PositiveCount, StrictModel
 
 OPTIMIZERS_PACKAGE = "kdpipe.training.optimizers"
 SCHEDULES_PACKAGE = "kdpipe.training.schedules"
+MAX_EPOCHS = 100_000
 DEFAULT_OPTIMIZER, DEFAULT_SCHEDULE = "sgd", "steps"  # of a recipe that names none
 
 
@@ -137,7 +138,7 @@ class RecipeConfig(StrictModel):
     """The keys of every recipe."""
 
     epochs: int = Field(
-        ge=1, le=100_000, description="number of passes over the training images", examples=[40]
+        ge=1, le=MAX_EPOCHS, description="number of passes over the training images", examples=[40]
     )
     lr: float = Field(
         gt=0,
@@ -297,6 +298,17 @@ class Recipe(_AllKeys):
     def to_spec(self) -> dict[str, Any]:
         """Return the JSON form in a spec, with every value that the run uses."""
         return self.model_dump(warnings=False)
+
+    def with_epochs(self, epochs: int) -> Self:
+        """Return the recipe for another number of epochs, with drops at the same shares of them.
+
+        A warm-up is a share of the steps, so it follows. With the same number of epochs the recipe
+        is the same.
+        """
+        share = epochs / self.epochs
+        drops = [max(1, round(epoch * share)) for epoch in self.drop_epochs]
+        drops = [epoch for epoch in dict.fromkeys(drops) if epoch < epochs]
+        return self.model_copy(update={"epochs": epochs, "drop_epochs": drops})
 
     @property
     def infos(self) -> dict[str, OptimizerInfo | ScheduleInfo]:

@@ -4,6 +4,7 @@ import pandas as pd
 
 from kdpipe.analysis.dataframe import (
     UNTRAINED_STOP,
+    drop_longer_teachers,
     filter_rows,
     pivot_by_seed,
     select_direct_students,
@@ -20,7 +21,7 @@ def plot_checkpoints(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCap
     """Draw the map, where a study has several checkpoints."""
     import seaborn
 
-    rows = select_label_trained_teachers(select_direct_students(frame))
+    rows = drop_longer_teachers(select_label_trained_teachers(select_direct_students(frame)))
     rows = filter_rows(rows, method=find_main_method(frame, "kd")).sort_values(
         ["teacher_rank", "teacher", "stop_epochs"], kind="stable"
     )

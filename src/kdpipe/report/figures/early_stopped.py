@@ -4,6 +4,7 @@ import pandas as pd
 
 from kdpipe.analysis.dataframe import (
     UNTRAINED_STOP,
+    drop_longer_teachers,
     filter_rows,
     get_series_by_seed,
     group_rows,
@@ -23,7 +24,7 @@ from kdpipe.report.figure import (
 
 def plot_early_stopped(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
     """Draw a panel for each student of early-stopped teachers."""
-    rows = select_label_trained_teachers(select_direct_students(frame))
+    rows = drop_longer_teachers(select_label_trained_teachers(select_direct_students(frame)))
     rows = filter_rows(rows, method=find_main_method(frame, "kd"))
     control = (rows.stop == UNTRAINED_STOP).any()  # so far out that nothing else would be seen
     rows = rows.loc[rows.stop != UNTRAINED_STOP]

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from kdpipe.analysis.dataframe import (
+    drop_longer_teachers,
     get_teacher_errors,
     group_rows,
     normalize_frame,
@@ -27,7 +28,8 @@ def build_checkpoints_table(frame: pd.DataFrame) -> TableData:
     frame = normalize_frame(frame)
     scratch = get_scratch_errors(frame)
     order = ["teacher_rank", "teacher", "stop_rank", "stop_epochs"]
-    students = select_direct_students(frame).sort_values(order, kind="stable")
+    students = drop_longer_teachers(select_direct_students(frame))
+    students = students.sort_values(order, kind="stable")
     point = ("teacher", "teacher_network", "stop", "stop_kind", "stop_epochs", "teacher_lr")
     rows, grid, display_cells = [], [], []
     for key, cells in group_rows(students, *point):

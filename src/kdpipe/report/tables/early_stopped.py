@@ -4,6 +4,7 @@ import pandas as pd
 
 from kdpipe.analysis import published
 from kdpipe.analysis.dataframe import (
+    drop_longer_teachers,
     filter_rows,
     get_series_by_seed,
     group_rows,
@@ -27,9 +28,8 @@ def build_early_stopped_table(frame: pd.DataFrame) -> TableData:
     frame = normalize_frame(frame)
     scratch, measures = get_scratch_errors(frame), [get_other_error_column(frame)]
     rows = []
-    for key, cells in group_rows(
-        select_direct_students(frame), "student", "method", "method_kind", "teacher"
-    ):
+    students = drop_longer_teachers(select_direct_students(frame))
+    for key, cells in group_rows(students, "student", "method", "method_kind", "teacher"):
         if set(cells.stop_kind) == {"full"}:
             continue
         full = get_series_by_seed(filter_rows(cells, stop_kind="full"))
