@@ -4,7 +4,8 @@ It is given fixed logits, stage outputs and embeddings, in float32 and in half p
 that would make its runs wrong, or impossible to reproduce, is reported under the key of the study.
 """
 
-# Some functions of torch are only partly typed. pyright: reportUnknownMemberType=false
+# Some functions of torch are only partly typed.
+# pyright: reportUnknownMemberType=false
 
 import re
 from collections.abc import Callable
