@@ -1,1 +1,1 @@
-"""From the records to what a study says: the tidy frame, the answer, the verdicts on claims."""
+"""Analysis of records: the tidy frame, the recommendation, and the verdicts on claims."""

@@ -1,6 +1,6 @@
-"""Contrasts: one effect by seed, the hypothesis about it, and the tests of that hypothesis.
+"""Contrasts: one effect by seed, its hypothesis, and the tests of that hypothesis.
 
-An effect is signed so that positive is as claimed. There are three hypotheses:
+An effect is positive if it is as claimed. There are three hypotheses:
 
 - `above`: the mean is above 0, a direction; its opposite is that the mean is below 0. How large the
   difference is, is another question, which an interval answers (`claim.measure_size`);
@@ -83,7 +83,7 @@ class Contrast:
 
     @property
     def level(self) -> float:
-        """Return the level of its intervals: two one-sided tests at 5 % make one of 90 %."""
+        """Return the level of its intervals: 90 % for two one-sided tests at 5 %."""
         return 0.90 if self.hypothesis == "same" else 0.95
 
     @functools.cached_property
@@ -156,9 +156,9 @@ class Contrast:
         return min(low for low, _ in intervals), max(high for _, high in intervals)
 
     def is_underpowered(self, rate: float) -> bool:
-        """Return whether no difference is claimed where the study could hardly have seen one.
+        """Return whether no difference is claimed where the study could hardly detect one.
 
-        An effect that is shown to be above 0 was seen: it is `not better` all the same.
+        An effect that is shown to be above 0 was detected, and is still `not better`.
 
         Parameters
         ----------
@@ -183,12 +183,12 @@ class Contrast:
         )
 
     def solve_seeds_to_support(self, power: float, rate: float) -> int | None:
-        """Return the seeds that show it is as claimed, if the effect is as measured, or None.
+        """Return the number of seeds that would support it, if the effect is as measured, or None.
 
         Parameters
         ----------
         power : float
-            The probability with which they have to.
+            The required power.
         rate : float
             The level of one test.
         """
@@ -216,12 +216,12 @@ class Contrast:
         )
 
     def solve_seeds_to_oppose(self, power: float, rate: float) -> int | None:
-        """Return the seeds that show it is not as claimed, if the effect is as measured, or None.
+        """Return the seeds that would contradict it, if the effect is as measured, or None.
 
         Parameters
         ----------
         power : float
-            The probability with which they have to.
+            The required power.
         rate : float
             The level of one test.
         """
@@ -311,9 +311,9 @@ class Contrast:
     def _solve_seeds_with_splits(
         self, effect: float, power: float, rate: float, lower_bound: int
     ) -> int | None:
-        """Return the seeds needed where the number of splits stays as it is, at least a bound.
+        """Return the seeds needed for a fixed number of splits, or at least a bound.
 
-        So few splits make the variance itself uncertain.
+        With few splits the variance itself is uncertain.
         """
         variances, splits = self.estimates[0].components, self.estimates[0].levels["split"]
         groups = self.estimates[0].groups
@@ -336,7 +336,7 @@ class Contrast:
         )
 
     def _require_delta(self) -> float:
-        """Return the smallest difference worth having, of a hypothesis that has one."""
+        """Return the smallest effect of interest of a hypothesis that has one."""
         assert self.delta is not None, "a margin needs a smallest effect"
         return self.delta
 

@@ -197,7 +197,7 @@ def fill_missing_metrics(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _build_scratch_long_row(lookup: RecordLookup, block: str, run: Run, cell: Cell) -> dict:
-    """Return the row of a scratch run that is as expensive as a student."""
+    """Return the row of a scratch run at the cost of a student."""
     row = {"kind": "scratch_long", "block": block, "student": cell.student}
     return (
         row | _get_teacher_columns(lookup, cell.teacher) | _get_run_columns(lookup, run, cell.seed)
@@ -230,7 +230,7 @@ def _build_student_row(lookup: RecordLookup, cell: Cell) -> dict:
 
 
 def _get_student_labels(cell: Cell) -> dict:
-    """Return what a student is: its path, and how it was distilled."""
+    """Return the columns that describe a student: its path, and how it was distilled."""
     method = cell.run.spec.method
     assert method is not None  # of the run of a cell
     return {
@@ -470,7 +470,7 @@ def _describe_device(record: dict | None) -> str | None:
     return f"{label} ({device.get('capability')}, {', '.join(details)})"
 
 
-# What is read of a frame; a column that it lacks counts as empty.
+# Columns that are read from a frame; a missing one counts as empty.
 LABEL_COLUMNS = (
     *("kind", "block", "data", "teacher", "teacher_network", "stop", "stop_kind", "via"),
     *("student", "method", "method_kind", "ensemble", "of", "run", "teacher_run", "status"),
@@ -510,7 +510,7 @@ UNTRAINED_STOP = "checkpoint 0"  # the stop of a teacher that knows nothing: a c
 PATH_SEPARATOR = " > "  # between the networks of a chain, and between the methods of its steps
 
 if not TYPE_CHECKING:
-    # What custom tables and figures imported before these were renamed.
+    # Former names, which custom tables and figures may import.
     __getattr__ = explain_renamed(
         __name__,
         tidy="normalize_frame",

@@ -1,4 +1,4 @@
-"""The errors of the chosen student class by class, beside the same network on labels alone.
+"""The errors of the chosen student by class, compared with the same network on labels alone.
 
 This describes test outcomes and tests nothing: the choice saw the validation images of these seeds.
 The error of a class is that of its images, 100 (wrong) / (images); the balanced error is its mean
@@ -227,7 +227,7 @@ def _compute_balanced_errors(arm: MisclassifiedBySeed) -> dict[float, float]:
 def _compute_confusions(
     class_index: int, n_images: int, arm: MisclassifiedBySeed
 ) -> dict[int, float]:
-    """Return for which classes the images of one are taken, in %, the mean over seeds."""
+    """Return the predicted classes for the images of one class, in %, as means over seeds."""
     counts: Counter[int] = Counter()
     for _, misclassified in arm.values():
         counts.update(misclassified.predicted[misclassified.labels == class_index].tolist())

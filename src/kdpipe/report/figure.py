@@ -33,7 +33,7 @@ TEACHER_MACS_LABEL = "multiply-adds of the teacher"
 MAX_PANELS = 6  # panels of a figure, and lines in one
 
 if not TYPE_CHECKING:
-    # What custom figures imported before these were renamed.
+    # Former names, which custom figures may import.
     __getattr__ = explain_renamed(__name__, Figure="FigureSpec", ERROR="ERROR_LABEL")
 
 FigureWithCaption = tuple[matplotlib.figure.Figure, str] | None  # the figure and what it shows

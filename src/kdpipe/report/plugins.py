@@ -142,8 +142,8 @@ def _render_each(
             spec = import_object(label, name, code)
             if not isinstance(spec, kind):
                 raise KdpipeError(
-                    f"{label}: {name} is of type {type(spec).__name__}, a "
-                    f"{kind.__module__}.{kind.__name__} is wanted"
+                    f"{label}: {name} is of type {type(spec).__name__}, expected a "
+                    f"{kind.__module__}.{kind.__name__}"
                 )
             specs.append((spec.order, name, spec))
         except KdpipeError as error:

@@ -1,4 +1,4 @@
-"""How figures look: one style for all of them, and their bytes as SVG and PNG.
+"""The style of all figures, and their bytes as SVG and PNG.
 
 The colors are those of Okabe and Ito, which the color-blind can tell apart. Every series also has
 a marker and a line style of its own, so that a figure can be read in gray. Text stays text in the
@@ -43,7 +43,7 @@ RC_PARAMS: dict = {
 }
 
 if not TYPE_CHECKING:
-    # What custom figures used before it was renamed.
+    # Former name, which custom figures may use.
     __getattr__ = explain_renamed(__name__, panels="make_panels")
 
 

@@ -81,7 +81,7 @@ LATEX_ESCAPES = str.maketrans({sign: f"\\{sign}" for sign in "%_&#$}{"}) | str.m
 
 
 if not TYPE_CHECKING:
-    # What custom tables imported before these were renamed.
+    # Former names, which custom tables may import.
     __getattr__ = explain_renamed(
         __name__,
         Table="TableSpec",
@@ -421,7 +421,7 @@ def render_table(
     data = spec.function(add_error_provenance(frame) if len(frame) else frame)
     if not isinstance(data, TableData):
         raise TypeError(
-            f"it returns a {type(data).__name__}, a TableData is wanted (table.build_table_data)"
+            f"it returns a {type(data).__name__}, expected a TableData (table.build_table_data)"
         )
     note = "" if spec.uses_last_epoch else describe_eval_point(frame)
     context = build_eval_point_context(frame, error_masks)

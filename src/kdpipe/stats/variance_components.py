@@ -193,9 +193,11 @@ def decompose_variance(
     """
     values = np.asarray(values, dtype=float)
     if len(factors) != values.ndim or len(set(factors)) < len(factors):
-        raise ValueError(f"{values.ndim} axes need as many names, not {', '.join(factors)}")
+        raise ValueError(f"{values.ndim} axes need {values.ndim} names, not {', '.join(factors)}")
     if min(values.shape, default=0) < 2 or not np.isfinite(values).all():
-        raise ValueError(f"every cell of two levels and more is needed: {values.shape}")
+        raise ValueError(
+            f"at least two levels of each factor, with all cells, are required: {values.shape}"
+        )
     mean, axes = float(values.mean()), tuple(range(values.ndim))
     squares, df = _compute_sums_of_squares(values - mean), {}
     n_groups = len(set(groups)) if groups is not None else 1

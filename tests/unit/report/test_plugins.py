@@ -118,7 +118,7 @@ def test_check_says_every_one_that_fails_and_where(study, capsys):
     (first,) = [line for line in lines if "my_tables.FIRST" in line]
     assert "IndexError" in first and first.endswith("tried on this study without results")
     (wrong_type,) = [line for line in lines if "LIST: it failed: TypeError: " in line]
-    assert "it returns a list, a TableData is wanted (table.build_table_data)" in wrong_type
+    assert "it returns a list, expected a TableData (table.build_table_data)" in wrong_type
     assert any(
         "figures.my_tables.LEAVES: it failed: SystemExit: os._exit(3)" in line for line in lines
     )
@@ -146,16 +146,16 @@ def test_a_report_is_rendered_without_those_that_fail_and_says_so(study, tmp_pat
         ({"tables": {"my_other.SPREAD": ["main"]}}, "there is no module my_other in "),
         (
             {"tables": {"my_tables.ERRORS": ["main"]}},
-            "of type FigureSpec, a kdpipe.report.table.TableSpec",
+            "of type FigureSpec, expected a kdpipe.report.table.TableSpec",
         ),
-        ({"tables": {"my_tables.spread": ["main"]}}, "is of type function, a "),
+        ({"tables": {"my_tables.spread": ["main"]}}, "is of type function, expected a "),
         ({"tables": {"my tables.SPREAD": ["main"]}}, "there is no table 'my tables.SPREAD'"),
         ({"tables": {"my_tables.SPREAD": ["mian"]}}, "there is no experiment or ensemble mian"),
         ({"figures": {"losses": ["main"]}}, "figures: 'losses': give a custom figure"),
         ({"figures": {"my_tables.ERRORS": ["mian"]}}, "there is no experiment or ensemble mian"),
         (
             {"figures": {"my_tables.SPREAD": ["main"]}},
-            "of type TableSpec, a kdpipe.report.figure.Fig",
+            "of type TableSpec, expected a kdpipe.report.figure.Fig",
         ),
         ({"tables": {"json.TABLE": ["main"]}}, "json is a standard library module"),
         ({"code": "nowhere", **OWN}, "code: there is no folder"),

@@ -1,1 +1,1 @@
-"""Preregistration: what a study will test, registered before it is run, and its power."""
+"""Preregistration: the hypotheses of a study, registered before it is run, and its power."""

@@ -1,4 +1,4 @@
-"""Power of a study: for each claim the chance of a verdict, and the seeds that would do.
+"""Power of a study: for each claim the chance of a verdict, and the seeds required.
 
 Given are a true effect, as claimed, and how far paired differences vary: over seeds, and as far as
 it is known over splits and test images (`Spread`). One contrast is found with the power of
@@ -32,7 +32,7 @@ from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.intervals import MIN_SEEDS, MIN_SEEDS_FOR_HALVES
 from kdpipe.stats.power import LEVEL, Spread, compute_contrast_power, find_min_seeds
 
-MIN_POWER = 0.2  # a study none of whose claims has this chance tells nothing
+MIN_POWER = 0.2  # a study is useless if none of its claims reaches this chance
 
 CostFormatter = Callable[[int], str]  # of a study of so many seeds, in words
 
@@ -74,7 +74,7 @@ class PowerEstimate:
 
     @property
     def is_known(self) -> bool:
-        """Return whether there is a power to be stated."""
+        """Return whether the power can be computed."""
         return not math.isnan(self.power)
 
 
@@ -203,7 +203,7 @@ def format_power(
 def estimate_pilot_spreads(
     name: str, folder: Path, store: Store, study: Study
 ) -> dict[str, Spread]:
-    """Estimate how far each claim's contrasts vary in a pilot, read as a study reads them.
+    """Estimate the variance of each claim's contrasts in a pilot, read as the study reads them.
 
     Of several needed contrasts it is the mean of their variances.
 
@@ -250,14 +250,14 @@ def estimate_pilot_spreads(
             spreads[key] = spread
     if not spreads:
         raise KdpipeError(
-            f"--pilot {name}: {store.root} has no records of two seeds of it from which a "
-            "difference could be made: run it first, or say --sd"
+            f"--pilot {name}: {store.root} has no records of two of its seeds to compute a "
+            "difference from: run the pilot first, or give --sd"
         )
     return spreads
 
 
 def describe_missing_noise(study: Study, spread: Mapping[str, Spread] | Spread) -> str:
-    """Describe which noise lowers the power of a study and is not known.
+    """Describe unknown noise that lowers the power of a study.
 
     Parameters
     ----------

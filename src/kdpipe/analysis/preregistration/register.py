@@ -95,7 +95,7 @@ class SimulatedStore(Store):
 
 
 def simulate_findings(study: Study) -> dict[str, Finding | UntestableClaim]:
-    """Find out what each claim would compare in a study, or why it cannot be tested there.
+    """Find what each claim would compare in a study, or why it cannot be tested.
 
     Seeds and splits do not matter for that, and few are simulated.
 
@@ -217,17 +217,18 @@ def register_study(study: Study, folder: Path, store: Store) -> tuple[Path, bool
             registration.store_registration(registered_study, store)
             return path, False
         raise KdpipeError(
-            f"{path}: the study {study.study} is registered, and once is all: reports say what "
-            "differs from it. To test something else give it another name and other seeds"
+            f"{path}: the study {study.study} is registered already, and a registration cannot be "
+            "changed: reports list deviations from it. To test something else, give the study "
+            "another name and other seeds"
         )
     if study.look != 1:
-        raise KdpipeError(f"look: {study.look}: a study is registered before its first look")
+        raise KdpipeError(f"look: {study.look}: a study must be registered before its first look")
     if recorded_names:
         raise KdpipeError(
-            f"{store.root} has records of {len(recorded_names):,} of the {study.study} "
-            f"study's runs ({recorded_names[0]} the first): what has been run cannot be "
-            "registered. Give it seeds that were never run, and if these were its pilot "
-            "leave them to a study of their own, named under pilots"
+            f"{store.root} has records of {len(recorded_names):,} of the {study.study} study's "
+            f"runs ({recorded_names[0]} the first): a study cannot be registered after it has been "
+            "run. Use seeds that were never run; if these runs were its pilot, keep them in a "
+            "separate study and list it under pilots"
         )
     _check_unregistered(None, study.study, store)
     content = _make_content(study, plan, registration.list_pilots(study, plan, folder))
@@ -240,14 +241,14 @@ def _check_unregistered(content: dict | None, study: str, store: Store) -> None:
     """Raise KdpipeError if the results folder has another registration of the name."""
     if registrations.load_registration(study, store) not in (None, content):
         raise KdpipeError(
-            f"{registrations.registration_path(study, store)}: a study {study} is "
-            "registered in this folder already: give this one another name, or, "
-            f"if it is that one, put the file back beside the study, as {study}.registration.json"
+            f"{registrations.registration_path(study, store)}: a study {study} is registered in "
+            "this folder already: rename this one or, if it is the same study, restore the file "
+            f"next to the study as {study}.registration.json"
         )
 
 
 def _make_content(study: Study, plan: Plan, pilot_entries: list[dict]) -> dict:
-    """Return all that is frozen."""
+    """Return the content of the registration."""
     current = registration.get_registered_content(study)
     findings = simulate_findings(study)
     primary = study.primary

@@ -83,8 +83,8 @@ def read_registration(study: Study) -> dict | None:
     registration = registrations.read_registration(Path(study.registration))
     if registration["study"] != study.study:
         raise KdpipeError(
-            f"registration: {study.registration} is that of the study "
-            f"{registration['study']}, not of {study.study}"
+            f"registration: {study.registration} belongs to the study {registration['study']}, not "
+            f"to {study.study}"
         )
     return registration
 
@@ -259,7 +259,7 @@ def _shorten_digest(registration: dict) -> str:
 
 
 def find_blinding_reason(plan: Plan, store: Store) -> str | None:
-    """Find out why test results of a plan are blinded.
+    """Return why the test results of a plan are blinded.
 
     Parameters
     ----------
@@ -291,7 +291,7 @@ def find_blinding_reason(plan: Plan, store: Store) -> str | None:
 
 
 def find_shared_reason(plan: Plan, store: Store, except_study: str | None = None) -> str | None:
-    """Find out why results are blinded because the runs are those of a registered study.
+    """Return why results are blinded because the runs belong to a registered study.
 
     Parameters
     ----------
@@ -621,9 +621,9 @@ def list_pilots(study: Study, plan: Plan, folder: Path) -> list[dict]:
         shared = plan.runs.keys() & planner.build_plan(load.load_study(path)).runs.keys()
         if shared:
             raise KdpipeError(
-                f"pilots: {name} ({path}) has {len(shared):,} runs of this study, {min(shared)} "
-                "among them: a study is not tested on the runs that its choices were made by; "
-                "give it other seeds"
+                f"pilots: {name} ({path}) shares {len(shared):,} runs with this study, such as "
+                f"{min(shared)}: a study must not be tested on the runs that its choices were "
+                "based on; give it other seeds"
             )
         pilots.append({"study": name, "file": path.name})
     return pilots
@@ -678,7 +678,7 @@ def load_pilot(name: str, folder: Path) -> Study:
     path = find_study_file(name, folder)
     if path is None:
         raise KdpipeError(
-            f"--pilot {name}: no study file says study: {name}; looked at were those in {folder}, "
-            "in the current folder, and in studies/ of both"
+            f"--pilot {name}: no study file has study: {name}; searched {folder}, the current "
+            "folder, and studies/ of both"
         )
     return load.load_study(path)

@@ -128,8 +128,8 @@ def collect_arms(plan: Plan) -> dict[str, list[Arm]]:
         arm = arms.setdefault(key, Arm(key, len(arms)))
         if arm.cells.setdefault(cell.seed, cell).run is not cell.run:
             raise KdpipeError(
-                f"search.blocks: {key} is two cells, of other teachers (teacher_seed, or paths of "
-                "an ensemble): search them in studies of their own"
+                f"search.blocks: {key} has two cells with different teachers (teacher_seed, or "
+                "paths of an ensemble): search them in separate studies"
             )
     tried_cells = {
         tried_cell.run.name: tried_cell
@@ -139,8 +139,9 @@ def collect_arms(plan: Plan) -> dict[str, list[Arm]]:
     for cell in plan.cells:
         if search is not None and cell.block not in search.blocks and cell.run.name in tried_cells:
             raise KdpipeError(
-                f"search.blocks: {cell.block} has a cell of {tried_cells[cell.run.name].block}, "
-                f"{make_arm_key(cell)}: search both, or leave it out of {cell.block}"
+                f"search.blocks: {cell.block} shares the cell {make_arm_key(cell)} with "
+                f"{tried_cells[cell.run.name].block}: search both blocks, or remove it from "
+                f"{cell.block}"
             )
     by_student: dict[str, list[Arm]] = {}
     for arm in arms.values():
@@ -167,8 +168,8 @@ def check_search(plan: Plan) -> None:
     arms_by_student, limit = collect_arms(plan), study.search.student_epochs
     if not arms_by_student:
         raise KdpipeError(
-            f"search.multiply_adds: no student of {', '.join(study.search.blocks)} takes as few as "
-            f"{study.search.multiply_adds:,} operations for an image"
+            f"search.multiply_adds: no student of {', '.join(study.search.blocks)} needs at most "
+            f"{study.search.multiply_adds:,} operations per image"
         )
     seeds = [study.search_seeds[0], *study.due_seeds[len(study.search_seeds) :]]
     min_epochs = {
@@ -179,8 +180,8 @@ def check_search(plan: Plan) -> None:
     if limit is not None and limit / len(min_epochs) < min_epochs[dearest]:
         suffix = f", for each of {len(min_epochs)} students" if len(min_epochs) > 1 else ""
         raise KdpipeError(
-            f"search.student_epochs: {limit:,} is too few: one cell of {dearest} and its "
-            f"{len(seeds) - 1} fresh seeds take {min_epochs[dearest]:,} epochs{suffix}"
+            f"search.student_epochs: {limit:,} is too small: one cell of {dearest} and its "
+            f"{len(seeds) - 1} fresh seeds need {min_epochs[dearest]:,} epochs{suffix}"
         )
 
 

@@ -637,9 +637,9 @@ def save_journal(search_state: SearchState, store: Store) -> None:
         existing = _read_round(path)
         if changed := [key for key in COMPARED_KEYS if existing.get(key) != content[key]]:
             raise StoreError(
-                f"{path}: round {round_.number} of the search was decided on other records "
-                f"than there are now (of it {', '.join(changed)} would differ): restore the "
-                f"records, or remove {folder} to go on by those that are there"
+                f"{path}: round {round_.number} of the search was decided on other records than "
+                f"the present ones ({', '.join(changed)} would differ): restore the records, or "
+                f"remove {folder} to continue with the present ones"
             )
 
 
@@ -687,5 +687,5 @@ def _read_round(path: Path) -> dict:
         return dict(json.loads(path.read_bytes()))
     except READ_ERRORS:
         raise StoreError(
-            f"{path} is damaged: remove it, and it is written again from the records"
+            f"{path} is damaged: remove it, and it is rewritten from the records"
         ) from None

@@ -203,7 +203,7 @@ def test_the_spread_may_be_that_of_a_pilot_by_its_name(typed, tmp_path):
     pilot = STUDY | {"study": "before", "seeds": [20, 21, 22]}
     path = tiny_study.write(tmp_path / "pilot.yaml", pilot)
     code, message = typed("--effect", "0.6", "--pilot", "before")
-    assert code == 2 and "has no records of two seeds of it" in message and "--sd" in message
+    assert code == 2 and "has no records of two of its seeds" in message and "--sd" in message
     synthetic_study.write(planner.build_plan(load.load_study(path)), Store(tmp_path / "results"))
     code, message = typed("--effect", "0.6", "--pilot", "before")
     assert code == 0 and "(sd over seeds of the records of before)" in message
@@ -214,7 +214,7 @@ def test_the_spread_may_be_that_of_a_pilot_by_its_name(typed, tmp_path):
     line = next(line for line in message.splitlines() if line.startswith("C11c"))
     assert f"{math.sqrt(spread['C11c'].seed):.2g}" in line
     code, message = typed("--pilot", "befor")
-    assert code == 2 and "--pilot befor: no study file says study: befor" in message
+    assert code == 2 and "--pilot befor: no study file has study: befor" in message
 
 
 def test_a_pilot_is_read_as_the_study_reads_and_its_splits_are_no_seeds(tmp_path):

@@ -105,7 +105,11 @@ def test_a_registration_is_written_once(typed, tmp_path):
     assert "registration.json: written before" in typed("register", "small.yaml")[1]
     changed(tmp_path, smallest_effect=0.75)
     code, message = typed("register", "small.yaml")
-    assert code == 2 and "is registered, and once is all" in message and "another name" in message
+    assert (
+        code == 2
+        and "is registered already, and a registration cannot be changed" in message
+        and "another name" in message
+    )
     assert (tmp_path / "small.registration.json").read_bytes() == before
 
 
@@ -125,7 +129,9 @@ def test_pilots_are_named_and_share_no_run(typed, tmp_path):
     pilot = copy.deepcopy(STUDY) | {"study": "before", "seeds": [4, 9]}
     tiny_study.write(tmp_path / "pilot.yaml", pilot)
     code, message = typed("register", "small.yaml")
-    assert code == 2 and "pilots: before (pilot.yaml) has" in message and "other seeds" in message
+    assert (
+        code == 2 and "pilots: before (pilot.yaml) shares" in message and "other seeds" in message
+    )
     tiny_study.write(tmp_path / "pilot.yaml", pilot | {"seeds": [8, 9]})
     assert typed("register", "small.yaml")[0] == 0
     assert known_to(tmp_path)["pilots"] == [
@@ -161,7 +167,7 @@ def test_a_registration_of_another_study_or_of_none_is_refused(typed, tmp_path):
     keys = {"study": "other", "registration": "small.registration.json"}
     tiny_study.write(tmp_path / "other.yaml", STUDY | keys)
     code, message = typed("status", "other.yaml")
-    assert code == 2 and "is that of the study small, not of other" in message
+    assert code == 2 and "belongs to the study small, not to other" in message
 
 
 def test_smallest_effects_that_are_left_out_or_as_they_would_be_change_nothing(typed, tmp_path):
