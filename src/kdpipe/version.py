@@ -34,6 +34,18 @@ def git_revision() -> str | None:
     return process.stdout.strip()
 
 
+def find_commit_date(path: Path) -> str | None:
+    """Return the date of the commit that added a file, in ISO 8601; None if git knows of none."""
+    command = ["git", "log", "--diff-filter=A", "--format=%cI", "-1", "--", path.name]
+    try:
+        process = subprocess.run(
+            command, cwd=path.parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return process.stdout.strip() or None
+
+
 def hash_verdict_code() -> str:
     """Return the SHA-256 of the source that turns numbers into verdicts."""
     return _hash_sources(*VERDICT_PARTS)

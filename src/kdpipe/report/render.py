@@ -94,6 +94,7 @@ def render_report(plan: Plan, store: Store, folder: Path) -> Path:
         manifest=folder / fingerprint.PAGE_FILE,
         stale=_find_stale_files(folder, files.keys()),
     )
+    registration.note_looks(plan, store)
     for line in (*report.plugin_errors, *store.altered["runs"].values()):
         print(f"kdpipe: {escape_lines(line)}", file=sys.stderr)
     return folder

@@ -19,6 +19,7 @@ from kdpipe.runs.records import RECORD_KINDS
 from kdpipe.runs.store import Store
 
 REGISTRATIONS_FOLDER = "registrations"
+LOOKS_SUFFIX = ".looks.json"  # of the log of a study's looks, beside its registration
 REGISTRATION_FORMAT = 2
 # A registration of this format lists no names: it seals the runs of its own study.
 FORMAT_WITHOUT_NAMES = 1
@@ -52,7 +53,8 @@ class RegisteredVerdicts:
 
 def list_registrations(store: Store) -> list[Path]:
     """Return the paths of all registrations in a results folder, sorted."""
-    return sorted((store.root / REGISTRATIONS_FOLDER).glob("*.json"))
+    paths = (store.root / REGISTRATIONS_FOLDER).glob("*.json")
+    return sorted(path for path in paths if not path.name.endswith(LOOKS_SUFFIX))
 
 
 def registration_path(study: str, store: Store) -> Path:

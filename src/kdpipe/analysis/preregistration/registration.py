@@ -26,7 +26,7 @@ from kdpipe.data.imagefolder import unlabelled_card as unlabelled
 from kdpipe.errors import KdpipeError, StudyError
 from kdpipe.plan import planner
 from kdpipe.plan.nodes import Plan
-from kdpipe.runs import registrations
+from kdpipe.runs import looks, registrations
 from kdpipe.runs.records import RECORD_KINDS
 from kdpipe.runs.registrations import RegisteredVerdicts
 from kdpipe.runs.store import Store
@@ -149,8 +149,34 @@ def store_registration(study: Study, store: Store, target: Store | None = None) 
     if path.exists():
         registrations.copy_registration(path, study.study, target or store)
         if target is not None:
+            looks.copy_looks(study.study, store, target)
             content = registrations.read_registration(path)
             registrations.copy_registered_verdicts(content, store, target)
+
+
+def note_looks(plan: Plan, store: Store) -> None:
+    """Note which records a report shows, if its study is registered and a look is reached.
+
+    Nothing is noted of an archive, whose log came with it.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    store : Store
+        The results folder.
+
+    Raises
+    ------
+    KdpipeError
+        If the registration or the log of looks was altered.
+    """
+    registration = find_registration(plan.study, store)
+    is_live = (store.root / "runs").is_dir()
+    if registration is None or not is_live or find_blinding_reason(plan, store) is not None:
+        return
+    path = plan.study.registration or registrations.registration_path(plan.study.study, store)
+    looks.note_looks(registration, store, version.find_commit_date(Path(path)))
 
 
 def load_registered_verdicts(plan: Plan, store: Store) -> RegisteredVerdicts | None:
@@ -201,6 +227,7 @@ def describe_registration(plan: Plan, store: Store) -> list[str]:
     deviations = [
         *find_study_deviations(study, registration, has_verdicts=verdicts is not None),
         *find_run_deviations(records, registration),
+        *looks.find_deviations(registration, store),
     ]
     timing = "" if any(find_early_runs(records, registration)) else ", before the first run"
     sha256 = _shorten_digest(registration)

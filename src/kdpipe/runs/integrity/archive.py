@@ -62,7 +62,10 @@ def archive_study(plan: Plan, store: Store, folder: Path) -> str:
         registration.store_registration(plan.study, store, target)
         for path in find_temporary_files(folder, records.ARCHIVE_FILE):
             path.unlink(missing_ok=True)
-    return _format_archive(target.archive_path, merged, old_entries.keys() - new_entries.keys())
+    message = _format_archive(target.archive_path, merged, old_entries.keys() - new_entries.keys())
+    if (reason := registration.find_blinding_reason(plan, store)) is not None:
+        message += f"\nIt holds test results that no report shows yet: {reason}"
+    return message
 
 
 def _collect_entries(plan: Plan, store: Store) -> Iterator[ArchiveEntry]:

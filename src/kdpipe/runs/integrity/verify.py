@@ -20,6 +20,7 @@ from kdpipe.data.imagefolder import unlabelled
 from kdpipe.errors import DataError, KdpipeError
 from kdpipe.json_types import JsonObject
 from kdpipe.runs import (
+    looks,
     ownership,
     per_image,
     records,
@@ -58,6 +59,7 @@ def verify_store(run_store: store.Store) -> Iterator[str]:
         format_orphan, find_temporary_files(run_store.root / state.SEARCHES_FOLDER, below=True)
     )
     yield from registrations.find_registration_errors(run_store)
+    yield from looks.find_log_errors(run_store)
     for kind in ownership.STORE_FOLDERS:
         if (obstacle := ownership.not_a_folder_reason(run_store, kind)) is not None:
             yield (

@@ -18,7 +18,7 @@ from kdpipe.plan import planner
 from kdpipe.plan.nodes import Plan
 from kdpipe.report import terminal_summary
 from kdpipe.report.page import ReportContext, describe_error_rate
-from kdpipe.runs import registrations
+from kdpipe.runs import looks, registrations
 from kdpipe.runs.store import Store
 
 BLOCK = {"name": "size", "teachers": ["wrn10-1"], "students": ["wrn10-0.5"], "methods": ["kd"]}
@@ -270,3 +270,45 @@ def test_one_of_the_first_form_is_read_and_seals_its_own_study(typed, here):
     registration.store_registration(planned().study, Store())
     assert json.loads(registrations.registration_path("small", Store()).read_bytes())["format"] == 1
     assert seal(planned("copy.yaml", study="copy")) == "None"
+
+
+# --- after a look
+
+
+def test_a_record_that_is_replaced_after_the_page_of_its_look_is_a_deviation_of_the_next(typed):
+    plan = planned()
+    typed("register", "small.yaml")
+    store = run_to_end(plan, started=AFTER)
+    assert typed("report", "small.yaml")[0] == 0
+    assert set(looks.read_looks("small", store)["looks"]) == {"5"}
+    run_to_end(plan, started=AFTER.replace("03:04", "13:04"))  # trained again
+    assert typed("report", "small.yaml")[0] == 0
+    page = Path("reports/small/index.md").read_text()
+    assert "25 of 25 records of the look at 5 seeds were replaced or removed after it was" in page
+    assert min(plan.runs) in page
+
+
+def test_a_report_of_an_archive_notes_no_look_and_reads_the_log_that_came_with_it(typed):
+    plan = planned()
+    typed("register", "small.yaml")
+    store = run_to_end(plan, started=AFTER)
+    assert typed("report", "small.yaml")[0] == 0
+    code, message = typed("archive", "small.yaml", "--to", "kept")
+    assert code == 0 and "no report shows yet" not in message
+    kept = Store(Path("kept"))
+    log = looks.read_looks("small", kept)
+    assert log == looks.read_looks("small", store)
+    looks.looks_path("small", kept).unlink()
+    assert typed("report", "small.yaml", "--results", "kept")[0] == 0
+    assert not looks.looks_path("small", kept).exists()
+
+
+def test_an_archive_of_a_study_whose_look_is_not_reached_says_what_it_holds(typed):
+    plan = planned()
+    typed("register", "small.yaml")
+    store = run_to_end(plan, started=AFTER)
+    shutil.rmtree(store.run(min(plan.runs)))
+    code, message = typed("archive", "small.yaml", "--to", "part")
+    assert code == 0 and "It holds test results that no report shows yet: the study is" in message
+    assert typed("report", "small.yaml")[0] == 0
+    assert not looks.looks_path("small", store).exists()
