@@ -265,10 +265,11 @@ def _cover(total: Counter, contrasts: list[dict], effects: dict[str, float]) -> 
             wide = (min(ends[0], both[0]), max(ends[1], both[1]))
             total[f"seeds and images{unit}{level}"] += both[0] <= truth <= both[1]
             total[f"wider{unit}{level}"] += wide[0] <= truth <= wide[1]
+            total[f"of{unit}{level}"] += 1
         else:
             unit = unit or " validation"
             total[f"seeds{unit}{level}"] += ends[0] <= truth <= ends[1]
-        total[f"of{unit}{level}"] += 1
+            total[f"of{unit}, seeds{level}"] += 1
 
 
 def _cover_seeds(total: Counter, s: Setting, random: np.random.Generator) -> None:

@@ -28,9 +28,11 @@ COVERAGE = """\
 How often an interval of 95 % holds the truth, of a study with looks at the last one. *Seeds and
 images*, *wider*: over all contrasts of errors of all claims, the truth being that of the population
 of seeds and images. *Wider C15*: its variance components (where there are none, the jackknife is
-too wide). *Seeds losses*, *validation*: Student's t of what has no outcomes by image. *One*: a
-single difference of two equal cells. Over seeds alone it holds the truth of *these images*; the
-truth of all images it holds as often as the column *one: seeds* says, which is why there is a
+too wide). *Wider losses*: of cross-entropy, KL and entropy where their images are known. *Seeds
+losses*, *validation*: Student's t of what has no second interval, as what is measured on training
+images, of which no other images are meant. *One*: a single difference of two equal cells. Over
+seeds alone it holds the truth of *these images*; the truth of all images it holds as often as the
+column *one: seeds* says, which is why there is a
 second interval. The last column has seeds, splits and images crossed.
 """
 SAME = """\
@@ -78,7 +80,8 @@ def table(results: dict) -> str:
 
 def _coverage(results: dict) -> str:
     names = {"seeds and images": "of", "wider": "of", "wider C15": "of C15"}
-    names |= {"seeds losses": "of losses", "seeds validation": "of validation"}
+    names |= {"wider losses": "of losses", "seeds losses": "of losses, seeds"}
+    names |= {"seeds validation": "of validation, seeds"}
     alone = ("seeds, these images", "seeds", "seeds and images", "wider")
     alone = [f"one: {name}" for name in (*alone, "seeds, splits and images")]
     head = [*names, *alone]
