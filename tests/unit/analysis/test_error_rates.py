@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from kdpipe.stats.variance_components import decompose_variance
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +72,44 @@ def test_a_study_is_the_same_whenever_it_is_drawn(rates):
         k: v for k, v in parts["counts"].items() if v
     }
     assert "| null | 2 |" in rates.table({"null": whole})
+
+
+@pytest.mark.parametrize("name", ["null", "noise of splits", "cells missing"])
+def test_what_is_measured_is_the_mean_over_its_images(rates, name):
+    setting = next(one for one in rates.SETTINGS if one.name == name)
+    studies = rates.Studies(setting)
+    frame, curves = studies.draw(np.random.default_rng(0))
+    done = frame.loc[frame.status == "done"]
+    assert len(done) == len(frame) or name == "cells missing"
+    for run, row in done.set_index("run").iloc[::17].iterrows():
+        assert 100 * studies.load_images(run).mean() == pytest.approx(row.test_error)
+        for metric in ("val_error", "test_kd_error", "val_kl", "val_nll", "val_entropy"):
+            part = SimpleNamespace(run=run, metric=metric, epochs=())
+            assert studies.load_images(part).mean() == pytest.approx(row[metric], rel=1e-5)
+        for metric in ("train_kl", "train_nll", "train_entropy"):
+            assert studies.load_images(SimpleNamespace(run=run, metric=metric, epochs=())) is None
+    run = curves.run.iloc[-1]
+    late = curves.loc[(curves.run == run) & (curves.epoch > 6)].val_error.mean()
+    part = SimpleNamespace(run=run, metric="val_error", epochs=(7, 8))
+    assert studies.load_images(part).mean() == pytest.approx(late)
+
+
+def test_images_add_to_a_loss_what_the_setting_says(rates):
+    """The sd of the images' part in the difference of two cells, in sds of one seed."""
+    setting = replace(rates.SETTINGS[0], seeds=10, image_noise=1.0)
+    studies, parts, spreads = rates.Studies(setting), [], []
+    students = studies.labels.loc[studies.labels.kind == "student"]
+    two = students.drop_duplicates(["method", "stop"]).cell.iloc[:2]
+    rows = [students.index[students.cell == cell] for cell in two]
+    for number in range(60):
+        studies.draw(np.random.default_rng(number))
+        losses = studies.by_image["val_nll"].astype(float)
+        difference = losses[rows[0]] - losses[rows[1]]
+        components = decompose_variance(difference, "seed", "image").components
+        parts.append(components["image",] / setting.validation)
+        spreads.append(difference.mean(axis=1).var(ddof=1))
+    assert np.sqrt(np.mean(parts) / np.mean(spreads)) == pytest.approx(1.0, abs=0.1)
+    assert np.sqrt(np.mean(spreads)) == pytest.approx(0.1 * np.sqrt(2), rel=0.1)
 
 
 def test_intervals_of_90_percent_hold_the_truth_as_often(rates, simulated):
