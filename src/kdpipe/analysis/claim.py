@@ -1,4 +1,4 @@
-"""Claims of the paper and a reader's questions, and what a study says about them.
+"""Claims of the paper and of later ones, and what a study says about them.
 
 Each file of `claims/` defines one `Claim`; its docstring is the formula. Which effects a claim
 compares, and when it counts as supported, was fixed before any study was run: there, in
@@ -113,12 +113,19 @@ class Evidence:
         The smallest difference worth having, in points.
     smallest : SmallestEffects
         Those of what is not the error of a network.
+    error_masks : callable or None
+        Which test images each run gets wrong at the evaluation point; None where no images are
+        known.
+    teacher_masks : callable or None
+        The same of teachers as they taught, at their last epoch whatever the study reads.
     """
 
     frame: pd.DataFrame
     curves: pd.DataFrame
     delta: float
     smallest: SmallestEffects = DEFAULT_EFFECTS
+    error_masks: ErrorMaskLookup | None = None
+    teacher_masks: ErrorMaskLookup | None = None
 
 
 @dataclass(frozen=True)
@@ -386,6 +393,7 @@ def judge_both_eval_points(
             interim,
             smallest,
             listed,
+            masks_by_point.get("last"),
         )
         for point in (eval_at, other_eval_point(eval_at))
     )
@@ -408,6 +416,7 @@ def judge_claims(
     interim: InterimAnalysis = SINGLE_ANALYSIS,
     smallest: SmallestEffects | None = None,
     listed: Collection[str] | None = None,
+    teacher_masks: ErrorMaskLookup | None = None,
 ) -> list[Verdict]:
     """Judge every claim on a results frame.
 
@@ -431,16 +440,18 @@ def judge_claims(
         The smallest differences worth having of what is not the error of a network.
     listed : collection of str or None
         The claims that the registration of the study lists; None without a registration.
+    teacher_masks : callable or None
+        Which test images teachers get wrong as they taught; by default those of `error_masks`.
     """
     smallest = smallest or DEFAULT_EFFECTS
-    full_evidence = Evidence(_prepare_frame(frame), curves, delta, smallest)
+    masks = (error_masks, teacher_masks or error_masks)
+    full_evidence = Evidence(_prepare_frame(frame), curves, delta, smallest, *masks)
     findings = {}
     for key, claim in load_claims().items():
         evidence = full_evidence
         if reads and key in reads:
-            evidence = Evidence(
-                _prepare_frame(restrict_to_blocks(frame, reads[key])), curves, delta, smallest
-            )
+            rows = _prepare_frame(restrict_to_blocks(frame, reads[key]))
+            evidence = Evidence(rows, curves, delta, smallest, *masks)
         finding = _run_claim(claim, evidence)
         findings[key] = (claim.title, claim.primary, _add_image_estimates(finding, error_masks))
     return judge_findings(findings, primary, interim, listed)
@@ -453,6 +464,7 @@ def evaluate_claim(
     delta: float,
     error_masks: ErrorMaskLookup | None = None,
     smallest: SmallestEffects | None = None,
+    has_second_interval: bool = True,
 ) -> Finding | UntestableClaim:
     """Return what one claim finds in a results frame, or why it cannot be tested there.
 
@@ -461,11 +473,16 @@ def evaluate_claim(
     claim : Claim
         The claim.
     frame, curves, delta, error_masks, smallest
-        As in `judge_claims`.
+        As in `judge_claims`; the masks are those of teachers too.
+    has_second_interval : bool
+        Whether intervals over images are made of the masks, and not only what a claim counts.
     """
-    evidence = Evidence(_prepare_frame(frame), curves, delta, smallest or DEFAULT_EFFECTS)
+    smallest = smallest or DEFAULT_EFFECTS
+    evidence = Evidence(_prepare_frame(frame), curves, delta, smallest, error_masks, error_masks)
     finding = _run_claim(claim, evidence)
-    return finding if error_masks is None else _add_image_estimates(finding, error_masks)
+    if error_masks is None or not has_second_interval:
+        return finding
+    return _add_image_estimates(finding, error_masks)
 
 
 def verdicts_to_json(verdicts: list[Verdict]) -> list[dict]:
@@ -535,11 +552,14 @@ def _run_claim(claim: Claim, evidence: Evidence) -> Finding | UntestableClaim:
 def _add_image_estimates(
     finding: Finding | UntestableClaim, error_masks: ErrorMaskLookup | None
 ) -> Finding | UntestableClaim:
-    """Add the estimate over seeds and test images to every contrast of a finding."""
+    """Add the estimate over seeds and test images to each contrast that has none of its own."""
     if isinstance(finding, UntestableClaim):
         return finding
     contrasts = []
     for contrast in finding.contrasts:
+        if contrast.image_estimate is not None:
+            contrasts.append(contrast)
+            continue
         values = contrast.values if contrast.linear is None else contrast.linear
         contrasts.append(
             replace(

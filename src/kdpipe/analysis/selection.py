@@ -29,6 +29,7 @@ from kdpipe.analysis.dataframe import (
     get_halves,
     get_series_by_seed,
     group_rows,
+    list_weight_columns,
     pivot_by_seed,
     select_direct_students,
     select_label_trained_teachers,
@@ -58,6 +59,12 @@ def find_main_method(frame: pd.DataFrame, kind: str) -> str:
     columns = [*PAPER_SETTINGS, "label_smoothing", "kd_epochs", "epochs", "ce_weight_after_stop"]
     settings = students[["method", "method_kind", *columns]].drop_duplicates("method")
     return min(settings.itertuples(), key=_measure_distance_to_paper).method
+
+
+def get_method_settings(rows: pd.DataFrame) -> dict[str, float]:
+    """Return the temperature and the weights of the first of some rows; none of no rows."""
+    columns = (*list_weight_columns(rows), "temperature")
+    return {name: rows.iloc[0][name] for name in columns} if len(rows) else {}
 
 
 @functools.lru_cache(maxsize=8)

@@ -433,7 +433,8 @@ def _format_claims(report: ReportContext) -> str:
         "decides; p is the larger one of two tests, over seeds, and over seeds and images. ◆ "
         "are the primary claims, corrected (Holm, both directions at once) for their "
         f"number, the others for theirs{_describe_explored(report.verdicts)}. C: of the paper; "
-        "M: of the field's methods; Q: a reader's. "
+        "M: of the field's methods; E and D: of how long and on how many images one trains; N: of "
+        "what a student takes over from its teacher; Q: a reader's. "
         "Reasons: claims.json."
     )
     parts.append(f"How often is this page wrong? {describe_error_rate(report)}")

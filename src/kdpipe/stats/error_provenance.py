@@ -170,7 +170,29 @@ def estimate_image_level(
     differences = compute_image_differences(known_values, error_masks)
     if isinstance(differences, str):
         return ImageLevelEstimate(why=differences)
-    by_seed = replicates.to_grid(pd.Series(range(len(differences)), index=known_values.index))
+    return estimate_from_images(differences, known_values.index, halves)
+
+
+def estimate_from_images(
+    differences: np.ndarray, index: pd.Index, halves: replicates.Halves | None = None
+) -> ImageLevelEstimate:
+    """Estimate the mean of what is known of single images.
+
+    Parameters
+    ----------
+    differences : ndarray of float, shape (replicates, images)
+        One value for each replicate and image.
+    index : Index
+        The replicates.
+    halves : mapping of float to int, optional
+        As in `estimate_image_level`.
+
+    Returns
+    -------
+    ImageLevelEstimate
+        The estimate, or why there is none.
+    """
+    by_seed = replicates.to_grid(pd.Series(range(len(differences)), index=index))
     positions = by_seed.to_numpy(int)
     grid = differences[positions]  # seeds, splits, images; what there is one of is no factor
     factors = zip(("seed", "split", "image"), grid.shape, strict=True)

@@ -126,6 +126,24 @@ def correlate_ranks(errors: pd.DataFrame, expected: pd.Series) -> tuple[pd.Serie
     return by_replicate, replace(result, mean=rho, low=low, high=high)
 
 
+def correlate_ranks_within(errors: pd.DataFrame, predictors: pd.DataFrame) -> pd.Series:
+    """Return Spearman's rho of two measures of the same options, within each replicate.
+
+    Parameters
+    ----------
+    errors, predictors : DataFrame of float, shape (replicates, options)
+        The measures, without missing values.
+
+    Returns
+    -------
+    Series of float
+        The rho by replicate; 0 where all options are equal.
+    """
+    pairs = zip(errors.to_numpy(float), predictors.to_numpy(float), strict=True)
+    rhos = [float(_compute_spearman(row[None], target)[0]) for row, target in pairs]
+    return pd.Series(rhos, index=errors.index, dtype=float)
+
+
 def compute_permutation_p(errors: pd.DataFrame, expected: pd.Series) -> float:
     """Return the one-sided p of the rho of the mean errors over all orders of the options.
 

@@ -11,7 +11,6 @@ from kdpipe.analysis.contrasts import Contrast
 from kdpipe.analysis.dataframe import (
     filter_rows,
     group_rows,
-    list_weight_columns,
     pivot_by_seed,
     select_direct_students,
     select_label_trained_teachers,
@@ -21,6 +20,7 @@ from kdpipe.analysis.selection import (
     build_finding,
     build_trade_off_contrasts,
     choose_on_validation,
+    get_method_settings,
     pivot_scratch_errors,
     select_students_of_full_teachers,
     take_choice,
@@ -31,16 +31,12 @@ from kdpipe.stats.replicates import merge_halves
 def evaluate_eskd(evidence: Evidence) -> Finding:
     """Compare full KD with ESKD from each full teacher."""
     full_kd_rows = select_students_of_full_teachers(evidence, "kd")
-    settings = {
-        name: full_kd_rows.iloc[0][name]
-        for name in (*list_weight_columns(full_kd_rows), "temperature")
-    }
     eskd_rows = filter_rows(
         select_label_trained_teachers(select_direct_students(evidence.frame)),
         method_kind="eskd",
         stop_kind="full",
     )
-    eskd_rows = filter_rows(eskd_rows, **settings)
+    eskd_rows = filter_rows(eskd_rows, **get_method_settings(full_kd_rows))
     if eskd_rows.empty:
         raise UntestableClaim(
             f"no ESKD method shares temperature and weights with {full_kd_rows.method.iloc[0]}"

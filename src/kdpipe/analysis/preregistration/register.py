@@ -13,8 +13,11 @@ better, a teacher helps, a much larger one helps less.
 import datetime
 import math
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from kdpipe import __version__, version
 from kdpipe.analysis import claim, dataframe
@@ -31,6 +34,7 @@ from kdpipe.runs.files import write_bytes
 from kdpipe.runs.store import Store
 from kdpipe.stats.intervals import MIN_SEEDS_FOR_HALVES
 
+N_IMAGES = 100
 N_SEEDS = MIN_SEEDS_FOR_HALVES  # enough to see what is compared, and which contrasts choose
 
 
@@ -123,7 +127,13 @@ def simulate_findings(study: Study) -> dict[str, Finding | UntestableClaim]:
     for key, definition in claim.load_claims().items():
         rows = restrict_to_blocks(frame, study.claims[key]) if key in study.claims else frame
         results[key] = claim.evaluate_claim(
-            definition, rows, curves, study.smallest_effect, smallest=study.smallest_effects
+            definition,
+            rows,
+            curves,
+            study.smallest_effect,
+            _simulate_error_mask,
+            study.smallest_effects,
+            has_second_interval=False,
         )
     return results
 
@@ -158,9 +168,14 @@ def _simulate_error(run: Run) -> float:
     return min(99.0, max(1.0, error))
 
 
+def _simulate_error_mask(name: str) -> np.ndarray:
+    """Return which of some test images a run gets wrong; for claims that count single images."""
+    return np.random.default_rng(zlib.crc32(name.encode())).random(N_IMAGES) < 0.2
+
+
 def _simulate_metrics(error: float, validation: int, has_teacher: bool) -> dict:
     """Return metrics on all parts of the data."""
-    part = {"n": 100, "accuracy": 1 - error / 100, "nll": error / 30, "ece": 0.02}
+    part = {"n": N_IMAGES, "accuracy": 1 - error / 100, "nll": error / 30, "ece": 0.02}
     part |= {"entropy": error / 40, "confidence": 1 - error / 200}
     if has_teacher:
         part |= {"agreement": 1 - error / 90, "kl": error / 50, "cross_entropy": 20.0}
