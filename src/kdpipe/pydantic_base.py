@@ -26,6 +26,10 @@ StopText = Annotated[
         "epochs, or a multiple of the teacher's as in schedule 4x",
     ),
 ]
+MULTIPLE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,3})?x$"
+MultipleText = Annotated[
+    str, Field(pattern=MULTIPLE_PATTERN, description="a multiple of the recipe's epochs, e.g. 2x")
+]
 # An object in a module, as module.name.
 DOTTED_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"

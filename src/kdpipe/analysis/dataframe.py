@@ -64,8 +64,11 @@ def build_results_frame(plan: Plan, store: Store) -> pd.DataFrame:
     """
     lookup = RecordLookup(plan, store)
     rows = [
-        {"kind": "scratch", "block": "", "student": network} | _get_run_columns(lookup, run, seed)
-        for (network, seed, _), run in plan.scratch.items()
+        {"kind": "scratch", "block": "", "student": network}
+        | _get_axis_columns(run)
+        | {"drop_epochs": _format_drops(run)}
+        | _get_run_columns(lookup, run, seed)
+        for network, seed, run in plan.list_scratch_runs()
     ]
     rows += _build_teacher_rows(lookup)
     rows += [_build_student_row(lookup, cell) for cell in plan.cells]
@@ -83,7 +86,10 @@ def build_results_frame(plan: Plan, store: Store) -> pd.DataFrame:
     if "seed" in table:
         halves = replicates.assign_halves([*plan.study.seeds, *table.seed.dropna()])
         table.insert(list(table).index("seed") + 1, "half", table.seed.map(halves))
-    return table.drop(columns="split") if plan.study.splits == [0] else table
+    unused = [] if plan.study.splits != [0] else ["split"]
+    unused += [] if plan.study.lists_lengths else LENGTH_COLUMNS
+    unused += [] if plan.study.lists_sizes else SIZE_COLUMNS
+    return table.drop(columns=unused, errors="ignore")
 
 
 def build_curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
@@ -199,6 +205,7 @@ def fill_missing_metrics(table: pd.DataFrame) -> pd.DataFrame:
 def _build_scratch_long_row(lookup: RecordLookup, block: str, run: Run, cell: Cell) -> dict:
     """Return the row of a scratch run at the cost of a student."""
     row = {"kind": "scratch_long", "block": block, "student": cell.student}
+    row |= _get_axis_columns(cell.run) | {"drop_epochs": _format_drops(run)}
     return (
         row | _get_teacher_columns(lookup, cell.teacher) | _get_run_columns(lookup, run, cell.seed)
     )
@@ -222,6 +229,7 @@ def _build_student_row(lookup: RecordLookup, cell: Cell) -> dict:
     """Return the row of a distilled student."""
     kind = "tried" if lookup.plan.study.is_search_cell(cell.block, cell.seed) else "student"
     row = {"kind": kind, "block": cell.block} | _get_student_labels(cell)
+    row |= _get_axis_columns(cell.run)
     return (
         row
         | _get_teacher_columns(lookup, cell.teacher)
@@ -253,6 +261,7 @@ def _build_ensemble_row(lookup: RecordLookup, ensemble_row: EnsembleRow) -> dict
     ensemble = ensemble_row.ensemble
     record, status, reason = lookup.get_outcome(ensemble)
     networks = list(dict.fromkeys(run.network for run, _ in ensemble.members))
+    runs = [run for run, _ in ensemble.members]
     row = {
         "kind": "ensemble",
         "block": "",
@@ -265,6 +274,7 @@ def _build_ensemble_row(lookup: RecordLookup, ensemble_row: EnsembleRow) -> dict
             for run, epoch in ensemble.members
         ),
         "student": networks[0] if len(networks) == 1 else "",
+        **(_get_axis_columns(max(runs, key=lambda run: run.epochs)) if len(networks) == 1 else {}),
         "seed": ensemble.seed,
         "split": ensemble.split,
         "run": ensemble.name,
@@ -289,6 +299,7 @@ def _build_probe_row(lookup: RecordLookup, probe_row: ProbeRow) -> dict:
         "transfer": probe_row.transfer,
         "of": probe_row.role,
         **_get_network_labels(lookup, probe_row.role, cell),
+        **({} if probe_row.role == "teacher" else _get_axis_columns(cell.run)),
     }
     study_metrics = lookup.get_metrics(probe.run, probe.spec.epoch)
     return row | {
@@ -322,6 +333,7 @@ def _build_export_eval_row(lookup: RecordLookup, export_eval_row: ExportEvalRow)
         "block": cell.block,
         "of": export_eval_row.role,
         **_get_network_labels(lookup, export_eval_row.role, cell),
+        **({} if export_eval_row.role == "teacher" else _get_axis_columns(cell.run)),
         "seed": export_eval.seed,
         "split": export_eval.split,
         "member": export_eval.run.spec.member,
@@ -363,6 +375,30 @@ def _get_network_labels(lookup: RecordLookup, target: str, cell: Cell) -> dict:
 
 # --- Columns
 
+# What only studies have that list lengths of training, or sizes of the training set.
+LENGTH_COLUMNS = ["length", "teacher_length", "drop_epochs"]
+SIZE_COLUMNS = ["train_size", "teacher_train_size", "steps"]
+
+
+def _get_axis_columns(run: Run) -> dict[str, int]:
+    """Return how long the student of a row is trained, and on how many images."""
+    train_size = run.spec.data.train_size
+    steps = run.epochs * -(-train_size // run.spec.recipe.batch_size)
+    return {"length": run.epochs, "train_size": train_size, "steps": steps}
+
+
+def _get_other_length(lookup: RecordLookup, run: Run, teacher: Teacher) -> int | None:
+    """Return the epochs of a teacher's full training where they are not those of its recipe."""
+    if teacher.stop.has_own_run or not run.epochs:
+        return None
+    recipe_epochs = lookup.plan.study.get_recipe(run.network).epochs
+    return None if run.epochs == recipe_epochs else run.epochs
+
+
+def _format_drops(run: Run) -> str:
+    """Return the drops of a learning rate, which tell runs of one length apart."""
+    return " ".join(str(epoch) for epoch in run.spec.recipe.drop_epochs)
+
 
 def _get_teacher_columns(lookup: RecordLookup, teacher: Teacher) -> dict:
     """Return the columns of a teacher, which may be an ensemble."""
@@ -370,17 +406,21 @@ def _get_teacher_columns(lookup: RecordLookup, teacher: Teacher) -> dict:
         record, _, _ = lookup.get_outcome(teacher.ensemble)
         metrics_by_split = (record or {}).get("last") or {}
         name, network = teacher.ensemble.name, ""
-        lr = None
+        lr, length = None, None
     else:
         run, epoch = teacher.members[0]
         metrics_by_split = lookup.get_metrics(run, epoch)
         name, network = run.name, run.network
         lr = metrics_by_split.get("lr")
+        length = _get_other_length(lookup, run, teacher)
+    trained = [run for run, _ in teacher.members if run.epochs]  # not pretrained weights
     return {
         "teacher": teacher.label,
         "stop": teacher.stop.label,
         "stop_kind": teacher.stop.kind,
         "stop_epochs": teacher.stop.epochs,
+        "teacher_length": length,
+        "teacher_train_size": trained[0].spec.data.train_size if trained else None,
         "teacher_network": network,
         "teacher_lr": lr,
         "teacher_parameters": teacher.parameters,
@@ -494,6 +534,7 @@ WEIGHT_COLUMNS = (
 )
 NUMBER_COLUMNS = (
     *("seed", "member", "generation", "epochs", "stop_epochs", "size", "teacher_lr", "train_n"),
+    *("length", "train_size", "steps", "teacher_length", "teacher_train_size"),
     *("temperature", *WEIGHT_COLUMNS, "kd_epochs", "ce_weight_after_stop"),
     *("parameters", "multiply_adds", "train_macs", "teacher_macs"),
     *("ancestor_macs", "seconds", "teacher_parameters", "teacher_multiply_adds"),
@@ -528,9 +569,12 @@ def normalize_frame(frame: pd.DataFrame) -> pd.DataFrame:
     Networks are ordered by multiply-adds, stops as full, longer, schedule, checkpoint. Left out are
     further members of a seed, which stand in ensembles only, probes, whose errors are on other
     data, and exported networks, which are the same networks in 8 bits. A study of several splits is
-    paired by seed and split: `seed` is then the id of both (see `stats.replicates`). Where blocks
-    disagree about a cell (one has a fixed teacher, one a teacher for each seed) their teachers read
-    `label [block]`. Missing labels become empty texts.
+    paired by seed and split: `seed` is then the id of both (see `stats.replicates`). In a study
+    that lists lengths or sizes of training they are part of the labels, so that whatever pairs,
+    ranks or draws by student and teacher keeps them apart: `student` reads `wrn10-0.5 (60 epochs)`,
+    and `student_network` is the network alone; of teachers these are `teacher` and `teacher_label`.
+    Where blocks disagree about a cell (one has a fixed teacher, one a teacher for each seed) their
+    teachers read `label [block]`. Missing labels become empty texts.
     """
     if "kind" in frame:
         frame = frame.loc[~frame.kind.isin((*POST_HOC_KINDS, SEARCH_TRIAL_KIND))]
@@ -545,7 +589,8 @@ def normalize_frame(frame: pd.DataFrame) -> pd.DataFrame:
             frame[column] = pd.Series(pd.to_numeric(frame[column]), dtype=float)
     frame["generation"] = frame.generation.fillna(1).where(frame.kind == "student", 0)
     frame = frame.loc[(frame.kind == "ensemble") | (frame.member.fillna(0) == 0)].copy()
-    frame["teacher_label"] = frame.teacher
+    if "student_network" not in frame:  # else it was normalized before
+        frame = _add_axes_to_labels(frame)
     cell_of = ["student", "teacher", "stop", "via", "generation", "method", "seed"]
     students = frame[frame.kind == "student"]
     has_several_runs = students.groupby(cell_of).run.transform("nunique") > 1
@@ -559,9 +604,33 @@ def normalize_frame(frame: pd.DataFrame) -> pd.DataFrame:
     frame["teacher_rank"] = frame.groupby("teacher").teacher_multiply_adds.transform("min")
     stop_ranks = {"full": 0, "longer": 1, "schedule": 2, "checkpoint": 3}
     frame["stop_rank"] = frame.stop_kind.map(stop_ranks)
-    order = ("student_rank", "student", "teacher_rank", "teacher", "stop_rank", "stop_epochs")
+    students = ("student_rank", "student_network", "length", "train_size")
+    teachers = ("teacher_rank", "teacher_label", "teacher_length", "teacher_train_size", "teacher")
+    order = (*students, *teachers, "stop_rank", "stop_epochs")
     tie_breakers = ("via", "generation", "method", "ensemble", "kind", "block", "seed")
     return frame.sort_values([*order, *tie_breakers], kind="stable", ignore_index=True)
+
+
+def _add_axes_to_labels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose labels of students and teachers have their length and size."""
+    labels = {
+        "student": _join_axes(frame.student, frame.length, frame.train_size),
+        "teacher": _join_axes(frame.teacher, frame.teacher_length, frame.teacher_train_size),
+    }
+    networks = {"student_network": frame.student, "teacher_label": frame.teacher}
+    return frame.assign(**networks, **labels)
+
+
+def _join_axes(names: pd.Series, lengths: pd.Series, sizes: pd.Series) -> pd.Series:
+    """Return names with the length and the size that they have, `wrn10-0.5 (60 epochs)`."""
+    if lengths.isna().all() and sizes.isna().all():
+        return names
+    labels = []
+    for name, length, size in zip(names, lengths, sizes, strict=True):
+        axes = [f"{length:.0f} epochs"] if length == length else []  # not nan
+        axes += [f"{size:.0f} images"] if size == size else []
+        labels.append(f"{name} ({', '.join(axes)})" if name and axes else name)
+    return pd.Series(labels, index=names.index, dtype=object)
 
 
 def list_weight_columns(frame: pd.DataFrame) -> tuple[str, ...]:
@@ -647,7 +716,8 @@ def select_label_trained_teachers(frame: pd.DataFrame) -> pd.DataFrame:
 
 def select_scratch_ensembles(frame: pd.DataFrame, student: str) -> pd.DataFrame:
     """Select the ensembles of scratch runs of one network, without snapshots of one run."""
-    ensembles = filter_rows(frame, kind="ensemble", student=student, of=student)
+    ensembles = filter_rows(frame, kind="ensemble", student=student)
+    ensembles = ensembles.loc[ensembles["of"] == ensembles.student_network]
     if "whole" not in ensembles:
         return ensembles
     return ensembles.loc[[str(is_whole) != "False" for is_whole in ensembles.whole]]

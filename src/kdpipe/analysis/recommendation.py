@@ -199,10 +199,11 @@ def _find_ensembles(frame: pd.DataFrame, student: str, cell: pd.DataFrame) -> It
         if n_networks in ensembles_by_size:
             yield Baseline(name, get_series_by_seed(ensembles_by_size[n_networks][0][1]), **fields)
         else:
-            label = f"{n_networks}-times-{student}".replace(".", "_")[
+            network = row.student_network
+            label = f"{n_networks}-times-{network}".replace(".", "_")[
                 :40
             ]  # a name may be no longer
-            entry = f"{label}: {{networks: [{student}], copies: {n_networks}}}"
+            entry = f"{label}: {{networks: [{network}], copies: {n_networks}}}"
             yield Baseline(name, NO_ERRORS, f"write under ensembles: {entry}", **fields)
 
 

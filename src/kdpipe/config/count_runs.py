@@ -34,7 +34,7 @@ class RunCounter:
             times = len(block.seeds or seeds)
             count += times * self.count_end_networks(block) * block.steps * (2 if block.via else 1)
             if block.scratch_long:  # of equal cost to KD, for any stop; and to each path
-                count += times * len(block.teachers) * len(block.students)
+                count += times * len(block.teachers) * len(block.students) * block.variants
                 count += times * self.count_end_networks(block)
         for name, ensemble in self.config.ensembles.items():
             count += len(seeds) * self.count_copies(name) * self.count_members(ensemble)
@@ -55,25 +55,31 @@ class RunCounter:
 
         One that several experiments share counts with the largest number of seeds among them.
         """
-        seed_counts: dict[tuple[str, str], int] = {}
+        seed_counts: dict[tuple[object, ...], int] = {}
         for block in self.config.blocks.values():
             count = len(block.seeds or self.config.seeds)
-            student_keys = [(name, "") for name in [*(block.via or []), *block.students]]
+            lengths, sizes = block.epochs or [None], block.train_size or [None]
+            teacher_sizes = sizes if block.teacher_images == "students" else [None]
+            names = [*(block.via or []), *block.students]
+            student_keys = itertools.product(names, [""], lengths, sizes)
             teacher_seeds = 1 if isinstance(block.teacher_seed, int) else count
             for teacher in block.teachers:
                 if teacher in self.config.networks:
                     stops = [text if "schedule" in text else "" for text in block.stops]
-                    for key in ((teacher, stop) for stop in stops):
+                    for key in itertools.product([teacher], stops, [None], teacher_sizes):
                         seed_counts[key] = max(seed_counts.get(key, 0), teacher_seeds)
             for key in student_keys:
                 seed_counts[key] = max(seed_counts.get(key, 0), count)
         return sum(seed_counts.values())
 
     def count_end_networks(self, block: BlockConfig) -> int:
-        """Count the final networks for one seed: teachers x stops x students x methods."""
+        """Count the final networks for one seed.
+
+        These are teachers x stops x students x methods, at each length and size.
+        """
         if block.name not in self._end_counts:
             head_count = sum(self._count_heads(block, teacher) for teacher in block.teachers)
-            self._end_counts[block.name] = head_count * len(block.methods)
+            self._end_counts[block.name] = head_count * len(block.methods) * block.variants
         return self._end_counts[block.name]
 
     def _count_measured(self, block: BlockConfig) -> int:
@@ -93,7 +99,7 @@ class RunCounter:
             for name, student, text in heads
         }
         teacher_count = sum(self.config.count_stops(text, network) for network, text in pairs)
-        return end_count + teacher_count + len(block.students)
+        return end_count + (teacher_count + len(block.students)) * block.variants
 
     def _count_heads(self, block: BlockConfig, teacher: str) -> int:
         """Count the single teachers that one name refers to, for all students of a block."""

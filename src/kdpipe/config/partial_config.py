@@ -40,7 +40,7 @@ from kdpipe.models.family import DEFAULT_SHAPE
 from kdpipe.models.pretrained import input_transform
 from kdpipe.models.pretrained.input_transform import DataShape, ModelInput
 from kdpipe.models.study_models import StudyModels
-from kdpipe.pydantic_base import SHA256_PATTERN, StopText
+from kdpipe.pydantic_base import MULTIPLE_PATTERN, SHA256_PATTERN, StopText
 from kdpipe.runs import recipe
 from kdpipe.runs.recipe import Recipe, load_schedules
 from kdpipe.text import did_you_mean, dotted_path, format_value, join_names
@@ -449,12 +449,17 @@ class PartialConfig:
         except KdpipeError as error:
             yield f"{location}: {error}"
 
-    def check_stop(self, location: str, text: str, network: str) -> Iterator[str]:
-        """Yield a message if a stop does not lie within the training of its network."""
+    def check_stop(
+        self, location: str, text: str, network: str, length: int | None = None
+    ) -> Iterator[str]:
+        """Yield a message if a stop does not lie within the training of its network.
+
+        `length` are the epochs of that training, where they are not those of the recipe.
+        """
         recipe = self.get_recipe(network)
         if recipe and "epochs" not in invalid_keys(recipe) and network in self.networks:
             try:
-                stops.count_stops(text, recipe.epochs)
+                stops.count_stops(text, length or recipe.epochs)
             except KdpipeError as error:
                 yield f"{location}: {error} (network {network})"
             else:
@@ -548,6 +553,8 @@ def _describe_expected(details: Any) -> str:
                 "a stop is one of: full, checkpoint E, every K, schedule N, schedule A/N, where N "
                 "may be a multiple: schedule 4x"
             )
+        if details["ctx"]["pattern"] == MULTIPLE_PATTERN:
+            return "a multiple of the recipe's epochs is written as 2x or 0.5x"
         return "a name may have letters, digits, - and _ only (no dots, slashes or spaces)"
     if kind == "string_type":
         return "expected a string; put it in quotes"

@@ -14,6 +14,7 @@ from kdpipe.data.config import AUGMENTATION_KEYS, DataConfig
 from kdpipe.losses.config import Method
 from kdpipe.models.config import CustomModelConfig, InitFrom, PretrainedTeacher
 from kdpipe.pydantic_base import (
+    MultipleText,
     Name,
     NetworkName,
     PositiveCount,
@@ -22,7 +23,7 @@ from kdpipe.pydantic_base import (
     StopText,
     StrictModel,
 )
-from kdpipe.runs.recipe import Recipe
+from kdpipe.runs.recipe import MAX_EPOCHS, Recipe
 from kdpipe.runs.records import EvalPoint
 
 # Accepted aliases, and the canonical key of each.
@@ -78,7 +79,7 @@ class EnsembleConfig(StrictModel):
 
 
 class BlockConfig(StrictModel):
-    """An experiment: teachers x stops x students x methods x seeds."""
+    """An experiment: teachers x stops x students x methods x seeds, at each length and size."""
 
     name: Name = Field(
         description="its name, by which tables, claims and other blocks refer to it",
@@ -118,6 +119,27 @@ class BlockConfig(StrictModel):
         description="how many times the last network is distilled: 1 is an ordinary student",
         examples=[3],
     )
+    epochs: list[Annotated[int, Field(ge=1, le=MAX_EPOCHS)] | MultipleText] | None = Field(
+        None,
+        min_length=1,
+        description="lengths of the students' training: numbers of epochs, or multiples of each "
+        "student's recipe; drops, warm-ups and stop_epoch follow in proportion. Networks of via, "
+        "generations and `self` are trained as long, other teachers and ensembles are not; null: "
+        "as long as the recipe says",
+        examples=[[30, "2x", "4x"]],
+    )
+    train_size: list[PositiveCount] | None = Field(
+        None,
+        min_length=1,
+        description="numbers of training images of the students, of those that the study has: "
+        "nested subsets, beside the same validation images; null: all of the study's",
+        examples=[[600, 2000, 6000]],
+    )
+    teacher_images: Literal["students", "all"] = Field(
+        "students",
+        description="where train_size lists sizes, the images of the teachers: those of their "
+        "student, or all of the study's",
+    )
     seeds: list[Seed] | None = Field(
         None, min_length=1, description="default: the study's", examples=[[0, 1, 2]]
     )
@@ -137,6 +159,11 @@ class BlockConfig(StrictModel):
     def steps(self) -> int:
         """Return the number of successive distillation steps in each cell."""
         return len(self.via or []) + self.generations
+
+    @property
+    def variants(self) -> int:
+        """Return how many lengths and sizes of training each cell is made for."""
+        return len(self.epochs or [None]) * len(self.train_size or [None])
 
 
 class TransferConfig(StrictModel):
@@ -421,6 +448,16 @@ class Study(StrictModel):
     def due_seeds(self) -> list[int]:
         """Return the seeds up to the current interim analysis; all of them without `looks`."""
         return self.seeds[: self.looks[self.look - 1]] if self.looks else self.seeds
+
+    @property
+    def lists_lengths(self) -> bool:
+        """Return whether some experiment lists lengths of its students' training."""
+        return any(block.epochs for block in self.experiments)
+
+    @property
+    def lists_sizes(self) -> bool:
+        """Return whether some experiment lists sizes of its students' training set."""
+        return any(block.train_size for block in self.experiments)
 
     def is_search_cell(self, block: str, seed: int) -> bool:
         """Return whether a cell is trained only for a search, and so subject to selection bias.

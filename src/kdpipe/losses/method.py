@@ -35,7 +35,10 @@ class ActiveTerm:
 
 
 def build_method_spec(
-    method: MethodConfig, epochs: int, card: TermCard | None = None
+    method: MethodConfig,
+    epochs: int,
+    card: TermCard | None = None,
+    recipe_epochs: int | None = None,
 ) -> dict[str, Any]:
     """Return the `method` of a run's spec.
 
@@ -46,8 +49,14 @@ def build_method_spec(
         Of the run: its stop becomes a number of epochs, and full KD teaches to the end.
     card : TermCard, optional
         The card of its custom term.
+    recipe_epochs : int, optional
+        Of the recipe in which the method counts its stop and warm-ups, where the run is of another
+        length: numbers of epochs then follow in proportion, as shares do.
     """
-    stop_epoch = None if method.stop_epoch is None else resolve_epochs(method.stop_epoch, epochs)
+    counted_in = recipe_epochs or epochs
+    stop_epoch = (
+        None if method.stop_epoch is None else resolve_epochs(method.stop_epoch, epochs, counted_in)
+    )
     is_stopped = stop_epoch is not None and stop_epoch < epochs
     weight_after_stop = 1.0 if method.ce_weight_after_stop is None else method.ce_weight_after_stop
     spec: dict[str, Any] = {
@@ -62,7 +71,7 @@ def build_method_spec(
             spec |= {key: getattr(method, key) for key in term.keys.model_fields}
             spec |= {} if name == KD_TERM else {f"{name}_revision": term.revision}
             if term.warmup is not None:
-                spec[term.warmup] = resolve_epochs(spec[term.warmup], epochs)
+                spec[term.warmup] = resolve_epochs(spec[term.warmup], epochs, counted_in)
     if method.standardise:
         spec |= {"standardise": True, "standardise_revision": REVISIONS["standardise"]}
     if method.unlabelled:  # `runs.spec.build_unlabelled_spec` has which images these are
@@ -74,13 +83,17 @@ def build_method_spec(
     return spec
 
 
-def resolve_epochs(epochs_or_share: float, epochs: int) -> int:
-    """Return a whole number of epochs; a share of them is one epoch at least."""
-    return (
-        max(1, round(epochs_or_share * epochs))
-        if 0 < epochs_or_share < 1
-        else round(epochs_or_share)
-    )
+def resolve_epochs(epochs_or_share: float, epochs: int, recipe_epochs: int | None = None) -> int:
+    """Return a whole number of epochs, which is one at least unless it is 0.
+
+    A share is one of `epochs`; a number counts in epochs of the recipe, by default as many, and
+    follows in proportion.
+    """
+    if not epochs_or_share:
+        return 0
+    if epochs_or_share < 1:
+        return max(1, round(epochs_or_share * epochs))
+    return max(1, round(epochs_or_share * epochs / (recipe_epochs or epochs)))
 
 
 def active_terms(method: Mapping[str, Any]) -> list[ActiveTerm]:

@@ -313,6 +313,9 @@ class Cell:
         The run.
     seed : int
         Seed of the student.
+    length, train_size : int or None
+        Epochs and training images of all networks between the head and this one; None where the
+        block lists none, and they are as the study has them.
     """
 
     block: str
@@ -325,6 +328,8 @@ class Cell:
     last: bool
     run: Run
     seed: int
+    length: int | None = None
+    train_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -395,6 +400,9 @@ class Plan:
         Data sets by the folder in which they are prepared.
     scratch : dict of (str, int, int) to Run
         Runs on labels alone, by network, seed and split.
+    scratch_variants : dict of (str, int, int, int or None, int or None) to Run
+        Those of blocks that list lengths or sizes, also by length and size, None where they list
+        none.
     scratch_long : list of (str, Run, Cell)
         Longer runs on labels, by block, with the cell whose cost they equal.
     checkpoints_to_keep : dict of str to set of int
@@ -420,6 +428,9 @@ class Plan:
     datasets: dict[str, DataConfig] = field(default_factory=dict[str, DataConfig])
     scratch: dict[tuple[str, int, int], Run] = field(
         default_factory=dict[tuple[str, int, int], Run]
+    )
+    scratch_variants: dict[tuple[str, int, int, int | None, int | None], Run] = field(
+        default_factory=dict[tuple[str, int, int, int | None, int | None], Run]
     )
     scratch_long: list[tuple[str, Run, Cell]] = field(default_factory=list[tuple[str, Run, Cell]])
     checkpoints_to_keep: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
@@ -452,9 +463,36 @@ class Plan:
         Returns
         -------
         Run
-            The scratch run of its network, seed and split.
+            The scratch run of its network, seed, split, length and size.
         """
-        return self.scratch[cell.student, cell.seed, cell.run.split]
+        run = self.find_scratch_run(cell, cell.student)
+        assert run is not None  # it is planned with the cell
+        return run
+
+    def find_scratch_run(self, cell: Cell, network: str) -> Run | None:
+        """Return the scratch run of a network on the path of a cell, trained as the cell is.
+
+        Parameters
+        ----------
+        cell : Cell
+            A cell of the plan.
+        network : str
+            Its student, or a network of its `via`.
+
+        Returns
+        -------
+        Run or None
+            The run; None in a part of a plan that leaves it out.
+        """
+        key = (network, cell.seed, cell.run.split)
+        if cell.length is None and cell.train_size is None:
+            return self.scratch.get(key)
+        return self.scratch_variants.get((*key, cell.length, cell.train_size))
+
+    def list_scratch_runs(self) -> list[tuple[str, int, Run]]:
+        """Return the network, the seed and the run of each scratch run."""
+        by_key = {**self.scratch, **self.scratch_variants}
+        return [(network, seed, run) for (network, seed, *_), run in by_key.items()]
 
     def keep_checkpoint(self, run: Run, epoch: int) -> None:
         """Keep the checkpoint of a run after an epoch; its last one is kept anyway.

@@ -7,6 +7,7 @@ names and cards.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def build_plan(study: Study) -> Plan:
         study.networks, study.code, data_shape, model_inputs, study.network_names, study.starts
     )
     for split in study.splits:
-        experiment_planner = ExperimentPlanner(plan, RunPlanner(plan, networks, split))
+        experiment_planner = ExperimentPlanner(plan, networks, split)
         for block in study.experiments:
             experiment_planner.add_block(block)
         for label in study.ensembles:
@@ -113,6 +114,26 @@ def _keep_checkpoints(plan: Plan, network: str, texts: list[str], epochs: int) -
 # --- blocks and ensembles
 
 
+@dataclass(frozen=True)
+class Training:
+    """How long the networks of a path are trained, and on which images.
+
+    Attributes
+    ----------
+    length : int or None
+        Epochs of the student, of the networks of `via` and of `self`; None: those of each recipe.
+    train_size : int or None
+        Training images of the student, as its block lists them; None: the study's.
+    runs, teacher_runs : RunPlanner
+        Planners of the runs on these images, and on those of the teachers.
+    """
+
+    length: int | None
+    train_size: int | None
+    runs: "RunPlanner"
+    teacher_runs: "RunPlanner"
+
+
 class ExperimentPlanner:
     """Lays out blocks and ensembles of one split as cells and rows, and plans their runs.
 
@@ -124,17 +145,23 @@ class ExperimentPlanner:
     ----------
     plan : Plan
         The plan to fill.
-    runs : RunPlanner
-        Planner of the runs of the split.
+    networks : StudyModels
+        Networks of the study.
+    split : int
+        Split of the data.
     """
 
-    def __init__(self, plan: Plan, runs: "RunPlanner"):
+    def __init__(self, plan: Plan, networks: StudyModels, split: int = 0):
         self.plan = plan
         self.study = plan.study
-        self.runs = runs
+        self.networks = networks
+        self.split = split
+        self.runs = RunPlanner(plan, networks, split)
         self.blocks = {block.name: block for block in plan.study.experiments}
-        self._last_runs: dict[tuple[str, int], Run] = {}  # of blocks that teach, by seed
-        self._ensemble_rows: dict[tuple[str, int], list[EnsembleRow]] = {}
+        self._runs_by_size = {self.runs.train_size: self.runs}
+        # Of blocks that teach, by seed and training images.
+        self._last_runs: dict[tuple[str, int, int], Run] = {}
+        self._ensemble_rows: dict[tuple[str, int, int], list[EnsembleRow]] = {}
 
     def add_block(self, block: BlockConfig) -> None:
         """Add the cells of a block, and the scratch runs that they are compared with.
@@ -146,16 +173,21 @@ class ExperimentPlanner:
         """
         for seed in block.seeds or self.study.due_seeds:
             for student in block.students:
-                for network in [*(block.via or []), student]:
-                    self._plan_scratch(network, seed)
-                for cells in self._plan_paths(block, student, seed):
-                    self.plan.cells.extend(cells)
-                    if block.scratch_long:
-                        self._plan_scratch_long(cells[-1])
-                for cell in self._plan_direct(block, student, seed):
-                    self.plan.cells.append(cell)
-                    if block.scratch_long:
-                        self._plan_scratch_long(cell)
+                for training in self._list_trainings(block, student):
+                    self._add_cells(block, student, seed, training)
+
+    def _add_cells(self, block: BlockConfig, student: str, seed: int, training: Training) -> None:
+        """Add the cells of one student and seed, at one length and size."""
+        for network in [*(block.via or []), student]:
+            self._plan_scratch(network, seed, training)
+        for cells in self._plan_paths(block, student, seed, training):
+            self.plan.cells.extend(cells)
+            if block.scratch_long:
+                self._plan_scratch_long(cells[-1], training)
+        for cell in self._plan_direct(block, student, seed, training):
+            self.plan.cells.append(cell)
+            if block.scratch_long:
+                self._plan_scratch_long(cell, training)
 
     def add_ensemble(self, label: str) -> None:
         """Add the rows of an ensemble, for every seed for which it is evaluated.
@@ -166,31 +198,70 @@ class ExperimentPlanner:
             Name of the ensemble in the study.
         """
         for seed in self._get_ensemble_seeds(self.study.ensembles[label]):
-            self.plan.ensemble_rows.extend(self._plan_ensembles(label, seed))
+            self.plan.ensemble_rows.extend(self._plan_ensembles(label, seed, self.runs))
+
+    # --- lengths and sizes
+
+    def _list_trainings(self, block: BlockConfig, student: str) -> Iterator[Training]:
+        """Yield the lengths and sizes at which a block trains a student."""
+        for length in self._list_lengths(block, student):
+            for train_size in block.train_size or [None]:
+                runs = self._get_runs(train_size)
+                teacher_runs = self.runs if block.teacher_images == "all" else runs
+                yield Training(length, train_size, runs, teacher_runs)
+
+    def _list_lengths(self, block: BlockConfig, student: str) -> list[int | None]:
+        """Return the lengths of a student's training in epochs."""
+        if block.epochs is None:
+            return [None]
+        recipe_epochs = self.runs.get_recipe(student).epochs
+        return [stops.resolve_length(length, recipe_epochs) for length in block.epochs]
+
+    def _get_runs(self, train_size: int | None) -> "RunPlanner":
+        """Return the planner of runs on so many images; None: the study's."""
+        size = train_size or self.runs.train_size
+        if size not in self._runs_by_size:
+            self._runs_by_size[size] = RunPlanner(self.plan, self.networks, self.split, size)
+        return self._runs_by_size[size]
 
     # --- blocks
 
-    def _plan_scratch(self, network: str, seed: int) -> None:
+    def _plan_scratch(self, network: str, seed: int, training: Training) -> None:
         """Plan the scratch run of a network."""
-        run = self.runs.plan_scratch_run(network, seed)
+        run = training.runs.plan_scratch_run(network, seed, length=training.length)
         self.plan.add_role(run, "scratch")
-        self.plan.scratch.setdefault((network, seed, run.split), run)
+        key = (network, seed, run.split)
+        if training.length is None and training.train_size is None:
+            self.plan.scratch.setdefault(key, run)
+        else:
+            variant = (*key, training.length, training.train_size)
+            self.plan.scratch_variants.setdefault(variant, run)
 
-    def _plan_scratch_long(self, cell: Cell) -> None:
+    def _plan_scratch_long(self, cell: Cell, training: Training) -> None:
         """Plan longer scratch runs that cost as much as a student, and as its whole path."""
-        for plan_long_run in (self.runs.plan_equal_cost_run, self.runs.plan_equal_path_cost_run):
+        runs = training.runs
+        for plan_long_run in (runs.plan_equal_cost_run, runs.plan_equal_path_cost_run):
             long_run = plan_long_run(cell.run, cell.seed)
             self.plan.add_role(long_run, "scratch_long")
             self.plan.scratch_long.append((cell.block, long_run, cell))
 
-    def _plan_paths(self, block: BlockConfig, student: str, seed: int) -> Iterator[list[Cell]]:
+    def _plan_paths(
+        self, block: BlockConfig, student: str, seed: int, training: Training
+    ) -> Iterator[list[Cell]]:
         """Yield the cells of each teacher and method of a block, from first to last step."""
-        for teacher in self._plan_teachers(block, student, _get_teacher_seed(block, seed)):
+        teacher_seed = _get_teacher_seed(block, seed)
+        for teacher in self._plan_teachers(block, student, teacher_seed, training):
             for method in block.methods:
-                yield self._plan_path(block, teacher, student, method, seed)
+                yield self._plan_path(block, teacher, student, method, seed, training)
 
     def _plan_path(
-        self, block: BlockConfig, head: Teacher, student: str, method: str | list[str], seed: int
+        self,
+        block: BlockConfig,
+        head: Teacher,
+        student: str,
+        method: str | list[str],
+        seed: int,
+        training: Training,
     ) -> list[Cell]:
         """Return one cell for each step from the head to the student's last generation."""
         via = block.via or []
@@ -199,7 +270,7 @@ class ExperimentPlanner:
         teacher = head
         cells: list[Cell] = []
         for step, (network, label) in enumerate(zip(path, labels, strict=True)):
-            run = self.runs.plan_student_run(network, seed, teacher, label)
+            run = training.runs.plan_student_run(network, seed, teacher, label, training.length)
             self.plan.add_role(run, "student")
             labels_so_far = labels[: step + 1]
             cells.append(
@@ -214,36 +285,51 @@ class ExperimentPlanner:
                     last=step + 1 == len(path),
                     run=run,
                     seed=seed,
+                    length=training.length,
+                    train_size=training.train_size,
                 )
             )
             teacher = Teacher.from_run(network, run)
         return cells
 
-    def _plan_direct(self, block: BlockConfig, student: str, seed: int) -> Iterator[Cell]:
-        """Yield what a chain is compared with: large -> small and mid -> small in one step."""
+    def _plan_direct(
+        self, block: BlockConfig, student: str, seed: int, training: Training
+    ) -> Iterator[Cell]:
+        """Yield what a chain is compared with: large -> small and mid -> small in one step.
+
+        The mid networks on labels are trained as those on the path: as long as the student, on its
+        images.
+        """
         if not block.via:
             return
         teacher_seed = _get_teacher_seed(block, seed)
-        heads = list(self._plan_teachers(block, student, teacher_seed))
+        heads = list(self._plan_teachers(block, student, teacher_seed, training))
         for network in block.via:
-            run = self.runs.plan_scratch_run(network, teacher_seed)
+            run = training.runs.plan_scratch_run(network, teacher_seed, length=training.length)
             self.plan.add_role(run, "teacher")
             heads.append(Teacher.from_run(network, run))
         single = block.model_copy(update={"via": None, "generations": 1})
         last_methods = [m if isinstance(m, str) else m[-1] for m in block.methods]
         for head in heads:
             for method in dict.fromkeys(last_methods):
-                yield from self._plan_path(single, head, student, method, seed)
+                yield from self._plan_path(single, head, student, method, seed, training)
 
     # --- teachers
 
-    def _plan_teachers(self, block: BlockConfig, student: str, seed: int) -> Iterator[Teacher]:
-        """Yield the teachers of a block."""
+    def _plan_teachers(
+        self, block: BlockConfig, student: str, seed: int, training: Training
+    ) -> Iterator[Teacher]:
+        """Yield the teachers of a block.
+
+        Their stops are those of their own training. That of `self` is as long as the student's, so
+        its stops are scaled with it.
+        """
+        runs = training.teacher_runs
         for label in block.teachers:
             if label in self.study.ensembles:
-                yield from self._plan_ensemble_teachers(label, seed)
+                yield from self._plan_ensemble_teachers(label, seed, runs)
             elif label in self.blocks:
-                run = self._plan_last_run(self.blocks[label], seed)
+                run = self._plan_last_run(self.blocks[label], seed, runs)
                 for stop in stops.expand_stops(block.stops, run.epochs):
                     self.plan.keep_checkpoint(run, stop.epochs)
                     yield Teacher.from_run(label, run, stop)
@@ -252,27 +338,36 @@ class ExperimentPlanner:
                 self.plan.add_role(run, "teacher")
                 yield Teacher.from_run(label, run)
             else:
-                network = student if label == "self" else label
-                for stop in stops.expand_stops(block.stops, self.runs.get_recipe(network).epochs):
-                    run = self.runs.plan_scratch_run(network, seed, stop)
+                network, length = (student, training.length) if label == "self" else (label, None)
+                epochs = runs.get_recipe(network).epochs
+                for stop in stops.expand_stops(block.stops, epochs, length):
+                    run = runs.plan_scratch_run(network, seed, stop, length=length)
                     self.plan.add_role(run, "teacher")
                     self.plan.keep_checkpoint(run, stop.epochs)
                     yield Teacher.from_run(network, run, stop)
 
-    def _plan_ensemble_teachers(self, label: str, seed: int) -> Iterator[Teacher]:
+    def _plan_ensemble_teachers(
+        self, label: str, seed: int, runs: "RunPlanner"
+    ) -> Iterator[Teacher]:
         """Yield the teachers that an ensemble makes."""
         average_at = self.study.ensembles[label].average_at
-        for row in self._plan_ensembles(label, seed):
+        for row in self._plan_ensembles(label, seed, runs):
             ensemble = row.ensemble
             stop = stops.Stop("full", max(epoch for _, epoch in ensemble.members))
             yield Teacher(label, stop, ensemble.members, average_at, ensemble)
 
-    def _plan_last_run(self, block: BlockConfig, seed: int) -> Run:
-        """Return the network that a block ends in, when the block is named as a teacher."""
-        if (block.name, seed) not in self._last_runs:
-            (cells,) = self._plan_paths(block, block.students[0], seed)
-            self._last_runs[block.name, seed] = cells[-1].run
-        return self._last_runs[block.name, seed]
+    def _plan_last_run(self, block: BlockConfig, seed: int, runs: "RunPlanner") -> Run:
+        """Return the network that a block ends in on these images, when it is named as a teacher.
+
+        Such a block has one length, and no sizes of its own.
+        """
+        key = (block.name, seed, runs.train_size)
+        if key not in self._last_runs:
+            (length,) = self._list_lengths(block, block.students[0])
+            training = Training(length, None, runs, runs)
+            (cells,) = self._plan_paths(block, block.students[0], seed, training)
+            self._last_runs[key] = cells[-1].run
+        return self._last_runs[key]
 
     # --- ensembles
 
@@ -281,27 +376,33 @@ class ExperimentPlanner:
         block = self.blocks[ensemble.block] if ensemble.block else None
         return block.seeds if block and block.seeds else self.study.due_seeds
 
-    def _plan_ensembles(self, label: str, seed: int) -> list[EnsembleRow]:
-        """Return one row, or one for each path of a block."""
-        if (label, seed) not in self._ensemble_rows:
+    def _plan_ensembles(self, label: str, seed: int, runs: "RunPlanner") -> list[EnsembleRow]:
+        """Return one row, or one for each path of a block, on the images of `runs`."""
+        key = (label, seed, runs.train_size)
+        if key not in self._ensemble_rows:
             ensemble = self.study.ensembles[label]
-            self._ensemble_rows[label, seed] = (
-                list(self._plan_generations(label, self.blocks[ensemble.block], seed))
+            self._ensemble_rows[key] = (
+                list(self._plan_generations(label, self.blocks[ensemble.block], seed, runs))
                 if ensemble.block is not None
-                else [self._plan_networks(label, ensemble, seed)]
+                else [self._plan_networks(label, ensemble, seed, runs)]
             )
-        return self._ensemble_rows[label, seed]
+        return self._ensemble_rows[key]
 
-    def _plan_generations(self, label: str, block: BlockConfig, seed: int) -> Iterator[EnsembleRow]:
-        """Yield the ensembles of a block's generations."""
+    def _plan_generations(
+        self, label: str, block: BlockConfig, seed: int, runs: "RunPlanner"
+    ) -> Iterator[EnsembleRow]:
+        """Yield the ensembles of a block's generations, at the one length that it has."""
         for student in block.students:
-            for cells in self._plan_paths(block, student, seed):
+            (length,) = self._list_lengths(block, student)
+            for cells in self._plan_paths(block, student, seed, Training(length, None, runs, runs)):
                 members = [(cell.run, cell.run.epochs) for cell in cells if cell.student == student]
                 ensemble = self._plan_ensemble(members, seed)
                 source = f"{block.name}: {student}"
                 yield EnsembleRow(label, source, ensemble, cells[-1].teacher, cells[-1].method)
 
-    def _plan_networks(self, label: str, ensemble: EnsembleConfig, seed: int) -> EnsembleRow:
+    def _plan_networks(
+        self, label: str, ensemble: EnsembleConfig, seed: int, runs: "RunPlanner"
+    ) -> EnsembleRow:
         """Return the ensemble of independently trained networks."""
         names = ensemble.networks or []
         pretrained = [name for name in names if name in self.study.pretrained]
@@ -314,7 +415,7 @@ class ExperimentPlanner:
         copies = ensemble.copies or 1
         if ensemble.operations_of is not None:
             first_seed = self._get_ensemble_seeds(self.study.ensembles[ensemble.operations_of])[0]
-            reference = self._plan_ensembles(ensemble.operations_of, first_seed)[0].ensemble
+            reference = self._plan_ensembles(ensemble.operations_of, first_seed, runs)[0].ensemble
             macs = sum(self.runs.get_cost(network).multiply_adds for network, _ in points)
             copies = max(1, reference.cost.multiply_adds // macs)
         members: list[tuple[Run, int]] = []
@@ -324,7 +425,7 @@ class ExperimentPlanner:
             members.append((run, run.epochs))
         for network, stop in points:
             for member in range(copies):
-                run = self.runs.plan_scratch_run(network, seed, stop, member)
+                run = runs.plan_scratch_run(network, seed, stop, member)
                 self.plan.add_role(run, "member")
                 self.plan.keep_checkpoint(run, stop.epochs)
                 members.append((run, stop.epochs))
@@ -379,7 +480,7 @@ def is_worth_caching(epochs: int, views: int) -> bool:
 
 
 class RunPlanner:
-    """Plans the runs and logit caches of one split into the plan, each once.
+    """Plans the runs and logit caches on the images of one split into the plan, each once.
 
     A run is identified by the digest of its spec. What is requested thousands of times, networks on
     labels and logit caches, is looked up before a spec is made and hashed.
@@ -392,28 +493,42 @@ class RunPlanner:
         Networks of the study.
     split : int
         Split of the data.
+    train_size : int, optional
+        Training images; by default those of the study.
     """
 
-    def __init__(self, plan: Plan, networks: StudyModels, split: int = 0):
+    def __init__(
+        self, plan: Plan, networks: StudyModels, split: int = 0, train_size: int | None = None
+    ):
         self.plan = plan
         self.study = plan.study
         self.networks = networks
-        self.data = build_data_spec(plan.study.data, plan.card, split)
-        self.unlabelled = build_unlabelled_spec(plan.study.data, plan.card, plan.unlabelled)
+        data = plan.study.data
+        if train_size is not None:
+            data = data.model_copy(update={"train_size": train_size})
+        self.data = build_data_spec(data, plan.card, split)
+        self.unlabelled = build_unlabelled_spec(data, plan.card, plan.unlabelled)
         self.train_size = self.data.train_size
         self.views = count_views(self.data)
         self._runs_by_digest: dict[str, Run] = {}
-        self._scratch_runs: dict[tuple[str, int, Stop | None, int], Run] = {}
+        self._scratch_runs: dict[tuple[str, int, Stop | None, int, int | None], Run] = {}
         self._logit_caches: dict[tuple[str, int, str, bool], LogitCache] = {}
         self._recipes: dict[str, Recipe] = {}
         self._costs: dict[str, Cost] = {}
         self._model_specs: dict[str, spec.ModelSpec] = {}
         self._lineages: dict[tuple[str, int], Lineage] = {}
         self._term_infos: dict[str, TermCard] = {}
-        self._resolved_methods: dict[tuple[str, str], tuple[Recipe, dict[str, Any], str]] = {}
+        self._resolved_methods: dict[
+            tuple[str, str, int | None], tuple[Recipe, dict[str, Any], str]
+        ] = {}
 
     def plan_scratch_run(
-        self, network: str, seed: int, stop: Stop | None = None, member: int = 0
+        self,
+        network: str,
+        seed: int,
+        stop: Stop | None = None,
+        member: int = 0,
+        length: int | None = None,
     ) -> Run:
         """Plan a network trained on labels alone.
 
@@ -424,25 +539,31 @@ class RunPlanner:
         seed : int
             Its seed.
         stop : Stop, optional
-            A schedule shortens the recipe; a checkpoint is cut out of the full training.
+            A schedule is a recipe of its own length; a checkpoint is cut out of the full training.
         member : int
             Number of the copy in an ensemble.
+        length : int, optional
+            Epochs of the full training; by default those of its recipe.
 
         Returns
         -------
         Run
             The run.
         """
-        key = (network, seed, stop, member)
+        key = (network, seed, stop, member, length)
         if key in self._scratch_runs:
             return self._scratch_runs[key]
         recipe = self.get_recipe(network)
         if stop is not None and stop.has_own_run:
             recipe = stop.scale_recipe(recipe)
+        elif length is not None:
+            recipe = recipe.with_epochs(length)
         run = self._plan_run(network, recipe, seed, member=member)
         return self._scratch_runs.setdefault(key, run)
 
-    def plan_student_run(self, network: str, seed: int, teacher: Teacher, method: str) -> Run:
+    def plan_student_run(
+        self, network: str, seed: int, teacher: Teacher, method: str, length: int | None = None
+    ) -> Run:
         """Plan a student of a teacher.
 
         Parameters
@@ -455,31 +576,43 @@ class RunPlanner:
             Its teacher.
         method : str
             Label of a method of the study.
+        length : int, optional
+            Epochs of its training; by default those of its recipe.
 
         Returns
         -------
         Run
             The run.
         """
-        if (network, method) not in self._resolved_methods:
-            self._resolved_methods[network, method] = self._resolve_method(
-                network, self.study.methods[method]
+        key = (network, method, length)
+        if key not in self._resolved_methods:
+            self._resolved_methods[key] = self._resolve_method(
+                network, self.study.methods[method], length
             )
-        recipe, method_spec, outputs = self._resolved_methods[network, method]
+        recipe, method_spec, outputs = self._resolved_methods[key]
         return self._plan_run(network, recipe, seed, TeachingSpec(teacher, method_spec, outputs))
 
     def _resolve_method(
-        self, network: str, method: MethodConfig
+        self, network: str, method: MethodConfig, length: int | None
     ) -> tuple[Recipe, dict[str, Any], str]:
-        """Return a method's recipe for a network, its spec, and the source of teacher outputs."""
+        """Return a method's recipe for a network, its spec, and the source of teacher outputs.
+
+        The epochs of the recipe choose the source, so that runs of all lengths share a cache, and
+        none differs from another by its precision.
+        """
         recipe = self.get_recipe(network)
+        recipe_epochs = recipe.epochs
+        if length is not None:
+            recipe = recipe.with_epochs(length)
         if method.label_smoothing is not None:
             recipe = recipe.model_copy(update={"label_smoothing": method.label_smoothing})
-        method_spec = methods.build_method_spec(method, recipe.epochs, self._load_term_info(method))
+        method_spec = methods.build_method_spec(
+            method, recipe.epochs, self._load_term_info(method), recipe_epochs
+        )
         method_spec |= self.unlabelled if method.unlabelled else {}
         outputs = self.study.teacher_outputs
         if outputs == "auto":
-            outputs = "table" if is_worth_caching(recipe.epochs, self.views) else "live"
+            outputs = "table" if is_worth_caching(recipe_epochs, self.views) else "live"
         if enabled_mixes(recipe):
             outputs = "live"
         return recipe, method_spec, methods.choose_teacher_source(method_spec, outputs)
@@ -548,8 +681,8 @@ class RunPlanner:
         return FORWARDS_PER_STEP * student.cost.multiply_adds * self.train_size * student.epochs
 
     def _plan_longer_run(self, student: Run, seed: int, factor: float) -> Run:
-        """Plan a network on labels for a multiple of its epochs."""
-        recipe = self.get_recipe(student.network)
+        """Plan a network on labels for a multiple of its student's epochs."""
+        recipe = self.get_recipe(student.network).with_epochs(student.epochs)
         longer = recipe.model_copy(
             update={
                 "epochs": round(recipe.epochs * factor),

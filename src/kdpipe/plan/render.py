@@ -129,6 +129,9 @@ def render_plan_text(plan: Plan, states: dict[str, str]) -> str:
             by_block.setdefault(block, []).append(run)
     for block in plan.study.experiments:
         lines.append(_format_row(plan, block.name, by_block.get(block.name, []), states))
+        if block.variants > 1:
+            for label, variant_runs in _group_by_variant(plan, block.name).items():
+                lines.append(_format_row(plan, f"  {label}", variant_runs, states))
     lines += ["", _format_header(""), _format_row(plan, "all runs, each once", runs, states)]
     lines += _format_teaching(plan)
     lines += _format_unlabelled(plan)
@@ -301,7 +304,7 @@ def _pair_runs_with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:
     blocks: dict[str, set[str]] = {name: set() for name in plan.runs}
     for cell in plan.cells:
         blocks[cell.run.name].add(cell.block)
-        scratch = plan.scratch.get((cell.student, cell.seed, cell.run.split))
+        scratch = plan.find_scratch_run(cell, cell.student)
         if scratch is not None:  # a cell that a search only tries has none
             blocks[scratch.name].add(cell.block)
         for run, _ in cell.teacher.members:
@@ -309,6 +312,19 @@ def _pair_runs_with_blocks(plan: Plan) -> list[tuple[Run, set[str]]]:
     for block, run, _ in plan.scratch_long:
         blocks[run.name].add(block)
     return [(run, blocks[name]) for name, run in plan.runs.items()]
+
+
+def _group_by_variant(plan: Plan, block: str) -> dict[str, list[Run]]:
+    """Return the students and scratch runs of an experiment by their length and size."""
+    runs: dict[str, dict[str, Run]] = {}
+    for cell in plan.cells:
+        if cell.block == block:
+            axes = [f"{cell.length} epochs"] if cell.length else []
+            axes += [f"{cell.train_size:,} images"] if cell.train_size else []
+            scratch = plan.find_scratch_run(cell, cell.student)
+            group = [cell.run] if scratch is None else [scratch, cell.run]
+            runs.setdefault(", ".join(axes), {}).update({run.name: run for run in group})
+    return {label: list(by_name.values()) for label, by_name in runs.items()}
 
 
 def _format_header(title: str) -> str:

@@ -451,9 +451,14 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
     has_choice = any(recommendation.option for recommendation in report.recommendations)
     runs = frame.loc[~frame.kind.isin(["ensemble", *POST_HOC_KINDS])].drop_duplicates("run")
     finished = runs.loc[runs.status == "done"]
-    train_size = data.train_size or plan.card.train - data.validation
+    train_size = f"{data.train_size or plan.card.train - data.validation:,} training images"
+    if study.lists_sizes:
+        sizes = {size for block in study.experiments for size in block.train_size or ()}
+        train_size += f", and nested subsets of {join_names(f'{n:,}' for n in sorted(sizes))}"
     validation_size = plan.card.count_validation(data.validation)
     noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
+    if noise and study.lists_sizes:
+        noise += " (for each size anew: labels are not nested)"
     ensembles = f"; {len(plan.ensembles):,} ensembles" if plan.ensembles else ""
     probes = f", {len(plan.probes):,} probes on other data" if plan.probes else ""
     macs = [run.train_multiply_adds + run.teacher_multiply_adds for run in plan.runs.values()]
@@ -461,7 +466,7 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
     facts = [
         (
             "Data",
-            f"{plan.card.title}: {train_size:,} training images{noise}, {validation_size:,} for "
+            f"{plan.card.title}: {train_size}{noise}, {validation_size:,} for "
             f"validation, {plan.card.test:,} for test{_describe_unlabelled(plan)}",
         ),
         ("Seeds", _describe_seeds(study)),

@@ -32,6 +32,7 @@ CASES = {
         "transfers.clothes.data.resize": 4,
     },
     "interim": {"looks": [3, 5]},
+    "lengths": {"experiments.0.epochs": [10, "1x"]},
     "mixup": {"recipe.mixup": 0.2, "teacher_outputs": "table"},
     "names": {"experiments.3.name": "self"},
     "custom_models": {"code": "nowhere"},

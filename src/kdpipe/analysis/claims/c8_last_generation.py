@@ -15,7 +15,7 @@ def evaluate_last_generation(evidence: Evidence) -> Finding:
     """Compare the last generation of each network with scratch."""
     method = find_main_method(evidence.frame, "kd")
     rows = filter_rows(evidence.frame, kind="student", via="", method=method, stop_kind="full")
-    rows = rows.loc[rows.teacher_network == rows.student]
+    rows = rows.loc[rows.teacher_network == rows.student_network]
     scratch_errors = pivot_scratch_errors(evidence.frame)
     contrasts, used = [], []
     for key, cells in group_rows(rows, "student", "block"):

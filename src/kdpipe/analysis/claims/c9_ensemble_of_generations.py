@@ -18,7 +18,7 @@ def evaluate_ensemble_of_generations(evidence: Evidence) -> Finding:
     method = find_main_method(evidence.frame, "kd")
     sequences = filter_rows(evidence.frame, kind="ensemble", method=method)
     sequences = sequences.loc[
-        (sequences.teacher_network == sequences.student) & (sequences["size"] > 1)
+        (sequences.teacher_network == sequences.student_network) & (sequences["size"] > 1)
     ]
     contrasts, used, reasons = [], [], []
     for key, sequence in group_rows(sequences, "student", "ensemble", "of", "size"):

@@ -556,8 +556,7 @@ def _select_ensembles(plan: Plan, ends: list[Cell]) -> list[EnsembleRow]:
 
 def _find_scratch_runs(plan: Plan, cell: Cell) -> list[Run]:
     """Return the scratch runs that a cell is compared with, also those of its path."""
-    split = cell.run.split
-    runs = [plan.scratch.get((name, cell.seed, split)) for name in (*cell.via, cell.student)]
+    runs = [plan.find_scratch_run(cell, name) for name in (*cell.via, cell.student)]
     return [run for run in runs if run is not None]
 
 

@@ -1,5 +1,6 @@
 """The last batch of an epoch: some networks cannot be trained on a single image."""
 
+import itertools
 from collections.abc import Iterator
 
 from kdpipe.config import partial_config
@@ -20,9 +21,9 @@ def _check_last_batch(config: PartialConfig) -> Iterator[str]:
         or {"train_size", "validation"} & partial_config.invalid_keys(data)
     ):
         return
-    images = data.train_size or card.train - data.validation
-    for network in _trained_networks(config):
-        recipe = get_valid_recipe(config, network)
+    default_size = data.train_size or card.train - data.validation
+    for network, size in _trained_networks(config):
+        images, recipe = size or default_size, get_valid_recipe(config, network)
         if recipe is None or network not in config.networks:
             continue
         minimum = config.networks.min_batch_size(network)
@@ -36,15 +37,20 @@ def _check_last_batch(config: PartialConfig) -> Iterator[str]:
             )
 
 
-def _trained_networks(config: PartialConfig) -> dict[str, None]:
-    """Return the networks that experiments and ensembles train, in order."""
-    networks: dict[str, None] = {}
+def _trained_networks(config: PartialConfig) -> dict[tuple[str, int | None], None]:
+    """Return the networks that experiments and ensembles train, in order.
+
+    Each stands there with the size of its training set; None: the study's.
+    """
+    networks: dict[tuple[str, int | None], None] = {}
     for block in config.blocks.values():
         names = [*block.teachers, *(block.via or []), *block.students]
-        networks |= dict.fromkeys(names)
+        networks |= dict.fromkeys(itertools.product(names, block.train_size or [None]))
+        if block.teacher_images == "all":
+            networks |= dict.fromkeys((name, None) for name in block.teachers)
     for ensemble in config.ensembles.values():
-        networks |= dict.fromkeys(ensemble.networks or [])
-    return {name: None for name in networks if name not in config.defined_names["pretrained"]}
+        networks |= dict.fromkeys((name, None) for name in ensemble.networks or [])
+    return {key: None for key in networks if key[0] not in config.defined_names["pretrained"]}
 
 
 def _suggest_batch_sizes(images: int, batch: int, minimum: int) -> str:

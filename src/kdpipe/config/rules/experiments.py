@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kdpipe.config import partial_config
+from kdpipe.config import partial_config, stops
 from kdpipe.config.count_runs import RunCounter
 from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
@@ -82,7 +82,9 @@ def _check_block_teacher(
             )
         else:
             for student in source_block.students[:1]:
-                yield from config.check_stop(f"{location}.stops", text, student)
+                epochs, lengths = config.get_epochs(student), source_block.epochs
+                length = stops.resolve_length(lengths[0], epochs) if lengths and epochs else None
+                yield from config.check_stop(f"{location}.stops", text, student, length)
     yield from _check_seeds(
         config, f"{location}.teachers: {source_block.name}", block, source_block
     )
@@ -96,7 +98,7 @@ def _check_block_teacher(
     if (end_count := counter.count_end_networks(source_block)) != 1:
         yield (
             f"{location}.teachers: {source_block.name} ends in {end_count} networks per seed; as a "
-            "teacher it must end in one: one teacher, one stop, one student, one method"
+            "teacher it must end in one: one teacher, one stop, one student, one method, one length"
         )
 
 

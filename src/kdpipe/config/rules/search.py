@@ -23,6 +23,13 @@ def _check_search(config: PartialConfig) -> Iterator[str]:
         if (block := config.named_blocks.get(name)) is not None:
             yield from _check_block(config, block)
     yield from _check_seeds(config, search)
+    for block in config.blocks.values():
+        keys = [key for key in ("epochs", "train_size") if getattr(block, key) is not None]
+        if keys:
+            yield (
+                f"search: cannot be combined with lists of lengths or sizes: remove "
+                f"{' and '.join(keys)} of {block.name}"
+            )
     if config.content.get("looks") is not None:
         yield (
             "search: cannot be combined with looks, since a search looks at results after every "

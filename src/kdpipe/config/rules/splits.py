@@ -27,6 +27,8 @@ def _check_splits(config: PartialConfig) -> Iterator[str]:
             "split: remove splits, or create its card so that validation images are held out of "
             "train (kdpipe data)"
         )
+    if any(block.train_size for block in config.blocks.values()):
+        return
     drawing_keys = ("train_size", "validation", "label_noise")
     if not partial_config.invalid_keys(data) & set(drawing_keys) and not any(
         getattr(data, key) for key in drawing_keys

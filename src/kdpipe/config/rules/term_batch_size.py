@@ -26,12 +26,12 @@ def _check_term_batches(config: PartialConfig) -> Iterator[str]:
         method = config.methods.get(name)
         for key, term in methods.load_terms().items():
             if getattr(method, f"{key}_weight", 0):
-                for network in networks:
+                for network, train_size in networks:
                     shapes = _get_group_shapes(config, network)
                     if getattr(method, "student_modules", None) is not None:
                         shapes = [(1, 1, 1)]  # the worst case: their shapes are not known here
                     yield from _check_last_batch(
-                        config, f"methods.{name}.{key}_weight", term, network, shapes
+                        config, f"methods.{name}.{key}_weight", term, network, train_size, shapes
                     )
 
 
@@ -48,16 +48,22 @@ def _check_one_class(config: PartialConfig) -> Iterator[str]:
             yield f"methods.{name}.{key}: {title} needs at least 2 classes, and the data have one"
 
 
-def _networks_by_method(config: PartialConfig) -> dict[str, dict[str, None]]:
-    """Return, for each method, the networks that use it in any experiment."""
-    networks: dict[str, dict[str, None]] = {}
+def _networks_by_method(
+    config: PartialConfig,
+) -> dict[str, dict[tuple[str, int | None], None]]:
+    """Return, for each method, the networks that use it in any experiment.
+
+    Each stands there with the size of its training set; None: the study's.
+    """
+    networks: dict[str, dict[tuple[str, int | None], None]] = {}
     for block in config.blocks.values():
         if {"students", "via"} & partial_config.invalid_keys(block):
             continue
         for method in block.methods:
             names = [method] if isinstance(method, str) else method
             for name, network in _iter_steps(block, names):
-                networks.setdefault(name, {})[network] = None
+                keys = [(network, size) for size in block.train_size or [None]]
+                networks.setdefault(name, {}).update(dict.fromkeys(keys))
     return networks
 
 
@@ -74,7 +80,12 @@ def _iter_steps(block: BlockConfig, names: list[str]) -> Iterator[tuple[str, str
 
 
 def _check_last_batch(
-    config: PartialConfig, location: str, term: LossTerm, network: str, shapes: Shapes
+    config: PartialConfig,
+    location: str,
+    term: LossTerm,
+    network: str,
+    train_size: int | None,
+    shapes: Shapes,
 ) -> Iterator[str]:
     """Check that the last batch of an epoch has enough images for a term."""
     data, recipe = config.data_section.data, get_valid_recipe(config, network)
@@ -85,7 +96,7 @@ def _check_last_batch(
         or {"train_size", "validation"} & partial_config.invalid_keys(data)
     ):
         return
-    size = data.train_size or config.card.train - data.validation
+    size = train_size or data.train_size or config.card.train - data.validation
     last_size = size % recipe.batch_size
     learned_needs = term.min_batch_size(shapes)
     needed = max(term.images, learned_needs)

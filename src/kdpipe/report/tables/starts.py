@@ -31,8 +31,10 @@ def build_starts_table(frame: pd.DataFrame) -> TableData:
     scratch_runs, students = filter_rows(frame, kind="scratch"), select_direct_students(frame)
     rows = []
     initialized = frame.loc[frame.network.notna()].drop_duplicates("student")
-    for network, names in group_rows(initialized.sort_values("student", kind="stable"), "network"):
-        base = network["network"]
+    initialized = initialized.sort_values("student", kind="stable")
+    for network, names in group_rows(initialized, "network", "length", "train_size"):
+        at_random = {"student_network": network.pop("network"), **network}  # trained alike
+        base = next(iter(filter_rows(frame, **at_random).student), at_random["student_network"])
         for student in [base, *names.student]:
             start_text = "at random" if student == base else "from weights"
             entry = {"student": student, "begins": start_text}
