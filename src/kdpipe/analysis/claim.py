@@ -12,6 +12,9 @@ said, by an interval; a difference whose direction is not told and whose size is
 having is no worthwhile difference. The other two questions, *not better* and *same*, have regions
 of their own that do not overlap (see `contrasts`) and no size.
 
+All seeds share their images, so a verdict needs the interval over seeds and images too (see
+`contrasts`); where single images are not known a claim says "over seeds only" and is not tested.
+
 A claim that needs several contrasts is an intersection-union test: the p that supports it is the
 largest of theirs, the p that contradicts it their smallest times their number. Holm's correction
 runs once over both directions of all tested primary claims and, separately, once over both
@@ -265,7 +268,7 @@ class Verdict:
     one_teacher : bool
         Whether all seeds of a cell share one teacher.
     images : dict or None
-        The second interval, over seeds and test images.
+        The second interval, over seeds and images.
     contrasts : list of dict
         All contrasts, needed ones and others.
     reading : {"last", "best"}
@@ -431,7 +434,9 @@ def judge_claims(
     reads : dict or None
         By claim, the blocks and ensembles that it reads; a claim without an entry reads all.
     error_masks : callable or None
-        Which images each run gets wrong, for the second interval of each contrast.
+        Which images each run gets wrong and what else is known of single images, for the second
+        interval of each contrast; where it knows none a claim gets no verdict. None: the intervals
+        over seeds alone decide.
     primary : collection of str or None
         The primary claims, where they are not those of the code.
     interim : InterimAnalysis
@@ -480,7 +485,7 @@ def evaluate_claim(
     smallest = smallest or DEFAULT_EFFECTS
     evidence = Evidence(_prepare_frame(frame), curves, delta, smallest, error_masks, error_masks)
     finding = _run_claim(claim, evidence)
-    if error_masks is None or not has_second_interval:
+    if not has_second_interval:
         return finding
     return _add_image_estimates(finding, error_masks)
 
@@ -552,8 +557,8 @@ def _run_claim(claim: Claim, evidence: Evidence) -> Finding | UntestableClaim:
 def _add_image_estimates(
     finding: Finding | UntestableClaim, error_masks: ErrorMaskLookup | None
 ) -> Finding | UntestableClaim:
-    """Add the estimate over seeds and test images to each contrast that has none of its own."""
-    if isinstance(finding, UntestableClaim):
+    """Add the estimate over seeds and images to each contrast that has none of its own."""
+    if isinstance(finding, UntestableClaim) or error_masks is None:
         return finding
     contrasts = []
     for contrast in finding.contrasts:
@@ -691,12 +696,25 @@ def _explain_untestable(finding: Finding | UntestableClaim) -> str | None:
     if isinstance(finding, UntestableClaim):
         return str(finding)
     if finding.n_seeds >= MIN_SEEDS:
-        return _explain_no_spread(finding)
+        return _explain_no_images(finding) or _explain_no_spread(finding)
     cell_text = ""
     if len(finding.needed_contrasts) > 1:
         fewest = min(finding.needed_contrasts, key=lambda contrast: contrast.summary.min_levels)
         cell_text = f" ({fewest.text})"
     return f"{MIN_SEEDS} seeds with every cell are needed, {finding.n_seeds} are there{cell_text}"
+
+
+def _explain_no_images(finding: Finding) -> str | None:
+    """Return which needed contrast has no interval over images where images were asked for.
+
+    Seeds share their images, so an interval over seeds alone would decide falsely too often.
+    """
+    for contrast in finding.needed_contrasts:
+        estimate = contrast.image_estimate
+        if estimate is not None and estimate.estimate is None:
+            which = f" ({contrast.text})" if len(finding.needed_contrasts) > 1 else ""
+            return f"over seeds only: {estimate.why}{which}"
+    return None
 
 
 def _explain_no_spread(finding: Finding) -> str | None:

@@ -7,15 +7,16 @@ An effect is positive if it is as claimed. There are three hypotheses:
 - `not better`: the mean is above -delta, so nothing worth having is lost by the claim;
 - `same`: the mean is between -delta and +delta (two one-sided tests, a 90 % interval).
 
-Where the test images of its runs are known a contrast has two intervals: Student's t over seeds,
-and one with variance components of the seed, the image and both together. The wider one decides,
-so the p of a test is the larger of the two.
+A contrast has two intervals: Student's t over seeds, and one with variance components of the seed,
+the image and both together, where its runs are known image by image: test errors, disagreement
+with the teacher on test, losses and errors on validation. The wider one decides, so the p of a test
+is the larger of the two.
 """
 
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -58,13 +59,13 @@ class Contrast:
     unit : str
         The unit of the values.
     image_estimate : ImageLevelEstimate or None
-        The estimate over seeds and test images.
+        The estimate over seeds and images.
     estimate : Summary or None
         The effect where it is not the mean of the values, as a rank correlation of means. The tests
         are those of the values all the same.
     linear : Series or None
-        The same question as a sum of errors in points, where the values are none; the image
-        estimate is then one of it.
+        The same question as a sum of errors in points, where the values are none, as a rank
+        correlation linearised; the image estimate is then one of it.
     halves : mapping of float to int, or None
         The half of each seed, where the effect rests on a choice that two halves of the seeds made
         for each other: its variance is that within the halves.
@@ -76,7 +77,7 @@ class Contrast:
     delta: float | None = None
     is_needed: bool = True
     unit: str = "points"
-    image_estimate: ImageLevelEstimate | None = None  # over seeds and test images
+    image_estimate: ImageLevelEstimate | None = None  # over seeds and images
     estimate: Summary | None = None
     linear: pd.Series | None = None
     halves: Halves | None = None
@@ -108,8 +109,8 @@ class Contrast:
     def half_width(self) -> float:
         """Return half of the width of the wider interval."""
         halves = [self.summary.half_width]
-        if len(self._own_unit_estimates) > 1:
-            low, high = self.estimates[1].compute_interval(self.level)
+        for crossed in self._own_unit_estimates[1:]:
+            low, high = crossed.compute_interval(self.level)
             halves.append((high - low) / 2)
         return max(halves)
 
@@ -278,10 +279,28 @@ class Contrast:
             "values": [float(value) for value in self.values],
         }
 
-    @property
+    @functools.cached_property
     def _own_unit_estimates(self) -> list[CrossedMean]:
-        """Return the estimates that are in the unit of the values."""
-        return self.estimates if self.linear is None else self.estimates[:1]
+        """Return the estimates in the unit of the values.
+
+        That of a sum of errors in their place is scaled: images add to the variance of the values
+        as much, in proportion to that over seeds, as they add to that of the sum.
+        """
+        if self.linear is None or len(self.estimates) < 2:
+            return self.estimates
+        over_seeds, with_images = self.estimates
+        linear = estimate_mean(self.linear, self.halves)
+        if linear is None or not linear.has_spread:
+            return [over_seeds]
+        scale = over_seeds.variance / linear.variance
+        components = {key: scale * part for key, part in with_images.components.items()}
+        scaled = replace(
+            with_images,
+            mean=over_seeds.mean,
+            variance=scale * with_images.variance,
+            components=components,
+        )
+        return [over_seeds, scaled]
 
     @property
     def _has_enough_seeds(self) -> bool:
@@ -320,13 +339,9 @@ class Contrast:
         parts = [variances[factors] for factors in (("seed",), ("split",), ("seed", "split"))]
         if not any(parts):
             return lower_bound
-        has_images = len(self.estimates) > 1 and self.linear is None
-        spread = Spread(
-            *parts,
-            images=self.estimates[1].compute_variance_without("seed", "split")
-            if has_images
-            else 0.0,
-        )
+        with_images = self._own_unit_estimates[1:]
+        images = [crossed.compute_variance_without("seed", "split") for crossed in with_images]
+        spread = Spread(*parts, images=sum(images))
         return find_min_seeds(
             lambda seeds: compute_contrast_power(
                 "above", abs(effect), 0.0, spread, seeds, splits, rate, groups

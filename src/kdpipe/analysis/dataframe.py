@@ -41,7 +41,7 @@ from kdpipe.runs import registrations
 from kdpipe.runs.records import RECORD_KINDS, UNAVERAGED_KEY
 from kdpipe.runs.store import Store
 from kdpipe.stats import replicates
-from kdpipe.stats.error_provenance import ErrorWithProvenance
+from kdpipe.stats.error_provenance import ErrorWithProvenance, ImageQuantity
 from kdpipe.user_code import explain_renamed
 
 SPLITS = ("train", "val", "test")
@@ -651,6 +651,27 @@ def add_error_provenance(frame: pd.DataFrame) -> pd.DataFrame:
         for kind, run, error in zip(frame.kind, frame.run, numbers, strict=True)
     ]
     return frame.assign(test_error=pd.Series(errors, index=frame.index, dtype=object))
+
+
+def add_image_provenance(rows: pd.DataFrame, metric: str, eval_point: str = "") -> pd.DataFrame:
+    """Return rows in which a metric of single images knows its runs (a column of objects).
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of runs.
+    metric : str
+        The column, see `error_provenance.ImageQuantity`.
+    eval_point : str
+        `last` for rows that are read at the last epoch whatever the study reads.
+    """
+    values = [
+        value
+        if math.isnan(value)
+        else ErrorWithProvenance(value, {ImageQuantity(run, metric, (), eval_point): 1.0})
+        for run, value in zip(_list_column(rows, "run"), _list_column(rows, metric), strict=True)
+    ]
+    return rows.assign(**{metric: pd.Series(values, index=rows.index, dtype=object)})
 
 
 def select_export_rows(frame: pd.DataFrame) -> pd.DataFrame:

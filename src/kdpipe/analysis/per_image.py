@@ -21,6 +21,7 @@ from kdpipe.runs.per_image import ImageMetric, Misclassified
 from kdpipe.runs.records import EvalPoint
 from kdpipe.runs.spec import RunSpec
 from kdpipe.runs.store import Store
+from kdpipe.stats.error_provenance import ImageQuantity, Part
 
 # A student's record compares it with outputs that were computed beside it, on a GPU maybe in other
 # batches than those that its teacher's run stored. Means that differ by more than this (nat, and
@@ -49,9 +50,11 @@ class PerImageMetrics:
         self.errors = PerImageErrors(plan, store, eval_point)
         self._points: dict[str, dict[str, Any] | None] = {}
         self._labels = store.load_archived_labels()
+        self._at_last: PerImageMetrics | None = None
+        self._checked: set[str] = set()  # runs of which what the archive holds is sound
         self._teacher_logits: tuple[object, dict[str, np.ndarray]] = (None, {})
 
-    def load_metric(self, name: str, metric: ImageMetric) -> np.ndarray | None:
+    def load_metric(self, name: str, metric: ImageMetric | str) -> np.ndarray | None:
         """Return a metric of each image; None where it is not known.
 
         Parameters
@@ -59,7 +62,7 @@ class PerImageMetrics:
         name : str
             A run; for `test_error` also an ensemble.
         metric : str
-            One of `runs.per_image.IMAGE_METRICS`.
+            One of `runs.per_image.IMAGE_METRICS`; of any other nothing is known.
 
         Returns
         -------
@@ -77,6 +80,34 @@ class PerImageMetrics:
             return None if errors is None else 100.0 * errors
         stored = self._load_point(name)
         return None if stored is None else per_image.decode_metric(stored, metric)
+
+    def load_part(self, part: Part) -> np.ndarray | None:
+        """Return a part of a sum of errors or losses image by image; None where it is not known.
+
+        That is the lookup by which a second interval is computed, see `stats.error_provenance`.
+
+        Parameters
+        ----------
+        part : str or ImageQuantity
+            The name of a run or ensemble: which test images it gets wrong. Or another quantity.
+
+        Raises
+        ------
+        StoreError
+            If what is stored is damaged or another run's.
+        """
+        if not isinstance(part, ImageQuantity):
+            return self.errors.load_error_mask(part)
+        if part.eval_point == "last" and self.eval_point != "last":
+            if self._at_last is None:
+                self._at_last = PerImageMetrics(self.plan, self.store, "last")
+            return self._at_last.load_part(part)
+        if part.metric == "val_error" and part.epochs:
+            errors = self.load_epoch_errors(part.run)
+            if errors is None or max(part.epochs) > len(errors):
+                return None
+            return 100.0 * errors[np.asarray(part.epochs) - 1].mean(axis=0)
+        return self.load_metric(part.run, part.metric)
 
     def load_epoch_errors(self, name: str) -> np.ndarray | None:
         """Return which validation images a run got wrong after each epoch; None if not known.
@@ -158,11 +189,14 @@ class PerImageMetrics:
         archived = self.store.load_per_image(name, self.plan.runs[name].digest)
         if archived is None:
             return None
+        if name in self._checked:
+            return archived
         if (problem := per_image.find_form_error(archived, self._labels)) is not None:
             raise StoreError(
                 f"{self.store.archive_path}: what it holds of the single images of {name} is "
                 f"damaged ({problem}): restore it (git, a backup)"
             )
+        self._checked.add(name)
         return archived
 
     def _archived_point(self, name: str) -> EvalPoint:

@@ -14,7 +14,13 @@ import pandas as pd
 
 from kdpipe.analysis.claim import Evidence, Finding, UntestableClaim
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.dataframe import UNTRAINED_STOP, filter_rows, group_rows, pivot_by_seed
+from kdpipe.analysis.dataframe import (
+    UNTRAINED_STOP,
+    add_image_provenance,
+    filter_rows,
+    group_rows,
+    pivot_by_seed,
+)
 from kdpipe.analysis.selection import (
     average_parts,
     build_finding,
@@ -53,10 +59,19 @@ class TeacherSizeEffect:
     choices: dict[str, Choice]  # by student: the smaller teacher
     reasons: list[str]  # students that do not take part
 
-    def compute_mean_effect(self, column: str) -> pd.Series:
-        """Return largest - smaller in a column, the mean over students, by seed."""
+    def compute_mean_effect(self, column: str, by_image: bool = False) -> pd.Series:
+        """Return largest - smaller in a column, the mean over students, by seed.
+
+        Parameters
+        ----------
+        column : str
+            The column.
+        by_image : bool
+            Whether it is a metric of single images besides the test error, which then knows its
+            runs.
+        """
         return average_parts(
-            {student: self.compute_effect(student, column) for student in self.largest}
+            {student: self.compute_effect(student, column, by_image) for student in self.largest}
         )
 
     @property
@@ -64,9 +79,11 @@ class TeacherSizeEffect:
         """Return the half of each seed, where two halves chose for each other."""
         return merge_halves(*(choice.halves for choice in self.choices.values()))
 
-    def compute_effect(self, student: str, column: str) -> pd.Series:
+    def compute_effect(self, student: str, column: str, by_image: bool = False) -> pd.Series:
         """Return largest - smaller in a column, for one student, by seed."""
-        values = pivot_by_seed(filter_rows(self.rows, student=student), "teacher", column=column)
+        rows = filter_rows(self.rows, student=student)
+        rows = add_image_provenance(rows, column) if by_image else rows
+        values = pivot_by_seed(rows, "teacher", column=column)
         return values[self.largest[student]] - take_choice(values, self.choices[student])
 
     @property

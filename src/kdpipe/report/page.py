@@ -614,10 +614,15 @@ def describe_second_interval(recommendations: list[Recommendation], verdicts: li
     reported = [interval for interval in candidates if interval is not None]
     intervals = [interval for interval in reported if "why" not in interval]
     if intervals:
+        counts = sorted({interval["levels"]["image"] for interval in intervals})
+        images = f"the {counts[0]:,} test images"
+        if len(counts) > 1:
+            images = (
+                f"the {' or '.join(f'{count:,}' for count in counts)} images of validation or test"
+            )
         return (
             "Images too: the second interval, Student's t with variance components of the seed, of "
-            f"the {intervals[0]['levels']['image']:,} test images, and of both together; choices "
-            "are held. It "
+            f"{images}, and of both together; choices are held. It "
             "asks what other seeds and another test set of this size would have said; the first "
             "one asks it of other seeds alone. The wider of the two decides."
         )

@@ -18,6 +18,7 @@ from kdpipe.analysis import claim, dataframe, eval_point, pairwise, per_class, r
 from kdpipe.analysis.claim import Verdict
 from kdpipe.analysis.dataframe import normalize_frame, restrict_to_blocks
 from kdpipe.analysis.eval_point import PerImageErrors
+from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.analysis.search import rounds, uncertainty
@@ -112,11 +113,14 @@ def collect_context(plan: Plan, store: Store) -> tuple[ReportContext, pd.DataFra
     """
     frame = dataframe.build_results_frame(plan, store)
     curves = dataframe.build_curves_frame(plan, store)
+    image_metrics: dict[EvalPoint, PerImageMetrics] = {
+        point: PerImageMetrics(plan, store, point) for point in EVAL_POINTS
+    }
     image_errors: dict[EvalPoint, PerImageErrors] = {
-        point: PerImageErrors(plan, store, point) for point in EVAL_POINTS
+        point: metrics.errors for point, metrics in image_metrics.items()
     }
     error_masks: dict[EvalPoint, ErrorMaskLookup] = {
-        point: errors.load_error_mask for point, errors in image_errors.items()
+        point: metrics.load_part for point, metrics in image_metrics.items()
     }
     blinding_reason = registration.find_blinding_reason(plan, store)
     if blinding_reason is not None:

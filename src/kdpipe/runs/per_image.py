@@ -156,7 +156,7 @@ def decode_misclassified(stored: JsonObject) -> Misclassified:
     return Misclassified(errors, predicted)
 
 
-def decode_metric(stored: JsonObject, metric: ImageMetric) -> np.ndarray | None:
+def decode_metric(stored: JsonObject, metric: ImageMetric | str) -> np.ndarray | None:
     """Return a metric of single images from what an archive holds of one evaluation point.
 
     Parameters
@@ -174,7 +174,7 @@ def decode_metric(stored: JsonObject, metric: ImageMetric) -> np.ndarray | None:
     if metric in LOSSES:
         part = stored.get(metric.removeprefix("val_"))
         return None if part is None else decode_losses(part)
-    part = stored.get("disagrees" if metric == "test_kd_error" else "val")
+    part = stored.get({"test_kd_error": "disagrees", "val_error": "val"}.get(metric, ""))
     return None if part is None else 100.0 * decode_bits(part)
 
 

@@ -6,12 +6,18 @@ of the seed, of the image and of both together (see `variance_components`). It i
 images that each run gets wrong, so a difference of errors has to know its runs and their weights.
 An `ErrorWithProvenance` is a float that does, so that claims, tables and choices subtract and
 average errors as plain pandas columns. Choices made on validation are held fixed.
+
+Losses, disagreement with a teacher and validation errors are means over images too: an
+`ImageQuantity` names one of a run, and a sum of them has the same second interval. Validation
+images of several splits are others in each, which the crossed model covers: what images add is then
+an interaction with the split. What is measured on training images has no such interval, for these
+are no sample of new ones.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,34 +27,75 @@ from kdpipe.stats import replicates
 from kdpipe.stats.intervals import MIN_SEEDS, Summary
 from kdpipe.stats.variance_components import CrossedMean, decompose_variance
 
-# Returns which test images a run gets wrong, by its name: (images,) bool; None if unknown.
-ErrorMaskLookup = Callable[[str], np.ndarray | None]
+# Losses of single images are stored with 8 bits (`runs.per_image`), and a teacher's outputs may
+# have been computed twice: their means may be off by this share, and by this much.
+LOSS_TOLERANCE = 0.035, 1e-3  # nat
+KD_ERROR_TOLERANCE = 0.2  # points
+
+
+class ImageQuantity(NamedTuple):
+    """What is measured of a run on single images, besides its test error.
+
+    Attributes
+    ----------
+    run : str
+        The name of the run.
+    metric : str
+        The column of the results frame that is its mean over images: `test_kd_error`, `val_nll`,
+        `val_kl`, `val_entropy` or `val_error`.
+    epochs : tuple of int
+        Of `val_error`: the epochs over which it is a mean; empty for that of the evaluation point.
+    eval_point : str
+        `last` for what is read at the last epoch whatever the study reads, as teachers are; else
+        empty.
+    """
+
+    run: str
+    metric: str
+    epochs: tuple[int, ...] = ()
+    eval_point: str = ""
+
+    def bound_rounding(self, values: np.ndarray) -> float:
+        """Return by how much the mean of stored values may differ from the recorded one."""
+        if self.metric.endswith("_kd_error"):
+            return KD_ERROR_TOLERANCE
+        share, least = LOSS_TOLERANCE
+        return 0.0 if self.metric.endswith("_error") else share * float(values.mean()) + least
+
+
+# A part of a sum: the name of a run stands for its test error.
+Part = str | ImageQuantity
+
+# Returns a part image by image: (images,) bool for the name of a run, which test images it gets
+# wrong; (images,) float for an `ImageQuantity`, in the unit of its metric; None if unknown. A
+# lookup that is asked for test errors alone may take names alone.
+ErrorMaskLookup = Callable[[Any], np.ndarray | None]
 
 
 class ErrorWithProvenance(float):
-    """A test error, or a linear combination of test errors, that knows its runs.
+    """A test error or another mean over images, or a linear combination, that knows its runs.
 
-    Its value is the weighted sum of the runs' errors plus `constant`. What is not linear in errors
-    gives a plain float without provenance.
+    Its value is the weighted sum of the parts plus `constant`. What is not linear in them gives a
+    plain float without provenance.
 
     Parameters
     ----------
     value : float
-        The error, in points.
-    parts : dict of str to float
-        Weight of each run's error, by the name of the run.
+        The error, in points, or another mean in its unit.
+    parts : dict of str or ImageQuantity to float
+        Weight of each part; the name of a run stands for its test error.
     constant : float
-        What no test image changes, in points.
+        What no image changes, in the same unit.
     """
 
     __slots__ = ("constant", "parts")
-    parts: dict[str, float]
+    parts: dict[Part, float]
     constant: float
 
-    def __new__(cls, value: float, parts: dict[str, float], constant: float = 0.0):
+    def __new__(cls, value: float, parts: Mapping[Any, float], constant: float = 0.0):
         """Make an error; the parameters are those of the class."""
         error = super().__new__(cls, value)
-        error.parts = parts
+        error.parts = dict(parts)
         error.constant = constant
         return error
 
@@ -208,19 +255,20 @@ def estimate_from_images(
 def compute_image_differences(
     values: pd.Series, error_masks: ErrorMaskLookup | None
 ) -> np.ndarray | str:
-    """Compute the difference on each test image.
+    """Compute the difference on each image.
 
     Parameters
     ----------
     values : Series
-        Differences by replicate, in points, with provenance.
+        Differences by replicate, with provenance.
     error_masks : callable or None
-        Returns the images that a run gets wrong, by its name; None if no images are known at all.
+        Returns a part of the differences image by image; None if no images are known at all.
 
     Returns
     -------
     ndarray of float, shape (replicates, images), or str
-        Differences in points, or why there are none.
+        Differences in the unit of the values, or why there are none. Their mean is the value:
+        rounding of stored losses is spread over the images.
 
     Raises
     ------
@@ -231,24 +279,65 @@ def compute_image_differences(
     if not errors:
         return "no seed has it"
     if not all(isinstance(value, ErrorWithProvenance) for value in errors):
-        return "not a sum of test errors"
-    if error_masks is None or all(error_masks(name) is None for name in errors[0].parts):
+        return "not a mean over test or validation images"
+    first = next(iter(errors[0].parts), "")
+    if error_masks is None or (
+        isinstance(first, str) and all(error_masks(name) is None for name in errors[0].parts)
+    ):
         return "the folder of results holds no outputs"
     per_replicate = []
     for value in errors:
-        masks = {name: error_masks(name) for name in value.parts}
-        missing = [name for name, mask in masks.items() if mask is None]
+        parts = {part: error_masks(part) for part in value.parts}
+        missing = [part for part, by_image in parts.items() if by_image is None]
         if missing:
-            return f"no outputs of {missing[0]}"
-        total = sum(weight * masks[name] for name, weight in value.parts.items())  # type: ignore
-        total = 100 * np.asarray(total, dtype=float) + value.constant
-        if not math.isclose(total.mean(), value, abs_tol=1e-3):
+            return _explain_missing(missing[0])
+        quantities = {part: weight for part, weight in value.parts.items() if _is_quantity(part)}
+        errors_by_image = sum(
+            weight * parts[name] for name, weight in value.parts.items() if name not in quantities
+        )  # type: ignore
+        total = 100 * np.asarray(errors_by_image, dtype=float) + value.constant
+        rounding = 0.0
+        for part, weight in quantities.items():
+            total = total + weight * parts[part]
+            rounding += abs(weight) * part.bound_rounding(parts[part])
+        gap = float(value) - float(total.mean())
+        if not math.isclose(gap, 0.0, abs_tol=1e-3 + rounding):
+            runs = dict.fromkeys(map(_get_run, value.parts))
             raise StoreError(
-                f"the outcomes of {', '.join(masks)} are not those of their records (error "
+                f"the outcomes of {', '.join(runs)} are not those of their records (error "
                 f"{total.mean():.4g}, {float(value):.4g}): restore both from one place"
             )
-        per_replicate.append(total)
+        per_replicate.append(total + gap if rounding else total)
+    if len({len(by_image) for by_image in per_replicate}) > 1:
+        return "its runs have different numbers of images"
     return np.stack(per_replicate)
+
+
+METRIC_NAMES = {
+    "test_kd_error": "disagreement with the teacher on single test images",
+    "val_error": "the error on single validation images",
+    "val_nll": "the cross-entropy of single validation images",
+    "val_kl": "the KL to the teacher on single validation images",
+    "val_entropy": "the entropy on single validation images",
+}
+
+
+def _is_quantity(part: Part) -> bool:
+    """Return whether a part is another one than a test error."""
+    return isinstance(part, ImageQuantity)
+
+
+def _explain_missing(part: Part) -> str:
+    """Return that a part is not known image by image."""
+    if isinstance(part, ImageQuantity):
+        epochs = ", epoch by epoch," if part.epochs else ""
+        return f"{METRIC_NAMES[part.metric]}{epochs} is not known of {part.run}"
+    return f"no outputs of {part}"
+
+
+def _get_run(part: Part) -> str:
+    """Return the run of a part."""
+    return part.run if isinstance(part, ImageQuantity) else part
 
 
 def choose_wider_interval(

@@ -14,6 +14,7 @@ from kdpipe.analysis import dataframe, eval_point, recommendation
 from kdpipe.analysis.claim import judge_both_eval_points, judge_claims, verdicts_to_json
 from kdpipe.analysis.dataframe import add_error_provenance
 from kdpipe.analysis.eval_point import PerImageErrors, pack_error_mask
+from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.errors import StoreError
 from kdpipe.report import page
 from kdpipe.runs import run_folder
@@ -30,7 +31,7 @@ def test_contrasts_of_errors_have_both_intervals_and_the_larger_p_counts(tmp_pat
         dataframe.build_curves_frame(plan, store),
     )
     bare = judge_claims(frame, curves, 0.5)
-    full = judge_claims(frame, curves, 0.5, error_masks=PerImageErrors(plan, store).load_error_mask)
+    full = judge_claims(frame, curves, 0.5, error_masks=PerImageMetrics(plan, store).load_part)
     with_one, larger = set(), 0
     for before, after in zip(bare, full, strict=True):
         assert math.isnan(after.p) or after.p >= before.p - 1e-12

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import tiny_study
 from helpers.finished_study import PLAN, SCRATCH, STUDENT, TEACHER
 from scipy import special
 
 from kdpipe.analysis import per_image as accessors
 from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.errors import StoreError
+from kdpipe.jobs.train import train_run
 from kdpipe.runs import per_image, records, run_folder
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.integrity import archive as archives
@@ -20,6 +22,7 @@ from kdpipe.runs.integrity.verify import verify_store
 from kdpipe.runs.per_image import IMAGE_METRICS
 from kdpipe.runs.records import EVAL_POINTS
 from kdpipe.runs.store import Store
+from kdpipe.stats.error_provenance import ImageQuantity
 from kdpipe.training.forward import ensemble_logits
 
 PUBLISHED = Path(__file__).parents[3] / "reports/published/fashion_mnist/records.jsonl.gz"
@@ -100,12 +103,59 @@ def test_the_members_of_a_teacher_are_averaged_as_in_training(temperature):
     assert accessors._average_members([members[0], members[1, :4]], temperature) is None
 
 
-def all_of(store) -> dict:
+# A study whose runs are best on validation before their last epoch.
+OVERFIT = tiny_study.planned(
+    recipe={"epochs": 5, "lr": 0.2, "drop_epochs": []}, data={"validation": 100}
+)
+
+
+@pytest.fixture(scope="module")
+def overfit(shared):
+    def build(folder):
+        result = tiny_study.results(folder, shared)
+        for run in OVERFIT.runs.values():
+            train_run(run.spec, [], result)
+
+    return Store(tiny_study.once(shared / "overfit", build) / "results")
+
+
+def test_an_archive_has_both_evaluation_points(overfit, tmp_path):
+    archives.archive_study(OVERFIT, overfit, tmp_path / "new")
+    there = Store(tmp_path / "new")
+    entries = [entry for entry in there.read_archive().values() if entry.kind == "runs"]
+    assert any("best" in entry.per_image for entry in entries)
+    assert same(all_of(overfit, OVERFIT), all_of(there, OVERFIT))
+    assert not list(verify_store(there))
+
+
+def test_a_part_of_a_sum_is_asked_for_by_one_lookup(overfit):
+    """As the second interval does, see `stats.error_provenance`."""
+    best, last = (PerImageMetrics(OVERFIT, overfit, point) for point in ("best", "last"))
+    runs = [run for run in OVERFIT.runs.values() if record_of(overfit, run, "best")["epoch"] < 5]
+    name = runs[0].name
+    wrong = best.errors.load_error_mask(name)
+    assert wrong.dtype == bool and np.array_equal(best.load_part(name), wrong)
+    for metric in IMAGE_METRICS[1:]:
+        part = ImageQuantity(name, metric)
+        if best.load_metric(name, metric) is not None:
+            assert np.array_equal(best.load_part(part), best.load_metric(name, metric))
+            at_last = best.load_part(part._replace(eval_point="last"))
+            assert np.array_equal(at_last, last.load_metric(name, metric))
+            assert not np.array_equal(at_last, best.load_part(part)) or "error" in metric
+    by_epoch = best.load_epoch_errors(name)
+    actual = best.load_part(ImageQuantity(name, "val_error", (1, 2)))
+    assert np.array_equal(actual, 50.0 * by_epoch[0] + 50.0 * by_epoch[1])
+    assert best.load_part(ImageQuantity(name, "val_error", (1, 6))) is None
+    assert best.load_part(ImageQuantity("unknown", "val_error", (1,))) is None
+    assert best.load_part(ImageQuantity(name, "val_ece")) is None
+
+
+def all_of(store, plan=PLAN) -> dict:
     """Everything that is known of single images, by evaluation point, run and metric."""
     known = {}
     for point in EVAL_POINTS:
-        metrics = PerImageMetrics(PLAN, store, point)
-        for name in PLAN.runs:
+        metrics = PerImageMetrics(plan, store, point)
+        for name in plan.runs:
             for metric in IMAGE_METRICS:
                 known[point, name, metric] = metrics.load_metric(name, metric)
             known[point, name, "epochs"] = metrics.load_epoch_errors(name)

@@ -77,8 +77,12 @@ def test_what_has_no_second_interval_says_why():
     values, known = build(6, 100)
     one_less = {name: row for name, row in known.rows.items() if name != "b3"}
     cases = [
-        (pd.Series([0.5, 0.7, 0.2, 0.1, 0.4]), known.wrong, "not a sum of test errors"),
-        (values * values, known.wrong, "not a sum of test errors"),
+        (
+            pd.Series([0.5, 0.7, 0.2, 0.1, 0.4]),
+            known.wrong,
+            "not a mean over test or validation images",
+        ),
+        (values * values, known.wrong, "not a mean over test or validation images"),
         (values[:2], known.wrong, "3 seeds are needed, 2 are there"),
         (pd.Series(dtype=float), known.wrong, "no seed has it"),
         (values, None, "holds no outputs"),

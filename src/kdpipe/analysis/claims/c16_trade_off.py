@@ -8,7 +8,7 @@ cross-entropy has all the weight.
 import pandas as pd
 
 from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
-from kdpipe.analysis.dataframe import pivot_by_seed
+from kdpipe.analysis.dataframe import add_image_provenance, pivot_by_seed
 from kdpipe.analysis.selection import (
     build_finding,
     build_trade_off_contrasts,
@@ -22,9 +22,10 @@ def evaluate_trade_off(evidence: Evidence) -> Finding:
     eskd_rows = select_students_of_full_teachers(evidence, "eskd")
     parts = {f"{split}_{loss}": {} for split in ("val", "train") for loss in ("nll", "kl")}
     for column, part in parts.items():
-        kd, eskd = (
-            pivot_by_seed(r, "student", "teacher", column=column) for r in (full_kd_rows, eskd_rows)
-        )
+        arms = [full_kd_rows, eskd_rows]
+        if column.startswith("val_"):
+            arms = [add_image_provenance(rows, column) for rows in arms]
+        kd, eskd = (pivot_by_seed(rows, "student", "teacher", column=column) for rows in arms)
         part |= {pair: kd[pair] - eskd[pair] for pair in kd if pair in eskd}
     pairs = len(parts["val_kl"])
     if not pairs:

@@ -3,6 +3,8 @@
 Early is before the second drop of the learning rate, late is after the last one.
 """
 
+import math
+
 import pandas as pd
 
 from kdpipe.analysis.claim import Claim, Evidence, Finding, UntestableClaim
@@ -13,6 +15,7 @@ from kdpipe.analysis.selection import (
     build_finding,
     select_students_of_full_teachers,
 )
+from kdpipe.stats.error_provenance import ErrorWithProvenance, ImageQuantity
 
 
 def evaluate_early_and_late(evidence: Evidence) -> Finding:
@@ -43,10 +46,10 @@ def evaluate_early_and_late(evidence: Evidence) -> Finding:
                 f"the learning rate drops {len(drops)} times; the claim needs two drops"
             )
         pair = (student, teacher)
-        early.setdefault(pair, {})[seed] = gain[gain.index < drops[1]].mean()
-        late.setdefault(pair, {})[seed] = -gain[gain.index >= drops[-1]].mean()
+        early.setdefault(pair, {})[seed] = _average_gain(gain[gain.index < drops[1]], base, run)
+        late.setdefault(pair, {})[seed] = -_average_gain(gain[gain.index >= drops[-1]], base, run)
     series = [
-        {pair: pd.Series(gain_by_seed) for pair, gain_by_seed in part.items()}
+        {pair: pd.Series(gain_by_seed, dtype=object) for pair, gain_by_seed in part.items()}
         for part in (early, late)
     ]
     texts = ("before the second drop: scratch - KD", "after the last drop: KD - scratch")
@@ -61,6 +64,16 @@ def evaluate_early_and_late(evidence: Evidence) -> Finding:
     ]
     description = f"{rows.method.iloc[0]}, mean over {len(early)} pairs of student and full teacher"
     return build_finding(contrasts, description, rows)
+
+
+def _average_gain(gain: pd.Series, scratch: str, student: str) -> float:
+    """Return the mean over epochs of error(scratch) - error(student), which knows both runs."""
+    if gain.empty:
+        return math.nan
+    epochs = tuple(int(epoch) for epoch in gain.index)
+    parts = {ImageQuantity(scratch, "val_error", epochs): 1.0}
+    parts[ImageQuantity(student, "val_error", epochs)] = -1.0
+    return ErrorWithProvenance(float(gain.to_numpy(float).mean()), parts)
 
 
 CLAIM = Claim(

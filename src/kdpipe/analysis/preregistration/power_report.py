@@ -23,6 +23,7 @@ import pandas as pd
 from kdpipe.analysis import claim, dataframe, eval_point
 from kdpipe.analysis.claim import Contrast, Finding, UntestableClaim
 from kdpipe.analysis.dataframe import restrict_to_blocks
+from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import register, registration
 from kdpipe.config.schema import Study
 from kdpipe.errors import KdpipeError
@@ -234,7 +235,7 @@ def estimate_pilot_spreads(
         raise KdpipeError(f"--pilot {name}: {reason}")
     frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), study.reading)
     curves = dataframe.build_curves_frame(plan, store)
-    error_masks = eval_point.PerImageErrors(plan, store, study.reading).load_error_mask
+    error_masks = PerImageMetrics(plan, store, study.reading).load_part
     spreads = {}
     for key, definition in claim.load_claims().items():
         rows = _select_claim_rows(frame, [study.claims.get(key), pilot.claims.get(key)])
