@@ -9,7 +9,7 @@ import pytest
 from kdpipe.analysis import claim, dataframe
 from kdpipe.analysis.claim import Claim, Evidence, Finding, judge_findings
 from kdpipe.analysis.contrasts import Contrast
-from kdpipe.analysis.eval_point import PerImageErrors
+from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import power_report, registration
 from kdpipe.analysis.selection import build_finding, pivot_scratch_errors
 from kdpipe.config import load
@@ -50,7 +50,7 @@ def judge_published(study: str, primary: list[str] | None, listed: bool) -> list
         plan.study.smallest_effect,
         plan.study.reading,
         dict(plan.study.claims),
-        {point: PerImageErrors(plan, store, point).load_error_mask for point in EVAL_POINTS},
+        {point: PerImageMetrics(plan, store, point).load_part for point in EVAL_POINTS},
         [*(plan.study.primary or []), *(primary or [])],
         claim.get_current_interim(plan.study),
         plan.study.smallest_effects,
