@@ -125,7 +125,7 @@ def test_of_a_record(kind, world, capsys, monkeypatch):
                 command,
             )
         if rendered == 1:  # figures show the frame that they have just been drawn from
-            monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])
+            monkeypatch.setattr(render, "render_figures", lambda *_: [])
 
 
 @pytest.mark.parametrize("name", ["mine.card", "small-1x8x8-4.network", "own_code.TERM.term"])

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csgraph
 
+from kdpipe.analysis.contest import OPTION_COLUMNS, select_terminal_students
 from kdpipe.analysis.dataframe import (
     UNTRAINED_STOP,
     add_error_provenance,
@@ -29,12 +30,7 @@ from kdpipe.analysis.dataframe import (
     normalize_frame,
     pivot_by_seed,
 )
-from kdpipe.analysis.recommendation import (
-    OPTION_COLUMNS,
-    PairedGain,
-    adjust_gains_jointly,
-    select_terminal_students,
-)
+from kdpipe.analysis.recommendation import PairedGain, adjust_gains_jointly
 from kdpipe.stats.error_provenance import ErrorMaskLookup
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.intervals import describe_difference, summarize

@@ -13,9 +13,10 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
+from kdpipe.analysis import contest
 from kdpipe.analysis.dataframe import filter_rows
 from kdpipe.analysis.eval_point import MisclassifiedImages, PerImageErrors
-from kdpipe.analysis.recommendation import OPTION_COLUMNS, Recommendation
+from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.stats.error_provenance import ErrorWithProvenance, estimate_image_level
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.intervals import Summary, summarize
@@ -62,12 +63,13 @@ class ClassErrors:
 
 @dataclass(frozen=True)
 class PerClassErrors:
-    """The errors of one chosen student, the worst class first.
+    """The errors of one student, the worst class first.
 
-    `reason` says why there are none.
+    `how` says how it was trained, `reason` why there are none.
     """
 
     student: str
+    how: str
     classes: list[ClassErrors] = field(default_factory=list)
     balanced: Summary | None = None
     balanced_scratch: Summary | None = None
@@ -104,23 +106,42 @@ def compute_per_class_errors(
     StoreError
         If stored outputs are damaged.
     """
+    entrants = contest.select_entrants(frame)
     per_class = []
     for recommendation in recommendations:
-        if recommendation.option:
-            option = {key: recommendation.option[key] for key in OPTION_COLUMNS}
-            student_arm = _collect_arm(
-                filter_rows(frame, kind="student", student=recommendation.student, **option),
-                image_errors,
+        cells = _select_cells(frame, entrants, recommendation)
+        if cells is None:
+            continue
+        how, cell, scratch = cells
+        arm = _collect_arm(cell, image_errors)
+        per_class.append(
+            _summarize_student(
+                recommendation.student, how, arm, _collect_arm(scratch, image_errors), interim
             )
-            scratch_arm = _collect_arm(
-                filter_rows(frame, kind="scratch", student=recommendation.student), image_errors
-            )
-            per_class.append(
-                _summarize_student(recommendation.student, student_arm, scratch_arm, interim)
-                if student_arm
-                else PerClassErrors(recommendation.student, reason=MISSING_OUTPUTS_TEXT)
-            )
+            if arm
+            else PerClassErrors(recommendation.student, how, reason=MISSING_OUTPUTS_TEXT)
+        )
     return per_class
+
+
+def _select_cells(
+    frame: pd.DataFrame, entrants: pd.DataFrame, recommendation: Recommendation
+) -> tuple[str, pd.DataFrame, pd.DataFrame] | None:
+    """Return how what ships was trained, its rows, and the rows of the same network from scratch.
+
+    Where that ships itself, they are those of the best distilled one.
+    """
+    if recommendation.shipped is None or recommendation.taught is None:
+        return None
+    rows = filter_rows(entrants, contest=recommendation.student)
+    taught_rows = filter_rows(rows, **recommendation.taught.entrant.key)
+    scratch = filter_rows(frame, kind="scratch", student=taught_rows.row_student.iloc[0])
+    shipped = filter_rows(rows, **recommendation.shipped.entrant.key)
+    if set(shipped.run) <= set(scratch.run):
+        return "taught", taught_rows, scratch
+    is_taught = recommendation.shipped.entrant.side == "taught"
+    how = "taught" if is_taught else f"on labels for {shipped.epochs.iloc[0]:g} epochs"
+    return how, shipped, scratch
 
 
 def _collect_arm(cell: pd.DataFrame, image_errors: PerImageErrors) -> MisclassifiedBySeed:
@@ -139,6 +160,7 @@ def _collect_arm(cell: pd.DataFrame, image_errors: PerImageErrors) -> Misclassif
 
 def _summarize_student(
     student: str,
+    how: str,
     student_arm: MisclassifiedBySeed,
     scratch_arm: MisclassifiedBySeed,
     interim: InterimAnalysis,
@@ -163,6 +185,7 @@ def _summarize_student(
     }
     return PerClassErrors(
         student,
+        how,
         classes,
         summarize(student_errors),
         summarize(scratch_errors),

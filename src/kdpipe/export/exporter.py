@@ -144,23 +144,32 @@ def export_network(
         to = to or Path("exports") / candidates[0].run.name
         require_absent(to)
     builds = [_build_export(item, plan, store) for item in candidates]
-    model_file, messages = FLOAT_FILE, []
+    messages: list[str] = []
     export_files = [
         export_file
         for item, build in enumerate(builds)
         for export_file in _evaluate_files(item, build, plan)
     ]
-    selected_build = builds[0]
+    best_file = select.select_within_budget(export_files, budget) if budget else export_files[0]
+    network_files = [
+        file
+        for file in (select.list_within_budget(export_files, budget) if budget else export_files)
+        if file.candidate_index == best_file.candidate_index
+    ]
+    chosen_file = select.select_file(network_files, plan.study.smallest_effect)
+    selected_build, model_file = builds[chosen_file.candidate_index], chosen_file.file
     if budget:
-        best_file = select.select_within_budget(export_files, budget)
-        selected_build, model_file = builds[best_file.candidate_index], best_file.file
-        messages.append(f"{model_file} is the best on validation that fits {budget}: {best_file}")
+        messages.append(
+            f"{best_file.file} is the best on validation that fits {budget}: {best_file}"
+        )
     to = to or Path("exports") / selected_build.candidate.run.name
     outdated_notes = _find_outdated_notes(selected_build.candidate, plan, store)
     selected_build.notes.extend(outdated_notes)
+    file_text = select.describe_file_choice(network_files, chosen_file, plan.study.smallest_effect)
+    selected_build.notes.insert(0, file_text)
     config, files = _build_files(selected_build, plan, model_file, calibrate)
     write_folder(to, files)
-    return [*messages, *_describe_export(to, config), *outdated_notes]
+    return [*messages, file_text, *_describe_export(to, config), *outdated_notes]
 
 
 def _find_outdated_notes(candidate: ExportCandidate, plan: Plan, store: Store) -> list[str]:
@@ -252,6 +261,7 @@ def _evaluate_files(candidate_index: int, build: BuiltExport, plan: Plan) -> lis
             else float("nan"),
             len(content),
             build.times[name][1].median,
+            logits_by_file[name].argmax(1) == val.labels if name in logits_by_file else None,
         )
         for name, content in _without_alternative(build.graphs).items()
     ]

@@ -251,8 +251,8 @@ def _render_training(config: dict, spec: RunSpec, answer: Recommendation | None)
 
 def _describe_method(spec: RunSpec, answer: Recommendation | None) -> str:
     """Return the method of a distilled network, as in the recommendation that chose it."""
-    if answer is not None and answer.arm_to_ship != "scratch":
-        return answer.settings
+    if answer is not None and answer.side == "taught" and answer.taught is not None:
+        return answer.taught.settings
     method = spec.method or {}
     weights = {key: value for key, value in method.items() if key.endswith("_weight")}
     parts = [f"{key} {value:g}" for key, value in weights.items() if value]

@@ -1,19 +1,28 @@
 """Choice of the exported run: one by name, or that of the recommendation, within a budget.
 
-Choices are made on validation. Under a budget the files of the choice of every student compete, in
-float32 and int8, each with its own validation error, size, and latency for one image on this
-machine; of those within the budget the best on validation ships, the smaller one in a tie.
+Choices are made on validation. Of several students the one with the lowest validation error is
+exported, as the headline of the page says. Under a budget the files of the choice of every student
+compete, and those of every teacher, in float32 and int8, each with its own validation error, size,
+and latency for one image on this machine; the network is that of the best file within the budget.
+
+The contest is one of networks. Of the files of a network that are within the budget the faster on
+this machine ships, among those that validation does not show to be worse by the smallest effect
+than the best of them (95 %, over the validation images).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdpipe.analysis import recommendation
-from kdpipe.analysis.dataframe import compute_top1_error
+import numpy as np
+import pandas as pd
+
+from kdpipe.analysis import contest, recommendation
+from kdpipe.analysis.dataframe import filter_rows, group_rows
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.errors import KdpipeError
 from kdpipe.plan.nodes import Plan, Run
 from kdpipe.runs.store import Store
+from kdpipe.stats.proportions import estimate_paired_difference
 from kdpipe.text import did_you_mean
 
 
@@ -77,6 +86,8 @@ class ExportFile:
         In bytes.
     milliseconds : float
         Of one image.
+    is_right : ndarray of bool, or None
+        Which validation images it gets right; None where there are none.
     """
 
     candidate_index: int
@@ -84,6 +95,7 @@ class ExportFile:
     error: float
     size: int
     milliseconds: float
+    is_right: np.ndarray | None = None
 
     def __str__(self) -> str:
         """Describe error, size and latency."""
@@ -140,16 +152,56 @@ def find_candidates(
             f"the study has no recommendation yet ({reasons or 'no student has been distilled'}): "
             "run it to its end, or give a run to export"
         )
+    best = recommendation.find_best_recommendation(
+        [item for item in answers if item.student in run_by_student]
+    )
+    ordered = sorted(by_run.items(), key=lambda entry: entry[1] is not best)  # the best one first
     export_candidates = [
-        ExportCandidate(plan.runs[run], records[run], item) for run, item in by_run.items()
+        ExportCandidate(plan.runs[run], records[run], item) for run, item in ordered
     ]
-    errors = {item.run.name: _validation_error(item, plan) for item in export_candidates}
-    export_candidates.sort(key=lambda item: (errors[item.run.name], item.run.cost.multiply_adds))
-    return export_candidates if budget else export_candidates[:1]
+    if not budget:
+        return export_candidates[:1]
+    teachers = [run for run in _select_teachers(frame) if run not in by_run and run in records]
+    return export_candidates + [
+        ExportCandidate(plan.runs[run], records[run], None) for run in teachers
+    ]
+
+
+def _select_teachers(frame: pd.DataFrame) -> list[str]:
+    """Return the best seed of each network that teaches, at the stop that validation prefers.
+
+    Only whole runs: of a checkpoint on the way no weights are exported.
+    """
+    teachers = filter_rows(
+        frame, kind="teacher", status="done", stop_kind=list(contest.WHOLE_STOPS)
+    )
+    runs = []
+    for _, rows in group_rows(teachers, "teacher_network"):
+        means = {
+            stop["stop"]: float(cell.drop_duplicates("run").val_error.mean())
+            for stop, cell in group_rows(rows, "stop")
+        }
+        known = {stop: error for stop, error in means.items() if error == error}  # not nan
+        if known:
+            best_rows = filter_rows(rows, stop=min(known, key=lambda stop: known[stop]))
+            runs.append(recommendation.select_best_run(best_rows))
+    return [run for run in runs if run is not None]
 
 
 def select_within_budget(files: Sequence[ExportFile], budget: ExportBudget) -> ExportFile:
-    """Return the best file within a budget.
+    """Return the best file within a budget; of equals the smaller one.
+
+    Raises
+    ------
+    KdpipeError
+        If there is none; the message names the nearest.
+    """
+    fitting_files = list_within_budget(files, budget)
+    return min(fitting_files, key=lambda file: (_nan_to_inf(file.error), file.size))
+
+
+def list_within_budget(files: Sequence[ExportFile], budget: ExportBudget) -> list[ExportFile]:
+    """Return the files within a budget.
 
     Raises
     ------
@@ -165,17 +217,62 @@ def select_within_budget(files: Sequence[ExportFile], budget: ExportBudget) -> E
         raise KdpipeError(
             f"nothing fits {budget}; the closest is {nearest_file.file}: {nearest_file}"
         )
-    return min(fitting_files, key=lambda file: (_nan_to_inf(file.error), file.size))
+    return fitting_files
+
+
+def select_file(files: Sequence[ExportFile], smallest_effect: float) -> ExportFile:
+    """Return the fastest file of a network that validation does not show to be worse.
+
+    Without validation images it is the first one.
+
+    Parameters
+    ----------
+    files : sequence of ExportFile
+        The files of one network.
+    smallest_effect : float
+        In points: a file is shown to be worse if the whole interval of its difference to the best
+        file is above that.
+    """
+    best = min(files, key=lambda file: (_nan_to_inf(file.error), file.milliseconds))
+    if best.is_right is None:
+        return files[0]
+    able = [file for file in files if not _is_shown_worse(file, best, smallest_effect)]
+    return min(able, key=lambda file: file.milliseconds)
+
+
+def describe_file_choice(
+    files: Sequence[ExportFile], chosen: ExportFile, smallest_effect: float
+) -> str:
+    """Return which file of a network ships, and by which rule.
+
+    Parameters
+    ----------
+    files : sequence of ExportFile
+        The files of the network that may ship.
+    chosen : ExportFile
+        The one that does.
+    smallest_effect : float
+        In points.
+    """
+    if len(files) == 1:
+        return f"{chosen.file} ships, the only file that may."
+    if chosen.is_right is None:
+        return f"{chosen.file} ships: there are no validation images to compare the files by."
+    facts = "; ".join(f"{file.file}: {file}" for file in files)
+    return (
+        f"{chosen.file} ships: of the files of the network the fastest on this machine, among "
+        "those that validation does not show to be worse than the best of them by "
+        f"{smallest_effect:g} points, the smallest effect of the study ({facts})."
+    )
+
+
+def _is_shown_worse(file: ExportFile, best: ExportFile, smallest_effect: float) -> bool:
+    """Return whether validation shows a file to be worse than the best by more than an effect."""
+    if file is best or file.is_right is None or best.is_right is None:
+        return False
+    return estimate_paired_difference(best.is_right, file.is_right).low > smallest_effect
 
 
 def _nan_to_inf(error: float) -> float:
     """Return a sort key for an error, with nan last."""
     return error if error == error else float("inf")
-
-
-def _validation_error(candidate: ExportCandidate, plan: Plan) -> float:
-    """Return the validation error of a candidate."""
-    evaluation = (candidate.record.get(plan.study.reading) or {}).get("val")
-    error = compute_top1_error(evaluation)
-    assert error is not None  # the error that the recommendation used
-    return error

@@ -23,6 +23,7 @@ from kdpipe.analysis.dataframe import (
     select_export_rows,
     select_label_trained_teachers,
 )
+from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.report import style
 from kdpipe.report.table import describe_eval_point
 from kdpipe.stats import replicates
@@ -54,12 +55,15 @@ class FigureSpec:
         (a method that it shows is not in the study) there is no such figure either.
     uses_export_rows : bool
         Whether it gets the networks that were measured as files instead of the results.
+    shows_recommendations : bool
+        Whether its function also gets the recommendations of the study.
     """
 
     title: str
     order: int
-    function: Callable[[pd.DataFrame, pd.DataFrame], FigureWithCaption]
+    function: Callable[..., FigureWithCaption]
     uses_export_rows: bool = False
+    shows_recommendations: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,20 @@ def load_figures() -> dict[str, FigureSpec]:
     return dict(sorted(specs.items(), key=lambda item: item[1].order))
 
 
-def render_figures(frame: pd.DataFrame, curves: pd.DataFrame) -> list[RenderedFigure]:
-    """Draw every figure for which a frame has data, in the order of a report."""
+def render_figures(
+    frame: pd.DataFrame,
+    curves: pd.DataFrame,
+    recommendations: list[Recommendation] | None = None,
+) -> list[RenderedFigure]:
+    """Draw every figure for which a frame has data, in the order of a report.
+
+    Parameters
+    ----------
+    frame, curves : DataFrame
+        The results frame and the learning curves.
+    recommendations : list of Recommendation, optional
+        Those of the same frame; by default nothing is marked as what ships.
+    """
     rendered, eval_point_note = [], describe_eval_point(frame)
     rows = {
         uses_export_rows: _select_rows(frame, uses_export_rows)
@@ -88,7 +104,14 @@ def render_figures(frame: pd.DataFrame, curves: pd.DataFrame) -> list[RenderedFi
     for name, item in load_figures().items():
         with contextlib.suppress(UntestableClaim):
             rendered.append(
-                _render_spec(name, item, rows[item.uses_export_rows], curves, eval_point_note)
+                _render_spec(
+                    name,
+                    item,
+                    rows[item.uses_export_rows],
+                    curves,
+                    eval_point_note,
+                    recommendations,
+                )
             )
     return [item for item in rendered if item is not None]
 
@@ -115,18 +138,24 @@ def _select_rows(frame: pd.DataFrame, uses_export_rows: bool) -> pd.DataFrame:
 
 
 def _render_spec(
-    name: str, spec: FigureSpec, rows: pd.DataFrame, curves: pd.DataFrame, eval_point_note: str
+    name: str,
+    item: FigureSpec,
+    rows: pd.DataFrame,
+    curves: pd.DataFrame,
+    eval_point_note: str,
+    recommendations: list[Recommendation] | None = None,
 ) -> RenderedFigure | None:
     """Draw a figure in the style of a report, and complete its caption."""
-    if spec.uses_export_rows and not len(rows):
+    if item.uses_export_rows and not len(rows):
         return None
+    more = (recommendations or [],) if item.shows_recommendations else ()
     with style.use_style():
-        result = spec.function(rows, curves)
+        result = item.function(rows, curves, *more)
     if result is None:
         return None
     figure, caption = result
     return RenderedFigure(
-        name, spec.title, f"{caption} {_describe_counts(rows)} {eval_point_note}", figure
+        name, item.title, f"{caption} {_describe_counts(rows)} {eval_point_note}", figure
     )
 
 

@@ -8,12 +8,22 @@ sentence, `format_headline`, which says the same wherever it is shown.
 import math
 import re
 
+from kdpipe.analysis.contest import Entrant
 from kdpipe.analysis.dataframe import UNTRAINED_STOP
-from kdpipe.analysis.recommendation import PairedGain, Recommendation
+from kdpipe.analysis.recommendation import (
+    Alternative,
+    BreakEven,
+    PairedGain,
+    Recommendation,
+    find_best_recommendation,
+)
 from kdpipe.stats.intervals import MIN_SEEDS, Summary
 from kdpipe.stats.ranks import Rank
 
 ROUNDOFF = 1e-9  # points: a smaller number is the rounding error of a sum of floats
+EQUAL_PRICE = 0.05  # prices of training that are apart by less are equal
+SHARES = ("half", "a third", "a quarter", "a fifth", "a sixth", "a seventh", "an eighth")
+SHARES += ("a ninth", "a tenth")
 # What Markdown takes for more than text: code, emphasis, a border of a table, tag, entity, link.
 MARKDOWN_SYNTAX = re.compile(
     r"[\\`*|~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])", re.ASCII
@@ -120,84 +130,190 @@ def escape_markdown(text: object) -> str:
 
 
 def format_headline(recommendation: Recommendation) -> str:
-    """Return the decision for one student in a sentence: what to ship, with both errors.
+    """Return the decision for one student in plain words: what to do, why, and at what price.
 
-    Which distilled student is the best was chosen on validation; whether distilling pays is judged
-    by its difference to labels alone, with the tested seed left out of the choice. What is not
-    shown to be better is not shipped, since it costs a teacher. A second sentence follows where an
-    ensemble of as many networks is better still.
+    Sentences follow on what is almost as good for less, and on an ensemble that is better still.
     """
-    if not recommendation.option:
+    if recommendation.shipped is None:
         return f"No answer for {recommendation.student}: {recommendation.reason}."
-    ensemble_gain = next((gain for gain in recommendation.gains if gain.kind == "equal size"), None)
-    ensemble_text = ""
-    if ensemble_gain and ensemble_gain.mark == "worse":
-        ensemble_text = (
-            f" An ensemble of {ensemble_gain.copies} scratch runs (as many networks as distilling "
-            f"trained) is better than the distilled by {_format_gain(ensemble_gain)} points, at "
-            f"{ensemble_gain.copies} times the operations."
+    sentences = [_describe_decision(recommendation)]
+    if recommendation.alternative is not None:
+        sentences.append(_describe_alternative(recommendation, recommendation.alternative))
+    gain = recommendation.shipped.ensemble_gain
+    if gain is not None and gain.mark == "worse":
+        sentences.append(
+            f"Better still is {gain.baseline}: by {_format_gain(gain)} points, at "
+            f"{gain.operations:.3g} times the operations for an image."
         )
-    return _describe_decision(recommendation) + ensemble_text
+    return " ".join(sentences)
 
 
 def _describe_decision(recommendation: Recommendation) -> str:
-    """Return the first sentence of a headline."""
-    name, gain = recommendation.student, recommendation.scratch_gain
-    distilled = f"taught {_describe_option(recommendation)}"
-    distilled_error = _format_error(recommendation.test)
-    scratch_error = _format_error(recommendation.scratch)
-    if gain is None:
+    """Return the first sentences of a headline."""
+    student, taught, labels = recommendation.student, recommendation.taught, recommendation.labels
+    if taught is None or labels is None:
+        only = taught or labels
+        assert only is not None
         return (
-            f"{name} {distilled}: {distilled_error} error. "
-            "There is no result from scratch to compare with."
+            f"{describe_entrant(only.entrant, student)}: {format_error(only.entrant.test)} error. "
+            f"There is no result {'on labels alone' if taught else 'of distilling'} to compare "
+            "with."
         )
-    if not recommendation.arm_to_ship:
+    gain = recommendation.decision
+    assert gain is not None  # of both sides there is a difference
+    distilled = f"by {_describe_way(taught.entrant, student)}"
+    if not recommendation.is_settled:
+        preferred = {"taught": "distilling", "labels": "labels alone"}[recommendation.side]
         return (
-            f"Too few seeds to decide for {name}: from scratch {scratch_error}, "
-            f"{distilled} {distilled_error} error."
+            f"Too few seeds to decide for {student}: "
+            f"{_describe_labels(labels.entrant, student, 'on labels alone')} "
+            f"{format_error(labels.entrant.test)}, taught {distilled} "
+            f"{format_error(taught.entrant.test)} error. Validation prefers {preferred}."
         )
-    best, unseen = "", ""
-    if recommendation.n_options > 1:  # the best of several owes part of its lead to luck
-        best = f", the best of {recommendation.n_options} ways on validation"
-        unseen = "chosen without the tested seed "
-    difference = f"{unseen}the difference is {_format_gain(gain, sign='+')} points: {gain.mark}."
-    if recommendation.arm_to_ship == "student":
+    is_chosen = max(taught.n_options, labels.n_options) > 1
+    unseen = "chosen without the tested seed " if is_chosen else ""
+    best = f", the best of {taught.n_options} ways on validation" if taught.n_options > 1 else ""
+    if recommendation.side == "taught":
+        network = describe_entrant(taught.entrant, student)
+        price = _describe_price(recommendation.price_ratio)
         return (
-            f"Ship {name} {distilled}{best}: {distilled_error} error. "
-            f"From scratch {scratch_error}; {difference}"
+            f"Distil: train {network}{best}: {format_error(taught.entrant.test)} error. "
+            f"{_describe_labels(labels.entrant, student, 'On labels alone')} it is "
+            f"{format_error(labels.entrant.test)}; {unseen}the difference is "
+            f"{_format_gain(gain, '+')} points: better{f', {price[1:]}' if price else ''}."
         )
-    comma = "," if best else ""
+    network = _describe_labels(labels.entrant, student, f"train {student} on labels")
+    opposite = {"better": "worse", "worse": "better"}.get(gain.mark, gain.mark)
     return (
-        f"Ship {name} from scratch: {scratch_error} error. "
-        f"T{distilled[1:]}{best}{comma} {distilled_error}; {difference}"
+        f"Do not distil yet: {network}: {format_error(labels.entrant.test)} error. "
+        f"The best distilled one ({distilled}{best}) has {format_error(taught.entrant.test)}"
+        f"{_describe_price(recommendation.price_ratio)}; {unseen}the difference of "
+        f"labels alone to it is {_format_gain(gain, '+', -1)} points: {opposite}."
     )
 
 
-def _describe_option(recommendation: Recommendation) -> str:
-    """Return the chosen option, as `by wrn16-2 stopped at checkpoint 13 with kd`."""
-    option = recommendation.option
+def _describe_price(ratio: float) -> str:
+    """Return what distilling costs to train, compared with training on labels alone."""
+    if math.isnan(ratio):
+        return ""
+    amount = f"{ratio:.2g} times as much" if ratio > 1 else f"{format_share(ratio)} as much"
+    return f" and costs {'as much' if abs(ratio - 1) < EQUAL_PRICE else amount} to train"
+
+
+def _describe_alternative(recommendation: Recommendation, alternative: Alternative) -> str:
+    """Return what is cheaper and almost as good, or not shown to be worse."""
+    claim = f"Not shown to be worse by {alternative.smallest_effect:g} points"
+    claim = "Almost as good" if alternative.is_close else claim
+    entrant = alternative.entrant
+    return (
+        f"{claim}, for {format_share(alternative.share)} of the price of training: "
+        f"{describe_entrant(entrant, recommendation.student)}, {format_error(entrant.test)} "
+        f"({_format_gain(alternative.difference, '+')} points)."
+    )
+
+
+def format_share(share: float) -> str:
+    """Return a share below 1 in words: `a third`, `45 %`."""
+    for count, name in enumerate(SHARES, start=2):
+        if abs(share * count - 1) < 0.05:
+            return name
+    return f"{share:.2g} %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
+
+
+def describe_entrant(entrant: Entrant, student: str) -> str:
+    """Return a network and how it is trained.
+
+    As `wrn10-0.5 taught by wrn16-2 with kd`, or `wrn10-0.5 on labels for 62 epochs`.
+
+    Parameters
+    ----------
+    entrant : Entrant
+        The network.
+    student : str
+        The student that it competes for.
+    """
+    name = entrant.key["student"]
+    if name != student and not entrant.is_teacher:
+        name += f" (a {student} that begins from weights)"
+    if entrant.side == "labels":
+        return _describe_labels(entrant, student, f"{name} on labels")
+    return f"{name} taught by {_describe_way(entrant, student)}"
+
+
+def _describe_labels(entrant: Entrant, student: str, text: str) -> str:
+    """Return a text on training on labels alone, and for how long where there are lengths."""
+    name = entrant.key["student"]
+    if name != student:
+        kind = "a teacher that is no dearer" if entrant.is_teacher else "begun from weights"
+        text += f" ({name}, {kind})" if name not in text else ""
+    if entrant.key["variant"]:
+        text += f" (drops {entrant.key['variant']})"
+    return text if entrant.is_only_length else f"{text} for {entrant.key['epochs']:g} epochs"
+
+
+def _describe_way(entrant: Entrant, student: str) -> str:
+    """Return how a network was distilled, as `wrn16-2 stopped at checkpoint 13 with kd`."""
+    option = entrant.key
+    if entrant.is_teacher:
+        return f"its own teacher ({option['teacher']} as a teacher, {option['stop']})"
     stop = "" if option["stop"] == "full" else f" stopped at {option['stop']}"
-    if option["stop"] == UNTRAINED_STOP:
-        stop = ", untrained,"
     if option["stop"].startswith("schedule"):
         stop = f" stopped early by {option['stop']}"
     if option["stop"].endswith("(longer)"):
         stop = f" trained by {option['stop']}"
     via = f" through {option['via']}" if option["via"] else ""
     generation = f", generation {option['generation']:g}" if option["generation"] > 1 else ""
-    teacher = "itself" if option["teacher"] == recommendation.student else option["teacher"]
-    return f"by {teacher}{stop}{via} with {option['method']}{generation}"
+    teacher = "itself" if option["teacher"] == student else option["teacher"]
+    length = "" if entrant.is_only_length else f" for {option['epochs']:g} epochs"
+    return f"{teacher}{stop}{via} with {option['method']}{generation}{length}"
 
 
-def _format_error(summary: Summary | None) -> str:
+def describe_best(recommendations: list[Recommendation]) -> str:
+    """Return which of several students `kdpipe export --best` means, and why."""
+    best = find_best_recommendation(recommendations)
+    shipped = [one for one in recommendations if one.shipped is not None]
+    if best is None or best.shipped is None or len(shipped) < 2:
+        return ""
+    entrant = best.shipped.entrant
+    error = format_estimate(entrant.validation.mean, entrant.validation.half_width)
+    return (
+        f"Of these {len(shipped)} students kdpipe export --best means {best.student}, which has "
+        f"the lowest validation error ({error} %)."
+    )
+
+
+def describe_break_even(break_even: BreakEven) -> str:
+    """Return from how many students on a teacher pays for itself, as a sentence."""
+    if break_even.labels is None:
+        return (
+            "Whether a teacher pays for itself is open: no length on labels alone here is as good "
+            "on validation as the best distilled one."
+        )
+    epochs = f"{break_even.labels.key['epochs']:g} epochs on labels alone"
+    if break_even.n_students is None:
+        return (
+            f"A teacher never pays for itself here, for however many students: {epochs} are as "
+            "good on validation as the best distilled one, for no more than that one takes with "
+            "its teacher's answers alone."
+        )
+    students = (
+        "the first student" if break_even.n_students == 1 else f"{break_even.n_students} students"
+    )
+    return (
+        f"A teacher pays for itself from {students} on: {epochs}, the fewest that are as good on "
+        "validation as the best distilled one, take more than that one with its teacher's answers."
+    )
+
+
+def format_error(summary: Summary | None) -> str:
     """Return a mean error in %."""
     if not summary or not summary.n:
         return "no"
     return f"{format_estimate(summary.mean, summary.half_width)} %"
 
 
-def _format_gain(gain: PairedGain, sign: str = "") -> str:
+def _format_gain(gain: PairedGain, sign: str = "", factor: int = 1) -> str:
     """Return a difference in points, without its sign unless one is given."""
     difference = gain.difference
-    mean = difference.mean if sign else abs(difference.mean)
+    mean = factor * difference.mean if sign else abs(difference.mean)
     return format_estimate(mean, difference.half_width, sign)

@@ -32,11 +32,14 @@ from kdpipe.analysis.dataframe import POST_HOC_KINDS
 from kdpipe.analysis.eval_point import EVAL_POINT_TEXT
 from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT
 from kdpipe.analysis.preregistration import registration
-from kdpipe.analysis.recommendation import PairedGain, Recommendation
+from kdpipe.analysis.recommendation import Candidate, PairedGain, Recommendation
 from kdpipe.config.schema import Study
 from kdpipe.plan.nodes import Plan
 from kdpipe.report.figure import RenderedFigure
 from kdpipe.report.format import (
+    describe_best,
+    describe_break_even,
+    describe_entrant,
     escape_markdown,
     format_cost,
     format_effect,
@@ -59,7 +62,12 @@ from kdpipe.text import join_names
 
 MAX_OPEN_ROWS = 40  # rows of a table, or curves; more are folded
 WIDE_PIXELS = 800  # a wider figure has a line of its own
-DECISION_FIGURES = ("search", "options", "students")  # figures that stand beside the decision
+DECISION_FIGURES = (
+    "training_price",
+    "search",
+    "options",
+    "students",
+)  # figures that stand beside the decision
 VERDICT_MARKS = dict(zip(VERDICTS, "✓✗≈?-", strict=True))
 PRIMARY_MARK, EXPLORED_MARK = "◆", "◇"
 NOT_REGISTERED = "not registered"  # in the column of registered verdicts
@@ -182,6 +190,12 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         facts=list_facts(report),
         lost_runs=list_lost_runs(report.frame),
         headlines=[(item, format_headline(item)) for item in report.recommendations],
+        best_text=describe_best(report.recommendations),
+        list_candidates=list_candidates,
+        describe_candidate=describe_candidate,
+        describe_choice=describe_choice,
+        describe_decision_gain=describe_decision_gain,
+        describe_break_even=describe_break_even,
         pairs_table=_list_parts(report.pairs_table),
         class_table=_list_parts(report.class_table),
         tables=[part for table in report.tables for part in _list_parts(table)],
@@ -327,6 +341,7 @@ def render_markdown(report: ReportContext) -> str:
     facts = (f"- {name}: {escape_markdown(value)}" for name, value in list_facts(report))
     parts = [f"# {escape_markdown(report.plan.study.study)}", "## What to ship"]
     parts += [_format_decision(item, report.weight_paths) for item in recommendations]
+    parts += [escape_markdown(describe_best(recommendations))]
     parts += [escape_markdown(" ".join(report.search_sentences))]
     parts += ["\n".join(f"- {escape_markdown(line)}" for line in report.registration_lines)]
     parts += (
@@ -335,7 +350,11 @@ def render_markdown(report: ReportContext) -> str:
         else []
     )
     parts += ["## What it was compared with, and what it costs"]
-    parts += [_format_comparisons(item, bool(report.search_sentences)) for item in recommendations]
+    parts += [
+        _format_comparisons(item, candidate, bool(report.search_sentences))
+        for item in recommendations
+        for candidate in list_candidates(item)
+    ]
     parts.append(escape_markdown(describe_second_interval(recommendations, report.verdicts)))
     if report.class_table is not None:
         lines = [f"- {escape_markdown(line)}" for line in report.class_sentences]
@@ -362,39 +381,33 @@ def _format_decision(recommendation: Recommendation, weight_paths: dict[str, str
     return "\n\n".join(lines)
 
 
-def _format_comparisons(recommendation: Recommendation, is_searched: bool) -> str:
-    """Return the baselines and the costs of one student."""
-    lines = [f"### {escape_markdown(recommendation.student)}", ""]
-    if not recommendation.test:
-        return "\n".join(lines)
-    test = recommendation.test
-    best = f"best of {recommendation.n_options} options on validation"
-    best += format_winner_rank(recommendation.rank)
-    only = "by seeds that had no part in the search" if is_searched else "the only option"
-    lines += [
-        f"Test error {format_estimate(test.mean, test.half_width)} % "
-        f"(n {test.n}{format_few_seeds(test.n)}), "
-        f"{best if recommendation.n_options > 1 else only}. "
-        "Against (paired by seed, the choice made without the tested seed):",
-        "",
-    ]
-    for gain in recommendation.gains:
+def _format_comparisons(
+    recommendation: Recommendation, candidate: Candidate, is_searched: bool
+) -> str:
+    """Return the comparisons and the costs of the best of one side of a student."""
+    lines = [f"### {escape_markdown(describe_candidate(recommendation, candidate))}", ""]
+    lines += [escape_markdown(describe_choice(candidate, is_searched)), ""]
+    if gain_text := describe_decision_gain(recommendation, candidate):
+        lines += [f"- {escape_markdown(gain_text)}"]
+    for gain in candidate.gains:
         difference = gain.difference
         size = format_estimate(difference.mean, difference.half_width, sign="+")
         lines.append(
             f"- {escape_markdown(gain.baseline)}: {size} points, {gain.mark} (n {difference.n}); "
             f"images too: {escape_markdown(format_interval(gain.image_interval))}"
-            f"{describe_other_difference(recommendation, gain)}"
+            f"{describe_other_difference(recommendation, candidate, gain)}"
         )
     lines += [
-        f"- not in this study: {escape_markdown(text)}" for text in recommendation.missing_baselines
+        f"- not in this study: {escape_markdown(text)}" for text in candidate.missing_baselines
     ]
     lines += ["", "What it costs, the student alone and with its teacher:", ""]
     lines += [
         f"- {escape_markdown(cost.name)}: {format_cost(cost.student_alone, cost.unit)}"
         + (f"; {format_cost(cost.with_teacher, cost.unit)}" if cost.has_teacher_cost else "")
-        for cost in recommendation.costs
+        for cost in candidate.costs
     ]
+    if candidate is recommendation.taught and recommendation.break_even:
+        lines += ["", escape_markdown(describe_break_even(recommendation.break_even))]
     return "\n".join(lines)
 
 
@@ -448,7 +461,7 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
     """Return the study in numbers: data, seeds, runs, time, machines and versions, by name."""
     plan, frame = report.plan, report.frame
     study, data = plan.study, plan.study.data
-    has_choice = any(recommendation.option for recommendation in report.recommendations)
+    has_choice = any(recommendation.shipped for recommendation in report.recommendations)
     runs = frame.loc[~frame.kind.isin(["ensemble", *POST_HOC_KINDS])].drop_duplicates("run")
     finished = runs.loc[runs.status == "done"]
     train_size = f"{data.train_size or plan.card.train - data.validation:,} training images"
@@ -608,8 +621,12 @@ def describe_error_rate(report: ReportContext) -> str:
 def describe_second_interval(recommendations: list[Recommendation], verdicts: list[Verdict]) -> str:
     """Return what the second interval is, or why this report has none."""
     candidates = [
-        gain.image_interval for recommendation in recommendations for gain in recommendation.gains
+        gain.image_interval
+        for recommendation in recommendations
+        for candidate in list_candidates(recommendation)
+        for gain in candidate.gains
     ]
+    candidates += [item.decision.image_interval for item in recommendations if item.decision]
     candidates += [verdict.images for verdict in verdicts]
     reported = [interval for interval in candidates if interval is not None]
     intervals = [interval for interval in reported if "why" not in interval]
@@ -814,14 +831,78 @@ def describe_other_verdict(verdict: Verdict) -> str:
     return f"{word}, {format_effect(other.effect, other.low, other.high, verdict.unit)}"
 
 
+def list_candidates(recommendation: Recommendation) -> list[Candidate]:
+    """Return what a student is compared by: what ships, and the best distilled one."""
+    shipped, taught = recommendation.shipped, recommendation.taught
+    others = [] if taught is shipped else [taught]
+    return [item for item in (shipped, *others) if item is not None]
+
+
+def describe_candidate(recommendation: Recommendation, candidate: Candidate) -> str:
+    """Return the heading of the best of one side."""
+    text = describe_entrant(candidate.entrant, recommendation.student)
+    if candidate is not recommendation.shipped:
+        return f"{text}, the best distilled one"
+    return f"{text}, to ship" if recommendation.is_settled else f"{text}, preferred on validation"
+
+
+def describe_choice(candidate: Candidate, is_searched: bool) -> str:
+    """Return the errors of the best of one side, and how it was chosen."""
+    test, validation = candidate.entrant.test, candidate.entrant.validation
+    text = (
+        f"Test error {format_estimate(test.mean, test.half_width)} % (accuracy "
+        f"{100 - test.mean:.2f} %), n {test.n}{format_few_seeds(test.n)}; validation error "
+        f"{format_estimate(validation.mean, validation.half_width)} %."
+    )
+    if candidate.n_options == 1:
+        is_found = is_searched and candidate.entrant.side == "taught"
+        only = "It was found by the search, and these seeds had no part in that."
+        return f"{text} {only if is_found else 'The only one of its side, so nothing was chosen.'}"
+    side = "ways of distilling" if candidate.entrant.side == "taught" else "ways on labels alone"
+    text += f" Best of {candidate.n_options} {side} on validation"
+    text += f"{format_winner_rank(candidate.rank)}."
+    if test.n > 1:
+        how = "With each seed left out in turn, the others choose the same"
+        how = (
+            "Each half of the seeds chose for the other: the same"
+            if candidate.is_by_halves
+            else how
+        )
+        text += f" {how} for {candidate.n_agreeing_seeds} of {test.n}."
+    return text
+
+
+def describe_decision_gain(recommendation: Recommendation, candidate: Candidate) -> str:
+    """Return the difference that decides, from the view of what ships; else an empty text."""
+    gain = recommendation.decision
+    if gain is None or candidate is not recommendation.shipped or not gain.difference.n:
+        return ""
+    is_taught = candidate.entrant.side == "taught"
+    rival = "the best on labels alone" if is_taught else "the best distilled one"
+    rival += (
+        " that costs no more to train" if recommendation.preferred == "taught" and is_taught else ""
+    )
+    mark = (
+        gain.mark if is_taught else {"better": "worse", "worse": "better"}.get(gain.mark, gain.mark)
+    )
+    mean = gain.difference.mean * (1 if is_taught else -1)
+    low_high = gain.image_interval
+    if low_high is not None and "why" not in low_high and not is_taught:
+        low_high = low_high | {"low": -low_high["high"], "high": -low_high["low"]}
+    return (
+        f"{rival} (both chosen without the tested seed; this one decides, by an interval of "
+        f"{100 * gain.level:.3g} % of its own): "
+        f"{format_estimate(mean, gain.difference.half_width, '+')} points, {mark} (n "
+        f"{gain.difference.n}); images too: {format_interval(low_high)}"
+    )
+
+
 def describe_other_recommendation(recommendation: Recommendation) -> str:
     """Return the recommendation at the other evaluation point, if it is another one."""
     other = recommendation.other
-    if other is None or not other.option:
+    if other is None or other.shipped is None or recommendation.shipped is None:
         return ""
-    is_same_option = recommendation.option == other.option
-    is_same_arm = recommendation.arm_to_ship == other.arm_to_ship
-    if is_same_arm and (recommendation.arm_to_ship == "scratch" or is_same_option):
+    if recommendation.shipped.entrant.key == other.shipped.entrant.key:
         return ""
     return (
         f"The evaluation points differ: at {EVAL_POINT_TEXT[other.eval_point]}: "
@@ -829,9 +910,11 @@ def describe_other_recommendation(recommendation: Recommendation) -> str:
     )
 
 
-def describe_other_difference(recommendation: Recommendation, gain: PairedGain) -> str:
+def describe_other_difference(
+    recommendation: Recommendation, candidate: Candidate, gain: PairedGain
+) -> str:
     """Return the difference to the same baseline at the other evaluation point."""
-    other_gain = recommendation.find_other_gain(gain)
+    other_gain = recommendation.find_other_gain(candidate, gain)
     if other_gain is None or recommendation.other is None:
         return ""
     difference = other_gain.difference

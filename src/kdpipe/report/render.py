@@ -187,7 +187,7 @@ def _analyze(
     if (registered := registration.load_registered_verdicts(plan, store)) is not None:
         verdicts = claim.attach_registered(verdicts, registered.claims)
     recommendations: list[Recommendation] = recommendation.recommend_at_both_eval_points(
-        full_frame, eval_at, error_masks, interim
+        full_frame, eval_at, error_masks, interim, study.smallest_effect
     )
     tables: list[RenderedTable] = [
         render_table_by_name(
@@ -198,7 +198,7 @@ def _analyze(
     ]
     if (export_table := as_files.render_export_table(frame, interim)) is not None:
         tables.append(export_table)
-    figures: list[RenderedFigure] = render_figures(frame, curves)
+    figures: list[RenderedFigure] = render_figures(frame, curves, recommendations)
     custom_tables, table_errors = plugins.render_custom_tables(study, frame, interim, error_masks)
     custom_figures, figure_errors = plugins.render_custom_figures(study, frame, curves)
     tables += custom_tables

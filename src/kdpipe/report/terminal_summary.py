@@ -7,7 +7,7 @@ from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.search import rounds, uncertainty
 from kdpipe.plan.nodes import Plan
 from kdpipe.report.builtin_tables import search
-from kdpipe.report.format import format_headline
+from kdpipe.report.format import describe_best, format_headline
 from kdpipe.runs.store import Store
 
 MAX_RECOMMENDATIONS = 2  # the page has all
@@ -36,6 +36,8 @@ def describe_outcome(
     if (search_state := rounds.get_search_state(plan.study, store)) is not None:
         uncertainties = uncertainty.estimate_uncertainties(search_state, plan.study.smallest_effect)
         lines += search.describe_search(search_state, uncertainties)
+    if best_text := describe_best(recommendations):
+        lines.append(best_text)
     if (n_more := len(recommendations) - MAX_RECOMMENDATIONS) > 0:
         lines.append(f"{n_more} more students have an answer on the page.")
     lines.append(f"page: {page}")

@@ -111,16 +111,13 @@ def test_the_answer_compares_one_reading_and_has_the_other_beside_it():
     (actual,) = recommendation.recommend_at_both_eval_points(
         frame(SCRATCH_BOTH, TAUGHT_BOTH), "last"
     )
-    gain = next(gain for gain in actual.gains if gain.kind == "scratch")
-    assert (gain.mark, actual.find_other_gain(gain).mark) == ("worse", "better")
+    gain, other = actual.decision, actual.other.decision
+    assert (gain.mark, other.mark) == ("worse", "better")
     assert gain.difference.mean == pytest.approx(2.04)
-    assert actual.find_other_gain(gain).difference.mean == pytest.approx(-2.02)
-    assert (actual.arm_to_ship, actual.other.arm_to_ship) == ("scratch", "student")
+    assert other.difference.mean == pytest.approx(-2.02)
+    assert (actual.side, actual.other.side) == ("labels", "taught")
     assert page.describe_other_recommendation(actual).startswith(
-        "The evaluation points differ: at the best epoch on validation: Ship small taught by mid"
-    )
-    assert page.describe_other_difference(actual, gain).endswith(
-        "better (the evaluation points differ)"
+        "The evaluation points differ: at the best epoch on validation: Distil: train small taught by"
     )
 
 

@@ -130,7 +130,7 @@ def test_an_untrained_teacher_is_no_option_of_the_answer():
     known = frame(cell(BIG, "scratch"), taught(MID), lucky)
     known["val_error"] = known.test_error
     (actual,) = recommendation.recommend_options(known)
-    assert (actual.n_options, actual.option["stop"]) == (1, "full")
+    assert (actual.taught.n_options, actual.taught.entrant.key["stop"]) == (1, "full")
 
 
 def test_a_seed_that_one_of_many_lacks_does_not_move_the_best_on_validation():
@@ -154,8 +154,8 @@ def test_a_choice_is_not_compared_with_itself():
         known = frame(cell(BIG, "scratch"), *options)
         known["val_error"] = known.test_error.where(known.method != "kd", errors[0])
         (actual,) = recommendation.recommend_options(known)
-        assert (actual.option["method"] == "kd") == themselves
-        rivals = [gain.baseline for gain in actual.gains]
+        assert (actual.taught.entrant.key["method"] == "kd") == themselves
+        rivals = [gain.baseline for gain in actual.taught.gains]
         assert any("full KD" in name for name in rivals) != themselves
 
 

@@ -10,7 +10,7 @@ from helpers.synthetic_study import COUNTS, made_store
 from scipy import stats
 from sklearn import metrics
 
-from kdpipe.analysis import dataframe, recommendation
+from kdpipe.analysis import contest, dataframe, recommendation
 from kdpipe.analysis.dataframe import filter_rows, normalize_frame
 from kdpipe.analysis.eval_point import PerImageErrors
 from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT, compute_per_class_errors
@@ -38,7 +38,8 @@ def known(tmp_path_factory):
     answers = recommendation.recommend_options(frame)
     (actual,) = (one for one in answers if one.student == STUDENT)
     arms = {}
-    for kind, labels in (("student", actual.option), ("scratch", {})):
+    option = {name: actual.taught.entrant.key[name] for name in contest.OPTION_COLUMNS}
+    for kind, labels in (("student", option), ("scratch", {})):
         rows = filter_rows(frame, kind=kind, student=STUDENT, **labels).drop_duplicates("run")
         arms[kind] = {
             row.seed: (row.run, outputs(plan, store, row.run)) for row in rows.itertuples()

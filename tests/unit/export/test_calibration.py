@@ -49,7 +49,7 @@ def test_an_export_says_and_uses_it(copied, monkeypatch, capsys):
     card = (copied / "scaled" / "README.md").read_text()
     assert "were not calibrated" not in card and "fitted on validation" in card
     picture = np.random.default_rng(1).integers(0, 256, (8, 8), np.uint8)
-    plain, scaled = kdpipe.load("export"), kdpipe.load("scaled")
+    plain, scaled = kdpipe.load("export", "float"), kdpipe.load("scaled", "float")
     (logits,) = plain.logits([picture])
     expected = softmax(logits.astype(np.float64) / config["temperature"][FLOAT])
     assert scaled(picture) == pytest.approx(dict(zip(scaled.classes, expected, strict=True)))

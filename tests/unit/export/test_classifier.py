@@ -51,7 +51,7 @@ def by_hand(result: Path, images: np.ndarray) -> np.ndarray:
 
 def test_it_gives_the_probabilities_that_pytorch_gives(built, digits):
     images, _ = digits
-    actual = kdpipe.load(built / "export")(list(images[:40]))
+    actual = kdpipe.load(built / "export", "float")(list(images[:40]))
     reference = by_hand(built, images[:40])
     assert isinstance(actual, list)
     for shares, row in zip(actual, reference, strict=True):
@@ -62,7 +62,7 @@ def test_it_gives_the_probabilities_that_pytorch_gives(built, digits):
 def test_a_path_a_picture_and_an_array_are_one_image(built, digits, tmp_path):
     image = digits[0][0]
     Image.fromarray(image).save(tmp_path / "one.png")
-    classify = kdpipe.load(str(built / "export"))
+    classify = kdpipe.load(str(built / "export"), "float")
     actual = classify(image)
     assert isinstance(actual, dict)
     picture = Image.open(tmp_path / "one.png")
@@ -86,7 +86,7 @@ def test_an_array_that_may_be_normalised_is_refused(built, digits, spoilt):
 
 def test_int8_is_another_graph(built, digits):
     one, other = (kdpipe.load(built / "export", model)(digits[0][0]) for model in ("float", "int8"))
-    assert one != other and one == kdpipe.load(built / "export", threads=2)(digits[0][0])
+    assert one != other and one == kdpipe.load(built / "export", "float", threads=2)(digits[0][0])
     with pytest.raises(KdpipeError, match="model 'int4': float, int8"):
         kdpipe.load(built / "export", "int4")
 

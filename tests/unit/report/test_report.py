@@ -20,7 +20,7 @@ from helpers import synthetic_study
 from helpers.browser import CHROMIUM, browser
 from helpers.synthetic_study import STUDY, made_plan, made_store, write
 
-from kdpipe.analysis import dataframe, eval_point, recommendation
+from kdpipe.analysis import contest, dataframe, eval_point, recommendation
 from kdpipe.analysis.claim import judge_claims, load_claims
 from kdpipe.analysis.dataframe import normalize_frame
 from kdpipe.cli.main import main
@@ -106,7 +106,7 @@ def test_of_an_earlier_study_nothing_is_left_and_of_others_everything(rendered, 
 @pytest.mark.slow
 def test_a_disk_that_is_full_leaves_the_report_that_is_there(rendered, tmp_path, monkeypatch):
     _, result, store = rendered
-    monkeypatch.setattr(render, "render_figures", lambda frame, curves: [])  # they take longest
+    monkeypatch.setattr(render, "render_figures", lambda *_: [])  # they take longest
     folder = render_report(result, store, tmp_path / "made")
     for path in (folder / "results.csv", folder / "tables/chains.csv"):
         path.write_text("an earlier one")
@@ -126,7 +126,7 @@ def test_a_disk_that_is_full_leaves_the_report_that_is_there(rendered, tmp_path,
 
 def test_index_md_has_the_answer_the_claims_and_every_table(rendered):
     text = (rendered[0] / "index.md").read_text()
-    assert "## What to ship\n\n**Ship wrn10-0.5 " in text and "## A or B?" in text
+    assert "## What to ship\n\n**Distil: train wrn10-0.5 " in text and "## A or B?" in text
     assert all(f"| {key}" in text for key in load_claims())
     assert text.count("\n**") >= len(load_tables())
     assert "±" in text and "against scratch" in text
@@ -182,7 +182,11 @@ def test_with_few_seeds_there_is_no_verdict(tmp_path, seeds):
     verdicts = judge_claims(frame, dataframe.build_curves_frame(plan, store), 0.5)
     assert {verdict.verdict for verdict in verdicts} == {"not tested"}
     assert not any("nan" in verdict.reason for verdict in verdicts)
-    marks = [gain.mark for one in recommendation.recommend_options(frame) for gain in one.gains]
+    marks = [
+        gain.mark
+        for one in recommendation.recommend_options(frame)
+        for gain in (one.decision, *one.taught.gains, *one.labels.gains)
+    ]
     assert set(marks) == {"too few seeds"}
 
 
@@ -259,9 +263,10 @@ def test_the_answer_is_chosen_on_validation_and_tested_without_the_seed(rendered
     keys = ["teacher", "stop", "via", "generation", "method"]
     means = rows.groupby(keys, sort=False).val_error.mean()
     best = rows.set_index(keys).sort_index().loc[means.idxmin()]
-    assert actual.validation.mean == pytest.approx(means.min())
-    assert actual.test.mean == pytest.approx(best.test_error.mean())
-    assert actual.n_options == len(means)
+    entrant = actual.taught.entrant
+    assert entrant.validation.mean == pytest.approx(means.min())
+    assert entrant.test.mean == pytest.approx(best.test_error.mean())
+    assert actual.taught.n_options == len(means)
     # The gain over scratch, by hand: each seed's option is the best of the other half's seeds.
     gains = []
     scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].set_index("seed")
@@ -272,11 +277,13 @@ def test_the_answer_is_chosen_on_validation_and_tested_without_the_seed(rendered
         others = others.val_error.mean().round(9)
         cell = rows.set_index([*keys, "seed"]).sort_index().loc[(*others.idxmin(), seed)]
         gains.append(float(cell.test_error) - scratch.test_error[seed])
-    assert actual.gains[0].difference.mean == pytest.approx(pd.Series(gains).mean())
-    names = " ".join(gain.baseline for gain in actual.gains)
+    scratch_gains = (gain for gain in actual.taught.gains if gain.kind == "scratch")
+    gain = next(scratch_gains, actual.decision)  # where it is all there is on labels alone
+    assert gain.difference.mean == pytest.approx(pd.Series(gains).mean())
+    names = " ".join(gain.baseline for gain in actual.taught.gains)
     assert "best full teacher" in names and "3 scratch runs" in names and "epochs" in names
     assert all(
-        gain.image_interval.keys() == {"why"} for gain in actual.gains
+        gain.image_interval.keys() == {"why"} for gain in actual.taught.gains
     )  # no outcomes were given
 
 
@@ -286,7 +293,8 @@ def test_each_rival_is_singled_out_by_name_or_named_with_its_cure(rendered):
     small, medium, *_ = recommendation.recommend_options(
         frame, eval_point.PerImageErrors(result, store).load_error_mask
     )
-    chosen = small.option
+    small, medium = small.taught, medium.taught
+    chosen = small.entrant.key
     teacher = frame[(frame.kind == "teacher") & (frame.teacher == chosen["teacher"])].iloc[0]
     scratch = frame[(frame.kind == "scratch") & (frame.student == "wrn10-0.5")].iloc[0]
     copies = int(teacher.multiply_adds // scratch.multiply_adds)
@@ -313,7 +321,7 @@ def test_the_cure_for_a_missing_ensemble_can_be_pasted_as_it_is(tmp_path):
     changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
     plan, store = made_store(tmp_path, ensembles={}, **changes)
     (actual,) = recommendation.recommend_options(dataframe.build_results_frame(plan, store))
-    cures = [text.split("write under ensembles: ")[1:] for text in actual.missing_baselines]
+    cures = [text.split("write under ensembles: ")[1:] for text in actual.taught.missing_baselines]
     entries: dict = {}
     for (entry,) in filter(None, cures):
         entries |= yaml.safe_load(entry)
@@ -322,31 +330,33 @@ def test_the_cure_for_a_missing_ensemble_can_be_pasted_as_it_is(tmp_path):
     assert sorted(entry["copies"] for entry in entries.values()) == [2, dear]
     plan, store = made_store(tmp_path, ensembles=entries, **changes)
     (actual,) = recommendation.recommend_options(dataframe.build_results_frame(plan, store))
-    assert not any("ensemble" in text for text in actual.missing_baselines)
-    assert sum("scratch runs averaged" in gain.baseline for gain in actual.gains) == 2
+    assert not any("ensemble" in text for text in actual.taught.missing_baselines)
+    assert sum("scratch runs averaged" in gain.baseline for gain in actual.taught.gains) == 2
 
 
-@pytest.mark.parametrize("ships", ["student", "scratch", ""])
-def test_the_weights_are_those_of_the_seed_that_validates_best(rendered, ships):
+@pytest.mark.parametrize("mark", ["better", "worse", "too few seeds"])
+def test_the_weights_are_those_of_the_seed_that_validates_best(rendered, mark):
     _, result, store = rendered
     frame = normalize_frame(
         eval_point.select_eval_point(dataframe.build_results_frame(result, store), "last")
     )
     small = recommendation.recommend_options(frame)[0]
-    gain = dataclasses.replace(
-        small.gains[0], mark={"student": "better", "scratch": "worse", "": "too few seeds"}[ships]
-    )
-    decided = dataclasses.replace(small, gains=[gain, *small.gains[1:]])
-    assert decided.arm_to_ship == ships
+    decision = dataclasses.replace(small.decision, mark=mark)
+    decided = dataclasses.replace(small, decision=decision, preferred="taught")
+    ships = "labels" if mark == "worse" else "taught"
+    assert decided.side == ships
     listed = {"weights.safetensors": {"size": 1}}
     known = {
         name: {**one, "files": listed, "last": {"epoch": 20}}
         for name, one in store.load_records("runs").items()
     }
     actual = recommendation.find_weights(frame, [decided], known)
-    rows = frame[(frame.kind == (ships or "student")) & (frame.student == small.student)]
-    for name, value in small.option.items() if ships != "scratch" else ():
-        rows = rows[rows[name] == value]
+    key = decided.shipped.entrant.key
+    kinds = ["student"] if ships == "taught" else ["scratch", "scratch_long"]
+    rows = frame[frame.kind.isin(kinds) & (frame.student == small.student)]
+    rows = rows[rows.epochs == key["epochs"]]
+    for name in contest.OPTION_COLUMNS if ships == "taught" else ():
+        rows = rows[rows[name] == key[name]]
     best = rows.loc[rows.val_error.astype(float).idxmin(), "run"]
     assert actual == {small.student: f"runs/{best}/weights.safetensors"}
 
@@ -365,9 +375,9 @@ def _taught_by_one(tmp_path, **changes):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (-4.0, "Ship wrn10-0.5 taught by wrn10-1 with kd: "),
-        (+6.0, "Ship wrn10-0.5 from scratch: "),
-        (None, "Ship wrn10-0.5 from scratch: "),
+        (-4.0, "Distil: train wrn10-0.5 taught by wrn10-1 with kd: "),
+        (+6.0, "Do not distil yet: train wrn10-0.5 on labels: "),
+        (None, "Do not distil yet: train wrn10-0.5 on labels: "),
     ],
 )
 def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, message):
@@ -381,15 +391,15 @@ def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, message):
 
     monkeypatch.setattr(synthetic_study, "_error", error)
     text, page = _taught_by_one(tmp_path)
-    headline = re.search(r"\*\*(Ship.+)\*\*", text)[1]
+    headline = re.search(r"\*\*(D.+)\*\*", text)[1]
     assert headline.startswith(message) and headline in page
-    mark = {-4.0: "better", 6.0: "worse", None: "cannot tell"}[harm]
-    gain = re.search(rf"labels alone \(scratch\): ([+-]?[\d.]+ ± [\d.]+) points, {mark}", text)
-    assert gain is not None
-    assert f"; the difference is {gain[1]} points: {mark}." in headline
+    mark = "cannot tell" if harm is None else "better"
+    gain = re.search(rf"of its own\): ([+-]?[\d.]+ ± [\d.]+) points, {mark} \(n 5\)", text)
+    assert gain is not None and f"{gain[1]} points: {mark}" in headline
+    assert "times as much to train" in headline  # unequal prices, in the same breath
     # the average of two is made 20 % better than one
     better = (
-        "An ensemble of 2 scratch runs (as many networks as distilling trained) is better than "
+        "Better still is two, 2 scratch runs averaged (equal size: the path has 2 networks): by"
     )
     assert (better in headline) == (harm != -4.0)
 
@@ -398,11 +408,12 @@ def test_the_verdict_writes_the_headline(tmp_path, monkeypatch, harm, message):
 def test_one_option_few_seeds_and_no_tables_in_words(tmp_path, seeds):
     text, page = _taught_by_one(tmp_path, seeds=seeds)
     few = len(seeds) < 3
-    interval = re.search(r"Test error [\d.]+( ± [\d.]+)? % \(n \d(, too few seeds .+?)?\)", text)
+    errors = r"Test error [\d.]+( ± [\d.]+)? % \(accuracy [\d.]+ %\), n \d(, too few seeds .+?)?;"
+    interval = re.search(errors, text)
     assert bool(interval[1]) != few and (interval[2] == ", too few seeds for an interval") == few
     displayed = re.search(r"Test error [\d.]+( ± [\d.]+)? % .*?; validation error (.+?) %", page)
     assert bool(displayed[1]) != few and ("±" in displayed[2]) != few
-    assert ("Too few seeds to decide for wrn10-0.5: from scratch " in text) == few
+    assert ("Too few seeds to decide for wrn10-0.5: on labels alone " in text) == few
     for message in (text, page):
         assert (
             "nan" not in message
@@ -423,7 +434,7 @@ def test_an_ensemble_of_snapshots_is_no_ensemble_of_scratch_runs(tmp_path):
     changes = {"experiments": [{**experiment, "methods": ["kd"]}], "tables": {}, "transfers": {}}
     plan, store = made_store(tmp_path, ensembles=teams, **changes)
     (actual,) = recommendation.recommend_options(dataframe.build_results_frame(plan, store))
-    named = [gain.baseline for gain in actual.gains if "averaged" in gain.baseline]
+    named = [gain.baseline for gain in actual.taught.gains if "averaged" in gain.baseline]
     assert named == ["two, 2 scratch runs averaged (equal size: the path has 2 networks)"]
 
 
@@ -432,7 +443,7 @@ def test_without_validation_there_is_no_answer(rendered):
     _, result, store = rendered
     frame = dataframe.build_results_frame(result, store).assign(val_error=None)
     actual = recommendation.recommend_options(frame)[0]
-    assert not actual.option and "refuses to choose" in actual.reason
+    assert actual.shipped is None and "refuses to choose" in actual.reason
 
 
 @pytest.mark.slow

@@ -174,22 +174,22 @@ def arms(options, seeds=6, **labels):
 
 
 def test_a_setting_is_chosen_so_and_the_recommendation_is_by_all_seeds():
-    rows = normalize_frame(frame(*arms(2), cell([11.0] * 6, kind="scratch")))
+    rows = normalize_frame(frame(*arms(2), cell([11.0] * 6, kind="scratch", val_error=11.0)))
     arm = selection.select_best_setting("kd", rows.loc[rows.kind == "student"])
     assert arm.halves == {s: 1 + s % 2 for s in range(6)}
     assert arm.label == "m1 for 3 seeds, m0 for 3 seeds"
     (one,) = recommendation.recommend_options(rows)
-    assert one.is_by_halves and one.gains[0].halves == arm.halves
-    assert one.gains[0].difference.df == 4
-    assert one.option["method"] == "m0"  # of all seeds both are alike: the first
+    assert one.taught.is_by_halves and one.decision.halves == arm.halves
+    assert one.decision.difference.df == 4
+    assert one.taught.entrant.key["method"] == "m0"  # of all seeds both are alike: the first
 
 
 def test_one_option_is_no_choice():
-    rows = normalize_frame(frame(*arms(1), cell([11.0] * 6, kind="scratch")))
+    rows = normalize_frame(frame(*arms(1), cell([11.0] * 6, kind="scratch", val_error=11.0)))
     arm = selection.select_best_setting("kd", rows.loc[rows.kind == "student"])
     assert arm.halves is None
     (one,) = recommendation.recommend_options(rows)
-    assert one.gains[0].halves is None and one.gains[0].difference.df == 5
+    assert one.decision.halves is None and one.decision.difference.df == 5
 
 
 def test_the_halves_of_a_frame_are_those_that_it_names():

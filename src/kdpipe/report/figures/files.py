@@ -3,13 +3,13 @@
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullLocator
 
-from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, group_rows
-from kdpipe.analysis.recommendation import (
+from kdpipe.analysis.contest import (
     OPTION_COLUMNS,
     find_best_option,
     pivot_option_errors,
     select_terminal_students,
 )
+from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, group_rows
 from kdpipe.report import style
 from kdpipe.report.figure import FigureSpec, FigureWithCaption
 from kdpipe.stats.intervals import Summary, summarize

@@ -1,18 +1,15 @@
-"""Every option of a student beside labels alone: the recommendation in one picture."""
+"""Every option of a student, taught or on labels alone: the recommendation in one picture."""
 
 import textwrap
+from collections.abc import Sequence
 
 import pandas as pd
 
+from kdpipe.analysis.contest import KEY_COLUMNS, select_entrants
 from kdpipe.analysis.dataframe import filter_rows, get_series_by_seed, group_rows
-from kdpipe.analysis.recommendation import (
-    OPTION_COLUMNS,
-    find_best_option,
-    pivot_option_errors,
-    select_terminal_students,
-)
+from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.report import style
-from kdpipe.report.figure import ERROR_LABEL, FigureSpec, FigureWithCaption, group_by_student
+from kdpipe.report.figure import ERROR_LABEL, MAX_PANELS, FigureSpec, FigureWithCaption
 from kdpipe.report.format import format_stop
 from kdpipe.stats.intervals import summarize
 
@@ -20,22 +17,31 @@ MAX_OPTIONS = 24  # options in a panel
 LINE_LENGTH = 44  # in a line of a name
 
 
-def plot_options(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+def plot_options(
+    frame: pd.DataFrame, curves: pd.DataFrame, recommendations: Sequence[Recommendation] = ()
+) -> FigureWithCaption:
     """Draw a panel for each student, the lowest test error on top."""
+    shipped = {
+        one.student: tuple(one.shipped.entrant.key.values())
+        for one in recommendations
+        if one.shipped is not None
+    }
     panels = [
-        (student, _collect_options(frame, student, part))
-        for student, part in group_by_student(select_terminal_students(frame))
+        (key["contest"], rows, _collect_options(rows, shipped.get(key["contest"])))
+        for key, rows in group_rows(select_entrants(frame), "contest")
     ]
-    panels = [(student, rows) for student, rows in panels if rows]
+    panels = [panel for panel in panels if panel[2]][:MAX_PANELS]
     if not panels:
         return None
-    heights = [0.9 + 0.27 * min(len(rows), MAX_OPTIONS) for _, rows in panels]
+    heights = [0.9 + 0.27 * min(len(rows), MAX_OPTIONS) for *_, rows in panels]
     figure, axes = style.make_panels(len(panels), width=6.4, across=1, heights=heights)
-    for axis, (student, rows) in zip(axes, panels, strict=True):
-        scratch_errors = get_series_by_seed(filter_rows(frame, kind="scratch", student=student))
+    for axis, (student, part, rows) in zip(axes, panels, strict=True):
+        taught = filter_rows(part, side="taught")
+        at_its_length = {"kind": "scratch", "student": taught.row_student.iloc[0]}
+        scratch_errors = get_series_by_seed(filter_rows(frame, **at_its_length))
         style.plot_band(axis, scratch_errors, "from scratch, as long as the student", upright=True)
         visible = _select_visible(rows)
-        for i, (kind, label) in enumerate((("taught", "taught"), ("scratch", "from scratch"))):
+        for i, (kind, label) in enumerate((("taught", "taught"), ("labels", "from scratch"))):
             points: list[tuple[pd.Series, float]] = [
                 (errors, position)
                 for position, (row_kind, _, errors, _, is_chosen) in enumerate(visible)
@@ -49,7 +55,7 @@ def plot_options(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption
             if is_chosen:
                 marker_style = {"color": style.COLORS[0], "marker": "*", "markersize": 12}
                 style.plot_horizontal_ci(
-                    axis, [(errors, position)], "chosen on validation", **marker_style, linestyle=""
+                    axis, [(errors, position)], "to ship", **marker_style, linestyle=""
                 )
         names = [_wrap_label(name) for _, name, *_ in visible]
         axis.set_yticks(range(len(names)), names)
@@ -68,10 +74,10 @@ def plot_options(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption
     axes[-1].set_xlabel(ERROR_LABEL)
     style.add_legend(figure, axes)
     return figure, (
-        "Every option, the lowest test error on top; the band is the student from scratch, the "
-        "star the choice by validation. At the right what training it took, with all that it "
-        "learned from, as a multiple of scratch. Intervals that overlap can hide a paired "
-        "difference: those stand under A or B."
+        "Every way of training, the lowest test error on top; the band is the student from "
+        "scratch, the star what to ship, chosen on validation. At the right what training it took, "
+        "with all that it learned from, as a multiple of scratch. Intervals that overlap can hide "
+        "a paired difference: those stand under A or B."
     )
 
 
@@ -80,34 +86,18 @@ OptionRow = tuple[
 ]  # kind, name, errors, price, whether it is chosen
 
 
-def _collect_options(frame: pd.DataFrame, student: str, part: pd.DataFrame) -> list[OptionRow]:
-    """Return the options of a student and scratch of every length, by mean error."""
-    validation, _ = pivot_option_errors(part)
-    best = find_best_option(validation)
-    scratch = filter_rows(frame, kind="scratch", student=student)
-    scratch_macs = scratch.train_macs.max()
-    entries: list[OptionRow] = [
-        ("scratch", "from scratch", get_series_by_seed(scratch), 1.0, False)
-    ]
-    for key, cell in group_rows(part, *OPTION_COLUMNS):
-        first_row = cell.iloc[0]
-        price = (
-            first_row.train_macs + first_row.teacher_macs + first_row.ancestor_macs
-        ) / scratch_macs
-        entries.append(
-            (
-                "taught",
-                _format_option(key, student),
-                get_series_by_seed(cell),
-                price,
-                tuple(key.values()) == best,
-            )
-        )
-    longer = filter_rows(frame, kind="scratch_long", student=student)
-    for key, cell in group_rows(longer, "epochs"):
-        price = cell.train_macs.iloc[0] / scratch_macs
-        name = f"from scratch, {key['epochs']:g} epochs"
-        entries.append(("scratch", name, get_series_by_seed(cell), price, False))
+def _collect_options(rows: pd.DataFrame, shipped: tuple | None) -> list[OptionRow]:
+    """Return the ways of training one student, taught or not, by mean error."""
+    labels = filter_rows(rows, side="labels")
+    is_only_length = labels.epochs.nunique() == 1
+    scratch_macs = labels.train_macs.min()
+    entries: list[OptionRow] = []
+    for key, cell in group_rows(rows, *KEY_COLUMNS):
+        first_row, errors = cell.iloc[0], get_series_by_seed(cell)
+        macs = [first_row.train_macs, first_row.teacher_macs, first_row.ancestor_macs]
+        side, is_shipped = str(first_row.side), tuple(key.values()) == shipped
+        name = _format_option(key, side, is_only_length)
+        entries.append((side, name, errors, pd.Series(macs).sum() / scratch_macs, is_shipped))
     entries = [row for row in entries if len(row[2])]
     return sorted(entries, key=lambda row: summarize(row[2]).mean)
 
@@ -120,9 +110,12 @@ def _select_visible(rows: list[OptionRow]) -> list[OptionRow]:
     return rows[: MAX_OPTIONS - len(chosen)] + chosen
 
 
-def _format_option(key: dict, student: str) -> str:
+def _format_option(key: dict, side: str, is_only_length: bool) -> str:
     """Return what differs between options, as `wrn16-2, checkpoint 13, kd`."""
-    teacher = "itself" if key["teacher"] == student else key["teacher"]
+    if side == "labels":
+        who = f"{key['student']} " if key["kind"] == "teacher" else ""
+        return f"{who}from scratch" + ("" if is_only_length else f", {key['epochs']:g} epochs")
+    teacher = "itself" if key["teacher"] == key["student"] else key["teacher"]
     stop = "" if key["stop"] == "full" else format_stop(key["stop"])
     generation = f"generation {key['generation']:g}" if key["generation"] > 1 else ""
     via = f"through {key['via']}" if key["via"] else ""
@@ -134,4 +127,4 @@ def _wrap_label(text: str) -> str:
     return "\n".join(textwrap.wrap(text, LINE_LENGTH))
 
 
-FIGURE = FigureSpec("Every option of a student", 5, plot_options)
+FIGURE = FigureSpec("Every option of a student", 5, plot_options, shows_recommendations=True)

@@ -2,16 +2,16 @@
 
 from matplotlib.ticker import LogLocator, NullLocator
 
+from kdpipe.analysis.contest import (
+    find_best_option,
+    pivot_option_errors,
+    select_terminal_students,
+)
 from kdpipe.analysis.dataframe import (
     filter_rows,
     get_series_by_seed,
     group_rows,
     select_label_trained_teachers,
-)
-from kdpipe.analysis.recommendation import (
-    find_best_option,
-    pivot_option_errors,
-    select_terminal_students,
 )
 from kdpipe.report import style
 from kdpipe.report.figure import ERROR_LABEL, FigureSpec, FigureWithCaption

@@ -1,0 +1,156 @@
+"""Test error against the price of training: what more training brings, taught or not."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
+
+from kdpipe.analysis.contest import KEY_COLUMNS, select_entrants
+from kdpipe.analysis.dataframe import get_series_by_seed, group_rows
+from kdpipe.analysis.recommendation import Recommendation
+from kdpipe.report import style
+from kdpipe.report.figure import ERROR_LABEL, MAX_PANELS, FigureSpec, FigureWithCaption
+from kdpipe.report.format import format_si, format_stop
+from kdpipe.stats.intervals import Summary, summarize
+
+PRICE_LABELS = {
+    "with_teachers": "with the training of all it learned from",
+    "with_answers": "with its teacher's answers alone",
+}
+MAX_WAYS = 6  # lines of ways that have several lengths; others are points
+STAR_STYLE: dict = {"color": "#000000", "marker": "*", "markersize": 13, "linestyle": ""}
+
+
+class Point(NamedTuple):
+    """A way of training at one length."""
+
+    way: tuple
+    side: str
+    name: str
+    prices: dict[str, float]
+    errors: Summary
+    is_shipped: bool
+
+
+def plot_training_price(
+    frame: pd.DataFrame, curves: pd.DataFrame, recommendations: Sequence[Recommendation] = ()
+) -> FigureWithCaption:
+    """Draw a row of two panels for each student: the price with and without its teachers."""
+    panels = []
+    for key, rows in group_rows(select_entrants(frame), "contest"):
+        points = _collect_points(key["contest"], rows, recommendations)
+        if len(points) > 1 and {point.side for point in points} == {"taught", "labels"}:
+            panels.append((key["contest"], points))
+    panels = panels[: MAX_PANELS // 2]
+    if not panels:
+        return None
+    figure, axes = style.make_panels(2 * len(panels), width=4.6, height=3.6, across=2)
+    for row, (student, points) in enumerate(panels):
+        for axis, (price, label) in zip(
+            axes[2 * row : 2 * row + 2], PRICE_LABELS.items(), strict=True
+        ):
+            _plot_ways(axis, points, price)
+            _plot_front(axis, points, price)
+            axis.set(title=f"{student}, {label}", xscale="log", ylabel=ERROR_LABEL)
+            axis.set(xlabel="price of training, multiply-adds")
+            axis.xaxis.set_major_formatter(lambda number, _: format_si(number))
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.minorticks_off()
+            axis.margins(x=0.12)
+    style.add_legend(figure, axes)
+    return figure, (
+        "Each way of training at its price, one line a way over its lengths; the star is what to "
+        "ship. The grey steps join what nothing cheaper beats, each step with its name. Ways were "
+        "drawn on test and chosen on validation."
+    )
+
+
+def _collect_points(
+    student: str, rows: pd.DataFrame, recommendations: Sequence[Recommendation]
+) -> list[Point]:
+    """Return every way of training of one student, the cheapest first."""
+    shipped = [
+        tuple(one.shipped.entrant.key.values())
+        for one in recommendations
+        if one.student == student and one.shipped is not None
+    ]
+    points = []
+    for key, cell in group_rows(rows, *KEY_COLUMNS):
+        errors, row = summarize(get_series_by_seed(cell).astype(float)), cell.iloc[0]
+        macs = [row.train_macs, row.teacher_macs, row.ancestor_macs]
+        macs = [0.0 if pd.isna(value) else float(value) for value in macs]
+        prices = {"with_teachers": sum(macs), "with_answers": sum(macs[:2])}
+        if not errors.n or not prices["with_answers"] > 0:
+            continue
+        way = tuple(value for name, value in key.items() if name != "epochs")
+        name = _name_point(key, str(row.side))
+        is_shipped = tuple(key.values()) in shipped
+        points.append(Point(way, str(row.side), name, prices, errors, is_shipped))
+    return sorted(points, key=lambda point: (point.prices["with_teachers"], point.errors.mean))
+
+
+def _name_point(key: dict, side: str) -> str:
+    """Return a short name, as `wrn16-2, kd` or `62 epochs on labels`."""
+    if side == "labels":
+        network = f"{key['student']}, " if key["kind"] == "teacher" else ""
+        return f"{network}{key['epochs']:g} epochs on labels"
+    stop = "" if key["stop"] == "full" else format_stop(key["stop"])
+    parts = (key["teacher"], stop, key["via"] and f"through {key['via']}", key["method"])
+    return ", ".join(part for part in parts if part)
+
+
+def _plot_ways(axis: Axes, points: list[Point], price: str) -> None:
+    """Plot the lines of ways with several lengths, the points of the others, and the star."""
+    ways: dict[tuple, list[Point]] = {}
+    for point in points:
+        key = ("labels",) if point.side == "labels" else point.way
+        ways.setdefault(key, []).append(point)
+    lines = [key for key, items in ways.items() if len(items) > 1 and key != ("labels",)]
+    series = [("on labels alone", ways.get(("labels",), []), "-")]
+    series += [(f"taught: {ways[key][0].name}", ways[key], "-") for key in lines[:MAX_WAYS]]
+    rest = [
+        point
+        for key, items in ways.items()
+        if key != ("labels",) and key not in lines[:MAX_WAYS]
+        for point in items
+    ]
+    series.append(("taught, one length", rest, ""))
+    for i, (label, items, linestyle) in enumerate(series):
+        if items:
+            items = sorted(items, key=lambda point: point.prices[price])
+            halves = [h if (h := point.errors.half_width) == h else 0 for point in items]
+            look: dict = style.get_series_style(i) | {"linestyle": linestyle}
+            xs, ys = [p.prices[price] for p in items], [p.errors.mean for p in items]
+            look |= {"capsize": 2, "elinewidth": 0.8, "alpha": 0.85}
+            axis.errorbar(xs, ys, halves, label=label, **look)
+    for point in points:
+        if point.is_shipped:
+            position = ([point.prices[price]], [point.errors.mean])
+            axis.plot(*position, label="to ship", zorder=5, **STAR_STYLE)
+
+
+def _plot_front(axis: Axes, points: list[Point], price: str) -> None:
+    """Plot and name what nothing cheaper beats."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.prices[price], point.errors.mean)):
+        if not front or point.errors.mean < front[-1].errors.mean:
+            front.append(point)
+    xs, ys = [p.prices[price] for p in front], [p.errors.mean for p in front]
+    style_args = {"color": "#777777", "linewidth": 1, "zorder": 0}
+    axis.step(xs, ys, where="post", label="nothing cheaper is better", **style_args)
+    for point in front:
+        axis.annotate(
+            point.name,
+            (point.prices[price], point.errors.mean),
+            textcoords="offset points",
+            xytext=(5, -11),
+            fontsize=7,
+            bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1},
+        )
+
+
+FIGURE = FigureSpec(
+    "Error against the price of training", 3, plot_training_price, shows_recommendations=True
+)
