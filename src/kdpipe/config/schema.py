@@ -372,8 +372,8 @@ class Study(StrictModel):
     teacher_outputs: Literal["auto", "table", "live"] = Field(
         "auto",
         description="table: logits are cached once for all views and shared; live: the teacher "
-        "runs along with each student; auto: a table for students whose epochs exceed half the "
-        "number of views",
+        "runs along with each student; auto: a table for students whose recipe's epochs exceed "
+        "half the number of views",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="device of the runs; auto: GPUs if there are any; renames no run"

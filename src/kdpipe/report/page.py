@@ -467,7 +467,7 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
     train_size = f"{data.train_size or plan.card.train - data.validation:,} training images"
     if study.lists_sizes:
         sizes = {size for block in study.experiments for size in block.train_size or ()}
-        train_size += f", and nested subsets of {join_names(f'{n:,}' for n in sorted(sizes))}"
+        train_size += f" (nested subsets of {join_names(f'{n:,}' for n in sorted(sizes))})"
     validation_size = plan.card.count_validation(data.validation)
     noise = f", {data.label_noise:.0%} of their labels redrawn" if data.label_noise else ""
     if noise and study.lists_sizes:
