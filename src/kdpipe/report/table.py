@@ -645,7 +645,9 @@ def _find_other_values(
         if not isinstance(value, ErrorWithProvenance):
             return None
         error = sum(
-            weight * context.other_errors.get(run, math.nan) for run, weight in value.parts.items()
+            weight
+            * (context.other_errors.get(part, math.nan) if isinstance(part, str) else math.nan)
+            for part, weight in value.parts.items()
         )
         if math.isnan(error):
             return None
