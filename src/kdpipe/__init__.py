@@ -6,9 +6,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-def load(export: Any, model: str | None = None, threads: int = 1) -> Any:
-    """Load an export for inference: `kdpipe.load(FOLDER)(image)`; see `export.classifier.load`.
+def load(export: Any, model: str | None = None, threads: int = 1, time_limit: float = 120.0) -> Any:
+    """Load an export for inference: `kdpipe.load(FOLDER)(image)`.
 
     See `kdpipe.export.classifier.load_classifier`, which is imported only when this is called.
     """
-    return import_module("kdpipe.export.classifier").load_classifier(export, model, threads)
+    return import_module("kdpipe.export.classifier").load_classifier(
+        export, model, threads, time_limit
+    )

@@ -18,10 +18,18 @@ The config of an export has it as steps, each a mapping of one entry:
 
 Normalization is in the exported graph itself, and is no step. Neither torch nor onnxruntime is
 imported here.
+
+An export may be damaged, or come from a stranger: its config is checked key by key, its graph is
+scanned (`graph_scan`) before ONNX Runtime sees it, and what ONNX Runtime does with it has a time
+limit. Errors are a KdpipeError for the export and a DataError for an image, with control characters
+escaped.
 """
 
+import contextlib
+import errno
 import hashlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +37,18 @@ import numpy as np
 
 from kdpipe.data.imagefolder import decoding
 from kdpipe.errors import DataError, KdpipeError
-from kdpipe.models.pretrained.kdpipe_export import CONFIG_FILE, read_export_config
-from kdpipe.text import escape, join_names
+from kdpipe.export import graph_scan
+from kdpipe.models.pretrained.kdpipe_export import (
+    CONFIG_FILE,
+    FLOAT_FILE,
+    INT8_FILE,
+    read_export_config,
+    read_export_file,
+)
+from kdpipe.text import escape, format_value, join_names, shorten_line
+
+TIME_LIMIT = 120.0  # seconds, for loading a graph and for each batch
+MAX_RESIZED_PIXELS = 2**27  # of an image whose shorter side is scaled
 
 
 def preprocess_image(image, name: object, input_config: dict) -> np.ndarray:
@@ -102,12 +120,17 @@ def _stretch_step(image, side: int, _: object):
     return image.resize((side, side), Image.Resampling.BILINEAR)
 
 
-def _resize_shorter_step(image, side: int, _: object):
+def _resize_shorter_step(image, side: int, name: object):
     """Return an image whose shorter side is scaled to so many pixels."""
     from PIL import Image
 
     shorter, longer = sorted(image.size)
     other = int(side * longer / shorter)
+    if side * other > MAX_RESIZED_PIXELS:
+        raise DataError(
+            f"{escape(name)} has {image.width} x {image.height} pixels: it is too narrow to be "
+            f"scaled to a shorter side of {side}"
+        )
     size = (side, other) if image.width <= image.height else (other, side)
     return image.resize(size, Image.Resampling.BILINEAR)
 
@@ -191,11 +214,15 @@ def _triangle_weights(length: int, side: int) -> list[tuple[int, np.ndarray]]:
     return result
 
 
-FLOAT_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 BATCH_SIZE = 64  # images
 
 
-def load_classifier(export: str | Path, model: str | None = None, threads: int = 1) -> "Classifier":
+def load_classifier(
+    export: str | Path,
+    model: str | None = None,
+    threads: int = 1,
+    time_limit: float = TIME_LIMIT,
+) -> "Classifier":
     """Load the classifier of an export.
 
     Parameters
@@ -206,6 +233,8 @@ def load_classifier(export: str | Path, model: str | None = None, threads: int =
         `float` or `int8`; None: the one that the export was made to ship.
     threads : int
         The number of threads that ONNX Runtime computes with.
+    time_limit : float
+        Seconds that loading the graph, and each batch of at most 64 images, may take.
 
     Returns
     -------
@@ -214,21 +243,32 @@ def load_classifier(export: str | Path, model: str | None = None, threads: int =
     Raises
     ------
     KdpipeError
-        If the folder is not an export, or is damaged or altered.
+        If the folder is not an export, is damaged or altered, or has a graph that an export never
+        has.
     """
     folder = Path(export)
     config = read_export_config(folder)
     names = {"float": FLOAT_FILE, "int8": INT8_FILE, None: config["model"]}
     if model not in names:
-        raise KdpipeError(f"model {model!r}: float, int8, or None for the one that is to ship")
+        raise KdpipeError(
+            f"model {format_value(model)}: float, int8, or None for the one that ships"
+        )
     if names[model] not in config["files"]:
         available = join_names(
             kind for kind, name in names.items() if kind and name in config["files"]
         )
-        raise KdpipeError(f"{folder} has no model {model}; it has {available}")
+        raise KdpipeError(f"{escape(folder)} has no model {model}; it has {available}")
+    path = folder / names[model]
+    graph = _read_verified(folder, names[model], config)
+    try:
+        graph_scan.check_graph(graph)
+    except KdpipeError as error:
+        raise KdpipeError(f"{escape(path)} is not a graph of kdpipe export: {error}") from None
+    with _explain_errors(path, "load"):
+        session = _call_with_limit(lambda: create_session(graph, threads), time_limit, path)
+        _check_session(session, config, path)
     temperature = config.get("temperature", {}).get(names[model], 1.0)
-    onnx_session = create_session(_read_verified(folder, names[model], config), threads)
-    return Classifier(config, onnx_session, temperature)
+    return Classifier(config, session, temperature, path, time_limit)
 
 
 def create_session(graph: bytes, threads: int = 1) -> Any:
@@ -259,22 +299,98 @@ def create_session(graph: bytes, threads: int = 1) -> Any:
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # a log could have control characters of the file
+    # Without its fallback, which prints the error and tries the same provider again.
+    return onnxruntime.InferenceSession(
+        graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
 
 
 def _read_verified(folder: Path, name: str, config: dict) -> bytes:
     """Return the content of a file of an export; raise KdpipeError if its checksum differs."""
-    path = folder / name
+    path, facts = escape(folder / name), config["files"][name]
+    content = b""
     try:
-        content = path.read_bytes()
+        content = read_export_file(folder, name, facts["bytes"])
     except OSError as error:
-        raise KdpipeError(f"{path} cannot be read: {error.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != config["files"][name]["sha256"]:
+        if error.errno != errno.EFBIG:
+            raise KdpipeError(
+                f"{path} cannot be read: {error.strerror}: export the run again"
+            ) from None
+    if hashlib.sha256(content).hexdigest() != facts["sha256"]:
         raise KdpipeError(
             f"{path} is not the file that {CONFIG_FILE} beside it names: export the run again"
         )
     return content
+
+
+def _check_session(session: Any, config: dict, path: Path) -> None:
+    """Raise KdpipeError if a graph does not map the images of a config to its classes."""
+    classes = len(config["classes"])
+    shape = [config["input"][key] for key in ("channels", "height", "width")]
+    expected = [("pixels", "tensor(uint8)", shape), ("logits", "tensor(float)", [classes])]
+    actual = [
+        (value.name, value.type, list(value.shape[1:]))
+        for values in (session.get_inputs(), session.get_outputs())
+        for value in values
+    ]
+    if len(actual) == 2 and not (actual[1][2] and isinstance(actual[1][2][0], int)):
+        actual[1] = (*actual[1][:2], [classes])  # not inferred: each batch is compared
+    if actual != expected:
+        raise KdpipeError(
+            f"{escape(path)} does not fit {CONFIG_FILE} beside it: its inputs and outputs are "
+            f"{escape(actual)}, expected {expected}: export the run again"
+        )
+
+
+@contextlib.contextmanager
+def _explain_errors(path: Path, verb: str) -> Iterator[None]:
+    """Raise KdpipeError in place of any exception of ONNX Runtime."""
+    try:
+        yield
+    except KdpipeError:
+        raise
+    except Exception as error:  # ONNX Runtime raises many exception types
+        reason = escape(shorten_line(str(error) or type(error).__name__))
+        raise KdpipeError(
+            f"{escape(path)}: ONNX Runtime cannot {verb} the graph: {reason}"
+        ) from None
+
+
+def _call_with_limit(
+    function: Callable[[], Any],
+    time_limit: float,
+    path: Path,
+    terminate: Callable[[], None] = lambda: None,
+) -> Any:
+    """Call a function in a thread; raise KdpipeError if it takes too long.
+
+    `terminate` then asks it to end. A daemon thread: a graph that ignores that does not keep the
+    process from ending.
+    """
+    outcome: list[Any] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(function())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(time_limit)
+    if thread.is_alive():
+        terminate()
+        thread.join(1)
+        raise KdpipeError(
+            f"{escape(path)}: ONNX Runtime took longer than {time_limit:g} seconds: allow more "
+            "with --time-limit (in Python: kdpipe.load(..., time_limit=SECONDS)) if the network is "
+            "so large"
+        )
+    if errors:
+        raise errors[0]
+    return outcome[0]
 
 
 class Classifier:
@@ -293,13 +409,26 @@ class Classifier:
         Its graph.
     temperature : float
         By which logits are divided.
+    path : Path
+        The file of the graph, for messages.
+    time_limit : float
+        Seconds that a batch may take.
     """
 
-    def __init__(self, config: dict, session: Any, temperature: float = 1.0):
+    def __init__(
+        self,
+        config: dict,
+        session: Any,
+        temperature: float = 1.0,
+        path: Path = Path(FLOAT_FILE),
+        time_limit: float = TIME_LIMIT,
+    ):
         self.config = config
         self.temperature = temperature
         self.classes: tuple[str, ...] = tuple(config["classes"])
         self._session = session
+        self._path = path
+        self._time_limit = time_limit
 
     def __call__(self, images) -> dict[str, float] | list[dict[str, float]]:
         """Return the probabilities of the classes of one or several images.
@@ -307,14 +436,17 @@ class Classifier:
         Raises
         ------
         DataError
-            If an image cannot become what the network was trained on.
+            If an image cannot become what the network was trained on, or its logits are not finite.
+        KdpipeError
+            If ONNX Runtime cannot run the graph, or takes too long.
         """
         is_batch = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
         if is_batch and not len(images):
             return []
+        images = images if is_batch else [images]
         probabilities = [
-            self._name_probabilities(logits)
-            for logits in self.logits(images if is_batch else [images])
+            self._name_probabilities(logits, image)
+            for logits, image in zip(self.logits(images), images, strict=True)
         ]
         return probabilities if is_batch else probabilities[0]
 
@@ -326,30 +458,82 @@ class Classifier:
         """Return what the network is given of an image: (C, H, W) uint8, not normalized."""
         from PIL import Image
 
-        from kdpipe.data.imagefolder import decoding
-
         input_config = self.config["input"]
         if isinstance(image, str | Path):
             with decoding.open_image(image, image) as picture:
-                return preprocess_image(picture, image, input_config)
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(_to_image_array(image))
-        return preprocess_image(image, "an image", input_config)
+                pixels = preprocess_image(picture, image, input_config)
+        else:
+            if isinstance(image, np.ndarray):
+                image = Image.fromarray(_to_image_array(image))
+            try:
+                pixels = preprocess_image(image, _IMAGE, input_config)
+            except decoding.DECODE_ERRORS as error:  # PIL decodes a file when its pixels are used
+                raise DataError(f"{_IMAGE} cannot be decoded: {escape(error)}") from None
+        shape = tuple(input_config[key] for key in ("channels", "height", "width"))
+        if pixels.shape != shape:
+            raise KdpipeError(
+                f"{escape(self._path.with_name(CONFIG_FILE))}: the steps of input give pixels of "
+                f"shape {pixels.shape}, expected {shape}: export the run again"
+            )
+        return pixels
 
     def logits_from_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the logits (N, classes) float32 of preprocessed pixels (N, C, H, W) uint8."""
+        """Return the logits (N, classes) float32 of preprocessed pixels (N, C, H, W) uint8.
+
+        Raises
+        ------
+        KdpipeError
+            If ONNX Runtime cannot run the graph, takes too long, or returns another shape.
+        """
         parts = [
-            self._session.run(None, {"pixels": pixels[start : start + BATCH_SIZE]})[0]
+            self._run_batch(pixels[start : start + BATCH_SIZE])
             for start in range(0, len(pixels), BATCH_SIZE)
         ]
         return np.concatenate(parts)
 
-    def _name_probabilities(self, logits: np.ndarray) -> dict[str, float]:
+    def _run_batch(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the logits of one batch."""
+        import onnxruntime
+
+        options: Any = onnxruntime.RunOptions()  # type: ignore[attr-defined]
+
+        def terminate() -> None:
+            options.terminate = True
+
+        with _explain_errors(self._path, "run"):
+            (logits,) = _call_with_limit(
+                lambda: self._session.run(None, {"pixels": pixels}, options),
+                self._time_limit,
+                self._path,
+                terminate,
+            )
+        expected = (len(pixels), len(self.classes))
+        if logits.shape != expected:
+            raise KdpipeError(
+                f"{escape(self._path)} returns logits of shape {logits.shape}, expected {expected}:"
+                " export the run again"
+            )
+        return logits
+
+    def _name_probabilities(self, logits: np.ndarray, image: object) -> dict[str, float]:
         """Return the probability of each class by name, highest first."""
+        if not np.isfinite(logits).all():
+            name = escape(image) if isinstance(image, str | Path) else _IMAGE
+            bad = [
+                c for c, value in zip(self.classes, logits, strict=True) if not np.isfinite(value)
+            ]
+            raise DataError(
+                f"{name}: the logits of the network are not finite for {escape(join_names(bad))} "
+                f"({', '.join(sorted({str(value) for value in logits[~np.isfinite(logits)]}))}): "
+                "it has no probabilities"
+            )
         powers = np.exp((logits.astype(np.float64) - logits.max()) / self.temperature)
         probabilities = powers / powers.sum()
         order = np.argsort(-probabilities, kind="stable")
         return {self.classes[index]: float(probabilities[index]) for index in order}
+
+
+_IMAGE = "an image"  # what an image without a path is called in messages
 
 
 def _to_image_array(array: np.ndarray) -> np.ndarray:
@@ -360,5 +544,5 @@ def _to_image_array(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array)
     raise DataError(
         f"an array of {escape(array.dtype)} and shape {array.shape}: give pixels from 0 to 255 "
-        "as uint8, (H, W) or (H, W, 3), not normalised: the exported graph does that itself"
+        "as uint8, (H, W) or (H, W, 3), not normalized: the exported graph does that itself"
     )

@@ -32,12 +32,17 @@ from kdpipe.data.cards import DatasetCard
 from kdpipe.data.splits import Split
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.export import model_card, onnx_graph, select, trained_run, verify
-from kdpipe.export.classifier import FLOAT_FILE, INT8_FILE
 from kdpipe.export.select import ExportBudget, ExportCandidate, ExportFile
 from kdpipe.export.trained_run import TrainedRun
 from kdpipe.export.verify import LatencySummary
 from kdpipe.jobs.run_record import describe_device
-from kdpipe.models.pretrained.kdpipe_export import CONFIG_FILE, FORMAT_VERSION, WEIGHTS_FILE
+from kdpipe.models.pretrained.kdpipe_export import (
+    CONFIG_FILE,
+    FLOAT_FILE,
+    FORMAT_VERSION,
+    INT8_FILE,
+    WEIGHTS_FILE,
+)
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
 from kdpipe.runs import metrics

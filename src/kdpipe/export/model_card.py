@@ -5,7 +5,7 @@ import yaml
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.data.cards import DatasetCard
 from kdpipe.export import classifier
-from kdpipe.export.classifier import FLOAT_FILE, INT8_FILE
+from kdpipe.models.pretrained.kdpipe_export import FLOAT_FILE, INT8_FILE
 from kdpipe.plan.resources import format_size
 from kdpipe.report.format import escape_markdown, format_headline, format_si
 from kdpipe.runs.spec import RunSpec

@@ -24,6 +24,7 @@ from torch import nn
 
 from kdpipe.data.batches import compute_scale_and_shift
 from kdpipe.errors import KdpipeError
+from kdpipe.export import graph_scan
 from kdpipe.text import shorten_line
 
 EXPORT_HINT = "torch.export has to trace it: no Python branches on values, and no fixed batch size"
@@ -114,7 +115,15 @@ def to_onnx(
             f"network {name} cannot be exported to ONNX: its graph has a fixed batch size of "
             f"{len(pixels)}, that of the trial; {EXPORT_HINT}"
         )
-    return _strip_metadata(program.model_proto)
+    content = _strip_metadata(program.model_proto)
+    try:
+        graph_scan.check_graph(content)
+    except KdpipeError as error:
+        raise KdpipeError(
+            f"network {name} cannot be exported to ONNX: {error}, which kdpipe.load refuses; "
+            f"{EXPORT_HINT}"
+        ) from None
+    return content
 
 
 def _has_dynamic_batch(value) -> bool:

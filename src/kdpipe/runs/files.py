@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -277,6 +278,42 @@ def read_existing(path: Path) -> bytes:
         raise
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def open_regular_file(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a regular file for reading.
+
+    A FIFO is not waited for and a device not read, also if the file is replaced by one meanwhile.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is not a regular file.
+    """
+    error = OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise error
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise error
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular_file(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, is not a regular file, or has more than `max_bytes`.
+    """
+    with open_regular_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1) if size <= max_bytes else b""
+    if max(size, len(content)) > max_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {max_bytes:,} bytes", str(path))
+    return content
 
 
 def read_bytes(path: Path, file_info: FileInfo) -> bytes:

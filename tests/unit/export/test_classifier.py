@@ -80,7 +80,7 @@ def test_a_path_a_picture_and_an_array_are_one_image(built, digits, tmp_path):
     [lambda x: x / np.float32(255), lambda x: x.astype(int), lambda x: x[None, :, :, None, None]],
 )
 def test_an_array_that_may_be_normalised_is_refused(built, digits, spoilt):
-    with pytest.raises(DataError, match=r"as uint8, .* not normalised"):
+    with pytest.raises(DataError, match=r"as uint8, .* not normalized"):
         kdpipe.load(built / "export")(spoilt(digits[0][0]))
 
 

@@ -106,7 +106,15 @@ class OfTwo(nn.Module):
         return self.linear(x.reshape(2, 90))
 
 
-@pytest.mark.parametrize("network", [Branching(), OfTwo()])
+class Conditional(OfTwo):
+    """Control flow that torch can export, and kdpipe.load would refuse."""
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.linear(torch.cond(x.sum() > 0, torch.relu, torch.tanh, (x,)))
+
+
+@pytest.mark.parametrize("network", [Branching(), OfTwo(), Conditional()])
 def test_what_cannot_be_a_graph_is_refused_by_its_name(network, capfd):
     with pytest.raises(KdpipeError, match="network odd cannot be exported to ONNX") as refused:
         onnx_graph.to_onnx("odd", network, MEAN, STD, SHAPE)

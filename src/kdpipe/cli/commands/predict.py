@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from kdpipe.cli.command import Command
 
 TOP_CLASSES = 3  # classes of an image, in the table
+TIME_LIMIT = 120.0  # seconds
 
 
 def add_arguments(parser) -> None:
@@ -24,6 +26,11 @@ def add_arguments(parser) -> None:
     )
     help = "graph to use; default: the one that was selected for deployment"
     add("--model", choices=("float", "int8"), help=help)
+    help = (
+        f"seconds that loading the graph, and each image, may take (default: {TIME_LIMIT:g}); a "
+        "graph of a stranger could run for ever"
+    )
+    add("--time-limit", type=_parse_seconds, default=TIME_LIMIT, metavar="SECONDS", help=help)
 
 
 def run(options) -> int:
@@ -32,7 +39,9 @@ def run(options) -> int:
     from kdpipe.export import classifier
     from kdpipe.text import escape
 
-    classify = classifier.load_classifier(options.export, options.model)
+    classify = classifier.load_classifier(
+        options.export, options.model, time_limit=options.time_limit
+    )
     failed = 0
     for path in _find_images(options.images):
         try:
@@ -54,8 +63,20 @@ def run(options) -> int:
             )
         else:
             best = list(probabilities.items())[:TOP_CLASSES]
-            print(f"{path}  " + "  ".join(f"{name} {share:.4f}" for name, share in best))
+            shares = "  ".join(f"{escape(name)} {share:.4f}" for name, share in best)
+            print(f"{escape(path)}  {shares}")
     return 2 if failed else 0
+
+
+def _parse_seconds(text: str) -> float:
+    """Parse a time limit in seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return seconds
 
 
 def _find_images(paths: list[Path]):

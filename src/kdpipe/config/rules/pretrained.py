@@ -12,6 +12,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.models import registry
 from kdpipe.models.config import PretrainedTeacher, PretrainedWeights
 from kdpipe.models.pretrained import hub, input_transform, kdpipe_export, weights_info
+from kdpipe.runs.files import READ_ERRORS
 from kdpipe.runs.spec import ModelSpec
 from kdpipe.text import format_value, join_names
 
@@ -114,7 +115,11 @@ def _check_export(location: str, source: PretrainedWeights) -> Iterator[str]:
     except KdpipeError as error:
         yield f"{location}.path: {error}"
         return
-    exported_network = ModelSpec.from_dict(config["network"])
+    try:
+        exported_network = ModelSpec.from_dict(config["network"])
+    except READ_ERRORS:
+        yield f"{location}.path: the export has no valid network: export the run again"
+        return
     if exported_network.input is not None:
         yield (
             f"{location}.path: this export has a network with a custom input: give the weights of "

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kdpipe.errors import DataError
+from kdpipe.runs.files import open_regular_file
 from kdpipe.text import escape
 
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -76,12 +77,15 @@ def open_image(source, name: object) -> Iterator:
 
     try:
         with contextlib.ExitStack() as stack:
-            file = source if hasattr(source, "read") else stack.enter_context(open(source, "rb"))
+            is_open = hasattr(source, "read")
+            file = source if is_open else stack.enter_context(open_regular_file(source))
             yield stack.enter_context(Image.open(file, formats=IMAGE_FORMATS))
     except UnidentifiedImageError:
         reason = f"its format is none of {', '.join(IMAGE_FORMATS)}"
     except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
         reason = str(error).split("<")[0].strip() or repr(error)  # without an address in memory
+        if isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
     else:
         return
     raise DataError(f"{escape(name)} cannot be decoded: {escape(reason)}")
