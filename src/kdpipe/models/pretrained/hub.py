@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe.errors import KdpipeError
-from kdpipe.runs.files import READ_ERRORS
-from kdpipe.text import format_value
+from kdpipe.runs.files import READ_ERRORS, read_regular_file
+from kdpipe.text import escape, format_value
 
 CONFIG_FILE = "config.json"
+MAX_CONFIG_BYTES = 16 * 2**20  # one of ImageNet-21k lists its classes, and what they mean
+MAX_SIDE = 4096  # pixels
+# Share of the side that is cropped; three of timm's configs (volo_d5_512, ...) have 1.15.
+MIN_CROP, MAX_CROP = 0.05, 1.25
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order that timm looks for them
 
 
@@ -29,7 +33,7 @@ def is_repository(weights: str) -> bool:
 def is_timm_folder(path: str | Path) -> bool:
     """Return whether a folder holds weights with timm's config, not a kdpipe export."""
     try:
-        return "pretrained_cfg" in json.loads((Path(path) / CONFIG_FILE).read_bytes())
+        return "pretrained_cfg" in _read_json(Path(path) / CONFIG_FILE)
     except READ_ERRORS:
         return False
 
@@ -111,7 +115,7 @@ def parse_config(path: Path) -> dict[str, Any]:
         If the file does not specify them.
     """
     try:
-        config = json.loads(path.read_bytes())
+        config = _read_json(path)
         pretrained_config, arguments = config["pretrained_cfg"], config.get("model_args", {})
         channels, *size = pretrained_config["input_size"]
         channels = arguments.get("in_chans", channels)
@@ -119,11 +123,21 @@ def parse_config(path: Path) -> dict[str, Any]:
         counts = [channels, *size, outputs + 1]  # some have no classifier
         if not all(type(count) is int and 0 < count < 10**6 for count in counts):
             raise ValueError(f"{format_value(counts)} are not counts")
+        if max(size) > MAX_SIDE:
+            raise ValueError(f"images of {size[0]} x {size[1]}: at most {MAX_SIDE:,} pixels a side")
         height, width = size
         mean, std = (_per_channel(pretrained_config[key], channels) for key in ("mean", "std"))
+        if not all(value > 0 for value in std):
+            raise ValueError(f"std {format_value(list(std))}: must be above 0")
         names = tuple(map(str, config.get("label_names") or ()))
-        centred = height == width and pretrained_config.get("crop_mode", "center") == "center"
-        resize = math.floor(height / pretrained_config.get("crop_pct", 1.0)) if centred else None
+        is_centered = height == width and pretrained_config.get("crop_mode", "center") == "center"
+        crop_pct = float(pretrained_config.get("crop_pct", 1.0))
+        if not MIN_CROP <= crop_pct <= MAX_CROP:
+            raise ValueError(f"crop_pct {crop_pct:g}: must be from {MIN_CROP:g} to {MAX_CROP:g}")
+        resize = math.floor(height / crop_pct) if is_centered else None
+        interpolation = pretrained_config.get("interpolation")
+        if not isinstance(interpolation, str | None):
+            raise TypeError(f"interpolation {format_value(interpolation)}: must be a name")
     except READ_ERRORS as error:
         raise KdpipeError(
             f"{path} does not specify the input of its weights in timm's format "
@@ -134,11 +148,16 @@ def parse_config(path: Path) -> dict[str, Any]:
         "size": (height, width),
         "mean": mean,
         "std": std,
-        "interpolation": pretrained_config.get("interpolation"),
+        "interpolation": interpolation,
         "resize": resize,
         "outputs": outputs,
         "classes": names if len(names) == outputs else (),
     }
+
+
+def _read_json(path: Path) -> Any:
+    """Read a config, which may come from anywhere."""
+    return json.loads(read_regular_file(path, MAX_CONFIG_BYTES))
 
 
 def _per_channel(values: Any, channels: int) -> tuple[float, ...]:
@@ -152,4 +171,4 @@ def _per_channel(values: Any, channels: int) -> tuple[float, ...]:
 
 
 def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return escape(" ".join(str(error).split())[:200])

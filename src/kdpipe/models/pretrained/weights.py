@@ -8,6 +8,10 @@ anew without a pattern, and reported.
 """
 
 import hashlib
+import pickle
+import re
+import warnings
+import zipfile
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,13 +25,17 @@ from kdpipe.models import factory, layers
 from kdpipe.models.layers import TorchvisionNetwork
 from kdpipe.models.pretrained import hub
 from kdpipe.models.pretrained.adapter import set_normalization, unwrap
+from kdpipe.runs.files import open_regular_file
 from kdpipe.runs.spec import ModelSpec, RunSpec
+from kdpipe.text import escape, format_value
 
 # Keys under which training scripts store weights in a checkpoint.
 NESTED_KEYS = ("state_dict", "model", "net", "model_state_dict")
 # Old files lack these counters, which no network with a fixed momentum reads.
 BATCH_COUNT_SUFFIX = "num_batches_tracked"
 MAX_LISTED = 8  # differences in a message
+REAL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTEGER_TYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def load_pretrained(
@@ -102,10 +110,15 @@ def read_weights(path: Path, sha256: str, name: str) -> dict[str, torch.Tensor]:
     KdpipeError
         If it is a different file, or holds no state dict.
     """
-    if not path.is_file():
-        raise KdpipeError(f"the weights of {name}: there is no file {path}")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open_regular_file(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise KdpipeError(f"the weights of {name}: there is no file {path}") from None
+    except OSError as error:
+        raise KdpipeError(
+            f"the weights of {name}: {path} cannot be read: {error.strerror}"
+        ) from None
     if not digest.startswith(sha256):
         raise KdpipeError(
             f"{path} is not the file given in the study: its sha256 is {digest[:12]}, expected "
@@ -144,31 +157,107 @@ def download_by_name(name: str, weights: str | None) -> Path:
     return path
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format raises its own
-        raise KdpipeError(
-            f"{path} cannot be read as safetensors or as a plain state dict ({_shorten(error)}): "
-            "save only model.state_dict()"
-        ) from None
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """Return the state dict in a file, whose values are dense tensors in memory."""
+    state = _load_tensors(path)
     for key in NESTED_KEYS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise KdpipeError(f"{path} does not contain a state dict: save model.state_dict()")
-    if state and all(str(key).startswith("module.") for key in state):  # of DataParallel
+    errors = [
+        f"{escape(format_value(key)) if not isinstance(key, str) else escape(key)} {problem}"
+        for key, value in state.items()
+        if (problem := _find_problem(key, value)) is not None
+    ]
+    if errors:
+        raise KdpipeError(
+            "\n  ".join(
+                [
+                    f"{path} has more than the tensors of a state dict:",
+                    *_limit(errors),
+                    "save only model.state_dict(), in float32 on the CPU",
+                ]
+            )
+        )
+    if state and all(key.startswith("module.") for key in state):  # of DataParallel
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return state
 
 
+def _load_tensors(path: Path) -> Any:
+    """Return the content of a file, in which only tensors and containers are allowed."""
+    hint = "save only model.state_dict()"
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        _check_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about sparse tensors, which are refused
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except KdpipeError:
+        raise
+    except Exception as error:  # each format raises its own
+        if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+            # The text of torch explains how to execute the file all the same.
+            names = re.findall(r"GLOBAL ([A-Za-z_][\w.]{0,80})", str(error))
+            other = f" ({names[0]})" if names else ""
+            raise KdpipeError(
+                f"{path} cannot be read: it has other objects than tensors{other}, or is damaged; "
+                f"nothing in it was executed: {hint}"
+            ) from None
+        raise KdpipeError(
+            f"{path} cannot be read as safetensors or as a plain state dict "
+            f"({_shorten(error)}): {hint}"
+        ) from None
+
+
+def _check_archive(path: Path) -> None:
+    """Raise KdpipeError for an archive that unpacks to more than its size, as torch writes none."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > path.stat().st_size:
+            raise KdpipeError(
+                f"{path} cannot be read: it is compressed to less than its {size:,} bytes, which "
+                "torch.save never does"
+            )
+
+
+def _find_problem(key: object, value: object) -> str | None:
+    """Return why an entry of a state dict cannot be loaded; None if it can."""
+    if not isinstance(key, str):
+        return "is not the name of a parameter"
+    if not isinstance(value, Tensor):
+        return f"is not a tensor ({type(value).__name__})"
+    if value.device.type != "cpu":
+        return f"has no values (device {value.device.type})"
+    if value.is_quantized:
+        return f"is quantized ({_type_name(value)})"
+    if value.layout != torch.strided or value.is_nested:
+        return "is sparse or nested"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return f"is expanded: it has {value.numel():,} elements, but fewer values"
+    if value.dtype not in REAL_TYPES + INTEGER_TYPES + (torch.bool,):
+        return f"has the type {_type_name(value)}, which is not real"
+    return None
+
+
+def _type_name(value: Tensor) -> str:
+    """Return the name of a tensor's type, without its package."""
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _limit(errors: list[str]) -> list[str]:
+    """Return the first errors, and how many there are more."""
+    more = [f"and {len(errors) - MAX_LISTED} more"] if len(errors) > MAX_LISTED else []
+    return [*errors[:MAX_LISTED], *more]
+
+
 def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return escape(" ".join(str(error).split())[:200] or type(error).__name__)
 
 
 def check_state_dict(
@@ -184,24 +273,45 @@ def check_state_dict(
     expected : mapping of str to Tensor
         State of the network.
     state : mapping of str to Tensor
-        State to check: names, shapes, and whether all values are finite.
+        State to check: names, shapes, types, and whether all values are finite.
     headline : str
         First line of the message, which lists all differences.
     advice : str, optional
         Last line of the message.
     """
     errors = [f"{key} is missing" for key in expected if key not in state]
-    errors += [f"{key} is not one of its parameters" for key in state if key not in expected]
     errors += [
-        f"{key} has shape {tuple(value.shape)}, not {tuple(expected[key].shape)}"
-        for key, value in state.items()
-        if key in expected and value.shape != expected[key].shape
+        f"{escape(key)} is not one of its parameters" for key in state if key not in expected
     ]
-    errors += [f"{key} is not finite" for key, v in state.items() if not v.isfinite().all()]
+    pairs = {key: (value, expected[key]) for key, value in state.items() if key in expected}
+    errors += [
+        f"{key} has shape {tuple(value.shape)}, not {tuple(reference.shape)}"
+        for key, (value, reference) in pairs.items()
+        if value.shape != reference.shape
+    ]
+    errors += [
+        f"{key} has the type {_type_name(value)}, expected {_type_name(reference)}"
+        for key, (value, reference) in pairs.items()
+        if not _has_loadable_type(value, reference)
+    ]
+    # Only of the right shape: this allocates as many numbers as there are.
+    errors += [
+        f"{key} is not finite"
+        for key, (value, reference) in pairs.items()
+        if value.shape == reference.shape
+        and value.is_floating_point()
+        and not value.isfinite().all()
+    ]
     if errors:
-        more = [f"and {len(errors) - MAX_LISTED} more"] if len(errors) > MAX_LISTED else []
-        lines = [headline, *errors[:MAX_LISTED], *more, *([advice] if advice else [])]
-        raise KdpipeError("\n  ".join(lines))
+        raise KdpipeError("\n  ".join([headline, *_limit(errors), *([advice] if advice else [])]))
+
+
+def _has_loadable_type(value: Tensor, reference: Tensor) -> bool:
+    """Return whether a tensor can be converted to the type of the network's."""
+    if value.dtype == reference.dtype:
+        return True
+    types = REAL_TYPES if reference.is_floating_point() else INTEGER_TYPES
+    return value.dtype in types and reference.dtype != torch.bool
 
 
 # --- Weights that a training begins from
