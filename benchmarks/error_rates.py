@@ -14,11 +14,11 @@ images.
 
     python benchmarks/error_rates.py [--studies 1000] [--settings 'null;ties'] [--out rates.json]
     python benchmarks/error_rates.py --same [--out same.json]
-    python benchmarks/error_rates.py --table rates.json > benchmarks/error_rates.md
+    python benchmarks/error_rates.py --table benchmarks/error_rates.json > benchmarks/error_rates.md
 
 Three hours and more on one core; with `--same`, which counts the intervals of 90 % alone, some
 minutes. The file of results grows by blocks of 50 studies, and a run that finds one goes on from
-there.
+there: `benchmarks/error_rates.json` has what `error_rates.md` shows.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def main() -> None:
     names = [setting.name for setting in SETTINGS]
     if options.table:
         known = json.loads(options.table.read_text())
-        print(table({name: known[name] for name in names if name in known}))
+        print(tabulate(known))
         return
     draw = cover_same if options.same else simulate
     requests = options.settings.split(";") if options.settings else names
@@ -97,7 +97,14 @@ def main() -> None:
                     results.get(setting.name), draw(setting, count, start)
                 )
                 options.out.write_text(json.dumps(results, indent=1))
-    print(same(results) if options.same else table(results))
+    print(same(results) if options.same else tabulate(results))
+
+
+def tabulate(results: dict) -> str:
+    """The tables of results by setting, in the order of the settings."""
+    names = [setting.name for setting in SETTINGS]
+    known = {name: results[name] for name in names if name in results}
+    return table(known, [name for name in names if name not in known])
 
 
 def simulate(setting: Setting, count: int, start: int = 0) -> dict:

@@ -15,6 +15,9 @@ judges a real one (`benchmarks/simulated.py` has the model, `docs/statistics.md`
 Shares are in percent, with their standard errors, of so many studies as each row says. Stated: at
 most 5 % for each family; of a study with looks that is the rate of all its looks together.
 
+Rates of rules 1, by which two published studies were registered, are in
+[error_rates_rules_1.md](error_rates_rules_1.md).
+
 - *primary*, *rest*: studies with any false verdict, in either direction, in that family.
 - *sizes*: studies with any false size in that family, which has 5 % of its own.
 - *most of one claim*: the claim that was falsely judged most often.
@@ -32,8 +35,8 @@ too wide). *Wider losses*: of cross-entropy, KL and entropy where their images a
 losses*, *validation*: Student's t of what has no second interval, as what is measured on training
 images, of which no other images are meant. *One*: a single difference of two equal cells. Over
 seeds alone it holds the truth of *these images*; the truth of all images it holds as often as the
-column *one: seeds* says, which is why there is a
-second interval. The last column has seeds, splits and images crossed.
+column *one: seeds* says, which is why there is a second interval. The last column has seeds, splits
+and images crossed.
 """
 SAME = """\
 ## Coverage of the intervals of 90 %
@@ -54,8 +57,8 @@ found: that is what the seeds needed, printed beside each verdict, say.
 """
 
 
-def table(results: dict) -> str:
-    """The results in Markdown. results: of each setting, in their order."""
+def table(results: dict, missing: list[str]) -> str:
+    """The results in Markdown. results: by setting, in their order; missing: other settings."""
     head = "primary | rest | sizes, primary | sizes, rest | most of one claim | uncorrected"
     lines = [f"| setting | studies | {head} |", "|---" * 8 + "|"]
     for name, one in results.items():
@@ -74,7 +77,12 @@ def table(results: dict) -> str:
         key, way = max(raw, key=lambda one: raw[one])
         cells.append(f"{key} {way} {_share(raw[key, way], n - counts[f'{key}: not tested'])}")
         lines.append(f"| {name} | {n:,} | {' | '.join(cells)} |")
-    parts = [HEAD, *lines, "", LOOKS, _looks(results), "", COVERAGE, _coverage(results)]
+    if missing:
+        lines += ["", f"Not simulated by these rules yet: {'; '.join(missing)}."]
+    parts = [HEAD, *lines, ""]
+    if any(one["looks"] for one in results.values()):
+        parts += [LOOKS, _looks(results), ""]
+    parts += [COVERAGE, _coverage(results)]
     return "\n".join([*parts, "", same(results), "", POWER, _power(results)])
 
 

@@ -71,7 +71,7 @@ def test_a_study_is_the_same_whenever_it_is_drawn(rates):
     assert {k: v for k, v in whole["counts"].items() if v} == {
         k: v for k, v in parts["counts"].items() if v
     }
-    assert "| null | 2 |" in rates.table({"null": whole})
+    assert "| null | 2 |" in rates.tabulate({"null": whole})
 
 
 @pytest.mark.parametrize("name", ["null", "noise of splits", "cells missing"])
