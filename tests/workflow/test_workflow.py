@@ -147,7 +147,7 @@ def test_a_log_without_a_terminal_is_a_line_for_each_job_and_the_decision(finish
     assert not any("test error" in line or "rule train" in line for line in message)
     finished_runs, first, page, weights, files, took = message[-6:]
     assert finished_runs == "study tiny: all 16 runs are done"
-    assert first.startswith("Too few seeds to decide for wrn10-0.5: from scratch ")
+    assert first.startswith("Too few seeds to decide for wrn10-0.5: on labels alone ")
     # Both whole, since it was typed elsewhere; and where it ran has been renamed since.
     page, weights = (line.replace("workflow.new", "workflow") for line in (page, weights))
     assert page == f"page: {finished.folder}/reports/tiny/index.html"
