@@ -6,6 +6,7 @@ is the same.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -50,7 +51,6 @@ class PerImageMetrics:
         self.errors = PerImageErrors(plan, store, eval_point)
         self._points: dict[str, dict[str, Any] | None] = {}
         self._labels = store.load_archived_labels()
-        self._at_last: PerImageMetrics | None = None
         self._checked: set[str] = set()  # runs of which what the archive holds is sound
         self._teacher_logits: tuple[object, dict[str, np.ndarray]] = (None, {})
 
@@ -79,7 +79,10 @@ class PerImageMetrics:
             errors = self.errors.load_error_mask(name)
             return None if errors is None else 100.0 * errors
         stored = self._load_point(name)
-        return None if stored is None else per_image.decode_metric(stored, metric)
+        values = None if stored is None else per_image.decode_metric(stored, metric)
+        if values is None and metric == "test_kd_error":
+            return self._compare_with_teacher(name)
+        return values
 
     def load_part(self, part: Part) -> np.ndarray | None:
         """Return a part of a sum of errors or losses image by image; None where it is not known.
@@ -99,8 +102,6 @@ class PerImageMetrics:
         if not isinstance(part, ImageQuantity):
             return self.errors.load_error_mask(part)
         if part.eval_point == "last" and self.eval_point != "last":
-            if self._at_last is None:
-                self._at_last = PerImageMetrics(self.plan, self.store, "last")
             return self._at_last.load_part(part)
         if part.metric == "val_error" and part.epochs:
             errors = self.load_epoch_errors(part.run)
@@ -173,6 +174,41 @@ class PerImageMetrics:
         errors = self.load_epoch_errors(name)
         return None if errors is None else per_image.encode_epochs(errors)
 
+    @functools.cached_property
+    def _at_last(self) -> "PerImageMetrics":
+        """Return the metrics at the last epoch."""
+        return self if self.eval_point == "last" else PerImageMetrics(self.plan, self.store, "last")
+
+    def _compare_with_teacher(self, name: str) -> np.ndarray | None:
+        """Return where a run disagrees with its teacher on test, in points.
+
+        From what each takes its wrong images for, which earlier archives have too; of a single
+        teacher after its last epoch.
+        """
+        spec = self.plan.runs[name].spec if name in self.plan.runs else None
+        if spec is None or len(spec.members) != 1:
+            return None
+        (member,) = spec.members
+        teachers = [run for run in self.plan.runs.values() if run.digest == member.run]
+        if not teachers or teachers[0].epochs != member.epoch:
+            return None
+        mine = self.errors.load_misclassified(name)
+        theirs = self._at_last.errors.load_misclassified(teachers[0].name)
+        if mine is None or theirs is None or not np.array_equal(mine.sizes, theirs.sizes):
+            return None
+        predicted = np.full((2, int(mine.sizes.sum())), -1)  # of images that are right
+        predicted[0, mine.images], predicted[1, theirs.images] = mine.predicted, theirs.predicted
+        agrees = predicted[0] == predicted[1]
+        return 100.0 * ~agrees if _is_recorded(agrees, self._read_metrics(name, "test")) else None
+
+    def _read_metrics(self, name: str, split: str) -> Mapping[str, Any]:
+        """Return the recorded metrics of a run on one split at this evaluation point."""
+        record = records.find_whole_record(self.store.run(name), self.plan.runs[name].digest)
+        if record is None:
+            entry = self.store.read_archive().get(("runs", name))
+            record = (entry and entry.record) or {}
+        return (record.get(self.eval_point) or {}).get(split) or {}
+
     def _load_point(self, name: str) -> dict[str, Any] | None:
         """Return the metrics of single images of a run, as an archive holds them."""
         if name not in self._points:
@@ -210,19 +246,16 @@ class PerImageMetrics:
         if name not in self.plan.runs or (arrays := self.errors.read_outputs(name)) is None:
             return None
         run = self.plan.runs[name]
-        record = records.find_whole_record(self.store.run(name), run.digest)
-        recorded: Mapping[str, Any] = (record or {}).get(self.eval_point) or {}
         teacher_logits = self._read_teacher(run.spec)
         stored: dict[str, Any] = {}
         if "val_logits" in arrays:
             stored = _encode_validation(
-                arrays, teacher_logits.get("val"), run.spec, recorded.get("val") or {}
+                arrays, teacher_logits.get("val"), run.spec, self._read_metrics(name, "val")
             )
         if "test_logits" in arrays and "test" in teacher_logits:
-            agrees = _find_agreement(
-                arrays["test_logits"], teacher_logits["test"], recorded.get("test") or {}
-            )
-            stored |= {} if agrees is None else {"disagrees": per_image.encode_bits(~agrees)}
+            agrees = _find_agreement(arrays["test_logits"], teacher_logits["test"])
+            if agrees is not None and _is_recorded(agrees, self._read_metrics(name, "test")):
+                stored["disagrees"] = per_image.encode_bits(~agrees)
         return stored
 
     def _read_teacher(self, spec: RunSpec) -> dict[str, np.ndarray]:
@@ -300,13 +333,14 @@ def _encode_validation(
     return stored
 
 
-def _find_agreement(
-    logits: np.ndarray, teacher_logits: np.ndarray, recorded: Mapping[str, Any]
-) -> np.ndarray | None:
-    """Return where student and teacher agree; None where the record says otherwise."""
+def _find_agreement(logits: np.ndarray, teacher_logits: np.ndarray) -> np.ndarray | None:
+    """Return where student and teacher agree; None for outputs of other images or classes."""
     if logits.shape != teacher_logits.shape:
         return None
-    agrees = logits.argmax(axis=1) == teacher_logits.argmax(axis=1)
+    return logits.argmax(axis=1) == teacher_logits.argmax(axis=1)
+
+
+def _is_recorded(agrees: np.ndarray, recorded: Mapping[str, Any]) -> bool:
+    """Return whether the record of a run states this agreement with its teacher."""
     agreement = recorded.get("agreement", math.nan)
-    is_same = math.isclose(agrees.mean(), agreement, rel_tol=0, abs_tol=AGREEMENT_TOLERANCE)
-    return agrees if is_same else None
+    return math.isclose(agrees.mean(), agreement, rel_tol=0, abs_tol=AGREEMENT_TOLERANCE)
