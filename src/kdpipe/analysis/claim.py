@@ -82,12 +82,26 @@ class Finding:
         Cells that lack results.
     one_teacher : bool
         Whether all seeds of a cell share one teacher.
+    undecided : str
+        What a study lacks for a test, where its runs could have decided the claim all the same but
+        did not: it is not tested then.
     """
 
     contrasts: list[Contrast]
     description: str
     missing: list[str] = field(default_factory=list)
     one_teacher: bool = False
+    undecided: str = ""
+
+    @property
+    def supporting_contrasts(self) -> list[Contrast]:
+        """Return the needed contrasts that can tell that it is as claimed."""
+        return [contrast for contrast in self.needed_contrasts if contrast.tells != "contrary"]
+
+    @property
+    def opposing_contrasts(self) -> list[Contrast]:
+        """Return the needed contrasts that can tell the contrary."""
+        return [contrast for contrast in self.needed_contrasts if contrast.tells != "support"]
 
     @property
     def needed_contrasts(self) -> list[Contrast]:
@@ -743,16 +757,17 @@ def _draft_verdict(
             key, title, primary, "not tested", f"{reason}. {finding.description}", **common
         )
     needed = finding.needed_contrasts
-    against = min(needed_contrast.p_against for needed_contrast in needed)
-    decisive = max(needed, key=lambda needed_contrast: needed_contrast.p_for)
+    supporting, opposing = finding.supporting_contrasts, finding.opposing_contrasts
+    against = [len(opposing) * contrast.p_against for contrast in opposing]
+    decisive = max(supporting or needed, key=lambda needed_contrast: needed_contrast.p_for)
     test = TEST_DESCRIPTIONS[decisive.hypothesis].format(delta=decisive.delta or 0)
     if len(needed) > 1:
         test += f"; the weakest of {len(needed)} that must all hold"
     verdict = Verdict(key, title, primary, "cannot tell", finding.description, test=test, **common)
     return replace(
         verdict,
-        p=decisive.p_for,
-        p_against=min(1.0, len(needed) * against),
+        p=decisive.p_for if supporting else 1.0,
+        p_against=min([1.0, *against]),
         **_extract_contrast_fields(decisive),
     )
 
@@ -771,7 +786,7 @@ def _settle_verdict(
     undetectable = [
         contrast.compute_detectable(rate) for contrast in needed if contrast.is_underpowered(rate)
     ]
-    sizes = _measure_sizes(needed, rate)
+    sizes = _measure_sizes(finding, rate)
     if sizes is not None:
         verdict = replace(verdict, size=NO_SIZE, size_interval=sizes.interval)
     if sizes is not None and sizes.is_within:
@@ -782,7 +797,7 @@ def _settle_verdict(
             verdict, verdict="supports", size=WORTH_HAVING if is_beyond else verdict.size
         )
     if against < LEVEL:
-        contrary = min(needed, key=lambda contrast: contrast.p_against)
+        contrary = min(finding.opposing_contrasts, key=lambda contrast: contrast.p_against)
         is_beyond = sizes is not None and sizes.is_below
         fields = {
             "verdict": "contradicts",
@@ -792,6 +807,9 @@ def _settle_verdict(
         return replace(verdict, **fields, **_extract_contrast_fields(contrary))
     if verdict.size == LESS:
         return replace(verdict, verdict="no worthwhile difference")
+    if finding.undecided:
+        reason = f"{finding.undecided}. {finding.description}"
+        return replace(verdict, verdict="not tested", reason=reason)
     return replace(
         verdict,
         seeds_needed=_estimate_seeds_needed(needed, rate),
@@ -813,7 +831,7 @@ class _Sizes:
     is_below: bool
 
 
-def _measure_sizes(needed: list[Contrast], rate: float) -> _Sizes | None:
+def _measure_sizes(finding: Finding, rate: float) -> _Sizes | None:
     """Read the sizes of a claim from the intervals of the contrasts that it needs.
 
     That all are beyond the smallest effect, or all within it, needs no correction for their number
@@ -822,25 +840,27 @@ def _measure_sizes(needed: list[Contrast], rate: float) -> _Sizes | None:
 
     Parameters
     ----------
-    needed : list of Contrast
-        The contrasts.
+    finding : Finding
+        The finding, whose contrasts each bound the effect on the sides that they tell.
     rate : float
         The one-sided error rate of one bound, that of one test of the family.
 
     Returns
     -------
     _Sizes or None
-        None if the claim asks for no size, or a contrast has no smallest effect.
+        None if the claim asks for no size, a contrast has no smallest effect, or a side no bound.
     """
+    needed = finding.needed_contrasts
+    supporting, opposing = finding.supporting_contrasts, finding.opposing_contrasts
+    if not supporting or not opposing:
+        return None
     scales = [contrast.delta for contrast in needed if contrast.delta]
     if len(scales) < len(needed) or any(contrast.hypothesis != "above" for contrast in needed):
         return None
-    bounds = [contrast.compute_bounds(rate) for contrast in needed]
-    strict_bounds = [contrast.compute_bounds(rate / len(needed)) for contrast in needed]
     # In smallest effects, in which several units are comparable.
-    low = min(low / scale for (low, _), scale in zip(bounds, scales, strict=True))
-    high = max(high / scale for (_, high), scale in zip(bounds, scales, strict=True))
-    lowest = min(high / scale for (_, high), scale in zip(strict_bounds, scales, strict=True))
+    low = min(_scale_bounds(contrast, rate)[0] for contrast in supporting)
+    high = max(_scale_bounds(contrast, rate)[1] for contrast in opposing)
+    lowest = min(_scale_bounds(contrast, rate / len(opposing))[1] for contrast in opposing)
     units = {(contrast.unit, contrast.delta) for contrast in needed}
     unit, delta = units.pop() if len(units) == 1 else ("smallest effects", 1.0)
     assert delta is not None
@@ -854,6 +874,12 @@ def _measure_sizes(needed: list[Contrast], rate: float) -> _Sizes | None:
         less_above=max(-low, high) * delta,
     )
     return _Sizes(interval, low > 1, low > -1 and high < 1, lowest < -1)
+
+
+def _scale_bounds(contrast: Contrast, rate: float) -> tuple[float, float]:
+    """Return the bounds of a contrast that has a smallest effect, in smallest effects."""
+    low, high = contrast.compute_bounds(rate)
+    return low / (contrast.delta or math.nan), high / (contrast.delta or math.nan)
 
 
 def _extract_contrast_fields(contrast: Contrast) -> dict:

@@ -69,6 +69,9 @@ class Contrast:
     halves : mapping of float to int, or None
         The half of each seed, where the effect rests on a choice that two halves of the seeds made
         for each other: its variance is that within the halves.
+    tells : {"both", "support", "contrary"}
+        Which directions of a claim it can tell. A rival that cost more says nothing where it is
+        better, and one that cost less says nothing where it is worse.
     """
 
     text: str
@@ -81,6 +84,7 @@ class Contrast:
     estimate: Summary | None = None
     linear: pd.Series | None = None
     halves: Halves | None = None
+    tells: str = "both"
 
     @property
     def level(self) -> float:

@@ -38,7 +38,7 @@ def select_taught_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """
     students = select_label_trained_teachers(select_direct_students(frame))
     students = students.loc[students.method == find_main_method(frame, "kd")]
-    is_another = students.teacher_network != students.student
+    is_another = students.teacher_network != students.student_network
     return students.loc[is_another & (students.stop != UNTRAINED_STOP)]
 
 

@@ -9,7 +9,7 @@ interval of no width, p 0 or 1.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -329,7 +329,10 @@ class Choice:
 
 
 def select_options(
-    validation: pd.DataFrame, test: pd.DataFrame, halves: Halves | None = None
+    validation: pd.DataFrame,
+    test: pd.DataFrame,
+    halves: Halves | None = None,
+    rule: Callable[[pd.Series], Hashable] | None = None,
 ) -> Choice:
     """Choose an option for each replicate on the validation errors of others.
 
@@ -348,6 +351,9 @@ def select_options(
         Errors on validation and test.
     halves : mapping of float to int, optional
         The half of each seed; by default by their ascending order.
+    rule : callable, optional
+        Returns the preferred option, given the mean validation error by option; by default the one
+        with the lowest.
 
     Returns
     -------
@@ -378,6 +384,11 @@ def select_options(
         return Choice(pd.Series(dtype=object), pd.Series(dtype=float))
     values = values[np.ix_(seeds, options)]
     means = np.array([values[other].mean(axis=0) for other in others])
-    best = options[np.round(means, 9).argmin(axis=1)]  # ties stay ties
+    if rule is None:
+        best = options[np.round(means, 9).argmin(axis=1)]  # ties stay ties
+    else:
+        columns = validation.columns[options]
+        positions = dict(zip(columns, options, strict=True))
+        best = np.array([positions[rule(pd.Series(mean, columns))] for mean in np.round(means, 9)])
     chosen = pd.Series([validation.columns[column] for column in best], index, dtype=object)
     return Choice(chosen, pd.Series(errors[seeds, best], index, dtype=dtype), halves)
