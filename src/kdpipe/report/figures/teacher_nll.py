@@ -1,0 +1,56 @@
+"""A student's error against the NLL of its teacher on validation, over teachers and stops."""
+
+import pandas as pd
+
+from kdpipe.analysis.claim import UntestableClaim
+from kdpipe.analysis.dataframe import get_series_by_seed, group_rows
+from kdpipe.analysis.teacher_quality import (
+    MEASURE,
+    MIN_CELLS,
+    add_teacher_measure,
+    select_taught_cells,
+)
+from kdpipe.report import style
+from kdpipe.report.figure import MAX_PANELS, FigureSpec, FigureWithCaption
+
+
+def plot_teacher_nll(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+    """Draw a panel for each student that has four teachers and stops."""
+    try:
+        rows = select_taught_cells(frame)
+    except UntestableClaim:
+        return None
+    rows = add_teacher_measure(rows, frame, "val_nll")
+    rows = rows.loc[rows[MEASURE].notna() & rows.test_error.notna()]
+    students = [
+        (key["student"], cells)
+        for key, cells in group_rows(rows, "student")
+        if len(cells.drop_duplicates(["teacher", "stop"])) >= MIN_CELLS
+    ][:MAX_PANELS]
+    if not students:
+        return None
+    figure, axes = style.make_panels(len(students))
+    teachers = list(dict.fromkeys(rows.teacher))
+    for axis, (student, cells) in zip(axes, students, strict=False):
+        for teacher, of_teacher in group_rows(cells, "teacher"):
+            points = [
+                (float(pd.Series(cell[MEASURE]).mean()), get_series_by_seed(cell))
+                for _, cell in group_rows(of_teacher, "stop")
+            ]
+            series_style = style.get_series_style(teachers.index(teacher["teacher"]))
+            style.plot_errorbars(
+                axis, points, teacher["teacher"], **series_style | {"linestyle": "none"}
+            )
+        axis.set(
+            title=student,
+            xlabel="NLL of the teacher on validation, nat",
+            ylabel="test error of the student, %",
+        )
+    style.add_legend(figure, axes)
+    return figure, (
+        "A point for each stop of a teacher, with KD to the end; without untrained teachers. Claim "
+        "N1 is about their order within each seed."
+    )
+
+
+FIGURE = FigureSpec("The teacher's NLL and its students' error", 72, plot_teacher_nll)
