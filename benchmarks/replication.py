@@ -43,6 +43,11 @@ class Met:
         return self.low <= self.again <= self.high
 
     @property
+    def holds_zero(self) -> bool:
+        """Whether an effect of exactly 0 would have been met too."""
+        return self.low <= 0 <= self.high
+
+    @property
     def one_direction(self) -> bool:
         return self.first * self.again > 0
 
@@ -58,11 +63,14 @@ def compared(first: list[dict], again: list[dict]) -> Iterator[Met]:
     """The contrasts that both studies measured. Each: of a claims.json.
 
     Left out are those that are no mean of their seeds or the same for every seed, so that nothing
-    says how far they spread, and what a claim before had too.
+    says how far they spread, what a claim before had too, and claims that the first study had not
+    registered.
     """
     reference = {claim["id"]: claim for claim in again}
     seen = []
     for claim in first:
+        if claim.get("explored"):
+            continue
         other = reference[claim["id"]]
         # By their place: the text of a contrast may name what validation chose.
         for one, two in zip(claim["contrasts"], other["contrasts"], strict=False):
@@ -113,8 +121,16 @@ def main() -> None:
     settled = ("supports", "contradicts", "no worthwhile difference")
     report = [one for one in actual if one.verdicts[0] in settled]
     turned = {one.claim for one in report if set(one.verdicts) == {"supports", "contradicts"}}
+    points = [one for one in actual if one.unit == "points"]
+    in_points, zero = (
+        sum(getattr(one, name) for one in points) for name in ("within", "holds_zero")
+    )
     print(
-        f"\n{met} of {len(actual)} effects lie where they were expected, {same} have the first's "
+        f"\n{in_points} of {len(points)} effects in points lie where they were expected; effects of "
+        f"exactly 0 would have met {zero}"
+    )
+    print(
+        f"{met} of {len(actual)} effects lie where they were expected, {same} have the first's "
         f"direction; of {len({one.claim for one in report})} claims with a verdict "
         f"{len(turned)} got the opposite one"
     )
