@@ -126,8 +126,8 @@ def main() -> None:
         sum(getattr(one, name) for one in points) for name in ("within", "holds_zero")
     )
     print(
-        f"\n{in_points} of {len(points)} effects in points lie where they were expected; effects of "
-        f"exactly 0 would have met {zero}"
+        f"\n{in_points} of {len(points)} effects in points lie where they were expected; effects "
+        f"of exactly 0 would have met {zero}"
     )
     print(
         f"{met} of {len(actual)} effects lie where they were expected, {same} have the first's "
