@@ -253,10 +253,13 @@ def name_variants(labels: pd.DataFrame) -> pd.DataFrame:
     labels = labels.assign(variant="")
     keys = [name for name in ("student", "epochs", "train_size", "seed") if name in labels]
     n_runs = labels.groupby(keys, dropna=False).run.transform("nunique")
-    is_several = n_runs.groupby([labels[key] for key in keys[:-1]]).transform("max") > 1
+    cells = [labels[key] for key in keys[:-1]]
+    is_several = n_runs.groupby(cells, dropna=False).transform("max") > 1
     if not is_several.any():
         return labels
-    drops = labels.drop_epochs if "drop_epochs" in labels else labels.teacher
+    drops = labels.teacher
+    if "drop_epochs" in labels:
+        drops = labels.drop_epochs.where(labels.drop_epochs.notna(), labels.teacher)
     return labels.assign(variant=labels.variant.mask(is_several, drops.astype(str)))
 
 

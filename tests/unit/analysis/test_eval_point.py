@@ -34,11 +34,12 @@ def test_contrasts_of_errors_have_both_intervals_and_the_larger_p_counts(tmp_pat
     full = judge_claims(frame, curves, 0.5, error_masks=PerImageMetrics(plan, store).load_part)
     with_one, larger = set(), 0
     for before, after in zip(bare, full, strict=True):
-        assert math.isnan(after.p) or after.p >= before.p - 1e-12
+        if not math.isnan(before.p):  # some are made of the masks
+            assert math.isnan(after.p) or after.p >= before.p - 1e-12
         larger += after.p > before.p + 1e-6
         for contrast in after.contrasts:
             images = contrast["images"]
-            if "why" not in images:
+            if "why" not in images and contrast["unit"] != "rho":  # theirs is of a linear form
                 with_one.add(after.id)
                 assert images["low"] < contrast["effect"] < images["high"]
                 assert images["level"] == contrast["level"] and images["levels"]["image"] == 700

@@ -126,4 +126,4 @@ def test_every_claim_and_every_table_can_be_made(plan, frame):
     for table in load_tables().values():
         table.function(frame)
     recommendations = recommendation.recommend_options(dataframe.normalize_frame(frame))
-    assert "wrn10-0.5 (4 epochs, 32 images)" in [item.student for item in recommendations]
+    assert "wrn10-0.5" in [item.student for item in recommendations]  # one contest of all of it

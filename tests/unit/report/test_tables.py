@@ -233,14 +233,16 @@ def test_an_untrained_teacher_is_called_one():
 @pytest.mark.parametrize(
     ("stop", "message"),
     [
-        ("full", "by big with kd"),
-        ("checkpoint 0", "by big, untrained, with kd"),
-        ("checkpoint 3", "by big stopped at checkpoint 3 with kd"),
+        ("full", "small taught by big with kd"),
+        ("checkpoint 3", "small taught by big stopped at checkpoint 3 with kd"),
+        ("schedule 3/9", "small taught by big stopped early by schedule 3/9 with kd"),
     ],
 )
 def test_the_answer_calls_it_one_too(stop, message):
-    chosen = {"teacher": "big", "stop": stop, "via": "", "generation": 1.0, "method": "kd"}
-    assert format._describe_option(SimpleNamespace(student="small", option=chosen)) == message
+    key = {"student": "small", "teacher": "big", "stop": stop, "via": "", "generation": 1.0}
+    key["method"] = "kd"
+    entrant = SimpleNamespace(side="taught", key=key, is_teacher=False, is_only_length=True)
+    assert format.describe_entrant(entrant, "small") == message
 
 
 def test_temperature_shows_methods_that_differ_in_nothing_else():

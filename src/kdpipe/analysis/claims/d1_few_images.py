@@ -2,8 +2,9 @@
 
 Few and all are the smallest and the largest number of training images of a student. L is the
 largest fully trained teacher of both, the smaller one and the earlier stop those that validation
-prefers with few images (for each seed by other seeds), and the same with all. What a study has of
-the two is needed; mean over students. The regime is that of openreview FUahLuyWLU.
+prefers with few images (for each seed by other seeds), and the same with all. Where some teachers
+were trained on their student's images and others on all of the study's, the former are read. What a
+study has of the two is needed; mean over students. The regime is that of openreview FUahLuyWLU.
 """
 
 import pandas as pd
@@ -32,7 +33,10 @@ def evaluate_few_images(evidence: Evidence) -> Finding:
         sizes = sorted(cells.train_size.dropna().unique())
         if len(sizes) < 2:
             continue
-        few, all_images = (filter_rows(cells, train_size=size) for size in (sizes[0], sizes[-1]))
+        few, all_images = (
+            _select_own_teachers(filter_rows(cells, train_size=size))
+            for size in (sizes[0], sizes[-1])
+        )
         ranks = filter_rows(few, stop_kind="full").set_index("teacher_label").teacher_rank
         ranks = ranks.groupby(level=0).min()
         if ranks.empty:
@@ -77,6 +81,13 @@ def evaluate_few_images(evidence: Evidence) -> Finding:
             "both fully trained and stopped early"
         )
     return build_finding(contrasts, "; ".join(parts), pd.concat(used))
+
+
+def _select_own_teachers(cells: pd.DataFrame) -> pd.DataFrame:
+    """Select the cells whose teacher was trained on its student's images, if there are any."""
+    sizes = cells.teacher_train_size
+    is_own = sizes.isna() | (sizes == cells.train_size)
+    return cells.loc[is_own] if is_own.any() else cells
 
 
 CLAIM = Claim(
