@@ -28,7 +28,7 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 STUDIES = {name: ROOT / "tests" / "workflow" / f"{name}.yaml" for name in ("cluster", "long")}
-PATIENCE = 400  # seconds, on a machine with other work
+PATIENCE = 900  # seconds, on a machine with other work
 
 
 @pytest.fixture(scope="module")

@@ -176,6 +176,10 @@ def render_svg(figure: Figure, name: str) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
+    # Matplotlib's ids are hashes of coordinates whose last bits a layout does not determine.
+    hashed = dict.fromkeys(re.findall(r'\sid="([mp][0-9a-f]{10})"', text))
+    for number, old in enumerate(hashed):
+        text = text.replace(old, f"{old[0]}{number}")
     text = re.sub(r'(\sid="|href="#|url\(#)', rf"\1{name}-", text)
     return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
 

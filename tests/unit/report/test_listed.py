@@ -171,7 +171,7 @@ def test_a_file_that_is_dropped_in_can_be_asked_for_and_is_rendered(tmp_path):
     assert (report / "figures" / "spread.svg").exists()
     verdicts = json.loads((report / "claims.json").read_text())
     keys = [verdict["id"] for verdict in verdicts]
-    assert keys[keys.index("C18") : keys.index("M1")] == ["C18", "C19"]
+    assert keys[keys.index("C18") : keys.index("D1")] == ["C18", "C19"]
     assert {v["id"]: v["verdict"] for v in verdicts}["C19"] == "supports"
     page = (report / "index.html").read_text()
     assert all(title in page for title in ("Worst seeds", "Spread of the errors", "Networks err"))

@@ -459,7 +459,7 @@ def test_a_study_without_validation_images_has_a_page(tmp_path):
     assert "refuses to choose" in page
     claims = {one["id"]: one for one in json.loads((folder / "claims.json").read_text())}
     assert claims["C1"]["reason"] == "there are no validation errors to choose by"
-    assert claims["C6"]["n"] == 5 and claims["C18"]["verdict"] == "supports"
+    assert claims["C6"]["n"] == 5 and claims["C18"]["verdict"] == "not tested"  # on validation
 
 
 # --- In a browser -------------------------------------------------------------------------------
