@@ -255,12 +255,21 @@ class Contrast:
         return self._solve_seeds(self.delta - abs(mean), 1 - (1 - power) / 2, rate)
 
     def get_image_interval(self) -> dict | None:
-        """Return the second interval in plain values, or why there is none."""
+        """Return the second interval in plain values, or why there is none.
+
+        It is in the unit of the values, also where single images are known of a sum of errors.
+        """
         if self.image_estimate is None:
             return None
-        return self.image_estimate.to_json(self.level) | (
-            {} if self.linear is None else {"unit": "points"}
-        )
+        estimate = self.image_estimate
+        if self.linear is not None and estimate.estimate is not None:
+            known = self._own_unit_estimates[1:]
+            estimate = (
+                ImageLevelEstimate(known[0])
+                if known
+                else ImageLevelEstimate(why="its linear form is the same for every seed")
+            )
+        return estimate.to_json(self.level)
 
     def to_dict(self) -> dict:
         """Return the contrast as claims.json lists it."""
