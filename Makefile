@@ -50,7 +50,7 @@ docs: $(BIN)/.installed
 # Installs once, and again when the pins or the package's needs change.
 $(BIN)/.installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint requirements.lock --editable '.[dev]'
 	touch $@
 
 # Resolves anew from pyproject.toml, in an environment of its own.
