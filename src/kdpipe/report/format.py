@@ -171,24 +171,25 @@ def _describe_decision(recommendation: Recommendation) -> str:
             f"{format_error(taught.entrant.test)} error. Validation prefers {preferred}."
         )
     is_chosen = max(taught.n_options, labels.n_options) > 1
-    unseen = "chosen without the tested seed " if is_chosen else ""
+    difference = "the difference"
+    difference += ", each chosen without the tested seed, is" if is_chosen else " is"
+    price = _describe_price(recommendation.price_ratio)
     best = f", the best of {taught.n_options} ways on validation" if taught.n_options > 1 else ""
     if recommendation.side == "taught":
         network = describe_entrant(taught.entrant, student)
-        price = _describe_price(recommendation.price_ratio)
         return (
             f"Distil: train {network}{best}: {format_error(taught.entrant.test)} error. "
             f"{_describe_labels(labels.entrant, student, 'On labels alone')} it is "
-            f"{format_error(labels.entrant.test)}; {unseen}the difference is "
-            f"{_format_gain(gain, '+')} points: better{f', {price[1:]}' if price else ''}."
+            f"{format_error(labels.entrant.test)}{f'; distilling {price}' if price else ''}. "
+            f"{difference.capitalize()} {_format_gain(gain, '+')} points: better."
         )
     network = _describe_labels(labels.entrant, student, f"train {student} on labels")
     opposite = {"better": "worse", "worse": "better"}.get(gain.mark, gain.mark)
     return (
         f"Do not distil yet: {network}: {format_error(labels.entrant.test)} error. "
         f"The best distilled one ({distilled}{best}) has {format_error(taught.entrant.test)}"
-        f"{_describe_price(recommendation.price_ratio)}; {unseen}the difference of "
-        f"labels alone to it is {_format_gain(gain, '+', -1)} points: {opposite}."
+        f"{f' and {price}' if price else ''}. {difference.capitalize()} "
+        f"{_format_gain(gain, '+', -1)} points: {opposite}."
     )
 
 
@@ -197,7 +198,7 @@ def _describe_price(ratio: float) -> str:
     if math.isnan(ratio):
         return ""
     amount = f"{ratio:.2g} times as much" if ratio > 1 else f"{format_share(ratio)} as much"
-    return f" and costs {'as much' if abs(ratio - 1) < EQUAL_PRICE else amount} to train"
+    return f"costs {'as much' if abs(ratio - 1) < EQUAL_PRICE else amount} to train"
 
 
 def _describe_alternative(recommendation: Recommendation, alternative: Alternative) -> str:
