@@ -161,7 +161,9 @@ def describe_choice(choice: Choice) -> str:
     counts = Counter(choice.chosen)
     if len(counts) == 1:
         return str(next(iter(counts)))
-    return ", ".join(f"{option} for {count} seeds" for option, count in counts.most_common())
+    return ", ".join(
+        f"{option} for {count} seed{'s' * (count != 1)}" for option, count in counts.most_common()
+    )
 
 
 def build_finding(contrasts: list, description: str, rows: pd.DataFrame) -> Finding:

@@ -82,6 +82,9 @@ def test_no_entry_of_a_registered_claim_moves(study, primary, two_more_claims):
     for key in two_more_claims:
         assert rows[key]["explored"] and not rows[key]["primary"]
         assert rows[key]["verdict"] == "supports" and rows[key]["registered"] is None
+    # Differences of errors know their images, also where each half of the seeds chose its own.
+    images = [row["images"] for key in ("E1", "E1p") for row in rows[key]["contrasts"]]
+    assert images and not any("why" in one for one in images)
 
 
 def test_without_the_list_they_would_have_moved(two_more_claims):

@@ -221,6 +221,43 @@ def test_all_taught_students_have_to_be_better():
     assert judged("E1", *scratch, *taught({40: 11.0, 100: 11.5})).verdict == "supports"
 
 
+def test_the_teacher_is_chosen_on_validation():
+    """A teacher that validation sets aside decides nothing, though test would have it otherwise."""
+    scratch = alone({120: 12.0})
+    poor = taught({40: 14.0}, key=2, stop="schedule 10/35")
+    chosen = judged("E1", *scratch, *taught({40: 11.0}), *poor)
+    assert chosen.verdict == "supports"
+    needed, *others = chosen.contrasts
+    assert "from large (full)" in needed["text"] and len(others) == 2
+    assert needed["values"] == pytest.approx([1 + a - b for a, b in zip(*NOISE[:2], strict=True)])
+    assert [round(c["effect"]) for c in others] == [1, -2]
+    lucky = taught({40: 14.0}, key=2, stop="schedule 10/35", validation=9.0)
+    assert judged("E1", *scratch, *taught({40: 11.0}), *lucky).verdict == "contradicts"
+
+
+def test_each_half_of_the_seeds_has_the_teacher_that_the_other_prefers():
+    """Seeds 0, 2, 4 prefer the one, 1 and 3 the other: each is judged with the other's choice."""
+    scratch = run(12.0, 120, "scratch", 0)
+    pair = [*taught({40: 11.0}), *taught({40: 13.0}, key=2, stop="schedule 10/35")]
+    for rows, preferred in zip(pair, (0, 1), strict=True):
+        for seed, row in enumerate(rows):
+            row["val_error"] = 5.0 if seed % 2 == preferred else 6.0
+    needed, *_ = judged("E1", scratch, *pair).contrasts
+    expected = [
+        12 + NOISE[0][seed] - ((11 + NOISE[1][seed]) if seed % 2 else (13 + NOISE[2][seed]))
+        for seed in range(5)
+    ]
+    assert needed["values"] == pytest.approx(expected)
+    assert "for 3 seeds" in needed["text"] and "large (full) for 2 seeds" in needed["text"]
+
+
+def test_without_validation_nothing_is_chosen():
+    pair = [*taught({40: 11.0}), *taught({40: 13.0}, key=2, stop="schedule 10/35")]
+    unknown = [[{**row, "val_error": None} for row in rows] for rows in pair]
+    actual = judged("E1", *alone({120: 12.0}), *unknown)
+    assert actual.verdict == "not tested" and "nothing to choose a teacher by" in actual.reason
+
+
 def test_the_path_has_a_price_of_its_own():
     """1,000 operations more are 100 epochs more: 220."""
     cells = [*alone({120: 12.0, 220: 10.0}), *taught({40: 11.0})]

@@ -122,7 +122,7 @@ def _describe(choice: Choice) -> str:
     for option, count in counts.most_common():
         way, length = option if isinstance(option, tuple) else ("", option)
         text = f"{f'from {way}, ' if way else ''}{length:g} epochs"
-        texts.append(text if len(counts) == 1 else f"{text}, for {count} seeds")
+        texts.append(text if len(counts) == 1 else f"{text}, for {count} seed{'s' * (count != 1)}")
     return " and ".join(texts)
 
 
