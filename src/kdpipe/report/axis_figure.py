@@ -1,0 +1,82 @@
+"""The figure of a student's error over an axis of its training, see `training_axes`."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from kdpipe.analysis.dataframe import get_series_by_seed
+from kdpipe.report import style
+from kdpipe.report.figure import ERROR_LABEL, MAX_PANELS, FigureWithCaption
+from kdpipe.report.training_axes import SCRATCH, Axis, Way, iter_students, iter_ways
+
+MAX_WAYS = 6  # lines in one panel
+
+
+def plot_axis(frame: pd.DataFrame, axis: Axis, caption: str) -> FigureWithCaption:
+    """Draw two panels for each student: errors over the axis, and differences to labels alone.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The normalized results frame.
+    axis : Axis
+        `LENGTHS` or `TRAIN_SIZES`.
+    caption : str
+        What the figure shows.
+    """
+    panels = []
+    for key, students in iter_students(frame, axis):
+        ways = [way for way in iter_ways(students, axis) if len(way.cells) > 1]
+        scratch = [way for way in ways if way.method == SCRATCH]
+        taught = [way for way in ways if way.method != SCRATCH]
+        if scratch and taught:
+            panels.append((key["student"], scratch[0], taught))
+    panels = panels[: MAX_PANELS // 2]
+    if not panels:
+        return None
+    names = dict.fromkeys(way.name for _, _, taught in panels for way in taught[:MAX_WAYS])
+    colors = {name: i for i, name in enumerate((SCRATCH, *names))}
+    figure, axes = style.make_panels(2 * len(panels), width=4.6, height=3.4, across=2)
+    for row, (student, scratch, taught) in enumerate(panels):
+        errors, gains = axes[2 * row : 2 * row + 2]
+        _plot_errors(errors, [scratch, *taught[:MAX_WAYS]], colors)
+        _plot_differences(gains, scratch, taught[:MAX_WAYS], colors)
+        errors.set(title=student, ylabel=ERROR_LABEL)
+        gains.set(title=f"{student}, minus labels alone", ylabel="difference of errors, points")
+        for panel in (errors, gains):
+            values = sorted({value for way in (scratch, *taught) for value in way.cells})
+            panel.set(xscale="log", xlabel=axis.label)
+            panel.minorticks_off()
+            style.set_tick_names(panel, values, [f"{value:g}" for value in values], rotate=False)
+    style.add_legend(figure, axes)
+    left_out = max(len(taught) - MAX_WAYS for _, _, taught in panels)
+    note = f" {left_out} more ways are in the table." if left_out > 0 else ""
+    return figure, (
+        f"{caption} Differences are paired by seed, at the same length and number of images; below "
+        f"0 distilling is better.{note}"
+    )
+
+
+def _plot_errors(panel: Axes, ways: list[Way], colors: dict[str, int]) -> None:
+    """Plot one line a way."""
+    for way in ways:
+        i = colors[way.name]
+        offset = style.dodge(i, len(colors))
+        points = [(value * offset, get_series_by_seed(cell)) for value, cell in way.cells.items()]
+        style.plot_errorbars(panel, points, way.name, **style.get_series_style(i))
+
+
+def _plot_differences(panel: Axes, scratch: Way, ways: list[Way], colors: dict[str, int]) -> None:
+    """Plot the paired differences to labels alone, one line a way, with 0 marked."""
+    panel.axhline(0, color="#777777", linewidth=1, zorder=0)
+    for way in ways:
+        i = colors[way.name]
+        offset = style.dodge(i, len(colors))
+        points = [
+            (
+                value * offset,
+                (get_series_by_seed(cell) - get_series_by_seed(scratch.cells[value])).dropna(),
+            )
+            for value, cell in way.cells.items()
+            if value in scratch.cells
+        ]
+        style.plot_errorbars(panel, points, way.name, **style.get_series_style(i))

@@ -1,0 +1,15 @@
+"""A student's error by its number of training images, and what distilling changes at each."""
+
+import pandas as pd
+
+from kdpipe.report.axis_figure import plot_axis
+from kdpipe.report.figure import FigureSpec, FigureWithCaption
+from kdpipe.report.training_axes import TRAIN_SIZES
+
+
+def plot_train_sizes(frame: pd.DataFrame, curves: pd.DataFrame) -> FigureWithCaption:
+    """Draw two panels for each student that is trained on several numbers of images."""
+    return plot_axis(frame, TRAIN_SIZES, "Each way of training, by its number of images.")
+
+
+FIGURE = FigureSpec("Error against the number of images", 7, plot_train_sizes)
