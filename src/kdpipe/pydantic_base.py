@@ -4,7 +4,7 @@ Nothing is converted: a string is not a number, and an integer is accepted as a 
 reverse. Nothing is ignored: an unknown key is an error. The descriptions go into the JSON schema.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -62,4 +62,6 @@ RatioRange = Annotated[
 class StrictModel(BaseModel):
     """The keys of one mapping in a study file; frozen, since run names depend on them."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False
+    )

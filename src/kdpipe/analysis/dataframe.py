@@ -698,7 +698,7 @@ def restrict_to_blocks(frame: pd.DataFrame, reads: list[str]) -> pd.DataFrame:
     return frame.loc[is_read].reset_index(drop=True)
 
 
-def filter_rows(frame: pd.DataFrame, **values) -> pd.DataFrame:
+def filter_rows(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """Select the rows with these values.
 
     Parameters
@@ -744,7 +744,7 @@ def select_scratch_ensembles(frame: pd.DataFrame, student: str) -> pd.DataFrame:
     return ensembles.loc[[str(is_whole) != "False" for is_whole in ensembles.whole]]
 
 
-def group_rows(rows: pd.DataFrame, *keys: str) -> Iterator[tuple[dict, pd.DataFrame]]:
+def group_rows(rows: pd.DataFrame, *keys: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """Yield the cells, rows that agree in the keys, in the order of the rows.
 
     Yields

@@ -7,7 +7,9 @@ SVG, and the same figure gives the same bytes.
 
 import io
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
@@ -24,7 +26,7 @@ from kdpipe.user_code import explain_renamed
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINE_STYLES = ("-", "--", "-.", ":")
-RC_PARAMS: dict = {
+RC_PARAMS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -47,16 +49,16 @@ if not TYPE_CHECKING:
     __getattr__ = explain_renamed(__name__, panels="make_panels")
 
 
-def get_series_style(i: int) -> dict:
-    """Return color, marker and line style of the i-th series."""
+def get_series_style(i: int) -> dict[str, Any]:
+    """Return color, marker and line style of the i-th series; no two of the first 49 are alike."""
     return {
         "color": COLORS[i % len(COLORS)],
-        "marker": MARKERS[i % len(MARKERS)],
+        "marker": MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
         "linestyle": LINE_STYLES[i % len(LINE_STYLES)],
     }
 
 
-def use_style():
+def use_style() -> AbstractContextManager[None]:
     """Return a context in which everything is drawn in this style."""
     return matplotlib.rc_context(RC_PARAMS)
 
@@ -118,7 +120,9 @@ def dodge(i: int, count: int, log: bool = True) -> float:
     return 1.025**offset if log else 0.12 * offset
 
 
-def plot_errorbars(axis: Axes, points: list[tuple[float, pd.Series]], label: str, **style) -> None:
+def plot_errorbars(
+    axis: Axes, points: list[tuple[float, pd.Series]], label: str, **style: Any
+) -> None:
     """Plot a line through the means at x, each with its 95 % interval over seeds."""
     stats = [(x, summarize(values)) for x, values in points]
     stats = [(x, s) for x, s in stats if s.n]
@@ -128,7 +132,9 @@ def plot_errorbars(axis: Axes, points: list[tuple[float, pd.Series]], label: str
         axis.errorbar(xs, mean_values, halves, label=label, capsize=2.5, elinewidth=1, **style)
 
 
-def plot_scatter_ci(axis: Axes, points: list[tuple[Summary, Summary]], label: str, **style) -> None:
+def plot_scatter_ci(
+    axis: Axes, points: list[tuple[Summary, Summary]], label: str, **style: Any
+) -> None:
     """Plot points that no line joins, each with its 95 % intervals in x and y."""
     style |= {"linestyle": "", "alpha": 0.85, "elinewidth": 0.6, "label": label}
     x, y = ([point[i].mean for point in points] for i in (0, 1))
@@ -137,7 +143,7 @@ def plot_scatter_ci(axis: Axes, points: list[tuple[Summary, Summary]], label: st
 
 
 def plot_horizontal_ci(
-    axis: Axes, points: list[tuple[pd.Series, float]], label: str, **style
+    axis: Axes, points: list[tuple[pd.Series, float]], label: str, **style: Any
 ) -> None:
     """Plot means over seeds along x, each with its 95 % interval, at positions in y."""
     stats = [(summarize(values), position) for values, position in points]
@@ -159,7 +165,9 @@ def plot_band(axis: Axes, values: pd.Series, label: str, upright: bool = False) 
             span(s.low, s.high, color="#555555", alpha=0.12, linewidth=0)
 
 
-def set_tick_names(axis, positions, names, rotate: bool = True) -> None:
+def set_tick_names(
+    axis: Axes, positions: Iterable[float], names: Iterable[str], rotate: bool = True
+) -> None:
     """Set a tick at each position, with the name of what stands there."""
     positions = list(positions)
     axis.set_xticks(

@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,10 @@ HOW_TO_READ = (
     "three do not have. Differences are paired by seed, negative is better."
 )
 COST_COLUMNS = ("parameters", "multiply_adds", "train_macs", "teacher_macs", "teacher_parameters")
-VALUE_FORMATTERS = {"method_kind": short_label, "stop": format_stop}  # by column of texts
+VALUE_FORMATTERS: dict[str, Callable[..., str]] = {
+    "method_kind": short_label,
+    "stop": format_stop,
+}  # by column of texts
 # Headings of columns that several tables show; other columns have the table's, or their own name.
 HEADINGS = {
     "stop": "stop of the teacher",
@@ -112,10 +115,10 @@ class TableData(NamedTuple):
     """
 
     caption: str
-    rows: list[dict]
+    rows: list[dict[str, Any]]
     columns: list[str]
     headings: dict[str, str]
-    display: Callable[[list[dict]], pd.DataFrame] | None = None
+    display: Callable[[list[dict[str, Any]]], pd.DataFrame] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,9 @@ def load_tables() -> dict[str, TableSpec]:
     return dict(sorted(specs.items(), key=lambda item: item[1].order))
 
 
-def build_table_data(caption: str, rows: list[dict], columns: str, **headings: str) -> TableData:
+def build_table_data(
+    caption: str, rows: list[dict[str, Any]], columns: str, **headings: str
+) -> TableData:
     """Build the data of a table from its rows.
 
     The number of seeds follows the error, and the notes come last. Published numbers get a column
@@ -189,7 +194,7 @@ def build_table_data(caption: str, rows: list[dict], columns: str, **headings: s
 
 def summarize_cell(
     cell: pd.DataFrame, measures: Sequence[str] = (), /, **partners: pd.Series | None
-) -> dict:
+) -> dict[str, Any]:
     """Return all numbers of one cell: costs, error, other measures, differences of the error.
 
     Parameters
@@ -216,7 +221,9 @@ def summarize_cell(
     return fields | {"notes": describe_gaps(cell)}
 
 
-def summarize_chosen_length(lengths: dict[str, pd.DataFrame], **partners: pd.Series) -> dict:
+def summarize_chosen_length(
+    lengths: dict[str, pd.DataFrame], **partners: pd.Series
+) -> dict[str, Any]:
     """Return the row of an early-stopped teacher at the length that validation chose.
 
     For each seed the length is chosen by the validation errors of other seeds.
@@ -263,14 +270,14 @@ def describe_winner_confidence(validation: pd.DataFrame) -> str:
     return f"{name} first in {winner_rank.p_best:.0%} of draws of the seeds" if is_known else ""
 
 
-def estimate_mean(name: str, values: dict[float, float]) -> dict:
+def estimate_mean(name: str, values: dict[float, float]) -> dict[str, Any]:
     """Return the mean over seeds with its spread and interval, as columns of that name."""
     return _to_columns(name, summarize(values))
 
 
 def estimate_difference(
-    name: str, values: dict[float, float], partner: Mapping | pd.Series
-) -> dict:
+    name: str, values: dict[float, float], partner: Mapping[float, float] | pd.Series
+) -> dict[str, Any]:
     """Return values - partner, paired by seed, as columns of that name.
 
     The mark is that of the 95 % interval; `<name>_values` holds the differences by seed until
@@ -310,7 +317,7 @@ def get_scratch_errors(frame: pd.DataFrame) -> dict[str, pd.Series]:
     return dict.fromkeys(frame.student, pd.Series(dtype=float)) | errors_by_student
 
 
-def _summarize_errors(errors: dict[float, float], **partners: pd.Series | None) -> dict:
+def _summarize_errors(errors: dict[float, float], **partners: pd.Series | None) -> dict[str, Any]:
     """Return the columns of an error and of its differences."""
     summary = summarize(errors)
     fields = {
@@ -324,7 +331,7 @@ def _summarize_errors(errors: dict[float, float], **partners: pd.Series | None) 
     return fields
 
 
-def _to_columns(name: str, summary: Summary) -> dict:
+def _to_columns(name: str, summary: Summary) -> dict[str, Any]:
     """Return a summary as columns of that name."""
     return {
         name: summary.mean,
@@ -375,7 +382,7 @@ class AdjustedRows:
         Those whose mark is another one at the other evaluation point.
     """
 
-    rows: list[dict]
+    rows: list[dict[str, Any]]
     n_differences: int
     n_seeds_only: int
     n_differing: int
@@ -492,7 +499,7 @@ def build_eval_point_context(
     return EvalPointContext(eval_point.get_eval_point(frame), error_masks or {}, dict(other_errors))
 
 
-def format_cell(row: dict, column: str) -> str:
+def format_cell(row: dict[str, Any], column: str) -> str:
     """Return a displayed field: `7.61 ± 0.12`, a difference with its mark, a number or a text."""
     value = row.get(column)
     if value is None or value == "" or pd.isna(value):
@@ -512,7 +519,7 @@ def format_cell(row: dict, column: str) -> str:
     return f"{size}, {format_mark(row, column)}{pairs_note}"
 
 
-def format_mark(row: dict, name: str) -> str:
+def format_mark(row: dict[str, Any], name: str) -> str:
     """Return the mark of a difference, and in brackets that of the other evaluation point.
 
     The latter only where it is another one.
@@ -551,7 +558,7 @@ def _describe_adjustment(adjusted: AdjustedRows) -> Iterator[str]:
 
 
 def adjust_differences(
-    rows: list[dict],
+    rows: list[dict[str, Any]],
     interim: InterimAnalysis = SINGLE_ANALYSIS,
     context: EvalPointContext = NO_CONTEXT,
 ) -> AdjustedRows:
@@ -601,7 +608,7 @@ def _adjust_difference(
     level: float,
     context: EvalPointContext,
     halves: Halves | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Return interval and mark, the second interval if there is one, and the other mark."""
     other_point = other_eval_point(context.eval_point)
     summary = summarize(values, level, halves)

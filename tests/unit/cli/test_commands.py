@@ -26,6 +26,7 @@ WORDS = registry.list_names("kdpipe.cli.commands")
 TYPED = {
     "archive": ["archive", "study.yaml", "--to", "kept"],
     "check": ["check", "study.yaml"],
+    "doctor": ["doctor"],
     "networks": ["networks", "study.yaml"],
     "plan": ["plan", "study.yaml"],
     "predict": ["predict", "export", "image.png"],

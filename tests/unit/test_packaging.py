@@ -1,0 +1,75 @@
+"""What PyPI, GitHub and type checkers find: metadata, workflows, templates, the public API."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from helpers.snakemake_sandbox import ROOT
+from packaging.metadata import Metadata
+from validate_pyproject import api
+
+from kdpipe import __version__
+
+# What custom terms, tables and figures import (docs/how-to).
+PUBLIC = ("kdpipe.load", "kdpipe.losses.base.", "kdpipe.pydantic_base.")
+PUBLIC += tuple(f"kdpipe.report.{name}." for name in ("table", "figure", "style"))
+PUBLIC += tuple(f"kdpipe.analysis.dataframe.{name}" for name in ("filter_rows", "group_rows"))
+
+
+def test_pyproject_is_valid():
+    import tomllib
+
+    api.Validator()(tomllib.loads((ROOT / "pyproject.toml").read_text()))
+
+
+def test_citation_has_the_version():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+
+
+def test_workflows_are_valid():
+    files = sorted(map(str, (ROOT / ".github/workflows").glob("*.yml")))
+    assert len(files) == 2
+    line = [f"{sys.exec_prefix}/bin/actionlint", *files]
+    process = subprocess.run(line, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+
+
+def test_a_bug_report_asks_for_what_doctor_prints():
+    forms = sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"))
+    texts = [form.read_text() for form in forms]
+    assert all(yaml.safe_load(text) for text in texts)
+    assert any("kdpipe doctor" in text for text in texts)
+
+
+@pytest.mark.slow
+def test_pypi_accepts_the_package(tmp_path):
+    line = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
+    subprocess.run(line, cwd=ROOT, check=True, capture_output=True)
+    files = sorted(map(str, tmp_path.iterdir()))
+    assert len(files) == 2
+    line = [sys.executable, "-m", "twine", "check", "--strict", *files]
+    process = subprocess.run(line, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout
+    import zipfile
+
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+        metadata = Metadata.from_email(archive.read(name))
+        assert "kdpipe/py.typed" in archive.namelist()
+    assert metadata.license_expression == "MIT" and str(metadata.version) == __version__
+    # On PyPI a relative link leads nowhere.
+    assert "](docs/" not in metadata.description and "](reports/" not in metadata.description
+    assert f"/v{__version__}/reports/published/" in metadata.description
+
+
+@pytest.mark.slow
+def test_the_types_of_the_public_api_are_known():
+    line = [sys.executable, "-m", "pyright", "--verifytypes", "kdpipe", "--ignoreexternal"]
+    process = subprocess.run([*line, "--outputjson"], cwd=ROOT, capture_output=True, text=True)
+    symbols = json.loads(process.stdout)["typeCompleteness"]["symbols"]
+    public = [symbol for symbol in symbols if symbol["name"].startswith(PUBLIC)]
+    assert {"kdpipe.load", "kdpipe.losses.base.LossTerm"} <= {one["name"] for one in public}
+    assert [one["name"] for one in public if not one["isTypeKnown"]] == []
