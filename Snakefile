@@ -28,6 +28,7 @@ context = load_rule_context(
         is_remote=is_remote,
         longest_job=site["longest_job"].value if "longest_job" in site else None,
         gpu_gres=site["gpu_gres"].raw if "gpu_gres" in site else "",
+        job_limit=workflow.resource_settings.nodes if is_remote else workflow.resource_settings.cores,
         targets=lambda: workflow.dag_settings.targets,  # known once this file was read
     ),
 )

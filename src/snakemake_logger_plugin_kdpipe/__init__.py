@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snakemake.logging import DefaultFilter, DefaultFormatter
+from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -39,14 +40,22 @@ class LogHandler(LogHandlerBase):
 
     Other messages before the first job are buffered until it is known whether jobs are started, and
     printed if none are: they are the output of `--unlock`, `--lint` and others. The output of a dry
-    run, and of `--verbose`, is Snakemake's own.
+    run of `snakemake`, and of `--verbose`, is Snakemake's own. That of `kdpipe run -n` is a
+    summary, unless options say what Snakemake is to print (-p, -q).
     """
 
     def __post_init__(self) -> None:
         """Create the reporter of this process."""
         settings = self.common_settings
         quiet = settings.quiet or ()
-        self.uses_own_output = settings.dryrun or settings.verbose
+        self.reporter = progress.current_reporter = progress.ProgressReporter()
+        self.is_summarized = (
+            settings.dryrun
+            and self.reporter.invocation.is_kdpipe
+            and not (settings.verbose or settings.printshellcmds)
+            and {Quietness.REASON}.issuperset(quiet)
+        )
+        self.uses_own_output = settings.verbose or (settings.dryrun and not self.is_summarized)
         self.snakemake_formatter = DefaultFormatter(quiet, settings.show_failed_logs)
         self.snakemake_filter = DefaultFilter(
             quiet,
@@ -55,8 +64,8 @@ class LogHandler(LogHandlerBase):
             settings.dryrun,
             settings.printshellcmds,
         )
-        self.reporter = progress.current_reporter = progress.ProgressReporter()
         self.job_names: dict[int, str] = {}
+        self.planned_jobs: list[tuple[float, str]] = []  # of a dry run
         self.early_records: list[logging.LogRecord] = []
         self.has_begun = False  # jobs are started, or there is nothing to do
 
@@ -82,7 +91,9 @@ class LogHandler(LogHandlerBase):
         fields = vars(record)
         if self.uses_own_output:
             self._print_as_snakemake(record)
-        if event == LogEvent.RESOURCES_INFO:  # nodes: jobs at a time, in a queue
+        if self.is_summarized and event in (LogEvent.RUN_INFO, LogEvent.JOB_INFO):
+            self._note_planned_job(fields)
+        elif event == LogEvent.RESOURCES_INFO:  # nodes: jobs at a time, in a queue
             self.reporter.cores = fields.get("cores") or fields.get("nodes") or self.reporter.cores
         elif event == LogEvent.RUN_INFO and not self.common_settings.dryrun:
             self.has_begun = True
@@ -100,6 +111,20 @@ class LogHandler(LogHandlerBase):
         elif not self.uses_own_output:
             self._handle_message(record)
 
+    def _note_planned_job(self, fields: Mapping[str, Any]) -> None:
+        """Note what a dry run would start."""
+        self.has_begun = True
+        self.early_records.clear()
+        if "stats" in fields:
+            self.reporter.planned_counts = dict(fields["stats"])
+        else:
+            priority = fields["priority"]
+            rank = -priority if isinstance(priority, int) else -float("inf")  # "highest"
+            self.planned_jobs.append((rank, _get_job_name(fields)))
+            self.reporter.planned_jobs = [
+                name for _, name in sorted(self.planned_jobs, key=lambda job: job[0])
+            ]
+
     def _handle_failure(self, fields: Mapping[str, Any]) -> None:
         """Pass on the failure of a job, with the message of its queue."""
         rule = fields["rule_name"]
@@ -114,6 +139,8 @@ class LogHandler(LogHandlerBase):
         if text.startswith(NOTHING_PREFIX):
             self.early_records.clear()
             self.has_begun = self.reporter.is_idle = True
+        elif self.is_summarized and self.has_begun:
+            return
         elif text.startswith(STOP_PREFIX):
             self.reporter.report_stop()
         elif text.startswith(LAST_JOBS_PREFIX):

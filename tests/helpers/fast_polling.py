@@ -15,7 +15,7 @@ from kdpipe.workflow import run_snakemake
 RemoteExecutor.next_seconds_between_status_checks = property(
     lambda executor: 1, lambda executor, seconds: None
 )
-SNAKEMAKE = [sys.executable, "-P", "-m", "snakemake"]
+SNAKEMAKE = [sys.executable, "-P", "-m", run_snakemake.ENTRY_MODULE]
 command = run_snakemake.build_command
 
 

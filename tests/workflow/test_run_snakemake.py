@@ -67,6 +67,12 @@ def test_an_option_of_the_other_commands_is_said_to_be_none_here(options):
         started(*options)
 
 
+@pytest.mark.parametrize("options", ["--cores 0", "--cores=x", "-c0", "-j 0", "--jobs -1", "-j1.5"])
+def test_a_number_of_jobs_with_which_none_would_start_is_refused(options):
+    with pytest.raises(KdpipeError, match=r"must be a whole number above 0, or `(all|unlimited)`$"):
+        started(*options.split())
+
+
 def test_a_study_among_the_options_is_refused(tmp_path, monkeypatch):
     """Snakemake would take it for a target, after the digits had been measured."""
     monkeypatch.chdir(tmp_path)

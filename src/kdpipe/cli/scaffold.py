@@ -197,6 +197,11 @@ def init_study(
     card_path = _choose_card_path(source, path)
     card, notes = _load_existing_card(source, card_path)
     survey = _survey_card(card) if card else _survey_folder(source, val_is)
+    if survey.images.classes < 2:
+        raise KdpipeError(
+            f"{source.path} has only one class: every prediction would be correct, and nothing "
+            "could be learned"
+        )
     sizes = fit_sizes(survey.images, minutes, estimate.count_cores(), time_step)
     if card is None:
         assert source.path is not None

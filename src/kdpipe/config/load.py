@@ -211,6 +211,7 @@ def collect_notes(study: Study) -> list[str]:
         notes.append(
             f"{train_count:,} training images for {card.classes:,} classes: some classes have none"
         )
+    notes += _find_large_batches(study, train_count)
     input_lines: list[str] = []
     data_shape = DataShape(card.shape, card.classes, card.class_names)
     for name, source in study.pretrained.items():
@@ -225,6 +226,23 @@ def collect_notes(study: Study) -> list[str]:
             )
     notes += [_normalization_note(name, start, data) for name, start in study.starts.items()]
     return [*input_lines, *(f"note: {note}" for note in notes if note)]
+
+
+def _find_large_batches(study: Study, train_count: int) -> list[str]:
+    """Return a note for batches that are larger than a training set: an epoch is one step."""
+    sizes = {train_count, *(size for block in study.experiments for size in block.train_size or ())}
+    keys = {"recipe.batch_size": study.recipe.batch_size}
+    keys |= {
+        f"network_recipes.{name}.batch_size": study.get_recipe(name).batch_size
+        for name, changes in study.network_recipes.items()
+        if "batch_size" in changes
+    }
+    return [
+        f"{key}: {batch_size:,} is more than the {min(sizes):,} training images: every epoch is a "
+        "single step"
+        for key, batch_size in keys.items()
+        if batch_size > min(sizes)
+    ]
 
 
 def _normalization_note(name: str, start: InitFrom, data: DataConfig) -> str:

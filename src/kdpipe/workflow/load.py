@@ -82,6 +82,7 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
 
     Raises KdpipeError for errors that would otherwise occur later, in Snakemake or in every job.
     """
+    preflight.check_job_limit(options.job_limit)
     preflight.check_workdir(source.default_file.parent)
     study, store = source.load_study(), Store()
     plan, search_state = rounds.advance_search(study, store)

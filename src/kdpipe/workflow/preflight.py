@@ -119,7 +119,18 @@ def check_workdir(checkout: Path) -> None:
             "as wildcards: move this checkout, or rename the folder"
         )
     for name in (".snakemake", "logs", "reports", "results"):
+        if os.path.islink(name) and not os.path.exists(name):
+            raise KdpipeError(
+                f"{name} is a link to {os.readlink(name)}, which is not there: make that folder "
+                "(is its disk mounted?), or remove the link"
+            )
         _require_writable(Path(name) if os.path.exists(name) else Path())
+
+
+def check_job_limit(limit: int | None) -> None:
+    """Raise KdpipeError for a number of cores or jobs with which no job would ever start."""
+    if limit is not None and limit < 1:
+        raise KdpipeError(f"{limit} cores or jobs at a time: must be 1 or more (--cores, --jobs)")
 
 
 def check_output_dirs(kinds: Iterable[str], store: Store, report: Path) -> None:

@@ -138,7 +138,11 @@ class ProgressReporter:
         self.start_time = status_text.read_start_time()
         self.benchmark_seconds = time.monotonic() - self.start_time  # on one core, before any job
         self.is_stopped = False  # by Ctrl-C
+        self.is_ending = False  # by SIGTERM, when the running jobs have ended
+        self.planned_counts: dict[str, int] = {}  # by rule, of a dry run
+        self.planned_jobs: list[str] = []  # of a dry run
         self.is_idle = False  # there was nothing to do
+        self.has_summary = False  # it is printed
         self._printed_once: set[str] = set()
 
     # Events of Snakemake.
@@ -239,6 +243,7 @@ class ProgressReporter:
 
     def report_last_jobs(self) -> None:
         """Print that no further job is started after SIGTERM."""
+        self.is_ending = True
         self.print_once("stopping when the running jobs have ended; Ctrl-C stops them too")
 
     def report_lock(self) -> None:
@@ -255,7 +260,11 @@ class ProgressReporter:
         context, self.context = self.context, None
         if context is None:
             return
-        if self.run_state is not None or self.is_idle:
+        if self.planned_counts:
+            lines = status_text.format_dry_run(context, self.planned_counts, self.planned_jobs)
+            for line in lines:
+                self.print_line(line)
+        elif self.run_state is not None or self.is_idle:
             lines = status_text.format_summary(
                 context, self.study_file, self.run_state, self.invocation, self.is_stopped
             )
@@ -265,7 +274,9 @@ class ProgressReporter:
                 lines.append(status_text.format_duration(core_seconds, seconds))
             for line in lines:
                 self.print_line(line)
+            self.has_summary = True
         elif self.is_stopped:
+            self.has_summary = True
             command = self.invocation.repeat_command()
             self.print_line(f"stopped before anything was started; `{command}` starts it")
 

@@ -42,6 +42,8 @@ class SnakemakeOptions:
         Time limit of the cluster's jobs in minutes.
     gpu_gres : str
         How GPUs are requested on the cluster (`gpu:a100:1`, `shard:1`); empty: by number.
+    job_limit : int or None
+        Cores, or jobs of a cluster, that are used at a time.
     targets : callable
         Return the targets of the command line, none for everything. Snakemake knows them only after
         it has parsed the Snakefile.
@@ -51,6 +53,7 @@ class SnakemakeOptions:
     is_remote: bool = False
     longest_job: int | None = None
     gpu_gres: str = ""
+    job_limit: int | None = None
     targets: Callable[[], Iterable[str]] = tuple
 
 

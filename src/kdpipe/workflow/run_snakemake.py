@@ -4,6 +4,7 @@ The Snakefile is next to src/ in a clone, with its rules, profiles, environment 
 has all of these inside the package (pyproject.toml), so that `pip install` alone is enough.
 """
 
+import argparse
 import contextlib
 import os
 import shlex
@@ -19,11 +20,14 @@ from kdpipe.errors import KdpipeError
 from kdpipe.jobs import parent_watchdog
 
 BUNDLED_DIR = "carried"  # folder of the package that a wheel has in place of a clone
+ENTRY_MODULE = "kdpipe.workflow.snakemake_entry"
 # Environment of a head that `kdpipe run` has started: command line and time (monotonic clock).
 INVOCATION_ENV = "KDPIPE_TYPED"
 START_TIME_ENV = "KDPIPE_BEGAN"
 # Each of these limits how much runs at a time, or names a profile that does.
 PARALLELISM_OPTIONS = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
+# Their forms that take a number, and the word that is allowed in its place.
+COUNT_OPTIONS = {("--cores", "-c"): "all", ("--jobs", "-j"): "unlimited"}
 # With these, networks are trained on other machines; with NO_RUN_OPTIONS, not at all.
 REMOTE_OPTIONS = ("--profile", "--executor", "-e")
 NO_RUN_OPTIONS = (
@@ -144,7 +148,7 @@ def build_command(workflow_dir: Path, study: str | None, options: Sequence[str])
     Raises
     ------
     KdpipeError
-        For options that `kdpipe run` sets itself.
+        For options that `kdpipe run` sets itself, and for numbers of jobs below 1.
     """
     for reserved in ("--configfile", "--configfiles", "--snakefile", "-s"):
         if any(_is_option(option, reserved) for option in options):
@@ -158,7 +162,8 @@ def build_command(workflow_dir: Path, study: str | None, options: Sequence[str])
             "current folder, or to that of --directory"
         )
     _reject_studies(study, options)
-    command_line = [sys.executable, "-P", "-m", "snakemake"]
+    _check_parallelism(options)
+    command_line = [sys.executable, "-P", "-m", ENTRY_MODULE]
     # First, since it would take a following target for one more file.
     command_line += ["--configfile", study] if study is not None else []
     command_line += ["--snakefile", str(workflow_dir / "Snakefile")]
@@ -181,6 +186,21 @@ def _reject_studies(study: str | None, options: Sequence[str]) -> None:
             if study is not None:
                 advice = f"only one study can be run at a time ({study}): run the other separately"
             raise KdpipeError(f"kdpipe run: {word} is among the options; {advice}")
+
+
+def _check_parallelism(options: Sequence[str]) -> None:
+    """Raise KdpipeError for numbers of cores or jobs with which no job would ever start."""
+    for names, word in COUNT_OPTIONS.items():
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        parser.add_argument(*names, dest="value")
+        try:
+            value = parser.parse_known_args(list(options))[0].value
+        except argparse.ArgumentError:  # without a value: Snakemake reports it
+            continue
+        if value not in (None, word) and not (value.isascii() and value.isdigit() and int(value)):
+            raise KdpipeError(
+                f"kdpipe run {names[0]} {value}: must be a whole number above 0, or `{word}`"
+            )
 
 
 def _is_option(option: str, name: str) -> bool:

@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,6 +213,11 @@ class Invocation:
             return cls(("snakemake", *sys.argv[1:]), Path.cwd())
         return cls(("kdpipe", "run", *shlex.split(words)), Path.cwd())
 
+    @property
+    def is_kdpipe(self) -> bool:
+        """Return whether it is `kdpipe run`, not Snakemake."""
+        return self.words[:1] == ("kdpipe",)
+
     def repeat_command(self, *more: str) -> str:
         """Return the same command line, with more options."""
         return shlex.join([*self.words, *more])
@@ -285,6 +290,50 @@ def format_summary(
         heading,
         *(_recommendation_lines(context, page, study, invocation) if page.exists() else ()),
     ]
+
+
+# Of each rule what its jobs make, in the order of the workflow.
+RULE_PRODUCTS = {
+    "prepare": ("data set", "data sets"),
+    "table": ("logit cache", "logit caches"),
+    "train": ("run", "runs"),
+    "score": ("ensemble", "ensembles"),
+    "probe": ("probe", "probes"),
+    "gauge": ("exported network", "exported networks"),
+    "render": ("report", "reports"),
+}
+
+
+def format_dry_run(
+    context: RuleContext, counts: Mapping[str, int], jobs: Sequence[str]
+) -> list[str]:
+    """Return the summary of a dry run: what would be made, and what first.
+
+    Parameters
+    ----------
+    context : RuleContext
+        The study.
+    counts : mapping of str to int
+        Jobs that would be started, by rule.
+    jobs : sequence of str
+        Names of the jobs, those that wait for no other first.
+    """
+    products = [
+        f"{counts[rule]:,} {words[counts[rule] > 1]}"
+        for rule, words in RULE_PRODUCTS.items()
+        if counts.get(rule)
+    ]
+    runs = context.plan.runs.keys() & jobs
+    roles = Counter(role for name in runs for role in context.plan.roles.get(name, ()))
+    lines = [f"study {context.plan.study.study}: a dry run; to do: {', '.join(products)}"]
+    if roles:
+        words = [f"{roles[role]:,} {role}" for role in ("teacher", "scratch", "student")]
+        overlap = " (some in more than one role)" if roles.total() > len(runs) else ""
+        lines.append(f"runs by kind: {', '.join(words)}{overlap}")
+    nodes = (context.plan.nodes_by_name, context.plan.logit_caches, context.plan.datasets)
+    first_jobs = [name for name in jobs if any(name in known for known in nodes)][:3]
+    lines += [f"first: {', '.join(first_jobs)}"] if first_jobs else []
+    return [*lines, "`--verbose` lists every job as Snakemake does"]
 
 
 def read_start_time() -> float:

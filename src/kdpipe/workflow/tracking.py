@@ -6,8 +6,11 @@ main keys of its spec, seconds, and results on train and validation are logged; 
 left to the report. Each file of `trackers/` defines one tracker.
 """
 
+import contextlib
+import fcntl
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -74,16 +77,53 @@ class Tracker:
     open: Callable[[Path, str], TrackerRun]
 
 
+@contextlib.contextmanager
+def lock_tracker(folder: Path, study: str) -> Iterator[None]:
+    """Hold the lock of a study in a tracker's folder; two calls would log everything twice.
+
+    Raises
+    ------
+    KdpipeError
+        If another call holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f".{study}.lock", "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KdpipeError(
+                f"another kdpipe track is writing {study} to {folder}: wait until it has ended, or "
+                "stop it"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
 def open_tracker(name: str, folder: Path, study: str) -> tuple[Tracker, TrackerRun]:
     """Open a tracker by its name; raise KdpipeError if its library is not installed."""
     tracker = registry.load_object(TRACKERS_PACKAGE, name, "TRACKER", Tracker)
     try:
-        return tracker, tracker.open(folder, study)
+        with _lock_folder(folder):
+            return tracker, tracker.open(folder, study)
     except ModuleNotFoundError as error:
         raise KdpipeError(
             f"kdpipe track --to {name} requires {tracker.package}, which is not installed "
             f"({error.name} is missing): pip install 'kdpipe[{name}]'"
         ) from None
+
+
+@contextlib.contextmanager
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Wait for others that open the folder: MLflow cannot create two experiments at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_study(plan: Plan, store: Store, tracker_run: TrackerRun) -> tuple[int, int]:

@@ -233,3 +233,9 @@ def test_the_speed_of_this_machine_is_measured(monkeypatch):
     monkeypatch.undo()
     assert 0 < scaffold.time_step("wrn10-0.5", (1, 8, 8), 10, 8) < 5
     assert estimate.count_cores() >= 1
+
+
+def test_one_class_is_refused(tmp_path, capsys):
+    np.savez("one.npz", **synthetic_data.arrays((1, 8, 8), 1, 40, 16))
+    assert "one.npz has only one class" in init(capsys, "one.npz", code=2)
+    assert not Path("one.yaml").exists()

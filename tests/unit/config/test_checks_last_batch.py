@@ -86,3 +86,19 @@ def test_few_images_and_one_class_are_noted(study, tmp_path):
     content = study(16, 16)
     content["data"] |= {"name": "one", "path": str(tmp_path / "one.npz")}
     assert "one class" in notes(content)
+
+
+def test_a_batch_larger_than_the_training_images_is_noted(study):
+    def notes(content):
+        text = "\n".join(load.collect_notes(load.validate_study(content, "f")))
+        return [line for line in text.splitlines() if "single step" in line]
+
+    assert notes(study(32, 32)) == []
+    (line,) = notes(study(32, 33))
+    assert "recipe.batch_size: 33 is more than the 32 training images" in line
+    content = study(32, 16, network_recipes={"wrn10-1": {"batch_size": 64}})
+    (line,) = notes(content)
+    assert "network_recipes.wrn10-1.batch_size: 64" in line
+    content = study(32, 16)
+    content["experiments"][0]["train_size"] = [8, 32]
+    assert "16 is more than the 8 training images" in notes(content)[0]

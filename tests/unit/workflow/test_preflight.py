@@ -132,6 +132,31 @@ def test_a_folder_that_cannot_be_written_in_is_named(name, tmp_path, monkeypatch
     assert load_rule_context(*inputs, is_head=False).records()  # a job was let in by its head
 
 
+@pytest.mark.parametrize("name", ["results", "logs"])
+def test_a_link_to_nothing_is_named(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).symlink_to(tmp_path / "unmounted")
+    path = tiny_study.write(tmp_path / "study.yaml", tiny_study.study(device="cpu"))
+    with pytest.raises(SystemExit):
+        load_rule_context(
+            tiny_study.study(device="cpu"), [path], ROOT / "config.yaml", is_head=True
+        )
+    message = capsys.readouterr().err
+    assert message.startswith(f"kdpipe: {name} is a link to {tmp_path}/unmounted, which is not")
+
+
+def test_no_jobs_at_a_time_are_refused(tmp_path, monkeypatch, capsys):
+    """As `snakemake --cores 0`, which would wait for ever."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KDPIPE_DEVICE", "cpu")
+    path = tiny_study.write(tmp_path / "study.yaml", tiny_study.study(device="cpu"))
+    inputs = (tiny_study.study(device="cpu"), [path], ROOT / "config.yaml")
+    with pytest.raises(SystemExit):
+        load_rule_context(*inputs, is_head=True, options=SnakemakeOptions(job_limit=0))
+    assert "kdpipe: 0 cores or jobs at a time: must be 1 or more" in capsys.readouterr().err
+    assert load_rule_context(*inputs, is_head=True, options=SnakemakeOptions(job_limit=1))
+
+
 def test_a_mistake_steers_no_terminal(capsys):
     with pytest.raises(SystemExit):
         preflight.exit_with_error(KdpipeError("data.path: \x1b]0;x\a\n  and more"))

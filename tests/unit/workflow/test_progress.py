@@ -15,6 +15,7 @@ import pytest
 from helpers import tiny_study
 from helpers.synthetic_study import write
 from rich.console import Console
+from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from kdpipe.runs import records, run_folder, store
@@ -311,6 +312,7 @@ def test_a_warning_is_said_at_once_and_not_with_every_job(snakemake):
 @pytest.mark.parametrize("settings", [{"dryrun": True}, {"verbose": True}])
 def test_a_dry_run_and_verbose_are_snakemakes_own(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(run_snakemake.INVOCATION_ENV)
     own = Pretended(io.StringIO(), **settings)
     own.study()
     own.started()
@@ -576,3 +578,36 @@ def test_what_it_took_has_the_measuring_in_it(monkeypatch):
     head.handler.close()
     hours = re.fullmatch(r"took 1:\d\d, (0\.\d\d) core-hours", head.lines[-1])
     assert hours is not None and float(hours[1]) == pytest.approx(60 / 3600, abs=0.011)
+
+
+def test_a_dry_run_is_a_summary(snakemake):
+    """Of `kdpipe run -n`; what is first is what Snakemake would start first."""
+    pretended = Pretended(io.StringIO(), dryrun=True)
+    plan = pretended.study()
+    runs = list(plan.runs)
+    pretended.say(text="Building DAG of jobs...")
+    stats = {"prepare": 1, "train": 1200, "all": 1, "total": 1202}
+    pretended.say(LogEvent.RUN_INFO, "Job stats", stats=stats)
+    for number, name in enumerate(runs):
+        pretended.say(
+            LogEvent.JOB_INFO,
+            jobid=number,
+            rule_name="train",
+            wildcards={"name": name},
+            priority=3 if name == runs[-1] else 1,
+        )
+    pretended.say(LogEvent.JOB_INFO, jobid=99, rule_name="all", wildcards={}, priority=0)
+    pretended.say(text="Reasons:\n many")
+    pretended.say(text="This was a dry-run")
+    pretended.handler.close()
+    assert pretended.lines == [
+        "study tiny: a dry run; to do: 1 data set, 1,200 runs",
+        "runs by kind: 1 teacher, 1 scratch, 1 student (some in more than one role)",
+        f"first: {', '.join([runs[-1], *runs[:2]])}",
+        "`--verbose` lists every job as Snakemake does",
+    ]
+
+
+@pytest.mark.parametrize("settings", [{"quiet": {Quietness.RULES}}, {"printshellcmds": True}])
+def test_a_dry_run_with_options_for_its_output_is_snakemakes_own(typed, settings):
+    assert Pretended(io.StringIO(), dryrun=True, **settings).handler.uses_own_output

@@ -152,6 +152,17 @@ def test_a_second_call_adds_nothing_twice_and_what_is_new_once(name, here, capsy
     assert [step for step, _ in metrics["train/loss"]] == [1, 2, 3]
 
 
+def test_a_second_call_at_the_same_time_is_refused(name, here, capsys):
+    """Of the same study; another one may be logged to the same folder."""
+    with tracking.lock_tracker(Path(name), "other"):
+        assert main(["track", "study.yaml", "--to", name]) == 0
+    with tracking.lock_tracker(Path(name), "tiny"):
+        assert main(["track", "study.yaml", "--to", name]) == 2
+    message = f"another kdpipe track is writing tiny to {name}: wait until it has ended, or stop it"
+    assert message in capsys.readouterr().err
+    assert main(["track", "study.yaml", "--to", name]) == 0
+
+
 def test_a_call_that_was_killed_is_gone_on_with(name, here, monkeypatch):
     plan, *_ = here
     _, mirror = tracking.open_tracker(name, Path(name), "tiny")

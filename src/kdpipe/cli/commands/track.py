@@ -31,29 +31,32 @@ def run(options) -> None:
 
     store, study = open_store(options), load.load_study(options.study)
     folder = options.folder or Path(options.to)
-    tracker, tracker_run = tracking.open_tracker(options.to, folder, study.study)
-
-    def report_sync(epochs: int, records: int) -> None:
-        """Print what was added."""
-        print(f"{folder}: {epochs:,} epochs and {records:,} records added", flush=True)
-
-    try:
-        if options.follow:
-            remaining, runs = tracking.sync_until_done(
-                lambda: rounds.plan_due_runs(study, store), store, tracker_run, report_sync
-            )
-            if remaining:
-                print(
-                    f"{remaining:,} of {runs:,} runs are to do, and no job is running: see kdpipe "
-                    f"status {shlex.quote(options.study)}"
+    with tracking.lock_tracker(folder, study.study):
+        tracker, tracker_run = tracking.open_tracker(options.to, folder, study.study)
+        try:
+            if options.follow:
+                remaining, runs = tracking.sync_until_done(
+                    lambda: rounds.plan_due_runs(study, store),
+                    store,
+                    tracker_run,
+                    lambda *added: _report_sync(folder, *added),
                 )
-        else:
-            report_sync(
-                *tracking.sync_study(rounds.plan_due_runs(study, store), store, tracker_run)
-            )
-    finally:
-        tracker_run.close()
+                if remaining:
+                    print(
+                        f"{remaining:,} of {runs:,} runs are to do, and no job is running: see "
+                        f"kdpipe status {shlex.quote(options.study)}"
+                    )
+            else:
+                plan = rounds.plan_due_runs(study, store)
+                _report_sync(folder, *tracking.sync_study(plan, store, tracker_run))
+        finally:
+            tracker_run.close()
     print(f"to view it: {tracker.show.format(folder=folder)}")
+
+
+def _report_sync(folder: Path, epochs: int, records: int) -> None:
+    """Print what was added."""
+    print(f"{folder}: {epochs:,} epochs and {records:,} records added", flush=True)
 
 
 COMMAND = Command(

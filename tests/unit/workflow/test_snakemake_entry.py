@@ -1,0 +1,115 @@
+"""Snakemake as `kdpipe run` starts it: one line for a misspelt option, a plugin, a signal."""
+
+import os
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+from snakemake import cli
+from snakemake.exceptions import CliException
+
+from kdpipe.workflow import progress, snakemake_entry
+
+
+@pytest.fixture(autouse=True)
+def handlers(monkeypatch):
+    """The handlers of this process are put back, and there is no reporter but one's own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(progress, "current_reporter", None)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def starting(monkeypatch):
+    """Snakemake that does this in place of parsing its arguments."""
+
+    def set_to(act):
+        monkeypatch.setattr(cli, "parse_args", lambda argv: act())
+        return snakemake_entry.main()
+
+    return set_to
+
+
+def usage_error():
+    print("usage: snakemake [-h]\n" * 100 + "x.py: error: no such thing: --wrong", file=sys.stderr)
+    sys.exit(2)
+
+
+def test_a_misspelt_option_is_one_line(starting, capsys):
+    assert starting(usage_error) == 2
+    assert capsys.readouterr().err == (
+        "kdpipe run: no such thing: --wrong; `snakemake --help` lists the options that are passed "
+        "on\n"
+    )
+
+
+def test_what_a_check_prints_is_kept_whole(starting, capsys):
+    def refuse():
+        print("kdpipe: x.yaml: 2 errors\n  one\n  two: error: three", file=sys.stderr)
+        sys.exit(2)
+
+    assert starting(refuse) == 2
+    assert capsys.readouterr().err.splitlines()[1:] == ["  one", "  two: error: three"]
+
+
+def test_a_value_that_cannot_be_read_is_one_line(starting, capsys):
+    def refuse():
+        raise CliException("must be integer or 'all'.")
+
+    assert starting(refuse) == 2
+    assert capsys.readouterr().err == "kdpipe: must be integer or 'all'.\n"
+
+
+def test_a_plugin_that_cannot_be_imported_is_named(starting, capsys, tmp_path, monkeypatch):
+    package = tmp_path / "snakemake_executor_plugin_broken"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise OSError('no library')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def fail():
+        raise OSError("no library")
+
+    assert starting(fail) == 2
+    assert capsys.readouterr().err == (
+        "kdpipe: the Snakemake plugin snakemake-executor-plugin-broken cannot be imported "
+        "(OSError: no library): update it, or remove it with "
+        "`pip uninstall snakemake-executor-plugin-broken`\n"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_a_signal_while_it_starts_is_one_line(starting, capsys, number, swallowed):
+    """Also where an import makes another error of it."""
+    if swallowed and number == signal.SIGTERM:
+        pytest.skip("nothing turns SystemExit into an error")
+
+    def stop():
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            if swallowed:
+                raise ImportError("numpy") from None
+            raise
+
+    words = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM"}
+    assert starting(stop) == 128 + number
+    assert capsys.readouterr().err == f"kdpipe: {words[number]}; nothing was started\n"
+
+
+def test_a_summary_that_is_printed_is_not_followed_by_another(starting, capsys, monkeypatch):
+    """Snakemake handles both signals itself once it runs, and exits with 1."""
+    reporter = SimpleNamespace(is_ending=True, has_summary=True, is_stopped=False)
+    monkeypatch.setattr(progress, "current_reporter", reporter)
+    monkeypatch.setattr(cli, "args_to_api", lambda *_: False)
+    assert starting(lambda: (None, None)) == 143
+    assert capsys.readouterr().err == ""
+
+
+def test_a_failed_job_is_1_and_the_end_is_0(starting, monkeypatch):
+    for success, code in ((False, 1), (True, 0)):
+        monkeypatch.setattr(cli, "args_to_api", lambda *_, success=success: success)
+        assert starting(lambda: (None, None)) == code
