@@ -28,6 +28,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from kdpipe.jobs import parent_watchdog
 
@@ -51,7 +52,7 @@ try:
     socket.send_fds(server, [json.dumps(order).encode() + b"\\n"], [0, 1, 2])
     answer = server.makefile().read().split()
     code = int(answer[0]) if answer else 137  # killed
-    if code in (75, 137):
+    if code in (75, 137, 143):
         connected()  # not because its parent has ended
 except OSError:
     plainly()
@@ -159,6 +160,7 @@ def _run_forked_job(
     try:
         gc.unfreeze()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, lambda *_: _end_forked_job(client))
         order, streams = _receive_order(client)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
@@ -179,6 +181,14 @@ def _run_forked_job(
             sys.stderr.flush()
             client.sendall(f"{code}\n".encode())
         os._exit(0)
+
+
+def _end_forked_job(client: socket.socket) -> NoReturn:
+    """End a job after SIGTERM, at once."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"kdpipe: ended by SIGTERM; no file is left incomplete\n")
+        client.sendall(b"143\n")
+    os._exit(143)
 
 
 def _receive_order(client: socket.socket) -> tuple[dict, list[int]]:

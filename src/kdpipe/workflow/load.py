@@ -68,7 +68,9 @@ def load_rule_context(
         Options of the invocation.
     """
     if shutil.which("kdpipe") is None:  # Snakemake was called by its path
-        os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+        os.environ["PATH"] = os.pathsep.join(
+            [os.path.dirname(sys.executable), os.environ.get("PATH") or os.defpath]
+        )
     source = StudySource(config, config_files, Path(default_file))
     load_context = load_for_head if is_head else load_for_job
     try:

@@ -8,10 +8,13 @@ all of these cases. Here each is one line, with the exit codes of all commands o
 import contextlib
 import importlib
 import io
+import logging
 import os
 import pkgutil
 import signal
 import sys
+import warnings
+from pathlib import Path
 from typing import Any, NoReturn
 
 PLUGIN_PREFIXES = tuple(
@@ -35,6 +38,7 @@ def main() -> int:
     """
     state = _SignalState()
     state.attach()
+    warnings.simplefilter("ignore", ResourceWarning)  # of Snakemake's own folders, at its end
     code = 1
     try:
         code = _run_snakemake()
@@ -100,7 +104,7 @@ def _get_reporter() -> Any:
 
 def _run_snakemake() -> int:
     """Parse the arguments, run Snakemake, and return its exit code."""
-    from snakemake import cli, exceptions
+    from snakemake import cli, common, exceptions
 
     usage = io.StringIO()
     try:
@@ -116,6 +120,14 @@ def _run_snakemake() -> int:
             return _print_error(" ".join(str(error).split()))
         raise
     print(usage.getvalue(), end="", file=sys.stderr)
+    cache_dir = Path(common.get_appdirs().user_cache_dir)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _print_error(
+            f"{cache_dir}, where Snakemake keeps files, cannot be made ({error.strerror}): set "
+            "HOME or XDG_CACHE_HOME to a folder that can be written in"
+        )
     try:
         return 0 if cli.args_to_api(options, parser) else 1
     except Exception as error:
@@ -157,4 +169,10 @@ def _print_error(message: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    logging.shutdown()  # prints the summary
+    if exit_code in (130, 143):  # see kdpipe.__main__.main
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from helpers import tiny_study
@@ -44,6 +47,32 @@ def test_ctrl_c_is_one_line(failing, capsys):
     assert capsys.readouterr().err == "kdpipe: interrupted; no file is left incomplete\n"
 
 
+@pytest.fixture
+def handlers():
+    """The handlers of this process are put back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_ctrl_c_that_a_library_makes_another_error_of_is_one_line(capsys):
+    def run(options):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("numpy") from None
+
+    only = {"do": Command(10, "do it", lambda parser: None, run)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command_line, "load_commands", lambda: only)
+        patch.setattr(sys, "argv", ["kdpipe", "do"])
+        assert entry.run_command() == 130
+    assert capsys.readouterr().err == "kdpipe: interrupted; no file is left incomplete\n"
+
+
+@pytest.mark.usefixtures("handlers")
 def test_ctrl_c_while_modules_are_imported_is_one_line(monkeypatch, capsys):
     class Interrupted:
         def find_spec(self, name, *_):
@@ -52,7 +81,7 @@ def test_ctrl_c_while_modules_are_imported_is_one_line(monkeypatch, capsys):
 
     monkeypatch.delitem(sys.modules, "kdpipe.cli.main")
     monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
-    assert entry.main() == 130
+    assert entry.run_command() == 130
     assert capsys.readouterr().err == "kdpipe: interrupted; nothing was started\n"
 
 
@@ -88,3 +117,59 @@ def test_the_version(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out == f"kdpipe {__version__}\n"
+
+
+def kdpipe(*arguments, closed=(), **keys) -> subprocess.CompletedProcess:
+    """A command in a process of its own, some of whose standard streams are closed."""
+    command = [sys.executable, "-m", "kdpipe", *arguments]
+    if closed:
+        redirections = " ".join(f"{number}>&-" for number in closed)
+        command = ["bash", "-c", f'exec "$@" {redirections}', "bash", *command]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **keys)
+
+
+@pytest.mark.parametrize(("closed", "name", "code"), [([1], "s", 0), ([0, 1, 2], "missing", 2)])
+def test_closed_standard_streams_are_no_error(tmp_path, closed, name, code):
+    """Nor does a file that is opened take their place."""
+    tiny_study.write(tmp_path / "s.yaml", tiny_study.study())
+    process = kdpipe("check", f"{name}.yaml", closed=closed, cwd=tmp_path)
+    assert (process.returncode, process.stdout, process.stderr) == (code, "", "")
+
+
+def test_a_current_folder_that_was_removed_is_one_line(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    command = f"cd {folder} && rmdir {folder} && exec {sys.executable} -P -m kdpipe --help"
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (2, "")
+    message = "kdpipe: the current folder cannot be used: No such file or directory\n"
+    assert process.stderr == message
+
+
+def test_sigterm_is_one_line(tmp_path):
+    """While it waits for a study on standard input, say."""
+    command = [sys.executable, "-m", "kdpipe", "report", "-", "--results", str(tmp_path)]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, text=True, **streams) as process:
+        wait_until_handled(process.pid, signal.SIGTERM)
+        process.terminate()
+        assert process.wait(60) == 143
+        assert process.stderr is not None
+        assert process.stderr.read() == "kdpipe: ended by SIGTERM; no file is left incomplete\n"
+
+
+def wait_until_handled(pid: int, number: int) -> None:
+    """Wait until a process has a handler of its own for a signal."""
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        (caught,) = [line for line in status.splitlines() if line.startswith("SigCgt")]
+        if int(caught.split()[1], 16) & 1 << (number - 1):
+            return
+        time.sleep(0.01)
+
+
+def test_without_a_path_the_systems_is_taken(tmp_path, monkeypatch, handlers):
+    monkeypatch.delenv("PATH")
+    monkeypatch.setattr(sys, "argv", ["kdpipe", "check", "missing.yaml"])
+    assert entry.run_command() == 2
+    assert os.environ["PATH"] == os.defpath

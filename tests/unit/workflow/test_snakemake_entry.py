@@ -113,3 +113,14 @@ def test_a_failed_job_is_1_and_the_end_is_0(starting, monkeypatch):
     for success, code in ((False, 1), (True, 0)):
         monkeypatch.setattr(cli, "args_to_api", lambda *_, success=success: success)
         assert starting(lambda: (None, None)) == code
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(starting, capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(
+        "snakemake.common.get_appdirs",
+        lambda: SimpleNamespace(user_cache_dir=str(tmp_path / "file" / "snakemake")),
+    )
+    assert starting(lambda: (None, None)) == 2
+    message = f"kdpipe: {tmp_path}/file/snakemake, where Snakemake keeps files, cannot be made (Not"
+    assert capsys.readouterr().err.startswith(message)
