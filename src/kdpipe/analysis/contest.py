@@ -11,6 +11,7 @@ compared over the same seeds; those with fewer seeds than others of their side a
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -21,12 +22,13 @@ import pandas as pd
 from kdpipe.analysis import eval_point
 from kdpipe.analysis.dataframe import (
     UNTRAINED_STOP,
+    add_image_provenance,
     filter_rows,
     get_halves,
     group_rows,
     pivot_by_seed,
 )
-from kdpipe.stats.error_provenance import ErrorWithProvenance
+from kdpipe.stats.error_provenance import ErrorMaskLookup, ErrorWithProvenance
 from kdpipe.stats.intervals import Choice, Summary, select_options, summarize
 from kdpipe.stats.ranks import Rank, rank_options
 
@@ -136,10 +138,30 @@ class Entrants:
             return Choice(pd.Series([self.keys[0]] * len(errors), errors.index), errors)
         return select_options(self.validation, self.test, get_halves(self.rows))
 
-    def rank(self, key: tuple) -> Rank | None:
-        """Return the rank of an entrant on validation."""
-        ranks: dict = rank_options(self.validation)
-        return ranks.get(key)
+    def rank(self, key: tuple, outcomes: ErrorMaskLookup | None = None) -> Rank | None:
+        """Return the rank of an entrant on validation.
+
+        Parameters
+        ----------
+        key : tuple
+            The entrant.
+        outcomes : callable or None
+            Returns what a run did on single images.
+        """
+        is_teacher = self.rows.kind == "teacher"  # as they taught
+        rows = pd.concat(
+            [
+                add_image_provenance(self.rows.loc[~is_teacher], "val_error"),
+                add_image_provenance(self.rows.loc[is_teacher], "val_error", "last"),
+            ]
+        )
+        errors = pivot_by_seed(rows, *KEY_COLUMNS, column="val_error")
+        errors = errors.loc[self.validation.index, list(self.validation.columns)]
+        teachers = [(key[2], key[3]) for key in errors.columns]
+        if not any(teacher for teacher, _ in teachers):
+            teachers = None  # on labels alone
+        sizes = rows.val_n.median() if "val_n" in rows else math.nan
+        return rank_options(errors, teachers, outcomes, float(sizes)).get(key)
 
     def get_errors(self, key: tuple) -> tuple[pd.Series, pd.Series]:
         """Return the validation and the test errors of an entrant by seed."""

@@ -13,6 +13,7 @@ apart, and only levels that a chain of shared cells connects can be compared: ea
 best level of its own. Controls take no part in the fit.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -25,13 +26,14 @@ from kdpipe.analysis.contest import OPTION_COLUMNS, select_terminal_students
 from kdpipe.analysis.dataframe import (
     UNTRAINED_STOP,
     add_error_provenance,
+    add_image_provenance,
     filter_rows,
     group_rows,
     normalize_frame,
     pivot_by_seed,
 )
 from kdpipe.analysis.recommendation import PairedGain, adjust_gains_jointly
-from kdpipe.stats.error_provenance import ErrorMaskLookup
+from kdpipe.stats.error_provenance import ErrorMaskLookup, ErrorWithProvenance
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.intervals import describe_difference, summarize
 from kdpipe.stats.ranks import Rank, rank_options
@@ -84,7 +86,7 @@ class _LevelFit:
     effects : dict of str to float
         The effect of each level over all seeds, in points; their mean is 0.
     ranks : dict of str to Rank
-        The ranks of the levels, the fit repeated in each draw of the seeds.
+        The ranks of the levels, by the model of `stats.posterior` for the effects by seed.
     best_on_shared : str or None
         The best level over the cells that all levels of the part share; None without such a cell.
     """
@@ -186,8 +188,10 @@ def _compare_levels(
     ]
     pairs, fit_of_level = all_pairs, {}
     if len(all_pairs) > MAX_PAIRS:
-        validation = pivot_by_seed(rows, factor, *other_factors, column="val_error")
-        fits = _fit_levels(_drop_controls(validation))
+        by_image = add_image_provenance(rows, "val_error")
+        validation = pivot_by_seed(by_image, factor, *other_factors, column="val_error")
+        sizes = float(rows.val_n.median()) if "val_n" in rows else math.nan
+        fits = _fit_levels(_drop_controls(validation), error_masks, sizes)
         pairs = _pair_with_references(levels, cells_of_level, fits)
         fit_of_level = {fit.best_level: fit for fit in fits}
     gains, cells = [], []
@@ -268,7 +272,9 @@ def _connect_levels(cube: np.ndarray) -> list[list[int]]:
     return [np.flatnonzero(part_of_level == part).tolist() for part in range(count)]
 
 
-def _fit_levels(validation: pd.DataFrame) -> list[_LevelFit]:
+def _fit_levels(
+    validation: pd.DataFrame, outcomes: ErrorMaskLookup | None, n_validation: float
+) -> list[_LevelFit]:
     """Fit level + cell to the validation errors of each part that has two levels or more.
 
     Each replicate has effects of its own for the cells, so that a run that is missing moves no
@@ -285,15 +291,11 @@ def _fit_levels(validation: pd.DataFrame) -> list[_LevelFit]:
         is_used = np.isfinite(errors).any(axis=0)  # (cells, levels): what the study has
         is_used &= is_used.sum(axis=1, keepdims=True) > 1
         is_complete = np.isfinite(errors[:, is_used]).all(axis=1)
-        by_replicate = pd.DataFrame(
-            [_solve_effects(errors[[row]]) for row in range(len(errors))],
-            index=validation.index,
-            columns=pd.Index(names),
-        ).loc[is_complete]
+        by_replicate = _combine_cells(validation.loc[is_complete], names, is_used)
         fits.append(
             _LevelFit(
                 dict(zip(names, _solve_effects(errors).tolist(), strict=True)),
-                rank_options(by_replicate),
+                rank_options(by_replicate, None, outcomes, n_validation),
                 _find_shared_best(errors, names),
             )
         )
@@ -322,6 +324,47 @@ def _solve_effects(errors: np.ndarray) -> np.ndarray:
     deviations = np.nan_to_num(blocks - np.nanmean(blocks, axis=1, keepdims=True))
     matrix = np.diag(is_there.sum(axis=0)) - is_there.T @ (is_there / counts)
     return np.linalg.pinv(matrix, hermitian=True) @ deviations.sum(axis=0)
+
+
+def _combine_cells(
+    validation: pd.DataFrame, levels: Sequence[str], is_used: np.ndarray
+) -> pd.DataFrame:
+    """Return the effects of levels by replicate, as sums of errors that know their runs.
+
+    Parameters
+    ----------
+    validation : DataFrame, shape (replicates, columns)
+        Errors with provenance of replicates that have all runs; columns: level, *cell.
+    levels : sequence of str
+        The levels of one part.
+    is_used : ndarray of bool, shape (cells, levels)
+        What the study has, of cells with two levels or more.
+
+    Returns
+    -------
+    DataFrame, shape (replicates, levels)
+        The effects in points.
+    """
+    cells = list(dict.fromkeys(key[1:] for key in validation.columns))
+    used = list(zip(*np.nonzero(is_used), strict=True))
+    keys = [(levels[level], *cells[cell]) for cell, level in used]
+    # The effects are linear in the errors: those of one error of 1 are its weights.
+    weights = np.zeros((len(levels), len(used)))
+    for i, position in enumerate(used):
+        unit = np.where(is_used, 0.0, np.nan)
+        unit[position] = 1.0
+        weights[:, i] = _solve_effects(unit[None])
+    rows = [
+        [
+            sum(
+                (error * weight for weight, error in zip(row, errors, strict=True)),
+                start=ErrorWithProvenance(0.0, {}),
+            )
+            for row in weights.tolist()
+        ]
+        for errors in validation[keys].to_numpy(object)
+    ]
+    return pd.DataFrame(rows, validation.index, pd.Index(levels), dtype=object)
 
 
 def _find_shared_best(errors: np.ndarray, levels: Sequence[str]) -> str | None:

@@ -44,6 +44,7 @@ from kdpipe.analysis.dataframe import (
     select_direct_students,
     select_scratch_ensembles,
 )
+from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.losses.method import load_terms
 from kdpipe.plan.nodes import Plan
 from kdpipe.plan.resources import MAX_EPOCHS_MULTIPLIER, compute_epochs_multiplier
@@ -505,7 +506,7 @@ def recommend_for_plan(plan: Plan, store: Store) -> tuple[pd.DataFrame, list[Rec
     frame = normalize_frame(
         eval_point.select_eval_point(dataframe.build_results_frame(plan, store), eval_at)
     )
-    error_masks = eval_point.PerImageErrors(plan, store, eval_at).load_error_mask
+    error_masks = PerImageMetrics(plan, store, eval_at).load_part
     interim = claim.get_current_interim(plan.study)
     return frame, recommend_options(frame, error_masks, interim, plan.study.smallest_effect)
 
@@ -828,7 +829,7 @@ def _build_candidate(
         settings=_describe_settings(row, frame) if is_distilled else "",
         n_agreeing_seeds=int((choice.chosen == key).sum()) if len(choice.chosen) else 0,
         is_by_halves=choice.halves is not None,
-        rank=side.rank(key),
+        rank=side.rank(key, judge.error_masks),
         gains=judge.judge(gains),
         missing_baselines=missing_baselines if is_distilled else [],
         costs=list(_list_costs(cell)),

@@ -7,6 +7,7 @@ sentence, `format_headline`, which says the same wherever it is shown.
 
 import math
 import re
+from collections.abc import Iterable
 
 from kdpipe.analysis.contest import Entrant
 from kdpipe.analysis.dataframe import UNTRAINED_STOP
@@ -103,9 +104,23 @@ def format_winner_rank(rank: Rank | None) -> str:
     if rank is None or math.isnan(rank.p_best):
         return ""
     return (
-        f", first in {rank.p_best:.0%} of draws of the seeds (95 % of them: rank {rank.low:g} to "
-        f"{rank.high:g})"
+        f", the best of them with a probability of {rank.p_best:.0%} over other seeds and "
+        f"{describe_rank_images([rank])}; rank {rank.low:g} to {rank.high:g} with 95 %"
     )
+
+
+def describe_rank_images(ranks: Iterable[Rank | None]) -> str:
+    """Return over which images ranks are, as the end of `over other seeds and ...`."""
+    known = [rank for rank in ranks if rank is not None and not math.isnan(rank.p_best)]
+    sources = {rank.images for rank in known}
+    if "" in sources:
+        return "these images alone (outcomes on single images are not known)"
+    if any(rank.images == "test" and rank.is_validation for rank in known):
+        return (
+            "other images (what these add is taken from the outcomes on test, scaled to the number "
+            "of validation images: those on validation were not kept)"
+        )
+    return "other images"
 
 
 def format_si(number: float) -> str:

@@ -210,7 +210,9 @@ def _analyze(
     class_names = plan.card.class_names
     search_sentences: list[str] = []
     if (search_state := rounds.get_search_state(study, store)) is not None:
-        uncertainties = uncertainty.estimate_uncertainties(search_state, study.smallest_effect)
+        uncertainties = uncertainty.estimate_uncertainties(
+            search_state, study.smallest_effect, error_masks[eval_at]
+        )
         tables.insert(0, search.render_search_table(plan, search_state, uncertainties))
         if (search_figure := search.render_search_figure(plan, search_state)) is not None:
             figures.insert(0, search_figure)

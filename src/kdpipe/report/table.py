@@ -27,7 +27,12 @@ import pandas as pd
 
 from kdpipe import registry
 from kdpipe.analysis import dataframe, eval_point
-from kdpipe.analysis.dataframe import add_error_provenance, describe_gaps, get_series_by_seed
+from kdpipe.analysis.dataframe import (
+    add_error_provenance,
+    add_image_provenance,
+    describe_gaps,
+    get_series_by_seed,
+)
 from kdpipe.losses.method import is_plain_kd, short_label
 from kdpipe.report.format import escape_markdown, format_estimate, format_si, format_stop
 from kdpipe.runs.records import EvalPoint, other_eval_point
@@ -132,15 +137,19 @@ class TableSpec:
     order : int
         The position in a report.
     function : callable
-        Makes the `TableData` of a results frame.
+        Makes the `TableData` of a results frame, and of what runs did on single images (a lookup
+        or None) where `uses_images` is set.
     uses_last_epoch : bool
         Whether it shows the last epoch whatever the evaluation point of the study.
+    uses_images : bool
+        Whether the function takes the lookup of single images as its second argument.
     """
 
     title: str
     order: int
-    function: Callable[[pd.DataFrame], TableData]
+    function: Callable[..., TableData]
     uses_last_epoch: bool = False
+    uses_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,7 +231,7 @@ def summarize_cell(
 
 
 def summarize_chosen_length(
-    lengths: dict[str, pd.DataFrame], **partners: pd.Series
+    lengths: dict[str, pd.DataFrame], outcomes: ErrorMaskLookup | None = None, **partners: pd.Series
 ) -> dict[str, Any]:
     """Return the row of an early-stopped teacher at the length that validation chose.
 
@@ -232,6 +241,8 @@ def summarize_chosen_length(
     ----------
     lengths : dict of DataFrame
         The cell of each stop of the teacher.
+    outcomes : callable or None
+        Returns what a run did on single images.
     **partners : Series
         As in `summarize_cell`.
     """
@@ -245,7 +256,7 @@ def summarize_chosen_length(
     choice_text = "; ".join(
         f"{stop} for {counts[stop]} seeds" for stop in lengths if stop in counts
     )
-    notes = "; ".join(filter(None, (choice_text, describe_winner_confidence(validation))))
+    notes = "; ".join(filter(None, (choice_text, describe_winner_confidence(lengths, outcomes))))
     fields = _summarize_errors(dict(zip(errors.index, errors, strict=True)), **partners)
     if len(lengths) > 1:
         fields |= {f"{name}_halves": selection.halves for name in partners}
@@ -254,20 +265,30 @@ def summarize_chosen_length(
     }
 
 
-def describe_winner_confidence(validation: pd.DataFrame) -> str:
-    """Return how sure it is which option is the best, as `kd first in 81 % of draws of ...`.
+def describe_winner_confidence(
+    options: Mapping[str, pd.DataFrame], outcomes: ErrorMaskLookup | None
+) -> str:
+    """Return how sure it is which option is the best on validation, as `P(kd is best) 61 %`.
 
     Parameters
     ----------
-    validation : DataFrame of shape (n_seeds, n_options)
-        Validation errors. The text is empty for one option, or too few seeds to draw from.
+    options : mapping of str to DataFrame
+        The rows of each option. The text is empty for one option, and for too few seeds.
+    outcomes : callable or None
+        Returns what a run did on single images.
     """
-    rank_by_option = rank_options(validation)
+    rows = pd.concat(options.values())
+    errors = {
+        option: get_series_by_seed(add_image_provenance(cell, "val_error"), "val_error")
+        for option, cell in options.items()
+    }
+    sizes = float(rows.val_n.median()) if "val_n" in rows else math.nan
+    rank_by_option = rank_options(pd.DataFrame(errors, dtype=object), None, outcomes, sizes)
     if len(rank_by_option) < 2:
         return ""
     name, winner_rank = min(rank_by_option.items(), key=lambda item: item[1].rank)
     is_known = winner_rank.p_best == winner_rank.p_best  # not nan
-    return f"{name} first in {winner_rank.p_best:.0%} of draws of the seeds" if is_known else ""
+    return f"P({name} is best) {winner_rank.p_best:.0%}" if is_known else ""
 
 
 def estimate_mean(name: str, values: dict[float, float]) -> dict[str, Any]:
@@ -425,7 +446,9 @@ def render_table(
     TypeError
         If the function of the table does not return `TableData`.
     """
-    data = spec.function(add_error_provenance(frame) if len(frame) else frame)
+    by_run = add_error_provenance(frame) if len(frame) else frame
+    outcomes = (error_masks or {}).get(eval_point.get_eval_point(frame))
+    data = spec.function(by_run, outcomes) if spec.uses_images else spec.function(by_run)
     if not isinstance(data, TableData):
         raise TypeError(
             f"it returns a {type(data).__name__}, expected a TableData (table.build_table_data)"

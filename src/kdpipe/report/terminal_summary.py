@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kdpipe.analysis import recommendation
+from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.search import rounds, uncertainty
 from kdpipe.plan.nodes import Plan
@@ -34,7 +35,10 @@ def describe_outcome(
     frame, recommendations = recommendation.recommend_for_plan(plan, store)
     lines = [format_headline(item) for item in recommendations[:MAX_RECOMMENDATIONS]]
     if (search_state := rounds.get_search_state(plan.study, store)) is not None:
-        uncertainties = uncertainty.estimate_uncertainties(search_state, plan.study.smallest_effect)
+        outcomes = PerImageMetrics(plan, store, plan.study.reading).load_part
+        uncertainties = uncertainty.estimate_uncertainties(
+            search_state, plan.study.smallest_effect, outcomes
+        )
         lines += search.describe_search(search_state, uncertainties)
     if best_text := describe_best(recommendations):
         lines.append(best_text)

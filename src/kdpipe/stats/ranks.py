@@ -1,22 +1,32 @@
 """Ranks of options by mean error, and their uncertainty.
 
-Seeds are resampled with replacement, each draw for all options at once, so that what the options of
-one seed share stays shared; several splits are resampled too, each in every seed (the pigeonhole
-bootstrap: Owen, 2007, never too narrow). With few seeds or splits bootstrap percentiles are too
-narrow: they are taken as far out as makes the interval of a single mean as wide as its t interval
-(Hesterberg, 2015, section 4.1.3, the expanded percentile interval). Earlier choices are held fixed.
+How sure a rank is, and the probability of being the best of all, are those of a model of the
+options' errors (`posterior`): over other seeds, other splits and other images than those of the
+study, where these are known. benchmarks/p_best.md says how often it is true.
+
+A rank correlation has an interval over seeds. They are resampled with replacement, each draw for
+all options at once, so that what the options of one seed share stays shared; several splits are
+resampled too, each in every seed (the pigeonhole bootstrap: Owen, 2007, never too narrow). With few
+seeds or splits bootstrap percentiles are too narrow: they are taken as far out as makes the
+interval of a single mean as wide as its t interval (Hesterberg, 2015, section 4.1.3, the expanded
+percentile interval). Earlier choices are held fixed.
 """
 
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from kdpipe.stats import replicates
+from kdpipe.stats import posterior, replicates
+from kdpipe.stats.error_provenance import ErrorMaskLookup
+from kdpipe.stats.image_spread import find_image_spread
 from kdpipe.stats.intervals import MIN_SEEDS, Summary, summarize
 
+N_DRAWS = 5_000  # of the model
 N_RESAMPLES = 5_000
 N_PERMUTATIONS = 50_000  # orders of the options: all of up to eight, else a sample
 MIN_BOOTSTRAP_SEEDS = 5  # seeds: of four there are only 35 different resamples
@@ -34,9 +44,14 @@ class Rank:
     total : int
         Number of options.
     low, high : float
-        Interval of 95 %; nan below five seeds, and with two splits.
+        Interval of 95 %; nan below three seeds, and with two splits.
     p_best : float
-        Share of the bootstrap draws in which the option comes first; nan likewise.
+        Probability of being the best of all; nan likewise.
+    images : {"validation", "test", ""}
+        The images whose outcomes say what other images would change; empty if none are known, so
+        that the rank is about these images.
+    is_validation : bool
+        Whether the errors are those on validation.
     """
 
     rank: float
@@ -44,9 +59,16 @@ class Rank:
     low: float = math.nan
     high: float = math.nan
     p_best: float = math.nan
+    images: str = ""
+    is_validation: bool = False
 
 
-def rank_options(errors: pd.DataFrame) -> dict[str, Rank]:
+def rank_options(
+    errors: pd.DataFrame,
+    groups: Sequence[Hashable] | None = None,
+    outcomes: ErrorMaskLookup | None = None,
+    n_validation: float = math.nan,
+) -> dict[Any, Rank]:
     """Rank options by mean error.
 
     Options without any result have no rank; then only seeds that have all the others count and, of
@@ -56,36 +78,53 @@ def rank_options(errors: pd.DataFrame) -> dict[str, Rank]:
     ----------
     errors : DataFrame of float, shape (replicates, options)
         Errors in points; nan is no result.
+    groups : sequence of hashable, shape (options,), optional
+        The teacher of each option: those of one are alike. By default each has one of its own.
+    outcomes : callable or None
+        Returns what a run did on single images; for errors with provenance
+        (`stats.error_provenance`).
+    n_validation : float
+        The number of validation images of validation errors.
 
     Returns
     -------
     dict of str to Rank
         The rank of each option that can have one.
-
-    References
-    ----------
-    A. B. Owen, The pigeonhole bootstrap, Annals of Applied Statistics, 2007.
-    T. C. Hesterberg, What teachers should know about the bootstrap, The American Statistician,
-    2015.
     """
-    known = errors.astype(float).dropna(axis=1, how="all").dropna()
-    values = _cross_errors(known)
-    if not values.size:
+    is_known = [bool(errors[option].notna().any()) for option in errors]
+    known = errors.loc[:, is_known].dropna()
+    positions = _find_grid(known)
+    if not positions.size:
         return {}
-    mean_ranks, count = stats.rankdata(values.mean(axis=(0, 1))), len(known.columns)
-    if not _has_enough(values):
-        return {
-            name: Rank(rank, count) for name, rank in zip(known, mean_ranks.tolist(), strict=True)
-        }
-    means = _bootstrap_means(values)
-    bootstrap_ranks = stats.rankdata(means, axis=1)
-    low, high = np.quantile(bootstrap_ranks, _compute_tails(values), axis=0, method="nearest")
-    is_best = means == means.min(axis=1, keepdims=True)
-    p_best = (is_best / is_best.sum(axis=1, keepdims=True)).mean(axis=0)
-    columns = zip(
-        known, mean_ranks.tolist(), low.tolist(), high.tolist(), p_best.tolist(), strict=True
-    )
-    return {name: Rank(rank, count, *rest) for name, rank, *rest in columns}
+    known = known.iloc[positions.ravel()]
+    values, count = known.to_numpy(float), len(known.columns)
+    mean_ranks = stats.rankdata(np.round(values.mean(axis=0), 9))
+    ranks = [Rank(rank, count) for rank in mean_ranks.tolist()]
+    if count > 1 and _has_enough(positions, MIN_SEEDS):
+        labels = list(errors.columns) if groups is None else list(groups)
+        teachers = [label for label, there in zip(labels, is_known, strict=True) if there]
+        images = find_image_spread(known, teachers, outcomes, n_validation)
+        splits = np.tile(np.arange(positions.shape[1]), positions.shape[0])
+        codes = pd.factorize(pd.Series(teachers, dtype=object))[0]
+        model = posterior.fit_posterior(values.T, codes, images=images, splits=splits)
+        if model is not None:
+            draws = model.draw_errors(N_DRAWS)
+            low, high = np.quantile(
+                stats.rankdata(draws, axis=1), (0.025, 0.975), axis=0, method="nearest"
+            )
+            columns = zip(low.tolist(), high.tolist(), posterior.compute_p_best(draws), strict=True)
+            ranks = [
+                replace(
+                    rank,
+                    low=one_low,
+                    high=one_high,
+                    p_best=float(p),
+                    images=images.source,
+                    is_validation=images.is_by_split,
+                )
+                for rank, (one_low, one_high, p) in zip(ranks, columns, strict=True)
+            ]
+    return dict(zip(known.columns, ranks, strict=True))
 
 
 def correlate_ranks(errors: pd.DataFrame, expected: pd.Series) -> tuple[pd.Series, Summary]:
@@ -106,6 +145,12 @@ def correlate_ranks(errors: pd.DataFrame, expected: pd.Series) -> tuple[pd.Serie
         The rho of each replicate's own errors.
     summary : Summary
         Its mean is the rho of the mean errors, its interval is from resampled seeds (and splits).
+
+    References
+    ----------
+    A. B. Owen, The pigeonhole bootstrap, Annals of Applied Statistics, 2007.
+    T. C. Hesterberg, What teachers should know about the bootstrap, The American Statistician,
+    2015.
     """
     known = errors.reindex(columns=expected.index).astype(float).dropna()
     rows, target = known.to_numpy(), expected.to_numpy(float)
@@ -179,15 +224,20 @@ def compute_permutation_p(errors: pd.DataFrame, expected: pd.Series) -> float:
     return float(test.pvalue)
 
 
+def _find_grid(errors: pd.DataFrame) -> np.ndarray:
+    """Return the rows of errors as (seeds, splits), without seeds that lack a split."""
+    rows = pd.Series(range(len(errors)), index=errors.index, dtype=float)
+    return replicates.to_grid(rows).to_numpy(int)
+
+
 def _cross_errors(errors: pd.DataFrame) -> np.ndarray:
     """Return errors as (seeds, splits, options), without seeds that lack a split."""
-    positions = replicates.to_grid(pd.Series(range(len(errors)), index=errors.index, dtype=float))
-    return errors.to_numpy()[positions.to_numpy(int)]
+    return errors.to_numpy()[_find_grid(errors)]
 
 
-def _has_enough(values: np.ndarray) -> bool:
-    """Return whether there are enough seeds and splits to resample; one split is fixed."""
-    return len(values) >= MIN_BOOTSTRAP_SEEDS and values.shape[1] not in range(2, MIN_SEEDS)
+def _has_enough(values: np.ndarray, min_seeds: int = MIN_BOOTSTRAP_SEEDS) -> bool:
+    """Return whether there are enough seeds and splits; one split is fixed."""
+    return len(values) >= min_seeds and values.shape[1] not in range(2, MIN_SEEDS)
 
 
 def _bootstrap_means(values: np.ndarray) -> np.ndarray:

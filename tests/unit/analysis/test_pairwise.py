@@ -95,12 +95,14 @@ def test_the_one_that_all_others_stand_against_says_how_sure_it_is():
     means = known.pivot_table("val_error", "seed", "method")
     assert {pair.b for pair in actual} == {means.mean().idxmin()}
     store = rank_options(means)[actual[0].b]
-    assert actual[0].rank == pytest.approx(store) and 0.2 < store.p_best < 1
+    assert (actual[0].rank.rank, actual[0].rank.total) == (store.rank, 8)
+    assert actual[0].rank.p_best == pytest.approx(store.p_best, abs=0.03) and 0.2 < store.p_best < 1
+    sure = actual[0].rank.p_best
     displayed = a_or_b.render_pairs_table(actual)
-    assert set(displayed.display["B"]) == {f"{actual[0].b} (first in {store.p_best:.0%})"}
-    assert set(displayed.data["b_first"]) == {store.p_best}
+    assert set(displayed.display["B"]) == {f"{actual[0].b} (best with {sure:.0%})"}
+    assert set(displayed.data["b_first"]) == {sure}
     few = a_or_b.render_pairs_table(of(compare_pairwise(known[known.method < "m3"]), "method"))
-    assert "first in" not in "".join(few.display["B"]) and few.data["b_first"].isna().all()
+    assert "best with" not in "".join(few.display["B"]) and few.data["b_first"].isna().all()
 
 
 def test_the_wider_interval_gives_the_mark():
@@ -179,7 +181,7 @@ def draw_grid(random, true, n_cells, parts):
     return known
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_in_a_grid_with_holes_the_reference_is_the_true_best_of_each_connected_part(seed):
     random = np.random.default_rng(seed)
     levels = [f"m{i}" for i in range(14)]

@@ -80,14 +80,11 @@ def test_a_method_stands_at_the_setting_that_the_other_seeds_prefer():
     row = rows["half", "full"]
     assert row["error"] == pytest.approx(np.mean(DKD)) and row["n"] == 5
     assert (row["test_nll"], row["best_test_error"]) == (pytest.approx(0.1), 9.0)
-    # Of five seeds twice is first only where most of those drawn are seed 0.
     sure = rank_options(pd.DataFrame({"half": DKD, "twice": [1.0, 30.0, 30.0, 30.0, 30.0]}))[
         "half"
     ].p_best
     assert 0.9 < sure < 1
-    assert row["notes"] == (
-        f"the best on validation of half, twice (half first in {sure:.0%} of draws of the seeds)"
-    )
+    assert row["notes"] == f"the best on validation of half, twice (P(half is best) {sure:.0%})"
     assert rows["at", "full"]["operations"] == 7 and rows["scratch",]["operations"] == 7
     displayed = built_table.display.set_index("method")
     assert displayed.loc["at", "operations to train"] == "7"
@@ -122,13 +119,13 @@ def test_an_untrained_teacher_is_a_control_and_told_so():
     assert "The 3 or 5 differences" in built_table.caption
 
 
-def test_ranks_come_with_their_uncertainty_from_five_seeds_on():
+def test_ranks_come_with_their_uncertainty_from_three_seeds_on():
     built_table = table(SCRATCH, arm(KD), arm(DKD, "dkd"), arm(AT, "at"))
     rows = by_method(built_table)
     assert [rows[kind, "full"]["rank"] for kind in ("dkd", "kd", "at")] == [1, 2, 3]
-    assert (rows["dkd", "full"]["p_best"], rows["dkd", "full"]["ranks"]) == (1, "1 to 1")
+    assert rows["dkd", "full"]["p_best"] > 0.99 and rows["dkd", "full"]["ranks"] == "1 to 1"
     assert math.isnan(rows["scratch",]["rank"])
-    few = by_method(table(SCRATCH[:3], *(a[:3] for a in (arm(KD), arm(DKD, "dkd"), arm(AT, "at")))))
+    few = by_method(table(SCRATCH[:2], *(a[:2] for a in (arm(KD), arm(DKD, "dkd"), arm(AT, "at")))))
     assert few["kd", "full"]["rank"] == 2 and few["kd", "full"]["ranks"] == ""
 
 

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kdpipe.analysis.pairwise import MAX_PAIRS, PairwiseComparison
-from kdpipe.report.format import format_estimate, format_interval, format_stop
+from kdpipe.report.format import (
+    describe_rank_images,
+    format_estimate,
+    format_interval,
+    format_stop,
+)
 from kdpipe.report.table import RenderedTable
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 
@@ -14,8 +19,8 @@ CAPTION = (
     "else: negative is for A. All pairs of one student and question hold together (Bonferroni), "
     "and the wider of the two intervals gives the mark. Of more than {most} pairs each level is "
     "compared with the best one on validation, by an additive fit (level + cell) over the cells "
-    "that have two levels or more; with it stands the share of draws of the seeds in which it "
-    "comes first."
+    "that have two levels or more; with it stands the probability that it is the best of all, over "
+    "other seeds and {images}."
 )
 NAME, TITLE = "a_or_b", "A or B?"
 
@@ -50,7 +55,7 @@ def render_pairs_table(
         size = format_estimate(d.mean, d.half_width, sign="+")
         notes = []
         if pair.rank is not None and pair.rank.p_best == pair.rank.p_best:  # not nan
-            notes.append(f"first in {pair.rank.p_best:.0%}")
+            notes.append(f"best with {pair.rank.p_best:.0%}")
         if pair.best_on_shared is not None:
             best = _format_level(pair.factor, pair.best_on_shared)
             notes.append(f"on the cells that all share: {best}")
@@ -63,7 +68,8 @@ def render_pairs_table(
         fields |= {"n": d.n, "student": pair.student}
         display_rows.append(fields | {"over cells": pair.n_cells, "of pairs": pair.n_pairs})
     columns = ["question", "a", "b", "difference", "images_low", "n", "student", "cells", "of"]
-    sentences = [CAPTION.format(most=MAX_PAIRS), interim.description]
+    images = describe_rank_images(pair.rank for pair in pairs)
+    sentences = [CAPTION.format(most=MAX_PAIRS, images=images), interim.description]
     for student, factor, parts in incomparable:
         listed = "; ".join(
             ", ".join(_format_level(factor, level) for level in part) for part in parts

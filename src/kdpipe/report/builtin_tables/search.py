@@ -21,9 +21,12 @@ CAPTION = (
     "Every cell of {blocks}, best first: the mean of its validation errors in points over the "
     "seeds it was seen with before it was dropped. Cells that were not seen equally often are not "
     "to be compared by it: the chances are those of a model that knows how often each was seen, "
-    "and that cells of one teacher are alike. What is claimed of the winner rests on the fresh "
+    "that cells of one teacher are alike and, where outcomes on single images are known, what "
+    "other images would change. What is claimed of the winner rests on the fresh "
     "seeds alone, which chose nothing."
 )
+MAX_LIKELY_SHARE = 0.5  # of the cells: if more may be the best, they were not told apart
+MAX_NAMED = 4  # cells
 FIGURE_NAME, FIGURE_TITLE = "search", "How the field narrowed"
 
 
@@ -94,13 +97,10 @@ def _describe_winner(search_state: SearchState, uncertainty: Uncertainty) -> lis
     if uncertainty.all_diverged:
         return [f"{student}: no cell of {count} came to an end, all that were run diverged."]
     lines = [f"{student}: {uncertainty.chosen} is chosen of {count} cells."]
-    if uncertainty.margin is None:
+    if not uncertainty.likely:
         return [*lines, "Too little was seen twice to say how sure that is."]
     p_best = uncertainty.p_best[uncertainty.chosen]
-    lines.append(
-        f"By the model it is within {uncertainty.margin:.2f} points of the best of them with "
-        f"{CONFIDENCE:.0%}, and is the best itself with {p_best:.0%}."
-    )
+    lines.append(_describe_likely(uncertainty, count, p_best))
     if (seed_gain := uncertainty.seed_gain) is not None:
         names = " and ".join(map(str, seed_gain.arm_keys))
         jobs = ""
@@ -108,9 +108,27 @@ def _describe_winner(search_state: SearchState, uncertainty: Uncertainty) -> lis
             jobs = f", about {_format_hours(seed_gain.hours)} of jobs"
         lines.append(
             f"{seed_gain.seeds} more seeds of {names} ({seed_gain.student_epochs:,} student-epochs"
-            f"{jobs}) would make that {seed_gain.margin:.2f} points on average."
+            f"{jobs}) would leave {seed_gain.n_likely:.1f} of {count} cells on average."
         )
     return lines
+
+
+def _describe_likely(uncertainty: Uncertainty, count: int, p_best: float) -> str:
+    """Return which cells the best is one of, and how likely it is the chosen one."""
+    n_likely = len(uncertainty.likely)
+    own = f"the chosen one is the best with {p_best:.0%}"
+    if n_likely > MAX_LIKELY_SHARE * count:
+        return (
+            "The search could not tell them apart: by the model the best of all is with "
+            f"{CONFIDENCE:.0%} one of {n_likely} of the {count} cells, and {own}."
+        )
+    names = "; ".join(map(str, uncertainty.likely[:MAX_NAMED]))
+    more = f" and {n_likely - MAX_NAMED} more" if n_likely > MAX_NAMED else ""
+    which = f"{names}{more}" if n_likely > 1 else f"{names} alone"
+    return (
+        f"By the model the best of all is with {CONFIDENCE:.0%} one of {n_likely} cells ({which}); "
+        f"{own}."
+    )
 
 
 def describe_search_cost(plan: Plan, search_state: SearchState) -> list[str]:

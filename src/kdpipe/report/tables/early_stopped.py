@@ -21,9 +21,12 @@ from kdpipe.report.table import (
     summarize_cell,
     summarize_chosen_length,
 )
+from kdpipe.stats.error_provenance import ErrorMaskLookup
 
 
-def build_early_stopped_table(frame: pd.DataFrame) -> TableData:
+def build_early_stopped_table(
+    frame: pd.DataFrame, outcomes: ErrorMaskLookup | None = None
+) -> TableData:
     """Build a row for each stop of a teacher, and for the length that validation chose."""
     frame = normalize_frame(frame)
     scratch, measures = get_scratch_errors(frame), [get_other_error_column(frame)]
@@ -44,7 +47,8 @@ def build_early_stopped_table(frame: pd.DataFrame) -> TableData:
                 rows.append(key | kind | stop | summarize_cell(cell, measures, **partners))
             if kind["stop_kind"] != "full":
                 chosen_stop = {"stop": f"{kind['stop_kind']}, chosen"}
-                rows.append(key | kind | chosen_stop | summarize_chosen_length(lengths, **partners))
+                chosen = summarize_chosen_length(lengths, outcomes, **partners)
+                rows.append(key | kind | chosen_stop | chosen)
     columns = (
         "student method teacher stop teacher_error error error_median "
         f"{measures[0]} vs_full vs_scratch"
@@ -57,4 +61,4 @@ def build_early_stopped_table(frame: pd.DataFrame) -> TableData:
     return build_table_data(caption, rows, columns, error_median="median")
 
 
-TABLE = TableSpec("Early-stopped teachers", 60, build_early_stopped_table)
+TABLE = TableSpec("Early-stopped teachers", 60, build_early_stopped_table, uses_images=True)

@@ -15,7 +15,6 @@ from kdpipe.analysis.dataframe import (
     get_values_by_seed,
     group_rows,
     normalize_frame,
-    pivot_by_seed,
     select_direct_students,
 )
 from kdpipe.analysis.eval_point import get_other_error_column
@@ -29,6 +28,7 @@ from kdpipe.report.table import (
     estimate_difference,
     summarize_cell,
 )
+from kdpipe.stats.error_provenance import ErrorMaskLookup
 from kdpipe.stats.intervals import MIN_SEEDS
 from kdpipe.stats.power import LEVEL
 from kdpipe.stats.ranks import rank_options
@@ -39,7 +39,7 @@ MEASURES = ("test_kd_error", "test_nll", "test_ece", "seconds")
 Partners = dict[str, tuple[pd.Series, Halves | None]]
 
 
-def build_methods_table(frame: pd.DataFrame) -> TableData:
+def build_methods_table(frame: pd.DataFrame, outcomes: ErrorMaskLookup | None = None) -> TableData:
     """Build a row for each method of each student, teacher and stop."""
     frame = normalize_frame(frame)
     rows = []
@@ -66,7 +66,7 @@ def build_methods_table(frame: pd.DataFrame) -> TableData:
                         halves = merge_halves(method_arm.halves, other.halves)
                         partners[name] = (other.errors, halves)
                     arms.append((method_arm, partners))
-                rows += _summarize_group(student | teacher | stop, arms)
+                rows += _summarize_group(student | teacher | stop, arms, outcomes)
                 if stop["stop"] == "full":
                     full = {method_arm.name: method_arm for method_arm in method_arms}
     columns = (
@@ -87,7 +87,9 @@ def build_methods_table(frame: pd.DataFrame) -> TableData:
     )
 
 
-def _summarize_group(key: dict, arms: list[tuple[MethodArm, Partners]]) -> list[dict]:
+def _summarize_group(
+    key: dict, arms: list[tuple[MethodArm, Partners]], outcomes: ErrorMaskLookup | None
+) -> list[dict]:
     """Return the rows of one student, teacher and stop, the best method first."""
     count = sum(
         len(method_arm.errors.index.intersection(partner.index)) >= MIN_SEEDS
@@ -95,7 +97,8 @@ def _summarize_group(key: dict, arms: list[tuple[MethodArm, Partners]]) -> list[
         for partner, _ in partners.values()
     )
     rank_by_label = rank_options(
-        pd.DataFrame({method_arm.label: method_arm.errors.astype(float) for method_arm, _ in arms})
+        pd.DataFrame({method_arm.label: method_arm.errors for method_arm, _ in arms}, dtype=object),
+        outcomes=outcomes,
     )
     rows = []
     for method_arm, partners in arms:
@@ -113,7 +116,8 @@ def _summarize_group(key: dict, arms: list[tuple[MethodArm, Partners]]) -> list[
         settings_note = ""
         if len(method_arm.settings) > 1:
             confidence = describe_winner_confidence(
-                pivot_by_seed(method_arm.rows, "method", column="val_error")
+                {key["method"]: cell for key, cell in group_rows(method_arm.rows, "method")},
+                outcomes,
             )
             settings_note = f"the best on validation of {', '.join(method_arm.settings)}"
             settings_note += f" ({confidence})" if confidence else ""
@@ -141,11 +145,12 @@ def _format_caption(counts: set[int]) -> str:
         f"{HOW_TO_READ} A method that was tried at several settings, plain KD too, stands at the "
         f"one that validation chose, for each seed by the other seeds. The {number} differences of "
         f"a student, teacher and stop hold together: each has the interval of 1 - {LEVEL:g} / "
-        f"their number (Bonferroni) and its mark by that. Ranks are those of the mean "
-        "errors; their range (95 %) and P(best) are of seeds drawn again, of which five are needed."
-        " KD error: in how many points a student disagrees with its teacher. Operations: "
+        f"their number (Bonferroni) and its mark by that. Ranks are those of the mean errors; "
+        "their range (95 %) and P(best) are those of a model, over other seeds and, where the "
+        "outcomes on single images are known, other images; three seeds are needed. KD error: in "
+        "how many points a student disagrees with its teacher. Operations: "
         "multiply-adds of a run with what its teacher answers."
     )
 
 
-TABLE = TableSpec("Methods", 65, build_methods_table)
+TABLE = TableSpec("Methods", 65, build_methods_table, uses_images=True)
