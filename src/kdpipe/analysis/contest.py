@@ -27,6 +27,7 @@ from kdpipe.analysis.dataframe import (
     get_halves,
     group_rows,
     pivot_by_seed,
+    select_export_rows,
 )
 from kdpipe.stats.error_provenance import ErrorMaskLookup, ErrorWithProvenance
 from kdpipe.stats.intervals import Choice, Summary, select_options, summarize
@@ -216,6 +217,38 @@ class Contest:
 
 
 # --- The rows of a contest
+
+
+def measure_latencies(frame: pd.DataFrame) -> dict[str, float]:
+    """Return the median latency in milliseconds of each network that was measured as a file.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The results frame, not normalized.
+    """
+    rows = select_export_rows(frame) if "kind" in frame else frame.iloc[:0]
+    if not len(rows):
+        return {}
+    networks = rows.student_network.mask(rows.kind == "teacher", rows.teacher_network)
+    medians = rows.assign(exported=networks).groupby("exported").float32_ms.median()
+    return {str(name): float(ms) for name, ms in medians.dropna().items()}
+
+
+def drop_slow_teachers(frame: pd.DataFrame, limit: float | None) -> pd.DataFrame:
+    """Leave the teachers out of a frame that are slower than the limit of a search.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The results frame, not normalized.
+    limit : float or None
+        In milliseconds.
+    """
+    if limit is None:
+        return frame
+    slow = [name for name, ms in measure_latencies(frame).items() if ms > limit]
+    return frame.loc[~((frame.kind == "teacher") & frame.teacher_network.isin(slow))]
 
 
 def select_terminal_students(frame: pd.DataFrame, with_controls: bool = False) -> pd.DataFrame:

@@ -73,6 +73,7 @@ from kdpipe.stats.replicates import Halves, merge_halves
 
 NO_ERRORS = pd.Series(dtype=float)
 SMALLEST_EFFECT = 0.2  # points: the default of a study
+FAILED_STATES = ["diverged", "skipped", "failed"]  # of runs that have ended without a result
 
 
 @dataclass(frozen=True)
@@ -498,17 +499,19 @@ def recommend_for_plan(plan: Plan, store: Store) -> tuple[pd.DataFrame, list[Rec
     Returns
     -------
     frame : DataFrame
-        The normalized results frame at the evaluation point of the study.
+        The results frame at the evaluation point of the study, not normalized.
     recommendations : list of Recommendation
         One for each student.
     """
-    eval_at = plan.study.reading
+    study, eval_at = plan.study, plan.study.reading
     frame = normalize_frame(
         eval_point.select_eval_point(dataframe.build_results_frame(plan, store), eval_at)
     )
     error_masks = PerImageMetrics(plan, store, eval_at).load_part
-    interim = claim.get_current_interim(plan.study)
-    return frame, recommend_options(frame, error_masks, interim, plan.study.smallest_effect)
+    interim = claim.get_current_interim(study)
+    return frame, recommend_options(
+        frame, error_masks, interim, study.smallest_effect, study.max_latency
+    )
 
 
 def recommend_at_both_eval_points(
@@ -517,6 +520,7 @@ def recommend_at_both_eval_points(
     error_masks: Mapping[EvalPoint, ErrorMaskLookup] | None = None,
     interim: InterimAnalysis = SINGLE_ANALYSIS,
     smallest_effect: float = SMALLEST_EFFECT,
+    max_latency: float | None = None,
 ) -> list[Recommendation]:
     """Make the recommendations at the evaluation point of a study, each with that at the other.
 
@@ -532,6 +536,8 @@ def recommend_at_both_eval_points(
         The interim analysis that the study is at.
     smallest_effect : float
         The smallest difference worth having, in points.
+    max_latency : float or None
+        The limit of latency of a search, in milliseconds.
     """
     recommendations, counterparts = (
         recommend_options(
@@ -539,6 +545,7 @@ def recommend_at_both_eval_points(
             (error_masks or {}).get(point),
             interim,
             smallest_effect,
+            max_latency,
         )
         for point in (eval_at, other_eval_point(eval_at))
     )
@@ -553,6 +560,7 @@ def recommend_options(
     error_masks: ErrorMaskLookup | None = None,
     interim: InterimAnalysis = SINGLE_ANALYSIS,
     smallest_effect: float = SMALLEST_EFFECT,
+    max_latency: float | None = None,
 ) -> list[Recommendation]:
     """Make one recommendation for each network that some experiment ends in, smallest first.
 
@@ -566,8 +574,11 @@ def recommend_options(
         The interim analysis that the study is at.
     smallest_effect : float
         The smallest difference worth having, in points.
+    max_latency : float or None
+        The limit of latency of a search, in milliseconds: teachers that were measured to be slower
+        do not compete.
     """
-    frame = add_error_provenance(normalize_frame(frame))
+    frame = add_error_provenance(normalize_frame(contest.drop_slow_teachers(frame, max_latency)))
     eval_at = eval_point.get_eval_point(frame)
     contests = list(contest.build_contests(frame))
     ensembles = _assign_ensembles(frame, contests)
@@ -728,8 +739,12 @@ def _recommend(
     n_options = len(taught.keys) + taught.n_set_aside + len(labels.keys) + labels.n_set_aside
     best_taught = taught.find_best()
     if best_taught is None:
+        if (alone := _recommend_labels_alone(frame, field_, judge)) is not None:
+            return replace(alone, n_options=n_options)
         reason = "no validation errors: the report refuses to choose by test errors"
-        reason = reason if taught.test.notna().to_numpy().any() else "no result"
+        if not taught.test.notna().to_numpy().any():
+            runs = taught.rows.drop_duplicates("run")
+            reason = f"none of its distilled runs has a result yet ({_count_states(runs)})"
         return Recommendation(field_.student, n_options, reason)
     best_entrant = taught.entrants[best_taught]
     preferred = _find_preferred_side(field_)
@@ -761,6 +776,26 @@ def _recommend(
         break_even=_find_break_even(field_, best_entrant),
     )
     return replace(draft, alternative=_find_alternative(field_, draft, judge))
+
+
+def _recommend_labels_alone(
+    frame: pd.DataFrame, field_: Contest, judge: _Judge
+) -> Recommendation | None:
+    """Make the recommendation where every distilled run failed; None where that is not so."""
+    labels = field_.labels
+    runs = field_.taught.rows.drop_duplicates("run")
+    if not runs.status.isin(FAILED_STATES).all() or labels.find_best() is None:
+        return None
+    candidate = _build_candidate(frame, labels, {"labels": labels.choose()}, [], judge)
+    reason = f"none of its {len(runs)} distilled runs has one ({_count_states(runs)})"
+    draft = Recommendation(field_.student, 0, reason=reason, labels=candidate, preferred="labels")
+    return replace(draft, alternative=_find_alternative(field_, draft, judge))
+
+
+def _count_states(runs: pd.DataFrame) -> str:
+    """Return how many runs are in which state."""
+    counts = runs.status.value_counts().to_dict()
+    return ", ".join(f"{count} {state or 'not run'}" for state, count in counts.items())
 
 
 def _find_preferred_side(field_: Contest) -> Side:

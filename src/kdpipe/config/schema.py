@@ -450,6 +450,11 @@ class Study(StrictModel):
         return self.seeds[: self.looks[self.look - 1]] if self.looks else self.seeds
 
     @property
+    def max_latency(self) -> float | None:
+        """Return the limit of latency of a search in milliseconds; None where there is none."""
+        return None if self.search is None else self.search.latency
+
+    @property
     def lists_lengths(self) -> bool:
         """Return whether some experiment lists lengths of its students' training."""
         return any(block.epochs for block in self.experiments)

@@ -26,15 +26,14 @@ from pathlib import Path
 import numpy as np
 
 from kdpipe import __version__, hashing
-from kdpipe.analysis.preregistration import registration
 from kdpipe.data import cache, cards, splits, streaming
 from kdpipe.data.cards import DatasetCard
 from kdpipe.data.splits import Split
 from kdpipe.errors import KdpipeError, StoreError
-from kdpipe.export import model_card, onnx_graph, select, trained_run, verify
+from kdpipe.export import measured_files, model_card, onnx_graph, select, trained_run, verify
+from kdpipe.export.measured_files import THREADS, Latencies, MeasuredFiles
 from kdpipe.export.select import ExportBudget, ExportCandidate, ExportFile
 from kdpipe.export.trained_run import TrainedRun
-from kdpipe.export.verify import LatencySummary
 from kdpipe.jobs.run_record import describe_device
 from kdpipe.models.pretrained.kdpipe_export import (
     CONFIG_FILE,
@@ -51,7 +50,6 @@ from kdpipe.runs.store import Store
 from kdpipe.text import join_names
 
 README_FILE = "README.md"
-THREADS = 1
 ALTERNATIVE = "beside"  # in a config: weights that are measured but not shipped
 
 
@@ -91,14 +89,14 @@ class BuiltExport:
     shape: tuple[int, int, int]
     graphs: dict[str, bytes]
     predictors: dict[str, verify.Predictor]
-    times: dict[str, dict[int, LatencySummary]]
+    times: Latencies
     notes: list[str]
 
 
 def export_network(
     plan: Plan,
     store: Store,
-    name: str | None = None,
+    candidates: list[ExportCandidate],
     budget: ExportBudget | None = None,
     to: Path | None = None,
     calibrate: bool = False,
@@ -111,8 +109,8 @@ def export_network(
         The plan of the study.
     store : Store
         The results folder.
-    name : str or None
-        The name of the run; by default that of the recommendation.
+    candidates : list of ExportCandidate
+        The runs that may be exported, see `select.find_candidates`.
     budget : ExportBudget or None
         The limits of size and time.
     to : Path or None
@@ -128,33 +126,22 @@ def export_network(
     Raises
     ------
     KdpipeError
-        Before anything is written: if test results are blinded, nothing can be chosen or fits the
-        budget, a graph differs from its network, there is no validation to calibrate on, or the
-        folder exists.
+        Before anything is written: if nothing fits the budget, a graph differs from its network,
+        there is no validation to calibrate on, or the folder exists.
     """
     onnx_graph.require_onnx()
     budget = budget or ExportBudget()
-    if (reason := registration.find_blinding_reason(plan, store)) is not None:
-        raise KdpipeError(
-            f"nothing was exported, since the model card would show test results: {reason}"
-        )
     if calibrate and not plan.card.count_validation(plan.study.data.validation):
         raise KdpipeError(
             "--calibrate: the study has no validation images, on which the temperature is fitted"
         )
     if to is not None:
         require_absent(to)
-    candidates = select.find_candidates(plan, store, name, budget)
     if len(candidates) == 1:
         to = to or Path("exports") / candidates[0].run.name
         require_absent(to)
-    builds = [_build_export(item, plan, store) for item in candidates]
-    messages: list[str] = []
-    export_files = [
-        export_file
-        for item, build in enumerate(builds)
-        for export_file in _evaluate_files(item, build, plan)
-    ]
+    measured, builds, messages = _measure_candidates(candidates, plan, store, bool(budget))
+    export_files = [file for item in measured for file in item.files]
     best_file = select.select_within_budget(export_files, budget) if budget else export_files[0]
     network_files = [
         file
@@ -162,12 +149,20 @@ def export_network(
         if file.candidate_index == best_file.candidate_index
     ]
     chosen_file = select.select_file(network_files, plan.study.smallest_effect)
-    selected_build, model_file = builds[chosen_file.candidate_index], chosen_file.file
+    index, model_file = chosen_file.candidate_index, chosen_file.file
+    to = to or Path("exports") / candidates[index].run.name
+    require_absent(to)
+    times = next(item.times for item in measured if item.files[0].candidate_index == index)
+    selected_build = builds.get(index) or _build_export(candidates[index], plan, store, times)
     if budget:
         messages.append(
-            f"{best_file.file} is the best on validation that fits {budget}: {best_file}"
+            f"{best_file.label} is the best on validation that fits {budget}: {best_file}"
         )
-    to = to or Path("exports") / selected_build.candidate.run.name
+        if candidates[index].answer is None and "teacher" in plan.roles[candidates[index].run.name]:
+            messages.append(
+                f"You do not need a student: {candidates[index].run.network} is a teacher of this "
+                "study, and it is small enough."
+            )
     outdated_notes = _find_outdated_notes(selected_build.candidate, plan, store)
     selected_build.notes.extend(outdated_notes)
     file_text = select.describe_file_choice(network_files, chosen_file, plan.study.smallest_effect)
@@ -175,6 +170,43 @@ def export_network(
     config, files = _build_files(selected_build, plan, model_file, calibrate)
     write_folder(to, files)
     return [*messages, file_text, *_describe_export(to, config), *outdated_notes]
+
+
+def _measure_candidates(
+    candidates: list[ExportCandidate], plan: Plan, store: Store, use_known: bool
+) -> tuple[list[MeasuredFiles], dict[int, BuiltExport], list[str]]:
+    """Measure the files of all candidates, but for what is known of an earlier time.
+
+    One of several candidates that cannot be converted is left out. Where there is no budget, the
+    only candidate has to be converted in any case, and is measured with that.
+
+    Returns
+    -------
+    measured : list of MeasuredFiles
+        Those of the candidates that can be exported.
+    builds : dict of int to BuiltExport
+        By position, the candidates that were converted for this.
+    messages : list of str
+        Which candidates are left out, and why.
+    """
+    keys = [measured_files.make_key(item, plan, store) for item in candidates]
+    measured, builds, messages = [], {}, []
+    for i, known in enumerate(measured_files.load_measured(keys)):
+        if known is None or not use_known:
+            try:
+                build = _build_export(candidates[i], plan, store)
+            except KdpipeError as error:
+                if len(candidates) == 1 or isinstance(error, StoreError):
+                    raise
+                messages.append(f"{candidates[i].run.network} does not compete: {error}")
+                continue
+            builds[i] = build
+            known = MeasuredFiles(_evaluate_files(i, build, plan), build.times)
+            measured_files.save_measured({keys[i]: known})
+        measured.append(known)
+    if not measured:
+        raise KdpipeError("; ".join(messages))
+    return measured, builds, messages
 
 
 def _find_outdated_notes(candidate: ExportCandidate, plan: Plan, store: Store) -> list[str]:
@@ -188,8 +220,10 @@ def _find_outdated_notes(candidate: ExportCandidate, plan: Plan, store: Store) -
     return [*notes, hint] if notes else []
 
 
-def _build_export(candidate: ExportCandidate, plan: Plan, store: Store) -> BuiltExport:
-    """Return the graphs of a candidate, with their latency."""
+def _build_export(
+    candidate: ExportCandidate, plan: Plan, store: Store, times: Latencies | None = None
+) -> BuiltExport:
+    """Return the graphs of a candidate, with their latency (measured unless it is known)."""
     run = candidate.run
     code = Path(plan.study.code) if plan.study.code else None
     shipped_run, alternative, notes = _choose_weights(candidate, plan, store, code)
@@ -214,7 +248,8 @@ def _build_export(candidate: ExportCandidate, plan: Plan, store: Store) -> Built
     predictors = {
         name: verify.create_onnx_predictor(content, THREADS) for name, content in graphs.items()
     }
-    times = verify.measure_latency(predictors, shape)
+    if times is None or set(times) != set(predictors):
+        times = verify.measure_latency(predictors, shape)
     return BuiltExport(
         candidate, shipped_run, alternative, card, split, shape, graphs, predictors, times, notes
     )
@@ -267,6 +302,7 @@ def _evaluate_files(candidate_index: int, build: BuiltExport, plan: Plan) -> lis
             len(content),
             build.times[name][1].median,
             logits_by_file[name].argmax(1) == val.labels if name in logits_by_file else None,
+            build.candidate.run.network,
         )
         for name, content in _without_alternative(build.graphs).items()
     ]

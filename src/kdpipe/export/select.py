@@ -1,23 +1,26 @@
 """Choice of the exported run: one by name, or that of the recommendation, within a budget.
 
 Choices are made on validation. Of several students the one with the lowest validation error is
-exported, as the headline of the page says. Under a budget the files of the choice of every student
-compete, and those of every teacher, in float32 and int8, each with its own validation error, size,
-and latency for one image on this machine; the network is that of the best file within the budget.
+exported, as the headline of the page says. Under a budget every network competes that the study
+trained: students as the recommendation ships them, and every other network (teachers, networks on
+the way of a chain, those trained on labels alone) as validation prefers it. Each competes with its
+float32 and its int8 file, by validation error, size, and latency for one image on this machine; the
+network is that of the best file within the budget.
 
 The contest is one of networks. Of the files of a network that are within the budget the faster on
 this machine ships, among those that validation does not show to be worse by the smallest effect
 than the best of them (95 %, over the validation images).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from kdpipe.analysis import contest, recommendation
-from kdpipe.analysis.dataframe import filter_rows, group_rows
+from kdpipe.analysis.dataframe import UNTRAINED_STOP, filter_rows, group_rows, normalize_frame
+from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.errors import KdpipeError
 from kdpipe.plan.nodes import Plan, Run
@@ -59,6 +62,15 @@ class ExportBudget:
         is_slow = self.max_milliseconds is not None and milliseconds > self.max_milliseconds
         return not is_slow and (self.max_bytes is None or size <= self.max_bytes)
 
+    def measure_excess(self, file: "ExportFile") -> float:
+        """Return how many times as large or slow as allowed a file is, whichever is more."""
+        excesses = [0.0]
+        if self.max_milliseconds is not None:
+            excesses.append(file.milliseconds / self.max_milliseconds)
+        if self.max_bytes is not None:
+            excesses.append(file.size / self.max_bytes)
+        return max(excesses)
+
     def __str__(self) -> str:
         """Describe the limits."""
         limits = (
@@ -88,6 +100,8 @@ class ExportFile:
         Of one image.
     is_right : ndarray of bool, or None
         Which validation images it gets right; None where there are none.
+    network : str
+        The name of the network.
     """
 
     candidate_index: int
@@ -96,6 +110,12 @@ class ExportFile:
     size: int
     milliseconds: float
     is_right: np.ndarray | None = None
+    network: str = ""
+
+    @property
+    def label(self) -> str:
+        """Return the name of the file, with that of the network."""
+        return f"{self.file} of {self.network}" if self.network else self.file
 
     def __str__(self) -> str:
         """Describe error, size and latency."""
@@ -129,9 +149,14 @@ def find_candidates(
     Raises
     ------
     KdpipeError
-        If there is no such run, or no recommendation.
+        If test results are blinded, there is no such run, or no recommendation.
     """
+    if (reason := registration.find_blinding_reason(plan, store)) is not None:
+        raise KdpipeError(
+            f"nothing was exported, since the model card would show test results: {reason}"
+        )
     frame, answers = recommendation.recommend_for_plan(plan, store)
+    frame = normalize_frame(frame)
     run_by_student = recommendation.select_runs_to_ship(frame, answers)
     by_run = {
         run_by_student[item.student]: item for item in answers if item.student in run_by_student
@@ -146,7 +171,8 @@ def find_candidates(
         if name not in records:
             raise KdpipeError(f"run {name} has no record yet: run the study first")
         return [ExportCandidate(plan.runs[name], records[name], by_run.get(name))]
-    if not by_run:
+    others = _select_other_networks(frame, by_run, plan) if budget else []
+    if not by_run and not others:
         reasons = "; ".join(f"{item.student}: {item.reason}" for item in answers if item.reason)
         raise KdpipeError(
             f"the study has no recommendation yet ({reasons or 'no student has been distilled'}): "
@@ -161,31 +187,52 @@ def find_candidates(
     ]
     if not budget:
         return export_candidates[:1]
-    teachers = [run for run in _select_teachers(frame) if run not in by_run and run in records]
     return export_candidates + [
-        ExportCandidate(plan.runs[run], records[run], None) for run in teachers
+        ExportCandidate(plan.runs[run], records[run], None) for run in others if run in records
     ]
 
 
-def _select_teachers(frame: pd.DataFrame) -> list[str]:
-    """Return the best seed of each network that teaches, at the stop that validation prefers.
+def _select_other_networks(
+    frame: pd.DataFrame, shipped_runs: Collection[str], plan: Plan
+) -> list[str]:
+    """Return the run to ship of each network that no recommendation ships.
 
-    Only whole runs: of a checkpoint on the way no weights are exported.
+    Its way of training is the one that validation prefers, of those with the most seeds; of a
+    teacher only whole runs are exported.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The normalized results frame.
+    shipped_runs : collection of str
+        The runs that recommendations ship.
+    plan : Plan
+        The plan of the study.
     """
-    teachers = filter_rows(
-        frame, kind="teacher", status="done", stop_kind=list(contest.WHOLE_STOPS)
-    )
+    rows = filter_rows(frame, kind=["teacher", "student", *contest.LABEL_KINDS], status="done")
+    is_teacher = rows.kind == "teacher"
+    rows = rows.assign(exported=rows.student_network.mask(is_teacher, rows.teacher_network))
+    is_whole = rows.stop_kind.isin(contest.WHOLE_STOPS)
+    rows = rows.loc[is_whole | ~is_teacher]
+    rows = rows.loc[(rows.kind != "student") | (rows.stop != UNTRAINED_STOP)]
+    networks = {plan.runs[name].network for name in shipped_runs}
     runs = []
-    for _, rows in group_rows(teachers, "teacher_network"):
-        means = {
-            stop["stop"]: float(cell.drop_duplicates("run").val_error.mean())
-            for stop, cell in group_rows(rows, "stop")
-        }
-        known = {stop: error for stop, error in means.items() if error == error}  # not nan
-        if known:
-            best_rows = filter_rows(rows, stop=min(known, key=lambda stop: known[stop]))
-            runs.append(recommendation.select_best_run(best_rows))
+    for key, cell in group_rows(rows, "exported"):
+        if key["exported"] not in networks:
+            ways = _list_ways(cell)
+            n_seeds = max(way.val_error.count() for way in ways)
+            complete = [way for way in ways if way.val_error.count() == n_seeds]
+            best = min(complete, key=lambda way: _nan_to_inf(float(way.val_error.mean())))
+            runs.append(recommendation.select_best_run(best))
     return [run for run in runs if run is not None]
+
+
+def _list_ways(cell: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows of each way in which a network was trained, one row a run."""
+    return [
+        rows.drop_duplicates("run")
+        for _, rows in group_rows(cell, "kind", *contest.OPTION_COLUMNS, "epochs", "train_size")
+    ]
 
 
 def select_within_budget(files: Sequence[ExportFile], budget: ExportBudget) -> ExportFile:
@@ -210,12 +257,9 @@ def list_within_budget(files: Sequence[ExportFile], budget: ExportBudget) -> lis
     """
     fitting_files = [file for file in files if budget.fits(file.size, file.milliseconds)]
     if not fitting_files:
-        nearest_file = min(
-            files,
-            key=lambda file: file.size if budget.max_milliseconds is None else file.milliseconds,
-        )
+        nearest_file = min(files, key=budget.measure_excess)
         raise KdpipeError(
-            f"nothing fits {budget}; the closest is {nearest_file.file}: {nearest_file}"
+            f"nothing fits {budget}; the closest is {nearest_file.label}: {nearest_file}"
         )
     return fitting_files
 

@@ -8,7 +8,6 @@ agrees with neither.
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from kdpipe.data.splits import Split, Subset
 from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.export import onnx_graph
 from kdpipe.export.classifier import create_session
+from kdpipe.export.measured_files import LatencySummary
 from kdpipe.export.trained_run import TrainedRun
 from kdpipe.models import factory
 from kdpipe.models.pretrained.adapter import forward_in_chunks
@@ -250,16 +250,6 @@ def compare_accuracy(
 
 
 # --- latency
-
-
-@dataclass(frozen=True)
-class LatencySummary:
-    """The latency of a batch in milliseconds: median and quartiles of `rounds` rounds."""
-
-    median: float
-    low: float
-    high: float
-    rounds: int
 
 
 def measure_latency(

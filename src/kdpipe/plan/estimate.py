@@ -42,6 +42,7 @@ from kdpipe.runs.files import READ_ERRORS, write_json
 from kdpipe.runs.recipe import enabled_mixes
 
 CACHE_ENV = "KDPIPE_CACHE"  # environment variable: a folder in place of ~/.cache/kdpipe
+SPEEDS_FILE = "speeds.json"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,11 @@ def make_speed_key(plan: Plan, run: Run, device: str) -> str:
     config |= {key: views[key] for key in ("augment", "erase") if views.get(key)}
     config |= {"mixed": True} if enabled_mixes(recipe) else {}
     config |= {"network": network.to_dict(), "shape": list(plan.card.shape)}
-    config |= {"device": device, "processor": host.read_cpu_model(), "torch": _get_torch_version()}
+    config |= {
+        "device": device,
+        "processor": host.read_cpu_model(),
+        "torch": get_library_version("torch"),
+    }
     return hashing.hash_spec(config)
 
 
@@ -131,7 +136,7 @@ def load_speeds() -> dict[str, Speed]:
         Speeds by key; empty if the file cannot be read.
     """
     try:
-        speeds = json.loads(_get_cache_path().read_bytes())
+        speeds = json.loads(get_cache_path(SPEEDS_FILE).read_bytes())
         return {key: Speed(**fields) for key, fields in speeds.items() if _is_valid_speed(fields)}
     except READ_ERRORS:
         return {}
@@ -156,21 +161,22 @@ def save_speeds(speeds: dict[str, Speed]) -> None:
         If the cache cannot be written.
     """
     write_json(
-        _get_cache_path(), {key: asdict(speed) for key, speed in (load_speeds() | speeds).items()}
+        get_cache_path(SPEEDS_FILE),
+        {key: asdict(speed) for key, speed in (load_speeds() | speeds).items()},
     )
 
 
-def _get_cache_path() -> Path:
-    """Return the path of the file of speeds."""
+def get_cache_path(name: str) -> Path:
+    """Return the path of a file in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdpipe"
-    return Path(os.environ.get(CACHE_ENV) or cache) / "speeds.json"
+    return Path(os.environ.get(CACHE_ENV) or cache) / name
 
 
 @functools.cache
-def _get_torch_version() -> str:
-    """Return the version of torch, without importing it."""
+def get_library_version(name: str) -> str:
+    """Return the version of a library without importing it, `none` where it is not installed."""
     try:
-        return metadata.version("torch")
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "none"
 

@@ -18,6 +18,7 @@ from kdpipe.analysis.recommendation import (
     Recommendation,
     find_best_recommendation,
 )
+from kdpipe.analysis.teacher_to_ship import TeacherToShip
 from kdpipe.stats.intervals import MIN_SEEDS, Summary
 from kdpipe.stats.ranks import Rank
 
@@ -172,7 +173,7 @@ def _describe_decision(recommendation: Recommendation) -> str:
         return (
             f"{describe_entrant(only.entrant, student)}: {format_error(only.entrant.test)} error. "
             f"There is no result {'on labels alone' if taught else 'of distilling'} to compare "
-            "with."
+            f"with{'' if taught else f': {recommendation.reason}'}."
         )
     gain = recommendation.decision
     assert gain is not None  # of both sides there is a difference
@@ -200,8 +201,9 @@ def _describe_decision(recommendation: Recommendation) -> str:
         )
     network = _describe_labels(labels.entrant, student, f"train {student} on labels")
     opposite = {"better": "worse", "worse": "better"}.get(gain.mark, gain.mark)
+    decision = "You do not need a student" if labels.entrant.is_teacher else "Do not distil yet"
     return (
-        f"Do not distil yet: {network}: {format_error(labels.entrant.test)} error. "
+        f"{decision}: {network}: {format_error(labels.entrant.test)} error. "
         f"The best distilled one ({distilled}{best}) has {format_error(taught.entrant.test)}"
         f"{f' and {price}' if price else ''}. {difference.capitalize()} "
         f"{_format_gain(gain, '+', -1)} points: {opposite}."
@@ -295,6 +297,25 @@ def describe_best(recommendations: list[Recommendation]) -> str:
     return (
         f"Of these {len(shipped)} students kdpipe export --best means {best.student}, which has "
         f"the lowest validation error ({error} %)."
+    )
+
+
+def describe_teacher_to_ship(teacher: TeacherToShip) -> str:
+    """Return that a teacher is better than every student, and what it costs, in sentences."""
+    facts = (
+        f"{format_error(teacher.test)} error, with {teacher.operations:.3g} times the operations "
+        f"of {teacher.student} for an image and {format_si(teacher.parameters)} parameters"
+    )
+    command = f"kdpipe export STUDY {teacher.run} exports it."
+    if teacher.limit is not None and teacher.milliseconds is not None:
+        return (
+            f"You do not need a student: {teacher.network}, a teacher, takes "
+            f"{teacher.milliseconds:.3g} ms for an image, within the {teacher.limit:g} ms of the "
+            f"search, and is better on validation than every student: {facts}. {command}"
+        )
+    return (
+        f"You do not need a student if {teacher.network}, a teacher, is small enough for you: it "
+        f"is better on validation than every student ({facts}). {command}"
     )
 
 

@@ -33,6 +33,7 @@ from kdpipe.analysis.eval_point import EVAL_POINT_TEXT
 from kdpipe.analysis.per_class import MISSING_OUTPUTS_TEXT
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import Candidate, PairedGain, Recommendation
+from kdpipe.analysis.teacher_to_ship import TeacherToShip
 from kdpipe.config.schema import Study
 from kdpipe.plan.nodes import Plan
 from kdpipe.report.figure import RenderedFigure
@@ -40,6 +41,7 @@ from kdpipe.report.format import (
     describe_best,
     describe_break_even,
     describe_entrant,
+    describe_teacher_to_ship,
     escape_markdown,
     format_cost,
     format_effect,
@@ -124,6 +126,8 @@ class ReportContext:
         By student, the file of the weights to ship.
     search_sentences : list of str
         How far the search of a study is, and how sure.
+    teacher : TeacherToShip or None
+        A teacher that makes a student unnecessary if it is small enough.
     """
 
     plan: Plan
@@ -143,6 +147,7 @@ class ReportContext:
     missing_eval_points: str = ""
     weight_paths: dict[str, str] = field(default_factory=dict)
     search_sentences: list[str] = field(default_factory=list)
+    teacher: TeacherToShip | None = None
 
 
 # --- HTML
@@ -191,6 +196,7 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         lost_runs=list_lost_runs(report.frame),
         headlines=[(item, format_headline(item)) for item in report.recommendations],
         best_text=describe_best(report.recommendations),
+        teacher_text="" if report.teacher is None else describe_teacher_to_ship(report.teacher),
         list_candidates=list_candidates,
         describe_candidate=describe_candidate,
         describe_choice=describe_choice,
@@ -342,6 +348,8 @@ def render_markdown(report: ReportContext) -> str:
     parts = [f"# {escape_markdown(report.plan.study.study)}", "## What to ship"]
     parts += [_format_decision(item, report.weight_paths) for item in recommendations]
     parts += [escape_markdown(describe_best(recommendations))]
+    if report.teacher is not None:
+        parts += [escape_markdown(describe_teacher_to_ship(report.teacher))]
     parts += [escape_markdown(" ".join(report.search_sentences))]
     parts += ["\n".join(f"- {escape_markdown(line)}" for line in report.registration_lines)]
     parts += (

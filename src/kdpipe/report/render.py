@@ -22,6 +22,7 @@ from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.recommendation import Recommendation
 from kdpipe.analysis.search import rounds, uncertainty
+from kdpipe.analysis.teacher_to_ship import find_teacher_to_ship
 from kdpipe.config import paths
 from kdpipe.plan import status
 from kdpipe.plan.nodes import Plan
@@ -187,7 +188,7 @@ def _analyze(
     if (registered := registration.load_registered_verdicts(plan, store)) is not None:
         verdicts = claim.attach_registered(verdicts, registered.claims)
     recommendations: list[Recommendation] = recommendation.recommend_at_both_eval_points(
-        full_frame, eval_at, error_masks, interim, study.smallest_effect
+        full_frame, eval_at, error_masks, interim, study.smallest_effect, study.max_latency
     )
     tables: list[RenderedTable] = [
         render_table_by_name(
@@ -233,6 +234,7 @@ def _analyze(
         "class_sentences": [by_class.describe_worst_class(e, class_names) for e in class_errors],
         "plugin_errors": [*table_errors, *figure_errors],
         "search_sentences": search_sentences,
+        "teacher": find_teacher_to_ship(frame, recommendations, study.max_latency),
     }
 
 

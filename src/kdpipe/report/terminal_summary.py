@@ -6,9 +6,10 @@ from kdpipe.analysis import recommendation
 from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.search import rounds, uncertainty
+from kdpipe.analysis.teacher_to_ship import find_teacher_to_ship
 from kdpipe.plan.nodes import Plan
 from kdpipe.report.builtin_tables import search
-from kdpipe.report.format import describe_best, format_headline
+from kdpipe.report.format import describe_best, describe_teacher_to_ship, format_headline
 from kdpipe.runs.store import Store
 
 MAX_RECOMMENDATIONS = 2  # the page has all
@@ -42,6 +43,9 @@ def describe_outcome(
         lines += search.describe_search(search_state, uncertainties)
     if best_text := describe_best(recommendations):
         lines.append(best_text)
+    teacher = find_teacher_to_ship(frame, recommendations, plan.study.max_latency)
+    if teacher is not None:
+        lines.append(describe_teacher_to_ship(teacher))
     if (n_more := len(recommendations) - MAX_RECOMMENDATIONS) > 0:
         lines.append(f"{n_more} more students have an answer on the page.")
     lines.append(f"page: {page}")

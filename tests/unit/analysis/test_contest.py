@@ -6,7 +6,13 @@ from helpers.synthetic_frames import cell, frame
 
 from kdpipe.analysis import contest, recommendation
 from kdpipe.analysis.dataframe import normalize_frame
-from kdpipe.report.format import describe_best, describe_break_even, format_headline
+from kdpipe.analysis.teacher_to_ship import find_teacher_to_ship
+from kdpipe.report.format import (
+    describe_best,
+    describe_break_even,
+    describe_teacher_to_ship,
+    format_headline,
+)
 
 OWN, ANSWERS, TEACHER = 100.0, 200.0, 900.0  # multiply-adds of training
 
@@ -154,11 +160,67 @@ def test_a_teacher_competes_where_it_is_no_dearer_at_inference():
     field = [on_labels(around(10.0)), taught(around(9.0))]
     cheap = recommend(*field, teacher(around(7.0), "mid", 10))
     assert cheap.shipped.entrant.is_teacher and cheap.side == "labels"
-    assert "(mid, a teacher that is no dearer)" in format_headline(cheap)
+    text = format_headline(cheap)
+    assert text.startswith("You do not need a student: train small on labels (mid, a teacher that")
     dear = recommend(*field, teacher(around(7.0), "mid", 11))
     assert dear.labels.n_options == 1 and dear.side == "taught"
     stopped = recommend(*field, teacher(around(7.0), "mid", 10, stop="checkpoint 20"))
     assert stopped.labels.n_options == 1  # no whole run
+
+
+def as_file(network, milliseconds, kind="teacher"):
+    """A network that was measured as a file."""
+    labels = {"teacher": network, "teacher_network": network, "student": ""}
+    return cell([9.0], "gauge", of=kind, float32_ms=milliseconds, **labels)
+
+
+def test_a_limit_of_latency_holds_for_teachers_that_compete():
+    field = [on_labels(around(10.0)), taught(around(9.0)), teacher(around(7.0), "mid", 10)]
+    assert recommend(*field, as_file("mid", 1.5), max_latency=2.0).shipped.entrant.is_teacher
+    slow = recommend(*field, as_file("mid", 2.5), max_latency=2.0)
+    assert not slow.shipped.entrant.is_teacher and slow.labels.n_options == 1
+    assert recommend(*field, as_file("mid", 2.5)).shipped.entrant.is_teacher
+
+
+def test_a_better_teacher_is_named_that_may_be_small_enough():
+    """By hand: 1,000 operations against 10; of two better ones the cheaper is named."""
+    field = [on_labels(around(10.0)), taught(around(9.0))]
+    facts = {"parameters": 5000}
+    better = [
+        teacher(around(7.0), "large", 1000, **facts),
+        teacher(around(6.0), "larger", 2000, **facts),
+    ]
+    known = frame(*field, *better, as_file("large", 2.5), as_file("larger", 1.5))
+    answers = recommendation.recommend_options(known)
+    one = find_teacher_to_ship(known, answers)
+    assert (one.network, one.operations, one.test.mean) == ("large", 100, pytest.approx(7.0))
+    text = describe_teacher_to_ship(one)
+    assert text.startswith("You do not need a student if large, a teacher, is small enough for you")
+    assert (
+        "100 times the operations of small for an image and 5 k parameters" in text
+        and f"export STUDY {one.run}" in text
+    )
+    limited = find_teacher_to_ship(known, answers, 2.0)
+    assert limited.network == "larger"
+    text = describe_teacher_to_ship(limited)
+    assert "larger, a teacher, takes 1.5 ms for an image, within the 2 ms of the search" in text
+    assert find_teacher_to_ship(known, answers, 1.0) is None
+    worse = frame(*field, teacher(around(9.5), "large", 1000))
+    assert find_teacher_to_ship(worse, recommendation.recommend_options(worse)) is None
+
+
+def test_where_every_distilled_run_failed_the_others_compete():
+    failed = [on_labels(around(10.0)), on_labels(around(8.0), 160), taught(["diverged"] * 5, 0.0)]
+    one = recommend(*failed)
+    assert one.shipped.entrant.key["epochs"] == 160 and one.side == "labels"
+    text = format_headline(one)
+    assert text.startswith("small on labels for 160 epochs: 8.00 ± ")
+    assert text.endswith("none of its 5 distilled runs has one (5 diverged).")
+    assert list(recommendation.select_runs_to_ship(normalize_frame(frame(*failed)), [one]))
+    going_on = recommend(*failed[:2], taught(["diverged"] * 4 + ["not run"], 0.0))
+    assert format_headline(going_on) == (
+        "No answer for small: none of its distilled runs has a result yet (4 diverged, 1 not run)."
+    )
 
 
 def test_ensembles_stand_apart_at_a_multiple_of_the_price():

@@ -323,7 +323,8 @@ def test_a_budget_makes_the_file_that_fits_the_one_to_load(copied, quick, capsys
     assert main(["export", "study.yaml", "--at-most", f"{between}B", "--to", "small"]) == 0
     message = capsys.readouterr().out
     assert (
-        f"model.int8.onnx is the best on validation that fits at most {between:,} bytes" in message
+        f"model.int8.onnx of wrn10-0.5 is the best on validation that fits "
+        f"at most {between:,} bytes" in message
     )
     image = np.zeros((8, 8), np.uint8)
     assert kdpipe.load("small")(image) == kdpipe.load("export", "int8")(image)

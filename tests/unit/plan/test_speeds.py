@@ -44,7 +44,7 @@ def test_another_batch_or_shape_or_torch_is_another_speed(monkeypatch):
     bigger, other = first()
     object.__setattr__(bigger, "card", bigger.card.resize_to(16))
     assert estimate.make_speed_key(bigger, other, "cpu") != before
-    monkeypatch.setattr(estimate, "_get_torch_version", lambda: "0.0")
+    monkeypatch.setattr(estimate, "get_library_version", lambda name: "0.0")
     assert estimate.make_speed_key(*first(), "cpu") != before
 
 

@@ -57,14 +57,18 @@ def run(options) -> None:
     """Export a network of a study."""
     from kdpipe.analysis.search import rounds
     from kdpipe.config import load
-    from kdpipe.export.exporter import export_network
-    from kdpipe.export.select import ExportBudget
+    from kdpipe.export import measured_files, select
 
     store = open_store(options)
     plan = rounds.plan_due_runs(load.load_study(options.study), store)
     at_most = None if options.at_most is None else int(options.at_most)
-    budget = ExportBudget(options.within, at_most)
-    messages = export_network(plan, store, options.name, budget, options.to, options.calibrate)
+    budget = select.ExportBudget(options.within, at_most)
+    candidates = select.find_candidates(plan, store, options.name, budget)
+    measured_files.require_fit(candidates, plan, store, budget)
+
+    from kdpipe.export.exporter import export_network  # it imports torch
+
+    messages = export_network(plan, store, candidates, budget, options.to, options.calibrate)
     print("\n".join(messages))
 
 
