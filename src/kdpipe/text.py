@@ -5,6 +5,7 @@ What comes from a file may be of any size, so each function is fast whatever it 
 
 import difflib
 import itertools
+import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
@@ -89,3 +90,8 @@ def find_duplicates(values: Iterable[object]) -> list[str]:
     """Return the values that occur more than once, formatted for a message."""
     counts = Counter(value if isinstance(value, str) else format_value(value) for value in values)
     return [value for value in counts if counts[value] > 1]
+
+
+def format_write_command(study: str = "STUDY") -> str:
+    """Return the shell command that writes all cards of a study."""
+    return shlex.join(["kdpipe", "check", study, "--write"])

@@ -275,6 +275,14 @@ def hash_loaded_code(code: Path | None) -> dict[str, str] | None:
     return dict(sorted(digests.items())) or None
 
 
+def forget_code(code: Path | None) -> None:
+    """Let the modules of a code folder be imported again, as if by another process."""
+    folder = os.path.abspath(code or "")
+    for name, module in list(sys.modules.items()):
+        if _path_below(name, module, folder) is not None:
+            del sys.modules[name]
+
+
 def is_code_unchanged(digests: Mapping[str, str] | None, code: Path) -> bool:
     """Return whether all files of a card still have their digests; False where it has none."""
     return bool(digests) and all(

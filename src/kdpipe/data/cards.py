@@ -33,7 +33,7 @@ from kdpipe.data.config import DataConfig
 from kdpipe.errors import DataError
 from kdpipe.hashing import REVISIONS
 from kdpipe.pydantic_base import SHA256_PATTERN, Share, StrictModel
-from kdpipe.text import dotted_path, format_value
+from kdpipe.text import dotted_path, format_value, format_write_command
 
 DATASETS_PACKAGE = "kdpipe.data.datasets"
 MAX_ARRAY_BYTES = 8 * 10**9  # of the array of one part
@@ -248,7 +248,8 @@ def load_card(
     if not os.path.exists(card_file):
         raise DataError(
             f"data set {name!r} has no card yet at {card_file}; run once: "
-            f"{format_card_command(name, path, card)}"
+            f"{format_card_command(name, path, card)} (or {format_write_command()}, which writes "
+            "all cards of a study)"
         )
     dataset_card = read_card(card_file, path)
     if dataset_card.name != name:
@@ -292,12 +293,17 @@ def format_rebuild_command(
         if card_file is None or Path(card_file) == get_card_path(Path(path))
         else str(card_file)
     )
-    build_keys = ("resize", "channels", "test_share", "stream")
-    build_options = {key: card.made[key] for key in build_keys if key in card.made}
-    if not card.source.endswith(".npz"):  # the arrays of a .npz determine the role of val
-        build_options["val_is"] = card.made.get("val")
-    options = build_options | changes
+    options = list_build_options(card) | changes
     return format_card_command(card.name, str(path), other_path, **options)
+
+
+def list_build_options(card: DatasetCard) -> dict[str, object]:
+    """Return the options that a custom data set's card was made with."""
+    keys = ("resize", "channels", "test_share", "stream")
+    options = {key: card.made[key] for key in keys if key in card.made}
+    if not card.source.endswith(".npz"):  # the arrays of a .npz determine the role of val
+        options["val_is"] = card.made.get("val")
+    return options
 
 
 # --- card files
@@ -332,8 +338,8 @@ def read_card(path: Path, data_path: str | None = None) -> DatasetCard:
         return card
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} is missing or not a card ({describe_card_error(error)}): create it with "
-            "kdpipe data"
+            f"{path} is missing or not a card ({describe_card_error(error)}): remove it, and "
+            f"create it with {format_write_command()}"
         ) from None
 
 

@@ -62,7 +62,7 @@ def test_those_of_ones_own_are_enough_and_of_this_study(tmp_path):
     synthetic_data.unlabelled_card(path, 64, of="0" * 64)
     (mistake,) = mistakes_of(content(unlabelled=str(path)))
     assert "was created for other images of digits" in mistake
-    assert "run once: kdpipe data study.yaml" in mistake
+    assert "run once: kdpipe check study.yaml --write" in mistake
 
 
 def test_a_path_is_seen_from_the_study_file(tmp_path):

@@ -90,7 +90,7 @@ def test_without_a_card_every_command_says_what_to_type(here, capsys):
     for command in ("check", "plan", "status"):
         message = say(capsys, command, "study.yaml", code=2)
         assert "study.yaml: 1 error\n  data.unlabelled: the images have no card yet" in message
-        assert "run once: kdpipe data study.yaml" in message
+        assert "run once: kdpipe check study.yaml --write" in message
     shutil.rmtree("more")
     message = say(capsys, "check", "study.yaml", code=2)
     assert f"and there is no folder or .npz file {here}/more" in message
@@ -176,7 +176,7 @@ def test_of_another_draw_of_validation_nothing_is_known(here, capsys):
         assert (
             "1 of the images are also training images of digits, and the validation draw" in message
         )
-        assert "run once: kdpipe data study.yaml" in message
+        assert "run once: kdpipe check study.yaml --write" in message
     message = say(capsys, "data", "study.yaml", code=2)
     assert f"known.png (validation image {known})" in message
 
@@ -191,7 +191,7 @@ def test_a_folder_that_has_changed_since_is_said(here, capsys):
         message = say(capsys, command, "study.yaml", code=2)
         assert "study.yaml: 1 error\n  data.unlabelled: the images in" in message
         assert "(files: 1 came: black.png since its card was made)" in message
-        assert "recreate the card: kdpipe data study.yaml" in message
+        assert "recreate the card: kdpipe check study.yaml --write" in message
     with pytest.raises(SystemExit):
         load_rule_context({}, [], here / "study.yaml", is_head=True)
     assert "data.unlabelled: the images in" in capsys.readouterr().err

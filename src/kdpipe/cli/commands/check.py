@@ -1,4 +1,7 @@
-"""`kdpipe check STUDY`: validate a study file and report all errors at once."""
+"""`kdpipe check STUDY`: validate a study file and report all errors at once.
+
+`kdpipe check STUDY --write` writes the cards that it needs before that.
+"""
 
 from kdpipe.cli.command import Command
 from kdpipe.errors import raise_study_errors
@@ -7,6 +10,8 @@ from kdpipe.errors import raise_study_errors
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe check`."""
     parser.add_argument("study", help="a study file (YAML)")
+    help = "first write the cards that it needs: of its images, networks and loss terms"
+    parser.add_argument("--write", action="store_true", help=help)
 
 
 def run(options) -> None:
@@ -16,6 +21,11 @@ def run(options) -> None:
     from kdpipe.runs.store import Store
     from kdpipe.workflow import preflight
 
+    if options.write:
+        from kdpipe.workflow import card_writer
+
+        for line in card_writer.write_cards(options.study, Store()):
+            print(line, flush=True)
     plan, starts = preflight.run_preflight(options.study)
     raise_study_errors(options.study, data_drift.find_changed_preparations(plan, Store()))
     first_line = f"{options.study}: no errors; {len(plan.runs):,} runs"

@@ -1,6 +1,5 @@
 """Custom loss terms: their cards, and the keys that methods pass to them."""
 
-import shlex
 from collections.abc import Iterator
 
 from kdpipe.config import partial_config
@@ -8,6 +7,7 @@ from kdpipe.config.partial_config import PartialConfig
 from kdpipe.config.rule import Rule
 from kdpipe.errors import KdpipeError
 from kdpipe.losses.custom.card import TermCard
+from kdpipe.text import format_write_command
 
 
 def _check_custom_losses(config: PartialConfig) -> Iterator[str]:
@@ -24,8 +24,8 @@ def _check_custom_losses(config: PartialConfig) -> Iterator[str]:
             if is_current and not errors and card.with_keys(method.term_keys) is None:
                 yield (
                     f"methods.{name}.term_keys: {card.term} is not validated with these values "
-                    "yet, which are needed to detect changed code; run: kdpipe term "
-                    f"{shlex.quote(config.source)}"
+                    "yet, which are needed to detect changed code; run: "
+                    f"{format_write_command(config.source)}"
                 )
 
 

@@ -110,7 +110,7 @@ def _check_label_use(config: PartialConfig, name: str) -> Iterator[str]:
         yield (
             f"methods.{name}.term: {card.title} uses the label of each image, and unlabelled "
             "images have none: remove unlabelled; if it uses no labels, set labelled=False in its "
-            "code and run: kdpipe term STUDY"
+            "code and run: kdpipe check STUDY --write"
         )
 
 

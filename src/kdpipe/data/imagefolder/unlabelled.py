@@ -25,7 +25,6 @@ from kdpipe.data.imagefolder.class_folders import raise_errors
 from kdpipe.data.imagefolder.unlabelled_card import (
     CARD_KIND,
     UnlabelledCard,
-    format_unlabelled_card_command,
     format_unlabelled_folder,
     seal_unlabelled_card,
 )
@@ -33,7 +32,7 @@ from kdpipe.errors import DataError
 from kdpipe.runs import store
 from kdpipe.runs.files import write_json, write_npy
 from kdpipe.runs.ownership import CARD_FILE
-from kdpipe.text import escape
+from kdpipe.text import escape, format_write_command
 
 PART = "unlabelled"
 ARRAY_NAMES = (f"{PART}_images",)
@@ -192,7 +191,7 @@ def prepare_unlabelled(card: UnlabelledCard, path: Path, results_store: store.St
         if (actual := hash_arrays(arrays, names)) != card.sha256:
             raise DataError(
                 f"the images in {path} do not match their card (sha256 {actual[:12]}, expected "
-                f"{card.sha256[:12]}): recreate it: {format_unlabelled_card_command('STUDY')}"
+                f"{card.sha256[:12]}): recreate it: {format_write_command()}"
             )
         for name in names:
             write_npy(folder / f"{name}.npy", arrays[name])

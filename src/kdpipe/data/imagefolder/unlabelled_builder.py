@@ -27,6 +27,7 @@ from kdpipe.errors import DataError
 from kdpipe.runs.files import write_bytes, write_json
 from kdpipe.runs.ownership import CARD_FILE
 from kdpipe.runs.store import Store
+from kdpipe.text import format_write_command
 
 MAX_NAMES_SHOWN = 10  # of images of test or validation, in a message
 ImagePairs = list[tuple[int, int]]  # of an unlabelled image, and of the same image of the data set
@@ -131,7 +132,7 @@ def _take_snapshot(card: UnlabelledCard, path: Path, study: str) -> custom_card.
         card.stream,
         lambda: class_folders.find_images(path),
         lambda: _check_images(card, path),
-        unlabelled_cards.format_unlabelled_card_command(study),
+        format_write_command(study),
     )
 
 

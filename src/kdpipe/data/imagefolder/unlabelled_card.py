@@ -8,7 +8,6 @@ its test set. This module does not import numpy: a study is planned from cards a
 import dataclasses
 import functools
 import os
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from kdpipe.data.cards import Count, CountOrZero, Digest, describe_card_error, r
 from kdpipe.data.config import REST, DataConfig
 from kdpipe.errors import DataError
 from kdpipe.pydantic_base import StrictModel
+from kdpipe.text import format_write_command
 
 CARD_KIND = "unlabelled"  # the key `kind` of such a card, also of the prepared images
 
@@ -92,11 +92,6 @@ def get_unlabelled_card_path(path: Path | str, data: str) -> Path:
     return Path(f"{os.path.normpath(path)}.{CARD_KIND}.{data}.json")
 
 
-def format_unlabelled_card_command(study: str) -> str:
-    """Return the shell command that makes the card of the unlabelled images of a study."""
-    return shlex.join(["kdpipe", "data", study])
-
-
 def load_unlabelled_card(
     data: DataConfig, splits: Iterable[int], study: str = "STUDY"
 ) -> UnlabelledCard:
@@ -116,7 +111,7 @@ def load_unlabelled_card(
     DataError
         If there is no card, or it was made for another data set or another draw of validation.
     """
-    path, hint = str(data.unlabelled), f"run once: {format_unlabelled_card_command(study)}"
+    path, hint = str(data.unlabelled), f"run once: {format_write_command(study)}"
     card_file, dataset_card = (
         get_unlabelled_card_path(path, data.name),
         cards.load_section_card(data),
@@ -171,7 +166,7 @@ def read_unlabelled_card(path: Path) -> UnlabelledCard:
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} is missing or not a card of unlabelled images ({describe_card_error(error)}): "
-            f"remove it, and recreate it with {format_unlabelled_card_command('STUDY')}"
+            f"remove it, and recreate it with {format_write_command('STUDY')}"
         ) from None
 
 

@@ -10,7 +10,6 @@ name; with them `kdpipe check` compares a card without importing anything.
 import json
 import math
 import re
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from kdpipe.errors import KdpipeError
 from kdpipe.losses.base import FEATURE_REQUIREMENTS
 from kdpipe.pydantic_base import DOTTED_PATTERN
 from kdpipe.runs.files import READ_ERRORS
-from kdpipe.text import did_you_mean, format_value, join_names
+from kdpipe.text import did_you_mean, format_value, format_write_command, join_names
 
 PLAIN_NAME = r"[a-z][a-z0-9_]{0,19}"
 KEY_TYPES = {"switch": (bool,), "whole number": (int,), "number": (int, float), "text": (str,)}
@@ -139,7 +138,7 @@ def load_term_card(folder: Path, term: str, config_key: str, study: str) -> Term
     KdpipeError
         If it has none; the message has the command that writes it.
     """
-    path, hint = term_card_path(folder, term), f"run: kdpipe term {shlex.quote(study)}"
+    path, hint = term_card_path(folder, term), f"run: {format_write_command(study)}"
     if not path.exists():
         raise KdpipeError(f"{config_key}: {term} has no card yet at {path}; {hint}")
     card = read_term_card(path, hint)

@@ -5,7 +5,6 @@ Where they differ (or an older card has none) the term is tried again with the k
 that names it. All errors in a study's terms are in one message.
 """
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from kdpipe.losses.config import MethodConfig
 from kdpipe.losses.custom import card as term_card
 from kdpipe.losses.custom.card import TermCard, answers_match
 from kdpipe.runs.files import write_json
+from kdpipe.text import format_write_command
 from kdpipe.user_code import forbid_exit, is_code_unchanged
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _check_unchanged(
     validator: "TermValidator", card: TermCard, path: Path, source: str
 ) -> TermCard:
     """Raise KdpipeError if a term does not match its card."""
-    hint = f"run: kdpipe term {shlex.quote(source)}"
+    hint = f"run: {format_write_command(source)}"
     old = term_card.read_term_card(path, hint)
     is_same = replace(card, answer=old.answer, answers=old.answers) == old
     if not is_same or _answers_differ(validator, card, old):

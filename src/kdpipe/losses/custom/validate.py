@@ -78,7 +78,7 @@ def load_term_from_spec(term_spec: dict[str, Any], code: Path | None) -> LossTer
     if any(getattr(card, key) != term_spec[key] for key in ("revision", "part", "needs")):
         raise KdpipeError(
             f"{config_key}: this run was planned with revision {term_spec['revision']}, but its "
-            f"code has revision {card.revision}; run: kdpipe term STUDY, then start again"
+            f"code has revision {card.revision}; run: kdpipe check STUDY --write, then start again"
         )
     answer = card.answer
     if len(term_spec["answer"]) > len(answer):  # followed by those for the keys of its method
@@ -86,7 +86,7 @@ def load_term_from_spec(term_spec: dict[str, Any], code: Path | None) -> LossTer
     if not answers_match(term_spec["answer"], answer):
         raise KdpipeError(
             f"{config_key}: its values have changed since this run was planned, under the same "
-            "revision: restore its code, or raise its revision and run: kdpipe term STUDY"
+            "revision: restore its code, or raise its revision and run: kdpipe check STUDY --write"
         )
     return term
 

@@ -161,5 +161,5 @@ def _check_fingerprint(key: str, network: ModelSpec, factory: Callable[..., Any]
         raise KdpipeError(
             f"{key}: the outputs of {network.build} have changed since this run was planned, under "
             f"the same revision: restore its code, or raise networks.{network.name}.revision and "
-            "run: kdpipe network STUDY"
+            "run: kdpipe check STUDY --write"
         )

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import re
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from kdpipe.models import memory_format
 from kdpipe.models.config import CustomModelConfig
 from kdpipe.runs.files import READ_ERRORS
 from kdpipe.runs.spec import ModelSpec
+from kdpipe.text import format_write_command
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 # Keys that cards of early versions lack, and how a message describes each.
@@ -157,7 +157,7 @@ def load_card(
         the command that writes it.
     """
     path = card_path(folder, name, shape, classes)
-    hint = f"run: kdpipe network {shlex.quote(study)}"
+    hint = f"run: {format_write_command(study)}"
     if not os.path.exists(path):
         raise KdpipeError(f"networks.{name}: it has no card yet at {path}; {hint}")
     card = read_card(path, hint)

@@ -5,7 +5,6 @@ Where they differ (or an older card has none) the network is tried again, and it
 decides whether its outputs have changed. All errors in a study's networks are in one message.
 """
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from kdpipe.models.custom import card as network_card
 from kdpipe.models.custom.card import ModelInfo
 from kdpipe.models.pretrained.input_transform import ModelInput
 from kdpipe.runs.files import write_json
+from kdpipe.text import format_write_command
 from kdpipe.user_code import is_code_unchanged
 
 MAX_LISTED = 6  # differences in a message
@@ -183,7 +183,7 @@ def _lacks_stage_numbers(path: Path) -> bool:
 
 def _check_unchanged(card: ModelInfo, path: Path, source: str) -> ModelInfo:
     """Raise KdpipeError if a network does not match its card."""
-    hint = f"run: kdpipe network {shlex.quote(source)}"
+    hint = f"run: {format_write_command(source)}"
     if differences := _diff_cards(network_card.read_card(path, hint), card):
         raise KdpipeError(
             f"networks.{card.name}.build: {card.build} is not as in its card "

@@ -244,5 +244,5 @@ def _check_stored_outputs(
         raise StoreError(
             f"{network.name}: the outputs of {network.build} have changed since run "
             f"{parent.run[:12]} ended, with the same parameters: restore its code, or raise "
-            f"networks.{network.name}.revision in the study and run: kdpipe network STUDY"
+            f"networks.{network.name}.revision in the study and run: kdpipe check STUDY --write"
         )

@@ -137,7 +137,7 @@ def test_a_mistake_in_the_study_is_said_by_its_key(folder, capsys, method, messa
 def test_without_a_card_the_command_is_named(folder, capsys):
     message = says(capsys, "check", str(folder / "study.yaml"), code=2)
     assert f"methods.mine.term: mine.TERM has no card yet at {folder}" in message
-    assert f"run: kdpipe term {folder / 'study.yaml'}" in message
+    assert f"run: kdpipe check {folder / 'study.yaml'}" in message
 
 
 def test_a_study_without_one_has_no_card_to_write(folder, capsys):
@@ -199,7 +199,7 @@ def test_keys_that_were_never_tried_are_asked_for_and_none_is_forgotten(folder, 
         tiny_study.write(folder / "study.yaml", study(term_keys={"far": far}))
         message = says(capsys, "check", path, code=2)
         assert "methods.mine.term_keys: mine.TERM is not validated with these values yet" in message
-        assert f"run: kdpipe term {path}" in message
+        assert f"run: kdpipe check {path}" in message
         says(capsys, "term", path)
         says(capsys, "check", path)
     card = json.loads((folder / "mine.TERM.term.json").read_text())
@@ -335,7 +335,7 @@ def test_a_damaged_card_is_named(folder, capsys):
     for damage in ("", "[]", "{}", json.dumps(whole | {"needs": "x"}), card.read_text()[:40]):
         card.write_text(damage)
         message = says(capsys, "check", str(path), code=2)
-        assert f"{card} is not a card of a loss term" in message and "kdpipe term" in message
+        assert f"{card} is not a card of a loss term" in message and "kdpipe check" in message
 
 
 def test_the_example_of_the_manual_has_a_card(tmp_path, capsys):

@@ -269,7 +269,7 @@ def test_without_cards_the_message_has_the_command(verb, tmp_path, capsys):
     folder = Folder(tmp_path)
     assert folder.kdpipe(verb) == 2
     message = capsys.readouterr().err
-    assert message.count(f"run: kdpipe network {folder.study}") == 2
+    assert message.count(f"run: kdpipe check {folder.study}") == 2
     assert message.count(" errors") == 1 and "2 errors" in message
 
 
@@ -399,7 +399,7 @@ def test_a_card_from_before_is_written_anew(folder, capsys):
     assert folder.kdpipe("check") == 2
     message = capsys.readouterr().err
     assert "1 error" in message and "it lacks its linear classifier" in message
-    assert f"run: kdpipe network {folder.study}" in message
+    assert f"run: kdpipe check {folder.study}" in message
     assert folder.kdpipe("network") == 0 and folder.kdpipe("check") == 0
 
 
@@ -487,7 +487,7 @@ def test_edited_code_under_an_old_revision_is_not_mixed_in(
     assert main(command) == 2
     message = capsys.readouterr().err
     assert "networks.small.build: the outputs of mine.small have changed since this run" in message
-    assert "restore its code, or raise networks.small.revision and run: kdpipe network" in message
+    assert "restore its code, or raise networks.small.revision and run: kdpipe check" in message
     folder.change(*reversed(EDITS[edit]))
     trained(first, store, folder, [0])
 
