@@ -21,8 +21,10 @@ StopText = Annotated[
     str,
     Field(
         pattern=r"^(full|(checkpoint|every) [0-9]{1,6}"
+        r"|checkpoint ([0-9]{1,3}/[0-9]{1,3}|[0-9]{1,3}(\.[0-9]{1,3})?x)"
         r"|schedule ([0-9]{1,6}/)?([0-9]{1,6}|[0-9]{1,3}(\.[0-9]{1,3})?x))$",
-        description="full | checkpoint E | every K | schedule N | schedule A/N; N is a number of "
+        description="full | checkpoint E | every K | schedule N | schedule A/N; E is a number of "
+        "epochs, or a share of the teacher's as in checkpoint 1/3 or 0.5x; N is a number of "
         "epochs, or a multiple of the teacher's as in schedule 4x",
     ),
 ]

@@ -16,6 +16,7 @@ import shlex
 import statistics
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,13 @@ NETWORK_PAIRS = (
 IMAGE_SIDES = (32, 48, 64)  # pixels; small networks with three groups are designed for 32
 MAX_UNSCALED_SIDE = 64  # pixels; images up to this side are left as they are
 UNFLIPPED_DATASETS = {"digits", "mnist", "svhn"}  # a flipped image has another meaning
+STUDY_SUFFIXES = (".yaml", ".yml")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+# Letters that are not a letter with an accent, or are spelled with two.
+SPELLED_LETTERS = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "æ": "ae"}
+    | {"Æ": "Ae", "ø": "oe", "Ø": "Oe", "œ": "oe", "Œ": "Oe", "ł": "l", "Ł": "L", "đ": "d"}
+)
 TEST_SHARE = 0.2  # of each class, held out where there is no test set
 VALIDATION_SHARE, MAX_VALIDATION = 0.15, 5000  # of train, held out
 MIN_STEPS, GOOD_STEPS = 600, 2500  # of the optimizer: to learn anything, and to learn well
@@ -163,13 +171,28 @@ def parse_source(word: str) -> DataSource:
             f"there is no folder or file {path} (built-in data sets: "
             f"{', '.join(cards.list_datasets())})"
         )
-    name = re.sub("[^A-Za-z0-9_-]+", "-", path.absolute().name.removesuffix(".npz")).strip("-_")
-    name = name[:36] or "images"
+    if path.is_file() and path.suffix.lower() in STUDY_SUFFIXES:
+        raise KdpipeError(f"{path} is a study file: kdpipe run {shlex.quote(str(path))} runs it")
+    if path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES):
+        raise KdpipeError(f"{path} is an archive: unpack it first, and give its folder to init")
+    name = _make_name(path.absolute().name.removesuffix(".npz"))
     return DataSource(f"{name}-own" if name in cards.list_datasets() else name, path)
 
 
+def _make_name(text: str) -> str:
+    """Return a name of data in ASCII, readable where letters have accents."""
+    text = unicodedata.normalize("NFC", text).translate(SPELLED_LETTERS)
+    text = unicodedata.normalize("NFKD", text)
+    text = "".join(letter for letter in text if not unicodedata.combining(letter))
+    return re.sub("[^A-Za-z0-9_-]+", "-", text).strip("-_")[:36].strip("-_") or "images"
+
+
 def init_study(
-    source: DataSource, path: Path | None, minutes: float, val_is: str | None
+    source: DataSource,
+    path: Path | None,
+    minutes: float,
+    val_is: str | None,
+    skip_damaged: bool = False,
 ) -> NewStudy:
     """Write a first study, and the card of its images if they have none.
 
@@ -182,6 +205,8 @@ def init_study(
         The time budget on this machine.
     val_is : str or None
         The role of a folder `val`: `validation` or `test`.
+    skip_damaged : bool
+        Whether images that cannot be decoded are left out.
 
     Returns
     -------
@@ -196,7 +221,7 @@ def init_study(
     _check_absent(path)
     card_path = _choose_card_path(source, path)
     card, notes = _load_existing_card(source, card_path)
-    survey = _survey_card(card) if card else _survey_folder(source, val_is)
+    survey = _survey_card(card) if card else _survey_folder(source, val_is, skip_damaged)
     if survey.images.classes < 2:
         raise KdpipeError(
             f"{source.path} has only one class: every prediction would be correct, and nothing "
@@ -214,6 +239,7 @@ def init_study(
             resize=side,
             val_is=val_is,
             test_share=share,
+            skip_damaged=skip_damaged,
         )
         card, notes = card_result.card, card_result.notes
         if share is not None:
@@ -280,19 +306,22 @@ def _survey_card(card: DatasetCard) -> ImageSurvey:
     return ImageSurvey(images, side <= MAX_UNSCALED_SIDE)
 
 
-def _survey_folder(source: DataSource, val_is: str | None) -> ImageSurvey:
+def _survey_folder(source: DataSource, val_is: str | None, skip_damaged: bool) -> ImageSurvey:
     """Survey images that have no card, by the headers of their files."""
     path = source.path
     assert path is not None
+    class_folders.require_images(path)
     folder_layout = class_folders.detect_layout(path, val_is)
     reader.check_formats(path)
     holdout = {} if folder_layout.has_test else {"test_share": TEST_SHARE, "draw": "share"}
-    folder_images = class_folders.list_images(path, folder_layout.build_options | holdout)
+    options = folder_layout.build_options | holdout
+    options |= {"skip_damaged": 1} if skip_damaged else {}
+    folder_images = class_folders.list_images(path, options)
     files = [file for part in folder_images.files.values() for file in part]
     print(f"reading {len(files):,} images below {path}", file=sys.stderr, flush=True)
     headers, errors = class_folders.read_headers(files)
     if errors:
-        class_folders.raise_errors(class_folders.find_invalid_images(files), path)
+        class_folders.raise_damaged(class_folders.find_invalid_images(files), path)
     shapes = {header.size for header in headers}
     side = int(statistics.median(min(header.size) for header in headers))
     is_uniform = len(shapes) == 1 and set(*shapes) == {side} and 8 <= side <= MAX_UNSCALED_SIDE

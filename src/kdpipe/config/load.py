@@ -29,9 +29,11 @@ from kdpipe.json_types import is_object
 from kdpipe.models.config import InitFrom
 from kdpipe.models.pretrained import input_transform, weights_info
 from kdpipe.models.pretrained.input_transform import DataShape
-from kdpipe.text import format_value
+from kdpipe.text import did_you_mean, format_value
 
+YAML_SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 64 * 1024  # YAML is parsed at about 100 kB per second
+CHECKSUM_DIGITS = 32  # and more: no number that a study has
 MAX_DEPTH = 12  # levels of nesting
 MAX_ERRORS = 100  # maximum lines of one message
 TEMPLATE_KEY = "__use_yte__"  # makes Snakemake execute a file as a program
@@ -127,12 +129,23 @@ def read_yaml(path: Path | str) -> object:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise StudyError(f"{path}: there is no such file") from None
+        raise StudyError(f"{path}: there is no such file{_suggest_file(path)}") from None
     except IsADirectoryError:
-        raise StudyError(f"{path}: this is a folder; give a study file") from None
+        raise StudyError(
+            f"{path}: this is a folder; give a study file{_suggest_file(path)}"
+        ) from None
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
     return parse_yaml(data, str(path))
+
+
+def _suggest_file(path: Path) -> str:
+    """Return `; did you mean FILE?` with the study file beside a path that is most like it."""
+    try:
+        names = sorted(file.name for file in path.parent.iterdir() if file.suffix in YAML_SUFFIXES)
+    except OSError:
+        return ""
+    return did_you_mean(path.name, names)
 
 
 def parse_yaml(data: bytes, source: str) -> object:
@@ -389,6 +402,11 @@ def _construct_number(loader: _StrictLoader, node: yaml.ScalarNode) -> int | flo
     text = node.value.lstrip("+-")
     if re.match(r"0[0-9_]", text) or ":" in text:
         line = node.start_mark.line + 1
+        if len(text) >= CHECKSUM_DIGITS:
+            raise yaml.YAMLError(
+                f"line {line}: {format_value(node.value)}: a checksum of digits alone is read as a "
+                "number: put it in quotes"
+            )
         raise yaml.YAMLError(
             f"line {line}: {format_value(node.value)}: write the number as a plain decimal"
         )

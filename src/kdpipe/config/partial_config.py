@@ -463,7 +463,8 @@ class PartialConfig:
             except KdpipeError as error:
                 yield f"{location}: {error} (network {network})"
             else:
-                if "/" in text and recipe.annealing in load_schedules().keys() - {"steps"}:
+                has_drops = text.startswith("schedule") and "/" in text
+                if has_drops and recipe.annealing in load_schedules().keys() - {"steps"}:
                     total = text.split("/")[-1]
                     yield (
                         f"{location}: {text} drops in steps, and {network} has annealing: "
@@ -550,13 +551,16 @@ def _describe_expected(details: Any) -> str:
             return "a SHA-256 has 64 hexadecimal digits in lower case, as sha256sum prints them"
         if "full" in details["ctx"]["pattern"]:
             return (
-                "a stop is one of: full, checkpoint E, every K, schedule N, schedule A/N, where N "
-                "may be a multiple: schedule 4x"
+                "a stop is one of: full, checkpoint E, every K, schedule N, schedule A/N, where E "
+                "may be a share of the epochs (checkpoint 1/3, checkpoint 0.5x), and N a multiple "
+                "(schedule 4x)"
             )
         if details["ctx"]["pattern"] == MULTIPLE_PATTERN:
             return "a multiple of the recipe's epochs is written as 2x or 0.5x"
         return "a name may have letters, digits, - and _ only (no dots, slashes or spaces)"
     if kind == "string_type":
+        if details["loc"][-1:] == ("sha256",) and type(details["input"]) in (int, float):
+            return "a checksum of digits alone is read as a number: put it in quotes"
         return "expected a string; put it in quotes"
     if kind == "too_short":
         return f"expected at least {details['ctx']['min_length']} entry"

@@ -90,7 +90,8 @@ def resolve_length(length: int | str, epochs: int) -> int:
 def parse_stops(text: str, epochs: int) -> list[Stop]:
     """Return the stops that a string in a study means.
 
-    `every K` means the checkpoints K, 2K, ... before the end. A checkpoint or a schedule at the
+    `every K` means the checkpoints K, 2K, ... before the end. A checkpoint may be a share of the
+    epochs (`checkpoint 1/3`, `checkpoint 0.5x`). A checkpoint or a schedule at the
     last epoch is the full teacher; a schedule beyond it is a longer training.
 
     Parameters
@@ -113,11 +114,12 @@ def parse_stops(text: str, epochs: int) -> list[Stop]:
         return [Stop("full", epochs)]
     kind, number = text.split(" ")
     if kind == "checkpoint":
-        if int(number) > epochs:
+        epoch = _resolve_checkpoint(text, number, epochs)
+        if epoch > epochs:
             raise KdpipeError(
                 f"{text} is after the last epoch: the teacher trains for {epochs} epochs"
             )
-        return [Stop("checkpoint", int(number)) if int(number) < epochs else Stop("full", epochs)]
+        return [Stop("checkpoint", epoch) if epoch < epochs else Stop("full", epochs)]
     if kind == "every":
         return [Stop("checkpoint", epoch) for epoch in _checkpoint_epochs(text, epochs)]
     drop_text, _, total_text = number.rpartition("/")
@@ -134,6 +136,16 @@ def parse_stops(text: str, epochs: int) -> list[Stop]:
             "N"
         )
     return [Stop(kind, total, drop)]
+
+
+def _resolve_checkpoint(text: str, number: str, epochs: int) -> int:
+    """Return the epoch of a checkpoint, which may be written as a share: `1/3`, `0.5x`."""
+    part, slash, whole = number.partition("/")
+    if not slash:
+        return resolve_length(number if number.endswith("x") else int(number), epochs)
+    if not int(whole):
+        raise KdpipeError(f"{text}: a share of the epochs is written as 1/3")
+    return round(int(part) * epochs / int(whole))
 
 
 def count_stops(text: str, epochs: int) -> int:

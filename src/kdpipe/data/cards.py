@@ -126,6 +126,7 @@ class BuildOptions(StrictModel):
     ) = None
     draw: Literal["share"] | None = None
     stream: Annotated[int, Field(ge=16, le=1024)] | None = None
+    skip_damaged: Annotated[int, Field(ge=1)] | None = None  # how many files were left out
 
 
 REQUIRED_BUILD_OPTIONS = ("resize", "channels", "test_share", "val")
@@ -268,7 +269,8 @@ def format_card_command(name: str, path: str, card: str | None, **options: objec
     """Return the shell command that creates the card of a custom data set."""
     argv: list[object] = ["kdpipe", "data", path, "--name", name]
     for key, value in {"card": card, **options}.items():
-        argv += [f"--{key.replace('_', '-')}", value] if value is not None else []
+        option = f"--{key.replace('_', '-')}"
+        argv += [] if value is None else [option] if value is True else [option, value]
     return shlex.join(map(str, argv))
 
 
@@ -300,9 +302,11 @@ def format_rebuild_command(
 def list_build_options(card: DatasetCard) -> dict[str, object]:
     """Return the options that a custom data set's card was made with."""
     keys = ("resize", "channels", "test_share", "stream")
-    options = {key: card.made[key] for key in keys if key in card.made}
+    options: dict[str, object] = {key: card.made[key] for key in keys if key in card.made}
     if not card.source.endswith(".npz"):  # the arrays of a .npz determine the role of val
         options["val_is"] = card.made.get("val")
+    if card.made.get("skip_damaged"):
+        options["skip_damaged"] = True
     return options
 
 

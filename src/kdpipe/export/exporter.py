@@ -127,14 +127,10 @@ def export_network(
     ------
     KdpipeError
         Before anything is written: if nothing fits the budget, a graph differs from its network,
-        there is no validation to calibrate on, or the folder exists.
+        or the folder exists.
     """
     onnx_graph.require_onnx()
     budget = budget or ExportBudget()
-    if calibrate and not plan.card.count_validation(plan.study.data.validation):
-        raise KdpipeError(
-            "--calibrate: the study has no validation images, on which the temperature is fitted"
-        )
     if to is not None:
         require_absent(to)
     if len(candidates) == 1:

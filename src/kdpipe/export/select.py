@@ -125,6 +125,14 @@ class ExportFile:
         )
 
 
+def require_validation(plan: Plan) -> None:
+    """Raise KdpipeError if a study has no validation images to fit a temperature on."""
+    if not plan.card.count_validation(plan.study.data.validation):
+        raise KdpipeError(
+            "--calibrate: the study has no validation images, on which the temperature is fitted"
+        )
+
+
 def find_candidates(
     plan: Plan, store: Store, name: str | None, budget: ExportBudget
 ) -> list[ExportCandidate]:

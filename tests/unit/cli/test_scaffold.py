@@ -1,6 +1,7 @@
 """`kdpipe init`: a valid study for whatever lies there, and nothing is written over."""
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from kdpipe.cli import scaffold
 from kdpipe.cli.main import main
 from kdpipe.config import load
 from kdpipe.data import cards
+from kdpipe.data.imagefolder import custom_card
 from kdpipe.plan import estimate, planner
 from kdpipe.workflow import machine_benchmark
 
@@ -227,6 +229,58 @@ def test_an_npz_is_taken_as_it_is(tmp_path, capsys):
 )
 def test_what_is_not_there_is_said(what, message, capsys):
     assert message in init(capsys, what, code=2)
+
+
+def test_what_is_no_folder_of_classes_is_said_with_what_to_do(photos, capsys):
+    Path("photos.zip").touch()
+    assert "photos.zip is an archive: unpack it first" in init(capsys, "photos.zip", code=2)
+    Path("photos.yaml").touch()
+    message = init(capsys, "photos.yaml", code=2)
+    assert "photos.yaml is a study file: kdpipe run photos.yaml runs it" in message
+    for i in range(80):
+        Path(f"text-{i:02}.txt").touch()
+    message = init(capsys, ".", code=2)
+    assert ". is not a folder of classes: below it are 75 images and " in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("Fotos für Test", "Fotos-fuer-Test"),
+        ("Fotos fu\u0308r Test", "Fotos-fuer-Test"),  # decomposed, as macOS writes it
+        ("Été à Łódź", "Ete-a-Lodz"),
+        ("写真", "images"),
+    ],
+)
+def test_a_name_stays_readable(folder, name, tmp_path):
+    (tmp_path / folder).mkdir()
+    assert scaffold.parse_source(folder).name == name
+
+
+def test_damaged_images_are_left_out_and_counted_if_so_asked(photos, capsys):
+    """By hand: 60 for training, of which one is cut off and one is no image."""
+    first, second = sorted((photos / "train" / "cat").iterdir())[:2]
+    first.write_bytes(first.read_bytes()[:-200])
+    second.write_text("no image")
+    message = init(capsys, "my photos", code=2)
+    assert first.name in message and second.name in message
+    assert "remove or replace these files, or leave them out with --skip-damaged" in message
+    message = init(capsys, "my photos", "--skip-damaged")
+    assert "my-photos: 58 training and 15 test images" in message
+    assert f"note: 2 damaged images are left out: train/cat/{first.name}, train/cat/" in message
+    card = json.loads(Path("my photos.card.json").read_text())
+    assert card["train"] == 58 and card["made"]["skip_damaged"] == 2
+    assert (
+        custom_card.diff_card(
+            Path("my photos.card.json"), cards.read_card(Path("my photos.card.json")), photos
+        )
+        is None
+    )
+    command = cards.format_rebuild_command(
+        cards.read_card(Path("my photos.card.json")), "my photos", None
+    )
+    assert command.endswith("--skip-damaged")
 
 
 def test_the_speed_of_this_machine_is_measured(monkeypatch):

@@ -15,6 +15,9 @@ from kdpipe.runs.recipe import Recipe
         ("checkpoint 0", 10, [Stop("checkpoint", 0)]),
         ("checkpoint 9", 10, [Stop("checkpoint", 9)]),
         ("checkpoint 10", 10, [Stop("full", 10)]),  # the last epoch is the full teacher
+        ("checkpoint 1/3", 40, [Stop("checkpoint", 13)]),
+        ("checkpoint 0.5x", 9, [Stop("checkpoint", 4)]),
+        ("checkpoint 3/3", 10, [Stop("full", 10)]),
         ("every 3", 10, [Stop("checkpoint", 3), Stop("checkpoint", 6), Stop("checkpoint", 9)]),
         ("every 5", 10, [Stop("checkpoint", 5)]),  # 10 is the end
         ("schedule 10/35", 200, [Stop("schedule", 35, 10)]),
@@ -62,6 +65,9 @@ def test_drops_of_a_schedule(text, drops):
     "text",
     [
         "checkpoint 11",
+        "checkpoint 4/3",
+        "checkpoint 1/0",
+        "checkpoint 1.2x",
         "every 0",
         "every 10",
         "schedule 0/4",

@@ -48,6 +48,7 @@ def test_plain_yaml_is_read_as_yaml_reads_it():
         (b"a: -0_7", "'-0_7': write the number as a plain decimal"),
         (b"a: 1:30", "'1:30': write the number as a plain decimal"),
         (b"a: 00.5", "'00.5': write the number as a plain decimal"),
+        (b"sha256: 0" + b"1" * 63, "a checksum of digits alone is read as a number: put it in"),
         (b"a: &x [1]\nb: *x", "alias *x in line 2: not allowed"),
         (b"a: &x {b: 1}\nc:\n  <<: *x", "alias *x in line 3"),
         (b"[" * 5000, "nested deeper than 12 levels"),
@@ -104,6 +105,11 @@ def test_files_that_cannot_be_read(tmp_path):
         load.read_yaml(tmp_path / "none.yaml")
     with pytest.raises(StudyError, match="this is a folder"):
         load.read_yaml(tmp_path)
+    (tmp_path / "photos.yaml").touch()
+    (tmp_path / "photos").mkdir()
+    for word in ("photos.yml", "photo", "photos"):
+        with pytest.raises(StudyError, match=r"; did you mean photos\.yaml\?"):
+            load.read_yaml(tmp_path / word)
     with pytest.raises(StudyError, match="too long"):
         load.read_yaml("/dev/zero")  # it has no end
     secret = tmp_path / "secret.yaml"

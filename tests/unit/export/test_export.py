@@ -177,7 +177,10 @@ def test_what_is_no_run_is_said_with_the_nearest(copied, capsys):
     name = taught(copied).name
     shutil.rmtree(taught(copied))
     assert f"run {name} has no record yet" in refused(capsys, name)
-    assert "the study has no recommendation yet (wrn10-0.5: no result)" in refused(capsys)
+    assert (
+        "the study has no recommendation yet (wrn10-0.5: none of its distilled runs has a result"
+        in refused(capsys)
+    )
 
 
 def exits(capsys, *arguments: str) -> str:

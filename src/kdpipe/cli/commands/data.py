@@ -9,6 +9,7 @@ from kdpipe.cli.command import Command
 from kdpipe.errors import KdpipeError
 
 PATH_OPTIONS = ("name", "card", "resize", "stream", "channels", "test_share", "val_is")
+PATH_OPTIONS += ("skip_damaged",)
 STUDY_SUFFIXES = (".yaml", ".yml")
 
 
@@ -33,6 +34,8 @@ def add_arguments(parser) -> None:
     add("--test-share", type=float, help=help)
     help = "role of PATH/val: models are selected on validation, results are reported on test"
     add("--val-is", choices=("validation", "test"), help=help)
+    help = "leave out images that cannot be decoded; the card has their number"
+    add("--skip-damaged", action="store_true", default=None, help=help)
     help = (
         "with a study: folder of its prepared data, with which the images are compared; default: "
     )
@@ -56,6 +59,7 @@ def _make_image_card(options) -> str:
     from kdpipe.data.imagefolder.custom_card import make_card
 
     settings = {key: getattr(options, key) for key in PATH_OPTIONS if key not in ("name", "card")}
+    settings["skip_damaged"] = bool(options.skip_damaged)
     return make_card(Path(options.path), options.name, options.card, **settings)
 
 

@@ -63,6 +63,8 @@ def run(options) -> None:
     plan = rounds.plan_due_runs(load.load_study(options.study), store)
     at_most = None if options.at_most is None else int(options.at_most)
     budget = select.ExportBudget(options.within, at_most)
+    if options.calibrate:
+        select.require_validation(plan)
     candidates = select.find_candidates(plan, store, options.name, budget)
     measured_files.require_fit(candidates, plan, store, budget)
 

@@ -20,6 +20,8 @@ def add_arguments(parser) -> None:
     add("--minutes", type=float, default=5.0, metavar="M", help=help)
     help = "role of PATH/val, if there is no PATH/test"
     add("--val-is", choices=("validation", "test"), help=help)
+    help = "leave out images that cannot be decoded; the card has their number"
+    add("--skip-damaged", action="store_true", help=help)
 
 
 def run(options) -> None:
@@ -34,7 +36,9 @@ def run(options) -> None:
     if not 0 < options.minutes < 1e6:
         raise KdpipeError(f"--minutes {options.minutes:g}: must be more than 0")
     source = scaffold.parse_source(options.what)
-    path, plan, lines = scaffold.init_study(source, options.study, options.minutes, options.val_is)
+    path, plan, lines = scaffold.init_study(
+        source, options.study, options.minutes, options.val_is, options.skip_damaged
+    )
     print("\n".join(lines), flush=True)
     device = resolve_device(plan.study)
     try:

@@ -32,6 +32,8 @@ from kdpipe.text import escape, join_names
 
 HEAD_BYTES = 2**16  # of a file: files of one size that share them are copies
 MAX_ERRORS_SHOWN = 20
+DAMAGED_ADVICE = "remove or replace these files, or leave them out with --skip-damaged"
+MAX_COUNTED_FILES = 20_000  # of a folder, to tell whether it is one of images
 PART_WORDS = {
     "train": {"train", "training"},
     "test": {"test", "testing"},
@@ -68,7 +70,7 @@ def read_folder(path: Path, options: dict) -> tuple[Arrays, ImageNames]:
     headers, errors = read_headers(all_files)
     if errors:
         # Report those as well that only decoding finds.
-        raise_errors(find_invalid_images(all_files), path)
+        raise_damaged(find_invalid_images(all_files), path)
     side, channels = options["resize"], options["channels"]
     if channels is None:
         channels = infer_channels(headers)
@@ -107,7 +109,7 @@ def read_folder(path: Path, options: dict) -> tuple[Arrays, ImageNames]:
                 continue
             images[index] = pixels
         arrays |= {f"{part}_images": images, f"{part}_labels": labels[part]}
-    raise_errors(errors, path)
+    raise_damaged(errors, path)
     return arrays, {part: [str(file) for file in files[part]] for part in files}
 
 
@@ -119,6 +121,15 @@ def raise_errors(errors: list[str], path: Path) -> None:
         if len(errors) > MAX_ERRORS_SHOWN:
             lines.append(f"and {len(errors) - MAX_ERRORS_SHOWN:,} more")
         raise DataError("\n  ".join(map(escape, lines)))
+
+
+def raise_damaged(errors: list[str], path: Path) -> None:
+    """Raise one DataError with the errors of images, and with what to do, if there are any."""
+    if errors:
+        try:
+            raise_errors(errors, path)
+        except DataError as error:
+            raise DataError(f"{error}\n  {DAMAGED_ADVICE}") from None
 
 
 # --- listing the images of a folder
@@ -159,6 +170,8 @@ def list_images(path: Path, options: Mapping = {}) -> FolderListing:
         With every error in the folder.
     """
     by_part, classes = _find_images_by_part(path, options)
+    if options.get("skip_damaged"):
+        by_part = _drop_damaged(path, by_part, classes)
     files = {
         part: [file for class_files in by_class for file in class_files]
         for part, by_class in by_part.items()
@@ -174,7 +187,8 @@ def list_images(path: Path, options: Mapping = {}) -> FolderListing:
         folder = path / _part_folders(options)["train"] if len(by_part) > 1 else path
         raise_errors(
             [
-                f"{folder / name}: {n} image(s), too few for training and test"
+                f"{folder / name}: {n} image{'s' * (n != 1)}, too few for training and test: "
+                "add images, or remove the class"
                 for name, n in small_classes
             ],
             path,
@@ -189,6 +203,23 @@ def list_images(path: Path, options: Mapping = {}) -> FolderListing:
             files[part] = [all_files[index] for index in np.flatnonzero(is_chosen)]
             labels[part] = all_labels[is_chosen]
     return FolderListing(files, labels, classes)
+
+
+def _drop_damaged(
+    path: Path, by_part: dict[str, FilesByClass], classes: list[str]
+) -> dict[str, FilesByClass]:
+    """Return the files that can be decoded; raise DataError for a class that has none."""
+    readable = {
+        part: [[file for file in files if not find_invalid_images([file])] for files in by_class]
+        for part, by_class in by_part.items()
+    }
+    empty = [
+        f"class {name}: all of its training images are damaged"
+        for name, files in zip(classes, readable["train"], strict=True)
+        if not files
+    ]
+    raise_errors(empty, path)
+    return readable
 
 
 def list_all_images(path: Path, options: Mapping) -> list[Path]:
@@ -506,6 +537,32 @@ def _detect_parts(path: Path, names: list[str]) -> dict[str, str]:
                 "one of them out of the folder"
             )
     return {part: folder_names[0] for part, folder_names in matches.items() if folder_names}
+
+
+def require_images(path: Path) -> None:
+    """Raise DataError for a folder below which most files are no images.
+
+    Parameters
+    ----------
+    path : Path
+        A folder that is said to hold classes.
+    """
+    n_images, n_others, example = 0, 0, ""
+    for directory, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if Path(name).suffix.lower() in decoding.IMAGE_SUFFIXES:
+                n_images += 1
+            elif not name.startswith("."):
+                n_others, example = n_others + 1, example or str(Path(directory, name))
+        if n_images + n_others > MAX_COUNTED_FILES:
+            break
+    if n_others > max(n_images, 1):
+        raise DataError(
+            f"{path} is not a folder of classes: below it are {n_images:,} images and "
+            f"{n_others:,} other files, as {escape(example)}; give the folder that has one folder "
+            "of images per class"
+        )
 
 
 def _no_classes_message(path: Path, names: list[str]) -> str:

@@ -102,6 +102,7 @@ def build_card(
     test_share: float | None = None,
     stream: int | None = None,
     val_is: str | None = None,
+    skip_damaged: bool = False,
 ) -> CardResult:
     """Write the card of a folder or .npz file.
 
@@ -123,6 +124,8 @@ def build_card(
         The side of what is cropped from images that stay in their files.
     val_is : str or None
         What PATH/val is for, `validation` or `test`, where that is not evident.
+    skip_damaged : bool
+        Whether images that cannot be decoded are left out, and counted in the card.
 
     Raises
     ------
@@ -156,7 +159,10 @@ def build_card(
             ]
         elif test_share is not None:
             options["draw"] = "share"
-        listing = class_folders.list_images(path, options)
+        listing, skip_notes = _list_readable(path, options, skip_damaged)
+        draw_notes += skip_notes
+    elif skip_damaged:
+        raise DataError(f"{path}: --skip-damaged is for a folder of classes")
     if stream is not None:
         if resize is not None or not 16 <= stream <= 1024:
             raise DataError(f"--stream {stream}: must be 16 to 1024 pixels, without --resize")
@@ -196,6 +202,26 @@ def build_card(
     save_snapshot(_card_snapshot(card_file, new_card, path))
     write_json(card_file, cards.seal_card(new_card))  # last: its snapshot is there if it is
     return CardResult(new_card, card_file, count, notes)
+
+
+def _list_readable(
+    path: Path, options: dict, skip_damaged: bool
+) -> tuple[FolderListing, list[str]]:
+    """Return the images of a folder, without damaged ones if these are skipped, and a note on them.
+
+    The options then have their number.
+    """
+    if not skip_damaged:
+        return class_folders.list_images(path, options), []
+    listing = class_folders.list_images(path, options | {"skip_damaged": 1})
+    readable = {file for files in listing.files.values() for file in files}
+    damaged = [f for f in class_folders.list_all_images(path, options) if f not in readable]
+    if not damaged:
+        return listing, []
+    options["skip_damaged"] = len(damaged)
+    names = join_names(escape(file.relative_to(path)) for file in damaged)
+    plural = "s are" if len(damaged) > 1 else " is"
+    return listing, [f"note: {len(damaged)} damaged image{plural} left out: {names}"]
 
 
 def describe_counts(card: DatasetCard) -> str:
@@ -265,7 +291,7 @@ def _index_folder(path: Path, side: int, channels: int | None, listing: FolderLi
     headers, errors = class_folders.read_headers(
         [file for part in listing.files.values() for file in part]
     )
-    raise_errors(errors, path)
+    class_folders.raise_damaged(errors, path)
     channels = channels or class_folders.infer_channels(headers)
     arrays = cache.build_index(path, listing.files, listing.labels, (channels, side, side))
     raise_errors(_find_duplicate_files(listing.files, arrays), path)

@@ -216,12 +216,15 @@ class TermValidator:
 
     def _describe_key(self, key: str, value: Any) -> list[Any]:
         """Return the kind of a key and its default."""
+        if not _is_plain_name(key):
+            self._fail(
+                f"keys: {key}: a key begins with a small letter and has only a-z, 0-9 and _, at "
+                "most 20"
+            )
         for kind, types in KEY_TYPES.items():
-            if type(value) is types[-1] and _is_plain_name(key):
+            if type(value) is types[-1]:
                 return [kind, value]
-        self._fail(
-            f"keys: {key} = {value!r}: must be a plain name, and a number, a boolean or a string"
-        )
+        self._fail(f"keys: {key} = {value!r}: must be a number, a boolean or a string")
 
     def _make_module(
         self, student: ModelOutput, teacher: ModelOutput, keys: dict[str, Any]

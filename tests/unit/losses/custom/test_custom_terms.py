@@ -239,6 +239,10 @@ class Keys(StrictModel):
     far: float = 1.0
 
 
+class UpperKeys(StrictModel):
+    T: float = 1.0
+
+
 def apart(student, teacher, labels, keys):
     actual, reference = to_float32(student.logits), to_float32(teacher.logits).detach()
     return (actual - reference).pow(2).mean()
@@ -276,6 +280,7 @@ BAD = {
     "needs": ({"needs": "weights"}, "needs 'weights': must be one of logits; groups; embedding"),
     "revision": ({"revision": 0}, "revision 0: must be an integer"),
     "keys": ({"keys": dict}, "keys: expected a subclass"),
+    "upper": ({"keys": UpperKeys}, "keys: T: a key begins with a small letter and has only a-z"),
     "warmup": ({"warmup": "warm"}, "warmup 'warm': must be the name of one of its keys"),
     "learnt": ({"learnt": lambda *_: torch.nn.ReLU()}, "a torch.nn.Module with parameters"),
 }
