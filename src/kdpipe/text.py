@@ -48,6 +48,11 @@ def join_names(names: Iterable[object]) -> str:
     return ", ".join(map(str, names[:20])) + more or "none"
 
 
+def format_count(count: int, noun: str) -> str:
+    """Return a number with its noun: `1 run`, `1,200 runs`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def dotted_path(location: Iterable[object]) -> str:
     """Return a location such as (experiments, 0, methods) as experiments[0].methods."""
     text = ""

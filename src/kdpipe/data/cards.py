@@ -248,9 +248,8 @@ def load_card(
     card_file = Path(card) if card else get_card_path(Path(path))
     if not os.path.exists(card_file):
         raise DataError(
-            f"data set {name!r} has no card yet at {card_file}; run once: "
-            f"{format_card_command(name, path, card)} (or {format_write_command()}, which writes "
-            "all cards of a study)"
+            f"data set {name!r} has no card yet at {card_file}; {format_write_command()} writes "
+            f"all cards of a study, or run once: {format_card_command(name, path, card)}"
         )
     dataset_card = read_card(card_file, path)
     if dataset_card.name != name:

@@ -231,7 +231,7 @@ DEVICE_VARIABLE = "KDPIPE_DEVICE"  # environment of a study's jobs: cpu or cuda
 
 
 def select_device(requested: str, is_remote: bool, previous_device: str | None) -> str:
-    """Select the device of all runs of a study; print what `auto` means.
+    """Select the device of all runs of a study; print what `auto` means, unless it is evident.
 
     Parameters
     ----------
@@ -283,12 +283,12 @@ def select_device(requested: str, is_remote: bool, previous_device: str | None) 
         reason = "for GPUs of a cluster write device: cuda"
     elif problem:
         reason = f"there are GPUs here, but {problem}"
+    elif device == "cuda" and is_usable:
+        reason = f"{len(list_gpus())} GPUs here"
+    elif device == "cuda":
+        reason = "as its finished runs were"
     else:
-        reason = (
-            f"{len(list_gpus())} GPUs here"
-            if device == "cuda" and is_usable
-            else "no GPU can be seen"
-        )
+        return device  # there is no GPU, which needs no word
     print(f"kdpipe: device: auto is {device} for this study ({reason})", file=sys.stderr)
     return device
 

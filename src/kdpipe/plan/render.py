@@ -22,7 +22,7 @@ from kdpipe.plan.resources import (
 )
 from kdpipe.plan.status import STATES
 from kdpipe.runs import recipe
-from kdpipe.text import join_names
+from kdpipe.text import format_count, join_names
 
 WORTHWHILE_SHARE = 0.9  # of the operations: a smaller saving is not mentioned
 
@@ -165,7 +165,7 @@ def format_run_count(plan: Plan) -> str:
         Such as `1,200 runs in 3 splits`.
     """
     splits = len(plan.study.splits)
-    return f"{len(plan.runs):,} runs" + (f" in {splits} splits" if splits > 1 else "")
+    return format_count(len(plan.runs), "run") + (f" in {splits} splits" if splits > 1 else "")
 
 
 def _format_teaching(plan: Plan) -> list[str]:
@@ -249,19 +249,21 @@ def _format_output_choice(plan: Plan, students: list[Run]) -> list[str]:
     chosen = plan.study.teacher_outputs
     if chosen == "auto" and len(students) > len(cached) > 0:
         chosen = (
-            f"auto: {len(cached):,} students use a cache, {len(students) - len(cached):,} live "
-            "teachers"
+            f"auto takes a table for {format_count(len(cached), 'student')}, and live teachers for "
+            f"{len(students) - len(cached):,}"
         )
     elif chosen == "auto":
-        chosen = f"auto: {'tables' if cached else 'live'}"
+        chosen = f"auto takes {'tables' if cached else 'live teachers'}"
+    else:
+        chosen = f"the study takes {'live teachers' if chosen == 'live' else 'tables'}"
     peak_bytes = cache_bytes // n_caches
     if plan.logit_caches:  # as many as exist at a time, with two jobs at a time
         peak_bytes = CostModel(plan).estimate_total(plan.nodes_by_name, 2).schedule.cache_bytes
     line = (
         f"teacher outputs: {cache_macs:.2e} mult-adds and {format_size(peak_bytes)} "
         f"{'at a time' if plan.logit_caches else 'each'} as "
-        f"{n_caches:,} tables of {views} views; {live_macs:.2e} mult-adds live "
-        f"(the study says {chosen})"
+        f"{format_count(n_caches, 'table')} of {views} views; {live_macs:.2e} mult-adds live "
+        f"({chosen})"
     )
     chosen_macs = sum(run.teacher_multiply_adds for run in students if run not in cached)
     chosen_macs += _count_cache_cost(plan, cached, views)[1]

@@ -7,6 +7,7 @@ sentence, `format_headline`, which says the same wherever it is shown.
 
 import math
 import re
+import shlex
 from collections.abc import Iterable
 
 from kdpipe.analysis.contest import Entrant
@@ -187,8 +188,6 @@ def _describe_decision(recommendation: Recommendation) -> str:
             f"{format_error(taught.entrant.test)} error. Validation prefers {preferred}."
         )
     is_chosen = max(taught.n_options, labels.n_options) > 1
-    difference = "the difference"
-    difference += ", each chosen without the tested seed, is" if is_chosen else " is"
     price = _describe_price(recommendation.price_ratio)
     best = f", the best of {taught.n_options} ways on validation" if taught.n_options > 1 else ""
     if recommendation.side == "taught":
@@ -197,7 +196,7 @@ def _describe_decision(recommendation: Recommendation) -> str:
             f"Distil: train {network}{best}: {format_error(taught.entrant.test)} error. "
             f"{_describe_labels(labels.entrant, student, 'On labels alone')} it is "
             f"{format_error(labels.entrant.test)}{f'; distilling {price}' if price else ''}. "
-            f"{difference.capitalize()} {_format_gain(gain, '+')} points: better."
+            f"{_describe_difference(recommendation, gain, is_chosen)}: better."
         )
     network = _describe_labels(labels.entrant, student, f"train {student} on labels")
     opposite = {"better": "worse", "worse": "better"}.get(gain.mark, gain.mark)
@@ -205,8 +204,25 @@ def _describe_decision(recommendation: Recommendation) -> str:
     return (
         f"{decision}: {network}: {format_error(labels.entrant.test)} error. "
         f"The best distilled one ({distilled}{best}) has {format_error(taught.entrant.test)}"
-        f"{f' and {price}' if price else ''}. {difference.capitalize()} "
-        f"{_format_gain(gain, '+', -1)} points: {opposite}."
+        f"{f' and {price}' if price else ''}. "
+        f"{_describe_difference(recommendation, gain, is_chosen, -1)}: {opposite}."
+    )
+
+
+def _describe_difference(
+    recommendation: Recommendation, gain: PairedGain, is_chosen: bool, factor: int = 1
+) -> str:
+    """Return the difference of the errors that are shown, and that by which they are judged."""
+    judged = f"{_format_gain(gain, '+', factor)} points"
+    taught, labels = recommendation.taught, recommendation.labels
+    if not is_chosen or taught is None or labels is None:
+        return f"The difference is {judged}"
+    shown = factor * (taught.entrant.test.mean - labels.entrant.test.mean)
+    if round(abs(shown - factor * gain.difference.mean), 9) == 0:
+        return f"The difference is {judged}, also with each chosen without the tested seed"
+    return (
+        f"They are {abs(shown):.3g} points apart. The difference that decides, each chosen without "
+        f"the tested seed, is {judged}"
     )
 
 
@@ -300,13 +316,13 @@ def describe_best(recommendations: list[Recommendation]) -> str:
     )
 
 
-def describe_teacher_to_ship(teacher: TeacherToShip) -> str:
+def describe_teacher_to_ship(teacher: TeacherToShip, study_file: str = "STUDY") -> str:
     """Return that a teacher is better than every student, and what it costs, in sentences."""
     facts = (
         f"{format_error(teacher.test)} error, with {teacher.operations:.3g} times the operations "
         f"of {teacher.student} for an image and {format_si(teacher.parameters)} parameters"
     )
-    command = f"kdpipe export STUDY {teacher.run} exports it."
+    command = f"{shlex.join(['kdpipe', 'export', study_file, teacher.run])} exports it."
     if teacher.limit is not None and teacher.milliseconds is not None:
         return (
             f"You do not need a student: {teacher.network}, a teacher, takes "

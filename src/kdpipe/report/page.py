@@ -9,6 +9,7 @@ the end of this module.
 
 import math
 import re
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from importlib import resources
@@ -60,7 +61,7 @@ from kdpipe.report.table import (
     table_to_markdown,
 )
 from kdpipe.runs.records import EvalPoint, other_eval_point
-from kdpipe.text import join_names
+from kdpipe.text import format_count, join_names
 
 MAX_OPEN_ROWS = 40  # rows of a table, or curves; more are folded
 WIDE_PIXELS = 800  # a wider figure has a line of its own
@@ -126,6 +127,8 @@ class ReportContext:
         By student, the file of the weights to ship.
     search_sentences : list of str
         How far the search of a study is, and how sure.
+    study_file : str
+        The study's file, for commands.
     teacher : TeacherToShip or None
         A teacher that makes a student unnecessary if it is small enough.
     """
@@ -147,7 +150,17 @@ class ReportContext:
     missing_eval_points: str = ""
     weight_paths: dict[str, str] = field(default_factory=dict)
     search_sentences: list[str] = field(default_factory=list)
+    study_file: str = "STUDY"
     teacher: TeacherToShip | None = None
+
+    @property
+    def teacher_text(self) -> str:
+        """Return the sentences on the teacher; empty where there is none."""
+        return describe_teacher_to_ship(self.teacher, self.study_file) if self.teacher else ""
+
+    def format_export(self, run: str) -> str:
+        """Return the command that exports a run."""
+        return shlex.join(["kdpipe", "export", self.study_file, run])
 
 
 # --- HTML
@@ -196,7 +209,6 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         lost_runs=list_lost_runs(report.frame),
         headlines=[(item, format_headline(item)) for item in report.recommendations],
         best_text=describe_best(report.recommendations),
-        teacher_text="" if report.teacher is None else describe_teacher_to_ship(report.teacher),
         list_candidates=list_candidates,
         describe_candidate=describe_candidate,
         describe_choice=describe_choice,
@@ -346,10 +358,9 @@ def render_markdown(report: ReportContext) -> str:
     recommendations = report.recommendations
     facts = (f"- {name}: {escape_markdown(value)}" for name, value in list_facts(report))
     parts = [f"# {escape_markdown(report.plan.study.study)}", "## What to ship"]
-    parts += [_format_decision(item, report.weight_paths) for item in recommendations]
+    parts += [_format_decision(item, report) for item in recommendations]
     parts += [escape_markdown(describe_best(recommendations))]
-    if report.teacher is not None:
-        parts += [escape_markdown(describe_teacher_to_ship(report.teacher))]
+    parts += [escape_markdown(report.teacher_text)]
     parts += [escape_markdown(" ".join(report.search_sentences))]
     parts += ["\n".join(f"- {escape_markdown(line)}" for line in report.registration_lines)]
     parts += (
@@ -374,17 +385,17 @@ def render_markdown(report: ReportContext) -> str:
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
-def _format_decision(recommendation: Recommendation, weight_paths: dict[str, str]) -> str:
+def _format_decision(recommendation: Recommendation, report: ReportContext) -> str:
     """Return what to ship for one student, and where its weights are."""
     lines = [f"**{escape_markdown(format_headline(recommendation))}**"]
     if other_text := describe_other_recommendation(recommendation):
         lines.append(escape_markdown(other_text))
-    if recommendation.student in weight_paths:
-        path = weight_paths[recommendation.student]
+    if recommendation.student in report.weight_paths:
+        path = report.weight_paths[recommendation.student]
         lines.append(
             "Weights of the seed that is best on validation, in the results: "
             f"{escape_markdown(path)}. "
-            f"Files to ship: `kdpipe export STUDY {Path(path).parts[1]}`"
+            f"Files to ship: `{report.format_export(Path(path).parts[1])}`"
         )
     return "\n\n".join(lines)
 
@@ -518,9 +529,9 @@ def count_states(states: dict[str, str]) -> str:
     """Return how many runs are in which state, as `145 runs, all done`."""
     counts = Counter(states.values())
     if len(counts) == 1:
-        return f"{len(states):,} runs, all {next(iter(counts))}"
+        return f"{format_count(len(states), 'run')}, all {next(iter(counts))}"
     text = ", ".join(f"{count:,} {state}" for state, count in counts.most_common())
-    return f"{len(states):,} runs: {text}" if text else "no runs"
+    return f"{format_count(len(states), 'run')}: {text}" if text else "no runs"
 
 
 def list_lost_runs(frame: pd.DataFrame) -> list[tuple[str, str, str]]:

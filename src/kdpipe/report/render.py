@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -51,7 +52,7 @@ BUILTIN_TABLE_NAMES = (a_or_b.NAME, as_files.NAME, by_class.NAME, search.NAME)
 CUSTOM_FILE_PATTERN = rf"(tables|figures)/{DOTTED_PATTERN.strip('^$')}"
 
 
-def render_report(plan: Plan, store: Store, folder: Path) -> Path:
+def render_report(plan: Plan, store: Store, folder: Path, study_file: str = "STUDY") -> Path:
     """Write the report of a plan into a folder.
 
     A run of which a file was altered becomes a hole with its reason, and such a report is never
@@ -65,6 +66,8 @@ def render_report(plan: Plan, store: Store, folder: Path) -> Path:
         The results folder with its records.
     folder : Path
         The folder of the report.
+    study_file : str
+        The study's file, for commands on the page.
 
     Returns
     -------
@@ -81,6 +84,7 @@ def render_report(plan: Plan, store: Store, folder: Path) -> Path:
     # Before the records are read: what is finished meanwhile makes the report out of date.
     digest = fingerprint.compute_digest(plan, store)
     report, frame = collect_context(plan, store)
+    report = replace(report, study_file=study_file)
     files = {
         folder / name: content for name, content in _render_files(report, frame, digest).items()
     }

@@ -16,7 +16,11 @@ MAX_RECOMMENDATIONS = 2  # the page has all
 
 
 def describe_outcome(
-    plan: Plan, store: Store, page: Path, export: str = "kdpipe export STUDY --best"
+    plan: Plan,
+    store: Store,
+    page: Path,
+    export: str = "kdpipe export STUDY --best",
+    study_file: str = "STUDY",
 ) -> list[str]:
     """Return the recommendations, the page, and the weights of each student to ship, as lines.
 
@@ -30,6 +34,8 @@ def describe_outcome(
         The rendered page.
     export : str
         The command that exports what the study chose.
+    study_file : str
+        The study's file, for other commands.
     """
     if (reason := registration.find_blinding_reason(plan, store)) is not None:
         return [f"sealed: {reason}", f"page: {page}"]
@@ -45,7 +51,7 @@ def describe_outcome(
         lines.append(best_text)
     teacher = find_teacher_to_ship(frame, recommendations, plan.study.max_latency)
     if teacher is not None:
-        lines.append(describe_teacher_to_ship(teacher))
+        lines.append(describe_teacher_to_ship(teacher, study_file))
     if (n_more := len(recommendations) - MAX_RECOMMENDATIONS) > 0:
         lines.append(f"{n_more} more students have an answer on the page.")
     lines.append(f"page: {page}")

@@ -28,7 +28,7 @@ from kdpipe.runs.ownership import CARD_FILE
 from kdpipe.runs.records import ensure_record_backup, read_finished_record
 from kdpipe.runs.run_folder import RECORD_FILE
 from kdpipe.runs.store import Store
-from kdpipe.workflow import preflight, progress
+from kdpipe.workflow import preflight, progress, run_snakemake
 from kdpipe.workflow.rule_context import (
     RuleContext,
     SnakemakeOptions,
@@ -108,6 +108,7 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
         study.device, options.is_remote, _find_finished_device(plan, to_do, store)
     )
     os.environ[gpus.DEVICE_VARIABLE] = device  # for the jobs
+    os.environ[run_snakemake.STUDY_FILE_ENV] = source.display_path
     if not options.is_remote:
         preflight.require_compiler((plan.runs[name] for name in to_do & plan.runs.keys()), device)
 

@@ -24,6 +24,7 @@ ENTRY_MODULE = "kdpipe.workflow.snakemake_entry"
 # Environment of a head that `kdpipe run` has started: command line and time (monotonic clock).
 INVOCATION_ENV = "KDPIPE_TYPED"
 START_TIME_ENV = "KDPIPE_BEGAN"
+STUDY_FILE_ENV = "KDPIPE_STUDY_FILE"  # environment of jobs: the study file, for commands on a page
 # Each of these limits how much runs at a time, or names a profile that does.
 PARALLELISM_OPTIONS = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
 # Their forms that take a number, and the word that is allowed in its place.

@@ -22,7 +22,7 @@ from kdpipe.plan.nodes import Plan
 from kdpipe.plan.render import format_run_count
 from kdpipe.runs.integrity import data_drift
 from kdpipe.runs.store import Store, is_running
-from kdpipe.text import shorten_line
+from kdpipe.text import format_count, join_names, shorten_line
 from kdpipe.workflow import run_snakemake
 from kdpipe.workflow.rule_context import PARTIAL_TARGETS, RuleContext
 from kdpipe.workflow.run_state import RunState, find_running_jobs, price_plan, read_progress
@@ -282,7 +282,8 @@ def format_summary(
     if failed:
         return _failure_lines(heading, failed, context, study, invocation, has_pending)
     if has_pending:
-        return [f"{heading}; `{invocation.full_command()}` runs the rest"]
+        rest = _describe_rest(context, states)
+        return [f"{heading}{rest}; `{invocation.full_command()}` runs the rest"]
     if (next_round := _describe_next_round(context)) is not None:
         return [heading, f"{next_round}: `{invocation.repeat_command()}` continues"]
     page = Path(context.report_dir) / "index.html"
@@ -350,6 +351,16 @@ def format_duration(core_seconds: float, seconds: float) -> str:
     return f"took {estimate.format_seconds(seconds)}, {core_seconds / 3600:.2f} core-hours"
 
 
+def _describe_rest(context: RuleContext, states: Mapping[str, str]) -> str:
+    """Return what is to do beside runs, as the continuation of a sentence, if no run is."""
+    plan = context.plan
+    if any(states[name] == "to do" for name in plan.runs):
+        return ""
+    kinds = {"ensemble": plan.ensembles, "probe": plan.probes, "exported network": plan.gauges}
+    counts = {kind: sum(states[n] == "to do" for n in names) for kind, names in kinds.items()}
+    return f", {join_names(format_count(n, kind) for kind, n in counts.items() if n)} to do"
+
+
 def _describe_next_round(context: RuleContext) -> str | None:
     """Return the round of a search that is decided and not started; None if there is none."""
     search_state = rounds.get_search_state(context.study, context.store)
@@ -411,6 +422,6 @@ def _recommendation_lines(
         ]
     try:
         export = invocation.study_command("export", study, "--best")
-        return terminal_summary.describe_outcome(context.plan, store, page, export)
+        return terminal_summary.describe_outcome(context.plan, store, page, export, study)
     except KdpipeError as error:
         return [f"page: {page}", str(error)]

@@ -1,5 +1,7 @@
 """What to ship, over everything that could: made studies in which it is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from helpers.synthetic_frames import cell, frame
@@ -123,6 +125,23 @@ def test_what_is_worse_by_an_unknown_amount_is_not_called_as_good():
         on_labels(loose), on_labels(around(8.0), 160), taught(around(12.0)), smallest_effect=2.0
     )
     assert much.alternative.is_close and "Almost as good" in format_headline(much)
+
+
+def test_the_difference_of_what_is_shown_stands_beside_the_one_that_decides():
+    """By hand: 10 less 8 is 2 points, whatever the choices without the tested seed differ by."""
+    cells = [on_labels(around(10.0)), taught(around(8.0)), taught(around(8.1), method="eskd")]
+    one = recommend(*cells)
+    gain = one.decision
+    shown = gain.difference.mean
+    gap = dataclasses.replace(gain.difference, mean=shown + 0.4)
+    other = dataclasses.replace(one, decision=dataclasses.replace(gain, difference=gap))
+    text = format_headline(other)
+    assert "They are 2 points apart. The difference that decides, each chosen without the " in text
+    assert "tested seed, is -1.6" in text
+    alike = dataclasses.replace(gain.difference, mean=-2.0)
+    same = dataclasses.replace(one, decision=dataclasses.replace(gain, difference=alike))
+    text = format_headline(same)
+    assert "The difference is -2.0" in text and ", also with each chosen without the tested" in text
 
 
 def test_the_teacher_pays_for_itself_from_so_many_students_on():

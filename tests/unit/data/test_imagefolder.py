@@ -302,7 +302,7 @@ def test_names_of_files_do_not_steer_a_terminal(folder, capsys):
     (folder / "test" / "class-1" / "\x1b]0;x\a.txt").write_text("hello")
     assert main(["data", str(folder)]) == 2
     message = capsys.readouterr().err
-    assert r"\x1b[2J\n\u202e.png cannot be decoded" in message and message.count("\n") == 2
+    assert r"\x1b[2J\n\u202e.png cannot be decoded" in message and message.count("\n") == 3
     next(folder.rglob("train/class-0/*[[]2J*")).unlink()
     assert main(["data", str(folder)]) == 0
     message = capsys.readouterr().out

@@ -48,12 +48,27 @@ def test_the_price_of_tables_is_that_of_the_planned_ones():
 @pytest.mark.parametrize(
     ("epochs", "students", "chosen", "message"),
     [
-        (4, 1, "auto", "says auto: live)"),  # 9 views, against 2 x 4 epochs; and it is cheaper
-        (4, 3, "auto", "says auto: live); teacher_outputs: table would take 75% of these"),
-        (4, 1, "table", "says table); teacher_outputs: live would take 44% of these operations"),
-        (5, 1, "auto", "says auto: tables); teacher_outputs: live would take 56% of these"),
-        (5, 2, "auto", "says auto: tables)"),
-        (20, 1, "live", "says live); teacher_outputs: table would take 45% of these operations"),
+        (
+            4,
+            1,
+            "auto",
+            "auto takes live teachers)",
+        ),  # 9 views, against 2 x 4 epochs; and it is cheaper
+        (4, 3, "auto", "auto takes live teachers); teacher_outputs: table would take 75% of these"),
+        (
+            4,
+            1,
+            "table",
+            "the study takes tables); teacher_outputs: live would take 44% of these operations",
+        ),
+        (5, 1, "auto", "auto takes tables); teacher_outputs: live would take 56% of these"),
+        (5, 2, "auto", "auto takes tables)"),
+        (
+            20,
+            1,
+            "live",
+            "the study takes live teachers); teacher_outputs: table would take 45% of these",
+        ),
     ],
 )
 def test_the_plan_says_where_the_other_choice_is_cheaper(epochs, students, chosen, message):
@@ -62,7 +77,7 @@ def test_the_plan_says_where_the_other_choice_is_cheaper(epochs, students, chose
     content = study(blocks, epochs=epochs, teacher_outputs=chosen)
     text = render.render_plan_text(plan := make(content), dict.fromkeys(plan.runs, "to do"))
     (line,) = [line for line in text.splitlines() if line.startswith("teacher outputs")]
-    assert line.partition("the study ")[2].startswith(message)
+    assert line.partition("mult-adds live (")[2].startswith(message)
     assert line.endswith(message) or "would take" in message
 
 
@@ -72,7 +87,7 @@ def test_a_mixture_is_said_and_one_more_student_renames_nothing():
     content["network_recipes"] = {"wrn10-1": {"epochs": 4}}
     plan = make(content)
     text = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
-    assert "the study says auto: 1 students use a cache, 1 live teachers)" in text
+    assert "(auto takes a table for 1 student, and live teachers for 1)" in text
     more = content | {"experiments": [block(students=["wrn10-0.5", "wrn10-1", "wrn10-2"])]}
     assert list(plan.runs) == [name for name in make(more).runs if name in plan.runs]
 

@@ -205,7 +205,7 @@ def test_the_plan_makes_their_runs_live_and_says_so():
     assert ways == {"kd": "float16", "rkd": "live"}
     text = render.render_plan_text(plan, dict.fromkeys(plan.runs, "to do"))
     (macs,) = {cell.run.teacher_multiply_adds for cell in plan.cells}
-    assert f"as 1 tables of 9 views; {macs:.2e} mult-adds live (the study says table)" in text
+    assert f"as 1 table of 9 views; {macs:.2e} mult-adds live (the study takes tables)" in text
     assert f"of 1 students: {macs:.2e} mult-adds, always live" in text
     assert text.splitlines()[-1].endswith("since only logits are cached: relational KD")
     plain = tiny_study.planned(teacher_outputs="table")

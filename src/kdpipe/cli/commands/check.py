@@ -5,6 +5,7 @@
 
 from kdpipe.cli.command import Command
 from kdpipe.errors import raise_study_errors
+from kdpipe.text import format_count
 
 
 def add_arguments(parser) -> None:
@@ -28,7 +29,7 @@ def run(options) -> None:
             print(line, flush=True)
     plan, starts = preflight.run_preflight(options.study)
     raise_study_errors(options.study, data_drift.find_changed_preparations(plan, Store()))
-    first_line = f"{options.study}: no errors; {len(plan.runs):,} runs"
+    first_line = f"{options.study}: no errors; {format_count(len(plan.runs), 'run')}"
     messages = [
         *starts,
         *data_drift.find_missing_images(plan, Store()),

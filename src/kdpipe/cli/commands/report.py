@@ -1,5 +1,6 @@
 """`kdpipe report STUDY`: render page, tables and figures from the records."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def run(options) -> None:
     from kdpipe.plan import status
     from kdpipe.report.render import render_report
     from kdpipe.runs.integrity import data_drift
-    from kdpipe.workflow import status_text
+    from kdpipe.workflow import run_snakemake, status_text
 
     if options.study == "-":
         content = load.parse_yaml(sys.stdin.buffer.read(), "standard input")
@@ -35,7 +36,10 @@ def run(options) -> None:
     if search_state is not None and (store.root / "runs").is_dir():
         state.save_journal(search_state, store)
     store = status.hide_altered(plan, store)
-    folder = render_report(plan, store, options.reports / study.study)
+    study_file = options.study
+    if study_file == "-":  # of a rule
+        study_file = os.environ.get(run_snakemake.STUDY_FILE_ENV, "STUDY")
+    folder = render_report(plan, store, options.reports / study.study, study_file)
     print(
         f"{folder}/index.html: rendered{status_text.format_incomplete(plan, store, options.study)}"
     )

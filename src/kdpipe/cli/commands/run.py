@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kdpipe.cli.command import Command, resolve_device
 from kdpipe.errors import KdpipeError
-from kdpipe.text import escape_lines
+from kdpipe.text import escape_lines, format_count
 
 if TYPE_CHECKING:
     from kdpipe.plan.nodes import Plan
@@ -70,7 +70,8 @@ def _measure_and_preload(plan: Plan, store: Store) -> None:
     states = status.get_plan_status(plan, store)
     to_do = [run for name, run in plan.runs.items() if states[name] == "to do"]
     if to_do:  # now, since Snakemake takes seconds to start
-        print(f"study {plan.study.study}: {len(to_do):,} runs to do", file=sys.stderr, flush=True)
+        counts = format_count(len(to_do), "run")
+        print(f"study {plan.study.study}: {counts} to do", file=sys.stderr, flush=True)
     with parent_watchdog.tie_children():
         machine_benchmark.measure_missing(plan, {run.name for run in to_do}, device)
     if estimate.uses_forkserver(to_do, device):
