@@ -48,6 +48,15 @@ def test_the_profiles_of_the_workflow_are_found_from_any_folder(tmp_path, monkey
         ROOT, None, ["--profile", "profiles/slurm", "profiles/mine"]
     )
     assert actual[-2:] == [str(ROOT / "profiles/slurm"), "profiles/mine"]
+    (tmp_path / "studies/profiles/site").mkdir(parents=True)  # it may lie beside the study
+    (tmp_path / "studies/other").mkdir()
+    for typed in (["--profile", "profiles/slurm", "profiles/site"], ["--profile=profiles/site"]):
+        actual = run_snakemake.build_command(ROOT, "studies/mine.yaml", typed)
+        assert actual[-1].removeprefix("--profile=") == "studies/profiles/site"
+    actual = run_snakemake.build_command(ROOT, "studies/mine.yaml", ["--profile", "other", "-n"])
+    assert actual[-2:] == ["studies/other", "-n"]
+    actual = run_snakemake.build_command(ROOT, "studies/mine.yaml", ["-c1", "other"])
+    assert actual[-1] == "other"  # a target
     (tmp_path / "profiles/slurm").mkdir(parents=True)  # one's own goes first
     assert (
         run_snakemake.build_command(ROOT, None, ["--profile=profiles/slurm"])[-1]

@@ -86,6 +86,8 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
     """
     preflight.check_job_limit(options.job_limit)
     preflight.check_workdir(source.default_file.parent)
+    if options.is_remote and not options.is_dry_run:
+        preflight.require_slurm(sys.argv[1:])
     study, store = source.load_study(), Store()
     plan, search_state = rounds.advance_search(study, store)
     errors = data_drift.find_changed_images(study, source.name)

@@ -4,11 +4,14 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import shutil
 import sys
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
+
+import yaml
 
 from kdpipe.analysis.search import search_space
 from kdpipe.config import load, paths
@@ -21,6 +24,7 @@ from kdpipe.runs.store import Store
 from kdpipe.text import escape_lines, join_names
 
 EXPORT_PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # build graphs and run them
+SLURM_PROGRAMS = ("sacct", "sbatch", "squeue")
 LOCK_FILE = Path(".snakemake") / "kdpipe.lock"
 SNAKEMAKE_LOCKS = Path(".snakemake") / "locks"
 
@@ -97,6 +101,43 @@ def require_export_packages() -> None:
             f"export: true requires {join_names(missing)}, not installed here: pip install "
             "'kdpipe[export]', in a clone pip install -c requirements.lock -e '.[export]'"
         )
+
+
+def require_slurm(arguments: list[str]) -> None:
+    """Raise KdpipeError if jobs would be sent to SLURM, and this machine has none.
+
+    Snakemake names its executor only after it has read the Snakefile, so its command line and the
+    profiles on it are read here.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Snakemake's command line.
+    """
+    parser = ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--executor", "-e")
+    parser.add_argument("--profile", nargs="+", action="extend", default=[])
+    try:
+        options = parser.parse_known_args(arguments)[0]
+    except ArgumentError:
+        return  # Snakemake reports errors in its arguments
+    executor = options.executor or next(filter(None, map(_read_executor, options.profile)), None)
+    if executor != "slurm" or shutil.which("sbatch") is not None:
+        return
+    missing = [name for name in SLURM_PROGRAMS if shutil.which(name) is None]
+    raise KdpipeError(
+        f"no SLURM on this machine: {join_names(missing)} not found: start where jobs are "
+        "submitted (a login node of the cluster), or without its profile to run here"
+    )
+
+
+def _read_executor(profile: str) -> str | None:
+    """Return the executor that a profile names, if it can be read."""
+    for name in ("profile.yaml", "config.yaml"):
+        with contextlib.suppress(OSError, yaml.YAMLError):
+            content = yaml.safe_load((Path(profile) / name).read_bytes())
+            return content.get("executor") if isinstance(content, dict) else None
+    return None
 
 
 def require_compiler(runs: Iterable[Run], device: str) -> None:

@@ -30,6 +30,7 @@ PARALLELISM_OPTIONS = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor
 # Their forms that take a number, and the word that is allowed in its place.
 COUNT_OPTIONS = {("--cores", "-c"): "all", ("--jobs", "-j"): "unlimited"}
 # With these, networks are trained on other machines; with NO_RUN_OPTIONS, not at all.
+PROFILE_OPTIONS = ("--profile", "--workflow-profile")
 REMOTE_OPTIONS = ("--profile", "--executor", "-e")
 NO_RUN_OPTIONS = (
     *("-n", "--dry-run", "--dryrun", "--unlock", "--lint", "--touch", "--archive", "--report"),
@@ -172,7 +173,8 @@ def build_command(workflow_dir: Path, study: str | None, options: Sequence[str])
         command_line += ["--workflow-profile", str(workflow_dir / "profiles" / "default")]
     if not any(_is_option(option, limit) for option in options for limit in PARALLELISM_OPTIONS):
         command_line += ["--cores", "all"]
-    return [*command_line, *(_resolve_profile(option, workflow_dir) for option in options)]
+    folders = [workflow_dir] if study is None else [Path(study).parent, workflow_dir]
+    return [*command_line, *_resolve_profiles(options, folders)]
 
 
 def _reject_studies(study: str | None, options: Sequence[str]) -> None:
@@ -210,9 +212,25 @@ def _is_option(option: str, name: str) -> bool:
     return option == name or option.startswith(f"{name}=") or short
 
 
-def _resolve_profile(option: str, workflow_dir: Path) -> str:
-    """Return an argument with the path of a workflow profile resolved."""
-    head, equals, path = option.rpartition("=")
-    if path.startswith("profiles/") and not Path(path).exists() and (workflow_dir / path).exists():
-        return f"{head}{equals}{workflow_dir / path}"
-    return option
+def _resolve_profiles(options: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """Return arguments with the paths of profiles resolved, in the first folder that has them.
+
+    Parameters
+    ----------
+    options : sequence of str
+        The arguments.
+    folders : sequence of Path
+        Those of the study and of the workflow.
+    """
+    resolved, is_profile = [], False
+    for option in options:
+        head, equals, path = option.rpartition("=")
+        name = head if equals else ""
+        is_path = path.startswith("profiles/") or is_profile or name.endswith("profile")
+        candidates = [folder / path for folder in folders if (folder / path).is_dir()]
+        if is_path and path and not path.startswith("-") and not Path(path).exists() and candidates:
+            option = f"{head}{equals}{candidates[0]}"
+        # One option may be followed by several profiles.
+        is_profile = option in PROFILE_OPTIONS or (is_profile and not option.startswith("-"))
+        resolved.append(option)
+    return resolved

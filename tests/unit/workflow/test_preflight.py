@@ -47,6 +47,33 @@ def test_a_file_that_snakemake_would_stumble_over_is_one_message(case, option, t
     assert message.count("\n") == 1
 
 
+SLURM = ["--profile", str(ROOT / "profiles/slurm")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refused"),
+    [
+        (["--configfile", "x.yaml", *SLURM, "-n"], True),
+        ([f"--profile={ROOT / 'profiles/slurm'}", "report"], True),
+        ([*SLURM, str(ROOT / "profiles/site-example")], True),
+        (["-e", "slurm"], True),
+        ([*SLURM, "--executor", "local"], False),
+        (["--profile", "nowhere", "--cores", "2"], False),
+    ],
+)
+def test_a_slurm_that_is_not_there_is_said_once_before_any_job(
+    arguments, refused, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if not refused:
+        return preflight.require_slurm(arguments)
+    message = "no SLURM on this machine: sacct, sbatch, squeue not found: start where"
+    with pytest.raises(KdpipeError, match=message):
+        preflight.require_slurm(arguments)
+    (tmp_path / "sbatch").touch(mode=0o755)
+    preflight.require_slurm(arguments)
+
+
 def test_what_is_sound_passes_and_arguments_are_snakemakes_affair(tmp_path, capsys):
     path = tiny_study.write(tmp_path / "study.yaml", tiny_study.study())
     for arguments in (
