@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from kdpipe.plan import estimate, status
 from kdpipe.plan.estimate import CostModel, Estimate
+from kdpipe.plan.labels import label_nodes
 from kdpipe.plan.nodes import LogitCache, Node, Plan, Run
 from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import READ_ERRORS, read_header
@@ -162,7 +163,7 @@ class JobRow:
     Attributes
     ----------
     name : str
-        Its target.
+        What is made, in words.
     activity : str
         Its activity: training, caching logits, evaluating, ..., or starting.
     progress : RunProgress
@@ -240,6 +241,7 @@ class RunState:
     def __post_init__(self) -> None:
         """Collect the pending nodes, with the logit caches of their runs."""
         self.records = dict(self.initial_cost_model.records)
+        self.labels = label_nodes(self.plan)
         pending = {
             name: node for name, node in self.plan.nodes_by_name.items() if name in self.to_do
         }
@@ -277,7 +279,7 @@ class RunState:
                 self.startup_seconds.append(max(0.0, duration - record["seconds"]["total"]))
             self._cost_model = None
         seconds = "" if duration is None else f", {estimate.format_seconds(duration)}"
-        return f"{name}: {_describe_outcome(node, record)}{seconds}"
+        return f"{self.labels[name]}: {_describe_outcome(node, record)}{seconds}"
 
     def fail_job(self, name: str, reason: str) -> None:
         """Note that a job has failed, and why."""
@@ -429,7 +431,8 @@ class RunState:
         activity = activities.get(type(node).__name__, "probing")
         if not self._is_working(node):
             activity = "queued" if self.is_remote else "starting"
-        return JobRow(node.name, activity, progress, node.epochs if isinstance(node, Run) else 0)
+        epochs = node.epochs if isinstance(node, Run) else 0
+        return JobRow(self.labels[node.name], activity, progress, epochs)
 
 
 def _describe_outcome(node: Node, record: dict | None) -> str:

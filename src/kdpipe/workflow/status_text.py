@@ -18,6 +18,7 @@ from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.search import rounds
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import estimate, status
+from kdpipe.plan.labels import label_nodes
 from kdpipe.plan.nodes import Plan
 from kdpipe.plan.render import format_run_count
 from kdpipe.runs.integrity import data_drift
@@ -56,10 +57,16 @@ def format_status(
         and run.name not in damaged_runs
         and (reason := store.failure_reason("runs", run.name)) is not None
     }
+    others = {run.name for run in running} | damaged_runs.keys() | failed.keys()
+    progress = {run.name: read_progress(store.run(run.name)) for run in pending}
+    interrupted = [run for run in pending if run.name not in others and progress[run.name].epoch]
+    labels = label_nodes(plan)
     counts = Counter(states[name] for name in plan.runs)
+    counts.update(interrupted=len(interrupted))
+    counts["to do"] -= len(interrupted)
     counts.update(running=len(running), failed=len(failed), damaged=len(damaged_runs))
     counts["to do"] -= len(running) + len(failed) + len(damaged_runs)
-    order = ("done", "diverged", "skipped", "damaged", "running", "failed", "to do")
+    order = ("done", "diverged", "skipped", "damaged", "running", "interrupted", "failed", "to do")
     counts_text = ", ".join(f"{counts[state]:,} {state}" for state in order if counts[state])
     lines = [f"study {plan.study.study}: {format_run_count(plan)}: {counts_text}"]
     if (blinding := registration.find_blinding_reason(plan, store)) is not None:
@@ -83,12 +90,18 @@ def format_status(
             f"{len(caches):,} logit caches for pending runs: {n_made:,} done, "
             f"{len(caches_in_progress):,} in progress"
         )
-    progress = {run.name: read_progress(store.run(run.name)) for run in pending}
     for run in running:
         epoch, error = progress[run.name]
         error_text = "" if error is None else f", validation error {error:.1f} %"
-        lines.append(f"  running  {run.name}: epoch {epoch} of {run.epochs} done{error_text}")
-    lines += [f"  running  logit cache {cache.name}" for cache in caches_in_progress]
+        lines.append(
+            f"  running  {labels[run.name]}: epoch {epoch} of {run.epochs} done{error_text}"
+        )
+    lines += [f"  running  {labels[cache.name]}" for cache in caches_in_progress]
+    for run in interrupted:
+        lines.append(
+            f"  interrupted  {labels[run.name]}: goes on after epoch {progress[run.name].epoch} of "
+            f"{run.epochs}"
+        )
     for name in plan.runs:
         if states[name] in ("diverged", "skipped"):
             lines.append(f"  {states[name]}  {name}: {records[name]['reason']}")
@@ -98,7 +111,7 @@ def format_status(
             if states[name] != "to do":
                 continue
             if is_running(store.root / kind / name):
-                lines.append(f"  running  {name}")
+                lines.append(f"  running  {labels[name]}")
             elif name in damaged_records:
                 damaged_runs[name] = damaged_records[name]
             elif (reason := store.failure_reason(kind, name)) is not None:

@@ -51,7 +51,7 @@ def test_status_says_what_runs_what_failed_and_how_long(store, say, tmp_path, wa
     with run_store.lock_run_folder(store.run(scratch.name)):
         message = say("status", "more.yaml")
     assert "8 runs: 3 done, 1 diverged, 1 running, 1 failed, 2 to do" in message
-    assert f"running  {scratch.name}: epoch 0 of 2 done" in message
+    assert "running  wrn10-0.5 on labels, seed 1: epoch 0 of 2 done" in message
     assert f"failed  {teacher.name}: no space left" in message
     assert f"diverged  {STUDENT.name}: nan" in message
     assert re.search(r"time left: .*\d (seconds|minutes), 2 jobs at a time", message)
@@ -69,6 +69,9 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
     message = say("status", "long.yaml")
     child.kill()
     child.wait()
+    later = say("status", "long.yaml")
+    assert "3 runs: 1 interrupted, 2 to do" in later
+    assert re.search(r"interrupted  wrn10-.*, seed 0: goes on after epoch \d+ of 300$", later, re.M)
     assert "1 running, 2 to do" in message
     epoch = int(message.split("epoch ")[1].split()[0])
     assert re.search(r"done, validation error \d+\.\d %$", message, re.MULTILINE)
@@ -181,7 +184,9 @@ def test_status_counts_teacher_tables_and_their_time(tmp_path, say, monkeypatch)
     assert "1 logit caches for pending runs: 0 done" in say("status", "tables.yaml")
     with run_store.lock_run_folder(run_store.Store().logit_cache(f".{table.name}")):
         now = say("status", "tables.yaml")
-    assert "0 done, 1 in progress" in now and f"  running  logit cache {table.name}" in now
+    assert (
+        "0 done, 1 in progress" in now and "  running  logits of wrn10-1 on labels, seed 0" in now
+    )
 
 
 def test_a_table_that_stands_and_the_epochs_of_a_run_are_no_time_to_come(tmp_path, monkeypatch):
