@@ -201,6 +201,14 @@ TIME_UNITS = ((48 * 3600, 86400, "days"), (2 * 3600, 3600, "hours"), (120, 60, "
 
 
 @dataclass(frozen=True)
+class Pace:
+    """The pace of a running run: the seconds that some of its epochs took."""
+
+    seconds: float
+    epochs: int
+
+
+@dataclass(frozen=True)
 class Schedule:
     """A simulated schedule.
 
@@ -304,6 +312,8 @@ class CostModel:
         Seconds of a job beyond its own work, if that was measured.
     on_gpus : int or None
         Jobs that the GPUs hold at a time; None without GPUs.
+    paces : mapping of str to Pace
+        Those of running runs that have no record, by name.
     """
 
     plan: Plan
@@ -311,6 +321,7 @@ class CostModel:
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     start: float | None = None
     on_gpus: int | None = None
+    paces: Mapping[str, Pace] = field(default_factory=dict[str, Pace])
 
     def estimate_seconds(self, node: Node) -> float:
         """Estimate the seconds of a job, with the time until Snakemake starts the next.
@@ -476,12 +487,17 @@ class CostModel:
         starts = [speed.start for speed in self.speeds.values()]
         return SNAKEMAKE_SECONDS + (sum(starts) / len(starts) if starts else START_SECONDS)
 
-    # --- correction by finished runs
+    # --- correction by finished runs, and by the finished epochs of running ones
 
     @functools.cached_property
     def _ratios(self) -> list[tuple[str, float, float]]:
-        """Return (network, estimated seconds, ratio of measured to them) of finished runs."""
+        """Return (network, estimated seconds, ratio of measured to them) of what was measured."""
         ratios: list[tuple[str, float, float]] = []
+        for name, pace in self.paces.items():
+            run = self.plan.runs[name]
+            estimated = self._estimate_run(run)
+            share = pace.epochs / run.epochs
+            ratios.append((run.network, share * estimated, pace.seconds / (share * estimated)))
         for name, run in self.plan.runs.items():
             record = self.records.get(name)
             if record and record["status"] == "done" and run.epochs and "seconds" in record:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdpipe.plan import estimate, status
-from kdpipe.plan.estimate import CostModel, Estimate
+from kdpipe.plan.estimate import CostModel, Estimate, Pace
 from kdpipe.plan.labels import label_nodes
 from kdpipe.plan.nodes import LogitCache, Node, Plan, Run
 from kdpipe.runs import records, run_folder
@@ -220,6 +220,10 @@ class RunState:
         Seconds that jobs of runs took beyond the runs' own.
     core_seconds : float
         Core-seconds of all jobs that ended or failed.
+    first_epochs : dict of str to (float, int)
+        When the first finished epoch of a run was seen, and which it was, by name.
+    paces : dict of str to Pace
+        How long the epochs of running runs take, by name.
     """
 
     plan: Plan
@@ -237,6 +241,8 @@ class RunState:
     working_since: dict[str, float] = field(default_factory=dict)
     startup_seconds: list[float] = field(default_factory=list)
     core_seconds: float = 0.0
+    first_epochs: dict[str, tuple[float, int]] = field(default_factory=dict)
+    paces: dict[str, Pace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Collect the pending nodes, with the logit caches of their runs."""
@@ -318,7 +324,12 @@ class RunState:
             start = self.initial_cost_model.start
             if self.startup_seconds:
                 start = statistics.median(self.startup_seconds)
-            self._cost_model = replace(self.initial_cost_model, records=self.records, start=start)
+            # Copies, since another thread adds to both.
+            records_now = self.records.copy()
+            paces = {name: p for name, p in self.paces.copy().items() if name not in records_now}
+            self._cost_model = replace(
+                self.initial_cost_model, records=self.records, start=start, paces=paces
+            )
         return self._cost_model
 
     def estimate_eta(self) -> Eta:
@@ -373,6 +384,7 @@ class RunState:
                 continue
             if isinstance(node, Run):
                 progress = read_progress(get_job_folder(node, self.store))
+                self._note_pace(node, progress.epoch)
                 seconds_done[name] = self.cost_model.estimate_done(node, progress.epoch)
             elif self._is_working(node) or not self.is_remote:
                 begin = self.working_since[name] if self.is_remote else since
@@ -380,6 +392,15 @@ class RunState:
                 seconds = 0.9 * self.cost_model.estimate_seconds(node)
                 seconds_done[name] = min(seconds, elapsed)
         return seconds_done
+
+    def _note_pace(self, run: Run, epoch: int) -> None:
+        """Note how long the epochs of a running run take, since the first that was seen."""
+        now = time.monotonic()
+        since, first = self.first_epochs.setdefault(run.name, (now, epoch)) if epoch else (now, 0)
+        previous = self.paces.get(run.name)
+        if epoch > first and (previous is None or epoch - first != previous.epochs):
+            self.paces[run.name] = Pace(now - since, epoch - first)
+            self._cost_model = None
 
     def _is_working(self, node: Node) -> bool:
         """Return whether a job is running, which may be long after it was submitted."""
@@ -394,7 +415,8 @@ class RunState:
         """Return the time left in words."""
         remaining = self.estimate_eta().left
         if not self.is_remote:
-            return estimate.format_time_left(remaining)
+            pace = ", at the pace of now" if self.cost_model.paces else ""
+            return f"{estimate.format_time_left(remaining)}{pace}"
         if remaining.seconds is None:
             return "unknown until a run has finished"
         return f"{estimate.format_time_left(remaining)}, and the time in the queue"

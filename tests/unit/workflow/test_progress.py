@@ -154,6 +154,28 @@ def test_the_bar_is_over_the_price(snakemake):
     assert price.estimate_seconds(large) == pytest.approx(3 * price.estimate_seconds(small))
 
 
+def test_finished_epochs_of_a_running_run_correct_the_time_left(snakemake, monkeypatch):
+    """By hand: ten epochs in twenty seconds are 2 s each, and 400 of them 800 s."""
+    plan = snakemake.study(recipe={"epochs": 400}, ensembles={})
+    snakemake.started()
+    course = snakemake.handler.reporter.run_state
+    run = next(iter(plan.runs.values()))
+    snakemake.begin("train", run.name)
+    for second, epoch in ((0.0, 1), (5.0, 1), (20.0, 11)):
+        monkeypatch.setattr(run_state.time, "monotonic", lambda second=second: 1e6 + second)
+        monkeypatch.setattr(
+            run_state, "read_progress", lambda _, epoch=epoch: run_state.RunProgress(epoch)
+        )
+        course._compute_seconds_done()
+    price = course.cost_model
+    seconds = price.estimate_seconds(run) - price._start_seconds
+    assert seconds == pytest.approx(800.0) and price.is_known
+    assert course.format_time_left().endswith(", at the pace of now")
+    course.records[run.name] = {"status": "done", "seconds": {"total": 100.0}}
+    course._cost_model = None
+    assert not course.cost_model.paces  # the record says it all
+
+
 def test_what_is_not_asked_for_is_neither_counted_nor_priced(snakemake, monkeypatch):
     monkeypatch.setattr(
         RuleContext, "requested", property(lambda dag: frozenset(list(dag.plan.runs)[:1]))
