@@ -49,7 +49,9 @@ docs: $(BIN)/.installed
 
 # Installs once, and again when the pins or the package's needs change.
 $(BIN)/.installed: requirements.lock pyproject.toml
+	@echo "1 of 2: an environment in .venv"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "2 of 2: kdpipe and its packages: about 6 GB, 5 to 20 minutes, and nothing is printed meanwhile"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint requirements.lock --editable '.[dev]'
 	touch $@
 
