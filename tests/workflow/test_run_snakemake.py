@@ -128,7 +128,7 @@ def test_options_are_handed_on_as_they_are(tmp_path, monkeypatch):
     typed = ["-n", "--set-threads", "train=2", "--", "teachers"]
     monkeypatch.setenv(run_snakemake.INVOCATION_ENV, "")
     main(["run", path, *typed])
-    assert os.environ[run_snakemake.INVOCATION_ENV] == shlex.join([path, *typed])
+    assert os.environ[run_snakemake.INVOCATION_ENV] == f"{os.getpid()} {shlex.join([path, *typed])}"
     assert lines == [run_snakemake.build_command(ROOT, path, typed)]
 
 

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Mapping
 
 from kdpipe.errors import KdpipeError
-from kdpipe.text import escape_lines
+from kdpipe.text import escape_lines, format_value
 
 _LINE_PATTERN = re.compile(r"^(?P<inside>[ \t]*)(?:GPU|MIG)\b.*\(UUID: (?P<name>[^)\s]+)\)", re.M)
 _NAME_PATTERN = re.compile(r"\d+$|GPU-|MIG-")
@@ -304,6 +304,13 @@ def select_local_device(requested: str) -> str:
 def get_job_device(requested: str) -> str:
     """Return the device that the head process selected; raise KdpipeError if it is unknown."""
     device = os.environ.get(DEVICE_VARIABLE) or requested
+    if device not in ("auto", "cpu", "cuda"):
+        print(
+            f"kdpipe: {DEVICE_VARIABLE}={format_value(device)} is no device, and is ignored: unset "
+            f"{DEVICE_VARIABLE}",
+            file=sys.stderr,
+        )
+        device = requested
     if device == "auto":
         raise KdpipeError(
             f"device: auto was decided where the study was started, but {DEVICE_VARIABLE} did not "

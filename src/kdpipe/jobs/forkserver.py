@@ -30,7 +30,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from kdpipe.errors import KdpipeError
 from kdpipe.jobs import parent_watchdog
+from kdpipe.text import format_value
 
 # The script called `kdpipe`: unlike the kernel's `#!`, /bin/sh accepts paths with spaces.
 COMMAND_SCRIPT = """#!/bin/sh
@@ -65,6 +67,7 @@ KILLED_MESSAGE = "killed by the system, usually out of memory: run fewer jobs at
 SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
 # Seconds after the head's end until a job that it has just started has read its command.
 READ_SECONDS = 2.0
+HEAD_FILE = "head"  # in its folder: the head process
 FORKSERVER_VARIABLE = "KDPIPE_PRELOADED"  # in the environment of a head with such a server
 
 
@@ -84,8 +87,10 @@ def start_forkserver() -> dict[str, str]:
     substitutions = {"python": shlex.quote(sys.executable), "shim": shlex.quote(str(shim))}
     command.write_text(COMMAND_SCRIPT.format(**substitutions))
     command.chmod(0o755)
+    head = parent_watchdog.Head.of_this_process()
+    (folder / HEAD_FILE).write_text(str(head))
     subprocess.Popen(
-        [sys.executable, "-P", "-m", "kdpipe", "preload", str(folder), str(os.getpid())],
+        [sys.executable, "-P", "-m", "kdpipe", "preload", str(folder), str(head)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -95,20 +100,44 @@ def start_forkserver() -> dict[str, str]:
     return {"PATH": path, FORKSERVER_VARIABLE: str(folder)}
 
 
-def serve_forks(folder: Path, head_pid: str, main: Callable[[list[str]], int]) -> None:
+def has_forkserver() -> bool:
+    """Return whether a server was started for the study of this process.
+
+    A variable of another start is ignored with a warning.
+    """
+    variable = os.environ.get(FORKSERVER_VARIABLE)
+    if variable is None:
+        return False
+    with contextlib.suppress(OSError, ValueError):
+        head = parent_watchdog.Head.parse((Path(variable) / HEAD_FILE).read_text())
+        if head is not None and head.is_alive and head.pid in (os.getpid(), os.getppid()):
+            return True
+    print(
+        f"kdpipe: {FORKSERVER_VARIABLE}={format_value(variable)} is not of this start, and is "
+        f"ignored: unset {FORKSERVER_VARIABLE}",
+        file=sys.stderr,
+    )
+    del os.environ[FORKSERVER_VARIABLE]
+    return False
+
+
+def serve_forks(folder: Path, head_text: str, main: Callable[[list[str]], int]) -> None:
     """Fork a job for each request in a folder, until the head of the study has ended.
 
     Parameters
     ----------
     folder : Path
         The folder of the socket, which is removed at the end.
-    head_pid : str
-        The process id of the head.
+    head_text : str
+        The head process (`parent_watchdog.Head`).
     main : callable
         Runs a job from its arguments and returns its exit code.
     """
     try:
-        (head_fd,) = parent_watchdog.open_parent_fd(head_pid)
+        head = parent_watchdog.Head.parse(head_text)
+        if head is None:
+            raise KdpipeError(f"kdpipe preload: {format_value(head_text)} is no head process")
+        (head_fd,) = parent_watchdog.open_process(head)
         _import_job_modules()
         if len(os.listdir("/proc/self/task")) == 1:
             _accept_jobs(folder, head_fd, main)

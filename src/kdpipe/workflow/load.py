@@ -125,8 +125,10 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
         None if to_do else _find_outdated_report_digest(plan, store),
         options,
     )
+    n_stale_locks = None
     if not options.is_dry_run:
-        if preflight.acquire_lock():
+        n_stale_locks = preflight.acquire_lock()
+        if n_stale_locks:
             message = KILLED_MESSAGE + (QUEUED_MESSAGE if options.is_remote else "")
             print(message, file=sys.stderr)
         if search_state is not None:
@@ -136,7 +138,7 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
         _clean_up(context)
         for folder in stale_folders.values():
             ensure_record_backup(folder)
-    _tie_processes(options)
+    _tie_processes(options, is_only_one=n_stale_locks is not None)
     progress.attach_study(context, source.display_path)
     return context
 
@@ -266,9 +268,11 @@ def _clean_up(context: RuleContext) -> None:
             Path(prepared_marker(folder)).unlink(missing_ok=True)
 
 
-def _tie_processes(options: SnakemakeOptions) -> None:
+def _tie_processes(options: SnakemakeOptions, is_only_one: bool) -> None:
     """End this process with the parent of its search round, and jobs with this process."""
     starter = os.environ.pop(parent_watchdog.HEAD_VARIABLE, None)
     parent_watchdog.watch_parents(parent_watchdog.open_parent_fd(starter))
-    if not options.is_remote:
-        os.environ[parent_watchdog.HEAD_VARIABLE] = str(os.getpid())
+    if not (options.is_remote or options.is_dry_run):
+        head = parent_watchdog.Head.of_this_process()
+        head.note_token(is_only_one)
+        os.environ[parent_watchdog.HEAD_VARIABLE] = str(head)

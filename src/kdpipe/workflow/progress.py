@@ -134,8 +134,8 @@ class ProgressReporter:
         self.run_state: RunState | None = None
         self.display: LiveDisplay | None = None
         self.cores = 1
-        self.has_forkserver = forkserver.FORKSERVER_VARIABLE in os.environ
-        self.start_time = status_text.read_start_time()
+        self.has_forkserver = forkserver.has_forkserver()
+        self.start_time = status_text.read_start_time(self.invocation)
         self.benchmark_seconds = time.monotonic() - self.start_time  # on one core, before any job
         self.is_stopped = False  # by Ctrl-C
         self.is_ending = False  # by SIGTERM, when the running jobs have ended

@@ -18,10 +18,12 @@ import kdpipe
 from kdpipe.analysis.search.state import SearchState
 from kdpipe.errors import KdpipeError
 from kdpipe.jobs import parent_watchdog
+from kdpipe.text import format_value
 
 BUNDLED_DIR = "carried"  # folder of the package that a wheel has in place of a clone
 ENTRY_MODULE = "kdpipe.workflow.snakemake_entry"
-# Environment of a head that `kdpipe run` has started: command line and time (monotonic clock).
+# Environment of a head that `kdpipe run` has started: its process id and command line
+# (`format_invocation`), and the time (monotonic clock).
 INVOCATION_ENV = "KDPIPE_TYPED"
 START_TIME_ENV = "KDPIPE_BEGAN"
 STUDY_FILE_ENV = "KDPIPE_STUDY_FILE"  # environment of jobs: the study file, for commands on a page
@@ -38,6 +40,36 @@ NO_RUN_OPTIONS = (
     *("--dag", "--rulegraph", "--filegraph", "--list-changes", "--cleanup-metadata"),
     *("--version", "-v", "--generate-unit-tests"),
 )
+
+
+def format_invocation(words: Sequence[str]) -> str:
+    """Return the value of INVOCATION_ENV: the id of this process, and the command line."""
+    return f"{os.getpid()} {shlex.join(words)}"
+
+
+def read_invocation() -> list[str] | None:
+    """Return the arguments of the `kdpipe run` that is or has started this process.
+
+    The variable is removed: it is not meant for jobs.
+
+    Returns
+    -------
+    list of str or None
+        None for Snakemake itself; a variable of another process is ignored with a warning.
+    """
+    variable = os.environ.pop(INVOCATION_ENV, None)
+    if variable is None:
+        return None
+    pid, _, words = variable.partition(" ")
+    with contextlib.suppress(ValueError):
+        if int(pid) in (os.getpid(), os.getppid()):
+            return shlex.split(words)
+    print(
+        f"kdpipe: {INVOCATION_ENV}={format_value(variable)} is not of this start, and is ignored: "
+        f"unset {INVOCATION_ENV}",
+        file=sys.stderr,
+    )
+    return None
 
 
 def find_workflow_dir() -> Path:
@@ -95,9 +127,10 @@ def run_rounds(command_line: list[str], read_search: Callable[[], SearchState | 
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as of nohup
             signal.signal(number, forward_signal)
+    head = parent_watchdog.Head.of_this_process()
     last_round = _due_round(read_search())
     while not signals:
-        env = os.environ | {parent_watchdog.HEAD_VARIABLE: str(os.getpid())}
+        env = os.environ | {parent_watchdog.HEAD_VARIABLE: str(head)}
         heads.append(subprocess.Popen(command_line, env=env, process_group=0))
         if signals:  # received before the process could get it
             heads[-1].send_signal(signals[-1])

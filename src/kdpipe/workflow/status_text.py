@@ -221,10 +221,10 @@ class Invocation:
     @classmethod
     def from_process(cls) -> "Invocation":
         """Return the invocation of this process: `kdpipe run` or Snakemake."""
-        words = os.environ.get(run_snakemake.INVOCATION_ENV)
+        words = run_snakemake.read_invocation()
         if words is None:
             return cls(("snakemake", *sys.argv[1:]), Path.cwd())
-        return cls(("kdpipe", "run", *shlex.split(words)), Path.cwd())
+        return cls(("kdpipe", "run", *words), Path.cwd())
 
     @property
     def is_kdpipe(self) -> bool:
@@ -350,13 +350,14 @@ def format_dry_run(
     return [*lines, "`--verbose` lists every job as Snakemake does"]
 
 
-def read_start_time() -> float:
+def read_start_time(invocation: Invocation) -> float:
     """Return the start time of the command by the monotonic clock, maybe before a benchmark."""
-    now = time.monotonic()
+    now, text = time.monotonic(), os.environ.pop(run_snakemake.START_TIME_ENV, "")
     try:
-        return min(now, float(os.environ.pop(run_snakemake.START_TIME_ENV, now)))
+        start_time = float(text)
     except ValueError:
         return now
+    return start_time if invocation.is_kdpipe and 0 <= start_time <= now else now
 
 
 def format_duration(core_seconds: float, seconds: float) -> str:

@@ -99,7 +99,7 @@ class Pretended:
 def typed(monkeypatch, tmp_path):
     """`kdpipe run mine.yaml --cores 2` in an empty folder, on a terminal that can do all."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, "mine.yaml --cores 2")
+    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, f"{os.getpid()} mine.yaml --cores 2")
     monkeypatch.setenv("TERM", "xterm")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -415,7 +415,7 @@ def test_a_report_that_could_not_be_rendered(snakemake):
 
 
 def test_with_directory_what_is_said_can_be_typed_where_it_was(monkeypatch, tmp_path):
-    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, "mine.yaml --directory there")
+    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, f"{os.getpid()} mine.yaml --directory there")
     head = Pretended(io.StringIO())
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "there")  # as Snakemake does
@@ -440,7 +440,7 @@ def test_with_directory_what_is_said_can_be_typed_where_it_was(monkeypatch, tmp_
 )
 def test_targets_are_left_out_of_what_does_the_rest(typed, monkeypatch):
     """With them it would do nothing more."""
-    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, typed)
+    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, f"{os.getpid()} {typed}")
     head = Pretended(io.StringIO())
     head.study()
     head.started()
@@ -529,7 +529,9 @@ def test_a_queue_has_jobs_at_a_time_and_its_time_is_nobodys(cluster, monkeypatch
 
 
 def test_what_goes_on_is_typed_with_its_profile(monkeypatch):
-    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, "mine.yaml --profile profiles/slurm")
+    monkeypatch.setenv(
+        run_snakemake.INVOCATION_ENV, f"{os.getpid()} mine.yaml --profile profiles/slurm"
+    )
     head = Pretended(io.StringIO())
     head.study(remote=True)
     head.started(nodes=100)
@@ -605,7 +607,7 @@ def test_what_it_took_has_the_measuring_in_it(monkeypatch):
     assert hours is not None and float(hours[1]) == pytest.approx(60 / 3600, abs=0.011)
 
 
-def test_a_dry_run_is_a_summary(snakemake):
+def test_a_dry_run_is_a_summary(typed):
     """Of `kdpipe run -n`; what is first is what Snakemake would start first."""
     pretended = Pretended(io.StringIO(), dryrun=True)
     plan = pretended.study()
@@ -636,3 +638,14 @@ def test_a_dry_run_is_a_summary(snakemake):
 @pytest.mark.parametrize("settings", [{"quiet": {Quietness.RULES}}, {"printshellcmds": True}])
 def test_a_dry_run_with_options_for_its_output_is_snakemakes_own(typed, settings):
     assert Pretended(io.StringIO(), dryrun=True, **settings).handler.uses_own_output
+
+
+@pytest.mark.parametrize("variable", ["1 mine.yaml --cores 2", "mine.yaml 'unclosed", "", "x"])
+def test_a_command_line_of_another_start_is_ignored(variable, monkeypatch, capsys):
+    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, variable)
+    monkeypatch.setenv(run_snakemake.START_TIME_ENV, "-inf")
+    monkeypatch.setattr("sys.argv", ["/bin/snakemake", "--cores", "3"])
+    reporter = progress.ProgressReporter(io.StringIO())
+    assert reporter.invocation.repeat_command() == "snakemake --cores 3"
+    assert time.monotonic() - reporter.start_time < 10
+    assert "is not of this start, and is ignored" in capsys.readouterr().err

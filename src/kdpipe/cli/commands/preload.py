@@ -1,4 +1,4 @@
-"""`kdpipe preload FOLDER PID`: start the fork server of a study's jobs."""
+"""`kdpipe preload FOLDER HEAD`: start the fork server of a study's jobs."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from kdpipe.cli.command import Command
 def add_arguments(parser) -> None:
     """Add the arguments of `kdpipe preload`."""
     parser.add_argument("folder", type=Path, help="folder of its socket")
-    parser.add_argument("head", help="process id of the study's head process")
+    parser.add_argument("head", help="the study's head process, as in KDPIPE_HEAD")
 
 
 def run(options) -> None:

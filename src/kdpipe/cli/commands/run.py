@@ -7,7 +7,6 @@ validates them. A search starts Snakemake once per round.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -47,7 +46,7 @@ def run(options) -> int | None:
         except (KdpipeError, OSError) as error:  # the study runs without it
             print(f"kdpipe: {escape_lines(error)}", file=sys.stderr)
     os.environ |= {
-        run_snakemake.INVOCATION_ENV: shlex.join(options.typed),
+        run_snakemake.INVOCATION_ENV: run_snakemake.format_invocation(options.typed),
         run_snakemake.START_TIME_ENV: repr(start_time),
     }
     sys.stdout.flush()
