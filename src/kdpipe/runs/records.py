@@ -80,6 +80,8 @@ PARENTS_KEY = "parents"  # what a run was computed from; missing before version 
 ARCHIVE_FILE = "records.jsonl.gz"
 ARCHIVE_SEAL = b',"sha256":"'
 LABELS_KIND = "labels"  # of the line with the labels of a split, whose name is their SHA-256
+# Of the line that says how many others there are; archives of earlier versions have none.
+COUNT_KIND = "count"
 _DIGEST_SUFFIX = re.compile("-[0-9a-f]{12}$")  # of a folder that is named after a digest
 
 
@@ -90,7 +92,8 @@ class ArchiveEntry:
     Attributes
     ----------
     kind, name, digest : str
-        The kind (one of `RECORD_KINDS`), the name and the digest of the result.
+        The kind (one of `RECORD_KINDS`), the name and the digest of the result. Of the kind
+        `COUNT_KIND` the digest is the number of the other lines.
     record : dict or None
         Its record; None if it has failed so far.
     curve : list of dict or None
@@ -634,6 +637,10 @@ def _read_archive_version(path: Path, *_version: int) -> ArchiveEntries:
         if entry is None or (entry.kind, entry.name) in entries:
             raise _damaged_archive_error(path, f"line {number} is altered or there twice")
         entries[entry.kind, entry.name] = entry
+    count = entries.pop((COUNT_KIND, COUNT_KIND), None)
+    if count is not None and count.digest != str(len(entries)):
+        reason = f"it held {count.digest} records and such when it was written, now {len(entries)}"
+        raise _damaged_archive_error(path, reason)
     if not entries:
         raise _damaged_archive_error(path, "it is empty")
     return entries
@@ -665,6 +672,8 @@ def _decode_entry(line: bytes) -> ArchiveEntry | None:
         return None
     if entry.kind == LABELS_KIND:
         return entry if is_object(entry.labels) else None
+    if entry.kind == COUNT_KIND:
+        return entry if entry.name == COUNT_KIND else None
     if entry.kind not in RECORD_KINDS or (
         entry.record is not None and any(find_schema_errors(entry.record))
     ):
@@ -675,7 +684,11 @@ def _decode_entry(line: bytes) -> ArchiveEntry | None:
 
 
 def _encode_entries(entries: Iterable[ArchiveEntry]) -> bytes:
-    return b"".join(sorted(map(_encode_entry, entries)))
+    """Return the lines of an archive, with one that counts the others; empty without entries."""
+    lines = list(map(_encode_entry, entries))
+    if lines:
+        lines.append(_encode_entry(ArchiveEntry(COUNT_KIND, COUNT_KIND, str(len(lines)))))
+    return b"".join(sorted(lines))
 
 
 def _encode_entry(entry: ArchiveEntry) -> bytes:

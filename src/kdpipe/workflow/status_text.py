@@ -165,7 +165,7 @@ def find_renamed_reports(plan: Plan, reports: Path) -> list[str]:
 
 
 def format_incomplete(plan: Plan, store: Store, study: str) -> str:
-    """Return how many runs a report lacks, and the command that shows why; empty if it lacks none.
+    """Return what a report lacks, and the command that shows why; empty if it lacks nothing.
 
     Parameters
     ----------
@@ -175,20 +175,25 @@ def format_incomplete(plan: Plan, store: Store, study: str) -> str:
         Its file, or `-` for standard input.
     """
     states = status.get_plan_status(plan, store)
-    pending = [name for name in plan.runs if states[name] == "to do"]
-    if not pending:
+    parts: list[str] = []
+    n_failed = 0
+    for kind, words in {"runs": "runs", "gauges": "networks measured as files"}.items():
+        nodes = plan.recorded_nodes[kind]
+        pending = [name for name in nodes if states[name] == "to do"]
+        damaged = store.scan_records(kind)[1] if pending else {}
+        n_failed += sum(
+            not is_running(store.root / kind / name)
+            and status.find_missing_reason(nodes[name], plan, store, damaged)[1] is not None
+            for name in pending
+        )
+        parts += [f"{len(pending):,} of {len(nodes):,} {words}"] if pending else []
+    if not parts:
         return ""
-    damaged = store.scan_records("runs")[1]
-    failed = sum(
-        not is_running(store.run(name))
-        and status.find_missing_reason(plan.runs[name], plan, store, damaged)[1] is not None
-        for name in pending
-    )
-    text = f" without {len(pending):,} of {len(plan.runs):,} runs"
-    if not failed:
+    text = f" without {' and '.join(parts)}"
+    if not n_failed:
         return text
     file = "FILE" if study == "-" else shlex.quote(study)
-    return f"{text}, of which {failed:,} failed: see kdpipe status {file}"
+    return f"{text}, of which {n_failed:,} failed: see kdpipe status {file}"
 
 
 def _failed_inputs(plan: Plan, store: Store, states: dict[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from helpers import tiny_study
 from helpers.finished_study import STUDENT, STUDY, TEACHER
+from helpers.synthetic_study import write
 
 from kdpipe.errors import DataError
 from kdpipe.jobs.prepare import prepare_dataset
@@ -19,7 +20,7 @@ from kdpipe.plan.estimate import format_range
 from kdpipe.runs import records, run_folder
 from kdpipe.runs import store as run_store
 from kdpipe.runs.files import write_arrays, write_bytes, write_json
-from kdpipe.workflow import run_state
+from kdpipe.workflow import run_state, status_text
 
 
 def test_status_of_a_finished_study(store, say):
@@ -141,7 +142,7 @@ def test_a_table_or_data_set_that_failed_says_why_in_status_and_report(tmp_path,
 
 
 def test_a_data_set_that_cannot_be_prepared_says_why_in_its_folder(tmp_path):
-    store = run_store.Store(tmp_path / "results")
+    store = run_store.run_store.Store(tmp_path / "results")
     with pytest.raises(DataError, match="there is no"):
         prepare_dataset("mnist", store, str(tmp_path / "nowhere"))
     (folder,) = store.root.glob("data/*")
@@ -284,3 +285,16 @@ def test_the_report_of_a_renamed_study_is_said(store, say):
     fewer = tiny_study.study(study="fewer", seeds=[0, 7])
     tiny_study.write(store.root.parent / "fewer.yaml", fewer)
     assert "under another name" not in say("status", "fewer.yaml")
+
+
+def test_a_report_says_how_many_networks_measured_as_files_it_lacks(tmp_path):
+    plan, store = tiny_study.planned(export=True), run_store.Store(tmp_path / "results")
+    write(plan, store)
+    assert status_text.format_incomplete(plan, store, "s.yaml") == ""
+    shutil.rmtree(store.root / "gauges" / next(iter(plan.gauges)))
+    n = len(plan.gauges)
+    message = status_text.format_incomplete(plan, store, "s.yaml")
+    assert message == f" without 1 of {n} networks measured as files"
+    shutil.rmtree(store.run(next(iter(plan.runs))))
+    message = status_text.format_incomplete(plan, store, "s.yaml")
+    assert message.startswith(f" without 1 of {len(plan.runs)} runs and ")

@@ -263,6 +263,7 @@ def _count_student_epochs(job: Job) -> float:
 
 SEARCHES_FOLDER = "searches"  # of a results folder
 COMPARED_KEYS = ("round", "seeds", "runs", "known", "kept", "dropped")  # the others are text
+ROUND_KEYS = {*COMPARED_KEYS, "what", "why", "next"}
 LATENCY, TEACHERS, STUDENTS = "latency", "teachers", "students"
 RECALLED, FRESH = "students set aside", "fresh seeds"
 
@@ -631,7 +632,7 @@ def save_journal(search_state: SearchState, store: Store) -> None:
             break
         content, path = round_to_json(search_state, round_), folder / f"round-{round_.number}.json"
         if not path.exists():
-            write_json(path, content)
+            write_json(path, hashing.add_checksum(content))
             continue
         existing = _read_round(path)
         if changed := [key for key in COMPARED_KEYS if existing.get(key) != content[key]]:
@@ -640,6 +641,8 @@ def save_journal(search_state: SearchState, store: Store) -> None:
                 f"the present ones ({', '.join(changed)} would differ): restore the records, or "
                 f"remove {folder} to continue with the present ones"
             )
+        if "seal" not in existing:  # of an earlier version
+            write_json(path, hashing.add_checksum(content))
 
 
 def round_to_json(search_state: SearchState, round_: Round) -> dict:
@@ -680,11 +683,51 @@ def round_to_json(search_state: SearchState, round_: Round) -> dict:
     }
 
 
+def find_journal_errors(store: Store) -> Iterator[str]:
+    """Yield one line for each file of a search's decisions that is damaged, altered or missing.
+
+    Files of earlier versions have no checksum; the next start or report adds it.
+
+    Parameters
+    ----------
+    store : Store
+        The results folder.
+    """
+    for folder in sorted((store.root / SEARCHES_FOLDER).glob("*")):
+        if folder.is_symlink() or not folder.is_dir():
+            yield f"{folder}: not the decisions of a search: move it out of here, or remove it"
+            continue
+        numbers: list[int] = []
+        for path in sorted(folder.iterdir()):
+            number = path.stem.removeprefix("round-")
+            if path.suffix == ".tmp":  # reported as left by a killed process
+                continue
+            if path.name != f"round-{number}.json" or not (number.isascii() and number.isdigit()):
+                yield f"{path}: not a decision of a search: move it out of here, or remove it"
+                continue
+            numbers.append(int(number))
+            try:
+                if _read_round(path)["round"] != int(number):
+                    yield f"{path}: the decision of another round: remove it"
+            except StoreError as error:
+                yield str(error)
+        for missing in sorted({*range(1, max(numbers, default=0))} - {*numbers}):
+            yield (
+                f"{folder / f'round-{missing}.json'}: missing, though later rounds are there: it "
+                "is rewritten from the records by kdpipe report"
+            )
+
+
 def _read_round(path: Path) -> dict:
     """Read the file of a decision."""
     try:
-        return dict(json.loads(path.read_bytes()))
+        content = dict(json.loads(path.read_bytes()))
+        if path.is_symlink() or content.keys() - {"seal"} != ROUND_KEYS:
+            raise ValueError
+        if "seal" in content and content != hashing.add_checksum(content):
+            raise ValueError
+        return content
     except READ_ERRORS:
         raise StoreError(
-            f"{path} is damaged: remove it, and it is rewritten from the records"
+            f"{path} is damaged or altered: remove it, and it is rewritten from the records"
         ) from None

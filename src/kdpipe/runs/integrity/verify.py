@@ -58,6 +58,7 @@ def verify_store(run_store: store.Store) -> Iterator[str]:
     yield from map(
         format_orphan, find_temporary_files(run_store.root / state.SEARCHES_FOLDER, below=True)
     )
+    yield from state.find_journal_errors(run_store)
     yield from registrations.find_registration_errors(run_store)
     yield from looks.find_log_errors(run_store)
     for kind in ownership.STORE_FOLDERS:

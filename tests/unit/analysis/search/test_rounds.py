@@ -1,6 +1,7 @@
 """A search goes from round to round by its records, and by nothing else."""
 
 import itertools
+import json
 import math
 import random
 
@@ -294,6 +295,66 @@ def test_a_decision_is_kept_and_one_on_other_records_is_noticed(tmp_path):
     with pytest.raises(StoreError, match=r"round-2.json: round 2 .*known.*restore the records"):
         decided(study, store)
     assert {path.name: path.read_bytes() for path in results_store.iterdir()} == before
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A store with the decisions of two rounds, their folder, and what writes them again."""
+    study, store = study_of(), Store(tmp_path / "results")
+    for _ in range(2):
+        write(rounds.plan_due_runs(study, store), store)
+        decided(study, store)
+    (folder,) = (store.root / "searches").iterdir()
+    return store, folder, lambda: decided(study, store)
+
+
+def test_decisions_as_they_were_written_are_whole(journal):
+    assert list(state.find_journal_errors(journal[0])) == []
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_every_value_of_a_decision_that_is_altered_is_named(journal, number):
+    store, folder, _ = journal
+    path = folder / f"round-{number}.json"
+    content = json.loads(path.read_bytes())
+    for key in content:
+        altered = {k: "x" if k == key else value for k, value in content.items()}
+        renamed = {f"{k}x" if k == key else k: value for k, value in content.items()}
+        for damaged in (json.dumps(altered), json.dumps(renamed), json.dumps(content)[:-9]):
+            path.write_text(damaged)
+            (message,) = state.find_journal_errors(store)
+            assert message.startswith(f"{path} is damaged or altered: remove it")
+            with pytest.raises(StoreError, match="damaged or altered"):
+                journal[2]()
+
+
+def test_a_decision_that_is_missing_or_of_another_round_or_foreign_is_named(journal):
+    store, folder, again = journal
+    first, second = folder / "round-1.json", folder / "round-2.json"
+    whole = first.read_bytes()
+    first.unlink()
+    (message,) = state.find_journal_errors(store)
+    assert message.startswith(f"{first}: missing, though later rounds are there")
+    again()
+    assert first.read_bytes() == whole
+    first.write_bytes(second.read_bytes())
+    (folder / "round-x.json").write_text("{}")
+    assert [line.partition(": ")[2] for line in state.find_journal_errors(store)] == [
+        "the decision of another round: remove it",
+        "not a decision of a search: move it out of here, or remove it",
+    ]
+
+
+def test_a_decision_of_earlier_versions_gets_its_checksum(journal):
+    store, folder, again = journal
+    path = folder / "round-1.json"
+    sealed = path.read_bytes()
+    content = json.loads(sealed)
+    del content["seal"]
+    path.write_text(json.dumps(content | {"why": ["invented"]}))
+    assert list(state.find_journal_errors(store)) == []
+    again()
+    assert path.read_bytes() == sealed
 
 
 def write_changed(store, run):
