@@ -25,9 +25,10 @@ from rich.text import Text
 from kdpipe.jobs import forkserver
 from kdpipe.plan import estimate, status
 from kdpipe.text import escape, shorten_line
-from kdpipe.workflow import status_text
+from kdpipe.workflow import status_text, stopped_processes
 from kdpipe.workflow.rule_context import RuleContext
 from kdpipe.workflow.run_state import JobRow, RunState
+from kdpipe.workflow.stopped_processes import StoppedProcess
 
 # The live display on a terminal, by rich: a progress bar, the time left and the running jobs.
 
@@ -99,9 +100,17 @@ class LiveDisplay:
         lines: list[RenderableType] = [bar, times, counts, rows]
         if len(jobs) > MAX_ROWS:
             lines.append(f"   and {len(jobs) - MAX_ROWS} more running")
+        if not run_state.is_remote:
+            lines += [_format_stopped(process) for process in stopped_processes.find_stopped()]
         if run_state.failed:
             lines.append(Text(f"{len(run_state.failed)} failed", style="red"))
         return Group(*lines)
+
+
+def _format_stopped(process: StoppedProcess) -> Text:
+    """Return the line on a process that somebody has stopped."""
+    text = f"stopped: process {process.pid} ({escape(shorten_line(process.command))}) does nothing"
+    return Text(f"{text}; `kill -CONT {process.pid}` lets it go on", style="yellow")
 
 
 def _format_progress(job: JobRow) -> tuple[str, str]:
@@ -357,6 +366,7 @@ def _on_sigint(number, frame) -> None:
     """Register the stop at once: jobs that the same signal ends have not failed."""
     if current_reporter is not None:
         current_reporter.is_stopped = True
+    stopped_processes.continue_stopped()
     signal.default_int_handler(number, frame)
 
 

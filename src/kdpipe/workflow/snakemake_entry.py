@@ -17,6 +17,8 @@ import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kdpipe.workflow import stopped_processes
+
 PLUGIN_PREFIXES = tuple(
     f"snakemake_{kind}_plugin_" for kind in ("executor", "storage", "report", "logger", "scheduler")
 )
@@ -89,6 +91,7 @@ class _SignalState:
         self.is_interrupted = True
         if (reporter := _get_reporter()) is not None:
             reporter.is_stopped = True  # jobs that the same signal ends have not failed
+            stopped_processes.continue_stopped()
         raise KeyboardInterrupt
 
     def _on_terminate(self, number: int, frame: Any) -> NoReturn:

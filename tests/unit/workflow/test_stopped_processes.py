@@ -1,0 +1,62 @@
+"""A process that was stopped is named on the display, and goes on at Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from kdpipe.workflow import progress, stopped_processes
+
+# A process that starts another one, and prints its id.
+NESTED = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "preload"])
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.fixture
+def grandchild():
+    """The id of a process that was started by a child of this one, and is stopped."""
+    with subprocess.Popen([sys.executable, "-c", NESTED], stdout=subprocess.PIPE, text=True) as top:
+        assert top.stdout is not None
+        pid = int(top.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)
+        while state_of(pid) != "T":
+            time.sleep(0.01)
+        yield pid
+        os.kill(pid, signal.SIGKILL)
+
+
+def state_of(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+def test_what_runs_is_not_named():
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
+        assert child.pid not in [process.pid for process in stopped_processes.find_stopped()]
+        child.kill()
+
+
+def test_a_stopped_process_is_named_and_goes_on(grandchild):
+    (process,) = stopped_processes.find_stopped()
+    assert process == (grandchild, "the server that starts the jobs")
+    line = progress._format_stopped(process).plain
+    assert line == (
+        f"stopped: process {grandchild} (the server that starts the jobs) does nothing; "
+        f"`kill -CONT {grandchild}` lets it go on"
+    )
+    stopped_processes.continue_stopped()
+    while state_of(grandchild) == "T":
+        time.sleep(0.01)
+    assert stopped_processes.find_stopped() == []
+
+
+def test_processes_of_others_are_left_alone(grandchild, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 2**30)
+    assert stopped_processes.find_stopped() == []
