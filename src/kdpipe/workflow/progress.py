@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ from kdpipe.workflow.stopped_processes import StoppedProcess
 # The live display on a terminal, by rich: a progress bar, the time left and the running jobs.
 
 REFRESH_SECONDS = 1.0  # seconds between two scans of the results folder
+STOPPED_SECONDS = 20.0  # seconds between two searches for stopped processes
 MAX_ROWS = 12  # of running jobs; the others are counted
 
 
@@ -51,6 +53,8 @@ class LiveDisplay:
         self.run_state = run_state
         self._render_time = 0.0
         self._last_render: RenderableType = ""
+        self._stopped: list[StoppedProcess] = []
+        self._stopped_time = time.monotonic()
         self.console = Console(file=stream, highlight=False)
         self.live = Live(
             console=self.console,
@@ -101,10 +105,16 @@ class LiveDisplay:
         if len(jobs) > MAX_ROWS:
             lines.append(f"   and {len(jobs) - MAX_ROWS} more running")
         if not run_state.is_remote:
-            lines += [_format_stopped(process) for process in stopped_processes.find_stopped()]
+            lines += map(_format_stopped, self._find_stopped())
         if run_state.failed:
             lines.append(Text(f"{len(run_state.failed)} failed", style="red"))
         return Group(*lines)
+
+    def _find_stopped(self) -> list[StoppedProcess]:
+        """Return the stopped processes, as of some seconds ago: each process is looked at."""
+        if time.monotonic() - self._stopped_time > STOPPED_SECONDS:
+            self._stopped, self._stopped_time = stopped_processes.find_stopped(), time.monotonic()
+        return self._stopped
 
 
 def _format_stopped(process: StoppedProcess) -> Text:
@@ -153,6 +163,7 @@ class ProgressReporter:
         self.is_idle = False  # there was nothing to do
         self.has_summary = False  # it is printed
         self._printed_once: set[str] = set()
+        self._is_closed = threading.Event()
 
     # Events of Snakemake.
 
@@ -185,6 +196,8 @@ class ProgressReporter:
         else:
             counts, time_left = self.run_state.format_counts(), self.run_state.format_time_left()
             self.print_line(f"study {plan.study.study}: {counts}; time left: {time_left}")
+            if not self.context.options.is_remote:
+                threading.Thread(target=self._watch_stopped, daemon=True).start()
 
     def begin_job(self, name: str) -> None:
         """Handle the start of a job."""
@@ -265,6 +278,7 @@ class ProgressReporter:
 
     def close(self) -> None:
         """Print the summary, once."""
+        self._is_closed.set()
         self._stop_display()
         context, self.context = self.context, None
         if context is None:
@@ -309,6 +323,12 @@ class ProgressReporter:
         if self.display:
             self.display.stop()
             self.display = None
+
+    def _watch_stopped(self) -> None:
+        """Print a line for each process that somebody has stopped, until the invocation ends."""
+        while not self._is_closed.wait(STOPPED_SECONDS):
+            for process in stopped_processes.find_stopped():
+                self.print_once(_format_stopped(process).plain)
 
     def _read_failure_reason(self, rule: str, name: str) -> str | None:
         """Return the reason that a job itself has logged for its failure."""

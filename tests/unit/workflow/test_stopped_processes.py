@@ -1,9 +1,11 @@
 """A process that was stopped is named on the display, and goes on at Ctrl-C."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -60,3 +62,16 @@ def test_a_stopped_process_is_named_and_goes_on(grandchild):
 def test_processes_of_others_are_left_alone(grandchild, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 2**30)
     assert stopped_processes.find_stopped() == []
+
+
+def test_without_a_terminal_it_is_named_once(grandchild, monkeypatch):
+    monkeypatch.setattr(progress, "STOPPED_SECONDS", 0.01)
+    reporter = progress.ProgressReporter(io.StringIO())
+    watch = threading.Thread(target=reporter._watch_stopped)
+    watch.start()
+    time.sleep(0.2)
+    reporter.close()
+    watch.join(10)
+    assert not watch.is_alive()
+    (line,) = reporter.stream.getvalue().splitlines()
+    assert line.startswith(f"stopped: process {grandchild} ")
