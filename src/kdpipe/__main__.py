@@ -5,6 +5,7 @@ streams, a PATH, a current folder), and handlers of signals, so that Ctrl-C and 
 one line, whatever it is doing.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -97,8 +98,9 @@ def _attach_handlers() -> _Interrupt:
     interrupt, process = _Interrupt(), os.getpid()
 
     def end(number: int, frame: Any) -> None:
-        if os.getpid() == process:  # not in a forked worker
-            os.write(2, b"kdpipe: ended by SIGTERM; no file is left incomplete\n")
+        with contextlib.suppress(OSError):  # who reads it may have ended, too
+            if os.getpid() == process:  # not in a forked worker
+                os.write(2, b"kdpipe: ended by SIGTERM; no file is left incomplete\n")
         os._exit(TERMINATED_CODE)
 
     for number, handler in ((signal.SIGINT, interrupt), (signal.SIGTERM, end)):

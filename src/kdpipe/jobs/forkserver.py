@@ -216,6 +216,7 @@ def _end_forked_job(client: socket.socket) -> NoReturn:
     """End a job after SIGTERM, at once."""
     with contextlib.suppress(OSError):
         os.write(2, b"kdpipe: ended by SIGTERM; no file is left incomplete\n")
+    with contextlib.suppress(OSError):
         client.sendall(b"143\n")
     os._exit(143)
 

@@ -158,6 +158,18 @@ def test_sigterm_is_one_line(tmp_path):
         assert process.stderr.read() == "kdpipe: ended by SIGTERM; no file is left incomplete\n"
 
 
+def test_sigterm_ends_a_command_whose_output_nobody_reads():
+    """As what a process measures that was killed itself."""
+    command = [sys.executable, "-m", "kdpipe", "report", "-"]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **streams) as process:
+        wait_until_handled(process.pid, signal.SIGTERM)
+        assert process.stderr is not None
+        process.stderr.close()
+        process.terminate()
+        assert process.wait(60) == 143
+
+
 def wait_until_handled(pid: int, number: int) -> None:
     """Wait until a process has a handler of its own for a signal."""
     while True:
