@@ -161,6 +161,13 @@ def parse_positive(text: str) -> float:
     return number
 
 
+def parse_not_negative(text: str) -> float:
+    """Parse a finite number, 0 or more."""
+    if not 0 <= (number := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number, 0 or more")
+    return number
+
+
 def _make_count_parser(minimum: int):
     """Return a parser of integers with a lower bound."""
 

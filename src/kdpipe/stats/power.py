@@ -3,7 +3,9 @@
 With an effect of e standard errors the t statistic has the non-central t distribution with that
 parameter, so the power at an error rate a is P(T(df, e) > t(1 - a, df)). In a family of several
 tests the error rate is that of Holm's first step, the rate of the family over their number; in a
-claim that needs all of k contrasts each gets the power 1 - (1 - power) / k (Bonferroni).
+claim that needs all of k contrasts each gets the power 1 - (1 - power) / k (Bonferroni). Where a
+study is planned its contrasts are simulated together (`simulate_joint_power`), since those that
+share runs hold together.
 
 The power of a contrast (`compute_contrast_power`) accounts for both of its intervals. What will be
 measured is a mean and, independent of it, its variance: chi-squared over its degrees of freedom, of
@@ -17,8 +19,9 @@ them.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -34,6 +37,9 @@ MAX_SEEDS = 10_000  # seeds
 NORMAL_DF = 1000  # degrees of freedom, beyond which t is as good as normal
 MAX_DF = 1e5  # degrees of freedom, beyond which t is normal
 SEED_NODES, SEED_SPLIT_NODES = 512, 96  # of seeds alone, and of each of seeds and splits
+DOUBT_NODES = 40  # variances that a pilot leaves open
+N_STUDIES = 4_000  # that are simulated for contrasts together
+MAX_DRAWN_DF = 100  # degrees of freedom of drawn variances; more are as good as normal
 CHI_RANGE = 7.0  # from the middle of chi, whose standard deviation is below 0.71
 
 
@@ -157,12 +163,23 @@ class Spread:
         Variance of a seed in a split beyond these two.
     images : float
         Variance of the mean from the finite number of test images.
+    df : float
+        Degrees of freedom with which a pilot estimated the others; infinite where they are given.
+        A power is then the mean over what that leaves open (assurance: O'Hagan, Stevens and
+        Campbell, 2005).
     """
 
     seed: float
     split: float = 0.0
     both: float = 0.0
     images: float = 0.0
+    df: float = math.inf
+
+    def scale(self, factor: Any) -> "Spread":
+        """Return a spread that is known, its variances but that of the images times a factor."""
+        return Spread(
+            self.seed * factor, self.split * factor, self.both * factor, self.images, math.inf
+        )
 
 
 def compute_contrast_power(
@@ -201,23 +218,149 @@ def compute_contrast_power(
     float
         The power.
     """
-    seed_df = seeds - groups
-    both_variance = spread.both / splits / seeds
-    seed_variance, split_variance = (
-        spread.seed / seeds + both_variance,
-        spread.split / splits + both_variance,
-    )
+    if math.isfinite(spread.df):
+        powers = [
+            compute_contrast_power(
+                hypothesis, effect, delta, spread.scale(factor), seeds, splits, rate, groups
+            )
+            for factor in _compute_doubt_factors(spread.df, DOUBT_NODES)
+        ]
+        return float(np.mean(powers))
     nodes = SEED_NODES if splits == 1 else SEED_SPLIT_NODES
-    seed_factors, weights = _compute_chi_squared_nodes(seed_df, nodes)
-    mean_variance, min_df = seed_variance * seed_factors, seed_df
-    variance_of_variance = mean_variance**2 / seed_df
+    seed_factors, weights = _compute_chi_squared_nodes(seeds - groups, nodes)
+    split_factors = None
     if splits > 1:
         split_factors, split_weights = _compute_chi_squared_nodes(splits - 1, nodes)
-        weights = weights[:, None] * split_weights
+        seed_factors, weights = seed_factors[:, None], weights[:, None] * split_weights
+    half_width, detectable, se = _compute_bounds(
+        spread, seeds, splits, rate, groups, seed_factors, split_factors
+    )
+    powers = _compute_conditional_power(hypothesis, effect, delta, half_width, detectable, se)
+    return float((weights * powers).sum())
+
+
+@dataclass(frozen=True)
+class PlannedContrast:
+    """A contrast of which the power is asked together with others.
+
+    Attributes
+    ----------
+    hypothesis, delta, groups
+        As in `compute_contrast_power`.
+    """
+
+    hypothesis: str
+    delta: float
+    groups: int = 1
+
+
+def simulate_joint_power(
+    contrasts: Sequence[PlannedContrast],
+    correlation: np.ndarray,
+    effect: float,
+    spread: Spread,
+    seeds: int,
+    splits: int,
+    rate: float,
+) -> float:
+    """Simulate how often several contrasts come out as claimed, all of them in one study.
+
+    Parameters
+    ----------
+    contrasts : sequence of PlannedContrast
+        The contrasts, of one effect and one spread.
+    correlation : ndarray of float, shape (contrasts, contrasts)
+        Of their values at one seed: those that share runs are alike.
+    effect, spread, seeds, splits, rate
+        As in `compute_contrast_power`.
+
+    Returns
+    -------
+    float
+        The share of `N_STUDIES` studies, always the same ones.
+    """
+    rng, count = np.random.default_rng(0), len(contrasts)
+    values, vectors = np.linalg.eigh(correlation)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    if math.isfinite(spread.df):
+        factors = rng.permutation(_compute_doubt_factors(spread.df, N_STUDIES))
+        spread = spread.scale(factors[:, None])
+    min_groups = min(contrast.groups for contrast in contrasts)
+    z = rng.normal(size=(N_STUDIES, count)) @ root.T
+    seed_factors = _draw_variance_factors(rng, seeds - min_groups, root)
+    split_factors = _draw_variance_factors(rng, splits - 1, root) if splits > 1 else None
+    holds = np.ones(N_STUDIES, bool)
+    for i, contrast in enumerate(contrasts):
+        half_width, detectable, se = _compute_bounds(
+            spread,
+            *(seeds, splits, rate, contrast.groups),
+            seed_factors[:, i : i + 1],
+            None if split_factors is None else split_factors[:, i : i + 1],
+        )
+        true = 0.0 if contrast.hypothesis == "same" else effect
+        mean = true + se * z[:, i : i + 1]
+        holds &= _find_holding(contrast, mean, half_width, detectable)[:, 0]
+    return float(holds.mean())
+
+
+def _find_holding(
+    contrast: PlannedContrast, mean: np.ndarray, half_width: np.ndarray, detectable: np.ndarray
+) -> np.ndarray:
+    """Return whether means come out as claimed."""
+    if contrast.hypothesis == "above":
+        return mean > half_width
+    if contrast.hypothesis == "not better":
+        return mean > half_width - contrast.delta * (detectable < contrast.delta)
+    is_within = np.abs(mean) < contrast.delta - half_width
+    return is_within & (detectable < contrast.delta) if contrast.hypothesis == "same" else is_within
+
+
+def _draw_variance_factors(rng: np.random.Generator, df: int, root: np.ndarray) -> np.ndarray:
+    """Draw estimated variances over the true ones, of contrasts that are correlated."""
+    count = len(root)
+    if df > MAX_DRAWN_DF:  # as good as normal; the correlation of squares is the square of theirs
+        values, vectors = np.linalg.eigh((root @ root.T) ** 2)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        return np.maximum(
+            1 + math.sqrt(2 / df) * rng.normal(size=(N_STUDIES, count)) @ root.T, 0.01
+        )
+    return ((rng.normal(size=(N_STUDIES, df, count)) @ root.T) ** 2).mean(axis=1)
+
+
+def _compute_doubt_factors(df: float, count: int) -> np.ndarray:
+    """Return how many times as large the true variance may be as one estimated with that df.
+
+    The midpoints of as many equally likely parts of df / chi-squared (the variance given its
+    estimate, with the prior 1 / variance).
+    """
+    shares = (np.arange(count) + 0.5) / count
+    return df / special.chdtri(df, shares)
+
+
+def _compute_bounds(
+    spread: Spread,
+    seeds: int,
+    splits: int,
+    rate: float,
+    groups: int,
+    seed_factors: np.ndarray,
+    split_factors: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute half the interval's width, the detectable effect, and the true se of the mean.
+
+    The factors are what is estimated of the variances of seeds and of splits over the true ones.
+    """
+    seed_df = seeds - groups
+    both_variance = spread.both / splits / seeds
+    seed_variance = spread.seed / seeds + both_variance
+    split_variance = spread.split / splits + both_variance
+    mean_variance, min_df = seed_variance * seed_factors, seed_df
+    variance_of_variance = mean_variance**2 / seed_df
+    if split_factors is not None:
         mean_square = split_variance * split_factors
-        mean_variance = mean_variance[:, None] + np.maximum(mean_square - both_variance, 0.0)
+        mean_variance = mean_variance + np.maximum(mean_square - both_variance, 0.0)
         min_df = min(min_df, splits - 1)
-        variance_of_variance = variance_of_variance[:, None] + mean_square**2 / (splits - 1)
+        variance_of_variance = variance_of_variance + mean_square**2 / (splits - 1)
         variance_of_variance = variance_of_variance + both_variance**2 / (seed_df * (splits - 1))
     half_width, detectable = np.zeros_like(mean_variance), np.zeros_like(mean_variance)
     for variance in (mean_variance, mean_variance + spread.images):
@@ -226,11 +369,8 @@ def compute_contrast_power(
         half_width = np.maximum(half_width, special.stdtrit(df, 1 - rate) * se)
         detectable = np.maximum(detectable, _find_detectable_effects(df, rate) * se)
     total_variance = spread.seed / seeds + both_variance + spread.images
-    total_variance += spread.split / splits if splits > 1 else 0.0
-    powers = _compute_conditional_power(
-        hypothesis, effect, delta, half_width, detectable, math.sqrt(total_variance)
-    )
-    return float((weights * powers).sum())
+    total_variance = total_variance + (spread.split / splits if splits > 1 else 0.0)
+    return half_width, detectable, np.sqrt(total_variance)
 
 
 def find_min_seeds(
@@ -269,7 +409,7 @@ def _compute_conditional_power(
     delta: float,
     half_width: np.ndarray,
     detectable: np.ndarray,
-    se: float,
+    se: np.ndarray,
 ) -> np.ndarray:
     """Compute the power given each variance.
 

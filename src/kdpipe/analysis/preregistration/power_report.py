@@ -1,23 +1,26 @@
 """Power of a study: for each claim the chance of a verdict, and the seeds required.
 
 Given are a true effect, as claimed, and how far paired differences vary: over seeds, and as far as
-it is known over splits and test images (`Spread`). One contrast is found with the power of
-`stats.power.compute_contrast_power`, at the rate of Holm's first step, 0.05 over twice the tested
-claims of its family, and at the last of several looks at what that rate leaves for it. If a claim
-says "same" the true effect is 0. Beside it stands the chance that a claim of a difference reads "no
-worthwhile difference" where there is none. A claim that needs k contrasts has at least 1 less the
-sum of their misses (Bonferroni). A contrast that rests on a choice has n - 2 degrees of freedom
-from five seeds on, since two halves of the seeds choose for each other. Later steps of Holm's and
-earlier looks add to the power.
+it is known over splits and test images (`Spread`). A pilot's few seeds leave open how far: the
+chance is then the mean over what they leave open (assurance). One contrast is found with the power
+of `stats.power.compute_contrast_power`, at the rate of Holm's first step, 0.05 over twice the
+tested claims of its family, and at the last of several looks at what that rate leaves for it. If a
+claim says "same" the true effect is 0; if it says "not better" the effect is how much better what
+it defends is, and 0 that both are equal. Beside it stands the chance that a claim of a difference
+reads "no worthwhile difference" where there is none. The contrasts of a claim that needs several
+are simulated together, as correlated as the runs make them that they share. A contrast that rests
+on a choice has n - 2 degrees of freedom from five seeds on, since two halves of the seeds choose
+for each other. Later steps of Holm's and earlier looks add to the power.
 """
 
 import functools
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from kdpipe.analysis import claim, dataframe, eval_point
@@ -31,7 +34,15 @@ from kdpipe.plan import planner
 from kdpipe.runs.store import Store
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.intervals import MIN_SEEDS, MIN_SEEDS_FOR_HALVES
-from kdpipe.stats.power import LEVEL, Spread, compute_contrast_power, find_min_seeds
+from kdpipe.stats.power import (
+    LEVEL,
+    PlannedContrast,
+    Spread,
+    compute_contrast_power,
+    find_min_seeds,
+    simulate_joint_power,
+)
+from kdpipe.stats.variance_components import CrossedMean
 
 MIN_POWER = 0.2  # a study is useless if none of its claims reaches this chance
 
@@ -174,6 +185,7 @@ def format_power(
         f"chance of a verdict with {len(study.seeds)} seeds, if the true effect is {effect:g} "
         f"points as claimed ({source}); ◆ primary, corrected for their number (Holm), as the rest "
         "for theirs; the last chance: of 'no worthwhile difference', if there is none at all",
+        *_explain_effect(effect, known_estimates),
         f"{'claim':<8}{'needs':<18}{'sd':>6}{'chance':>10}{'seeds for 80 %':>17}"
         f"{'of none':>10}  cost of these",
     ]
@@ -198,6 +210,24 @@ def format_power(
             f"this study can tell nothing: with {len(study.seeds)} seeds no claim has a chance of "
             f"{MIN_POWER:.0%} ({best.id} has the most, {best.power:.0%})"
         )
+    return lines
+
+
+def _explain_effect(effect: float, estimates: list[PowerEstimate]) -> list[str]:
+    """Return what the effect means for the claims of these estimates."""
+    asks = {ask for estimate in estimates for ask in estimate.asks.split(", ")}
+    lines = []
+    if "above" in asks and effect == 0:
+        lines.append("above, at an effect of 0: the chance of a verdict that is wrong")
+    if "not better" in asks:
+        lines.append(
+            f"not better: what the claim defends is better by {effect:g} points; --effect 0 asks "
+            "for the chance if both are equal, where such a claim is true too"
+            if effect
+            else "not better: both are equal, and such a claim is true"
+        )
+    if "same" in asks:
+        lines.append("same: the true difference is 0, whatever the effect of the others")
     return lines
 
 
@@ -270,13 +300,19 @@ def describe_missing_noise(study: Study, spread: Mapping[str, Spread] | Spread) 
     Returns
     -------
     str
-        A clause; empty if nothing is missing.
+        A clause, also on what a pilot leaves open; empty if nothing is missing.
     """
     spreads = list(spread.values()) if isinstance(spread, Mapping) else [spread]
     unknown = [] if any(item.images for item in spreads) else ["test images"]
     if len(study.splits) > 1 and not any(item.split or item.both for item in spreads):
         unknown.append("splits")
-    return f"; the noise of {' and of '.join(unknown)} is not counted" if unknown else ""
+    text = f"; the noise of {' and of '.join(unknown)} is not counted" if unknown else ""
+    if math.isfinite(df := min(item.df for item in spreads)):
+        text += (
+            f"; averaged over what the pilot leaves open about the sd, which it knows with {df:g} "
+            "degrees of freedom"
+        )
+    return text
 
 
 def _select_claim_rows(frame: pd.DataFrame, selections: list[list[str] | None]) -> pd.DataFrame:
@@ -306,7 +342,17 @@ def _average_spread(finding: Finding | UntestableClaim) -> Spread | None:
         parts["both"] += components.get(("seed", "split"), 0.0)
         if len(contrast.estimates) > 1 and contrast.linear is None:
             parts["images"] += contrast.estimates[1].compute_variance_without("seed", "split")
-    return Spread(**{name: part / len(needed) for name, part in parts.items()}) if needed else None
+    if not needed:
+        return None
+    df = min(_count_pilot_df(contrast.estimates[0]) for contrast in needed)
+    return Spread(**{name: part / len(needed) for name, part in parts.items()}, df=df)
+
+
+def _count_pilot_df(estimate: CrossedMean) -> float:
+    """Return the degrees of freedom of the variances of seeds and of splits, the fewest."""
+    counts = [estimate.levels["seed"] - estimate.groups]
+    counts += [estimate.levels["split"] - 1] if "split" in estimate.levels else []
+    return float(max(1, min(counts)))
 
 
 def _compute_claim_power(
@@ -319,14 +365,35 @@ def _compute_claim_power(
     counts = [*(count for count in study.looks or [] if count < seeds), seeds]
     interim = InterimAnalysis(tuple(counts), len(counts)) if len(counts) > 1 else SINGLE_ANALYSIS
     rate = interim.compute_level(LEVEL / (2 * family))
-    missed = 0.0
-    for (hypothesis, delta, is_chosen), number in Counter(
-        (contrast.hypothesis, contrast.delta, contrast.halves is not None) for contrast in needed
-    ).items():
-        assert delta is not None
-        groups = 2 if is_chosen and seeds >= MIN_SEEDS_FOR_HALVES else 1
-        power = compute_contrast_power(
-            hypothesis, effect, delta, spread, seeds, splits, rate, groups
+    planned = []
+    for contrast in needed:
+        assert contrast.delta is not None
+        is_chosen = contrast.halves is not None and seeds >= MIN_SEEDS_FOR_HALVES
+        planned.append(PlannedContrast(contrast.hypothesis, contrast.delta, 2 if is_chosen else 1))
+    if len(planned) == 1:
+        (one,) = planned
+        return compute_contrast_power(
+            one.hypothesis, effect, one.delta, spread, seeds, splits, rate, one.groups
         )
-        missed += number * (1 - power)
-    return max(0.0, 1 - missed)
+    correlation = _correlate_contrasts(needed)
+    return simulate_joint_power(planned, correlation, effect, spread, seeds, splits, rate)
+
+
+def _correlate_contrasts(contrasts: list[Contrast]) -> np.ndarray:
+    """Return how contrasts are correlated at one seed if all runs vary alike.
+
+    That follows from the runs that they share; those that do not say theirs share none.
+    """
+    weights: dict[object, np.ndarray] = {}
+    for i, contrast in enumerate(contrasts):
+        for value in contrast.values:
+            for part, weight in getattr(value, "parts", {}).items():
+                weights.setdefault(part, np.zeros(len(contrasts)))[i] += weight
+    rows = np.array([*weights.values(), np.zeros(len(contrasts))])
+    products = rows.T @ rows
+    scale = np.sqrt(np.diag(products))
+    correlation = (
+        products / np.where(scale > 0, scale, 1.0) / np.where(scale > 0, scale, 1.0)[:, None]
+    )
+    np.fill_diagonal(correlation, 1.0)
+    return correlation

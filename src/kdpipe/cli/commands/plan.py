@@ -10,6 +10,7 @@ from kdpipe.cli.command import (
     add_results,
     count_gpu_slots,
     open_store,
+    parse_not_negative,
     parse_positive,
     resolve_device,
 )
@@ -24,8 +25,11 @@ def add_arguments(parser) -> None:
     )
     help = "first benchmark the study's networks on this machine, for at most a minute"
     parser.add_argument("--measure", action="store_true", help=help)
-    help = "true effect for which the power of each test is estimated; default: smallest_effect"
-    parser.add_argument("--effect", type=parse_positive, metavar="POINTS", help=help)
+    help = (
+        "true effect for which the power of each test is estimated, 0 for none; default: "
+        "smallest_effect"
+    )
+    parser.add_argument("--effect", type=parse_not_negative, metavar="POINTS", help=help)
     help = "standard deviation over seeds of a paired difference, for --effect"
     parser.add_argument("--sd", type=parse_positive, metavar="POINTS", help=help)
     help = "standard error of the difference due to the test images alone; with --sd"

@@ -17,8 +17,14 @@ from kdpipe.config import load
 from kdpipe.plan import planner
 from kdpipe.runs.store import Store
 from kdpipe.stats import replicates
-from kdpipe.stats.error_provenance import ImageLevelEstimate
-from kdpipe.stats.power import Spread, compute_contrast_power
+from kdpipe.stats.error_provenance import ErrorWithProvenance, ImageLevelEstimate
+from kdpipe.stats.power import (
+    PlannedContrast,
+    Spread,
+    compute_contrast_power,
+    find_detectable_effect,
+    simulate_joint_power,
+)
 from kdpipe.stats.variance_components import decompose_variance
 
 SEEDS, EFFECT, SD = 8, 0.6, 0.5
@@ -61,9 +67,8 @@ def test_chances_are_those_of_the_non_central_t():
     actual = of_this()
     assert {key for key, one in actual.items() if one.primary} == {"C1", "C6", "C11c"}
     assert actual["C11c"].power == pytest.approx(power(EFFECT, 3), abs=1e-6)
-    assert actual["C6"].needs == 2
-    both = max(0, 1 - 2 * (1 - power(EFFECT, 3)))
-    assert actual["C6"].power == pytest.approx(both, abs=1e-6)
+    assert actual["C6"].needs == 2  # which share no run, and so are independent
+    assert actual["C6"].power == pytest.approx(power(EFFECT, 3) ** 2, abs=0.03)
     enough = actual["C11c"].seeds
     assert enough is not None and power(EFFECT, 3, enough) >= 0.8 > power(EFFECT, 3, enough - 1)
     named = of(primary=["C11c"])
@@ -207,13 +212,14 @@ def test_the_spread_may_be_that_of_a_pilot_by_its_name(typed, tmp_path):
     assert code == 2 and "has no records of two of its seeds" in message and "--sd" in message
     synthetic_study.write(planner.build_plan(load.load_study(path)), Store(tmp_path / "results"))
     code, message = typed("--effect", "0.6", "--pilot", "before")
-    assert code == 0 and "(sd over seeds of the records of before)" in message
+    assert code == 0 and "(sd over seeds of the records of before; averaged over" in message
     study = load.validate_study(STUDY, "f")
     spread = power_report.estimate_pilot_spreads(
         "before", tmp_path, Store(tmp_path / "results"), study
     )
     line = next(line for line in message.splitlines() if line.startswith("C11c"))
     assert f"{math.sqrt(spread['C11c'].seed):.2g}" in line
+    assert spread["C11c"].df == 2 and "it knows with 2 degrees of freedom" in message
     code, message = typed("--pilot", "befor")
     assert code == 2 and "--pilot befor: no study file has study: befor" in message
 
@@ -254,10 +260,87 @@ def test_half_a_question_is_refused(typed, arguments, says):
     assert code == 2 and says in message
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "inf", "much"])
-def test_an_effect_is_a_number_above_0(typed, value):
+@pytest.mark.parametrize("value", ["-1", "inf", "much"])
+def test_an_effect_is_a_number_from_0_on(typed, value):
     with pytest.raises(SystemExit):
         typed("--effect", value)
+
+
+def test_an_effect_of_0_is_a_question_too(typed):
+    """A difference is then found by mistake; what is not better is true, and more likely."""
+    code, message = typed("--effect", "0", "--sd", "0.5")
+    assert (
+        code == 0 and "above, at an effect of 0: the chance of a verdict that is wrong" in message
+    )
+    assert "not better: both are equal, and such a claim is true" in message
+    lines = {line.split()[0]: line.split() for line in message.splitlines() if line[:1] == "C"}
+    assert lines["C11c"][5] == f"{0.05 / 6:.0%}" and lines["C11c"][6:8] == ["no", "number"]
+    assert int(lines["C1"][6].removesuffix("%")) > 10
+    told = typed("--effect", "0.6", "--sd", "0.5")[1]
+    assert "not better: what the claim defends is better by 0.6 points; --effect 0 asks" in told
+
+
+def test_what_a_pilot_leaves_open_costs_power():
+    """Three seeds: the variance may be many times as large. Against draws of it."""
+    known = Spread(0.22**2)
+    pilot = Spread(0.22**2, images=0.05**2, df=2)
+    sure = compute_contrast_power("not better", 0.1, 0.5, known, 10, 1, 0.005)
+    actual = compute_contrast_power("not better", 0.1, 0.5, pilot, 10, 1, 0.005)
+    assert sure > 0.99 and 0.6 < actual < 0.85
+    draws = 2 / np.random.default_rng(0).chisquare(2, 1_000)
+    slow = [
+        compute_contrast_power(
+            "not better", 0.1, 0.5, Spread(known.seed * draw, images=0.05**2), 10, 1, 0.005
+        )
+        for draw in draws
+    ]
+    assert actual == pytest.approx(np.mean(slow), abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("shared", "spread", "splits"),
+    [
+        (0.5, Spread(0.5**2), 1),
+        (0.0, Spread(0.6**2, images=0.2**2), 1),
+        (0.5, Spread(0.3**2, 0.2**2, 0.3**2), 3),
+    ],
+)
+def test_contrasts_hold_together_as_often_as_is_simulated(shared, spread, splits):
+    """Against one contrast where both are the same, and against the product and the bound."""
+    one = PlannedContrast("above", 1.0)
+    alone = compute_contrast_power("above", 0.7, 1.0, spread, SEEDS, splits, 0.01)
+    same = simulate_joint_power([one] * 2, np.ones((2, 2)), 0.7, spread, SEEDS, splits, 0.01)
+    assert same == pytest.approx(alone, abs=0.03)
+    correlation = np.array([[1, shared], [shared, 1]])
+    both = simulate_joint_power([one] * 2, correlation, 0.7, spread, SEEDS, splits, 0.01)
+    assert both == pytest.approx(alone**2, abs=0.03) if not shared else both > alone**2 + 0.01
+    assert max(0, 2 * alone - 1) - 0.02 < both < alone
+
+
+def test_joint_power_is_that_of_simulated_seeds():
+    """Two contrasts with one shared run: `not better` and `same`, t tests written out."""
+    rng, n, delta, level = np.random.default_rng(1), 8, 1.0, 0.02
+    runs = rng.normal(0, 0.5, (3_000, n, 3))
+    a, b = runs[:, :, 0] - runs[:, :, 2] + 0.2, runs[:, :, 1] - runs[:, :, 2]
+    critical = stats.t.isf(level, n - 1)
+    half = [critical * x.std(axis=1, ddof=1) / math.sqrt(n) for x in (a, b)]
+    seen = [find_detectable_effect(1.0, n - 1, level) * h / critical < delta for h in half]
+    holds = a.mean(axis=1) > half[0] - delta * seen[0]
+    holds &= (np.abs(b.mean(axis=1)) < delta - half[1]) & seen[1]
+    planned = [PlannedContrast("not better", delta), PlannedContrast("same", delta)]
+    correlation = np.array([[1, 0.5], [0.5, 1]])
+    actual = simulate_joint_power(planned, correlation, 0.2, Spread(0.5), n, 1, level)
+    assert 0.2 < actual < 0.9 and actual == pytest.approx(holds.mean(), abs=0.03)
+
+
+def test_contrasts_that_share_a_run_are_correlated():
+    def effect(*parts):
+        values = [ErrorWithProvenance(1.0, dict.fromkeys(parts, 1.0) | {"s": -1.0})] * 3
+        return Contrast("x", pd.Series(values, dtype=object))
+
+    plain = Contrast("x", pd.Series([1.0, 2.0]))
+    actual = power_report._correlate_contrasts([effect("a"), effect("b"), plain])
+    np.testing.assert_allclose(actual, [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]])
 
 
 def test_a_study_of_few_seeds_or_splits_can_tell_nothing(typed, tmp_path):
