@@ -89,6 +89,9 @@ ERROR_RATE_NOTE = (
 )
 
 
+MARKS_OF_DIFFERENCES = ("better", "worse", "cannot tell")
+
+
 @dataclass(frozen=True)
 class ReportContext:
     """All that the page of a study shows.
@@ -227,6 +230,7 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         verdict_marks=VERDICT_MARKS,
         size_marks=SIZE_MARKS,
         describe_size=describe_size,
+        describe_components=describe_components,
         draw_size_strip=draw_size_strip,
         no_tables="" if study.tables else suggest_tables(report.plan),
         names={*study.methods, *study.ensembles, *(block.name for block in study.experiments)},
@@ -634,7 +638,51 @@ def describe_error_rate(report: ReportContext) -> str:
             " This study deviates from its registration, and then that is not known: the 5 % are "
             "those of what was registered."
         )
-    return text
+    return f"{text} {describe_marks(report)}".rstrip()
+
+
+def describe_marks(report: ReportContext) -> str:
+    """Return how many marks of differences stand in tables, and that each family has its 5 %."""
+    tables = [*report.tables, *filter(None, [report.pairs_table, report.class_table])]
+    counts = [
+        sum(
+            int(table.data[column].isin(MARKS_OF_DIFFERENCES).sum())
+            for column in table.data
+            if str(column).endswith("_mark")
+        )
+        for table in tables
+    ]
+    if not (total := sum(counts)):
+        return ""
+    return (
+        f"Besides, {sum(map(bool, counts))} tables carry {total} marks of differences (better, "
+        "worse, cannot tell). Each family of them has 5 % of its own: a table or, where its "
+        "caption says so, a group of its rows; and the differences of each answer are one more."
+    )
+
+
+def describe_components(images: dict | None) -> str:
+    """Return the components of a difference's variance, of a study with several splits.
+
+    Parameters
+    ----------
+    images : dict or None
+        The second interval (see `stats.error_provenance`).
+
+    Returns
+    -------
+    str
+        What each adds to the standard error of the mean; empty with one split.
+    """
+    if not images or "split" not in images.get("levels", {}):
+        return ""
+    levels = images["levels"]
+    parts = []
+    for name, variance in images["components"].items():
+        count = math.prod(levels[factor] for factor in name.split(" x "))
+        parts.append(f"{name} {math.sqrt(variance / count):.2f}")
+    counts = ", ".join(f"{count:,} {name}s" for name, count in levels.items())
+    return f"standard error of the mean by {', '.join(parts)} ({counts})"
 
 
 def describe_second_interval(recommendations: list[Recommendation], verdicts: list[Verdict]) -> str:
