@@ -89,7 +89,7 @@ ERROR_RATE_NOTE = (
 )
 
 
-MARKS_OF_DIFFERENCES = ("better", "worse", "cannot tell")
+MARKS_OF_DIFFERENCES = ("better", "worse", "cannot tell", "no spread")
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def run(options) -> None:
     ]
     lines += [
         *(forecast.format_forecast(search_state) if search_state else []),
+        *(_describe_search_worth(options, search_state, store) if search_state else []),
         *data_drift.find_missing_images(plan, store),
     ]
     lines += _format_power(options, plan, cost_model, store)
@@ -74,6 +75,26 @@ def run(options) -> None:
     disk_bytes = estimate.estimate_peak_disk(plan, total, states)
     if warning := resources.warn_disk_space(disk_bytes, options.results):
         print(warning, file=sys.stderr)
+
+
+def _describe_search_worth(options, search_state, store) -> list[str]:
+    """Return what a search can find out that is not over."""
+    from kdpipe.analysis.search import worth
+
+    if search_state.current_round is None:
+        return []
+    plan = search_state.plan
+    if options.pilot is None:
+        n_validation = plan.card.count_validation(plan.study.data.validation)
+        spread = worth.assume_spread(n_validation, options.sd)
+    else:
+        spread = worth.estimate_pilot_spread(options.pilot, Path(options.study).parent, store)
+        if spread is None:
+            raise KdpipeError(
+                f"--pilot {options.pilot}: {store.root} has no two students of it with two seeds: "
+                "run the pilot first, or give --sd"
+            )
+    return worth.describe_worth(search_state, spread)
 
 
 def _format_power(options, plan, cost_model, store) -> list[str]:
