@@ -224,6 +224,6 @@ def _describe_student(
         *lines,
         f"search: that can hardly pay. {MORE_IMAGES} times as many validation images would make it "
         f"{images[0]:.0%} and {images[1]:.0%}, the whole grid with these {seeds} seeds "
-        f"{grid[0]:.0%} and {grid[1]:.0%}; else train the few cells that you would bet on as a grid with more "
-        "seeds",
+        f"{grid[0]:.0%} and {grid[1]:.0%}; else train the few cells that you would bet on as a "
+        "grid with more seeds",
     ]
