@@ -18,7 +18,7 @@ KEYS = {
             "methods": ["kd", "eskd", "hot"],
         }
     ],
-    "search": {"blocks": ["grid"], "fresh_seeds": 3},
+    "search": {"blocks": ["grid"], "fresh_seeds": 3, "rule": 2},  # two fifths go on
 }
 
 

@@ -234,6 +234,12 @@ class SearchConfig(StrictModel):
         "measured for the float32 graph on the jobs' machine; requires `export: true`",
         examples=[5],
     )
+    rule: Literal[2, 3] | None = Field(
+        None,
+        description="revision of the rule that drops cells, for a search that was begun by an "
+        "earlier one (2: two fifths go on after a seed; 3: half); null: the newest",
+        examples=[2],
+    )
 
 
 def collect_network_names(

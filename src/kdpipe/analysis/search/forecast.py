@@ -51,8 +51,10 @@ def _forecast_student(search_state: SearchState, student: str) -> str:
     study, arms = search_state.plan.study, search_state.competing[student]
     seeds = study.search_seeds
     fresh = study.due_seeds[len(seeds) :]
-    screened_counts = list(_iter_arm_counts(_count_first_arms(arms, seeds[0]), len(seeds)))
-    full_counts = list(_iter_arm_counts(len(arms), len(seeds)))
+    revision = elimination_rule.get_revision(study.search.rule if study.search else None)
+    n_first = _count_first_arms(arms, seeds[0])
+    screened_counts = list(_iter_arm_counts(n_first, len(seeds), revision))
+    full_counts = list(_iter_arm_counts(len(arms), len(seeds), revision))
     prices = sorted(arm.count_epochs(seeds[0]) for arm in arms)
     mean = math.fsum(prices) / len(prices)
 
@@ -97,11 +99,11 @@ def _count_first_arms(arms: list[Arm], seed: int) -> int:
     return others + round(mean * len(screening.selected)) + len(screening.probed)
 
 
-def _iter_arm_counts(cells: int, seeds: int) -> Iterator[int]:
+def _iter_arm_counts(cells: int, seeds: int, revision: int) -> Iterator[int]:
     """Yield how many cells are trained with each seed, from their number at first."""
     for _ in range(seeds):
         yield cells
-        if (cells := elimination_rule.count_survivors(cells)) == 1:
+        if (cells := elimination_rule.count_survivors(cells, revision)) == 1:
             return
 
 

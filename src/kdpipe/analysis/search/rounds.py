@@ -315,7 +315,8 @@ class _SearchRunner:
         if next_seed is None:
             self.alive[student] = elimination_rule.sort_by_mean(means)[:1]
             return f"{student}: there are no more seeds to choose by"
-        survivors = elimination_rule.select_survivors(means)
+        revision = elimination_rule.get_revision(self.search.rule)
+        survivors = elimination_rule.select_survivors(means, revision=revision)
         affordable = self._select_affordable(student, survivors, next_seed)
         self.alive[student] = affordable or survivors[:1]
         count = len(self.alive[student])
@@ -396,7 +397,13 @@ class _SearchRunner:
         spent = self.spent.get(student, {})
         scratch = [self._get_scratch_run(student, seed) for seed in self.fresh_seeds]
         return state.select_affordable(
-            self._get_limits(), arms, rivals or [], spent, seeds, scratch
+            self._get_limits(),
+            arms,
+            rivals or [],
+            spent,
+            seeds,
+            scratch,
+            elimination_rule.get_revision(self.search.rule),
         )
 
     def _get_limits(self) -> list[state.Limit]:

@@ -145,6 +145,7 @@ def select_affordable(
     spent: Jobs,
     seeds: list[int],
     fresh_runs: list[Run],
+    revision: int = elimination_rule.REVISION,
 ) -> list[Arm]:
     """Select as many arms, from the first, as the budget pays for at the first of some seeds.
 
@@ -165,6 +166,8 @@ def select_affordable(
         The seed that is due, and those after it.
     fresh_runs : list of Run
         Scratch runs of the fresh seeds.
+    revision : int
+        Revision of the rule.
 
     Returns
     -------
@@ -184,9 +187,9 @@ def select_affordable(
             total + limit.sum_prices(new_jobs) for total, limit in zip(totals, limits, strict=True)
         ]
         competitors = [*rivals, *selected, arm]
-        counts = list(_iter_survivor_counts(len(competitors), len(seeds) - 1)) + [1] * len(
-            fresh_runs
-        )
+        counts = list(_iter_survivor_counts(len(competitors), len(seeds) - 1, revision)) + [
+            1
+        ] * len(fresh_runs)
         projected = [
             total
             + reserve
@@ -248,10 +251,10 @@ def _estimate_later_cost(arm_costs: list[_ArmCost], counts: list[int]) -> float:
     return sum(student_cost * count + teacher_cost * min(count, teachers) for count in counts)
 
 
-def _iter_survivor_counts(cells: int, seeds: int) -> Iterator[int]:
+def _iter_survivor_counts(cells: int, seeds: int, revision: int) -> Iterator[int]:
     """Yield how many arms go on with each later seed; a single one needs no more."""
     for _ in range(seeds):
-        if (cells := elimination_rule.count_survivors(cells)) == 1:
+        if (cells := elimination_rule.count_survivors(cells, revision)) == 1:
             return
         yield cells
 
@@ -596,9 +599,10 @@ def get_journal_folder(search_state: SearchState, store: Store) -> Path:
     for key in ("hours", "latency"):  # keys that older searches lack
         if config[key] is None:
             del config[key]
+    del config["rule"]  # it stands beside it
     arms = [arm for alive in search_state.competing.values() for arm in alive]
     spec = {
-        "rule": elimination_rule.REVISION,
+        "rule": elimination_rule.get_revision(study.search.rule),
         "search": config,
         "reading": study.reading,
         "options": {

@@ -136,6 +136,7 @@ def simulate_search(
     spread: SearchSpread,
     smallest_effect: float,
     whole: bool = False,
+    revision: int = elimination_rule.REVISION,
 ) -> tuple[float, float]:
     """Simulate how often a search chooses the best cell, and one that is nearly as good.
 
@@ -151,6 +152,8 @@ def simulate_search(
         In points.
     whole : bool
         Whether every cell is trained with every seed, as in a grid.
+    revision : int
+        Revision of the rule.
 
     Returns
     -------
@@ -172,7 +175,7 @@ def simulate_search(
         total = total + seen + spread.run * rng.normal(size=shape)
         if whole:
             continue
-        alive = elimination_rule.count_survivors(alive)
+        alive = elimination_rule.count_survivors(alive, revision)
         order = np.argsort(total / n, axis=1)
         np.put_along_axis(total, order[:, alive:], np.inf, axis=1)
         if alive == 1:
@@ -210,7 +213,8 @@ def _describe_student(
 ) -> list[str]:
     """Return the lines of one student."""
     counts, seeds, delta = list(sizes.values()), len(study.search_seeds), study.smallest_effect
-    p_best, p_close = simulate_search(counts, seeds, spread, delta)
+    revision = elimination_rule.get_revision(study.search.rule if study.search else None)
+    p_best, p_close = simulate_search(counts, seeds, spread, delta, revision=revision)
     lines = [
         f"search: with {seeds} seeds that choose, by {spread.source}, it would choose the best of "
         f"the {sum(counts)} cells of {student} with {p_best:.0%}, and one within {delta:g} points "
@@ -219,7 +223,8 @@ def _describe_student(
     if p_close >= MIN_P_CLOSE:
         return lines
     grid = simulate_search(counts, seeds, spread, delta, whole=True)
-    images = simulate_search(counts, seeds, spread.with_images(MORE_IMAGES), delta)
+    more = spread.with_images(MORE_IMAGES)
+    images = simulate_search(counts, seeds, more, delta, revision=revision)
     return [
         *lines,
         f"search: that can hardly pay. {MORE_IMAGES} times as many validation images would make it "

@@ -56,14 +56,26 @@ def test_the_rank_correlation_is_that_of_scipy_and_undefined_where_nothing_diffe
     )
 
 
-@pytest.mark.parametrize("cells, on", [(1, 1), (2, 1), (3, 2), (5, 2), (6, 3), (27, 11), (35, 14)])
-def test_two_fifths_of_the_cells_go_on_and_never_none(cells, on):
-    assert elimination_rule.count_survivors(cells) == on
+@pytest.mark.parametrize(
+    "revision, cells, on",
+    [
+        *[(3, 1, 1), (3, 2, 1), (3, 3, 2), (3, 5, 3), (3, 27, 14), (3, 35, 18)],
+        *[(2, 1, 1), (2, 2, 1), (2, 3, 2), (2, 5, 2), (2, 6, 3), (2, 27, 11), (2, 35, 14)],
+    ],
+)
+def test_half_of_the_cells_go_on_and_never_none(revision, cells, on):
+    """By the second revision two fifths."""
+    assert elimination_rule.count_survivors(cells, revision) == on
     means = {f"cell {i}": float(cells - i) for i in range(cells)}
     assert (
-        elimination_rule.select_survivors(means)
+        elimination_rule.select_survivors(means, revision=revision)
         == [f"cell {i}" for i in reversed(range(cells))][:on]
     )
+
+
+def test_the_newest_rule_is_the_one_of_a_study_that_names_none():
+    assert elimination_rule.get_revision(None) == elimination_rule.REVISION == 3
+    assert elimination_rule.get_revision(2) == 2
 
 
 def test_what_cannot_be_paid_for_does_not_go_on_but_one_does():

@@ -371,3 +371,17 @@ def test_a_study_without_a_search_has_its_whole_plan(tmp_path):
         rounds.plan_due_runs(study, Store(tmp_path)).runs.keys()
         == planner.build_plan(study).runs.keys()
     )
+
+
+def test_a_search_keeps_the_rule_that_it_was_begun_by(tmp_path):
+    """Without one it is the newest: half of the cells go on, and the decisions lie apart."""
+    by_rule = {}
+    for rule in (2, None):
+        search = {**KEYS["search"], "rule": rule}
+        study, store = study_of(search=search), Store(tmp_path / f"results-{rule}")
+        _, ended = to_the_end(study, store)
+        sizes = [len(one.survivors) for one in ended.rounds if one.phase == STUDENTS]
+        by_rule[rule] = sizes, state.get_journal_folder(ended, store).name
+    assert by_rule[2][0] != by_rule[None][0] and by_rule[2][1] != by_rule[None][1]
+    # All 27 are called back: 27, 11, 5, 2, 1 by two fifths; 27, 14, 7, 4 by half, then seeds end.
+    assert by_rule[2][0][1:] == [5, 2, 1] and by_rule[None][0][1:] == [7, 4, 1]

@@ -54,7 +54,7 @@ def test_a_plan_says_what_the_search_can_find_out(tmp_path, capsys):
     assert main(options) == 0
     text = capsys.readouterr().out
     spread = worth.assume_spread(study_of().data.validation)
-    p_best, p_close = simulate_search([3] * 9, 4, spread, study_of().smallest_effect)
+    p_best, p_close = simulate_search([3] * 9, 4, spread, study_of().smallest_effect, revision=2)
     assert f"would choose the best of the 27 cells of wrn10-0.5 with {p_best:.0%}" in text
     assert f"points of it with {p_close:.0%}" in text
     assert main([*options, "--sd", "9"]) == 0
