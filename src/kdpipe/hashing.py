@@ -60,6 +60,9 @@ NEUTRAL_VALUES: dict[str, object] = {
     "weight_decay_on": "all",
 }
 
+# One for all: a plan writes thousands of specs.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 
 def canonical_json(spec: "JsonObject | SpecPart") -> str:
     """Return the text that is hashed.
@@ -69,8 +72,12 @@ def canonical_json(spec: "JsonObject | SpecPart") -> str:
     ValueError
         For NaN or infinity.
     """
-    content = drop_neutral(spec) if isinstance(spec, dict) else spec.canonical
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return dump_canonical(spec) if isinstance(spec, dict) else spec.canonical_json
+
+
+def dump_canonical(value: Any) -> str:
+    """Return a JSON value as canonical text; raise ValueError for NaN or infinity."""
+    return _ENCODER.encode(drop_neutral(value))
 
 
 def hash_spec(spec: "JsonObject | SpecPart") -> str:

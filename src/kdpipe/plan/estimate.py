@@ -123,8 +123,18 @@ def find_speeds(plan: Plan, device: str) -> dict[str, Speed]:
         Speeds by the name of the run.
     """
     speeds = load_speeds()
-    keys = {name: make_speed_key(plan, run, device) for name, run in plan.runs.items()}
-    return {name: speeds[keys[name]] for name in keys if keys[name] in speeds}
+    if not speeds:
+        return {}
+    keys: dict[tuple[int, int, int], str] = {}
+    found: dict[str, Speed] = {}
+    for name, run in plan.runs.items():
+        # Thousands of runs share these objects, and a key is the digest of a text.
+        parts = (id(run.spec.network), id(run.spec.recipe), id(run.spec.data))
+        if parts not in keys:
+            keys[parts] = make_speed_key(plan, run, device)
+        if (speed := speeds.get(keys[parts])) is not None:
+            found[name] = speed
+    return found
 
 
 def load_speeds() -> dict[str, Speed]:
@@ -479,7 +489,7 @@ class CostModel:
         speed = self.speeds.get(run.name)
         return speed.image if speed else run.cost.multiply_adds / DEFAULT_MACS_PER_SECOND
 
-    @property
+    @functools.cached_property
     def _start_seconds(self) -> float:
         """Return the seconds of Snakemake, Python and torch before a job does anything."""
         if self.start is not None:
@@ -565,61 +575,65 @@ def simulate_schedule(
     Schedule
         The schedule.
     """
-    nodes = _collect_nodes(plan, to_do)
-    dependents: dict[str, list[Node]] = {name: [] for name in nodes}
-    n_waiting: dict[str, int] = {}
-    for name, node in nodes.items():
-        input_names = [parent.name for parent in (*node.parents, *_get_caches(node))]
-        n_waiting[name] = sum(input_name in nodes for input_name in input_names)
-        for input_name in input_names:
-            if input_name in nodes:
-                dependents[input_name].append(node)
-    students = {n: len(dependents[n]) for n, node in nodes.items() if isinstance(node, LogitCache)}
-    order = {name: number for number, name in enumerate(nodes)}
-    ranks = rank_by_seed(plan)
-
-    def make_priority(node: Node) -> tuple[tuple[int, bool, int], str]:
-        # Earlier seeds first, and of one seed runs before logit caches.
-        rank = (ranks[node.name], isinstance(node, LogitCache), order[node.name])
-        return rank, node.name
-
-    ready = [make_priority(node) for name, node in nodes.items() if not n_waiting[name]]
-    heapq.heapify(ready)
+    nodes = _sort_nodes(plan, to_do)
+    numbers = {node.name: number for number, node in enumerate(nodes)}
+    dependents: list[list[int]] = [[] for _ in nodes]
+    n_waiting = [0] * len(nodes)
+    for number, node in enumerate(nodes):
+        for parent in (*node.parents, *_get_caches(node)):
+            if (parent_number := numbers.get(parent.name)) is not None:
+                dependents[parent_number].append(number)
+                n_waiting[number] += 1
+    n_students = [len(students) for students in dependents]
+    n_threads = [min(count_threads(node, plan), cores) for node in nodes]
+    # A node's number is its priority.
+    ready = [number for number, count in enumerate(n_waiting) if not count]
     running: list[tuple[float, str, int]] = []
     now = core_seconds = 0.0
     free_cores, cache_bytes, peak_bytes, max_jobs = cores, 0, 0, 0
     on_gpu = 0
     while ready or running:
         while ready and free_cores > 0:
-            node = nodes[heapq.heappop(ready)[1]]
-            n_threads = min(count_threads(node, plan), cores)
+            number = ready[0]
+            node, threads = nodes[number], n_threads[number]
             uses_gpu = on_gpus is not None and not isinstance(node, (Ensemble, ExportEval))
-            if running and (n_threads > free_cores or (uses_gpu and on_gpu >= (on_gpus or 1))):
-                heapq.heappush(ready, make_priority(node))
+            if running and (threads > free_cores or (uses_gpu and on_gpu >= (on_gpus or 1))):
                 break
+            heapq.heappop(ready)
             duration = seconds(node)
-            heapq.heappush(running, (now + duration, node.name, n_threads))
+            heapq.heappush(running, (now + duration, node.name, number))
             free_cores, core_seconds, on_gpu = (
-                free_cores - n_threads,
-                core_seconds + duration * n_threads,
+                free_cores - threads,
+                core_seconds + duration * threads,
                 on_gpu + uses_gpu,
             )
             if isinstance(node, LogitCache):
                 cache_bytes += node.bytes
                 peak_bytes = max(peak_bytes, cache_bytes)
             max_jobs = max(max_jobs, len(running))
-        now, name, n_threads = heapq.heappop(running)
-        free_cores += n_threads
-        on_gpu -= on_gpus is not None and not isinstance(nodes[name], (Ensemble, ExportEval))
-        for node in dependents[name]:
-            n_waiting[node.name] -= 1
-            if not n_waiting[node.name]:
-                heapq.heappush(ready, make_priority(node))
-        for cache in _get_caches(nodes[name]):
-            students[cache.name] -= 1
-            if not students[cache.name]:
+        now, _, number = heapq.heappop(running)
+        node = nodes[number]
+        free_cores += n_threads[number]
+        on_gpu -= on_gpus is not None and not isinstance(node, (Ensemble, ExportEval))
+        for dependent in dependents[number]:
+            n_waiting[dependent] -= 1
+            if not n_waiting[dependent]:
+                heapq.heappush(ready, dependent)
+        for cache in _get_caches(node):
+            cache_number = numbers[cache.name]
+            n_students[cache_number] -= 1
+            if not n_students[cache_number]:
                 cache_bytes -= cache.bytes
     return Schedule(now, core_seconds, peak_bytes, max_jobs)
+
+
+def _sort_nodes(plan: Plan, to_do: Collection[str]) -> list[Node]:
+    """Return what is to do in the order in which it starts if it has its inputs.
+
+    Earlier seeds come first, and of one seed runs before logit caches.
+    """
+    nodes, ranks = _collect_nodes(plan, to_do), rank_by_seed(plan)
+    return sorted(nodes.values(), key=lambda node: (ranks[node.name], isinstance(node, LogitCache)))
 
 
 def rank_by_seed(plan: Plan) -> dict[str, int]:
@@ -639,25 +653,19 @@ def rank_by_seed(plan: Plan) -> dict[str, int]:
         The rank by the name of the node.
     """
     order = {seed: position for position, seed in enumerate(plan.study.seeds)}
-    nodes = _collect_nodes(plan, [*plan.logit_caches, *_list_recorded_names(plan)])
-    by_name = plan.runs | nodes
-    own = {name: order.get(_get_seed(node), len(order)) for name, node in by_name.items()}
+    nodes: list[Node] = [*plan.nodes_by_name.values(), *plan.logit_caches.values()]
+    by_rank: list[list[Node]] = [[] for _ in range(len(order) + 1)]
+    for node in nodes:
+        by_rank[order.get(_get_seed(node), len(order))].append(node)
     ranks: dict[str, int] = {}
-    for name in sorted(
-        own, key=lambda name: own[name]
-    ):  # so the first rank that a node gets is its least
-        waiting = [by_name[name]]
+    for rank, waiting in enumerate(by_rank):  # so the first rank that a node gets is its least
         while waiting:
             node = waiting.pop()
             if node.name not in ranks:
-                ranks[node.name] = own[name]
-                waiting += [*node.parents, *_get_caches(node)]
+                ranks[node.name] = rank
+                waiting += node.parents
+                waiting += _get_caches(node)
     return ranks
-
-
-def _list_recorded_names(plan: Plan) -> list[str]:
-    """Return the names of all nodes that have a record."""
-    return [name for items in plan.recorded_nodes.values() for name in items]
 
 
 def _get_seed(node: Node) -> int:
@@ -705,6 +713,7 @@ def count_threads(node: Node, plan: Plan) -> int:
 
 def _collect_nodes(plan: Plan, to_do: Collection[str]) -> dict[str, Node]:
     """Return what is to do by name, with the logit caches that its runs learn from."""
+    to_do = frozenset(to_do)
     nodes = {name: node for name, node in plan.nodes_by_name.items() if name in to_do}
     runs = [node for node in nodes.values() if isinstance(node, Run)]
     return {cache.name: cache for run in runs for cache in run.logit_caches} | nodes

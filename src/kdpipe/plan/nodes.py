@@ -264,7 +264,7 @@ class TeachingSpec:
     """
 
     teacher: Teacher
-    method: dict[str, Any]
+    method: Mapping[str, Any]
     outputs: str
 
     def compute_stage(self, student: str) -> int:

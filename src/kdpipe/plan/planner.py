@@ -518,8 +518,10 @@ class RunPlanner:
         self._model_specs: dict[str, spec.ModelSpec] = {}
         self._lineages: dict[tuple[str, int], Lineage] = {}
         self._term_infos: dict[str, TermCard] = {}
-        self._resolved_methods: dict[
-            tuple[str, str, int | None], tuple[Recipe, dict[str, Any], str]
+        # Of students: the spec as far as network, method and length decide it, and the outputs.
+        self._student_specs: dict[tuple[str, str, int | None], tuple[spec.RunSpec, str]] = {}
+        self._teacher_specs: dict[
+            tuple[tuple[tuple[str, int], ...], str, str], spec.TeacherSpec
         ] = {}
 
     def plan_scratch_run(
@@ -558,8 +560,8 @@ class RunPlanner:
             recipe = stop.scale_recipe(recipe)
         elif length is not None:
             recipe = recipe.with_epochs(length)
-        run = self._plan_run(network, recipe, seed, member=member)
-        return self._scratch_runs.setdefault(key, run)
+        run_spec = self._build_spec(network, recipe, seed, member=member)
+        return self._scratch_runs.setdefault(key, self._plan_run(run_spec, network))
 
     def plan_student_run(
         self, network: str, seed: int, teacher: Teacher, method: str, length: int | None = None
@@ -585,12 +587,20 @@ class RunPlanner:
             The run.
         """
         key = (network, method, length)
-        if key not in self._resolved_methods:
-            self._resolved_methods[key] = self._resolve_method(
+        if key not in self._student_specs:
+            recipe, method_spec, outputs = self._resolve_method(
                 network, self.study.methods[method], length
             )
-        recipe, method_spec, outputs = self._resolved_methods[key]
-        return self._plan_run(network, recipe, seed, TeachingSpec(teacher, method_spec, outputs))
+            template = self._build_spec(network, recipe, seed, method=method_spec)
+            self._student_specs[key] = template, outputs
+        template, outputs = self._student_specs[key]
+        teaching = TeachingSpec(teacher, template.method or {}, outputs)
+        run_spec = template.replace(
+            seed=seed,
+            stage=teaching.compute_stage(network),
+            teacher=self._get_teacher_spec(teaching),
+        )
+        return self._plan_run(run_spec, network, teaching)
 
     def _resolve_method(
         self, network: str, method: MethodConfig, length: int | None
@@ -689,7 +699,7 @@ class RunPlanner:
                 "drop_epochs": [round(epoch * factor) for epoch in recipe.drop_epochs],
             }
         )
-        return self._plan_run(student.network, longer, seed)
+        return self._plan_run(self._build_spec(student.network, longer, seed), student.network)
 
     def plan_pretrained_run(self, label: str) -> Run:
         """Plan a run of no epochs, one for all seeds, that evaluates pretrained weights.
@@ -711,7 +721,7 @@ class RunPlanner:
         checksum = weights_info.get_checksum(source)
         weights_spec = spec.PretrainedSpec(weights=source.weights, sha256=checksum)
         network = label if label in self.networks.adapted else source.network
-        run = self._plan_run(network, recipe, 0, pretrained=weights_spec)
+        run = self._plan_run(self._build_spec(network, recipe, 0, pretrained=weights_spec), network)
         if (path := weights_info.find_weights_file(source)) is not None:
             self.plan.weights[run.name] = path
         return run
@@ -755,35 +765,38 @@ class RunPlanner:
             self._costs[network] = self.networks.cost(network)
         return self._costs[network]
 
-    def _plan_run(
-        self,
-        network: str,
-        recipe: Recipe,
-        seed: int,
-        teaching: TeachingSpec | None = None,
-        *,
-        member: int = 0,
-        pretrained: spec.PretrainedSpec | None = None,
-    ) -> Run:
-        """Return the run of the spec that these make: a known one, or a new one."""
-        run_spec = spec.build_run_spec(
-            self.data,
-            self._get_model_spec(network),
-            recipe,
-            seed=seed,
-            stage=teaching.compute_stage(network) if teaching else 0,
-            member=member,
-            teacher=_make_teacher_spec(teaching) if teaching else None,
-            method=teaching.method if teaching else None,
-            pretrained=pretrained,
+    def _build_spec(self, network: str, recipe: Recipe, seed: int, **parts: Any) -> spec.RunSpec:
+        """Return the spec of a run on these images; `parts` as `spec.build_run_spec` takes them."""
+        return spec.build_run_spec(
+            self.data, self._get_model_spec(network), recipe, seed=seed, **parts
         )
+
+    def _get_teacher_spec(self, teaching: TeachingSpec) -> spec.TeacherSpec:
+        """Return the teacher as the specs of its students have it."""
+        teacher = teaching.teacher
+        members = tuple((run.digest, epoch) for run, epoch in teacher.members)
+        key = (members, teacher.average_at, teaching.outputs)
+        if key not in self._teacher_specs:
+            self._teacher_specs[key] = spec.build_teacher_spec(
+                [(run.digest, run.network, epoch) for run, epoch in teacher.members],
+                teacher.average_at,
+                teaching.outputs,
+            )
+        return self._teacher_specs[key]
+
+    def _plan_run(
+        self, run_spec: spec.RunSpec, network: str, teaching: TeachingSpec | None = None
+    ) -> Run:
+        """Return the run of a spec: a known one, or a new one."""
         digest = run_spec.digest
         if (existing := self._runs_by_digest.get(digest)) is not None:
             return existing
         cost = self.get_cost(network)
         members = teaching.teacher.members if teaching else ()
         n_unlabelled = run_spec.unlabelled_images_seen
-        n_images = self.train_size * recipe.epochs + n_unlabelled  # images, over all epochs
+        n_images = (
+            self.train_size * run_spec.recipe.epochs + n_unlabelled
+        )  # images, over all epochs
         n_teacher_images = (
             self.train_size * teaching.method["kd_epochs"] + n_unlabelled if teaching else 0
         )
@@ -840,13 +853,6 @@ class RunPlanner:
         )
         self.plan.logit_caches[name] = self._logit_caches[key] = cache
         return cache
-
-
-def _make_teacher_spec(teaching: TeachingSpec) -> spec.TeacherSpec:
-    """Return the teacher as a run's spec has it."""
-    teacher = teaching.teacher
-    members = [(run.digest, run.network, epoch) for run, epoch in teacher.members]
-    return spec.build_teacher_spec(members, teacher.average_at, teaching.outputs)
 
 
 # --- probes and export evaluations of finished networks

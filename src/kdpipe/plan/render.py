@@ -265,8 +265,10 @@ def _format_output_choice(plan: Plan, students: list[Run]) -> list[str]:
         f"{format_count(n_caches, 'table')} of {views} views; {live_macs:.2e} mult-adds live "
         f"({chosen})"
     )
-    chosen_macs = sum(run.teacher_multiply_adds for run in students if run not in cached)
-    chosen_macs += _count_cache_cost(plan, cached, views)[1]
+    chosen_macs = sum(run.teacher_multiply_adds for run in students if not run.logit_caches)
+    chosen_macs += (
+        cache_macs if len(cached) == len(students) else _count_cache_cost(plan, cached, views)[1]
+    )
     cheaper, cheaper_macs = ("table", cache_macs) if cache_macs < live_macs else ("live", live_macs)
     if cheaper_macs < WORTHWHILE_SHARE * chosen_macs:
         share = cheaper_macs / chosen_macs
@@ -277,17 +279,17 @@ def _format_output_choice(plan: Plan, students: list[Run]) -> list[str]:
 def _count_cache_cost(plan: Plan, students: list[Run], views: int) -> tuple[int, int, int]:
     """Count the logit caches of students, made or not; their mult-adds and bytes."""
     costs = {run.digest: run.cost.multiply_adds for run in plan.runs.values()}
-    caches = {
-        (
-            member.run,
-            member.epoch,
-            methods.choose_teacher_source(run.spec.method or {}, "table"),
-            *part,
-        )
-        for run in students
-        for member in run.spec.members
-        for part in _count_images(run)
-    }
+    precisions: dict[int, str] = {}  # by the method, which thousands of students share
+    caches: set[tuple[str, int, str, str, int]] = set()
+    for run in students:
+        method = run.spec.method or {}
+        if id(method) not in precisions:
+            precisions[id(method)] = methods.choose_teacher_source(method, "table")
+        caches |= {
+            (member.run, member.epoch, precisions[id(method)], *part)
+            for member in run.spec.members
+            for part in _count_images(run)
+        }
     macs = sum(costs[digest] * images for digest, _, _, _, images in caches) * views
     size = sum(BYTES_PER_LOGIT[precision] * images for _, _, precision, _, images in caches) * views
     return len(caches), macs, size * plan.card.classes

@@ -13,9 +13,10 @@ comes from `data.data_spec`, of the network from `models.study_models`, of the m
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, Literal, Self
 
 from kdpipe import hashing
@@ -64,33 +65,65 @@ class SpecPart:
         """Return the JSON form with neutral values written out."""
         return {name: _to_plain(value) for name, value in self._written_values()}
 
-    @cached_property
+    @property
     def canonical(self) -> dict[str, Any]:
-        """Return the JSON form without neutral values, which is hashed; not to be changed.
+        """Return the JSON form without neutral values, which is hashed."""
+        return json.loads(self.canonical_json)
 
-        It is kept: thousands of runs of a plan share their images, network and teacher.
+    @cached_property
+    def canonical_json(self) -> str:
+        """Return the text that is hashed: JSON without neutral values, see `hashing`."""
+        members = self._members_as_json
+        return f"{{{','.join([members[key] for key in sorted(members)])}}}"
+
+    def replace(self, **values: Any) -> Self:
+        """Return a copy with other values of some fields.
+
+        The JSON of the other fields is taken over: thousands of runs of a plan share their images,
+        network, recipe and method.
         """
+        copy = dataclasses.replace(self, **values)
+        shared = {key: text for key, text in self._members_as_json.items() if key not in values}
+        copy.__dict__["_members_as_json"] = shared | copy._write_members(values)
+        return copy
+
+    @cached_property
+    def _members_as_json(self) -> dict[str, str]:
+        """Return the members of the canonical JSON object, `"key":value`, by key."""
+        return self._write_members(_list_fields(type(self)))
+
+    def _write_members(self, names: Iterable[str]) -> dict[str, str]:
+        """Return those of these fields that are not at a neutral value as members of an object."""
         return {
-            name: _to_canonical(value)
-            for name, value in self._written_values()
+            name: f'"{name}":{_to_canonical_json(value)}'
+            for name, value in self._written_values(names)
             if not hashing.is_neutral(name, value)
         }
 
-    def _written_values(self) -> Iterator[tuple[str, Any]]:
-        """Yield the fields in their order, but those that are left out at their default."""
-        for spec_field in dataclasses.fields(self):
-            value = getattr(self, spec_field.name)
+    def _written_values(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, Any]]:
+        """Yield fields, by default all in their order, but those left out at their default."""
+        fields = _list_fields(type(self))
+        for name in fields if names is None else names:
+            value, spec_field = getattr(self, name), fields[name]
             if not (spec_field.metadata.get("omitted") and value == spec_field.default):
-                yield spec_field.name, value
+                yield name, value
 
 
-def _to_canonical(value: Any) -> Any:
-    """Return the canonical JSON form of a value."""
+@cache
+def _list_fields(part: type[SpecPart]) -> dict[str, dataclasses.Field[Any]]:
+    """Return the fields of a kind of part by name."""
+    return {spec_field.name: spec_field for spec_field in dataclasses.fields(part)}
+
+
+def _to_canonical_json(value: Any) -> str:
+    """Return the canonical JSON of a value."""
     if isinstance(value, SpecPart):
-        return value.canonical
+        return value.canonical_json
     if is_tuple(value):
-        return [_to_canonical(item) for item in value]
-    return hashing.drop_neutral(_to_plain(value))
+        return f"[{','.join(map(_to_canonical_json, value))}]"
+    if type(value) is int:  # what most runs of a plan differ in; not a bool
+        return str(value)
+    return hashing.dump_canonical(_to_plain(value))
 
 
 def _to_plain(value: Any) -> Any:

@@ -61,6 +61,13 @@ class Store:
         """Return the folder of a logit cache."""
         return self.root / "tables" / name
 
+    def list_folders(self, kind: str) -> set[str]:
+        """Return the names of all folders of a kind, of unfinished results too."""
+        try:
+            return {entry.name for entry in os.scandir(self.root / kind)}
+        except OSError:  # there may be none yet
+            return set()
+
     def data(self, name: str) -> Path:
         """Return the folder of a prepared data set."""
         return self.root / "data" / name

@@ -137,20 +137,24 @@ def _estimate_seconds_done(
     cost_model: CostModel, to_do: Collection[str], store: Store
 ) -> dict[str, float]:
     """Return the estimated seconds that are done already: epochs of runs, existing logit caches."""
-    seconds: dict[str, float] = {}
-    for name in to_do:
-        if (run := cost_model.plan.runs.get(name)) is not None:
-            seconds[name] = cost_model.estimate_done(run, read_progress(store.run(name)).epoch)
-            seconds |= {
-                cache.name: cost_model.estimate_seconds(cache)
-                for cache in _find_existing_caches(run, store)
-            }
-    return seconds
+    plan = cost_model.plan
+    runs = [plan.runs[name] for name in to_do if name in plan.runs]
+    started = store.list_folders("runs")
+    epochs = {run: read_progress(store.run(run.name)).epoch for run in runs if run.name in started}
+    seconds = {run.name: cost_model.estimate_done(run, epoch) for run, epoch in epochs.items()}
+    return seconds | {
+        cache.name: cost_model.estimate_seconds(cache)
+        for cache in _find_existing_caches(runs, store)
+    }
 
 
-def _find_existing_caches(run: Run, store: Store) -> list[LogitCache]:
-    """Return the logit caches of a run that exist and are not yet removed."""
-    return [cache for cache in run.logit_caches if store.logit_cache(cache.name).exists()]
+def _find_existing_caches(runs: Iterable[Run], store: Store) -> list[LogitCache]:
+    """Return the logit caches of these runs that exist and are not yet removed."""
+    existing = store.list_folders("tables")
+    if not existing:
+        return []
+    caches = {cache.name: cache for run in runs for cache in run.logit_caches}
+    return [cache for name, cache in caches.items() if name in existing]
 
 
 # The jobs of one invocation.
@@ -254,9 +258,7 @@ class RunState:
         runs = [node for node in pending.values() if isinstance(node, Run)]
         caches = {cache.name: cache for run in runs for cache in run.logit_caches}
         self.nodes: dict[str, Node] = caches | pending
-        self.existing_caches = {
-            cache.name for run in runs for cache in _find_existing_caches(run, self.store)
-        }
+        self.existing_caches = {cache.name for cache in _find_existing_caches(runs, self.store)}
         self._cost_model: CostModel | None = self.initial_cost_model
         self._eta: Eta | None = None
         self._eta_time = self._eta_duration = 0.0
