@@ -9,6 +9,7 @@ from snakemake.utils import min_version
 
 from kdpipe.workflow.load import load_rule_context
 from kdpipe.workflow.rule_context import SnakemakeOptions
+from kdpipe.workflow.run_snakemake import lift_rate_limit
 
 min_version("9.27.1")
 
@@ -36,6 +37,12 @@ study_name = context.study.study
 # The GPUs of this machine are counted, unless `--resources gpu=N` says how many to use.
 if context.gpus and not is_remote:
     workflow.global_resources.setdefault("gpu", context.gpu_slots)
+
+
+# On this machine `kdpipe run` starts a job as soon as there is a core; a queue needs a limited rate.
+onstart:
+    if not is_remote:
+        lift_rate_limit(workflow.scheduler, workflow.scheduling_settings.max_jobs_per_timespan)
 
 
 # The first page of `snakemake --report`.

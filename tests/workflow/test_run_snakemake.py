@@ -132,6 +132,79 @@ def test_options_are_handed_on_as_they_are(tmp_path, monkeypatch):
     assert lines == [run_snakemake.build_command(ROOT, path, typed)]
 
 
+TIMER_TOY = """
+from snakemake.scheduling.job_scheduler import JobScheduler
+from kdpipe.workflow.run_snakemake import lift_rate_limit
+
+start_timer, timers = JobScheduler._schedule_reevalutation, []
+
+
+def count_timer(scheduler, delay):
+    timers.append(delay)
+    start_timer(scheduler, delay)
+
+
+onstart:
+    lifted = lift_rate_limit(
+        workflow.scheduler, workflow.scheduling_settings.max_jobs_per_timespan
+    )
+    assert lifted is True
+    JobScheduler._schedule_reevalutation = count_timer
+
+
+onsuccess:
+    with open("timers", "w") as file:
+        file.write(str(len(timers)))
+
+
+rule all:
+    input:
+        [f"{number}.out" for number in range(20)],
+
+
+rule job:
+    output:
+        touch("{number}.out"),
+"""
+
+
+def test_the_head_of_a_local_run_starts_no_timers(tmp_path):
+    """Snakemake itself with 20 jobs: as it is it starts a timer for each of them, and more."""
+    (tmp_path / "Snakefile").write_text(TIMER_TOY)
+    env = os.environ | {run_snakemake.INVOCATION_ENV: "study.yaml"}
+    command = [sys.executable, "-m", "snakemake", "--cores", "8", "--scheduler", "greedy"]
+    subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True)
+    assert (tmp_path / "timers").read_text() == "0"
+    assert len(list(tmp_path.glob("*.out"))) == 20
+
+
+def test_the_rate_is_limited_where_snakemake_or_its_user_says_so(monkeypatch):
+    from snakemake.scheduling.job_scheduler import JobScheduler
+    from snakemake.settings.types import MaxJobsPerTimespan
+
+    class OtherScheduler(JobScheduler):
+        def _schedule_reevalutation(self, delay):
+            pass
+
+    def lift(scheduler_class=JobScheduler, limit="100/1s", limiter: object = "limiter"):
+        scheduler = scheduler_class.__new__(scheduler_class)
+        scheduler.job_rate_limiter = limiter
+        parsed = limit and MaxJobsPerTimespan.parse_choice(limit)
+        was_lifted = run_snakemake.lift_rate_limit(scheduler, parsed)
+        assert scheduler.job_rate_limiter is (None if was_lifted else limiter)
+        return was_lifted
+
+    monkeypatch.delenv(run_snakemake.INVOCATION_ENV, raising=False)
+    assert not lift()  # a plain `snakemake`
+    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, "study.yaml")
+    assert lift()
+    assert not lift(OtherScheduler)  # a Snakemake whose code is another
+    assert not lift(limit="3/1m")
+    assert not lift(limiter=None)
+    monkeypatch.setattr(run_snakemake.inspect, "getsource", lambda _: exec("raise OSError"))
+    assert not lift()
+
+
 def test_a_clone_is_its_own_home():
     assert run_snakemake.find_workflow_dir() == ROOT
 

@@ -6,6 +6,8 @@ has all of these inside the package (pyproject.toml), so that `pip install` alon
 
 import argparse
 import contextlib
+import hashlib
+import inspect
 import os
 import shlex
 import signal
@@ -13,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import kdpipe
 from kdpipe.analysis.search.state import SearchState
@@ -40,6 +43,11 @@ NO_RUN_OPTIONS = (
     *("--dag", "--rulegraph", "--filegraph", "--list-changes", "--cleanup-metadata"),
     *("--version", "-v", "--generate-unit-tests"),
 )
+# Jobs per second and span in seconds to which Snakemake limits every start by itself.
+DEFAULT_RATE = (100, 1)
+# Of the methods of its scheduler that start a timer after each pass while there is a limit.
+TIMER_METHODS = ("schedule", "_schedule_reevalutation", "job_selector")
+TIMER_DIGEST = "8306fdb34babdd9026c683f7e03419af0f0b2fa1f947942af23e803a056e2c5f"
 
 
 def format_invocation(words: Sequence[str]) -> str:
@@ -93,6 +101,45 @@ def is_local(options: Sequence[str]) -> bool:
 def is_one_shot(options: Sequence[str]) -> bool:
     """Return whether these options do something else than run the study."""
     return any(_is_option(option, other) for option in options for other in NO_RUN_OPTIONS)
+
+
+def lift_rate_limit(scheduler: Any, limit: Any) -> bool:
+    """Lift Snakemake's own limit of jobs per second from what `kdpipe run` runs on this machine.
+
+    While there is a limit, Snakemake 9.27.1 starts a timer after each pass of its scheduler, and
+    each timer makes a pass: every job that ends leaves one more endless chain of passes
+    (benchmarks/snakemake_timers.md). Without a limit, which is what its API does unless told
+    otherwise, there are no timers. The Snakefile calls this once the scheduler exists.
+
+    Parameters
+    ----------
+    scheduler : JobScheduler
+        Snakemake's scheduler, before it has started a job.
+    limit : MaxJobsPerTimespan or None
+        The limit of its settings.
+
+    Returns
+    -------
+    bool
+        Whether the limit was lifted: not where `snakemake` was called itself, where the user has
+        set another limit, or where the code of Snakemake is another.
+    """
+    if INVOCATION_ENV not in os.environ or getattr(scheduler, "job_rate_limiter", None) is None:
+        return False
+    rate = (getattr(limit, "max_jobs", None), getattr(limit, "timespan", None))
+    if rate != DEFAULT_RATE or _hash_timer_code(type(scheduler)) != TIMER_DIGEST:
+        return False
+    scheduler.job_rate_limiter = None
+    return True
+
+
+def _hash_timer_code(scheduler_class: type) -> str:
+    """Return the SHA-256 of the code that starts timers; empty if it cannot be read."""
+    try:
+        sources = [inspect.getsource(getattr(scheduler_class, name)) for name in TIMER_METHODS]
+    except (AttributeError, OSError, TypeError):
+        return ""
+    return hashlib.sha256("".join(sources).encode()).hexdigest()
 
 
 def run_rounds(command_line: list[str], read_search: Callable[[], SearchState | None]) -> int:
