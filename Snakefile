@@ -42,7 +42,9 @@ if context.gpus and not is_remote:
 # On this machine `kdpipe run` starts a job as soon as there is a core; a queue needs a limited rate.
 onstart:
     if not is_remote:
-        lift_rate_limit(workflow.scheduler, workflow.scheduling_settings.max_jobs_per_timespan)
+        lift_rate_limit(
+            workflow.scheduler, workflow.scheduling_settings.max_jobs_per_timespan
+        )
 
 
 # The first page of `snakemake --report`.

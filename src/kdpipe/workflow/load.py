@@ -6,6 +6,7 @@ and counts everything as to do.
 """
 
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -140,6 +141,7 @@ def load_for_head(source: "StudySource", options: SnakemakeOptions) -> RuleConte
             ensure_record_backup(folder)
     _tie_processes(options, is_only_one=n_stale_locks is not None)
     progress.attach_study(context, source.display_path)
+    gc.freeze()  # the plan stays: no collection has to look through it while Snakemake works
     return context
 
 
