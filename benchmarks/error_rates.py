@@ -1,11 +1,11 @@
 """How often a verdict is wrong: studies of known truth, judged by the code that judges a study.
 
-Each setting draws studies (see simulated.py), single images and all, and sends them through
-`analysis.claim.judge_claims`. A direction is false if it says `supports` of what is not so, or
-`contradicts` of what is; a size is false if the difference is not beyond the smallest effect, or
-not within it, as it says (`no worthwhile difference` says the latter). The rates are stated at 5 %
-for the directions of each of the two families and, apart, for its sizes; a claim alone is far
-below.
+Each setting draws studies (see simulated.py, and simulated_lengths.py for the claims E, D and N),
+single images and all, and sends them through `analysis.claim.judge_claims`. A direction is false if
+it says `supports` of what is not so, or `contradicts` of what is; a size is false if the difference
+is not beyond the smallest effect, or not within it, as it says (`no worthwhile difference` says the
+latter). The rates are stated at 5 % for the directions of each of the two families and, apart, for
+its sizes; a claim alone is far below.
 A study with looks is judged at each of them, and one false verdict at any of them counts.
 Coverage: how often an interval of 95 % (90 % where `the same` is judged) holds the true effect,
 over all contrasts of errors: the one over seeds and images, and the wider of the two, which
@@ -14,11 +14,12 @@ images.
 
     python benchmarks/error_rates.py [--studies 1000] [--settings 'null;ties'] [--out rates.json]
     python benchmarks/error_rates.py --same [--out same.json]
-    python benchmarks/error_rates.py --table benchmarks/error_rates.json > benchmarks/error_rates.md
+    cd benchmarks && python error_rates.py --table error_rates*.json > error_rates.md
 
 Three hours and more on one core; with `--same`, which counts the intervals of 90 % alone, some
 minutes. The file of results grows by blocks of 50 studies, and a run that finds one goes on from
-there: `benchmarks/error_rates.json` has what `error_rates.md` shows.
+there: `benchmarks/error_rates.json` and `error_rates_lengths.json` (the claims E, D and N) have
+what `error_rates.md` shows.
 """
 
 import argparse
@@ -35,6 +36,8 @@ from scipy import special
 sys.path.insert(0, str(Path(__file__).parent))
 from error_tables import same, table
 from simulated import BASE, DELTA, Setting, Studies
+from simulated_lengths import UNITS as UNITS_OF_LENGTHS
+from simulated_lengths import LengthSetting, LengthStudies
 
 from kdpipe.analysis.claim import (
     LESS,
@@ -71,6 +74,16 @@ SETTINGS = (
     ),
 )
 
+# Studies of lengths, images and teachers: the claims E, D and N, and no other.
+LENGTH_SETTINGS = (
+    LengthSetting("E, D, N: null"),
+    LengthSetting("E, D, N: null, 10 seeds", seeds=10),
+    LengthSetting("E, D, N: true by one smallest effect, 10 seeds", seeds=10, effect=1.0),
+    LengthSetting("E, D, N: true by two, 10 seeds", seeds=10, effect=2.0),
+    LengthSetting("E, D, N: noise of images", taste=0.6, shift=0.0, luck=0.2),
+    LengthSetting("E, D, N: null, looks at 3 and 6 seeds", looks=(3, 6)),
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
@@ -78,18 +91,19 @@ def main() -> None:
     parser.add_argument("--settings", help="only these, by name, with a semicolon between")
     parser.add_argument("--out", type=Path, default=Path("error_rates.json"))
     parser.add_argument("--same", action="store_true", help="only the intervals of 90 %%")
-    parser.add_argument("--table", type=Path, help="print the table of a file of results")
+    parser.add_argument("--table", type=Path, nargs="+", help="print the tables of some results")
     options = parser.parse_args()
-    names = [setting.name for setting in SETTINGS]
+    settings = SETTINGS if options.same else (*SETTINGS, *LENGTH_SETTINGS)
+    names = [setting.name for setting in settings]
     if options.table:
-        known = json.loads(options.table.read_text())
-        print(tabulate(known))
+        known = [json.loads(path.read_text()) for path in options.table]
+        print(tabulate({name: one for part in known for name, one in part.items()}))
         return
     draw = cover_same if options.same else simulate
     requests = options.settings.split(";") if options.settings else names
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
     for start in range(0, options.studies, CHUNK):
-        for setting in SETTINGS:
+        for setting in settings:
             n_done = results.get(setting.name, {}).get("studies", 0)
             if setting.name in requests and n_done <= start:
                 count = min(CHUNK, options.studies - start)
@@ -102,9 +116,12 @@ def main() -> None:
 
 def tabulate(results: dict) -> str:
     """The tables of results by setting, in the order of the settings."""
-    names = [setting.name for setting in SETTINGS]
-    known = {name: results[name] for name in names if name in results}
-    return table(known, [name for name in names if name not in known])
+    parts = [
+        {one.name: results.get(one.name) for one in part} for part in (SETTINGS, LENGTH_SETTINGS)
+    ]
+    known = [{name: one for name, one in part.items() if one} for part in parts]
+    missing = [name for part in parts for name, one in part.items() if not one]
+    return table(known[0], known[1], missing)
 
 
 def simulate(setting: Setting, count: int, start: int = 0) -> dict:
@@ -121,13 +138,15 @@ def _counted(
     setting: Setting, count: int, start: int, counts: Callable[..., None], chains: bool = False
 ) -> dict:
     began = time.process_time()
-    studies = Studies(setting, chains)
+    is_of_lengths = isinstance(setting, LengthSetting)
+    studies = LengthStudies(setting) if is_of_lengths else Studies(setting, chains)
     truths = _truths(studies)
     total: Counter = Counter()
     for number in range(start, start + count):
         random = np.random.default_rng([number, *setting.name.encode()])
         counts(total, studies, truths, *studies.draw(random))
-        _cover_seeds(total, setting, random)
+        if not is_of_lengths:
+            _cover_seeds(total, setting, random)
     message = {"studies": count, "cpu_seconds": time.process_time() - began}
     message["counts"] = {key: int(number) for key, number in total.items()}
     message["looks"] = list(setting.looks)
@@ -138,11 +157,17 @@ def _counted(
     return message
 
 
-def _judged(total: Counter, studies: Studies, truths: dict, frame, curves) -> None:
+def _judged(total: Counter, studies: Studies | LengthStudies, truths: dict, frame, curves) -> None:
     """Count what the verdicts of one study say, at each of its looks."""
     looks, errors, size_errors = _looks(studies.setting), set(), set()
     at_looks = [
-        judge_claims(*_seen(frame, curves, look), DELTA, None, studies.load_images, interim=look)
+        judge_claims(
+            *_seen(frame, curves, look),
+            DELTA,
+            error_masks=studies.load_images,
+            interim=look,
+            **studies.judged,
+        )
         for look in looks
     ]
     for number in range(len(looks)):
@@ -167,7 +192,14 @@ def _judged(total: Counter, studies: Studies, truths: dict, frame, curves) -> No
             p = [look.adjust_p(each) for look, each in zip(looks, p, strict=True)]
             is_true = truth["supports" if way == "for" else "contradicts"]
             total[f"{last.id}: raw {way}"] += not is_true and any(each < LEVEL for each in p)
-        _cover(total, last.contrasts, truth["effects"])
+        if isinstance(studies, LengthStudies):
+            needed = [one for one in last.contrasts if one["needed"]]
+            effects = truth["effects"]
+            if studies.is_null:  # whatever was chosen
+                effects = {one["text"]: 0.0 for one in needed}
+            _cover(total, needed, effects, dict.fromkeys(UNITS_OF_LENGTHS, f" {last.id}"))
+        else:
+            _cover(total, last.contrasts, truth["effects"])
 
 
 def _found_the_same(total: Counter, studies: Studies, truths: dict, frame, curves) -> None:
@@ -220,11 +252,19 @@ def _added(before: dict | None, more: dict) -> dict:
     return more | sums | {"counts": dict(counts)}
 
 
-def _truths(studies: Studies) -> dict[str, dict]:
+def _truths(studies: Studies | LengthStudies) -> dict[str, dict]:
     """For each claim whether it may be supported and contradicted, and its contrasts' effects."""
     frame, curves = studies.truth()
-    results = {}
+    results, derived = {}, studies.derive_truth()
     for key, claim in load_claims().items():
+        if key not in studies.judged.get("claims", [key]):
+            continue
+        if key in derived:
+            effect, effects = derived[key]
+            supports, contradicts = effect > CLOSE, effect < -CLOSE
+            results[key] = {"effects": effects, "supports": supports, "contradicts": contradicts}
+            results[key]["sizes"] = [effect]
+            continue
         part = evaluate_claim(claim, frame, curves, DELTA)
         if not isinstance(part, Finding):
             part = Finding([], str(part))
@@ -259,10 +299,12 @@ def _fails(asks: str, delta: float | None, effect: float) -> bool:
 UNITS = {"points": "", "points²": " C15", "nat": " losses"}  # the unit of a contrast: its column
 
 
-def _cover(total: Counter, contrasts: list[dict], effects: dict[str, float]) -> None:
+def _cover(
+    total: Counter, contrasts: list[dict], effects: dict[str, float], units: dict = UNITS
+) -> None:
     """Count what the intervals of a claim's contrasts hold, of those whose truth is known."""
     for one in contrasts:
-        truth, unit = effects.get(one["text"]), UNITS.get(one["unit"])
+        truth, unit = effects.get(one["text"]), units.get(one["unit"])
         if truth is None or unit is None or one["n"] < 3:
             continue
         level = "" if one["level"] == 0.95 else f" {one['level']:.0%}"

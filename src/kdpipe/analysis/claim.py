@@ -434,6 +434,7 @@ def judge_claims(
     smallest: SmallestEffects | None = None,
     listed: Collection[str] | None = None,
     teacher_masks: ErrorMaskLookup | None = None,
+    claims: Collection[str] | None = None,
 ) -> list[Verdict]:
     """Judge every claim on a results frame.
 
@@ -461,12 +462,16 @@ def judge_claims(
         The claims that the registration of the study lists; None without a registration.
     teacher_masks : callable or None
         Which test images teachers get wrong as they taught; by default those of `error_masks`.
+    claims : collection of str or None
+        The claims to judge, where these are not all: the others count in no family.
     """
     smallest = smallest or DEFAULT_EFFECTS
     masks = (error_masks, teacher_masks or error_masks)
     full_evidence = Evidence(_prepare_frame(frame), curves, delta, smallest, *masks)
     findings = {}
     for key, claim in load_claims().items():
+        if claims is not None and key not in claims:
+            continue
         evidence = full_evidence
         if reads and key in reads:
             rows = _prepare_frame(restrict_to_blocks(frame, reads[key]))
