@@ -164,7 +164,8 @@ def _judged(total: Counter, studies: Studies | LengthStudies, truths: dict, fram
         judge_claims(
             *_seen(frame, curves, look),
             DELTA,
-            error_masks=studies.load_images,
+            None,
+            studies.load_images,
             interim=look,
             **studies.judged,
         )
