@@ -9,7 +9,6 @@ from snakemake.utils import min_version
 
 from kdpipe.workflow.load import load_rule_context
 from kdpipe.workflow.rule_context import SnakemakeOptions
-from kdpipe.workflow.run_snakemake import lift_rate_limit
 
 min_version("9.27.1")
 
@@ -29,7 +28,11 @@ context = load_rule_context(
         is_remote=is_remote,
         longest_job=site["longest_job"].value if "longest_job" in site else None,
         gpu_gres=site["gpu_gres"].raw if "gpu_gres" in site else "",
-        job_limit=workflow.resource_settings.nodes if is_remote else workflow.resource_settings.cores,
+        job_limit=(
+            workflow.resource_settings.nodes
+            if is_remote
+            else workflow.resource_settings.cores
+        ),
         targets=lambda: workflow.dag_settings.targets,  # known once this file was read
     ),
 )
@@ -42,8 +45,13 @@ if context.gpus and not is_remote:
 # On this machine `kdpipe run` starts a job as soon as there is a core; a queue needs a limited rate.
 onstart:
     if not is_remote:
+        from kdpipe.workflow.progress import is_kdpipe_run  # not needed by jobs
+        from kdpipe.workflow.run_snakemake import lift_rate_limit
+
         lift_rate_limit(
-            workflow.scheduler, workflow.scheduling_settings.max_jobs_per_timespan
+            workflow.scheduler,
+            workflow.scheduling_settings.max_jobs_per_timespan,
+            is_kdpipe_run(),
         )
 
 

@@ -146,7 +146,7 @@ def count_timer(scheduler, delay):
 
 onstart:
     lifted = lift_rate_limit(
-        workflow.scheduler, workflow.scheduling_settings.max_jobs_per_timespan
+        workflow.scheduler, workflow.scheduling_settings.max_jobs_per_timespan, True
     )
     assert lifted is True
     JobScheduler._schedule_reevalutation = count_timer
@@ -171,9 +171,8 @@ rule job:
 def test_the_head_of_a_local_run_starts_no_timers(tmp_path):
     """Snakemake itself with 20 jobs: as it is it starts a timer for each of them, and more."""
     (tmp_path / "Snakefile").write_text(TIMER_TOY)
-    env = os.environ | {run_snakemake.INVOCATION_ENV: "study.yaml"}
     command = [sys.executable, "-m", "snakemake", "--cores", "8", "--scheduler", "greedy"]
-    subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "timers").read_text() == "0"
     assert len(list(tmp_path.glob("*.out"))) == 20
 
@@ -186,17 +185,15 @@ def test_the_rate_is_limited_where_snakemake_or_its_user_says_so(monkeypatch):
         def _schedule_reevalutation(self, delay):
             pass
 
-    def lift(scheduler_class=JobScheduler, limit="100/1s", limiter: object = "limiter"):
+    def lift(scheduler_class=JobScheduler, limit="100/1s", limiter: object = "limiter", ours=True):
         scheduler = scheduler_class.__new__(scheduler_class)
         scheduler.job_rate_limiter = limiter
         parsed = limit and MaxJobsPerTimespan.parse_choice(limit)
-        was_lifted = run_snakemake.lift_rate_limit(scheduler, parsed)
+        was_lifted = run_snakemake.lift_rate_limit(scheduler, parsed, ours)
         assert scheduler.job_rate_limiter is (None if was_lifted else limiter)
         return was_lifted
 
-    monkeypatch.delenv(run_snakemake.INVOCATION_ENV, raising=False)
-    assert not lift()  # a plain `snakemake`
-    monkeypatch.setenv(run_snakemake.INVOCATION_ENV, "study.yaml")
+    assert not lift(ours=False)  # a plain `snakemake`
     assert lift()
     assert not lift(OtherScheduler)  # a Snakemake whose code is another
     assert not lift(limit="3/1m")

@@ -504,9 +504,7 @@ def recommend_for_plan(plan: Plan, store: Store) -> tuple[pd.DataFrame, list[Rec
         One for each student.
     """
     study, eval_at = plan.study, plan.study.reading
-    frame = normalize_frame(
-        eval_point.select_eval_point(dataframe.build_results_frame(plan, store), eval_at)
-    )
+    frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), eval_at)
     error_masks = PerImageMetrics(plan, store, eval_at).load_part
     interim = claim.get_current_interim(study)
     return frame, recommend_options(

@@ -154,7 +154,8 @@ def export_network(
         messages.append(
             f"{best_file.label} is the best on validation that fits {budget}: {best_file}"
         )
-        if candidates[index].answer is None and "teacher" in plan.roles[candidates[index].run.name]:
+        roles = plan.roles[candidates[index].run.name]
+        if len(candidates) > 1 and "teacher" in roles and "student" not in roles:
             messages.append(
                 f"You do not need a student: {candidates[index].run.network} is a teacher of this "
                 "study, and it is small enough."
@@ -198,7 +199,8 @@ def _measure_candidates(
                 continue
             builds[i] = build
             known = MeasuredFiles(_evaluate_files(i, build, plan), build.times)
-            measured_files.save_measured({keys[i]: known})
+            with contextlib.suppress(StoreError):  # a cache that cannot be written loses nothing
+                measured_files.save_measured({keys[i]: known})
         measured.append(known)
     if not measured:
         raise KdpipeError("; ".join(messages))

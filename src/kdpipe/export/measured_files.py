@@ -55,6 +55,10 @@ class MeasuredFiles:
     times: Latencies
 
 
+# What converts a network, decides the size of its files, and runs them.
+MEASURED_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+
 def make_key(candidate: ExportCandidate, plan: Plan, store: Store) -> str:
     """Return the key of the files of a run: a digest of all that their measurements depend on."""
     reading = plan.study.reading if candidate.run.epochs else "last"
@@ -68,7 +72,7 @@ def make_key(candidate: ExportCandidate, plan: Plan, store: Store) -> str:
         "threads": THREADS,
         "processor": host.read_cpu_model(),
         "kdpipe": __version__,
-        **{name: get_library_version(name) for name in ("torch", "onnxruntime")},
+        **{name: get_library_version(name) for name in MEASURED_LIBRARIES},
     }
     return hashing.hash_spec(content)
 

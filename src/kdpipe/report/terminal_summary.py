@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kdpipe.analysis import recommendation
+from kdpipe.analysis.dataframe import normalize_frame
 from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.search import rounds, uncertainty
@@ -55,7 +56,9 @@ def describe_outcome(
     if (n_more := len(recommendations) - MAX_RECOMMENDATIONS) > 0:
         lines.append(f"{n_more} more students have an answer on the page.")
     lines.append(f"page: {page}")
-    weight_paths = recommendation.find_weights(frame, recommendations, store.load_records("runs"))
+    weight_paths = recommendation.find_weights(
+        normalize_frame(frame), recommendations, store.load_records("runs")
+    )
     existing_paths = {
         student: store.root / path
         for student, path in weight_paths.items()

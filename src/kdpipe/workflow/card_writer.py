@@ -4,8 +4,11 @@ A card that is as it should be stays. One whose images have changed is made agai
 that it was made with.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from kdpipe.config import load
 from kdpipe.config.paths import resolve_paths
@@ -76,7 +79,8 @@ def _list_data_sections(content: object) -> Iterator[DataConfig]:
         keys = {key: section.get(key) for key in ("name", "path", "card")}
         is_text = all(isinstance(keys[key], str) for key in ("name", "path"))
         if is_text and keys["name"] not in cards.list_datasets():
-            yield DataConfig.model_validate(keys)
+            with contextlib.suppress(ValidationError):  # of these `check` tells afterwards
+                yield DataConfig.model_validate(keys)
 
 
 def _write_data_card(data: DataConfig) -> list[str]:

@@ -363,6 +363,11 @@ def attach_study(context: RuleContext, study_file: str) -> None:
             signal.signal(signal.SIGINT, _on_sigint)
 
 
+def is_kdpipe_run() -> bool:
+    """Return whether `kdpipe run` has started this Snakemake."""
+    return current_reporter is not None and current_reporter.invocation.is_kdpipe
+
+
 def render_partial_report(context: RuleContext) -> None:
     """Render the report of an invocation with failures, from the records that exist."""
     if current_reporter is not None and current_reporter.is_stopped:

@@ -103,7 +103,7 @@ def is_one_shot(options: Sequence[str]) -> bool:
     return any(_is_option(option, other) for option in options for other in NO_RUN_OPTIONS)
 
 
-def lift_rate_limit(scheduler: Any, limit: Any) -> bool:
+def lift_rate_limit(scheduler: Any, limit: Any, is_kdpipe_run: bool) -> bool:
     """Lift Snakemake's own limit of jobs per second from what `kdpipe run` runs on this machine.
 
     While there is a limit, Snakemake 9.27.1 starts a timer after each pass of its scheduler, and
@@ -117,6 +117,8 @@ def lift_rate_limit(scheduler: Any, limit: Any) -> bool:
         Snakemake's scheduler, before it has started a job.
     limit : MaxJobsPerTimespan or None
         The limit of its settings.
+    is_kdpipe_run : bool
+        Whether `kdpipe run` has started it.
 
     Returns
     -------
@@ -124,7 +126,7 @@ def lift_rate_limit(scheduler: Any, limit: Any) -> bool:
         Whether the limit was lifted: not where `snakemake` was called itself, where the user has
         set another limit, or where the code of Snakemake is another.
     """
-    if INVOCATION_ENV not in os.environ or getattr(scheduler, "job_rate_limiter", None) is None:
+    if not is_kdpipe_run or getattr(scheduler, "job_rate_limiter", None) is None:
         return False
     rate = (getattr(limit, "max_jobs", None), getattr(limit, "timespan", None))
     if rate != DEFAULT_RATE or _hash_timer_code(type(scheduler)) != TIMER_DIGEST:

@@ -301,6 +301,9 @@ class RunState:
     def _remove_running(self, name: str, record: dict | None = None) -> float | None:
         """Return the seconds of a job that has ended; None if its start is unknown."""
         now = time.monotonic()
+        self.first_epochs.pop(name, None)
+        if record is None:  # an attempt that failed tells nothing of the next one
+            self.paces.pop(name, None)
         duration: float | None = now - self.running.pop(name, now)
         if self.is_remote:  # its end is noticed late, and its time in the queue does not count
             times = [record["seconds"]["total"]] if record and "seconds" in record else []
@@ -386,7 +389,8 @@ class RunState:
                 continue
             if isinstance(node, Run):
                 progress = read_progress(get_job_folder(node, self.store))
-                self._note_pace(node, progress.epoch)
+                if self._is_working(node):
+                    self._note_pace(node, progress.epoch)
                 seconds_done[name] = self.cost_model.estimate_done(node, progress.epoch)
             elif self._is_working(node) or not self.is_remote:
                 begin = self.working_since[name] if self.is_remote else since

@@ -108,3 +108,11 @@ def test_without_a_card_to_write_it_only_checks(tmp_path, monkeypatch, capsys):
     tiny_study.write(Path("study.yaml"), tiny_study.STUDY)
     assert main(["check", "study.yaml", "--write"]) == 0
     assert capsys.readouterr().out.startswith("study.yaml: no errors; ")
+
+
+@pytest.mark.parametrize("data", [{"name": "my data", "path": "x"}, {"name": "x", "path": ""}])
+def test_a_wrong_section_is_one_message(tmp_path, monkeypatch, capsys, data):
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text(yaml.safe_dump({"study": "mine", "data": data}))
+    assert main(["check", "study.yaml", "--write"]) == 2
+    assert "data" in capsys.readouterr().err

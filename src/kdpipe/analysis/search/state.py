@@ -23,7 +23,7 @@ from kdpipe import hashing
 from kdpipe.analysis.search import elimination_rule
 from kdpipe.analysis.search.search_space import Arm, ArmKey
 from kdpipe.config.schema import SearchConfig
-from kdpipe.errors import StoreError
+from kdpipe.errors import KdpipeError, StoreError
 from kdpipe.plan.estimate import CostModel
 from kdpipe.plan.nodes import Cell, EnsembleRow, LogitCache, Plan, RecordedNode, Run
 from kdpipe.runs.files import READ_ERRORS, write_json
@@ -265,6 +265,7 @@ def _count_student_epochs(job: Job) -> float:
 
 
 SEARCHES_FOLDER = "searches"  # of a results folder
+EARLIER_REVISION = 2  # of the rule, by which a search may have been begun
 COMPARED_KEYS = ("round", "seeds", "runs", "known", "kept", "dropped")  # the others are text
 ROUND_KEYS = {*COMPARED_KEYS, "what", "why", "next"}
 LATENCY, TEACHERS, STUDENTS = "latency", "teachers", "students"
@@ -592,6 +593,11 @@ def get_journal_folder(search_state: SearchState, store: Store) -> Path:
     -------
     Path
         It need not exist.
+
+    Raises
+    ------
+    KdpipeError
+        If the search was begun by the earlier rule, and its study does not say so.
     """
     study = search_state.plan.study
     assert study.search is not None
@@ -601,8 +607,9 @@ def get_journal_folder(search_state: SearchState, store: Store) -> Path:
             del config[key]
     del config["rule"]  # it stands beside it
     arms = [arm for alive in search_state.competing.values() for arm in alive]
+    revision = elimination_rule.get_revision(study.search.rule)
     spec = {
-        "rule": elimination_rule.get_revision(study.search.rule),
+        "rule": revision,
         "search": config,
         "reading": study.reading,
         "options": {
@@ -612,7 +619,16 @@ def get_journal_folder(search_state: SearchState, store: Store) -> Path:
             for arm in arms
         },
     }
-    return store.root / SEARCHES_FOLDER / f"{study.study}-{hashing.hash_spec(spec)[:12]}"
+    folder, earlier = (
+        store.root / SEARCHES_FOLDER / f"{study.study}-{hashing.hash_spec(one)[:12]}"
+        for one in (spec, spec | {"rule": EARLIER_REVISION})
+    )
+    if study.search.rule is None and earlier.exists() and not folder.exists():
+        raise KdpipeError(
+            f"search: this search was begun by rule {EARLIER_REVISION}, and decides by it to its "
+            f"end: write rule: {EARLIER_REVISION} under search, or remove {earlier} to begin anew"
+        )
+    return folder
 
 
 def save_journal(search_state: SearchState, store: Store) -> None:

@@ -103,7 +103,7 @@ def estimate_pilot_spread(name: str, folder: Path, store: Store) -> SearchSpread
     from kdpipe.analysis.per_image import PerImageMetrics
     from kdpipe.analysis.preregistration import registration
     from kdpipe.plan import planner
-    from kdpipe.stats import posterior
+    from kdpipe.stats import posterior, replicates
     from kdpipe.stats.image_spread import find_image_spread
 
     pilot = registration.load_pilot(name, folder)
@@ -119,7 +119,10 @@ def estimate_pilot_spread(name: str, folder: Path, store: Store) -> SearchSpread
         teachers = [key[:2] for key in errors.columns]
         codes = pd.factorize(pd.Series(teachers, dtype=object))[0]
         images = find_image_spread(errors, teachers, outcomes, n_validation)
-        model = posterior.fit_posterior(errors.to_numpy(float).T, codes, images=images)
+        splits = replicates.get_splits(errors.index)
+        model = posterior.fit_posterior(
+            errors.to_numpy(float).T, codes, images=images, splits=splits
+        )
         if model is not None and model.spread is not None:
             run = float(np.sqrt(np.median(np.diag(model.noise))))
             fits.append((errors.shape[1], model.spread, run, images))

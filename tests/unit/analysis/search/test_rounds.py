@@ -375,13 +375,20 @@ def test_a_study_without_a_search_has_its_whole_plan(tmp_path):
 
 def test_a_search_keeps_the_rule_that_it_was_begun_by(tmp_path):
     """Without one it is the newest: half of the cells go on, and the decisions lie apart."""
-    by_rule = {}
+    by_rule, ends = {}, {}
     for rule in (2, None):
         search = {**KEYS["search"], "rule": rule}
         study, store = study_of(search=search), Store(tmp_path / f"results-{rule}")
         _, ended = to_the_end(study, store)
         sizes = [len(one.survivors) for one in ended.rounds if one.phase == STUDENTS]
         by_rule[rule] = sizes, state.get_journal_folder(ended, store).name
+        ends[rule] = ended
     assert by_rule[2][0] != by_rule[None][0] and by_rule[2][1] != by_rule[None][1]
     # All 27 are called back: 27, 11, 5, 2, 1 by two fifths; 27, 14, 7, 4 by half, then seeds end.
     assert by_rule[2][0][1:] == [5, 2, 1] and by_rule[None][0][1:] == [7, 4, 1]
+    # It does not go on by another than it was begun by.
+    store = Store(tmp_path / "results")
+    state.save_journal(ends[2], store)
+    with pytest.raises(KdpipeError, match="begun by rule 2") as error:
+        state.save_journal(ends[None], store)
+    assert "write rule: 2 under search" in str(error.value)
