@@ -72,6 +72,16 @@ def warm(tmp_path_factory):
     server.close()
 
 
+@pytest.fixture(autouse=True)
+def own_environment():
+    """What a study that is loaded in this process leaves for its jobs is not for the next test."""
+    before = set(os.environ)
+    yield
+    for name in set(os.environ) - before:
+        if name.startswith("KDPIPE_"):
+            del os.environ[name]
+
+
 @pytest.fixture
 def store(tmp_path, shared):
     """A results folder with the data set prepared."""

@@ -114,6 +114,8 @@ STUDY = {
         "transfer": ["size"],
         "unlabelled": ["size"],
         "starts": ["size"],
+        "lengths": ["size"],
+        "train_sizes": ["size"],
     },
 }
 STARTED = "2026-01-01T00:00:00+00:00"

@@ -78,7 +78,8 @@ def find_teacher_to_ship(
     teachers = filter_rows(normalize_frame(frame), kind="teacher", status="done")
     teachers = teachers.loc[teachers.stop_kind.isin(contest.WHOLE_STOPS)]
     better = []
-    for key, rows in group_rows(teachers, "teacher_network", "stop", "epochs"):
+    # A network that teaches in several ways is trained in several ways.
+    for key, rows in group_rows(teachers, "teacher_network", "teacher", "method", "stop", "epochs"):
         rows, network = rows.drop_duplicates("run"), key["teacher_network"]
         is_known = limit is None or latencies.get(network, float("inf")) <= limit
         if is_known and float(rows.val_error.mean()) < shipped.validation.mean:

@@ -254,7 +254,9 @@ def summarize_chosen_length(
     choice, errors = selection.chosen, selection.errors
     counts = Counter(choice[seed] for seed in choice.index)
     choice_text = "; ".join(
-        f"{stop} for {counts[stop]} seeds" for stop in lengths if stop in counts
+        f"{stop} for {counts[stop]} seed{'s' * (counts[stop] != 1)}"
+        for stop in lengths
+        if stop in counts
     )
     notes = "; ".join(filter(None, (choice_text, describe_winner_confidence(lengths, outcomes))))
     fields = _summarize_errors(dict(zip(errors.index, errors, strict=True)), **partners)

@@ -303,7 +303,7 @@ def test_early_stopped_chooses_without_the_tested_seed():
     chosen = actual["schedule, chosen",]
     assert chosen["error"] == pytest.approx((7.0 + 8.5 + 8.0) / 3)
     assert chosen["vs_full"] == pytest.approx((-2 - 0.5 - 2) / 3)
-    assert chosen["notes"] == "schedule 10/30 for 2 seeds; schedule 15/35 for 1 seeds"
+    assert chosen["notes"].startswith("schedule 10/30 for 2 seeds; schedule 15/35 for 1 seed; P(")
     assert actual["checkpoint 12",]["error_median"] == 2.0
     assert actual["checkpoint 12",]["vs_full"] == pytest.approx((-8 - 7 - 4) / 3)
     unchosen = actual["checkpoint, chosen",]

@@ -161,6 +161,9 @@ def test_finished_epochs_of_a_running_run_correct_the_time_left(snakemake, monke
     course = snakemake.handler.reporter.run_state
     run = next(iter(plan.runs.values()))
     snakemake.begin("train", run.name)
+    course._compute_seconds_done()
+    assert not course.paces  # it waits: what an earlier start has saved is no pace
+    monkeypatch.setattr(run_state, "is_running", lambda _: True)
     for second, epoch in ((0.0, 1), (5.0, 1), (20.0, 11)):
         monkeypatch.setattr(run_state.time, "monotonic", lambda second=second: 1e6 + second)
         monkeypatch.setattr(

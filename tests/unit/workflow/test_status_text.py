@@ -142,7 +142,7 @@ def test_a_table_or_data_set_that_failed_says_why_in_status_and_report(tmp_path,
 
 
 def test_a_data_set_that_cannot_be_prepared_says_why_in_its_folder(tmp_path):
-    store = run_store.run_store.Store(tmp_path / "results")
+    store = run_store.Store(tmp_path / "results")
     with pytest.raises(DataError, match="there is no"):
         prepare_dataset("mnist", store, str(tmp_path / "nowhere"))
     (folder,) = store.root.glob("data/*")
