@@ -41,14 +41,16 @@ looked = []
 
 def look():
     looked.append(len(looked))
+    if sys.argv[1] == "late":  # as if it came just before the wait: it interrupts no system call
+        signal.siginterrupt(int(sys.argv[2]), False)
     if sys.argv[1] == "between" and len(looked) == 2:
         os.kill(os.getpid(), int(sys.argv[2]))
     due = SimpleNamespace(number=len(looked)) if len(looked) < 4 else None
     return SimpleNamespace(current_round=due)
 
 head = "import signal, sys, time; print(signal.getsignal(signal.SIGHUP).name, flush=True)"
-if sys.argv[1] == "within":
-    head += "; time.sleep(60)"
+if sys.argv[1] in ("within", "late"):  # short sleeps, for the same reason
+    head += "\\nfor _ in range(600): time.sleep(0.1)"
 if sys.argv[1] == "held":
     head = (
         "import os, time; from kdpipe.jobs import parent_watchdog as watchdog; "
@@ -158,9 +160,10 @@ def test_a_signal_between_two_rounds_begins_none(number):
     assert head.returncode == 128 + number
 
 
+@pytest.mark.parametrize("moment", ["within", "late"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_within_a_round_reaches_its_snakemake(number):
-    head = in_rounds("within")
+def test_a_signal_within_a_round_reaches_its_snakemake(number, moment):
+    head = in_rounds(moment, str(int(number)))
     assert head.stdout is not None and head.stdout.readline() == "SIG_DFL\n"
     head.send_signal(number)
     head.communicate(timeout=30)

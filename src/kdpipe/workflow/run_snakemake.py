@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import inspect
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -183,7 +184,7 @@ def run_rounds(command_line: list[str], read_search: Callable[[], SearchState | 
         heads.append(subprocess.Popen(command_line, env=env, process_group=0))
         if signals:  # received before the process could get it
             heads[-1].send_signal(signals[-1])
-        code = heads[-1].wait()
+        code = _wait_for(heads[-1])
         heads.clear()
         if code:
             return code if code > 0 else 128 - code
@@ -193,6 +194,20 @@ def run_rounds(command_line: list[str], read_search: Callable[[], SearchState | 
         last_round = next_round
         os.environ.pop(START_TIME_ENV, None)
     return 128 + signals[-1]
+
+
+def _wait_for(process: subprocess.Popen) -> int:
+    """Wait for a child, and return its exit code; a handler of signals runs within a second.
+
+    A signal that arrives just before a wait without limit begins is handled when the wait ends.
+    """
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        while not select.select([descriptor], [], [], 1.0)[0]:
+            pass
+    finally:
+        os.close(descriptor)
+    return process.wait()
 
 
 def _due_round(search_state: SearchState | None) -> int | None:
