@@ -30,7 +30,6 @@ from kdpipe.analysis.per_image import PerImageMetrics
 from kdpipe.analysis.preregistration import register, registration
 from kdpipe.config.schema import Study
 from kdpipe.errors import KdpipeError
-from kdpipe.plan import planner
 from kdpipe.runs.store import Store
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 from kdpipe.stats.intervals import MIN_SEEDS, MIN_SEEDS_FOR_HALVES
@@ -259,16 +258,13 @@ def estimate_pilot_spreads(
     KdpipeError
         If the pilot has no file or no records of two seeds, or is blinded.
     """
-    pilot = registration.load_pilot(name, folder)
-    plan = planner.build_plan(pilot)
-    if (reason := registration.find_blinding_reason(plan, store)) is not None:
-        raise KdpipeError(f"--pilot {name}: {reason}")
+    plan = registration.load_pilot(name, folder, store)
     frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), study.reading)
     curves = dataframe.build_curves_frame(plan, store)
     error_masks = PerImageMetrics(plan, store, study.reading).load_part
     spreads = {}
     for key, definition in claim.load_claims().items():
-        rows = _select_claim_rows(frame, [study.claims.get(key), pilot.claims.get(key)])
+        rows = _select_claim_rows(frame, [study.claims.get(key), plan.study.claims.get(key)])
         finding = claim.evaluate_claim(
             definition,
             rows,

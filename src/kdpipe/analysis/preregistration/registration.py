@@ -682,8 +682,8 @@ def find_study_file(name: str, folder: Path) -> Path | None:
     return None
 
 
-def load_pilot(name: str, folder: Path) -> Study:
-    """Load the study of a name.
+def load_pilot(name: str, folder: Path, store: Store) -> Plan:
+    """Load the study of a name, whose results may be read.
 
     Parameters
     ----------
@@ -691,16 +691,18 @@ def load_pilot(name: str, folder: Path) -> Study:
         Name of the study.
     folder : Path
         Folder to search, as `find_study_file` does.
+    store : Store
+        The results folder.
 
     Returns
     -------
-    Study
-        The pilot.
+    Plan
+        The plan of the pilot.
 
     Raises
     ------
     KdpipeError
-        If there is none.
+        If there is none, or it is blinded.
     """
     path = find_study_file(name, folder)
     if path is None:
@@ -708,4 +710,7 @@ def load_pilot(name: str, folder: Path) -> Study:
             f"--pilot {name}: no study file has study: {name}; searched {folder}, the current "
             "folder, and studies/ of both"
         )
-    return load.load_study(path)
+    plan = planner.build_plan(load.load_study(path))
+    if (reason := find_blinding_reason(plan, store)) is not None:
+        raise KdpipeError(f"--pilot {name}: {reason}")
+    return plan

@@ -94,7 +94,7 @@ def estimate_pilot_spread(name: str, folder: Path, store: Store) -> SearchSpread
     Raises
     ------
     KdpipeError
-        If the pilot has no file.
+        If the pilot has no file, or is blinded.
     """
     import numpy as np  # only with --pilot, which reads records
     import pandas as pd
@@ -102,12 +102,11 @@ def estimate_pilot_spread(name: str, folder: Path, store: Store) -> SearchSpread
     from kdpipe.analysis import contest, dataframe, eval_point
     from kdpipe.analysis.per_image import PerImageMetrics
     from kdpipe.analysis.preregistration import registration
-    from kdpipe.plan import planner
     from kdpipe.stats import posterior, replicates
     from kdpipe.stats.image_spread import find_image_spread
 
-    pilot = registration.load_pilot(name, folder)
-    plan = planner.build_plan(pilot)
+    plan = registration.load_pilot(name, folder, store)
+    pilot = plan.study
     frame = eval_point.select_eval_point(dataframe.build_results_frame(plan, store), pilot.reading)
     students = contest.select_terminal_students(dataframe.normalize_frame(frame))
     outcomes = PerImageMetrics(plan, store, pilot.reading).load_part

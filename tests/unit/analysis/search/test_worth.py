@@ -7,10 +7,12 @@ import pytest
 from helpers.search_study import KEYS, study_of, to_the_end
 from helpers.synthetic_study import write
 
+from kdpipe.analysis.preregistration import registration
 from kdpipe.analysis.search import elimination_rule, worth
 from kdpipe.analysis.search.worth import SearchSpread, simulate_search
 from kdpipe.cli.main import main
 from kdpipe.config import load
+from kdpipe.errors import KdpipeError
 from kdpipe.plan import planner
 from kdpipe.runs.store import Store
 
@@ -62,7 +64,7 @@ def test_a_plan_says_what_the_search_can_find_out(tmp_path, capsys):
     assert "a paired difference with an sd of 9" in text and "that can hardly pay. 4 times" in text
 
 
-def test_the_spread_may_be_that_of_a_pilot(tmp_path, capsys):
+def test_the_spread_may_be_that_of_a_pilot(tmp_path, capsys, monkeypatch):
     store = Store(tmp_path / "results")
     pilot = {key: value for key, value in KEYS.items() if key != "search"} | {"study": "before"}
     for name, keys in (("sought", KEYS), ("before", pilot)):
@@ -71,6 +73,10 @@ def test_the_spread_may_be_that_of_a_pilot(tmp_path, capsys):
     assert main([*options, "--pilot", "before"]) == 2
     assert "no two students of it with two seeds" in capsys.readouterr().err
     write(planner.build_plan(load.load_study(tmp_path / "before.yaml")), store)
+    with monkeypatch.context() as patch:
+        patch.setattr(registration, "find_blinding_reason", lambda *_: "its look is not reached")
+        with pytest.raises(KdpipeError, match="--pilot before: its look is not reached"):
+            worth.estimate_pilot_spread("before", tmp_path, store)
     spread = worth.estimate_pilot_spread("before", tmp_path, store)
     assert spread.run > 0 and spread.cell > 0 and spread.source == "the spread of before"
 
