@@ -5,12 +5,12 @@ so that the same signal ends them.
 """
 
 import contextlib
-import os
-import signal
 from pathlib import Path
 from typing import NamedTuple
 
-STOPPED_STATES = ("T", "t")  # by a signal, by a debugger
+import psutil  # which Snakemake needs
+
+STOPPED_STATES = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
 class StoppedProcess(NamedTuple):
@@ -30,43 +30,31 @@ class StoppedProcess(NamedTuple):
 
 def find_stopped() -> list[StoppedProcess]:
     """Return the stopped processes among all that this process has started, directly or not."""
-    parents: dict[int, int] = {}
-    stopped: list[int] = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, parent, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
-        except (OSError, ValueError):  # it has ended meanwhile
-            continue
-        parents[int(folder.name)] = int(parent)
-        if state in STOPPED_STATES:
-            stopped.append(int(folder.name))
-    return [
-        StoppedProcess(pid, _read_command(pid)) for pid in stopped if _is_descendant(pid, parents)
-    ]
+    return [StoppedProcess(child.pid, _describe(child)) for child in _list_stopped()]
 
 
 def continue_stopped() -> None:
     """Let all stopped processes below this one go on; a signal that they were sent takes effect."""
-    for process in find_stopped():
-        with contextlib.suppress(OSError):
-            os.kill(process.pid, signal.SIGCONT)
+    for child in _list_stopped():
+        with contextlib.suppress(psutil.Error):
+            child.resume()
 
 
-def _is_descendant(pid: int, parents: dict[int, int]) -> bool:
-    """Return whether a process was started by this one, directly or not."""
-    own = os.getpid()
-    while pid in parents:
-        pid = parents[pid]
-        if pid == own:
-            return True
-    return False
+def _list_stopped() -> list[psutil.Process]:
+    """Return the stopped processes below this one."""
+    stopped = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if child.status() in STOPPED_STATES:
+                stopped.append(child)
+    return stopped
 
 
-def _read_command(pid: int) -> str:
+def _describe(process: psutil.Process) -> str:
     """Return what a process is, in few words."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
-    except OSError:
+        words = process.cmdline()
+    except psutil.Error:
         return ""
     if "preload" in words:
         return "the server that starts the jobs"

@@ -59,9 +59,10 @@ def test_a_stopped_process_is_named_and_goes_on(grandchild):
     assert stopped_processes.find_stopped() == []
 
 
-def test_processes_of_others_are_left_alone(grandchild, monkeypatch):
-    monkeypatch.setattr(os, "getpid", lambda: 2**30)
-    assert stopped_processes.find_stopped() == []
+def test_processes_of_others_are_left_alone(grandchild):
+    code = "from kdpipe.workflow import stopped_processes; print(stopped_processes.find_stopped())"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout == "[]\n"
 
 
 def test_without_a_terminal_it_is_named_once(grandchild, monkeypatch):
