@@ -6,6 +6,7 @@ import pytest
 from helpers.search_study import KEYS, study_of, to_the_end
 from helpers.synthetic_study import write
 
+from kdpipe.analysis import contest, recommendation
 from kdpipe.analysis.search import rounds, search_space, state
 from kdpipe.analysis.search.state import FRESH, LATENCY, STUDENTS, TEACHERS
 from kdpipe.config.schema import SearchConfig
@@ -142,7 +143,11 @@ def test_a_student_that_is_too_slow_does_not_compete(tmp_path):
 def test_a_latency_that_all_keep_changes_nothing_else(tmp_path):
     other = study_of(experiments=[TWO], export=True)
     _, freely = to_the_end(other, Store(tmp_path / "freely"))
-    _, actual = to_the_end(with_latency(1e3), Store(tmp_path / "results"))
+    store = Store(tmp_path / "results")
+    _, actual = to_the_end(with_latency(1e3), store)
+    # What the last lines of `kdpipe run` and `kdpipe export --best` decide by has them too.
+    frame, _ = recommendation.recommend_for_plan(actual.plan, store)
+    assert contest.measure_latencies(frame).keys() >= {"wrn10-0.5"}
     assert actual.winners == freely.winners and not actual.slow_students
     assert [r.arm_keys for r in actual.rounds[1:]] == [r.arm_keys for r in freely.rounds]
 
