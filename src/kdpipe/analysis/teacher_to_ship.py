@@ -54,7 +54,7 @@ class TeacherToShip:
 def find_teacher_to_ship(
     frame: pd.DataFrame, recommendations: list[Recommendation], limit: float | None = None
 ) -> TeacherToShip | None:
-    """Find the cheapest teacher that validation prefers to all that ships.
+    """Find the cheapest larger teacher that validation prefers to all that ships.
 
     Parameters
     ----------
@@ -81,9 +81,12 @@ def find_teacher_to_ship(
     # A network that teaches in several ways is trained in several ways.
     for key, rows in group_rows(teachers, "teacher_network", "teacher", "method", "stop", "epochs"):
         rows, network = rows.drop_duplicates("run"), key["teacher_network"]
+        multiply_adds = float(rows.multiply_adds.iloc[0])
+        if multiply_adds <= shipped.multiply_adds:  # it competes with the students
+            continue
         is_known = limit is None or latencies.get(network, float("inf")) <= limit
         if is_known and float(rows.val_error.mean()) < shipped.validation.mean:
-            better.append((float(rows.multiply_adds.iloc[0]), network, rows))
+            better.append((multiply_adds, network, rows))
     if not better:
         return None
     multiply_adds, network, rows = min(better, key=lambda item: item[:2])

@@ -219,6 +219,9 @@ def test_a_better_teacher_is_named_that_may_be_small_enough():
         "100 times the operations of small for an image and 5 k parameters" in text
         and f"export STUDY {one.run}" in text
     )
+    # One that is no larger is no reason to do without a student: it competes as one.
+    again = frame(*field, *better, teacher(around(5.0), "again", 10, **facts))
+    assert find_teacher_to_ship(again, answers).network == "large"
     limited = find_teacher_to_ship(known, answers, 2.0)
     assert limited.network == "larger"
     text = describe_teacher_to_ship(limited)
