@@ -11,7 +11,6 @@ compared over the same seeds; those with fewer seeds than others of their side a
 """
 
 import functools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +24,7 @@ from kdpipe.analysis.dataframe import (
     add_image_provenance,
     filter_rows,
     get_halves,
+    get_validation_size,
     group_rows,
     pivot_by_seed,
     select_export_rows,
@@ -161,8 +161,8 @@ class Entrants:
         teachers = [(key[2], key[3]) for key in errors.columns]
         if not any(teacher for teacher, _ in teachers):
             teachers = None  # on labels alone
-        sizes = rows.val_n.median() if "val_n" in rows else math.nan
-        return rank_options(errors, teachers, outcomes, float(sizes)).get(key)
+        size = get_validation_size(rows)
+        return rank_options(errors, teachers, outcomes, size).get(key)
 
     def get_errors(self, key: tuple) -> tuple[pd.Series, pd.Series]:
         """Return the validation and the test errors of an entrant by seed."""

@@ -793,6 +793,12 @@ def get_series_by_seed(cell: pd.DataFrame, column: str = "test_error") -> pd.Ser
     return pd.Series(get_values_by_seed(cell, column), dtype=dtype).rename_axis("seed")
 
 
+def get_validation_size(rows: pd.DataFrame) -> float:
+    """Return the number of validation images of some runs, the median; NaN where none is known."""
+    sizes = rows.val_n.dropna() if "val_n" in rows else pd.Series(dtype=float)
+    return float(sizes.median()) if len(sizes) else math.nan
+
+
 def get_halves(rows: pd.DataFrame) -> dict[float, int] | None:
     """Return in which half of the study's seeds each is; None for a frame that says nothing."""
     if "half" not in rows:

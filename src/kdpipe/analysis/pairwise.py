@@ -13,7 +13,6 @@ apart, and only levels that a chain of shared cells connects can be compared: ea
 best level of its own. Controls take no part in the fit.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -28,6 +27,7 @@ from kdpipe.analysis.dataframe import (
     add_error_provenance,
     add_image_provenance,
     filter_rows,
+    get_validation_size,
     group_rows,
     normalize_frame,
     pivot_by_seed,
@@ -190,8 +190,8 @@ def _compare_levels(
     if len(all_pairs) > MAX_PAIRS:
         by_image = add_image_provenance(rows, "val_error")
         validation = pivot_by_seed(by_image, factor, *other_factors, column="val_error")
-        sizes = float(rows.val_n.median()) if "val_n" in rows else math.nan
-        fits = _fit_levels(_drop_controls(validation), error_masks, sizes)
+        size = get_validation_size(rows)
+        fits = _fit_levels(_drop_controls(validation), error_masks, size)
         pairs = _pair_with_references(levels, cells_of_level, fits)
         fit_of_level = {fit.best_level: fit for fit in fits}
     gains, cells = [], []

@@ -284,8 +284,8 @@ def describe_winner_confidence(
         option: get_series_by_seed(add_image_provenance(cell, "val_error"), "val_error")
         for option, cell in options.items()
     }
-    sizes = float(rows.val_n.median()) if "val_n" in rows else math.nan
-    rank_by_option = rank_options(pd.DataFrame(errors, dtype=object), None, outcomes, sizes)
+    n_images = dataframe.get_validation_size(rows)
+    rank_by_option = rank_options(pd.DataFrame(errors, dtype=object), None, outcomes, n_images)
     if len(rank_by_option) < 2:
         return ""
     name, winner_rank = min(rank_by_option.items(), key=lambda item: item[1].rank)

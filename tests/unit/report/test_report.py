@@ -237,7 +237,8 @@ def test_a_study_in_which_everything_failed_renders(tmp_path, lost):
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     text = (tmp_path / "reports" / "made" / "index.md").read_text()
-    assert "No answer for wrn10-0.5: no result." in text and "nan" not in text
+    reason = f"none of its distilled runs has a result yet (81 {lost})"
+    assert f"No answer for wrn10-0.5: {reason}." in text and "nan" not in text
     page = (tmp_path / "reports" / "made" / "index.html").read_text()
     assert ("no memory" if lost == "failed" else "for the sake of a test") in page
 

@@ -36,7 +36,8 @@ def run(options) -> None:
         from kdpipe.report.render import render_report
         from kdpipe.runs.store import Store
 
-        print(f"{render_report(plan, Store(folder), folder)}/index.html: rendered from it")
+        render_report(plan, Store(folder), folder, options.study)
+        print(f"{folder}/index.html: rendered from it")
 
 
 COMMAND = Command(
