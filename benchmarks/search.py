@@ -88,6 +88,7 @@ class Grid:
     price: np.ndarray  # (cells,), student-epochs of one seed
     held: int  # seeds that no rule uses
     hours: "Hours | None" = None  # None of a simulated one
+    method: tuple[str, ...] = ()  # of each cell of a real one
 
     def ordered(self, order: list[int]) -> "Grid":
         """The seeds in another order."""
@@ -311,7 +312,9 @@ def published(path: Path, records: Path) -> list[Grid]:
         points = [one.get_teacher(seeds[0]) for one in ones]
         part = np.array([1.0 if p is None else p[1] / max(1, p[0].epochs) for p in points])
         hours = Hours(own, head, np.array([*(t for _, t in heads.values()), 0.0]), part)
-        actual.append(Grid(f"{study.study}, {student}", val, test, nll, stop, price, held, hours))
+        methods = tuple(str(one.key.method) for one in ones)
+        name = f"{study.study}, {student}"
+        actual.append(Grid(name, val, test, nll, stop, price, held, hours, methods))
     return actual
 
 
