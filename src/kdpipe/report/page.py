@@ -37,6 +37,7 @@ from kdpipe.analysis.recommendation import Candidate, PairedGain, Recommendation
 from kdpipe.analysis.teacher_to_ship import TeacherToShip
 from kdpipe.config.schema import Study
 from kdpipe.plan.nodes import Plan
+from kdpipe.report.builtin_tables import a_or_b
 from kdpipe.report.figure import RenderedFigure
 from kdpipe.report.format import (
     describe_best,
@@ -209,6 +210,8 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         version=__version__,
         max_open_rows=MAX_OPEN_ROWS,
         facts=list_facts(report),
+        summary=describe_study(report),
+        registration_summary=describe_registration_status(report),
         lost_runs=list_lost_runs(report.frame),
         headlines=[(item, format_headline(item)) for item in report.recommendations],
         best_text=describe_best(report.recommendations),
@@ -217,7 +220,10 @@ def render_html(report: ReportContext, svgs: dict[str, str]) -> str:
         describe_choice=describe_choice,
         describe_decision_gain=describe_decision_gain,
         describe_break_even=describe_break_even,
-        pairs_table=_list_parts(report.pairs_table),
+        pairs_table=report.pairs_table,
+        undecided_texts=_describe_undecided(report),
+        decided_pairs=_list_pairs(report, is_decided=True),
+        undecided_pairs=_list_pairs(report, is_decided=False),
         class_table=_list_parts(report.class_table),
         tables=[part for table in report.tables for part in _list_parts(table)],
         decision_figures=[item for item in drawings if item[0].name in DECISION_FIGURES],
@@ -278,6 +284,21 @@ def _list_parts(table: RenderedTable | None) -> list[tuple]:
     if table is None:
         return []
     return [(table, *_table_fields(table), len(table.display) > MAX_OPEN_ROWS)]
+
+
+def _list_pairs(report: ReportContext, is_decided: bool) -> list[tuple]:
+    """Return the part of the pairs with, or without, a question in which one pair is decided."""
+    if report.pairs_table is None:
+        return []
+    part = a_or_b.select_pairs(report.pairs_table, is_decided)
+    return _list_parts(part) if len(part.display) else []
+
+
+def _describe_undecided(report: ReportContext) -> list[str]:
+    """Return a sentence for each question in which no pair is decided."""
+    if report.pairs_table is None:
+        return []
+    return a_or_b.describe_undecided(report.pairs_table, report.plan.study.smallest_effect)
 
 
 def _table_fields(table: RenderedTable) -> tuple[list[str], list[list[tuple[str, float | str]]]]:
@@ -367,11 +388,9 @@ def render_markdown(report: ReportContext) -> str:
     parts += [escape_markdown(report.teacher_text)]
     parts += [escape_markdown(" ".join(report.search_sentences))]
     parts += ["\n".join(f"- {escape_markdown(line)}" for line in report.registration_lines)]
-    parts += (
-        ["## A or B?", table_to_markdown(report.pairs_table)]
-        if report.pairs_table is not None
-        else []
-    )
+    if report.pairs_table is not None:
+        lines = [f"- {escape_markdown(line)}" for line in _describe_undecided(report)]
+        parts += ["## A or B?", "\n".join(lines), table_to_markdown(report.pairs_table)]
     parts += ["## What it was compared with, and what it costs"]
     parts += [
         _format_comparisons(item, candidate, bool(report.search_sentences))
@@ -527,6 +546,24 @@ def list_facts(report: ReportContext) -> list[tuple[str, str]]:
             )
         )
     return facts
+
+
+def describe_study(report: ReportContext) -> str:
+    """Return data, number of seeds and states of the runs, in a sentence or two."""
+    data, study = list_facts(report)[0][1], report.plan.study
+    seeds = format_count(len(study.due_seeds), "seed")
+    looks = f" (look {study.look} of {len(study.looks)})" if study.looks else ""
+    splits = f", {len(study.splits)} splits" if len(study.splits) > 1 else ""
+    return f"{data}. {seeds}{looks}{splits}; {count_states(report.run_states)}."
+
+
+def describe_registration_status(report: ReportContext) -> str:
+    """Return whether the study was registered, and the number of its deviations."""
+    if not report.registration_lines:
+        return ""
+    first_line, *deviations = report.registration_lines
+    text = re.split(r"[:;]|, with ", first_line, maxsplit=1)[0]
+    return f"{text}; {format_count(len(deviations), 'deviation')}." if deviations else f"{text}."
 
 
 def count_states(states: dict[str, str]) -> str:

@@ -505,16 +505,32 @@ def test_no_error_and_no_request_leaves_the_page(page):
 
 
 @needs_browser
-@pytest.mark.parametrize("width", [360, 768, 1600])
+@pytest.mark.parametrize("width", [360, 768, 1280, 1600])
 def test_the_page_holds(page, width):
     page.open(page.file, width)
     page.run("[...document.querySelectorAll('details')].forEach(d => d.open = true)")
     assert page.run("document.documentElement.scrollWidth") <= width
     small = page.run(
         "[...document.querySelectorAll('p, td, li, dd')]"
-        ".filter(e => parseFloat(getComputedStyle(e).fontSize) < 12).length"
+        ".filter(e => parseFloat(getComputedStyle(e).fontSize) < 13).length"
     )
     assert small == 0
+
+
+def test_the_answer_comes_first(rendered):
+    page = (rendered[0] / "index.html").read_text()
+    top = page[page.index("</style>") : page.index('<p class="do">')]
+    words = re.sub(r"<nav.*?</nav>|<[^>]+>", " ", top, flags=re.DOTALL).split()
+    assert 5 < len(words) <= 60, words
+    assert page.index('id="registration"') > page.index('id="claims"')
+
+
+@needs_browser
+def test_no_decision_figure_is_cut_off(page):
+    page.open(page.file, 1280)
+    boxes = "[...document.querySelectorAll('.first .scroll')]"
+    assert page.run(f"{boxes}.length") > 1
+    assert page.run(f"{boxes}.filter(e => e.scrollWidth > e.clientWidth).length") == 0
 
 
 @needs_browser

@@ -1,9 +1,11 @@
 """A or B: every pair of teachers, stops and methods of a student, paired by seed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
+from kdpipe.analysis.dataframe import group_rows
 from kdpipe.analysis.pairwise import MAX_PAIRS, PairwiseComparison
 from kdpipe.report.format import (
     describe_rank_images,
@@ -12,6 +14,7 @@ from kdpipe.report.format import (
     format_stop,
 )
 from kdpipe.report.table import RenderedTable
+from kdpipe.stats import power
 from kdpipe.stats.group_sequential import SINGLE_ANALYSIS, InterimAnalysis
 
 CAPTION = (
@@ -23,6 +26,7 @@ CAPTION = (
     "other seeds and {images}."
 )
 NAME, TITLE = "a_or_b", "A or B?"
+DECIDED_MARKS = ("better", "worse")
 
 
 def render_pairs_table(
@@ -82,6 +86,62 @@ def render_pairs_table(
     return RenderedTable(
         NAME, TITLE, caption, pd.DataFrame(rows), pd.DataFrame(display_rows), columns
     )
+
+
+def select_pairs(table: RenderedTable, is_decided: bool) -> RenderedTable:
+    """Return the pairs of those questions in which at least one pair is decided, or of the others.
+
+    Parameters
+    ----------
+    table : RenderedTable
+        What `render_pairs_table` returns.
+    is_decided : bool
+        Which of the two.
+    """
+    decided = table.data.difference_mark.isin(DECIDED_MARKS)
+    is_selected = decided.groupby([table.data.student, table.data.question]).transform("any")
+    rows = is_selected == is_decided
+    return replace(table, data=table.data[rows], display=table.display[rows.to_numpy()])
+
+
+def describe_undecided(table: RenderedTable, smallest_effect: float) -> list[str]:
+    """Return a sentence for each question of a student in which no pair is decided.
+
+    Parameters
+    ----------
+    table : RenderedTable
+        What `render_pairs_table` returns.
+    smallest_effect : float
+        Smallest effect of interest, in points.
+
+    Returns
+    -------
+    list of str
+        With the largest difference, and the seeds that would show the smallest effect with a
+        probability of 0.8 by the largest spread over seeds of these pairs.
+    """
+    sentences = []
+    undecided = select_pairs(table, is_decided=False).data
+    for key, rows in group_rows(undecided, "student", "question"):
+        student, question = key["student"], key["question"]
+        largest = rows.loc[rows.difference.abs().idxmax()]
+        a, b = (_format_level(question, level) for level in (largest.a, largest.b))
+        half_width = (largest.difference_high - largest.difference_low) / 2
+        size = format_estimate(largest.difference, half_width, sign="+")
+        text = f"Which {question} for {student}? "
+        if len(rows) == 1:
+            text += f"{a} and {b} cannot be told apart: {size} points."
+        else:
+            text += (
+                f"None of {len(rows)} pairs can be told apart; the largest difference is {a} minus "
+                f"{b}, {size} points."
+            )
+        level = (1 - float(rows.level.iloc[0])) / 2
+        seeds = power.find_seeds_needed(rows.difference_sd.max(), smallest_effect, level=level)
+        if seeds is not None:
+            text += f" About {seeds:,} seeds would show a difference of {smallest_effect:g} points."
+        sentences.append(text)
+    return sentences
 
 
 def _format_level(factor: str, level: str) -> str:

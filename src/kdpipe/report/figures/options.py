@@ -41,7 +41,7 @@ def plot_options(
         scratch_errors = get_series_by_seed(filter_rows(frame, **at_its_length))
         style.plot_band(axis, scratch_errors, "from scratch, as long as the student", upright=True)
         visible = _select_visible(rows)
-        for i, (kind, label) in enumerate((("taught", "taught"), ("labels", "from scratch"))):
+        for i, (kind, label) in enumerate((("labels", "from scratch"), ("taught", "taught"))):
             points: list[tuple[pd.Series, float]] = [
                 (errors, position)
                 for position, (row_kind, _, errors, _, is_chosen) in enumerate(visible)
@@ -53,7 +53,7 @@ def plot_options(
                 )
         for position, (_, _, errors, _, is_chosen) in enumerate(visible):
             if is_chosen:
-                marker_style = {"color": style.COLORS[0], "marker": "*", "markersize": 12}
+                marker_style = {"color": style.COLORS[-1], "marker": "*", "markersize": 12}
                 style.plot_horizontal_ci(
                     axis, [(errors, position)], "to ship", **marker_style, linestyle=""
                 )
