@@ -6,6 +6,14 @@ import pytest
 from helpers import every_file, tiny_study
 from helpers.every_file import World
 
+from kdpipe.training.checkpoint import SAVE_ENV
+
+
+@pytest.fixture(autouse=True)
+def saves_after_every_epoch(monkeypatch):
+    """So that a kill can strike between any two epochs, of which a test has seconds."""
+    monkeypatch.setenv(SAVE_ENV, "0")
+
 
 @pytest.fixture(scope="session")
 def finished(shared):

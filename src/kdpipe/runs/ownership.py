@@ -37,7 +37,7 @@ _REMOVED_NAME = re.compile(rf"\.{_FOLDER_NAME.pattern}{re.escape(REMOVED_SUFFIX)
 _TEMPORARY_FILES = r"(.*/)?\..+\.tmp"
 _JOB_FILES = r"\.lock|failure\.json"
 _RUN_FILES = (
-    rf"record\.json|\.record\.json|curve\.jsonl|\.state.*|"
+    rf"record\.json|\.record\.json|curve\.jsonl|\.state.*|\.progress\.json|"
     r"((best|unaveraged)-)?(weights|outputs)\.safetensors|validation-errors\.safetensors|"
     rf"checkpoints(/epoch-\d+(-outputs)?\.safetensors)?|{_JOB_FILES}|{_TEMPORARY_FILES}"
 )

@@ -1,9 +1,9 @@
 """The folder of one run, ensemble, probe or export evaluation, and the name of every file in it.
 
 The record is written last and lists the others. Names that begin with a dot belong to a job at
-work: the lock, the state of an unfinished run, and a second copy of the record that Snakemake does
-not know. Snakemake deletes a declared output before it starts a job again, and a finished run must
-not be lost when one more checkpoint is requested.
+work: the lock, state and progress of an unfinished run, and a second copy of the record that
+Snakemake does not know. Snakemake deletes a declared output before it starts a job again, and a
+finished run must not be lost when one more checkpoint is requested.
 """
 
 from pathlib import Path
@@ -15,9 +15,17 @@ RECORD_COPY_FILE = ".record.json"
 FAILURE_FILE = "failure.json"
 CURVE_FILE = "curve.jsonl"
 STATE_FILE = ".state.safetensors"
+PROGRESS_FILE = ".progress.json"
 LOCK_FILE = ".lock"
 # Files that no manifest of a finished run lists.
-UNLISTED_FILES = {RECORD_FILE, RECORD_COPY_FILE, FAILURE_FILE, STATE_FILE, LOCK_FILE}
+UNLISTED_FILES = {
+    RECORD_FILE,
+    RECORD_COPY_FILE,
+    FAILURE_FILE,
+    STATE_FILE,
+    PROGRESS_FILE,
+    LOCK_FILE,
+}
 
 
 def curve_path(folder: Path) -> Path:
@@ -36,6 +44,11 @@ def read_locked_name(folder: Path) -> str | None:
 def state_path(folder: Path) -> Path:
     """Return the path of the state that an unfinished run resumes from."""
     return folder / STATE_FILE
+
+
+def progress_path(folder: Path) -> Path:
+    """Return the path of the epoch and the curve of an unfinished run, for displays."""
+    return folder / PROGRESS_FILE
 
 
 def failure_path(folder: Path) -> Path:
@@ -104,7 +117,8 @@ def list_run_files(folder: Path) -> list[Path]:
 def list_job_leftovers(folder: Path) -> list[Path]:
     """Return the files that only an unfinished run needs; some may not exist."""
     states = [path for path in folder.glob(".state*") if path.suffix != ".tmp"]
-    return [failure_path(folder), *states, *find_temporary_files(folder, below=True)]
+    own_files = failure_path(folder), progress_path(folder)
+    return [*own_files, *states, *find_temporary_files(folder, below=True)]
 
 
 def _checkpoint_path(folder: Path, epoch: int, suffix: str = "") -> Path:

@@ -2,10 +2,16 @@
 
 All randomness of a run is a function of its epoch, so the state consists of weights, optimizer
 state, and a position; no generator is saved. It is a file of the run that Snakemake does not track,
-and is removed when the record is written.
+and is removed when the record is written. So is the progress file, from which nothing resumes: it
+has the epoch and the curve for displays.
+
+Saving takes a tenth of a short epoch, so after an epoch the state is saved only if the saved one is
+not recent. A killed run trains the epochs since then again, to the same bytes.
 """
 
 import contextlib
+import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +23,15 @@ import torch
 from torch import nn
 
 from kdpipe.devices import determinism
-from kdpipe.errors import InterruptedRun, StoreError
+from kdpipe.errors import InterruptedRun, KdpipeError, StoreError
 from kdpipe.models import factory
 from kdpipe.runs import run_folder
-from kdpipe.runs.files import read_arrays, write_arrays
+from kdpipe.runs.files import read_arrays, write_arrays, write_json
 from kdpipe.training.optim import Optimizer
+
+SAVE_SECONDS = 5.0  # how old the saved state must be before it is saved after an epoch
+SAVE_ENV = "KDPIPE_SAVE_SECONDS"  # environment variable: another age
+PROGRESS_SECONDS = 1.0  # the same for the progress file
 
 
 @dataclass
@@ -97,6 +107,33 @@ def defer_sigterm(save_state: Callable[[], None]) -> Iterator[Callable[[], None]
         signal.signal(signal.SIGTERM, old_handler)
 
 
+def read_save_seconds() -> float:
+    """Return how old the saved state must be before it is saved after an epoch.
+
+    Raises
+    ------
+    KdpipeError
+        If the environment variable for it is not a number of seconds.
+    """
+    text = os.environ.get(SAVE_ENV, str(SAVE_SECONDS))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise KdpipeError(
+            f"{SAVE_ENV}={text}: it must be a number of seconds, 0 or more (0 saves after every "
+            f"epoch): correct it, or unset it for {SAVE_SECONDS:g}"
+        )
+    return seconds
+
+
+def write_progress(folder: Path, progress: TrainingState) -> None:
+    """Write the epoch and the curve of a run for displays."""
+    content = {"epoch": progress.epoch, "curve": progress.curve}
+    write_json(run_folder.progress_path(folder), content)
+
+
 def save_state(
     folder: Path,
     digest: str,
@@ -122,7 +159,6 @@ def save_state(
     optimizer : Optimizer
     progress : TrainingState
     """
-    progress.update_clock()
     tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
     tensors |= {f"learnt/{key}": value for key, value in term_modules.state_dict().items()}
     if average is not None:

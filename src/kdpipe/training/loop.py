@@ -2,8 +2,9 @@
 
 `train` is the entry point. All randomness is a function of (seed, stage, member, network, purpose,
 epoch), for dropout also of the step, so the state of a run consists of its weights, optimizer
-state, and a position; it is saved after every epoch and on SIGTERM, in a file that Snakemake does
-not track. What a run computes, and in which order, is fixed by `hashing.REVISIONS["training"]`.
+state, and a position; it is saved after an epoch unless the saved one is recent, at each kept
+checkpoint and on SIGTERM, in a file that Snakemake does not track. What a run computes, and in
+which order, is fixed by `hashing.REVISIONS["training"]`.
 """
 
 import contextlib
@@ -36,11 +37,14 @@ from kdpipe.runs.spec import RunSpec
 from kdpipe.runs.store import Store
 from kdpipe.training import ema, evaluate
 from kdpipe.training.checkpoint import (
+    PROGRESS_SECONDS,
     TrainingState,
     defer_sigterm,
+    read_save_seconds,
     read_state,
     restore_state,
     save_state,
+    write_progress,
 )
 from kdpipe.training.forward import FeatureExtractor, make_train_forward
 from kdpipe.training.mixup import BatchMixer
@@ -262,6 +266,8 @@ class _TrainingRun:
         self.metric_names = evaluate.metric_names(self.student.objective)
         self.mixer = BatchMixer(recipe, self.spec.network.classes)
         self.teacher_digest = self.teacher.digest() if self.teacher else None
+        self.save_seconds = read_save_seconds()
+        self.saved_at = self.progress_written_at = -math.inf  # in this session
 
     # --- saved states
 
@@ -297,7 +303,17 @@ class _TrainingRun:
         student = self.student
         terms = student.objective.modules
         model_state = student.model, terms, student.average
+        self.progress.update_clock()
         save_state(self.folder, self.digest, *model_state, self.optimizer, self.progress)
+        self.saved_at = time.monotonic()
+
+    def _write_progress(self) -> None:
+        write_progress(self.folder, self.progress)
+        self.progress_written_at = time.monotonic()
+
+    def _save_on_sigterm(self) -> None:
+        self.save_state()
+        self._write_progress()
 
     def _save_checkpoint(self, epoch: int) -> None:
         """Save the weights after an epoch, if they are to be kept."""
@@ -313,10 +329,11 @@ class _TrainingRun:
     def train_epochs(self, end_epoch: int, extra_images: UnlabelledImages | None) -> None:
         """Train up to an epoch; on SIGTERM save the state and raise InterruptedRun."""
         rng_fork = torch.random.fork_rng(devices=[])
-        with rng_fork, defer_sigterm(self.save_state) as pause:
+        with rng_fork, defer_sigterm(self._save_on_sigterm) as pause:
             for epoch in range(self.progress.epoch, end_epoch):
                 self._train_epoch(epoch, extra_images, pause)
                 self._end_epoch(epoch, pause)
+        self.progress.update_clock()
 
     def _train_epoch(
         self, epoch: int, extra_images: UnlabelledImages | None, pause: Callable[[], None]
@@ -404,7 +421,11 @@ class _TrainingRun:
         progress.epoch, progress.step, progress.parts = epoch + 1, 0, None
         _update_best(progress, student.eval_model)
         self._save_checkpoint(epoch + 1)
-        self.save_state()
+        now = time.monotonic()
+        if now - self.saved_at >= self.save_seconds or epoch + 1 in self.keep_epochs:
+            self.save_state()
+        if now - self.progress_written_at >= PROGRESS_SECONDS:
+            self._write_progress()
 
     # --- the end
 

@@ -1,24 +1,25 @@
 """The state of an invocation: jobs done, running and failed, and the time left.
 
 Snakemake reports the start and end of jobs; their progress is read from the results folder. A job
-is running while a process holds the lock of its folder, and its epoch is in the header of its saved
-state. Both are visible to a running Snakemake, from another terminal, and on a cluster. Progress is
-measured in estimated seconds, not in the number of jobs.
+is running while a process holds the lock of its folder, and its epoch is in its progress file. Both
+are visible to a running Snakemake, from another terminal, and on a cluster. Progress is measured in
+estimated seconds, not in the number of jobs.
 """
 
+import json
 import statistics
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kdpipe.plan import estimate, status
 from kdpipe.plan.estimate import CostModel, Estimate, Pace
 from kdpipe.plan.labels import label_nodes
 from kdpipe.plan.nodes import LogitCache, Node, Plan, Run
 from kdpipe.runs import records, run_folder
-from kdpipe.runs.files import READ_ERRORS, read_header
+from kdpipe.runs.files import READ_ERRORS
 from kdpipe.runs.store import Store, is_running
 
 SLOW_SECONDS = 0.05  # an estimate that takes longer is not repeated for every line
@@ -40,21 +41,25 @@ class RunProgress(NamedTuple):
 
 
 def read_progress(folder: Path) -> RunProgress:
-    """Return the progress of the run in a folder, from its saved state."""
+    """Return the progress of the run in a folder, from its progress file."""
     try:
-        header = read_header(run_folder.state_path(folder))
-        last = header["curve"][-1]["val"] if header["curve"] else None
-        return RunProgress(int(header["epoch"]), 100 * (1 - last["accuracy"]) if last else None)
+        progress = _read_progress_file(folder)
+        last = progress["curve"][-1]["val"] if progress["curve"] else None
+        return RunProgress(int(progress["epoch"]), 100 * (1 - last["accuracy"]) if last else None)
     except READ_ERRORS:  # there may be none yet
         return RunProgress()
 
 
 def read_curve(folder: Path) -> list[dict]:
-    """Return the curve of an unfinished run up to its saved state: one line per epoch."""
+    """Return the curve of an unfinished run as its progress file has it: one line per epoch."""
     try:
-        return list(read_header(run_folder.state_path(folder))["curve"])
+        return list(_read_progress_file(folder)["curve"])
     except READ_ERRORS:  # there may be none yet
         return []
+
+
+def _read_progress_file(folder: Path) -> dict[str, Any]:
+    return json.loads(run_folder.progress_path(folder).read_bytes())
 
 
 def get_job_folder(node: Node, store: Store) -> Path:

@@ -17,9 +17,11 @@ from helpers.trained_runs import LONG, do, runs, stripped
 from kdpipe.devices import determinism, host
 from kdpipe.errors import InterruptedRun
 from kdpipe.jobs import train
+from kdpipe.runs import run_folder
 from kdpipe.runs import store as run_store
 from kdpipe.runs.files import read_arrays, write_arrays
 from kdpipe.runs.integrity.verify import verify_store
+from kdpipe.training.checkpoint import SAVE_ENV, SAVE_SECONDS
 
 KILLS = int(os.environ.get("KDPIPE_KILLS", "20"))
 RECIPES = {
@@ -56,6 +58,26 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(store, tmp_path, warm, u
     assert warm.run(*command, cwd=tmp_path).code == 0
     assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
     assert not list(verify_store(store))  # nor is anything left behind
+
+
+def test_killed_seconds_after_its_last_save_it_ends_in_the_same_bytes(
+    store, tmp_path, warm, unkilled
+):
+    """By default the state is saved after the first epoch, and at the kept checkpoint."""
+    run = runs(LONG)[1]
+    command = tiny_study.train(run, [0, 25])
+    state = store.run(run.name) / run_folder.STATE_FILE
+    for epoch in (1, 25):
+        child = warm.start(*command, cwd=tmp_path, **{SAVE_ENV: str(SAVE_SECONDS)})
+        while (saved_epoch(state) or 0) < epoch:
+            assert not child.ends_within(0.005), child.output
+        time.sleep(0.1)  # epochs that are in no state
+        child.kill()
+        child.wait()
+        assert epoch > 1 or saved_epoch(state) == 1
+    assert warm.run(*command, cwd=tmp_path).code == 0
+    assert tiny_study.exact(store.run(run.name)) == tiny_study.exact(unkilled.run(run.name))
+    assert not list(verify_store(store))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -99,6 +121,8 @@ def test_killed_while_a_file_is_written(store, tmp_path, unkilled):
             written.clear()
 
             def replace(source, target, moment=moment, when=when):
+                if target == run_folder.progress_path(store.run(run.name)):  # as often as it likes
+                    return rename(source, target)
                 written.append(target)
                 if len(written) > moment and when == "before":
                     shutil.copy(source, str(source) + "x.tmp")  # what a dead process leaves

@@ -22,6 +22,7 @@ from kdpipe.runs import run_folder
 from kdpipe.runs.files import read_arrays
 from kdpipe.runs.store import Store
 from kdpipe.training import loop
+from kdpipe.training.checkpoint import SAVE_ENV
 
 AT = {"ce_weight": 1.0, "kd_weight": 0.0, "attention_weight": 50.0}
 
@@ -161,6 +162,7 @@ def test_a_run_killed_on_the_way_ends_the_same(store, monkeypatch):
             raise KeyboardInterrupt
 
     training_save = loop.save_state
+    monkeypatch.setenv(SAVE_ENV, "0")
     monkeypatch.setattr(loop, "save_state", dies)
     with pytest.raises(KeyboardInterrupt):
         train_run(runs[-1].spec, [], store)

@@ -96,7 +96,7 @@ def write(folder, **method):
 
 
 def python(folder, *arguments, code=0):
-    env = os.environ | {"PYTHONPATH": str(folder)}
+    env = os.environ | {"PYTHONPATH": str(folder), "KDPIPE_SAVE_SECONDS": "0"}
     command = [sys.executable, *arguments]
     process = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert process.returncode == code, process.stderr

@@ -22,6 +22,7 @@ def test_names():
     assert run_folder.validation_errors_path(RUN) == errors
     assert run_folder.curve_path(RUN) == RUN / "curve.jsonl"
     assert run_folder.state_path(RUN) == RUN / ".state.safetensors"
+    assert run_folder.progress_path(RUN) == RUN / ".progress.json"
     assert run_folder.failure_path(RUN) == RUN / "failure.json"
     assert (run_folder.RECORD_FILE, run_folder.RECORD_COPY_FILE) == ("record.json", ".record.json")
 
@@ -30,6 +31,7 @@ def test_what_a_record_lists_and_what_goes(tmp_path):
     run_folder.weights_path(tmp_path, 3).parent.mkdir()
     listed = [run_folder.weights_path(tmp_path, 3), run_folder.curve_path(tmp_path)]
     gone = [run_folder.state_path(tmp_path), run_folder.failure_path(tmp_path)]
+    gone.append(run_folder.progress_path(tmp_path))
     gone.append(tmp_path / "checkpoints" / ".epoch-0003.safetensors.x.tmp")
     stays = [tmp_path / run_folder.RECORD_FILE, tmp_path / run_folder.LOCK_FILE]
     for path in (*listed, *gone, *stays):

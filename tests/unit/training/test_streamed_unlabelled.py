@@ -13,6 +13,7 @@ from kdpipe.jobs.prepare import prepare_dataset
 from kdpipe.jobs.train import train_run
 from kdpipe.plan import planner
 from kdpipe.runs.store import Store
+from kdpipe.training.checkpoint import SAVE_ENV
 
 METHOD = {"unlabelled": 12, "stop_epoch": 2, "ce_weight_after_stop": 0.5}
 
@@ -68,14 +69,15 @@ def test_killed_between_epochs_it_ends_in_the_same_bytes(world, workers, tmp_pat
     (tmp_path / "counted").mkdir()
     _, command = without_the_student(world, tmp_path / "counted")
     command += ["--workers", str(workers)]
-    warm.run(*command, cwd=tmp_path / "counted", **{TO: str(tmp_path / "calls")})
+    always = {SAVE_ENV: "0"}
+    warm.run(*command, cwd=tmp_path / "counted", **always, **{TO: str(tmp_path / "calls")})
     calls = (tmp_path / "calls").read_text().splitlines()
     states = [n for n, call in enumerate(calls) if call.startswith("replace ") and ".state" in call]
     assert len(states) == 3  # one an epoch
     copy, _ = without_the_student(world, tmp_path)
     moments = [f"{states[0]} after", f"{states[0]} before", f"{states[0] + 1} before"]
     for moment in moments[: 1 if workers else None]:  # each start of a worker imports torch
-        killed = warm.run(*command, cwd=tmp_path, **{AT: moment})
+        killed = warm.run(*command, cwd=tmp_path, **always, **{AT: moment})
         assert killed.code is None, killed.output
     process = warm.run(*command, cwd=tmp_path)
     assert process.code == 0, process.output

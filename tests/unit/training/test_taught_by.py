@@ -8,6 +8,7 @@ from helpers import tiny_study
 from kdpipe.jobs.train import train_run
 from kdpipe.runs import records, run_folder
 from kdpipe.runs.files import compute_file_info, read_arrays, write_arrays
+from kdpipe.training.checkpoint import SAVE_ENV
 
 _, TEACHER, STUDENT = tiny_study.planned(recipe={"epochs": 3}).runs.values()
 
@@ -60,6 +61,7 @@ def test_it_begins_anew_where_its_teacher_was_made_again(store, monkeypatch):
 
 
 def test_it_goes_on_where_its_teacher_is_the_same(store, monkeypatch):
+    monkeypatch.setenv(SAVE_ENV, "0")
     train_run(TEACHER.spec, [], store)
     half_done(store, monkeypatch)
     with monkeypatch.context() as patch:  # no batch is seen again

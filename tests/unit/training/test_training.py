@@ -3,6 +3,8 @@
 import itertools
 import json
 import shutil
+import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from kdpipe.runs.execution_options import ExecutionOptions
 from kdpipe.runs.files import read_arrays, write_arrays
 from kdpipe.runs.recipe import Recipe, learning_rate
 from kdpipe.runs.store import Store
-from kdpipe.training import loop
+from kdpipe.training import checkpoint, loop
 from kdpipe.training.objective import Objective
 from kdpipe.training.teachers import online
 
@@ -532,6 +534,58 @@ def test_a_state_without_validation_errors_goes_on_without_them(store, monkeypat
     path.write_bytes(b"of a try on another device")
     do(run, store)
     assert expected.pop(path.name) and tiny_study.exact(folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("epoch_seconds", "saved", "written"),
+    [
+        (0.4, [1, 4], [1, 4, 7, 10]),
+        (2.0, [1, 4, 7, 10], list(range(1, 13))),
+        (6.0, list(range(1, 13)), list(range(1, 13))),
+    ],
+)
+def test_a_state_is_saved_unless_the_last_is_recent(
+    store, monkeypatch, epoch_seconds, saved, written
+):
+    """By hand: at first, 5 seconds after the last one, and at the kept checkpoint of epoch 4."""
+    actual: dict[str, list[int]] = {"state": [], "progress": []}
+    now = [100.0]
+    end_epoch, progress_of = loop._update_best, {"state": -1, "progress": 1}
+
+    def ends(*arguments):
+        now[0] += epoch_seconds
+        end_epoch(*arguments)
+
+    def note(file):
+        return lambda *arguments: actual[file].append(arguments[progress_of[file]].epoch)
+
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(loop, "_update_best", ends)
+    monkeypatch.setattr(loop, "save_state", note("state"))
+    monkeypatch.setattr(loop, "write_progress", note("progress"))
+    do(chain(recipe={"epochs": 12})[0], store, [0, 4])
+    assert actual == {"state": saved, "progress": written}
+
+
+def test_a_run_takes_seconds_that_are_in_no_state(store, monkeypatch):
+    """Of the epochs after the last save too."""
+    monkeypatch.setattr(loop, "save_state", lambda *_: None)
+    run = chain(recipe={"epochs": 3})[0]
+    ends = loop._update_best
+    monkeypatch.setattr(loop, "_update_best", lambda *each: time.sleep(0.1) or ends(*each))
+    do(run, store)
+    assert tiny_study.record(store, run)["seconds"]["training"] >= 0.3
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "nan", "inf"])
+def test_seconds_between_saves_that_are_none_are_refused(monkeypatch, text):
+    monkeypatch.setenv(checkpoint.SAVE_ENV, text)
+    with pytest.raises(KdpipeError, match=r"KDPIPE_SAVE_SECONDS=.* 0 or more"):
+        checkpoint.read_save_seconds()
+    monkeypatch.setenv(checkpoint.SAVE_ENV, "0.5")
+    assert checkpoint.read_save_seconds() == 0.5
+    monkeypatch.delenv(checkpoint.SAVE_ENV)
+    assert checkpoint.read_save_seconds() == 5
 
 
 def test_best_among_equals():

@@ -65,7 +65,7 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
     run = next(iter(tiny_study.planned(**long).runs.values()))
     monkeypatch.chdir(tmp_path)
     child = warm.start(*tiny_study.train(run), cwd=tmp_path)
-    while not (store.run(run.name) / ".state.safetensors").exists():
+    while not run_folder.progress_path(store.run(run.name)).exists():
         time.sleep(0.02)
     message = say("status", "long.yaml")
     child.kill()
@@ -79,24 +79,18 @@ def test_status_reads_the_epoch_of_a_running_run(tmp_path, shared, warm, say, mo
     assert 0 < epoch <= 300
 
 
-def state_of(about: dict) -> bytes:
-    """The bytes of a saved state, as far as its place is read of them."""
-    header = json.dumps({"__metadata__": {"kdpipe": json.dumps({"about": about})}}).encode()
-    return len(header).to_bytes(8, "little") + header
-
-
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"\x01", b"\xff" * 8, b"\xff" * 400, (2**62).to_bytes(8, "little") + b"{}",
-        b"\x02" + bytes(7) + b"[]", b"\x04" + bytes(7) + b"null",
-        b"\x19" + bytes(7) + b'{"__metadata__":{"a":"b"}}',
-        state_of({"curve": [], "epoch": float("inf")}), state_of({"curve": [7], "epoch": 1}),
+        b"", b"\x01", b"\xff" * 400, b"{", b"[]", b"null", b"7", b"[" * 100_000, b"{}",
+        b'{"curve": [], "epoch": Infinity}', b'{"curve": [7], "epoch": 1}',
+        b'{"curve": [], "epoch": "x"}',
     ],
 )  # fmt: skip
-def test_a_state_that_is_torn_counts_no_epoch(tmp_path, data):
-    run_folder.state_path(tmp_path).write_bytes(data)
+def test_a_progress_file_that_is_torn_counts_no_epoch(tmp_path, data):
+    run_folder.progress_path(tmp_path).write_bytes(data)
     assert run_state.read_progress(tmp_path) == (0, None)
+    assert run_state.read_curve(tmp_path) in ([], [7])
 
 
 @pytest.mark.parametrize(
@@ -203,9 +197,8 @@ def test_a_table_that_stands_and_the_epochs_of_a_run_are_no_time_to_come(tmp_pat
     before = whole.total.schedule.core_seconds
     assert without.total.schedule.core_seconds == pytest.approx(before - result)
     run = plan.scratch["wrn10-0.5", 0, 0]
-    write_arrays(
-        run_folder.state_path(run_store.Store().run(run.name)), {}, {"epoch": 1, "curve": []}
-    )
+    path = run_folder.progress_path(run_store.Store().run(run.name))
+    write_json(path, {"epoch": 1, "curve": []})
     half = run_state.price_plan(plan, "cpu", run_store.Store())
     expected = before - result - whole.cost_model.estimate_seconds(run) / run.epochs
     assert half.total.schedule.core_seconds == pytest.approx(expected)

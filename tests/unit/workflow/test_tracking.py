@@ -13,7 +13,7 @@ from kdpipe.analysis.search import rounds
 from kdpipe.cli.main import main
 from kdpipe.errors import KdpipeError
 from kdpipe.runs import run_folder
-from kdpipe.runs.files import write_arrays
+from kdpipe.runs.files import write_json
 from kdpipe.runs.store import Store, lock_run_folder
 from kdpipe.workflow import tracking
 
@@ -72,8 +72,8 @@ def here(tmp_path, monkeypatch):
 
 
 def state(run, curve: list[dict]) -> None:
-    about = {"epoch": len(curve), "curve": curve}
-    write_arrays(run_folder.state_path(Store().run(run.name)), {}, about)
+    progress = {"epoch": len(curve), "curve": curve}
+    write_json(run_folder.progress_path(Store().run(run.name)), progress)
 
 
 def test_every_listed_tracker_is_read_back_here():
